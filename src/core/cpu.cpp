@@ -1,0 +1,126 @@
+#include "core/cpu.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <mutex>
+
+#include "core/error.h"
+
+namespace segrid {
+
+const CpuFeatures& cpu_features() {
+    static const CpuFeatures features = [] {
+        CpuFeatures f;
+#if defined(__x86_64__)
+        __builtin_cpu_init();
+        f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+        f.avx512_vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
+        f.avx512_bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
+#endif
+        std::ifstream info("/proc/cpuinfo");  // AMX has no name in g++ 12's __builtin_cpu_supports
+        for (std::string line; std::getline(info, line);) {
+            if (line.rfind("flags", 0) == 0) {
+                f.amx = line.find(" amx_tile") != std::string::npos;
+                break;
+            }
+        }
+        return f;
+    }();
+    return features;
+}
+
+std::string cpu_model() {
+    std::ifstream info("/proc/cpuinfo");
+    for (std::string line; std::getline(info, line);) {
+        if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+    }
+    return "unknown CPU";
+}
+
+namespace {
+
+struct Registry {
+    std::mutex mutex;
+    std::vector<const KernelSwitch*> switches;
+    std::string request;
+
+    Registry() {
+        const char* text = std::getenv("SEGRID_KERNELS");
+        if (text != nullptr) request = text;
+    }
+};
+
+Registry& registry() {
+    static auto* r = new Registry();  // outlives every kernel
+    return *r;
+}
+
+// What `request` says of `op`: empty where it says nothing.
+std::string requested(const std::string& request, const std::string& op) {
+    std::string answer;
+    for (std::size_t begin = 0; begin <= request.size();) {
+        std::size_t end = request.find(',', begin);
+        if (end == std::string::npos) end = request.size();
+        const std::string item = request.substr(begin, end - begin);
+        const auto equals = item.find('=');
+        if (equals == std::string::npos) {
+            if (!item.empty() && item != "auto") answer = item;
+        } else if (item.substr(0, equals) == op) {
+            answer = item.substr(equals + 1);
+        }
+        begin = end + 1;
+    }
+    return answer;
+}
+
+}  // namespace
+
+KernelSwitch::KernelSwitch(std::string op, std::vector<std::string> available)
+    : op_(std::move(op)), available_(std::move(available)) {
+    Registry& r = registry();
+    std::lock_guard lock(r.mutex);
+    r.switches.push_back(this);
+    apply(r.request, false);
+}
+
+void KernelSwitch::apply(const std::string& request, bool strict) {
+    const std::string wanted = requested(request, op_);
+    int index = 0;
+    if (!wanted.empty()) {
+        int found = -1;
+        for (std::size_t i = 0; i < available_.size(); ++i) {
+            if (available_[i] == wanted) found = static_cast<int>(i);
+        }
+        if (found < 0 && strict) {
+            std::string names;
+            for (const std::string& name : available_) names += " " + name;
+            invalid("kernels: '" + op_ + "' has no implementation '" + wanted + "' on this machine; it has:" + names);
+        }
+        if (found >= 0) index = found;
+    }
+    chosen_.store(index, std::memory_order_relaxed);
+}
+
+void force_kernels(const std::string& request) {
+    Registry& r = registry();
+    std::lock_guard lock(r.mutex);
+    const bool plain_or_auto = request.empty() || request == "auto" || request == "plain";
+    for (const KernelSwitch* s : r.switches) {
+        // A bare name other than plain ("avx512") applies where there is such a kernel; a named op must have it.
+        const bool named = request.find(s->op() + "=") != std::string::npos;
+        const_cast<KernelSwitch*>(s)->apply(request, named || plain_or_auto);
+    }
+    r.request = request;
+}
+
+std::vector<KernelChoice> kernel_choices() {
+    Registry& r = registry();
+    std::lock_guard lock(r.mutex);
+    std::vector<KernelChoice> choices;
+    for (const KernelSwitch* s : r.switches) choices.push_back({s->op(), s->chosen(), s->available()});
+    return choices;
+}
+
+}  // namespace segrid

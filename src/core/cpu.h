@@ -1,0 +1,55 @@
+// What the CPU can do, and which kernels run because of it.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+namespace segrid {
+
+struct CpuFeatures {
+    bool avx2 = false;    // with FMA
+    bool avx512 = false;  // F, BW, DQ, VL: what the avx512.cpp files are compiled for
+    bool avx512_vnni = false;
+    bool avx512_bf16 = false;
+    bool amx = false;
+};
+
+// Asked of the CPU and of the operating system, once.
+const CpuFeatures& cpu_features();
+std::string cpu_model();  // as the operating system names it
+
+// A kernel that has more than one implementation: a static object in its op.cpp. Which one runs is decided by the CPU and by
+// SEGRID_KERNELS: unset or "auto": the best one; "plain": the definitions; or a list such as "gemm=plain,mask_scan=avx512".
+// Packed weights stay valid for every implementation, so the choice may change between calls.
+class KernelSwitch {
+public:
+    // available: what runs on this CPU, best first; the last one is "plain".
+    KernelSwitch(std::string op, std::vector<std::string> available);
+    KernelSwitch(const KernelSwitch&) = delete;
+    KernelSwitch& operator=(const KernelSwitch&) = delete;
+
+    const std::string& op() const { return op_; }
+    const std::vector<std::string>& available() const { return available_; }
+    const std::string& chosen() const { return available_[static_cast<std::size_t>(chosen_.load(std::memory_order_relaxed))]; }
+    bool plain() const { return chosen_.load(std::memory_order_relaxed) + 1 == static_cast<int>(available_.size()); }
+
+    void apply(const std::string& request, bool strict);  // used by force_kernels
+
+private:
+    std::string op_;
+    std::vector<std::string> available_;
+    std::atomic<int> chosen_{0};
+};
+
+struct KernelChoice {
+    std::string op;
+    std::string chosen;
+    std::vector<std::string> available;
+};
+std::vector<KernelChoice> kernel_choices();
+
+// Forces implementations from now on, in the syntax of SEGRID_KERNELS. Throws InvalidInput when a named op has no such one.
+void force_kernels(const std::string& request);
+
+}  // namespace segrid

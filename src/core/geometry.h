@@ -1,0 +1,88 @@
+// Frames and the one place that converts between them.
+//
+// Three coordinate systems exist; each is its own type, so that a point of one cannot be used as a point of another:
+//   Image  pixels of the original image; every public boundary speaks this one
+//   Crop   pixels of one crop of the image (a crop that is the whole image has offset 0,0)
+//   Model  pixels of the square the model sees (long side = PreprocessSpec::side)
+// Boxes are XYXY. Whether the maximum is inclusive is said where a box is used.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace segrid {
+
+struct Size {
+    int64_t height = 0;
+    int64_t width = 0;
+    bool operator==(const Size&) const = default;
+    int64_t area() const { return height * width; }
+};
+
+enum class Frame { Image, Crop, Model };
+
+template <Frame F>
+struct PointIn {
+    double x = 0;
+    double y = 0;
+    bool operator==(const PointIn&) const = default;
+};
+
+template <Frame F>
+struct BoxIn {
+    double x0 = 0;
+    double y0 = 0;
+    double x1 = 0;
+    double y1 = 0;
+    bool operator==(const BoxIn&) const = default;
+};
+
+using ImagePoint = PointIn<Frame::Image>;
+using CropPoint = PointIn<Frame::Crop>;
+using ModelPoint = PointIn<Frame::Model>;
+using ImageBox = BoxIn<Frame::Image>;
+using CropBox = BoxIn<Frame::Crop>;
+using ModelBox = BoxIn<Frame::Model>;
+
+// How a family prepares its input.
+enum class Resize {
+    LongestSidePad,  // SAM: keep the aspect, long side = side, zero padding at the bottom and right after normalising
+    Squash,          // SAM 2: side x side without padding
+};
+
+struct PreprocessSpec {
+    Resize resize = Resize::LongestSidePad;
+    int64_t side = 1024;
+    float mean[3] = {123.675F, 116.28F, 103.53F};  // of RGB in 0..255
+    float std[3] = {58.395F, 57.12F, 57.375F};
+
+    // The size of the resized image inside the side x side square (segment-anything's get_preprocess_shape).
+    Size resized(Size image) const;
+};
+
+// Where one crop of an image lies and how it is scaled into the model's square. Owns all scale factors.
+class FrameMap {
+public:
+    FrameMap() = default;
+    // crop: integer pixel rectangle of the image, exclusive maximum. Throws InvalidInput when it is empty or outside.
+    FrameMap(Size image, ImageBox crop, const PreprocessSpec& spec);
+
+    Size image() const { return image_; }
+    Size crop() const { return crop_; }
+    Size resized() const { return resized_; }  // the part of the model square that holds image
+    int64_t side() const { return side_; }
+    ImageBox crop_box() const { return box_; }  // exclusive maximum
+
+    ModelPoint to_model(ImagePoint p) const { return to_model(to_crop(p)); }
+    ModelPoint to_model(CropPoint p) const;
+    ModelBox to_model(ImageBox b) const;
+    CropPoint to_crop(ImagePoint p) const { return {p.x - box_.x0, p.y - box_.y0}; }
+    ImagePoint to_image(CropPoint p) const { return {p.x + box_.x0, p.y + box_.y0}; }
+
+private:
+    Size image_, crop_, resized_;
+    int64_t side_ = 0;
+    ImageBox box_;
+};
+
+}  // namespace segrid

@@ -1,0 +1,245 @@
+#include "core/thread_pool.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+#include "core/single_thread.h"
+
+namespace segrid {
+
+void CancelToken::check() const {
+    if (cancelled()) throw Cancelled();
+}
+
+namespace {
+
+constexpr auto kPollInterval = std::chrono::milliseconds(20);
+constexpr int kMaxThreads = 1024;
+
+struct Job {
+    int64_t count = 0;
+    int64_t next = 0;  // first index nobody has taken
+    int active = 0;    // workers inside body
+    int cap = 0;       // workers it may use
+    const Task* body = nullptr;
+    CancelToken cancel;
+    bool stopped = false;  // no further index is handed out
+    std::exception_ptr error;
+    std::condition_variable done;
+
+    bool open() const { return !stopped && next < count; }
+    bool finished() const { return !open() && active == 0; }
+};
+
+thread_local Worker* this_worker = nullptr;
+
+class Pool {
+public:
+    void run(int64_t count, const Schedule& schedule, const Task& body) {
+        Job job;
+        job.count = count;
+        job.body = &body;
+        job.cancel = schedule.cancel;
+        std::unique_lock lock(mutex_);
+        job.cap = schedule.max_workers > 0 ? std::min(schedule.max_workers, budget_) : budget_;
+        start_workers();
+        jobs_.push_back(&job);
+        wake_.notify_all();
+        while (!job.done.wait_for(lock, kPollInterval, [&] { return job.finished(); })) {
+            if (stopping_ && job.open()) stop(job, std::make_exception_ptr(Cancelled("segrid is shutting down")));
+            if (!schedule.poll || job.stopped) continue;
+            lock.unlock();
+            std::exception_ptr error;
+            try {
+                schedule.poll();
+            } catch (...) {
+                error = std::current_exception();
+            }
+            lock.lock();
+            if (error) stop(job, error);
+        }
+        jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
+        if (jobs_.empty()) idle_.notify_all();
+        lock.unlock();
+        if (job.error) std::rethrow_exception(job.error);
+    }
+
+    void set_budget(int n) {
+        std::lock_guard lock(mutex_);
+        budget_ = n;
+        wake_.notify_all();
+    }
+
+    int budget() {
+        std::lock_guard lock(mutex_);
+        return budget_;
+    }
+
+    void shutdown() {
+        std::vector<std::thread> threads;
+        {
+            std::unique_lock lock(mutex_);
+            stopping_ = true;
+            wake_.notify_all();
+            idle_.wait(lock, [&] { return jobs_.empty(); });
+            threads.swap(threads_);
+        }
+        for (std::thread& t : threads) t.join();
+        std::lock_guard lock(mutex_);
+        stopping_ = false;
+        workers_.clear();
+    }
+
+    std::size_t scratch() {
+        std::lock_guard lock(mutex_);
+        std::size_t total = 0;
+        for (const auto& worker : workers_) total += worker->arena.capacity();
+        return total;
+    }
+
+private:
+    static void stop(Job& job, std::exception_ptr error) {
+        job.stopped = true;
+        if (!job.error) job.error = std::move(error);
+    }
+
+    void start_workers() {
+        while (static_cast<int>(threads_.size()) < budget_) {
+            workers_.push_back(std::make_unique<Worker>());
+            workers_.back()->index = static_cast<int>(threads_.size());
+            threads_.emplace_back([this, worker = workers_.back().get()] { work(*worker); });
+        }
+    }
+
+    // The job that has work for one more worker; jobs take turns so that no caller starves.
+    Job* pick() {
+        for (std::size_t i = 0; i < jobs_.size(); ++i) {
+            Job* job = jobs_[(turn_ + i) % jobs_.size()];
+            if (job->open() && job->active < job->cap) {
+                turn_ = (turn_ + i + 1) % jobs_.size();
+                return job;
+            }
+        }
+        return nullptr;
+    }
+
+    void work(Worker& worker) {
+        this_worker = &worker;
+        const SingleThreadLibraries single_thread;
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            Job* job = nullptr;
+            wake_.wait(lock, [&] {
+                job = worker.index < budget_ ? pick() : nullptr;
+                return job != nullptr || (stopping_ && jobs_.empty());
+            });
+            if (job == nullptr) return;
+            ++job->active;
+            // Stay with the job while it is the only one; otherwise give the others their turn after each task.
+            do {
+                if (job->cancel.cancelled()) {
+                    stop(*job, std::make_exception_ptr(Cancelled()));
+                    break;
+                }
+                const int64_t index = job->next++;
+                lock.unlock();
+                std::exception_ptr error;
+                try {
+                    const Arena::Scope scope(worker.arena);
+                    (*job->body)(index, worker);
+                } catch (...) {
+                    error = std::current_exception();
+                }
+                lock.lock();
+                if (error) stop(*job, error);
+            } while (job->open() && jobs_.size() == 1 && worker.index < budget_);
+            --job->active;
+            if (job->finished()) job->done.notify_all();
+            else if (job->open()) wake_.notify_one();
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_, idle_;
+    std::deque<Job*> jobs_;
+    std::size_t turn_ = 0;
+    int budget_ = [] {
+        const char* text = std::getenv("SEGRID_THREADS");
+        if (text == nullptr || *text == '\0') return available_cpus();
+        char* end = nullptr;
+        const long n = std::strtol(text, &end, 10);
+        if (*end != '\0' || n < 1 || n > kMaxThreads) {
+            invalid("SEGRID_THREADS: must be a whole number from 1 to 1024, got '" + std::string(text) + "'");
+        }
+        return static_cast<int>(n);
+    }();
+    std::vector<std::unique_ptr<Worker>> workers_;
+    std::vector<std::thread> threads_;
+    bool stopping_ = false;
+};
+
+// Never destroyed: worker threads may outlive static destructors. A forked child starts with a new pool, because
+// threads do not survive a fork.
+std::atomic<Pool*> the_pool{nullptr};
+std::mutex pool_mutex;
+
+Pool& pool() {
+    Pool* p = the_pool.load(std::memory_order_acquire);
+    if (p != nullptr) return *p;
+    std::lock_guard lock(pool_mutex);
+    if (the_pool.load() == nullptr) {
+        the_pool.store(new Pool(), std::memory_order_release);
+        static const int registered = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                                                     [] {
+                                                         the_pool.store(nullptr);
+                                                         this_worker = nullptr;
+                                                         pool_mutex.unlock();
+                                                     });
+        (void)registered;
+    }
+    return *the_pool.load();
+}
+
+}  // namespace
+
+void parallel_for(int64_t count, const Schedule& schedule, const Task& body) {
+    schedule.cancel.check();
+    if (count <= 0) return;
+    if (this_worker != nullptr) {
+        for (int64_t i = 0; i < count; ++i) {
+            schedule.cancel.check();
+            const Arena::Scope scope(this_worker->arena);
+            body(i, *this_worker);
+        }
+        return;
+    }
+    pool().run(count, schedule, body);
+}
+
+void set_threads(int n) {
+    if (n < 1 || n > kMaxThreads) invalid("set_threads: n must be from 1 to 1024, got " + std::to_string(n));
+    pool().set_budget(n);
+}
+
+int threads() { return pool().budget(); }
+
+bool in_worker() { return this_worker != nullptr; }
+
+void shutdown_pool() {
+    if (the_pool.load() != nullptr) pool().shutdown();
+}
+
+std::size_t scratch_bytes() { return pool().scratch(); }
+
+}  // namespace segrid
