@@ -1,0 +1,40 @@
+#include "kernels/rows/op.h"
+
+#include "core/cpu.h"
+#include "kernels/rows/implementations.h"
+
+namespace segrid {
+namespace {
+
+const KernelSwitch& choice() {
+    static const KernelSwitch kernel("rows", cpu_features().avx512 ? std::vector<std::string>{"avx512", "plain"}
+                                                                   : std::vector<std::string>{"plain"});
+    return kernel;
+}
+
+[[maybe_unused]] const bool registered = (choice(), true);
+
+const rows::Table& table() { return choice().plain() ? rows::plain() : rows::avx512(); }
+
+}  // namespace
+
+void add(int64_t n, const float* a, const float* b, float* out) { table().add(n, a, b, out); }
+void relu(int64_t n, float* x) { table().relu(n, x); }
+void gelu(int64_t n, float* x) { table().gelu(n, x); }
+void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+    table().layer_norm(n, x, gamma, beta, eps, out);
+}
+void softmax_strided(int64_t groups, int64_t lanes, float* x) { table().softmax_strided(groups, lanes, x); }
+bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max, float* sum, float* scale,
+                             float* p_t, int64_t ldp) {
+    return table().running_softmax_columns(rows, columns, s, lds, max, sum, scale, p_t, ldp);
+}
+float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
+    return table().running_softmax_row(n, s, max, sum);
+}
+void scale_row(int64_t n, float factor, float* x) { table().scale_row(n, factor, x); }
+void scale_add_row(int64_t n, float factor, float offset, const float* add, float* x) {
+    table().scale_add_row(n, factor, offset, add, x);
+}
+
+}  // namespace segrid

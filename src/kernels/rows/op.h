@@ -1,0 +1,26 @@
+// Row-wise operations in fp32 on raw memory: the glue between matrix products. In place where said; no alignment needed.
+#pragma once
+
+#include <cstdint>
+
+namespace segrid {
+
+void add(int64_t n, const float* a, const float* b, float* out);  // out = a + b; out may be a or b
+void relu(int64_t n, float* x);
+void gelu(int64_t n, float* x);  // x Phi(x) with the error function, as torch's default
+// out = (x - mean) / sqrt(variance + eps) * gamma + beta over n values; variance biased; out may be x.
+void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out);
+// Softmax of x over `groups` values that lie `lanes` apart, separately in each of the lanes: x[g * lanes + l].
+void softmax_strided(int64_t groups, int64_t lanes, float* x);
+// One step of the running softmax of a score tile s[rows, columns] over its rows, per column:
+// raises max[columns] to the tile's, writes p = exp(s - max), transposed, to p_t[columns, ldp], adds the sums to sum[columns], and writes
+// what earlier sums must be multiplied by to scale[columns] (1 where the maximum stood). Returns whether any scale differs from 1.
+bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max, float* sum, float* scale,
+                             float* p_t, int64_t ldp);
+// The same over the n columns of one row, in place: s becomes exp(s - max). Returns the factor for earlier sums.
+float running_softmax_row(int64_t n, float* s, float& max, float& sum);
+void scale_row(int64_t n, float factor, float* x);
+// x = x * factor + offset + table[0..n)
+void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x);
+
+}  // namespace segrid

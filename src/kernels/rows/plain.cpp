@@ -1,0 +1,81 @@
+// The definitions, in scalar C++.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/rows/implementations.h"
+
+namespace segrid::rows {
+namespace {
+
+void add(int64_t n, const float* a, const float* b, float* out) {
+    for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+void relu(int64_t n, float* x) {
+    for (int64_t i = 0; i < n; ++i) x[i] = std::max(x[i], 0.0F);
+}
+
+void gelu(int64_t n, float* x) {
+    for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + std::erf(x[i] * 0.70710678F));
+}
+
+void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < n; ++i) mean += x[i];
+    mean /= static_cast<double>(n);
+    for (int64_t i = 0; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
+    const double inverse = 1.0 / std::sqrt(variance / static_cast<double>(n) + eps);
+    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>((x[i] - mean) * inverse) * gamma[i] + beta[i];
+}
+
+void softmax_strided(int64_t groups, int64_t lanes, float* x) {
+    for (int64_t l = 0; l < lanes; ++l) {
+        float max = x[l], sum = 0;
+        for (int64_t g = 1; g < groups; ++g) max = std::max(max, x[g * lanes + l]);
+        for (int64_t g = 0; g < groups; ++g) sum += x[g * lanes + l] = std::exp(x[g * lanes + l] - max);
+        for (int64_t g = 0; g < groups; ++g) x[g * lanes + l] /= sum;
+    }
+}
+
+bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max, float* sum, float* scale,
+                             float* p_t, int64_t ldp) {
+    bool rescaled = false;
+    for (int64_t c = 0; c < columns; ++c) {
+        float top = max[c], total = 0;
+        for (int64_t r = 0; r < rows; ++r) top = std::max(top, s[r * lds + c]);
+        scale[c] = top == max[c] ? 1.0F : std::exp(max[c] - top);
+        rescaled |= scale[c] != 1.0F;
+        max[c] = top;
+        for (int64_t r = 0; r < rows; ++r) total += p_t[c * ldp + r] = std::exp(s[r * lds + c] - top);
+        sum[c] = sum[c] * scale[c] + total;
+    }
+    return rescaled;
+}
+
+float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
+    const float top = std::max(max, *std::max_element(s, s + n));
+    const float scale = top == max ? 1.0F : std::exp(max - top);
+    float total = 0;
+    for (int64_t i = 0; i < n; ++i) total += s[i] = std::exp(s[i] - top);
+    max = top;
+    sum = sum * scale + total;
+    return scale;
+}
+
+void scale_row(int64_t n, float factor, float* x) {
+    for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x) {
+    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * factor + (offset + table[i]);
+}
+
+}  // namespace
+
+const Table& plain() {
+    static const Table table{add, relu, gelu, layer_norm, softmax_strided, running_softmax_columns, running_softmax_row,
+                             scale_row, scale_add_row};
+    return table;
+}
+
+}  // namespace segrid::rows

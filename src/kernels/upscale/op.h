@@ -1,0 +1,33 @@
+// From image tokens to mask logits in SAM's decoder: two transposed convolutions of stride 2 (each one a product, since their windows do not
+// overlap), LayerNorm and GELU between, and the product with the hypernetworks' outputs. Goes image row by image row; the upscaled
+// embedding is never stored.
+#pragma once
+
+#include <cstdint>
+
+#include "core/arena.h"
+#include "kernels/gemm/op.h"
+
+namespace segrid {
+
+struct UpscaleWeights {
+    PackedMatrix first;         // [4 c1, dim]: rows (dy, dx, channel)
+    at::Tensor first_bias;      // [4 c1]
+    at::Tensor gamma, beta;     // LayerNorm over c1
+    float eps = 1e-6F;
+    PackedMatrix second;        // [4 c2, c1]
+    at::Tensor second_bias;     // [4 c2]
+    int64_t c1 = 0, c2 = 0;
+
+    UpscaleWeights() = default;
+    // As torch.nn.ConvTranspose2d keeps them: (in, out, 2, 2).
+    UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::Tensor gamma, at::Tensor beta, const at::Tensor& w2,
+                   const at::Tensor& b2, float eps);
+};
+
+// Image rows [first, last) of a grid of grid_w columns. hyper: [c2, 16], one column a mask, zero-padded; masks <= 16.
+// logits: [masks][4 grid_h][4 grid_w]; `plane` floats from mask to mask.
+void upscale_masks(const UpscaleWeights& w, const float* keys, int64_t dim, int64_t grid_w, int64_t first, int64_t last,
+                   const float* hyper, int64_t masks, float* logits, int64_t plane, Arena& arena);
+
+}  // namespace segrid
