@@ -227,6 +227,14 @@ void parallel_for(int64_t count, const Schedule& schedule, const Task& body) {
     pool().run(count, schedule, body);
 }
 
+void run_in_worker(const Schedule& schedule, const std::function<void()>& body) {
+    if (this_worker != nullptr) {
+        body();
+    } else {
+        parallel_for(1, schedule, [&](int64_t, Worker&) { body(); });
+    }
+}
+
 void set_threads(int n) {
     if (n < 1 || n > kMaxThreads) invalid("set_threads: n must be from 1 to 1024, got " + std::to_string(n));
     pool().set_budget(n);

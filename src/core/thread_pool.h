@@ -46,6 +46,10 @@ using Task = std::function<void(int64_t index, Worker& worker)>;
 // the first exception of a task or of poll, or Cancelled. Safe to call from any number of threads at once.
 void parallel_for(int64_t count, const Schedule& schedule, const Task& body);
 
+// Runs body once on a worker; where the caller is one, right here. Unlike a task it opens no arena scope, so that it can be one step of
+// a computation whose scratch memory outlives the step.
+void run_in_worker(const Schedule& schedule, const std::function<void()>& body);
+
 // The thread budget of the process. Default: SEGRID_THREADS, else CPU affinity and cgroup quota. n >= 1.
 void set_threads(int n);
 int threads();

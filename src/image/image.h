@@ -1,0 +1,60 @@
+// Files and bytes to RGB.
+//
+// Rules, the same for every format:
+//   EXIF orientation  applied exactly once
+//   16 bits           v -> round(v / 257), so 65535 -> 255 and 0 -> 0 (halves cannot occur: 257 is odd)
+//   gray              R = G = B
+//   alpha             dropped; colours are what the file holds (not composited over anything)
+//   palette           expanded
+//   CMYK JPEG         as OpenCV converts it: no colour profile is applied, of any image
+//   several frames    the first one, with a warning
+// Formats: PNG, JPEG, TIFF, BMP, WebP. Others are named in an Unsupported error.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/views.h"
+
+namespace segrid {
+
+// Owner of H x W x 3 uint8 RGB. A value: copies share the pixels, which nobody changes.
+class Image {
+public:
+    Image() = default;
+    // pixels: size.height rows, `stride` bytes apart; the pointer (with whatever it owns) is kept.
+    Image(std::shared_ptr<const uint8_t> pixels, Size size, int64_t stride)
+        : pixels_(std::move(pixels)), size_(size), stride_(stride) {}
+    // An owned copy of the pixels of a view.
+    static Image copy_of(ImageView view);
+
+    ImageView view() const { return {pixels_.get(), size_, stride_}; }
+    Size size() const { return size_; }
+    bool empty() const { return pixels_ == nullptr; }
+    const std::shared_ptr<const uint8_t>& pixels() const { return pixels_; }
+
+private:
+    std::shared_ptr<const uint8_t> pixels_;
+    Size size_;
+    int64_t stride_ = 0;
+};
+
+struct DecodeOptions {
+    int64_t max_pixels = 200'000'000;  // read from the header, before anything is allocated
+    bool lenient = false;              // a damaged file gives what could be decoded (the rest is black or gray), with a warning
+    std::vector<std::string>* warnings = nullptr;  // where warnings go; nowhere when null
+};
+
+// Errors, all of which name the file: NotFound, IsADirectory, PermissionDenied; Corrupt (empty, not an image, truncated, damaged);
+// Unsupported (format, bit depth); InvalidInput (more than max_pixels); OutOfMemory.
+Image decode_file(const std::string& path, const DecodeOptions& options);
+// name stands for the path in messages. The bytes are read only during the call.
+Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name);
+
+// The whole of a file, with the errors of decode_file for a path.
+std::vector<uint8_t> read_file(const std::string& path);
+
+}  // namespace segrid

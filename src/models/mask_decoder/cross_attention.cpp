@@ -1,0 +1,183 @@
+#include "models/mask_decoder/cross_attention.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace segrid::mask_decoder {
+namespace {
+
+// x[rows, in] -> [rows, out], on the pool.
+at::Tensor project(const Linear& layer, const at::Tensor& x, const Schedule& schedule) {
+    constexpr int64_t kRows = 64;
+    const int64_t rows = x.size(0), in = layer.weight().k(), out = layer.weight().n();
+    at::Tensor result = at::empty({rows, out});
+    float* data = result.mutable_data_ptr<float>();
+    parallel_for((rows + kRows - 1) / kRows, schedule, [&](int64_t tile, Worker&) {
+        const int64_t first = tile * kRows, count = std::min(kRows, rows - first);
+        layer(count, x.const_data_ptr<float>() + first * in, in, data + first * out, out);
+    });
+    return result;
+}
+
+// The weight of a Linear in plain row-major form; transposed: [in, out].
+at::Tensor raw(const Scope& scope, int64_t in, int64_t out, bool transposed) {
+    const at::Tensor w = scope.tensor("weight", {out, in});
+    return (transposed ? w.t() : w).contiguous();
+}
+
+// folded[d, t * heads + h] = sum_j weight[h * width + j, d] * rows[t, h * width + j]: the image-side weight absorbed by the token rows.
+float* fold_scores(const TwoWayShape& shape, int64_t inner, const at::Tensor& weight, const float* rows, Arena& arena) {
+    const int64_t width = inner / shape.heads, columns = shape.columns();
+    float* folded = arena.take<float>(shape.dim * columns);
+    const Arena::Scope scope(arena);
+    float* by_column = arena.take<float>(columns * shape.dim);
+    std::fill_n(by_column, columns * shape.dim, 0.0F);
+    for (int64_t h = 0; h < shape.heads; ++h) {
+        matmul(shape.tokens, shape.dim, width, rows + h * width, inner, weight.const_data_ptr<float>() + h * width * shape.dim,
+               shape.dim, by_column + h * shape.dim, shape.heads * shape.dim);
+    }
+    for (int64_t c = 0; c < columns; ++c) {
+        for (int64_t d = 0; d < shape.dim; ++d) folded[d * columns + c] = by_column[c * shape.dim + d];
+    }
+    return folded;
+}
+
+// For a side that is projected already: each head sees its own part of the inner dimension.
+float* block_diagonal(const TwoWayShape& shape, int64_t inner, const float* rows, Arena& arena) {
+    const int64_t width = inner / shape.heads, columns = shape.columns();
+    float* matrix = arena.take<float>(inner * columns);
+    std::fill_n(matrix, inner * columns, 0.0F);
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+        for (int64_t i = 0; i < inner; ++i) matrix[i * columns + t * shape.heads + i / width] = rows[t * inner + i];
+    }
+    return matrix;
+}
+
+}  // namespace
+
+SelfAttention::SelfAttention(const Scope& s, int64_t dim, int64_t heads)
+    : dim_(dim), heads_(heads), q_(s / "q_proj", dim, dim), k_(s / "k_proj", dim, dim), v_(s / "v_proj", dim, dim),
+      out_(s / "out_proj", dim, dim) {}
+
+void SelfAttention::operator()(int64_t tokens, const float* queries, const float* values, float* out, Arena& arena) const {
+    const Arena::Scope scope(arena);
+    const int64_t width = dim_ / heads_;
+    float* q = arena.take<float>(tokens * dim_);
+    float* k = arena.take<float>(tokens * dim_);
+    float* v = arena.take<float>(tokens * dim_);
+    float* mixed = arena.take<float>(tokens * dim_);
+    float* scores = arena.take<float>(tokens);
+    q_(tokens, queries, dim_, q, dim_);
+    k_(tokens, queries, dim_, k, dim_);
+    v_(tokens, values, dim_, v, dim_);
+    const float scale = 1.0F / std::sqrt(static_cast<float>(width));
+    for (int64_t h = 0; h < heads_; ++h) {
+        for (int64_t t = 0; t < tokens; ++t) {
+            const float* a = q + t * dim_ + h * width;
+            for (int64_t u = 0; u < tokens; ++u) {
+                const float* b = k + u * dim_ + h * width;
+                float dot = 0;
+                for (int64_t i = 0; i < width; ++i) dot += a[i] * b[i];
+                scores[u] = dot * scale;
+            }
+            softmax_strided(tokens, 1, scores);
+            float* to = mixed + t * dim_ + h * width;
+            std::fill_n(to, width, 0.0F);
+            for (int64_t u = 0; u < tokens; ++u) {
+                const float* from = v + u * dim_ + h * width;
+                for (int64_t i = 0; i < width; ++i) to[i] += scores[u] * from[i];
+            }
+        }
+    }
+    out_(tokens, mixed, dim_, out, dim_);
+}
+
+TokenToImage::TokenToImage(const Scope& s, int64_t dim, int64_t heads, int64_t downsample)
+    : dim_(dim), inner_(dim / downsample), q_(s / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
+      v_(s / "v_proj", dim, inner_), out_(s / "out_proj", inner_, dim), wk_(raw(s / "k_proj", dim, inner_, false)),
+      wv_t_(raw(s / "v_proj", dim, inner_, true)) {
+    (void)heads;
+}
+
+SharedSide TokenToImage::share(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const {
+    return {project(k_, placed, schedule), project(v_, keys, schedule)};
+}
+
+TokenRead TokenToImage::fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared, Arena& arena) const {
+    float* q = arena.take<float>(shape.tokens * inner_);
+    q_(shape.tokens, queries, dim_, q, inner_);
+    scale_row(shape.tokens * inner_, 1.0F / std::sqrt(static_cast<float>(inner_ / shape.heads)), q);
+    if (shared != nullptr) {
+        return {.side = {shared->scores.const_data_ptr<float>(), inner_},
+                .queries = block_diagonal(shape, inner_, q, arena),
+                .values = {shared->values.const_data_ptr<float>(), inner_}};
+    }
+    return {.side = {nullptr, dim_}, .queries = fold_scores(shape, inner_, wk_, q, arena), .values = {nullptr, dim_}};
+}
+
+void TokenToImage::finish(const TwoWayShape& shape, const TokenRead& read, const TokenPartial& partial, float* out,
+                          Arena& arena) const {
+    const Arena::Scope scope(arena);
+    const int64_t width = inner_ / shape.heads, seen = read.values.width;
+    float* mixed = arena.take<float>(shape.tokens * inner_);
+    for (int64_t c = 0; c < shape.heads * shape.tokens; ++c) scale_row(seen, 1.0F / partial.sum[c], partial.acc + c * seen);
+    for (int64_t h = 0; h < shape.heads; ++h) {
+        if (read.values.rows != nullptr) {  // projected values, bias included: take each head's own part
+            for (int64_t t = 0; t < shape.tokens; ++t) {
+                std::copy_n(partial.acc + (t * shape.heads + h) * seen + h * width, width, mixed + t * inner_ + h * width);
+            }
+        } else {
+            matmul(shape.tokens, width, dim_, partial.acc + h * seen, shape.heads * seen,
+                   wv_t_.const_data_ptr<float>() + h * width, inner_, mixed + h * width, inner_);
+        }
+    }
+    if (read.values.rows == nullptr) {
+        for (int64_t t = 0; t < shape.tokens; ++t) add(inner_, mixed + t * inner_, v_.bias(), mixed + t * inner_);
+    }
+    out_.add_to(shape.tokens, mixed, inner_, out, dim_);
+}
+
+ImageToToken::ImageToToken(const Scope& s, int64_t dim, int64_t heads, int64_t downsample)
+    : dim_(dim), inner_(dim / downsample), q_(s / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
+      v_(s / "v_proj", dim, inner_), wq_(raw(s / "q_proj", dim, inner_, false)),
+      wo_t_(raw(s / "out_proj", inner_, dim, true)), bo_((s / "out_proj").tensor("bias", {dim})) {
+    (void)heads;
+}
+
+SharedSide ImageToToken::share(const at::Tensor& placed, const Schedule& schedule) const {
+    return {project(q_, placed, schedule), at::Tensor()};
+}
+
+ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, const float* values, const SharedSide* shared,
+                               const LayerNorm& norm, Arena& arena) const {
+    const int64_t width = inner_ / shape.heads, columns = shape.columns();
+    float* k = arena.take<float>(shape.tokens * inner_);
+    float* v = arena.take<float>(shape.tokens * inner_);
+    k_(shape.tokens, keys, dim_, k, inner_);
+    v_(shape.tokens, values, dim_, v, inner_);
+    scale_row(shape.tokens * inner_, 1.0F / std::sqrt(static_cast<float>(width)), k);
+    float* folded_values = arena.take<float>(columns * dim_);
+    std::fill_n(folded_values, columns * dim_, 0.0F);
+    for (int64_t h = 0; h < shape.heads; ++h) {
+        matmul(shape.tokens, dim_, width, v + h * width, inner_, wo_t_.const_data_ptr<float>() + h * width * dim_, dim_,
+               folded_values + h * dim_, shape.heads * dim_);
+    }
+    float* query_bias = arena.take<float>(columns);
+    std::fill_n(query_bias, columns, 0.0F);
+    ImageUpdate update{.side = {nullptr, dim_}, .query_bias = query_bias, .values = folded_values,
+                       .bias = bo_.const_data_ptr<float>(), .gamma = norm.gamma(), .beta = norm.beta(), .eps = norm.eps()};
+    if (shared != nullptr) {
+        update.side = {shared->scores.const_data_ptr<float>(), inner_};
+        update.queries = block_diagonal(shape, inner_, k, arena);
+        return update;
+    }
+    update.queries = fold_scores(shape, inner_, wq_, k, arena);
+    for (int64_t t = 0; t < shape.tokens; ++t) {  // the query bias does not cancel: the softmax is over tokens
+        for (int64_t i = 0; i < inner_; ++i) query_bias[t * shape.heads + i / width] += q_.bias()[i] * k[t * inner_ + i];
+    }
+    return update;
+}
+
+}  // namespace segrid::mask_decoder

@@ -1,0 +1,127 @@
+#include "models/mask_decoder/two_way_transformer.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace segrid::mask_decoder {
+namespace {
+
+// The image tokens are swept in this many ranges, always, so that one click can use all workers with the same bits as one worker.
+constexpr int64_t kRanges = 8;
+constexpr int64_t kTile = 64;
+
+// rows + position
+float* placed(int64_t count, int64_t dim, const float* rows, const float* position, Arena& arena) {
+    float* sum = arena.take<float>(count * dim);
+    add(count * dim, rows, position, sum);
+    return sum;
+}
+
+TokenPartial take_partial(int64_t columns, int64_t width, Arena& arena) {
+    TokenPartial partial{arena.take<float>(columns), arena.take<float>(columns), arena.take<float>(columns * width)};
+    partial.reset(columns, width);
+    return partial;
+}
+
+}  // namespace
+
+TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first)
+    : dim_(c.dim), mlp_(c.mlp), first_(first), self_(s / "self_attn", c.dim, c.heads),
+      norm1_(s / "layer_norm1", c.dim, c.eps), norm2_(s / "layer_norm2", c.dim, c.eps),
+      norm3_(s / "layer_norm3", c.dim, c.eps), norm4_(s / "layer_norm4", c.dim, c.eps),
+      mlp1_(s / "mlp" / "lin1", c.dim, c.mlp), mlp2_(s / "mlp" / "lin2", c.mlp, c.dim),
+      read_(s / "cross_attn_token_to_image", c.dim, c.heads, c.downsample),
+      update_(s / "cross_attn_image_to_token", c.dim, c.heads, c.downsample) {}
+
+void TwoWayLayer::begin(int64_t tokens, float* q, const float* position, Arena& arena) const {
+    const Arena::Scope scope(arena);
+    float* attended = arena.take<float>(tokens * dim_);
+    if (first_) {  // the first layer adds no position and has no residual
+        self_(tokens, q, q, attended, arena);
+        std::copy_n(attended, tokens * dim_, q);
+    } else {
+        self_(tokens, placed(tokens, dim_, q, position, arena), q, attended, arena);
+        add(tokens * dim_, q, attended, q);
+    }
+    norm1_(tokens, q, q);
+}
+
+void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
+    const Arena::Scope scope(arena);
+    norm2_(tokens, q, q);
+    float* inner = arena.take<float>(tokens * mlp_);
+    mlp1_(tokens, q, dim_, inner, mlp_, Activation::Relu);
+    mlp2_.add_to(tokens, inner, mlp_, q, dim_);
+    norm3_(tokens, q, q);
+}
+
+TwoWayTransformer::TwoWayTransformer(const Scope& s, const Shape& c)
+    : shape_(c), final_read_(s / "final_attn_token_to_image", c.dim, c.heads, c.downsample),
+      final_norm_(s / "layer_norm_final_attn", c.dim, c.eps) {
+    for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
+}
+
+SharedSide TwoWayTransformer::share_read(const at::Tensor& keys, const at::Tensor& with_position, const Schedule& schedule) const {
+    return layers_.front().read().share(keys, with_position, schedule);
+}
+
+SharedSide TwoWayTransformer::share_update(const at::Tensor& with_position, const Schedule& schedule) const {
+    return layers_.front().update().share(with_position, schedule);
+}
+
+void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, float* q, float* keys_out,
+                                   const Schedule& schedule, Arena& arena) const {
+    const Arena::Scope scope(arena);
+    const TwoWayShape shape{.dim = shape_.dim, .heads = shape_.heads, .tokens = count};
+    const int64_t size = count * shape_.dim, columns = shape.columns();
+    float* position = arena.take<float>(size);  // the prompt tokens are their own positions
+    std::copy_n(q, size, position);
+    const int64_t range = ((image.count + kRanges - 1) / kRanges + kTile - 1) / kTile * kTile;
+    const int64_t ranges = (image.count + range - 1) / range;
+
+    const float* keys = image.keys;
+    ImageUpdate update;  // of the layer before
+    for (std::size_t i = 0; i <= layers_.size(); ++i) {
+        const bool last = i == layers_.size();
+        const TokenToImage& reader = last ? final_read_ : layers_[i].read();
+        const SharedSide* shared_read = i == 0 ? image.read : nullptr;
+
+        // Tokens: attend to each other, then know what they will ask the image.
+        TokenRead read;
+        std::array<TokenPartial, kRanges> partials;
+        run_in_worker(schedule, [&] {
+            if (!last) layers_[i].begin(count, q, position, arena);
+            read = reader.fold(shape, placed(count, shape_.dim, q, position, arena), shared_read, arena);
+            for (int64_t r = 0; r < ranges; ++r) {
+                partials[static_cast<std::size_t>(r)] = take_partial(columns, read.values.width, arena);
+            }
+        });
+
+        // Image: one sweep updates the keys by the layer before and reads them for this one.
+        const TwoWaySweep sweep{.shape = shape, .keys_in = keys, .keys_out = keys_out, .position = image.position,
+                                .update = i > 0 ? &update : nullptr, .read = &read};
+        parallel_for(ranges, schedule, [&](int64_t r, Worker& worker) {
+            two_way_sweep(sweep, r * range, std::min(image.count, (r + 1) * range), partials[static_cast<std::size_t>(r)],
+                          worker.arena);
+        });
+        if (i > 0) keys = keys_out;
+
+        // Tokens: take what was read, then prepare what they will tell the image.
+        run_in_worker(schedule, [&] {
+            for (int64_t r = 1; r < ranges; ++r) {
+                merge(columns, read.values.width, partials[0], partials[static_cast<std::size_t>(r)]);
+            }
+            reader.finish(shape, read, partials[0], q, arena);
+            if (last) {
+                final_norm_(count, q, q);
+                return;
+            }
+            layers_[i].end(count, q, arena);
+            update = layers_[i].update().fold(shape, placed(count, shape_.dim, q, position, arena), q,
+                                              i == 0 ? image.update : nullptr, layers_[i].update_norm(), arena);
+        });
+    }
+}
+
+}  // namespace segrid::mask_decoder

@@ -1,0 +1,68 @@
+// The two-way transformer of SAM's mask decoder (figure 14): tokens attend to each other, tokens read the image, tokens pass an MLP, the
+// image reads the tokens; after the last layer the tokens read the image once more.
+#pragma once
+
+#include <vector>
+
+#include "models/mask_decoder/cross_attention.h"
+
+namespace segrid::mask_decoder {
+
+struct Shape {  // of the decoder, whatever the family
+    int64_t dim = 256, layers = 2, heads = 8, mlp = 2048, downsample = 2;
+    float eps = 1e-6F;
+};
+
+// The image as the transformer sees it. Shared by all prompts; a prompt with a mask hint brings its own keys and no shared sides.
+struct ImageTokens {
+    const float* keys = nullptr;      // [count, dim]
+    const float* position = nullptr;  // [count, dim]
+    int64_t count = 0;
+    const SharedSide* read = nullptr;    // of layer 1's token-to-image attention, or null
+    const SharedSide* update = nullptr;  // of layer 1's image-to-token attention, or null
+};
+
+class TwoWayLayer {
+public:
+    TwoWayLayer(const Scope& scope, const Shape& shape, bool first);
+
+    // Up to the queries that read the image: q = norm(q + self attention(q))
+    void begin(int64_t tokens, float* q, const float* position, Arena& arena) const;
+    // After the read: norm, MLP, norm
+    void end(int64_t tokens, float* q, Arena& arena) const;
+
+    const TokenToImage& read() const { return read_; }
+    const ImageToToken& update() const { return update_; }
+    const LayerNorm& update_norm() const { return norm4_; }
+
+private:
+    int64_t dim_, mlp_;
+    bool first_;
+    SelfAttention self_;
+    LayerNorm norm1_, norm2_, norm3_, norm4_;
+    Linear mlp1_, mlp2_;
+    TokenToImage read_;
+    ImageToToken update_;
+};
+
+class TwoWayTransformer {
+public:
+    TwoWayTransformer(const Scope& scope, const Shape& shape);
+
+    // tokens: [count, dim], the prompt tokens in, the final ones out. keys_out: [image.count, dim], the final image tokens.
+    // Splits over the pool unless it runs inside a worker; same bits either way.
+    void operator()(const ImageTokens& image, int64_t count, float* tokens, float* keys_out, const Schedule& schedule,
+                    Arena& arena) const;
+
+    // The projections of layer 1 that all prompts of an image share.
+    SharedSide share_read(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const;
+    SharedSide share_update(const at::Tensor& placed, const Schedule& schedule) const;
+
+private:
+    Shape shape_;
+    std::vector<TwoWayLayer> layers_;
+    TokenToImage final_read_;
+    LayerNorm final_norm_;
+};
+
+}  // namespace segrid::mask_decoder

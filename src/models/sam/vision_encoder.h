@@ -1,0 +1,71 @@
+// SAM's image encoder: a plain ViT with window attention and a few global layers, then a neck ("Segment Anything", section A).
+//   patches -> + positions -> blocks -> neck
+#pragma once
+
+#include <vector>
+
+#include "kernels/attention/op.h"
+#include "models/sam/config.h"
+#include "models/segmentation.h"
+#include "nn/layers.h"
+
+namespace segrid::sam {
+
+// Non-overlapping patches to tokens: one product.
+class PatchEmbed {
+public:
+    PatchEmbed(const Scope& scope, const VisionConfig& config);
+    // Grid row y of the image (packed RGB, `resized`; zero behind its edges after normalising) to out[grid, hidden].
+    void operator()(int64_t y, const uint8_t* rgb, Size resized, float* out, Arena& arena) const;
+
+private:
+    int64_t patch_, grid_, hidden_;
+    Linear projection_;
+    at::Tensor positions_;            // [grid * grid, hidden] or undefined
+    std::vector<float> normalised_;   // [3][256]: what a pixel value becomes
+};
+
+// One transformer block over all tokens: x += attention(norm(x)); x += mlp(norm(x)).
+class Block {
+public:
+    Block(const Scope& scope, const VisionConfig& config, int64_t layer);
+    void operator()(at::Tensor& tokens, const Schedule& schedule) const;
+    std::size_t bytes() const;
+
+private:
+    void window_attention(const float* qkv, float* out, const Schedule& schedule) const;
+    void global_attention(const float* qkv, float* out, const Schedule& schedule) const;
+
+    int64_t grid_, hidden_, heads_, window_, mlp_;
+    LayerNorm norm1_, norm2_;
+    Linear qkv_, projection_, mlp1_, mlp2_;
+    RelativePositions positions_;
+    at::Tensor padding_;  // [3 hidden]: q, k, v of a padded token of a window, the bias alone
+};
+
+// 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm.
+class Neck {
+public:
+    Neck(const Scope& scope, const VisionConfig& config);
+    at::Tensor operator()(const at::Tensor& tokens, const Schedule& schedule) const;
+
+private:
+    int64_t grid_, hidden_, output_;
+    Linear conv1_;
+    LayerNorm norm1_, norm2_;
+    std::vector<Linear> conv2_;  // the nine taps of the 3x3 kernel, row by row
+};
+
+class VisionEncoder {
+public:
+    VisionEncoder(const Scope& scope, const VisionConfig& config);
+    at::Tensor operator()(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap) const;
+
+private:
+    VisionConfig config_;
+    PatchEmbed patches_;
+    std::vector<Block> blocks_;
+    Neck neck_;
+};
+
+}  // namespace segrid::sam

@@ -1,0 +1,45 @@
+#include "nn/layers.h"
+
+#include <string>
+
+namespace segrid {
+
+Linear::Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias)
+    : Linear(scope.tensor("weight", {out, in}), with_bias ? scope.tensor("bias", {out}) : at::Tensor()) {}
+
+Linear::Linear(const at::Tensor& weight, at::Tensor bias) : weight_(weight), bias_(std::move(bias)) {}
+
+void Linear::operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo, Activation activation) const {
+    linear(rows, x, ldx, weight_, out, ldo, {.bias = bias(), .activation = activation});
+}
+
+void Linear::add_to(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo) const {
+    linear(rows, x, ldx, weight_, out, ldo, {.bias = bias(), .residual = out});
+}
+
+LayerNorm::LayerNorm(const Scope& scope, int64_t dim, float eps)
+    : gamma_(scope.tensor("weight", {dim})), beta_(scope.tensor("bias", {dim})), eps_(eps) {}
+
+void LayerNorm::operator()(int64_t rows, const float* x, float* out) const {
+    const int64_t dim = gamma_.size(0);
+    for (int64_t r = 0; r < rows; ++r) layer_norm(dim, x + r * dim, gamma(), beta(), eps_, out + r * dim);
+}
+
+FeedForward::FeedForward(const Scope& scope, int64_t in, int64_t hidden, int64_t out, int64_t depth) : hidden_(hidden) {
+    layers_.emplace_back(scope / "proj_in", in, hidden);
+    for (int64_t i = 0; i < depth - 2; ++i) layers_.emplace_back(scope / "layers" / std::to_string(i), hidden, hidden);
+    layers_.emplace_back(scope / "proj_out", hidden, out);
+}
+
+void FeedForward::operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo, Arena& arena) const {
+    const Arena::Scope scope(arena);
+    for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
+        float* h = arena.take<float>(rows * hidden_);
+        layers_[i](rows, x, ldx, h, hidden_, Activation::Relu);
+        x = h;
+        ldx = hidden_;
+    }
+    layers_.back()(rows, x, ldx, out, ldo);
+}
+
+}  // namespace segrid

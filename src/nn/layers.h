@@ -1,0 +1,62 @@
+// The small parts every model is made of: const callables on rows of floats, built once from a scope of weights.
+#pragma once
+
+#include <vector>
+
+#include "core/arena.h"
+#include "kernels/gemm/op.h"
+#include "kernels/rows/op.h"
+#include "weights/store.h"
+
+namespace segrid {
+
+class Linear {
+public:
+    Linear() = default;
+    Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias = true);
+    Linear(const at::Tensor& weight, at::Tensor bias);  // [out, in], [out] or undefined
+
+    // out[rows, n] (ldo floats apart) = x W^T + b, then the activation
+    void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,
+                    Activation activation = Activation::None) const;
+    // out += x W^T + b
+    void add_to(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo) const;
+
+    const PackedMatrix& weight() const { return weight_; }
+    const float* bias() const { return bias_.defined() ? bias_.const_data_ptr<float>() : nullptr; }
+    std::size_t bytes() const { return weight_.bytes() + (bias_.defined() ? bias_.nbytes() : 0); }
+
+private:
+    PackedMatrix weight_;
+    at::Tensor bias_;
+};
+
+class LayerNorm {
+public:
+    LayerNorm() = default;
+    LayerNorm(const Scope& scope, int64_t dim, float eps);
+    void operator()(int64_t rows, const float* x, float* out) const;  // contiguous rows; out may be x
+    const float* gamma() const { return gamma_.const_data_ptr<float>(); }
+    const float* beta() const { return beta_.const_data_ptr<float>(); }
+    const at::Tensor& gamma_tensor() const { return gamma_; }
+    const at::Tensor& beta_tensor() const { return beta_; }
+    float eps() const { return eps_; }
+
+private:
+    at::Tensor gamma_, beta_;
+    float eps_ = 1e-6F;
+};
+
+// transformers' SamFeedForward: proj_in, layers.*, proj_out with ReLU between.
+class FeedForward {
+public:
+    FeedForward() = default;
+    FeedForward(const Scope& scope, int64_t in, int64_t hidden, int64_t out, int64_t depth);
+    void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo, Arena& arena) const;
+
+private:
+    int64_t hidden_ = 0;
+    std::vector<Linear> layers_;
+};
+
+}  // namespace segrid

@@ -1,0 +1,71 @@
+// config.json and segrid.json: typed, checked reads of a JSON object. And where the files of a model lie.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <memory>
+
+namespace segrid {
+
+inline constexpr std::size_t kMaxConfigBytes = 16'000'000;
+inline constexpr int kMaxConfigDepth = 32;
+
+// What a number may be: both ends inclusive.
+struct IntegerRange {
+    int64_t low = std::numeric_limits<int64_t>::min();
+    int64_t high = std::numeric_limits<int64_t>::max();
+};
+struct NumberRange {
+    double low = -std::numeric_limits<double>::infinity();
+    double high = std::numeric_limits<double>::infinity();
+};
+
+// Immutable; copies share the document. Keys are dotted paths: "vision_config.hidden_size". A key that is missing (or null, or
+// under something missing) gives the fallback; without a fallback it is a Corrupt error. A value of another type or outside its range is a
+// Corrupt error too. Errors name the file and the key.
+class Config {
+public:
+    static Config read(const std::string& path);
+    static Config parse(const std::string& text, const std::string& name);
+    static Config empty(const std::string& name);  // every key is missing
+
+    bool has(const std::string& key) const;  // present and not null
+    int64_t integer(const std::string& key, std::optional<int64_t> fallback = {}, IntegerRange range = {}) const;
+    double number(const std::string& key, std::optional<double> fallback = {}, NumberRange range = {}) const;
+    std::string text(const std::string& key, std::optional<std::string> fallback = {}) const;
+    bool boolean(const std::string& key, std::optional<bool> fallback = {}) const;
+    std::vector<int64_t> integers(const std::string& key, std::optional<std::vector<int64_t>> fallback = {},
+                                  IntegerRange range = {}) const;
+    std::vector<double> numbers(const std::string& key, std::optional<std::vector<double>> fallback = {},
+                                NumberRange range = {}) const;
+    const std::string& name() const { return name_; }
+
+private:
+    Config(std::shared_ptr<const nlohmann::json> document, std::string name);
+    const nlohmann::json* find(const std::string& key) const;
+    [[noreturn]] void wrong(const std::string& key, const std::string& rule, const nlohmann::json& got) const;
+    [[noreturn]] void missing(const std::string& key) const;
+    int64_t checked(const std::string& key, const nlohmann::json& value, IntegerRange range) const;
+    double checked(const std::string& key, const nlohmann::json& value, NumberRange range) const;
+
+    std::shared_ptr<const nlohmann::json> document_;
+    std::string name_;
+};
+
+struct ModelFiles {
+    std::string config_path;
+    std::string weights_path;
+    std::string segrid_json_path;  // empty when there is none
+};
+
+// A folder with config.json and model.safetensors, or one .safetensors file with config.json beside it. Throws NotFound naming
+// what is missing, Unsupported for pickled checkpoints (.pt, .pth, .bin) with the hint to convert them.
+ModelFiles locate(const std::string& folder_or_safetensors);
+
+}  // namespace segrid
