@@ -12,7 +12,9 @@ if(NOT SEGRID_TORCH_ROOT)
     message(FATAL_ERROR "${torch_error}")
   endif()
 endif()
-message(STATUS "LibTorch: ${SEGRID_TORCH_ROOT}")
+file(STRINGS ${SEGRID_TORCH_ROOT}/version.py version_line REGEX "^__version__")
+string(REGEX MATCH "[0-9][^'\"]*" SEGRID_TORCH_VERSION "${version_line}")
+message(STATUS "LibTorch ${SEGRID_TORCH_VERSION}: ${SEGRID_TORCH_ROOT}")
 
 add_library(segrid_torch INTERFACE)
 target_include_directories(segrid_torch SYSTEM INTERFACE

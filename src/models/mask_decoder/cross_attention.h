@@ -2,6 +2,7 @@
 // kernels/two_way/op.h for the algebra). Both directions are the same four projections with the roles exchanged.
 #pragma once
 
+#include "core/thread_pool.h"
 #include "kernels/two_way/op.h"
 #include "nn/layers.h"
 

@@ -23,7 +23,7 @@ SamConfig::SamConfig(const Config& c) {
     v.output = c.integer("vision_config.output_channels", 256);
     v.mlp = c.integer("vision_config.mlp_dim", 0);
     if (v.mlp == 0) v.mlp = static_cast<int64_t>(static_cast<double>(v.hidden) * c.number("vision_config.mlp_ratio", 4.0));
-    v.global_layers = c.integers("vision_config.global_attn_indexes", {2, 5, 8, 11});
+    v.global_layers = c.integers("vision_config.global_attn_indexes", std::vector<int64_t>{2, 5, 8, 11});
     v.qkv_bias = c.boolean("vision_config.qkv_bias", true);
     v.absolute_positions = c.boolean("vision_config.use_abs_pos", true);
     v.relative_positions = c.boolean("vision_config.use_rel_pos", true);

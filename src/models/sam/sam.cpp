@@ -1,6 +1,6 @@
 #include "models/sam/sam.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ATen.h>
 
 #include "models/mask_decoder/mask_decoder.h"
 #include "models/sam/prompt_encoder.h"
@@ -46,6 +46,7 @@ public:
     Size grid() const override { return {config_.vision.grid(), config_.vision.grid()}; }
     Size low_res() const override { return {4 * grid().height, 4 * grid().width}; }
     int64_t channels() const override { return config_.decoder.hidden; }
+    int64_t multimask_outputs() const override { return config_.decoder.multimask; }
     std::size_t weight_bytes() const override { return bytes_; }
 
     at::Tensor encode(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap) const override {

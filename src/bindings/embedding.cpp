@@ -1,0 +1,41 @@
+#include "engine/embedding.h"
+
+#include <ATen/core/Tensor.h>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+#include "bindings/waiting.h"
+
+namespace segrid::bindings {
+
+void bind_embedding(py::module_ m) {
+    py::class_<Embedding, std::shared_ptr<Embedding>>(m, "Embedding")
+        .def_property_readonly("image_size",
+                               [](const Embedding& e) { return py::make_tuple(e.image().height, e.image().width); })
+        .def_property_readonly("model_id", [](const Embedding& e) { return e.model_id; })
+        .def_property_readonly(
+            "features",
+            [](const std::shared_ptr<Embedding>& e) {
+                // Stored token by token; shown as (1, C, h, w) through strides, without a copy.
+                const auto channels = static_cast<py::ssize_t>(e->features.size(1));
+                const auto h = static_cast<py::ssize_t>(e->grid.height), w = static_cast<py::ssize_t>(e->grid.width);
+                const auto unit = static_cast<py::ssize_t>(sizeof(float));
+                auto* held = new std::shared_ptr<Embedding>(e);
+                py::capsule owner(held, [](void* p) { delete static_cast<std::shared_ptr<Embedding>*>(p); });
+                py::array_t<float> array({py::ssize_t{1}, channels, h, w},
+                                         {h * w * channels * unit, unit, w * channels * unit, channels * unit},
+                                         e->features.const_data_ptr<float>(), owner);
+                py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+                return array;
+            })
+        .def("__hash__", [](const Embedding& e) { return without_gil([&] { return e.content_hash() >> 1; }); })
+        .def("__eq__", [](const Embedding& a, const py::object& other) {
+            if (!py::isinstance<Embedding>(other)) return false;
+            const auto& b = other.cast<const Embedding&>();
+            return without_gil([&] {
+                return a.model_id == b.model_id && a.image() == b.image() && a.content_hash() == b.content_hash();
+            });
+        });
+}
+
+}  // namespace segrid::bindings

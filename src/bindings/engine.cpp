@@ -1,0 +1,188 @@
+#include <ATen/Functions.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+
+#include "bindings/arrays.h"
+#include "bindings/mask_set.h"
+#include "bindings/module.h"
+#include "bindings/waiting.h"
+#include "core/error.h"
+#include "engine/everything.h"
+#include "image/image.h"
+
+namespace segrid::bindings {
+namespace {
+
+using Points = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using Labels = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+// Arrays of P prompts to prompts; validates them against the image. Mask hints stay the arrays' memory.
+std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional<Points>& points, const std::optional<Labels>& labels,
+                           const std::optional<Points>& boxes, const std::optional<Floats>& hints) {
+    py::ssize_t count = -1;
+    const auto agree = [&](const char* what, py::ssize_t n) {
+        if (count >= 0 && n != count) {
+            invalid("predict: " + std::string(what) + " are for " + std::to_string(n) + " prompts, the arguments before for " +
+                    std::to_string(count));
+        }
+        count = n;
+    };
+    if (points) {
+        if (points->ndim() != 3 || points->shape(2) != 2) invalid("points: must be (P, K, 2)");
+        agree("points", points->shape(0));
+        if (!labels || labels->ndim() != 2 || labels->shape(0) != points->shape(0) || labels->shape(1) != points->shape(1)) {
+            invalid("labels: must be (P, K) = (" + std::to_string(points->shape(0)) + ", " + std::to_string(points->shape(1)) +
+                    "), one for each point");
+        }
+    } else if (labels) {
+        invalid("labels: given without points");
+    }
+    if (boxes) {
+        if (boxes->ndim() != 2 || boxes->shape(1) != 4) invalid("boxes: must be (P, 4) XYXY");
+        agree("boxes", boxes->shape(0));
+    }
+    if (hints) {
+        if (hints->ndim() != 3 || hints->shape(1) != low_res.height || hints->shape(2) != low_res.width) {
+            std::string got;
+            for (py::ssize_t i = 0; i < hints->ndim(); ++i) got += (i ? ", " : "") + std::to_string(hints->shape(i));
+            invalid("mask_hints: must be (P, " + std::to_string(low_res.height) + ", " + std::to_string(low_res.width) +
+                    ") low-res logits, got (" + got + ")");
+        }
+        agree("mask_hints", hints->shape(0));
+    }
+    if (count <= 0) invalid("predict: no prompts; give points, boxes or mask_hints");
+    std::vector<Prompt> prompts(static_cast<std::size_t>(count));
+    for (py::ssize_t p = 0; p < count; ++p) {
+        Prompt& prompt = prompts[static_cast<std::size_t>(p)];
+        if (points) {
+            for (py::ssize_t k = 0; k < points->shape(1); ++k) {
+                prompt.points.push_back({points->at(p, k, 0), points->at(p, k, 1)});
+                prompt.labels.push_back(static_cast<int>(std::clamp<int64_t>(labels->at(p, k), -1000, 1000)));
+            }
+        }
+        if (boxes) prompt.box = ImageBox{boxes->at(p, 0), boxes->at(p, 1), boxes->at(p, 2), boxes->at(p, 3)};
+        if (hints) prompt.mask_hint = hints->data(p, 0, 0);
+    }
+    if (hints) {
+        for (py::ssize_t i = 0; i < hints->size(); ++i) {
+            if (!std::isfinite(hints->data()[i])) {
+                const py::ssize_t plane = static_cast<py::ssize_t>(low_res.area());
+                invalid("mask_hints[" + std::to_string(i / plane) + "]: holds NaN or Inf");
+            }
+        }
+    }
+    validate(prompts, e.image());
+    return prompts;
+}
+
+EverythingOptions read_options(const py::dict& given) {
+    EverythingOptions o;
+    for (const auto& [k, value] : given) {
+        const auto key = k.cast<std::string>();
+        if (value.is_none()) continue;
+        const auto number = [&] { return value.cast<double>(); };
+        const auto integer = [&] { return value.cast<int64_t>(); };
+        if (key == "points_per_side") o.points_per_side = integer();
+        else if (key == "point_grids") {
+            for (const auto& grid : value) {
+                const auto array = py::cast<Points>(grid);
+                if (array.ndim() != 2 || array.shape(1) != 2) invalid("point_grids: each grid must be (N, 2), x and y in 0..1");
+                std::vector<ImagePoint> points;
+                for (py::ssize_t i = 0; i < array.shape(0); ++i) points.push_back({array.at(i, 0), array.at(i, 1)});
+                o.point_grids.push_back(std::move(points));
+            }
+            validate_grids(o.point_grids);
+        }
+        else if (key == "pred_iou_thresh") o.pred_iou_thresh = number();
+        else if (key == "stability_score_thresh") o.stability_score_thresh = number();
+        else if (key == "stability_score_offset") o.stability_score_offset = number();
+        else if (key == "box_nms_thresh") o.box_nms_thresh = number();
+        else if (key == "crop_n_layers") o.crop_n_layers = integer();
+        else if (key == "crop_nms_thresh") o.crop_nms_thresh = number();
+        else if (key == "crop_overlap_ratio") o.crop_overlap_ratio = number();
+        else if (key == "crop_n_points_downscale_factor") o.crop_n_points_downscale_factor = integer();
+        else if (key == "min_mask_region_area") o.min_mask_region_area = integer();
+        else if (key == "min_area_frac") o.min_area_frac = number();
+        else if (key == "mask_iou_thresh") o.mask_iou_thresh = number();
+        else if (key == "containment_thresh") o.containment_thresh = number();
+        else if (key == "max_masks") o.max_masks = integer();
+        else throw py::key_error("everything: unknown option '" + key + "'");
+    }
+    return o;
+}
+
+PyMaskSet run_everything(const Segmenter& s, const py::object& image, const py::dict& given, const py::object& progress,
+                         const CancelToken* cancel) {
+    const EverythingOptions options = read_options(given);
+    const EverythingCall call{.options = options, .schedule = schedule_for(cancel), .progress = progress_callback(progress)};
+    Everything result;
+    if (py::isinstance<Embedding>(image)) {
+        const auto embedding = image.cast<std::shared_ptr<Embedding>>();
+        result = without_gil([&] { return segment_everything(s, *embedding, call); });
+    } else {
+        const auto pixels = image.cast<Image>();  // shares the pixels, so the image outlives the call
+        result = without_gil([&] { return segment_everything(s, pixels.view(), call); });
+    }
+    return {std::move(result.masks), std::move(result.stats)};
+}
+
+}  // namespace
+
+void bind_engine(py::module_ m) {
+    py::class_<Segmenter, std::shared_ptr<Segmenter>>(m, "Engine")
+        .def(py::init([](std::string config, std::string weights, std::optional<std::string> settings, std::string device,
+                         std::string precision, std::optional<int> thread_cap) {
+                 if (thread_cap && *thread_cap < 1) invalid("threads: must be at least 1, got " + std::to_string(*thread_cap));
+                 const SegmenterSettings s{std::move(config), std::move(weights), settings.value_or(""), std::move(device),
+                                           std::move(precision), thread_cap.value_or(0)};
+                 return without_gil([&] { return std::make_shared<Segmenter>(s); });
+             }),
+             py::arg("config_path"), py::arg("weights_path"), py::arg("settings_path") = py::none(), py::arg("device") = "auto",
+             py::arg("precision") = "auto", py::arg("threads") = py::none())
+        .def_property_readonly("family", [](const Segmenter& s) { return s.model().family(); })
+        .def_property_readonly("precision", &Segmenter::precision)
+        .def_property_readonly("device", &Segmenter::device)
+        .def_property_readonly("model_id", &Segmenter::model_id)
+        .def_property_readonly("side", [](const Segmenter& s) { return s.model().preprocess().side; })
+        .def_property_readonly("low_res", [](const Segmenter& s) {
+            return py::make_tuple(s.model().low_res().height, s.model().low_res().width);
+        })
+        .def_property_readonly("defaults", &Segmenter::defaults)
+        .def_property_readonly("weight_bytes", &Segmenter::weight_bytes)
+        .def("encode",
+             [](const Segmenter& s, const Image& image) {
+                 const Image held = image;
+                 const Schedule schedule = schedule_for(nullptr);
+                 return without_gil([&] { return std::make_shared<Embedding>(s.encode(held.view(), schedule)); });
+             },
+             py::arg("image"))
+        .def("restore",
+             [](const Segmenter& s, std::pair<int64_t, int64_t> size, const Floats& features, const std::string& model_id) {
+                 if (features.ndim() != 4 || features.shape(0) != 1) invalid("embedding: features must be (1, C, h, w)");
+                 const int64_t c = features.shape(1), h = features.shape(2), w = features.shape(3);
+                 const Schedule schedule = schedule_for(nullptr);
+                 return without_gil([&] {
+                     const at::Tensor view = at::from_blob(const_cast<float*>(features.data()), {c, h * w}, at::kFloat);
+                     return std::make_shared<Embedding>(
+                         s.restore({size.first, size.second}, view.t().contiguous(), model_id, schedule));
+                 });
+             },
+             py::arg("image_size"), py::arg("features"), py::arg("model_id"))
+        .def("predict",
+             [](const Segmenter& s, const std::shared_ptr<Embedding>& e, const std::optional<Points>& points,
+                const std::optional<Labels>& labels, const std::optional<Points>& boxes, const std::optional<Floats>& mask_hints,
+                bool multimask) {
+                 const auto prompts = gather(*e, s.model().low_res(), points, labels, boxes, mask_hints);
+                 const Schedule schedule = schedule_for(nullptr);
+                 Predicted p = without_gil([&] { return s.predict(*e, prompts, multimask, schedule); });
+                 return PyMaskSet(std::move(p.masks), std::move(p.stats), std::move(p.low_res));
+             },
+             py::arg("embedding"), py::arg("points") = py::none(), py::arg("labels") = py::none(), py::arg("boxes") = py::none(),
+             py::arg("mask_hints") = py::none(), py::arg("multimask") = false)
+        .def("everything", &run_everything, py::arg("image"), py::arg("options"), py::arg("progress") = py::none(),
+             py::arg("cancel") = nullptr);
+}
+
+}  // namespace segrid::bindings

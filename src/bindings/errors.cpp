@@ -1,0 +1,38 @@
+// The one table from the engine's errors to Python's.
+#include <pybind11/pybind11.h>
+
+#include <new>
+
+#include "bindings/module.h"
+#include "core/error.h"
+#include "core/thread_pool.h"
+
+namespace segrid::bindings {
+
+void bind_errors(py::module_ m) {
+    static py::handle corrupt = py::exception<Error>(m, "CorruptFileError", PyExc_ValueError).release();
+    static py::handle cancelled = py::exception<Cancelled>(m, "Cancelled", PyExc_RuntimeError).release();
+    py::register_exception_translator([](std::exception_ptr p) {
+        try {
+            if (p) std::rethrow_exception(p);
+        } catch (const Error& e) {
+            PyObject* type = PyExc_RuntimeError;
+            switch (e.kind()) {
+                case ErrorKind::InvalidInput: type = PyExc_ValueError; break;
+                case ErrorKind::NotFound: type = PyExc_FileNotFoundError; break;
+                case ErrorKind::Unsupported: type = PyExc_NotImplementedError; break;
+                case ErrorKind::Corrupt: type = corrupt.ptr(); break;
+                case ErrorKind::Internal: type = PyExc_RuntimeError; break;
+                case ErrorKind::PermissionDenied: type = PyExc_PermissionError; break;
+                case ErrorKind::IsADirectory: type = PyExc_IsADirectoryError; break;
+                case ErrorKind::UnknownKey: type = PyExc_KeyError; break;
+                case ErrorKind::OutOfMemory: type = PyExc_MemoryError; break;
+            }
+            py::set_error(type, e.what());
+        } catch (const Cancelled& e) {
+            py::set_error(cancelled, e.what());
+        }
+    });
+}
+
+}  // namespace segrid::bindings

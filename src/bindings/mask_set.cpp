@@ -1,0 +1,170 @@
+#include "bindings/mask_set.h"
+
+#include <pybind11/stl.h>
+
+#include "bindings/module.h"
+#include "bindings/waiting.h"
+#include "core/error.h"
+#include "masks/render.h"
+
+namespace segrid::bindings {
+
+PyMaskSet::PyMaskSet(MaskSet masks, Stats stats, at::Tensor low_res)
+    : masks_(std::make_shared<const MaskSet>(std::move(masks))), stats_(std::move(stats)), low_res_(std::move(low_res)) {}
+
+py::array_t<bool> PyMaskSet::dense() {
+    std::shared_ptr<uint8_t> data = without_gil([&] {
+        const std::lock_guard lock(pixels_->mutex);
+        if (!pixels_->data) pixels_->data = render_dense(*masks_);
+        return pixels_->data;
+    });
+    const auto n = static_cast<py::ssize_t>(masks_->masks().size());
+    const auto h = static_cast<py::ssize_t>(masks_->size().height), w = static_cast<py::ssize_t>(masks_->size().width);
+    const bool* first = reinterpret_cast<const bool*>(data.get());
+    return share<bool>({n, h, w}, first, std::move(data), true);
+}
+
+PyMaskSet PyMaskSet::select(const std::vector<int64_t>& indices) const {
+    return without_gil([&] {
+        at::Tensor low_res;
+        MaskSet chosen = masks_->select(indices);
+        if (low_res_.defined()) {
+            low_res = at::empty({static_cast<int64_t>(indices.size()), low_res_.size(1), low_res_.size(2)});
+            const int64_t plane = low_res_.size(1) * low_res_.size(2);
+            for (std::size_t i = 0; i < indices.size(); ++i) {
+                std::copy_n(low_res_.const_data_ptr<float>() + indices[i] * plane, plane,
+                            low_res.mutable_data_ptr<float>() + static_cast<int64_t>(i) * plane);
+            }
+        }
+        return PyMaskSet(std::move(chosen), stats_, std::move(low_res));
+    });
+}
+
+PyMaskSet PyMaskSet::resized(int64_t height, int64_t width) const {
+    return without_gil([&] { return PyMaskSet(masks_->resized({height, width}), stats_); });
+}
+
+namespace {
+
+using Set = PyMaskSet;
+
+const Mask& at(const Set& s, int64_t index) {
+    if (index < 0 || index >= static_cast<int64_t>(s.masks().masks().size())) throw py::index_error("mask index out of range");
+    return s.masks().masks()[static_cast<std::size_t>(index)];
+}
+
+template <class Number>
+py::array_t<Number> boxes(const Set& s, ImageBox Mask::* member, bool as_xywh = false) {
+    return column<Number>(s.masks().masks(), 4, [&](const Mask& m, Number* out) {
+        const ImageBox& b = m.*member;
+        *out++ = static_cast<Number>(b.x0);
+        *out++ = static_cast<Number>(b.y0);
+        // pycocotools' toBbox: width and height in pixels, so + 1 behind an inclusive maximum; zeros for an empty mask
+        const double extra = m.area > 0 ? 1 : 0;
+        *out++ = static_cast<Number>(as_xywh ? b.x1 - b.x0 + extra : b.x1);
+        *out++ = static_cast<Number>(as_xywh ? b.y1 - b.y0 + extra : b.y1);
+        return out;
+    });
+}
+
+py::list counts_of(const Set& s, int64_t index) {
+    const Mask& mask = at(s, index);
+    const auto counts = without_gil([&] { return coco_counts(mask.runs, s.masks().size()); });
+    py::list list;
+    for (const uint32_t c : counts) list.append(c);
+    return list;
+}
+
+py::dict rle_of(const Set& s, int64_t index) {
+    const Mask& mask = at(s, index);
+    const std::string bytes = without_gil([&] { return compress(coco_counts(mask.runs, s.masks().size())); });
+    py::dict d;
+    d["size"] = std::vector<int64_t>{s.masks().size().height, s.masks().size().width};
+    d["counts"] = py::bytes(bytes);
+    return d;
+}
+
+py::array overlay(const Set& s, const py::array_t<uint8_t, py::array::c_style | py::array::forcecast>& rgb, double alpha) {
+    if (rgb.ndim() != 3 || rgb.shape(2) != 3) invalid("overlay: the image must be (H, W, 3) uint8");
+    py::array_t<uint8_t> out({rgb.shape(0), rgb.shape(1), py::ssize_t{3}});
+    const ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
+    uint8_t* pixels = out.mutable_data();
+    without_gil([&] { render_overlay(s.masks(), view, alpha, pixels); });
+    return out;
+}
+
+py::array label_map(const Set& s) {
+    const Size size = s.masks().size();
+    py::array_t<uint32_t> labels({static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
+    uint32_t* data = labels.mutable_data();
+    without_gil([&] { render_labels(s.masks(), data); });
+    if (s.masks().masks().size() <= 65535) return labels.attr("astype")("uint16").cast<py::array>();
+    return labels;
+}
+
+}  // namespace
+
+void bind_mask_set(py::module_ m) {
+    py::class_<Set>(m, "MaskSet")
+        .def("__len__", [](const Set& s) { return s.masks().masks().size(); })
+        .def_property_readonly("size", [](const Set& s) { return py::make_tuple(s.masks().size().height, s.masks().size().width); })
+        .def_property_readonly("boxes", [](const Set& s) { return boxes<float>(s, &Mask::box); })
+        .def_property_readonly("crop_boxes", [](const Set& s) { return boxes<float>(s, &Mask::crop_box); })
+        .def_property_readonly("coco_bboxes", [](const Set& s) { return boxes<double>(s, &Mask::box, true); })
+        .def_property_readonly("areas", [](const Set& s) {
+            return column<int64_t>(s.masks().masks(), 0, [](const Mask& k, int64_t* out) { *out = k.area; return out + 1; });
+        })
+        .def_property_readonly("scores", [](const Set& s) {
+            return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.score; return out + 1; });
+        })
+        .def_property_readonly("stability", [](const Set& s) {
+            return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.stability; return out + 1; });
+        })
+        .def_property_readonly("points", [](const Set& s) {
+            return column<double>(s.masks().masks(), 2, [](const Mask& k, double* out) {
+                out[0] = k.point.x;
+                out[1] = k.point.y;
+                return out + 2;
+            });
+        })
+        .def_property_readonly("prompt", [](const Set& s) {
+            return column<int64_t>(s.masks().masks(), 0, [](const Mask& k, int64_t* out) { *out = k.prompt; return out + 1; });
+        })
+        .def_property_readonly("low_res", [](const Set& s) -> py::object {
+            if (!s.low_res().defined()) return py::none();
+            auto owner = std::make_shared<at::Tensor>(s.low_res());
+            const float* data = owner->const_data_ptr<float>();
+            return share<float>({owner->size(0), owner->size(1), owner->size(2)}, data, owner, false);
+        })
+        .def_property_readonly("stats", [](const Set& s) {
+            py::dict d;
+            d["seconds"] = s.stats().seconds;
+            d["peak_memory_mb"] = s.stats().peak_memory_mb;
+            return d;
+        })
+        .def_property_readonly("runs", [](const Set& s) {
+            std::size_t total = 0;
+            for (const Mask& k : s.masks().masks()) total += k.runs.size();
+            return total;
+        })
+        .def("dense", &Set::dense)
+        .def("mask", [](const Set& s, int64_t i) {
+            const Mask& mask = at(s, i);
+            const Size size = s.masks().size();
+            py::array_t<bool> out({static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
+            auto* pixels = reinterpret_cast<uint8_t*>(out.mutable_data());
+            without_gil([&] {
+                std::fill_n(pixels, size.area(), uint8_t{0});
+                render(mask.runs, pixels);
+            });
+            return out;
+        })
+        .def("counts", &counts_of)
+        .def("rle", &rle_of)
+        .def("select", &Set::select, py::arg("indices"))
+        .def("resized", &Set::resized, py::arg("height"), py::arg("width"))
+        .def("label_map", &label_map)
+        .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5);
+}
+
+}  // namespace segrid::bindings

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace segrid::bindings {
+
+namespace py = pybind11;
+
+void bind_errors(py::module_ m);
+void bind_runtime(py::module_ m);    // threads, CPU, kernels, cancellation
+void bind_image(py::module_ m);
+void bind_mask_set(py::module_ m);
+void bind_embedding(py::module_ m);
+void bind_engine(py::module_ m);
+
+}  // namespace segrid::bindings
+
+// Building blocks for tests, under segrid._core._kernels.
+void bind_mask_kernels(pybind11::module_ m);
+void bind_image_kernels(pybind11::module_ m);
+void bind_model_kernels(pybind11::module_ m);

@@ -1,0 +1,58 @@
+#include <pybind11/stl.h>
+
+#include "bindings/module.h"
+#include "bindings/waiting.h"
+#include "core/cpu.h"
+#include "core/thread_pool.h"
+
+namespace segrid::bindings {
+
+void bind_runtime(py::module_ m) {
+    m.def("set_threads", &set_threads, py::arg("n"));
+    m.def("threads", &threads);
+    m.def("available_cpus", &available_cpus);
+    m.def("cpu_model", &cpu_model);
+    m.def("cpu_features", [] {
+        const CpuFeatures& f = cpu_features();
+        py::dict d;
+        d["avx2"] = f.avx2;
+        d["avx512"] = f.avx512;
+        d["avx512_vnni"] = f.avx512_vnni;
+        d["avx512_bf16"] = f.avx512_bf16;
+        d["amx"] = f.amx;
+        return d;
+    });
+    m.def("force_kernels", &force_kernels, py::arg("request"));
+    m.def("kernel_choices", [] {
+        py::list list;
+        for (const KernelChoice& c : kernel_choices()) {
+            py::dict d;
+            d["op"] = c.op;
+            d["chosen"] = c.chosen;
+            d["available"] = c.available;
+            list.append(d);
+        }
+        return list;
+    });
+    m.def("build_info", [] {
+        py::dict d;
+        d["version"] = SEGRID_VERSION;
+        d["compiler"] = __VERSION__;
+        d["torch"] = SEGRID_TORCH_VERSION;
+#ifdef SEGRID_OPENCV
+        d["opencv"] = true;
+#else
+        d["opencv"] = false;
+#endif
+        return d;
+    });
+    m.def("scratch_bytes", &scratch_bytes, "Bytes of scratch memory that the workers hold.");
+    m.def("shutdown", [] { without_gil([] { shutdown_pool(); }); },
+          "Cancels running work and joins the workers. The pool starts again when it is used again.");
+    py::class_<CancelToken>(m, "CancelToken")
+        .def(py::init<>())
+        .def("cancel", &CancelToken::cancel)
+        .def_property_readonly("cancelled", &CancelToken::cancelled);
+}
+
+}  // namespace segrid::bindings

@@ -1,0 +1,35 @@
+#include "bindings/waiting.h"
+
+namespace segrid::bindings {
+
+std::function<void()> poll_signals() {
+    return [] {
+        const py::gil_scoped_acquire gil;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    };
+}
+
+Schedule schedule_for(const CancelToken* cancel) {
+    Schedule schedule;
+    schedule.poll = poll_signals();
+    if (cancel != nullptr) schedule.cancel = *cancel;
+    return schedule;
+}
+
+ProgressCallback progress_callback(const py::object& callback) {
+    if (callback.is_none()) return {};
+    // Held by the call's own argument for as long as it runs, so a plain handle is enough and needs no GIL to copy.
+    return [callback = callback.ptr()](const Progress& p) {
+        const py::gil_scoped_acquire gil;
+        py::dict info;
+        info["stage"] = p.stage;
+        info["done"] = p.done;
+        info["total"] = p.total;
+        info["kept"] = p.kept;
+        info["elapsed"] = p.elapsed;
+        info["memory_mb"] = p.memory_mb;
+        py::reinterpret_borrow<py::object>(callback)(info);
+    };
+}
+
+}  // namespace segrid::bindings

@@ -1,0 +1,32 @@
+#include "engine/embedding.h"
+
+#include <cstring>
+
+namespace segrid {
+
+uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed) {
+    constexpr uint64_t kPrime = 0x9E3779B97F4A7C15ULL;
+    uint64_t lanes[4] = {seed ^ kPrime, seed + 1, seed + 2, seed + 3};  // four lanes: the multiplications overlap
+    const auto* bytes = static_cast<const unsigned char*>(data);
+    std::size_t i = 0;
+    for (; i + 32 <= size; i += 32) {
+        for (std::size_t lane = 0; lane < 4; ++lane) {
+            uint64_t word;
+            std::memcpy(&word, bytes + i + 8 * lane, 8);
+            lanes[lane] = (lanes[lane] ^ word) * kPrime;
+            lanes[lane] ^= lanes[lane] >> 29;
+        }
+    }
+    uint64_t hash = size * kPrime;
+    for (const uint64_t lane : lanes) hash = (hash ^ lane) * kPrime ^ (hash >> 31);
+    for (; i < size; ++i) hash = (hash ^ bytes[i]) * kPrime;
+    return hash ^ (hash >> 32);
+}
+
+uint64_t Embedding::content_hash() const {
+    const int64_t sizes[2] = {image().height, image().width};
+    uint64_t hash = hash_bytes(model_id.data(), model_id.size(), hash_bytes(sizes, sizeof sizes));
+    return hash_bytes(features.const_data_ptr(), features.nbytes(), hash);
+}
+
+}  // namespace segrid

@@ -1,0 +1,41 @@
+// What a long call tells while it runs, and what it knows when it ends.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+namespace segrid {
+
+struct Progress {
+    std::string stage;       // "encode", "decode", "filter"
+    int64_t done = 0;        // prompts decoded so far, over all crops
+    int64_t total = 0;
+    int64_t kept = 0;        // masks that have passed the thresholds so far
+    double elapsed = 0;      // seconds since the call began
+    double memory_mb = 0;    // resident memory of the process
+};
+using ProgressCallback = std::function<void(const Progress&)>;
+
+// Seconds per stage, in wall-clock time.
+struct Stats {
+    std::map<std::string, double> seconds;
+    double peak_memory_mb = 0;  // of the process, so far
+
+    void add(const std::string& stage, double s) { seconds[stage] += s; }
+};
+
+class Stopwatch {
+public:
+    double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+
+private:
+    std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+double resident_mb();
+double peak_resident_mb();
+
+}  // namespace segrid

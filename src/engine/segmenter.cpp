@@ -1,0 +1,192 @@
+#include "engine/segmenter.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <mutex>
+
+#include "core/error.h"
+#include "engine/scratch.h"
+#include "image/preprocess.h"
+#include "kernels/mask_scan/op.h"
+#include "models/factory.h"
+#include "weights/config.h"
+
+namespace segrid {
+namespace {
+
+// Hash of config and weights: equal files give equal ids on every machine.
+std::string identify(const std::string& config_path, const std::string& weights_path) {
+    uint64_t hash = 0;
+    for (const std::string& path : {config_path, weights_path}) {
+        std::ifstream file(path, std::ios::binary);
+        std::vector<char> chunk(std::size_t{1} << 20);
+        while (file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())), file.gcount() > 0) {
+            hash = hash_bytes(chunk.data(), static_cast<std::size_t>(file.gcount()), hash);
+        }
+    }
+    char text[17];
+    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+    return text;
+}
+
+std::map<std::string, double> recommended(const std::string& settings_path) {
+    std::map<std::string, double> values{
+        {"pred_iou_thresh", 0.88}, {"stability_score_thresh", 0.95}, {"containment_thresh", 1.0}};  // segment-anything's
+    if (settings_path.empty()) return values;
+    const Config config = Config::read(settings_path);
+    for (auto& [key, value] : values) value = config.number("recommended." + key, value, {.low = 0.0, .high = 1.0});
+    return values;
+}
+
+void resolve(const char* what, const std::string& asked, std::initializer_list<const char*> here,
+             std::initializer_list<const char*> later) {
+    for (const char* name : here) {
+        if (asked == name) return;
+    }
+    for (const char* name : later) {
+        if (asked == name) {
+            fail(ErrorKind::Unsupported, std::string(what) + "='" + asked + "': not in this build yet; use 'auto'");
+        }
+    }
+    invalid(std::string(what) + "='" + asked + "': unknown; use 'auto'");
+}
+
+}  // namespace
+
+Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
+    if (s.threads < 0) invalid("threads: must be at least 1 (or None for the whole budget), got " + std::to_string(s.threads));
+    resolve("device", s.device, {"auto", "cpu"}, {"cuda", "mps"});
+    resolve("precision", s.precision, {"auto", "fp32"}, {"bf16", "fp16", "int8", "int8-torch"});
+    defaults_ = recommended(s.settings_path);
+    model_ = load_segmentation_model(s.config_path, s.weights_path);
+    model_id_ = identify(s.config_path, s.weights_path);
+}
+
+Schedule Segmenter::capped(Schedule schedule) const {
+    if (threads_ > 0) schedule.max_workers = threads_;
+    return schedule;
+}
+
+void Segmenter::check_embedding(const Embedding& e) const {
+    if (e.model_id != model_id_) {
+        invalid("embedding: made by other weights (" + e.model_id + ", this model is " + model_id_ + "); encode the image again");
+    }
+}
+
+Embedding Segmenter::encode(ImageView image, const Schedule& schedule, Stats* stats) const {
+    const Size size = image.size;
+    return encode_crop(image, {0, 0, static_cast<double>(size.width), static_cast<double>(size.height)}, schedule, stats);
+}
+
+Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule& asked, Stats* stats) const {
+    const Schedule schedule = capped(asked);
+    Embedding e;
+    e.frame = FrameMap(image.size, crop, model_->preprocess());
+    e.grid = model_->grid();
+    e.model_id = model_id_;
+    Stopwatch watch;
+    std::vector<uint8_t> resized(static_cast<std::size_t>(e.frame.resized().area()) * 3);
+    {
+        const Scratch scratch;
+        resize_for_model(image.crop(crop), e.frame, resized.data(), scratch.arena());
+    }
+    if (stats != nullptr) stats->add("resize", watch.seconds());
+    watch = {};
+    e.features = model_->encode(resized.data(), e.frame.resized(), schedule);
+    e.context = model_->prepare(e.features, schedule);
+    if (stats != nullptr) stats->add("encode", watch.seconds());
+    return e;
+}
+
+Embedding Segmenter::restore(Size image, const at::Tensor& features, const std::string& model_id,
+                             const Schedule& schedule) const {
+    Embedding e;
+    e.model_id = model_id;
+    check_embedding(e);
+    if (image.height < 1 || image.width < 1) invalid("embedding: the image size must be positive");
+    if (features.dim() != 2 || features.size(0) != model_->grid().area() || features.size(1) != model_->channels()) {
+        invalid("embedding: the features have another shape than this model's");
+    }
+    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model_->preprocess());
+    e.grid = model_->grid();
+    e.features = features;
+    e.context = model_->prepare(features, capped(schedule));
+    return e;
+}
+
+ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
+    ModelPrompt out;
+    out.labels = prompt.labels;
+    out.mask_hint = prompt.mask_hint;
+    for (const ImagePoint& p : prompt.points) out.points.push_back(frame.to_model(p));
+    if (prompt.box) out.box = frame.to_model(*prompt.box);
+    return out;
+}
+
+Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prompts, bool multimask,
+                             const Schedule& asked) const {
+    check_embedding(e);
+    if (prompts.size() > kMaxPrompts) {
+        invalid("predict: at most " + std::to_string(kMaxPrompts) + " prompts a call, got " + std::to_string(prompts.size()));
+    }
+    const Schedule schedule = capped(asked);
+    const Stopwatch watch;
+    const Size low = model_->low_res();
+    const ScanPlan plan(low, model_->preprocess().side, e.frame.resized(), e.frame.crop());
+    const int64_t count = static_cast<int64_t>(prompts.size()), each = multimask ? model_->multimask_outputs() : 1;
+
+    Predicted out;
+    out.masks = MaskSet(e.image());
+    out.masks.masks().resize(static_cast<std::size_t>(count * each));
+    const std::size_t bytes = static_cast<std::size_t>(count * each * low.area()) * sizeof(float);
+    if (bytes <= kMaxLowResBytes) out.low_res = at::empty({count * each, low.height, low.width});
+    const DecodeRequest request{.multimask = multimask};
+
+    const auto keep = [&](int64_t p, int64_t m, const DecodedMask& decoded, Arena& arena) {
+        const int64_t index = p * each + m;
+        Mask& mask = out.masks.masks()[static_cast<std::size_t>(index)];
+        ScanResult result;
+        scan(decoded.logits, plan, 0.0F, 1.0F, result, &mask.runs, arena);
+        mask.box = {static_cast<double>(result.x0), static_cast<double>(result.y0), static_cast<double>(result.x1),
+                    static_cast<double>(result.y1)};
+        mask.area = result.area;
+        mask.score = decoded.iou;
+        mask.stability = result.stability;
+        mask.prompt = p;
+        mask.crop_box = e.frame.crop_box();
+        const Prompt& prompt = prompts[static_cast<std::size_t>(p)];
+        const double none = std::numeric_limits<double>::quiet_NaN();
+        mask.point = prompt.points.empty() ? ImagePoint{none, none} : prompt.points.front();
+        if (out.low_res.defined()) {
+            std::copy_n(decoded.logits, low.area(), out.low_res.mutable_data_ptr<float>() + index * low.area());
+        }
+    };
+
+    const int workers = schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
+    if (count >= 2 * workers) {  // a prompt per worker
+        parallel_for(count, schedule, [&](int64_t p, Worker& worker) {
+            const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request,
+                                              schedule, worker.arena);
+            for (std::size_t m = 0; m < masks.size(); ++m) keep(p, static_cast<int64_t>(m), masks[m], worker.arena);
+        });
+    } else {  // few prompts: each is split over the workers
+        const Scratch scratch;
+        for (int64_t p = 0; p < count; ++p) {
+            const Arena::Scope scope(scratch.arena());
+            const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request,
+                                              schedule, scratch.arena());
+            parallel_for(static_cast<int64_t>(masks.size()), schedule, [&](int64_t m, Worker& worker) {
+                keep(p, m, masks[static_cast<std::size_t>(m)], worker.arena);
+            });
+        }
+    }
+    out.stats.add("predict", watch.seconds());
+    out.stats.peak_memory_mb = peak_resident_mb();
+    return out;
+}
+
+}  // namespace segrid

@@ -1,0 +1,72 @@
+// Image -> embedding -> masks of prompts.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/embedding.h"
+#include "engine/progress.h"
+#include "image/image.h"
+#include "masks/mask_set.h"
+#include "models/segmentation.h"
+#include "prompts/prompts.h"
+
+namespace segrid {
+
+struct SegmenterSettings {
+    std::string config_path, weights_path;
+    std::string settings_path;         // segrid.json, or empty
+    std::string device = "auto";       // auto | cpu
+    std::string precision = "auto";    // auto | fp32
+    int threads = 0;                   // most workers one call may use; 0: the whole budget
+};
+
+struct Predicted {
+    MaskSet masks;
+    at::Tensor low_res;  // [masks, h, w] logits; undefined when they would exceed kMaxLowResBytes
+    Stats stats;
+};
+
+// Logits are kept beside predicted masks (as hints for the next call) up to this size.
+inline constexpr std::size_t kMaxLowResBytes = std::size_t{256} << 20;
+// Prompts of one predict() call.
+inline constexpr std::size_t kMaxPrompts = 100'000;
+
+// Immutable after construction and shared by any number of threads.
+class Segmenter {
+public:
+    explicit Segmenter(const SegmenterSettings& settings);
+
+    const SegmentationModel& model() const { return *model_; }
+    const std::string& model_id() const { return model_id_; }
+    std::string device() const { return "cpu"; }
+    std::string precision() const { return "fp32"; }
+    // Recommended thresholds: segrid.json's, else the family's.
+    const std::map<std::string, double>& defaults() const { return defaults_; }
+    std::size_t weight_bytes() const { return model_->weight_bytes(); }
+
+    Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
+    Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule, Stats* stats = nullptr) const;
+    // An embedding from saved features; throws InvalidInput when they are not this model's.
+    Embedding restore(Size image, const at::Tensor& features, const std::string& model_id, const Schedule& schedule) const;
+    // Masks in prompt order (three per prompt with multimask). Prompts must have been validated against the image.
+    Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts, bool multimask,
+                      const Schedule& schedule) const;
+
+    // The schedule with this object's cap on workers.
+    Schedule capped(Schedule schedule) const;
+    // Throws InvalidInput when the embedding was made by other weights.
+    void check_embedding(const Embedding& embedding) const;
+
+private:
+    std::unique_ptr<SegmentationModel> model_;
+    std::string model_id_;
+    std::map<std::string, double> defaults_;
+    int threads_;
+};
+
+ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame);
+
+}  // namespace segrid

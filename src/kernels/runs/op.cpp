@@ -1,0 +1,235 @@
+#include "kernels/runs/op.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace segrid {
+namespace {
+
+// Calls f(y, x0, x1) for the part of each run in each row it touches.
+template <class F>
+void by_rows(const Runs& runs, int64_t width, const F& f) {
+    for (const Run& r : runs) {
+        for (int64_t begin = r.begin; begin < r.end;) {
+            const int64_t y = begin / width, end = std::min(r.end, (y + 1) * width);
+            f(y, begin - y * width, end - y * width);
+            begin = end;
+        }
+    }
+}
+
+}  // namespace
+
+void append(Runs& runs, int64_t begin, int64_t end) {
+    if (begin >= end) return;
+    if (!runs.empty() && runs.back().end == begin) {
+        runs.back().end = end;
+    } else {
+        runs.push_back({begin, end});
+    }
+}
+
+int64_t area(const Runs& runs) {
+    int64_t total = 0;
+    for (const Run& r : runs) total += r.end - r.begin;
+    return total;
+}
+
+int64_t intersection(const Runs& a, const Runs& b) {
+    int64_t total = 0;
+    auto i = a.begin();
+    auto j = b.begin();
+    while (i != a.end() && j != b.end()) {
+        const int64_t begin = std::max(i->begin, j->begin), end = std::min(i->end, j->end);
+        if (begin < end) total += end - begin;
+        if (i->end < j->end) ++i;
+        else ++j;
+    }
+    return total;
+}
+
+ImageBox inclusive_box(const Runs& runs, Size size) {
+    if (runs.empty()) return {};
+    int64_t x0 = size.width, x1 = 0;
+    for (const Run& r : runs) {
+        const int64_t first = r.begin / size.width, last = (r.end - 1) / size.width;
+        if (first != last) {  // reaches the right edge, and the left one a row below
+            x0 = 0;
+            x1 = size.width - 1;
+        } else {
+            x0 = std::min(x0, r.begin - first * size.width);
+            x1 = std::max(x1, r.end - 1 - first * size.width);
+        }
+    }
+    return {static_cast<double>(x0), static_cast<double>(runs.front().begin / size.width), static_cast<double>(x1),
+            static_cast<double>((runs.back().end - 1) / size.width)};
+}
+
+// Going down a column, the mask changes at row y where rows y - 1 and y differ. So the change points of all columns are the
+// symmetric differences of neighbouring rows; sorted by column (they come sorted by row) they are the boundaries of the column-major runs.
+std::vector<uint32_t> coco_counts(const Runs& runs, Size size) {
+    struct Span { int64_t x0, x1; };
+    std::vector<std::vector<uint32_t>> changes(static_cast<std::size_t>(size.width));
+    std::vector<Span> above, here;
+    int64_t row = -1;
+    const auto flush = [&](int64_t y, const std::vector<Span>& upper, const std::vector<Span>& lower) {
+        std::size_t i = 0, j = 0;
+        int64_t x = 0;
+        bool in_upper = false, in_lower = false;
+        while (i < 2 * upper.size() || j < 2 * lower.size()) {
+            const auto edge = [](const std::vector<Span>& s, std::size_t k) {
+                return k >= 2 * s.size() ? INT64_MAX : (k % 2 ? s[k / 2].x1 : s[k / 2].x0);
+            };
+            const int64_t a = edge(upper, i), b = edge(lower, j), next = std::min(a, b);
+            if (in_upper != in_lower) {
+                for (; x < next; ++x) changes[static_cast<std::size_t>(x)].push_back(static_cast<uint32_t>(y));
+            }
+            x = next;
+            if (a == next) { in_upper = !in_upper; ++i; }
+            if (b == next) { in_lower = !in_lower; ++j; }
+        }
+    };
+    by_rows(runs, size.width, [&](int64_t y, int64_t x0, int64_t x1) {
+        while (row < y) {
+            if (row >= 0) flush(row, above, here);
+            const bool gap = row + 1 < y && here.empty();
+            above.swap(here);
+            here.clear();
+            row = gap ? y : row + 1;
+        }
+        here.push_back({x0, x1});
+    });
+    if (row >= 0) {
+        flush(row, above, here);
+        if (row + 1 < size.height) flush(row + 1, here, {});
+    }
+    std::vector<uint32_t> counts;
+    int64_t last = 0;   // column-major place of the last change
+    bool inside = false;
+    const auto change_at = [&](int64_t place) {
+        counts.push_back(static_cast<uint32_t>(place - last));
+        last = place;
+        inside = !inside;
+    };
+    for (int64_t x = 0; x < size.width; ++x) {
+        const auto& rows = changes[static_cast<std::size_t>(x)];
+        const bool starts_inside = !rows.empty() && rows.front() == 0;
+        if (inside != starts_inside) change_at(x * size.height);
+        for (const uint32_t y : rows) {
+            if (y != 0) change_at(x * size.height + y);
+        }
+    }
+    counts.push_back(static_cast<uint32_t>(size.area() - last));
+    return counts;
+}
+
+Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size) {
+    int64_t total = 0;
+    for (const uint32_t c : counts) total += c;
+    if (total != size.area()) {
+        invalid("RLE: the counts add up to " + std::to_string(total) + ", the size is " + std::to_string(size.height) + " x " +
+                std::to_string(size.width));
+    }
+    // Columns to rows by the same argument: collect (row, column) boundaries column by column as vertical spans.
+    std::vector<std::vector<std::pair<int64_t, int64_t>>> rows(static_cast<std::size_t>(size.height));
+    int64_t place = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        if (i % 2 == 1) {
+            for (int64_t p = place; p < place + counts[i]; ++p) {
+                auto& spans = rows[static_cast<std::size_t>(p % size.height)];
+                const int64_t x = p / size.height;
+                if (!spans.empty() && spans.back().second == x) spans.back().second = x + 1;
+                else spans.emplace_back(x, x + 1);
+            }
+        }
+        place += counts[i];
+    }
+    Runs runs;
+    for (int64_t y = 0; y < size.height; ++y) {
+        for (const auto& [x0, x1] : rows[static_cast<std::size_t>(y)]) append(runs, y * size.width + x0, y * size.width + x1);
+    }
+    return runs;
+}
+
+std::string compress(const std::vector<uint32_t>& counts) {
+    std::string out;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        int64_t x = counts[i];
+        if (i > 2) x -= counts[i - 2];
+        for (bool more = true; more;) {
+            int64_t c = x & 0x1F;
+            x >>= 5;
+            more = (c & 0x10) ? x != -1 : x != 0;
+            if (more) c |= 0x20;
+            out.push_back(static_cast<char>(c + 48));
+        }
+    }
+    return out;
+}
+
+std::vector<uint32_t> decompress(const std::string& bytes) {
+    std::vector<uint32_t> counts;
+    for (std::size_t p = 0; p < bytes.size();) {
+        int64_t x = 0;
+        int shift = 0;
+        for (bool more = true; more;) {
+            const int c = p < bytes.size() ? static_cast<unsigned char>(bytes[p]) - 48 : -1;
+            if (c < 0 || c > 63 || shift > 35) invalid("RLE: not compressed counts, at byte " + std::to_string(p));
+            x |= static_cast<int64_t>(c & 0x1F) << shift;
+            more = (c & 0x20) != 0;
+            ++p;
+            shift += 5;
+            if (!more && (c & 0x10)) x |= -(int64_t{1} << shift);
+        }
+        if (counts.size() > 2) x += counts[counts.size() - 2];
+        if (x < 0 || x > UINT32_MAX) invalid("RLE: a count is out of range");
+        counts.push_back(static_cast<uint32_t>(x));
+    }
+    return counts;
+}
+
+Runs translate(const Runs& runs, Size crop, Size image, int64_t dx, int64_t dy) {
+    Runs out;
+    by_rows(runs, crop.width, [&](int64_t y, int64_t x0, int64_t x1) {
+        const int64_t row = (y + dy) * image.width + dx;
+        append(out, row + x0, row + x1);
+    });
+    return out;
+}
+
+Runs resize_nearest(const Runs& runs, Size from, Size to) {
+    // Column x of the source covers the target columns [first(x), first(x + 1)).
+    const auto first = [](int64_t x, int64_t source, int64_t target) {  // least t with floor((t + 0.5) source / target) >= x
+        return std::clamp<int64_t>((2 * x * target - source + 2 * source - 1) / (2 * source), 0, target);
+    };
+    std::vector<std::vector<Run>> rows(static_cast<std::size_t>(from.height));
+    by_rows(runs, from.width, [&](int64_t y, int64_t x0, int64_t x1) {
+        rows[static_cast<std::size_t>(y)].push_back({first(x0, from.width, to.width), first(x1, from.width, to.width)});
+    });
+    Runs out;
+    for (int64_t y = 0; y < to.height; ++y) {
+        const int64_t source = std::min(from.height - 1, (2 * y + 1) * from.height / (2 * to.height));
+        for (const Run& r : rows[static_cast<std::size_t>(source)]) append(out, y * to.width + r.begin, y * to.width + r.end);
+    }
+    return out;
+}
+
+void render(const Runs& runs, uint8_t* pixels) {
+    for (const Run& r : runs) std::memset(pixels + r.begin, 1, static_cast<std::size_t>(r.end - r.begin));
+}
+
+Runs from_bitmap(const uint8_t* pixels, Size size) {
+    Runs runs;
+    const int64_t count = size.area();
+    for (int64_t i = 0; i < count;) {
+        while (i < count && pixels[i] == 0) ++i;
+        const int64_t begin = i;
+        while (i < count && pixels[i] != 0) ++i;
+        append(runs, begin, i);
+    }
+    return runs;
+}
+
+}  // namespace segrid

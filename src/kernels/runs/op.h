@@ -1,0 +1,47 @@
+// Masks as runs: what a mask is until somebody asks for pixels.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/geometry.h"
+
+namespace segrid {
+
+// A half-open interval of pixels in row-major order: pixel (y, x) is y * width + x.
+struct Run {
+    int64_t begin = 0;
+    int64_t end = 0;
+    bool operator==(const Run&) const = default;
+};
+
+// Canonical: sorted, disjoint, never adjacent (runs of neighbouring rows that touch are one). Equal masks have equal runs.
+using Runs = std::vector<Run>;
+
+// Appends [begin, end) behind the last run, joining when they touch. begin is at or behind its end.
+void append(Runs& runs, int64_t begin, int64_t end);
+
+int64_t area(const Runs& runs);
+int64_t intersection(const Runs& a, const Runs& b);
+// x0, y0, x1, y1 with inclusive maximum; zeros for an empty mask (segment-anything's batched_mask_to_box).
+ImageBox inclusive_box(const Runs& runs, Size size);
+
+// COCO: column-major run lengths, beginning with a run of zeros. Costs runs and width, not pixels.
+std::vector<uint32_t> coco_counts(const Runs& runs, Size size);
+// Throws InvalidInput when the lengths do not add up to the size.
+Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size);
+// pycocotools' compressed form, byte for byte. decompress throws InvalidInput on bytes that are not such.
+std::string compress(const std::vector<uint32_t>& counts);
+std::vector<uint32_t> decompress(const std::string& bytes);
+
+// The mask of a crop at (dx, dy) in the image.
+Runs translate(const Runs& runs, Size crop, Size image, int64_t dx, int64_t dy);
+// Nearest neighbour: pixel (y, x) of `to` is pixel (floor((y + 0.5) h / H), ...) of `from`.
+Runs resize_nearest(const Runs& runs, Size from, Size to);
+
+// Sets the mask's bytes to 1; the others are left alone.
+void render(const Runs& runs, uint8_t* pixels);
+Runs from_bitmap(const uint8_t* pixels, Size size);
+
+}  // namespace segrid

@@ -1,0 +1,14 @@
+// Duplicates by the masks themselves, at the cost of box NMS: only masks whose boxes meet are compared, on runs.
+#pragma once
+
+#include "masks/mask_set.h"
+
+namespace segrid {
+
+// Goes through the masks in `order` and drops each whose mask IoU with one that was kept is above the threshold. Returns the kept indices
+// in that order.
+std::vector<int64_t> mask_nms(const MaskSet& set, const std::vector<int64_t>& order, double iou_threshold);
+// The same with intersection over the smaller area: drops parts of better masks, and wholes of better parts. 1.0 keeps all.
+std::vector<int64_t> containment(const MaskSet& set, const std::vector<int64_t>& order, double threshold);
+
+}  // namespace segrid

@@ -1,0 +1,18 @@
+// The crops of an image, layer by layer, as segment-anything generates them.
+#pragma once
+
+#include <vector>
+
+#include "core/geometry.h"
+
+namespace segrid {
+
+struct CropPlan {
+    std::vector<ImageBox> boxes;   // exclusive maximum; the whole image first
+    std::vector<int64_t> layers;   // of each box
+};
+
+// Layer i has 2^i x 2^i crops that overlap by int(overlap_ratio * min side * 2 / 2^i) pixels.
+CropPlan generate_crop_boxes(Size image, int64_t layers, double overlap_ratio);
+
+}  // namespace segrid

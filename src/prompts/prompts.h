@@ -1,0 +1,22 @@
+// What a user asks for, in image pixels.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "core/geometry.h"
+
+namespace segrid {
+
+struct Prompt {
+    std::vector<ImagePoint> points;
+    std::vector<int> labels;          // 1 foreground, 0 background, -1 padding, 2 and 3 corners of a box
+    std::optional<ImageBox> box;
+    const float* mask_hint = nullptr;  // low-res logits; not owned
+};
+
+// Throws InvalidInput naming index and value: no prompts; a prompt with nothing in it; points that are not finite or outside the image
+// [0, width] x [0, height]; labels that are none of the above; boxes that are reversed, empty, not finite or outside.
+void validate(const std::vector<Prompt>& prompts, Size image);
+
+}  // namespace segrid

@@ -1,0 +1,1 @@
+"""How the packaged models were made. Never imported by the segrid package."""

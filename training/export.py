@@ -1,0 +1,69 @@
+"""Makes the packaged folder: `python -m training.export WEIGHTS.safetensors OUT --config CONFIG --figures
+NEW.json`.
+
+OUT gets `model.safetensors` (fp16, transformers' names), `config.json`, `segrid.json` (recommended settings
+and the precision table: only what was measured) and the card `README.md`."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from .card import card
+
+RECOMMENDED = {
+    "pred_iou_thresh": 0.5,
+    "stability_score_thresh": 0.75,
+    "stability_score_offset": 1.0,
+    "box_nms_thresh": 0.7,
+    "containment_thresh": 0.7,
+    "points_per_side": 24,
+    "crop_n_layers": "auto",
+    "working_scale": 400,
+}
+LIMIT = 12_000_000
+
+
+def export(weights, config, out, figures=None, before=None, run=None):
+    """Writes the folder. figures / before: dicts of `evaluate.py` for these weights and for the ones they
+    came from."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
+    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"not finite in fp16: {bad}")
+    file = out / "model.safetensors"
+    save_file(tensors, str(file), metadata={"format": "pt"})
+    if file.stat().st_size > LIMIT:
+        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}")
+    (out / "config.json").write_text(json.dumps(config | {"dtype": "float16"}, indent=2) + "\n")
+    precision = {
+        "measured": {},
+        "note": "filled by the engine's own measurements; weights are stored in fp16",
+    }
+    about = {"recommended": RECOMMENDED, "precision": precision, "figures": figures}
+    (out / "segrid.json").write_text(json.dumps(about, indent=1) + "\n")
+    (out / "README.md").write_text(card(figures, before, run))
+
+
+def main():
+    """Command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("weights")
+    p.add_argument("out")
+    p.add_argument("--config", required=True)
+    p.add_argument("--figures", help="JSON of evaluate.py for these weights")
+    p.add_argument("--before", help="JSON of evaluate.py for the weights the run started from")
+    p.add_argument("--run", help="the run's folder, for steps and minutes")
+    args = p.parse_args()
+    read = {key: json.loads(Path(f).read_text()) if f else None for key, f in
+            (("figures", args.figures), ("before", args.before))}  # fmt: skip
+    config = json.loads(Path(args.config).read_text())
+    export(load_file(args.weights), config, args.out, read["figures"], read["before"], args.run)
+
+
+if __name__ == "__main__":
+    main()
