@@ -75,8 +75,9 @@ def card(figures=None, before=None, run=None):
     lines = [HEAD]
     if figures:
         settings = figures.get("settings", {})
+        known = [key for key in ("objects", "frames", "scenes", "photos") if key in settings]
         limits = " ".join(
-            f"--{key} {settings[key]}" for key in ("objects", "frames", "scenes") if key in settings
+            [f"--{key} {settings[key]}" for key in known] + ["--bf16"] * bool(settings.get("bf16"))
         )
         lines += [
             "## Figures",

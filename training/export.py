@@ -37,6 +37,7 @@ def export(weights, config, out, figures=None, before=None, run=None):
         raise ValueError(f"not finite in fp16: {bad}")
     file = out / "model.safetensors"
     save_file(tensors, str(file), metadata={"format": "pt"})
+    file.chmod(0o644)
     if file.stat().st_size > LIMIT:
         raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}")
     (out / "config.json").write_text(json.dumps(config | {"dtype": "float16"}, indent=2) + "\n")

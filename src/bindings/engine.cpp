@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "engine/everything.h"
 #include "image/image.h"
+#include "prompts/grid.h"
 
 namespace segrid::bindings {
 namespace {

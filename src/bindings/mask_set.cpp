@@ -1,5 +1,6 @@
 #include "bindings/mask_set.h"
 
+#include <ATen/Functions.h>
 #include <pybind11/stl.h>
 
 #include "bindings/module.h"

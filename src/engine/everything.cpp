@@ -18,8 +18,8 @@ namespace segrid {
 namespace {
 
 // Everything one call shares: what it counts, and what it tells.
-struct Run {
-    Run(const Segmenter& s, const EverythingCall& c) : segmenter(s), call(c), options(c.options) {
+struct Generation {
+    Generation(const Segmenter& s, const EverythingCall& c) : segmenter(s), call(c), options(c.options) {
         schedule = s.capped(c.schedule);
         schedule.poll = [this, outer = c.schedule.poll] {
             if (outer) outer();
@@ -75,9 +75,9 @@ std::vector<float> predicted_iou(const MaskSet& set) {
 }
 
 // One point of the grid: decode, drop by predicted IoU before pixels, scan, drop by stability and by the crop's edge.
-std::vector<Mask> masks_of_point(Run& run, const Embedding& crop, const ScanPlan& plan, ImagePoint point, Arena& arena) {
+std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const ScanPlan& plan, ImagePoint point, Arena& arena) {
     const EverythingOptions& o = run.options;
-    const ModelPrompt prompt = to_model(Prompt{.points = {point}, .labels = {1}}, crop.frame);
+    const ModelPrompt prompt = to_model(Prompt{.points = {point}, .labels = {1}, .box = {}, .mask_hint = nullptr}, crop.frame);
     DecodeRequest request{.multimask = true};
     if (o.pred_iou_thresh > 0) request.iou_above = static_cast<float>(o.pred_iou_thresh);
     Stopwatch watch;
@@ -108,7 +108,7 @@ std::vector<Mask> masks_of_point(Run& run, const Embedding& crop, const ScanPlan
 }
 
 // All points of one crop. Masks come back in image coordinates, in NMS order.
-MaskSet masks_of_crop(Run& run, const Embedding& crop, const std::vector<ImagePoint>& grid, int64_t first_prompt) {
+MaskSet masks_of_crop(Generation& run, const Embedding& crop, const std::vector<ImagePoint>& grid, int64_t first_prompt) {
     run.stage = "decode";
     run.tell(true);
     const Size size = crop.frame.crop();
@@ -178,7 +178,7 @@ std::vector<std::vector<ImagePoint>> grids_of(const EverythingOptions& o) {
     return build_all_layer_point_grids(o.points_per_side, o.crop_n_layers, o.crop_n_points_downscale_factor);
 }
 
-Everything finish(Run& run, MaskSet set, bool crops) {
+Everything finish(Generation& run, MaskSet set, bool crops) {
     const EverythingOptions& o = run.options;
     const Stopwatch filter;
     if (crops) {  // masks from smaller crops come first
@@ -252,7 +252,7 @@ void EverythingOptions::check() const {
 
 Everything segment_everything(const Segmenter& segmenter, ImageView image, const EverythingCall& call) {
     call.options.check();
-    Run run(segmenter, call);
+    Generation run(segmenter, call);
     const auto grids = grids_of(call.options);
     const CropPlan crops = generate_crop_boxes(image.size, call.options.crop_n_layers, call.options.crop_overlap_ratio);
     run.total = count_points(grids, crops);
@@ -276,7 +276,7 @@ Everything segment_everything(const Segmenter& segmenter, const Embedding& embed
     if (call.options.crop_n_layers > 0) {
         invalid("everything: crop_n_layers needs the image, not its embedding (each crop is encoded on its own)");
     }
-    Run run(segmenter, call);
+    Generation run(segmenter, call);
     const auto grids = grids_of(call.options);
     run.total = static_cast<int64_t>(grids.front().size());
     return finish(run, masks_of_crop(run, embedding, grids.front(), 0), false);

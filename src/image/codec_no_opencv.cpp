@@ -1,0 +1,20 @@
+#include "core/error.h"
+#include "image/encode.h"
+#include "image/image.h"
+
+namespace segrid {
+namespace {
+
+[[noreturn]] void no_codecs() {
+    fail(ErrorKind::Unsupported, "image files: this build has no OpenCV; pass arrays or PIL images");
+}
+
+}  // namespace
+
+Image decode_file(const std::string&, const DecodeOptions&) { no_codecs(); }
+Image decode_bytes(const uint8_t*, std::size_t, const DecodeOptions&, const std::string&) { no_codecs(); }
+std::vector<uint8_t> encode_png_rgb(ImageView) { no_codecs(); }
+std::vector<uint8_t> encode_png_gray8(const uint8_t*, Size) { no_codecs(); }
+std::vector<uint8_t> encode_png_gray16(const uint16_t*, Size) { no_codecs(); }
+
+}  // namespace segrid

@@ -1,0 +1,112 @@
+#include "kernels/resample/op.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+
+namespace segrid {
+namespace {
+
+constexpr int kPrecision = 32 - 8 - 2;  // Pillow's PRECISION_BITS
+constexpr int64_t kMaxSide = int64_t{1} << 24;
+constexpr int64_t kBand = 64;           // output rows per task
+
+// Per output sample: the first input, and its integer weights.
+struct Filter {
+    std::vector<int32_t> first, count, weights;
+    int64_t taps = 0;
+};
+
+Filter triangle(int64_t inputs, int64_t outputs) {
+    const double scale = static_cast<double>(inputs) / static_cast<double>(outputs), support = std::max(scale, 1.0);
+    Filter f;
+    f.taps = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
+    f.weights.assign(static_cast<std::size_t>(outputs * f.taps), 0);
+    std::vector<double> w(static_cast<std::size_t>(f.taps));
+    for (int64_t o = 0; o < outputs; ++o) {
+        const double centre = (static_cast<double>(o) + 0.5) * scale;
+        const auto low = std::max<int64_t>(0, static_cast<int64_t>(centre - support + 0.5));
+        const auto high = std::min<int64_t>(inputs, static_cast<int64_t>(centre + support + 0.5));
+        double sum = 0;
+        for (int64_t i = 0; i < high - low; ++i) {
+            const double x = std::abs((static_cast<double>(i + low) - centre + 0.5) * (1.0 / support));
+            w[static_cast<std::size_t>(i)] = x < 1.0 ? 1.0 - x : 0.0;
+            sum += w[static_cast<std::size_t>(i)];
+        }
+        for (int64_t i = 0; i < high - low; ++i) {
+            double v = w[static_cast<std::size_t>(i)];
+            if (sum != 0.0) v *= 1.0 / sum;
+            f.weights[static_cast<std::size_t>(o * f.taps + i)] =
+                static_cast<int32_t>(v < 0 ? -0.5 + v * (1 << kPrecision) : 0.5 + v * (1 << kPrecision));
+        }
+        f.first.push_back(static_cast<int32_t>(low));
+        f.count.push_back(static_cast<int32_t>(high - low));
+    }
+    return f;
+}
+
+inline uint8_t clip(int32_t v) { return static_cast<uint8_t>(std::clamp(v >> kPrecision, 0, 255)); }
+
+// One row along x.
+void resize_row(const uint8_t* row, const Filter& f, int64_t width, uint8_t* out) {
+    for (int64_t x = 0; x < width; ++x) {
+        const auto index = static_cast<std::size_t>(x);
+        const uint8_t* p = row + 3 * f.first[index];
+        const int32_t* w = f.weights.data() + x * f.taps;
+        int32_t r = 1 << (kPrecision - 1), g = r, b = r;
+        for (int32_t i = 0; i < f.count[index]; ++i, p += 3) {
+            r += p[0] * w[i];
+            g += p[1] * w[i];
+            b += p[2] * w[i];
+        }
+        *out++ = clip(r);
+        *out++ = clip(g);
+        *out++ = clip(b);
+    }
+}
+
+}  // namespace
+
+void resize_rgb(ImageView src, uint8_t* dst, Size to, Arena&) {
+    for (const int64_t side : {src.size.height, src.size.width, to.height, to.width}) {
+        if (side < 1 || side >= kMaxSide) invalid("resize: both sizes must be from 1 to 2^24 - 1 in either direction");
+    }
+    const bool across = src.size.width != to.width, down = src.size.height != to.height;
+    const Filter columns = across ? triangle(src.size.width, to.width) : Filter{};
+    const Filter rows = down ? triangle(src.size.height, to.height) : Filter{};
+    const int64_t bytes = to.width * 3;
+    parallel_for((to.height + kBand - 1) / kBand, {}, [&](int64_t band, Worker& worker) {
+        const int64_t begin = band * kBand, end = std::min(to.height, begin + kBand);
+        const auto horizontal = [&](int64_t y, uint8_t* out) {
+            if (across) resize_row(src.row(y), columns, to.width, out);
+            else std::copy_n(src.row(y), bytes, out);
+        };
+        if (!down) {
+            for (int64_t y = begin; y < end; ++y) horizontal(y, dst + y * bytes);
+            return;
+        }
+        // A ring of rows that are resized along x: input row y lies in slot y % taps.
+        uint8_t* ring = worker.arena.take<uint8_t>(rows.taps * bytes);
+        int32_t* sums = worker.arena.take<int32_t>(bytes);
+        int64_t next = rows.first[static_cast<std::size_t>(begin)];
+        for (int64_t y = begin; y < end; ++y) {
+            const auto index = static_cast<std::size_t>(y);
+            const int64_t first = rows.first[index], count = rows.count[index];
+            for (next = std::max(next, first); next < first + count; ++next) horizontal(next, ring + next % rows.taps * bytes);
+            std::fill_n(sums, bytes, 1 << (kPrecision - 1));
+            for (int64_t i = 0; i < count; ++i) {
+                const uint8_t* row = ring + (first + i) % rows.taps * bytes;
+                const int32_t w = rows.weights[static_cast<std::size_t>(y * rows.taps + i)];
+                for (int64_t x = 0; x < bytes; ++x) sums[x] += row[x] * w;
+            }
+            uint8_t* out = dst + y * bytes;
+            for (int64_t x = 0; x < bytes; ++x) out[x] = clip(sums[x]);
+        }
+    });
+}
+
+}  // namespace segrid
