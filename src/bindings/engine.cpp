@@ -152,6 +152,7 @@ void bind_engine(py::module_ m) {
         })
         .def_property_readonly("defaults", &Segmenter::defaults)
         .def_property_readonly("weight_bytes", &Segmenter::weight_bytes)
+        .def("with_threads", [](const Segmenter& s, int n) { return std::make_shared<Segmenter>(s.with_threads(n)); }, py::arg("n"))
         .def("encode",
              [](const Segmenter& s, const Image& image) {
                  const Image held = image;

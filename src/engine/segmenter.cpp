@@ -66,6 +66,13 @@ Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
     model_id_ = identify(s.config_path, s.weights_path);
 }
 
+Segmenter Segmenter::with_threads(int n) const {
+    if (n < 1) invalid("threads: must be at least 1, got " + std::to_string(n));
+    Segmenter other = *this;
+    other.threads_ = n;
+    return other;
+}
+
 Schedule Segmenter::capped(Schedule schedule) const {
     if (threads_ > 0) schedule.max_workers = threads_;
     return schedule;

@@ -55,13 +55,15 @@ public:
     Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts, bool multimask,
                       const Schedule& schedule) const;
 
+    // The same model, shared, with another cap on workers.
+    Segmenter with_threads(int n) const;
     // The schedule with this object's cap on workers.
     Schedule capped(Schedule schedule) const;
     // Throws InvalidInput when the embedding was made by other weights.
     void check_embedding(const Embedding& embedding) const;
 
 private:
-    std::unique_ptr<SegmentationModel> model_;
+    std::shared_ptr<const SegmentationModel> model_;
     std::string model_id_;
     std::map<std::string, double> defaults_;
     int threads_;

@@ -13,10 +13,14 @@ struct RowCounts {
 };
 using Threshold = RowCounts (*)(const float* const* rows, const float* weights, int64_t taps, int64_t begin, int64_t end, float level,
                                 float offset, uint64_t* bits);
+// One bit per value of values[0, count) that is above `level`; NaN is not. The last word's other bits are 0.
+using Compare = void (*)(const float* values, int64_t count, float level, uint64_t* bits);
 
+// All implementations do the same float operations in the same order (a product, then fused multiply-adds), so masks have equal bits.
 struct Table {
     Expand expand;
     Threshold threshold;
+    Compare compare;
 };
 const Table& plain();
 const Table& avx512();

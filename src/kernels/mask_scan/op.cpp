@@ -17,20 +17,13 @@ const KernelSwitch& choice() {
 
 [[maybe_unused]] const bool registered = (choice(), true);
 
-// The inputs of one low-res row that can matter: [begin, end) holds every value above the lowest level; empty when there is none.
-struct Live {
+struct Span {
     int64_t begin = 0, end = 0;
 };
 
-Live live_part(const float* row, int64_t count, float lowest) {
-    int64_t begin = 0, end = count;
-    while (begin < end && !(row[begin] > lowest)) ++begin;
-    while (end > begin && !(row[end - 1] > lowest)) --end;
-    return {begin, end};
-}
-
-// Bits to runs of the row that begins at pixel `base`.
-void append_bits(const uint64_t* bits, int64_t begin, int64_t end, int64_t base, Runs& runs) {
+// Calls f(begin, end) for each run of ones among the bits [begin, end).
+template <class F>
+void for_each_run(const uint64_t* bits, int64_t begin, int64_t end, const F& f) {
     for (int64_t x = begin; x < end;) {
         const uint64_t ones = bits[x / 64] >> (x % 64);
         if (ones == 0) {
@@ -45,8 +38,100 @@ void append_bits(const uint64_t* bits, int64_t begin, int64_t end, int64_t base,
             x += run;
             if (run == 0 || x % 64 != 0) break;
         }
-        append(runs, base + from, base + std::min(x, end));
+        if (from < end) f(from, std::min(x, end));
     }
+}
+
+// What one low-res row can do. live: from its first to its last value above the lowest level (empty: none); sure: its longest stretch
+// above the highest level.
+struct Reach {
+    Span live, sure;
+};
+
+Reach reach_of(const mask_scan::Table& table, const float* row, int64_t count, float lowest, float highest, uint64_t* bits) {
+    Reach reach;
+    table.compare(row, count, lowest, bits);
+    int64_t first = 0, last = (count + 63) / 64 - 1;
+    while (first <= last && bits[first] == 0) ++first;
+    if (first > last) return reach;
+    while (bits[last] == 0) --last;
+    reach.live = {first * 64 + std::countr_zero(bits[first]), last * 64 + 64 - std::countl_zero(bits[last])};
+    table.compare(row, count, highest, bits);
+    for_each_run(bits, reach.live.begin, reach.live.end, [&](int64_t begin, int64_t end) {
+        if (end - begin > reach.sure.end - reach.sure.begin) reach.sure = {begin, end};
+    });
+    return reach;
+}
+
+// Low-res rows expanded to the output's width, each as far as it was asked for. Row y lies in slot y % taps.
+class Ring {
+public:
+    Ring(const mask_scan::Table& table, const ScanAxis& columns, const float* logits, int64_t slots, Arena& arena)
+        : table_(table), columns_(columns), logits_(logits), count_(slots),
+          values_(arena.take<float>(slots * columns.outputs)), slots_(arena.take<Slot>(slots)) {
+        std::fill_n(slots_, slots, Slot{-1, {}});
+    }
+
+    // Valid in `wanted` until `slots` rows further down.
+    const float* row(int64_t y, Span wanted) {
+        Slot& slot = slots_[y % count_];
+        float* out = values_ + y % count_ * columns_.outputs;
+        const float* in = logits_ + y * columns_.inputs;
+        if (slot.row != y) {
+            slot = {y, wanted};
+            table_.expand(columns_, in, wanted.begin, wanted.end, out);
+        }
+        if (wanted.begin < slot.held.begin) {
+            table_.expand(columns_, in, wanted.begin, slot.held.begin, out);
+            slot.held.begin = wanted.begin;
+        }
+        if (wanted.end > slot.held.end) {
+            table_.expand(columns_, in, slot.held.end, wanted.end, out);
+            slot.held.end = wanted.end;
+        }
+        return out;
+    }
+
+private:
+    struct Slot {
+        int64_t row;
+        Span held;
+    };
+    const mask_scan::Table& table_;
+    const ScanAxis& columns_;
+    const float* logits_;
+    int64_t count_;
+    float* values_;
+    Slot* slots_;
+};
+
+// The outputs that read any of inputs.first..; and those that read nothing else, cut to whole words of 64.
+Span reading_any(const ScanAxis& axis, Span inputs) {
+    const auto first_from = [&](int64_t input) {
+        return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) - axis.first.begin();
+    };
+    return {first_from(inputs.begin - axis.taps + 1) / 64 * 64, first_from(inputs.end)};
+}
+
+Span reading_only(const ScanAxis& axis, Span inputs, Span within) {
+    const auto first_from = [&](int64_t input) {
+        return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) - axis.first.begin();
+    };
+    const int64_t begin = std::max((first_from(inputs.begin) + 63) / 64 * 64, within.begin);
+    const int64_t end = std::min(first_from(inputs.end - axis.taps + 1), within.end) / 64 * 64;
+    if (begin >= end) return {within.end, within.end};
+    return {begin, end};
+}
+
+// The first and the last one among the bits [span.begin, span.end); there is one, and span.begin is a multiple of 64.
+Span bounds_of(const uint64_t* bits, Span span) {
+    const auto word = [&](int64_t w) {
+        return span.end - w * 64 >= 64 ? bits[w] : bits[w] & ((uint64_t{1} << (span.end - w * 64)) - 1);
+    };
+    int64_t low = span.begin / 64, high = (span.end - 1) / 64;
+    while (word(low) == 0) ++low;
+    while (word(high) == 0) --high;
+    return {low * 64 + std::countr_zero(word(low)), high * 64 + 64 - std::countl_zero(word(high))};
 }
 
 }  // namespace
@@ -60,81 +145,59 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
     result = {};
     if (runs != nullptr) runs->clear();
 
-    // Which inputs can lift a pixel above the lowest level, and so which output columns of which rows.
-    const float lowest = threshold - offset;
-    Live* live = arena.take<Live>(rows.inputs);
-    for (int64_t y = 0; y < rows.inputs; ++y) live[y] = live_part(logits + y * columns.inputs, columns.inputs, lowest);
-
-    // A ring of expanded rows: low-res row y lies in slot y % taps.
-    float* ring = arena.take<float>(taps * width);
-    struct Slot { int64_t row, begin, end; };
-    Slot* slots = arena.take<Slot>(taps);
-    for (int64_t t = 0; t < taps; ++t) slots[t] = {-1, 0, 0};
-    uint64_t* bits = arena.take<uint64_t>(width / 64 + 1);
+    uint64_t* bits = arena.take<uint64_t>(std::max(width, columns.inputs) / 64 + 1);
+    Reach* reach = arena.take<Reach>(rows.inputs);
+    for (int64_t y = 0; y < rows.inputs; ++y) {
+        reach[y] = reach_of(table, logits + y * columns.inputs, columns.inputs, threshold - offset, threshold + offset, bits);
+    }
+    Ring ring(table, columns, logits, taps, arena);
     float* weights = arena.take<float>(taps);
+    int64_t* reads = arena.take<int64_t>(taps);
     const float** sources = arena.take<const float*>(taps);
-    int64_t x_low = width, x_high = -1, y_low = -1, y_high = -1;
+    int64_t x_low = width, x_end = 0, y_low = -1, y_high = -1;
     for (int64_t y = 0; y < rows.outputs; ++y) {
         const int64_t first = rows.first[static_cast<std::size_t>(y)];
-        int64_t in_begin = columns.inputs, in_end = 0, used = 0;
+        Span live{columns.inputs, 0}, sure{0, columns.inputs};
+        int64_t used = 0;
         for (int64_t t = 0; t < taps; ++t) {
             const float w = rows.weights[static_cast<std::size_t>(t * rows.outputs + y)];
-            if (w == 0.0F || first + t >= rows.inputs) continue;
-            const Live& l = live[first + t];
-            if (l.begin < l.end) {
-                in_begin = std::min(in_begin, l.begin);
-                in_end = std::max(in_end, l.end);
-            }
-        }
-        if (in_begin >= in_end) continue;  // every corner of every cell is below: no pixel of this row can be above
-        // Output columns that read an input of [in_begin, in_end).
-        const auto reads_from = [&](int64_t input) {
-            return std::lower_bound(columns.first.begin(), columns.first.end(), static_cast<int32_t>(input)) - columns.first.begin();
-        };
-        const int64_t begin = reads_from(in_begin - columns.taps + 1) / 64 * 64, end = reads_from(in_end);
-        for (int64_t t = 0; t < taps; ++t) {
-            const float w = rows.weights[static_cast<std::size_t>(t * rows.outputs + y)];
-            if (w == 0.0F || first + t >= rows.inputs) continue;
-            const int64_t row = first + t;
-            Slot& slot = slots[row % taps];
-            float* out = ring + row % taps * width;
-            if (slot.row != row || slot.begin > begin || slot.end < end) {
-                if (slot.row == row) {
-                    slot.begin = std::min(slot.begin, begin);
-                    slot.end = std::max(slot.end, end);
-                } else {
-                    slot = {row, begin, end};
-                }
-                table.expand(columns, logits + row * columns.inputs, slot.begin, slot.end, out);
-            }
+            if (w == 0.0F) continue;
             weights[used] = w;
-            sources[used] = out;
-            ++used;
+            reads[used++] = first + t;
+            const Reach& r = reach[first + t];
+            sure = {std::max(sure.begin, r.sure.begin), std::min(sure.end, r.sure.end)};
+            if (r.live.begin < r.live.end) live = {std::min(live.begin, r.live.begin), std::max(live.end, r.live.end)};
         }
-        const mask_scan::RowCounts counts = table.threshold(sources, weights, used, begin, end, threshold, offset, bits);
+        if (live.begin >= live.end) continue;  // every corner of every cell is below: no pixel of this row can be above
+        const Span part = reading_any(columns, live);
+        const Span inside = reading_only(columns, sure, part);
+        const int64_t certain = inside.end - inside.begin;
+        for (int64_t t = 0; t < used; ++t) sources[t] = ring.row(reads[t], part);
+        mask_scan::RowCounts counts{certain, certain, certain};
+        std::fill(bits + inside.begin / 64, bits + (inside.begin + certain) / 64, ~uint64_t{0});
+        for (const Span s : {Span{part.begin, inside.begin}, Span{inside.end, part.end}}) {
+            if (s.begin >= s.end) continue;
+            const auto more = table.threshold(sources, weights, used, s.begin, s.end, threshold, offset, bits);
+            counts = {counts.area + more.area, counts.above + more.above, counts.below + more.below};
+        }
         result.area += counts.area;
         result.above += counts.above;
         result.below += counts.below;
         if (counts.area == 0) continue;
         if (y_low < 0) y_low = y;
         y_high = y;
-        // The first and the last bit of the row.
-        int64_t word = begin / 64;
-        const auto masked = [&](int64_t w) {
-            return end - w * 64 >= 64 ? bits[w] : bits[w] & ((uint64_t{1} << (end - w * 64)) - 1);
-        };
-        while (masked(word) == 0) ++word;
-        x_low = std::min(x_low, word * 64 + std::countr_zero(masked(word)));
-        word = (end - 1) / 64;
-        while (masked(word) == 0) --word;
-        x_high = std::max(x_high, word * 64 + 63 - std::countl_zero(masked(word)));
-        if (runs != nullptr) append_bits(bits, begin, end, y * width, *runs);
+        const Span bounds = bounds_of(bits, part);
+        x_low = std::min(x_low, bounds.begin);
+        x_end = std::max(x_end, bounds.end);
+        if (runs != nullptr) {
+            for_each_run(bits, bounds.begin, bounds.end, [&](int64_t b, int64_t e) { append(*runs, y * width + b, y * width + e); });
+        }
     }
     result.stability = result.below == 0 ? 0.0F : static_cast<float>(result.above) / static_cast<float>(result.below);
     if (result.area > 0) {
         result.x0 = x_low;
         result.y0 = y_low;
-        result.x1 = x_high;
+        result.x1 = x_end - 1;
         result.y1 = y_high;
     }
 }

@@ -41,8 +41,9 @@ struct ScanResult {
     int64_t x0 = 0, y0 = 0, x1 = 0, y1 = 0;  // inclusive; zeros when the mask is empty
 };
 
-// logits: [rows.inputs][columns.inputs]. runs: replaced; null when not wanted. Scratch: a few output rows.
-// Outside the cells that can reach threshold +- offset nothing is computed: an upsampled value is a convex combination of its inputs.
+// logits: [rows.inputs][columns.inputs]. runs: replaced; null when not wanted. Scratch: a few output rows. NaN is not above anything.
+// An upsampled value is a convex combination of its inputs, so pixels all of whose inputs are at or below threshold - offset, or all above
+// threshold + offset, are not computed (offset >= 0).
 void scan(const float* logits, const ScanPlan& plan, float threshold, float offset, ScanResult& result, Runs* runs, Arena& arena);
 
 }  // namespace segrid

@@ -1,6 +1,7 @@
-#include "kernels/mask_scan/implementations.h"
-
+#include <algorithm>
 #include <cmath>
+
+#include "kernels/mask_scan/implementations.h"
 
 namespace segrid::mask_scan {
 namespace {
@@ -31,10 +32,15 @@ RowCounts threshold(const float* const* rows, const float* weights, int64_t taps
     return counts;
 }
 
+void compare(const float* values, int64_t count, float level, uint64_t* bits) {
+    std::fill_n(bits, (count + 63) / 64, uint64_t{0});
+    for (int64_t x = 0; x < count; ++x) bits[x / 64] |= static_cast<uint64_t>(values[x] > level) << (x % 64);
+}
+
 }  // namespace
 
 const Table& plain() {
-    static const Table table{expand, threshold};
+    static const Table table{expand, threshold, compare};
     return table;
 }
 

@@ -193,8 +193,9 @@ std::vector<uint32_t> decompress(const std::string& bytes) {
 Runs translate(const Runs& runs, Size crop, Size image, int64_t dx, int64_t dy) {
     Runs out;
     by_rows(runs, crop.width, [&](int64_t y, int64_t x0, int64_t x1) {
-        const int64_t row = (y + dy) * image.width + dx;
-        append(out, row + x0, row + x1);
+        if (y + dy < 0 || y + dy >= image.height) return;
+        const int64_t row = (y + dy) * image.width;
+        append(out, row + std::clamp<int64_t>(x0 + dx, 0, image.width), row + std::clamp<int64_t>(x1 + dx, 0, image.width));
     });
     return out;
 }

@@ -35,7 +35,7 @@ Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size);
 std::string compress(const std::vector<uint32_t>& counts);
 std::vector<uint32_t> decompress(const std::string& bytes);
 
-// The mask of a crop at (dx, dy) in the image.
+// The mask of a crop at (dx, dy) in the image; what lies outside the image is cut off.
 Runs translate(const Runs& runs, Size crop, Size image, int64_t dx, int64_t dy);
 // Nearest neighbour: pixel (y, x) of `to` is pixel (floor((y + 0.5) h / H), ...) of `from`.
 Runs resize_nearest(const Runs& runs, Size from, Size to);

@@ -1,0 +1,60 @@
+# make demo, make test: each sets up everything it needs (virtual environment in .venv, system packages, torch, build) and nothing else
+# is typed. A second run takes seconds.
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMPS := $(VENV)/stamps
+JOBS ?= $(shell nproc)
+TORCH := torch==2.13.0
+NATIVE := $(shell find src cmake -type f 2>/dev/null) CMakeLists.txt pyproject.toml
+PACKAGE := $(shell find python -type f -not -name '*.pyc' 2>/dev/null)
+
+.PHONY: demo test build lint stubs clean
+
+demo: $(STAMPS)/package $(STAMPS)/demo-data
+	$(VENV)/bin/segrid everything $$($(PY) scripts/demo_images.py) -o out/demo
+	@echo "Pictures, label maps and COCO files: out/demo"
+
+test: $(STAMPS)/package $(STAMPS)/test-tools
+	cmake -S . -B build/tests -G Ninja -DSEGRID_TESTS=ON -DSEGRID_DEV=ON -DPython_EXECUTABLE=$(abspath $(PY)) \
+	  -Dpybind11_DIR=$$($(PY) -m pybind11 --cmakedir) > build/tests-configure.log || (cat build/tests-configure.log; false)
+	cmake --build build/tests -j $(JOBS) --target segrid_cpp_tests
+	ctest --test-dir build/tests --output-on-failure
+	$(PY) -m ruff check python tests benchmarks scripts training
+	$(PY) -m pytest
+
+build: $(STAMPS)/package
+
+lint: $(STAMPS)/test-tools
+	$(PY) -m ruff check python tests benchmarks scripts training
+	$(PY) -m mypy
+
+stubs: $(STAMPS)/package $(STAMPS)/test-tools
+	$(PY) scripts/make_stubs.py
+
+$(STAMPS)/system: scripts/system_packages.sh
+	sh scripts/system_packages.sh
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/venv: $(STAMPS)/system
+	test -x $(PY) || python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet $(TORCH)
+	$(PY) -m pip install --quiet numpy "pybind11>=2.13" "scikit-build-core>=0.10"
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/package: $(STAMPS)/venv $(NATIVE) $(PACKAGE)
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PY) -m pip install --quiet --no-build-isolation --no-deps . -Ccmake.define.SEGRID_DEV=ON
+	$(PY) -m pip install --quiet $(TORCH) numpy typer rich pillow
+	@touch $@
+
+$(STAMPS)/demo-data: $(STAMPS)/venv
+	$(PY) -m pip install --quiet scikit-image
+	@touch $@
+
+$(STAMPS)/test-tools: $(STAMPS)/package
+	$(PY) -m pip install --quiet $(TORCH) "transformers>=5" safetensors pytest hypothesis pycocotools scikit-image opencv-python-headless \
+	  matplotlib nbclient nbformat ipykernel psutil ruff mypy supervision scipy
+	$(PY) -m pip install --quiet --no-deps segment-anything
+	@touch $@
+
+clean:
+	rm -rf build out

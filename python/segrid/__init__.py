@@ -1,0 +1,48 @@
+"""segrid: promptable segmentation (SAM) on ordinary CPUs, fast.
+
+>>> import segrid
+>>> model = segrid.Segmenter("tiny")
+>>> masks = model.everything("photo.jpg")
+
+Importing this package is instant: the engine loads when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Segmenter": "segmenter",
+    "Embedding": "embedding",
+    "Masks": "results",
+    "parallel_grid_segmentation": "grid",
+    "CancelToken": "_native",
+    "Cancelled": "_native",
+    "CorruptFileError": "_native",
+    "set_threads": "_native",
+    "threads": "_native",
+}
+
+__all__ = ["__version__", *sorted(_WHERE)]
+
+if TYPE_CHECKING:
+    from segrid._native import CancelToken, Cancelled, CorruptFileError, set_threads, threads
+    from segrid.embedding import Embedding
+    from segrid.grid import parallel_grid_segmentation
+    from segrid.results import Masks
+    from segrid.segmenter import Segmenter
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(import_module(f"segrid.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'segrid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

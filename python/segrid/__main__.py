@@ -1,0 +1,3 @@
+from segrid.cli import main
+
+main()

@@ -1,0 +1,67 @@
+"""Loads the engine (the extension module segrid._core) on first use, once, and says clearly why it cannot."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import warnings
+
+try:
+    from segrid import _core
+except ImportError as error:
+    raise ImportError(
+        f"segrid's engine could not be loaded: {error}\n"
+        "It is linked to the torch it was built with, which must be installed in the same environment: "
+        "pip install torch==2.13.0, then reinstall segrid (pip install --no-build-isolation .)."
+    ) from error
+
+CancelToken = _core.CancelToken
+Cancelled = _core.Cancelled
+CorruptFileError = _core.CorruptFileError
+
+
+def set_threads(n: int) -> None:
+    """Sets the thread budget of the process: at most `n` threads compute, whatever is called at once.
+
+    Default: the environment variable SEGRID_THREADS, else the CPUs that affinity and cgroup quota allow.
+    Raises ValueError unless 1 <= n <= 1024.
+    """
+    _core.set_threads(n)
+    if n > _core.available_cpus():
+        warnings.warn(
+            f"segrid.set_threads({n}): this process may use {_core.available_cpus()} CPUs; more threads than that are slower",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def threads() -> int:
+    """The thread budget of the process."""
+    return _core.threads()
+
+
+def openmp_runtimes() -> list[str]:
+    """Paths of the OpenMP runtimes that this process has loaded. More than one is a known cause of crashes and slowness."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            paths = {line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")}
+    except OSError:
+        return []
+    names = ("libgomp", "libiomp", "libomp.", "libomp-")
+    return sorted(p for p in paths if os.path.basename(p).startswith(names))
+
+
+def _warn_of_environment() -> None:
+    runtimes = openmp_runtimes()
+    if len(runtimes) > 1:
+        warnings.warn(f"segrid: more than one OpenMP runtime is loaded: {', '.join(runtimes)}", RuntimeWarning, stacklevel=3)
+    asked = os.environ.get("SEGRID_THREADS", "")
+    if asked.isdigit() and int(asked) > _core.available_cpus():
+        warnings.warn(
+            f"SEGRID_THREADS={asked}, but this process may use {_core.available_cpus()} CPUs", RuntimeWarning, stacklevel=3
+        )
+
+
+_warn_of_environment()
+# Before the interpreter goes: running work is cancelled and the workers are joined.
+atexit.register(_core.shutdown)

@@ -1,0 +1,54 @@
+"""Commands and their options. What they do lies beside this file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Promptable segmentation on ordinary CPUs.")
+
+Model = Annotated[str, typer.Option(help="Packaged model, model folder or .safetensors file.")]
+Device = Annotated[str, typer.Option(help="auto or cpu.")]
+Precision = Annotated[str, typer.Option(help="auto or fp32.")]
+Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: the CPUs this process may use.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
+
+
+@app.command()
+def everything(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("segrid-out"),
+    model: Model = "tiny",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    points_per_side: Annotated[Optional[int], typer.Option(help="Points along each side of the grid (default 32).")] = None,
+    target_points: Annotated[Optional[int], typer.Option(help="About this many points instead.")] = None,
+    pred_iou_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
+    stability_score_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
+    containment_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
+    crop_n_layers: Annotated[int, typer.Option(help="Layers of crops, for large images with small objects.")] = 0,
+    min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
+    max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks.")] = None,
+    json: Json = False,
+) -> None:
+    """Segment everything: an overlay PNG, a 16-bit label PNG and a COCO JSON per image. Exit code 1 when an image failed."""
+    from segrid.cli.everything import run
+
+    options = {
+        "points_per_side": points_per_side, "target_points": target_points, "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh, "containment_thresh": containment_thresh, "crop_n_layers": crop_n_layers,
+        "min_area_frac": min_area_frac, "max_masks": max_masks,
+    }
+    raise typer.Exit(run(images, output, model, device, precision, threads, options, json))
+
+
+@app.command()
+def info(model: Model = "tiny", device: Device = "auto", precision: Precision = "auto", threads: Threads = None, json: Json = False) -> None:
+    """The build, the CPU, the kernels in use, the thread budget and the model."""
+    from segrid.cli.info import run
+
+    run(model, device, precision, threads, json)

@@ -1,0 +1,116 @@
+"""`segrid everything`: images in, pictures and COCO JSON out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
+
+
+def run(images: list[Path], output: Path, model: str, device: str, precision: str, threads: int | None, options: dict[str, Any],
+        as_json: bool) -> int:
+    """Returns the exit code: 0, 1 when an image failed, 2 when nothing could begin."""
+    import segrid
+
+    console = Console(stderr=True)
+    try:
+        if threads is not None:
+            segrid.set_threads(threads)
+        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+        output.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError, NotImplementedError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, markup=True)
+        return 2
+    records = []
+    stems: dict[str, int] = {}
+    with _bar(console, as_json) as bar:
+        for image in images:
+            task = bar.add_task(image.name, total=None, note="")
+            stem = _free_stem(image.stem, stems)
+            try:
+                record = _one(segmenter, image, output, stem, options, lambda state, t=task: bar.update(
+                    t, total=state["total"], completed=state["done"], note=f"{state['stage']} {state['kept']} kept"))
+            except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+                record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
+                bar.update(task, total=1, completed=0, note="failed")
+            records.append(record)
+    if as_json:
+        sys.stdout.write(json.dumps(records, indent=2) + "\n")
+    else:
+        _report(records, Console())
+    return 1 if any("error" in r for r in records) else 0
+
+
+def _free_stem(stem: str, taken: dict[str, int]) -> str:
+    """The name of the outputs: a second image of the same stem gets -2, and so on, so that none overwrites another."""
+    taken[stem] = taken.get(stem, 0) + 1
+    name = stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
+    if name != stem:
+        return _free_stem(name, taken) if name in taken else name
+    return name
+
+
+def _bar(console: Console, quiet: bool) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
+                    TextColumn("{task.fields[note]}"), console=console, disable=quiet or not console.is_terminal)
+
+
+def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str, Any], progress: Any) -> dict[str, Any]:
+    from time import perf_counter
+
+    from segrid._image import to_image
+    from segrid._native import _core
+
+    begin = perf_counter()
+    pixels = to_image(image)
+    read = perf_counter() - begin
+    masks = segmenter.everything(pixels, progress=progress, **options)
+    begin = perf_counter()
+    files = {"overlay": output / f"{stem}_overlay.png", "labels": output / f"{stem}_labels.png", "coco": output / f"{stem}_coco.json"}
+    _core.write_png(os.fsencode(files["overlay"]), masks.picture(pixels))
+    labels = masks.label_map()
+    if labels.dtype.itemsize > 2:
+        raise ValueError(f"{len(masks)} masks do not fit a 16-bit label image")
+    _core.write_png(os.fsencode(files["labels"]), labels)
+    height, width = masks.size
+    coco = {
+        "images": [{"id": 1, "file_name": image.name, "height": height, "width": width}],
+        "annotations": masks.to_coco(image_id=1),
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    temporary = files["coco"].with_suffix(".json.part")
+    temporary.write_text(json.dumps(coco), encoding="utf-8")
+    os.replace(temporary, files["coco"])
+    seconds = {**masks.stats["seconds"], "read": read, "write": perf_counter() - begin}
+    return {"image": str(image), "objects": len(masks), "seconds": seconds, "peak_memory_mb": masks.stats["peak_memory_mb"],
+            "files": {k: str(v) for k, v in files.items()}}
+
+
+def _report(records: list[dict[str, Any]], console: Console) -> None:
+    table = Table(title="segment everything", title_justify="left")
+    table.add_column("image")
+    table.add_column("objects", justify="right")
+    for stage in STAGES:
+        table.add_column(f"{stage} s", justify="right")
+    table.add_column("peak MB", justify="right")
+    for r in records:
+        if "error" in r:
+            table.add_row(Path(r["image"]).name, "[red]failed[/red]")
+        else:
+            table.add_row(Path(r["image"]).name, str(r["objects"]), *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
+                          f"{r['peak_memory_mb']:.0f}")
+    console.print(table)
+    for r in records:
+        if "error" in r:
+            console.print(f"[red]failed[/red] {r['image']}: {r['error']}", highlight=False, soft_wrap=True)
+        else:
+            for kind, path in r["files"].items():
+                console.print(f"  {kind:8} {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,47 @@
+"""`segrid info`: what runs here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+
+
+def collect(model: str, device: str, precision: str, threads: int | None) -> dict[str, Any]:
+    """Everything the command shows, as one dictionary."""
+    import segrid
+    from segrid._native import _core, openmp_runtimes
+
+    if threads is not None:
+        segrid.set_threads(threads)
+    segmenter = segrid.Segmenter(model, device=device, precision=precision)
+    return {
+        "segrid": segrid.__version__,
+        "build": _core.build_info(),
+        "cpu": _core.cpu_model(),
+        "cpu features": {k: v for k, v in _core.cpu_features().items()},
+        "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()},
+        "kernels available": {c["op"]: c["available"] for c in _core.kernel_choices()},
+        "threads": segrid.threads(),
+        "cpus available": _core.available_cpus(),
+        "openmp": openmp_runtimes(),
+        "model": {"name": model, "family": segmenter._engine.family, "precision": segmenter.precision, "device": segmenter.device,
+                  "recommended": segmenter.recommended},
+    }
+
+
+def run(model: str, device: str, precision: str, threads: int | None, as_json: bool) -> None:
+    """Prints it."""
+    found = collect(model, device, precision, threads)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    console = Console()
+    for key, value in found.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {'/'.join(v) if isinstance(v, list) else v}" for k, v in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value)) or "none"
+        console.print(f"[bold]{key}[/bold]: {value}", highlight=False, soft_wrap=True)

@@ -1,0 +1,82 @@
+"""One encoded image."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segrid._native import CorruptFileError, _core
+
+if TYPE_CHECKING:
+    from segrid.segmenter import Segmenter
+
+
+class Embedding:
+    """What :meth:`Segmenter.encode` returns: an immutable value, hashable by content, usable from many threads.
+
+    Attributes
+    ----------
+    image_size : (H, W) of the original image, pixels
+    features : (1, C, h, w) float32, read-only view of the engine's memory (segment-anything's ``get_image_embedding()``)
+    model_id : identifies the weights that made it
+    """
+
+    def __init__(self, native: Any) -> None:
+        self._native = native
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self._native.image_size
+
+    @property
+    def features(self) -> np.ndarray:
+        return self._native.features
+
+    @property
+    def model_id(self) -> str:
+        return self._native.model_id
+
+    def __hash__(self) -> int:
+        return hash(self._native)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Embedding) and self._native == other._native
+
+    def __repr__(self) -> str:
+        h, w = self.image_size
+        return f"Embedding(image {h} x {w}, features {tuple(self.features.shape)}, model {self.model_id})"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects)."""
+        temporary = f"{os.fspath(path)}.part"
+        with open(temporary, "wb") as file:
+            np.savez(file, features=self.features, image_size=np.asarray(self.image_size, np.int64), model_id=np.asarray(self.model_id))
+        os.replace(temporary, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], model: Segmenter) -> Embedding:
+        """Reads what :meth:`save` wrote. `model` must have the weights that made it (ValueError else).
+
+        Raises FileNotFoundError, and CorruptFileError when the file is something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                features, size, name = file["features"], file["image_size"], str(file["model_id"])
+        except (ValueError, KeyError, EOFError, OSError) as error:
+            if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
+                raise
+            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
+        except Exception as error:  # zipfile.BadZipFile and what zlib raises
+            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
+        if features.dtype != np.float32 or features.ndim != 4 or size.shape != (2,) or not np.isfinite(features).all():
+            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {features.dtype} {features.shape})")
+        return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
+
+
+def native(image_or_embedding: Any) -> Any:
+    """The engine's object of an Embedding, else None."""
+    if isinstance(image_or_embedding, Embedding):
+        return image_or_embedding._native
+    return image_or_embedding if isinstance(image_or_embedding, _core.Embedding) else None

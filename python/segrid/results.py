@@ -1,0 +1,182 @@
+"""The masks of one call."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+
+class Masks:
+    """N masks over one image. Held as runs; pixels are rendered when they are asked for.
+
+    Slicing (an int, a slice, a boolean or an index array) gives `Masks` again; iteration gives one-mask `Masks`.
+
+    Attributes
+    ----------
+    array : (N, H, W) bool, shares the engine's memory, the same memory at each access, valid after everything else is gone. Writable: what
+        you write shows in later accesses of this array, not in runs, boxes or areas. MemoryError, naming the size, above 8 GiB
+    boxes : (N, 4) float32 XYXY, pixels, inclusive maximum (segment-anything's convention); zeros for empty masks
+    areas : (N,) int64, pixels
+    scores : (N,) float32, predicted IoU
+    stability : (N,) float32, count(logit > +offset) / count(logit > -offset)
+    points : (N, 2) float64, the click that made the mask; NaN where there was none
+    prompt : (N,) int64, index of the prompt each mask came from
+    crop_boxes : (N, 4) float32 XYXY, the crop each mask was found in, exclusive maximum
+    rle : list of N COCO RLE dicts {"size": [H, W], "counts": bytes}, what pycocotools writes
+    low_res : (N, h, w) float32 logits of `predict`, usable as `mask_hints`; None after `everything`
+    stats : {"seconds": {stage: s}, "peak_memory_mb": MB}
+    """
+
+    def __init__(self, native: Any, image: Any = None) -> None:
+        self._native = native
+        self._image = image
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image, pixels."""
+        return self._native.size
+
+    @property
+    def array(self) -> np.ndarray:
+        array = self._native.dense()
+        return array if len(self) else array.reshape(0, *self.size)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        return self._native.boxes
+
+    @property
+    def areas(self) -> np.ndarray:
+        return self._native.areas
+
+    @property
+    def scores(self) -> np.ndarray:
+        return self._native.scores
+
+    @property
+    def stability(self) -> np.ndarray:
+        return self._native.stability
+
+    @property
+    def points(self) -> np.ndarray:
+        return self._native.points
+
+    @property
+    def prompt(self) -> np.ndarray:
+        return self._native.prompt
+
+    @property
+    def crop_boxes(self) -> np.ndarray:
+        return self._native.crop_boxes
+
+    @property
+    def rle(self) -> list[dict[str, Any]]:
+        return [self._native.rle(i) for i in range(len(self))]
+
+    @property
+    def uncompressed_rle(self) -> list[dict[str, Any]]:
+        """segment-anything's form: counts as a list of ints that begins with a run of zeros."""
+        return [{"size": list(self.size), "counts": self._native.counts(i)} for i in range(len(self))]
+
+    @property
+    def low_res(self) -> np.ndarray | None:
+        return self._native.low_res
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        return self._native.stats
+
+    def __getitem__(self, key: Any) -> Masks:
+        n = len(self)
+        if isinstance(key, (int, np.integer)):
+            if not -n <= key < n:
+                raise IndexError(f"masks: index {key} is out of range for {n} masks")
+            indices = [int(key) % n]
+        elif isinstance(key, slice):
+            indices = list(range(n))[key]
+        else:
+            index = np.asarray(key)
+            if index.dtype == bool:
+                if index.shape != (n,):
+                    raise IndexError(f"masks: boolean index of shape {index.shape} for {n} masks")
+                index = np.flatnonzero(index)
+            if index.size == 0:
+                index = index.astype(np.int64)
+            if index.ndim != 1 or index.dtype.kind not in "iu":
+                raise IndexError("masks: index with an int, a slice, a boolean or an integer array")
+            if index.size and (index.min() < -n or index.max() >= n):
+                raise IndexError(f"masks: index out of range for {n} masks")
+            indices = [int(i) % n for i in index]
+        return Masks(self._native.select(indices), self._image)
+
+    def __iter__(self) -> Iterator[Masks]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        h, w = self.size
+        return f"Masks({len(self)} masks of {h} x {w})"
+
+    def resized(self, size: tuple[int, int]) -> Masks:
+        """At another size (H, W), nearest neighbour."""
+        return Masks(self._native.resized(int(size[0]), int(size[1])))
+
+    def label_map(self) -> np.ndarray:
+        """(H, W) uint16 (uint32 above 65535 masks): 0 background, i + 1 where mask i is; smaller masks lie above larger ones."""
+        return self._native.label_map()
+
+    def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
+        """COCO result annotations: segmentation (RLE, counts as str), bbox XYWH (pycocotools' toBbox), area, score, iscrowd 0."""
+        boxes, areas, scores = self._native.coco_bboxes, self.areas, self.scores
+        records = []
+        for i in range(len(self)):
+            rle = self._native.rle(i)
+            rle["counts"] = rle["counts"].decode("ascii")
+            records.append({
+                "id": i + 1, "image_id": image_id, "category_id": category_id, "segmentation": rle, "bbox": boxes[i].tolist(),
+                "area": int(areas[i]), "score": float(scores[i]), "iscrowd": 0,
+            })
+        return records
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections`` with masks and confidence = predicted IoU (needs the supervision package)."""
+        import supervision as sv
+
+        xywh = self._native.coco_bboxes
+        xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+        return sv.Detections(xyxy=xyxy, mask=self.array, confidence=self.scores.copy(), class_id=np.zeros(len(self), int))
+
+    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
+        """(H, W, 3) uint8: every mask in its own colour over the image (the one that was segmented, else black)."""
+        from segrid._image import to_image
+
+        if image is None:
+            image = self._image
+        rgb = np.zeros((*self.size, 3), np.uint8) if image is None else np.asarray(to_image(image).array)
+        return self._native.overlay(rgb, alpha)
+
+    def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
+        """Draws :meth:`picture` with matplotlib and returns the axes."""
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            height, width = self.size
+            ax = plt.subplots(figsize=(8, 8 * height / width))[1]
+        ax.imshow(self.picture(image, alpha))
+        ax.set_title(f"{len(self)} masks")
+        ax.set_axis_off()
+        return ax
+
+    def _repr_png_(self) -> bytes:
+        from PIL import Image
+
+        picture = Image.fromarray(self.picture())
+        picture.thumbnail((1024, 1024))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()

@@ -1,0 +1,193 @@
+"""The segmenter: image -> embedding -> masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from segrid import _hub
+from segrid._image import ImageLike, to_image
+from segrid._native import CancelToken, _core
+from segrid.embedding import Embedding, native
+from segrid.results import Masks
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class Segmenter:
+    """A promptable segmentation model (SAM: Kirillov et al., "Segment Anything", 2023). Immutable; share it between threads.
+
+    Parameters
+    ----------
+    model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors (transformers' SamModel), or a .safetensors file
+    device : "auto" or "cpu"
+    precision : "auto" or "fp32"; `precision` of the object tells what runs
+    threads : most threads of the process's budget that a call uses; None: all
+
+    Raises FileNotFoundError, NotImplementedError (device, precision or model type that this version lacks), CorruptFileError (files that do not
+    fit, every missing, unexpected and misshapen tensor named), ValueError.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precision: str = "auto",
+                 threads: int | None = None) -> None:
+        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads}
+        files = _hub.locate(model)
+        self._engine = _core.Engine(files.config, files.weights, files.settings, device, precision, threads)
+
+    def __reduce__(self) -> Any:  # pickles the arguments; weights are loaded again where it is unpickled
+        return (_rebuild, (self._arguments,))
+
+    def __repr__(self) -> str:
+        return f"Segmenter({self._arguments['model']!r}, device={self.device!r}, precision={self.precision!r})"
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self._engine.device
+
+    @property
+    def precision(self) -> str:
+        """What it runs in."""
+        return self._engine.precision
+
+    @property
+    def recommended(self) -> dict[str, float]:
+        """The thresholds that `everything` uses where None is given."""
+        return dict(self._engine.defaults)
+
+    def with_threads(self, threads: int) -> Segmenter:
+        """The same model (weights shared) whose calls use at most this many threads."""
+        other = object.__new__(Segmenter)
+        other._arguments = {**self._arguments, "threads": threads}
+        other._engine = self._engine.with_threads(threads)
+        return other
+
+    def encode(self, image: ImageLike) -> Embedding:
+        """Encodes an image: (H, W, 3) uint8 RGB array, PIL image, path or bytes (see segrid._image for other arrays)."""
+        return Embedding(self._engine.encode(to_image(image)))
+
+    def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
+                mask_hints: Any = None, multimask: bool = False) -> Masks:
+        """Masks of P prompts (points, boxes, mask hints, or several of them for the same P).
+
+        Parameters
+        ----------
+        points : (P, K, 2) x, y in image pixels; or (P, 2), one point a prompt
+        labels : (P, K) or (P,): 1 foreground, 0 background, -1 padding; 1 where not given
+        boxes : (P, 4) XYXY in image pixels, or (4,) for one
+        mask_hints : (P, h, w) float32 logits at the model's low resolution, such as `Masks.low_res`
+        multimask : three masks a prompt, in prompt order, rather than one
+
+        Raises ValueError naming index and value for points or boxes outside the image, reversed boxes, unknown labels, and no prompts at all.
+        Source: segment_anything.SamPredictor.predict.
+        """
+        embedding = native(image)
+        shown = None
+        if embedding is None:
+            shown = to_image(image)
+            embedding = self._engine.encode(shown)
+        points, labels = _points(points, labels)
+        boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
+        hints = None if mask_hints is None else _hints(mask_hints)
+        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask), shown)
+
+    def everything(self, image: ImageLike | Embedding, *, points_per_side: int | None = None, target_points: int | None = None,
+                   point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,
+                   stability_score_thresh: float | None = None, stability_score_offset: float = 1.0, box_nms_thresh: float = 0.7,
+                   crop_n_layers: int = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
+                   crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0, min_area_frac: float = 0.0,
+                   mask_iou_thresh: float | None = None, containment_thresh: float | None = None, max_masks: int | None = None,
+                   progress: Progress | None = None, cancel: CancelToken | None = None) -> Masks:
+        """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator does, then thins the result.
+
+        Parameters
+        ----------
+        points_per_side : points along each side of the grid; default 32
+        target_points : about this many points instead: side = round(sqrt(n))
+        point_grids : own grids instead, one (N, 2) array in 0..1 per crop layer
+        pred_iou_thresh, stability_score_thresh, containment_thresh : None is the model's recommended value (`recommended`); for the first two
+            0 is off, for containment 1.0
+        stability_score_offset ... min_mask_region_area : segment-anything's
+        min_area_frac : drops masks below this share of the image
+        mask_iou_thresh : drops a mask whose mask IoU with a better one exceeds it (None: off)
+        containment_thresh : drops a mask whose intersection with a better one, over the smaller area, exceeds it
+        max_masks : keeps those with the highest predicted IoU
+        progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
+        cancel : a token; once cancelled, the call raises `segrid.Cancelled`
+
+        Returns masks in segment-anything's order. Raises ValueError naming the option, NotImplementedError.
+        """
+        ways = [points_per_side is not None, target_points is not None, point_grids is not None]
+        if sum(ways) > 1:
+            raise ValueError("everything: give one of points_per_side, target_points and point_grids")
+        if target_points is not None:
+            if not 1 <= target_points <= 250_000:
+                raise ValueError(f"target_points: must be from 1 to 250000, got {target_points}")
+            points_per_side = max(1, round(target_points**0.5))
+        best = self.recommended
+        options = {
+            "points_per_side": 32 if points_per_side is None else points_per_side,
+            "point_grids": None if point_grids is None else [_numbers("point_grids", g) for g in point_grids],
+            "pred_iou_thresh": best["pred_iou_thresh"] if pred_iou_thresh is None else pred_iou_thresh,
+            "stability_score_thresh": best["stability_score_thresh"] if stability_score_thresh is None else stability_score_thresh,
+            "stability_score_offset": stability_score_offset, "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
+            "crop_nms_thresh": crop_nms_thresh, "crop_overlap_ratio": crop_overlap_ratio,
+            "crop_n_points_downscale_factor": crop_n_points_downscale_factor, "min_mask_region_area": min_mask_region_area,
+            "min_area_frac": min_area_frac, "mask_iou_thresh": mask_iou_thresh,
+            "containment_thresh": best["containment_thresh"] if containment_thresh is None else containment_thresh,
+            "max_masks": max_masks,
+        }
+        source = native(image)
+        shown = to_image(image) if source is None else None
+        return Masks(self._engine.everything(shown if source is None else source, options, progress, cancel), shown)
+
+
+def _rebuild(arguments: dict[str, Any]) -> Segmenter:
+    return Segmenter(arguments.pop("model"), **arguments)
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.ascontiguousarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers in a regular array ({error})") from error
+
+
+def _points(points: Any, labels: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if points is None:
+        if labels is not None:
+            raise ValueError("labels: given without points")
+        return None, None
+    points = _numbers("points", points)
+    if points.ndim == 2 and points.shape[1] == 2:
+        count = len(points)
+        if labels is not None and count > 1 and np.size(labels) == 1:
+            raise ValueError(
+                f"labels: one label for {count} prompts of one point each. In segment-anything a (K, 2) array is one prompt of K points: "
+                "pass points[None] with labels[None] for that"
+            )
+        points = points[:, None, :]
+    if points.ndim != 3 or points.shape[2] != 2:
+        raise ValueError(f"points: expected (P, 2) or (P, K, 2), got shape {points.shape}")
+    if points.shape[0] == 0 or points.shape[1] == 0:
+        raise ValueError(f"predict: no prompts; points has shape {points.shape}")
+    if labels is None:
+        return points, np.ones(points.shape[:2], np.int64)
+    given = _numbers("labels", labels)
+    if not np.array_equal(given, np.rint(given)):
+        raise ValueError("labels: must be whole numbers: 1 foreground, 0 background, -1 padding")
+    if given.ndim == 1 and points.shape[1] == 1:
+        given = given[:, None]
+    if given.shape != points.shape[:2]:
+        raise ValueError(f"labels: shape {np.shape(labels)} for points of shape {points.shape}; expected {points.shape[:2]}")
+    return points, given.astype(np.int64)
+
+
+def _hints(mask_hints: Any) -> np.ndarray:
+    hints = np.asarray(mask_hints)
+    if hints.dtype.kind != "f":
+        raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")
+    return np.ascontiguousarray(hints[None] if hints.ndim == 2 else hints, dtype=np.float32)
