@@ -26,6 +26,18 @@ RECOMMENDED = {
 LIMIT = 12_000_000
 
 
+def scaled(weights, factor):
+    """The same masks with logits `factor` times larger (so that SAM's stability offset of 1 means
+    something), and mask hints read accordingly: the hypernetworks' last layers grow, the hint's first
+    convolution shrinks."""
+    out = dict(weights)
+    for name, value in weights.items():
+        if "output_hypernetworks_mlps" in name and "proj_out" in name:
+            out[name] = value * factor
+    hint = "prompt_encoder.mask_embed.conv1.weight"
+    return out | {hint: weights[hint] / factor}
+
+
 def export(weights, config, out, figures=None, before=None, run=None):
     """Writes the folder. figures / before: dicts of `evaluate.py` for these weights and for the ones they
     came from."""
@@ -41,6 +53,9 @@ def export(weights, config, out, figures=None, before=None, run=None):
     if file.stat().st_size > LIMIT:
         raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}")
     (out / "config.json").write_text(json.dumps(config | {"dtype": "float16"}, indent=2) + "\n")
+    if figures and "settings" in figures:
+        settings = {k: v for k, v in figures["settings"].items() if k not in ("folder", "data", "out")}
+        figures = figures | {"settings": settings}
     precision = {
         "measured": {},
         "note": "filled by the engine's own measurements; weights are stored in fp16",
@@ -59,11 +74,19 @@ def main():
     p.add_argument("--figures", help="JSON of evaluate.py for these weights")
     p.add_argument("--before", help="JSON of evaluate.py for the weights the run started from")
     p.add_argument("--run", help="the run's folder, for steps and minutes")
+    p.add_argument("--logit-scale", type=float, default=1.0, help="see `scaled`")
     args = p.parse_args()
     read = {key: json.loads(Path(f).read_text()) if f else None for key, f in
             (("figures", args.figures), ("before", args.before))}  # fmt: skip
     config = json.loads(Path(args.config).read_text())
-    export(load_file(args.weights), config, args.out, read["figures"], read["before"], args.run)
+    export(
+        scaled(load_file(args.weights), args.logit_scale),
+        config,
+        args.out,
+        read["figures"],
+        read["before"],
+        args.run,
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
+#include "bindings/mask_set.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/thread_pool.h"
@@ -12,6 +13,7 @@
 #include "masks/regions.h"
 #include "prompts/crops.h"
 #include "prompts/grid.h"
+#include "prompts/prompts.h"
 
 namespace py = pybind11;
 using segrid::Size;
@@ -32,16 +34,35 @@ py::array_t<bool> bitmap(const segrid::Runs& runs, Size size) {
     return out;
 }
 
+std::vector<Pair> pairs(const segrid::Runs& runs) {
+    std::vector<Pair> out;
+    for (const auto& r : runs) out.emplace_back(r.begin, r.end);
+    return out;
+}
+
+using Grid = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+Grid grid_array(const std::vector<segrid::ImagePoint>& points) {
+    return segrid::bindings::column<double>(points, 2, [](const segrid::ImagePoint& p, double* out) {
+        out[0] = p.x;
+        out[1] = p.y;
+        return out + 2;
+    });
+}
+
+// side 0: the one-step plan (resized is not used).
 py::dict scan(const Floats& logits, int64_t side, Pair resized, Pair crop, float threshold, float offset) {
     segrid::ScanResult r;
     segrid::Runs runs;
-    const segrid::ScanPlan plan({logits.shape(0), logits.shape(1)}, side, {resized.first, resized.second}, {crop.first, crop.second});
+    const Size low_res{logits.shape(0), logits.shape(1)}, out{crop.first, crop.second};
+    const auto plan = side > 0 ? segrid::ScanPlan(low_res, side, {resized.first, resized.second}, out) : segrid::ScanPlan(low_res, out);
     const float* data = logits.data();
     without_gil([&] {
         segrid::parallel_for(1, {}, [&](int64_t, segrid::Worker& w) { segrid::scan(data, plan, threshold, offset, r, &runs, w.arena); });
     });
     py::dict d;
-    d["mask"] = bitmap(runs, {crop.first, crop.second});
+    d["mask"] = bitmap(runs, out);
+    d["runs"] = pairs(runs);
     d["area"] = r.area;
     d["above"] = r.above;
     d["below"] = r.below;
@@ -118,9 +139,33 @@ void bind_mask_kernels(py::module_ m) {
         for (const auto& b : plan.boxes) boxes.push_back({b.x0, b.y0, b.x1, b.y1});
         return py::make_tuple(boxes, plan.layers);
     });
-    m.def("build_point_grid", [](int64_t n) {
-        std::vector<std::array<double, 2>> out;
-        for (const auto& p : segrid::build_point_grid(n)) out.push_back({p.x, p.y});
+    m.def("build_point_grid", [](int64_t n) { return grid_array(segrid::build_point_grid(n)); });
+    m.def("build_all_layer_point_grids", [](int64_t n, int64_t layers, int64_t factor) {
+        py::list out;
+        for (const auto& g : segrid::build_all_layer_point_grids(n, layers, factor)) out.append(grid_array(g));
         return out;
     });
+    m.def("validate_grids", [](const std::vector<std::vector<std::pair<double, double>>>& grids) {
+        std::vector<std::vector<segrid::ImagePoint>> given(grids.size());
+        for (std::size_t g = 0; g < grids.size(); ++g) {
+            for (const auto& [x, y] : grids[g]) given[g].push_back({x, y});
+        }
+        segrid::validate_grids(given);
+    });
+    // prompts: (points, labels, box or None) each
+    m.def("validate_prompts", [](const std::vector<std::tuple<std::vector<std::pair<double, double>>, std::vector<int>,
+                                                              std::optional<std::array<double, 4>>>>& given, Pair image) {
+        std::vector<segrid::Prompt> prompts;
+        for (const auto& [points, labels, box] : given) {
+            segrid::Prompt p;
+            for (const auto& [x, y] : points) p.points.push_back({x, y});
+            p.labels = labels;
+            if (box) p.box = segrid::ImageBox{(*box)[0], (*box)[1], (*box)[2], (*box)[3]};
+            prompts.push_back(std::move(p));
+        }
+        segrid::validate(prompts, {image.first, image.second});
+    });
+    m.def("runs", [](const Bytes& mask) { return pairs(runs_of(mask)); });
+    // An engine MaskSet from dense masks, to test what it does with them.
+    m.def("mask_set", [](const Bytes& masks) { return segrid::bindings::PyMaskSet(set_of(masks), {}); });
 }

@@ -7,6 +7,8 @@
 namespace segrid {
 
 bool remove_small_regions(uint8_t* pixels, Size size, int64_t min_area, Region what) {
+    static const bool single_threaded = (cv::setNumThreads(1), true);  // the engine's pool is the only one
+    (void)single_threaded;
     cv::Mat mask(static_cast<int>(size.height), static_cast<int>(size.width), CV_8U, pixels);
     cv::Mat working = what == Region::Holes ? cv::Mat(1 - mask) : mask, labels, stats, centroids;
     const int count = cv::connectedComponentsWithStats(working, labels, stats, centroids, 8);

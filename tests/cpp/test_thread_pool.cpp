@@ -2,8 +2,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
+#include <mutex>
 #include <set>
+#include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "core/error.h"
 #include "core/thread_pool.h"
@@ -11,123 +15,213 @@
 namespace segrid {
 namespace {
 
-TEST(ThreadPool, RunsEveryIndexOnce) {
+using namespace std::chrono_literals;
+
+// Restores the budget a test changes.
+struct Budget {
+    explicit Budget(int n) : before(threads()) { set_threads(n); }
+    ~Budget() { set_threads(before); }
+    int before;
+};
+
+TEST(ThreadPool, EveryIndexRunsOnce) {
+    const Budget budget(4);
     std::vector<std::atomic<int>> seen(1000);
     parallel_for(1000, {}, [&](int64_t i, Worker&) { ++seen[static_cast<std::size_t>(i)]; });
-    for (auto& s : seen) EXPECT_EQ(s.load(), 1);
+    for (const auto& n : seen) EXPECT_EQ(n.load(), 1);
 }
 
-TEST(ThreadPool, FirstExceptionReachesTheCallerAndThePoolGoesOn) {
-    std::atomic<int> ran{0};
-    EXPECT_THROW(parallel_for(10000, {}, [&](int64_t i, Worker&) {
-        ++ran;
-        if (i == 3) invalid("three");
-    }), Error);
-    EXPECT_LT(ran.load(), 10000);
-    std::atomic<int> again{0};
-    parallel_for(10, {}, [&](int64_t, Worker&) { ++again; });
-    EXPECT_EQ(again.load(), 10);
+TEST(ThreadPool, NothingToDo) {
+    parallel_for(0, {}, [](int64_t, Worker&) { FAIL(); });
 }
 
-TEST(ThreadPool, CancelStopsBetweenTasks) {
+TEST(ThreadPool, OneWorkerTakesIndicesInOrder) {
+    const Budget budget(4);
+    std::vector<int64_t> order;
+    Schedule one;
+    one.max_workers = 1;
+    parallel_for(100, one, [&](int64_t i, Worker&) { order.push_back(i); });
+    ASSERT_EQ(order.size(), 100U);
+    for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(order[static_cast<std::size_t>(i)], i);
+}
+
+TEST(ThreadPool, ExceptionReachesTheCallerAndThePoolLives) {
+    const Budget budget(3);
+    for (int round = 0; round < 20; ++round) {
+        std::atomic<int> ran{0};
+        try {
+            parallel_for(1000, {}, [&](int64_t i, Worker&) {
+                ++ran;
+                if (i == 5) throw std::out_of_range("five");
+            });
+            FAIL() << "no exception";
+        } catch (const std::out_of_range& e) {
+            EXPECT_STREQ(e.what(), "five");
+        }
+        EXPECT_LT(ran.load(), 1000);
+    }
+    std::atomic<int> after{0};
+    parallel_for(10, {}, [&](int64_t, Worker&) { ++after; });
+    EXPECT_EQ(after.load(), 10);
+}
+
+TEST(ThreadPool, ExceptionWaitsForRunningTasks) {
+    const Budget budget(2);
+    std::atomic<int> inside{0};
+    EXPECT_THROW(parallel_for(2, {}, [&](int64_t i, Worker&) {
+        ++inside;
+        if (i == 0) {
+            while (inside.load() < 2) std::this_thread::yield();
+            --inside;
+            throw std::runtime_error("first");
+        }
+        std::this_thread::sleep_for(50ms);
+        --inside;
+    }), std::runtime_error);
+    EXPECT_EQ(inside.load(), 0);
+}
+
+TEST(ThreadPool, CancelBetweenTasks) {
     Schedule schedule;
     std::atomic<int> ran{0};
-    EXPECT_THROW(parallel_for(100000, schedule, [&](int64_t i, Worker&) {
-        ++ran;
-        if (i == 10) schedule.cancel.cancel();
+    EXPECT_THROW(parallel_for(100000, schedule, [&](int64_t, Worker&) {
+        if (++ran == 10) schedule.cancel.cancel();
+        std::this_thread::sleep_for(10us);
     }), Cancelled);
-    EXPECT_LT(ran.load(), 1000);
+    EXPECT_LT(ran.load(), 100);
+    EXPECT_THROW(parallel_for(1, schedule, [](int64_t, Worker&) {}), Cancelled);  // a token stays cancelled
 }
 
-TEST(ThreadPool, PollRunsOnTheCallingThreadAndItsExceptionStopsTheWork) {
+TEST(ThreadPool, PollMayStopTheCall) {
     Schedule schedule;
-    const auto caller = std::this_thread::get_id();
+    int polls = 0;
     schedule.poll = [&] {
-        EXPECT_EQ(std::this_thread::get_id(), caller);
-        throw std::runtime_error("enough");
+        if (++polls == 2) throw std::domain_error("interrupted");
     };
-    EXPECT_THROW(parallel_for(100000, schedule, [](int64_t, Worker&) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }),
-                 std::runtime_error);
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_THROW(parallel_for(100000, schedule, [&](int64_t, Worker&) { std::this_thread::sleep_for(1ms); }), std::domain_error);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
 }
 
-TEST(ThreadPool, NestedCallsRunInline) {
+TEST(ThreadPool, NestedRunsInline) {
+    const Budget budget(3);
     std::atomic<int> total{0};
+    std::atomic<bool> moved{false};
+    EXPECT_FALSE(in_worker());
     parallel_for(8, {}, [&](int64_t, Worker& outer) {
+        EXPECT_TRUE(in_worker());
+        const auto here = std::this_thread::get_id();
         parallel_for(8, {}, [&](int64_t, Worker& inner) {
-            EXPECT_EQ(&outer, &inner);
+            if (&inner != &outer || std::this_thread::get_id() != here) moved = true;
             ++total;
         });
+        run_in_worker({}, [&] { ++total; });
     });
-    EXPECT_EQ(total.load(), 64);
+    EXPECT_FALSE(moved.load());
+    EXPECT_EQ(total.load(), 72);
 }
 
-TEST(ThreadPool, NeverMoreTasksAtOnceThanTheBudgetFromManyCallers) {
-    const int before = threads();
-    set_threads(2);
-    std::atomic<int> running{0}, most{0};
+TEST(ThreadPool, ArenaScopePerTask) {
+    const Budget budget(1);
+    std::set<void*> places;
+    parallel_for(50, {}, [&](int64_t, Worker& w) { places.insert(w.arena.take<float>(100)); });
+    EXPECT_EQ(places.size(), 1U);
+}
+
+TEST(ThreadPool, NeverMoreThanTheBudgetOverManyCallers) {
+    const Budget budget(3);
+    std::atomic<int> running{0}, most{0}, done{0};
     std::vector<std::thread> callers;
     for (int c = 0; c < 16; ++c) {
         callers.emplace_back([&] {
             parallel_for(20, {}, [&](int64_t, Worker&) {
                 const int now = ++running;
-                int seen = most.load();
-                while (now > seen && !most.compare_exchange_weak(seen, now)) {}
-                std::this_thread::sleep_for(std::chrono::microseconds(200));
+                for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {}
+                std::this_thread::sleep_for(200us);
                 --running;
+                ++done;
             });
         });
     }
     for (auto& t : callers) t.join();
-    EXPECT_LE(most.load(), 2);
-    set_threads(before);
+    EXPECT_EQ(done.load(), 16 * 20);
+    EXPECT_LE(most.load(), 3);
 }
 
 TEST(ThreadPool, MaxWorkersCapsOneCall) {
-    const int before = threads();
-    set_threads(4);
-    Schedule schedule;
-    schedule.max_workers = 1;
-    std::set<int> workers;
-    parallel_for(50, schedule, [&](int64_t, Worker& w) { workers.insert(w.index); });
-    EXPECT_GE(workers.size(), 1U);
+    const Budget budget(4);
+    std::mutex mutex;
+    std::set<int> used;
     std::atomic<int> running{0}, most{0};
-    parallel_for(50, schedule, [&](int64_t, Worker&) {
-        most = std::max(most.load(), ++running);
-        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    Schedule two;
+    two.max_workers = 2;
+    parallel_for(100, two, [&](int64_t, Worker& w) {
+        const int now = ++running;
+        for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {}
+        {
+            const std::lock_guard lock(mutex);
+            used.insert(w.index);
+        }
+        std::this_thread::sleep_for(100us);
         --running;
     });
-    EXPECT_EQ(most.load(), 1);
-    set_threads(before);
+    EXPECT_LE(most.load(), 2);
+    for (const int i : used) EXPECT_LT(i, 4);
+}
+
+TEST(ThreadPool, SameBitsForAnyThreadCount) {
+    const auto compute = [] {
+        std::vector<float> out(500);
+        parallel_for(500, {}, [&](int64_t i, Worker& w) {
+            float* scratch = w.arena.take<float>(64);
+            for (int k = 0; k < 64; ++k) scratch[k] = std::sin(static_cast<float>(i * k));
+            float sum = 0;
+            for (int k = 0; k < 64; ++k) sum += scratch[k];
+            out[static_cast<std::size_t>(i)] = sum;
+        });
+        return out;
+    };
+    const Budget budget(1);
+    const auto expected = compute();
+    for (const int n : {2, 3, 5}) {
+        set_threads(n);
+        EXPECT_EQ(compute(), expected) << n << " threads";
+    }
+}
+
+TEST(ThreadPool, BudgetIsChecked) {
+    EXPECT_THROW(set_threads(0), Error);
+    EXPECT_THROW(set_threads(-1), Error);
+    EXPECT_GE(available_cpus(), 1);
 }
 
 TEST(ThreadPool, StartsAgainAfterShutdown) {
-    parallel_for(4, {}, [](int64_t, Worker&) {});
-    shutdown_pool();
     std::atomic<int> ran{0};
-    parallel_for(4, {}, [&](int64_t, Worker&) { ++ran; });
-    EXPECT_EQ(ran.load(), 4);
-}
-
-TEST(Arena, ReusesMemoryAcrossScopesAndAligns) {
-    Arena arena;
-    void* first = nullptr;
-    {
-        const Arena::Scope scope(arena);
-        first = arena.take<float>(1000);
-        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(first) % 64, 0U);
-        EXPECT_NE(static_cast<void*>(arena.take<float>(1)), first);
+    for (int round = 0; round < 3; ++round) {
+        parallel_for(5, {}, [&](int64_t, Worker&) { ++ran; });
+        shutdown_pool();
     }
-    const Arena::Scope scope(arena);
-    EXPECT_EQ(static_cast<void*>(arena.take<float>(10)), first);
+    EXPECT_EQ(ran.load(), 15);
+    parallel_for(5, {}, [&](int64_t, Worker&) { ++ran; });
+    EXPECT_EQ(ran.load(), 20);
 }
 
-TEST(Arena, GrowsWithoutMovingWhatIsTaken) {
-    Arena arena;
-    const Arena::Scope scope(arena);
-    int* a = arena.take<int>(10);
-    a[0] = 7;
-    for (int i = 0; i < 10; ++i) arena.take<int>(1 << 18);
-    EXPECT_EQ(a[0], 7);
+TEST(ThreadPool, ShutdownCancelsWorkUnderWay) {
+    std::atomic<bool> started{false}, cancelled{false};
+    std::thread caller([&] {
+        try {
+            parallel_for(1000000, {}, [&](int64_t, Worker&) {
+                started = true;
+                std::this_thread::sleep_for(1ms);
+            });
+        } catch (const Cancelled&) {
+            cancelled = true;
+        }
+    });
+    while (!started) std::this_thread::yield();
+    shutdown_pool();
+    caller.join();
+    EXPECT_TRUE(cancelled.load());
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from training import initial, model
 from training.everything import everything
-from training.export import export
+from training.export import export, scaled
 from training.train import parser, train
 
 CONFIG = {
@@ -137,3 +137,17 @@ def test_same_answers_as_transformers(tmp_path):
             image_embeddings=other, input_boxes=box, input_masks=hint, multimask_output=False
         ).pred_masks
         assert torch.allclose(ours[:, :, :1], theirs, atol=1e-4 * float(theirs.abs().max()))
+
+
+def test_scaled_logits_give_the_same_masks():
+    net, other = initial.fresh(CONFIG, 2), initial.fresh(CONFIG, 2)
+    other.load_state_dict(scaled(net.state_dict(), 2.5))
+    image, point = torch.randn(1, 64, 32), torch.tensor([[[[20.0, 30], [0, 0]]]])
+    label = torch.tensor([[[1, -1]]])
+    with torch.no_grad():
+        first, iou = net.decode(image, point, label)
+        large, same = other.decode(image, point, label)
+        assert torch.allclose(first * 2.5, large, atol=1e-4) and torch.allclose(iou, same)
+        again, _ = net.decode(image, point, label, first[:, :, 0])
+        hinted, _ = other.decode(image, point, label, large[:, :, 0])
+        assert torch.allclose(again * 2.5, hinted, atol=1e-3)

@@ -105,20 +105,20 @@ private:
     Slot* slots_;
 };
 
-// The outputs that read any of inputs.first..; and those that read nothing else, cut to whole words of 64.
-Span reading_any(const ScanAxis& axis, Span inputs) {
-    const auto first_from = [&](int64_t input) {
-        return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) - axis.first.begin();
-    };
-    return {first_from(inputs.begin - axis.taps + 1) / 64 * 64, first_from(inputs.end)};
+// The first output whose taps begin at `input` or behind it.
+int64_t first_from(const ScanAxis& axis, int64_t input) {
+    return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) - axis.first.begin();
 }
 
+// The outputs that read any of these inputs; begins at a whole word of 64.
+Span reading_any(const ScanAxis& axis, Span inputs) {
+    return {first_from(axis, inputs.begin - axis.taps + 1) / 64 * 64, first_from(axis, inputs.end)};
+}
+
+// The outputs within a span that read nothing but these inputs, cut to whole words of 64.
 Span reading_only(const ScanAxis& axis, Span inputs, Span within) {
-    const auto first_from = [&](int64_t input) {
-        return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) - axis.first.begin();
-    };
-    const int64_t begin = std::max((first_from(inputs.begin) + 63) / 64 * 64, within.begin);
-    const int64_t end = std::min(first_from(inputs.end - axis.taps + 1), within.end) / 64 * 64;
+    const int64_t begin = std::max((first_from(axis, inputs.begin) + 63) / 64 * 64, within.begin);
+    const int64_t end = std::min(first_from(axis, inputs.end - axis.taps + 1), within.end) / 64 * 64;
     if (begin >= end) return {within.end, within.end};
     return {begin, end};
 }

@@ -58,7 +58,7 @@ void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
 
 TwoWayTransformer::TwoWayTransformer(const Scope& s, const Shape& c)
     : shape_(c), final_read_(s / "final_attn_token_to_image", c.dim, c.heads, c.downsample),
-      final_norm_(s / "layer_norm_final_attn", c.dim, c.eps) {
+      final_norm_(s / "layer_norm_final_attn", c.dim, 1e-5F) {
     for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
 }
 

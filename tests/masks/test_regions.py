@@ -1,0 +1,54 @@
+"""Small regions and the crop-edge filter, against segment-anything and the NumPy definitions."""
+
+import numpy as np
+import pytest
+from reference import regions as ref
+
+
+@pytest.fixture(scope="module")
+def amg():
+    return pytest.importorskip("segment_anything.utils.amg")
+
+
+def speckled(seed, size=(40, 57)):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    disc = (y - 20) ** 2 + (x - 25) ** 2 < 200
+    return disc ^ (rng.random(size) < [0.0, 0.02, 0.1, 0.3, 0.5][seed % 5])
+
+
+@pytest.mark.parametrize("holes", [True, False])
+@pytest.mark.parametrize("min_area", [0, 1, 2, 5, 50, 10_000])
+@pytest.mark.parametrize("seed", range(5))
+def test_remove_small_regions(kernels, amg, seed, min_area, holes):
+    pytest.importorskip("cv2")
+    for mask in (speckled(seed), ~speckled(seed), np.zeros((9, 9), bool), np.ones((9, 9), bool)):
+        got, changed = kernels.remove_small_regions(mask, min_area, holes)
+        expected, expected_change = ref.remove_small_regions(mask, min_area, holes)
+        theirs, their_change = amg.remove_small_regions(mask, min_area, "holes" if holes else "islands")
+        assert changed == expected_change == their_change
+        assert np.array_equal(got.astype(bool), expected)
+        assert np.array_equal(got.astype(bool), theirs)
+
+
+@pytest.mark.parametrize("min_area", [1, 10, 400])
+def test_postprocess(kernels, min_area):
+    masks = np.array([speckled(s) for s in range(8)] + [np.zeros((40, 57), bool), speckled(0)])
+    kept, cleaned = kernels.postprocess_small_regions(masks, min_area, 0.7)
+    expected, expected_masks = ref.postprocess(masks, min_area, 0.7)
+    assert kept == expected
+    for index, mask in zip(kept, cleaned):
+        assert np.array_equal(mask, expected_masks[index])
+
+
+def test_near_crop_edge(kernels, amg):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    image = (150, 200)
+    for crop in ([0, 0, 200, 150], [0, 0, 110, 90], [60, 40, 200, 150], [60, 0, 140, 150]):
+        low = rng.integers(0, 60, (200, 2))
+        boxes = np.concatenate([low, low + rng.integers(0, 60, (200, 2))], 1)
+        for atol in (20.0, 5.0):
+            theirs = amg.is_box_near_crop_edge(torch.from_numpy(boxes), crop, [0, 0, 200, 150], atol).tolist()
+            placed = boxes + np.array([crop[0], crop[1]] * 2)
+            assert [kernels.near_crop_edge(list(b), crop, image, atol) for b in placed] == theirs

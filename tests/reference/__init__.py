@@ -1,0 +1,1 @@
+"""Slow, obvious NumPy definitions that the engine is tested against."""
