@@ -55,7 +55,7 @@ def _values(name, p):
     if "rel_pos" in name:
         return 0.3 * torch.randn_like(p)
     fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
-    return torch.randn_like(p) * (1.0 / math.sqrt(fan_in))
+    return torch.randn_like(p) * (0.6 / math.sqrt(fan_in))
 
 
 def _calibrate(model):

@@ -21,8 +21,12 @@ Operator bilinear(int64_t inputs, int64_t outputs) {
         const int64_t low = std::min(static_cast<int64_t>(place), inputs - 1), high = std::min(low + 1, inputs - 1);
         const float fraction = std::min(std::max(place - static_cast<float>(low), 0.0F), 1.0F);
         auto& taps = op[static_cast<std::size_t>(i)];
-        taps.push_back({low, 1.0 - static_cast<double>(fraction)});
-        if (high != low) taps.push_back({high, static_cast<double>(fraction)});
+        if (high == low) {  // behind the last sample
+            taps.push_back({low, 1.0});
+        } else {
+            taps.push_back({low, 1.0 - static_cast<double>(fraction)});
+            taps.push_back({high, static_cast<double>(fraction)});
+        }
     }
     return op;
 }

@@ -1,0 +1,74 @@
+"""Runs subjects side by side: a fresh process per row, ours and the peer alternating, warm-up inside; prints and writes what was measured."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+
+def cpu():
+    text = Path("/proc/cpuinfo").read_text()
+    model = next(line.split(": ")[1] for line in text.split("\n") if line.startswith("model name"))
+    flags = next(line for line in text.split("\n") if line.startswith("flags")).split()
+    isa = [f for f in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile") if f in flags]
+    return {"model": model, "family": next(line.split(": ")[1] for line in text.split("\n") if line.startswith("cpu family")), "isa": isa}
+
+
+def versions():
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("segrid", "torch", "segment-anything", "transformers", "openvino", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def commit():
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def run_row(subject, problem, arguments, threads, out):
+    """One measurement in its own process. Returns what the subject wrote."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "SEGRID_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+    environment["SEGRID_BENCHMARK"] = json.dumps({"subject": subject, "arguments": arguments, "threads": threads, "out": str(out)})
+    subprocess.run([sys.executable, "-m", f"benchmarks.problems.{problem}"], env=environment, cwd=ROOT, check=True)
+    return json.loads(Path(out).read_text())
+
+
+def compare(problem, subjects, arguments, threads, repeat, scratch):
+    """Alternates the subjects `repeat` times. Returns {subject: {"runs": [...], "median": s, "spread": [least, most], ...}}."""
+    rows = {s: [] for s in subjects}
+    for i in range(repeat):
+        for s in subjects:
+            out = Path(scratch) / f"{s}-{i}.json"
+            began = time.time()
+            rows[s].append(run_row(s, problem, arguments, threads, out))
+            seconds = rows[s][-1]["seconds"]
+            print(f"  {s}: {seconds:.2f} s, {rows[s][-1]['count']} masks ({time.time() - began:.0f} s with loading)", flush=True)
+    return {s: summary(r) for s, r in rows.items()}
+
+
+def summary(runs):
+    seconds = [r["seconds"] for r in runs]
+    return {"median": statistics.median(seconds), "spread": [min(seconds), max(seconds)], "memory_mb": max(r["memory_mb"] for r in runs),
+            "count": runs[0]["count"], "stages": runs[len(runs) // 2].get("stages", {}), "runs": len(runs)}
+
+
+def record(name, body):
+    """Writes results/<name>.json with everything that a reader needs to repeat it."""
+    target = HERE / "results" / f"{name}.json"
+    target.parent.mkdir(exist_ok=True)
+    body = {"problem": name, "date": time.strftime("%Y-%m-%d"), "commit": commit(), "cpu": cpu(), "versions": versions(), **body}
+    target.write_text(json.dumps(body, indent=2) + "\n")
+    return target

@@ -1,0 +1,26 @@
+"""What all tests share."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks/ holds the random models and the stand-in for torchvision
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The packaged model."""
+    import segrid
+
+    return segrid.Segmenter("tiny")
+
+
+@pytest.fixture(scope="session")
+def coins():
+    """(303, 384, 3) uint8."""
+    import skimage.data
+
+    return np.repeat(skimage.data.coins()[:, :, None], 3, axis=2)

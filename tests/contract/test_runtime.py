@@ -1,0 +1,248 @@
+"""Threads, the GIL, cancelling, forks, limits: rows 39-47, 49, 58, 59 of faults.md."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import segrid
+
+PRELUDE = """
+import numpy as np, os, sys, threading, time, segrid, skimage.data
+image = np.repeat(skimage.data.coins()[:, :, None], 3, 2)
+model = segrid.Segmenter("tiny")
+"""
+
+
+def python(code, timeout=60, **environment):
+    """Runs code in a fresh process; returns its standard output."""
+    done = subprocess.run([sys.executable, "-c", PRELUDE + code], capture_output=True, text=True, timeout=timeout,
+                          env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+def test_the_gil_is_free_while_the_engine_works(tiny, coins):
+    from segrid._image import to_image
+
+    image = to_image(coins)
+    for call in (lambda: tiny.everything(image, points_per_side=16), lambda: [tiny.encode(image) for _ in range(20)],
+                 lambda: tiny.predict(tiny.encode(image), points=np.full((300, 2), 100.0)), lambda: segrid.Segmenter("tiny")):
+        call()
+        gaps, stop = [], threading.Event()
+
+        def tick(gaps=gaps, stop=stop):
+            last = time.perf_counter()
+            while not stop.is_set():
+                time.sleep(0.001)
+                now = time.perf_counter()
+                gaps.append(now - last)
+                last = now
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        begin = time.perf_counter()
+        call()
+        took = time.perf_counter() - begin
+        stop.set()
+        thread.join()
+        # Held for the whole call, the GIL would leave one gap as long as the call.
+        assert max(gaps) < max(0.1, 0.6 * took), (max(gaps), took)
+
+
+def test_same_bits_for_any_number_of_threads():
+    code = "segrid.set_threads({n})\nm = model.everything(image, points_per_side=10, crop_n_layers=1)\n" \
+        "p = model.predict(image, points=[[150, 60], [40, 50]], multimask=True)\nimport hashlib\n" \
+        "print(len(m), hashlib.sha256(repr(m.rle).encode() + m.scores.tobytes() + p.low_res.tobytes()).hexdigest())"
+    results = {python("import warnings; warnings.simplefilter('ignore')\n" + code.format(n=n)) for n in (1, 2, 3)}
+    assert len(results) == 1 and not results.pop().startswith("0 ")
+
+
+def test_threads_cap_one_object(coins):
+    with pytest.raises(ValueError, match="threads"):
+        segrid.Segmenter("tiny", threads=0)
+    one = segrid.Segmenter("tiny", threads=1)
+    begin, cpu = time.perf_counter(), time.process_time()
+    one.everything(coins, points_per_side=16)
+    assert time.process_time() - cpu < 1.3 * (time.perf_counter() - begin) + 0.05
+
+
+def test_row_39_out_of_memory_names_the_size():
+    out = python("import resource\nbig = np.zeros((9000, 9000, 3), np.uint8)\nlimit = int(open('/proc/self/statm').read().split()[0]) * 4096 + (64 << 20)\n"
+                 "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+                 "try:\n    model.encode(big)\n    print('encoded')\nexcept MemoryError as e:\n    print('MemoryError', e)\n"
+                 "resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+                 "print(len(model.predict(image, points=[[150, 60]])))")
+    first, last = out.split("\n")
+    assert first.startswith("MemoryError") and "MB" in first and last == "1"
+
+
+def test_row_40_ctrl_c_returns_within_200_ms():
+    code = "import signal\nt = {}\n" \
+        "def press():\n    time.sleep(0.4); t['at'] = time.perf_counter(); os.kill(os.getpid(), signal.SIGINT)\n" \
+        "threading.Thread(target=press).start()\n" \
+        "try:\n    model.everything(image, points_per_side=200)\nexcept KeyboardInterrupt:\n    print(time.perf_counter() - t['at'])\n" \
+        "print(len(model.predict(image, points=[[150, 60]])))"
+    took, usable = python(code).split("\n")
+    assert float(took) < 0.2 and usable == "1"
+
+
+def test_row_41_cancel(tiny, coins):
+    token = segrid.CancelToken()
+    threading.Timer(0.15, token.cancel).start()
+    begin = time.perf_counter()
+    with pytest.raises(segrid.Cancelled):
+        tiny.everything(coins, points_per_side=200, cancel=token)
+    assert time.perf_counter() - begin < 0.5 and token.cancelled
+    assert len(tiny.everything(coins, points_per_side=6)) > 0
+
+
+def test_row_42_exception_in_a_callback(tiny, coins):
+    calls = []
+
+    def progress(state):
+        calls.append(state)
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        tiny.everything(coins, points_per_side=32, progress=progress)
+    assert len(calls) == 1
+    assert len(tiny.everything(coins, points_per_side=6)) > 0
+
+
+def test_progress(tiny, coins):
+    states = []
+    masks = tiny.everything(coins, points_per_side=20, crop_n_layers=1, progress=states.append)
+    assert {s["stage"] for s in states} == {"encode", "decode", "filter"}
+    done = [s["done"] for s in states]
+    assert done == sorted(done) and done[-1] == states[-1]["total"] == 400 + 4 * 400
+    assert states[-1]["kept"] == len(masks) and states[-1]["memory_mb"] > 50
+    assert all(a["elapsed"] <= b["elapsed"] for a, b in zip(states, states[1:], strict=False))
+
+
+def test_row_43_fork_after_use():
+    code = "n = len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0))\npid = os.fork()\n" \
+        "if pid == 0:\n    os._exit(0 if len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0)) == n else 3)\n" \
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0)) == n)"
+    assert python(code) == "0 True"
+
+
+def test_row_44_spawned_processes():
+    import multiprocessing
+
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        areas = pool.map(_area_of_click, [segrid.Segmenter("tiny")] * 2)
+    assert areas[0] == areas[1] > 0
+
+
+def _area_of_click(model):
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[20:40, 30:50] = 255
+    return int(model.predict(image, points=[[40, 30]]).areas[0])
+
+
+def test_row_45_declares_itself_free_threaded():
+    from pathlib import Path
+
+    source = (Path(__file__).parents[2] / "src/bindings/module.cpp").read_text()
+    assert "mod_gil_not_used" in source
+
+
+def test_row_46_64_threads_on_one_engine(tiny, coins):
+    embedding = tiny.encode(coins)
+    expected = [tiny.predict(embedding, points=[[x, 60]]).low_res.copy() for x in (100, 150)]
+    wrong = []
+
+    def ask(i):
+        for _ in range(3):
+            if not (tiny.predict(embedding, points=[[(100, 150)[i % 2], 60]]).low_res == expected[i % 2]).all():
+                wrong.append(i)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(64)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_row_46_oversubscription_is_said():
+    code = "import warnings\nwith warnings.catch_warnings(record=True) as w:\n    warnings.simplefilter('always'); segrid.set_threads(64)\n" \
+        "print(any('CPUs' in str(x.message) for x in w)); model.everything(image, points_per_side=4)"
+    assert python(code, OMP_NUM_THREADS="64") == "True"
+    for bad in (0, -1, 5000):
+        with pytest.raises(ValueError, match="1 to 1024"):
+            segrid.set_threads(bad)
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_row_47_exit_with_work_queued(daemon):
+    code = f"t = threading.Thread(target=lambda: model.everything(image, points_per_side={200 if daemon else 20}), daemon={daemon})\n" \
+        "t.start(); time.sleep(0.3); print('bye')"
+    begin = time.perf_counter()
+    assert python(code, timeout=30) == "bye"
+    assert time.perf_counter() - begin < 20
+
+
+def test_row_47_engine_deleted_during_a_call():
+    code = "import gc\nout = []\ndef work(m):\n    out.append(len(m.everything(image, points_per_side=24)))\n" \
+        "t = threading.Thread(target=work, args=(model,)); t.start(); del model; gc.collect(); t.join(); print(len(out))"
+    assert python(code) == "1"
+
+
+def test_row_49_openmp_runtimes_are_listed():
+    from segrid._native import openmp_runtimes
+
+    assert all(os.path.exists(p) for p in openmp_runtimes())
+
+
+def test_users_torch_keeps_its_threads():
+    code = "import torch\ntorch.set_num_threads(2); before = torch.get_num_threads()\n" \
+        "model.everything(image, points_per_side=4); print(before == torch.get_num_threads())"
+    assert python(code) == "True"
+
+
+def test_row_58_file_names_and_locale(tmp_path, coins):
+    from PIL import Image
+
+    odd = os.fsencode(tmp_path) + b"/\xff\xfe name \xc3\xa4.png"
+    with open(odd, "wb") as file:
+        Image.fromarray(coins).save(file, "PNG")
+    model = segrid.Segmenter("tiny")
+    assert len(model.predict(os.fsdecode(odd), points=[[150, 60]])) == 1
+    with pytest.raises((ValueError, OSError), match="long"):
+        model.encode(tmp_path / ("x" * 5000))
+    with pytest.raises(ValueError, match="NUL|null"):
+        model.encode("a\0b.png")
+    locales = subprocess.run(["locale", "-a"], capture_output=True, text=True).stdout
+    if "de_DE.utf8" in locales:
+        assert python("import locale; locale.setlocale(locale.LC_ALL, 'de_DE.UTF-8'); print(len(segrid.Segmenter('tiny').everything(image, points_per_side=4)))")
+
+
+def test_row_59_threads_honour_affinity():
+    code = "os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})\nfrom segrid import _core\nprint(_core.available_cpus())"
+    assert python(code) == "1"
+    assert python("os.sched_getaffinity(0)\nprint(segrid.threads())", SEGRID_THREADS="1") == "1"
+
+
+def test_memory_stays_bounded_on_50_megapixels():
+    out = python("import resource\nbig = np.asarray(__import__('PIL.Image').Image.fromarray(image).resize((8660, 5774)))\n"
+                 "model.encode(image)\nbefore = int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
+                 "m = model.everything(big, points_per_side=16)\npeak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6\n"
+                 "print(len(m) > 0, peak - before)", timeout=120)
+    found, above = out.split()
+    assert found == "True" and float(above) < 600
+
+
+def test_signals_do_not_break_other_threads(tiny, coins):
+    assert signal.getsignal(signal.SIGINT) is not None
+    results = []
+    thread = threading.Thread(target=lambda: results.append(len(tiny.everything(coins, points_per_side=8))))
+    thread.start()
+    thread.join()
+    assert results and results[0] > 0

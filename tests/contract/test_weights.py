@@ -1,0 +1,179 @@
+"""Model files: rows 31-35, 37 of faults.md."""
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import segrid
+
+TINY = Path(segrid.__file__).parent / "models/tiny"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(TINY / name, tmp_path / name)
+    return tmp_path
+
+
+def change(folder, edit):
+    tensors = load_file(folder / "model.safetensors")
+    edit(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def test_row_31_files_missing(tmp_path, folder):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        segrid.Segmenter(tmp_path / "nowhere")
+    (folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        segrid.Segmenter(folder)
+
+
+def test_row_31_names_and_shapes(folder):
+    def edit(t):
+        del t["vision_encoder.pos_embed"], t["mask_decoder.iou_token.weight"]
+        t["extra.weight"] = np.zeros(3, np.float32)
+        t["prompt_encoder.no_mask_embed.weight"] = np.zeros((2, 128), np.float32)
+
+    change(folder, edit)
+    with pytest.raises(segrid.CorruptFileError) as error:
+        segrid.Segmenter(folder)
+    text = str(error.value)
+    for part in ("missing (2)", "vision_encoder.pos_embed", "mask_decoder.iou_token.weight", "unexpected (1)", "extra.weight",
+                 "no_mask_embed.weight has shape (2, 128), expected (1, 128)"):
+        assert part in text
+
+
+def test_row_31_other_architecture(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
+    with pytest.raises(NotImplementedError, match="bert.*it knows: sam"):
+        segrid.Segmenter(folder)
+    config["vision_config"]["hidden_size"] = -5
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(segrid.CorruptFileError, match="hidden_size"):
+        segrid.Segmenter(folder)
+
+
+def test_row_32_nan_in_weights(folder):
+    def edit(t):
+        t["mask_decoder.mask_tokens.weight"][1, 5] = np.nan
+
+    change(folder, edit)
+    with pytest.raises(segrid.CorruptFileError, match="mask_tokens.weight holds 1 values that are NaN or Inf"):
+        segrid.Segmenter(folder)
+
+
+def write(path, header, data=b"", length=None):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+BAD = {
+    "huge header": (b"{}", b"", 1 << 60),
+    "header longer than the file": (b"{}", b"", 500),
+    "negative header": (b"{}", b"", (1 << 64) - 8),
+    "not JSON": (b"hello world", b""),
+    "duplicate keys": (b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', b"\0" * 8),
+    "deep nesting": (b'{"a":' * 5000 + b"1" + b"}" * 5000, b""),
+    "overlap": ({"a": ENTRY, "b": {**ENTRY, "data_offsets": [4, 12]}}, b"\0" * 12),
+    "gap": ({"a": ENTRY, "b": {**ENTRY, "data_offsets": [12, 20]}}, b"\0" * 20),
+    "reversed": ({"a": {**ENTRY, "data_offsets": [8, 0]}}, b"\0" * 8),
+    "past the end": ({"a": {**ENTRY, "data_offsets": [0, 8]}}, b"\0" * 4),
+    "overflow": ({"a": {**ENTRY, "shape": [1 << 62, 1 << 62]}}, b"\0" * 8),
+    "unknown dtype": ({"a": {**ENTRY, "dtype": "F12"}}, b"\0" * 8),
+    "wrong length": ({"a": {**ENTRY, "shape": [3]}}, b"\0" * 8),
+    "negative shape": ({"a": {**ENTRY, "shape": [-2]}}, b"\0" * 8),
+    "trailing bytes": ({"a": ENTRY}, b"\0" * 99),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_row_33_34_headers(folder, fault):
+    header, data, *length = BAD[fault]
+    write(folder / "model.safetensors", header, data, *length)
+    from segrid import _core
+
+    begin = time.perf_counter()
+    with pytest.raises(segrid.CorruptFileError, match="model.safetensors"):
+        _core._kernels.safetensors_names(str(folder / "model.safetensors"))
+    assert time.perf_counter() - begin < 0.05
+
+
+def test_row_34_a_million_tensors(folder):
+    many = b"{" + b",".join(b'"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % i for i in range(300_000)) + b"}"
+    write(folder / "model.safetensors", many)
+    from segrid import _core
+
+    with pytest.raises(segrid.CorruptFileError, match="more than 200000 tensors"):
+        _core._kernels.safetensors_names(str(folder / "model.safetensors"))
+
+
+def test_row_33_fuzz(folder):
+    path = folder / "model.safetensors"
+    save_file({"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float16)}, path)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(0)
+    from segrid import _core
+
+    for _ in range(300):
+        data = bytearray(whole)
+        for at in generator.integers(0, len(data) - 32, generator.integers(1, 6)):
+            data[at] = generator.integers(0, 256)
+        path.write_bytes(bytes(data[: generator.integers(1, len(data) + 1)] if generator.random() < 0.3 else data))
+        try:
+            _core._kernels.safetensors_names(str(path))
+        except ValueError:
+            pass
+
+
+def test_row_35_read_not_mapped(folder, coins):
+    model = segrid.Segmenter(folder)
+    before = model.predict(coins, points=[[150, 60]]).array.copy()
+    (folder / "model.safetensors").write_bytes(b"")
+    assert (model.predict(coins, points=[[150, 60]]).array == before).all()
+    with pytest.raises(segrid.CorruptFileError, match="empty file"):
+        segrid.Segmenter(folder)
+
+
+def test_dtypes_equal_the_safetensors_library(tmp_path):
+    import torch
+    from safetensors.torch import save_file as save
+
+    from segrid import _core
+
+    values = torch.randn(3, 5)
+    tensors = {"f32": values, "f16": values.half(), "bf16": values.bfloat16()}
+    save(tensors, tmp_path / "t.safetensors")
+    for name, tensor in tensors.items():
+        assert (_core._kernels.safetensors_take(str(tmp_path / "t.safetensors"), name, [3, 5]) == tensor.float().numpy()).all()
+
+
+def test_row_36_pickles_are_refused(tmp_path):
+    for name in ("sam.pth", "model.pt"):
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+        with pytest.raises(NotImplementedError, match="never loaded"):
+            segrid.Segmenter(tmp_path / name)
+    with pytest.raises(NotImplementedError, match="Hub"):
+        segrid.Segmenter("facebook/sam-vit-base")
+
+
+def test_row_37_plain_kernels_where_the_isa_is_missing(tiny, coins):
+    code = "import segrid, sys, numpy as np, skimage.data\nimage = np.repeat(skimage.data.coins()[:, :, None], 3, 2)\n" \
+        "m = segrid.Segmenter('tiny').predict(image, points=[[150, 60]], multimask=True)\nnp.save(sys.argv[1], m.low_res)"
+    out = Path(coins.ctypes and __import__("tempfile").mkdtemp()) / "plain.npy"
+    import os
+
+    subprocess.run([sys.executable, "-c", code, str(out)], check=True, env={**os.environ, "SEGRID_KERNELS": "plain", "ATEN_CPU_CAPABILITY": "default"})
+    ours = tiny.predict(coins, points=[[150, 60]], multimask=True).low_res
+    assert np.abs(np.load(out) - ours).max() < 1e-4 * np.abs(ours).max()

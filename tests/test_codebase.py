@@ -1,0 +1,69 @@
+"""The rules of the house: levels, sizes, names, README snippets."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = [ROOT / f for f in subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
+                                          check=True).stdout.split("\n") if f and (ROOT / f).exists()]
+CODE = [f for f in FILES if f.suffix in (".cpp", ".h", ".cu", ".py", ".pyi")]
+
+
+def levels():
+    table = (ROOT / "src/README.md").read_text()
+    return {name: int(level) for level, name in re.findall(r"^\| (\d) \| `(\w+)/` \|", table, re.M)}
+
+
+def test_the_table_names_every_folder():
+    folders = {p.name for p in (ROOT / "src").iterdir() if p.is_dir()}
+    assert set(levels()) == folders
+
+
+def test_files_include_only_lower_levels():
+    level = levels()
+    wrong = []
+    for f in CODE:
+        parts = f.relative_to(ROOT).parts
+        if parts[0] != "src" or len(parts) < 3:
+            continue
+        for folder in re.findall(r'#include "(\w+)/', f.read_text()):
+            if folder != parts[1] and level[folder] >= level[parts[1]]:
+                wrong.append(f"{f}: includes {folder}/")
+    assert not wrong
+
+
+def test_intrinsics_only_in_their_files():
+    wrong = [str(f) for f in CODE if "src" in f.parts and "immintrin.h" in f.read_text() and f.name not in ("avx512.cpp", "avx2.cpp")]
+    assert not wrong
+
+
+def test_only_bindings_know_python():
+    wrong = [str(f) for f in CODE if "src" in f.parts and "bindings" not in f.parts and re.search(r"pybind11|Python\.h", f.read_text())]
+    assert not wrong
+
+
+def test_no_file_is_longer_than_400_lines():
+    long = {str(f.relative_to(ROOT)): n for f in CODE if (n := f.read_text().count("\n")) > 400 and f.suffix != ".pyi"}
+    assert not long
+
+
+def test_no_names_that_say_nothing():
+    assert not [f for f in CODE if re.search(r"(^|/)(utils?|common|helpers?|misc)(\.|/)", str(f.relative_to(ROOT)))]
+
+
+def test_stubs_are_up_to_date(tmp_path):
+    import sys
+
+    made = tmp_path / "_core.pyi"
+    subprocess.run([sys.executable, str(ROOT / "scripts/make_stubs.py"), str(made)], check=True)
+    assert made.read_text() == (ROOT / "python/segrid/_core.pyi").read_text(), "run: make stubs"
+
+
+@pytest.mark.parametrize("number", range(1))
+def test_readme_snippets_run(number):
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(snippets) == 1
+    exec(compile(snippets[number], "README.md", "exec"), {})
