@@ -55,7 +55,7 @@ def _values(name, p):
     if "rel_pos" in name:
         return 0.3 * torch.randn_like(p)
     fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
-    return torch.randn_like(p) * (0.6 / math.sqrt(fan_in))
+    return torch.randn_like(p) / math.sqrt(fan_in)
 
 
 def _calibrate(model):
@@ -103,6 +103,9 @@ def to_segment_anything(folder):
     )
     wanted = sam.state_dict()
     state = {_meta_name(k): t for k, t in source.state_dict().items()}
+    for layer in sam.mask_decoder.transformer.layers:  # segment-anything leaves these at torch's default; transformers' config has its own
+        for norm in (layer.norm1, layer.norm2, layer.norm3, layer.norm4):
+            norm.eps = d.layer_norm_eps
     sam.load_state_dict({k: state[k].reshape(t.shape) for k, t in wanted.items()})
     return sam.eval()
 

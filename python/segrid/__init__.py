@@ -29,7 +29,7 @@ _WHERE = {
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
-    from segrid._native import CancelToken, Cancelled, CorruptFileError, set_threads, threads
+    from segrid._native import Cancelled, CancelToken, CorruptFileError, set_threads, threads
     from segrid.embedding import Embedding
     from segrid.grid import parallel_grid_segmentation
     from segrid.results import Masks

@@ -166,9 +166,11 @@ void bind_engine(py::module_ m) {
                  const int64_t c = features.shape(1), h = features.shape(2), w = features.shape(3);
                  const Schedule schedule = schedule_for(nullptr);
                  return without_gil([&] {
-                     const at::Tensor view = at::from_blob(const_cast<float*>(features.data()), {c, h * w}, at::kFloat);
-                     return std::make_shared<Embedding>(
-                         s.restore({size.first, size.second}, view.t().contiguous(), model_id, schedule));
+                     at::Tensor tokens;
+                     run_in_worker(schedule, [&] {
+                         tokens = at::from_blob(const_cast<float*>(features.data()), {c, h * w}, at::kFloat).t().contiguous();
+                     });
+                     return std::make_shared<Embedding>(s.restore({size.first, size.second}, tokens, model_id, schedule));
                  });
              },
              py::arg("image_size"), py::arg("features"), py::arg("model_id"))

@@ -111,8 +111,12 @@ void bind_mask_kernels(py::module_ m) {
     m.def("resize_nearest", [](const Bytes& mask, Pair to) {
         return bitmap(segrid::resize_nearest(runs_of(mask), {mask.shape(0), mask.shape(1)}, {to.first, to.second}), {to.first, to.second});
     });
-    m.def("mask_nms", [](const Bytes& masks, const std::vector<int64_t>& order, double t) { return segrid::mask_nms(set_of(masks), order, t); });
-    m.def("containment", [](const Bytes& masks, const std::vector<int64_t>& order, double t) { return segrid::containment(set_of(masks), order, t); });
+    m.def("mask_nms", [](const Bytes& masks, const std::vector<int64_t>& order, double t) {
+        return segrid::mask_nms(set_of(masks), order, t);
+    });
+    m.def("containment", [](const Bytes& masks, const std::vector<int64_t>& order, double t) {
+        return segrid::containment(set_of(masks), order, t);
+    });
     m.def("near_crop_edge", [](std::array<double, 4> b, std::array<double, 4> c, Pair image, double atol) {
         return segrid::near_crop_edge({b[0], b[1], b[2], b[3]}, {c[0], c[1], c[2], c[3]}, {image.first, image.second}, atol);
     });

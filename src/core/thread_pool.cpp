@@ -93,6 +93,7 @@ public:
             stopping_ = true;
             wake_.notify_all();
             idle_.wait(lock, [&] { return jobs_.empty(); });
+            wake_.notify_all();
             threads.swap(threads_);
         }
         for (std::thread& t : threads) t.join();

@@ -85,17 +85,19 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
     run.decode_ns += static_cast<int64_t>(watch.seconds() * 1e9);
     watch = {};
     std::vector<Mask> masks;
+    thread_local Runs runs;  // grows once per worker; survivors get a copy of just their size
     for (const DecodedMask& d : decoded) {
         if (d.logits == nullptr) continue;
         Mask mask;
         ScanResult r;
-        scan(d.logits, plan, 0.0F, static_cast<float>(o.stability_score_offset), r, &mask.runs, arena);
+        scan(d.logits, plan, 0.0F, static_cast<float>(o.stability_score_offset), r, &runs, arena);
         if (o.stability_score_thresh > 0 && !(r.stability >= static_cast<float>(o.stability_score_thresh))) continue;
         const ImageBox box = crop.frame.crop_box();
         // An empty mask's box is zeros in its crop, as in segment-anything.
         mask.box = {static_cast<double>(r.x0) + box.x0, static_cast<double>(r.y0) + box.y0,
                     static_cast<double>(r.x1) + box.x0, static_cast<double>(r.y1) + box.y0};
         if (near_crop_edge(mask.box, box, crop.image())) continue;
+        mask.runs = Runs(runs.begin(), runs.end());
         mask.area = r.area;
         mask.score = d.iou;
         mask.stability = r.stability;

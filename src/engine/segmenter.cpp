@@ -62,8 +62,11 @@ Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
     resolve("device", s.device, {"auto", "cpu"}, {"cuda", "mps"});
     resolve("precision", s.precision, {"auto", "fp32"}, {"bf16", "fp16", "int8", "int8-torch"});
     defaults_ = recommended(s.settings_path);
-    model_ = load_segmentation_model(s.config_path, s.weights_path);
-    model_id_ = identify(s.config_path, s.weights_path);
+    // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
+    run_in_worker({}, [&] {
+        model_ = load_segmentation_model(s.config_path, s.weights_path);
+        model_id_ = identify(s.config_path, s.weights_path);
+    });
 }
 
 Segmenter Segmenter::with_threads(int n) const {

@@ -64,6 +64,14 @@ Image convert(const cv::Mat& from, int orientation) {
     return {std::move(pixels), upright.size(), upright.size().width * 3};
 }
 
+// OpenCV turns TIFFs upright even when it is told not to: hand it a copy that says it is upright, and turn all formats ourselves.
+std::vector<uint8_t> without_orientation(const uint8_t* data, std::size_t size, const ImageHeader& header) {
+    std::vector<uint8_t> copy(data, data + size);
+    copy[header.orientation_at] = header.big_endian ? 0 : 1;
+    copy[header.orientation_at + 1] = header.big_endian ? 1 : 0;
+    return copy;
+}
+
 std::vector<uint8_t> encode(const cv::Mat& pixels) {
     std::vector<uint8_t> bytes;
     try {
@@ -108,6 +116,11 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
         warn(options, name + ": " + format + " " + damage);
     }
     if (header.animated) warn(options, name + ": " + format + " with several frames or pages; the first one is used");
+    std::vector<uint8_t> upright;
+    if (header.format == ImageFormat::Tiff && header.orientation != 1 && header.orientation_at + 1 < size) {
+        upright = without_orientation(data, size, header);
+        data = upright.data();
+    }
     cv::Mat decoded;
     std::string reason = "cannot be decoded";
     try {

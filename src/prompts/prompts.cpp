@@ -20,6 +20,7 @@ void validate(const std::vector<Prompt>& prompts, Size image) {
     if (prompts.empty()) invalid("predict: no prompts; give points, boxes or mask_hints");
     const auto w = static_cast<double>(image.width), h = static_cast<double>(image.height);
     const std::string of_image = " of the image of " + text(w) + " x " + text(h) + " pixels (width x height)";
+    const std::string outside = " is not inside [0, " + text(w) + "] x [0, " + text(h) + "]" + of_image;
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         const Prompt& prompt = prompts[p];
         const std::string at = "[" + std::to_string(p) + "]";
@@ -27,18 +28,20 @@ void validate(const std::vector<Prompt>& prompts, Size image) {
             invalid("prompt" + at + ": is empty; give points, a box or a mask hint");
         }
         if (prompt.points.size() != prompt.labels.size()) {
-            invalid("labels" + at + ": " + std::to_string(prompt.labels.size()) + " labels for " + std::to_string(prompt.points.size()) + " points");
+            invalid("labels" + at + ": " + std::to_string(prompt.labels.size()) + " labels for " +
+                    std::to_string(prompt.points.size()) + " points");
         }
         for (std::size_t k = 0; k < prompt.points.size(); ++k) {
             const ImagePoint& point = prompt.points[k];
             const int label = prompt.labels[k];
             const std::string where = at + "[" + std::to_string(k) + "]";
             if (label < -1 || label > 3) {
-                invalid("labels" + where + ": " + std::to_string(label) + " is none of 1 (foreground), 0 (background), -1 (padding), 2 and 3 (box corners)");
+                invalid("labels" + where + ": " + std::to_string(label) +
+                        " is none of 1 (foreground), 0 (background), -1 (padding), 2 and 3 (box corners)");
             }
             if (label == -1) continue;  // padding has no place
             if (!std::isfinite(point.x) || !std::isfinite(point.y) || point.x < 0 || point.y < 0 || point.x > w || point.y > h) {
-                invalid("points" + where + ": (" + text(point.x) + ", " + text(point.y) + ") is not inside [0, " + text(w) + "] x [0, " + text(h) + "]" + of_image);
+                invalid("points" + where + ": (" + text(point.x) + ", " + text(point.y) + ")" + outside);
             }
         }
         if (prompt.box) {
@@ -49,7 +52,7 @@ void validate(const std::vector<Prompt>& prompts, Size image) {
             }
             if (b.x0 > b.x1 || b.y0 > b.y1) invalid(got + " has its corners reversed; boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1");
             if (b.x0 == b.x1 || b.y0 == b.y1) invalid(got + " has no area");
-            if (b.x0 < 0 || b.y0 < 0 || b.x1 > w || b.y1 > h) invalid(got + " is not inside [0, " + text(w) + "] x [0, " + text(h) + "]" + of_image);
+            if (b.x0 < 0 || b.y0 < 0 || b.x1 > w || b.y1 > h) invalid(got + outside);
         }
     }
 }

@@ -5,11 +5,6 @@ import pytest
 from reference import regions as ref
 
 
-@pytest.fixture(scope="module")
-def amg():
-    return pytest.importorskip("segment_anything.utils.amg")
-
-
 def speckled(seed, size=(40, 57)):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size[0], : size[1]]
@@ -37,7 +32,7 @@ def test_postprocess(kernels, min_area):
     kept, cleaned = kernels.postprocess_small_regions(masks, min_area, 0.7)
     expected, expected_masks = ref.postprocess(masks, min_area, 0.7)
     assert kept == expected
-    for index, mask in zip(kept, cleaned):
+    for index, mask in zip(kept, cleaned, strict=True):
         assert np.array_equal(mask, expected_masks[index])
 
 

@@ -88,19 +88,14 @@ def test_large_counts(kernels):
     assert kernels.decompress(kernels.compress(counts)) == counts
 
 
-def test_box_and_rle_as_segment_anything(kernels):
+def test_box_and_rle_as_segment_anything(kernels, amg):
     torch = pytest.importorskip("torch")
-    amg = amg_module()
     rng = np.random.default_rng(0)
     masks = rng.random((6, 20, 31)) > np.array([0, 0.2, 0.5, 0.9, 0.99, 1.1])[:, None, None]
     boxes = amg.batched_mask_to_box(torch.from_numpy(masks)).tolist()
-    for mask, box, rle in zip(masks, boxes, amg.mask_to_rle_pytorch(torch.from_numpy(masks))):
+    for mask, box, rle in zip(masks, boxes, amg.mask_to_rle_pytorch(torch.from_numpy(masks)), strict=True):
         assert kernels.inclusive_box(mask) == box
         assert kernels.coco_counts(mask) == rle["counts"]
-
-
-def amg_module():
-    return pytest.importorskip("segment_anything.utils.amg")
 
 
 @pytest.mark.parametrize("counts, size", [([5], (2, 2)), ([], (2, 2)), ([2, 3], (2, 2))])

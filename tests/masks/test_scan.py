@@ -70,13 +70,18 @@ def test_same_as_torch(kernels, shape):
         check(kernels.scan(values, side, resized, crop), up, 0.0, 1.0)
 
 
-def test_stability_as_segment_anything(kernels):
+def test_stability_as_segment_anything(kernels, amg):
     torch = pytest.importorskip("torch")
-    values = logits("blob", (64, 64))
-    got = kernels.scan(values, 0, (0, 0), (64, 64))  # identity
-    above = (torch.from_numpy(values) > 1.0).sum(-1, dtype=torch.int16).sum(-1, dtype=torch.int32)
-    below = (torch.from_numpy(values) > -1.0).sum(-1, dtype=torch.int16).sum(-1, dtype=torch.int32)
-    assert got["stability"] == float(above / below)
+    for kind in ("noise", "blob", "full"):
+        values = logits(kind, (64, 64))
+        got = kernels.scan(values, 0, (0, 0), (64, 64))  # identity
+        assert got["stability"] == float(amg.calculate_stability_score(torch.from_numpy(values)[None], 0.0, 1.0)[0])
+
+
+def test_edges_keep_their_weight(kernels):
+    """Outputs behind the last sample repeat it, as in torch: a constant stays that constant up to every edge."""
+    got = kernels.scan(np.full((16, 16), 1.01, np.float32), 64, (43, 64), (75, 112))
+    assert got["above"] == got["area"] == 75 * 112
 
 
 def test_all_implementations_have_the_same_bits(kernels):

@@ -11,9 +11,8 @@ def close(name, ours, theirs, gate=1e-4):
 
 def test_every_layer(trio):
     from segment_anything.utils.transforms import ResizeLongestSide
-    from transformers import SamModel
-
     from segrid import _core
+    from transformers import SamModel
 
     model = SamModel.from_pretrained(trio.folder).float().eval()
     taps = _core._kernels.sam_taps(str(trio.folder / "config.json"), str(trio.folder / "model.safetensors"), trio.image)

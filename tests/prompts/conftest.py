@@ -1,5 +1,6 @@
 """The prompt building blocks under test, and the NumPy definitions in tests/reference."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -13,3 +14,17 @@ def kernels():
     from segrid import _core
 
     return _core._kernels
+
+
+@pytest.fixture(scope="session")
+def amg():
+    """segment_anything.utils.amg by its path: importing the package would need torchvision."""
+    pytest.importorskip("torch")
+    package = importlib.util.find_spec("segment_anything")
+    if package is None:
+        pytest.skip("segment-anything is not installed")
+    path = Path(package.submodule_search_locations[0]) / "utils" / "amg.py"
+    spec = importlib.util.spec_from_file_location("segment_anything_amg", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -5,11 +5,6 @@ import pytest
 from reference import prompts as ref
 
 
-@pytest.fixture(scope="module")
-def amg():
-    return pytest.importorskip("segment_anything.utils.amg")
-
-
 def test_point_grid(kernels, amg):
     for n in (*range(1, 66), 100, 128):
         got = kernels.build_point_grid(n)
@@ -19,7 +14,7 @@ def test_point_grid(kernels, amg):
 @pytest.mark.parametrize("n, layers, factor", [(32, 0, 1), (32, 3, 1), (32, 3, 2), (33, 2, 3), (10, 1, 4)])
 def test_grids_of_all_layers(kernels, amg, n, layers, factor):
     got, theirs = kernels.build_all_layer_point_grids(n, layers, factor), amg.build_all_layer_point_grids(n, layers, factor)
-    assert len(got) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(got, theirs))
+    assert len(got) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(got, theirs, strict=True))
 
 
 def test_grid_without_points(kernels):

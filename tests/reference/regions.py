@@ -9,7 +9,7 @@ def components(mask: np.ndarray) -> np.ndarray:
     """8-connected components, numbered from 1 in raster order."""
     labels = np.zeros(mask.shape, int)
     found = 0
-    for y, x in zip(*np.nonzero(mask)):
+    for y, x in np.argwhere(mask):
         if labels[y, x]:
             continue
         found += 1

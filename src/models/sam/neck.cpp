@@ -1,5 +1,7 @@
 #include <ATen/Functions.h>
 
+#include <algorithm>
+
 #include "models/sam/vision_encoder.h"
 
 namespace segrid::sam {
@@ -17,10 +19,11 @@ Neck::Neck(const Scope& scope, const VisionConfig& c)
 at::Tensor Neck::operator()(const at::Tensor& tokens, const Schedule& schedule) const {
     // A border of zeros around the grid turns the 3x3 convolution into nine products per image row.
     const int64_t padded = grid_ + 2;
-    at::Tensor inner = at::zeros({padded * padded, output_}), out = at::empty({grid_ * grid_, output_});
+    at::Tensor inner = at::empty({padded * padded, output_}), out = at::empty({grid_ * grid_, output_});
     float* inner_data = inner.mutable_data_ptr<float>();
     float* out_data = out.mutable_data_ptr<float>();
     const float* x = tokens.const_data_ptr<float>();
+    run_in_worker(schedule, [&] { std::fill_n(inner_data, inner.numel(), 0.0F); });
     parallel_for(grid_, schedule, [&](int64_t y, Worker&) {
         float* row = inner_data + ((y + 1) * padded + 1) * output_;
         conv1_(grid_, x + y * grid_ * hidden_, hidden_, row, output_);

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
-
 import segrid
+from safetensors.numpy import load_file, save_file
 
 TINY = Path(segrid.__file__).parent / "models/tiny"
 
@@ -149,7 +148,6 @@ def test_row_35_read_not_mapped(folder, coins):
 def test_dtypes_equal_the_safetensors_library(tmp_path):
     import torch
     from safetensors.torch import save_file as save
-
     from segrid import _core
 
     values = torch.randn(3, 5)

@@ -8,9 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
-
 import segrid
+from PIL import Image
 from segrid._image import to_image
 
 
