@@ -42,7 +42,7 @@ $(STAMPS)/venv: $(STAMPS)/system
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/package: $(STAMPS)/venv $(NATIVE) $(PACKAGE)
-	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PY) -m pip install --quiet --no-build-isolation --no-deps . -Ccmake.define.SEGRID_DEV=ON
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PY) -m pip install --quiet --no-build-isolation --no-deps .
 	$(PY) -m pip install --quiet $(TORCH) numpy typer rich pillow
 	@touch $@
 
