@@ -19,6 +19,7 @@ _WHERE = {
     "Embedding": "embedding",
     "Masks": "results",
     "parallel_grid_segmentation": "grid",
+    "read_image": "_image",
     "CancelToken": "_native",
     "Cancelled": "_native",
     "CorruptFileError": "_native",
@@ -29,6 +30,7 @@ _WHERE = {
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
+    from segrid._image import read_image
     from segrid._native import Cancelled, CancelToken, CorruptFileError, set_threads, threads
     from segrid.embedding import Embedding
     from segrid.grid import parallel_grid_segmentation

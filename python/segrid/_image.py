@@ -55,6 +55,19 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
     return _core.image_from_array(_from_array(image, bgr))
 
 
+def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of anything that segrid takes, by the rules every call uses (see the module's docstring).
+
+    Parameters
+    ----------
+    lenient : a damaged file gives what could be decoded, with a warning, rather than CorruptFileError
+    bgr : an array's channels are in the order blue, green, red (OpenCV's)
+
+    The array is read-only and shares the engine's memory. Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError, TypeError.
+    """
+    return to_image(image, lenient=lenient, bgr=bgr).array
+
+
 def _noted(image: Any, notes: list[str]) -> Any:
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=4)

@@ -70,7 +70,7 @@ class Segmenter:
         return Embedding(self._engine.encode(to_image(image)))
 
     def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
-                mask_hints: Any = None, multimask: bool = False) -> Masks:
+                mask_hints: Any = None, multimask: bool = False, sort_corners: bool = False) -> Masks:
         """Masks of P prompts (points, boxes, mask hints, or several of them for the same P).
 
         Parameters
@@ -80,6 +80,7 @@ class Segmenter:
         boxes : (P, 4) XYXY in image pixels, or (4,) for one
         mask_hints : (P, h, w) float32 logits at the model's low resolution, such as `Masks.low_res`
         multimask : three masks a prompt, in prompt order, rather than one
+        sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
 
         Raises ValueError naming index and value for points or boxes outside the image, reversed boxes, unknown labels, and no prompts at all.
         Source: segment_anything.SamPredictor.predict.
@@ -91,6 +92,8 @@ class Segmenter:
             embedding = self._engine.encode(shown)
         points, labels = _points(points, labels)
         boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
+        if boxes is not None and sort_corners and boxes.shape[-1] == 4:
+            boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
         hints = None if mask_hints is None else _hints(mask_hints)
         return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask), shown)
 

@@ -50,7 +50,7 @@ void validate(const std::vector<Prompt>& prompts, Size image) {
             for (const double v : {b.x0, b.y0, b.x1, b.y1}) {
                 if (!std::isfinite(v)) invalid(got + " is not finite");
             }
-            if (b.x0 > b.x1 || b.y0 > b.y1) invalid(got + " has its corners reversed; boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1");
+            if (b.x0 > b.x1 || b.y0 > b.y1) invalid(got + " has its corners reversed; boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1; sort_corners=True accepts any order");
             if (b.x0 == b.x1 || b.y0 == b.y1) invalid(got + " has no area");
             if (b.x0 < 0 || b.y0 < 0 || b.x1 > w || b.y1 > h) invalid(got + outside);
         }

@@ -33,6 +33,12 @@ def test_row_19_boxes(tiny, embedding, box, what):
         tiny.predict(embedding, boxes=[[1, 1, 20, 20], box])
 
 
+def test_row_19_corners_can_be_sorted(tiny, embedding):
+    right = tiny.predict(embedding, boxes=[[120, 25, 180, 85]])
+    for box in ([180, 85, 120, 25], [120, 85, 180, 25]):
+        assert (tiny.predict(embedding, boxes=[box], sort_corners=True).low_res == right.low_res).all()
+
+
 def test_row_20_no_prompts(tiny, embedding):
     for nothing in ({}, {"points": np.zeros((0, 2))}, {"boxes": np.zeros((0, 4))}, {"points": np.zeros((1, 0, 2))}):
         with pytest.raises(ValueError, match="no prompts"):

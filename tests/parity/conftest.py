@@ -9,7 +9,11 @@ from PIL import Image
 
 from benchmarks import random_sam
 
-torch.set_grad_enabled(False)
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
 
 
 class Trio:
