@@ -2,6 +2,7 @@
 # is typed. A second run takes seconds.
 VENV := .venv
 PY := $(VENV)/bin/python
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 STAMPS := $(VENV)/stamps
 JOBS ?= $(shell nproc)
 TORCH := torch==2.13.0
@@ -39,6 +40,8 @@ $(STAMPS)/venv: $(STAMPS)/system
 	test -x $(PY) || python3 -m venv $(VENV)
 	$(PY) -m pip install --quiet $(TORCH)
 	$(PY) -m pip install --quiet numpy "pybind11>=2.13" "scikit-build-core>=0.10"
+	# where the system's CMake is older than 3.24 (Ubuntu 22.04)
+	cmake --version | head -1 | awk '{split($$3, v, "."); exit !(v[1] > 3 || v[2] >= 24)}' || $(PY) -m pip install --quiet "cmake>=3.24,<4"
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/package: $(STAMPS)/venv $(NATIVE) $(PACKAGE)

@@ -14,6 +14,7 @@ def clean(text):
     text = re.sub(r"Annotated\[([^,\]]+),[^\]]*\]", r"\1", text)
     text = re.sub(r"numpy\.typing\.(?:ArrayLike|NDArray)(?:\[[^\]]*\])?", "Any", text)
     text = re.sub(r"numpy\.ndarray(?:\[[^\]]*\])?", "Any", text)
+    text = re.sub(r": (\w+) = None", r": \1 | None = None", text)
     return re.sub(r"<[^>]*>", "...", text)
 
 
@@ -34,7 +35,7 @@ def signature(name, function, method):
 
 
 def describe(module):
-    lines = ["# Made by scripts/make_stubs.py; do not edit.", "from typing import Any", ""]
+    lines = ["# Made by scripts/make_stubs.py; do not edit.", "from typing import Any, SupportsIndex, SupportsInt", ""]
     for name, value in sorted(vars(module).items()):
         if name.startswith("_"):
             continue

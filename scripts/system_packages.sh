@@ -16,7 +16,10 @@ fi
 missing=""
 for package in $packages; do
     # A python from elsewhere (pyenv, conda) brings its own headers and venv.
-    case "$package" in python3-*) python3 -c "import venv, ensurepip" 2> /dev/null && continue ;; esac
+    case "$package" in
+        python3-venv) python3 -c "import venv, ensurepip" 2> /dev/null && continue ;;
+        python3-dev) python3 -c "import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path('include') + '/Python.h'))" && continue ;;
+    esac
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

@@ -2,8 +2,8 @@
 
 Rules
 -----
-path, bytes   PNG, JPEG, TIFF, BMP, WebP, decoded by the engine; EXIF orientation applied once; 16 bits scaled by 1/257; gray repeated; alpha
-              dropped; palettes expanded; first frame of several (with a warning)
+path, bytes   PNG, JPEG, TIFF, BMP, WebP, decoded by the engine (GIF, and all of them in a build without OpenCV, by Pillow); EXIF orientation
+              applied once; 16 bits scaled by 1/257; gray repeated; alpha dropped; palettes expanded; first frame of several (with a warning)
 PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else through ``convert("RGB")``
 array         (H, W) gray, (H, W, 1), (H, W, 3) or (H, W, 4) (alpha dropped), RGB
   uint8       as it is
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from segrid._native import _core
+from segrid._native import CorruptFileError, _core
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -44,14 +44,19 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
     if isinstance(image, _core.Image):
         return image
     if isinstance(image, (str, os.PathLike)):
-        path = os.fspath(image)
-        found, notes = _core.decode_file(path if isinstance(path, bytes) else os.fsencode(path), MAX_PIXELS, lenient)
-        return _noted(found, notes)
+        path = os.fsencode(image)
+        with open(path, "rb") as file:  # raises for what is missing, a folder or not permitted
+            by_pillow = _by_pillow(file.read(6))
+            if by_pillow:
+                return _core.image_from_array(_with_pillow(path, os.fsdecode(path), lenient))
+        return _noted(*_core.decode_file(path, MAX_PIXELS, lenient))
     if isinstance(image, (bytes, bytearray, memoryview)):
-        found, notes = _core.decode_bytes(bytes(image), "bytes", MAX_PIXELS, lenient)
-        return _noted(found, notes)
+        data = bytes(image)
+        if _by_pillow(data[:6]):
+            return _core.image_from_array(_with_pillow(io.BytesIO(data), "bytes", lenient))
+        return _noted(*_core.decode_bytes(data, "bytes", MAX_PIXELS, lenient))
     if hasattr(image, "convert") and hasattr(image, "getexif"):
-        return _core.image_from_array(_from_pil(image))
+        return _core.image_from_array(_from_pil(image))  # type: ignore[arg-type]
     return _core.image_from_array(_from_array(image, bgr))
 
 
@@ -74,11 +79,47 @@ def _noted(image: Any, notes: list[str]) -> Any:
     return image
 
 
+def _by_pillow(first: bytes) -> bool:
+    return first in (b"GIF87a", b"GIF89a") or not _core.build_info()["opencv"]
+
+
+def _with_pillow(source: Any, name: str, lenient: bool) -> np.ndarray:
+    from PIL import Image, ImageFile, UnidentifiedImageError
+
+    try:
+        with Image.open(source) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{name}: {opened.width} x {opened.height} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)")
+            previous, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, lenient
+            try:
+                opened.load()
+            finally:
+                ImageFile.LOAD_TRUNCATED_IMAGES = previous
+            return _from_pil(opened)
+    except UnidentifiedImageError as error:
+        raise CorruptFileError(f"{name}: not an image ({error})") from error
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise CorruptFileError(f"{name}: cannot be decoded ({error})") from error
+
+
+def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Writes (H, W, 3) uint8 RGB or (H, W) uint16, whole or not at all."""
+    if _core.build_info()["opencv"]:
+        _core.write_png(os.fsencode(path), array)
+        return
+    from PIL import Image
+
+    target = os.fsdecode(path)
+    Image.fromarray(array).save(target + ".part", "PNG")
+    os.replace(target + ".part", target)
+
+
 def _from_pil(image: PIL.Image.Image) -> np.ndarray:
     from PIL import ImageOps
 
-    if getattr(image, "n_frames", 1) > 1:
-        warnings.warn(f"image of {image.n_frames} frames; the current one is used", UserWarning, stacklevel=4)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        warnings.warn(f"image of {frames} frames; the current one is used", UserWarning, stacklevel=4)
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16), False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
+from importlib.metadata import version
 
 try:
     from segrid import _core
@@ -14,6 +15,10 @@ except ImportError as error:
         "It is linked to the torch it was built with, which must be installed in the same environment: "
         "pip install torch==2.13.0, then reinstall segrid (pip install --no-build-isolation .)."
     ) from error
+
+_built, _found = _core.build_info()["torch"], version("torch")
+if _built.split(".")[:2] != _found.split(".")[:2]:
+    raise ImportError(f"segrid was built against torch {_built}, but torch {_found} is installed: reinstall segrid (pip install --no-build-isolation .)")
 
 CancelToken = _core.CancelToken
 Cancelled = _core.Cancelled
@@ -64,4 +69,4 @@ def _warn_of_environment() -> None:
 
 _warn_of_environment()
 # Before the interpreter goes: running work is cancelled and the workers are joined.
-atexit.register(_core.shutdown)
+atexit.register(_core.shutdown, True)

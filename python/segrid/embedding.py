@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,11 +50,17 @@ class Embedding:
         return f"Embedding(image {h} x {w}, features {tuple(self.features.shape)}, model {self.model_id})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects)."""
-        temporary = f"{os.fspath(path)}.part"
-        with open(temporary, "wb") as file:
-            np.savez(file, features=self.features, image_size=np.asarray(self.image_size, np.int64), model_id=np.asarray(self.model_id))
-        os.replace(temporary, path)
+        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects), whole or not at all. Raises OSError."""
+        target = os.fsdecode(path)
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(target) or ".", prefix=os.path.basename(target)[:40], suffix=".part", delete=False) as file:
+            try:
+                np.savez(file, features=self.features, image_size=np.asarray(self.image_size, np.int64), model_id=np.asarray(self.model_id))
+                file.close()
+                os.chmod(file.name, 0o666 & ~_umask())
+                os.replace(file.name, target)
+            except BaseException:
+                os.unlink(file.name)
+                raise
 
     @staticmethod
     def load(path: str | os.PathLike[str], model: Segmenter) -> Embedding:
@@ -68,11 +75,19 @@ class Embedding:
             if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
                 raise
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
+        except MemoryError:
+            raise
         except Exception as error:  # zipfile.BadZipFile and what zlib raises
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
         if features.dtype != np.float32 or features.ndim != 4 or size.shape != (2,) or not np.isfinite(features).all():
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {features.dtype} {features.shape})")
         return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def native(image_or_embedding: Any) -> Any:

@@ -36,7 +36,8 @@ def parallel_grid_segmentation(sam_model: Segmenter, filepath: ImageLike, origin
     -------
     masks (N, H, W) bool, boxes (N, 4) float32 XYXY, areas (N,) int64
 
-    Raises ValueError naming the argument; and what reading the image raises.
+    Raises ValueError naming the argument, TypeError for another sam_model; and what reading the image raises.
+    Source: the grid pipelines that people write around SAM 2 (points in a thread pool, area filter, box NMS, duplicates by mask IoU).
     """
     if not isinstance(sam_model, Segmenter):
         raise TypeError(f"sam_model: expected a segrid.Segmenter, got {type(sam_model).__name__}")

@@ -44,6 +44,7 @@ class Masks:
 
     @property
     def array(self) -> np.ndarray:
+        """(N, H, W) bool, shared with the engine (see the class). Raises MemoryError above 8 GiB, naming the size."""
         array = self._native.dense()
         return array if len(self) else array.reshape(0, *self.size)
 
@@ -77,7 +78,7 @@ class Masks:
 
     @property
     def rle(self) -> list[dict[str, Any]]:
-        return [self._native.rle(i) for i in range(len(self))]
+        return self._native.rles()
 
     @property
     def uncompressed_rle(self) -> list[dict[str, Any]]:
@@ -123,7 +124,7 @@ class Masks:
         return f"Masks({len(self)} masks of {h} x {w})"
 
     def resized(self, size: tuple[int, int]) -> Masks:
-        """At another size (H, W), nearest neighbour."""
+        """At another size (H, W) in pixels, nearest neighbour; boxes and areas follow. Raises ValueError for sizes below 1 or above the engine's limit."""
         return Masks(self._native.resized(int(size[0]), int(size[1])))
 
     def label_map(self) -> np.ndarray:
@@ -134,8 +135,7 @@ class Masks:
         """COCO result annotations: segmentation (RLE, counts as str), bbox XYWH (pycocotools' toBbox), area, score, iscrowd 0."""
         boxes, areas, scores = self._native.coco_bboxes, self.areas, self.scores
         records = []
-        for i in range(len(self)):
-            rle = self._native.rle(i)
+        for i, rle in enumerate(self._native.rles()):
             rle["counts"] = rle["counts"].decode("ascii")
             records.append({
                 "id": i + 1, "image_id": image_id, "category_id": category_id, "segmentation": rle, "bbox": boxes[i].tolist(),
@@ -152,7 +152,10 @@ class Masks:
         return sv.Detections(xyxy=xyxy, mask=self.array, confidence=self.scores.copy(), class_id=np.zeros(len(self), int))
 
     def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
-        """(H, W, 3) uint8: every mask in its own colour over the image (the one that was segmented, else black)."""
+        """(H, W, 3) uint8 RGB: every mask in its own colour over an image of the masks' size (the one that was segmented, else black).
+
+        alpha : 0 shows the image alone, 1 the colours alone. Raises ValueError when the image's size differs from the masks'.
+        """
         from segrid._image import to_image
 
         if image is None:
@@ -161,7 +164,7 @@ class Masks:
         return self._native.overlay(rgb, alpha)
 
     def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
-        """Draws :meth:`picture` with matplotlib and returns the axes."""
+        """Draws :meth:`picture` with matplotlib (ImportError without it) on `ax`, or on a new figure, and returns the axes."""
         import matplotlib.pyplot as plt
 
         if ax is None:

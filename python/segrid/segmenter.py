@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from segrid import _hub
 from segrid._image import ImageLike, to_image
-from segrid._native import CancelToken, _core
+from segrid._native import Cancelled, CancelToken, _core
 from segrid.embedding import Embedding, native
 from segrid.results import Masks
 
@@ -59,14 +59,20 @@ class Segmenter:
         return dict(self._engine.defaults)
 
     def with_threads(self, threads: int) -> Segmenter:
-        """The same model (weights shared) whose calls use at most this many threads."""
+        """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
         other = object.__new__(Segmenter)
         other._arguments = {**self._arguments, "threads": threads}
         other._engine = self._engine.with_threads(threads)
         return other
 
     def encode(self, image: ImageLike) -> Embedding:
-        """Encodes an image: (H, W, 3) uint8 RGB array, PIL image, path or bytes (see segrid._image for other arrays)."""
+        """Encodes an image once for any number of prompts.
+
+        image : path, bytes, PIL image, or array ((H, W, 3) uint8 RGB; `read_image` documents the rules for others)
+
+        Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError or TypeError (the image), MemoryError.
+        Source: segment_anything.SamPredictor.set_image.
+        """
         return Embedding(self._engine.encode(to_image(image)))
 
     def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
@@ -82,13 +88,16 @@ class Segmenter:
         multimask : three masks a prompt, in prompt order, rather than one
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
 
-        Raises ValueError naming index and value for points or boxes outside the image, reversed boxes, unknown labels, and no prompts at all.
+        Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted; `Masks.low_res` holds their logits.
+
+        Raises ValueError naming index and value for points or boxes outside the image, reversed boxes, unknown labels, and no prompts at all;
+        ValueError when the embedding is another model's; and what `encode` raises.
         Source: segment_anything.SamPredictor.predict.
         """
         embedding = native(image)
         shown = None
         if embedding is None:
-            shown = to_image(image)
+            shown = to_image(cast("ImageLike", image))
             embedding = self._engine.encode(shown)
         points, labels = _points(points, labels)
         boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
@@ -119,9 +128,11 @@ class Segmenter:
         containment_thresh : drops a mask whose intersection with a better one, over the smaller area, exceeds it
         max_masks : keeps those with the highest predicted IoU
         progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
-        cancel : a token; once cancelled, the call raises `segrid.Cancelled`
+        cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and KeyboardInterrupt, has `partial`: the masks
+            of the points that had been decoded, after the thresholds (box NMS has been done in finished crops only)
 
-        Returns masks in segment-anything's order. Raises ValueError naming the option, NotImplementedError.
+        Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled, MemoryError, and what `encode` raises.
+        Source: segment_anything.SamAutomaticMaskGenerator; the last three thresholds and target_points are segrid's.
         """
         ways = [points_per_side is not None, target_points is not None, point_grids is not None]
         if sum(ways) > 1:
@@ -144,12 +155,18 @@ class Segmenter:
             "max_masks": max_masks,
         }
         source = native(image)
-        shown = to_image(image) if source is None else None
-        return Masks(self._engine.everything(shown if source is None else source, options, progress, cancel), shown)
+        shown = to_image(cast("ImageLike", image)) if source is None else None
+        unfinished: list[Any] = []
+        try:
+            found = self._engine.everything(shown if source is None else source, options, progress, cancel, unfinished.append)
+        except (Cancelled, KeyboardInterrupt) as stop:
+            stop.partial = Masks(unfinished[0], shown) if unfinished else None  # type: ignore[union-attr]
+            raise
+        return Masks(found, shown)
 
 
 def _rebuild(arguments: dict[str, Any]) -> Segmenter:
-    return Segmenter(arguments.pop("model"), **arguments)
+    return Segmenter(**arguments)
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
@@ -193,4 +210,4 @@ def _hints(mask_hints: Any) -> np.ndarray:
     hints = np.asarray(mask_hints)
     if hints.dtype.kind != "f":
         raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")
-    return np.ascontiguousarray(hints[None] if hints.ndim == 2 else hints, dtype=np.float32)
+    return np.array(hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C")  # a copy: others may write while the GIL is free

@@ -83,8 +83,17 @@ EverythingOptions read_options(const py::dict& given) {
     for (const auto& [k, value] : given) {
         const auto key = k.cast<std::string>();
         if (value.is_none()) continue;
-        const auto number = [&] { return value.cast<double>(); };
-        const auto integer = [&] { return value.cast<int64_t>(); };
+        const auto wrong = [&](const char* rule) {
+            invalid(key + ": expected " + rule + ", got " + std::string(py::repr(value)).substr(0, 80));
+        };
+        const auto number = [&] {
+            if (!PyFloat_Check(value.ptr()) && !PyIndex_Check(value.ptr())) wrong("a number");
+            return value.cast<double>();
+        };
+        const auto integer = [&] {
+            if (!PyIndex_Check(value.ptr())) wrong("a whole number");
+            return value.cast<int64_t>();
+        };
         if (key == "points_per_side") o.points_per_side = integer();
         else if (key == "point_grids") {
             for (const auto& grid : value) {
@@ -115,9 +124,15 @@ EverythingOptions read_options(const py::dict& given) {
 }
 
 PyMaskSet run_everything(const Segmenter& s, const py::object& image, const py::dict& given, const py::object& progress,
-                         const CancelToken* cancel) {
+                         const CancelToken* cancel, const py::object& partial) {
     const EverythingOptions options = read_options(given);
-    const EverythingCall call{.options = options, .schedule = schedule_for(cancel), .progress = progress_callback(progress)};
+    EverythingCall call{.options = options, .schedule = schedule_for(cancel), .progress = progress_callback(progress), .partial = {}};
+    if (!partial.is_none()) {
+        call.partial = [callback = partial.ptr()](MaskSet masks) {
+            const py::gil_scoped_acquire gil;
+            py::reinterpret_borrow<py::object>(callback)(PyMaskSet(std::move(masks), {}));
+        };
+    }
     Everything result;
     if (py::isinstance<Embedding>(image)) {
         const auto embedding = image.cast<std::shared_ptr<Embedding>>();
@@ -151,7 +166,6 @@ void bind_engine(py::module_ m) {
             return py::make_tuple(s.model().low_res().height, s.model().low_res().width);
         })
         .def_property_readonly("defaults", &Segmenter::defaults)
-        .def_property_readonly("weight_bytes", &Segmenter::weight_bytes)
         .def("with_threads", [](const Segmenter& s, int n) { return std::make_shared<Segmenter>(s.with_threads(n)); }, py::arg("n"))
         .def("encode",
              [](const Segmenter& s, const Image& image) {
@@ -186,7 +200,7 @@ void bind_engine(py::module_ m) {
              py::arg("embedding"), py::arg("points") = py::none(), py::arg("labels") = py::none(), py::arg("boxes") = py::none(),
              py::arg("mask_hints") = py::none(), py::arg("multimask") = false)
         .def("everything", &run_everything, py::arg("image"), py::arg("options"), py::arg("progress") = py::none(),
-             py::arg("cancel") = nullptr);
+             py::arg("cancel") = nullptr, py::arg("partial") = py::none());
 }
 
 }  // namespace segrid::bindings

@@ -30,7 +30,8 @@ void bind_image(py::module_ m) {
             return array;
         });
     m.def("decode_file",
-          [](const std::string& path, int64_t max_pixels, bool lenient) {
+          [](const py::bytes& encoded_path, int64_t max_pixels, bool lenient) {
+              const std::string path = encoded_path;  // as os.fsencode gives it
               std::vector<std::string> warnings;
               Image image = without_gil([&] {
                   return decode_file(path, {.max_pixels = max_pixels, .lenient = lenient, .warnings = &warnings});
@@ -57,6 +58,7 @@ void bind_image(py::module_ m) {
               if (array.shape(0) < 1 || array.shape(1) < 1) invalid("image: is empty");
               // Copied under the GIL, whatever the strides, so that later changes of the array do not matter.
               const Size size{array.shape(0), array.shape(1)};
+              check_size("image", size);
               const std::size_t bytes = static_cast<std::size_t>(size.area()) * 3;
               std::shared_ptr<uint8_t> pixels(static_cast<uint8_t*>(std::malloc(bytes)), std::free);
               if (pixels == nullptr) out_of_memory("image", bytes);
@@ -77,7 +79,8 @@ void bind_image(py::module_ m) {
           },
           py::arg("array"), "An Image that owns a copy of an (H, W, 3) uint8 RGB array.");
     m.def("write_png",
-          [](const std::string& path, const py::array& array) {
+          [](const py::bytes& encoded_path, const py::array& array) {
+              const std::string path = encoded_path;
               if (array.ndim() == 3 && array.shape(2) == 3 && py::isinstance<py::array_t<uint8_t>>(array)) {
                   const auto rgb = py::array_t<uint8_t, py::array::c_style>::ensure(array);
                   const ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};

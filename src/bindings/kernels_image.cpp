@@ -4,7 +4,6 @@
 #include "bindings/arrays.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
-#include "engine/scratch.h"
 #include "image/probe.h"
 #include "kernels/resample/op.h"
 #include "weights/safetensors.h"
@@ -20,8 +19,7 @@ void bind_image_kernels(py::module_ m) {
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         uint8_t* data = out.mutable_data();
         without_gil([&] {
-            const segrid::Scratch scratch;
-            segrid::resize_rgb(view, data, {height, width}, scratch.arena());
+            segrid::resize_rgb(view, data, {height, width}, {});
         });
         return out;
     });

@@ -121,14 +121,14 @@ void bind_mask_kernels(py::module_ m) {
         return segrid::near_crop_edge({b[0], b[1], b[2], b[3]}, {c[0], c[1], c[2], c[3]}, {image.first, image.second}, atol);
     });
     m.def("remove_small_regions", [](Bytes mask, int64_t min_area, bool holes) {
-        Bytes copy({mask.shape(0), mask.shape(1)});
-        std::copy_n(mask.data(), mask.size(), copy.mutable_data());
-        const bool changed = segrid::remove_small_regions(copy.mutable_data(), {mask.shape(0), mask.shape(1)}, min_area,
-                                                          holes ? segrid::Region::Holes : segrid::Region::Islands);
-        return py::make_tuple(copy, changed);
+        const Size size{mask.shape(0), mask.shape(1)};
+        segrid::Runs runs = runs_of(mask);
+        const bool changed = segrid::remove_small_regions(runs, size, min_area, holes ? segrid::Region::Holes : segrid::Region::Islands);
+        return py::make_tuple(bitmap(runs, size), changed);
     });
     m.def("postprocess_small_regions", [](const Bytes& masks, int64_t min_area, double threshold) {
-        const auto set = segrid::postprocess_small_regions(set_of(masks), min_area, threshold, {});
+        auto set = set_of(masks);
+        segrid::postprocess_small_regions(set, min_area, threshold, {});
         std::vector<int64_t> kept;
         py::list pixels;
         for (const auto& k : set.masks()) {

@@ -6,7 +6,6 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/geometry.h"
-#include "engine/scratch.h"
 #include "image/preprocess.h"
 #include "kernels/gemm/op.h"
 #include "kernels/rows/op.h"
@@ -34,8 +33,7 @@ py::dict sam_taps(const std::string& config, const std::string& weights, const p
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
                                      model->preprocess());
         std::vector<uint8_t> resized(static_cast<std::size_t>(frame.resized().area()) * 3);
-        const segrid::Scratch scratch;
-        segrid::resize_for_model(view, frame, resized.data(), scratch.arena());
+        segrid::resize_for_model(view, frame, resized.data(), {});
         const segrid::Tap tap = [&](const std::string& name, const at::Tensor& t) { taps[name] = t; };
         model->encode(resized.data(), frame.resized(), {}, &tap);
     });

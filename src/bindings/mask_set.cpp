@@ -76,13 +76,25 @@ py::list counts_of(const Set& s, int64_t index) {
     return list;
 }
 
-py::dict rle_of(const Set& s, int64_t index) {
-    const Mask& mask = at(s, index);
-    const std::string bytes = without_gil([&] { return compress(coco_counts(mask.runs, s.masks().size())); });
-    py::dict d;
-    d["size"] = std::vector<int64_t>{s.masks().size().height, s.masks().size().width};
-    d["counts"] = py::bytes(bytes);
-    return d;
+py::list rles_of(const Set& s) {
+    const std::vector<Mask>& masks = s.masks().masks();
+    const Size size = s.masks().size();
+    std::vector<std::string> counts(masks.size());
+    const Schedule schedule = schedule_for(nullptr);
+    without_gil([&] {
+        parallel_for(static_cast<int64_t>(masks.size()), schedule, [&](int64_t i, Worker&) {
+            const auto index = static_cast<std::size_t>(i);
+            counts[index] = compress(coco_counts(masks[index].runs, size));
+        });
+    });
+    py::list list;
+    for (const std::string& bytes : counts) {
+        py::dict d;
+        d["size"] = std::vector<int64_t>{size.height, size.width};
+        d["counts"] = py::bytes(bytes);
+        list.append(d);
+    }
+    return list;
 }
 
 py::array overlay(const Set& s, const py::array_t<uint8_t, py::array::c_style | py::array::forcecast>& rgb, double alpha) {
@@ -161,7 +173,7 @@ void bind_mask_set(py::module_ m) {
             return out;
         })
         .def("counts", &counts_of)
-        .def("rle", &rle_of)
+        .def("rles", &rles_of)
         .def("select", &Set::select, py::arg("indices"))
         .def("resized", &Set::resized, py::arg("height"), py::arg("width"))
         .def("label_map", &label_map)

@@ -19,3 +19,4 @@ void bind_engine(py::module_ m);
 void bind_mask_kernels(pybind11::module_ m);
 void bind_image_kernels(pybind11::module_ m);
 void bind_model_kernels(pybind11::module_ m);
+void bind_fused_kernels(pybind11::module_ m);

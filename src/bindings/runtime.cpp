@@ -46,13 +46,14 @@ void bind_runtime(py::module_ m) {
 #endif
         return d;
     });
-    m.def("scratch_bytes", &scratch_bytes, "Bytes of scratch memory that the workers hold.");
-    m.def("shutdown", [] { without_gil([] { shutdown_pool(); }); },
-          "Cancels running work and joins the workers. The pool starts again when it is used again.");
-    py::class_<CancelToken>(m, "CancelToken")
+    m.def("shutdown", [](bool close) { without_gil([&] { shutdown_pool(close); }); }, py::arg("close") = false,
+          "Cancels running work and joins the workers. The pool starts again when it is used again, unless close.");
+    py::class_<CancelToken>(m, "CancelToken",
+                            "Stops a call from another thread: pass it as cancel=, then call cancel(). The call raises segrid.Cancelled at the next "
+                            "tile; a token stays cancelled.")
         .def(py::init<>())
-        .def("cancel", &CancelToken::cancel)
-        .def_property_readonly("cancelled", &CancelToken::cancelled);
+        .def("cancel", &CancelToken::cancel, "Stops every call that was given this token.")
+        .def_property_readonly("cancelled", &CancelToken::cancelled, "Whether cancel() was called.");
 }
 
 }  // namespace segrid::bindings

@@ -10,7 +10,7 @@ namespace segrid::bindings {
 
 namespace py = pybind11;
 
-// Takes the GIL, lets Python handle signals and throws what that raised. Then `also`, when it is not None, is called.
+// Takes the GIL, lets Python handle signals and throws what that raised.
 std::function<void()> poll_signals();
 Schedule schedule_for(const CancelToken* cancel);
 ProgressCallback progress_callback(const py::object& callback);

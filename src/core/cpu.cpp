@@ -1,8 +1,10 @@
 #include "core/cpu.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
+#include <sstream>
 
 #include "core/error.h"
 
@@ -82,36 +84,36 @@ KernelSwitch::KernelSwitch(std::string op, std::vector<std::string> available)
     Registry& r = registry();
     std::lock_guard lock(r.mutex);
     r.switches.push_back(this);
-    apply(r.request, false);
+    choose(std::max(0, wanted(r.request)));
 }
 
-void KernelSwitch::apply(const std::string& request, bool strict) {
-    const std::string wanted = requested(request, op_);
-    int index = 0;
-    if (!wanted.empty()) {
-        int found = -1;
-        for (std::size_t i = 0; i < available_.size(); ++i) {
-            if (available_[i] == wanted) found = static_cast<int>(i);
-        }
-        if (found < 0 && strict) {
-            std::string names;
-            for (const std::string& name : available_) names += " " + name;
-            invalid("kernels: '" + op_ + "' has no implementation '" + wanted + "' on this machine; it has:" + names);
-        }
-        if (found >= 0) index = found;
-    }
-    chosen_.store(index, std::memory_order_relaxed);
+int KernelSwitch::wanted(const std::string& request) const {
+    const std::string name = requested(request, op_);
+    if (name.empty()) return 0;
+    const auto found = std::find(available_.begin(), available_.end(), name);
+    return found == available_.end() ? -1 : static_cast<int>(found - available_.begin());
 }
 
 void force_kernels(const std::string& request) {
     Registry& r = registry();
     std::lock_guard lock(r.mutex);
-    const bool plain_or_auto = request.empty() || request == "auto" || request == "plain";
+    std::string known;
     for (const KernelSwitch* s : r.switches) {
-        // A bare name other than plain ("avx512") applies where there is such a kernel; a named op must have it.
-        const bool named = request.find(s->op() + "=") != std::string::npos;
-        const_cast<KernelSwitch*>(s)->apply(request, named || plain_or_auto);
+        known += " " + s->op() + " (";
+        for (const std::string& name : s->available()) known += name + (name == "plain" ? ")" : ", ");
     }
+    std::stringstream items(request);
+    for (std::string item; std::getline(items, item, ',');) {
+        const auto equals = item.find('=');
+        const bool fits = item.empty() || item == "auto" || std::any_of(r.switches.begin(), r.switches.end(), [&](const KernelSwitch* s) {
+            if (equals != std::string::npos && s->op() != item.substr(0, equals)) return false;
+            const std::string name = equals == std::string::npos ? item : item.substr(equals + 1);
+            return std::find(s->available().begin(), s->available().end(), name) != s->available().end();
+        });
+        if (!fits) invalid("kernels: '" + item + "' names nothing on this machine; there are:" + known);
+    }
+    // A bare name ("avx512") applies to the ops that have such an implementation.
+    for (const KernelSwitch* s : r.switches) s->choose(std::max(0, s->wanted(request)));
     r.request = request;
 }
 

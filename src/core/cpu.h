@@ -34,12 +34,14 @@ public:
     const std::string& chosen() const { return available_[static_cast<std::size_t>(chosen_.load(std::memory_order_relaxed))]; }
     bool plain() const { return chosen_.load(std::memory_order_relaxed) + 1 == static_cast<int>(available_.size()); }
 
-    void apply(const std::string& request, bool strict);  // used by force_kernels
+    // The implementation that `request` wants of this op; -1: one that is not there. And its choice.
+    int wanted(const std::string& request) const;
+    void choose(int index) const { chosen_.store(index, std::memory_order_relaxed); }
 
 private:
     std::string op_;
     std::vector<std::string> available_;
-    std::atomic<int> chosen_{0};
+    mutable std::atomic<int> chosen_{0};
 };
 
 struct KernelChoice {
@@ -49,7 +51,8 @@ struct KernelChoice {
 };
 std::vector<KernelChoice> kernel_choices();
 
-// Forces implementations from now on, in the syntax of SEGRID_KERNELS. Throws InvalidInput when a named op has no such one.
+// Forces implementations from now on, in the syntax of SEGRID_KERNELS, all or none: throws InvalidInput for an op that is not there, and for a
+// name that no op (or not the op that was named) has.
 void force_kernels(const std::string& request);
 
 }  // namespace segrid

@@ -6,6 +6,12 @@
 
 namespace segrid {
 
+void check_size(const char* what, Size size) {
+    const auto text = [&] { return std::string(what) + ": " + std::to_string(size.height) + " x " + std::to_string(size.width) + " pixels; "; };
+    if (size.height < 1 || size.width < 1) invalid(text() + "both must be at least 1");
+    if (size.height > kMaxImagePixels / size.width) invalid(text() + "the limit is " + std::to_string(kMaxImagePixels) + " (kMaxImagePixels)");
+}
+
 Size PreprocessSpec::resized(Size image) const {
     if (resize == Resize::Squash) return {side, side};
     const double scale = static_cast<double>(side) * 1.0 / static_cast<double>(std::max(image.height, image.width));

@@ -19,6 +19,11 @@ struct Size {
     int64_t area() const { return height * width; }
 };
 
+// Of any image or mask, wherever it comes from: runs count pixels in 32 bits.
+inline constexpr int64_t kMaxImagePixels = 4'000'000'000;
+// Throws InvalidInput, naming `what`, for a size that is not positive or has more pixels.
+void check_size(const char* what, Size size);
+
 enum class Frame { Image, Crop, Model };
 
 template <Frame F>

@@ -52,6 +52,7 @@ public:
         job.body = &body;
         job.cancel = schedule.cancel;
         std::unique_lock lock(mutex_);
+        if (stopping_ || closed_) throw Cancelled("segrid is shutting down");
         job.cap = schedule.max_workers > 0 ? std::min(schedule.max_workers, budget_) : budget_;
         start_workers();
         jobs_.push_back(&job);
@@ -86,10 +87,12 @@ public:
         return budget_;
     }
 
-    void shutdown() {
+    void shutdown(bool close) {
         std::vector<std::thread> threads;
         {
             std::unique_lock lock(mutex_);
+            closed_ |= close;
+            idle_.wait(lock, [&] { return !stopping_; });  // another shutdown
             stopping_ = true;
             wake_.notify_all();
             idle_.wait(lock, [&] { return jobs_.empty(); });
@@ -100,13 +103,7 @@ public:
         std::lock_guard lock(mutex_);
         stopping_ = false;
         workers_.clear();
-    }
-
-    std::size_t scratch() {
-        std::lock_guard lock(mutex_);
-        std::size_t total = 0;
-        for (const auto& worker : workers_) total += worker->arena.capacity();
-        return total;
+        idle_.notify_all();
     }
 
 private:
@@ -167,7 +164,7 @@ private:
             } while (job->open() && jobs_.size() == 1 && worker.index < budget_);
             --job->active;
             if (job->finished()) job->done.notify_all();
-            else if (job->open()) wake_.notify_one();
+            else if (job->open()) wake_.notify_all();  // one alone might be beyond the budget, and sleep again
         }
     }
 
@@ -188,6 +185,7 @@ private:
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::thread> threads_;
     bool stopping_ = false;
+    bool closed_ = false;  // for good: the process ends
 };
 
 // Never destroyed: worker threads may outlive static destructors. A forked child starts with a new pool, because
@@ -245,10 +243,8 @@ int threads() { return pool().budget(); }
 
 bool in_worker() { return this_worker != nullptr; }
 
-void shutdown_pool() {
-    if (the_pool.load() != nullptr) pool().shutdown();
+void shutdown_pool(bool close) {
+    if (the_pool.load() != nullptr || close) pool().shutdown(close);
 }
-
-std::size_t scratch_bytes() { return pool().scratch(); }
 
 }  // namespace segrid

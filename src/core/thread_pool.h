@@ -59,10 +59,8 @@ int available_cpus();
 // True inside a task.
 bool in_worker();
 
-// Cancels all work, waits for every parallel_for to return and joins the workers. The pool starts again when it is used again.
-void shutdown_pool();
-
-// Bytes of scratch memory held by the workers (exact only while nothing runs).
-std::size_t scratch_bytes();
+// Cancels all work, waits for every parallel_for to return and joins the workers; a parallel_for that comes meanwhile throws Cancelled. The
+// pool starts again when it is used again, unless it was closed: then every later parallel_for throws Cancelled.
+void shutdown_pool(bool close = false);
 
 }  // namespace segrid

@@ -19,12 +19,23 @@ namespace {
 
 // Everything one call shares: what it counts, and what it tells.
 struct Generation {
-    Generation(const Segmenter& s, const EverythingCall& c) : segmenter(s), call(c), options(c.options) {
+    Generation(const Segmenter& s, const EverythingCall& c, Size image) : segmenter(s), call(c), options(c.options), masks(image) {
         schedule = s.capped(c.schedule);
         schedule.poll = [this, outer = c.schedule.poll] {
-            if (outer) outer();
-            tell(false);
+            try {
+                if (outer) outer();
+                tell(false);
+            } catch (...) {
+                interrupted = true;
+                throw;
+            }
         };
+    }
+
+    // For long steps that are one task: throws when the call is to stop.
+    void check() const {
+        if (interrupted) throw Cancelled();
+        schedule.cancel.check();
     }
 
     void tell(bool now) {
@@ -44,8 +55,10 @@ struct Generation {
     Stats stats;
     std::string stage = "encode";
     std::atomic<int64_t> done{0}, kept{0};
+    std::atomic<bool> interrupted{false};
     int64_t total = 0;
     double told = -1;
+    MaskSet masks;  // of the crops so far, in image coordinates
     std::atomic<int64_t> decode_ns{0}, scan_ns{0};  // of all workers
 };
 
@@ -59,13 +72,14 @@ std::vector<int64_t> order_by_score(const MaskSet& set) {
 }
 
 // Box NMS over masks, best first by `scores`; the set is left in the order of NMS.
-void keep_by_box_nms(MaskSet& set, const std::vector<float>& scores, double threshold) {
+void keep_by_box_nms(const Generation& run, MaskSet& set, const std::vector<float>& scores, double threshold) {
     std::vector<float> boxes;
     boxes.reserve(set.masks().size() * 4);
     for (const Mask& m : set.masks()) {
         for (const double v : {m.box.x0, m.box.y0, m.box.x1, m.box.y1}) boxes.push_back(static_cast<float>(v));
     }
-    set = set.select(box_nms(boxes.data(), scores.data(), static_cast<int64_t>(scores.size()), threshold));
+    set = std::move(set).select(box_nms(boxes.data(), scores.data(), static_cast<int64_t>(scores.size()), threshold,
+                                      [&] { run.check(); }));
 }
 
 std::vector<float> predicted_iou(const MaskSet& set) {
@@ -109,8 +123,27 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
     return masks;
 }
 
-// All points of one crop. Masks come back in image coordinates, in NMS order.
-MaskSet masks_of_crop(Generation& run, const Embedding& crop, const std::vector<ImagePoint>& grid, int64_t first_prompt) {
+// What was found in a crop to image coordinates, behind run.masks; in NMS order, or unthinned when the call is being stopped.
+void gather(Generation& run, const Embedding& crop, std::vector<std::vector<Mask>>& found, bool thinned) {
+    const Stopwatch watch;
+    const Size size = crop.frame.crop();
+    const ImageBox box = crop.frame.crop_box();
+    MaskSet set(size);
+    for (auto& masks : found) {
+        for (Mask& m : masks) set.masks().push_back(std::move(m));
+    }
+    if (thinned) keep_by_box_nms(run, set, predicted_iou(set), run.options.box_nms_thresh);
+    for (Mask& m : set.masks()) {
+        if (size != crop.image()) {
+            m.runs = translate(m.runs, size, crop.image(), static_cast<int64_t>(box.x0), static_cast<int64_t>(box.y0));
+        }
+        run.masks.masks().push_back(std::move(m));
+    }
+    run.stats.add("filter", watch.seconds());
+}
+
+// All points of one crop.
+void decode_crop(Generation& run, const Embedding& crop, const std::vector<ImagePoint>& grid, int64_t first_prompt) {
     run.stage = "decode";
     run.tell(true);
     const Size size = crop.frame.crop();
@@ -119,44 +152,37 @@ MaskSet masks_of_crop(Generation& run, const Embedding& crop, const std::vector<
     std::vector<std::vector<Mask>> found(grid.size());
     const Stopwatch watch;
     const int64_t decode_before = run.decode_ns, scan_before = run.scan_ns;
-    parallel_for(static_cast<int64_t>(grid.size()), run.schedule, [&](int64_t i, Worker& worker) {
-        const ImagePoint& g = grid[static_cast<std::size_t>(i)];
-        const ImagePoint point{box.x0 + g.x * static_cast<double>(size.width), box.y0 + g.y * static_cast<double>(size.height)};
-        auto& masks = found[static_cast<std::size_t>(i)];
-        masks = masks_of_point(run, crop, plan, point, worker.arena);
-        for (Mask& m : masks) m.prompt = first_prompt + i;
-        run.kept += static_cast<int64_t>(masks.size());
-        ++run.done;
-    });
+    try {
+        parallel_for(static_cast<int64_t>(grid.size()), run.schedule, [&](int64_t i, Worker& worker) {
+            const ImagePoint& g = grid[static_cast<std::size_t>(i)];
+            const ImagePoint point{box.x0 + g.x * static_cast<double>(size.width), box.y0 + g.y * static_cast<double>(size.height)};
+            auto& masks = found[static_cast<std::size_t>(i)];
+            masks = masks_of_point(run, crop, plan, point, worker.arena);
+            for (Mask& m : masks) m.prompt = first_prompt + i;
+            run.kept += static_cast<int64_t>(masks.size());
+            ++run.done;
+        });
+        run.stage = "filter";
+        run.tell(true);
+        run_in_worker(run.schedule, [&] { gather(run, crop, found, true); });
+    } catch (...) {  // all tasks have ended
+        gather(run, crop, found, false);
+        throw;
+    }
     // Wall-clock time, shared out by what the workers spent.
     const double decode = static_cast<double>(run.decode_ns - decode_before), scanned = static_cast<double>(run.scan_ns - scan_before);
     run.stats.add("decode", watch.seconds() * decode / std::max(1.0, decode + scanned));
     run.stats.add("scan", watch.seconds() * scanned / std::max(1.0, decode + scanned));
-
-    run.stage = "filter";
-    run.tell(true);
-    const Stopwatch filter;
-    MaskSet set(size);
-    for (auto& masks : found) {
-        for (Mask& m : masks) set.masks().push_back(std::move(m));
-    }
-    keep_by_box_nms(set, predicted_iou(set), run.options.box_nms_thresh);
-    MaskSet placed(crop.image());
-    for (Mask& m : set.masks()) {
-        if (size != crop.image()) {
-            m.runs = translate(m.runs, size, crop.image(), static_cast<int64_t>(box.x0), static_cast<int64_t>(box.y0));
-        }
-        placed.masks().push_back(std::move(m));
-    }
-    run.stats.add("filter", filter.seconds());
-    return placed;
 }
 
 // What segrid adds to segment-anything's filters, in the order of the signature.
-void thin(MaskSet& set, const EverythingOptions& o) {
+void thin(Generation& run) {
+    const EverythingOptions& o = run.options;
+    MaskSet& set = run.masks;
+    const auto check = [&] { run.check(); };
     const auto keep_sorted = [&](std::vector<int64_t> kept) {
         std::sort(kept.begin(), kept.end());
-        set = set.select(kept);
+        set = std::move(set).select(kept);
     };
     if (o.min_area_frac > 0) {
         const double least = o.min_area_frac * static_cast<double>(set.size().area());
@@ -166,8 +192,8 @@ void thin(MaskSet& set, const EverythingOptions& o) {
         }
         keep_sorted(std::move(kept));
     }
-    if (o.mask_iou_thresh) keep_sorted(mask_nms(set, order_by_score(set), *o.mask_iou_thresh));
-    if (o.containment_thresh < 1.0) keep_sorted(containment(set, order_by_score(set), o.containment_thresh));
+    if (o.mask_iou_thresh) keep_sorted(mask_nms(set, order_by_score(set), *o.mask_iou_thresh, check));
+    if (o.containment_thresh < 1.0) keep_sorted(containment(set, order_by_score(set), o.containment_thresh, check));
     if (o.max_masks && static_cast<int64_t>(set.masks().size()) > *o.max_masks) {
         std::vector<int64_t> order = order_by_score(set);
         order.resize(static_cast<std::size_t>(*o.max_masks));
@@ -180,8 +206,9 @@ std::vector<std::vector<ImagePoint>> grids_of(const EverythingOptions& o) {
     return build_all_layer_point_grids(o.points_per_side, o.crop_n_layers, o.crop_n_points_downscale_factor);
 }
 
-Everything finish(Generation& run, MaskSet set, bool crops) {
+Everything finish(Generation& run, bool crops) {
     const EverythingOptions& o = run.options;
+    MaskSet& set = run.masks;
     const Stopwatch filter;
     if (crops) {  // masks from smaller crops come first
         std::vector<float> scores;
@@ -189,19 +216,27 @@ Everything finish(Generation& run, MaskSet set, bool crops) {
             const auto area = static_cast<float>((m.crop_box.x1 - m.crop_box.x0) * (m.crop_box.y1 - m.crop_box.y0));
             scores.push_back(1.0F / area);
         }
-        keep_by_box_nms(set, scores, o.crop_nms_thresh);
+        run_in_worker(run.schedule, [&] { keep_by_box_nms(run, set, scores, o.crop_nms_thresh); });
     }
     if (o.min_mask_region_area > 0 && !set.masks().empty()) {
-        set = postprocess_small_regions(set, o.min_mask_region_area, std::max(o.box_nms_thresh, o.crop_nms_thresh),
-                                        run.schedule);
+        postprocess_small_regions(set, o.min_mask_region_area, std::max(o.box_nms_thresh, o.crop_nms_thresh), run.schedule);
     }
-    thin(set, o);
+    run_in_worker(run.schedule, [&] { thin(run); });
     run.stats.add("filter", filter.seconds());
     run.stats.seconds["total"] = run.watch.seconds();
     run.stats.peak_memory_mb = peak_resident_mb();
     run.kept = static_cast<int64_t>(set.masks().size());
     run.tell(true);
     return {std::move(set), std::move(run.stats)};
+}
+
+void check_crops(const CropPlan& crops) {
+    for (std::size_t i = 0; i < crops.boxes.size(); ++i) {
+        const ImageBox& b = crops.boxes[i];
+        if (b.x0 < b.x1 && b.y0 < b.y1) continue;
+        invalid("crop_n_layers: a crop of layer " + std::to_string(crops.layers[i]) +
+                " would be empty, the image is too narrow; use fewer layers, or a smaller crop_overlap_ratio");
+    }
 }
 
 int64_t count_points(const std::vector<std::vector<ImagePoint>>& grids, const CropPlan& crops) {
@@ -215,6 +250,22 @@ int64_t count_points(const std::vector<std::vector<ImagePoint>>& grids, const Cr
                 " (kMaxGridPoints): use fewer points per side, or fewer crop layers");
     }
     return total;
+}
+
+// Runs `body`, which adds to run.masks. When it is stopped, what is there goes to call.partial.
+template <class Body>
+Everything generate(Generation& run, bool crops, const Body& body) {
+    try {
+        body();
+        return finish(run, crops);
+    } catch (...) {
+        const auto stop = std::current_exception();
+        try {
+            if (run.call.partial) run.call.partial(std::move(run.masks));
+        } catch (...) {  // the reason to stop is what the caller must see
+        }
+        std::rethrow_exception(stop);
+    }
 }
 
 }  // namespace
@@ -254,22 +305,22 @@ void EverythingOptions::check() const {
 
 Everything segment_everything(const Segmenter& segmenter, ImageView image, const EverythingCall& call) {
     call.options.check();
-    Generation run(segmenter, call);
+    Generation run(segmenter, call, image.size);
     const auto grids = grids_of(call.options);
     const CropPlan crops = generate_crop_boxes(image.size, call.options.crop_n_layers, call.options.crop_overlap_ratio);
+    check_crops(crops);
     run.total = count_points(grids, crops);
-    MaskSet all(image.size);
-    int64_t first_prompt = 0;
-    for (std::size_t c = 0; c < crops.boxes.size(); ++c) {
-        run.stage = "encode";
-        run.tell(true);
-        const Embedding crop = segmenter.encode_crop(image, crops.boxes[c], run.schedule, &run.stats);
-        const auto& grid = grids[static_cast<std::size_t>(crops.layers[c])];
-        MaskSet found = masks_of_crop(run, crop, grid, first_prompt);
-        first_prompt += static_cast<int64_t>(grid.size());
-        for (Mask& m : found.masks()) all.masks().push_back(std::move(m));
-    }
-    return finish(run, std::move(all), crops.boxes.size() > 1);
+    return generate(run, crops.boxes.size() > 1, [&] {
+        int64_t first_prompt = 0;
+        for (std::size_t c = 0; c < crops.boxes.size(); ++c) {
+            run.stage = "encode";
+            run.tell(true);
+            const Embedding crop = segmenter.encode_crop(image, crops.boxes[c], run.schedule, &run.stats);
+            const auto& grid = grids[static_cast<std::size_t>(crops.layers[c])];
+            decode_crop(run, crop, grid, first_prompt);
+            first_prompt += static_cast<int64_t>(grid.size());
+        }
+    });
 }
 
 Everything segment_everything(const Segmenter& segmenter, const Embedding& embedding, const EverythingCall& call) {
@@ -278,10 +329,10 @@ Everything segment_everything(const Segmenter& segmenter, const Embedding& embed
     if (call.options.crop_n_layers > 0) {
         invalid("everything: crop_n_layers needs the image, not its embedding (each crop is encoded on its own)");
     }
-    Generation run(segmenter, call);
+    Generation run(segmenter, call, embedding.image());
     const auto grids = grids_of(call.options);
-    run.total = static_cast<int64_t>(grids.front().size());
-    return finish(run, masks_of_crop(run, embedding, grids.front(), 0), false);
+    run.total = count_points(grids, {.boxes = {}, .layers = {0}});
+    return generate(run, false, [&] { decode_crop(run, embedding, grids.front(), 0); });
 }
 
 }  // namespace segrid

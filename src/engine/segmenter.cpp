@@ -100,10 +100,7 @@ Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule&
     e.model_id = model_id_;
     Stopwatch watch;
     std::vector<uint8_t> resized(static_cast<std::size_t>(e.frame.resized().area()) * 3);
-    {
-        const Scratch scratch;
-        resize_for_model(image.crop(crop), e.frame, resized.data(), scratch.arena());
-    }
+    resize_for_model(image.crop(crop), e.frame, resized.data(), schedule);
     if (stats != nullptr) stats->add("resize", watch.seconds());
     watch = {};
     e.features = model_->encode(resized.data(), e.frame.resized(), schedule);
@@ -117,7 +114,7 @@ Embedding Segmenter::restore(Size image, const at::Tensor& features, const std::
     Embedding e;
     e.model_id = model_id;
     check_embedding(e);
-    if (image.height < 1 || image.width < 1) invalid("embedding: the image size must be positive");
+    check_size("embedding: the image", image);
     if (features.dim() != 2 || features.size(0) != model_->grid().area() || features.size(1) != model_->channels()) {
         invalid("embedding: the features have another shape than this model's");
     }

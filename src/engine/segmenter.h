@@ -45,7 +45,6 @@ public:
     std::string precision() const { return "fp32"; }
     // Recommended thresholds: segrid.json's, else the family's.
     const std::map<std::string, double>& defaults() const { return defaults_; }
-    std::size_t weight_bytes() const { return model_->weight_bytes(); }
 
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
     Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule, Stats* stats = nullptr) const;

@@ -14,7 +14,6 @@ namespace {
 Image decode_file(const std::string&, const DecodeOptions&) { no_codecs(); }
 Image decode_bytes(const uint8_t*, std::size_t, const DecodeOptions&, const std::string&) { no_codecs(); }
 std::vector<uint8_t> encode_png_rgb(ImageView) { no_codecs(); }
-std::vector<uint8_t> encode_png_gray8(const uint8_t*, Size) { no_codecs(); }
 std::vector<uint8_t> encode_png_gray16(const uint16_t*, Size) { no_codecs(); }
 
 }  // namespace segrid

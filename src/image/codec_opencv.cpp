@@ -96,6 +96,7 @@ Image decode_file(const std::string& path, const DecodeOptions& options) {
 
 Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name) {
     if (size == 0) fail(ErrorKind::Corrupt, "empty file: " + name);
+    if (size > kMaxImageBytes) invalid(name + ": " + human_bytes(size) + " of image data; the limit is " + human_bytes(kMaxImageBytes));
     const ImageHeader header = probe_image(data, size);
     if (is_unsupported_image(data, size)) {
         fail(ErrorKind::Unsupported, name + ": " + describe_bytes(data, size) + " is not read; convert it to PNG, JPEG, TIFF, BMP or WebP");
@@ -103,9 +104,10 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
     if (header.format == ImageFormat::Unknown) fail(ErrorKind::Corrupt, name + ": not an image, but " + describe_bytes(data, size));
     const std::string format = format_name(header.format);
     if (header.size.height < 1 || header.size.width < 1) fail(ErrorKind::Corrupt, name + ": the header of the " + format + " cannot be read");
-    if (header.size.height > options.max_pixels / header.size.width) {
+    const int64_t limit = std::min(options.max_pixels, kMaxImagePixels);
+    if (header.size.height > limit / header.size.width) {
         invalid(name + ": " + std::to_string(header.size.width) + " x " + std::to_string(header.size.height) + " pixels; the limit is " +
-                std::to_string(options.max_pixels) + " pixels (max_pixels)");
+                std::to_string(limit) + " pixels (max_pixels)");
     }
     if (header.is_float || header.bit_depth > 16) {
         fail(ErrorKind::Unsupported, name + ": " + std::to_string(header.bit_depth) + "-bit samples are not read; scale them to 8 or 16 bits");
@@ -129,6 +131,7 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
         // Sample layouts that IMREAD_UNCHANGED leaves alone in ways we do not know: let OpenCV make colour of them.
         if (!decoded.empty() && decoded.channels() == 2) decoded = cv::imdecode(raw, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
     } catch (const cv::Exception& e) {
+        if (e.code == cv::Error::StsNoMem) out_of_memory(name, static_cast<std::size_t>(header.size.area()) * 3);
         reason = std::string("cannot be decoded: ") + e.err;
     }
     if (decoded.empty()) fail(ErrorKind::Corrupt, name + ": " + format + " " + reason);
@@ -149,7 +152,6 @@ std::vector<uint8_t> encode_png_rgb(ImageView image) {
     return encode(bgr);
 }
 
-std::vector<uint8_t> encode_png_gray8(const uint8_t* pixels, Size size) { return encode(view(pixels, size, CV_8U)); }
 std::vector<uint8_t> encode_png_gray16(const uint16_t* pixels, Size size) { return encode(view(pixels, size, CV_16U)); }
 
 }  // namespace segrid

@@ -12,7 +12,6 @@ namespace segrid {
 
 // Lossless PNG. gray: rows packed, size.height x size.width. Unsupported in a build without OpenCV.
 std::vector<uint8_t> encode_png_rgb(ImageView image);
-std::vector<uint8_t> encode_png_gray8(const uint8_t* pixels, Size size);
 std::vector<uint8_t> encode_png_gray16(const uint16_t* pixels, Size size);
 
 // Writes beside the path and renames, so that a reader sees the old file, none, or the whole new one; an existing file is
@@ -21,7 +20,6 @@ std::vector<uint8_t> encode_png_gray16(const uint16_t* pixels, Size size);
 void write_file(const std::string& path, const void* data, std::size_t bytes);
 
 void write_png_rgb(const std::string& path, ImageView image);
-void write_png_gray8(const std::string& path, const uint8_t* pixels, Size size);
 void write_png_gray16(const std::string& path, const uint16_t* pixels, Size size);
 
 }  // namespace segrid

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <new>
 
 #include "core/error.h"
 #include "image/encode.h"
@@ -47,9 +48,13 @@ std::vector<uint8_t> read_file(const std::string& path) {
     struct stat info{};
     if (::fstat(file.get(), &info) != 0) fail_for(path, errno);
     if (S_ISDIR(info.st_mode)) fail_for(path, EISDIR);
-    constexpr std::size_t kMaxFile = std::size_t{4} << 30;
-    if (static_cast<std::size_t>(info.st_size) > kMaxFile) invalid(path + ": larger than " + human_bytes(kMaxFile));
-    std::vector<uint8_t> bytes(static_cast<std::size_t>(info.st_size));
+    if (static_cast<std::size_t>(info.st_size) > kMaxImageBytes) invalid(path + ": larger than " + human_bytes(kMaxImageBytes));
+    std::vector<uint8_t> bytes;
+    try {
+        bytes.resize(static_cast<std::size_t>(info.st_size));
+    } catch (const std::bad_alloc&) {
+        out_of_memory(path, static_cast<std::size_t>(info.st_size));
+    }
     std::size_t done = 0;
     while (done < bytes.size()) {
         const ssize_t got = ::read(file.get(), bytes.data() + done, bytes.size() - done);
@@ -92,11 +97,6 @@ void write_file(const std::string& path, const void* data, std::size_t bytes) {
 
 void write_png_rgb(const std::string& path, ImageView image) {
     const auto bytes = encode_png_rgb(image);
-    write_file(path, bytes.data(), bytes.size());
-}
-
-void write_png_gray8(const std::string& path, const uint8_t* pixels, Size size) {
-    const auto bytes = encode_png_gray8(pixels, size);
     write_file(path, bytes.data(), bytes.size());
 }
 

@@ -28,8 +28,6 @@ public:
     // pixels: size.height rows, `stride` bytes apart; the pointer (with whatever it owns) is kept.
     Image(std::shared_ptr<const uint8_t> pixels, Size size, int64_t stride)
         : pixels_(std::move(pixels)), size_(size), stride_(stride) {}
-    // An owned copy of the pixels of a view.
-    static Image copy_of(ImageView view);
 
     ImageView view() const { return {pixels_.get(), size_, stride_}; }
     Size size() const { return size_; }
@@ -41,6 +39,9 @@ private:
     Size size_;
     int64_t stride_ = 0;
 };
+
+// Of an encoded image: OpenCV counts its bytes in an int.
+inline constexpr std::size_t kMaxImageBytes = 0x7FFFFFFF;
 
 struct DecodeOptions {
     int64_t max_pixels = 200'000'000;  // read from the header, before anything is allocated

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/arena.h"
+#include "core/thread_pool.h"
 #include "core/geometry.h"
 #include "core/views.h"
 
@@ -11,10 +11,6 @@ namespace segrid {
 
 // Pillow's bilinear resize of the crop to frame.resized(). crop.size must be frame.crop().
 // resized: frame.resized().area() * 3 bytes, packed RGB rows.
-void resize_for_model(ImageView crop, const FrameMap& frame, uint8_t* resized, Arena& arena);
-
-// One row of RGB to three planar rows: (x - mean) / std in float32, the operations and the order of segment-anything.
-// out_planar[c]: `width` floats of channel c.
-void normalise_row(const uint8_t* rgb_row, int64_t width, const PreprocessSpec& spec, float* const out_planar[3]);
+void resize_for_model(ImageView crop, const FrameMap& frame, uint8_t* resized, const Schedule& schedule);
 
 }  // namespace segrid

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace segrid {
 namespace {
@@ -28,7 +29,7 @@ template <class F>
 void first_directory(Bytes b, std::size_t base, const F& f) {
     b.big = b.is(base, "MM");
     const std::size_t directory = base + b.u32(base + 4);
-    const uint32_t entries = b.u16(directory);
+    const uint32_t entries = std::min<uint32_t>(b.u16(directory), 4096);  // a camera writes some dozens
     for (uint32_t i = 0; i < entries; ++i) {
         const std::size_t at = directory + 2 + 12 * std::size_t{i};
         if (at + 12 > b.size) return;
@@ -46,7 +47,8 @@ int exif_orientation(const Bytes& b, std::size_t tiff) {
 }
 
 void probe_png(const Bytes& b, ImageHeader& h) {
-    if (!b.is(12, "IHDR")) return;
+    if (!b.is(12, "IHDR") || b.size < 24) return;
+    bool exif = false;  // the first block counts
     h.size = {b.u32(20), b.u32(16)};
     h.bit_depth = static_cast<int>(b.u8(24));
     const uint32_t type = b.u8(25);
@@ -55,13 +57,15 @@ void probe_png(const Bytes& b, ImageHeader& h) {
     for (std::size_t at = 8; at + 12 <= b.size;) {
         const std::size_t length = b.u32(at);
         if (b.is(at + 4, "acTL")) h.animated = b.u32(at + 8) > 1;
-        if (b.is(at + 4, "eXIf")) h.orientation = exif_orientation(b, at + 8);
+        if (b.is(at + 4, "eXIf") && !std::exchange(exif, true)) h.orientation = exif_orientation(b, at + 8);
         if (length > b.size) return;
         at += 12 + length;
     }
 }
 
-void probe_jpeg(const Bytes& b, ImageHeader& h) {
+// Calls f(marker, place) for the segments in front of the compressed data. Returns where that begins; the size when it never does.
+template <class F>
+std::size_t jpeg_segments(const Bytes& b, const F& f) {
     for (std::size_t at = 2; at + 4 <= b.size;) {
         if (b.u8(at) != 0xFF) {
             ++at;
@@ -72,16 +76,24 @@ void probe_jpeg(const Bytes& b, ImageHeader& h) {
             at += marker == 0xFF ? 1 : 2;
             continue;
         }
-        if (marker == 0xD9 || marker == 0xDA) return;
-        const std::size_t length = b.u16(at + 2);
-        if (marker == 0xE1 && b.is(at + 4, std::string_view("Exif\0\0", 6))) h.orientation = exif_orientation(b, at + 10);
-        if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC) {
+        if (marker == 0xD9) return b.size;
+        if (marker == 0xDA) return at;
+        f(marker, at);
+        at += 2 + std::max<std::size_t>(b.u16(at + 2), 2);
+    }
+    return b.size;
+}
+
+void probe_jpeg(const Bytes& b, ImageHeader& h) {
+    bool exif = false;  // the first block counts
+    jpeg_segments(b, [&](uint32_t marker, std::size_t at) {
+        if (marker == 0xE1 && b.is(at + 4, std::string_view("Exif\0\0", 6)) && !std::exchange(exif, true)) h.orientation = exif_orientation(b, at + 10);
+        if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC && at + 10 <= b.size) {
             h.bit_depth = static_cast<int>(b.u8(at + 4));
             h.size = {b.u16(at + 5), b.u16(at + 7)};
             h.channels = static_cast<int>(b.u8(at + 9));
         }
-        at += 2 + std::max<std::size_t>(length, 2);
-    }
+    });
 }
 
 void probe_tiff(Bytes b, ImageHeader& h) {
@@ -101,7 +113,6 @@ void probe_tiff(Bytes b, ImageHeader& h) {
             h.orientation_at = value;
         }
         if (tag == 277) h.channels = static_cast<int>(v);
-        if (tag == 338 && count == 1) h.extra_samples_at = value;
         if (tag == 339) h.is_float = t.u16(first) == 3;
     });
     const std::size_t directory = b.u32(4);
@@ -110,9 +121,11 @@ void probe_tiff(Bytes b, ImageHeader& h) {
 
 void probe_bmp(Bytes b, ImageHeader& h) {
     b.big = false;
+    const bool os2 = b.u32(14) == 12;  // the old header has 16-bit sizes
     const auto width = static_cast<int32_t>(b.u32(18)), height = static_cast<int32_t>(b.u32(22));
     h.size = {height < 0 ? -int64_t{height} : height, width};
-    const uint32_t bits = b.u16(28);
+    if (os2) h.size = {b.u16(20), b.u16(18)};
+    const uint32_t bits = b.u16(os2 ? 24 : 28);
     h.bit_depth = 8;
     h.channels = bits == 32 ? 4 : bits == 24 ? 3 : 1;
     h.palette = bits <= 8;
@@ -120,22 +133,23 @@ void probe_bmp(Bytes b, ImageHeader& h) {
 
 void probe_webp(Bytes b, ImageHeader& h) {
     b.big = false;
+    bool exif = false;  // the first block counts
     h.bit_depth = 8;
     h.channels = 3;
     const auto u24 = [&](std::size_t at) { return int64_t{b.u16(at)} | int64_t{b.u8(at + 2)} << 16; };
-    if (b.is(12, "VP8X")) {
+    if (b.is(12, "VP8X") && b.size >= 30) {
         h.size = {u24(27) + 1, u24(24) + 1};
         h.animated = (b.u8(20) & 2) != 0;
         for (std::size_t at = 12; at + 8 <= b.size;) {
             const std::size_t length = b.u32(at + 4);
-            if (b.is(at, "EXIF")) h.orientation = exif_orientation(b, b.is(at + 8, "Exif") ? at + 14 : at + 8);
+            if (b.is(at, "EXIF") && !std::exchange(exif, true)) h.orientation = exif_orientation(b, b.is(at + 8, "Exif") ? at + 14 : at + 8);
             if (length > b.size) return;
             at += 8 + length + length % 2;
         }
-    } else if (b.is(12, "VP8L")) {
+    } else if (b.is(12, "VP8L") && b.size >= 25) {
         const uint32_t v = b.u32(21);
         h.size = {static_cast<int64_t>(v >> 14 & 0x3FFF) + 1, static_cast<int64_t>(v & 0x3FFF) + 1};
-    } else if (b.is(12, "VP8 ")) {
+    } else if (b.is(12, "VP8 ") && b.size >= 30) {
         h.size = {b.u16(28) & 0x3FFF, b.u16(26) & 0x3FFF};
     }
 }
@@ -167,7 +181,8 @@ std::string png_damage(const Bytes& b) {
 }
 
 std::string jpeg_damage(const Bytes& b) {
-    for (std::size_t at = b.size; at >= 4; --at) {  // bytes behind the end marker do no harm
+    const std::size_t scan = jpeg_segments(b, [](uint32_t, std::size_t) {});  // a thumbnail in front of it has an end marker of its own
+    for (std::size_t at = b.size; at >= scan + 4; --at) {  // bytes behind the end marker do no harm
         if (b.data[at - 2] == 0xFF && b.data[at - 1] == 0xD9) return "";
     }
     return "truncated: no end-of-image marker";

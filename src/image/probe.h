@@ -22,7 +22,6 @@ struct ImageHeader {
     bool is_float = false;  // TIFF with floating-point samples
     // TIFF only: where the values of these tags lie in the file, 0 when absent; both are 16-bit.
     std::size_t orientation_at = 0;
-    std::size_t extra_samples_at = 0;
     bool big_endian = false;
 };
 

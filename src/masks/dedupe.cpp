@@ -15,9 +15,11 @@ int64_t shared_at_most(const Mask& a, const Mask& b) {
 
 // drops(intersection, area a, area b) must grow with the intersection.
 template <class Drops>
-std::vector<int64_t> keep_first(const MaskSet& set, const std::vector<int64_t>& order, const Drops& drops) {
+std::vector<int64_t> keep_first(const MaskSet& set, const std::vector<int64_t>& order, const std::function<void()>& check,
+                                const Drops& drops) {
     std::vector<int64_t> kept;
     for (const int64_t i : order) {
+        if (check) check();
         const Mask& mask = set.masks()[static_cast<std::size_t>(i)];
         const bool dropped = std::any_of(kept.begin(), kept.end(), [&](int64_t j) {
             const Mask& better = set.masks()[static_cast<std::size_t>(j)];
@@ -32,15 +34,17 @@ std::vector<int64_t> keep_first(const MaskSet& set, const std::vector<int64_t>& 
 
 }  // namespace
 
-std::vector<int64_t> mask_nms(const MaskSet& set, const std::vector<int64_t>& order, double iou_threshold) {
-    return keep_first(set, order, [&](int64_t shared, int64_t a, int64_t b) {
+std::vector<int64_t> mask_nms(const MaskSet& set, const std::vector<int64_t>& order, double iou_threshold,
+                              const std::function<void()>& check) {
+    return keep_first(set, order, check, [&](int64_t shared, int64_t a, int64_t b) {
         return static_cast<double>(shared) > iou_threshold * static_cast<double>(a + b - shared);
     });
 }
 
-std::vector<int64_t> containment(const MaskSet& set, const std::vector<int64_t>& order, double threshold) {
+std::vector<int64_t> containment(const MaskSet& set, const std::vector<int64_t>& order, double threshold,
+                                 const std::function<void()>& check) {
     if (threshold >= 1.0) return order;
-    return keep_first(set, order, [&](int64_t shared, int64_t a, int64_t b) {
+    return keep_first(set, order, check, [&](int64_t shared, int64_t a, int64_t b) {
         return static_cast<double>(shared) > threshold * static_cast<double>(std::min(a, b));
     });
 }

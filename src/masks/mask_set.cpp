@@ -4,20 +4,36 @@
 
 namespace segrid {
 
-MaskSet MaskSet::select(const std::vector<int64_t>& indices) const {
+namespace {
+
+void check(const std::vector<int64_t>& indices, std::size_t count) {
+    for (const int64_t i : indices) {
+        if (i < 0 || i >= static_cast<int64_t>(count)) {
+            invalid("masks: index " + std::to_string(i) + " is out of range for " + std::to_string(count) + " masks");
+        }
+    }
+}
+
+}  // namespace
+
+MaskSet MaskSet::select(const std::vector<int64_t>& indices) const& {
+    check(indices, masks_.size());
     MaskSet out(size_);
     out.masks_.reserve(indices.size());
-    for (const int64_t i : indices) {
-        if (i < 0 || i >= static_cast<int64_t>(masks_.size())) {
-            invalid("masks: index " + std::to_string(i) + " is out of range for " + std::to_string(masks_.size()) + " masks");
-        }
-        out.masks_.push_back(masks_[static_cast<std::size_t>(i)]);
-    }
+    for (const int64_t i : indices) out.masks_.push_back(masks_[static_cast<std::size_t>(i)]);
+    return out;
+}
+
+MaskSet MaskSet::select(const std::vector<int64_t>& indices) && {
+    check(indices, masks_.size());
+    MaskSet out(size_);
+    out.masks_.reserve(indices.size());
+    for (const int64_t i : indices) out.masks_.push_back(std::move(masks_[static_cast<std::size_t>(i)]));
     return out;
 }
 
 MaskSet MaskSet::resized(Size to) const {
-    if (to.height < 1 || to.width < 1) invalid("masks: the size to resize to must be positive");
+    check_size("masks: the size to resize to", to);
     MaskSet out(to);
     const double sx = static_cast<double>(to.width) / static_cast<double>(size_.width);
     const double sy = static_cast<double>(to.height) / static_cast<double>(size_.height);

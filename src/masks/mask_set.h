@@ -30,7 +30,8 @@ public:
     std::vector<Mask>& masks() { return masks_; }
 
     // The masks at these indices, in that order. Throws InvalidInput for an index out of range.
-    MaskSet select(const std::vector<int64_t>& indices) const;
+    MaskSet select(const std::vector<int64_t>& indices) const&;
+    MaskSet select(const std::vector<int64_t>& indices) &&;  // moves the masks: the indices are distinct
     // At another size: runs by nearest neighbour; boxes, areas from the new runs; points and crop boxes scaled.
     MaskSet resized(Size to) const;
 

@@ -54,7 +54,6 @@ public:
     virtual Size grid() const = 0;      // of image tokens
     virtual int64_t channels() const = 0;  // of features
     virtual int64_t multimask_outputs() const = 0;  // masks per prompt with multimask
-    virtual std::size_t weight_bytes() const = 0;
 
     // rgb: the resized image, packed rows, size `resized`, at most side x side. Returns features [grid area, channels], fp32.
     virtual at::Tensor encode(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap = nullptr) const = 0;

@@ -24,7 +24,6 @@ public:
 
     const PackedMatrix& weight() const { return weight_; }
     const float* bias() const { return bias_.defined() ? bias_.const_data_ptr<float>() : nullptr; }
-    std::size_t bytes() const { return weight_.bytes() + (bias_.defined() ? bias_.nbytes() : 0); }
 
 private:
     PackedMatrix weight_;
@@ -38,8 +37,6 @@ public:
     void operator()(int64_t rows, const float* x, float* out) const;  // contiguous rows; out may be x
     const float* gamma() const { return gamma_.const_data_ptr<float>(); }
     const float* beta() const { return beta_.const_data_ptr<float>(); }
-    const at::Tensor& gamma_tensor() const { return gamma_; }
-    const at::Tensor& beta_tensor() const { return beta_; }
     float eps() const { return eps_; }
 
 private:

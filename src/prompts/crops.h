@@ -12,7 +12,7 @@ struct CropPlan {
     std::vector<int64_t> layers;   // of each box
 };
 
-// Layer i has 2^i x 2^i crops that overlap by int(overlap_ratio * min side * 2 / 2^i) pixels.
+// Of a very narrow image crops may be empty, as there. Layer i has 2^i x 2^i crops that overlap by int(overlap_ratio * min side * 2 / 2^i) pixels.
 CropPlan generate_crop_boxes(Size image, int64_t layers, double overlap_ratio);
 
 }  // namespace segrid

@@ -31,6 +31,10 @@ void validate(const std::vector<Prompt>& prompts, Size image) {
             invalid("labels" + at + ": " + std::to_string(prompt.labels.size()) + " labels for " +
                     std::to_string(prompt.points.size()) + " points");
         }
+        if (prompt.points.size() > kMaxPointsPerPrompt) {
+            invalid("points" + at + ": " + std::to_string(prompt.points.size()) + " points in one prompt; the limit is " +
+                    std::to_string(kMaxPointsPerPrompt) + " (kMaxPointsPerPrompt). Points of different objects are prompts of their own: (P, K, 2)");
+        }
         for (std::size_t k = 0; k < prompt.points.size(); ++k) {
             const ImagePoint& point = prompt.points[k];
             const int label = prompt.labels[k];

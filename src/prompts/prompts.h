@@ -8,6 +8,9 @@
 
 namespace segrid {
 
+// Attention among the tokens of one prompt grows with their square.
+inline constexpr std::size_t kMaxPointsPerPrompt = 1024;
+
 struct Prompt {
     std::vector<ImagePoint> points;
     std::vector<int> labels;          // 1 foreground, 0 background, -1 padding, 2 and 3 corners of a box
@@ -16,7 +19,8 @@ struct Prompt {
 };
 
 // Throws InvalidInput naming index and value: no prompts; a prompt with nothing in it; points that are not finite or outside the image
-// [0, width] x [0, height]; labels that are none of the above; boxes that are reversed, empty, not finite or outside.
+// [0, width] x [0, height]; labels that are none of the above; boxes that are reversed, empty, not finite or outside; more than
+// kMaxPointsPerPrompt points.
 void validate(const std::vector<Prompt>& prompts, Size image);
 
 }  // namespace segrid

@@ -35,9 +35,7 @@ Config Config::read(const std::string& path) {
 
 Config Config::parse(const std::string& text, const std::string& name) {
     if (text.empty()) fail(ErrorKind::Corrupt, "empty file: " + name);
-    int deepest = 0;
     const auto callback = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-        deepest = std::max(deepest, depth);
         if (depth > kMaxConfigDepth) fail(ErrorKind::Corrupt, name + ": nested too deeply");
         return true;
     };
@@ -45,8 +43,6 @@ Config Config::parse(const std::string& text, const std::string& name) {
     if (document->is_discarded() || !document->is_object()) fail(ErrorKind::Corrupt, name + ": is not a JSON object");
     return {std::move(document), name};
 }
-
-Config Config::empty(const std::string& name) { return {std::make_shared<nlohmann::json>(nlohmann::json::object()), name}; }
 
 const nlohmann::json* Config::find(const std::string& key) const {
     const nlohmann::json* at = document_.get();
@@ -65,7 +61,6 @@ void Config::wrong(const std::string& key, const std::string& rule, const nlohma
 }
 void Config::missing(const std::string& key) const { fail(ErrorKind::Corrupt, name_ + ": has no " + key); }
 
-bool Config::has(const std::string& key) const { return find(key) != nullptr; }
 
 int64_t Config::checked(const std::string& key, const nlohmann::json& value, IntegerRange range) const {
     if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))) {
@@ -124,37 +119,6 @@ std::vector<int64_t> Config::integers(const std::string& key, std::optional<std:
     }
     if (!fallback) missing(key);
     return *fallback;
-}
-
-std::vector<double> Config::numbers(const std::string& key, std::optional<std::vector<double>> fallback, NumberRange range) const {
-    if (const auto* value = find(key)) {
-        if (!value->is_array()) wrong(key, "a list of numbers", *value);
-        std::vector<double> out;
-        for (const auto& item : *value) out.push_back(checked(key, item, range));
-        return out;
-    }
-    if (!fallback) missing(key);
-    return *fallback;
-}
-
-ModelFiles locate(const std::string& where) {
-    std::error_code error;
-    const fs::path path(where);
-    const std::string extension = path.extension().string();
-    if (extension == ".pt" || extension == ".pth" || extension == ".bin") {
-        fail(ErrorKind::Unsupported, where + ": pickled checkpoints are not loaded (they can run code); convert it once to safetensors");
-    }
-    if (!fs::exists(path, error)) fail(ErrorKind::NotFound, where + ": no such file or folder");
-    ModelFiles files;
-    const bool folder = fs::is_directory(path, error);
-    const fs::path home = folder ? path : path.parent_path();
-    files.weights_path = (folder ? path / "model.safetensors" : path).string();
-    files.config_path = (home / "config.json").string();
-    for (const std::string& needed : {files.weights_path, files.config_path}) {
-        if (!fs::exists(needed, error)) fail(ErrorKind::NotFound, needed + ": missing; a model needs config.json beside its .safetensors");
-    }
-    if (fs::exists(home / "segrid.json", error)) files.segrid_json_path = (home / "segrid.json").string();
-    return files;
 }
 
 }  // namespace segrid

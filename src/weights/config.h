@@ -1,4 +1,4 @@
-// config.json and segrid.json: typed, checked reads of a JSON object. And where the files of a model lie.
+// config.json and segrid.json: typed, checked reads of a JSON object.
 #pragma once
 
 #include <cstdint>
@@ -33,17 +33,13 @@ class Config {
 public:
     static Config read(const std::string& path);
     static Config parse(const std::string& text, const std::string& name);
-    static Config empty(const std::string& name);  // every key is missing
 
-    bool has(const std::string& key) const;  // present and not null
     int64_t integer(const std::string& key, std::optional<int64_t> fallback = {}, IntegerRange range = {}) const;
     double number(const std::string& key, std::optional<double> fallback = {}, NumberRange range = {}) const;
     std::string text(const std::string& key, std::optional<std::string> fallback = {}) const;
     bool boolean(const std::string& key, std::optional<bool> fallback = {}) const;
     std::vector<int64_t> integers(const std::string& key, std::optional<std::vector<int64_t>> fallback = {},
                                   IntegerRange range = {}) const;
-    std::vector<double> numbers(const std::string& key, std::optional<std::vector<double>> fallback = {},
-                                NumberRange range = {}) const;
     const std::string& name() const { return name_; }
 
 private:
@@ -57,15 +53,5 @@ private:
     std::shared_ptr<const nlohmann::json> document_;
     std::string name_;
 };
-
-struct ModelFiles {
-    std::string config_path;
-    std::string weights_path;
-    std::string segrid_json_path;  // empty when there is none
-};
-
-// A folder with config.json and model.safetensors, or one .safetensors file with config.json beside it. Throws NotFound naming
-// what is missing, Unsupported for pickled checkpoints (.pt, .pth, .bin) with the hint to convert them.
-ModelFiles locate(const std::string& folder_or_safetensors);
 
 }  // namespace segrid

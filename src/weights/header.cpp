@@ -25,6 +25,7 @@ public:
 
     bool start_object(std::size_t) override {
         if (++depth_ > kMaxHeaderDepth) wrong("is nested too deeply");
+        if (depth_ > 2) tensor_wrong("has an object where none belongs");
         if (depth_ == 2) {
             entry_ = {};
             entry_.name = key_;
@@ -51,7 +52,7 @@ public:
         return true;
     }
     bool start_array(std::size_t) override {
-        if (depth_ != 2 || in_array_ || (field_ != "shape" && field_ != "data_offsets")) tensor_wrong("has an array where none belongs");
+        if (depth_ != 2 || in_array_ || entry_.name == "__metadata__" || (field_ != "shape" && field_ != "data_offsets")) tensor_wrong("has an array where none belongs");
         in_array_ = true;
         offsets_ = 0;
         return true;

@@ -33,10 +33,10 @@ std::vector<int64_t> WeightStore::shape(const std::string& name) const {
 }
 
 at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>& expected_shape) {
-    const auto stand_in = [&] { return at::zeros({1}).expand(expected_shape).contiguous(); };
+    const auto stand_in = [&] { return at::zeros({1}).expand(expected_shape); };  // one value, whatever the shape
     if (!file_.has(name)) {
         missing_.insert(name);
-        return at::zeros(expected_shape);
+        return stand_in();
     }
     taken_.insert(name);
     const TensorView view = file_.view(name);
@@ -66,19 +66,11 @@ void WeightStore::finish(const std::vector<std::string>& ignore_prefixes) const 
         if (!ignored) unexpected.push_back(name);
     }
     if (missing_.empty() && unexpected.empty() && wrong_.empty()) return;
-    constexpr std::size_t kShown = 20;
     std::string message = path() + ": the weights do not fit the model's config.json;";
     const auto list = [&](const char* what, const auto& names) {
         if (names.empty()) return;
         message += std::string(" ") + what + " (" + std::to_string(names.size()) + "):";
-        std::size_t shown = 0;
-        for (const auto& name : names) {
-            if (++shown > kShown) {
-                message += " ...";
-                break;
-            }
-            message += " " + name;
-        }
+        for (const auto& name : names) message += " " + name;
         message += ";";
     };
     list("missing", missing_);

@@ -85,10 +85,12 @@ def test_row_40_ctrl_c_returns_within_200_ms():
     code = "import signal\nt = {}\n" \
         "def press():\n    time.sleep(0.4); t['at'] = time.perf_counter(); os.kill(os.getpid(), signal.SIGINT)\n" \
         "threading.Thread(target=press).start()\n" \
-        "try:\n    model.everything(image, points_per_side=200)\nexcept KeyboardInterrupt:\n    print(time.perf_counter() - t['at'])\n" \
+        "try:\n    model.everything(image, point_grids=[np.random.default_rng(0).random((40_000, 2))])\n" \
+        "except KeyboardInterrupt as stop:\n    print(time.perf_counter() - t['at'], len(stop.partial) > 0)\n" \
         "print(len(model.predict(image, points=[[150, 60]])))"
-    took, usable = python(code).split("\n")
-    assert float(took) < 0.2 and usable == "1"
+    stopped, usable = python(code).split("\n")
+    took, partial = stopped.split()
+    assert float(took) < 0.2 and partial == "True" and usable == "1"
 
 
 def test_row_41_cancel(tiny, coins):
@@ -99,6 +101,24 @@ def test_row_41_cancel(tiny, coins):
         tiny.everything(coins, points_per_side=200, cancel=token)
     assert time.perf_counter() - begin < 0.5 and token.cancelled
     assert len(tiny.everything(coins, points_per_side=6)) > 0
+
+
+def test_row_40_and_41_partial_results_are_those_of_the_whole_run(tiny, coins):
+    token = segrid.CancelToken()
+
+    def progress(state):
+        if state["done"] > 200:
+            token.cancel()
+
+    options = dict(point_grids=[np.random.default_rng(0).random((1500, 2))], box_nms_thresh=1.0, containment_thresh=1.0)
+    with pytest.raises(segrid.Cancelled) as stop:
+        tiny.everything(coins, progress=progress, cancel=token, **options)
+    partial, whole = stop.value.partial, tiny.everything(coins, **options)
+    assert 0 < len(partial) < len(whole)
+    known = {(int(p), float(s)): i for i, (p, s) in enumerate(zip(whole.prompt, whole.scores, strict=True))}
+    for mask in partial:
+        same = whole[known[int(mask.prompt[0]), float(mask.scores[0])]]
+        assert mask.rle == same.rle and np.array_equal(mask.boxes, same.boxes)
 
 
 def test_row_42_exception_in_a_callback(tiny, coins):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -26,19 +28,19 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
             segrid.set_threads(threads)
         segmenter = segrid.Segmenter(model, device=device, precision=precision)
         output.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError, NotImplementedError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, markup=True)
+    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
         return 2
     records = []
-    stems: dict[str, int] = {}
+    stems: set[str] = set()
     with _bar(console, as_json) as bar:
         for image in images:
-            task = bar.add_task(image.name, total=None, note="")
+            task = bar.add_task(shown(image.name), total=None, note="")
             stem = _free_stem(image.stem, stems)
             try:
                 record = _one(segmenter, image, output, stem, options, lambda state, t=task: bar.update(
                     t, total=state["total"], completed=state["done"], note=f"{state['stage']} {state['kept']} kept"))
-            except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+            except Exception as error:  # whatever is wrong with one image, the others are done
                 record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
                 bar.update(task, total=1, completed=0, note="failed")
             records.append(record)
@@ -49,12 +51,16 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
     return 1 if any("error" in r for r in records) else 0
 
 
-def _free_stem(stem: str, taken: dict[str, int]) -> str:
+def shown(text: object) -> str:
+    """Text for the terminal: rich's markup escaped, bytes that are not UTF-8 replaced."""
+    return escape(str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def _free_stem(stem: str, taken: set[str]) -> str:
     """The name of the outputs: a second image of the same stem gets -2, and so on, so that none overwrites another."""
-    taken[stem] = taken.get(stem, 0) + 1
-    name = stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
-    if name != stem:
-        return _free_stem(name, taken) if name in taken else name
+    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+    name = next(n for n in names if n not in taken)
+    taken.add(name)
     return name
 
 
@@ -66,8 +72,7 @@ def _bar(console: Console, quiet: bool) -> Progress:
 def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str, Any], progress: Any) -> dict[str, Any]:
     from time import perf_counter
 
-    from segrid._image import to_image
-    from segrid._native import _core
+    from segrid._image import to_image, write_png
 
     begin = perf_counter()
     pixels = to_image(image)
@@ -75,11 +80,11 @@ def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str
     masks = segmenter.everything(pixels, progress=progress, **options)
     begin = perf_counter()
     files = {"overlay": output / f"{stem}_overlay.png", "labels": output / f"{stem}_labels.png", "coco": output / f"{stem}_coco.json"}
-    _core.write_png(os.fsencode(files["overlay"]), masks.picture(pixels))
+    write_png(files["overlay"], masks.picture(pixels))
     labels = masks.label_map()
     if labels.dtype.itemsize > 2:
         raise ValueError(f"{len(masks)} masks do not fit a 16-bit label image")
-    _core.write_png(os.fsencode(files["labels"]), labels)
+    write_png(files["labels"], labels)
     height, width = masks.size
     coco = {
         "images": [{"id": 1, "file_name": image.name, "height": height, "width": width}],
@@ -103,14 +108,14 @@ def _report(records: list[dict[str, Any]], console: Console) -> None:
     table.add_column("peak MB", justify="right")
     for r in records:
         if "error" in r:
-            table.add_row(Path(r["image"]).name, "[red]failed[/red]")
+            table.add_row(shown(Path(r["image"]).name), "[red]failed[/red]")
         else:
-            table.add_row(Path(r["image"]).name, str(r["objects"]), *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
+            table.add_row(shown(Path(r["image"]).name), str(r["objects"]), *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
                           f"{r['peak_memory_mb']:.0f}")
     console.print(table)
     for r in records:
         if "error" in r:
-            console.print(f"[red]failed[/red] {r['image']}: {r['error']}", highlight=False, soft_wrap=True)
+            console.print(f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}", highlight=False, soft_wrap=True)
         else:
             for kind, path in r["files"].items():
-                console.print(f"  {kind:8} {path}", highlight=False, soft_wrap=True)
+                console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)

@@ -22,7 +22,6 @@ public:
     int64_t k() const { return k_; }
     int64_t n() const { return n_; }
     const float* panel(int64_t index) const { return data_.const_data_ptr<float>() + index * k_ * kPanel; }
-    std::size_t bytes() const { return data_.defined() ? data_.nbytes() : 0; }
 
 private:
     at::Tensor data_;
@@ -38,7 +37,7 @@ struct Epilogue {
     const float* residual = nullptr;  // null, or out itself (then without activation)
 };
 
-// out[rows, n] = epilogue(a[rows, k] W). `accumulate` adds to what out holds before the epilogue.
+// out[rows, n] = epilogue(a[rows, k] W).
 void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo,
             const Epilogue& epilogue = {});
 

@@ -5,7 +5,8 @@
 
 namespace segrid {
 
-std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n, double iou_threshold) {
+std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n, double iou_threshold,
+                             const std::function<void()>& check) {
     std::vector<int64_t> order(static_cast<std::size_t>(n));
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
@@ -24,6 +25,7 @@ std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n,
     std::vector<int64_t> kept;
     for (std::size_t i = 0; i < count; ++i) {
         if (dropped[i]) continue;
+        if (check) check();
         kept.push_back(order[i]);
         for (std::size_t j = i + 1; j < count; ++j) {
             const float w = std::max(0.0F, std::min(x1[i], x1[j]) - std::max(x0[i], x0[j]));

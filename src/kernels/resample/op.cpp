@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/thread_pool.h"
 
 namespace segrid {
 namespace {
@@ -52,7 +51,7 @@ Filter triangle(int64_t inputs, int64_t outputs) {
 inline uint8_t clip(int32_t v) { return static_cast<uint8_t>(std::clamp(v >> kPrecision, 0, 255)); }
 
 // One row along x.
-void resize_row(const uint8_t* row, const Filter& f, int64_t width, uint8_t* out) {
+void along_x(const uint8_t* row, const Filter& f, int64_t width, uint8_t* out) {
     for (int64_t x = 0; x < width; ++x) {
         const auto index = static_cast<std::size_t>(x);
         const uint8_t* p = row + 3 * f.first[index];
@@ -69,42 +68,57 @@ void resize_row(const uint8_t* row, const Filter& f, int64_t width, uint8_t* out
     }
 }
 
+// One row along y: the weighted sum of rows row(first), row(first + 1), ...
+template <class Row>
+void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t* sums, uint8_t* out) {
+    const auto index = static_cast<std::size_t>(y);
+    std::fill_n(sums, bytes, 1 << (kPrecision - 1));
+    for (int64_t i = 0; i < f.count[index]; ++i) {
+        const uint8_t* p = row(f.first[index] + i);
+        const int32_t w = f.weights[static_cast<std::size_t>(y * f.taps + i)];
+        for (int64_t x = 0; x < bytes; ++x) sums[x] += p[x] * w;
+    }
+    for (int64_t x = 0; x < bytes; ++x) out[x] = clip(sums[x]);
+}
+
 }  // namespace
 
-void resize_rgb(ImageView src, uint8_t* dst, Size to, Arena&) {
+void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) {
     for (const int64_t side : {src.size.height, src.size.width, to.height, to.width}) {
         if (side < 1 || side >= kMaxSide) invalid("resize: both sizes must be from 1 to 2^24 - 1 in either direction");
     }
     const bool across = src.size.width != to.width, down = src.size.height != to.height;
     const Filter columns = across ? triangle(src.size.width, to.width) : Filter{};
     const Filter rows = down ? triangle(src.size.height, to.height) : Filter{};
-    const int64_t bytes = to.width * 3;
-    parallel_for((to.height + kBand - 1) / kBand, {}, [&](int64_t band, Worker& worker) {
+    const int64_t bytes = to.width * 3, shrunk = src.size.height - to.height;
+    const bool y_first = shrunk > 0 && shrunk > 2 * (src.size.width - to.width);
+    parallel_for((to.height + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
         const int64_t begin = band * kBand, end = std::min(to.height, begin + kBand);
         const auto horizontal = [&](int64_t y, uint8_t* out) {
-            if (across) resize_row(src.row(y), columns, to.width, out);
+            if (across) along_x(src.row(y), columns, to.width, out);
             else std::copy_n(src.row(y), bytes, out);
         };
         if (!down) {
             for (int64_t y = begin; y < end; ++y) horizontal(y, dst + y * bytes);
             return;
         }
+        int32_t* sums = worker.arena.take<int32_t>(std::max(bytes, src.size.width * 3));
+        if (y_first) {
+            uint8_t* tall = worker.arena.take<uint8_t>(src.size.width * 3);
+            for (int64_t y = begin; y < end; ++y) {
+                uint8_t* narrow = across ? tall : dst + y * bytes;
+                along_y(rows, y, src.size.width * 3, [&](int64_t row) { return src.row(row); }, sums, narrow);
+                if (across) along_x(tall, columns, to.width, dst + y * bytes);
+            }
+            return;
+        }
         // A ring of rows that are resized along x: input row y lies in slot y % taps.
         uint8_t* ring = worker.arena.take<uint8_t>(rows.taps * bytes);
-        int32_t* sums = worker.arena.take<int32_t>(bytes);
         int64_t next = rows.first[static_cast<std::size_t>(begin)];
         for (int64_t y = begin; y < end; ++y) {
-            const auto index = static_cast<std::size_t>(y);
-            const int64_t first = rows.first[index], count = rows.count[index];
+            const int64_t first = rows.first[static_cast<std::size_t>(y)], count = rows.count[static_cast<std::size_t>(y)];
             for (next = std::max(next, first); next < first + count; ++next) horizontal(next, ring + next % rows.taps * bytes);
-            std::fill_n(sums, bytes, 1 << (kPrecision - 1));
-            for (int64_t i = 0; i < count; ++i) {
-                const uint8_t* row = ring + (first + i) % rows.taps * bytes;
-                const int32_t w = rows.weights[static_cast<std::size_t>(y * rows.taps + i)];
-                for (int64_t x = 0; x < bytes; ++x) sums[x] += row[x] * w;
-            }
-            uint8_t* out = dst + y * bytes;
-            for (int64_t x = 0; x < bytes; ++x) out[x] = clip(sums[x]);
+            along_y(rows, y, bytes, [&](int64_t row) { return ring + row % rows.taps * bytes; }, sums, dst + y * bytes);
         }
     });
 }

@@ -1,20 +1,20 @@
 // Antialiased bilinear resampling of 8-bit RGB, bit for bit what Pillow's Image.resize((w, h), BILINEAR) returns.
 //
-// A triangle filter, widened by the scale when shrinking; 8-bit fixed point with 22 fractional bits; first along x, rounded to
-// 8 bits, then along y. A direction whose size does not change is skipped, as in Pillow.
+// A triangle filter, widened by the scale when shrinking; 8-bit fixed point with 22 fractional bits; first along one direction,
+// rounded to 8 bits, then along the other. As in Pillow 13 that is y first where the height shrinks by more than twice what the width does, else x
+// (Pillow before 12.3 always began with x, which differs by 1 in some pixels of such tall images). A direction whose size does not change is skipped.
 #pragma once
 
 #include <cstdint>
 
-#include "core/arena.h"
+#include "core/thread_pool.h"
 #include "core/views.h"
 
 namespace segrid {
 
 // dst: dst_size.height rows of dst_size.width packed RGB pixels. Both sizes are at least 1x1 and below 2^24 in either direction
 // (InvalidInput else). Scratch memory: the rows that one output row needs, at the output's width, never an image.
-// Work is spread over the pool in bands of output rows when called from outside a worker (each band then uses its worker's arena);
-// inside a worker it runs inline. Same bits for any number of threads.
-void resize_rgb(ImageView src, uint8_t* dst, Size dst_size, Arena& arena);
+// Work is spread over the pool in bands of output rows. Same bits for any number of threads.
+void resize_rgb(ImageView src, uint8_t* dst, Size dst_size, const Schedule& schedule);
 
 }  // namespace segrid

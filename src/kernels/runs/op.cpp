@@ -2,32 +2,18 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "core/error.h"
 
 namespace segrid {
-namespace {
-
-// Calls f(y, x0, x1) for the part of each run in each row it touches.
-template <class F>
-void by_rows(const Runs& runs, int64_t width, const F& f) {
-    for (const Run& r : runs) {
-        for (int64_t begin = r.begin; begin < r.end;) {
-            const int64_t y = begin / width, end = std::min(r.end, (y + 1) * width);
-            f(y, begin - y * width, end - y * width);
-            begin = end;
-        }
-    }
-}
-
-}  // namespace
 
 void append(Runs& runs, int64_t begin, int64_t end) {
     if (begin >= end) return;
     if (!runs.empty() && runs.back().end == begin) {
-        runs.back().end = end;
+        runs.back().end = static_cast<uint32_t>(end);
     } else {
-        runs.push_back({begin, end});
+        runs.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
     }
 }
 
@@ -42,7 +28,7 @@ int64_t intersection(const Runs& a, const Runs& b) {
     auto i = a.begin();
     auto j = b.begin();
     while (i != a.end() && j != b.end()) {
-        const int64_t begin = std::max(i->begin, j->begin), end = std::min(i->end, j->end);
+        const uint32_t begin = std::max(i->begin, j->begin), end = std::min(i->end, j->end);
         if (begin < end) total += end - begin;
         if (i->end < j->end) ++i;
         else ++j;
@@ -67,59 +53,82 @@ ImageBox inclusive_box(const Runs& runs, Size size) {
             static_cast<double>((runs.back().end - 1) / size.width)};
 }
 
-// Going down a column, the mask changes at row y where rows y - 1 and y differ. So the change points of all columns are the
-// symmetric differences of neighbouring rows; sorted by column (they come sorted by row) they are the boundaries of the column-major runs.
-std::vector<uint32_t> coco_counts(const Runs& runs, Size size) {
-    struct Span { int64_t x0, x1; };
-    std::vector<std::vector<uint32_t>> changes(static_cast<std::size_t>(size.width));
-    std::vector<Span> above, here;
+namespace {
+
+// Calls f(x0, x1, y) for the stretches of columns where rows y - 1 and y of the mask differ (the outside counts as a row of zeros).
+template <class F>
+void for_each_change(const Runs& runs, Size size, const F& f) {
+    std::vector<int64_t> above, here;  // edges x0, x1, x0, x1... of two neighbouring rows
     int64_t row = -1;
-    const auto flush = [&](int64_t y, const std::vector<Span>& upper, const std::vector<Span>& lower) {
+    const auto compare = [&](int64_t y) {  // the symmetric difference is what lies between the merged edges, taken in pairs
         std::size_t i = 0, j = 0;
-        int64_t x = 0;
-        bool in_upper = false, in_lower = false;
-        while (i < 2 * upper.size() || j < 2 * lower.size()) {
-            const auto edge = [](const std::vector<Span>& s, std::size_t k) {
-                return k >= 2 * s.size() ? INT64_MAX : (k % 2 ? s[k / 2].x1 : s[k / 2].x0);
-            };
-            const int64_t a = edge(upper, i), b = edge(lower, j), next = std::min(a, b);
-            if (in_upper != in_lower) {
-                for (; x < next; ++x) changes[static_cast<std::size_t>(x)].push_back(static_cast<uint32_t>(y));
+        int64_t open = -1;
+        while (i < above.size() || j < here.size()) {
+            const int64_t a = i < above.size() ? above[i] : INT64_MAX, b = j < here.size() ? here[j] : INT64_MAX;
+            i += a <= b;
+            j += b <= a;
+            if (a == b) continue;
+            const int64_t x = std::min(a, b);
+            if (open < 0) {
+                open = x;
+            } else {
+                f(open, x, y);
+                open = -1;
             }
-            x = next;
-            if (a == next) { in_upper = !in_upper; ++i; }
-            if (b == next) { in_lower = !in_lower; ++j; }
         }
     };
-    by_rows(runs, size.width, [&](int64_t y, int64_t x0, int64_t x1) {
-        while (row < y) {
-            if (row >= 0) flush(row, above, here);
-            const bool gap = row + 1 < y && here.empty();
-            above.swap(here);
-            here.clear();
-            row = gap ? y : row + 1;
+    const auto next_row = [&](int64_t y) {
+        compare(row);
+        above.swap(here);
+        here.clear();
+        if (row + 1 < y) {  // empty rows between
+            ++row;
+            if (!above.empty()) compare(row);
+            above.clear();
         }
-        here.push_back({x0, x1});
+        row = y;
+    };
+    for_each_row(runs, size.width, [&](int64_t y, int64_t x0, int64_t x1) {
+        if (row < 0) row = y;
+        if (y != row) next_row(y);
+        here.push_back(x0);
+        here.push_back(x1);
     });
-    if (row >= 0) {
-        flush(row, above, here);
-        if (row + 1 < size.height) flush(row + 1, here, {});
-    }
+    if (row < 0) return;
+    compare(row);
+    above.swap(here);
+    here.clear();
+    if (row + 1 < size.height) compare(row + 1);
+}
+
+}  // namespace
+
+// Going down a column, the mask changes at row y where rows y - 1 and y differ. Sorted by column (they come sorted by row: one counting
+// sort), the changes are the boundaries of the column-major runs.
+std::vector<uint32_t> coco_counts(const Runs& runs, Size size) {
+    std::vector<uint32_t> end(static_cast<std::size_t>(size.width) + 1, 0);  // of each column's changes
+    for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t) {
+        for (int64_t x = x0; x < x1; ++x) ++end[static_cast<std::size_t>(x) + 1];
+    });
+    std::partial_sum(end.begin(), end.end(), end.begin());
+    std::vector<uint32_t> changes(end.back());
+    for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t y) {
+        for (int64_t x = x0; x < x1; ++x) changes[end[static_cast<std::size_t>(x)]++] = static_cast<uint32_t>(y);
+    });
     std::vector<uint32_t> counts;
-    int64_t last = 0;   // column-major place of the last change
+    counts.reserve(changes.size() + 2);
+    int64_t last = 0;  // column-major place of the last change
     bool inside = false;
     const auto change_at = [&](int64_t place) {
         counts.push_back(static_cast<uint32_t>(place - last));
         last = place;
         inside = !inside;
     };
-    for (int64_t x = 0; x < size.width; ++x) {
-        const auto& rows = changes[static_cast<std::size_t>(x)];
-        const bool starts_inside = !rows.empty() && rows.front() == 0;
-        if (inside != starts_inside) change_at(x * size.height);
-        for (const uint32_t y : rows) {
-            if (y != 0) change_at(x * size.height + y);
-        }
+    for (std::size_t x = 0, i = 0; x < static_cast<std::size_t>(size.width); ++x) {
+        const bool starts_inside = i < end[x] && changes[i] == 0;
+        const int64_t top = static_cast<int64_t>(x) * size.height;
+        if (inside != starts_inside) change_at(top);
+        for (i += starts_inside; i < end[x]; ++i) change_at(top + changes[i]);
     }
     counts.push_back(static_cast<uint32_t>(size.area() - last));
     return counts;
@@ -192,7 +201,7 @@ std::vector<uint32_t> decompress(const std::string& bytes) {
 
 Runs translate(const Runs& runs, Size crop, Size image, int64_t dx, int64_t dy) {
     Runs out;
-    by_rows(runs, crop.width, [&](int64_t y, int64_t x0, int64_t x1) {
+    for_each_row(runs, crop.width, [&](int64_t y, int64_t x0, int64_t x1) {
         if (y + dy < 0 || y + dy >= image.height) return;
         const int64_t row = (y + dy) * image.width;
         append(out, row + std::clamp<int64_t>(x0 + dx, 0, image.width), row + std::clamp<int64_t>(x1 + dx, 0, image.width));
@@ -205,14 +214,14 @@ Runs resize_nearest(const Runs& runs, Size from, Size to) {
     const auto first = [](int64_t x, int64_t source, int64_t target) {  // least t with floor((t + 0.5) source / target) >= x
         return std::clamp<int64_t>((2 * x * target - source + 2 * source - 1) / (2 * source), 0, target);
     };
-    std::vector<std::vector<Run>> rows(static_cast<std::size_t>(from.height));
-    by_rows(runs, from.width, [&](int64_t y, int64_t x0, int64_t x1) {
-        rows[static_cast<std::size_t>(y)].push_back({first(x0, from.width, to.width), first(x1, from.width, to.width)});
+    std::vector<std::vector<std::pair<int64_t, int64_t>>> rows(static_cast<std::size_t>(from.height));
+    for_each_row(runs, from.width, [&](int64_t y, int64_t x0, int64_t x1) {
+        rows[static_cast<std::size_t>(y)].emplace_back(first(x0, from.width, to.width), first(x1, from.width, to.width));
     });
     Runs out;
     for (int64_t y = 0; y < to.height; ++y) {
         const int64_t source = std::min(from.height - 1, (2 * y + 1) * from.height / (2 * to.height));
-        for (const Run& r : rows[static_cast<std::size_t>(source)]) append(out, y * to.width + r.begin, y * to.width + r.end);
+        for (const auto& [x0, x1] : rows[static_cast<std::size_t>(source)]) append(out, y * to.width + x0, y * to.width + x1);
     }
     return out;
 }

@@ -1,6 +1,7 @@
 // Masks as runs: what a mask is until somebody asks for pixels.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,10 +10,11 @@
 
 namespace segrid {
 
-// A half-open interval of pixels in row-major order: pixel (y, x) is y * width + x.
+// A half-open interval of pixels in row-major order: pixel (y, x) is y * width + x. 32 bits: images have fewer than 2^32 pixels
+// (kMaxImagePixels), and masks of noise have millions of runs.
 struct Run {
-    int64_t begin = 0;
-    int64_t end = 0;
+    uint32_t begin = 0;
+    uint32_t end = 0;
     bool operator==(const Run&) const = default;
 };
 
@@ -21,6 +23,18 @@ using Runs = std::vector<Run>;
 
 // Appends [begin, end) behind the last run, joining when they touch. begin is at or behind its end.
 void append(Runs& runs, int64_t begin, int64_t end);
+
+// Calls f(y, x0, x1) for the part of each run in each row it touches, in raster order.
+template <class F>
+void for_each_row(const Runs& runs, int64_t width, const F& f) {
+    for (const Run& r : runs) {
+        for (int64_t begin = r.begin; begin < r.end;) {
+            const int64_t y = begin / width, end = std::min<int64_t>(r.end, (y + 1) * width);
+            f(y, begin - y * width, end - y * width);
+            begin = end;
+        }
+    }
+}
 
 int64_t area(const Runs& runs);
 int64_t intersection(const Runs& a, const Runs& b);

@@ -37,8 +37,6 @@ Block::Block(const Scope& scope, const VisionConfig& c, int64_t layer)
     if (c.qkv_bias) std::memcpy(padding_.mutable_data_ptr<float>(), qkv_.bias(), padding_.nbytes());
 }
 
-std::size_t Block::bytes() const { return qkv_.bytes() + projection_.bytes() + mlp1_.bytes() + mlp2_.bytes(); }
-
 void Block::operator()(at::Tensor& tokens, const Schedule& schedule) const {
     const int64_t count = tokens.size(0);
     float* x = tokens.mutable_data_ptr<float>();

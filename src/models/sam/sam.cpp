@@ -34,8 +34,8 @@ at::Tensor gaussian(const Scope& root, int64_t dim) {
 
 class Sam final : public SegmentationModel {
 public:
-    Sam(const Scope& root, const SamConfig& c, std::size_t bytes)
-        : config_(c), bytes_(bytes), encoder_(root / "vision_encoder", c.vision), gaussian_(gaussian(root, c.decoder.hidden)),
+    Sam(const Scope& root, const SamConfig& c)
+        : config_(c), encoder_(root / "vision_encoder", c.vision), gaussian_(gaussian(root, c.decoder.hidden)),
           prompts_(root / "prompt_encoder", c, gaussian_), decoder_(root / "mask_decoder", decoder_shape(c.decoder)),
           position_(PositionEncoding(gaussian_).grid(c.vision.grid(), c.vision.grid())) {
         preprocess_.side = c.vision.image;
@@ -47,7 +47,6 @@ public:
     Size low_res() const override { return {4 * grid().height, 4 * grid().width}; }
     int64_t channels() const override { return config_.decoder.hidden; }
     int64_t multimask_outputs() const override { return config_.decoder.multimask; }
-    std::size_t weight_bytes() const override { return bytes_; }
 
     at::Tensor encode(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap) const override {
         return encoder_(rgb, resized, schedule, tap);
@@ -86,7 +85,6 @@ public:
 
 private:
     SamConfig config_;
-    std::size_t bytes_;
     PreprocessSpec preprocess_;
     VisionEncoder encoder_;
     at::Tensor gaussian_;
@@ -98,7 +96,7 @@ private:
 }  // namespace
 
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store) {
-    auto model = std::make_unique<Sam>(Scope(store), SamConfig(config), std::size_t{0});
+    auto model = std::make_unique<Sam>(Scope(store), SamConfig(config));
     store.finish();
     return model;
 }

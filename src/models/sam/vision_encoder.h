@@ -30,7 +30,6 @@ class Block {
 public:
     Block(const Scope& scope, const VisionConfig& config, int64_t layer);
     void operator()(at::Tensor& tokens, const Schedule& schedule) const;
-    std::size_t bytes() const;
 
 private:
     void window_attention(const float* qkv, float* out, const Schedule& schedule) const;
