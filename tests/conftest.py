@@ -1,10 +1,13 @@
 """What all tests share."""
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads do not spin against others on a busy machine
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ holds the random models and the stand-in for torchvision

@@ -20,6 +20,7 @@ _WHERE = {
     "Masks": "results",
     "parallel_grid_segmentation": "grid",
     "read_image": "_image",
+    "Trace": "trace",
     "CancelToken": "_native",
     "Cancelled": "_native",
     "CorruptFileError": "_native",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from segrid.grid import parallel_grid_segmentation
     from segrid.results import Masks
     from segrid.segmenter import Segmenter
+    from segrid.trace import Trace
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@
 #include "bindings/waiting.h"
 #include "core/cpu.h"
 #include "core/thread_pool.h"
+#include "core/trace.h"
 
 namespace segrid::bindings {
 
@@ -46,6 +47,16 @@ void bind_runtime(py::module_ m) {
 #endif
         return d;
     });
+    m.def("trace_start", &trace::start, "Begins a recording of what each worker does; one at a time.");
+    m.def(
+        "trace_stop",
+        [] {
+            const trace::Recording recording = trace::stop();
+            py::list events;
+            for (const TraceEvent& e : recording.events) events.append(py::make_tuple(e.name, e.begin, e.duration, e.index, e.thread));
+            return py::make_tuple(events, recording.dropped);
+        },
+        "Ends it: ([(name, begin in ns, duration in ns, index, thread)], events that did not fit).");
     m.def("shutdown", [](bool close) { without_gil([&] { shutdown_pool(close); }); }, py::arg("close") = false,
           "Cancels running work and joins the workers. The pool starts again when it is used again, unless close.");
     py::class_<CancelToken>(m, "CancelToken",

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/trace.h"
 #include "kernels/mask_scan/op.h"
 #include "kernels/nms/op.h"
 #include "masks/dedupe.h"
@@ -89,15 +90,18 @@ std::vector<float> predicted_iou(const MaskSet& set) {
 }
 
 // One point of the grid: decode, drop by predicted IoU before pixels, scan, drop by stability and by the crop's edge.
-std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const ScanPlan& plan, ImagePoint point, Arena& arena) {
+std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const ScanPlan& plan, ImagePoint point, int64_t prompt_index,
+                                 Arena& arena) {
     const EverythingOptions& o = run.options;
     const ModelPrompt prompt = to_model(Prompt{.points = {point}, .labels = {1}, .box = {}, .mask_hint = nullptr}, crop.frame);
     DecodeRequest request{.multimask = true};
     if (o.pred_iou_thresh > 0) request.iou_above = static_cast<float>(o.pred_iou_thresh);
     Stopwatch watch;
+    Span span("decode", prompt_index);
     const auto decoded = run.segmenter.model().decode(*crop.context, prompt, request, run.schedule, arena);
     run.decode_ns += static_cast<int64_t>(watch.seconds() * 1e9);
     watch = {};
+    span.next("scan");
     std::vector<Mask> masks;
     thread_local Runs runs;  // grows once per worker; survivors get a copy of just their size
     for (const DecodedMask& d : decoded) {
@@ -116,6 +120,7 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
         mask.score = d.iou;
         mask.stability = r.stability;
         mask.point = point;
+        mask.prompt = prompt_index;
         mask.crop_box = box;
         masks.push_back(std::move(mask));
     }
@@ -125,6 +130,7 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
 
 // What was found in a crop to image coordinates, behind run.masks; in NMS order, or unthinned when the call is being stopped.
 void gather(Generation& run, const Embedding& crop, std::vector<std::vector<Mask>>& found, bool thinned) {
+    const Span span("gather");
     const Stopwatch watch;
     const Size size = crop.frame.crop();
     const ImageBox box = crop.frame.crop_box();
@@ -157,8 +163,7 @@ void decode_crop(Generation& run, const Embedding& crop, const std::vector<Image
             const ImagePoint& g = grid[static_cast<std::size_t>(i)];
             const ImagePoint point{box.x0 + g.x * static_cast<double>(size.width), box.y0 + g.y * static_cast<double>(size.height)};
             auto& masks = found[static_cast<std::size_t>(i)];
-            masks = masks_of_point(run, crop, plan, point, worker.arena);
-            for (Mask& m : masks) m.prompt = first_prompt + i;
+            masks = masks_of_point(run, crop, plan, point, first_prompt + i, worker.arena);
             run.kept += static_cast<int64_t>(masks.size());
             ++run.done;
         });
@@ -177,6 +182,7 @@ void decode_crop(Generation& run, const Embedding& crop, const std::vector<Image
 
 // What segrid adds to segment-anything's filters, in the order of the signature.
 void thin(Generation& run) {
+    const Span span("thin");
     const EverythingOptions& o = run.options;
     MaskSet& set = run.masks;
     const auto check = [&] { run.check(); };

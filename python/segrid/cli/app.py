@@ -33,6 +33,7 @@ def everything(
     crop_n_layers: Annotated[int, typer.Option(help="Layers of crops, for large images with small objects.")] = 0,
     min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
     max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks.")] = None,
+    trace: Annotated[Optional[Path], typer.Option(help="Write what each worker did when, for chrome://tracing or ui.perfetto.dev.")] = None,
     json: Json = False,
 ) -> None:
     """Segment everything: an overlay PNG, a 16-bit label PNG and a COCO JSON per image. Exit code 1 when an image failed."""
@@ -43,7 +44,24 @@ def everything(
         "stability_score_thresh": stability_score_thresh, "containment_thresh": containment_thresh, "crop_n_layers": crop_n_layers,
         "min_area_frac": min_area_frac, "max_masks": max_masks,
     }
-    raise typer.Exit(run(images, output, model, device, precision, threads, options, json))
+    raise typer.Exit(run(images, output, model, device, precision, threads, options, json, trace))
+
+
+@app.command()
+def bench(
+    images: Annotated[Optional[list[Path]], typer.Argument(help="Image files; a drawn one where none is given.")] = None,
+    model: Model = "tiny",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    points_per_side: Annotated[int, typer.Option(help="Points along each side of the grid.")] = 32,
+    repeat: Annotated[int, typer.Option(min=1, help="Timed runs, after one that warms up; the median one is shown.")] = 3,
+    json: Json = False,
+) -> None:
+    """How long each stage of segment everything takes here, on one image after the other."""
+    from segrid.cli.bench import run
+
+    raise typer.Exit(run(images or [], model, device, precision, threads, points_per_side, repeat, json))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -18,7 +19,7 @@ STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
 
 
 def run(images: list[Path], output: Path, model: str, device: str, precision: str, threads: int | None, options: dict[str, Any],
-        as_json: bool) -> int:
+        as_json: bool, trace: Path | None = None) -> int:
     """Returns the exit code: 0, 1 when an image failed, 2 when nothing could begin."""
     import segrid
 
@@ -33,7 +34,7 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
         return 2
     records = []
     stems: set[str] = set()
-    with _bar(console, as_json) as bar:
+    with _bar(console, as_json) as bar, segrid.Trace(trace) if trace else contextlib.nullcontext():
         for image in images:
             task = bar.add_task(shown(image.name), total=None, note="")
             stem = _free_stem(image.stem, stems)
@@ -48,6 +49,8 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
         _report(records, Console())
+        if trace:
+            Console().print(f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)", highlight=False, soft_wrap=True)
     return 1 if any("error" in r for r in records) else 0
 
 

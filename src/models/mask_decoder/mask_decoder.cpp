@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/trace.h"
+
 namespace segrid::mask_decoder {
 namespace {
 
@@ -47,6 +49,7 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     float* hyper = arena.take<float>(shape_.transformer.dim / 8 * kHyper);
     std::vector<int64_t> kept;
     run_in_worker(schedule, [&] {
+        const Span span("tokens");
         const int64_t channels = dim / 8;
         float* iou = arena.take<float>(shape_.masks);
         float* weights = arena.take<float>(channels);
@@ -63,6 +66,7 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     if (kept.empty()) return masks;
     constexpr int64_t kRows = 4;  // image rows per task
     parallel_for((grid.height + kRows - 1) / kRows, schedule, [&](int64_t task, Worker& worker) {
+        const Span span("upscale", task);
         upscale_masks(upscale_, keys, dim, grid.width, task * kRows, std::min(grid.height, (task + 1) * kRows), hyper,
                       static_cast<int64_t>(kept.size()), logits, plane, worker.arena);
     });

@@ -4,6 +4,8 @@
 #include <array>
 #include <string>
 
+#include "core/trace.h"
+
 namespace segrid::mask_decoder {
 namespace {
 
@@ -91,6 +93,7 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         TokenRead read;
         std::array<TokenPartial, kRanges> partials;
         run_in_worker(schedule, [&] {
+            const Span span("tokens");
             if (!last) layers_[i].begin(count, q, position, arena);
             read = reader.fold(shape, placed(count, shape_.dim, q, position, arena), shared_read, arena);
             for (int64_t r = 0; r < ranges; ++r) {
@@ -102,6 +105,7 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         const TwoWaySweep sweep{.shape = shape, .keys_in = keys, .keys_out = keys_out, .position = image.position,
                                 .update = i > 0 ? &update : nullptr, .read = &read};
         parallel_for(ranges, schedule, [&](int64_t r, Worker& worker) {
+            const Span span("sweep", r);
             two_way_sweep(sweep, r * range, std::min(image.count, (r + 1) * range), partials[static_cast<std::size_t>(r)],
                           worker.arena);
         });
@@ -109,6 +113,7 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
 
         // Tokens: take what was read, then prepare what they will tell the image.
         run_in_worker(schedule, [&] {
+            const Span span("tokens");
             for (int64_t r = 1; r < ranges; ++r) {
                 merge(columns, read.values.width, partials[0], partials[static_cast<std::size_t>(r)]);
             }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/trace.h"
+
 #include "models/sam/vision_encoder.h"
 
 namespace segrid::sam {
@@ -44,6 +46,7 @@ void Block::operator()(at::Tensor& tokens, const Schedule& schedule) const {
     float* qkv_data = qkv.mutable_data_ptr<float>();
     float* attended_data = attended.mutable_data_ptr<float>();
     over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
+        const Span span("qkv");
         float* normed = arena.take<float>(rows * hidden_);
         norm1_(rows, x + first * hidden_, normed);
         qkv_(rows, normed, hidden_, qkv_data + first * 3 * hidden_, 3 * hidden_);
@@ -54,6 +57,7 @@ void Block::operator()(at::Tensor& tokens, const Schedule& schedule) const {
         global_attention(qkv_data, attended_data, schedule);
     }
     over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
+        const Span span("mlp");
         float* tile = x + first * hidden_;
         projection_.add_to(rows, attended_data + first * hidden_, hidden_, tile, hidden_);
         float* normed = arena.take<float>(rows * hidden_);
@@ -74,6 +78,7 @@ void Block::operator()(at::Tensor& tokens, const Schedule& schedule) const {
 void Block::window_attention(const float* qkv, float* out, const Schedule& schedule) const {
     const int64_t dim = hidden_ / heads_, across = (grid_ + window_ - 1) / window_, tokens = window_ * window_;
     parallel_for(across * across, schedule, [&](int64_t index, Worker& worker) {
+        const Span span("window attention", index);
         const int64_t y0 = index / across * window_, x0 = index % across * window_;
         std::vector<const float*> rows(static_cast<std::size_t>(tokens));
         for (int64_t t = 0; t < tokens; ++t) {
@@ -113,6 +118,7 @@ void Block::global_attention(const float* qkv, float* out, const Schedule& sched
     float* data = packed.mutable_data_ptr<float>();
     const auto head_of = [&](int64_t h) { return data + h * (key_floats + tokens * dim); };
     parallel_for(heads_, schedule, [&](int64_t h, Worker&) {
+        const Span span("pack keys", h);
         pack_keys(tokens, dim, qkv + hidden_ + h * dim, 3 * hidden_, head_of(h));
         for (int64_t t = 0; t < tokens; ++t) {
             std::memcpy(head_of(h) + key_floats + t * dim, qkv + t * 3 * hidden_ + 2 * hidden_ + h * dim,
@@ -121,6 +127,7 @@ void Block::global_attention(const float* qkv, float* out, const Schedule& sched
     });
     const int64_t tiles = (tokens + kRows - 1) / kRows;
     parallel_for(heads_ * tiles, schedule, [&](int64_t index, Worker& worker) {
+        const Span span("global attention", index);
         const int64_t h = index / tiles, first = index % tiles * kRows;
         const GridAttention attention{.grid_h = grid_, .grid_w = grid_, .head_dim = dim,
                                       .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_,

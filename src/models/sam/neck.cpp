@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/trace.h"
+
 #include "models/sam/vision_encoder.h"
 
 namespace segrid::sam {
@@ -25,11 +27,13 @@ at::Tensor Neck::operator()(const at::Tensor& tokens, const Schedule& schedule) 
     const float* x = tokens.const_data_ptr<float>();
     run_in_worker(schedule, [&] { std::fill_n(inner_data, inner.numel(), 0.0F); });
     parallel_for(grid_, schedule, [&](int64_t y, Worker&) {
+        const Span span("neck", y);
         float* row = inner_data + ((y + 1) * padded + 1) * output_;
         conv1_(grid_, x + y * grid_ * hidden_, hidden_, row, output_);
         norm1_(grid_, row, row);
     });
     parallel_for(grid_, schedule, [&](int64_t y, Worker&) {
+        const Span span("neck", y);
         float* row = out_data + y * grid_ * output_;
         for (int64_t tap = 0; tap < 9; ++tap) {
             linear_part(grid_, inner_data + ((y + tap / 3) * padded + tap % 3) * output_, output_,

@@ -1,0 +1,96 @@
+"""`segrid bench`: seconds per stage, here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+# Stage, and the spans it is made of (see segrid.Trace): what a reader sees indented below it.
+PARTS = {"encode": ("qkv", "window attention", "pack keys", "global attention", "mlp", "neck"), "decode": ("tokens", "sweep", "upscale")}
+STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
+
+
+def run(images: list[Path], model: str, device: str, precision: str, threads: int | None, points_per_side: int, repeat: int,
+        as_json: bool) -> int:
+    """Returns the exit code: 0, or 2 when nothing could begin."""
+    import segrid
+    from segrid._image import to_image
+    from segrid._native import _core
+    from segrid.cli.everything import shown
+
+    console = Console(stderr=True)
+    try:
+        if threads is not None:
+            segrid.set_threads(threads)
+        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+        pixels = [(path.name, to_image(path)) for path in images] or [("drawn, 1800 x 1200", to_image(drawn()))]
+    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
+        return 2
+    records = []
+    for name, image in pixels:
+        with console.status(f"{shown(name)}: {repeat + 1} runs", spinner="line"):
+            records.append({"image": name, "points": points_per_side**2, **measure(segmenter, image, points_per_side, repeat)})
+    about = {"cpu": _core.cpu_model(), "threads": segrid.threads(), "precision": segmenter.precision, "model": model,
+             "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()}}
+    if as_json:
+        sys.stdout.write(json.dumps({**about, "runs": records}, indent=2) + "\n")
+        return 0
+    out = Console()
+    out.print(f"{about['cpu']}, {about['threads']} threads, {about['precision']}, model {shown(model)}", highlight=False, soft_wrap=True)
+    for record in records:
+        out.print(_table(record))
+    return 0
+
+
+def drawn() -> np.ndarray:
+    """(1200, 1800, 3) uint8: discs on a slope, always the same."""
+    y, x = np.mgrid[:1200, :1800]
+    picture = np.stack([x / 1800, y / 1200, (x + y) / 3000], axis=2) * 160
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        cx, cy, r = random.uniform(0, 1800), random.uniform(0, 1200), random.uniform(15, 120)
+        picture[(x - cx) ** 2 + (y - cy) ** 2 < r * r] = random.uniform(0, 255, 3)
+    return picture.astype(np.uint8)
+
+
+def measure(segmenter: Any, image: Any, points_per_side: int, repeat: int) -> dict[str, Any]:
+    """The median of `repeat` runs after a first one: seconds per stage (wall clock), and per part (summed over workers)."""
+    import segrid
+
+    segmenter.everything(image, points_per_side=points_per_side)
+    runs = []
+    for _ in range(repeat):
+        begin = perf_counter()
+        with segrid.Trace() as trace:
+            masks = segmenter.everything(image, points_per_side=points_per_side)
+        runs.append((perf_counter() - begin, masks.stats, trace.seconds(), len(masks)))
+    total, stats, parts, objects = sorted(runs, key=lambda r: r[0])[(repeat - 1) // 2]
+    return {"objects": objects, "seconds": {s: stats["seconds"].get(s, 0.0) for s in STAGES}, "worker_seconds": parts,
+            "fastest": min(r[0] for r in runs), "slowest": max(r[0] for r in runs), "peak_memory_mb": stats["peak_memory_mb"]}
+
+
+def _table(record: dict[str, Any]) -> Table:
+    table = Table(title=f"{record['image']}: {record['objects']} objects from {record['points']} points, peak {record['peak_memory_mb']:.0f} MB",
+                  title_justify="left")
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("ms a point", justify="right")
+    seconds, workers = record["seconds"], record["worker_seconds"]
+    for stage in STAGES:
+        wall = seconds[stage]
+        per_point = f"{1e3 * wall / record['points']:.2f}" if stage in ("decode", "scan") else ""
+        table.add_row(stage, f"{wall:.3f}", f"{100 * wall / max(seconds['total'], 1e-9):.0f} %", per_point)
+        parts = [(p, workers[p]) for p in PARTS.get(stage, ()) if p in workers]
+        together = sum(s for _, s in parts)
+        for part, spent in parts:  # the stage's wall-clock time, shared out as the workers spent it
+            table.add_row(f"  {part}", f"{wall * spent / together:.3f}", "", "")
+    return table

@@ -1,0 +1,63 @@
+"""Where the time goes: what each worker of the engine did and when."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from segrid._native import _core
+
+
+class Trace:
+    """Records what every thread of the engine does between entry and exit of a ``with`` block; one recording at a time (ValueError else).
+
+    >>> with segrid.Trace("out.json") as trace:
+    ...     model.everything("photo.jpg")
+    >>> trace.seconds()["sweep"]
+
+    Parameters
+    ----------
+    path : where to write Chrome's trace format (chrome://tracing, https://ui.perfetto.dev); None: nowhere
+
+    Attributes
+    ----------
+    events : after the block: list of (name, begin in ns, duration in ns, index of the prompt or tile or -1, thread). Spans of one thread nest:
+        "tokens", "sweep" and "upscale" lie within "decode"
+    dropped : events beyond a million, which were not kept
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = path
+        self.events: list[tuple[str, int, int, int, int]] = []
+        self.dropped = 0
+
+    def __enter__(self) -> Trace:
+        _core.trace_start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.events, self.dropped = _core.trace_stop()
+        if self.path is not None:
+            with open(self.path, "w", encoding="utf-8") as file:
+                json.dump(self.chrome(), file)
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds per name, summed over threads."""
+        total: dict[str, float] = {}
+        for name, _, duration, _, _ in self.events:
+            total[name] = total.get(name, 0.0) + duration * 1e-9
+        return total
+
+    def chrome(self) -> dict[str, Any]:
+        """The recording in Chrome's trace format (complete events, microseconds)."""
+        events: list[dict[str, Any]] = [
+            {"name": "thread_name", "ph": "M", "pid": 0, "tid": thread, "args": {"name": f"engine thread {thread}"}}
+            for thread in sorted({e[4] for e in self.events})
+        ]
+        for name, begin, duration, index, thread in self.events:
+            event: dict[str, Any] = {"name": name, "ph": "X", "ts": begin / 1e3, "dur": duration / 1e3, "pid": 0, "tid": thread}
+            if index >= 0:
+                event["args"] = {"index": index}
+            events.append(event)
+        return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"dropped": self.dropped}}

@@ -1,0 +1,92 @@
+#include "core/trace.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <mutex>
+
+#include "core/error.h"
+
+namespace segrid::trace {
+
+std::atomic<bool> recording{false};
+
+namespace {
+
+struct Buffer {  // of one thread
+    std::mutex mutex;  // uncontended but for stop()
+    std::vector<TraceEvent> events;
+    int thread = 0;
+};
+
+struct Recorder {
+    std::mutex mutex;
+    std::vector<std::shared_ptr<Buffer>> buffers;
+    int threads = 0;
+    std::atomic<int64_t> begin{0}, count{0};
+};
+
+Recorder& recorder() {
+    static auto* r = new Recorder();  // outlives every thread
+    return *r;
+}
+
+int64_t clock_ns() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Buffer& own_buffer() {
+    thread_local const std::shared_ptr<Buffer> buffer = [] {
+        auto made = std::make_shared<Buffer>();
+        Recorder& r = recorder();
+        std::lock_guard lock(r.mutex);
+        made->thread = r.threads++;
+        r.buffers.push_back(made);
+        return made;
+    }();
+    return *buffer;
+}
+
+}  // namespace
+
+int64_t now() { return clock_ns() - recorder().begin.load(std::memory_order_relaxed); }
+
+void start() {
+    Recorder& r = recorder();
+    std::lock_guard lock(r.mutex);
+    if (recording.load()) invalid("trace: a recording is under way; one at a time");
+    std::erase_if(r.buffers, [](const auto& buffer) { return buffer.use_count() == 1; });  // their threads have ended
+    for (const auto& buffer : r.buffers) {
+        std::lock_guard own(buffer->mutex);
+        buffer->events.clear();
+    }
+    r.begin = clock_ns();
+    r.count = 0;
+    recording = true;
+}
+
+Recording stop() {
+    Recorder& r = recorder();
+    std::lock_guard lock(r.mutex);
+    recording = false;
+    Recording result;
+    for (const auto& buffer : r.buffers) {
+        std::lock_guard own(buffer->mutex);
+        result.events.insert(result.events.end(), buffer->events.begin(), buffer->events.end());
+        buffer->events = {};
+    }
+    result.dropped = std::max<int64_t>(0, r.count - kMaxEvents);
+    std::stable_sort(result.events.begin(), result.events.end(), [](const TraceEvent& a, const TraceEvent& b) { return a.begin < b.begin; });
+    return result;
+}
+
+void record(const char* name, int64_t begin, int64_t index) {
+    const int64_t duration = now() - begin;
+    if (duration < 0 || !recording.load(std::memory_order_relaxed)) return;  // begun in another recording, or too late
+    if (recorder().count.fetch_add(1, std::memory_order_relaxed) >= kMaxEvents) return;
+    Buffer& own = own_buffer();
+    std::lock_guard lock(own.mutex);
+    own.events.push_back({name, begin, duration, index, own.thread});
+}
+
+}  // namespace segrid::trace

@@ -1,0 +1,84 @@
+"""A profile anyone can get: segrid.Trace, --trace, segrid bench."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import segrid
+
+
+def test_spans_cover_the_call_and_nest(tiny, coins):
+    with segrid.Trace() as trace:
+        masks = tiny.everything(coins, points_per_side=6)
+    seconds = trace.seconds()
+    assert {"qkv", "mlp", "global attention", "neck", "decode", "tokens", "sweep", "upscale", "scan", "gather", "thin"} <= set(seconds)
+    assert {e[3] for e in trace.events if e[0] == "decode"} == set(range(36))  # one for each point
+    assert trace.dropped == 0
+    inner = seconds["tokens"] + seconds["sweep"] + seconds["upscale"]
+    assert 0.7 * seconds["decode"] < inner <= seconds["decode"]
+    stats = masks.stats["seconds"]
+    workers = min(segrid.threads(), 36)
+    assert seconds["decode"] + seconds["scan"] <= 1.05 * workers * (stats["decode"] + stats["scan"]) + 0.01
+    by_thread: dict[int, list] = {}
+    for name, begin, duration, _, thread in trace.events:
+        if name in ("decode", "scan"):
+            by_thread.setdefault(thread, []).append((begin, begin + duration))
+    for spans in by_thread.values():  # a worker does one thing at a time
+        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:]))
+
+
+def test_nothing_is_recorded_outside(tiny, coins):
+    with segrid.Trace() as trace:
+        pass
+    tiny.everything(coins, points_per_side=2)
+    assert trace.events == []
+    with segrid.Trace() as trace:
+        pass
+    assert trace.events == []
+
+
+def test_one_recording_at_a_time():
+    with segrid.Trace():
+        with pytest.raises(ValueError, match="one at a time"):
+            segrid.Trace().__enter__()
+    with segrid.Trace():  # and the next one works
+        pass
+
+
+def test_chrome_format(tiny, coins, tmp_path):
+    path = tmp_path / "out.json"
+    with segrid.Trace(path) as trace:
+        tiny.everything(coins, points_per_side=2)
+    written = json.loads(path.read_text())
+    complete = [e for e in written["traceEvents"] if e["ph"] == "X"]
+    assert len(complete) == len(trace.events) > 0
+    assert all(e["ts"] >= 0 and e["dur"] >= 0 and isinstance(e["tid"], int) for e in complete)
+    assert {e["tid"] for e in complete} == {e["tid"] for e in written["traceEvents"] if e["ph"] == "M"}
+
+
+def test_recording_changes_no_result(tiny, coins):
+    plain = tiny.everything(coins, points_per_side=4)
+    with segrid.Trace():
+        traced = tiny.everything(coins, points_per_side=4)
+    assert np.array_equal(plain.array, traced.array)
+
+
+def segrid_command(*arguments):
+    return subprocess.run([sys.executable, "-m", "segrid", *map(str, arguments)], capture_output=True, text=True, check=True).stdout
+
+
+def test_bench_and_trace_on_the_command_line(tmp_path):
+    report = json.loads(segrid_command("bench", "--points-per-side", 3, "--repeat", 1, "--json"))
+    run = report["runs"][0]
+    assert run["points"] == 9 and run["seconds"]["total"] > run["seconds"]["decode"] > 0
+    assert {"sweep", "tokens", "qkv"} <= set(run["worker_seconds"])
+    shown = segrid_command("bench", "--points-per-side", 2, "--repeat", 1)
+    assert "sweep" in shown and "encode" in shown
+    from PIL import Image
+
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
+    segrid_command("everything", tmp_path / "a.png", "-o", tmp_path, "--points-per-side", 2, "--trace", tmp_path / "t.json")
+    assert any(e["name"] == "sweep" for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"])
