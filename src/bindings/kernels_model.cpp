@@ -6,6 +6,7 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/geometry.h"
+#include "engine/scratch.h"
 #include "image/preprocess.h"
 #include "kernels/gemm/op.h"
 #include "kernels/rows/op.h"
@@ -25,10 +26,13 @@ py::array_t<float> to_array(const at::Tensor& t) {
     return out;
 }
 
-py::dict sam_taps(const std::string& config, const std::string& weights, const py::array_t<uint8_t, py::array::c_style>& rgb) {
+segrid::Precision precision_of(const std::string& name) { return name == "bf16" ? segrid::Precision::Bf16 : segrid::Precision::Fp32; }
+
+py::dict sam_taps(const std::string& config, const std::string& weights, const py::array_t<uint8_t, py::array::c_style>& rgb,
+                  const std::string& precision) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
-        const auto model = segrid::load_segmentation_model(config, weights);
+        const auto model = segrid::load_segmentation_model(config, weights, precision_of(precision));
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
                                      model->preprocess());
@@ -45,42 +49,72 @@ py::dict sam_taps(const std::string& config, const std::string& weights, const p
 }  // namespace
 
 void bind_model_kernels(py::module_ m) {
-    m.def("sam_taps", &sam_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"),
+    m.def("sam_taps", &sam_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("precision") = "fp32",
           "Intermediate results of the encoder: patch_embed, block_0.., neck, each [tokens, channels].");
-    m.def("matmul", [](const Floats& a, const Floats& b) {
+    m.def("matmul", [](const Floats& a, const Floats& b, const std::string& precision) {
         py::array_t<float> c({a.shape(0), b.shape(1)});
         const int64_t rows = a.shape(0), columns = b.shape(1), depth = a.shape(1);
         const float *pa = a.data(), *pb = b.data();
         float* pc = c.mutable_data();
         without_gil([&] {
-            segrid::run_in_worker({}, [&] { segrid::matmul(rows, columns, depth, pa, depth, pb, columns, pc, columns); });
+            segrid::run_in_worker({}, [&] {
+                const segrid::Scratch scratch;
+                const segrid::Factor factor = segrid::make_factor(precision_of(precision), depth, columns, pb, columns, scratch.arena());
+                segrid::matmul(rows, columns, depth, pa, depth, factor, pc, columns);
+            });
         });
         return c;
-    });
-    m.def("linear", [](const Floats& x, const Floats& weight, const Floats& bias, bool gelu) {
+    }, py::arg("a"), py::arg("b"), py::arg("precision") = "fp32");
+    m.def("linear", [](const Floats& x, const Floats& weight, const Floats& bias, bool gelu, const std::string& precision) {
         py::array_t<float> out({x.shape(0), weight.shape(0)});
         const int64_t rows = x.shape(0), in = x.shape(1), n = weight.shape(0);
         const float *px = x.data(), *pw = weight.data(), *pb = bias.data();
         float* po = out.mutable_data();
         without_gil([&] {
             segrid::run_in_worker({}, [&] {
-                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat));
+                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), precision_of(precision));
                 segrid::linear(rows, px, in, w, po, n,
                                {.bias = pb, .activation = gelu ? segrid::Activation::Gelu : segrid::Activation::None});
             });
         });
         return out;
-    });
+    }, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("gelu"), py::arg("precision") = "fp32");
     m.def("gelu", [](const Floats& x) {
         py::array_t<float> out(x.size());
         std::copy_n(x.data(), x.size(), out.mutable_data());
         segrid::gelu(x.size(), out.mutable_data());
         return out;
     });
-    m.def("softmax_strided", [](const Floats& x, int64_t groups, int64_t lanes) {
+    m.def("softmax_groups", [](const Floats& x, int64_t size, const std::optional<Floats>& bias) {
         py::array_t<float> out(x.size());
         std::copy_n(x.data(), x.size(), out.mutable_data());
-        segrid::softmax_strided(groups, lanes, out.mutable_data());
+        segrid::softmax_groups(x.size(), size, bias ? bias->data() : nullptr, out.mutable_data());
+        return out;
+    }, py::arg("x"), py::arg("size"), py::arg("bias") = py::none());
+    m.def("residual_norm", [](const Floats& x, const Floats& bias, const Floats& residual, const Floats& gamma, const Floats& beta, float eps) {
+        py::array_t<float> out(x.size());
+        segrid::residual_norm(x.size(), x.data(), bias.data(), residual.data(), gamma.data(), beta.data(), eps, out.mutable_data());
+        return out;
+    });
+    m.def("transpose", [](const Floats& x) {
+        py::array_t<float> out({x.shape(1), x.shape(0)});
+        segrid::transpose(x.shape(0), x.shape(1), x.data(), x.shape(1), out.mutable_data(), x.shape(0));
+        return out;
+    });
+    m.def("blend_row", [](float a, const Floats& x, float b, const Floats& y) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::blend_row(x.size(), a, out.mutable_data(), b, y.data());
+        return out;
+    });
+    m.def("to_bf16", [](const Floats& x) {
+        py::array_t<uint16_t> out(x.size());
+        segrid::to_bf16(x.size(), x.data(), out.mutable_data());
+        return out;
+    });
+    m.def("pair_bf16", [](const Floats& a, const std::optional<Floats>& b) {
+        py::array_t<uint16_t> out(2 * a.size());
+        segrid::pair_bf16(a.size(), a.data(), b ? b->data() : nullptr, out.mutable_data());
         return out;
     });
     m.def("layer_norm", [](const Floats& x, const Floats& gamma, const Floats& beta, float eps) {

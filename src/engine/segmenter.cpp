@@ -60,11 +60,12 @@ void resolve(const char* what, const std::string& asked, std::initializer_list<c
 Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
     if (s.threads < 0) invalid("threads: must be at least 1 (or None for the whole budget), got " + std::to_string(s.threads));
     resolve("device", s.device, {"auto", "cpu"}, {"cuda", "mps"});
-    resolve("precision", s.precision, {"auto", "fp32"}, {"bf16", "fp16", "int8", "int8-torch"});
+    resolve("precision", s.precision, {"auto", "fp32", "bf16"}, {"fp16", "int8", "int8-torch"});
+    if (s.precision == "bf16") precision_ = Precision::Bf16;
     defaults_ = recommended(s.settings_path);
     // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
     run_in_worker({}, [&] {
-        model_ = load_segmentation_model(s.config_path, s.weights_path);
+        model_ = load_segmentation_model(s.config_path, s.weights_path, precision_);
         model_id_ = identify(s.config_path, s.weights_path);
     });
 }

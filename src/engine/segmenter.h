@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/precision.h"
 #include "engine/embedding.h"
 #include "engine/progress.h"
 #include "image/image.h"
@@ -19,7 +20,7 @@ struct SegmenterSettings {
     std::string config_path, weights_path;
     std::string settings_path;         // segrid.json, or empty
     std::string device = "auto";       // auto | cpu
-    std::string precision = "auto";    // auto | fp32
+    std::string precision = "auto";    // auto | fp32 | bf16
     int threads = 0;                   // most workers one call may use; 0: the whole budget
 };
 
@@ -42,7 +43,7 @@ public:
     const SegmentationModel& model() const { return *model_; }
     const std::string& model_id() const { return model_id_; }
     std::string device() const { return "cpu"; }
-    std::string precision() const { return "fp32"; }
+    std::string precision() const { return precision_ == Precision::Bf16 ? "bf16" : "fp32"; }
     // Recommended thresholds: segrid.json's, else the family's.
     const std::map<std::string, double>& defaults() const { return defaults_; }
 
@@ -65,6 +66,7 @@ private:
     std::shared_ptr<const SegmentationModel> model_;
     std::string model_id_;
     std::map<std::string, double> defaults_;
+    Precision precision_ = Precision::Fp32;
     int threads_;
 };
 

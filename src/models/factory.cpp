@@ -7,14 +7,15 @@
 
 namespace segrid {
 
-std::unique_ptr<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path) {
+std::unique_ptr<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path,
+                                                           Precision precision) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
     if (type != "sam") {
         fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a segmentation model of this build; it knows: sam");
     }
     WeightStore store(SafeTensors::read(weights_path));
-    return sam::load(config, store);
+    return sam::load(config, store, precision);
 }
 
 }  // namespace segrid

@@ -5,9 +5,9 @@
 namespace segrid {
 
 Linear::Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias)
-    : Linear(scope.tensor("weight", {out, in}), with_bias ? scope.tensor("bias", {out}) : at::Tensor()) {}
+    : Linear(scope.tensor("weight", {out, in}), with_bias ? scope.tensor("bias", {out}) : at::Tensor(), scope.precision()) {}
 
-Linear::Linear(const at::Tensor& weight, at::Tensor bias) : weight_(weight), bias_(std::move(bias)) {}
+Linear::Linear(const at::Tensor& weight, at::Tensor bias, Precision precision) : weight_(weight, precision), bias_(std::move(bias)) {}
 
 void Linear::operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo, Activation activation) const {
     linear(rows, x, ldx, weight_, out, ldo, {.bias = bias(), .activation = activation});

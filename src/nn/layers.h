@@ -14,7 +14,7 @@ class Linear {
 public:
     Linear() = default;
     Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias = true);
-    Linear(const at::Tensor& weight, at::Tensor bias);  // [out, in], [out] or undefined
+    Linear(const at::Tensor& weight, at::Tensor bias, Precision precision);  // [out, in], [out] or undefined
 
     // out[rows, n] (ldo floats apart) = x W^T + b, then the activation
     void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,

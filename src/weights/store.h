@@ -10,6 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "core/precision.h"
 #include "weights/safetensors.h"
 
 namespace segrid {
@@ -42,20 +43,25 @@ private:
 // Does not own the store.
 class Scope {
 public:
-    explicit Scope(WeightStore& store, std::string prefix = "") : store_(&store), prefix_(std::move(prefix)) {}
+    explicit Scope(WeightStore& store, Precision precision = Precision::Fp32, std::string prefix = "")
+        : store_(&store), precision_(precision), prefix_(std::move(prefix)) {}
 
-    Scope operator/(const std::string& name) const { return Scope(*store_, full(name)); }
+    Scope operator/(const std::string& name) const { return Scope(*store_, precision_, full(name)); }
     Scope operator/(int64_t index) const { return *this / std::to_string(index); }
     at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const { return store_->take(full(name), shape); }
     bool has(const std::string& name) const { return store_->has(full(name)); }
     std::vector<int64_t> shape(const std::string& name) const { return store_->shape(full(name)); }
     const std::string& prefix() const { return prefix_; }
+    // What the products of the layers built from here run in.
+    Precision precision() const { return precision_; }
+    Scope in(Precision precision) const { return Scope(*store_, precision, prefix_); }
     WeightStore& store() const { return *store_; }
 
 private:
     std::string full(const std::string& name) const { return prefix_.empty() ? name : prefix_ + "." + name; }
 
     WeightStore* store_;
+    Precision precision_;
     std::string prefix_;
 };
 

@@ -42,7 +42,7 @@ def test_row_01_paths(tmp_path, tiny):
         import sys
 
         tmp_path.chmod(0o755)
-        code = f"import os; os.seteuid(65534)\nfrom segrid import _core\ntry: _core.decode_file({str(locked)!r})\n" \
+        code = f"import os; os.seteuid(65534)\nfrom segrid import _core\ntry: _core.decode_file({str(locked).encode()!r})\n" \
             "except (PermissionError, FileNotFoundError) as e: print(type(e).__name__, e)"
         out = subprocess.run([sys.executable, "-c", "import segrid._native\n" + code], capture_output=True, text=True, check=True).stdout
         assert "PermissionError" in out

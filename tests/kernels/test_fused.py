@@ -29,28 +29,43 @@ def test_grid_attention(kernels, grid, dim, relative):
     expected = (scores.softmax(1) @ double(v)).numpy()
     tables = (rel_h, rel_w) if relative else (None, None)
     for first, rows in {(0, h * w), (h * w // 3, (h * w + 1) // 2)}:
-        got = kernels.attention(q, k, v, grid, *tables, first=first, rows=rows)
-        assert np.abs(got - expected[first:first + rows]).max() < 1e-6 * scores.abs().max()
+        for precision, tolerance in (("fp32", 1e-6 * scores.abs().max()), ("bf16", 0.01 * (1 + scores.abs().max()))):
+            got = kernels.attention(q, k, v, grid, *tables, first=first, rows=rows, precision=precision)
+            assert np.abs(got - expected[first:first + rows]).max() < tolerance
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("keys, dim, heads, tokens, range_", [(1, 16, 2, 1, 64), (100, 48, 3, 5, 64), (257, 32, 8, 7, 128), (64, 256, 8, 9, 64)])
-def test_two_way_sweep(kernels, keys, dim, heads, tokens, range_, shared):
-    columns, live, width = -(-heads * tokens // 16) * 16, heads * tokens, 24 if shared else dim
-    x, position, ask, bias, values, gamma, read, side = draw(
-        keys + tokens, (keys, dim), (keys, dim), (width, columns), (columns,), (columns, dim), (dim,), (dim, columns), (keys, width))
-    ask, read = ask / width**0.5, read / dim**0.5
-    for padded in (ask, bias[None], read):
-        padded[:, live:] = 0
-    values[live:] = 0
-    of_image = double(side) if shared else double(x) + double(position)
-    p = (of_image @ double(ask) + double(bias))[:, :live].view(keys, tokens, heads).softmax(1).reshape(keys, live)
+@pytest.mark.parametrize("side", ["", "update", "both"])
+@pytest.mark.parametrize("keys, dim, heads, tokens, readers, range_", [
+    (1, 16, 2, 1, 1, 64), (100, 48, 3, 5, 2, 64), (257, 32, 8, 7, 4, 128), (64, 256, 8, 9, 3, 64), (130, 24, 4, 8, 8, 64), (70, 20, 5, 17, 20, 64)])
+def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side):
+    x, position, bias, values, gamma = draw(keys + tokens, (keys, dim), (keys, dim), (heads, tokens), (heads, tokens, dim), (dim,))
+    width = 3
+    of_image, rows = (double(x) + double(position)).expand(heads, keys, dim), None
+    ask, = draw(1, (heads, tokens, dim))
+    if side:
+        rows, ask = draw(2, (keys, heads * width), (tokens, heads * width))
+        of_image = double(rows).view(keys, heads, width).permute(1, 0, 2)
+    ask = ask / ask.shape[-1] ** 0.5
+    asked = double(ask) if not side else double(ask).view(tokens, heads, width).permute(1, 0, 2)  # (heads, tokens, .)
+    p = (of_image @ asked.mT + double(bias)[:, None]).softmax(2)  # (heads, keys, tokens)
     g = double(gamma)
-    updated = torch.nn.functional.layer_norm(double(x) + p @ double(values)[:live] + g, (dim,), g, g, 1e-5)
-    seen = ((updated + double(position)) @ double(read)).softmax(0).T @ updated
-    got_keys, got_seen = kernels.two_way(x, position, heads, tokens, ask, bias, values, gamma, read, side if shared else None, range=range_)
-    assert np.abs(got_keys - updated.numpy()).max() < 2e-5
-    assert np.abs(got_seen[:live] - seen.numpy()[:live]).max() < 2e-5
+    updated = torch.nn.functional.layer_norm(double(x) + (p @ double(values)).sum(0) + g, (dim,), g, g, 1e-5)
+    of_image, shown, read_values = (updated + double(position)).expand(heads, keys, dim), updated.expand(heads, keys, dim), None
+    read, = draw(3, (heads, readers, dim))
+    if side == "both":
+        read, read_values = draw(4, (readers, heads * width), (keys, heads * width))
+        of_image, shown = (double(r).view(keys, heads, width).permute(1, 0, 2) for r in (rows, read_values))
+    read = read / read.shape[-1] ** 0.5
+    reading = double(read) if side != "both" else double(read).view(readers, heads, width).permute(1, 0, 2)
+    seen = (of_image @ reading.mT).softmax(1).mT @ shown  # (heads, readers, .)
+    for precision, tolerance in (("fp32", 2e-5), ("bf16", 0.06)):
+        got_keys, got_seen = kernels.two_way(x, position, ask, bias, values, gamma, read, readers, rows, read_values, range=range_,
+                                             precision=precision)
+        assert np.abs(got_keys - updated.numpy()).max() < tolerance * max(1, np.abs(updated.numpy()).max())
+        for h in range(heads):  # a column of a group also gathers what belongs to its neighbours' heads
+            first = h % (got_seen.shape[2] // width) * width if side == "both" else 0
+            own = got_seen[h, :, first:first + seen.shape[2]]
+            assert np.abs(own - seen[h].numpy()).max() < tolerance * 2
 
 
 @pytest.mark.parametrize("h, w, dim, masks", [(1, 1, 32, 1), (3, 5, 64, 3), (4, 7, 36, 4), (2, 64, 256, 16)])
@@ -62,5 +77,6 @@ def test_upscale(kernels, h, w, dim, masks):
     x = torch.nn.functional.layer_norm(x.permute(0, 2, 3, 1), (c1,), double(gamma), double(beta), 1e-6).permute(0, 3, 1, 2)
     x = torch.nn.functional.gelu(torch.nn.functional.conv_transpose2d(torch.nn.functional.gelu(x), double(w2), double(b2), 2))
     expected = (double(hyper) @ x[0].reshape(c2, -1)).view(masks, 4 * h, 4 * w).numpy()
-    got = kernels.upscale(keys, w, w1, b1, gamma, beta, w2, b2, hyper)
-    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.03)):
+        got = kernels.upscale(keys, w, w1, b1, gamma, beta, w2, b2, hyper, precision=precision)
+        assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()

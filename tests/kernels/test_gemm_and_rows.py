@@ -7,6 +7,11 @@ import torch
 ODD = [(1, 1, 1), (1, 64, 64), (3, 5, 7), (64, 64, 64), (65, 63, 130), (17, 129, 1025), (130, 1, 300), (2, 200, 2049)]
 
 
+def rounded(x):
+    """Through bf16 and back, by torch."""
+    return torch.from_numpy(x).bfloat16().float().numpy()
+
+
 def close(got, expected, scale):
     return np.abs(got - expected).max() <= 2e-6 * scale
 
@@ -16,6 +21,7 @@ def test_matmul(kernels, m, n, k):
     rng = np.random.default_rng(m * n + k)
     a, b = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
     assert close(kernels.matmul(a, b), a.astype(np.float64) @ b, k**0.5 * 4)
+    assert close(kernels.matmul(a, b, "bf16"), rounded(a).astype(np.float64) @ rounded(b), k**0.5 * 4)
 
 
 @pytest.mark.parametrize("gelu", [False, True])
@@ -27,6 +33,9 @@ def test_linear(kernels, m, n, k, gelu):
     if gelu:
         expected = torch.nn.functional.gelu(expected)
     assert close(kernels.linear(x, w, b, gelu), expected.numpy(), k**0.5 * 4)
+    low = torch.nn.functional.linear(torch.from_numpy(rounded(x)).double(), torch.from_numpy(rounded(w)).double(), torch.from_numpy(b).double())
+    low = torch.nn.functional.gelu(low) if gelu else low
+    assert close(kernels.linear(x, w, b, gelu, "bf16"), low.numpy(), k**0.5 * 4)
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 100, 1000])
@@ -39,13 +48,50 @@ def test_rows(kernels, n):
     norm = torch.nn.functional.layer_norm(t, (n,), torch.from_numpy(gamma).double(), torch.from_numpy(beta).double(), 1e-6)
     if n > 1:
         assert np.abs(kernels.layer_norm(x, gamma, beta, 1e-6) - norm.numpy()).max() < 1e-5
-    table = (rng.normal(size=(7, n)) * 9).astype(np.float32)
-    soft = torch.softmax(torch.from_numpy(table).double(), 0).numpy()
-    assert np.abs(kernels.softmax_strided(table.ravel(), 7, n).reshape(7, n) - soft).max() < 1e-6
+    bias, residual = rng.normal(size=(2, n)).astype(np.float32)
+    if n > 1:
+        norm = torch.nn.functional.layer_norm(t + torch.from_numpy(bias) + torch.from_numpy(residual), (n,), torch.from_numpy(gamma).double(),
+                                              torch.from_numpy(beta).double(), 1e-6)
+        assert np.abs(kernels.residual_norm(x, bias, residual, gamma, beta, 1e-6) - norm.numpy()).max() < 1e-5
+    assert np.abs(kernels.blend_row(0.3, x, -2.0, bias) - (np.float32(0.3) * x - 2 * bias)).max() < 1e-6 * np.abs(x).max()
+    assert np.array_equal(kernels.to_bf16(x), torch.from_numpy(x).bfloat16().view(torch.uint16).numpy())
+    pairs = np.stack([x, bias], axis=1).ravel()
+    assert np.array_equal(kernels.pair_bf16(x, bias), torch.from_numpy(pairs).bfloat16().view(torch.uint16).numpy())
+    assert not kernels.pair_bf16(x, None)[1::2].any()
 
 
-def test_extremes_of_the_exponential(kernels):
-    x = np.array([[0, 0, 200, -200, 88, 0], [-120, 500, 0, 0, 0, np.nan]], np.float32)
-    got = kernels.softmax_strided(x.ravel(), 2, 6).reshape(2, 6)
-    assert np.allclose(got[:, :5], torch.softmax(torch.from_numpy(x[:, :5]), 0).numpy(), atol=1e-6)
-    assert np.isnan(got[:, 5]).any(), "NaN must not become a probability"
+@pytest.mark.parametrize("rows, columns", [(1, 1), (16, 16), (17, 33), (5, 64), (64, 7), (100, 31)])
+def test_transpose(kernels, rows, columns):
+    x = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
+    assert np.array_equal(kernels.transpose(x), x.T)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("groups, size", [(1, 1), (5, 1), (7, 2), (5, 4), (8, 8), (3, 8), (2, 16), (3, 16), (4, 7), (3, 17), (2, 48), (1, 100)])
+def test_softmax_groups(kernels, groups, size, biased):
+    rng = np.random.default_rng(groups * size)
+    x = (rng.normal(size=(groups, size)) * 9).astype(np.float32)
+    bias = rng.normal(size=(groups, size)).astype(np.float32) if biased else np.zeros((groups, size), np.float32)
+    bias[:, size // 2 + 1:] = -np.inf if biased else 0  # as a head's padding
+    expected = torch.softmax(torch.from_numpy(x).double() + torch.from_numpy(bias).double(), 1).numpy()
+    got = kernels.softmax_groups(x.ravel(), size, bias.ravel() if biased else None).reshape(groups, size)
+    assert np.abs(got - expected).max() < 1e-6
+    assert not biased or (got[:, size // 2 + 1:] == 0).all()
+
+
+@pytest.mark.parametrize("size", [2, 6])
+def test_extremes_of_the_exponential(kernels, size):
+    x = np.array([[0, 0, -200, 0, 88, 0], [200, -200, 0, 0, 0, np.nan]], np.float32)
+    got = kernels.softmax_groups(x.ravel(), size).reshape(-1, size)
+    expected = torch.softmax(torch.from_numpy(x).reshape(-1, size), 1).numpy()
+    clean = ~np.isnan(expected).any(1)
+    assert np.allclose(got[clean], expected[clean], atol=1e-6)
+    assert np.isnan(got[~clean]).any(1).all(), "NaN must not become a probability"
+
+
+def test_gelu_everywhere(kernels):
+    x = np.concatenate([np.linspace(-12, 12, 200_001), [0.0, -0.0, 1e-30, 3e38, -3e38]]).astype(np.float32)
+    expected = torch.nn.functional.gelu(torch.from_numpy(x).double()).numpy()
+    assert np.abs(kernels.gelu(x)[:-2] - expected[:-2]).max() < 6e-7
+    assert np.allclose(kernels.gelu(x)[-2:], expected[-2:], rtol=1e-6, atol=1e32)
+    assert np.isnan(kernels.gelu(np.full(17, np.nan, np.float32))).all()

@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Model = Annotated[str, typer.Option(help="Packaged model, model folder or .safetensors file.")]
 Device = Annotated[str, typer.Option(help="auto or cpu.")]
-Precision = Annotated[str, typer.Option(help="auto or fp32.")]
+Precision = Annotated[str, typer.Option(help="auto (fp32), fp32 or bf16.")]
 Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: the CPUs this process may use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
 

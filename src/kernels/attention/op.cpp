@@ -7,6 +7,7 @@
 
 #include "core/cpu.h"
 #include "kernels/attention/implementations.h"
+#include "kernels/rows/op.h"
 
 namespace segrid {
 namespace {
@@ -23,19 +24,29 @@ const KernelSwitch& choice() {
 RelativePositions::RelativePositions(const at::Tensor& rel_h, const at::Tensor& rel_w)
     : packed_(at::cat({rel_h.flip(0).t(), rel_w.flip(0).t()}, 1).contiguous()) {}
 
-void pack_keys(int64_t count, int64_t head_dim, const float* k, int64_t ld, float* panels) {
-    constexpr int64_t p = PackedHead::kPanel;
-    for (int64_t k0 = 0; k0 < count; k0 += p) {
-        const int64_t n = std::min(p, count - k0);
-        float* panel = panels + k0 * head_dim;
-        if (n < p) std::memset(panel, 0, static_cast<std::size_t>(p * head_dim) * sizeof(float));
-        for (int64_t d0 = 0; d0 < head_dim; d0 += 16) {  // 16 x 64 blocks stay in the first-level cache
-            const int64_t d1 = std::min(d0 + 16, head_dim);
-            for (int64_t i = 0; i < n; ++i) {
-                for (int64_t d = d0; d < d1; ++d) panel[d * p + i] = k[(k0 + i) * ld + d];
-            }
+PackedHead pack_head(Precision precision, int64_t tokens, int64_t dim, const float* k, const float* v, int64_t ld, float* memory, Arena& arena) {
+    const int64_t panels = (tokens + kPanel - 1) / kPanel;
+    if (precision == Precision::Fp32) {
+        for (int64_t p = 0; p < panels; ++p) {
+            transpose(std::min(kPanel, tokens - p * kPanel), dim, k + p * kPanel * ld, ld, memory + p * kPanel * dim, kPanel);
+        }
+        float* values = memory + panels * kPanel * dim;
+        for (int64_t t = 0; t < tokens; ++t) std::copy_n(v + t * ld, dim, values + t * dim);
+        return {.keys = {memory, nullptr, kPanel}, .values = {values, nullptr, dim}};
+    }
+    const Arena::Scope scope(arena);
+    float* panel = arena.take<float>(dim * kPanel);
+    const int64_t depth = (dim + 1) / 2 * 2;
+    auto* keys = reinterpret_cast<uint16_t*>(memory);
+    uint16_t* values = keys + panels * kPanel * depth;
+    for (int64_t p = 0; p < panels; ++p) {
+        transpose(std::min(kPanel, tokens - p * kPanel), dim, k + p * kPanel * ld, ld, panel, kPanel);
+        for (int64_t d = 0; d < dim; d += 2) {
+            pair_bf16(kPanel, panel + d * kPanel, d + 1 < dim ? panel + (d + 1) * kPanel : nullptr, keys + (p * depth + d) * kPanel);
         }
     }
+    for (int64_t t = 0; t < tokens; t += 2) pair_bf16(dim, v + t * ld, t + 1 < tokens ? v + (t + 1) * ld : nullptr, values + t * dim);
+    return {.keys = {nullptr, keys, kPanel}, .values = {nullptr, values, dim}};
 }
 
 void grid_attention(const GridAttention& a, int64_t first, int64_t rows, const float* q, int64_t ldq, float* out, int64_t ldo,

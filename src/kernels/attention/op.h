@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/arena.h"
+#include "kernels/gemm/op.h"
 
 namespace segrid {
 
@@ -26,16 +27,14 @@ private:
     at::Tensor packed_;
 };
 
-// The keys and values of one head, packed for the product.
+// The keys and values of one head, packed for the products.
 struct PackedHead {
-    static constexpr int64_t kPanel = 64;
-    const float* keys = nullptr;    // panels of 64 keys, each [head_dim][64]
-    const float* values = nullptr;  // [tokens][head_dim]
-    static int64_t key_floats(int64_t tokens, int64_t head_dim) { return (tokens + kPanel - 1) / kPanel * kPanel * head_dim; }
+    Factor keys;    // panels of kPanel keys, each [head_dim][kPanel]
+    Factor values;  // [tokens, head_dim]
+    static int64_t floats(int64_t tokens, int64_t head_dim) { return ((tokens + kPanel - 1) / kPanel * kPanel + tokens + 1) * (head_dim + 1); }
 };
-
-// Writes `count` keys, `ld` floats apart, as panels.
-void pack_keys(int64_t count, int64_t head_dim, const float* k, int64_t ld, float* panels);
+// Packs rows of k and v, `ld` floats apart, into memory of PackedHead::floats().
+PackedHead pack_head(Precision precision, int64_t tokens, int64_t head_dim, const float* k, const float* v, int64_t ld, float* memory, Arena& arena);
 
 struct GridAttention {
     int64_t grid_h = 0, grid_w = 0, head_dim = 0;

@@ -1,6 +1,8 @@
 // The definition, in ATen operations, for the query rows asked for.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "kernels/attention/implementations.h"
 
 namespace segrid::attention {
@@ -9,12 +11,13 @@ void plain(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     const auto view = [](const float* p, at::IntArrayRef shape, at::IntArrayRef strides) {
         return at::from_blob(const_cast<float*>(p), shape, strides);
     };
-    const int64_t tokens = a.grid_h * a.grid_w, dim = a.head_dim, panel = PackedHead::kPanel;
-    const int64_t panels = (tokens + panel - 1) / panel;
+    const int64_t tokens = a.grid_h * a.grid_w, dim = a.head_dim, depth = a.head.keys.bf16 != nullptr ? (dim + 1) / 2 * 2 : dim;
     const at::Tensor queries = view(q, {rows, dim}, {ldq, 1});
-    const at::Tensor keys = view(a.head.keys, {panels, dim, panel}, {dim * panel, panel, 1})
-                                .transpose(1, 2).reshape({panels * panel, dim}).narrow(0, 0, tokens);
-    at::Tensor scores = a.scale * queries.matmul(keys.t());
+    std::vector<at::Tensor> panels;
+    for (int64_t k = 0; k < tokens; k += kPanel) {
+        panels.push_back(widened(a.head.keys.from_row(k / kPanel * depth), dim, std::min(kPanel, tokens - k)));
+    }
+    at::Tensor scores = a.scale * queries.matmul(at::cat(panels, 1));
     if (a.positions != nullptr && a.positions->present()) {
         const int64_t width = a.positions->width(), across = 2 * a.grid_h - 1;
         const at::Tensor both = queries.matmul(view(a.positions->data(), {dim, width}, {width, 1}));
@@ -26,7 +29,7 @@ void plain(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
         scores = scores.view({rows, a.grid_h, a.grid_w}) + of_rows.unsqueeze(2) + of_columns.unsqueeze(1);
     }
     at::Tensor result = view(out, {rows, dim}, {ldo, 1});
-    result.copy_(scores.reshape({rows, tokens}).softmax(1).matmul(view(a.head.values, {tokens, dim}, {dim, 1})));
+    result.copy_(scores.reshape({rows, tokens}).softmax(1).matmul(widened(a.head.values, tokens, dim)));
 }
 
 }  // namespace segrid::attention

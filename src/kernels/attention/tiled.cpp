@@ -20,8 +20,9 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
         bias = arena.take<float>(rows * bias_width);
         matmul(rows, bias_width, dim, q, ldq, a.positions->data(), bias_width, bias, bias_width);
     }
-    // Whole grid rows of keys, about 512 of them, so that a bias slice never breaks.
-    const int64_t grid_rows = std::max<int64_t>(1, std::min(a.grid_h, 512 / a.grid_w));
+    // Whole grid rows of keys, about 512 of them, so that a bias slice never breaks; an even number, since bf16 keeps values in pairs.
+    int64_t grid_rows = std::max<int64_t>(1, std::min(a.grid_h, 512 / a.grid_w));
+    if (grid_rows < a.grid_h && grid_rows * a.grid_w % 2 != 0) ++grid_rows;
     const int64_t block = grid_rows * a.grid_w;
     float* scores = arena.take<float>(rows * block);
     float* max = arena.take<float>(rows);
@@ -30,13 +31,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     std::fill_n(sum, rows, 0.0F);
     for (int64_t k0 = 0; k0 < tokens; k0 += block) {
         const int64_t count = std::min(block, tokens - k0);
-        // The block may begin inside a panel of keys.
-        for (int64_t k = k0; k < k0 + count;) {
-            constexpr int64_t p = PackedHead::kPanel;
-            const int64_t in_panel = k % p, n = std::min(p - in_panel, k0 + count - k);
-            matmul(rows, n, dim, q, ldq, a.head.keys + k / p * p * dim + in_panel, p, scores + (k - k0), block);
-            k += n;
-        }
+        matmul_panels(rows, k0, count, dim, q, ldq, a.head.keys, scores, block);
         for (int64_t r = 0; r < rows; ++r) {
             float* row = scores + r * block;
             if (relative) {
@@ -52,7 +47,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
             const float factor = running_softmax_row(count, row, max[r], sum[r]);
             if (k0 > 0 && factor != 1.0F) scale_row(dim, factor, out + r * ldo);
         }
-        matmul(rows, dim, count, scores, block, a.head.values + k0 * dim, dim, out, ldo, k0 > 0);
+        matmul(rows, dim, count, scores, block, a.head.values.from_row(k0), out, ldo, k0 > 0);
     }
     for (int64_t r = 0; r < rows; ++r) scale_row(dim, 1.0F / sum[r], out + r * ldo);
 }

@@ -1,30 +1,58 @@
-// Matrix products in fp32 on raw row-major memory, for use inside a worker (single-threaded, no allocation).
+// Matrix products on raw row-major memory, for use inside a worker (single-threaded). Rows go in and come out in fp32; a product in bf16 rounds
+// both of its factors to bf16 (round to nearest even) and sums in fp32.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 
+#include "core/arena.h"
+#include "core/precision.h"
+
 namespace segrid {
 
-// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). lda, ldb, ldc: floats from one row to the next. C overlaps neither A nor B.
-void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-            int64_t ldc, bool accumulate = false);
+inline constexpr int64_t kPanel = 64;  // columns of a panel, where matrices are kept in panels
 
-// A Linear's weight, packed once at load: panels of 64 columns, each [k][64], the last one zero-padded.
+// The right-hand side of a product: row-major fp32, or bf16 in pairs of rows, [k / 2][ld][2], as the instructions read it (k even, the last row
+// zero where it was odd). Not owned.
+struct Factor {
+    const float* fp32 = nullptr;
+    const uint16_t* bf16 = nullptr;
+    int64_t ld = 0;  // columns from one row to the next
+    Factor from_column(int64_t n0) const { return {fp32 != nullptr ? fp32 + n0 : nullptr, bf16 != nullptr ? bf16 + 2 * n0 : nullptr, ld}; }
+    // k0 even
+    Factor from_row(int64_t k0) const { return {fp32 != nullptr ? fp32 + k0 * ld : nullptr, bf16 != nullptr ? bf16 + k0 * ld : nullptr, ld}; }
+};
+// b[k, n] prepared as a factor: in fp32 it refers to b; in bf16 it lies in the arena.
+Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb, Arena& arena);
+
+// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). lda, ldc: floats from one row to the next. C overlaps neither A nor B.
+void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate = false);
+inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,
+                   bool accumulate = false) {
+    matmul(m, n, k, a, lda, Factor{b, nullptr, ldb}, c, ldc, accumulate);
+}
+
+// k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
+at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
+
+// C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel columns, each [k][kPanel], one behind the other.
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
+
+// A Linear's weight, packed once at load: panels of 64 columns, each a factor of all k rows, the last one zero-padded.
 class PackedMatrix {
 public:
-    static constexpr int64_t kPanel = 64;
-
     PackedMatrix() = default;
-    explicit PackedMatrix(const at::Tensor& weight);  // [n, k] as torch.nn.Linear keeps it; fp32
+    PackedMatrix(const at::Tensor& weight, Precision precision);  // [n, k] as torch.nn.Linear keeps it; fp32
 
     int64_t k() const { return k_; }
     int64_t n() const { return n_; }
-    const float* panel(int64_t index) const { return data_.const_data_ptr<float>() + index * k_ * kPanel; }
+    Precision precision() const { return precision_; }
+    Factor panel(int64_t index) const;
 
 private:
     at::Tensor data_;
+    Precision precision_ = Precision::Fp32;
     int64_t k_ = 0, n_ = 0;
 };
 
@@ -41,10 +69,10 @@ struct Epilogue {
 void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo,
             const Epilogue& epilogue = {});
 
-// The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 + count].
+// The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 + count]. k0 is even.
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
                  int64_t ldo, bool accumulate);
-// The part of the columns [n0, n0 + count) alone; n0 is a multiple of PackedMatrix::kPanel.
+// The part of the columns [n0, n0 + count) alone; n0 is a multiple of kPanel.
 void linear_columns(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t n0, int64_t count, float* out,
                     int64_t ldo, const Epilogue& epilogue);
 

@@ -1,21 +1,39 @@
-// The definition: ATen's matrix product on views of the caller's memory.
+// The definitions: ATen's matrix product on views of the caller's memory; for bf16, of the values widened to fp32.
 #include <ATen/Functions.h>
 
 #include "kernels/gemm/implementations.h"
 
 namespace segrid::gemm {
+namespace {
 
-void matmul_plain(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-                  int64_t ldc, bool accumulate) {
-    const auto view = [](const float* p, int64_t rows, int64_t cols, int64_t ld) {
-        return at::from_blob(const_cast<float*>(p), {rows, cols}, {ld, 1});
-    };
-    at::Tensor out = view(c, m, n, ldc);
+at::Tensor view(const float* p, int64_t rows, int64_t columns, int64_t ld) {
+    return at::from_blob(const_cast<float*>(p), {rows, columns}, {ld, 1}, at::kFloat);
+}
+
+void product(const at::Tensor& a, const at::Tensor& b, at::Tensor c, bool accumulate) {
     if (accumulate) {
-        out.addmm_(view(a, m, k, lda), view(b, k, n, ldb));
+        c.addmm_(a, b);
     } else {
-        at::mm_out(out, view(a, m, k, lda), view(b, k, n, ldb));
+        at::mm_out(c, a, b);
     }
+}
+
+void fp32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+    product(view(a, m, k, lda), view(b, k, n, ldb), view(c, m, n, ldc), accumulate);
+}
+
+void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
+          bool accumulate) {
+    const at::Tensor left = at::from_blob(const_cast<uint16_t*>(a), {m, k}, {lda, 1}, at::kBFloat16).to(at::kFloat);
+    const at::Tensor right = at::from_blob(const_cast<uint16_t*>(b), {k / 2, n, 2}, {2 * ldb, 2, 1}, at::kBFloat16);
+    product(left, right.to(at::kFloat).transpose(1, 2).reshape({k, n}), view(c, m, n, ldc), accumulate);
+}
+
+}  // namespace
+
+const Implementation& plain() {
+    static const Implementation table{fp32, bf16};
+    return table;
 }
 
 }  // namespace segrid::gemm

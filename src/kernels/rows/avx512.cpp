@@ -1,8 +1,11 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <utility>
 
+#include "core/cpu.h"
 #include "kernels/rows/implementations.h"
 
 namespace segrid::rows {
@@ -10,6 +13,32 @@ namespace {
 
 inline __mmask16 tail(int64_t left) {
     return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
+}
+
+// A vector's place in a row: whole, or the last lanes of it. Lanes that are not there read as 0 (or as `other`) and are not written.
+struct Whole {
+    __m512 load(const float* p) const { return _mm512_loadu_ps(p); }
+    __m512 load(const float* p, __m512) const { return _mm512_loadu_ps(p); }
+    void store(float* p, __m512 v) const { _mm512_storeu_ps(p, v); }
+    __m512 keep(__m512 v) const { return v; }
+};
+struct Part {
+    __mmask16 mask;
+    __m512 load(const float* p) const { return _mm512_maskz_loadu_ps(mask, p); }
+    __m512 load(const float* p, __m512 other) const { return _mm512_mask_loadu_ps(other, mask, p); }
+    void store(float* p, __m512 v) const { _mm512_mask_storeu_ps(p, mask, v); }
+    __m512 keep(__m512 v) const { return _mm512_maskz_mov_ps(mask, v); }
+};
+
+// step(i, lanes, k) for every vector of a row of n, k counting them modulo 2: sums that alternate do not wait for each other.
+template <class Step>
+inline void for_vectors(int64_t n, const Step& step) {
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        step(i, Whole{}, 0);
+        step(i + 16, Whole{}, 1);
+    }
+    for (; i < n; i += 16) step(i, Part{tail(n - i)}, 0);
 }
 
 // exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients); scalef handles under- and overflow.
@@ -30,95 +59,152 @@ inline __m512 exp16(__m512 x) {
 
 inline float exp1(float x) { return _mm512_cvtss_f32(exp16(_mm512_set1_ps(x))); }
 
-// erf to 1 ulp on both sides of 0.93 (minimax polynomials), blended.
-inline __m512 erf16(__m512 a) {
-    const __m512 t = _mm512_min_ps(_mm512_set1_ps(10.0F), _mm512_abs_ps(a)), s = _mm512_mul_ps(t, t);
-    __m512 far = _mm512_fmadd_ps(_mm512_set1_ps(-1.72853470e-5F), t, _mm512_set1_ps(3.83197126e-4F));
-    const __m512 u = _mm512_fmadd_ps(_mm512_set1_ps(-3.88396438e-3F), t, _mm512_set1_ps(2.42546219e-2F));
-    far = _mm512_fmadd_ps(far, s, u);
-    far = _mm512_fmadd_ps(far, t, _mm512_set1_ps(-1.06777877e-1F));
-    far = _mm512_fmadd_ps(far, t, _mm512_set1_ps(-6.34846687e-1F));
-    far = _mm512_fmadd_ps(far, t, _mm512_set1_ps(-1.28717512e-1F));
-    far = _mm512_fmadd_ps(far, t, _mm512_sub_ps(_mm512_setzero_ps(), t));
-    far = _mm512_sub_ps(_mm512_set1_ps(1.0F), exp16(far));
-    const __m512 sign = _mm512_and_ps(a, _mm512_set1_ps(-0.0F));
-    far = _mm512_or_ps(far, sign);
-    __m512 near = _mm512_set1_ps(-5.96761703e-4F);
-    near = _mm512_fmadd_ps(near, s, _mm512_set1_ps(4.99119423e-3F));
-    near = _mm512_fmadd_ps(near, s, _mm512_set1_ps(-2.67681349e-2F));
-    near = _mm512_fmadd_ps(near, s, _mm512_set1_ps(1.12819925e-1F));
-    near = _mm512_fmadd_ps(near, s, _mm512_set1_ps(-3.76125336e-1F));
-    near = _mm512_fmadd_ps(near, s, _mm512_set1_ps(1.28379166e-1F));
-    near = _mm512_fmadd_ps(near, a, a);
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(t, _mm512_set1_ps(0.927734375F), _CMP_GT_OQ), near, far);
-}
+// Phi(t) - 1/2, the normal distribution's, for 0 <= t < kReach: polynomials of degree 4 in 32 equal intervals, through the Chebyshev nodes of each.
+// Their error (2e-9) is far below fp32's; beyond kReach it is 1/2 to fp32.
+struct HalfNormal {
+    static constexpr int kIntervals = 32, kTerms = 5;
+    static constexpr double kReach = 5.76, kWidth = kReach / kIntervals;
+    alignas(64) float term[kTerms][kIntervals];  // of u in [-1/2, 1/2), the place in the interval
+
+    HalfNormal() {
+        for (int i = 0; i < kIntervals; ++i) {
+            double m[kTerms][kTerms + 1];  // Vandermonde's matrix and the values
+            for (int j = 0; j < kTerms; ++j) {
+                const double u = 0.5 * std::cos((2 * j + 1) * M_PI / (2 * kTerms));
+                for (int t = 0; t < kTerms; ++t) m[j][t] = std::pow(u, t);
+                m[j][kTerms] = 0.5 * std::erf((i + 0.5 + u) * kWidth * M_SQRT1_2);
+            }
+            for (int p = 0; p < kTerms; ++p) {  // Gauss and Jordan; the pivots of these nodes are not 0 in an order that swaps the largest up
+                int best = p;
+                for (int j = p + 1; j < kTerms; ++j) best = std::abs(m[j][p]) > std::abs(m[best][p]) ? j : best;
+                for (int t = 0; t <= kTerms; ++t) std::swap(m[p][t], m[best][t]);
+                for (int j = 0; j < kTerms; ++j) {
+                    const double f = m[j][p] / m[p][p];
+                    for (int t = p; j != p && t <= kTerms; ++t) m[j][t] -= f * m[p][t];
+                }
+            }
+            for (int t = 0; t < kTerms; ++t) term[t][i] = static_cast<float>(m[t][kTerms] / m[t][t]);
+        }
+    }
+};
 
 void add(int64_t n, const float* a, const float* b, float* out) {
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        _mm512_mask_storeu_ps(out + i, m, _mm512_add_ps(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i)));
-    }
+    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(out + i, _mm512_add_ps(lanes.load(a + i), lanes.load(b + i))); });
 }
 
 void relu(int64_t n, float* x) {
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        _mm512_mask_storeu_ps(x + i, m, _mm512_max_ps(_mm512_maskz_loadu_ps(m, x + i), _mm512_setzero_ps()));
-    }
+    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_max_ps(lanes.load(x + i), _mm512_setzero_ps())); });
 }
 
+// x Phi(x) = x / 2 + |x| (Phi(|x|) - 1/2)
 void gelu(int64_t n, float* x) {
-    const __m512 half = _mm512_set1_ps(0.5F), one = _mm512_set1_ps(1.0F), r = _mm512_set1_ps(0.70710678F);
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        const __m512 v = _mm512_maskz_loadu_ps(m, x + i);
-        const __m512 phi = _mm512_add_ps(one, erf16(_mm512_mul_ps(v, r)));
-        _mm512_mask_storeu_ps(x + i, m, _mm512_mul_ps(_mm512_mul_ps(half, v), phi));
+    static const HalfNormal table;
+    __m512 low[HalfNormal::kTerms], high[HalfNormal::kTerms];
+    for (int t = 0; t < HalfNormal::kTerms; ++t) {
+        low[t] = _mm512_load_ps(table.term[t]);
+        high[t] = _mm512_load_ps(table.term[t] + 16);
     }
+    const __m512 scale = _mm512_set1_ps(static_cast<float>(1 / HalfNormal::kWidth)), half = _mm512_set1_ps(0.5F);
+    const __m512 end = _mm512_set1_ps(31.999998F);
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        const __m512 v = lanes.load(x + i), t = _mm512_abs_ps(v);
+        const __m512 place = _mm512_min_ps(end, _mm512_mul_ps(t, scale));  // in this order NaN stays NaN
+        const __m512i interval = _mm512_cvttps_epi32(place);
+        const __m512 u = _mm512_sub_ps(_mm512_sub_ps(place, _mm512_cvtepi32_ps(interval)), half);
+        __m512 p = _mm512_permutex2var_ps(low[4], interval, high[4]);
+        for (int k = 3; k >= 0; --k) p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[k], interval, high[k]));
+        lanes.store(x + i, _mm512_fmadd_ps(t, p, _mm512_mul_ps(half, v)));
+    });
+}
+
+// The last two passes of a LayerNorm: variance, then the result, of n values whose sum is known.
+inline void normalise(int64_t n, float total, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+    const __m512 mean = _mm512_set1_ps(total / static_cast<float>(n));
+    __m512 square[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for_vectors(n, [&](int64_t i, auto lanes, int k) {
+        const __m512 d = lanes.keep(_mm512_sub_ps(lanes.load(x + i), mean));
+        square[k] = _mm512_fmadd_ps(d, d, square[k]);
+    });
+    const float variance = _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1])) / static_cast<float>(n);
+    const __m512 inverse = _mm512_set1_ps(1.0F / __builtin_sqrtf(variance + eps));
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        const __m512 d = _mm512_mul_ps(_mm512_sub_ps(lanes.load(x + i), mean), inverse);
+        lanes.store(out + i, _mm512_fmadd_ps(d, lanes.load(gamma + i), lanes.load(beta + i)));
+    });
 }
 
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t i = 0; i < n; i += 16) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(tail(n - i), x + i));
-    const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / static_cast<float>(n));
-    __m512 square = _mm512_setzero_ps();
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        const __m512 d = _mm512_maskz_sub_ps(m, _mm512_maskz_loadu_ps(m, x + i), mean);
-        square = _mm512_fmadd_ps(d, d, square);
-    }
-    const float variance = _mm512_reduce_add_ps(square) / static_cast<float>(n);
-    const __m512 inverse = _mm512_set1_ps(1.0F / __builtin_sqrtf(variance + eps));
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        const __m512 d = _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), mean), inverse);
-        _mm512_mask_storeu_ps(
-            out + i, m, _mm512_fmadd_ps(d, _mm512_maskz_loadu_ps(m, gamma + i), _mm512_maskz_loadu_ps(m, beta + i)));
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for_vectors(n, [&](int64_t i, auto lanes, int k) { sum[k] = _mm512_add_ps(sum[k], lanes.load(x + i)); });
+    normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), x, gamma, beta, eps, out);
+}
+
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual, const float* gamma, const float* beta, float eps,
+                   float* out) {
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for_vectors(n, [&](int64_t i, auto lanes, int k) {
+        const __m512 v = _mm512_add_ps(_mm512_add_ps(lanes.load(x + i), lanes.load(bias + i)), lanes.load(residual + i));
+        lanes.store(out + i, v);
+        sum[k] = _mm512_add_ps(sum[k], v);
+    });
+    normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), out, gamma, beta, eps, out);
+}
+
+// Each lane's group of kSize lanes reduced with `op`, in every lane of it.
+template <int kSize, class Op>
+inline __m512 within_groups(__m512 v, const Op& op) {
+    if constexpr (kSize >= 2) v = op(v, _mm512_permute_ps(v, 0xB1));
+    if constexpr (kSize >= 4) v = op(v, _mm512_permute_ps(v, 0x4E));
+    if constexpr (kSize >= 8) v = op(v, _mm512_shuffle_f32x4(v, v, 0xB1));
+    if constexpr (kSize >= 16) v = op(v, _mm512_shuffle_f32x4(v, v, 0x4E));
+    return v;
+}
+
+template <int kSize>
+void softmax_small_groups(int64_t count, const float* bias, float* x) {
+    for (int64_t i = 0; i < count; i += 16) {
+        const __mmask16 m = tail(count - i);
+        __m512 v = _mm512_maskz_loadu_ps(m, x + i);
+        if (bias != nullptr) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, bias + i));
+        const __m512 top = within_groups<kSize>(v, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
+        const __m512 e = exp16(_mm512_sub_ps(v, top));
+        const __m512 sum = within_groups<kSize>(e, [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
+        _mm512_mask_storeu_ps(x + i, m, _mm512_div_ps(e, sum));
     }
 }
 
-void softmax_strided(int64_t groups, int64_t lanes, float* x) {
-    for (int64_t l = 0; l < lanes; l += 16) {
-        const __mmask16 m = tail(lanes - l);
-        float* column = x + l;
-        __m512 max = _mm512_maskz_loadu_ps(m, column);
-        for (int64_t g = 1; g < groups; ++g) max = _mm512_max_ps(max, _mm512_maskz_loadu_ps(m, column + g * lanes));
-        __m512 sum = _mm512_setzero_ps();
-        for (int64_t g = 0; g < groups; ++g) {
-            const __m512 e = exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, column + g * lanes), max));
-            _mm512_mask_storeu_ps(column + g * lanes, m, e);
-            sum = _mm512_add_ps(sum, e);
-        }
-        const __m512 inverse = _mm512_div_ps(_mm512_set1_ps(1.0F), sum);
-        for (int64_t g = 0; g < groups; ++g) {
-            float* p = column + g * lanes;
-            _mm512_mask_storeu_ps(p, m, _mm512_mul_ps(_mm512_maskz_loadu_ps(m, p), inverse));
-        }
+void softmax_large_group(int64_t n, const float* bias, float* x) {
+    const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    __m512 top = low, sum = _mm512_setzero_ps();
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        const __m512 v = bias != nullptr ? _mm512_add_ps(lanes.load(x + i, low), lanes.load(bias + i)) : lanes.load(x + i, low);
+        lanes.store(x + i, v);
+        top = _mm512_max_ps(top, v);
+    });
+    top = _mm512_set1_ps(_mm512_reduce_max_ps(top));
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        const __m512 e = exp16(_mm512_sub_ps(lanes.load(x + i, low), top));
+        lanes.store(x + i, e);
+        sum = _mm512_add_ps(sum, e);
+    });
+    const __m512 inverse = _mm512_set1_ps(1.0F / _mm512_reduce_add_ps(sum));
+    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), inverse)); });
+}
+
+void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
+    switch (size) {
+        case 1: return softmax_small_groups<1>(count, bias, x);
+        case 2: return softmax_small_groups<2>(count, bias, x);
+        case 4: return softmax_small_groups<4>(count, bias, x);
+        case 8: return softmax_small_groups<8>(count, bias, x);
+        case 16: return softmax_small_groups<16>(count, bias, x);
+        default:
+            for (int64_t g = 0; g < count; g += size) softmax_large_group(size, bias != nullptr ? bias + g : nullptr, x + g);
     }
 }
 
 // 16 x 16 transpose: row i of the input becomes column i of the output.
-inline void transpose16(const __m512 (&in)[16], float* out, int64_t ld, __mmask16 mask) {
+inline void transpose16(const __m512 (&in)[16], float* out, int64_t ld, __mmask16 mask, int64_t rows = 16) {
     __m512 t[16], u[16];
     for (int i = 0; i < 16; i += 2) {
         t[i] = _mm512_unpacklo_ps(in[i], in[i + 1]);
@@ -135,10 +221,22 @@ inline void transpose16(const __m512 (&in)[16], float* out, int64_t ld, __mmask1
         const __m512 a = _mm512_shuffle_f32x4(u[i], u[i + 4], 0x88), b = _mm512_shuffle_f32x4(u[i], u[i + 4], 0xDD);
         const __m512 c = _mm512_shuffle_f32x4(u[i + 8], u[i + 12], 0x88);
         const __m512 d = _mm512_shuffle_f32x4(u[i + 8], u[i + 12], 0xDD);
-        _mm512_mask_storeu_ps(out + i * ld, mask, _mm512_shuffle_f32x4(a, c, 0x88));
-        _mm512_mask_storeu_ps(out + (i + 4) * ld, mask, _mm512_shuffle_f32x4(b, d, 0x88));
-        _mm512_mask_storeu_ps(out + (i + 8) * ld, mask, _mm512_shuffle_f32x4(a, c, 0xDD));
-        _mm512_mask_storeu_ps(out + (i + 12) * ld, mask, _mm512_shuffle_f32x4(b, d, 0xDD));
+        if (i < rows) _mm512_mask_storeu_ps(out + i * ld, mask, _mm512_shuffle_f32x4(a, c, 0x88));
+        if (i + 4 < rows) _mm512_mask_storeu_ps(out + (i + 4) * ld, mask, _mm512_shuffle_f32x4(b, d, 0x88));
+        if (i + 8 < rows) _mm512_mask_storeu_ps(out + (i + 8) * ld, mask, _mm512_shuffle_f32x4(a, c, 0xDD));
+        if (i + 12 < rows) _mm512_mask_storeu_ps(out + (i + 12) * ld, mask, _mm512_shuffle_f32x4(b, d, 0xDD));
+    }
+}
+
+void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
+    for (int64_t i = 0; i < rows; i += 16) {
+        const int64_t left = std::min<int64_t>(16, rows - i);
+        for (int64_t j = 0; j < columns; j += 16) {
+            const __mmask16 m = tail(columns - j);
+            __m512 block[16];
+            for (int64_t r = 0; r < 16; ++r) block[r] = r < left ? _mm512_maskz_loadu_ps(m, in + (i + r) * ldi + j) : _mm512_setzero_ps();
+            transpose16(block, out + j * ldo + i, ldo, tail(left), columns - j);
+        }
     }
 }
 
@@ -172,45 +270,48 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
 
 float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-    __m512 top = _mm512_set1_ps(max);
-    for (int64_t i = 0; i < n; i += 16) top = _mm512_max_ps(top, _mm512_mask_loadu_ps(low, tail(n - i), s + i));
-    const float highest = _mm512_reduce_max_ps(top);
-    top = _mm512_set1_ps(highest);
-    __m512 total = _mm512_setzero_ps();
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        const __m512 e = exp16(_mm512_sub_ps(_mm512_mask_loadu_ps(low, m, s + i), top));
-        _mm512_mask_storeu_ps(s + i, m, e);
-        total = _mm512_add_ps(total, e);
-    }
+    __m512 tops[2] = {_mm512_set1_ps(max), _mm512_set1_ps(max)};
+    for_vectors(n, [&](int64_t i, auto lanes, int k) { tops[k] = _mm512_max_ps(tops[k], lanes.load(s + i, low)); });
+    const float highest = _mm512_reduce_max_ps(_mm512_max_ps(tops[0], tops[1]));
+    const __m512 top = _mm512_set1_ps(highest);
+    __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for_vectors(n, [&](int64_t i, auto lanes, int k) {
+        const __m512 e = exp16(_mm512_sub_ps(lanes.load(s + i, low), top));
+        lanes.store(s + i, e);
+        total[k] = _mm512_add_ps(total[k], e);
+    });
     const float scale = highest == max ? 1.0F : exp1(max - highest);
     max = highest;
-    sum = sum * scale + _mm512_reduce_add_ps(total);
+    sum = sum * scale + _mm512_reduce_add_ps(_mm512_add_ps(total[0], total[1]));
     return scale;
 }
 
 void scale_row(int64_t n, float factor, float* x) {
     const __m512 f = _mm512_set1_ps(factor);
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        _mm512_mask_storeu_ps(x + i, m, _mm512_mul_ps(_mm512_maskz_loadu_ps(m, x + i), f));
-    }
+    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), f)); });
 }
 
 void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x) {
     const __m512 f = _mm512_set1_ps(factor), o = _mm512_set1_ps(offset);
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 m = tail(n - i);
-        const __m512 b = _mm512_add_ps(o, _mm512_maskz_loadu_ps(m, table + i));
-        _mm512_mask_storeu_ps(x + i, m, _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, x + i), f, b));
-    }
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(x + i, _mm512_fmadd_ps(lanes.load(x + i), f, _mm512_add_ps(o, lanes.load(table + i))));
+    });
+}
+
+void blend_row(int64_t n, float a, float* x, float b, const float* y) {
+    const __m512 fa = _mm512_set1_ps(a), fb = _mm512_set1_ps(b);
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(x + i, _mm512_fmadd_ps(fb, lanes.load(y + i), _mm512_mul_ps(lanes.load(x + i), fa)));
+    });
 }
 
 }  // namespace
 
 const Table& avx512() {
-    static const Table table{add, relu, gelu, layer_norm, softmax_strided, running_softmax_columns, running_softmax_row,
-                             scale_row, scale_add_row};
+    const bool bf16 = cpu_features().avx512_bf16;
+    static const Table table{add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+                             scale_row, scale_add_row, blend_row, transpose, bf16 ? to_bf16_avx512bf16 : plain().to_bf16,
+                             bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16};
     return table;
 }
 

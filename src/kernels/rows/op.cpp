@@ -24,7 +24,11 @@ void gelu(int64_t n, float* x) { table().gelu(n, x); }
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
     table().layer_norm(n, x, gamma, beta, eps, out);
 }
-void softmax_strided(int64_t groups, int64_t lanes, float* x) { table().softmax_strided(groups, lanes, x); }
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual, const float* gamma, const float* beta, float eps,
+                   float* out) {
+    table().residual_norm(n, x, bias, residual, gamma, beta, eps, out);
+}
+void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) { table().softmax_groups(count, size, bias, x); }
 bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max, float* sum, float* scale,
                              float* p_t, int64_t ldp) {
     return table().running_softmax_columns(rows, columns, s, lds, max, sum, scale, p_t, ldp);
@@ -36,5 +40,11 @@ void scale_row(int64_t n, float factor, float* x) { table().scale_row(n, factor,
 void scale_add_row(int64_t n, float factor, float offset, const float* add, float* x) {
     table().scale_add_row(n, factor, offset, add, x);
 }
+void blend_row(int64_t n, float a, float* x, float b, const float* y) { table().blend_row(n, a, x, b, y); }
+void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
+    table().transpose(rows, columns, in, ldi, out, ldo);
+}
+void to_bf16(int64_t n, const float* x, uint16_t* out) { table().to_bf16(n, x, out); }
+void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) { table().pair_bf16(n, a, b, out); }
 
 }  // namespace segrid

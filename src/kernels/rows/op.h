@@ -10,8 +10,12 @@ void relu(int64_t n, float* x);
 void gelu(int64_t n, float* x);  // x Phi(x) with the error function, as torch's default
 // out = (x - mean) / sqrt(variance + eps) * gamma + beta over n values; variance biased; out may be x.
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out);
-// Softmax of x over `groups` values that lie `lanes` apart, separately in each of the lanes: x[g * lanes + l].
-void softmax_strided(int64_t groups, int64_t lanes, float* x);
+// The same of x + bias + residual, n values each.
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual, const float* gamma, const float* beta, float eps,
+                   float* out);
+// x = softmax(x + bias) within each group of `size` neighbours; count is a multiple of size. bias may be null; where it is -infinity the result is
+// 0, as long as something else is in the group.
+void softmax_groups(int64_t count, int64_t size, const float* bias, float* x);
 // One step of the running softmax of a score tile s[rows, columns] over its rows, per column:
 // raises max[columns] to the tile's, writes p = exp(s - max), transposed, to p_t[columns, ldp], adds the sums to sum[columns], and writes
 // what earlier sums must be multiplied by to scale[columns] (1 where the maximum stood). Returns whether any scale differs from 1.
@@ -22,5 +26,12 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum);
 void scale_row(int64_t n, float factor, float* x);
 // x = x * factor + offset + table[0..n)
 void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x);
+void blend_row(int64_t n, float a, float* x, float b, const float* y);  // x = a x + b y
+// out[j * ldo + i] = in[i * ldi + j] for i < rows, j < columns
+void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo);
+// Rounded to bf16, to nearest even; NaN stays NaN.
+void to_bf16(int64_t n, const float* x, uint16_t* out);
+// The same for two rows, interleaved: out[2 i] = a[i], out[2 i + 1] = b[i]; b null: zeros.
+void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out);
 
 }  // namespace segrid

@@ -1,6 +1,8 @@
 // The definitions, in scalar C++.
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 
 #include "kernels/rows/implementations.h"
 
@@ -28,12 +30,18 @@ void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta
     for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>((x[i] - mean) * inverse) * gamma[i] + beta[i];
 }
 
-void softmax_strided(int64_t groups, int64_t lanes, float* x) {
-    for (int64_t l = 0; l < lanes; ++l) {
-        float max = x[l], sum = 0;
-        for (int64_t g = 1; g < groups; ++g) max = std::max(max, x[g * lanes + l]);
-        for (int64_t g = 0; g < groups; ++g) sum += x[g * lanes + l] = std::exp(x[g * lanes + l] - max);
-        for (int64_t g = 0; g < groups; ++g) x[g * lanes + l] /= sum;
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual, const float* gamma, const float* beta, float eps,
+                   float* out) {
+    for (int64_t i = 0; i < n; ++i) out[i] = x[i] + bias[i] + residual[i];
+    layer_norm(n, out, gamma, beta, eps, out);
+}
+
+void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
+    for (int64_t g = 0; g < count; g += size) {
+        float max = -std::numeric_limits<float>::infinity(), sum = 0;
+        for (int64_t i = g; i < g + size; ++i) max = std::max(max, x[i] += bias != nullptr ? bias[i] : 0.0F);
+        for (int64_t i = g; i < g + size; ++i) sum += x[i] = std::exp(x[i] - max);
+        for (int64_t i = g; i < g + size; ++i) x[i] /= sum;
     }
 }
 
@@ -70,11 +78,38 @@ void scale_add_row(int64_t n, float factor, float offset, const float* table, fl
     for (int64_t i = 0; i < n; ++i) x[i] = x[i] * factor + (offset + table[i]);
 }
 
+void blend_row(int64_t n, float a, float* x, float b, const float* y) {
+    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * a + b * y[i];
+}
+
+void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
+    for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < columns; ++j) out[j * ldo + i] = in[i * ldi + j];
+    }
+}
+
+uint16_t rounded(float x) {
+    const auto bits = std::bit_cast<uint32_t>(x);
+    if (std::isnan(x)) return static_cast<uint16_t>(bits >> 16 | 0x40U);
+    return static_cast<uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
+}
+
+void to_bf16(int64_t n, const float* x, uint16_t* out) {
+    for (int64_t i = 0; i < n; ++i) out[i] = rounded(x[i]);
+}
+
+void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) {
+    for (int64_t i = 0; i < n; ++i) {
+        out[2 * i] = rounded(a[i]);
+        out[2 * i + 1] = b != nullptr ? rounded(b[i]) : uint16_t{0};
+    }
+}
+
 }  // namespace
 
 const Table& plain() {
-    static const Table table{add, relu, gelu, layer_norm, softmax_strided, running_softmax_columns, running_softmax_row,
-                             scale_row, scale_add_row};
+    static const Table table{add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+                             scale_row, scale_add_row, blend_row, transpose, to_bf16, pair_bf16};
     return table;
 }
 

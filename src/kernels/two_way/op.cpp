@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/cpu.h"
+#include "kernels/rows/op.h"
 #include "kernels/two_way/implementations.h"
 
 namespace segrid {
@@ -19,30 +20,27 @@ const KernelSwitch& choice() {
 
 }  // namespace
 
-void TokenPartial::reset(int64_t columns, int64_t width) {
-    std::fill_n(max, columns, -std::numeric_limits<float>::infinity());
-    std::fill_n(sum, columns, 0.0F);
-    std::fill_n(acc, columns * width, 0.0F);
+TokenPartial::TokenPartial(const TokenRead& read, Arena& arena)
+    : max(arena.take<float>(read.shape.columns())), sum(arena.take<float>(read.shape.columns())),
+      acc(arena.take<float>(read.shape.columns() * read.width())) {
+    std::fill_n(max, read.shape.columns(), -std::numeric_limits<float>::infinity());
+    std::fill_n(sum, read.shape.columns(), 0.0F);
+    std::fill_n(acc, read.shape.columns() * read.width(), 0.0F);
 }
 
-void merge(int64_t columns, int64_t width, TokenPartial& into, const TokenPartial& other) {
-    for (int64_t c = 0; c < columns; ++c) {
+void merge(const TokenRead& read, TokenPartial& into, const TokenPartial& other) {
+    const int64_t width = read.width();
+    for (int64_t c = 0; c < read.shape.columns(); ++c) {
         const float top = std::max(into.max[c], other.max[c]);
         const float a = std::exp(into.max[c] - top), b = std::exp(other.max[c] - top);
         into.max[c] = top;
         into.sum[c] = into.sum[c] * a + other.sum[c] * b;
-        float* x = into.acc + c * width;
-        const float* y = other.acc + c * width;
-        for (int64_t i = 0; i < width; ++i) x[i] = x[i] * a + y[i] * b;
+        blend_row(width, a, into.acc + c * width, b, other.acc + c * width);
     }
 }
 
 void two_way_sweep(const TwoWaySweep& sweep, int64_t begin, int64_t end, TokenPartial& partial, Arena& arena) {
-    if (choice().plain()) {
-        two_way::plain(sweep, begin, end, partial);
-    } else {
-        two_way::tiled(sweep, begin, end, partial, arena);
-    }
+    (choice().plain() ? two_way::plain : two_way::tiled)(sweep, begin, end, partial, arena);
 }
 
 }  // namespace segrid

@@ -7,12 +7,15 @@
 // The queries of the next token-to-image attention do not depend on the sweep (tokens change only between sweeps), which is why one
 // pass over a tile of keys suffices; its softmax over all keys is a running one.
 //
-// Column t * heads + h of every [., columns] matrix belongs to token t and head h; columns is padded to a multiple of 16 with zeros.
+// Every [., columns] matrix keeps a head's tokens side by side: token t of head h is column h * slots + t. Slots beyond the tokens are padding
+// that a softmax ignores; slots and columns are such that heads fill vectors of 16 floats without crossing them.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "core/arena.h"
+#include "kernels/gemm/op.h"
 
 namespace segrid {
 
@@ -20,51 +23,65 @@ struct TwoWayShape {
     int64_t dim = 0;    // width of a key
     int64_t heads = 0;
     int64_t tokens = 0;
-    int64_t columns() const { return (heads * tokens + 15) / 16 * 16; }
+    int64_t slots() const {
+        return tokens <= 16 ? static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(tokens))) : (tokens + 15) / 16 * 16;
+    }
+    int64_t columns() const { return (heads * slots() + 15) / 16 * 16; }
+    // Heads that fill one vector; they share a product where the image side is projected already and each head sees its own part of it.
+    int64_t group() const { return slots() < 16 ? 16 / slots() : 1; }
+    int64_t groups() const { return (heads + group() - 1) / group(); }
+    int64_t group_columns() const { return group() * slots(); }
 };
 
-// Where the scores come from: rows [keys, width] that all prompts share (their projections were done once per image), or, where `rows` is
-// null, the keys themselves plus their positional encoding (width = dim).
+// Where the scores come from.
+//   rows null: the keys plus their positional encoding; queries is [dim, columns].
+//   else: rows [keys, heads * width], projected once for all prompts; queries holds for each group of heads a block of `depth` rows and
+//   group_columns() columns, zero where a column's head does not own the row.
 struct ImageSide {
     const float* rows = nullptr;
-    int64_t width = 0;
+    int64_t width = 0;  // of one head
+    Factor queries;
+    int64_t depth(const TwoWayShape& shape) const { return (shape.group() * width + 1) / 2 * 2; }
 };
 
-// Image-to-token attention: keys = LayerNorm(keys + softmax_t(side . queries + query_bias) values + bias)
+// Image-to-token attention: keys = LayerNorm(keys + softmax_t(scores + query_bias) values + bias)
 struct ImageUpdate {
+    TwoWayShape shape;
     ImageSide side;
-    const float* queries = nullptr;     // [width, columns]
-    const float* query_bias = nullptr;  // [columns]
-    const float* values = nullptr;      // [columns, dim]; rows of the padding are zero
+    const float* query_bias = nullptr;  // [columns]; -infinity in a head's padding
+    Factor values;                      // [columns, dim]; rows of the padding are zero
     const float* bias = nullptr;        // [dim]
     const float* gamma = nullptr;
     const float* beta = nullptr;
     float eps = 0;
 };
 
-// Token-to-image attention: per column the running softmax of side . queries, and its sum over the value rows.
+// Token-to-image attention: per column the running softmax of the scores, and its sum over value rows: the (updated) keys without position,
+// or `values` [keys, heads * side.width], of which a column takes the part of its group.
 struct TokenRead {
+    TwoWayShape shape;
     ImageSide side;
-    const float* queries = nullptr;  // [width, columns]
-    ImageSide values;                // rows null: the (updated) keys, without position
+    const float* values = nullptr;
+    int64_t width() const { return values != nullptr ? shape.group() * side.width : shape.dim; }  // of what a column gathers
 };
 
 // What a token-to-image attention has seen so far. Partials of disjoint ranges are joined with merge().
 struct TokenPartial {
     float* max = nullptr;  // [columns]
     float* sum = nullptr;  // [columns]
-    float* acc = nullptr;  // [columns, value width]
-    void reset(int64_t columns, int64_t width);
+    float* acc = nullptr;  // [columns, width]
+    TokenPartial(const TokenRead& read, Arena& arena);
+    TokenPartial() = default;
 };
-void merge(int64_t columns, int64_t width, TokenPartial& into, const TokenPartial& other);
+void merge(const TokenRead& read, TokenPartial& into, const TokenPartial& other);
 
 struct TwoWaySweep {
-    TwoWayShape shape;
+    Precision precision = Precision::Fp32;
     const float* keys_in = nullptr;   // [keys, dim]
     float* keys_out = nullptr;        // where updated keys go; may be keys_in
     const float* position = nullptr;  // [keys, dim]
     const ImageUpdate* update = nullptr;  // null: keys stay
-    const TokenRead* read = nullptr;      // null: nothing is read
+    const TokenRead* read = nullptr;
 };
 
 // Keys [begin, end). Tiles begin at `begin`, so results have the same bits for the same ranges.

@@ -1,7 +1,6 @@
 // Tiles of 64 keys that stay in the second-level cache through the whole sweep.
 #include <algorithm>
 
-#include "kernels/gemm/op.h"
 #include "kernels/rows/op.h"
 #include "kernels/two_way/implementations.h"
 
@@ -10,15 +9,62 @@ namespace {
 
 constexpr int64_t kTile = 64;
 
-void add_position(int64_t n, int64_t dim, const float* keys, const float* position, float* out) {
-    add(n * dim, keys, position, out);
+// scores[n, columns] of the tile at key k; `placed` are its keys plus position.
+void score(const TwoWayShape& shape, const ImageSide& side, int64_t k, int64_t n, const float* placed, float* scores) {
+    const int64_t columns = shape.columns();
+    if (side.rows == nullptr) {
+        matmul(n, columns, shape.dim, placed, shape.dim, side.queries, scores, columns);
+        return;
+    }
+    const int64_t all = shape.heads * side.width;
+    for (int64_t g = 0; g < shape.groups(); ++g) {
+        const int64_t first = g * shape.group() * side.width, depth = std::min(shape.group() * side.width, all - first);
+        matmul(n, shape.group_columns(), depth, side.rows + k * all + first, all, side.queries.from_row(g * side.depth(shape)),
+               scores + g * shape.group_columns(), columns);
+    }
+}
+
+// keys = LayerNorm(keys + softmax_t(scores) values + bias)
+void update_tile(const ImageUpdate& u, int64_t n, float* scores, const float* keys, float* delta, float* out) {
+    const int64_t dim = u.shape.dim, columns = u.shape.columns(), live = u.shape.heads * u.shape.slots();
+    for (int64_t i = 0; i < n; ++i) {
+        softmax_groups(live, u.shape.slots(), u.query_bias, scores + i * columns);
+        std::fill(scores + i * columns + live, scores + (i + 1) * columns, 0.0F);
+    }
+    matmul(n, dim, columns, scores, columns, u.values, delta, dim);
+    for (int64_t i = 0; i < n; ++i) {
+        residual_norm(dim, delta + i * dim, u.bias, keys + i * dim, u.gamma, u.beta, u.eps, out + i * dim);
+    }
+}
+
+// Adds the tile's value rows to what every column has gathered.
+void read_tile(const TokenRead& r, Precision precision, int64_t k, int64_t n, float* scores, float* weights, float* scale, const float* keys,
+               TokenPartial& partial, Arena& arena) {
+    const Arena::Scope scope(arena);
+    const int64_t columns = r.shape.columns(), width = r.width();
+    if (running_softmax_columns(n, columns, scores, columns, partial.max, partial.sum, scale, weights, kTile)) {
+        for (int64_t c = 0; c < columns; ++c) {
+            if (scale[c] != 1.0F) scale_row(width, scale[c], partial.acc + c * width);
+        }
+    }
+    if (r.values == nullptr) {
+        matmul(columns, width, n, weights, kTile, make_factor(precision, n, width, keys, width, arena), partial.acc, width, true);
+        return;
+    }
+    const int64_t all = r.shape.heads * r.side.width, across = r.shape.group_columns();
+    const Factor values = make_factor(precision, n, all, r.values + k * all, all, arena);
+    for (int64_t g = 0; g < r.shape.groups(); ++g) {
+        const int64_t first = g * width, count = std::min(width, all - first);
+        matmul(across, count, n, weights + g * across * kTile, kTile, values.from_column(first), partial.acc + g * across * width, width, true);
+    }
 }
 
 }  // namespace
 
 void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& partial, Arena& arena) {
     const Arena::Scope scope(arena);
-    const int64_t dim = s.shape.dim, columns = s.shape.columns(), live = s.shape.heads * s.shape.tokens;
+    const int64_t dim = s.read->shape.dim;
+    const int64_t columns = std::max(s.read->shape.columns(), s.update != nullptr ? s.update->shape.columns() : 0);
     float* placed = arena.take<float>(kTile * dim);  // keys + position
     float* scores = arena.take<float>(kTile * columns);
     float* delta = arena.take<float>(kTile * dim);
@@ -27,42 +73,16 @@ void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& parti
     for (int64_t k = begin; k < end; k += kTile) {
         const int64_t n = std::min(kTile, end - k);
         const float* keys = s.keys_in + k * dim;
-        const float* position = s.position + k * dim;
+        const auto place = [&] { add(n * dim, keys, s.position + k * dim, placed); };
         if (s.update != nullptr) {
-            const ImageUpdate& u = *s.update;
-            const float* rows = u.side.rows != nullptr ? u.side.rows + k * u.side.width : placed;
-            if (u.side.rows == nullptr) add_position(n, dim, keys, position, placed);
-            matmul(n, columns, u.side.width, rows, u.side.width, u.queries, columns, scores, columns);
-            for (int64_t i = 0; i < n; ++i) {
-                float* row = scores + i * columns;
-                add(live, row, u.query_bias, row);
-                softmax_strided(s.shape.tokens, s.shape.heads, row);
-                std::fill(row + live, row + columns, 0.0F);
-            }
-            matmul(n, dim, columns, scores, columns, u.values, dim, delta, dim);
-            float* out = s.keys_out + k * dim;
-            for (int64_t i = 0; i < n; ++i) {
-                float* row = delta + i * dim;
-                add(dim, row, u.bias, row);
-                add(dim, row, keys + i * dim, row);
-                layer_norm(dim, row, u.gamma, u.beta, u.eps, out + i * dim);
-            }
-            keys = out;
+            if (s.update->side.rows == nullptr) place();
+            score(s.update->shape, s.update->side, k, n, placed, scores);
+            update_tile(*s.update, n, scores, keys, delta, s.keys_out + k * dim);
+            keys = s.keys_out + k * dim;
         }
-        if (s.read != nullptr) {
-            const TokenRead& r = *s.read;
-            const float* rows = r.side.rows != nullptr ? r.side.rows + k * r.side.width : placed;
-            if (r.side.rows == nullptr) add_position(n, dim, keys, position, placed);
-            matmul(n, columns, r.side.width, rows, r.side.width, r.queries, columns, scores, columns);
-            const int64_t width = r.values.width;
-            if (running_softmax_columns(n, columns, scores, columns, partial.max, partial.sum, scale, weights, kTile)) {
-                for (int64_t c = 0; c < columns; ++c) {
-                    if (scale[c] != 1.0F) scale_row(width, scale[c], partial.acc + c * width);
-                }
-            }
-            const float* values = r.values.rows != nullptr ? r.values.rows + k * width : keys;
-            matmul(columns, width, n, weights, kTile, values, width, partial.acc, width, true);
-        }
+        if (s.read->side.rows == nullptr) place();
+        score(s.read->shape, s.read->side, k, n, placed, scores);
+        read_tile(*s.read, s.precision, k, n, scores, weights, scale, keys, partial, arena);
     }
 }
 

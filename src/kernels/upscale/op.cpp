@@ -21,9 +21,9 @@ at::Tensor as_linear(const at::Tensor& w) { return w.permute({2, 3, 1, 0}).resha
 }  // namespace
 
 UpscaleWeights::UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::Tensor gamma, at::Tensor beta,
-                               const at::Tensor& w2, const at::Tensor& b2, float eps)
-    : first(as_linear(w1)), first_bias(b1.repeat({4})), gamma(std::move(gamma)), beta(std::move(beta)), eps(eps),
-      second(as_linear(w2)), second_bias(b2.repeat({4})), c1(w1.size(1)), c2(w2.size(1)) {}
+                               const at::Tensor& w2, const at::Tensor& b2, float eps, Precision precision)
+    : first(as_linear(w1), precision), first_bias(b1.repeat({4})), gamma(std::move(gamma)), beta(std::move(beta)), eps(eps),
+      second(as_linear(w2), precision), second_bias(b2.repeat({4})), c1(w1.size(1)), c2(w2.size(1)) {}
 
 void upscale_masks(const UpscaleWeights& w, const float* keys, int64_t dim, int64_t grid_w, int64_t first, int64_t last,
                    const float* hyper, int64_t masks, float* logits, int64_t plane, Arena& arena) {

@@ -22,7 +22,7 @@ struct UpscaleWeights {
     UpscaleWeights() = default;
     // As torch.nn.ConvTranspose2d keeps them: (in, out, 2, 2).
     UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::Tensor gamma, at::Tensor beta, const at::Tensor& w2,
-                   const at::Tensor& b2, float eps);
+                   const at::Tensor& b2, float eps, Precision precision);
 };
 
 // Image rows [first, last) of a grid of grid_w columns. hyper: [c2, 16], one column a mask, zero-padded; masks <= 16.

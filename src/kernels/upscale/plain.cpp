@@ -1,15 +1,17 @@
 // The definition: the convolutions as ATen products over the rows asked for.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "kernels/upscale/implementations.h"
 
 namespace segrid::upscale {
 namespace {
 
 at::Tensor unpacked(const PackedMatrix& w) {  // [k, n]
-    const int64_t panels = (w.n() + PackedMatrix::kPanel - 1) / PackedMatrix::kPanel;
-    return at::from_blob(const_cast<float*>(w.panel(0)), {panels, w.k(), PackedMatrix::kPanel}, at::kFloat)
-        .transpose(0, 1).reshape({w.k(), panels * PackedMatrix::kPanel}).narrow(1, 0, w.n());
+    std::vector<at::Tensor> panels;
+    for (int64_t n0 = 0; n0 < w.n(); n0 += kPanel) panels.push_back(widened(w.panel(n0 / kPanel), w.k(), std::min(kPanel, w.n() - n0)));
+    return at::cat(panels, 1);
 }
 
 }  // namespace

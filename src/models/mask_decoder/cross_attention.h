@@ -34,13 +34,14 @@ public:
     TokenToImage(const Scope& scope, int64_t dim, int64_t heads, int64_t downsample);
 
     SharedSide share(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const;
-    // Prepares the read: queries of `tokens` rows (with their positions added) -> folded, or block-diagonal for a shared side.
+    // Prepares the read: queries of `tokens` rows (with their positions added) -> folded, or in blocks for a shared side.
     TokenRead fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared, Arena& arena) const;
     // out += Wo concat_h(Wv_h acc_h / sum + bv_h) + bo
-    void finish(const TwoWayShape& shape, const TokenRead& read, const TokenPartial& partial, float* out, Arena& arena) const;
+    void finish(const TokenRead& read, const TokenPartial& partial, float* out, Arena& arena) const;
 
 private:
     int64_t dim_ = 0, inner_ = 0;
+    Precision precision_ = Precision::Fp32;
     Linear q_, k_, v_, out_;
     at::Tensor wk_;    // [inner, dim]
     at::Tensor wv_t_;  // [dim, inner]
@@ -59,6 +60,7 @@ public:
 
 private:
     int64_t dim_ = 0, inner_ = 0;
+    Precision precision_ = Precision::Fp32;
     Linear q_, k_, v_;
     at::Tensor wq_;    // [inner, dim]
     at::Tensor wo_t_;  // [inner, dim]

@@ -13,7 +13,7 @@ UpscaleWeights upscale_weights(const Scope& s, int64_t dim) {
     const int64_t c1 = dim / 4, c2 = dim / 8;
     return {(s / "upscale_conv1").tensor("weight", {dim, c1, 2, 2}), (s / "upscale_conv1").tensor("bias", {c1}),
             (s / "upscale_layer_norm").tensor("weight", {c1}), (s / "upscale_layer_norm").tensor("bias", {c1}),
-            (s / "upscale_conv2").tensor("weight", {c1, c2, 2, 2}), (s / "upscale_conv2").tensor("bias", {c2}), 1e-6F};
+            (s / "upscale_conv2").tensor("weight", {c1, c2, 2, 2}), (s / "upscale_conv2").tensor("bias", {c2}), 1e-6F, s.precision()};
 }
 
 }  // namespace
@@ -22,9 +22,9 @@ MaskDecoder::MaskDecoder(const Scope& s, const DecoderShape& c)
     : shape_(c), output_tokens_(at::cat({(s / "iou_token").tensor("weight", {1, c.transformer.dim}),
                                          (s / "mask_tokens").tensor("weight", {c.masks, c.transformer.dim})})),
       transformer_(s / "transformer", c.transformer), upscale_(upscale_weights(s, c.transformer.dim)),
-      iou_head_(s / "iou_prediction_head", c.transformer.dim, c.iou_hidden, c.masks, c.iou_depth) {
+      iou_head_((s / "iou_prediction_head").in(Precision::Fp32), c.transformer.dim, c.iou_hidden, c.masks, c.iou_depth) {
     for (int64_t m = 0; m < c.masks; ++m) {
-        hypernetworks_.emplace_back(s / "output_hypernetworks_mlps" / std::to_string(m), c.transformer.dim, c.transformer.dim,
+        hypernetworks_.emplace_back((s / "output_hypernetworks_mlps" / std::to_string(m)).in(Precision::Fp32), c.transformer.dim, c.transformer.dim,
                                     c.transformer.dim / 8, 3);
     }
 }
@@ -42,7 +42,9 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     std::copy_n(output_tokens_.const_data_ptr<float>(), outputs * dim, tokens);
     std::copy_n(prompt, count * dim, tokens + outputs * dim);
     float* keys = arena.take<float>(image.count * dim);
-    transformer_(image, outputs + count, tokens, keys, schedule, arena);
+    std::vector<int64_t> read{0};  // the tokens of the IoU and of the masks that were asked for
+    for (int64_t m = 0; m < wanted; ++m) read.push_back(1 + first + m);
+    transformer_(image, outputs + count, tokens, read, keys, schedule, arena);
 
     // IoU before pixels: it depends on the tokens alone, and a mask that fails needs no upscaling. Same result.
     constexpr int64_t kHyper = 16;

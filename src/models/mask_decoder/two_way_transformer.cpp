@@ -20,10 +20,11 @@ float* placed(int64_t count, int64_t dim, const float* rows, const float* positi
     return sum;
 }
 
-TokenPartial take_partial(int64_t columns, int64_t width, Arena& arena) {
-    TokenPartial partial{arena.take<float>(columns), arena.take<float>(columns), arena.take<float>(columns * width)};
-    partial.reset(columns, width);
-    return partial;
+// The rows of some tokens.
+float* gather(const std::vector<int64_t>& tokens, int64_t dim, const float* rows, Arena& arena) {
+    float* own = arena.take<float>(static_cast<int64_t>(tokens.size()) * dim);
+    for (std::size_t i = 0; i < tokens.size(); ++i) std::copy_n(rows + tokens[i] * dim, dim, own + static_cast<int64_t>(i) * dim);
+    return own;
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
 }
 
 TwoWayTransformer::TwoWayTransformer(const Scope& s, const Shape& c)
-    : shape_(c), final_read_(s / "final_attn_token_to_image", c.dim, c.heads, c.downsample),
+    : shape_(c), precision_(s.precision()), final_read_(s / "final_attn_token_to_image", c.dim, c.heads, c.downsample),
       final_norm_(s / "layer_norm_final_attn", c.dim, 1e-5F) {
     for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
 }
@@ -72,11 +73,11 @@ SharedSide TwoWayTransformer::share_update(const at::Tensor& with_position, cons
     return layers_.front().update().share(with_position, schedule);
 }
 
-void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, float* q, float* keys_out,
+void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, float* q, const std::vector<int64_t>& wanted, float* keys_out,
                                    const Schedule& schedule, Arena& arena) const {
     const Arena::Scope scope(arena);
-    const TwoWayShape shape{.dim = shape_.dim, .heads = shape_.heads, .tokens = count};
-    const int64_t size = count * shape_.dim, columns = shape.columns();
+    const int64_t dim = shape_.dim, size = count * dim, kept = static_cast<int64_t>(wanted.size());
+    const TwoWayShape shape{.dim = dim, .heads = shape_.heads, .tokens = count};
     float* position = arena.take<float>(size);  // the prompt tokens are their own positions
     std::copy_n(q, size, position);
     const int64_t range = ((image.count + kRanges - 1) / kRanges + kTile - 1) / kTile * kTile;
@@ -89,20 +90,24 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         const TokenToImage& reader = last ? final_read_ : layers_[i].read();
         const SharedSide* shared_read = i == 0 ? image.read : nullptr;
 
-        // Tokens: attend to each other, then know what they will ask the image.
+        // Tokens: attend to each other, then know what they will ask the image. Only the wanted ones take part in the last read.
         TokenRead read;
         std::array<TokenPartial, kRanges> partials;
         run_in_worker(schedule, [&] {
             const Span span("tokens");
             if (!last) layers_[i].begin(count, q, position, arena);
-            read = reader.fold(shape, placed(count, shape_.dim, q, position, arena), shared_read, arena);
-            for (int64_t r = 0; r < ranges; ++r) {
-                partials[static_cast<std::size_t>(r)] = take_partial(columns, read.values.width, arena);
+            const float* asking = placed(count, dim, q, position, arena);
+            TwoWayShape askers = shape;
+            if (last) {
+                askers.tokens = kept;
+                asking = gather(wanted, dim, asking, arena);
             }
+            read = reader.fold(askers, asking, shared_read, arena);
+            for (int64_t r = 0; r < ranges; ++r) partials[static_cast<std::size_t>(r)] = TokenPartial(read, arena);
         });
 
         // Image: one sweep updates the keys by the layer before and reads them for this one.
-        const TwoWaySweep sweep{.shape = shape, .keys_in = keys, .keys_out = keys_out, .position = image.position,
+        const TwoWaySweep sweep{.precision = precision_, .keys_in = keys, .keys_out = keys_out, .position = image.position,
                                 .update = i > 0 ? &update : nullptr, .read = &read};
         parallel_for(ranges, schedule, [&](int64_t r, Worker& worker) {
             const Span span("sweep", r);
@@ -115,15 +120,18 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         run_in_worker(schedule, [&] {
             const Span span("tokens");
             for (int64_t r = 1; r < ranges; ++r) {
-                merge(columns, read.values.width, partials[0], partials[static_cast<std::size_t>(r)]);
+                merge(read, partials[0], partials[static_cast<std::size_t>(r)]);
             }
-            reader.finish(shape, read, partials[0], q, arena);
             if (last) {
-                final_norm_(count, q, q);
+                float* answers = gather(wanted, dim, q, arena);
+                reader.finish(read, partials[0], answers, arena);
+                final_norm_(kept, answers, answers);
+                for (int64_t t = 0; t < kept; ++t) std::copy_n(answers + t * dim, dim, q + wanted[static_cast<std::size_t>(t)] * dim);
                 return;
             }
+            reader.finish(read, partials[0], q, arena);
             layers_[i].end(count, q, arena);
-            update = layers_[i].update().fold(shape, placed(count, shape_.dim, q, position, arena), q,
+            update = layers_[i].update().fold(shape, placed(count, dim, q, position, arena), q,
                                               i == 0 ? image.update : nullptr, layers_[i].update_norm(), arena);
         });
     }

@@ -49,10 +49,10 @@ class TwoWayTransformer {
 public:
     TwoWayTransformer(const Scope& scope, const Shape& shape);
 
-    // tokens: [count, dim], the prompt tokens in, the final ones out. keys_out: [image.count, dim], the final image tokens.
-    // Splits over the pool unless it runs inside a worker; same bits either way.
-    void operator()(const ImageTokens& image, int64_t count, float* tokens, float* keys_out, const Schedule& schedule,
-                    Arena& arena) const;
+    // tokens: [count, dim], the prompt tokens in, the final ones out, as far as they are `wanted` (their indices; the others stay unfinished).
+    // keys_out: [image.count, dim], the final image tokens. Splits over the pool unless it runs inside a worker; same bits either way.
+    void operator()(const ImageTokens& image, int64_t count, float* tokens, const std::vector<int64_t>& wanted, float* keys_out,
+                    const Schedule& schedule, Arena& arena) const;
 
     // The projections of layer 1 that all prompts of an image share.
     SharedSide share_read(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const;
@@ -60,6 +60,7 @@ public:
 
 private:
     Shape shape_;
+    Precision precision_;
     std::vector<TwoWayLayer> layers_;
     TokenToImage final_read_;
     LayerNorm final_norm_;

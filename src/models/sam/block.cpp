@@ -90,10 +90,9 @@ void Block::window_attention(const float* qkv, float* out, const Schedule& sched
         float* k = worker.arena.take<float>(tokens * dim);
         float* v = worker.arena.take<float>(tokens * dim);
         float* result = worker.arena.take<float>(tokens * dim);
-        float* panels = worker.arena.take<float>(PackedHead::key_floats(tokens, dim));
+        float* packed = worker.arena.take<float>(PackedHead::floats(tokens, dim));
         GridAttention attention{.grid_h = window_, .grid_w = window_, .head_dim = dim,
-                                .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_,
-                                .head = {.keys = panels, .values = v}};
+                                .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_, .head = {}};
         const std::size_t bytes = static_cast<std::size_t>(dim) * sizeof(float);
         for (int64_t h = 0; h < heads_; ++h) {
             for (int64_t t = 0; t < tokens; ++t) {
@@ -102,7 +101,7 @@ void Block::window_attention(const float* qkv, float* out, const Schedule& sched
                 std::memcpy(k + t * dim, row + hidden_, bytes);
                 std::memcpy(v + t * dim, row + 2 * hidden_, bytes);
             }
-            pack_keys(tokens, dim, k, dim, panels);
+            attention.head = pack_head(qkv_.weight().precision(), tokens, dim, k, v, dim, packed, worker.arena);
             grid_attention(attention, 0, tokens, q, dim, result, dim, worker.arena);
             for (int64_t t = 0; t < tokens; ++t) {
                 const int64_t y = y0 + t / window_, x = x0 + t % window_;
@@ -113,17 +112,14 @@ void Block::window_attention(const float* qkv, float* out, const Schedule& sched
 }
 
 void Block::global_attention(const float* qkv, float* out, const Schedule& schedule) const {
-    const int64_t dim = hidden_ / heads_, tokens = grid_ * grid_, key_floats = PackedHead::key_floats(tokens, dim);
-    at::Tensor packed = at::empty({heads_, key_floats + tokens * dim});
-    float* data = packed.mutable_data_ptr<float>();
-    const auto head_of = [&](int64_t h) { return data + h * (key_floats + tokens * dim); };
-    parallel_for(heads_, schedule, [&](int64_t h, Worker&) {
+    const int64_t dim = hidden_ / heads_, tokens = grid_ * grid_;
+    at::Tensor packed = at::empty({heads_, PackedHead::floats(tokens, dim)});
+    std::vector<PackedHead> heads(static_cast<std::size_t>(heads_));
+    parallel_for(heads_, schedule, [&](int64_t h, Worker& worker) {
         const Span span("pack keys", h);
-        pack_keys(tokens, dim, qkv + hidden_ + h * dim, 3 * hidden_, head_of(h));
-        for (int64_t t = 0; t < tokens; ++t) {
-            std::memcpy(head_of(h) + key_floats + t * dim, qkv + t * 3 * hidden_ + 2 * hidden_ + h * dim,
-                        static_cast<std::size_t>(dim) * sizeof(float));
-        }
+        const float* own = qkv + h * dim;
+        heads[static_cast<std::size_t>(h)] = pack_head(qkv_.weight().precision(), tokens, dim, own + hidden_, own + 2 * hidden_, 3 * hidden_,
+                                                       packed.mutable_data_ptr<float>() + h * packed.size(1), worker.arena);
     });
     const int64_t tiles = (tokens + kRows - 1) / kRows;
     parallel_for(heads_ * tiles, schedule, [&](int64_t index, Worker& worker) {
@@ -131,7 +127,7 @@ void Block::global_attention(const float* qkv, float* out, const Schedule& sched
         const int64_t h = index / tiles, first = index % tiles * kRows;
         const GridAttention attention{.grid_h = grid_, .grid_w = grid_, .head_dim = dim,
                                       .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_,
-                                      .head = {.keys = head_of(h), .values = head_of(h) + key_floats}};
+                                      .head = heads[static_cast<std::size_t>(h)]};
         grid_attention(attention, first, std::min(kRows, tokens - first), qkv + first * 3 * hidden_ + h * dim, 3 * hidden_,
                        out + first * hidden_ + h * dim, hidden_, worker.arena);
     });

@@ -10,11 +10,11 @@ namespace segrid::sam {
 
 Neck::Neck(const Scope& scope, const VisionConfig& c)
     : grid_(c.grid()), hidden_(c.hidden), output_(c.output),
-      conv1_((scope / "conv1").tensor("weight", {c.output, c.hidden, 1, 1}).view({c.output, c.hidden}), at::Tensor()),
+      conv1_((scope / "conv1").tensor("weight", {c.output, c.hidden, 1, 1}).view({c.output, c.hidden}), at::Tensor(), scope.precision()),
       norm1_(scope / "layer_norm1", c.output, 1e-6F), norm2_(scope / "layer_norm2", c.output, 1e-6F) {
     const at::Tensor kernel = (scope / "conv2").tensor("weight", {c.output, c.output, 3, 3});
     for (int64_t tap = 0; tap < 9; ++tap) {
-        conv2_.emplace_back(kernel.select(3, tap % 3).select(2, tap / 3).contiguous(), at::Tensor());
+        conv2_.emplace_back(kernel.select(3, tap % 3).select(2, tap / 3).contiguous(), at::Tensor(), scope.precision());
     }
 }
 

@@ -8,7 +8,7 @@ PatchEmbed::PatchEmbed(const Scope& scope, const VisionConfig& c)
     : patch_(c.patch), grid_(c.grid()), hidden_(c.hidden),
       projection_((scope / "patch_embed" / "projection").tensor("weight", {c.hidden, 3, c.patch, c.patch})
                       .reshape({c.hidden, 3 * c.patch * c.patch}),
-                  (scope / "patch_embed" / "projection").tensor("bias", {c.hidden})),
+                  (scope / "patch_embed" / "projection").tensor("bias", {c.hidden}), scope.precision()),
       normalised_(3 * 256) {
     if (c.absolute_positions) {
         positions_ = scope.tensor("pos_embed", {1, grid_, grid_, hidden_}).view({grid_ * grid_, hidden_});

@@ -95,8 +95,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store) {
-    auto model = std::make_unique<Sam>(Scope(store), SamConfig(config));
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision) {
+    auto model = std::make_unique<Sam>(Scope(store, precision), SamConfig(config));
     store.finish();
     return model;
 }

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "core/precision.h"
 #include "models/segmentation.h"
 #include "weights/config.h"
 #include "weights/store.h"
@@ -10,6 +11,6 @@
 namespace segrid::sam {
 
 // Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store);
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision);
 
 }  // namespace segrid::sam

@@ -1,0 +1,69 @@
+"""precision="bf16" against our fp32 and against what bf16 autocast does to the originals."""
+
+import numpy as np
+import pytest
+import segrid
+import torch
+from segrid import _core
+
+
+def iou(a, b):
+    union = (a | b).sum((1, 2))
+    return (a & b).sum((1, 2)) / np.maximum(union, 1)
+
+
+@pytest.fixture(scope="module")
+def low(trio):
+    return segrid.Segmenter(trio.folder, precision="bf16")
+
+
+def test_no_further_from_fp32_than_autocast(trio, low):
+    """Features and clicks: our rounding may cost at most what torch's does (and a little for chance)."""
+    assert low.precision == "bf16" and trio.ours.precision == "fp32"
+    predictor = trio.predictor()
+    exact = predictor.features
+    with torch.autocast("cpu", torch.bfloat16):
+        predictor.set_image(trio.image)
+    theirs = (predictor.features.float() - exact).square().mean().sqrt()
+    ours = np.sqrt(np.square(low.encode(trio.image).features - exact.numpy()).mean())
+    assert ours < 1.2 * theirs
+
+    low_features = predictor.features
+    height, width = trio.image.shape[:2]
+    points = np.random.default_rng(0).uniform((5, 5), (width - 5, height - 5), (24, 1, 2))
+    full, rounded = trio.ours.predict(trio.image, points=points, multimask=True), low.predict(trio.image, points=points, multimask=True)
+    placed = torch.from_numpy(predictor.transform.apply_coords(points, (height, width))).float()
+    labels = torch.ones(len(points), 1, dtype=torch.int)
+    predictor.features = exact
+    expected = predictor.predict_torch(placed, labels)[0].flatten(0, 1).numpy()
+    predictor.features = low_features
+    with torch.autocast("cpu", torch.bfloat16):
+        autocast = predictor.predict_torch(placed, labels)[0].flatten(0, 1).numpy()
+    lost = 1 - iou(expected, autocast).mean()
+    assert 0 < 1 - iou(full.array, rounded.array).mean() < 1.2 * lost
+
+
+def test_everything_on_the_packaged_model(trained):
+    low = segrid.Segmenter(trained.folder, precision="bf16")
+    full, rounded = trained.ours.everything(trained.image), low.everything(trained.image)
+    assert abs(len(full) - len(rounded)) <= 2 and len(full) > 10
+    best = [max(iou(np.repeat(m.array, len(full), 0), full.array)) for m in rounded]
+    assert np.mean(best) > 0.99
+
+
+def test_same_bits_for_any_thread_count(trained):
+    low = segrid.Segmenter(trained.folder, precision="bf16")
+    alone = low.with_threads(1).predict(trained.image, points=[[150, 60]], multimask=True)
+    assert np.array_equal(alone.low_res, low.predict(trained.image, points=[[150, 60]], multimask=True).low_res)
+
+
+def test_the_definition_agrees(trained):
+    """The plain implementations round the same factors."""
+    low = segrid.Segmenter(trained.folder, precision="bf16")
+    fast = low.predict(trained.image, points=[[150, 60]], multimask=True)
+    try:
+        _core.force_kernels("plain")
+        plain = low.predict(trained.image, points=[[150, 60]], multimask=True)
+    finally:
+        _core.force_kernels("auto")
+    assert iou(fast.array, plain.array).min() > 0.97
