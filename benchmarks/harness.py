@@ -25,7 +25,7 @@ def versions():
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for package in ("segrid", "torch", "segment-anything", "transformers", "openvino", "numpy"):
+    for package in ("segrid", "torch", "segment-anything", "transformers", "openvino", "onnxruntime", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -61,8 +61,9 @@ def compare(problem, subjects, arguments, threads, repeat, scratch):
 
 def summary(runs):
     seconds = [r["seconds"] for r in runs]
+    stages = {k: statistics.median(r["stages"][k] for r in runs) for k in runs[0].get("stages", {})}
     return {"median": statistics.median(seconds), "spread": [min(seconds), max(seconds)], "memory_mb": max(r["memory_mb"] for r in runs),
-            "count": runs[0]["count"], "stages": runs[len(runs) // 2].get("stages", {}), "runs": len(runs)}
+            "count": runs[0]["count"], "stages": stages, "runs": len(runs)}
 
 
 def record(name, body):

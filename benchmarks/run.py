@@ -1,4 +1,6 @@
-"""python -m benchmarks.run everything --model vit_b --points 32 --repeat 1
+"""python -m benchmarks.run everything --model vit_b --repeat 1
+python -m benchmarks.run steps --model vit_b --subjects segrid segment_anything openvino
+python -m benchmarks.run gemm
 
 Models: vit_b (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model). Results: benchmarks/results/*.json.
 """
@@ -12,9 +14,9 @@ import numpy as np
 
 from benchmarks import harness, random_sam
 from benchmarks.problems.everything import agreement, photo
+from benchmarks.problems.steps import PROMPTS, points
 
 PACKAGED = Path(__file__).parents[1] / "python/segrid/models/tiny"
-SUBJECTS = ("segrid", "segment_anything")
 
 
 def options_for(model, folder, points, image):
@@ -31,35 +33,82 @@ def options_for(model, folder, points, image):
             "box_nms_thresh": 1.0}
 
 
+def folder_of(model):
+    return str(PACKAGED) if model == "tiny" else str(random_sam.make(model, Path(tempfile.gettempdir()) / f"segrid-{model}"))
+
+
 def everything(a):
-    folder = str(PACKAGED) if a.model == "tiny" else str(random_sam.make(a.model, Path(tempfile.gettempdir()) / f"segrid-{a.model}"))
+    """Segment everything, end to end."""
+    folder = folder_of(a.model)
     image, name = photo(tuple(a.size))
     options = options_for(a.model, folder, a.points, image)
-    print(f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {options}, {a.threads} threads")
+    print(f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {options}, {a.threads} threads")
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = {"model": folder, "options": options, "size": a.size}
+        arguments = {"model": folder, "options": options, "size": a.size, "precision": a.precision}
         rows = harness.compare("everything", a.subjects, arguments, a.threads, a.repeat, scratch)
         masks = {s: json.loads((Path(scratch) / f"{s}-0.json.masks").read_text()) for s in a.subjects}
-    body = {"model": a.model, "image": name, "size": a.size, "options": options, "threads": a.threads, "rows": rows}
+    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "options": options, "threads": a.threads, "rows": rows}
     for peer in a.subjects[1:]:
         body.setdefault("ratio", {})[peer] = rows[peer]["median"] / rows["segrid"]["median"]
         body.setdefault("agreement", {})[peer] = agreement(masks["segrid"], masks[peer])
         print(f"segrid is {body['ratio'][peer]:.1f}x faster than {peer}; agreement {body['agreement'][peer]}")
     print("memory above the weights:", ", ".join(f"{s} {r['memory_mb']:.0f} MB" for s, r in rows.items()))
-    print("written:", harness.record(a.name or f"everything-{a.model}-{a.size[0]}x{a.size[1]}", body))
+    print("written:", harness.record(a.name or f"everything-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}", body))
+
+
+def steps(a):
+    """Encoder, 64 prompts, one click, and logits to runs."""
+    import segrid
+
+    folder = folder_of(a.model)
+    image, name = photo(tuple(a.size))
+    print(f"steps: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads; decode is {PROMPTS} prompts of three masks")
+    with tempfile.TemporaryDirectory() as scratch:
+        logits = Path(scratch) / "logits.npy"  # the same for everybody: what the model says of the 64 clicks
+        np.save(logits, segrid.Segmenter(folder).predict(image, points=points(tuple(a.size)), multimask=True).low_res)
+        arguments = {"model": folder, "size": a.size, "precision": a.precision, "logits": str(logits)}
+        rows = harness.compare("steps", a.subjects, arguments, a.threads, a.repeat, scratch)
+        kept = {s: dict(np.load(Path(scratch) / f"{s}-0.json.npz")) for s in a.subjects}
+    ratio, apart = {}, {}
+    for peer in a.subjects[1:]:
+        for stage, seconds in rows[peer]["stages"].items():
+            ratio.setdefault(stage, {})[peer] = seconds / rows["segrid"]["stages"][stage]
+            ours, theirs = kept["segrid"][stage], kept[peer][stage]
+            apart.setdefault(stage, {})[peer] = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    for stage, of in ratio.items():
+        print(f"  {stage}: segrid {rows['segrid']['stages'][stage]:.4f} s; " +
+              "; ".join(f"{p} {r:.1f}x as long (largest difference {apart[stage][p]:.1e} of the largest value)" for p, r in of.items()))
+    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "rows": rows, "ratio": ratio,
+            "largest difference": apart}
+    print("written:", harness.record(a.name or f"steps-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}", body))
+
+
+def gemm(a):
+    """Products on one core against its peak."""
+    from benchmarks.problems.gemm import peak, rates
+
+    top = peak()
+    rows = rates()
+    print(f"gemm: one core's peak in fp32 is {top:.0f} GFLOP/s (bf16 may reach twice that, more with AMX)")
+    for r in rows:
+        print(f"  {'x'.join(map(str, r['shape'])):>13}: fp32 {r['fp32']:.0f} ({100 * r['fp32'] / top:.0f} %), bf16 {r['bf16']:.0f}, torch's linear {r['torch']:.0f}")
+    print("written:", harness.record(a.name or "gemm", {"peak": top, "rows": rows}))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problem", choices=["everything"])
+    parser.add_argument("problem", choices=["everything", "steps", "gemm"])
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--points", type=int, default=32)
     parser.add_argument("--size", type=int, nargs=2, default=[1800, 1200], metavar=("W", "H"))
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS))
+    parser.add_argument("--subjects", nargs="+", default=["segrid", "segment_anything"],
+                        help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only)")
     parser.add_argument("--name", help="of the result file")
-    everything(parser.parse_args())
+    a = parser.parse_args()
+    {"everything": everything, "steps": steps, "gemm": gemm}[a.problem](a)
 
 
 if __name__ == "__main__":

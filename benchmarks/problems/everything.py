@@ -22,14 +22,14 @@ def photo(size=(1800, 1200)):
 
 
 def bits(rle):
-    """The mask of an uncompressed RLE as packed bits, column-major."""
-    counts = rle["counts"]
-    values = np.arange(len(counts), dtype=np.int64) % 2
-    return np.packbits(np.repeat(values.astype(np.uint8), counts))
+    """The mask of a COCO RLE as packed bits."""
+    from pycocotools import mask
+
+    return np.packbits(mask.decode(rle))
 
 
 def agreement(ours, theirs):
-    """Matched IoU of two lists of uncompressed RLE masks: each of theirs with ours at the same place, or else with the best of ours."""
+    """Matched IoU of two lists of COCO RLE masks: each of theirs with ours at the same place, or else with the best of ours."""
     result = {"count": [len(ours), len(theirs)], "mean": None, "min": None, "same order": False}
     if not ours or not theirs:
         return result
@@ -57,7 +57,7 @@ def resident_mb():
 def main():
     job = json.loads(os.environ["SEGRID_BENCHMARK"])
     a = job["arguments"]
-    subject = import_module(f"benchmarks.subjects.{job['subject']}").Subject(a["model"], job["threads"])
+    subject = import_module(f"benchmarks.subjects.{job['subject']}").Subject(a["model"], job["threads"], a["precision"])
     image, _ = photo(tuple(a["size"]))
     subject.warm_up(image)
     before = resident_mb()
@@ -66,6 +66,8 @@ def main():
     seconds = time.perf_counter() - began
     memory = peak_mb() - before
     Path(job["out"]).write_text(json.dumps({"seconds": seconds, "memory_mb": memory, "count": len(rles), "stages": stages}))
+    for rle in rles:
+        rle["counts"] = rle["counts"].decode() if isinstance(rle["counts"], bytes) else rle["counts"]
     Path(job["out"] + ".masks").write_text(json.dumps(rles))
 
 

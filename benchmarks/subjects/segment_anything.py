@@ -1,24 +1,86 @@
-"""segment-anything's SamAutomaticMaskGenerator on the same weights, fp32."""
+"""segment-anything's predictor and SamAutomaticMaskGenerator on the same weights; bf16 is CPU autocast, around the network as its users do it."""
 
 
 class Subject:
-    def __init__(self, model, threads):
+    def __init__(self, model, threads, precision="fp32"):
         import torch
 
         from benchmarks.random_sam import to_segment_anything
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self.model = to_segment_anything(model)
-
-    def warm_up(self, image):
+        self.precision, self.threads = precision, threads
+        self.model = self.prepare(to_segment_anything(model))
         from segment_anything import SamPredictor
 
-        predictor = SamPredictor(self.model)
-        predictor.set_image(image[:64, :64])
+        self.predictor = SamPredictor(self.model)
+
+    def prepare(self, sam):
+        """Where other runtimes put their own networks in place of segment-anything's."""
+        if self.precision == "bf16":
+            for module in (sam.image_encoder, sam.mask_decoder):
+                in_autocast(module)
+        return sam
+
+    def warm_up(self, image):
+        self.predictor.set_image(image[:64, :64])
 
     def everything(self, image, options):
         from segment_anything import SamAutomaticMaskGenerator
 
-        records = SamAutomaticMaskGenerator(self.model, output_mode="uncompressed_rle", **options).generate(image)
+        records = SamAutomaticMaskGenerator(self.model, output_mode="coco_rle", **options).generate(image)
         return [r["segmentation"] for r in records], {}
+
+    def encode(self, image):
+        self.predictor.set_image(image)
+        return self.predictor.features.float().numpy()
+
+    def low_res(self, points):
+        """As the predictor's predict_torch, without the upsampling to the image's size."""
+        import numpy as np
+        import torch
+
+        p = self.predictor
+        placed = torch.from_numpy(p.transform.apply_coords(np.asarray(points, float), p.original_size)).float()
+        labels = torch.ones(placed.shape[:2], dtype=torch.int)
+        sparse, dense = p.model.prompt_encoder(points=(placed, labels), boxes=None, masks=None)
+        masks, _ = p.model.mask_decoder(image_embeddings=p.features, image_pe=p.model.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
+                                        dense_prompt_embeddings=dense, multimask_output=True)
+        return masks.float().flatten(0, 1).numpy()
+
+    def decode(self, points):
+        return self.low_res(points)
+
+    def click(self, point):
+        import numpy as np
+
+        return self.predictor.predict(point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True)[2]
+
+    def postprocess(self, logits, size):
+        """What the generator does with every mask: upsample, stability, threshold, boxes, RLE; 64 prompts at a time."""
+        import torch
+        from segment_anything.utils.amg import batched_mask_to_box, calculate_stability_score, coco_encode_rle, mask_to_rle_pytorch
+
+        scale = self.model.image_encoder.img_size / max(size)
+        resized = tuple(int(s * scale + 0.5) for s in size)
+        masks = self.model.postprocess_masks(torch.from_numpy(logits)[None], resized, size)[0]
+        calculate_stability_score(masks, 0.0, 1.0)
+        masks = masks > 0.0
+        batched_mask_to_box(masks)
+        for rle in mask_to_rle_pytorch(masks):
+            coco_encode_rle(rle)
+        return masks.sum((1, 2)).tolist()
+
+
+def in_autocast(module):
+    """Runs a module's forward in bf16 autocast and hands out fp32."""
+    import torch
+
+    forward = module.forward
+
+    def low(*args, **kwargs):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = forward(*args, **kwargs)
+        return tuple(o.float() for o in out) if isinstance(out, tuple) else out.float()
+
+    module.forward = low

@@ -1,16 +1,36 @@
-"""segrid, through its public classes."""
+"""segrid, through its public classes (and the scan alone through its building blocks)."""
 
 
 class Subject:
-    def __init__(self, model, threads):
+    def __init__(self, model, threads, precision="fp32"):
         import segrid
 
         segrid.set_threads(threads)
-        self.model = segrid.Segmenter(model, precision="fp32")
+        self.model = segrid.Segmenter(model, precision=precision)
 
     def warm_up(self, image):
         self.model.everything(image[:64, :64], points_per_side=1, containment_thresh=1.0)
 
     def everything(self, image, options):
         masks = self.model.everything(image, containment_thresh=1.0, **options)
-        return masks.uncompressed_rle, masks.stats["seconds"]
+        return masks.rle, masks.stats["seconds"]
+
+    def encode(self, image):
+        self.embedding = self.model.encode(image)
+        return self.embedding.features
+
+    def decode(self, points):
+        """Three masks per point, up to runs and boxes: more than the peers' decoders are timed for."""
+        return self.model.predict(self.embedding, points=points, multimask=True).low_res
+
+    def click(self, point):
+        return self.model.predict(self.embedding, points=[[point]], multimask=True).low_res
+
+    def postprocess(self, logits, size):
+        from segrid._native import _core
+
+        h, w = size
+        side = 4 * logits.shape[1]
+        scale = side / max(h, w)
+        found = _core._kernels.scan_all(logits, side, (int(h * scale + 0.5), int(w * scale + 0.5)), size)
+        return [f[0] for f in found]

@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     bind_image_kernels(kernels);
     bind_model_kernels(kernels);
     bind_fused_kernels(kernels);
+    bind_speed(kernels);
 }

@@ -20,3 +20,4 @@ void bind_mask_kernels(pybind11::module_ m);
 void bind_image_kernels(pybind11::module_ m);
 void bind_model_kernels(pybind11::module_ m);
 void bind_fused_kernels(pybind11::module_ m);
+void bind_speed(pybind11::module_ m);  // timings of them, for benchmarks
