@@ -118,6 +118,7 @@ EverythingOptions read_options(const py::dict& given) {
         else if (key == "mask_iou_thresh") o.mask_iou_thresh = number();
         else if (key == "containment_thresh") o.containment_thresh = number();
         else if (key == "max_masks") o.max_masks = integer();
+        else if (key == "candidate_memory") o.candidate_memory = integer();
         else throw py::key_error("everything: unknown option '" + key + "'");
     }
     return o;

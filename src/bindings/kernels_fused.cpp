@@ -7,7 +7,6 @@
 #include "bindings/arrays.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
-#include "engine/scratch.h"
 #include "kernels/attention/op.h"
 #include "kernels/two_way/op.h"
 #include "kernels/upscale/op.h"
@@ -34,13 +33,13 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v, std::pair<in
     float* to = out.mutable_data();
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
-            const segrid::Scratch scratch;
+            segrid::Arena arena;
             const auto positions = rel_h ? segrid::RelativePositions(tensor(*rel_h), tensor(*rel_w)) : segrid::RelativePositions();
-            float* packed = scratch.arena().take<float>(segrid::PackedHead::floats(tokens, dim));
-            const segrid::PackedHead head = segrid::pack_head(precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, scratch.arena());
+            float* packed = arena.take<float>(segrid::PackedHead::floats(tokens, dim));
+            const segrid::PackedHead head = segrid::pack_head(precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, arena);
             const segrid::GridAttention call{.grid_h = grid.first, .grid_w = grid.second, .head_dim = dim, .scale = 0.5F,
                                              .positions = &positions, .head = head};
-            segrid::grid_attention(call, first, rows, q.data() + first * dim, dim, to, dim, scratch.arena());
+            segrid::grid_attention(call, first, rows, q.data() + first * dim, dim, to, dim, arena);
         });
     });
     return out;
@@ -74,8 +73,7 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
     const segrid::TwoWayShape shape{.dim = dim, .heads = heads, .tokens = values.shape(1)};
     segrid::TwoWayShape asking = shape;
     asking.tokens = readers;
-    const segrid::Scratch scratch;
-    segrid::Arena& arena = scratch.arena();
+    segrid::Arena arena;
     float* query_bias = arena.take<float>(shape.columns());
     float* folded = arena.take<float>(shape.columns() * dim);
     std::fill_n(query_bias, shape.columns(), -std::numeric_limits<float>::infinity());
@@ -124,7 +122,7 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
     float* to = out.mutable_data();
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
-            const segrid::Scratch scratch;
+            segrid::Arena arena;
             const segrid::UpscaleWeights weights(tensor(w1), tensor(b1), tensor(gamma), tensor(beta), tensor(w2), tensor(b2), 1e-6F,
                                                  precision_of(precision));
             std::vector<float> columns(static_cast<std::size_t>(16 * c2), 0.0F);
@@ -132,7 +130,7 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
                 for (int64_t c = 0; c < c2; ++c) columns[static_cast<std::size_t>(c * 16 + m)] = hyper.data()[m * c2 + c];
             }
             segrid::upscale_masks(weights, keys.data(), keys.shape(1), grid_w, 0, h, columns.data(), masks, to, 16 * h * grid_w,
-                                  scratch.arena());
+                                  arena);
         });
     });
     return out;

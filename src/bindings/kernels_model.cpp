@@ -6,7 +6,6 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/geometry.h"
-#include "engine/scratch.h"
 #include "image/preprocess.h"
 #include "kernels/gemm/op.h"
 #include "kernels/rows/op.h"
@@ -58,8 +57,8 @@ void bind_model_kernels(py::module_ m) {
         float* pc = c.mutable_data();
         without_gil([&] {
             segrid::run_in_worker({}, [&] {
-                const segrid::Scratch scratch;
-                const segrid::Factor factor = segrid::make_factor(precision_of(precision), depth, columns, pb, columns, scratch.arena());
+                segrid::Arena arena;
+                const segrid::Factor factor = segrid::make_factor(precision_of(precision), depth, columns, pb, columns, arena);
                 segrid::matmul(rows, columns, depth, pa, depth, factor, pc, columns);
             });
         });

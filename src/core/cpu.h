@@ -32,7 +32,8 @@ public:
     const std::string& op() const { return op_; }
     const std::vector<std::string>& available() const { return available_; }
     const std::string& chosen() const { return available_[static_cast<std::size_t>(chosen_.load(std::memory_order_relaxed))]; }
-    bool plain() const { return chosen_.load(std::memory_order_relaxed) + 1 == static_cast<int>(available_.size()); }
+    int index() const { return chosen_.load(std::memory_order_relaxed); }  // of the chosen one in available()
+    bool plain() const { return index() + 1 == static_cast<int>(available_.size()); }
 
     // The implementation that `request` wants of this op; -1: one that is not there. And its choice.
     int wanted(const std::string& request) const;
@@ -42,6 +43,33 @@ private:
     std::string op_;
     std::vector<std::string> available_;
     mutable std::atomic<int> chosen_{0};
+};
+
+// A kernel whose implementations are tables of functions: *kernel is the chosen one's. A null table is not there on this CPU.
+template <class Table>
+class KernelTables {
+public:
+    struct Entry {
+        const char* name;
+        const Table* table;
+    };
+    KernelTables(std::string op, std::vector<Entry> best_first) : KernelTables(std::move(op), here(std::move(best_first)), 0) {}
+    const Table& operator*() const { return *entries_[static_cast<std::size_t>(switch_.index())].table; }
+    const Table* operator->() const { return &**this; }
+
+private:
+    KernelTables(std::string op, std::vector<Entry> here, int) : entries_(std::move(here)), switch_(std::move(op), names(entries_)) {}
+    static std::vector<Entry> here(std::vector<Entry> all) {
+        std::erase_if(all, [](const Entry& e) { return e.table == nullptr; });
+        return all;
+    }
+    static std::vector<std::string> names(const std::vector<Entry>& entries) {
+        std::vector<std::string> all;
+        for (const Entry& e : entries) all.push_back(e.name);
+        return all;
+    }
+    std::vector<Entry> entries_;
+    KernelSwitch switch_;
 };
 
 struct KernelChoice {

@@ -38,6 +38,7 @@ struct Job {
     std::exception_ptr error;
     std::condition_variable done;
 
+    Job(int64_t tasks, const Schedule& schedule, const Task& task) : count(tasks), body(&task), cancel(schedule.cancel) {}
     bool open() const { return !stopped && next < count; }
     bool finished() const { return !open() && active == 0; }
 };
@@ -47,16 +48,11 @@ thread_local Worker* this_worker = nullptr;
 class Pool {
 public:
     void run(int64_t count, const Schedule& schedule, const Task& body) {
-        Job job;
-        job.count = count;
-        job.body = &body;
-        job.cancel = schedule.cancel;
+        Job job(count, schedule, body);
         std::unique_lock lock(mutex_);
         if (stopping_ || closed_) throw Cancelled("segrid is shutting down");
-        job.cap = schedule.max_workers > 0 ? std::min(schedule.max_workers, budget_) : budget_;
         start_workers();
-        jobs_.push_back(&job);
-        wake_.notify_all();
+        post(job, schedule);
         while (!job.done.wait_for(lock, kPollInterval, [&] { return job.finished(); })) {
             if (stopping_ && job.open()) stop(job, std::make_exception_ptr(Cancelled("segrid is shutting down")));
             if (!schedule.poll || job.stopped) continue;
@@ -70,10 +66,19 @@ public:
             lock.lock();
             if (error) stop(job, error);
         }
-        jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
-        if (jobs_.empty()) idle_.notify_all();
-        lock.unlock();
-        if (job.error) std::rethrow_exception(job.error);
+        close(job, lock);
+    }
+
+    // The same from inside a task: its worker computes, others may join it. No worker waits for one that waits: those that joined compute.
+    void share(int64_t count, const Schedule& schedule, const Task& body, Worker& worker) {
+        Job job(count, schedule, body);
+        std::unique_lock lock(mutex_);
+        post(job, schedule);
+        ++job.active;
+        while (job.open()) run_next(job, worker, lock);
+        --job.active;
+        job.done.wait(lock, [&] { return job.finished(); });
+        close(job, lock);
     }
 
     void set_budget(int n) {
@@ -107,6 +112,19 @@ public:
     }
 
 private:
+    void post(Job& job, const Schedule& schedule) {
+        job.cap = schedule.max_workers > 0 ? std::min(schedule.max_workers, budget_) : budget_;
+        jobs_.push_back(&job);
+        wake_.notify_all();
+    }
+
+    void close(Job& job, std::unique_lock<std::mutex>& lock) {
+        jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
+        if (jobs_.empty()) idle_.notify_all();
+        lock.unlock();
+        if (job.error) std::rethrow_exception(job.error);
+    }
+
     static void stop(Job& job, std::exception_ptr error) {
         job.stopped = true;
         if (!job.error) job.error = std::move(error);
@@ -132,6 +150,25 @@ private:
         return nullptr;
     }
 
+    // Takes one task of an open job and runs it without the lock.
+    static void run_next(Job& job, Worker& worker, std::unique_lock<std::mutex>& lock) {
+        if (job.cancel.cancelled()) {
+            stop(job, std::make_exception_ptr(Cancelled()));
+            return;
+        }
+        const int64_t index = job.next++;
+        lock.unlock();
+        std::exception_ptr error;
+        try {
+            const Arena::Scope scope(worker.arena);
+            (*job.body)(index, worker);
+        } catch (...) {
+            error = std::current_exception();
+        }
+        lock.lock();
+        if (error) stop(job, error);
+    }
+
     void work(Worker& worker) {
         this_worker = &worker;
         const SingleThreadLibraries single_thread;
@@ -145,23 +182,8 @@ private:
             if (job == nullptr) return;
             ++job->active;
             // Stay with the job while it is the only one; otherwise give the others their turn after each task.
-            do {
-                if (job->cancel.cancelled()) {
-                    stop(*job, std::make_exception_ptr(Cancelled()));
-                    break;
-                }
-                const int64_t index = job->next++;
-                lock.unlock();
-                std::exception_ptr error;
-                try {
-                    const Arena::Scope scope(worker.arena);
-                    (*job->body)(index, worker);
-                } catch (...) {
-                    error = std::current_exception();
-                }
-                lock.lock();
-                if (error) stop(*job, error);
-            } while (job->open() && jobs_.size() == 1 && worker.index < budget_);
+            do run_next(*job, worker, lock);
+            while (job->open() && jobs_.size() == 1 && worker.index < budget_);
             --job->active;
             if (job->finished()) job->done.notify_all();
             else if (job->open()) wake_.notify_all();  // one alone might be beyond the budget, and sleep again
@@ -215,6 +237,10 @@ Pool& pool() {
 void parallel_for(int64_t count, const Schedule& schedule, const Task& body) {
     schedule.cancel.check();
     if (count <= 0) return;
+    if (this_worker != nullptr && schedule.share && count > 1) {
+        pool().share(count, schedule, body, *this_worker);
+        return;
+    }
     if (this_worker != nullptr) {
         for (int64_t i = 0; i < count; ++i) {
             schedule.cancel.check();

@@ -1,9 +1,9 @@
 // One pool and one thread budget for the process.
 //
 // Work is a parallel_for. Its caller waits (without computing), wakes every few milliseconds to poll, and gets the first
-// exception of any task. Inside a task every library runs single-threaded and a nested parallel_for runs inline, so there are
-// never more runnable threads than the budget. What a task computes must not depend on which worker runs it: results
-// have the same bits for any thread count.
+// exception of any task. Inside a task every library runs single-threaded and a nested parallel_for runs inline, or shares its tasks with
+// workers that have nothing to do (Schedule::share), so there are never more runnable threads than the budget. What a task computes must
+// not depend on which worker runs it: results have the same bits for any thread count.
 #pragma once
 
 #include <atomic>
@@ -36,6 +36,7 @@ struct Worker {
 // How one call uses the pool.
 struct Schedule {
     int max_workers = 0;               // 0: the whole budget
+    bool share = false;                // a parallel_for inside a task enlists idle workers: for calls that have fewer tasks than workers
     CancelToken cancel;                // checked before every task
     std::function<void()> poll;        // runs on the calling thread, at least every 20 ms; may throw to stop the call
 };

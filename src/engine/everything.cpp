@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <iterator>
+#include <map>
 #include <numeric>
 
 #include "core/error.h"
@@ -56,6 +58,7 @@ struct Generation {
     Stats stats;
     std::string stage = "encode";
     std::atomic<int64_t> done{0}, kept{0};
+    std::atomic<int64_t> held{0};  // bytes of the candidates' runs in this crop
     std::atomic<bool> interrupted{false};
     int64_t total = 0;
     double told = -1;
@@ -89,9 +92,13 @@ std::vector<float> predicted_iou(const MaskSet& set) {
     return scores;
 }
 
-// One point of the grid: decode, drop by predicted IoU before pixels, scan, drop by stability and by the crop's edge.
+// Whether a mask's runs were given up for memory (an empty mask has none to give up).
+bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
+
+// One point of the grid: decode, drop by predicted IoU before pixels, scan, drop by stability and by the crop's edge. all: with their runs,
+// whatever memory that takes.
 std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const ScanPlan& plan, ImagePoint point, int64_t prompt_index,
-                                 Arena& arena) {
+                                 bool all, Arena& arena) {
     const EverythingOptions& o = run.options;
     const ModelPrompt prompt = to_model(Prompt{.points = {point}, .labels = {1}, .box = {}, .mask_hint = nullptr}, crop.frame);
     DecodeRequest request{.multimask = true};
@@ -115,7 +122,8 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
         mask.box = {static_cast<double>(r.x0) + box.x0, static_cast<double>(r.y0) + box.y0,
                     static_cast<double>(r.x1) + box.x0, static_cast<double>(r.y1) + box.y0};
         if (near_crop_edge(mask.box, box, crop.image())) continue;
-        mask.runs = Runs(runs.begin(), runs.end());
+        const auto bytes = static_cast<int64_t>(runs.size() * sizeof(Run));
+        if (all || o.box_nms_thresh >= 1 || (run.held += bytes) <= o.candidate_memory) mask.runs = Runs(runs.begin(), runs.end());
         mask.area = r.area;
         mask.score = d.iou;
         mask.stability = r.stability;
@@ -128,24 +136,44 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
     return masks;
 }
 
-// What was found in a crop to image coordinates, behind run.masks; in NMS order, or unthinned when the call is being stopped.
-void gather(Generation& run, const Embedding& crop, std::vector<std::vector<Mask>>& found, bool thinned) {
-    const Span span("gather");
-    const Stopwatch watch;
+// What was found for each point of a crop, in the order of the points.
+void collect(std::vector<std::vector<Mask>>& found, MaskSet& set) {
+    for (auto& masks : found) std::move(masks.begin(), masks.end(), std::back_inserter(set.masks()));
+    found.clear();
+}
+
+// Decodes the survivors again whose runs were given up.
+void remember(Generation& run, const Embedding& crop, const ScanPlan& plan, MaskSet& set) {
+    std::map<int64_t, std::vector<Mask*>> by_prompt;
+    for (Mask& m : set.masks()) {
+        if (forgotten(m)) by_prompt[m.prompt].push_back(&m);
+    }
+    const std::vector<std::pair<int64_t, std::vector<Mask*>>> prompts(by_prompt.begin(), by_prompt.end());
+    parallel_for(static_cast<int64_t>(prompts.size()), run.schedule, [&](int64_t i, Worker& worker) {
+        const auto& [prompt, wanted] = prompts[static_cast<std::size_t>(i)];
+        std::vector<Mask> again = masks_of_point(run, crop, plan, wanted.front()->point, prompt, true, worker.arena);
+        for (Mask* m : wanted) {
+            for (Mask& made : again) {
+                if (made.score != m->score || made.area != m->area || made.stability != m->stability || made.runs.empty()) continue;
+                m->runs = std::move(made.runs);
+                made.runs.clear();
+                break;
+            }
+        }
+    });
+}
+
+// To image coordinates, behind run.masks.
+void append_masks(Generation& run, const Embedding& crop, MaskSet& set) {
     const Size size = crop.frame.crop();
     const ImageBox box = crop.frame.crop_box();
-    MaskSet set(size);
-    for (auto& masks : found) {
-        for (Mask& m : masks) set.masks().push_back(std::move(m));
-    }
-    if (thinned) keep_by_box_nms(run, set, predicted_iou(set), run.options.box_nms_thresh);
     for (Mask& m : set.masks()) {
         if (size != crop.image()) {
             m.runs = translate(m.runs, size, crop.image(), static_cast<int64_t>(box.x0), static_cast<int64_t>(box.y0));
         }
         run.masks.masks().push_back(std::move(m));
     }
-    run.stats.add("filter", watch.seconds());
+    set.masks().clear();
 }
 
 // All points of one crop.
@@ -156,6 +184,8 @@ void decode_crop(Generation& run, const Embedding& crop, const std::vector<Image
     const ImageBox box = crop.frame.crop_box();
     const ScanPlan plan(run.segmenter.model().low_res(), run.segmenter.model().preprocess().side, crop.frame.resized(), size);
     std::vector<std::vector<Mask>> found(grid.size());
+    MaskSet set(size);
+    run.held = 0;
     const Stopwatch watch;
     const int64_t decode_before = run.decode_ns, scan_before = run.scan_ns;
     try {
@@ -163,21 +193,38 @@ void decode_crop(Generation& run, const Embedding& crop, const std::vector<Image
             const ImagePoint& g = grid[static_cast<std::size_t>(i)];
             const ImagePoint point{box.x0 + g.x * static_cast<double>(size.width), box.y0 + g.y * static_cast<double>(size.height)};
             auto& masks = found[static_cast<std::size_t>(i)];
-            masks = masks_of_point(run, crop, plan, point, first_prompt + i, worker.arena);
+            masks = masks_of_point(run, crop, plan, point, first_prompt + i, false, worker.arena);
             run.kept += static_cast<int64_t>(masks.size());
             ++run.done;
         });
         run.stage = "filter";
         run.tell(true);
-        run_in_worker(run.schedule, [&] { gather(run, crop, found, true); });
-    } catch (...) {  // all tasks have ended
-        gather(run, crop, found, false);
+        double filter = 0;
+        run_in_worker(run.schedule, [&] {
+            const Stopwatch own;
+            const Span span("box nms");
+            collect(found, set);
+            keep_by_box_nms(run, set, predicted_iou(set), run.options.box_nms_thresh);
+            filter = own.seconds();
+        });
+        remember(run, crop, plan, set);
+        run_in_worker(run.schedule, [&] {
+            const Stopwatch own;
+            append_masks(run, crop, set);
+            filter += own.seconds();
+        });
+        // Wall-clock time, shared out by what the workers spent.
+        const double decode = static_cast<double>(run.decode_ns - decode_before), scanned = static_cast<double>(run.scan_ns - scan_before);
+        const double both = watch.seconds() - filter;
+        run.stats.add("filter", filter);
+        run.stats.add("decode", both * decode / std::max(1.0, decode + scanned));
+        run.stats.add("scan", both * scanned / std::max(1.0, decode + scanned));
+    } catch (...) {  // all tasks have ended; what is there goes on, unthinned
+        collect(found, set);
+        std::erase_if(set.masks(), forgotten);
+        append_masks(run, crop, set);
         throw;
     }
-    // Wall-clock time, shared out by what the workers spent.
-    const double decode = static_cast<double>(run.decode_ns - decode_before), scanned = static_cast<double>(run.scan_ns - scan_before);
-    run.stats.add("decode", watch.seconds() * decode / std::max(1.0, decode + scanned));
-    run.stats.add("scan", watch.seconds() * scanned / std::max(1.0, decode + scanned));
 }
 
 // What segrid adds to segment-anything's filters, in the order of the signature.
@@ -303,6 +350,7 @@ void EverythingOptions::check() const {
     range("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1, 1000);
     range("min_mask_region_area", min_mask_region_area, 0, int64_t{1} << 40);
     if (max_masks) range("max_masks", *max_masks, 1, int64_t{1} << 40);
+    range("candidate_memory", candidate_memory, 0, int64_t{1} << 50);
     if (!point_grids.empty() && static_cast<int64_t>(point_grids.size()) < crop_n_layers + 1) {
         invalid("point_grids: one grid per layer is needed: " + std::to_string(crop_n_layers + 1) + ", got " +
                 std::to_string(point_grids.size()));

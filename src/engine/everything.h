@@ -31,6 +31,9 @@ struct EverythingOptions {
     std::optional<double> mask_iou_thresh;
     double containment_thresh = 1.0;       // 1.0 is off
     std::optional<int64_t> max_masks;      // those with the highest predicted IoU
+    // Candidates wait for box NMS with their runs, up to this many bytes a crop. What does not fit is forgotten, and decoded again if it
+    // survives: the same bits, later. Not used where NMS drops nothing (box_nms_thresh 1).
+    int64_t candidate_memory = int64_t{96} << 20;
 
     void check() const;  // throws InvalidInput naming the option
 };

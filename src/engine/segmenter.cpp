@@ -9,7 +9,6 @@
 #include <mutex>
 
 #include "core/error.h"
-#include "engine/scratch.h"
 #include "image/preprocess.h"
 #include "kernels/mask_scan/op.h"
 #include "models/factory.h"
@@ -158,7 +157,9 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
         const int64_t index = p * each + m;
         Mask& mask = out.masks.masks()[static_cast<std::size_t>(index)];
         ScanResult result;
-        scan(decoded.logits, plan, 0.0F, 1.0F, result, &mask.runs, arena);
+        thread_local Runs runs;  // grows once per worker; the mask gets a copy of just its size
+        scan(decoded.logits, plan, 0.0F, 1.0F, result, &runs, arena);
+        mask.runs = Runs(runs.begin(), runs.end());
         mask.box = {static_cast<double>(result.x0), static_cast<double>(result.y0), static_cast<double>(result.x1),
                     static_cast<double>(result.y1)};
         mask.area = result.area;
@@ -175,23 +176,15 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     };
 
     const int workers = schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
-    if (count >= 2 * workers) {  // a prompt per worker
-        parallel_for(count, schedule, [&](int64_t p, Worker& worker) {
-            const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request,
-                                              schedule, worker.arena);
-            for (std::size_t m = 0; m < masks.size(); ++m) keep(p, static_cast<int64_t>(m), masks[m], worker.arena);
+    Schedule inner = schedule;
+    inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / count));  // fewer prompts than workers: the others help
+    inner.share = inner.max_workers > 1;
+    parallel_for(count, schedule, [&](int64_t p, Worker& worker) {
+        const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request, inner, worker.arena);
+        parallel_for(static_cast<int64_t>(masks.size()), inner, [&](int64_t m, Worker& helper) {
+            keep(p, m, masks[static_cast<std::size_t>(m)], helper.arena);
         });
-    } else {  // few prompts: each is split over the workers
-        const Scratch scratch;
-        for (int64_t p = 0; p < count; ++p) {
-            const Arena::Scope scope(scratch.arena());
-            const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request,
-                                              schedule, scratch.arena());
-            parallel_for(static_cast<int64_t>(masks.size()), schedule, [&](int64_t m, Worker& worker) {
-                keep(p, m, masks[static_cast<std::size_t>(m)], worker.arena);
-            });
-        }
-    }
+    });
     out.stats.add("predict", watch.seconds());
     out.stats.peak_memory_mb = peak_resident_mb();
     return out;

@@ -1,6 +1,7 @@
 """Model files: rows 31-35, 37 of faults.md."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -166,12 +167,12 @@ def test_row_36_pickles_are_refused(tmp_path):
         segrid.Segmenter("facebook/sam-vit-base")
 
 
-def test_row_37_plain_kernels_where_the_isa_is_missing(tiny, coins):
+@pytest.mark.parametrize("kernels", ["plain", "avx2", "gemm=plain,rows=plain,mask_scan=plain"])  # the last: tiled forms on plain building blocks
+def test_row_37_other_kernels_where_the_isa_is_missing(tiny, coins, tmp_path, kernels):
     code = "import segrid, sys, numpy as np, skimage.data\nimage = np.repeat(skimage.data.coins()[:, :, None], 3, 2)\n" \
-        "m = segrid.Segmenter('tiny').predict(image, points=[[150, 60]], multimask=True)\nnp.save(sys.argv[1], m.low_res)"
-    out = Path(coins.ctypes and __import__("tempfile").mkdtemp()) / "plain.npy"
-    import os
-
-    subprocess.run([sys.executable, "-c", code, str(out)], check=True, env={**os.environ, "SEGRID_KERNELS": "plain", "ATEN_CPU_CAPABILITY": "default"})
-    ours = tiny.predict(coins, points=[[150, 60]], multimask=True).low_res
-    assert np.abs(np.load(out) - ours).max() < 1e-4 * np.abs(ours).max()
+        "m = segrid.Segmenter('tiny').predict(image, points=[[150, 60]], multimask=True)\nnp.savez(sys.argv[1], low=m.low_res, masks=m.array)"
+    out = tmp_path / "other.npz"
+    subprocess.run([sys.executable, "-c", code, str(out)], check=True, env={**os.environ, "SEGRID_KERNELS": kernels, "ATEN_CPU_CAPABILITY": "default"})
+    ours, other = tiny.predict(coins, points=[[150, 60]], multimask=True), np.load(out)
+    assert np.abs(other["low"] - ours.low_res).max() < 1e-4 * np.abs(ours.low_res).max()
+    assert (other["masks"] != ours.array).sum() < 20

@@ -265,3 +265,18 @@ def test_signals_do_not_break_other_threads(tiny, coins):
     thread.start()
     thread.join()
     assert results and results[0] > 0
+
+
+def test_candidates_forgotten_for_memory_come_back_the_same(tiny, coins):
+    options = {"points_per_side": 10, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.5, "box_nms_thresh": 0.7}
+    native = tiny._engine
+    whole = native.everything(segrid._image.to_image(coins), options)
+    for memory in (0, 2000):
+        with segrid.Trace() as trace:
+            frugal = native.everything(segrid._image.to_image(coins), {**options, "candidate_memory": memory})
+        assert len([e for e in trace.events if e[0] == "decode"]) > 100, "nothing was decoded again: vacuous"
+        assert np.array_equal(frugal.dense(), whole.dense()) and np.array_equal(frugal.boxes, whole.boxes)
+        assert np.array_equal(frugal.areas, whole.areas) and frugal.areas.min() > 0
+    crops = {**options, "crop_n_layers": 1, "candidate_memory": 0}
+    a, b = native.everything(segrid._image.to_image(coins), crops), native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30})
+    assert np.array_equal(a.dense(), b.dense())

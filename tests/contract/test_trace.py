@@ -13,7 +13,7 @@ def test_spans_cover_the_call_and_nest(tiny, coins):
     with segrid.Trace() as trace:
         masks = tiny.everything(coins, points_per_side=6)
     seconds = trace.seconds()
-    assert {"qkv", "mlp", "global attention", "neck", "decode", "tokens", "sweep", "upscale", "scan", "gather", "thin"} <= set(seconds)
+    assert {"qkv", "mlp", "global attention", "neck", "decode", "tokens", "sweep", "upscale", "scan", "box nms", "thin"} <= set(seconds)
     assert {e[3] for e in trace.events if e[0] == "decode"} == set(range(36))  # one for each point
     assert trace.dropped == 0
     inner = seconds["tokens"] + seconds["sweep"] + seconds["upscale"]

@@ -121,6 +121,76 @@ TEST(ThreadPool, NestedRunsInline) {
     EXPECT_EQ(total.load(), 72);
 }
 
+TEST(ThreadPool, SharedTasksEnlistIdleWorkersUpToTheCap) {
+    const Budget budget(4);
+    for (const int cap : {1, 2, 3, 4}) {
+        Schedule schedule;
+        schedule.max_workers = cap;
+        schedule.share = true;
+        std::atomic<int> running{0}, most{0};
+        std::vector<std::atomic<int>> seen(40);
+        std::set<int> who;
+        std::mutex mutex;
+        parallel_for(1, schedule, [&](int64_t, Worker& outer) {
+            int* of_outer = outer.arena.take<int>(4);
+            of_outer[0] = 42;
+            parallel_for(40, schedule, [&](int64_t i, Worker& worker) {
+                most = std::max(most.load(), ++running);
+                std::this_thread::sleep_for(2ms);
+                worker.arena.take<int>(1000)[0] = 7;  // its own, or behind what the outer task holds
+                ++seen[static_cast<std::size_t>(i)];
+                {
+                    std::lock_guard lock(mutex);
+                    who.insert(worker.index);
+                }
+                --running;
+            });
+            EXPECT_EQ(of_outer[0], 42);
+        });
+        for (const auto& n : seen) EXPECT_EQ(n.load(), 1);
+        EXPECT_EQ(static_cast<int>(who.size()), cap);
+        EXPECT_LE(most.load(), cap);
+    }
+}
+
+TEST(ThreadPool, SharedTasksPassOnExceptionsAndCancelling) {
+    const Budget budget(3);
+    Schedule schedule;
+    schedule.share = true;
+    for (int round = 0; round < 20; ++round) {
+        EXPECT_THROW(parallel_for(2, schedule, [&](int64_t, Worker&) {
+            parallel_for(50, schedule, [&](int64_t i, Worker&) {
+                std::this_thread::sleep_for(50us);
+                if (i == 9) throw std::out_of_range("nine");
+            });
+        }), std::out_of_range);
+    }
+    EXPECT_THROW(parallel_for(1, schedule, [&](int64_t, Worker&) {
+        parallel_for(50, schedule, [&](int64_t i, Worker&) {
+            if (i == 3) schedule.cancel.cancel();
+        });
+    }), Cancelled);
+}
+
+TEST(ThreadPool, ManyCallersShareAtOnce) {
+    const Budget budget(3);
+    std::atomic<int64_t> sum{0};
+    std::vector<std::thread> callers;
+    for (int c = 0; c < 6; ++c) {
+        callers.emplace_back([&] {
+            Schedule schedule;
+            schedule.share = true;
+            for (int round = 0; round < 30; ++round) {
+                parallel_for(2, schedule, [&](int64_t, Worker&) {
+                    for (int step = 0; step < 4; ++step) parallel_for(8, schedule, [&](int64_t i, Worker&) { sum += i; });
+                });
+            }
+        });
+    }
+    for (std::thread& t : callers) t.join();
+    EXPECT_EQ(sum.load(), int64_t{6} * 30 * 2 * 4 * 28);
+}
+
 TEST(ThreadPool, ArenaScopePerTask) {
     const Budget budget(1);
     std::set<void*> places;

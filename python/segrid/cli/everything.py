@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -103,12 +104,10 @@ def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str
 
 
 def _report(records: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="segment everything", title_justify="left")
-    table.add_column("image")
-    table.add_column("objects", justify="right")
-    for stage in STAGES:
-        table.add_column(f"{stage} s", justify="right")
-    table.add_column("peak MB", justify="right")
+    table = Table(title="segment everything: objects, seconds per stage, peak memory", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("image", overflow="fold")
+    for column in ("objects", *STAGES, "MB"):
+        table.add_column(column, justify="right", no_wrap=True)
     for r in records:
         if "error" in r:
             table.add_row(shown(Path(r["image"]).name), "[red]failed[/red]")

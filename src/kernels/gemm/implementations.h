@@ -13,6 +13,7 @@ struct Implementation {
 };
 
 const Implementation& plain();
+const Implementation& avx2();
 // LibTorch's brgemm: AVX-512, its bf16 instructions, and AMX where there is one; over 90 % of a core's peak where MKL on AMD reaches a third.
 const Implementation& brgemm();
 

@@ -14,15 +14,14 @@ namespace segrid {
 
 namespace {
 
-const KernelSwitch& choice() {
-    static const KernelSwitch kernel("gemm", cpu_features().avx512 ? std::vector<std::string>{"brgemm", "plain"}
-                                                                   : std::vector<std::string>{"plain"});
-    return kernel;
+const gemm::Implementation& implementation() {
+    static const KernelTables<gemm::Implementation> kernel("gemm", {{"brgemm", cpu_features().avx512 ? &gemm::brgemm() : nullptr},
+                                                                    {"avx2", cpu_features().avx2 ? &gemm::avx2() : nullptr},
+                                                                    {"plain", &gemm::plain()}});
+    return *kernel;
 }
 
-[[maybe_unused]] const bool registered = (choice(), true);
-
-const gemm::Implementation& implementation() { return choice().plain() ? gemm::plain() : gemm::brgemm(); }
+[[maybe_unused]] const bool registered = (implementation(), true);
 
 int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
 

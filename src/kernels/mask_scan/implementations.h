@@ -23,6 +23,7 @@ struct Table {
     Compare compare;
 };
 const Table& plain();
+const Table& avx2();
 const Table& avx512();
 
 }  // namespace segrid::mask_scan

@@ -9,15 +9,16 @@
 namespace segrid {
 namespace {
 
-const KernelSwitch& choice() {
-    static const KernelSwitch kernel("mask_scan", cpu_features().avx512 ? std::vector<std::string>{"avx512", "plain"}
-                                                                        : std::vector<std::string>{"plain"});
-    return kernel;
+const mask_scan::Table& implementation() {
+    static const KernelTables<mask_scan::Table> kernel("mask_scan", {{"avx512", cpu_features().avx512 ? &mask_scan::avx512() : nullptr},
+                                                                     {"avx2", cpu_features().avx2 ? &mask_scan::avx2() : nullptr},
+                                                                     {"plain", &mask_scan::plain()}});
+    return *kernel;
 }
 
-[[maybe_unused]] const bool registered = (choice(), true);
+[[maybe_unused]] const bool registered = (implementation(), true);
 
-struct Span {
+struct Stretch {
     int64_t begin = 0, end = 0;
 };
 
@@ -45,7 +46,7 @@ void for_each_run(const uint64_t* bits, int64_t begin, int64_t end, const F& f) 
 // What one low-res row can do. live: from its first to its last value above the lowest level (empty: none); sure: its longest stretch
 // above the highest level.
 struct Reach {
-    Span live, sure;
+    Stretch live, sure;
 };
 
 Reach reach_of(const mask_scan::Table& table, const float* row, int64_t count, float lowest, float highest, uint64_t* bits) {
@@ -73,7 +74,7 @@ public:
     }
 
     // Valid in `wanted` until `slots` rows further down.
-    const float* row(int64_t y, Span wanted) {
+    const float* row(int64_t y, Stretch wanted) {
         Slot& slot = slots_[y % count_];
         float* out = values_ + y % count_ * columns_.outputs;
         const float* in = logits_ + y * columns_.inputs;
@@ -95,7 +96,7 @@ public:
 private:
     struct Slot {
         int64_t row;
-        Span held;
+        Stretch held;
     };
     const mask_scan::Table& table_;
     const ScanAxis& columns_;
@@ -111,12 +112,12 @@ int64_t first_from(const ScanAxis& axis, int64_t input) {
 }
 
 // The outputs that read any of these inputs; begins at a whole word of 64.
-Span reading_any(const ScanAxis& axis, Span inputs) {
+Stretch reading_any(const ScanAxis& axis, Stretch inputs) {
     return {first_from(axis, inputs.begin - axis.taps + 1) / 64 * 64, first_from(axis, inputs.end)};
 }
 
 // The outputs within a span that read nothing but these inputs, cut to whole words of 64.
-Span reading_only(const ScanAxis& axis, Span inputs, Span within) {
+Stretch reading_only(const ScanAxis& axis, Stretch inputs, Stretch within) {
     const int64_t begin = std::max((first_from(axis, inputs.begin) + 63) / 64 * 64, within.begin);
     const int64_t end = std::min(first_from(axis, inputs.end - axis.taps + 1), within.end) / 64 * 64;
     if (begin >= end) return {within.end, within.end};
@@ -124,7 +125,7 @@ Span reading_only(const ScanAxis& axis, Span inputs, Span within) {
 }
 
 // The first and the last one among the bits [span.begin, span.end); there is one, and span.begin is a multiple of 64.
-Span bounds_of(const uint64_t* bits, Span span) {
+Stretch bounds_of(const uint64_t* bits, Stretch span) {
     const auto word = [&](int64_t w) {
         return span.end - w * 64 >= 64 ? bits[w] : bits[w] & ((uint64_t{1} << (span.end - w * 64)) - 1);
     };
@@ -137,7 +138,7 @@ Span bounds_of(const uint64_t* bits, Span span) {
 }  // namespace
 
 void scan(const float* logits, const ScanPlan& plan, float threshold, float offset, ScanResult& result, Runs* runs, Arena& arena) {
-    const mask_scan::Table& table = choice().plain() ? mask_scan::plain() : mask_scan::avx512();
+    const mask_scan::Table& table = implementation();
     const Arena::Scope scope(arena);
     const ScanAxis& rows = plan.rows();
     const ScanAxis& columns = plan.columns();
@@ -157,7 +158,7 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
     int64_t x_low = width, x_end = 0, y_low = -1, y_high = -1;
     for (int64_t y = 0; y < rows.outputs; ++y) {
         const int64_t first = rows.first[static_cast<std::size_t>(y)];
-        Span live{columns.inputs, 0}, sure{0, columns.inputs};
+        Stretch live{columns.inputs, 0}, sure{0, columns.inputs};
         int64_t used = 0;
         for (int64_t t = 0; t < taps; ++t) {
             const float w = rows.weights[static_cast<std::size_t>(t * rows.outputs + y)];
@@ -169,13 +170,13 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
             if (r.live.begin < r.live.end) live = {std::min(live.begin, r.live.begin), std::max(live.end, r.live.end)};
         }
         if (live.begin >= live.end) continue;  // every corner of every cell is below: no pixel of this row can be above
-        const Span part = reading_any(columns, live);
-        const Span inside = reading_only(columns, sure, part);
+        const Stretch part = reading_any(columns, live);
+        const Stretch inside = reading_only(columns, sure, part);
         const int64_t certain = inside.end - inside.begin;
         for (int64_t t = 0; t < used; ++t) sources[t] = ring.row(reads[t], part);
         mask_scan::RowCounts counts{certain, certain, certain};
         std::fill(bits + inside.begin / 64, bits + (inside.begin + certain) / 64, ~uint64_t{0});
-        for (const Span s : {Span{part.begin, inside.begin}, Span{inside.end, part.end}}) {
+        for (const Stretch s : {Stretch{part.begin, inside.begin}, Stretch{inside.end, part.end}}) {
             if (s.begin >= s.end) continue;
             const auto more = table.threshold(sources, weights, used, s.begin, s.end, threshold, offset, bits);
             counts = {counts.area + more.area, counts.above + more.above, counts.below + more.below};
@@ -186,7 +187,7 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
         if (counts.area == 0) continue;
         if (y_low < 0) y_low = y;
         y_high = y;
-        const Span bounds = bounds_of(bits, part);
+        const Stretch bounds = bounds_of(bits, part);
         x_low = std::min(x_low, bounds.begin);
         x_end = std::max(x_end, bounds.end);
         if (runs != nullptr) {

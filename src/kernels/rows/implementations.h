@@ -23,6 +23,7 @@ struct Table {
 };
 
 const Table& plain();
+const Table& avx2();
 const Table& avx512();  // only call on a CPU that has it
 
 // What the bf16 instructions of AVX-512 do, in their own file; only call on a CPU that has them.

@@ -6,15 +6,14 @@
 namespace segrid {
 namespace {
 
-const KernelSwitch& choice() {
-    static const KernelSwitch kernel("rows", cpu_features().avx512 ? std::vector<std::string>{"avx512", "plain"}
-                                                                   : std::vector<std::string>{"plain"});
-    return kernel;
+const rows::Table& table() {
+    static const KernelTables<rows::Table> kernel("rows", {{"avx512", cpu_features().avx512 ? &rows::avx512() : nullptr},
+                                                           {"avx2", cpu_features().avx2 ? &rows::avx2() : nullptr},
+                                                           {"plain", &rows::plain()}});
+    return *kernel;
 }
 
-[[maybe_unused]] const bool registered = (choice(), true);
-
-const rows::Table& table() { return choice().plain() ? rows::plain() : rows::avx512(); }
+[[maybe_unused]] const bool registered = (table(), true);
 
 }  // namespace
 

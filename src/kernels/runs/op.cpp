@@ -163,7 +163,9 @@ Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size) {
 }
 
 std::string compress(const std::vector<uint32_t>& counts) {
-    std::string out;
+    constexpr std::size_t kMost = 7;  // bytes of a count
+    std::string out(counts.size() * kMost, '\0');
+    char* to = out.data();
     for (std::size_t i = 0; i < counts.size(); ++i) {
         int64_t x = counts[i];
         if (i > 2) x -= counts[i - 2];
@@ -172,9 +174,11 @@ std::string compress(const std::vector<uint32_t>& counts) {
             x >>= 5;
             more = (c & 0x10) ? x != -1 : x != 0;
             if (more) c |= 0x20;
-            out.push_back(static_cast<char>(c + 48));
+            *to++ = static_cast<char>(c + 48);
         }
     }
+    out.resize(static_cast<std::size_t>(to - out.data()));
+    out.shrink_to_fit();
     return out;
 }
 

@@ -1,0 +1,101 @@
+"""Writes the README's figures from benchmarks/results: python -m benchmarks.report (--check: only says whether they are there)."""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results"
+BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- end of figures -->\n"
+NAMES = {"segment_anything": "segment-anything", "openvino": "OpenVINO", "onnxruntime": "onnxruntime", "transformers": "transformers"}
+STEPS = {"encode": "encoder", "decode": "decoder, 64 prompts x 3 masks", "click": "one click on an encoded image",
+         "postprocess": "low-res logits to boxes and RLE (ours: runs), 192 masks"}
+
+
+def load(name):
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def everything_rows(precision):
+    r = load(f"everything-vit_b-{precision}-1800x1200")
+    if r is None:
+        return []
+    rows = []
+    for peer, ratio in r["ratio"].items():
+        a = r["agreement"][peer]
+        rows.append(f"| segment everything, {precision} | {NAMES[peer]} | **{ratio:.1f} x** | {a['count'][0]} and {a['count'][1]} masks, "
+                    f"matched IoU mean {a['mean']:.4f}, least {a['min']:.3f} |")
+    return rows
+
+
+def step_rows(precision):
+    r = load(f"steps-vit_b-{precision}-1800x1200")
+    if r is None:
+        return []
+    return [f"| {STEPS[stage]}, {precision} | {NAMES[peer]} | {ratio:.1f} x | largest difference {r['largest difference'][stage][peer]:.1e} of the largest value |"
+            for stage, of in r["ratio"].items() for peer, ratio in of.items() if not (stage == "postprocess" and peer != "segment_anything")]
+
+
+def block():
+    first = load("everything-vit_b-fp32-1800x1200")
+    side = first["options"]["points_per_side"]
+    lines = [BEGIN.rstrip("\n"), "",
+             f"ViT-B (seeded random weights), {side} x {side} points, a 1800 x 1200 photo, masks as COCO RLE, {first['threads']} threads of {first['cpu']['model']} (family {first['cpu']['family']}: {', '.join(first['cpu']['isa'])}), "
+             f"torch {first['versions']['torch']}, {first['date']}. How many times as long as segrid each peer takes:", "",
+             "| what | against | takes | agreement |", "|---|---|---|---|"]
+    for precision in ("fp32", "bf16"):
+        lines += everything_rows(precision) + step_rows(precision)
+    one, two, large, gemm = (load(n) for n in ("everything-vit_b-1-thread", "everything-vit_b-2-threads", "everything-vit_b-fp32-8660x5774", "gemm"))
+    lines.append("")
+    if one and two:
+        lines.append(f"From 1 to 2 threads the decoder becomes {one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} times "
+                     f"as fast, the whole {one['rows']['segrid']['median'] / two['rows']['segrid']['median']:.2f} times.")
+    if large:
+        lines.append(f"A 50-megapixel image takes {large['rows']['segrid']['memory_mb']:.0f} MB above the weights, its own "
+                     f"{8660 * 5774 * 3 / 2**20:.0f} MB included.")
+    if gemm:
+        tiles = [r for r in gemm["rows"] if r["shape"][0] >= 64]
+        low, high = (f(r["fp32"] for r in tiles) / gemm["peak"] for f in (min, max))
+        lines.append(f"Matrix products reach {100 * low:.0f} to {100 * high:.0f} % of a core's fp32 peak (torch's own: "
+                     f"{100 * min(r['torch'] for r in tiles) / gemm['peak']:.0f} to {100 * max(r['torch'] for r in tiles) / gemm['peak']:.0f} %).")
+    lines += ["", "![Seconds per step, ours and the peers'](docs/speed.png)", "", END.rstrip("\n")]
+    return "\n".join(lines) + "\n"
+
+
+def picture(target):
+    """Bars of seconds: the steps of ViT-B in both precisions."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = [(s, [(p, load(f"steps-vit_b-{p}-1800x1200")) for p in ("fp32", "bf16")]) for s in ("encode", "decode")]
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+    for ax, (stage, results) in zip(axes, panels, strict=True):
+        bars = [(f"{NAMES.get(s, s)}, {p}", r["rows"][s]["stages"][stage], s == "segrid") for p, r in results if r for s in r["rows"]]
+        bars.sort(key=lambda b: b[1])
+        ax.barh([b[0] for b in bars], [b[1] for b in bars], color=["#d1495b" if b[2] else "#9aa5b1" for b in bars])
+        ax.bar_label(ax.containers[0], fmt="%.2f s", padding=3)
+        ax.invert_yaxis()
+        ax.margins(x=0.18)
+        ax.set_title(STEPS[stage])
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlabel("seconds")
+    figure.tight_layout()
+    figure.savefig(target, dpi=110)
+
+
+def replaced(text):
+    begin, end = text.index(BEGIN), text.index(END) + len(END)
+    return text[:begin] + block() + text[end:]
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    new = replaced(text)
+    if "--check" in sys.argv:
+        raise SystemExit(0 if new == text else "the README's figures are not those of benchmarks/results: python -m benchmarks.report")
+    readme.write_text(new)
+    picture(ROOT / "docs/speed.png")

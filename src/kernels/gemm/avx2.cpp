@@ -1,0 +1,124 @@
+// A register tile of 6 x 16 sums, for CPUs without AVX-512. bf16 is widened in registers: the same products, in fp32 arithmetic.
+#include <immintrin.h>
+
+#include <algorithm>
+
+#include "kernels/gemm/implementations.h"
+
+namespace segrid::gemm {
+namespace {
+
+constexpr int kRows = 6, kColumns = 16;
+
+// The first `lanes` of 8.
+inline __m256i lanes_of(int64_t lanes) {
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(std::clamp<int64_t>(lanes, 0, 8))), index);
+}
+
+// Where a tile reads and writes its up to 16 columns.
+struct WholeTile {
+    static __m256 load(const float* p, int) { return _mm256_loadu_ps(p); }
+    static __m256i load(const uint16_t* p, int) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static void store(float* p, int, __m256 v) { _mm256_storeu_ps(p, v); }
+};
+struct PartTile {
+    __m256i mask[2];
+    __m256 load(const float* p, int half) const { return _mm256_maskload_ps(p, mask[half]); }
+    __m256i load(const uint16_t* p, int half) const { return _mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask[half]); }
+    void store(float* p, int half, __m256 v) const { _mm256_maskstore_ps(p, mask[half], v); }
+};
+
+struct Fp32 {
+    using Number = float;
+    static constexpr int64_t kStep = 1;  // rows of B that lie together
+    // sums[i] += a[i][k] b[k]
+    template <int R, class Tile>
+    static void step(const Tile& tile, const float* a, int64_t lda, const float* b, __m256 (&sums)[R][2]) {
+        const __m256 b0 = tile.load(b, 0), b1 = tile.load(b + 8, 1);
+        for (int i = 0; i < R; ++i) {
+            const __m256 x = _mm256_broadcast_ss(a + i * lda);
+            sums[i][0] = _mm256_fmadd_ps(x, b0, sums[i][0]);
+            sums[i][1] = _mm256_fmadd_ps(x, b1, sums[i][1]);
+        }
+    }
+};
+
+struct Bf16 {
+    using Number = uint16_t;
+    static constexpr int64_t kStep = 2;
+    template <int R, class Tile>
+    static void step(const Tile& tile, const uint16_t* a, int64_t lda, const uint16_t* b, __m256 (&sums)[R][2]) {
+        const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+        __m256 even[2], odd[2];
+        for (int half = 0; half < 2; ++half) {
+            const __m256i pairs = tile.load(b + 16 * half, half);
+            even[half] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+            odd[half] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
+        }
+        for (int i = 0; i < R; ++i) {
+            const __m256i pair = _mm256_set1_epi32(static_cast<int>(a[i * lda]) | static_cast<int>(static_cast<uint32_t>(a[i * lda + 1]) << 16));
+            const __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)), x1 = _mm256_castsi256_ps(_mm256_and_si256(pair, high));
+            for (int half = 0; half < 2; ++half) {
+                sums[i][half] = _mm256_fmadd_ps(x1, odd[half], _mm256_fmadd_ps(x0, even[half], sums[i][half]));
+            }
+        }
+    }
+};
+
+template <class Form, int R, class Tile>
+void tile_product(const Tile& tile, int64_t k, const typename Form::Number* a, int64_t lda, const typename Form::Number* b, int64_t ldb, float* c,
+                  int64_t ldc, bool accumulate) {
+    __m256 sums[R][2];
+    for (int i = 0; i < R; ++i) {
+        for (int half = 0; half < 2; ++half) sums[i][half] = accumulate ? tile.load(c + i * ldc + 8 * half, half) : _mm256_setzero_ps();
+    }
+    for (int64_t j = 0; j < k; j += Form::kStep) Form::step(tile, a + j, lda, b + j * ldb, sums);
+    for (int i = 0; i < R; ++i) {
+        for (int half = 0; half < 2; ++half) tile.store(c + i * ldc + 8 * half, half, sums[i][half]);
+    }
+}
+
+template <class Form, class Tile>
+void rows_product(const Tile& tile, int64_t m, int64_t k, const typename Form::Number* a, int64_t lda, const typename Form::Number* b, int64_t ldb,
+                  float* c, int64_t ldc, bool accumulate) {
+    int64_t i = 0;
+    for (; i + kRows <= m; i += kRows) tile_product<Form, kRows>(tile, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
+    a += i * lda;
+    c += i * ldc;
+    switch (m - i) {
+        case 1: return tile_product<Form, 1>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
+        case 2: return tile_product<Form, 2>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
+        case 3: return tile_product<Form, 3>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
+        case 4: return tile_product<Form, 4>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
+        case 5: return tile_product<Form, 5>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
+        default: return;
+    }
+}
+
+template <class Form>
+void product(int64_t m, int64_t n, int64_t k, const typename Form::Number* a, int64_t lda, const typename Form::Number* b, int64_t ldb, float* c,
+             int64_t ldc, bool accumulate) {
+    constexpr int64_t kDepth = 256;  // of B, so that its 16 columns stay in the first-level cache for all rows
+    for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
+        const int64_t depth = std::min(kDepth, k - k0);
+        for (int64_t n0 = 0; n0 < n; n0 += kColumns) {
+            const auto* from = b + k0 * ldb + n0 * Form::kStep;
+            if (n - n0 >= kColumns) {
+                rows_product<Form>(WholeTile{}, m, depth, a + k0, lda, from, ldb, c + n0, ldc, accumulate || k0 > 0);
+            } else {
+                rows_product<Form>(PartTile{{lanes_of(n - n0), lanes_of(n - n0 - 8)}}, m, depth, a + k0, lda, from, ldb, c + n0, ldc,
+                                   accumulate || k0 > 0);
+            }
+        }
+    }
+}
+
+}  // namespace
+
+const Implementation& avx2() {
+    static const Implementation table{product<Fp32>, product<Bf16>};
+    return table;
+}
+
+}  // namespace segrid::gemm
