@@ -8,8 +8,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- end of figures -->\n"
 NAMES = {"segment_anything": "segment-anything", "openvino": "OpenVINO", "onnxruntime": "onnxruntime", "transformers": "transformers"}
-STEPS = {"encode": "encoder", "decode": "decoder, 64 prompts x 3 masks", "click": "one click on an encoded image",
-         "postprocess": "low-res logits to boxes and RLE (ours: runs), 192 masks"}
+STEPS = {"encode": "image encoder", "decode": "decoder, 64 prompts of 3 masks", "click": "one click on an encoded image",
+         "postprocess": "logits of 192 masks to boxes and runs"}
 
 
 def load(name):
@@ -17,37 +17,42 @@ def load(name):
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def everything_rows(precision):
-    r = load(f"everything-vit_b-{precision}-1800x1200")
-    if r is None:
-        return []
-    rows = []
-    for peer, ratio in r["ratio"].items():
-        a = r["agreement"][peer]
-        rows.append(f"| segment everything, {precision} | {NAMES[peer]} | **{ratio:.1f} x** | {a['count'][0]} and {a['count'][1]} masks, "
-                    f"matched IoU mean {a['mean']:.4f}, least {a['min']:.3f} |")
+def ratios(precision):
+    """{what: {peer: ratio}} of one precision."""
+    rows = {}
+    whole, steps = load(f"everything-vit_b-{precision}-1800x1200"), load(f"steps-vit_b-{precision}-1800x1200")
+    if whole:
+        rows["segment everything"] = whole["ratio"]
+    for stage, of in (steps or {"ratio": {}})["ratio"].items():
+        rows[STEPS[stage]] = {p: r for p, r in of.items() if stage != "postprocess" or p == "segment_anything"}
     return rows
 
 
-def step_rows(precision):
-    r = load(f"steps-vit_b-{precision}-1800x1200")
-    if r is None:
-        return []
-    return [f"| {STEPS[stage]}, {precision} | {NAMES[peer]} | {ratio:.1f} x | largest difference {r['largest difference'][stage][peer]:.1e} of the largest value |"
-            for stage, of in r["ratio"].items() for peer, ratio in of.items() if not (stage == "postprocess" and peer != "segment_anything")]
+def agreement_lines():
+    lines = []
+    for model, precision in (("vit_b", "fp32"), ("tiny", "fp32"), ("tiny", "bf16")):
+        r = load(f"everything-{model}-{precision}-1800x1200")
+        if r:
+            a = r["agreement"]["segment_anything"]
+            lines.append(f"{'ViT-B' if model == 'vit_b' else 'the packaged model'} in {precision} {a['count'][0]} and {a['count'][1]} masks, matched IoU mean "
+                         f"{a['mean']:.4f}, least {a['min']:.3f}, {r['ratio']['segment_anything']:.1f} x")
+    return "Masks of everything, ours and segment-anything's: " + "; ".join(lines) + "."
 
 
 def block():
     first = load("everything-vit_b-fp32-1800x1200")
     side = first["options"]["points_per_side"]
     lines = [BEGIN.rstrip("\n"), "",
-             f"ViT-B (seeded random weights), {side} x {side} points, a 1800 x 1200 photo, masks as COCO RLE, {first['threads']} threads of {first['cpu']['model']} (family {first['cpu']['family']}: {', '.join(first['cpu']['isa'])}), "
-             f"torch {first['versions']['torch']}, {first['date']}. How many times as long as segrid each peer takes:", "",
-             "| what | against | takes | agreement |", "|---|---|---|---|"]
+             f"ViT-B (seeded random weights), {side} x {side} points, a 1800 x 1200 photo, masks as COCO RLE, {first['threads']} threads of "
+             f"{first['cpu']['model']} (family {first['cpu']['family']}: {', '.join(first['cpu']['isa'])}), torch {first['versions']['torch']}, "
+             f"{first['date']}. How many times as long as segrid each peer takes:", "",
+             "| | " + " | ".join(NAMES.values()) + " |", "|---" * (len(NAMES) + 1) + "|"]
     for precision in ("fp32", "bf16"):
-        lines += everything_rows(precision) + step_rows(precision)
+        for what, of in ratios(precision).items():
+            cells = [f"**{of[p]:.1f} x**" if p == "segment_anything" else f"{of[p]:.1f} x" if p in of else "" for p in NAMES]
+            lines.append(f"| {what}, {precision} | " + " | ".join(cells) + " |")
+    lines += ["", agreement_lines()]
     one, two, large, gemm = (load(n) for n in ("everything-vit_b-1-thread", "everything-vit_b-2-threads", "everything-vit_b-fp32-8660x5774", "gemm"))
-    lines.append("")
     if one and two:
         lines.append(f"From 1 to 2 threads the decoder becomes {one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} times "
                      f"as fast, the whole {one['rows']['segrid']['median'] / two['rows']['segrid']['median']:.2f} times.")
@@ -82,7 +87,7 @@ def picture(target):
         ax.set_title(STEPS[stage])
         ax.spines[["top", "right"]].set_visible(False)
         ax.set_xlabel("seconds")
-    figure.tight_layout()
+    figure.tight_layout(w_pad=2.5)
     figure.savefig(target, dpi=110)
 
 

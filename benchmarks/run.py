@@ -19,7 +19,7 @@ from benchmarks.problems.steps import PROMPTS, points
 PACKAGED = Path(__file__).parents[1] / "python/segrid/models/tiny"
 
 
-def options_for(model, folder, points, image):
+def options_for(model, folder, points, image, nms):
     """Thresholds: the packaged model's recommended ones; for random weights the 75th percentile of predicted IoU, and no box NMS (every box is the
     whole image)."""
     if model == "tiny":
@@ -30,7 +30,7 @@ def options_for(model, folder, points, image):
     found = segrid.Segmenter(folder).everything(image, points_per_side=6, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0,
                                                 containment_thresh=1.0)
     return {"points_per_side": points, "pred_iou_thresh": float(np.quantile(found.scores, 0.75)), "stability_score_thresh": 0.0,
-            "box_nms_thresh": 1.0}
+            "box_nms_thresh": nms}
 
 
 def folder_of(model):
@@ -41,7 +41,7 @@ def everything(a):
     """Segment everything, end to end."""
     folder = folder_of(a.model)
     image, name = photo(tuple(a.size))
-    options = options_for(a.model, folder, a.points, image)
+    options = options_for(a.model, folder, a.points, image, a.nms)
     print(f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {options}, {a.threads} threads")
     with tempfile.TemporaryDirectory() as scratch:
         arguments = {"model": folder, "options": options, "size": a.size, "precision": a.precision}
@@ -69,17 +69,20 @@ def steps(a):
         arguments = {"model": folder, "size": a.size, "precision": a.precision, "logits": str(logits)}
         rows = harness.compare("steps", a.subjects, arguments, a.threads, a.repeat, scratch)
         kept = {s: dict(np.load(Path(scratch) / f"{s}-0.json.npz")) for s in a.subjects}
-    ratio, apart = {}, {}
+    ratio, apart, among = {}, {}, {}
     for peer in a.subjects[1:]:
         for stage, seconds in rows[peer]["stages"].items():
             ratio.setdefault(stage, {})[peer] = seconds / rows["segrid"]["stages"][stage]
             ours, theirs = kept["segrid"][stage], kept[peer][stage]
             apart.setdefault(stage, {})[peer] = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+            first = kept[a.subjects[1]][stage]
+            if peer != a.subjects[1]:
+                among.setdefault(stage, {})[f"{a.subjects[1]}, {peer}"] = float(np.abs(first - theirs).max() / np.abs(theirs).max())
     for stage, of in ratio.items():
         print(f"  {stage}: segrid {rows['segrid']['stages'][stage]:.4f} s; " +
               "; ".join(f"{p} {r:.1f}x as long (largest difference {apart[stage][p]:.1e} of the largest value)" for p, r in of.items()))
     body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "rows": rows, "ratio": ratio,
-            "largest difference": apart}
+            "largest difference": apart, "peers among themselves": among}
     print("written:", harness.record(a.name or f"steps-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}", body))
 
 
@@ -102,6 +105,7 @@ def main():
     parser.add_argument("--points", type=int, default=32)
     parser.add_argument("--size", type=int, nargs=2, default=[1800, 1200], metavar=("W", "H"))
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--nms", type=float, default=1.0, help="box_nms_thresh of random weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--subjects", nargs="+", default=["segrid", "segment_anything"],

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,6 @@ def test_no_names_that_say_nothing():
 
 
 def test_stubs_are_up_to_date(tmp_path):
-    import sys
-
     made = tmp_path / "_core.pyi"
     subprocess.run([sys.executable, str(ROOT / "scripts/make_stubs.py"), str(made)], check=True)
     assert made.read_text() == (ROOT / "python/segrid/_core.pyi").read_text(), "run: make stubs"
@@ -67,3 +66,7 @@ def test_readme_snippets_run(number):
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert len(snippets) == 1
     exec(compile(snippets[number], "README.md", "exec"), {})
+
+
+def test_readme_figures_are_the_results():
+    subprocess.run([sys.executable, "-m", "benchmarks.report", "--check"], cwd=ROOT, check=True)

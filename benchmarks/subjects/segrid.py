@@ -20,8 +20,16 @@ class Subject:
         return self.embedding.features
 
     def decode(self, points):
-        """Three masks per point, up to runs and boxes: more than the peers' decoders are timed for."""
+        """Three masks per point, up to runs and boxes."""
         return self.model.predict(self.embedding, points=points, multimask=True).low_res
+
+    def beyond_decoding(self, points):
+        """Seconds of decode() in which the workers turn logits into runs and boxes."""
+        import segrid
+
+        with segrid.Trace() as trace:
+            self.decode(points)
+        return trace.seconds()["scan"] / segrid.threads()
 
     def click(self, point):
         return self.model.predict(self.embedding, points=[[point]], multimask=True).low_res

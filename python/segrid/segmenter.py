@@ -25,8 +25,8 @@ class Segmenter:
     model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors (transformers' SamModel), or a .safetensors file
     device : "auto" or "cpu"
     precision : "auto" (fp32), "fp32", or "bf16": the large matrix products of encoder and decoder round their factors to bf16 and sum in fp32,
-        everything between them is fp32. About twice as fast where the CPU has AVX-512 BF16 or AMX, slower than fp32 where it has neither
-        (`segrid info` tells). `precision` of the object tells what runs
+        everything between them is fp32. Up to twice as fast; needs AVX512-BF16 or AMX (`segrid info` tells), NotImplementedError without.
+        `precision` of the object tells what runs
     threads : most threads of the process's budget that a call uses; None: all
 
     Raises FileNotFoundError, NotImplementedError (device, precision or model type that this version lacks), CorruptFileError (files that do not

@@ -42,20 +42,20 @@ public:
         if (trace::recording.load(std::memory_order_relaxed)) begin_ = trace::now();
     }
     ~Span() { end(); }
-    // Ends it early, and the next one begins.
+    // Ends it early; and the next one begins.
     void next(const char* name) {
         end();
         name_ = name;
         if (trace::recording.load(std::memory_order_relaxed)) begin_ = trace::now();
     }
-    Span(const Span&) = delete;
-    Span& operator=(const Span&) = delete;
-
-private:
     void end() {
         if (begin_ >= 0) trace::record(name_, begin_, index_);
         begin_ = -1;
     }
+    Span(const Span&) = delete;
+    Span& operator=(const Span&) = delete;
+
+private:
     const char* name_;
     int64_t index_, begin_ = -1;
 };

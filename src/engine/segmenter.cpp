@@ -8,7 +8,9 @@
 #include <fstream>
 #include <mutex>
 
+#include "core/cpu.h"
 #include "core/error.h"
+#include "core/trace.h"
 #include "image/preprocess.h"
 #include "kernels/mask_scan/op.h"
 #include "models/factory.h"
@@ -60,7 +62,12 @@ Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
     if (s.threads < 0) invalid("threads: must be at least 1 (or None for the whole budget), got " + std::to_string(s.threads));
     resolve("device", s.device, {"auto", "cpu"}, {"cuda", "mps"});
     resolve("precision", s.precision, {"auto", "fp32", "bf16"}, {"fp16", "int8", "int8-torch"});
-    if (s.precision == "bf16") precision_ = Precision::Bf16;
+    if (s.precision == "bf16") {
+        if (!cpu_features().avx512_bf16 && !cpu_features().amx) {
+            fail(ErrorKind::Unsupported, "precision='bf16': this CPU has neither AVX512-BF16 nor AMX, it would be slower than fp32; use 'auto' or 'fp32'");
+        }
+        precision_ = Precision::Bf16;
+    }
     defaults_ = recommended(s.settings_path);
     // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
     run_in_worker({}, [&] {
@@ -94,6 +101,7 @@ Embedding Segmenter::encode(ImageView image, const Schedule& schedule, Stats* st
 
 Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule& asked, Stats* stats) const {
     const Schedule schedule = capped(asked);
+    const Span span("encode");
     Embedding e;
     e.frame = FrameMap(image.size, crop, model_->preprocess());
     e.grid = model_->grid();
@@ -154,6 +162,7 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     const DecodeRequest request{.multimask = multimask};
 
     const auto keep = [&](int64_t p, int64_t m, const DecodedMask& decoded, Arena& arena) {
+        const Span span("scan", p);
         const int64_t index = p * each + m;
         Mask& mask = out.masks.masks()[static_cast<std::size_t>(index)];
         ScanResult result;
@@ -180,7 +189,9 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / count));  // fewer prompts than workers: the others help
     inner.share = inner.max_workers > 1;
     parallel_for(count, schedule, [&](int64_t p, Worker& worker) {
+        Span span("decode", p);
         const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request, inner, worker.arena);
+        span.end();
         parallel_for(static_cast<int64_t>(masks.size()), inner, [&](int64_t m, Worker& helper) {
             keep(p, m, masks[static_cast<std::size_t>(m)], helper.arena);
         });

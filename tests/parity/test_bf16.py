@@ -7,6 +7,10 @@ import torch
 from segrid import _core
 
 
+features = _core.cpu_features()
+pytestmark = pytest.mark.skipif(not (features["avx512_bf16"] or features["amx"]), reason="this CPU has neither AVX512-BF16 nor AMX")
+
+
 def iou(a, b):
     union = (a | b).sum((1, 2))
     return (a & b).sum((1, 2)) / np.maximum(union, 1)
