@@ -57,7 +57,7 @@ void bind_runtime(py::module_ m) {
             return py::make_tuple(events, recording.dropped);
         },
         "Ends it: ([(name, begin in ns, duration in ns, index, thread)], events that did not fit).");
-    m.def("shutdown", [](bool close) { without_gil([&] { shutdown_pool(close); }); }, py::arg("close") = false,
+    m.def("shutdown", &shut_down, py::arg("close") = false,
           "Cancels running work and joins the workers. The pool starts again when it is used again, unless close.");
     py::class_<CancelToken>(m, "CancelToken",
                             "Stops a call from another thread: pass it as cancel=, then call cancel(). The call raises segrid.Cancelled at the next "

@@ -1,6 +1,37 @@
 #include "bindings/waiting.h"
 
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "core/error.h"
+
 namespace segrid::bindings {
+
+namespace {
+
+std::atomic<int> inside{0};
+std::atomic<bool> ending{false};
+
+}  // namespace
+
+WithoutGil::WithoutGil() {
+    static const int registered = pthread_atfork(nullptr, nullptr, [] { inside = 0; });  // the other threads are not in the child
+    (void)registered;
+    if (ending) throw Cancelled("segrid is shutting down");
+    ++inside;
+}
+
+WithoutGil::~WithoutGil() { --inside; }
+
+void shut_down(bool close) {
+    if (close) ending = true;
+    const py::gil_scoped_release release;
+    shutdown_pool(close);
+    for (int i = 0; close && inside > 0 && i < 5000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
 
 std::function<void()> poll_signals() {
     return [] {

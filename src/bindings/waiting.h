@@ -15,10 +15,23 @@ std::function<void()> poll_signals();
 Schedule schedule_for(const CancelToken* cancel);
 ProgressCallback progress_callback(const py::object& callback);
 
+// Counts the threads between giving the GIL up and having it back. A thread that asks for the GIL while the interpreter ends is killed inside C++,
+// which ends the process with an error; so the end of the process waits for them (see shut_down).
+class WithoutGil {
+public:
+    WithoutGil();  // throws Cancelled once the process is ending
+    ~WithoutGil();
+    WithoutGil(const WithoutGil&) = delete;
+    WithoutGil& operator=(const WithoutGil&) = delete;
+};
+// Cancels all work and joins the workers; close: for good, and waits until every call has left.
+void shut_down(bool close);
+
 // Runs body without the GIL.
 template <class Body>
 auto without_gil(const Body& body) {
-    const py::gil_scoped_release release;
+    const WithoutGil counted;
+    const py::gil_scoped_release release;  // ends first
     return body();
 }
 

@@ -31,10 +31,6 @@ Recorder& recorder() {
     return *r;
 }
 
-int64_t clock_ns() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 Buffer& own_buffer() {
     thread_local const std::shared_ptr<Buffer> buffer = [] {
         auto made = std::make_shared<Buffer>();
@@ -49,7 +45,9 @@ Buffer& own_buffer() {
 
 }  // namespace
 
-int64_t now() { return clock_ns() - recorder().begin.load(std::memory_order_relaxed); }
+int64_t now() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 void start() {
     Recorder& r = recorder();
@@ -60,7 +58,7 @@ void start() {
         std::lock_guard own(buffer->mutex);
         buffer->events.clear();
     }
-    r.begin = clock_ns();
+    r.begin = now();
     r.count = 0;
     recording = true;
 }
@@ -81,12 +79,12 @@ Recording stop() {
 }
 
 void record(const char* name, int64_t begin, int64_t index) {
-    const int64_t duration = now() - begin;
-    if (duration < 0 || !recording.load(std::memory_order_relaxed)) return;  // begun in another recording, or too late
+    const int64_t duration = now() - begin, since_start = begin - recorder().begin.load(std::memory_order_relaxed);
+    if (since_start < 0 || !recording.load(std::memory_order_relaxed)) return;  // begun in another recording, or too late
     if (recorder().count.fetch_add(1, std::memory_order_relaxed) >= kMaxEvents) return;
     Buffer& own = own_buffer();
     std::lock_guard lock(own.mutex);
-    own.events.push_back({name, begin, duration, index, own.thread});
+    own.events.push_back({name, since_start, duration, index, own.thread});
 }
 
 }  // namespace segrid::trace

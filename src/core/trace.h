@@ -30,7 +30,7 @@ struct Recording {
 Recording stop();
 
 extern std::atomic<bool> recording;
-int64_t now();
+int64_t now();  // nanoseconds of the steady clock
 void record(const char* name, int64_t begin, int64_t index);
 
 }  // namespace trace

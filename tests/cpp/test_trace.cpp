@@ -30,7 +30,7 @@ TEST(Trace, ASpanThatOutlivesItsRecordingIsNotInTheNext) {
         EXPECT_TRUE(trace::stop().events.empty());
         trace::start();
     }
-    for (const TraceEvent& e : trace::stop().events) EXPECT_GE(e.begin, 0);
+    EXPECT_TRUE(trace::stop().events.empty());
 }
 
 }  // namespace
