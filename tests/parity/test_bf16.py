@@ -6,7 +6,6 @@ import segrid
 import torch
 from segrid import _core
 
-
 features = _core.cpu_features()
 pytestmark = pytest.mark.skipif(not (features["avx512_bf16"] or features["amx"]), reason="this CPU has neither AVX512-BF16 nor AMX")
 
