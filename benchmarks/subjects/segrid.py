@@ -40,5 +40,5 @@ class Subject:
         h, w = size
         side = 4 * logits.shape[1]
         scale = side / max(h, w)
-        found = _core._kernels.scan_all(logits, side, (int(h * scale + 0.5), int(w * scale + 0.5)), size)
+        found = _core._kernels.scan_all(logits, side, (int(h * scale + 0.5), int(w * scale + 0.5)), size, rle=True)
         return [f[0] for f in found]

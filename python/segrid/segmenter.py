@@ -25,7 +25,8 @@ class Segmenter:
     model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors (transformers' SamModel), or a .safetensors file
     device : "auto" or "cpu"
     precision : "auto" (fp32), "fp32", or "bf16": the large matrix products of encoder and decoder round their factors to bf16 and sum in fp32,
-        everything between them is fp32. Up to twice as fast; needs AVX512-BF16 or AMX (`segrid info` tells), NotImplementedError without.
+        everything between them is fp32. The encoder is about 1.7, the whole about 1.3 times as fast; needs AVX512-BF16 or AMX (`segrid info`
+        tells), NotImplementedError without.
         `precision` of the object tells what runs
     threads : most threads of the process's budget that a call uses; None: all
 
@@ -131,7 +132,8 @@ class Segmenter:
         max_masks : keeps those with the highest predicted IoU
         progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
         cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and KeyboardInterrupt, has `partial`: the masks
-            of the points that had been decoded, after the thresholds (box NMS has been done in finished crops only)
+            of the points that had been decoded, after the thresholds (box NMS has been done in finished crops only; on very large images
+            without those that did not fit in memory)
 
         Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled, MemoryError, and what `encode` raises.
         Source: segment_anything.SamAutomaticMaskGenerator; the last three thresholds and target_points are segrid's.

@@ -23,7 +23,7 @@ class Trace:
     Attributes
     ----------
     events : after the block: list of (name, begin in ns, duration in ns, index of the prompt or tile or -1, thread). Spans of one thread nest:
-        "tokens", "sweep" and "upscale" lie within "decode"
+        "tokens", "sweep" and "upscale" lie within "decode", but for those of workers that help with another one's prompt (few clicks)
     dropped : events beyond a million, which were not kept
     """
 

@@ -5,11 +5,21 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
+#include <string>
 #include <vector>
+
+#include "core/error.h"
+#include "core/precision.h"
 
 namespace segrid::bindings {
 
 namespace py = pybind11;
+
+// For building blocks, which take a precision by name.
+inline Precision precision_of(const std::string& name) {
+    if (name != "fp32" && name != "bf16") invalid("precision: fp32 or bf16, got '" + name + "'");
+    return name == "bf16" ? Precision::Bf16 : Precision::Fp32;
+}
 
 // An array over memory that `owner` keeps alive.
 template <class T>

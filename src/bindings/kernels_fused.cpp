@@ -23,8 +23,6 @@ at::Tensor tensor(const Floats& a) {
     return at::from_blob(const_cast<float*>(a.data()), shape, at::kFloat);
 }
 
-segrid::Precision precision_of(const std::string& name) { return name == "bf16" ? segrid::Precision::Bf16 : segrid::Precision::Fp32; }
-
 // q, k, v: [tokens, head_dim]; queries [first, first + rows).
 Floats attention(const Floats& q, const Floats& k, const Floats& v, std::pair<int64_t, int64_t> grid, const MaybeFloats& rel_h,
                  const MaybeFloats& rel_w, int64_t first, int64_t rows, const std::string& precision) {
@@ -36,7 +34,7 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v, std::pair<in
             segrid::Arena arena;
             const auto positions = rel_h ? segrid::RelativePositions(tensor(*rel_h), tensor(*rel_w)) : segrid::RelativePositions();
             float* packed = arena.take<float>(segrid::PackedHead::floats(tokens, dim));
-            const segrid::PackedHead head = segrid::pack_head(precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, arena);
+            const segrid::PackedHead head = segrid::pack_head(segrid::bindings::precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, arena);
             const segrid::GridAttention call{.grid_h = grid.first, .grid_w = grid.second, .head_dim = dim, .scale = 0.5F,
                                              .positions = &positions, .head = head};
             segrid::grid_attention(call, first, rows, q.data() + first * dim, dim, to, dim, arena);
@@ -68,7 +66,7 @@ segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape
 py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask, const Floats& bias, const Floats& values, const Floats& gamma,
                   const Floats& read, int64_t readers, const MaybeFloats& side, const MaybeFloats& read_values, int64_t range,
                   const std::string& name) {
-    const segrid::Precision precision = precision_of(name);
+    const segrid::Precision precision = segrid::bindings::precision_of(name);
     const int64_t heads = values.shape(0), count = keys.shape(0), dim = keys.shape(1), width = side ? side->shape(1) / heads : 0;
     const segrid::TwoWayShape shape{.dim = dim, .heads = heads, .tokens = values.shape(1)};
     segrid::TwoWayShape asking = shape;
@@ -124,7 +122,7 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
         segrid::run_in_worker({}, [&] {
             segrid::Arena arena;
             const segrid::UpscaleWeights weights(tensor(w1), tensor(b1), tensor(gamma), tensor(beta), tensor(w2), tensor(b2), 1e-6F,
-                                                 precision_of(precision));
+                                                 segrid::bindings::precision_of(precision));
             std::vector<float> columns(static_cast<std::size_t>(16 * c2), 0.0F);
             for (int64_t m = 0; m < masks; ++m) {
                 for (int64_t c = 0; c < c2; ++c) columns[static_cast<std::size_t>(c * 16 + m)] = hyper.data()[m * c2 + c];

@@ -25,13 +25,11 @@ py::array_t<float> to_array(const at::Tensor& t) {
     return out;
 }
 
-segrid::Precision precision_of(const std::string& name) { return name == "bf16" ? segrid::Precision::Bf16 : segrid::Precision::Fp32; }
-
 py::dict sam_taps(const std::string& config, const std::string& weights, const py::array_t<uint8_t, py::array::c_style>& rgb,
                   const std::string& precision) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
-        const auto model = segrid::load_segmentation_model(config, weights, precision_of(precision));
+        const auto model = segrid::load_segmentation_model(config, weights, segrid::bindings::precision_of(precision));
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
                                      model->preprocess());
@@ -58,7 +56,7 @@ void bind_model_kernels(py::module_ m) {
         without_gil([&] {
             segrid::run_in_worker({}, [&] {
                 segrid::Arena arena;
-                const segrid::Factor factor = segrid::make_factor(precision_of(precision), depth, columns, pb, columns, arena);
+                const segrid::Factor factor = segrid::make_factor(segrid::bindings::precision_of(precision), depth, columns, pb, columns, arena);
                 segrid::matmul(rows, columns, depth, pa, depth, factor, pc, columns);
             });
         });
@@ -71,7 +69,7 @@ void bind_model_kernels(py::module_ m) {
         float* po = out.mutable_data();
         without_gil([&] {
             segrid::run_in_worker({}, [&] {
-                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), precision_of(precision));
+                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), segrid::bindings::precision_of(precision));
                 segrid::linear(rows, px, in, w, po, n,
                                {.bias = pb, .activation = gelu ? segrid::Activation::Gelu : segrid::Activation::None});
             });

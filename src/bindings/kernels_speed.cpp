@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "bindings/arrays.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/thread_pool.h"
@@ -25,8 +26,7 @@ double linear_rate(const std::string& precision, int64_t rows, int64_t n, int64_
     double rate = 0;
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
-            const auto form = precision == "bf16" ? segrid::Precision::Bf16 : segrid::Precision::Fp32;
-            const segrid::PackedMatrix w(at::rand({n, k}), form);
+            const segrid::PackedMatrix w(at::rand({n, k}), segrid::bindings::precision_of(precision));
             const at::Tensor x = at::rand({rows, k});
             at::Tensor out = at::empty({rows, n});
             std::vector<double> times;
@@ -43,19 +43,20 @@ double linear_rate(const std::string& precision, int64_t rows, int64_t n, int64_
 }
 
 // Low-resolution logits [masks, h, w] of an image `crop` that was resized to `resized` inside a square `side`: (area, x0, y0, x1, y1, stability, runs)
-// per mask, masks in parallel.
-std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, float, std::size_t>> scan_all(const Floats& logits, int64_t side, Pair resized,
-                                                                                                Pair crop, float offset) {
+// per mask, masks in parallel; with rle, the runs as compressed COCO RLE and its bytes in place of their number.
+using Scanned = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, float, std::size_t>;
+std::vector<Scanned> scan_all(const Floats& logits, int64_t side, Pair resized, Pair crop, float offset, bool rle) {
     const segrid::Size low{logits.shape(1), logits.shape(2)};
     const segrid::ScanPlan plan(low, side, {resized.first, resized.second}, {crop.first, crop.second});
-    std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, float, std::size_t>> found(static_cast<std::size_t>(logits.shape(0)));
+    std::vector<Scanned> found(static_cast<std::size_t>(logits.shape(0)));
     const float* data = logits.data();
     without_gil([&] {
         segrid::parallel_for(static_cast<int64_t>(found.size()), {}, [&](int64_t i, segrid::Worker& worker) {
             segrid::ScanResult r;
-            segrid::Runs runs;
+            thread_local segrid::Runs runs;
             segrid::scan(data + i * low.area(), plan, 0.0F, offset, r, &runs, worker.arena);
-            found[static_cast<std::size_t>(i)] = {r.area, r.x0, r.y0, r.x1, r.y1, r.stability, runs.size()};
+            found[static_cast<std::size_t>(i)] = {r.area, r.x0, r.y0, r.x1, r.y1, r.stability,
+                                                   rle ? segrid::compress(segrid::coco_counts(runs, plan.size())).size() : runs.size()};
         });
     });
     return found;
@@ -65,5 +66,6 @@ std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, float, std::
 
 void bind_speed(py::module_ m) {
     m.def("linear_rate", &linear_rate, py::arg("precision"), py::arg("rows"), py::arg("n"), py::arg("k"), py::arg("seconds") = 0.5);
-    m.def("scan_all", &scan_all, py::arg("logits"), py::arg("side"), py::arg("resized"), py::arg("crop"), py::arg("offset") = 1.0F);
+    m.def("scan_all", &scan_all, py::arg("logits"), py::arg("side"), py::arg("resized"), py::arg("crop"), py::arg("offset") = 1.0F,
+          py::arg("rle") = false);
 }

@@ -6,8 +6,6 @@
 #include <chrono>
 #include <thread>
 
-#include "core/error.h"
-
 namespace segrid::bindings {
 
 namespace {
@@ -20,9 +18,10 @@ std::atomic<bool> ending{false};
 WithoutGil::WithoutGil() {
     static const int registered = pthread_atfork(nullptr, nullptr, [] { inside = 0; });  // the other threads are not in the child
     (void)registered;
-    if (ending) throw Cancelled("segrid is shutting down");
     ++inside;
 }
+
+bool process_is_ending() { return ending; }
 
 WithoutGil::~WithoutGil() { --inside; }
 

@@ -19,7 +19,7 @@ ProgressCallback progress_callback(const py::object& callback);
 // which ends the process with an error; so the end of the process waits for them (see shut_down).
 class WithoutGil {
 public:
-    WithoutGil();  // throws Cancelled once the process is ending
+    WithoutGil();
     ~WithoutGil();
     WithoutGil(const WithoutGil&) = delete;
     WithoutGil& operator=(const WithoutGil&) = delete;
@@ -27,9 +27,12 @@ public:
 // Cancels all work and joins the workers; close: for good, and waits until every call has left.
 void shut_down(bool close);
 
-// Runs body without the GIL.
+bool process_is_ending();
+
+// Runs body without the GIL; with it once the process is ending (what needs the pool then throws Cancelled).
 template <class Body>
 auto without_gil(const Body& body) {
+    if (process_is_ending()) return body();
     const WithoutGil counted;
     const py::gil_scoped_release release;  // ends first
     return body();

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <new>
 
 #include "core/error.h"
 
@@ -53,12 +54,12 @@ void start() {
     Recorder& r = recorder();
     std::lock_guard lock(r.mutex);
     if (recording.load()) invalid("trace: a recording is under way; one at a time");
+    r.begin = now();
     std::erase_if(r.buffers, [](const auto& buffer) { return buffer.use_count() == 1; });  // their threads have ended
     for (const auto& buffer : r.buffers) {
         std::lock_guard own(buffer->mutex);
         buffer->events.clear();
     }
-    r.begin = now();
     r.count = 0;
     recording = true;
 }
@@ -82,9 +83,12 @@ void record(const char* name, int64_t begin, int64_t index) {
     const int64_t duration = now() - begin, since_start = begin - recorder().begin.load(std::memory_order_relaxed);
     if (since_start < 0 || !recording.load(std::memory_order_relaxed)) return;  // begun in another recording, or too late
     if (recorder().count.fetch_add(1, std::memory_order_relaxed) >= kMaxEvents) return;
-    Buffer& own = own_buffer();
-    std::lock_guard lock(own.mutex);
-    own.events.push_back({name, since_start, duration, index, own.thread});
+    try {
+        Buffer& own = own_buffer();
+        std::lock_guard lock(own.mutex);
+        own.events.push_back({name, since_start, duration, index, own.thread});
+    } catch (const std::bad_alloc&) {  // a recording is not worth the work it records
+    }
 }
 
 }  // namespace segrid::trace

@@ -17,7 +17,7 @@ struct TraceEvent {
 
 namespace trace {
 
-// At most this many events a recording (48 MB); what comes later is counted, not kept.
+// At most this many events a recording (40 MB, twice that while it is read); what comes later is counted, not kept.
 inline constexpr int64_t kMaxEvents = 1'000'000;
 
 // Begins a recording; one at a time in a process (throws InvalidInput otherwise).

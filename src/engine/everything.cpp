@@ -123,7 +123,9 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
                     static_cast<double>(r.x1) + box.x0, static_cast<double>(r.y1) + box.y0};
         if (near_crop_edge(mask.box, box, crop.image())) continue;
         const auto bytes = static_cast<int64_t>(runs.size() * sizeof(Run));
-        if (all || o.box_nms_thresh >= 1 || (run.held += bytes) <= o.candidate_memory) mask.runs = Runs(runs.begin(), runs.end());
+        const bool fits = all || o.box_nms_thresh >= 1 || (run.held += bytes) <= o.candidate_memory;
+        if (fits) mask.runs = Runs(runs.begin(), runs.end());
+        else run.held -= bytes;
         mask.area = r.area;
         mask.score = d.iou;
         mask.stability = r.stability;
@@ -159,6 +161,7 @@ void remember(Generation& run, const Embedding& crop, const ScanPlan& plan, Mask
                 made.runs.clear();
                 break;
             }
+            if (forgotten(*m)) internal("everything: a candidate that was decoded again came out as another one");
         }
     });
 }

@@ -186,8 +186,13 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
 
     const int workers = schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
     Schedule inner = schedule;
-    inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / count));  // fewer prompts than workers: the others help
-    inner.share = inner.max_workers > 1;
+    if (workers == threads()) {  // few prompts: workers without one help with the others'
+        inner.max_workers = 0;
+        inner.share = count < 2 * workers;
+    } else {  // under this object's own cap each prompt has its part of the workers
+        inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / count));
+        inner.share = inner.max_workers > 1;
+    }
     parallel_for(count, schedule, [&](int64_t p, Worker& worker) {
         Span span("decode", p);
         const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request, inner, worker.arena);

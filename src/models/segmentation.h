@@ -58,7 +58,7 @@ public:
     // rgb: the resized image, packed rows, size `resized`, at most side x side. Returns features [grid area, channels], fp32.
     virtual at::Tensor encode(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap = nullptr) const = 0;
     virtual std::shared_ptr<const DecoderContext> prepare(const at::Tensor& features, const Schedule& schedule) const = 0;
-    // Inside a worker: on that worker alone. Elsewhere: split over the pool. Same bits either way.
+    // Inside a worker: on that worker, and on idle ones where the schedule shares. Elsewhere: split over the pool. Same bits in every case.
     virtual std::vector<DecodedMask> decode(const DecoderContext& context, const ModelPrompt& prompt, const DecodeRequest& request,
                                             const Schedule& schedule, Arena& arena) const = 0;
 };

@@ -280,3 +280,29 @@ def test_candidates_forgotten_for_memory_come_back_the_same(tiny, coins):
     crops = {**options, "crop_n_layers": 1, "candidate_memory": 0}
     a, b = native.everything(segrid._image.to_image(coins), crops), native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30})
     assert np.array_equal(a.dense(), b.dense())
+
+
+def sweeping_threads(model, embedding, clicks):
+    with segrid.Trace() as trace:
+        model.predict(embedding, points=np.full((clicks, 1, 2), 60.0), multimask=True)
+    return {e[4] for e in trace.events if e[0] == "sweep"}
+
+
+def test_few_clicks_use_the_idle_workers_and_no_more_than_allowed(tiny, coins):
+    before = segrid.threads()
+    try:
+        segrid.set_threads(4)
+        embedding = tiny.encode(coins)
+        assert len(sweeping_threads(tiny.with_threads(1), embedding, 1)) == 1
+        for model, clicks, most in ((tiny, 1, 4), (tiny, 3, 4), (tiny.with_threads(2), 1, 2)):
+            seen = [len(sweeping_threads(model, embedding, clicks)) for _ in range(20)]
+            assert max(seen) == most, "idle workers did not help, or too many did"
+    finally:
+        segrid.set_threads(before)
+
+
+def test_masks_live_on_in_exit_handlers():
+    code = "import atexit\n" \
+        "def late(): print(len(masks[0:1]), masks.boxes.shape[1])\natexit.register(late)\n" \
+        "import numpy as np, segrid\nmasks = segrid.Segmenter('tiny').predict(np.full((40, 60, 3), 90, np.uint8), points=[[9, 9]])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.split() == ["1", "4"]

@@ -81,3 +81,7 @@ def test_bench_and_trace_on_the_command_line(tmp_path):
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
     segrid_command("everything", tmp_path / "a.png", "-o", tmp_path, "--points-per-side", 2, "--trace", tmp_path / "t.json")
     assert any(e["name"] == "sweep" for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"])
+    refused = subprocess.run([sys.executable, "-m", "segrid", "everything", str(tmp_path / "a.png"), "-o", str(tmp_path), "--trace",
+                              str(tmp_path / "no" / "t.json")], capture_output=True, text=True)
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert subprocess.run([sys.executable, "-m", "segrid", "bench", "--points-per-side", "0"], capture_output=True).returncode == 2

@@ -69,4 +69,6 @@ def test_the_definition_agrees(trained):
         plain = low.predict(trained.image, points=[[150, 60]], multimask=True)
     finally:
         _core.force_kernels("auto")
-    assert iou(fast.array, plain.array).min() > 0.97
+    full = trained.ours.predict(trained.image, points=[[150, 60]], multimask=True).low_res
+    rounding = np.sqrt(np.square(fast.low_res - full).mean())
+    assert np.sqrt(np.square(fast.low_res - plain.low_res).mean()) < 0.5 * rounding

@@ -54,7 +54,7 @@ def bench(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
-    points_per_side: Annotated[int, typer.Option(help="Points along each side of the grid.")] = 32,
+    points_per_side: Annotated[int, typer.Option(min=1, max=500, help="Points along each side of the grid.")] = 32,
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs, after one that warms up; the median one is shown.")] = 3,
     json: Json = False,
 ) -> None:

@@ -19,7 +19,7 @@ STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
 
 def run(images: list[Path], model: str, device: str, precision: str, threads: int | None, points_per_side: int, repeat: int,
         as_json: bool) -> int:
-    """Returns the exit code: 0, or 2 when nothing could begin."""
+    """Returns the exit code: 0, or 2 when something could not be run."""
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
@@ -31,13 +31,13 @@ def run(images: list[Path], model: str, device: str, precision: str, threads: in
             segrid.set_threads(threads)
         segmenter = segrid.Segmenter(model, device=device, precision=precision)
         pixels = [(path.name, to_image(path)) for path in images] or [("drawn, 1800 x 1200", to_image(drawn()))]
+        records = []
+        for name, image in pixels:
+            with console.status(f"{shown(name)}: {repeat + 1} runs", spinner="line"):
+                records.append({"image": name, "points": points_per_side**2, **measure(segmenter, image, points_per_side, repeat)})
     except (ValueError, OSError, NotImplementedError, MemoryError) as error:
         console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
         return 2
-    records = []
-    for name, image in pixels:
-        with console.status(f"{shown(name)}: {repeat + 1} runs", spinner="line"):
-            records.append({"image": name, "points": points_per_side**2, **measure(segmenter, image, points_per_side, repeat)})
     about = {"cpu": _core.cpu_model(), "threads": segrid.threads(), "precision": segmenter.precision, "model": model,
              "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()}}
     if as_json:

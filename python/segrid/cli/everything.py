@@ -30,6 +30,8 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
             segrid.set_threads(threads)
         segmenter = segrid.Segmenter(model, device=device, precision=precision)
         output.mkdir(parents=True, exist_ok=True)
+        if trace is not None:
+            trace.touch()
     except (ValueError, OSError, NotImplementedError, MemoryError) as error:
         console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
         return 2

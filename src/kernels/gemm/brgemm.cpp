@@ -36,14 +36,14 @@ void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const
     tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
         brgemm(mc, nc, kc, lda, ldb, ldc, accumulate || k0 > 0, left + m0 * lda + k0, right + k0 * ldb + 2 * n0, c + m0 * ldc + n0, true);
     });
-    at::native::cpublas::brgemm_release(true);  // AMX keeps its tiles' shape in the core until it is told that they are done
 }
 
 }  // namespace
 
 const Implementation& brgemm() {
     // Without its instructions brgemm has no bf16 kernel.
-    static const Implementation table{fp32, cpu_features().avx512_bf16 || cpu_features().amx ? bf16 : avx2().bf16};
+    static const Implementation table{fp32, cpu_features().avx512_bf16 || cpu_features().amx ? bf16 : avx2().bf16,
+                                      [] { at::native::cpublas::brgemm_release(true); }};  // AMX: gives the tiles' shape up
     return table;
 }
 

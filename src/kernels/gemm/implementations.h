@@ -10,6 +10,7 @@ struct Implementation {
     // A in bf16, lda even; k even; B in pairs of rows
     void (*bf16)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
                  bool accumulate);
+    void (*leave)() = nullptr;  // behind the last of several bf16 products
 };
 
 const Implementation& plain();

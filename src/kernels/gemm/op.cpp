@@ -40,6 +40,12 @@ public:
         bf16_ = rounded.data();
     }
 
+    ~Left() {
+        if (bf16_ != nullptr && implementation().leave != nullptr) implementation().leave();
+    }
+    Left(const Left&) = delete;
+    Left& operator=(const Left&) = delete;
+
     void times(int64_t m, int64_t n, const Factor& b, float* c, int64_t ldc, bool accumulate) const {
         if (bf16_ != nullptr) {
             implementation().bf16(m, n, k_, bf16_, ld_, b.bf16, b.ld, c, ldc, accumulate);

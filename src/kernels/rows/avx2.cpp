@@ -50,7 +50,7 @@ void add(int64_t n, const float* a, const float* b, float* out) {
 }
 
 void relu(int64_t n, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] = x[i] > 0.0F ? x[i] : 0.0F;
+    for (int64_t i = 0; i < n; ++i) x[i] = x[i] < 0.0F ? 0.0F : x[i];
 }
 
 void gelu(int64_t n, float* x) {

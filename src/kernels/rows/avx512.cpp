@@ -93,7 +93,7 @@ void add(int64_t n, const float* a, const float* b, float* out) {
 }
 
 void relu(int64_t n, float* x) {
-    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_max_ps(lanes.load(x + i), _mm512_setzero_ps())); });
+    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_max_ps(_mm512_setzero_ps(), lanes.load(x + i))); });
 }
 
 // x Phi(x) = x / 2 + |x| (Phi(|x|) - 1/2)

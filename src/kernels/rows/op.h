@@ -29,7 +29,7 @@ void scale_add_row(int64_t n, float factor, float offset, const float* table, fl
 void blend_row(int64_t n, float a, float* x, float b, const float* y);  // x = a x + b y
 // out[j * ldo + i] = in[i * ldi + j] for i < rows, j < columns
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo);
-// Rounded to bf16, to nearest even; NaN stays NaN.
+// Rounded to bf16, to nearest even; NaN stays NaN; subnormals may become 0.
 void to_bf16(int64_t n, const float* x, uint16_t* out);
 // The same for two rows, interleaved: out[2 i] = a[i], out[2 i + 1] = b[i]; b null: zeros.
 void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out);

@@ -50,7 +50,7 @@ public:
     TwoWayTransformer(const Scope& scope, const Shape& shape);
 
     // tokens: [count, dim], the prompt tokens in, the final ones out, as far as they are `wanted` (their indices; the others stay unfinished).
-    // keys_out: [image.count, dim], the final image tokens. Splits over the pool unless it runs inside a worker; same bits either way.
+    // keys_out: [image.count, dim], the final image tokens. Splits over the pool, inside a worker only where the schedule shares; same bits in every case.
     void operator()(const ImageTokens& image, int64_t count, float* tokens, const std::vector<int64_t>& wanted, float* keys_out,
                     const Schedule& schedule, Arena& arena) const;
 
