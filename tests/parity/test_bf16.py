@@ -61,14 +61,13 @@ def test_same_bits_for_any_thread_count(trained):
 
 
 def test_the_definition_agrees(trained):
-    """The plain implementations round the same factors."""
+    """The plain implementations round the same factors: sums in another order move some of them to the next bf16, and that is all."""
     low = segrid.Segmenter(trained.folder, precision="bf16")
-    fast = low.predict(trained.image, points=[[150, 60]], multimask=True)
+    clicks = dict(points=np.stack(np.meshgrid([60, 160, 260], [60, 130, 200, 260]), 2).reshape(-1, 1, 2).astype(float), multimask=True)
+    fast, full = low.predict(trained.image, **clicks).low_res, trained.ours.predict(trained.image, **clicks).low_res
     try:
         _core.force_kernels("plain")
-        plain = low.predict(trained.image, points=[[150, 60]], multimask=True)
+        plain = low.predict(trained.image, **clicks).low_res
     finally:
         _core.force_kernels("auto")
-    full = trained.ours.predict(trained.image, points=[[150, 60]], multimask=True).low_res
-    rounding = np.sqrt(np.square(fast.low_res - full).mean())
-    assert np.sqrt(np.square(fast.low_res - plain.low_res).mean()) < 0.5 * rounding
+    assert np.square(fast - plain).mean() < 0.6 * np.square(fast - full).mean()
