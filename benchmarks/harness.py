@@ -34,8 +34,12 @@ def versions():
 
 
 def commit():
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    """The commit that was measured; -dirty where code differs from it (results and what is made from them are no code)."""
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md", ":!docs")
+    return (git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
 
 
 def run_row(subject, problem, arguments, threads, out):

@@ -17,6 +17,7 @@ NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copi
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
@@ -34,6 +35,7 @@ else:
     ImageLike = Any
 
 MAX_PIXELS = 200_000_000
+GIF = (b"GIF87a", b"GIF89a")
 
 
 def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
@@ -46,14 +48,13 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
     if isinstance(image, (str, os.PathLike)):
         path = os.fsencode(image)
         with open(path, "rb") as file:  # raises for what is missing, a folder or not permitted
-            by_pillow = _by_pillow(file.read(6))
-            if by_pillow:
-                return _core.image_from_array(_with_pillow(path, os.fsdecode(path), lenient))
+            if _by_pillow(first := file.read(6)):
+                return _with_pillow(first + file.read(), os.fsdecode(path), lenient)
         return _noted(*_core.decode_file(path, MAX_PIXELS, lenient))
     if isinstance(image, (bytes, bytearray, memoryview)):
         data = bytes(image)
         if _by_pillow(data[:6]):
-            return _core.image_from_array(_with_pillow(io.BytesIO(data), "bytes", lenient))
+            return _with_pillow(data, "bytes", lenient)
         return _noted(*_core.decode_bytes(data, "bytes", MAX_PIXELS, lenient))
     if hasattr(image, "convert") and hasattr(image, "getexif"):
         return _core.image_from_array(_from_pil(image))  # type: ignore[arg-type]
@@ -80,14 +81,17 @@ def _noted(image: Any, notes: list[str]) -> Any:
 
 
 def _by_pillow(first: bytes) -> bool:
-    return first in (b"GIF87a", b"GIF89a") or not _core.build_info()["opencv"]
+    return first in GIF or not _core.build_info()["opencv"]
 
 
-def _with_pillow(source: Any, name: str, lenient: bool) -> np.ndarray:
+def _with_pillow(data: bytes, name: str, lenient: bool) -> Any:
+    """The engine's image of bytes that it does not decode itself; what it knows is wrong with them is said all the same."""
     from PIL import Image, ImageFile, UnidentifiedImageError
 
+    if data[:6] not in GIF:
+        _noted(None, _core.inspect_bytes(data, name, MAX_PIXELS, lenient))
     try:
-        with Image.open(source) as opened:
+        with Image.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"{name}: {opened.width} x {opened.height} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)")
             previous, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, lenient
@@ -95,7 +99,7 @@ def _with_pillow(source: Any, name: str, lenient: bool) -> np.ndarray:
                 opened.load()
             finally:
                 ImageFile.LOAD_TRUNCATED_IMAGES = previous
-            return _from_pil(opened)
+            return _core.image_from_array(_from_pil(opened, count_frames=data[:6] in GIF))
     except UnidentifiedImageError as error:
         raise CorruptFileError(f"{name}: not an image ({error})") from error
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -110,15 +114,21 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
     from PIL import Image
 
     target = os.fsdecode(path)
-    Image.fromarray(array).save(target + ".part", "PNG")
-    os.replace(target + ".part", target)
+    part = f"{target}.{os.getpid()}.part"
+    try:
+        Image.fromarray(array).save(part, "PNG")
+        os.replace(part, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        raise
 
 
-def _from_pil(image: PIL.Image.Image) -> np.ndarray:
+def _from_pil(image: PIL.Image.Image, count_frames: bool = True) -> np.ndarray:
     from PIL import ImageOps
 
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and count_frames:
         warnings.warn(f"image of {frames} frames; the current one is used", UserWarning, stacklevel=4)
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):

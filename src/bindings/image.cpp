@@ -52,6 +52,18 @@ void bind_image(py::module_ m) {
           },
           py::arg("data"), py::arg("name") = "bytes", py::arg("max_pixels") = DecodeOptions{}.max_pixels,
           py::arg("lenient") = false);
+    m.def("inspect_bytes",
+          [](const py::bytes& data, const std::string& name, int64_t max_pixels, bool lenient) {
+              const std::string_view view = data;
+              std::vector<std::string> warnings;
+              without_gil([&] {
+                  inspect_bytes(reinterpret_cast<const uint8_t*>(view.data()), view.size(),
+                                {.max_pixels = max_pixels, .lenient = lenient, .warnings = &warnings}, name);
+              });
+              return warnings;
+          },
+          py::arg("data"), py::arg("name"), py::arg("max_pixels"), py::arg("lenient"),
+          "The warnings of decode_bytes, and its errors, without decoding.");
     m.def("image_from_array",
           [](const py::array_t<uint8_t>& array) {
               if (array.ndim() != 3 || array.shape(2) != 3) invalid("image: must be (H, W, 3) uint8");

@@ -43,8 +43,9 @@ struct EverythingCall {
     Schedule schedule;          // its poll runs beside progress
     ProgressCallback progress;  // may be empty; called on the calling thread
     double progress_interval = 0.1;  // seconds between two calls of progress
-    // May be empty. Without the candidates that were given up for memory (candidate_memory). When the call is stopped (cancelled, or poll or progress threw): the masks of the prompts that had been decoded, after
-    // the thresholds; box NMS has been done for finished crops only. Called on the calling thread before the exception goes on.
+    // May be empty. When the call is stopped (cancelled, or poll or progress threw): the masks of the prompts that had been decoded, after the
+    // thresholds, but for candidates that were given up for memory; box NMS has been done for finished crops only. Called on the calling
+    // thread before the exception goes on.
     std::function<void(MaskSet)> partial;
 };
 

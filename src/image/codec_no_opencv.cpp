@@ -11,8 +11,10 @@ namespace {
 
 }  // namespace
 
-Image decode_file(const std::string&, const DecodeOptions&) { no_codecs(); }
-Image decode_bytes(const uint8_t*, std::size_t, const DecodeOptions&, const std::string&) { no_codecs(); }
+Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name) {
+    inspect_bytes(data, size, options, name);  // what is wrong with the file comes first
+    no_codecs();
+}
 std::vector<uint8_t> encode_png_rgb(ImageView) { no_codecs(); }
 std::vector<uint8_t> encode_png_gray16(const uint16_t*, Size) { no_codecs(); }
 

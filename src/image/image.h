@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "core/views.h"
+#include "image/probe.h"
 
 namespace segrid {
 
@@ -54,6 +55,9 @@ struct DecodeOptions {
 Image decode_file(const std::string& path, const DecodeOptions& options);
 // name stands for the path in messages. The bytes are read only during the call.
 Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name);
+
+// What decode_bytes checks before it decodes, with the same errors and warnings: for who decodes elsewhere.
+ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name);
 
 // The whole of a file, with the errors of decode_file for a path.
 std::vector<uint8_t> read_file(const std::string& path);

@@ -223,3 +223,19 @@ def test_row_16_several_frames(photo):
         assert pixels(buffer.getvalue()).shape == photo.shape
     with pytest.warns(UserWarning, match="frames"):
         assert pixels(Image.open(io.BytesIO(buffer.getvalue()))).shape == photo.shape
+
+
+def test_builds_without_codecs_say_the_same_of_bad_files(photo, tmp_path, monkeypatch):
+    """Rows 2, 3, 4, 6 and 16 where Pillow decodes, as it does in builds without OpenCV."""
+    monkeypatch.setattr(segrid._image, "_by_pillow", lambda first: True)
+    test_row_02_empty_file(tmp_path)
+    for kind in ("PNG", "JPEG"):
+        test_row_03_truncated(photo, kind)
+    for data, what in ((b"just some words", "text"), (b"<html><body>404</body></html>", "HTML")):
+        test_row_04_not_an_image(tmp_path, data, what)
+    test_row_06_bomb_is_refused_from_its_header()
+    test_row_16_several_frames(photo)
+    for kind in ("PNG", "TIFF", "BMP"):
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, kind)
+        assert np.array_equal(segrid.read_image(buffer.getvalue()), photo)

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/rows/implementations.h"
+#include "kernels/rows/loops.h"
 
 namespace segrid::rows {
 namespace {
@@ -43,10 +44,6 @@ inline float error_function(float a) {
     near = near * s + 1.28379166e-1F;
     near = near * a + a;
     return t > 0.927734375F ? far : near;
-}
-
-void add(int64_t n, const float* a, const float* b, float* out) {
-    for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
 
 void relu(int64_t n, float* x) {
@@ -98,18 +95,6 @@ void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     }
 }
 
-void scale_row(int64_t n, float factor, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] *= factor;
-}
-
-void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * factor + (offset + table[i]);
-}
-
-void blend_row(int64_t n, float a, float* x, float b, const float* y) {
-    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * a + b * y[i];
-}
-
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
     constexpr int64_t kBlock = 16;  // both sides stay in the first-level cache
     for (int64_t i0 = 0; i0 < rows; i0 += kBlock) {
@@ -157,23 +142,6 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     max = top;
     sum = sum * scale + total;
     return scale;
-}
-
-inline uint16_t rounded(float x) {
-    const auto bits = std::bit_cast<uint32_t>(x);
-    const uint32_t nearest = (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16;
-    return static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? (bits >> 16 | 0x40U) : nearest);  // NaN stays NaN
-}
-
-void to_bf16(int64_t n, const float* x, uint16_t* out) {
-    for (int64_t i = 0; i < n; ++i) out[i] = rounded(x[i]);
-}
-
-void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) {
-    for (int64_t i = 0; i < n; ++i) {
-        out[2 * i] = rounded(a[i]);
-        out[2 * i + 1] = b != nullptr ? rounded(b[i]) : uint16_t{0};
-    }
 }
 
 }  // namespace

@@ -1,17 +1,13 @@
 // The definitions, in scalar C++.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
 #include "kernels/rows/implementations.h"
+#include "kernels/rows/loops.h"
 
 namespace segrid::rows {
 namespace {
-
-void add(int64_t n, const float* a, const float* b, float* out) {
-    for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
-}
 
 void relu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] = std::max(x[i], 0.0F);
@@ -70,38 +66,9 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     return scale;
 }
 
-void scale_row(int64_t n, float factor, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] *= factor;
-}
-
-void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * factor + (offset + table[i]);
-}
-
-void blend_row(int64_t n, float a, float* x, float b, const float* y) {
-    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * a + b * y[i];
-}
-
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
     for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < columns; ++j) out[j * ldo + i] = in[i * ldi + j];
-    }
-}
-
-uint16_t rounded(float x) {
-    const auto bits = std::bit_cast<uint32_t>(x);
-    if (std::isnan(x)) return static_cast<uint16_t>(bits >> 16 | 0x40U);
-    return static_cast<uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
-}
-
-void to_bf16(int64_t n, const float* x, uint16_t* out) {
-    for (int64_t i = 0; i < n; ++i) out[i] = rounded(x[i]);
-}
-
-void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) {
-    for (int64_t i = 0; i < n; ++i) {
-        out[2 * i] = rounded(a[i]);
-        out[2 * i + 1] = b != nullptr ? rounded(b[i]) : uint16_t{0};
     }
 }
 
