@@ -89,7 +89,7 @@ def _with_pillow(data: bytes, name: str, lenient: bool) -> Any:
     from PIL import Image, ImageFile, UnidentifiedImageError
 
     if data[:6] not in GIF:
-        _noted(None, _core.inspect_bytes(data, name, MAX_PIXELS, lenient))
+        _noted(None, _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient))
     try:
         with Image.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height > MAX_PIXELS:

@@ -53,8 +53,9 @@ void bind_image(py::module_ m) {
           py::arg("data"), py::arg("name") = "bytes", py::arg("max_pixels") = DecodeOptions{}.max_pixels,
           py::arg("lenient") = false);
     m.def("inspect_bytes",
-          [](const py::bytes& data, const std::string& name, int64_t max_pixels, bool lenient) {
+          [](const py::bytes& data, const py::bytes& encoded_name, int64_t max_pixels, bool lenient) {
               const std::string_view view = data;
+              const std::string name = encoded_name;  // as os.fsencode gives it
               std::vector<std::string> warnings;
               without_gil([&] {
                   inspect_bytes(reinterpret_cast<const uint8_t*>(view.data()), view.size(),

@@ -235,7 +235,8 @@ def test_builds_without_codecs_say_the_same_of_bad_files(photo, tmp_path, monkey
         test_row_04_not_an_image(tmp_path, data, what)
     test_row_06_bomb_is_refused_from_its_header()
     test_row_16_several_frames(photo)
+    odd = bytes(tmp_path) + b"/\xff.img"  # a name that is not UTF-8
     for kind in ("PNG", "TIFF", "BMP"):
-        buffer = io.BytesIO()
-        Image.fromarray(photo).save(buffer, kind)
-        assert np.array_equal(segrid.read_image(buffer.getvalue()), photo)
+        with open(odd, "wb") as file:
+            Image.fromarray(photo).save(file, kind)
+        assert np.array_equal(segrid.read_image(os.fsdecode(odd)), photo)
