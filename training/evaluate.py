@@ -8,9 +8,10 @@ objects per picture, picked by a fixed seed. IoU is taken on the pixels of the p
 clicks from the whole frame, `nuclei tiles` from a 320 px window around the object where the frame is larger
 than 400 px. Objects smaller than 0.1 % of the frame are left out in photos (8 x 8 px at the model's input).
 
-Everything mode (`everything.py`): AP50 = TP / (TP + FP + FN) at mask IoU 0.5, pooled over pictures. In
-scenes the outermost targets count; a mask that fits an inner part is neither right nor wrong. Photos are not
-fully annotated, so for them only the recall at IoU 0.5 is given."""
+Everything mode is segrid's own as shipped, `Segmenter.everything(picture, crop_n_layers="auto")`:
+AP50 = TP / (TP + FP + FN) at mask IoU 0.5, pooled over pictures. In scenes the outermost targets count; a mask
+that fits an inner part is neither right nor wrong. Photos are not fully annotated, so for them only the recall
+at IoU 0.5 is given."""
 
 import argparse
 import json
@@ -19,11 +20,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import segrid
 import torch
 
 from . import losses, model, prompts
+from .clicks import clicks, embed, enlarge
 from .data import OBJECT_SETS, Folder, held_out, nuclei
-from .everything import clicks, embed, enlarge, everything
 from .scenes import scene
 
 SCENE_SEED = 977_001
@@ -98,8 +100,7 @@ def prompt_figures(net, pictures, objects, least, rng, tile=0):
     return figures | {"correlation": correlation, "objects": len(rows)}, pairs
 
 
-@torch.no_grad()
-def everything_figures(net, pictures, complete, **settings):
+def everything_figures(segmenter, pictures, complete):
     """Pooled TP, FP, FN of everything mode over pictures, AP50, precision, recall; the seconds it took."""
     tp = fp = fn = 0
     begin = time.monotonic()
@@ -108,7 +109,7 @@ def everything_figures(net, pictures, complete, **settings):
         outer = [t for t in picture.targets if not any(set(t) < g for g in groups)]
         inner = [picture.mask(t) for t in picture.targets if t not in outer]
         truth = [m for m in map(picture.mask, outer) if m.sum() >= (16 if complete else 0.001 * m.size)]
-        masks, _ = everything(net, picture.image, **settings)
+        masks = segmenter.everything(picture.image, crop_n_layers="auto").array
         overlap = np.array([[iou(m, t) for t in truth] for m in masks]).reshape(len(masks), len(truth))
         free_masks, hits = set(range(len(masks))), 0
         for flat in np.argsort(-overlap, axis=None):
@@ -168,9 +169,9 @@ def quick_check(net, sets):
     return found | {"score": round(float(np.mean([found[name] for name in sets])), 4)}
 
 
-def evaluate(net, data, objects, frames, scenes, count=4, whole=None, **settings):
-    """The whole table as a dict. `count`: photos per set in everything mode; `whole`: another copy of the
-    model (bf16, say) for the everything rows."""
+def evaluate(net, segmenter, data, objects, frames, scenes, count=4):
+    """The whole table as a dict; net and segmenter are the same weights. `count`: photos per set in
+    everything mode."""
     data, table, pairs = Path(data), {}, []
     rng = np.random.default_rng(11)
     fields = spread(Folder(data / "nuclei_dsb2018", held_out), frames)
@@ -194,7 +195,7 @@ def evaluate(net, data, objects, frames, scenes, count=4, whole=None, **settings
         "litter_taco": (photos["litter_taco"][:count], False),
         "coco_ccby": (photos["coco_ccby"][:count], False),
     }.items():
-        table[name]["everything"] = everything_figures(whole or net, pictures, complete, **settings)
+        table[name]["everything"] = everything_figures(segmenter, pictures, complete)
         print(name, table[name]["everything"], flush=True)
     return table
 
@@ -209,11 +210,11 @@ def main():
     p.add_argument("--frames", type=int, default=36, help="whole nuclei frames (and up to 24 photos per set)")
     p.add_argument("--scenes", type=int, default=32)
     p.add_argument("--photos", type=int, default=4, help="photos per set for the recall of everything mode")
-    p.add_argument("--bf16", action="store_true", help="everything mode in bf16 (the clicks stay fp32)")
+    p.add_argument("--precision", default="auto", help="of everything mode (the clicks are PyTorch's in fp32)")
     args = p.parse_args()
     net = model.load(args.folder).eval()
-    whole = model.load(args.folder, dtype=torch.bfloat16).eval() if args.bf16 else None
-    table = evaluate(net, args.data, args.objects, args.frames, args.scenes, args.photos, whole)
+    segmenter = segrid.Segmenter(args.folder, precision=args.precision)
+    table = evaluate(net, segmenter, args.data, args.objects, args.frames, args.scenes, args.photos)
     table["settings"] = vars(args)
     Path(args.out).write_text(json.dumps(table, indent=1) + "\n")
 

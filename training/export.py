@@ -2,7 +2,7 @@
 NEW.json`.
 
 OUT gets `model.safetensors` (fp16, transformers' names), `config.json`, `segrid.json` (recommended settings
-and the precision table: only what was measured) and the card `README.md`."""
+and figures) and the card `README.md`."""
 
 import argparse
 import json
@@ -16,11 +16,8 @@ from .card import card
 RECOMMENDED = {
     "pred_iou_thresh": 0.5,
     "stability_score_thresh": 0.75,
-    "stability_score_offset": 1.0,
-    "box_nms_thresh": 0.7,
     "containment_thresh": 0.7,
-    "points_per_side": 24,
-    "crop_n_layers": "auto",
+    "crop_containment_thresh": 0.4,
     "working_scale": 400,
 }
 LIMIT = 12_000_000
@@ -56,11 +53,7 @@ def export(weights, config, out, figures=None, before=None, run=None):
     if figures and "settings" in figures:
         settings = {k: v for k, v in figures["settings"].items() if k not in ("folder", "data", "out")}
         figures = figures | {"settings": settings}
-    precision = {
-        "measured": {},
-        "note": "filled by the engine's own measurements; weights are stored in fp16",
-    }
-    about = {"recommended": RECOMMENDED, "precision": precision, "figures": figures}
+    about = {"recommended": RECOMMENDED, "figures": figures}
     (out / "segrid.json").write_text(json.dumps(about, indent=1) + "\n")
     (out / "README.md").write_text(card(figures, before, run))
 

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
+import segrid
 
-from . import model
 from .data import Folder, held_out
 from .evaluate import spread
-from .everything import everything
 from .sample import fit, pad
 
 
@@ -34,12 +32,12 @@ def main():
     p.add_argument("--out", required=True)
     p.add_argument("--side", type=int, default=300, help="pixels per picture")
     args = p.parse_args()
-    net, rows = model.load(args.folder, dtype=torch.bfloat16).eval(), []
+    segmenter, rows = segrid.Segmenter(args.folder), []
     for name, count in (("nuclei_dsb2018", 5), ("litter_taco", 2), ("coco_ccby", 3)):
         for picture in spread(
             Folder(Path(args.data) / name, held_out, 0 if "nuclei" in name else 640), count
         ):
-            masks, _ = everything(net, picture.image, **({} if "nuclei" in name else {"crop_n_layers": 0}))
+            masks = segmenter.everything(picture.image, crop_n_layers="auto").array
             both = [picture.image, overlay(picture.image, masks)]
             small = [fit(type(picture)(side, picture.labels), args.side).image for side in both]
             rows.append(np.concatenate([pad(side, args.side) for side in small], 1))

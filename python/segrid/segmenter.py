@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -61,6 +61,11 @@ class Segmenter:
         """The thresholds that `everything` uses where None is given."""
         return dict(self._engine.defaults)
 
+    @property
+    def working_scale(self) -> float | None:
+        """Long side, in pixels, of the images and crops in which the model finds objects best; None where its segrid.json does not say."""
+        return self._engine.working_scale
+
     def with_threads(self, threads: int) -> Segmenter:
         """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
         other = object.__new__(Segmenter)
@@ -112,9 +117,10 @@ class Segmenter:
     def everything(self, image: ImageLike | Embedding, *, points_per_side: int | None = None, target_points: int | None = None,
                    point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,
                    stability_score_thresh: float | None = None, stability_score_offset: float = 1.0, box_nms_thresh: float = 0.7,
-                   crop_n_layers: int = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
+                   crop_n_layers: int | Literal["auto"] = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
                    crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0, min_area_frac: float = 0.0,
-                   mask_iou_thresh: float | None = None, containment_thresh: float | None = None, max_masks: int | None = None,
+                   mask_iou_thresh: float | None = None, containment_thresh: float | None = None,
+                   crop_containment_thresh: float | None = None, max_masks: int | None = None,
                    progress: Progress | None = None, cancel: CancelToken | None = None) -> Masks:
         """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator does, then thins the result.
 
@@ -123,12 +129,15 @@ class Segmenter:
         points_per_side : points along each side of the grid; default 32
         target_points : about this many points instead: side = round(sqrt(n))
         point_grids : own grids instead, one (N, 2) array in 0..1 per crop layer
-        pred_iou_thresh, stability_score_thresh, containment_thresh : None is the model's recommended value (`recommended`); for the first two
-            0 is off, for containment 1.0
+        pred_iou_thresh, stability_score_thresh, containment_thresh, crop_containment_thresh : None is the model's recommended value
+            (`recommended`); for the first two 0 is off, for containment 1.0
         stability_score_offset ... min_mask_region_area : segment-anything's
+        crop_n_layers : layers of crops, 2^i x 2^i overlapping ones in layer i; "auto" takes as few as bring the smallest crops to the model's
+            `working_scale` (none where the model names no such scale), within the limit on points
         min_area_frac : drops masks below this share of the image
         mask_iou_thresh : drops a mask whose mask IoU with a better one exceeds it (None: off)
         containment_thresh : drops a mask whose intersection with a better one, over the smaller area, exceeds it
+        crop_containment_thresh : the same for two masks found in different crops, so that an object on a seam comes once
         max_masks : keeps those with the highest predicted IoU
         progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
         cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and KeyboardInterrupt, has `partial`: the masks
@@ -136,7 +145,7 @@ class Segmenter:
             without those that did not fit in memory)
 
         Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled, MemoryError, and what `encode` raises.
-        Source: segment_anything.SamAutomaticMaskGenerator; the last three thresholds and target_points are segrid's.
+        Source: segment_anything.SamAutomaticMaskGenerator; "auto", the last four thresholds and target_points are segrid's.
         """
         ways = [points_per_side is not None, target_points is not None, point_grids is not None]
         if sum(ways) > 1:
@@ -156,6 +165,7 @@ class Segmenter:
             "crop_n_points_downscale_factor": crop_n_points_downscale_factor, "min_mask_region_area": min_mask_region_area,
             "min_area_frac": min_area_frac, "mask_iou_thresh": mask_iou_thresh,
             "containment_thresh": best["containment_thresh"] if containment_thresh is None else containment_thresh,
+            "crop_containment_thresh": best["crop_containment_thresh"] if crop_containment_thresh is None else crop_containment_thresh,
             "max_masks": max_masks,
         }
         source = native(image)

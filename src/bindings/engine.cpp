@@ -109,7 +109,11 @@ EverythingOptions read_options(const py::dict& given) {
         else if (key == "stability_score_thresh") o.stability_score_thresh = number();
         else if (key == "stability_score_offset") o.stability_score_offset = number();
         else if (key == "box_nms_thresh") o.box_nms_thresh = number();
-        else if (key == "crop_n_layers") o.crop_n_layers = integer();
+        else if (key == "crop_n_layers") {
+            if (py::isinstance<py::str>(value) && value.cast<std::string>() == "auto") o.crop_n_layers.reset();
+            else if (PyIndex_Check(value.ptr())) o.crop_n_layers = integer();
+            else wrong("a whole number or 'auto'");
+        }
         else if (key == "crop_nms_thresh") o.crop_nms_thresh = number();
         else if (key == "crop_overlap_ratio") o.crop_overlap_ratio = number();
         else if (key == "crop_n_points_downscale_factor") o.crop_n_points_downscale_factor = integer();
@@ -117,6 +121,7 @@ EverythingOptions read_options(const py::dict& given) {
         else if (key == "min_area_frac") o.min_area_frac = number();
         else if (key == "mask_iou_thresh") o.mask_iou_thresh = number();
         else if (key == "containment_thresh") o.containment_thresh = number();
+        else if (key == "crop_containment_thresh") o.crop_containment_thresh = number();
         else if (key == "max_masks") o.max_masks = integer();
         else if (key == "candidate_memory") o.candidate_memory = integer();
         else throw py::key_error("everything: unknown option '" + key + "'");
@@ -167,6 +172,7 @@ void bind_engine(py::module_ m) {
             return py::make_tuple(s.model().low_res().height, s.model().low_res().width);
         })
         .def_property_readonly("defaults", &Segmenter::defaults)
+        .def_property_readonly("working_scale", &Segmenter::working_scale)
         .def("with_threads", [](const Segmenter& s, int n) { return std::make_shared<Segmenter>(s.with_threads(n)); }, py::arg("n"))
         .def("encode",
              [](const Segmenter& s, const Image& image) {

@@ -114,9 +114,11 @@ void bind_mask_kernels(py::module_ m) {
     m.def("mask_nms", [](const Bytes& masks, const std::vector<int64_t>& order, double t) {
         return segrid::mask_nms(set_of(masks), order, t);
     });
-    m.def("containment", [](const Bytes& masks, const std::vector<int64_t>& order, double t) {
-        return segrid::containment(set_of(masks), order, t);
-    });
+    m.def("containment", [](const Bytes& masks, const std::vector<int64_t>& order, double t, const std::vector<int>& crops, double across) {
+        auto set = set_of(masks);
+        for (std::size_t i = 0; i < crops.size(); ++i) set.masks()[i].crop_box.x0 = crops[i];
+        return segrid::containment(set, order, {.within = t, .across_crops = across});
+    }, py::arg(), py::arg(), py::arg(), py::arg("crops") = std::vector<int>{}, py::arg("across") = 1.0);
     m.def("near_crop_edge", [](std::array<double, 4> b, std::array<double, 4> c, Pair image, double atol) {
         return segrid::near_crop_edge({b[0], b[1], b[2], b[3]}, {c[0], c[1], c[2], c[3]}, {image.first, image.second}, atol);
     });
@@ -142,6 +144,9 @@ void bind_mask_kernels(py::module_ m) {
         std::vector<std::array<double, 4>> boxes;
         for (const auto& b : plan.boxes) boxes.push_back({b.x0, b.y0, b.x1, b.y1});
         return py::make_tuple(boxes, plan.layers);
+    });
+    m.def("crop_layers_for", [](Pair image, double scale, double ratio, int64_t most) {
+        return segrid::crop_layers_for({image.first, image.second}, scale, ratio, most);
     });
     m.def("build_point_grid", [](int64_t n) { return grid_array(segrid::build_point_grid(n)); });
     m.def("build_all_layer_point_grids", [](int64_t n, int64_t layers, int64_t factor) {

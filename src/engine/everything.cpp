@@ -14,8 +14,6 @@
 #include "masks/dedupe.h"
 #include "masks/filter.h"
 #include "masks/regions.h"
-#include "prompts/crops.h"
-#include "prompts/grid.h"
 
 namespace segrid {
 namespace {
@@ -249,17 +247,13 @@ void thin(Generation& run) {
         keep_sorted(std::move(kept));
     }
     if (o.mask_iou_thresh) keep_sorted(mask_nms(set, order_by_score(set), *o.mask_iou_thresh, check));
-    if (o.containment_thresh < 1.0) keep_sorted(containment(set, order_by_score(set), o.containment_thresh, check));
+    const ContainmentThresholds thresholds{.within = o.containment_thresh, .across_crops = std::min(o.containment_thresh, o.crop_containment_thresh)};
+    if (thresholds.across_crops < 1.0) keep_sorted(containment(set, order_by_score(set), thresholds, check));
     if (o.max_masks && static_cast<int64_t>(set.masks().size()) > *o.max_masks) {
         std::vector<int64_t> order = order_by_score(set);
         order.resize(static_cast<std::size_t>(*o.max_masks));
         keep_sorted(std::move(order));
     }
-}
-
-std::vector<std::vector<ImagePoint>> grids_of(const EverythingOptions& o) {
-    if (!o.point_grids.empty()) return o.point_grids;
-    return build_all_layer_point_grids(o.points_per_side, o.crop_n_layers, o.crop_n_points_downscale_factor);
 }
 
 Everything finish(Generation& run, bool crops) {
@@ -286,28 +280,6 @@ Everything finish(Generation& run, bool crops) {
     return {std::move(set), std::move(run.stats)};
 }
 
-void check_crops(const CropPlan& crops) {
-    for (std::size_t i = 0; i < crops.boxes.size(); ++i) {
-        const ImageBox& b = crops.boxes[i];
-        if (b.x0 < b.x1 && b.y0 < b.y1) continue;
-        invalid("crop_n_layers: a crop of layer " + std::to_string(crops.layers[i]) +
-                " would be empty, the image is too narrow; use fewer layers, or a smaller crop_overlap_ratio");
-    }
-}
-
-int64_t count_points(const std::vector<std::vector<ImagePoint>>& grids, const CropPlan& crops) {
-    int64_t total = 0;
-    for (const int64_t layer : crops.layers) {
-        const std::size_t index = std::min(static_cast<std::size_t>(layer), grids.size() - 1);
-        total += static_cast<int64_t>(grids[index].size());
-    }
-    if (total > kMaxGridPoints) {
-        invalid("everything: " + std::to_string(total) + " points over all crops; the limit is " + std::to_string(kMaxGridPoints) +
-                " (kMaxGridPoints): use fewer points per side, or fewer crop layers");
-    }
-    return total;
-}
-
 // Runs `body`, which adds to run.masks. When it is stopped, what is there goes to call.partial.
 template <class Body>
 Everything generate(Generation& run, bool crops, const Body& body) {
@@ -326,47 +298,11 @@ Everything generate(Generation& run, bool crops, const Body& body) {
 
 }  // namespace
 
-void EverythingOptions::check() const {
-    const auto fraction = [](const char* name, double v) {
-        if (!(v >= 0 && v <= 1)) invalid(std::string(name) + ": must be from 0 to 1, got " + std::to_string(v));
-    };
-    const auto range = [](const char* name, int64_t v, int64_t low, int64_t high) {
-        if (v < low || v > high) {
-            invalid(std::string(name) + ": must be from " + std::to_string(low) + " to " + std::to_string(high) + ", got " + std::to_string(v));
-        }
-    };
-    fraction("pred_iou_thresh", pred_iou_thresh);
-    fraction("stability_score_thresh", stability_score_thresh);
-    fraction("box_nms_thresh", box_nms_thresh);
-    fraction("crop_nms_thresh", crop_nms_thresh);
-    fraction("min_area_frac", min_area_frac);
-    fraction("containment_thresh", containment_thresh);
-    if (mask_iou_thresh) fraction("mask_iou_thresh", *mask_iou_thresh);
-    if (!(crop_overlap_ratio >= 0 && crop_overlap_ratio < 1)) {
-        invalid("crop_overlap_ratio: must be at least 0 and below 1, got " + std::to_string(crop_overlap_ratio));
-    }
-    if (!std::isfinite(stability_score_offset) || stability_score_offset < 0) {
-        invalid("stability_score_offset: must be a finite number of at least 0, got " + std::to_string(stability_score_offset));
-    }
-    if (point_grids.empty()) range("points_per_side", points_per_side, 1, 500);
-    range("crop_n_layers", crop_n_layers, 0, 5);
-    range("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1, 1000);
-    range("min_mask_region_area", min_mask_region_area, 0, int64_t{1} << 40);
-    if (max_masks) range("max_masks", *max_masks, 1, int64_t{1} << 40);
-    range("candidate_memory", candidate_memory, 0, int64_t{1} << 50);
-    if (!point_grids.empty() && static_cast<int64_t>(point_grids.size()) < crop_n_layers + 1) {
-        invalid("point_grids: one grid per layer is needed: " + std::to_string(crop_n_layers + 1) + ", got " +
-                std::to_string(point_grids.size()));
-    }
-}
-
 Everything segment_everything(const Segmenter& segmenter, ImageView image, const EverythingCall& call) {
     call.options.check();
     Generation run(segmenter, call, image.size);
-    const auto grids = grids_of(call.options);
-    const CropPlan crops = generate_crop_boxes(image.size, call.options.crop_n_layers, call.options.crop_overlap_ratio);
-    check_crops(crops);
-    run.total = count_points(grids, crops);
+    const auto [crops, grids, total] = plan_points(call.options, image.size, segmenter.working_scale());
+    run.total = total;
     return generate(run, crops.boxes.size() > 1, [&] {
         int64_t first_prompt = 0;
         for (std::size_t c = 0; c < crops.boxes.size(); ++c) {
@@ -383,13 +319,13 @@ Everything segment_everything(const Segmenter& segmenter, ImageView image, const
 Everything segment_everything(const Segmenter& segmenter, const Embedding& embedding, const EverythingCall& call) {
     call.options.check();
     segmenter.check_embedding(embedding);
-    if (call.options.crop_n_layers > 0) {
+    const PointPlan plan = plan_points(call.options, embedding.image(), segmenter.working_scale());
+    if (plan.crops.boxes.size() > 1) {
         invalid("everything: crop_n_layers needs the image, not its embedding (each crop is encoded on its own)");
     }
     Generation run(segmenter, call, embedding.image());
-    const auto grids = grids_of(call.options);
-    run.total = count_points(grids, {.boxes = {}, .layers = {0}});
-    return generate(run, false, [&] { decode_crop(run, embedding, grids.front(), 0); });
+    run.total = plan.total;
+    return generate(run, false, [&] { decode_crop(run, embedding, plan.grids.front(), 0); });
 }
 
 }  // namespace segrid

@@ -36,11 +36,18 @@ std::string identify(const std::string& config_path, const std::string& weights_
 
 std::map<std::string, double> recommended(const std::string& settings_path) {
     std::map<std::string, double> values{
-        {"pred_iou_thresh", 0.88}, {"stability_score_thresh", 0.95}, {"containment_thresh", 1.0}};  // segment-anything's
+        {"pred_iou_thresh", 0.88}, {"stability_score_thresh", 0.95}, {"containment_thresh", 1.0}, {"crop_containment_thresh", 1.0}};  // segment-anything's
     if (settings_path.empty()) return values;
     const Config config = Config::read(settings_path);
     for (auto& [key, value] : values) value = config.number("recommended." + key, value, {.low = 0.0, .high = 1.0});
     return values;
+}
+
+std::optional<double> recommended_scale(const std::string& settings_path) {
+    if (settings_path.empty()) return {};
+    const double pixels = Config::read(settings_path).number("recommended.working_scale", 0.0, {.low = 0.0, .high = 1e6});
+    if (pixels == 0) return {};
+    return std::max(16.0, pixels);
 }
 
 void resolve(const char* what, const std::string& asked, std::initializer_list<const char*> here,
@@ -69,6 +76,7 @@ Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
         precision_ = Precision::Bf16;
     }
     defaults_ = recommended(s.settings_path);
+    working_scale_ = recommended_scale(s.settings_path);
     // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
     run_in_worker({}, [&] {
         model_ = load_segmentation_model(s.config_path, s.weights_path, precision_);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,8 @@ public:
     std::string precision() const { return precision_ == Precision::Bf16 ? "bf16" : "fp32"; }
     // Recommended thresholds: segrid.json's, else the family's.
     const std::map<std::string, double>& defaults() const { return defaults_; }
+    // Long side in pixels of the images (or crops) in which the model finds objects best: segrid.json's, where it says so.
+    std::optional<double> working_scale() const { return working_scale_; }
 
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
     Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule, Stats* stats = nullptr) const;
@@ -66,6 +69,7 @@ private:
     std::shared_ptr<const SegmentationModel> model_;
     std::string model_id_;
     std::map<std::string, double> defaults_;
+    std::optional<double> working_scale_;
     Precision precision_ = Precision::Fp32;
     int threads_;
 };

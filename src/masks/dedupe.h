@@ -12,8 +12,13 @@ namespace segrid {
 // check is called now and then; what it throws stops the work.
 std::vector<int64_t> mask_nms(const MaskSet& set, const std::vector<int64_t>& order, double iou_threshold,
                               const std::function<void()>& check = {});
-// The same with intersection over the smaller area: drops parts of better masks, and wholes of better parts. 1.0 keeps all.
-std::vector<int64_t> containment(const MaskSet& set, const std::vector<int64_t>& order, double threshold,
+// The same with intersection over the smaller area: drops parts of better masks, and wholes of better parts. 1.0 keeps all. Two masks that were
+// found in different crops are held to across_crops: an object on the seam of two crops is seen twice, by one of them perhaps in part.
+struct ContainmentThresholds {
+    double within = 1.0;
+    double across_crops = 1.0;
+};
+std::vector<int64_t> containment(const MaskSet& set, const std::vector<int64_t>& order, ContainmentThresholds thresholds,
                                  const std::function<void()>& check = {});
 
 }  // namespace segrid

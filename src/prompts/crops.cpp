@@ -29,4 +29,16 @@ CropPlan generate_crop_boxes(Size image, int64_t layers, double overlap_ratio) {
     return plan;
 }
 
+int64_t crop_layers_for(Size image, double working_scale, double overlap_ratio, int64_t most) {
+    const auto longest = static_cast<double>(std::max(image.height, image.width)), shortest = static_cast<double>(std::min(image.height, image.width));
+    int64_t layers = 0;
+    double side = longest;
+    while (layers < most && side > working_scale) {
+        ++layers;
+        const auto n = static_cast<double>(int64_t{1} << layers);
+        side = std::ceil((overlap_ratio * shortest * (2.0 / n) * (n - 1) + longest) / n);
+    }
+    return layers;
+}
+
 }  // namespace segrid

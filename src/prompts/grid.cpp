@@ -20,16 +20,18 @@ std::vector<ImagePoint> build_point_grid(int64_t n) {
     return points;
 }
 
+int64_t points_per_side_of_layer(int64_t n, int64_t layer, int64_t factor) {
+    return static_cast<int64_t>(static_cast<double>(n) / std::pow(static_cast<double>(factor), static_cast<double>(layer)));
+}
+
 std::vector<std::vector<ImagePoint>> build_all_layer_point_grids(int64_t n, int64_t layers, int64_t factor) {
     std::vector<std::vector<ImagePoint>> grids;
-    double scale = 1;
     for (int64_t i = 0; i <= layers; ++i) {
-        const auto side = static_cast<int64_t>(static_cast<double>(n) / scale);
+        const int64_t side = points_per_side_of_layer(n, i, factor);
         if (side < 1) {
             invalid("crop_n_points_downscale_factor: " + std::to_string(factor) + " leaves no points in crop layer " + std::to_string(i));
         }
         grids.push_back(build_point_grid(side));
-        scale *= static_cast<double>(factor);
     }
     return grids;
 }

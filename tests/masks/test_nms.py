@@ -64,6 +64,15 @@ def test_containment(kernels, seed, threshold):
     assert kernels.containment(masks, order, threshold) == ref.containment(masks, order, threshold)
 
 
+@pytest.mark.parametrize("within, across", [(0.7, 0.3), (1.0, 0.3), (0.3, 0.3)])
+def test_containment_across_crops(kernels, within, across):
+    for seed in range(4):
+        masks, rng = blobs(seed), np.random.default_rng(seed)
+        order, crops = rng.permutation(len(masks)).tolist(), rng.integers(0, 3, len(masks)).tolist()
+        got = kernels.containment(masks, order, within, crops, across)
+        assert got == ref.containment(masks, order, within, crops, across)
+
+
 def test_containment_of_one_is_off(kernels):
     masks = np.ones((3, 4, 4), bool)
     assert kernels.containment(masks, [2, 0, 1], 1.0) == [2, 0, 1]

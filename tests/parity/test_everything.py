@@ -24,7 +24,7 @@ def test_generator(trained, variant):
 
     options = VARIANTS[variant]
     theirs = SamAutomaticMaskGenerator(trained.theirs, **options).generate(trained.image)
-    ours = trained.ours.everything(trained.image, containment_thresh=1.0, **options)
+    ours = trained.ours.everything(trained.image, containment_thresh=1.0, crop_containment_thresh=1.0, **options)
     assert len(theirs) > 5, "vacuous"
     assert len(ours) == len(theirs)
     pixels = ours.array

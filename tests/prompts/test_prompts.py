@@ -22,6 +22,20 @@ def test_grid_without_points(kernels):
         kernels.build_all_layer_point_grids(8, 3, 4)
 
 
+@pytest.mark.parametrize("size", [(256, 256), (400, 400), (401, 300), (696, 520), (1024, 1024), (603, 1272), (5774, 8660), (20, 900)])
+@pytest.mark.parametrize("ratio", [0.0, 512 / 1500])
+def test_crop_layers_follow_the_working_scale(kernels, size, ratio):
+    most = 5
+    layers = kernels.crop_layers_for(size, 400.0, ratio, most)
+
+    def longest(n):
+        boxes, of_layer = ref.crop_boxes(size, n, ratio)
+        return max(max(x1 - x0, y1 - y0) for (x0, y0, x1, y1), layer in zip(boxes, of_layer, strict=True) if layer == n)
+
+    assert layers == next((n for n in range(most) if longest(n) <= 400), most)
+    assert kernels.crop_layers_for(size, 400.0, ratio, 1) == min(1, layers)
+
+
 @pytest.mark.parametrize("size", [(1200, 1800), (1801, 999), (64, 64), (7, 200), (1, 1), (4321, 1234)])
 @pytest.mark.parametrize("ratio", [0.0, 512 / 1500, 0.5, 0.9])
 def test_crop_boxes(kernels, amg, size, ratio):

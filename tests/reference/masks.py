@@ -66,10 +66,11 @@ def mask_nms(masks: np.ndarray, order: list[int], threshold: float) -> list[int]
     return kept
 
 
-def containment(masks: np.ndarray, order: list[int], threshold: float) -> list[int]:
+def containment(masks: np.ndarray, order: list[int], within: float, crops: list[int] | None = None, across: float = 1.0) -> list[int]:
     kept: list[int] = []
     for i in order:
         for j in kept:
+            threshold = within if crops is None or crops[i] == crops[j] else across
             shared, smaller = (masks[i] & masks[j]).sum(), min(masks[i].sum(), masks[j].sum())
             if shared > threshold * smaller:
                 break

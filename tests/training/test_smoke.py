@@ -4,11 +4,12 @@ loads."""
 import json
 
 import pytest
+import segrid
 import torch
 from safetensors.torch import load_file
 
 from training import initial, model
-from training.everything import everything
+from training.evaluate import everything_figures, scenes_kept
 from training.export import export, scaled
 from training.train import parser, train
 
@@ -86,17 +87,13 @@ def test_loss_falls(tmp_path):
     assert sum(losses[-50:]) / 2 < 0.85 * sum(losses[:25])
     assert all(r["norm"] < float("inf") for r in records)
     weights = load_file(tmp_path / "run" / "ema.safetensors")
-    net = model.Sam(CONFIG)
-    net.load_state_dict(weights)
-    masks, scores = everything(
-        net, torch.zeros(50, 60, 3).byte().numpy(), points_per_side=4, pred_iou_thresh=0.0
-    )
-    assert masks.shape[1:] == (50, 60) and len(masks) == len(scores)
     export(weights, CONFIG, tmp_path / "out")
     again = model.load(tmp_path / "out")
     assert all(torch.allclose(p, weights[n], atol=1e-2) for n, p in again.named_parameters())
     recommended = json.loads((tmp_path / "out" / "segrid.json").read_text())["recommended"]
     assert recommended["pred_iou_thresh"] == 0.5 and recommended["containment_thresh"] == 0.7
+    figures = everything_figures(segrid.Segmenter(tmp_path / "out"), scenes_kept(2), True)
+    assert figures["pictures"] == 2 and 0 <= figures["ap50"] <= 1
 
 
 def test_resumes_exactly(tmp_path):

@@ -17,6 +17,12 @@ Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: th
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
 
 
+def _layers(text: str) -> int | str:
+    if text != "auto" and not text.isdecimal():
+        raise typer.BadParameter(f"expected auto or a whole number, got {text!r}")
+    return text if text == "auto" else int(text)
+
+
 @app.command()
 def everything(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
@@ -30,7 +36,8 @@ def everything(
     pred_iou_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
     stability_score_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
     containment_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
-    crop_n_layers: Annotated[int, typer.Option(help="Layers of crops, for large images with small objects.")] = 0,
+    crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops, for large images with small "
+                                               "objects; auto: by the image's size and the model's working scale.")] = "auto",
     min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
     max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks.")] = None,
     trace: Annotated[Optional[Path], typer.Option(help="Write what each worker did when, for chrome://tracing or ui.perfetto.dev.")] = None,
