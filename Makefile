@@ -9,7 +9,7 @@ TORCH := torch==2.13.0
 NATIVE := $(shell find src cmake -type f 2>/dev/null) CMakeLists.txt pyproject.toml
 PACKAGE := $(shell find python -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo test build lint stubs clean
+.PHONY: demo test build lint stubs model clean
 
 demo: $(STAMPS)/package $(STAMPS)/demo-data
 	$(VENV)/bin/segrid everything $$($(PY) scripts/demo_images.py) -o out/demo
@@ -31,6 +31,13 @@ lint: $(STAMPS)/test-tools
 
 stubs: $(STAMPS)/package $(STAMPS)/test-tools
 	$(PY) scripts/make_stubs.py
+
+# The packaged model's recipe, end to end (training/README.md): hours. Cut off, it goes on where it was. INIT=folder starts from earlier weights.
+DATA ?= ../shared/data
+RUN ?= out/model
+MINUTES ?= 360
+model: $(STAMPS)/package $(STAMPS)/test-tools
+	sh training/make_model.sh $(DATA) $(RUN) $(MINUTES) $(INIT)
 
 $(STAMPS)/system: scripts/system_packages.sh
 	sh scripts/system_packages.sh

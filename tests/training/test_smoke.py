@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from training import initial, model
+from training.calibrate import logit_scale
 from training.evaluate import everything_figures, scenes_kept
 from training.export import export, scaled
 from training.train import parser, train
@@ -134,6 +135,13 @@ def test_same_answers_as_transformers(tmp_path):
             image_embeddings=other, input_boxes=box, input_masks=hint, multimask_output=False
         ).pred_masks
         assert torch.allclose(ours[:, :, :1], theirs, atol=1e-4 * float(theirs.abs().max()))
+
+
+def test_logit_scale_reaches_the_stability_asked_for():
+    ramp = torch.linspace(-3, 3, 601).repeat(20, 1)
+    scale = logit_scale([ramp, 1.1 * ramp], 0.86)
+    reached = [float((scale * x > 1).sum() / (scale * x > -1).sum()) for x in (ramp, 1.1 * ramp)]
+    assert abs(sum(reached) / 2 - 0.86) < 0.01 and 3 < scale < 6
 
 
 def test_scaled_logits_give_the_same_masks():

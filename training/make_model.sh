@@ -1,0 +1,21 @@
+# DATA RUN MINUTES [INIT]: trains, sharpens, exports, evaluates, draws. The finished folder is RUN/tiny.
+set -e
+data=$1 run=$2 minutes=$3 init=$4
+mkdir -p "$run"
+if [ -n "$init" ]; then
+  python -m training.train "$run" --data "$data" --minutes "$minutes" --check-minutes 20 --init "$init"
+else
+  python -m training.train "$run" --data "$data" --minutes "$minutes" --check-minutes 20 --config python/segrid/models/tiny/config.json --muon-rate 2e-3 --adam-rate 1e-3
+fi
+scale=$(python -m training.calibrate "$run/ema.safetensors" --config "$run/config.json" --data "$data")
+export_model() { python -m training.export "$run/ema.safetensors" "$run/tiny" --config "$run/config.json" --logit-scale "$scale" "$@"; }
+export_model
+python -m training.evaluate "$run/tiny" --data "$data" --out "$run/figures.json"
+if [ -n "$init" ]; then
+  python -m training.evaluate "$init" --data "$data" --out "$run/before.json"
+  export_model --figures "$run/figures.json" --before "$run/before.json" --run "$run"
+else
+  export_model --figures "$run/figures.json" --run "$run"
+fi
+python -m training.pictures "$run/tiny" --data "$data" --out "$run/tiny/kept_out.jpg"
+python -m training.curve "$run"
