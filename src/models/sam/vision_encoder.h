@@ -4,10 +4,9 @@
 
 #include <vector>
 
-#include "kernels/attention/op.h"
 #include "models/sam/config.h"
 #include "models/segmentation.h"
-#include "nn/layers.h"
+#include "nn/transformer.h"
 
 namespace segrid::sam {
 
@@ -32,14 +31,11 @@ public:
     void operator()(at::Tensor& tokens, const Schedule& schedule) const;
 
 private:
-    void window_attention(const float* qkv, float* out, const Schedule& schedule) const;
-    void global_attention(const float* qkv, float* out, const Schedule& schedule) const;
-
-    int64_t grid_, hidden_, heads_, window_, mlp_;
-    LayerNorm norm1_, norm2_;
-    Linear qkv_, projection_, mlp1_, mlp2_;
-    RelativePositions positions_;
-    at::Tensor padding_;  // [3 hidden]: q, k, v of a padded token of a window, the bias alone
+    int64_t hidden_;
+    LayerNorm norm_;
+    Linear qkv_, projection_;
+    GridSelfAttention attention_;
+    ResidualMlp mlp_;
 };
 
 // 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm.

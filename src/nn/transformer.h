@@ -1,0 +1,67 @@
+// What vision transformers are made of, over all tokens of a square grid: row tiles, the MLP with its residual, self-attention in windows or over
+// the whole grid.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "kernels/attention/op.h"
+#include "nn/layers.h"
+
+namespace segrid {
+
+inline constexpr int64_t kRowTile = 64;  // tokens per task
+
+// body(first row, rows, arena) for tiles of rows, on the pool.
+template <class Body>
+void over_rows(int64_t rows, const Schedule& schedule, const Body& body) {
+    parallel_for((rows + kRowTile - 1) / kRowTile, schedule, [&](int64_t tile, Worker& worker) {
+        body(tile * kRowTile, std::min(kRowTile, rows - tile * kRowTile), worker.arena);
+    });
+}
+
+// x += W2 gelu(W1 norm(x) + b1) + b2
+class ResidualMlp {
+public:
+    ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps);
+    void operator()(int64_t rows, float* x, Arena& arena) const;
+
+private:
+    int64_t dim_, hidden_;
+    LayerNorm norm_;
+    Linear in_, out_;
+};
+
+struct GridAttentionShape {
+    int64_t side = 0, hidden = 0, heads = 0;
+    int64_t window = 0;  // tokens along each side of a window; 0: all tokens attend to all
+    int64_t pool = 1;    // queries come from a grid that is this much coarser; divides window
+    int64_t query_side() const { return side / pool; }
+};
+
+// Where the grid is not a multiple of the window, tokens behind its edge take part as keys whose k and v are `padding` (models pad after the norm, so
+// that these are the bias alone); they have no queries.
+class GridSelfAttention {
+public:
+    GridSelfAttention() = default;
+    GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding, RelativePositions positions = {});
+
+    // qkv: rows [q | k | v] of side x side tokens, 3 hidden floats each; out: [query_side^2, hidden]. With pooling, each query is the largest of
+    // pool x pool neighbours, component by component.
+    void operator()(const float* qkv, float* out, const Schedule& schedule) const;
+
+private:
+    void in_windows(const float* q, int64_t ldq, const float* qkv, float* out, const Schedule& schedule) const;
+    void over_all(const float* q, int64_t ldq, const float* qkv, float* out, const Schedule& schedule) const;
+
+    GridAttentionShape shape_;
+    Precision precision_ = Precision::Fp32;
+    at::Tensor padding_;  // [3 hidden]
+    RelativePositions positions_;
+};
+
+// The largest of each pool x pool neighbours of a side x side grid of rows, `ld` floats apart, component by component: [(side / pool)^2, width].
+at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld, const Schedule& schedule);
+
+}  // namespace segrid
