@@ -21,6 +21,7 @@ class Embedding:
     ----------
     image_size : (H, W) of the original image, pixels
     features : (1, C, h, w) float32, read-only view of the engine's memory (segment-anything's ``get_image_embedding()``)
+    high_res_features : SAM 2's, finest first, views like `features`; empty for other families
     model_id : identifies the weights that made it
     """
 
@@ -33,7 +34,11 @@ class Embedding:
 
     @property
     def features(self) -> np.ndarray:
-        return self._native.features
+        return self._native.features[0]
+
+    @property
+    def high_res_features(self) -> tuple[np.ndarray, ...]:
+        return self._native.features[1:]
 
     @property
     def model_id(self) -> str:
@@ -54,7 +59,8 @@ class Embedding:
         target = os.fsdecode(path)
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(target) or ".", prefix=os.path.basename(target)[:40], suffix=".part", delete=False) as file:
             try:
-                np.savez(file, features=self.features, image_size=np.asarray(self.image_size, np.int64), model_id=np.asarray(self.model_id))
+                high = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
+                np.savez(file, features=self.features, **high, image_size=np.asarray(self.image_size, np.int64), model_id=np.asarray(self.model_id))
                 file.close()
                 os.chmod(file.name, 0o666 & ~_umask())
                 os.replace(file.name, target)
@@ -70,7 +76,9 @@ class Embedding:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                features, size, name = file["features"], file["image_size"], str(file["model_id"])
+                high = sorted(k for k in file.files if k.startswith("high_res_"))
+                features = [file[k] for k in ("features", *high)]
+                size, name = file["image_size"], str(file["model_id"])
         except (ValueError, KeyError, EOFError, OSError) as error:
             if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
                 raise
@@ -79,8 +87,8 @@ class Embedding:
             raise
         except Exception as error:  # zipfile.BadZipFile and what zlib raises
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
-        if features.dtype != np.float32 or features.ndim != 4 or size.shape != (2,) or not np.isfinite(features).all():
-            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {features.dtype} {features.shape})")
+        if size.shape != (2,) or any(f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features):
+            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {[(f.dtype.name, f.shape) for f in features]})")
         return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
 
 

@@ -21,6 +21,7 @@ class Masks:
     boxes : (N, 4) float32 XYXY, pixels, inclusive maximum (segment-anything's convention); zeros for empty masks
     areas : (N,) int64, pixels
     scores : (N,) float32, predicted IoU
+    object_scores : (N,) float32, SAM 2's logit that there is an object at the prompt, from `predict`; NaN where the model has none
     stability : (N,) float32, count(logit > +offset) / count(logit > -offset)
     points : (N, 2) float64, the click that made the mask; NaN where there was none
     prompt : (N,) int64, index of the prompt each mask came from
@@ -59,6 +60,10 @@ class Masks:
     @property
     def scores(self) -> np.ndarray:
         return self._native.scores
+
+    @property
+    def object_scores(self) -> np.ndarray:
+        return self._native.object_scores
 
     @property
     def stability(self) -> np.ndarray:

@@ -8,6 +8,24 @@
 
 namespace segrid::bindings {
 
+namespace {
+
+// Stored token by token; shown as (1, C, h, w) through strides, without a copy.
+py::array_t<float> view(const std::shared_ptr<Embedding>& e, std::size_t index) {
+    const FeatureShape& shape = e->shapes[index];
+    const auto channels = static_cast<py::ssize_t>(shape.channels);
+    const auto h = static_cast<py::ssize_t>(shape.grid.height), w = static_cast<py::ssize_t>(shape.grid.width);
+    const auto unit = static_cast<py::ssize_t>(sizeof(float));
+    auto* held = new std::shared_ptr<Embedding>(e);
+    py::capsule owner(held, [](void* p) { delete static_cast<std::shared_ptr<Embedding>*>(p); });
+    py::array_t<float> array({py::ssize_t{1}, channels, h, w}, {h * w * channels * unit, unit, w * channels * unit, channels * unit},
+                             e->features[index].const_data_ptr<float>(), owner);
+    py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    return array;
+}
+
+}  // namespace
+
 void bind_embedding(py::module_ m) {
     py::class_<Embedding, std::shared_ptr<Embedding>>(m, "Embedding")
         .def_property_readonly("image_size",
@@ -17,16 +35,9 @@ void bind_embedding(py::module_ m) {
             "features",
             [](const std::shared_ptr<Embedding>& e) {
                 // Stored token by token; shown as (1, C, h, w) through strides, without a copy.
-                const auto channels = static_cast<py::ssize_t>(e->features.size(1));
-                const auto h = static_cast<py::ssize_t>(e->grid.height), w = static_cast<py::ssize_t>(e->grid.width);
-                const auto unit = static_cast<py::ssize_t>(sizeof(float));
-                auto* held = new std::shared_ptr<Embedding>(e);
-                py::capsule owner(held, [](void* p) { delete static_cast<std::shared_ptr<Embedding>*>(p); });
-                py::array_t<float> array({py::ssize_t{1}, channels, h, w},
-                                         {h * w * channels * unit, unit, w * channels * unit, channels * unit},
-                                         e->features.const_data_ptr<float>(), owner);
-                py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-                return array;
+                py::tuple all(e->features.size());
+                for (std::size_t i = 0; i < e->features.size(); ++i) all[i] = view(e, i);
+                return all;
             })
         .def("__hash__", [](const Embedding& e) { return without_gil([&] { return e.content_hash() >> 1; }); })
         .def("__eq__", [](const Embedding& a, const py::object& other) {

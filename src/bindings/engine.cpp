@@ -182,16 +182,19 @@ void bind_engine(py::module_ m) {
              },
              py::arg("image"))
         .def("restore",
-             [](const Segmenter& s, std::pair<int64_t, int64_t> size, const Floats& features, const std::string& model_id) {
-                 if (features.ndim() != 4 || features.shape(0) != 1) invalid("embedding: features must be (1, C, h, w)");
-                 const int64_t c = features.shape(1), h = features.shape(2), w = features.shape(3);
+             [](const Segmenter& s, std::pair<int64_t, int64_t> size, const std::vector<Floats>& features, const std::string& model_id) {
+                 for (const Floats& f : features) {
+                     if (f.ndim() != 4 || f.shape(0) != 1) invalid("embedding: features must be (1, C, h, w)");
+                 }
                  const Schedule schedule = schedule_for(nullptr);
                  return without_gil([&] {
-                     at::Tensor tokens;
+                     Features all;
                      run_in_worker(schedule, [&] {
-                         tokens = at::from_blob(const_cast<float*>(features.data()), {c, h * w}, at::kFloat).t().contiguous();
+                         for (const Floats& f : features) {
+                             all.push_back(at::from_blob(const_cast<float*>(f.data()), {f.shape(1), f.shape(2) * f.shape(3)}, at::kFloat).t().contiguous());
+                         }
                      });
-                     return std::make_shared<Embedding>(s.restore({size.first, size.second}, tokens, model_id, schedule));
+                     return std::make_shared<Embedding>(s.restore({size.first, size.second}, all, model_id, schedule));
                  });
              },
              py::arg("image_size"), py::arg("features"), py::arg("model_id"))

@@ -112,9 +112,10 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
     return py::make_tuple(updated, seen);
 }
 
-// keys: [h * w, dim]; weights as torch.nn.ConvTranspose2d keeps them; hyper: [masks, c2]. Returns [masks, 4 h, 4 w].
+// keys: [h * w, dim]; weights as torch.nn.ConvTranspose2d keeps them; hyper: [masks, c2]; features: those of 2 h x 2 w and of 4 h x 4 w pixels, row by
+// row, or none. Returns [masks, 4 h, 4 w].
 Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Floats& b1, const Floats& gamma, const Floats& beta,
-               const Floats& w2, const Floats& b2, const Floats& hyper, const std::string& precision) {
+               const Floats& w2, const Floats& b2, const Floats& hyper, const std::string& precision, const std::vector<Floats>& features) {
     const int64_t h = keys.shape(0) / grid_w, masks = hyper.shape(0), c2 = hyper.shape(1);
     Floats out({static_cast<py::ssize_t>(masks), static_cast<py::ssize_t>(4 * h), static_cast<py::ssize_t>(4 * grid_w)});
     float* to = out.mutable_data();
@@ -127,7 +128,14 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
             for (int64_t m = 0; m < masks; ++m) {
                 for (int64_t c = 0; c < c2; ++c) columns[static_cast<std::size_t>(c * 16 + m)] = hyper.data()[m * c2 + c];
             }
-            segrid::upscale_masks(weights, keys.data(), keys.shape(1), grid_w, 0, h, columns.data(), masks, to, 16 * h * grid_w,
+            at::Tensor first, second;
+            segrid::UpscaleFeatures added;
+            if (!features.empty()) {
+                first = segrid::in_upscale_order(tensor(features[0]), h, grid_w, 1);
+                second = segrid::in_upscale_order(tensor(features[1]), h, grid_w, 2);
+                added = {first.const_data_ptr<float>(), second.const_data_ptr<float>()};
+            }
+            segrid::upscale_masks(weights, features.empty() ? nullptr : &added, keys.data(), keys.shape(1), grid_w, 0, h, columns.data(), masks, to, 16 * h * grid_w,
                                   arena);
         });
     });
@@ -145,5 +153,5 @@ void bind_fused_kernels(py::module_ m) {
           "ask, read: [heads, tokens, dim], or [tokens, heads * width] where there is a side (read: and read_values) [keys, heads * width]; bias: "
           "[heads, tokens]; values: [heads, tokens, dim]. gamma also serves as the output's bias and as beta; eps 1e-5.");
     m.def("upscale", &upscale, py::arg("keys"), py::arg("grid_w"), py::arg("w1"), py::arg("b1"), py::arg("gamma"), py::arg("beta"), py::arg("w2"),
-          py::arg("b2"), py::arg("hyper"), py::arg("precision") = "fp32");
+          py::arg("b2"), py::arg("hyper"), py::arg("precision") = "fp32", py::arg("features") = std::vector<Floats>{});
 }

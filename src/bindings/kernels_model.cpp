@@ -25,7 +25,7 @@ py::array_t<float> to_array(const at::Tensor& t) {
     return out;
 }
 
-py::dict sam_taps(const std::string& config, const std::string& weights, const py::array_t<uint8_t, py::array::c_style>& rgb,
+py::dict encoder_taps(const std::string& config, const std::string& weights, const py::array_t<uint8_t, py::array::c_style>& rgb,
                   const std::string& precision) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
@@ -33,10 +33,9 @@ py::dict sam_taps(const std::string& config, const std::string& weights, const p
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
                                      model->preprocess());
-        std::vector<uint8_t> resized(static_cast<std::size_t>(frame.resized().area()) * 3);
-        segrid::resize_for_model(view, frame, resized.data(), {});
+        const segrid::ResizedImage resized(view, frame, model->preprocess().rounded, {});
         const segrid::Tap tap = [&](const std::string& name, const at::Tensor& t) { taps[name] = t; };
-        model->encode(resized.data(), frame.resized(), {}, &tap);
+        model->encode({.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, {}, &tap);
     });
     py::dict out;
     for (const auto& [name, tensor] : taps) out[py::str(name)] = to_array(tensor);
@@ -46,8 +45,8 @@ py::dict sam_taps(const std::string& config, const std::string& weights, const p
 }  // namespace
 
 void bind_model_kernels(py::module_ m) {
-    m.def("sam_taps", &sam_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("precision") = "fp32",
-          "Intermediate results of the encoder: patch_embed, block_0.., neck, each [tokens, channels].");
+    m.def("encoder_taps", &encoder_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("precision") = "fp32",
+          "Intermediate results of the encoder by name, each [tokens, channels].");
     m.def("matmul", [](const Floats& a, const Floats& b, const std::string& precision) {
         py::array_t<float> c({a.shape(0), b.shape(1)});
         const int64_t rows = a.shape(0), columns = b.shape(1), depth = a.shape(1);

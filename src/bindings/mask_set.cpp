@@ -130,6 +130,9 @@ void bind_mask_set(py::module_ m) {
         .def_property_readonly("scores", [](const Set& s) {
             return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.score; return out + 1; });
         })
+        .def_property_readonly("object_scores", [](const Set& s) {
+            return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.object_score; return out + 1; });
+        })
         .def_property_readonly("stability", [](const Set& s) {
             return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.stability; return out + 1; });
         })

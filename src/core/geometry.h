@@ -57,6 +57,7 @@ enum class Resize {
 
 struct PreprocessSpec {
     Resize resize = Resize::LongestSidePad;
+    bool rounded = true;  // resized pixels are rounded to 8 bits (Pillow's), or stay floats (torch's)
     int64_t side = 1024;
     float mean[3] = {123.675F, 116.28F, 103.53F};  // of RGB in 0..255
     float std[3] = {58.395F, 57.12F, 57.375F};

@@ -26,7 +26,8 @@ uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed) {
 uint64_t Embedding::content_hash() const {
     const int64_t sizes[2] = {image().height, image().width};
     uint64_t hash = hash_bytes(model_id.data(), model_id.size(), hash_bytes(sizes, sizeof sizes));
-    return hash_bytes(features.const_data_ptr(), features.nbytes(), hash);
+    for (const at::Tensor& f : features) hash = hash_bytes(f.const_data_ptr(), f.nbytes(), hash);
+    return hash;
 }
 
 }  // namespace segrid

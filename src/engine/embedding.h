@@ -13,9 +13,9 @@ namespace segrid {
 
 struct Embedding {
     FrameMap frame;                                  // the whole image in the model's square
-    at::Tensor features;                             // [grid area, channels], fp32
+    Features features;                               // [grid area, channels] each
+    std::vector<FeatureShape> shapes;                // of the features
     std::shared_ptr<const DecoderContext> context;   // what decoding derives from it
-    Size grid;
     std::string model_id;                            // of the weights that made it
 
     Size image() const { return frame.image(); }

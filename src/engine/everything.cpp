@@ -183,7 +183,7 @@ void decode_crop(Generation& run, const Embedding& crop, const std::vector<Image
     run.tell(true);
     const Size size = crop.frame.crop();
     const ImageBox box = crop.frame.crop_box();
-    const ScanPlan plan(run.segmenter.model().low_res(), run.segmenter.model().preprocess().side, crop.frame.resized(), size);
+    const ScanPlan plan = scan_plan(run.segmenter.model(), crop.frame);
     std::vector<std::vector<Mask>> found(grid.size());
     MaskSet set(size);
     run.held = 0;

@@ -112,33 +112,40 @@ Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule&
     const Span span("encode");
     Embedding e;
     e.frame = FrameMap(image.size, crop, model_->preprocess());
-    e.grid = model_->grid();
+    e.shapes = model_->feature_shapes();
     e.model_id = model_id_;
     Stopwatch watch;
-    std::vector<uint8_t> resized(static_cast<std::size_t>(e.frame.resized().area()) * 3);
-    resize_for_model(image.crop(crop), e.frame, resized.data(), schedule);
+    const ResizedImage resized(image.crop(crop), e.frame, model_->preprocess().rounded, schedule);
     if (stats != nullptr) stats->add("resize", watch.seconds());
     watch = {};
-    e.features = model_->encode(resized.data(), e.frame.resized(), schedule);
+    e.features = model_->encode({.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule);
     e.context = model_->prepare(e.features, schedule);
     if (stats != nullptr) stats->add("encode", watch.seconds());
     return e;
 }
 
-Embedding Segmenter::restore(Size image, const at::Tensor& features, const std::string& model_id,
+Embedding Segmenter::restore(Size image, const Features& features, const std::string& model_id,
                              const Schedule& schedule) const {
     Embedding e;
     e.model_id = model_id;
     check_embedding(e);
     check_size("embedding: the image", image);
-    if (features.dim() != 2 || features.size(0) != model_->grid().area() || features.size(1) != model_->channels()) {
-        invalid("embedding: the features have another shape than this model's");
+    e.shapes = model_->feature_shapes();
+    bool fits = features.size() == e.shapes.size();
+    for (std::size_t i = 0; fits && i < features.size(); ++i) {
+        fits = features[i].sizes() == at::IntArrayRef({e.shapes[i].grid.area(), e.shapes[i].channels});
     }
+    if (!fits) invalid("embedding: the features have another shape than this model's");
     e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model_->preprocess());
-    e.grid = model_->grid();
     e.features = features;
     e.context = model_->prepare(features, capped(schedule));
     return e;
+}
+
+ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame) {
+    const Size low = model.low_res();
+    if (model.preprocess().resize == Resize::Squash) return {low, low.height, low, frame.crop()};
+    return {low, model.preprocess().side, frame.resized(), frame.crop()};
 }
 
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
@@ -159,7 +166,7 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     const Schedule schedule = capped(asked);
     const Stopwatch watch;
     const Size low = model_->low_res();
-    const ScanPlan plan(low, model_->preprocess().side, e.frame.resized(), e.frame.crop());
+    const ScanPlan plan = scan_plan(*model_, e.frame);
     const int64_t count = static_cast<int64_t>(prompts.size()), each = multimask ? model_->multimask_outputs() : 1;
 
     Predicted out;
@@ -167,7 +174,7 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     out.masks.masks().resize(static_cast<std::size_t>(count * each));
     const std::size_t bytes = static_cast<std::size_t>(count * each * low.area()) * sizeof(float);
     if (bytes <= kMaxLowResBytes) out.low_res = at::empty({count * each, low.height, low.width});
-    const DecodeRequest request{.multimask = multimask};
+    const DecodeRequest request{.multimask = multimask, .object_score = true};
 
     const auto keep = [&](int64_t p, int64_t m, const DecodedMask& decoded, Arena& arena) {
         const Span span("scan", p);
@@ -181,6 +188,7 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
                     static_cast<double>(result.y1)};
         mask.area = result.area;
         mask.score = decoded.iou;
+        mask.object_score = decoded.object_score;
         mask.stability = result.stability;
         mask.prompt = p;
         mask.crop_box = e.frame.crop_box();

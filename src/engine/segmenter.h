@@ -11,6 +11,7 @@
 #include "engine/embedding.h"
 #include "engine/progress.h"
 #include "image/image.h"
+#include "kernels/mask_scan/op.h"
 #include "masks/mask_set.h"
 #include "models/segmentation.h"
 #include "prompts/prompts.h"
@@ -53,7 +54,7 @@ public:
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
     Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule, Stats* stats = nullptr) const;
     // An embedding from saved features; throws InvalidInput when they are not this model's.
-    Embedding restore(Size image, const at::Tensor& features, const std::string& model_id, const Schedule& schedule) const;
+    Embedding restore(Size image, const Features& features, const std::string& model_id, const Schedule& schedule) const;
     // Masks in prompt order (three per prompt with multimask). Prompts must have been validated against the image.
     Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts, bool multimask,
                       const Schedule& schedule) const;
@@ -75,5 +76,7 @@ private:
 };
 
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame);
+// From low-res logits to the pixels of the frame's crop: by way of the model's square where the image was padded, straight where it was squashed.
+ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame);
 
 }  // namespace segrid

@@ -5,9 +5,16 @@
 
 namespace segrid {
 
-void resize_for_model(ImageView crop, const FrameMap& frame, uint8_t* resized, const Schedule& schedule) {
+ResizedImage::ResizedImage(ImageView crop, const FrameMap& frame, bool rounded, const Schedule& schedule) {
     if (crop.size != frame.crop()) internal("preprocess: the view is not the frame's crop");
-    resize_rgb(crop, resized, frame.resized(), schedule);
+    const auto values = static_cast<std::size_t>(frame.resized().area()) * 3;
+    if (rounded) {
+        bytes_.resize(values);
+        resize_rgb(crop, bytes_.data(), frame.resized(), schedule);
+    } else {
+        floats_.resize(values);
+        resize_rgb_unrounded(crop, floats_.data(), frame.resized(), schedule);
+    }
 }
 
 }  // namespace segrid

@@ -2,15 +2,25 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "core/thread_pool.h"
 #include "core/geometry.h"
+#include "core/thread_pool.h"
 #include "core/views.h"
 
 namespace segrid {
 
-// Pillow's bilinear resize of the crop to frame.resized(). crop.size must be frame.crop().
-// resized: frame.resized().area() * 3 bytes, packed RGB rows.
-void resize_for_model(ImageView crop, const FrameMap& frame, uint8_t* resized, const Schedule& schedule);
+// The crop at frame.resized(), packed RGB rows: rounded to bytes (Pillow's bilinear resize) or floats in 0..255 (torch's, antialiased).
+class ResizedImage {
+public:
+    // crop.size must be frame.crop().
+    ResizedImage(ImageView crop, const FrameMap& frame, bool rounded, const Schedule& schedule);
+    const uint8_t* bytes() const { return bytes_.empty() ? nullptr : bytes_.data(); }
+    const float* floats() const { return floats_.empty() ? nullptr : floats_.data(); }
+
+private:
+    std::vector<uint8_t> bytes_;
+    std::vector<float> floats_;
+};
 
 }  // namespace segrid

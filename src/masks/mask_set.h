@@ -15,6 +15,7 @@ struct Mask {
     int64_t area = 0;        // pixels
     float score = 0;         // predicted IoU
     float stability = 0;
+    float object_score = std::numeric_limits<float>::quiet_NaN();  // logit; NaN where the model has none
     ImagePoint point{std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};  // NaN: none
     int64_t prompt = 0;      // index of the prompt it came from
     ImageBox crop_box;       // exclusive maximum

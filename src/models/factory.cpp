@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "models/sam/sam.h"
+#include "models/sam2/sam2.h"
 #include "weights/config.h"
 #include "weights/store.h"
 
@@ -11,11 +12,12 @@ std::unique_ptr<SegmentationModel> load_segmentation_model(const std::string& co
                                                            Precision precision) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
-    if (type != "sam") {
-        fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a segmentation model of this build; it knows: sam");
+    const auto load = type == "sam" ? sam::load : type == "sam2" || type == "sam2_video" ? sam2::load : nullptr;
+    if (load == nullptr) {
+        fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a segmentation model of this build; it knows: sam, sam2, sam2_video");
     }
     WeightStore store(SafeTensors::read(weights_path));
-    return sam::load(config, store, precision);
+    return load(config, store, precision);
 }
 
 }  // namespace segrid

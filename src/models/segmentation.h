@@ -33,16 +33,35 @@ struct DecodeRequest {
     bool multimask = false;
     // Masks whose predicted IoU is not above this are not computed; their logits stay null.
     float iou_above = -std::numeric_limits<float>::infinity();
+    bool object_score = false;  // whether it is wanted
 };
 
 // The masks of one prompt, in the model's order.
 struct DecodedMask {
     float iou = 0;                 // predicted
+    float object_score = std::numeric_limits<float>::quiet_NaN();  // logit: whether there is an object at all; NaN where the family has none
     const float* logits = nullptr;  // low_res() floats in the arena given to decode(); null when skipped
 };
 
 // Intermediate results by name, for parity tests. Called on the calling thread.
 using Tap = std::function<void(const std::string& name, const at::Tensor& value)>;
+
+// The resized image: packed RGB rows, at most side x side. 8-bit, or where preprocess().rounded is false floats in 0..255; the other is null.
+struct ModelInput {
+    Size size;
+    const uint8_t* bytes = nullptr;
+    const float* floats = nullptr;
+};
+
+// Of one of a model's feature maps.
+struct FeatureShape {
+    Size grid;
+    int64_t channels = 0;
+    bool operator==(const FeatureShape&) const = default;
+};
+
+// What an encoder makes of an image: [grid area, channels] in fp32 for each of the model's feature_shapes().
+using Features = std::vector<at::Tensor>;
 
 class SegmentationModel {
 public:
@@ -51,13 +70,12 @@ public:
     virtual std::string family() const = 0;
     virtual const PreprocessSpec& preprocess() const = 0;
     virtual Size low_res() const = 0;   // of mask logits and mask hints
-    virtual Size grid() const = 0;      // of image tokens
-    virtual int64_t channels() const = 0;  // of features
+    // The image tokens first, then high-resolution features where the family has them.
+    virtual std::vector<FeatureShape> feature_shapes() const = 0;
     virtual int64_t multimask_outputs() const = 0;  // masks per prompt with multimask
 
-    // rgb: the resized image, packed rows, size `resized`, at most side x side. Returns features [grid area, channels], fp32.
-    virtual at::Tensor encode(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap = nullptr) const = 0;
-    virtual std::shared_ptr<const DecoderContext> prepare(const at::Tensor& features, const Schedule& schedule) const = 0;
+    virtual Features encode(const ModelInput& input, const Schedule& schedule, const Tap* tap = nullptr) const = 0;
+    virtual std::shared_ptr<const DecoderContext> prepare(const Features& features, const Schedule& schedule) const = 0;
     // Inside a worker: on that worker, and on idle ones where the schedule shares. Elsewhere: split over the pool. Same bits in every case.
     virtual std::vector<DecodedMask> decode(const DecoderContext& context, const ModelPrompt& prompt, const DecodeRequest& request,
                                             const Schedule& schedule, Arena& arena) const = 0;

@@ -24,11 +24,12 @@ void over_rows(int64_t rows, const Schedule& schedule, const Body& body) {
 // x += W2 gelu(W1 norm(x) + b1) + b2
 class ResidualMlp {
 public:
+    ResidualMlp() = default;
     ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps);
     void operator()(int64_t rows, float* x, Arena& arena) const;
 
 private:
-    int64_t dim_, hidden_;
+    int64_t dim_ = 0, hidden_ = 0;
     LayerNorm norm_;
     Linear in_, out_;
 };

@@ -86,6 +86,14 @@ int64_t Config::integer(const std::string& key, std::optional<int64_t> fallback,
     return *fallback;
 }
 
+int64_t Config::side(const std::string& key, std::optional<int64_t> fallback, IntegerRange range) const {
+    const auto* value = find(key);
+    if (value == nullptr || !value->is_array()) return integer(key, fallback, range);
+    const auto both = integers(key, {}, range);
+    if (both.size() != 2 || both[0] != both[1]) wrong(key, "a whole number or two equal ones", *value);
+    return both[0];
+}
+
 double Config::number(const std::string& key, std::optional<double> fallback, NumberRange range) const {
     if (const auto* value = find(key)) return checked(key, *value, range);
     if (!fallback) missing(key);

@@ -35,6 +35,8 @@ public:
     static Config parse(const std::string& text, const std::string& name);
 
     int64_t integer(const std::string& key, std::optional<int64_t> fallback = {}, IntegerRange range = {}) const;
+    // A number n, or two equal ones: [n, n].
+    int64_t side(const std::string& key, std::optional<int64_t> fallback = {}, IntegerRange range = {}) const;
     double number(const std::string& key, std::optional<double> fallback = {}, NumberRange range = {}) const;
     std::string text(const std::string& key, std::optional<std::string> fallback = {}) const;
     bool boolean(const std::string& key, std::optional<bool> fallback = {}) const;

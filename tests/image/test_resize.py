@@ -3,12 +3,14 @@
 import numpy as np
 import PIL
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from segrid import _core
 
 resize_rgb = _core._kernels.resize_rgb
+resize_rgb_unrounded = _core._kernels.resize_rgb_unrounded
 SIDE = 1024
 
 # from (height, width), to (height, width)
@@ -86,6 +88,18 @@ def test_any_size(height, width, to_height, to_width, seed):
     assert np.array_equal(got, one_by_one(rgb, to_height, to_width))
     if to_height >= height or int(PIL.__version__.split(".")[0]) >= 13:
         assert np.array_equal(got, pillow(rgb, to_height, to_width))
+
+
+@pytest.mark.parametrize("kind", ["noise", "white", "checks", "ramps"])
+def test_unrounded_equals_torch(kind):
+    # (torch 2.13 repeats one row where the width becomes 1)
+    for size, to in [s for s in SIZES if max(s[0] + s[1]) < 5000 and s[1][1] > 1] + [(p, (SIDE, SIDE)) for p in PHOTOS[:5]]:
+        rgb = picture(kind, size)
+        pixels = torch.tensor(rgb).permute(2, 0, 1)[None].float().contiguous()
+        theirs = torch.nn.functional.interpolate(pixels, to, mode="bilinear", antialias=True, align_corners=False)[0].permute(1, 2, 0).numpy()
+        got = resize_rgb_unrounded(rgb, *to)
+        assert got.shape == (*to, 3) and got.dtype == np.float32
+        assert np.abs(got - theirs).max() < 2e-4, (size, to)
 
 
 def test_memory_layouts():

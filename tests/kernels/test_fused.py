@@ -80,3 +80,19 @@ def test_upscale(kernels, h, w, dim, masks):
     for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.03)):
         got = kernels.upscale(keys, w, w1, b1, gamma, beta, w2, b2, hyper, precision=precision)
         assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("h, w, dim, masks", [(1, 1, 32, 1), (3, 5, 64, 3), (2, 64, 256, 4)])
+def test_upscale_with_high_resolution_features(kernels, h, w, dim, masks):
+    c1, c2 = dim // 4, dim // 8
+    keys, w1, b1, gamma, beta, w2, b2, hyper, half, quarter = draw(
+        h * w, (h * w, dim), (dim, c1, 2, 2), (c1,), (c1,), (c1,), (c1, c2, 2, 2), (c2,), (masks, c2), (4 * h * w, c1), (16 * h * w, c2))
+    x = torch.nn.functional.conv_transpose2d(double(keys).T.view(1, dim, h, w), double(w1), double(b1), 2)
+    x = x + double(half).T.view(1, c1, 2 * h, 2 * w)
+    x = torch.nn.functional.layer_norm(x.permute(0, 2, 3, 1), (c1,), double(gamma), double(beta), 1e-6).permute(0, 3, 1, 2)
+    x = torch.nn.functional.conv_transpose2d(torch.nn.functional.gelu(x), double(w2), double(b2), 2)
+    x = torch.nn.functional.gelu(x + double(quarter).T.view(1, c2, 4 * h, 4 * w))
+    expected = (double(hyper) @ x[0].reshape(c2, -1)).view(masks, 4 * h, 4 * w).numpy()
+    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.03)):
+        got = kernels.upscale(keys, w, w1, b1, gamma, beta, w2, b2, hyper, precision=precision, features=[half, quarter])
+        assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()

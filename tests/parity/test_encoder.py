@@ -15,7 +15,7 @@ def test_every_layer(trio):
     from transformers import SamModel
 
     model = SamModel.from_pretrained(trio.folder).float().eval()
-    taps = _core._kernels.sam_taps(str(trio.folder / "config.json"), str(trio.folder / "model.safetensors"), trio.image)
+    taps = _core._kernels.encoder_taps(str(trio.folder / "config.json"), str(trio.folder / "model.safetensors"), trio.image)
     side = model.config.vision_config.image_size
     resized = torch.as_tensor(ResizeLongestSide(side).apply_image(trio.image).copy()).permute(2, 0, 1)[None]
     seen = {}

@@ -48,6 +48,43 @@ Filter triangle(int64_t inputs, int64_t outputs) {
     return f;
 }
 
+// The weights as torch computes them, every step in fp32.
+struct FloatFilter {
+    std::vector<int32_t> first, count;
+    std::vector<float> weights;
+    int64_t taps = 0;
+};
+
+FloatFilter float_triangle(int64_t inputs, int64_t outputs) {
+    const float scale = static_cast<float>(inputs) / static_cast<float>(outputs), support = std::max(scale, 1.0F), inverse = 1.0F / support;
+    FloatFilter f;
+    f.taps = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
+    f.weights.assign(static_cast<std::size_t>(outputs * f.taps), 0.0F);
+    for (int64_t o = 0; o < outputs; ++o) {
+        const auto centre = static_cast<float>(static_cast<double>(scale) * (static_cast<double>(o) + 0.5));
+        const auto low = std::max<int64_t>(0, static_cast<int64_t>(static_cast<double>(centre - support) + 0.5));
+        const auto high = std::min<int64_t>(inputs, static_cast<int64_t>(static_cast<double>(centre + support) + 0.5));
+        float* w = f.weights.data() + o * f.taps;
+        float sum = 0;
+        const int64_t count = std::clamp<int64_t>(high - low, 0, f.taps);
+        for (int64_t i = 0; i < count; ++i) {
+            const auto x = static_cast<float>(std::abs((static_cast<double>(static_cast<float>(i + low) - centre) + 0.5) * static_cast<double>(inverse)));
+            w[i] = x < 1.0F ? 1.0F - x : 0.0F;
+            sum += w[i];
+        }
+        for (int64_t i = 0; i < count && sum != 0.0F; ++i) w[i] /= sum;
+        f.first.push_back(static_cast<int32_t>(low));
+        f.count.push_back(static_cast<int32_t>(count));
+    }
+    return f;
+}
+
+void check_sides(Size from, Size to) {
+    for (const int64_t side : {from.height, from.width, to.height, to.width}) {
+        if (side < 1 || side >= kMaxSide) invalid("resize: both sizes must be from 1 to 2^24 - 1 in either direction");
+    }
+}
+
 inline uint8_t clip(int32_t v) { return static_cast<uint8_t>(std::clamp(v >> kPrecision, 0, 255)); }
 
 // One row along x.
@@ -84,9 +121,7 @@ void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t*
 }  // namespace
 
 void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) {
-    for (const int64_t side : {src.size.height, src.size.width, to.height, to.width}) {
-        if (side < 1 || side >= kMaxSide) invalid("resize: both sizes must be from 1 to 2^24 - 1 in either direction");
-    }
+    check_sides(src.size, to);
     const bool across = src.size.width != to.width, down = src.size.height != to.height;
     const Filter columns = across ? triangle(src.size.width, to.width) : Filter{};
     const Filter rows = down ? triangle(src.size.height, to.height) : Filter{};
@@ -119,6 +154,43 @@ void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) 
             const int64_t first = rows.first[static_cast<std::size_t>(y)], count = rows.count[static_cast<std::size_t>(y)];
             for (next = std::max(next, first); next < first + count; ++next) horizontal(next, ring + next % rows.taps * bytes);
             along_y(rows, y, bytes, [&](int64_t row) { return ring + row % rows.taps * bytes; }, sums, dst + y * bytes);
+        }
+    });
+}
+
+void resize_rgb_unrounded(ImageView src, float* dst, Size to, const Schedule& schedule) {
+    check_sides(src.size, to);
+    const FloatFilter columns = float_triangle(src.size.width, to.width), rows = float_triangle(src.size.height, to.height);
+    const int64_t floats = to.width * 3;
+    parallel_for((to.height + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
+        const int64_t begin = band * kBand, end = std::min(to.height, begin + kBand);
+        float* ring = worker.arena.take<float>(rows.taps * floats);  // input row y, resized along x, lies in slot y % taps
+        int64_t next = rows.first[static_cast<std::size_t>(begin)];
+        for (int64_t y = begin; y < end; ++y) {
+            const int64_t first = rows.first[static_cast<std::size_t>(y)], count = rows.count[static_cast<std::size_t>(y)];
+            for (next = std::max(next, first); next < first + count; ++next) {
+                float* out = ring + next % rows.taps * floats;
+                for (int64_t x = 0; x < to.width; ++x) {
+                    const uint8_t* p = src.row(next) + 3 * columns.first[static_cast<std::size_t>(x)];
+                    const float* w = columns.weights.data() + x * columns.taps;
+                    float r = 0, g = 0, b = 0;
+                    for (int32_t i = 0; i < columns.count[static_cast<std::size_t>(x)]; ++i, p += 3) {
+                        r += static_cast<float>(p[0]) * w[i];
+                        g += static_cast<float>(p[1]) * w[i];
+                        b += static_cast<float>(p[2]) * w[i];
+                    }
+                    *out++ = r;
+                    *out++ = g;
+                    *out++ = b;
+                }
+            }
+            float* out = dst + y * floats;
+            std::fill_n(out, floats, 0.0F);
+            for (int64_t i = 0; i < count; ++i) {
+                const float w = rows.weights[static_cast<std::size_t>(y * rows.taps + i)];
+                const float* from = ring + (first + i) % rows.taps * floats;
+                for (int64_t x = 0; x < floats; ++x) out[x] += from[x] * w;
+            }
         }
     });
 }

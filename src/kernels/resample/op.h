@@ -17,4 +17,8 @@ namespace segrid {
 // Work is spread over the pool in bands of output rows. Same bits for any number of threads.
 void resize_rgb(ImageView src, uint8_t* dst, Size dst_size, const Schedule& schedule);
 
+// The same filter without rounding, as torch's interpolate(mode="bilinear", antialias=True) of the pixels as floats: weights in fp32, first along
+// x, then along y. dst: packed RGB floats in 0..255.
+void resize_rgb_unrounded(ImageView src, float* dst, Size dst_size, const Schedule& schedule);
+
 }  // namespace segrid

@@ -25,9 +25,18 @@ struct UpscaleWeights {
                    const at::Tensor& b2, float eps, Precision precision);
 };
 
+// High-resolution features that SAM 2 adds behind the two convolutions, in the order in which a token's pixels are made: per image token 4 rows
+// (dy, dx) of c1 floats, and 16 rows (dy, dx of the first, then of the second convolution) of c2.
+struct UpscaleFeatures {
+    const float* first = nullptr;   // [tokens][4][c1]
+    const float* second = nullptr;  // [tokens][16][c2]
+};
+// From pixels, row by row (of twice resp. four times the grid's size), to that order. levels: 1 or 2 convolutions.
+at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t grid_w, int64_t levels);
+
 // Image rows [first, last) of a grid of grid_w columns. hyper: [c2, 16], one column a mask, zero-padded; masks <= 16.
-// logits: [masks][4 grid_h][4 grid_w]; `plane` floats from mask to mask.
-void upscale_masks(const UpscaleWeights& w, const float* keys, int64_t dim, int64_t grid_w, int64_t first, int64_t last,
+// logits: [masks][4 grid_h][4 grid_w]; `plane` floats from mask to mask. features: null for SAM.
+void upscale_masks(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys, int64_t dim, int64_t grid_w, int64_t first, int64_t last,
                    const float* hyper, int64_t masks, float* logits, int64_t plane, Arena& arena);
 
 }  // namespace segrid

@@ -9,6 +9,8 @@
 namespace segrid::mask_decoder {
 namespace {
 
+const char* out_name(bool sam2_names) { return sam2_names ? "o_proj" : "out_proj"; }
+
 // x[rows, in] -> [rows, out], on the pool.
 at::Tensor project(const Linear& layer, const at::Tensor& x, const Schedule& schedule) {
     constexpr int64_t kRows = 64;
@@ -58,9 +60,9 @@ Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, c
 
 }  // namespace
 
-SelfAttention::SelfAttention(const Scope& s, int64_t dim, int64_t heads)
+SelfAttention::SelfAttention(const Scope& s, int64_t dim, int64_t heads, bool sam2_names)
     : dim_(dim), heads_(heads), q_(s / "q_proj", dim, dim), k_(s / "k_proj", dim, dim), v_(s / "v_proj", dim, dim),
-      out_(s / "out_proj", dim, dim) {}
+      out_(s / out_name(sam2_names), dim, dim) {}
 
 void SelfAttention::operator()(int64_t tokens, const float* queries, const float* values, float* out, Arena& arena) const {
     const Arena::Scope scope(arena);
@@ -95,12 +97,10 @@ void SelfAttention::operator()(int64_t tokens, const float* queries, const float
     out_(tokens, mixed, dim_, out, dim_);
 }
 
-TokenToImage::TokenToImage(const Scope& s, int64_t dim, int64_t heads, int64_t downsample)
+TokenToImage::TokenToImage(const Scope& s, int64_t dim, int64_t downsample, bool sam2_names)
     : dim_(dim), inner_(dim / downsample), precision_(s.precision()), q_(s / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
-      v_(s / "v_proj", dim, inner_), out_(s / "out_proj", inner_, dim), wk_(raw(s / "k_proj", dim, inner_, false)),
-      wv_t_(raw(s / "v_proj", dim, inner_, true)) {
-    (void)heads;
-}
+      v_(s / "v_proj", dim, inner_), out_(s / out_name(sam2_names), inner_, dim), wk_(raw(s / "k_proj", dim, inner_, false)),
+      wv_t_(raw(s / "v_proj", dim, inner_, true)) {}
 
 SharedSide TokenToImage::share(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const {
     return {project(k_, placed, schedule), project(v_, keys, schedule)};
@@ -140,12 +140,10 @@ void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, fl
     out_.add_to(shape.tokens, mixed, inner_, out, dim_);
 }
 
-ImageToToken::ImageToToken(const Scope& s, int64_t dim, int64_t heads, int64_t downsample)
+ImageToToken::ImageToToken(const Scope& s, int64_t dim, int64_t downsample, bool sam2_names)
     : dim_(dim), inner_(dim / downsample), precision_(s.precision()), q_(s / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
       v_(s / "v_proj", dim, inner_), wq_(raw(s / "q_proj", dim, inner_, false)),
-      wo_t_(raw(s / "out_proj", inner_, dim, true)), bo_((s / "out_proj").tensor("bias", {dim})) {
-    (void)heads;
-}
+      wo_t_(raw(s / out_name(sam2_names), inner_, dim, true)), bo_((s / out_name(sam2_names)).tensor("bias", {dim})) {}
 
 SharedSide ImageToToken::share(const at::Tensor& placed, const Schedule& schedule) const {
     return {project(q_, placed, schedule), at::Tensor()};

@@ -12,7 +12,7 @@ namespace segrid::mask_decoder {
 class SelfAttention {
 public:
     SelfAttention() = default;
-    SelfAttention(const Scope& scope, int64_t dim, int64_t heads);
+    SelfAttention(const Scope& scope, int64_t dim, int64_t heads, bool sam2_names);
     // out[t] = attention(q = k = queries, v = values); rows of dim floats
     void operator()(int64_t tokens, const float* queries, const float* values, float* out, Arena& arena) const;
 
@@ -31,7 +31,7 @@ struct SharedSide {
 class TokenToImage {
 public:
     TokenToImage() = default;
-    TokenToImage(const Scope& scope, int64_t dim, int64_t heads, int64_t downsample);
+    TokenToImage(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
     SharedSide share(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const;
     // Prepares the read: queries of `tokens` rows (with their positions added) -> folded, or in blocks for a shared side.
@@ -51,7 +51,7 @@ private:
 class ImageToToken {
 public:
     ImageToToken() = default;
-    ImageToToken(const Scope& scope, int64_t dim, int64_t heads, int64_t downsample);
+    ImageToToken(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
     SharedSide share(const at::Tensor& placed, const Schedule& schedule) const;
     // keys: token rows with positions added; values: token rows. The norm behind the residual is the caller's.

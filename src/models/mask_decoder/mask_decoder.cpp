@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/trace.h"
 
@@ -19,20 +20,27 @@ UpscaleWeights upscale_weights(const Scope& s, int64_t dim) {
 }  // namespace
 
 MaskDecoder::MaskDecoder(const Scope& s, const DecoderShape& c)
-    : shape_(c), output_tokens_(at::cat({(s / "iou_token").tensor("weight", {1, c.transformer.dim}),
-                                         (s / "mask_tokens").tensor("weight", {c.masks, c.transformer.dim})})),
-      transformer_(s / "transformer", c.transformer), upscale_(upscale_weights(s, c.transformer.dim)),
+    : shape_(c), transformer_(s / "transformer", c.transformer), upscale_(upscale_weights(s, c.transformer.dim)),
       iou_head_((s / "iou_prediction_head").in(Precision::Fp32), c.transformer.dim, c.iou_hidden, c.masks, c.iou_depth) {
+    const int64_t dim = c.transformer.dim;
+    std::vector<at::Tensor> outputs;
+    if (c.object_score) {
+        outputs.push_back((s / "obj_score_token").tensor("weight", {1, dim}));
+        object_head_ = FeedForward((s / "pred_obj_score_head").in(Precision::Fp32), dim, dim, 1, 3);
+    }
+    outputs.push_back((s / "iou_token").tensor("weight", {1, dim}));
+    outputs.push_back((s / "mask_tokens").tensor("weight", {c.masks, dim}));
+    output_tokens_ = at::cat(outputs);
     for (int64_t m = 0; m < c.masks; ++m) {
-        hypernetworks_.emplace_back((s / "output_hypernetworks_mlps" / std::to_string(m)).in(Precision::Fp32), c.transformer.dim, c.transformer.dim,
-                                    c.transformer.dim / 8, 3);
+        hypernetworks_.emplace_back((s / "output_hypernetworks_mlps" / std::to_string(m)).in(Precision::Fp32), dim, dim, dim / 8, 3);
     }
 }
 
-std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size grid, const float* prompt, int64_t count,
-                                                 const DecodeRequest& request, const Schedule& schedule, Arena& arena) const {
-    const int64_t dim = shape_.transformer.dim, outputs = 1 + shape_.masks, first = request.multimask ? 1 : 0;
+std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size grid, const UpscaleFeatures* high_res, const float* prompt,
+                                                 int64_t count, const DecodeRequest& request, const Schedule& schedule, Arena& arena) const {
+    const int64_t dim = shape_.transformer.dim, outputs = output_tokens_.size(0), first = request.multimask ? 1 : 0;
     const int64_t wanted = request.multimask ? shape_.masks - 1 : 1, plane = 16 * grid.area();
+    const bool dynamic = !request.multimask && shape_.dynamic_threshold > 0;
     std::vector<DecodedMask> masks(static_cast<std::size_t>(wanted));
     // Logits first: they outlive the scope of everything else.
     float* logits = arena.take<float>(wanted * plane);
@@ -42,40 +50,70 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     std::copy_n(output_tokens_.const_data_ptr<float>(), outputs * dim, tokens);
     std::copy_n(prompt, count * dim, tokens + outputs * dim);
     float* keys = arena.take<float>(image.count * dim);
-    std::vector<int64_t> read{0};  // the tokens of the IoU and of the masks that were asked for
-    for (int64_t m = 0; m < wanted; ++m) read.push_back(1 + first + m);
+    std::vector<int64_t> read{iou_token()};  // the tokens of the IoU and of the masks that are asked for, or may be
+    for (int64_t m = 0; m < (dynamic ? shape_.masks : wanted); ++m) read.push_back(mask_token(first + m));
+    const bool score = shape_.object_score && request.object_score;
+    if (score) read.push_back(0);
     transformer_(image, outputs + count, tokens, read, keys, schedule, arena);
 
     // IoU before pixels: it depends on the tokens alone, and a mask that fails needs no upscaling. Same result.
-    constexpr int64_t kHyper = 16;
-    float* hyper = arena.take<float>(shape_.transformer.dim / 8 * kHyper);
+    float* iou = arena.take<float>(shape_.masks);
     std::vector<int64_t> kept;
     run_in_worker(schedule, [&] {
         const Span span("tokens");
-        const int64_t channels = dim / 8;
-        float* iou = arena.take<float>(shape_.masks);
-        float* weights = arena.take<float>(channels);
-        iou_head_(1, tokens, dim, iou, shape_.masks, arena);
-        std::fill_n(hyper, channels * kHyper, 0.0F);
+        iou_head_(1, tokens + iou_token() * dim, dim, iou, shape_.masks, arena);
+        for (int64_t m = 0; m < shape_.masks && shape_.sigmoid_iou; ++m) iou[m] = 1.0F / (1.0F + std::exp(-iou[m]));
         for (int64_t m = 0; m < wanted; ++m) {
             masks[static_cast<std::size_t>(m)].iou = iou[first + m];
-            if (!(iou[first + m] > request.iou_above)) continue;
-            hypernetworks_[static_cast<std::size_t>(first + m)](1, tokens + (1 + first + m) * dim, dim, weights, channels, arena);
-            for (int64_t c = 0; c < channels; ++c) hyper[c * kHyper + static_cast<int64_t>(kept.size())] = weights[c];
-            kept.push_back(m);
+            if (dynamic || iou[first + m] > request.iou_above) kept.push_back(first + m);
+        }
+        if (score) {
+            float value = 0;
+            object_head_(1, tokens, dim, &value, 1, arena);
+            for (DecodedMask& m : masks) m.object_score = value;
         }
     });
     if (kept.empty()) return masks;
-    constexpr int64_t kRows = 4;  // image rows per task
-    parallel_for((grid.height + kRows - 1) / kRows, schedule, [&](int64_t task, Worker& worker) {
-        const Span span("upscale", task);
-        upscale_masks(upscale_, keys, dim, grid.width, task * kRows, std::min(grid.height, (task + 1) * kRows), hyper,
-                      static_cast<int64_t>(kept.size()), logits, plane, worker.arena);
-    });
+    upscale(keys, grid, high_res, tokens, kept, logits, schedule, arena);
     for (std::size_t i = 0; i < kept.size(); ++i) {
-        masks[static_cast<std::size_t>(kept[i])].logits = logits + static_cast<int64_t>(i) * plane;
+        masks[static_cast<std::size_t>(kept[i] - first)].logits = logits + static_cast<int64_t>(i) * plane;
+    }
+    if (dynamic) {
+        int64_t inner = 0, outer = 0;
+        for (int64_t i = 0; i < plane; ++i) {
+            inner += logits[i] > shape_.dynamic_delta;
+            outer += logits[i] > -shape_.dynamic_delta;
+        }
+        const float stability = outer > 0 ? static_cast<float>(inner) / static_cast<float>(outer) : 1.0F;
+        if (stability < shape_.dynamic_threshold) {
+            const int64_t best = std::max_element(iou + 1, iou + shape_.masks) - iou;
+            upscale(keys, grid, high_res, tokens, {best}, logits, schedule, arena);
+            masks.front().iou = iou[best];
+        }
     }
     return masks;
+}
+
+void MaskDecoder::upscale(const float* keys, Size grid, const UpscaleFeatures* high_res, const float* tokens, const std::vector<int64_t>& masks,
+                          float* logits, const Schedule& schedule, Arena& arena) const {
+    constexpr int64_t kHyper = 16;
+    constexpr int64_t kRows = 4;  // image rows per task
+    const int64_t dim = shape_.transformer.dim, channels = dim / 8, plane = 16 * grid.area();
+    float* hyper = arena.take<float>(channels * kHyper);
+    run_in_worker(schedule, [&] {
+        const Span span("tokens");
+        float* weights = arena.take<float>(channels);
+        std::fill_n(hyper, channels * kHyper, 0.0F);
+        for (std::size_t i = 0; i < masks.size(); ++i) {
+            hypernetworks_[static_cast<std::size_t>(masks[i])](1, tokens + mask_token(masks[i]) * dim, dim, weights, channels, arena);
+            for (int64_t c = 0; c < channels; ++c) hyper[c * kHyper + static_cast<int64_t>(i)] = weights[c];
+        }
+    });
+    parallel_for((grid.height + kRows - 1) / kRows, schedule, [&](int64_t task, Worker& worker) {
+        const Span span("upscale", task);
+        upscale_masks(upscale_, high_res, keys, dim, grid.width, task * kRows, std::min(grid.height, (task + 1) * kRows), hyper,
+                      static_cast<int64_t>(masks.size()), logits, plane, worker.arena);
+    });
 }
 
 }  // namespace segrid::mask_decoder

@@ -30,12 +30,12 @@ float* gather(const std::vector<int64_t>& tokens, int64_t dim, const float* rows
 }  // namespace
 
 TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first)
-    : dim_(c.dim), mlp_(c.mlp), first_(first), self_(s / "self_attn", c.dim, c.heads),
+    : dim_(c.dim), mlp_(c.mlp), first_(first), self_(s / "self_attn", c.dim, c.heads, c.sam2_names),
       norm1_(s / "layer_norm1", c.dim, c.eps), norm2_(s / "layer_norm2", c.dim, c.eps),
       norm3_(s / "layer_norm3", c.dim, c.eps), norm4_(s / "layer_norm4", c.dim, c.eps),
-      mlp1_(s / "mlp" / "lin1", c.dim, c.mlp), mlp2_(s / "mlp" / "lin2", c.mlp, c.dim),
-      read_(s / "cross_attn_token_to_image", c.dim, c.heads, c.downsample),
-      update_(s / "cross_attn_image_to_token", c.dim, c.heads, c.downsample) {}
+      mlp1_(s / "mlp" / (c.sam2_names ? "proj_in" : "lin1"), c.dim, c.mlp), mlp2_(s / "mlp" / (c.sam2_names ? "proj_out" : "lin2"), c.mlp, c.dim),
+      read_(s / "cross_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
+      update_(s / "cross_attn_image_to_token", c.dim, c.downsample, c.sam2_names) {}
 
 void TwoWayLayer::begin(int64_t tokens, float* q, const float* position, Arena& arena) const {
     const Arena::Scope scope(arena);
@@ -60,7 +60,7 @@ void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
 }
 
 TwoWayTransformer::TwoWayTransformer(const Scope& s, const Shape& c)
-    : shape_(c), precision_(s.precision()), final_read_(s / "final_attn_token_to_image", c.dim, c.heads, c.downsample),
+    : shape_(c), precision_(s.precision()), final_read_(s / "final_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
       final_norm_(s / "layer_norm_final_attn", c.dim, 1e-5F) {
     for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
 }

@@ -11,6 +11,7 @@ namespace segrid::mask_decoder {
 struct Shape {  // of the decoder, whatever the family
     int64_t dim = 256, layers = 2, heads = 8, mlp = 2048, downsample = 2;
     float eps = 1e-6F;
+    bool sam2_names = false;  // of the tensors: o_proj for out_proj, mlp.proj_in and proj_out for mlp.lin1 and lin2
 };
 
 // The image as the transformer sees it. Shared by all prompts; a prompt with a mask hint brings its own keys and no shared sides.

@@ -3,8 +3,7 @@
 
 #include <vector>
 
-#include "core/geometry.h"
-#include "weights/config.h"
+#include "models/mask_decoder/config.h"
 
 namespace segrid::sam {
 
@@ -18,21 +17,10 @@ struct VisionConfig {
     bool is_global(int64_t layer) const;
 };
 
-struct DecoderConfig {
-    int64_t hidden = 256, layers = 2, heads = 8, mlp = 2048, downsample = 2;
-    int64_t multimask = 3, iou_depth = 3, iou_hidden = 256;
-    float eps = 1e-6F;
-};
-
-struct PromptConfig {
-    int64_t mask_channels = 16;
-    float eps = 1e-6F;
-};
-
 struct SamConfig {
     VisionConfig vision;
-    DecoderConfig decoder;
-    PromptConfig prompt;
+    mask_decoder::DecoderShape decoder;
+    mask_decoder::PromptConfig prompt;
 
     // Throws Corrupt naming the key when a value is missing its plausible range or two values contradict each other.
     explicit SamConfig(const Config& config);

@@ -3,13 +3,15 @@
 #include <ATen/ATen.h>
 
 #include "models/mask_decoder/mask_decoder.h"
-#include "models/sam/prompt_encoder.h"
+#include "models/mask_decoder/prompt_encoder.h"
 #include "models/sam/vision_encoder.h"
 
 namespace segrid::sam {
 namespace {
 
 using mask_decoder::MaskDecoder;
+using mask_decoder::PositionEncoding;
+using mask_decoder::PromptEncoder;
 using mask_decoder::SharedSide;
 
 struct Context : DecoderContext {
@@ -18,43 +20,32 @@ struct Context : DecoderContext {
     SharedSide read, update;        // layer 1 on `keys`
 };
 
-mask_decoder::DecoderShape decoder_shape(const DecoderConfig& c) {
-    return {.transformer = {.dim = c.hidden, .layers = c.layers, .heads = c.heads, .mlp = c.mlp, .downsample = c.downsample,
-                            .eps = c.eps},
-            .masks = 1 + c.multimask, .iou_depth = c.iou_depth, .iou_hidden = c.iou_hidden};
-}
-
-// The positional matrix is stored once or twice under tied names.
-at::Tensor gaussian(const Scope& root, int64_t dim) {
-    const Scope shared = root / "shared_image_embedding", tied = root / "prompt_encoder" / "shared_embedding";
-    const bool first = shared.has("positional_embedding");
-    if (first && tied.has("positional_embedding")) tied.tensor("positional_embedding", {2, dim / 2});
-    return (first ? shared : tied).tensor("positional_embedding", {2, dim / 2});
+mask_decoder::PromptShape prompt_shape(const SamConfig& c) {
+    return {.side = c.vision.image, .grid = c.vision.grid(), .dim = c.decoder.transformer.dim, .mask_channels = c.prompt.mask_channels, .eps = c.prompt.eps};
 }
 
 class Sam final : public SegmentationModel {
 public:
     Sam(const Scope& root, const SamConfig& c)
-        : config_(c), encoder_(root / "vision_encoder", c.vision), gaussian_(gaussian(root, c.decoder.hidden)),
-          prompts_(root / "prompt_encoder", c, gaussian_), decoder_(root / "mask_decoder", decoder_shape(c.decoder)),
+        : config_(c), encoder_(root / "vision_encoder", c.vision), gaussian_(mask_decoder::positional_gaussian(root, c.decoder.transformer.dim)),
+          prompts_(root / "prompt_encoder", prompt_shape(c), gaussian_), decoder_(root / "mask_decoder", c.decoder),
           position_(PositionEncoding(gaussian_).grid(c.vision.grid(), c.vision.grid())) {
         preprocess_.side = c.vision.image;
     }
 
     std::string family() const override { return "sam"; }
     const PreprocessSpec& preprocess() const override { return preprocess_; }
-    Size grid() const override { return {config_.vision.grid(), config_.vision.grid()}; }
     Size low_res() const override { return {4 * grid().height, 4 * grid().width}; }
-    int64_t channels() const override { return config_.decoder.hidden; }
-    int64_t multimask_outputs() const override { return config_.decoder.multimask; }
+    std::vector<FeatureShape> feature_shapes() const override { return {{grid(), config_.decoder.transformer.dim}}; }
+    int64_t multimask_outputs() const override { return config_.decoder.masks - 1; }
 
-    at::Tensor encode(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap) const override {
-        return encoder_(rgb, resized, schedule, tap);
+    Features encode(const ModelInput& input, const Schedule& schedule, const Tap* tap) const override {
+        return {encoder_(input.bytes, input.size, schedule, tap)};
     }
 
-    std::shared_ptr<const DecoderContext> prepare(const at::Tensor& features, const Schedule& schedule) const override {
+    std::shared_ptr<const DecoderContext> prepare(const Features& all, const Schedule& schedule) const override {
         auto context = std::make_shared<Context>();
-        context->features = features;
+        const at::Tensor& features = context->features = all.front();
         at::Tensor placed;
         run_in_worker(schedule, [&] {
             context->keys = features + prompts_.no_mask();
@@ -80,10 +71,12 @@ public:
             image.keys = own_keys.const_data_ptr<float>();
             image.read = image.update = nullptr;
         }
-        return decoder_(image, grid(), tokens.const_data_ptr<float>(), tokens.size(0), request, schedule, arena);
+        return decoder_(image, grid(), nullptr, tokens.const_data_ptr<float>(), tokens.size(0), request, schedule, arena);
     }
 
 private:
+    Size grid() const { return {config_.vision.grid(), config_.vision.grid()}; }
+
     SamConfig config_;
     PreprocessSpec preprocess_;
     VisionEncoder encoder_;

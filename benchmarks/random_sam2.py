@@ -1,0 +1,78 @@
+"""SAM 2.1 models with seeded random weights that behave: logits of both signs, predicted IoUs spread. And the same weights for the original sam2."""
+
+import math
+from pathlib import Path
+
+import torch
+
+PRESETS = {
+    # delta: at which about half of the random single masks are stable enough
+    "small": dict(image=128, dims=[24, 48, 96, 192], heads=[1, 2, 4, 8], blocks=[1, 2, 3, 1], windows=[8, 4, 6, 4], glob=[4], background=7, fpn=64,
+                  delta=0.3),
+    "wide": dict(image=256, dims=[32, 64, 128, 256], heads=[2, 2, 4, 4], blocks=[2, 1, 2, 2], windows=[8, 6, 14, 7], glob=[4, 6], background=5, fpn=128,
+                 delta=0.15),
+    "tiny": dict(image=1024, dims=[96, 192, 384, 768], heads=[1, 2, 4, 8], blocks=[1, 2, 7, 2], windows=[8, 4, 14, 7], glob=[5, 7, 9], background=7,
+                 fpn=256),
+}
+
+
+def config_of(preset):
+    """A transformers Sam2Config."""
+    from transformers import Sam2Config, Sam2HieraDetConfig, Sam2VisionConfig
+
+    c = PRESETS[preset]
+    grid = c["image"] // 4
+    backbone = Sam2HieraDetConfig(hidden_size=c["dims"][0], num_attention_heads=c["heads"][0], image_size=[c["image"]] * 2, blocks_per_stage=c["blocks"],
+                                  embed_dim_per_stage=c["dims"], num_attention_heads_per_stage=c["heads"], window_size_per_stage=c["windows"],
+                                  global_attention_blocks=c["glob"], window_positional_embedding_background_size=[c["background"]] * 2)
+    vision = Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=c["dims"][::-1], fpn_hidden_size=c["fpn"],
+                              backbone_feature_sizes=[[grid] * 2, [grid // 2] * 2, [grid // 4] * 2])
+    return Sam2Config(vision_config=vision, prompt_encoder_config=dict(hidden_size=c["fpn"], image_size=c["image"]),
+                      mask_decoder_config=dict(hidden_size=c["fpn"], mlp_dim=4 * c["fpn"], iou_head_hidden_dim=c["fpn"],
+                                               dynamic_multimask_stability_delta=c.get("delta", 0.05)))
+
+
+def make(preset, folder, seed=0):
+    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and returns the folder."""
+    from transformers import Sam2Model
+
+    torch.manual_seed(seed)
+    model = Sam2Model(config_of(preset)).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(_values(name, p))
+        for name, b in model.named_buffers():
+            if "positional_embedding" in name:
+                b.copy_(torch.randn_like(b))
+        model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
+        _calibrate(model)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    return Path(folder)
+
+
+def _values(name, p):
+    if "norm" in name and name.endswith("weight"):
+        return 1 + 0.2 * torch.randn_like(p)
+    if name.endswith("bias"):
+        return 0.1 * torch.randn_like(p)
+    if "pos_embed" in name or "embed.weight" in name or "token" in name or "no_memory" in name:
+        return 0.5 * torch.randn_like(p)
+    fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
+    return torch.randn_like(p) / math.sqrt(fan_in)
+
+
+def _calibrate(model):
+    """Scales logits to a spread of 8, the predicted IoUs' inputs to 1.5 +- 0.6, measured on a random image and a grid of clicks."""
+    side = model.config.prompt_encoder_config.image_size
+    image = torch.nn.functional.interpolate(torch.randn(1, 3, 16, 16), size=(side, side), mode="bilinear")
+    points = torch.rand(1, 24, 1, 2) * side
+    out = model(image, input_points=points, input_labels=torch.ones(1, 24, 1, dtype=torch.long), multimask_output=True)
+    logits, iou = out.pred_masks, torch.logit(out.iou_scores.clamp(1e-6, 1 - 1e-6))
+    for mlp in model.mask_decoder.output_hypernetworks_mlps:
+        mlp.proj_out.weight.mul_(8 / logits.std())
+        mlp.proj_out.bias.mul_(8 / logits.std())
+    head = model.mask_decoder.iou_prediction_head.proj_out
+    scale, mean = 0.6 / iou.std(), iou.mean()
+    head.weight.mul_(scale)
+    head.bias.mul_(scale).add_(1.5 - mean * scale)

@@ -1,0 +1,71 @@
+// SAM 2's image encoder: Hiera (Ryali et al. 2023, "Hiera: a hierarchical vision transformer without the bells-and-whistles"), four stages whose grids
+// halve, and a neck that brings three of them to the decoder's width ("SAM 2", section C.1).
+//   patches -> + positions -> blocks of four stages -> neck
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "models/sam2/config.h"
+#include "models/segmentation.h"
+#include "nn/transformer.h"
+
+namespace segrid::sam2 {
+
+// Overlapping patches to tokens: one product per grid row. Positions: a coarse table, enlarged, plus one of a window, repeated.
+class PatchEmbed {
+public:
+    PatchEmbed(const Scope& scope, const HieraConfig& config);
+    // Grid row y of the image (packed RGB floats in 0..255) to out[grid, hidden].
+    void operator()(int64_t y, const ModelInput& input, float* out, Arena& arena) const;
+
+private:
+    int64_t image_, kernel_, stride_, padding_, grid_, hidden_;
+    Linear projection_;
+    at::Tensor positions_;  // [grid * grid, hidden]
+};
+
+// x = shortcut + attention(norm(x)); x += mlp(norm(x)). The first block of a stage widens: its shortcut is a projection, and queries and shortcut
+// are max-pooled to the next grid.
+class Block {
+public:
+    // layer: over all stages; grid: of its input.
+    Block(const Scope& scope, const HieraConfig& config, int64_t stage, bool first, int64_t layer);
+    at::Tensor operator()(const at::Tensor& tokens, const Schedule& schedule) const;
+
+private:
+    int64_t side_, in_, out_, pool_;
+    LayerNorm norm_;
+    Linear qkv_, shortcut_, projection_;
+    GridSelfAttention attention_;
+    ResidualMlp mlp_;
+};
+
+// 1x1 convolutions of the stages; the image tokens also take the stage above, enlarged. The decoder's own 1x1 convolutions of the two finer levels
+// are multiplied into them.
+class Neck {
+public:
+    Neck(const Scope& vision, const Scope& decoder, const Sam2Config& config);
+    // stages: tokens of the four stages. Returns image tokens [fpn], half [fpn / 4] and quarter [fpn / 8] resolution features, finest last.
+    Features operator()(const std::array<at::Tensor, kStages>& stages, const Schedule& schedule) const;
+
+private:
+    int64_t fpn_;
+    bool top_down_;
+    std::array<int64_t, kStages> sides_{};
+    std::array<Linear, kStages> lateral_;  // by stage
+};
+
+class Hiera {
+public:
+    Hiera(const Scope& vision, const Scope& decoder, const Sam2Config& config);
+    Features operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
+
+private:
+    HieraConfig config_;
+    PatchEmbed patches_;
+    std::vector<std::vector<Block>> stages_;
+    Neck neck_;
+};
+
+}  // namespace segrid::sam2

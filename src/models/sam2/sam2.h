@@ -1,0 +1,18 @@
+// SAM 2 and 2.1 on images (transformers' Sam2Model, and the image part of Sam2VideoModel): encoder -> features of three resolutions; prompt ->
+// tokens; all -> masks ("SAM 2: Segment Anything in Images and Videos", 2024).
+#pragma once
+
+#include <memory>
+
+#include "core/precision.h"
+#include "models/segmentation.h"
+#include "weights/config.h"
+#include "weights/store.h"
+
+namespace segrid::sam2 {
+
+// Reads every tensor that images need from the store and finishes it; the memory's tensors may be there. Throws Corrupt when the file and the config
+// do not belong together.
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision);
+
+}  // namespace segrid::sam2

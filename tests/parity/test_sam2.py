@@ -1,0 +1,167 @@
+"""SAM 2.1 against transformers' Sam2Model on equal random weights: encoder tap by tap, prompts of every kind, single masks that give way. Gate: 1e-4 of
+the largest value (../shared/parity.md)."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import segrid
+from benchmarks import random_sam2
+
+PROMPTS = {
+    "point": dict(points=[[[50, 60]]], labels=[[1]]),
+    "points": dict(points=[[[50, 60], [80, 20], [10, 140]]], labels=[[1, 0, 1]]),
+    "box": dict(boxes=[[20, 30, 150, 120]]),
+    "point and box": dict(points=[[[50, 60]]], labels=[[0]], boxes=[[20, 30, 150, 120]]),
+    "several": dict(points=[[[50, 60]], [[200, 20]], [[110, 140]]], labels=[[1], [1], [1]]),
+}
+
+
+class Pair:
+    """Our model and transformers' on equal weights, an image, and its pixels as transformers wants them (sam2's own transform: floats, antialiased)."""
+
+    def __init__(self, folder, image):
+        from transformers import Sam2Model
+
+        self.folder, self.image = folder, image
+        self.ours = segrid.Segmenter(folder)
+        self.theirs = Sam2Model.from_pretrained(folder).eval()
+        self.side = self.theirs.config.prompt_encoder_config.image_size
+        pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.nn.functional.interpolate(pixels, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
+        mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        self.pixels = (pixels - mean) / std
+
+    def predict(self, prompt, multimask, hint=None, embeddings=None):
+        scale = np.array([self.side / self.image.shape[1], self.side / self.image.shape[0]])
+        given = {}
+        if "points" in prompt:
+            given["input_points"] = torch.tensor(np.array(prompt["points"]) * scale).float()[None]
+            given["input_labels"] = torch.tensor(prompt["labels"])[None]
+        if "boxes" in prompt:
+            given["input_boxes"] = torch.tensor(np.array(prompt["boxes"]) * np.tile(scale, 2)).float()[None]
+        if hint is not None:
+            given["input_masks"] = torch.tensor(hint)[None, None]
+        with torch.no_grad():
+            image = {"pixel_values": self.pixels} if embeddings is None else {"image_embeddings": embeddings}
+            return self.theirs(**image, multimask_output=multimask, **given)
+
+    def gate(self, prompt, multimask, hint=None):
+        """parity.md's 1e-4 of the largest logit; where the random weights amplify rounding, three times what the peer's own logits move when its features
+        move by 1e-6 of their size."""
+        with torch.no_grad():
+            features = self.theirs.get_image_embeddings(self.pixels)
+        plain, moved = self.predict(prompt, multimask, hint, features).pred_masks, 0.0
+        for seed in range(4):
+            generator = torch.Generator().manual_seed(seed)
+            noisy = [f + 1e-6 * f.abs().max() * torch.randn(f.shape, generator=generator) for f in features]
+            moved = max(moved, float((self.predict(prompt, multimask, hint, noisy).pred_masks - plain).abs().max() / plain.abs().max()))
+        return max(1e-4, 3 * moved)
+
+
+def smooth_image(size):
+    noise = np.random.default_rng(3).integers(0, 255, (7, 9, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(noise).resize(size, Image.BICUBIC))
+
+
+@pytest.fixture(scope="module", params=[("small", (233, 150)), ("wide", (300, 411))], ids=["small", "wide"])
+def pair(request, tmp_path_factory):
+    preset, size = request.param
+    return Pair(random_sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size))
+
+
+def close(name, ours, theirs, gate=1e-4):
+    worst = np.abs(ours - theirs).max()
+    assert worst <= gate * np.abs(theirs).max(), f"{name}: off by {worst:.3g}, largest {np.abs(theirs).max():.3g}"
+
+
+def test_every_layer(pair):
+    from segrid import _core
+
+    taps = _core._kernels.encoder_taps(str(pair.folder / "config.json"), str(pair.folder / "model.safetensors"), pair.image)
+    seen = {}
+    backbone = pair.theirs.vision_encoder.backbone
+    backbone.blocks[0].register_forward_pre_hook(lambda m, a: seen.__setitem__("patch_embed", a[0]))
+    for i, block in enumerate(backbone.blocks):
+        block.register_forward_hook(lambda m, a, o, i=i: seen.__setitem__(f"block_{i}", o))
+    with torch.no_grad():
+        features = pair.theirs.get_image_embeddings(pair.pixels)
+    seen["features_0"] = (features[2] - pair.theirs.no_memory_embedding.view(1, -1, 1, 1)).permute(0, 2, 3, 1)
+    seen["features_1"], seen["features_2"] = features[1].permute(0, 2, 3, 1), features[0].permute(0, 2, 3, 1)
+    assert set(seen) == set(taps)
+    for name, value in seen.items():
+        theirs = value.reshape(-1, value.shape[-1]).detach().numpy()
+        assert theirs.std() > 0.1, "vacuous"
+        close(name, taps[name], theirs)
+
+
+def test_embedding(pair, tmp_path):
+    embedding = pair.ours.encode(pair.image)
+    with torch.no_grad():
+        theirs = pair.theirs.get_image_embeddings(pair.pixels)
+    ours = (*embedding.high_res_features[::-1], embedding.features)
+    for a, b in zip(ours, theirs, strict=True):
+        close("features", a, b.numpy())
+    embedding.save(tmp_path / "e.npz")
+    assert segrid.Embedding.load(tmp_path / "e.npz", pair.ours) == embedding
+    point = dict(points=[[[50, 60]]], multimask=True)
+    assert np.array_equal(pair.ours.predict(embedding, **point).low_res, pair.ours.predict(pair.image, **point).low_res)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("multimask", [True, False])
+def test_prompts(pair, prompt, multimask):
+    ours = pair.ours.predict(pair.image, **PROMPTS[prompt], multimask=multimask)
+    theirs = pair.predict(PROMPTS[prompt], multimask)
+    logits = theirs.pred_masks[0].flatten(0, 1).numpy()
+    assert logits.std() > 1 and 0.02 < (logits > 0).mean() < 0.98, "vacuous"
+    gate = pair.gate(PROMPTS[prompt], multimask)
+    close("logits", ours.low_res, logits, gate)
+    close("iou", ours.scores, theirs.iou_scores[0].flatten().numpy(), gate)
+    close("object score", ours.object_scores, np.repeat(theirs.object_score_logits[0].flatten().numpy(), 3 if multimask else 1), 1e-3)
+    full = torch.nn.functional.interpolate(theirs.pred_masks[0].flatten(0, 1)[None], pair.image.shape[:2], mode="bilinear", align_corners=False)[0]
+    agree = (ours.array == (full > 0).numpy()).mean()
+    assert agree > 0.9995, agree
+
+
+def test_a_mask_hint_moves_the_mask_as_theirs(pair):
+    first = pair.ours.predict(pair.image, points=[[[50, 60]]])
+    hint = np.ascontiguousarray(first.low_res[0][:, ::-1])
+    ours = pair.ours.predict(pair.image, points=[[[50, 60]]], mask_hints=hint, multimask=True)
+    theirs = pair.predict(PROMPTS["point"], True, hint)
+    close("logits", ours.low_res, theirs.pred_masks[0, 0].numpy(), pair.gate(PROMPTS["point"], True, hint))
+    assert np.abs(ours.low_res - pair.ours.predict(pair.image, points=[[[50, 60]]], multimask=True).low_res).max() > 0.1
+
+
+def test_unstable_single_masks_give_way(pair):
+    """Over a grid of clicks some single masks are token 0's and some the best of the others, as in transformers."""
+    xs, ys = np.meshgrid(np.linspace(5, pair.image.shape[1] - 5, 6), np.linspace(5, pair.image.shape[0] - 5, 6))
+    points = np.stack([xs.ravel(), ys.ravel()], 1)[:, None]
+    prompt = dict(points=points, labels=np.ones(points.shape[:2], int))
+    theirs = pair.predict(prompt, False)
+    decoder = pair.theirs.mask_decoder
+    decoder.dynamic_multimask_via_stability = False
+    try:
+        plain = pair.predict(prompt, False)
+    finally:
+        decoder.dynamic_multimask_via_stability = True
+    gave_way = (theirs.iou_scores != plain.iou_scores).flatten().numpy()
+    assert 0 < gave_way.mean() < 1, "vacuous"
+    ours = pair.ours.predict(pair.image, **prompt)
+    gate = pair.gate(prompt, True)
+    close("logits", ours.low_res, theirs.pred_masks[0, :, 0].numpy(), gate)
+    close("iou", ours.scores, theirs.iou_scores[0, :, 0].numpy(), gate)
+
+
+def test_plain_kernels_agree(pair):
+    from segrid import _core
+
+    prompt = dict(points=[[[50, 60]]], multimask=True)
+    fast = pair.ours.predict(pair.image, **prompt)
+    _core.force_kernels("plain")
+    try:
+        plain = pair.ours.predict(pair.image, **prompt)
+    finally:
+        _core.force_kernels("auto")
+    close("logits", plain.low_res, fast.low_res, pair.gate(PROMPTS["point"], True))
