@@ -76,3 +76,26 @@ def _calibrate(model):
     scale, mean = 0.6 / iou.std(), iou.mean()
     head.weight.mul_(scale)
     head.bias.mul_(scale).add_(1.5 - mean * scale)
+
+
+def original(name, seed=0, calibrated=True):
+    """sam2's own model for one of its configurations ("sam2.1_hiera_t"), with seeded random weights that behave."""
+    from benchmarks.subjects import torchvision_stand_in
+
+    torchvision_stand_in.import_sam2()
+    from sam2.build_sam import build_sam2
+
+    torch.manual_seed(seed)
+    model = build_sam2(f"configs/{name.split('_')[0]}/{name}.yaml", device="cpu")
+    if calibrated:
+        with torch.no_grad():
+            for full, p in model.named_parameters():
+                hf = full.replace("point_embeddings", "point_embed.weight").replace("output_upscaling", "upscale_conv").replace("no_mem_embed", "no_memory")
+                if p.ndim == 1:
+                    hf = "norm.weight" if full.endswith("weight") else "bias"
+                p.copy_(_values(hf, p))
+            for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
+                mlp.layers[-1].weight.mul_(2)
+            model.sam_mask_decoder.iou_prediction_head.layers[-1].weight.mul_(0.5)
+            model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.add_(1.5)
+    return model

@@ -1,8 +1,10 @@
-"""The few functions of torchvision that segment-anything imports, for machines where torchvision has no build. Import it through import_segment_anything().
+"""The few functions of torchvision that segment-anything and sam2 import, for machines where torchvision has no build. Import them through
+import_segment_anything() and import_sam2().
 
 NMS is torchvision's CPU algorithm: stable sort by score, float32 IoU, suppression above the threshold.
 """
 
+import importlib
 import sys
 import types
 
@@ -35,27 +37,63 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
     return nms(boxes, scores, iou_threshold)
 
 
-def import_segment_anything():
-    """segment_anything, with the stand-in visible only while it is imported: others (transformers) must not take it for torchvision."""
+class Resize(torch.nn.Module):
+    """torchvision's of a float tensor: bilinear, antialiased."""
+
+    def __init__(self, size: tuple[int, int]):
+        super().__init__()
+        self.height, self.width = size
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(image[None], (self.height, self.width), mode="bilinear", align_corners=False, antialias=True)[0]
+
+
+class Normalize(torch.nn.Module):
+    def __init__(self, mean: list[float], std: list[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return (image - self.mean) / self.std
+
+
+class ToTensor:
+    def __call__(self, image):
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
+
+
+def _import(name):
+    """A module, with the stand-in visible only while it is imported: others (transformers) must not take it for torchvision."""
     names = ("torchvision", "torchvision.ops", "torchvision.ops.boxes", "torchvision.transforms", "torchvision.transforms.functional")
     modules = {n: types.ModuleType(n) for n in names}
-    boxes, functional = modules["torchvision.ops.boxes"], modules["torchvision.transforms.functional"]
+    boxes, transforms, functional = modules["torchvision.ops.boxes"], modules["torchvision.transforms"], modules["torchvision.transforms.functional"]
     boxes.batched_nms = batched_nms
     boxes.box_area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
+    transforms.Normalize, transforms.Resize, transforms.ToTensor = Normalize, Resize, ToTensor
     functional.to_pil_image = Image.fromarray
     functional.resize = lambda image, size: image.resize((size[1], size[0]), Image.BILINEAR)
-    for name, module in modules.items():
-        if "." in name:
-            parent, child = name.rsplit(".", 1)
+    for full, module in modules.items():
+        if "." in full:
+            parent, child = full.rsplit(".", 1)
             setattr(modules[parent], child, module)
     before = {n: sys.modules.get(n) for n in names}
     sys.modules.update(modules)
     try:
-        import segment_anything
+        return importlib.import_module(name)
     finally:
-        for name, module in before.items():
+        for full, module in before.items():
             if module is None:
-                del sys.modules[name]
+                del sys.modules[full]
             else:
-                sys.modules[name] = module
-    return segment_anything
+                sys.modules[full] = module
+
+
+def import_segment_anything():
+    return _import("segment_anything")
+
+
+def import_sam2():
+    """The package sam2, with its predictor and its generator imported."""
+    _import("sam2.automatic_mask_generator")
+    return _import("sam2")

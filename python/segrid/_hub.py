@@ -22,9 +22,10 @@ def packaged_models() -> list[str]:
 
 
 def locate(model: str | os.PathLike[str]) -> ModelFiles:
-    """Files of a packaged model, a folder with config.json and model.safetensors, or one .safetensors file with config.json beside it.
+    """Files of a packaged model, a folder with config.json and model.safetensors, one .safetensors file with config.json beside it, or a Hugging Face id
+    ("facebook/sam2.1-hiera-tiny", "owner/name@revision"), from the Hub's cache or downloaded into it.
 
-    Raises FileNotFoundError naming what is missing, NotImplementedError for Hugging Face ids and pickled checkpoints.
+    Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints.
     """
     name = os.fspath(model)
     if name in packaged_models():
@@ -32,18 +33,15 @@ def locate(model: str | os.PathLike[str]) -> ModelFiles:
     path = Path(name)
     if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
         raise NotImplementedError(
-            f"{name}: pickled checkpoints are never loaded (they can run code); save the weights as safetensors with "
-            "transformers' save_pretrained() and pass that folder"
+            f"{name}: pickled checkpoints are never loaded (they can run code); convert its weights once with "
+            f"`segrid convert {name} -o FOLDER` and pass that folder"
         )
     if path.is_dir():
         return _from_folder(path)
     if path.suffix == ".safetensors":
         return _files(path.parent, path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not path.exists():
-        raise NotImplementedError(
-            f"{name!r}: neither a folder here nor a packaged model; names on the Hugging Face Hub are not supported yet. Download the model "
-            "(huggingface-cli download) and pass its folder"
-        )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not path.exists():
+        return _from_hub(*name.split("@", 1))
     raise FileNotFoundError(
         f"model {name!r}: no such folder or .safetensors file; packaged models: {', '.join(packaged_models())}"
     )
@@ -59,3 +57,34 @@ def _files(folder: Path, weights: Path) -> ModelFiles:
         if not needed.exists():
             raise FileNotFoundError(f"{needed}: missing; a model is config.json beside its .safetensors file")
     return ModelFiles(str(config), str(weights), str(settings) if settings.exists() else None)
+
+
+def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
+    """Through huggingface_hub: its cache, its offline mode (HF_HUB_OFFLINE=1), its progress bar."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    def fetch(name: str) -> str:
+        return str(hf_hub_download(repo, name, revision=revision))
+
+    def optional(name: str) -> str | None:
+        try:
+            return fetch(name)
+        except (EntryNotFoundError, LocalEntryNotFoundError):
+            return None
+
+    try:
+        config, weights = fetch("config.json"), fetch("model.safetensors")
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(f"model {repo!r}: not a folder here, not in the Hugging Face cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set); "
+                                "download it where there is a network, or pass a folder") from error
+    except EntryNotFoundError as error:
+        if optional("model.safetensors.index.json"):
+            raise NotImplementedError(f"model {repo!r}: its weights are split over several files; merge them with transformers' save_pretrained()") from error
+        raise FileNotFoundError(f"model {repo!r}: has no config.json with model.safetensors on the Hub; for an original checkpoint use `segrid convert`") from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise FileNotFoundError(f"model {repo!r}: neither a folder here nor, for this user, a repository{' with that revision' if revision else ''} on the "
+                                f"Hugging Face Hub (private and gated ones need `hf auth login`); packaged models: {', '.join(packaged_models())}") from error
+    except HfHubHTTPError as error:
+        raise ConnectionError(f"model {repo!r}: the Hugging Face Hub answered with an error: {error}") from error
+    return ModelFiles(config, weights, optional("segrid.json"))

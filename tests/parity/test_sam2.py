@@ -3,10 +3,10 @@ the largest value (../shared/parity.md)."""
 
 import numpy as np
 import pytest
+import segrid
 import torch
 from PIL import Image
 
-import segrid
 from benchmarks import random_sam2
 
 PROMPTS = {

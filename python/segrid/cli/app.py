@@ -55,6 +55,18 @@ def everything(
 
 
 @app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="An original checkpoint: sam_vit_b.pth, sam2.1_hiera_small.pt, ...")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for config.json and model.safetensors.")],
+    json: Json = False,
+) -> None:
+    """An original checkpoint to a model folder. Only its weights are read; no code in it runs."""
+    from segrid.cli.convert import run
+
+    raise typer.Exit(run(checkpoint, output, json))
+
+
+@app.command()
 def bench(
     images: Annotated[Optional[list[Path]], typer.Argument(help="Image files; a drawn one where none is given.")] = None,
     model: Model = "tiny",

@@ -1,0 +1,81 @@
+"""Original checkpoints (`sam_vit_b.pth`, `sam2.1_hiera_small.pt`, ...) to a model folder: `segrid convert FILE -o DIR`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from segrid._native import CorruptFileError
+from segrid.convert import sam, sam2
+
+FAMILIES = (sam, sam2)
+
+
+def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
+    """Writes config.json and model.safetensors (fp32, transformers' names) of an original checkpoint into the folder `output`.
+
+    The checkpoint is read as weights only (no code of it runs), its family and sizes are told from its tensors, and the result is checked by loading it
+    and answering a click. Returns {"family", "tensors", "dropped", "bytes"}; `dropped` are tensors that images do not need.
+
+    Raises FileNotFoundError, CorruptFileError (not a checkpoint, or one that holds more than weights), NotImplementedError (an unknown architecture).
+    Needs torch and safetensors, which come with segrid's dependencies.
+    """
+    path, folder = Path(checkpoint), Path(output)
+    weights = read(path)
+    family = next((f for f in FAMILIES if f.recognises(weights)), None)
+    if family is None:
+        raise NotImplementedError(
+            f"{path}: not a checkpoint of a known family (segment-anything, sam2); it holds {len(weights)} tensors such as {', '.join(sorted(weights)[:4])}")
+    config, renamed, dropped = family.convert(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / "model.safetensors"
+    _save(renamed, written)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    _check(folder)
+    return {"family": config["model_type"], "tensors": len(renamed), "dropped": dropped, "bytes": written.stat().st_size}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tensors of a .pt or .pth file by name; {"model": ...} and {"state_dict": ...} are unwrapped."""
+    import torch
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a directory; give the checkpoint file")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise CorruptFileError(f"{path}: cannot be read as weights only: it is damaged, or holds code (which is never run). {str(error).splitlines()[0]}") from error
+    for key in ("model", "state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) and isinstance(k, str) for k, v in loaded.items()):
+        raise CorruptFileError(f"{path}: does not hold named tensors")
+    return loaded
+
+
+def _save(tensors: dict[str, Any], path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    part = path.with_suffix(".part")
+    save_file({k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()}, str(part), metadata={"format": "pt"})
+    os.replace(part, path)
+
+
+def _check(folder: Path) -> None:
+    """Loads the folder (every tensor's name and shape is checked) and answers a click on a drawn image."""
+    import numpy as np
+
+    import segrid
+
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)
+    image = np.stack([np.tile(ramp, (48, 1)), np.tile(ramp[::-1], (48, 1)), np.full((48, 64), 90, np.uint8)], axis=2)
+    masks = segrid.Segmenter(folder).predict(image, points=[[[30, 20]]], multimask=True)
+    if not (np.isfinite(masks.low_res).all() and np.isfinite(masks.scores).all()):
+        raise CorruptFileError(f"{folder}: the converted model gives NaN or Inf")

@@ -1,0 +1,68 @@
+"""Renaming tensors by rules."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# What segment-anything's and sam2's prompt encoders and mask decoders share, as they name it and as transformers does.
+DECODER_RULES = [
+    (r"mask_downscaling\.0\.", "mask_embed.conv1."), (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
+    (r"mask_downscaling\.3\.", "mask_embed.conv2."), (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
+    (r"mask_downscaling\.6\.", "mask_embed.conv3."),
+    (r"output_upscaling\.0\.", "upscale_conv1."), (r"output_upscaling\.1\.", "upscale_layer_norm."), (r"output_upscaling\.3\.", "upscale_conv2."),
+    (r"(transformer\.layers\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."), (r"norm_final_attn\.", "layer_norm_final_attn."),
+]
+
+
+def renamed(weights: dict[str, Any], rules: list[tuple[str, str]]) -> dict[str, Any]:
+    """Every rule is applied to every name, in order."""
+    out = {}
+    for name, value in weights.items():
+        for pattern, to in rules:
+            name = re.sub(pattern, to, name)
+        out[name] = value
+    return out
+
+
+def feed_forward_names(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """`prefix`.layers.0, .1 ... .n (a chain of Linears) to transformers' proj_in, layers.0 ..., proj_out, for every prefix that the pattern matches."""
+    pattern = re.compile(rf"^({prefix})\.layers\.(\d+)\.(weight|bias)$")
+    last: dict[str, int] = {}
+    for name in weights:
+        if found := pattern.match(name):
+            last[found[1]] = max(last.get(found[1], 0), int(found[2]))
+    out = {}
+    for name, value in weights.items():
+        if found := pattern.match(name):
+            n = int(found[2])
+            part = "proj_in" if n == 0 else "proj_out" if n == last[found[1]] else f"layers.{n - 1}"
+            name = f"{found[1]}.{part}.{found[3]}"
+        out[name] = value
+    return out
+
+
+def depth(weights: dict[str, Any], prefix: str) -> int:
+    """How many `prefix`.0, .1, ... there are."""
+    pattern = re.compile(rf"^{re.escape(prefix)}\.(\d+)\.")
+    return 1 + max((int(m[1]) for name in weights if (m := pattern.match(name))), default=-1)
+
+
+def decoder_config(weights: dict[str, Any]) -> dict[str, Any]:
+    """transformers' mask_decoder_config, from renamed tensors."""
+    dim = weights["mask_decoder.iou_token.weight"].shape[1]
+    return {
+        "hidden_size": dim,
+        "mlp_dim": _first(weights, "mask_decoder.transformer.layers.0.mlp.lin1.weight", "mask_decoder.transformer.layers.0.mlp.proj_in.weight").shape[0],
+        "num_hidden_layers": depth(weights, "mask_decoder.transformer.layers"),
+        "num_attention_heads": 8,
+        "attention_downsample_rate": dim // weights["mask_decoder.transformer.final_attn_token_to_image.q_proj.weight"].shape[0],
+        "num_multimask_outputs": weights["mask_decoder.mask_tokens.weight"].shape[0] - 1,
+        "iou_head_depth": 2 + depth(weights, "mask_decoder.iou_prediction_head.layers"),
+        "iou_head_hidden_dim": weights["mask_decoder.iou_prediction_head.proj_in.weight"].shape[0],
+        "layer_norm_eps": 1e-5,  # torch's default, which the originals' decoders use
+    }
+
+
+def _first(weights: dict[str, Any], *names: str) -> Any:
+    return next(weights[n] for n in names if n in weights)
