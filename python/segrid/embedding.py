@@ -59,8 +59,9 @@ class Embedding:
         target = os.fsdecode(path)
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(target) or ".", prefix=os.path.basename(target)[:40], suffix=".part", delete=False) as file:
             try:
-                high = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
-                np.savez(file, features=self.features, **high, image_size=np.asarray(self.image_size, np.int64), model_id=np.asarray(self.model_id))
+                arrays: dict[str, Any] = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
+                arrays |= {"features": self.features, "image_size": np.asarray(self.image_size, np.int64), "model_id": np.asarray(self.model_id)}
+                np.savez(file, **arrays)
                 file.close()
                 os.chmod(file.name, 0o666 & ~_umask())
                 os.replace(file.name, target)

@@ -84,7 +84,8 @@ class Segmenter:
         return Embedding(self._engine.encode(to_image(image)))
 
     def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
-                mask_hints: Any = None, multimask: bool = False, sort_corners: bool = False) -> Masks:
+                mask_hints: Any = None, multimask: bool = False, sort_corners: bool = False, max_hole_area: int = 0,
+                max_sprinkle_area: int = 0) -> Masks:
         """Masks of P prompts (points, boxes, mask hints, or several of them for the same P).
 
         Parameters
@@ -94,13 +95,14 @@ class Segmenter:
         boxes : (P, 4) XYXY in image pixels, or (4,) for one
         mask_hints : (P, h, w) float32 logits at the model's low resolution, such as `Masks.low_res`
         multimask : three masks a prompt, in prompt order, rather than one
+        max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
 
         Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted; `Masks.low_res` holds their logits.
 
         Raises ValueError naming index and value for points or boxes outside the image, reversed boxes, unknown labels, and no prompts at all;
         ValueError when the embedding is another model's; and what `encode` raises.
-        Source: segment_anything.SamPredictor.predict.
+        Source: segment_anything.SamPredictor.predict; sam2.SAM2ImagePredictor.predict.
         """
         embedding = native(image)
         shown = None
@@ -112,13 +114,14 @@ class Segmenter:
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
             boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
         hints = None if mask_hints is None else _hints(mask_hints)
-        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask), shown)
+        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area), shown)
 
     def everything(self, image: ImageLike | Embedding, *, points_per_side: int | None = None, target_points: int | None = None,
                    point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,
                    stability_score_thresh: float | None = None, stability_score_offset: float = 1.0, box_nms_thresh: float = 0.7,
                    crop_n_layers: int | Literal["auto"] = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
-                   crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0, min_area_frac: float = 0.0,
+                   crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0, multimask: bool = True, use_m2m: bool = False,
+                   max_hole_area: int = 0, max_sprinkle_area: int = 0, min_area_frac: float = 0.0,
                    mask_iou_thresh: float | None = None, containment_thresh: float | None = None,
                    crop_containment_thresh: float | None = None, max_masks: int | None = None,
                    progress: Progress | None = None, cancel: CancelToken | None = None) -> Masks:
@@ -134,6 +137,8 @@ class Segmenter:
         stability_score_offset ... min_mask_region_area : segment-anything's
         crop_n_layers : layers of crops, 2^i x 2^i overlapping ones in layer i; "auto" takes as few as bring the smallest crops to the model's
             `working_scale` (none where the model names no such scale), within the limit on points
+        multimask, use_m2m, max_hole_area, max_sprinkle_area : sam2's: three masks a point or one; each mask once more with itself as hint; holes and
+            specks of at most so many low-res pixels are filled and removed
         min_area_frac : drops masks below this share of the image
         mask_iou_thresh : drops a mask whose mask IoU with a better one exceeds it (None: off)
         containment_thresh : drops a mask whose intersection with a better one, over the smaller area, exceeds it
@@ -163,7 +168,7 @@ class Segmenter:
             "stability_score_offset": stability_score_offset, "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
             "crop_nms_thresh": crop_nms_thresh, "crop_overlap_ratio": crop_overlap_ratio,
             "crop_n_points_downscale_factor": crop_n_points_downscale_factor, "min_mask_region_area": min_mask_region_area,
-            "min_area_frac": min_area_frac, "mask_iou_thresh": mask_iou_thresh,
+            "multimask": multimask, "use_m2m": use_m2m, "max_hole_area": max_hole_area, "max_sprinkle_area": max_sprinkle_area, "min_area_frac": min_area_frac, "mask_iou_thresh": mask_iou_thresh,
             "containment_thresh": best["containment_thresh"] if containment_thresh is None else containment_thresh,
             "crop_containment_thresh": best["crop_containment_thresh"] if crop_containment_thresh is None else crop_containment_thresh,
             "max_masks": max_masks,

@@ -118,6 +118,10 @@ EverythingOptions read_options(const py::dict& given) {
         else if (key == "crop_overlap_ratio") o.crop_overlap_ratio = number();
         else if (key == "crop_n_points_downscale_factor") o.crop_n_points_downscale_factor = integer();
         else if (key == "min_mask_region_area") o.min_mask_region_area = integer();
+        else if (key == "multimask") o.multimask = value.cast<bool>();
+        else if (key == "use_m2m") o.use_m2m = value.cast<bool>();
+        else if (key == "max_hole_area") o.max_hole_area = integer();
+        else if (key == "max_sprinkle_area") o.max_sprinkle_area = integer();
         else if (key == "min_area_frac") o.min_area_frac = number();
         else if (key == "mask_iou_thresh") o.mask_iou_thresh = number();
         else if (key == "containment_thresh") o.containment_thresh = number();
@@ -201,14 +205,14 @@ void bind_engine(py::module_ m) {
         .def("predict",
              [](const Segmenter& s, const std::shared_ptr<Embedding>& e, const std::optional<Points>& points,
                 const std::optional<Labels>& labels, const std::optional<Points>& boxes, const std::optional<Floats>& mask_hints,
-                bool multimask) {
+                bool multimask, int64_t max_hole_area, int64_t max_sprinkle_area) {
                  const auto prompts = gather(*e, s.model().low_res(), points, labels, boxes, mask_hints);
                  const Schedule schedule = schedule_for(nullptr);
-                 Predicted p = without_gil([&] { return s.predict(*e, prompts, multimask, schedule); });
+                 Predicted p = without_gil([&] { return s.predict(*e, prompts, {multimask, max_hole_area, max_sprinkle_area}, schedule); });
                  return PyMaskSet(std::move(p.masks), std::move(p.stats), std::move(p.low_res));
              },
              py::arg("embedding"), py::arg("points") = py::none(), py::arg("labels") = py::none(), py::arg("boxes") = py::none(),
-             py::arg("mask_hints") = py::none(), py::arg("multimask") = false)
+             py::arg("mask_hints") = py::none(), py::arg("multimask") = false, py::arg("max_hole_area") = 0, py::arg("max_sprinkle_area") = 0)
         .def("everything", &run_everything, py::arg("image"), py::arg("options"), py::arg("progress") = py::none(),
              py::arg("cancel") = nullptr, py::arg("partial") = py::none());
 }

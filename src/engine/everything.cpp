@@ -93,27 +93,41 @@ std::vector<float> predicted_iou(const MaskSet& set) {
 // Whether a mask's runs were given up for memory (an empty mask has none to give up).
 bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
 
+// sam2's one step of refinement: each mask is asked for once more with its own logits as hint.
+void refine(Generation& run, const Embedding& crop, const ModelPrompt& prompt, std::vector<DecodedMask>& masks, Arena& arena) {
+    const int64_t pixels = run.segmenter.model().low_res().area();
+    for (DecodedMask& mask : masks) {
+        float* hint = arena.take<float>(pixels);
+        for (int64_t i = 0; i < pixels; ++i) hint[i] = std::clamp(mask.logits[i], -32.0F, 32.0F);
+        ModelPrompt again = prompt;
+        again.mask_hint = hint;
+        mask = run.segmenter.model().decode(*crop.context, again, {}, run.schedule, arena).front();
+    }
+}
+
 // One point of the grid: decode, drop by predicted IoU before pixels, scan, drop by stability and by the crop's edge. all: with their runs,
 // whatever memory that takes.
 std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const ScanPlan& plan, ImagePoint point, int64_t prompt_index,
                                  bool all, Arena& arena) {
     const EverythingOptions& o = run.options;
     const ModelPrompt prompt = to_model(Prompt{.points = {point}, .labels = {1}, .box = {}, .mask_hint = nullptr}, crop.frame);
-    DecodeRequest request{.multimask = true};
-    if (o.pred_iou_thresh > 0) request.iou_above = static_cast<float>(o.pred_iou_thresh);
+    DecodeRequest request{.multimask = o.multimask};
+    const bool filtered = o.pred_iou_thresh > 0;
+    if (filtered && !o.use_m2m) request.iou_above = static_cast<float>(o.pred_iou_thresh);
     Stopwatch watch;
     Span span("decode", prompt_index);
-    const auto decoded = run.segmenter.model().decode(*crop.context, prompt, request, run.schedule, arena);
+    auto decoded = run.segmenter.model().decode(*crop.context, prompt, request, run.schedule, arena);
+    if (o.use_m2m) refine(run, crop, prompt, decoded, arena);
     run.decode_ns += static_cast<int64_t>(watch.seconds() * 1e9);
     watch = {};
     span.next("scan");
     std::vector<Mask> masks;
     thread_local Runs runs;  // grows once per worker; survivors get a copy of just their size
     for (const DecodedMask& d : decoded) {
-        if (d.logits == nullptr) continue;
+        if (d.logits == nullptr || (filtered && !(d.iou > static_cast<float>(o.pred_iou_thresh)))) continue;
         Mask mask;
         ScanResult r;
-        scan(d.logits, plan, 0.0F, static_cast<float>(o.stability_score_offset), r, &runs, arena);
+        scan(filled(d.logits, run.segmenter.model().low_res(), o.max_hole_area, o.max_sprinkle_area, arena), plan, 0.0F, static_cast<float>(o.stability_score_offset), r, &runs, arena);
         if (o.stability_score_thresh > 0 && !(r.stability >= static_cast<float>(o.stability_score_thresh))) continue;
         const ImageBox box = crop.frame.crop_box();
         // An empty mask's box is zeros in its crop, as in segment-anything.

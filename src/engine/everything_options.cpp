@@ -83,6 +83,8 @@ void EverythingOptions::check() const {
     if (crop_n_layers) range("crop_n_layers", *crop_n_layers, 0, kMaxCropLayers);
     range("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1, 1000);
     range("min_mask_region_area", min_mask_region_area, 0, int64_t{1} << 40);
+    range("max_hole_area", max_hole_area, 0, int64_t{1} << 40);
+    range("max_sprinkle_area", max_sprinkle_area, 0, int64_t{1} << 40);
     if (max_masks) range("max_masks", *max_masks, 1, int64_t{1} << 40);
     range("candidate_memory", candidate_memory, 0, int64_t{1} << 50);
     if (!point_grids.empty() && static_cast<int64_t>(point_grids.size()) < crop_n_layers.value_or(0) + 1) {

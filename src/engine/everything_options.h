@@ -25,7 +25,11 @@ struct EverythingOptions {
     double crop_overlap_ratio = 512.0 / 1500.0;
     int64_t crop_n_points_downscale_factor = 1;
     int64_t min_mask_region_area = 0;      // pixels; smaller holes and islands are removed (0 is off)
-    // Beyond segment-anything; off unless given.
+    // sam2's: one mask a point; each mask once more with itself as hint; regions of the low-res logits (see fill_small_regions).
+    bool multimask = true;
+    bool use_m2m = false;
+    int64_t max_hole_area = 0, max_sprinkle_area = 0;
+    // Beyond both; off unless given.
     double min_area_frac = 0;              // of the image's area
     std::optional<double> mask_iou_thresh;
     double containment_thresh = 1.0;       // 1.0 is off

@@ -11,6 +11,7 @@
 #include "core/cpu.h"
 #include "core/error.h"
 #include "core/trace.h"
+#include "masks/regions.h"
 #include "image/preprocess.h"
 #include "kernels/mask_scan/op.h"
 #include "models/factory.h"
@@ -34,9 +35,10 @@ std::string identify(const std::string& config_path, const std::string& weights_
     return text;
 }
 
-std::map<std::string, double> recommended(const std::string& settings_path) {
+std::map<std::string, double> recommended(const std::string& settings_path, const std::string& family) {
     std::map<std::string, double> values{
-        {"pred_iou_thresh", 0.88}, {"stability_score_thresh", 0.95}, {"containment_thresh", 1.0}, {"crop_containment_thresh", 1.0}};  // segment-anything's
+        {"pred_iou_thresh", family == "sam2" ? 0.8 : 0.88}, {"stability_score_thresh", 0.95},  // the originals'
+        {"containment_thresh", 1.0}, {"crop_containment_thresh", 1.0}};
     if (settings_path.empty()) return values;
     const Config config = Config::read(settings_path);
     for (auto& [key, value] : values) value = config.number("recommended." + key, value, {.low = 0.0, .high = 1.0});
@@ -75,13 +77,13 @@ Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
         }
         precision_ = Precision::Bf16;
     }
-    defaults_ = recommended(s.settings_path);
     working_scale_ = recommended_scale(s.settings_path);
     // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
     run_in_worker({}, [&] {
         model_ = load_segmentation_model(s.config_path, s.weights_path, precision_);
         model_id_ = identify(s.config_path, s.weights_path);
     });
+    defaults_ = recommended(s.settings_path, model_->family());
 }
 
 Segmenter Segmenter::with_threads(int n) const {
@@ -157,8 +159,18 @@ ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
     return out;
 }
 
-Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prompts, bool multimask,
+const float* filled(const float* logits, Size low_res, int64_t max_hole_area, int64_t max_sprinkle_area, Arena& arena) {
+    if (max_hole_area <= 0 && max_sprinkle_area <= 0) return logits;
+    float* own = arena.take<float>(low_res.area());
+    std::copy_n(logits, low_res.area(), own);
+    fill_small_regions(own, low_res, max_hole_area, max_sprinkle_area);
+    return own;
+}
+
+Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prompts, const PredictOptions& options,
                              const Schedule& asked) const {
+    const bool multimask = options.multimask;
+    if (options.max_hole_area < 0 || options.max_sprinkle_area < 0) invalid("predict: max_hole_area and max_sprinkle_area must be at least 0");
     check_embedding(e);
     if (prompts.size() > kMaxPrompts) {
         invalid("predict: at most " + std::to_string(kMaxPrompts) + " prompts a call, got " + std::to_string(prompts.size()));
@@ -182,7 +194,7 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
         Mask& mask = out.masks.masks()[static_cast<std::size_t>(index)];
         ScanResult result;
         thread_local Runs runs;  // grows once per worker; the mask gets a copy of just its size
-        scan(decoded.logits, plan, 0.0F, 1.0F, result, &runs, arena);
+        scan(filled(decoded.logits, low, options.max_hole_area, options.max_sprinkle_area, arena), plan, 0.0F, 1.0F, result, &runs, arena);
         mask.runs = Runs(runs.begin(), runs.end());
         mask.box = {static_cast<double>(result.x0), static_cast<double>(result.y0), static_cast<double>(result.x1),
                     static_cast<double>(result.y1)};

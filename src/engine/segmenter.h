@@ -26,6 +26,11 @@ struct SegmenterSettings {
     int threads = 0;                   // most workers one call may use; 0: the whole budget
 };
 
+struct PredictOptions {
+    bool multimask = false;
+    int64_t max_hole_area = 0, max_sprinkle_area = 0;  // see fill_small_regions; the logits returned stay as they were decoded
+};
+
 struct Predicted {
     MaskSet masks;
     at::Tensor low_res;  // [masks, h, w] logits; undefined when they would exceed kMaxLowResBytes
@@ -56,7 +61,7 @@ public:
     // An embedding from saved features; throws InvalidInput when they are not this model's.
     Embedding restore(Size image, const Features& features, const std::string& model_id, const Schedule& schedule) const;
     // Masks in prompt order (three per prompt with multimask). Prompts must have been validated against the image.
-    Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts, bool multimask,
+    Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts, const PredictOptions& options,
                       const Schedule& schedule) const;
 
     // The same model, shared, with another cap on workers.
@@ -76,6 +81,8 @@ private:
 };
 
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame);
+// The logits without small regions: a copy in the arena, or they themselves where both limits are 0.
+const float* filled(const float* logits, Size low_res, int64_t max_hole_area, int64_t max_sprinkle_area, Arena& arena);
 // From low-res logits to the pixels of the frame's crop: by way of the model's square where the image was padded, straight where it was squashed.
 ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame);
 

@@ -100,6 +100,29 @@ bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what) 
     return true;
 }
 
+void fill_small_regions(float* logits, Size size, int64_t max_hole_area, int64_t max_sprinkle_area) {
+    const auto fill = [&](bool above, int64_t most, float value) {
+        if (most <= 0) return;
+        std::vector<Segment> segments;
+        for (int64_t y = 0; y < size.height; ++y) {
+            const float* row = logits + y * size.width;
+            for (int64_t x = 0; x < size.width;) {
+                const int64_t x0 = x;
+                const bool in = (row[x] > 0) == above;
+                while (x < size.width && ((row[x] > 0) == above) == in) ++x;
+                if (in) segments.push_back({y, x0, x});
+            }
+        }
+        const Components components = connect(segments);
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+            const Segment& s = segments[i];
+            if (components.area[components.root[i]] <= most) std::fill(logits + s.y * size.width + s.x0, logits + s.y * size.width + s.x1, value);
+        }
+    };
+    fill(false, max_hole_area, 10.0F);
+    fill(true, max_sprinkle_area, -10.0F);
+}
+
 void postprocess_small_regions(MaskSet& set, int64_t min_area, double nms_threshold, const Schedule& schedule) {
     std::vector<float> unchanged(set.masks().size());
     std::vector<float> boxes(set.masks().size() * 4);

@@ -60,8 +60,8 @@ def endpoint():
 
 def load(model, home, endpoint, **environment):
     """What `Segmenter(model)` gives in a fresh process: its recommended IoU threshold, or the error."""
-    code = ("import json, segrid\ntry:\n    s = segrid.Segmenter(%r); print(json.dumps([s.recommended['pred_iou_thresh'], s._engine.model_id]))\n"
-            "except Exception as e: print(json.dumps([type(e).__name__, str(e)]))") % model
+    code = (f"import json, segrid\ntry:\n    s = segrid.Segmenter({model!r}); print(json.dumps([s.recommended['pred_iou_thresh'], s._engine.model_id]))\n"
+            "except Exception as e: print(json.dumps([type(e).__name__, str(e)]))")
     env = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1",
            **environment}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True)

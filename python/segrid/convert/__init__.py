@@ -77,5 +77,5 @@ def _check(folder: Path) -> None:
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
     image = np.stack([np.tile(ramp, (48, 1)), np.tile(ramp[::-1], (48, 1)), np.full((48, 64), 90, np.uint8)], axis=2)
     masks = segrid.Segmenter(folder).predict(image, points=[[[30, 20]]], multimask=True)
-    if not (np.isfinite(masks.low_res).all() and np.isfinite(masks.scores).all()):
+    if masks.low_res is None or not (np.isfinite(masks.low_res).all() and np.isfinite(masks.scores).all()):
         raise CorruptFileError(f"{folder}: the converted model gives NaN or Inf")

@@ -15,7 +15,7 @@ RULES = [
     (r"^no_mem_embed$", "no_memory_embedding"), *DECODER_RULES,
 ]
 # What cannot be told from shapes, for each published size: (first width, blocks) -> windows, blocks of global attention, heads of the first stage.
-SIZES = {
+SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
     (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),       # tiny
     (96, (1, 2, 11, 2)): ((8, 4, 14, 7), (7, 10, 13), 1),    # small
     (112, (2, 3, 16, 3)): ((8, 4, 14, 7), (12, 16, 20), 2),  # base plus
@@ -53,7 +53,8 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
 
 
 def backbone_config(w: dict[str, Any]) -> dict[str, Any]:
-    blocks, widths = [], []
+    blocks: list[int] = []
+    widths: list[int] = []
     for i in range(depth(w, "vision_encoder.backbone.blocks")):
         width = w[f"vision_encoder.backbone.blocks.{i}.attn.proj.weight"].shape[0]
         if not widths or width != widths[-1]:

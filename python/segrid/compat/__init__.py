@@ -1,0 +1,5 @@
+"""Drop-ins for the libraries people use, built on segrid's public classes: change the import line, keep the rest.
+
+`from segrid.compat.segment_anything import sam_model_registry, SamPredictor, SamAutomaticMaskGenerator`
+`from segrid.compat.sam2.build_sam import build_sam2`, `from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor`, ...
+"""

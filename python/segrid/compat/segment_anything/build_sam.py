@@ -1,0 +1,59 @@
+"""`sam_model_registry["vit_b"](checkpoint="sam_vit_b_01ec64.pth")`."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+from segrid.compat.checkpoints import load
+from segrid.segmenter import Segmenter
+
+
+class Sam:
+    """What the registry's functions return: a loaded model with the few attributes that scripts touch (`to`, `eval`, `device`, `image_encoder.img_size`)."""
+
+    mask_threshold = 0.0
+    image_format = "RGB"
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self.image_encoder = SimpleNamespace(img_size=segmenter._engine.side)
+
+    @property
+    def device(self) -> Any:
+        """torch.device("cpu")."""
+        import torch
+
+        return torch.device("cpu")
+
+    def to(self, device: Any = "cpu", *_: Any, **__: Any) -> Sam:
+        """Accepts the CPU. Raises NotImplementedError for others."""
+        if str(device).split(":")[0] not in ("cpu", "None"):
+            raise NotImplementedError(f"device {str(device)!r}: this build of segrid runs on the CPU; leave out .to({str(device)!r})")
+        return self
+
+    def eval(self) -> Sam:
+        """Does nothing; the model is always ready."""
+        return self
+
+    def train(self, mode: bool = True) -> Sam:
+        """Raises NotImplementedError for mode=True."""
+        if mode:
+            raise NotImplementedError("segrid does not train; use segment_anything for that")
+        return self
+
+    def cpu(self) -> Sam:
+        """Does nothing."""
+        return self
+
+
+def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
+    """A model from an original checkpoint (.pth, read as weights only), a model folder or a Hugging Face id. Its size is told from the weights."""
+    if checkpoint is None:
+        raise ValueError("checkpoint: needed; without one segment_anything builds a model with random weights, which segrid does not")
+    return Sam(load(checkpoint))
+
+
+build_sam_vit_h = build_sam_vit_l = build_sam_vit_b = build_sam
+sam_model_registry = {"default": build_sam, "vit_h": build_sam, "vit_l": build_sam, "vit_b": build_sam, "vit_t": build_sam}
