@@ -101,3 +101,15 @@ def original(name, seed=0, calibrated=True):
             model.sam_mask_decoder.iou_prediction_head.layers[-1].weight.mul_(0.5)
             model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.add_(1.5)
     return model
+
+
+def converted(name, folder):
+    """The weights of original(name) as a model folder."""
+    import tempfile
+
+    from segrid.convert import convert
+
+    with tempfile.TemporaryDirectory() as scratch:
+        torch.save({"model": original(name).state_dict()}, Path(scratch) / "model.pt")
+        convert(Path(scratch) / "model.pt", folder)
+    return Path(folder)

@@ -9,7 +9,7 @@ class Subject:
         self.model = segrid.Segmenter(model, precision=precision)
 
     def warm_up(self, image):
-        self.model.everything(image[:64, :64], points_per_side=1, containment_thresh=1.0)
+        self.model.everything(image[:64, :64], points_per_side=1, containment_thresh=1.0, crop_containment_thresh=1.0)
 
     def everything(self, image, options):
         masks = self.model.everything(image, containment_thresh=1.0, **options)

@@ -1,0 +1,62 @@
+"""sam2's predictor and SAM2AutomaticMaskGenerator on the same weights; bf16 is CPU autocast, as its own examples use it."""
+
+import contextlib
+from pathlib import Path
+
+
+class Subject:
+    def __init__(self, model, threads, precision="fp32"):
+        import torch
+
+        from benchmarks.random_sam2 import original
+
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        self.precision = precision
+        self.model = original(Path(model).name.removeprefix("segrid-"))
+        from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+        self.predictor = SAM2ImagePredictor(self.model)
+
+    def autocast(self):
+        import torch
+
+        return torch.autocast("cpu", torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+
+    def warm_up(self, image):
+        with self.autocast():
+            self.predictor.set_image(image[:64, :64])
+
+    def everything(self, image, options):
+        from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+
+        with self.autocast():
+            records = SAM2AutomaticMaskGenerator(self.model, output_mode="coco_rle", **options).generate(image)
+        return [r["segmentation"] for r in records], {}
+
+    def encode(self, image):
+        with self.autocast():
+            self.predictor.set_image(image)
+        return self.predictor.get_image_embedding().float().numpy()
+
+    def low_res(self, points):
+        import numpy as np
+        import torch
+
+        p = self.predictor
+        placed = p._transforms.transform_coords(torch.from_numpy(np.asarray(points, float)).float(), normalize=True, orig_hw=p._orig_hw[-1])
+        with self.autocast():
+            sparse, dense = p.model.sam_prompt_encoder(points=(placed, torch.ones(placed.shape[:2], dtype=torch.int)), boxes=None, masks=None)
+            masks = p.model.sam_mask_decoder(image_embeddings=p._features["image_embed"], image_pe=p.model.sam_prompt_encoder.get_dense_pe(),
+                                             sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense, multimask_output=True, repeat_image=True,
+                                             high_res_features=p._features["high_res_feats"])[0]
+        return masks.float().flatten(0, 1).numpy()
+
+    def decode(self, points):
+        return self.low_res(points)
+
+    def click(self, point):
+        import numpy as np
+
+        with self.autocast():
+            return self.predictor.predict(point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True)[2]
