@@ -2,7 +2,8 @@
 python -m benchmarks.run steps --model vit_b --subjects segrid segment_anything openvino
 python -m benchmarks.run gemm
 
-Models: vit_b, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model). Results: benchmarks/results/*.json.
+Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
+Results: benchmarks/results/*.json.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import harness, random_sam, random_sam2
+from benchmarks import harness, random_mobile_sam, random_sam, random_sam2
 from benchmarks.problems.everything import agreement, photo
 from benchmarks.problems.steps import PROMPTS, points
 
@@ -37,6 +38,8 @@ def folder_of(model):
     """A folder with the model's config and weights."""
     if model.startswith("sam2"):
         return str(random_sam2.converted(model, Path(tempfile.gettempdir()) / f"segrid-{model}"))
+    if model == "mobile_sam":
+        return str(random_mobile_sam.make(model, Path(tempfile.gettempdir()) / f"segrid-{model}"))
     return str(PACKAGED) if model == "tiny" else str(random_sam.make(model, Path(tempfile.gettempdir()) / f"segrid-{model}"))
 
 

@@ -18,11 +18,14 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 class Segmenter:
-    """A promptable segmentation model (SAM: Kirillov et al., "Segment Anything", 2023). Immutable; share it between threads.
+    """A promptable segmentation model: SAM (Kirillov et al. 2023), SAM 2 and 2.1 on images (Ravi et al. 2024), MobileSAM (Zhang et al. 2023). Immutable;
+    share it between threads.
 
     Parameters
     ----------
-    model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors (transformers' SamModel), or a .safetensors file
+    model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors (transformers' SamModel, Sam2Model, Sam2VideoModel; what
+        `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
+        with "@revision")
     device : "auto" or "cpu"
     precision : "auto" (fp32), "fp32", or "bf16": the large matrix products of encoder and decoder round their factors to bf16 and sum in fp32,
         everything between them is fp32. The encoder is about 1.7, the whole about 1.3 times as fast; needs AVX512-BF16 or AMX (`segrid info`
@@ -168,7 +171,8 @@ class Segmenter:
             "stability_score_offset": stability_score_offset, "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
             "crop_nms_thresh": crop_nms_thresh, "crop_overlap_ratio": crop_overlap_ratio,
             "crop_n_points_downscale_factor": crop_n_points_downscale_factor, "min_mask_region_area": min_mask_region_area,
-            "multimask": multimask, "use_m2m": use_m2m, "max_hole_area": max_hole_area, "max_sprinkle_area": max_sprinkle_area, "min_area_frac": min_area_frac, "mask_iou_thresh": mask_iou_thresh,
+            "multimask": multimask, "use_m2m": use_m2m, "max_hole_area": max_hole_area, "max_sprinkle_area": max_sprinkle_area,
+            "min_area_frac": min_area_frac, "mask_iou_thresh": mask_iou_thresh,
             "containment_thresh": best["containment_thresh"] if containment_thresh is None else containment_thresh,
             "crop_containment_thresh": best["crop_containment_thresh"] if crop_containment_thresh is None else crop_containment_thresh,
             "max_masks": max_masks,

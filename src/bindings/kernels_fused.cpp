@@ -25,7 +25,7 @@ at::Tensor tensor(const Floats& a) {
 
 // q, k, v: [tokens, head_dim]; queries [first, first + rows).
 Floats attention(const Floats& q, const Floats& k, const Floats& v, std::pair<int64_t, int64_t> grid, const MaybeFloats& rel_h,
-                 const MaybeFloats& rel_w, int64_t first, int64_t rows, const std::string& precision) {
+                 const MaybeFloats& rel_w, int64_t first, int64_t rows, const std::string& precision, const MaybeFloats& bias) {
     const int64_t tokens = k.shape(0), dim = k.shape(1);
     Floats out({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(dim)});
     float* to = out.mutable_data();
@@ -36,7 +36,7 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v, std::pair<in
             float* packed = arena.take<float>(segrid::PackedHead::floats(tokens, dim));
             const segrid::PackedHead head = segrid::pack_head(segrid::bindings::precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, arena);
             const segrid::GridAttention call{.grid_h = grid.first, .grid_w = grid.second, .head_dim = dim, .scale = 0.5F,
-                                             .positions = &positions, .head = head};
+                                             .positions = &positions, .bias = bias ? bias->data() : nullptr, .head = head};
             segrid::grid_attention(call, first, rows, q.data() + first * dim, dim, to, dim, arena);
         });
     });
@@ -146,7 +146,7 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
 
 void bind_fused_kernels(py::module_ m) {
     m.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("grid"), py::arg("rel_h") = py::none(),
-          py::arg("rel_w") = py::none(), py::arg("first"), py::arg("rows"), py::arg("precision") = "fp32", "Scale 0.5.");
+          py::arg("rel_w") = py::none(), py::arg("first"), py::arg("rows"), py::arg("precision") = "fp32", py::arg("bias") = py::none(), "Scale 0.5.");
     m.def("two_way", &two_way, py::arg("keys"), py::arg("position"), py::arg("ask"), py::arg("bias"), py::arg("values"), py::arg("gamma"),
           py::arg("read"), py::arg("readers"), py::arg("side") = py::none(), py::arg("read_values") = py::none(), py::arg("range"),
           py::arg("precision") = "fp32",

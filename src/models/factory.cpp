@@ -1,6 +1,7 @@
 #include "models/factory.h"
 
 #include "core/error.h"
+#include "models/mobile_sam/mobile_sam.h"
 #include "models/sam/sam.h"
 #include "models/sam2/sam2.h"
 #include "weights/config.h"
@@ -12,9 +13,9 @@ std::unique_ptr<SegmentationModel> load_segmentation_model(const std::string& co
                                                            Precision precision) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
-    const auto load = type == "sam" ? sam::load : type == "sam2" || type == "sam2_video" ? sam2::load : nullptr;
+    const auto load = type == "sam" ? sam::load : type == "mobile_sam" ? mobile_sam::load : type == "sam2" || type == "sam2_video" ? sam2::load : nullptr;
     if (load == nullptr) {
-        fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a segmentation model of this build; it knows: sam, sam2, sam2_video");
+        fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a segmentation model of this build; it knows: sam, mobile_sam, sam2, sam2_video");
     }
     WeightStore store(SafeTensors::read(weights_path));
     return load(config, store, precision);

@@ -29,8 +29,9 @@ void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
     for (int64_t r = 0; r < rows; ++r) add(dim_, x + r * dim_, out_.bias(), x + r * dim_);
 }
 
-GridSelfAttention::GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding, RelativePositions positions)
-    : shape_(shape), precision_(precision), padding_(std::move(padding)), positions_(std::move(positions)) {}
+GridSelfAttention::GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding, RelativePositions positions,
+                                     at::Tensor bias)
+    : shape_(shape), precision_(precision), padding_(std::move(padding)), positions_(std::move(positions)), bias_(std::move(bias)) {}
 
 void GridSelfAttention::operator()(const float* qkv, float* out, const Schedule& schedule) const {
     at::Tensor pooled;
@@ -61,7 +62,7 @@ void GridSelfAttention::in_windows(const float* queries, int64_t ldq, const floa
         float* result = worker.arena.take<float>(asking * dim);
         float* packed = worker.arena.take<float>(PackedHead::floats(tokens, dim));
         GridAttention attention{.grid_h = window, .grid_w = window, .head_dim = dim,
-                                .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_, .head = {}};
+                                .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_, .bias = nullptr, .head = {}};
         const std::size_t bytes = static_cast<std::size_t>(dim) * sizeof(float);
         const auto of_query = [&](int64_t t) { return std::pair{qy0 + t / query_window, qx0 + t % query_window}; };
         for (int64_t h = 0; h < heads; ++h) {
@@ -76,6 +77,7 @@ void GridSelfAttention::in_windows(const float* queries, int64_t ldq, const floa
                 if (x < query_side) std::memcpy(q + t * dim, queries + (y * query_side + x) * ldq + h * dim, bytes);
                 else std::memset(q + t * dim, 0, bytes);
             }
+            if (bias_.defined()) attention.bias = bias_.const_data_ptr<float>() + h * tokens * tokens;
             attention.head = pack_head(precision_, tokens, dim, k, v, dim, packed, worker.arena);
             grid_attention(attention, 0, asking, q, dim, result, dim, worker.arena);
             for (int64_t t = 0; t < asking; ++t) {
@@ -103,7 +105,7 @@ void GridSelfAttention::over_all(const float* q, int64_t ldq, const float* qkv, 
         const int64_t h = index / tiles, first = index % tiles * kRowTile;
         const GridAttention attention{.grid_h = shape_.side, .grid_w = shape_.side, .head_dim = dim,
                                       .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_,
-                                      .head = of_heads[static_cast<std::size_t>(h)]};
+                                      .bias = nullptr, .head = of_heads[static_cast<std::size_t>(h)]};
         grid_attention(attention, first, std::min(kRowTile, asking - first), q + first * ldq + h * dim, ldq,
                        out + first * hidden + h * dim, hidden, worker.arena);
     });

@@ -46,7 +46,8 @@ struct GridAttentionShape {
 class GridSelfAttention {
 public:
     GridSelfAttention() = default;
-    GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding, RelativePositions positions = {});
+    // bias: [heads, window tokens, window tokens], or undefined.
+    GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding, RelativePositions positions = {}, at::Tensor bias = {});
 
     // qkv: rows [q | k | v] of side x side tokens, 3 hidden floats each; out: [query_side^2, hidden]. With pooling, each query is the largest of
     // pool x pool neighbours, component by component.
@@ -60,6 +61,7 @@ private:
     Precision precision_ = Precision::Fp32;
     at::Tensor padding_;  // [3 hidden]
     RelativePositions positions_;
+    at::Tensor bias_;
 };
 
 // The largest of each pool x pool neighbours of a side x side grid of rows, `ld` floats apart, component by component: [(side / pool)^2, width].

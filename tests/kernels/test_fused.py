@@ -68,6 +68,16 @@ def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side)
             assert np.abs(own - seen[h].numpy()).max() < tolerance * 2
 
 
+@pytest.mark.parametrize("side, dim, first, rows", [(1, 8, 0, 1), (7, 32, 0, 49), (14, 32, 60, 64), (24, 16, 500, 76)])
+def test_attention_with_a_bias_for_every_pair(kernels, side, dim, first, rows):
+    q, k, v, bias = draw(side, (side * side, dim), (side * side, dim), (side * side, dim), (side * side, side * side))
+    scores = 0.5 * double(q)[first:first + rows] @ double(k).T + double(bias)[first:first + rows]
+    expected = (scores.softmax(1) @ double(v)).numpy()
+    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.05)):
+        got = kernels.attention(q, k, v, (side, side), first=first, rows=rows, precision=precision, bias=bias)
+        assert np.abs(got - expected).max() < tolerance
+
+
 @pytest.mark.parametrize("h, w, dim, masks", [(1, 1, 32, 1), (3, 5, 64, 3), (4, 7, 36, 4), (2, 64, 256, 16)])
 def test_upscale(kernels, h, w, dim, masks):
     c1, c2 = dim // 4, max(1, dim // 8)

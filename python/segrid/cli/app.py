@@ -10,7 +10,7 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Promptable segmentation on ordinary CPUs.")
 
-Model = Annotated[str, typer.Option(help="Packaged model, model folder or .safetensors file.")]
+Model = Annotated[str, typer.Option(help="Packaged model, model folder, .safetensors file or Hugging Face id.")]
 Device = Annotated[str, typer.Option(help="auto or cpu.")]
 Precision = Annotated[str, typer.Option(help="auto (fp32), fp32 or bf16.")]
 Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: the CPUs this process may use.")]

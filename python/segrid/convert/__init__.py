@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from segrid._native import CorruptFileError
-from segrid.convert import sam, sam2
+from segrid.convert import mobile_sam, sam, sam2
 
-FAMILIES = (sam, sam2)
+FAMILIES = (sam, mobile_sam, sam2)
 
 
 def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
@@ -29,7 +29,8 @@ def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) 
     family = next((f for f in FAMILIES if f.recognises(weights)), None)
     if family is None:
         raise NotImplementedError(
-            f"{path}: not a checkpoint of a known family (segment-anything, sam2); it holds {len(weights)} tensors such as {', '.join(sorted(weights)[:4])}")
+            f"{path}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2); it holds {len(weights)} tensors such as "
+            f"{', '.join(sorted(weights)[:4])}")
     config, renamed, dropped = family.convert(weights)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "model.safetensors"

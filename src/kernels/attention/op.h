@@ -1,7 +1,8 @@
 // Self-attention over a grid of image tokens with decomposed relative positions (SAM's ViT, "Exploring plain vision transformer
 // backbones", section "relative position"), one head at a time:
 //   out[q] = softmax_k( scale q.k + q.Rh[qy - ky] + q.Rw[qx - kx] ) v
-// The (tokens x tokens) bias is never stored: q.R is one product per query tile, and the bias is added to a score tile row by row.
+// or, in other families, with a table of biases for every pair of tokens.
+// The (tokens x tokens) bias of relative positions is never stored: q.R is one product per query tile, and the bias is added to a score tile row by row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,6 +41,7 @@ struct GridAttention {
     int64_t grid_h = 0, grid_w = 0, head_dim = 0;
     float scale = 1;
     const RelativePositions* positions = nullptr;  // null or !present(): without
+    const float* bias = nullptr;                   // [tokens, tokens], added to the scaled scores; null: without
     PackedHead head;
 };
 

@@ -28,6 +28,7 @@ void plain(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
         const at::Tensor of_columns = both.narrow(1, across, width - across).gather(1, x);
         scores = scores.view({rows, a.grid_h, a.grid_w}) + of_rows.unsqueeze(2) + of_columns.unsqueeze(1);
     }
+    if (a.bias != nullptr) scores = scores.reshape({rows, tokens}) + view(a.bias + first * tokens, {rows, tokens}, {tokens, 1});
     at::Tensor result = view(out, {rows, dim}, {ldo, 1});
     result.copy_(scores.reshape({rows, tokens}).softmax(1).matmul(widened(a.head.values, tokens, dim)));
 }

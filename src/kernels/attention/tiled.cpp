@@ -44,6 +44,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
             } else {
                 scale_row(count, a.scale, row);
             }
+            if (a.bias != nullptr) add(count, row, a.bias + (first + r) * tokens + k0, row);
             const float factor = running_softmax_row(count, row, max[r], sum[r]);
             if (k0 > 0 && factor != 1.0F) scale_row(dim, factor, out + r * ldo);
         }

@@ -92,6 +92,10 @@ void add(int64_t n, const float* a, const float* b, float* out) {
     for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(out + i, _mm512_add_ps(lanes.load(a + i), lanes.load(b + i))); });
 }
 
+void multiply_add(int64_t n, const float* a, const float* b, float* out) {
+    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(out + i, _mm512_fmadd_ps(lanes.load(a + i), lanes.load(b + i), lanes.load(out + i))); });
+}
+
 void relu(int64_t n, float* x) {
     for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_max_ps(_mm512_setzero_ps(), lanes.load(x + i))); });
 }
@@ -309,7 +313,7 @@ void blend_row(int64_t n, float a, float* x, float b, const float* y) {
 
 const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
-    static const Table table{add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+    static const Table table{add, multiply_add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
                              scale_row, scale_add_row, blend_row, transpose, bf16 ? to_bf16_avx512bf16 : plain().to_bf16,
                              bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16};
     return table;

@@ -7,6 +7,7 @@ namespace segrid::rows {
 
 struct Table {
     void (*add)(int64_t, const float*, const float*, float*);
+    void (*multiply_add)(int64_t, const float*, const float*, float*);
     void (*relu)(int64_t, float*);
     void (*gelu)(int64_t, float*);
     void (*layer_norm)(int64_t, const float*, const float*, const float*, float, float*);

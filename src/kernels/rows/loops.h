@@ -12,6 +12,10 @@ void add(int64_t n, const float* a, const float* b, float* out) {
     for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
 
+void multiply_add(int64_t n, const float* a, const float* b, float* out) {
+    for (int64_t i = 0; i < n; ++i) out[i] += a[i] * b[i];
+}
+
 void scale_row(int64_t n, float factor, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }

@@ -6,6 +6,7 @@
 namespace segrid {
 
 void add(int64_t n, const float* a, const float* b, float* out);  // out = a + b; out may be a or b
+void multiply_add(int64_t n, const float* a, const float* b, float* out);  // out += a * b
 void relu(int64_t n, float* x);
 void gelu(int64_t n, float* x);  // x Phi(x) with the error function, as torch's default
 // out = (x - mean) / sqrt(variance + eps) * gamma + beta over n values; variance biased; out may be x.

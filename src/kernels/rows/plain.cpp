@@ -75,7 +75,7 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 }  // namespace
 
 const Table& plain() {
-    static const Table table{add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+    static const Table table{add, multiply_add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
                              scale_row, scale_add_row, blend_row, transpose, to_bf16, pair_bf16};
     return table;
 }

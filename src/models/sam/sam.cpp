@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "models/mask_decoder/mask_decoder.h"
-#include "models/mask_decoder/prompt_encoder.h"
 #include "models/sam/vision_encoder.h"
 
 namespace segrid::sam {
@@ -20,27 +18,23 @@ struct Context : DecoderContext {
     SharedSide read, update;        // layer 1 on `keys`
 };
 
-mask_decoder::PromptShape prompt_shape(const SamConfig& c) {
-    return {.side = c.vision.image, .grid = c.vision.grid(), .dim = c.decoder.transformer.dim, .mask_channels = c.prompt.mask_channels, .eps = c.prompt.eps};
-}
-
 class Sam final : public SegmentationModel {
 public:
-    Sam(const Scope& root, const SamConfig& c)
-        : config_(c), encoder_(root / "vision_encoder", c.vision), gaussian_(mask_decoder::positional_gaussian(root, c.decoder.transformer.dim)),
-          prompts_(root / "prompt_encoder", prompt_shape(c), gaussian_), decoder_(root / "mask_decoder", c.decoder),
-          position_(PositionEncoding(gaussian_).grid(c.vision.grid(), c.vision.grid())) {
-        preprocess_.side = c.vision.image;
+    Sam(const Scope& root, Parts parts)
+        : parts_(std::move(parts)), gaussian_(mask_decoder::positional_gaussian(root, parts_.prompt.dim)),
+          prompts_(root / "prompt_encoder", parts_.prompt, gaussian_), decoder_(root / "mask_decoder", parts_.decoder),
+          position_(PositionEncoding(gaussian_).grid(parts_.prompt.grid, parts_.prompt.grid)) {
+        preprocess_.side = parts_.prompt.side;
     }
 
-    std::string family() const override { return "sam"; }
+    std::string family() const override { return parts_.family; }
     const PreprocessSpec& preprocess() const override { return preprocess_; }
     Size low_res() const override { return {4 * grid().height, 4 * grid().width}; }
-    std::vector<FeatureShape> feature_shapes() const override { return {{grid(), config_.decoder.transformer.dim}}; }
-    int64_t multimask_outputs() const override { return config_.decoder.masks - 1; }
+    std::vector<FeatureShape> feature_shapes() const override { return {{grid(), parts_.prompt.dim}}; }
+    int64_t multimask_outputs() const override { return parts_.decoder.masks - 1; }
 
     Features encode(const ModelInput& input, const Schedule& schedule, const Tap* tap) const override {
-        return {encoder_(input.bytes, input.size, schedule, tap)};
+        return {parts_.encoder(input, schedule, tap)};
     }
 
     std::shared_ptr<const DecoderContext> prepare(const Features& all, const Schedule& schedule) const override {
@@ -75,11 +69,10 @@ public:
     }
 
 private:
-    Size grid() const { return {config_.vision.grid(), config_.vision.grid()}; }
+    Size grid() const { return {parts_.prompt.grid, parts_.prompt.grid}; }
 
-    SamConfig config_;
+    Parts parts_;
     PreprocessSpec preprocess_;
-    VisionEncoder encoder_;
     at::Tensor gaussian_;
     PromptEncoder prompts_;
     MaskDecoder decoder_;
@@ -88,8 +81,19 @@ private:
 
 }  // namespace
 
+std::unique_ptr<SegmentationModel> assemble(const Scope& root, Parts parts) { return std::make_unique<Sam>(root, std::move(parts)); }
+
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision) {
-    auto model = std::make_unique<Sam>(Scope(store, precision), SamConfig(config));
+    const SamConfig c(config);
+    const Scope root(store, precision);
+    auto encoder = std::make_shared<const VisionEncoder>(root / "vision_encoder", c.vision);
+    auto model = assemble(root, {.family = "sam",
+                                 .prompt = {.side = c.vision.image, .grid = c.vision.grid(), .dim = c.decoder.transformer.dim,
+                                            .mask_channels = c.prompt.mask_channels, .eps = c.prompt.eps},
+                                 .decoder = c.decoder,
+                                 .encoder = [encoder](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
+                                     return (*encoder)(input.bytes, input.size, schedule, tap);
+                                 }});
     store.finish();
     return model;
 }

@@ -1,9 +1,13 @@
-// SAM with a ViT encoder (transformers' SamModel): encoder -> features; prompt -> tokens; both -> masks.
+// SAM (transformers' SamModel): encoder -> features; prompt -> tokens; both -> masks. Other families put their own encoder in front.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "core/precision.h"
+#include "models/mask_decoder/mask_decoder.h"
+#include "models/mask_decoder/prompt_encoder.h"
 #include "models/segmentation.h"
 #include "weights/config.h"
 #include "weights/store.h"
@@ -12,5 +16,17 @@ namespace segrid::sam {
 
 // Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision);
+
+// Features [grid area, dim] of a padded image.
+using Encoder = std::function<at::Tensor(const ModelInput& input, const Schedule& schedule, const Tap* tap)>;
+
+struct Parts {
+    std::string family;
+    mask_decoder::PromptShape prompt;
+    mask_decoder::DecoderShape decoder;
+    Encoder encoder;
+};
+// SAM's prompt encoder and mask decoder, read from the root of the weights, behind an encoder.
+std::unique_ptr<SegmentationModel> assemble(const Scope& root, Parts parts);
 
 }  // namespace segrid::sam

@@ -1,0 +1,29 @@
+#include "models/mobile_sam/mobile_sam.h"
+
+#include "models/mask_decoder/config.h"
+#include "models/mobile_sam/tiny_vit.h"
+#include "models/sam/sam.h"
+
+namespace segrid::mobile_sam {
+
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision) {
+    const TinyVitConfig c(config);
+    const auto decoder = mask_decoder::read_decoder(config);
+    const auto prompt = mask_decoder::read_prompt(config);
+    if (decoder.transformer.dim != c.output) {
+        mask_decoder::contradiction(config, "vision_config.output_channels must equal mask_decoder_config.hidden_size");
+    }
+    const Scope root(store, precision);
+    auto encoder = std::make_shared<const TinyVit>(root / "vision_encoder", c);
+    auto model = sam::assemble(root, {.family = "mobile_sam",
+                                      .prompt = {.side = c.image, .grid = c.grid(kStages - 1), .dim = c.output, .mask_channels = prompt.mask_channels,
+                                                 .eps = prompt.eps},
+                                      .decoder = decoder,
+                                      .encoder = [encoder](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
+                                          return (*encoder)(input, schedule, tap);
+                                      }});
+    store.finish();
+    return model;
+}
+
+}  // namespace segrid::mobile_sam

@@ -1,0 +1,93 @@
+// TinyViT (Wu et al. 2022, "TinyViT: fast pretraining distillation for small vision transformers") as MobileSAM uses it: the last stage keeps the grid of
+// the one before, and SAM's neck follows. BatchNorms are folded into their convolutions at load.
+//   two strided convolutions -> MBConv blocks -> merge -> three stages of blocks with merges between -> neck
+#pragma once
+
+#include <vector>
+
+#include "models/sam/vision_encoder.h"
+#include "nn/transformer.h"
+
+namespace segrid::mobile_sam {
+
+inline constexpr std::size_t kStages = 4;
+
+struct TinyVitConfig {
+    int64_t image = 1024, output = 256;
+    std::vector<int64_t> dims{64, 128, 160, 320}, depths{2, 2, 6, 2}, heads{2, 4, 5, 10}, windows{7, 7, 14, 7};
+    double mlp_ratio = 4, expand = 4;
+    int64_t grid(std::size_t stage) const { return image / 4 >> std::min<std::size_t>(stage, 2); }
+    // Throws Corrupt naming the key.
+    explicit TinyVitConfig(const Config& config);
+};
+
+// 3x3 convolution of stride 2 over rows of channels, zero padding.
+class StridedConvolution {
+public:
+    StridedConvolution(const Scope& scope, int64_t in, int64_t out);
+    // Output row y of side / 2 places; rows: input row or null where it lies behind the edge.
+    template <class Rows>
+    void operator()(int64_t y, int64_t side, const Rows& rows, float* out, Arena& arena) const;
+
+private:
+    int64_t in_, out_;
+    Linear product_;
+};
+
+// 3x3 convolution of every channel on its own, zero padding.
+class DepthwiseConvolution {
+public:
+    DepthwiseConvolution() = default;
+    DepthwiseConvolution(const Scope& scope, int64_t channels, int64_t stride);
+    // One output row of side / stride places from the three input rows above, at and below it (null behind the edge).
+    void operator()(const float* const rows[3], int64_t side, float* out) const;
+
+private:
+    int64_t channels_ = 0, stride_ = 1;
+    at::Tensor taps_, bias_;  // [9, channels], [channels]
+};
+
+// 1x1, depthwise 3x3, 1x1, GELU between: MBConv (with residual and a last GELU) and the merge between stages (stride 1 or 2, neither).
+class Bottleneck {
+public:
+    Bottleneck(const Scope& scope, int64_t side, int64_t in, int64_t hidden, int64_t out, int64_t stride, bool residual);
+    at::Tensor operator()(const at::Tensor& x, const Schedule& schedule) const;
+
+private:
+    int64_t side_, in_, hidden_, out_, stride_;
+    bool residual_;
+    Linear first_, last_;
+    DepthwiseConvolution middle_;
+};
+
+// x += attention(x) in windows with a bias per pair of places; x = depthwise(x); x += mlp(norm(x)).
+class Block {
+public:
+    Block(const Scope& scope, const TinyVitConfig& config, std::size_t stage);
+    at::Tensor operator()(at::Tensor x, const Schedule& schedule) const;
+
+private:
+    int64_t side_, dim_;
+    LayerNorm norm_;
+    Linear qkv_, projection_;
+    GridSelfAttention attention_;
+    DepthwiseConvolution local_;
+    ResidualMlp mlp_;
+};
+
+class TinyVit {
+public:
+    TinyVit(const Scope& scope, const TinyVitConfig& config);
+    at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
+
+private:
+    at::Tensor patches(const ModelInput& input, const Schedule& schedule) const;
+
+    TinyVitConfig config_;
+    StridedConvolution first_, second_;
+    std::vector<Bottleneck> convolutions_, merges_;
+    std::vector<std::vector<Block>> stages_;  // of stages 1 to 3
+    sam::Neck neck_;
+};
+
+}  // namespace segrid::mobile_sam
