@@ -42,6 +42,19 @@ def agreement_lines():
     return "Masks of everything, ours and segment-anything's: " + "; ".join(lines) + "."
 
 
+FAMILIES = (("sam2.1_hiera_t", "sam2", "SAM 2.1 tiny against sam2's generator"), ("mobile_sam", "mobile_sam", "MobileSAM against its weights in segment-anything's generator"))
+
+
+def family_lines():
+    """Segment everything with the other families, each against its original."""
+    for model, peer, text in FAMILIES:
+        r = load(f"everything-{model}-fp32-1800x1200")
+        if r:
+            a, mb = r["agreement"][peer], {s: row["memory_mb"] for s, row in r["rows"].items()}
+            yield (f"{text}, the same photo and grid, fp32: {r['ratio'][peer]:.1f} x, {a['count'][0]} and {a['count'][1]} masks, matched IoU mean {a['mean']:.4f}, "
+                   f"least {a['min']:.3f}, {mb['segrid']:.0f} MB above the weights against {mb[peer]:.0f} MB.")
+
+
 def block():
     first = load("everything-vit_b-fp32-1800x1200")
     side = first["options"]["points_per_side"]
@@ -54,7 +67,7 @@ def block():
         for what, of in ratios(precision).items():
             cells = [f"**{of[p]:.1f} x**" if p == "segment_anything" else f"{of[p]:.1f} x" if p in of else "" for p in NAMES]
             lines.append(f"| {what}, {precision} | " + " | ".join(cells) + " |")
-    lines += ["", agreement_lines()]
+    lines += ["", agreement_lines(), *family_lines()]
     one, two, large, gemm = (load(n) for n in ("everything-vit_b-1-thread", "everything-vit_b-2-threads", "everything-vit_b-fp32-8660x5774", "gemm"))
     if one and two:
         lines.append(f"From 1 to 2 threads the decoder becomes {one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} times "
