@@ -42,16 +42,20 @@ offline.
 
 **For**: trying segrid, tests, blob-like microscopy (nuclei, colonies), simple scenes with clear outlines.
 **Not for**: photos where quality matters (take SAM or MobileSAM weights), text, thin structures, anything
-medical. Large frames need crops (`crop_n_layers="auto"`): one pass sees about 400 px.
+medical. Large frames need crops: one pass sees about 400 px, `crop_n_layers="auto"` (the default of the
+command line) picks the layers from the image size.
 """
 
 NOTES = """
-Photos are weak: everything mode at the recommended thresholds finds next to none of their objects (second
-half of the picture below). In microscopy, judging by the pictures, small and touching nuclei are the misses.
-Photo and DAVIS rows rest on few objects (the line above): differences of a few hundredths there mean little.
-"Before" was measured here with the same command; figures published with those weights used other
-definitions. The logits of this model were scaled by 2.5 at export, those of "before" by 4: masks are not
-changed by that, but which masks pass the stability threshold is, so AP50 compares model and scale together.
+Everything mode is `Segmenter.everything(picture, crop_n_layers="auto")` at the recommended settings of
+`segrid.json`; "before" is the packaged model that this one was trained from, measured with the same command.
+Photos are the weak side: few of their objects pass the thresholds, and large ones come in parts (second half of
+the picture below). In microscopy, judging by the pictures, small and touching nuclei are the misses. Photo and
+DAVIS rows rest on few objects (the line above): differences of a few hundredths there mean little.
+
+What was tried for the targets that are missed: more steps from the same weights, four runs so far, each better
+than the one before on the kept-out check and none levelling off; the settings of everything mode (see
+`training/README.md`). Not tried: a GPU, a wider network (12 MB would allow 224 x 8), more photos.
 
 ![everything mode on pictures kept out of training](kept_out.jpg)
 """
@@ -125,6 +129,6 @@ def card(figures=None, before=None, run=None):
         lines += [
             f"{len(steps)} steps of 4 pictures x 12 prompts (+ 4 x 4 corrected), {minutes:.0f} min on 2 CPU"
         ]
-        lines += ["cores, from the earlier `tiny` weights; the recipe is `training/README.md`.", ""]
+        lines += ["cores (by the clock: the machine was shared), from the `tiny` before it; the recipe is `training/README.md`.", ""]
         lines += [f"- step {c['step']}: kept-out check {c['check']}" for c in checks]
     return "\n".join(lines) + "\n"

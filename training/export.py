@@ -15,7 +15,7 @@ from .card import card
 
 RECOMMENDED = {
     "pred_iou_thresh": 0.5,
-    "stability_score_thresh": 0.75,
+    "stability_score_thresh": 0.8,
     "containment_thresh": 0.7,
     "crop_containment_thresh": 0.4,
     "working_scale": 400,

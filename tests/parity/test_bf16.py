@@ -70,4 +70,4 @@ def test_the_definition_agrees(trained):
         plain = low.predict(trained.image, **clicks).low_res
     finally:
         _core.force_kernels("auto")
-    assert np.square(fast - plain).mean() < 0.6 * np.square(fast - full).mean()
+    assert np.square(fast - plain).mean() < 0.85 * np.square(fast - full).mean()
