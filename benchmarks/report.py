@@ -42,7 +42,8 @@ def agreement_lines():
     return "Masks of everything, ours and segment-anything's: " + "; ".join(lines) + "."
 
 
-FAMILIES = (("sam2.1_hiera_t", "sam2", "SAM 2.1 tiny against sam2's generator"), ("mobile_sam", "mobile_sam", "MobileSAM against its weights in segment-anything's generator"))
+FAMILIES = (("sam2.1_hiera_t", "sam2", "SAM 2.1 tiny against sam2's generator"),
+            ("mobile_sam", "mobile_sam", "MobileSAM against its weights in segment-anything's generator"))
 
 
 def family_lines():
