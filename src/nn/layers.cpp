@@ -1,5 +1,7 @@
 #include "nn/layers.h"
 
+#include <ATen/Functions.h>
+
 #include <string>
 
 namespace segrid {
@@ -16,6 +18,8 @@ void Linear::operator()(int64_t rows, const float* x, int64_t ldx, float* out, i
 void Linear::add_to(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo) const {
     linear(rows, x, ldx, weight_, out, ldo, {.bias = bias(), .residual = out});
 }
+
+at::Tensor Linear::of_zeros() const { return bias_.defined() ? bias_ : at::zeros({weight_.n()}); }
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t dim, float eps)
     : gamma_(scope.tensor("weight", {dim})), beta_(scope.tensor("bias", {dim})), eps_(eps) {}

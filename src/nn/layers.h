@@ -24,6 +24,7 @@ public:
 
     const PackedMatrix& weight() const { return weight_; }
     const float* bias() const { return bias_.defined() ? bias_.const_data_ptr<float>() : nullptr; }
+    at::Tensor of_zeros() const;  // [out]: what a row of zeros becomes
 
 private:
     PackedMatrix weight_;

@@ -14,6 +14,16 @@ constexpr int64_t kHidden = 512;  // MLP neurons at a time, so that a tile stays
 
 }  // namespace
 
+void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x, float* out, const Schedule& schedule) {
+    const int64_t dim = linear.weight().k(), n = linear.weight().n();
+    over_rows(rows, schedule, [&](int64_t first, int64_t count, Arena& arena) {
+        const Span span("qkv");
+        float* normed = arena.take<float>(count * dim);
+        norm(count, x + first * dim, normed);
+        linear(count, normed, dim, out + first * n, n);
+    });
+}
+
 ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps)
     : dim_(dim), hidden_(hidden), norm_(norm, dim, eps), in_(in, dim, hidden), out_(out, hidden, dim) {}
 

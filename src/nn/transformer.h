@@ -21,6 +21,9 @@ void over_rows(int64_t rows, const Schedule& schedule, const Body& body) {
     });
 }
 
+// out[rows, n] = linear(norm(x)), over tiles of rows.
+void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x, float* out, const Schedule& schedule);
+
 // x += W2 gelu(W1 norm(x) + b1) + b2
 class ResidualMlp {
 public:

@@ -45,12 +45,7 @@ at::Tensor Block::operator()(at::Tensor tokens, const Schedule& schedule) const 
     float* qkv_data = qkv.mutable_data_ptr<float>();
     float* attended_data = attended.mutable_data_ptr<float>();
     float* out = output.mutable_data_ptr<float>();
-    over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-        const Span span("qkv");
-        float* normed = arena.take<float>(rows * dim_);
-        norm_(rows, x + first * dim_, normed);
-        qkv_(rows, normed, dim_, qkv_data + first * 3 * dim_, 3 * dim_);
-    });
+    linear_of_norm(norm_, qkv_, count, x, qkv_data, schedule);
     attention_(qkv_data, attended_data, schedule);
     over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena&) {
         projection_.add_to(rows, attended_data + first * dim_, dim_, x + first * dim_, dim_);

@@ -1,20 +1,10 @@
 #include <ATen/Functions.h>
 
-#include <cstring>
-
 #include "core/trace.h"
-
 #include "models/sam/vision_encoder.h"
 
 namespace segrid::sam {
 namespace {
-
-// q, k and v of a padded token of a window: the bias alone.
-at::Tensor padding(const Linear& qkv) {
-    at::Tensor row = at::zeros({qkv.weight().n()});
-    if (qkv.bias() != nullptr) std::memcpy(row.mutable_data_ptr<float>(), qkv.bias(), row.nbytes());
-    return row;
-}
 
 RelativePositions positions(const Scope& scope, const VisionConfig& c, int64_t extent) {
     if (!c.relative_positions) return {};
@@ -29,7 +19,7 @@ Block::Block(const Scope& scope, const VisionConfig& c, int64_t layer)
       projection_(scope / "attn" / "proj", c.hidden, c.hidden),
       mlp_(scope / "layer_norm2", scope / "mlp" / "lin1", scope / "mlp" / "lin2", c.hidden, c.mlp, c.eps) {
     const int64_t window = c.is_global(layer) ? 0 : c.window;
-    attention_ = GridSelfAttention({.side = c.grid(), .hidden = c.hidden, .heads = c.heads, .window = window}, scope.precision(), padding(qkv_),
+    attention_ = GridSelfAttention({.side = c.grid(), .hidden = c.hidden, .heads = c.heads, .window = window}, scope.precision(), qkv_.of_zeros(),
                                    positions(scope / "attn", c, window > 0 ? window : c.grid()));
 }
 
@@ -39,12 +29,7 @@ void Block::operator()(at::Tensor& tokens, const Schedule& schedule) const {
     at::Tensor qkv = at::empty({count, 3 * hidden_}), attended = at::empty({count, hidden_});
     float* qkv_data = qkv.mutable_data_ptr<float>();
     float* attended_data = attended.mutable_data_ptr<float>();
-    over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-        const Span span("qkv");
-        float* normed = arena.take<float>(rows * hidden_);
-        norm_(rows, x + first * hidden_, normed);
-        qkv_(rows, normed, hidden_, qkv_data + first * 3 * hidden_, 3 * hidden_);
-    });
+    linear_of_norm(norm_, qkv_, count, x, qkv_data, schedule);
     attention_(qkv_data, attended_data, schedule);
     over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
         const Span span("mlp");

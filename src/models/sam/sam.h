@@ -6,8 +6,7 @@
 #include <string>
 
 #include "core/precision.h"
-#include "models/mask_decoder/mask_decoder.h"
-#include "models/mask_decoder/prompt_encoder.h"
+#include "models/mask_decoder/mask_predictor.h"
 #include "models/segmentation.h"
 #include "weights/config.h"
 #include "weights/store.h"

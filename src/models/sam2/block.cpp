@@ -1,19 +1,12 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/trace.h"
 #include "models/sam2/hiera.h"
 
 namespace segrid::sam2 {
 namespace {
-
-at::Tensor bias_row(const Linear& qkv) {
-    at::Tensor row = at::empty({qkv.weight().n()});
-    std::memcpy(row.mutable_data_ptr<float>(), qkv.bias(), row.nbytes());
-    return row;
-}
 
 int64_t mlp_width(const HieraConfig& c, int64_t dim) { return static_cast<int64_t>(static_cast<double>(dim) * c.mlp_ratio); }
 
@@ -34,7 +27,7 @@ Block::Block(const Scope& s, const HieraConfig& c, int64_t stage, bool first, in
     if (in_ != out_) shortcut_ = Linear(s / "proj", in_, out_);
     projection_ = Linear(s / "attn" / "proj", out_, out_);
     attention_ = GridSelfAttention({.side = side_, .hidden = out_, .heads = c.heads[static_cast<std::size_t>(stage)], .window = window, .pool = pool_},
-                                   s.precision(), bias_row(qkv_));
+                                   s.precision(), qkv_.of_zeros());
     mlp_ = ResidualMlp(s / "layer_norm2", s / "mlp" / "proj_in", s / "mlp" / "proj_out", out_, mlp_width(c, out_), c.eps);
 }
 

@@ -1,0 +1,36 @@
+// Prompt encoder and mask decoder over one image's tokens: what every SAM family does behind its encoder.
+#pragma once
+
+#include "models/mask_decoder/mask_decoder.h"
+#include "models/mask_decoder/prompt_encoder.h"
+
+namespace segrid::mask_decoder {
+
+struct ImageContext : DecoderContext {
+    at::Tensor features;            // [grid area, dim]
+    at::Tensor keys;                // features + no_mask
+    SharedSide read, update;        // layer 1 on `keys`
+};
+
+class MaskPredictor {
+public:
+    // Reads shared_image_embedding, prompt_encoder and mask_decoder from the root of the weights.
+    MaskPredictor(const Scope& root, const PromptShape& prompt, const DecoderShape& decoder);
+
+    Size grid() const { return {shape_.grid, shape_.grid}; }
+    Size low_res() const { return {4 * shape_.grid, 4 * shape_.grid}; }
+
+    void prepare(ImageContext& context, const at::Tensor& features, const Schedule& schedule) const;
+    // high_res: null where the family has none. The rest as SegmentationModel::decode.
+    std::vector<DecodedMask> decode(const ImageContext& context, const UpscaleFeatures* high_res, const ModelPrompt& prompt, const DecodeRequest& request,
+                                    const Schedule& schedule, Arena& arena) const;
+
+private:
+    PromptShape shape_;
+    at::Tensor gaussian_;
+    PromptEncoder prompts_;
+    MaskDecoder decoder_;
+    at::Tensor position_;  // [grid area, dim]
+};
+
+}  // namespace segrid::mask_decoder
