@@ -1,10 +1,10 @@
 """SAM models with seeded random weights that behave: masks neither empty nor full, predicted IoUs spread. And the same weights for segment-anything."""
 
-import math
 import re
-from pathlib import Path
 
 import torch
+
+from benchmarks import random_weights
 
 PRESETS = {
     # image, patch, hidden, layers, heads, mlp, window, globals, output, decoder heads, mlp, mask channels, pos feats
@@ -30,49 +30,12 @@ def make(preset, folder, seed=0):
         mask_decoder_config=dict(hidden_size=c["out"], num_attention_heads=c["dheads"], mlp_dim=c["dmlp"], iou_head_hidden_dim=c["out"],
                                  layer_norm_eps=1e-5),  # segment-anything's, which its decoder does not let one choose
     )
-    model = SamModel(config).eval()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(_values(name, p))
-        for name, b in model.named_buffers():
-            if "positional_embedding" in name:
-                b.copy_(torch.randn_like(b))
-        _calibrate(model)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    return Path(folder)
-
-
-def _values(name, p):
-    if "positional_embedding" in name:
-        return torch.randn_like(p)
-    if "norm" in name and name.endswith("weight"):
-        return 1 + 0.2 * torch.randn_like(p)
-    if name.endswith("bias"):
-        return 0.1 * torch.randn_like(p)
-    if p.ndim == 1 or "embed" in name and "projection" not in name and "conv" not in name or "token" in name:
-        return 0.5 * torch.randn_like(p)
-    if "rel_pos" in name:
-        return 0.3 * torch.randn_like(p)
-    fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
-    return torch.randn_like(p) / math.sqrt(fan_in)
+    return random_weights.save(SamModel(config), _calibrate, folder)
 
 
 def _calibrate(model):
-    """Scales logits to a spread of 8 around 0, and predicted IoUs to 0.8 +- 0.15, measured on a random image and a grid of clicks."""
-    side = model.config.vision_config.image_size
-    image = torch.nn.functional.interpolate(torch.randn(1, 3, 16, 16), size=(side, side), mode="bilinear")
-    points = torch.rand(1, 24, 1, 2) * side
-    out = model(image, input_points=points, input_labels=torch.ones(1, 24, 1, dtype=torch.long), multimask_output=True)
-    logits, iou = out.pred_masks, out.iou_scores
-    for mlp in model.mask_decoder.output_hypernetworks_mlps:
-        mlp.proj_out.weight.mul_(8 / logits.std())
-        mlp.proj_out.bias.mul_(8 / logits.std())
-    head = model.mask_decoder.iou_prediction_head.proj_out
-    scale = 0.15 / iou.std()
-    mean = iou.mean()
-    head.weight.mul_(scale)
-    head.bias.mul_(scale).add_(0.8 - mean * scale)
+    out = random_weights.clicks(model, model.config.vision_config.image_size)
+    random_weights.spread(model, out.pred_masks, out.iou_scores, 0.8, 0.15)
 
 
 def to_segment_anything(folder):

@@ -1,9 +1,10 @@
 """SAM 2.1 models with seeded random weights that behave: logits of both signs, predicted IoUs spread. And the same weights for the original sam2."""
 
-import math
 from pathlib import Path
 
 import torch
+
+from benchmarks import random_weights
 
 PRESETS = {
     # delta: at which about half of the random single masks are stable enough
@@ -37,47 +38,13 @@ def make(preset, folder, seed=0):
     from transformers import Sam2Model
 
     torch.manual_seed(seed)
-    model = Sam2Model(config_of(preset)).eval()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(_values(name, p))
-        for name, b in model.named_buffers():
-            if "positional_embedding" in name:
-                b.copy_(torch.randn_like(b))
-        model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
-        _calibrate(model)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    return Path(folder)
-
-
-def _values(name, p):
-    if "norm" in name and name.endswith("weight"):
-        return 1 + 0.2 * torch.randn_like(p)
-    if name.endswith("bias"):
-        return 0.1 * torch.randn_like(p)
-    if "pos_embed" in name or "embed.weight" in name or "token.weight" in name or "tokens.weight" in name or "no_memory" in name:
-        return 0.5 * torch.randn_like(p)
-    fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
-    # softer attention in the decoder: a sharp one over thousands of random keys amplifies rounding a thousandfold
-    soft = 0.3 if "mask_decoder.transformer" in name and ("q_proj" in name or "k_proj" in name) else 1.0
-    return soft * torch.randn_like(p) / math.sqrt(fan_in)
+    return random_weights.save(Sam2Model(config_of(preset)), _calibrate, folder)
 
 
 def _calibrate(model):
-    """Scales logits to a spread of 8, the predicted IoUs' inputs to 1.5 +- 0.6, measured on a random image and a grid of clicks."""
-    side = model.config.prompt_encoder_config.image_size
-    image = torch.nn.functional.interpolate(torch.randn(1, 3, 16, 16), size=(side, side), mode="bilinear")
-    points = torch.rand(1, 24, 1, 2) * side
-    out = model(image, input_points=points, input_labels=torch.ones(1, 24, 1, dtype=torch.long), multimask_output=True)
-    logits, iou = out.pred_masks, torch.logit(out.iou_scores.clamp(1e-6, 1 - 1e-6))
-    for mlp in model.mask_decoder.output_hypernetworks_mlps:
-        mlp.proj_out.weight.mul_(8 / logits.std())
-        mlp.proj_out.bias.mul_(8 / logits.std())
-    head = model.mask_decoder.iou_prediction_head.proj_out
-    scale, mean = 0.6 / iou.std(), iou.mean()
-    head.weight.mul_(scale)
-    head.bias.mul_(scale).add_(1.5 - mean * scale)
+    model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
+    out = random_weights.clicks(model, model.config.prompt_encoder_config.image_size)
+    random_weights.spread(model, out.pred_masks, torch.logit(out.iou_scores.clamp(1e-6, 1 - 1e-6)), 1.5, 0.6)
 
 
 def original(name, seed=0, calibrated=True):
@@ -95,7 +62,7 @@ def original(name, seed=0, calibrated=True):
                 hf = full.replace("point_embeddings", "point_embed.weight").replace("output_upscaling", "upscale_conv").replace("no_mem_embed", "no_memory")
                 if p.ndim == 1:
                     hf = "norm.weight" if full.endswith("weight") else "bias"
-                p.copy_(_values(hf, p))
+                p.copy_(random_weights.value(hf, p))
             for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
                 mlp.layers[-1].weight.mul_(2)
             model.sam_mask_decoder.iou_prediction_head.layers[-1].weight.mul_(0.5)

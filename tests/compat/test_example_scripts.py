@@ -81,4 +81,5 @@ def test_the_same_script_with_other_imports(library, request, image, tmp_path):
         outcomes.append(names["results"])
     for original, ours in zip(*outcomes, strict=True):
         assert original.dtype == ours.dtype and original.shape == ours.shape
-        assert (original.astype(bool) == ours.astype(bool)).mean() > 0.999
+        assert 0.05 < original.astype(bool).mean() < 0.95, "vacuous"
+        assert (original.astype(bool) == ours.astype(bool)).mean() > 0.99999

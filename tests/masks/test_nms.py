@@ -73,6 +73,14 @@ def test_containment_across_crops(kernels, within, across):
         assert got == ref.containment(masks, order, within, crops, across)
 
 
+def test_only_across_crops(kernels):
+    """Two halves that share a third of their pixels: one object where they come from different crops, two where both come from one."""
+    masks = np.zeros((2, 6, 12), bool)
+    masks[0, :, :6] = masks[1, :, 4:10] = True
+    for crops, kept in (([0, 1], [0]), ([1, 1], [0, 1])):
+        assert kernels.containment(masks, [0, 1], 0.7, crops, 0.3) == ref.containment(masks, [0, 1], 0.7, crops, 0.3) == kept
+
+
 def test_containment_of_one_is_off(kernels):
     masks = np.ones((3, 4, 4), bool)
     assert kernels.containment(masks, [2, 0, 1], 1.0) == [2, 0, 1]

@@ -17,12 +17,7 @@ def no_gradients():
 
 
 class Trio:
-    """Our model and segment_anything's on equal weights, and an image.
-
-    The gate is parity.md's 1e-4 of the largest logit. Random weights can amplify rounding beyond that (segment-anything's own fp32 is then as far
-    from its float64): `slack` measures by how much the peer's own logits move when its features move by 1e-6 of their size, and the gate
-    never goes below three times that.
-    """
+    """Our model and segment_anything's on equal weights, and an image."""
 
     def __init__(self, folder, image):
         import segrid
@@ -38,17 +33,6 @@ class Trio:
         predictor.set_image(self.image)
         return predictor
 
-    def gate(self, **prompt):
-        predictor = self.predictor()
-        before = predictor.predict(**prompt)[2]
-        moved = 0.0
-        for seed in range(4):
-            noise = torch.randn(predictor.features.shape, generator=torch.Generator().manual_seed(seed))
-            features = predictor.features
-            predictor.features = features + 1e-6 * features.abs().max() * noise
-            moved = max(moved, float(np.abs(predictor.predict(**prompt)[2] - before).max() / np.abs(before).max()))
-            predictor.features = features
-        return max(1e-4, 3 * moved)
 
 
 def smooth_image():

@@ -60,14 +60,20 @@ def test_same_bits_for_any_thread_count(trained):
     assert np.array_equal(alone.low_res, low.predict(trained.image, points=[[150, 60]], multimask=True).low_res)
 
 
-def test_the_definition_agrees(trained):
-    """The plain implementations round the same factors: sums in another order move some of them to the next bf16, and that is all."""
-    low = segrid.Segmenter(trained.folder, precision="bf16")
-    clicks = dict(points=np.stack(np.meshgrid([60, 160, 260], [60, 130, 200, 260]), 2).reshape(-1, 1, 2).astype(float), multimask=True)
-    fast, full = low.predict(trained.image, **clicks).low_res, trained.ours.predict(trained.image, **clicks).low_res
-    try:
-        _core.force_kernels("plain")
-        plain = low.predict(trained.image, **clicks).low_res
-    finally:
-        _core.force_kernels("auto")
-    assert np.square(fast - plain).mean() < 0.85 * np.square(fast - full).mean()
+def test_the_definition_agrees(small, trained):
+    """The plain implementations round the same factors: sums in another order move some of them to the next bf16, and that is all.
+
+    (Not by the trained decoder's logits: there those few are nearly as much as all rounding, of which a random one of equal size keeps two fifths.)"""
+    def apart(model, see):
+        low, full = segrid.Segmenter(model.folder, precision="bf16"), model.ours
+        fast, exact = see(low, model.image), see(full, model.image)
+        try:
+            _core.force_kernels("plain")
+            plain = see(low, model.image)
+        finally:
+            _core.force_kernels("auto")
+        return np.square(fast - plain).mean() / np.square(fast - exact).mean()
+
+    clicks = np.stack(np.meshgrid([23, 85, 147, 209], [15, 55, 95, 135]), 2).reshape(-1, 1, 2).astype(float)
+    assert 0 < apart(small, lambda model, image: model.predict(image, points=clicks, multimask=True).low_res) < 0.5
+    assert 0 < apart(trained, lambda model, image: model.encode(image).features) < 0.6
