@@ -60,6 +60,16 @@ class Segmenter:
         return self._engine.precision
 
     @property
+    def family(self) -> str:
+        """"sam", "sam2" or "mobile_sam"."""
+        return self._engine.family
+
+    @property
+    def side(self) -> int:
+        """Of the square that images are resized into, in pixels."""
+        return self._engine.side
+
+    @property
     def recommended(self) -> dict[str, float]:
         """The thresholds that `everything` uses where None is given."""
         return dict(self._engine.defaults)
@@ -88,7 +98,7 @@ class Segmenter:
 
     def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
                 mask_hints: Any = None, multimask: bool = False, sort_corners: bool = False, max_hole_area: int = 0,
-                max_sprinkle_area: int = 0) -> Masks:
+                max_sprinkle_area: int = 0, mask_threshold: float = 0.0) -> Masks:
         """Masks of P prompts (points, boxes, mask hints, or several of them for the same P).
 
         Parameters
@@ -99,6 +109,7 @@ class Segmenter:
         mask_hints : (P, h, w) float32 logits at the model's low resolution, such as `Masks.low_res`
         multimask : three masks a prompt, in prompt order, rather than one
         max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
+        mask_threshold : pixels whose logit is above it are the mask's
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
 
         Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted; `Masks.low_res` holds their logits.
@@ -117,11 +128,11 @@ class Segmenter:
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
             boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
         hints = None if mask_hints is None else _hints(mask_hints)
-        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area), shown)
+        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area, mask_threshold), shown)
 
     def everything(self, image: ImageLike | Embedding, *, points_per_side: int | None = None, target_points: int | None = None,
                    point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,
-                   stability_score_thresh: float | None = None, stability_score_offset: float = 1.0, box_nms_thresh: float = 0.7,
+                   stability_score_thresh: float | None = None, stability_score_offset: float = 1.0, mask_threshold: float = 0.0, box_nms_thresh: float = 0.7,
                    crop_n_layers: int | Literal["auto"] = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
                    crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0, multimask: bool = True, use_m2m: bool = False,
                    max_hole_area: int = 0, max_sprinkle_area: int = 0, min_area_frac: float = 0.0,
@@ -137,6 +148,7 @@ class Segmenter:
         point_grids : own grids instead, one (N, 2) array in 0..1 per crop layer
         pred_iou_thresh, stability_score_thresh, containment_thresh, crop_containment_thresh : None is the model's recommended value
             (`recommended`); for the first two 0 is off, for containment 1.0
+        mask_threshold : of logits; pixels above it are a mask's, and its stability is measured around it
         stability_score_offset ... min_mask_region_area : segment-anything's
         crop_n_layers : layers of crops, 2^i x 2^i overlapping ones in layer i; "auto" takes as few as bring the smallest crops to the model's
             `working_scale` (none where the model names no such scale), within the limit on points
@@ -168,7 +180,7 @@ class Segmenter:
             "point_grids": None if point_grids is None else [_numbers("point_grids", g) for g in point_grids],
             "pred_iou_thresh": best["pred_iou_thresh"] if pred_iou_thresh is None else pred_iou_thresh,
             "stability_score_thresh": best["stability_score_thresh"] if stability_score_thresh is None else stability_score_thresh,
-            "stability_score_offset": stability_score_offset, "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
+            "stability_score_offset": stability_score_offset, "mask_threshold": mask_threshold, "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
             "crop_nms_thresh": crop_nms_thresh, "crop_overlap_ratio": crop_overlap_ratio,
             "crop_n_points_downscale_factor": crop_n_points_downscale_factor, "min_mask_region_area": min_mask_region_area,
             "multimask": multimask, "use_m2m": use_m2m, "max_hole_area": max_hole_area, "max_sprinkle_area": max_sprinkle_area,

@@ -128,12 +128,12 @@ void bind_mask_kernels(py::module_ m) {
         const bool changed = segrid::remove_small_regions(runs, size, min_area, holes ? segrid::Region::Holes : segrid::Region::Islands);
         return py::make_tuple(bitmap(runs, size), changed);
     });
-    m.def("fill_small_regions", [](const py::array_t<float, py::array::c_style | py::array::forcecast>& logits, int64_t holes, int64_t sprinkles) {
+    m.def("fill_small_regions", [](const py::array_t<float, py::array::c_style | py::array::forcecast>& logits, int64_t holes, int64_t sprinkles, float threshold) {
         py::array_t<float> out({logits.shape(0), logits.shape(1)});
         std::copy_n(logits.data(), logits.size(), out.mutable_data());
-        segrid::fill_small_regions(out.mutable_data(), {logits.shape(0), logits.shape(1)}, holes, sprinkles);
+        segrid::fill_small_regions(out.mutable_data(), {logits.shape(0), logits.shape(1)}, {holes, sprinkles, threshold});
         return out;
-    });
+    }, py::arg(), py::arg(), py::arg(), py::arg("threshold") = 0.0F);
     m.def("postprocess_small_regions", [](const Bytes& masks, int64_t min_area, double threshold) {
         auto set = set_of(masks);
         segrid::postprocess_small_regions(set, min_area, threshold, {});

@@ -127,7 +127,8 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
         if (d.logits == nullptr || (filtered && !(d.iou > static_cast<float>(o.pred_iou_thresh)))) continue;
         Mask mask;
         ScanResult r;
-        scan(filled(d.logits, run.segmenter.model().low_res(), o.max_hole_area, o.max_sprinkle_area, arena), plan, 0.0F, static_cast<float>(o.stability_score_offset), r, &runs, arena);
+        const float* logits = filled(d.logits, run.segmenter.model().low_res(), {o.max_hole_area, o.max_sprinkle_area}, arena);
+        scan(logits, plan, static_cast<float>(o.mask_threshold), static_cast<float>(o.stability_score_offset), r, &runs, arena);
         if (o.stability_score_thresh > 0 && !(r.stability >= static_cast<float>(o.stability_score_thresh))) continue;
         const ImageBox box = crop.frame.crop_box();
         // An empty mask's box is zeros in its crop, as in segment-anything.

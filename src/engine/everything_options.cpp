@@ -79,6 +79,7 @@ void EverythingOptions::check() const {
     if (!std::isfinite(stability_score_offset) || stability_score_offset < 0) {
         invalid("stability_score_offset: must be a finite number of at least 0, got " + std::to_string(stability_score_offset));
     }
+    if (!std::isfinite(mask_threshold)) invalid("mask_threshold: must be a finite number, got " + std::to_string(mask_threshold));
     if (point_grids.empty()) range("points_per_side", points_per_side, 1, 500);
     if (crop_n_layers) range("crop_n_layers", *crop_n_layers, 0, kMaxCropLayers);
     range("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1, 1000);

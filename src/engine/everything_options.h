@@ -19,13 +19,14 @@ struct EverythingOptions {
     double pred_iou_thresh = 0.88;         // kept: above (0 is off)
     double stability_score_thresh = 0.95;  // kept: at least (0 is off)
     double stability_score_offset = 1.0;
+    double mask_threshold = 0;             // of logits; around it the stability is measured
     double box_nms_thresh = 0.7;
     std::optional<int64_t> crop_n_layers = 0;  // empty: as few as bring the smallest crops to the model's working scale (none where it has none)
     double crop_nms_thresh = 0.7;
     double crop_overlap_ratio = 512.0 / 1500.0;
     int64_t crop_n_points_downscale_factor = 1;
     int64_t min_mask_region_area = 0;      // pixels; smaller holes and islands are removed (0 is off)
-    // sam2's: one mask a point; each mask once more with itself as hint; regions of the low-res logits (see fill_small_regions).
+    // sam2's: one mask a point; each mask once more with itself as hint; regions of the low-res logits (see fill_small_regions; around 0, as sam2's generator does).
     bool multimask = true;
     bool use_m2m = false;
     int64_t max_hole_area = 0, max_sprinkle_area = 0;

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
+#include <cmath>
 #include <atomic>
 #include <cstdio>
 #include <fstream>
@@ -159,11 +160,11 @@ ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
     return out;
 }
 
-const float* filled(const float* logits, Size low_res, int64_t max_hole_area, int64_t max_sprinkle_area, Arena& arena) {
-    if (max_hole_area <= 0 && max_sprinkle_area <= 0) return logits;
+const float* filled(const float* logits, Size low_res, const RegionFilling& filling, Arena& arena) {
+    if (filling.max_hole_area <= 0 && filling.max_sprinkle_area <= 0) return logits;
     float* own = arena.take<float>(low_res.area());
     std::copy_n(logits, low_res.area(), own);
-    fill_small_regions(own, low_res, max_hole_area, max_sprinkle_area);
+    fill_small_regions(own, low_res, filling);
     return own;
 }
 
@@ -171,6 +172,8 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
                              const Schedule& asked) const {
     const bool multimask = options.multimask;
     if (options.max_hole_area < 0 || options.max_sprinkle_area < 0) invalid("predict: max_hole_area and max_sprinkle_area must be at least 0");
+    if (!std::isfinite(options.mask_threshold)) invalid("predict: mask_threshold must be a finite number");
+    const auto threshold = static_cast<float>(options.mask_threshold);
     check_embedding(e);
     if (prompts.size() > kMaxPrompts) {
         invalid("predict: at most " + std::to_string(kMaxPrompts) + " prompts a call, got " + std::to_string(prompts.size()));
@@ -194,7 +197,7 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
         Mask& mask = out.masks.masks()[static_cast<std::size_t>(index)];
         ScanResult result;
         thread_local Runs runs;  // grows once per worker; the mask gets a copy of just its size
-        scan(filled(decoded.logits, low, options.max_hole_area, options.max_sprinkle_area, arena), plan, 0.0F, 1.0F, result, &runs, arena);
+        scan(filled(decoded.logits, low, {options.max_hole_area, options.max_sprinkle_area, threshold}, arena), plan, threshold, 1.0F, result, &runs, arena);
         mask.runs = Runs(runs.begin(), runs.end());
         mask.box = {static_cast<double>(result.x0), static_cast<double>(result.y0), static_cast<double>(result.x1),
                     static_cast<double>(result.y1)};

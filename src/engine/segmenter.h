@@ -13,6 +13,7 @@
 #include "image/image.h"
 #include "kernels/mask_scan/op.h"
 #include "masks/mask_set.h"
+#include "masks/regions.h"
 #include "models/segmentation.h"
 #include "prompts/prompts.h"
 
@@ -28,6 +29,7 @@ struct SegmenterSettings {
 
 struct PredictOptions {
     bool multimask = false;
+    double mask_threshold = 0;  // of logits: pixels above it are the mask's
     int64_t max_hole_area = 0, max_sprinkle_area = 0;  // see fill_small_regions; the logits returned stay as they were decoded
 };
 
@@ -82,7 +84,7 @@ private:
 
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame);
 // The logits without small regions: a copy in the arena, or they themselves where both limits are 0.
-const float* filled(const float* logits, Size low_res, int64_t max_hole_area, int64_t max_sprinkle_area, Arena& arena);
+const float* filled(const float* logits, Size low_res, const RegionFilling& filling, Arena& arena);
 // From low-res logits to the pixels of the frame's crop: by way of the model's square where the image was padded, straight where it was squashed.
 ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame);
 

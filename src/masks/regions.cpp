@@ -100,7 +100,8 @@ bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what) 
     return true;
 }
 
-void fill_small_regions(float* logits, Size size, int64_t max_hole_area, int64_t max_sprinkle_area) {
+void fill_small_regions(float* logits, Size size, const RegionFilling& filling) {
+    const float threshold = filling.threshold;
     const auto fill = [&](bool above, int64_t most, float value) {
         if (most <= 0) return;
         std::vector<Segment> segments;
@@ -108,8 +109,8 @@ void fill_small_regions(float* logits, Size size, int64_t max_hole_area, int64_t
             const float* row = logits + y * size.width;
             for (int64_t x = 0; x < size.width;) {
                 const int64_t x0 = x;
-                const bool in = (row[x] > 0) == above;
-                while (x < size.width && ((row[x] > 0) == above) == in) ++x;
+                const bool in = (row[x] > threshold) == above;
+                while (x < size.width && ((row[x] > threshold) == above) == in) ++x;
                 if (in) segments.push_back({y, x0, x});
             }
         }
@@ -119,8 +120,8 @@ void fill_small_regions(float* logits, Size size, int64_t max_hole_area, int64_t
             if (components.area[components.root[i]] <= most) std::fill(logits + s.y * size.width + s.x0, logits + s.y * size.width + s.x1, value);
         }
     };
-    fill(false, max_hole_area, 10.0F);
-    fill(true, max_sprinkle_area, -10.0F);
+    fill(false, filling.max_hole_area, threshold + 10.0F);
+    fill(true, filling.max_sprinkle_area, threshold - 10.0F);
 }
 
 void postprocess_small_regions(MaskSet& set, int64_t min_area, double nms_threshold, const Schedule& schedule) {

@@ -15,8 +15,12 @@ bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what);
 // segment-anything's postprocess_small_regions, in place: both on every mask, then box NMS that prefers unchanged masks. Order: that of the NMS.
 void postprocess_small_regions(MaskSet& set, int64_t min_area, double nms_threshold, const Schedule& schedule);
 
-// sam2's hole and sprinkle filling, in place on a mask's logits: 8-connected regions at or below 0 of at most max_hole_area pixels become 10, then
-// those above 0 of at most max_sprinkle_area become -10. 0 is off.
-void fill_small_regions(float* logits, Size size, int64_t max_hole_area, int64_t max_sprinkle_area);
+// sam2's hole and sprinkle filling, in place on a mask's logits: 8-connected regions at or below the threshold of at most max_hole_area pixels become
+// threshold + 10, then those above it of at most max_sprinkle_area become threshold - 10. 0 is off.
+struct RegionFilling {
+    int64_t max_hole_area = 0, max_sprinkle_area = 0;
+    float threshold = 0;
+};
+void fill_small_regions(float* logits, Size size, const RegionFilling& filling);
 
 }  // namespace segrid

@@ -81,8 +81,8 @@ def test_batches(ours, sam2_checkpoint, image, other_image):
 
 
 @pytest.mark.parametrize("options", [dict(), dict(use_m2m=True, pred_iou_thresh=0.3), dict(multimask_output=False, output_mode="coco_rle"),
-                                     dict(points_per_side=None, point_grids=[np.array([[0.2, 0.3], [0.7, 0.6]])] * 2, crop_n_layers=1)],
-                         ids=["plain", "m2m", "one mask", "crops"])
+                                     dict(points_per_side=None, point_grids=[np.array([[0.2, 0.3], [0.7, 0.6]])] * 2, crop_n_layers=1),
+                                     dict(mask_threshold=2.0)], ids=["plain", "m2m", "one mask", "crops", "threshold"])
 def test_generator(ours, sam2_checkpoint, image, options):
     """NMS off and thresholds low, so that the random masks are all kept and each can be compared."""
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator as Original
@@ -108,7 +108,8 @@ def test_generator(ours, sam2_checkpoint, image, options):
         assert scores == sorted(scores, reverse=True)
 
 
-def test_holes_and_specks_are_filled_without_cuda(ours, sam2_checkpoint, image, monkeypatch):
+@pytest.mark.parametrize("mask_threshold", [0.0, 1.5])
+def test_holes_and_specks_are_filled_without_cuda(ours, sam2_checkpoint, image, monkeypatch, mask_threshold):
     """sam2 with its CUDA components replaced by SciPy's."""
     import sam2.utils.misc
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
@@ -124,10 +125,10 @@ def test_holes_and_specks_are_filled_without_cuda(ours, sam2_checkpoint, image, 
     monkeypatch.setattr(sam2.utils.misc, "get_connected_components", components)
     results, plain = [], None
     for kind, model in ((SAM2ImagePredictor, ours), (Original, sam2_checkpoint[0])):
-        predictor = kind(model, max_hole_area=60, max_sprinkle_area=60)
+        predictor = kind(model, mask_threshold=mask_threshold, max_hole_area=60, max_sprinkle_area=60)
         predictor.set_image(image)
         results.append(predictor.predict(**PROMPTS["points"]))
-    plain = SAM2ImagePredictor(ours)
+    plain = SAM2ImagePredictor(ours, mask_threshold=mask_threshold)
     plain.set_image(image)
     before = plain.predict(**PROMPTS["points"])[0]
     assert (before != results[0][0]).sum() > 50, "vacuous"

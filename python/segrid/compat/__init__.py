@@ -2,4 +2,5 @@
 
 `from segrid.compat.segment_anything import sam_model_registry, SamPredictor, SamAutomaticMaskGenerator`
 `from segrid.compat.sam2.build_sam import build_sam2`, `from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor`, ...
+`from segrid.compat.transformers import pipeline`
 """

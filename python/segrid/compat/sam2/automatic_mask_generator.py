@@ -6,37 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from segrid.compat.records import OUTPUT_MODES, records
+from segrid.compat.mask_generator import MaskGenerator
 from segrid.compat.sam2.build_sam import SAM2Base, build_sam2_hf
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 
 
-class SAM2AutomaticMaskGenerator:
+class SAM2AutomaticMaskGenerator(MaskGenerator):
     """As sam2.SAM2AutomaticMaskGenerator; `points_per_batch` is taken and not needed."""
+
+    as_float32 = True
 
     def __init__(self, model: SAM2Base, points_per_side: int | None = 32, points_per_batch: int = 64, pred_iou_thresh: float = 0.8,
                  stability_score_thresh: float = 0.95, stability_score_offset: float = 1.0, mask_threshold: float = 0.0, box_nms_thresh: float = 0.7,
                  crop_n_layers: int = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500, crop_n_points_downscale_factor: int = 1,
                  point_grids: list[np.ndarray] | None = None, min_mask_region_area: int = 0, output_mode: str = "binary_mask", use_m2m: bool = False,
                  multimask_output: bool = True, **kwargs: Any) -> None:
-        assert (points_per_side is None) != (point_grids is None), "Exactly one of points_per_side or point_grid must be provided."
-        assert output_mode in OUTPUT_MODES, f"Unknown output_mode {output_mode}."
-        self.predictor = SAM2ImagePredictor(model, mask_threshold=mask_threshold, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
-        self.points_per_batch = points_per_batch
-        self.output_mode = output_mode
-        self._options = dict(
-            points_per_side=points_per_side, point_grids=point_grids, pred_iou_thresh=pred_iou_thresh, stability_score_thresh=stability_score_thresh,
-            stability_score_offset=stability_score_offset, box_nms_thresh=box_nms_thresh, crop_n_layers=crop_n_layers, crop_nms_thresh=crop_nms_thresh,
-            crop_overlap_ratio=crop_overlap_ratio, crop_n_points_downscale_factor=crop_n_points_downscale_factor, multimask=multimask_output,
-            use_m2m=use_m2m, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area, containment_thresh=1.0, crop_containment_thresh=1.0)
+        self.predictor = SAM2ImagePredictor(model, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
+        self._configure(
+            points_per_batch, output_mode, points_per_side=points_per_side, point_grids=point_grids, pred_iou_thresh=pred_iou_thresh,
+            stability_score_thresh=stability_score_thresh, stability_score_offset=stability_score_offset, mask_threshold=mask_threshold, box_nms_thresh=box_nms_thresh,
+            crop_n_layers=crop_n_layers, crop_nms_thresh=crop_nms_thresh,
+            crop_overlap_ratio=crop_overlap_ratio, crop_n_points_downscale_factor=crop_n_points_downscale_factor,
+            multimask=multimask_output,
+            use_m2m=use_m2m, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2AutomaticMaskGenerator:
         """From a Hugging Face id."""
         return cls(build_sam2_hf(model_id), **kwargs)
-
-    def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """image : (H, W, 3) uint8 RGB. A list of records in sam2's order: segmentation, area, bbox XYWH, predicted_iou, point_coords, stability_score,
-        crop_box XYWH."""
-        masks = self.predictor.model.segmenter.everything(image, **self._options)  # type: ignore[arg-type]
-        return records(masks, self.output_mode, as_float32=True)

@@ -14,7 +14,7 @@ class SAM2Base:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
-        self.image_size = segmenter._engine.side
+        self.image_size = segmenter.side
 
     @property
     def device(self) -> Any:

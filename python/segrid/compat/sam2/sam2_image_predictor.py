@@ -19,8 +19,6 @@ class SAM2ImagePredictor:
     """As sam2.SAM2ImagePredictor. Holds the current images; for many threads use `model.segmenter` and embeddings, which hold none."""
 
     def __init__(self, sam_model: SAM2Base, mask_threshold: float = 0.0, max_hole_area: float = 0.0, max_sprinkle_area: float = 0.0, **kwargs: Any) -> None:
-        if mask_threshold != 0.0:
-            raise NotImplementedError("mask_threshold: must be 0.0; use return_logits=True and compare")
         self.model = sam_model
         self.mask_threshold = mask_threshold
         self._filling = {"max_hole_area": int(max_hole_area), "max_sprinkle_area": int(max_sprinkle_area)}
@@ -114,7 +112,8 @@ class SAM2ImagePredictor:
                 points, labels = points[None], labels[None]
         boxes = None if box is None else (np.asarray(box, float).reshape(-1, 2, 2) * scale).reshape(-1, 4)
         hints = None if hint is None else np.asarray(hint, np.float32).reshape(-1, *np.shape(hint)[-2:])
-        found = self.model.segmenter.predict(embedding, points=points, labels=labels, boxes=boxes, mask_hints=hints, multimask=multimask, **self._filling)
+        found = self.model.segmenter.predict(embedding, points=points, labels=labels, boxes=boxes, mask_hints=hints, multimask=multimask,
+                                             mask_threshold=self.mask_threshold, **self._filling)
         prompts = next(len(a) for a in (points, boxes, hints) if a is not None)
         pixels = self._logits(found, embedding) if logits else found.array.astype(np.float32)
         shaped = (a.reshape(prompts, len(found) // prompts, *a.shape[1:]) for a in (pixels, found.scores, np.clip(low_res_of(found), -32, 32)))

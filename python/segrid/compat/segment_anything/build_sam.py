@@ -18,7 +18,7 @@ class Sam:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
-        self.image_encoder = SimpleNamespace(img_size=segmenter._engine.side)
+        self.image_encoder = SimpleNamespace(img_size=segmenter.side)
 
     @property
     def device(self) -> Any:
