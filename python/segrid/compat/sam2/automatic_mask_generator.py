@@ -24,11 +24,10 @@ class SAM2AutomaticMaskGenerator(MaskGenerator):
         self.predictor = SAM2ImagePredictor(model, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
         self._configure(
             points_per_batch, output_mode, points_per_side=points_per_side, point_grids=point_grids, pred_iou_thresh=pred_iou_thresh,
-            stability_score_thresh=stability_score_thresh, stability_score_offset=stability_score_offset, mask_threshold=mask_threshold, box_nms_thresh=box_nms_thresh,
-            crop_n_layers=crop_n_layers, crop_nms_thresh=crop_nms_thresh,
-            crop_overlap_ratio=crop_overlap_ratio, crop_n_points_downscale_factor=crop_n_points_downscale_factor,
-            multimask=multimask_output,
-            use_m2m=use_m2m, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
+            stability_score_thresh=stability_score_thresh, stability_score_offset=stability_score_offset, mask_threshold=mask_threshold,
+            box_nms_thresh=box_nms_thresh, crop_n_layers=crop_n_layers, crop_nms_thresh=crop_nms_thresh, crop_overlap_ratio=crop_overlap_ratio,
+            crop_n_points_downscale_factor=crop_n_points_downscale_factor, multimask=multimask_output, use_m2m=use_m2m,
+            max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2AutomaticMaskGenerator:
