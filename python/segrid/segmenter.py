@@ -96,9 +96,19 @@ class Segmenter:
         """
         return Embedding(self._engine.encode(to_image(image)))
 
+    def encode_resized(self, pixels: Any, image_size: tuple[int, int]) -> Embedding:
+        """Encodes an image that is already resized for the model, for pipelines that resize (and augment) by themselves.
+
+        pixels : (h, w, 3) RGB, 0..255, any numeric dtype, nothing rounded; long side `side` (SAM, MobileSAM), or `side` x `side` (SAM 2)
+        image_size : (height, width) of the original, in whose pixels prompts and masks are
+
+        Raises ValueError for another size than the model gives such an image, and for NaN or Inf. Source: segment_anything.SamPredictor.set_torch_image.
+        """
+        return Embedding(self._engine.encode_resized(np.ascontiguousarray(pixels, np.float32), image_size))
+
     def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
                 mask_hints: Any = None, multimask: bool = False, sort_corners: bool = False, max_hole_area: int = 0,
-                max_sprinkle_area: int = 0, mask_threshold: float = 0.0) -> Masks:
+                max_sprinkle_area: int = 0, mask_threshold: float = 0.0, anywhere: bool = False) -> Masks:
         """Masks of P prompts (points, boxes, mask hints, or several of them for the same P).
 
         Parameters
@@ -110,6 +120,7 @@ class Segmenter:
         multimask : three masks a prompt, in prompt order, rather than one
         max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
         mask_threshold : pixels whose logit is above it are the mask's
+        anywhere : points and boxes may lie outside the image, and boxes have no area, as the originals allow, rather than raise
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
 
         Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted; `Masks.low_res` holds their logits.
@@ -128,7 +139,7 @@ class Segmenter:
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
             boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
         hints = None if mask_hints is None else _hints(mask_hints)
-        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area, mask_threshold), shown)
+        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area, mask_threshold, anywhere), shown)
 
     def everything(self, image: ImageLike | Embedding, *, points_per_side: int | None = None, target_points: int | None = None,
                    point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,

@@ -21,7 +21,7 @@ using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
 // Arrays of P prompts to prompts; validates them against the image. Mask hints stay the arrays' memory.
 std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional<Points>& points, const std::optional<Labels>& labels,
-                           const std::optional<Points>& boxes, const std::optional<Floats>& hints) {
+                           const std::optional<Points>& boxes, const std::optional<Floats>& hints, bool anywhere) {
     py::ssize_t count = -1;
     const auto agree = [&](const char* what, py::ssize_t n) {
         if (count >= 0 && n != count) {
@@ -74,7 +74,7 @@ std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional
             }
         }
     }
-    validate(prompts, e.image());
+    validate(prompts, e.image(), anywhere);
     return prompts;
 }
 
@@ -186,6 +186,19 @@ void bind_engine(py::module_ m) {
                  return without_gil([&] { return std::make_shared<Embedding>(s.encode(held.view(), schedule)); });
              },
              py::arg("image"))
+        .def("encode_resized",
+             [](const Segmenter& s, const Floats& pixels, std::pair<int64_t, int64_t> image) {
+                 if (pixels.ndim() != 3 || pixels.shape(2) != 3) invalid("encode_resized: pixels must be (h, w, 3)");
+                 if (!std::all_of(pixels.data(), pixels.data() + pixels.size(), [](float v) { return std::isfinite(v); })) {
+                     invalid("encode_resized: pixels hold NaN or Inf");
+                 }
+                 const Schedule schedule = schedule_for(nullptr);
+                 return without_gil([&] {
+                     return std::make_shared<Embedding>(
+                         s.encode_resized(pixels.data(), {pixels.shape(0), pixels.shape(1)}, {image.first, image.second}, schedule));
+                 });
+             },
+             py::arg("pixels"), py::arg("image_size"))
         .def("restore",
              [](const Segmenter& s, std::pair<int64_t, int64_t> size, const std::vector<Floats>& features, const std::string& model_id) {
                  for (const Floats& f : features) {
@@ -206,15 +219,15 @@ void bind_engine(py::module_ m) {
         .def("predict",
              [](const Segmenter& s, const std::shared_ptr<Embedding>& e, const std::optional<Points>& points,
                 const std::optional<Labels>& labels, const std::optional<Points>& boxes, const std::optional<Floats>& mask_hints,
-                bool multimask, int64_t max_hole_area, int64_t max_sprinkle_area, double mask_threshold) {
-                 const auto prompts = gather(*e, s.model().low_res(), points, labels, boxes, mask_hints);
+                bool multimask, int64_t max_hole_area, int64_t max_sprinkle_area, double mask_threshold, bool anywhere) {
+                 const auto prompts = gather(*e, s.model().low_res(), points, labels, boxes, mask_hints, anywhere);
                  const Schedule schedule = schedule_for(nullptr);
                  Predicted p = without_gil([&] { return s.predict(*e, prompts, {multimask, mask_threshold, max_hole_area, max_sprinkle_area}, schedule); });
                  return PyMaskSet(std::move(p.masks), std::move(p.stats), std::move(p.low_res));
              },
              py::arg("embedding"), py::arg("points") = py::none(), py::arg("labels") = py::none(), py::arg("boxes") = py::none(),
              py::arg("mask_hints") = py::none(), py::arg("multimask") = false, py::arg("max_hole_area") = 0, py::arg("max_sprinkle_area") = 0,
-             py::arg("mask_threshold") = 0.0)
+             py::arg("mask_threshold") = 0.0, py::arg("anywhere") = false)
         .def("everything", &run_everything, py::arg("image"), py::arg("options"), py::arg("progress") = py::none(),
              py::arg("cancel") = nullptr, py::arg("partial") = py::none());
 }

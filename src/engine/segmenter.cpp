@@ -127,6 +127,23 @@ Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule&
     return e;
 }
 
+Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size image, const Schedule& asked) const {
+    check_size("encode_resized: the image", image);
+    const Schedule schedule = capped(asked);
+    Embedding e;
+    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model_->preprocess());
+    const Size wanted = e.frame.resized();
+    if (resized.width != wanted.width || resized.height != wanted.height) {
+        const auto text = [](Size s) { return std::to_string(s.height) + " x " + std::to_string(s.width); };
+        invalid("encode_resized: an image of " + text(image) + " (height x width) becomes " + text(wanted) + " for this model, got " + text(resized));
+    }
+    e.shapes = model_->feature_shapes();
+    e.model_id = model_id_;
+    e.features = model_->encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule);
+    e.context = model_->prepare(e.features, schedule);
+    return e;
+}
+
 Embedding Segmenter::restore(Size image, const Features& features, const std::string& model_id,
                              const Schedule& schedule) const {
     Embedding e;

@@ -60,6 +60,8 @@ public:
 
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
     Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule, Stats* stats = nullptr) const;
+    // Of an image that is already resized for the model: packed RGB floats in 0..255 of the size that `image` gets, else InvalidInput.
+    Embedding encode_resized(const float* pixels, Size resized, Size image, const Schedule& schedule) const;
     // An embedding from saved features; throws InvalidInput when they are not this model's.
     Embedding restore(Size image, const Features& features, const std::string& model_id, const Schedule& schedule) const;
     // Masks in prompt order (three per prompt with multimask). Prompts must have been validated against the image.

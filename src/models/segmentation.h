@@ -46,11 +46,16 @@ struct DecodedMask {
 // Intermediate results by name, for parity tests. Called on the calling thread.
 using Tap = std::function<void(const std::string& name, const at::Tensor& value)>;
 
-// The resized image: packed RGB rows, at most side x side. 8-bit, or where preprocess().rounded is false floats in 0..255; the other is null.
+// The resized image: packed RGB rows, at most side x side. 8-bit or floats in 0..255, the other is null; where
+// preprocess().rounded is false floats.
 struct ModelInput {
     Size size;
     const uint8_t* bytes = nullptr;
     const float* floats = nullptr;
+    // Of channel i % 3, as the networks take it.
+    float normalised(const PreprocessSpec& spec, int64_t i) const {
+        return ((bytes != nullptr ? static_cast<float>(bytes[i]) : floats[i]) - spec.mean[i % 3]) / spec.std[i % 3];
+    }
 };
 
 // Of one of a model's feature maps.

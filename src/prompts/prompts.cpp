@@ -16,7 +16,7 @@ std::string text(double v) {
 
 }  // namespace
 
-void validate(const std::vector<Prompt>& prompts, Size image) {
+void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
     if (prompts.empty()) invalid("predict: no prompts; give points, boxes or mask_hints");
     const auto w = static_cast<double>(image.width), h = static_cast<double>(image.height);
     const std::string of_image = " of the image of " + text(w) + " x " + text(h) + " pixels (width x height)";
@@ -44,7 +44,8 @@ void validate(const std::vector<Prompt>& prompts, Size image) {
                         " is none of 1 (foreground), 0 (background), -1 (padding), 2 and 3 (box corners)");
             }
             if (label == -1) continue;  // padding has no place
-            if (!std::isfinite(point.x) || !std::isfinite(point.y) || point.x < 0 || point.y < 0 || point.x > w || point.y > h) {
+            const bool inside = point.x >= 0 && point.y >= 0 && point.x <= w && point.y <= h;
+            if (!std::isfinite(point.x) || !std::isfinite(point.y) || (!anywhere && !inside)) {
                 invalid("points" + where + ": (" + text(point.x) + ", " + text(point.y) + ")" + outside);
             }
         }
@@ -54,6 +55,7 @@ void validate(const std::vector<Prompt>& prompts, Size image) {
             for (const double v : {b.x0, b.y0, b.x1, b.y1}) {
                 if (!std::isfinite(v)) invalid(got + " is not finite");
             }
+            if (anywhere) continue;
             if (b.x0 > b.x1 || b.y0 > b.y1) invalid(got + " has its corners reversed; boxes are (x0, y0, x1, y1) with x0 < x1 and y0 < y1; sort_corners=True accepts any order");
             if (b.x0 == b.x1 || b.y0 == b.y1) invalid(got + " has no area");
             if (b.x0 < 0 || b.y0 < 0 || b.x1 > w || b.y1 > h) invalid(got + outside);

@@ -20,7 +20,7 @@ struct Prompt {
 
 // Throws InvalidInput naming index and value: no prompts; a prompt with nothing in it; points that are not finite or outside the image
 // [0, width] x [0, height]; labels that are none of the above; boxes that are reversed, empty, not finite or outside; more than
-// kMaxPointsPerPrompt points.
-void validate(const std::vector<Prompt>& prompts, Size image);
+// kMaxPointsPerPrompt points. anywhere: points and boxes may lie outside the image, and boxes be reversed or empty.
+void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere = false);
 
 }  // namespace segrid

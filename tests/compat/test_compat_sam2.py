@@ -14,6 +14,7 @@ PROMPTS = {
     "several objects": dict(point_coords=np.array([[[50.0, 60]], [[200, 20]]]), point_labels=np.array([[1], [1]])),
     "box": dict(box=np.array([20, 30, 150, 120])),
     "boxes": dict(box=np.array([[20, 30, 150, 120], [5, 5, 90, 60]])),
+    "outside and reversed": dict(point_coords=np.array([[-30.0, 500]]), point_labels=np.array([1]), box=np.array([150, 30, 20.0, 1200])),
     "point and box": dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([0]), box=np.array([20.0, 30, 150, 120])),
 }
 

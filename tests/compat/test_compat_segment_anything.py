@@ -14,6 +14,7 @@ PROMPTS = {
     "point": dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([1])),
     "points": dict(point_coords=np.array([[50, 60], [80, 20], [10, 140]]), point_labels=np.array([1, 0, 1])),
     "box": dict(box=np.array([20, 30, 150, 120])),
+    "outside and reversed": dict(point_coords=np.array([[-30.0, 500]]), point_labels=np.array([1]), box=np.array([150, 30, 20.0, 1200])),
     "point and box": dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([0]), box=np.array([20.0, 30, 150, 120])),
 }
 
@@ -93,8 +94,13 @@ def test_set_torch_image_and_bgr(ours, sam_checkpoint, image):
     results = []
     for predictor in (SamPredictor(ours), Original(sam_checkpoint[0])):
         small = predictor.transform.apply_image(image)
+        tensor = torch.as_tensor(image).permute(2, 0, 1)[None].float()
+        floats = torch.nn.functional.interpolate(tensor, small.shape[:2], mode="bilinear", antialias=True)
+        predictor.set_torch_image(floats, image.shape[:2])  # which are not rounded
+        unrounded = predictor.features.clone()
         predictor.set_torch_image(torch.as_tensor(small).permute(2, 0, 1)[None], image.shape[:2])
-        first = predictor.predict(**PROMPTS["box"])
+        assert not torch.equal(unrounded, predictor.features)
+        first = (unrounded, *predictor.predict(**PROMPTS["box"]))
         predictor.set_image(image[..., ::-1], image_format="BGR")
         results.append((*first, *predictor.predict(**PROMPTS["point"])))
     same(*results)

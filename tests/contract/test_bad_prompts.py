@@ -33,6 +33,23 @@ def test_row_19_boxes(tiny, embedding, box, what):
         tiny.predict(embedding, boxes=[[1, 1, 20, 20], box])
 
 
+def test_anywhere_takes_what_the_originals_take(tiny, embedding):
+    found = tiny.predict(embedding, points=[[-500.0, 9000]], boxes=[[120, 85, -20, 85]], anywhere=True)
+    assert len(found) == 1 and np.isfinite(found.low_res).all()
+    for nonsense in (dict(points=[[np.nan, 2]]), dict(boxes=[[0, 0, np.inf, 2]]), dict(points=[[1, 2]], labels=[9])):
+        with pytest.raises(ValueError, match=r"\[0\]"):
+            tiny.predict(embedding, **nonsense, anywhere=True)
+
+
+def test_resized_images_have_the_models_size(tiny, coins):
+    with pytest.raises(ValueError, match="becomes 202 x 256.*got 100 x 256"):
+        tiny.encode_resized(np.zeros((100, 256, 3)), coins.shape[:2])
+    with pytest.raises(ValueError, match="NaN"):
+        tiny.encode_resized(np.full((202, 256, 3), np.nan), coins.shape[:2])
+    with pytest.raises(ValueError, match=r"\(h, w, 3\)"):
+        tiny.encode_resized(np.zeros((202, 256)), coins.shape[:2])
+
+
 def test_row_19_corners_can_be_sorted(tiny, embedding):
     right = tiny.predict(embedding, boxes=[[120, 25, 180, 85]])
     for box in ([180, 85, 120, 25], [120, 85, 180, 25]):

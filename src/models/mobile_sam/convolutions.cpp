@@ -108,9 +108,9 @@ at::Tensor TinyVit::patches(const ModelInput& input, const Schedule& schedule) c
         for (int64_t k = 0; k < 3; ++k) {
             const int64_t row = 2 * y - 1 + k;
             if (row < 0 || row >= input.size.height) continue;
-            const uint8_t* from = input.bytes + row * input.size.width * 3;
+            const int64_t count = input.size.width * 3;
             float* to = rows + k * side * 3;
-            for (int64_t i = 0; i < input.size.width * 3; ++i) to[i] = (static_cast<float>(from[i]) - spec.mean[i % 3]) / spec.std[i % 3];
+            for (int64_t i = 0; i < count; ++i) to[i] = input.normalised(spec, row * count + i);
         }
         float* to = inner_data + y * half * narrow;
         first_(y, side, [&](int64_t row) { return row < 0 || row >= side ? nullptr : rows + (row - (2 * y - 1)) * side * 3; }, to, worker.arena);

@@ -53,7 +53,7 @@ std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store
                                             .mask_channels = c.prompt.mask_channels, .eps = c.prompt.eps},
                                  .decoder = c.decoder,
                                  .encoder = [encoder](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
-                                     return (*encoder)(input.bytes, input.size, schedule, tap);
+                                     return (*encoder)(input, schedule, tap);
                                  }});
     store.finish();
     return model;

@@ -10,12 +10,12 @@ VisionEncoder::VisionEncoder(const Scope& scope, const VisionConfig& c)
     for (int64_t layer = 0; layer < c.layers; ++layer) blocks_.emplace_back(scope / "layers" / std::to_string(layer), c, layer);
 }
 
-at::Tensor VisionEncoder::operator()(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap) const {
+at::Tensor VisionEncoder::operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const {
     const int64_t grid = config_.grid();
     at::Tensor tokens = at::empty({grid * grid, config_.hidden});
     float* data = tokens.mutable_data_ptr<float>();
     parallel_for(grid, schedule, [&](int64_t y, Worker& worker) {
-        patches_(y, rgb, resized, data + y * grid * config_.hidden, worker.arena);
+        patches_(y, input, data + y * grid * config_.hidden, worker.arena);
     });
     if (tap != nullptr) (*tap)("patch_embed", tokens.clone());
     for (std::size_t i = 0; i < blocks_.size(); ++i) {

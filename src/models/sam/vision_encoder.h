@@ -14,14 +14,13 @@ namespace segrid::sam {
 class PatchEmbed {
 public:
     PatchEmbed(const Scope& scope, const VisionConfig& config);
-    // Grid row y of the image (packed RGB, `resized`; zero behind its edges after normalising) to out[grid, hidden].
-    void operator()(int64_t y, const uint8_t* rgb, Size resized, float* out, Arena& arena) const;
+    // Grid row y of the image (zero behind its edges after normalising) to out[grid, hidden].
+    void operator()(int64_t y, const ModelInput& input, float* out, Arena& arena) const;
 
 private:
     int64_t patch_, grid_, hidden_;
     Linear projection_;
-    at::Tensor positions_;            // [grid * grid, hidden] or undefined
-    std::vector<float> normalised_;   // [3][256]: what a pixel value becomes
+    at::Tensor positions_;  // [grid * grid, hidden] or undefined
 };
 
 // One transformer block over all tokens: x += attention(norm(x)); x += mlp(norm(x)).
@@ -54,7 +53,7 @@ private:
 class VisionEncoder {
 public:
     VisionEncoder(const Scope& scope, const VisionConfig& config);
-    at::Tensor operator()(const uint8_t* rgb, Size resized, const Schedule& schedule, const Tap* tap) const;
+    at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 
 private:
     VisionConfig config_;

@@ -21,7 +21,8 @@ class SAM2ImagePredictor:
     def __init__(self, sam_model: SAM2Base, mask_threshold: float = 0.0, max_hole_area: float = 0.0, max_sprinkle_area: float = 0.0, **kwargs: Any) -> None:
         self.model = sam_model
         self.mask_threshold = mask_threshold
-        self._filling = {"max_hole_area": int(max_hole_area), "max_sprinkle_area": int(max_sprinkle_area)}
+        self._max_hole_area, self._max_sprinkle_area = int(max_hole_area), int(max_sprinkle_area)
+        self._embeddings: list[Embedding] = []
         self.reset_predictor()
 
     @classmethod
@@ -67,8 +68,8 @@ class SAM2ImagePredictor:
             raise RuntimeError("An image must be set with .set_image_batch(...) before mask prediction.")
         results = []
         for i, embedding in enumerate(self._embeddings):
-            of_image = (None if batch is None else batch[i] for batch in (point_coords_batch, point_labels_batch, box_batch, mask_input_batch))
-            results.append(self._predict(embedding, *of_image, multimask_output, return_logits, normalize_coords))
+            points, labels, box, hint = (None if batch is None else batch[i] for batch in (point_coords_batch, point_labels_batch, box_batch, mask_input_batch))
+            results.append(self._predict(embedding, points, labels, box, hint, multimask_output, return_logits, normalize_coords))
         masks, scores, low = zip(*results, strict=True) if results else ((), (), ())
         return list(masks), list(scores), list(low)
 
@@ -100,7 +101,7 @@ class SAM2ImagePredictor:
     def reset_predictor(self) -> None:
         """Forgets the images."""
         self._is_image_set = self._is_batch = False
-        self._embeddings: list[Embedding] = []
+        self._embeddings = []
 
     def _predict(self, embedding: Embedding, points: Any, labels: Any, box: Any, hint: Any, multimask: bool, logits: bool, normalize: bool) -> Triple:
         height, width = embedding.image_size
@@ -113,7 +114,8 @@ class SAM2ImagePredictor:
         boxes = None if box is None else (np.asarray(box, float).reshape(-1, 2, 2) * scale).reshape(-1, 4)
         hints = None if hint is None else np.asarray(hint, np.float32).reshape(-1, *np.shape(hint)[-2:])
         found = self.model.segmenter.predict(embedding, points=points, labels=labels, boxes=boxes, mask_hints=hints, multimask=multimask,
-                                             mask_threshold=self.mask_threshold, **self._filling)
+                                             mask_threshold=self.mask_threshold, max_hole_area=self._max_hole_area,
+                                             max_sprinkle_area=self._max_sprinkle_area, anywhere=True)
         prompts = next(len(a) for a in (points, boxes, hints) if a is not None)
         pixels = self._logits(found, embedding) if logits else found.array.astype(np.float32)
         shaped = (a.reshape(prompts, len(found) // prompts, *a.shape[1:]) for a in (pixels, found.scores, np.clip(low_res_of(found), -32, 32)))
@@ -122,6 +124,6 @@ class SAM2ImagePredictor:
     def _logits(self, found: Masks, embedding: Embedding) -> np.ndarray:
         import torch
 
-        if any(self._filling.values()):
+        if self._max_hole_area or self._max_sprinkle_area:
             raise NotImplementedError("return_logits together with max_hole_area or max_sprinkle_area")
         return torch.nn.functional.interpolate(tensor_of(low_res_of(found))[None], embedding.image_size, mode="bilinear", align_corners=False)[0].numpy()

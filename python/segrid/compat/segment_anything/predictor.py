@@ -32,17 +32,16 @@ class SamPredictor:
         self._set(self.model.segmenter.encode(image))
 
     def set_torch_image(self, transformed_image: Any, original_image_size: tuple[int, ...]) -> None:
-        """transformed_image : (1, 3, h, w) tensor, resized by `transform`, values 0..255 (rounded to 8 bits); original_image_size : (H, W)."""
+        """transformed_image : (1, 3, h, w) tensor, resized by `transform`, values 0..255; original_image_size : (H, W).
+
+        ValueError where the size is not what `transform.apply_image` gives such an image (segment_anything's apply_image_torch gives another, and its
+        masks are then stretched)."""
         side = self.model.image_encoder.img_size
         assert len(transformed_image.shape) == 4 and transformed_image.shape[1] == 3 and max(*transformed_image.shape[2:]) == side, \
             f"set_torch_image input must be BCHW with long side {side}."
         self.reset_image()
-        pixels = np.asarray(transformed_image[0].permute(1, 2, 0).detach().cpu())
-        if pixels.dtype != np.uint8:
-            pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-        small = self.model.segmenter.encode(pixels)
-        size = (int(original_image_size[0]), int(original_image_size[1]))
-        self._set(Embedding(self.model.segmenter._engine.restore(size, list(small._native.features), small.model_id)))
+        pixels = _array(transformed_image[0].permute(1, 2, 0))
+        self._set(self.model.segmenter.encode_resized(pixels, (int(original_image_size[0]), int(original_image_size[1]))))
 
     def predict(self, point_coords: np.ndarray | None = None, point_labels: np.ndarray | None = None, box: np.ndarray | None = None,
                 mask_input: np.ndarray | None = None, multimask_output: bool = True, return_logits: bool = False,
@@ -106,7 +105,7 @@ class SamPredictor:
     def _ask(self, points: Any, labels: Any, boxes: Any, hints: Any, multimask: bool) -> Masks:
         assert self._embedding is not None
         return self.model.segmenter.predict(self._embedding, points=points, labels=labels, boxes=boxes,
-                                            mask_hints=None if hints is None else hints.astype(np.float32), multimask=multimask)
+                                            mask_hints=None if hints is None else hints.astype(np.float32), multimask=multimask, anywhere=True)
 
     def _logits(self, found: Masks) -> np.ndarray:
         """Full-size logits: low-res to the model's square, cut, to the image."""
