@@ -59,7 +59,7 @@ def original(name, seed=0, calibrated=True):
     if calibrated:
         with torch.no_grad():
             for full, p in model.named_parameters():
-                hf = full.replace("point_embeddings", "point_embed.weight").replace("output_upscaling", "upscale_conv").replace("no_mem_embed", "no_memory")
+                hf = full.replace("point_embeddings", "point_embed").replace("output_upscaling", "upscale_conv").replace("no_mem_embed", "no_memory")
                 if p.ndim == 1:
                     hf = "norm.weight" if full.endswith("weight") else "bias"
                 p.copy_(random_weights.value(hf, p))

@@ -56,6 +56,18 @@ def family_lines():
                    f"least {a['min']:.3f}, {mb['segrid']:.0f} MB above the weights against {mb[peer]:.0f} MB.")
 
 
+def sam2_steps():
+    """The encoder of SAM 2.1 against OpenVINO's."""
+    parts = []
+    for precision in ("fp32", "bf16"):
+        r = load(f"steps-sam2.1_hiera_t-{precision}-1800x1200")
+        if r:
+            of, apart = r["ratio"]["encode"], r["largest difference"]["encode"]
+            parts.append(f"{precision} OpenVINO {of['sam2_openvino']:.1f} x, sam2 {of['sam2']:.1f} x as long as segrid (largest difference of a feature "
+                         f"{apart['sam2_openvino']:.0e} of the largest)")
+    return [f"SAM 2.1 tiny's image encoder: {'; '.join(parts)}."] if parts else []
+
+
 def block():
     first = load("everything-vit_b-fp32-1800x1200")
     side = first["options"]["points_per_side"]
@@ -68,7 +80,7 @@ def block():
         for what, of in ratios(precision).items():
             cells = [f"**{of[p]:.1f} x**" if p == "segment_anything" else f"{of[p]:.1f} x" if p in of else "" for p in NAMES]
             lines.append(f"| {what}, {precision} | " + " | ".join(cells) + " |")
-    lines += ["", agreement_lines(), *family_lines()]
+    lines += ["", agreement_lines(), *family_lines(), *sam2_steps()]
     one, two, large, gemm = (load(n) for n in ("everything-vit_b-1-thread", "everything-vit_b-2-threads", "everything-vit_b-fp32-8660x5774", "gemm"))
     if one and two:
         lines.append(f"From 1 to 2 threads the decoder becomes {one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} times "

@@ -81,8 +81,8 @@ def steps(a):
             ratio.setdefault(stage, {})[peer] = seconds / rows["segrid"]["stages"][stage]
             ours, theirs = kept["segrid"][stage], kept[peer][stage]
             apart.setdefault(stage, {})[peer] = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-            first = kept[a.subjects[1]][stage]
-            if peer != a.subjects[1]:
+            first = kept[a.subjects[1]].get(stage)
+            if peer != a.subjects[1] and first is not None:
                 among.setdefault(stage, {})[f"{a.subjects[1]}, {peer}"] = float(np.abs(first - theirs).max() / np.abs(theirs).max())
     for stage, of in ratio.items():
         print(f"  {stage}: segrid {rows['segrid']['stages'][stage]:.4f} s; " +
@@ -116,7 +116,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--subjects", nargs="+", default=["segrid", "segment_anything"],
-                        help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only)")
+                        help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only)")
     parser.add_argument("--name", help="of the result file")
     a = parser.parse_args()
     {"everything": everything, "steps": steps, "gemm": gemm}[a.problem](a)

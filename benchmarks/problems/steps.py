@@ -41,11 +41,12 @@ def main():
     stages, kept = {}, {}
     stages["encode"], features = timed(3, lambda: subject.encode(image))
     kept["encode"] = np.asarray(features, np.float32).ravel()[::17]
-    stages["decode"], low_res = timed(2, lambda: subject.decode(clicks))
-    if hasattr(subject, "beyond_decoding"):  # seconds of that step which the peers' decoders are not timed for
-        stages["decode"] -= subject.beyond_decoding(clicks)
-    kept["decode"] = np.asarray(low_res, np.float32).ravel()[::17]
-    if hasattr(subject, "click"):
+    if subject.decode:
+        stages["decode"], low_res = timed(2, lambda: subject.decode(clicks))
+        if hasattr(subject, "beyond_decoding"):  # seconds of that step which the peers' decoders are not timed for
+            stages["decode"] -= subject.beyond_decoding(clicks)
+        kept["decode"] = np.asarray(low_res, np.float32).ravel()[::17]
+    if getattr(subject, "click", None):
         stages["click"], one = timed(10, lambda: subject.click(clicks[27, 0]))
         kept["click"] = np.asarray(one, np.float32).ravel()
     if hasattr(subject, "postprocess"):
