@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -27,10 +28,14 @@ class Segmenter:
         `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
         with "@revision")
     device : "auto" or "cpu"
-    precision : "auto" (fp32), "fp32", or "bf16": the large matrix products of encoder and decoder round their factors to bf16 and sum in fp32,
-        everything between them is fp32. The encoder is about 1.7, the whole about 1.3 times as fast; needs AVX512-BF16 or AMX (`segrid info`
-        tells), NotImplementedError without.
-        `precision` of the object tells what runs
+    precision : what the large matrix products run in; everything between them is fp32. `precision` of the object tells what runs.
+        "fp32";
+        "bf16": factors of products of encoder and decoder rounded to bf16, sums in fp32. Needs AVX512-BF16 or AMX (`segrid info` tells),
+        NotImplementedError without;
+        "int8": the Linear layers of the encoder's blocks with activations in u8 (a scale per token) and weights in s8 (a scale per output), all else as
+        in bf16 where the CPU has it, else fp32;
+        "int8-torch": the same layers through LibTorch's dynamic quantisation, all else fp32: a baseline;
+        "auto": the fastest of these whose loss, by the model's own table (`segrid.json`), is small (see the README); fp32 for models without a table
     threads : most threads of the process's budget that a call uses; None: all
 
     Raises FileNotFoundError, NotImplementedError (device, precision or model type that this version lacks), CorruptFileError (files that do not
@@ -40,8 +45,8 @@ class Segmenter:
     def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precision: str = "auto",
                  threads: int | None = None) -> None:
         self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads}
-        files = _hub.locate(model)
-        self._engine = _core.Engine(files.config, files.weights, files.settings, device, precision, threads)
+        self._files = _hub.locate(model)
+        self._engine = _core.Engine(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
 
     def __reduce__(self) -> Any:  # pickles the arguments; weights are loaded again where it is unpickled
         return (_rebuild, (self._arguments,))
@@ -83,8 +88,19 @@ class Segmenter:
         """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
         other = object.__new__(Segmenter)
         other._arguments = {**self._arguments, "threads": threads}
+        other._files = self._files
         other._engine = self._engine.with_threads(threads)
         return other
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes an int8 model so that it loads again without quantising: config.json, model.safetensors (the quantised weights in I8 beside their
+        scales, `NAME_scale`; the rest as it was), segrid.json. precision="auto" of that folder is int8; others read the same rounded weights.
+
+        Raises ValueError when this model runs in another precision than int8, FileExistsError when the folder holds a model.
+        """
+        from segrid.quantised import save
+
+        save(self._files, self._engine.quantised, self.precision, Path(folder))
 
     def encode(self, image: ImageLike) -> Embedding:
         """Encodes an image once for any number of prompts.

@@ -17,8 +17,11 @@ namespace py = pybind11;
 
 // For building blocks, which take a precision by name.
 inline Precision precision_of(const std::string& name) {
-    if (name != "fp32" && name != "bf16") invalid("precision: fp32 or bf16, got '" + name + "'");
-    return name == "bf16" ? Precision::Bf16 : Precision::Fp32;
+    if (name == "fp32") return Precision::Fp32;
+    if (name == "bf16") return Precision::Bf16;
+    if (name == "int8") return Precision::Int8;
+    if (name == "int8-torch") return Precision::Int8Torch;
+    invalid("precision: fp32, bf16, int8 or int8-torch, got '" + name + "'");
 }
 
 // An array over memory that `owner` keeps alive.

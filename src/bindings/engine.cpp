@@ -170,6 +170,7 @@ void bind_engine(py::module_ m) {
              py::arg("precision") = "auto", py::arg("threads") = py::none())
         .def_property_readonly("family", [](const Segmenter& s) { return s.model().family(); })
         .def_property_readonly("precision", &Segmenter::precision)
+        .def_property_readonly("quantised", &Segmenter::quantised)
         .def_property_readonly("device", &Segmenter::device)
         .def_property_readonly("model_id", &Segmenter::model_id)
         .def_property_readonly("side", [](const Segmenter& s) { return s.model().preprocess().side; })

@@ -6,6 +6,7 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/geometry.h"
+#include "engine/precision.h"
 #include "image/preprocess.h"
 #include "kernels/gemm/op.h"
 #include "kernels/rows/op.h"
@@ -29,7 +30,7 @@ py::dict encoder_taps(const std::string& config, const std::string& weights, con
                   const std::string& precision) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
-        const auto model = segrid::load_segmentation_model(config, weights, segrid::bindings::precision_of(precision));
+        const auto model = segrid::load_segmentation_model(config, weights, segrid::precisions_of(segrid::bindings::precision_of(precision))).model;
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
                                      model->preprocess());
@@ -68,7 +69,7 @@ void bind_model_kernels(py::module_ m) {
         float* po = out.mutable_data();
         without_gil([&] {
             segrid::run_in_worker({}, [&] {
-                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), segrid::bindings::precision_of(precision));
+                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), segrid::bindings::precision_of(precision), "weight");
                 segrid::linear(rows, px, in, w, po, n,
                                {.bias = pb, .activation = gelu ? segrid::Activation::Gelu : segrid::Activation::None});
             });
@@ -113,6 +114,25 @@ void bind_model_kernels(py::module_ m) {
         segrid::pair_bf16(a.size(), a.data(), b ? b->data() : nullptr, out.mutable_data());
         return out;
     });
+    m.def("quantise_row", [](const Floats& x) {
+        py::array_t<uint8_t> q(x.size());
+        segrid::RowScale row;
+        const bool finite = segrid::quantise_row(x.size(), x.data(), q.mutable_data(), row);
+        return py::make_tuple(finite, q, row.scale, row.zero);
+    });
+    m.def("linear_in_parts", [](const Floats& x, const Floats& weight, const std::string& precision, int64_t part) {
+        py::array_t<float> out({x.shape(0), weight.shape(0)});
+        const int64_t rows = x.shape(0), in = x.shape(1), n = weight.shape(0);
+        const float *px = x.data(), *pw = weight.data();
+        float* po = out.mutable_data();
+        without_gil([&] {
+            segrid::run_in_worker({}, [&] {
+                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), segrid::bindings::precision_of(precision), "weight");
+                for (int64_t k = 0; k < in; k += part) segrid::linear_part(rows, px + k, in, w, k, std::min(part, in - k), po, n, k > 0);
+            });
+        });
+        return out;
+    }, "The inner dimension part by part.");
     m.def("layer_norm", [](const Floats& x, const Floats& gamma, const Floats& beta, float eps) {
         py::array_t<float> out(x.size());
         segrid::layer_norm(x.size(), x.data(), gamma.data(), beta.data(), eps, out.mutable_data());

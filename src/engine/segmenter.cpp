@@ -9,9 +9,9 @@
 #include <fstream>
 #include <mutex>
 
-#include "core/cpu.h"
 #include "core/error.h"
 #include "core/trace.h"
+#include "engine/precision.h"
 #include "masks/regions.h"
 #include "image/preprocess.h"
 #include "kernels/mask_scan/op.h"
@@ -71,17 +71,14 @@ void resolve(const char* what, const std::string& asked, std::initializer_list<c
 Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
     if (s.threads < 0) invalid("threads: must be at least 1 (or None for the whole budget), got " + std::to_string(s.threads));
     resolve("device", s.device, {"auto", "cpu"}, {"cuda", "mps"});
-    resolve("precision", s.precision, {"auto", "fp32", "bf16"}, {"fp16", "int8", "int8-torch"});
-    if (s.precision == "bf16") {
-        if (!cpu_features().avx512_bf16 && !cpu_features().amx) {
-            fail(ErrorKind::Unsupported, "precision='bf16': this CPU has neither AVX512-BF16 nor AMX, it would be slower than fp32; use 'auto' or 'fp32'");
-        }
-        precision_ = Precision::Bf16;
-    }
+    const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path);
+    precision_ = precision.name;
     working_scale_ = recommended_scale(s.settings_path);
     // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
     run_in_worker({}, [&] {
-        model_ = load_segmentation_model(s.config_path, s.weights_path, precision_);
+        LoadedModel loaded = load_segmentation_model(s.config_path, s.weights_path, precision.precisions);
+        model_ = std::move(loaded.model);
+        quantised_ = std::move(loaded.quantised);
         model_id_ = identify(s.config_path, s.weights_path);
     });
     defaults_ = recommended(s.settings_path, model_->family());

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "core/precision.h"
 #include "engine/embedding.h"
 #include "engine/progress.h"
 #include "image/image.h"
@@ -23,7 +22,7 @@ struct SegmenterSettings {
     std::string config_path, weights_path;
     std::string settings_path;         // segrid.json, or empty
     std::string device = "auto";       // auto | cpu
-    std::string precision = "auto";    // auto | fp32 | bf16
+    std::string precision = "auto";    // see resolve_precision
     int threads = 0;                   // most workers one call may use; 0: the whole budget
 };
 
@@ -52,7 +51,9 @@ public:
     const SegmentationModel& model() const { return *model_; }
     const std::string& model_id() const { return model_id_; }
     std::string device() const { return "cpu"; }
-    std::string precision() const { return precision_ == Precision::Bf16 ? "bf16" : "fp32"; }
+    const std::string& precision() const { return precision_; }  // what runs
+    // Names of the weights that run in int8.
+    const std::vector<std::string>& quantised() const { return quantised_; }
     // Recommended thresholds: segrid.json's, else the family's.
     const std::map<std::string, double>& defaults() const { return defaults_; }
     // Long side in pixels of the images (or crops) in which the model finds objects best: segrid.json's, where it says so.
@@ -80,7 +81,8 @@ private:
     std::string model_id_;
     std::map<std::string, double> defaults_;
     std::optional<double> working_scale_;
-    Precision precision_ = Precision::Fp32;
+    std::string precision_;
+    std::vector<std::string> quantised_;
     int threads_;
 };
 

@@ -9,8 +9,8 @@
 
 namespace segrid {
 
-std::unique_ptr<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path,
-                                                           Precision precision) {
+LoadedModel load_segmentation_model(const std::string& config_path, const std::string& weights_path,
+                                    Precisions precisions) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
     const auto load = type == "sam" ? sam::load : type == "mobile_sam" ? mobile_sam::load : type == "sam2" || type == "sam2_video" ? sam2::load : nullptr;
@@ -18,7 +18,8 @@ std::unique_ptr<SegmentationModel> load_segmentation_model(const std::string& co
         fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a segmentation model of this build; it knows: sam, mobile_sam, sam2, sam2_video");
     }
     WeightStore store(SafeTensors::read(weights_path));
-    return load(config, store, precision);
+    auto model = load(config, store, precisions);
+    return {std::move(model), store.quantised()};
 }
 
 }  // namespace segrid

@@ -3,14 +3,20 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/precision.h"
 #include "models/segmentation.h"
 
 namespace segrid {
 
+struct LoadedModel {
+    std::unique_ptr<SegmentationModel> model;
+    std::vector<std::string> quantised;  // names of the weights that run in int8
+};
+
 // Throws Unsupported for a model_type that this build does not know (the message lists those it knows), and what reading throws.
-std::unique_ptr<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path,
-                                                           Precision precision);
+LoadedModel load_segmentation_model(const std::string& config_path, const std::string& weights_path,
+                                    Precisions precisions);
 
 }  // namespace segrid

@@ -6,8 +6,24 @@
 
 namespace segrid {
 
+LinearWeight::LinearWeight(const Scope& scope, int64_t in, int64_t out) {
+    if (scope.precision() == Precision::Int8) scope.store().note_quantised(scope.prefix() + ".weight");
+    if (scope.precision() == Precision::Int8 && scope.is_quantised("weight")) {
+        const QuantisedTensor q = scope.quantised("weight", {out, in});
+        values = q.values;
+        scales = q.scales;
+    } else {
+        values = scope.tensor("weight", {out, in});
+    }
+}
+
 Linear::Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias)
-    : Linear(scope.tensor("weight", {out, in}), with_bias ? scope.tensor("bias", {out}) : at::Tensor(), scope.precision()) {}
+    : Linear(LinearWeight(scope, in, out), with_bias ? scope.tensor("bias", {out}) : at::Tensor(), scope) {}
+
+Linear::Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope)
+    : weight_(weight.scales.defined() ? PackedMatrix(QuantisedWeight{weight.values, weight.scales}, scope.prefix())
+                                      : PackedMatrix(weight.values, scope.precision(), scope.prefix())),
+      bias_(std::move(bias)) {}
 
 Linear::Linear(const at::Tensor& weight, at::Tensor bias, Precision precision) : weight_(weight, precision), bias_(std::move(bias)) {}
 

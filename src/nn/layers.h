@@ -10,11 +10,18 @@
 
 namespace segrid {
 
+// Of a Linear, [out, in]: fp32; or s8 with the factors of its rows, where the file has it so and the scope asks for int8.
+struct LinearWeight {
+    at::Tensor values, scales;  // scales: undefined for fp32
+    LinearWeight(const Scope& scope, int64_t in, int64_t out);
+};
+
 class Linear {
 public:
     Linear() = default;
     Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias = true);
     Linear(const at::Tensor& weight, at::Tensor bias, Precision precision);  // [out, in], [out] or undefined
+    Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope);
 
     // out[rows, n] (ldo floats apart) = x W^T + b, then the activation
     void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,

@@ -10,9 +10,14 @@
 namespace segrid {
 namespace {
 
-constexpr int64_t kHidden = 512;  // MLP neurons at a time, so that a tile stays in the second-level cache
+constexpr int64_t kHidden = PackedMatrix::kGroup;  // MLP neurons at a time, so that a tile stays in the second-level cache
 
 }  // namespace
+
+float* TokenBuffers::at_least(at::Tensor& buffer, int64_t floats) {
+    if (!buffer.defined() || buffer.numel() < floats) buffer = at::empty({floats});
+    return buffer.mutable_data_ptr<float>();
+}
 
 void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x, float* out, const Schedule& schedule) {
     const int64_t dim = linear.weight().k(), n = linear.weight().n();
@@ -21,7 +26,7 @@ void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, c
         float* normed = arena.take<float>(count * dim);
         norm(count, x + first * dim, normed);
         linear(count, normed, dim, out + first * n, n);
-    });
+    }, row_tile(linear.weight().precision()));
 }
 
 ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps)
@@ -29,8 +34,13 @@ ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, i
 
 void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
     float* normed = arena.take<float>(rows * dim_);
-    float* inner = arena.take<float>(rows * kHidden);
     norm_(rows, x, normed);
+    if (precision() == Precision::Int8Torch) {  // has no parts
+        float* whole = arena.take<float>(rows * hidden_);
+        in_(rows, normed, dim_, whole, hidden_, Activation::Gelu);
+        return out_.add_to(rows, whole, hidden_, x, dim_);
+    }
+    float* inner = arena.take<float>(rows * kHidden);
     for (int64_t n0 = 0; n0 < hidden_; n0 += kHidden) {
         const int64_t n = std::min(kHidden, hidden_ - n0);
         linear_columns(rows, normed, dim_, in_.weight(), n0, n, inner, kHidden, {.bias = in_.bias(), .activation = Activation::Gelu});

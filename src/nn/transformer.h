@@ -15,11 +15,24 @@ inline constexpr int64_t kRowTile = 64;  // tokens per task
 
 // body(first row, rows, arena) for tiles of rows, on the pool.
 template <class Body>
-void over_rows(int64_t rows, const Schedule& schedule, const Body& body) {
-    parallel_for((rows + kRowTile - 1) / kRowTile, schedule, [&](int64_t tile, Worker& worker) {
-        body(tile * kRowTile, std::min(kRowTile, rows - tile * kRowTile), worker.arena);
+void over_rows(int64_t rows, const Schedule& schedule, const Body& body, int64_t size = kRowTile) {
+    parallel_for((rows + size - 1) / size, schedule, [&](int64_t tile, Worker& worker) {
+        body(tile * size, std::min(size, rows - tile * size), worker.arena);
     });
 }
+// The tile in which a Linear of that precision is at its best.
+inline int64_t row_tile(Precision precision) { return precision == Precision::Int8Torch ? 8 * kRowTile : kRowTile; }
+
+// What every block needs of all tokens, used by one block after the other: fresh pages cost as much as a tenth of the encoder.
+class TokenBuffers {
+public:
+    float* qkv(int64_t floats) { return at_least(qkv_, floats); }
+    float* attended(int64_t floats) { return at_least(attended_, floats); }
+
+private:
+    static float* at_least(at::Tensor& buffer, int64_t floats);
+    at::Tensor qkv_, attended_;
+};
 
 // out[rows, n] = linear(norm(x)), over tiles of rows.
 void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x, float* out, const Schedule& schedule);
@@ -30,6 +43,7 @@ public:
     ResidualMlp() = default;
     ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps);
     void operator()(int64_t rows, float* x, Arena& arena) const;
+    Precision precision() const { return in_.weight().precision(); }
 
 private:
     int64_t dim_ = 0, hidden_ = 0;

@@ -1,6 +1,6 @@
 #include "weights/store.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ATen.h>
 
 #include <cmath>
 
@@ -32,30 +32,53 @@ std::vector<int64_t> WeightStore::shape(const std::string& name) const {
     return file_.has(name) ? file_.view(name).shape : std::vector<int64_t>{};
 }
 
-at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>& expected_shape) {
-    const auto stand_in = [&] { return at::zeros({1}).expand(expected_shape); };  // one value, whatever the shape
+const TensorView* WeightStore::find(const std::string& name, const std::vector<int64_t>& expected_shape, TensorView& view) {
     if (!file_.has(name)) {
         missing_.insert(name);
-        return stand_in();
+        return nullptr;
     }
     taken_.insert(name);
-    const TensorView view = file_.view(name);
-    if (view.shape != expected_shape) {
-        wrong_[name] = "has shape " + text(view.shape) + ", expected " + text(expected_shape);
-        return stand_in();
+    view = file_.view(name);
+    if (view.shape == expected_shape) return &view;
+    wrong_[name] = "has shape " + text(view.shape) + ", expected " + text(expected_shape);
+    return nullptr;
+}
+
+at::Tensor WeightStore::tensor(const std::string& name, const TensorView& view, at::ScalarType type) const {
+    auto memory = file_.memory(name);
+    return at::from_blob(const_cast<std::byte*>(view.data), view.shape, [memory](void*) {}, type);
+}
+
+at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>& expected_shape) {
+    const auto stand_in = [&] { return at::zeros({1}).expand(expected_shape); };  // one value, whatever the shape
+    if (is_quantised(name)) {
+        const QuantisedTensor q = take_quantised(name, expected_shape);
+        return q.values.to(at::kFloat) * q.scales.unsqueeze(1);
     }
+    TensorView view;
+    if (find(name, expected_shape, view) == nullptr) return stand_in();
     const at::ScalarType type = scalar_type(view.dtype);
     if (type == at::ScalarType::Undefined) {
         wrong_[name] = std::string("has dtype ") + scalar_name(view.dtype) + ", expected F32, F16 or BF16";
         return stand_in();
     }
-    auto memory = file_.memory(name);
-    at::Tensor tensor = at::from_blob(const_cast<std::byte*>(view.data), view.shape, [memory](void*) {}, type).to(at::kFloat);
-    const float* data = tensor.const_data_ptr<float>();
+    at::Tensor values = tensor(name, view, type).to(at::kFloat);
+    const float* data = values.const_data_ptr<float>();
     int64_t bad = 0;
-    for (int64_t i = 0; i < tensor.numel(); ++i) bad += !std::isfinite(data[i]);
+    for (int64_t i = 0; i < values.numel(); ++i) bad += !std::isfinite(data[i]);
     if (bad > 0) wrong_[name] = "holds " + std::to_string(bad) + " values that are NaN or Inf";
-    return tensor;
+    return values;
+}
+
+bool WeightStore::is_quantised(const std::string& name) const {
+    return file_.has(name) && file_.view(name).dtype == ScalarKind::I8 && file_.has(name + "_scale");
+}
+
+QuantisedTensor WeightStore::take_quantised(const std::string& name, const std::vector<int64_t>& expected_shape) {
+    QuantisedTensor out{at::zeros(expected_shape, at::kChar), take(name + "_scale", {expected_shape.at(0)})};
+    TensorView view;
+    if (find(name, expected_shape, view) != nullptr) out.values = tensor(name, view, at::kChar);
+    return out;
 }
 
 void WeightStore::finish(const std::vector<std::string>& ignore_prefixes) const {

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import segrid
 import torch
+from segrid import _core
 
 ODD = [(1, 1, 1), (1, 64, 64), (3, 5, 7), (64, 64, 64), (65, 63, 130), (17, 129, 1025), (130, 1, 300), (2, 200, 2049)]
 
@@ -36,6 +38,97 @@ def test_linear(kernels, m, n, k, gelu):
     low = torch.nn.functional.linear(torch.from_numpy(rounded(x)).double(), torch.from_numpy(rounded(w)).double(), torch.from_numpy(b).double())
     low = torch.nn.functional.gelu(low) if gelu else low
     assert close(kernels.linear(x, w, b, gelu, "bf16"), low.numpy(), k**0.5 * 4)
+
+
+def quantised_row(x):
+    """u8 with the finest scale that holds the row and 0: (q, scale, zero), in float32 as documented."""
+    low, high = np.float32(min(x.min(), 0)), np.float32(max(x.max(), 0))
+    scale = np.float32((high - low) / np.float32(255)) if high > low else np.float32(1)
+    zero = int(np.rint(-low / scale)) if high > low else 0
+    return np.clip(np.rint(x * (np.float32(1) / scale)).astype(np.int64) + zero, 0, 255), scale, zero
+
+
+def int8_product(x, w):
+    """Rows and weight through their integers and back, in float64."""
+    scales = np.abs(w).max(axis=1, keepdims=True) / np.float32(127)
+    scales[scales == 0] = 1
+    weight = np.rint(w / scales).astype(np.float64)
+    rows = [(q - zero) * np.float64(scale) for q, scale, zero in map(quantised_row, x)]
+    return np.array(rows) @ (weight * scales.astype(np.float64)).T
+
+
+@pytest.fixture(params=["auto", "gemm_int8=brgemm", "avx2", "plain"])
+def int8_kernels(request):
+    """The test hooks with every implementation of int8 products that this CPU has."""
+    try:
+        _core.force_kernels(request.param)
+    except ValueError:
+        pytest.skip(f"no {request.param} here")
+    yield _core._kernels
+    _core.force_kernels("auto")
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("m, n, k", [*ODD, (13, 65, 512), (70, 33, 515)])
+def test_int8_linear(int8_kernels, m, n, k, gelu):
+    """The same integers as the definition: what is left is fp32's rounding."""
+    rng = np.random.default_rng(m + n * k)
+    x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
+    x[0] = 0
+    x[-1] = np.abs(x[-1])  # no negative number: its zero is 0
+    expected = torch.from_numpy(int8_product(x, w) + b)
+    expected = (torch.nn.functional.gelu(expected) if gelu else expected).numpy()
+    assert close(int8_kernels.linear(x, w, b, gelu, "int8"), expected, k**0.5 * 4)
+    exact = x.astype(np.float64) @ w.T + b
+    if not gelu and k > 60 and m > 1:
+        assert 0 < np.abs(expected - exact).mean() < 0.02 * np.abs(exact).mean()
+
+
+@pytest.mark.parametrize("k", [100, 512, 1024, 1300])
+def test_int8_in_parts(int8_kernels, k):
+    """Part by part of the inner dimension: each with scales of its own."""
+    rng = np.random.default_rng(k)
+    x, w = rng.normal(size=(20, k)).astype(np.float32), rng.normal(size=(70, k)).astype(np.float32)
+    got = int8_kernels.linear_in_parts(x, w, "int8", 512)
+    scales = np.abs(w).max(axis=1, keepdims=True) / np.float32(127)
+    weight = np.rint(w / scales) * scales.astype(np.float64)
+    parts = [np.array([(q - z) * np.float64(s) for q, s, z in map(quantised_row, x[:, j:j + 512])]) @ weight[:, j:j + 512].T for j in range(0, k, 512)]
+    assert close(got, sum(parts), k**0.5 * 4)
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 31, 32, 33, 768])
+def test_quantise_row(kernels, n):
+    rng = np.random.default_rng(n)
+    for x in (rng.normal(size=n), np.abs(rng.normal(size=n)) + 3, -np.abs(rng.normal(size=n)), np.zeros(n), 1e-30 * rng.normal(size=n), 1e30 * rng.normal(size=n)):
+        x = x.astype(np.float32)
+        finite, q, scale, zero = kernels.quantise_row(x)
+        expected = quantised_row(x)
+        assert finite and np.array_equal(q, expected[0]) and (scale, zero) == expected[1:]
+        assert np.abs((q.astype(np.float64) - zero) * scale - x).max() <= 0.5001 * scale or not x.any()
+    for poison in (np.nan, np.inf, -np.inf):
+        for at in {0, n // 2, n - 1}:
+            bad = rng.normal(size=n).astype(np.float32)
+            bad[at] = poison
+            assert not kernels.quantise_row(bad)[0]
+    assert not kernels.quantise_row(np.array([3e38, -3e38] * n, np.float32))[0]  # the range itself is not finite
+
+
+def test_int8_names_the_weight_that_met_nan(kernels):
+    x = np.ones((3, 8), np.float32)
+    x[1, 5] = np.nan
+    with pytest.raises(segrid.CorruptFileError, match="int8: .* weight .*NaN or Inf"):
+        kernels.linear(x, np.ones((4, 8), np.float32), np.zeros(4, np.float32), False, "int8")
+
+
+@pytest.mark.parametrize("m, n, k", ODD[3:])
+def test_the_baseline_is_libtorchs(kernels, m, n, k):
+    """int8-torch: quantized::linear_dynamic."""
+    rng = np.random.default_rng(n)
+    x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
+    scales = torch.from_numpy(np.abs(w).max(axis=1) / np.float32(127)).double()
+    packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(torch.from_numpy(w), scales, torch.zeros(n, dtype=torch.long), 0, torch.qint8), None)
+    expected = torch.ops.quantized.linear_dynamic(torch.from_numpy(x), packed).numpy() + b
+    assert np.abs(kernels.linear(x, w, b, False, "int8-torch") - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 100, 1000])

@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Model = Annotated[str, typer.Option(help="Packaged model, model folder, .safetensors file or Hugging Face id.")]
 Device = Annotated[str, typer.Option(help="auto or cpu.")]
-Precision = Annotated[str, typer.Option(help="auto (fp32), fp32 or bf16.")]
+Precision = Annotated[str, typer.Option(help="auto (by the model's table), fp32, bf16, int8 or int8-torch.")]
 Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: the CPUs this process may use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
 
@@ -64,6 +64,38 @@ def convert(
     from segrid.cli.convert import run
 
     raise typer.Exit(run(checkpoint, output, json))
+
+
+@app.command()
+def quantize(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for config.json and model.safetensors.")],
+    model: Model = "tiny",
+    json: Json = False,
+) -> None:
+    """A model folder with int8 weights: loads without quantising again."""
+    from segrid.cli.quantize import run
+
+    raise typer.Exit(run(model, output, json))
+
+
+@app.command()
+def compare(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    precision: Annotated[Optional[list[str]], typer.Option(metavar="NAME...", help="One or more, the reference first: --precision fp32 bf16 int8 "
+                                                           "(the default).")] = None,
+    labels: Annotated[Optional[Path], typer.Option(help="Folder with an instance map per image (<stem>.png or .tif, 0 is ground): adds AP50.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture of the worst difference.")] = Path("segrid-compare.png"),
+    model: Model = "tiny",
+    threads: Threads = None,
+    points_per_side: Annotated[Optional[int], typer.Option(help="Points along each side of the grid (default 32).")] = None,
+    crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops.")] = "auto",
+    json: Json = False,
+) -> None:
+    """The price of each precision on your own images: time, memory, and what becomes of the masks."""
+    from segrid.cli.compare import run, split
+
+    images, precisions = split(images, precision)
+    raise typer.Exit(run(images, precisions, labels, output, model, threads, {"points_per_side": points_per_side, "crop_n_layers": crop_n_layers}, json))
 
 
 @app.command()

@@ -1,9 +1,12 @@
-// A register tile of 6 x 16 sums, for CPUs without AVX-512. bf16 is widened in registers: the same products, in fp32 arithmetic.
+// A register tile of 6 x 16 sums, for CPUs without AVX-512. bf16 is widened in registers: the same products, in fp32 arithmetic. int8 is widened
+// to 16 bits, since the instruction for bytes saturates.
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/gemm/implementations.h"
+#include "kernels/gemm/panel.h"
 
 namespace segrid::gemm {
 namespace {
@@ -114,10 +117,53 @@ void product(int64_t m, int64_t n, int64_t k, const typename Form::Number* a, in
     }
 }
 
+// Four numbers of a row, widened, four times.
+inline __m256i four_of(const uint8_t* a) {
+    int32_t bits;
+    std::memcpy(&bits, a, sizeof bits);
+    return _mm256_cvtepu8_epi16(_mm_set1_epi32(bits));
+}
+
+// R rows times 8 columns of a panel: products of 16-bit pairs, exact; a column's sum lies in two neighbours until the end.
+template <int R>
+void int8_rows(int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, int32_t* sum) {
+    __m256i sums[R][2];
+    for (int i = 0; i < R; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_si256();
+    for (int64_t j = 0; j < k; j += 4) {
+        const __m256i fours = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + j * kPanel));
+        const __m256i low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(fours)), high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(fours, 1));
+        for (int i = 0; i < R; ++i) {
+            const __m256i x = four_of(a + i * lda + j);
+            sums[i][0] = _mm256_add_epi32(sums[i][0], _mm256_madd_epi16(x, low));
+            sums[i][1] = _mm256_add_epi32(sums[i][1], _mm256_madd_epi16(x, high));
+        }
+    }
+    for (int i = 0; i < R; ++i) {
+        const __m256i pairs = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[i][0], sums[i][1]), 0xD8);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(sum + i * 64), pairs);
+    }
+}
+
+void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
+          const Dequantisation& to) {
+    dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
+        for (int64_t n0 = 0; n0 < n; n0 += 8) {
+            int64_t i = 0;
+            for (; i + 4 <= m; i += 4) int8_rows<4>(k, a + i * lda, lda, b + 4 * n0, sums + i * 64 + n0);
+            for (; i < m; ++i) int8_rows<1>(k, a + i * lda, lda, b + 4 * n0, sums + i * 64 + n0);
+        }
+    });
+}
+
 }  // namespace
 
 const Implementation& avx2() {
     static const Implementation table{product<Fp32>, product<Bf16>};
+    return table;
+}
+
+const Int8Implementation& int8_avx2() {
+    static const Int8Implementation table{int8};
     return table;
 }
 

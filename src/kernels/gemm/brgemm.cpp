@@ -4,6 +4,7 @@
 
 #include "core/cpu.h"
 #include "kernels/gemm/implementations.h"
+#include "kernels/gemm/op.h"
 
 namespace segrid::gemm {
 namespace {
@@ -38,12 +39,27 @@ void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const
     });
 }
 
+void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
+          const Dequantisation& to) {
+    const auto* right = reinterpret_cast<const signed char*>(b);
+    dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
+        tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
+            brgemm(mc, nc, kc, lda, kPanel, 64, k0 > 0, a + m0 * lda + k0, right + k0 * kPanel + 4 * n0, sums + m0 * 64 + n0, true);
+        });
+    });
+}
+
 }  // namespace
 
 const Implementation& brgemm() {
     // Without its instructions brgemm has no bf16 kernel.
     static const Implementation table{fp32, cpu_features().avx512_bf16 || cpu_features().amx ? bf16 : avx2().bf16,
                                       [] { at::native::cpublas::brgemm_release(true); }};  // AMX: gives the tiles' shape up
+    return table;
+}
+
+const Int8Implementation& int8_brgemm() {
+    static const Int8Implementation table{int8, [] { at::native::cpublas::brgemm_release(true); }};
     return table;
 }
 

@@ -3,7 +3,16 @@
 
 #include <cstdint>
 
+#include "kernels/rows/op.h"
+
 namespace segrid::gemm {
+
+// How a product in int8 becomes fp32: dequantise_row of each row.
+struct Dequantisation {
+    const RowScale* rows;
+    const int32_t* offsets;  // of the columns
+    const float* scales;
+};
 
 struct Implementation {
     void (*fp32)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
@@ -13,9 +22,30 @@ struct Implementation {
     void (*leave)() = nullptr;  // behind the last of several bf16 products
 };
 
+struct Int8Implementation {
+    // A in u8, lda and k multiples of 4; at most 64 rows and kPanel columns; B one panel in s8, in fours of rows, [k / 4][kPanel][4], 64-byte aligned
+    void (*product)(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
+                    const Dequantisation& to);
+    void (*leave)() = nullptr;  // behind the last of several
+};
+
 const Implementation& plain();
 const Implementation& avx2();
 // LibTorch's brgemm: AVX-512, its bf16 instructions, and AMX where there is one; over 90 % of a core's peak where MKL on AMD reaches a third.
 const Implementation& brgemm();
+
+const Int8Implementation& int8_plain();
+const Int8Implementation& int8_avx2();
+// Only call on a CPU that has AVX512-VNNI (brgemm: or AMX). Without AMX brgemm's is a quarter slower, and leaves its sums in memory.
+const Int8Implementation& int8_avx512vnni();
+const Int8Implementation& int8_brgemm();
+
+// By way of exact sums in memory, which sums(int32_t out[64][64]) computes.
+template <class Sums>
+void dequantised(int64_t m, int64_t n, float* c, int64_t ldc, bool accumulate, const Dequantisation& to, const Sums& sums) {
+    alignas(64) int32_t whole[64 * 64];
+    sums(whole);
+    for (int64_t i = 0; i < m; ++i) dequantise_row(n, whole + 64 * i, to.offsets, to.rows[i], to.scales, c + i * ldc, accumulate);
+}
 
 }  // namespace segrid::gemm

@@ -3,11 +3,13 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "core/cpu.h"
 #include "core/error.h"
 #include "kernels/gemm/implementations.h"
+#include "kernels/gemm/torch_int8.h"
 #include "kernels/rows/op.h"
 
 namespace segrid {
@@ -21,7 +23,17 @@ const gemm::Implementation& implementation() {
     return *kernel;
 }
 
-[[maybe_unused]] const bool registered = (implementation(), true);
+const gemm::Int8Implementation& int8_implementation() {
+    const bool amx = cpu_features().amx, vnni = cpu_features().avx512_vnni;
+    using Entry = KernelTables<gemm::Int8Implementation>::Entry;
+    const Entry brgemm{"brgemm", amx || vnni ? &gemm::int8_brgemm() : nullptr}, own{"avx512vnni", vnni ? &gemm::int8_avx512vnni() : nullptr};
+    static const KernelTables<gemm::Int8Implementation> kernel("gemm_int8", {amx ? brgemm : own, amx ? own : brgemm,
+                                                                             {"avx2", cpu_features().avx2 ? &gemm::int8_avx2() : nullptr},
+                                                                             {"plain", &gemm::int8_plain()}});
+    return *kernel;
+}
+
+[[maybe_unused]] const bool registered = (implementation(), int8_implementation(), true);
 
 int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
 
@@ -73,6 +85,74 @@ void finish(int64_t rows, int64_t n0, int64_t nc, float* out, int64_t ldo, const
     }
 }
 
+// Rows of A in u8, each with its scale.
+class QuantisedLeft {
+public:
+    QuantisedLeft(int64_t m, int64_t k, const float* a, int64_t lda, const std::string& name) : k_((k + 3) / 4 * 4) {
+        thread_local std::vector<uint8_t> quantised;  // grows to the largest tile: one call at a time uses it
+        quantised.resize(std::max(quantised.size(), static_cast<std::size_t>(m * k_)));
+        for (int64_t i = 0; i < m; ++i) {
+            uint8_t* row = quantised.data() + i * k_;
+            if (!quantise_row(k, a + i * lda, row, scales_[i])) {
+                fail(ErrorKind::Corrupt, "int8: the activations in front of " + name + " hold NaN or Inf, for which there is no scale; precision='fp32' shows "
+                                         "whether the weights overflow by themselves");
+            }
+            std::fill(row + k, row + k_, uint8_t{0});
+        }
+        data_ = quantised.data();
+    }
+    ~QuantisedLeft() {
+        if (int8_implementation().leave != nullptr) int8_implementation().leave();
+    }
+    QuantisedLeft(const QuantisedLeft&) = delete;
+    QuantisedLeft& operator=(const QuantisedLeft&) = delete;
+
+    // With the first n columns of a panel, rows [k0, k1).
+    void times(int64_t m, int64_t n, const PackedMatrix& w, int64_t panel, int64_t k0, int64_t k1, float* c, int64_t ldc, bool accumulate) const {
+        alignas(64) int32_t offsets[kPanel];
+        w.sums(panel, k0, k1, offsets);
+        int8_implementation().product(m, n, k_, data_, k_, w.panel_int8(panel, k0), c, ldc, accumulate, {scales_, offsets, w.scales(panel)});
+    }
+
+private:
+    int64_t k_;
+    const uint8_t* data_ = nullptr;
+    RowScale scales_[kRows];
+};
+
+// A part of a weight: rows [k0, k0 + k) of columns [n0, n0 + n).
+struct Part {
+    int64_t k0, k, n0, n;
+};
+
+void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, const Part& part, float* out, int64_t ldo, bool accumulate,
+             const Epilogue& epilogue) {
+    if (w.torch() != nullptr) {
+        if (part.k != w.k() || part.n != w.n()) internal("linear: int8-torch has no parts");
+        w.torch()->product(rows, a, lda, out, ldo, accumulate);
+        return finish(rows, 0, w.n(), out, ldo, epilogue);
+    }
+    const auto panels = [&](int64_t m, float* to, const auto& times) {
+        for (int64_t c = 0; c < part.n; c += kPanel) {
+            const int64_t n = std::min(kPanel, part.n - c);
+            times(n, (part.n0 + c) / kPanel, to + c);
+            finish(m, c, n, to, ldo, epilogue);
+        }
+    };
+    for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
+        const int64_t m = std::min(kRows, rows - r0);
+        const float* from = a + r0 * lda;
+        float* to = out + r0 * ldo;
+        if (w.precision() == Precision::Int8) {
+            const QuantisedLeft left(m, part.k, from, lda, w.name());
+            panels(m, to, [&](int64_t n, int64_t panel, float* c) { left.times(m, n, w, panel, part.k0, part.k0 + part.k, c, ldo, accumulate); });
+        } else {
+            const Left left(w.precision() == Precision::Bf16, m, part.k, from, lda);
+            panels(m, to, [&](int64_t n, int64_t panel, float* c) { left.times(m, n, w.panel(panel).from_row(part.k0), c, ldo, accumulate); });
+        }
+    }
+}
+
 }  // namespace
 
 Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb, Arena& arena) {
@@ -104,54 +184,19 @@ void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, 
     }
 }
 
-PackedMatrix::PackedMatrix(const at::Tensor& weight, Precision precision)
-    : precision_(precision), k_(weight.size(1)), n_(weight.size(0)) {
-    const int64_t panels = (n_ + kPanel - 1) / kPanel;
-    const bool bf16 = precision == Precision::Bf16;
-    const int64_t k = bf16 ? even(k_) : k_;
-    at::Tensor padded = at::zeros({panels * kPanel, k}, weight.options());
-    padded.narrow(0, 0, n_).narrow(1, 0, k_).copy_(weight);
-    if (bf16) {
-        data_ = padded.to(at::kBFloat16).view({panels, kPanel, k / 2, 2}).transpose(1, 2).contiguous();
-    } else {
-        data_ = padded.view({panels, kPanel, k}).transpose(1, 2).contiguous();
-    }
-}
-
-Factor PackedMatrix::panel(int64_t index) const {
-    if (precision_ == Precision::Fp32) return {data_.const_data_ptr<float>() + index * k_ * kPanel, nullptr, kPanel};
-    return {nullptr, static_cast<const uint16_t*>(data_.const_data_ptr()) + index * even(k_) * kPanel, kPanel};
-}
-
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
                  int64_t ldo, bool accumulate) {
-    constexpr int64_t p = kPanel;
-    for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
-        const int64_t m = std::min(kRows, rows - r0);
-        const Left left(w.precision() == Precision::Bf16, m, count, a + r0 * lda, lda);
-        for (int64_t n0 = 0; n0 < w.n(); n0 += p) {
-            left.times(m, std::min(p, w.n() - n0), w.panel(n0 / p).from_row(k0), out + r0 * ldo + n0, ldo, accumulate);
-        }
-    }
+    product(rows, a, lda, w, {.k0 = k0, .k = count, .n0 = 0, .n = w.n()}, out, ldo, accumulate, {});
 }
 
 void linear_columns(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t n0, int64_t count, float* out,
                     int64_t ldo, const Epilogue& e) {
-    constexpr int64_t p = kPanel;
     // out = product + residual needs no extra memory when the activation is the identity and the residual is already there.
     const bool in_place = e.residual == out && e.activation == Activation::None;
     if (e.residual != nullptr && !in_place) internal("linear: the residual is added in place, behind no activation");
     Epilogue part = e;
     if (e.bias != nullptr) part.bias = e.bias + n0;
-    for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
-        const int64_t m = std::min(kRows, rows - r0);
-        const Left left(w.precision() == Precision::Bf16, m, w.k(), a + r0 * lda, lda);
-        for (int64_t c = 0; c < count; c += p) {
-            const int64_t n = std::min(p, count - c);
-            left.times(m, n, w.panel((n0 + c) / p), out + r0 * ldo + c, ldo, in_place);
-            finish(m, c, n, out + r0 * ldo, ldo, part);
-        }
-    }
+    product(rows, a, lda, w, {.k0 = 0, .k = w.k(), .n0 = n0, .n = count}, out, ldo, in_place, part);
 }
 
 void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo, const Epilogue& e) {

@@ -1,17 +1,19 @@
 // Matrix products on raw row-major memory, for use inside a worker (single-threaded). Rows go in and come out in fp32; a product in bf16 rounds
-// both of its factors to bf16 (round to nearest even) and sums in fp32.
+// both of its factors to bf16 (round to nearest even) and sums in fp32; one in int8 quantises rows (quantise_row) against a weight in s8 and sums
+// exactly.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
+#include <string>
 
 #include "core/arena.h"
 #include "core/precision.h"
+#include "kernels/gemm/panel.h"
 
 namespace segrid {
-
-inline constexpr int64_t kPanel = 64;  // columns of a panel, where matrices are kept in panels
 
 // The right-hand side of a product: row-major fp32, or bf16 in pairs of rows, [k / 2][ld][2], as the instructions read it (k even, the last row
 // zero where it was odd). Not owned.
@@ -39,21 +41,45 @@ at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 // C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel columns, each [k][kPanel], one behind the other.
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
 
+// A Linear's weight in s8: row n of the weight is scales[n] values[n].
+struct QuantisedWeight {
+    at::Tensor values;  // [n, k] s8, from -127 to 127
+    at::Tensor scales;  // [n]
+};
+// Symmetric, the largest of each row becomes 127.
+QuantisedWeight quantise(const at::Tensor& weight);
+at::Tensor dequantise(const QuantisedWeight& weight);
+
+class TorchInt8;
+
 // A Linear's weight, packed once at load: panels of 64 columns, each a factor of all k rows, the last one zero-padded.
 class PackedMatrix {
 public:
+    // Int8 panels keep sums of their columns up to every kGroup-th row: parts of the inner dimension begin and end there.
+    static constexpr int64_t kGroup = 512;
+
     PackedMatrix() = default;
-    PackedMatrix(const at::Tensor& weight, Precision precision);  // [n, k] as torch.nn.Linear keeps it; fp32
+    // [n, k] as torch.nn.Linear keeps it; fp32. name: said in errors.
+    PackedMatrix(const at::Tensor& weight, Precision precision, std::string name = "");
+    PackedMatrix(const QuantisedWeight& weight, std::string name);  // Int8
 
     int64_t k() const { return k_; }
     int64_t n() const { return n_; }
     Precision precision() const { return precision_; }
-    Factor panel(int64_t index) const;
+    const std::string& name() const { return name_; }
+    Factor panel(int64_t index) const;  // fp32, bf16
+    // Int8: fours of rows [k / 4][kPanel][4] from row k0 on; scales, and sums of the columns over [k0, k1), of its panel.
+    const int8_t* panel_int8(int64_t index, int64_t k0) const;
+    const float* scales(int64_t index) const;
+    void sums(int64_t index, int64_t k0, int64_t k1, int32_t out[kPanel]) const;
+    const TorchInt8* torch() const { return torch_.get(); }
 
 private:
-    at::Tensor data_;
+    at::Tensor data_, scales_, sums_;
+    std::shared_ptr<const TorchInt8> torch_;  // Int8Torch
     Precision precision_ = Precision::Fp32;
     int64_t k_ = 0, n_ = 0;
+    std::string name_;
 };
 
 enum class Activation { None, Gelu, Relu };
@@ -65,14 +91,15 @@ struct Epilogue {
     const float* residual = nullptr;  // null, or out itself (then without activation)
 };
 
-// out[rows, n] = epilogue(a[rows, k] W).
+// out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight where a row holds NaN or Inf: no scale could hold it.
 void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo,
             const Epilogue& epilogue = {});
 
-// The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 + count]. k0 is even.
+// The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 + count]. k0 is even, in int8 a
+// multiple of kGroup; a row's scale is that of the part. Not in Int8Torch.
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
                  int64_t ldo, bool accumulate);
-// The part of the columns [n0, n0 + count) alone; n0 is a multiple of kPanel.
+// The part of the columns [n0, n0 + count) alone; n0 is a multiple of kPanel. Not in Int8Torch.
 void linear_columns(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t n0, int64_t count, float* out,
                     int64_t ldo, const Epilogue& epilogue);
 

@@ -2,6 +2,7 @@
 #include <ATen/Functions.h>
 
 #include "kernels/gemm/implementations.h"
+#include "kernels/gemm/op.h"
 
 namespace segrid::gemm {
 namespace {
@@ -29,10 +30,24 @@ void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const
     product(left, right.to(at::kFloat).transpose(1, 2).reshape({k, n}), view(c, m, n, ldc), accumulate);
 }
 
+void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
+          const Dequantisation& to) {
+    dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
+        const at::Tensor left = at::from_blob(const_cast<uint8_t*>(a), {m, k}, {lda, 1}, at::kByte).to(at::kInt);
+        const at::Tensor right = at::from_blob(const_cast<int8_t*>(b), {k / 4, n, 4}, {4 * kPanel, 4, 1}, at::kChar);
+        product(left, right.to(at::kInt).transpose(1, 2).reshape({k, n}), at::from_blob(sums, {m, n}, {64, 1}, at::kInt), false);
+    });
+}
+
 }  // namespace
 
 const Implementation& plain() {
     static const Implementation table{fp32, bf16};
+    return table;
+}
+
+const Int8Implementation& int8_plain() {
+    static const Int8Implementation table{int8};
     return table;
 }
 

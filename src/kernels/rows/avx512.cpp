@@ -309,13 +309,50 @@ void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     });
 }
 
+bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 low[2] = {zero, zero}, high[2] = {zero, zero}, poison[2] = {zero, zero};
+    for_vectors(n, [&](int64_t i, auto lanes, int k) {
+        const __m512 v = lanes.load(x + i);
+        low[k] = _mm512_min_ps(low[k], v);
+        high[k] = _mm512_max_ps(high[k], v);
+        poison[k] = _mm512_fmadd_ps(v, zero, poison[k]);  // NaN where v is NaN or Inf
+    });
+    const float least = _mm512_reduce_min_ps(_mm512_min_ps(low[0], low[1])), most = _mm512_reduce_max_ps(_mm512_max_ps(high[0], high[1]));
+    const __mmask16 bad = _mm512_cmp_ps_mask(_mm512_add_ps(poison[0], poison[1]), zero, _CMP_NEQ_UQ);
+    if (bad != 0 || !std::isfinite(most - least)) return false;
+    row = row_scale(least, most);
+    const __m512 inverse = _mm512_set1_ps(1.0F / row.scale);
+    const __m512i offset = _mm512_set1_epi32(row.zero);
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 lanes = tail(n - i);
+        const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + i), inverse);
+        const __m512i v = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(scaled), offset), _mm512_setzero_si512());
+        _mm512_mask_cvtusepi32_storeu_epi8(q + i, lanes, v);
+    }
+    return true;
+}
+
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, float* out, bool accumulate) {
+    const __m512i zero = _mm512_set1_epi32(row.zero);
+    const __m512 scale = _mm512_set1_ps(row.scale);
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 lanes = tail(n - i);
+        const __m512i offset = _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(lanes, offsets + i), zero);
+        const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_maskz_loadu_epi32(lanes, sum + i), offset));
+        const __m512 by = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, scales + i), scale);
+        const __m512 before = accumulate ? _mm512_maskz_loadu_ps(lanes, out + i) : _mm512_setzero_ps();
+        _mm512_mask_storeu_ps(out + i, lanes, _mm512_fmadd_ps(whole, by, before));
+    }
+}
+
 }  // namespace
 
 const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
     static const Table table{add, multiply_add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
                              scale_row, scale_add_row, blend_row, transpose, bf16 ? to_bf16_avx512bf16 : plain().to_bf16,
-                             bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16};
+                             bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16, quantise_row, dequantise_row};
     return table;
 }
 

@@ -1,9 +1,20 @@
 // The implementations that rows/op.cpp chooses from: one table per instruction set.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
+#include "kernels/rows/op.h"
+
 namespace segrid::rows {
+
+// The scale of a row whose values lie in [low, high], with 0 among them. In float: every implementation must get the same bits.
+inline RowScale row_scale(float low, float high) {
+    const float range = high - low;
+    if (!(range > 0)) return {1.0F, 0};
+    const float scale = range / 255.0F;
+    return {scale, static_cast<int32_t>(std::nearbyint(-low / scale))};
+}
 
 struct Table {
     void (*add)(int64_t, const float*, const float*, float*);
@@ -21,6 +32,8 @@ struct Table {
     void (*transpose)(int64_t, int64_t, const float*, int64_t, float*, int64_t);
     void (*to_bf16)(int64_t, const float*, uint16_t*);
     void (*pair_bf16)(int64_t, const float*, const float*, uint16_t*);
+    bool (*quantise_row)(int64_t, const float*, uint8_t*, RowScale&);
+    void (*dequantise_row)(int64_t, const int32_t*, const int32_t*, RowScale, const float*, float*, bool);
 };
 
 const Table& plain();

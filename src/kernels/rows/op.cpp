@@ -46,5 +46,9 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 }
 void to_bf16(int64_t n, const float* x, uint16_t* out) { table().to_bf16(n, x, out); }
 void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) { table().pair_bf16(n, a, b, out); }
+bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) { return table().quantise_row(n, x, q, row); }
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, float* out, bool accumulate) {
+    table().dequantise_row(n, sum, offsets, row, scales, out, accumulate);
+}
 
 }  // namespace segrid

@@ -35,4 +35,14 @@ void to_bf16(int64_t n, const float* x, uint16_t* out);
 // The same for two rows, interleaved: out[2 i] = a[i], out[2 i + 1] = b[i]; b null: zeros.
 void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out);
 
+// How a row was quantised to u8: x = scale (q - zero), 0 exactly at q = zero.
+struct RowScale {
+    float scale = 1;
+    int32_t zero = 0;
+};
+// q = round(x / scale) + zero with the finest scale that holds the row and 0. Returns false, without a result, where x holds NaN or Inf.
+bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row);
+// out (+)= (sum - zero offsets) scale scales: integer sums over quantised rows and columns back to what they stand for. offsets: sums of the columns.
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, float* out, bool accumulate);
+
 }  // namespace segrid

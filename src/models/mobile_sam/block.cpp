@@ -15,7 +15,10 @@ at::Tensor by_kind(const at::Tensor& rows, int64_t heads) {
 }
 
 Linear read_qkv(const Scope& s, int64_t dim, int64_t heads) {
-    return {by_kind(s.tensor("weight", {3 * dim, dim}), heads), by_kind(s.tensor("bias", {3 * dim}), heads).view({3 * dim}), s.precision()};
+    LinearWeight weight(s, dim, 3 * dim);
+    weight.values = by_kind(weight.values, heads);
+    if (weight.scales.defined()) weight.scales = by_kind(weight.scales, heads).view({3 * dim});
+    return {weight, by_kind(s.tensor("bias", {3 * dim}), heads).view({3 * dim}), s};
 }
 
 // One value per head and distance (|dy|, |dx|) in a window, for every pair of its places.
@@ -29,27 +32,27 @@ at::Tensor pair_biases(const Scope& s, int64_t heads, int64_t window) {
 }  // namespace
 
 Block::Block(const Scope& s, const TinyVitConfig& c, std::size_t stage)
-    : side_(c.grid(stage)), dim_(c.dims[stage]), norm_(s / "attn" / "norm", dim_, 1e-5F), qkv_(read_qkv(s / "attn" / "qkv", dim_, c.heads[stage])),
-      projection_(s / "attn" / "proj", dim_, dim_), local_(s / "local_conv", dim_, 1),
-      mlp_(s / "mlp" / "norm", s / "mlp" / "fc1", s / "mlp" / "fc2", dim_, static_cast<int64_t>(static_cast<double>(dim_) * c.mlp_ratio), 1e-5F) {
+    : side_(c.grid(stage)), dim_(c.dims[stage]), norm_(s / "attn" / "norm", dim_, 1e-5F), qkv_(read_qkv(s.encoder_linears() / "attn" / "qkv", dim_, c.heads[stage])),
+      projection_(s.encoder_linears() / "attn" / "proj", dim_, dim_), local_(s / "local_conv", dim_, 1),
+      mlp_(s / "mlp" / "norm", s.encoder_linears() / "mlp" / "fc1", s.encoder_linears() / "mlp" / "fc2", dim_, static_cast<int64_t>(static_cast<double>(dim_) * c.mlp_ratio), 1e-5F) {
     at::Tensor padding = at::empty({3 * dim_});  // windows are padded with zeros before the norm, of which it makes its beta
     qkv_(1, norm_.beta(), dim_, padding.mutable_data_ptr<float>(), 3 * dim_);
     attention_ = GridSelfAttention({.side = side_, .hidden = dim_, .heads = c.heads[stage], .window = c.windows[stage]}, s.precision(), padding, {},
                                    pair_biases(s / "attn", c.heads[stage], c.windows[stage]));
 }
 
-at::Tensor Block::operator()(at::Tensor tokens, const Schedule& schedule) const {
+at::Tensor Block::operator()(at::Tensor tokens, TokenBuffers& buffers, const Schedule& schedule) const {
     const int64_t count = side_ * side_;
-    at::Tensor qkv = at::empty({count, 3 * dim_}), attended = at::empty({count, dim_}), output = at::empty({count, dim_});
+    at::Tensor output = at::empty({count, dim_});
     float* x = tokens.mutable_data_ptr<float>();
-    float* qkv_data = qkv.mutable_data_ptr<float>();
-    float* attended_data = attended.mutable_data_ptr<float>();
+    float* qkv = buffers.qkv(count * 3 * dim_);
+    float* attended = buffers.attended(count * dim_);
     float* out = output.mutable_data_ptr<float>();
-    linear_of_norm(norm_, qkv_, count, x, qkv_data, schedule);
-    attention_(qkv_data, attended_data, schedule);
+    linear_of_norm(norm_, qkv_, count, x, qkv, schedule);
+    attention_(qkv, attended, schedule);
     over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena&) {
-        projection_.add_to(rows, attended_data + first * dim_, dim_, x + first * dim_, dim_);
-    });
+        projection_.add_to(rows, attended + first * dim_, dim_, x + first * dim_, dim_);
+    }, row_tile(mlp_.precision()));
     parallel_for(side_, schedule, [&](int64_t y, Worker& worker) {
         const Span span("mlp", y);
         const int64_t width = side_ * dim_;

@@ -6,14 +6,14 @@
 
 namespace segrid::mobile_sam {
 
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision) {
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions) {
     const TinyVitConfig c(config);
     const auto decoder = mask_decoder::read_decoder(config);
     const auto prompt = mask_decoder::read_prompt(config);
     if (decoder.transformer.dim != c.output) {
         mask_decoder::contradiction(config, "vision_config.output_channels must equal mask_decoder_config.hidden_size");
     }
-    const Scope root(store, precision);
+    const Scope root(store, precisions);
     auto encoder = std::make_shared<const TinyVit>(root / "vision_encoder", c);
     auto model = sam::assemble(root, {.family = "mobile_sam",
                                       .prompt = {.side = c.image, .grid = c.grid(kStages - 1), .dim = c.output, .mask_channels = prompt.mask_channels,

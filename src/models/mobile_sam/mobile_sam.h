@@ -12,6 +12,6 @@
 namespace segrid::mobile_sam {
 
 // Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision);
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions);
 
 }  // namespace segrid::mobile_sam

@@ -59,10 +59,11 @@ at::Tensor TinyVit::operator()(const ModelInput& input, const Schedule& schedule
     at::Tensor x = patches(input, schedule);
     tell("patch_embed", x);
     for (const Bottleneck& block : convolutions_) x = block(x, schedule);
+    TokenBuffers buffers;
     for (std::size_t i = 0; i < stages_.size(); ++i) {
         x = merges_[i](x, schedule);
         tell("stage_" + std::to_string(i), x);
-        for (const Block& block : stages_[i]) x = block(std::move(x), schedule);
+        for (const Block& block : stages_[i]) x = block(std::move(x), buffers, schedule);
     }
     tell("stage_3", x);
     at::Tensor features = neck_(x, schedule);

@@ -64,7 +64,7 @@ private:
 class Block {
 public:
     Block(const Scope& scope, const TinyVitConfig& config, std::size_t stage);
-    at::Tensor operator()(at::Tensor x, const Schedule& schedule) const;
+    at::Tensor operator()(at::Tensor x, TokenBuffers& buffers, const Schedule& schedule) const;
 
 private:
     int64_t side_, dim_;

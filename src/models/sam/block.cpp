@@ -1,5 +1,3 @@
-#include <ATen/Functions.h>
-
 #include "core/trace.h"
 #include "models/sam/vision_encoder.h"
 
@@ -15,27 +13,26 @@ RelativePositions positions(const Scope& scope, const VisionConfig& c, int64_t e
 }  // namespace
 
 Block::Block(const Scope& scope, const VisionConfig& c, int64_t layer)
-    : hidden_(c.hidden), norm_(scope / "layer_norm1", c.hidden, c.eps), qkv_(scope / "attn" / "qkv", c.hidden, 3 * c.hidden, c.qkv_bias),
-      projection_(scope / "attn" / "proj", c.hidden, c.hidden),
-      mlp_(scope / "layer_norm2", scope / "mlp" / "lin1", scope / "mlp" / "lin2", c.hidden, c.mlp, c.eps) {
+    : hidden_(c.hidden), norm_(scope / "layer_norm1", c.hidden, c.eps), qkv_(scope.encoder_linears() / "attn" / "qkv", c.hidden, 3 * c.hidden, c.qkv_bias),
+      projection_(scope.encoder_linears() / "attn" / "proj", c.hidden, c.hidden),
+      mlp_(scope / "layer_norm2", scope.encoder_linears() / "mlp" / "lin1", scope.encoder_linears() / "mlp" / "lin2", c.hidden, c.mlp, c.eps) {
     const int64_t window = c.is_global(layer) ? 0 : c.window;
     attention_ = GridSelfAttention({.side = c.grid(), .hidden = c.hidden, .heads = c.heads, .window = window}, scope.precision(), qkv_.of_zeros(),
                                    positions(scope / "attn", c, window > 0 ? window : c.grid()));
 }
 
-void Block::operator()(at::Tensor& tokens, const Schedule& schedule) const {
+void Block::operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const {
     const int64_t count = tokens.size(0);
     float* x = tokens.mutable_data_ptr<float>();
-    at::Tensor qkv = at::empty({count, 3 * hidden_}), attended = at::empty({count, hidden_});
-    float* qkv_data = qkv.mutable_data_ptr<float>();
-    float* attended_data = attended.mutable_data_ptr<float>();
-    linear_of_norm(norm_, qkv_, count, x, qkv_data, schedule);
-    attention_(qkv_data, attended_data, schedule);
+    float* qkv = buffers.qkv(count * 3 * hidden_);
+    float* attended = buffers.attended(count * hidden_);
+    linear_of_norm(norm_, qkv_, count, x, qkv, schedule);
+    attention_(qkv, attended, schedule);
     over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
         const Span span("mlp");
-        projection_.add_to(rows, attended_data + first * hidden_, hidden_, x + first * hidden_, hidden_);
+        projection_.add_to(rows, attended + first * hidden_, hidden_, x + first * hidden_, hidden_);
         mlp_(rows, x + first * hidden_, arena);
-    });
+    }, row_tile(mlp_.precision()));
 }
 
 }  // namespace segrid::sam

@@ -44,9 +44,9 @@ private:
 
 std::unique_ptr<SegmentationModel> assemble(const Scope& root, Parts parts) { return std::make_unique<Sam>(root, std::move(parts)); }
 
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision) {
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions) {
     const SamConfig c(config);
-    const Scope root(store, precision);
+    const Scope root(store, precisions);
     auto encoder = std::make_shared<const VisionEncoder>(root / "vision_encoder", c.vision);
     auto model = assemble(root, {.family = "sam",
                                  .prompt = {.side = c.vision.image, .grid = c.vision.grid(), .dim = c.decoder.transformer.dim,

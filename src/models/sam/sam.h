@@ -14,7 +14,7 @@
 namespace segrid::sam {
 
 // Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision);
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions);
 
 // Features [grid area, dim] of a padded image.
 using Encoder = std::function<at::Tensor(const ModelInput& input, const Schedule& schedule, const Tap* tap)>;

@@ -18,8 +18,9 @@ at::Tensor VisionEncoder::operator()(const ModelInput& input, const Schedule& sc
         patches_(y, input, data + y * grid * config_.hidden, worker.arena);
     });
     if (tap != nullptr) (*tap)("patch_embed", tokens.clone());
+    TokenBuffers buffers;
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
-        blocks_[i](tokens, schedule);
+        blocks_[i](tokens, buffers, schedule);
         if (tap != nullptr) (*tap)("block_" + std::to_string(i), tokens.clone());
     }
     at::Tensor features = neck_(tokens, schedule);

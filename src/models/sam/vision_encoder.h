@@ -27,7 +27,7 @@ private:
 class Block {
 public:
     Block(const Scope& scope, const VisionConfig& config, int64_t layer);
-    void operator()(at::Tensor& tokens, const Schedule& schedule) const;
+    void operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;
 
 private:
     int64_t hidden_;

@@ -27,10 +27,11 @@ Features Hiera::operator()(const ModelInput& input, const Schedule& schedule, co
     };
     tell("patch_embed", tokens);
     std::array<at::Tensor, kStages> stages;
+    TokenBuffers buffers;
     int64_t layer = 0;
     for (std::size_t stage = 0; stage < kStages; ++stage) {
         for (const Block& block : stages_[stage]) {
-            tokens = block(tokens, schedule);
+            tokens = block(tokens, buffers, schedule);
             tell("block_" + std::to_string(layer++), tokens);
         }
         stages[stage] = tokens;  // the first block of the next stage makes a new tensor

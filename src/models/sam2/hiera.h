@@ -31,7 +31,7 @@ class Block {
 public:
     // layer: over all stages; grid: of its input.
     Block(const Scope& scope, const HieraConfig& config, int64_t stage, bool first, int64_t layer);
-    at::Tensor operator()(const at::Tensor& tokens, const Schedule& schedule) const;
+    at::Tensor operator()(const at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;
 
 private:
     int64_t side_, in_, out_, pool_;

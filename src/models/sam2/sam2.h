@@ -13,6 +13,6 @@ namespace segrid::sam2 {
 
 // Reads every tensor that images need from the store and finishes it; the memory's tensors may be there. Throws Corrupt when the file and the config
 // do not belong together.
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precision precision);
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions);
 
 }  // namespace segrid::sam2

@@ -1,0 +1,73 @@
+"""`segrid compare`: the price of each precision on the user's own images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from segrid.cli.everything import shown
+
+PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
+STAGES = ("encode", "decode", "scan", "filter", "total")
+
+
+def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path], list[str]]:
+    """`--precision fp32 bf16 int8`: the names behind the first arrive among the images."""
+    if not precisions:
+        return images, ["fp32", "bf16", "int8"]
+    also = [p for p in images if str(p) in PRECISIONS and not p.exists()]
+    return [p for p in images if p not in also], precisions + [str(p) for p in also]
+
+
+def run(images: list[Path], precisions: list[str], labels: Path | None, output: Path, model: str, threads: int | None, options: dict[str, Any],
+        as_json: bool) -> int:
+    """Returns the exit code: 0, or 2 when nothing could be compared."""
+    from segrid.compare import compare
+
+    console = Console(stderr=True)
+    try:
+        with console.status("starting", spinner="line") as status:
+            found = compare(images, model=model, precisions=precisions, labels=labels, threads=threads, progress=lambda at: status.update(
+                f"{at['precision']}: image {at['done'] + 1} of {at['total']}, {shown(Path(at['image']).name)}"), **options)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        drawn = found.picture(output)
+    except (ValueError, OSError, NotImplementedError, MemoryError, RuntimeError) as error:
+        console.print(f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True)
+        return 2
+    if as_json:
+        worst = found.worst and {"precision": found.worst[0], "image": found.worst[1], "iou": found.worst[2], "picture": str(output)}
+        sys.stdout.write(json.dumps({"model": found.model, "images": found.images, "results": [dataclasses.asdict(r) for r in found.results],
+                                     "refused": found.refused, "worst": worst}, indent=2) + "\n")
+        return 0
+    out = Console()
+    table = Table(box=SIMPLE_HEAD, title=f"{len(found.images)} image{'s' if len(found.images) > 1 else ''}, model {shown(model)}; masks against those of {found.results[0].precision}",
+                  title_justify="left")
+    table.add_column("")
+    for r in found.results:
+        table.add_column(r.precision, justify="right")
+    for name, cell in _rows(found.results[0].ap50 is not None):
+        table.add_row(name, *(cell(r) for r in found.results))
+    out.print(table)
+    for precision, why in found.refused.items():
+        out.print(f"  {precision}: {shown(why)}", highlight=False, soft_wrap=True)
+    if drawn:
+        out.print(f"  worst difference: {shown(output)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _rows(with_labels: bool) -> list[tuple[str, Any]]:
+    def megabytes(value: float | None) -> str:
+        return "-" if value is None else f"{value:.0f}"
+
+    rows: list[tuple[str, Any]] = [(f"{stage}, s an image", lambda r, s=stage: f"{r.seconds.get(s, 0.0):.3f}") for stage in STAGES]
+    rows += [("weights, MB", lambda r: megabytes(r.weights_mb)), ("above them, MB", lambda r: megabytes(r.working_mb)), ("masks", lambda r: str(r.masks)),
+             ("matched IoU, mean", lambda r: f"{r.iou_mean:.4f}"), ("matched IoU, least", lambda r: f"{r.iou_min:.3f}"),
+             ("lost / new", lambda r: f"{r.lost} / {r.new}")]
+    return [*rows, ("AP50", lambda r: f"{r.ap50:.4f}")] if with_labels else rows

@@ -1,0 +1,29 @@
+"""`segrid quantize`: a model folder whose weights are int8."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from segrid.cli.everything import shown
+
+
+def run(model: str, output: Path, as_json: bool) -> int:
+    """Returns the exit code: 0, or 2 when it could not be done."""
+    import segrid
+
+    try:
+        segmenter = segrid.Segmenter(model, precision="int8")
+        segmenter.save(output)
+    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True)
+        return 2
+    size = (output / "model.safetensors").stat().st_size
+    if as_json:
+        sys.stdout.write(json.dumps({"folder": str(output), "bytes": size}) + "\n")
+    else:
+        Console().print(f"{size / 1e6:.1f} MB: {shown(output)}", highlight=False, soft_wrap=True)
+    return 0

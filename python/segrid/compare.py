@@ -1,0 +1,316 @@
+"""What a precision costs on your own images: the same call in several precisions, each in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MATCH = 0.5  # mask IoU from which two masks are the same object
+
+Box = tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionResult:
+    """One precision over all images.
+
+    seconds : of each stage (resize, encode, decode, scan, filter, total), the mean over the images
+    weights_mb, working_mb : resident memory that loading added, and the peak above it while it worked (None where the system does not tell)
+    masks, matched, lost, new : masks found; of them the same object as one of the reference; the reference's without a partner; those without one there
+    iou_mean, iou_min : mask IoU of the matched pairs; NaN without any
+    ap50 : TP / (TP + FP + FN) against the labels at mask IoU 0.5, pooled over the images; None without labels
+    """
+
+    precision: str
+    seconds: dict[str, float]
+    weights_mb: float | None
+    working_mb: float | None
+    masks: int
+    matched: int
+    lost: int
+    new: int
+    iou_mean: float
+    iou_min: float
+    ap50: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """results : one per precision, the reference first. worst : (precision, image, IoU, the reference's mask, the other's mask) of the least matched
+    pair, masks (H, W) bool, or None where every pair is equal. refused : precision -> why it does not run here."""
+
+    model: str
+    images: list[str]
+    results: list[PrecisionResult]
+    refused: dict[str, str]
+    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None
+
+    def picture(self, path: str | os.PathLike[str]) -> bool:
+        """Writes the worst difference as PNG: both in yellow, the reference's pixels alone in green, the other's in red. False where there is none."""
+        if self.worst is None:
+            return False
+        precision, image, iou, reference, other = self.worst
+        _draw(Path(path), image, f"{precision} against {self.results[0].precision}: mask IoU {iou:.3f}", reference, other)
+        return True
+
+
+def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny", precisions: Sequence[str] = ("fp32", "bf16", "int8"),
+            labels: str | os.PathLike[str] | None = None, threads: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None,
+            **options: Any) -> Comparison:
+    """Segments everything in every image with every precision and says what each costs and changes.
+
+    images : paths
+    precisions : the first is the reference; those that this CPU refuses are named in `refused`
+    labels : a folder with an instance map for every image, `<stem>.png` or .tif (0 is ground, every other number an object), of the image's size
+    progress : called with {"precision", "image", "done", "total"} before each image
+    options : of `Segmenter.everything`; crop_n_layers is "auto" unless given
+
+    Raises ValueError (no images, no precision, labels that do not fit), FileNotFoundError, and RuntimeError with the message of a process that failed.
+    """
+    paths = [str(Path(p).resolve()) for p in images]
+    if not paths or not precisions:
+        raise ValueError("compare: give at least one image and one precision")
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such image")
+    maps = None if labels is None else [_label_file(Path(labels), Path(p)) for p in paths]
+    done: list[PrecisionResult] = []
+    refused: dict[str, str] = {}
+    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = None
+    reference: list[list[_Mask]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for precision in precisions:
+            job = {"model": os.fspath(model), "precision": precision, "images": paths, "threads": threads, "options": {"crop_n_layers": "auto"} | options,
+                   "out": str(Path(scratch) / f"{precision}.npz")}
+            answer = _process(job, progress)
+            if "refused" in answer:
+                refused[precision] = answer["refused"]
+                continue
+            found = _masks_of(Path(job["out"]))
+            if not reference:
+                reference = found
+            pairs = [_match(a, b) for a, b in zip(reference, found, strict=True)]
+            ious = [iou for of_image in pairs for _, _, iou in of_image]
+            if done and ious and (worst is None or min(ious) < worst[2]) and min(ious) < 1:
+                at = min(range(len(pairs)), key=lambda i: min((iou for *_, iou in pairs[i]), default=2.0))
+                i, j, iou = min(pairs[at], key=lambda pair: pair[2])
+                worst = (answer["precision"], paths[at], iou, reference[at][i].pixels(), found[at][j].pixels())
+            masks = sum(map(len, found))
+            done.append(PrecisionResult(
+                answer["precision"], answer["seconds"], answer["weights_mb"], answer["working_mb"], masks, len(ious),
+                sum(map(len, reference)) - len(ious), masks - len(ious), float(np.mean(ious)) if ious else float("nan"), min(ious, default=float("nan")),
+                None if maps is None else _ap50(found, maps)))
+    if not done:
+        raise RuntimeError("compare: none of the precisions runs here: " + "; ".join(f"{p}: {why}" for p, why in refused.items()))
+    return Comparison(str(model), paths, done, refused, worst)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mask:
+    size: tuple[int, int]
+    box: Box  # x0, y0, x1, y1, the last exclusive
+    inside: np.ndarray  # (y1 - y0, x1 - x0) bool
+    area: int
+
+    def pixels(self) -> np.ndarray:
+        full = np.zeros(self.size, bool)
+        x0, y0, x1, y1 = self.box
+        full[y0:y1, x0:x1] = self.inside
+        return full
+
+
+def _iou(a: _Mask, b: _Mask) -> float:
+    x0, y0, x1, y1 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1]), min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    if x0 >= x1 or y0 >= y1:
+        return 0.0
+    cut = (m.inside[y0 - m.box[1]:y1 - m.box[1], x0 - m.box[0]:x1 - m.box[0]] for m in (a, b))
+    shared = int(np.logical_and(*cut).sum())
+    return shared / (a.area + b.area - shared)
+
+
+def _match(reference: list[_Mask], other: list[_Mask], least: float = MATCH) -> list[tuple[int, int, float]]:
+    """One to one, best pairs first: (index, index, IoU)."""
+    pairs = [(_iou(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(other)]
+    taken: tuple[set[int], set[int]] = (set(), set())
+    matched = []
+    for iou, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+        if iou < least:
+            break
+        if i not in taken[0] and j not in taken[1]:
+            taken[0].add(i)
+            taken[1].add(j)
+            matched.append((i, j, iou))
+    return matched
+
+
+def _label_file(folder: Path, image: Path) -> Path:
+    for suffix in (".png", ".tif", ".tiff"):
+        if (folder / (image.stem + suffix)).is_file():
+            return folder / (image.stem + suffix)
+    raise FileNotFoundError(f"{folder}: no label map {image.stem}.png or .tif for {image}")
+
+
+def _ap50(found: list[list[_Mask]], maps: list[Path]) -> float:
+    from PIL import Image
+
+    true = false = missed = 0
+    for masks, file in zip(found, maps, strict=True):
+        with Image.open(file) as picture:
+            numbers = np.asarray(picture)
+        if numbers.ndim != 2:
+            raise ValueError(f"{file}: a label map has one channel of object numbers, this one has shape {numbers.shape}")
+        if masks and masks[0].size != numbers.shape:
+            raise ValueError(f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has {masks[0].size[1]} x {masks[0].size[0]}")
+        truths = [_cut(numbers == n) for n in np.unique(numbers) if n != 0]
+        hits = len(_match(truths, masks))
+        true, false, missed = true + hits, false + len(masks) - hits, missed + len(truths) - hits
+    return true / max(1, true + false + missed)
+
+
+def _cut(pixels: np.ndarray) -> _Mask:
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return _Mask((pixels.shape[0], pixels.shape[1]), (x0, y0, x1, y1), pixels[y0:y1, x0:x1].copy(), int(pixels.sum()))
+
+
+def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.ndarray) -> None:
+    from PIL import Image, ImageDraw
+
+    from segrid._image import to_image
+
+    union = _cut(reference | other)
+    (x0, y0, x1, y1), (height, width) = union.box, union.size
+    margin = max(8, (x1 - x0) // 4, (y1 - y0) // 4)
+    x0, y0, x1, y1 = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
+    photo = np.array(to_image(image).array)[y0:y1, x0:x1].astype(np.float32)
+    a, b = reference[y0:y1, x0:x1], other[y0:y1, x0:x1]
+    painted = photo * 0.6
+    for where, colour in ((a & b, (255, 220, 60)), (a & ~b, (60, 220, 90)), (b & ~a, (240, 60, 70))):
+        painted[where] = 0.45 * photo[where] + 0.55 * np.array(colour, np.float32)
+    scale = max(1, round(480 / max(painted.shape[:2])))
+    panels = [Image.fromarray(p.astype(np.uint8)).resize((p.shape[1] * scale, p.shape[0] * scale), Image.Resampling.NEAREST) for p in (photo, painted)]
+    sheet = Image.new("RGB", (max(panels[0].width * 2 + 30, 560), panels[0].height + 64), "white")
+    for i, panel in enumerate(panels):
+        sheet.paste(panel, (10 + i * (panel.width + 10), 54))
+    text = ImageDraw.Draw(sheet)
+    text.text((10, 8), f"{title}, {Path(image).name}", fill="black", font_size=14)
+    for i, (word, colour) in enumerate((("both", (190, 150, 0)), ("reference only", (20, 150, 50)), ("other only", (210, 30, 50)))):
+        text.text((10 + 150 * i, 30), word, fill=colour, font_size=14)
+    sheet.save(path)
+
+
+def _process(job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+    """Runs `_work` in a fresh process: its memory is that of one precision alone."""
+    with subprocess.Popen([sys.executable, "-c", "from segrid.compare import _main; _main()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        child.stdin.write(json.dumps(job))
+        child.stdin.close()
+        answer: dict[str, Any] = {}
+        try:
+            for line in child.stdout:
+                said = json.loads(line)
+                if "done" not in said:
+                    answer = said
+                elif progress is not None:
+                    progress(said | {"precision": job["precision"]})
+            errors = child.stderr.read()
+        except BaseException:
+            child.kill()
+            raise
+    if not answer:
+        raise RuntimeError(f"compare: the process for {job['precision']} failed: {errors.strip().splitlines()[-1] if errors.strip() else child.returncode}")
+    return answer
+
+
+def _main() -> None:
+    job = json.loads(sys.stdin.read())
+    out = sys.stdout
+    sys.stdout = sys.stderr  # what libraries print
+
+    def say(what: dict[str, Any]) -> None:
+        out.write(json.dumps(what) + "\n")
+        out.flush()
+
+    _work(job, say)
+
+
+def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    import segrid
+
+    if job["threads"] is not None:
+        segrid.set_threads(job["threads"])
+    segrid.threads()  # the extension is loaded
+    before = _resident()
+    try:
+        segmenter = segrid.Segmenter(job["model"], precision=job["precision"])
+    except NotImplementedError as error:
+        return say({"refused": str(error)})
+    loaded = _resident()
+    _reset_peak()
+    seconds: dict[str, float] = {}
+    kept: dict[str, np.ndarray] = {}
+    for i, path in enumerate(job["images"]):
+        say({"done": i, "total": len(job["images"]), "image": path})
+        masks = segmenter.everything(path, **job["options"])
+        for stage, value in masks.stats["seconds"].items():
+            seconds[stage] = seconds.get(stage, 0.0) + value / len(job["images"])
+        height, width = masks.size
+        for j, mask in enumerate(masks):
+            if mask.areas[0] == 0:
+                continue
+            x0, y0, x1, y1 = (int(v) for v in mask.boxes[0])
+            inside = mask.array[0][y0:y1 + 1, x0:x1 + 1]
+            kept[f"{i}.{j}"] = np.concatenate([np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8), np.packbits(inside)])
+        kept[f"{i}.size"] = np.array([height, width])
+    peak = _resident("VmHWM")
+    np.savez(job["out"], **kept)  # type: ignore[arg-type]
+    say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": _difference(loaded, before), "working_mb": _difference(peak, loaded)})
+
+
+def _masks_of(file: Path) -> list[list[_Mask]]:
+    with np.load(file) as stored:
+        images: list[list[_Mask]] = [[] for name in stored.files if name.endswith(".size")]
+        for name in stored.files:
+            if name.endswith(".size"):
+                continue
+            data = stored[name]
+            height, width, x0, y0, x1, y1 = (int(v) for v in data[:48].view("<i8"))
+            inside = np.unpackbits(data[48:], count=(y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0).astype(bool)
+            images[int(name.split(".")[0])].append(_Mask((height, width), (x0, y0, x1, y1), inside, int(inside.sum())))
+    return images
+
+
+def _resident(field: str = "VmRSS") -> float | None:
+    """MB of this process, where /proc tells."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    if field == "VmRSS" and sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # what is free but not given back is nobody's
+    try:
+        line = next(text for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if text.startswith(field + ":"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1]) / 1024
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b

@@ -1,0 +1,47 @@
+"""Models whose weights are kept in int8: what `Segmenter.save` writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from segrid._hub import ModelFiles
+
+
+def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> None:
+    """The model of `files` with the weights `names` in I8 and their scales; see `Segmenter.save`."""
+    if precision != "int8":
+        raise ValueError(f"save: this model runs in {precision}; only int8 needs its own files: Segmenter(..., precision='int8').save(...)")
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    target = folder / "model.safetensors"
+    if target.exists():
+        raise FileExistsError(f"{target}: exists; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Any] = {}
+    with safe_open(files.weights, "pt") as source:
+        for name in source.keys():  # noqa: SIM118 (not a dict)
+            tensors[name] = source.get_tensor(name)
+    for name in names:
+        if f"{name}_scale" not in tensors:
+            tensors[name], tensors[f"{name}_scale"] = quantise(tensors[name])
+    settings = json.loads(Path(files.settings).read_text(encoding="utf-8")) if files.settings else {}
+    part = folder / "model.part"
+    save_file({name: t.contiguous() for name, t in tensors.items()}, str(part), metadata={"format": "pt"})
+    shutil.copyfile(files.config, folder / "config.json")
+    (folder / "segrid.json").write_text(json.dumps(settings | {"quantised": "int8"}, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, target)  # last: a folder with weights is whole
+
+
+def quantise(weight: Any) -> tuple[Any, Any]:
+    """(N, K) tensor to (N, K) int8 and (N,) float32: row n is scale[n] values[n], its largest number becomes 127. The engine's rule, bit by bit."""
+    import torch
+
+    weight = weight.to(torch.float32)
+    largest = weight.abs().amax(1)
+    scales = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+    return torch.round(weight / scales.unsqueeze(1)).clamp(-127, 127).to(torch.int8), scales

@@ -1,0 +1,54 @@
+#include "engine/precision.h"
+
+#include "core/cpu.h"
+#include "core/error.h"
+#include "weights/config.h"
+
+namespace segrid {
+namespace {
+
+bool has_bf16() { return cpu_features().avx512_bf16 || cpu_features().amx; }
+bool has_int8() { return cpu_features().avx512_vnni || cpu_features().amx; }
+
+bool within_gates(const Config& settings, const std::string& name) {
+    const std::string table = "precision." + name + ".";
+    const double mean = settings.number(table + "iou_mean", -1.0);
+    if (name == "bf16") return mean >= kBf16MeanIou && settings.number(table + "iou_min", -1.0) >= kBf16LeastIou;
+    return mean >= kInt8MeanIou && settings.number(table + "ap50_loss", 1.0) <= kInt8Ap50Loss;
+}
+
+std::string automatic(const std::string& settings_path) {
+    if (settings_path.empty()) return "fp32";
+    const Config settings = Config::read(settings_path);
+    if (settings.text("quantised", "") == "int8") return "int8";
+    if (has_int8() && within_gates(settings, "int8")) return "int8";
+    if (has_bf16() && within_gates(settings, "bf16")) return "bf16";
+    return "fp32";
+}
+
+}  // namespace
+
+Precisions precisions_of(Precision precision) {
+    switch (precision) {
+        case Precision::Int8: return {has_bf16() ? Precision::Bf16 : Precision::Fp32, precision};
+        case Precision::Int8Torch: return {Precision::Fp32, precision};  // as LibTorch's dynamic quantisation leaves everything but the Linear layers
+        default: return {precision, precision};
+    }
+}
+
+ResolvedPrecision resolve_precision(const std::string& request, const std::string& settings_path) {
+    const std::string name = request == "auto" ? automatic(settings_path) : request;
+    if (name == "fp32") return {name, precisions_of(Precision::Fp32)};
+    if (name == "int8") return {name, precisions_of(Precision::Int8)};
+    if (name == "int8-torch") return {name, precisions_of(Precision::Int8Torch)};
+    if (name == "bf16") {
+        if (!has_bf16()) {
+            fail(ErrorKind::Unsupported, "precision='bf16': this CPU has neither AVX512-BF16 nor AMX, it would be slower than fp32; use 'auto', 'int8' or 'fp32'");
+        }
+        return {name, precisions_of(Precision::Bf16)};
+    }
+    if (name == "fp16") fail(ErrorKind::Unsupported, "precision='fp16': there is none on CPUs; use 'auto', 'bf16' or 'int8'");
+    invalid("precision='" + request + "': unknown; use 'auto', 'fp32', 'bf16', 'int8' or 'int8-torch'");
+}
+
+}  // namespace segrid

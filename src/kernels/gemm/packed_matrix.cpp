@@ -1,0 +1,84 @@
+// Weights as the products read them.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "kernels/gemm/op.h"
+#include "kernels/gemm/torch_int8.h"
+
+namespace segrid {
+namespace {
+
+int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace
+
+QuantisedWeight quantise(const at::Tensor& weight) {
+    const at::Tensor largest = weight.abs().amax(1);
+    const at::Tensor scales = at::where(largest > 0, largest / 127, at::ones_like(largest));
+    return {at::round(weight / scales.unsqueeze(1)).clamp(-127, 127).to(at::kChar), scales};
+}
+
+at::Tensor dequantise(const QuantisedWeight& w) { return w.values.to(at::kFloat) * w.scales.unsqueeze(1); }
+
+PackedMatrix::PackedMatrix(const at::Tensor& weight, Precision precision, std::string name) {
+    if (precision == Precision::Int8) {
+        *this = PackedMatrix(quantise(weight), std::move(name));
+        return;
+    }
+    precision_ = precision;
+    k_ = weight.size(1);
+    n_ = weight.size(0);
+    name_ = std::move(name);
+    if (precision == Precision::Int8Torch) {
+        torch_ = std::make_shared<TorchInt8>(weight);
+        return;
+    }
+    const bool bf16 = precision == Precision::Bf16;
+    const int64_t width = rounded_up(n_, kPanel), k = bf16 ? rounded_up(k_, 2) : k_;
+    at::Tensor padded = at::zeros({width, k}, weight.options());
+    padded.narrow(0, 0, n_).narrow(1, 0, k_).copy_(weight);
+    if (bf16) {
+        data_ = padded.to(at::kBFloat16).view({-1, kPanel, k / 2, 2}).transpose(1, 2).contiguous();
+    } else {
+        data_ = padded.view({-1, kPanel, k}).transpose(1, 2).contiguous();
+    }
+}
+
+PackedMatrix::PackedMatrix(const QuantisedWeight& w, std::string name)
+    : precision_(Precision::Int8), k_(w.values.size(1)), n_(w.values.size(0)), name_(std::move(name)) {
+    const int64_t width = rounded_up(n_, kPanel), k = rounded_up(k_, 4);
+    at::Tensor padded = at::zeros({width, k}, at::kChar);
+    padded.narrow(0, 0, n_).narrow(1, 0, k_).copy_(w.values);
+    data_ = padded.view({-1, kPanel, k / 4, 4}).transpose(1, 2).contiguous();
+    scales_ = at::zeros({width});
+    scales_.narrow(0, 0, n_).copy_(w.scales);
+    const int64_t groups = (k + kGroup - 1) / kGroup;
+    sums_ = at::zeros({groups + 1, width}, at::kInt);
+    for (int64_t g = 0; g < groups; ++g) {
+        const at::Tensor part = padded.narrow(1, g * kGroup, std::min(kGroup, k - g * kGroup)).sum(1, false, at::kInt);
+        sums_[g + 1].copy_(sums_[g] + part);
+    }
+}
+
+Factor PackedMatrix::panel(int64_t index) const {
+    if (precision_ == Precision::Fp32) return {data_.const_data_ptr<float>() + index * k_ * kPanel, nullptr, kPanel};
+    return {nullptr, static_cast<const uint16_t*>(data_.const_data_ptr()) + index * rounded_up(k_, 2) * kPanel, kPanel};
+}
+
+const int8_t* PackedMatrix::panel_int8(int64_t index, int64_t k0) const {
+    return data_.const_data_ptr<int8_t>() + (index * rounded_up(k_, 4) + k0) * kPanel;
+}
+
+const float* PackedMatrix::scales(int64_t index) const { return scales_.const_data_ptr<float>() + index * kPanel; }
+
+void PackedMatrix::sums(int64_t index, int64_t k0, int64_t k1, int32_t out[kPanel]) const {
+    if (k0 % kGroup != 0 || (k1 % kGroup != 0 && k1 != k_)) internal("int8: parts of the inner dimension begin and end at multiples of kGroup");
+    const int64_t width = scales_.size(0);
+    const int32_t* first = sums_.const_data_ptr<int32_t>() + k0 / kGroup * width + index * kPanel;
+    const int32_t* last = sums_.const_data_ptr<int32_t>() + (k1 + kGroup - 1) / kGroup * width + index * kPanel;
+    for (int64_t i = 0; i < kPanel; ++i) out[i] = last[i] - first[i];
+}
+
+}  // namespace segrid

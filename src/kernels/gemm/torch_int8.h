@@ -1,0 +1,25 @@
+// LibTorch's dynamic quantisation (quantized::linear_dynamic: one scale for all rows of a call, one per output of the weight), the baseline that our
+// own int8 is compared with.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+
+struct LinearPackedParamsBase;
+
+namespace segrid {
+
+class TorchInt8 {
+public:
+    explicit TorchInt8(const at::Tensor& weight);  // [n, k] fp32
+    // out (+)= a W, without bias.
+    void product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo, bool accumulate) const;
+
+private:
+    int64_t k_, n_;
+    std::shared_ptr<LinearPackedParamsBase> packed_;
+};
+
+}  // namespace segrid
