@@ -43,7 +43,10 @@ def commit():
 
 
 def run_row(subject, problem, arguments, threads, out):
-    """One measurement in its own process. Returns what the subject wrote."""
+    """One measurement in its own process. Returns what the subject wrote. subject: a module of subjects/, with another precision as "segrid@int8"."""
+    subject, _, precision = subject.partition("@")
+    if precision:
+        arguments = {**arguments, "precision": precision}
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "SEGRID_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     environment["SEGRID_BENCHMARK"] = json.dumps({"subject": subject, "arguments": arguments, "threads": threads, "out": str(out)})
     subprocess.run([sys.executable, "-m", f"benchmarks.problems.{problem}"], env=environment, cwd=ROOT, check=True)

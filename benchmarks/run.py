@@ -1,5 +1,6 @@
 """python -m benchmarks.run everything --model vit_b --repeat 1
 python -m benchmarks.run steps --model vit_b --subjects segrid segment_anything openvino
+python -m benchmarks.run precisions --model vit_b --subjects segrid openvino
 python -m benchmarks.run gemm
 
 Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
@@ -92,6 +93,26 @@ def steps(a):
     print("written:", harness.record(a.name or f"steps-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}", body))
 
 
+def precisions(a):
+    """The encoder in every precision, ours and OpenVINO's, alternating; what the weights take; how far the features are from ours in fp32."""
+    folder = folder_of(a.model)
+    image, name = photo(tuple(a.size))
+    subjects = ["segrid@fp32", "segrid@bf16", "segrid@int8", "segrid@int8-torch"] + [f"{p}@{q}" for p in a.subjects if p != "segrid" for q in ("fp32", "bf16")]
+    print(f"precisions: {a.model}'s encoder, {name} at {a.size[0]}x{a.size[1]}, {a.threads} threads")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = harness.compare("precisions", subjects, {"model": folder, "size": a.size, "precision": "fp32"}, a.threads, a.repeat, scratch)
+        kept = {s: np.load(Path(scratch) / f"{s}-0.json.npy") for s in subjects}
+    full = kept["segrid@fp32"]
+    body = {"model": a.model, "image": name, "size": a.size, "threads": a.threads, "rows": rows,
+            "times as long as int8": {s: r["median"] / rows["segrid@int8"]["median"] for s, r in rows.items()},
+            "feature error": {s: float(np.sqrt(np.square(k - full).mean() / np.square(full).mean())) for s, k in kept.items()},
+            "weights": {s: r["memory_mb"] / rows["segrid@fp32"]["memory_mb"] for s, r in rows.items() if s.startswith("segrid")}}
+    for s, r in rows.items():
+        print(f"  {s}: {r['median']:.3f} s ({body['times as long as int8'][s]:.2f}x int8's), features off by {body['feature error'][s]:.1e} of their size" +
+              (f", weights {r['memory_mb']:.0f} MB ({body['weights'][s]:.2f} of fp32's), Linear layers {r['stages']['linears']:.3f} s" if s in body["weights"] else ""))
+    print("written:", harness.record(a.name or f"precisions-{a.model}", body))
+
+
 def gemm(a):
     """Products on one core against its peak."""
     from benchmarks.problems.gemm import peak, rates
@@ -107,7 +128,7 @@ def gemm(a):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problem", choices=["everything", "steps", "gemm"])
+    parser.add_argument("problem", choices=["everything", "steps", "precisions", "gemm"])
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--points", type=int, default=32)
     parser.add_argument("--size", type=int, nargs=2, default=[1800, 1200], metavar=("W", "H"))
@@ -119,7 +140,7 @@ def main():
                         help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only)")
     parser.add_argument("--name", help="of the result file")
     a = parser.parse_args()
-    {"everything": everything, "steps": steps, "gemm": gemm}[a.problem](a)
+    {"everything": everything, "steps": steps, "precisions": precisions, "gemm": gemm}[a.problem](a)
 
 
 if __name__ == "__main__":

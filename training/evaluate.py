@@ -210,7 +210,7 @@ def main():
     p.add_argument("--frames", type=int, default=36, help="whole nuclei frames (and up to 24 photos per set)")
     p.add_argument("--scenes", type=int, default=32)
     p.add_argument("--photos", type=int, default=4, help="photos per set for the recall of everything mode")
-    p.add_argument("--precision", default="auto", help="of everything mode (the clicks are PyTorch's in fp32)")
+    p.add_argument("--precision", default="fp32", help="of everything mode (the clicks are PyTorch's in fp32)")
     args = p.parse_args()
     net = model.load(args.folder).eval()
     segmenter = segrid.Segmenter(args.folder, precision=args.precision)

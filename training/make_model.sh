@@ -17,5 +17,6 @@ if [ -n "$init" ]; then
 else
   export_model --figures "$run/figures.json" --run "$run"
 fi
+python -m training.price "$run/tiny" --data "$data" --write
 python -m training.pictures "$run/tiny" --data "$data" --out "$run/tiny/kept_out.jpg"
 python -m training.curve "$run"

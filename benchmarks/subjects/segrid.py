@@ -19,6 +19,15 @@ class Subject:
         self.embedding = self.model.encode(image)
         return self.embedding.features
 
+    def linears(self, image):
+        """Seconds of a thread in the stages that hold the encoder's Linear layers."""
+        import segrid
+
+        with segrid.Trace() as trace:
+            self.encode(image)
+        seconds = trace.seconds()
+        return (seconds["qkv"] + seconds["mlp"]) / segrid.threads()
+
     def decode(self, points):
         """Three masks per point, up to runs and boxes."""
         return self.model.predict(self.embedding, points=points, multimask=True).low_res

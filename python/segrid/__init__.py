@@ -20,7 +20,7 @@ _WHERE = {
     "Masks": "results",
     "parallel_grid_segmentation": "grid",
     "read_image": "_image",
-    "compare": "compare",
+    "compare": "comparison",
     "Trace": "trace",
     "CancelToken": "_native",
     "Cancelled": "_native",
@@ -34,7 +34,7 @@ __all__ = ["__version__", *sorted(_WHERE)]
 if TYPE_CHECKING:
     from segrid._image import read_image
     from segrid._native import Cancelled, CancelToken, CorruptFileError, set_threads, threads
-    from segrid.compare import compare
+    from segrid.comparison import compare
     from segrid.embedding import Embedding
     from segrid.grid import parallel_grid_segmentation
     from segrid.results import Masks

@@ -166,11 +166,11 @@ def test_row_36_pickles_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kernels", ["plain", "avx2", "gemm=plain,rows=plain,mask_scan=plain"])  # the last: tiled forms on plain building blocks
-def test_row_37_other_kernels_where_the_isa_is_missing(tiny, coins, tmp_path, kernels):
+def test_row_37_other_kernels_where_the_isa_is_missing(coins, tmp_path, kernels):
     code = "import segrid, sys, numpy as np, skimage.data\nimage = np.repeat(skimage.data.coins()[:, :, None], 3, 2)\n" \
-        "m = segrid.Segmenter('tiny').predict(image, points=[[150, 60]], multimask=True)\nnp.savez(sys.argv[1], low=m.low_res, masks=m.array)"
+        "m = segrid.Segmenter('tiny', precision='fp32').predict(image, points=[[150, 60]], multimask=True)\nnp.savez(sys.argv[1], low=m.low_res, masks=m.array)"
     out = tmp_path / "other.npz"
     subprocess.run([sys.executable, "-c", code, str(out)], check=True, env={**os.environ, "SEGRID_KERNELS": kernels, "ATEN_CPU_CAPABILITY": "default"})
-    ours, other = tiny.predict(coins, points=[[150, 60]], multimask=True), np.load(out)
+    ours, other = segrid.Segmenter("tiny", precision="fp32").predict(coins, points=[[150, 60]], multimask=True), np.load(out)
     assert np.abs(other["low"] - ours.low_res).max() < 1e-4 * np.abs(ours.low_res).max()
     assert (other["masks"] != ours.array).sum() < 20

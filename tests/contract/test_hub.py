@@ -78,6 +78,12 @@ def test_download_cache_offline(tmp_path, endpoint, tiny):
     assert load("owner/plain", tmp_path, endpoint)[0] == 0.88
 
 
+def test_a_revision(tmp_path, endpoint, tiny):
+    Hub.asked.clear()
+    assert load("owner/tiny@v1.2", tmp_path, endpoint) == [0.5, tiny._engine.model_id]
+    assert Hub.asked and all("/resolve/v1.2/" in p or f"/resolve/{COMMIT}/" in p for p in Hub.asked)
+
+
 @pytest.mark.parametrize("model, words", [("owner/none", "nor, for this user, a repository"), ("owner/code", "segrid convert")])
 def test_what_is_not_there(tmp_path, endpoint, model, words):
     kind, message = load(model, tmp_path, endpoint)

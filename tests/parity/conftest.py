@@ -23,7 +23,7 @@ class Trio:
         import segrid
 
         self.folder, self.image = folder, image
-        self.ours = segrid.Segmenter(folder)
+        self.ours = segrid.Segmenter(folder, precision="fp32")
         self.theirs = random_sam.to_segment_anything(folder)
 
     def predictor(self):

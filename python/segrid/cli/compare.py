@@ -29,7 +29,7 @@ def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path],
 def run(images: list[Path], precisions: list[str], labels: Path | None, output: Path, model: str, threads: int | None, options: dict[str, Any],
         as_json: bool) -> int:
     """Returns the exit code: 0, or 2 when nothing could be compared."""
-    from segrid.compare import compare
+    from segrid.comparison import compare
 
     console = Console(stderr=True)
     try:
@@ -47,8 +47,8 @@ def run(images: list[Path], precisions: list[str], labels: Path | None, output: 
                                      "refused": found.refused, "worst": worst}, indent=2) + "\n")
         return 0
     out = Console()
-    table = Table(box=SIMPLE_HEAD, title=f"{len(found.images)} image{'s' if len(found.images) > 1 else ''}, model {shown(model)}; masks against those of {found.results[0].precision}",
-                  title_justify="left")
+    count = f"{len(found.images)} image{'s' if len(found.images) > 1 else ''}"
+    table = Table(box=SIMPLE_HEAD, title=f"{count}, model {shown(model)}; masks against those of {found.results[0].precision}", title_justify="left")
     table.add_column("")
     for r in found.results:
         table.add_column(r.precision, justify="right")

@@ -89,13 +89,14 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
     reference: list[list[_Mask]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for precision in precisions:
-            job = {"model": os.fspath(model), "precision": precision, "images": paths, "threads": threads, "options": {"crop_n_layers": "auto"} | options,
-                   "out": str(Path(scratch) / f"{precision}.npz")}
+            out = Path(scratch) / f"{precision}.npz"
+            job: dict[str, Any] = {"model": os.fspath(model), "precision": precision, "images": paths, "threads": threads, "out": str(out),
+                                   "options": {"crop_n_layers": "auto"} | options}
             answer = _process(job, progress)
             if "refused" in answer:
                 refused[precision] = answer["refused"]
                 continue
-            found = _masks_of(Path(job["out"]))
+            found = _masks_of(out)
             if not reference:
                 reference = found
             pairs = [_match(a, b) for a, b in zip(reference, found, strict=True)]
@@ -210,7 +211,7 @@ def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.n
 
 def _process(job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
     """Runs `_work` in a fresh process: its memory is that of one precision alone."""
-    with subprocess.Popen([sys.executable, "-c", "from segrid.compare import _main; _main()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    with subprocess.Popen([sys.executable, "-c", "from segrid.comparison import _main; _main()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None and child.stdout is not None and child.stderr is not None
         child.stdin.write(json.dumps(job))
@@ -250,12 +251,13 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     if job["threads"] is not None:
         segrid.set_threads(job["threads"])
     segrid.threads()  # the extension is loaded
-    before = _resident()
+    before = _resident("RssAnon")
     try:
         segmenter = segrid.Segmenter(job["model"], precision=job["precision"])
     except NotImplementedError as error:
         return say({"refused": str(error)})
-    loaded = _resident()
+    weights_mb = _difference(_resident("RssAnon"), before)
+    loaded = _resident("VmRSS")
     _reset_peak()
     seconds: dict[str, float] = {}
     kept: dict[str, np.ndarray] = {}
@@ -274,7 +276,7 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         kept[f"{i}.size"] = np.array([height, width])
     peak = _resident("VmHWM")
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
-    say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": _difference(loaded, before), "working_mb": _difference(peak, loaded)})
+    say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": weights_mb, "working_mb": _difference(peak, loaded)})
 
 
 def _masks_of(file: Path) -> list[list[_Mask]]:
@@ -290,13 +292,13 @@ def _masks_of(file: Path) -> list[list[_Mask]]:
     return images
 
 
-def _resident(field: str = "VmRSS") -> float | None:
-    """MB of this process, where /proc tells."""
+def _resident(field: str) -> float | None:
+    """MB of this process, where /proc tells. RssAnon leaves the libraries' own pages out."""
     import ctypes
     import gc
 
     gc.collect()
-    if field == "VmRSS" and sys.platform == "linux":
+    if field != "VmHWM" and sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)  # what is free but not given back is nobody's
     try:
         line = next(text for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if text.startswith(field + ":"))

@@ -1,0 +1,142 @@
+"""segrid.compare and its command: what a precision costs, on one's own images."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import segrid
+from PIL import Image
+from segrid import _core
+from segrid.comparison import _cut, _iou, _match
+
+OPTIONS = dict(points_per_side=8, crop_n_layers=0)
+
+
+@pytest.fixture(scope="module")
+def photos(coins, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for name, part in (("a", coins[:160]), ("b", coins[140:, :300])):
+        Image.fromarray(part).save(folder / f"{name}.png")
+    return sorted(folder.glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def labels(photos, tmp_path_factory):
+    """Instance maps that are the fp32 masks themselves: AP50 of fp32 is 1 where these do not overlap."""
+    folder = tmp_path_factory.mktemp("labels")
+    for file in photos:
+        masks = segrid.Segmenter("tiny", precision="fp32").everything(file, **OPTIONS)
+        assert len(masks) > 3
+        numbers = np.zeros(masks.size, np.uint16)
+        for i, mask in enumerate(masks):
+            numbers[mask.array[0]] = 300 + i  # more than 8 bits
+        Image.fromarray(numbers).save(folder / file.name)
+    return folder
+
+
+def test_what_it_says(photos, labels, tmp_path):
+    told = []
+    found = segrid.compare(photos, precisions=["fp32", "int8"], labels=labels, progress=told.append, **OPTIONS)
+    full, low = found.results
+    assert (full.precision, low.precision) == ("fp32", "int8") and not found.refused
+    assert [(t["precision"], t["done"], t["total"]) for t in told] == [(p, i, 2) for p in ("fp32", "int8") for i in range(2)]
+    expected = [segrid.Segmenter("tiny", precision=p).everything(f, **OPTIONS) for p in ("fp32", "int8") for f in photos]
+    assert full.masks == len(expected[0]) + len(expected[1]) == full.matched and full.lost == full.new == 0 and full.iou_mean == full.iou_min == 1
+    assert low.masks == len(expected[2]) + len(expected[3])
+    # every pair by brute force
+    ious = []
+    for a, b in ((expected[0], expected[2]), (expected[1], expected[3])):
+        table = np.array([[(x & y).sum() / (x | y).sum() for y in b.array] for x in a.array])
+        while table.size and table.max() >= 0.5:
+            i, j = np.unravel_index(table.argmax(), table.shape)
+            ious.append(table[i, j])
+            table[i], table[:, j] = -1, -1
+    assert low.matched == len(ious) and low.iou_mean == pytest.approx(np.mean(ious)) and low.iou_min == pytest.approx(min(ious)) and low.iou_min < 1
+    assert low.lost == full.masks - len(ious) and low.new == low.masks - len(ious)
+    assert full.ap50 > 0.9 and 0 < low.ap50 <= 1
+    for r in found.results:
+        assert r.seconds["encode"] > 0 and r.seconds["total"] >= r.seconds["encode"] and r.weights_mb > 1 and r.working_mb > 0
+    precision, image, iou, reference, other = found.worst
+    assert precision == "int8" and iou == pytest.approx(low.iou_min) and (reference & other).sum() / (reference | other).sum() == pytest.approx(iou)
+    assert found.picture(tmp_path / "worst.png")
+    with Image.open(tmp_path / "worst.png") as picture:
+        colours = {c for _, c in picture.convert("RGB").getcolors(1 << 20)}
+    assert len(colours) > 50
+
+
+def test_equal_precisions_have_no_worst(photos, tmp_path):
+    found = segrid.compare(photos[:1], precisions=["fp32", "fp32"], **OPTIONS)
+    assert found.worst is None and not found.picture(tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+    assert found.results[1].lost == found.results[1].new == 0
+
+
+def test_a_precision_that_does_not_run_here_is_named(photos):
+    found = segrid.compare(photos[:1], precisions=["fp16", "fp32"], **OPTIONS)
+    assert list(found.refused) == ["fp16"] and "CPU" in found.refused["fp16"] and [r.precision for r in found.results] == ["fp32"]
+    with pytest.raises(RuntimeError, match="none of the precisions"):
+        segrid.compare(photos[:1], precisions=["fp16"], **OPTIONS)
+
+
+def test_bad_input(photos, labels, tmp_path):
+    with pytest.raises(ValueError, match="at least one image"):
+        segrid.compare([])
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        segrid.compare([tmp_path / "none.png"])
+    with pytest.raises(FileNotFoundError, match="no label map"):
+        segrid.compare(photos, labels=tmp_path)
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(RuntimeError, match="not an image"):
+        segrid.compare([tmp_path / "text.png"], precisions=["fp32"])
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: 5 x 5 pixels"):
+        segrid.compare(photos[:1], precisions=["fp32"], labels=tmp_path, **OPTIONS)
+
+
+def test_matching_is_one_to_one():
+    pixels = np.zeros((3, 10, 10), bool)
+    pixels[0, :5] = pixels[1, :4] = pixels[2, 6:] = True
+    masks = [_cut(p) for p in pixels]
+    assert _iou(masks[0], masks[1]) == pytest.approx(0.8) and _iou(masks[0], masks[2]) == 0
+    assert _match(masks[:1], masks[:2]) == [(0, 0, 1.0)]  # the second has no partner left
+    assert _match(masks[1:], masks) == [(0, 1, 1.0), (1, 2, 1.0)]
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "segrid", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_command(photos, labels, tmp_path):
+    """`segrid compare IMAGE... --precision fp32 int8`: the names behind the first are not images."""
+    done = command("compare", *photos, "--labels", labels, "--points-per-side", 8, "-o", tmp_path / "w.png", "--precision", "fp32", "int8")
+    assert done.returncode == 0, done.stderr
+    for word in ("fp32", "int8", "AP50", "matched IoU, least", "lost / new", "weights, MB", "2 images"):
+        assert word in done.stdout
+    assert (tmp_path / "w.png").exists() and "w.png" in done.stdout
+    done = command("compare", photos[0], "--points-per-side", 4, "-o", tmp_path / "x.png", "--json", "--precision", "int8", "--precision", "fp32")
+    said = json.loads(done.stdout)
+    assert [r["precision"] for r in said["results"]] == ["int8", "fp32"] and said["results"][0]["ap50"] is None
+    done = command("compare", tmp_path / "none.png")
+    assert done.returncode == 2 and "none.png" in done.stderr
+
+
+def test_quantize_command(tmp_path):
+    done = command("quantize", "-o", tmp_path / "model", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bytes"] == (tmp_path / "model/model.safetensors").stat().st_size
+    model = segrid.Segmenter(tmp_path / "model")
+    assert model.precision == "int8" and model.recommended == segrid.Segmenter("tiny").recommended
+    again = command("quantize", "-o", tmp_path / "model")
+    assert again.returncode == 2 and "exists" in again.stderr
+
+
+def test_the_packaged_model_keeps_to_its_table():
+    """precision="auto" follows segrid.json; what it names was measured by training/price.py."""
+    from pathlib import Path
+
+    table = json.loads((Path(segrid.__file__).parent / "models/tiny/segrid.json").read_text())["precision"]
+    features = _core.cpu_features()
+    assert set(table) == {"bf16", "int8"} and all({"iou_mean", "iou_min", "ap50_loss"} <= set(row) for row in table.values())
+    if table["int8"]["iou_mean"] >= 0.98 and table["int8"]["ap50_loss"] <= 0.01 and (features["avx512_vnni"] or features["amx"]):
+        assert segrid.Segmenter("tiny").precision == "int8"

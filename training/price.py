@@ -1,0 +1,92 @@
+"""What bf16 and int8 cost the model on pictures kept out of training, and the table of it in segrid.json, by which
+precision="auto" decides: `python -m training.price FOLDER --data DATA --write`.
+
+Kept-out nuclei frames and fixed scenes, as in evaluate.py; `segrid.compare` against fp32. Per precision the worse of
+both sets counts: mean and least IoU of matched masks, points of AP50 lost."""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import segrid
+from PIL import Image
+
+from .data import Folder, held_out
+from .evaluate import scenes_kept, spread
+
+PRECISIONS = ("fp32", "bf16", "int8")
+
+
+def written(pictures, folder):
+    """Images and label maps of the outermost targets as files; the images' paths."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for i, picture in enumerate(pictures):
+        groups = [set(t) for t in picture.targets]
+        labels = np.zeros(picture.labels.shape, np.uint16)
+        for number, target in enumerate(t for t in picture.targets if not any(set(t) < g for g in groups)):
+            labels[picture.mask(target)] = number + 1
+        Image.fromarray(picture.image).save(folder / "images" / f"{i:03}.png")
+        Image.fromarray(labels).save(folder / "labels" / f"{i:03}.png")
+    return sorted((folder / "images").iterdir())
+
+
+def price(model, data, frames, scenes):
+    """{set: [PrecisionResult as a dict]}."""
+    sets = {
+        "nuclei": spread(Folder(Path(data) / "nuclei_dsb2018", held_out), frames),
+        "scenes": scenes_kept(scenes),
+    }
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, pictures in sets.items():
+            place = Path(scratch) / name
+            files = written(pictures, place)
+            result = segrid.compare(files, model=model, precisions=PRECISIONS, labels=place / "labels")
+            found[name] = result.results
+            for r in result.results:
+                print(
+                    f"{name}, {r.precision}: AP50 {r.ap50:.4f}, {r.masks} masks, lost {r.lost}, new {r.new}, IoU "
+                    f"mean {r.iou_mean:.4f}, least {r.iou_min:.3f}, encode {r.seconds['encode']:.3f} s, total "
+                    f"{r.seconds['total']:.3f} s"
+                )
+    return found
+
+
+def table(found):
+    """What segrid.json keeps."""
+    rows = {}
+    for precision in PRECISIONS[1:]:
+        pairs = [
+            (results[0], next((r for r in results if r.precision == precision), None)) for results in found.values()
+        ]
+        if any(low is None for _, low in pairs):
+            continue
+        rows[precision] = {
+            "iou_mean": round(min(low.iou_mean for _, low in pairs), 4),
+            "iou_min": round(min(low.iou_min for _, low in pairs), 4),
+            "ap50_loss": round(max(full.ap50 - low.ap50 for full, low in pairs), 4),
+        }
+    return rows
+
+
+def main():
+    """Command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folder", type=Path)
+    p.add_argument("--data", required=True)
+    p.add_argument("--frames", type=int, default=36)
+    p.add_argument("--scenes", type=int, default=32)
+    p.add_argument("--write", action="store_true", help="into FOLDER/segrid.json")
+    args = p.parse_args()
+    rows = table(price(args.folder, args.data, args.frames, args.scenes))
+    print(json.dumps(rows))
+    if args.write:
+        file = args.folder / "segrid.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
