@@ -108,8 +108,9 @@ def precisions(a):
             "feature error": {s: float(np.sqrt(np.square(k - full).mean() / np.square(full).mean())) for s, k in kept.items()},
             "weights": {s: r["memory_mb"] / rows["segrid@fp32"]["memory_mb"] for s, r in rows.items() if s.startswith("segrid")}}
     for s, r in rows.items():
-        print(f"  {s}: {r['median']:.3f} s ({body['times as long as int8'][s]:.2f}x int8's), features off by {body['feature error'][s]:.1e} of their size" +
-              (f", weights {r['memory_mb']:.0f} MB ({body['weights'][s]:.2f} of fp32's), Linear layers {r['stages']['linears']:.3f} s" if s in body["weights"] else ""))
+        print(f"  {s}: {r['median']:.3f} s ({body['times as long as int8'][s]:.2f}x int8's), features off by {body['feature error'][s]:.1e} of their size")
+        if s in body["weights"]:
+            print(f"    weights {r['memory_mb']:.0f} MB ({body['weights'][s]:.2f} of fp32's), Linear layers {r['stages']['linears']:.3f} s")
     print("written:", harness.record(a.name or f"precisions-{a.model}", body))
 
 
