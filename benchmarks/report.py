@@ -33,7 +33,7 @@ def ratios(precision):
 
 def agreement_lines():
     lines = []
-    for model, precision in (("vit_b", "fp32"), ("tiny", "fp32"), ("tiny", "bf16")):
+    for model, precision in (("vit_b", "fp32"), ("vit_b", "bf16"), ("tiny", "fp32"), ("tiny", "bf16")):
         r = load(f"everything-{model}-{precision}-1800x1200")
         if r:
             a = r["agreement"]["segment_anything"]
@@ -68,6 +68,31 @@ def sam2_steps():
     return [f"SAM 2.1 tiny's image encoder: {'; '.join(parts)}."] if parts else []
 
 
+PRECISIONS = ("fp32", "bf16", "int8", "int8-torch")
+
+
+def precision_table():
+    """What each precision brings and costs: the encoder of ViT-B here, the masks of the packaged model on pictures it was not trained on."""
+    r = load("precisions-vit_b")
+    if not r:
+        return []
+    losses = json.loads((ROOT / "python/segrid/models/tiny/segrid.json").read_text())["precision"]
+    seconds = {s: row["median"] for s, row in r["rows"].items()}
+    ours = {p: seconds[f"segrid@{p}"] for p in PRECISIONS}
+    lines = ["", "| precision | ViT-B's encoder | weights in memory | masks of `tiny` against fp32's: IoU mean | AP50 lost |", "|---|---|---|---|---|"]
+    for p in PRECISIONS:
+        loss = losses.get(p)
+        cells = ["1", "0"] if p == "fp32" else [f"{loss['iou_mean']:.3f}", f"{100 * loss['ap50_loss']:.1f} points"] if loss else ["", ""]
+        lines.append(f"| {p} | {ours['fp32'] / ours[p]:.2f} x as fast as fp32 | {r['weights'][f'segrid@{p}']:.2f} | {' | '.join(cells)} |")
+    theirs = {p: seconds[f"openvino@{p}"] for p in ("fp32", "bf16") if f"openvino@{p}" in seconds}
+    peers = [f"OpenVINO's {p} takes {t / ours['int8']:.1f} times as long as int8, {t / ours[p]:.1f} times as long as ours" for p, t in theirs.items()]
+    linears = {p: r["rows"][f"segrid@{p}"]["stages"]["linears"] for p in ("int8", "int8-torch")}
+    lines += ["", "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`; the encoder: `python -m benchmarks.run precisions`.) "
+              f"int8-torch is LibTorch's own dynamic quantisation in the same engine, all else in fp32; in the stages with the Linear layers it takes "
+              f"{linears['int8-torch'] / linears['int8']:.2f} times as long as int8. {'; '.join(peers)}.", ""]
+    return lines
+
+
 def block():
     first = load("everything-vit_b-fp32-1800x1200")
     side = first["options"]["points_per_side"]
@@ -80,7 +105,7 @@ def block():
         for what, of in ratios(precision).items():
             cells = [f"**{of[p]:.1f} x**" if p == "segment_anything" else f"{of[p]:.1f} x" if p in of else "" for p in NAMES]
             lines.append(f"| {what}, {precision} | " + " | ".join(cells) + " |")
-    lines += ["", agreement_lines(), *family_lines(), *sam2_steps()]
+    lines += ["", agreement_lines(), *family_lines(), *sam2_steps(), *precision_table()]
     one, two, large, gemm = (load(n) for n in ("everything-vit_b-1-thread", "everything-vit_b-2-threads", "everything-vit_b-fp32-8660x5774", "gemm"))
     if one and two:
         lines.append(f"From 1 to 2 threads the decoder becomes {one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} times "

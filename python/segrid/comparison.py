@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -211,23 +212,27 @@ def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.n
 
 def _process(job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
     """Runs `_work` in a fresh process: its memory is that of one precision alone."""
-    with subprocess.Popen([sys.executable, "-c", "from segrid.comparison import _main; _main()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
-        child.stdin.write(json.dumps(job))
-        child.stdin.close()
-        answer: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
+    with tempfile.TemporaryFile("w+") as said_wrong, subprocess.Popen(
+            [sys.executable, "-c", "from segrid.comparison import _main; _main()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said_wrong,
+            text=True) as child:
+        assert child.stdin is not None and child.stdout is not None
         try:
+            with contextlib.suppress(BrokenPipeError):  # it died at once; what it said tells why
+                child.stdin.write(json.dumps(job))
+                child.stdin.close()
             for line in child.stdout:
                 said = json.loads(line)
                 if "done" not in said:
                     answer = said
                 elif progress is not None:
                     progress(said | {"precision": job["precision"]})
-            errors = child.stderr.read()
         except BaseException:
             child.kill()
             raise
+        child.wait()
+        said_wrong.seek(0)
+        errors = said_wrong.read()
     if not answer:
         raise RuntimeError(f"compare: the process for {job['precision']} failed: {errors.strip().splitlines()[-1] if errors.strip() else child.returncode}")
     return answer
