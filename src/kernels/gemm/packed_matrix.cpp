@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 #include "kernels/gemm/op.h"
@@ -15,9 +16,20 @@ int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 }  // namespace
 
 QuantisedWeight quantise(const at::Tensor& weight) {
-    const at::Tensor largest = weight.abs().amax(1);
-    const at::Tensor scales = at::where(largest > 0, largest / 127, at::ones_like(largest));
-    return {at::round(weight / scales.unsqueeze(1)).clamp(-127, 127).to(at::kChar), scales};
+    // Row by row: ATen's temporaries of the whole matrix would leave holes in the heap as large as a tenth of the model.
+    const at::Tensor from = weight.contiguous();
+    const int64_t n = from.size(0), k = from.size(1);
+    QuantisedWeight to{at::empty({n, k}, at::kChar), at::empty({n})};
+    for (int64_t r = 0; r < n; ++r) {
+        const float* row = from.const_data_ptr<float>() + r * k;
+        int8_t* values = to.values.mutable_data_ptr<int8_t>() + r * k;
+        float largest = 0;
+        for (int64_t i = 0; i < k; ++i) largest = std::max(largest, std::abs(row[i]));
+        const float scale = largest > 0 ? largest / 127 : 1.0F;
+        to.scales.mutable_data_ptr<float>()[r] = scale;
+        for (int64_t i = 0; i < k; ++i) values[i] = static_cast<int8_t>(std::clamp(std::nearbyint(row[i] / scale), -127.0F, 127.0F));
+    }
+    return to;
 }
 
 at::Tensor dequantise(const QuantisedWeight& w) { return w.values.to(at::kFloat) * w.scales.unsqueeze(1); }
