@@ -35,7 +35,7 @@ def signature(name, function, method):
 
 
 def describe(module):
-    lines = ["# Made by scripts/make_stubs.py; do not edit.", "from typing import Any, SupportsIndex, SupportsInt", ""]
+    lines = ["# Made by scripts/make_stubs.py; do not edit.", "from typing import Any, SupportsFloat, SupportsIndex, SupportsInt", ""]
     for name, value in sorted(vars(module).items()):
         if name.startswith("_"):
             continue

@@ -16,6 +16,9 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Segmenter": "segmenter",
+    "Detector": "detector",
+    "Detections": "detections",
+    "Pipeline": "pipeline",
     "Embedding": "embedding",
     "Masks": "results",
     "parallel_grid_segmentation": "grid",
@@ -35,8 +38,11 @@ if TYPE_CHECKING:
     from segrid._image import read_image
     from segrid._native import Cancelled, CancelToken, CorruptFileError, set_threads, threads
     from segrid.comparison import compare
+    from segrid.detections import Detections
+    from segrid.detector import Detector
     from segrid.embedding import Embedding
     from segrid.grid import parallel_grid_segmentation
+    from segrid.pipeline import Pipeline
     from segrid.results import Masks
     from segrid.segmenter import Segmenter
     from segrid.trace import Trace

@@ -47,6 +47,23 @@ def locate(model: str | os.PathLike[str]) -> ModelFiles:
     )
 
 
+def tokenizer_folder(model: str, files: ModelFiles) -> Path:
+    """Where the tokenizer's files of a located model lie; those of a Hub's model are fetched now."""
+    folder = Path(files.config).parent
+    if model in packaged_models() or Path(model).exists():
+        return folder
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    repo, _, revision = model.partition("@")
+    for names in (("tokenizer.json",), ("vocab.json", "merges.txt")):
+        try:
+            return [Path(hf_hub_download(repo, name, revision=revision or None)).parent for name in names][0]
+        except (EntryNotFoundError, LocalEntryNotFoundError):
+            continue
+    raise FileNotFoundError(f"model {model!r}: neither tokenizer.json nor vocab.json with merges.txt on the Hub or in its cache; words need them")
+
+
 def _from_folder(folder: Path) -> ModelFiles:
     return _files(folder, folder / "model.safetensors")
 

@@ -33,6 +33,9 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
     part = folder / "model.part"
     save_file({name: t.contiguous() for name, t in tensors.items()}, str(part), metadata={"format": "pt"})
     shutil.copyfile(files.config, folder / "config.json")
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):  # a detector's
+        if (words := Path(files.config).parent / name).exists():
+            shutil.copyfile(words, folder / name)
     (folder / "segrid.json").write_text(json.dumps(settings | {"quantised": "int8"}, indent=1) + "\n", encoding="utf-8")
     os.replace(part, target)  # last: a folder with weights is whole
 

@@ -162,7 +162,7 @@ void bind_engine(py::module_ m) {
         .def(py::init([](std::string config, std::string weights, std::optional<std::string> settings, std::string device,
                          std::string precision, std::optional<int> thread_cap) {
                  if (thread_cap && *thread_cap < 1) invalid("threads: must be at least 1, got " + std::to_string(*thread_cap));
-                 const SegmenterSettings s{std::move(config), std::move(weights), settings.value_or(""), std::move(device),
+                 const ModelSettings s{std::move(config), std::move(weights), settings.value_or(""), std::move(device),
                                            std::move(precision), thread_cap.value_or(0)};
                  return without_gil([&] { return std::make_shared<Segmenter>(s); });
              }),

@@ -34,7 +34,7 @@ py::dict encoder_taps(const std::string& config, const std::string& weights, con
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
                                      model->preprocess());
-        const segrid::ResizedImage resized(view, frame, model->preprocess().rounded, {});
+        const segrid::ResizedImage resized(view, frame, model->preprocess(), {});
         const segrid::Tap tap = [&](const std::string& name, const at::Tensor& t) { taps[name] = t; };
         model->encode({.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, {}, &tap);
     });
@@ -80,6 +80,12 @@ void bind_model_kernels(py::module_ m) {
         py::array_t<float> out(x.size());
         std::copy_n(x.data(), x.size(), out.mutable_data());
         segrid::gelu(x.size(), out.mutable_data());
+        return out;
+    });
+    m.def("quick_gelu", [](const Floats& x) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::quick_gelu(x.size(), out.mutable_data());
         return out;
     });
     m.def("softmax_groups", [](const Floats& x, int64_t size, const std::optional<Floats>& bias) {

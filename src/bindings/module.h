@@ -12,6 +12,7 @@ void bind_image(py::module_ m);
 void bind_mask_set(py::module_ m);
 void bind_embedding(py::module_ m);
 void bind_engine(py::module_ m);
+void bind_detector(py::module_ m);
 
 }  // namespace segrid::bindings
 
@@ -19,5 +20,6 @@ void bind_engine(py::module_ m);
 void bind_mask_kernels(pybind11::module_ m);
 void bind_image_kernels(pybind11::module_ m);
 void bind_model_kernels(pybind11::module_ m);
+void bind_detection_kernels(pybind11::module_ m);
 void bind_fused_kernels(pybind11::module_ m);
 void bind_speed(pybind11::module_ m);  // timings of them, for benchmarks

@@ -13,7 +13,7 @@ void check_size(const char* what, Size size) {
 }
 
 Size PreprocessSpec::resized(Size image) const {
-    if (resize == Resize::Squash) return {side, side};
+    if (resize != Resize::LongestSidePad) return {side, side};
     const double scale = static_cast<double>(side) * 1.0 / static_cast<double>(std::max(image.height, image.width));
     // int(x + 0.5) as in segment-anything; a 20000 x 4 image still keeps one row.
     const auto scaled = [&](int64_t n) {

@@ -52,12 +52,20 @@ using ModelBox = BoxIn<Frame::Model>;
 // How a family prepares its input.
 enum class Resize {
     LongestSidePad,  // SAM: keep the aspect, long side = side, zero padding at the bottom and right after normalising
-    Squash,          // SAM 2: side x side without padding
+    Squash,          // SAM 2, OWL-ViT: side x side without padding
+    PadThenSquash,   // OWLv2: zeros at the bottom or right make it square before it is resized to side x side
+};
+// And with which filter.
+enum class Resample {
+    Bilinear,         // Pillow's, antialiased, rounded to 8 bits
+    Bicubic,          // Pillow's, antialiased, rounded to 8 bits
+    BilinearFloat,    // torch's, antialiased, not rounded
+    BlurredBilinear,  // SciPy's: a Gaussian where the image shrinks, then bilinear, not rounded
 };
 
 struct PreprocessSpec {
     Resize resize = Resize::LongestSidePad;
-    bool rounded = true;  // resized pixels are rounded to 8 bits (Pillow's), or stay floats (torch's)
+    Resample resample = Resample::Bilinear;
     int64_t side = 1024;
     float mean[3] = {123.675F, 116.28F, 103.53F};  // of RGB in 0..255
     float std[3] = {58.395F, 57.12F, 57.375F};

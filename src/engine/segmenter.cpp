@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <atomic>
-#include <cstdio>
-#include <fstream>
 #include <mutex>
 
 #include "core/error.h"
@@ -20,21 +18,6 @@
 
 namespace segrid {
 namespace {
-
-// Hash of config and weights: equal files give equal ids on every machine.
-std::string identify(const std::string& config_path, const std::string& weights_path) {
-    uint64_t hash = 0;
-    for (const std::string& path : {config_path, weights_path}) {
-        std::ifstream file(path, std::ios::binary);
-        std::vector<char> chunk(std::size_t{1} << 20);
-        while (file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())), file.gcount() > 0) {
-            hash = hash_bytes(chunk.data(), static_cast<std::size_t>(file.gcount()), hash);
-        }
-    }
-    char text[17];
-    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
-    return text;
-}
 
 std::map<std::string, double> recommended(const std::string& settings_path, const std::string& family) {
     std::map<std::string, double> values{
@@ -53,24 +36,10 @@ std::optional<double> recommended_scale(const std::string& settings_path) {
     return std::max(16.0, pixels);
 }
 
-void resolve(const char* what, const std::string& asked, std::initializer_list<const char*> here,
-             std::initializer_list<const char*> later) {
-    for (const char* name : here) {
-        if (asked == name) return;
-    }
-    for (const char* name : later) {
-        if (asked == name) {
-            fail(ErrorKind::Unsupported, std::string(what) + "='" + asked + "': not in this build yet; use 'auto'");
-        }
-    }
-    invalid(std::string(what) + "='" + asked + "': unknown; use 'auto'");
-}
-
 }  // namespace
 
-Segmenter::Segmenter(const SegmenterSettings& s) : threads_(s.threads) {
-    if (s.threads < 0) invalid("threads: must be at least 1 (or None for the whole budget), got " + std::to_string(s.threads));
-    resolve("device", s.device, {"auto", "cpu"}, {"cuda", "mps"});
+Segmenter::Segmenter(const ModelSettings& s) : threads_(s.threads) {
+    check_settings(s);
     const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path);
     precision_ = precision.name;
     working_scale_ = recommended_scale(s.settings_path);
@@ -115,7 +84,7 @@ Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule&
     e.shapes = model_->feature_shapes();
     e.model_id = model_id_;
     Stopwatch watch;
-    const ResizedImage resized(image.crop(crop), e.frame, model_->preprocess().rounded, schedule);
+    const ResizedImage resized(image.crop(crop), e.frame, model_->preprocess(), schedule);
     if (stats != nullptr) stats->add("resize", watch.seconds());
     watch = {};
     e.features = model_->encode({.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule);

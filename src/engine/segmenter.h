@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/embedding.h"
+#include "engine/loading.h"
 #include "engine/progress.h"
 #include "image/image.h"
 #include "kernels/mask_scan/op.h"
@@ -17,14 +18,6 @@
 #include "prompts/prompts.h"
 
 namespace segrid {
-
-struct SegmenterSettings {
-    std::string config_path, weights_path;
-    std::string settings_path;         // segrid.json, or empty
-    std::string device = "auto";       // auto | cpu
-    std::string precision = "auto";    // see resolve_precision
-    int threads = 0;                   // most workers one call may use; 0: the whole budget
-};
 
 struct PredictOptions {
     bool multimask = false;
@@ -46,7 +39,7 @@ inline constexpr std::size_t kMaxPrompts = 100'000;
 // Immutable after construction and shared by any number of threads.
 class Segmenter {
 public:
-    explicit Segmenter(const SegmenterSettings& settings);
+    explicit Segmenter(const ModelSettings& settings);
 
     const SegmentationModel& model() const { return *model_; }
     const std::string& model_id() const { return model_id_; }

@@ -6,9 +6,15 @@
 #include <vector>
 
 #include "core/precision.h"
+#include "models/detection.h"
 #include "models/segmentation.h"
 
 namespace segrid {
+
+struct LoadedDetector {
+    std::unique_ptr<DetectionModel> model;
+    std::vector<std::string> quantised;
+};
 
 struct LoadedModel {
     std::unique_ptr<SegmentationModel> model;
@@ -18,5 +24,7 @@ struct LoadedModel {
 // Throws Unsupported for a model_type that this build does not know (the message lists those it knows), and what reading throws.
 LoadedModel load_segmentation_model(const std::string& config_path, const std::string& weights_path,
                                     Precisions precisions);
+
+LoadedDetector load_detection_model(const std::string& config_path, const std::string& weights_path, Precisions precisions);
 
 }  // namespace segrid

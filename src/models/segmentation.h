@@ -3,7 +3,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "core/arena.h"
 #include "core/geometry.h"
 #include "core/thread_pool.h"
+#include "models/model_input.h"
 
 namespace segrid {
 
@@ -41,21 +41,6 @@ struct DecodedMask {
     float iou = 0;                 // predicted
     float object_score = std::numeric_limits<float>::quiet_NaN();  // logit: whether there is an object at all; NaN where the family has none
     const float* logits = nullptr;  // low_res() floats in the arena given to decode(); null when skipped
-};
-
-// Intermediate results by name, for parity tests. Called on the calling thread.
-using Tap = std::function<void(const std::string& name, const at::Tensor& value)>;
-
-// The resized image: packed RGB rows, at most side x side. 8-bit or floats in 0..255, the other is null; where
-// preprocess().rounded is false floats.
-struct ModelInput {
-    Size size;
-    const uint8_t* bytes = nullptr;
-    const float* floats = nullptr;
-    // Of channel i % 3, as the networks take it.
-    float normalised(const PreprocessSpec& spec, int64_t i) const {
-        return ((bytes != nullptr ? static_cast<float>(bytes[i]) : floats[i]) - spec.mean[i % 3]) / spec.std[i % 3];
-    }
 };
 
 // Of one of a model's feature maps.

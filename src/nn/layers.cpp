@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "core/error.h"
+
 namespace segrid {
 
 LinearWeight::LinearWeight(const Scope& scope, int64_t in, int64_t out) {
@@ -26,6 +28,21 @@ Linear::Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope)
       bias_(std::move(bias)) {}
 
 Linear::Linear(const at::Tensor& weight, at::Tensor bias, Precision precision) : weight_(weight, precision), bias_(std::move(bias)) {}
+
+Linear Linear::stacked(const Scope& scope, const std::vector<std::string>& parts, int64_t in, int64_t out) {
+    std::vector<at::Tensor> values, scales, biases;
+    for (const std::string& part : parts) {
+        const LinearWeight weight(scope / part, in, out);
+        values.push_back(weight.values);
+        if (weight.scales.defined()) scales.push_back(weight.scales);
+        biases.push_back((scope / part).tensor("bias", {out}));
+    }
+    if (!scales.empty() && scales.size() != parts.size()) {
+        fail(ErrorKind::Corrupt, scope.store().path() + ": " + scope.prefix() + " is kept in int8 in part; all of " + parts.front() + " ... " + parts.back() + " must be");
+    }
+    LinearWeight all(at::cat(values), scales.empty() ? at::Tensor() : at::cat(scales));
+    return Linear(all, at::cat(biases), scope);
+}
 
 void Linear::operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo, Activation activation) const {
     linear(rows, x, ldx, weight_, out, ldo, {.bias = bias(), .activation = activation});

@@ -14,6 +14,7 @@ namespace segrid {
 struct LinearWeight {
     at::Tensor values, scales;  // scales: undefined for fp32
     LinearWeight(const Scope& scope, int64_t in, int64_t out);
+    LinearWeight(at::Tensor all_values, at::Tensor all_scales) : values(std::move(all_values)), scales(std::move(all_scales)) {}
 };
 
 class Linear {
@@ -22,6 +23,8 @@ public:
     Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias = true);
     Linear(const at::Tensor& weight, at::Tensor bias, Precision precision);  // [out, in], [out] or undefined
     Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope);
+    // Several Linears of one input as one: `parts` below the scope, `out` outputs each, side by side.
+    static Linear stacked(const Scope& scope, const std::vector<std::string>& parts, int64_t in, int64_t out);
 
     // out[rows, n] (ldo floats apart) = x W^T + b, then the activation
     void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,

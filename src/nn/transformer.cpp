@@ -5,12 +5,37 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/geometry.h"
 #include "core/trace.h"
 
 namespace segrid {
 namespace {
 
 constexpr int64_t kHidden = PackedMatrix::kGroup;  // MLP neurons at a time, so that a tile stays in the second-level cache
+
+// `asking` queries, head by head, against the keys and values of all tokens of the grid.
+void attend_to_all(Precision precision, Size grid, const RelativePositions* positions, int64_t asking, int64_t hidden, int64_t heads, const float* q,
+                   int64_t ldq, const float* qkv, float* out, const Schedule& schedule) {
+    const int64_t dim = hidden / heads, tokens = grid.area();
+    at::Tensor packed = at::empty({heads, PackedHead::floats(tokens, dim)});
+    std::vector<PackedHead> of_heads(static_cast<std::size_t>(heads));
+    parallel_for(heads, schedule, [&](int64_t h, Worker& worker) {
+        const Span span("pack keys", h);
+        const float* own = qkv + h * dim;
+        of_heads[static_cast<std::size_t>(h)] = pack_head(precision, tokens, dim, own + hidden, own + 2 * hidden, 3 * hidden,
+                                                          packed.mutable_data_ptr<float>() + h * packed.size(1), worker.arena);
+    });
+    const int64_t tiles = (asking + kRowTile - 1) / kRowTile;
+    parallel_for(heads * tiles, schedule, [&](int64_t index, Worker& worker) {
+        const Span span("global attention", index);
+        const int64_t h = index / tiles, first = index % tiles * kRowTile;
+        const GridAttention attention{.grid_h = grid.height, .grid_w = grid.width, .head_dim = dim,
+                                      .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = positions,
+                                      .bias = nullptr, .head = of_heads[static_cast<std::size_t>(h)]};
+        grid_attention(attention, first, std::min(kRowTile, asking - first), q + first * ldq + h * dim, ldq,
+                       out + first * hidden + h * dim, hidden, worker.arena);
+    });
+}
 
 }  // namespace
 
@@ -29,21 +54,21 @@ void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, c
     }, row_tile(linear.weight().precision()));
 }
 
-ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps)
-    : dim_(dim), hidden_(hidden), norm_(norm, dim, eps), in_(in, dim, hidden), out_(out, hidden, dim) {}
+ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps, Activation activation)
+    : dim_(dim), hidden_(hidden), activation_(activation), norm_(norm, dim, eps), in_(in, dim, hidden), out_(out, hidden, dim) {}
 
 void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
     float* normed = arena.take<float>(rows * dim_);
     norm_(rows, x, normed);
     if (precision() == Precision::Int8Torch) {  // has no parts
         float* whole = arena.take<float>(rows * hidden_);
-        in_(rows, normed, dim_, whole, hidden_, Activation::Gelu);
+        in_(rows, normed, dim_, whole, hidden_, activation_);
         return out_.add_to(rows, whole, hidden_, x, dim_);
     }
     float* inner = arena.take<float>(rows * kHidden);
     for (int64_t n0 = 0; n0 < hidden_; n0 += kHidden) {
         const int64_t n = std::min(kHidden, hidden_ - n0);
-        linear_columns(rows, normed, dim_, in_.weight(), n0, n, inner, kHidden, {.bias = in_.bias(), .activation = Activation::Gelu});
+        linear_columns(rows, normed, dim_, in_.weight(), n0, n, inner, kHidden, {.bias = in_.bias(), .activation = activation_});
         linear_part(rows, inner, kHidden, out_.weight(), n0, n, x, dim_, true);
     }
     for (int64_t r = 0; r < rows; ++r) add(dim_, x + r * dim_, out_.bias(), x + r * dim_);
@@ -109,26 +134,12 @@ void GridSelfAttention::in_windows(const float* queries, int64_t ldq, const floa
 }
 
 void GridSelfAttention::over_all(const float* q, int64_t ldq, const float* qkv, float* out, const Schedule& schedule) const {
-    const int64_t hidden = shape_.hidden, heads = shape_.heads, dim = hidden / heads, tokens = shape_.side * shape_.side;
-    const int64_t asking = shape_.query_side() * shape_.query_side();
-    at::Tensor packed = at::empty({heads, PackedHead::floats(tokens, dim)});
-    std::vector<PackedHead> of_heads(static_cast<std::size_t>(heads));
-    parallel_for(heads, schedule, [&](int64_t h, Worker& worker) {
-        const Span span("pack keys", h);
-        const float* own = qkv + h * dim;
-        of_heads[static_cast<std::size_t>(h)] = pack_head(precision_, tokens, dim, own + hidden, own + 2 * hidden, 3 * hidden,
-                                                          packed.mutable_data_ptr<float>() + h * packed.size(1), worker.arena);
-    });
-    const int64_t tiles = (asking + kRowTile - 1) / kRowTile;
-    parallel_for(heads * tiles, schedule, [&](int64_t index, Worker& worker) {
-        const Span span("global attention", index);
-        const int64_t h = index / tiles, first = index % tiles * kRowTile;
-        const GridAttention attention{.grid_h = shape_.side, .grid_w = shape_.side, .head_dim = dim,
-                                      .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_,
-                                      .bias = nullptr, .head = of_heads[static_cast<std::size_t>(h)]};
-        grid_attention(attention, first, std::min(kRowTile, asking - first), q + first * ldq + h * dim, ldq,
-                       out + first * hidden + h * dim, hidden, worker.arena);
-    });
+    attend_to_all(precision_, {shape_.side, shape_.side}, &positions_, shape_.query_side() * shape_.query_side(), shape_.hidden, shape_.heads, q, ldq, qkv, out,
+                  schedule);
+}
+
+void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads, const float* qkv, float* out, const Schedule& schedule) {
+    attend_to_all(precision, {tokens, 1}, nullptr, tokens, hidden, heads, qkv, 3 * hidden, qkv, out, schedule);
 }
 
 at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld, const Schedule& schedule) {

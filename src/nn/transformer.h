@@ -37,16 +37,17 @@ private:
 // out[rows, n] = linear(norm(x)), over tiles of rows.
 void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x, float* out, const Schedule& schedule);
 
-// x += W2 gelu(W1 norm(x) + b1) + b2
+// x += W2 act(W1 norm(x) + b1) + b2
 class ResidualMlp {
 public:
     ResidualMlp() = default;
-    ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps);
+    ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps, Activation activation = Activation::Gelu);
     void operator()(int64_t rows, float* x, Arena& arena) const;
     Precision precision() const { return in_.weight().precision(); }
 
 private:
     int64_t dim_ = 0, hidden_ = 0;
+    Activation activation_ = Activation::Gelu;
     LayerNorm norm_;
     Linear in_, out_;
 };
@@ -80,6 +81,9 @@ private:
     RelativePositions positions_;
     at::Tensor bias_;
 };
+
+// Of `tokens` tokens that lie in no grid, each attending to all. qkv: rows [q | k | v] of 3 hidden floats; out: [tokens, hidden].
+void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads, const float* qkv, float* out, const Schedule& schedule);
 
 // The largest of each pool x pool neighbours of a side x side grid of rows, `ld` floats apart, component by component: [(side / pool)^2, width].
 at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld, const Schedule& schedule);

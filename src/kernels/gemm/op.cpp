@@ -81,6 +81,7 @@ void finish(int64_t rows, int64_t n0, int64_t nc, float* out, int64_t ldo, const
         float* row = out + r * ldo + n0;
         if (e.bias != nullptr) add(nc, row, e.bias + n0, row);
         if (e.activation == Activation::Gelu) gelu(nc, row);
+        if (e.activation == Activation::QuickGelu) quick_gelu(nc, row);
         if (e.activation == Activation::Relu) relu(nc, row);
     }
 }

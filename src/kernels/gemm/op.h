@@ -82,7 +82,7 @@ private:
     std::string name_;
 };
 
-enum class Activation { None, Gelu, Relu };
+enum class Activation { None, Gelu, QuickGelu, Relu };
 
 // What happens to a product before it is stored: out = activation(product + bias) + residual. Null: without.
 struct Epilogue {

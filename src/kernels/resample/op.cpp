@@ -20,8 +20,16 @@ struct Filter {
     int64_t taps = 0;
 };
 
-Filter triangle(int64_t inputs, int64_t outputs) {
-    const double scale = static_cast<double>(inputs) / static_cast<double>(outputs), support = std::max(scale, 1.0);
+double triangle(double x) { return x < 1.0 ? 1.0 - x : 0.0; }
+double cubic(double x) {
+    constexpr double a = -0.5;
+    if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+    return x < 2.0 ? (((x - 5) * x + 8) * x - 4) * a : 0.0;
+}
+
+// kernel: of a distance of at least 0, in input samples where the image does not shrink; 0 from `reach` on.
+Filter pillow(int64_t inputs, int64_t outputs, double (*kernel)(double), double reach) {
+    const double scale = static_cast<double>(inputs) / static_cast<double>(outputs), stretch = std::max(scale, 1.0), support = reach * stretch;
     Filter f;
     f.taps = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
     f.weights.assign(static_cast<std::size_t>(outputs * f.taps), 0);
@@ -32,8 +40,7 @@ Filter triangle(int64_t inputs, int64_t outputs) {
         const auto high = std::min<int64_t>(inputs, static_cast<int64_t>(centre + support + 0.5));
         double sum = 0;
         for (int64_t i = 0; i < high - low; ++i) {
-            const double x = std::abs((static_cast<double>(i + low) - centre + 0.5) * (1.0 / support));
-            w[static_cast<std::size_t>(i)] = x < 1.0 ? 1.0 - x : 0.0;
+            w[static_cast<std::size_t>(i)] = kernel(std::abs((static_cast<double>(i + low) - centre + 0.5) * (1.0 / stretch)));
             sum += w[static_cast<std::size_t>(i)];
         }
         for (int64_t i = 0; i < high - low; ++i) {
@@ -118,13 +125,60 @@ void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t*
     for (int64_t x = 0; x < bytes; ++x) out[x] = clip(sums[x]);
 }
 
-}  // namespace
+// Weights at -limit..limit around a sample, as scipy.ndimage.gaussian_filter1d has them; one weight of 1 where sigma is 0.
+std::vector<double> gaussian(double sigma) {
+    if (sigma <= 1e-15) return {1.0};
+    const auto reach = static_cast<int64_t>(4.0 * sigma + 0.5);
+    std::vector<double> w;
+    double sum = 0;
+    for (int64_t i = -reach; i <= reach; ++i) sum += w.emplace_back(std::exp(-0.5 / (sigma * sigma) * static_cast<double>(i * i)));
+    for (double& v : w) v /= sum;
+    return w;
+}
 
-void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) {
+// Of the first `inputs` of `square` samples, the others being zeros.
+FloatFilter blurred_bilinear(int64_t inputs, int64_t square, int64_t outputs) {
+    const double scale = static_cast<double>(square) / static_cast<double>(outputs);
+    const std::vector<double> blur = gaussian(std::max(0.0, (scale - 1) / 2));
+    const auto reach = static_cast<int64_t>(blur.size() / 2);
+    const auto mirrored = [&](int64_t i) {
+        for (; square > 1 && (i < 0 || i >= square);) i = i < 0 ? -i : 2 * (square - 1) - i;
+        return square > 1 ? i : 0;
+    };
+    FloatFilter f;
+    f.taps = std::min<int64_t>(2 * reach + 2, square);
+    f.weights.assign(static_cast<std::size_t>(outputs * f.taps), 0.0F);
+    std::vector<double> w(static_cast<std::size_t>(f.taps));
+    for (int64_t o = 0; o < outputs; ++o) {
+        double at = (static_cast<double>(o) + 0.5) * scale - 0.5;
+        if (at < 0) at = -at;
+        if (at > static_cast<double>(square - 1)) at = std::max(0.0, 2.0 * static_cast<double>(square - 1) - at);
+        const auto left = static_cast<int64_t>(std::floor(at));
+        const double share = at - static_cast<double>(left);
+        const int64_t first = std::clamp<int64_t>(left - reach, 0, square - f.taps);
+        std::fill(w.begin(), w.end(), 0.0);
+        for (int64_t side = 0; side < 2; ++side) {
+            for (int64_t i = -reach; i <= reach; ++i) {
+                const int64_t from = mirrored(mirrored(left + side) + i);
+                if (const double part = (side == 0 ? 1 - share : share) * blur[static_cast<std::size_t>(i + reach)]; part != 0) {
+                    w.at(static_cast<std::size_t>(from - first)) += part;
+                }
+            }
+        }
+        const int64_t count = std::clamp<int64_t>(inputs - first, 0, f.taps);
+        for (int64_t i = 0; i < count; ++i) f.weights[static_cast<std::size_t>(o * f.taps + i)] = static_cast<float>(w[static_cast<std::size_t>(i)]);
+        f.first.push_back(static_cast<int32_t>(std::min(first, inputs)));
+        f.count.push_back(static_cast<int32_t>(count));
+    }
+    return f;
+}
+
+// Pillow's Image.resize with that filter.
+void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(double), double reach, const Schedule& schedule) {
     check_sides(src.size, to);
     const bool across = src.size.width != to.width, down = src.size.height != to.height;
-    const Filter columns = across ? triangle(src.size.width, to.width) : Filter{};
-    const Filter rows = down ? triangle(src.size.height, to.height) : Filter{};
+    const Filter columns = across ? pillow(src.size.width, to.width, kernel, reach) : Filter{};
+    const Filter rows = down ? pillow(src.size.height, to.height, kernel, reach) : Filter{};
     const int64_t bytes = to.width * 3, shrunk = src.size.height - to.height;
     const bool y_first = shrunk > 0 && shrunk > 2 * (src.size.width - to.width);
     parallel_for((to.height + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
@@ -158,9 +212,8 @@ void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) 
     });
 }
 
-void resize_rgb_unrounded(ImageView src, float* dst, Size to, const Schedule& schedule) {
-    check_sides(src.size, to);
-    const FloatFilter columns = float_triangle(src.size.width, to.width), rows = float_triangle(src.size.height, to.height);
+// First along x, then along y, in fp32.
+void resize_floats(ImageView src, float* dst, Size to, const FloatFilter& columns, const FloatFilter& rows, const Schedule& schedule) {
     const int64_t floats = to.width * 3;
     parallel_for((to.height + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
         const int64_t begin = band * kBand, end = std::min(to.height, begin + kBand);
@@ -193,6 +246,22 @@ void resize_rgb_unrounded(ImageView src, float* dst, Size to, const Schedule& sc
             }
         }
     });
+}
+
+}  // namespace
+
+void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) { resize_rounded(src, dst, to, triangle, 1.0, schedule); }
+void resize_rgb_bicubic(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) { resize_rounded(src, dst, to, cubic, 2.0, schedule); }
+
+void resize_rgb_unrounded(ImageView src, float* dst, Size to, const Schedule& schedule) {
+    check_sides(src.size, to);
+    resize_floats(src, dst, to, float_triangle(src.size.width, to.width), float_triangle(src.size.height, to.height), schedule);
+}
+
+void resize_rgb_blurred(ImageView src, float* dst, Size to, const Schedule& schedule) {
+    check_sides(src.size, to);
+    const int64_t square = std::max(src.size.height, src.size.width);
+    resize_floats(src, dst, to, blurred_bilinear(src.size.width, square, to.width), blurred_bilinear(src.size.height, square, to.height), schedule);
 }
 
 }  // namespace segrid

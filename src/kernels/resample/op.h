@@ -21,4 +21,12 @@ void resize_rgb(ImageView src, uint8_t* dst, Size dst_size, const Schedule& sche
 // x, then along y. dst: packed RGB floats in 0..255.
 void resize_rgb_unrounded(ImageView src, float* dst, Size dst_size, const Schedule& schedule);
 
+// As resize_rgb, with Pillow's BICUBIC (Keys' cubic with a = -1/2).
+void resize_rgb_bicubic(ImageView src, uint8_t* dst, Size dst_size, const Schedule& schedule);
+
+// What transformers' Owlv2ImageProcessorPil makes of an image: zeros below or to the right make it square; where it shrinks by a factor f, SciPy's
+// gaussian_filter with sigma (f - 1) / 2 (mirrored edges, cut off at 4 sigma); then zoom(order=1, grid_mode=True, mirrored edges). Blur and zoom are one
+// filter here, with weights in fp32: within 1e-4 of 255. dst: packed RGB floats in 0..255; dst_size is square.
+void resize_rgb_blurred(ImageView src, float* dst, Size dst_size, const Schedule& schedule);
+
 }  // namespace segrid

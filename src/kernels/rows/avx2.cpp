@@ -54,6 +54,13 @@ void gelu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + error_function(x[i] * 0.70710678F));
 }
 
+void quick_gelu(int64_t n, float* x) {
+    for (int64_t i = 0; i < n; ++i) {
+        const float e = exponential(-1.702F * std::abs(x[i]));
+        x[i] *= (x[i] < 0.0F ? e : 1.0F) / (1.0F + e);
+    }
+}
+
 inline void normalise(int64_t n, float sum, const float* x, const float* gamma, const float* beta, float eps, float* out) {
     const float mean = sum / static_cast<float>(n);
     float square = 0;
@@ -147,7 +154,7 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
 }  // namespace
 
 const Table& avx2() {
-    static const Table table{add, multiply_add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+    static const Table table{add, multiply_add, relu, gelu, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
                              scale_row, scale_add_row, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
     return table;
 }

@@ -121,6 +121,14 @@ void gelu(int64_t n, float* x) {
     });
 }
 
+void quick_gelu(int64_t n, float* x) {
+    const __m512 factor = _mm512_set1_ps(-1.702F), one = _mm512_set1_ps(1.0F);
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        const __m512 v = lanes.load(x + i);
+        lanes.store(x + i, _mm512_div_ps(v, _mm512_add_ps(one, exp16(_mm512_mul_ps(factor, v)))));
+    });
+}
+
 // The last two passes of a LayerNorm: variance, then the result, of n values whose sum is known.
 inline void normalise(int64_t n, float total, const float* x, const float* gamma, const float* beta, float eps, float* out) {
     const __m512 mean = _mm512_set1_ps(total / static_cast<float>(n));
@@ -350,7 +358,7 @@ void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowSc
 
 const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
-    static const Table table{add, multiply_add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+    static const Table table{add, multiply_add, relu, gelu, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
                              scale_row, scale_add_row, blend_row, transpose, bf16 ? to_bf16_avx512bf16 : plain().to_bf16,
                              bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16, quantise_row, dequantise_row};
     return table;

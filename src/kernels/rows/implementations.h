@@ -21,6 +21,7 @@ struct Table {
     void (*multiply_add)(int64_t, const float*, const float*, float*);
     void (*relu)(int64_t, float*);
     void (*gelu)(int64_t, float*);
+    void (*quick_gelu)(int64_t, float*);
     void (*layer_norm)(int64_t, const float*, const float*, const float*, float, float*);
     void (*residual_norm)(int64_t, const float*, const float*, const float*, const float*, const float*, float, float*);
     void (*softmax_groups)(int64_t, int64_t, const float*, float*);

@@ -21,6 +21,7 @@ void add(int64_t n, const float* a, const float* b, float* out) { table().add(n,
 void multiply_add(int64_t n, const float* a, const float* b, float* out) { table().multiply_add(n, a, b, out); }
 void relu(int64_t n, float* x) { table().relu(n, x); }
 void gelu(int64_t n, float* x) { table().gelu(n, x); }
+void quick_gelu(int64_t n, float* x) { table().quick_gelu(n, x); }
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
     table().layer_norm(n, x, gamma, beta, eps, out);
 }

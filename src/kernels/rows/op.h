@@ -9,6 +9,7 @@ void add(int64_t n, const float* a, const float* b, float* out);  // out = a + b
 void multiply_add(int64_t n, const float* a, const float* b, float* out);  // out += a * b
 void relu(int64_t n, float* x);
 void gelu(int64_t n, float* x);  // x Phi(x) with the error function, as torch's default
+void quick_gelu(int64_t n, float* x);  // x / (1 + exp(-1.702 x)), CLIP's
 // out = (x - mean) / sqrt(variance + eps) * gamma + beta over n values; variance biased; out may be x.
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out);
 // The same of x + bias + residual, n values each.

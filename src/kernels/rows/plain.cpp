@@ -17,6 +17,10 @@ void gelu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + std::erf(x[i] * 0.70710678F));
 }
 
+void quick_gelu(int64_t n, float* x) {
+    for (int64_t i = 0; i < n; ++i) x[i] /= 1.0F + std::exp(-1.702F * x[i]);
+}
+
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
     double mean = 0, variance = 0;
     for (int64_t i = 0; i < n; ++i) mean += x[i];
@@ -75,7 +79,7 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 }  // namespace
 
 const Table& plain() {
-    static const Table table{add, multiply_add, relu, gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+    static const Table table{add, multiply_add, relu, gelu, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
                              scale_row, scale_add_row, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
     return table;
 }

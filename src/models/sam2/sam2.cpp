@@ -22,7 +22,7 @@ public:
     Sam2(const Scope& root, const Sam2Config& c)
         : config_(c), encoder_(root / "vision_encoder", root / "mask_decoder", c), predictor_(root, prompt_shape(c), c.decoder),
           no_memory_(root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn})) {
-        preprocess_ = {.resize = Resize::Squash, .rounded = false, .side = c.hiera.image};
+        preprocess_ = {.resize = Resize::Squash, .resample = Resample::BilinearFloat, .side = c.hiera.image};
     }
 
     std::string family() const override { return "sam2"; }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +10,9 @@ import numpy as np
 from segrid._image import to_image
 from segrid.compat.tensors import tensor_of
 from segrid.compat.transformers.images import load
+from segrid.compat.transformers.loading import model_of
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
-
-_PRECISIONS = {"None": "fp32", "auto": "fp32", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 class MaskGenerationPipeline:
@@ -28,8 +26,6 @@ class MaskGenerationPipeline:
     task = "mask-generation"
 
     def __init__(self, model: Any = None, device: Any = None, dtype: Any = None, torch_dtype: Any = None, **defaults: Any) -> None:
-        if model is None:
-            raise ValueError("pipeline: give a model: a Hugging Face id, a folder, a packaged name or a segrid.Segmenter")
         self.segmenter = _segmenter(model, device, dtype if dtype is not None else torch_dtype)
         self._defaults = defaults
 
@@ -111,12 +107,5 @@ def _one_nms(found: Masks, threshold: float) -> Masks:
 def _segmenter(model: Any, device: Any, dtype: Any) -> Segmenter:
     if isinstance(model, Segmenter):
         return model
-    precision = _PRECISIONS.get(str(dtype).removeprefix("torch."))
-    if precision is None:
-        raise ValueError(f"dtype: must be one of float32, bfloat16 and float16, got {dtype}")
-    where = "auto" if device is None or device == -1 else str(getattr(device, "type", device))
-    if hasattr(model, "save_pretrained"):
-        with tempfile.TemporaryDirectory() as folder:
-            model.save_pretrained(folder)
-            return Segmenter(folder, device=where, precision=precision)
-    return Segmenter(model, device=where, precision=precision)
+    with model_of(model, device, dtype) as arguments:
+        return Segmenter(**arguments)

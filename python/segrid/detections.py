@@ -1,0 +1,131 @@
+"""What was found in an image: boxes, scores, labels, and masks where there are some."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from segrid.results import Masks
+
+PALETTE = ((228, 26, 28), (55, 126, 184), (77, 175, 74), (152, 78, 163), (255, 127, 0), (166, 86, 40), (247, 129, 191), (0, 160, 160))
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """N labelled boxes over one image, best score first. Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
+
+    Attributes
+    ----------
+    boxes : (N, 4) float32 XYXY, image pixels, as the detector gave them: they may reach beyond the image
+    scores : (N,) float32, 0..1, detection score
+    labels : list of N str
+    class_id : (N,) int64, index of the prompt (or class) of each
+    masks : `Masks`, one for each box in the same order (their scores are predicted IoUs), or None
+    size : (H, W) of the image, pixels
+
+    Raises ValueError where the lengths differ.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: list[str]
+    class_id: np.ndarray
+    size: tuple[int, int]
+    masks: Masks | None = None
+    image: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        boxes = np.ascontiguousarray(self.boxes, np.float32).reshape(-1, 4) if len(self.boxes) == 0 else np.ascontiguousarray(self.boxes, np.float32)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", np.ascontiguousarray(self.scores, np.float32).reshape(-1))
+        object.__setattr__(self, "class_id", np.ascontiguousarray(self.class_id, np.int64).reshape(-1))
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"detections: boxes must be (N, 4) XYXY, got {boxes.shape}")
+        lengths = {"boxes": len(boxes), "scores": len(self.scores), "labels": len(self.labels), "class_id": len(self.class_id)}
+        if self.masks is not None:
+            lengths["masks"] = len(self.masks)
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"detections: lengths differ: {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, key: Any) -> Detections:
+        n = len(self)
+        index = np.arange(n)[np.atleast_1d(np.asarray(key)) if not isinstance(key, slice) and np.size(key) else key if isinstance(key, slice) else np.zeros(0, int)]
+        return Detections(self.boxes[index], self.scores[index], [self.labels[i] for i in index], self.class_id[index], self.size,
+                          None if self.masks is None else self.masks[index], self.image)
+
+    def __iter__(self) -> Iterator[Detections]:
+        return (self[i] for i in range(len(self)))
+
+    def to_coco(self, image_id: int = 0) -> list[dict[str, Any]]:
+        """COCO result annotations: bbox XYWH, score, category_id = class_id + 1; with masks also segmentation (RLE, counts as str), area and predicted_iou."""
+        records = [] if self.masks is None else self.masks.to_coco(image_id)
+        out = []
+        for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
+            record: dict[str, Any] = {"id": i + 1, "image_id": image_id, "category_id": int(self.class_id[i]) + 1, "bbox": [x0, y0, x1 - x0, y1 - y0],
+                                      "area": (x1 - x0) * (y1 - y0), "score": float(self.scores[i]), "iscrowd": 0}
+            if records:
+                record |= {"segmentation": records[i]["segmentation"], "area": records[i]["area"], "predicted_iou": records[i]["score"]}
+            out.append(record)
+        return out
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections``: xyxy, confidence, class_id, data["class_name"], and masks where there are some (needs the supervision package)."""
+        import supervision as sv
+
+        return sv.Detections(xyxy=self.boxes.copy(), confidence=self.scores.copy(), class_id=self.class_id.astype(int),
+                             mask=None if self.masks is None else self.masks.array, data={"class_name": np.array(self.labels, dtype=str)})
+
+    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: boxes with label and score (and masks) over an image of the same size (the one that was looked at, else black)."""
+        from PIL import Image, ImageDraw, ImageFont
+
+        from segrid._image import to_image
+
+        image = self.image if image is None else image
+        if self.masks is not None:
+            rgb = self.masks.picture(image, alpha)
+        else:
+            rgb = np.zeros((*self.size, 3), np.uint8) if image is None else np.array(to_image(image).array)
+        if rgb.shape[:2] != tuple(self.size):
+            raise ValueError(f"picture: the image is {rgb.shape[0]} x {rgb.shape[1]}, the detections are of {self.size[0]} x {self.size[1]}")
+        canvas = Image.fromarray(rgb)
+        draw = ImageDraw.Draw(canvas)
+        line = max(2, round(max(self.size) / 500))
+        font = ImageFont.load_default(max(11, round(max(self.size) / 55)))
+        for box, score, label, kind in zip(self.boxes.tolist(), self.scores.tolist(), self.labels, self.class_id.tolist(), strict=True):
+            colour = PALETTE[kind % len(PALETTE)]
+            draw.rectangle(box, outline=colour, width=line)
+            text = f"{label} {score:.2f}"
+            x, y = max(0.0, box[0]), max(0.0, box[1])
+            corner = draw.textbbox((x + 3, y + 1), text, font=font)
+            draw.rectangle((x, y, corner[2] + 3, corner[3] + 3), fill=colour)
+            draw.text((x + 3, y + 1), text, fill=(255, 255, 255), font=font)
+        return np.asarray(canvas)
+
+    def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
+        """Draws :meth:`picture` with matplotlib (ImportError without it) on `ax`, or on a new figure, and returns the axes."""
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            height, width = self.size
+            ax = plt.subplots(figsize=(8, 8 * height / width))[1]
+        ax.imshow(self.picture(image, alpha))
+        ax.set_title(f"{len(self)} detections")
+        ax.set_axis_off()
+        return ax
+
+    def _repr_png_(self) -> bytes:
+        from PIL import Image
+
+        picture = Image.fromarray(self.picture())
+        picture.thumbnail((1024, 1024))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()

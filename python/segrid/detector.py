@@ -1,0 +1,230 @@
+"""The detector: image and words -> labelled boxes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Union, overload
+
+import numpy as np
+
+from segrid import _hub
+from segrid._image import ImageLike, to_image
+from segrid._native import _core
+from segrid._text import Tokenizer
+from segrid.detections import Detections
+
+Prompts = Union[str, Sequence[Union[str, Sequence[str]]]]
+
+
+class Detector:
+    """An open-vocabulary detector: OWLv2 (Minderer et al. 2023) or OWL-ViT (Minderer et al. 2022). Immutable but for the texts it remembers; share it
+    between threads.
+
+    Parameters
+    ----------
+    model : a packaged model's name ("tiny-detector"), a folder with config.json, model.safetensors and tokenizer.json (or vocab.json and merges.txt;
+        transformers' Owlv2ForObjectDetection and OwlViTForObjectDetection), or a Hugging Face id ("google/owlv2-base-patch16-ensemble", with "@revision")
+    device : "auto" or "cpu"
+    precision : as `Segmenter`'s; it holds for both towers
+    threads : most threads of the process's budget that a call uses; None: all
+
+    Raises what `Segmenter` raises.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] = "tiny-detector", *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> None:
+        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads}
+        self._files = _hub.locate(model)
+        self._engine = _core.Detector(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
+        self._words: Tokenizer | None = None
+
+    def __reduce__(self) -> Any:  # pickles the arguments; weights are loaded again where it is unpickled
+        return (_rebuild, (self._arguments,))
+
+    def __repr__(self) -> str:
+        return f"Detector({self._arguments['model']!r}, device={self.device!r}, precision={self.precision!r})"
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self._engine.device
+
+    @property
+    def precision(self) -> str:
+        """What it runs in."""
+        return self._engine.precision
+
+    @property
+    def family(self) -> str:
+        """"owlv2" or "owlvit"."""
+        return self._engine.family
+
+    @property
+    def side(self) -> int:
+        """Of the square that images are resized into, in pixels."""
+        return self._engine.side
+
+    def with_threads(self, threads: int) -> Detector:
+        """The same model (weights and remembered texts shared) whose calls use at most this many threads. Raises ValueError below 1."""
+        other = object.__new__(Detector)
+        other._arguments = {**self._arguments, "threads": threads}
+        other._files, other._words = self._files, self._words
+        other._engine = self._engine.with_threads(threads)
+        return other
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """As `Segmenter.save`: an int8 model that loads again without quantising, with its tokenizer."""
+        from segrid.quantised import save
+
+        save(self._files, self._engine.quantised, self.precision, Path(folder))
+
+    def encode(self, image: ImageLike) -> Any:
+        """Encodes an image once for any number of calls that take it in the image's place: an immutable value with `image_size` (H, W)."""
+        return self._engine.encode(to_image(image))
+
+    @overload
+    def detect(self, image: list[Any] | tuple[Any, ...], prompts: Prompts, *, threshold: float = ..., nms: float | None = ...,
+               batch_size: int = ...) -> list[Detections]: ...
+    @overload
+    def detect(self, image: ImageLike, prompts: Prompts, *, threshold: float = ..., nms: float | None = ..., batch_size: int = ...) -> Detections: ...
+    def detect(self, image: Any, prompts: Prompts, *, threshold: float = 0.1, nms: float | None = None, batch_size: int = 8) -> Detections | list[Detections]:
+        """Boxes of what the prompts name, in one pass over the image however many there are.
+
+        Parameters
+        ----------
+        image : path, bytes, PIL image, array, or what `encode` returned; or a list of them
+        prompts : a text, or a list of them; a list in the place of a text holds synonyms, whose label is its first. Texts of earlier calls are not
+            encoded again
+        threshold : scores are above it
+        nms : of two boxes of one label whose IoU exceeds it the better one stays; None: all stay, as in the originals
+        batch_size : of a list of images: most of them that are read ahead while one is computed
+
+        Every patch of the image gives at most one box, with the label that suits it best. A prompt longer than the model reads is cut, with a warning.
+        Returns `Detections`, best score first, `class_id` being the index into `prompts`; a list of them for a list of images.
+        Raises ValueError naming the prompt or the option, and what `Segmenter.encode` raises.
+        Source: transformers' Owlv2Processor.post_process_grounded_object_detection.
+        """
+        if isinstance(image, (list, tuple)):
+            if batch_size < 1:
+                raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+            with ThreadPoolExecutor(1) as reader:
+                ahead = [reader.submit(_read, item) for item in image[:batch_size]]
+                found = []
+                for i in range(len(image)):
+                    pixels = ahead.pop(0).result()
+                    if i + batch_size < len(image):
+                        ahead.append(reader.submit(_read, image[i + batch_size]))
+                    found.append(self.detect(pixels, prompts, threshold=threshold, nms=nms))
+            return found
+        texts, label_of, labels = self._texts(prompts)
+        _check_threshold(threshold, nms)
+        scene, shown = self._scene(image)
+        return detections(self._engine.detect(scene, texts, label_of, threshold, nms), labels, scene.image_size, shown)
+
+    def detect_like(self, image: Any, examples: Any, *, threshold: float = 0.0, nms: float = 0.3) -> Detections:
+        """Boxes of what looks like the examples (one-shot detection).
+
+        Parameters
+        ----------
+        image : as in `detect`
+        examples : an example or a list of them. An example is an image (its object is what the model takes for the main one), a box (4 numbers XYXY or a
+            row of an (N, 4) array) in `image` itself, or a pair (image, box)
+        threshold : of scores, before they are made relative
+        nms : of two boxes whose IoU exceeds it the better one stays, whatever their labels; 1: all stay
+
+        Returns `Detections`; labels are "example 0", ...; scores are relative, as the original's: 1 for the best box, 0 (left out) for a tenth of its score.
+        Raises ValueError naming the example, and what `detect` raises.
+        Source: transformers' image_guided_detection and post_process_image_guided_detection; boxes as in scenic's OWL-ViT.
+        """
+        _check_threshold(threshold, nms)
+        scene, shown = self._scene(image)
+        scenes, boxes = [], []
+        for i, (source, box) in enumerate(_examples(examples)):
+            own = scene if source is None else self._scene(source)[0]
+            height, width = own.image_size
+            if box is not None and not (np.isfinite(box).all() and 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height):
+                raise ValueError(f"examples[{i}]: the box {box} is not a box inside its image of {height} x {width} (height x width) pixels, XYXY")
+            scenes.append(own)
+            boxes.append(box)
+        if not scenes:
+            raise ValueError("detect_like: no examples")
+        labels = [f"example {i}" for i in range(len(scenes))]
+        return detections(self._engine.detect_like(scene, scenes, boxes, threshold, nms), labels, scene.image_size, shown)
+
+    def propose(self, image: Any, *, threshold: float = 0.1, nms: float | None = None, max_boxes: int | None = None) -> Detections:
+        """Boxes of anything that looks like an object, without prompts: OWLv2's objectness. Labels are "object".
+
+        Raises NotImplementedError for OWL-ViT, which has none, and what `detect` raises.
+        """
+        _check_threshold(threshold, nms)
+        scene, shown = self._scene(image)
+        found = detections(self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, shown)
+        return found if max_boxes is None else found[:max_boxes]
+
+    def read_words(self) -> Tokenizer:
+        """The tokenizer, read from the model's files on first use. Raises FileNotFoundError, CorruptFileError."""
+        if self._words is None:
+            self._words = Tokenizer(_hub.tokenizer_folder(str(self._arguments["model"]), self._files), self._engine.text_length)
+        return self._words
+
+    def _scene(self, image: Any) -> tuple[Any, Any]:
+        if isinstance(image, _core.Scene):
+            return image, None
+        pixels = to_image(image)
+        return self._engine.encode(pixels), pixels
+
+    def _texts(self, prompts: Prompts) -> tuple[list[list[int]], list[int], list[str]]:
+        """Token ids, the label each belongs to, and the labels' names."""
+        groups = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not groups:
+            raise ValueError("prompts: none given; say what to look for, or use propose()")
+        synonyms = [list(group) if isinstance(group, (list, tuple)) else [group] for group in groups]
+        for i, group in enumerate(synonyms):
+            if not group:
+                raise ValueError(f"prompts[{i}]: an empty list of synonyms")
+        ids = self.read_words()([text for group in synonyms for text in group])
+        return ids, [i for i, group in enumerate(synonyms) for _ in group], [group[0] for group in synonyms]
+
+
+def detections(columns: Any, labels: Sequence[str], size: tuple[int, int], image: Any, masks: Any = None) -> Detections:
+    """The engine's columns with the names of their labels."""
+    boxes, scores, index = columns
+    return Detections(boxes, scores, [labels[i] for i in index], index, (int(size[0]), int(size[1])), masks, image)
+
+
+def _rebuild(arguments: dict[str, Any]) -> Detector:
+    return Detector(**arguments)
+
+
+def _read(image: Any) -> Any:
+    return image if isinstance(image, _core.Scene) else to_image(image)
+
+
+def _check_threshold(threshold: float, nms: float | None) -> None:
+    for name, value in (("threshold", threshold), ("nms", nms)):
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name}: must be from 0 to 1, got {value}")
+
+
+def _examples(examples: Any) -> list[tuple[Any, list[float] | None]]:
+    """(image or None, box or None) of each."""
+    def box_of(value: Any) -> list[float] | None:
+        if isinstance(value, (str, bytes, os.PathLike)) or hasattr(value, "getexif"):
+            return None
+        try:
+            array = np.asarray(value, float)
+        except (TypeError, ValueError):
+            return None
+        return array.tolist() if array.shape == (4,) else None
+
+    if (box := box_of(examples)) is not None:
+        return [(None, box)]
+    if isinstance(examples, np.ndarray) and examples.ndim == 2 and examples.shape[1] == 4 and examples.dtype.kind in "iuf":
+        return [(None, row) for row in examples.astype(float).tolist()]
+    if isinstance(examples, tuple) and len(examples) == 2 and box_of(examples[1]) is not None and box_of(examples[0]) is None:
+        return [(examples[0], box_of(examples[1]))]
+    if isinstance(examples, (list, tuple)):
+        return [pair for item in examples for pair in _examples(item)]
+    return [(examples, None)]

@@ -1,0 +1,162 @@
+"""Words, or any detector's boxes, to labelled masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from segrid._image import ImageLike, to_image
+from segrid._native import _core
+from segrid.detections import Detections
+from segrid.detector import Detector, Prompts, _check_threshold, detections
+from segrid.results import Masks
+from segrid.segmenter import Segmenter
+
+
+class Pipeline:
+    """Detector and segmenter as one: every box becomes a mask, every mask carries label, detection score and predicted IoU.
+
+    Parameters
+    ----------
+    detector : a `Detector`; or any callable that returns boxes for an (H, W, 3) uint8 RGB array (and, where prompts are given, the prompts as second
+        argument): `segrid.Detections`, `supervision.Detections`, ultralytics results (its models are given a PIL image), a dict with "boxes" and perhaps
+        "scores" and "labels", a tuple (boxes, scores, labels), an (N, 4), (N, 5) or (N, 6) array of XYXY, score, class; or a packaged, local or Hugging
+        Face model as `Detector` takes it; None: boxes are given with each call
+    segmenter : a `Segmenter`, or a model as it takes it
+    """
+
+    def __init__(self, detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
+                 segmenter: Segmenter | str | os.PathLike[str] = "tiny") -> None:
+        self.detector: Detector | Callable[..., Any] | None = Detector(detector) if isinstance(detector, (str, os.PathLike)) else detector
+        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter)
+        if self.detector is not None and not isinstance(self.detector, Detector) and not callable(self.detector):
+            raise TypeError(f"detector: expected a Detector, a callable, a model's name or None, got {type(detector).__name__}")
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.detector!r}, {self.segmenter!r})"
+
+    def __call__(self, image: ImageLike, prompts: Prompts | None = None, *, boxes: Any = None, labels: Sequence[str] | None = None, threshold: float = 0.1,
+                 nms: float | None = None) -> Detections:
+        """Detects, then masks; with a `Detector` both encoders overlap and nothing returns to Python between.
+
+        image : path, bytes, PIL image or array
+        prompts, threshold, nms : `Detector.detect`'s; a callable's boxes are taken as they come where it gives no scores
+        boxes : (N, 4) XYXY in image pixels instead of a detector; labels : N texts for them ("object" where not given)
+
+        Boxes go to the segmenter as they are, also where they reach beyond the image. Returns `Detections` with `masks`.
+        Raises ValueError for a wrong mixture of arguments and for boxes that are not finite, and what detector and segmenter raise.
+        """
+        _check_threshold(threshold, nms)
+        pixels = to_image(image)
+        if boxes is None and isinstance(self.detector, Detector):
+            if prompts is None:
+                raise ValueError("pipeline: no prompts; say what to look for, or give boxes")
+            texts, label_of, names = self.detector._texts(prompts)
+            columns, masks = _core.detect_and_segment(self.detector._engine, self.segmenter._engine, pixels, texts, label_of, threshold, nms)
+            return detections(columns, names, _size(pixels), pixels, Masks(masks, pixels))
+        if boxes is None and self.detector is None:
+            raise ValueError("pipeline: no boxes, and no detector to find them")
+        with ThreadPoolExecutor(1) as beside:
+            encoding = beside.submit(self.segmenter.encode, pixels)
+            if boxes is not None:
+                found = found_boxes({"boxes": boxes} | ({} if labels is None else {"labels": labels}), _size(pixels))
+            else:
+                found = found_boxes(_ask(self.detector, pixels, prompts), _size(pixels))
+                found = _thinned(found, threshold, nms)
+            embedding = encoding.result()
+        masks = self.segmenter.predict(embedding, boxes=found.boxes, anywhere=True) if len(found) else Masks(_core.no_masks(*_size(pixels)), pixels)
+        masks = Masks(masks._native, pixels)
+        return Detections(found.boxes, found.scores, found.labels, found.class_id, found.size, masks, pixels)
+
+
+def _size(pixels: Any) -> tuple[int, int]:
+    height, width = pixels.array.shape[:2]
+    return int(height), int(width)
+
+
+def _ask(detector: Any, pixels: Any, prompts: Prompts | None) -> Any:
+    array = pixels.array
+    if type(detector).__module__.split(".")[0] == "ultralytics":  # takes arrays for BGR
+        from PIL import Image
+
+        array = Image.fromarray(array)
+    return detector(array) if prompts is None else detector(array, prompts)
+
+
+def _numpy(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
+    """What a detector returned, in any of the forms that `Pipeline` lists, as `Detections` of an image of that size (H, W).
+
+    Raises ValueError for other forms and for boxes that are not finite.
+    """
+    if isinstance(result, Detections):
+        return result
+    names: Any = None
+    if isinstance(result, (list, tuple)) and len(result) == 1 and hasattr(result[0], "boxes"):
+        result = result[0]  # ultralytics' results of one image
+    scores: Any = None
+    kinds: Any = None
+    if hasattr(result, "xyxy") and hasattr(result, "confidence"):  # supervision
+        boxes, scores, kinds, names = result.xyxy, result.confidence, result.class_id, (result.data or {}).get("class_name")
+    elif hasattr(result, "boxes") and hasattr(result.boxes, "xyxy"):  # ultralytics
+        boxes, scores, kinds = result.boxes.xyxy, result.boxes.conf, result.boxes.cls
+        names = [result.names[int(k)] for k in _numpy(kinds)]
+    elif isinstance(result, dict):
+        boxes, scores = result.get("boxes"), result.get("scores")
+        labels = result.get("text_labels", result.get("labels"))
+        if labels is not None and len(labels) and isinstance(labels[0], str):
+            names = labels
+        else:
+            kinds = labels
+    elif isinstance(result, tuple) and len(result) in (2, 3) and np.ndim(_numpy(result[0])) == 2:
+        boxes, scores = result[0], result[1]
+        if len(result) == 3:
+            names, kinds = (result[2], None) if len(result[2]) and isinstance(result[2][0], str) else (None, result[2])
+    else:
+        boxes = result
+    if boxes is None:
+        raise ValueError("detector: returned no boxes (an empty array says that nothing was found)")
+    try:
+        array = _numpy(boxes).astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"detector: cannot make boxes of {type(result).__name__}; see segrid.Pipeline for the forms it takes") from None
+    array = array.reshape(0, 4) if array.size == 0 else np.atleast_2d(array)
+    if array.ndim != 2 or array.shape[1] not in (4, 5, 6):
+        raise ValueError(f"detector: boxes must be (N, 4) XYXY, or with score and class (N, 5) and (N, 6), got {array.shape}")
+    if array.shape[1] > 4 and scores is None:
+        scores = array[:, 4]
+    if array.shape[1] > 5 and kinds is None:
+        kinds = array[:, 5]
+    bad = np.flatnonzero(~np.isfinite(array[:, :4]).all(axis=1))
+    if len(bad):
+        raise ValueError(f"boxes[{bad[0]}]: {array[bad[0], :4].tolist()} is not finite")
+    n = len(array)
+    scores = np.ones(n) if scores is None else _numpy(scores)
+    if names is not None:
+        names = [str(name) for name in names]
+        index = kinds if kinds is not None else [list(dict.fromkeys(names)).index(name) for name in names]
+        return Detections(array[:, :4], scores, names, _numpy(index), size)
+    kinds = np.zeros(n, int) if kinds is None else _numpy(kinds).astype(int)
+    return Detections(array[:, :4], scores, ["object"] * n if not kinds.any() else [f"class {k}" for k in kinds], kinds, size)
+
+
+def _thinned(found: Detections, threshold: float, nms: float | None) -> Detections:
+    """Best first, scores above the threshold, one of two boxes of a class whose IoU exceeds nms."""
+    order = np.argsort(-found.scores, kind="stable")
+    found = found[order[found.scores[order] > threshold]]
+    if nms is None or len(found) == 0:
+        return found
+    kept: list[int] = []
+    for kind in np.unique(found.class_id):
+        own = np.flatnonzero(found.class_id == kind)
+        kept += own[_core.box_nms(found.boxes[own], found.scores[own], nms)].tolist()
+    return found[sorted(kept)]

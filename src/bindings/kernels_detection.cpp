@@ -1,0 +1,79 @@
+// A detector's building blocks, for parity tests.
+#include <ATen/Functions.h>
+#include <pybind11/stl.h>
+
+#include <numeric>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+#include "bindings/waiting.h"
+#include "engine/precision.h"
+#include "image/preprocess.h"
+#include "models/factory.h"
+
+namespace py = pybind11;
+using segrid::bindings::without_gil;
+using Bytes = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
+
+namespace {
+
+py::array_t<float> to_array(const at::Tensor& t) {
+    py::array_t<float> out(std::vector<py::ssize_t>(t.sizes().begin(), t.sizes().end()));
+    std::copy_n(t.const_data_ptr<float>(), t.numel(), out.mutable_data());
+    return out;
+}
+
+py::dict detector_taps(const std::string& config, const std::string& weights, const Bytes& rgb, const std::vector<segrid::TokenIds>& texts,
+                       const std::string& precision) {
+    std::map<std::string, at::Tensor> taps;
+    without_gil([&] {
+        const auto model = segrid::load_detection_model(config, weights, segrid::precisions_of(segrid::bindings::precision_of(precision))).model;
+        const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
+        const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))}, model->preprocess());
+        const segrid::ResizedImage resized(view, frame, model->preprocess(), {});
+        const segrid::ModelInput input{.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()};
+        const segrid::Tap tap = [&](const std::string& name, const at::Tensor& t) { taps[name] = t; };
+        at::Tensor pixels = at::empty({input.size.height, input.size.width, 3});
+        for (int64_t i = 0; i < pixels.numel(); ++i) pixels.mutable_data_ptr<float>()[i] = input.normalised(model->preprocess(), i);
+        taps["pixels"] = pixels;
+        const segrid::DetectionFeatures features = model->encode(input, {}, &tap);
+        const at::Tensor queries = model->embed_texts(texts, {}, &tap);
+        const int64_t patches = features.patches.size(0);
+        taps["classes"] = features.classes;
+        taps["logits"] = at::empty({patches, queries.size(0)});
+        segrid::run_in_worker({}, [&] {
+            model->logits(features, segrid::PackedMatrix(queries, segrid::Precision::Fp32), 0, patches, taps["logits"].mutable_data_ptr<float>());
+        });
+        std::vector<int64_t> all(static_cast<std::size_t>(patches));
+        std::iota(all.begin(), all.end(), 0);
+        const std::vector<segrid::UnitBox> boxes = model->boxes(features, all, {});
+        taps["boxes"] = at::empty({patches, 4});
+        std::memcpy(taps["boxes"].mutable_data_ptr<float>(), boxes.data(), boxes.size() * sizeof(segrid::UnitBox));
+        if (model->family() != "owlv2") return;
+        const std::vector<float> objectness = model->objectness(features, {});
+        taps["objectness"] = at::empty({patches});
+        std::copy(objectness.begin(), objectness.end(), taps["objectness"].mutable_data_ptr<float>());
+    });
+    py::dict out;
+    for (const auto& [name, tensor] : taps) out[py::str(name)] = to_array(tensor);
+    return out;
+}
+
+}  // namespace
+
+void bind_detection_kernels(py::module_ m) {
+    m.def("detector_taps", &detector_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("texts"), py::arg("precision") = "fp32",
+          "Intermediate results by name: pixels (h, w, 3) normalised, towers, logits, boxes XYXY in 0..1, objectness.");
+    m.def("resize_rgb_blurred", [](const Bytes& rgb, int64_t side) {
+        py::array_t<float> out({static_cast<py::ssize_t>(side), static_cast<py::ssize_t>(side), py::ssize_t{3}});
+        const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
+        const segrid::PreprocessSpec spec{.resize = segrid::Resize::PadThenSquash, .resample = segrid::Resample::BlurredBilinear, .side = side};
+        const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))}, spec);
+        float* data = out.mutable_data();
+        without_gil([&] {
+            const segrid::ResizedImage resized(view, frame, spec, {});
+            std::copy_n(resized.floats(), side * side * 3, data);
+        });
+        return out;
+    });
+}

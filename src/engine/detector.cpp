@@ -1,0 +1,242 @@
+#include "engine/detector.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/trace.h"
+#include "engine/precision.h"
+#include "image/preprocess.h"
+#include "kernels/nms/op.h"
+#include "models/factory.h"
+
+namespace segrid {
+namespace {
+
+constexpr std::size_t kMaxRemembered = 50'000;
+constexpr int64_t kPatches = 64;  // per task
+
+float sigmoid(float x) { return 1.0F / (1.0F + std::exp(-x)); }
+
+// How far the model's square reaches, in image pixels.
+ImagePoint reach(const PreprocessSpec& spec, Size image) {
+    const auto longest = static_cast<double>(std::max(image.height, image.width));
+    if (spec.resize == Resize::PadThenSquash) return {longest, longest};
+    return {static_cast<double>(image.width), static_cast<double>(image.height)};
+}
+
+}  // namespace
+
+// Vectors of texts by their tokens.
+struct Detector::Remembered {
+    std::mutex mutex;
+    std::map<TokenIds, std::vector<float>> vectors;
+};
+
+Detector::Detector(const ModelSettings& s) : remembered_(std::make_shared<Remembered>()), threads_(s.threads) {
+    check_settings(s);
+    const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path);
+    precision_ = precision.name;
+    run_in_worker({}, [&] {  // as the segmenter's
+        LoadedDetector loaded = load_detection_model(s.config_path, s.weights_path, precision.precisions);
+        model_ = std::move(loaded.model);
+        quantised_ = std::move(loaded.quantised);
+        model_id_ = identify(s.config_path, s.weights_path);
+    });
+}
+
+Detector Detector::with_threads(int n) const {
+    if (n < 1) invalid("threads: must be at least 1, got " + std::to_string(n));
+    Detector other = *this;
+    other.threads_ = n;
+    return other;
+}
+
+Schedule Detector::capped(Schedule schedule) const {
+    if (threads_ > 0) schedule.max_workers = threads_;
+    return schedule;
+}
+
+void Detector::check(const Scene& scene, const DetectOptions& o) const {
+    if (scene.model_id != model_id_) invalid("detect: the image was encoded by another model; encode it again");
+    if (!(o.threshold >= 0 && o.threshold <= 1)) invalid("threshold: must be from 0 to 1, got " + std::to_string(o.threshold));
+    if (o.nms && !(*o.nms >= 0 && *o.nms <= 1)) invalid("nms: must be an IoU from 0 to 1, got " + std::to_string(*o.nms));
+}
+
+Scene Detector::encode(ImageView image, const Schedule& asked) const {
+    const Span span("detector encode");
+    check_size("detect: the image", image.size);
+    const Schedule schedule = capped(asked);
+    const FrameMap frame(image.size, {0, 0, static_cast<double>(image.size.width), static_cast<double>(image.size.height)}, model_->preprocess());
+    const ResizedImage resized(image, frame, model_->preprocess(), schedule);
+    return {image.size, model_->encode({.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule), model_id_};
+}
+
+at::Tensor Detector::embed(const std::vector<TokenIds>& texts, const Schedule& asked) const {
+    if (texts.empty()) invalid("detect: no prompts");
+    if (texts.size() > kMaxQueries) invalid("detect: at most " + std::to_string(kMaxQueries) + " prompts a call, got " + std::to_string(texts.size()));
+    std::vector<TokenIds> fresh;
+    {
+        const std::lock_guard lock(remembered_->mutex);
+        for (const TokenIds& ids : texts) {
+            if (remembered_->vectors.count(ids) == 0) fresh.push_back(ids);
+        }
+    }
+    std::sort(fresh.begin(), fresh.end());
+    fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
+    const auto width = static_cast<std::size_t>(model_->dim());
+    std::map<TokenIds, std::vector<float>> found;
+    if (!fresh.empty()) {
+        const Span span("texts");
+        const at::Tensor vectors = model_->embed_texts(fresh, capped(asked));
+        for (std::size_t i = 0; i < fresh.size(); ++i) {
+            const float* row = vectors.const_data_ptr<float>() + i * width;
+            found[fresh[i]] = std::vector<float>(row, row + width);
+        }
+    }
+    at::Tensor out = at::empty({static_cast<int64_t>(texts.size()), model_->dim()});
+    const std::lock_guard lock(remembered_->mutex);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        const auto own = found.find(texts[i]);
+        const std::vector<float>& row = own != found.end() ? own->second : remembered_->vectors.at(texts[i]);
+        std::copy(row.begin(), row.end(), out.mutable_data_ptr<float>() + i * width);
+    }
+    if (remembered_->vectors.size() + found.size() > kMaxRemembered) remembered_->vectors.clear();
+    if (found.size() <= kMaxRemembered) remembered_->vectors.merge(found);
+    return out;
+}
+
+at::Tensor Detector::embed_example(const Scene& example, const std::optional<ImageBox>& box, const Schedule& asked) const {
+    check(example, {});
+    const Schedule schedule = capped(asked);
+    std::optional<UnitBox> unit;
+    if (box) {
+        const ImagePoint far = reach(model_->preprocess(), example.image);
+        unit = UnitBox{static_cast<float>(box->x0 / far.x), static_cast<float>(box->y0 / far.y), static_cast<float>(box->x1 / far.x), static_cast<float>(box->y1 / far.y)};
+    }
+    const int64_t patch = model_->example_patch(example.features, unit, schedule), width = model_->dim();
+    at::Tensor out = at::empty({1, width});
+    const float* row = example.features.classes.const_data_ptr<float>() + patch * width;
+    const float scale = example.features.scoring.const_data_ptr<float>()[3 * patch];
+    std::transform(row, row + width, out.mutable_data_ptr<float>(), [&](float v) { return v * scale; });
+    return out;
+}
+
+std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidate> found, std::optional<double> nms, bool across_labels,
+                                        const Schedule& schedule) const {
+    std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+    std::vector<int64_t> patches;
+    for (const Candidate& c : found) patches.push_back(c.patch);
+    const std::vector<UnitBox> boxes = model_->boxes(scene.features, patches, schedule);
+    std::vector<std::size_t> kept(found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) kept[i] = i;
+    if (nms) {
+        std::map<int64_t, std::vector<std::size_t>> of_label;
+        for (std::size_t i = 0; i < found.size(); ++i) of_label[across_labels ? 0 : found[i].label].push_back(i);
+        kept.clear();
+        for (const auto& [label, own] : of_label) {
+            std::vector<float> flat, scores;
+            for (const std::size_t i : own) {
+                flat.insert(flat.end(), {boxes[i].x0, boxes[i].y0, boxes[i].x1, boxes[i].y1});
+                scores.push_back(found[i].score);
+            }
+            for (const int64_t k : box_nms(flat.data(), scores.data(), static_cast<int64_t>(own.size()), *nms, [&] { schedule.cancel.check(); })) {
+                kept.push_back(own[static_cast<std::size_t>(k)]);
+            }
+        }
+        std::sort(kept.begin(), kept.end());
+    }
+    const ImagePoint far = reach(model_->preprocess(), scene.image);
+    std::vector<Detection> out;
+    for (const std::size_t i : kept) {
+        const UnitBox& b = boxes[i];
+        out.push_back({{b.x0 * far.x, b.y0 * far.y, b.x1 * far.x, b.y1 * far.y}, found[i].score, found[i].label});
+    }
+    return out;
+}
+
+std::vector<Detection> Detector::detect(const Scene& scene, const Queries& queries, const DetectOptions& options, const Schedule& asked) const {
+    check(scene, options);
+    const Schedule schedule = capped(asked);
+    const auto above = static_cast<float>(options.threshold);
+    if (!options.every_label) return finish(scene, best_labels(scene, queries, above, schedule), options.nms, false, schedule);
+    std::vector<Candidate> found;
+    PackedMatrix packed;
+    run_in_worker(schedule, [&] { packed = PackedMatrix(queries.vectors, Precision::Fp32); });
+    const int64_t patches = scene.features.patches.size(0), n = packed.n();
+    std::mutex mutex;
+    parallel_for((patches + kPatches - 1) / kPatches, schedule, [&](int64_t tile, Worker& worker) {
+        const Span span("score", tile);
+        const int64_t first = tile * kPatches, rows = std::min(kPatches, patches - first);
+        float* logits = worker.arena.take<float>(rows * n);
+        float* best = worker.arena.take<float>(queries.labels);
+        model_->logits(scene.features, packed, first, rows, logits);
+        for (int64_t r = 0; r < rows; ++r) {
+            std::fill_n(best, queries.labels, -std::numeric_limits<float>::infinity());
+            for (int64_t q = 0; q < n; ++q) {
+                float& own = best[queries.label_of[static_cast<std::size_t>(q)]];
+                own = std::max(own, logits[r * n + q]);
+            }
+            for (int64_t label = 0; label < queries.labels; ++label) {
+                const float score = sigmoid(best[label]);
+                if (!(score > above)) continue;
+                const std::lock_guard lock(mutex);
+                found.push_back({first + r, score, label});
+            }
+        }
+    });
+    std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return std::pair{a.label, a.patch} < std::pair{b.label, b.patch}; });
+    return finish(scene, std::move(found), options.nms, false, schedule);
+}
+
+std::vector<Detector::Candidate> Detector::best_labels(const Scene& scene, const Queries& queries, float above, const Schedule& schedule) const {
+    PackedMatrix packed;
+    run_in_worker(schedule, [&] { packed = PackedMatrix(queries.vectors, Precision::Fp32); });
+    const int64_t patches = scene.features.patches.size(0), n = packed.n();
+    std::vector<Candidate> best(static_cast<std::size_t>(patches));
+    parallel_for((patches + kPatches - 1) / kPatches, schedule, [&](int64_t tile, Worker& worker) {
+        const Span span("score", tile);
+        const int64_t first = tile * kPatches, rows = std::min(kPatches, patches - first);
+        float* logits = worker.arena.take<float>(rows * n);
+        model_->logits(scene.features, packed, first, rows, logits);
+        for (int64_t r = 0; r < rows; ++r) {
+            const int64_t query = std::max_element(logits + r * n, logits + (r + 1) * n) - (logits + r * n);
+            best[static_cast<std::size_t>(first + r)] = {first + r, sigmoid(logits[r * n + query]), queries.label_of[static_cast<std::size_t>(query)]};
+        }
+    });
+    best.erase(std::remove_if(best.begin(), best.end(), [&](const Candidate& c) { return !(c.score > above); }), best.end());
+    return best;
+}
+
+std::vector<Detection> Detector::detect_like(const Scene& scene, const Queries& queries, const DetectOptions& options, const Schedule& asked) const {
+    check(scene, options);
+    const Schedule schedule = capped(asked);
+    std::vector<Candidate> all = best_labels(scene, queries, -1.0F, schedule);
+    std::optional<double> nms = options.nms.value_or(0.3);
+    if (*nms >= 1) nms.reset();
+    std::vector<Detection> kept = finish(scene, std::move(all), nms, true, schedule), out;
+    if (kept.empty()) return out;
+    const float best = (kept.front().score < static_cast<float>(options.threshold) ? 0.0F : kept.front().score) + 1e-6F;
+    for (Detection& d : kept) {
+        const float own = d.score < static_cast<float>(options.threshold) ? 0.0F : d.score;
+        d.score = std::clamp((own - best * 0.1F) / (best * 0.9F), 0.0F, 1.0F);
+        if (d.score > 0) out.push_back(d);
+    }
+    return out;
+}
+
+std::vector<Detection> Detector::propose(const Scene& scene, const DetectOptions& options, const Schedule& asked) const {
+    check(scene, options);
+    const Schedule schedule = capped(asked);
+    const std::vector<float> logits = model_->objectness(scene.features, schedule);
+    std::vector<Candidate> found;
+    for (std::size_t p = 0; p < logits.size(); ++p) {
+        if (const float score = sigmoid(logits[p]); score > static_cast<float>(options.threshold)) found.push_back({static_cast<int64_t>(p), score, 0});
+    }
+    return finish(scene, std::move(found), options.nms, false, schedule);
+}
+
+}  // namespace segrid

@@ -1,0 +1,30 @@
+// One layer of CLIP's encoder, which both towers are made of: x += attention(norm(x)); x += mlp(norm(x)).
+#pragma once
+
+#include <vector>
+
+#include "models/owlv2/config.h"
+#include "nn/transformer.h"
+
+namespace segrid::owlv2 {
+
+class EncoderLayer {
+public:
+    EncoderLayer(const Scope& scope, const TowerConfig& config);
+
+    // tokens: [n, hidden]; each attends to all.
+    void operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;
+    // Inside a worker. x: the tokens of several sequences one behind the other; each attends to those before it in its sequence and to itself.
+    void causal(const std::vector<int64_t>& lengths, float* x, Arena& arena) const;
+
+private:
+    void finish(int64_t rows, const float* attended, float* x, Arena& arena) const;
+
+    TowerConfig config_;
+    Precision precision_;
+    LayerNorm norm_;
+    Linear qkv_, projection_;
+    ResidualMlp mlp_;
+};
+
+}  // namespace segrid::owlv2

@@ -1,0 +1,16 @@
+// OWLv2 and OWL-ViT (transformers' Owlv2ForObjectDetection, OwlViTForObjectDetection): image -> patches; texts -> queries; both -> scored boxes.
+#pragma once
+
+#include <memory>
+
+#include "core/precision.h"
+#include "models/detection.h"
+#include "weights/config.h"
+#include "weights/store.h"
+
+namespace segrid::owlv2 {
+
+// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
+std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store, Precisions precisions);
+
+}  // namespace segrid::owlv2

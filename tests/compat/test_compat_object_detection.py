@@ -1,0 +1,92 @@
+"""segrid.compat.transformers' zero-shot-object-detection against transformers' own pipeline on equal weights."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import random_owlv2
+
+LABELS = ["a red circle", "the small blue star", "nuclei"]
+
+
+@pytest.fixture(scope="module", params=["small", "owlvit"])
+def both(request, tmp_path_factory):
+    """Our pipeline and theirs."""
+    import transformers
+    from segrid.compat.transformers import pipeline
+
+    with torch.no_grad():
+        folder = random_owlv2.make(request.param, tmp_path_factory.mktemp(f"zero-shot-{request.param}"))
+    kind = {"small": "Owlv2", "owlvit": "OwlViT"}[request.param]
+    theirs = transformers.pipeline("zero-shot-object-detection", model=getattr(transformers, f"{kind}ForObjectDetection").from_pretrained(folder),
+                                   tokenizer=transformers.CLIPTokenizer.from_pretrained(folder),
+                                   image_processor=getattr(transformers, f"{kind}ImageProcessorPil").from_pretrained(folder))
+    return pipeline("zero-shot-object-detection", model=folder), theirs
+
+
+def picture(seed=3, size=(233, 150)):
+    noise = np.random.default_rng(seed).integers(0, 255, (7, 9, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.BICUBIC)
+
+
+def same(ours, theirs):
+    assert len(ours) == len(theirs) > 3, "vacuous"
+    assert [set(o) for o in ours] == [set(t) for t in theirs]
+    np.testing.assert_allclose([o["score"] for o in ours], [t["score"] for t in theirs], atol=1e-5)
+    # scores that differ in the last bits may change places: compare what lies at each place by its score
+    pairs = zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True)
+    for o, t in pairs:
+        assert o["label"] == t["label"]
+        for name, value in t["box"].items():
+            assert type(o["box"][name]) is int and abs(o["box"][name] - value) <= 1  # a coordinate beside a whole number may fall to either side
+    exact = [o["box"] == t["box"] for o, t in zip(ours, theirs, strict=True)]
+    assert np.mean(exact) > 0.9
+
+
+def key(record):
+    return record["label"], round(record["score"], 4), record["box"]["xmin"]
+
+
+@pytest.mark.parametrize("options", [{"threshold": 0.3}, {"threshold": 0.2, "top_k": 7}, {}])
+def test_one_image(both, options):
+    ours, theirs = (p(picture(), candidate_labels=LABELS, **options) for p in both)
+    same(ours, theirs)
+
+
+def test_forms_of_input(both, tmp_path):
+    ours, theirs = both
+    picture().save(tmp_path / "a.png")
+    path, text = str(tmp_path / "a.png"), base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    records = [{"image": path, "candidate_labels": LABELS}, {"image": path, "candidate_labels": LABELS[:1]}]
+    for image, labels in ((path, LABELS), (text, LABELS), (path, ",".join(LABELS)), ([path, picture(5)], LABELS),
+                          ([path, picture(5)], [LABELS, LABELS[:1]])):
+        mine, other = ours(image, candidate_labels=labels, threshold=0.3), theirs(image, candidate_labels=labels, threshold=0.3)
+        for one, two in zip(mine, other, strict=True) if isinstance(image, list) else [(mine, other)]:
+            same(one, two)
+    for mine, other in zip(ours(records, threshold=0.3), theirs(records, threshold=0.3), strict=True):
+        same(mine, other)
+    same(list(ours(iter(records), threshold=0.3))[0], theirs(records[0], threshold=0.3))
+    same(ours(path, text_queries=LABELS, threshold=0.3), theirs(path, text_queries=LABELS, threshold=0.3))
+
+
+def test_errors(both):
+    for pipe in both:
+        with pytest.raises(ValueError, match="must be a string, a flat list of strings, or per-image label lists"):
+            pipe([picture()], candidate_labels=[["a"], "b"])
+        with pytest.raises(ValueError, match="Got 1 images but 2 candidate label lists"):
+            pipe([picture()], candidate_labels=[["a"], ["b"]])
+
+
+def test_a_transformers_model(both):
+    from segrid.compat.transformers import pipeline
+
+    ours, theirs = both
+    with pytest.raises(ValueError, match="tokenizer"):
+        pipeline("zero-shot-object-detection", model=theirs.model)
+    copied = pipeline("zero-shot-object-detection", model=theirs.model, tokenizer=theirs.tokenizer, threshold=0.3)
+    assert copied(picture(), candidate_labels=LABELS) == ours(picture(), candidate_labels=LABELS, threshold=0.3)
+    half = pipeline("zero-shot-object-detection", model=ours.detector)
+    assert half.detector is ours.detector

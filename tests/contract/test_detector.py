@@ -1,0 +1,268 @@
+"""What `Detector` returns, against transformers' post-processing on equal weights; and its bad inputs (faults 25, 26)."""
+
+import pickle
+
+import numpy as np
+import pytest
+import segrid
+import torch
+from PIL import Image
+
+from benchmarks import random_owlv2
+
+PROMPTS = ["a red circle", "the small blue star", "nuclei", "a photo of the big green triangle in the picture"]
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+class Pair:
+    """Our detector and transformers' model with its processor on equal weights."""
+
+    def __init__(self, preset, folder):
+        import transformers
+
+        self.folder = random_owlv2.make(preset, folder)
+        self.ours = segrid.Detector(self.folder, precision="fp32")
+        kind = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[self.ours.family]
+        self.model = getattr(transformers, f"{kind}ForObjectDetection").from_pretrained(self.folder).eval()
+        self.images = getattr(transformers, f"{kind}ImageProcessorPil").from_pretrained(self.folder)
+        self.words = transformers.CLIPTokenizer.from_pretrained(self.folder)
+        self.processor = getattr(transformers, f"{kind}Processor")(self.images, self.words)
+
+    def outputs(self, image, texts):
+        words = self.words(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
+        return self.model(pixel_values=self.images(image, return_tensors="pt").pixel_values, **words)
+
+
+@pytest.fixture(scope="module", params=["small", "owlvit"])
+def pair(request, tmp_path_factory):
+    with torch.no_grad():
+        return Pair(request.param, tmp_path_factory.mktemp(f"detector-{request.param}"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    with torch.no_grad():
+        return Pair("small", tmp_path_factory.mktemp("detector-alone"))
+
+
+def noise(seed, size=(233, 150)):
+    values = np.random.default_rng(seed).integers(0, 255, (7, 9, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(values).resize(size, Image.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def image():
+    return noise(3)
+
+
+def test_grounded(pair, image):
+    theirs = pair.processor.post_process_grounded_object_detection(pair.outputs(image, PROMPTS), 0.3, [image.shape[:2]], [PROMPTS])[0]
+    ours = pair.ours.detect(image, PROMPTS, threshold=0.3)
+    order = torch.argsort(theirs["scores"], descending=True, stable=True)
+    assert len(ours) == len(order) > 5 and len(set(ours.labels)) > 1, "vacuous"
+    np.testing.assert_allclose(ours.scores, theirs["scores"][order], atol=1e-5)
+    np.testing.assert_allclose(ours.boxes, theirs["boxes"][order], atol=1e-4 * max(image.shape))
+    assert ours.class_id.tolist() == theirs["labels"][order].tolist()
+    assert ours.labels == [PROMPTS[i] for i in ours.class_id]
+
+
+def test_image_guided(pair, image):
+    example = noise(8, (90, 120))
+    inputs = pair.processor(images=image, query_images=example, return_tensors="pt")
+    out = pair.model.image_guided_detection(**inputs)
+    size = torch.tensor([image.shape[:2]])
+    theirs = pair.processor.post_process_image_guided_detection(out, threshold=0.1, nms_threshold=0.3, target_sizes=size)[0]
+    ours = pair.ours.detect_like(image, example, threshold=0.1)
+    order = torch.argsort(theirs["scores"], descending=True, stable=True)
+    assert len(ours) == len(order) > 1, "vacuous"
+    np.testing.assert_allclose(ours.scores, theirs["scores"][order], atol=1e-4)
+    np.testing.assert_allclose(ours.boxes, theirs["boxes"][order], atol=1e-4 * max(image.shape))
+
+
+def test_examples_of_every_kind(small, image):
+    by_box = small.ours.detect_like(image, [20, 30, 90, 120])
+    assert len(small.ours.detect_like(image, [[20, 30, 90, 120], [0, 0, 50, 60]])) > 0
+    same = small.ours.detect_like(image, np.array([[20, 30, 90, 120]]))
+    pair = small.ours.detect_like(image, (image, [20, 30, 90, 120]))
+    for other in (same, pair):
+        assert np.array_equal(by_box.boxes, other.boxes) and np.array_equal(by_box.scores, other.scores)
+    two = small.ours.detect_like(image, [noise(8), (noise(9), [1, 1, 100, 100])])
+    assert set(two.labels) <= {"example 0", "example 1"}
+    with pytest.raises(ValueError, match=r"examples\[1\].*not a box inside"):
+        small.ours.detect_like(image, [[20, 30, 90, 120], [20, 30, 900, 120]])
+    with pytest.raises(ValueError, match="no examples"):
+        small.ours.detect_like(image, [])
+
+
+def test_objectness(small, image):
+    out = small.outputs(image, PROMPTS[:1])
+    scores = torch.sigmoid(out.objectness_logits[0])
+    ours = small.ours.propose(image, threshold=0.0)
+    np.testing.assert_allclose(ours.scores, np.sort(scores.numpy())[::-1], atol=1e-5)
+    assert ours.labels[0] == "object" and len(small.ours.propose(image, threshold=0, max_boxes=3)) == 3
+
+
+def test_objectness_is_owlv2s(tmp_path, image):
+    detector = segrid.Detector(random_owlv2.make("owlvit", tmp_path))
+    with pytest.raises(NotImplementedError, match="owlvit model has none"):
+        detector.propose(image)
+
+
+def test_synonyms_share_a_label(small, image):
+    apart = small.ours.detect(image, ["a red circle", "nuclei", "the small blue star"], threshold=0)
+    together = small.ours.detect(image, ["a red circle", ["nuclei", "the small blue star"]], threshold=0)
+    assert np.array_equal(apart.boxes, together.boxes) and np.array_equal(apart.scores, together.scores)
+    assert together.class_id.tolist() == np.minimum(apart.class_id, 1).tolist()
+    assert set(together.labels) == {"a red circle", "nuclei"}
+
+
+def test_nms_within_labels(small, image):
+    all_of_them = small.ours.detect(image, PROMPTS, threshold=0.0)
+    thinned = small.ours.detect(image, PROMPTS, threshold=0.0, nms=0.3)
+    kept = []
+    for i in range(len(all_of_them)):
+        rivals = [k for k in kept if all_of_them.class_id[k] == all_of_them.class_id[i]]
+        if all(_iou(all_of_them.boxes[i], all_of_them.boxes[k]) <= 0.3 for k in rivals):
+            kept.append(i)
+    assert 1 < len(thinned) < len(all_of_them)
+    np.testing.assert_array_equal(thinned.boxes, all_of_them.boxes[kept])
+
+
+def _iou(a, b):
+    w, h = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    return w * h / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - w * h)
+
+
+def test_lists_scenes_and_threads(small, image):
+    images = [noise(i, (60 + 20 * i, 80)) for i in range(5)]
+    apart = [small.ours.detect(i, PROMPTS) for i in images]
+    scenes = [small.ours.encode(i) for i in images]
+    for batch in (small.ours.detect(images, PROMPTS, batch_size=2), small.ours.detect(scenes, PROMPTS), small.ours.with_threads(1).detect(images, PROMPTS),
+                  pickle.loads(pickle.dumps(small.ours)).detect(images, PROMPTS)):
+        assert len(batch) == 5
+        for one, other in zip(apart, batch, strict=True):
+            assert np.array_equal(one.boxes, other.boxes) and np.array_equal(one.scores, other.scores) and one.size == other.size
+
+
+def test_texts_are_remembered(small, image):
+    scene = small.ours.encode(image)
+    with segrid.Trace() as first:
+        small.ours.detect(scene, ["a word never asked before"])
+    with segrid.Trace() as second:
+        small.ours.detect(scene, ["a word never asked before"])
+    assert "texts" in first.seconds() and "texts" not in second.seconds() and "score" in second.seconds()
+
+
+def test_detections_slice_and_export(small, image):
+    sv = pytest.importorskip("supervision")
+    found = small.ours.detect(image, PROMPTS, threshold=0.3)
+    assert len(found[:2]) == 2 and len(found[0]) == 1 and len(found[found.scores > 2]) == 0 and len(found[[]]) == 0
+    assert found[-1].labels == found.labels[-1:] and [len(d) for d in found] == [1] * len(found)
+    with pytest.raises(IndexError):
+        found[len(found)]
+    out = found.to_supervision()
+    assert isinstance(out, sv.Detections) and out.data["class_name"].tolist() == found.labels
+    np.testing.assert_array_equal(out.xyxy, found.boxes)
+    record = found.to_coco(image_id=7)[0]
+    assert record["image_id"] == 7 and record["category_id"] == found.class_id[0] + 1
+    np.testing.assert_allclose(record["bbox"][2:], found.boxes[0, 2:] - found.boxes[0, :2], rtol=1e-5)
+    assert found.picture().shape == image.shape and not np.array_equal(found.picture(), image)
+    assert found._repr_png_()[:4] == b"\x89PNG"
+
+
+def test_row_25_prompts(small, image):
+    detect = small.ours.detect
+    twice = detect(image, ["nuclei", "nuclei"], threshold=0)
+    assert set(twice.class_id) == {0}  # the first of equals
+    for empty in ("", "  ", [""], ["ok", "\t"]):
+        with pytest.raises(ValueError, match=r"prompts\[\d\]: empty"):
+            detect(image, empty)
+    with pytest.raises(ValueError, match="prompts: none given"):
+        detect(image, [])
+    with pytest.raises(ValueError, match=r"prompts\[1\]: an empty list of synonyms"):
+        detect(image, ["x", []])
+    with pytest.raises(ValueError, match="expected text, got int"):
+        detect(image, [3])
+    with pytest.warns(UserWarning, match=r"prompt 'red red.*tokens, the model reads 16"):
+        cut = detect(image, "red " * 40, threshold=0)
+    np.testing.assert_array_equal(cut.scores, detect(image, "red " * 14, threshold=0).scores)
+    for odd in ("🐈 猫", "שלום", "a\0b", "é" * 5):
+        assert len(detect(image, odd, threshold=0)) > 0
+    with pytest.raises(ValueError, match="half a character"):
+        detect(image, "\ud800")
+    with pytest.raises(ValueError, match="at most 10000 prompts"):
+        detect(image, ["a"] * 10_001)
+    with pytest.raises(ValueError, match="characters; the limit"):
+        detect(image, "a" * 20_000)
+
+
+@pytest.mark.parametrize("options", [{"threshold": float("nan")}, {"threshold": 1.1}, {"threshold": -0.1}, {"nms": float("nan")}, {"nms": 2}])
+def test_row_26_thresholds(small, image, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))}: must be from 0 to 1"):
+        small.ours.detect(image, "a", **options)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2000, 4)])
+def test_row_7_shapes(small, size):
+    found = small.ours.detect(np.full((*size, 3), 90, np.uint8), PROMPTS, threshold=0)
+    assert np.isfinite(found.boxes).all() and found.size == size
+
+
+def test_images_are_checked(small):
+    with pytest.raises(FileNotFoundError, match="nowhere.png"):
+        small.ours.detect("nowhere.png", "a")
+    with pytest.raises(ValueError, match="NaN"):
+        small.ours.detect(np.full((4, 4, 3), np.nan), "a")
+    with pytest.raises(ValueError, match="batch_size"):
+        small.ours.detect([], "a", batch_size=0)
+
+
+def test_files_are_checked(small, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    with pytest.raises(NotImplementedError, match="not a detector of this build"):
+        segrid.Detector("tiny")
+    with pytest.raises(NotImplementedError, match="segrid.Detector loads this one"):
+        segrid.Segmenter(small.folder)
+    copy = shutil.copytree(small.folder, tmp_path / "copy")
+    (copy / "tokenizer.json").unlink()
+    same = segrid.Detector(copy, precision="fp32").detect(noise(3), PROMPTS)  # vocab.json and merges.txt
+    np.testing.assert_array_equal(same.scores, small.ours.detect(noise(3), PROMPTS).scores)
+    (copy / "merges.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="neither tokenizer.json nor vocab.json"):
+        segrid.Detector(copy).detect(noise(3), "a")
+    (copy / "tokenizer.json").write_text("{]")
+    with pytest.raises(segrid.CorruptFileError, match="tokenizer"):
+        segrid.Detector(copy).detect(noise(3), "a")
+    weights = load_file(copy / "model.safetensors")
+    weights.pop("box_head.dense1.bias")
+    weights["layer_norm.weight"] = weights["layer_norm.weight"][:-1].contiguous()
+    save_file(weights, copy / "model.safetensors")
+    with pytest.raises(segrid.CorruptFileError, match=r"(?s)box_head.dense1.bias.*layer_norm.weight"):
+        segrid.Detector(copy)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_every_precision(small, image, precision):
+    try:
+        detector = segrid.Detector(small.folder, precision=precision)
+    except NotImplementedError:
+        pytest.skip("this CPU has no bf16")
+    exact, rough = small.ours.detect(image, PROMPTS, threshold=0), detector.detect(image, PROMPTS, threshold=0)
+    assert detector.precision == precision and not np.array_equal(exact.scores, rough.scores)
+    assert np.abs(np.sort(exact.scores) - np.sort(rough.scores)).max() < 0.1
+
+
+def test_int8_is_saved(small, image, tmp_path):
+    detector = segrid.Detector(small.folder, precision="int8")
+    detector.save(tmp_path / "int8")
+    again = segrid.Detector(tmp_path / "int8")
+    assert again.precision == "int8"
+    np.testing.assert_array_equal(again.detect(image, PROMPTS).scores, detector.detect(image, PROMPTS).scores)

@@ -1,0 +1,234 @@
+"""Trains the tiny detector: `python -m training.detector.train RUN --data DATA --minutes 90`.
+
+RUN gets the tokenizer, config.json, checkpoint.pt (a later call goes on from it), log.jsonl and model.safetensors (the average of the weights).
+The model is transformers' own Owlv2ForObjectDetection. Each thing is found by the patch its centre lies in: a static assignment, so that no thing is
+found twice and no NMS is needed. In the first part of a run every patch in the middle of a thing finds it, which teaches faster; boxes are always learned
+from all of those."""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.multiprocessing as mp
+from torch.nn import functional as F
+from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+from training.muon import Optimiser
+from training.train import rates, save_atomically, save_weights
+
+from . import tokens
+from .scenes import Source
+from .words import phrase, queries
+
+MEAN, STD = np.float32([0.48145466, 0.4578275, 0.40821073]), np.float32([0.26862954, 0.26130258, 0.27577711])
+QUERIES = 12
+MANY_UNTIL = 0.4  # share of a run
+
+
+def config(vocabulary):
+    """Of about 3.8 million parameters."""
+    return Owlv2Config(
+        text_config=dict(vocab_size=vocabulary, hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
+                         max_position_embeddings=tokens.LENGTH, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=0),
+        vision_config=dict(hidden_size=192, intermediate_size=768, num_hidden_layers=6, num_attention_heads=6, image_size=256, patch_size=16),
+        projection_dim=128)
+
+
+class DetectorOptimiser(Optimiser):
+    """Muon for the matrices between hidden activations."""
+
+    def hidden(self, name):
+        return super().hidden(name) and not any(part in name for part in ("dense2", "logit_", "class_head", "text_projection"))
+
+
+def padded(image, size):
+    """The processor's frame: long side to `size`, zeros below and to the right; (3, size, size) normalised; and the scale."""
+    scale = size / max(image.shape[:2])
+    shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    out = np.zeros((size, size, 3), np.float32)
+    out[: shape[1], : shape[0]] = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR) if scale != 1 else image
+    return ((out / 255 - MEAN) / STD).transpose(2, 0, 1), scale
+
+
+def sample(source, tokenizer, rng, size, patch):
+    """Arrays of one image: pixels; ids (Q, 16); one and many (T, Q): 1, 0 or -1 (counts neither way), where one patch finds a thing, or all in its
+    middle do; centre (T,) bool: has a thing of its own; boxes (T, 4) normalised cxcywh or NaN."""
+    image, things = source.draw(rng)
+    pixels, scale = padded(image, size)
+    grid = size // patch
+    asked = queries(rng, [t for t, _ in things], QUERIES)
+    ids = tokenizer([phrase(rng, q) for q in asked], padding="max_length", truncation=True, max_length=tokens.LENGTH, return_tensors="np").input_ids
+    one, many = (np.zeros((grid, grid, QUERIES), np.int8) for _ in range(2))
+    centre, boxes = np.zeros((grid, grid), bool), np.full((grid, grid, 4), np.nan, np.float32)
+    places = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5) / grid] * 2), -1)  # x, y
+    for thing, box in sorted(things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])):  # where two share a patch, the smaller one has it
+        box = box * scale / size
+        middle, extent = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+        x, y = np.minimum((middle * grid).astype(int), grid - 1)
+        truth = np.array([{True: 1, False: 0, None: -1}[q.matches(thing)] for q in asked], np.int8)
+        inside = (np.abs(places - middle) < 0.3 * extent).all(-1)
+        inside[y, x] = True
+        many[inside] = truth
+        boxes[inside] = (*middle, *extent)
+        near = (np.abs(places - middle) < 0.62 / grid).all(-1)  # a centre on the line between two patches: the other one may find it, too
+        near[y, x] = False
+        one[near] = np.where((truth != 0) & (one[near] == 0), -1, one[near])
+        one[y, x] = truth
+        centre[y, x] = True
+    flat = grid * grid
+    return pixels, ids, one.reshape(flat, -1), many.reshape(flat, -1), centre.reshape(-1), boxes.reshape(flat, 4)
+
+
+def batch_at(source, tokenizer, seed, step, images, size, patch):
+    """The step's batch, a function of (seed, step)."""
+    rows = [sample(source, tokenizer, np.random.default_rng((seed, step, i)), size, patch) for i in range(images)]
+    return [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
+
+
+def _produce(queue, run, data, seed, first, images, size, patch):
+    os.nice(max(0, 19 - os.nice(0)))
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    tokenizer, source = tokens.build(Path(run) / "loader"), Source(data, size)
+    step = first
+    while True:
+        queue.put(batch_at(source, tokenizer, seed, step, images, size, patch))
+        step += 1
+
+
+def corners(boxes):
+    """cxcywh to XYXY."""
+    return torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], -1)
+
+
+def giou(a, b):
+    """Of pairs of XYXY boxes."""
+    a, b = corners(a), corners(b)
+    inner = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    area = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inner
+    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
+    return inner / area - (hull - area) / hull
+
+
+def loss_of(net, batch, first_part):
+    """Focal loss of the classes, the same of objectness, L1 and GIoU of the boxes; and a record of them."""
+    pixels, ids, one, many, centre, boxes = batch
+    target = many if first_part else one
+    kind = next(net.parameters()).dtype
+    n, queries_each, length = ids.shape
+    image = net.owlv2.vision_model(pixel_values=pixels.to(kind)).last_hidden_state
+    image = net.owlv2.vision_model.post_layernorm(image)
+    features = net.layer_norm(image[:, 1:] * image[:, :1])
+    text = net.owlv2.text_projection(net.owlv2.text_model(input_ids=ids.reshape(-1, length)).pooler_output).view(n, queries_each, -1)
+    logits = net.class_head(features, text, None)[0].float()
+    found = ~boxes[..., 0].isnan()
+    truth = (target == 1).float()
+    p = torch.sigmoid(logits)
+    focal = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * torch.where(truth > 0, 1 - p, p) ** 2
+    classes = (focal * torch.where(truth > 0, 2.0, 1.0) * (target != -1)).sum() / truth.sum().clamp(min=8)
+    seen = net.objectness_predictor(features).float()
+    objectness = F.binary_cross_entropy_with_logits(seen, centre.float(), reduction="none").sum() / centre.sum().clamp(min=8)
+    predicted = torch.sigmoid(net.box_head(features).float() + net.box_bias.float())[found]
+    wanted = boxes[found]
+    relative = ((predicted - wanted).abs() / wanted[:, 2:].repeat(1, 2).clamp(min=0.03)).mean() if len(wanted) else logits.new_zeros(())
+    overlap = giou(predicted, wanted).mean() if len(wanted) else logits.new_ones(())
+    log = dict(classes=classes.item(), objectness=objectness.item(), relative=relative.item(), giou=overlap.item())
+    return classes + 0.2 * objectness + 2 * relative + 2 * (1 - overlap), log
+
+
+def fresh(vocabulary, seed):
+    """Weights to start from: scores begin low, and begin to matter at once."""
+    torch.manual_seed(seed)
+    net = Owlv2ForObjectDetection(config(vocabulary))
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.Linear):
+                torch.nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    module.bias.zero_()
+        for last in (net.class_head.logit_scale, net.class_head.logit_shift, net.box_head.dense2, net.objectness_head.dense2):
+            last.weight.mul_(0.1)
+        net.class_head.logit_scale.bias.fill_(9.0)  # elu(9) + 1 = 10
+        net.class_head.logit_shift.bias.fill_(-0.45)
+        net.objectness_head.dense2.bias.fill_(-4.0)
+        for table in (net.owlv2.text_model.embeddings.token_embedding, net.owlv2.vision_model.embeddings.position_embedding):
+            table.weight.normal_(0, 0.1)
+    return net
+
+
+def train(args):
+    """Runs or resumes; returns the last record."""
+    run = Path(args.run)
+    run.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokens.build(run)
+    net = fresh(len(tokenizer), args.seed)
+    net.config.save_pretrained(run)
+    size, patch = net.config.vision_config.image_size, net.config.vision_config.patch_size
+    optimiser, step, spent = DetectorOptimiser(net.float(), ema=0.998), 0, 0.0
+    if (run / "checkpoint.pt").exists():
+        saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+        optimiser.load(saved["state"], saved["count"])
+        step, spent = saved["step"], saved["spent"]
+    net = net.to(torch.bfloat16 if args.bf16 else torch.float32)
+    net.box_bias = net.box_bias.float()
+    optimiser.named = dict(net.named_parameters())
+    if args.workers:
+        context = mp.get_context("spawn")
+        queue = context.Queue(maxsize=6)
+        loader = context.Process(target=_produce, args=(queue, args.run, args.data, args.seed, step, args.images, size, patch), daemon=True)
+        loader.start()
+    else:
+        source = Source(args.data, size)
+    log_file, saved_at, log = (run / "log.jsonl").open("a"), time.monotonic(), {}
+    while (step < args.steps) if args.steps else (spent < 60 * args.minutes):
+        begin = time.monotonic()
+        batch = queue.get() if args.workers else batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
+        waited = time.monotonic() - begin
+        progress = step / args.steps if args.steps else spent / (60 * args.minutes)
+        loss, log = loss_of(net, batch, progress < MANY_UNTIL)
+        loss.backward()
+        rate = rates(progress, 1.0)
+        norm = optimiser.step(args.muon_rate * rate, args.adam_rate * rate)
+        step += 1
+        spent += time.monotonic() - begin
+        log = dict(step=step, minutes=spent / 60, loss=loss.item(), norm=norm, waited=waited, seconds=time.monotonic() - begin) | log
+        log_file.write(json.dumps(log) + "\n")
+        log_file.flush()
+        if time.monotonic() - saved_at > 180:
+            _save(run, optimiser, step, spent)
+            saved_at = time.monotonic()
+    _save(run, optimiser, step, spent)
+    if args.workers:
+        loader.terminate()
+    return log
+
+
+def _save(run, optimiser, step, spent):
+    data = dict(state=optimiser.state, count=optimiser.count, step=step, spent=spent)
+    save_atomically(lambda p: torch.save(data, p), run / "checkpoint.pt")
+    save_weights(optimiser.averaged(), run / "model.safetensors")
+
+
+def parser():
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("run")
+    p.add_argument("--data", help="folder with nuclei_dsb2018 and photos; without it everything is procedural")
+    p.add_argument("--minutes", type=float, default=90.0)
+    p.add_argument("--steps", type=int, help="the schedule in steps instead of minutes")
+    p.add_argument("--images", type=int, default=8)
+    p.add_argument("--muon-rate", type=float, default=2e-3)
+    p.add_argument("--adam-rate", type=float, default=1e-3)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--workers", type=int, default=1, choices=(0, 1))
+    p.add_argument("--fp32", dest="bf16", action="store_false")
+    return p
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())
