@@ -177,10 +177,10 @@ class Detector:
 
     def _texts(self, prompts: Prompts) -> tuple[list[list[int]], list[int], list[str]]:
         """Token ids, the label each belongs to, and the labels' names."""
-        groups = [prompts] if isinstance(prompts, str) else list(prompts)
+        groups: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
         if not groups:
             raise ValueError("prompts: none given; say what to look for, or use propose()")
-        synonyms = [list(group) if isinstance(group, (list, tuple)) else [group] for group in groups]
+        synonyms: list[list[str]] = [list(group) if isinstance(group, (list, tuple)) else [group] for group in groups]
         for i, group in enumerate(synonyms):
             if not group:
                 raise ValueError(f"prompts[{i}]: an empty list of synonyms")

@@ -9,7 +9,7 @@ from segrid.compat.transformers.object_detection import ZeroShotObjectDetectionP
 
 __all__ = ["MaskGenerationPipeline", "ZeroShotObjectDetectionPipeline", "pipeline"]
 
-_TASKS: dict[str | None, Any] = {"mask-generation": MaskGenerationPipeline, "zero-shot-object-detection": ZeroShotObjectDetectionPipeline}
+_TASKS: dict[str, Any] = {"mask-generation": MaskGenerationPipeline, "zero-shot-object-detection": ZeroShotObjectDetectionPipeline}
 
 
 def pipeline(task: str | None = None, model: Any = None, **kwargs: Any) -> Any:
@@ -23,6 +23,6 @@ def pipeline(task: str | None = None, model: Any = None, **kwargs: Any) -> Any:
     Arguments of the call may be given here as defaults. Raises KeyError for other tasks, and what `segrid.Segmenter` raises.
     Source: transformers.pipeline.
     """
-    if task not in _TASKS:
+    if task is None or task not in _TASKS:
         raise KeyError(f"Unknown task {task}, available tasks are {sorted(_TASKS)}")
     return _TASKS[task](model, **kwargs)
