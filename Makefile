@@ -53,7 +53,7 @@ $(STAMPS)/venv: $(STAMPS)/system
 
 $(STAMPS)/package: $(STAMPS)/venv $(NATIVE) $(PACKAGE)
 	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PY) -m pip install --quiet --no-build-isolation --no-deps .
-	$(PY) -m pip install --quiet $(TORCH) numpy typer rich pillow safetensors huggingface_hub
+	$(PY) -m pip install --quiet $(TORCH) numpy typer rich pillow safetensors huggingface_hub tokenizers pyyaml
 	@touch $@
 
 $(STAMPS)/demo-data: $(STAMPS)/venv

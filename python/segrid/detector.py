@@ -190,7 +190,7 @@ class Detector:
 
 def detections(columns: Any, labels: Sequence[str], size: tuple[int, int], image: Any, masks: Any = None) -> Detections:
     """The engine's columns with the names of their labels."""
-    boxes, scores, index = columns
+    boxes, scores, index = columns[:3]
     return Detections(boxes, scores, [labels[i] for i in index], index, (int(size[0]), int(size[1])), masks, image)
 
 

@@ -20,7 +20,8 @@ py::tuple columns(const std::vector<Detection>& found) {
     });
     const auto scores = column<float>(found, 0, [](const Detection& d, float* out) { *out = d.score; return out + 1; });
     const auto labels = column<int64_t>(found, 0, [](const Detection& d, int64_t* out) { *out = d.label; return out + 1; });
-    return py::make_tuple(boxes, scores, labels);
+    const auto patches = column<int64_t>(found, 0, [](const Detection& d, int64_t* out) { *out = d.patch; return out + 1; });
+    return py::make_tuple(boxes, scores, labels, patches);
 }
 
 DetectOptions options_of(double threshold, std::optional<double> nms, bool every_label) {
@@ -76,7 +77,7 @@ void bind_detector(py::module_ m) {
                  }));
              },
              py::arg("scene"), py::arg("texts"), py::arg("label_of"), py::arg("threshold"), py::arg("nms") = py::none(), py::arg("every_label") = false,
-             "(N, 4) float32 boxes, (N,) float32 scores, (N,) int64 labels.")
+             "(N, 4) float32 boxes, (N,) float32 scores, (N,) int64 labels, (N,) int64 patches.")
         .def("detect_like",
              [](const Detector& d, const std::shared_ptr<Scene>& scene, const std::vector<std::shared_ptr<Scene>>& examples,
                 const std::vector<std::optional<std::array<double, 4>>>& boxes, double threshold, double nms) {

@@ -154,7 +154,7 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
     for (const std::size_t i : kept) {
         const UnitBox& b = boxes[i];
         const auto x = static_cast<float>(far.x), y = static_cast<float>(far.y);  // in fp32, as it is handed out: the segmenter gets the same box
-        out.push_back({{b.x0 * x, b.y0 * y, b.x1 * x, b.y1 * y}, found[i].score, found[i].label});
+        out.push_back({{b.x0 * x, b.y0 * y, b.x1 * x, b.y1 * y}, found[i].score, found[i].label, found[i].patch});
     }
     return out;
 }

@@ -32,6 +32,7 @@ struct Detection {
     ImageBox box;   // XYXY in image pixels, where the model put it: not clipped to the image
     float score = 0;
     int64_t label = 0;
+    int64_t patch = 0;  // of the image, row by row: the order in which the originals list boxes
 };
 
 struct DetectOptions {

@@ -63,13 +63,13 @@ def test_forms_of_input(both, tmp_path):
     records = [{"image": path, "candidate_labels": LABELS}, {"image": path, "candidate_labels": LABELS[:1]}]
     for image, labels in ((path, LABELS), (text, LABELS), (path, ",".join(LABELS)), ([picture(), picture(5)], LABELS),
                           ([picture(), picture(5)], [LABELS, LABELS[:1]])):
-        mine, other = ours(image, candidate_labels=labels, threshold=0.05), theirs(image, candidate_labels=labels, threshold=0.05)
+        mine, other = ours(image, candidate_labels=labels, threshold=0.001), theirs(image, candidate_labels=labels, threshold=0.001)
         for one, two in zip(mine, other, strict=True) if isinstance(image, list) else [(mine, other)]:
             same(one, two)
-    for mine, other in zip(ours(records, threshold=0.05), theirs(records, threshold=0.05), strict=True):
+    for mine, other in zip(ours(records, threshold=0.001), theirs(records, threshold=0.001), strict=True):
         same(mine, other)
-    same(list(ours(iter(records), threshold=0.05))[0], theirs(records[0], threshold=0.05))
-    same(ours(path, text_queries=LABELS, threshold=0.05), theirs(path, text_queries=LABELS, threshold=0.05))
+    same(list(ours(iter(records), threshold=0.001))[0], theirs(records[0], threshold=0.001))
+    same(ours(path, text_queries=LABELS, threshold=0.001), theirs(path, text_queries=LABELS, threshold=0.001))
 
 
 def test_errors(both):

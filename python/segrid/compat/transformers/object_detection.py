@@ -43,7 +43,7 @@ class ZeroShotObjectDetectionPipeline:
         labels = labels.split(",") if isinstance(labels, str) else list(labels)
         texts, label_of, names = self.detector._texts(labels)
         scene = self.detector.encode(load(image, timeout))
-        boxes, scores, index = self.detector._engine.detect(scene, texts, label_of, threshold, None, every_label=True)
+        boxes, scores, index, _ = self.detector._engine.detect(scene, texts, label_of, threshold, None, every_label=True)
         found = [{"score": score, "label": names[i], "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), (int(v) for v in box), strict=True))}
                  for box, score, i in zip(boxes.tolist(), scores.tolist(), index.tolist(), strict=True)]
         return found[:top_k] if top_k else found

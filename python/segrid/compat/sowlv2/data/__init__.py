@@ -1,0 +1,1 @@
+"""`from segrid.compat.sowlv2.data.config import PipelineBaseData`."""

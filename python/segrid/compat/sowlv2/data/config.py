@@ -1,0 +1,28 @@
+"""What a pipeline is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class PipelineConfig:
+    """Which outputs are kept: both kinds merged over all objects, binary masks, overlays."""
+
+    merged: bool = True
+    binary: bool = True
+    overlay: bool = True
+
+
+@dataclass
+class PipelineBaseData:
+    """Models (Hugging Face ids, folders or packaged names), detection threshold, frames per second of videos, device. compile_models is taken and not
+    needed: nothing is compiled at run time."""
+
+    owl_model: str = "google/owlv2-base-patch16-ensemble"
+    sam_model: str = "facebook/sam2.1-hiera-small"
+    threshold: float = 0.1
+    fps: int = 24
+    device: str = "cpu"
+    pipeline_config: PipelineConfig = field(default_factory=PipelineConfig)
+    compile_models: bool = True

@@ -1,0 +1,95 @@
+"""The GPU helpers, for pipelines that call them: with a CUDA torch they do what their names say to torch models; on a CPU they do what applies there. What
+segrid's own models need is done inside the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class GPUOptimizer:
+    """memory_fraction : share of a GPU's memory that torch may take. use_amp : whether autocast_context does something."""
+
+    def __init__(self, device: str = "cuda") -> None:
+        import torch
+
+        self.device = device if device == "cpu" or torch.cuda.is_available() else "cpu"
+        if self.device != device:
+            print(f"GPUOptimizer: no CUDA device for {device!r}; models stay on the CPU, without autocast")
+        self.use_amp = self.device != "cpu"
+        self.memory_fraction = 0.9
+        if self.use_amp:
+            torch.cuda.set_per_process_memory_fraction(self.memory_fraction)
+
+    @contextlib.contextmanager
+    def autocast_context(self) -> Iterator[None]:
+        """FP16 autocast on CUDA; nothing on a CPU."""
+        import torch
+
+        with torch.autocast("cuda", torch.float16) if self.use_amp else contextlib.nullcontext():
+            yield
+
+    def optimize_model_for_inference(self, model: Any) -> Any:
+        """A torch module in eval mode, without gradients, on the device; anything else (segrid's models) as it is."""
+        if hasattr(model, "parameters") and hasattr(model, "eval"):
+            model.eval()
+            for parameter in model.parameters():
+                parameter.requires_grad = False
+            return model.to(self.device)
+        return model
+
+    def batch_inference(self, model: Callable[..., Any], inputs: list[Any], batch_size: int = 4) -> list[Any]:
+        """The model's outputs for a list of tensors of one shape, `batch_size` stacked at a time. Raises ValueError below 1."""
+        import torch
+
+        if batch_size < 1:
+            raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+        outputs: list[Any] = []
+        with torch.no_grad(), self.autocast_context():
+            for i in range(0, len(inputs), batch_size):
+                outputs.extend(model(torch.stack(inputs[i : i + batch_size]).to(self.device)))
+        return outputs
+
+    @staticmethod
+    def profile_gpu_memory() -> dict[str, float]:
+        """{"allocated", "reserved", "free"} in GB; empty without CUDA."""
+        import torch
+
+        if not torch.cuda.is_available():
+            return {}
+        allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+        total = torch.cuda.get_device_properties(0).total_memory
+        return {"allocated": allocated / 1024**3, "reserved": reserved / 1024**3, "free": (total - reserved) / 1024**3}
+
+    def clear_cache(self) -> None:
+        """Gives back what torch holds and collects garbage."""
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.synchronize()
+        gc.collect()
+
+
+class StreamedProcessing:
+    """Calls a function item by item, on CUDA streams in turn where there are some."""
+
+    def __init__(self, num_streams: int = 2) -> None:
+        import torch
+
+        self.num_streams = num_streams
+        self.streams = [torch.cuda.Stream() for _ in range(num_streams)] if torch.cuda.is_available() else []  # type: ignore[no-untyped-call]
+
+    def process_with_streams(self, process_func: Callable[..., Any], data_list: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """Results in the items' order."""
+        import torch
+
+        results = []
+        for i, item in enumerate(data_list):
+            with torch.cuda.stream(self.streams[i % self.num_streams]) if self.streams else contextlib.nullcontext():
+                results.append(process_func(item, *args, **kwargs))
+        for stream in self.streams:
+            stream.synchronize()
+        return results
