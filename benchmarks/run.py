@@ -1,6 +1,8 @@
 """python -m benchmarks.run everything --model vit_b --repeat 1
 python -m benchmarks.run steps --model vit_b --subjects segrid segment_anything openvino
 python -m benchmarks.run precisions --model vit_b --subjects segrid openvino
+python -m benchmarks.run detect --precision bf16
+python -m benchmarks.run boxes --model vit_b
 python -m benchmarks.run gemm
 
 Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import harness, random_mobile_sam, random_sam, random_sam2
+from benchmarks import harness, random_mobile_sam, random_owlv2, random_sam, random_sam2
 from benchmarks.problems.everything import agreement, photo
 from benchmarks.problems.steps import PROMPTS, points
 
@@ -114,6 +116,49 @@ def precisions(a):
     print("written:", harness.record(a.name or f"precisions-{a.model}", body))
 
 
+def detect(a):
+    """OWLv2: one prompt, sixteen, and transformers' zero-shot pipeline with sixteen labels (fp32 only: it takes minutes)."""
+    folder = str(random_owlv2.make("base", Path(tempfile.gettempdir()) / "segrid-owlv2-base"))
+    image, name = photo(tuple(a.size))
+    print(f"detect: OWLv2 base at 960 px, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads")
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = {"model": folder, "size": a.size, "precision": a.precision, "zero_shot": a.precision == "fp32"}
+        rows = harness.compare("detect", ["segrid", "transformers"], arguments, a.threads, a.repeat, scratch)
+        kept = {s: dict(np.load(Path(scratch) / f"{s}-0.json.npz")) for s in rows}
+    ours, theirs = rows["segrid"]["stages"], rows["transformers"]["stages"]
+    body = {"model": "owlv2-base", "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "rows": rows,
+            "ratio": {stage: theirs[stage] / ours[stage] for stage in ours}, "16 prompts over 1": ours["16 prompts"] / ours["1 prompt"], "agreement": {}}
+    if "zero-shot pipeline, 16 labels" in theirs:
+        body["ratio"]["zero-shot pipeline, 16 labels"] = theirs["zero-shot pipeline, 16 labels"] / ours["16 prompts"]
+    for count in (1, 16):
+        mine, other = ({k: kept[s][f"{k} {count}"] for k in ("scores", "boxes")} for s in ("segrid", "transformers"))
+        n = min(len(mine["scores"]), len(other["scores"]))
+        body["agreement"][f"{count} prompts"] = {
+            "boxes": [len(mine["scores"]), len(other["scores"])], "largest difference of a score": float(np.abs(mine["scores"][:n] - other["scores"][:n]).max()),
+            "boxes equal to a pixel": float((np.abs(mine["boxes"][:n] - other["boxes"][:n]).max(1) < 1).mean())}
+    for what, ratio in body["ratio"].items():
+        print(f"  {what}: transformers takes {ratio:.1f}x as long")
+    print(f"  16 prompts cost {body['16 prompts over 1']:.3f}x of one; agreement {body['agreement']}")
+    print("written:", harness.record(a.name or f"detect-owlv2-base-{a.precision}", body))
+
+
+def boxes(a):
+    """Twenty boxes on an encoded image to masks."""
+    folder = folder_of(a.model)
+    image, name = photo(tuple(a.size))
+    print(f"boxes: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = harness.compare("boxes", a.subjects, {"model": folder, "size": a.size, "precision": a.precision}, a.threads, a.repeat, scratch)
+        kept = {s: np.load(Path(scratch) / f"{s}-0.json.npz")["masks"] for s in a.subjects}
+    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "rows": rows, "ratio": {}, "agreement": {}}
+    for peer in a.subjects[1:]:
+        iou = [(m & t).sum() / max(1, (m | t).sum()) for m, t in zip(kept["segrid"], kept[peer], strict=True)]
+        body["ratio"][peer] = rows[peer]["median"] / rows["segrid"]["median"]
+        body["agreement"][peer] = {"iou mean": float(np.mean(iou)), "iou least": float(min(iou))}
+        print(f"segrid is {body['ratio'][peer]:.1f}x faster than {peer}; {body['agreement'][peer]}")
+    print("written:", harness.record(a.name or f"boxes-{a.model}-{a.precision}", body))
+
+
 def gemm(a):
     """Products on one core against its peak."""
     from benchmarks.problems.gemm import peak, rates
@@ -129,7 +174,7 @@ def gemm(a):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problem", choices=["everything", "steps", "precisions", "gemm"])
+    parser.add_argument("problem", choices=["everything", "steps", "precisions", "detect", "boxes", "gemm"])
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--points", type=int, default=32)
     parser.add_argument("--size", type=int, nargs=2, default=[1800, 1200], metavar=("W", "H"))
@@ -141,7 +186,7 @@ def main():
                         help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only)")
     parser.add_argument("--name", help="of the result file")
     a = parser.parse_args()
-    {"everything": everything, "steps": steps, "precisions": precisions, "gemm": gemm}[a.problem](a)
+    {"everything": everything, "steps": steps, "precisions": precisions, "detect": detect, "boxes": boxes, "gemm": gemm}[a.problem](a)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,14 @@ class Subject:
 
         return self.predictor.predict(point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True)[2]
 
+    def boxes(self, boxes):
+        """One mask a box, (N, H, W) bool: predict_torch with all of them in one batch."""
+        import torch
+
+        p = self.predictor
+        placed = p.transform.apply_boxes_torch(torch.from_numpy(boxes), p.original_size)
+        return p.predict_torch(point_coords=None, point_labels=None, boxes=placed, multimask_output=False)[0][:, 0].numpy()
+
     def postprocess(self, logits, size):
         """What the generator does with every mask: upsample, stability, threshold, boxes, RLE; 64 prompts at a time."""
         import torch

@@ -43,6 +43,10 @@ class Subject:
     def click(self, point):
         return self.model.predict(self.embedding, points=[[point]], multimask=True).low_res
 
+    def boxes(self, boxes):
+        """One mask a box, (N, H, W) bool."""
+        return self.model.predict(self.embedding, boxes=boxes).array
+
     def postprocess(self, logits, size):
         from segrid._native import _core
 

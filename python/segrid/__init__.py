@@ -19,6 +19,7 @@ _WHERE = {
     "Detector": "detector",
     "Detections": "detections",
     "Pipeline": "pipeline",
+    "ScriptedDetector": "scripted",
     "Embedding": "embedding",
     "Masks": "results",
     "parallel_grid_segmentation": "grid",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from segrid.grid import parallel_grid_segmentation
     from segrid.pipeline import Pipeline
     from segrid.results import Masks
+    from segrid.scripted import ScriptedDetector
     from segrid.segmenter import Segmenter
     from segrid.trace import Trace
 

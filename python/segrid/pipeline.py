@@ -14,6 +14,7 @@ from segrid._native import _core
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, _check_threshold, detections
 from segrid.results import Masks
+from segrid.scripted import ScriptedDetector
 from segrid.segmenter import Segmenter
 
 
@@ -25,13 +26,16 @@ class Pipeline:
     detector : a `Detector`; or any callable that returns boxes for an (H, W, 3) uint8 RGB array (and, where prompts are given, the prompts as second
         argument): `segrid.Detections`, `supervision.Detections`, ultralytics results (its models are given a PIL image), a dict with "boxes" and perhaps
         "scores" and "labels", a tuple (boxes, scores, labels), an (N, 4), (N, 5) or (N, 6) array of XYXY, score, class; or a packaged, local or Hugging
-        Face model as `Detector` takes it; None: boxes are given with each call
+        Face model as `Detector` takes it, or a .torchscript file (`ScriptedDetector`, with trust=True); None: boxes are given with each call
     segmenter : a `Segmenter`, or a model as it takes it
     """
 
     def __init__(self, detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
-                 segmenter: Segmenter | str | os.PathLike[str] = "tiny") -> None:
-        self.detector: Detector | Callable[..., Any] | None = Detector(detector) if isinstance(detector, (str, os.PathLike)) else detector
+                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False) -> None:
+        if isinstance(detector, (str, os.PathLike)):
+            scripted = os.fspath(detector).endswith((".torchscript", ".torchscript.pt", ".ts"))
+            detector = ScriptedDetector(detector, trust=trust) if scripted else Detector(detector)
+        self.detector: Detector | Callable[..., Any] | None = detector
         self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter)
         if self.detector is not None and not isinstance(self.detector, Detector) and not callable(self.detector):
             raise TypeError(f"detector: expected a Detector, a callable, a model's name or None, got {type(detector).__name__}")
@@ -65,8 +69,7 @@ class Pipeline:
             if boxes is not None:
                 found = found_boxes({"boxes": boxes} | ({} if labels is None else {"labels": labels}), _size(pixels))
             else:
-                found = found_boxes(_ask(self.detector, pixels, prompts), _size(pixels))
-                found = _thinned(found, threshold, nms)
+                found = _ask(self.detector, pixels, prompts, threshold, nms)
             embedding = encoding.result()
         masks = self.segmenter.predict(embedding, boxes=found.boxes, anywhere=True) if len(found) else Masks(_core.no_masks(*_size(pixels)), pixels)
         masks = Masks(masks._native, pixels)
@@ -78,13 +81,15 @@ def _size(pixels: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _ask(detector: Any, pixels: Any, prompts: Prompts | None) -> Any:
+def _ask(detector: Any, pixels: Any, prompts: Prompts | None, threshold: float, nms: float | None) -> Detections:
+    if isinstance(detector, ScriptedDetector):
+        return detector.detect(pixels, threshold=threshold, nms=nms)
     array = pixels.array
     if type(detector).__module__.split(".")[0] == "ultralytics":  # takes arrays for BGR
         from PIL import Image
 
         array = Image.fromarray(array)
-    return detector(array) if prompts is None else detector(array, prompts)
+    return _thinned(found_boxes(detector(array) if prompts is None else detector(array, prompts), _size(pixels)), threshold, nms)
 
 
 def _numpy(value: Any) -> np.ndarray:

@@ -7,6 +7,7 @@
 #include "bindings/waiting.h"
 #include "core/error.h"
 #include "engine/pipeline.h"
+#include "engine/scripted_detector.h"
 
 namespace segrid::bindings {
 namespace {
@@ -104,6 +105,24 @@ void bind_detector(py::module_ m) {
                  return columns(without_gil([&] { return d.propose(*scene, options_of(threshold, nms, false), schedule); }));
              },
              py::arg("scene"), py::arg("threshold"), py::arg("nms") = py::none());
+    py::class_<ScriptedDetector, std::shared_ptr<ScriptedDetector>>(m, "ScriptedDetector")
+        .def(py::init([](const std::string& path, int64_t side, const std::string& layout) {
+                 const std::map<std::string, YoloLayout> layouts{{"auto", YoloLayout::Auto}, {"channels", YoloLayout::Channels},
+                                                                 {"objectness", YoloLayout::Objectness}, {"finished", YoloLayout::Finished}};
+                 const auto known = layouts.find(layout);
+                 if (known == layouts.end()) invalid("layout: auto, channels, objectness or finished, got '" + layout + "'");
+                 return without_gil([&] { return std::make_shared<ScriptedDetector>(path, side, known->second); });
+             }),
+             py::arg("path"), py::arg("side"), py::arg("layout"))
+        .def_property_readonly("side", &ScriptedDetector::side)
+        .def_property_readonly("names", &ScriptedDetector::names)
+        .def("detect",
+             [](const ScriptedDetector& d, const Image& image, double threshold, std::optional<double> nms) {
+                 const Image held = image;
+                 const Schedule schedule = schedule_for(nullptr);
+                 return columns(without_gil([&] { return d.detect(held.view(), options_of(threshold, nms, false), schedule); }));
+             },
+             py::arg("image"), py::arg("threshold"), py::arg("nms") = py::none());
     m.def("detect_and_segment",
           [](const Detector& d, const Segmenter& s, const Image& image, const Ids& texts, const std::vector<int64_t>& label_of, double threshold,
              std::optional<double> nms) {

@@ -131,27 +131,21 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
     std::vector<int64_t> patches;
     for (const Candidate& c : found) patches.push_back(c.patch);
     const std::vector<UnitBox> boxes = model_->boxes(scene.features, patches, schedule);
-    std::vector<std::size_t> kept(found.size());
-    for (std::size_t i = 0; i < found.size(); ++i) kept[i] = i;
+    std::vector<float> flat, scores;
+    std::vector<int64_t> labels, kept(found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        flat.insert(flat.end(), {boxes[i].x0, boxes[i].y0, boxes[i].x1, boxes[i].y1});
+        scores.push_back(found[i].score);
+        labels.push_back(across_labels ? 0 : found[i].label);
+        kept[i] = static_cast<int64_t>(i);
+    }
     if (nms) {
-        std::map<int64_t, std::vector<std::size_t>> of_label;
-        for (std::size_t i = 0; i < found.size(); ++i) of_label[across_labels ? 0 : found[i].label].push_back(i);
-        kept.clear();
-        for (const auto& [label, own] : of_label) {
-            std::vector<float> flat, scores;
-            for (const std::size_t i : own) {
-                flat.insert(flat.end(), {boxes[i].x0, boxes[i].y0, boxes[i].x1, boxes[i].y1});
-                scores.push_back(found[i].score);
-            }
-            for (const int64_t k : box_nms(flat.data(), scores.data(), static_cast<int64_t>(own.size()), *nms, [&] { schedule.cancel.check(); })) {
-                kept.push_back(own[static_cast<std::size_t>(k)]);
-            }
-        }
-        std::sort(kept.begin(), kept.end());
+        kept = box_nms_by_label(flat.data(), scores.data(), labels.data(), static_cast<int64_t>(found.size()), *nms, [&] { schedule.cancel.check(); });
     }
     const ImagePoint far = reach(model_->preprocess(), scene.image);
     std::vector<Detection> out;
-    for (const std::size_t i : kept) {
+    for (const int64_t number : kept) {
+        const auto i = static_cast<std::size_t>(number);
         const UnitBox& b = boxes[i];
         const auto x = static_cast<float>(far.x), y = static_cast<float>(far.y);  // in fp32, as it is handed out: the segmenter gets the same box
         out.push_back({{b.x0 * x, b.y0 * y, b.x1 * x, b.y1 * y}, found[i].score, found[i].label, found[i].patch});

@@ -55,3 +55,30 @@ def test_usage_errors(tmp_path, coins, options):
     Image.fromarray(coins).save(tmp_path / "photo.png")
     done = segrid("everything", tmp_path / "photo.png", "-o", tmp_path / "out", *options)
     assert done.returncode == 2 and done.stderr.strip() and "Traceback" not in done.stderr
+
+
+def test_detect(tmp_path, coins):
+    import torch
+
+    from pycocotools import mask as coco
+
+    from benchmarks import random_owlv2
+
+    with torch.no_grad():
+        folder = random_owlv2.make("small", tmp_path / "detector")
+    Image.fromarray(coins).save(tmp_path / "photo.png")
+    (tmp_path / "bad.png").write_text("no image")
+    done = segrid("detect", tmp_path / "photo.png", tmp_path / "bad.png", "--prompt", "a coin", "--prompt", "nuclei", "-o", tmp_path / "out", "--model", folder,
+                  "--threshold", 0.01, "--json")
+    assert done.returncode == 1, done.stderr
+    good, bad = json.loads(done.stdout)
+    assert "not an image" in bad["error"]
+    file = json.loads((tmp_path / "out/photo_coco.json").read_text())
+    assert [c["name"] for c in file["categories"]] == ["a coin", "nuclei"] and len(file["annotations"]) == sum(good["found"]) > 0
+    assert all(int(coco.area(r["segmentation"])) == r["area"] for r in file["annotations"])
+    assert np.asarray(Image.open(tmp_path / "out/photo_detections.png")).shape == coins.shape
+    boxes = segrid("detect", tmp_path / "photo.png", "--prompt", "nuclei", "-o", tmp_path / "boxes", "--model", folder, "--no-masks")
+    assert boxes.returncode == 0 and "nuclei" in boxes.stdout
+    assert all("segmentation" not in r for r in json.loads((tmp_path / "boxes/photo_coco.json").read_text())["annotations"])
+    empty = segrid("detect", tmp_path / "photo.png", "--prompt", "", "-o", tmp_path / "none", "--model", folder)
+    assert empty.returncode == 2 and "prompts[0]: empty" in empty.stderr and not (tmp_path / "none").exists()

@@ -55,6 +55,27 @@ def everything(
 
 
 @app.command()
+def detect(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    prompt: Annotated[list[str], typer.Option(help="What to look for; once for each thing.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("segrid-out"),
+    model: Annotated[str, typer.Option(help="Detector: packaged model, model folder or Hugging Face id.")] = "tiny-detector",
+    segmenter: Annotated[str, typer.Option(help="Makes masks of the boxes: packaged model, model folder or Hugging Face id.")] = "tiny",
+    masks: Annotated[bool, typer.Option(help="Masks as well as boxes.")] = True,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    threshold: Annotated[float, typer.Option(help="Scores are above it.")] = 0.1,
+    nms: Annotated[Optional[float], typer.Option(help="Of two boxes of one prompt with a larger IoU the better one stays; default: all stay.")] = None,
+    json: Json = False,
+) -> None:
+    """Words to boxes and masks: a picture and a COCO JSON per image. Exit code 1 when an image failed."""
+    from segrid.cli.detect import run
+
+    raise typer.Exit(run(images, prompt, output, model, segmenter, masks, device, precision, threads, threshold, nms, json))
+
+
+@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="An original checkpoint: sam_vit_b.pth, sam2.1_hiera_small.pt, ...")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for config.json and model.safetensors.")],

@@ -23,7 +23,7 @@ def run(images: list[Path], model: str, device: str, precision: str, threads: in
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
-    from segrid.cli.everything import shown
+    from segrid.cli.output import shown
 
     console = Console(stderr=True)
     try:

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from segrid.cli.everything import shown
+from segrid.cli.output import shown
 
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
 STAGES = ("encode", "decode", "scan", "filter", "total")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segrid.cli.everything import shown
+from segrid.cli.output import shown
 
 
 def run(checkpoint: Path, output: Path, as_json: bool) -> int:

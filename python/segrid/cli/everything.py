@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from segrid.cli.output import bar, free_stem, shown, write_json
 
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
 
@@ -37,16 +35,16 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
         return 2
     records = []
     stems: set[str] = set()
-    with _bar(console, as_json) as bar, segrid.Trace(trace) if trace else contextlib.nullcontext():
+    with bar(console, as_json) as bars, segrid.Trace(trace) if trace else contextlib.nullcontext():
         for image in images:
-            task = bar.add_task(shown(image.name), total=None, note="")
-            stem = _free_stem(image.stem, stems)
+            task = bars.add_task(shown(image.name), total=None, note="")
+            stem = free_stem(image.stem, stems)
             try:
-                record = _one(segmenter, image, output, stem, options, lambda state, t=task: bar.update(
+                record = _one(segmenter, image, output, stem, options, lambda state, t=task: bars.update(
                     t, total=state["total"], completed=state["done"], note=f"{state['stage']} {state['kept']} kept"))
             except Exception as error:  # whatever is wrong with one image, the others are done
                 record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
-                bar.update(task, total=1, completed=0, note="failed")
+                bars.update(task, total=1, completed=0, note="failed")
             records.append(record)
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
@@ -55,24 +53,6 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
         if trace:
             Console().print(f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)", highlight=False, soft_wrap=True)
     return 1 if any("error" in r for r in records) else 0
-
-
-def shown(text: object) -> str:
-    """Text for the terminal: rich's markup escaped, bytes that are not UTF-8 replaced."""
-    return escape(str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-
-
-def _free_stem(stem: str, taken: set[str]) -> str:
-    """The name of the outputs: a second image of the same stem gets -2, and so on, so that none overwrites another."""
-    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-    name = next(n for n in names if n not in taken)
-    taken.add(name)
-    return name
-
-
-def _bar(console: Console, quiet: bool) -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
-                    TextColumn("{task.fields[note]}"), console=console, disable=quiet or not console.is_terminal)
 
 
 def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -97,9 +77,7 @@ def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str
         "annotations": masks.to_coco(image_id=1),
         "categories": [{"id": 1, "name": "object"}],
     }
-    temporary = files["coco"].with_suffix(".json.part")
-    temporary.write_text(json.dumps(coco), encoding="utf-8")
-    os.replace(temporary, files["coco"])
+    write_json(files["coco"], coco)
     seconds = {**masks.stats["seconds"], "read": read, "write": perf_counter() - begin}
     return {"image": str(image), "objects": len(masks), "seconds": seconds, "peak_memory_mb": masks.stats["peak_memory_mb"],
             "files": {k: str(v) for k, v in files.items()}}

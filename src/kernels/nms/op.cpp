@@ -1,6 +1,7 @@
 #include "kernels/nms/op.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace segrid {
@@ -35,6 +36,25 @@ std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n,
             dropped[j] |= static_cast<uint8_t>(static_cast<double>(iou) > iou_threshold);
         }
     }
+    return kept;
+}
+
+std::vector<int64_t> box_nms_by_label(const float* boxes, const float* scores, const int64_t* labels, int64_t n, double iou_threshold,
+                                      const std::function<void()>& check) {
+    std::map<int64_t, std::vector<int64_t>> of_label;
+    for (int64_t i = 0; i < n; ++i) of_label[labels[i]].push_back(i);
+    std::vector<int64_t> kept;
+    for (const auto& [label, own] : of_label) {
+        std::vector<float> own_boxes, own_scores;
+        for (const int64_t i : own) {
+            own_boxes.insert(own_boxes.end(), boxes + 4 * i, boxes + 4 * i + 4);
+            own_scores.push_back(scores[i]);
+        }
+        for (const int64_t k : box_nms(own_boxes.data(), own_scores.data(), static_cast<int64_t>(own.size()), iou_threshold, check)) {
+            kept.push_back(own[static_cast<std::size_t>(k)]);
+        }
+    }
+    std::sort(kept.begin(), kept.end());
     return kept;
 }
 

@@ -13,4 +13,8 @@ namespace segrid {
 std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n, double iou_threshold,
                              const std::function<void()>& check = {});
 
+// The same among boxes of one label each. scores descend; returns the kept indices, ascending.
+std::vector<int64_t> box_nms_by_label(const float* boxes, const float* scores, const int64_t* labels, int64_t n, double iou_threshold,
+                                      const std::function<void()>& check = {});
+
 }  // namespace segrid

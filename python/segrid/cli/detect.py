@@ -1,0 +1,89 @@
+"""`segrid detect`: images and words in, pictures and COCO JSON with masks out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from segrid.cli.output import bar, free_stem, shown, write_json
+
+
+def run(images: list[Path], prompts: list[str], output: Path, model: str, segmenter: str, masks: bool, device: str, precision: str, threads: int | None,
+        threshold: float, nms: float | None, as_json: bool) -> int:
+    """Returns the exit code: 0, 1 when an image failed, 2 when nothing could begin."""
+    import segrid
+
+    console = Console(stderr=True)
+    try:
+        if threads is not None:
+            segrid.set_threads(threads)
+        detector = segrid.Detector(model, device=device, precision=precision)
+        detector._texts(prompts)  # complains before the first image is read
+        find: Any = segrid.Pipeline(detector, segrid.Segmenter(segmenter, device=device, precision=precision)) if masks else detector.detect
+        output.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
+        return 2
+    records = []
+    stems: set[str] = set()
+    with bar(console, as_json) as bars:
+        task = bars.add_task("detect", total=len(images), note="")
+        for image in images:
+            stem = free_stem(image.stem, stems)
+            try:
+                record = _one(find, image, prompts, output, stem, threshold, nms)
+            except Exception as error:  # whatever is wrong with one image, the others are done
+                record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
+            records.append(record)
+            bars.update(task, advance=1, note=shown(image.name))
+    if as_json:
+        sys.stdout.write(json.dumps(records, indent=2) + "\n")
+    else:
+        _report(records, prompts, Console())
+    return 1 if any("error" in r for r in records) else 0
+
+
+def _one(find: Any, image: Path, prompts: list[str], output: Path, stem: str, threshold: float, nms: float | None) -> dict[str, Any]:
+    from time import perf_counter
+
+    from segrid._image import to_image, write_png
+
+    begin = perf_counter()
+    pixels = to_image(image)
+    found = find(pixels, prompts, threshold=threshold, nms=nms)
+    seconds = perf_counter() - begin
+    files = {"picture": output / f"{stem}_detections.png", "coco": output / f"{stem}_coco.json"}
+    write_png(files["picture"], found.picture(pixels))
+    height, width = found.size
+    write_json(files["coco"], {"images": [{"id": 1, "file_name": image.name, "height": height, "width": width}], "annotations": found.to_coco(image_id=1),
+                               "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)]})
+    return {"image": str(image), "found": [int((found.class_id == i).sum()) for i in range(len(prompts))], "best": float(found.scores[0]) if len(found) else None,
+            "seconds": seconds, "files": {k: str(v) for k, v in files.items()}}
+
+
+def _report(records: list[dict[str, Any]], prompts: list[str], console: Console) -> None:
+    table = Table(title="detect: boxes for each prompt, the best score, seconds (with reading)", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("image", overflow="fold")
+    for prompt in prompts:
+        table.add_column(shown(prompt), justify="right")
+    table.add_column("best", justify="right")
+    table.add_column("s", justify="right")
+    for r in records:
+        name = shown(Path(r["image"]).name)
+        if "error" in r:
+            table.add_row(name, "[red]failed[/red]")
+        else:
+            table.add_row(name, *map(str, r["found"]), "-" if r["best"] is None else f"{r['best']:.2f}", f"{r['seconds']:.2f}")
+    console.print(table)
+    for r in records:
+        if "error" in r:
+            console.print(f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}", highlight=False, soft_wrap=True)
+        else:
+            for kind, path in r["files"].items():
+                console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,39 @@
+"""What the commands share: names of files, text for the terminal, bars."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+def shown(text: object) -> str:
+    """Text for the terminal: rich's markup escaped, bytes that are not UTF-8 replaced."""
+    return escape(str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def free_stem(stem: str, taken: set[str]) -> str:
+    """The name of the outputs: a second image of the same stem gets -2, and so on, so that none overwrites another."""
+    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+    name = next(n for n in names if n not in taken)
+    taken.add(name)
+    return name
+
+
+def bar(console: Console, quiet: bool) -> Progress:
+    """Of images, with a note each; hidden where nobody looks."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
+                    TextColumn("{task.fields[note]}"), console=console, disable=quiet or not console.is_terminal)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Whole or not at all."""
+    temporary = path.with_suffix(".json.part")
+    temporary.write_text(json.dumps(data), encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,62 @@
+"""Detectors in TorchScript files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from segrid._image import ImageLike, to_image
+from segrid._native import _core
+from segrid.detections import Detections
+from segrid.detector import _check_threshold, detections
+
+
+class ScriptedDetector:
+    """A YOLO-style detector in a TorchScript file, run by LibTorch inside the engine: `Pipeline(ScriptedDetector(path, trust=True), segmenter)`.
+
+    Parameters
+    ----------
+    path : the file (ultralytics: `yolo export format=torchscript`)
+    trust : loading such a file can run any code it holds; True says that you know where it comes from
+    side : of its square input, pixels; None: what the file says, else 640
+    classes : names; None: what the file says, else "class 0", ...
+    layout : of its first output: "channels" [1, 4 + classes, n] (YOLOv8 to 11), "objectness" [1, n, 5 + classes] (YOLOv5, v7), "finished" [1, n, 6] with XYXY,
+        score and class (YOLOv10, 26, exports with NMS); "auto": by its shape
+
+    It computes on one worker at a time; a `Pipeline` encodes for the segmenter on the others meanwhile.
+    Raises ValueError without trust, FileNotFoundError, CorruptFileError for other files.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, trust: bool = False, side: int | None = None, classes: Sequence[str] | None = None,
+                 layout: str = "auto") -> None:
+        if trust is not True:
+            raise ValueError(f"{os.fspath(path)}: a TorchScript file can run any code when it is loaded; pass trust=True if you know where it comes from")
+        self.path = os.fspath(path)
+        self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
+        self.classes = list(classes) if classes is not None else list(self._engine.names)
+
+    def __repr__(self) -> str:
+        return f"ScriptedDetector({self.path!r}, side={self.side})"
+
+    @property
+    def side(self) -> int:
+        """Of its input, pixels."""
+        return self._engine.side
+
+    def detect(self, image: ImageLike, *, threshold: float = 0.25, nms: float | None = 0.7) -> Detections:
+        """Boxes with scores above the threshold, best first, clipped to the image; of two of one class whose IoU exceeds `nms` the better one stays.
+
+        The image is scaled to fit the input, centred and framed in gray, as ultralytics does (with an antialiased filter).
+        Raises NotImplementedError for outputs of other layouts, CorruptFileError where the script fails, ValueError, and what `Segmenter.encode` raises.
+        """
+        _check_threshold(threshold, nms)
+        pixels = to_image(image)
+        columns: Any = self._engine.detect(pixels, threshold, nms)
+        highest = int(columns[2].max()) + 1 if len(columns[2]) else 0
+        names = [*self.classes, *(f"class {i}" for i in range(len(self.classes), highest))]
+        return detections(columns, names, pixels.array.shape[:2], pixels)
+
+    def __call__(self, image: ImageLike) -> Detections:
+        """`detect` with its defaults."""
+        return self.detect(image)
