@@ -59,7 +59,6 @@ def test_usage_errors(tmp_path, coins, options):
 
 def test_detect(tmp_path, coins):
     import torch
-
     from pycocotools import mask as coco
 
     from benchmarks import random_owlv2

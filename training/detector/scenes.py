@@ -65,8 +65,9 @@ def background(rng, h, w, photos):
     return np.ascontiguousarray(surface(rng, h, w, photos, 0.25), np.float32)
 
 
-def shapes(rng, size, photos=(), plain=False):
-    """image (h, w, 3) uint8, [(Thing, box XYXY)]: one to nine shapes that hardly overlap. plain: a flat ground and nothing else."""
+def shapes(rng, size, photos=(), plain=False, masks=None):
+    """image (h, w, 3) uint8, [(Thing, box XYXY)]: one to nine shapes that hardly overlap. plain: a flat ground and nothing else. masks: a list that gets
+    the (h, w) bool mask of each."""
     h = w = size
     if rng.random() < 0.5:
         h, w = (size, int(size * rng.uniform(0.55, 1)))[:: 1 if rng.random() < 0.5 else -1]
@@ -102,6 +103,8 @@ def shapes(rng, size, photos=(), plain=False):
             fill = np.clip(rgb * (1 + ramp), 0, 255).astype(np.float32)
         image += (fill - image) * alpha
         boxes.append(box)
+        if masks is not None:
+            masks.append(mask > 127)
         found.append((Thing(shape, colour, size_name), box))
     out = np.clip(image, 0, 255).astype(np.uint8)
     if not plain and rng.random() < 0.7:
