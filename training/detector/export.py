@@ -1,0 +1,147 @@
+"""Makes the packaged folder: `python -m training.detector.export RUN OUT --data DATA [--figures FIGURES.json]`.
+
+OUT gets fp16 weights, config.json, the tokenizer, preprocessor_config.json (transformers' names throughout), segrid.json and the card. The logits are moved so
+that the score at which precision and recall balance best, on scenes of their own seeds, becomes 0.1, the usual threshold."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Owlv2ForObjectDetection, Owlv2ImageProcessorPil
+
+from . import tokens
+from .evaluate import iou
+from .scenes import Source, shapes
+from .train import padded
+from .words import phrase, queries
+
+LIMIT = 15_000_000
+
+
+def logit(p):
+    """Of a probability."""
+    return math.log(p / (1 - p))
+
+
+def best_threshold(net, tokenizer, source, count):
+    """The score at which TP / (TP + FP + FN) is largest, and the median scale of logits where things are."""
+    size = net.config.vision_config.image_size
+    scores, good, wanted, scales = [], [], 0, []
+    for i in range(count):
+        rng = np.random.default_rng((81, i))
+        image, things = shapes(rng, size, source.photos) if i % 4 else source.draw(rng)
+        asked = queries(rng, [t for t, _ in things], 6)
+        pixels, scale = padded(image, size)
+        ids = tokenizer([phrase(rng, q) for q in asked], padding="max_length", truncation=True, max_length=tokens.LENGTH, return_tensors="pt").input_ids
+        with torch.no_grad():
+            out = net(input_ids=ids, pixel_values=torch.from_numpy(pixels)[None])
+            merged = out.image_embeds.reshape(-1, out.image_embeds.shape[-1])
+            scales.append(float((torch.nn.functional.elu(net.class_head.logit_scale(merged)) + 1).median()))
+        boxes = out.pred_boxes[0].numpy()
+        boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1) * size / scale
+        for k, query in enumerate(asked):
+            truths = [query.matches(t) for t, _ in things]
+            if None in truths:
+                continue
+            left = [box for (_, box), truth in zip(things, truths, strict=True) if truth]
+            wanted += len(left)
+            values = torch.sigmoid(out.logits[0, :, k]).numpy()
+            for p in np.argsort(-values)[:60]:
+                best = max(left, key=lambda b, p=p: iou(boxes[p], b), default=None) if left else None
+                hit = best is not None and iou(boxes[p], best) >= 0.5
+                if hit:
+                    left = [b for b in left if b is not best]
+                scores.append(values[p])
+                good.append(hit)
+    order = np.argsort(-np.array(scores))
+    hits = np.cumsum(np.array(good)[order])
+    quality = hits / (np.arange(1, len(order) + 1) + wanted - hits)
+    return float(np.array(scores)[order][quality.argmax()]), float(np.median(scales))
+
+
+def export(run, out, data, figures=None, count=120):
+    """Writes the folder."""
+    run, out = Path(run), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokens.build(out)
+    weights = load_file(run / "model.safetensors")
+    net = Owlv2ForObjectDetection.from_pretrained(run).float().eval()
+    threshold, scale = best_threshold(net, tokenizer, Source(data, net.config.vision_config.image_size), count)
+    weights["class_head.logit_shift.bias"] += (logit(0.1) - logit(min(max(threshold, 0.02), 0.98))) / scale
+    tensors = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
+    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"not finite in fp16: {bad}")
+    file = out / "model.safetensors"
+    save_file(tensors, str(file), metadata={"format": "pt"})
+    file.chmod(0o644)
+    if file.stat().st_size > LIMIT:
+        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}")
+    config = json.loads((run / "config.json").read_text()) | {"architectures": ["Owlv2ForObjectDetection"], "dtype": "float16"}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    side = net.config.vision_config.image_size
+    Owlv2ImageProcessorPil(size={"height": side, "width": side}).save_pretrained(out)
+    figures = json.loads(Path(figures).read_text()) if figures else None
+    (out / "segrid.json").write_text(json.dumps({"score before it was moved to 0.1": round(threshold, 4), "figures": figures}, indent=1) + "\n")
+    (out / "README.md").write_text(card(figures, sum(t.numel() for t in tensors.values()), run))
+
+
+def card(figures, parameters, run):
+    """The model card, from measured figures."""
+    log = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
+    lines = [HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
+             f"Trained for {log[-1]['step']} steps in {log[-1]['minutes']:.0f} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, for the "
+             "nuclei, the training part of BBBC038v1 (CC0).", ""]
+    if figures:
+        plain, scenes, words, nuclei = (figures.get(k) for k in ("plain", "scenes", "unknown words", "nuclei"))
+        lines += ["## Measured", "", "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the default threshold:", "", "| | |",
+                  "|---|---|",
+                  f"| plain shapes on a plain ground: mask IoU of the best box through `Pipeline`, mean / median | {plain['mask_iou_mean']:.3f} / "
+                  f"{plain['mask_iou_median']:.3f} |",
+                  f"| the same, share with a mask IoU above 0.9 | {100 * plain['mask_iou_above_0.9']:.0f} % of {plain['prompts']} |",
+                  f"| the same, IoU of the box | {plain['box_iou_mean']:.3f} |",
+                  f"| shapes on every ground, as many prompts absent as present: precision / recall | {scenes['precision']:.2f} / {scenes['recall']:.2f} |",
+                  f"| words it never saw: share of prompts with a box above the threshold | {100 * words['unknown_above_threshold']:.1f} % |",
+                  f"| best score of such words, median and 95th percentile; of things that are there, median | {words['unknown_median']:.2f}, "
+                  f"{words['unknown_95th']:.2f}; {words['known_median']:.2f} |"]
+        if nuclei:
+            lines.append(f"| nuclei, kept-out fields: precision / recall at IoU 0.5 | {nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |")
+    return "\n".join(lines) + "\n"
+
+
+HEAD = """---
+license: apache-2.0
+library_name: segrid
+pipeline_tag: zero-shot-object-detection
+---
+# segrid tiny-detector: a {million} M parameter OWLv2
+
+A small open-vocabulary detector (OWLv2 architecture, loads with `transformers.Owlv2ForObjectDetection` and `segrid.Detector`): 256 px input, patch 16,
+{megabytes} MB in fp16, with its own tokenizer. It comes with the package so that words work offline.
+
+**For**: trying segrid, tests, demos. **Not for**: photos; take `google/owlv2-base-patch16-ensemble` for those.
+
+**Its words**: red, green, blue, yellow, orange, purple, black, white; circle (disc, ball), square, rectangle, triangle, star; object, shape, thing; small (little,
+tiny), large (big, huge); nucleus, nuclei, cell, cells. In any usual wording: "a photo of a red circle", "all the small stars", "find the big blue
+object". Small is below 15 % of the picture's long side, large above 34 %. Other words score low; one side of a picture should not exceed some 40 things, for every
+one of the 16 x 16 patches finds at most one.
+"""
+
+
+def main():
+    """Command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("run")
+    p.add_argument("out")
+    p.add_argument("--data")
+    p.add_argument("--figures", help="JSON of evaluate.py for this folder: export, evaluate, export again")
+    args = p.parse_args()
+    export(args.run, args.out, args.data, args.figures)
+
+
+if __name__ == "__main__":
+    main()
