@@ -62,10 +62,10 @@ def test_stubs_are_up_to_date(tmp_path):
     assert made.read_text() == (ROOT / "python/segrid/_core.pyi").read_text(), "run: make stubs"
 
 
-@pytest.mark.parametrize("number", range(1))
+@pytest.mark.parametrize("number", range(2))
 def test_readme_snippets_run(number):
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(snippets) == 1
+    assert len(snippets) == 2
     exec(compile(snippets[number], "README.md", "exec"), {})
 
 

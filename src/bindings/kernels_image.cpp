@@ -23,6 +23,13 @@ void bind_image_kernels(py::module_ m) {
         });
         return out;
     });
+    m.def("resize_rgb_bicubic", [](const Bytes& rgb, int64_t height, int64_t width) {
+        Bytes out({static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
+        const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
+        uint8_t* data = out.mutable_data();
+        without_gil([&] { segrid::resize_rgb_bicubic(view, data, {height, width}, {}); });
+        return out;
+    });
     m.def("resize_rgb_unrounded", [](const Bytes& rgb, int64_t height, int64_t width) {
         py::array_t<float> out({static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};

@@ -182,6 +182,14 @@ def test_extremes_of_the_exponential(kernels, size):
     assert np.isnan(got[~clean]).any(1).all(), "NaN must not become a probability"
 
 
+def test_quick_gelu_everywhere(kernels):
+    x = np.concatenate([np.linspace(-60, 60, 200_001), [0.0, -0.0, 1e-30, 3e38, -3e38]]).astype(np.float32)
+    exact = x.astype(np.float64) / (1 + np.exp(np.clip(-1.702 * x.astype(np.float64), -700, 700)))
+    assert np.abs(kernels.quick_gelu(x)[:-2] - exact[:-2]).max() < 4e-6
+    assert kernels.quick_gelu(x)[-2] == x[-2] and abs(kernels.quick_gelu(x)[-1]) < 1e-30
+    assert np.isnan(kernels.quick_gelu(np.full(17, np.nan, np.float32))).all()
+
+
 def test_gelu_everywhere(kernels):
     x = np.concatenate([np.linspace(-12, 12, 200_001), [0.0, -0.0, 1e-30, 3e38, -3e38]]).astype(np.float32)
     expected = torch.nn.functional.gelu(torch.from_numpy(x).double()).numpy()

@@ -24,3 +24,26 @@ def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def sam_upsample(low_res: np.ndarray, side: int, resized: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """segment-anything's Sam.postprocess_masks for one mask."""
     return bilinear(bilinear(low_res, (side, side))[: resized[0], : resized[1]], size)
+
+
+def gaussian_matrix(n: int, sigma: float) -> np.ndarray:
+    """(n, n) weights of torchvision's gaussian_blur with a kernel of 2 ceil(3 sigma) + 1 and reflected edges."""
+    if sigma == 0:
+        return np.eye(n)
+    reach = int(np.ceil(3 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    matrix = np.zeros((n, n))
+    for i in range(n):
+        for offset, weight in zip(range(-reach, reach + 1), weights / weights.sum(), strict=True):
+            j = abs(i + offset)
+            matrix[i, j if j < n else 2 * (n - 1) - j] += weight
+    return matrix
+
+
+def owlv2_torchvision(rgb: np.ndarray, side: int) -> np.ndarray:
+    """(side, side, 3) in 0..255: pad to a square, blur and resize as transformers' torchvision processor for OWLv2 does it."""
+    square = max(rgb.shape[:2])
+    padded = np.zeros((square, square, 3))
+    padded[: rgb.shape[0], : rgb.shape[1]] = rgb
+    across = bilinear_matrix(square, side) @ gaussian_matrix(square, max(0.0, (square / side - 1) / 2))
+    return np.einsum("ys,sxc->yxc", across, np.einsum("xs,ysc->yxc", across, padded))

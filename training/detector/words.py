@@ -18,7 +18,7 @@ planet rocket apple banana lemon grape strawberry cherry peach tomato potato car
 water milk juice wine beer knife fork spoon plate bowl pan oven fridge sofa bed pillow blanket curtain mirror clock watch ring necklace hat shirt shoe sock
 glove coat dress skirt trousers belt bag wallet key lock umbrella pen pencil paper scissors hammer screw nail drill saw rope ladder bucket broom brush soap
 towel tooth hair eye nose mouth ear finger leg foot heart brain bone skull guitar piano drum violin trumpet camera television radio battery cable robot
-engine wing tail feather fur stone brick wood metal glass plastic rubber letter number arrow line cross heart diamond pentagon hexagon crescent spiral
+engine wing tail feather fur stone brick wood metal glass plastic rubber letter number arrow line cross oval diamond pentagon hexagon crescent spiral
 cube cone cylinder pyramid tower castle church school hospital station airport market garden park fence gate sign flag map coin money ticket stamp toy doll
 kite balloon candle fire smoke rain wind storm pink brown gray cyan""".split()
 
