@@ -249,7 +249,7 @@ def test_files_are_checked(small, tmp_path):
         segrid.Detector(copy)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize("precision", ["bf16", "int8", "int8-torch"])
 def test_every_precision(small, image, precision):
     try:
         detector = segrid.Detector(small.folder, precision=precision)
@@ -266,3 +266,15 @@ def test_int8_is_saved(small, image, tmp_path):
     again = segrid.Detector(tmp_path / "int8")
     assert again.precision == "int8"
     np.testing.assert_array_equal(again.detect(image, PROMPTS).scores, detector.detect(image, PROMPTS).scores)
+
+
+def test_many_threads_one_detector(small, image):
+    from concurrent.futures import ThreadPoolExecutor
+
+    wanted = small.ours.detect(image, PROMPTS, threshold=0.1)
+    with ThreadPoolExecutor(16) as pool:
+        for found in pool.map(lambda i: small.ours.detect(image, [*PROMPTS, f"unheard of {i % 5}"] if i % 2 else PROMPTS, threshold=0.1), range(48)):
+            if len(set(found.labels) - set(PROMPTS)) == 0:
+                assert len(found) <= len(wanted)
+    again = small.ours.detect(image, PROMPTS, threshold=0.1)
+    assert np.array_equal(again.boxes, wanted.boxes) and np.array_equal(again.scores, wanted.scores)

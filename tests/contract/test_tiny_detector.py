@@ -64,9 +64,8 @@ def test_the_demo(pipeline):
 
 
 def test_transformers_reads_it():
-    from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessorPil
-
     from demo_shapes import draw
+    from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessorPil
 
     assert sum(f.stat().st_size for f in FOLDER.iterdir()) < 15_000_000
     image, texts = draw(), ["a red circle", "nuclei"]
