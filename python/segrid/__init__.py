@@ -23,8 +23,12 @@ _WHERE = {
     "Embedding": "embedding",
     "Masks": "results",
     "parallel_grid_segmentation": "grid",
+    "perform_parallel_segmentation": "microscopy",
+    "FieldResult": "microscopy",
     "read_image": "_image",
     "compare": "comparison",
+    "Streamed": "streaming",
+    "stream": "streaming",
     "Trace": "trace",
     "CancelToken": "_native",
     "Cancelled": "_native",
@@ -43,10 +47,12 @@ if TYPE_CHECKING:
     from segrid.detector import Detector
     from segrid.embedding import Embedding
     from segrid.grid import parallel_grid_segmentation
+    from segrid.microscopy import FieldResult, perform_parallel_segmentation
     from segrid.pipeline import Pipeline
     from segrid.results import Masks
     from segrid.scripted import ScriptedDetector
     from segrid.segmenter import Segmenter
+    from segrid.streaming import Streamed, stream
     from segrid.trace import Trace
 
 

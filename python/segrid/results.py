@@ -132,6 +132,18 @@ class Masks:
         """At another size (H, W) in pixels, nearest neighbour; boxes and areas follow. Raises ValueError for sizes below 1 or above the engine's limit."""
         return Masks(self._native.resized(int(size[0]), int(size[1])))
 
+    def measure(self, image: Any = None) -> dict[str, np.ndarray]:
+        """Numbers of each mask, in pixels: "centroid" (N, 2) float64 x, y (the centre of pixel (y, x) is x, y); "axes" (N, 2) major and minor axis of the
+        ellipse with the same second moments; "angle" (N,) of the major axis against the x axis, radians, clockwise on the screen; "intensity" (N, 3) mean R, G, B
+        over the image of the masks' size (the one that was segmented, unless another is given; NaN where there is none). NaN for empty masks.
+
+        Raises ValueError when the image's size differs from the masks'. Source: skimage.measure.regionprops.
+        """
+        from segrid._image import to_image
+
+        image = self._image if image is None else image
+        return self._native.measure(None if image is None else to_image(image))
+
     def label_map(self) -> np.ndarray:
         """(H, W) uint16 (uint32 above 65535 masks): 0 background, i + 1 where mask i is; smaller masks lie above larger ones."""
         return self._native.label_map()

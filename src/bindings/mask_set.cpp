@@ -7,6 +7,8 @@
 #include "bindings/waiting.h"
 #include "core/error.h"
 #include "kernels/nms/op.h"
+#include "image/image.h"
+#include "masks/measure.h"
 #include "masks/render.h"
 
 namespace segrid::bindings {
@@ -181,6 +183,15 @@ void bind_mask_set(py::module_ m) {
         .def("select", &Set::select, py::arg("indices"))
         .def("resized", &Set::resized, py::arg("height"), py::arg("width"))
         .def("label_map", &label_map)
+        .def("measure", [](const Set& s, const std::optional<Image>& image) {
+            const std::vector<Measures> found = without_gil([&] { return measure(s.masks(), image ? std::optional(image->view()) : std::nullopt); });
+            py::dict d;
+            d["centroid"] = column<double>(found, 2, [](const Measures& m, double* out) { out[0] = m.x; out[1] = m.y; return out + 2; });
+            d["axes"] = column<double>(found, 2, [](const Measures& m, double* out) { out[0] = m.major; out[1] = m.minor; return out + 2; });
+            d["angle"] = column<double>(found, 0, [](const Measures& m, double* out) { *out = m.angle; return out + 1; });
+            d["intensity"] = column<double>(found, 3, [](const Measures& m, double* out) { return std::copy_n(m.intensity, 3, out); });
+            return d;
+        }, py::arg("image") = py::none())
         .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5);
     m.def("no_masks", [](int64_t height, int64_t width) { return Set(MaskSet({height, width}), {}); }, py::arg("height"), py::arg("width"));
     m.def("box_nms", [](const py::array_t<float, py::array::c_style | py::array::forcecast>& boxes,

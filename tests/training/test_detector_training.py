@@ -21,7 +21,8 @@ from training.detector.words import Query, Thing  # noqa: E402
     (Query("circle"), Thing("circle", None), True), (Query(None, "red"), Thing("star", "red"), True), (Query("object"), Thing("other", None), True),
     (Query("circle", None, "small"), Thing("circle", "red", None), None), (Query("circle", None, "large"), Thing("circle", "red", "small"), False),
     (Query("nucleus"), Thing("nucleus"), True), (Query("nucleus"), Thing("circle", "red"), False), (Query("circle"), Thing("nucleus"), None),
-    (Query("star"), Thing("nucleus"), False), (Query(other="cat"), Thing("circle", "red"), False), (Query(other="cat", colour="red"), Thing("circle", "red"), False)])
+    (Query("star"), Thing("nucleus"), False), (Query(other="cat"), Thing("circle", "red"), False),
+    (Query(other="cat", colour="red"), Thing("circle", "red"), False)])
 def test_what_a_question_means(query, thing, answer):
     assert query.matches(thing) is answer
 

@@ -94,8 +94,8 @@ def card(figures, parameters, run):
     """The model card, from measured figures."""
     log = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
     lines = [HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
-             f"Trained for {log[-1]['step']} steps in {log[-1]['minutes']:.0f} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, for the "
-             "nuclei, the training part of BBBC038v1 (CC0).", ""]
+             f"Trained for {log[-1]['step']} steps in {log[-1]['minutes']:.0f} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, "
+             "for the nuclei, the training part of BBBC038v1 (CC0).", ""]
     if figures:
         plain, scenes, words, nuclei = (figures.get(k) for k in ("plain", "scenes", "unknown words", "nuclei"))
         lines += ["## Measured", "", "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the default threshold:", "", "| | |",

@@ -76,6 +76,35 @@ def detect(
 
 
 @app.command()
+def batch(
+    inputs: Annotated[list[str], typer.Argument(help="Folders, patterns ('photos/**/*.png'), lists of paths (.txt) and image files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results and the manifest, from which a killed run goes on.")],
+    prompt: Annotated[Optional[list[str]], typer.Option(help="What to look for, once for each thing; without it and --boxes everything is segmented.")] = None,
+    boxes: Annotated[Optional[Path], typer.Option(help='JSON: {"image.png": [[x0, y0, x1, y1], ...], ...}.')] = None,
+    detector: Annotated[Optional[str], typer.Option(help="Detector for --prompt, or a .torchscript file (with --trust).")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="The TorchScript file may run its code.")] = False,
+    conf_threshold: Annotated[float, typer.Option(help="Detection scores are above it.")] = 0.1,
+    nms: Annotated[Optional[float], typer.Option(help="Of two boxes of one prompt with a larger IoU the better one stays.")] = None,
+    write: Annotated[str, typer.Option(help="Some of coco,labels,tiff,overlay,objects,csv.")] = "coco,labels,overlay",
+    model: Model = "tiny",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    points_per_side: Annotated[Optional[int], typer.Option(help="Points along each side of the grid (default 32).")] = None,
+    crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops.")] = "auto",
+    min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
+    max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks an image.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Quarantined images are tried again.")] = False,
+    json: Json = False,
+) -> None:
+    """Folders of images: every core busy, bad files set aside, resumable. Exit code 0: all done; 1: an image is quarantined (also by an earlier run); 2: usage."""
+    from segrid.cli.batch import run
+
+    options = {"points_per_side": points_per_side, "crop_n_layers": crop_n_layers, "min_area_frac": min_area_frac, "max_masks": max_masks}
+    raise typer.Exit(run(inputs, output, prompt or [], boxes, detector, trust, conf_threshold, nms, write.split(","), model, precision, threads, options, retry,
+                         json))
+
+
+@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="An original checkpoint: sam_vit_b.pth, sam2.1_hiera_small.pt, ...")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for config.json and model.safetensors.")],

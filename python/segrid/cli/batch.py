@@ -1,0 +1,95 @@
+"""`segrid batch`: folders of images, resumable."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from segrid.cli.output import shown
+
+
+def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None, detector: str | None, trust: bool, conf_threshold: float, nms: float | None,
+        writers: list[str], model: str, precision: str, threads: int | None, options: dict[str, Any], retry: bool, as_json: bool) -> int:
+    """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing could begin."""
+    import segrid
+    from segrid.folders.inputs import collect
+    from segrid.folders.run import run as work
+
+    console = Console(stderr=True)
+    try:
+        if threads is not None:
+            segrid.set_threads(threads)
+        images = collect(inputs)
+        segmenter = segrid.Segmenter(model, precision=precision)
+        named: dict[str, Any] = {"model": segmenter._engine.model_id, "precision": segmenter.precision}
+        of_image: Any = None
+        machine: Any = segmenter
+        if sum(bool(x) for x in (prompts, boxes)) > 1:
+            raise ValueError("give one of --prompt and --boxes")
+        if prompts or detector:
+            machine = segrid.Pipeline(detector or "tiny-detector", segmenter, trust=trust)
+            options = {"threshold": conf_threshold, "nms": nms} | ({"prompts": prompts} if prompts else {})
+            if prompts and isinstance(machine.detector, segrid.Detector):
+                machine.detector._texts(prompts)  # complains before the first image is read
+            named |= {"detector": getattr(getattr(machine.detector, "_engine", None), "model_id", str(detector))}
+        elif boxes is not None:
+            listed = _boxes(boxes)
+            missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
+            if missing:
+                raise ValueError(f"{boxes}: no boxes for {missing[0]} (and {len(missing) - 1} more)" if len(missing) > 1 else f"{boxes}: no boxes for {missing[0]}")
+            machine, options = segrid.Pipeline(None, segmenter), {}
+            named |= {"boxes": listed}
+
+            def of_image(one: Any) -> dict[str, Any]:
+                return {"boxes": listed.get(one.key, listed.get(one.path.name))}
+        named |= {"options": {k: v for k, v in options.items() if v is not None}}
+        with _bar(console, as_json) as bar:
+            task = bar.add_task("batch", total=len(images), rate="", bad=0)
+            begin, count, bad = perf_counter(), 0, 0
+
+            def each(record: dict[str, Any]) -> None:
+                nonlocal count, bad
+                count, bad = count + 1, bad + (record["status"] == "failed")
+                bar.update(task, advance=1, rate=f"{count / (perf_counter() - begin):.1f} images/s", bad=bad)
+
+            summary = work(machine, images, output, writers, options, named, each, of_image, retry)
+    except BlockingIOError:
+        console.print(f"[red]error:[/red] {shown(output)}: another run is writing there", highlight=False)
+        return 2
+    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
+        return 2
+    if as_json:
+        sys.stdout.write(json.dumps({"images": len(images), "done": summary.done, "skipped": summary.skipped, "quarantined": dict(summary.failed),
+                                     "stopped": summary.stopped}, indent=2) + "\n")
+    else:
+        out = Console()
+        out.print(f"{summary.done} of {len(images)} images done, {len(summary.failed)} quarantined ({summary.skipped} of them by earlier runs): {shown(output)}",
+                  highlight=False)
+        for name, why in summary.failed[:20]:
+            out.print(f"[red]quarantined[/red] {shown(name)}: {shown(why)}", highlight=False, soft_wrap=True)
+        if summary.stopped:
+            out.print(f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here", highlight=False, soft_wrap=True)
+    return 1 if summary.failed or summary.stopped else 0
+
+
+def _boxes(path: Path) -> dict[str, Any]:
+    """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
+        raise ValueError(f'{path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')
+    return found
+
+
+def _bar(console: Console, quiet: bool) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+                    TextColumn("{task.fields[bad]} quarantined"), console=console, disable=quiet or not console.is_terminal)

@@ -1,0 +1,203 @@
+"""`segrid batch`: outputs are functions of inputs and options, a killed run goes on, bad files are set aside."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+OPTIONS = ["--points-per-side", "4", "--crop-n-layers", "0", "--write", "coco,labels,overlay,csv"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "segrid", "batch", *map(str, arguments)]
+
+
+def batch(*arguments, **environment):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env={**os.environ, **environment})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twelve good images in two folders and four bad ones."""
+    root = tmp_path_factory.mktemp("batch") / "in"
+    rng = np.random.default_rng(2)
+    for i in range(12):
+        target = root / ("a" if i % 2 else "b c") / f"field {i:02d}.{'png' if i % 3 else 'jpg'}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        small = rng.integers(0, 255, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((90 + 3 * i, 70 + i), Image.BICUBIC).save(target)
+    (root / "empty.png").write_bytes(b"")
+    (root / "page.jpg").write_text("<html>not found</html>")
+    whole = (root / "a/field 01.png").read_bytes()
+    (root / "half.png").write_bytes(whole[: len(whole) // 2])
+    (root / "notes.md").write_text("no image, and not named like one")
+    return root
+
+
+def contents(out):
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file() and p.name != "manifest.jsonl"}
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    """An undisturbed run."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    done = batch(folder, "-o", out, *OPTIONS, "--json")
+    assert done.returncode == 1, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def test_what_is_written(folder, whole):
+    out, told = whole
+    assert told["images"] == 15 and told["done"] == 12 and set(told["quarantined"]) == {"empty.png", "page.jpg", "half.png"}
+    assert "empty file" in told["quarantined"]["empty.png"]
+    names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("field*")}
+    for kind, ending in (("coco", "json"), ("labels", "png"), ("overlay", "png"), ("table", "csv")):
+        assert {str(p.relative_to(out / kind).with_suffix("")) for p in (out / kind).rglob(f"*.{ending}")} == names
+    merged = json.loads((out / "coco.json").read_text())
+    assert len(merged["images"]) == 12 and [i["file_name"] for i in merged["images"]] == sorted(i["file_name"] for i in merged["images"])
+    assert len({a["id"] for a in merged["annotations"]}) == len(merged["annotations"]) > 0
+    bad = json.loads((out / "quarantined.json").read_text())
+    assert set(bad) == set(told["quarantined"]) and str(folder) not in json.dumps(bad)
+    rows = (out / "table/a/field 01.csv").read_text().splitlines()
+    assert rows[0].startswith("id,label,score") and len(rows) - 1 == np.asarray(Image.open(out / "labels/a/field 01.png")).max()
+
+
+def test_same_bytes_for_any_number_of_threads(folder, whole, tmp_path):
+    assert batch(folder, "-o", tmp_path / "out", *OPTIONS, "--threads", 1).returncode == 1
+    assert contents(tmp_path / "out") == contents(whole[0])
+
+
+def test_killed_at_any_moment_it_goes_on(folder, whole, tmp_path):
+    out, chance = tmp_path / "out", random.Random(3)
+    for _ in range(4):
+        process = subprocess.Popen(command(folder, "-o", out, *OPTIONS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline, wanted = time.time() + 60, chance.randint(1, 4)
+        had = _lines(out)
+        while process.poll() is None and time.time() < deadline and _lines(out) < had + wanted:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.03))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before = _lines(out)
+    with open(out / "manifest.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"image": "half a li')  # as if killed while writing
+    done = batch(folder, "-o", out, *OPTIONS, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and told["done"] == 12 and told["skipped"] >= before - 1 > 0
+    records = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()][1:]
+    assert len(records) == 15 == len({r["image"] for r in records})  # none lost, none twice
+    left = [p for p in out.rglob("*.part")]
+    for part in left:
+        part.unlink()  # what SIGKILL left; nothing takes it for a result
+    assert contents(out) == contents(whole[0])
+
+
+def _lines(out):
+    path = out / "manifest.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def test_a_second_run_has_nothing_to_do_but_says_what_is_bad(folder, whole):
+    before = contents(whole[0])
+    done = batch(folder, "-o", whole[0], *OPTIONS, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and told["skipped"] == 15 and len(told["quarantined"]) == 3 and contents(whole[0]) == before
+
+
+def test_changed_files_and_retry(folder, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("x.png", "y.png"):
+        (source / name).write_bytes((folder / "a/field 01.png").read_bytes())
+    (source / "z.png").write_text("bad")
+    assert batch(source, "-o", out, *OPTIONS).returncode == 1
+    (source / "x.png").write_bytes((folder / "a/field 05.png").read_bytes())
+    told = json.loads(batch(source, "-o", out, *OPTIONS, "--json", "--retry").stdout)
+    assert told["skipped"] == 1 and told["done"] == 2 and set(told["quarantined"]) == {"z.png"}
+    (source / "z.png").write_bytes((folder / "a/field 05.png").read_bytes())
+    done = batch(source, "-o", out, *OPTIONS, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["done"] == 3
+    assert (out / "labels/x.png").read_bytes() == (out / "labels/z.png").read_bytes()
+
+
+def test_usage(folder, tmp_path):
+    for arguments, what in (((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"), ((folder, "-o", tmp_path / "o", "--write", "gif"), "unknown gif"),
+                            ((folder, "-o", tmp_path / "o", "--model", "nothing"), "no such folder")):
+        done = batch(*arguments)
+        assert done.returncode == 2 and what in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
+    one = folder / "a/field 01.png"
+    assert batch(one, "-o", tmp_path / "o", *OPTIONS).returncode == 0
+    done = batch(one, "-o", tmp_path / "o", "--points-per-side", 5)
+    assert done.returncode == 2 and "made with other options" in done.stderr.replace("\n", " ")
+
+
+def test_patterns_lists_and_equal_names(folder, tmp_path):
+    from segrid.folders.inputs import collect
+
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# two of one name\n{folder}/a/field 01.png\n{folder}/b c/field 02.png\n")
+    assert [i.key for i in collect([str(listed)])] == ["field 01.png", "field 02.png"]
+    assert len(collect([f"{folder}/**/*.jpg"])) == 5
+    twice = tmp_path / "twice"
+    for name in ("a/p.png", "b/p.png", "a/p.jpg"):
+        (twice / name).parent.mkdir(parents=True, exist_ok=True)
+        (twice / name).write_bytes(b"x")
+    found = collect([str(twice / "a"), str(twice / "b")])
+    assert [(i.key, i.stem) for i in found] == [("p.jpg", "p.jpg"), ("p.png", "p.png"), ("p.png-2", "p.png-2")] or len({i.stem for i in found}) == 3
+    with pytest.raises(FileNotFoundError, match="no images"):
+        collect([str(tmp_path / "nothing*.png")])
+
+
+def test_boxes_and_words(folder, tmp_path):
+    one = folder / "a/field 01.png"
+    (tmp_path / "boxes.json").write_text(json.dumps({"field 01.png": [[5, 5, 40, 40], [10, 20, 60, 50]]}))
+    assert batch(one, "-o", tmp_path / "boxes", "--boxes", tmp_path / "boxes.json", "--write", "coco,objects").returncode == 0
+    assert len(list((tmp_path / "boxes/objects/field 01").iterdir())) == 2
+    done = batch(folder / "a", "-o", tmp_path / "other", "--boxes", tmp_path / "boxes.json")
+    assert done.returncode == 2 and "no boxes for field 03" in done.stderr.replace("\n", " ")
+    done = batch(one, "-o", tmp_path / "words", "--prompt", "a red circle", "--conf-threshold", "0", "--write", "csv")
+    assert done.returncode == 0 and "a red circle" in (tmp_path / "words/table/field 01.csv").read_text()
+
+
+def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
+    """A writer that finds the disk full stops the run with the file's name; it goes on when there is room."""
+    import segrid
+    from segrid.folders import run, writers
+    from segrid.folders.inputs import collect
+
+    images = [i for i in collect([str(folder)]) if "field" in i.key]
+    real, calls = writers.WRITERS["labels"], []
+
+    def full(result, image, out, stem):
+        calls.append(stem)
+        if len(calls) == 4:
+            raise OSError(28, "No space left on device", str(out / f"{stem}.png"))
+        return real(result, image, out, stem)
+
+    monkeypatch.setitem(writers.WRITERS, "labels", full)
+    options = {"points_per_side": 4}
+    first = run.run(segrid.Segmenter("tiny"), images, tmp_path / "out", ["labels"], options, {})
+    assert first.stopped and "No space left" in first.stopped and 0 < first.done < 12 and not first.failed
+    assert not list((tmp_path / "out").rglob("*.part")) and not (tmp_path / "out/quarantined.json").exists()
+    second = run.run(segrid.Segmenter("tiny"), images, tmp_path / "out", ["labels"], options, {})
+    assert second.stopped is None and second.done == 12 and second.skipped == first.done
+
+
+def test_two_runs_at_once(folder, tmp_path):
+    from segrid.folders.manifest import Manifest
+
+    (tmp_path / "out").mkdir()
+    held = Manifest(tmp_path / "out", {})
+    done = batch(folder / "a/field 01.png", "-o", tmp_path / "out")
+    assert done.returncode == 2 and "another run" in done.stderr.replace("\n", " ")
+    held.close()
+
+

@@ -1,0 +1,90 @@
+"""Fields of nuclei: order, tables, lenses, 16-bit TIFFs, bad files."""
+
+import csv
+
+import numpy as np
+import pytest
+import segrid
+from PIL import Image
+from segrid.microscopy import normalised, options_for, read_field
+
+
+def field(seed, size, diameter, count):
+    """Bright discs on a dark ground, that hardly touch; picture and centres."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    picture, centres = np.full(size, 18.0), []
+    while len(centres) < count:
+        c = rng.uniform(diameter, np.array(size[::-1]) - diameter)
+        if all(np.hypot(*(c - o)) > 1.4 * diameter for o in centres):
+            centres.append(c)
+            picture = np.maximum(picture, 200 / (1 + np.exp((np.hypot(x - c[0], y - c[1]) - diameter / 2) * 2)))
+    return (picture + rng.normal(0, 3, size)).clip(0, 255), np.array(centres)
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    tifffile = pytest.importorskip("tifffile")
+    folder = tmp_path_factory.mktemp("fields")
+    out = []
+    for i, (lens, diameter, count) in enumerate(((True, 15, 25), (False, 60, 6), (True, 15, 18))):
+        picture, centres = field(i, (260, 300), diameter, count)
+        path = folder / f"field{i}.{'tif' if i != 2 else 'png'}"
+        if i == 2:
+            Image.fromarray(picture.astype(np.uint8)).save(path)
+        else:
+            tifffile.imwrite(path, (picture * 12 + 300).astype(np.uint16))  # a 12-bit camera
+        out.append((path, lens, centres, diameter))
+    return out
+
+
+def test_both_lenses_in_one_call(fields, tiny, tmp_path):
+    paths = [f[0] for f in fields]
+    results = segrid.perform_parallel_segmentation(paths, tmp_path, is_10x=[f[1] for f in fields], num_workers=2, model=tiny)
+    assert [r.path for r in results] == paths and all(r.error is None for r in results)
+    for result, (_, _, centres, diameter) in zip(results, fields, strict=True):
+        assert result.centroids.dtype == np.float64 and result.centroids.shape == (len(result.table), 2)
+        apart = np.hypot(*(result.centroids[:, None] - centres[None]).transpose(2, 0, 1)).min(0)
+        assert (apart < diameter / 4).mean() > 0.8, "most nuclei are found at their centres"
+        assert all(row["area"] >= 0.2 * np.pi / 4 * diameter**2 for row in result.table)
+        stem = result.path.stem
+        labels = np.asarray(Image.open(tmp_path / f"labels/{stem}.tif"))
+        assert labels.shape == (260, 300) and labels.dtype == np.int32 and labels.max() == len(result.table)
+        rows = list(csv.DictReader((tmp_path / f"table/{stem}.csv").open()))
+        assert len(rows) == len(result.table) and float(rows[0]["centroid_x"]) == pytest.approx(result.centroids[0, 0], rel=1e-4)
+        assert (tmp_path / f"overlay/{stem}.png").exists()
+
+
+def test_lens_and_overrides():
+    low, high = options_for(15, (1000, 1000), 400), options_for(60, (1000, 1000), 400)
+    assert low["points_per_side"] > high["points_per_side"] and low["min_area_frac"] < high["min_area_frac"] and low["crop_n_layers"] == 2
+    assert options_for(15, (100, 100), None)["crop_n_layers"] == 0
+
+
+def test_bad_files_and_arguments(fields, tiny, tmp_path):
+    (tmp_path / "bad.tif").write_text("no image")
+    results = segrid.perform_parallel_segmentation([tmp_path / "bad.tif", fields[2][0], tmp_path / "missing.png", fields[2][0]], tmp_path / "out", model=tiny)
+    assert [type(r.error).__name__ for r in results] == ["CorruptFileError", "NoneType", "FileNotFoundError", "NoneType"]
+    assert results[0].centroids.shape == (0, 2) and np.array_equal(results[1].centroids, results[3].centroids)
+    assert len(list((tmp_path / "out/table").iterdir())) == 2  # equal names, two files
+    for arguments, what in (({"is_10x": [True]}, "1 values for 2"), ({"num_workers": 0}, "num_workers"), ({"diameter": 1}, "diameter"),
+                            ({"write": ["gif"]}, "unknown gif")):
+        with pytest.raises(ValueError, match=what):
+            segrid.perform_parallel_segmentation([fields[2][0]] * 2, tmp_path, model=tiny, **arguments)
+
+
+def test_depths_and_channels(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    rng = np.random.default_rng(0)
+    gray = rng.integers(300, 4000, (50, 60)).astype(np.uint16)
+    for array, shape in ((gray, (50, 60)), (np.stack([gray] * 4), (4, 50, 60)), (np.stack([gray, gray[::-1]]), (2, 50, 60)), (np.stack([gray] * 3, -1), (50, 60, 3)),
+                         (np.stack([gray] * 12), (12, 50, 60))):
+        assert array.shape == shape
+        tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack")
+        got = read_field(tmp_path / "a.tif")
+        assert got.shape == (50, 60, 3) and got.dtype == np.uint8 and np.array_equal(got[..., 0], normalised(gray))
+    assert normalised(gray).min() == 0 and normalised(gray).max() == 255
+    same = gray.astype(np.uint8)
+    assert normalised(same) is same and normalised(np.full((4, 4), 7.0)).max() == 0
+    with pytest.raises(ValueError, match="NaN"):
+        normalised(np.array([[np.nan, 1.0]]))

@@ -1,0 +1,96 @@
+"""Many images: order, bits, bad ones, bounds."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import segrid
+from PIL import Image
+
+OPTIONS = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+
+
+def pictures(n):
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 255, (40 + 7 * (i % 3), 50 + 11 * (i % 4), 3), dtype=np.uint8) for i in range(n)]
+
+
+def test_in_order_with_equal_bits(tiny):
+    images = pictures(9)
+    seen = list(segrid.stream(tiny, images, **OPTIONS))
+    assert [s.index for s in seen] == list(range(9)) and all(s.error is None for s in seen)
+    assert {"read", "compute"} <= set(seen[0].seconds)
+    for image, one in zip(images, seen, strict=True):
+        assert np.array_equal(one.result.array, tiny.everything(image, **OPTIONS).array)
+    before = segrid.threads()
+    try:
+        segrid.set_threads(1)
+        for one, other in zip(seen, segrid.stream(tiny, images, in_flight=1, **OPTIONS), strict=True):
+            assert np.array_equal(one.result.array, other.result.array) and np.array_equal(one.result.scores, other.result.scores)
+    finally:
+        segrid.set_threads(before)
+
+
+def test_bad_images_are_errors_of_their_own(tiny, tmp_path):
+    (tmp_path / "bad.png").write_text("no image")
+    images = [pictures(1)[0], tmp_path / "bad.png", tmp_path / "missing.png", np.full((4, 4, 3), np.nan), pictures(2)[1]]
+    seen = list(segrid.stream(tiny, images, **OPTIONS))
+    assert [type(s.error).__name__ for s in seen] == ["NoneType", "CorruptFileError", "FileNotFoundError", "ValueError", "NoneType"]
+    assert [s.result is None for s in seen] == [False, True, True, True, False] and seen[1].source == tmp_path / "bad.png"
+
+
+def test_no_more_in_memory_than_asked(tiny):
+    taken, done = [], []
+
+    def source():
+        for i, image in enumerate(pictures(12)):
+            taken.append(i)
+            yield image
+
+    for one in segrid.stream(tiny, source(), in_flight=3, **OPTIONS):
+        done.append(one.index)
+        assert len(taken) - len(done) <= 3
+        time.sleep(0.01)
+    assert done == list(range(12))
+
+
+def test_consume_runs_beside_and_its_errors_are_the_images(tiny):
+    threads = set()
+
+    def consume(one, pixels):
+        threads.add(threading.current_thread().name)
+        if one.index == 2:
+            raise OSError("disk")
+        return one.index, pixels.shape, len(one.result)
+
+    seen = list(segrid.stream(tiny, pictures(4), consume=consume, **OPTIONS))
+    assert [s.output[0] for s in seen if s.error is None] == [0, 1, 3] and str(seen[2].error) == "disk" and seen[2].result is None
+    assert threading.current_thread().name not in threads
+
+
+def test_options_for_each_image(tiny):
+    images = pictures(3)
+    boxes = {id(image): [[1 + i, 2, 30, 30]] for i, image in enumerate(images)}
+    for image, one in zip(images, segrid.stream(tiny, images, options_for=lambda image, pixels: {"boxes": boxes[id(image)]}), strict=True):
+        assert np.array_equal(one.result.array, tiny.predict(image, boxes=boxes[id(image)]).array)
+
+
+def test_pipelines_and_functions(tiny):
+    images = pictures(3)
+    pipeline = segrid.Pipeline(None, tiny)
+    for image, one in zip(images, segrid.stream(pipeline, images, boxes=[[1, 2, 30, 30]]), strict=True):
+        assert np.array_equal(one.result.masks.array, tiny.predict(image, boxes=[[1, 2, 30, 30]]).array)
+    assert [s.result for s in segrid.stream(lambda image: image.array.shape, images)] == [i.shape for i in images]
+
+
+def test_closing_stops_soon(tiny):
+    large = np.asarray(Image.fromarray(pictures(1)[0]).resize((900, 700)))
+    running = segrid.stream(tiny, (large for _ in range(50)), points_per_side=40)
+    next(running)
+    began = time.perf_counter()
+    running.close()
+    assert time.perf_counter() - began < 5
+    assert len(list(segrid.stream(tiny, pictures(2), **OPTIONS))) == 2
+    with pytest.raises(ValueError, match="in_flight"):
+        segrid.stream(tiny, [], in_flight=0)
