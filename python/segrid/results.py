@@ -144,6 +144,11 @@ class Masks:
         image = self._image if image is None else image
         return self._native.measure(None if image is None else to_image(image))
 
+    def polygons(self) -> list[list[list[np.ndarray]]]:
+        """Of each mask a list of polygons, one for each part whose pixels hang together by their sides; a polygon is a list of rings, the outer one first, then
+        its holes; a ring is (M, 2) int64 x, y of pixel corners, the first not repeated. Exact: filled, they are the mask."""
+        return [self._native.polygons(i) for i in range(len(self))]
+
     def label_map(self) -> np.ndarray:
         """(H, W) uint16 (uint32 above 65535 masks): 0 background, i + 1 where mask i is; smaller masks lie above larger ones."""
         return self._native.label_map()

@@ -9,6 +9,7 @@
 #include "kernels/nms/op.h"
 #include "image/image.h"
 #include "masks/measure.h"
+#include "masks/outline.h"
 #include "masks/render.h"
 
 namespace segrid::bindings {
@@ -183,6 +184,18 @@ void bind_mask_set(py::module_ m) {
         .def("select", &Set::select, py::arg("indices"))
         .def("resized", &Set::resized, py::arg("height"), py::arg("width"))
         .def("label_map", &label_map)
+        .def("polygons", [](const Set& s, int64_t i) {
+            const std::vector<Polygon> found = without_gil([&] { return outline(at(s, i), s.masks().size()); });
+            py::list polygons;
+            for (const Polygon& polygon : found) {
+                py::list rings;
+                for (const Ring& ring : polygon) {
+                    rings.append(column<int64_t>(ring, 2, [](const std::pair<int64_t, int64_t>& p, int64_t* out) { out[0] = p.first; out[1] = p.second; return out + 2; }));
+                }
+                polygons.append(rings);
+            }
+            return polygons;
+        }, py::arg("index"))
         .def("measure", [](const Set& s, const std::optional<Image>& image) {
             const std::vector<Measures> found = without_gil([&] { return measure(s.masks(), image ? std::optional(image->view()) : std::nullopt); });
             py::dict d;

@@ -201,3 +201,22 @@ def test_two_runs_at_once(folder, tmp_path):
     held.close()
 
 
+
+
+def test_every_writer(folder, tmp_path):
+    import pyarrow.parquet as pq
+
+    one = folder / "a/field 01.png"
+    assert batch(one, "-o", tmp_path / "out", "--points-per-side", "6", "--write", "coco,tiff,objects,csv,parquet,geojson,labels,overlay").returncode == 0
+    labels = np.asarray(Image.open(tmp_path / "out/labels/field 01.tif"))
+    count = labels.max()
+    assert count > 0 and np.array_equal(labels, np.asarray(Image.open(tmp_path / "out/labels/field 01.png")))
+    features = json.loads((tmp_path / "out/geojson/field 01.geojson").read_text())["features"]
+    table = pq.read_table(tmp_path / "out/table/field 01.parquet").to_pylist()
+    coco = json.loads((tmp_path / "out/coco/field 01.json").read_text())["annotations"]
+    assert len(features) == len(table) == len(coco) == count == len(list((tmp_path / "out/objects/field 01").iterdir()))
+    for feature, row, record in zip(features, table, coco, strict=True):
+        assert feature["properties"]["area"] == row["area"] == record["area"] and row["rle"] == record["segmentation"]["counts"]
+        shape = feature["geometry"]["coordinates"]
+        outer = shape[0] if feature["geometry"]["type"] == "Polygon" else shape[0][0]
+        assert outer[0] == outer[-1] and len(outer) >= 5

@@ -18,7 +18,7 @@ def field(seed, size, diameter, count):
         c = rng.uniform(diameter, np.array(size[::-1]) - diameter)
         if all(np.hypot(*(c - o)) > 1.4 * diameter for o in centres):
             centres.append(c)
-            picture = np.maximum(picture, 200 / (1 + np.exp((np.hypot(x - c[0], y - c[1]) - diameter / 2) * 2)))
+            picture = np.maximum(picture, 200 / (1 + np.exp(np.minimum(50, (np.hypot(x - c[0], y - c[1]) - diameter / 2) * 2))))
     return (picture + rng.normal(0, 3, size)).clip(0, 255), np.array(centres)
 
 

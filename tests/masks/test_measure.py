@@ -32,3 +32,38 @@ def test_empty_masks_and_images(tiny, coins):
         masks.measure(np.zeros((5, 6, 3), np.uint8))
     none = segrid.Pipeline(None, tiny)(coins, boxes=[])
     assert none.masks.measure()["centroid"].shape == (0, 2)
+
+
+def filled(polygons, size):
+    """Even-odd filling of rings of pixel corners."""
+    out = np.zeros(size, bool)
+    for rings in polygons:
+        for ring in rings:
+            for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+                if x0 == x1:
+                    out[min(y0, y1) : max(y0, y1), x0:] ^= True
+    return out
+
+
+def test_polygons_are_the_masks(tiny):
+    from segrid import Masks, _core
+
+    def masks_of(bitmaps):
+        return Masks(_core._kernels.mask_set(np.stack(bitmaps).astype(np.uint8)))
+
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:40, :50]
+    ring = (np.hypot(x - 25, y - 20) < 15) & (np.hypot(x - 25, y - 20) > 8)
+    odd = [rng.random((40, 50)) < p for p in (0.02, 0.3, 0.5, 0.7, 0.98)] + [ring, ring | (np.hypot(x - 25, y - 20) < 3), np.ones((40, 50), bool), np.eye(40, 50) > 0,
+                                                                          np.zeros((40, 50), bool)]
+    for bitmap, polygons in zip(odd, masks_of(odd).polygons(), strict=True):
+        assert np.array_equal(filled(polygons, bitmap.shape), bitmap)
+        area = 0
+        for rings in polygons:
+            for i, r in enumerate(rings):
+                a, b = r[:, 0], r[:, 1]
+                own = (np.dot(a, np.roll(b, -1)) - np.dot(b, np.roll(a, -1))) / 2
+                assert (own > 0) == (i == 0) and len(r) >= 4 and (np.abs(r - np.roll(r, 1, axis=0)).min(1) == 0).all()
+                area += own
+        assert area == bitmap.sum()
+    assert [len(p) for p in masks_of([ring, ring | (np.hypot(x - 25, y - 20) < 3), np.eye(40, 50) > 0]).polygons()] == [1, 2, 40]

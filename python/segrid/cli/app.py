@@ -85,7 +85,7 @@ def batch(
     trust: Annotated[bool, typer.Option("--trust", help="The TorchScript file may run its code.")] = False,
     conf_threshold: Annotated[float, typer.Option(help="Detection scores are above it.")] = 0.1,
     nms: Annotated[Optional[float], typer.Option(help="Of two boxes of one prompt with a larger IoU the better one stays.")] = None,
-    write: Annotated[str, typer.Option(help="Some of coco,labels,tiff,overlay,objects,csv.")] = "coco,labels,overlay",
+    write: Annotated[str, typer.Option(help="Some of coco,labels,tiff,overlay,objects,csv,parquet,geojson.")] = "coco,labels,overlay",
     model: Model = "tiny",
     precision: Precision = "auto",
     threads: Threads = None,

@@ -98,6 +98,32 @@ def table(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]
     return [write_text(folder / "table" / f"{stem}.csv", text.getvalue())]
 
 
+def geojson(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
+    """geojson/STEM.geojson: a (Multi)Polygon of pixel corners (x to the right, y down) for each object."""
+    masks = masks_of(result)
+    features = []
+    for i, (polygons, score, area) in enumerate(zip(masks.polygons(), masks.scores.tolist(), masks.areas.tolist(), strict=True)):
+        shapes = [[[*ring.tolist(), ring[0].tolist()] for ring in rings] for rings in polygons]
+        geometry = {"type": "Polygon", "coordinates": shapes[0]} if len(shapes) == 1 else {"type": "MultiPolygon", "coordinates": shapes}
+        label = result.labels[i] if isinstance(result, Detections) else "object"
+        features.append({"type": "Feature", "id": i + 1, "geometry": geometry, "properties": {"label": label, "score": score, "area": area}})
+    return [write_text(folder / "geojson" / f"{stem}.geojson", json.dumps({"type": "FeatureCollection", "features": features}))]
+
+
+def parquet(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
+    """table/STEM.parquet: the CSV's columns and rle (COCO's counts as text). Needs the pyarrow package."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [row | {"rle": rle["counts"].decode()} for row, rle in zip(table_of(result, image), masks_of(result).rle, strict=True)]
+    schema = pa.schema([(c, pa.int64() if c in ("id", "area") else pa.string() if c in ("label", "rle") else pa.float64()) for c in [*COLUMNS, "rle"]])
+    columns = {c: [None if row[c] == "" else row[c] for row in rows] for c in schema.names}
+    target = folder / "table" / f"{stem}.parquet"
+    with whole(target) as part:
+        pq.write_table(pa.table(columns, schema=schema), part)
+    return [target]
+
+
 COLUMNS = ["id", "label", "score", "detection_score", "area", "x0", "y0", "x1", "y1", "centroid_x", "centroid_y", "major_axis", "minor_axis", "angle",
            "mean_red", "mean_green", "mean_blue"]
 
@@ -117,5 +143,6 @@ def table_of(result: Masks | Detections, image: np.ndarray) -> list[dict[str, An
     return rows
 
 
-WRITERS: dict[str, Writer] = {"coco": coco, "labels": labels, "tiff": tiff, "overlay": overlay, "objects": objects, "csv": table}
+WRITERS: dict[str, Writer] = {"coco": coco, "labels": labels, "tiff": tiff, "overlay": overlay, "objects": objects, "csv": table, "parquet": parquet,
+                             "geojson": geojson}
 DEFAULT = ("coco", "labels", "overlay")
