@@ -29,6 +29,7 @@ _WHERE = {
     "compare": "comparison",
     "Streamed": "streaming",
     "stream": "streaming",
+    "tune": "tuning",
     "Trace": "trace",
     "CancelToken": "_native",
     "Cancelled": "_native",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from segrid.segmenter import Segmenter
     from segrid.streaming import Streamed, stream
     from segrid.trace import Trace
+    from segrid.tuning import tune
 
 
 def __getattr__(name: str) -> Any:

@@ -271,17 +271,23 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         masks = segmenter.everything(path, **job["options"])
         for stage, value in masks.stats["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value / len(job["images"])
-        height, width = masks.size
-        for j, mask in enumerate(masks):
-            if mask.areas[0] == 0:
-                continue
-            x0, y0, x1, y1 = (int(v) for v in mask.boxes[0])
-            inside = mask.array[0][y0:y1 + 1, x0:x1 + 1]
-            kept[f"{i}.{j}"] = np.concatenate([np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8), np.packbits(inside)])
-        kept[f"{i}.size"] = np.array([height, width])
+        kept |= _packed(masks, i)
     peak = _resident("VmHWM")
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
     say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": weights_mb, "working_mb": _difference(peak, loaded)})
+
+
+def _packed(masks: Any, image: int) -> dict[str, np.ndarray]:
+    """The masks of one image, each in its box, for `_masks_of` of another process."""
+    height, width = masks.size
+    kept = {f"{image}.size": np.array([height, width])}
+    for j, mask in enumerate(masks):
+        if mask.areas[0] == 0:
+            continue
+        x0, y0, x1, y1 = (int(v) for v in mask.boxes[0])
+        inside = mask.array[0][y0:y1 + 1, x0:x1 + 1]
+        kept[f"{image}.{j}"] = np.concatenate([np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8), np.packbits(inside)])
+    return kept
 
 
 def _masks_of(file: Path) -> list[list[_Mask]]:

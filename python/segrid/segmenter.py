@@ -37,14 +37,23 @@ class Segmenter:
         "int8-torch": the same layers through LibTorch's dynamic quantisation, all else fp32: a baseline;
         "auto": the fastest of these whose loss, by the model's own table (`segrid.json`), is small (see the README); fp32 for models without a table
     threads : most threads of the process's budget that a call uses; None: all
+    profile : a profile.json of `segrid tune`: its precision, threads and points along each side stand where nothing else is given
 
     Raises FileNotFoundError, NotImplementedError (device, precision or model type that this version lacks), CorruptFileError (files that do not
     fit, every missing, unexpected and misshapen tensor named), ValueError.
     """
 
     def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precision: str = "auto",
-                 threads: int | None = None) -> None:
-        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads}
+                 threads: int | None = None, profile: str | os.PathLike[str] | None = None) -> None:
+        self._points_per_side = 32
+        if profile is not None:
+            from segrid.tuning import read_profile
+
+            tuned = read_profile(profile)
+            precision = tuned["precision"] if precision == "auto" else precision
+            threads = tuned["threads"] if threads is None else threads
+            self._points_per_side = tuned["points_per_side"]
+        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads, "profile": profile}
         self._files = _hub.locate(model)
         self._engine = _core.Engine(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
 
@@ -88,7 +97,7 @@ class Segmenter:
         """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
         other = object.__new__(Segmenter)
         other._arguments = {**self._arguments, "threads": threads}
-        other._files = self._files
+        other._files, other._points_per_side = self._files, self._points_per_side
         other._engine = self._engine.with_threads(threads)
         return other
 
@@ -170,7 +179,7 @@ class Segmenter:
 
         Parameters
         ----------
-        points_per_side : points along each side of the grid; default 32
+        points_per_side : points along each side of the grid; default 32, or the profile's
         target_points : about this many points instead: side = round(sqrt(n))
         point_grids : own grids instead, one (N, 2) array in 0..1 per crop layer
         pred_iou_thresh, stability_score_thresh, containment_thresh, crop_containment_thresh : None is the model's recommended value
@@ -203,7 +212,7 @@ class Segmenter:
             points_per_side = max(1, round(target_points**0.5))
         best = self.recommended
         options = {
-            "points_per_side": 32 if points_per_side is None else points_per_side,
+            "points_per_side": self._points_per_side if points_per_side is None else points_per_side,
             "point_grids": None if point_grids is None else [_numbers("point_grids", g) for g in point_grids],
             "pred_iou_thresh": best["pred_iou_thresh"] if pred_iou_thresh is None else pred_iou_thresh,
             "stability_score_thresh": best["stability_score_thresh"] if stability_score_thresh is None else stability_score_thresh,

@@ -54,7 +54,8 @@ def test_polygons_are_the_masks(tiny):
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:40, :50]
     ring = (np.hypot(x - 25, y - 20) < 15) & (np.hypot(x - 25, y - 20) > 8)
-    odd = [rng.random((40, 50)) < p for p in (0.02, 0.3, 0.5, 0.7, 0.98)] + [ring, ring | (np.hypot(x - 25, y - 20) < 3), np.ones((40, 50), bool), np.eye(40, 50) > 0,
+    island = ring | (np.hypot(x - 25, y - 20) < 3)
+    odd = [rng.random((40, 50)) < p for p in (0.02, 0.3, 0.5, 0.7, 0.98)] + [ring, island, np.ones((40, 50), bool), np.eye(40, 50) > 0,
                                                                           np.zeros((40, 50), bool)]
     for bitmap, polygons in zip(odd, masks_of(odd).polygons(), strict=True):
         assert np.array_equal(filled(polygons, bitmap.shape), bitmap)

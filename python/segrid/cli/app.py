@@ -94,6 +94,7 @@ def batch(
     min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
     max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks an image.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Quarantined images are tried again.")] = False,
+    profile: Annotated[Optional[Path], typer.Option(help="profile.json of segrid tune, where nothing else is given.")] = None,
     json: Json = False,
 ) -> None:
     """Folders of images: every core busy, bad files set aside, resumable. Exit code 0: all done; 1: an image is quarantined (also by an earlier run); 2: usage."""
@@ -101,7 +102,23 @@ def batch(
 
     options = {"points_per_side": points_per_side, "crop_n_layers": crop_n_layers, "min_area_frac": min_area_frac, "max_masks": max_masks}
     raise typer.Exit(run(inputs, output, prompt or [], boxes, detector, trust, conf_threshold, nms, write.split(","), model, precision, threads, options, retry,
-                         json))
+                         json, profile))
+
+
+@app.command()
+def tune(
+    inputs: Annotated[list[str], typer.Argument(help="A few typical images: files, folders or patterns.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.md, speed.svg, recommendation.txt and profile.json.")],
+    model: Model = "tiny",
+    points: Annotated[str, typer.Option(help="Points along each side to try.")] = "16,24,32",
+    images: Annotated[int, typer.Option(min=1, help="At most this many of the images.")] = 6,
+    limit_mb: Annotated[Optional[int], typer.Option(help="A setting that takes more memory is a row that says so.")] = None,
+    json: Json = False,
+) -> None:
+    """Measures this machine on your own images: threads, images at once, precisions, points; a report, a recommendation, a profile for --profile."""
+    from segrid.cli.tune import run
+
+    raise typer.Exit(run(inputs, output, model, points, images, limit_mb, json))
 
 
 @app.command()

@@ -15,7 +15,8 @@ from segrid.cli.output import shown
 
 
 def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None, detector: str | None, trust: bool, conf_threshold: float, nms: float | None,
-        writers: list[str], model: str, precision: str, threads: int | None, options: dict[str, Any], retry: bool, as_json: bool) -> int:
+        writers: list[str], model: str, precision: str, threads: int | None, options: dict[str, Any], retry: bool, as_json: bool,
+        profile: Path | None = None) -> int:
     """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing could begin."""
     import segrid
     from segrid.folders.inputs import collect
@@ -26,7 +27,16 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
         if threads is not None:
             segrid.set_threads(threads)
         images = collect(inputs)
-        segmenter = segrid.Segmenter(model, precision=precision)
+        segmenter = segrid.Segmenter(model, precision=precision, profile=profile)
+        in_flight = None
+        if profile is not None:
+            from segrid.tuning import read_profile
+
+            tuned = read_profile(profile)
+            in_flight = tuned["in_flight"]
+            options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
+            if threads is None:
+                segrid.set_threads(tuned["threads"])
         named: dict[str, Any] = {"model": segmenter._engine.model_id, "precision": segmenter.precision}
         of_image: Any = None
         machine: Any = segmenter
@@ -58,7 +68,7 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
                 count, bad = count + 1, bad + (record["status"] == "failed")
                 bar.update(task, advance=1, rate=f"{count / (perf_counter() - begin):.1f} images/s", bad=bad)
 
-            summary = work(machine, images, output, writers, options, named, each, of_image, retry)
+            summary = work(machine, images, output, writers, options, named, each, of_image, retry, in_flight)
     except BlockingIOError:
         console.print(f"[red]error:[/red] {shown(output)}: another run is writing there", highlight=False)
         return 2

@@ -31,13 +31,15 @@ class Summary:
 
 
 def run(model: Any, inputs: list[Input], folder: Path, writers: list[str], options: dict[str, Any], named: dict[str, Any],
-        each: Callable[[dict[str, Any]], None] | None = None, of_image: Callable[[Input], dict[str, Any]] | None = None, retry: bool = False) -> Summary:
+        each: Callable[[dict[str, Any]], None] | None = None, of_image: Callable[[Input], dict[str, Any]] | None = None, retry: bool = False,
+        in_flight: int | None = None) -> Summary:
     """Segments every input that the folder's manifest does not hold yet.
 
     options : of the model, for every image; of_image(input): more of them for one
     named : what the results depend on, as kept in the manifest
     each : called with each record, in the inputs' order
     retry : images that failed are tried again
+    in_flight : images at once, `stream`'s
 
     A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions, BlockingIOError, OSError.
     """
@@ -56,7 +58,7 @@ def run(model: Any, inputs: list[Input], folder: Path, writers: list[str], optio
             return [f.relative_to(folder).as_posix() for f in files]
 
         own = (lambda one, _: of_image(one)) if of_image is not None else None
-        results = stream(model, todo, consume=save, read=lambda one: read_field(one.path), options_for=own, **options)
+        results = stream(model, todo, consume=save, in_flight=in_flight, read=lambda one: read_field(one.path), options_for=own, **options)
         for item in results:
             one = item.source
             if isinstance(item.error, OSError) and item.error.errno in FATAL:

@@ -1,0 +1,44 @@
+"""`segrid tune`: what this machine does best with your own images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from segrid.cli.output import bar, shown
+
+
+def run(inputs: list[str], output: Path, model: str, points: str, images: int, limit_mb: int | None, as_json: bool) -> int:
+    """Returns the exit code: 0, or 2 where nothing could be measured."""
+    from segrid.folders.inputs import collect
+    from segrid.tuning import tune, write_report
+
+    console = Console(stderr=True)
+    try:
+        chosen = [str(one.path) for one in collect(inputs)][:images]
+        counts = [int(part) for part in points.split(",")]
+        with bar(console, as_json) as bars:
+            task = bars.add_task("tune", total=None, note="")
+
+            def each(state: dict[str, Any]) -> None:
+                s = state["setting"]
+                bars.update(task, total=state["total"], completed=state["done"],
+                            note=f"{s['threads']} threads, {s['in_flight']} images, {s['precision']}, {s['points_per_side']} points")
+
+            found = tune(chosen, model=model, points=counts, limit_mb=limit_mb, progress=each)
+        files = write_report(found, output)
+    except (ValueError, OSError, NotImplementedError, MemoryError, RuntimeError) as error:
+        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
+        return 2
+    if as_json:
+        sys.stdout.write(json.dumps(found.profile(), indent=2) + "\n")
+        return 0
+    out = Console()
+    out.print(shown((output / "recommendation.txt").read_text(encoding="utf-8").strip()), highlight=False, soft_wrap=True)
+    for file in files:
+        out.print(f"  {shown(file)}", highlight=False, soft_wrap=True)
+    return 0

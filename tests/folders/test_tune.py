@@ -1,0 +1,104 @@
+"""`segrid tune`: every setting a row, the recommendation within its gates, the profile read again."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import segrid
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory, coins):
+    folder = tmp_path_factory.mktemp("tune")
+    for i in range(2):
+        Image.fromarray(coins[: 160 + 20 * i, : 200 + 30 * i]).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(images):
+    return segrid.tune(sorted(images.iterdir()), threads=[1, 2], precisions=["fp32", "int8"], points=(4, 8))
+
+
+def test_rows(tuned):
+    settings = [r.setting for r in tuned.rows]
+    assert len(set(settings)) == len(settings) == 5 + 3  # (2, 3), (2, 2), (2, 1), (1, 2), (1, 1); then two precisions by two grids, less the one that is there
+    assert settings[0].threads == 2 and settings[0].precision == "fp32" and settings[0].points_per_side == 8
+    for row in tuned.rows:
+        assert row.error is None and row.images_per_second > 0 and row.boxes_per_second > 0 and row.latency > 0 and 0 < row.io_share < 1
+        assert row.setting.points_per_side != 8 or row.setting.precision != "fp32" or (row.iou_mean == 1 and row.lost == row.new == 0)
+    best = tuned.best
+    assert best is tuned.rows[0] or (best.iou_mean >= 0.98 and best.lost <= 0.05 * tuned.rows[0].masks)
+    assert best.images_per_second == max(r.images_per_second for r in tuned.rows
+                                         if r is tuned.rows[0] or (r.iou_mean >= 0.98 and r.lost <= 0.05 * tuned.rows[0].masks))
+    assert tuned.bottleneck.endswith(".")
+
+
+def test_report_and_profile(tuned, tmp_path, coins):
+    from segrid.tuning import read_profile, write_report
+
+    write_report(tuned, tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert report.count("\n| ") == len(tuned.rows) + 1 and "**best**" in report and (tmp_path / "speed.svg").read_text().lstrip().startswith("<?xml")
+    s = tuned.best.setting
+    assert f"precision {s.precision}" in (tmp_path / "recommendation.txt").read_text()
+    profile = read_profile(tmp_path / "profile.json")
+    assert profile["in_flight"] == s.in_flight
+    model = segrid.Segmenter("tiny", profile=tmp_path / "profile.json")
+    assert model.precision == s.precision
+    same = segrid.Segmenter("tiny", precision=s.precision).everything(coins, points_per_side=s.points_per_side)
+    assert np.array_equal(model.everything(coins).scores, same.scores)
+    assert segrid.Segmenter("tiny", precision="fp32", profile=tmp_path / "profile.json").precision == "fp32"
+    (tmp_path / "other.json").write_text('{"threads": 2}')
+    with pytest.raises(ValueError, match="not a profile"):
+        segrid.Segmenter("tiny", profile=tmp_path / "other.json")
+
+
+def test_out_of_memory_is_a_row(images, monkeypatch):
+    from segrid import tuning
+
+    real = tuning._measured
+
+    def tight(setting, model, paths, limit, *rest):
+        return real(setting, model, paths, 8 if setting.in_flight == 1 else limit, *rest)
+
+    monkeypatch.setattr(tuning, "_measured", tight)
+    found = segrid.tune(sorted(images.iterdir())[:1], threads=[2], precisions=["fp32"], points=(4,))
+    assert [r.error for r in found.rows] == [None, None, "out of memory"] and found.best.setting.in_flight > 1
+    assert "out of memory" in _report(found)
+
+
+def _report(found):
+    import tempfile
+    from pathlib import Path
+
+    from segrid.tuning import write_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_report(found, folder)
+        return (Path(folder) / "report.md").read_text()
+
+
+def test_command_and_batch_with_its_profile(images, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "segrid", "tune", str(images), "-o", str(tmp_path / "out"), "--points", "4", "--images", "1", "--json"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["points_per_side"] == 4
+    done = subprocess.run([sys.executable, "-m", "segrid", "batch", str(images), "-o", str(tmp_path / "batch"), "--profile", str(tmp_path / "out/profile.json"),
+                           "--write", "coco"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    options = json.loads((tmp_path / "batch/manifest.jsonl").read_text().splitlines()[0])["options"]["options"]
+    assert options["points_per_side"] == 4
+    done = subprocess.run([sys.executable, "-m", "segrid", "tune", str(tmp_path / "none"), "-o", str(tmp_path / "x")], capture_output=True, text=True)
+    assert done.returncode == 2 and "no such file" in " ".join(done.stderr.split())
+
+
+def test_errors(images):
+    for arguments, what in (({"images": []}, "at least one image"), ({"images": [next(images.iterdir())], "points": (0,)}, "at least 1")):
+        with pytest.raises(ValueError, match=what):
+            segrid.tune(**arguments)
+    with pytest.raises(FileNotFoundError):
+        segrid.tune(["nowhere.png"])
