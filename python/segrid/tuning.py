@@ -97,7 +97,8 @@ def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[s
         precisions = ["fp32", *(["bf16"] if bf16 else []), *(["int8"] if int8 else [])]
     most = max(points)
     first = [Setting(t, n, precisions[0], most) for t in budgets for n in sorted({1, t, t + 1}, reverse=True)]
-    total, rows, reference = len(first) + len(precisions) * len(points) - 1, [], None
+    total, reference = len(first) + len(precisions) * len(points) - 1, None
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
 
         def measure(setting: Setting) -> Row:
@@ -128,9 +129,9 @@ def _bottleneck(rows: list[Row], best: Row) -> str:
     if best.io_share > 0.5:
         return (f"Reading takes {100 * best.io_share:.0f} % of the seconds: the disk (or decoding) is the bottleneck; more images at once would help, more threads "
                 "would not.")
-    alone = [r.images_per_second for r in rows if r.error is None and r.setting.threads == 1]
-    most = max(r.setting.threads for r in rows)
-    several = [r.images_per_second for r in rows if r.error is None and r.setting.threads == most and r.setting.precision == rows[0].setting.precision]
+    most, like = max(r.setting.threads for r in rows), rows[0].setting
+    alone, several = ([r.images_per_second for r in rows if r.error is None and r.setting.threads == t and r.setting.precision == like.precision and
+                       r.setting.points_per_side == like.points_per_side] for t in (1, most))
     if alone and several and most > 1:
         gain = max(several) / max(alone)
         if gain < 0.7 * most:

@@ -112,8 +112,8 @@ def geojson(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Pat
 
 def parquet(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
     """table/STEM.parquet: the CSV's columns and rle (COCO's counts as text). Needs the pyarrow package."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     rows = [row | {"rle": rle["counts"].decode()} for row, rle in zip(table_of(result, image), masks_of(result).rle, strict=True)]
     schema = pa.schema([(c, pa.int64() if c in ("id", "area") else pa.string() if c in ("label", "rle") else pa.float64()) for c in [*COLUMNS, "rle"]])
