@@ -184,10 +184,11 @@ def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
 
     monkeypatch.setitem(writers.WRITERS, "labels", full)
     options = {"points_per_side": 4}
-    first = run.run(segrid.Segmenter("tiny"), images, tmp_path / "out", ["labels"], options, {})
+    job = run.Job(segrid.Segmenter("tiny"), tmp_path / "out", ["labels"], options)
+    first = run.run(job, images, {})
     assert first.stopped and "No space left" in first.stopped and 0 < first.done < 12 and not first.failed
     assert not list((tmp_path / "out").rglob("*.part")) and not (tmp_path / "out/quarantined.json").exists()
-    second = run.run(segrid.Segmenter("tiny"), images, tmp_path / "out", ["labels"], options, {})
+    second = run.run(job, images, {})
     assert second.stopped is None and second.done == 12 and second.skipped == first.done
 
 

@@ -95,6 +95,9 @@ def batch(
     max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks an image.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Quarantined images are tried again.")] = False,
     profile: Annotated[Optional[Path], typer.Option(help="profile.json of segrid tune, where nothing else is given.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: processes on a Ray cluster, same outputs (needs the ray package).")] = "local",
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Processes of --engine ray; default: one for each thread.")] = None,
+    ray_address: Annotated[Optional[str], typer.Option(help="Of a running cluster ('auto', 'ray://...'); default: one is started here.")] = None,
     json: Json = False,
 ) -> None:
     """Folders of images: every core busy, bad files set aside, resumable. Exit code 0: all done; 1: an image is quarantined (also by an earlier run); 2: usage."""
@@ -102,7 +105,7 @@ def batch(
 
     options = {"points_per_side": points_per_side, "crop_n_layers": crop_n_layers, "min_area_frac": min_area_frac, "max_masks": max_masks}
     raise typer.Exit(run(inputs, output, prompt or [], boxes, detector, trust, conf_threshold, nms, write.split(","), model, precision, threads, options, retry,
-                         json, profile))
+                         json, profile, engine, workers, ray_address))
 
 
 @app.command()

@@ -16,10 +16,11 @@ from segrid.cli.output import shown
 
 def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None, detector: str | None, trust: bool, conf_threshold: float, nms: float | None,
         writers: list[str], model: str, precision: str, threads: int | None, options: dict[str, Any], retry: bool, as_json: bool,
-        profile: Path | None = None) -> int:
+        profile: Path | None = None, engine: str = "local", workers: int | None = None, ray_address: str | None = None) -> int:
     """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing could begin."""
     import segrid
     from segrid.folders.inputs import collect
+    from segrid.folders.run import Job
     from segrid.folders.run import run as work
 
     console = Console(stderr=True)
@@ -38,7 +39,7 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
             if threads is None:
                 segrid.set_threads(tuned["threads"])
         named: dict[str, Any] = {"model": segmenter._engine.model_id, "precision": segmenter.precision}
-        of_image: Any = None
+        listed: dict[str, Any] | None = None
         machine: Any = segmenter
         if sum(bool(x) for x in (prompts, boxes)) > 1:
             raise ValueError("give one of --prompt and --boxes")
@@ -55,9 +56,14 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
                 raise ValueError(f"{boxes}: no boxes for {missing[0]} (and {len(missing) - 1} more)" if len(missing) > 1 else f"{boxes}: no boxes for {missing[0]}")
             machine, options = segrid.Pipeline(None, segmenter), {}
             named |= {"boxes": listed}
+        elsewhere = None
+        if engine == "ray":
+            from segrid.folders.on_ray import engine as on_ray
 
-            def of_image(one: Any) -> dict[str, Any]:
-                return {"boxes": listed.get(one.key, listed.get(one.path.name))}
+            share = max(1, segrid.threads() // workers) if workers else 1
+            elsewhere = on_ray(workers or max(1, segrid.threads() // share), share, ray_address)
+        elif engine != "local":
+            raise ValueError(f"--engine: local or ray, got {engine!r}")
         named |= {"options": {k: v for k, v in options.items() if v is not None}}
         with _bar(console, as_json) as bar:
             task = bar.add_task("batch", total=len(images), rate="", bad=0)
@@ -68,7 +74,7 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
                 count, bad = count + 1, bad + (record["status"] == "failed")
                 bar.update(task, advance=1, rate=f"{count / (perf_counter() - begin):.1f} images/s", bad=bad)
 
-            summary = work(machine, images, output, writers, options, named, each, of_image, retry, in_flight)
+            summary = work(Job(machine, output, writers, options, listed, in_flight), images, named, each, retry, elsewhere)
     except BlockingIOError:
         console.print(f"[red]error:[/red] {shown(output)}: another run is writing there", highlight=False)
         return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,55 +21,78 @@ FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of the place, not of the im
 
 
 @dataclass
+class Job:
+    """What is done to every image: model, options of its calls, boxes by image where they are given, writers and where they write. Can be sent to other
+    processes. Raises ValueError for unknown writers."""
+
+    model: Any
+    folder: Path
+    writers: list[str]
+    options: dict[str, Any]
+    boxes: dict[str, Any] | None = None
+    in_flight: int | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [w for w in self.writers if w not in WRITERS]
+        if unknown:
+            raise ValueError(f"--write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
+
+    def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
+        """The manifest's record of each image, in order, its files being written. One of an OSError in FATAL has "fatal": the run must stop."""
+        for item in stream(self.model, inputs, consume=self._save, in_flight=self.in_flight, read=lambda one: read_field(one.path), options_for=self._own,
+                           **self.options):
+            yield _record(item)
+
+    def _own(self, one: Input, _: Any) -> dict[str, Any]:
+        return {} if self.boxes is None else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
+
+    def _save(self, item: Streamed, pixels: np.ndarray) -> list[str]:
+        files = [f for name in self.writers for f in WRITERS[name](item.result, pixels, self.folder, item.source.stem)]
+        return [f.relative_to(self.folder).as_posix() for f in files]
+
+
+def _record(item: Streamed) -> dict[str, Any]:
+    one: Input = item.source
+    record: dict[str, Any] = {"image": one.key, "file": fingerprint(one.path), "seconds": item.seconds}
+    if item.error is None:
+        return record | {"status": "done", "objects": len(item.result or ()), "outputs": item.output}
+    if isinstance(item.error, OSError) and item.error.errno in FATAL:
+        record["fatal"] = True
+    return record | {"status": "failed", "error": f"{type(item.error).__name__}: {item.error}"}
+
+
+@dataclass
 class Summary:
     """How a run ended."""
 
     done: int = 0          # images, with those of earlier runs
-    skipped: int = 0       # of them, by earlier runs
+    skipped: int = 0       # of done and failed, by earlier runs
     failed: list[tuple[str, str]] = field(default_factory=list)  # image, why
     stopped: str | None = None  # why the run ended before its last image
 
 
-def run(model: Any, inputs: list[Input], folder: Path, writers: list[str], options: dict[str, Any], named: dict[str, Any],
-        each: Callable[[dict[str, Any]], None] | None = None, of_image: Callable[[Input], dict[str, Any]] | None = None, retry: bool = False,
-        in_flight: int | None = None) -> Summary:
-    """Segments every input that the folder's manifest does not hold yet.
+def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[dict[str, Any]], None] | None = None, retry: bool = False,
+        engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None) -> Summary:
+    """Does the job to every input that the folder's manifest does not hold yet.
 
-    options : of the model, for every image; of_image(input): more of them for one
     named : what the results depend on, as kept in the manifest
-    each : called with each record, in the inputs' order
+    each : called with each record
     retry : images that failed are tried again
-    in_flight : images at once, `stream`'s
+    engine : makes the records of inputs; default: this process (`Job.records`)
 
     A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions, BlockingIOError, OSError.
     """
-    unknown = [w for w in writers if w not in WRITERS]
-    if unknown:
-        raise ValueError(f"--write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(folder, named | {"write": sorted(writers)})
+    job.folder.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(job.folder, named | {"write": sorted(job.writers)})
     try:
-        todo = [one for one in inputs if not _held(manifest.records.get(one.key), one, folder, retry)]
+        todo = [one for one in inputs if not _held(manifest.records.get(one.key), one, job.folder, retry)]
         summary = Summary(skipped=len(inputs) - len(todo))
-
-        def save(item: Streamed, pixels: np.ndarray) -> list[str]:
-            one = item.source
-            files = [f for name in writers for f in WRITERS[name](item.result, pixels, folder, one.stem)]
-            return [f.relative_to(folder).as_posix() for f in files]
-
-        own = (lambda one, _: of_image(one)) if of_image is not None else None
-        results = stream(model, todo, consume=save, in_flight=in_flight, read=lambda one: read_field(one.path), options_for=own, **options)
-        for item in results:
-            one = item.source
-            if isinstance(item.error, OSError) and item.error.errno in FATAL:
-                summary.stopped = str(item.error)
-                results.close()  # type: ignore[attr-defined]
+        records = (engine or Job.records)(job, todo)
+        for record in records:
+            if record.pop("fatal", False):
+                summary.stopped = record["error"]
+                records.close()  # type: ignore[attr-defined]
                 break
-            record: dict[str, Any] = {"image": one.key, "file": fingerprint(one.path), "seconds": item.seconds}
-            if item.error is None:
-                record |= {"status": "done", "objects": len(item.result or ()), "outputs": item.output}
-            else:
-                record |= {"status": "failed", "error": f"{type(item.error).__name__}: {item.error}"}
             manifest.add(record)
             if each is not None:
                 each(record)
@@ -77,7 +100,7 @@ def run(model: Any, inputs: list[Input], folder: Path, writers: list[str], optio
         summary.done = sum(r["status"] == "done" for r in held)
         summary.failed = [(r["image"], r["error"]) for r in held if r["status"] == "failed"]
         if summary.stopped is None:
-            _finish(folder, inputs, manifest, writers)
+            _finish(job.folder, inputs, manifest, job.writers)
         return summary
     finally:
         manifest.close()
