@@ -35,7 +35,8 @@ def engine(workers: int, threads: int, address: str | None = None, gpus: float =
 
         own = not ray.is_initialized()
         if own:
-            ray.init(address, include_dashboard=False, log_to_driver=False, **({} if address else {"num_cpus": max(workers * threads, 1) + 1}))
+            here: Any = {} if address else {"num_cpus": workers * threads + 1}
+            ray.init(address, include_dashboard=False, log_to_driver=False, **here)
         try:
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = False
