@@ -62,8 +62,8 @@ class Tokenizer:
             except UnicodeEncodeError as error:
                 raise ValueError(f"prompts[{i}]: holds half a character (a lone surrogate) at {error.start}") from None
         out = []
-        for text, encoding in zip(texts, self._tokenizer.encode_batch(texts), strict=True):
-            ids = encoding.ids
+        for text in texts:  # one by one: a batch would start threads of the library's own
+            ids = self._tokenizer.encode(text).ids
             if len(ids) > self.length:
                 warnings.warn(f"prompt {text[:60]!r}: {len(ids)} tokens, the model reads {self.length}; the rest is cut off", UserWarning, stacklevel=4)
                 ids = ids[: self.length - 1] + ids[-1:]

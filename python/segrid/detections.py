@@ -101,9 +101,11 @@ class Detections:
         font = ImageFont.load_default(max(11, round(max(self.size) / 55)))
         for box, score, label, kind in zip(self.boxes.tolist(), self.scores.tolist(), self.labels, self.class_id.tolist(), strict=True):
             colour = PALETTE[kind % len(PALETTE)]
-            draw.rectangle(box, outline=colour, width=line)
+            left, right = (min(max(v, -2.0 * line), canvas.width + 2.0 * line) for v in sorted((box[0], box[2])))
+            top, bottom = (min(max(v, -2.0 * line), canvas.height + 2.0 * line) for v in sorted((box[1], box[3])))
+            draw.rectangle((left, top, right, bottom), outline=colour, width=line)
             text = f"{label} {score:.2f}"
-            x, y = max(0.0, box[0]), max(0.0, box[1])
+            x, y = max(0.0, left), max(0.0, top)
             corner = draw.textbbox((x + 3, y + 1), text, font=font)
             draw.rectangle((x, y, corner[2] + 3, corner[3] + 3), fill=colour)
             draw.text((x + 3, y + 1), text, fill=(255, 255, 255), font=font)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from segrid._image import MAX_PIXELS
 from segrid._native import CorruptFileError, _core
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
@@ -30,7 +31,7 @@ class FieldResult:
     table : a dict for each nucleus: id, area, box (inclusive maximum), score, centroid, ellipse axes, angle, mean intensity per channel (of the pixels as
         they were normalised), in image pixels
     centroids : (N, 2) float64, x, y
-    masks : `Masks`, or None where it failed
+    masks : `Masks` (without the image: give it to `picture` and `measure`), or None where it failed
     files : what was written
     error : why it failed, or None
     """
@@ -96,7 +97,7 @@ def perform_parallel_segmentation(image_files: Sequence[str | os.PathLike[str]],
         else:
             table, written = one.output
             centroids = np.array([[row["centroid_x"], row["centroid_y"]] for row in table]).reshape(-1, 2)
-            out.append(FieldResult(files[one.index], table, centroids, cast("Masks", one.result), written))
+            out.append(FieldResult(files[one.index], table, centroids, Masks(cast("Masks", one.result)._native), written))
     return out
 
 
@@ -115,39 +116,69 @@ def options_for(diameter: float, size: tuple[int, int], working_scale: float | N
 
 
 def read_field(path: str | os.PathLike[str]) -> Any:
-    """An image for the segmenter: TIFFs as (H, W, 3) uint8 RGB, everything else as its path.
+    """An image for the segmenter: (H, W, 3) uint8 RGB of TIFFs of more than 8 bits or with channels in planes of their own; everything else as its path.
 
-    A TIFF's first page (or its (C, H, W) or (H, W, C) channels, of which the first three are taken; two are red and green) goes from 16 bits or floats to 8 by
-    its own range: each channel's 0.1st percentile becomes 0, its 99.9th 255 (micro-sam scales by minimum and maximum, which one hot pixel spoils). 8-bit TIFFs
-    stay as they are. Needs the tifffile package for TIFFs of more than 8 bits; ImportError says so.
-    Raises what `read_image` raises.
+    Of a stack the first plane is taken, of channels the first three (two are red and green). 16 bits and floats become 8 by their own range: each channel's
+    0.1st percentile becomes 0, its 99.9th 255 (micro-sam scales by minimum and maximum, which one hot pixel spoils); 8 bits stay as they are.
+    Raises ImportError where such a TIFF needs the tifffile package, ValueError above MAX_PIXELS, and what `read_image` raises.
     """
     if Path(path).suffix.lower() not in (".tif", ".tiff"):
         return path
+    with open(path, "rb") as file:  # the errors of files that are missing, folders or not permitted
+        if not file.read(4).startswith((b"II", b"MM")):
+            return path  # the engine says what it is
     try:
         import tifffile
-    except ImportError:
-        return path
-    with open(path, "rb"):  # the errors of files that are missing, folders or not permitted
-        pass
+    except ImportError as error:
+        if _plain(path):
+            return path
+        raise ImportError(f"{os.fspath(path)}: TIFFs of more than 8 bits or of several planes need the tifffile package (pip install tifffile)") from error
     try:
-        array = tifffile.imread(path)
+        with tifffile.TiffFile(path) as opened:
+            page = opened.pages[0]
+            planes = opened.series[0] if opened.series else page
+            channels = "C" in planes.axes and len(planes.shape) > 2 and planes.shape[planes.axes.index("C")] <= 8
+            if page.dtype == np.uint8 and not channels and page.photometric is not None:
+                return path
+            height, width = page.imagelength, page.imagewidth
+            if height * width > MAX_PIXELS:
+                raise ValueError(f"{os.fspath(path)}: {width} x {height} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)")
+            array = page.asarray()
+            if channels and array.ndim == 2:  # a page for each channel
+                array = np.stack([opened.pages[i].asarray() for i in range(min(3, planes.shape[planes.axes.index("C")], len(opened.pages)))], -1)
+    except (MemoryError, OSError, ValueError) as error:
+        if isinstance(error, ValueError) and not str(error).startswith(os.fspath(path)):
+            raise CorruptFileError(f"{os.fspath(path)}: cannot be read as a TIFF ({error})") from error
+        raise
     except Exception as error:  # the library raises many kinds
         raise CorruptFileError(f"{os.fspath(path)}: cannot be read as a TIFF ({error})") from error
+    if array.ndim == 3 and array.shape[0] <= 8 < min(array.shape[1:]):
+        array = np.moveaxis(array, 0, -1)
     while array.ndim > 3:
         array = array[0]
-    if array.ndim == 3 and array.shape[0] < min(array.shape[1:]) and (array.shape[0] <= 8 or array.shape[2] > 8):
-        array = np.moveaxis(array, 0, -1) if array.shape[0] <= 8 else array[0][..., None]
+    if array.ndim == 3 and array.shape[-1] > 8:
+        array = array[0]
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"{os.fspath(path)}: pages of shape {array.shape}; expected (H, W), (C, H, W) or (H, W, C)")
-    channels = [normalised(array[..., c], os.fspath(path)) for c in range(min(3, array.shape[-1]))]
-    if len(channels) == 1:
-        channels *= 3
-    elif len(channels) == 2:
-        channels.append(np.zeros_like(channels[0]))
-    return np.ascontiguousarray(np.stack(channels, -1))
+        raise ValueError(f"{os.fspath(path)}: a page of shape {array.shape}; expected (H, W), (C, H, W) or (H, W, C)")
+    parts = [normalised(array[..., c], os.fspath(path)) for c in range(min(3, array.shape[-1]))]
+    if len(parts) == 1:
+        parts *= 3
+    elif len(parts) == 2:
+        parts.append(np.zeros_like(parts[0]))
+    return np.ascontiguousarray(np.stack(parts, -1))
+
+
+def _plain(path: str | os.PathLike[str]) -> bool:
+    """Whether Pillow reads it as one picture of 8 bits."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            return opened.mode in ("L", "P", "RGB", "RGBA", "CMYK", "1", "LA") and getattr(opened, "n_frames", 1) == 1
+    except OSError:
+        return True  # the engine says what is wrong
 
 
 def normalised(channel: np.ndarray, name: str = "image") -> np.ndarray:
@@ -165,8 +196,11 @@ def normalised(channel: np.ndarray, name: str = "image") -> np.ndarray:
 
 
 def _stems(files: list[Path]) -> list[str]:
-    """Names of the outputs: a file's own, with its number where it comes twice."""
+    """Names of the outputs: a file's own, with its number where it is taken."""
+    taken: set[str] = set()
     out: list[str] = []
     for i, file in enumerate(files):
-        out.append(file.stem if [f.stem for f in files].count(file.stem) == 1 else f"{file.stem}-{i + 1}")
+        stem = next(s for s in (file.stem, *(f"{file.stem}-{n}" for n in range(i + 1, i + 2 + len(files)))) if s not in taken)
+        taken.add(stem)
+        out.append(stem)
     return out

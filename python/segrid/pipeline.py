@@ -55,6 +55,10 @@ class Pipeline:
         Raises ValueError for a wrong mixture of arguments and for boxes that are not finite, and what detector and segmenter raise.
         """
         _check_threshold(threshold, nms)
+        if boxes is not None and prompts is not None:
+            raise ValueError("pipeline: give prompts, for the detector, or boxes (with labels); not both")
+        if boxes is None and labels is not None:
+            raise ValueError("pipeline: labels belong to boxes; without them the detector names what it finds")
         pixels = to_image(image)
         if boxes is None and isinstance(self.detector, Detector):
             if prompts is None:
@@ -83,6 +87,8 @@ def _size(pixels: Any) -> tuple[int, int]:
 
 def _ask(detector: Any, pixels: Any, prompts: Prompts | None, threshold: float, nms: float | None) -> Detections:
     if isinstance(detector, ScriptedDetector):
+        if prompts is not None:
+            raise ValueError("pipeline: a TorchScript detector has classes of its own and takes no prompts")
         return detector.detect(pixels, threshold=threshold, nms=nms)
     array = pixels.array
     if type(detector).__module__.split(".")[0] == "ultralytics":  # takes arrays for BGR
@@ -117,7 +123,7 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
         names = [result.names[int(k)] for k in _numpy(kinds)]
     elif isinstance(result, dict):
         boxes, scores = result.get("boxes"), result.get("scores")
-        labels = result.get("text_labels", result.get("labels"))
+        labels = result.get("labels") if result.get("text_labels") is None else result["text_labels"]
         if labels is not None and len(labels) and isinstance(labels[0], str):
             names = labels
         else:
@@ -150,8 +156,10 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
         names = [str(name) for name in names]
         index = kinds if kinds is not None else [list(dict.fromkeys(names)).index(name) for name in names]
         return Detections(array[:, :4], scores, names, _numpy(index), size)
-    kinds = np.zeros(n, int) if kinds is None else _numpy(kinds).astype(int)
-    return Detections(array[:, :4], scores, ["object"] * n if not kinds.any() else [f"class {k}" for k in kinds], kinds, size)
+    if kinds is None:
+        return Detections(array[:, :4], scores, ["object"] * n, np.zeros(n, int), size)
+    kinds = _numpy(kinds).astype(int)
+    return Detections(array[:, :4], scores, [f"class {k}" for k in kinds], kinds, size)
 
 
 def _thinned(found: Detections, threshold: float, nms: float | None) -> Detections:

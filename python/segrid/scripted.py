@@ -9,7 +9,7 @@ from typing import Any
 from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid.detections import Detections
-from segrid.detector import _check_threshold, detections
+from segrid.detector import _check_threshold
 
 
 class ScriptedDetector:
@@ -32,9 +32,12 @@ class ScriptedDetector:
                  layout: str = "auto") -> None:
         if trust is not True:
             raise ValueError(f"{os.fspath(path)}: a TorchScript file can run any code when it is loaded; pass trust=True if you know where it comes from")
-        self.path = os.fspath(path)
+        self.path, self._layout = os.fspath(path), layout
         self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
         self.classes = list(classes) if classes is not None else list(self._engine.names)
+
+    def __reduce__(self) -> Any:  # where it is unpickled, the file is loaded again, and was trusted here
+        return (_rebuild, (self.path, self._engine.side, self.classes, self._layout))
 
     def __repr__(self) -> str:
         return f"ScriptedDetector({self.path!r}, side={self.side})"
@@ -53,10 +56,15 @@ class ScriptedDetector:
         _check_threshold(threshold, nms)
         pixels = to_image(image)
         columns: Any = self._engine.detect(pixels, threshold, nms)
-        highest = int(columns[2].max()) + 1 if len(columns[2]) else 0
-        names = [*self.classes, *(f"class {i}" for i in range(len(self.classes), highest))]
-        return detections(columns, names, pixels.array.shape[:2], pixels)
+        boxes, scores, kinds, _ = columns
+        names = [self.classes[k] if k < len(self.classes) else f"class {k}" for k in kinds.tolist()]
+        height, width = pixels.array.shape[:2]
+        return Detections(boxes, scores, names, kinds, (int(height), int(width)), None, pixels)
 
     def __call__(self, image: ImageLike) -> Detections:
         """`detect` with its defaults."""
         return self.detect(image)
+
+
+def _rebuild(path: str, side: int, classes: list[str], layout: str) -> ScriptedDetector:
+    return ScriptedDetector(path, trust=True, side=side, classes=classes, layout=layout)

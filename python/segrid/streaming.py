@@ -59,7 +59,8 @@ def stream(model: Segmenter | Pipeline | Detector | Callable[[Any], Any], images
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
     While more images wait than the budget has threads, each image is computed by one of them, which wastes nothing; the last ones share what is free. Results have
-    the same bits either way. Closing the generator (or Ctrl-C) stops what runs at its next tile. Raises ValueError for in_flight below 1.
+    the same bits either way. Closing the generator (or Ctrl-C) stops segment everything at its next tile; what a Pipeline, a Detector or a function has begun ends
+    first. Raises ValueError for in_flight below 1.
     """
     if in_flight is not None and in_flight < 1:
         raise ValueError(f"in_flight: must be at least 1, got {in_flight}")

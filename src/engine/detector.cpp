@@ -75,37 +75,33 @@ Scene Detector::encode(ImageView image, const Schedule& asked) const {
     return {image.size, model_->encode({.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule), model_id_};
 }
 
-at::Tensor Detector::embed(const std::vector<TokenIds>& texts, const Schedule& asked) const {
+at::Tensor Detector::embed(const std::vector<TokenIds>& texts, const Schedule& asked_schedule) const {
     if (texts.empty()) invalid("detect: no prompts");
     if (texts.size() > kMaxQueries) invalid("detect: at most " + std::to_string(kMaxQueries) + " prompts a call, got " + std::to_string(texts.size()));
-    std::vector<TokenIds> fresh;
+    const auto width = static_cast<std::size_t>(model_->dim());
+    at::Tensor out = at::empty({static_cast<int64_t>(texts.size()), model_->dim()});
+    float* rows = out.mutable_data_ptr<float>();
+    std::map<TokenIds, std::vector<std::size_t>> fresh;  // where they go
     {
         const std::lock_guard lock(remembered_->mutex);
-        for (const TokenIds& ids : texts) {
-            if (remembered_->vectors.count(ids) == 0) fresh.push_back(ids);
+        for (std::size_t i = 0; i < texts.size(); ++i) {
+            const auto known = remembered_->vectors.find(texts[i]);
+            if (known == remembered_->vectors.end()) fresh[texts[i]].push_back(i);
+            else std::copy(known->second.begin(), known->second.end(), rows + i * width);
         }
     }
-    std::sort(fresh.begin(), fresh.end());
-    fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
-    const auto width = static_cast<std::size_t>(model_->dim());
-    std::map<TokenIds, std::vector<float>> found;
-    if (!fresh.empty()) {
-        const Span span("texts");
-        const at::Tensor vectors = model_->embed_texts(fresh, capped(asked));
-        for (std::size_t i = 0; i < fresh.size(); ++i) {
-            const float* row = vectors.const_data_ptr<float>() + i * width;
-            found[fresh[i]] = std::vector<float>(row, row + width);
-        }
-    }
-    at::Tensor out = at::empty({static_cast<int64_t>(texts.size()), model_->dim()});
+    if (fresh.empty()) return out;
+    const Span span("texts");
+    std::vector<TokenIds> asked;
+    for (const auto& [ids, places] : fresh) asked.push_back(ids);
+    const at::Tensor vectors = model_->embed_texts(asked, capped(asked_schedule));
     const std::lock_guard lock(remembered_->mutex);
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-        const auto own = found.find(texts[i]);
-        const std::vector<float>& row = own != found.end() ? own->second : remembered_->vectors.at(texts[i]);
-        std::copy(row.begin(), row.end(), out.mutable_data_ptr<float>() + i * width);
+    if (remembered_->vectors.size() + asked.size() > kMaxRemembered) remembered_->vectors.clear();
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        const float* row = vectors.const_data_ptr<float>() + i * width;
+        for (const std::size_t place : fresh[asked[i]]) std::copy(row, row + width, rows + place * width);
+        remembered_->vectors.try_emplace(asked[i], row, row + width);
     }
-    if (remembered_->vectors.size() + found.size() > kMaxRemembered) remembered_->vectors.clear();
-    if (found.size() <= kMaxRemembered) remembered_->vectors.merge(found);
     return out;
 }
 
@@ -128,9 +124,15 @@ at::Tensor Detector::embed_example(const Scene& example, const std::optional<Ima
 std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidate> found, std::optional<double> nms, bool across_labels,
                                         const Schedule& schedule) const {
     std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
-    std::vector<int64_t> patches;
+    std::vector<int64_t> patches;  // one may have several labels
     for (const Candidate& c : found) patches.push_back(c.patch);
-    const std::vector<UnitBox> boxes = model_->boxes(scene.features, patches, schedule);
+    std::sort(patches.begin(), patches.end());
+    patches.erase(std::unique(patches.begin(), patches.end()), patches.end());
+    const std::vector<UnitBox> of_patches = model_->boxes(scene.features, patches, schedule);
+    std::vector<UnitBox> boxes;
+    for (const Candidate& c : found) {
+        boxes.push_back(of_patches[static_cast<std::size_t>(std::lower_bound(patches.begin(), patches.end(), c.patch) - patches.begin())]);
+    }
     std::vector<float> flat, scores;
     std::vector<int64_t> labels, kept(found.size());
     for (std::size_t i = 0; i < found.size(); ++i) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/error.h"
+
 namespace segrid {
 namespace {
 
@@ -13,7 +15,8 @@ class Edges {
 public:
     Edges(const Mask& mask, int64_t image_width)
         : x0_(static_cast<int64_t>(mask.box.x0)), y0_(static_cast<int64_t>(mask.box.y0)), width_(static_cast<int64_t>(mask.box.x1) - x0_ + 1),
-          height_(static_cast<int64_t>(mask.box.y1) - y0_ + 1), corners_(static_cast<std::size_t>((width_ + 1) * (height_ + 1)), 0) {
+          height_(static_cast<int64_t>(mask.box.y1) - y0_ + 1), corners_(static_cast<std::size_t>((width_ + 1) * (height_ + 1)), 0),
+          beside_(corners_.size(), -1) {
         std::vector<uint8_t> inside(static_cast<std::size_t>((width_ + 2) * (height_ + 2)), 0);  // with a border
         const auto at = [&](int64_t x, int64_t y) -> uint8_t& { return inside[static_cast<std::size_t>((y + 1) * (width_ + 2) + x + 1)]; };
         for_each_row(mask.runs, image_width, [&](int64_t y, int64_t begin, int64_t end) { std::fill_n(&at(begin - x0_, y - y0_), end - begin, uint8_t{1}); });
@@ -28,20 +31,29 @@ public:
         }
     }
 
-    // All rings, each edge in one.
+    // All rings, each edge in one, in raster order of their first corners.
     std::vector<Ring> walk() {
         std::vector<Ring> rings;
         for (int64_t start = 0; start < static_cast<int64_t>(corners_.size()); ++start) {
-            while (corners_[static_cast<std::size_t>(start)] != 0) rings.push_back(from(start % (width_ + 1), start / (width_ + 1)));
+            while (corners_[static_cast<std::size_t>(start)] != 0) rings.push_back(from(start % (width_ + 1), start / (width_ + 1), static_cast<int32_t>(rings.size())));
         }
         return rings;
+    }
+
+    // The ring with the next edge to the left of a ring's first corner, in the row below it: of the same part, where that ring is a hole.
+    std::size_t left_of(const Ring& ring) const {
+        const int64_t y = ring.front().second - y0_;
+        for (int64_t x = ring.front().first - x0_ - 1; x >= 0; --x) {
+            if (const int32_t owner = beside_[static_cast<std::size_t>(y * (width_ + 1) + x)]; owner >= 0) return static_cast<std::size_t>(owner);
+        }
+        internal("outline: a hole outside of all parts");
     }
 
 private:
     uint8_t& corner(int64_t x, int64_t y) { return corners_[static_cast<std::size_t>(y * (width_ + 1) + x)]; }
     void leave(int64_t x, int64_t y, Direction d) { corner(x, y) = static_cast<uint8_t>(corner(x, y) | 1U << d); }
 
-    Ring from(int64_t x, int64_t y) {
+    Ring from(int64_t x, int64_t y, int32_t number) {
         Ring ring;
         const int64_t begin_x = x, begin_y = y;
         int d = Right;
@@ -50,6 +62,7 @@ private:
         do {
             if (d != last) ring.emplace_back(x + x0_, y + y0_);
             corner(x, y) = static_cast<uint8_t>(corner(x, y) & ~(1U << d));
+            if (d == Down || d == Up) beside_[static_cast<std::size_t>((d == Down ? y : y - 1) * (width_ + 1) + x)] = number;
             x += kStep[d][0];
             y += kStep[d][1];
             last = d;
@@ -65,6 +78,7 @@ private:
 
     int64_t x0_, y0_, width_, height_;
     std::vector<uint8_t> corners_;
+    std::vector<int32_t> beside_;  // the ring of the vertical edge below each corner; -1: none
 };
 
 int64_t doubled_area(const Ring& ring) {  // positive: clockwise on the screen
@@ -77,40 +91,19 @@ int64_t doubled_area(const Ring& ring) {  // positive: clockwise on the screen
     return sum;
 }
 
-// Whether the middle of pixel (x, y) lies inside.
-bool holds(const Ring& ring, int64_t x, int64_t y) {
-    bool inside = false;
-    for (std::size_t i = 0; i < ring.size(); ++i) {
-        const auto& [x0, y0] = ring[i];
-        const auto& [x1, y1] = ring[(i + 1) % ring.size()];
-        if (x0 == x1 && x0 > x && std::min(y0, y1) <= y && y < std::max(y0, y1)) inside = !inside;
-    }
-    return inside;
-}
-
 }  // namespace
 
 std::vector<Polygon> outline(const Mask& mask, Size size) {
     std::vector<Polygon> out;
     if (mask.runs.empty()) return out;
-    std::vector<Ring> holes;
-    for (Ring& ring : Edges(mask, size.width).walk()) {
-        if (doubled_area(ring) > 0) out.push_back({std::move(ring)});
-        else holes.push_back(std::move(ring));
-    }
-    for (Ring& hole : holes) {
-        // A hole's first corner is its uppermost left one; the pixel up and left of the edge that leaves it lies outside the hole or is the mask's own: the pixel
-        // of the hole is below and right of it.
-        Polygon* owner = nullptr;
-        int64_t smallest = 0;
-        for (Polygon& polygon : out) {
-            const int64_t area = doubled_area(polygon.front());
-            if (holds(polygon.front(), hole.front().first, hole.front().second) && (owner == nullptr || area < smallest)) {
-                owner = &polygon;
-                smallest = area;
-            }
-        }
-        owner->push_back(std::move(hole));
+    Edges edges(mask, size.width);
+    std::vector<Ring> rings = edges.walk();
+    std::vector<std::size_t> part(rings.size());  // of each ring; a hole's left neighbour comes before it
+    for (std::size_t i = 0; i < rings.size(); ++i) {
+        const bool hole = doubled_area(rings[i]) < 0;
+        part[i] = hole ? part[edges.left_of(rings[i])] : out.size();
+        if (hole) out[part[i]].push_back(std::move(rings[i]));
+        else out.push_back({std::move(rings[i])});
     }
     return out;
 }

@@ -73,6 +73,9 @@ FORMS = {
     "scored and classed": (lambda: torch.tensor(np.column_stack([BOXES, SCORES, [1, 0, 0]])), ["class 0", "class 1", "class 0"], [0.9, 0.5, 0.4]),
     "tuple": (lambda: (BOXES.tolist(), SCORES, ["lid", "coin", "coin"]), ["coin", "lid", "coin"], [0.9, 0.5, 0.4]),
     "dict": (lambda: {"boxes": torch.tensor(BOXES), "scores": torch.tensor(SCORES), "labels": ["lid", "coin", "coin"]}, ["coin", "lid", "coin"], [0.9, 0.5, 0.4]),
+    "transformers": (lambda: {"boxes": torch.tensor(BOXES), "scores": torch.tensor(SCORES), "labels": torch.tensor([3, 0, 0]), "text_labels": None},
+                     ["class 0", "class 3", "class 0"], [0.9, 0.5, 0.4]),
+    "one class": (lambda: np.column_stack([BOXES, SCORES, [0, 0, 0]]), ["class 0"] * 3, [0.9, 0.5, 0.4]),
     "ultralytics": (ultralytics_like, ["coin", "lid", "coin"], [0.9, 0.5, 0.4]),
 }
 
@@ -102,6 +105,11 @@ def test_supervision_and_prompts(tiny, coins):
     assert thinned.labels == ["coin", "lid"]  # the third box lies on the first, of the same class
 
 
+def test_pictures_of_odd_boxes(tiny, coins):
+    odd = segrid.Pipeline(None, tiny)(coins, boxes=[[50, 50, 10, 10], [1e30, 5, 2e30, 9], [-1e30, -5, 3, 1e30]])
+    assert odd.picture().shape == coins.shape
+
+
 def test_boxes_need_no_detector(tiny, coins):
     found = segrid.Pipeline(None, tiny)(coins, boxes=BOXES, labels=["a", "b", "a"])
     assert found.labels == ["a", "b", "a"] and found.class_id.tolist() == [0, 1, 0] and found.scores.tolist() == [1, 1, 1]
@@ -122,6 +130,10 @@ def test_errors(tiny, coins, pipeline):
         segrid.Pipeline(None, tiny)(coins, boxes=BOXES, labels=["a"])
     with pytest.raises(ValueError, match="cannot make boxes of"):
         segrid.Pipeline(lambda image: "nothing", tiny)(coins)
+    with pytest.raises(ValueError, match="not both"):
+        pipeline(coins, "nuclei", boxes=BOXES)
+    with pytest.raises(ValueError, match="labels belong to boxes"):
+        pipeline(coins, "nuclei", labels=["a"])
     with pytest.raises(ZeroDivisionError):
         segrid.Pipeline(lambda image: 1 / 0, tiny)(coins)
     with pytest.raises(TypeError, match="expected a Detector"):

@@ -110,6 +110,10 @@ class Odd(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.kind == "nan":
             return torch.full([1, 8, 20], float("nan"))
+        if self.kind == "class":
+            return torch.full([1, 3, 6], 3e9)
+        if self.kind == "minus":
+            return torch.tensor([[[1.0, 1.0, 9.0, 9.0, 0.9, -1.0]]])
         if self.kind == "raises":
             raise RuntimeError("no")
         if self.kind == "shape":
@@ -117,7 +121,8 @@ class Odd(torch.nn.Module):
         return x @ torch.zeros([7, 7])
 
 
-@pytest.mark.parametrize("kind,error,what", [("nan", ValueError, "NaN"), ("raises", ValueError, "fails on an input"), ("shape", NotImplementedError, "layouts"),
+@pytest.mark.parametrize("kind,error,what", [("nan", ValueError, "NaN"), ("class", ValueError, "names class"), ("minus", ValueError, "names class"),
+                                              ("raises", ValueError, "fails on an input"), ("shape", NotImplementedError, "layouts"),
                                              ("fails", ValueError, "fails on an input.*shapes cannot be multiplied")])
 def test_scripts_that_fail(tmp_path, image, kind, error, what):
     torch.jit.save(torch.jit.script(Odd(kind)), str(tmp_path / "odd.torchscript"))

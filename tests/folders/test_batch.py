@@ -221,3 +221,48 @@ def test_every_writer(folder, tmp_path):
         shape = feature["geometry"]["coordinates"]
         outer = shape[0] if feature["geometry"]["type"] == "Polygon" else shape[0][0]
         assert outer[0] == outer[-1] and len(outer) >= 5
+
+
+def test_a_foreign_manifest_is_left_alone(folder, tmp_path):
+    for text, line in (('{\n "my": 1\n}\n', 1), ("5\n", 1), ('{"options": {}}\n{"image": "a"}\n', 2), ("hello", 1)):
+        (tmp_path / "manifest.jsonl").write_text(text)
+        done = batch(folder / "a/field 01.png", "-o", tmp_path, *OPTIONS)
+        assert done.returncode == 2 and f"manifest.jsonl:{line}" in done.stderr.replace("\n", ""), done.stderr
+        assert (tmp_path / "manifest.jsonl").read_text() == text
+
+
+def test_no_two_images_write_the_same_files(folder, tmp_path):
+    from segrid.folders.inputs import collect
+    from segrid.folders.writers import whole
+    from segrid.microscopy import _stems
+
+    for name in ("a.png", "a.jpg", "a.png.jpg", "b.png"):
+        (tmp_path / name).write_bytes((folder / "a/field 01.png").read_bytes())
+    assert len({i.stem for i in collect([str(tmp_path)])}) == 4
+    stems = _stems([tmp_path / "x/a.tif", tmp_path / "y/a.tif", tmp_path / "z/a-2.tif"])
+    assert len(set(stems)) == 3 and stems[0] == "a"
+    long = "猫" * 80 + ".png"
+    with whole(tmp_path / long) as one, whole(tmp_path / ("x" + long[1:])) as two:
+        assert one != two
+        one.write_text("1")
+        two.write_text("2")
+    assert (tmp_path / long).read_text() == "1"
+    with pytest.raises(OSError, match="w.png: only words"):
+        with whole(tmp_path / "w.png"):
+            raise OSError("only words")
+
+
+def test_outputs_are_no_inputs(folder, tmp_path):
+    (tmp_path / "p.png").write_bytes((folder / "a/field 01.png").read_bytes())
+    for _ in range(2):
+        assert json.loads(batch(tmp_path, "-o", tmp_path / "out", *OPTIONS, "--json").stdout)["images"] == 1
+
+
+def test_wrong_mixtures_set_nothing_aside(folder, tmp_path):
+    one, boxes = folder / "a/field 01.png", tmp_path / "b.json"
+    boxes.write_text('{"field 01.png": [[1, 2, 30, 30]]}')
+    for arguments, what in ((("--boxes", boxes, "--detector", "tiny-detector"), "not both"), (("--detector", "tiny-detector"), "--prompt"),
+                            (("--prompt", "a", "--nms", "3"), "--nms"), (("--points-per-side", "0"), "points-per-side"), (("--max-masks", "-1"), "max_masks")):
+        done = batch(one, "-o", tmp_path / "out", *arguments)
+        assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr
+    assert not (tmp_path / "out").exists()

@@ -80,7 +80,7 @@ def test_depths_and_channels(tmp_path):
     for array, shape in ((gray, (50, 60)), (np.stack([gray] * 4), (4, 50, 60)), (np.stack([gray, gray[::-1]]), (2, 50, 60)), (np.stack([gray] * 3, -1), (50, 60, 3)),
                          (np.stack([gray] * 12), (12, 50, 60))):
         assert array.shape == shape
-        tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack")
+        tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb" if shape[-1] == 3 else "minisblack")
         got = read_field(tmp_path / "a.tif")
         assert got.shape == (50, 60, 3) and got.dtype == np.uint8 and np.array_equal(got[..., 0], normalised(gray))
     assert normalised(gray).min() == 0 and normalised(gray).max() == 255
@@ -88,3 +88,27 @@ def test_depths_and_channels(tmp_path):
     assert normalised(same) is same and normalised(np.full((4, 4), 7.0)).max() == 0
     with pytest.raises(ValueError, match="NaN"):
         normalised(np.array([[np.nan, 1.0]]))
+
+
+def test_stacks_and_what_the_engine_reads_better(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    rng = np.random.default_rng(0)
+    stack = rng.integers(0, 255, (100, 64, 64)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    with pytest.warns(UserWarning, match="frames"):
+        assert np.array_equal(segrid.read_image(read_field(tmp_path / "stack.tif"))[..., 0], stack[0])
+    deep = rng.integers(300, 4000, (70, 50, 60)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="minisblack")
+    assert np.array_equal(read_field(tmp_path / "deep.tif")[..., 0], normalised(deep[0]))
+    palette = Image.new("P", (9, 7), 1)
+    palette.putpalette([0, 0, 0, 250, 10, 20])
+    palette.save(tmp_path / "palette.tif")
+    assert segrid.read_image(read_field(tmp_path / "palette.tif"))[0, 0].tolist() == [250, 10, 20]
+    (tmp_path / "huge.tif").write_bytes(b"II*\0" + b"\xff" * 40)
+    with pytest.raises(ValueError):
+        segrid.read_image(read_field(tmp_path / "huge.tif"))
+
+
+def test_results_do_not_hold_the_pixels(fields, tiny, tmp_path):
+    result = segrid.perform_parallel_segmentation([fields[2][0]], tmp_path, model=tiny, write=())[0]
+    assert result.masks._image is None and result.masks.picture(fields[2][0]).any() and result.files == []

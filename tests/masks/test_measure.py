@@ -68,3 +68,14 @@ def test_polygons_are_the_masks(tiny):
                 area += own
         assert area == bitmap.sum()
     assert [len(p) for p in masks_of([ring, ring | (np.hypot(x - 25, y - 20) < 3), np.eye(40, 50) > 0]).polygons()] == [1, 2, 40]
+
+
+def test_polygons_of_noise_take_no_longer_than_their_pixels():
+    import time
+
+    from segrid import Masks, _core
+
+    noise = np.random.default_rng(1).random((1024, 1024)) < 0.6
+    began = time.perf_counter()
+    polygons = Masks(_core._kernels.mask_set(noise[None].astype(np.uint8))).polygons()[0]
+    assert time.perf_counter() - began < 10 and len(polygons) > 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
     try:
         if threads is not None:
             segrid.set_threads(threads)
-        images = collect(inputs)
+        images = collect(inputs, output)
         segmenter = segrid.Segmenter(model, precision=precision, profile=profile)
         in_flight = None
         if profile is not None:
@@ -41,14 +42,24 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
         named: dict[str, Any] = {"model": segmenter._engine.model_id, "precision": segmenter.precision}
         listed: dict[str, Any] | None = None
         machine: Any = segmenter
-        if sum(bool(x) for x in (prompts, boxes)) > 1:
-            raise ValueError("give one of --prompt and --boxes")
+        if boxes is not None and (prompts or detector):
+            raise ValueError("give --boxes, or a detector with what it should look for; not both")
+        for name, value in (("--conf-threshold", conf_threshold), ("--nms", nms)):
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name}: must be from 0 to 1, got {value}")
+        _try_options(segmenter, options)
         if prompts or detector:
             machine = segrid.Pipeline(detector or "tiny-detector", segmenter, trust=trust)
             options = {"threshold": conf_threshold, "nms": nms} | ({"prompts": prompts} if prompts else {})
-            if prompts and isinstance(machine.detector, segrid.Detector):
+            if isinstance(machine.detector, segrid.Detector):
+                if not prompts:
+                    raise ValueError(f"--detector {detector}: say what to look for with --prompt")
                 machine.detector._texts(prompts)  # complains before the first image is read
-            named |= {"detector": getattr(getattr(machine.detector, "_engine", None), "model_id", str(detector))}
+                named |= {"detector": machine.detector._engine.model_id}
+            else:
+                if prompts:
+                    raise ValueError(f"--detector {detector}: a TorchScript detector has classes of its own and takes no --prompt")
+                named |= {"detector": hashlib.sha1(Path(str(detector)).read_bytes()).hexdigest()}
         elif boxes is not None:
             listed = _boxes(boxes)
             missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
@@ -93,6 +104,15 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
         if summary.stopped:
             out.print(f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here", highlight=False, soft_wrap=True)
     return 1 if summary.failed or summary.stopped else 0
+
+
+def _try_options(segmenter: Any, options: dict[str, Any]) -> None:
+    """Raises what `everything` says of its options, before any image is set aside for them."""
+    import numpy as np
+
+    segmenter.everything(np.zeros((8, 8, 3), np.uint8), **(options | {"points_per_side": min(options.get("points_per_side") or 1, 1), "crop_n_layers": 0}))
+    if options.get("points_per_side") is not None and not 1 <= options["points_per_side"] <= 500:
+        raise ValueError(f"--points-per-side: must be from 1 to 500, got {options['points_per_side']}")
 
 
 def _boxes(path: Path) -> dict[str, Any]:

@@ -20,9 +20,9 @@ class Input:
     stem: str
 
 
-def collect(inputs: list[str]) -> list[Input]:
+def collect(inputs: list[str], but: Path | None = None) -> list[Input]:
     """Images of folders (with all below them), patterns (`*`, `**`), list files (.txt: a path a line, from the list's folder) and files, sorted by key. Two of
-    the same key become a.png and a.png-2; outputs of a.png and a.jpg keep the ending.
+    the same key become a.png and a.png-2; outputs of a.png and a.jpg keep the ending. What lies below `but` (the output folder) is no input.
 
     Raises FileNotFoundError for an input that is not there, or a folder, pattern or list without images.
     """
@@ -43,15 +43,19 @@ def collect(inputs: list[str]) -> list[Input]:
         if not found:
             raise FileNotFoundError(f"{text}: no images ({', '.join(IMAGES)})")
         for p, key in found.items():
-            named.setdefault(Path(os.path.abspath(p)), key)
+            if but is None or not Path(os.path.realpath(p)).is_relative_to(os.path.realpath(but)):
+                named.setdefault(Path(os.path.abspath(p)), key)
     seen: Counter[str] = Counter()
     keyed: list[tuple[str, Path]] = []
     for p, key in named.items():
         seen[key] += 1
         keyed.append((key if seen[key] == 1 else f"{key}-{seen[key]}", p))
     stems = Counter(str(PurePosixPath(key).with_suffix("")) for key, _ in keyed)
+    taken: set[str] = set()
     out = []
     for key, p in sorted(keyed):
         short = str(PurePosixPath(key).with_suffix(""))
-        out.append(Input(p, key, short if stems[short] == 1 else key))
+        stem = next(s for s in ([short] if stems[short] == 1 else []) + [key, *(f"{key}-{n}" for n in range(2, len(keyed) + 3))] if s not in taken)
+        taken.add(stem)
+        out.append(Input(p, key, stem))
     return out

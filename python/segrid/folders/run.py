@@ -13,7 +13,7 @@ import numpy as np
 
 from segrid.folders.inputs import Input
 from segrid.folders.manifest import Manifest, fingerprint
-from segrid.folders.writers import WRITERS, write_text
+from segrid.folders.writers import WRITERS, whole, write_text
 from segrid.microscopy import read_field
 from segrid.streaming import Streamed, stream
 
@@ -31,6 +31,7 @@ class Job:
     options: dict[str, Any]
     boxes: dict[str, Any] | None = None
     in_flight: int | None = None
+    _seen: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         unknown = [w for w in self.writers if w not in WRITERS]
@@ -39,9 +40,12 @@ class Job:
 
     def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
         """The manifest's record of each image, in order, its files being written. One of an OSError in FATAL has "fatal": the run must stop."""
-        for item in stream(self.model, inputs, consume=self._save, in_flight=self.in_flight, read=lambda one: read_field(one.path), options_for=self._own,
-                           **self.options):
-            yield _record(item)
+        for item in stream(self.model, inputs, consume=self._save, in_flight=self.in_flight, read=self._read, options_for=self._own, **self.options):
+            yield _record(item, self._seen.pop(item.source.key, None))
+
+    def _read(self, one: Input) -> Any:
+        self._seen[one.key] = fingerprint(one.path)  # as it is read: one that changes meanwhile is done again
+        return read_field(one.path)
 
     def _own(self, one: Input, _: Any) -> dict[str, Any]:
         return {} if self.boxes is None else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
@@ -51,9 +55,9 @@ class Job:
         return [f.relative_to(self.folder).as_posix() for f in files]
 
 
-def _record(item: Streamed) -> dict[str, Any]:
+def _record(item: Streamed, seen: list[int] | None) -> dict[str, Any]:
     one: Input = item.source
-    record: dict[str, Any] = {"image": one.key, "file": fingerprint(one.path), "seconds": item.seconds}
+    record: dict[str, Any] = {"image": one.key, "file": seen, "seconds": item.seconds}
     if item.error is None:
         return record | {"status": "done", "objects": len(item.result or ()), "outputs": item.output}
     if isinstance(item.error, OSError) and item.error.errno in FATAL:
@@ -121,13 +125,17 @@ def _finish(folder: Path, inputs: list[Input], manifest: Manifest, writers: list
     write_text(folder / "quarantined.json", json.dumps(bad, indent=1) + "\n")
     if "coco" not in writers:
         return
-    merged: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
-    for one in inputs:
-        if one.key in bad:
-            continue
-        own = json.loads((folder / "coco" / f"{one.stem}.json").read_text(encoding="utf-8"))
-        number = len(merged["images"]) + 1
-        merged["images"].append(own["images"][0] | {"id": number, "file_name": one.key})
-        merged["annotations"] += [a | {"id": len(merged["annotations"]) + i + 1, "image_id": number} for i, a in enumerate(own["annotations"])]
-        merged["categories"] += [c for c in own["categories"] if c not in merged["categories"]]
-    write_text(folder / "coco.json", json.dumps(merged))
+    categories: list[dict[str, Any]] = []
+    images, number = [], 0
+    with whole(folder / "coco.json") as part, open(part, "w", encoding="utf-8") as file:  # image by image: there may be many
+        file.write('{"annotations": [')
+        for one in inputs:
+            if one.key in bad:
+                continue
+            own = json.loads((folder / "coco" / f"{one.stem}.json").read_text(encoding="utf-8"))
+            images.append(own["images"][0] | {"id": len(images) + 1, "file_name": one.key})
+            for annotation in own["annotations"]:
+                number += 1
+                file.write((",\n" if number > 1 else "\n") + json.dumps(annotation | {"id": number, "image_id": len(images)}))
+            categories += [c for c in own["categories"] if c not in categories]
+        file.write(f'],\n"images": {json.dumps(images)}, "categories": {json.dumps(categories)}}}')

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
+import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +26,13 @@ Writer = Callable[[Any, np.ndarray, Path, str], list[Path]]
 def whole(path: Path) -> Iterator[Path]:
     """A temporary path beside it, renamed to it in the end. OSError names the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name[-100:]}.{os.getpid()}.part")
+    part = path.with_name(f".{hashlib.sha1(path.name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield part
         os.replace(part, path)
     except OSError as error:
+        if error.errno is None:
+            raise OSError(f"{path}: {error}") from error
         raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
@@ -85,6 +90,7 @@ def overlay(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Pat
 
 def objects(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
     """objects/STEM/0001.png ...: a binary PNG (0, 255) for each object."""
+    shutil.rmtree(folder / "objects" / stem, ignore_errors=True)  # an earlier version of the image may have had more
     return [_picture(folder / "objects" / stem / f"{i + 1:04d}.png", one.array[0].astype(np.uint8) * 255) for i, one in enumerate(masks_of(result))]
 
 

@@ -18,6 +18,8 @@ struct ScriptedModel::Module {
 
 namespace {
 
+constexpr float kMaxClass = 100'000;
+
 // The first line of a message; of an interpreter's trace the last one.
 std::string reason(const std::exception& error) {
     std::string text = error.what();
@@ -43,7 +45,7 @@ ScriptedModel::ScriptedModel(const std::string& path) : path_(path) {
     if (about.contains("names") && about["names"].is_object()) {
         for (const auto& [number, name] : about["names"].items()) {
             const auto index = static_cast<std::size_t>(std::strtoul(number.c_str(), nullptr, 10));
-            if (index > 100'000 || !name.is_string()) continue;
+            if (index > static_cast<std::size_t>(kMaxClass) || !name.is_string()) continue;
             if (names_.size() <= index) names_.resize(index + 1);
             names_[index] = name.get<std::string>();
         }
@@ -90,6 +92,7 @@ std::vector<ScriptedBox> ScriptedModel::forward(const float* input, int64_t side
         }
         ScriptedBox box;
         if (layout == YoloLayout::Finished) {
+            if (!(row[5] > -0.5F && row[5] <= kMaxClass)) fail(ErrorKind::Corrupt, path_ + ": its output names class " + std::to_string(row[5]));
             box = {row[0], row[1], row[2], row[3], row[4], static_cast<int64_t>(std::lround(row[5]))};
         } else {
             const float* best = std::max_element(row + first, row + b);

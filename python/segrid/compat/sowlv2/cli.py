@@ -36,7 +36,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             if not hasattr(args, name):
                 parser.error(f"--config {args.config}: unknown option {key!r}")
             if getattr(args, name) == parser.get_default(name):
-                setattr(args, name, [value] if name == "prompt" and isinstance(value, str) else value)
+                kind = type(parser.get_default(name)) if parser.get_default(name) is not None else str
+                value = [value] if name == "prompt" and isinstance(value, str) else value
+                good = isinstance(value, list) and all(isinstance(v, str) for v in value) if name == "prompt" else \
+                    isinstance(value, kind) or (kind is float and isinstance(value, int) and not isinstance(value, bool))
+                if not good:
+                    parser.error(f"--config {args.config}: {key} must be {'a text or a list of texts' if name == 'prompt' else kind.__name__}, got {value!r}")
+                setattr(args, name, value)
     if not args.prompt or not args.input:
         parser.error("--prompt and --input are required, here or in the --config file")
     return args

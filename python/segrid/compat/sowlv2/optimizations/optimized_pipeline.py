@@ -64,6 +64,9 @@ class OptimizedSOWLv2Pipeline:
         def save(kind: str, folder: str, file: str, array: np.ndarray) -> None:
             if getattr(keep, kind) and (folder != "merged" or keep.merged):
                 files.append((os.path.join(output_dir, kind, folder, file), Image.fromarray(array)))
+            if len(files) >= 2 * self.parallel_config.thread_pool_size:  # not all objects' pictures at once
+                self.io_processor.save_outputs_parallel(files)
+                files.clear()
 
         merged_mask, merged_overlay = np.zeros(pixels.shape[:2], np.uint8), pixels
         for i, (detection, mask) in enumerate(self.segmentation_processor.segment_detections_parallel(pixels, detections)):
