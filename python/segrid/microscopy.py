@@ -135,8 +135,8 @@ def read_field(path: str | os.PathLike[str]) -> Any:
         raise ImportError(f"{os.fspath(path)}: TIFFs of more than 8 bits or of several planes need the tifffile package (pip install tifffile)") from error
     try:
         with tifffile.TiffFile(path) as opened:
-            page = opened.pages[0]
-            planes = opened.series[0] if opened.series else page
+            page: Any = opened.pages[0]
+            planes: Any = opened.series[0] if opened.series else page
             channels = "C" in planes.axes and len(planes.shape) > 2 and planes.shape[planes.axes.index("C")] <= 8
             if page.dtype == np.uint8 and not channels and page.photometric is not None:
                 return path

@@ -126,7 +126,8 @@ def _finish(folder: Path, inputs: list[Input], manifest: Manifest, writers: list
     if "coco" not in writers:
         return
     categories: list[dict[str, Any]] = []
-    images, number = [], 0
+    images: list[dict[str, Any]] = []
+    number = 0
     with whole(folder / "coco.json") as part, open(part, "w", encoding="utf-8") as file:  # image by image: there may be many
         file.write('{"annotations": [')
         for one in inputs:
