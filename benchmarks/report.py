@@ -73,18 +73,18 @@ def detection_lines():
     full, low, boxes = load("detect-owlv2-base-fp32"), load("detect-owlv2-base-bf16"), load("boxes-vit_b-fp32")
     if full:
         a = full["agreement"]["16 prompts"]
-        text = (f"OWLv2 base at 960 px on the same photo (random weights; transformers' Pillow processor): transformers takes {full['ratio']['1 prompt']:.1f} x as long with "
-                f"one prompt in fp32 ({a['boxes'][0]} and {a['boxes'][1]} boxes, largest difference of a score {a['largest difference of a score']:.0e})")
+        text = (f"OWLv2 base at 960 px on the same photo (random weights; transformers' Pillow processor): transformers takes {full['ratio']['1 prompt']:.1f} x as "
+                f"long with one prompt in fp32 ({a['boxes'][0]} and {a['boxes'][1]} boxes, largest difference of a score {a['largest difference of a score']:.0e})")
         if low:
             whole = full["rows"]["transformers"]["stages"]["1 prompt"] / low["rows"]["segrid"]["stages"]["1 prompt"]
             text += (f", {low['ratio']['1 prompt']:.1f} x in bf16 (its fp32 {whole:.1f} x as long as our bf16, whose scores differ from its bf16's by at most "
                      f"{low['agreement']['16 prompts']['largest difference of a score']:.0e})")
-        yield (text + f"; sixteen prompts cost {full['16 prompts over 1']:.2f} x of one, {full['ratio']['zero-shot pipeline, 16 labels']:.0f} x less than its zero-shot "
-               "pipeline with sixteen labels.")
+        yield (text + f"; sixteen prompts cost {full['16 prompts over 1']:.2f} x of one, {full['ratio']['zero-shot pipeline, 16 labels']:.0f} x less than its "
+               "zero-shot pipeline with sixteen labels.")
     if boxes:
         a = boxes["agreement"]["segment_anything"]
-        yield (f"Twenty boxes on an image that is encoded (ViT-B, fp32) to masks of 1800 x 1200: segment-anything takes {boxes['ratio']['segment_anything']:.1f} x as long "
-               f"(IoU mean {a['iou mean']:.6f}, least {a['iou least']:.6f}).")
+        yield (f"Twenty boxes on an image that is encoded (ViT-B, fp32) to masks of 1800 x 1200: segment-anything takes {boxes['ratio']['segment_anything']:.1f} x "
+               f"as long (IoU mean {a['iou mean']:.6f}, least {a['iou least']:.6f}).")
 
 
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch")
