@@ -3,6 +3,7 @@ python -m benchmarks.run steps --model vit_b --subjects segrid segment_anything 
 python -m benchmarks.run precisions --model vit_b --subjects segrid openvino
 python -m benchmarks.run detect --precision bf16
 python -m benchmarks.run boxes --model vit_b
+python -m benchmarks.run folder --repeat 1
 python -m benchmarks.run gemm
 
 Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
@@ -159,6 +160,25 @@ def boxes(a):
     print("written:", harness.record(a.name or f"boxes-{a.model}-{a.precision}", body))
 
 
+def folder(a):
+    """A folder of mixed images with the packaged model: our stream, a pool of processes around our Segmenter, one around segment-anything (fewer images)."""
+    best = json.loads((PACKAGED / "segrid.json").read_text())["recommended"]
+    options = {"points_per_side": a.points, "pred_iou_thresh": best["pred_iou_thresh"], "stability_score_thresh": best["stability_score_thresh"]}
+    subjects = ["folder_stream", "folder_processes", "folder_segment_anything"]
+    print(f"folder: {a.count} images, {options}, {a.threads} threads")
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = {"model": str(PACKAGED), "folder": str(Path(tempfile.gettempdir()) / "segrid-folder"), "count": a.count, "options": options, "precision": "fp32",
+                     "count of folder_segment_anything": min(a.count, 12)}
+        rows = harness.compare("folder", subjects, arguments, a.threads, a.repeat, scratch)
+    ours = rows["folder_stream"]
+    body = {"model": "tiny", "threads": a.threads, "images": a.count, "options": options, "rows": rows,
+            "ratio": {s: r["median"] / ours["median"] for s, r in rows.items()}, "memory": {s: r["memory_mb"] / ours["memory_mb"] for s, r in rows.items()}}
+    for s, r in rows.items():
+        print(f"  {s}: {r['stages']['images per second']:.2f} images/s ({body['ratio'][s]:.2f}x as long as stream), {r['memory_mb']:.0f} MB PSS "
+              f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, {r['count']} masks in {r['stages']['images']:.0f} images")
+    print("written:", harness.record(a.name or "folder", body))
+
+
 def gemm(a):
     """Products on one core against its peak."""
     from benchmarks.problems.gemm import peak, rates
@@ -174,7 +194,7 @@ def gemm(a):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problem", choices=["everything", "steps", "precisions", "detect", "boxes", "gemm"])
+    parser.add_argument("problem", choices=["everything", "steps", "precisions", "detect", "boxes", "folder", "gemm"])
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--points", type=int, default=32)
     parser.add_argument("--size", type=int, nargs=2, default=[1800, 1200], metavar=("W", "H"))
@@ -184,9 +204,10 @@ def main():
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--subjects", nargs="+", default=["segrid", "segment_anything"],
                         help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only)")
+    parser.add_argument("--count", type=int, default=200, help="images of folder")
     parser.add_argument("--name", help="of the result file")
     a = parser.parse_args()
-    {"everything": everything, "steps": steps, "precisions": precisions, "detect": detect, "boxes": boxes, "gemm": gemm}[a.problem](a)
+    {"everything": everything, "steps": steps, "precisions": precisions, "detect": detect, "boxes": boxes, "folder": folder, "gemm": gemm}[a.problem](a)
 
 
 if __name__ == "__main__":

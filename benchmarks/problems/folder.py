@@ -1,0 +1,86 @@
+"""A folder of mixed images, segmented with the packaged model: images per second, memory of all processes (PSS), how busy the thread budget was. Run through
+benchmarks/run.py."""
+
+import json
+import os
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+
+import psutil
+
+
+def images(folder, count):
+    """`count` pictures of 256 to 1024 px cut from scikit-image's samples: PNG and JPEG, the same for everybody."""
+    import numpy as np
+    import skimage.data
+    from PIL import Image
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [np.asarray(Image.fromarray(a).convert("RGB")) for a in (skimage.data.coins(), skimage.data.coffee(), skimage.data.hubble_deep_field())]
+    rng = np.random.default_rng(9)
+    for i in range(count):
+        path = folder / f"{i:04d}.{'png' if i % 3 else 'jpg'}"
+        source = Image.fromarray(sources[i % 3])
+        side = int(rng.choice([256, 384, 512, 768, 1024]))
+        scale = side / max(source.size)
+        left = rng.uniform(0, 0.2, 2) * source.size
+        if not path.exists():
+            source.crop((*left.astype(int), *source.size)).resize([max(64, round(s * scale)) for s in source.size], Image.BICUBIC).save(path)
+    return sorted(str(p) for p in folder.iterdir())[:count]
+
+
+class Watch(threading.Thread):
+    """Samples the PSS of this process and all below it; its peak above the first sample, MB."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.peak, self.stop = 0.0, threading.Event()
+
+    def run(self):
+        while not self.stop.wait(0.2):
+            total = 0
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+            self.peak = max(self.peak, total / 2**20)
+
+
+def seconds_of_cpu():
+    """User and system time of this process and of those below it, living and gone."""
+    total = 0.0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        try:
+            t = process.cpu_times()
+        except psutil.Error:
+            continue
+        total += t.user + t.system
+    own = psutil.Process().cpu_times()
+    return total + own.children_user + own.children_system
+
+
+def main():
+    job = json.loads(os.environ["SEGRID_BENCHMARK"])
+    a = job["arguments"]
+    paths = images(a["folder"], a["count"])[: a.get(f"count of {job['subject']}", a["count"])]
+    subject = import_module(f"benchmarks.subjects.{job['subject']}").Subject(a["model"], job["threads"], a["options"])
+    subject.run(paths[: 2 * job["threads"]])  # warm: processes and models are there
+    watch = Watch()
+    watch.start()
+    began, cpu = time.perf_counter(), seconds_of_cpu()
+    counts = subject.run(paths)
+    seconds = time.perf_counter() - began
+    busy = (seconds_of_cpu() - cpu) / (job["threads"] * seconds)
+    watch.stop.set()
+    watch.join()
+    subject.close()
+    Path(job["out"]).write_text(json.dumps({"seconds": seconds / len(paths), "memory_mb": watch.peak, "count": sum(counts),
+                                            "stages": {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""A process for each thread around segment-anything's generator, torch on one thread in each."""
+
+from benchmarks.subjects import folder_processes
+
+STATE = {}
+
+
+def begin(model, options):
+    import torch
+
+    from benchmarks.random_sam import to_segment_anything
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    sam = to_segment_anything(model)
+    from segment_anything import SamAutomaticMaskGenerator
+
+    STATE["generator"] = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **options)
+
+
+def one(path):
+    import numpy as np
+    from PIL import Image
+
+    return len(STATE["generator"].generate(np.asarray(Image.open(path).convert("RGB"))))
+
+
+class Subject(folder_processes.Subject):
+    begin, one = staticmethod(begin), staticmethod(one)
