@@ -14,7 +14,7 @@ PACKAGE := $(shell find python -type f -not -name '*.pyc' 2>/dev/null)
 demo: $(STAMPS)/package $(STAMPS)/demo-data
 	$(VENV)/bin/segrid everything $$($(PY) scripts/demo_images.py) -o out/demo
 	$(VENV)/bin/segrid detect $$($(PY) scripts/demo_shapes.py out/demo/shapes.png) --prompt "a red circle" --prompt "the yellow star" --prompt "a blue square" \
-	  --prompt "a cat" -o out/demo
+	  --prompt "a cat" --nms 0.5 -o out/demo
 	@echo "Pictures, label maps and COCO files: out/demo"
 
 test: $(STAMPS)/package $(STAMPS)/test-tools

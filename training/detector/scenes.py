@@ -131,10 +131,11 @@ def _worn(rng, image):
 
 
 class Source:
-    """`draw(rng)`: shapes, nuclei from `data` (all but the kept-out fifth), procedural cells. kept_out: from that fifth."""
+    """`draw(rng)`: shapes, nuclei from `data` (all but the kept-out fifth), procedural cells. kept_out: from that fifth. shares: of shapes, and of plain ones
+    among them."""
 
-    def __init__(self, data, size, kept_out=False):
-        self.size, self.photos, self.folder = size, [], None
+    def __init__(self, data, size, kept_out=False, shares=(0.78, 0.25)):
+        self.size, self.photos, self.folder, self.shares = size, [], None, shares
         if data:
             from pathlib import Path
 
@@ -146,8 +147,8 @@ class Source:
 
     def draw(self, rng):
         """image, [(Thing, box)]."""
-        if rng.random() < 0.78:
-            return shapes(rng, self.size, self.photos, plain=rng.random() < 0.25)
+        if rng.random() < self.shares[0]:
+            return shapes(rng, self.size, self.photos, plain=rng.random() < self.shares[1])
         if self.folder is not None and rng.random() < 0.75:
             picture = nuclei(rng, self.folder, self.size)
             return picture.image, boxes_of(picture.labels)

@@ -7,6 +7,7 @@ from all of those."""
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 import torch.multiprocessing as mp
+from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import Owlv2Config, Owlv2ForObjectDetection
 
@@ -90,11 +92,11 @@ def batch_at(source, tokenizer, seed, step, images, size, patch):
     return [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
 
 
-def _produce(queue, run, data, seed, first, images, size, patch):
+def _produce(queue, run, data, shares, seed, first, images, size, patch):
     os.nice(max(0, 19 - os.nice(0)))
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    tokenizer, source = tokens.build(Path(run) / "loader"), Source(data, size)
+    tokenizer, source = tokens.build(Path(run) / "loader"), Source(data, size, shares=shares)
     step = first
     while True:
         queue.put(batch_at(source, tokenizer, seed, step, images, size, patch))
@@ -115,7 +117,7 @@ def giou(a, b):
     return inner / area - (hull - area) / hull
 
 
-def loss_of(net, batch, first_part):
+def loss_of(net, batch, first_part, box_weight=2.0):
     """Focal loss of the classes, the same of objectness, L1 and GIoU of the boxes; and a record of them."""
     pixels, ids, one, many, centre, boxes = batch
     target = many if first_part else one
@@ -138,7 +140,7 @@ def loss_of(net, batch, first_part):
     relative = ((predicted - wanted).abs() / wanted[:, 2:].repeat(1, 2).clamp(min=0.03)).mean() if len(wanted) else logits.new_zeros(())
     overlap = giou(predicted, wanted).mean() if len(wanted) else logits.new_ones(())
     log = dict(classes=classes.item(), objectness=objectness.item(), relative=relative.item(), giou=overlap.item())
-    return classes + 0.2 * objectness + 2 * relative + 2 * (1 - overlap), log
+    return classes + 0.2 * objectness + box_weight * (relative + 1 - overlap), log
 
 
 def fresh(vocabulary, seed):
@@ -156,9 +158,46 @@ def fresh(vocabulary, seed):
         net.class_head.logit_scale.bias.fill_(9.0)  # elu(9) + 1 = 10
         net.class_head.logit_shift.bias.fill_(-0.45)
         net.objectness_head.dense2.bias.fill_(-4.0)
-        for table in (net.owlv2.text_model.embeddings.token_embedding, net.owlv2.vision_model.embeddings.position_embedding):
-            table.weight.normal_(0, 0.1)
+        net.owlv2.text_model.embeddings.token_embedding.weight.normal_(0, 0.1)
+        _look_around(net.owlv2.vision_model, net.config.vision_config)
     return net
+
+
+def _look_around(tower, config):
+    """Half of the channels begin as positions, sines and cosines of 24 rates along x and y; and in each layer heads look at the patch itself, to the four sides
+    and widely around, as convolutions do: with such positions a shift is a rotation, so that keys are queries turned by the offset. Without it a small run spends
+    its time on finding out what is near."""
+    grid, dim = config.image_size // config.patch_size, config.hidden_size
+    pairs = dim // 8  # of sine and cosine, for x and for y each
+    own = 4 * pairs   # channels of positions
+    rates = torch.exp(torch.linspace(math.log(math.pi / grid), math.log(math.pi / 2), pairs))
+    y, x = torch.meshgrid(torch.arange(grid).float(), torch.arange(grid).float(), indexing="ij")
+    angles = torch.cat([x.reshape(-1, 1) * rates, y.reshape(-1, 1) * rates], 1)  # (patches, 2 pairs)
+    table = tower.embeddings.position_embedding.weight
+    table.zero_()
+    table[1:, 0:own:2], table[1:, 1:own:2] = angles.sin(), angles.cos()
+    torch.nn.init.xavier_uniform_(tower.embeddings.patch_embedding.weight.view(dim, -1))
+    tower.embeddings.patch_embedding.weight[:own] = 0
+    heads = config.num_attention_heads
+    each = dim // heads
+    for layer, block in enumerate(tower.encoder.layers):
+        radius = (1, 1, 2, 2, 4, 4)[layer % 6]
+        offsets = [(0, 0), (radius, 0), (-radius, 0), (0, radius), (0, -radius), (0, 0)]
+        block.self_attn.out_proj.weight[:own] = 0
+        block.mlp.fc2.weight[:own] = 0
+        q, k = block.self_attn.q_proj.weight, block.self_attn.k_proj.weight
+        q.mul_(0.3)
+        k.mul_(0.3)
+        for head in range(heads):
+            dx, dy = offsets[head % 6]
+            chosen = torch.linspace(0, (pairs - 1) * (0.5 if head % 6 == 5 else 1.0), each // 4).round().long()
+            for row, pair in enumerate(torch.cat([chosen, chosen + pairs]).tolist()):
+                turn = float(rates[pair % pairs]) * (dx if pair < pairs else dy)
+                rows, columns = slice(head * each + 2 * row, head * each + 2 * row + 2), slice(2 * pair, 2 * pair + 2)
+                # a key further along by the offset has its angle ahead by `turn`; turned back, it meets the query
+                c, s = math.cos(turn), math.sin(turn)
+                q[rows, columns] += 1.2 * torch.eye(2)
+                k[rows, columns] += 1.2 * torch.tensor([[c, -s], [s, c]])
 
 
 def train(args):
@@ -167,6 +206,8 @@ def train(args):
     run.mkdir(parents=True, exist_ok=True)
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
+    if args.init:
+        net.load_state_dict(load_file(Path(args.init) / "model.safetensors"), strict=False)  # without box_bias, which follows from the sizes
     net.config.save_pretrained(run)
     size, patch = net.config.vision_config.image_size, net.config.vision_config.patch_size
     optimiser, step, spent = DetectorOptimiser(net.float(), ema=0.998), 0, 0.0
@@ -180,17 +221,18 @@ def train(args):
     if args.workers:
         context = mp.get_context("spawn")
         queue = context.Queue(maxsize=6)
-        loader = context.Process(target=_produce, args=(queue, args.run, args.data, args.seed, step, args.images, size, patch), daemon=True)
+        shares = args.shapes, args.plain
+        loader = context.Process(target=_produce, args=(queue, args.run, args.data, shares, args.seed, step, args.images, size, patch), daemon=True)
         loader.start()
     else:
-        source = Source(args.data, size)
+        source = Source(args.data, size, shares=(args.shapes, args.plain))
     log_file, saved_at, log = (run / "log.jsonl").open("a"), time.monotonic(), {}
     while (step < args.steps) if args.steps else (spent < 60 * args.minutes):
         begin = time.monotonic()
         batch = queue.get() if args.workers else batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
         waited = time.monotonic() - begin
         progress = step / args.steps if args.steps else spent / (60 * args.minutes)
-        loss, log = loss_of(net, batch, progress < MANY_UNTIL)
+        loss, log = loss_of(net, batch, progress < MANY_UNTIL and not args.init, args.box_weight)
         loss.backward()
         rate = rates(progress, 1.0)
         norm = optimiser.step(args.muon_rate * rate, args.adam_rate * rate)
@@ -219,6 +261,10 @@ def parser():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run")
     p.add_argument("--data", help="folder with nuclei_dsb2018 and photos; without it everything is procedural")
+    p.add_argument("--init", help="folder with model.safetensors of an earlier run to go on from, one patch a thing from the start")
+    p.add_argument("--box-weight", type=float, default=2.0)
+    p.add_argument("--plain", type=float, default=0.25, help="share of plain pictures among the shapes")
+    p.add_argument("--shapes", type=float, default=0.78, help="share of pictures of shapes, the others being nuclei")
     p.add_argument("--minutes", type=float, default=90.0)
     p.add_argument("--steps", type=int, help="the schedule in steps instead of minutes")
     p.add_argument("--images", type=int, default=8)
