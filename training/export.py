@@ -35,20 +35,24 @@ def scaled(weights, factor):
     return out | {hint: weights[hint] / factor}
 
 
+def write_weights(weights, file, limit):
+    """In fp16, at most `limit` bytes; ValueError for more, and for values that fp16 does not hold."""
+    tensors = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
+    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"not finite in fp16: {bad}")
+    save_file(tensors, str(file), metadata={"format": "pt"})
+    file.chmod(0o644)
+    if file.stat().st_size > limit:
+        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {limit}")
+
+
 def export(weights, config, out, figures=None, before=None, run=None):
     """Writes the folder. figures / before: dicts of `evaluate.py` for these weights and for the ones they
     came from."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
-    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise ValueError(f"not finite in fp16: {bad}")
-    file = out / "model.safetensors"
-    save_file(tensors, str(file), metadata={"format": "pt"})
-    file.chmod(0o644)
-    if file.stat().st_size > LIMIT:
-        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}")
+    write_weights(weights, out / "model.safetensors", LIMIT)
     (out / "config.json").write_text(json.dumps(config | {"dtype": "float16"}, indent=2) + "\n")
     if figures and "settings" in figures:
         settings = {k: v for k, v in figures["settings"].items() if k not in ("folder", "data", "out")}

@@ -17,7 +17,6 @@ NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copi
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import warnings
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from segrid._files import whole
 from segrid._native import CorruptFileError, _core
 
 if TYPE_CHECKING:
@@ -113,15 +113,8 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         return
     from PIL import Image
 
-    target = os.fsdecode(path)
-    part = f"{target}.{os.getpid()}.part"
-    try:
+    with whole(path) as part:
         Image.fromarray(array).save(part, "PNG")
-        os.replace(part, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-        raise
 
 
 def _from_pil(image: PIL.Image.Image, count_frames: bool = True) -> np.ndarray:

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-MATCH = 0.5  # mask IoU from which two masks are the same object
-
-Box = tuple[int, int, int, int]
+from segrid.matching import BoxedMask, cut_out, match, packed, unpacked
+from segrid.memory import difference, forget_peak, resident_mb
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +86,7 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
     done: list[PrecisionResult] = []
     refused: dict[str, str] = {}
     worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = None
-    reference: list[list[_Mask]] = []
+    reference: list[list[BoxedMask]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for precision in precisions:
             out = Path(scratch) / f"{precision}.npz"
@@ -97,10 +96,10 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
             if "refused" in answer:
                 refused[precision] = answer["refused"]
                 continue
-            found = _masks_of(out)
+            found = unpacked(out)
             if not reference:
                 reference = found
-            pairs = [_match(a, b) for a, b in zip(reference, found, strict=True)]
+            pairs = [match(a, b) for a, b in zip(reference, found, strict=True)]
             ious = [iou for of_image in pairs for _, _, iou in of_image]
             if done and ious and (worst is None or min(ious) < worst[2]) and min(ious) < 1:
                 at = min(range(len(pairs)), key=lambda i: min((iou for *_, iou in pairs[i]), default=2.0))
@@ -116,44 +115,6 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
     return Comparison(str(model), paths, done, refused, worst)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Mask:
-    size: tuple[int, int]
-    box: Box  # x0, y0, x1, y1, the last exclusive
-    inside: np.ndarray  # (y1 - y0, x1 - x0) bool
-    area: int
-
-    def pixels(self) -> np.ndarray:
-        full = np.zeros(self.size, bool)
-        x0, y0, x1, y1 = self.box
-        full[y0:y1, x0:x1] = self.inside
-        return full
-
-
-def _iou(a: _Mask, b: _Mask) -> float:
-    x0, y0, x1, y1 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1]), min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
-    if x0 >= x1 or y0 >= y1:
-        return 0.0
-    cut = (m.inside[y0 - m.box[1]:y1 - m.box[1], x0 - m.box[0]:x1 - m.box[0]] for m in (a, b))
-    shared = int(np.logical_and(*cut).sum())
-    return shared / (a.area + b.area - shared)
-
-
-def _match(reference: list[_Mask], other: list[_Mask], least: float = MATCH) -> list[tuple[int, int, float]]:
-    """One to one, best pairs first: (index, index, IoU)."""
-    pairs = [(_iou(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(other)]
-    taken: tuple[set[int], set[int]] = (set(), set())
-    matched = []
-    for iou, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
-        if iou < least:
-            break
-        if i not in taken[0] and j not in taken[1]:
-            taken[0].add(i)
-            taken[1].add(j)
-            matched.append((i, j, iou))
-    return matched
-
-
 def _label_file(folder: Path, image: Path) -> Path:
     for suffix in (".png", ".tif", ".tiff"):
         if (folder / (image.stem + suffix)).is_file():
@@ -161,7 +122,7 @@ def _label_file(folder: Path, image: Path) -> Path:
     raise FileNotFoundError(f"{folder}: no label map {image.stem}.png or .tif for {image}")
 
 
-def _ap50(found: list[list[_Mask]], maps: list[Path]) -> float:
+def _ap50(found: list[list[BoxedMask]], maps: list[Path]) -> float:
     from PIL import Image
 
     true = false = missed = 0
@@ -172,16 +133,10 @@ def _ap50(found: list[list[_Mask]], maps: list[Path]) -> float:
             raise ValueError(f"{file}: a label map has one channel of object numbers, this one has shape {numbers.shape}")
         if masks and masks[0].size != numbers.shape:
             raise ValueError(f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has {masks[0].size[1]} x {masks[0].size[0]}")
-        truths = [_cut(numbers == n) for n in np.unique(numbers) if n != 0]
-        hits = len(_match(truths, masks))
+        truths = [cut_out(numbers == n) for n in np.unique(numbers) if n != 0]
+        hits = len(match(truths, masks))
         true, false, missed = true + hits, false + len(masks) - hits, missed + len(truths) - hits
     return true / max(1, true + false + missed)
-
-
-def _cut(pixels: np.ndarray) -> _Mask:
-    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
-    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    return _Mask((pixels.shape[0], pixels.shape[1]), (x0, y0, x1, y1), pixels[y0:y1, x0:x1].copy(), int(pixels.sum()))
 
 
 def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.ndarray) -> None:
@@ -189,7 +144,7 @@ def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.n
 
     from segrid._image import to_image
 
-    union = _cut(reference | other)
+    union = cut_out(reference | other)
     (x0, y0, x1, y1), (height, width) = union.box, union.size
     margin = max(8, (x1 - x0) // 4, (y1 - y0) // 4)
     x0, y0, x1, y1 = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
@@ -256,14 +211,14 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     if job["threads"] is not None:
         segrid.set_threads(job["threads"])
     segrid.threads()  # the extension is loaded
-    before = _resident("RssAnon")
+    before = resident_mb("RssAnon")
     try:
         segmenter = segrid.Segmenter(job["model"], precision=job["precision"])
     except NotImplementedError as error:
         return say({"refused": str(error)})
-    weights_mb = _difference(_resident("RssAnon"), before)
-    loaded = _resident("VmRSS")
-    _reset_peak()
+    weights_mb = difference(resident_mb("RssAnon"), before)
+    loaded = resident_mb("VmRSS")
+    forget_peak()
     seconds: dict[str, float] = {}
     kept: dict[str, np.ndarray] = {}
     for i, path in enumerate(job["images"]):
@@ -271,59 +226,7 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         masks = segmenter.everything(path, **job["options"])
         for stage, value in masks.stats["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value / len(job["images"])
-        kept |= _packed(masks, i)
-    peak = _resident("VmHWM")
+        kept |= packed(masks, i)
+    peak = resident_mb("VmHWM")
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
-    say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": weights_mb, "working_mb": _difference(peak, loaded)})
-
-
-def _packed(masks: Any, image: int) -> dict[str, np.ndarray]:
-    """The masks of one image, each in its box, for `_masks_of` of another process."""
-    height, width = masks.size
-    kept = {f"{image}.size": np.array([height, width])}
-    for j, mask in enumerate(masks):
-        if mask.areas[0] == 0:
-            continue
-        x0, y0, x1, y1 = (int(v) for v in mask.boxes[0])
-        inside = mask.array[0][y0:y1 + 1, x0:x1 + 1]
-        kept[f"{image}.{j}"] = np.concatenate([np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8), np.packbits(inside)])
-    return kept
-
-
-def _masks_of(file: Path) -> list[list[_Mask]]:
-    with np.load(file) as stored:
-        images: list[list[_Mask]] = [[] for name in stored.files if name.endswith(".size")]
-        for name in stored.files:
-            if name.endswith(".size"):
-                continue
-            data = stored[name]
-            height, width, x0, y0, x1, y1 = (int(v) for v in data[:48].view("<i8"))
-            inside = np.unpackbits(data[48:], count=(y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0).astype(bool)
-            images[int(name.split(".")[0])].append(_Mask((height, width), (x0, y0, x1, y1), inside, int(inside.sum())))
-    return images
-
-
-def _resident(field: str) -> float | None:
-    """MB of this process, where /proc tells. RssAnon leaves the libraries' own pages out."""
-    import ctypes
-    import gc
-
-    gc.collect()
-    if field != "VmHWM" and sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # what is free but not given back is nobody's
-    try:
-        line = next(text for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if text.startswith(field + ":"))
-    except (OSError, StopIteration):
-        return None
-    return int(line.split()[1]) / 1024
-
-
-def _reset_peak() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return
-
-
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+    say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": weights_mb, "working_mb": difference(peak, loaded)})

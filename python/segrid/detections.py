@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from segrid.results import Masks
+from segrid.shown import Shown
 
 PALETTE = ((228, 26, 28), (55, 126, 184), (77, 175, 74), (152, 78, 163), (255, 127, 0), (166, 86, 40), (247, 129, 191), (0, 160, 160))
 
 
 @dataclass(frozen=True, eq=False)
-class Detections:
+class Detections(Shown):
     """N labelled boxes over one image, best score first. Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
 
     Attributes
@@ -37,6 +37,8 @@ class Detections:
     size: tuple[int, int]
     masks: Masks | None = None
     image: Any = field(default=None, repr=False)
+
+    things = "detections"  # (not a field)
 
     def __post_init__(self) -> None:
         boxes = np.ascontiguousarray(self.boxes, np.float32).reshape(-1, 4) if len(self.boxes) == 0 else np.ascontiguousarray(self.boxes, np.float32)
@@ -110,24 +112,3 @@ class Detections:
             draw.rectangle((x, y, corner[2] + 3, corner[3] + 3), fill=colour)
             draw.text((x + 3, y + 1), text, fill=(255, 255, 255), font=font)
         return np.asarray(canvas)
-
-    def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
-        """Draws :meth:`picture` with matplotlib (ImportError without it) on `ax`, or on a new figure, and returns the axes."""
-        import matplotlib.pyplot as plt
-
-        if ax is None:
-            height, width = self.size
-            ax = plt.subplots(figsize=(8, 8 * height / width))[1]
-        ax.imshow(self.picture(image, alpha))
-        ax.set_title(f"{len(self)} detections")
-        ax.set_axis_off()
-        return ax
-
-    def _repr_png_(self) -> bytes:
-        from PIL import Image
-
-        picture = Image.fromarray(self.picture())
-        picture.thumbnail((1024, 1024))
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        return buffer.getvalue()

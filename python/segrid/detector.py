@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Union, overload
 
 import numpy as np
@@ -15,11 +14,12 @@ from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid._text import Tokenizer
 from segrid.detections import Detections
+from segrid.loaded import LoadedModel
 
 Prompts = Union[str, Sequence[Union[str, Sequence[str]]]]
 
 
-class Detector:
+class Detector(LoadedModel):
     """An open-vocabulary detector: OWLv2 (Minderer et al. 2023) or OWL-ViT (Minderer et al. 2022). Immutable but for the texts it remembers; share it
     between threads.
 
@@ -35,50 +35,8 @@ class Detector:
     """
 
     def __init__(self, model: str | os.PathLike[str] = "tiny-detector", *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> None:
-        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads}
-        self._files = _hub.locate(model)
-        self._engine = _core.Detector(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
+        super().__init__(_core.Detector, model, device, precision, threads)
         self._words: Tokenizer | None = None
-
-    def __reduce__(self) -> Any:  # pickles the arguments; weights are loaded again where it is unpickled
-        return (_rebuild, (self._arguments,))
-
-    def __repr__(self) -> str:
-        return f"Detector({self._arguments['model']!r}, device={self.device!r}, precision={self.precision!r})"
-
-    @property
-    def device(self) -> str:
-        """Where it runs."""
-        return self._engine.device
-
-    @property
-    def precision(self) -> str:
-        """What it runs in."""
-        return self._engine.precision
-
-    @property
-    def family(self) -> str:
-        """"owlv2" or "owlvit"."""
-        return self._engine.family
-
-    @property
-    def side(self) -> int:
-        """Of the square that images are resized into, in pixels."""
-        return self._engine.side
-
-    def with_threads(self, threads: int) -> Detector:
-        """The same model (weights and remembered texts shared) whose calls use at most this many threads. Raises ValueError below 1."""
-        other = object.__new__(Detector)
-        other._arguments = {**self._arguments, "threads": threads}
-        other._files, other._words = self._files, self._words
-        other._engine = self._engine.with_threads(threads)
-        return other
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """As `Segmenter.save`: an int8 model that loads again without quantising, with its tokenizer."""
-        from segrid.quantised import save
-
-        save(self._files, self._engine.quantised, self.precision, Path(folder))
 
     def encode(self, image: ImageLike) -> Any:
         """Encodes an image once for any number of calls that take it in the image's place: an immutable value with `image_size` (H, W)."""
@@ -118,8 +76,8 @@ class Detector:
                         ahead.append(reader.submit(_read, image[i + batch_size]))
                     found.append(self.detect(pixels, prompts, threshold=threshold, nms=nms))
             return found
-        texts, label_of, labels = self._texts(prompts)
-        _check_threshold(threshold, nms)
+        texts, label_of, labels = self.texts_of(prompts)
+        check_thresholds(threshold, nms)
         scene, shown = self._scene(image)
         return detections(self._engine.detect(scene, texts, label_of, threshold, nms), labels, scene.image_size, shown)
 
@@ -138,7 +96,7 @@ class Detector:
         Raises ValueError naming the example, and what `detect` raises.
         Source: transformers' image_guided_detection and post_process_image_guided_detection; boxes as in scenic's OWL-ViT.
         """
-        _check_threshold(threshold, nms)
+        check_thresholds(threshold, nms)
         scene, shown = self._scene(image)
         scenes, boxes = [], []
         for i, (source, box) in enumerate(_examples(examples)):
@@ -158,7 +116,7 @@ class Detector:
 
         Raises NotImplementedError for OWL-ViT, which has none, and what `detect` raises.
         """
-        _check_threshold(threshold, nms)
+        check_thresholds(threshold, nms)
         scene, shown = self._scene(image)
         found = detections(self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, shown)
         return found if max_boxes is None else found[:max_boxes]
@@ -175,8 +133,8 @@ class Detector:
         pixels = to_image(image)
         return self._engine.encode(pixels), pixels
 
-    def _texts(self, prompts: Prompts) -> tuple[list[list[int]], list[int], list[str]]:
-        """Token ids, the label each belongs to, and the labels' names."""
+    def texts_of(self, prompts: Prompts) -> tuple[list[list[int]], list[int], list[str]]:
+        """What the engine gets of prompts: token ids of each text, the number of its label, and the labels' names. Raises what `detect` says of prompts."""
         groups: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
         if not groups:
             raise ValueError("prompts: none given; say what to look for, or use propose()")
@@ -194,15 +152,12 @@ def detections(columns: Any, labels: Sequence[str], size: tuple[int, int], image
     return Detections(boxes, scores, [labels[i] for i in index], index, (int(size[0]), int(size[1])), masks, image)
 
 
-def _rebuild(arguments: dict[str, Any]) -> Detector:
-    return Detector(**arguments)
-
-
 def _read(image: Any) -> Any:
     return image if isinstance(image, _core.Scene) else to_image(image)
 
 
-def _check_threshold(threshold: float, nms: float | None) -> None:
+def check_thresholds(threshold: float, nms: float | None) -> None:
+    """Raises ValueError naming the one that is not from 0 to 1."""
     for name, value in (("threshold", threshold), ("nms", nms)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}: must be from 0 to 1, got {value}")

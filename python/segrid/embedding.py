@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segrid._files import whole
 from segrid._native import CorruptFileError, _core
 
 if TYPE_CHECKING:
@@ -56,18 +56,10 @@ class Embedding:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the embedding to a .npz file (features, image size, model id; no pickled objects), whole or not at all. Raises OSError."""
-        target = os.fsdecode(path)
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(target) or ".", prefix=os.path.basename(target)[:40], suffix=".part", delete=False) as file:
-            try:
-                arrays: dict[str, Any] = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
-                arrays |= {"features": self.features, "image_size": np.asarray(self.image_size, np.int64), "model_id": np.asarray(self.model_id)}
-                np.savez(file, **arrays)
-                file.close()
-                os.chmod(file.name, 0o666 & ~_umask())
-                os.replace(file.name, target)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        arrays: dict[str, Any] = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
+        arrays |= {"features": self.features, "image_size": np.asarray(self.image_size, np.int64), "model_id": np.asarray(self.model_id)}
+        with whole(path) as part, open(part, "wb") as file:
+            np.savez(file, **arrays)
 
     @staticmethod
     def load(path: str | os.PathLike[str], model: Segmenter) -> Embedding:
@@ -91,12 +83,6 @@ class Embedding:
         if size.shape != (2,) or any(f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features):
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {[(f.dtype.name, f.shape) for f in features]})")
         return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def native(image_or_embedding: Any) -> Any:

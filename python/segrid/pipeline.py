@@ -12,7 +12,7 @@ import numpy as np
 from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid.detections import Detections
-from segrid.detector import Detector, Prompts, _check_threshold, detections
+from segrid.detector import Detector, Prompts, check_thresholds, detections
 from segrid.results import Masks
 from segrid.scripted import ScriptedDetector
 from segrid.segmenter import Segmenter
@@ -54,7 +54,7 @@ class Pipeline:
         Boxes go to the segmenter as they are, also where they reach beyond the image. Returns `Detections` with `masks`.
         Raises ValueError for a wrong mixture of arguments and for boxes that are not finite, and what detector and segmenter raise.
         """
-        _check_threshold(threshold, nms)
+        check_thresholds(threshold, nms)
         if boxes is not None and prompts is not None:
             raise ValueError("pipeline: give prompts, for the detector, or boxes (with labels); not both")
         if boxes is None and labels is not None:
@@ -63,7 +63,7 @@ class Pipeline:
         if boxes is None and isinstance(self.detector, Detector):
             if prompts is None:
                 raise ValueError("pipeline: no prompts; say what to look for, or give boxes")
-            texts, label_of, names = self.detector._texts(prompts)
+            texts, label_of, names = self.detector.texts_of(prompts)
             columns, masks = _core.detect_and_segment(self.detector._engine, self.segmenter._engine, pixels, texts, label_of, threshold, nms)
             return detections(columns, names, _size(pixels), pixels, Masks(masks, pixels))
         if boxes is None and self.detector is None:
@@ -168,8 +168,4 @@ def _thinned(found: Detections, threshold: float, nms: float | None) -> Detectio
     found = found[order[found.scores[order] > threshold]]
     if nms is None or len(found) == 0:
         return found
-    kept: list[int] = []
-    for kind in np.unique(found.class_id):
-        own = np.flatnonzero(found.class_id == kind)
-        kept += own[_core.box_nms(found.boxes[own], found.scores[own], nms)].tolist()
-    return found[sorted(kept)]
+    return found[_core.box_nms_by_label(found.boxes, found.scores, found.class_id, nms)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from segrid._files import whole
 from segrid._hub import ModelFiles
 
 
@@ -30,14 +30,13 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
         if f"{name}_scale" not in tensors:
             tensors[name], tensors[f"{name}_scale"] = quantise(tensors[name])
     settings = json.loads(Path(files.settings).read_text(encoding="utf-8")) if files.settings else {}
-    part = folder / "model.part"
-    save_file({name: t.contiguous() for name, t in tensors.items()}, str(part), metadata={"format": "pt"})
-    shutil.copyfile(files.config, folder / "config.json")
-    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):  # a detector's
-        if (words := Path(files.config).parent / name).exists():
-            shutil.copyfile(words, folder / name)
-    (folder / "segrid.json").write_text(json.dumps(settings | {"quantised": "int8"}, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, target)  # last: a folder with weights is whole
+    with whole(target) as part:  # it comes last: a folder with weights is whole
+        save_file({name: t.contiguous() for name, t in tensors.items()}, str(part), metadata={"format": "pt"})
+        shutil.copyfile(files.config, folder / "config.json")
+        for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):  # a detector's
+            if (words := Path(files.config).parent / name).exists():
+                shutil.copyfile(words, folder / name)
+        (folder / "segrid.json").write_text(json.dumps(settings | {"quantised": "int8"}, indent=1) + "\n", encoding="utf-8")
 
 
 def quantise(weight: Any) -> tuple[Any, Any]:

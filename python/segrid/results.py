@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from segrid.shown import Shown
 
-class Masks:
+
+class Masks(Shown):
     """N masks over one image. Held as runs; pixels are rendered when they are asked for.
 
     Slicing (an int, a slice, a boolean or an index array) gives `Masks` again; iteration gives one-mask `Masks`.
@@ -30,6 +31,8 @@ class Masks:
     low_res : (N, h, w) float32 logits of `predict`, usable as `mask_hints`; None after `everything`
     stats : {"seconds": {stage: s}, "peak_memory_mb": MB}
     """
+
+    things = "masks"
 
     def __init__(self, native: Any, image: Any = None) -> None:
         self._native = native
@@ -184,24 +187,3 @@ class Masks:
             image = self._image
         rgb = np.zeros((*self.size, 3), np.uint8) if image is None else np.asarray(to_image(image).array)
         return self._native.overlay(rgb, alpha)
-
-    def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
-        """Draws :meth:`picture` with matplotlib (ImportError without it) on `ax`, or on a new figure, and returns the axes."""
-        import matplotlib.pyplot as plt
-
-        if ax is None:
-            height, width = self.size
-            ax = plt.subplots(figsize=(8, 8 * height / width))[1]
-        ax.imshow(self.picture(image, alpha))
-        ax.set_title(f"{len(self)} masks")
-        ax.set_axis_off()
-        return ax
-
-    def _repr_png_(self) -> bytes:
-        from PIL import Image
-
-        picture = Image.fromarray(self.picture())
-        picture.thumbnail((1024, 1024))
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        return buffer.getvalue()

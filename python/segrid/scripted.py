@@ -9,7 +9,7 @@ from typing import Any
 from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid.detections import Detections
-from segrid.detector import _check_threshold
+from segrid.detector import check_thresholds
 
 
 class ScriptedDetector:
@@ -53,7 +53,7 @@ class ScriptedDetector:
         The image is scaled to fit the input, centred and framed in gray, as ultralytics does (with an antialiased filter).
         Raises NotImplementedError for outputs of other layouts, CorruptFileError where the script fails, ValueError, and what `Segmenter.encode` raises.
         """
-        _check_threshold(threshold, nms)
+        check_thresholds(threshold, nms)
         pixels = to_image(image)
         columns: Any = self._engine.detect(pixels, threshold, nms)
         boxes, scores, kinds, _ = columns

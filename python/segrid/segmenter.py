@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from segrid import _hub
 from segrid._image import ImageLike, to_image
 from segrid._native import Cancelled, CancelToken, _core
 from segrid.embedding import Embedding, native
+from segrid.loaded import LoadedModel
 from segrid.results import Masks
 
 Progress = Callable[[dict[str, Any]], None]
 
 
-class Segmenter:
+class Segmenter(LoadedModel):
     """A promptable segmentation model: SAM (Kirillov et al. 2023), SAM 2 and 2.1 on images (Ravi et al. 2024), MobileSAM (Zhang et al. 2023). Immutable;
     share it between threads.
 
@@ -53,35 +52,7 @@ class Segmenter:
             precision = tuned["precision"] if precision == "auto" else precision
             threads = tuned["threads"] if threads is None else threads
             self._points_per_side = tuned["points_per_side"]
-        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads, "profile": profile}
-        self._files = _hub.locate(model)
-        self._engine = _core.Engine(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
-
-    def __reduce__(self) -> Any:  # pickles the arguments; weights are loaded again where it is unpickled
-        return (_rebuild, (self._arguments,))
-
-    def __repr__(self) -> str:
-        return f"Segmenter({self._arguments['model']!r}, device={self.device!r}, precision={self.precision!r})"
-
-    @property
-    def device(self) -> str:
-        """Where it runs."""
-        return self._engine.device
-
-    @property
-    def precision(self) -> str:
-        """What it runs in."""
-        return self._engine.precision
-
-    @property
-    def family(self) -> str:
-        """"sam", "sam2" or "mobile_sam"."""
-        return self._engine.family
-
-    @property
-    def side(self) -> int:
-        """Of the square that images are resized into, in pixels."""
-        return self._engine.side
+        super().__init__(_core.Engine, model, device, precision, threads, profile=profile)
 
     @property
     def recommended(self) -> dict[str, float]:
@@ -92,24 +63,6 @@ class Segmenter:
     def working_scale(self) -> float | None:
         """Long side, in pixels, of the images and crops in which the model finds objects best; None where its segrid.json does not say."""
         return self._engine.working_scale
-
-    def with_threads(self, threads: int) -> Segmenter:
-        """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
-        other = object.__new__(Segmenter)
-        other._arguments = {**self._arguments, "threads": threads}
-        other._files, other._points_per_side = self._files, self._points_per_side
-        other._engine = self._engine.with_threads(threads)
-        return other
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes an int8 model so that it loads again without quantising: config.json, model.safetensors (the quantised weights in I8 beside their
-        scales, `NAME_scale`; the rest as it was), segrid.json. precision="auto" of that folder is int8; others read the same rounded weights.
-
-        Raises ValueError when this model runs in another precision than int8, FileExistsError when the folder holds a model.
-        """
-        from segrid.quantised import save
-
-        save(self._files, self._engine.quantised, self.precision, Path(folder))
 
     def encode(self, image: ImageLike) -> Embedding:
         """Encodes an image once for any number of prompts.
@@ -234,10 +187,6 @@ class Segmenter:
             stop.partial = Masks(unfinished[0], shown) if unfinished else None  # type: ignore[union-attr]
             raise
         return Masks(found, shown)
-
-
-def _rebuild(arguments: dict[str, Any]) -> Segmenter:
-    return Segmenter(**arguments)
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:

@@ -16,6 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from segrid._files import whole, write_text
+from segrid.matching import match, packed, unpacked
+from segrid.memory import difference, forget_peak, resident_mb
+
 BOXES = 64  # of the prompt batch whose speed is measured
 
 
@@ -143,8 +147,6 @@ def _bottleneck(rows: list[Row], best: Row) -> str:
 
 def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
     """report.md, speed.svg (with matplotlib), recommendation.txt and profile.json, in the folder, which is made."""
-    from segrid.folders.writers import whole, write_text
-
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     s, best = tuning.best.setting, tuning.best
@@ -199,8 +201,6 @@ def read_profile(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _measured(setting: Setting, model: str, paths: list[str], limit_mb: int | None, scratch: Path, reference: Any) -> tuple[Row, Any]:
-    from segrid.comparison import _masks_of, _match
-
     out = scratch / "masks.npz"
     job = {"setting": asdict(setting), "model": model, "images": paths, "limit_mb": limit_mb, "out": str(out)}
     done = subprocess.run([sys.executable, "-c", "from segrid.tuning import _main; _main()"], input=json.dumps(job), capture_output=True, text=True)
@@ -215,8 +215,8 @@ def _measured(setting: Setting, model: str, paths: list[str], limit_mb: int | No
     found = json.loads(lines[-1])
     if "refused" in found:
         return Row(setting, error=f"refused: {found['refused']}"[:200]), None
-    masks = _masks_of(out)
-    pairs = [iou for a, b in zip(reference or masks, masks, strict=True) for *_, iou in _match(a, b)]
+    masks = unpacked(out)
+    pairs = [iou for a, b in zip(reference or masks, masks, strict=True) for *_, iou in match(a, b)]
     count, wanted = sum(map(len, masks)), sum(map(len, reference or masks))
     return Row(setting, **found, masks=count, iou_mean=float(np.mean(pairs)) if pairs else float("nan"), lost=wanted - len(pairs), new=count - len(pairs)), masks
 
@@ -231,7 +231,6 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     from time import perf_counter
 
     import segrid
-    from segrid.comparison import _difference, _packed, _reset_peak, _resident
 
     s = Setting(**job["setting"])
     segrid.set_threads(s.threads)
@@ -246,13 +245,13 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         return {"refused": str(error)}
     options: dict[str, Any] = {"points_per_side": s.points_per_side, "crop_n_layers": "auto"}
     segmenter.everything(job["images"][0], points_per_side=2)  # warm
-    loaded = _resident("VmRSS")
-    _reset_peak()
+    loaded = resident_mb("VmRSS")
+    forget_peak()
     repeat = max(1, -(-2 * s.in_flight // len(job["images"])))
     begin = perf_counter()
     results = list(segrid.stream(segmenter, job["images"] * repeat, in_flight=s.in_flight, **options))
     seconds = perf_counter() - begin
-    peak = _resident("VmHWM")
+    peak = resident_mb("VmHWM")
     for one in results:
         if one.error is not None:
             raise one.error
@@ -268,8 +267,8 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         times.append(perf_counter() - began)
     kept: dict[str, np.ndarray] = {}
     for i, one in enumerate(results[: len(job["images"])]):
-        kept |= _packed(one.result, i)
+        kept |= packed(one.result, i)
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
     read, computed = (sum(r.seconds.get(k, 0.0) for r in results) for k in ("read", "compute"))
     return {"images_per_second": len(results) / seconds, "boxes_per_second": BOXES / min(times), "latency": statistics.median(r.seconds["compute"] for r in results),
-            "memory_mb": _difference(peak, loaded), "io_share": read / (read + computed)}
+            "memory_mb": difference(peak, loaded), "io_share": read / (read + computed)}

@@ -2,17 +2,21 @@
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
+#include "bindings/loaded.h"
 #include "bindings/mask_set.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/error.h"
 #include "engine/pipeline.h"
 #include "engine/scripted_detector.h"
+#include "kernels/nms/op.h"
 
 namespace segrid::bindings {
 namespace {
 
 using Ids = std::vector<TokenIds>;
+template <class Number>
+using Array = py::array_t<Number, py::array::c_style | py::array::forcecast>;
 
 py::tuple columns(const std::vector<Detection>& found) {
     const auto boxes = column<float>(found, 4, [](const Detection& d, float* out) {
@@ -42,24 +46,11 @@ void bind_detector(py::module_ m) {
     py::class_<Scene, std::shared_ptr<Scene>>(m, "Scene").def_property_readonly("image_size", [](const Scene& s) {
         return py::make_tuple(s.image.height, s.image.width);
     });
-    py::class_<Detector, std::shared_ptr<Detector>>(m, "Detector")
-        .def(py::init([](std::string config, std::string weights, std::optional<std::string> settings, std::string device, std::string precision,
-                         std::optional<int> thread_cap) {
-                 if (thread_cap && *thread_cap < 1) invalid("threads: must be at least 1, got " + std::to_string(*thread_cap));
-                 const ModelSettings s{std::move(config), std::move(weights), settings.value_or(""), std::move(device), std::move(precision), thread_cap.value_or(0)};
-                 return without_gil([&] { return std::make_shared<Detector>(s); });
-             }),
-             py::arg("config_path"), py::arg("weights_path"), py::arg("settings_path") = py::none(), py::arg("device") = "auto", py::arg("precision") = "auto",
-             py::arg("threads") = py::none())
-        .def_property_readonly("family", [](const Detector& d) { return d.model().family(); })
-        .def_property_readonly("precision", &Detector::precision)
-        .def_property_readonly("quantised", &Detector::quantised)
-        .def_property_readonly("device", &Detector::device)
-        .def_property_readonly("model_id", &Detector::model_id)
-        .def_property_readonly("side", [](const Detector& d) { return d.model().preprocess().side; })
+    py::class_<Detector, std::shared_ptr<Detector>> detector(m, "Detector");
+    bind_loaded(detector);
+    detector
         .def_property_readonly("text_length", [](const Detector& d) { return d.model().text_length(); })
         .def_property_readonly("vocabulary", [](const Detector& d) { return d.model().vocabulary(); })
-        .def("with_threads", [](const Detector& d, int n) { return std::make_shared<Detector>(d.with_threads(n)); }, py::arg("n"))
         .def("encode",
              [](const Detector& d, const Image& image) {
                  const Image held = image;
@@ -123,6 +114,15 @@ void bind_detector(py::module_ m) {
                  return columns(without_gil([&] { return d.detect(held.view(), options_of(threshold, nms, false), schedule); }));
              },
              py::arg("image"), py::arg("threshold"), py::arg("nms") = py::none());
+    m.def("box_nms_by_label",
+          [](const Array<float>& boxes, const Array<float>& scores, const Array<int64_t>& labels, double iou_threshold) {
+              if (boxes.ndim() != 2 || boxes.shape(1) != 4 || scores.size() != boxes.shape(0) || labels.size() != boxes.shape(0)) {
+                  internal("box_nms_by_label: boxes must be (N, 4), scores and labels (N,)");
+              }
+              const auto kept = without_gil([&] { return box_nms_by_label(boxes.data(), scores.data(), labels.data(), scores.size(), iou_threshold); });
+              return py::array_t<int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
+          },
+          py::arg("boxes"), py::arg("scores"), py::arg("labels"), py::arg("iou_threshold"), "Indices of the kept boxes (XYXY), ascending; scores descend.");
     m.def("detect_and_segment",
           [](const Detector& d, const Segmenter& s, const Image& image, const Ids& texts, const std::vector<int64_t>& label_of, double threshold,
              std::optional<double> nms) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "bindings/arrays.h"
+#include "bindings/loaded.h"
 #include "bindings/mask_set.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
@@ -158,28 +159,14 @@ PyMaskSet run_everything(const Segmenter& s, const py::object& image, const py::
 }  // namespace
 
 void bind_engine(py::module_ m) {
-    py::class_<Segmenter, std::shared_ptr<Segmenter>>(m, "Engine")
-        .def(py::init([](std::string config, std::string weights, std::optional<std::string> settings, std::string device,
-                         std::string precision, std::optional<int> thread_cap) {
-                 if (thread_cap && *thread_cap < 1) invalid("threads: must be at least 1, got " + std::to_string(*thread_cap));
-                 const ModelSettings s{std::move(config), std::move(weights), settings.value_or(""), std::move(device),
-                                           std::move(precision), thread_cap.value_or(0)};
-                 return without_gil([&] { return std::make_shared<Segmenter>(s); });
-             }),
-             py::arg("config_path"), py::arg("weights_path"), py::arg("settings_path") = py::none(), py::arg("device") = "auto",
-             py::arg("precision") = "auto", py::arg("threads") = py::none())
-        .def_property_readonly("family", [](const Segmenter& s) { return s.model().family(); })
-        .def_property_readonly("precision", &Segmenter::precision)
-        .def_property_readonly("quantised", &Segmenter::quantised)
-        .def_property_readonly("device", &Segmenter::device)
-        .def_property_readonly("model_id", &Segmenter::model_id)
-        .def_property_readonly("side", [](const Segmenter& s) { return s.model().preprocess().side; })
+    py::class_<Segmenter, std::shared_ptr<Segmenter>> engine(m, "Engine");
+    bind_loaded(engine);
+    engine
         .def_property_readonly("low_res", [](const Segmenter& s) {
             return py::make_tuple(s.model().low_res().height, s.model().low_res().width);
         })
         .def_property_readonly("defaults", &Segmenter::defaults)
         .def_property_readonly("working_scale", &Segmenter::working_scale)
-        .def("with_threads", [](const Segmenter& s, int n) { return std::make_shared<Segmenter>(s.with_threads(n)); }, py::arg("n"))
         .def("encode",
              [](const Segmenter& s, const Image& image) {
                  const Image held = image;

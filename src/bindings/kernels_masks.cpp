@@ -7,6 +7,7 @@
 #include "bindings/waiting.h"
 #include "core/thread_pool.h"
 #include "kernels/mask_scan/op.h"
+#include "kernels/nms/op.h"
 #include "masks/dedupe.h"
 #include "masks/filter.h"
 #include "masks/regions.h"
@@ -89,6 +90,9 @@ segrid::MaskSet set_of(const Bytes& masks) {
 void bind_mask_kernels(py::module_ m) {
     m.def("scan", &scan, py::arg("logits"), py::arg("side"), py::arg("resized"), py::arg("crop"), py::arg("threshold") = 0.0F,
           py::arg("offset") = 1.0F);
+    m.def("box_nms", [](const Floats& boxes, const Floats& scores, double threshold) {
+        return segrid::box_nms(boxes.data(), scores.data(), scores.size(), threshold);
+    });
     m.def("coco_counts", [](const Bytes& mask) { return segrid::coco_counts(runs_of(mask), {mask.shape(0), mask.shape(1)}); });
     m.def("from_coco_counts", [](const std::vector<uint32_t>& counts, Pair size) {
         return bitmap(segrid::from_coco_counts(counts, {size.first, size.second}), {size.first, size.second});

@@ -6,7 +6,6 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/error.h"
-#include "kernels/nms/op.h"
 #include "image/image.h"
 #include "masks/measure.h"
 #include "masks/outline.h"
@@ -207,12 +206,6 @@ void bind_mask_set(py::module_ m) {
         }, py::arg("image") = py::none())
         .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5);
     m.def("no_masks", [](int64_t height, int64_t width) { return Set(MaskSet({height, width}), {}); }, py::arg("height"), py::arg("width"));
-    m.def("box_nms", [](const py::array_t<float, py::array::c_style | py::array::forcecast>& boxes,
-                        const py::array_t<float, py::array::c_style | py::array::forcecast>& scores, double iou_threshold) {
-        if (boxes.ndim() != 2 || boxes.shape(1) != 4 || scores.ndim() != 1 || scores.size() != boxes.shape(0)) invalid("box_nms: boxes must be (N, 4), scores (N,)");
-        const auto kept = without_gil([&] { return box_nms(boxes.data(), scores.data(), scores.size(), iou_threshold); });
-        return py::array_t<int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
-    }, py::arg("boxes"), py::arg("scores"), py::arg("iou_threshold"), "Indices of the kept boxes (XYXY), best first.");
 }
 
 }  // namespace segrid::bindings

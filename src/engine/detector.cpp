@@ -8,7 +8,6 @@
 
 #include "core/error.h"
 #include "core/trace.h"
-#include "engine/precision.h"
 #include "image/preprocess.h"
 #include "kernels/nms/op.h"
 #include "models/factory.h"
@@ -36,32 +35,16 @@ struct Detector::Remembered {
     std::map<TokenIds, std::vector<float>> vectors;
 };
 
-Detector::Detector(const ModelSettings& s) : remembered_(std::make_shared<Remembered>()), threads_(s.threads) {
-    check_settings(s);
-    const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path);
-    precision_ = precision.name;
-    run_in_worker({}, [&] {  // as the segmenter's
-        LoadedDetector loaded = load_detection_model(s.config_path, s.weights_path, precision.precisions);
-        model_ = std::move(loaded.model);
-        quantised_ = std::move(loaded.quantised);
-        model_id_ = identify(s.config_path, s.weights_path);
-    });
-}
+Detector::Detector(const ModelSettings& s) : Loaded(s, load_detection_model), remembered_(std::make_shared<Remembered>()) {}
 
 Detector Detector::with_threads(int n) const {
-    if (n < 1) invalid("threads: must be at least 1, got " + std::to_string(n));
     Detector other = *this;
-    other.threads_ = n;
+    other.cap(n);
     return other;
 }
 
-Schedule Detector::capped(Schedule schedule) const {
-    if (threads_ > 0) schedule.max_workers = threads_;
-    return schedule;
-}
-
 void Detector::check(const Scene& scene, const DetectOptions& o) const {
-    if (scene.model_id != model_id_) invalid("detect: the image was encoded by another model; encode it again");
+    if (scene.model_id != model_id()) invalid("detect: the image was encoded by another model; encode it again");
     if (!(o.threshold >= 0 && o.threshold <= 1)) invalid("threshold: must be from 0 to 1, got " + std::to_string(o.threshold));
     if (o.nms && !(*o.nms >= 0 && *o.nms <= 1)) invalid("nms: must be an IoU from 0 to 1, got " + std::to_string(*o.nms));
 }
@@ -70,16 +53,16 @@ Scene Detector::encode(ImageView image, const Schedule& asked) const {
     const Span span("detector encode");
     check_size("detect: the image", image.size);
     const Schedule schedule = capped(asked);
-    const FrameMap frame(image.size, {0, 0, static_cast<double>(image.size.width), static_cast<double>(image.size.height)}, model_->preprocess());
-    const ResizedImage resized(image, frame, model_->preprocess(), schedule);
-    return {image.size, model_->encode({.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule), model_id_};
+    const FrameMap frame(image.size, {0, 0, static_cast<double>(image.size.width), static_cast<double>(image.size.height)}, model().preprocess());
+    const ResizedImage resized(image, frame, model().preprocess(), schedule);
+    return {image.size, model().encode({.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule), model_id()};
 }
 
 at::Tensor Detector::embed(const std::vector<TokenIds>& texts, const Schedule& asked_schedule) const {
     if (texts.empty()) invalid("detect: no prompts");
     if (texts.size() > kMaxQueries) invalid("detect: at most " + std::to_string(kMaxQueries) + " prompts a call, got " + std::to_string(texts.size()));
-    const auto width = static_cast<std::size_t>(model_->dim());
-    at::Tensor out = at::empty({static_cast<int64_t>(texts.size()), model_->dim()});
+    const auto width = static_cast<std::size_t>(model().dim());
+    at::Tensor out = at::empty({static_cast<int64_t>(texts.size()), model().dim()});
     float* rows = out.mutable_data_ptr<float>();
     std::map<TokenIds, std::vector<std::size_t>> fresh;  // where they go
     {
@@ -94,7 +77,7 @@ at::Tensor Detector::embed(const std::vector<TokenIds>& texts, const Schedule& a
     const Span span("texts");
     std::vector<TokenIds> asked;
     for (const auto& [ids, places] : fresh) asked.push_back(ids);
-    const at::Tensor vectors = model_->embed_texts(asked, capped(asked_schedule));
+    const at::Tensor vectors = model().embed_texts(asked, capped(asked_schedule));
     const std::lock_guard lock(remembered_->mutex);
     if (remembered_->vectors.size() + asked.size() > kMaxRemembered) remembered_->vectors.clear();
     for (std::size_t i = 0; i < asked.size(); ++i) {
@@ -110,10 +93,10 @@ at::Tensor Detector::embed_example(const Scene& example, const std::optional<Ima
     const Schedule schedule = capped(asked);
     std::optional<UnitBox> unit;
     if (box) {
-        const ImagePoint far = reach(model_->preprocess(), example.image);
+        const ImagePoint far = reach(model().preprocess(), example.image);
         unit = UnitBox{static_cast<float>(box->x0 / far.x), static_cast<float>(box->y0 / far.y), static_cast<float>(box->x1 / far.x), static_cast<float>(box->y1 / far.y)};
     }
-    const int64_t patch = model_->example_patch(example.features, unit, schedule), width = model_->dim();
+    const int64_t patch = model().example_patch(example.features, unit, schedule), width = model().dim();
     at::Tensor out = at::empty({1, width});
     const float* row = example.features.classes.const_data_ptr<float>() + patch * width;
     const float scale = example.features.scoring.const_data_ptr<float>()[3 * patch];
@@ -128,7 +111,7 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
     for (const Candidate& c : found) patches.push_back(c.patch);
     std::sort(patches.begin(), patches.end());
     patches.erase(std::unique(patches.begin(), patches.end()), patches.end());
-    const std::vector<UnitBox> of_patches = model_->boxes(scene.features, patches, schedule);
+    const std::vector<UnitBox> of_patches = model().boxes(scene.features, patches, schedule);
     std::vector<UnitBox> boxes;
     for (const Candidate& c : found) {
         boxes.push_back(of_patches[static_cast<std::size_t>(std::lower_bound(patches.begin(), patches.end(), c.patch) - patches.begin())]);
@@ -144,7 +127,7 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
     if (nms) {
         kept = box_nms_by_label(flat.data(), scores.data(), labels.data(), static_cast<int64_t>(found.size()), *nms, [&] { schedule.cancel.check(); });
     }
-    const ImagePoint far = reach(model_->preprocess(), scene.image);
+    const ImagePoint far = reach(model().preprocess(), scene.image);
     std::vector<Detection> out;
     for (const int64_t number : kept) {
         const auto i = static_cast<std::size_t>(number);
@@ -170,7 +153,7 @@ std::vector<Detection> Detector::detect(const Scene& scene, const Queries& queri
         const int64_t first = tile * kPatches, rows = std::min(kPatches, patches - first);
         float* logits = worker.arena.take<float>(rows * n);
         float* best = worker.arena.take<float>(queries.labels);
-        model_->logits(scene.features, packed, first, rows, logits);
+        model().logits(scene.features, packed, first, rows, logits);
         for (int64_t r = 0; r < rows; ++r) {
             std::fill_n(best, queries.labels, -std::numeric_limits<float>::infinity());
             for (int64_t q = 0; q < n; ++q) {
@@ -198,7 +181,7 @@ std::vector<Detector::Candidate> Detector::best_labels(const Scene& scene, const
         const Span span("score", tile);
         const int64_t first = tile * kPatches, rows = std::min(kPatches, patches - first);
         float* logits = worker.arena.take<float>(rows * n);
-        model_->logits(scene.features, packed, first, rows, logits);
+        model().logits(scene.features, packed, first, rows, logits);
         for (int64_t r = 0; r < rows; ++r) {
             const int64_t query = std::max_element(logits + r * n, logits + (r + 1) * n) - (logits + r * n);
             best[static_cast<std::size_t>(first + r)] = {first + r, sigmoid(logits[r * n + query]), queries.label_of[static_cast<std::size_t>(query)]};
@@ -228,7 +211,7 @@ std::vector<Detection> Detector::detect_like(const Scene& scene, const Queries& 
 std::vector<Detection> Detector::propose(const Scene& scene, const DetectOptions& options, const Schedule& asked) const {
     check(scene, options);
     const Schedule schedule = capped(asked);
-    const std::vector<float> logits = model_->objectness(scene.features, schedule);
+    const std::vector<float> logits = model().objectness(scene.features, schedule);
     std::vector<Candidate> found;
     for (std::size_t p = 0; p < logits.size(); ++p) {
         if (const float score = sigmoid(logits[p]); score > static_cast<float>(options.threshold)) found.push_back({static_cast<int64_t>(p), score, 0});

@@ -45,15 +45,10 @@ struct DetectOptions {
 inline constexpr std::size_t kMaxQueries = 10'000;
 
 // Immutable after construction, but for the texts it remembers; shared by any number of threads.
-class Detector {
+class Detector : public Loaded<DetectionModel> {
 public:
     explicit Detector(const ModelSettings& settings);
 
-    const DetectionModel& model() const { return *model_; }
-    const std::string& model_id() const { return model_id_; }
-    std::string device() const { return "cpu"; }
-    const std::string& precision() const { return precision_; }
-    const std::vector<std::string>& quantised() const { return quantised_; }
     Detector with_threads(int n) const;
 
     Scene encode(ImageView image, const Schedule& schedule) const;
@@ -71,7 +66,6 @@ public:
     std::vector<Detection> propose(const Scene& scene, const DetectOptions& options, const Schedule& schedule) const;
 
 private:
-    Schedule capped(Schedule schedule) const;
     void check(const Scene& scene, const DetectOptions& options) const;
     // With the boxes of the patches that are kept; sorted, and thinned where asked.
     struct Candidate {
@@ -83,11 +77,7 @@ private:
     std::vector<Candidate> best_labels(const Scene& scene, const Queries& queries, float above, const Schedule& schedule) const;
 
     struct Remembered;
-    std::shared_ptr<const DetectionModel> model_;
     std::shared_ptr<Remembered> remembered_;
-    std::string model_id_, precision_;
-    std::vector<std::string> quantised_;
-    int threads_;
 };
 
 }  // namespace segrid

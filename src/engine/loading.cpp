@@ -17,6 +17,10 @@ void check_settings(const ModelSettings& s) {
     invalid(asked + "unknown; use 'auto'");
 }
 
+void check_threads(int n) {
+    if (n < 1) invalid("threads: must be at least 1, got " + std::to_string(n));
+}
+
 std::string identify(const std::string& config_path, const std::string& weights_path) {
     uint64_t hash = 0;
     for (const std::string& path : {config_path, weights_path}) {

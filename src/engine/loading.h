@@ -1,7 +1,12 @@
 // What every model is loaded from, and how it is known afterwards.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "engine/precision.h"
 
 namespace segrid {
 
@@ -15,8 +20,53 @@ struct ModelSettings {
 
 // Throws Unsupported for devices that this build lacks, InvalidInput for unknown ones and for a number of threads below 0.
 void check_settings(const ModelSettings& settings);
+// Throws InvalidInput below 1.
+void check_threads(int n);
 
 // Hash of config and weights: equal files give equal ids on every machine.
 std::string identify(const std::string& config_path, const std::string& weights_path);
+
+// A model and what is known of it, shared by all copies of the object; each copy has its own cap on workers.
+template <class Model>
+class Loaded {
+public:
+    const Model& model() const { return *model_; }
+    const std::string& model_id() const { return model_id_; }
+    std::string device() const { return "cpu"; }
+    const std::string& precision() const { return precision_; }  // what runs
+    // Names of the weights that run in int8.
+    const std::vector<std::string>& quantised() const { return quantised_; }
+    // The schedule with this object's cap on workers.
+    Schedule capped(Schedule schedule) const {
+        if (threads_ > 0) schedule.max_workers = threads_;
+        return schedule;
+    }
+
+protected:
+    // load: one of factory.h's.
+    template <class Load>
+    Loaded(const ModelSettings& s, const Load& load) : threads_(s.threads) {
+        check_settings(s);
+        const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path);
+        precision_ = precision.name;
+        // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
+        run_in_worker({}, [&] {
+            auto loaded = load(s.config_path, s.weights_path, precision.precisions);
+            model_ = std::move(loaded.model);
+            quantised_ = std::move(loaded.quantised);
+            model_id_ = identify(s.config_path, s.weights_path);
+        });
+    }
+    void cap(int threads) {
+        check_threads(threads);
+        threads_ = threads;
+    }
+
+private:
+    std::shared_ptr<const Model> model_;
+    std::string model_id_, precision_;
+    std::vector<std::string> quantised_;
+    int threads_;
+};
 
 }  // namespace segrid

@@ -9,7 +9,6 @@
 
 #include "core/error.h"
 #include "core/trace.h"
-#include "engine/precision.h"
 #include "masks/regions.h"
 #include "image/preprocess.h"
 #include "kernels/mask_scan/op.h"
@@ -38,36 +37,18 @@ std::optional<double> recommended_scale(const std::string& settings_path) {
 
 }  // namespace
 
-Segmenter::Segmenter(const ModelSettings& s) : threads_(s.threads) {
-    check_settings(s);
-    const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path);
-    precision_ = precision.name;
-    working_scale_ = recommended_scale(s.settings_path);
-    // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
-    run_in_worker({}, [&] {
-        LoadedModel loaded = load_segmentation_model(s.config_path, s.weights_path, precision.precisions);
-        model_ = std::move(loaded.model);
-        quantised_ = std::move(loaded.quantised);
-        model_id_ = identify(s.config_path, s.weights_path);
-    });
-    defaults_ = recommended(s.settings_path, model_->family());
-}
+Segmenter::Segmenter(const ModelSettings& s)
+    : Loaded(s, load_segmentation_model), defaults_(recommended(s.settings_path, model().family())), working_scale_(recommended_scale(s.settings_path)) {}
 
 Segmenter Segmenter::with_threads(int n) const {
-    if (n < 1) invalid("threads: must be at least 1, got " + std::to_string(n));
     Segmenter other = *this;
-    other.threads_ = n;
+    other.cap(n);
     return other;
 }
 
-Schedule Segmenter::capped(Schedule schedule) const {
-    if (threads_ > 0) schedule.max_workers = threads_;
-    return schedule;
-}
-
 void Segmenter::check_embedding(const Embedding& e) const {
-    if (e.model_id != model_id_) {
-        invalid("embedding: made by other weights (" + e.model_id + ", this model is " + model_id_ + "); encode the image again");
+    if (e.model_id != model_id()) {
+        invalid("embedding: made by other weights (" + e.model_id + ", this model is " + model_id() + "); encode the image again");
     }
 }
 
@@ -80,15 +61,15 @@ Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule&
     const Schedule schedule = capped(asked);
     const Span span("encode");
     Embedding e;
-    e.frame = FrameMap(image.size, crop, model_->preprocess());
-    e.shapes = model_->feature_shapes();
-    e.model_id = model_id_;
+    e.frame = FrameMap(image.size, crop, model().preprocess());
+    e.shapes = model().feature_shapes();
+    e.model_id = model_id();
     Stopwatch watch;
-    const ResizedImage resized(image.crop(crop), e.frame, model_->preprocess(), schedule);
+    const ResizedImage resized(image.crop(crop), e.frame, model().preprocess(), schedule);
     if (stats != nullptr) stats->add("resize", watch.seconds());
     watch = {};
-    e.features = model_->encode({.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule);
-    e.context = model_->prepare(e.features, schedule);
+    e.features = model().encode({.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule);
+    e.context = model().prepare(e.features, schedule);
     if (stats != nullptr) stats->add("encode", watch.seconds());
     return e;
 }
@@ -97,16 +78,16 @@ Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size imag
     check_size("encode_resized: the image", image);
     const Schedule schedule = capped(asked);
     Embedding e;
-    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model_->preprocess());
+    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model().preprocess());
     const Size wanted = e.frame.resized();
     if (resized.width != wanted.width || resized.height != wanted.height) {
         const auto text = [](Size s) { return std::to_string(s.height) + " x " + std::to_string(s.width); };
         invalid("encode_resized: an image of " + text(image) + " (height x width) becomes " + text(wanted) + " for this model, got " + text(resized));
     }
-    e.shapes = model_->feature_shapes();
-    e.model_id = model_id_;
-    e.features = model_->encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule);
-    e.context = model_->prepare(e.features, schedule);
+    e.shapes = model().feature_shapes();
+    e.model_id = model_id();
+    e.features = model().encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule);
+    e.context = model().prepare(e.features, schedule);
     return e;
 }
 
@@ -116,15 +97,15 @@ Embedding Segmenter::restore(Size image, const Features& features, const std::st
     e.model_id = model_id;
     check_embedding(e);
     check_size("embedding: the image", image);
-    e.shapes = model_->feature_shapes();
+    e.shapes = model().feature_shapes();
     bool fits = features.size() == e.shapes.size();
     for (std::size_t i = 0; fits && i < features.size(); ++i) {
         fits = features[i].sizes() == at::IntArrayRef({e.shapes[i].grid.area(), e.shapes[i].channels});
     }
     if (!fits) invalid("embedding: the features have another shape than this model's");
-    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model_->preprocess());
+    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model().preprocess());
     e.features = features;
-    e.context = model_->prepare(features, capped(schedule));
+    e.context = model().prepare(features, capped(schedule));
     return e;
 }
 
@@ -163,9 +144,9 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     }
     const Schedule schedule = capped(asked);
     const Stopwatch watch;
-    const Size low = model_->low_res();
-    const ScanPlan plan = scan_plan(*model_, e.frame);
-    const int64_t count = static_cast<int64_t>(prompts.size()), each = multimask ? model_->multimask_outputs() : 1;
+    const Size low = model().low_res();
+    const ScanPlan plan = scan_plan(model(), e.frame);
+    const int64_t count = static_cast<int64_t>(prompts.size()), each = multimask ? model().multimask_outputs() : 1;
 
     Predicted out;
     out.masks = MaskSet(e.image());
@@ -209,7 +190,7 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     }
     parallel_for(count, schedule, [&](int64_t p, Worker& worker) {
         Span span("decode", p);
-        const auto masks = model_->decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request, inner, worker.arena);
+        const auto masks = model().decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request, inner, worker.arena);
         span.end();
         parallel_for(static_cast<int64_t>(masks.size()), inner, [&](int64_t m, Worker& helper) {
             keep(p, m, masks[static_cast<std::size_t>(m)], helper.arena);

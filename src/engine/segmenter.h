@@ -37,16 +37,10 @@ inline constexpr std::size_t kMaxLowResBytes = std::size_t{256} << 20;
 inline constexpr std::size_t kMaxPrompts = 100'000;
 
 // Immutable after construction and shared by any number of threads.
-class Segmenter {
+class Segmenter : public Loaded<SegmentationModel> {
 public:
     explicit Segmenter(const ModelSettings& settings);
 
-    const SegmentationModel& model() const { return *model_; }
-    const std::string& model_id() const { return model_id_; }
-    std::string device() const { return "cpu"; }
-    const std::string& precision() const { return precision_; }  // what runs
-    // Names of the weights that run in int8.
-    const std::vector<std::string>& quantised() const { return quantised_; }
     // Recommended thresholds: segrid.json's, else the family's.
     const std::map<std::string, double>& defaults() const { return defaults_; }
     // Long side in pixels of the images (or crops) in which the model finds objects best: segrid.json's, where it says so.
@@ -64,19 +58,12 @@ public:
 
     // The same model, shared, with another cap on workers.
     Segmenter with_threads(int n) const;
-    // The schedule with this object's cap on workers.
-    Schedule capped(Schedule schedule) const;
     // Throws InvalidInput when the embedding was made by other weights.
     void check_embedding(const Embedding& embedding) const;
 
 private:
-    std::shared_ptr<const SegmentationModel> model_;
-    std::string model_id_;
     std::map<std::string, double> defaults_;
     std::optional<double> working_scale_;
-    std::string precision_;
-    std::vector<std::string> quantised_;
-    int threads_;
 };
 
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame);

@@ -15,7 +15,7 @@ bool detects(const std::string& type) { return type == "owlv2" || type == "owlvi
 
 }  // namespace
 
-LoadedModel load_segmentation_model(const std::string& config_path, const std::string& weights_path,
+FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path,
                                     Precisions precisions) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
@@ -29,7 +29,7 @@ LoadedModel load_segmentation_model(const std::string& config_path, const std::s
     return {std::move(model), store.quantised()};
 }
 
-LoadedDetector load_detection_model(const std::string& config_path, const std::string& weights_path, Precisions precisions) {
+FromFiles<DetectionModel> load_detection_model(const std::string& config_path, const std::string& weights_path, Precisions precisions) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
     if (!detects(type)) fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a detector of this build; it knows: owlv2, owlvit");

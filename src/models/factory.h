@@ -11,20 +11,16 @@
 
 namespace segrid {
 
-struct LoadedDetector {
-    std::unique_ptr<DetectionModel> model;
-    std::vector<std::string> quantised;
-};
-
-struct LoadedModel {
-    std::unique_ptr<SegmentationModel> model;
+template <class Model>
+struct FromFiles {
+    std::unique_ptr<Model> model;
     std::vector<std::string> quantised;  // names of the weights that run in int8
 };
 
 // Throws Unsupported for a model_type that this build does not know (the message lists those it knows), and what reading throws.
-LoadedModel load_segmentation_model(const std::string& config_path, const std::string& weights_path,
+FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path,
                                     Precisions precisions);
 
-LoadedDetector load_detection_model(const std::string& config_path, const std::string& weights_path, Precisions precisions);
+FromFiles<DetectionModel> load_detection_model(const std::string& config_path, const std::string& weights_path, Precisions precisions);
 
 }  // namespace segrid

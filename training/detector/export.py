@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import Owlv2ForObjectDetection, Owlv2ImageProcessorPil
+
+from training.export import write_weights
 
 from . import tokens
 from .scenes import Source, shapes
@@ -55,22 +57,14 @@ def export(run, out, data, figures=None, count=120):
     net = Owlv2ForObjectDetection.from_pretrained(run).float().eval()
     threshold, scale = usual_score(net, tokenizer, Source(data, net.config.vision_config.image_size), count)
     weights["class_head.logit_shift.bias"] += (logit(0.1) - logit(min(max(threshold, 0.02), 0.98))) / scale
-    tensors = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
-    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise ValueError(f"not finite in fp16: {bad}")
-    file = out / "model.safetensors"
-    save_file(tensors, str(file), metadata={"format": "pt"})
-    file.chmod(0o644)
-    if file.stat().st_size > LIMIT:
-        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}")
+    write_weights(weights, out / "model.safetensors", LIMIT)
     config = json.loads((run / "config.json").read_text()) | {"architectures": ["Owlv2ForObjectDetection"], "dtype": "float16"}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     side = net.config.vision_config.image_size
     Owlv2ImageProcessorPil(size={"height": side, "width": side}).save_pretrained(out)
     figures = json.loads(Path(figures).read_text()) if figures else None
     (out / "segrid.json").write_text(json.dumps({"score before it was moved to 0.1": round(threshold, 4), "figures": figures}, indent=1) + "\n")
-    (out / "README.md").write_text(card(figures, sum(t.numel() for t in tensors.values()), run))
+    (out / "README.md").write_text(card(figures, sum(t.numel() for t in weights.values()), run))
 
 
 def card(figures, parameters, run):

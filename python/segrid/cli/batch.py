@@ -54,7 +54,7 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
             if isinstance(machine.detector, segrid.Detector):
                 if not prompts:
                     raise ValueError(f"--detector {detector}: say what to look for with --prompt")
-                machine.detector._texts(prompts)  # complains before the first image is read
+                machine.detector.texts_of(prompts)  # complains before the first image is read
                 named |= {"detector": machine.detector._engine.model_id}
             else:
                 if prompts:

@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from segrid.cli.output import bar, free_stem, shown, write_json
+from segrid._files import write_text
+from segrid.cli.output import bar, free_stem, show_outcome, shown
 
 
 def run(images: list[Path], prompts: list[str], output: Path, model: str, segmenter: str, masks: bool, device: str, precision: str, threads: int | None,
@@ -24,7 +25,7 @@ def run(images: list[Path], prompts: list[str], output: Path, model: str, segmen
         if threads is not None:
             segrid.set_threads(threads)
         detector = segrid.Detector(model, device=device, precision=precision)
-        detector._texts(prompts)  # complains before the first image is read
+        detector.texts_of(prompts)  # complains before the first image is read
         find: Any = segrid.Pipeline(detector, segrid.Segmenter(segmenter, device=device, precision=precision)) if masks else detector.detect
         output.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError, NotImplementedError, MemoryError) as error:
@@ -61,8 +62,8 @@ def _one(find: Any, image: Path, prompts: list[str], output: Path, stem: str, th
     files = {"picture": output / f"{stem}_detections.png", "coco": output / f"{stem}_coco.json"}
     write_png(files["picture"], found.picture(pixels))
     height, width = found.size
-    write_json(files["coco"], {"images": [{"id": 1, "file_name": image.name, "height": height, "width": width}], "annotations": found.to_coco(image_id=1),
-                               "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)]})
+    write_text(files["coco"], json.dumps({"images": [{"id": 1, "file_name": image.name, "height": height, "width": width}], "annotations": found.to_coco(image_id=1),
+                               "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)]}))
     return {"image": str(image), "found": [int((found.class_id == i).sum()) for i in range(len(prompts))], "best": float(found.scores[0]) if len(found) else None,
             "seconds": seconds, "files": {k: str(v) for k, v in files.items()}}
 
@@ -81,9 +82,4 @@ def _report(records: list[dict[str, Any]], prompts: list[str], console: Console)
         else:
             table.add_row(name, *map(str, r["found"]), "-" if r["best"] is None else f"{r['best']:.2f}", f"{r['seconds']:.2f}")
     console.print(table)
-    for r in records:
-        if "error" in r:
-            console.print(f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}", highlight=False, soft_wrap=True)
-        else:
-            for kind, path in r["files"].items():
-                console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)
+    show_outcome(records, console)

@@ -12,7 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from segrid.cli.output import bar, free_stem, shown, write_json
+from segrid._files import write_text
+from segrid.cli.output import bar, free_stem, show_outcome, shown
 
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
 
@@ -77,7 +78,7 @@ def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str
         "annotations": masks.to_coco(image_id=1),
         "categories": [{"id": 1, "name": "object"}],
     }
-    write_json(files["coco"], coco)
+    write_text(files["coco"], json.dumps(coco))
     seconds = {**masks.stats["seconds"], "read": read, "write": perf_counter() - begin}
     return {"image": str(image), "objects": len(masks), "seconds": seconds, "peak_memory_mb": masks.stats["peak_memory_mb"],
             "files": {k: str(v) for k, v in files.items()}}
@@ -95,9 +96,4 @@ def _report(records: list[dict[str, Any]], console: Console) -> None:
             table.add_row(shown(Path(r["image"]).name), str(r["objects"]), *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
                           f"{r['peak_memory_mb']:.0f}")
     console.print(table)
-    for r in records:
-        if "error" in r:
-            console.print(f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}", highlight=False, soft_wrap=True)
-        else:
-            for kind, path in r["files"].items():
-                console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)
+    show_outcome(records, console)

@@ -1,11 +1,8 @@
-"""What the commands share: names of files, text for the terminal, bars."""
+"""What the commands share: names of files, text for the terminal, bars, what became of each image."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -32,8 +29,11 @@ def bar(console: Console, quiet: bool) -> Progress:
                     TextColumn("{task.fields[note]}"), console=console, disable=quiet or not console.is_terminal)
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Whole or not at all."""
-    temporary = path.with_suffix(".json.part")
-    temporary.write_text(json.dumps(data), encoding="utf-8")
-    os.replace(temporary, path)
+def show_outcome(records: list[dict[str, Any]], console: Console) -> None:
+    """The files of each image, or why it failed."""
+    for r in records:
+        if "error" in r:
+            console.print(f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}", highlight=False, soft_wrap=True)
+        else:
+            for kind, path in r["files"].items():
+                console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)

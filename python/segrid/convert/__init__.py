@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from segrid._files import whole
 from segrid._native import CorruptFileError
 from segrid.convert import mobile_sam, sam, sam2
 
@@ -64,9 +65,8 @@ def _save(tensors: dict[str, Any], path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    part = path.with_suffix(".part")
-    save_file({k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()}, str(part), metadata={"format": "pt"})
-    os.replace(part, path)
+    with whole(path) as part:
+        save_file({k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()}, str(part), metadata={"format": "pt"})
 
 
 def _check(folder: Path) -> None:

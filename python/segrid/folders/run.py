@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from segrid._files import whole, write_text
 from segrid.folders.inputs import Input
 from segrid.folders.manifest import Manifest, fingerprint
-from segrid.folders.writers import WRITERS, whole, write_text
+from segrid.folders.writers import WRITERS
 from segrid.microscopy import read_field
 from segrid.streaming import Streamed, stream
 

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segrid._files import whole, write_text
 from segrid.detections import Detections
 from segrid.results import Masks
 
 Writer = Callable[[Any, np.ndarray, Path, str], list[Path]]
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside it, renamed to it in the end. OSError names the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{hashlib.sha1(path.name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        if error.errno is None:
-            raise OSError(f"{path}: {error}") from error
-        raise type(error)(error.errno, error.strerror, str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """UTF-8."""
-    with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
-    return path
 
 
 def _picture(path: Path, array: np.ndarray, form: str = "PNG") -> Path:

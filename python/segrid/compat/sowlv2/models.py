@@ -39,7 +39,7 @@ class OWLV2Wrapper:
         return self._detect(image, prompts, threshold, True)
 
     def _detect(self, image: Any, prompts: list[str], threshold: float, each: bool) -> list[list[dict[str, Any]]]:
-        texts, label_of, _ = self.detector._texts([f"a photo of {p}" for p in prompts])
+        texts, label_of, _ = self.detector.texts_of([f"a photo of {p}" for p in prompts])
         scene = self.detector.encode(image)
         boxes, scores, index, patches = self.detector._engine.detect(scene, texts, label_of, threshold, None, each)
         found = sorted(zip(index.tolist() if each else [0] * len(index), patches.tolist(), boxes.tolist(), scores.tolist(), index.tolist(), strict=True))

@@ -41,7 +41,7 @@ class ZeroShotObjectDetectionPipeline:
 
     def _one(self, image: Any, labels: Any, threshold: float = 0.1, top_k: int | None = None, timeout: float | None = None, **_: Any) -> list[dict[str, Any]]:
         labels = labels.split(",") if isinstance(labels, str) else list(labels)
-        texts, label_of, names = self.detector._texts(labels)
+        texts, label_of, names = self.detector.texts_of(labels)
         scene = self.detector.encode(load(image, timeout))
         boxes, scores, index, _ = self.detector._engine.detect(scene, texts, label_of, threshold, None, every_label=True)
         found = [{"score": score, "label": names[i], "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), (int(v) for v in box), strict=True))}

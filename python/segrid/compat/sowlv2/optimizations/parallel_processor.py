@@ -3,12 +3,12 @@ and not needed, `thread_pool_size` is that of reading and writing files."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from segrid._files import whole
 from segrid.compat.sowlv2.models import OWLV2Wrapper, SAM2Wrapper
 
 
@@ -92,7 +92,5 @@ class ParallelIOProcessor:
 
 
 def _save(path: str, image: Any) -> None:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    part = f"{path}.part"
-    image.save(part, format="PNG")
-    os.replace(part, path)
+    with whole(path) as part:
+        image.save(part, format="PNG")

@@ -1,0 +1,35 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside it (its folder is made), renamed to it in the end, gone where the body raises. OSError names the file."""
+    target = Path(os.fsdecode(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha1(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # as long as names may be, whatever the file's
+    part = target.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        yield part
+        os.replace(part, target)
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(f"{target}: {error}") from error
+        raise type(error)(error.errno, error.strerror, str(target)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """UTF-8, whole."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return Path(path)

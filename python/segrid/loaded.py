@@ -1,0 +1,69 @@
+"""What every loaded model is: its files, where and in what it runs, copies with a cap on threads."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from segrid import _hub
+
+Self = TypeVar("Self", bound="LoadedModel")
+
+
+class LoadedModel:
+    """A model of the engine, `kind` being its class there. Pickles its arguments; the weights are loaded again where it is unpickled."""
+
+    def __init__(self, kind: Any, model: str | os.PathLike[str], device: str, precision: str, threads: int | None, **more: Any) -> None:
+        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads, **more}
+        self._files = _hub.locate(model)
+        self._engine = kind(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (type(self), self._arguments))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._arguments['model']!r}, device={self.device!r}, precision={self.precision!r})"
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self._engine.device
+
+    @property
+    def precision(self) -> str:
+        """What it runs in."""
+        return self._engine.precision
+
+    @property
+    def family(self) -> str:
+        """Of its architecture: "sam", "sam2" or "mobile_sam"; "owlv2" or "owlvit"."""
+        return self._engine.family
+
+    @property
+    def side(self) -> int:
+        """Of the square that images are resized into, in pixels."""
+        return self._engine.side
+
+    def with_threads(self: Self, threads: int) -> Self:
+        """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
+        other = copy.copy(self)
+        other._engine = self._engine.with_threads(threads)
+        other._arguments = {**self._arguments, "threads": threads}
+        return other
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes an int8 model so that it loads again without quantising: config.json, model.safetensors (the quantised weights in I8 beside their
+        scales, `NAME_scale`; the rest as it was), segrid.json, a detector's tokenizer. precision="auto" of that folder is int8; others read the same rounded
+        weights.
+
+        Raises ValueError when this model runs in another precision than int8, FileExistsError when the folder holds a model.
+        """
+        from segrid.quantised import save
+
+        save(self._files, self._engine.quantised, self.precision, Path(folder))
+
+
+def _rebuild(kind: Any, arguments: dict[str, Any]) -> Any:
+    return kind(**arguments)

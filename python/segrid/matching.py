@@ -1,0 +1,89 @@
+"""Which masks of two results are the same object; and masks as small arrays, to hand them to another process."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MATCH = 0.5  # mask IoU from which two masks are the same object
+
+Box = tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxedMask:
+    """A mask as the pixels of its box."""
+
+    size: tuple[int, int]
+    box: Box  # x0, y0, x1, y1, the last exclusive
+    inside: np.ndarray  # (y1 - y0, x1 - x0) bool
+    area: int
+
+    def pixels(self) -> np.ndarray:
+        """(H, W) bool."""
+        full = np.zeros(self.size, bool)
+        x0, y0, x1, y1 = self.box
+        full[y0:y1, x0:x1] = self.inside
+        return full
+
+
+def iou_of(a: BoxedMask, b: BoxedMask) -> float:
+    """Mask IoU of two masks over one image."""
+    x0, y0, x1, y1 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1]), min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    if x0 >= x1 or y0 >= y1:
+        return 0.0
+    cut = (m.inside[y0 - m.box[1]:y1 - m.box[1], x0 - m.box[0]:x1 - m.box[0]] for m in (a, b))
+    shared = int(np.logical_and(*cut).sum())
+    return shared / (a.area + b.area - shared)
+
+
+def match(reference: list[BoxedMask], other: list[BoxedMask], least: float = MATCH) -> list[tuple[int, int, float]]:
+    """One to one, best pairs first: (index, index, IoU)."""
+    pairs = [(iou_of(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(other)]
+    taken: tuple[set[int], set[int]] = (set(), set())
+    matched = []
+    for iou, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+        if iou < least:
+            break
+        if i not in taken[0] and j not in taken[1]:
+            taken[0].add(i)
+            taken[1].add(j)
+            matched.append((i, j, iou))
+    return matched
+
+
+def cut_out(pixels: np.ndarray) -> BoxedMask:
+    """Of a (H, W) bool mask that is not empty."""
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return BoxedMask((pixels.shape[0], pixels.shape[1]), (x0, y0, x1, y1), pixels[y0:y1, x0:x1].copy(), int(pixels.sum()))
+
+
+def packed(masks: Any, image: int) -> dict[str, np.ndarray]:
+    """The masks of one image, each in its box, for `unpacked` in another process."""
+    height, width = masks.size
+    kept = {f"{image}.size": np.array([height, width])}
+    for j, mask in enumerate(masks):
+        if mask.areas[0] == 0:
+            continue
+        x0, y0, x1, y1 = (int(v) for v in mask.boxes[0])
+        inside = mask.array[0][y0:y1 + 1, x0:x1 + 1]
+        kept[f"{image}.{j}"] = np.concatenate([np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8), np.packbits(inside)])
+    return kept
+
+
+def unpacked(file: Path) -> list[list[BoxedMask]]:
+    """Of each image the masks that `packed` gave `np.savez`."""
+    with np.load(file) as stored:
+        images: list[list[BoxedMask]] = [[] for name in stored.files if name.endswith(".size")]
+        for name in stored.files:
+            if name.endswith(".size"):
+                continue
+            data = stored[name]
+            height, width, x0, y0, x1, y1 = (int(v) for v in data[:48].view("<i8"))
+            inside = np.unpackbits(data[48:], count=(y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0).astype(bool)
+            images[int(name.split(".")[0])].append(BoxedMask((height, width), (x0, y0, x1, y1), inside, int(inside.sum())))
+    return images

@@ -1,0 +1,43 @@
+"""Results that show themselves: in notebooks, and with matplotlib."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+
+class Shown:
+    """Something with a `size` (H, W), a length and a `picture`; `things` is what it calls them."""
+
+    things = "results"
+    size: Any
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        raise NotImplementedError
+
+    def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
+        """Draws :meth:`picture` with matplotlib (ImportError without it) on `ax`, or on a new figure, and returns the axes."""
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            height, width = self.size
+            ax = plt.subplots(figsize=(8, 8 * height / width))[1]
+        ax.imshow(self.picture(image, alpha))
+        ax.set_title(f"{len(self)} {self.things}")
+        ax.set_axis_off()
+        return ax
+
+    def _repr_png_(self) -> bytes:
+        from PIL import Image
+
+        picture = Image.fromarray(self.picture())
+        picture.thumbnail((1024, 1024))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
