@@ -1,13 +1,9 @@
 """Twenty boxes on an encoded image to masks at the image's size. Run through benchmarks/run.py."""
 
-import json
-import os
-from importlib import import_module
-from pathlib import Path
-
 import numpy as np
 
 from benchmarks.problems.everything import photo
+from benchmarks.problems.job import begin, end
 from benchmarks.problems.steps import timed
 
 BOXES = 20
@@ -22,14 +18,12 @@ def boxes(size):
 
 
 def main():
-    job = json.loads(os.environ["SEGRID_BENCHMARK"])
-    a = job["arguments"]
-    subject = import_module(f"benchmarks.subjects.{job['subject']}").Subject(a["model"], job["threads"], a["precision"])
+    job, a, subject = begin()
     image, _ = photo(tuple(a["size"]))
     subject.encode(image)
     seconds, masks = timed(5, lambda: subject.boxes(boxes(a["size"])))
     np.savez_compressed(job["out"] + ".npz", masks=masks)
-    Path(job["out"]).write_text(json.dumps({"seconds": seconds, "memory_mb": 0, "count": len(masks), "stages": {"boxes": seconds}}))
+    end(job, seconds, len(masks), {"boxes": seconds})
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Segment everything: one photo, a grid of points, RLE out. Run through benchmarks/run.py; this file is also the process that measures one row."""
 
 import json
-import os
 import time
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.problems.job import begin, end
 
 
 def photo(size=(1800, 1200)):
@@ -57,9 +57,7 @@ def forget_peak():
 
 
 def main():
-    job = json.loads(os.environ["SEGRID_BENCHMARK"])
-    a = job["arguments"]
-    subject = import_module(f"benchmarks.subjects.{job['subject']}").Subject(a["model"], job["threads"], a["precision"])
+    job, a, subject = begin()
     image, _ = photo(tuple(a["size"]))
     subject.warm_up(image)
     before = status_mb("VmRSS")
@@ -68,7 +66,7 @@ def main():
     rles, stages = subject.everything(image, a["options"])
     seconds = time.perf_counter() - began
     memory = status_mb("VmHWM") - before
-    Path(job["out"]).write_text(json.dumps({"seconds": seconds, "memory_mb": memory, "count": len(rles), "stages": stages}))
+    end(job, seconds, len(rles), stages, memory)
     for rle in rles:
         rle["counts"] = rle["counts"].decode() if isinstance(rle["counts"], bytes) else rle["counts"]
     Path(job["out"] + ".masks").write_text(json.dumps(rles))

@@ -1,14 +1,13 @@
 """A folder of mixed images, segmented with the packaged model: images per second, memory of all processes (PSS), how busy the thread budget was. Run through
 benchmarks/run.py."""
 
-import json
-import os
 import threading
 import time
-from importlib import import_module
 from pathlib import Path
 
 import psutil
+
+from benchmarks.problems.job import begin, end
 
 
 def images(folder, count):
@@ -64,10 +63,8 @@ def seconds_of_cpu():
 
 
 def main():
-    job = json.loads(os.environ["SEGRID_BENCHMARK"])
-    a = job["arguments"]
+    job, a, subject = begin("", "options")
     paths = images(a["folder"], a["count"])[: a.get(f"count of {job['subject']}", a["count"])]
-    subject = import_module(f"benchmarks.subjects.{job['subject']}").Subject(a["model"], job["threads"], a["options"])
     subject.run(paths[: 2 * job["threads"]])  # warm: processes and models are there
     watch = Watch()
     watch.start()
@@ -78,8 +75,7 @@ def main():
     watch.stop.set()
     watch.join()
     subject.close()
-    Path(job["out"]).write_text(json.dumps({"seconds": seconds / len(paths), "memory_mb": watch.peak, "count": sum(counts),
-                                            "stages": {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}}))
+    end(job, seconds / len(paths), sum(counts), {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}, watch.peak)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 """The steps of segment everything one by one: encoder, 64 prompts of three masks, one click, logits to runs. Run through benchmarks/run.py."""
 
-import json
-import os
 import statistics
 import time
-from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.problems.everything import photo
+from benchmarks.problems.job import begin, end
 
 PROMPTS = 64
 
@@ -32,9 +29,7 @@ def timed(repeat, step):
 
 
 def main():
-    job = json.loads(os.environ["SEGRID_BENCHMARK"])
-    a = job["arguments"]
-    subject = import_module(f"benchmarks.subjects.{job['subject']}").Subject(a["model"], job["threads"], a["precision"])
+    job, a, subject = begin()
     size = tuple(a["size"])
     image, _ = photo(size)
     clicks = points(size)
@@ -54,7 +49,7 @@ def main():
         stages["postprocess"], areas = timed(2, lambda: subject.postprocess(logits, (size[1], size[0])))
         kept["postprocess"] = np.asarray(areas, np.float64)
     np.savez(job["out"] + ".npz", **kept)
-    Path(job["out"]).write_text(json.dumps({"seconds": sum(stages.values()), "memory_mb": 0, "count": PROMPTS, "stages": stages}))
+    end(job, sum(stages.values()), PROMPTS, stages)
 
 
 if __name__ == "__main__":
