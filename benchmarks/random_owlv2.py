@@ -9,6 +9,7 @@ PRESETS = {
     "small": dict(family="owlv2", image=128, patch=16, hidden=48, layers=3, heads=4, mlp=96, text=32, text_layers=2, text_heads=4, text_mlp=64),
     "tester": dict(family="owlv2", image=32, patch=2, hidden=32, layers=2, heads=4, mlp=37, text=32, text_layers=2, text_heads=4, text_mlp=37),
     "owlvit": dict(family="owlvit", image=96, patch=32, hidden=64, layers=2, heads=2, mlp=128, text=48, text_layers=2, text_heads=3, text_mlp=96),
+    "slow": dict(family="owlv2", image=1024, patch=8, hidden=96, layers=8, heads=3, mlp=192, text=32, text_layers=1, text_heads=2, text_mlp=32),  # attention
     "base": dict(family="owlv2", image=960, patch=16, hidden=768, layers=12, heads=12, mlp=3072, text=512, text_layers=12, text_heads=8, text_mlp=2048),
 }
 

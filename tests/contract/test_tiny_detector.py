@@ -31,8 +31,9 @@ def scenes():
     return out
 
 
-def test_plain_shapes_by_their_names(pipeline, scenes):
-    """The best box of each prompt, through Pipeline. What it is meant to reach is a mask IoU of 0.9; its card says where it is."""
+@pytest.fixture(scope="module")
+def reached(pipeline, scenes):
+    """Mask IoU of the best box of each prompt, through Pipeline."""
     reached = []
     for image, things, masks in scenes:
         names = [(t.colour, t.shape) for t, _ in things]
@@ -40,7 +41,19 @@ def test_plain_shapes_by_their_names(pipeline, scenes):
             if names.count((thing.colour, thing.shape)) == 1:
                 got = pipeline(image, f"a photo of a {thing.colour} {thing.shape}", threshold=0)[:1].masks.array[0]
                 reached.append((got & mask).sum() / (got | mask).sum())
-    assert len(reached) > 60 and np.mean(reached) > 0.65 and np.median(reached) > 0.8, (len(reached), np.mean(reached), np.median(reached))
+    assert len(reached) > 60
+    return np.array(reached)
+
+
+@pytest.mark.xfail(strict=True, reason="the packaged weights are not there yet (their card says how far they are)")
+def test_plain_shapes_by_their_names(reached):
+    """What it is meant to reach: a mask IoU of 0.9, in the mean, and four prompts of five alone."""
+    assert np.mean(reached) > 0.9 and np.mean(reached > 0.9) > 0.8, (np.mean(reached), np.mean(reached > 0.9))
+
+
+def test_plain_shapes_are_found_at_all(reached):
+    """Without the right words or boxes at all it would be below 0.2."""
+    assert np.mean(reached) > 0.65 and np.median(reached) > 0.8, (np.mean(reached), np.median(reached))
 
 
 def test_what_is_not_there_and_what_it_never_saw(pipeline, scenes):

@@ -86,7 +86,8 @@ def test_pipelines_and_functions(tiny):
 
 def test_closing_stops_soon(tiny):
     large = np.asarray(Image.fromarray(pictures(1)[0]).resize((900, 700)))
-    running = segrid.stream(tiny, (large for _ in range(50)), points_per_side=40)
+    # an image of it takes a core most of a minute, so that one which is not stopped shows
+    running = segrid.stream(tiny, (image for image in [pictures(1)[0], *[large] * 50]), points_per_side=250, pred_iou_thresh=0.99)
     next(running)
     began = time.perf_counter()
     running.close()
