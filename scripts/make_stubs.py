@@ -46,6 +46,12 @@ def describe(module):
             for member, attribute in sorted(vars(value).items()):
                 if isinstance(attribute, property):
                     body += ["    @property", f"    def {member}(self) -> Any: ..."]
+                elif isinstance(attribute, staticmethod):
+                    body += ["    @staticmethod", "    " + signature(member, attribute.__func__, False)]
+                elif member == "__enter__":
+                    body.append(f"    def __enter__(self) -> {name}: ...")
+                elif member == "__exit__":
+                    body.append("    def __exit__(self, *args: Any) -> None: ...")
                 elif callable(attribute) and not member.startswith("_") and not base:
                     body.append("    " + signature(member, attribute, True))
             if "__init__" in vars(value) and not base:

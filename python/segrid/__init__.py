@@ -31,6 +31,8 @@ _WHERE = {
     "stream": "streaming",
     "tune": "tuning",
     "Trace": "trace",
+    "View": "views",
+    "Views": "views",
     "CancelToken": "_native",
     "Cancelled": "_native",
     "CorruptFileError": "_native",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from segrid.streaming import Streamed, stream
     from segrid.trace import Trace
     from segrid.tuning import tune
+    from segrid.views import View, Views
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,7 +47,8 @@ class LoadedModel:
 
     def with_threads(self: Self, threads: int) -> Self:
         """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__ |= self.__dict__
         other._engine = self._engine.with_threads(threads)
         other._arguments = {**self._arguments, "threads": threads}
         return other

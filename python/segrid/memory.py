@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 from pathlib import Path
+
+from segrid._native import _core
 
 
 def resident_mb(field: str) -> float | None:
     """MB of this process, where /proc tells. RssAnon leaves the libraries' own pages out."""
     gc.collect()
-    if field != "VmHWM" and sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # what is free but not given back is nobody's
+    if field != "VmHWM":
+        _core.give_back_memory()  # what is free but not given back is nobody's
     try:
         line = next(text for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if text.startswith(field + ":"))
     except (OSError, StopIteration):

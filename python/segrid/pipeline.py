@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from segrid._image import ImageLike, to_image
-from segrid._native import _core
+from segrid._native import CancelToken, _core
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds, detections
 from segrid.results import Masks
 from segrid.scripted import ScriptedDetector
-from segrid.segmenter import Segmenter
+from segrid.segmenter import Segmenter, at_most
 
 
 class Pipeline:
@@ -40,15 +41,21 @@ class Pipeline:
         if self.detector is not None and not isinstance(self.detector, Detector) and not callable(self.detector):
             raise TypeError(f"detector: expected a Detector, a callable, a model's name or None, got {type(detector).__name__}")
 
+    def with_threads(self, threads: int) -> Pipeline:
+        """The same models (weights shared), whose calls use at most this many threads; a callable stays as it is. Raises ValueError below 1."""
+        detector = self.detector.with_threads(threads) if isinstance(self.detector, Detector) else self.detector
+        return Pipeline(detector, self.segmenter.with_threads(threads))
+
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.segmenter!r})"
 
     def __call__(self, image: ImageLike, prompts: Prompts | None = None, *, boxes: Any = None, labels: Sequence[str] | None = None, threshold: float = 0.1,
-                 nms: float | None = None) -> Detections:
+                 nms: float | None = None, batch_size: int | None = None) -> Detections:
         """Detects, then masks; with a `Detector` both encoders overlap and nothing returns to Python between.
 
         image : path, bytes, PIL image or array
         prompts, threshold, nms : `Detector.detect`'s; a callable's boxes are taken as they come where it gives no scores
+        batch_size : most boxes decoded to masks at once; default: one for each thread
         boxes : (N, 4) XYXY in image pixels instead of a detector; labels : N texts for them ("object" where not given)
 
         Boxes go to the segmenter as they are, also where they reach beyond the image. Returns `Detections` with `masks`.
@@ -64,20 +71,26 @@ class Pipeline:
             if prompts is None:
                 raise ValueError("pipeline: no prompts; say what to look for, or give boxes")
             texts, label_of, names = self.detector.texts_of(prompts)
-            columns, masks = _core.detect_and_segment(self.detector._engine, self.segmenter._engine, pixels, texts, label_of, threshold, nms)
+            columns, masks = _core.detect_and_segment(self.detector._engine, self.segmenter._engine, pixels, texts, label_of, threshold, nms, at_most(batch_size))
             return detections(columns, names, _size(pixels), pixels, Masks(masks, pixels))
         if boxes is None and self.detector is None:
             raise ValueError("pipeline: no boxes, and no detector to find them")
         with ThreadPoolExecutor(1) as beside:
-            encoding = beside.submit(self.segmenter.encode, pixels)
+            encoding = beside.submit(self._encode, pixels, CancelToken.current())
             if boxes is not None:
                 found = found_boxes({"boxes": boxes} | ({} if labels is None else {"labels": labels}), _size(pixels))
             else:
                 found = _ask(self.detector, pixels, prompts, threshold, nms)
             embedding = encoding.result()
-        masks = self.segmenter.predict(embedding, boxes=found.boxes, anywhere=True) if len(found) else Masks(_core.no_masks(*_size(pixels)), pixels)
-        masks = Masks(masks._native, pixels)
-        return Detections(found.boxes, found.scores, found.labels, found.class_id, found.size, masks, pixels)
+        if len(found):
+            native = self.segmenter.predict(embedding, boxes=found.boxes, anywhere=True, batch_size=batch_size)._native
+        else:
+            native = _core.no_masks(*_size(pixels))
+        return Detections(found.boxes, found.scores, found.labels, found.class_id, found.size, Masks(native, pixels), pixels)
+
+    def _encode(self, pixels: Any, cancel: CancelToken | None) -> Any:
+        with cancel or contextlib.nullcontext():
+            return self.segmenter.encode(pixels)
 
 
 def _size(pixels: Any) -> tuple[int, int]:

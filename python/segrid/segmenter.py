@@ -86,7 +86,8 @@ class Segmenter(LoadedModel):
 
     def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
                 mask_hints: Any = None, multimask: bool = False, sort_corners: bool = False, max_hole_area: int = 0,
-                max_sprinkle_area: int = 0, mask_threshold: float = 0.0, anywhere: bool = False) -> Masks:
+                max_sprinkle_area: int = 0, mask_threshold: float = 0.0, anywhere: bool = False,
+                batch_size: int | None = None) -> Masks:
         """Masks of P prompts (points, boxes, mask hints, or several of them for the same P).
 
         Parameters
@@ -99,6 +100,7 @@ class Segmenter(LoadedModel):
         max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
         mask_threshold : pixels whose logit is above it are the mask's
         anywhere : points and boxes may lie outside the image, and boxes have no area, as the originals allow, rather than raise
+        batch_size : most prompts decoded at once; default: one for each thread. Masks are the same
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
 
         Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted; `Masks.low_res` holds their logits.
@@ -117,7 +119,9 @@ class Segmenter(LoadedModel):
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
             boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
         hints = None if mask_hints is None else _hints(mask_hints)
-        return Masks(self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area, mask_threshold, anywhere), shown)
+        found = self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area, mask_threshold, anywhere,
+                                     at_most(batch_size))
+        return Masks(found, shown)
 
     def everything(self, image: ImageLike | Embedding, *, points_per_side: int | None = None, target_points: int | None = None,
                    point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,
@@ -187,6 +191,13 @@ class Segmenter(LoadedModel):
             stop.partial = Masks(unfinished[0], shown) if unfinished else None  # type: ignore[union-attr]
             raise
         return Masks(found, shown)
+
+
+def at_most(batch_size: int | None) -> int:
+    """As the engine takes it: 0 for no limit. Raises ValueError below 1."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+    return batch_size or 0
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:

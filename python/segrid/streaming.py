@@ -12,12 +12,15 @@ from time import perf_counter
 from typing import Any
 
 from segrid._image import to_image
-from segrid._native import CancelToken, threads
+from segrid._native import CancelToken, _core, threads
 from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.pipeline import Pipeline
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
+from segrid.views import Views
+
+TIDY_EVERY = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -42,76 +45,76 @@ class Streamed:
     seconds: dict[str, float]
 
 
-def stream(model: Segmenter | Pipeline | Detector | Callable[[Any], Any], images: Iterable[Any], *, consume: Callable[[Streamed, Any], Any] | None = None,
-           in_flight: int | None = None, read: Callable[[Any], Any] | None = None, options_for: Callable[[Any, Any], dict[str, Any]] | None = None,
-           **options: Any) -> Iterator[Streamed]:
+def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], images: Iterable[Any], *,
+           consume: Callable[[Streamed, Any], Any] | None = None, image_batch_size: int | None = None, io_workers: int = 1, in_flight: int | None = None,
+           read: Callable[[Any], Any] | None = None, options_for: Callable[[Any, Any], dict[str, Any]] | None = None, **options: Any) -> Iterator[Streamed]:
     """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image is one with an `error`, the others go on.
 
     Parameters
     ----------
-    model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the options), or a callable that takes the engine's image
+    model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the options), `Views`, or a callable that takes the engine's image
     images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight` says
     consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3) uint8) on one of the threads at work, so that files are written
         beside the computing; what it raises becomes the image's error
-    in_flight : most images in memory at once; default: one for each thread of the budget and one more that is read or written meanwhile
+    image_batch_size : most images computed at once; default: one for each thread of the budget
+    io_workers : most images read or written at once, beside those
+    in_flight : most images in memory at once; default: the sum of both. With `image_batch_size` not given it caps the images computed at once, too
     read : makes an image of what was given, on one of those threads; default: `read_image`
     options_for : called with what was given and the pixels: options for this image alone, such as boxes (with a Segmenter they go to `predict` then)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
-    While more images wait than the budget has threads, each image is computed by one of them, which wastes nothing; the last ones share what is free. Results have
-    the same bits either way. Closing the generator (or Ctrl-C) stops segment everything at its next tile; what a Pipeline, a Detector or a function has begun ends
-    first. Raises ValueError for in_flight below 1.
+    While more images wait than are computed at once, each has its part of the threads (one, unless `image_batch_size` is smaller than the budget), which wastes
+    nothing; the last ones share what is free. Results have the same bits either way. Closing the generator (or Ctrl-C) stops all that runs at its next tile.
+    Raises ValueError for numbers below 1.
     """
-    if in_flight is not None and in_flight < 1:
-        raise ValueError(f"in_flight: must be at least 1, got {in_flight}")
-    return _stream(model, iter(images), consume, in_flight or threads() + 1, read or (lambda source: source), options_for or (lambda *_: {}), options)
+    for name, value in (("in_flight", in_flight), ("image_batch_size", image_batch_size), ("io_workers", io_workers)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: must be at least 1, got {value}")
+    at_once = image_batch_size or min(threads(), in_flight or threads())
+    if options_for is None:
+        options_for = (lambda source, _: {"view": model.view_of(source)}) if isinstance(model, Views) and "view" not in options else (lambda *_: {})
+    return _stream(model, iter(images), consume, at_once, io_workers, in_flight or at_once + io_workers, read or (lambda source: source), options_for, options)
 
 
-def _alone(model: Any) -> Any:
-    """The model, computing on one thread."""
-    if isinstance(model, (Segmenter, Detector)):
-        return model.with_threads(1)
-    if isinstance(model, Pipeline):
-        detector = model.detector.with_threads(1) if isinstance(model.detector, Detector) else model.detector
-        return Pipeline(detector, model.segmenter.with_threads(1))
-    return model
-
-
-def _compute(model: Any, pixels: Any, options: dict[str, Any], cancel: CancelToken) -> Any:
-    if isinstance(model, Segmenter) and options.keys() & {"boxes", "points", "mask_hints"}:
-        return model.predict(pixels, **options)
+def _compute(model: Any, pixels: Any, options: dict[str, Any]) -> Any:
     if isinstance(model, Segmenter):
-        return model.everything(pixels, cancel=cancel, **options)
-    if isinstance(model, Detector):
-        return model.detect(pixels, **options)
-    return model(pixels, **options)
+        return model.predict(pixels, **options) if options.keys() & {"boxes", "points", "mask_hints"} else model.everything(pixels, **options)
+    return model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
 
 
-def _stream(model: Any, images: Iterator[Any], consume: Any, in_flight: int, read: Any, options_for: Any, options: dict[str, Any]) -> Iterator[Streamed]:
-    alone, cancel, lock = _alone(model), CancelToken(), threading.Lock()
+def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_workers: int, in_flight: int, read: Any, options_for: Any,
+            options: dict[str, Any]) -> Iterator[Streamed]:
+    alone = model.with_threads(max(1, threads() // at_once)) if isinstance(model, (Segmenter, Detector, Pipeline, Views)) else model
+    cancel, lock, computing, files = CancelToken(), threading.Lock(), threading.Semaphore(at_once), threading.Semaphore(io_workers)
+    tidied = perf_counter()
     waiting: deque[Future[Streamed]] = deque()
     left, exhausted = 0, False  # images that are begun or wait; no more come
 
     def work(index: int, source: Any) -> Streamed:
-        nonlocal left
+        nonlocal left, tidied
         seconds: dict[str, float] = {}
         result: Any = None
         output: Any = None
         error: Exception | None = None
-        with lock:
-            few = exhausted and left < threads()
         try:
-            with _timed(seconds, "read"):
+            with files, _timed(seconds, "read"):
                 pixels = to_image(read(source))
-            with _timed(seconds, "compute"):
-                result = _compute(model if few else alone, pixels, options | options_for(source, pixels.array), cancel)
+            with computing, cancel:
+                with lock:
+                    few = exhausted and left < at_once
+                with _timed(seconds, "compute"):
+                    result = _compute(model if few else alone, pixels, options | options_for(source, pixels.array))
             if consume is not None:
-                with _timed(seconds, "write"):
+                with files, cancel, _timed(seconds, "write"):
                     output = consume(Streamed(index, source, result, None, None, seconds), pixels.array)
         except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
             error, result = raised, None
         with lock:
             left -= 1
+            late = perf_counter() - tidied > TIDY_EVERY
+            tidied = perf_counter() if late else tidied
+        if late:  # else what images of many sizes leave free between them is kept for ever
+            _core.give_back_memory()
         return Streamed(index, source, result, error, output, seconds)
 
     with ThreadPoolExecutor(in_flight, thread_name_prefix="segrid-stream") as pool:

@@ -125,16 +125,20 @@ void bind_detector(py::module_ m) {
           py::arg("boxes"), py::arg("scores"), py::arg("labels"), py::arg("iou_threshold"), "Indices of the kept boxes (XYXY), ascending; scores descend.");
     m.def("detect_and_segment",
           [](const Detector& d, const Segmenter& s, const Image& image, const Ids& texts, const std::vector<int64_t>& label_of, double threshold,
-             std::optional<double> nms) {
+             std::optional<double> nms, int64_t batch_size) {
               check_labels(texts.size(), label_of);
               if (texts.empty()) invalid("detect: no prompts");
               const Image held = image;
               const Schedule schedule = schedule_for(nullptr);
-              DetectedMasks found = without_gil([&] { return detect_and_segment(d, s, held.view(), texts, label_of, options_of(threshold, nms, false), schedule); });
+              const PredictOptions masks{.batch_size = batch_size};
+              DetectedMasks found = without_gil([&] {
+                  return detect_and_segment(d, s, held.view(), texts, label_of, options_of(threshold, nms, false), masks, schedule);
+              });
               return py::make_tuple(columns(found.detections),
                                     PyMaskSet(std::move(found.masks.masks), std::move(found.masks.stats), std::move(found.masks.low_res)));
           },
-          py::arg("detector"), py::arg("segmenter"), py::arg("image"), py::arg("texts"), py::arg("label_of"), py::arg("threshold"), py::arg("nms") = py::none());
+          py::arg("detector"), py::arg("segmenter"), py::arg("image"), py::arg("texts"), py::arg("label_of"), py::arg("threshold"), py::arg("nms") = py::none(),
+          py::arg("batch_size") = 0);
 }
 
 }  // namespace segrid::bindings

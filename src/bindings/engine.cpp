@@ -207,15 +207,15 @@ void bind_engine(py::module_ m) {
         .def("predict",
              [](const Segmenter& s, const std::shared_ptr<Embedding>& e, const std::optional<Points>& points,
                 const std::optional<Labels>& labels, const std::optional<Points>& boxes, const std::optional<Floats>& mask_hints,
-                bool multimask, int64_t max_hole_area, int64_t max_sprinkle_area, double mask_threshold, bool anywhere) {
+                bool multimask, int64_t max_hole_area, int64_t max_sprinkle_area, double mask_threshold, bool anywhere, int64_t batch_size) {
                  const auto prompts = gather(*e, s.model().low_res(), points, labels, boxes, mask_hints, anywhere);
                  const Schedule schedule = schedule_for(nullptr);
-                 Predicted p = without_gil([&] { return s.predict(*e, prompts, {multimask, mask_threshold, max_hole_area, max_sprinkle_area}, schedule); });
+                 Predicted p = without_gil([&] { return s.predict(*e, prompts, {multimask, mask_threshold, max_hole_area, max_sprinkle_area, batch_size}, schedule); });
                  return PyMaskSet(std::move(p.masks), std::move(p.stats), std::move(p.low_res));
              },
              py::arg("embedding"), py::arg("points") = py::none(), py::arg("labels") = py::none(), py::arg("boxes") = py::none(),
              py::arg("mask_hints") = py::none(), py::arg("multimask") = false, py::arg("max_hole_area") = 0, py::arg("max_sprinkle_area") = 0,
-             py::arg("mask_threshold") = 0.0, py::arg("anywhere") = false)
+             py::arg("mask_threshold") = 0.0, py::arg("anywhere") = false, py::arg("batch_size") = 0)
         .def("everything", &run_everything, py::arg("image"), py::arg("options"), py::arg("progress") = py::none(),
              py::arg("cancel") = nullptr, py::arg("partial") = py::none());
 }

@@ -7,8 +7,8 @@
 
 #include "bindings/module.h"
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/thread_pool.h"
-#include "engine/progress.h"
 
 namespace segrid::bindings {
 

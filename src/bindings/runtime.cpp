@@ -3,6 +3,7 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/cpu.h"
+#include "core/memory.h"
 #include "core/thread_pool.h"
 #include "core/trace.h"
 
@@ -60,11 +61,18 @@ void bind_runtime(py::module_ m) {
     m.def("shutdown", &shut_down, py::arg("close") = false,
           "Cancels running work and joins the workers. The pool starts again when it is used again, unless close.");
     py::class_<CancelToken>(m, "CancelToken",
-                            "Stops a call from another thread: pass it as cancel=, then call cancel(). The call raises segrid.Cancelled at the next "
-                            "tile; a token stays cancelled.")
+                            "Stops calls from another thread: pass it as cancel=, or make the calls inside `with token:` (which holds for the thread that "
+                            "enters it), then call cancel(). They raise segrid.Cancelled at the next tile; a token stays cancelled.")
         .def(py::init<>())
         .def("cancel", &CancelToken::cancel, "Stops every call that was given this token.")
-        .def_property_readonly("cancelled", &CancelToken::cancelled, "Whether cancel() was called.");
+        .def_property_readonly("cancelled", &CancelToken::cancelled, "Whether cancel() was called.")
+        .def_static("current", &current_scope, "The token whose `with` this thread is in, or None.")
+        .def("__enter__", [](const CancelToken& token) {
+            enter_scope(token);
+            return token;
+        })
+        .def("__exit__", [](const CancelToken&, const py::args&) { leave_scope(); });
+    m.def("give_back_memory", &give_back_memory, "Pages that are free go back to the system, which the C library would keep for later.");
 }
 
 }  // namespace segrid::bindings

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <vector>
 
 namespace segrid::bindings {
 
@@ -12,6 +13,7 @@ namespace {
 
 std::atomic<int> inside{0};
 std::atomic<bool> ending{false};
+thread_local std::vector<CancelToken> scopes;
 
 }  // namespace
 
@@ -43,7 +45,19 @@ Schedule schedule_for(const CancelToken* cancel) {
     Schedule schedule;
     schedule.poll = poll_signals();
     if (cancel != nullptr) schedule.cancel = *cancel;
+    else if (!scopes.empty()) schedule.cancel = scopes.back();
     return schedule;
+}
+
+void enter_scope(const CancelToken& token) { scopes.push_back(token); }
+
+void leave_scope() {
+    if (!scopes.empty()) scopes.pop_back();
+}
+
+std::optional<CancelToken> current_scope() {
+    if (scopes.empty()) return std::nullopt;
+    return scopes.back();
 }
 
 ProgressCallback progress_callback(const py::object& callback) {

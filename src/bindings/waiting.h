@@ -3,6 +3,8 @@
 
 #include <pybind11/pybind11.h>
 
+#include <optional>
+
 #include "core/thread_pool.h"
 #include "engine/progress.h"
 
@@ -12,7 +14,12 @@ namespace py = pybind11;
 
 // Takes the GIL, lets Python handle signals and throws what that raised.
 std::function<void()> poll_signals();
+// Of a call from this thread: stopped by `cancel`, else by the innermost scope that the thread is in.
 Schedule schedule_for(const CancelToken* cancel);
+// `with token:` in this thread. leave ends the innermost scope.
+void enter_scope(const CancelToken& token);
+void leave_scope();
+std::optional<CancelToken> current_scope();
 ProgressCallback progress_callback(const py::object& callback);
 
 // Counts the threads between giving the GIL up and having it back. A thread that asks for the GIL while the interpreter ends is killed inside C++,

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/trace.h"
 #include "kernels/mask_scan/op.h"
 #include "kernels/nms/op.h"

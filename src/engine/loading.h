@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/memory.h"
 #include "core/thread_pool.h"
 #include "engine/precision.h"
 
@@ -56,6 +57,7 @@ protected:
             quantised_ = std::move(loaded.quantised);
             model_id_ = identify(s.config_path, s.weights_path);
         });
+        give_back_memory();  // what the weights were read and packed with
     }
     void cap(int threads) {
         check_threads(threads);

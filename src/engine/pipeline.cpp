@@ -6,7 +6,7 @@
 namespace segrid {
 
 DetectedMasks detect_and_segment(const Detector& detector, const Segmenter& segmenter, ImageView image, const std::vector<TokenIds>& texts,
-                                 const std::vector<int64_t>& label_of, const DetectOptions& options, const Schedule& schedule) {
+                                 const std::vector<int64_t>& label_of, const DetectOptions& options, const PredictOptions& masks, const Schedule& schedule) {
     Schedule beside;  // polls nothing: that is the calling thread's
     beside.max_workers = schedule.max_workers;
     std::future<Embedding> embedding = std::async(std::launch::async, [&segmenter, image, beside] { return segmenter.encode(image, beside); });
@@ -32,7 +32,7 @@ DetectedMasks detect_and_segment(const Detector& detector, const Segmenter& segm
         prompt.box = d.box;
         return prompt;
     });
-    out.masks = segmenter.predict(encoded, prompts, {}, schedule);
+    out.masks = segmenter.predict(encoded, prompts, masks, schedule);
     return out;
 }
 

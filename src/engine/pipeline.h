@@ -14,6 +14,6 @@ struct DetectedMasks {
 };
 
 DetectedMasks detect_and_segment(const Detector& detector, const Segmenter& segmenter, ImageView image, const std::vector<TokenIds>& texts,
-                                 const std::vector<int64_t>& label_of, const DetectOptions& options, const Schedule& schedule);
+                                 const std::vector<int64_t>& label_of, const DetectOptions& options, const PredictOptions& masks, const Schedule& schedule);
 
 }  // namespace segrid

@@ -35,7 +35,4 @@ private:
     std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-double resident_mb();
-double peak_resident_mb();
-
 }  // namespace segrid

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/trace.h"
 #include "masks/regions.h"
 #include "image/preprocess.h"
@@ -135,6 +136,7 @@ const float* filled(const float* logits, Size low_res, const RegionFilling& fill
 Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prompts, const PredictOptions& options,
                              const Schedule& asked) const {
     const bool multimask = options.multimask;
+    if (options.batch_size < 0) invalid("predict: batch_size must be at least 1");
     if (options.max_hole_area < 0 || options.max_sprinkle_area < 0) invalid("predict: max_hole_area and max_sprinkle_area must be at least 0");
     if (!std::isfinite(options.mask_threshold)) invalid("predict: mask_threshold must be a finite number");
     const auto threshold = static_cast<float>(options.mask_threshold);
@@ -180,15 +182,17 @@ Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prom
     };
 
     const int workers = schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
-    Schedule inner = schedule;
-    if (workers == threads()) {  // few prompts: workers without one help with the others'
+    Schedule outer = schedule, inner = schedule;
+    const int at_once = options.batch_size > 0 ? static_cast<int>(std::min<int64_t>(workers, options.batch_size)) : workers;
+    if (at_once < workers) outer.max_workers = at_once;
+    if (at_once == threads()) {  // few prompts: workers without one help with the others'
         inner.max_workers = 0;
         inner.share = count < 2 * workers;
-    } else {  // under this object's own cap each prompt has its part of the workers
-        inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / count));
+    } else {  // under a cap each prompt has its part of the workers
+        inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / std::min<int64_t>(count, at_once)));
         inner.share = inner.max_workers > 1;
     }
-    parallel_for(count, schedule, [&](int64_t p, Worker& worker) {
+    parallel_for(count, outer, [&](int64_t p, Worker& worker) {
         Span span("decode", p);
         const auto masks = model().decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request, inner, worker.arena);
         span.end();

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,6 +312,36 @@ def test_few_clicks_use_the_idle_workers_and_no_more_than_allowed(tiny, coins):
                 pytest.fail("idle workers never helped")
     finally:
         segrid.set_threads(before)
+
+
+def test_as_many_prompts_at_once_as_asked(tiny, coins):
+    points = [[20 + 9 * i, 60] for i in range(30)]
+    before = segrid.threads()
+    try:
+        with pytest.warns(RuntimeWarning) if _core.available_cpus() < 4 else contextlib.nullcontext():
+            segrid.set_threads(4)
+        embedding = tiny.encode(coins)
+        wanted = tiny.predict(embedding, points=points)
+        for size, most in ((1, 1), (2, 2), (None, 4), (90, 4)):
+            with segrid.Trace() as trace:
+                found = tiny.predict(embedding, points=points, batch_size=size)
+            spans = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
+            at_once = max(sum(begin <= moment < end for begin, end in spans) for moment, _ in spans)
+            assert len(spans) == 30 and at_once <= most and (size == 1 or at_once > 1)
+            assert np.array_equal(found.array, wanted.array) and np.array_equal(found.low_res, wanted.low_res)
+    finally:
+        segrid.set_threads(before)
+    with pytest.raises(ValueError, match="batch_size"):
+        tiny.predict(embedding, points=points, batch_size=0)
+
+
+def test_a_copy_with_fewer_threads_shares_the_weights(tmp_path, coins):
+    folder = tmp_path / "model"
+    shutil.copytree(Path(segrid.__file__).parent / "models/tiny", folder)
+    model = segrid.Segmenter(folder)
+    wanted = model.predict(coins, points=[[60, 60]])
+    shutil.rmtree(folder)
+    assert np.array_equal(model.with_threads(1).predict(coins, points=[[60, 60]]).array, wanted.array)
 
 
 def test_masks_live_on_in_exit_handlers():

@@ -95,3 +95,61 @@ def test_closing_stops_soon(tiny):
     assert len(list(segrid.stream(tiny, pictures(2), **OPTIONS))) == 2
     with pytest.raises(ValueError, match="in_flight"):
         segrid.stream(tiny, [], in_flight=0)
+
+
+class Counting:
+    """A function that knows how many are in it at once."""
+
+    def __init__(self):
+        self.inside, self.most, self.lock = 0, 0, threading.Lock()
+
+    def __call__(self, value):
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.05)
+        with self.lock:
+            self.inside -= 1
+        return value
+
+
+@pytest.mark.parametrize("images,files", [(1, 1), (3, 2), (2, 4)])
+def test_how_many_at_once(images, files):
+    computing, reading = Counting(), Counting()
+    stream = segrid.stream(lambda image: computing(len(image.array)), pictures(14), image_batch_size=images, io_workers=files, read=reading)
+    assert [s.result for s in stream] == [len(p) for p in pictures(14)]
+    assert computing.most == images and reading.most <= files and (files == 1 or reading.most > 1)
+
+
+def test_equal_bits_for_any_batch(tiny):
+    wanted = [tiny.everything(p, **OPTIONS).array for p in pictures(5)]
+    for more in ({"image_batch_size": 1}, {"image_batch_size": 5}, {"io_workers": 3}):
+        assert all(np.array_equal(a, b.result.array) for a, b in zip(wanted, segrid.stream(tiny, pictures(5), **more, **OPTIONS), strict=True))
+    for name in ("image_batch_size", "io_workers"):
+        with pytest.raises(ValueError, match=name):
+            segrid.stream(tiny, [], **{name: 0})
+
+
+def test_closing_stops_what_a_pipeline_does(tiny):
+    """Twenty thousand boxes take a core minutes."""
+    small, large = pictures(2)
+    boxes = np.tile([[1, 2, 30, 30]], (20_000, 1))
+    running = segrid.stream(segrid.Pipeline(None, tiny), [small, large, large], options_for=lambda image, _: {"boxes": boxes[:1] if image is small else boxes})
+    next(running)
+    began = time.perf_counter()
+    running.close()
+    assert time.perf_counter() - began < 3
+
+
+def test_a_token_stops_what_is_within(tiny):
+    image, token = pictures(1)[0], segrid.CancelToken()
+    assert segrid.CancelToken.current() is None
+    with token:
+        assert segrid.CancelToken.current() is not None and len(tiny.predict(image, boxes=[1, 2, 30, 30])) == 1
+        token.cancel()
+        for call in (lambda: tiny.predict(image, boxes=[1, 2, 30, 30]), lambda: tiny.encode(image), lambda: segrid.Pipeline(None, tiny)(image, boxes=[[1, 2, 9, 9]])):
+            with pytest.raises(segrid.Cancelled):
+                call()
+        with segrid.CancelToken():  # the innermost counts
+            tiny.encode(image)
+    assert len(tiny.predict(image, boxes=[1, 2, 30, 30])) == 1 and segrid.CancelToken.current() is None

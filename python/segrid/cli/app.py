@@ -82,13 +82,20 @@ def batch(
     prompt: Annotated[Optional[list[str]], typer.Option(help="What to look for, once for each thing; without it and --boxes everything is segmented.")] = None,
     boxes: Annotated[Optional[Path], typer.Option(help='JSON: {"image.png": [[x0, y0, x1, y1], ...], ...}.')] = None,
     detector: Annotated[Optional[str], typer.Option(help="Detector for --prompt, or a .torchscript file (with --trust).")] = None,
+    views: Annotated[Optional[Path], typer.Option(help='JSON, a detector for each kind of picture: {"front": {"pattern": "*_front.*", "detector": '
+                                                  '"front.torchscript"}, ...}; also "prompts", "threshold", "nms".')] = None,
+    view: Annotated[Optional[list[str]], typer.Option(help="Only images of this view of --views; may be repeated.")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="The TorchScript file may run its code.")] = False,
     conf_threshold: Annotated[float, typer.Option(help="Detection scores are above it.")] = 0.1,
     nms: Annotated[Optional[float], typer.Option(help="Of two boxes of one prompt with a larger IoU the better one stays.")] = None,
     write: Annotated[str, typer.Option(help="Some of coco,labels,tiff,overlay,objects,csv,parquet,geojson.")] = "coco,labels,overlay",
     model: Model = "tiny",
+    device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    image_batch_size: Annotated[Optional[int], typer.Option(min=1, help="Most images computed at once; default: one for each thread.")] = None,
+    sam_batch_size: Annotated[Optional[int], typer.Option(min=1, help="Most boxes of an image decoded at once; default: one for each thread.")] = None,
+    io_workers: Annotated[int, typer.Option(min=1, help="Most images read or written at once, beside the computing.")] = 1,
     points_per_side: Annotated[Optional[int], typer.Option(help="Points along each side of the grid (default 32).")] = None,
     crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops.")] = "auto",
     min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
@@ -104,8 +111,10 @@ def batch(
     from segrid.cli.batch import run
 
     options = {"points_per_side": points_per_side, "crop_n_layers": crop_n_layers, "min_area_frac": min_area_frac, "max_masks": max_masks}
-    raise typer.Exit(run(inputs, output, prompt or [], boxes, detector, trust, conf_threshold, nms, write.split(","), model, precision, threads, options, retry,
-                         json, profile, engine, workers, ray_address))
+    asked = {"prompts": prompt or [], "boxes": boxes, "detector": detector, "views": views, "view": view or [], "trust": trust, "conf_threshold": conf_threshold,
+             "nms": nms, "sam_batch_size": sam_batch_size}
+    raise typer.Exit(run(inputs, output, asked, write.split(","), model, device, precision, threads, options, image_batch_size, io_workers, retry, json, profile,
+                         engine, workers, ray_address))
 
 
 @app.command()

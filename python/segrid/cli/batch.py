@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -15,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from segrid.cli.output import shown
 
 
-def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None, detector: str | None, trust: bool, conf_threshold: float, nms: float | None,
-        writers: list[str], model: str, precision: str, threads: int | None, options: dict[str, Any], retry: bool, as_json: bool,
-        profile: Path | None = None, engine: str = "local", workers: int | None = None, ray_address: str | None = None) -> int:
-    """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing could begin."""
+def run(inputs: list[str], output: Path, asked: dict[str, Any], writers: list[str], model: str, device: str, precision: str, threads: int | None,
+        options: dict[str, Any], image_batch_size: int | None, io_workers: int, retry: bool, as_json: bool, profile: Path | None = None, engine: str = "local",
+        workers: int | None = None, ray_address: str | None = None) -> int:
+    """asked: as `segrid.folders.machine.Asked`. Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing could begin."""
     import segrid
     from segrid.folders.inputs import collect
+    from segrid.folders.machine import Asked, machine
     from segrid.folders.run import Job
     from segrid.folders.run import run as work
 
@@ -29,44 +29,18 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
         if threads is not None:
             segrid.set_threads(threads)
         images = collect(inputs, output)
-        segmenter = segrid.Segmenter(model, precision=precision, profile=profile)
+        segmenter = segrid.Segmenter(model, device=device, precision=precision, profile=profile)
         in_flight = None
         if profile is not None:
             from segrid.tuning import read_profile
 
             tuned = read_profile(profile)
-            in_flight = tuned["in_flight"]
+            in_flight = tuned["in_flight"] if image_batch_size is None else None
             options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
             if threads is None:
                 segrid.set_threads(tuned["threads"])
-        named: dict[str, Any] = {"model": segmenter._engine.model_id, "precision": segmenter.precision}
-        listed: dict[str, Any] | None = None
-        machine: Any = segmenter
-        if boxes is not None and (prompts or detector):
-            raise ValueError("give --boxes, or a detector with what it should look for; not both")
-        for name, value in (("--conf-threshold", conf_threshold), ("--nms", nms)):
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name}: must be from 0 to 1, got {value}")
-        _try_options(segmenter, options)
-        if prompts or detector:
-            machine = segrid.Pipeline(detector or "tiny-detector", segmenter, trust=trust)
-            options = {"threshold": conf_threshold, "nms": nms} | ({"prompts": prompts} if prompts else {})
-            if isinstance(machine.detector, segrid.Detector):
-                if not prompts:
-                    raise ValueError(f"--detector {detector}: say what to look for with --prompt")
-                machine.detector.texts_of(prompts)  # complains before the first image is read
-                named |= {"detector": machine.detector._engine.model_id}
-            else:
-                if prompts:
-                    raise ValueError(f"--detector {detector}: a TorchScript detector has classes of its own and takes no --prompt")
-                named |= {"detector": hashlib.sha1(Path(str(detector)).read_bytes()).hexdigest()}
-        elif boxes is not None:
-            listed = _boxes(boxes)
-            missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
-            if missing:
-                raise ValueError(f"{boxes}: no boxes for {missing[0]} (and {len(missing) - 1} more)" if len(missing) > 1 else f"{boxes}: no boxes for {missing[0]}")
-            machine, options = segrid.Pipeline(None, segmenter), {}
-            named |= {"boxes": listed}
+        made = machine(segmenter, Asked(**asked), images, options)
+        images = made.images
         elsewhere = None
         if engine == "ray":
             from segrid.folders.on_ray import engine as on_ray
@@ -75,7 +49,8 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
             elsewhere = on_ray(workers or max(1, segrid.threads() // share), share, ray_address)
         elif engine != "local":
             raise ValueError(f"--engine: local or ray, got {engine!r}")
-        named |= {"options": {k: v for k, v in options.items() if v is not None}}
+        named = {"model": segmenter._engine.model_id, "precision": segmenter.precision} | made.named
+        job = Job(made.model, output, writers, made.options, made.boxes, {"in_flight": in_flight, "image_batch_size": image_batch_size, "io_workers": io_workers})
         with _bar(console, as_json) as bar:
             task = bar.add_task("batch", total=len(images), rate="", bad=0)
             begin, count, bad = perf_counter(), 0, 0
@@ -85,7 +60,7 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
                 count, bad = count + 1, bad + (record["status"] == "failed")
                 bar.update(task, advance=1, rate=f"{count / (perf_counter() - begin):.1f} images/s", bad=bad)
 
-            summary = work(Job(machine, output, writers, options, listed, in_flight), images, named, each, retry, elsewhere)
+            summary = work(job, images, named, each, retry, elsewhere)
     except BlockingIOError:
         console.print(f"[red]error:[/red] {shown(output)}: another run is writing there", highlight=False)
         return 2
@@ -104,26 +79,6 @@ def run(inputs: list[str], output: Path, prompts: list[str], boxes: Path | None,
         if summary.stopped:
             out.print(f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here", highlight=False, soft_wrap=True)
     return 1 if summary.failed or summary.stopped else 0
-
-
-def _try_options(segmenter: Any, options: dict[str, Any]) -> None:
-    """Raises what `everything` says of its options, before any image is set aside for them."""
-    import numpy as np
-
-    segmenter.everything(np.zeros((8, 8, 3), np.uint8), **(options | {"points_per_side": min(options.get("points_per_side") or 1, 1), "crop_n_layers": 0}))
-    if options.get("points_per_side") is not None and not 1 <= options["points_per_side"] <= 500:
-        raise ValueError(f"--points-per-side: must be from 1 to 500, got {options['points_per_side']}")
-
-
-def _boxes(path: Path) -> dict[str, Any]:
-    """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
-        raise ValueError(f'{path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')
-    return found
 
 
 def _bar(console: Console, quiet: bool) -> Progress:

@@ -17,21 +17,22 @@ from segrid.folders.manifest import Manifest, fingerprint
 from segrid.folders.writers import WRITERS
 from segrid.microscopy import read_field
 from segrid.streaming import Streamed, stream
+from segrid.views import Views
 
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of the place, not of the image
 
 
 @dataclass
 class Job:
-    """What is done to every image: model, options of its calls, boxes by image where they are given, writers and where they write. Can be sent to other
-    processes. Raises ValueError for unknown writers."""
+    """What is done to every image: model, options of its calls, boxes by image where they are given, writers and where they write; limits: of `stream`. Can be
+    sent to other processes. Raises ValueError for unknown writers."""
 
     model: Any
     folder: Path
     writers: list[str]
     options: dict[str, Any]
     boxes: dict[str, Any] | None = None
-    in_flight: int | None = None
+    limits: dict[str, Any] = field(default_factory=dict)
     _seen: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -41,7 +42,7 @@ class Job:
 
     def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
         """The manifest's record of each image, in order, its files being written. One of an OSError in FATAL has "fatal": the run must stop."""
-        for item in stream(self.model, inputs, consume=self._save, in_flight=self.in_flight, read=self._read, options_for=self._own, **self.options):
+        for item in stream(self.model, inputs, consume=self._save, read=self._read, options_for=self._own, **self.limits, **self.options):
             yield _record(item, self._seen.pop(item.source.key, None))
 
     def _read(self, one: Input) -> Any:
@@ -49,6 +50,8 @@ class Job:
         return read_field(one.path)
 
     def _own(self, one: Input, _: Any) -> dict[str, Any]:
+        if isinstance(self.model, Views):
+            return {"view": self.model.view_of(one.path)}
         return {} if self.boxes is None else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
 
     def _save(self, item: Streamed, pixels: np.ndarray) -> list[str]:

@@ -1,9 +1,13 @@
-#include "engine/progress.h"
+#include "core/memory.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <fstream>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace segrid {
 
@@ -18,6 +22,12 @@ double peak_resident_mb() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     return static_cast<double>(usage.ru_maxrss) * 1024.0 / 1e6;
+}
+
+void give_back_memory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 }  // namespace segrid

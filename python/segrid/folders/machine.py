@@ -1,0 +1,123 @@
+"""What a run does to each image: everything, words, given boxes, a detector's boxes, or a detector for each view."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segrid.detector import Detector, Prompts
+from segrid.folders.inputs import Input
+from segrid.pipeline import Pipeline
+from segrid.segmenter import Segmenter
+from segrid.views import Views, read_views
+
+
+@dataclass
+class Machine:
+    """model : for `segrid.stream`. options : of its calls. named : what the results depend on, beside the segmenter. boxes : by image, where they are given.
+    images : in the order in which they are done."""
+
+    model: Any
+    images: list[Input]
+    options: dict[str, Any]
+    named: dict[str, Any] = field(default_factory=dict)
+    boxes: dict[str, Any] | None = None
+
+
+@dataclass
+class Asked:
+    """What a user asks for; see `segrid batch --help`."""
+
+    prompts: list[str] = field(default_factory=list)
+    boxes: Path | None = None
+    detector: str | None = None
+    views: Path | None = None
+    view: list[str] = field(default_factory=list)
+    trust: bool = False
+    conf_threshold: float = 0.1
+    nms: float | None = None
+    sam_batch_size: int | None = None
+
+
+def machine(segmenter: Segmenter, asked: Asked, images: list[Input], options: dict[str, Any]) -> Machine:
+    """Loads what is asked for, and complains before the first image is read. options: of segment everything, where nothing else is asked for.
+
+    Raises ValueError for a wrong mixture, values out of range, images without boxes or view; and what Detector, ScriptedDetector and read_views raise.
+    """
+    _try_options(segmenter, options)
+    for name, value in (("--conf-threshold", asked.conf_threshold), ("--nms", asked.nms)):
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name}: must be from 0 to 1, got {value}")
+    if sum((asked.boxes is not None, bool(asked.prompts or asked.detector), asked.views is not None)) > 1:
+        raise ValueError("give --boxes, or a detector with what it should look for, or --views; not several of them")
+    if asked.view and asked.views is None:
+        raise ValueError("--view: names a view of --views FILE, which is not given")
+    limit = {} if asked.sam_batch_size is None else {"batch_size": asked.sam_batch_size}
+    if asked.views is not None:
+        return _by_view(segmenter, asked, images, limit)
+    if asked.boxes is not None:
+        listed = _read_boxes(asked.boxes)
+        missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
+        if missing:
+            raise ValueError(f"{asked.boxes}: no boxes for {missing[0]}" + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""))
+        return Machine(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
+    if asked.prompts or asked.detector:
+        pipeline = Pipeline(asked.detector or "tiny-detector", segmenter, trust=asked.trust)
+        named = {"detector": _identity(pipeline, asked.prompts or None, f"--detector {asked.detector}", asked.detector)}
+        more: dict[str, Any] = {"threshold": asked.conf_threshold, "nms": asked.nms} | ({"prompts": asked.prompts} if asked.prompts else {})
+        return Machine(pipeline, images, more | limit, named | {"options": {k: v for k, v in more.items() if v is not None}})
+    return Machine(segmenter, images, options, {"options": {k: v for k, v in options.items() if v is not None}})
+
+
+def _by_view(segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]) -> Machine:
+    """Images grouped by view; with --view those of other views are left out."""
+    assert asked.views is not None
+    every = Views(read_views(asked.views, asked.conf_threshold, asked.nms), segmenter, trust=asked.trust)
+    chosen = every.only(asked.view) if asked.view else every
+    of = {one.key: every.view_of(one.path) for one in images}
+    kept = [one for one in images if of[one.key] in chosen.views]
+    if not kept:
+        raise ValueError(f"--view {', '.join(asked.view)}: none of {len(images)} images is of it")
+    order = list(chosen.views)
+    kept.sort(key=lambda one: order.index(of[one.key]))
+    named = {}
+    for view in {of[one.key] for one in kept}:
+        rule = chosen.views[view]
+        detector = _identity(chosen.pipeline(view), rule.prompts, f"view {view!r}", rule.detector)
+        named[view] = {"pattern": rule.pattern, "detector": detector, "prompts": rule.prompts, "threshold": rule.threshold, "nms": rule.nms}
+    return Machine(chosen, kept, limit, {"views": json.loads(json.dumps(named))})
+
+
+def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
+    """Of a detector: its model's, or a hash of its file. Raises ValueError where prompts and detector do not go together."""
+    if isinstance(pipeline.detector, Detector):
+        if not prompts:
+            raise ValueError(f"{where}: say what to look for with " + ("--prompt" if where.startswith("--") else '"prompts"'))
+        pipeline.detector.texts_of(prompts)
+        return str(pipeline.detector._engine.model_id)
+    if prompts:
+        raise ValueError(f"{where}: a TorchScript detector has classes of its own and takes no prompts")
+    return hashlib.sha1(Path(str(file)).read_bytes()).hexdigest()
+
+
+def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
+    """Raises what `everything` says of its options, before any image is set aside for them."""
+    segmenter.everything(np.zeros((8, 8, 3), np.uint8), **(options | {"points_per_side": min(options.get("points_per_side") or 1, 1), "crop_n_layers": 0}))
+    if options.get("points_per_side") is not None and not 1 <= options["points_per_side"] <= 500:
+        raise ValueError(f"--points-per-side: must be from 1 to 500, got {options['points_per_side']}")
+
+
+def _read_boxes(path: Path) -> dict[str, Any]:
+    """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
+        raise ValueError(f'{path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')
+    return found

@@ -1,0 +1,137 @@
+"""One detector for each kind of picture, told by the file's name."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from segrid._image import ImageLike
+from segrid.detections import Detections
+from segrid.detector import Detector, Prompts, check_thresholds
+from segrid.pipeline import Pipeline
+from segrid.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class View:
+    """A kind of picture.
+
+    Attributes
+    ----------
+    pattern : of file names ("*_front.*"; upper and lower case are the same), or several
+    detector : as `Pipeline` takes it
+    prompts, threshold, nms : as `Pipeline` takes them with an image
+    """
+
+    pattern: str | tuple[str, ...]
+    detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector"
+    prompts: Prompts | None = None
+    threshold: float = 0.1
+    nms: float | None = None
+
+    def __post_init__(self) -> None:
+        check_thresholds(self.threshold, self.nms)
+
+    def fits(self, name: str) -> bool:
+        """Whether a file of that name is of this kind."""
+        return any(fnmatchcase(name.lower(), p.lower()) for p in ((self.pattern,) if isinstance(self.pattern, str) else self.pattern))
+
+
+class Views:
+    """A `Pipeline` for each kind of picture, with one segmenter; a detector is loaded once, when its first picture comes. Any number of threads may use it.
+
+    views : {name: `View`}; a file is of the first whose pattern fits. segmenter, trust : as `Pipeline` takes them. Raises ValueError for no views.
+    """
+
+    def __init__(self, views: Mapping[str, View], segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False) -> None:
+        if not views:
+            raise ValueError("views: there are none")
+        self.views = dict(views)
+        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter)
+        self.trust = trust
+        self._threads: int | None = None
+        self._loaded: dict[str, Pipeline] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (self.views, self.segmenter, self.trust))
+
+    def __repr__(self) -> str:
+        return f"Views({', '.join(self.views)}; {self.segmenter!r})"
+
+    def view_of(self, path: str | os.PathLike[str]) -> str:
+        """The name of the view that a file is of. Raises ValueError where no pattern fits, TypeError for what has no name."""
+        name = Path(path).name
+        for view, rule in self.views.items():
+            if rule.fits(name):
+                return view
+        raise ValueError(f"{os.fspath(path)}: of no view ({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})")
+
+    def only(self, names: list[str]) -> Views:
+        """These views alone. Raises ValueError for a name that is not there."""
+        for name in names:
+            if name not in self.views:
+                raise ValueError(f"view {name!r}: there are {', '.join(self.views)}")
+        return Views({name: view for name, view in self.views.items() if name in names}, self.segmenter, trust=self.trust)
+
+    def pipeline(self, view: str) -> Pipeline:
+        """Of a view; loads its detector where that has not been done. Raises ValueError for an unknown view, and what `Pipeline` raises."""
+        if view not in self.views:
+            raise ValueError(f"view {view!r}: there are {', '.join(self.views)}")
+        with self._lock:
+            if view not in self._loaded:
+                self._loaded[view] = Pipeline(self.views[view].detector, self.segmenter, trust=self.trust)
+            whole = self._loaded[view]
+        return whole if self._threads is None else whole.with_threads(self._threads)
+
+    def with_threads(self, threads: int) -> Views:
+        """The same, detectors shared, whose calls use at most this many threads. Raises ValueError below 1."""
+        other = Views(self.views, self.segmenter.with_threads(threads), trust=self.trust)
+        other._threads, other._loaded, other._lock = threads, self._loaded, self._lock
+        return other
+
+    def __call__(self, image: ImageLike, *, view: str | None = None, batch_size: int | None = None) -> Detections:
+        """Boxes and masks by the pipeline of `view`, or of the view that the image's file is of. Raises what `view_of`, `pipeline` and that pipeline raise."""
+        if view is None:
+            if not isinstance(image, (str, os.PathLike)):
+                raise ValueError(f"views: an image that is no file ({type(image).__name__}) has no name to tell its view; pass view=...")
+            view = self.view_of(image)
+        rule = self.views.get(view)
+        pipeline = self.pipeline(view)
+        assert rule is not None  # else pipeline() raised
+        return pipeline(image, rule.prompts, threshold=rule.threshold, nms=rule.nms, batch_size=batch_size)
+
+
+def _rebuild(views: dict[str, View], segmenter: Segmenter, trust: bool) -> Views:
+    return Views(views, segmenter, trust=trust)
+
+
+def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float | None = None) -> dict[str, View]:
+    """Of a JSON file: {"front": {"pattern": "*_front.*", "detector": "front.torchscript", "prompts": ["a tooth"], "threshold": 0.01, "nms": 0.5}, ...}.
+
+    Files beside it are named from its folder. threshold, nms : of views that name none. Raises ValueError for other content, FileNotFoundError.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: not JSON ({error})") from error
+    if not isinstance(found, dict) or not found or not all(isinstance(v, dict) for v in found.values()):
+        raise ValueError(f'{os.fspath(path)}: expected {{"front": {{"pattern": "*_front.*", "detector": "front.torchscript"}}, ...}}')
+    views = {}
+    for name, given in found.items():
+        unknown = given.keys() - {"pattern", "detector", "prompts", "threshold", "nms"}
+        if unknown or not given.get("pattern"):
+            raise ValueError(f"{os.fspath(path)}: view {name!r}: " + (f"unknown {', '.join(sorted(unknown))}" if unknown else "no pattern"))
+        rule = {"threshold": threshold, "nms": nms} | given
+        rule["pattern"] = tuple(rule["pattern"]) if isinstance(rule["pattern"], list) else rule["pattern"]
+        beside = Path(path).parent / str(given.get("detector"))
+        if beside.exists():
+            rule["detector"] = str(beside)
+        views[name] = View(**rule)
+    return views

@@ -1,0 +1,122 @@
+"""A detector for each kind of picture, told by the file's name."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import segrid
+from PIL import Image
+
+from segrid.views import read_views
+
+WHOLE = np.array([[4, 5, 60, 50]])
+
+
+class Finder:
+    """A detector that says where it was told, and how often it was asked."""
+
+    def __init__(self, boxes, name):
+        self.boxes, self.name, self.asked = boxes, name, 0
+
+    def __call__(self, image):
+        self.asked += 1
+        return {"boxes": self.boxes, "labels": [self.name] * len(self.boxes)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("views") / "in"
+    root.mkdir()
+    rng = np.random.default_rng(4)
+    for i in range(6):
+        small = rng.integers(0, 255, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((90, 70), Image.BICUBIC).save(root / f"p{i}_{'Front' if i % 2 else 'side'}.png")
+    return root
+
+
+def views(tiny):
+    return segrid.Views({"front": segrid.View("*_front.*", Finder(WHOLE, "tooth")), "rest": segrid.View(("*_side.*", "*_top.*"), Finder(WHOLE / 2, "jaw"))}, tiny)
+
+
+def test_by_the_name_of_the_file(tiny, folder):
+    model, files = views(tiny), sorted(folder.iterdir())
+    assert [model.view_of(f) for f in files] == ["rest", "front"] * 3 and model.view_of("A_TOP.jpg") == "rest"
+    for file, one in zip(files, segrid.stream(model, files), strict=True):
+        boxes = WHOLE if "Front" in file.name else WHOLE / 2
+        assert np.array_equal(one.result.masks.array, tiny.predict(file, boxes=boxes, anywhere=True).array)
+        assert one.result.labels == ["tooth" if "Front" in file.name else "jaw"]
+    assert model.views["front"].detector.asked == 3 and np.array_equal(model(files[0]).boxes, WHOLE / 2)
+    pixels = np.asarray(Image.open(files[0]))
+    assert np.array_equal(model(pixels, view="front").boxes, WHOLE)
+    with pytest.raises(ValueError, match="of no view"):
+        model.view_of("x.png")
+    with pytest.raises(ValueError, match="has no name"):
+        model(pixels)
+    with pytest.raises(ValueError, match="there are front, rest"):
+        model(pixels, view="back")
+    with pytest.raises(ValueError, match="there are front, rest"):
+        model.only(["back"])
+    with pytest.raises(ValueError, match="there are none"):
+        segrid.Views({}, tiny)
+    with pytest.raises(ValueError, match="threshold"):
+        segrid.View("*", threshold=2)
+    assert list(model.only(["rest"]).views) == ["rest"] and list(pickle.loads(pickle.dumps(model)).views) == ["front", "rest"]
+
+
+def test_each_detector_is_loaded_once(tiny, folder, monkeypatch):
+    loaded = []
+    plain = segrid.Detector.__init__
+    monkeypatch.setattr(segrid.Detector, "__init__", lambda self, *a, **k: (loaded.append(a), plain(self, *a, **k))[1])
+    model = segrid.Views({"front": segrid.View("*_front.*", prompts="a"), "side": segrid.View("*_side.*", prompts="b"), "top": segrid.View("*_top.*")}, tiny)
+    assert loaded == []
+    done = list(segrid.stream(model, sorted(folder.iterdir()) * 2))
+    assert all(one.error is None for one in done) and len(loaded) == 2
+
+
+def batch(*arguments):
+    return subprocess.run([sys.executable, "-m", "segrid", "batch", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_batch(folder, tmp_path):
+    rules = tmp_path / "views.json"
+    rules.write_text(json.dumps({"front": {"pattern": "*_front.*", "prompts": ["a red circle"], "threshold": 0},
+                                 "rest": {"pattern": ["*_side.*"], "prompts": [["a star", "stars"]], "threshold": 0.0, "nms": 0.1}}))
+    done = batch(folder, "-o", tmp_path / "all", "--views", rules, "--write", "csv,coco", "--io-workers", 2, "--sam-batch-size", 3, "--image-batch-size", 1)
+    assert done.returncode == 0, done.stderr
+    detector, segmenter = segrid.Detector("tiny-detector"), segrid.Segmenter("tiny")
+    for file in folder.iterdir():
+        front = "Front" in file.name
+        found = segrid.Pipeline(detector, segmenter)(file, "a red circle" if front else [["a star", "stars"]], threshold=0, nms=None if front else 0.1)
+        lines = (tmp_path / f"all/table/{file.stem}.csv").read_text().splitlines()
+        assert len(lines) == len(found) + 1 and all(f",{found.labels[0]}," in line for line in lines[1:])
+    order = [json.loads(line)["image"] for line in (tmp_path / "all/manifest.jsonl").read_text().splitlines()[1:]]
+    assert ["Front" in name for name in order] == [True] * 3 + [False] * 3
+    done = batch(folder, "-o", tmp_path / "front", "--views", rules, "--view", "front", "--write", "csv", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["images"] == 3
+    assert sorted(p.name for p in (tmp_path / "front/table").iterdir()) == [f"p{i}_Front.csv" for i in (1, 3, 5)]
+    for f in (tmp_path / "front/table").iterdir():
+        assert f.read_bytes() == (tmp_path / "all/table" / f.name).read_bytes()
+
+
+@pytest.mark.parametrize("content,arguments,what", [
+    ("[]", (), "expected"), ("{", (), "not JSON"), ('{"a": {"detector": "x"}}', (), "no pattern"), ('{"a": {"pattern": "*", "model": 1}}', (), "unknown model"),
+    ('{"a": {"pattern": "*_front.*", "prompts": ["a"]}}', (), "of no view"), ('{"a": {"pattern": "*"}}', (), "say what to look for"),
+    ('{"a": {"pattern": "*", "prompts": ["a"]}}', ("--view", "b"), "there are a"), ('{"a": {"pattern": "*", "prompts": ["a"], "nms": 7}}', (), "nms"),
+    ('{"a": {"pattern": "*", "prompts": ["a"]}}', ("--prompt", "b"), "not several"),
+    ('{"a": {"pattern": "*", "prompts": ["a"]}, "b": {"pattern": "none", "prompts": ["b"]}}', ("--view", "b"), "none of 6")])
+def test_mistakes_are_said_before_anything_runs(folder, tmp_path, content, arguments, what):
+    (tmp_path / "views.json").write_text(content)
+    done = batch(folder, "-o", tmp_path / "out", "--views", tmp_path / "views.json", *arguments)
+    assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_beside_the_rules(tmp_path):
+    (tmp_path / "front.torchscript").write_bytes(b"")
+    (tmp_path / "views.json").write_text('{"a": {"pattern": "*", "detector": "front.torchscript"}, "b": {"pattern": "*", "detector": "google/owlv2", "nms": 0.5}}')
+    found = read_views(tmp_path / "views.json", 0.3, 0.7)
+    assert found["a"].detector == str(tmp_path / "front.torchscript") and found["b"].detector == "google/owlv2"
+    assert (found["a"].threshold, found["a"].nms, found["b"].nms) == (0.3, 0.7, 0.5)
