@@ -12,13 +12,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segrid._files import whole, write_text
 from segrid.matching import match, packed, unpacked
 from segrid.memory import difference, forget_peak, resident_mb
+
+if TYPE_CHECKING:
+    from segrid.embedding import Embedding
+    from segrid.segmenter import Segmenter
 
 BOXES = 64  # of the prompt batch whose speed is measured
 
@@ -69,7 +74,7 @@ class Tuning:
         return {"segrid profile": 1, "model": self.model, **asdict(self.best.setting), "machine": self.machine}
 
 
-def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny", threads: Sequence[int] | None = None,
+def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny", device: str = "auto", threads: Sequence[int] | None = None,
          precisions: Sequence[str] | None = None, points: Sequence[int] = (16, 24, 32), least_iou: float = 0.98, most_lost: float = 0.05,
          limit_mb: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None) -> Tuning:
     """Measures segment everything on your images: threads and images at once first, then precisions and points with the fastest of those.
@@ -109,7 +114,7 @@ def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[s
             nonlocal reference
             if progress is not None:
                 progress({"setting": asdict(setting), "done": len(rows), "total": total})
-            row, masks = _measured(setting, os.fspath(model), paths, limit_mb, Path(scratch), reference)
+            row, masks = _measured(setting, os.fspath(model), device, paths, limit_mb, Path(scratch), reference)
             if reference is None:
                 if row.error is not None:
                     raise RuntimeError(f"tune: the reference setting {setting} failed: {row.error}")
@@ -143,6 +148,49 @@ def _bottleneck(rows: list[Row], best: Row) -> str:
                     "threads.")
         return f"Computing is the bottleneck ({most} threads are {gain:.1f} times as fast as one): more or faster cores would help."
     return "Computing is the bottleneck."
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """boxes in one call of `predict` on an encoded image; seconds of the call (the fastest of `repeat`); memory_mb : peak above what was there before.
+    error : why there are no figures ("out of memory"), else None."""
+
+    boxes: int
+    seconds: float = float("nan")
+    boxes_per_second: float = 0.0
+    memory_mb: float | None = None
+    error: str | None = None
+
+
+def sweep_prompts(segmenter: Segmenter, image: Any, counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256), repeat: int = 3) -> list[PromptBatch]:
+    """How many boxes to give to one call: the image is encoded once, then batch after batch of random boxes is decoded. A batch that does not fit in memory is a
+    row that says so. Raises ValueError for counts below 1, and what `encode` raises."""
+    if not counts or min(counts) < 1 or repeat < 1:
+        raise ValueError(f"sweep: counts and repeat must be at least 1, got {list(counts)} and {repeat}")
+    embedding = segmenter.encode(image)
+    rows = []
+    for count in counts:
+        try:
+            segmenter.predict(embedding, boxes=_boxes(embedding, min(count, 2)))  # warm
+            boxes = _boxes(embedding, count)
+            before = resident_mb("VmRSS")
+            forget_peak()
+            times = []
+            for _ in range(repeat):
+                began = perf_counter()
+                segmenter.predict(embedding, boxes=boxes)
+                times.append(perf_counter() - began)
+            rows.append(PromptBatch(count, min(times), count / min(times), difference(resident_mb("VmHWM"), before)))
+        except MemoryError:
+            rows.append(PromptBatch(count, error="out of memory"))
+    return rows
+
+
+def _boxes(embedding: Embedding, count: int) -> np.ndarray:
+    height, width = embedding.image_size
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 0.5, (count, 2))
+    return np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (count, 2))], 1) * [width, height, width, height]
 
 
 def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
@@ -200,9 +248,9 @@ def read_profile(path: str | os.PathLike[str]) -> dict[str, Any]:
     return found
 
 
-def _measured(setting: Setting, model: str, paths: list[str], limit_mb: int | None, scratch: Path, reference: Any) -> tuple[Row, Any]:
+def _measured(setting: Setting, model: str, device: str, paths: list[str], limit_mb: int | None, scratch: Path, reference: Any) -> tuple[Row, Any]:
     out = scratch / "masks.npz"
-    job = {"setting": asdict(setting), "model": model, "images": paths, "limit_mb": limit_mb, "out": str(out)}
+    job = {"setting": asdict(setting), "model": model, "device": device, "images": paths, "limit_mb": limit_mb, "out": str(out)}
     done = subprocess.run([sys.executable, "-c", "from segrid.tuning import _main; _main()"], input=json.dumps(job), capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
@@ -228,8 +276,6 @@ def _main() -> None:
 
 
 def _work(job: dict[str, Any]) -> dict[str, Any]:
-    from time import perf_counter
-
     import segrid
 
     s = Setting(**job["setting"])
@@ -240,7 +286,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + (job["limit_mb"] << 20),) * 2)
     try:
-        segmenter = segrid.Segmenter(job["model"], precision=s.precision)
+        segmenter = segrid.Segmenter(job["model"], device=job["device"], precision=s.precision)
     except NotImplementedError as error:
         return {"refused": str(error)}
     options: dict[str, Any] = {"points_per_side": s.points_per_side, "crop_n_layers": "auto"}
@@ -255,20 +301,14 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     for one in results:
         if one.error is not None:
             raise one.error
-    embedding = segmenter.encode(job["images"][0])
-    height, width = embedding.image_size
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 0.5, (BOXES, 2))
-    boxes = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (BOXES, 2))], 1) * [width, height, width, height]
-    times = []
-    for _ in range(3):
-        began = perf_counter()
-        segmenter.predict(embedding, boxes=boxes)
-        times.append(perf_counter() - began)
+    prompts = sweep_prompts(segmenter, job["images"][0], [BOXES])[0]
+    if prompts.error is not None:
+        raise MemoryError(prompts.error)
     kept: dict[str, np.ndarray] = {}
     for i, one in enumerate(results[: len(job["images"])]):
         kept |= packed(one.result, i)
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
     read, computed = (sum(r.seconds.get(k, 0.0) for r in results) for k in ("read", "compute"))
-    return {"images_per_second": len(results) / seconds, "boxes_per_second": BOXES / min(times), "latency": statistics.median(r.seconds["compute"] for r in results),
-            "memory_mb": difference(peak, loaded), "io_share": read / (read + computed)}
+    latency = statistics.median(r.seconds["compute"] for r in results)
+    return {"images_per_second": len(results) / seconds, "boxes_per_second": prompts.boxes_per_second, "latency": latency, "memory_mb": difference(peak, loaded),
+            "io_share": read / (read + computed)}

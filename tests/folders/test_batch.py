@@ -261,7 +261,8 @@ def test_outputs_are_no_inputs(folder, tmp_path):
 def test_wrong_mixtures_set_nothing_aside(folder, tmp_path):
     one, boxes = folder / "a/field 01.png", tmp_path / "b.json"
     boxes.write_text('{"field 01.png": [[1, 2, 30, 30]]}')
-    for arguments, what in ((("--boxes", boxes, "--detector", "tiny-detector"), "not several"), (("--view", "a"), "--views FILE"), (("--detector", "tiny-detector"), "--prompt"),
+    for arguments, what in ((("--boxes", boxes, "--detector", "tiny-detector"), "not several"), (("--view", "a"), "--views FILE"),
+                            (("--detector", "tiny-detector"), "--prompt"),
                             (("--prompt", "a", "--nms", "3"), "--nms"), (("--points-per-side", "0"), "points-per-side"), (("--max-masks", "-1"), "max_masks")):
         done = batch(one, "-o", tmp_path / "out", *arguments)
         assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr

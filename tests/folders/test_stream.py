@@ -147,7 +147,8 @@ def test_a_token_stops_what_is_within(tiny):
     with token:
         assert segrid.CancelToken.current() is not None and len(tiny.predict(image, boxes=[1, 2, 30, 30])) == 1
         token.cancel()
-        for call in (lambda: tiny.predict(image, boxes=[1, 2, 30, 30]), lambda: tiny.encode(image), lambda: segrid.Pipeline(None, tiny)(image, boxes=[[1, 2, 9, 9]])):
+        for call in (lambda: tiny.predict(image, boxes=[1, 2, 30, 30]), lambda: tiny.encode(image),
+                     lambda: segrid.Pipeline(None, tiny)(image, boxes=[[1, 2, 9, 9]])):
             with pytest.raises(segrid.Cancelled):
                 call()
         with segrid.CancelToken():  # the innermost counts

@@ -62,8 +62,8 @@ def test_out_of_memory_is_a_row(images, monkeypatch):
 
     real = tuning._measured
 
-    def tight(setting, model, paths, limit, *rest):
-        return real(setting, model, paths, 8 if setting.in_flight == 1 else limit, *rest)
+    def tight(setting, model, device, paths, limit, *rest):
+        return real(setting, model, device, paths, 8 if setting.in_flight == 1 else limit, *rest)
 
     monkeypatch.setattr(tuning, "_measured", tight)
     found = segrid.tune(sorted(images.iterdir())[:1], threads=[2], precisions=["fp32"], points=(4,))
@@ -102,3 +102,26 @@ def test_errors(images):
             segrid.tune(**arguments)
     with pytest.raises(FileNotFoundError):
         segrid.tune(["nowhere.png"])
+
+
+def test_how_many_boxes_a_call(images):
+    one = sorted(images.iterdir())[0]
+    sweep = [sys.executable, "-m", "segrid", "bench", "--image", one]
+    rows = json.loads(subprocess.run([*sweep, "--batches", "1,4,40", "--repeat", "2", "--json"], capture_output=True, text=True).stdout)
+    assert [r["boxes"] for r in rows] == [1, 4, 40] and all(r["error"] is None and r["memory_mb"] is not None for r in rows)
+    for row in rows:
+        assert row["boxes_per_second"] == pytest.approx(row["boxes"] / row["seconds"])
+    assert rows[2]["seconds"] > 3 * rows[0]["seconds"] and rows[2]["memory_mb"] > rows[0]["memory_mb"]  # the logits of 40 boxes are 10 MB
+    shown = subprocess.run([*sweep, "--batches", "2"], capture_output=True, text=True).stdout
+    assert "fastest" in shown and "boxes/s" in shown
+    for wrong in (("--batches", "0"), ("--batches", "a"), (one,)):
+        assert subprocess.run([*sweep, *wrong], capture_output=True).returncode == 2
+
+
+def test_a_batch_too_large_is_a_row(images):
+    """Forty thousand boxes in 600 MB of address space."""
+    code = ("import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\nm = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
+            "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\nresource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"
+            "print([(r.boxes, r.error) for r in sweep_prompts(m, sys.argv[1], [2, 900, 3], repeat=1)])")
+    done = subprocess.run([sys.executable, "-c", code, str(sorted(images.iterdir())[0])], capture_output=True, text=True)
+    assert done.stdout.strip() == "[(2, None), (900, 'out of memory'), (3, None)]", done.stdout + done.stderr

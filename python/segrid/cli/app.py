@@ -23,6 +23,13 @@ def _layers(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"expected whole numbers with commas between, got {text!r}") from None
+
+
 @app.command()
 def everything(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
@@ -122,6 +129,9 @@ def tune(
     inputs: Annotated[list[str], typer.Argument(help="A few typical images: files, folders or patterns.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.md, speed.svg, recommendation.txt and profile.json.")],
     model: Model = "tiny",
+    device: Device = "auto",
+    precision: Annotated[Optional[str], typer.Option(help="To try, commas between; default: those that this CPU runs.")] = None,
+    threads: Annotated[Optional[str], typer.Option(help="Budgets to try, commas between; default: powers of two up to the CPUs this process may use.")] = None,
     points: Annotated[str, typer.Option(help="Points along each side to try.")] = "16,24,32",
     images: Annotated[int, typer.Option(min=1, help="At most this many of the images.")] = 6,
     limit_mb: Annotated[Optional[int], typer.Option(help="A setting that takes more memory is a row that says so.")] = None,
@@ -130,7 +140,9 @@ def tune(
     """Measures this machine on your own images: threads, images at once, precisions, points; a report, a recommendation, a profile for --profile."""
     from segrid.cli.tune import run
 
-    raise typer.Exit(run(inputs, output, model, points, images, limit_mb, json))
+    sweep = {"device": device, "precisions": None if precision is None else precision.split(","), "threads": None if threads is None else _numbers(threads),
+             "points": _numbers(points), "limit_mb": limit_mb}
+    raise typer.Exit(run(inputs, output, model, images, sweep, json))
 
 
 @app.command()
@@ -186,11 +198,17 @@ def bench(
     threads: Threads = None,
     points_per_side: Annotated[int, typer.Option(min=1, max=500, help="Points along each side of the grid.")] = 32,
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs, after one that warms up; the median one is shown.")] = 3,
+    image: Annotated[Optional[Path], typer.Option(help="Sweep the prompt batch on this image instead: boxes/s and memory by boxes in one call.")] = None,
+    batches: Annotated[str, typer.Option(help="Boxes in one call, for --image.")] = "1,2,4,8,16,32,64,128,256",
     json: Json = False,
 ) -> None:
-    """How long each stage of segment everything takes here, on one image after the other."""
-    from segrid.cli.bench import run
+    """How long each stage of segment everything takes here, on one image after the other; or, with --image, how many boxes to give to one call."""
+    from segrid.cli.bench import run, sweep
 
+    if image is not None:
+        if images:
+            raise typer.BadParameter("give images for the stages, or --image for the sweep of prompts; not both")
+        raise typer.Exit(sweep(image, _numbers(batches), model, device, precision, threads, repeat, json))
     raise typer.Exit(run(images or [], model, device, precision, threads, points_per_side, repeat, json))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -47,6 +48,40 @@ def run(images: list[Path], model: str, device: str, precision: str, threads: in
     out.print(f"{about['cpu']}, {about['threads']} threads, {about['precision']}, model {shown(model)}", highlight=False, soft_wrap=True)
     for record in records:
         out.print(_table(record))
+    return 0
+
+
+def sweep(image: Path, counts: list[int], model: str, device: str, precision: str, threads: int | None, repeat: int, as_json: bool) -> int:
+    """The prompt batch alone. Returns the exit code: 0, or 2 when nothing could be run."""
+    import segrid
+    from segrid.cli.output import shown
+    from segrid.tuning import sweep_prompts
+
+    console = Console(stderr=True)
+    try:
+        if threads is not None:
+            segrid.set_threads(threads)
+        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+        with console.status(f"{shown(str(image))}: {len(counts)} batches", spinner="line"):
+            rows = sweep_prompts(segmenter, image, counts, repeat)
+    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
+        return 2
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        return 0
+    best = max(rows, key=lambda r: r.boxes_per_second)
+    table = Table(title=f"{shown(str(image))}: boxes to masks, {segrid.threads()} threads, {segmenter.precision}, model {shown(model)}", title_justify="left")
+    for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", ""):
+        table.add_column(name, justify="right")
+    for row in rows:
+        if row.error is not None:
+            table.add_row(str(row.boxes), row.error)
+            continue
+        memory = "" if row.memory_mb is None else f"{row.memory_mb:.0f}"
+        table.add_row(str(row.boxes), f"{1e3 * row.seconds:.1f}", f"{1e3 * row.seconds / row.boxes:.2f}", f"{row.boxes_per_second:.0f}", memory,
+                      "fastest" if row is best else "")
+    Console().print(table)
     return 0
 
 

@@ -12,15 +12,14 @@ from rich.console import Console
 from segrid.cli.output import bar, shown
 
 
-def run(inputs: list[str], output: Path, model: str, points: str, images: int, limit_mb: int | None, as_json: bool) -> int:
-    """Returns the exit code: 0, or 2 where nothing could be measured."""
+def run(inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool) -> int:
+    """sweep: options of `segrid.tune`. Returns the exit code: 0, or 2 where nothing could be measured."""
     from segrid.folders.inputs import collect
     from segrid.tuning import tune, write_report
 
     console = Console(stderr=True)
     try:
         chosen = [str(one.path) for one in collect(inputs)][:images]
-        counts = [int(part) for part in points.split(",")]
         with bar(console, as_json) as bars:
             task = bars.add_task("tune", total=None, note="")
 
@@ -29,7 +28,7 @@ def run(inputs: list[str], output: Path, model: str, points: str, images: int, l
                 bars.update(task, total=state["total"], completed=state["done"],
                             note=f"{s['threads']} threads, {s['in_flight']} images, {s['precision']}, {s['points_per_side']} points")
 
-            found = tune(chosen, model=model, points=counts, limit_mb=limit_mb, progress=each)
+            found = tune(chosen, model=model, **sweep, progress=each)
         files = write_report(found, output)
     except (ValueError, OSError, NotImplementedError, MemoryError, RuntimeError) as error:
         console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
