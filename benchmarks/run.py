@@ -4,6 +4,7 @@ python -m benchmarks.run precisions --model vit_b --subjects segrid openvino
 python -m benchmarks.run detect --precision bf16
 python -m benchmarks.run boxes --model vit_b
 python -m benchmarks.run folder --repeat 1
+python -m benchmarks.run folder --repeat 1 --count 2000 --subjects folder_stream --name folder-long
 python -m benchmarks.run gemm
 
 Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
@@ -164,7 +165,8 @@ def folder(a):
     """A folder of mixed images with the packaged model: our stream, a pool of processes around our Segmenter, one around segment-anything (fewer images)."""
     best = json.loads((PACKAGED / "segrid.json").read_text())["recommended"]
     options = {"points_per_side": a.points, "pred_iou_thresh": best["pred_iou_thresh"], "stability_score_thresh": best["stability_score_thresh"]}
-    subjects = ["folder_stream", "folder_processes", "folder_segment_anything"]
+    every = ["folder_stream", "folder_processes", "folder_segment_anything"]
+    subjects = [s for s in every if s in a.subjects] or every
     print(f"folder: {a.count} images, {options}, {a.threads} threads")
     with tempfile.TemporaryDirectory() as scratch:
         arguments = {"model": str(PACKAGED), "folder": str(Path(tempfile.gettempdir()) / "segrid-folder"), "count": a.count, "options": options, "precision": "fp32",
@@ -176,6 +178,8 @@ def folder(a):
     for s, r in rows.items():
         print(f"  {s}: {r['stages']['images per second']:.2f} images/s ({body['ratio'][s]:.2f}x as long as stream), {r['memory_mb']:.0f} MB PSS "
               f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, {r['count']} masks in {r['stages']['images']:.0f} images")
+        if "MB around image 100" in r["stages"]:
+            print(f"    {r['stages']['MB around image 100']:.0f} MB around image 100, {r['stages']['MB around the last']:.0f} MB around the last")
     print("written:", harness.record(a.name or "folder", body))
 
 
@@ -203,7 +207,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--subjects", nargs="+", default=["segrid", "segment_anything"],
-                        help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only)")
+                        help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only); for "
+                        "folder folder_stream, folder_processes, folder_segment_anything (default: all)")
     parser.add_argument("--count", type=int, default=200, help="images of folder")
     parser.add_argument("--name", help="of the result file")
     a = parser.parse_args()

@@ -32,11 +32,11 @@ def images(folder, count):
 
 
 class Watch(threading.Thread):
-    """Samples the PSS of this process and all below it; its peak above the first sample, MB."""
+    """Samples the PSS of this process and all below it, MB: its peak, and beside how many images the subject had done."""
 
-    def __init__(self):
+    def __init__(self, subject):
         super().__init__(daemon=True)
-        self.peak, self.stop = 0.0, threading.Event()
+        self.subject, self.peak, self.samples, self.stop = subject, 0.0, [], threading.Event()
 
     def run(self):
         while not self.stop.wait(0.2):
@@ -47,6 +47,12 @@ class Watch(threading.Thread):
                 except psutil.Error:
                     continue
             self.peak = max(self.peak, total / 2**20)
+            self.samples.append((getattr(self.subject, "done", 0), total / 2**20))
+
+    def between(self, first, last):
+        """The highest while these images were done; None where there were too few to say."""
+        found = [mb for done, mb in self.samples if first <= done <= last]
+        return max(found) if len(found) >= 10 else None
 
 
 def seconds_of_cpu():
@@ -66,7 +72,7 @@ def main():
     job, a, subject = begin("", "options")
     paths = images(a["folder"], a["count"])[: a.get(f"count of {job['subject']}", a["count"])]
     subject.run(paths[: 2 * job["threads"]])  # warm: processes and models are there
-    watch = Watch()
+    watch = Watch(subject)
     watch.start()
     began, cpu = time.perf_counter(), seconds_of_cpu()
     counts = subject.run(paths)
@@ -75,7 +81,11 @@ def main():
     watch.stop.set()
     watch.join()
     subject.close()
-    end(job, seconds / len(paths), sum(counts), {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}, watch.peak)
+    stages = {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}
+    early, late = watch.between(60, 140), watch.between(len(paths) - 80, len(paths))
+    if early is not None and late is not None:
+        stages |= {"MB around image 100": early, "MB around the last": late}
+    end(job, seconds / len(paths), sum(counts), stages, watch.peak)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,11 @@ class Subject:
         import segrid
 
         results = segrid.stream(self.model, paths, consume=lambda one, pixels: one.result.rle, containment_thresh=1.0, crop_containment_thresh=1.0, **self.options)
-        return [len(one.output) for one in results]
+        counts = []
+        for one in results:
+            counts.append(len(one.output))
+            self.done = len(counts)
+        return counts
 
     def close(self):
         pass
