@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks import harness, random_mobile_sam, random_owlv2, random_sam, random_sam2
 from benchmarks.problems.everything import agreement, photo
+from benchmarks.problems.folder import images
 from benchmarks.problems.steps import PROMPTS, points
 
 PACKAGED = Path(__file__).parents[1] / "python/segrid/models/tiny"
@@ -168,8 +169,10 @@ def folder(a):
     every = ["folder_stream", "folder_processes", "folder_segment_anything"]
     subjects = [s for s in every if s in a.subjects] or every
     print(f"folder: {a.count} images, {options}, {a.threads} threads")
+    pictures = Path(tempfile.gettempdir()) / f"segrid-folder-{a.count}"
+    images(pictures, a.count)
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = {"model": str(PACKAGED), "folder": str(Path(tempfile.gettempdir()) / "segrid-folder"), "count": a.count, "options": options, "precision": "fp32",
+        arguments = {"model": str(PACKAGED), "folder": str(pictures), "count": a.count, "options": options, "precision": "fp32",
                      "count of folder_segment_anything": min(a.count, 12)}
         rows = harness.compare("folder", subjects, arguments, a.threads, a.repeat, scratch)
     ours = rows["folder_stream"]
@@ -207,8 +210,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--subjects", nargs="+", default=["segrid", "segment_anything"],
-                        help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only); for "
-                        "folder folder_stream, folder_processes, folder_segment_anything (default: all)")
+                        help="segrid first; then segment_anything, openvino, onnxruntime, transformers (steps only); for SAM 2 sam2, sam2_openvino (steps only); "
+                        "for folder folder_stream, folder_processes, folder_segment_anything (default: all)")
     parser.add_argument("--count", type=int, default=200, help="images of folder")
     parser.add_argument("--name", help="of the result file")
     a = parser.parse_args()
