@@ -91,7 +91,7 @@ def perform_parallel_segmentation(image_files: Sequence[str | os.PathLike[str]],
         return table_of(masks, pixels), [f for name in write for f in WRITERS[name](masks, pixels, folder, stems[one.index])]
 
     out = []
-    for one in stream(segmenter, range(len(files)), consume=save, in_flight=workers, read=lambda number: read_field(files[number]), options_for=expected):
+    for one in stream(segmenter, range(len(files)), consume=save, image_batch_size=workers, read=lambda number: read_field(files[number]), options_for=expected):
         if one.error is not None:
             out.append(FieldResult(files[one.index], [], np.zeros((0, 2)), None, [], one.error))
         else:

@@ -119,3 +119,22 @@ def test_files_beside_the_rules(tmp_path):
     found = read_views(tmp_path / "views.json", 0.3, 0.7)
     assert found["a"].detector == str(tmp_path / "front.torchscript") and found["b"].detector == "google/owlv2"
     assert (found["a"].threshold, found["a"].nms, found["b"].nms) == (0.3, 0.7, 0.5)
+
+
+def test_how_many_boxes_at_once_reaches_the_model(tiny, folder, tmp_path):
+    """Its masks are the same, so that outputs do not tell."""
+    from segrid.folders.inputs import collect
+    from segrid.folders.machine import Asked, machine
+
+    (tmp_path / "views.json").write_text('{"a": {"pattern": "*", "prompts": ["a"]}}')
+    (tmp_path / "boxes.json").write_text(json.dumps({f.name: [[1, 2, 30, 30]] for f in folder.iterdir()}))
+    images = collect([str(folder)])
+    for asked in ({"prompts": ["a"]}, {"boxes": tmp_path / "boxes.json"}, {"views": tmp_path / "views.json"}):
+        assert machine(tiny, Asked(**asked, sam_batch_size=3), images, {}).options["batch_size"] == 3
+        assert "batch_size" not in machine(tiny, Asked(**asked), images, {}).options
+    assert machine(tiny, Asked(), images, {"max_masks": 3}).options == {"max_masks": 3}
+    pipeline = machine(tiny, Asked(prompts=["a"]), images, {}).model
+    with segrid.Trace() as trace:
+        found = pipeline(images[0].path, "a", threshold=0, batch_size=1)
+    spans = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
+    assert len(spans) == len(found) > 20 and max(sum(b <= moment < e for b, e in spans) for moment, _ in spans) == 1

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import segrid
 
-from .scenes import Source, shapes
+from training.data import nuclei as nuclei_of
+
+from .scenes import Source, boxes_of, shapes
 from .words import COLOURS, OTHERS, SHAPES, Query, phrase
 
 THRESHOLD = 0.1  # the default of `detect`, to which export.py moves the scores
@@ -60,18 +62,23 @@ def scenes(detector, source, count):
     for i in range(count):
         rng = np.random.default_rng((78, i))
         image, things = shapes(rng, 256, source.photos)
-        known = sorted({(t.colour, t.shape) for t, _ in things if t.colour and t.shape != "other"})
-        absent = [pair for pair in product(COLOURS, SHAPES) if pair not in known]
-        asked = known + [absent[k] for k in rng.permutation(len(absent))[: len(known)]]
-        if not asked:
+        texts, truth = asked_of(rng, things)
+        if not texts:
             continue
-        result = detector.detect(image, [phrase(rng, Query(shape, colour)) for colour, shape in asked], threshold=THRESHOLD)
-        for k, (colour, shape) in enumerate(asked):
-            wanted = [box for t, box in things if (t.colour, t.shape) == (colour, shape)]
+        result = detector.detect(image, texts, threshold=THRESHOLD)
+        for k, wanted in enumerate(truth):
             own = result.boxes[result.class_id == k]
             hits += matched(own, wanted)
             found_all, wanted_all = found_all + len(own), wanted_all + len(wanted)
     return figures_of(hits, found_all, wanted_all)
+
+
+def asked_of(rng, things):
+    """Wordings of the pairs of colour and shape that are there, and of as many that are not; and the boxes of each."""
+    known = sorted({(t.colour, t.shape) for t, _ in things if t.colour and t.shape != "other"})
+    absent = [pair for pair in product(COLOURS, SHAPES) if pair not in known]
+    asked = known + [absent[k] for k in rng.permutation(len(absent))[: len(known)]]
+    return ([phrase(rng, Query(shape, colour)) for colour, shape in asked], [[box for t, box in things if (t.colour, t.shape) == pair] for pair in asked])
 
 
 def figures_of(hits, found, wanted):
@@ -79,17 +86,18 @@ def figures_of(hits, found, wanted):
     return {"precision": hits / max(1, found), "recall": hits / max(1, wanted), "ap50": hits / max(1, found + wanted - hits), "objects": wanted}
 
 
+def fields(source, count):
+    """Kept-out fields of nuclei: image, boxes."""
+    for i in range(count):
+        picture = nuclei_of(np.random.default_rng((79, i)), source.folder, 256)
+        yield picture.image, [box for _, box in boxes_of(picture.labels)]
+
+
 def nuclei(detector, source, count):
     """Kept-out fields."""
-    from training.data import nuclei as window
-
-    from .scenes import boxes_of
-
     hits = found_all = wanted_all = 0
-    for i in range(count):
-        picture = window(np.random.default_rng((79, i)), source.folder, 256)
-        wanted = [box for _, box in boxes_of(picture.labels)]
-        found = detector.detect(picture.image, "nuclei", threshold=THRESHOLD)
+    for image, wanted in fields(source, count):
+        found = detector.detect(image, "nuclei", threshold=THRESHOLD)
         hits += matched(found.boxes, wanted)
         found_all, wanted_all = found_all + len(found), wanted_all + len(wanted)
     return figures_of(hits, found_all, wanted_all)

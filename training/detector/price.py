@@ -1,0 +1,93 @@
+"""What bf16 and int8 cost the tiny detector on pictures kept out of training, and the table of it in segrid.json, by which precision="auto" decides:
+`python -m training.detector.price FOLDER --data DATA --write`.
+
+The scenes and nuclei of evaluate.py. Per precision the worse of both counts: mean and least IoU of boxes matched with fp32's boxes of the same label, points of
+TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import segrid
+
+from .evaluate import THRESHOLD, asked_of, fields, figures_of, iou, matched
+from .scenes import Source, shapes
+
+
+def answers(detector, data, count):
+    """{set: [(boxes by label, true boxes by label)]}."""
+    source = Source(data, 256, kept_out=True)
+    found = {"scenes": []}
+    for i in range(2 * count):
+        rng = np.random.default_rng((78, i))
+        image, things = shapes(rng, 256, source.photos)
+        texts, wanted = asked_of(rng, things)
+        if texts:
+            found["scenes"].append((by_label(detector.detect(image, texts, threshold=THRESHOLD), len(texts)), wanted))
+    if data:
+        found["nuclei"] = [(by_label(detector.detect(image, "nuclei", threshold=THRESHOLD), 1), [wanted]) for image, wanted in fields(source, count)]
+    return found
+
+
+def by_label(result, labels):
+    """[boxes of each label]."""
+    return [result.boxes[result.class_id == k] for k in range(labels)]
+
+
+def pairs(a, b):
+    """IoU of each box of b with its own box of a, best first; those below 0.5 are no pairs."""
+    left, out = list(range(len(a))), []
+    for box in b:
+        best = max(left, key=lambda k: iou(a[k], box), default=None)
+        if best is not None and iou(a[best], box) >= 0.5:
+            out.append(iou(a[best], box))
+            left.remove(best)
+    return out
+
+
+def ap50(rows):
+    """Against the labels."""
+    hits = sum(matched(own, wanted) for found, truth in rows for own, wanted in zip(found, truth, strict=True))
+    return figures_of(hits, sum(len(own) for found, _ in rows for own in found), sum(len(w) for _, truth in rows for w in truth))["ap50"]
+
+
+def table(folder, data, count):
+    """What segrid.json keeps."""
+    full = answers(segrid.Detector(folder, precision="fp32"), data, count)
+    rows = {}
+    for precision in ("bf16", "int8"):
+        try:
+            low = answers(segrid.Detector(folder, precision=precision), data, count)
+        except NotImplementedError:
+            continue  # not on this CPU
+        means, least, lost = [], [], []
+        for name, rows_full in full.items():
+            ious = [v for (a, _), (b, _) in zip(rows_full, low[name], strict=True) for x, y in zip(a, b, strict=True) for v in pairs(x, y)]
+            boxes = [sum(len(own) for found, _ in rows_of for own in found) for rows_of in (rows_full, low[name])]
+            means.append(np.mean(ious))
+            least.append(np.min(ious))
+            lost.append(ap50(rows_full) - ap50(low[name]))
+            print(f"{name}, {precision}: {boxes[1]} boxes ({boxes[0]} in fp32), {len(ious)} matched, IoU mean {means[-1]:.4f}, least {least[-1]:.3f}, "
+                  f"AP50 {ap50(low[name]):.4f} ({ap50(rows_full):.4f})")
+        rows[precision] = {"iou_mean": round(float(min(means)), 4), "iou_min": round(float(min(least)), 4), "ap50_loss": round(float(max(lost)), 4)}
+    return rows
+
+
+def main():
+    """Command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folder", type=Path)
+    p.add_argument("--data")
+    p.add_argument("--count", type=int, default=100)
+    p.add_argument("--write", action="store_true", help="into FOLDER/segrid.json")
+    args = p.parse_args()
+    rows = table(args.folder, args.data, args.count)
+    print(json.dumps(rows))
+    if args.write:
+        file = args.folder / "segrid.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
