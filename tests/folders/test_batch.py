@@ -126,6 +126,9 @@ def test_changed_files_and_retry(folder, tmp_path):
     done = batch(source, "-o", out, *OPTIONS, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["done"] == 3
     assert (out / "labels/x.png").read_bytes() == (out / "labels/z.png").read_bytes()
+    made = (out / "overlay/y.png").read_bytes()
+    (out / "overlay/y.png").unlink()  # an output that somebody removed comes back
+    assert json.loads(batch(source, "-o", out, *OPTIONS, "--json").stdout)["skipped"] == 2 and (out / "overlay/y.png").read_bytes() == made
 
 
 def test_usage(folder, tmp_path):

@@ -118,8 +118,8 @@ def giou(a, b):
 
 
 def loss_of(net, batch, first_part, box_weight=2.0):
-    """Focal loss of the classes, the same of objectness, L1 and GIoU of the boxes; and a record of them. Every image has the same say, one of two hundred
-    nuclei as much as one of a single star."""
+    """Focal loss of the classes, a softmax over patches (that the best patch of a query is one of its things), loss of objectness, L1 and GIoU of the boxes; and a
+    record of them. Every image has the same say, one of two hundred nuclei as much as one of a single star."""
     pixels, ids, one, many, centre, boxes = batch
     target = many if first_part else one
     kind = next(net.parameters()).dtype
@@ -134,6 +134,9 @@ def loss_of(net, batch, first_part, box_weight=2.0):
     p = torch.sigmoid(logits)
     focal = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * torch.where(truth > 0, 1 - p, p) ** 2
     classes = ((focal * torch.where(truth > 0, 2.0, 1.0) * (target != -1)).sum((1, 2)) / truth.sum((1, 2)).clamp(min=4)).mean()
+    choice = torch.logsumexp(logits.masked_fill(target == -1, -1e4), 1) - torch.logsumexp(logits.masked_fill(target != 1, -1e4), 1)
+    there = (target == 1).any(1)
+    ranking = choice[there].sum() / there.sum().clamp(min=1)
     seen = net.objectness_predictor(features).float()
     objectness = (F.binary_cross_entropy_with_logits(seen, centre.float(), reduction="none").sum(1) / centre.sum(1).clamp(min=4)).mean()
     predicted = torch.sigmoid(net.box_head(features).float() + net.box_bias.float())[found]
@@ -141,8 +144,8 @@ def loss_of(net, batch, first_part, box_weight=2.0):
     share = (found / found.sum(1, keepdim=True).clamp(min=1))[found] / found.any(1).sum().clamp(min=1)
     relative = ((predicted - wanted).abs() / wanted[:, 2:].repeat(1, 2).clamp(min=0.03)).mean(1) @ share
     overlap = giou(predicted, wanted) @ share + (len(wanted) == 0)
-    log = dict(classes=classes.item(), objectness=objectness.item(), relative=relative.item(), giou=overlap.item())
-    return classes + 0.2 * objectness + box_weight * (relative + 1 - overlap), log
+    log = dict(classes=classes.item(), ranking=ranking.item(), objectness=objectness.item(), relative=relative.item(), giou=overlap.item())
+    return classes + 0.5 * ranking + 0.2 * objectness + box_weight * (relative + 1 - overlap), log
 
 
 def fresh(vocabulary, seed):

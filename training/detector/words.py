@@ -125,8 +125,8 @@ def queries(rng, things, count, kept_out=False):
         if known and rng.random() < 0.5:
             thing = known[rng.integers(len(known))]
             query = of(thing)
-            if rng.random() < 0.3 and thing.shape in SHAPES:  # change one attribute: almost there
-                if rng.random() < 0.5:
+            if rng.random() < 0.45 and thing.shape in SHAPES:  # change one attribute: almost there
+                if rng.random() < 0.65:
                     query = Query(str(rng.choice(SHAPES)), query.colour, query.size)
                 else:
                     query = Query(query.shape, str(rng.choice(COLOURS)), query.size)
