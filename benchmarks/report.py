@@ -87,6 +87,22 @@ def detection_lines():
                f"as long (IoU mean {a['iou mean']:.6f}, least {a['iou least']:.6f}).")
 
 
+def folder_lines():
+    """A folder of images against process pools, and its memory over thousands."""
+    r, long = load("folder"), load("folder-long")
+    if r:
+        rows, ours = r["rows"], r["rows"]["folder_stream"]
+        yield (f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of segment-anything processes takes {r['ratio']['folder_segment_anything']:.0f} "
+               f"x as long as `segrid.stream`, a pool around our own Segmenter {r['ratio']['folder_processes']:.2f} x with "
+               f"{'the same' if rows['folder_processes']['count'] == ours['count'] else 'other'} masks; stream takes {1 / r['memory']['folder_processes']:.2f} of the "
+               f"latter's memory (PSS), {1 / r['memory']['folder_segment_anything']:.2f} of the former's, and keeps the threads busy for "
+               f"{100 * ours['stages']['busy']:.0f} % of the time.")
+    if long:
+        s = long["rows"]["folder_stream"]["stages"]
+        yield (f"Over {long['images']} images its memory stays where it was: {s['MB around image 100']:.0f} MB around image 100, {s['MB around the last']:.0f} MB "
+               "around the last.")
+
+
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch")
 
 
@@ -124,7 +140,7 @@ def block():
         for what, of in ratios(precision).items():
             cells = [f"**{of[p]:.1f} x**" if p == "segment_anything" else f"{of[p]:.1f} x" if p in of else "" for p in NAMES]
             lines.append(f"| {what}, {precision} | " + " | ".join(cells) + " |")
-    lines += ["", agreement_lines(), *family_lines(), *detection_lines(), *sam2_steps(), *precision_table()]
+    lines += ["", agreement_lines(), *family_lines(), *detection_lines(), *folder_lines(), *sam2_steps(), *precision_table()]
     one, two, large, gemm = (load(n) for n in ("everything-vit_b-1-thread", "everything-vit_b-2-threads", "everything-vit_b-fp32-8660x5774", "gemm"))
     if one and two:
         lines.append(f"From 1 to 2 threads the decoder becomes {one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} times "
