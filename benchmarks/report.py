@@ -91,12 +91,12 @@ def folder_lines():
     """A folder of images against process pools, and its memory over thousands."""
     r, long = load("folder"), load("folder-long")
     if r:
-        rows, ours = r["rows"], r["rows"]["folder_stream"]
-        yield (f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of segment-anything processes takes {r['ratio']['folder_segment_anything']:.0f} "
-               f"x as long as `segrid.stream`, a pool around our own Segmenter {r['ratio']['folder_processes']:.2f} x with "
-               f"{'the same' if rows['folder_processes']['count'] == ours['count'] else 'other'} masks; stream takes {1 / r['memory']['folder_processes']:.2f} of the "
-               f"latter's memory (PSS), {1 / r['memory']['folder_segment_anything']:.2f} of the former's, and keeps the threads busy for "
-               f"{100 * ours['stages']['busy']:.0f} % of the time.")
+        rows, times, memory = r["rows"], r["ratio"], r["memory"]
+        ours, pool, peer = "folder_stream", "folder_processes", "folder_segment_anything"
+        same = "the same" if rows[pool]["count"] == rows[ours]["count"] else "other"
+        yield (f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of segment-anything processes takes {times[peer]:.0f} x as long as "
+               f"`segrid.stream`, a pool around our own Segmenter {times[pool]:.2f} x with {same} masks; stream takes {1 / memory[pool]:.2f} of the latter's memory "
+               f"(PSS), {1 / memory[peer]:.2f} of the former's, and keeps the threads busy for {100 * rows[ours]['stages']['busy']:.0f} % of the time.")
     if long:
         s = long["rows"]["folder_stream"]["stages"]
         yield (f"Over {long['images']} images its memory stays where it was: {s['MB around image 100']:.0f} MB around image 100, {s['MB around the last']:.0f} MB "

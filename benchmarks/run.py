@@ -4,7 +4,7 @@ python -m benchmarks.run precisions --model vit_b --subjects segrid openvino
 python -m benchmarks.run detect --precision bf16
 python -m benchmarks.run boxes --model vit_b
 python -m benchmarks.run folder --repeat 1
-python -m benchmarks.run folder --repeat 1 --count 2000 --subjects folder_stream --name folder-long
+python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 --subjects folder_stream --name folder-long
 python -m benchmarks.run gemm
 
 Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
