@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import segrid
 from PIL import Image
 
 OPTIONS = ["--points-per-side", "4", "--crop-n-layers", "0", "--write", "coco,labels,overlay,csv"]
@@ -64,6 +65,9 @@ def test_what_is_written(folder, whole):
     merged = json.loads((out / "coco.json").read_text())
     assert len(merged["images"]) == 12 and [i["file_name"] for i in merged["images"]] == sorted(i["file_name"] for i in merged["images"])
     assert len({a["id"] for a in merged["annotations"]}) == len(merged["annotations"]) > 0
+    for image in merged["images"]:
+        alone = json.loads((out / "coco" / image["file_name"]).with_suffix(".json").read_text())["annotations"]
+        assert [a["segmentation"] for a in merged["annotations"] if a["image_id"] == image["id"]] == [a["segmentation"] for a in alone]
     bad = json.loads((out / "quarantined.json").read_text())
     assert set(bad) == set(told["quarantined"]) and str(folder) not in json.dumps(bad)
     rows = (out / "table/a/field 01.csv").read_text().splitlines()
@@ -219,6 +223,10 @@ def test_every_writer(folder, tmp_path):
     table = pq.read_table(tmp_path / "out/table/field 01.parquet").to_pylist()
     coco = json.loads((tmp_path / "out/coco/field 01.json").read_text())["annotations"]
     assert len(features) == len(table) == len(coco) == count == len(list((tmp_path / "out/objects/field 01").iterdir()))
+    measured = segrid.Segmenter("tiny").everything(one, points_per_side=6).measure(np.asarray(Image.open(one)))
+    np.testing.assert_allclose([[row["major_axis"], row["minor_axis"]] for row in table], measured["axes"], rtol=1e-5)
+    np.testing.assert_allclose([[row["mean_red"], row["mean_green"], row["mean_blue"]] for row in table], measured["intensity"], rtol=1e-5)
+    np.testing.assert_allclose([row["angle"] for row in table], measured["angle"], rtol=1e-5)
     for feature, row, record in zip(features, table, coco, strict=True):
         assert feature["properties"]["area"] == row["area"] == record["area"] and row["rle"] == record["segmentation"]["counts"]
         shape = feature["geometry"]["coordinates"]
@@ -270,3 +278,19 @@ def test_wrong_mixtures_set_nothing_aside(folder, tmp_path):
         done = batch(one, "-o", tmp_path / "out", *arguments)
         assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_files_are_whole_or_not_there(tmp_path):
+    from segrid._files import whole, write_text
+
+    target = tmp_path / "deep/labels.png"
+    with pytest.raises(KeyError), whole(target) as part:
+        part.write_bytes(b"half")
+        assert not target.exists()
+        raise KeyError
+    assert list(target.parent.iterdir()) == []
+    write_text(target, "old")
+    with pytest.raises(OSError, match="labels.png"), whole(target) as part:
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+    assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import segrid
 from PIL import Image
-from segrid.microscopy import normalised, options_for, read_field
+from segrid.microscopy import DIAMETER_10X, DIAMETER_40X, normalised, options_for, read_field
 
 
 def field(seed, size, diameter, count):
@@ -55,7 +55,16 @@ def test_both_lenses_in_one_call(fields, tiny, tmp_path):
         assert (tmp_path / f"overlay/{stem}.png").exists()
 
 
+@pytest.mark.parametrize("lens,diameter", [(True, DIAMETER_10X), (False, DIAMETER_40X)])
+def test_the_lens_sets_the_grid(fields, tiny, tmp_path, lens, diameter):
+    file = fields[2][0]
+    found = segrid.perform_parallel_segmentation([file], tmp_path, is_10x=lens, model=tiny)[0]
+    wanted = tiny.everything(file, **options_for(diameter, (260, 300), tiny.working_scale))
+    assert np.array_equal(found.masks.areas, wanted.areas) and len(wanted) == len(found.table)
+
+
 def test_lens_and_overrides():
+    assert DIAMETER_40X == 4 * DIAMETER_10X
     low, high = options_for(15, (1000, 1000), 400), options_for(60, (1000, 1000), 400)
     assert low["points_per_side"] > high["points_per_side"] and low["min_area_frac"] < high["min_area_frac"] and low["crop_n_layers"] == 2
     assert options_for(15, (100, 100), None)["crop_n_layers"] == 0
@@ -84,6 +93,8 @@ def test_depths_and_channels(tmp_path):
         got = read_field(tmp_path / "a.tif")
         assert got.shape == (50, 60, 3) and got.dtype == np.uint8 and np.array_equal(got[..., 0], normalised(gray))
     assert normalised(gray).min() == 0 and normalised(gray).max() == 255
+    ramp = np.arange(50_001, dtype=np.uint16)[None]
+    np.testing.assert_allclose(normalised(ramp)[0], np.clip((ramp[0] - 50.0) / 49_900, 0, 1) * 255, atol=0.51)  # percentiles 0.1 and 99.9
     same = gray.astype(np.uint8)
     assert normalised(same) is same and normalised(np.full((4, 4), 7.0)).max() == 0
     with pytest.raises(ValueError, match="NaN"):

@@ -72,7 +72,11 @@ def test_each_detector_is_loaded_once(tiny, folder, monkeypatch):
     model = segrid.Views({"front": segrid.View("*_front.*", prompts="a"), "side": segrid.View("*_side.*", prompts="b"), "top": segrid.View("*_top.*")}, tiny)
     assert loaded == []
     done = list(segrid.stream(model, sorted(folder.iterdir()) * 2))
-    assert all(one.error is None for one in done) and len(loaded) == 2
+    assert all(one.error is None for one in done)
+    for threads in (1, 2):
+        assert model.with_threads(threads).pipeline("front").segmenter is not model.segmenter and len(loaded) == 2
+    model.pipeline("side")
+    assert len(loaded) == 2
 
 
 def batch(*arguments):
