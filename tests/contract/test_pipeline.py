@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import segrid
 import torch
+from PIL import Image
 
 from benchmarks import random_owlv2
 
@@ -91,6 +92,40 @@ def test_any_callable(tiny, coins, form):
     np.testing.assert_array_equal(found.masks.array, tiny.predict(coins, boxes=BOXES[order]).array)
 
 
+def test_ultralytics_gets_what_it_takes_for_rgb(tiny):
+    """Its models take arrays for BGR, Pillow's images for what they are."""
+    seen = []
+
+    class Yolo:
+        __module__ = "ultralytics.engine.model"
+
+        def __call__(self, image):
+            seen.append(image)
+            return ultralytics_like()
+
+    picture = np.zeros((130, 190, 3), np.uint8)
+    picture[..., 0] = 200
+    segrid.Pipeline(Yolo(), tiny)(picture)
+    assert isinstance(seen[0], Image.Image) and np.array_equal(np.asarray(seen[0]), picture)
+
+
+@pytest.mark.parametrize("way", ["words", "boxes"])
+def test_boxes_at_once(pipeline, coins, way):
+    pipe, arguments = pipeline, {"prompts": PROMPTS, "threshold": 0}
+    if way == "boxes":
+        pipe, arguments = segrid.Pipeline(None, pipeline.segmenter), {"boxes": np.tile(BOXES, (9, 1))}
+    spans = {}
+    for size in (1, None):
+        with segrid.Trace() as trace:
+            found = pipe(coins, **arguments, batch_size=size)
+        spans[size] = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
+        assert len(spans[size]) == len(found) > 20
+    at_once = {size: max(sum(b <= moment < e for b, e in of) for moment, _ in of) for size, of in spans.items()}
+    assert at_once[1] == 1 and at_once[None] > 1
+    with pytest.raises(ValueError, match="batch_size"):
+        pipe(coins, **arguments, batch_size=0)
+
+
 def test_supervision_and_prompts(tiny, coins):
     sv = pytest.importorskip("supervision")
     asked = []
@@ -101,6 +136,7 @@ def test_supervision_and_prompts(tiny, coins):
 
     found = segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.45, nms=0.5)
     assert asked == [["coin", "lid"]] and found.labels == ["coin", "lid"] and found.class_id.tolist() == [0, 1]
+    assert segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.45).scores.tolist() == pytest.approx([0.9, 0.5])  # without NMS, too
     thinned = segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.0, nms=0.5)
     assert thinned.labels == ["coin", "lid"]  # the third box lies on the first, of the same class
 
