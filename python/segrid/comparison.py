@@ -64,8 +64,8 @@ class Comparison:
 
 
 def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny", precisions: Sequence[str] = ("fp32", "bf16", "int8"),
-            labels: str | os.PathLike[str] | None = None, threads: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None,
-            **options: Any) -> Comparison:
+            labels: str | os.PathLike[str] | None = None, device: str = "auto", threads: int | None = None,
+            progress: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> Comparison:
     """Segments everything in every image with every precision and says what each costs and changes.
 
     images : paths
@@ -90,8 +90,8 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
     with tempfile.TemporaryDirectory() as scratch:
         for precision in precisions:
             out = Path(scratch) / f"{precision}.npz"
-            job: dict[str, Any] = {"model": os.fspath(model), "precision": precision, "images": paths, "threads": threads, "out": str(out),
-                                   "options": {"crop_n_layers": "auto"} | options}
+            job: dict[str, Any] = {"model": os.fspath(model), "device": device, "precision": precision, "images": paths, "threads": threads,
+                                   "out": str(out), "options": {"crop_n_layers": "auto"} | options}
             answer = _process(job, progress)
             if "refused" in answer:
                 refused[precision] = answer["refused"]
@@ -213,7 +213,7 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     segrid.threads()  # the extension is loaded
     before = resident_mb("RssAnon")
     try:
-        segmenter = segrid.Segmenter(job["model"], precision=job["precision"])
+        segmenter = segrid.Segmenter(job["model"], device=job["device"], precision=job["precision"])
     except NotImplementedError as error:
         return say({"refused": str(error)})
     weights_mb = difference(resident_mb("RssAnon"), before)

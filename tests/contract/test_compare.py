@@ -140,3 +140,13 @@ def test_the_packaged_model_keeps_to_its_table():
     assert set(table) == {"bf16", "int8"} and all({"iou_mean", "iou_min", "ap50_loss"} <= set(row) for row in table.values())
     if table["int8"]["iou_mean"] >= 0.98 and table["int8"]["ap50_loss"] <= 0.01 and (features["avx512_vnni"] or features["amx"]):
         assert segrid.Segmenter("tiny").precision == "int8"
+
+
+@pytest.mark.parametrize("command", ["everything", "detect", "batch", "tune", "compare", "bench"])
+def test_every_command_takes_a_device(command, tmp_path):
+    """An unknown one reaches the engine, which says what there is."""
+    image = tmp_path / "a.png"
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
+    more = {"detect": ["--prompt", "a", "-o", tmp_path / "o"], "bench": [], "compare": []}.get(command, ["-o", tmp_path / "o"])
+    done = subprocess.run([sys.executable, "-m", "segrid", command, image, *more, "--device", "tpu"], capture_output=True, text=True)
+    assert done.returncode == 2 and "device='tpu': unknown" in " ".join(done.stderr.split()), done.stderr

@@ -177,6 +177,7 @@ def compare(
     labels: Annotated[Optional[Path], typer.Option(help="Folder with an instance map per image (<stem>.png or .tif, 0 is ground): adds AP50.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Picture of the worst difference.")] = Path("segrid-compare.png"),
     model: Model = "tiny",
+    device: Device = "auto",
     threads: Threads = None,
     points_per_side: Annotated[Optional[int], typer.Option(help="Points along each side of the grid (default 32).")] = None,
     crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops.")] = "auto",
@@ -186,7 +187,7 @@ def compare(
     from segrid.cli.compare import run, split
 
     images, precisions = split(images, precision)
-    raise typer.Exit(run(images, precisions, labels, output, model, threads, {"points_per_side": points_per_side, "crop_n_layers": crop_n_layers}, json))
+    raise typer.Exit(run(images, precisions, labels, output, model, device, threads, {"points_per_side": points_per_side, "crop_n_layers": crop_n_layers}, json))
 
 
 @app.command()

@@ -26,7 +26,7 @@ def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path],
     return [p for p in images if p not in also], precisions + [str(p) for p in also]
 
 
-def run(images: list[Path], precisions: list[str], labels: Path | None, output: Path, model: str, threads: int | None, options: dict[str, Any],
+def run(images: list[Path], precisions: list[str], labels: Path | None, output: Path, model: str, device: str, threads: int | None, options: dict[str, Any],
         as_json: bool) -> int:
     """Returns the exit code: 0, or 2 when nothing could be compared."""
     from segrid.comparison import compare
@@ -34,7 +34,7 @@ def run(images: list[Path], precisions: list[str], labels: Path | None, output: 
     console = Console(stderr=True)
     try:
         with console.status("starting", spinner="line") as status:
-            found = compare(images, model=model, precisions=precisions, labels=labels, threads=threads, progress=lambda at: status.update(
+            found = compare(images, model=model, precisions=precisions, labels=labels, device=device, threads=threads, progress=lambda at: status.update(
                 f"{at['precision']}: image {at['done'] + 1} of {at['total']}, {shown(Path(at['image']).name)}"), **options)
         output.parent.mkdir(parents=True, exist_ok=True)
         drawn = found.picture(output)
