@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import segrid
+import torch
 from PIL import Image
 from segrid.views import read_views
 
@@ -142,3 +143,32 @@ def test_how_many_boxes_at_once_reaches_the_model(tiny, folder, tmp_path):
         found = pipeline(images[0].path, "a", threshold=0, batch_size=1)
     spans = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
     assert len(spans) == len(found) > 20 and max(sum(b <= moment < e for b, e in spans) for moment, _ in spans) == 1
+
+
+class Middle(torch.nn.Module):
+    """Finds the middle half of every picture."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        side = float(x.size(2))
+        return torch.tensor([[[side / 4, side / 4, 3 * side / 4, 3 * side / 4, 0.8, 0.0], [0.0, 0.0, side, side, 0.005, 0.0]]])
+
+
+@pytest.mark.parametrize("way", ["detector", "views"])
+def test_files_of_torchscript(folder, tmp_path, tiny, way):
+    """A clinic's: one file for each view, low thresholds, one PNG for each object."""
+    file = tmp_path / "front.torchscript"
+    torch.jit.save(torch.jit.script(Middle()), str(file))
+    (tmp_path / "views.json").write_text('{"front": {"pattern": "*_front.*", "detector": "front.torchscript"}}')
+    one = folder / "p1_Front.png"
+    source = ["--detector", file] if way == "detector" else ["--views", tmp_path / "views.json", "--view", "front"]
+    arguments = [one, "-o", tmp_path / "out", *source, "--conf-threshold", "0.01", "--write", "objects,csv"]
+    done = batch(*arguments)
+    assert done.returncode == 2 and "trust" in done.stderr and not (tmp_path / "out").exists()
+    done = batch(*arguments, "--trust")
+    assert done.returncode == 0, done.stderr
+    wanted = segrid.Pipeline(segrid.ScriptedDetector(file, trust=True), tiny)(one, threshold=0.01)
+    assert len(wanted) == 1 and [p.name for p in (tmp_path / "out/objects/p1_Front").iterdir()] == ["0001.png"]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/objects/p1_Front/0001.png")) > 0, segrid.Segmenter("tiny").predict(
+        one, boxes=wanted.boxes, anywhere=True).array[0])
+    asked = batch(one, "-o", tmp_path / "more", *source, "--prompt", "a", "--trust")
+    assert asked.returncode == 2 and ("takes no --prompt" if way == "detector" else "not several") in " ".join(asked.stderr.split())

@@ -101,7 +101,8 @@ def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any
         pipeline.detector.texts_of(prompts)
         return str(pipeline.detector._engine.model_id)
     if prompts:
-        raise ValueError(f"{where}: a TorchScript detector has classes of its own and takes no prompts")
+        word = "--prompt" if where.startswith("--") else '"prompts"'
+        raise ValueError(f"{where}: a TorchScript detector has classes of its own and takes no {word}")
     return hashlib.sha1(Path(str(file)).read_bytes()).hexdigest()
 
 
