@@ -53,6 +53,10 @@ class LoadedModel:
         other._arguments = {**self._arguments, "threads": threads}
         return other
 
+    def within(self: Self, threads: int) -> Self:
+        """`with_threads`, but no more than its own `threads=`."""
+        return self.with_threads(min(threads, self._arguments["threads"] or threads))
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes an int8 model so that it loads again without quantising: config.json, model.safetensors (the quantised weights in I8 beside their
         scales, `NAME_scale`; the rest as it was), segrid.json, a detector's tokenizer. precision="auto" of that folder is int8; others read the same rounded

@@ -29,22 +29,24 @@ class Pipeline:
         "scores" and "labels", a tuple (boxes, scores, labels), an (N, 4), (N, 5) or (N, 6) array of XYXY, score, class; or a packaged, local or Hugging
         Face model as `Detector` takes it, or a .torchscript file (`ScriptedDetector`, with trust=True); None: boxes are given with each call
     segmenter : a `Segmenter`, or a model as it takes it
+    device, precision : of those that are given by name
     """
 
     def __init__(self, detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
-                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False) -> None:
+                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False, device: str = "auto", precision: str = "auto") -> None:
         if isinstance(detector, (str, os.PathLike)):
             scripted = os.fspath(detector).endswith((".torchscript", ".torchscript.pt", ".ts"))
-            detector = ScriptedDetector(detector, trust=trust) if scripted else Detector(detector)
+            detector = ScriptedDetector(detector, trust=trust) if scripted else Detector(detector, device=device, precision=precision)
         self.detector: Detector | Callable[..., Any] | None = detector
-        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter)
+        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter, device=device, precision=precision)
         if self.detector is not None and not isinstance(self.detector, Detector) and not callable(self.detector):
             raise TypeError(f"detector: expected a Detector, a callable, a model's name or None, got {type(detector).__name__}")
 
     def with_threads(self, threads: int) -> Pipeline:
-        """The same models (weights shared), whose calls use at most this many threads; a callable stays as it is. Raises ValueError below 1."""
-        detector = self.detector.with_threads(threads) if isinstance(self.detector, Detector) else self.detector
-        return Pipeline(detector, self.segmenter.with_threads(threads))
+        """The same models (weights shared), whose calls use at most this many threads, and no more than each one's own `threads=`; a callable stays as it is.
+        Raises ValueError below 1."""
+        detector = self.detector.within(threads) if isinstance(self.detector, Detector) else self.detector
+        return Pipeline(detector, self.segmenter.within(threads))
 
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.segmenter!r})"
@@ -75,21 +77,26 @@ class Pipeline:
             return detections(columns, names, _size(pixels), pixels, Masks(masks, pixels))
         if boxes is None and self.detector is None:
             raise ValueError("pipeline: no boxes, and no detector to find them")
+        stop = CancelToken()
         with ThreadPoolExecutor(1) as beside:
-            encoding = beside.submit(self._encode, pixels, CancelToken.current())
-            if boxes is not None:
-                found = found_boxes({"boxes": boxes} | ({} if labels is None else {"labels": labels}), _size(pixels))
-            else:
-                found = _ask(self.detector, pixels, prompts, threshold, nms)
-            embedding = encoding.result()
+            encoding = beside.submit(self._encode, pixels, CancelToken.current(), stop)
+            try:
+                if boxes is not None:
+                    found = found_boxes({"boxes": boxes} | ({} if labels is None else {"labels": labels}), _size(pixels))
+                else:
+                    found = _ask(self.detector, pixels, prompts, threshold, nms)
+                embedding = encoding.result()
+            except BaseException:  # Ctrl-C, too, does not wait for the encoder
+                stop.cancel()
+                raise
         if len(found):
             native = self.segmenter.predict(embedding, boxes=found.boxes, anywhere=True, batch_size=batch_size)._native
         else:
             native = _core.no_masks(*_size(pixels))
         return Detections(found.boxes, found.scores, found.labels, found.class_id, found.size, Masks(native, pixels), pixels)
 
-    def _encode(self, pixels: Any, cancel: CancelToken | None) -> Any:
-        with cancel or contextlib.nullcontext():
+    def _encode(self, pixels: Any, scope: CancelToken | None, stop: CancelToken) -> Any:
+        with scope or contextlib.nullcontext(), stop:
             return self.segmenter.encode(pixels)
 
 

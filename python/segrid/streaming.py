@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from segrid._image import to_image
-from segrid._native import CancelToken, _core, threads
+from segrid._native import Cancelled, CancelToken, _core, threads
 from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.pipeline import Pipeline
@@ -46,7 +46,7 @@ class Streamed:
 
 
 def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], images: Iterable[Any], *,
-           consume: Callable[[Streamed, Any], Any] | None = None, image_batch_size: int | None = None, io_workers: int = 1, in_flight: int | None = None,
+           consume: Callable[[Streamed, Any], Any] | None = None, image_batch_size: int | None = None, io_workers: int | None = None, in_flight: int | None = None,
            read: Callable[[Any], Any] | None = None, options_for: Callable[[Any, Any], dict[str, Any]] | None = None, **options: Any) -> Iterator[Streamed]:
     """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image is one with an `error`, the others go on.
 
@@ -57,15 +57,16 @@ def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], 
     consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3) uint8) on one of the threads at work, so that files are written
         beside the computing; what it raises becomes the image's error
     image_batch_size : most images computed at once; default: one for each thread of the budget
-    io_workers : most images read or written at once, beside those
-    in_flight : most images in memory at once; default: the sum of both. With `image_batch_size` not given it caps the images computed at once, too
+    io_workers : most images read or written at once; default: as many as are computed. Given, so many are held beside those that are computed
+    in_flight : most images in memory at once; default: one more than are computed, or the sum of both numbers. With `image_batch_size` not given it caps the
+        images computed at once, too
     read : makes an image of what was given, on one of those threads; default: `read_image`
     options_for : called with what was given and the pixels: options for this image alone, such as boxes (with a Segmenter they go to `predict` then)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
     While more images wait than are computed at once, each has its part of the threads (one, unless `image_batch_size` is smaller than the budget), which wastes
-    nothing; the last ones share what is free. Results have the same bits either way. Closing the generator (or Ctrl-C) stops all that runs at its next tile.
-    Raises ValueError for numbers below 1.
+    nothing; the last ones share what is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the generator, Ctrl-C, and a
+    token whose `with` the iterating thread is in stop all that runs in the engine at its next tile, and begin nothing more. Raises ValueError for numbers below 1.
     """
     for name, value in (("in_flight", in_flight), ("image_batch_size", image_batch_size), ("io_workers", io_workers)):
         if value is not None and value < 1:
@@ -73,7 +74,15 @@ def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], 
     at_once = image_batch_size or min(threads(), in_flight or threads())
     if options_for is None:
         options_for = (lambda source, _: {"view": model.view_of(source)}) if isinstance(model, Views) and "view" not in options else (lambda *_: {})
-    return _stream(model, iter(images), consume, at_once, io_workers, in_flight or at_once + io_workers, read or (lambda source: source), options_for, options)
+    held = in_flight or at_once + (io_workers or 1)
+    return _stream(model, iter(images), consume, at_once, io_workers or at_once, held, read or (lambda source: source), options_for, options)
+
+
+def _part(model: Any, share: int) -> Any:
+    """The model on its part of the threads."""
+    if isinstance(model, (Segmenter, Detector)):
+        return model.within(share)
+    return model.with_threads(share) if isinstance(model, (Pipeline, Views)) else model
 
 
 def _compute(model: Any, pixels: Any, options: dict[str, Any]) -> Any:
@@ -84,7 +93,7 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any]) -> Any:
 
 def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_workers: int, in_flight: int, read: Any, options_for: Any,
             options: dict[str, Any]) -> Iterator[Streamed]:
-    alone = model.with_threads(max(1, threads() // at_once)) if isinstance(model, (Segmenter, Detector, Pipeline, Views)) else model
+    alone, scope = _part(model, max(1, threads() // at_once)), CancelToken.current() or CancelToken()
     cancel, lock, computing, files = CancelToken(), threading.Lock(), threading.Semaphore(at_once), threading.Semaphore(io_workers)
     tidied = perf_counter()
     waiting: deque[Future[Streamed]] = deque()
@@ -97,15 +106,15 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
         output: Any = None
         error: Exception | None = None
         try:
-            with files, _timed(seconds, "read"):
+            with files, _going(scope, cancel), _timed(seconds, "read"):
                 pixels = to_image(read(source))
-            with computing, cancel:
+            with computing, _going(scope, cancel):
                 with lock:
                     few = exhausted and left < at_once
                 with _timed(seconds, "compute"):
                     result = _compute(model if few else alone, pixels, options | options_for(source, pixels.array))
             if consume is not None:
-                with files, cancel, _timed(seconds, "write"):
+                with files, _going(scope, cancel), _timed(seconds, "write"):
                     output = consume(Streamed(index, source, result, None, None, seconds), pixels.array)
         except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
             error, result = raised, None
@@ -124,14 +133,32 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
                     left += 1
                 waiting.append(pool.submit(work, index, source))
                 if len(waiting) >= in_flight:
-                    yield waiting.popleft().result()
+                    yield _unless(scope, waiting.popleft().result())
             with lock:
                 exhausted = True
             while waiting:
-                yield waiting.popleft().result()
+                yield _unless(scope, waiting.popleft().result())
         finally:
             cancel.cancel()
             pool.shutdown(cancel_futures=True)
+
+
+def _unless(scope: CancelToken, one: Streamed) -> Streamed:
+    """Raises Cancelled where the scope that the stream is in has been."""
+    if scope.cancelled:
+        raise Cancelled("stream: stopped")
+    return one
+
+
+@contextlib.contextmanager
+def _going(*tokens: CancelToken) -> Iterator[None]:
+    """What is begun inside stops with any of them. Raises Cancelled where one has been cancelled already."""
+    with contextlib.ExitStack() as scopes:
+        for token in tokens:
+            if token.cancelled:
+                raise Cancelled("stream: stopped")
+            scopes.enter_context(token)
+        yield
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ class PromptBatch:
     error : why there are no figures ("out of memory"), else None."""
 
     boxes: int
-    seconds: float = float("nan")
+    seconds: float | None = None
     boxes_per_second: float = 0.0
     memory_mb: float | None = None
     error: str | None = None

@@ -46,21 +46,23 @@ class View:
 class Views:
     """A `Pipeline` for each kind of picture, with one segmenter; a detector is loaded once, when its first picture comes. Any number of threads may use it.
 
-    views : {name: `View`}; a file is of the first whose pattern fits. segmenter, trust : as `Pipeline` takes them. Raises ValueError for no views.
+    views : {name: `View`}; a file is of the first whose pattern fits. segmenter, trust, device, precision : as `Pipeline` takes them. Raises ValueError for no
+    views.
     """
 
-    def __init__(self, views: Mapping[str, View], segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False) -> None:
+    def __init__(self, views: Mapping[str, View], segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False, device: str = "auto",
+                 precision: str = "auto") -> None:
         if not views:
             raise ValueError("views: there are none")
         self.views = dict(views)
-        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter)
-        self.trust = trust
+        self._how: dict[str, Any] = {"trust": trust, "device": device, "precision": precision}
+        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter, device=device, precision=precision)
         self._threads: int | None = None
-        self._loaded: dict[str, Pipeline] = {}
+        self._loaded: dict[str, Any] = {}  # detectors
         self._lock = threading.Lock()
 
     def __reduce__(self) -> Any:
-        return (_rebuild, (self.views, self.segmenter, self.trust))
+        return (_rebuild, (self.views, self.segmenter, self._how))
 
     def __repr__(self) -> str:
         return f"Views({', '.join(self.views)}; {self.segmenter!r})"
@@ -78,7 +80,7 @@ class Views:
         for name in names:
             if name not in self.views:
                 raise ValueError(f"view {name!r}: there are {', '.join(self.views)}")
-        return Views({name: view for name, view in self.views.items() if name in names}, self.segmenter, trust=self.trust)
+        return Views({name: view for name, view in self.views.items() if name in names}, self.segmenter, **self._how)
 
     def pipeline(self, view: str) -> Pipeline:
         """Of a view; loads its detector where that has not been done. Raises ValueError for an unknown view, and what `Pipeline` raises."""
@@ -86,13 +88,15 @@ class Views:
             raise ValueError(f"view {view!r}: there are {', '.join(self.views)}")
         with self._lock:
             if view not in self._loaded:
-                self._loaded[view] = Pipeline(self.views[view].detector, self.segmenter, trust=self.trust)
-            whole = self._loaded[view]
-        return whole if self._threads is None else whole.with_threads(self._threads)
+                self._loaded[view] = Pipeline(self.views[view].detector, self.segmenter, **self._how).detector
+            detector = self._loaded[view]
+        if self._threads is not None and isinstance(detector, Detector):
+            detector = detector.within(self._threads)
+        return Pipeline(detector, self.segmenter)
 
     def with_threads(self, threads: int) -> Views:
-        """The same, detectors shared, whose calls use at most this many threads. Raises ValueError below 1."""
-        other = Views(self.views, self.segmenter.with_threads(threads), trust=self.trust)
+        """The same, detectors shared, whose calls use at most this many threads, and no more than each model's own `threads=`. Raises ValueError below 1."""
+        other = Views(self.views, self.segmenter.within(threads), **self._how)
         other._threads, other._loaded, other._lock = threads, self._loaded, self._lock
         return other
 
@@ -108,8 +112,25 @@ class Views:
         return pipeline(image, rule.prompts, threshold=rule.threshold, nms=rule.nms, batch_size=batch_size)
 
 
-def _rebuild(views: dict[str, View], segmenter: Segmenter, trust: bool) -> Views:
-    return Views(views, segmenter, trust=trust)
+def _rebuild(views: dict[str, View], segmenter: Segmenter, how: dict[str, Any]) -> Views:
+    return Views(views, segmenter, **how)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "pattern": (_texts, "a text or a list of texts"),
+    "detector": (lambda v: isinstance(v, str), "a text"),
+    "prompts": (lambda v: _texts(v) or (isinstance(v, list) and bool(v) and all(map(_texts, v))), "a text, or a list of texts and of lists of synonyms"),
+    "threshold": (_number, "a number"),
+    "nms": (lambda v: v is None or _number(v), "a number or null"),
+}
 
 
 def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float | None = None) -> dict[str, View]:
@@ -129,6 +150,9 @@ def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float 
         if unknown or not given.get("pattern"):
             raise ValueError(f"{os.fspath(path)}: view {name!r}: " + (f"unknown {', '.join(sorted(unknown))}" if unknown else "no pattern"))
         rule = {"threshold": threshold, "nms": nms} | given
+        for field, (fits, what) in _FIELDS.items():
+            if field in rule and not fits(rule[field]):
+                raise ValueError(f"{os.fspath(path)}: view {name!r}: {field} must be {what}, got {rule[field]!r}")
         rule["pattern"] = tuple(rule["pattern"]) if isinstance(rule["pattern"], list) else rule["pattern"]
         beside = Path(path).parent / str(given.get("detector"))
         if beside.exists():

@@ -66,13 +66,14 @@ void bind_runtime(py::module_ m) {
         .def(py::init<>())
         .def("cancel", &CancelToken::cancel, "Stops every call that was given this token.")
         .def_property_readonly("cancelled", &CancelToken::cancelled, "Whether cancel() was called.")
-        .def_static("current", &current_scope, "The token whose `with` this thread is in, or None.")
+        .def_static("current", &current_scope, "The token of the innermost `with` that this thread is in, or None.")
         .def("__enter__", [](const CancelToken& token) {
             enter_scope(token);
             return token;
         })
-        .def("__exit__", [](const CancelToken&, const py::args&) { leave_scope(); });
-    m.def("give_back_memory", &give_back_memory, "Pages that are free go back to the system, which the C library would keep for later.");
+        .def("__exit__", [](const CancelToken& token, const py::args&) { leave_scope(token); });
+    m.def("give_back_memory", &give_back_memory, py::call_guard<py::gil_scoped_release>(),
+          "Pages that are free go back to the system, which the C library would keep for later.");
 }
 
 }  // namespace segrid::bindings

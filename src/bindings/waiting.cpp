@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -43,16 +44,27 @@ std::function<void()> poll_signals() {
 
 Schedule schedule_for(const CancelToken* cancel) {
     Schedule schedule;
-    schedule.poll = poll_signals();
-    if (cancel != nullptr) schedule.cancel = *cancel;
-    else if (!scopes.empty()) schedule.cancel = scopes.back();
+    std::vector<CancelToken> tokens = scopes;
+    if (cancel != nullptr) tokens.push_back(*cancel);
+    if (tokens.empty()) {
+        schedule.poll = poll_signals();
+        return schedule;
+    }
+    for (const CancelToken& token : tokens) token.check();
+    schedule.cancel = tokens.back();  // checked before every task; the others by the waiting thread, every 20 ms
+    tokens.pop_back();
+    schedule.poll = [signals = poll_signals(), tokens] {
+        for (const CancelToken& token : tokens) token.check();
+        signals();
+    };
     return schedule;
 }
 
 void enter_scope(const CancelToken& token) { scopes.push_back(token); }
 
-void leave_scope() {
-    if (!scopes.empty()) scopes.pop_back();
+void leave_scope(const CancelToken& token) {
+    const auto last = std::find(scopes.rbegin(), scopes.rend(), token);
+    if (last != scopes.rend()) scopes.erase(std::next(last).base());
 }
 
 std::optional<CancelToken> current_scope() {

@@ -14,11 +14,11 @@ namespace py = pybind11;
 
 // Takes the GIL, lets Python handle signals and throws what that raised.
 std::function<void()> poll_signals();
-// Of a call from this thread: stopped by `cancel`, else by the innermost scope that the thread is in.
+// Of a call from this thread: stopped by `cancel` and by every scope that the thread is in.
 Schedule schedule_for(const CancelToken* cancel);
-// `with token:` in this thread. leave ends the innermost scope.
+// `with token:` in this thread.
 void enter_scope(const CancelToken& token);
-void leave_scope();
+void leave_scope(const CancelToken& token);
 std::optional<CancelToken> current_scope();
 ProgressCallback progress_callback(const py::object& callback);
 

@@ -21,6 +21,7 @@ public:
     CancelToken() : flag_(std::make_shared<std::atomic<bool>>(false)) {}
     void cancel() const { flag_->store(true, std::memory_order_relaxed); }
     bool cancelled() const { return flag_->load(std::memory_order_relaxed); }
+    bool operator==(const CancelToken& other) const { return flag_ == other.flag_; }
     void check() const;  // throws Cancelled
 
 private:

@@ -289,7 +289,8 @@ import signal, sys, threading, time, os
 import numpy as np, segrid
 signal.signal(signal.SIGINT, signal.default_int_handler)
 detector = segrid.Detector(sys.argv[1], precision="fp32")
-call = {"detect": lambda: detector.detect(image, "a", threshold=1), "pipeline": lambda: segrid.Pipeline(detector, "tiny")(image, "a", threshold=1)}[sys.argv[2]]
+call = {"detect": lambda: detector.detect(image, "a", threshold=1), "pipeline": lambda: segrid.Pipeline(detector, "tiny")(image, "a", threshold=1),
+        "callable": lambda: segrid.Pipeline(lambda array: time.sleep(9), "tiny")(image)}[sys.argv[2]]
 image = np.random.default_rng(0).integers(0, 255, (900, 900, 3), dtype=np.uint8)
 threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 began = time.perf_counter()
@@ -302,7 +303,7 @@ print(len(detector.detect(image[:8, :8], "a", threshold=1)))
 """
 
 
-@pytest.mark.parametrize("what", ["detect", "pipeline"])
+@pytest.mark.parametrize("what", ["detect", "pipeline", "callable"])
 def test_row_40_ctrl_c(slow, what):
     """A model that takes several seconds returns soon after Ctrl-C, and works afterwards."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(slow), what], capture_output=True, text=True, timeout=300)

@@ -1,5 +1,6 @@
 """Words or boxes to masks: `Pipeline`."""
 
+import contextlib
 import types
 
 import numpy as np
@@ -114,14 +115,20 @@ def test_boxes_at_once(pipeline, coins, way):
     pipe, arguments = pipeline, {"prompts": PROMPTS, "threshold": 0}
     if way == "boxes":
         pipe, arguments = segrid.Pipeline(None, pipeline.segmenter), {"boxes": np.tile(BOXES, (9, 1))}
-    spans = {}
-    for size in (1, None):
-        with segrid.Trace() as trace:
-            found = pipe(coins, **arguments, batch_size=size)
-        spans[size] = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
-        assert len(spans[size]) == len(found) > 20
-    at_once = {size: max(sum(b <= moment < e for b, e in of) for moment, _ in of) for size, of in spans.items()}
-    assert at_once[1] == 1 and at_once[None] > 1
+    before = segrid.threads()
+    try:
+        with pytest.warns(RuntimeWarning) if segrid._core.available_cpus() < 4 else contextlib.nullcontext():
+            segrid.set_threads(4)
+        spans = {}
+        for size in (1, None):
+            with segrid.Trace() as trace:
+                found = pipe(coins, **arguments, batch_size=size)
+            spans[size] = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
+            assert len(spans[size]) == len(found) > 20
+        at_once = {size: max(sum(b <= moment < e for b, e in of) for moment, _ in of) for size, of in spans.items()}
+        assert at_once[1] == 1 and at_once[None] > 1
+    finally:
+        segrid.set_threads(before)
     with pytest.raises(ValueError, match="batch_size"):
         pipe(coins, **arguments, batch_size=0)
 

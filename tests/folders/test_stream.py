@@ -1,5 +1,6 @@
 """Many images: order, bits, bad ones, bounds."""
 
+import contextlib
 import threading
 import time
 
@@ -151,6 +152,52 @@ def test_a_token_stops_what_is_within(tiny):
                      lambda: segrid.Pipeline(None, tiny)(image, boxes=[[1, 2, 9, 9]])):
             with pytest.raises(segrid.Cancelled):
                 call()
-        with segrid.CancelToken():  # the innermost counts
+        with pytest.raises(segrid.Cancelled), segrid.CancelToken():  # all scopes count
             tiny.encode(image)
     assert len(tiny.predict(image, boxes=[1, 2, 30, 30])) == 1 and segrid.CancelToken.current() is None
+    first, second = segrid.CancelToken(), segrid.CancelToken()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # as two generators on one thread may
+    second.cancel()
+    with pytest.raises(segrid.Cancelled):
+        tiny.encode(image)
+    second.__exit__(None, None, None)
+    tiny.encode(image)
+
+
+def test_a_scope_around_a_stream_stops_it(tiny):
+    token, seen = segrid.CancelToken(), []
+    with token, pytest.raises(segrid.Cancelled):
+        for one in segrid.stream(tiny, pictures(9), **OPTIONS):
+            seen.append(one)
+            token.cancel()
+    assert len(seen) == 1 and seen[0].error is None
+
+
+def test_closing_begins_nothing_more():
+    begun = []
+
+    def slow(image):
+        begun.append(1)
+        time.sleep(0.3)
+
+    running = segrid.stream(slow, pictures(30), image_batch_size=1, in_flight=9)
+    next(running)
+    running.close()
+    assert len(begun) <= 3
+
+
+def test_a_models_own_cap_is_kept(tiny):
+    before = segrid.threads()
+    try:
+        with pytest.warns(RuntimeWarning) if segrid._core.available_cpus() < 4 else contextlib.nullcontext():
+            segrid.set_threads(4)
+        capped = tiny.with_threads(2)
+        for model, options in ((capped, OPTIONS), (segrid.Pipeline(None, capped), {"boxes": np.tile([[1, 2, 30, 30]], (40, 1))})):
+            with segrid.Trace() as trace:
+                assert [s.error for s in segrid.stream(model, pictures(2), image_batch_size=1, **options)] == [None, None]
+            spans = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
+            assert max(sum(b <= moment < e for b, e in spans) for moment, _ in spans) <= 2
+    finally:
+        segrid.set_threads(before)

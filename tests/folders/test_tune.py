@@ -119,7 +119,7 @@ def test_how_many_boxes_a_call(images):
 
 
 def test_a_batch_too_large_is_a_row(images):
-    """Forty thousand boxes in 600 MB of address space."""
+    """Nine hundred boxes in 60 MB of address space."""
     code = ("import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\nm = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
             "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\nresource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"
             "print([(r.boxes, r.error) for r in sweep_prompts(m, sys.argv[1], [2, 900, 3], repeat=1)])")

@@ -74,10 +74,9 @@ def test_each_detector_is_loaded_once(tiny, folder, monkeypatch):
     assert loaded == []
     done = list(segrid.stream(model, sorted(folder.iterdir()) * 2))
     assert all(one.error is None for one in done)
-    for threads in (1, 2):
-        assert model.with_threads(threads).pipeline("front").segmenter is not model.segmenter and len(loaded) == 2
-    model.pipeline("side")
-    assert len(loaded) == 2
+    alone = model.with_threads(1)
+    assert alone.pipeline("front").segmenter is alone.segmenter and model.pipeline("front").segmenter is model.segmenter  # whoever loaded it
+    assert alone.pipeline("side").detector._arguments["threads"] == 1 and model.pipeline("side").detector._arguments["threads"] is None and len(loaded) == 2
 
 
 def batch(*arguments):
@@ -96,6 +95,9 @@ def test_batch(folder, tmp_path):
         found = segrid.Pipeline(detector, segmenter)(file, "a red circle" if front else [["a star", "stars"]], threshold=0, nms=None if front else 0.1)
         lines = (tmp_path / f"all/table/{file.stem}.csv").read_text().splitlines()
         assert len(lines) == len(found) + 1 and all(f",{found.labels[0]}," in line for line in lines[1:])
+    merged = json.loads((tmp_path / "all/coco.json").read_text())
+    names, files = ({e["id"]: e[key] for e in merged[of]} for of, key in (("categories", "name"), ("images", "file_name")))
+    assert {(names[a["category_id"]], "Front" in files[a["image_id"]]) for a in merged["annotations"]} == {("a red circle", True), ("a star", False)}
     order = [json.loads(line)["image"] for line in (tmp_path / "all/manifest.jsonl").read_text().splitlines()[1:]]
     assert ["Front" in name for name in order] == [True] * 3 + [False] * 3
     done = batch(folder, "-o", tmp_path / "front", "--views", rules, "--view", "front", "--write", "csv", "--json")
@@ -103,12 +105,21 @@ def test_batch(folder, tmp_path):
     assert sorted(p.name for p in (tmp_path / "front/table").iterdir()) == [f"p{i}_Front.csv" for i in (1, 3, 5)]
     for f in (tmp_path / "front/table").iterdir():
         assert f.read_bytes() == (tmp_path / "all/table" / f.name).read_bytes()
+    told = json.loads(batch(folder, "-o", tmp_path / "front", "--views", rules, "--write", "csv", "--json").stdout)  # the rest follows into the same folder
+    assert told["images"] == 6 and told["skipped"] == 3 and told["done"] == 6
+    changed = json.loads(rules.read_text())
+    changed["rest"]["threshold"] = 0.9999
+    rules.write_text(json.dumps(changed))
+    told = json.loads(batch(folder, "-o", tmp_path / "front", "--views", rules, "--write", "csv", "--json").stdout)  # images of that view are done again
+    assert told["skipped"] == 3 and len((tmp_path / "front/table/p0_side.csv").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("content,arguments,what", [
     ("[]", (), "expected"), ("{", (), "not JSON"), ('{"a": {"detector": "x"}}', (), "no pattern"), ('{"a": {"pattern": "*", "model": 1}}', (), "unknown model"),
     ('{"a": {"pattern": "*_front.*", "prompts": ["a"]}}', (), "of no view"), ('{"a": {"pattern": "*"}}', (), "say what to look for"),
     ('{"a": {"pattern": "*", "prompts": ["a"]}}', ("--view", "b"), "there are a"), ('{"a": {"pattern": "*", "prompts": ["a"], "nms": 7}}', (), "nms"),
+    ('{"a": {"pattern": 5}}', (), "pattern must be"), ('{"a": {"pattern": "*", "threshold": "0.01"}}', (), "threshold must be a number"),
+    ('{"a": {"pattern": "*", "prompts": 5}}', (), "prompts must be"), ('{"a": {"pattern": "*", "detector": null}}', (), "detector must be a text"),
     ('{"a": {"pattern": "*", "prompts": ["a"]}}', ("--prompt", "b"), "not several"),
     ('{"a": {"pattern": "*", "prompts": ["a"]}, "b": {"pattern": "none", "prompts": ["b"]}}', ("--view", "b"), "none of 6")])
 def test_mistakes_are_said_before_anything_runs(folder, tmp_path, content, arguments, what):
@@ -116,6 +127,24 @@ def test_mistakes_are_said_before_anything_runs(folder, tmp_path, content, argum
     done = batch(folder, "-o", tmp_path / "out", "--views", tmp_path / "views.json", *arguments)
     assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_limits_and_precision_arrive(folder, tmp_path, monkeypatch):
+    """They change no output, so that outputs do not tell."""
+    from segrid.cli.app import app
+    from segrid.folders import run as folders_run
+    from typer.testing import CliRunner
+
+    given, plain = {}, folders_run.stream
+    monkeypatch.setattr(folders_run, "stream", lambda *a, **k: (given.update(k, model=a[0]), plain(*a, **k))[1])
+    (tmp_path / "views.json").write_text('{"a": {"pattern": "*", "prompts": ["a"]}}')
+    for source in (["--views", str(tmp_path / "views.json")], ["--prompt", "a"]):
+        done = CliRunner().invoke(app, ["batch", str(folder), "-o", str(tmp_path / source[0]), *source, "--image-batch-size", "3", "--io-workers", "4",
+                                        "--sam-batch-size", "5", "--precision", "int8", "--write", "csv"])
+        assert done.exit_code == 0, done.output
+        assert (given["image_batch_size"], given["io_workers"], given["batch_size"]) == (3, 4, 5)
+        pipeline = given["model"].pipeline("a") if source[0] == "--views" else given["model"]
+        assert pipeline.detector.precision == pipeline.segmenter.precision == "int8"
 
 
 def test_files_beside_the_rules(tmp_path):

@@ -1,8 +1,8 @@
 """What bf16 and int8 cost the tiny detector on pictures kept out of training, and the table of it in segrid.json, by which precision="auto" decides:
 `python -m training.detector.price FOLDER --data DATA --write`.
 
-The scenes and nuclei of evaluate.py. Per precision the worse of both counts: mean and least IoU of boxes matched with fp32's boxes of the same label, points of
-TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
+The scenes and nuclei of evaluate.py. Per precision the worse of both counts: mean IoU of fp32's boxes with those of the same label (0 for one that is lost), the
+least of those that are matched, points of TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
 
 import argparse
 import json
@@ -65,8 +65,8 @@ def table(folder, data, count):
         for name, rows_full in full.items():
             ious = [v for (a, _), (b, _) in zip(rows_full, low[name], strict=True) for x, y in zip(a, b, strict=True) for v in pairs(x, y)]
             boxes = [sum(len(own) for found, _ in rows_of for own in found) for rows_of in (rows_full, low[name])]
-            means.append(np.mean(ious))
-            least.append(np.min(ious))
+            means.append(sum(ious) / max(1, boxes[0]))  # a box that is lost counts as 0
+            least.append(min(ious, default=0.0))
             lost.append(ap50(rows_full) - ap50(low[name]))
             print(f"{name}, {precision}: {boxes[1]} boxes ({boxes[0]} in fp32), {len(ious)} matched, IoU mean {means[-1]:.4f}, least {least[-1]:.3f}, "
                   f"AP50 {ap50(low[name]):.4f} ({ap50(rows_full):.4f})")
@@ -86,7 +86,8 @@ def main():
     print(json.dumps(rows))
     if args.write:
         file = args.folder / "segrid.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": rows}, indent=1) + "\n")
+        kept = json.loads(file.read_text())
+        file.write_text(json.dumps(kept | {"precision": kept.get("precision", {}) | rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def giou(a, b):
 
 def loss_of(net, batch, first_part, box_weight=2.0):
     """Focal loss of the classes, a softmax over patches (that the best patch of a query is one of its things), loss of objectness, L1 and GIoU of the boxes; and a
-    record of them. Every image has the same say, one of two hundred nuclei as much as one of a single star."""
+    record of them. In classes, objectness and boxes every image has about the same say: one of two hundred nuclei no more than one of four shapes."""
     pixels, ids, one, many, centre, boxes = batch
     target = many if first_part else one
     kind = next(net.parameters()).dtype

@@ -102,7 +102,8 @@ def batch(
     threads: Threads = None,
     image_batch_size: Annotated[Optional[int], typer.Option(min=1, help="Most images computed at once; default: one for each thread.")] = None,
     sam_batch_size: Annotated[Optional[int], typer.Option(min=1, help="Most boxes of an image decoded at once; default: one for each thread.")] = None,
-    io_workers: Annotated[int, typer.Option(min=1, help="Most images read or written at once, beside the computing.")] = 1,
+    io_workers: Annotated[Optional[int], typer.Option(min=1, help="Most images read or written at once, held beside those that are computed; "
+                                                     "default: as many as are computed.")] = None,
     points_per_side: Annotated[Optional[int], typer.Option(help="Points along each side of the grid (default 32).")] = None,
     crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops.")] = "auto",
     min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,

@@ -15,8 +15,8 @@ from segrid.cli.output import shown
 
 
 def run(inputs: list[str], output: Path, asked: dict[str, Any], writers: list[str], model: str, device: str, precision: str, threads: int | None,
-        options: dict[str, Any], image_batch_size: int | None, io_workers: int, retry: bool, as_json: bool, profile: Path | None = None, engine: str = "local",
-        workers: int | None = None, ray_address: str | None = None) -> int:
+        options: dict[str, Any], image_batch_size: int | None, io_workers: int | None, retry: bool, as_json: bool, profile: Path | None = None,
+        engine: str = "local", workers: int | None = None, ray_address: str | None = None) -> int:
     """asked: as `segrid.folders.machine.Asked`. Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing could begin."""
     import segrid
     from segrid.folders.inputs import collect
@@ -30,16 +30,15 @@ def run(inputs: list[str], output: Path, asked: dict[str, Any], writers: list[st
             segrid.set_threads(threads)
         images = collect(inputs, output)
         segmenter = segrid.Segmenter(model, device=device, precision=precision, profile=profile)
-        in_flight = None
         if profile is not None:
             from segrid.tuning import read_profile
 
             tuned = read_profile(profile)
-            in_flight = tuned["in_flight"] if image_batch_size is None else None
+            image_batch_size = image_batch_size or min(tuned["in_flight"], threads or tuned["threads"])
             options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
             if threads is None:
                 segrid.set_threads(tuned["threads"])
-        made = machine(segmenter, Asked(**asked), images, options)
+        made = machine(segmenter, Asked(**asked, device=device, precision=precision), images, options)
         images = made.images
         elsewhere = None
         if engine == "ray":
@@ -50,7 +49,8 @@ def run(inputs: list[str], output: Path, asked: dict[str, Any], writers: list[st
         elif engine != "local":
             raise ValueError(f"--engine: local or ray, got {engine!r}")
         named = {"model": segmenter._engine.model_id, "precision": segmenter.precision} | made.named
-        job = Job(made.model, output, writers, made.options, made.boxes, {"in_flight": in_flight, "image_batch_size": image_batch_size, "io_workers": io_workers})
+        job = Job(made.model, output, writers, made.options, made.boxes, {"image_batch_size": image_batch_size, "io_workers": io_workers},
+                  made.rules)
         with _bar(console, as_json) as bar:
             task = bar.add_task("batch", total=len(images), rate="", bad=0)
             begin, count, bad = perf_counter(), 0, 0

@@ -75,7 +75,7 @@ def sweep(image: Path, counts: list[int], model: str, device: str, precision: st
     for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", ""):
         table.add_column(name, justify="right")
     for row in rows:
-        if row.error is not None:
+        if row.seconds is None:
             table.add_row(str(row.boxes), row.error)
             continue
         memory = "" if row.memory_mb is None else f"{row.memory_mb:.0f}"

@@ -20,13 +20,14 @@ from segrid.views import Views, read_views
 @dataclass
 class Machine:
     """model : for `segrid.stream`. options : of its calls. named : what the results depend on, beside the segmenter. boxes : by image, where they are given.
-    images : in the order in which they are done."""
+    images : in the order in which they are done. rules : what the results of each view depend on."""
 
     model: Any
     images: list[Input]
     options: dict[str, Any]
     named: dict[str, Any] = field(default_factory=dict)
     boxes: dict[str, Any] | None = None
+    rules: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Asked:
     conf_threshold: float = 0.1
     nms: float | None = None
     sam_batch_size: int | None = None
+    device: str = "auto"     # of detectors given by name
+    precision: str = "auto"
 
 
 def machine(segmenter: Segmenter, asked: Asked, images: list[Input], options: dict[str, Any]) -> Machine:
@@ -67,7 +70,7 @@ def machine(segmenter: Segmenter, asked: Asked, images: list[Input], options: di
             raise ValueError(f"{asked.boxes}: no boxes for {missing[0]}" + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""))
         return Machine(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
     if asked.prompts or asked.detector:
-        pipeline = Pipeline(asked.detector or "tiny-detector", segmenter, trust=asked.trust)
+        pipeline = Pipeline(asked.detector or "tiny-detector", segmenter, trust=asked.trust, device=asked.device, precision=asked.precision)
         named = {"detector": _identity(pipeline, asked.prompts or None, f"--detector {asked.detector}", asked.detector)}
         more: dict[str, Any] = {"threshold": asked.conf_threshold, "nms": asked.nms} | ({"prompts": asked.prompts} if asked.prompts else {})
         return Machine(pipeline, images, more | limit, named | {"options": {k: v for k, v in more.items() if v is not None}})
@@ -77,7 +80,7 @@ def machine(segmenter: Segmenter, asked: Asked, images: list[Input], options: di
 def _by_view(segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]) -> Machine:
     """Images grouped by view; with --view those of other views are left out."""
     assert asked.views is not None
-    every = Views(read_views(asked.views, asked.conf_threshold, asked.nms), segmenter, trust=asked.trust)
+    every = Views(read_views(asked.views, asked.conf_threshold, asked.nms), segmenter, trust=asked.trust, device=asked.device, precision=asked.precision)
     chosen = every.only(asked.view) if asked.view else every
     of = {one.key: every.view_of(one.path) for one in images}
     kept = [one for one in images if of[one.key] in chosen.views]
@@ -85,21 +88,21 @@ def _by_view(segmenter: Segmenter, asked: Asked, images: list[Input], limit: dic
         raise ValueError(f"--view {', '.join(asked.view)}: none of {len(images)} images is of it")
     order = list(chosen.views)
     kept.sort(key=lambda one: order.index(of[one.key]))
-    named = {}
+    rules = {}
     for view in {of[one.key] for one in kept}:
         rule = chosen.views[view]
         detector = _identity(chosen.pipeline(view), rule.prompts, f"view {view!r}", rule.detector)
-        named[view] = {"pattern": rule.pattern, "detector": detector, "prompts": rule.prompts, "threshold": rule.threshold, "nms": rule.nms}
-    return Machine(chosen, kept, limit, {"views": json.loads(json.dumps(named))})
+        rules[view] = {"view": view, "detector": detector, "prompts": rule.prompts, "threshold": rule.threshold, "nms": rule.nms}
+    return Machine(chosen, kept, limit, {"views": True}, None, rules)
 
 
 def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
-    """Of a detector: its model's, or a hash of its file. Raises ValueError where prompts and detector do not go together."""
+    """Of a detector: its model's and precision, or a hash of its file. Raises ValueError where prompts and detector do not go together."""
     if isinstance(pipeline.detector, Detector):
         if not prompts:
             raise ValueError(f"{where}: say what to look for with " + ("--prompt" if where.startswith("--") else '"prompts"'))
         pipeline.detector.texts_of(prompts)
-        return str(pipeline.detector._engine.model_id)
+        return f"{pipeline.detector._engine.model_id} {pipeline.detector.precision}"
     if prompts:
         word = "--prompt" if where.startswith("--") else '"prompts"'
         raise ValueError(f"{where}: a TorchScript detector has classes of its own and takes no {word}")

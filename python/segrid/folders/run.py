@@ -33,6 +33,7 @@ class Job:
     options: dict[str, Any]
     boxes: dict[str, Any] | None = None
     limits: dict[str, Any] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)  # of each view: kept with its images, which are done again where it changes
     _seen: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +44,11 @@ class Job:
     def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
         """The manifest's record of each image, in order, its files being written. One of an OSError in FATAL has "fatal": the run must stop."""
         for item in stream(self.model, inputs, consume=self._save, read=self._read, options_for=self._own, **self.limits, **self.options):
-            yield _record(item, self._seen.pop(item.source.key, None))
+            yield _record(item, self._seen.pop(item.source.key, None)) | self.rule_of(item.source)
+
+    def rule_of(self, one: Input) -> dict[str, Any]:
+        """{"rule": that of the image's view}, or nothing."""
+        return {"rule": self.rules[self.model.view_of(one.path)]} if isinstance(self.model, Views) else {}
 
     def _read(self, one: Input) -> Any:
         self._seen[one.key] = fingerprint(one.path)  # as it is read: one that changes meanwhile is done again
@@ -93,7 +98,7 @@ def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[di
     job.folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(job.folder, named | {"write": sorted(job.writers)})
     try:
-        todo = [one for one in inputs if not _held(manifest.records.get(one.key), one, job.folder, retry)]
+        todo = [one for one in inputs if not _held(manifest.records.get(one.key), one, job, retry)]
         summary = Summary(skipped=len(inputs) - len(todo))
         records = (engine or Job.records)(job, todo)
         for record in records:
@@ -114,13 +119,13 @@ def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[di
         manifest.close()
 
 
-def _held(record: dict[str, Any] | None, one: Input, folder: Path, retry: bool) -> bool:
-    """Whether an earlier run's record stands: the file is as it was, its outputs are there."""
-    if record is None or record["file"] != fingerprint(one.path):
+def _held(record: dict[str, Any] | None, one: Input, job: Job, retry: bool) -> bool:
+    """Whether an earlier run's record stands: the file and its view's rule are as they were, its outputs are there."""
+    if record is None or record["file"] != fingerprint(one.path) or record.get("rule") != job.rule_of(one).get("rule"):
         return False
     if record["status"] == "failed":
         return not retry
-    return all((folder / file).exists() for file in record["outputs"])
+    return all((job.folder / file).exists() for file in record["outputs"])
 
 
 def _finish(folder: Path, inputs: list[Input], manifest: Manifest, writers: list[str]) -> None:
@@ -129,7 +134,7 @@ def _finish(folder: Path, inputs: list[Input], manifest: Manifest, writers: list
     write_text(folder / "quarantined.json", json.dumps(bad, indent=1) + "\n")
     if "coco" not in writers:
         return
-    categories: list[dict[str, Any]] = []
+    categories: dict[str, dict[str, Any]] = {}  # by name: two views may number theirs alike
     images: list[dict[str, Any]] = []
     number = 0
     with whole(folder / "coco.json") as part, open(part, "w", encoding="utf-8") as file:  # image by image: there may be many
@@ -139,8 +144,15 @@ def _finish(folder: Path, inputs: list[Input], manifest: Manifest, writers: list
                 continue
             own = json.loads((folder / "coco" / f"{one.stem}.json").read_text(encoding="utf-8"))
             images.append(own["images"][0] | {"id": len(images) + 1, "file_name": one.key})
+            number_of = {c["id"]: _numbered(categories, c)["id"] for c in own["categories"]}
             for annotation in own["annotations"]:
                 number += 1
-                file.write((",\n" if number > 1 else "\n") + json.dumps(annotation | {"id": number, "image_id": len(images)}))
-            categories += [c for c in own["categories"] if c not in categories]
-        file.write(f'],\n"images": {json.dumps(images)}, "categories": {json.dumps(categories)}}}')
+                joined = annotation | {"id": number, "image_id": len(images), "category_id": number_of[annotation["category_id"]]}
+                file.write((",\n" if number > 1 else "\n") + json.dumps(joined))
+        file.write(f'],\n"images": {json.dumps(images)}, "categories": {json.dumps(list(categories.values()))}}}')
+
+
+def _numbered(categories: dict[str, dict[str, Any]], one: dict[str, Any]) -> dict[str, Any]:
+    """The category of that name, added where it is new: under its own number, or the next one where that is taken."""
+    taken = {c["id"] for c in categories.values()}
+    return categories.setdefault(one["name"], one if one["id"] not in taken else one | {"id": max(taken) + 1})
