@@ -89,9 +89,9 @@ def detection_lines():
 
 def folder_lines():
     """A folder of images against process pools, and its memory over thousands."""
-    r, long = load("folder"), load("folder-long")
+    r, own, long = load("folder"), load("folder-own"), load("folder-long")
     if r:
-        rows, times, memory = r["rows"], r["ratio"], r["memory"]
+        rows, times, memory = r["rows"], r["ratio"], r["memory"] | (own["memory"] if own else {})  # own: without the pictures' maker in every process
         ours, pool, peer = "folder_stream", "folder_processes", "folder_segment_anything"
         same = "the same" if rows[pool]["count"] == rows[ours]["count"] else "other"
         yield (f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of segment-anything processes takes {times[peer]:.0f} x as long as "

@@ -4,6 +4,7 @@ python -m benchmarks.run precisions --model vit_b --subjects segrid openvino
 python -m benchmarks.run detect --precision bf16
 python -m benchmarks.run boxes --model vit_b
 python -m benchmarks.run folder --repeat 1
+python -m benchmarks.run folder --repeat 1 --count 120 --subjects folder_stream folder_processes --name folder-own
 python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 --subjects folder_stream --name folder-long
 python -m benchmarks.run gemm
 
