@@ -94,9 +94,10 @@ def folder_lines():
         rows, times, memory = r["rows"], r["ratio"], r["memory"] | (own["memory"] if own else {})  # own: without the pictures' maker in every process
         ours, pool, peer = "folder_stream", "folder_processes", "folder_segment_anything"
         same = "the same" if rows[pool]["count"] == rows[ours]["count"] else "other"
+        of = f", over {own['images']} of them" if own else ""
         yield (f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of segment-anything processes takes {times[peer]:.0f} x as long as "
                f"`segrid.stream`, a pool around our own Segmenter {times[pool]:.2f} x with {same} masks; stream takes {1 / memory[pool]:.2f} of the latter's memory "
-               f"(PSS), {1 / memory[peer]:.2f} of the former's, and keeps the threads busy for {100 * rows[ours]['stages']['busy']:.0f} % of the time.")
+               f"(PSS{of}), {1 / memory[peer]:.2f} of the former's, and keeps the threads busy for {100 * rows[ours]['stages']['busy']:.0f} % of the time.")
     if long:
         s = long["rows"]["folder_stream"]["stages"]
         yield (f"Over {long['images']} images its memory stays where it was: {s['MB around image 100']:.0f} MB around image 100, {s['MB around the last']:.0f} MB "

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,19 @@ def tiny():
     import segrid
 
     return segrid.Segmenter("tiny")
+
+
+@pytest.fixture
+def four_threads():
+    """A budget of four, on machines with fewer CPUs, too."""
+    import segrid
+
+    before = segrid.threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        segrid.set_threads(4)
+    yield
+    segrid.set_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,13 @@ def table(found):
     return rows
 
 
+def keep(folder, rows):
+    """Writes them into the folder's segrid.json; those of precisions that this CPU has not stay."""
+    file = Path(folder) / "segrid.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"precision": kept.get("precision", {}) | rows}, indent=1) + "\n")
+
+
 def main():
     """Command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,8 +91,7 @@ def main():
     rows = table(price(args.folder, args.data, args.frames, args.scenes))
     print(json.dumps(rows))
     if args.write:
-        file = args.folder / "segrid.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": rows}, indent=1) + "\n")
+        keep(args.folder, rows)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files: written whole or not at all; read as JSON."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -33,3 +35,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Raises ValueError naming the file where it is not JSON, OSError."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: not JSON ({error})") from error

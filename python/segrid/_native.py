@@ -5,7 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from typing import Any
 
 try:
     from segrid import _core
@@ -23,6 +26,17 @@ if _built.split(".")[:2] != _found.split(".")[:2]:
 CancelToken = _core.CancelToken
 Cancelled = _core.Cancelled
 CorruptFileError = _core.CorruptFileError
+
+
+@contextmanager
+def within(tokens: Iterable[Any]) -> Iterator[None]:
+    """`with` each of them. Raises Cancelled where one has been cancelled already."""
+    with ExitStack() as scopes:
+        for token in tokens:
+            if token.cancelled:
+                raise Cancelled("stopped before it began")
+            scopes.enter_context(token)
+        yield
 
 
 def set_threads(n: int) -> None:

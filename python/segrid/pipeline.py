@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segrid._image import ImageLike, to_image
-from segrid._native import CancelToken, _core
+from segrid._native import CancelToken, _core, within
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds, detections
 from segrid.results import Masks
@@ -79,7 +78,7 @@ class Pipeline:
             raise ValueError("pipeline: no boxes, and no detector to find them")
         stop = CancelToken()
         with ThreadPoolExecutor(1) as beside:
-            encoding = beside.submit(self._encode, pixels, CancelToken.current(), stop)
+            encoding = beside.submit(self._encode, pixels, [*CancelToken.scopes(), stop])
             try:
                 if boxes is not None:
                     found = found_boxes({"boxes": boxes} | ({} if labels is None else {"labels": labels}), _size(pixels))
@@ -95,8 +94,8 @@ class Pipeline:
             native = _core.no_masks(*_size(pixels))
         return Detections(found.boxes, found.scores, found.labels, found.class_id, found.size, Masks(native, pixels), pixels)
 
-    def _encode(self, pixels: Any, scope: CancelToken | None, stop: CancelToken) -> Any:
-        with scope or contextlib.nullcontext(), stop:
+    def _encode(self, pixels: Any, tokens: list[CancelToken]) -> Any:
+        with within(tokens):
             return self.segmenter.encode(pixels)
 
 

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from segrid._image import to_image
-from segrid._native import Cancelled, CancelToken, _core, threads
+from segrid._native import CancelToken, _core, threads, within
 from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.pipeline import Pipeline
@@ -65,8 +65,9 @@ def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], 
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
     While more images wait than are computed at once, each has its part of the threads (one, unless `image_batch_size` is smaller than the budget), which wastes
-    nothing; the last ones share what is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the generator, Ctrl-C, and a
-    token whose `with` the iterating thread is in stop all that runs in the engine at its next tile, and begin nothing more. Raises ValueError for numbers below 1.
+    nothing; the last ones share what is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the generator, Ctrl-C, and every
+    token whose `with` the iterating thread is in stop all that runs in the engine at its next tile, and begin nothing more.
+    Raises ValueError for numbers below 1.
     """
     for name, value in (("in_flight", in_flight), ("image_batch_size", image_batch_size), ("io_workers", io_workers)):
         if value is not None and value < 1:
@@ -93,7 +94,7 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any]) -> Any:
 
 def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_workers: int, in_flight: int, read: Any, options_for: Any,
             options: dict[str, Any]) -> Iterator[Streamed]:
-    alone, scope = _part(model, max(1, threads() // at_once)), CancelToken.current() or CancelToken()
+    alone, scopes = _part(model, max(1, threads() // at_once)), CancelToken.scopes()
     cancel, lock, computing, files = CancelToken(), threading.Lock(), threading.Semaphore(at_once), threading.Semaphore(io_workers)
     tidied = perf_counter()
     waiting: deque[Future[Streamed]] = deque()
@@ -106,15 +107,15 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
         output: Any = None
         error: Exception | None = None
         try:
-            with files, _going(scope, cancel), _timed(seconds, "read"):
+            with files, within([*scopes, cancel]), _timed(seconds, "read"):
                 pixels = to_image(read(source))
-            with computing, _going(scope, cancel):
+            with computing, within([*scopes, cancel]):
                 with lock:
                     few = exhausted and left < at_once
                 with _timed(seconds, "compute"):
                     result = _compute(model if few else alone, pixels, options | options_for(source, pixels.array))
             if consume is not None:
-                with files, _going(scope, cancel), _timed(seconds, "write"):
+                with files, within([*scopes, cancel]), _timed(seconds, "write"):
                     output = consume(Streamed(index, source, result, None, None, seconds), pixels.array)
         except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
             error, result = raised, None
@@ -126,6 +127,11 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
             _core.give_back_memory()
         return Streamed(index, source, result, error, output, seconds)
 
+    def done() -> Streamed:
+        one = waiting.popleft().result()
+        with within(scopes):  # raises Cancelled rather than yield what was stopped
+            return one
+
     with ThreadPoolExecutor(in_flight, thread_name_prefix="segrid-stream") as pool:
         try:
             for index, source in enumerate(images):
@@ -133,32 +139,14 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
                     left += 1
                 waiting.append(pool.submit(work, index, source))
                 if len(waiting) >= in_flight:
-                    yield _unless(scope, waiting.popleft().result())
+                    yield done()
             with lock:
                 exhausted = True
             while waiting:
-                yield _unless(scope, waiting.popleft().result())
+                yield done()
         finally:
             cancel.cancel()
             pool.shutdown(cancel_futures=True)
-
-
-def _unless(scope: CancelToken, one: Streamed) -> Streamed:
-    """Raises Cancelled where the scope that the stream is in has been."""
-    if scope.cancelled:
-        raise Cancelled("stream: stopped")
-    return one
-
-
-@contextlib.contextmanager
-def _going(*tokens: CancelToken) -> Iterator[None]:
-    """What is begun inside stops with any of them. Raises Cancelled where one has been cancelled already."""
-    with contextlib.ExitStack() as scopes:
-        for token in tokens:
-            if token.cancelled:
-                raise Cancelled("stream: stopped")
-            scopes.enter_context(token)
-        yield
 
 
 @contextlib.contextmanager

@@ -49,6 +49,11 @@ class Trace:
             total[name] = total.get(name, 0.0) + duration * 1e-9
         return total
 
+    def at_once(self, name: str) -> int:
+        """The most spans of that name that ran at the same time."""
+        spans = [(begin, begin + duration) for n, begin, duration, _, _ in self.events if n == name]
+        return max((sum(begin <= moment < end for begin, end in spans) for moment, _ in spans), default=0)
+
     def chrome(self) -> dict[str, Any]:
         """The recording in Chrome's trace format (complete events, microseconds)."""
         events: list[dict[str, Any]] = [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segrid._files import whole, write_text
+from segrid._files import read_json, whole, write_text
 from segrid.matching import match, packed, unpacked
 from segrid.memory import difference, forget_peak, resident_mb
 
@@ -237,10 +237,7 @@ def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
 
 def read_profile(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A profile that `tune` wrote: {"threads", "in_flight", "precision", "points_per_side", ...}. Raises FileNotFoundError; ValueError for other files."""
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: not a profile ({error})") from error
+    found = read_json(path)
     numbers = ("threads", "in_flight", "points_per_side")
     if not isinstance(found, dict) or found.get("segrid profile") != 1 or not isinstance(found.get("precision"), str) or \
             not all(isinstance(found.get(k), int) and 1 <= found[k] <= 1024 for k in numbers):

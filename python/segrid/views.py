@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from segrid._files import read_json
 from segrid._image import ImageLike
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds
@@ -106,9 +106,7 @@ class Views:
             if not isinstance(image, (str, os.PathLike)):
                 raise ValueError(f"views: an image that is no file ({type(image).__name__}) has no name to tell its view; pass view=...")
             view = self.view_of(image)
-        rule = self.views.get(view)
-        pipeline = self.pipeline(view)
-        assert rule is not None  # else pipeline() raised
+        pipeline, rule = self.pipeline(view), self.views[view]
         return pipeline(image, rule.prompts, threshold=rule.threshold, nms=rule.nms, batch_size=batch_size)
 
 
@@ -138,15 +136,12 @@ def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float 
 
     Files beside it are named from its folder. threshold, nms : of views that name none. Raises ValueError for other content, FileNotFoundError.
     """
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: not JSON ({error})") from error
+    found = read_json(path)
     if not isinstance(found, dict) or not found or not all(isinstance(v, dict) for v in found.values()):
         raise ValueError(f'{os.fspath(path)}: expected {{"front": {{"pattern": "*_front.*", "detector": "front.torchscript"}}, ...}}')
     views = {}
     for name, given in found.items():
-        unknown = given.keys() - {"pattern", "detector", "prompts", "threshold", "nms"}
+        unknown = given.keys() - _FIELDS.keys()
         if unknown or not given.get("pattern"):
             raise ValueError(f"{os.fspath(path)}: view {name!r}: " + (f"unknown {', '.join(sorted(unknown))}" if unknown else "no pattern"))
         rule = {"threshold": threshold, "nms": nms} | given
@@ -154,8 +149,7 @@ def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float 
             if field in rule and not fits(rule[field]):
                 raise ValueError(f"{os.fspath(path)}: view {name!r}: {field} must be {what}, got {rule[field]!r}")
         rule["pattern"] = tuple(rule["pattern"]) if isinstance(rule["pattern"], list) else rule["pattern"]
-        beside = Path(path).parent / str(given.get("detector"))
-        if beside.exists():
+        if "detector" in given and (beside := Path(path).parent / given["detector"]).exists():
             rule["detector"] = str(beside)
         views[name] = View(**rule)
     return views

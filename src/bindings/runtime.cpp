@@ -66,7 +66,7 @@ void bind_runtime(py::module_ m) {
         .def(py::init<>())
         .def("cancel", &CancelToken::cancel, "Stops every call that was given this token.")
         .def_property_readonly("cancelled", &CancelToken::cancelled, "Whether cancel() was called.")
-        .def_static("current", &current_scope, "The token of the innermost `with` that this thread is in, or None.")
+        .def_static("scopes", &scopes, "The tokens whose `with` this thread is in, the innermost last.")
         .def("__enter__", [](const CancelToken& token) {
             enter_scope(token);
             return token;

@@ -14,7 +14,7 @@ namespace {
 
 std::atomic<int> inside{0};
 std::atomic<bool> ending{false};
-thread_local std::vector<CancelToken> scopes;
+thread_local std::vector<CancelToken> entered;
 
 }  // namespace
 
@@ -44,7 +44,7 @@ std::function<void()> poll_signals() {
 
 Schedule schedule_for(const CancelToken* cancel) {
     Schedule schedule;
-    std::vector<CancelToken> tokens = scopes;
+    std::vector<CancelToken> tokens = entered;
     if (cancel != nullptr) tokens.push_back(*cancel);
     if (tokens.empty()) {
         schedule.poll = poll_signals();
@@ -60,17 +60,14 @@ Schedule schedule_for(const CancelToken* cancel) {
     return schedule;
 }
 
-void enter_scope(const CancelToken& token) { scopes.push_back(token); }
+void enter_scope(const CancelToken& token) { entered.push_back(token); }
 
 void leave_scope(const CancelToken& token) {
-    const auto last = std::find(scopes.rbegin(), scopes.rend(), token);
-    if (last != scopes.rend()) scopes.erase(std::next(last).base());
+    const auto last = std::find(entered.rbegin(), entered.rend(), token);
+    if (last != entered.rend()) entered.erase(std::next(last).base());
 }
 
-std::optional<CancelToken> current_scope() {
-    if (scopes.empty()) return std::nullopt;
-    return scopes.back();
-}
+std::vector<CancelToken> scopes() { return entered; }
 
 ProgressCallback progress_callback(const py::object& callback) {
     if (callback.is_none()) return {};

@@ -3,7 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include <optional>
+#include <vector>
 
 #include "core/thread_pool.h"
 #include "engine/progress.h"
@@ -19,7 +19,7 @@ Schedule schedule_for(const CancelToken* cancel);
 // `with token:` in this thread.
 void enter_scope(const CancelToken& token);
 void leave_scope(const CancelToken& token);
-std::optional<CancelToken> current_scope();
+std::vector<CancelToken> scopes();  // that this thread is in, the innermost last
 ProgressCallback progress_callback(const py::object& callback);
 
 // Counts the threads between giving the GIL up and having it back. A thread that asks for the GIL while the interpreter ends is killed inside C++,

@@ -1,6 +1,5 @@
 """Words or boxes to masks: `Pipeline`."""
 
-import contextlib
 import types
 
 import numpy as np
@@ -111,24 +110,17 @@ def test_ultralytics_gets_what_it_takes_for_rgb(tiny):
 
 
 @pytest.mark.parametrize("way", ["words", "boxes"])
-def test_boxes_at_once(pipeline, coins, way):
+def test_boxes_at_once(pipeline, coins, way, four_threads):
     pipe, arguments = pipeline, {"prompts": PROMPTS, "threshold": 0}
     if way == "boxes":
         pipe, arguments = segrid.Pipeline(None, pipeline.segmenter), {"boxes": np.tile(BOXES, (9, 1))}
-    before = segrid.threads()
-    try:
-        with pytest.warns(RuntimeWarning) if segrid._core.available_cpus() < 4 else contextlib.nullcontext():
-            segrid.set_threads(4)
-        spans = {}
-        for size in (1, None):
-            with segrid.Trace() as trace:
-                found = pipe(coins, **arguments, batch_size=size)
-            spans[size] = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
-            assert len(spans[size]) == len(found) > 20
-        at_once = {size: max(sum(b <= moment < e for b, e in of) for moment, _ in of) for size, of in spans.items()}
-        assert at_once[1] == 1 and at_once[None] > 1
-    finally:
-        segrid.set_threads(before)
+    at_once = {}
+    for size in (1, None):
+        with segrid.Trace() as trace:
+            found = pipe(coins, **arguments, batch_size=size)
+        assert len([e for e in trace.events if e[0] == "decode"]) == len(found) > 20
+        at_once[size] = trace.at_once("decode")
+    assert at_once[1] == 1 and at_once[None] > 1
     with pytest.raises(ValueError, match="batch_size"):
         pipe(coins, **arguments, batch_size=0)
 

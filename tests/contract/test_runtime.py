@@ -1,6 +1,5 @@
 """Threads, the GIL, cancelling, forks, limits: rows 39-47, 49, 58, 59 of faults.md."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segrid
-from segrid import _core
 
 PRELUDE = """
 import numpy as np, os, sys, threading, time, segrid, skimage.data
@@ -291,46 +289,31 @@ def sweeps_at_once(model, embedding):
     """The most sweeps of one click that ran at the same time."""
     with segrid.Trace() as trace:
         model.predict(embedding, points=[[60.0, 60.0]], multimask=True)
-    sweeps = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "sweep"]
-    return max(sum(begin <= moment < end for begin, end in sweeps) for moment, _ in sweeps)
+    return trace.at_once("sweep")
 
 
-def test_few_clicks_use_the_idle_workers_and_no_more_than_allowed(tiny, coins):
-    before = segrid.threads()
-    try:
-        with pytest.warns(RuntimeWarning) if _core.available_cpus() < 4 else contextlib.nullcontext():
-            segrid.set_threads(4)
-        embedding = tiny.encode(coins)
-        assert sweeps_at_once(tiny.with_threads(1), embedding) == 1
-        for model, most in ((tiny, 4), (tiny.with_threads(2), 2)):
-            for _ in range(1000):  # the packaged model's sweeps are short: on a busy machine a worker seldom wakes in time
-                seen = sweeps_at_once(model, embedding)
-                assert seen <= most
-                if seen > 1:
-                    break
-            else:
-                pytest.fail("idle workers never helped")
-    finally:
-        segrid.set_threads(before)
+def test_few_clicks_use_the_idle_workers_and_no_more_than_allowed(tiny, coins, four_threads):
+    embedding = tiny.encode(coins)
+    assert sweeps_at_once(tiny.with_threads(1), embedding) == 1
+    for model, most in ((tiny, 4), (tiny.with_threads(2), 2)):
+        for _ in range(1000):  # the packaged model's sweeps are short: on a busy machine a worker seldom wakes in time
+            seen = sweeps_at_once(model, embedding)
+            assert seen <= most
+            if seen > 1:
+                break
+        else:
+            pytest.fail("idle workers never helped")
 
 
-def test_as_many_prompts_at_once_as_asked(tiny, coins):
+def test_as_many_prompts_at_once_as_asked(tiny, coins, four_threads):
     points = [[20 + 9 * i, 60] for i in range(30)]
-    before = segrid.threads()
-    try:
-        with pytest.warns(RuntimeWarning) if _core.available_cpus() < 4 else contextlib.nullcontext():
-            segrid.set_threads(4)
-        embedding = tiny.encode(coins)
-        wanted = tiny.predict(embedding, points=points)
-        for size, most in ((1, 1), (2, 2), (None, 4), (90, 4)):
-            with segrid.Trace() as trace:
-                found = tiny.predict(embedding, points=points, batch_size=size)
-            spans = [(e[1], e[1] + e[2]) for e in trace.events if e[0] == "decode"]
-            at_once = max(sum(begin <= moment < end for begin, end in spans) for moment, _ in spans)
-            assert len(spans) == 30 and at_once <= most and (size == 1 or at_once > 1)
-            assert np.array_equal(found.array, wanted.array) and np.array_equal(found.low_res, wanted.low_res)
-    finally:
-        segrid.set_threads(before)
+    embedding = tiny.encode(coins)
+    wanted = tiny.predict(embedding, points=points)
+    for size, most in ((1, 1), (2, 2), (None, 4), (90, 4)):
+        with segrid.Trace() as trace:
+            found = tiny.predict(embedding, points=points, batch_size=size)
+        assert len([e for e in trace.events if e[0] == "decode"]) == 30 and trace.at_once("decode") <= most and (size == 1 or trace.at_once("decode") > 1)
+        assert np.array_equal(found.array, wanted.array) and np.array_equal(found.low_res, wanted.low_res)
     with pytest.raises(ValueError, match="batch_size"):
         tiny.predict(embedding, points=points, batch_size=0)
 

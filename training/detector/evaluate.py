@@ -24,15 +24,15 @@ def iou(a, b):
     return w * h / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - w * h)
 
 
-def matched(found, wanted):
-    """How many of the wanted boxes are found with an IoU of 0.5, each by another one."""
-    left, hits = list(wanted), 0
+def pairs(wanted, found):
+    """IoU of each found box with a wanted one of its own, in the order found (best first); those below 0.5 are no pairs."""
+    left, out = list(range(len(wanted))), []
     for box in found:
-        best = max(left, key=lambda w: iou(box, w), default=None) if left else None
-        if best is not None and iou(box, best) >= 0.5:
-            hits += 1
-            left = [w for w in left if w is not best]
-    return hits
+        best = max(left, key=lambda k: iou(wanted[k], box), default=None)
+        if best is not None and iou(wanted[best], box) >= 0.5:
+            out.append(iou(wanted[best], box))
+            left.remove(best)
+    return out
 
 
 def plain(pipeline, count, size=480):
@@ -68,7 +68,7 @@ def scenes(detector, source, count):
         result = detector.detect(image, texts, threshold=THRESHOLD)
         for k, wanted in enumerate(truth):
             own = result.boxes[result.class_id == k]
-            hits += matched(own, wanted)
+            hits += len(pairs(wanted, own))
             found_all, wanted_all = found_all + len(own), wanted_all + len(wanted)
     return figures_of(hits, found_all, wanted_all)
 
@@ -98,7 +98,7 @@ def nuclei(detector, source, count):
     hits = found_all = wanted_all = 0
     for image, wanted in fields(source, count):
         found = detector.detect(image, "nuclei", threshold=THRESHOLD)
-        hits += matched(found.boxes, wanted)
+        hits += len(pairs(wanted, found.boxes))
         found_all, wanted_all = found_all + len(found), wanted_all + len(wanted)
     return figures_of(hits, found_all, wanted_all)
 

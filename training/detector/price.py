@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import segrid
 
-from .evaluate import THRESHOLD, asked_of, fields, figures_of, iou, matched
+from training.price import keep
+
+from .evaluate import THRESHOLD, asked_of, fields, figures_of, pairs
 from .scenes import Source, shapes
 
 
@@ -35,20 +37,9 @@ def by_label(result, labels):
     return [result.boxes[result.class_id == k] for k in range(labels)]
 
 
-def pairs(a, b):
-    """IoU of each box of b with its own box of a, best first; those below 0.5 are no pairs."""
-    left, out = list(range(len(a))), []
-    for box in b:
-        best = max(left, key=lambda k: iou(a[k], box), default=None)
-        if best is not None and iou(a[best], box) >= 0.5:
-            out.append(iou(a[best], box))
-            left.remove(best)
-    return out
-
-
 def ap50(rows):
     """Against the labels."""
-    hits = sum(matched(own, wanted) for found, truth in rows for own, wanted in zip(found, truth, strict=True))
+    hits = sum(len(pairs(wanted, own)) for found, truth in rows for own, wanted in zip(found, truth, strict=True))
     return figures_of(hits, sum(len(own) for found, _ in rows for own in found), sum(len(w) for _, truth in rows for w in truth))["ap50"]
 
 
@@ -85,9 +76,7 @@ def main():
     rows = table(args.folder, args.data, args.count)
     print(json.dumps(rows))
     if args.write:
-        file = args.folder / "segrid.json"
-        kept = json.loads(file.read_text())
-        file.write_text(json.dumps(kept | {"precision": kept.get("precision", {}) | rows}, indent=1) + "\n")
+        keep(args.folder, rows)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segrid._files import read_json
 from segrid.detector import Detector, Prompts
 from segrid.folders.inputs import Input
 from segrid.pipeline import Pipeline
@@ -82,8 +82,9 @@ def _by_view(segmenter: Segmenter, asked: Asked, images: list[Input], limit: dic
     assert asked.views is not None
     every = Views(read_views(asked.views, asked.conf_threshold, asked.nms), segmenter, trust=asked.trust, device=asked.device, precision=asked.precision)
     chosen = every.only(asked.view) if asked.view else every
-    of = {one.key: every.view_of(one.path) for one in images}
-    kept = [one for one in images if of[one.key] in chosen.views]
+    fit = [one for one in images if not asked.view or any(v.fits(one.path.name) for v in every.views.values())]  # named views leave out what is of none
+    of = {one.key: every.view_of(one.path) for one in fit}
+    kept = [one for one in images if of.get(one.key) in chosen.views]
     if not kept:
         raise ValueError(f"--view {', '.join(asked.view)}: none of {len(images)} images is of it")
     order = list(chosen.views)
@@ -118,10 +119,7 @@ def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
 
 def _read_boxes(path: Path) -> dict[str, Any]:
     """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
+    found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise ValueError(f'{path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')
     return found
