@@ -20,7 +20,7 @@ from segrid.results import Masks
 from segrid.segmenter import Segmenter
 from segrid.views import Views
 
-TIDY_EVERY = 0.5  # seconds
+TIDY_EVERY = 0.1  # seconds
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,20 @@ struct Upright {
     }
 };
 
-Image convert(const cv::Mat& from, int orientation) {
+// The common case: the decoder's own memory, its colours swapped where they lie.
+Image swapped(cv::Mat bgr) {
+    for (int y = 0; y < bgr.rows; ++y) {
+        auto* p = bgr.ptr<uint8_t>(y);
+        for (int x = 0; x < bgr.cols; ++x, p += 3) std::swap(p[0], p[2]);
+    }
+    const Size size{bgr.rows, bgr.cols};
+    const auto stride = static_cast<int64_t>(bgr.step);
+    uint8_t* pixels = bgr.data;
+    return {std::shared_ptr<uint8_t>(pixels, [owner = std::move(bgr)](uint8_t*) {}), size, stride};
+}
+
+Image convert(cv::Mat from, int orientation) {
+    if (from.type() == CV_8UC3 && orientation == 1) return swapped(std::move(from));
     const Upright upright{orientation, {from.rows, from.cols}};
     const auto bytes = static_cast<std::size_t>(upright.stored.area()) * 3;
     std::shared_ptr<uint8_t> pixels(static_cast<uint8_t*>(std::malloc(bytes)), std::free);
@@ -110,7 +123,7 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
     if (decoded.rows != header.size.height || decoded.cols != header.size.width) {
         fail(ErrorKind::Corrupt, name + ": " + format + " decodes to another size than its header says");
     }
-    return convert(decoded, header.orientation);
+    return convert(std::move(decoded), header.orientation);
 }
 
 std::vector<uint8_t> encode_png_rgb(ImageView image) {

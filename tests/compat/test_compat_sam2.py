@@ -82,7 +82,8 @@ def test_batches(ours, sam2_checkpoint, image, other_image):
 
 
 @pytest.mark.parametrize("options", [dict(), dict(use_m2m=True, pred_iou_thresh=0.3), dict(multimask_output=False, output_mode="coco_rle"),
-                                     dict(points_per_side=None, point_grids=[np.array([[0.2, 0.3], [0.7, 0.6]])] * 2, crop_n_layers=1),
+                                     dict(points_per_side=None, point_grids=[np.array([[0.2, 0.3], [0.7, 0.6]])] * 2, crop_n_layers=1, pred_iou_thresh=0.0,
+                                          stability_score_thresh=0.0),
                                      dict(mask_threshold=2.0)], ids=["plain", "m2m", "one mask", "crops", "threshold"])
 def test_generator(ours, sam2_checkpoint, image, options):
     """NMS off and thresholds low, so that the random masks are all kept and each can be compared."""
