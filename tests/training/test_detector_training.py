@@ -41,6 +41,8 @@ def test_wordings():
 
 def test_every_known_word_is_a_token(tmp_path):
     tokenizer = tokens.build(tmp_path)  # raises where one is not
+    written = (tmp_path / "vocab.json").stat().st_mtime_ns
+    assert tokens.build(tmp_path).get_vocab() == tokenizer.get_vocab() and (tmp_path / "vocab.json").stat().st_mtime_ns == written  # training goes on with it
     assert len(tokenizer) < 1500 and tokenizer("!").input_ids[1:-1] != [] and max(tokenizer("a zeppelin").input_ids) == tokenizer.eos_token_id
 
 

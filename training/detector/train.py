@@ -96,7 +96,7 @@ def _produce(queue, run, data, shares, seed, first, images, size, patch):
     os.nice(max(0, 19 - os.nice(0)))
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    tokenizer, source = tokens.build(Path(run) / "loader"), Source(data, size, shares=shares)
+    tokenizer, source = tokens.build(run), Source(data, size, shares=shares)
     step = first
     while True:
         queue.put(batch_at(source, tokenizer, seed, step, images, size, patch))
