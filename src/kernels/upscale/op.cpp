@@ -23,7 +23,7 @@ at::Tensor as_linear(const at::Tensor& w) { return w.permute({2, 3, 1, 0}).resha
 UpscaleWeights::UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::Tensor gamma, at::Tensor beta,
                                const at::Tensor& w2, const at::Tensor& b2, float eps, Precision precision)
     : first(as_linear(w1), precision), first_bias(b1.repeat({4})), gamma(std::move(gamma)), beta(std::move(beta)), eps(eps),
-      second(as_linear(w2), precision), second_bias(b2.repeat({4})), c1(w1.size(1)), c2(w2.size(1)) {}
+      second(as_linear(w2), Precision::Fp32), second_bias(b2.repeat({4})), c1(w1.size(1)), c2(w2.size(1)) {}
 
 at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t grid_w, int64_t levels) {
     const int64_t channels = pixels.size(-1);

@@ -98,8 +98,8 @@ void SelfAttention::operator()(int64_t tokens, const float* queries, const float
 }
 
 TokenToImage::TokenToImage(const Scope& s, int64_t dim, int64_t downsample, bool sam2_names)
-    : dim_(dim), inner_(dim / downsample), precision_(s.precision()), q_(s / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
-      v_(s / "v_proj", dim, inner_), out_(s / out_name(sam2_names), inner_, dim), wk_(raw(s / "k_proj", dim, inner_, false)),
+    : dim_(dim), inner_(dim / downsample), precision_(s.precision()), q_(s.in(Precision::Fp32) / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
+      v_(s / "v_proj", dim, inner_), out_(s.in(Precision::Fp32) / out_name(sam2_names), inner_, dim), wk_(raw(s / "k_proj", dim, inner_, false)),
       wv_t_(raw(s / "v_proj", dim, inner_, true)) {}
 
 SharedSide TokenToImage::share(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const {

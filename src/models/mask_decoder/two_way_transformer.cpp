@@ -29,13 +29,17 @@ float* gather(const std::vector<int64_t>& tokens, int64_t dim, const float* rows
 
 }  // namespace
 
-TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first)
-    : dim_(c.dim), mlp_(c.mlp), first_(first), self_(s / "self_attn", c.dim, c.heads, c.sam2_names),
+// In fp32 whatever the rest runs in: the tokens, which are few, and the update of the keys, whose rounding every later layer would read.
+TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first) : TwoWayLayer(s, s.in(Precision::Fp32), c, first) {}
+
+TwoWayLayer::TwoWayLayer(const Scope& s, const Scope& exact, const Shape& c, bool first)
+    : dim_(c.dim), mlp_(c.mlp), first_(first), self_(exact / "self_attn", c.dim, c.heads, c.sam2_names),
       norm1_(s / "layer_norm1", c.dim, c.eps), norm2_(s / "layer_norm2", c.dim, c.eps),
       norm3_(s / "layer_norm3", c.dim, c.eps), norm4_(s / "layer_norm4", c.dim, c.eps),
-      mlp1_(s / "mlp" / (c.sam2_names ? "proj_in" : "lin1"), c.dim, c.mlp), mlp2_(s / "mlp" / (c.sam2_names ? "proj_out" : "lin2"), c.mlp, c.dim),
+      mlp1_(exact / "mlp" / (c.sam2_names ? "proj_in" : "lin1"), c.dim, c.mlp),
+      mlp2_(exact / "mlp" / (c.sam2_names ? "proj_out" : "lin2"), c.mlp, c.dim),
       read_(s / "cross_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
-      update_(s / "cross_attn_image_to_token", c.dim, c.downsample, c.sam2_names) {}
+      update_(exact / "cross_attn_image_to_token", c.dim, c.downsample, c.sam2_names) {}
 
 void TwoWayLayer::begin(int64_t tokens, float* q, const float* position, Arena& arena) const {
     const Arena::Scope scope(arena);

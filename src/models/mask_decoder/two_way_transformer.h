@@ -37,6 +37,8 @@ public:
     const LayerNorm& update_norm() const { return norm4_; }
 
 private:
+    TwoWayLayer(const Scope& scope, const Scope& exact, const Shape& shape, bool first);
+
     int64_t dim_, mlp_;
     bool first_;
     SelfAttention self_;
