@@ -42,7 +42,9 @@ def test_wordings():
 def test_every_known_word_is_a_token(tmp_path):
     tokenizer = tokens.build(tmp_path)  # raises where one is not
     written = (tmp_path / "vocab.json").stat().st_mtime_ns
-    assert tokens.build(tmp_path).get_vocab() == tokenizer.get_vocab() and (tmp_path / "vocab.json").stat().st_mtime_ns == written  # training goes on with it
+    tokens.build(tmp_path)
+    assert (tmp_path / "vocab.json").stat().st_mtime_ns == written  # training goes on with it
+    assert all(tokens.build(tmp_path / str(i)).get_vocab() == tokenizer.get_vocab() for i in range(3))
     assert len(tokenizer) < 1500 and tokenizer("!").input_ids[1:-1] != [] and max(tokenizer("a zeppelin").input_ids) == tokenizer.eos_token_id
 
 
@@ -86,4 +88,9 @@ def test_training_and_export(tmp_path):
     detector = segrid.Detector(tmp_path / "out", precision="fp32")
     image, _ = shapes(np.random.default_rng(1), 200, plain=True)
     assert len(detector.detect(image, ["a red circle", "nuclei"], threshold=0)) == 256
+    again = [str(tmp_path / "again"), "--init", str(tmp_path / "out"), *options[1:], "2"]
+    assert abs(train(parser().parse_args(again))["classes"] - np.mean(losses[-8:])) < 0.5 * np.mean(losses[:8])
+    export(tmp_path / "again", tmp_path / "second", None, count=4)
+    assert "Trained for 38 steps" in (tmp_path / "second/README.md").read_text()
+    assert (tmp_path / "second/vocab.json").read_bytes() == (tmp_path / "out/vocab.json").read_bytes()
     assert (tmp_path / "out/model.safetensors").stat().st_size < 15_000_000 and "red, green" in (tmp_path / "out/README.md").read_text()

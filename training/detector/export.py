@@ -6,6 +6,7 @@ that, on scenes of their own seeds, nine of ten prompts for what is there have a
 import argparse
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,9 @@ def export(run, out, data, figures=None, count=120):
     """Writes the folder."""
     run, out = Path(run), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokens.build(out)
+    tokenizer = tokens.build(run)
+    for file in tokens.FILES:
+        shutil.copyfile(run / file, out / file)
     weights = load_file(run / "model.safetensors")
     net = Owlv2ForObjectDetection.from_pretrained(run).float().eval()
     threshold, scale = usual_score(net, tokenizer, Source(data, net.config.vision_config.image_size), count)
@@ -63,15 +66,19 @@ def export(run, out, data, figures=None, count=120):
     side = net.config.vision_config.image_size
     Owlv2ImageProcessorPil(size={"height": side, "width": side}).save_pretrained(out)
     figures = json.loads(Path(figures).read_text()) if figures else None
-    (out / "segrid.json").write_text(json.dumps({"score before it was moved to 0.1": round(threshold, 4), "figures": figures}, indent=1) + "\n")
-    (out / "README.md").write_text(card(figures, sum(t.numel() for t in weights.values()), run))
+    last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    trained = {"steps": last["step"], "minutes": round(last["minutes"])}
+    if (run / "before.json").exists():  # of the weights that the run began with
+        trained = {name: count + json.loads((run / "before.json").read_text())[name] for name, count in trained.items()}
+    about = {"trained": trained, "score before it was moved to 0.1": round(threshold, 4), "figures": figures}
+    (out / "segrid.json").write_text(json.dumps(about, indent=1) + "\n")
+    (out / "README.md").write_text(card(figures, sum(t.numel() for t in weights.values()), trained))
 
 
-def card(figures, parameters, run):
+def card(figures, parameters, trained):
     """The model card, from measured figures."""
-    log = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
     lines = [HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
-             f"Trained for {log[-1]['step']} steps in {log[-1]['minutes']:.0f} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, "
+             f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, "
              "for the nuclei, the training part of BBBC038v1 (CC0).", ""]
     if figures:
         plain, scenes, words, nuclei = (figures.get(k) for k in ("plain", "scenes", "unknown words", "nuclei"))

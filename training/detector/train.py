@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -209,6 +210,10 @@ def train(args):
     """Runs or resumes; returns the last record."""
     run = Path(args.run)
     run.mkdir(parents=True, exist_ok=True)
+    if args.init and not (run / "checkpoint.pt").exists():
+        for file in tokens.FILES:
+            shutil.copyfile(Path(args.init) / file, run / file)
+        (run / "before.json").write_text(json.dumps(json.loads((Path(args.init) / "segrid.json").read_text())["trained"]))
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
     if args.init:
@@ -266,7 +271,7 @@ def parser():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run")
     p.add_argument("--data", help="folder with nuclei_dsb2018 and photos; without it everything is procedural")
-    p.add_argument("--init", help="folder with model.safetensors of an earlier run to go on from, one patch a thing from the start")
+    p.add_argument("--init", help="folder that export.py made, to begin with its weights and tokenizer, one patch a thing from the start")
     p.add_argument("--box-weight", type=float, default=2.0)
     p.add_argument("--plain", type=float, default=0.25, help="share of plain pictures among the shapes")
     p.add_argument("--shapes", type=float, default=0.78, help="share of pictures of shapes, the others being nuclei")
