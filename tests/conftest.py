@@ -37,13 +37,12 @@ def four_threads():
 
 @pytest.fixture(scope="session")
 def cut():
-    """cut(scores, about): a threshold that keeps about so many of a random model's scores, whatever weights this machine's torch makes of the seed: in the
-    middle of a wide gap, so that no rounding decides."""
+    """cut(scores, least=6, most=24): a threshold that keeps so many of a random model's scores, and not all, whatever weights this machine's torch makes of
+    the seed: in the middle of the widest gap, so that no rounding decides."""
 
-    def threshold(scores, about):
+    def threshold(scores, least=6, most=24):
         falling = np.sort(np.asarray(scores, np.float64))[::-1]
-        about = min(about, len(falling) // 2)
-        keep = np.arange(max(about // 2, 2), 2 * about)
+        keep = np.arange(least, min(most + 1, len(falling)))
         widest = keep[np.argmax(falling[keep - 1] - falling[keep])]
         return float(falling[widest - 1] + falling[widest]) / 2
 

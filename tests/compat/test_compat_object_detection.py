@@ -33,7 +33,7 @@ def picture(seed=3, size=(233, 150)):
 
 
 def same(ours, theirs):
-    assert len(ours) == len(theirs) > 1, "vacuous"
+    assert len(ours) == len(theirs) > 3, "vacuous"
     assert [set(o) for o in ours] == [set(t) for t in theirs]
     np.testing.assert_allclose([o["score"] for o in ours], [t["score"] for t in theirs], atol=1e-5)
     # scores that differ in the last bits may change places: compare what lies at each place by its score
@@ -50,10 +50,10 @@ def key(record):
     return record["label"], round(record["score"], 4), record["box"]["xmin"]
 
 
-@pytest.mark.parametrize(("about", "options"), [(12, {}), (20, {"top_k": 7}), (None, {})], ids=["threshold", "top_k", "its own threshold"])
-def test_one_image(both, cut, about, options):
-    if about is not None:
-        options = options | {"threshold": cut([r["score"] for r in both[0](picture(), candidate_labels=LABELS, threshold=0)], about)}
+@pytest.mark.parametrize(("least", "options"), [(6, {}), (8, {"top_k": 7}), (None, {})], ids=["threshold", "top_k", "its own threshold"])
+def test_one_image(both, cut, least, options):
+    if least is not None:
+        options = options | {"threshold": cut([r["score"] for r in both[0](picture(), candidate_labels=LABELS, threshold=0)], least)}
     ours, theirs = (p(picture(), candidate_labels=LABELS, **options) for p in both)
     same(ours, theirs)
 

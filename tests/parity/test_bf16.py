@@ -54,6 +54,19 @@ def test_everything_on_the_packaged_model(trained):
     assert np.mean(best) > 0.99
 
 
+def test_clicks_on_scenes(trained):
+    """What the decoder keeps in fp32 it keeps for this: with all its products rounded the mean is REPLACE."""
+    from training.evaluate import scenes_kept
+
+    low, found = segrid.Segmenter(trained.folder, precision="bf16"), []
+    for picture in scenes_kept(12):
+        height, width = picture.image.shape[:2]
+        xs, ys = np.meshgrid((np.arange(6) + 0.5) * width / 6, (np.arange(6) + 0.5) * height / 6)
+        points = np.stack([xs.ravel(), ys.ravel()], 1)[:, None]
+        found.append(iou(*(model.predict(picture.image, points=points, multimask=True).array for model in (trained.ours, low))))
+    assert np.mean(found) > 0.99
+
+
 def test_same_bits_for_any_thread_count(trained):
     low = segrid.Segmenter(trained.folder, precision="bf16")
     alone = low.with_threads(1).predict(trained.image, points=[[150, 60]], multimask=True)
