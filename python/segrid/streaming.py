@@ -86,9 +86,40 @@ def _part(model: Any, share: int) -> Any:
     return model.with_threads(share) if isinstance(model, (Pipeline, Views)) else model
 
 
-def _compute(model: Any, pixels: Any, options: dict[str, Any]) -> Any:
+class _Tidy:
+    """Gives free pages back to the system, at most every TIDY_EVERY seconds: else what an encoder needed lies idle while its image is decoded, and what images
+    of many sizes leave free between them is kept for ever."""
+
+    def __init__(self) -> None:
+        self._last, self._lock = perf_counter(), threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            late = perf_counter() - self._last > TIDY_EVERY
+            self._last = perf_counter() if late else self._last
+        if late:
+            _core.give_back_memory()
+
+    def behind_encoding(self, progress: Callable[[dict[str, Any]], Any] | None) -> Callable[[dict[str, Any]], None]:
+        """For progress=."""
+        before = ""
+
+        def told(state: dict[str, Any]) -> None:
+            nonlocal before
+            if before == "encode" != state["stage"]:
+                self()
+            before = state["stage"]
+            if progress is not None:
+                progress(state)
+
+        return told
+
+
+def _compute(model: Any, pixels: Any, options: dict[str, Any], tidy: _Tidy) -> Any:
     if isinstance(model, Segmenter):
-        return model.predict(pixels, **options) if options.keys() & {"boxes", "points", "mask_hints"} else model.everything(pixels, **options)
+        if options.keys() & {"boxes", "points", "mask_hints"}:
+            return model.predict(pixels, **options)
+        return model.everything(pixels, **options | {"progress": tidy.behind_encoding(options.get("progress"))})
     return model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
 
 
@@ -96,12 +127,12 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
             options: dict[str, Any]) -> Iterator[Streamed]:
     alone, scopes = _part(model, max(1, threads() // at_once)), CancelToken.scopes()
     cancel, lock, computing, files = CancelToken(), threading.Lock(), threading.Semaphore(at_once), threading.Semaphore(io_workers)
-    tidied = perf_counter()
+    tidy = _Tidy()
     waiting: deque[Future[Streamed]] = deque()
     left, exhausted = 0, False  # images that are begun or wait; no more come
 
     def work(index: int, source: Any) -> Streamed:
-        nonlocal left, tidied
+        nonlocal left
         seconds: dict[str, float] = {}
         result: Any = None
         output: Any = None
@@ -113,7 +144,7 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
                 with lock:
                     few = exhausted and left < at_once
                 with _timed(seconds, "compute"):
-                    result = _compute(model if few else alone, pixels, options | options_for(source, pixels.array))
+                    result = _compute(model if few else alone, pixels, options | options_for(source, pixels.array), tidy)
             if consume is not None:
                 with files, within([*scopes, cancel]), _timed(seconds, "write"):
                     output = consume(Streamed(index, source, result, None, None, seconds), pixels.array)
@@ -121,10 +152,7 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
             error, result = raised, None
         with lock:
             left -= 1
-            late = perf_counter() - tidied > TIDY_EVERY
-            tidied = perf_counter() if late else tidied
-        if late:  # else what images of many sizes leave free between them is kept for ever
-            _core.give_back_memory()
+        tidy()
         return Streamed(index, source, result, error, output, seconds)
 
     def done() -> Streamed:

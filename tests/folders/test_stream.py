@@ -55,6 +55,17 @@ def test_no_more_in_memory_than_asked(tiny):
     assert done == list(range(12))
 
 
+def test_free_pages_go_back_behind_each_encoding_and_each_image(tiny, monkeypatch):
+    from segrid import _core, streaming
+
+    given, told = [], []
+    monkeypatch.setattr(_core, "give_back_memory", lambda: given.append(told[-1]["stage"]))
+    monkeypatch.setattr(streaming, "TIDY_EVERY", 0)
+    images = [np.repeat(np.repeat(image, 8, 0), 8, 1) for image in pictures(2)]
+    list(segrid.stream(tiny, images, in_flight=1, progress=told.append, **OPTIONS))
+    assert given == ["encode", "filter"] * 2 and told[-1]["done"] == 16
+
+
 def test_consume_runs_beside_and_its_errors_are_the_images(tiny):
     threads = set()
 
