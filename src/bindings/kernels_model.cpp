@@ -94,6 +94,11 @@ void bind_model_kernels(py::module_ m) {
         segrid::softmax_groups(x.size(), size, bias ? bias->data() : nullptr, out.mutable_data());
         return out;
     }, py::arg("x"), py::arg("size"), py::arg("bias") = py::none());
+    m.def("running_power_row", [](const Floats& s, float max, float sum) {
+        py::array_t<uint16_t> out(s.size());
+        const float factor = segrid::running_power_row(s.size(), s.data(), max, sum, out.mutable_data());
+        return py::make_tuple(out, max, sum, factor);
+    });
     m.def("residual_norm", [](const Floats& x, const Floats& bias, const Floats& residual, const Floats& gamma, const Floats& beta, float eps) {
         py::array_t<float> out(x.size());
         segrid::residual_norm(x.size(), x.data(), bias.data(), residual.data(), gamma.data(), beta.data(), eps, out.mutable_data());

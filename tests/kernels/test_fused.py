@@ -15,7 +15,7 @@ def double(a):
 
 
 @pytest.mark.parametrize("relative", [True, False])
-@pytest.mark.parametrize("grid, dim", [((1, 1), 8), ((3, 5), 8), ((14, 14), 64), ((7, 40), 36), ((33, 17), 16)])
+@pytest.mark.parametrize("grid, dim", [((1, 1), 8), ((3, 5), 8), ((14, 14), 64), ((7, 40), 36), ((33, 17), 16), ((12, 64), 64), ((1, 801), 6)])
 def test_grid_attention(kernels, grid, dim, relative):
     h, w = grid
     q, k, v, rel_h, rel_w = draw(h * w, (h * w, dim), (h * w, dim), (h * w, dim), (2 * h - 1, dim), (2 * w - 1, dim))

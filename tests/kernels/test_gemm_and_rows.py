@@ -18,26 +18,41 @@ def close(got, expected, scale):
     return np.abs(got - expected).max() <= 2e-6 * scale
 
 
-@pytest.mark.parametrize("m, n, k", ODD)
-def test_matmul(kernels, m, n, k):
+def forced(name):
+    """The test hooks with an implementation of that name, where this CPU has one."""
+    try:
+        _core.force_kernels(name)
+    except ValueError:
+        pytest.skip(f"no {name} here")
+    yield _core._kernels
+    _core.force_kernels("auto")
+
+
+@pytest.fixture(params=["auto", "gemm_bf16=brgemm", "avx2", "plain"])
+def products(request):
+    yield from forced(request.param)
+
+
+@pytest.mark.parametrize("m, n, k", [*ODD, (29, 47, 66), (13, 18, 34)])
+def test_matmul(products, m, n, k):
     rng = np.random.default_rng(m * n + k)
     a, b = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
-    assert close(kernels.matmul(a, b), a.astype(np.float64) @ b, k**0.5 * 4)
-    assert close(kernels.matmul(a, b, "bf16"), rounded(a).astype(np.float64) @ rounded(b), k**0.5 * 4)
+    assert close(products.matmul(a, b), a.astype(np.float64) @ b, k**0.5 * 4)
+    assert close(products.matmul(a, b, "bf16"), rounded(a).astype(np.float64) @ rounded(b), k**0.5 * 4)
 
 
 @pytest.mark.parametrize("gelu", [False, True])
 @pytest.mark.parametrize("m, n, k", ODD)
-def test_linear(kernels, m, n, k, gelu):
+def test_linear(products, m, n, k, gelu):
     rng = np.random.default_rng(m + n * k)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
     expected = torch.nn.functional.linear(*(torch.from_numpy(v).double() for v in (x, w, b)))
     if gelu:
         expected = torch.nn.functional.gelu(expected)
-    assert close(kernels.linear(x, w, b, gelu), expected.numpy(), k**0.5 * 4)
+    assert close(products.linear(x, w, b, gelu), expected.numpy(), k**0.5 * 4)
     low = torch.nn.functional.linear(torch.from_numpy(rounded(x)).double(), torch.from_numpy(rounded(w)).double(), torch.from_numpy(b).double())
     low = torch.nn.functional.gelu(low) if gelu else low
-    assert close(kernels.linear(x, w, b, gelu, "bf16"), low.numpy(), k**0.5 * 4)
+    assert close(products.linear(x, w, b, gelu, "bf16"), low.numpy(), k**0.5 * 4)
 
 
 def quantised_row(x):
@@ -59,13 +74,7 @@ def int8_product(x, w):
 
 @pytest.fixture(params=["auto", "gemm_int8=brgemm", "avx2", "plain"])
 def int8_kernels(request):
-    """The test hooks with every implementation of int8 products that this CPU has."""
-    try:
-        _core.force_kernels(request.param)
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-    yield _core._kernels
-    _core.force_kernels("auto")
+    yield from forced(request.param)
 
 
 @pytest.mark.parametrize("gelu", [False, True])
@@ -170,6 +179,22 @@ def test_softmax_groups(kernels, groups, size, biased):
     got = kernels.softmax_groups(x.ravel(), size, bias.ravel() if biased else None).reshape(groups, size)
     assert np.abs(got - expected).max() < 1e-6
     assert not biased or (got[:, size // 2 + 1:] == 0).all()
+
+
+@pytest.mark.parametrize("n", [1, 16, 31, 128, 150])
+def test_running_power_row(kernels, n):
+    """Block by block as over all at once; each power within one step of bf16's."""
+    s = (np.random.default_rng(n).normal(size=(3, n)) * 9).astype(np.float32)
+    s[1] -= 40  # does not raise the maximum
+    best, total, powers = float("-inf"), 0.0, np.zeros((0, n))
+    for row in s:
+        out, best, total, factor = kernels.running_power_row(row, best, total)
+        powers = np.concatenate([powers * factor, torch.from_numpy(out).view(torch.bfloat16).double().numpy()[None]])
+    expected = 2 ** (s.astype(np.float64) - s.max())
+    assert best == s.max() and abs(total - expected.sum()) < 1e-5 * expected.sum()
+    np.testing.assert_allclose(powers, expected, rtol=2.0**-8)
+    out, best, total, factor = kernels.running_power_row(np.array([1, np.nan, -300], np.float32), 1.0, 2.0)
+    assert factor == 1 and np.isnan(total) and out[0] == 0x3F80 and out[2] == 0
 
 
 @pytest.mark.parametrize("size", [2, 6])

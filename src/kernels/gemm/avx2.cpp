@@ -157,8 +157,13 @@ void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const 
 
 }  // namespace
 
-const Implementation& avx2() {
-    static const Implementation table{product<Fp32>, product<Bf16>};
+const Fp32Implementation& fp32_avx2() {
+    static const Fp32Implementation table{product<Fp32>};
+    return table;
+}
+
+const Bf16Implementation& bf16_avx2() {
+    static const Bf16Implementation table{product<Bf16>};
     return table;
 }
 

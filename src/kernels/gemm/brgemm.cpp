@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/cpu.h"
 #include "kernels/gemm/implementations.h"
 #include "kernels/gemm/op.h"
 
@@ -51,10 +50,13 @@ void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const 
 
 }  // namespace
 
-const Implementation& brgemm() {
-    // Without its instructions brgemm has no bf16 kernel.
-    static const Implementation table{fp32, cpu_features().avx512_bf16 || cpu_features().amx ? bf16 : avx2().bf16,
-                                      [] { at::native::cpublas::brgemm_release(true); }};  // AMX: gives the tiles' shape up
+const Fp32Implementation& fp32_brgemm() {
+    static const Fp32Implementation table{fp32};
+    return table;
+}
+
+const Bf16Implementation& bf16_brgemm() {
+    static const Bf16Implementation table{bf16, [] { at::native::cpublas::brgemm_release(true); }};  // AMX: gives the tiles' shape up
     return table;
 }
 

@@ -14,12 +14,15 @@ struct Dequantisation {
     const float* scales;
 };
 
-struct Implementation {
-    void (*fp32)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
+struct Fp32Implementation {
+    void (*product)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
+};
+
+struct Bf16Implementation {
     // A in bf16, lda even; k even; B in pairs of rows
-    void (*bf16)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
-                 bool accumulate);
-    void (*leave)() = nullptr;  // behind the last of several bf16 products
+    void (*product)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
+                    bool accumulate);
+    void (*leave)() = nullptr;  // behind the last of several
 };
 
 struct Int8Implementation {
@@ -29,10 +32,16 @@ struct Int8Implementation {
     void (*leave)() = nullptr;  // behind the last of several
 };
 
-const Implementation& plain();
-const Implementation& avx2();
-// LibTorch's brgemm: AVX-512, its bf16 instructions, and AMX where there is one; over 90 % of a core's peak where MKL on AMD reaches a third.
-const Implementation& brgemm();
+// brgemm is LibTorch's: AVX-512, its bf16 instructions, and AMX where there is one; over 90 % of a core's peak where MKL on AMD reaches a third.
+const Fp32Implementation& fp32_plain();
+const Fp32Implementation& fp32_avx2();
+const Fp32Implementation& fp32_brgemm();
+
+const Bf16Implementation& bf16_plain();
+const Bf16Implementation& bf16_avx2();
+// Only call on a CPU that has AVX512-BF16 (brgemm: or AMX). Without AMX brgemm's is slower, most where k is small.
+const Bf16Implementation& bf16_avx512bf16();
+const Bf16Implementation& bf16_brgemm();
 
 const Int8Implementation& int8_plain();
 const Int8Implementation& int8_avx2();

@@ -16,10 +16,21 @@ namespace segrid {
 
 namespace {
 
-const gemm::Implementation& implementation() {
-    static const KernelTables<gemm::Implementation> kernel("gemm", {{"brgemm", cpu_features().avx512 ? &gemm::brgemm() : nullptr},
-                                                                    {"avx2", cpu_features().avx2 ? &gemm::avx2() : nullptr},
-                                                                    {"plain", &gemm::plain()}});
+const gemm::Fp32Implementation& fp32_implementation() {
+    static const KernelTables<gemm::Fp32Implementation> kernel("gemm", {{"brgemm", cpu_features().avx512 ? &gemm::fp32_brgemm() : nullptr},
+                                                                        {"avx2", cpu_features().avx2 ? &gemm::fp32_avx2() : nullptr},
+                                                                        {"plain", &gemm::fp32_plain()}});
+    return *kernel;
+}
+
+const gemm::Bf16Implementation& bf16_implementation() {
+    const bool amx = cpu_features().amx, instructions = cpu_features().avx512_bf16;
+    using Entry = KernelTables<gemm::Bf16Implementation>::Entry;
+    const Entry brgemm{"brgemm", amx || instructions ? &gemm::bf16_brgemm() : nullptr};
+    const Entry own{"avx512bf16", instructions ? &gemm::bf16_avx512bf16() : nullptr};
+    static const KernelTables<gemm::Bf16Implementation> kernel("gemm_bf16", {amx ? brgemm : own, amx ? own : brgemm,
+                                                                             {"avx2", cpu_features().avx2 ? &gemm::bf16_avx2() : nullptr},
+                                                                             {"plain", &gemm::bf16_plain()}});
     return *kernel;
 }
 
@@ -33,7 +44,7 @@ const gemm::Int8Implementation& int8_implementation() {
     return *kernel;
 }
 
-[[maybe_unused]] const bool registered = (implementation(), int8_implementation(), true);
+[[maybe_unused]] const bool registered = (fp32_implementation(), bf16_implementation(), int8_implementation(), true);
 
 int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
 
@@ -51,18 +62,19 @@ public:
         }
         bf16_ = rounded.data();
     }
+    Left(int64_t k, const uint16_t* a, int64_t lda) : fp32_(nullptr), bf16_(a), ld_(lda), k_(k) {}
 
     ~Left() {
-        if (bf16_ != nullptr && implementation().leave != nullptr) implementation().leave();
+        if (bf16_ != nullptr && bf16_implementation().leave != nullptr) bf16_implementation().leave();
     }
     Left(const Left&) = delete;
     Left& operator=(const Left&) = delete;
 
     void times(int64_t m, int64_t n, const Factor& b, float* c, int64_t ldc, bool accumulate) const {
         if (bf16_ != nullptr) {
-            implementation().bf16(m, n, k_, bf16_, ld_, b.bf16, b.ld, c, ldc, accumulate);
+            bf16_implementation().product(m, n, k_, bf16_, ld_, b.bf16, b.ld, c, ldc, accumulate);
         } else {
-            implementation().fp32(m, n, k_, fp32_, ld_, b.fp32, b.ld, c, ldc, accumulate);
+            fp32_implementation().product(m, n, k_, fp32_, ld_, b.fp32, b.ld, c, ldc, accumulate);
         }
     }
 
@@ -71,6 +83,15 @@ private:
     const uint16_t* bf16_ = nullptr;
     int64_t ld_, k_;
 };
+
+void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k, const Factor& panels, float* c, int64_t ldc) {
+    for (int64_t done = 0; done < n;) {
+        const int64_t column = (n0 + done) % kPanel, count = std::min(kPanel - column, n - done);
+        const Factor panel = panels.from_row((n0 + done) / kPanel * (panels.bf16 != nullptr ? even(k) : k)).from_column(column);
+        left.times(m, count, panel, c + done, ldc, false);
+        done += count;
+    }
+}
 
 // Rows of a weight at a time, so that what is rounded of A stays in the second-level cache.
 constexpr int64_t kRows = 64;
@@ -174,15 +195,16 @@ at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
         .to(at::kFloat).transpose(1, 2).reshape({2 * pairs, n}).narrow(0, 0, k);
 }
 
+void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate) {
+    if (m > 0 && n > 0) Left(k, a, lda).times(m, n, b, c, ldc, accumulate);
+}
+
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& panels, float* c, int64_t ldc) {
-    const bool bf16 = panels.bf16 != nullptr;
-    const Left left(bf16, m, k, a, lda);
-    for (int64_t done = 0; done < n;) {
-        const int64_t column = (n0 + done) % kPanel, count = std::min(kPanel - column, n - done);
-        const Factor panel = panels.from_row((n0 + done) / kPanel * (bf16 ? even(k) : k)).from_column(column);
-        left.times(m, count, panel, c + done, ldc, false);
-        done += count;
-    }
+    over_panels(Left(panels.bf16 != nullptr, m, k, a, lda), m, n0, n, k, panels, c, ldc);
+}
+
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc) {
+    over_panels(Left(k, a, lda), m, n0, n, k, panels, c, ldc);
 }
 
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,

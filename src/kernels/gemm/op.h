@@ -35,11 +35,15 @@ inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
     matmul(m, n, k, a, lda, Factor{b, nullptr, ldb}, c, ldc, accumulate);
 }
 
+// The same with A in bf16 already; b is, too. k and lda are even.
+void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate = false);
+
 // k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
 at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 
 // C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel columns, each [k][kPanel], one behind the other.
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
 
 // A Linear's weight in s8: row n of the weight is scales[n] values[n].
 struct QuantisedWeight {

@@ -41,8 +41,13 @@ void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const 
 
 }  // namespace
 
-const Implementation& plain() {
-    static const Implementation table{fp32, bf16};
+const Fp32Implementation& fp32_plain() {
+    static const Fp32Implementation table{fp32};
+    return table;
+}
+
+const Bf16Implementation& bf16_plain() {
+    static const Bf16Implementation table{bf16};
     return table;
 }
 

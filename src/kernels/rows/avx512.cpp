@@ -359,8 +359,9 @@ void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowSc
 const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
     static const Table table{add, multiply_add, relu, gelu, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             scale_row, scale_add_row, blend_row, transpose, bf16 ? to_bf16_avx512bf16 : plain().to_bf16,
-                             bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16, quantise_row, dequantise_row};
+                             bf16 ? running_power_row_avx512bf16 : plain().running_power_row, scale_row, scale_add_row, blend_row, transpose,
+                             bf16 ? to_bf16_avx512bf16 : plain().to_bf16, bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16, quantise_row,
+                             dequantise_row};
     return table;
 }
 

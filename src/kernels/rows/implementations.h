@@ -27,6 +27,7 @@ struct Table {
     void (*softmax_groups)(int64_t, int64_t, const float*, float*);
     bool (*running_softmax_columns)(int64_t, int64_t, const float*, int64_t, float*, float*, float*, float*, int64_t);
     float (*running_softmax_row)(int64_t, float*, float&, float&);
+    float (*running_power_row)(int64_t, const float*, float&, float&, uint16_t*);
     void (*scale_row)(int64_t, float, float*);
     void (*scale_add_row)(int64_t, float, float, const float*, float*);
     void (*blend_row)(int64_t, float, float*, float, const float*);
@@ -44,5 +45,6 @@ const Table& avx512();  // only call on a CPU that has it
 // What the bf16 instructions of AVX-512 do, in their own file; only call on a CPU that has them.
 void to_bf16_avx512bf16(int64_t n, const float* x, uint16_t* out);
 void pair_bf16_avx512bf16(int64_t n, const float* a, const float* b, uint16_t* out);
+float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float& sum, uint16_t* out);
 
 }  // namespace segrid::rows

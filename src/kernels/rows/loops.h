@@ -49,6 +49,20 @@ void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) {
     }
 }
 
+float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out) {
+    const float top = std::max(max, *std::max_element(s, s + n));
+    const float scale = top == max ? 1.0F : std::exp2(max - top);
+    float total = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const float power = std::exp2(s[i] - top);
+        total += power;
+        out[i] = rounded(power);
+    }
+    max = top;
+    sum = sum * scale + total;
+    return scale;
+}
+
 bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
     constexpr int64_t kLanes = 8;
     float low[kLanes] = {}, high[kLanes] = {}, poison[kLanes] = {};

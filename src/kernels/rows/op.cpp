@@ -37,6 +37,9 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
 float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     return table().running_softmax_row(n, s, max, sum);
 }
+float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out) {
+    return table().running_power_row(n, s, max, sum, out);
+}
 void scale_row(int64_t n, float factor, float* x) { table().scale_row(n, factor, x); }
 void scale_add_row(int64_t n, float factor, float offset, const float* add, float* x) {
     table().scale_add_row(n, factor, offset, add, x);
