@@ -21,6 +21,7 @@ from segrid.segmenter import Segmenter
 from segrid.views import Views
 
 TIDY_EVERY = 0.1  # seconds
+LONG = 0.02       # seconds of an encoding, many times what giving its pages back costs
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ def _part(model: Any, share: int) -> Any:
 
 
 class _Tidy:
-    """Gives free pages back to the system, at most every TIDY_EVERY seconds: else what an encoder needed lies idle while its image is decoded, and what images
-    of many sizes leave free between them is kept for ever."""
+    """Gives free pages back to the system: behind images, at most every TIDY_EVERY seconds, what they leave free between them, which would be kept for ever; and
+    behind encodings what the encoder needed, which would lie idle while its image is decoded."""
 
     def __init__(self) -> None:
         self._last, self._lock = perf_counter(), threading.Lock()
@@ -102,13 +103,14 @@ class _Tidy:
 
     def behind_encoding(self, progress: Callable[[dict[str, Any]], Any] | None) -> Callable[[dict[str, Any]], None]:
         """For progress=."""
-        before = ""
+        before, began = "", 0.0
 
         def told(state: dict[str, Any]) -> None:
-            nonlocal before
-            if before == "encode" != state["stage"]:
-                self()
-            before = state["stage"]
+            nonlocal before, began
+            if before == "encode" != state["stage"] and perf_counter() - began > LONG:
+                _core.give_back_memory()
+            if before != state["stage"]:
+                before, began = state["stage"], perf_counter()
             if progress is not None:
                 progress(state)
 

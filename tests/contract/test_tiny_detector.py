@@ -24,7 +24,7 @@ def scenes():
     from training.detector.scenes import shapes
 
     out = []
-    for seed in range(30):
+    for seed in range(100):
         masks = []
         image, things = shapes(np.random.default_rng((2026, seed)), 480, plain=True, masks=masks)
         out.append((image, things, masks))
@@ -41,24 +41,19 @@ def reached(pipeline, scenes):
             if names.count((thing.colour, thing.shape)) == 1:
                 got = pipeline(image, f"a photo of a {thing.colour} {thing.shape}", threshold=0)[:1].masks.array[0]
                 reached.append((got & mask).sum() / (got | mask).sum())
-    assert len(reached) > 60
+    assert len(reached) > 200
     return np.array(reached)
 
 
-@pytest.mark.xfail(strict=True, reason="the packaged weights are not there yet (their card says how far they are)")
 def test_plain_shapes_by_their_names(reached):
-    """What it is meant to reach: a mask IoU of 0.9, in the mean, and four prompts of five alone."""
-    assert np.mean(reached) > 0.9 and np.mean(reached > 0.9) > 0.8, (np.mean(reached), np.mean(reached > 0.9))
-
-
-def test_plain_shapes_are_found_at_all(reached):
-    """Without the right words or boxes at all it would be below 0.2."""
-    assert np.mean(reached) > 0.86 and np.median(reached) > 0.92 and np.mean(reached > 0.9) > 0.65, (np.mean(reached), np.median(reached), np.mean(reached > 0.9))
+    """What the packaged segmenter itself reaches with the true boxes is little more (0.915, three of four alone above 0.9)."""
+    assert np.mean(reached) > 0.9, np.mean(reached)
+    assert np.median(reached) > 0.93 and np.mean(reached > 0.9) > 0.7 and np.mean(reached < 0.6) < 0.03, (np.median(reached), np.mean(reached > 0.9))
 
 
 def test_what_is_not_there_and_what_it_never_saw(pipeline, scenes):
     there, unknown = [], []
-    for image, things, _ in scenes:
+    for image, things, _ in scenes[:30]:
         if not things:
             continue
         scene = pipeline.detector.encode(image)

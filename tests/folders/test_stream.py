@@ -61,9 +61,13 @@ def test_free_pages_go_back_behind_each_encoding_and_each_image(tiny, monkeypatc
     given, told = [], []
     monkeypatch.setattr(_core, "give_back_memory", lambda: given.append(told[-1]["stage"]))
     monkeypatch.setattr(streaming, "TIDY_EVERY", 0)
-    images = [np.repeat(np.repeat(image, 8, 0), 8, 1) for image in pictures(2)]
-    list(segrid.stream(tiny, images, in_flight=1, progress=told.append, **OPTIONS))
+    monkeypatch.setattr(streaming, "LONG", 0)
+    list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
     assert given == ["encode", "filter"] * 2 and told[-1]["done"] == 16
+    monkeypatch.setattr(streaming, "TIDY_EVERY", 1000)  # of what is behind images alone
+    given.clear()
+    list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
+    assert given == ["encode"] * 2
 
 
 def test_consume_runs_beside_and_its_errors_are_the_images(tiny):

@@ -50,7 +50,9 @@ def test_linear(products, m, n, k, gelu):
     if gelu:
         expected = torch.nn.functional.gelu(expected)
     assert close(products.linear(x, w, b, gelu), expected.numpy(), k**0.5 * 4)
-    low = torch.nn.functional.linear(torch.from_numpy(rounded(x)).double(), torch.from_numpy(rounded(w)).double(), torch.from_numpy(b).double())
+    low = torch.nn.functional.linear(torch.from_numpy(rounded(x)).double(), torch.from_numpy(rounded(w)).double())
+    assert close(products.linear_in_parts(x, w, "bf16", 64), low.numpy(), k**0.5 * 4)
+    low = low + torch.from_numpy(b).double()
     low = torch.nn.functional.gelu(low) if gelu else low
     assert close(products.linear(x, w, b, gelu, "bf16"), low.numpy(), k**0.5 * 4)
 
@@ -193,8 +195,8 @@ def test_running_power_row(kernels, n):
     expected = 2 ** (s.astype(np.float64) - s.max())
     assert best == s.max() and abs(total - expected.sum()) < 1e-5 * expected.sum()
     np.testing.assert_allclose(powers, expected, rtol=2.0**-8)
-    out, best, total, factor = kernels.running_power_row(np.array([1, np.nan, -300], np.float32), 1.0, 2.0)
-    assert factor == 1 and np.isnan(total) and out[0] == 0x3F80 and out[2] == 0
+    out, best, total, factor = kernels.running_power_row(np.array([1, np.nan, -300, -np.inf], np.float32), 1.0, 2.0)
+    assert factor == 1 and np.isnan(total) and out[0] == 0x3F80 and not out[2:].any()
 
 
 @pytest.mark.parametrize("size", [2, 6])

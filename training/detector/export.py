@@ -69,7 +69,8 @@ def export(run, out, data, figures=None, count=120):
     last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     trained = {"steps": last["step"], "minutes": round(last["minutes"])}
     if (run / "before.json").exists():  # of the weights that the run began with
-        trained = {name: count + json.loads((run / "before.json").read_text())[name] for name, count in trained.items()}
+        before = json.loads((run / "before.json").read_text())
+        trained = {name: before[name] + trained[name] for name in trained}
     about = {"trained": trained, "score before it was moved to 0.1": round(threshold, 4), "figures": figures}
     (out / "segrid.json").write_text(json.dumps(about, indent=1) + "\n")
     (out / "README.md").write_text(card(figures, sum(t.numel() for t in weights.values()), trained))

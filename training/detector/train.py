@@ -211,9 +211,12 @@ def train(args):
     run = Path(args.run)
     run.mkdir(parents=True, exist_ok=True)
     if args.init and not (run / "checkpoint.pt").exists():
+        trained = json.loads((Path(args.init) / "segrid.json").read_text()).get("trained")
+        if trained is None:
+            raise ValueError(f"{args.init}/segrid.json does not say under \"trained\" for how many steps and minutes its weights were")
         for file in tokens.FILES:
             shutil.copyfile(Path(args.init) / file, run / file)
-        (run / "before.json").write_text(json.dumps(json.loads((Path(args.init) / "segrid.json").read_text())["trained"]))
+        (run / "before.json").write_text(json.dumps(trained))
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
     if args.init:

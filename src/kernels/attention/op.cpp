@@ -36,7 +36,7 @@ PackedHead pack_head(Precision precision, int64_t tokens, int64_t dim, const flo
     }
     const Arena::Scope scope(arena);
     float* panel = arena.take<float>(dim * kPanel);
-    const int64_t depth = (dim + 1) / 2 * 2;
+    const int64_t depth = even(dim);
     auto* keys = reinterpret_cast<uint16_t*>(memory);
     uint16_t* values = keys + panels * kPanel * depth;
     for (int64_t p = 0; p < panels; ++p) {

@@ -11,7 +11,7 @@ void plain(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     const auto view = [](const float* p, at::IntArrayRef shape, at::IntArrayRef strides) {
         return at::from_blob(const_cast<float*>(p), shape, strides);
     };
-    const int64_t tokens = a.grid_h * a.grid_w, dim = a.head_dim, depth = a.head.keys.bf16 != nullptr ? (dim + 1) / 2 * 2 : dim;
+    const int64_t tokens = a.grid_h * a.grid_w, dim = a.head_dim, depth = a.head.keys.bf16 != nullptr ? even(dim) : dim;
     const at::Tensor queries = view(q, {rows, dim}, {ldq, 1});
     std::vector<at::Tensor> panels;
     for (int64_t k = 0; k < tokens; k += kPanel) {

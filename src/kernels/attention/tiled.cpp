@@ -31,7 +31,7 @@ public:
     float* row(int64_t r) { return scores_ + r * block_; }
 
     void ask(int64_t k0, int64_t count) {
-        if (rounded()) matmul_panels(rows_, k0, count, dim_, rounded_q_, depth_, head_.keys, scores_, block_);
+        if (rounded()) matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_, block_);
         else matmul_panels(rows_, k0, count, dim_, q_, ldq_, head_.keys, scores_, block_);
     }
     float soften(int64_t r, int64_t count, float& max, float& sum) {
@@ -47,8 +47,6 @@ public:
     }
 
 private:
-    static int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
-
     const PackedHead& head_;
     int64_t dim_, rows_, block_, depth_ = 0;
     const float* q_;
@@ -57,7 +55,8 @@ private:
     uint16_t *rounded_q_ = nullptr, *powers_ = nullptr;
 };
 
-// Keys at a time: whole grid rows, so that a bias slice never breaks; an even number, since bf16 keeps values in pairs.
+// Keys at a time: whole grid rows, so that a bias slice never breaks; an even number, since bf16 keeps values in pairs. In bf16 so few that a tile of scores stays
+// in the first-level cache; in fp32 that is no gain.
 int64_t block_of(const GridAttention& a) {
     const int64_t about = a.head.keys.bf16 != nullptr && a.grid_h * a.grid_w > 512 ? 128 : 512;
     int64_t grid_rows = std::max<int64_t>(1, std::min(a.grid_h, about / a.grid_w));

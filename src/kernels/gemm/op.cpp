@@ -46,8 +46,6 @@ const gemm::Int8Implementation& int8_implementation() {
 
 [[maybe_unused]] const bool registered = (fp32_implementation(), bf16_implementation(), int8_implementation(), true);
 
-int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
-
 // The left-hand side of a product, in the precision of the right-hand one: rounded once for all panels it meets.
 class Left {
 public:

@@ -15,6 +15,8 @@
 
 namespace segrid {
 
+inline int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
+
 // The right-hand side of a product: row-major fp32, or bf16 in pairs of rows, [k / 2][ld][2], as the instructions read it (k even, the last row
 // zero where it was odd). Not owned.
 struct Factor {
@@ -35,7 +37,7 @@ inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
     matmul(m, n, k, a, lda, Factor{b, nullptr, ldb}, c, ldc, accumulate);
 }
 
-// The same with A in bf16 already; b is, too. k and lda are even.
+// The same with A in bf16 already; b is, too. k and lda are even, here and in matmul_panels.
 void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate = false);
 
 // k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
