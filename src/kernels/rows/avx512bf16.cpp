@@ -44,20 +44,21 @@ float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float&
         max = top;
     }
     const __m512 top = _mm512_set1_ps(max);
-    __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    const auto ones = (__m512bh)_mm512_set1_epi16(0x3F80);
+    __m512 total = _mm512_setzero_ps();
     for (i = 0; i + 32 <= n; i += 32) {
         const __m512 a = power16(_mm512_sub_ps(_mm512_loadu_ps(s + i), top)), b = power16(_mm512_sub_ps(_mm512_loadu_ps(s + i + 16), top));
-        total[0] = _mm512_add_ps(total[0], a);
-        total[1] = _mm512_add_ps(total[1], b);
-        _mm512_storeu_si512(out + i, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+        const __m512bh both = _mm512_cvtne2ps_pbh(b, a);
+        total = _mm512_dpbf16_ps(total, both, ones);
+        _mm512_storeu_si512(out + i, (__m512i)both);
     }
     for (; i < n; i += 16) {
         const __mmask16 m = tail(n - i);
-        const __m512 a = power16(_mm512_sub_ps(_mm512_mask_loadu_ps(low, m, s + i), top));
-        total[0] = _mm512_add_ps(total[0], a);
-        _mm256_mask_storeu_epi16(out + i, m, (__m256i)_mm512_cvtneps_pbh(a));
+        const __m512bh last = _mm512_cvtne2ps_pbh(_mm512_setzero_ps(), power16(_mm512_sub_ps(_mm512_mask_loadu_ps(low, m, s + i), top)));
+        total = _mm512_dpbf16_ps(total, last, ones);
+        _mm256_mask_storeu_epi16(out + i, m, _mm512_castsi512_si256((__m512i)last));
     }
-    sum = sum * scale + _mm512_reduce_add_ps(_mm512_add_ps(total[0], total[1]));
+    sum = sum * scale + _mm512_reduce_add_ps(total);
     return scale;
 }
 

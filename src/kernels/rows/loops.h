@@ -54,9 +54,8 @@ float running_power_row(int64_t n, const float* s, float& max, float& sum, uint1
     const float scale = top == max ? 1.0F : std::exp2(max - top);
     float total = 0;
     for (int64_t i = 0; i < n; ++i) {
-        const float power = std::exp2(s[i] - top);
-        total += power;
-        out[i] = rounded(power);
+        out[i] = rounded(std::exp2(s[i] - top));
+        total += std::bit_cast<float>(static_cast<uint32_t>(out[i]) << 16);
     }
     max = top;
     sum = sum * scale + total;

@@ -25,7 +25,8 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
                              float* p_t, int64_t ldp);
 // The same over the n columns of one row, in place: s becomes exp(s - max). Returns the factor for earlier sums.
 float running_softmax_row(int64_t n, float* s, float& max, float& sum);
-// The same of scores in units of ln 2, for a product in bf16: 2^(s - max) goes to out rounded to bf16, from powers that are right to 4e-6.
+// The same of scores in units of ln 2, for a product in bf16: 2^(s - max) goes to out rounded to bf16, from powers that are right to 4e-6, and
+// sum is of what was rounded: so the weights of values add up to 1.
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out);
 void scale_row(int64_t n, float factor, float* x);
 // x = x * factor + offset + table[0..n)
