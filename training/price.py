@@ -85,7 +85,7 @@ def main():
     p.add_argument("folder", type=Path)
     p.add_argument("--data", required=True)
     p.add_argument("--frames", type=int, default=36)
-    p.add_argument("--scenes", type=int, default=32)
+    p.add_argument("--scenes", type=int, default=96, help="as many masks as the frames have: 32 have 280, of which three decide on a point")
     p.add_argument("--write", action="store_true", help="into FOLDER/segrid.json")
     args = p.parse_args()
     rows = table(price(args.folder, args.data, args.frames, args.scenes))
