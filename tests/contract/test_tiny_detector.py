@@ -51,6 +51,11 @@ def test_plain_shapes_by_their_names(reached):
     assert np.median(reached) > 0.93 and np.mean(reached > 0.9) > 0.7 and np.mean(reached < 0.6) < 0.03, (np.median(reached), np.mean(reached > 0.9))
 
 
+@pytest.mark.xfail(strict=True, reason="the packaged segmenter gives fewer than that even in the true boxes: small shapes are its limit")
+def test_four_of_five_alone(reached):
+    assert np.mean(reached > 0.9) > 0.8, np.mean(reached > 0.9)
+
+
 def test_what_is_not_there_and_what_it_never_saw(pipeline, scenes):
     there, unknown = [], []
     for image, things, _ in scenes[:30]:

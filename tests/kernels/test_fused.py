@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from segrid import _core
 
 
 def draw(seed, *shapes):
@@ -15,20 +14,10 @@ def double(a):
     return torch.from_numpy(a).double()
 
 
-@pytest.fixture(params=["auto", "gemm_bf16=brgemm", "gemm=plain,gemm_bf16=plain,rows=plain", "avx2", "plain"])
-def attending(request):
-    """The test hooks with tiled attention on every kind of products, and the definition."""
-    try:
-        _core.force_kernels(request.param)
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-    yield _core._kernels
-    _core.force_kernels("auto")
-
-
+@pytest.mark.parametrize("kernels", ["auto", "gemm_bf16=brgemm", "gemm=plain,gemm_bf16=plain,rows=plain", "avx2", "plain"], indirect=True)
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("grid, dim", [((1, 1), 8), ((5, 7), 9), ((3, 5), 8), ((14, 14), 64), ((7, 40), 36), ((33, 17), 16), ((12, 64), 64), ((1, 801), 6)])
-def test_grid_attention(attending, grid, dim, relative):
+def test_grid_attention(kernels, grid, dim, relative):
     h, w = grid
     q, k, v, rel_h, rel_w = draw(h * w, (h * w, dim), (h * w, dim), (h * w, dim), (2 * h - 1, dim), (2 * w - 1, dim))
     scores = 0.5 * double(q) @ double(k).T
@@ -42,7 +31,7 @@ def test_grid_attention(attending, grid, dim, relative):
     tables = (rel_h, rel_w) if relative else (None, None)
     for first, rows in {(0, h * w), (h * w // 3, (h * w + 1) // 2)}:
         for precision, tolerance in (("fp32", 1e-6 * scores.abs().max()), ("bf16", 0.01 * (1 + scores.abs().max()))):
-            got = attending.attention(q, k, v, grid, *tables, first=first, rows=rows, precision=precision)
+            got = kernels.attention(q, k, v, grid, *tables, first=first, rows=rows, precision=precision)
             assert np.abs(got - expected[first:first + rows]).max() < tolerance
 
 
