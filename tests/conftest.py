@@ -14,6 +14,32 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ holds the random models and the stand-in for torchvision
 
 
+# Where a model may run: with the CPU's kernels; by its plain definitions, which are what runs on CUDA; and there.
+DEVICES = ["cpu", "cpu-plain", pytest.param("cuda", marks=pytest.mark.cuda)]
+
+
+def pytest_collection_modifyitems(items):
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "no CUDA device" in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests need a CUDA device (`pytest -m cuda` lists them)")
+
+
+@pytest.fixture(scope="session", params=DEVICES)
+def device(request):
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """The packaged model."""

@@ -27,7 +27,7 @@ class Detector(LoadedModel):
     ----------
     model : a packaged model's name ("tiny-detector"), a folder with config.json, model.safetensors and tokenizer.json (or vocab.json and merges.txt;
         transformers' Owlv2ForObjectDetection and OwlViTForObjectDetection), or a Hugging Face id ("google/owlv2-base-patch16-ensemble", with "@revision")
-    device : "auto" or "cpu"
+    device : as for Segmenter; on CUDA the image goes through it, texts and the boxes of what was found stay on the CPU
     precision : as `Segmenter`'s; it holds for both towers
     threads : most threads of the process's budget that a call uses; None: all
 

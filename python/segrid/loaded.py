@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segrid import _hub
+from segrid._native import _core
 
 Self = TypeVar("Self", bound="LoadedModel")
 
@@ -27,8 +28,14 @@ class LoadedModel:
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Where it runs: "cpu", "cuda:0", "cpu-plain"."""
         return self._engine.device
+
+    def to(self: Self, device: str) -> Self:
+        """The same model on another device: this one where it is there already, else loaded again, with what else was asked for. Raises NotImplementedError for
+        a device that is not there, or that lacks the precision that was asked for."""
+        wanted = _core.resolve_device(str(device))
+        return self if wanted == self.device else type(self)(**{**self._arguments, "device": wanted})
 
     @property
     def precision(self) -> str:

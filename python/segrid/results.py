@@ -29,7 +29,8 @@ class Masks(Shown):
     crop_boxes : (N, 4) float32 XYXY, the crop each mask was found in, exclusive maximum
     rle : list of N COCO RLE dicts {"size": [H, W], "counts": bytes}, what pycocotools writes
     low_res : (N, h, w) float32 logits of `predict`, usable as `mask_hints`; None after `everything`
-    stats : {"seconds": {stage: s}, "peak_memory_mb": MB}
+    stats : {"seconds": {stage: s}, "peak_memory_mb": MB}; on a device also "batch_size", prompts at once in the end, and "halved", how often its memory ran out
+        and the batch was halved (a RuntimeWarning says so)
     """
 
     things = "masks"

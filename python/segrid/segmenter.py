@@ -26,7 +26,8 @@ class Segmenter(LoadedModel):
     model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors (transformers' SamModel, Sam2Model, Sam2VideoModel; what
         `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
         with "@revision")
-    device : "auto" or "cpu"
+    device : "cpu"; "cuda" or "cuda:N", where the plain definitions of the models run, prompts by the batch; "cpu-plain": these definitions on the CPU, to check
+        the one against the other; "auto": CUDA where torch has it and finds a device, else the CPU
     precision : what the large matrix products run in; everything between them is fp32. `precision` of the object tells what runs.
         "fp32";
         "bf16": factors of products of encoder and decoder rounded to bf16, sums in fp32. Needs AVX512-BF16 or AMX (`segrid info` tells),
@@ -34,6 +35,7 @@ class Segmenter(LoadedModel):
         "int8": the Linear layers of the encoder's blocks with activations in u8 (a scale per token) and weights in s8 (a scale per output), all else as
         in bf16 where the CPU has it, else fp32;
         "int8-torch": the same layers through LibTorch's dynamic quantisation, all else fp32: a baseline;
+        on "cuda" (and "cpu-plain") "fp32", "fp16" and "bf16": all weights and activations (not MobileSAM in fp16, whose encoder overflows);
         "auto": the fastest of these whose loss, by the model's own table (`segrid.json`), is small (see the README); fp32 for models without a table
     threads : most threads of the process's budget that a call uses; None: all
     profile : a profile.json of `segrid tune`: its precision, threads and points along each side stand where nothing else is given

@@ -134,6 +134,7 @@ void bind_detector(py::module_ m) {
               DetectedMasks found = without_gil([&] {
                   return detect_and_segment(d, s, held.view(), texts, label_of, options_of(threshold, nms, false), masks, schedule);
               });
+              warn_of_halving(found.masks.stats);
               return py::make_tuple(columns(found.detections),
                                     PyMaskSet(std::move(found.masks.masks), std::move(found.masks.stats), std::move(found.masks.low_res)));
           },

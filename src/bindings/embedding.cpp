@@ -11,15 +11,14 @@ namespace segrid::bindings {
 namespace {
 
 // Stored token by token; shown as (1, C, h, w) through strides, without a copy.
-py::array_t<float> view(const std::shared_ptr<Embedding>& e, std::size_t index) {
-    const FeatureShape& shape = e->shapes[index];
+py::array_t<float> view(const FeatureShape& shape, const at::Tensor& features) {
     const auto channels = static_cast<py::ssize_t>(shape.channels);
     const auto h = static_cast<py::ssize_t>(shape.grid.height), w = static_cast<py::ssize_t>(shape.grid.width);
     const auto unit = static_cast<py::ssize_t>(sizeof(float));
-    auto* held = new std::shared_ptr<Embedding>(e);
-    py::capsule owner(held, [](void* p) { delete static_cast<std::shared_ptr<Embedding>*>(p); });
+    auto* held = new at::Tensor(features);
+    py::capsule owner(held, [](void* p) { delete static_cast<at::Tensor*>(p); });
     py::array_t<float> array({py::ssize_t{1}, channels, h, w}, {h * w * channels * unit, unit, w * channels * unit, channels * unit},
-                             e->features[index].const_data_ptr<float>(), owner);
+                             features.const_data_ptr<float>(), owner);
     py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return array;
 }
@@ -34,9 +33,9 @@ void bind_embedding(py::module_ m) {
         .def_property_readonly(
             "features",
             [](const std::shared_ptr<Embedding>& e) {
-                // Stored token by token; shown as (1, C, h, w) through strides, without a copy.
-                py::tuple all(e->features.size());
-                for (std::size_t i = 0; i < e->features.size(); ++i) all[i] = view(e, i);
+                const Features features = without_gil([&] { return e->host_features(); });
+                py::tuple all(features.size());
+                for (std::size_t i = 0; i < features.size(); ++i) all[i] = view(e->shapes[i], features[i]);
                 return all;
             })
         .def("__hash__", [](const Embedding& e) { return without_gil([&] { return e.content_hash() >> 1; }); })

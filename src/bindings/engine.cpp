@@ -153,6 +153,7 @@ PyMaskSet run_everything(const Segmenter& s, const py::object& image, const py::
         const auto pixels = image.cast<Image>();  // shares the pixels, so the image outlives the call
         result = without_gil([&] { return segment_everything(s, pixels.view(), call); });
     }
+    warn_of_halving(result.stats);
     return {std::move(result.masks), std::move(result.stats)};
 }
 
@@ -211,6 +212,7 @@ void bind_engine(py::module_ m) {
                  const auto prompts = gather(*e, s.model().low_res(), points, labels, boxes, mask_hints, anywhere);
                  const Schedule schedule = schedule_for(nullptr);
                  Predicted p = without_gil([&] { return s.predict(*e, prompts, {multimask, mask_threshold, max_hole_area, max_sprinkle_area, batch_size}, schedule); });
+                 warn_of_halving(p.stats);
                  return PyMaskSet(std::move(p.masks), std::move(p.stats), std::move(p.low_res));
              },
              py::arg("embedding"), py::arg("points") = py::none(), py::arg("labels") = py::none(), py::arg("boxes") = py::none(),

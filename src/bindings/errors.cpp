@@ -34,6 +34,8 @@ void bind_errors(py::module_ m) {
             py::set_error(type, e.what());
         } catch (const Cancelled& e) {
             py::set_error(cancelled, e.what());
+        } catch (const c10::OutOfMemoryError& e) {
+            py::set_error(PyExc_MemoryError, e.what_without_backtrace());
         } catch (const c10::Error& e) {  // LibTorch names the size it asked for
             const std::string_view text = e.what_without_backtrace();
             py::set_error(text.find("can't allocate memory") == text.npos ? PyExc_RuntimeError : PyExc_MemoryError, e.what_without_backtrace());

@@ -7,7 +7,6 @@
 #include "bindings/arrays.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
-#include "engine/precision.h"
 #include "image/preprocess.h"
 #include "models/factory.h"
 
@@ -24,10 +23,10 @@ py::array_t<float> to_array(const at::Tensor& t) {
 }
 
 py::dict detector_taps(const std::string& config, const std::string& weights, const Bytes& rgb, const std::vector<segrid::TokenIds>& texts,
-                       const std::string& precision) {
+                       const std::string& precision, const std::string& device) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
-        const auto model = segrid::load_detection_model(config, weights, segrid::precisions_of(segrid::bindings::precision_of(precision))).model;
+        const auto model = segrid::load_detection_model(config, weights, segrid::bindings::execution_of(precision, device)).model;
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))}, model->preprocess());
         const segrid::ResizedImage resized(view, frame, model->preprocess(), {});
@@ -62,7 +61,7 @@ py::dict detector_taps(const std::string& config, const std::string& weights, co
 }  // namespace
 
 void bind_detection_kernels(py::module_ m) {
-    m.def("detector_taps", &detector_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("texts"), py::arg("precision") = "fp32",
+    m.def("detector_taps", &detector_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("texts"), py::arg("precision") = "fp32", py::arg("device") = "cpu",
           "Intermediate results by name: pixels (h, w, 3) normalised, towers, logits, boxes XYXY in 0..1, objectness.");
     m.def("resize_rgb_blurred", [](const Bytes& rgb, int64_t side) {
         py::array_t<float> out({static_cast<py::ssize_t>(side), static_cast<py::ssize_t>(side), py::ssize_t{3}});

@@ -6,7 +6,6 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/geometry.h"
-#include "engine/precision.h"
 #include "image/preprocess.h"
 #include "kernels/gemm/op.h"
 #include "kernels/rows/op.h"
@@ -27,10 +26,10 @@ py::array_t<float> to_array(const at::Tensor& t) {
 }
 
 py::dict encoder_taps(const std::string& config, const std::string& weights, const py::array_t<uint8_t, py::array::c_style>& rgb,
-                  const std::string& precision) {
+                  const std::string& precision, const std::string& device) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
-        const auto model = segrid::load_segmentation_model(config, weights, segrid::precisions_of(segrid::bindings::precision_of(precision))).model;
+        const auto model = segrid::load_segmentation_model(config, weights, segrid::bindings::execution_of(precision, device)).model;
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
                                      model->preprocess());
@@ -46,7 +45,7 @@ py::dict encoder_taps(const std::string& config, const std::string& weights, con
 }  // namespace
 
 void bind_model_kernels(py::module_ m) {
-    m.def("encoder_taps", &encoder_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("precision") = "fp32",
+    m.def("encoder_taps", &encoder_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("precision") = "fp32", py::arg("device") = "cpu",
           "Intermediate results of the encoder by name, each [tokens, channels].");
     m.def("matmul", [](const Floats& a, const Floats& b, const std::string& precision) {
         py::array_t<float> c({a.shape(0), b.shape(1)});

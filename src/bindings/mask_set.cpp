@@ -159,6 +159,10 @@ void bind_mask_set(py::module_ m) {
             py::dict d;
             d["seconds"] = s.stats().seconds;
             d["peak_memory_mb"] = s.stats().peak_memory_mb;
+            if (s.stats().batch_size > 0) {
+                d["batch_size"] = s.stats().batch_size;
+                d["halved"] = s.stats().halved;
+            }
             return d;
         })
         .def_property_readonly("runs", [](const Set& s) {

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "core/thread_pool.h"
 #include "core/trace.h"
+#include "engine/device.h"
 
 namespace segrid::bindings {
 
@@ -13,6 +14,8 @@ void bind_runtime(py::module_ m) {
     m.def("set_threads", &set_threads, py::arg("n"));
     m.def("threads", &threads);
     m.def("available_cpus", &available_cpus);
+    m.def("resolve_device", [](const std::string& request) { return without_gil([&] { return resolve_device(request).name; }); }, py::arg("request"),
+          "The device that a request means on this machine. Raises NotImplementedError for one that is not there, ValueError for an unknown name.");
     m.def("cpu_model", &cpu_model);
     m.def("cpu_features", [] {
         const CpuFeatures& f = cpu_features();

@@ -85,4 +85,11 @@ ProgressCallback progress_callback(const py::object& callback) {
     };
 }
 
+void warn_of_halving(const Stats& stats) {
+    if (stats.halved == 0) return;
+    const std::string text = "memory ran out " + std::to_string(stats.halved) + (stats.halved == 1 ? " time" : " times") + ", and prompts went in batches of " +
+                             std::to_string(stats.batch_size) + "; the masks are complete";
+    if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) != 0) throw py::error_already_set();
+}
+
 }  // namespace segrid::bindings

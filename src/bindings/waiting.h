@@ -45,4 +45,7 @@ auto without_gil(const Body& body) {
     return body();
 }
 
+// Tells (RuntimeWarning) where a device's memory ran out on the way.
+void warn_of_halving(const Stats& stats);
+
 }  // namespace segrid::bindings

@@ -23,10 +23,19 @@ uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed) {
     return hash ^ (hash >> 32);
 }
 
+Features Embedding::host_features() const {
+    if (features.front().is_cpu() && features.front().scalar_type() == at::kFloat) return features;
+    Features host;
+    run_in_worker({}, [&] {
+        for (const at::Tensor& f : features) host.push_back(f.to(at::kCPU, at::kFloat).contiguous());
+    });
+    return host;
+}
+
 uint64_t Embedding::content_hash() const {
     const int64_t sizes[2] = {image().height, image().width};
     uint64_t hash = hash_bytes(model_id.data(), model_id.size(), hash_bytes(sizes, sizeof sizes));
-    for (const at::Tensor& f : features) hash = hash_bytes(f.const_data_ptr(), f.nbytes(), hash);
+    for (const at::Tensor& f : host_features()) hash = hash_bytes(f.const_data_ptr(), f.nbytes(), hash);
     return hash;
 }
 

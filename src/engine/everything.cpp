@@ -1,15 +1,14 @@
 #include "engine/everything.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <iterator>
 #include <map>
 #include <numeric>
 
 #include "core/error.h"
-#include "core/memory.h"
 #include "core/trace.h"
+#include "engine/generation.h"
 #include "kernels/mask_scan/op.h"
 #include "kernels/nms/op.h"
 #include "masks/dedupe.h"
@@ -18,52 +17,6 @@
 
 namespace segrid {
 namespace {
-
-// Everything one call shares: what it counts, and what it tells.
-struct Generation {
-    Generation(const Segmenter& s, const EverythingCall& c, Size image) : segmenter(s), call(c), options(c.options), masks(image) {
-        schedule = s.capped(c.schedule);
-        schedule.poll = [this, outer = c.schedule.poll] {
-            try {
-                if (outer) outer();
-                tell(false);
-            } catch (...) {
-                interrupted = true;
-                throw;
-            }
-        };
-    }
-
-    // For long steps that are one task: throws when the call is to stop.
-    void check() const {
-        if (interrupted) throw Cancelled();
-        schedule.cancel.check();
-    }
-
-    void tell(bool now) {
-        if (!call.progress) return;
-        const double elapsed = watch.seconds();
-        if (!now && elapsed - told < call.progress_interval) return;
-        told = elapsed;
-        call.progress({.stage = stage, .done = done, .total = total, .kept = kept, .elapsed = elapsed,
-                       .memory_mb = resident_mb()});
-    }
-
-    const Segmenter& segmenter;
-    const EverythingCall& call;
-    const EverythingOptions& options;
-    Schedule schedule;
-    Stopwatch watch;
-    Stats stats;
-    std::string stage = "encode";
-    std::atomic<int64_t> done{0}, kept{0};
-    std::atomic<int64_t> held{0};  // bytes of the candidates' runs in this crop
-    std::atomic<bool> interrupted{false};
-    int64_t total = 0;
-    double told = -1;
-    MaskSet masks;  // of the crops so far, in image coordinates
-    std::atomic<int64_t> decode_ns{0}, scan_ns{0};  // of all workers
-};
 
 std::vector<int64_t> order_by_score(const MaskSet& set) {
     std::vector<int64_t> order(set.masks().size());
@@ -74,15 +27,18 @@ std::vector<int64_t> order_by_score(const MaskSet& set) {
     return order;
 }
 
-// Box NMS over masks, best first by `scores`; the set is left in the order of NMS.
-void keep_by_box_nms(const Generation& run, MaskSet& set, const std::vector<float>& scores, double threshold) {
+// Whether a mask's runs were given up for memory (an empty mask has none to give up).
+bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
+
+}  // namespace
+
+std::vector<int64_t> kept_by_box_nms(const Generation& run, const MaskSet& set, const std::vector<float>& scores, double threshold) {
     std::vector<float> boxes;
     boxes.reserve(set.masks().size() * 4);
     for (const Mask& m : set.masks()) {
         for (const double v : {m.box.x0, m.box.y0, m.box.x1, m.box.y1}) boxes.push_back(static_cast<float>(v));
     }
-    set = std::move(set).select(box_nms(boxes.data(), scores.data(), static_cast<int64_t>(scores.size()), threshold,
-                                      [&] { run.check(); }));
+    return box_nms(boxes.data(), scores.data(), static_cast<int64_t>(scores.size()), threshold, [&] { run.check(); });
 }
 
 std::vector<float> predicted_iou(const MaskSet& set) {
@@ -91,8 +47,43 @@ std::vector<float> predicted_iou(const MaskSet& set) {
     return scores;
 }
 
-// Whether a mask's runs were given up for memory (an empty mask has none to give up).
-bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
+ImagePoint point_in(const Embedding& crop, const ImagePoint& g) {
+    const Size size = crop.frame.crop();
+    const ImageBox box = crop.frame.crop_box();
+    return {box.x0 + g.x * static_cast<double>(size.width), box.y0 + g.y * static_cast<double>(size.height)};
+}
+
+std::optional<Mask> candidate(const Generation& run, const Embedding& crop, const ScanResult& r, float iou, int64_t prompt, ImagePoint point) {
+    const EverythingOptions& o = run.options;
+    if (o.stability_score_thresh > 0 && !(r.stability >= static_cast<float>(o.stability_score_thresh))) return {};
+    const ImageBox box = crop.frame.crop_box();
+    Mask mask;
+    // An empty mask's box is zeros in its crop, as in segment-anything.
+    mask.box = {static_cast<double>(r.x0) + box.x0, static_cast<double>(r.y0) + box.y0, static_cast<double>(r.x1) + box.x0, static_cast<double>(r.y1) + box.y0};
+    if (near_crop_edge(mask.box, box, crop.image())) return {};
+    mask.area = r.area;
+    mask.score = iou;
+    mask.stability = r.stability;
+    mask.point = point;
+    mask.prompt = prompt;
+    mask.crop_box = box;
+    return mask;
+}
+
+// To image coordinates, behind run.masks.
+void append_masks(Generation& run, const Embedding& crop, MaskSet& set) {
+    const Size size = crop.frame.crop();
+    const ImageBox box = crop.frame.crop_box();
+    for (Mask& m : set.masks()) {
+        if (size != crop.image()) {
+            m.runs = translate(m.runs, size, crop.image(), static_cast<int64_t>(box.x0), static_cast<int64_t>(box.y0));
+        }
+        run.masks.masks().push_back(std::move(m));
+    }
+    set.masks().clear();
+}
+
+namespace {
 
 // sam2's one step of refinement: each mask is asked for once more with its own logits as hint.
 void refine(Generation& run, const Embedding& crop, const ModelPrompt& prompt, std::vector<DecodedMask>& masks, Arena& arena) {
@@ -126,27 +117,16 @@ std::vector<Mask> masks_of_point(Generation& run, const Embedding& crop, const S
     thread_local Runs runs;  // grows once per worker; survivors get a copy of just their size
     for (const DecodedMask& d : decoded) {
         if (d.logits == nullptr || (filtered && !(d.iou > static_cast<float>(o.pred_iou_thresh)))) continue;
-        Mask mask;
         ScanResult r;
         const float* logits = filled(d.logits, run.segmenter.model().low_res(), {o.max_hole_area, o.max_sprinkle_area}, arena);
         scan(logits, plan, static_cast<float>(o.mask_threshold), static_cast<float>(o.stability_score_offset), r, &runs, arena);
-        if (o.stability_score_thresh > 0 && !(r.stability >= static_cast<float>(o.stability_score_thresh))) continue;
-        const ImageBox box = crop.frame.crop_box();
-        // An empty mask's box is zeros in its crop, as in segment-anything.
-        mask.box = {static_cast<double>(r.x0) + box.x0, static_cast<double>(r.y0) + box.y0,
-                    static_cast<double>(r.x1) + box.x0, static_cast<double>(r.y1) + box.y0};
-        if (near_crop_edge(mask.box, box, crop.image())) continue;
+        std::optional<Mask> mask = candidate(run, crop, r, d.iou, prompt_index, point);
+        if (!mask) continue;
         const auto bytes = static_cast<int64_t>(runs.size() * sizeof(Run));
         const bool fits = all || o.box_nms_thresh >= 1 || (run.held += bytes) <= o.candidate_memory;
-        if (fits) mask.runs = Runs(runs.begin(), runs.end());
+        if (fits) mask->runs = Runs(runs.begin(), runs.end());
         else run.held -= bytes;
-        mask.area = r.area;
-        mask.score = d.iou;
-        mask.stability = r.stability;
-        mask.point = point;
-        mask.prompt = prompt_index;
-        mask.crop_box = box;
-        masks.push_back(std::move(mask));
+        masks.push_back(std::move(*mask));
     }
     run.scan_ns += static_cast<int64_t>(watch.seconds() * 1e9);
     return masks;
@@ -180,35 +160,20 @@ void remember(Generation& run, const Embedding& crop, const ScanPlan& plan, Mask
     });
 }
 
-// To image coordinates, behind run.masks.
-void append_masks(Generation& run, const Embedding& crop, MaskSet& set) {
-    const Size size = crop.frame.crop();
-    const ImageBox box = crop.frame.crop_box();
-    for (Mask& m : set.masks()) {
-        if (size != crop.image()) {
-            m.runs = translate(m.runs, size, crop.image(), static_cast<int64_t>(box.x0), static_cast<int64_t>(box.y0));
-        }
-        run.masks.masks().push_back(std::move(m));
-    }
-    set.masks().clear();
-}
-
 // All points of one crop.
 void decode_crop(Generation& run, const Embedding& crop, const std::vector<ImagePoint>& grid, int64_t first_prompt) {
     run.stage = "decode";
     run.tell(true);
-    const Size size = crop.frame.crop();
-    const ImageBox box = crop.frame.crop_box();
+    if (run.segmenter.model().batched()) return decode_crop_by_batches(run, crop, grid, first_prompt);
     const ScanPlan plan = scan_plan(run.segmenter.model(), crop.frame);
     std::vector<std::vector<Mask>> found(grid.size());
-    MaskSet set(size);
+    MaskSet set(crop.frame.crop());
     run.held = 0;
     const Stopwatch watch;
     const int64_t decode_before = run.decode_ns, scan_before = run.scan_ns;
     try {
         parallel_for(static_cast<int64_t>(grid.size()), run.schedule, [&](int64_t i, Worker& worker) {
-            const ImagePoint& g = grid[static_cast<std::size_t>(i)];
-            const ImagePoint point{box.x0 + g.x * static_cast<double>(size.width), box.y0 + g.y * static_cast<double>(size.height)};
+            const ImagePoint point = point_in(crop, grid[static_cast<std::size_t>(i)]);
             auto& masks = found[static_cast<std::size_t>(i)];
             masks = masks_of_point(run, crop, plan, point, first_prompt + i, false, worker.arena);
             run.kept += static_cast<int64_t>(masks.size());
@@ -221,7 +186,7 @@ void decode_crop(Generation& run, const Embedding& crop, const std::vector<Image
             const Stopwatch own;
             const Span span("box nms");
             collect(found, set);
-            keep_by_box_nms(run, set, predicted_iou(set), run.options.box_nms_thresh);
+            set = std::move(set).select(kept_by_box_nms(run, set, predicted_iou(set), run.options.box_nms_thresh));
             filter = own.seconds();
         });
         remember(run, crop, plan, set);
@@ -282,7 +247,7 @@ Everything finish(Generation& run, bool crops) {
             const auto area = static_cast<float>((m.crop_box.x1 - m.crop_box.x0) * (m.crop_box.y1 - m.crop_box.y0));
             scores.push_back(1.0F / area);
         }
-        run_in_worker(run.schedule, [&] { keep_by_box_nms(run, set, scores, o.crop_nms_thresh); });
+        run_in_worker(run.schedule, [&] { set = std::move(set).select(kept_by_box_nms(run, set, scores, o.crop_nms_thresh)); });
     }
     if (o.min_mask_region_area > 0 && !set.masks().empty()) {
         postprocess_small_regions(set, o.min_mask_region_area, std::max(o.box_nms_thresh, o.crop_nms_thresh), run.schedule);

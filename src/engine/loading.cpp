@@ -11,10 +11,6 @@ namespace segrid {
 
 void check_settings(const ModelSettings& s) {
     if (s.threads < 0) invalid("threads: must be at least 1 (or None for the whole budget), got " + std::to_string(s.threads));
-    if (s.device == "auto" || s.device == "cpu") return;
-    const std::string asked = "device='" + s.device + "': ";
-    if (s.device == "cuda" || s.device == "mps") fail(ErrorKind::Unsupported, asked + "not in this build yet; use 'auto'");
-    invalid(asked + "unknown; use 'auto'");
 }
 
 void check_threads(int n) {

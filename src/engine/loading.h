@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "core/thread_pool.h"
+#include "engine/device.h"
 #include "engine/precision.h"
 
 namespace segrid {
@@ -14,12 +15,12 @@ namespace segrid {
 struct ModelSettings {
     std::string config_path, weights_path;
     std::string settings_path;         // segrid.json, or empty
-    std::string device = "auto";       // auto | cpu
+    std::string device = "auto";       // see resolve_device
     std::string precision = "auto";    // see resolve_precision
     int threads = 0;                   // most workers one call may use; 0: the whole budget
 };
 
-// Throws Unsupported for devices that this build lacks, InvalidInput for unknown ones and for a number of threads below 0.
+// Throws InvalidInput for a number of threads below 0.
 void check_settings(const ModelSettings& settings);
 // Throws InvalidInput below 1.
 void check_threads(int n);
@@ -33,7 +34,7 @@ class Loaded {
 public:
     const Model& model() const { return *model_; }
     const std::string& model_id() const { return model_id_; }
-    std::string device() const { return "cpu"; }
+    const std::string& device() const { return device_; }
     const std::string& precision() const { return precision_; }  // what runs
     // Names of the weights that run in int8.
     const std::vector<std::string>& quantised() const { return quantised_; }
@@ -48,11 +49,13 @@ protected:
     template <class Load>
     Loaded(const ModelSettings& s, const Load& load) : threads_(s.threads) {
         check_settings(s);
-        const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path);
+        const ResolvedDevice device = resolve_device(s.device);
+        const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path, device.plain);
+        device_ = device.name;
         precision_ = precision.name;
         // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
         run_in_worker({}, [&] {
-            auto loaded = load(s.config_path, s.weights_path, precision.precisions);
+            auto loaded = load(s.config_path, s.weights_path, precision.execution);
             model_ = std::move(loaded.model);
             quantised_ = std::move(loaded.quantised);
             model_id_ = identify(s.config_path, s.weights_path);
@@ -66,7 +69,7 @@ protected:
 
 private:
     std::shared_ptr<const Model> model_;
-    std::string model_id_, precision_;
+    std::string model_id_, device_, precision_;
     std::vector<std::string> quantised_;
     int threads_;
 };

@@ -3,19 +3,20 @@
 
 #include <string>
 
-#include "core/precision.h"
+#include "core/execution.h"
 
 namespace segrid {
 
 struct ResolvedPrecision {
-    std::string name;  // fp32, bf16, int8, int8-torch
-    Precisions precisions;
+    std::string name;  // fp32, bf16, fp16, int8, int8-torch
+    Execution execution;
 };
 
-// request: auto, fp32, bf16, int8, int8-torch. auto takes the fastest precision that this CPU has instructions for and whose loss, by the model's table
+// request: auto, fp32, bf16, fp16, int8, int8-torch. device: where the plain definitions run; none: the CPU's kernels. auto takes the fastest precision that this CPU has instructions for and whose loss, by the model's table
 // in segrid.json, stays within the gates below; without a table fp32; int8 for weights that are kept in int8. The others never fall back:
-// throws Unsupported for bf16 on a CPU that has neither AVX512-BF16 nor AMX, and InvalidInput for unknown names.
-ResolvedPrecision resolve_precision(const std::string& request, const std::string& settings_path);
+// throws Unsupported for bf16 on a CPU that has neither AVX512-BF16 nor AMX, for fp16 with the CPU's kernels, for int8 without them, and InvalidInput for
+// unknown names.
+ResolvedPrecision resolve_precision(const std::string& request, const std::string& settings_path, std::optional<c10::Device> device = {});
 
 // Of one that was named: what all products run in, and the encoder's Linear layers. With int8 everything but these layers is bf16 where the CPU has it.
 Precisions precisions_of(Precision precision);

@@ -23,6 +23,8 @@ using ProgressCallback = std::function<void(const Progress&)>;
 struct Stats {
     std::map<std::string, double> seconds;
     double peak_memory_mb = 0;  // of the process, so far
+    // Where prompts go by the batch: how many at once, in the end, and how often memory ran out and the batch was halved.
+    int64_t batch_size = 0, halved = 0;
 
     void add(const std::string& stage, double s) { seconds[stage] += s; }
 };

@@ -4,11 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <atomic>
-#include <mutex>
 
 #include "core/error.h"
-#include "core/memory.h"
 #include "core/trace.h"
 #include "masks/regions.h"
 #include "image/preprocess.h"
@@ -131,78 +128,6 @@ const float* filled(const float* logits, Size low_res, const RegionFilling& fill
     std::copy_n(logits, low_res.area(), own);
     fill_small_regions(own, low_res, filling);
     return own;
-}
-
-Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prompts, const PredictOptions& options,
-                             const Schedule& asked) const {
-    const bool multimask = options.multimask;
-    if (options.batch_size < 0) invalid("predict: batch_size must be at least 1");
-    if (options.max_hole_area < 0 || options.max_sprinkle_area < 0) invalid("predict: max_hole_area and max_sprinkle_area must be at least 0");
-    if (!std::isfinite(options.mask_threshold)) invalid("predict: mask_threshold must be a finite number");
-    const auto threshold = static_cast<float>(options.mask_threshold);
-    check_embedding(e);
-    if (prompts.size() > kMaxPrompts) {
-        invalid("predict: at most " + std::to_string(kMaxPrompts) + " prompts a call, got " + std::to_string(prompts.size()));
-    }
-    const Schedule schedule = capped(asked);
-    const Stopwatch watch;
-    const Size low = model().low_res();
-    const ScanPlan plan = scan_plan(model(), e.frame);
-    const int64_t count = static_cast<int64_t>(prompts.size()), each = multimask ? model().multimask_outputs() : 1;
-
-    Predicted out;
-    out.masks = MaskSet(e.image());
-    out.masks.masks().resize(static_cast<std::size_t>(count * each));
-    const std::size_t bytes = static_cast<std::size_t>(count * each * low.area()) * sizeof(float);
-    if (bytes <= kMaxLowResBytes) out.low_res = at::empty({count * each, low.height, low.width});
-    const DecodeRequest request{.multimask = multimask, .object_score = true};
-
-    const auto keep = [&](int64_t p, int64_t m, const DecodedMask& decoded, Arena& arena) {
-        const Span span("scan", p);
-        const int64_t index = p * each + m;
-        Mask& mask = out.masks.masks()[static_cast<std::size_t>(index)];
-        ScanResult result;
-        thread_local Runs runs;  // grows once per worker; the mask gets a copy of just its size
-        scan(filled(decoded.logits, low, {options.max_hole_area, options.max_sprinkle_area, threshold}, arena), plan, threshold, 1.0F, result, &runs, arena);
-        mask.runs = Runs(runs.begin(), runs.end());
-        mask.box = {static_cast<double>(result.x0), static_cast<double>(result.y0), static_cast<double>(result.x1),
-                    static_cast<double>(result.y1)};
-        mask.area = result.area;
-        mask.score = decoded.iou;
-        mask.object_score = decoded.object_score;
-        mask.stability = result.stability;
-        mask.prompt = p;
-        mask.crop_box = e.frame.crop_box();
-        const Prompt& prompt = prompts[static_cast<std::size_t>(p)];
-        const double none = std::numeric_limits<double>::quiet_NaN();
-        mask.point = prompt.points.empty() ? ImagePoint{none, none} : prompt.points.front();
-        if (out.low_res.defined()) {
-            std::copy_n(decoded.logits, low.area(), out.low_res.mutable_data_ptr<float>() + index * low.area());
-        }
-    };
-
-    const int workers = schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
-    Schedule outer = schedule, inner = schedule;
-    const int at_once = options.batch_size > 0 ? static_cast<int>(std::min<int64_t>(workers, options.batch_size)) : workers;
-    if (at_once < workers) outer.max_workers = at_once;
-    if (at_once == threads()) {  // few prompts: workers without one help with the others'
-        inner.max_workers = 0;
-        inner.share = count < 2 * workers;
-    } else {  // under a cap each prompt has its part of the workers
-        inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / std::min<int64_t>(count, at_once)));
-        inner.share = inner.max_workers > 1;
-    }
-    parallel_for(count, outer, [&](int64_t p, Worker& worker) {
-        Span span("decode", p);
-        const auto masks = model().decode(*e.context, to_model(prompts[static_cast<std::size_t>(p)], e.frame), request, inner, worker.arena);
-        span.end();
-        parallel_for(static_cast<int64_t>(masks.size()), inner, [&](int64_t m, Worker& helper) {
-            keep(p, m, masks[static_cast<std::size_t>(m)], helper.arena);
-        });
-    });
-    out.stats.add("predict", watch.seconds());
-    out.stats.peak_memory_mb = peak_resident_mb();
-    return out;
 }
 
 }  // namespace segrid

@@ -23,7 +23,7 @@ struct PredictOptions {
     bool multimask = false;
     double mask_threshold = 0;  // of logits: pixels above it are the mask's
     int64_t max_hole_area = 0, max_sprinkle_area = 0;  // see fill_small_regions; the logits returned stay as they were decoded
-    int64_t batch_size = 0;    // most prompts decoded at once, each by a part of the workers; 0: as many as there are workers
+    int64_t batch_size = 0;    // most prompts decoded at once, each by a part of the workers; 0: as many as there are workers, or as a device's memory allows
 };
 
 struct Predicted {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/precision.h"
+#include "core/execution.h"
 #include "models/detection.h"
 #include "models/segmentation.h"
 
@@ -18,9 +18,8 @@ struct FromFiles {
 };
 
 // Throws Unsupported for a model_type that this build does not know (the message lists those it knows), and what reading throws.
-FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path,
-                                    Precisions precisions);
+FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path, const Execution& execution);
 
-FromFiles<DetectionModel> load_detection_model(const std::string& config_path, const std::string& weights_path, Precisions precisions);
+FromFiles<DetectionModel> load_detection_model(const std::string& config_path, const std::string& weights_path, const Execution& execution);
 
 }  // namespace segrid

@@ -11,7 +11,7 @@
 
 namespace segrid {
 
-// Intermediate results by name, for parity tests. Called on the calling thread.
+// Intermediate results by name, for parity tests. Called once at a time.
 using Tap = std::function<void(const std::string& name, const at::Tensor& value)>;
 
 // The resized image: packed RGB rows, at most side x side. 8-bit or floats in 0..255 (as the model's

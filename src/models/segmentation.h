@@ -50,7 +50,19 @@ struct FeatureShape {
     bool operator==(const FeatureShape&) const = default;
 };
 
-// What an encoder makes of an image: [grid area, channels] in fp32 for each of the model's feature_shapes().
+// A mask of one of the prompts that were decoded together.
+struct BatchMask {
+    int64_t prompt = 0, number = 0;  // of the prompt in its batch, and of the mask among the prompt's
+    float iou = 0, object_score = std::numeric_limits<float>::quiet_NaN();
+};
+
+struct DecodedBatch {
+    std::vector<BatchMask> masks;  // by prompt; without those that were not to be computed
+    at::Tensor logits;             // [masks, low_res] in fp32, on the model's device
+};
+
+// What an encoder makes of an image: [grid area, channels] for each of the model's feature_shapes(); in fp32 on the CPU, else in the model's type on
+// its device.
 using Features = std::vector<at::Tensor>;
 
 class SegmentationModel {
@@ -69,6 +81,14 @@ public:
     // Inside a worker: on that worker, and on idle ones where the schedule shares. Elsewhere: split over the pool. Same bits in every case.
     virtual std::vector<DecodedMask> decode(const DecoderContext& context, const ModelPrompt& prompt, const DecodeRequest& request,
                                             const Schedule& schedule, Arena& arena) const = 0;
+
+    // Where the features are. A model that is batched() has a device for which one prompt is too little: on a worker, decode_batch() takes many at once.
+    virtual at::Device device() const { return at::kCPU; }
+    virtual bool batched() const { return false; }
+    // hints: [prompts, low_res] logits on the device, or undefined.
+    virtual DecodedBatch decode_batch(const DecoderContext& context, const std::vector<ModelPrompt>& prompts, const DecodeRequest& request,
+                                      const at::Tensor& hints = {}) const;
+    virtual int64_t bytes_per_prompt() const { return 0; }  // of the device's memory, about, while a batch is decoded
 };
 
 }  // namespace segrid

@@ -154,8 +154,9 @@ def test_errors_that_people_match_on(ours, sam2_checkpoint, image):
         first, second = (message(lambda g=g, m=m, o=options: g(m, **o))
                          for g, m in ((SAM2AutomaticMaskGenerator, ours), (OriginalGenerator, sam2_checkpoint[0])))
         assert first == second
-    with pytest.raises(NotImplementedError, match="CPU"):
-        build_sam2("x.yaml", sam2_checkpoint[1], device="cuda")
+    with pytest.raises(NotImplementedError, match="device='cuda:7'"):
+        build_sam2("x.yaml", sam2_checkpoint[1], device="cuda:7")
+    assert build_sam2("x.yaml", sam2_checkpoint[1], device="cpu").to("cpu").device == torch.device("cpu")
     with pytest.raises(ValueError, match="ckpt_path"):
         build_sam2("x.yaml")
 

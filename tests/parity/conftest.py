@@ -1,5 +1,6 @@
 """The same seeded random weights for segrid, transformers and segment-anything."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,15 @@ class Trio:
     """Our model and segment_anything's on equal weights, and an image."""
 
     def __init__(self, folder, image):
+        self.folder, self.image = folder, image
+        self.theirs = random_sam.to_segment_anything(folder)
+        self.on("cpu")
+
+    def on(self, device):
         import segrid
 
-        self.folder, self.image = folder, image
-        self.ours = segrid.Segmenter(folder, precision="fp32")
-        self.theirs = random_sam.to_segment_anything(folder)
+        self.device, self.ours = device, segrid.Segmenter(self.folder, precision="fp32", device=device)
+        return self
 
     def predictor(self):
         from segment_anything import SamPredictor
@@ -48,7 +53,10 @@ def packaged():
     return Trio(Path(segrid.__file__).parent / "models/tiny", image)
 
 
-@pytest.fixture(scope="session", params=["small", "tester", "wide", "packaged"])
+PRESETS = ["small", "tester", "wide", "packaged"]
+
+
+@pytest.fixture(scope="session", params=PRESETS)
 def trio(request, tmp_path_factory):
     if request.param == "packaged":
         return packaged()
@@ -56,9 +64,20 @@ def trio(request, tmp_path_factory):
     return Trio(folder, smooth_image())
 
 
+@pytest.fixture
+def everywhere(trio, device):
+    """A trio, on each device."""
+    yield copy.copy(trio).on(device)
+
+
 @pytest.fixture(scope="session")
 def trained():
     return packaged()
+
+
+@pytest.fixture(scope="session")
+def trained_everywhere(trained, device):
+    return copy.copy(trained).on(device)
 
 
 @pytest.fixture(scope="session")

@@ -25,24 +25,24 @@ def check(masks, scores, low_res, ours):
 
 @pytest.mark.parametrize("multimask", [True, False])
 @pytest.mark.parametrize("kind", PROMPTS)
-def test_prompts(trio, kind, multimask, monkeypatch):
+def test_prompts(everywhere, kind, multimask, monkeypatch):
     theirs, ours = PROMPTS[kind]
     theirs = {"multimask_output": multimask, **{k: np.array(v, float) for k, v in theirs.items()}}
-    predictor = trio.predictor()
+    predictor = everywhere.predictor()
     masks, _, low_res = predictor.predict(**theirs)
     threshold = 0.0 if 0 < masks.mean() < 1 else float(np.median(low_res))  # at 0 a random model's single mask may fill the picture
     monkeypatch.setattr(predictor.model, "mask_threshold", threshold)
-    check(*predictor.predict(**theirs), trio.ours.predict(trio.image, multimask=multimask, mask_threshold=threshold, **ours))
+    check(*predictor.predict(**theirs), everywhere.ours.predict(everywhere.image, multimask=multimask, mask_threshold=threshold, **ours))
 
 
-def test_mask_hint(trio):
-    predictor = trio.predictor()
+def test_mask_hint(everywhere):
+    predictor = everywhere.predictor()
     click = dict(point_coords=np.array([[50.0, 60.0]]), point_labels=np.array([1]))
     hint = predictor.predict(multimask_output=False, **click)[2]
     expected = predictor.predict(multimask_output=True, mask_input=hint, **click)
     plain = predictor.predict(multimask_output=True, **click)
     assert np.abs(expected[2] - plain[2]).max() > 1e-2 * np.abs(plain[2]).max(), "the hint changes nothing: vacuous"
-    check(*expected, trio.ours.predict(trio.image, points=[[[50, 60]]], mask_hints=hint, multimask=True))
+    check(*expected, everywhere.ours.predict(everywhere.image, points=[[[50, 60]]], mask_hints=hint, multimask=True))
 
 
 def test_transformers_too(trio):

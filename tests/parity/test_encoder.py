@@ -9,22 +9,23 @@ def close(name, ours, theirs, gate=1e-4):
     assert worst <= gate * np.abs(theirs).max(), f"{name}: off by {worst:.3g}, largest {np.abs(theirs).max():.3g}"
 
 
-def test_every_layer(trio):
+def test_every_layer(everywhere):
     from segment_anything.utils.transforms import ResizeLongestSide
     from segrid import _core
     from transformers import SamModel
 
-    model = SamModel.from_pretrained(trio.folder).float().eval()
-    taps = _core._kernels.encoder_taps(str(trio.folder / "config.json"), str(trio.folder / "model.safetensors"), trio.image)
+    model = SamModel.from_pretrained(everywhere.folder).float().eval()
+    taps = _core._kernels.encoder_taps(str(everywhere.folder / "config.json"), str(everywhere.folder / "model.safetensors"), everywhere.image,
+                                         device=everywhere.device)
     side = model.config.vision_config.image_size
-    resized = torch.as_tensor(ResizeLongestSide(side).apply_image(trio.image).copy()).permute(2, 0, 1)[None]
+    resized = torch.as_tensor(ResizeLongestSide(side).apply_image(everywhere.image).copy()).permute(2, 0, 1)[None]
     seen = {}
     encoder = model.vision_encoder
     encoder.patch_embed.register_forward_hook(lambda m, i, o: seen.__setitem__("patch_embed", o + encoder.pos_embed))
     for i, layer in enumerate(encoder.layers):
         layer.register_forward_hook(lambda m, a, o, i=i: seen.__setitem__(f"block_{i}", o[0] if isinstance(o, tuple) else o))
     encoder.neck.register_forward_hook(lambda m, i, o: seen.__setitem__("neck", o.permute(0, 2, 3, 1)))
-    model.get_image_embeddings(trio.theirs.preprocess(resized))
+    model.get_image_embeddings(everywhere.theirs.preprocess(resized))
     assert set(seen) == set(taps)
     for name, value in seen.items():
         theirs = value.reshape(-1, value.shape[-1]).numpy()
@@ -32,5 +33,5 @@ def test_every_layer(trio):
         close(name, taps[name], theirs)
 
 
-def test_embedding_equals_segment_anything(trio):
-    close("embedding", trio.ours.encode(trio.image).features, trio.predictor().get_image_embedding().numpy())
+def test_embedding_equals_segment_anything(everywhere):
+    close("embedding", everywhere.ours.encode(everywhere.image).features, everywhere.predictor().get_image_embedding().numpy())

@@ -19,12 +19,12 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_generator(trained, variant):
+def test_generator(trained_everywhere, variant):
     from segment_anything import SamAutomaticMaskGenerator
 
     options = VARIANTS[variant]
-    theirs = SamAutomaticMaskGenerator(trained.theirs, **options).generate(trained.image)
-    ours = trained.ours.everything(trained.image, containment_thresh=1.0, crop_containment_thresh=1.0, **options)
+    theirs = SamAutomaticMaskGenerator(trained_everywhere.theirs, **options).generate(trained_everywhere.image)
+    ours = trained_everywhere.ours.everything(trained_everywhere.image, containment_thresh=1.0, crop_containment_thresh=1.0, **options)
     assert len(theirs) > 5, "vacuous"
     assert len(ours) == len(theirs)
     pixels = ours.array

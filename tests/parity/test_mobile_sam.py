@@ -29,11 +29,11 @@ def small(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", [(233, 150), (90, 200)])
-def test_every_stage(small, size):
+def test_every_stage(small, size, device):
     from segrid import _core
 
     image = smooth_image(size)
-    taps = _core._kernels.encoder_taps(str(small / "config.json"), str(small / "model.safetensors"), image)
+    taps = _core._kernels.encoder_taps(str(small / "config.json"), str(small / "model.safetensors"), image, device=device)
     theirs = random_mobile_sam.encoder("small")(padded(image, 144))
     assert set(taps) == set(theirs)
     for name, value in theirs.items():
@@ -57,11 +57,12 @@ def test_plain_kernels_and_bf16(small):
     if any(_core.cpu_features()[k] for k in ("avx512_bf16", "amx")):
         half = segrid.Segmenter(small, precision="bf16").encode(image).features
         assert 1e-4 < np.abs(half - fast).max() / np.abs(fast).max() < 0.1
-    with pytest.raises(NotImplementedError, match="fp16"):  # MobileSAM never runs in fp16
-        segrid.Segmenter(small, precision="fp16")
+    for device in ("cpu", "cpu-plain"):  # MobileSAM never runs in fp16
+        with pytest.raises(NotImplementedError, match="fp16"):
+            segrid.Segmenter(small, precision="fp16", device=device)
 
 
-def test_prompts_and_everything(small):
+def test_prompts_and_everything(small, device):
     """The decoder is SAM's: fed with the reference's features, segment_anything's own decoder says the same."""
     import tempfile
 

@@ -48,11 +48,12 @@ def theirs(folder, image):
     return model, {name: value.detach().numpy() for name, value in seen.items()}
 
 
-def test_every_layer(folder, image, theirs):
+def test_every_layer(folder, image, theirs, device):
     from segrid import _core
     from segrid._text import Tokenizer
 
-    taps = _core._kernels.detector_taps(str(folder / "config.json"), str(folder / "model.safetensors"), image, Tokenizer(folder, 16)(TEXTS))
+    taps = _core._kernels.detector_taps(str(folder / "config.json"), str(folder / "model.safetensors"), image, Tokenizer(folder, 16)(TEXTS),
+                                          device=device)
     assert set(taps) == set(theirs[1])
     for name, value in theirs[1].items():
         assert value.std() > 0.02, f"{name}: vacuous"

@@ -23,11 +23,11 @@ PROMPTS = {
 class Pair:
     """Our model and transformers' on equal weights, an image, and its pixels as transformers wants them (sam2's own transform: floats, antialiased)."""
 
-    def __init__(self, folder, image):
+    def __init__(self, folder, image, device):
         from transformers import Sam2Model
 
-        self.folder, self.image = folder, image
-        self.ours = segrid.Segmenter(folder)
+        self.folder, self.image, self.device = folder, image, device
+        self.ours = segrid.Segmenter(folder, device=device)
         self.theirs = Sam2Model.from_pretrained(folder).eval()
         self.side = self.theirs.config.prompt_encoder_config.image_size
         pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
@@ -55,9 +55,9 @@ def smooth_image(size):
 
 
 @pytest.fixture(scope="module", params=[("small", (233, 150)), ("wide", (300, 411))], ids=["small", "wide"])
-def pair(request, tmp_path_factory):
+def pair(request, tmp_path_factory, device):
     preset, size = request.param
-    return Pair(random_sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size))
+    return Pair(random_sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device)
 
 
 def close(name, ours, theirs, gate=1e-4):
@@ -68,7 +68,7 @@ def close(name, ours, theirs, gate=1e-4):
 def test_every_layer(pair):
     from segrid import _core
 
-    taps = _core._kernels.encoder_taps(str(pair.folder / "config.json"), str(pair.folder / "model.safetensors"), pair.image)
+    taps = _core._kernels.encoder_taps(str(pair.folder / "config.json"), str(pair.folder / "model.safetensors"), pair.image, device=pair.device)
     seen = {}
     backbone = pair.theirs.vision_encoder.backbone
     backbone.blocks[0].register_forward_pre_hook(lambda m, a: seen.__setitem__("patch_embed", a[0]))
@@ -140,7 +140,7 @@ def test_unstable_single_masks_give_way(pair, cut, monkeypatch, tmp_path):
     theirs = pair.predict(prompt, False)
     gave_way = (theirs.iou_scores != plain.iou_scores).flatten().numpy()
     assert 0 < gave_way.mean() < 1, "vacuous"
-    ours = segrid.Segmenter(tmp_path).predict(pair.image, **prompt)
+    ours = segrid.Segmenter(tmp_path, device=pair.device).predict(pair.image, **prompt)
     close("logits", ours.low_res, theirs.pred_masks[0, :, 0].numpy())
     close("iou", ours.scores, theirs.iou_scores[0, :, 0].numpy())
 

@@ -14,11 +14,11 @@ from segrid.convert import convert
 PICKLED = (".pt", ".pth")
 
 
-def load(checkpoint: str | os.PathLike[str]) -> segrid.Segmenter:
+def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
     """A Segmenter for an original .pt or .pth file (converted once into a cache, as weights only), a model folder or a Hugging Face id."""
     path = Path(checkpoint)
     if path.suffix not in PICKLED:
-        return segrid.Segmenter(checkpoint, precision="fp32")
+        return segrid.Segmenter(checkpoint, precision="fp32", device=device)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     folder = cache() / _digest(path)
@@ -33,7 +33,7 @@ def load(checkpoint: str | os.PathLike[str]) -> segrid.Segmenter:
                 raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    return segrid.Segmenter(folder, precision="fp32")
+    return segrid.Segmenter(folder, precision="fp32", device=device)
 
 
 def cache() -> Path:

@@ -10,9 +10,6 @@ std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store
     const TinyVitConfig c(config);
     const auto decoder = mask_decoder::read_decoder(config);
     const auto prompt = mask_decoder::read_prompt(config);
-    if (decoder.transformer.dim != c.output) {
-        mask_decoder::contradiction(config, "vision_config.output_channels must equal mask_decoder_config.hidden_size");
-    }
     const Scope root(store, precisions);
     auto encoder = std::make_shared<const TinyVit>(root / "vision_encoder", c);
     auto model = sam::assemble(root, {.family = "mobile_sam",

@@ -34,6 +34,9 @@ TinyVitConfig::TinyVitConfig(const Config& c) {
     for (std::size_t s = 0; s < kStages; ++s) {
         if (dims[s] % heads[s] != 0 || dims[s] % 2 != 0) mask_decoder::contradiction(c, v + "embed_dims must be even and multiples of num_heads");
     }
+    if (mask_decoder::read_decoder(c).transformer.dim != output) {
+        mask_decoder::contradiction(c, v + "output_channels must equal mask_decoder_config.hidden_size");
+    }
     if (image % 16 != 0) mask_decoder::contradiction(c, v + "image_size must be a multiple of 16");
 }
 

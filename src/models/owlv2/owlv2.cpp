@@ -1,12 +1,14 @@
 #include "models/owlv2/owlv2.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "core/error.h"
 #include "core/trace.h"
 #include "models/owlv2/heads.h"
 #include "models/owlv2/towers.h"
+#include "models/plain/owlv2_vision.h"
 
 namespace segrid::owlv2 {
 namespace {
@@ -33,11 +35,30 @@ float generalised_overlap(const UnitBox& a, const UnitBox& b) {
     return -(hull - both) / hull;
 }
 
+using ImageEncoder = std::function<DetectionFeatures(const ModelInput& input, const Schedule& schedule, const Tap* tap)>;
+
+ImageEncoder with_kernels(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess) {
+    auto vision = std::make_shared<const VisionTower>(root, config, preprocess);
+    auto classes = std::make_shared<const ClassHead>(root / "class_head", config);
+    return [vision, classes](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
+        DetectionFeatures features;
+        features.patches = (*vision)(input, schedule, tap);
+        const Span span("class head");
+        (*classes)(features.patches, features, schedule);
+        return features;
+    };
+}
+
+ImageEncoder plainly(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess, Placement placement) {
+    auto vision = std::make_shared<const plain::Owlv2Vision>(plain::Weights(root, placement), config, preprocess);
+    return [vision](const ModelInput& input, const Schedule& schedule, const Tap* tap) { return (*vision)(input, schedule, tap); };
+}
+
 class Owlv2 final : public DetectionModel {
 public:
-    Owlv2(const Scope& root, const Owlv2Config& config)
-        : config_(config), preprocess_(preprocess_of(config)), vision_(root, config, preprocess_), text_(root, config), classes_(root / "class_head", config),
-          boxes_(root / "box_head", config) {
+    Owlv2(const Scope& root, const Owlv2Config& config, const std::optional<Placement>& placed)
+        : config_(config), preprocess_(preprocess_of(config)),
+          image_(placed ? plainly(root, config, preprocess_, *placed) : with_kernels(root, config, preprocess_)), text_(root, config), boxes_(root / "box_head", config) {
         if (config.family == "owlv2") objectness_ = PatchMlp(root / "objectness_head", config.vision.hidden, 1);
     }
 
@@ -48,11 +69,7 @@ public:
     int64_t dim() const override { return config_.text.hidden; }
 
     DetectionFeatures encode(const ModelInput& input, const Schedule& schedule, const Tap* tap) const override {
-        DetectionFeatures features;
-        features.patches = vision_(input, schedule, tap);
-        const Span span("class head");
-        classes_(features.patches, features, schedule);
-        return features;
+        return image_(input, schedule, tap);
     }
 
     at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule, const Tap* tap) const override { return text_(texts, schedule, tap); }
@@ -121,18 +138,17 @@ private:
 
     Owlv2Config config_;
     PreprocessSpec preprocess_;
-    VisionTower vision_;
+    ImageEncoder image_;
     TextTower text_;
-    ClassHead classes_;
     BoxHead boxes_;
     PatchMlp objectness_;
 };
 
 }  // namespace
 
-std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store, Precisions precisions) {
+std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store, const Execution& execution) {
     const Owlv2Config c(config);
-    auto model = std::make_unique<Owlv2>(Scope(store, precisions), c);
+    auto model = std::make_unique<Owlv2>(Scope(store, execution.precisions), c, execution.plain);
     // Of CLIP's own head, which detection does not use, and buffers that old files hold.
     store.finish({c.family + ".visual_projection", c.family + ".logit_scale", c.family + ".vision_model.embeddings.position_ids",
                   c.family + ".text_model.embeddings.position_ids", "box_bias"});

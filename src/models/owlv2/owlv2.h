@@ -3,14 +3,15 @@
 
 #include <memory>
 
-#include "core/precision.h"
+#include "core/execution.h"
 #include "models/detection.h"
 #include "weights/config.h"
 #include "weights/store.h"
 
 namespace segrid::owlv2 {
 
+// Where the execution asks for plain definitions, the image goes through them; texts and the boxes of patches stay with the CPU's kernels, in fp32.
 // Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
-std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store, Precisions precisions);
+std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store, const Execution& execution);
 
 }  // namespace segrid::owlv2

@@ -69,10 +69,14 @@ private:
 
 }  // namespace
 
+std::vector<std::string> of_video() {
+    return {"memory_", "mask_downsample", "object_pointer_proj", "temporal_positional_encoding_projection_layer", "no_memory_positional_encoding",
+            "no_object_pointer", "occlusion_spatial_embedding_parameter"};
+}
+
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions) {
     auto model = std::make_unique<Sam2>(Scope(store, precisions), Sam2Config(config));
-    store.finish({"memory_", "mask_downsample", "object_pointer_proj", "temporal_positional_encoding_projection_layer", "no_memory_positional_encoding",
-                  "no_object_pointer", "occlusion_spatial_embedding_parameter"});  // of video
+    store.finish(of_video());
     return model;
 }
 

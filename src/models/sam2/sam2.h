@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "core/precision.h"
 #include "models/segmentation.h"
@@ -14,5 +16,7 @@ namespace segrid::sam2 {
 // Reads every tensor that images need from the store and finishes it; the memory's tensors may be there. Throws Corrupt when the file and the config
 // do not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions);
+// Beginnings of the names of tensors that images do not need.
+std::vector<std::string> of_video();
 
 }  // namespace segrid::sam2

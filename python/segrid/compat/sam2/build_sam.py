@@ -18,14 +18,15 @@ class SAM2Base:
 
     @property
     def device(self) -> Any:
-        """torch.device("cpu")."""
+        """The torch.device on which it runs."""
         import torch
 
-        return torch.device("cpu")
+        return torch.device(self.segmenter.device)
 
-    def to(self, device: Any = "cpu", *_: Any, **__: Any) -> SAM2Base:
-        """Accepts the CPU. Raises NotImplementedError for others."""
-        _check(device)
+    def to(self, device: Any = None, *_: Any, **__: Any) -> SAM2Base:
+        """Moves it. Raises NotImplementedError for a device that is not there."""
+        if device is not None:
+            self.segmenter = self.segmenter.to(str(device))
         return self
 
     def eval(self) -> SAM2Base:
@@ -33,29 +34,24 @@ class SAM2Base:
         return self
 
 
-def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None, device: Any = "cpu", mode: str = "eval",
+def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None, device: Any = None, mode: str = "eval",
                hydra_overrides_extra: list[str] | None = None, apply_postprocessing: bool = True, **kwargs: Any) -> SAM2Base:
     """A model from an original checkpoint (.pt, read as weights only), a model folder or a Hugging Face id.
 
     config_file : not needed, the sizes are told from the weights
+    device : None is CUDA where there is one, else the CPU
     apply_postprocessing : must be True (single masks that are not stable give way to the best of three; in other models set it in config.json)
 
-    Raises NotImplementedError for other devices than the CPU, for mode="train" and for Hydra overrides; ValueError without a checkpoint.
+    Raises NotImplementedError for a device that is not there, for mode="train" and for Hydra overrides; ValueError without a checkpoint.
     """
-    _check(device)
     if mode != "eval" or hydra_overrides_extra or not apply_postprocessing:
         raise NotImplementedError("build_sam2: only mode='eval', no hydra_overrides_extra and apply_postprocessing=True; other settings belong into the "
                                   "config.json of a converted model (`segrid convert`)")
     if ckpt_path is None:
         raise ValueError("ckpt_path: needed; without one sam2 builds a model with random weights, which segrid does not")
-    return SAM2Base(load(ckpt_path))
+    return SAM2Base(load(ckpt_path, "auto" if device is None else str(device)))
 
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:
     """The same from a Hugging Face id ("facebook/sam2.1-hiera-tiny")."""
     return build_sam2(None, model_id, **kwargs)
-
-
-def _check(device: Any) -> None:
-    if str(device).split(":")[0] not in ("cpu", "None"):
-        raise NotImplementedError(f"device {str(device)!r}: this build of segrid runs on the CPU; use device='cpu'")

@@ -22,15 +22,15 @@ class Sam:
 
     @property
     def device(self) -> Any:
-        """torch.device("cpu")."""
+        """The torch.device on which it runs."""
         import torch
 
-        return torch.device("cpu")
+        return torch.device(self.segmenter.device)
 
-    def to(self, device: Any = "cpu", *_: Any, **__: Any) -> Sam:
-        """Accepts the CPU. Raises NotImplementedError for others."""
-        if str(device).split(":")[0] not in ("cpu", "None"):
-            raise NotImplementedError(f"device {str(device)!r}: this build of segrid runs on the CPU; leave out .to({str(device)!r})")
+    def to(self, device: Any = None, *_: Any, **__: Any) -> Sam:
+        """Moves it. Raises NotImplementedError for a device that is not there."""
+        if device is not None:
+            self.segmenter = self.segmenter.to(str(device))
         return self
 
     def eval(self) -> Sam:
@@ -44,15 +44,20 @@ class Sam:
         return self
 
     def cpu(self) -> Sam:
-        """Does nothing."""
-        return self
+        """Moves it to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Sam:
+        """Moves it to CUDA. Raises NotImplementedError where there is none."""
+        return self.to("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
 
 
 def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
-    """A model from an original checkpoint (.pth, read as weights only), a model folder or a Hugging Face id. Its size is told from the weights."""
+    """A model from an original checkpoint (.pth, read as weights only), a model folder or a Hugging Face id. Its size is told from the weights. On the
+    CPU until `to`, like the original."""
     if checkpoint is None:
         raise ValueError("checkpoint: needed; without one segment_anything builds a model with random weights, which segrid does not")
-    return Sam(load(checkpoint))
+    return Sam(load(checkpoint, "cpu"))
 
 
 build_sam_vit_h = build_sam_vit_l = build_sam_vit_b = build_sam

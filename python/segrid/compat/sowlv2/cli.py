@@ -20,7 +20,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sam-model", default="facebook/sam2.1-hiera-small", help="segmenter: Hugging Face id, folder or packaged name (tiny)")
     parser.add_argument("--threshold", type=float, default=0.1, help="scores are above it")
     parser.add_argument("--fps", type=int, default=24, help="of videos")
-    parser.add_argument("--device", default="cpu", help="cpu; cuda is reported and runs on the CPU in this build")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; where there is no CUDA device, that is reported and the CPU runs")
     parser.add_argument("--no-merged", dest="merged", action="store_false", help="no outputs over all objects")
     parser.add_argument("--no-binary", dest="binary", action="store_false", help="no binary masks")
     parser.add_argument("--no-overlay", dest="overlay", action="store_false", help="no overlays")

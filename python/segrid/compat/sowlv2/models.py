@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 
 from segrid._image import to_image
+from segrid._native import _core
 from segrid.detector import Detector
 from segrid.embedding import Embedding
 from segrid.segmenter import Segmenter
 
 
 def device_of(device: str) -> str:
-    """"cpu"; for "cuda" a warning says so. Raises ValueError for others."""
-    if device.split(":")[0] == "cuda":
-        warnings.warn(f"device={device!r}: this build of segrid runs on the CPU", UserWarning, stacklevel=3)
-    elif device not in ("cpu", "auto"):
-        raise ValueError(f"device: cpu or cuda, got {device!r}")
-    return "cpu"
+    """Where models run; where CUDA is asked for and not there, "cpu", and a warning says why. Raises ValueError for unknown names."""
+    try:
+        return _core.resolve_device(device)
+    except NotImplementedError as error:
+        warnings.warn(f"{error}; running on the CPU", UserWarning, stacklevel=3)
+        return "cpu"
 
 
 class OWLV2Wrapper:
@@ -27,7 +28,7 @@ class OWLV2Wrapper:
 
     def __init__(self, model_name: Any = "google/owlv2-base-patch16-ensemble", device: str = "cpu") -> None:
         self.device = device_of(device)
-        self.detector = model_name if isinstance(model_name, Detector) else Detector(model_name)
+        self.detector = model_name if isinstance(model_name, Detector) else Detector(model_name, device=self.device)
 
     def detect(self, *, image: Any, prompt: str | list[str], threshold: float = 0.1) -> list[dict[str, Any]]:
         """[{"box" [x0, y0, x1, y1], "score", "label" ("a photo of ..."), "core_prompt"}]: each patch with the prompt that suits it best, in patch order."""
@@ -54,7 +55,7 @@ class SAM2Wrapper:
 
     def __init__(self, model_name: Any = "facebook/sam2.1-hiera-small", device: str = "cpu") -> None:
         self.device = device_of(device)
-        self.segmenter = model_name if isinstance(model_name, Segmenter) else Segmenter(model_name)
+        self.segmenter = model_name if isinstance(model_name, Segmenter) else Segmenter(model_name, device=self.device)
         self._last: tuple[bytes, Embedding] | None = None
 
     def segment(self, image: Any, box: Any) -> np.ndarray:

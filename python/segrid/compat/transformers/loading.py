@@ -18,7 +18,9 @@ def model_of(model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
     precision = _PRECISIONS.get(str(dtype).removeprefix("torch."))
     if precision is None:
         raise ValueError(f"dtype: must be one of float32, bfloat16 and float16, got {dtype}")
-    options = {"device": "auto" if device is None or device == -1 else str(getattr(device, "type", device)), "precision": precision}
+    if isinstance(device, int):
+        device = "cpu" if device < 0 else f"cuda:{device}"
+    options = {"device": "auto" if device is None else str(device), "precision": precision}
     if not hasattr(model, "save_pretrained"):
         yield {"model": model, **options}
         return

@@ -1,0 +1,24 @@
+// How a model runs, fixed when it is loaded.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <optional>
+
+#include "core/precision.h"
+
+namespace segrid {
+
+// Of the plain definitions (models/plain): ATen operations on a device, weights and activations in one type.
+struct Placement {
+    c10::Device device{c10::kCPU};
+    c10::ScalarType type = c10::kFloat;
+};
+
+struct Execution {
+    Precisions precisions;           // of the CPU's kernels
+    std::optional<Placement> plain;  // where set, these definitions run, not the kernels
+};
+
+}  // namespace segrid

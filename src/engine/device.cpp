@@ -1,0 +1,113 @@
+#include "engine/device.h"
+
+#include <ATen/DeviceAccelerator.h>
+#include <ATen/Functions.h>
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <mutex>
+#include <new>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+
+namespace segrid {
+namespace {
+
+// torch's CUDA half, which registers itself when it is loaded. Empty: it is there; else why not.
+std::string load_cuda() {
+    static std::mutex mutex;
+    static std::optional<std::string> known;
+    const std::lock_guard lock(mutex);
+    if (known) return *known;
+    Dl_info torch;
+    if (dladdr(reinterpret_cast<const void*>(&c10::DeviceTypeName), &torch) == 0) return *(known = "torch's libraries were not found");
+    const auto library = std::filesystem::path(torch.dli_fname).parent_path() / "libtorch_cuda.so";
+    if (!std::filesystem::exists(library)) return *(known = "the installed torch is a build without CUDA (" + library.string() + " is not there)");
+    const bool loaded = dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
+    known = loaded ? "" : std::string(dlerror());
+    return *known;
+}
+
+// Empty: the device can be used; else why not.
+std::string try_device(c10::Device device) {
+    std::string why = load_cuda();
+    if (!why.empty()) return why;
+    run_in_worker({}, [&] {
+        try {
+            at::empty({1}, at::TensorOptions(device));
+        } catch (const c10::Error& e) {
+            why = e.what_without_backtrace();
+        }
+    });
+    return why.substr(0, why.find('\n'));
+}
+
+bool has_driver() {
+    static const bool found = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr;
+    return found;
+}
+
+// N of "cuda:N"; 0 for "cuda"; none for other text.
+std::optional<c10::DeviceIndex> cuda_index(std::string_view request) {
+    if (request == "cuda") return c10::DeviceIndex{0};
+    constexpr std::string_view prefix = "cuda:";
+    if (!request.starts_with(prefix) || request.size() == prefix.size() || request.size() > prefix.size() + 2) return {};
+    int index = 0;
+    for (const char c : request.substr(prefix.size())) {
+        if (c < '0' || c > '9') return {};
+        index = 10 * index + (c - '0');
+    }
+    return static_cast<c10::DeviceIndex>(index);
+}
+
+}  // namespace
+
+ResolvedDevice resolve_device(const std::string& request) {
+    if (request == "cpu") return {"cpu", {}};
+    if (request == "cpu-plain") return {request, c10::Device(c10::kCPU)};
+    if (request == "auto") {
+        const c10::Device first(c10::kCUDA, 0);
+        if (has_driver() && try_device(first).empty()) return {first.str(), first};
+        return {"cpu", {}};
+    }
+    const std::string asked = "device='" + request + "': ";
+    if (const auto index = cuda_index(request)) {
+        const c10::Device device(c10::kCUDA, *index);
+        const std::string why = try_device(device);
+        if (why.empty()) return {device.str(), device};
+        fail(ErrorKind::Unsupported, asked + why + "; use 'cpu', or install torch with CUDA (https://pytorch.org) and a driver that is new enough for it");
+    }
+    if (request == "mps") fail(ErrorKind::Unsupported, asked + "not in this build yet; use 'cpu'");
+    invalid(asked + "unknown; use 'auto', 'cpu', 'cuda', 'cuda:N' or 'cpu-plain'");
+}
+
+int64_t free_memory(c10::Device device) {
+    if (device.is_cpu()) return int64_t{1} << 30;
+    // What torch holds and does not use is free, too.
+    const auto& stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+    const auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    const int64_t cached = stats.reserved_bytes[all].current - stats.allocated_bytes[all].current;
+    return static_cast<int64_t>(at::accelerator::getMemoryInfo(device.index()).first) + cached;
+}
+
+bool is_out_of_memory(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const c10::OutOfMemoryError&) {
+        return true;
+    } catch (const c10::Error& e) {
+        return std::string_view(e.what_without_backtrace()).find("can't allocate memory") != std::string_view::npos;
+    } catch (const std::bad_alloc&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+void release_cached(c10::Device device) {
+    if (!device.is_cpu()) at::getDeviceAllocator(device.type())->emptyCache();
+}
+
+}  // namespace segrid

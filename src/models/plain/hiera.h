@@ -1,0 +1,42 @@
+// SAM 2's image encoder, plainly: the figure is in models/sam2/hiera.h.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "models/plain/layers.h"
+#include "models/sam2/config.h"
+#include "models/segmentation.h"
+
+namespace segrid::plain {
+
+class HieraBlock {
+public:
+    HieraBlock(const Weights& weights, const sam2::HieraConfig& config, int64_t stage, bool first, int64_t layer);
+    at::Tensor operator()(const at::Tensor& x) const;  // [side, side, channels]
+
+private:
+    int64_t heads_, window_;
+    bool pools_;
+    LayerNorm norm_;
+    Linear qkv_, projection_;
+    std::optional<Linear> shortcut_;  // where the block widens
+    NormedMlp mlp_;
+};
+
+class Hiera {
+public:
+    Hiera(const Weights& vision, const Weights& decoder, const sam2::Sam2Config& config);
+    // As models/sam2's Hiera: image tokens, half and quarter resolution.
+    Features operator()(const at::Tensor& image, const Tap* tap) const;
+
+private:
+    sam2::HieraConfig config_;
+    bool top_down_;
+    at::Tensor patches_, bias_, positions_;
+    std::vector<std::vector<HieraBlock>> stages_;
+    std::array<Linear, sam2::kStages> lateral_;
+    Linear quarter_, half_;  // the decoder's own convolutions
+};
+
+}  // namespace segrid::plain

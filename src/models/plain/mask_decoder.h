@@ -1,0 +1,80 @@
+// The mask decoder that all SAM families share, plainly and for many prompts at once: the figures are in models/mask_decoder/.
+#pragma once
+
+#include <vector>
+
+#include "models/mask_decoder/mask_decoder.h"
+#include "models/mask_decoder/prompt_encoder.h"
+#include "models/plain/layers.h"
+
+namespace segrid::plain {
+
+// Attention with its four projections, into `inner` dimensions and back. Where one side has fewer in its batch, it is shared by the other's.
+class Attention {
+public:
+    Attention() = default;
+    Attention(const Weights& weights, int64_t dim, int64_t inner, int64_t heads, bool sam2_names);
+    at::Tensor operator()(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) const;  // [batch, tokens, dim]
+
+private:
+    int64_t heads_ = 1;
+    Linear q_, k_, v_, out_;
+};
+
+struct TwoWayLayer {
+    TwoWayLayer(const Weights& weights, const mask_decoder::Shape& shape);
+    Attention self, read, update;  // tokens to tokens, tokens to image, image to tokens
+    LayerNorm norm1, norm2, norm3, norm4;
+    Linear mlp1, mlp2;
+};
+
+// A mask hint to one embedding per image token.
+class MaskEmbedding {
+public:
+    MaskEmbedding(const Weights& weights, const mask_decoder::PromptShape& shape);
+    at::Tensor operator()(const at::Tensor& hints) const;  // [prompts, h, w] -> [prompts, tokens, dim]
+
+private:
+    at::Tensor conv1_, bias1_, conv2_, bias2_, conv3_, bias3_;
+    LayerNorm norm1_, norm2_;
+};
+
+// What decoding needs of an image.
+struct ImageContext : DecoderContext {
+    at::Tensor features;       // [1, tokens, dim]
+    at::Tensor half, quarter;  // SAM 2's, in the order of upscaling: [tokens, 4, dim / 4] and [tokens, 16, dim / 8]
+};
+
+class MaskDecoder {
+public:
+    MaskDecoder(const Weights& root, const mask_decoder::PromptShape& prompt, const mask_decoder::DecoderShape& shape);
+
+    DecodedBatch operator()(const ImageContext& image, const std::vector<ModelPrompt>& prompts, const DecodeRequest& request, const at::Tensor& hints) const;
+    Size grid() const { return {prompt_.grid, prompt_.grid}; }
+    Size low_res() const { return {4 * prompt_.grid, 4 * prompt_.grid}; }
+    int64_t bytes_per_prompt() const;
+
+private:
+    DecodedBatch equal_batch(const ImageContext& image, const at::Tensor& tokens, const DecodeRequest& request, const at::Tensor& hints) const;
+    // Prompt and output tokens, and the image's, after the two-way transformer.
+    std::pair<at::Tensor, at::Tensor> transform(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& hints) const;
+    // Logits [prompts, count, h, w] of masks [first, first + count).
+    at::Tensor upscale(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& keys, int64_t first, int64_t count) const;
+    int64_t iou_token() const { return shape_.object_score ? 1 : 0; }
+
+    mask_decoder::PromptShape prompt_;
+    mask_decoder::DecoderShape shape_;
+    Placement placement_;
+    mask_decoder::PromptEncoder prompts_;
+    MaskEmbedding mask_;
+    at::Tensor no_mask_, position_;  // [dim], [1, tokens, dim]
+    at::Tensor output_tokens_;       // [outputs, dim]
+    std::vector<TwoWayLayer> layers_;
+    Attention final_read_;
+    LayerNorm final_norm_, upscale_norm_;
+    Linear upscale1_, upscale2_;
+    std::vector<FeedForward> hypernetworks_;
+    FeedForward iou_head_, object_head_;
+};
+
+}  // namespace segrid::plain

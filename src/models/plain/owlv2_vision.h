@@ -1,0 +1,41 @@
+// What OWLv2 makes of an image, plainly: the vision tower and the class head (models/owlv2/towers.h, heads.h). Texts and boxes of single patches stay on the
+// CPU, where they cost little.
+#pragma once
+
+#include <vector>
+
+#include "models/detection.h"
+#include "models/owlv2/config.h"
+#include "models/plain/layers.h"
+
+namespace segrid::plain {
+
+class ClipLayer {
+public:
+    ClipLayer(const Weights& weights, const owlv2::TowerConfig& config);
+    at::Tensor operator()(const at::Tensor& x) const;  // [1, tokens, hidden]
+
+private:
+    int64_t heads_;
+    LayerNorm norm_;
+    Linear q_, k_, v_, out_;
+    NormedMlp mlp_;
+};
+
+class Owlv2Vision {
+public:
+    Owlv2Vision(const Weights& root, const owlv2::Owlv2Config& config, const PreprocessSpec& preprocess);
+    // On the CPU.
+    DetectionFeatures operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
+
+private:
+    owlv2::Owlv2Config config_;
+    PreprocessSpec preprocess_;
+    Placement placement_;
+    Linear patches_, classes_, shift_, scale_;
+    at::Tensor class_token_, positions_;  // [1, hidden], [1 + patches, hidden]
+    LayerNorm before_, after_, merged_;
+    std::vector<ClipLayer> layers_;
+};
+
+}  // namespace segrid::plain

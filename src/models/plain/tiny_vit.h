@@ -1,0 +1,57 @@
+// MobileSAM's image encoder, plainly: the figure is in models/mobile_sam/tiny_vit.h.
+#pragma once
+
+#include <vector>
+
+#include "models/mobile_sam/tiny_vit.h"
+#include "models/plain/layers.h"
+#include "models/plain/vit.h"
+
+namespace segrid::plain {
+
+// A convolution with its BatchNorm.
+class NormedConvolution {
+public:
+    NormedConvolution() = default;
+    NormedConvolution(const Weights& weights, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups = 1);
+    at::Tensor operator()(const at::Tensor& x) const;  // [1, channels, h, w]
+
+private:
+    int64_t kernel_ = 1, stride_ = 1, groups_ = 1;
+    at::Tensor weight_, bias_;
+};
+
+// 1x1, depthwise 3x3, 1x1, GELU between.
+struct Bottleneck {
+    NormedConvolution first, middle, last;
+    bool residual = false;
+    at::Tensor operator()(const at::Tensor& x) const;
+};
+
+class TinyVitBlock {
+public:
+    TinyVitBlock(const Weights& weights, const mobile_sam::TinyVitConfig& config, std::size_t stage);
+    at::Tensor operator()(const at::Tensor& x) const;  // [side, side, channels]
+
+private:
+    int64_t heads_, window_;
+    LayerNorm norm_;
+    Linear qkv_, projection_;
+    at::Tensor biases_;  // [1, heads, window^2, window^2]
+    NormedConvolution local_;
+    NormedMlp mlp_;
+};
+
+class TinyVit {
+public:
+    TinyVit(const Weights& weights, const mobile_sam::TinyVitConfig& config);
+    at::Tensor operator()(const at::Tensor& image, const Tap* tap) const;  // [side^2, output]
+
+private:
+    NormedConvolution first_, second_;
+    std::vector<Bottleneck> convolutions_, merges_;
+    std::vector<std::vector<TinyVitBlock>> stages_;
+    SamNeck neck_;
+};
+
+}  // namespace segrid::plain

@@ -1,0 +1,53 @@
+// SAM's image encoder, plainly: the figure is in models/sam/vision_encoder.h.
+#pragma once
+
+#include <vector>
+
+#include "models/plain/layers.h"
+#include "models/sam/config.h"
+
+namespace segrid::plain {
+
+// x += attention(norm(x)) in windows or over the grid; x += mlp(norm(x)).
+class VitBlock {
+public:
+    VitBlock(const Weights& weights, const sam::VisionConfig& config, int64_t layer);
+    at::Tensor operator()(const at::Tensor& x) const;  // [side, side, hidden]
+
+private:
+    at::Tensor attention(const at::Tensor& x) const;  // [windows, extent * extent, hidden]
+
+    int64_t heads_, window_, extent_;  // extent: of the square in which tokens attend
+    LayerNorm norm_;
+    Linear qkv_, projection_;
+    at::Tensor rows_, columns_;              // [extent, extent, d]: of a query's row (column) and a key's
+    at::Tensor in_row_, in_column_;          // [1, 1, extent^2, extent]: 1 where a key lies in that row (column)
+    NormedMlp mlp_;
+};
+
+// 1x1 convolution, norm, 3x3 convolution, norm. [side, side, channels] in and out.
+class SamNeck {
+public:
+    SamNeck(const Weights& weights, int64_t in, int64_t out);
+    at::Tensor operator()(const at::Tensor& x) const;
+
+private:
+    Linear conv1_;
+    LayerNorm norm1_, norm2_;
+    at::Tensor conv2_;
+};
+
+class Vit {
+public:
+    Vit(const Weights& weights, const sam::VisionConfig& config);
+    at::Tensor operator()(const at::Tensor& image, const Tap* tap) const;  // [side^2, output]
+
+private:
+    sam::VisionConfig config_;
+    Linear patches_;
+    at::Tensor positions_;
+    std::vector<VitBlock> blocks_;
+    SamNeck neck_;
+};
+
+}  // namespace segrid::plain

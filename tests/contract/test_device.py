@@ -1,0 +1,212 @@
+"""Where models run: names of devices, batches, memory that runs out. What runs on CUDA is tested on the CPU ("cpu-plain"); marked `cuda`, there, too."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import segrid
+
+from benchmarks import random_sam2
+
+GRID = dict(points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.75)
+PLAIN = ["cpu-plain", pytest.param("cuda", marks=pytest.mark.cuda)]
+
+
+@pytest.fixture(scope="module", params=PLAIN)
+def plain(request):
+    return segrid.Segmenter("tiny", device=request.param, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return segrid.Segmenter("tiny", device="cpu", precision="fp32")
+
+
+def same(ours, theirs, pixels=2):
+    """The same masks in the same order, but for pixels whose logit is next to the threshold."""
+    assert len(ours) == len(theirs) > 5
+    assert np.abs(ours.scores - theirs.scores).max() < 1e-4
+    assert np.abs(ours.areas - theirs.areas).max() <= pixels and np.abs(ours.boxes - theirs.boxes).max() <= 1
+    different = (ours.array != theirs.array).sum((1, 2))
+    assert different.max() <= pixels, different
+    assert np.array_equal(ours.prompt, theirs.prompt) and np.array_equal(ours.points, theirs.points) and np.array_equal(ours.crop_boxes, theirs.crop_boxes)
+    assert np.abs(ours.stability - theirs.stability).max() < 1e-2
+
+
+@pytest.mark.parametrize("name", ["gpu", "cudax", "cuda:", "cuda:x", "cuda:-1", "cuda:123", "", "CPU", "cpu:0"])
+def test_unknown_names(name):
+    with pytest.raises(ValueError, match="unknown; use 'auto', 'cpu', 'cuda'"):
+        segrid.Segmenter("tiny", device=name)
+
+
+def test_absent_devices_say_why():
+    """Faults row 38: torch without CUDA, or without a driver, or with fewer devices."""
+    with pytest.raises(NotImplementedError, match=r"device='cuda:99': .+; use 'cpu', or install torch with CUDA"):
+        segrid.Segmenter("tiny", device="cuda:99")
+    with pytest.raises(NotImplementedError, match="mps.*not in this build"):
+        segrid.Detector(device="mps")
+
+
+def test_auto_takes_what_is_there():
+    import torch
+
+    assert segrid.Segmenter("tiny").device == ("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "fp16"), ("cpu-plain", "int8"), ("cpu-plain", "int8-torch")])
+def test_precisions_that_a_device_lacks(device, precision):
+    with pytest.raises(NotImplementedError, match=precision):
+        segrid.Segmenter("tiny", device=device, precision=precision)
+
+
+def test_auto_precision_on_a_device_goes_by_the_table(tmp_path):
+    source = segrid.Segmenter("tiny")._files
+    for name, file in (("config.json", source.config), ("model.safetensors", source.weights)):
+        (tmp_path / name).symlink_to(file)
+    good, poor = dict(iou_mean=0.996, iou_min=0.98), dict(iou_mean=0.99, iou_min=0.98)
+    for table, expected in (({}, "fp32"), ({"bf16": good}, "bf16"), ({"bf16": good, "fp16": good}, "fp16"), ({"bf16": good, "fp16": poor}, "bf16"),
+                            ({"int8": dict(iou_mean=0.99, ap50_loss=0.0)}, "fp32")):
+        (tmp_path / "segrid.json").write_text(json.dumps({"precision": table}))
+        assert segrid.Segmenter(tmp_path, device="cpu-plain").precision == expected, table
+
+
+def test_moving():
+    cpu = segrid.Segmenter("tiny", device="cpu", precision="fp32", threads=1)
+    assert cpu.to("cpu") is cpu
+    moved = cpu.to("cpu-plain")
+    assert (moved.device, moved.precision) == ("cpu-plain", "fp32") and moved.to("cpu").device == "cpu"
+    with pytest.raises(NotImplementedError):
+        cpu.to("cuda:99")
+
+
+@pytest.mark.parametrize("options", [{}, dict(multimask=False), dict(use_m2m=True), dict(max_hole_area=30, max_sprinkle_area=30), dict(crop_n_layers=1, points_per_side=8),
+                                     dict(candidate_memory=1), dict(box_nms_thresh=1.0), dict(mask_threshold=1.5), dict(min_mask_region_area=40)],
+                         ids=lambda o: next(iter(o), "plain"))
+def test_everything_gives_what_the_kernels_give(plain, kernels, coins, options):
+    call = {**GRID, **options}
+    memory = call.pop("candidate_memory", None)
+    if memory is None:
+        return same(plain.everything(coins, **call), kernels.everything(coins, **call), pixels=2 if not options.get("use_m2m") else 4)
+    # runs that were given up are decoded again: an option of the engine
+    from segrid._image import to_image
+
+    masks = segrid.Masks(plain._engine.everything(to_image(coins), {**plain.recommended, **call, "candidate_memory": memory}), None)
+    same(masks, plain.everything(coins, **call))
+
+
+def test_prompts_go_by_the_batch(plain, kernels, coins):
+    points = np.random.default_rng(0).uniform(5, 295, (40, 1, 2))
+    embedding = plain.encode(coins)
+    whole = plain.predict(embedding, points=points, multimask=True)
+    assert whole.stats["batch_size"] >= 40 and whole.stats["halved"] == 0
+    parts = plain.predict(embedding, points=points, multimask=True, batch_size=7)
+    assert parts.stats["batch_size"] == 7
+    reference = kernels.predict(coins, points=points, multimask=True)
+    for masks in (whole, parts):
+        same(masks, reference)
+        assert np.abs(masks.low_res - reference.low_res).max() < 1e-4 * np.abs(reference.low_res).max()
+    filled = dict(points=points, max_hole_area=40, max_sprinkle_area=40, mask_threshold=0.5)
+    same(plain.predict(embedding, **filled), kernels.predict(coins, **filled))
+    assert (plain.predict(embedding, points=points, mask_threshold=0.5).areas != plain.predict(embedding, **filled).areas).any(), "vacuous"
+
+
+def test_prompts_of_every_kind_in_one_batch(tmp_path, coins):
+    """SAM 2, too: hints, boxes with points, padding; object scores."""
+    folder = random_sam2.make("small", tmp_path)
+    a, b = (segrid.Segmenter(folder, device=device, precision="fp32") for device in ("cpu", "cpu-plain"))
+    rng = np.random.default_rng(1)
+    points, boxes = rng.uniform(5, 295, (9, 2, 2)), np.tile([20.0, 30, 250, 200], (9, 1)) + rng.uniform(0, 20, (9, 4))
+    labels = rng.integers(-1, 2, (9, 2))
+    first = a.predict(coins, points=points, labels=labels, boxes=boxes)
+    for call in (dict(points=points, labels=labels, boxes=boxes), dict(points=points, labels=labels, boxes=boxes, mask_hints=first.low_res, multimask=True)):
+        x, y = a.predict(coins, **call), b.predict(coins, **call, batch_size=4)
+        assert np.abs(x.low_res - y.low_res).max() < 1e-4 * np.abs(x.low_res).max() and np.abs(x.object_scores - y.object_scores).max() < 1e-3
+        assert np.abs(x.scores - y.scores).max() < 1e-4 and x.low_res.std() > 0.1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_an_embedding_is_a_value_there_too(precision, coins, tmp_path):
+    segmenter = segrid.Segmenter("tiny", device="cpu-plain", precision=precision)
+    embedding = segmenter.encode(coins)
+    assert embedding.features.dtype == np.float32 and embedding == segmenter.encode(coins) and hash(embedding) == hash(segmenter.encode(coins))
+    embedding.save(tmp_path / "e.npz")
+    loaded = segrid.Embedding.load(tmp_path / "e.npz", segmenter)
+    assert loaded == embedding
+    point = dict(points=[[100, 100]], multimask=True)
+    assert np.array_equal(segmenter.predict(loaded, **point).low_res, segmenter.predict(embedding, **point).low_res)
+
+
+def test_words_to_masks():
+    image = np.full((240, 320, 3), 230, np.uint8)
+    y, x = np.mgrid[:240, :320]
+    image[(y - 120) ** 2 + (x - 90) ** 2 < 50**2] = (210, 30, 40)
+    image[80:170, 190:270] = (30, 60, 200)
+    found = [segrid.Pipeline(segrid.Detector(device=d, precision="fp32"), segrid.Segmenter("tiny", device=d, precision="fp32"))(image, ["a red circle", "a blue square"], threshold=0.05)
+             for d in ("cpu", "cpu-plain")]
+    assert len(found[0]) == len(found[1]) > 0 and found[0].labels == found[1].labels
+    assert np.abs(found[0].boxes - found[1].boxes).max() < 0.05 and np.abs(found[0].scores - found[1].scores).max() < 1e-4
+    assert (found[0].masks.array != found[1].masks.array).sum() <= 4 * len(found[0])
+
+
+def test_it_can_be_watched_and_stopped(plain, coins):
+    seen = []
+    masks = plain.everything(coins, **GRID, progress=seen.append)
+    assert seen[-1]["done"] == seen[-1]["total"] == 144 and {"encode", "decode", "filter"} <= {p["stage"] for p in seen} and len(masks) > 5
+    token = segrid.CancelToken()
+
+    def stop(progress):
+        if progress["stage"] == "decode":
+            token.cancel()
+
+    with pytest.raises(segrid.Cancelled):
+        plain.everything(coins, **GRID, progress=stop, cancel=token)
+    token = segrid.CancelToken()
+    token.cancel()
+    with pytest.raises(segrid.Cancelled), token:
+        plain.predict(coins, points=[[50, 50]])
+
+
+LIMITED = """
+    import json, resource, sys, warnings
+    import numpy as np
+    import segrid
+    from segrid import _core
+    segrid.set_threads(1)
+    segmenter = segrid.Segmenter(sys.argv[1], device="cpu-plain", precision="fp32")
+    image = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    embedding = segmenter.encode(image)
+    call = dict(points_per_side=12, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    expected = segmenter.everything(embedding, points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    with open("/proc/self/statm") as f:
+        held = int(f.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + int(sys.argv[2]) * 2**20, resource.RLIM_INFINITY))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            masks = segmenter.everything(embedding, **call)
+            found = {"masks": len(masks), **masks.stats, "prompts": sorted(set(masks.prompt.tolist()))}
+        except MemoryError as error:
+            found = {"error": str(error)}
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    print(json.dumps({**found, "told": [str(w.message) for w in told if w.category is RuntimeWarning]}))
+"""
+
+
+def limited(megabytes, folder):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(LIMITED), str(folder), str(megabytes)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_masks_are_the_same():
+    """Faults row 38. The process may take ever less memory more: the call does with it, and says so; when one prompt is too much, that is the error."""
+    free = limited(4096, "tiny")
+    assert (free["halved"], free["told"], free["prompts"][:50]) == (0, [], list(range(50))) and free["batch_size"] > 16
+    tight = limited(150, "tiny")
+    assert tight["halved"] >= 1 and tight["batch_size"] < free["batch_size"] and (tight["masks"], tight["prompts"]) == (free["masks"], free["prompts"])
+    assert len(tight["told"]) == 1 and f"batches of {tight['batch_size']}" in tight["told"][0]
+    none = limited(1, "tiny")
+    assert "out of memory with a single prompt" in none.get("error", str(none)), none
