@@ -176,10 +176,10 @@ LIMITED = """
     from segrid import _core
     segrid.set_threads(1)
     segmenter = segrid.Segmenter(sys.argv[1], device="cpu-plain", precision="fp32")
-    image = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (*map(int, sys.argv[3:]), 3), dtype=np.uint8)
     embedding = segmenter.encode(image)
     call = dict(points_per_side=12, pred_iou_thresh=0.0, stability_score_thresh=0.0)
-    expected = segmenter.everything(embedding, points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    segmenter.everything(embedding, points_per_side=1, pred_iou_thresh=0.0, stability_score_thresh=0.0)  # what is made once
     with open("/proc/self/statm") as f:
         held = int(f.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + int(sys.argv[2]) * 2**20, resource.RLIM_INFINITY))
@@ -195,18 +195,18 @@ LIMITED = """
 """
 
 
-def limited(megabytes, folder):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(LIMITED), str(folder), str(megabytes)], capture_output=True, text=True, timeout=300)
+def limited(megabytes, height=300, width=400):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(LIMITED), "tiny", *map(str, (megabytes, height, width))], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_masks_are_the_same():
     """Faults row 38. The process may take ever less memory more: the call does with it, and says so; when one prompt is too much, that is the error."""
-    free = limited(4096, "tiny")
+    free = limited(4096)
     assert (free["halved"], free["told"], free["prompts"][:50]) == (0, [], list(range(50))) and free["batch_size"] > 16
-    tight = limited(150, "tiny")
+    tight = limited(150)
     assert tight["halved"] >= 1 and tight["batch_size"] < free["batch_size"] and (tight["masks"], tight["prompts"]) == (free["masks"], free["prompts"])
     assert len(tight["told"]) == 1 and f"batches of {tight['batch_size']}" in tight["told"][0]
-    none = limited(1, "tiny")
+    none = limited(150, 5000, 7000)  # its pixels alone
     assert "out of memory with a single prompt" in none.get("error", str(none)), none
