@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import ctypes
+import functools
 import os
 import sys
 import warnings
@@ -14,8 +16,25 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ holds the random models and the stand-in for torchvision
 
 
-# Where a model may run: with the CPU's kernels; by its plain definitions, which are what runs on CUDA; and there.
-DEVICES = ["cpu", "cpu-plain", pytest.param("cuda", marks=pytest.mark.cuda)]
+# Where a model may run: with the CPU's kernels; by its plain definitions, which are what runs on CUDA; on a device that refuses what CUDA refuses
+# (tests/cpp/fake_device.cpp); and there.
+PLAIN_DEVICES = ["cpu-plain", "fake", pytest.param("cuda", marks=pytest.mark.cuda)]
+DEVICES = ["cpu", *PLAIN_DEVICES]
+FAKE = ROOT / "build/tests/tests/cpp/libfake_device.so"
+
+
+@functools.cache
+def fake_device():
+    """The fake device's own functions."""
+    import segrid._native  # noqa: F401  (it is torch's, whose libraries come with the engine)
+
+    if not FAKE.exists():
+        pytest.skip(f"{FAKE.relative_to(ROOT)} is not built (make test does)")
+    library = ctypes.CDLL(str(FAKE))
+    for name in ("fake_held", "fake_emptied", "fake_copied_back"):
+        getattr(library, name).restype = ctypes.c_int64
+    library.fake_limit.argtypes = library.fake_lie.argtypes = [ctypes.c_int64]
+    return library
 
 
 def pytest_collection_modifyitems(items):
@@ -35,9 +54,29 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{len(skipped)} tests need a CUDA device (`pytest -m cuda` lists them)")
 
 
+def _there(name):
+    if name == "fake":
+        fake_device()
+    return name
+
+
 @pytest.fixture(scope="session", params=DEVICES)
 def device(request):
-    return request.param
+    return _there(request.param)
+
+
+@pytest.fixture(scope="session", params=PLAIN_DEVICES)
+def plain_device(request):
+    return _there(request.param)
+
+
+@pytest.fixture
+def fake():
+    """The fake device, with 2 GiB; a test may set another limit."""
+    library = fake_device()
+    yield library
+    library.fake_limit(2 << 30)
+    library.fake_lie(0)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ except ImportError as error:
     raise ImportError(
         f"segrid's engine could not be loaded: {error}\n"
         "It is linked to the torch it was built with, which must be installed in the same environment: "
-        "pip install torch==2.13.0, then reinstall segrid (pip install --no-build-isolation .)."
+        "install torch 2.11 to 2.13, then reinstall segrid (pip install --no-build-isolation .)."
     ) from error
 
 _built, _found = _core.build_info()["torch"], version("torch")

@@ -30,7 +30,7 @@ class Masks(Shown):
     rle : list of N COCO RLE dicts {"size": [H, W], "counts": bytes}, what pycocotools writes
     low_res : (N, h, w) float32 logits of `predict`, usable as `mask_hints`; None after `everything`
     stats : {"seconds": {stage: s}, "peak_memory_mb": MB}; on a device also "batch_size", prompts at once in the end, and "halved", how often its memory ran out
-        and the batch was halved (a RuntimeWarning says so)
+        and the batch was halved (a RuntimeWarning says so), and "peak_device_memory_mb", of its memory by this process so far (0 on the CPU)
     """
 
     things = "masks"

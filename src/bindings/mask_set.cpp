@@ -162,6 +162,7 @@ void bind_mask_set(py::module_ m) {
             if (s.stats().batch_size > 0) {
                 d["batch_size"] = s.stats().batch_size;
                 d["halved"] = s.stats().halved;
+                d["peak_device_memory_mb"] = s.stats().peak_device_mb;
             }
             return d;
         })

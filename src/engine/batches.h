@@ -20,7 +20,7 @@ public:
         constexpr int64_t kMost = 256;  // more at once is not faster
         const int64_t free = free_memory(device_), fits = free / 2 / std::max<int64_t>(1, model.bytes_per_prompt() * each);
         batch_ = std::clamp<int64_t>(fits, 1, at_most > 0 ? at_most : kMost);
-        scan_bytes_ = free / 4;
+        scan_bytes_ = std::min(free / 4, int64_t{4} << 30);  // more at once is not faster, and some of torch's kernels count in 31 bits
     }
     int64_t batch() const { return batch_; }
     int64_t scan_bytes() const { return scan_bytes_; }
@@ -38,8 +38,8 @@ public:
                 if (!is_out_of_memory(std::current_exception())) throw;
                 release_cached(device_);
                 if (count == 1) {
-                    fail(ErrorKind::OutOfMemory, device_.str() + ": out of memory with a single prompt (about " + human_bytes(static_cast<std::size_t>(scan_bytes_ * 4)) +
-                                                     " were free when the call began); take a smaller image, or 'fp16' or 'bf16'");
+                    fail(ErrorKind::OutOfMemory, device_.str() + ": out of memory with a single prompt (about " + human_bytes(static_cast<std::size_t>(free_memory(device_))) +
+                                                     " were free for it); take a smaller image, or 'fp16' or 'bf16'");
                 }
                 batch_ = std::max<int64_t>(1, count / 2);
                 scan_bytes_ /= 2;
@@ -47,6 +47,7 @@ public:
             }
         }
         stats.batch_size = batch_;
+        stats.peak_device_mb = std::max(stats.peak_device_mb, peak_device_mb(device_));
     }
 
 private:

@@ -1,7 +1,7 @@
 #include "engine/device.h"
 
-#include <ATen/DeviceAccelerator.h>
 #include <ATen/Functions.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 
 #include <filesystem>
@@ -79,6 +79,10 @@ ResolvedDevice resolve_device(const std::string& request) {
         if (why.empty()) return {device.str(), device};
         fail(ErrorKind::Unsupported, asked + why + "; use 'cpu', or install torch with CUDA (https://pytorch.org) and a driver that is new enough for it");
     }
+    if (c10::is_privateuse1_backend_registered() && request == c10::get_privateuse1_backend()) {
+        const c10::Device device(c10::kPrivateUse1, 0);
+        return {device.str(), device};
+    }
     if (request == "mps") fail(ErrorKind::Unsupported, asked + "not in this build yet; use 'cpu'");
     invalid(asked + "unknown; use 'auto', 'cpu', 'cuda', 'cuda:N' or 'cpu-plain'");
 }
@@ -86,10 +90,17 @@ ResolvedDevice resolve_device(const std::string& request) {
 int64_t free_memory(c10::Device device) {
     if (device.is_cpu()) return int64_t{1} << 30;
     // What torch holds and does not use is free, too.
-    const auto& stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+    auto* allocator = at::getDeviceAllocator(device.type());
+    const auto stats = allocator->getDeviceStats(device.index());
     const auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     const int64_t cached = stats.reserved_bytes[all].current - stats.allocated_bytes[all].current;
-    return static_cast<int64_t>(at::accelerator::getMemoryInfo(device.index()).first) + cached;
+    return static_cast<int64_t>(allocator->getMemoryInfo(device.index()).first) + cached;
+}
+
+double peak_device_mb(c10::Device device) {
+    if (device.is_cpu()) return 0;
+    const auto stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+    return static_cast<double>(stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak) / 1e6;
 }
 
 bool is_out_of_memory(const std::exception_ptr& error) {

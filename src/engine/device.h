@@ -15,11 +15,13 @@ struct ResolvedDevice {
 };
 
 // request: auto (the first CUDA device where torch has CUDA and there is one, else cpu), cpu, cuda, cuda:N, cpu-plain (what runs on CUDA, on the CPU: to check
-// the one against the other). Throws Unsupported where torch has no CUDA or finds no such device, with torch's reason, and InvalidInput for other names.
+// the one against the other), or the name of a backend that an extension has registered with torch. Throws Unsupported where torch has no CUDA or finds no such device, with torch's reason, and InvalidInput for other names.
 ResolvedDevice resolve_device(const std::string& request);
 
 // Bytes that may be used now; on the CPU, where nothing tells, a gigabyte.
 int64_t free_memory(c10::Device device);
+// Most that this process has had of the device's memory at once; 0 on the CPU.
+double peak_device_mb(c10::Device device);
 // Whether it says that memory ran out, the device's or the process's.
 bool is_out_of_memory(const std::exception_ptr& error);
 // What torch keeps of the device's memory for later goes back.

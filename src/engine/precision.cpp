@@ -20,7 +20,7 @@ bool within_gates(const Config& settings, const std::string& name) {
 std::string automatic(const std::string& settings_path, bool plain) {
     if (settings_path.empty()) return "fp32";
     const Config settings = Config::read(settings_path);
-    if (plain) return within_gates(settings, "fp16") ? "fp16" : within_gates(settings, "bf16") ? "bf16" : "fp32";
+    if (plain) return within_gates(settings, "fp16") ? "fp16" : "fp32";  // the row of bf16 is of the CPU's kernels, which round less
     if (settings.text("quantised", "") == "int8") return "int8";
     if (has_int8() && within_gates(settings, "int8")) return "int8";
     if (has_bf16() && within_gates(settings, "bf16")) return "bf16";

@@ -12,7 +12,7 @@ struct ResolvedPrecision {
     Execution execution;
 };
 
-// request: auto, fp32, bf16, fp16, int8, int8-torch. device: where the plain definitions run; none: the CPU's kernels. auto takes the fastest precision that this CPU has instructions for and whose loss, by the model's table
+// request: auto, fp32, bf16, fp16, int8, int8-torch. device: where the plain definitions run; none: the CPU's kernels. auto takes the fastest precision that this CPU has instructions for (on a device: fp16) and whose loss, by the model's table
 // in segrid.json, stays within the gates below; without a table fp32; int8 for weights that are kept in int8. The others never fall back:
 // throws Unsupported for bf16 on a CPU that has neither AVX512-BF16 nor AMX, for fp16 with the CPU's kernels, for int8 without them, and InvalidInput for
 // unknown names.

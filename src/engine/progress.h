@@ -25,6 +25,7 @@ struct Stats {
     double peak_memory_mb = 0;  // of the process, so far
     // Where prompts go by the batch: how many at once, in the end, and how often memory ran out and the batch was halved.
     int64_t batch_size = 0, halved = 0;
+    double peak_device_mb = 0;  // of the device's memory, by this process since it began; 0 on the CPU
 
     void add(const std::string& stage, double s) { seconds[stage] += s; }
 };

@@ -43,7 +43,7 @@ BatchScan::Found BatchScan::operator()(const at::Tensor& logits, float threshold
     const int64_t count = logits.size(0), piece = std::max<int64_t>(1, bytes / bytes_per_mask());
     for (int64_t first = 0; first < count; first += piece) {
         const at::Tensor part = logits.narrow(0, first, std::min(piece, count - first));
-        const at::Tensor values = at::matmul(rows_, at::matmul(part, columns_)), inside = values > threshold;
+        const at::Tensor values = at::bmm(rows_.unsqueeze(0).expand({part.size(0), -1, -1}), at::matmul(part, columns_)), inside = values > threshold;
         const auto pixels = [](const at::Tensor& mask) { return mask.sum({1, 2}).unsqueeze(1); };
         const at::Tensor measured = at::cat({pixels(inside), pixels(values > threshold + offset), pixels(values > threshold - offset), ends(inside.any(2)),
                                              ends(inside.any(1))}, 1).to(at::kCPU);

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "core/error.h"
+
 namespace segrid::plain {
 
 at::Tensor Weights::place(const at::Tensor& value) const { return value.to(placement_.device, placement_.type).contiguous(); }
@@ -78,6 +80,12 @@ at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Pla
     const at::Tensor mean = at::tensor(at::ArrayRef<float>(spec.mean, 3)).to(placement.device), std = at::tensor(at::ArrayRef<float>(spec.std, 3)).to(placement.device);
     const at::Tensor normal = ((image - mean) / std).permute({2, 0, 1}).unsqueeze(0);
     return at::constant_pad_nd(normal, {0, spec.side - width, 0, spec.side - height}, 0).to(placement.type);
+}
+
+void check_finite(const at::Tensor& x, const std::string& what) {
+    if (at::isfinite(x).all().item<bool>()) return;
+    fail(ErrorKind::Unsupported, what + ": NaN or Inf in " + (x.scalar_type() == at::kHalf ? "fp16" : x.scalar_type() == at::kBFloat16 ? "bf16" : "fp32") +
+                                     "; this model needs another precision ('bf16' or 'fp32')");
 }
 
 at::Tensor on_host(const at::Tensor& x) { return x.to(at::kCPU, at::kFloat).contiguous(); }

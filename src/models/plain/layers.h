@@ -105,6 +105,9 @@ at::Tensor pool_by_two(const at::Tensor& x);
 // The normalised image in the model's square, zeros behind it: [1, 3, side, side] on the device.
 at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement);
 
+// Throws Unsupported, naming `what` and the type, where a value is NaN or Inf: half has no numbers above 65504.
+void check_finite(const at::Tensor& x, const std::string& what);
+
 // The result as the CPU has it: fp32, contiguous.
 at::Tensor on_host(const at::Tensor& x);
 inline void tell(const Tap* tap, const std::string& name, const at::Tensor& x) {  // tokens by channels

@@ -76,11 +76,11 @@ MaskDecoder::MaskDecoder(const Weights& root, const mask_decoder::PromptShape& p
     position_ = root.place(mask_decoder::PositionEncoding(mask_decoder::positional_gaussian(root.scope(), prompt.dim)).grid(prompt.grid, prompt.grid)).unsqueeze(0);
     std::vector<at::Tensor> outputs;
     if (shape.object_score) {
-        outputs.push_back((w / "obj_score_token").tensor("weight", {1, c.dim}));
+        outputs.push_back((w / "obj_score_token").scope().tensor("weight", {1, c.dim}));
         object_head_ = FeedForward(w / "pred_obj_score_head", c.dim, c.dim, 1, 3);
     }
-    outputs.push_back((w / "iou_token").tensor("weight", {1, c.dim}));
-    outputs.push_back((w / "mask_tokens").tensor("weight", {shape.masks, c.dim}));
+    outputs.push_back((w / "iou_token").scope().tensor("weight", {1, c.dim}));
+    outputs.push_back((w / "mask_tokens").scope().tensor("weight", {shape.masks, c.dim}));
     output_tokens_ = at::cat(outputs);
     for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(transformer / "layers" / i, c);
     final_read_ = Attention(transformer / "final_attn_token_to_image", c.dim, c.dim / c.downsample, c.heads, c.sam2_names);

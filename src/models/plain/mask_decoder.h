@@ -68,7 +68,7 @@ private:
     mask_decoder::PromptEncoder prompts_;
     MaskEmbedding mask_;
     at::Tensor no_mask_, position_;  // [dim], [1, tokens, dim]
-    at::Tensor output_tokens_;       // [outputs, dim]
+    at::Tensor output_tokens_;       // [outputs, dim], on the CPU, where prompts become tokens
     std::vector<TwoWayLayer> layers_;
     Attention final_read_;
     LayerNorm final_norm_, upscale_norm_;

@@ -50,6 +50,7 @@ DetectionFeatures Owlv2Vision::operator()(const ModelInput& input, const Schedul
         x = after_(x.squeeze(0));
         const at::Tensor merged = merged_(x.narrow(0, 1, grid * grid) * x.narrow(0, 0, 1));
         tell(tap, "merged", merged);
+        check_finite(merged, config_.family + "'s vision tower");
         const at::Tensor classes = classes_(merged).to(at::kFloat);
         const at::Tensor length = 1.0F / (classes.square().sum(1, true).sqrt() + 1e-6);
         out.patches = on_host(merged);

@@ -43,6 +43,7 @@ public:
         run_in_worker(schedule, [&] {
             const c10::InferenceMode inference;
             features = parts_.encoder(pixels(input, parts_.preprocess, placement_), tap);
+            for (const at::Tensor& f : features) check_finite(f, parts_.family + "'s image encoder");
         });
         return features;
     }
