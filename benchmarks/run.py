@@ -7,6 +7,7 @@ python -m benchmarks.run folder --repeat 1
 python -m benchmarks.run folder --repeat 1 --count 120 --subjects folder_stream folder_processes --name folder-own
 python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 --subjects folder_stream --name folder-long
 python -m benchmarks.run gemm
+python -m benchmarks.run everything --model vit_b --device cuda --precision fp16   (boxes, too; the segment-anything beside it on the same device)
 
 Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
 Results: benchmarks/results/*.json.
@@ -50,23 +51,37 @@ def folder_of(model):
     return str(PACKAGED) if model == "tiny" else str(random_sam.make(model, Path(tempfile.gettempdir()) / f"segrid-{model}"))
 
 
+def on(a):
+    """What is measured, in words."""
+    import torch
+
+    if torch.device(a.device.removesuffix("-plain")).type == "cpu":
+        return f"{a.threads} threads" + (" of the plain definitions" if a.device == "cpu-plain" else "")
+    return torch.cuda.get_device_name(a.device)
+
+
+def suffix(a):
+    """Of result files."""
+    return "" if a.device == "cpu" else "-" + a.device.replace(":", "-")
+
+
 def everything(a):
     """Segment everything, end to end."""
     folder = folder_of(a.model)
     image, name = photo(tuple(a.size))
     options = options_for(a.model, folder, a.points, image, a.nms)
-    print(f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {options}, {a.threads} threads")
+    print(f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {options}, {on(a)}")
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = {"model": folder, "options": options, "size": a.size, "precision": a.precision}
+        arguments = {"model": folder, "options": options, "size": a.size, "precision": a.precision, "device": a.device}
         rows = harness.compare("everything", a.subjects, arguments, a.threads, a.repeat, scratch)
         masks = {s: json.loads((Path(scratch) / f"{s}-0.json.masks").read_text()) for s in a.subjects}
-    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "options": options, "threads": a.threads, "rows": rows}
+    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "options": options, "threads": a.threads, "device": on(a), "rows": rows}
     for peer in a.subjects[1:]:
         body.setdefault("ratio", {})[peer] = rows[peer]["median"] / rows["segrid"]["median"]
         body.setdefault("agreement", {})[peer] = agreement(masks["segrid"], masks[peer])
         print(f"segrid is {body['ratio'][peer]:.1f}x faster than {peer}; agreement {body['agreement'][peer]}")
     print("memory above the weights:", ", ".join(f"{s} {r['memory_mb']:.0f} MB" for s, r in rows.items()))
-    print("written:", harness.record(a.name or f"everything-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}", body))
+    print("written:", harness.record(a.name or f"everything-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}{suffix(a)}", body))
 
 
 def steps(a):
@@ -150,17 +165,18 @@ def boxes(a):
     """Twenty boxes on an encoded image to masks."""
     folder = folder_of(a.model)
     image, name = photo(tuple(a.size))
-    print(f"boxes: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads")
+    print(f"boxes: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {on(a)}")
     with tempfile.TemporaryDirectory() as scratch:
-        rows = harness.compare("boxes", a.subjects, {"model": folder, "size": a.size, "precision": a.precision}, a.threads, a.repeat, scratch)
+        arguments = {"model": folder, "size": a.size, "precision": a.precision, "device": a.device}
+        rows = harness.compare("boxes", a.subjects, arguments, a.threads, a.repeat, scratch)
         kept = {s: np.load(Path(scratch) / f"{s}-0.json.npz")["masks"] for s in a.subjects}
-    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "rows": rows, "ratio": {}, "agreement": {}}
+    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "device": on(a), "rows": rows, "ratio": {}, "agreement": {}}
     for peer in a.subjects[1:]:
         iou = [(m & t).sum() / max(1, (m | t).sum()) for m, t in zip(kept["segrid"], kept[peer], strict=True)]
         body["ratio"][peer] = rows[peer]["median"] / rows["segrid"]["median"]
         body["agreement"][peer] = {"iou mean": float(np.mean(iou)), "iou least": float(min(iou))}
         print(f"segrid is {body['ratio'][peer]:.1f}x faster than {peer}; {body['agreement'][peer]}")
-    print("written:", harness.record(a.name or f"boxes-{a.model}-{a.precision}", body))
+    print("written:", harness.record(a.name or f"boxes-{a.model}-{a.precision}{suffix(a)}", body))
 
 
 def folder(a):
@@ -206,7 +222,8 @@ def main():
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--points", type=int, default=32)
     parser.add_argument("--size", type=int, nargs=2, default=[1800, 1200], metavar=("W", "H"))
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--device", default="cpu", help="of everything and boxes, for segrid, segment_anything and sam2: cpu, cuda, cpu-plain")
     parser.add_argument("--nms", type=float, default=1.0, help="box_nms_thresh of random weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)

@@ -1,6 +1,8 @@
 """What bf16 and int8 cost the model on pictures kept out of training, and the table of it in segrid.json, by which
 precision="auto" decides: `python -m training.price FOLDER --data DATA --write`.
 
+fp16 is of devices: `--device cuda` prices it there, `--device cpu-plain` by the same definitions on the CPU (slowly).
+
 Kept-out nuclei frames and fixed scenes, as in evaluate.py; `segrid.compare` against fp32. Per precision the worse of
 both sets counts: mean and least IoU of matched masks, points of AP50 lost."""
 
@@ -16,7 +18,7 @@ from PIL import Image
 from .data import Folder, held_out
 from .evaluate import scenes_kept, spread
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = {"cpu": ("fp32", "bf16", "int8"), "device": ("fp32", "fp16", "bf16")}
 
 
 def written(pictures, folder):
@@ -33,7 +35,7 @@ def written(pictures, folder):
     return sorted((folder / "images").iterdir())
 
 
-def price(model, data, frames, scenes):
+def price(model, data, frames, scenes, device):
     """{set: [PrecisionResult as a dict]}."""
     sets = {
         "nuclei": spread(Folder(Path(data) / "nuclei_dsb2018", held_out), frames),
@@ -44,7 +46,9 @@ def price(model, data, frames, scenes):
         for name, pictures in sets.items():
             place = Path(scratch) / name
             files = written(pictures, place)
-            result = segrid.compare(files, model=model, precisions=PRECISIONS, labels=place / "labels")
+            result = segrid.compare(
+                files, model=model, device=device, precisions=PRECISIONS.get(device, PRECISIONS["device"]), labels=place / "labels"
+            )
             found[name] = result.results
             for r in result.results:
                 print(
@@ -58,7 +62,7 @@ def price(model, data, frames, scenes):
 def table(found):
     """What segrid.json keeps."""
     rows = {}
-    for precision in PRECISIONS[1:]:
+    for precision in sorted({r.precision for results in found.values() for r in results} - {"fp32"}):
         pairs = [
             (results[0], next((r for r in results if r.precision == precision), None)) for results in found.values()
         ]
@@ -87,9 +91,12 @@ def main():
     p.add_argument("--frames", type=int, default=36)
     p.add_argument("--scenes", type=int, default=96, help="as many masks as the frames have: 32 have 280, of which three decide on a point")
     p.add_argument("--write", action="store_true", help="into FOLDER/segrid.json")
+    p.add_argument("--device", default="cpu")
     args = p.parse_args()
-    rows = table(price(args.folder, args.data, args.frames, args.scenes))
+    rows = table(price(args.folder, args.data, args.frames, args.scenes, args.device))
     print(json.dumps(rows))
+    if args.device != "cpu":
+        rows.pop("bf16", None)  # the table's is of the CPU's kernels, which round less
     if args.write:
         keep(args.folder, rows)
 

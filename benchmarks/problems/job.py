@@ -11,7 +11,8 @@ def begin(kind="", *arguments):
     job = json.loads(os.environ["SEGRID_BENCHMARK"])
     a = job["arguments"]
     module = import_module(f"benchmarks.subjects.{job['subject']}{kind}")
-    return job, a, module.Subject(a["model"], job["threads"], *(a[name] for name in arguments or ("precision",)))
+    more = {"device": a["device"]} if a.get("device", "cpu") != "cpu" else {}
+    return job, a, module.Subject(a["model"], job["threads"], *(a[name] for name in arguments or ("precision",)), **more)
 
 
 def end(job, seconds, count, stages, memory_mb=0):

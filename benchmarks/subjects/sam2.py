@@ -1,19 +1,19 @@
-"""sam2's predictor and SAM2AutomaticMaskGenerator on the same weights; bf16 is CPU autocast, as its own examples use it."""
+"""sam2's predictor and SAM2AutomaticMaskGenerator on the same weights; bf16 and fp16 are autocast, as its own examples use it."""
 
 import contextlib
 from pathlib import Path
 
 
 class Subject:
-    def __init__(self, model, threads, precision="fp32"):
+    def __init__(self, model, threads, precision="fp32", device="cpu"):
         import torch
 
         from benchmarks.random_sam2 import original
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self.precision = precision
-        self.model = original(Path(model).name.removeprefix("segrid-"))
+        self.precision, self.device = precision, "cpu" if device == "cpu-plain" else device
+        self.model = original(Path(model).name.removeprefix("segrid-")).to(self.device)
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
         self.predictor = SAM2ImagePredictor(self.model)
@@ -21,7 +21,8 @@ class Subject:
     def autocast(self):
         import torch
 
-        return torch.autocast("cpu", torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+        types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        return contextlib.nullcontext() if self.precision == "fp32" else torch.autocast(torch.device(self.device).type, types[self.precision])
 
     def warm_up(self, image):
         with self.autocast():
@@ -37,7 +38,7 @@ class Subject:
     def encode(self, image):
         with self.autocast():
             self.predictor.set_image(image)
-        return self.predictor.get_image_embedding().float().numpy()
+        return self.predictor.get_image_embedding().float().cpu().numpy()
 
     def low_res(self, points):
         import numpy as np

@@ -1,25 +1,25 @@
-"""segment-anything's predictor and SamAutomaticMaskGenerator on the same weights; bf16 is CPU autocast, around the network as its users do it."""
+"""segment-anything's predictor and SamAutomaticMaskGenerator on the same weights; bf16 and fp16 are autocast, around the network as its users do it."""
 
 
 class Subject:
-    def __init__(self, model, threads, precision="fp32"):
+    def __init__(self, model, threads, precision="fp32", device="cpu"):
         import torch
 
         from benchmarks.random_sam import to_segment_anything
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self.precision, self.threads = precision, threads
-        self.model = self.prepare(to_segment_anything(model))
+        self.precision, self.threads, self.device = precision, threads, "cpu" if device == "cpu-plain" else device
+        self.model = self.prepare(to_segment_anything(model).to(self.device))
         from segment_anything import SamPredictor
 
         self.predictor = SamPredictor(self.model)
 
     def prepare(self, sam):
         """Where other runtimes put their own networks in place of segment-anything's."""
-        if self.precision == "bf16":
+        if self.precision != "fp32":
             for module in (sam.image_encoder, sam.mask_decoder):
-                in_autocast(module)
+                in_autocast(module, self.device, {"bf16": "bfloat16", "fp16": "float16"}[self.precision])
         return sam
 
     def warm_up(self, image):
@@ -33,7 +33,7 @@ class Subject:
 
     def encode(self, image):
         self.predictor.set_image(image)
-        return self.predictor.features.float().numpy()
+        return self.predictor.features.float().cpu().numpy()
 
     def low_res(self, points):
         """As the predictor's predict_torch, without the upsampling to the image's size."""
@@ -41,12 +41,12 @@ class Subject:
         import torch
 
         p = self.predictor
-        placed = torch.from_numpy(p.transform.apply_coords(np.asarray(points, float), p.original_size)).float()
-        labels = torch.ones(placed.shape[:2], dtype=torch.int)
+        placed = torch.from_numpy(p.transform.apply_coords(np.asarray(points, float), p.original_size)).float().to(self.device)
+        labels = torch.ones(placed.shape[:2], dtype=torch.int, device=self.device)
         sparse, dense = p.model.prompt_encoder(points=(placed, labels), boxes=None, masks=None)
         masks, _ = p.model.mask_decoder(image_embeddings=p.features, image_pe=p.model.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
                                         dense_prompt_embeddings=dense, multimask_output=True)
-        return masks.float().flatten(0, 1).numpy()
+        return masks.float().flatten(0, 1).cpu().numpy()
 
     def decode(self, points):
         return self.low_res(points)
@@ -61,8 +61,8 @@ class Subject:
         import torch
 
         p = self.predictor
-        placed = p.transform.apply_boxes_torch(torch.from_numpy(boxes), p.original_size)
-        return p.predict_torch(point_coords=None, point_labels=None, boxes=placed, multimask_output=False)[0][:, 0].numpy()
+        placed = p.transform.apply_boxes_torch(torch.from_numpy(boxes), p.original_size).to(self.device)
+        return p.predict_torch(point_coords=None, point_labels=None, boxes=placed, multimask_output=False)[0][:, 0].cpu().numpy()
 
     def postprocess(self, logits, size):
         """What the generator does with every mask: upsample, stability, threshold, boxes, RLE; 64 prompts at a time."""
@@ -80,14 +80,14 @@ class Subject:
         return masks.sum((1, 2)).tolist()
 
 
-def in_autocast(module):
-    """Runs a module's forward in bf16 autocast and hands out fp32."""
+def in_autocast(module, device, dtype):
+    """Runs a module's forward in autocast and hands out fp32."""
     import torch
 
     forward = module.forward
 
     def low(*args, **kwargs):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(torch.device(device).type, getattr(torch, dtype)):
             out = forward(*args, **kwargs)
         return tuple(o.float() for o in out) if isinstance(out, tuple) else out.float()
 

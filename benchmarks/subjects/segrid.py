@@ -2,11 +2,11 @@
 
 
 class Subject:
-    def __init__(self, model, threads, precision="fp32"):
+    def __init__(self, model, threads, precision="fp32", device="cpu"):
         import segrid
 
         segrid.set_threads(threads)
-        self.model = segrid.Segmenter(model, precision=precision)
+        self.model = segrid.Segmenter(model, precision=precision, device=device)
 
     def warm_up(self, image):
         self.model.everything(image[:64, :64], points_per_side=1, containment_thresh=1.0, crop_containment_thresh=1.0)

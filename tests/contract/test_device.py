@@ -83,9 +83,11 @@ def test_moving():
         cpu.to("cuda:99")
 
 
-@pytest.mark.parametrize("options", [{}, dict(multimask=False), dict(use_m2m=True), dict(max_hole_area=30, max_sprinkle_area=30), dict(crop_n_layers=1, points_per_side=8),
-                                     dict(candidate_memory=1), dict(box_nms_thresh=1.0), dict(mask_threshold=1.5), dict(min_mask_region_area=40)],
-                         ids=lambda o: next(iter(o), "plain"))
+OPTIONS = [{}, dict(multimask=False), dict(use_m2m=True), dict(max_hole_area=30, max_sprinkle_area=30), dict(crop_n_layers=1, points_per_side=8),
+           dict(candidate_memory=1), dict(box_nms_thresh=1.0), dict(mask_threshold=1.5), dict(min_mask_region_area=40)]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o), "plain"))
 def test_everything_gives_what_the_kernels_give(plain, kernels, coins, options):
     call = {**GRID, **options}
     memory = call.pop("candidate_memory", None)
@@ -145,8 +147,10 @@ def test_words_to_masks(plain_device):
     y, x = np.mgrid[:240, :320]
     image[(y - 120) ** 2 + (x - 90) ** 2 < 50**2] = (210, 30, 40)
     image[80:170, 190:270] = (30, 60, 200)
-    found = [segrid.Pipeline(segrid.Detector(device=d, precision="fp32"), segrid.Segmenter("tiny", device=d, precision="fp32"))(image, ["a red circle", "a blue square"], threshold=0.05)
-             for d in ("cpu", plain_device)]
+    found = []
+    for device in ("cpu", plain_device):
+        pipeline = segrid.Pipeline(segrid.Detector(device=device, precision="fp32"), segrid.Segmenter("tiny", device=device, precision="fp32"))
+        found.append(pipeline(image, ["a red circle", "a blue square"], threshold=0.05))
     assert len(found[0]) == len(found[1]) > 0 and found[0].labels == found[1].labels
     assert np.abs(found[0].boxes - found[1].boxes).max() < 0.05 and np.abs(found[0].scores - found[1].scores).max() < 1e-4
     assert (found[0].masks.array != found[1].masks.array).sum() <= 4 * len(found[0])
@@ -212,7 +216,8 @@ LIMITED = """
 
 
 def limited(megabytes, height=300, width=400):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(LIMITED), "tiny", *map(str, (megabytes, height, width))], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", textwrap.dedent(LIMITED), "tiny", *map(str, (megabytes, height, width))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -11,8 +11,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
                   help="Promptable segmentation on ordinary CPUs.")
 
 Model = Annotated[str, typer.Option(help="Packaged model, model folder, .safetensors file or Hugging Face id.")]
-Device = Annotated[str, typer.Option(help="auto or cpu.")]
-Precision = Annotated[str, typer.Option(help="auto (by the model's table), fp32, bf16, int8 or int8-torch.")]
+Device = Annotated[str, typer.Option(help="auto (CUDA where there is a device, else cpu), cpu, cuda, cuda:N, or cpu-plain (what runs on CUDA, on the CPU).")]
+Precision = Annotated[str, typer.Option(help="auto (by the model's table), fp32, bf16, int8 or int8-torch; on CUDA fp32, fp16 or bf16.")]
 Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: the CPUs this process may use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
 
