@@ -170,7 +170,8 @@ def boxes(a):
         arguments = {"model": folder, "size": a.size, "precision": a.precision, "device": a.device}
         rows = harness.compare("boxes", a.subjects, arguments, a.threads, a.repeat, scratch)
         kept = {s: np.load(Path(scratch) / f"{s}-0.json.npz")["masks"] for s in a.subjects}
-    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "device": on(a), "rows": rows, "ratio": {}, "agreement": {}}
+    body = {"model": a.model, "image": name, "size": a.size, "precision": a.precision, "threads": a.threads, "device": on(a), "rows": rows, "ratio": {},
+            "agreement": {}}
     for peer in a.subjects[1:]:
         iou = [(m & t).sum() / max(1, (m | t).sum()) for m, t in zip(kept["segrid"], kept[peer], strict=True)]
         body["ratio"][peer] = rows[peer]["median"] / rows["segrid"]["median"]
