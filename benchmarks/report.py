@@ -120,10 +120,13 @@ def precision_table():
         loss = losses.get(p)
         cells = ["1", "0"] if p == "fp32" else [f"{loss['iou_mean']:.3f}", f"{100 * loss['ap50_loss']:.1f} points"] if loss else ["", ""]
         lines.append(f"| {p} | {ours['fp32'] / ours[p]:.2f} x as fast as fp32 | {r['weights'][f'segrid@{p}']:.2f} | {' | '.join(cells)} |")
+    if loss := losses.get("fp16"):
+        lines.append(f"| fp16, on CUDA | not measured yet | | {loss['iou_mean']:.3f} | {100 * loss['ap50_loss']:.1f} points |")
     theirs = {p: seconds[f"openvino@{p}"] for p in ("fp32", "bf16") if f"openvino@{p}" in seconds}
     peers = [f"OpenVINO's {p} takes {t / ours['int8']:.1f} times as long as int8, {t / ours[p]:.1f} times as long as ours" for p, t in theirs.items()]
     linears = {p: r["rows"][f"segrid@{p}"]["stages"]["linears"] for p in ("int8", "int8-torch")}
-    lines += ["", "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`; the encoder: `python -m benchmarks.run precisions`.) "
+    lines += ["", "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`, for fp16 with `--device cpu-plain`, "
+              "which runs CUDA's definitions; the encoder: `python -m benchmarks.run precisions`.) "
               f"int8-torch is LibTorch's own dynamic quantisation in the same engine, all else in fp32; in the stages with the Linear layers it takes "
               f"{linears['int8-torch'] / linears['int8']:.2f} times as long as int8. {'; '.join(peers)}.", ""]
     return lines

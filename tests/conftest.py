@@ -33,7 +33,7 @@ def fake_device():
     library = ctypes.CDLL(str(FAKE))
     for name in ("fake_held", "fake_emptied", "fake_copied_back"):
         getattr(library, name).restype = ctypes.c_int64
-    library.fake_limit.argtypes = library.fake_lie.argtypes = [ctypes.c_int64]
+    library.fake_limit.argtypes = library.fake_lie.argtypes = library.fake_cache.argtypes = [ctypes.c_int64]
     return library
 
 

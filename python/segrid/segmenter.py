@@ -102,7 +102,8 @@ class Segmenter(LoadedModel):
         max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
         mask_threshold : pixels whose logit is above it are the mask's
         anywhere : points and boxes may lie outside the image, and boxes have no area, as the originals allow, rather than raise
-        batch_size : most prompts decoded at once; default: one for each thread. Masks are the same
+        batch_size : most prompts decoded at once; default: one for each thread, on a device as many as its memory takes. Masks are the same (on a device but for the
+            rounding of products of another size)
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
 
         Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted; `Masks.low_res` holds their logits.

@@ -3,12 +3,12 @@
 #include <pybind11/pybind11.h>
 
 #include <new>
-#include <string_view>
 
 #include "bindings/module.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
+#include "engine/device.h"
 
 namespace segrid::bindings {
 
@@ -34,11 +34,8 @@ void bind_errors(py::module_ m) {
             py::set_error(type, e.what());
         } catch (const Cancelled& e) {
             py::set_error(cancelled, e.what());
-        } catch (const c10::OutOfMemoryError& e) {
-            py::set_error(PyExc_MemoryError, e.what_without_backtrace());
         } catch (const c10::Error& e) {  // LibTorch names the size it asked for
-            const std::string_view text = e.what_without_backtrace();
-            py::set_error(text.find("can't allocate memory") == text.npos ? PyExc_RuntimeError : PyExc_MemoryError, e.what_without_backtrace());
+            py::set_error(is_out_of_memory(p) ? PyExc_MemoryError : PyExc_RuntimeError, e.what_without_backtrace());
         } catch (const std::bad_alloc&) {
             py::set_error(PyExc_MemoryError, ("out of memory; the process holds " + std::to_string(static_cast<int64_t>(resident_mb())) +
                                               " MB (see ulimit -v and the container's limit)").c_str());

@@ -9,6 +9,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -44,9 +45,15 @@ struct Job {
 };
 
 thread_local Worker* this_worker = nullptr;
+thread_local const void* this_pool = nullptr;  // of the worker
 
 class Pool {
 public:
+    Pool() = default;
+    // Of threads that wait for a device more than they compute: what they run keeps to fp32 in full where it is fp32.
+    struct OfDevices {};
+    explicit Pool(OfDevices) : budget_(1), of_devices_(true) {}
+
     void run(int64_t count, const Schedule& schedule, const Task& body) {
         Job job(count, schedule, body);
         std::unique_lock lock(mutex_);
@@ -171,7 +178,10 @@ private:
 
     void work(Worker& worker) {
         this_worker = &worker;
+        this_pool = this;
         const SingleThreadLibraries single_thread;
+        std::optional<OnDevices> on_devices;
+        if (of_devices_) on_devices.emplace();
         std::unique_lock lock(mutex_);
         for (;;) {
             Job* job = nullptr;
@@ -194,7 +204,9 @@ private:
     std::condition_variable wake_, idle_;
     std::deque<Job*> jobs_;
     std::size_t turn_ = 0;
-    int budget_ = [] {
+    int budget_ = asked_budget();
+    bool of_devices_ = false;
+    static int asked_budget() {
         const char* text = std::getenv("SEGRID_THREADS");
         if (text == nullptr || *text == '\0') return available_cpus();
         char* end = nullptr;
@@ -203,7 +215,7 @@ private:
             invalid("SEGRID_THREADS: must be a whole number from 1 to 1024, got '" + std::string(text) + "'");
         }
         return static_cast<int>(n);
-    }();
+    }
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::thread> threads_;
     bool stopping_ = false;
@@ -212,25 +224,31 @@ private:
 
 // Never destroyed: worker threads may outlive static destructors. A forked child starts with a new pool, because
 // threads do not survive a fork.
-std::atomic<Pool*> the_pool{nullptr};
+std::atomic<Pool*> the_pool{nullptr}, the_device_pool{nullptr};
 std::mutex pool_mutex;
 
-Pool& pool() {
-    Pool* p = the_pool.load(std::memory_order_acquire);
+template <class... Kind>
+Pool& pool(std::atomic<Pool*>& place, Kind... kind) {
+    Pool* p = place.load(std::memory_order_acquire);
     if (p != nullptr) return *p;
     std::lock_guard lock(pool_mutex);
-    if (the_pool.load() == nullptr) {
-        the_pool.store(new Pool(), std::memory_order_release);
+    if (place.load() == nullptr) {
+        place.store(new Pool(kind...), std::memory_order_release);
         static const int registered = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
                                                      [] {
                                                          the_pool.store(nullptr);
+                                                         the_device_pool.store(nullptr);
                                                          this_worker = nullptr;
+                                                         this_pool = nullptr;
                                                          pool_mutex.unlock();
                                                      });
         (void)registered;
     }
-    return *the_pool.load();
+    return *place.load();
 }
+
+Pool& pool() { return pool(the_pool); }
+Pool& device_pool() { return pool(the_device_pool, Pool::OfDevices{}); }
 
 }  // namespace
 
@@ -260,6 +278,14 @@ void run_in_worker(const Schedule& schedule, const std::function<void()>& body) 
     }
 }
 
+void run_on_devices(const Schedule& schedule, const std::function<void()>& body) {
+    schedule.cancel.check();
+    Pool& devices = device_pool();
+    if (this_pool == &devices) return body();
+    const Task task = [&](int64_t, Worker&) { body(); };
+    devices.run(1, schedule, task);
+}
+
 void set_threads(int n) {
     if (n < 1 || n > kMaxThreads) invalid("set_threads: n must be from 1 to 1024, got " + std::to_string(n));
     pool().set_budget(n);
@@ -270,6 +296,7 @@ int threads() { return pool().budget(); }
 bool in_worker() { return this_worker != nullptr; }
 
 void shutdown_pool(bool close) {
+    if (the_device_pool.load() != nullptr || close) device_pool().shutdown(close);
     if (the_pool.load() != nullptr || close) pool().shutdown(close);
 }
 

@@ -52,6 +52,11 @@ void parallel_for(int64_t count, const Schedule& schedule, const Task& body);
 // a computation whose scratch memory outlives the step.
 void run_in_worker(const Schedule& schedule, const std::function<void()>& body);
 
+// Runs body once on the one thread that everything on devices goes through (beside the budget: it waits for them), or right here where the caller is it. One
+// thread, since torch keeps handles, workspaces and plans for each that uses a device; its calls there are in inference mode, and never in TF32. Waits, polls and
+// throws as parallel_for does.
+void run_on_devices(const Schedule& schedule, const std::function<void()>& body);
+
 // The thread budget of the process. Default: SEGRID_THREADS, else CPU affinity and cgroup quota. n >= 1.
 void set_threads(int n);
 int threads();

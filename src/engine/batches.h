@@ -1,6 +1,8 @@
 // Prompts by the batch, for models that have a device to fill.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <algorithm>
 #include <cstdint>
 
@@ -8,6 +10,7 @@
 #include "core/thread_pool.h"
 #include "engine/device.h"
 #include "engine/progress.h"
+#include "masks/regions.h"
 #include "models/segmentation.h"
 
 namespace segrid {
@@ -16,43 +19,39 @@ namespace segrid {
 class DeviceBudget {
 public:
     // each: masks a prompt that are decoded once more. at_most: prompts a batch; 0: as the memory allows.
-    DeviceBudget(const SegmentationModel& model, int64_t each, int64_t at_most) : device_(model.device()) {
-        constexpr int64_t kMost = 256;  // more at once is not faster
-        const int64_t free = free_memory(device_), fits = free / 2 / std::max<int64_t>(1, model.bytes_per_prompt() * each);
-        batch_ = std::clamp<int64_t>(fits, 1, at_most > 0 ? at_most : kMost);
-        scan_bytes_ = std::min(free / 4, int64_t{4} << 30);  // more at once is not faster, and some of torch's kernels count in 31 bits
-    }
-    int64_t batch() const { return batch_; }
+    DeviceBudget(const SegmentationModel& model, int64_t each, int64_t at_most);
     int64_t scan_bytes() const { return scan_bytes_; }
 
-    // body(first, count) on a worker for batches of [0, total), in order. Where memory runs out the batch is halved, and the same prompts come again: body must
-    // not have kept anything by then. Stats tell.
+    // body(first, count) on the thread of devices for batches of [0, total), in order. Where memory runs out the batch is halved, and the same prompts come again:
+    // body must not have kept anything by then. Stats tell.
     template <class Body>
     void over(int64_t total, const Schedule& schedule, Stats& stats, const Body& body) {
-        for (int64_t first = 0; first < total;) {
+        for (int64_t first = 0; first < total;) {  // (largest_: that went well since the last time memory ran out)
             const int64_t count = std::min(batch_, total - first);
             try {
-                run_in_worker(schedule, [&] { body(first, count); });
+                run_on_devices(schedule, [&] { body(first, count); });
                 first += count;
+                largest_ = std::max(largest_, count);
             } catch (...) {
                 if (!is_out_of_memory(std::current_exception())) throw;
-                release_cached(device_);
-                if (count == 1) {
-                    fail(ErrorKind::OutOfMemory, device_.str() + ": out of memory with a single prompt (about " + human_bytes(static_cast<std::size_t>(free_memory(device_))) +
-                                                     " were free for it); take a smaller image, or 'fp16' or 'bf16'");
-                }
-                batch_ = std::max<int64_t>(1, count / 2);
-                scan_bytes_ /= 2;
+                make_do(count);
+                largest_ = 0;
                 ++stats.halved;
             }
+            if (schedule.poll) schedule.poll();  // batches may be shorter than the interval at which waiting does
         }
-        stats.batch_size = batch_;
+        stats.batch_size = largest_;
         stats.peak_device_mb = std::max(stats.peak_device_mb, peak_device_mb(device_));
     }
 
 private:
+    void make_do(int64_t count);  // with less than `count` prompts took; throws where there is no less
+
     c10::Device device_;
-    int64_t batch_ = 1, scan_bytes_ = 0;
+    int64_t batch_ = 1, scan_bytes_ = 0, largest_ = 0;
 };
+
+// Logits [masks, h, w] without small regions: themselves where both limits are 0. Connected components are looked for on the CPU.
+at::Tensor filled(const at::Tensor& logits, Size low_res, const RegionFilling& filling);
 
 }  // namespace segrid

@@ -2,6 +2,7 @@
 
 #include <ATen/Functions.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/DeviceGuard.h>
 #include <dlfcn.h>
 
 #include <filesystem>
@@ -18,35 +19,35 @@ namespace {
 // torch's CUDA half, which registers itself when it is loaded. Empty: it is there; else why not.
 std::string load_cuda() {
     static std::mutex mutex;
-    static std::optional<std::string> known;
+    static bool loaded = false;
     const std::lock_guard lock(mutex);
-    if (known) return *known;
+    if (loaded) return "";
     Dl_info torch;
-    if (dladdr(reinterpret_cast<const void*>(&c10::DeviceTypeName), &torch) == 0) return *(known = "torch's libraries were not found");
+    if (dladdr(reinterpret_cast<const void*>(&c10::DeviceTypeName), &torch) == 0) return "torch's libraries were not found";
     const auto library = std::filesystem::path(torch.dli_fname).parent_path() / "libtorch_cuda.so";
-    if (!std::filesystem::exists(library)) return *(known = "the installed torch is a build without CUDA (" + library.string() + " is not there)");
-    const bool loaded = dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
-    known = loaded ? "" : std::string(dlerror());
-    return *known;
+    if (!std::filesystem::exists(library)) return "the installed torch is a build without CUDA (" + library.string() + " is not there)";
+    loaded = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr;
+    return loaded ? "" : std::string(dlerror());
+}
+
+bool has_driver() {
+    static const bool found = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr;
+    return found;
 }
 
 // Empty: the device can be used; else why not.
 std::string try_device(c10::Device device) {
     std::string why = load_cuda();
     if (!why.empty()) return why;
-    run_in_worker({}, [&] {
-        try {
-            at::empty({1}, at::TensorOptions(device));
+    if (!has_driver()) return "no NVIDIA driver was found (libcuda.so.1)";
+    run_on_devices({}, [&] {
+        try {  // a kernel, too: memory can be had of devices for which this torch has none
+            at::zeros({1}, at::TensorOptions(device)).add_(1).item<float>();
         } catch (const c10::Error& e) {
             why = e.what_without_backtrace();
         }
     });
     return why.substr(0, why.find('\n'));
-}
-
-bool has_driver() {
-    static const bool found = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr;
-    return found;
 }
 
 // N of "cuda:N"; 0 for "cuda"; none for other text.
@@ -65,6 +66,8 @@ std::optional<c10::DeviceIndex> cuda_index(std::string_view request) {
 }  // namespace
 
 ResolvedDevice resolve_device(const std::string& request) {
+    // ATen asks once in a process what CUDA offers, as soon as anything (a convolution on the CPU) wants to know: its other half must be there by then.
+    if (has_driver()) load_cuda();
     if (request == "cpu") return {"cpu", {}};
     if (request == "cpu-plain") return {request, c10::Device(c10::kCPU)};
     if (request == "auto") {
@@ -108,8 +111,10 @@ bool is_out_of_memory(const std::exception_ptr& error) {
         std::rethrow_exception(error);
     } catch (const c10::OutOfMemoryError&) {
         return true;
-    } catch (const c10::Error& e) {
-        return std::string_view(e.what_without_backtrace()).find("can't allocate memory") != std::string_view::npos;
+    } catch (const c10::Error& e) {  // what does not come from torch's own allocator of devices is known by its text
+        const std::string_view text = e.what_without_backtrace();
+        const auto says = [&](std::string_view words) { return text.find(words) != std::string_view::npos; };
+        return says("can't allocate memory") || says("out of memory") || says("ALLOC_FAILED");
     } catch (const std::bad_alloc&) {
         return true;
     } catch (...) {
@@ -118,7 +123,9 @@ bool is_out_of_memory(const std::exception_ptr& error) {
 }
 
 void release_cached(c10::Device device) {
-    if (!device.is_cpu()) at::getDeviceAllocator(device.type())->emptyCache();
+    if (device.is_cpu()) return;
+    const c10::DeviceGuard guard(device);
+    at::getDeviceAllocator(device.type())->emptyCache();
 }
 
 }  // namespace segrid

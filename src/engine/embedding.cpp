@@ -26,7 +26,7 @@ uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed) {
 Features Embedding::host_features() const {
     if (features.front().is_cpu() && features.front().scalar_type() == at::kFloat) return features;
     Features host;
-    run_in_worker({}, [&] {
+    run_on_devices({}, [&] {
         for (const at::Tensor& f : features) host.push_back(f.to(at::kCPU, at::kFloat).contiguous());
     });
     return host;

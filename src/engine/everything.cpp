@@ -27,9 +27,6 @@ std::vector<int64_t> order_by_score(const MaskSet& set) {
     return order;
 }
 
-// Whether a mask's runs were given up for memory (an empty mask has none to give up).
-bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
-
 }  // namespace
 
 std::vector<int64_t> kept_by_box_nms(const Generation& run, const MaskSet& set, const std::vector<float>& scores, double threshold) {
@@ -53,17 +50,21 @@ ImagePoint point_in(const Embedding& crop, const ImagePoint& g) {
     return {box.x0 + g.x * static_cast<double>(size.width), box.y0 + g.y * static_cast<double>(size.height)};
 }
 
+void place(Mask& mask, const Embedding& crop, const ScanResult& r) {
+    const ImageBox box = crop.frame.crop_box();
+    mask.box = {static_cast<double>(r.x0) + box.x0, static_cast<double>(r.y0) + box.y0, static_cast<double>(r.x1) + box.x0, static_cast<double>(r.y1) + box.y0};
+    mask.area = r.area;
+    mask.stability = r.stability;
+}
+
 std::optional<Mask> candidate(const Generation& run, const Embedding& crop, const ScanResult& r, float iou, int64_t prompt, ImagePoint point) {
     const EverythingOptions& o = run.options;
     if (o.stability_score_thresh > 0 && !(r.stability >= static_cast<float>(o.stability_score_thresh))) return {};
     const ImageBox box = crop.frame.crop_box();
     Mask mask;
-    // An empty mask's box is zeros in its crop, as in segment-anything.
-    mask.box = {static_cast<double>(r.x0) + box.x0, static_cast<double>(r.y0) + box.y0, static_cast<double>(r.x1) + box.x0, static_cast<double>(r.y1) + box.y0};
+    place(mask, crop, r);
     if (near_crop_edge(mask.box, box, crop.image())) return {};
-    mask.area = r.area;
     mask.score = iou;
-    mask.stability = r.stability;
     mask.point = point;
     mask.prompt = prompt;
     mask.crop_box = box;
@@ -306,7 +307,8 @@ Everything segment_everything(const Segmenter& segmenter, const Embedding& embed
     }
     Generation run(segmenter, call, embedding.image());
     run.total = plan.total;
-    return generate(run, false, [&] { decode_crop(run, embedding, plan.grids.front(), 0); });
+    const Embedding own = segmenter.here(embedding, run.schedule);
+    return generate(run, false, [&] { decode_crop(run, own, plan.grids.front(), 0); });
 }
 
 }  // namespace segrid

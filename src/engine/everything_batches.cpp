@@ -2,15 +2,14 @@
 // areas, boxes); the masks themselves are copied once, when box NMS has chosen among them.
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
-#include <c10/core/InferenceMode.h>
 
+#include <map>
 #include <numeric>
 
 #include "core/trace.h"
 #include "engine/batches.h"
 #include "engine/generation.h"
 #include "kernels/mask_scan/batch.h"
-#include "masks/regions.h"
 
 namespace segrid {
 namespace {
@@ -27,16 +26,23 @@ struct Candidates {
     std::vector<Place> places;
     std::vector<at::Tensor> runs;
 
-    // The one copy back; no runs for those that were given up.
-    std::vector<Runs> fetch(const std::vector<int64_t>& which) const {
-        std::vector<at::Tensor> parts;
-        std::vector<int64_t> counts;
-        for (const int64_t i : which) {
-            const Place& p = places[static_cast<std::size_t>(i)];
-            counts.push_back(p.tensor >= 0 ? p.count : 0);
-            if (counts.back() > 0) parts.push_back(runs[static_cast<std::size_t>(p.tensor)].narrow(0, p.first, p.count));
+    // The one copy back, tensor by tensor: to set[k] the runs of candidate which[k]; none where they were given up.
+    void fetch(const std::vector<int64_t>& which, std::vector<Mask>& set) const {
+        for (std::size_t t = 0; t < runs.size(); ++t) {
+            std::vector<at::Tensor> parts;
+            std::vector<int64_t> counts;
+            std::vector<std::size_t> targets;
+            for (std::size_t k = 0; k < which.size(); ++k) {
+                const Place& p = places[static_cast<std::size_t>(which[k])];
+                if (p.tensor != static_cast<int64_t>(t) || p.count == 0) continue;
+                parts.push_back(runs[t].narrow(0, p.first, p.count));
+                counts.push_back(p.count);
+                targets.push_back(k);
+            }
+            if (parts.empty()) continue;
+            std::vector<Runs> fetched = collect_runs(at::cat(parts), counts);
+            for (std::size_t n = 0; n < targets.size(); ++n) set[targets[n]].runs = std::move(fetched[n]);
         }
-        return parts.empty() ? std::vector<Runs>(which.size()) : collect_runs(at::cat(parts), counts);
     }
 };
 
@@ -45,68 +51,113 @@ public:
     CropBatches(Generation& run, const Embedding& crop, const std::vector<ImagePoint>& grid, int64_t first_prompt)
         : run_(run), crop_(crop), grid_(grid), first_prompt_(first_prompt), model_(run.segmenter.model()),
           budget_(model_, run.options.use_m2m && run.options.multimask ? model_.multimask_outputs() : 1, 0) {
-        run_in_worker(run.schedule, [&] { scan_.emplace(scan_plan(model_, crop.frame), model_.device()); });
+        run_on_devices(run.schedule, [&] { scan_.emplace(scan_plan(model_, crop.frame), model_.device()); });
     }
 
-    // Of points of the grid, by their indices. all: whatever memory their runs take.
-    Candidates decode(const std::vector<int64_t>& points, bool all) {
-        Candidates found;
-        budget_.over(static_cast<int64_t>(points.size()), run_.schedule, run_.stats, [&](int64_t first, int64_t count) {
-            const c10::InferenceMode inference;
-            add(std::vector<int64_t>(points.begin() + first, points.begin() + first + count), all, found);
-            if (!all) run_.done += count;
+    // All points of the grid: what passes the filters.
+    void decode() {
+        budget_.over(static_cast<int64_t>(grid_.size()), run_.schedule, run_.stats, [&](int64_t first, int64_t count) {
+            std::vector<int64_t> points(static_cast<std::size_t>(count));
+            std::iota(points.begin(), points.end(), first);
+            find(points);
+            run_.done += count;
         });
-        return found;
+    }
+
+    const Candidates& found() const { return found_; }
+
+    // Decodes once more those of set (candidates `kept`) whose runs were given up, batch by batch, whatever the filters would say of them this time: a batch of
+    // another size may round otherwise.
+    void remember(const std::vector<int64_t>& kept, MaskSet& set) {
+        std::map<int64_t, std::map<int64_t, Mask*>> wanted;  // by point and number
+        for (std::size_t k = 0; k < kept.size(); ++k) {
+            const Place& p = found_.places[static_cast<std::size_t>(kept[k])];
+            Mask& mask = set.masks()[k];
+            if (p.tensor < 0) wanted[mask.prompt - first_prompt_][p.number] = &mask;
+        }
+        std::vector<int64_t> points;
+        for (const auto& [point, masks] : wanted) points.push_back(point);
+        budget_.over(static_cast<int64_t>(points.size()), run_.schedule, run_.stats, [&](int64_t first, int64_t count) {
+            const std::vector<int64_t> own(points.begin() + first, points.begin() + first + count);
+            DecodedBatch batch = decoded(own, -std::numeric_limits<float>::infinity());
+            const auto mask_of = [&](const BatchMask& m) {
+                const auto& of_point = wanted[own[static_cast<std::size_t>(m.prompt)]];
+                const auto place = of_point.find(m.number);
+                return place == of_point.end() ? nullptr : place->second;
+            };
+            keep_if(batch, [&](const BatchMask& m) { return mask_of(m) != nullptr; });
+            const BatchScan::Found scanned = scan(batch, [](int64_t, const ScanResult&) { return true; });
+            std::vector<Runs> runs = collect_runs(at::cat(scanned.runs), scanned.counts);
+            for (std::size_t i = 0; i < batch.masks.size(); ++i) {
+                Mask& mask = *mask_of(batch.masks[i]);
+                place(mask, crop_, scanned.results[i]);
+                mask.runs = std::move(runs[i]);
+            }
+        });
+        for (const auto& [point, masks] : wanted) {
+            for (const auto& [number, mask] : masks) {
+                if (mask->runs.empty() && mask->area > 0) internal("everything: a candidate that was decoded again did not come");
+            }
+        }
     }
 
 private:
-    void add(const std::vector<int64_t>& points, bool all, Candidates& found) {
+    // The filters in their order, up to the crop's edge.
+    void find(const std::vector<int64_t>& points) {
         const EverythingOptions& o = run_.options;
-        std::vector<ModelPrompt> prompts;
-        for (const int64_t p : points) {
-            prompts.push_back(to_model(Prompt{.points = {point(p)}, .labels = {1}, .box = {}, .mask_hint = nullptr}, crop_.frame));
-        }
-        const bool filtered = o.pred_iou_thresh > 0;
-        DecodeRequest request{.multimask = o.multimask};
-        if (filtered && !o.use_m2m) request.iou_above = static_cast<float>(o.pred_iou_thresh);
+        const float above = o.pred_iou_thresh > 0 ? static_cast<float>(o.pred_iou_thresh) : -std::numeric_limits<float>::infinity();
         Stopwatch watch;
         Span span("decode", points.front());
-        DecodedBatch batch = model_.decode_batch(*crop_.context, prompts, request);
-        if (o.use_m2m) refine(prompts, batch);
-        if (filtered) drop_below(static_cast<float>(o.pred_iou_thresh), batch);
-        fill(batch);
+        DecodedBatch batch = decoded(points, above);
+        keep_if(batch, [&](const BatchMask& m) { return m.iou > above; });
         run_.stats.add("decode", watch.seconds());
         watch = {};
-        span.next("scan");
-
+        span.next("scan");  // (on CUDA also what is left of decoding: it goes on behind the last number that came back)
         std::vector<std::optional<Mask>> masks(batch.masks.size());
-        const BatchScan::Found scanned = (*scan_)(batch.logits, static_cast<float>(o.mask_threshold), static_cast<float>(o.stability_score_offset), budget_.scan_bytes(),
-                                                  [&](int64_t i, const ScanResult& result) {
+        const BatchScan::Found scanned = scan(batch, [&](int64_t i, const ScanResult& result) {
             const BatchMask& m = batch.masks[static_cast<std::size_t>(i)];
             const int64_t p = points[static_cast<std::size_t>(m.prompt)];
             auto& mask = masks[static_cast<std::size_t>(i)];
             mask = candidate(run_, crop_, result, m.iou, first_prompt_ + p, point(p));
             return mask.has_value();
         });
-        keep(batch, scanned, masks, all, found);
+        keep(batch, scanned, masks);
         run_.stats.add("scan", watch.seconds());
     }
 
+    DecodedBatch decoded(const std::vector<int64_t>& points, float above) const {
+        std::vector<ModelPrompt> prompts;
+        for (const int64_t p : points) {
+            prompts.push_back(to_model(Prompt{.points = {point(p)}, .labels = {1}, .box = {}, .mask_hint = nullptr}, crop_.frame));
+        }
+        DecodeRequest request{.multimask = run_.options.multimask};
+        if (!run_.options.use_m2m) request.iou_above = above;
+        DecodedBatch batch = model_.decode_batch(*crop_.context, prompts, request);
+        if (run_.options.use_m2m) refine(prompts, batch);
+        return batch;
+    }
+
+    BatchScan::Found scan(const DecodedBatch& batch, const std::function<bool(int64_t, const ScanResult&)>& wanted) const {
+        const EverythingOptions& o = run_.options;
+        const at::Tensor logits = filled(batch.logits, model_.low_res(), {o.max_hole_area, o.max_sprinkle_area});
+        return (*scan_)(logits, static_cast<float>(o.mask_threshold), static_cast<float>(o.stability_score_offset), budget_.scan_bytes(), wanted);
+    }
+
     // Only now, when nothing of this batch can fail for memory any more.
-    void keep(const DecodedBatch& batch, const BatchScan::Found& scanned, std::vector<std::optional<Mask>>& masks, bool all, Candidates& found) {
+    void keep(const DecodedBatch& batch, const BatchScan::Found& scanned, std::vector<std::optional<Mask>>& masks) {
         std::size_t next = 0;  // among the masks that were wanted
         for (const at::Tensor& runs : scanned.runs) {
             const auto bytes = static_cast<int64_t>(runs.nbytes());
-            const bool fits = all || run_.options.box_nms_thresh >= 1 || run_.held + bytes <= run_.options.candidate_memory;
+            const bool fits = run_.options.box_nms_thresh >= 1 || run_.held + bytes <= run_.options.candidate_memory;
             if (fits) {
                 run_.held += bytes;
-                found.runs.push_back(runs);
+                found_.runs.push_back(runs);
             }
             for (int64_t row = 0; row < runs.size(0) || (next < scanned.wanted.size() && scanned.counts[next] == 0); ++next) {
                 const auto i = static_cast<std::size_t>(scanned.wanted[next]);
                 const int64_t count = scanned.counts[next];
-                found.masks.push_back(std::move(*masks[i]));
-                found.places.push_back({batch.masks[i].number, fits ? static_cast<int64_t>(found.runs.size()) - 1 : -1, row, count});
+                found_.masks.push_back(std::move(*masks[i]));
+                found_.places.push_back({batch.masks[i].number, fits ? static_cast<int64_t>(found_.runs.size()) - 1 : -1, row, count});
                 row += count;
                 ++run_.kept;
             }
@@ -122,26 +173,17 @@ private:
         batch.logits = refined.logits;
     }
 
-    void drop_below(float threshold, DecodedBatch& batch) const {
-        std::vector<int64_t> above;
+    template <class Wanted>
+    void keep_if(DecodedBatch& batch, const Wanted& wanted) const {
+        std::vector<int64_t> kept;
+        std::vector<BatchMask> masks;
         for (std::size_t i = 0; i < batch.masks.size(); ++i) {
-            if (batch.masks[i].iou > threshold) above.push_back(static_cast<int64_t>(i));
+            if (!wanted(batch.masks[i])) continue;
+            kept.push_back(static_cast<int64_t>(i));
+            masks.push_back(batch.masks[i]);
         }
-        if (above.size() == batch.masks.size()) return;
-        batch.logits = batch.logits.index_select(0, at::tensor(above, at::kLong).to(model_.device()));
-        std::vector<BatchMask> kept;
-        for (const int64_t i : above) kept.push_back(batch.masks[static_cast<std::size_t>(i)]);
-        batch.masks = std::move(kept);
-    }
-
-    // Connected components are looked for on the CPU.
-    void fill(DecodedBatch& batch) const {
-        const RegionFilling filling{run_.options.max_hole_area, run_.options.max_sprinkle_area};
-        if (filling.max_hole_area <= 0 && filling.max_sprinkle_area <= 0) return;
-        at::Tensor host = batch.logits.to(at::kCPU).clone();
-        const Size low = model_.low_res();
-        for (int64_t i = 0; i < host.size(0); ++i) fill_small_regions(host.mutable_data_ptr<float>() + i * low.area(), low, filling);
-        batch.logits = host.to(model_.device());
+        if (kept.size() < batch.masks.size()) batch.logits = batch.logits.index_select(0, on_device(kept, model_.device()));
+        batch.masks = std::move(masks);
     }
 
     ImagePoint point(int64_t index) const { return point_in(crop_, grid_[static_cast<std::size_t>(index)]); }
@@ -153,65 +195,41 @@ private:
     const SegmentationModel& model_;
     DeviceBudget budget_;
     std::optional<BatchScan> scan_;
+    Candidates found_;
 };
-
-// Decodes the survivors again whose runs were given up.
-void remember(CropBatches& batches, const Candidates& found, const std::vector<int64_t>& kept, int64_t first_prompt, const Schedule& schedule, MaskSet& set) {
-    std::vector<int64_t> points;
-    for (const int64_t i : kept) {
-        const int64_t point = found.masks[static_cast<std::size_t>(i)].prompt - first_prompt;
-        if (found.places[static_cast<std::size_t>(i)].tensor < 0 && (points.empty() || std::find(points.begin(), points.end(), point) == points.end())) points.push_back(point);
-    }
-    if (points.empty()) return;
-    std::sort(points.begin(), points.end());
-    const Candidates again = batches.decode(points, true);
-    std::vector<int64_t> wanted, places;  // in `again`, and where they go in the set
-    for (std::size_t k = 0; k < kept.size(); ++k) {
-        const auto i = static_cast<std::size_t>(kept[k]);
-        if (found.places[i].tensor >= 0) continue;
-        for (std::size_t j = 0; j < again.masks.size(); ++j) {
-            if (again.masks[j].prompt != found.masks[i].prompt || again.places[j].number != found.places[i].number) continue;
-            wanted.push_back(static_cast<int64_t>(j));
-            places.push_back(static_cast<int64_t>(k));
-        }
-    }
-    run_in_worker(schedule, [&] {
-        std::vector<Runs> runs = again.fetch(wanted);
-        for (std::size_t n = 0; n < runs.size(); ++n) {
-            Mask& mask = set.masks()[static_cast<std::size_t>(places[n])];
-            const Mask& made = again.masks[static_cast<std::size_t>(wanted[n])];
-            mask.runs = std::move(runs[n]);
-            mask.area = made.area;  // a batch of another size may round otherwise
-            mask.box = made.box;
-            mask.stability = made.stability;
-        }
-    });
-}
 
 }  // namespace
 
 void decode_crop_by_batches(Generation& run, const Embedding& crop, const std::vector<ImagePoint>& grid, int64_t first_prompt) {
     run.held = 0;
     CropBatches batches(run, crop, grid, first_prompt);
-    std::vector<int64_t> points(grid.size());
-    std::iota(points.begin(), points.end(), 0);
-    const Candidates found = batches.decode(points, false);
-    run.stage = "filter";
-    run.tell(true);
-    const Stopwatch watch;
+    const Candidates& found = batches.found();
     MaskSet set(crop.frame.crop());
     std::vector<int64_t> kept;
-    run_in_worker(run.schedule, [&] {
-        const Span span("box nms");
+    try {
+        batches.decode();
+        run.stage = "filter";
+        run.tell(true);
+        const Stopwatch watch;
+        run_on_devices(run.schedule, [&] {
+            const Span span("box nms");
+            set.masks() = found.masks;
+            kept = kept_by_box_nms(run, set, predicted_iou(set), run.options.box_nms_thresh);
+            set = std::move(set).select(kept);
+            found.fetch(kept, set.masks());
+        });
+        batches.remember(kept, set);
+        run_in_worker(run.schedule, [&] { append_masks(run, crop, set); });
+        run.stats.add("filter", watch.seconds());
+    } catch (...) {  // what is there goes on, unthinned
         set.masks() = found.masks;
-        kept = kept_by_box_nms(run, set, predicted_iou(set), run.options.box_nms_thresh);
-        set = std::move(set).select(kept);
-        std::vector<Runs> runs = found.fetch(kept);
-        for (std::size_t k = 0; k < kept.size(); ++k) set.masks()[k].runs = std::move(runs[k]);
-    });
-    remember(batches, found, kept, first_prompt, run.schedule, set);
-    run_in_worker(run.schedule, [&] { append_masks(run, crop, set); });
-    run.stats.add("filter", watch.seconds());
+        kept.resize(found.masks.size());
+        std::iota(kept.begin(), kept.end(), 0);
+        run_on_devices({}, [&] { found.fetch(kept, set.masks()); });
+        std::erase_if(set.masks(), forgotten);
+        append_masks(run, crop, set);
+        throw;
+    }
 }
 
 }  // namespace segrid

@@ -64,6 +64,10 @@ std::vector<int64_t> kept_by_box_nms(const Generation& run, const MaskSet& set, 
 std::vector<float> predicted_iou(const MaskSet& set);
 // To image coordinates, behind run.masks.
 void append_masks(Generation& run, const Embedding& crop, MaskSet& set);
+// What scanning found of a mask of a crop. An empty mask's box is zeros in its crop, as in segment-anything.
+void place(Mask& mask, const Embedding& crop, const ScanResult& found);
+// Whether a mask's runs were given up for memory (an empty mask has none to give up).
+inline bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
 // Where the grid's points lie in a crop.
 ImagePoint point_in(const Embedding& crop, const ImagePoint& of_grid);
 

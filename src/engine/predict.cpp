@@ -1,6 +1,5 @@
 // Masks of prompts: each on a worker, or by the batch on a device.
 #include <ATen/Functions.h>
-#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -89,29 +88,20 @@ void by_prompts(const SegmentationModel& model, Answers& answers, const PredictO
 void by_batches(const SegmentationModel& model, Answers& answers, const PredictOptions& options, const Schedule& schedule) {
     const DecodeRequest request{.multimask = options.multimask, .object_score = true};
     const RegionFilling filling{options.max_hole_area, options.max_sprinkle_area, answers.threshold};
-    const bool fills = filling.max_hole_area > 0 || filling.max_sprinkle_area > 0;
     DeviceBudget budget(model, 1, options.batch_size);
     std::optional<BatchScan> scan;
-    run_in_worker(schedule, [&] { scan.emplace(scan_plan(model, answers.embedding.frame), model.device()); });
+    run_on_devices(schedule, [&] { scan.emplace(scan_plan(model, answers.embedding.frame), model.device()); });
     budget.over(static_cast<int64_t>(answers.prompts.size()), schedule, answers.out.stats, [&](int64_t first, int64_t count) {
-        const c10::InferenceMode inference;
         std::vector<ModelPrompt> prompts;
         for (int64_t p = first; p < first + count; ++p) prompts.push_back(answers.prompt(p));
         const DecodedBatch batch = model.decode_batch(*answers.embedding.context, prompts, request);
-        at::Tensor logits = batch.logits, host;
-        if (fills || answers.out.low_res.defined()) host = logits.to(at::kCPU).contiguous();
+        at::Tensor host;
+        if (answers.out.low_res.defined()) host = batch.logits.to(at::kCPU).contiguous();
         const auto place = [&](std::size_t i) { return std::pair(first + batch.masks[i].prompt, batch.masks[i].number); };
         for (std::size_t i = 0; host.defined() && i < batch.masks.size(); ++i) {
             answers.keep_logits(place(i).first, place(i).second, host.const_data_ptr<float>() + static_cast<int64_t>(i) * answers.low.area());
         }
-        if (fills) {  // connected components are looked for on the CPU
-            host = host.clone();
-            for (std::size_t i = 0; i < batch.masks.size(); ++i) {
-                fill_small_regions(host.mutable_data_ptr<float>() + static_cast<int64_t>(i) * answers.low.area(), answers.low, filling);
-            }
-            logits = host.to(model.device());
-        }
-        const BatchScan::Found found = (*scan)(logits, answers.threshold, 1.0F, budget.scan_bytes(), [](int64_t, const ScanResult&) { return true; });
+        const BatchScan::Found found = (*scan)(filled(batch.logits, answers.low, filling), answers.threshold, 1.0F, budget.scan_bytes(), [](int64_t, const ScanResult&) { return true; });
         std::vector<Runs> runs = collect_runs(at::cat(found.runs), found.counts);
         for (std::size_t i = 0; i < batch.masks.size(); ++i) {
             answers.keep(place(i).first, place(i).second, found.results[i], std::move(runs[i]), batch.masks[i].iou, batch.masks[i].object_score);
@@ -121,16 +111,17 @@ void by_batches(const SegmentationModel& model, Answers& answers, const PredictO
 
 }  // namespace
 
-Predicted Segmenter::predict(const Embedding& e, const std::vector<Prompt>& prompts, const PredictOptions& options, const Schedule& asked) const {
+Predicted Segmenter::predict(const Embedding& given, const std::vector<Prompt>& prompts, const PredictOptions& options, const Schedule& asked) const {
     if (options.batch_size < 0) invalid("predict: batch_size must be at least 1");
     if (options.max_hole_area < 0 || options.max_sprinkle_area < 0) invalid("predict: max_hole_area and max_sprinkle_area must be at least 0");
     if (!std::isfinite(options.mask_threshold)) invalid("predict: mask_threshold must be a finite number");
-    check_embedding(e);
+    check_embedding(given);
     if (prompts.size() > kMaxPrompts) {
         invalid("predict: at most " + std::to_string(kMaxPrompts) + " prompts a call, got " + std::to_string(prompts.size()));
     }
     const Schedule schedule = capped(asked);
     const Stopwatch watch;
+    const Embedding e = here(given, schedule);
     Answers answers(model(), e, prompts, options);
     if (model().batched()) by_batches(model(), answers, options, schedule);
     else by_prompts(model(), answers, options, schedule);

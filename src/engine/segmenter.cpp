@@ -50,6 +50,14 @@ void Segmenter::check_embedding(const Embedding& e) const {
     }
 }
 
+Embedding Segmenter::here(const Embedding& e, const Schedule& schedule) const {
+    Embedding own = e;
+    if (model().takes(*e.context)) return own;
+    own.features = e.host_features();
+    own.context = model().prepare(own.features, capped(schedule));
+    return own;
+}
+
 Embedding Segmenter::encode(ImageView image, const Schedule& schedule, Stats* stats) const {
     const Size size = image.size;
     return encode_crop(image, {0, 0, static_cast<double>(size.width), static_cast<double>(size.height)}, schedule, stats);

@@ -82,7 +82,9 @@ public:
     virtual std::vector<DecodedMask> decode(const DecoderContext& context, const ModelPrompt& prompt, const DecodeRequest& request,
                                             const Schedule& schedule, Arena& arena) const = 0;
 
-    // Where the features are. A model that is batched() has a device for which one prompt is too little: on a worker, decode_batch() takes many at once.
+    // Whether decode() takes a context: those of another kind or device are prepared again, from the embedding's features.
+    virtual bool takes(const DecoderContext& context) const = 0;
+    // Where the features are. A model that is batched() has a device for which one prompt is too little: on the thread of devices, decode_batch() takes many.
     virtual at::Device device() const { return at::kCPU; }
     virtual bool batched() const { return false; }
     // hints: [prompts, low_res] logits on the device, or undefined.

@@ -166,8 +166,19 @@ def test_it_can_be_watched_and_stopped(plain, coins):
         if progress["stage"] == "decode":
             token.cancel()
 
-    with pytest.raises(segrid.Cancelled):
+    with pytest.raises(segrid.Cancelled) as stopped:
         plain.everything(coins, **GRID, progress=stop, cancel=token)
+    assert len(stopped.value.partial) == 0  # before the first batch
+    token = segrid.CancelToken()
+
+    def stop_later(progress):
+        if progress["stage"] == "filter":
+            token.cancel()
+
+    with pytest.raises(segrid.Cancelled) as stopped:
+        plain.everything(coins, **GRID, progress=stop_later, cancel=token)
+    partial = stopped.value.partial
+    assert len(partial) >= len(masks) and (partial.areas > 0).all() and (partial.array.sum((1, 2)) == partial.areas).all()
     token = segrid.CancelToken()
     token.cancel()
     with pytest.raises(segrid.Cancelled), token:
@@ -187,6 +198,64 @@ def test_half_that_overflows_is_an_error(tmp_path, coins):
     assert np.isfinite(segrid.Segmenter(tmp_path, device="cpu-plain", precision="bf16").encode(coins).features).all()
     with pytest.raises(NotImplementedError, match="sam's image encoder: NaN or Inf in fp16"):
         segrid.Segmenter(tmp_path, device="cpu-plain", precision="fp16").encode(coins)
+
+
+def test_a_decoder_that_overflows_is_an_error(tmp_path, coins):
+    """Not an empty result, nor masks of what is left."""
+    from safetensors.numpy import load_file, save_file
+
+    source = segrid.Segmenter("tiny")._files
+    weights = {k: v.astype(np.float32) for k, v in load_file(source.weights).items()}
+    for name in ("weight", "bias"):
+        weights[f"mask_decoder.transformer.layers.0.mlp.lin1.{name}"] *= 1e5
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes(Path(source.config).read_bytes())
+    for call in (lambda s: s.predict(coins, points=[[50, 50]]), lambda s: s.everything(coins, points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0)):
+        with pytest.raises(NotImplementedError, match="the mask decoder: NaN or Inf in fp16"):
+            call(segrid.Segmenter(tmp_path, device="cpu-plain", precision="fp16"))
+
+
+def test_embeddings_travel_between_devices(plain, kernels, coins):
+    """The same weights made them: what a device prepares for decoding is prepared where it is needed."""
+    point = dict(points=[[100, 100], [250, 60]], multimask=True)
+    half = segrid.Segmenter("tiny", device="cpu-plain", precision="fp16")
+    for maker, user, gate in ((plain, kernels, 1e-4), (kernels, plain, 1e-4), (half, kernels, 0.02), (kernels, half, 0.02), (half, plain, 0.02)):
+        expected, found = kernels.predict(coins, **point), user.predict(maker.encode(coins), **point)
+        assert np.abs(found.low_res - expected.low_res).max() <= gate * np.abs(expected.low_res).max()
+        assert abs(len(user.everything(maker.encode(coins), **GRID)) - len(kernels.everything(coins, **GRID))) <= (0 if gate < 1e-3 else 3)
+
+
+def test_what_was_given_up_comes_back_at_a_threshold_too(coins):
+    """Another batch size rounds otherwise: a score that passed may fail when it is asked for once more."""
+    from segrid._image import to_image
+
+    plain = segrid.Segmenter("tiny", device="cpu-plain", precision="fp32")
+    image, options = to_image(coins), dict(points_per_side=6, stability_score_thresh=0.0, box_nms_thresh=0.99)
+    scores = np.unique(segrid.Masks(plain._engine.everything(image, {**options, "pred_iou_thresh": 0.3}), None).scores)
+    for score in scores[:: max(1, len(scores) // 12)]:
+        just_below = float(np.nextafter(score, np.float32(0)))
+        masks = segrid.Masks(plain._engine.everything(image, {**options, "pred_iou_thresh": just_below, "candidate_memory": 1}), None)
+        assert (masks.array.sum((1, 2)) == masks.areas).all() and (masks.areas > 0).all()
+
+
+UNPREPARED = """
+    import numpy as np, segrid
+    image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    cpu = segrid.Segmenter("tiny", device="cpu")
+    first = cpu.predict(image, points=[[50, 50]])
+    cpu.predict(image, points=[[50, 50]], mask_hints=first.low_res)  # a convolution of ATen's
+    try:
+        print(cpu.to("cuda").device)
+    except NotImplementedError as error:
+        print(error)
+"""
+
+
+def test_cuda_is_there_after_work_on_the_cpu():
+    """ATen asks once what CUDA offers: nobody imported torch, and its CUDA half must be loaded before the first convolution."""
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(UNPREPARED)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "ATen_cuda" not in done.stdout and ("cuda:0" in done.stdout or "use 'cpu'" in done.stdout), done.stdout
 
 
 LIMITED = """
@@ -239,6 +308,9 @@ def test_a_device_that_runs_out_halves_its_batches(fake, coins):
     embedding = segmenter.encode(coins)
     expected = segmenter.everything(embedding, **GRID)
     assert expected.stats["halved"] == 0 and expected.stats["peak_device_memory_mb"] > 20
+    fake.fake_cache(1 << 30)  # what torch keeps and does not use is free for it
+    assert segmenter.everything(embedding, **GRID).stats["batch_size"] == expected.stats["batch_size"]
+    fake.fake_cache(0)
     held, sizes = fake.fake_held(), []
     fake.fake_lie(2 << 30)  # as when another process takes it: batches are sized by more than there is
     for megabytes in (60, 25):

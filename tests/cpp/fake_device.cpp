@@ -14,7 +14,7 @@ namespace {
 
 constexpr c10::DeviceType kFake = c10::DeviceType::PrivateUse1;
 
-std::atomic<int64_t> limit{int64_t{2} << 30}, hidden{0}, held{0}, peak{0}, emptied{0};
+std::atomic<int64_t> limit{int64_t{2} << 30}, hidden{0}, cached{0}, held{0}, peak{0}, emptied{0};
 std::atomic<int64_t> copied_back{0};  // bytes from the device to the CPU
 
 struct Block {
@@ -48,14 +48,15 @@ struct Allocator final : c10::DeviceAllocator {
     c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override {
         c10::CachingDeviceAllocator::DeviceStats stats;
         const auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-        stats.allocated_bytes[all].current = stats.reserved_bytes[all].current = held;
+        stats.allocated_bytes[all].current = held;
+        stats.reserved_bytes[all].current = held + cached;
         stats.allocated_bytes[all].peak = peak;
         return stats;
     }
     void resetAccumulatedStats(c10::DeviceIndex) override {}
     void resetPeakStats(c10::DeviceIndex) override { peak = held.load(); }
     std::pair<std::size_t, std::size_t> getMemoryInfo(c10::DeviceIndex) override {
-        return {static_cast<std::size_t>(std::max<int64_t>(0, limit + hidden - held)), static_cast<std::size_t>(limit)};
+        return {static_cast<std::size_t>(std::max<int64_t>(0, limit + hidden - held - cached)), static_cast<std::size_t>(limit)};
     }
 };
 
@@ -174,6 +175,8 @@ extern "C" {
 __attribute__((visibility("default"))) void fake_limit(int64_t bytes) { limit = bytes; }
 // Bytes more are said to be free than are.
 __attribute__((visibility("default"))) void fake_lie(int64_t bytes) { hidden = bytes; }
+// So many bytes are kept for later, as torch's allocator for CUDA does.
+__attribute__((visibility("default"))) void fake_cache(int64_t bytes) { cached = bytes; }
 __attribute__((visibility("default"))) int64_t fake_held() { return held; }
 __attribute__((visibility("default"))) int64_t fake_emptied() { return emptied; }
 // Bytes copied from the device since the last call.

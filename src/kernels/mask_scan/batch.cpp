@@ -29,7 +29,7 @@ at::Tensor ends(const at::Tensor& any) {
 std::pair<at::Tensor, at::Tensor> runs_of(const at::Tensor& inside) {
     const at::Tensor border = at::zeros({inside.size(0), 1}, inside.options());
     const at::Tensor edges = at::cat({inside, border}, 1).ne(at::cat({border, inside}, 1));  // where a run begins or has ended, in turn
-    return {edges.nonzero().select(1, 1).view({-1, 2}).to(at::kInt), edges.sum(1).div(2, "floor")};
+    return {edges.nonzero().select(1, 1).view({-1, 2}).to(at::kInt), edges.sum(1, false, at::kInt).to(at::kLong).div(2, "floor")};
 }
 
 }  // namespace
@@ -44,7 +44,7 @@ BatchScan::Found BatchScan::operator()(const at::Tensor& logits, float threshold
     for (int64_t first = 0; first < count; first += piece) {
         const at::Tensor part = logits.narrow(0, first, std::min(piece, count - first));
         const at::Tensor values = at::bmm(rows_.unsqueeze(0).expand({part.size(0), -1, -1}), at::matmul(part, columns_)), inside = values > threshold;
-        const auto pixels = [](const at::Tensor& mask) { return mask.sum({1, 2}).unsqueeze(1); };
+        const auto pixels = [](const at::Tensor& mask) { return mask.sum({1, 2}, false, at::kInt).to(at::kLong).unsqueeze(1); };
         const at::Tensor measured = at::cat({pixels(inside), pixels(values > threshold + offset), pixels(values > threshold - offset), ends(inside.any(2)),
                                              ends(inside.any(1))}, 1).to(at::kCPU);
         std::vector<int64_t> chosen;
@@ -59,14 +59,15 @@ BatchScan::Found BatchScan::operator()(const at::Tensor& logits, float threshold
             found.wanted.push_back(first + i);
         }
         if (chosen.empty()) continue;
-        const at::Tensor which = at::tensor(chosen, at::kLong).to(logits.device());
-        const auto [runs, counts] = runs_of(inside.flatten(1).index_select(0, which));
+        const auto [runs, counts] = runs_of(inside.flatten(1).index_select(0, on_device(chosen, logits.device())));
         found.runs.push_back(runs);
         const at::Tensor host = counts.to(at::kCPU);
         found.counts.insert(found.counts.end(), host.const_data_ptr<int64_t>(), host.const_data_ptr<int64_t>() + host.numel());
     }
     return found;
 }
+
+at::Tensor on_device(const std::vector<int64_t>& indices, at::Device device) { return at::tensor(indices, at::kLong).to(device); }
 
 std::vector<Runs> collect_runs(const at::Tensor& runs, const std::vector<int64_t>& counts) {
     const at::Tensor host = runs.to(at::kCPU).contiguous();

@@ -1,4 +1,4 @@
-// scan() for many masks at once, in ATen on the device of their logits: the definition, pixel by pixel, in pieces of bounded size. Called on a worker.
+// scan() for many masks at once, in ATen on the device of their logits: the definition, pixel by pixel, in pieces of bounded size. Called on the thread of devices.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,6 +29,9 @@ private:
     Size size_;
     at::Tensor rows_, columns_;  // [outputs, inputs], [inputs, outputs]
 };
+
+// Indices for index_select on a device.
+at::Tensor on_device(const std::vector<int64_t>& indices, at::Device device);
 
 // Runs as they lie on a device, on the CPU: `counts` of them for each mask.
 std::vector<Runs> collect_runs(const at::Tensor& runs, const std::vector<int64_t>& counts);

@@ -82,10 +82,13 @@ at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Pla
     return at::constant_pad_nd(normal, {0, spec.side - width, 0, spec.side - height}, 0).to(placement.type);
 }
 
-void check_finite(const at::Tensor& x, const std::string& what) {
-    if (at::isfinite(x).all().item<bool>()) return;
-    fail(ErrorKind::Unsupported, what + ": NaN or Inf in " + (x.scalar_type() == at::kHalf ? "fp16" : x.scalar_type() == at::kBFloat16 ? "bf16" : "fp32") +
+void not_finite(const std::string& what, at::ScalarType type) {
+    fail(ErrorKind::Unsupported, what + ": NaN or Inf in " + (type == at::kHalf ? "fp16" : type == at::kBFloat16 ? "bf16" : "fp32") +
                                      "; this model needs another precision ('bf16' or 'fp32')");
+}
+
+void check_finite(const at::Tensor& x, const std::string& what) {
+    if (!at::isfinite(x).all().item<bool>()) not_finite(what, x.scalar_type());
 }
 
 at::Tensor on_host(const at::Tensor& x) { return x.to(at::kCPU, at::kFloat).contiguous(); }

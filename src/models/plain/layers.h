@@ -1,4 +1,4 @@
-// What the plain definitions are made of: weights on a device, and the layers of nn/ in basic ATen operations. Called on a worker.
+// What the plain definitions are made of: weights on a device, and the layers of nn/ in basic ATen operations. Called on the thread of devices (loaded on any).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -105,7 +105,9 @@ at::Tensor pool_by_two(const at::Tensor& x);
 // The normalised image in the model's square, zeros behind it: [1, 3, side, side] on the device.
 at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement);
 
-// Throws Unsupported, naming `what` and the type, where a value is NaN or Inf: half has no numbers above 65504.
+// Throws Unsupported, naming `what` and the type: half has no numbers above 65504.
+[[noreturn]] void not_finite(const std::string& what, at::ScalarType type);
+// That, where a value is NaN or Inf.
 void check_finite(const at::Tensor& x, const std::string& what);
 
 // The result as the CPU has it: fp32, contiguous.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/mask_scan/batch.h"
+
 namespace segrid::plain {
 namespace {
 
@@ -12,8 +14,6 @@ namespace {
 Linear by_four(const Weights& w, int64_t in, int64_t out) {
     return {w.place((w.scope()).tensor("weight", {in, out, 2, 2}).permute({2, 3, 1, 0}).reshape({4 * out, in})), w.place(w.scope().tensor("bias", {out}).repeat({4}))};
 }
-
-at::Tensor indices(const std::vector<int64_t>& values, at::Device device) { return at::tensor(values, at::kLong).to(device); }
 
 std::vector<float> floats(const at::Tensor& x) {
     const at::Tensor host = on_host(x);
@@ -130,6 +130,7 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
     at::Tensor iou = iou_head_(answers.select(1, iou_token())).to(at::kFloat);
     if (shape_.sigmoid_iou) iou = at::sigmoid(iou);
     const std::vector<float> predicted = floats(iou);
+    if (!std::all_of(predicted.begin(), predicted.end(), [](float v) { return std::isfinite(v); })) not_finite("the mask decoder", placement_.type);
     const auto predicted_iou = [&](int64_t prompt, int64_t mask) { return predicted[static_cast<std::size_t>(prompt * shape_.masks + mask)]; };
     std::vector<float> objects(static_cast<std::size_t>(count), std::numeric_limits<float>::quiet_NaN());
     if (shape_.object_score && request.object_score) objects = floats(object_head_(answers.select(1, 0)));
@@ -151,11 +152,11 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
         return out;
     }
     const bool all = static_cast<int64_t>(rows.size()) == count;
-    const at::Tensor which = indices(rows, placement_.device);
-    const at::Tensor own = all ? answers : answers.index_select(0, which), of_image = all ? keys : keys.index_select(0, which);
+    const auto of_rows = [&](const at::Tensor& x) { return all ? x : x.index_select(0, on_device(rows, placement_.device)); };
+    const at::Tensor own = of_rows(answers), of_image = of_rows(keys);
     if (!dynamic) {
         out.logits = upscale(image, own, of_image, first, wanted).flatten(0, 1);
-        if (static_cast<int64_t>(picked.size()) < out.logits.size(0)) out.logits = out.logits.index_select(0, indices(picked, placement_.device));
+        if (static_cast<int64_t>(picked.size()) < out.logits.size(0)) out.logits = out.logits.index_select(0, on_device(picked, placement_.device));
         return out;
     }
     // A single mask that is not stable gives way to the best of the others.
@@ -169,7 +170,7 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
         picked[p] = static_cast<int64_t>(p) * shape_.masks + best;
         out.masks[p].iou = own_iou[best];
     }
-    out.logits = logits.flatten(0, 1).index_select(0, indices(picked, placement_.device));
+    out.logits = logits.flatten(0, 1).index_select(0, on_device(picked, placement_.device));
     return out;
 }
 

@@ -1,7 +1,6 @@
 #include "models/plain/owlv2_vision.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 
 #include <cmath>
 
@@ -36,8 +35,7 @@ Owlv2Vision::Owlv2Vision(const Weights& root, const owlv2::Owlv2Config& c, const
 
 DetectionFeatures Owlv2Vision::operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const {
     DetectionFeatures out;
-    run_in_worker(schedule, [&] {
-        const c10::InferenceMode inference;
+    run_on_devices(schedule, [&] {
         const int64_t grid = config_.grid(), patch = config_.patch;
         const at::Tensor image = pixels(input, preprocess_, placement_).narrow(2, 0, grid * patch).narrow(3, 0, grid * patch);
         const at::Tensor rows = image.reshape({3, grid, patch, grid, patch}).permute({1, 3, 0, 2, 4}).reshape({grid * grid, -1});

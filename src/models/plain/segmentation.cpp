@@ -1,7 +1,6 @@
 #include "models/plain/segmentation.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 
 #include <functional>
 
@@ -40,8 +39,7 @@ public:
 
     Features encode(const ModelInput& input, const Schedule& schedule, const Tap* tap) const override {
         Features features;
-        run_in_worker(schedule, [&] {
-            const c10::InferenceMode inference;
+        run_on_devices(schedule, [&] {
             features = parts_.encoder(pixels(input, parts_.preprocess, placement_), tap);
             for (const at::Tensor& f : features) check_finite(f, parts_.family + "'s image encoder");
         });
@@ -50,8 +48,7 @@ public:
 
     std::shared_ptr<const DecoderContext> prepare(const Features& features, const Schedule& schedule) const override {
         auto context = std::make_shared<ImageContext>();
-        run_in_worker(schedule, [&] {
-            const c10::InferenceMode inference;
+        run_on_devices(schedule, [&] {
             const auto placed = [&](std::size_t i) { return features[i].to(placement_.device, placement_.type).contiguous(); };
             context->features = placed(0).unsqueeze(0);
             if (features.size() < 3) return;
@@ -62,9 +59,13 @@ public:
         return context;
     }
 
+    bool takes(const DecoderContext& context) const override {
+        const auto* own = dynamic_cast<const ImageContext*>(&context);
+        return own != nullptr && own->features.device() == placement_.device && own->features.scalar_type() == placement_.type;
+    }
+
     DecodedBatch decode_batch(const DecoderContext& context, const std::vector<ModelPrompt>& prompts, const DecodeRequest& request,
                               const at::Tensor& hints) const override {
-        const c10::InferenceMode inference;
         return decoder_(static_cast<const ImageContext&>(context), prompts, request, hints);
     }
 
@@ -73,7 +74,7 @@ public:
         const int64_t wanted = request.multimask ? multimask_outputs() : 1, area = low_res().area();
         float* logits = arena.take<float>(wanted * area);
         std::vector<DecodedMask> masks(static_cast<std::size_t>(wanted));
-        run_in_worker(schedule, [&] {
+        run_on_devices(schedule, [&] {
             const DecodedBatch batch = decode_batch(context, {prompt}, request, {});
             const at::Tensor host = on_host(batch.logits);
             for (std::size_t i = 0; i < batch.masks.size(); ++i) {

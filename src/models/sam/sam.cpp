@@ -29,6 +29,8 @@ public:
         return context;
     }
 
+    bool takes(const DecoderContext& context) const override { return dynamic_cast<const ImageContext*>(&context) != nullptr; }
+
     std::vector<DecodedMask> decode(const DecoderContext& context, const ModelPrompt& prompt, const DecodeRequest& request,
                                     const Schedule& schedule, Arena& arena) const override {
         return predictor_.decode(static_cast<const ImageContext&>(context), nullptr, prompt, request, schedule, arena);

@@ -51,6 +51,8 @@ public:
         return context;
     }
 
+    bool takes(const DecoderContext& context) const override { return dynamic_cast<const Context*>(&context) != nullptr; }
+
     std::vector<DecodedMask> decode(const DecoderContext& base, const ModelPrompt& prompt, const DecodeRequest& request,
                                     const Schedule& schedule, Arena& arena) const override {
         const auto& context = static_cast<const Context&>(base);

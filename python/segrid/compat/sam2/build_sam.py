@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from segrid.compat.checkpoints import load
+from segrid.compat.devices import named, torch_device
 from segrid.segmenter import Segmenter
 
 
@@ -19,14 +20,12 @@ class SAM2Base:
     @property
     def device(self) -> Any:
         """The torch.device on which it runs."""
-        import torch
-
-        return torch.device(self.segmenter.device)
+        return torch_device(self.segmenter)
 
     def to(self, device: Any = None, *_: Any, **__: Any) -> SAM2Base:
         """Moves it. Raises NotImplementedError for a device that is not there."""
         if device is not None:
-            self.segmenter = self.segmenter.to(str(device))
+            self.segmenter = self.segmenter.to(named(device))
         return self
 
     def eval(self) -> SAM2Base:
@@ -49,7 +48,7 @@ def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None
                                   "config.json of a converted model (`segrid convert`)")
     if ckpt_path is None:
         raise ValueError("ckpt_path: needed; without one sam2 builds a model with random weights, which segrid does not")
-    return SAM2Base(load(ckpt_path, "auto" if device is None else str(device)))
+    return SAM2Base(load(ckpt_path, "auto" if device is None else named(device)))
 
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:

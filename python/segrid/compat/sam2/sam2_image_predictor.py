@@ -81,18 +81,22 @@ class SAM2ImagePredictor:
 
     @property
     def device(self) -> Any:
-        """torch.device("cpu")."""
+        """The torch.device on which the model runs."""
         return self.model.device
 
     @property
     def _features(self) -> Any:
         if not self._is_image_set:
             return None
+
+        def here(array: np.ndarray) -> Any:
+            return tensor_of(array).to(self.device)
+
         high = [e.high_res_features[::-1] for e in self._embeddings]
         if len(self._embeddings) == 1:
-            return {"image_embed": tensor_of(self._embeddings[0].features), "high_res_feats": [tensor_of(f) for f in high[0]]}
-        return {"image_embed": tensor_of(np.concatenate([e.features for e in self._embeddings])),
-                "high_res_feats": [tensor_of(np.concatenate(level)) for level in zip(*high, strict=True)]}
+            return {"image_embed": here(self._embeddings[0].features), "high_res_feats": [here(f) for f in high[0]]}
+        return {"image_embed": here(np.concatenate([e.features for e in self._embeddings])),
+                "high_res_feats": [here(np.concatenate(level)) for level in zip(*high, strict=True)]}
 
     @property
     def _orig_hw(self) -> list[tuple[int, int]] | None:

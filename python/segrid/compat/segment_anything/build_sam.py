@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from segrid.compat.checkpoints import load
+from segrid.compat.devices import named, torch_device
 from segrid.segmenter import Segmenter
 
 
@@ -23,14 +24,12 @@ class Sam:
     @property
     def device(self) -> Any:
         """The torch.device on which it runs."""
-        import torch
-
-        return torch.device(self.segmenter.device)
+        return torch_device(self.segmenter)
 
     def to(self, device: Any = None, *_: Any, **__: Any) -> Sam:
         """Moves it. Raises NotImplementedError for a device that is not there."""
         if device is not None:
-            self.segmenter = self.segmenter.to(str(device))
+            self.segmenter = self.segmenter.to(named(device))
         return self
 
     def eval(self) -> Sam:
@@ -49,7 +48,7 @@ class Sam:
 
     def cuda(self, device: Any = None) -> Sam:
         """Moves it to CUDA. Raises NotImplementedError where there is none."""
-        return self.to("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+        return self.to("cuda" if device is None else device)
 
 
 def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:

@@ -61,7 +61,7 @@ class SamPredictor:
     def predict_torch(self, point_coords: Any, point_labels: Any, boxes: Any = None, mask_input: Any = None, multimask_output: bool = True,
                       return_logits: bool = False) -> tuple[Any, Any, Any]:
         """As `predict` for B prompts at once, all in the model's frame (see `transform`): point_coords (B, N, 2), point_labels (B, N), boxes (B, 4),
-        mask_input (B, 1, h, w). Returns tensors (B, C, H, W), (B, C), (B, C, h, w) that share the engine's memory."""
+        mask_input (B, 1, h, w). Returns tensors (B, C, H, W), (B, C), (B, C, h, w) on `device`; on the CPU they share the engine's memory."""
         if not self.is_image_set:
             raise RuntimeError(NO_IMAGE)
         scale = self.transform._scale(self.original_size)
@@ -71,7 +71,7 @@ class SamPredictor:
         found = self._ask(points, labels, corners, None if mask_input is None else _array(mask_input)[:, 0], multimask_output)
         each = len(found) // (len(points) if points is not None else len(corners) if corners is not None else len(mask_input))
         pixels = self._logits(found) if return_logits else found.array
-        return tuple(tensor_of(a.reshape(-1, each, *a.shape[1:])) for a in (pixels, found.scores, low_res_of(found)))  # type: ignore[return-value]
+        return tuple(tensor_of(a.reshape(-1, each, *a.shape[1:])).to(self.device) for a in (pixels, found.scores, low_res_of(found)))  # type: ignore[return-value]
 
     def get_image_embedding(self) -> Any:
         """(1, C, h, w) float32 tensor."""
@@ -81,13 +81,13 @@ class SamPredictor:
 
     @property
     def device(self) -> Any:
-        """torch.device("cpu")."""
+        """The torch.device on which the model runs."""
         return self.model.device
 
     @property
     def features(self) -> Any:
         """The embedding as a tensor, or None."""
-        return None if self._embedding is None else tensor_of(self._embedding.features)
+        return None if self._embedding is None else tensor_of(self._embedding.features).to(self.device)
 
     def reset_image(self) -> None:
         """Forgets the image."""

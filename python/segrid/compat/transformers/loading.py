@@ -6,6 +6,8 @@ import contextlib
 import tempfile
 from typing import Any
 
+from segrid.compat.devices import named
+
 _PRECISIONS = {"None": "fp32", "auto": "fp32", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -18,9 +20,7 @@ def model_of(model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
     precision = _PRECISIONS.get(str(dtype).removeprefix("torch."))
     if precision is None:
         raise ValueError(f"dtype: must be one of float32, bfloat16 and float16, got {dtype}")
-    if isinstance(device, int):
-        device = "cpu" if device < 0 else f"cuda:{device}"
-    options = {"device": "auto" if device is None else str(device), "precision": precision}
+    options = {"device": "auto" if device is None else "cpu" if device == -1 else named(device), "precision": precision}
     if not hasattr(model, "save_pretrained"):
         yield {"model": model, **options}
         return

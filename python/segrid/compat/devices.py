@@ -1,0 +1,26 @@
+"""Between torch's devices and segrid's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segrid.segmenter import Segmenter
+
+
+def torch_device(segmenter: Segmenter) -> Any:
+    """The torch.device on which it runs."""
+    import torch
+
+    return torch.device(segmenter.device.removesuffix("-plain"))
+
+
+def named(device: Any) -> str:
+    """What torch means by it: "cuda" is the device that torch.cuda.set_device chose, a number is CUDA's."""
+    if isinstance(device, int):
+        return f"cuda:{device}"
+    if str(device) == "cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            return f"cuda:{torch.cuda.current_device()}"
+    return str(device)
