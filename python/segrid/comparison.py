@@ -24,7 +24,8 @@ class PrecisionResult:
     """One precision over all images.
 
     seconds : of each stage (resize, encode, decode, scan, filter, total), the mean over the images
-    weights_mb, working_mb : resident memory that loading added, and the peak above it while it worked (None where the system does not tell)
+    weights_mb, working_mb : resident memory that loading added, and the peak above it while it worked (None where the system does not tell); on CUDA of
+        the device's memory
     masks, matched, lost, new : masks found; of them the same object as one of the reference; the reference's without a partner; those without one there
     iou_mean, iou_min : mask IoU of the matched pairs; NaN without any
     ap50 : TP / (TP + FP + FN) against the labels at mask IoU 0.5, pooled over the images; None without labels
@@ -207,6 +208,7 @@ def _main() -> None:
 
 def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     import segrid
+    from segrid._native import _core
 
     if job["threads"] is not None:
         segrid.set_threads(job["threads"])
@@ -217,6 +219,7 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     except NotImplementedError as error:
         return say({"refused": str(error)})
     weights_mb = difference(resident_mb("RssAnon"), before)
+    on_device, _ = _core.device_memory(segmenter.device)
     loaded = resident_mb("VmRSS")
     forget_peak()
     seconds: dict[str, float] = {}
@@ -227,6 +230,8 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         for stage, value in masks.stats["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value / len(job["images"])
         kept |= packed(masks, i)
-    peak = resident_mb("VmHWM")
+    peak, most = resident_mb("VmHWM"), _core.device_memory(segmenter.device)[1]
+    if on_device:  # a GPU's memory is what runs short there
+        weights_mb, loaded, peak = on_device, on_device, most
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
     say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": weights_mb, "working_mb": difference(peak, loaded)})

@@ -41,7 +41,7 @@ public:
             if (schedule.poll) schedule.poll();  // batches may be shorter than the interval at which waiting does
         }
         stats.batch_size = largest_;
-        stats.peak_device_mb = std::max(stats.peak_device_mb, peak_device_mb(device_));
+        stats.peak_device_mb = std::max(stats.peak_device_mb, device_memory(device_).peak_mb);
     }
 
 private:

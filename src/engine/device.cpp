@@ -100,10 +100,11 @@ int64_t free_memory(c10::Device device) {
     return static_cast<int64_t>(allocator->getMemoryInfo(device.index()).first) + cached;
 }
 
-double peak_device_mb(c10::Device device) {
-    if (device.is_cpu()) return 0;
+DeviceMemory device_memory(c10::Device device) {
+    if (device.is_cpu()) return {};
     const auto stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.index());
-    return static_cast<double>(stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak) / 1e6;
+    const auto& bytes = stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    return {static_cast<double>(bytes.current) / 1e6, static_cast<double>(bytes.peak) / 1e6};
 }
 
 bool is_out_of_memory(const std::exception_ptr& error) {

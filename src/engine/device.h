@@ -20,8 +20,11 @@ ResolvedDevice resolve_device(const std::string& request);
 
 // Bytes that may be used now; on the CPU, where nothing tells, a gigabyte.
 int64_t free_memory(c10::Device device);
-// Most that this process has had of the device's memory at once; 0 on the CPU.
-double peak_device_mb(c10::Device device);
+// What this process has of the device's memory, and the most it has had at once; zeros on the CPU.
+struct DeviceMemory {
+    double now_mb = 0, peak_mb = 0;
+};
+DeviceMemory device_memory(c10::Device device);
 // Whether it says that memory ran out, the device's or the process's.
 bool is_out_of_memory(const std::exception_ptr& error);
 // What torch keeps of the device's memory for later goes back.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segrid
+from segrid import _core
 
 from benchmarks import random_sam2
 
@@ -334,6 +335,7 @@ def test_what_comes_back_is_numbers_and_the_masks_that_were_kept(fake, coins):
     embedding = segmenter.encode(coins)
     fake.fake_copied_back()
     held = fake.fake_held()
+    assert abs(_core.device_memory("fake")[0] - held / 1e6) < 1e-6 < _core.device_memory("fake")[1] and _core.device_memory("cpu") == (0.0, 0.0)
     masks = segmenter.everything(embedding, points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=0.3,
                                  containment_thresh=1.0, crop_containment_thresh=1.0)
     candidates = 3 * 16**2
