@@ -137,9 +137,10 @@ def test_the_packaged_model_keeps_to_its_table():
 
     table = json.loads((Path(segrid.__file__).parent / "models/tiny/segrid.json").read_text())["precision"]
     features = _core.cpu_features()
-    assert set(table) == {"bf16", "int8"} and all({"iou_mean", "iou_min", "ap50_loss"} <= set(row) for row in table.values())
+    assert set(table) == {"bf16", "int8", "fp16"} and all({"iou_mean", "iou_min", "ap50_loss"} <= set(row) for row in table.values())
     if table["int8"]["iou_mean"] >= 0.98 and table["int8"]["ap50_loss"] <= 0.01 and (features["avx512_vnni"] or features["amx"]):
-        assert segrid.Segmenter("tiny").precision == "int8"
+        assert segrid.Segmenter("tiny", device="cpu").precision == "int8"
+    assert segrid.Segmenter("tiny", device="cpu-plain").precision == "fp16" and table["fp16"]["iou_mean"] >= 0.995 and table["fp16"]["iou_min"] >= 0.97
 
 
 @pytest.mark.parametrize("command", ["everything", "detect", "batch", "tune", "compare", "bench"])
