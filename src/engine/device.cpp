@@ -24,7 +24,7 @@ std::string load_cuda() {
     if (loaded) return "";
     Dl_info torch;
     if (dladdr(reinterpret_cast<const void*>(&c10::DeviceTypeName), &torch) == 0) return "torch's libraries were not found";
-    const auto library = std::filesystem::path(torch.dli_fname).parent_path() / "libtorch_cuda.so";
+    const auto library = std::filesystem::path(torch.dli_fname).lexically_normal().parent_path() / "libtorch_cuda.so";
     if (!std::filesystem::exists(library)) return "the installed torch is a build without CUDA (" + library.string() + " is not there)";
     loaded = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr;
     return loaded ? "" : std::string(dlerror());

@@ -47,6 +47,8 @@ def test_info():
     done = segrid("info", "--json")
     found = json.loads(done.stdout)
     assert found["model"]["family"] == "sam" and found["kernels"] and found["threads"] >= 1
+    cuda = json.loads(done.stdout)["cuda"]
+    assert cuda == "cuda:0" or cuda.startswith("none: ") and len(cuda) > 20, cuda
     assert "gemm" in segrid("info").stdout
 
 

@@ -27,9 +27,21 @@ def collect(model: str, device: str, precision: str, threads: int | None) -> dic
         "threads": segrid.threads(),
         "cpus available": _core.available_cpus(),
         "openmp": openmp_runtimes(),
+        "cuda": _cuda(),
         "model": {"name": model, "family": segmenter._engine.family, "precision": segmenter.precision, "device": segmenter.device,
                   "recommended": segmenter.recommended},
     }
+
+
+def _cuda() -> str:
+    """The first device, or why there is none."""
+    from segrid._native import _core
+
+    try:
+        return _core.resolve_device("cuda")
+    except NotImplementedError as error:
+        reason = str(error).removeprefix("device='cuda': ").rpartition("; use ")[0]
+        return f"none: {reason}"
 
 
 def run(model: str, device: str, precision: str, threads: int | None, as_json: bool) -> None:
