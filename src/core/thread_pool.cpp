@@ -227,6 +227,18 @@ private:
 std::atomic<Pool*> the_pool{nullptr}, the_device_pool{nullptr};
 std::mutex pool_mutex;
 
+void forget_pools_in_children() {  // once: a second registration would lock the mutex twice
+    static const int registered = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                                                 [] {
+                                                     the_pool.store(nullptr);
+                                                     the_device_pool.store(nullptr);
+                                                     this_worker = nullptr;
+                                                     this_pool = nullptr;
+                                                     pool_mutex.unlock();
+                                                 });
+    (void)registered;
+}
+
 template <class... Kind>
 Pool& pool(std::atomic<Pool*>& place, Kind... kind) {
     Pool* p = place.load(std::memory_order_acquire);
@@ -234,15 +246,7 @@ Pool& pool(std::atomic<Pool*>& place, Kind... kind) {
     std::lock_guard lock(pool_mutex);
     if (place.load() == nullptr) {
         place.store(new Pool(kind...), std::memory_order_release);
-        static const int registered = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
-                                                     [] {
-                                                         the_pool.store(nullptr);
-                                                         the_device_pool.store(nullptr);
-                                                         this_worker = nullptr;
-                                                         this_pool = nullptr;
-                                                         pool_mutex.unlock();
-                                                     });
-        (void)registered;
+        forget_pools_in_children();
     }
     return *place.load();
 }

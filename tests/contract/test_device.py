@@ -259,6 +259,24 @@ def test_cuda_is_there_after_work_on_the_cpu():
     assert "ATen_cuda" not in done.stdout and ("cuda:0" in done.stdout or "use 'cpu'" in done.stdout), done.stdout
 
 
+FORKS = """
+    import os, numpy as np, segrid
+    image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    models = [segrid.Segmenter("tiny", device=d, precision="fp32") for d in ("cpu", "cpu-plain")]
+    before = [m.predict(image, points=[[50, 50]]).areas.tolist() for m in models]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if [m.predict(image, points=[[50, 50]]).areas.tolist() for m in models] == before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    print("done")
+"""
+
+
+def test_a_forked_child_has_threads_of_its_own():
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(FORKS)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "done" in done.stdout, done.stderr[-2000:]
+
+
 LIMITED = """
     import json, resource, sys, warnings
     import numpy as np
