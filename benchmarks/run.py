@@ -36,7 +36,7 @@ def options_for(model, folder, points, image, nms):
         return {"points_per_side": points, "pred_iou_thresh": best["pred_iou_thresh"], "stability_score_thresh": best["stability_score_thresh"]}
     import segrid
 
-    found = segrid.Segmenter(folder).everything(image, points_per_side=6, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0,
+    found = segrid.Segmenter(folder, device="cpu").everything(image, points_per_side=6, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0,
                                                 containment_thresh=1.0)
     return {"points_per_side": points, "pred_iou_thresh": float(np.quantile(found.scores, 0.75)), "stability_score_thresh": 0.0,
             "box_nms_thresh": nms}
@@ -93,7 +93,7 @@ def steps(a):
     print(f"steps: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads; decode is {PROMPTS} prompts of three masks")
     with tempfile.TemporaryDirectory() as scratch:
         logits = Path(scratch) / "logits.npy"  # the same for everybody: what the model says of the 64 clicks
-        np.save(logits, segrid.Segmenter(folder).predict(image, points=points(tuple(a.size)), multimask=True).low_res)
+        np.save(logits, segrid.Segmenter(folder, device="cpu").predict(image, points=points(tuple(a.size)), multimask=True).low_res)
         arguments = {"model": folder, "size": a.size, "precision": a.precision, "logits": str(logits)}
         rows = harness.compare("steps", a.subjects, arguments, a.threads, a.repeat, scratch)
         kept = {s: dict(np.load(Path(scratch) / f"{s}-0.json.npz")) for s in a.subjects}

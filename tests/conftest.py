@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+os.environ["SEGRID_DEVICE"] = "cpu"  # also where there is a GPU: what is to run there is marked `cuda` and names it
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads do not spin against others on a busy machine
 
 ROOT = Path(__file__).parents[1]
@@ -31,9 +32,10 @@ def fake_device():
     if not FAKE.exists():
         pytest.skip(f"{FAKE.relative_to(ROOT)} is not built (make test does)")
     library = ctypes.CDLL(str(FAKE))
-    for name in ("fake_held", "fake_emptied", "fake_copied_back"):
+    for name in ("fake_held", "fake_emptied", "fake_copied_back", "fake_threads"):
         getattr(library, name).restype = ctypes.c_int64
-    library.fake_limit.argtypes = library.fake_lie.argtypes = library.fake_cache.argtypes = [ctypes.c_int64]
+    for name in ("fake_limit", "fake_lie", "fake_cache", "fake_from_cublas"):
+        getattr(library, name).argtypes = [ctypes.c_int64]
     return library
 
 
@@ -76,7 +78,8 @@ def fake():
     library = fake_device()
     yield library
     library.fake_limit(2 << 30)
-    library.fake_lie(0)
+    for name in ("fake_lie", "fake_cache", "fake_from_cublas"):
+        getattr(library, name)(0)
 
 
 @pytest.fixture(scope="session")

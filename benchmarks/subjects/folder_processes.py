@@ -9,7 +9,7 @@ def begin(model, options):
     import segrid
 
     segrid.set_threads(1)
-    STATE.update(model=segrid.Segmenter(model, precision="fp32"), options=options)
+    STATE.update(model=segrid.Segmenter(model, precision="fp32", device="cpu"), options=options)
 
 
 def one(path):

@@ -6,7 +6,7 @@ class Subject:
         import segrid
 
         segrid.set_threads(threads)
-        self.model, self.options = segrid.Segmenter(model, precision="fp32"), options
+        self.model, self.options = segrid.Segmenter(model, precision="fp32", device="cpu"), options
 
     def run(self, paths):
         import segrid

@@ -6,7 +6,7 @@ class Subject:
         import segrid
 
         segrid.set_threads(threads)
-        self.model = segrid.Detector(model, precision=precision)
+        self.model = segrid.Detector(model, precision=precision, device="cpu")
 
     def detect(self, image, prompts, threshold):
         found = self.model.detect(image, prompts, threshold=threshold)

@@ -27,7 +27,7 @@ class Segmenter(LoadedModel):
         `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
         with "@revision")
     device : "cpu"; "cuda" or "cuda:N", where the plain definitions of the models run, prompts by the batch; "cpu-plain": these definitions on the CPU, to check
-        the one against the other; "auto": CUDA where torch has it and finds a device, else the CPU
+        the one against the other; "auto": what the environment's SEGRID_DEVICE says, else CUDA where torch has it and finds a device, else the CPU
     precision : what the large matrix products run in; everything between them is fp32. `precision` of the object tells what runs.
         "fp32";
         "bf16": factors of products of encoder and decoder rounded to bf16, sums in fp32. Needs AVX512-BF16 or AMX (`segrid info` tells),

@@ -15,8 +15,10 @@ void bind_runtime(py::module_ m) {
     m.def("threads", &threads);
     m.def("available_cpus", &available_cpus);
     m.def("device_memory", [](const std::string& device) {
-        const ResolvedDevice resolved = resolve_device(device);
-        const DeviceMemory memory = resolved.plain ? device_memory(*resolved.plain) : DeviceMemory{};
+        const DeviceMemory memory = without_gil([&] {
+            const ResolvedDevice resolved = resolve_device(device);
+            return resolved.plain ? device_memory(*resolved.plain) : DeviceMemory{};
+        });
         return py::make_tuple(memory.now_mb, memory.peak_mb);
     }, py::arg("device"), "MB of a device's memory that this process has, and the most it has had at once; zeros on the CPU.");
     m.def("resolve_device", [](const std::string& request) { return without_gil([&] { return resolve_device(request).name; }); }, py::arg("request"),

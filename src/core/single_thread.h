@@ -13,7 +13,7 @@ public:
 };
 
 // On the thread of devices, as long as it is there: nothing is prepared for gradients, and a product in fp32 is not one in TF32, whatever the user allows.
-class OnDevices {
+class DeviceThread {
     c10::InferenceMode inference_;
     at::NoTF32Guard exact_;
 };

@@ -180,8 +180,8 @@ private:
         this_worker = &worker;
         this_pool = this;
         const SingleThreadLibraries single_thread;
-        std::optional<OnDevices> on_devices;
-        if (of_devices_) on_devices.emplace();
+        std::optional<DeviceThread> of_device;
+        if (of_devices_) of_device.emplace();
         std::unique_lock lock(mutex_);
         for (;;) {
             Job* job = nullptr;

@@ -17,7 +17,7 @@ DeviceBudget::DeviceBudget(const SegmentationModel& model, int64_t each, int64_t
     scan_bytes_ = std::min(free / 4, kMostScanned);
 }
 
-void DeviceBudget::make_do(int64_t count) {
+void DeviceBudget::shrink(int64_t count) {
     release_cached(device_);
     if (count == 1 && scan_bytes_ <= kLeastScanned) {
         fail(ErrorKind::OutOfMemory, device_.str() + ": out of memory with a single prompt (about " + human_bytes(static_cast<std::size_t>(free_memory(device_))) +

@@ -34,7 +34,7 @@ public:
                 largest_ = std::max(largest_, count);
             } catch (...) {
                 if (!is_out_of_memory(std::current_exception())) throw;
-                make_do(count);
+                shrink(count);
                 largest_ = 0;
                 ++stats.halved;
             }
@@ -45,7 +45,7 @@ public:
     }
 
 private:
-    void make_do(int64_t count);  // with less than `count` prompts took; throws where there is no less
+    void shrink(int64_t count);  // with less than `count` prompts took; throws where there is no less
 
     c10::Device device_;
     int64_t batch_ = 1, scan_bytes_ = 0, largest_ = 0;

@@ -5,6 +5,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 #include <new>
@@ -71,6 +72,8 @@ ResolvedDevice resolve_device(const std::string& request) {
     if (request == "cpu") return {"cpu", {}};
     if (request == "cpu-plain") return {request, c10::Device(c10::kCPU)};
     if (request == "auto") {
+        const char* asked = std::getenv("SEGRID_DEVICE");
+        if (asked != nullptr && *asked != '\0' && std::string_view(asked) != "auto") return resolve_device(asked);
         const c10::Device first(c10::kCUDA, 0);
         if (has_driver() && try_device(first).empty()) return {first.str(), first};
         return {"cpu", {}};

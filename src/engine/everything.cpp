@@ -91,7 +91,7 @@ void refine(Generation& run, const Embedding& crop, const ModelPrompt& prompt, s
     const int64_t pixels = run.segmenter.model().low_res().area();
     for (DecodedMask& mask : masks) {
         float* hint = arena.take<float>(pixels);
-        for (int64_t i = 0; i < pixels; ++i) hint[i] = std::clamp(mask.logits[i], -32.0F, 32.0F);
+        for (int64_t i = 0; i < pixels; ++i) hint[i] = std::clamp(mask.logits[i], -kHintLimit, kHintLimit);
         ModelPrompt again = prompt;
         again.mask_hint = hint;
         mask = run.segmenter.model().decode(*crop.context, again, {}, run.schedule, arena).front();
@@ -307,7 +307,7 @@ Everything segment_everything(const Segmenter& segmenter, const Embedding& embed
     }
     Generation run(segmenter, call, embedding.image());
     run.total = plan.total;
-    const Embedding own = segmenter.here(embedding, run.schedule);
+    const Embedding own = segmenter.prepared(embedding, run.schedule);
     return generate(run, false, [&] { decode_crop(run, own, plan.grids.front(), 0); });
 }
 

@@ -168,7 +168,7 @@ private:
     void refine(const std::vector<ModelPrompt>& prompts, DecodedBatch& batch) const {
         std::vector<ModelPrompt> again;
         for (const BatchMask& m : batch.masks) again.push_back(prompts[static_cast<std::size_t>(m.prompt)]);
-        const DecodedBatch refined = model_.decode_batch(*crop_.context, again, {}, batch.logits.clamp(-32.0, 32.0));
+        const DecodedBatch refined = model_.decode_batch(*crop_.context, again, {}, batch.logits.clamp(-kHintLimit, kHintLimit));
         for (std::size_t i = 0; i < batch.masks.size(); ++i) batch.masks[i].iou = refined.masks[i].iou;
         batch.logits = refined.logits;
     }

@@ -68,6 +68,8 @@ void append_masks(Generation& run, const Embedding& crop, MaskSet& set);
 void place(Mask& mask, const Embedding& crop, const ScanResult& found);
 // Whether a mask's runs were given up for memory (an empty mask has none to give up).
 inline bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
+// A mask's own logits as a hint are cut to this, as in sam2.
+inline constexpr float kHintLimit = 32;
 // Where the grid's points lie in a crop.
 ImagePoint point_in(const Embedding& crop, const ImagePoint& of_grid);
 

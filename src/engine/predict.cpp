@@ -121,7 +121,7 @@ Predicted Segmenter::predict(const Embedding& given, const std::vector<Prompt>& 
     }
     const Schedule schedule = capped(asked);
     const Stopwatch watch;
-    const Embedding e = here(given, schedule);
+    const Embedding e = prepared(given, schedule);
     Answers answers(model(), e, prompts, options);
     if (model().batched()) by_batches(model(), answers, options, schedule);
     else by_prompts(model(), answers, options, schedule);

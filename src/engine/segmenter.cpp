@@ -50,7 +50,7 @@ void Segmenter::check_embedding(const Embedding& e) const {
     }
 }
 
-Embedding Segmenter::here(const Embedding& e, const Schedule& schedule) const {
+Embedding Segmenter::prepared(const Embedding& e, const Schedule& schedule) const {
     Embedding own = e;
     if (model().takes(*e.context)) return own;
     own.features = e.host_features();

@@ -62,7 +62,7 @@ public:
     // Throws InvalidInput when the embedding was made by other weights.
     void check_embedding(const Embedding& embedding) const;
     // The embedding as this model decodes it: itself, or, where the same weights made it on another device, with what is prepared here.
-    Embedding here(const Embedding& embedding, const Schedule& schedule) const;
+    Embedding prepared(const Embedding& embedding, const Schedule& schedule) const;
 
 private:
     std::map<std::string, double> defaults_;

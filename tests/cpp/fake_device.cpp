@@ -1,20 +1,29 @@
 // A device for the tests of what runs on CUDA, where there is no GPU: a backend of torch whose memory is the CPU's, but which, like CUDA, refuses an operation on
 // tensors of two devices, has an allocator that runs out, and keeps nothing that is not copied. Loaded by ctypes; its name is "fake".
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/native/CPUFallback.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
+#include <set>
+#include <thread>
 
 namespace {
 
 constexpr c10::DeviceType kFake = c10::DeviceType::PrivateUse1;
 
 std::atomic<int64_t> limit{int64_t{2} << 30}, hidden{0}, cached{0}, held{0}, peak{0}, emptied{0};
+std::atomic<bool> exact{true};         // whether everything so far ran in inference mode and without TF32
+std::atomic<bool> from_cublas{false};  // whether memory runs out by another name
+std::mutex threads_mutex;
+std::set<std::thread::id> threads;     // that ran operations
 std::atomic<int64_t> copied_back{0};  // bytes from the device to the CPU
 
 struct Block {
@@ -32,6 +41,7 @@ struct Allocator final : c10::DeviceAllocator {
         const int64_t now = held += static_cast<int64_t>(bytes);
         if (now > limit) {
             held -= static_cast<int64_t>(bytes);
+            TORCH_CHECK(!from_cublas, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`");
             TORCH_CHECK_WITH(OutOfMemoryError, false, "fake out of memory. Tried to allocate ", bytes, " bytes");
         }
         for (int64_t p = peak; now > p && !peak.compare_exchange_weak(p, now);) {}
@@ -145,6 +155,11 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
             for (const at::Tensor& x : v.toTensorVector()) on_this_device(x, op.schema().name());
         }
     }
+    exact = exact && c10::InferenceMode::is_enabled() && at::NoTF32Guard::should_disable_tf32();
+    {
+        const std::lock_guard lock(threads_mutex);
+        threads.insert(std::this_thread::get_id());
+    }
     const int64_t before = copied_back;
     at::native::cpu_fallback(op, stack);
     copied_back = before;  // its own copies are not the caller's
@@ -179,6 +194,13 @@ __attribute__((visibility("default"))) void fake_lie(int64_t bytes) { hidden = b
 __attribute__((visibility("default"))) void fake_cache(int64_t bytes) { cached = bytes; }
 __attribute__((visibility("default"))) int64_t fake_held() { return held; }
 __attribute__((visibility("default"))) int64_t fake_emptied() { return emptied; }
+// Memory runs out as cuBLAS says it, not as the allocator does.
+__attribute__((visibility("default"))) void fake_from_cublas(int64_t yes) { from_cublas = yes != 0; }
+// Threads that ran operations so far; negative where one was not in inference mode or would have used TF32.
+__attribute__((visibility("default"))) int64_t fake_threads() {
+    const std::lock_guard lock(threads_mutex);
+    return exact ? static_cast<int64_t>(threads.size()) : -1;
+}
 // Bytes copied from the device since the last call.
 __attribute__((visibility("default"))) int64_t fake_copied_back() { return copied_back.exchange(0); }
 }

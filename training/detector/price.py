@@ -45,11 +45,11 @@ def ap50(rows):
 
 def table(folder, data, count):
     """What segrid.json keeps."""
-    full = answers(segrid.Detector(folder, precision="fp32"), data, count)
+    full = answers(segrid.Detector(folder, precision="fp32", device="cpu"), data, count)
     rows = {}
     for precision in ("bf16", "int8"):
         try:
-            low = answers(segrid.Detector(folder, precision=precision), data, count)
+            low = answers(segrid.Detector(folder, precision=precision, device="cpu"), data, count)
         except NotImplementedError:
             continue  # not on this CPU
         means, least, lost = [], [], []

@@ -6,31 +6,16 @@ import os
 from typing import Any
 
 from segrid.compat.checkpoints import load
-from segrid.compat.devices import named, torch_device
+from segrid.compat.devices import Movable, named
 from segrid.segmenter import Segmenter
 
 
-class SAM2Base:
+class SAM2Base(Movable):
     """What `build_sam2` returns: a loaded model with the few attributes that scripts touch (`to`, `eval`, `device`, `image_size`)."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
         self.image_size = segmenter.side
-
-    @property
-    def device(self) -> Any:
-        """The torch.device on which it runs."""
-        return torch_device(self.segmenter)
-
-    def to(self, device: Any = None, *_: Any, **__: Any) -> SAM2Base:
-        """Moves it. Raises NotImplementedError for a device that is not there."""
-        if device is not None:
-            self.segmenter = self.segmenter.to(named(device))
-        return self
-
-    def eval(self) -> SAM2Base:
-        """Does nothing; the model is always ready."""
-        return self
 
 
 def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None, device: Any = None, mode: str = "eval",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from types import SimpleNamespace
-from typing import Any
 
 from segrid.compat.checkpoints import load
-from segrid.compat.devices import named, torch_device
+from segrid.compat.devices import Movable
 from segrid.segmenter import Segmenter
 
 
-class Sam:
+class Sam(Movable):
     """What the registry's functions return: a loaded model with the few attributes that scripts touch (`to`, `eval`, `device`, `image_encoder.img_size`)."""
 
     mask_threshold = 0.0
@@ -21,34 +20,11 @@ class Sam:
         self.segmenter = segmenter
         self.image_encoder = SimpleNamespace(img_size=segmenter.side)
 
-    @property
-    def device(self) -> Any:
-        """The torch.device on which it runs."""
-        return torch_device(self.segmenter)
-
-    def to(self, device: Any = None, *_: Any, **__: Any) -> Sam:
-        """Moves it. Raises NotImplementedError for a device that is not there."""
-        if device is not None:
-            self.segmenter = self.segmenter.to(named(device))
-        return self
-
-    def eval(self) -> Sam:
-        """Does nothing; the model is always ready."""
-        return self
-
     def train(self, mode: bool = True) -> Sam:
         """Raises NotImplementedError for mode=True."""
         if mode:
             raise NotImplementedError("segrid does not train; use segment_anything for that")
         return self
-
-    def cpu(self) -> Sam:
-        """Moves it to the CPU."""
-        return self.to("cpu")
-
-    def cuda(self, device: Any = None) -> Sam:
-        """Moves it to CUDA. Raises NotImplementedError where there is none."""
-        return self.to("cuda" if device is None else device)
 
 
 def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
