@@ -143,6 +143,21 @@ void bind_model_kernels(py::module_ m) {
         });
         return out;
     }, "The inner dimension part by part.");
+    m.def("linear_by_columns", [](const Floats& x, const Floats& weight, const Floats& bias, const std::string& precision, int64_t part) {
+        py::array_t<float> out({x.shape(0), weight.shape(0)});
+        const int64_t rows = x.shape(0), in = x.shape(1), n = weight.shape(0);
+        const float *px = x.data(), *pw = weight.data(), *pb = bias.data();
+        float* po = out.mutable_data();
+        without_gil([&] {
+            segrid::run_in_worker({}, [&] {
+                segrid::Arena arena;
+                const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), segrid::bindings::precision_of(precision), "weight");
+                const segrid::LinearInput input = segrid::linear_input(rows, px, in, w, arena);
+                for (int64_t c = 0; c < n; c += part) segrid::linear_columns(input, w, c, std::min(part, n - c), po + c, n, {.bias = pb});
+            });
+        });
+        return out;
+    }, "The columns part by part, of rows that are prepared once.");
     m.def("layer_norm", [](const Floats& x, const Floats& gamma, const Floats& beta, float eps) {
         py::array_t<float> out(x.size());
         segrid::layer_norm(x.size(), x.data(), gamma.data(), beta.data(), eps, out.mutable_data());

@@ -65,10 +65,11 @@ void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
         in_(rows, normed, dim_, whole, hidden_, activation_);
         return out_.add_to(rows, whole, hidden_, x, dim_);
     }
+    const LinearInput input = linear_input(rows, normed, dim_, in_.weight(), arena);
     float* inner = arena.take<float>(rows * kHidden);
     for (int64_t n0 = 0; n0 < hidden_; n0 += kHidden) {
         const int64_t n = std::min(kHidden, hidden_ - n0);
-        linear_columns(rows, normed, dim_, in_.weight(), n0, n, inner, kHidden, {.bias = in_.bias(), .activation = activation_});
+        linear_columns(input, in_.weight(), n0, n, inner, kHidden, {.bias = in_.bias(), .activation = activation_});
         linear_part(rows, inner, kHidden, out_.weight(), n0, n, x, dim_, true);
     }
     for (int64_t r = 0; r < rows; ++r) add(dim_, x + r * dim_, out_.bias(), x + r * dim_);

@@ -94,7 +94,16 @@ def test_int8_in_parts(kernels, k):
     assert close(got, sum(parts), k**0.5 * 4)
 
 
-@pytest.mark.parametrize("n", [1, 7, 16, 31, 32, 33, 768])
+@pytest.mark.parametrize("kernels", ["auto", "plain"], indirect=True)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("m", [1, 64, 131])
+def test_rows_are_prepared_once_for_all_columns(kernels, precision, m):
+    rng = np.random.default_rng(m)
+    x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, 101), (200, 101), (200,)))
+    assert np.array_equal(kernels.linear_by_columns(x, w, b, precision, 128), kernels.linear(x, w, b, False, precision))
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 31, 32, 33, 64, 100, 768])
 def test_quantise_row(kernels, n):
     rng = np.random.default_rng(n)
     for x in (rng.normal(size=n), np.abs(rng.normal(size=n)) + 3, -np.abs(rng.normal(size=n)), np.zeros(n), 1e-30 * rng.normal(size=n), 1e30 * rng.normal(size=n)):
@@ -173,14 +182,18 @@ def test_softmax_groups(kernels, groups, size, biased):
 @pytest.mark.parametrize("n", [1, 16, 31, 128, 150])
 def test_running_power_row(kernels, n):
     """Block by block as over all at once; each power within one step of bf16's."""
-    s = (np.random.default_rng(n).normal(size=(3, n)) * 9).astype(np.float32)
-    s[1] -= 40  # does not raise the maximum
+    s = (np.random.default_rng(n).normal(size=(4, n)) * 9).astype(np.float32)
+    s[1] -= 40
+    s[2] += 30  # may lie below 32 more
+    s[3] += 120
     best, total, powers = float("-inf"), 0.0, np.zeros((0, n))
     for row in s:
+        before = best
         out, best, total, factor = kernels.running_power_row(row, best, total)
+        assert best == (before if row.max() <= before + 32 else row.max()) and np.isclose(factor, 2 ** (np.float64(before) - best), rtol=1e-5)
         powers = np.concatenate([powers * factor, torch.from_numpy(out).view(torch.bfloat16).double().numpy()[None]])
-    expected = 2 ** (s.astype(np.float64) - s.max())
-    assert best == s.max() and abs(total - powers.sum()) < 1e-6 * total  # of what was rounded
+    expected = 2 ** (s.astype(np.float64) - best)
+    assert abs(total - powers.sum()) < 1e-6 * total  # of what was rounded
     np.testing.assert_allclose(powers, expected, rtol=2.0**-8)
     last = torch.from_numpy(2 ** (row.astype(np.float64) - best)).bfloat16().view(torch.uint16).numpy()
     assert np.mean(out != last) < 0.02  # right to 4e-6, few fall to the other side

@@ -93,9 +93,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
                 const int64_t qy = (first + r) / a.grid_w, qx = (first + r) % a.grid_w;
                 const float* of_rows = bias + r * bias_width + (a.grid_h - 1 - qy) + k0 / a.grid_w;
                 const float* of_columns = bias + r * bias_width + across + (a.grid_w - 1 - qx);
-                for (int64_t y = 0; y < count / a.grid_w; ++y) {
-                    scale_add_row(a.grid_w, a.scale * unit, of_rows[y], of_columns, row + y * a.grid_w);
-                }
+                scale_add_rows(count / a.grid_w, a.grid_w, a.scale * unit, of_rows, of_columns, row);
             } else {
                 scale_row(count, a.scale * unit, row);
             }

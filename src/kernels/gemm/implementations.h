@@ -12,6 +12,7 @@ struct Dequantisation {
     const RowScale* rows;
     const int32_t* offsets;  // of the columns
     const float* scales;
+    const float* bias;  // null: without
 };
 
 struct Fp32Implementation {
@@ -54,7 +55,7 @@ template <class Sums>
 void dequantised(int64_t m, int64_t n, float* c, int64_t ldc, bool accumulate, const Dequantisation& to, const Sums& sums) {
     alignas(64) int32_t whole[64 * 64];
     sums(whole);
-    for (int64_t i = 0; i < m; ++i) dequantise_row(n, whole + 64 * i, to.offsets, to.rows[i], to.scales, c + i * ldc, accumulate);
+    for (int64_t i = 0; i < m; ++i) dequantise_row(n, whole + 64 * i, to.offsets, to.rows[i], to.scales, to.bias, c + i * ldc, accumulate);
 }
 
 }  // namespace segrid::gemm

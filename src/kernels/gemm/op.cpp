@@ -94,86 +94,104 @@ void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k, 
 // Rows of a weight at a time, so that what is rounded of A stays in the second-level cache.
 constexpr int64_t kRows = 64;
 
-void finish(int64_t rows, int64_t n0, int64_t nc, float* out, int64_t ldo, const Epilogue& e) {
-    if (e.bias == nullptr && e.activation == Activation::None && e.residual == nullptr) return;
-    for (int64_t r = 0; r < rows; ++r) {
-        float* row = out + r * ldo + n0;
-        if (e.bias != nullptr) add(nc, row, e.bias + n0, row);
-        if (e.activation == Activation::Gelu) gelu(nc, row);
-        if (e.activation == Activation::QuickGelu) quick_gelu(nc, row);
-        if (e.activation == Activation::Relu) relu(nc, row);
-    }
+// The inner dimension with the zeros behind it.
+int64_t depth(Precision precision, int64_t k) { return precision == Precision::Bf16 ? even(k) : precision == Precision::Int8 ? (k + 3) / 4 * 4 : k; }
+
+int64_t input_bytes(Precision precision, int64_t rows, int64_t k) {
+    if (precision == Precision::Int8) return rows * (static_cast<int64_t>(sizeof(RowScale)) + depth(precision, k));
+    return precision == Precision::Bf16 ? rows * depth(precision, k) * 2 : 0;
 }
 
-// Rows of A in u8, each with its scale.
-class QuantisedLeft {
-public:
-    QuantisedLeft(int64_t m, int64_t k, const float* a, int64_t lda, const std::string& name) : k_((k + 3) / 4 * 4) {
-        thread_local std::vector<uint8_t> quantised;  // grows to the largest tile: one call at a time uses it
-        quantised.resize(std::max(quantised.size(), static_cast<std::size_t>(m * k_)));
-        for (int64_t i = 0; i < m; ++i) {
-            uint8_t* row = quantised.data() + i * k_;
-            if (!quantise_row(k, a + i * lda, row, scales_[i])) {
-                fail(ErrorKind::Corrupt, "int8: the activations in front of " + name + " hold NaN or Inf, for which there is no scale; precision='fp32' shows "
-                                         "whether the weights overflow by themselves");
-            }
-            std::fill(row + k, row + k_, uint8_t{0});
+LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const PackedMatrix& w, std::byte* memory) {
+    const int64_t ld = depth(w.precision(), k);
+    if (w.precision() == Precision::Bf16) {
+        auto* rounded = reinterpret_cast<uint16_t*>(memory);
+        for (int64_t i = 0; i < rows; ++i) {
+            to_bf16(k, a + i * lda, rounded + i * ld);
+            if (ld > k) rounded[i * ld + k] = 0;
         }
-        data_ = quantised.data();
+        return {.rows = rows, .ld = ld, .bf16 = rounded};
     }
-    ~QuantisedLeft() {
-        if (int8_implementation().leave != nullptr) int8_implementation().leave();
+    if (w.precision() == Precision::Int8) {
+        auto* scales = reinterpret_cast<RowScale*>(memory);
+        auto* quantised = reinterpret_cast<uint8_t*>(scales + rows);
+        for (int64_t i = 0; i < rows; ++i) {
+            uint8_t* row = quantised + i * ld;
+            if (!quantise_row(k, a + i * lda, row, scales[i])) {
+                fail(ErrorKind::Corrupt, "int8: the activations in front of " + w.name() + " hold NaN or Inf, for which there is no scale; precision='fp32' "
+                                         "shows whether the weights overflow by themselves");
+            }
+            std::fill(row + k, row + ld, uint8_t{0});
+        }
+        return {.rows = rows, .ld = ld, .int8 = quantised, .scales = scales};
     }
-    QuantisedLeft(const QuantisedLeft&) = delete;
-    QuantisedLeft& operator=(const QuantisedLeft&) = delete;
-
-    // With the first n columns of a panel, rows [k0, k1).
-    void times(int64_t m, int64_t n, const PackedMatrix& w, int64_t panel, int64_t k0, int64_t k1, float* c, int64_t ldc, bool accumulate) const {
-        alignas(64) int32_t offsets[kPanel];
-        w.sums(panel, k0, k1, offsets);
-        int8_implementation().product(m, n, k_, data_, k_, w.panel_int8(panel, k0), c, ldc, accumulate, {scales_, offsets, w.scales(panel)});
-    }
-
-private:
-    int64_t k_;
-    const uint8_t* data_ = nullptr;
-    RowScale scales_[kRows];
-};
+    return {.rows = rows, .ld = lda, .fp32 = a};
+}
 
 // A part of a weight: rows [k0, k0 + k) of columns [n0, n0 + n).
 struct Part {
     int64_t k0, k, n0, n;
 };
 
+void finish(int64_t rows, int64_t nc, float* out, int64_t ldo, const float* bias, Activation activation) {
+    for (int64_t r = 0; bias != nullptr && r < rows; ++r) add(nc, out + r * ldo, bias, out + r * ldo);
+    if (activation == Activation::Gelu) gelu_rows(rows, nc, out, ldo);
+    for (int64_t r = 0; activation == Activation::QuickGelu && r < rows; ++r) quick_gelu(nc, out + r * ldo);
+    for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out + r * ldo);
+}
+
+// Of at most kRows rows.
+void product(const LinearInput& a, const PackedMatrix& w, const Part& part, float* out, int64_t ldo, bool accumulate, const Epilogue& epilogue) {
+    const int64_t k = depth(w.precision(), part.k);
+    for (int64_t c = 0; c < part.n; c += kPanel) {
+        const int64_t n = std::min(kPanel, part.n - c), panel = (part.n0 + c) / kPanel;
+        const float* bias = epilogue.bias != nullptr ? epilogue.bias + part.n0 + c : nullptr;
+        if (w.precision() == Precision::Int8) {
+            alignas(64) int32_t offsets[kPanel];
+            w.sums(panel, part.k0, part.k0 + part.k, offsets);
+            const gemm::Dequantisation to{a.scales, offsets, w.scales(panel), bias};
+            int8_implementation().product(a.rows, n, k, a.int8, a.ld, w.panel_int8(panel, part.k0), out + c, ldo, accumulate, to);
+            bias = nullptr;
+        } else {
+            const Factor of = w.panel(panel).from_row(part.k0);
+            if (w.precision() == Precision::Bf16) bf16_implementation().product(a.rows, n, k, a.bf16, a.ld, of.bf16, of.ld, out + c, ldo, accumulate);
+            else fp32_implementation().product(a.rows, n, k, a.fp32, a.ld, of.fp32, of.ld, out + c, ldo, accumulate);
+        }
+        finish(a.rows, n, out + c, ldo, bias, epilogue.activation);
+    }
+    if (w.precision() == Precision::Int8 && int8_implementation().leave != nullptr) int8_implementation().leave();
+    if (w.precision() == Precision::Bf16 && bf16_implementation().leave != nullptr) bf16_implementation().leave();
+}
+
+// Of rows that nobody has prepared: tile by tile.
 void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, const Part& part, float* out, int64_t ldo, bool accumulate,
              const Epilogue& epilogue) {
     if (w.torch() != nullptr) {
         if (part.k != w.k() || part.n != w.n()) internal("linear: int8-torch has no parts");
         w.torch()->product(rows, a, lda, out, ldo, accumulate);
-        return finish(rows, 0, w.n(), out, ldo, epilogue);
+        return finish(rows, w.n(), out, ldo, epilogue.bias, epilogue.activation);
     }
-    const auto panels = [&](int64_t m, float* to, const auto& times) {
-        for (int64_t c = 0; c < part.n; c += kPanel) {
-            const int64_t n = std::min(kPanel, part.n - c);
-            times(n, (part.n0 + c) / kPanel, to + c);
-            finish(m, c, n, to, ldo, epilogue);
-        }
-    };
+    thread_local std::vector<std::byte> memory;  // grows to the largest tile: one call at a time uses it
+    memory.resize(std::max(memory.size(), static_cast<std::size_t>(input_bytes(w.precision(), kRows, part.k))));
     for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
-        const int64_t m = std::min(kRows, rows - r0);
-        const float* from = a + r0 * lda;
-        float* to = out + r0 * ldo;
-        if (w.precision() == Precision::Int8) {
-            const QuantisedLeft left(m, part.k, from, lda, w.name());
-            panels(m, to, [&](int64_t n, int64_t panel, float* c) { left.times(m, n, w, panel, part.k0, part.k0 + part.k, c, ldo, accumulate); });
-        } else {
-            const Left left(w.precision() == Precision::Bf16, m, part.k, from, lda);
-            panels(m, to, [&](int64_t n, int64_t panel, float* c) { left.times(m, n, w.panel(panel).from_row(part.k0), c, ldo, accumulate); });
-        }
+        const LinearInput tile = prepare(std::min(kRows, rows - r0), part.k, a + r0 * lda, lda, w, memory.data());
+        product(tile, w, part, out + r0 * ldo, ldo, accumulate, epilogue);
     }
 }
 
+// Whether the residual is there already: out = product + bias + out needs no extra memory.
+bool in_place(const Epilogue& e, const float* out) {
+    const bool there = e.residual == out && e.activation == Activation::None;
+    if (e.residual != nullptr && !there) internal("linear: the residual is added in place, behind no activation");
+    return there;
+}
+
 }  // namespace
+
+LinearInput LinearInput::from_row(int64_t r) const {
+    return {rows - r, ld, fp32 != nullptr ? fp32 + r * ld : nullptr, bf16 != nullptr ? bf16 + r * ld : nullptr, int8 != nullptr ? int8 + r * ld : nullptr,
+            scales != nullptr ? scales + r : nullptr};
+}
 
 Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb, Arena& arena) {
     if (precision == Precision::Fp32) return {b, nullptr, ldb};
@@ -210,18 +228,22 @@ void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& 
     product(rows, a, lda, w, {.k0 = k0, .k = count, .n0 = 0, .n = w.n()}, out, ldo, accumulate, {});
 }
 
-void linear_columns(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t n0, int64_t count, float* out,
-                    int64_t ldo, const Epilogue& e) {
-    // out = product + residual needs no extra memory when the activation is the identity and the residual is already there.
-    const bool in_place = e.residual == out && e.activation == Activation::None;
-    if (e.residual != nullptr && !in_place) internal("linear: the residual is added in place, behind no activation");
-    Epilogue part = e;
-    if (e.bias != nullptr) part.bias = e.bias + n0;
-    product(rows, a, lda, w, {.k0 = 0, .k = w.k(), .n0 = n0, .n = count}, out, ldo, in_place, part);
+LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, Arena& arena) {
+    if (w.torch() != nullptr) internal("linear: int8-torch takes rows as they are");
+    return prepare(rows, w.k(), a, lda, w, arena.take<std::byte>(input_bytes(w.precision(), rows, w.k())));
+}
+
+void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count, float* out, int64_t ldo, const Epilogue& e) {
+    const bool accumulate = in_place(e, out);
+    for (int64_t r0 = 0; r0 < a.rows; r0 += kRows) {
+        LinearInput tile = a.from_row(r0);
+        tile.rows = std::min(kRows, tile.rows);
+        product(tile, w, {.k0 = 0, .k = w.k(), .n0 = n0, .n = count}, out + r0 * ldo, ldo, accumulate, e);
+    }
 }
 
 void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo, const Epilogue& e) {
-    linear_columns(rows, a, lda, w, 0, w.n(), out, ldo, e);
+    product(rows, a, lda, w, {.k0 = 0, .k = w.k(), .n0 = 0, .n = w.n()}, out, ldo, in_place(e, out), e);
 }
 
 }  // namespace segrid

@@ -57,6 +57,7 @@ QuantisedWeight quantise(const at::Tensor& weight);
 at::Tensor dequantise(const QuantisedWeight& weight);
 
 class TorchInt8;
+struct RowScale;
 
 // A Linear's weight, packed once at load: panels of 64 columns, each a factor of all k rows, the last one zero-padded.
 class PackedMatrix {
@@ -97,6 +98,18 @@ struct Epilogue {
     const float* residual = nullptr;  // null, or out itself (then without activation)
 };
 
+// Rows in front of a Linear as its products take them, prepared once for all parts of its columns: as they are, rounded, or quantised, each row with its scale.
+struct LinearInput {
+    int64_t rows = 0, ld = 0;
+    const float* fp32 = nullptr;
+    const uint16_t* bf16 = nullptr;
+    const uint8_t* int8 = nullptr;
+    const RowScale* scales = nullptr;
+    LinearInput from_row(int64_t r) const;
+};
+// In the arena, but for fp32, which stays where it is. Throws as linear does. Not in Int8Torch.
+LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, Arena& arena);
+
 // out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight where a row holds NaN or Inf: no scale could hold it.
 void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo,
             const Epilogue& epilogue = {});
@@ -105,8 +118,7 @@ void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, fl
 // multiple of kGroup; a row's scale is that of the part. Not in Int8Torch.
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
                  int64_t ldo, bool accumulate);
-// The part of the columns [n0, n0 + count) alone; n0 is a multiple of kPanel. Not in Int8Torch.
-void linear_columns(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t n0, int64_t count, float* out,
-                    int64_t ldo, const Epilogue& epilogue);
+// The part of the columns [n0, n0 + count) alone; n0 is a multiple of kPanel.
+void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count, float* out, int64_t ldo, const Epilogue& epilogue);
 
 }  // namespace segrid

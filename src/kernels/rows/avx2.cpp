@@ -50,8 +50,10 @@ void relu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] = x[i] < 0.0F ? 0.0F : x[i];
 }
 
-void gelu(int64_t n, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + error_function(x[i] * 0.70710678F));
+void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
+    for (; rows > 0; --rows, x += ld) {
+        for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + error_function(x[i] * 0.70710678F));
+    }
 }
 
 void quick_gelu(int64_t n, float* x) {
@@ -154,8 +156,8 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
 }  // namespace
 
 const Table& avx2() {
-    static const Table table{add, multiply_add, relu, gelu, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             running_power_row, scale_row, scale_add_row, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
+    static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+                             running_power_row, scale_row, scale_add_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
     return table;
 }
 

@@ -101,7 +101,7 @@ void relu(int64_t n, float* x) {
 }
 
 // x Phi(x) = x / 2 + |x| (Phi(|x|) - 1/2)
-void gelu(int64_t n, float* x) {
+void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
     static const HalfNormal table;
     __m512 low[HalfNormal::kTerms], high[HalfNormal::kTerms];
     for (int t = 0; t < HalfNormal::kTerms; ++t) {
@@ -110,7 +110,7 @@ void gelu(int64_t n, float* x) {
     }
     const __m512 scale = _mm512_set1_ps(static_cast<float>(1 / HalfNormal::kWidth)), half = _mm512_set1_ps(0.5F);
     const __m512 end = _mm512_set1_ps(31.999998F);
-    for_vectors(n, [&](int64_t i, auto lanes, int) {
+    const auto step = [&](int64_t i, auto lanes, int) {
         const __m512 v = lanes.load(x + i), t = _mm512_abs_ps(v);
         const __m512 place = _mm512_min_ps(end, _mm512_mul_ps(t, scale));  // in this order NaN stays NaN
         const __m512i interval = _mm512_cvttps_epi32(place);
@@ -118,7 +118,8 @@ void gelu(int64_t n, float* x) {
         __m512 p = _mm512_permutex2var_ps(low[4], interval, high[4]);
         for (int k = 3; k >= 0; --k) p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[k], interval, high[k]));
         lanes.store(x + i, _mm512_fmadd_ps(t, p, _mm512_mul_ps(half, v)));
-    });
+    };
+    for (; rows > 0; --rows, x += ld) for_vectors(n, step);
 }
 
 void quick_gelu(int64_t n, float* x) {
@@ -303,11 +304,14 @@ void scale_row(int64_t n, float factor, float* x) {
     for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), f)); });
 }
 
-void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x) {
-    const __m512 f = _mm512_set1_ps(factor), o = _mm512_set1_ps(offset);
-    for_vectors(n, [&](int64_t i, auto lanes, int) {
-        lanes.store(x + i, _mm512_fmadd_ps(lanes.load(x + i), f, _mm512_add_ps(o, lanes.load(table + i))));
-    });
+void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* table, float* x) {
+    const __m512 f = _mm512_set1_ps(factor);
+    for (int64_t r = 0; r < rows; ++r, x += n) {
+        const __m512 o = _mm512_set1_ps(offsets[r]);
+        for_vectors(n, [&](int64_t i, auto lanes, int) {
+            lanes.store(x + i, _mm512_fmadd_ps(lanes.load(x + i), f, _mm512_add_ps(o, lanes.load(table + i))));
+        });
+    }
 }
 
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
@@ -332,7 +336,17 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
     row = row_scale(least, most);
     const __m512 inverse = _mm512_set1_ps(1.0F / row.scale);
     const __m512i offset = _mm512_set1_epi32(row.zero);
-    for (int64_t i = 0; i < n; i += 16) {
+    const auto shorts = [&](int64_t i) {  // 32 of them, in fours from the one half and the other
+        const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+        const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i + 16), inverse));
+        return _mm512_add_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(static_cast<int16_t>(row.zero)));
+    };
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        _mm512_storeu_si512(q + i, _mm512_permutexvar_epi32(in_order, _mm512_packus_epi16(shorts(i), shorts(i + 32))));
+    }
+    for (; i < n; i += 16) {
         const __mmask16 lanes = tail(n - i);
         const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + i), inverse);
         const __m512i v = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(scaled), offset), _mm512_setzero_si512());
@@ -341,7 +355,8 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
     return true;
 }
 
-void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, float* out, bool accumulate) {
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, const float* bias, float* out,
+                    bool accumulate) {
     const __m512i zero = _mm512_set1_epi32(row.zero);
     const __m512 scale = _mm512_set1_ps(row.scale);
     for (int64_t i = 0; i < n; i += 16) {
@@ -349,7 +364,8 @@ void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowSc
         const __m512i offset = _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(lanes, offsets + i), zero);
         const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_maskz_loadu_epi32(lanes, sum + i), offset));
         const __m512 by = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, scales + i), scale);
-        const __m512 before = accumulate ? _mm512_maskz_loadu_ps(lanes, out + i) : _mm512_setzero_ps();
+        __m512 before = accumulate ? _mm512_maskz_loadu_ps(lanes, out + i) : _mm512_setzero_ps();
+        if (bias != nullptr) before = _mm512_add_ps(before, _mm512_maskz_loadu_ps(lanes, bias + i));
         _mm512_mask_storeu_ps(out + i, lanes, _mm512_fmadd_ps(whole, by, before));
     }
 }
@@ -358,8 +374,8 @@ void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowSc
 
 const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
-    static const Table table{add, multiply_add, relu, gelu, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             bf16 ? running_power_row_avx512bf16 : plain().running_power_row, scale_row, scale_add_row, blend_row, transpose,
+    static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+                             bf16 ? running_power_row_avx512bf16 : plain().running_power_row, scale_row, scale_add_rows, blend_row, transpose,
                              bf16 ? to_bf16_avx512bf16 : plain().to_bf16, bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16, quantise_row,
                              dequantise_row};
     return table;

@@ -28,8 +28,8 @@ inline __m512 power16(__m512 x) {
 }  // namespace
 
 float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float& sum, uint16_t* out) {
-    const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity()), before = _mm512_set1_ps(max);
-    __m512 tops[2] = {before, before};
+    const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity()), high = _mm512_set1_ps(max + kPowerRoom);
+    __m512 tops[2] = {high, high};
     int64_t i = 0;
     for (; i + 32 <= n; i += 32) {
         tops[0] = _mm512_max_ps(tops[0], _mm512_loadu_ps(s + i));
@@ -38,7 +38,7 @@ float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float&
     for (; i < n; i += 16) tops[0] = _mm512_max_ps(tops[0], _mm512_mask_loadu_ps(low, tail(n - i), s + i));
     tops[0] = _mm512_max_ps(tops[0], tops[1]);
     float scale = 1.0F;
-    if (_mm512_cmp_ps_mask(tops[0], before, _CMP_NEQ_UQ) != 0) {
+    if (_mm512_cmp_ps_mask(tops[0], high, _CMP_NEQ_UQ) != 0) {
         const float top = _mm512_reduce_max_ps(tops[0]);
         scale = std::exp2(max - top);
         max = top;

@@ -20,7 +20,7 @@ struct Table {
     void (*add)(int64_t, const float*, const float*, float*);
     void (*multiply_add)(int64_t, const float*, const float*, float*);
     void (*relu)(int64_t, float*);
-    void (*gelu)(int64_t, float*);
+    void (*gelu_rows)(int64_t, int64_t, float*, int64_t);
     void (*quick_gelu)(int64_t, float*);
     void (*layer_norm)(int64_t, const float*, const float*, const float*, float, float*);
     void (*residual_norm)(int64_t, const float*, const float*, const float*, const float*, const float*, float, float*);
@@ -29,13 +29,13 @@ struct Table {
     float (*running_softmax_row)(int64_t, float*, float&, float&);
     float (*running_power_row)(int64_t, const float*, float&, float&, uint16_t*);
     void (*scale_row)(int64_t, float, float*);
-    void (*scale_add_row)(int64_t, float, float, const float*, float*);
+    void (*scale_add_rows)(int64_t, int64_t, float, const float*, const float*, float*);
     void (*blend_row)(int64_t, float, float*, float, const float*);
     void (*transpose)(int64_t, int64_t, const float*, int64_t, float*, int64_t);
     void (*to_bf16)(int64_t, const float*, uint16_t*);
     void (*pair_bf16)(int64_t, const float*, const float*, uint16_t*);
     bool (*quantise_row)(int64_t, const float*, uint8_t*, RowScale&);
-    void (*dequantise_row)(int64_t, const int32_t*, const int32_t*, RowScale, const float*, float*, bool);
+    void (*dequantise_row)(int64_t, const int32_t*, const int32_t*, RowScale, const float*, const float*, float*, bool);
 };
 
 const Table& plain();

@@ -24,8 +24,10 @@ void scale_row(int64_t n, float factor, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
-void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * factor + (offset + table[i]);
+void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* table, float* x) {
+    for (int64_t r = 0; r < rows; ++r, x += n) {
+        for (int64_t i = 0; i < n; ++i) x[i] = x[i] * factor + (offsets[r] + table[i]);
+    }
 }
 
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
@@ -50,7 +52,7 @@ void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) {
 }
 
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out) {
-    const float top = std::max(max, *std::max_element(s, s + n));
+    const float highest = *std::max_element(s, s + n), top = highest > max + kPowerRoom ? highest : max;
     const float scale = top == max ? 1.0F : std::exp2(max - top);
     float total = 0;
     for (int64_t i = 0; i < n; ++i) {
@@ -94,9 +96,10 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
     return true;
 }
 
-void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, float* out, bool accumulate) {
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, const float* bias, float* out,
+                    bool accumulate) {
     for (int64_t i = 0; i < n; ++i) {
-        const float v = static_cast<float>(sum[i] - row.zero * offsets[i]) * (row.scale * scales[i]);
+        const float v = static_cast<float>(sum[i] - row.zero * offsets[i]) * (row.scale * scales[i]) + (bias != nullptr ? bias[i] : 0.0F);
         out[i] = accumulate ? out[i] + v : v;
     }
 }

@@ -6,21 +6,19 @@
 namespace segrid {
 namespace {
 
-const rows::Table& table() {
-    static const KernelTables<rows::Table> kernel("rows", {{"avx512", cpu_features().avx512 ? &rows::avx512() : nullptr},
-                                                           {"avx2", cpu_features().avx2 ? &rows::avx2() : nullptr},
-                                                           {"plain", &rows::plain()}});
-    return *kernel;
-}
+// (Not inside of a function: asking whether it is there took longer than some of the rows.)
+const KernelTables<rows::Table> kernel("rows", {{"avx512", cpu_features().avx512 ? &rows::avx512() : nullptr},
+                                                {"avx2", cpu_features().avx2 ? &rows::avx2() : nullptr},
+                                                {"plain", &rows::plain()}});
 
-[[maybe_unused]] const bool registered = (table(), true);
+inline const rows::Table& table() { return *kernel; }
 
 }  // namespace
 
 void add(int64_t n, const float* a, const float* b, float* out) { table().add(n, a, b, out); }
 void multiply_add(int64_t n, const float* a, const float* b, float* out) { table().multiply_add(n, a, b, out); }
 void relu(int64_t n, float* x) { table().relu(n, x); }
-void gelu(int64_t n, float* x) { table().gelu(n, x); }
+void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) { table().gelu_rows(rows, n, x, ld); }
 void quick_gelu(int64_t n, float* x) { table().quick_gelu(n, x); }
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
     table().layer_norm(n, x, gamma, beta, eps, out);
@@ -41,8 +39,8 @@ float running_power_row(int64_t n, const float* s, float& max, float& sum, uint1
     return table().running_power_row(n, s, max, sum, out);
 }
 void scale_row(int64_t n, float factor, float* x) { table().scale_row(n, factor, x); }
-void scale_add_row(int64_t n, float factor, float offset, const float* add, float* x) {
-    table().scale_add_row(n, factor, offset, add, x);
+void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* add, float* x) {
+    table().scale_add_rows(rows, n, factor, offsets, add, x);
 }
 void blend_row(int64_t n, float a, float* x, float b, const float* y) { table().blend_row(n, a, x, b, y); }
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
@@ -51,8 +49,9 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 void to_bf16(int64_t n, const float* x, uint16_t* out) { table().to_bf16(n, x, out); }
 void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) { table().pair_bf16(n, a, b, out); }
 bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) { return table().quantise_row(n, x, q, row); }
-void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, float* out, bool accumulate) {
-    table().dequantise_row(n, sum, offsets, row, scales, out, accumulate);
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, const float* bias, float* out,
+                    bool accumulate) {
+    table().dequantise_row(n, sum, offsets, row, scales, bias, out, accumulate);
 }
 
 }  // namespace segrid

@@ -8,7 +8,9 @@ namespace segrid {
 void add(int64_t n, const float* a, const float* b, float* out);  // out = a + b; out may be a or b
 void multiply_add(int64_t n, const float* a, const float* b, float* out);  // out += a * b
 void relu(int64_t n, float* x);
-void gelu(int64_t n, float* x);  // x Phi(x) with the error function, as torch's default
+// x Phi(x) with the error function, as torch's default, of rows that are ld floats apart
+void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld);
+inline void gelu(int64_t n, float* x) { gelu_rows(1, n, x, n); }
 void quick_gelu(int64_t n, float* x);  // x / (1 + exp(-1.702 x)), CLIP's
 // out = (x - mean) / sqrt(variance + eps) * gamma + beta over n values; variance biased; out may be x.
 void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out);
@@ -26,11 +28,13 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
 // The same over the n columns of one row, in place: s becomes exp(s - max). Returns the factor for earlier sums.
 float running_softmax_row(int64_t n, float* s, float& max, float& sum);
 // The same of scores in units of ln 2, for a product in bf16: 2^(s - max) goes to out rounded to bf16, from powers that are right to 4e-6, and
-// sum is of what was rounded: so the weights of values add up to 1.
+// sum is of what was rounded: so the weights of values add up to 1. max is raised only where a score lies more than kPowerRoom above it: nothing
+// overflows before that, and what was added up need not be scaled again.
+inline constexpr float kPowerRoom = 32;
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out);
 void scale_row(int64_t n, float factor, float* x);
-// x = x * factor + offset + table[0..n)
-void scale_add_row(int64_t n, float factor, float offset, const float* table, float* x);
+// x[i] = x[i] * factor + offsets[i] + table[0..n) for each of the rows x[i] of n, one behind the other
+void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* table, float* x);
 void blend_row(int64_t n, float a, float* x, float b, const float* y);  // x = a x + b y
 // out[j * ldo + i] = in[i * ldi + j] for i < rows, j < columns
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo);
@@ -46,7 +50,9 @@ struct RowScale {
 };
 // q = round(x / scale) + zero with the finest scale that holds the row and 0. Returns false, without a result, where x holds NaN or Inf.
 bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row);
-// out (+)= (sum - zero offsets) scale scales: integer sums over quantised rows and columns back to what they stand for. offsets: sums of the columns.
-void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, float* out, bool accumulate);
+// out (+)= (sum - zero offsets) scale scales + bias: integer sums over quantised rows and columns back to what they stand for. offsets: sums of the columns;
+// bias: null: without.
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, const float* bias, float* out,
+                    bool accumulate);
 
 }  // namespace segrid

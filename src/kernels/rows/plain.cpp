@@ -13,8 +13,10 @@ void relu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] = std::max(x[i], 0.0F);
 }
 
-void gelu(int64_t n, float* x) {
-    for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + std::erf(x[i] * 0.70710678F));
+void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
+    for (; rows > 0; --rows, x += ld) {
+        for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + std::erf(x[i] * 0.70710678F));
+    }
 }
 
 void quick_gelu(int64_t n, float* x) {
@@ -79,8 +81,8 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 }  // namespace
 
 const Table& plain() {
-    static const Table table{add, multiply_add, relu, gelu, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             running_power_row, scale_row, scale_add_row, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
+    static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
+                             running_power_row, scale_row, scale_add_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
     return table;
 }
 
