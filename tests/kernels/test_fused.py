@@ -16,7 +16,7 @@ def double(a):
 
 @pytest.mark.parametrize("kernels", ["auto", "gemm_bf16=brgemm", "gemm=plain,gemm_bf16=plain,rows=plain", "avx2", "plain"], indirect=True)
 @pytest.mark.parametrize("relative", [True, False])
-@pytest.mark.parametrize("grid, dim", [((1, 1), 8), ((5, 7), 9), ((3, 5), 8), ((14, 14), 64), ((7, 40), 36), ((33, 17), 16), ((12, 64), 64), ((1, 801), 6)])
+@pytest.mark.parametrize("grid, dim", [((1, 1), 8), ((5, 7), 9), ((3, 5), 8), ((14, 14), 64), ((7, 40), 36), ((33, 17), 16), ((12, 64), 64), ((3, 128), 7), ((1, 801), 6)])
 def test_grid_attention(kernels, grid, dim, relative):
     h, w = grid
     q, k, v, rel_h, rel_w = draw(h * w, (h * w, dim), (h * w, dim), (h * w, dim), (2 * h - 1, dim), (2 * w - 1, dim))
@@ -29,7 +29,8 @@ def test_grid_attention(kernels, grid, dim, relative):
         scores = scores + bias.view(h * w, h * w)
     expected = (scores.softmax(1) @ double(v)).numpy()
     tables = (rel_h, rel_w) if relative else (None, None)
-    for first, rows in {(0, h * w), (h * w // 3, (h * w + 1) // 2)}:
+    in_one_row = (h // 2 * w + w // 4, w - w // 4)
+    for first, rows in {(0, h * w), (h * w // 3, (h * w + 1) // 2), in_one_row}:
         for precision, tolerance in (("fp32", 1e-6 * scores.abs().max()), ("bf16", 0.01 * (1 + scores.abs().max()))):
             got = kernels.attention(q, k, v, grid, *tables, first=first, rows=rows, precision=precision)
             assert np.abs(got - expected[first:first + rows]).max() < tolerance

@@ -12,16 +12,23 @@ namespace {
 // In bf16 scores are kept in units of ln 2: a power of two is cheaper than one of e.
 constexpr float kPerLn2 = 1.44269504F;
 
+// Rows of scores at a time: what is read of a row just after it was written in other vectors (a window's 14 columns) waits for the writes.
+constexpr int64_t kGroup = 4;
+
 // What queries, keys and values are multiplied in, and a tile of scores between the two products.
 class ScoreTile {
 public:
-    ScoreTile(const GridAttention& a, int64_t rows, const float* q, int64_t ldq, int64_t block, Arena& arena)
-        : head_(a.head), dim_(a.head_dim), rows_(rows), block_(block), q_(q), ldq_(ldq), scores_(arena.take<float>(rows * block)) {
+    // factor: of q.k
+    ScoreTile(const GridAttention& a, int64_t rows, const float* q, int64_t ldq, float factor, int64_t block, Arena& arena)
+        : head_(a.head), dim_(a.head_dim), rows_(rows), block_(block), q_(q), ldq_(ldq), factor_(factor), scores_(arena.take<float>(rows * block)) {
         if (!rounded()) return;
         depth_ = even(dim_);
         rounded_q_ = arena.take<uint16_t>(rows * depth_);
+        float* scaled = arena.take<float>(dim_);
         for (int64_t r = 0; r < rows; ++r) {
-            to_bf16(dim_, q + r * ldq, rounded_q_ + r * depth_);
+            std::copy_n(q + r * ldq, dim_, scaled);
+            scale_row(dim_, factor, scaled);
+            to_bf16(dim_, scaled, rounded_q_ + r * depth_);
             if (depth_ > dim_) rounded_q_[r * depth_ + dim_] = 0;
         }
         powers_ = arena.take<uint16_t>(rows * even(block));
@@ -30,9 +37,15 @@ public:
     bool rounded() const { return head_.keys.bf16 != nullptr; }
     float* row(int64_t r) { return scores_ + r * block_; }
 
+    // Without the factor in fp32: it is multiplied in where something is added.
     void ask(int64_t k0, int64_t count) {
         if (rounded()) matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_, block_);
         else matmul_panels(rows_, k0, count, dim_, q_, ldq_, head_.keys, scores_, block_);
+    }
+    float left() const { return rounded() ? 1.0F : factor_; }  // of the factor, behind ask()
+    // A panel of keys, in bf16.
+    void ask_from(const Start& start, int64_t k0, int64_t column) {
+        matmul_panel(rows_, k0 + column, depth_, rounded_q_, depth_, head_.keys, scores_ + column, block_, start);
     }
     float soften(int64_t r, int64_t count, float& max, float& sum) {
         if (!rounded()) return running_softmax_row(count, row(r), max, sum);
@@ -51,6 +64,7 @@ private:
     int64_t dim_, rows_, block_, depth_ = 0;
     const float* q_;
     int64_t ldq_;
+    float factor_;
     float* scores_;
     uint16_t *rounded_q_ = nullptr, *powers_ = nullptr;
 };
@@ -72,8 +86,10 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     const int64_t tokens = a.grid_h * a.grid_w, dim = a.head_dim, block = block_of(a);
     const bool relative = a.positions != nullptr && a.positions->present();
     const int64_t bias_width = relative ? a.positions->width() : 0, across = 2 * a.grid_h - 1;
-    ScoreTile tile(a, rows, q, ldq, block, arena);
-    const float unit = tile.rounded() ? kPerLn2 : 1.0F;
+    const float unit = a.head.keys.bf16 != nullptr ? kPerLn2 : 1.0F;
+    ScoreTile tile(a, rows, q, ldq, a.scale * unit, block, arena);
+    // Where panels of keys lie in one row of the grid, and so do the queries, positions are what the products' sums begin with.
+    const bool in_products = relative && tile.rounded() && a.grid_w % kPanel == 0 && first % a.grid_w + rows <= a.grid_w;
     float* bias = nullptr;
     if (relative) {
         bias = arena.take<float>(rows * bias_width);
@@ -86,20 +102,35 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     std::fill_n(sum, rows, 0.0F);
     for (int64_t k0 = 0; k0 < tokens; k0 += block) {
         const int64_t count = std::min(block, tokens - k0);
-        tile.ask(k0, count);
-        for (int64_t r = 0; r < rows; ++r) {
+        if (in_products) {
+            const int64_t qy = first / a.grid_w, qx = first % a.grid_w;
+            for (int64_t c = 0; c < count; c += kPanel) {
+                const float* of_rows = bias + (a.grid_h - 1 - qy) + (k0 + c) / a.grid_w;
+                const float* of_columns = bias + across + (a.grid_w - 1 - qx) + c % a.grid_w;
+                tile.ask_from({of_rows, bias_width, of_columns, bias_width - 1}, k0, c);
+            }
+        } else {
+            tile.ask(k0, count);
+        }
+        const auto add_positions = [&](int64_t r) {
             float* row = tile.row(r);
-            if (relative) {
+            if (relative && !in_products) {
                 const int64_t qy = (first + r) / a.grid_w, qx = (first + r) % a.grid_w;
                 const float* of_rows = bias + r * bias_width + (a.grid_h - 1 - qy) + k0 / a.grid_w;
                 const float* of_columns = bias + r * bias_width + across + (a.grid_w - 1 - qx);
-                scale_add_rows(count / a.grid_w, a.grid_w, a.scale * unit, of_rows, of_columns, row);
-            } else {
-                scale_row(count, a.scale * unit, row);
+                scale_add_rows(count / a.grid_w, a.grid_w, tile.left(), of_rows, of_columns, row);
+            } else if (tile.left() != 1.0F) {
+                scale_row(count, tile.left(), row);
             }
             if (a.bias != nullptr) blend_row(count, 1.0F, row, unit, a.bias + (first + r) * tokens + k0);
-            const float factor = tile.soften(r, count, max[r], sum[r]);
-            if (k0 > 0 && factor != 1.0F) scale_row(dim, factor, out + r * ldo);
+        };
+        for (int64_t r0 = 0; r0 < rows; r0 += kGroup) {
+            const int64_t end = std::min(rows, r0 + kGroup);
+            for (int64_t r = r0; r < end; ++r) add_positions(r);
+            for (int64_t r = r0; r < end; ++r) {
+                const float factor = tile.soften(r, count, max[r], sum[r]);
+                if (k0 > 0 && factor != 1.0F) scale_row(dim, factor, out + r * ldo);
+            }
         }
         tile.answer(k0, count, out, ldo);
     }

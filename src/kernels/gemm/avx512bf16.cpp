@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/gemm/implementations.h"
+#include "kernels/gemm/panel.h"
 
 namespace segrid::gemm {
 namespace {
@@ -30,16 +31,14 @@ struct Columns {
     }
 };
 
-// R rows.
-template <int R, int V, bool kWhole>
-void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+// R rows, whose sums begin with begin(row, part).
+template <int R, int V, bool kWhole, class Begin>
+void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, const Begin& begin) {
     __m512 sums[R][V];
 #pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
-        for (int part = 0; part < V; ++part) {
-            sums[i][part] = accumulate ? columns.load(c + i * ldc, part) : _mm512_setzero_ps();
-        }
+        for (int part = 0; part < V; ++part) sums[i][part] = begin(i, part);
     }
     for (int64_t j = 0; j < k; j += 2) {
         __m512bh y[V];
@@ -59,9 +58,12 @@ void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda,
     }
 }
 
-template <int V, bool kWhole>
-void panel(__mmask16 last, int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
-    const auto rows = [&]<int R>(int64_t i) { tile<R, V, kWhole>({last}, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate); };
+template <int V, bool kWhole, class Begin>
+void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
+               const Begin& begin) {
+    const auto rows = [&]<int R>(int64_t i) {
+        tile<R>(columns, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, [&](int row, int part) { return begin(i + row, part); });
+    };
     int64_t i = 0;
     if constexpr (V <= 2) {  // fewer sums than that would wait for each other
         for (; i + 12 <= m; i += 12) rows.template operator()<12>(i);
@@ -70,6 +72,20 @@ void panel(__mmask16 last, int64_t m, int64_t k, const uint16_t* a, int64_t lda,
     for (; i + 4 <= m; i += 4) rows.template operator()<4>(i);
     for (; i + 2 <= m; i += 2) rows.template operator()<2>(i);
     for (; i < m; ++i) rows.template operator()<1>(i);
+}
+
+template <int V, bool kWhole>
+void panel(__mmask16 last, int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+    const Columns<V, kWhole> columns{last};
+    over_rows(columns, m, k, a, lda, b, ldb, c, ldc, [&](int64_t i, int part) { return accumulate ? columns.load(c + i * ldc, part) : _mm512_setzero_ps(); });
+}
+
+void panel_from(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, float* c, int64_t ldc, const Start& start) {
+    static_assert(kPanel == 64);
+    over_rows(Columns<4, true>{}, m, k, a, lda, b, kPanel, c, ldc, [&](int64_t i, int part) {
+        const __m512 table = _mm512_loadu_ps(start.table + i * start.table_step + 16 * part);
+        return _mm512_add_ps(table, _mm512_set1_ps(start.offsets[i * start.offset_step]));
+    });
 }
 
 void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
@@ -84,7 +100,7 @@ void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, co
 }  // namespace
 
 const Bf16Implementation& bf16_avx512bf16() {
-    static const Bf16Implementation table{product};
+    static const Bf16Implementation table{.product = product, .panel_from = panel_from};
     return table;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/gemm/panel.h"
 #include "kernels/rows/op.h"
 
 namespace segrid::gemm {
@@ -24,6 +25,8 @@ struct Bf16Implementation {
     void (*product)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
                     bool accumulate);
     void (*leave)() = nullptr;  // behind the last of several
+    // With one panel, from where sums begin; null: without
+    void (*panel_from)(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, float* c, int64_t ldc, const Start& start) = nullptr;
 };
 
 struct Int8Implementation {

@@ -223,6 +223,17 @@ void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* 
     over_panels(Left(k, a, lda), m, n0, n, k, panels, c, ldc);
 }
 
+void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc, const Start& start) {
+    const Factor panel = panels.from_row(n0 / kPanel * k);
+    const auto& implementation = bf16_implementation();
+    if (implementation.panel_from != nullptr) return implementation.panel_from(m, k, a, lda, panel.bf16, c, ldc, start);
+    for (int64_t i = 0; i < m; ++i) {
+        const float* table = start.table + i * start.table_step;
+        for (int64_t j = 0; j < kPanel; ++j) c[i * ldc + j] = start.offsets[i * start.offset_step] + table[j];
+    }
+    Left(k, a, lda).times(m, kPanel, panel, c, ldc, true);
+}
+
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
                  int64_t ldo, bool accumulate) {
     product(rows, a, lda, w, {.k0 = k0, .k = count, .n0 = 0, .n = w.n()}, out, ldo, accumulate, {});

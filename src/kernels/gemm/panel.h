@@ -1,4 +1,4 @@
-// The width of panels, for files that are compiled for an instruction set and include nothing of ATen.
+// Panels, for files that are compiled for an instruction set and include nothing of ATen.
 #pragma once
 
 #include <cstdint>
@@ -6,5 +6,13 @@
 namespace segrid {
 
 inline constexpr int64_t kPanel = 64;  // columns of a panel, where matrices are kept in panels
+
+// What the sums of a product with a panel begin with: row i with offsets[i offset_step] + table[i table_step + column].
+struct Start {
+    const float* offsets;
+    int64_t offset_step;
+    const float* table;
+    int64_t table_step;
+};
 
 }  // namespace segrid
