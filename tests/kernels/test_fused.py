@@ -16,7 +16,8 @@ def double(a):
 
 @pytest.mark.parametrize("kernels", ["auto", "gemm_bf16=brgemm", "gemm=plain,gemm_bf16=plain,rows=plain", "avx2", "plain"], indirect=True)
 @pytest.mark.parametrize("relative", [True, False])
-@pytest.mark.parametrize("grid, dim", [((1, 1), 8), ((5, 7), 9), ((3, 5), 8), ((14, 14), 64), ((7, 40), 36), ((33, 17), 16), ((12, 64), 64), ((3, 128), 7), ((1, 801), 6)])
+@pytest.mark.parametrize("grid, dim", [((1, 1), 8), ((5, 7), 9), ((3, 5), 8), ((14, 14), 64), ((7, 40), 36), ((33, 17), 16), ((12, 64), 64), ((3, 128), 7),
+                                       ((1, 801), 6)])
 def test_grid_attention(kernels, grid, dim, relative):
     h, w = grid
     q, k, v, rel_h, rel_w = draw(h * w, (h * w, dim), (h * w, dim), (h * w, dim), (2 * h - 1, dim), (2 * w - 1, dim))
