@@ -13,7 +13,7 @@ namespace {
 constexpr float kPerLn2 = 1.44269504F;
 
 // Rows of scores at a time: what is read of a row just after it was written in other vectors (a window's 14 columns) waits for the writes.
-constexpr int64_t kGroup = 4;
+constexpr int64_t kTogether = 4;
 
 // What queries, keys and values are multiplied in, and a tile of scores between the two products.
 class ScoreTile {
@@ -124,8 +124,8 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
             }
             if (a.bias != nullptr) blend_row(count, 1.0F, row, unit, a.bias + (first + r) * tokens + k0);
         };
-        for (int64_t r0 = 0; r0 < rows; r0 += kGroup) {
-            const int64_t end = std::min(rows, r0 + kGroup);
+        for (int64_t r0 = 0; r0 < rows; r0 += kTogether) {
+            const int64_t end = std::min(rows, r0 + kTogether);
             for (int64_t r = r0; r < end; ++r) add_positions(r);
             for (int64_t r = r0; r < end; ++r) {
                 const float factor = tile.soften(r, count, max[r], sum[r]);
