@@ -82,7 +82,7 @@ def test_moving():
 
 
 OPTIONS = [{}, dict(multimask=False), dict(use_m2m=True, pred_iou_thresh=0.7), dict(max_hole_area=30, max_sprinkle_area=30),
-           dict(crop_n_layers=1, points_per_side=8),dict(candidate_memory=1), dict(box_nms_thresh=1.0), dict(mask_threshold=1.5), dict(min_mask_region_area=40)]
+           dict(crop_n_layers=1, points_per_side=8), dict(candidate_memory=1), dict(box_nms_thresh=1.0), dict(mask_threshold=1.5), dict(min_mask_region_area=40)]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o), "plain"))
