@@ -143,8 +143,10 @@ void bind_model_kernels(py::module_ m) {
         });
         return out;
     }, "The inner dimension part by part.");
-    m.def("linear_by_columns", [](const Floats& x, const Floats& weight, const Floats& bias, const std::string& precision, int64_t part) {
+    m.def("linear_by_columns", [](const Floats& x, const Floats& weight, const Floats& bias, const std::string& precision, int64_t part, const std::optional<Floats>& onto) {
         py::array_t<float> out({x.shape(0), weight.shape(0)});
+        if (onto) std::copy_n(onto->data(), out.size(), out.mutable_data());
+        const bool add = onto.has_value();
         const int64_t rows = x.shape(0), in = x.shape(1), n = weight.shape(0);
         const float *px = x.data(), *pw = weight.data(), *pb = bias.data();
         float* po = out.mutable_data();
@@ -153,11 +155,14 @@ void bind_model_kernels(py::module_ m) {
                 segrid::Arena arena;
                 const segrid::PackedMatrix w(at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat), segrid::bindings::precision_of(precision), "weight");
                 const segrid::LinearInput input = segrid::linear_input(rows, px, in, w, arena);
-                for (int64_t c = 0; c < n; c += part) segrid::linear_columns(input, w, c, std::min(part, n - c), po + c, n, {.bias = pb});
+                for (int64_t c = 0; c < n; c += part) {
+                    segrid::linear_columns(input, w, c, std::min(part, n - c), po + c, n, {.bias = pb, .residual = add ? po + c : nullptr});
+                }
             });
         });
         return out;
-    }, "The columns part by part, of rows that are prepared once.");
+    }, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("precision"), py::arg("part"), py::arg("onto") = py::none(),
+          "The columns part by part, of rows that are prepared once; added to `onto`.");
     m.def("layer_norm", [](const Floats& x, const Floats& gamma, const Floats& beta, float eps) {
         py::array_t<float> out(x.size());
         segrid::layer_norm(x.size(), x.data(), gamma.data(), beta.data(), eps, out.mutable_data());

@@ -94,13 +94,15 @@ def test_int8_in_parts(kernels, k):
     assert close(got, sum(parts), k**0.5 * 4)
 
 
-@pytest.mark.parametrize("kernels", ["auto", "plain"], indirect=True)
+@pytest.mark.parametrize("kernels", ["auto", "gemm_int8=brgemm", "avx2", "plain"], indirect=True)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 @pytest.mark.parametrize("m", [1, 64, 131])
-def test_rows_are_prepared_once_for_all_columns(kernels, precision, m):
+def test_columns_in_parts_of_prepared_rows(kernels, precision, m):
     rng = np.random.default_rng(m)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, 101), (200, 101), (200,)))
-    assert np.array_equal(kernels.linear_by_columns(x, w, b, precision, 128), kernels.linear(x, w, b, False, precision))
+    whole, onto = kernels.linear(x, w, b, False, precision), rng.normal(size=(m, 200)).astype(np.float32)
+    assert np.array_equal(kernels.linear_by_columns(x, w, b, precision, 128), whole)
+    assert close(kernels.linear_by_columns(x, w, b, precision, 128, onto), whole.astype(np.float64) + onto, 40)
 
 
 @pytest.mark.parametrize("n", [1, 7, 16, 31, 32, 33, 64, 100, 768])

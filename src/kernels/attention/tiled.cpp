@@ -37,12 +37,12 @@ public:
     bool rounded() const { return head_.keys.bf16 != nullptr; }
     float* row(int64_t r) { return scores_ + r * block_; }
 
-    // Without the factor in fp32: it is multiplied in where something is added.
+    // q.k of keys [k0, k0 + count): with the factor in bf16, without it in fp32, see left().
     void ask(int64_t k0, int64_t count) {
         if (rounded()) matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_, block_);
         else matmul_panels(rows_, k0, count, dim_, q_, ldq_, head_.keys, scores_, block_);
     }
-    float left() const { return rounded() ? 1.0F : factor_; }  // of the factor, behind ask()
+    float left() const { return rounded() ? 1.0F : factor_; }  // to be multiplied in
     // A panel of keys, in bf16.
     void ask_from(const Start& start, int64_t k0, int64_t column) {
         matmul_panel(rows_, k0 + column, depth_, rounded_q_, depth_, head_.keys, scores_ + column, block_, start);
@@ -89,7 +89,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     const float unit = a.head.keys.bf16 != nullptr ? kPerLn2 : 1.0F;
     ScoreTile tile(a, rows, q, ldq, a.scale * unit, block, arena);
     // Where panels of keys lie in one row of the grid, and so do the queries, positions are what the products' sums begin with.
-    const bool in_products = relative && tile.rounded() && a.grid_w % kPanel == 0 && first % a.grid_w + rows <= a.grid_w;
+    const bool in_products = relative && tile.rounded() && sums_can_start() && a.grid_w % kPanel == 0 && first % a.grid_w + rows <= a.grid_w;
     float* bias = nullptr;
     if (relative) {
         bias = arena.take<float>(rows * bias_width);

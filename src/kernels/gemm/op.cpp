@@ -140,9 +140,25 @@ void finish(int64_t rows, int64_t nc, float* out, int64_t ldo, const float* bias
     for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out + r * ldo);
 }
 
+// Gives up, behind the last of several products, what an implementation holds on to.
+class Leaving {
+public:
+    explicit Leaving(Precision precision)
+        : leave_(precision == Precision::Int8 ? int8_implementation().leave : precision == Precision::Bf16 ? bf16_implementation().leave : nullptr) {}
+    ~Leaving() {
+        if (leave_ != nullptr) leave_();
+    }
+    Leaving(const Leaving&) = delete;
+    Leaving& operator=(const Leaving&) = delete;
+
+private:
+    void (*leave_)();
+};
+
 // Of at most kRows rows.
 void product(const LinearInput& a, const PackedMatrix& w, const Part& part, float* out, int64_t ldo, bool accumulate, const Epilogue& epilogue) {
     const int64_t k = depth(w.precision(), part.k);
+    const Leaving leaving(w.precision());
     for (int64_t c = 0; c < part.n; c += kPanel) {
         const int64_t n = std::min(kPanel, part.n - c), panel = (part.n0 + c) / kPanel;
         const float* bias = epilogue.bias != nullptr ? epilogue.bias + part.n0 + c : nullptr;
@@ -159,8 +175,6 @@ void product(const LinearInput& a, const PackedMatrix& w, const Part& part, floa
         }
         finish(a.rows, n, out + c, ldo, bias, epilogue.activation);
     }
-    if (w.precision() == Precision::Int8 && int8_implementation().leave != nullptr) int8_implementation().leave();
-    if (w.precision() == Precision::Bf16 && bf16_implementation().leave != nullptr) bf16_implementation().leave();
 }
 
 // Of rows that nobody has prepared: tile by tile.
@@ -223,15 +237,10 @@ void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* 
     over_panels(Left(k, a, lda), m, n0, n, k, panels, c, ldc);
 }
 
+bool sums_can_start() { return bf16_implementation().panel_from != nullptr; }
+
 void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc, const Start& start) {
-    const Factor panel = panels.from_row(n0 / kPanel * k);
-    const auto& implementation = bf16_implementation();
-    if (implementation.panel_from != nullptr) return implementation.panel_from(m, k, a, lda, panel.bf16, c, ldc, start);
-    for (int64_t i = 0; i < m; ++i) {
-        const float* table = start.table + i * start.table_step;
-        for (int64_t j = 0; j < kPanel; ++j) c[i * ldc + j] = start.offsets[i * start.offset_step] + table[j];
-    }
-    Left(k, a, lda).times(m, kPanel, panel, c, ldc, true);
+    bf16_implementation().panel_from(m, k, a, lda, panels.from_row(n0 / kPanel * k).bf16, c, ldc, start);
 }
 
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
@@ -245,6 +254,8 @@ LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const Packed
 }
 
 void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count, float* out, int64_t ldo, const Epilogue& e) {
+    const bool fits = w.precision() == Precision::Int8 ? a.int8 != nullptr : w.precision() == Precision::Bf16 ? a.bf16 != nullptr : a.fp32 != nullptr;
+    if (!fits || w.torch() != nullptr) internal("linear: rows were prepared for a weight in another precision");
     const bool accumulate = in_place(e, out);
     for (int64_t r0 = 0; r0 < a.rows; r0 += kRows) {
         LinearInput tile = a.from_row(r0);

@@ -46,7 +46,8 @@ at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 // C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel columns, each [k][kPanel], one behind the other.
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
-// C[m, kPanel] = start + A times the columns [n0, n0 + kPanel); n0 is a multiple of kPanel.
+// C[m, kPanel] = start + A times the columns [n0, n0 + kPanel); n0 is a multiple of kPanel. Only where sums_can_start(): not every implementation can.
+bool sums_can_start();
 void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc, const Start& start);
 
 // A Linear's weight in s8: row n of the weight is scales[n] values[n].
@@ -120,7 +121,7 @@ void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, fl
 // multiple of kGroup; a row's scale is that of the part. Not in Int8Torch.
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
                  int64_t ldo, bool accumulate);
-// The part of the columns [n0, n0 + count) alone; n0 is a multiple of kPanel.
+// The part of the columns [n0, n0 + count) alone, of rows prepared for w; n0 is a multiple of kPanel. Not in Int8Torch.
 void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count, float* out, int64_t ldo, const Epilogue& epilogue);
 
 }  // namespace segrid

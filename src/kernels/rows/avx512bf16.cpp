@@ -38,7 +38,7 @@ float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float&
     for (; i < n; i += 16) tops[0] = _mm512_max_ps(tops[0], _mm512_mask_loadu_ps(low, tail(n - i), s + i));
     tops[0] = _mm512_max_ps(tops[0], tops[1]);
     float scale = 1.0F;
-    if (_mm512_cmp_ps_mask(tops[0], high, _CMP_NEQ_UQ) != 0) {
+    if (_mm512_cmp_ps_mask(tops[0], high, _CMP_GT_OQ) != 0) {
         const float top = _mm512_reduce_max_ps(tops[0]);
         scale = std::exp2(max - top);
         max = top;
