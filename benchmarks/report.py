@@ -126,7 +126,7 @@ def precision_table():
     peers = [f"OpenVINO's {p} takes {t / ours['int8']:.1f} times as long as int8, {t / ours[p]:.1f} times as long as ours" for p, t in theirs.items()]
     linears = {p: r["rows"][f"segrid@{p}"]["stages"]["linears"] for p in ("int8", "int8-torch")}
     lines += ["", "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`, for fp16 with `--device cpu-plain`, "
-              "which runs CUDA's definitions; the encoder: `python -m benchmarks.run precisions`.) "
+              "which runs CUDA's definitions; the encoder: `python -m benchmarks.run precisions --model vit_b --subjects segrid openvino`.) "
               f"int8-torch is LibTorch's own dynamic quantisation in the same engine, all else in fp32; in the stages with the Linear layers it takes "
               f"{linears['int8-torch'] / linears['int8']:.2f} times as long as int8. {'; '.join(peers)}.", ""]
     return lines

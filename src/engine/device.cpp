@@ -73,7 +73,13 @@ ResolvedDevice resolve_device(const std::string& request) {
     if (request == "cpu-plain") return {request, c10::Device(c10::kCPU)};
     if (request == "auto") {
         const char* asked = std::getenv("SEGRID_DEVICE");
-        if (asked != nullptr && *asked != '\0' && std::string_view(asked) != "auto") return resolve_device(asked);
+        if (asked != nullptr && *asked != '\0' && std::string_view(asked) != "auto") {
+            try {
+                return resolve_device(asked);
+            } catch (const Error& e) {
+                fail(e.kind(), std::string("SEGRID_DEVICE: ") + e.what());
+            }
+        }
         const c10::Device first(c10::kCUDA, 0);
         if (has_driver() && try_device(first).empty()) return {first.str(), first};
         return {"cpu", {}};

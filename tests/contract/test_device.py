@@ -49,7 +49,7 @@ def test_auto_takes_what_is_there(monkeypatch):
         monkeypatch.setenv("SEGRID_DEVICE", name)
         assert segrid.Segmenter("tiny").device == name
     monkeypatch.setenv("SEGRID_DEVICE", "gpu")
-    with pytest.raises(ValueError, match="device='gpu': unknown"):
+    with pytest.raises(ValueError, match="SEGRID_DEVICE: device='gpu': unknown"):
         segrid.Segmenter("tiny")
     monkeypatch.delenv("SEGRID_DEVICE")
     assert segrid.Segmenter("tiny").device == ("cuda:0" if torch.cuda.is_available() else "cpu")

@@ -40,7 +40,7 @@ def _cuda() -> str:
     try:
         return _core.resolve_device("cuda")
     except NotImplementedError as error:
-        reason = str(error).removeprefix("device='cuda': ").rpartition("; use ")[0]
+        reason = str(error).removeprefix("device='cuda': ").rsplit("; use ", 1)[0]
         return f"none: {reason}"
 
 

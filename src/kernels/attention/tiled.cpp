@@ -18,32 +18,27 @@ constexpr int64_t kTogether = 4;
 // What queries, keys and values are multiplied in, and a tile of scores between the two products.
 class ScoreTile {
 public:
-    // factor: of q.k
-    ScoreTile(const GridAttention& a, int64_t rows, const float* q, int64_t ldq, float factor, int64_t block, Arena& arena)
-        : head_(a.head), dim_(a.head_dim), rows_(rows), block_(block), q_(q), ldq_(ldq), factor_(factor), scores_(arena.take<float>(rows * block)) {
+    // scale: of q.k; as in segment-anything it is multiplied into q.
+    ScoreTile(const GridAttention& a, int64_t rows, const float* q, int64_t ldq, float scale, int64_t block, Arena& arena)
+        : head_(a.head), dim_(a.head_dim), rows_(rows), block_(block), q_(arena.take<float>(rows * a.head_dim)), scores_(arena.take<float>(rows * block)) {
+        for (int64_t r = 0; r < rows; ++r) std::copy_n(q + r * ldq, dim_, q_ + r * dim_);
+        scale_row(rows * dim_, scale, q_);
         if (!rounded()) return;
         depth_ = even(dim_);
         rounded_q_ = arena.take<uint16_t>(rows * depth_);
-        float* scaled = arena.take<float>(dim_);
-        for (int64_t r = 0; r < rows; ++r) {
-            std::copy_n(q + r * ldq, dim_, scaled);
-            scale_row(dim_, factor, scaled);
-            to_bf16(dim_, scaled, rounded_q_ + r * depth_);
-            if (depth_ > dim_) rounded_q_[r * depth_ + dim_] = 0;
-        }
+        to_bf16_rows(rows, dim_, q_, dim_, rounded_q_);
         powers_ = arena.take<uint16_t>(rows * even(block));
     }
 
     bool rounded() const { return head_.keys.bf16 != nullptr; }
     float* row(int64_t r) { return scores_ + r * block_; }
 
-    // q.k of keys [k0, k0 + count): with the factor in bf16, without it in fp32, see left().
+    // Of keys [k0, k0 + count).
     void ask(int64_t k0, int64_t count) {
         if (rounded()) matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_, block_);
-        else matmul_panels(rows_, k0, count, dim_, q_, ldq_, head_.keys, scores_, block_);
+        else matmul_panels(rows_, k0, count, dim_, q_, dim_, head_.keys, scores_, block_);
     }
-    float left() const { return rounded() ? 1.0F : factor_; }  // to be multiplied in
-    // A panel of keys, in bf16.
+    // Of a panel of keys, in bf16.
     void ask_from(const Start& start, int64_t k0, int64_t column) {
         matmul_panel(rows_, k0 + column, depth_, rounded_q_, depth_, head_.keys, scores_ + column, block_, start);
     }
@@ -62,10 +57,7 @@ public:
 private:
     const PackedHead& head_;
     int64_t dim_, rows_, block_, depth_ = 0;
-    const float* q_;
-    int64_t ldq_;
-    float factor_;
-    float* scores_;
+    float *q_, *scores_;
     uint16_t *rounded_q_ = nullptr, *powers_ = nullptr;
 };
 
@@ -118,9 +110,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
                 const int64_t qy = (first + r) / a.grid_w, qx = (first + r) % a.grid_w;
                 const float* of_rows = bias + r * bias_width + (a.grid_h - 1 - qy) + k0 / a.grid_w;
                 const float* of_columns = bias + r * bias_width + across + (a.grid_w - 1 - qx);
-                scale_add_rows(count / a.grid_w, a.grid_w, tile.left(), of_rows, of_columns, row);
-            } else if (tile.left() != 1.0F) {
-                scale_row(count, tile.left(), row);
+                offset_rows(count / a.grid_w, a.grid_w, of_rows, of_columns, row);
             }
             if (a.bias != nullptr) blend_row(count, 1.0F, row, unit, a.bias + (first + r) * tokens + k0);
         };

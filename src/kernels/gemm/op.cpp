@@ -46,27 +46,33 @@ const gemm::Int8Implementation& int8_implementation() {
 
 [[maybe_unused]] const bool registered = (fp32_implementation(), bf16_implementation(), int8_implementation(), true);
 
+// Gives up, behind the last of several products, what an implementation holds on to.
+class Leaving {
+public:
+    explicit Leaving(Precision precision)
+        : leave_(precision == Precision::Int8 ? int8_implementation().leave : precision == Precision::Bf16 ? bf16_implementation().leave : nullptr) {}
+    ~Leaving() {
+        if (leave_ != nullptr) leave_();
+    }
+    Leaving(const Leaving&) = delete;
+    Leaving& operator=(const Leaving&) = delete;
+
+private:
+    void (*leave_)();
+};
+
 // The left-hand side of a product, in the precision of the right-hand one: rounded once for all panels it meets.
 class Left {
 public:
-    Left(bool bf16, int64_t m, int64_t k, const float* a, int64_t lda) : fp32_(a), ld_(lda), k_(k) {
+    Left(bool bf16, int64_t m, int64_t k, const float* a, int64_t lda) : fp32_(a), ld_(lda), k_(k), leaving_(bf16 ? Precision::Bf16 : Precision::Fp32) {
         if (!bf16) return;
         thread_local std::vector<uint16_t> rounded;  // grows to the largest tile: one call at a time uses it
         k_ = ld_ = even(k);
         rounded.resize(std::max(rounded.size(), static_cast<std::size_t>(m * ld_)));
-        for (int64_t i = 0; i < m; ++i) {
-            to_bf16(k, a + i * lda, rounded.data() + i * ld_);
-            if (ld_ > k) rounded[static_cast<std::size_t>(i * ld_ + k)] = 0;
-        }
+        to_bf16_rows(m, k, a, lda, rounded.data());
         bf16_ = rounded.data();
     }
-    Left(int64_t k, const uint16_t* a, int64_t lda) : fp32_(nullptr), bf16_(a), ld_(lda), k_(k) {}
-
-    ~Left() {
-        if (bf16_ != nullptr && bf16_implementation().leave != nullptr) bf16_implementation().leave();
-    }
-    Left(const Left&) = delete;
-    Left& operator=(const Left&) = delete;
+    Left(int64_t k, const uint16_t* a, int64_t lda) : bf16_(a), ld_(lda), k_(k), leaving_(Precision::Bf16) {}
 
     void times(int64_t m, int64_t n, const Factor& b, float* c, int64_t ldc, bool accumulate) const {
         if (bf16_ != nullptr) {
@@ -77,9 +83,10 @@ public:
     }
 
 private:
-    const float* fp32_;
+    const float* fp32_ = nullptr;
     const uint16_t* bf16_ = nullptr;
     int64_t ld_, k_;
+    Leaving leaving_;
 };
 
 void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k, const Factor& panels, float* c, int64_t ldc) {
@@ -106,10 +113,7 @@ LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const 
     const int64_t ld = depth(w.precision(), k);
     if (w.precision() == Precision::Bf16) {
         auto* rounded = reinterpret_cast<uint16_t*>(memory);
-        for (int64_t i = 0; i < rows; ++i) {
-            to_bf16(k, a + i * lda, rounded + i * ld);
-            if (ld > k) rounded[i * ld + k] = 0;
-        }
+        to_bf16_rows(rows, k, a, lda, rounded);
         return {.rows = rows, .ld = ld, .bf16 = rounded};
     }
     if (w.precision() == Precision::Int8) {
@@ -139,21 +143,6 @@ void finish(int64_t rows, int64_t nc, float* out, int64_t ldo, const float* bias
     for (int64_t r = 0; activation == Activation::QuickGelu && r < rows; ++r) quick_gelu(nc, out + r * ldo);
     for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out + r * ldo);
 }
-
-// Gives up, behind the last of several products, what an implementation holds on to.
-class Leaving {
-public:
-    explicit Leaving(Precision precision)
-        : leave_(precision == Precision::Int8 ? int8_implementation().leave : precision == Precision::Bf16 ? bf16_implementation().leave : nullptr) {}
-    ~Leaving() {
-        if (leave_ != nullptr) leave_();
-    }
-    Leaving(const Leaving&) = delete;
-    Leaving& operator=(const Leaving&) = delete;
-
-private:
-    void (*leave_)();
-};
 
 // Of at most kRows rows.
 void product(const LinearInput& a, const PackedMatrix& w, const Part& part, float* out, int64_t ldo, bool accumulate, const Epilogue& epilogue) {

@@ -157,7 +157,7 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
 
 const Table& avx2() {
     static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             running_power_row, scale_row, scale_add_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
+                             running_power_row, scale_row, offset_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
     return table;
 }
 

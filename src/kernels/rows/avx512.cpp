@@ -304,12 +304,11 @@ void scale_row(int64_t n, float factor, float* x) {
     for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), f)); });
 }
 
-void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* table, float* x) {
-    const __m512 f = _mm512_set1_ps(factor);
+void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x) {
     for (int64_t r = 0; r < rows; ++r, x += n) {
         const __m512 o = _mm512_set1_ps(offsets[r]);
         for_vectors(n, [&](int64_t i, auto lanes, int) {
-            lanes.store(x + i, _mm512_fmadd_ps(lanes.load(x + i), f, _mm512_add_ps(o, lanes.load(table + i))));
+            lanes.store(x + i, _mm512_add_ps(lanes.load(x + i), _mm512_add_ps(o, lanes.load(table + i))));
         });
     }
 }
@@ -375,7 +374,7 @@ void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowSc
 const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
     static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             bf16 ? running_power_row_avx512bf16 : plain().running_power_row, scale_row, scale_add_rows, blend_row, transpose,
+                             bf16 ? running_power_row_avx512bf16 : plain().running_power_row, scale_row, offset_rows, blend_row, transpose,
                              bf16 ? to_bf16_avx512bf16 : plain().to_bf16, bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16, quantise_row,
                              dequantise_row};
     return table;

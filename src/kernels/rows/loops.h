@@ -24,9 +24,9 @@ void scale_row(int64_t n, float factor, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
-void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* table, float* x) {
+void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x) {
     for (int64_t r = 0; r < rows; ++r, x += n) {
-        for (int64_t i = 0; i < n; ++i) x[i] = x[i] * factor + (offsets[r] + table[i]);
+        for (int64_t i = 0; i < n; ++i) x[i] += offsets[r] + table[i];
     }
 }
 

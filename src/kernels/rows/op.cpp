@@ -39,14 +39,19 @@ float running_power_row(int64_t n, const float* s, float& max, float& sum, uint1
     return table().running_power_row(n, s, max, sum, out);
 }
 void scale_row(int64_t n, float factor, float* x) { table().scale_row(n, factor, x); }
-void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* add, float* x) {
-    table().scale_add_rows(rows, n, factor, offsets, add, x);
-}
+void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* add, float* x) { table().offset_rows(rows, n, offsets, add, x); }
 void blend_row(int64_t n, float a, float* x, float b, const float* y) { table().blend_row(n, a, x, b, y); }
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
     table().transpose(rows, columns, in, ldi, out, ldo);
 }
 void to_bf16(int64_t n, const float* x, uint16_t* out) { table().to_bf16(n, x, out); }
+void to_bf16_rows(int64_t rows, int64_t n, const float* x, int64_t ld, uint16_t* out) {
+    const int64_t even = (n + 1) / 2 * 2;
+    for (int64_t i = 0; i < rows; ++i, out += even) {
+        table().to_bf16(n, x + i * ld, out);
+        if (even > n) out[n] = 0;
+    }
+}
 void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) { table().pair_bf16(n, a, b, out); }
 bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) { return table().quantise_row(n, x, q, row); }
 void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, const float* bias, float* out,

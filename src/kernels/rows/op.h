@@ -33,13 +33,15 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum);
 inline constexpr float kPowerRoom = 32;
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out);
 void scale_row(int64_t n, float factor, float* x);
-// x[i] = x[i] * factor + offsets[i] + table[0..n) for each of the rows x[i] of n, one behind the other
-void scale_add_rows(int64_t rows, int64_t n, float factor, const float* offsets, const float* table, float* x);
+// x[i] += offsets[i] + table[0..n) for each of the rows x[i] of n, one behind the other
+void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x);
 void blend_row(int64_t n, float a, float* x, float b, const float* y);  // x = a x + b y
 // out[j * ldo + i] = in[i * ldi + j] for i < rows, j < columns
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo);
 // Rounded to bf16, to nearest even; NaN stays NaN; subnormals may become 0.
 void to_bf16(int64_t n, const float* x, uint16_t* out);
+// Rows of n, `ld` floats apart, one behind the other with a 0 behind an odd n: the left-hand side of a product in bf16.
+void to_bf16_rows(int64_t rows, int64_t n, const float* x, int64_t ld, uint16_t* out);
 // The same for two rows, interleaved: out[2 i] = a[i], out[2 i + 1] = b[i]; b null: zeros.
 void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out);
 

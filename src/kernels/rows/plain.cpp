@@ -82,7 +82,7 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 
 const Table& plain() {
     static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             running_power_row, scale_row, scale_add_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
+                             running_power_row, scale_row, offset_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
     return table;
 }
 
