@@ -18,7 +18,8 @@ def cpu():
     model = next(line.split(": ")[1] for line in text.split("\n") if line.startswith("model name"))
     flags = next(line for line in text.split("\n") if line.startswith("flags")).split()
     isa = [f for f in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile") if f in flags]
-    return {"model": model, "family": next(line.split(": ")[1] for line in text.split("\n") if line.startswith("cpu family")), "isa": isa}
+    masked = {"SEGRID_CPU": os.environ["SEGRID_CPU"]} if os.environ.get("SEGRID_CPU") else {}
+    return {"model": model, "family": next(line.split(": ")[1] for line in text.split("\n") if line.startswith("cpu family")), "isa": isa, **masked}
 
 
 def versions():
@@ -54,19 +55,25 @@ def run_row(subject, problem, arguments, threads, out):
 
 
 def compare(problem, subjects, arguments, threads, repeat, scratch):
-    """Alternates the subjects `repeat` times. Returns {subject: {"runs": [...], "median": s, "spread": [least, most], ...}}."""
+    """Alternates the subjects `repeat` times. Returns {subject: `summary` of its runs}."""
     rows = {s: [] for s in subjects}
     for i in range(repeat):
         for s in subjects:
             out = Path(scratch) / f"{s}-{i}.json"
             began = time.time()
             rows[s].append(run_row(s, problem, arguments, threads, out))
+            if "error" in rows[s][-1]:
+                print(f"  {s}: {rows[s][-1]['error']}", flush=True)
+                continue
             seconds = rows[s][-1]["seconds"]
             print(f"  {s}: {seconds:.2f} s, {rows[s][-1]['count']} masks ({time.time() - began:.0f} s with loading)", flush=True)
     return {s: summary(r) for s, r in rows.items()}
 
 
 def summary(runs):
+    """What the runs of one subject come to; {"error": why} for one that cannot run here."""
+    if "error" in runs[0]:
+        return {"error": runs[0]["error"]}
     seconds = [r["seconds"] for r in runs]
     stages = {k: statistics.median(r["stages"][k] for r in runs) for k in runs[0].get("stages", {})}
     return {"median": statistics.median(seconds), "spread": [min(seconds), max(seconds)], "memory_mb": max(r["memory_mb"] for r in runs),

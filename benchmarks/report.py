@@ -113,17 +113,20 @@ def precision_table():
     if not r:
         return []
     losses = json.loads((ROOT / "python/segrid/models/tiny/segrid.json").read_text())["precision"]
-    seconds = {s: row["median"] for s, row in r["rows"].items()}
-    ours = {p: seconds[f"segrid@{p}"] for p in PRECISIONS}
+    seconds = {s: row["median"] for s, row in r["rows"].items() if "error" not in row}
+    ours = {p: seconds[f"segrid@{p}"] for p in PRECISIONS if f"segrid@{p}" in seconds}
     lines = ["", "| precision | ViT-B's encoder | weights in memory | masks of `tiny` against fp32's: IoU mean | AP50 lost |", "|---|---|---|---|---|"]
     for p in PRECISIONS:
         loss = losses.get(p)
         cells = ["1", "0"] if p == "fp32" else [f"{loss['iou_mean']:.3f}", f"{100 * loss['ap50_loss']:.1f} points"] if loss else ["", ""]
+        if p not in ours:
+            lines.append(f"| {p} | this CPU has no instructions for it | | {' | '.join(cells)} |")
+            continue
         lines.append(f"| {p} | {ours['fp32'] / ours[p]:.2f} x as fast as fp32 | {r['weights'][f'segrid@{p}']:.2f} | {' | '.join(cells)} |")
     if loss := losses.get("fp16"):
         lines.append(f"| fp16, on CUDA | not measured yet | | {loss['iou_mean']:.3f} | {100 * loss['ap50_loss']:.1f} points |")
     theirs = {p: seconds[f"openvino@{p}"] for p in ("fp32", "bf16") if f"openvino@{p}" in seconds}
-    peers = [f"OpenVINO's {p} takes {t / ours['int8']:.1f} times as long as int8, {t / ours[p]:.1f} times as long as ours" for p, t in theirs.items()]
+    peers = [f"OpenVINO's {p} takes {t / ours['int8']:.1f} times as long as int8, {t / ours[p]:.1f} times as long as ours" for p, t in theirs.items() if p in ours]
     linears = {p: r["rows"][f"segrid@{p}"]["stages"]["linears"] for p in ("int8", "int8-torch")}
     lines += ["", "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`, for fp16 with `--device cpu-plain`, "
               "which runs CUDA's definitions; the encoder: `python -m benchmarks.run precisions --model vit_b --subjects segrid openvino`.) "

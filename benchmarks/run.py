@@ -122,13 +122,16 @@ def precisions(a):
     print(f"precisions: {a.model}'s encoder, {name} at {a.size[0]}x{a.size[1]}, {a.threads} threads")
     with tempfile.TemporaryDirectory() as scratch:
         rows = harness.compare("precisions", subjects, {"model": folder, "size": a.size, "precision": "fp32"}, a.threads, a.repeat, scratch)
-        kept = {s: np.load(Path(scratch) / f"{s}-0.json.npy") for s in subjects}
+        kept = {s: np.load(Path(scratch) / f"{s}-0.json.npy") for s in subjects if "error" not in rows[s]}
     full = kept["segrid@fp32"]
     body = {"model": a.model, "image": name, "size": a.size, "threads": a.threads, "rows": rows,
-            "times as long as int8": {s: r["median"] / rows["segrid@int8"]["median"] for s, r in rows.items()},
+            "times as long as int8": {s: r["median"] / rows["segrid@int8"]["median"] for s, r in rows.items() if s in kept},
             "feature error": {s: float(np.sqrt(np.square(k - full).mean() / np.square(full).mean())) for s, k in kept.items()},
-            "weights": {s: r["memory_mb"] / rows["segrid@fp32"]["memory_mb"] for s, r in rows.items() if s.startswith("segrid")}}
+            "weights": {s: r["memory_mb"] / rows["segrid@fp32"]["memory_mb"] for s, r in rows.items() if s.startswith("segrid") and s in kept}}
     for s, r in rows.items():
+        if "error" in r:
+            print(f"  {s}: {r['error']}")
+            continue
         print(f"  {s}: {r['median']:.3f} s ({body['times as long as int8'][s]:.2f}x int8's), features off by {body['feature error'][s]:.1e} of their size")
         if s in body["weights"]:
             print(f"    weights {r['memory_mb']:.0f} MB ({body['weights'][s]:.2f} of fp32's), Linear layers {r['stages']['linears']:.3f} s")

@@ -30,7 +30,11 @@ def main():
 
         segrid.set_threads(job["threads"])  # the extension is loaded
     before = anonymous_mb()
-    subject = module.Subject(a["model"], job["threads"], a["precision"])
+    try:
+        subject = module.Subject(a["model"], job["threads"], a["precision"])
+    except NotImplementedError as refused:  # this CPU has no instructions for it: a row that says so
+        Path(job["out"]).write_text(json.dumps({"error": str(refused)}))
+        return
     weights = anonymous_mb() - before
     image, _ = photo(tuple(a["size"]))
     seconds, features = timed(5, lambda: subject.encode(image))

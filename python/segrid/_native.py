@@ -23,6 +23,8 @@ _built, _found = _core.build_info()["torch"], version("torch")
 if _built.split(".")[:2] != _found.split(".")[:2]:
     raise ImportError(f"segrid was built against torch {_built}, but torch {_found} is installed: reinstall segrid (pip install --no-build-isolation .)")
 
+_core.cpu_mask()  # raises ValueError where SEGRID_CPU names a level that this CPU lacks
+
 CancelToken = _core.CancelToken
 Cancelled = _core.Cancelled
 CorruptFileError = _core.CorruptFileError

@@ -120,6 +120,11 @@ EverythingOptions read_options(const py::dict& given) {
         else if (key == "crop_overlap_ratio") o.crop_overlap_ratio = number();
         else if (key == "crop_n_points_downscale_factor") o.crop_n_points_downscale_factor = integer();
         else if (key == "min_mask_region_area") o.min_mask_region_area = integer();
+        else if (key == "region_connectivity") {
+            const int64_t connectivity = integer();
+            if (connectivity != 4 && connectivity != 8) wrong("4 or 8");
+            o.region_connectivity = static_cast<Connectivity>(connectivity);
+        }
         else if (key == "multimask") o.multimask = value.cast<bool>();
         else if (key == "use_m2m") o.use_m2m = value.cast<bool>();
         else if (key == "max_hole_area") o.max_hole_area = integer();
@@ -218,6 +223,8 @@ void bind_engine(py::module_ m) {
              py::arg("embedding"), py::arg("points") = py::none(), py::arg("labels") = py::none(), py::arg("boxes") = py::none(),
              py::arg("mask_hints") = py::none(), py::arg("multimask") = false, py::arg("max_hole_area") = 0, py::arg("max_sprinkle_area") = 0,
              py::arg("mask_threshold") = 0.0, py::arg("anywhere") = false, py::arg("batch_size") = 0)
+        .def_static("check_everything", [](const py::dict& options) { read_options(options).check(); }, py::arg("options"),
+                    "Raises what `everything` raises for these options on any image.")
         .def("everything", &run_everything, py::arg("image"), py::arg("options"), py::arg("progress") = py::none(),
              py::arg("cancel") = nullptr, py::arg("partial") = py::none());
 }

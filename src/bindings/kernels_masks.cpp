@@ -122,12 +122,13 @@ void bind_mask_kernels(py::module_ m) {
     m.def("near_crop_edge", [](std::array<double, 4> b, std::array<double, 4> c, Pair image, double atol) {
         return segrid::near_crop_edge({b[0], b[1], b[2], b[3]}, {c[0], c[1], c[2], c[3]}, {image.first, image.second}, atol);
     });
-    m.def("remove_small_regions", [](Bytes mask, int64_t min_area, bool holes) {
+    m.def("remove_small_regions", [](Bytes mask, int64_t min_area, bool holes, int connectivity) {
         const Size size{mask.shape(0), mask.shape(1)};
         segrid::Runs runs = runs_of(mask);
-        const bool changed = segrid::remove_small_regions(runs, size, min_area, holes ? segrid::Region::Holes : segrid::Region::Islands);
+        const bool changed = segrid::remove_small_regions(runs, size, min_area, holes ? segrid::Region::Holes : segrid::Region::Islands,
+                                                          static_cast<segrid::Connectivity>(connectivity));
         return py::make_tuple(bitmap(runs, size), changed);
-    });
+    }, py::arg(), py::arg(), py::arg(), py::arg("connectivity") = 8);
     m.def("fill_small_regions", [](const py::array_t<float, py::array::c_style | py::array::forcecast>& logits, int64_t holes, int64_t sprinkles, float threshold) {
         py::array_t<float> out({logits.shape(0), logits.shape(1)});
         std::copy_n(logits.data(), logits.size(), out.mutable_data());
@@ -136,7 +137,7 @@ void bind_mask_kernels(py::module_ m) {
     }, py::arg(), py::arg(), py::arg(), py::arg("threshold") = 0.0F);
     m.def("postprocess_small_regions", [](const Bytes& masks, int64_t min_area, double threshold) {
         auto set = set_of(masks);
-        segrid::postprocess_small_regions(set, min_area, threshold, {});
+        segrid::postprocess_small_regions(set, min_area, segrid::Connectivity::Eight, threshold, {});
         std::vector<int64_t> kept;
         py::list pixels;
         for (const auto& k : set.masks()) {

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <pybind11/stl.h>
 
+#include "bindings/mask_set_state.h"
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/error.h"
@@ -209,7 +210,13 @@ void bind_mask_set(py::module_ m) {
             d["intensity"] = column<double>(found, 3, [](const Measures& m, double* out) { return std::copy_n(m.intensity, 3, out); });
             return d;
         }, py::arg("image") = py::none())
-        .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5);
+        .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5)
+        .def("__eq__", [](const Set& a, const py::object& other) -> py::object {
+            if (!py::isinstance<Set>(other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+            const Set& b = other.cast<const Set&>();
+            return py::bool_(without_gil([&] { return equal(a, b); }));
+        })
+        .def(py::pickle(&state_of, &from_state));
     m.def("no_masks", [](int64_t height, int64_t width) { return Set(MaskSet({height, width}), {}); }, py::arg("height"), py::arg("width"));
 }
 

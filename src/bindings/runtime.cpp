@@ -34,6 +34,13 @@ void bind_runtime(py::module_ m) {
         d["amx"] = f.amx;
         return d;
     });
+    m.def("cpu_mask", [] {
+        const CpuMask& mask = cpu_mask();
+        py::dict d;
+        d["level"] = mask.level;
+        d["masked"] = mask.masked;
+        return d;
+    }, "What SEGRID_CPU hides of this CPU: {\"level\", \"masked\"}. Raises ValueError for a level that is not there.");
     m.def("force_kernels", &force_kernels, py::arg("request"));
     m.def("kernel_choices", [] {
         py::list list;

@@ -5,32 +5,96 @@
 #include <fstream>
 #include <mutex>
 #include <sstream>
+#include <string_view>
 
 #include "core/error.h"
 
 namespace segrid {
 
-const CpuFeatures& cpu_features() {
-    static const CpuFeatures features = [] {
-        CpuFeatures f;
+namespace {
+
+CpuFeatures detect() {
+    CpuFeatures f;
 #if defined(__x86_64__)
-        __builtin_cpu_init();
-        f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-        f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-        f.avx512_vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
-        f.avx512_bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
+    __builtin_cpu_init();
+    f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    f.avx512_vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
+    f.avx512_bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
-        std::ifstream info("/proc/cpuinfo");  // AMX has no name in g++ 12's __builtin_cpu_supports
-        for (std::string line; std::getline(info, line);) {
-            if (line.rfind("flags", 0) == 0) {
-                f.amx = line.find(" amx_tile") != std::string::npos;
-                break;
-            }
+    std::ifstream info("/proc/cpuinfo");  // AMX has no name in g++ 12's __builtin_cpu_supports
+    for (std::string line; std::getline(info, line);) {
+        if (line.rfind("flags", 0) == 0) {
+            f.amx = line.find(" amx_tile") != std::string::npos;
+            break;
         }
-        return f;
-    }();
-    return features;
+    }
+    return f;
+}
+
+// A level of SEGRID_CPU: its feature, and what the libraries that torch computes with call it.
+struct Level {
+    const char* name;
+    bool CpuFeatures::*feature;  // null: none is needed
+    const char *aten, *fbgemm, *onednn, *mkl;
+};
+
+constexpr Level kLevels[] = {  // lowest first
+    {"plain", nullptr, "default", "AVX2", "SSE41", "SSE4_2"},
+    {"avx2", &CpuFeatures::avx2, "avx2", "AVX2", "AVX2", "AVX2"},
+    {"avx512", &CpuFeatures::avx512, "avx512", "AVX512", "AVX512_CORE", "AVX512"},
+    {"avx512_vnni", &CpuFeatures::avx512_vnni, "avx512", "AVX512_E1", "AVX512_CORE_VNNI", "AVX512_E1"},
+    {"avx512_bf16", &CpuFeatures::avx512_bf16, "avx512", "AVX512_E1", "AVX512_CORE_BF16", "AVX512_E1"},
+    {"amx", &CpuFeatures::amx, "avx512", "AVX512_E1", "AVX512_CORE_AMX", "AVX512_E1"},
+};
+
+struct Cpu {
+    CpuFeatures features;
+    CpuMask mask;
+    std::string problem;  // why SEGRID_CPU is refused; thrown later, since kernels are registered before main
+
+    Cpu() : features(detect()) {
+        const char* asked = std::getenv("SEGRID_CPU");
+        if (asked == nullptr || *asked == '\0') return;
+        const auto has = [&](const Level& l) { return l.feature == nullptr || features.*l.feature; };
+        const auto level = std::find_if(std::begin(kLevels), std::end(kLevels),
+                                        [&](const Level& l) { return std::string_view(l.name) == asked; });
+        if (level == std::end(kLevels) || !has(*level)) {
+            problem = std::string("SEGRID_CPU='") + asked + "': ";
+            problem += level == std::end(kLevels) ? "unknown" : "this CPU has no such instructions";
+            problem += "; levels of this CPU are";
+            for (const Level& l : kLevels) {
+                if (has(l)) problem += std::string(" ") + l.name;
+            }
+            return;
+        }
+        mask.level = asked;
+        for (auto above = level + 1; above != std::end(kLevels); ++above) {
+            if (!has(*above)) continue;
+            mask.masked.emplace_back(above->name);
+            features.*above->feature = false;
+        }
+        if (mask.masked.empty()) return;
+        setenv("ATEN_CPU_CAPABILITY", level->aten, 0);
+        setenv("FBGEMM_ENABLE_INSTRUCTIONS", level->fbgemm, 0);
+        setenv("ONEDNN_MAX_CPU_ISA", level->onednn, 0);
+        setenv("MKL_ENABLE_INSTRUCTIONS", level->mkl, 0);
+    }
+};
+
+const Cpu& cpu() {
+    static const Cpu one;
+    return one;
+}
+
+}  // namespace
+
+const CpuFeatures& cpu_features() { return cpu().features; }
+
+const CpuMask& cpu_mask() {
+    if (!cpu().problem.empty()) invalid(cpu().problem);
+    return cpu().mask;
 }
 
 std::string cpu_model() {

@@ -15,9 +15,19 @@ struct CpuFeatures {
     bool amx = false;
 };
 
-// Asked of the CPU and of the operating system, once.
+// Asked of the CPU and of the operating system, once, less what SEGRID_CPU masks.
 const CpuFeatures& cpu_features();
 std::string cpu_model();  // as the operating system names it
+
+// SEGRID_CPU=plain|avx2|avx512|avx512_vnni|avx512_bf16|amx: the process computes as on a CPU that has
+// this level and none above it. It holds for the libraries that torch computes with, too, where torch
+// has not computed anything yet: their environment variables are set unless they are set already.
+struct CpuMask {
+    std::string level;                // what SEGRID_CPU names; empty: nothing is masked
+    std::vector<std::string> masked;  // features that the CPU has and this process does not use
+};
+// Throws InvalidInput for a level that is unknown or that this CPU lacks (nothing is masked then).
+const CpuMask& cpu_mask();
 
 // A kernel that has more than one implementation: a static object in its op.cpp. Which one runs is decided by the CPU and by
 // SEGRID_KERNELS: unset or "auto": the best one; "plain": the definitions; or a list such as "gemm=plain,mask_scan=avx512".

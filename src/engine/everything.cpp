@@ -251,7 +251,8 @@ Everything finish(Generation& run, bool crops) {
         run_in_worker(run.schedule, [&] { set = std::move(set).select(kept_by_box_nms(run, set, scores, o.crop_nms_thresh)); });
     }
     if (o.min_mask_region_area > 0 && !set.masks().empty()) {
-        postprocess_small_regions(set, o.min_mask_region_area, std::max(o.box_nms_thresh, o.crop_nms_thresh), run.schedule);
+        postprocess_small_regions(set, o.min_mask_region_area, o.region_connectivity, std::max(o.box_nms_thresh, o.crop_nms_thresh),
+                                  run.schedule);
     }
     run_in_worker(run.schedule, [&] { thin(run); });
     run.stats.add("filter", filter.seconds());

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/geometry.h"
+#include "masks/regions.h"
 #include "prompts/crops.h"
 
 namespace segrid {
@@ -26,6 +27,7 @@ struct EverythingOptions {
     double crop_overlap_ratio = 512.0 / 1500.0;
     int64_t crop_n_points_downscale_factor = 1;
     int64_t min_mask_region_area = 0;      // pixels; smaller holes and islands are removed (0 is off)
+    Connectivity region_connectivity = Connectivity::Eight;  // of these holes and islands
     // sam2's: one mask a point; each mask once more with itself as hint; regions of the low-res logits (see fill_small_regions; around 0, as sam2's generator does).
     bool multimask = true;
     bool use_m2m = false;

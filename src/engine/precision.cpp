@@ -22,9 +22,10 @@ std::string automatic(const std::string& settings_path, bool plain) {
     const Config settings = Config::read(settings_path);
     if (plain) return within_gates(settings, "fp16") ? "fp16" : "fp32";  // the row of bf16 is of the CPU's kernels, which round less
     if (settings.text("quantised", "") == "int8") return "int8";
-    if (has_int8() && within_gates(settings, "int8")) return "int8";
-    if (has_bf16() && within_gates(settings, "bf16")) return "bf16";
-    return "fp32";
+    // The table is read whole on every CPU, so that a broken one is an error everywhere.
+    const bool int8 = within_gates(settings, "int8"), bf16 = within_gates(settings, "bf16");
+    if (int8 && has_int8()) return "int8";
+    return bf16 && has_bf16() ? "bf16" : "fp32";
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "masks/outline.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "core/error.h"
 
@@ -9,6 +11,34 @@ namespace {
 
 enum Direction : uint8_t { Right, Down, Left, Up };
 constexpr int64_t kStep[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};
+
+using Corner = Ring::value_type;
+
+bool in_raster_order(const Corner& a, const Corner& b) { return std::tie(a.second, a.first) < std::tie(b.second, b.first); }
+
+// Appends a closed walk as rings that pass no corner twice, each from its first corner in raster order. A walk comes back to a corner where
+// two pixels touch there: what lies between the two visits is a ring of its own (a hole, which may touch its outer ring there), so that
+// every polygon is valid.
+void split_where_it_touches_itself(const Ring& walk, std::vector<Ring>& rings) {
+    const auto add = [&](Ring ring) {
+        std::rotate(ring.begin(), std::min_element(ring.begin(), ring.end(), in_raster_order), ring.end());
+        rings.push_back(std::move(ring));
+    };
+    Ring path;
+    std::map<Corner, std::size_t> place;  // of each corner on the path
+    for (const Corner& corner : walk) {
+        const auto [known, fresh] = place.try_emplace(corner, path.size());
+        if (fresh) {
+            path.push_back(corner);
+            continue;
+        }
+        const auto first = path.begin() + static_cast<std::ptrdiff_t>(known->second);
+        std::for_each(first + 1, path.end(), [&](const Corner& left) { place.erase(left); });
+        add({first, path.end()});
+        path.erase(first + 1, path.end());
+    }
+    add(std::move(path));
+}
 
 // Edges of a bitmap with inside on the right hand: at each corner a bit for every direction in which one leaves.
 class Edges {
@@ -35,8 +65,12 @@ public:
     std::vector<Ring> walk() {
         std::vector<Ring> rings;
         for (int64_t start = 0; start < static_cast<int64_t>(corners_.size()); ++start) {
-            while (corners_[static_cast<std::size_t>(start)] != 0) rings.push_back(from(start % (width_ + 1), start / (width_ + 1), static_cast<int32_t>(rings.size())));
+            while (corners_[static_cast<std::size_t>(start)] != 0) {
+                split_where_it_touches_itself(from(start % (width_ + 1), start / (width_ + 1)), rings);
+            }
         }
+        std::sort(rings.begin(), rings.end(), [](const Ring& a, const Ring& b) { return in_raster_order(a.front(), b.front()); });
+        for (std::size_t i = 0; i < rings.size(); ++i) own(rings[i], static_cast<int32_t>(i));
         return rings;
     }
 
@@ -53,7 +87,8 @@ private:
     uint8_t& corner(int64_t x, int64_t y) { return corners_[static_cast<std::size_t>(y * (width_ + 1) + x)]; }
     void leave(int64_t x, int64_t y, Direction d) { corner(x, y) = static_cast<uint8_t>(corner(x, y) | 1U << d); }
 
-    Ring from(int64_t x, int64_t y, int32_t number) {
+    // The closed walk that leaves (x, y): the corners where it turns.
+    Ring from(int64_t x, int64_t y) {
         Ring ring;
         const int64_t begin_x = x, begin_y = y;
         int d = Right;
@@ -62,7 +97,6 @@ private:
         do {
             if (d != last) ring.emplace_back(x + x0_, y + y0_);
             corner(x, y) = static_cast<uint8_t>(corner(x, y) & ~(1U << d));
-            if (d == Down || d == Up) beside_[static_cast<std::size_t>((d == Down ? y : y - 1) * (width_ + 1) + x)] = number;
             x += kStep[d][0];
             y += kStep[d][1];
             last = d;
@@ -74,6 +108,17 @@ private:
             }
         } while (x != begin_x || y != begin_y);
         return ring;
+    }
+
+    // Notes a ring's number at each of its vertical edges.
+    void own(const Ring& ring, int32_t number) {
+        for (std::size_t i = 0; i < ring.size(); ++i) {
+            const auto& [x, y] = ring[i];
+            const auto [low, high] = std::minmax(y, ring[(i + 1) % ring.size()].second);
+            for (int64_t row = low; row < high; ++row) {
+                beside_[static_cast<std::size_t>((row - y0_) * (width_ + 1) + x - x0_)] = number;
+            }
+        }
     }
 
     int64_t x0_, y0_, width_, height_;

@@ -33,13 +33,14 @@ std::vector<Segment> segments_of(const Runs& runs, Size size, bool complement) {
     return segments;
 }
 
-// Area of the 8-connected component that each segment belongs to, and the component's first segment.
+// Area of the component that each segment belongs to, and the component's first segment.
 struct Components {
     std::vector<std::size_t> root;
     std::vector<int64_t> area;  // at the root
 };
 
-Components connect(const std::vector<Segment>& segments) {
+Components connect(const std::vector<Segment>& segments, Connectivity connectivity) {
+    const int64_t reach = connectivity == Connectivity::Eight ? 1 : 0;  // columns beyond a segment's sides that still touch it
     Components c{std::vector<std::size_t>(segments.size()), std::vector<int64_t>(segments.size(), 0)};
     std::iota(c.root.begin(), c.root.end(), std::size_t{0});
     const auto find = [&](std::size_t i) {
@@ -48,8 +49,8 @@ Components connect(const std::vector<Segment>& segments) {
     };
     for (std::size_t above = 0, i = 0; i < segments.size(); ++i) {
         const Segment& s = segments[i];
-        while (above < i && (segments[above].y + 1 < s.y || (segments[above].y + 1 == s.y && segments[above].x1 < s.x0))) ++above;
-        for (std::size_t j = above; j < i && segments[j].y + 1 == s.y && segments[j].x0 <= s.x1; ++j) {  // corners touch
+        while (above < i && (segments[above].y + 1 < s.y || (segments[above].y + 1 == s.y && segments[above].x1 + reach <= s.x0))) ++above;
+        for (std::size_t j = above; j < i && segments[j].y + 1 == s.y && segments[j].x0 < s.x1 + reach; ++j) {
             const std::size_t a = find(i), b = find(j);
             c.root[std::max(a, b)] = std::min(a, b);
         }
@@ -63,10 +64,10 @@ Components connect(const std::vector<Segment>& segments) {
 
 }  // namespace
 
-bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what) {
+bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what, Connectivity connectivity) {
     const bool holes = what == Region::Holes;
     const std::vector<Segment> segments = segments_of(runs, size, holes);
-    const Components components = connect(segments);
+    const Components components = connect(segments, connectivity);
     std::size_t largest = 0;
     bool small = false, large = false;
     for (std::size_t i = 0; i < segments.size(); ++i) {
@@ -114,7 +115,7 @@ void fill_small_regions(float* logits, Size size, const RegionFilling& filling) 
                 if (in) segments.push_back({y, x0, x});
             }
         }
-        const Components components = connect(segments);
+        const Components components = connect(segments, Connectivity::Eight);
         for (std::size_t i = 0; i < segments.size(); ++i) {
             const Segment& s = segments[i];
             if (components.area[components.root[i]] <= most) std::fill(logits + s.y * size.width + s.x0, logits + s.y * size.width + s.x1, value);
@@ -124,14 +125,15 @@ void fill_small_regions(float* logits, Size size, const RegionFilling& filling) 
     fill(true, filling.max_sprinkle_area, threshold - 10.0F);
 }
 
-void postprocess_small_regions(MaskSet& set, int64_t min_area, double nms_threshold, const Schedule& schedule) {
+void postprocess_small_regions(MaskSet& set, int64_t min_area, Connectivity connectivity, double nms_threshold,
+                               const Schedule& schedule) {
     std::vector<float> unchanged(set.masks().size());
     std::vector<float> boxes(set.masks().size() * 4);
     parallel_for(static_cast<int64_t>(set.masks().size()), schedule, [&](int64_t i, Worker&) {
         const auto index = static_cast<std::size_t>(i);
         Mask& mask = set.masks()[index];
-        const bool holes = remove_small_regions(mask.runs, set.size(), min_area, Region::Holes);
-        const bool islands = remove_small_regions(mask.runs, set.size(), min_area, Region::Islands);
+        const bool holes = remove_small_regions(mask.runs, set.size(), min_area, Region::Holes, connectivity);
+        const bool islands = remove_small_regions(mask.runs, set.size(), min_area, Region::Islands, connectivity);
         unchanged[index] = holes || islands ? 0.0F : 1.0F;
         // NMS sees boxes of the pixels; a mask that did not change keeps the box it had.
         const ImageBox b = inclusive_box(mask.runs, set.size());

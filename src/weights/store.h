@@ -34,6 +34,8 @@ public:
     // A matrix that the file keeps in I8, beside the F32 factors of its rows under name + "_scale" (take() multiplies the two).
     bool is_quantised(const std::string& name) const;
     QuantisedTensor take_quantised(const std::string& name, const std::vector<int64_t>& expected_shape);
+    // Notes that a tensor cannot be used, and why ("is not ..."); finish() throws.
+    void refuse(const std::string& name, const std::string& why) { wrong_[name] = why; }
     // Empty when missing. For models that infer sizes from their weights.
     std::vector<int64_t> shape(const std::string& name) const;
     const std::string& path() const { return file_.path(); }
@@ -68,6 +70,7 @@ public:
     at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const { return store_->take(full(name), shape); }
     bool has(const std::string& name) const { return store_->has(full(name)); }
     std::vector<int64_t> shape(const std::string& name) const { return store_->shape(full(name)); }
+    void refuse(const std::string& name, const std::string& why) const { store_->refuse(full(name), why); }
     bool is_quantised(const std::string& name) const { return store_->is_quantised(full(name)); }
     QuantisedTensor quantised(const std::string& name, const std::vector<int64_t>& shape) const { return store_->take_quantised(full(name), shape); }
     const std::string& prefix() const { return prefix_; }

@@ -53,6 +53,22 @@ def test_row_31_names_and_shapes(folder):
         assert part in text
 
 
+def test_two_copies_of_one_table_must_be_equal(folder):
+    def edit(copy):
+        def change_tensors(tensors):
+            table = tensors["shared_image_embedding.positional_embedding"]
+            tensors["prompt_encoder.shared_embedding.positional_embedding"] = copy(table)
+
+        return change_tensors
+
+    change(folder, edit(lambda table: table.copy()))
+    segrid.Segmenter(folder)
+    change(folder, edit(lambda table: table * np.asarray(1.01, table.dtype)))
+    with pytest.raises(segrid.CorruptFileError, match="prompt_encoder.shared_embedding.positional_embedding differs from "
+                                                      "shared_image_embedding.positional_embedding"):
+        segrid.Segmenter(folder)
+
+
 def test_row_31_other_architecture(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import segrid
 import torch
+from segrid import _core
 
 ODD = [(1, 1, 1), (1, 64, 64), (3, 5, 7), (64, 64, 64), (65, 63, 130), (17, 129, 1025), (130, 1, 300), (2, 200, 2049)]
 
@@ -129,14 +130,26 @@ def test_int8_names_the_weight_that_met_nan(kernels):
         kernels.linear(x, np.ones((4, 8), np.float32), np.zeros(4, np.float32), False, "int8")
 
 
+@INT8
+@pytest.mark.parametrize("precision", ["int8", "int8-torch"])
+def test_no_product_saturates(kernels, precision):
+    """The largest activations times the largest weights of both signs: sums of two such products do not fit 16 bits."""
+    rows, outputs, depth = 33, 70, 1024
+    x = np.ones((rows, depth), np.float32)
+    signs = np.where(np.arange(outputs)[:, None] % 2 == 0, 1, -1) * np.ones((1, depth))
+    got = kernels.linear(x, signs.astype(np.float32), np.zeros(outputs, np.float32), False, precision)
+    assert np.abs(got - depth * signs[:, 0]).max() < 0.01 * depth
+
+
 @pytest.mark.parametrize("m, n, k", ODD[3:])
 def test_the_baseline_is_libtorchs(kernels, m, n, k):
-    """int8-torch: quantized::linear_dynamic."""
+    """int8-torch: quantized::linear_dynamic, with activations of 7 bits where the CPU has no VNNI (torch's reduce_range)."""
     rng = np.random.default_rng(n)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
     scales = torch.from_numpy(np.abs(w).max(axis=1) / np.float32(127)).double()
     packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(torch.from_numpy(w), scales, torch.zeros(n, dtype=torch.long), 0, torch.qint8), None)
-    expected = torch.ops.quantized.linear_dynamic(torch.from_numpy(x), packed).numpy() + b
+    reduce_range = not _core.cpu_features()["avx512_vnni"]
+    expected = torch.ops.quantized.linear_dynamic(torch.from_numpy(x), packed, reduce_range=reduce_range).numpy() + b
     assert np.abs(kernels.linear(x, w, b, False, "int8-torch") - expected).max() < 1e-5 * np.abs(expected).max()
 
 

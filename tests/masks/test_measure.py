@@ -70,6 +70,21 @@ def test_polygons_are_the_masks(tiny):
     assert [len(p) for p in masks_of([ring, ring | (np.hypot(x - 25, y - 20) < 3), np.eye(40, 50) > 0]).polygons()] == [1, 2, 40]
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.6, 0.7, 0.9])
+def test_polygons_are_valid(share):
+    """Shapely judges: a ring that touches itself at a corner is not valid; a hole may touch its outer ring there."""
+    shapely = pytest.importorskip("shapely")
+    from segrid import Masks, _core
+
+    noise = np.random.default_rng(int(100 * share)).random((20, 40, 50)) < share
+    for bitmap, polygons in zip(noise, Masks(_core._kernels.mask_set(noise.astype(np.uint8))).polygons(), strict=True):
+        shapes = [shapely.Polygon(rings[0], rings[1:]) for rings in polygons]
+        assert all(shape.is_valid for shape in shapes), shapely.is_valid_reason(next(s for s in shapes if not s.is_valid))
+        assert shapely.MultiPolygon(shapes).is_valid
+        assert sum(shape.area for shape in shapes) == bitmap.sum()
+        assert np.array_equal(filled(polygons, bitmap.shape), bitmap)
+
+
 def test_polygons_of_noise_take_no_longer_than_their_pixels():
     import time
 

@@ -26,6 +26,19 @@ def test_remove_small_regions(kernels, amg, seed, min_area, holes):
         assert np.array_equal(got.astype(bool), theirs)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_regions_that_touch_by_corners_are_apart_where_four_neighbours_count(kernels, seed):
+    cv2 = pytest.importorskip("cv2")
+    for mask in (speckled(seed), ~speckled(seed), np.eye(9) > 0):
+        for holes in (True, False):
+            labels, stats = cv2.connectedComponentsWithStats((~mask if holes else mask).astype(np.uint8), connectivity=4)[1:3]
+            areas = stats[:, cv2.CC_STAT_AREA]
+            large = [i for i in range(1, len(areas)) if areas[i] >= 5] or [1 + int(np.argmax(areas[1:]))]
+            expected = mask | ((labels > 0) & (areas[labels] < 5)) if holes else np.isin(labels, large)
+            got, _ = kernels.remove_small_regions(mask, 5, holes, connectivity=4)
+            assert np.array_equal(got.astype(bool), expected)
+
+
 @pytest.mark.parametrize("min_area", [1, 10, 400])
 def test_postprocess(kernels, min_area):
     masks = np.array([speckled(s) for s in range(8)] + [np.zeros((40, 57), bool), speckled(0)])

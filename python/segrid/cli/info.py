@@ -22,6 +22,7 @@ def collect(model: str, device: str, precision: str, threads: int | None) -> dic
         "build": _core.build_info(),
         "cpu": _core.cpu_model(),
         "cpu features": {k: v for k, v in _core.cpu_features().items()},
+        "cpu masked": _core.cpu_mask(),
         "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()},
         "kernels available": {c["op"]: c["available"] for c in _core.kernel_choices()},
         "threads": segrid.threads(),

@@ -4,6 +4,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/native/quantized/PackedParams.h>
 
+#include "core/cpu.h"
 #include "kernels/gemm/op.h"
 
 namespace segrid {
@@ -20,7 +21,9 @@ TorchInt8::TorchInt8(const at::Tensor& weight) : k_(weight.size(1)), n_(weight.s
 void TorchInt8::product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo, bool accumulate) const {
     const at::Tensor input = at::from_blob(const_cast<float*>(a), {rows, k_}, {lda, 1}, at::kFloat).contiguous();
     at::Tensor to = at::from_blob(out, {rows, n_}, {ldo, 1}, at::kFloat);
-    const at::Tensor result = packed_->apply_dynamic(input, false);
+    // Without VNNI, FBGEMM adds products of u8 and s8 in pairs of 16 bits that saturate: 7 bits of the input fit.
+    const bool reduce_range = !cpu_features().avx512_vnni;
+    const at::Tensor result = packed_->apply_dynamic(input, reduce_range);
     if (accumulate) to.add_(result);
     else to.copy_(result);
 }

@@ -34,9 +34,14 @@ at::Tensor PositionEncoding::grid(int64_t height, int64_t width) const {
 
 at::Tensor positional_gaussian(const Scope& root, int64_t dim) {
     const Scope shared = root / "shared_image_embedding", tied = root / "prompt_encoder" / "shared_embedding";
-    const bool first = shared.has("positional_embedding");
-    if (first && tied.has("positional_embedding")) tied.tensor("positional_embedding", {2, dim / 2});
-    return (first ? shared : tied).tensor("positional_embedding", {2, dim / 2});
+    const std::string name = "positional_embedding";
+    const std::vector<int64_t> shape{2, dim / 2};
+    if (!shared.has(name)) return tied.tensor(name, shape);
+    const at::Tensor values = shared.tensor(name, shape);
+    if (tied.has(name) && !at::equal(tied.tensor(name, shape), values)) {  // a file may hold the one table twice
+        tied.refuse(name, "differs from " + shared.prefix() + "." + name + ", of which it must be a copy");
+    }
+    return values;
 }
 
 PromptEncoder::PromptEncoder(const Scope& s, const PromptShape& shape, const at::Tensor& gaussian) : shape_(shape), position_(gaussian) {

@@ -62,7 +62,8 @@ Sam2Config::Sam2Config(const Config& c) {
     prompt = mask_decoder::read_prompt(c);
     decoder.transformer.sam2_names = true;
     decoder.transformer.eps = 1e-5F;  // torch's default, whatever the config says
-    decoder.object_score = decoder.sigmoid_iou = true;
+    decoder.object_score = true;
+    decoder.sigmoid_iou = c.boolean("mask_decoder_config.iou_prediction_use_sigmoid", true);  // (transformers has no such key)
     if (decoder.transformer.layers != 2) unsupported("mask_decoder_config.num_hidden_layers must be 2");
     if (c.boolean("mask_decoder_config.dynamic_multimask_via_stability", true)) {
         decoder.dynamic_delta = static_cast<float>(c.number("mask_decoder_config.dynamic_multimask_stability_delta", 0.05));
