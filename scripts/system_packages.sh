@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs what the build needs from the system, where it is missing. With apt; elsewhere prints what to install.
 set -eu
-packages="g++ cmake ninja-build ccache make python3-venv python3-dev libopencv-dev nlohmann-json3-dev libgtest-dev"
+packages="g++ cmake ninja-build ccache make python3-venv python3-dev libopencv-dev libjpeg-dev libpng-dev nlohmann-json3-dev libgtest-dev"
 
 if ! command -v dpkg-query > /dev/null 2>&1 || ! command -v apt-get > /dev/null 2>&1; then
     for tool in g++ cmake ninja; do
         command -v "$tool" > /dev/null 2>&1 || missing="${missing:-} $tool"
     done
-    echo "This system has no apt. segrid needs: a C++20 compiler, CMake 3.24+, Ninja, OpenCV 4.6+ (core, imgproc, imgcodecs),"
+    echo "This system has no apt. segrid needs: a C++20 compiler, CMake 3.24+, Ninja, OpenCV 4.6+ (core, imgproc, imgcodecs), libjpeg, libpng,"
     echo "nlohmann-json 3.10+, GoogleTest (for 'make test'), Python 3.10+ with venv and headers; ccache helps."
     [ -z "${missing:-}" ] || { echo "Missing on the PATH:$missing"; exit 1; }
     exit 0

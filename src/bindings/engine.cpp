@@ -58,6 +58,7 @@ std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional
     std::vector<Prompt> prompts(static_cast<std::size_t>(count));
     for (py::ssize_t p = 0; p < count; ++p) {
         Prompt& prompt = prompts[static_cast<std::size_t>(p)];
+        prompt.points_given = points.has_value();
         if (points) {
             for (py::ssize_t k = 0; k < points->shape(1); ++k) {
                 prompt.points.push_back({points->at(p, k, 0), points->at(p, k, 1)});
@@ -109,6 +110,7 @@ EverythingOptions read_options(const py::dict& given) {
         else if (key == "pred_iou_thresh") o.pred_iou_thresh = number();
         else if (key == "stability_score_thresh") o.stability_score_thresh = number();
         else if (key == "stability_score_offset") o.stability_score_offset = number();
+        else if (key == "any_thresholds") o.any_thresholds = value.cast<bool>();
         else if (key == "mask_threshold") o.mask_threshold = number();
         else if (key == "box_nms_thresh") o.box_nms_thresh = number();
         else if (key == "crop_n_layers") {

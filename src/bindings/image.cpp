@@ -109,14 +109,14 @@ void bind_image(py::module_ m) {
               const std::string_view view = data;
               const std::string name = encoded_name;  // as os.fsencode gives it
               std::vector<std::string> warnings;
-              without_gil([&] {
-                  inspect_bytes(reinterpret_cast<const uint8_t*>(view.data()), view.size(),
+              const ImageHeader header = without_gil([&] {
+                  return inspect_bytes(reinterpret_cast<const uint8_t*>(view.data()), view.size(),
                                 {.max_pixels = max_pixels, .lenient = lenient, .warnings = &warnings}, name);
               });
-              return warnings;
+              return py::make_tuple(header.orientation, std::move(warnings));
           },
           py::arg("data"), py::arg("name"), py::arg("max_pixels"), py::arg("lenient"),
-          "The warnings of decode_bytes, and its errors, without decoding.");
+          "(EXIF orientation, warnings) of what decode_bytes would decode, and its errors, without decoding.");
     m.def("image_from_array", &from_array, py::arg("array"), "An Image that owns a copy of an (H, W, 3) uint8 RGB array.");
     m.def("write_png",
           [](const py::bytes& encoded_path, const py::array& array) {

@@ -65,8 +65,12 @@ void EverythingOptions::check() const {
             invalid(std::string(name) + ": must be from " + std::to_string(low) + " to " + std::to_string(high) + ", got " + std::to_string(v));
         }
     };
-    fraction("pred_iou_thresh", pred_iou_thresh);
-    fraction("stability_score_thresh", stability_score_thresh);
+    const auto threshold = [&](const char* name, double v) {
+        if (!any_thresholds) fraction(name, v);
+        else if (std::isnan(v)) invalid(std::string(name) + ": is not a number");
+    };
+    threshold("pred_iou_thresh", pred_iou_thresh);
+    threshold("stability_score_thresh", stability_score_thresh);
     fraction("box_nms_thresh", box_nms_thresh);
     fraction("crop_nms_thresh", crop_nms_thresh);
     fraction("min_area_frac", min_area_frac);

@@ -19,6 +19,7 @@ struct EverythingOptions {
     std::vector<std::vector<ImagePoint>> point_grids;
     double pred_iou_thresh = 0.88;         // kept: above (0 is off)
     double stability_score_thresh = 0.95;  // kept: at least (0 is off)
+    bool any_thresholds = false;           // these two may lie outside 0..1, as in the originals: a predicted IoU may exceed 1
     double stability_score_offset = 1.0;
     double mask_threshold = 0;             // of logits; around it the stability is measured
     double box_nms_thresh = 0.7;

@@ -124,6 +124,7 @@ ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame) {
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
     ModelPrompt out;
     out.labels = prompt.labels;
+    out.points_given = prompt.points_given || !prompt.points.empty();
     out.mask_hint = prompt.mask_hint;
     for (const ImagePoint& p : prompt.points) out.points.push_back(frame.to_model(p));
     if (prompt.box) out.box = frame.to_model(*prompt.box);

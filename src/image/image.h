@@ -6,9 +6,9 @@
 //   gray              R = G = B
 //   alpha             dropped; colours are what the file holds (not composited over anything)
 //   palette           expanded
-//   CMYK JPEG         as OpenCV converts it: no colour profile is applied, of any image
+//   CMYK JPEG         R = (255 - C)(255 - K) / 255, and so on: no colour profile is applied, of any image
 //   several frames    the first one, with a warning
-// Formats: PNG, JPEG, TIFF, BMP, WebP. Others are named in an Unsupported error.
+// Formats: PNG, JPEG, BMP, WebP. Others are named in an Unsupported error; Python's `_image.py` reads TIFF, GIF and more.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +41,7 @@ private:
     int64_t stride_ = 0;
 };
 
-// Of an encoded image: OpenCV counts its bytes in an int.
+// Of an encoded image: decoders count its bytes in an int.
 inline constexpr std::size_t kMaxImageBytes = 0x7FFFFFFF;
 
 struct DecodeOptions {
@@ -56,7 +56,7 @@ Image decode_file(const std::string& path, const DecodeOptions& options);
 // name stands for the path in messages. The bytes are read only during the call.
 Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name);
 
-// What decode_bytes checks before it decodes, with the same errors and warnings: for who decodes elsewhere.
+// What decode_bytes checks before it decodes, with the same errors and warnings: for those who decode elsewhere.
 ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name);
 
 // The whole of a file, with the errors of decode_file for a path.

@@ -19,7 +19,7 @@ ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOpt
     if (size > kMaxImageBytes) invalid(name + ": " + human_bytes(size) + " of image data; the limit is " + human_bytes(kMaxImageBytes));
     const ImageHeader header = probe_image(data, size);
     if (is_unsupported_image(data, size)) {
-        fail(ErrorKind::Unsupported, name + ": " + describe_bytes(data, size) + " is not read; convert it to PNG, JPEG, TIFF, BMP or WebP");
+        fail(ErrorKind::Unsupported, name + ": " + describe_bytes(data, size) + " is not read; convert it to PNG, JPEG, BMP or WebP");
     }
     if (header.format == ImageFormat::Unknown) fail(ErrorKind::Corrupt, name + ": not an image, but " + describe_bytes(data, size));
     const std::string format = format_name(header.format);
@@ -29,7 +29,7 @@ ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOpt
         invalid(name + ": " + std::to_string(header.size.width) + " x " + std::to_string(header.size.height) + " pixels; the limit is " +
                 std::to_string(limit) + " pixels (max_pixels)");
     }
-    if (header.is_float || header.bit_depth > 16) {
+    if (header.bit_depth > 16) {
         fail(ErrorKind::Unsupported, name + ": " + std::to_string(header.bit_depth) + "-bit samples are not read; scale them to 8 or 16 bits");
     }
     const std::string damage = find_damage(data, size, header.format);

@@ -96,29 +96,6 @@ void probe_jpeg(const Bytes& b, ImageHeader& h) {
     });
 }
 
-void probe_tiff(Bytes b, ImageHeader& h) {
-    b.big = b.is(0, "MM");
-    h.big_endian = b.big;
-    h.channels = 1;
-    h.bit_depth = 1;
-    first_directory(b, 0, [&](const Bytes& t, uint32_t tag, uint32_t type, uint32_t count, std::size_t value) {
-        const uint32_t v = type == 3 ? t.u16(value) : t.u32(value);
-        const std::size_t first = type == 3 && count > 2 ? t.u32(value) : value;
-        if (tag == 256) h.size.width = v;
-        if (tag == 257) h.size.height = v;
-        if (tag == 258) h.bit_depth = static_cast<int>(t.u16(first));
-        if (tag == 262) h.palette = v == 3;
-        if (tag == 274) {
-            h.orientation = valid_orientation(v);
-            h.orientation_at = value;
-        }
-        if (tag == 277) h.channels = static_cast<int>(v);
-        if (tag == 339) h.is_float = t.u16(first) == 3;
-    });
-    const std::size_t directory = b.u32(4);
-    h.animated = b.u32(directory + 2 + 12 * std::size_t{b.u16(directory)}) != 0;
-}
-
 void probe_bmp(Bytes b, ImageHeader& h) {
     b.big = false;
     const bool os2 = b.u32(14) == 12;  // the old header has 16-bit sizes
@@ -201,9 +178,6 @@ ImageHeader probe_image(const uint8_t* data, std::size_t size) {
         probe_jpeg(b, h);
     } else if (b.is(0, "GIF87a") || b.is(0, "GIF89a")) {
         h.format = ImageFormat::Gif;
-    } else if (b.is(0, std::string_view("II*\0", 4)) || b.is(0, std::string_view("MM\0*", 4))) {
-        h.format = ImageFormat::Tiff;
-        probe_tiff(b, h);
     } else if (b.is(0, "BM") && size > 26) {
         h.format = ImageFormat::Bmp;
         probe_bmp(b, h);
@@ -215,13 +189,13 @@ ImageHeader probe_image(const uint8_t* data, std::size_t size) {
 }
 
 std::string format_name(ImageFormat format) {
-    static constexpr const char* names[] = {"unknown", "PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP"};
+    static constexpr const char* names[] = {"unknown", "PNG", "JPEG", "GIF", "BMP", "WebP"};
     return names[static_cast<std::size_t>(format)];
 }
 
 bool is_unsupported_image(const uint8_t* data, std::size_t size) {
     const Bytes b{data, size};
-    return b.is(0, "GIF8") || b.is(4, "ftypheic") || b.is(4, "ftypavif") || b.is(4, "ftypmif1") || b.is(0, "8BPS") ||
+    return b.is(0, "GIF8") || b.is(0, std::string_view("II*\0", 4)) || b.is(0, std::string_view("MM\0*", 4)) || b.is(4, "ftypheic") || b.is(4, "ftypavif") || b.is(4, "ftypmif1") || b.is(0, "8BPS") ||
            b.is(0, std::string_view("\0\0\1\0", 4)) || b.is(4, "jP  ") || b.is(0, "\xFF\x0A");
 }
 
@@ -231,6 +205,7 @@ std::string describe_bytes(const uint8_t* data, std::size_t size) {
     const std::size_t shown = std::min<std::size_t>(size, 16);
     const bool text = std::all_of(data, data + std::min<std::size_t>(size, 512), [](uint8_t c) { return c >= 32 || c == '\n' || c == '\r' || c == '\t'; });
     if (b.is(0, "GIF8")) kind = "a GIF image";
+    else if (b.is(0, std::string_view("II*\0", 4)) || b.is(0, std::string_view("MM\0*", 4))) kind = "a TIFF image";
     else if (b.is(4, "ftyphei") || b.is(4, "ftypavif") || b.is(4, "ftypmif1")) kind = "a HEIC or AVIF image";
     else if (b.is(0, "%PDF")) kind = "a PDF document";
     else if (b.is(0, "PK\3\4")) kind = "a ZIP archive";

@@ -9,7 +9,7 @@
 
 namespace segrid {
 
-enum class ImageFormat { Unknown, Png, Jpeg, Gif, Tiff, Bmp, WebP };
+enum class ImageFormat { Unknown, Png, Jpeg, Gif, Bmp, WebP };
 
 struct ImageHeader {
     ImageFormat format = ImageFormat::Unknown;
@@ -19,10 +19,6 @@ struct ImageHeader {
     int orientation = 1;    // EXIF, 1..8; anything else in the file reads as 1
     bool palette = false;
     bool animated = false;  // more than one frame or page
-    bool is_float = false;  // TIFF with floating-point samples
-    // TIFF only: where the values of these tags lie in the file, 0 when absent; both are 16-bit.
-    std::size_t orientation_at = 0;
-    bool big_endian = false;
 };
 
 // Reads only headers. Never throws for bad data: a format that is recognised but whose header cannot be read has size 0 x 0.

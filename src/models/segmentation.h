@@ -19,7 +19,8 @@ namespace segrid {
 // One prompt in the model's frame: K points with labels (0 background, 1 foreground, -1 padding, 2 and 3 box corners), a box, a mask hint, or several.
 struct ModelPrompt {
     std::vector<ModelPoint> points;
-    std::vector<int> labels;
+    bool points_given = false;  // also where there are none: SAM pads what was given
+    std::vector<int> labels;    // see Prompt
     std::optional<ModelBox> box;
     const float* mask_hint = nullptr;  // low_res() logits, row-major; not owned
 };

@@ -24,7 +24,7 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         const Prompt& prompt = prompts[p];
         const std::string at = "[" + std::to_string(p) + "]";
-        if (prompt.points.empty() && !prompt.box && prompt.mask_hint == nullptr) {
+        if (!anywhere && prompt.points.empty() && !prompt.box && prompt.mask_hint == nullptr) {
             invalid("prompt" + at + ": is empty; give points, a box or a mask hint");
         }
         if (prompt.points.size() != prompt.labels.size()) {
@@ -39,7 +39,7 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
             const ImagePoint& point = prompt.points[k];
             const int label = prompt.labels[k];
             const std::string where = at + "[" + std::to_string(k) + "]";
-            if (label < -1 || label > 3) {
+            if (!anywhere && (label < -1 || label > 3)) {
                 invalid("labels" + where + ": " + std::to_string(label) +
                         " is none of 1 (foreground), 0 (background), -1 (padding), 2 and 3 (box corners)");
             }

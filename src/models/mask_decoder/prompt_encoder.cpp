@@ -69,7 +69,7 @@ PromptEncoder::PromptEncoder(const Scope& s, const PromptShape& shape, const at:
 }
 
 at::Tensor PromptEncoder::tokens(const ModelPrompt& prompt) const {
-    const bool points = !prompt.points.empty(), box = prompt.box.has_value();
+    const bool points = prompt.points_given, box = prompt.box.has_value();
     const bool padded = shape_.padded_boxes ? points || box : points && !box;
     const int64_t dim = shape_.dim, count = static_cast<int64_t>(prompt.points.size()) + (box ? 2 : 0) + (padded ? 1 : 0);
     at::Tensor out = at::zeros({count, dim});
@@ -80,7 +80,7 @@ at::Tensor PromptEncoder::tokens(const ModelPrompt& prompt) const {
         } else {
             const double side = static_cast<double>(shape_.side);  // pixel centres are at half integers
             position_(static_cast<float>((x + 0.5) / side), static_cast<float>((y + 0.5) / side), token);
-            add(dim, token, point_[static_cast<std::size_t>(label)].const_data_ptr<float>(), token);
+            if (label >= 0 && label < 4) add(dim, token, point_[static_cast<std::size_t>(label)].const_data_ptr<float>(), token);
         }
         token += dim;
     };
