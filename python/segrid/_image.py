@@ -1,30 +1,51 @@
-"""The one place where images of every kind become the engine's: H x W x 3, uint8, RGB.
+"""The one place where images of every kind become the engine's: H x W x 3, uint8, RGB. Whoever is given a path reads it here.
 
 Rules
 -----
-path, bytes   PNG, JPEG, TIFF, BMP, WebP, decoded by the engine (GIF, and all of them in a build without OpenCV, by Pillow); EXIF orientation
-              applied once; 16 bits scaled by 1/257; gray repeated; alpha dropped; palettes expanded; first frame of several (with a warning)
+path, bytes   what the first bytes say, whatever the name: PNG, JPEG, BMP, WebP by the engine; TIFF by tifffile; GIF, PPM, PGM,
+              PBM and JPEG 2000 (and all but TIFF in a build without OpenCV) by Pillow. Other formats are refused by their name.
+              EXIF and TIFF orientation applied once; gray repeated; alpha dropped, colours are what the file holds (straight
+              alpha is never multiplied in); palettes expanded; the first frame or page of several, with a warning
+  more bits   PNG, PGM and JPEG 2000 of 16 bits: round(v / 257). TIFF: below
+  TIFF        unsigned samples of at most 8 bits keep their scale: 0 becomes 0, the largest number 255 (8 bits stay as they
+              are). All others (9 to 64 bits, signed, floats) have none that can be trusted, a 12-bit camera writes up to 4095
+              into 16 bits: the 0.1st percentile becomes 0, the 99.9th 255, what lies beyond is cut. The three colours of an
+              RGB picture share one pair of percentiles, which keeps their hue; channels (samples that are not RGB, pages along
+              a channel axis) have one each
+              pixels of the value in the tag GDAL_NODATA (a number, or nan) do not count for the percentiles and become 0;
+              other NaN and Inf are errors
+              one band is gray, two are red and green, of more the first three are used, with a warning; WhiteIsZero is
+              inverted; palettes, YCbCr and CMYK become RGB without a colour profile, CMYK as (255 - C) (255 - K) / 255
+              1 to 64 bits, planar or chunky, strips or tiles, BigTIFF; uncompressed, PackBits and Deflate; with the imagecodecs
+              package (pip install "segrid[microscopy]") LZW, zstd, JPEG, fax and all else that it decodes
 PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else through ``convert("RGB")``
 array         (H, W) gray, (H, W, 1), (H, W, 3) or (H, W, 4) (alpha dropped), RGB
   uint8       as it is
   uint16      rounded v / 257
   bool        False 0, True 255
-  float       all values in 0..1 are scaled by 255; all values in 0..255 with a maximum of 2 or more are rounded; what lies between (a maximum above 1
-              and below 2) or outside is ambiguous and an error
+  float       all values in 0..1 are scaled by 255; all values in 0..255 with a maximum of 2 or more are rounded; less than half
+              a step of 8 bits outside either range counts as rounding and is cut. What lies between (a maximum above 1 and
+              below 2) or outside is ambiguous and an error
   other ints  values in 0..255 are taken as they are; anything else is an error
 NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copied before the call returns or releases the GIL.
+
+lenient=True gives what could be decoded of a damaged PNG, JPEG, WebP, GIF or TIFF (strips and tiles that cannot be are black), with
+a warning.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 
+from segrid import _formats
 from segrid._files import whole
+from segrid._formats import ENDINGS as ENDINGS
 from segrid._native import CorruptFileError, _core
 
 if TYPE_CHECKING:
@@ -35,27 +56,23 @@ else:
     ImageLike = Any
 
 MAX_PIXELS = 200_000_000
-GIF = (b"GIF87a", b"GIF89a")
+MAX_BYTES = 2**31 - 1  # of a file that is decoded as a whole
+_PILLOW = threading.Lock()  # whether it takes truncated files is a setting of its module
 
 
 def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
     """The engine's image of a path, bytes, PIL image or array; see the module's docstring for the rules.
 
-    Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError or TypeError.
+    Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, NotImplementedError, ImportError, ValueError or TypeError.
     """
     if isinstance(image, _core.Image):
         return image
     if isinstance(image, (str, os.PathLike)):
-        path = os.fsencode(image)
+        path = os.fspath(image)
         with open(path, "rb") as file:  # raises for what is missing, a folder or not permitted
-            if _by_pillow(first := file.read(6)):
-                return _with_pillow(first + file.read(), os.fsdecode(path), lenient)
-        return _noted(*_core.decode_file(path, MAX_PIXELS, lenient))
+            return _from_file(file, os.fsdecode(path), lenient)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        data = bytes(image)
-        if _by_pillow(data[:6]):
-            return _with_pillow(data, "bytes", lenient)
-        return _noted(*_core.decode_bytes(data, "bytes", MAX_PIXELS, lenient))
+        return _from_file(io.BytesIO(image), "bytes", lenient)
     if hasattr(image, "convert") and hasattr(image, "getexif"):
         return _core.image_from_array(_from_pil(image))  # type: ignore[arg-type]
     return _core.image_from_array(_from_array(image, bgr))
@@ -69,29 +86,54 @@ def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) ->
     lenient : a damaged file gives what could be decoded, with a warning, rather than CorruptFileError
     bgr : an array's channels are in the order blue, green, red (OpenCV's)
 
-    The array is read-only and shares the engine's memory. Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError, TypeError.
+    The array is read-only and shares the engine's memory. Raises FileNotFoundError, IsADirectoryError, PermissionError,
+    CorruptFileError, NotImplementedError (a format or colours that are not read), ImportError (a TIFF whose compression needs the
+    imagecodecs package), ValueError, TypeError.
     """
     return to_image(image, lenient=lenient, bgr=bgr).array
 
 
+def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
+    """The engine's image of an open file, by what its first bytes say."""
+    head = file.read(_formats.HEAD)
+    if (kind := _formats.unread(head)) is not None:
+        raise NotImplementedError(f"{name}: {kind} is not read; convert it to PNG, JPEG, TIFF, BMP or WebP")
+    if (kind := _formats.no_image(head)) is not None:
+        raise CorruptFileError(f"{name}: not an image, but {kind}; give the picture itself, as PNG, JPEG or TIFF")
+    if head.startswith(_formats.TIFF):
+        from segrid import _tiff
+
+        pixels, notes = _tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
+        return _noted(_core.image_from_array(pixels), notes)
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_BYTES:
+        raise ValueError(f"{name}: {size} bytes; the limit is {MAX_BYTES} bytes (MAX_BYTES)")
+    file.seek(0)
+    data = file.read()
+    if _by_pillow(head):
+        return _with_pillow(data, name, lenient)
+    return _noted(*_core.decode_bytes(data, os.fsencode(name), MAX_PIXELS, lenient))
+
+
 def _noted(image: Any, notes: list[str]) -> Any:
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=4)
+        warnings.warn(note, UserWarning, stacklevel=5)
     return image
 
 
-def _by_pillow(first: bytes) -> bool:
-    return first in GIF or not _core.build_info()["opencv"]
+def _by_pillow(head: bytes) -> bool:
+    return head.startswith((*_formats.GIF, *_formats.NETPBM, *_formats.JPEG_2000)) or not _core.build_info()["opencv"]
 
 
 def _with_pillow(data: bytes, name: str, lenient: bool) -> Any:
     """The engine's image of bytes that it does not decode itself; what it knows is wrong with them is said all the same."""
     from PIL import Image, ImageFile, UnidentifiedImageError
 
-    if data[:6] not in GIF:
+    by_pillow_alone = data.startswith((*_formats.GIF, *_formats.NETPBM, *_formats.JPEG_2000))
+    if not by_pillow_alone:
         _noted(None, _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient))
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with _PILLOW, Image.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"{name}: {opened.width} x {opened.height} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)")
             previous, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, lenient
@@ -99,10 +141,14 @@ def _with_pillow(data: bytes, name: str, lenient: bool) -> Any:
                 opened.load()
             finally:
                 ImageFile.LOAD_TRUNCATED_IMAGES = previous
-            return _core.image_from_array(_from_pil(opened, count_frames=data[:6] in GIF))
+            if opened.format == "PPM" and opened.mode == "I":  # 16 bits; Pillow scales fewer to them
+                return _core.image_from_array(_from_array(np.asarray(opened).astype(np.uint16), bgr=False))
+            return _core.image_from_array(_from_pil(opened, name if by_pillow_alone else None))
     except UnidentifiedImageError as error:
         raise CorruptFileError(f"{name}: not an image ({error})") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: too many pixels ({error})") from error
+    except (OSError, SyntaxError, EOFError) as error:
         raise CorruptFileError(f"{name}: cannot be decoded ({error})") from error
 
 
@@ -117,12 +163,13 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         Image.fromarray(array).save(part, "PNG")
 
 
-def _from_pil(image: PIL.Image.Image, count_frames: bool = True) -> np.ndarray:
+def _from_pil(image: PIL.Image.Image, name: str | None = "image") -> np.ndarray:
+    """name : who is told to have several frames; None: the engine has said so already."""
     from PIL import ImageOps
 
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and count_frames:
-        warnings.warn(f"image of {frames} frames; the current one is used", UserWarning, stacklevel=4)
+    if frames > 1 and name is not None:
+        warnings.warn(f"{name}: {frames} frames; the {'current' if name == 'image' else 'first'} one is used", UserWarning, stacklevel=5)
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16), False)
@@ -175,10 +222,9 @@ def _float_to_uint8(array: np.ndarray) -> np.ndarray:
     if bad:
         raise ValueError(f"image: {bad} of {array.size} values are NaN or Inf")
     low, high = float(array.min()), float(array.max())
-    if low >= 0 and high <= 1:
-        return np.rint(array * 255.0).astype(np.uint8)
-    if low >= 0 and 2 <= high <= 255:
-        return np.rint(array).astype(np.uint8)
+    for scale, least in ((255.0, 0.0), (1.0, 2.0)):  # 0..1, 0..255
+        if low * scale > -0.5 and high * scale < 255.5 and high >= least:
+            return np.rint(np.clip(array * scale, 0, 255)).astype(np.uint8)
     raise ValueError(
         f"image: float values from {low:g} to {high:g}; expected 0..1, or 0..255 with a maximum of at least 2. Scale the array first"
     )
