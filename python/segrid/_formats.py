@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 HEAD = 4096  # bytes of a file that are looked at
-GIF = (b"GIF87a", b"GIF89a")
-NETPBM = tuple(kind + space for kind in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf") for space in (b"\n", b" ", b"\t", b"\r"))
 JPEG_2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+NETPBM = tuple(kind + space for kind in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf") for space in (b"\n", b" ", b"\t", b"\r"))
+READ = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",), "JPEG": (b"\xff\xd8\xff",), "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "BMP": (b"BM",),
+    "GIF": (b"GIF87a", b"GIF89a"), "PPM": NETPBM, "JPEG 2000": JPEG_2000,
+}
 
 # Endings of files that are looked for in folders. What a file is, its first bytes say.
 ENDINGS = (
@@ -36,6 +38,23 @@ NO_IMAGE = (
     (0, b"\x1f\x8b", "a gzip archive"), (4, b"ftyp", "a video (MP4 or MOV)"), (8, b"AVI LIST", "a video (AVI)"),
     (0, b"\x1aE\xdf\xa3", "a video (MKV or WebM)"),
 )
+
+
+def read_as(head: bytes) -> str | None:
+    """"PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF", "PPM", "JPEG 2000" or None."""
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((kind for kind, marks in READ.items() if head.startswith(marks)), None)
+
+
+def deep_png(head: bytes) -> bool:
+    """16 bits and more than one channel: of these Pillow keeps the upper bytes."""
+    return head.startswith(READ["PNG"]) and head[24:25] == b"\x10" and head[25:26] in (b"\2", b"\4", b"\6")
+
+
+def animated_webp(head: bytes) -> bool:
+    """The engine's OpenCV may be too old for these."""
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
 
 
 def unread(head: bytes) -> str | None:

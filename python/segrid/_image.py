@@ -2,9 +2,8 @@
 
 Rules
 -----
-path, bytes   what the first bytes say, whatever the name: PNG, JPEG, BMP, WebP by the engine; TIFF by tifffile; GIF, PPM, PGM,
-              PBM and JPEG 2000 (and all but TIFF in a build without OpenCV) by Pillow. Other formats are refused by their name.
-              EXIF and TIFF orientation applied once; gray repeated; alpha dropped, colours are what the file holds (straight
+path, bytes   what the first bytes say, whatever the name: PNG, JPEG, BMP, GIF, PPM, PGM, PBM, JPEG 2000, WebP (by Pillow; still WebP
+              and PNG of 16-bit colours by the engine) and TIFF (by tifffile). Other formats are refused by their name. EXIF and TIFF orientation applied once; gray repeated; alpha dropped, colours are what the file holds (straight
               alpha is never multiplied in); palettes expanded; the first frame or page of several, with a warning
   more bits   PNG, PGM and JPEG 2000 of 16 bits: round(v / 257). TIFF: below
   TIFF        unsigned samples of at most 8 bits keep their scale: 0 becomes 0, the largest number 255 (8 bits stay as they
@@ -29,15 +28,14 @@ array         (H, W) gray, (H, W, 1), (H, W, 3) or (H, W, 4) (alpha dropped), RG
   other ints  values in 0..255 are taken as they are; anything else is an error
 NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copied before the call returns or releases the GIL.
 
-lenient=True gives what could be decoded of a damaged PNG, JPEG, WebP, GIF or TIFF (strips and tiles that cannot be are black), with
-a warning.
+lenient=True gives what could be decoded of a damaged file, with a warning (of a TIFF the strips and tiles that can be; the others are
+black), where that is anything at all.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import threading
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
@@ -47,6 +45,7 @@ from segrid import _formats
 from segrid._files import whole
 from segrid._formats import ENDINGS as ENDINGS
 from segrid._native import CorruptFileError, _core
+from segrid._orientation import upright
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -57,7 +56,6 @@ else:
 
 MAX_PIXELS = 200_000_000
 MAX_BYTES = 2**31 - 1  # of a file that is decoded as a whole
-_PILLOW = threading.Lock()  # whether it takes truncated files is a setting of its module
 
 
 def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
@@ -100,7 +98,8 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
         raise NotImplementedError(f"{name}: {kind} is not read; convert it to PNG, JPEG, TIFF, BMP or WebP")
     if (kind := _formats.no_image(head)) is not None:
         raise CorruptFileError(f"{name}: not an image, but {kind}; give the picture itself, as PNG, JPEG or TIFF")
-    if head.startswith(_formats.TIFF):
+    kind = _formats.read_as(head)
+    if kind == "TIFF":
         from segrid import _tiff
 
         pixels, notes = _tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
@@ -109,47 +108,41 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
     if size > MAX_BYTES:
         raise ValueError(f"{name}: {size} bytes; the limit is {MAX_BYTES} bytes (MAX_BYTES)")
     file.seek(0)
-    data = file.read()
-    if _by_pillow(head):
-        return _with_pillow(data, name, lenient)
-    return _noted(*_core.decode_bytes(data, os.fsencode(name), MAX_PIXELS, lenient))
+    return _noted(*_whole(file.read(), kind, name, lenient))
+
+
+def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any, list[str]]:
+    """The engine's image and warnings of a file that is no TIFF."""
+    notes: list[str] = []
+    orientation = 1
+    if kind not in ("GIF", "PPM", "JPEG 2000"):  # the others' headers and checksums are the engine's, which names what is no image
+        notes = _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)
+        orientation = _core._kernels.probe_image(data)["orientation"]
+    if kind == "WebP" and not _formats.animated_webp(data) and _core.build_info()["opencv"]:
+        return _core.decode_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)
+    from segrid import _pillow
+
+    if _formats.deep_png(data) and not lenient and _core.build_info()["opencv"]:
+        samples, more = _deep(data, name), []
+    else:
+        samples, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
+        samples = _from_array(samples, bgr=False)
+    return _core.image_from_array(upright(samples, orientation)), notes + more
+
+
+def _deep(png: bytes, name: str) -> np.ndarray:
+    """By the engine, which keeps 16 bits of colours until they are rounded; only pixels that its libpng has nothing to say of."""
+    from segrid._pillow import bare_png, inflated_wrongly
+
+    if wrong := inflated_wrongly(png):
+        raise CorruptFileError(f"{name}: PNG damaged: {wrong} (lenient=True returns what can be decoded)")
+    return _core.decode_bytes(bare_png(png), os.fsencode(name), MAX_PIXELS, False)[0].array
 
 
 def _noted(image: Any, notes: list[str]) -> Any:
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=5)
     return image
-
-
-def _by_pillow(head: bytes) -> bool:
-    return head.startswith((*_formats.GIF, *_formats.NETPBM, *_formats.JPEG_2000)) or not _core.build_info()["opencv"]
-
-
-def _with_pillow(data: bytes, name: str, lenient: bool) -> Any:
-    """The engine's image of bytes that it does not decode itself; what it knows is wrong with them is said all the same."""
-    from PIL import Image, ImageFile, UnidentifiedImageError
-
-    by_pillow_alone = data.startswith((*_formats.GIF, *_formats.NETPBM, *_formats.JPEG_2000))
-    if not by_pillow_alone:
-        _noted(None, _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient))
-    try:
-        with _PILLOW, Image.open(io.BytesIO(data)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError(f"{name}: {opened.width} x {opened.height} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)")
-            previous, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, lenient
-            try:
-                opened.load()
-            finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = previous
-            if opened.format == "PPM" and opened.mode == "I":  # 16 bits; Pillow scales fewer to them
-                return _core.image_from_array(_from_array(np.asarray(opened).astype(np.uint16), bgr=False))
-            return _core.image_from_array(_from_pil(opened, name if by_pillow_alone else None))
-    except UnidentifiedImageError as error:
-        raise CorruptFileError(f"{name}: not an image ({error})") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{name}: too many pixels ({error})") from error
-    except (OSError, SyntaxError, EOFError) as error:
-        raise CorruptFileError(f"{name}: cannot be decoded ({error})") from error
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
@@ -163,13 +156,12 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         Image.fromarray(array).save(part, "PNG")
 
 
-def _from_pil(image: PIL.Image.Image, name: str | None = "image") -> np.ndarray:
-    """name : who is told to have several frames; None: the engine has said so already."""
+def _from_pil(image: PIL.Image.Image) -> np.ndarray:
     from PIL import ImageOps
 
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and name is not None:
-        warnings.warn(f"{name}: {frames} frames; the {'current' if name == 'image' else 'first'} one is used", UserWarning, stacklevel=5)
+    if frames > 1:
+        warnings.warn(f"image of {frames} frames; the current one is used", UserWarning, stacklevel=4)
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16), False)

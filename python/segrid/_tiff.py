@@ -10,6 +10,8 @@ import functools
 import importlib.util
 import logging
 import math
+import os
+import struct
 import threading
 import zlib
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from segrid._native import CorruptFileError
+from segrid._native import CorruptFileError, _core
 from segrid._tiff_colour import Layout, layout_of, missing_value, to_rgb
 from segrid._tiff_directory import camera_raw, directories, first_picture
 
@@ -27,6 +29,8 @@ BYTES_OF_A_PIXEL = 8  # decoded samples that are kept may take so many bytes for
 CHANNELLED = ("shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "scn", "qpi", "scanimage")
 DEFLATE = (8, 32946)
 WITHOUT_IMAGECODECS = (1, 32773, *DEFLATE)  # none, PackBits
+WITH_OWN_SIZE = (7, 34892, 33007, 34933, 50001, 34927)  # JPEG, PNG, WebP
+JPEG_2000 = (33003, 33004, 33005, 34712)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Source:
     file: BinaryIO
     name: str
     size: int
+    max_pixels: int
     lenient: bool
 
 
@@ -56,12 +61,11 @@ def read(file: BinaryIO, name: str, *, max_pixels: int, lenient: bool) -> tuple[
     Raises CorruptFileError, ValueError (too many pixels; NaN or Inf), NotImplementedError (samples or colours that are not
     read), ImportError (its compression needs imagecodecs), MemoryError; all name the file.
     """
-    size = file.seek(0, 2)
-    source = Source(file, name, size, lenient)
+    source = Source(file, name, file.seek(0, os.SEEK_END), max_pixels, lenient)
     with _silent():
         import tifffile
 
-        pages = directories(file, size, name)
+        pages = directories(file, source.size, name)
         number = first_picture(pages)
         if number is None or camera_raw(pages[number]):
             raise NotImplementedError(
@@ -73,7 +77,7 @@ def read(file: BinaryIO, name: str, *, max_pixels: int, lenient: bool) -> tuple[
         _check(page, name, max_pixels)
         layout = layout_of(page, name)
         planes, notes = _planes(opened, page, layout, sum(one.is_picture for one in pages), name)
-        parts = [_decoded(source, page, plane, layout, max_pixels, notes) for plane in planes]
+        parts = [_decoded(source, page, plane, layout, notes) for plane in planes]
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return to_rgb(samples, page, layout, name), notes
 
@@ -222,7 +226,7 @@ def _plane(series: Any, page: Any, number: int) -> Plane | None:
         return None
 
 
-def _decoded(source: Source, page: Any, plane: Plane, layout: Layout, max_pixels: int, notes: list[str]) -> np.ndarray:
+def _decoded(source: Source, page: Any, plane: Plane, layout: Layout, notes: list[str]) -> np.ndarray:
     """(H, W, C) of the samples that the layout takes."""
     height, width = page.imagelength, page.imagewidth
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
@@ -231,9 +235,9 @@ def _decoded(source: Source, page: Any, plane: Plane, layout: Layout, max_pixels
     planar = page.planarconfig == 2 and page.samplesperpixel > 1
     wanted = [sample * depths * each + i for sample in layout.taken for i in range(each)] if planar else list(range(each))
     kept = height * width * len(layout.taken) * page.dtype.itemsize
-    if kept > BYTES_OF_A_PIXEL * max_pixels:
+    if kept > BYTES_OF_A_PIXEL * source.max_pixels:
         raise ValueError(f"{source.name}: {width} x {height} pixels of {len(layout.taken)} {page.dtype} samples take {kept} bytes; "
-                         f"the limit is {BYTES_OF_A_PIXEL * max_pixels}")
+                         f"the limit is {BYTES_OF_A_PIXEL * source.max_pixels}")
     _check_segments(source, page, plane, wanted, kept)
     missing = missing_value(page)
     out = np.full((height, width, len(layout.taken)), 0 if missing is None else missing, page.dtype)
@@ -271,7 +275,7 @@ def _put_segment(source: Source, page: Any, plane: Plane, index: int, layout: La
     source.file.seek(offset)
     data = source.file.read(count)
     with _told(name, f"{kind} {index} cannot be decoded"):
-        _check_inflation(page, data)
+        _check_inflation(page, data, name, source.max_pixels)
         segment, (plane_at, _, y, x, _), _ = page.decode(data, index, jpegtables=plane.tables, jpegheader=page.jpegheader)
         samples = np.asarray(segment)[0, : out.shape[0] - y, : out.shape[1] - x]
         if page.planarconfig == 2 and page.samplesperpixel > 1:
@@ -283,11 +287,17 @@ def _put_segment(source: Source, page: Any, plane: Plane, index: int, layout: La
             out[y:y + samples.shape[0], x:x + samples.shape[1]] = samples[..., chosen]
 
 
-def _check_inflation(page: Any, data: bytes) -> None:
-    """Python's own zlib, which tifffile uses without imagecodecs, knows no bound."""
-    if page.compression in DEFLATE and not _has_imagecodecs():
+def _check_inflation(page: Any, data: bytes, name: str, max_pixels: int) -> None:
+    """Refuses a strip or tile that would decode to far more than its part of the picture, before it is decoded."""
+    if page.compression in DEFLATE and not _has_imagecodecs():  # Python's own zlib knows no bound
         rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
         samples = rows * columns * (page.samplesperpixel if page.planarconfig == 1 else 1)
-        most = samples * max(1, page.dtype.itemsize) + 4096
+        most = samples * page.dtype.itemsize + 4096
         if len(zlib.decompressobj().decompress(data, most)) >= most:
             raise ValueError("it inflates to more than its picture holds")
+    if page.compression in WITH_OWN_SIZE and data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF")):
+        _core.inspect_bytes(data, os.fsencode(name), max_pixels, True)
+    if page.compression in JPEG_2000 and (at := data.find(b"\xff\x4f\xff\x51")) >= 0 and len(data) >= at + 16:
+        width, height = struct.unpack(">II", data[at + 8:at + 16])
+        if width * height > max_pixels:
+            raise ValueError(f"a JPEG 2000 image of {width} x {height} pixels; the limit is {max_pixels}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from segrid._eight_bits import stretched
 from segrid._native import CorruptFileError
+from segrid._orientation import upright
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
 ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
@@ -90,7 +91,7 @@ def to_rgb(samples: np.ndarray, page: Any, layout: Layout, name: str) -> np.ndar
                 rgb[samples == missing if missing == missing else np.isnan(samples)] = 0
         if photometric == YCBCR and page.compression not in JPEGS:
             rgb = _from_ycbcr(rgb)
-    return np.ascontiguousarray(_upright(_three(rgb), page.tags.valueof(ORIENTATION, 1)))
+    return np.ascontiguousarray(upright(_three(rgb), page.tags.valueof(ORIENTATION, 1)))
 
 
 def _is_plain(page: Any) -> bool:
@@ -140,12 +141,3 @@ def _three(samples: np.ndarray) -> np.ndarray:
     if samples.shape[2] == 2:
         return np.concatenate([samples, np.zeros_like(samples[..., :1])], axis=2)
     return samples
-
-
-def _upright(rgb: np.ndarray, orientation: Any) -> np.ndarray:
-    """By the tag Orientation, 1 to 8; anything else in the file counts as upright."""
-    if orientation in (5, 6, 7, 8):
-        rgb = rgb.transpose(1, 0, 2)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return rgb[::rows, ::columns]
