@@ -54,19 +54,18 @@ def layout_of(page: Any, name: str) -> Layout:
 
 def missing_value(page: Any) -> float | int | None:
     """The tag GDAL_NODATA as a number of the samples' type, or None: absent, no number, or none that they can hold."""
-    text = page.tags.valueof(NODATA)
+    text, kind = str(page.tags.valueof(NODATA)).strip("\0 \t\r\n").replace(",", "."), page.dtype
     try:
-        number = float(str(text).strip("\0 \t\r\n").replace(",", "."))
-    except ValueError:
+        number = float(text)
+        if kind.kind == "f":
+            with np.errstate(over="ignore"):
+                return float(kind.type(number))
+        whole = int(number) if "." in text or "e" in text.lower() else int(text)  # floats hold 53 bits
+    except (ValueError, OverflowError):
         return None
-    kind = page.dtype
-    if kind.kind == "f":
-        with np.errstate(over="ignore"):
-            return float(kind.type(number))
-    if kind.kind == "b" or number != number or number != int(number):
+    if kind.kind == "b" or float(whole) != number or not np.iinfo(kind).min <= whole <= np.iinfo(kind).max:
         return None
-    least, most = np.iinfo(kind).min, np.iinfo(kind).max
-    return int(number) if least <= number <= most else None
+    return whole
 
 
 def to_rgb(samples: np.ndarray, page: Any, layout: Layout, name: str) -> np.ndarray:
