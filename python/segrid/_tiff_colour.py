@@ -15,7 +15,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
 ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
 FAX = (2, 3, 4)
 JPEGS = (6, 7, 34892, 33007)  # compressions that imagecodecs decodes to RGB where the page is YCbCr
-ORIENTATION, COLOURS_OF_INK, NODATA = 274, 332, 42113
+PHOTOMETRIC, ORIENTATION, INK_SET, NODATA = 262, 274, 332, 42113
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Layout:
 
 def layout_of(page: Any, name: str) -> Layout:
     """Raises NotImplementedError for colours that are not read, CorruptFileError where samples are missing."""
+    samples, extra = page.samplesperpixel, tuple(page.extrasamples)
     photometric = page.photometric
-    if photometric is None:
-        photometric = WHITE_IS_ZERO if page.compression in FAX else BLACK_IS_ZERO
+    if PHOTOMETRIC not in page.tags:
+        photometric = WHITE_IS_ZERO if page.compression in FAX else RGB if samples - len(extra) >= 3 else BLACK_IS_ZERO
     if photometric == MASK:
         photometric = BLACK_IS_ZERO
     least = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}.get(int(photometric))
-    inks = page.tags.valueof(COLOURS_OF_INK, 1)
+    inks = page.tags.valueof(INK_SET, 1)
     if least is None or (photometric == CMYK and inks != 1):
         title = "other inks than CMYK" if photometric == CMYK else getattr(photometric, "name", photometric)
         raise NotImplementedError(f"{name}: TIFF colours {title} are not read; convert it to RGB")
-    samples, extra = page.samplesperpixel, tuple(page.extrasamples)
     first_extra = samples - len(extra)
     bands = [i for i in range(samples) if i < first_extra or extra[i - first_extra] not in ALPHA]
     if photometric == PALETTE and (np.ndim(page.colormap) != 2 or np.shape(page.colormap)[0] != 3 or page.dtype.kind not in "bu"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from segrid._native import CorruptFileError
+from segrid._tiff_limits import Source
 
 MOST_TAGS = 4096      # as tifffile and libtiff accept
 MOST_PAGES = 65_536   # counted; more are not looked for
@@ -33,26 +34,25 @@ class Directory:
         return not self.values.get(SUBFILE, 0) & (REDUCED | MASK)
 
 
-def directories(file: BinaryIO, size: int, name: str) -> list[Directory]:
-    """Of the file's pages in order; the chain ends where it is damaged or returns to a page before.
+def directories(source: Source) -> tuple[list[Directory], list[str]]:
+    """Of the file's pages in order, and warnings. The chain ends where a page is no directory or was there before.
 
-    Raises CorruptFileError where the first one is not there, or where one's tags claim more bytes than the file has."""
+    Raises CorruptFileError where the first one is not there, where the file ends before a page (unless it is read leniently), or
+    where one's tags claim more bytes than the file has."""
+    file, size, name = source.file, source.size, source.name
     file.seek(0)
-    head = file.read(16)
+    head = file.read(16).ljust(16, b"\0")
     order, big = "<" if head[:2] == b"II" else ">", head[2:4] in (b"+\0", b"\0+")
-    place, width = (struct.unpack(order + "Q", head[8:16])[0], 8) if big and len(head) == 16 else (
-        struct.unpack(order + "I", head[4:8].ljust(4, b"\0"))[0], 4)
+    width = 8 if big else 4
+    place = struct.unpack(order + ("Q" if big else "I"), head[8:16] if big else head[4:8])[0]
     entry = np.dtype([("code", order + "u2"), ("type", order + "u2"), ("count", f"{order}u{width}"), ("value", f"V{width}")])
     found: list[Directory] = []
     seen: set[int] = set()
     while place and place not in seen and len(found) < MOST_PAGES:
         seen.add(place)
-        file.seek(min(place, size))
-        number = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2).ljust(8 if big else 2, b"\0"))[0]
-        data = file.read(entry.itemsize * number) if number <= MOST_TAGS else b""
-        if not number or len(data) < entry.itemsize * number:
+        tags = _tags(file, min(place, size), order + ("Q" if big else "H"), entry)
+        if tags is None:
             break
-        tags = np.frombuffer(data, entry)
         claimed = int(np.minimum(tags["count"].astype(np.float64) * BYTES[tags["type"]], 2.0**62).sum())
         if claimed > size:
             raise CorruptFileError(f"{name}: TIFF damaged: the tags of page {len(found)} claim {claimed} bytes, the file has {size}")
@@ -60,7 +60,21 @@ def directories(file: BinaryIO, size: int, name: str) -> list[Directory]:
         place = int.from_bytes(file.read(width), "little" if order == "<" else "big")
     if not found:
         raise CorruptFileError(f"{name}: TIFF truncated or damaged: its first directory is not at byte {place}, where the header says")
-    return found
+    if place < size:
+        return found, []
+    missing = f"{name}: TIFF truncated: page {len(found)} is at byte {place}, the file has {size}"
+    if not source.lenient:
+        raise CorruptFileError(f"{missing} (lenient=True reads the first page all the same)")
+    return found, [missing]
+
+
+def _tags(file: BinaryIO, place: int, number_format: str, entry: np.dtype[Any]) -> np.ndarray | None:
+    """The entries of the directory at that place; None where there is none."""
+    file.seek(place)
+    width = struct.calcsize(number_format)
+    number = struct.unpack(number_format, file.read(width).ljust(width, b"\0"))[0]
+    data = file.read(entry.itemsize * number) if number <= MOST_TAGS else b""
+    return np.frombuffer(data, entry) if number and len(data) == entry.itemsize * number else None
 
 
 def _numbers(tags: np.ndarray, order: str) -> dict[int, int]:
