@@ -6,6 +6,7 @@ import numpy as np
 
 LOWEST, HIGHEST = 0.1, 99.9  # percentiles: one hot or dead pixel must not decide
 ROWS_AT_ONCE = 256
+VALUES_AT_ONCE = 1 << 22
 
 
 def stretched(samples: np.ndarray, *, together: bool, missing: float | int | None) -> np.ndarray:
@@ -47,14 +48,22 @@ def _check_finite(values: np.ndarray) -> None:
 def _range(values: np.ndarray) -> tuple[float, float]:
     """As np.percentile in float64, without a float64 copy of the values."""
     ranks = [(values.size - 1) * percent / 100 for percent in (LOWEST, HIGHEST)]
-    needed = sorted({min(int(rank) + step, values.size - 1) for rank in ranks for step in (0, 1)})
-    ordered = np.partition(values, needed)
+    around = [min(int(rank) + step, values.size - 1) for rank in ranks for step in (0, 1)]
     limits = []
-    for rank in ranks:
-        below, above = (float(ordered[min(int(rank) + step, values.size - 1)]) for step in (0, 1))
+    for rank, (below, above) in zip(ranks, np.reshape(_at_ranks(values, around), (2, 2)), strict=True):
         limits.append(below * (1 - rank % 1) + above * (rank % 1))
     low, high = limits
     return (low, high) if low < high else (float(values.min()), float(values.max()))
+
+
+def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
+    """The values that would stand there if all were sorted."""
+    if values.dtype != np.uint16:
+        return np.partition(values, sorted(set(ranks)))[ranks].astype(np.float64).tolist()
+    counts = np.zeros(65536, np.int64)
+    for at in range(0, values.size, VALUES_AT_ONCE):
+        counts += np.bincount(values[at:at + VALUES_AT_ONCE], minlength=65536)
+    return np.searchsorted(np.cumsum(counts), ranks, side="right").astype(np.float64).tolist()
 
 
 def _scale(values: np.ndarray, low: float, high: float, out: np.ndarray) -> None:

@@ -119,15 +119,19 @@ def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any
         notes = _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)
         orientation = _core._kernels.probe_image(data)["orientation"]
     if kind == "WebP" and not _formats.animated_webp(data) and _core.build_info()["opencv"]:
-        return _core.decode_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)
+        return _core.decode_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)  # type: ignore[arg-type]
     from segrid import _pillow
 
     if _formats.deep_png(data) and not lenient and _core.build_info()["opencv"]:
-        samples, more = _deep(data, name), []
+        samples = _deep(data, name)
     else:
-        samples, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
-        samples = _from_array(samples, bgr=False)
-    return _core.image_from_array(upright(samples, orientation)), notes + more
+        stored, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
+        notes += more
+        try:
+            samples = _from_array(stored, bgr=False)
+        except ValueError as error:  # of floats
+            raise ValueError(f"{name}: {error}") from error
+    return _core.image_from_array(upright(samples, orientation)), notes
 
 
 def _deep(png: bytes, name: str) -> np.ndarray:
@@ -136,7 +140,7 @@ def _deep(png: bytes, name: str) -> np.ndarray:
 
     if wrong := inflated_wrongly(png):
         raise CorruptFileError(f"{name}: PNG damaged: {wrong} (lenient=True returns what can be decoded)")
-    return _core.decode_bytes(bare_png(png), os.fsencode(name), MAX_PIXELS, False)[0].array
+    return _core.decode_bytes(bare_png(png), os.fsencode(name), MAX_PIXELS, False)[0].array  # type: ignore[arg-type]
 
 
 def _noted(image: Any, notes: list[str]) -> Any:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from segrid import _formats
 from segrid._native import CorruptFileError
 
 PLUGINS = {  # classes, rather than Image.open: that has a limit of its own for pixels, and warns below it

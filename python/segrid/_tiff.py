@@ -19,7 +19,7 @@ import numpy as np
 from segrid._native import CorruptFileError
 from segrid._tiff_colour import Layout, layout_of, missing_value, to_rgb
 from segrid._tiff_directory import camera_raw, directories, first_picture
-from segrid._tiff_limits import Plane, Source, check_page, check_segment, check_segments, segment_size
+from segrid._tiff_limits import Plane, Source, check_page, check_segments, checked_segment, segment_size
 
 CHANNELLED = ("shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "scn", "qpi", "scanimage")
 
@@ -81,8 +81,10 @@ def _told(name: str, what: str) -> Iterator[None]:
     """What a library raises, as an error that names the file."""
     try:
         yield
-    except (MemoryError, NotImplementedError, ImportError) as error:
-        raise type(error)(f"{name}: {what} ({error})") from error
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {what} ({error})") from error
+    except (NotImplementedError, ImportError) as error:  # of a codec that is missing in this build
+        raise NotImplementedError(f"{name}: {what} ({error})") from error
     except OSError as error:
         if error.errno is not None:
             raise
@@ -183,7 +185,7 @@ def _put_segment(source: Source, page: Any, plane: Plane, index: int, layout: La
     source.file.seek(offset)
     data = source.file.read(count)
     with _told(name, f"{kind} {index} cannot be decoded"):
-        check_segment(source, page, data)
+        data = checked_segment(source, page, data)
         segment, (plane_at, _, y, x, _), _ = page.decode(data, index, jpegtables=plane.tables, jpegheader=page.jpegheader)
         samples = np.asarray(segment)[0, : out.shape[0] - y, : out.shape[1] - x]
         if page.planarconfig == 2 and page.samplesperpixel > 1:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segrid._native import CorruptFileError, _core
+from segrid._pillow import bare_png, inflated_wrongly
 
 BYTES_OF_A_PIXEL = 8  # decoded samples that are kept may take so many bytes for each of the most pixels
 DEFLATE = (8, 32946)
@@ -22,6 +23,10 @@ WITH_OWN_SIZE = (7, 34892, 33007, 34933, 50001, 34927)  # JPEG, PNG, WebP
 JPEG_2000 = (33003, 33004, 33005, 34712)
 NUMBERS = ("imagewidth", "imagelength", "imagedepth", "samplesperpixel", "tilewidth", "tilelength", "tiledepth", "rowsperstrip",
            "compression", "photometric", "planarconfig", "predictor", "fillorder")
+
+
+class MissingCodec(ImportError, NotImplementedError):
+    """The file is fine; what decompresses it is not installed."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def _check_codec(page: Any, name: str) -> None:
     if not _has_imagecodecs():
         plain = compression in WITHOUT_IMAGECODECS and page.predictor in (1, 2) and bits in (1, 8, 16, 32, 64)
         if not plain:
-            raise ImportError(
+            raise MissingCodec(
                 f"{name}: a TIFF of {bits}-bit samples with compression {title} needs the imagecodecs package: "
                 'pip install "segrid[microscopy]" (or pip install imagecodecs)', name="imagecodecs")
         return
@@ -116,15 +121,22 @@ def check_segments(source: Source, page: Any, plane: Plane, wanted: list[int], k
         raise CorruptFileError(f"{source.name}: TIFF damaged: its strips or tiles claim {claimed:.0f} bytes, the file has {source.size}")
 
 
-def check_segment(source: Source, page: Any, data: bytes) -> None:
-    """Refuses a strip or tile that would decode to far more than its part of the picture, before it is decoded."""
+def checked_segment(source: Source, page: Any, data: bytes) -> bytes:
+    """The data of a strip or tile. Refuses what would decode to far more than its part of the picture, before it is decoded."""
     if page.compression in DEFLATE and not _has_imagecodecs():  # Python's own zlib knows no bound
         most = _samples(page) * page.dtype.itemsize + 4096
         if len(zlib.decompressobj().decompress(data, most)) >= most:
             raise ValueError("it inflates to more than its picture holds")
+    most = min(2 * math.prod(segment_size(page)) + 65_536, source.max_pixels)  # tiles may be padded
     if page.compression in WITH_OWN_SIZE and data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF")):
-        _core.inspect_bytes(data, os.fsencode(source.name), source.max_pixels, True)
+        is_png = data.startswith(b"\x89PNG")
+        _core.inspect_bytes(data, os.fsencode(source.name), most, not is_png)
+        if is_png:  # libpng, which imagecodecs has, writes to stderr what is odd
+            if wrong := inflated_wrongly(data):
+                raise ValueError(wrong)
+            data = bare_png(data)
     if page.compression in JPEG_2000 and (at := data.find(b"\xff\x4f\xff\x51")) >= 0 and len(data) >= at + 16:
         width, height = struct.unpack(">II", data[at + 8:at + 16])
-        if width * height > source.max_pixels:
-            raise ValueError(f"a JPEG 2000 image of {width} x {height} pixels; the limit is {source.max_pixels}")
+        if width * height > most:
+            raise ValueError(f"a JPEG 2000 image of {width} x {height} pixels; the limit is {most}")
+    return data

@@ -40,6 +40,8 @@ FILES = {
     "ome": tiff(np.stack([DEEP] * 4), ome=True, metadata={"axes": "CYX"}), "twelve": tiff(DEEP, bitspersample=12),
     "planar": tiff(np.moveaxis(PHOTO, -1, 0), photometric="rgb", planarconfig="separate", compression="packbits"),
     "jpeg2000": tiff(PHOTO, photometric="rgb", compression="jpeg2000"), "webp": tiff(PHOTO, photometric="rgb", compression="webp"),
+    "png": tiff(PHOTO, photometric="rgb", compression="png"), "jpegxl": tiff(PHOTO, photometric="rgb", compression="jpegxl"),
+    "lerc": tiff(DEEP.astype(np.float32), compression="lerc"),
     "fax3": pillow("1", compression="group3"), "fax4": pillow("1", compression="group4"), "palette": pillow("P"), "inks": pillow("CMYK"), "alpha": pillow("LA"),
 }
 
