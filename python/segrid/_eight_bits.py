@@ -1,4 +1,4 @@
-"""More than 8 bits to 8, for files whose numbers have no scale of their own: the darkest become 0, the brightest 255."""
+"""More than 8 bits to 8 where numbers have no scale: the darkest to 0, the brightest to 255."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ VALUES_AT_ONCE = 1 << 22
 
 
 def stretched(samples: np.ndarray, *, together: bool, missing: float | int | None) -> np.ndarray:
-    """(H, W, C) uint8 of (H, W, C) integers or floats: rint(255 (v - low) / (high - low)), cut to 0..255.
+    """(H, W, C) uint8 of (H, W, C) numbers: 255 (v - low) / (high - low), rounded and cut.
 
-    low and high are the 0.1st and the 99.9th percentile (linear between ranks); where these are equal, the minimum and
-    the maximum; where these are equal too, everything is 0.
+    low and high are the 0.1st and the 99.9th percentile (linear between ranks); where these are
+    equal, the minimum and the maximum; where these are equal too, everything is 0.
 
-    together : all channels share one low and high, so that colours keep their hue; else each has its own
-    missing : the value of pixels without data (may be NaN), which count for neither and become 0; None: there is none
+    together : all channels share one low and high, so that colours keep their hue; otherwise each
+        channel has its own
+    missing : the value of pixels without data (may be NaN), which do not count and become 0; None:
+        all pixels have data
 
     Raises ValueError with the count of values that are NaN or Inf and not `missing`.
     """
@@ -50,7 +52,9 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     ranks = [(values.size - 1) * percent / 100 for percent in (LOWEST, HIGHEST)]
     around = [min(int(rank) + step, values.size - 1) for rank in ranks for step in (0, 1)]
     limits = []
-    for rank, (below, above) in zip(ranks, np.reshape(_at_ranks(values, around), (2, 2)), strict=True):
+    for rank, (below, above) in zip(
+        ranks, np.reshape(_at_ranks(values, around), (2, 2)), strict=True
+    ):
         limits.append(below * (1 - rank % 1) + above * (rank % 1))
     low, high = limits
     return (low, high) if low < high else (float(values.min()), float(values.max()))
@@ -62,7 +66,7 @@ def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
         return np.partition(values, sorted(set(ranks)))[ranks].astype(np.float64).tolist()
     counts = np.zeros(65536, np.int64)
     for at in range(0, values.size, VALUES_AT_ONCE):
-        counts += np.bincount(values[at:at + VALUES_AT_ONCE], minlength=65536)
+        counts += np.bincount(values[at : at + VALUES_AT_ONCE], minlength=65536)
     return np.searchsorted(np.cumsum(counts), ranks, side="right").astype(np.float64).tolist()
 
 
@@ -73,10 +77,12 @@ def _scale(values: np.ndarray, low: float, high: float, out: np.ndarray) -> None
         out[...] = _eight(np.arange(65536, dtype=np.uint16), low, high)[values]
         return
     for row in range(0, len(values), ROWS_AT_ONCE):
-        out[row:row + ROWS_AT_ONCE] = _eight(values[row:row + ROWS_AT_ONCE], low, high)
+        out[row : row + ROWS_AT_ONCE] = _eight(values[row : row + ROWS_AT_ONCE], low, high)
 
 
 def _eight(values: np.ndarray, low: float, high: float) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # of missing ones that are NaN
-        parts = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)  # halves: the whole range may not be finite
+        parts = (values.astype(np.float64) / 2 - low / 2) / (
+            high / 2 - low / 2
+        )  # halves: the whole range may not be finite
         return np.rint(np.clip(parts, 0, 1) * 255).astype(np.uint8)

@@ -1,35 +1,46 @@
-"""The one place where images of every kind become the engine's: H x W x 3, uint8, RGB. Whoever is given a path reads it here.
+"""The one place where images of every kind become the engine's: H x W x 3, uint8, RGB.
+
+Whoever is given a path reads it here: one file is the same pixels for every call and command.
 
 Rules
 -----
-path, bytes   what the first bytes say, whatever the name: PNG, JPEG, BMP, GIF, PPM, PGM, PBM, JPEG 2000, WebP (by Pillow; still WebP
-              and PNG of 16-bit colours by the engine) and TIFF (by tifffile). Other formats are refused by their name. EXIF and TIFF orientation applied once; gray repeated; alpha dropped, colours are what the file holds (straight
-              alpha is never multiplied in); palettes expanded; the first frame or page of several, with a warning
-  more bits   PNG, PGM and JPEG 2000 of 16 bits: round(v / 257). TIFF: below
-  TIFF        unsigned samples of at most 8 bits keep their scale: 0 becomes 0, the largest number 255 (8 bits stay as they
-              are). All others (9 to 64 bits, signed, floats) have none that can be trusted, a 12-bit camera writes up to 4095
-              into 16 bits: the 0.1st percentile becomes 0, the 99.9th 255, what lies beyond is cut. The three colours of an
-              RGB picture share one pair of percentiles, which keeps their hue; channels (samples that are not RGB, pages along
-              a channel axis) have one each
-              pixels of the value in the tag GDAL_NODATA (a number, or nan) do not count for the percentiles and become 0;
-              other NaN and Inf are errors
-              one band is gray, two are red and green, of more the first three are used, with a warning; WhiteIsZero is
-              inverted; palettes, YCbCr and CMYK become RGB without a colour profile, CMYK as (255 - C) (255 - K) / 255
-              1 to 64 bits, planar or chunky, strips or tiles, BigTIFF; uncompressed, PackBits and Deflate; with the imagecodecs
-              package (pip install "segrid[microscopy]") LZW, zstd, JPEG, fax and all else that it decodes
-PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else through ``convert("RGB")``
+path, bytes   What the first bytes say counts, whatever the name: PNG, JPEG, BMP, GIF, PPM, PGM,
+              PBM, JPEG 2000, WebP (Pillow decodes them; the engine still WebP and PNG of 16-bit
+              colours) and TIFF (tifffile). Other formats are refused by their name. The orientation
+              of EXIF and TIFF is applied once; gray is repeated; alpha is dropped, and colours are what the
+              file holds (straight alpha is never multiplied in); palettes are expanded; of several
+              frames or pages the first is taken, with a warning
+  more bits   PNG, PGM and JPEG 2000 of 16 bits: round(v / 257). TIFF: see below
+  TIFF        Unsigned samples of at most 8 bits keep their scale: 0 becomes 0, the largest number
+              255 (8 bits stay as they are). All others (9 to 64 bits, signed, floats) have no scale
+              that can be trusted: a 12-bit camera writes 0 to 4095 into 16 bits. There the 0.1st
+              percentile becomes 0, the 99.9th 255, and what lies outside is cut. The three colours
+              of an RGB picture share one pair of percentiles, which keeps their hue; channels
+              (samples that are not RGB, pages along a channel axis) have a pair each.
+              Pixels of the value in the tag GDAL_NODATA (a number, or nan) do not count for the
+              percentiles and become 0; all other NaN and Inf are errors.
+              One band is gray, two are red and green, of more the first three are used, with a
+              warning. WhiteIsZero is inverted. Palettes, YCbCr and CMYK become RGB without a colour
+              profile, CMYK as (255 - C) (255 - K) / 255.
+              1 to 64 bits, planar or chunky, strips or tiles, BigTIFF; uncompressed, PackBits and
+              Deflate; with the imagecodecs package (pip install "segrid[microscopy]") LZW, zstd,
+              JPEG, fax and all else that it decodes
+PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else
+              through ``convert("RGB")``
 array         (H, W) gray, (H, W, 1), (H, W, 3) or (H, W, 4) (alpha dropped), RGB
   uint8       as it is
   uint16      rounded v / 257
   bool        False 0, True 255
-  float       all values in 0..1 are scaled by 255; all values in 0..255 with a maximum of 2 or more are rounded; less than half
-              a step of 8 bits outside either range counts as rounding and is cut. What lies between (a maximum above 1 and
-              below 2) or outside is ambiguous and an error
+  float       All values in 0..1 are scaled by 255; all values in 0..255 with a maximum of 2 or more
+              are rounded; less than half a step of 8 bits outside either range counts as rounding
+              and is cut. What lies between (a maximum above 1 and below 2) or outside is ambiguous
+              and an error
   other ints  values in 0..255 are taken as they are; anything else is an error
-NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copied before the call returns or releases the GIL.
+NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copied before the call
+returns or releases the GIL.
 
-lenient=True gives what could be decoded of a damaged file, with a warning (of a TIFF the strips and tiles that can be; the others are
-black), where that is anything at all.
+lenient=True gives what can be decoded of a damaged file, with a warning, where that is anything at
+all. Of a TIFF these are the strips and tiles that are whole; the others are black.
 """
 
 from __future__ import annotations
@@ -59,9 +70,9 @@ MAX_BYTES = 2**31 - 1  # of a file that is decoded as a whole
 
 
 def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
-    """The engine's image of a path, bytes, PIL image or array; see the module's docstring for the rules.
+    """The engine's image of a path, bytes, PIL image or array, by the module's rules.
 
-    Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, NotImplementedError, ImportError, ValueError or TypeError.
+    Raises what `read_image` raises.
     """
     if isinstance(image, _core.Image):
         return image
@@ -77,16 +88,19 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
 
 
 def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of anything that segrid takes, by the rules every call uses (see the module's docstring).
+    """(H, W, 3) uint8 RGB of anything that segrid takes, by the rules that every call uses.
+
+    `segrid._image` states the rules.
 
     Parameters
     ----------
-    lenient : a damaged file gives what could be decoded, with a warning, rather than CorruptFileError
+    lenient : a damaged file gives what can be decoded, with a warning, not CorruptFileError
     bgr : an array's channels are in the order blue, green, red (OpenCV's)
 
-    The array is read-only and shares the engine's memory. Raises FileNotFoundError, IsADirectoryError, PermissionError,
-    CorruptFileError, NotImplementedError (a format or colours that are not read), ImportError (a TIFF whose compression needs the
-    imagecodecs package), ValueError, TypeError.
+    The array is read-only and shares the engine's memory.
+    Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError,
+    NotImplementedError (a format or colours that are not read), ImportError (a TIFF whose
+    compression needs the imagecodecs package), ValueError, TypeError.
     """
     return to_image(image, lenient=lenient, bgr=bgr).array
 
@@ -95,9 +109,13 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
     """The engine's image of an open file, by what its first bytes say."""
     head = file.read(_formats.HEAD)
     if (kind := _formats.unread(head)) is not None:
-        raise NotImplementedError(f"{name}: {kind} is not read; convert it to PNG, JPEG, TIFF, BMP or WebP")
+        raise NotImplementedError(
+            f"{name}: {kind} is not read; convert it to PNG, JPEG, TIFF, BMP or WebP"
+        )
     if (kind := _formats.no_image(head)) is not None:
-        raise CorruptFileError(f"{name}: not an image, but {kind}; give the picture itself, as PNG, JPEG or TIFF")
+        raise CorruptFileError(
+            f"{name}: not an image, but {kind}; give the picture itself, as PNG, JPEG or TIFF"
+        )
     kind = _formats.read_as(head)
     if kind == "TIFF":
         from segrid import _tiff
@@ -115,17 +133,19 @@ def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any
     """The engine's image and warnings of a file that is no TIFF."""
     notes: list[str] = []
     orientation = 1
-    if kind not in ("GIF", "PPM", "JPEG 2000"):  # the others' headers and checksums are the engine's, which names what is no image
+    if kind not in ("GIF", "PPM", "JPEG 2000"):  # the engine checks all others and names the rest
         notes = _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)
         orientation = _core._kernels.probe_image(data)["orientation"]
     if kind == "WebP" and not _formats.animated_webp(data) and _core.build_info()["opencv"]:
-        return _core.decode_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)  # type: ignore[arg-type]
+        return _by_engine(data, name, lenient=lenient)
     from segrid import _pillow
 
     if _formats.deep_png(data) and not lenient and _core.build_info()["opencv"]:
         samples = _deep(data, name)
     else:
-        stored, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
+        stored, more = _pillow.read(
+            data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient
+        )
         notes += more
         try:
             samples = _from_array(stored, bgr=False)
@@ -135,12 +155,20 @@ def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any
 
 
 def _deep(png: bytes, name: str) -> np.ndarray:
-    """By the engine, which keeps 16 bits of colours until they are rounded; only pixels that its libpng has nothing to say of."""
+    """By the engine, which rounds 16 bits of colours where Pillow cuts them; only what its libpng
+    would write nothing of to stderr."""
     from segrid._pillow import bare_png, inflated_wrongly
 
     if wrong := inflated_wrongly(png):
-        raise CorruptFileError(f"{name}: PNG damaged: {wrong} (lenient=True returns what can be decoded)")
-    return _core.decode_bytes(bare_png(png), os.fsencode(name), MAX_PIXELS, False)[0].array  # type: ignore[arg-type]
+        raise CorruptFileError(
+            f"{name}: PNG damaged: {wrong} (lenient=True returns what can be decoded)"
+        )
+    return _by_engine(bare_png(png), name, lenient=False)[0].array
+
+
+def _by_engine(data: bytes, name: str, *, lenient: bool) -> tuple[Any, list[str]]:
+    encoded: Any = os.fsencode(name)  # a name need not be UTF-8
+    return _core.decode_bytes(data, encoded, MAX_PIXELS, lenient)
 
 
 def _noted(image: Any, notes: list[str]) -> Any:

@@ -8,7 +8,10 @@ import numpy as np
 
 
 def upright(pixels: np.ndarray, orientation: Any) -> np.ndarray:
-    """(H, W, ...) or (W, H, ...) of pixels as they are stored, without a copy. 1 to 8; anything else in a file counts as upright."""
+    """The upright view, (H, W, ...) or (W, H, ...), of pixels as they are stored.
+
+    orientation : 1 to 8; anything else that stands in a file counts as upright
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1

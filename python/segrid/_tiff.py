@@ -1,7 +1,8 @@
-"""TIFF files to 8-bit RGB, by the rules that `_image` states: the first picture, upright, whatever its samples are.
+"""TIFF files to 8-bit RGB by the rules that `_image` states: the first picture, upright.
 
-tifffile says what the tags mean and decodes strips and tiles; imagecodecs decompresses what Python's own library does not.
-What a file claims is held against what it has (`_tiff_directory`) before anything is allocated.
+tifffile says what the tags mean and decodes strips and tiles; imagecodecs decompresses what
+Python's own library does not.
+What a file claims is held against what it has (`_tiff_limits`) before anything is allocated.
 """
 
 from __future__ import annotations
@@ -19,18 +20,41 @@ import numpy as np
 from segrid._native import CorruptFileError
 from segrid._tiff_colour import Layout, layout_of, missing_value, to_rgb
 from segrid._tiff_directory import camera_raw, directories, first_picture
-from segrid._tiff_limits import Plane, Source, check_page, check_segments, checked_segment, segment_size
+from segrid._tiff_limits import (
+    Plane,
+    Source,
+    check_page,
+    check_segments,
+    checked_segment,
+    segment_size,
+)
 
-CHANNELLED = ("shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "scn", "qpi", "scanimage")
+CHANNELLED = (
+    "shaped",
+    "lsm",
+    "mmstack",
+    "ome",
+    "imagej",
+    "ndtiff",
+    "fluoview",
+    "stk",
+    "scn",
+    "qpi",
+    "scanimage",
+)
 
 
-def read(file: BinaryIO, name: str, *, max_pixels: int, lenient: bool) -> tuple[np.ndarray, list[str]]:
+def read(
+    file: BinaryIO, name: str, *, max_pixels: int, lenient: bool
+) -> tuple[np.ndarray, list[str]]:
     """((H, W, 3) uint8 RGB, warnings) of an open TIFF, of which only what is needed is read.
 
-    lenient : strips and tiles that cannot be decoded are black, with a warning, rather than an error
+    lenient : strips and tiles that cannot be decoded are black, with a warning, where otherwise
+        an error is raised
 
-    Raises CorruptFileError, ValueError (too many pixels; NaN or Inf), NotImplementedError (samples or colours that are not
-    read), ImportError (its compression needs imagecodecs), MemoryError; all name the file.
+    Raises CorruptFileError, ValueError (too many pixels; NaN or Inf), NotImplementedError (samples
+    or colours that are not read), ImportError (its compression needs imagecodecs), MemoryError; all
+    name the file.
     """
     source = Source(file, name, file.seek(0, os.SEEK_END), max_pixels, lenient)
     with _silent():
@@ -39,7 +63,10 @@ def read(file: BinaryIO, name: str, *, max_pixels: int, lenient: bool) -> tuple[
         pages, notes = directories(source)
         number = first_picture(pages)
         if number is None or camera_raw(pages[number]):
-            raise NotImplementedError(f"{name}: a camera's raw file (DNG, NEF, ARW, ...) is not read; develop it to TIFF, PNG or JPEG")
+            raise NotImplementedError(
+                f"{name}: a camera's raw file (DNG, NEF, ARW, ...) is not read; "
+                "develop it to TIFF, PNG or JPEG"
+            )
         file.seek(0)
         with _told(name, "its tags cannot be read"):
             opened = tifffile.TiffFile(file, name=name.rsplit("/", 1)[-1], _multifile=False)
@@ -53,7 +80,9 @@ def read(file: BinaryIO, name: str, *, max_pixels: int, lenient: bool) -> tuple[
 
 
 class _Silence(logging.Filter):
-    """tifffile's log of odd files stays away from stderr while segrid reads: what matters becomes an error or a warning."""
+    """Keeps tifffile's log of odd files away from stderr while segrid reads.
+
+    What matters of it becomes an error or a warning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,8 +122,12 @@ def _told(name: str, what: str) -> Iterator[None]:
         raise CorruptFileError(f"{name}: TIFF damaged: {what} ({error})") from error
 
 
-def _planes(opened: Any, page: Any, layout: Layout, pictures: int, name: str, notes: list[str]) -> list[Plane]:
-    """The page's plane, or those of the first three channels where each has a page of its own; what is left out goes to the notes."""
+def _planes(
+    opened: Any, page: Any, layout: Layout, pictures: int, name: str, notes: list[str]
+) -> list[Plane]:
+    """The page's plane, or those of the first three channels where each has a page of its own.
+
+    What is left out is added to the notes."""
     first = Plane(page.dataoffsets, page.databytecounts, page.jpegtables)
     channels, every, stacked, series = _channels(opened, page)
     planes = [first]
@@ -106,15 +139,21 @@ def _planes(opened: Any, page: Any, layout: Layout, pictures: int, name: str, no
     if channels > 3:
         notes.append(f"{name}: TIFF with {channels} channels; the first three are used")
     if layout.bands > layout.most:
-        notes.append(f"{name}: TIFF with {layout.bands} bands; the first {('three', 'four')[layout.most - 3]} are used")
+        notes.append(
+            f"{name}: TIFF with {layout.bands} bands; "
+            f"the first {('three', 'four')[layout.most - 3]} are used"
+        )
     pages = max(stacked * page.imagedepth, pictures) // channels
     if pages > 1:
-        notes.append(f"{name}: TIFF with several frames or pages; the first one is used ({pages} in all)")
+        notes.append(
+            f"{name}: TIFF with several frames or pages; the first one is used ({pages} in all)"
+        )
     return planes
 
 
 def _channels(opened: Any, page: Any) -> tuple[int, int, int, Any]:
-    """Channels that have pages of their own, pages from one to the next, pages in all, and tifffile's series."""
+    """How many channels have pages of their own, how many pages there are from one to the next and
+    in all, and tifffile's series."""
     alone = 1, 1, 1, None
     if not any(getattr(opened, f"is_{kind}", False) for kind in CHANNELLED):
         return alone
@@ -131,7 +170,11 @@ def _channels(opened: Any, page: Any) -> tuple[int, int, int, Any]:
         return alone
     pages = math.prod(shape[:inner])
     at = axes[:inner].find("C")
-    return (1, 1, pages, series) if at < 0 else (shape[at], math.prod(shape[at + 1:inner]), pages, series)
+    return (
+        (1, 1, pages, series)
+        if at < 0
+        else (shape[at], math.prod(shape[at + 1 : inner]), pages, series)
+    )
 
 
 def _plane(series: Any, page: Any, number: int) -> Plane | None:
@@ -144,20 +187,32 @@ def _plane(series: Any, page: Any, number: int) -> Plane | None:
     except IndexError:
         if not page.is_contiguous:
             return None
-        return Plane([offset + number * page.nbytes for offset in page.dataoffsets], page.databytecounts, None)
+        return Plane(
+            [offset + number * page.nbytes for offset in page.dataoffsets],
+            page.databytecounts,
+            None,
+        )
     except Exception:
         return None
 
 
-def _decoded(source: Source, page: Any, plane: Plane, layout: Layout, notes: list[str]) -> np.ndarray:
+def _decoded(
+    source: Source, page: Any, plane: Plane, layout: Layout, notes: list[str]
+) -> np.ndarray:
     """(H, W, C) of the samples that the layout takes."""
     height, width = page.imagelength, page.imagewidth
     rows, columns = segment_size(page)
     each = math.ceil(height / rows) * math.ceil(width / columns)
     depths = math.ceil(page.imagedepth / page.tiledepth) if page.is_tiled else page.imagedepth
     planar = page.planarconfig == 2 and page.samplesperpixel > 1
-    wanted = [sample * depths * each + i for sample in layout.taken for i in range(each)] if planar else list(range(each))
-    check_segments(source, page, plane, wanted, kept=height * width * len(layout.taken) * page.dtype.itemsize)
+    wanted = (
+        [sample * depths * each + i for sample in layout.taken for i in range(each)]
+        if planar
+        else list(range(each))
+    )
+    check_segments(
+        source, page, plane, wanted, kept=height * width * len(layout.taken) * page.dtype.itemsize
+    )
     missing = missing_value(page)
     out = np.full((height, width, len(layout.taken)), 0 if missing is None else missing, page.dtype)
     failed = []
@@ -166,7 +221,9 @@ def _decoded(source: Source, page: Any, plane: Plane, layout: Layout, notes: lis
             _put_segment(source, page, plane, index, layout, out)
         except CorruptFileError as error:
             if not source.lenient:
-                raise CorruptFileError(f"{error} (lenient=True returns what can be decoded)") from error
+                raise CorruptFileError(
+                    f"{error} (lenient=True returns what can be decoded)"
+                ) from error
             failed.append(error)
     if len(failed) == len(wanted):
         raise failed[0]
@@ -175,23 +232,34 @@ def _decoded(source: Source, page: Any, plane: Plane, layout: Layout, notes: lis
     return out
 
 
-def _put_segment(source: Source, page: Any, plane: Plane, index: int, layout: Layout, out: np.ndarray) -> None:
+def _put_segment(
+    source: Source, page: Any, plane: Plane, index: int, layout: Layout, out: np.ndarray
+) -> None:
     offset, count = int(plane.offsets[index]), int(plane.counts[index])
     if offset == 0 and count == 0:
         return  # sparse: nothing was ever written there
     name, kind = source.name, "tile" if page.is_tiled else "strip"
     if offset <= 0 or count <= 0 or offset + count > source.size:
-        raise CorruptFileError(f"{name}: TIFF truncated: {kind} {index} ends at byte {offset + count}, the file has {source.size}")
+        raise CorruptFileError(
+            f"{name}: TIFF truncated: {kind} {index} ends at byte {offset + count}, "
+            f"the file has {source.size}"
+        )
     source.file.seek(offset)
     data = source.file.read(count)
     with _told(name, f"{kind} {index} cannot be decoded"):
         data = checked_segment(source, page, data)
-        segment, (plane_at, _, y, x, _), _ = page.decode(data, index, jpegtables=plane.tables, jpegheader=page.jpegheader)
+        segment, (plane_at, _, y, x, _), _ = page.decode(
+            data, index, jpegtables=plane.tables, jpegheader=page.jpegheader
+        )
         samples = np.asarray(segment)[0, : out.shape[0] - y, : out.shape[1] - x]
         if page.planarconfig == 2 and page.samplesperpixel > 1:
             channel = layout.taken.index(plane_at)
-            out[y:y + samples.shape[0], x:x + samples.shape[1], channel] = samples[..., 0]
+            out[y : y + samples.shape[0], x : x + samples.shape[1], channel] = samples[..., 0]
         else:
             first, last = layout.taken[0], layout.taken[-1]
-            chosen = slice(first, last + 1) if last - first + 1 == len(layout.taken) else list(layout.taken)
-            out[y:y + samples.shape[0], x:x + samples.shape[1]] = samples[..., chosen]
+            chosen = (
+                slice(first, last + 1)
+                if last - first + 1 == len(layout.taken)
+                else list(layout.taken)
+            )
+            out[y : y + samples.shape[0], x : x + samples.shape[1]] = samples[..., chosen]
