@@ -1,18 +1,46 @@
 """The one place where images of every kind become the engine's: H x W x 3, uint8, RGB.
 
+Whoever is given a path reads it here: one file is the same pixels for every call and command.
+
 Rules
 -----
-path, bytes   PNG, JPEG, TIFF, BMP, WebP, decoded by the engine (GIF, and all of them in a build without OpenCV, by Pillow); EXIF orientation
-              applied once; 16 bits scaled by 1/257; gray repeated; alpha dropped; palettes expanded; first frame of several (with a warning)
-PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else through ``convert("RGB")``
+path, bytes   What the first bytes say counts, whatever the name: PNG, JPEG, BMP, GIF, PPM, PGM,
+              PBM, JPEG 2000, WebP (Pillow decodes them; the engine still WebP and PNG of 16-bit
+              colours) and TIFF (tifffile). Other formats are refused by their name. The orientation
+              of EXIF and TIFF is applied once; gray is repeated; alpha is dropped, and colours are what the
+              file holds (straight alpha is never multiplied in); palettes are expanded; of several
+              frames or pages the first is taken, with a warning
+  more bits   PNG, PGM and JPEG 2000 of 16 bits: round(v / 257). TIFF: see below
+  TIFF        Unsigned samples of at most 8 bits keep their scale: 0 becomes 0, the largest number
+              255 (8 bits stay as they are). All others (9 to 64 bits, signed, floats) have no scale
+              that can be trusted: a 12-bit camera writes 0 to 4095 into 16 bits. There the 0.1st
+              percentile becomes 0, the 99.9th 255, and what lies outside is cut. The three colours
+              of an RGB picture share one pair of percentiles, which keeps their hue; channels
+              (samples that are not RGB, pages along a channel axis) have a pair each.
+              Pixels of the value in the tag GDAL_NODATA (a number, or nan) do not count for the
+              percentiles and become 0; all other NaN and Inf are errors.
+              One band is gray, two are red and green, of more the first three are used, with a
+              warning. WhiteIsZero is inverted. Palettes, YCbCr and CMYK become RGB without a colour
+              profile, CMYK as (255 - C) (255 - K) / 255.
+              1 to 64 bits, planar or chunky, strips or tiles, BigTIFF; uncompressed, PackBits and
+              Deflate; with the imagecodecs package (pip install "segrid[microscopy]") LZW, zstd,
+              JPEG, fax and all else that it decodes
+PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else
+              through ``convert("RGB")``
 array         (H, W) gray, (H, W, 1), (H, W, 3) or (H, W, 4) (alpha dropped), RGB
   uint8       as it is
   uint16      rounded v / 257
   bool        False 0, True 255
-  float       all values in 0..1 are scaled by 255; all values in 0..255 with a maximum of 2 or more are rounded; what lies between (a maximum above 1
-              and below 2) or outside is ambiguous and an error
+  float       All values in 0..1 are scaled by 255; all values in 0..255 with a maximum of 2 or more
+              are rounded; less than half a step of 8 bits outside either range counts as rounding
+              and is cut. What lies between (a maximum above 1 and below 2) or outside is ambiguous
+              and an error
   other ints  values in 0..255 are taken as they are; anything else is an error
-NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copied before the call returns or releases the GIL.
+NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copied before the call
+returns or releases the GIL.
+
+lenient=True gives what can be decoded of a damaged file, with a warning, where that is anything at
+all. Of a TIFF these are the strips and tiles that are whole; the others are black.
 """
 
 from __future__ import annotations
@@ -20,12 +48,15 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 
+from segrid import _formats
 from segrid._files import whole
+from segrid._formats import ENDINGS as ENDINGS
 from segrid._native import CorruptFileError, _core
+from segrid._orientation import upright
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -35,75 +66,115 @@ else:
     ImageLike = Any
 
 MAX_PIXELS = 200_000_000
-GIF = (b"GIF87a", b"GIF89a")
+MAX_BYTES = 2**31 - 1  # of a file that is decoded as a whole
 
 
 def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
-    """The engine's image of a path, bytes, PIL image or array; see the module's docstring for the rules.
+    """The engine's image of a path, bytes, PIL image or array, by the module's rules.
 
-    Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError or TypeError.
+    Raises what `read_image` raises.
     """
     if isinstance(image, _core.Image):
         return image
     if isinstance(image, (str, os.PathLike)):
-        path = os.fsencode(image)
+        path = os.fspath(image)
         with open(path, "rb") as file:  # raises for what is missing, a folder or not permitted
-            if _by_pillow(first := file.read(6)):
-                return _with_pillow(first + file.read(), os.fsdecode(path), lenient)
-        return _noted(*_core.decode_file(path, MAX_PIXELS, lenient))
+            return _from_file(file, os.fsdecode(path), lenient)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        data = bytes(image)
-        if _by_pillow(data[:6]):
-            return _with_pillow(data, "bytes", lenient)
-        return _noted(*_core.decode_bytes(data, "bytes", MAX_PIXELS, lenient))
+        return _from_file(io.BytesIO(image), "bytes", lenient)
     if hasattr(image, "convert") and hasattr(image, "getexif"):
         return _core.image_from_array(_from_pil(image))  # type: ignore[arg-type]
     return _core.image_from_array(_from_array(image, bgr))
 
 
 def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of anything that segrid takes, by the rules every call uses (see the module's docstring).
+    """(H, W, 3) uint8 RGB of anything that segrid takes, by the rules that every call uses.
+
+    `segrid._image` states the rules.
 
     Parameters
     ----------
-    lenient : a damaged file gives what could be decoded, with a warning, rather than CorruptFileError
+    lenient : a damaged file gives what can be decoded, with a warning, not CorruptFileError
     bgr : an array's channels are in the order blue, green, red (OpenCV's)
 
-    The array is read-only and shares the engine's memory. Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError, TypeError.
+    The array is read-only and shares the engine's memory.
+    Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError,
+    NotImplementedError (a format or colours that are not read), ImportError (a TIFF whose
+    compression needs the imagecodecs package), ValueError, TypeError.
     """
     return to_image(image, lenient=lenient, bgr=bgr).array
 
 
+def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
+    """The engine's image of an open file, by what its first bytes say."""
+    head = file.read(_formats.HEAD)
+    if (kind := _formats.unread(head)) is not None:
+        raise NotImplementedError(
+            f"{name}: {kind} is not read; convert it to PNG, JPEG, TIFF, BMP or WebP"
+        )
+    if (kind := _formats.no_image(head)) is not None:
+        raise CorruptFileError(
+            f"{name}: not an image, but {kind}; give the picture itself, as PNG, JPEG or TIFF"
+        )
+    kind = _formats.read_as(head)
+    if kind == "TIFF":
+        from segrid import _tiff
+
+        pixels, notes = _tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
+        return _noted(_core.image_from_array(pixels), notes)
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_BYTES:
+        raise ValueError(f"{name}: {size} bytes; the limit is {MAX_BYTES} bytes (MAX_BYTES)")
+    file.seek(0)
+    return _noted(*_whole(file.read(), kind, name, lenient))
+
+
+def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any, list[str]]:
+    """The engine's image and warnings of a file that is no TIFF."""
+    notes: list[str] = []
+    orientation = 1
+    if kind not in ("GIF", "PPM", "JPEG 2000"):  # the engine checks all others and names the rest
+        notes = _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)
+        orientation = _core._kernels.probe_image(data)["orientation"]
+    if kind == "WebP" and not _formats.animated_webp(data) and _core.build_info()["opencv"]:
+        return _by_engine(data, name, lenient=lenient)
+    from segrid import _pillow
+
+    if _formats.deep_png(data) and not lenient and _core.build_info()["opencv"]:
+        samples = _deep(data, name)
+    else:
+        stored, more = _pillow.read(
+            data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient
+        )
+        notes += more
+        try:
+            samples = _from_array(stored, bgr=False)
+        except ValueError as error:  # of floats
+            raise ValueError(f"{name}: {error}") from error
+    return _core.image_from_array(upright(samples, orientation)), notes
+
+
+def _deep(png: bytes, name: str) -> np.ndarray:
+    """By the engine, which rounds 16 bits of colours where Pillow cuts them; only what its libpng
+    would write nothing of to stderr."""
+    from segrid._pillow import bare_png, inflated_wrongly
+
+    if wrong := inflated_wrongly(png):
+        raise CorruptFileError(
+            f"{name}: PNG damaged: {wrong} (lenient=True returns what can be decoded)"
+        )
+    return _by_engine(bare_png(png), name, lenient=False)[0].array
+
+
+def _by_engine(data: bytes, name: str, *, lenient: bool) -> tuple[Any, list[str]]:
+    encoded: Any = os.fsencode(name)  # a name need not be UTF-8
+    return _core.decode_bytes(data, encoded, MAX_PIXELS, lenient)
+
+
 def _noted(image: Any, notes: list[str]) -> Any:
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=4)
+        warnings.warn(note, UserWarning, stacklevel=5)
     return image
-
-
-def _by_pillow(first: bytes) -> bool:
-    return first in GIF or not _core.build_info()["opencv"]
-
-
-def _with_pillow(data: bytes, name: str, lenient: bool) -> Any:
-    """The engine's image of bytes that it does not decode itself; what it knows is wrong with them is said all the same."""
-    from PIL import Image, ImageFile, UnidentifiedImageError
-
-    if data[:6] not in GIF:
-        _noted(None, _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient))
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError(f"{name}: {opened.width} x {opened.height} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)")
-            previous, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, lenient
-            try:
-                opened.load()
-            finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = previous
-            return _core.image_from_array(_from_pil(opened, count_frames=data[:6] in GIF))
-    except UnidentifiedImageError as error:
-        raise CorruptFileError(f"{name}: not an image ({error})") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise CorruptFileError(f"{name}: cannot be decoded ({error})") from error
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
@@ -117,11 +188,11 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         Image.fromarray(array).save(part, "PNG")
 
 
-def _from_pil(image: PIL.Image.Image, count_frames: bool = True) -> np.ndarray:
+def _from_pil(image: PIL.Image.Image) -> np.ndarray:
     from PIL import ImageOps
 
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and count_frames:
+    if frames > 1:
         warnings.warn(f"image of {frames} frames; the current one is used", UserWarning, stacklevel=4)
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
@@ -175,10 +246,9 @@ def _float_to_uint8(array: np.ndarray) -> np.ndarray:
     if bad:
         raise ValueError(f"image: {bad} of {array.size} values are NaN or Inf")
     low, high = float(array.min()), float(array.max())
-    if low >= 0 and high <= 1:
-        return np.rint(array * 255.0).astype(np.uint8)
-    if low >= 0 and 2 <= high <= 255:
-        return np.rint(array).astype(np.uint8)
+    for scale, least in ((255.0, 0.0), (1.0, 2.0)):  # 0..1, 0..255
+        if low * scale > -0.5 and high * scale < 255.5 and high >= least:
+            return np.rint(np.clip(array * scale, 0, 255)).astype(np.uint8)
     raise ValueError(
         f"image: float values from {low:g} to {high:g}; expected 0..1, or 0..255 with a maximum of at least 2. Scale the array first"
     )

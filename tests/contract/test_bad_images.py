@@ -227,7 +227,8 @@ def test_row_16_several_frames(photo):
 
 def test_builds_without_codecs_say_the_same_of_bad_files(photo, tmp_path, monkeypatch):
     """Rows 2, 3, 4, 6 and 16 where Pillow decodes, as it does in builds without OpenCV."""
-    monkeypatch.setattr(segrid._image, "_by_pillow", lambda first: True)
+    info = segrid._image._core.build_info()
+    monkeypatch.setattr(segrid._image._core, "build_info", lambda: info | {"opencv": False})
     test_row_02_empty_file(tmp_path)
     for kind in ("PNG", "JPEG"):
         test_row_03_truncated(photo, kind)

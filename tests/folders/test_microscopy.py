@@ -5,8 +5,9 @@ import csv
 import numpy as np
 import pytest
 import segrid
+import tifffile
 from PIL import Image
-from segrid.microscopy import DIAMETER_10X, DIAMETER_40X, normalised, options_for, read_field
+from segrid.microscopy import DIAMETER_10X, DIAMETER_40X, options_for
 
 
 def field(seed, size, diameter, count):
@@ -24,7 +25,6 @@ def field(seed, size, diameter, count):
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory):
-    tifffile = pytest.importorskip("tifffile")
     folder = tmp_path_factory.mktemp("fields")
     out = []
     for i, (lens, diameter, count) in enumerate(((True, 15, 25), (False, 60, 6), (True, 15, 18))):
@@ -82,42 +82,12 @@ def test_bad_files_and_arguments(fields, tiny, tmp_path):
             segrid.perform_parallel_segmentation([fields[2][0]] * 2, tmp_path, model=tiny, **arguments)
 
 
-def test_depths_and_channels(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
-    rng = np.random.default_rng(0)
-    gray = rng.integers(300, 4000, (50, 60)).astype(np.uint16)
-    for array, shape in ((gray, (50, 60)), (np.stack([gray] * 4), (4, 50, 60)), (np.stack([gray, gray[::-1]]), (2, 50, 60)), (np.stack([gray] * 3, -1), (50, 60, 3)),
-                         (np.stack([gray] * 12), (12, 50, 60))):
-        assert array.shape == shape
-        tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb" if shape[-1] == 3 else "minisblack")
-        got = read_field(tmp_path / "a.tif")
-        assert got.shape == (50, 60, 3) and got.dtype == np.uint8 and np.array_equal(got[..., 0], normalised(gray))
-    assert normalised(gray).min() == 0 and normalised(gray).max() == 255
-    ramp = np.arange(50_001, dtype=np.uint16)[None]
-    np.testing.assert_allclose(normalised(ramp)[0], np.clip((ramp[0] - 50.0) / 49_900, 0, 1) * 255, atol=0.51)  # percentiles 0.1 and 99.9
-    same = gray.astype(np.uint8)
-    assert normalised(same) is same and normalised(np.full((4, 4), 7.0)).max() == 0
-    with pytest.raises(ValueError, match="NaN"):
-        normalised(np.array([[np.nan, 1.0]]))
-
-
-def test_stacks_and_what_the_engine_reads_better(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
-    rng = np.random.default_rng(0)
-    stack = rng.integers(0, 255, (100, 64, 64)).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
-    with pytest.warns(UserWarning, match="frames"):
-        assert np.array_equal(segrid.read_image(read_field(tmp_path / "stack.tif"))[..., 0], stack[0])
-    deep = rng.integers(300, 4000, (70, 50, 60)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="minisblack")
-    assert np.array_equal(read_field(tmp_path / "deep.tif")[..., 0], normalised(deep[0]))
-    palette = Image.new("P", (9, 7), 1)
-    palette.putpalette([0, 0, 0, 250, 10, 20])
-    palette.save(tmp_path / "palette.tif")
-    assert segrid.read_image(read_field(tmp_path / "palette.tif"))[0, 0].tolist() == [250, 10, 20]
-    (tmp_path / "huge.tif").write_bytes(b"II*\0" + b"\xff" * 40)
-    with pytest.raises(ValueError):
-        segrid.read_image(read_field(tmp_path / "huge.tif"))
+def test_intensities_are_of_the_pixels_that_read_image_gives(fields, tiny, tmp_path):
+    file = fields[0][0]
+    result = segrid.perform_parallel_segmentation([file], tmp_path, model=tiny, write=())[0]
+    pixels = segrid.read_image(file)[..., 0]
+    for row, mask in zip(result.table, result.masks, strict=True):
+        assert row["mean_red"] == pytest.approx(pixels[mask.array[0]].mean(), rel=1e-4)
 
 
 def test_results_do_not_hold_the_pixels(fields, tiny, tmp_path):

@@ -1,0 +1,19 @@
+"""The tag Orientation of EXIF and TIFF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def upright(pixels: np.ndarray, orientation: Any) -> np.ndarray:
+    """The upright view, (H, W, ...) or (W, H, ...), of pixels as they are stored.
+
+    orientation : 1 to 8; anything else that stands in a file counts as upright
+    """
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]

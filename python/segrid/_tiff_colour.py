@@ -1,0 +1,188 @@
+"""What the samples of a TIFF page mean, and the page as upright 8-bit RGB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segrid._eight_bits import stretched
+from segrid._native import CorruptFileError
+from segrid._orientation import upright
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
+ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
+FAX = (2, 3, 4)
+JPEGS = (6, 7, 34892, 33007)  # compressions that imagecodecs decodes to RGB where the page is YCbCr
+PHOTOMETRIC, ORIENTATION, INK_SET, NODATA = 262, 274, 332, 42113
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What of a pixel is used.
+
+    photometric : one of the numbers above
+    taken : the samples that are used, by their place in the pixel
+    bands : how many samples it has, alpha aside
+    most : how many of them are used at most
+    """
+
+    photometric: int
+    taken: tuple[int, ...]
+    bands: int
+    most: int
+
+
+def layout_of(page: Any, name: str) -> Layout:
+    """Of a page. Raises NotImplementedError for colours that are not read, CorruptFileError where
+    samples are missing."""
+    samples, extra = page.samplesperpixel, tuple(page.extrasamples)
+    photometric = page.photometric
+    if PHOTOMETRIC not in page.tags:
+        photometric = (
+            WHITE_IS_ZERO
+            if page.compression in FAX
+            else RGB
+            if samples - len(extra) >= 3
+            else BLACK_IS_ZERO
+        )
+    if photometric == MASK:
+        photometric = BLACK_IS_ZERO
+    least = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}.get(
+        int(photometric)
+    )
+    inks = page.tags.valueof(INK_SET, 1)
+    if least is None or (photometric == CMYK and inks != 1):
+        title = (
+            "other inks than CMYK"
+            if photometric == CMYK
+            else getattr(photometric, "name", photometric)
+        )
+        raise NotImplementedError(f"{name}: TIFF colours {title} are not read; convert it to RGB")
+    first_extra = samples - len(extra)
+    bands = [i for i in range(samples) if i < first_extra or extra[i - first_extra] not in ALPHA]
+    if photometric == PALETTE and (
+        np.ndim(page.colormap) != 2
+        or np.shape(page.colormap)[0] != 3
+        or page.dtype.kind not in "bu"
+    ):
+        raise CorruptFileError(f"{name}: TIFF damaged: its palette is missing")
+    if len(bands) < least:
+        raise CorruptFileError(
+            f"{name}: TIFF damaged: {samples} samples a pixel; its colours need {least}"
+        )
+    most = {CMYK: 4, PALETTE: 1}.get(int(photometric), 3)
+    return Layout(
+        int(photometric), tuple(bands[:most]), len(bands) if photometric != PALETTE else 1, most
+    )
+
+
+def missing_value(page: Any) -> float | int | None:
+    """The tag GDAL_NODATA as a number of the samples' type.
+
+    None where it is absent, no number, or a number that they cannot hold."""
+    text, kind = str(page.tags.valueof(NODATA)).strip("\0 \t\r\n").replace(",", "."), page.dtype
+    try:
+        number = float(text)
+        if kind.kind == "f":
+            with np.errstate(over="ignore"):
+                return float(kind.type(number))
+        whole = (
+            int(number) if "." in text or "e" in text.lower() else int(text)
+        )  # floats hold 53 bits
+    except (ValueError, OverflowError):
+        return None
+    if (
+        kind.kind == "b"
+        or float(whole) != number
+        or not np.iinfo(kind).min <= whole <= np.iinfo(kind).max
+    ):
+        return None
+    return whole
+
+
+def to_rgb(samples: np.ndarray, page: Any, layout: Layout, name: str) -> np.ndarray:
+    """(H, W, 3) uint8, upright, of (H, W, C) samples as they are stored.
+
+    Raises ValueError for NaN and Inf, CorruptFileError for colours that the palette lacks."""
+    photometric = layout.photometric
+    if photometric == PALETTE:
+        rgb = _coloured(samples[..., 0], page.colormap, name)
+    elif photometric == CMYK:
+        inks = _full_range(samples, page)
+        rgb = _product(255 - inks[..., :3], 255 - inks[..., 3:])
+    else:
+        missing = missing_value(page)
+        try:
+            rgb = _eight(samples, page, together=photometric in (RGB, YCBCR), missing=missing)
+        except ValueError as error:
+            raise ValueError(
+                f"{name}: {error}; fill them, or name their value in the tag GDAL_NODATA"
+            ) from error
+        if photometric == WHITE_IS_ZERO:
+            rgb = 255 - rgb
+            if missing is not None and not _is_plain(page):
+                rgb[samples == missing if missing == missing else np.isnan(samples)] = 0
+        if photometric == YCBCR and page.compression not in JPEGS:
+            rgb = _from_ycbcr(rgb)
+    return np.ascontiguousarray(upright(_three(rgb), page.tags.valueof(ORIENTATION, 1)))
+
+
+def _is_plain(page: Any) -> bool:
+    """Unsigned integers of at most 8 bits: they have a scale of their own."""
+    return page.dtype.kind == "b" or page.dtype == np.uint8
+
+
+def _eight(
+    samples: np.ndarray, page: Any, *, together: bool, missing: float | int | None
+) -> np.ndarray:
+    return (
+        _full_range(samples, page)
+        if _is_plain(page)
+        else stretched(samples, together=together, missing=missing)
+    )
+
+
+def _full_range(samples: np.ndarray, page: Any) -> np.ndarray:
+    """0 to 0, the largest number that so many bits hold to 255."""
+    if samples.dtype == np.uint8 and (
+        page.bitspersample == 8 or isinstance(page.bitspersample, tuple)
+    ):
+        return samples
+    if samples.dtype.kind == "f":
+        return np.rint(np.clip(np.nan_to_num(samples), 0, 1) * 255).astype(np.uint8)
+    most = 1 if samples.dtype.kind == "b" else 2 ** int(page.bitspersample) - 1
+    return np.rint(np.clip(samples, 0, most) * (255 / most)).astype(np.uint8)
+
+
+def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:
+    """The palette's colours, 16 bits each; some writers left them at 8."""
+    table = np.asarray(colours)
+    table = (table if table.max() < 256 else table >> 8).astype(np.uint8)
+    if int(indices.max()) >= table.shape[1]:
+        raise CorruptFileError(
+            f"{name}: TIFF damaged: colour {int(indices.max())} of a palette of {table.shape[1]}"
+        )
+    return table.T[indices.astype(np.intp)]
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a b / 255, rounded."""
+    return ((a.astype(np.uint32) * b + 127) // 255).astype(np.uint8)
+
+
+def _from_ycbcr(samples: np.ndarray) -> np.ndarray:
+    """By ITU-R BT.601, the coefficients that TIFF names as its default."""
+    y, blue, red = (samples[..., i].astype(np.float32) - (0, 128, 128)[i] for i in range(3))
+    rgb = (y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue)
+    return np.stack([np.rint(np.clip(c, 0, 255)) for c in rgb], axis=-1).astype(np.uint8)
+
+
+def _three(samples: np.ndarray) -> np.ndarray:
+    """One band is gray; two are red and green."""
+    if samples.shape[2] == 1:
+        return np.repeat(samples, 3, axis=2)
+    if samples.shape[2] == 2:
+        return np.concatenate([samples, np.zeros_like(samples[..., :1])], axis=2)
+    return samples

@@ -1,0 +1,124 @@
+"""The directories of a TIFF as they lie in the file: how many pages it has, and which is read."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from segrid._native import CorruptFileError
+from segrid._tiff_limits import Source
+
+MOST_TAGS = 4096  # as tifffile and libtiff accept
+MOST_PAGES = 65_536  # counted; more are not looked for
+REDUCED, MASK = 1, 4  # bits of NewSubfileType
+SUBFILE, PHOTOMETRIC, SUBDIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
+SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
+BYTES = np.zeros(65_536, np.int64)  # of a value, by its type
+BYTES[1:14] = 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4
+BYTES[16:19] = 8
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Of one page.
+
+    values : of the tags that hold one short or long number in the directory itself, by their code
+    codes : of all tags
+    """
+
+    values: dict[int, int]
+    codes: frozenset[int]
+
+    @property
+    def is_picture(self) -> bool:
+        """Not a smaller copy of another page, nor the mask of one."""
+        return not self.values.get(SUBFILE, 0) & (REDUCED | MASK)
+
+
+def directories(source: Source) -> tuple[list[Directory], list[str]]:
+    """Those of the file's pages in order, and warnings. The chain ends where a page is no directory,
+    or where it was there before.
+
+    Raises CorruptFileError where the first one is not there, where the file ends before a page
+    (unless it is read leniently), or where the tags of one claim more bytes than the file has."""
+    file, size, name = source.file, source.size, source.name
+    file.seek(0)
+    head = file.read(16).ljust(16, b"\0")
+    order, big = "<" if head[:2] == b"II" else ">", head[2:4] in (b"+\0", b"\0+")
+    width = 8 if big else 4
+    place = struct.unpack(order + ("Q" if big else "I"), head[8:16] if big else head[4:8])[0]
+    entry = np.dtype(
+        [
+            ("code", order + "u2"),
+            ("type", order + "u2"),
+            ("count", f"{order}u{width}"),
+            ("value", f"V{width}"),
+        ]
+    )
+    found: list[Directory] = []
+    seen: set[int] = set()
+    while place and place not in seen and len(found) < MOST_PAGES:
+        seen.add(place)
+        tags = _tags(file, min(place, size), order + ("Q" if big else "H"), entry)
+        if tags is None:
+            break
+        claimed = int(
+            np.minimum(tags["count"].astype(np.float64) * BYTES[tags["type"]], 2.0**62).sum()
+        )
+        if claimed > size:
+            raise CorruptFileError(
+                f"{name}: TIFF damaged: the tags of page {len(found)} claim {claimed} bytes, "
+                f"the file has {size}"
+            )
+        found.append(Directory(_numbers(tags, order), frozenset(tags["code"].tolist())))
+        place = int.from_bytes(file.read(width), "little" if order == "<" else "big")
+    if not found:
+        raise CorruptFileError(
+            f"{name}: TIFF truncated or damaged: its first directory is not at byte {place}, "
+            "where the header says"
+        )
+    if place < size:
+        return found, []
+    missing = f"{name}: TIFF truncated: page {len(found)} is at byte {place}, the file has {size}"
+    if not source.lenient:
+        raise CorruptFileError(f"{missing} (lenient=True reads the first page all the same)")
+    return found, [missing]
+
+
+def _tags(
+    file: BinaryIO, place: int, number_format: str, entry: np.dtype[Any]
+) -> np.ndarray | None:
+    """The entries of the directory at that place; None where there is none."""
+    file.seek(place)
+    width = struct.calcsize(number_format)
+    number = struct.unpack(number_format, file.read(width).ljust(width, b"\0"))[0]
+    data = file.read(entry.itemsize * number) if number <= MOST_TAGS else b""
+    return np.frombuffer(data, entry) if number and len(data) == entry.itemsize * number else None
+
+
+def _numbers(tags: np.ndarray, order: str) -> dict[int, int]:
+    return {
+        int(tag["code"]): struct.unpack(
+            order + ("H" if tag["type"] == 3 else "I"),
+            bytes(tag["value"])[: 2 if tag["type"] == 3 else 4],
+        )[0]
+        for tag in tags[(tags["count"] == 1) & ((tags["type"] == 3) | (tags["type"] == 4))]
+    }
+
+
+def first_picture(pages: list[Directory]) -> int | None:
+    """The first page that is no smaller copy of another.
+
+    None where only copies are in the chain, as in cameras' raw files."""
+    number = next((i for i, page in enumerate(pages) if page.is_picture), None)
+    if number is None and SUBDIRECTORIES not in pages[0].codes:
+        return 0
+    return number
+
+
+def camera_raw(page: Directory) -> bool:
+    """Samples of a sensor, or the preview of such a file."""
+    return DNG_VERSION in page.codes or page.values.get(PHOTOMETRIC) in SENSOR

@@ -1,0 +1,215 @@
+"""What a TIFF page claims, held against the file and the limits before memory is taken for it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from segrid._native import CorruptFileError, _core
+from segrid._pillow import bare_png, inflated_wrongly
+
+BYTES_OF_A_PIXEL = (
+    8  # decoded samples that are kept may take so many bytes for each of the most pixels
+)
+DEFLATE = (8, 32946)
+WITHOUT_IMAGECODECS = (1, 32773, *DEFLATE)  # none, PackBits
+WITH_OWN_SIZE = (7, 34892, 33007, 34933, 50001, 34927)  # JPEG, PNG, WebP
+JPEG_2000 = (33003, 33004, 33005, 34712)
+NUMBERS = (
+    "imagewidth",
+    "imagelength",
+    "imagedepth",
+    "samplesperpixel",
+    "tilewidth",
+    "tilelength",
+    "tiledepth",
+    "rowsperstrip",
+    "compression",
+    "photometric",
+    "planarconfig",
+    "predictor",
+    "fillorder",
+)
+
+
+class MissingCodec(ImportError, NotImplementedError):
+    """The file is fine; what decompresses it is not installed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open file, with the name it has in messages."""
+
+    file: BinaryIO
+    name: str
+    size: int
+    max_pixels: int
+    lenient: bool
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where the strips or tiles of one page lie in the file; tables: what its JPEGs share."""
+
+    offsets: Any
+    counts: Any
+    tables: bytes | None
+
+
+def check_page(source: Source, page: Any) -> None:
+    """Refuses what is damaged, too large or not decoded here, from the tags alone."""
+    name, most = source.name, source.max_pixels
+    for number in NUMBERS:
+        if not isinstance(getattr(page, number), (int, np.integer)):
+            raise CorruptFileError(
+                f"{name}: TIFF damaged: its tag for {number} holds "
+                f"{str(getattr(page, number))[:40]!r}, not a number"
+            )
+    if not (
+        isinstance(page.extrasamples, tuple) and isinstance(page.jpegtables, (bytes, type(None)))
+    ):
+        raise CorruptFileError(
+            f"{name}: TIFF damaged: its tags ExtraSamples or JPEGTables are of the wrong type"
+        )
+    height, width = page.imagelength, page.imagewidth
+    if height < 1 or width < 1:
+        raise CorruptFileError(f"{name}: TIFF damaged: its size is {width} x {height}")
+    if height * width > most:
+        raise ValueError(
+            f"{name}: {width} x {height} pixels; the limit is {most} pixels (max_pixels)"
+        )
+    if min(
+        page.tiledepth, *segment_size(page), page.samplesperpixel, page.imagedepth
+    ) < 1 or page.planarconfig not in (1, 2):
+        raise CorruptFileError(f"{name}: TIFF damaged: its strips, tiles or pixels have no size")
+    samples = _samples(page)
+    if samples > 4 * most:
+        raise ValueError(f"{name}: strips or tiles of {samples} samples; the limit is {4 * most}")
+    _check_codec(page, name)
+    if page.dtype is None or page.dtype.kind not in "buif":
+        raise NotImplementedError(
+            f"{name}: TIFF samples of {page.bitspersample} bits, format {page.sampleformat}, "
+            "are not read; write integers or floats"
+        )
+
+
+def segment_size(page: Any) -> tuple[int, int]:
+    """Rows and columns of a tile or strip."""
+    return (
+        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    )
+
+
+def _samples(page: Any) -> int:
+    """Of a tile or strip."""
+    return (
+        math.prod(segment_size(page))
+        * (page.tiledepth if page.is_tiled else 1)
+        * (page.samplesperpixel if page.planarconfig == 1 else 1)
+    )
+
+
+@functools.cache
+def _has_imagecodecs() -> bool:
+    return importlib.util.find_spec("imagecodecs") is not None
+
+
+def _check_codec(page: Any, name: str) -> None:
+    from tifffile import TIFF
+
+    compression, bits = page.compression, page.bitspersample
+    title = getattr(compression, "name", str(compression))
+    if not _has_imagecodecs():
+        plain = (
+            compression in WITHOUT_IMAGECODECS
+            and page.predictor in (1, 2)
+            and bits in (1, 8, 16, 32, 64)
+        )
+        if not plain:
+            raise MissingCodec(
+                f"{name}: a TIFF of {bits}-bit samples with compression {title} needs the "
+                "imagecodecs package: "
+                'pip install "segrid[microscopy]" (or pip install imagecodecs)',
+                name="imagecodecs",
+            )
+        return
+    try:
+        if compression != 1:
+            TIFF.DECOMPRESSORS[compression]
+    except KeyError as error:
+        raise NotImplementedError(
+            f"{name}: TIFF compression {title} is not read by this tifffile and imagecodecs; "
+            "update them, "
+            "or write it with LZW, Deflate, zstd or JPEG"
+        ) from error
+
+
+def check_segments(source: Source, page: Any, plane: Plane, wanted: list[int], kept: int) -> None:
+    """Refuses tables of strips or tiles that are too short, hold no numbers, or claim more than the
+    file and the picture hold.
+
+    wanted : the places in the tables that are needed
+    kept : bytes that their samples take once decoded
+    """
+    if kept > BYTES_OF_A_PIXEL * source.max_pixels:
+        raise ValueError(
+            f"{source.name}: {page.imagewidth} x {page.imagelength} pixels of {page.dtype} take "
+            f"{kept} bytes; "
+            f"the limit is {BYTES_OF_A_PIXEL * source.max_pixels}"
+        )
+    try:
+        offsets, counts = (
+            np.asarray(table)[wanted].astype(np.float64) for table in (plane.offsets, plane.counts)
+        )
+    except (IndexError, TypeError, ValueError) as error:
+        raise CorruptFileError(
+            f"{source.name}: TIFF damaged: its table of strips or tiles has no "
+            f"{max(wanted) + 1} numbers"
+        ) from error
+    claimed = counts.sum()
+    if (
+        claimed > max(source.size, 2 * kept * page.samplesperpixel)
+        or offsets.min() < 0
+        or counts.min() < 0
+    ):
+        raise CorruptFileError(
+            f"{source.name}: TIFF damaged: its strips or tiles claim {claimed:.0f} bytes, "
+            f"the file has {source.size}"
+        )
+
+
+def checked_segment(source: Source, page: Any, data: bytes) -> bytes:
+    """The data of a strip or tile, as it is decoded.
+
+    Raises ValueError for what would decode to far more than its part of the picture."""
+    if page.compression in DEFLATE and not _has_imagecodecs():  # Python's own zlib knows no bound
+        most = _samples(page) * page.dtype.itemsize + 4096
+        if len(zlib.decompressobj().decompress(data, most)) >= most:
+            raise ValueError("it inflates to more than its picture holds")
+    most = min(2 * math.prod(segment_size(page)) + 65_536, source.max_pixels)  # tiles may be padded
+    if page.compression in WITH_OWN_SIZE and data.startswith(
+        (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+    ):
+        is_png = data.startswith(b"\x89PNG")
+        _core.inspect_bytes(data, os.fsencode(source.name), most, not is_png)
+        if is_png:  # libpng, which imagecodecs has, writes to stderr what is odd
+            if wrong := inflated_wrongly(data):
+                raise ValueError(wrong)
+            data = bare_png(data)
+    if (
+        page.compression in JPEG_2000
+        and (at := data.find(b"\xff\x4f\xff\x51")) >= 0
+        and len(data) >= at + 16
+    ):
+        width, height = struct.unpack(">II", data[at + 8 : at + 16])
+        if width * height > most:
+            raise ValueError(f"a JPEG 2000 image of {width} x {height} pixels; the limit is {most}")
+    return data
