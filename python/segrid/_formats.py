@@ -93,22 +93,6 @@ def read_as(head: bytes) -> str | None:
     return next((kind for kind, marks in READ.items() if head.startswith(marks)), None)
 
 
-def deep_png(head: bytes) -> bool:
-    """16 bits and more than one channel: of these Pillow keeps the upper bytes."""
-    return (
-        head.startswith(READ["PNG"])
-        and head[24:25] == b"\x10"
-        and head[25:26] in (b"\2", b"\4", b"\6")
-    )
-
-
-def animated_webp(head: bytes) -> bool:
-    """The engine's OpenCV may be too old for these."""
-    return (
-        head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
-    )
-
-
 def unread(head: bytes) -> str | None:
     """The name of a picture format that is not read, or None."""
     return _named(head, UNREAD)

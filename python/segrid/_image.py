@@ -5,8 +5,8 @@ Whoever is given a path reads it here: one file is the same pixels for every cal
 Rules
 -----
 path, bytes   What the first bytes say counts, whatever the name: PNG, JPEG, BMP, GIF, PPM, PGM,
-              PBM, JPEG 2000, WebP (Pillow decodes them; the engine still WebP and PNG of 16-bit
-              colours) and TIFF (tifffile). Other formats are refused by their name. The orientation
+              PBM, JPEG 2000, WebP (the engine decodes PNG and JPEG, Pillow the others; a build
+              without OpenCV leaves all to Pillow) and TIFF (tifffile). Other formats are refused by their name. The orientation
               of EXIF and TIFF is applied once; gray is repeated; alpha is dropped, and colours are what the
               file holds (straight alpha is never multiplied in); palettes are expanded; of several
               frames or pages the first is taken, with a warning
@@ -66,6 +66,7 @@ else:
     ImageLike = Any
 
 MAX_PIXELS = 200_000_000
+BY_PILLOW_ALONE = ("GIF", "PPM", "JPEG 2000")
 MAX_BYTES = 2**31 - 1  # of a file that is decoded as a whole
 
 
@@ -131,44 +132,20 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
 
 def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any, list[str]]:
     """The engine's image and warnings of a file that is no TIFF."""
-    notes: list[str] = []
-    orientation = 1
-    if kind not in ("GIF", "PPM", "JPEG 2000"):  # the engine checks all others and names the rest
-        notes = _core.inspect_bytes(data, os.fsencode(name), MAX_PIXELS, lenient)
-        orientation = _core._kernels.probe_image(data)["orientation"]
-    if kind == "WebP" and not _formats.animated_webp(data) and _core.build_info()["opencv"]:
-        return _by_engine(data, name, lenient=lenient)
+    encoded: Any = os.fsencode(name)  # a name need not be UTF-8
+    if kind in ("PNG", "JPEG") and _core.build_info()["opencv"]:
+        return _core.decode_bytes(data, encoded, MAX_PIXELS, lenient)
+    orientation, notes = 1, []
+    if kind not in BY_PILLOW_ALONE:  # the engine checks all others and names what is no image
+        orientation, notes = _core.inspect_bytes(data, encoded, MAX_PIXELS, lenient)
     from segrid import _pillow
 
-    if _formats.deep_png(data) and not lenient and _core.build_info()["opencv"]:
-        samples = _deep(data, name)
-    else:
-        stored, more = _pillow.read(
-            data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient
-        )
-        notes += more
-        try:
-            samples = _from_array(stored, bgr=False)
-        except ValueError as error:  # of floats
-            raise ValueError(f"{name}: {error}") from error
-    return _core.image_from_array(upright(samples, orientation)), notes
-
-
-def _deep(png: bytes, name: str) -> np.ndarray:
-    """By the engine, which rounds 16 bits of colours where Pillow cuts them; only what its libpng
-    would write nothing of to stderr."""
-    from segrid._pillow import bare_png, inflated_wrongly
-
-    if wrong := inflated_wrongly(png):
-        raise CorruptFileError(
-            f"{name}: PNG damaged: {wrong} (lenient=True returns what can be decoded)"
-        )
-    return _by_engine(bare_png(png), name, lenient=False)[0].array
-
-
-def _by_engine(data: bytes, name: str, *, lenient: bool) -> tuple[Any, list[str]]:
-    encoded: Any = os.fsencode(name)  # a name need not be UTF-8
-    return _core.decode_bytes(data, encoded, MAX_PIXELS, lenient)
+    stored, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
+    try:
+        samples = _from_array(stored, bgr=False)
+    except ValueError as error:  # of floats
+        raise ValueError(f"{name}: {error}") from error
+    return _core.image_from_array(upright(samples, orientation)), notes + more
 
 
 def _noted(image: Any, notes: list[str]) -> Any:

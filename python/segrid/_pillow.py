@@ -1,17 +1,13 @@
-"""Files that Pillow decodes: all but TIFF, still WebP and PNG of 16-bit colours.
+"""Files that Pillow decodes: all but TIFF, and PNG and JPEG only where the engine has no codecs.
 
-OpenCV's codecs give the same pixels, but write to stderr what they find odd. Pillow is given the
-pixels only (`bare_png`, `bare_jpeg`): it would warn of odd metadata. Orientation is read by the
-engine.
+Nothing is written to stderr. Orientation is read by the engine.
 """
 
 from __future__ import annotations
 
 import importlib
 import io
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,12 +25,6 @@ PLUGINS = {  # not Image.open, which has a limit of its own for pixels and warns
     "JPEG 2000": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     "WebP": ("WebPImagePlugin", "WebPImageFile"),
 }
-CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # chunks of a PNG
-OPTIONAL = {
-    *range(0xE1, 0xEE),
-    0xEF,
-    0xFE,
-}  # segments of a JPEG: all applications' but JFIF's and Adobe's, comments
 
 
 def read(
@@ -60,11 +50,10 @@ def read(
 def _read(
     data: bytes, kind: str, name: str, max_pixels: int, *, truncated: bool
 ) -> tuple[np.ndarray, list[str]]:
-    bare = {"PNG": bare_png, "JPEG": bare_jpeg}.get(kind, bytes)(data)
     module, plugin = PLUGINS[kind]
     make = getattr(importlib.import_module(f"PIL.{module}"), plugin)
     try:
-        with _TRUNCATED.taken(truncated), make(io.BytesIO(bare)) as opened:
+        with _TRUNCATED.taken(truncated), make(io.BytesIO(data)) as opened:
             if opened.width * opened.height > max_pixels:
                 raise TooLarge(
                     f"{name}: {opened.width} x {opened.height} pixels; "
@@ -134,62 +123,3 @@ def _samples(image: Any) -> np.ndarray:
         return np.asarray(image)
     image.info.pop("transparency", None)  # of palettes: Pillow would warn that it is dropped
     return np.asarray(image.convert("RGB"))
-
-
-def bare_jpeg(data: bytes) -> bytes:
-    """Without metadata: Exif, colour profile, further pictures (MPO), comments."""
-    parts, at = [data[:2]], 2
-    while at + 4 <= len(data) and (marker := data[at + 1] if data[at] == 0xFF else None) != 0xDA:
-        if marker in (
-            None,
-            0xFF,
-        ):  # bytes that belong to nothing, as the engine's own walk skips them
-            at += 1
-            continue
-        if marker <= 0x01 or 0xD0 <= marker <= 0xD9:  # marks without a length
-            at += 2
-            continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker not in OPTIONAL:
-            parts.append(data[at:end])
-        at = end
-    return b"".join([*parts, data[at:]])
-
-
-def bare_png(data: bytes) -> bytes:
-    """The critical chunks only, with right checksums and an end."""
-    parts, at = [data[:8]], 8
-    while at + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[at : at + 8])
-        if kind in CRITICAL:
-            parts.append(_chunk(kind, data[at + 8 : at + 8 + length]))
-        at += 12 + length
-    return b"".join([*parts, _chunk(b"IEND", b"")])
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(body))
-        + kind
-        + body
-        + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
-    )
-
-
-def inflated_wrongly(png: bytes) -> str:
-    """What is wrong with the compressed pixels of a PNG, or "": libpng would write it to stderr."""
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", png[16:29])
-    row = (width * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 4) + 7) // 8 + 1
-    compressed, at = [], 8
-    while at + 8 <= len(png):
-        length, kind = struct.unpack(">I4s", png[at : at + 8])
-        if kind == b"IDAT":
-            compressed.append(png[at + 8 : at + 8 + length])
-        at += 12 + length
-    try:
-        rows = zlib.decompressobj().decompress(b"".join(compressed), row * height + 8 * height + 8)
-    except zlib.error as error:
-        return str(error)
-    if not interlaced and (len(rows) < row * height or max(rows[: row * height : row]) > 4):
-        return "rows are missing or begin with an unknown filter"
-    return ""

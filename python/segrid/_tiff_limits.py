@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segrid._native import CorruptFileError, _core
-from segrid._pillow import bare_png, inflated_wrongly
 
 BYTES_OF_A_PIXEL = (
     8  # decoded samples that are kept may take so many bytes for each of the most pixels
@@ -198,12 +197,11 @@ def checked_segment(source: Source, page: Any, data: bytes) -> bytes:
     if page.compression in WITH_OWN_SIZE and data.startswith(
         (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
     ):
-        is_png = data.startswith(b"\x89PNG")
-        _core.inspect_bytes(data, os.fsencode(source.name), most, not is_png)
-        if is_png:  # libpng, which imagecodecs has, writes to stderr what is odd
-            if wrong := inflated_wrongly(data):
-                raise ValueError(wrong)
-            data = bare_png(data)
+        encoded: Any = os.fsencode(source.name)
+        if data.startswith(b"\x89PNG"):  # imagecodecs would print what is wrong with it
+            _core.decode_bytes(data, encoded, most, False)
+        else:
+            _core.inspect_bytes(data, encoded, most, True)
     if (
         page.compression in JPEG_2000
         and (at := data.find(b"\xff\x4f\xff\x51")) >= 0

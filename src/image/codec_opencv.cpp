@@ -2,7 +2,6 @@
 #include <opencv2/imgproc.hpp>
 
 #include "core/error.h"
-#include "image/codecs.h"
 #include "image/encode.h"
 
 namespace segrid {
@@ -23,21 +22,6 @@ cv::Mat view(const void* data, Size size, int type) {
 }
 
 }  // namespace
-
-Decoded decode_with_opencv(const Encoded& from, uint8_t* rgb) {
-    cv::Mat decoded;
-    try {
-        const cv::Mat raw(1, static_cast<int>(from.size), CV_8U, const_cast<uint8_t*>(from.data));
-        decoded = cv::imdecode(raw, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
-    } catch (const cv::Exception& e) {
-        return {.error = e.err, .damaged = ""};
-    }
-    if (decoded.empty()) return {.error = "it cannot be decoded", .damaged = ""};
-    if (decoded.rows != from.image.height || decoded.cols != from.image.width) return {.error = "it decodes to another size than its header says", .damaged = ""};
-    cv::Mat out(decoded.rows, decoded.cols, CV_8UC3, rgb);
-    cv::cvtColor(decoded, out, cv::COLOR_BGR2RGB);
-    return {};
-}
 
 std::vector<uint8_t> encode_png_rgb(ImageView image) {
     cv::Mat bgr;

@@ -26,6 +26,5 @@ struct Decoded {
 // they are.
 Decoded decode_jpeg(const Encoded& from, uint8_t* rgb);
 Decoded decode_png(const Encoded& from, uint8_t* rgb);
-Decoded decode_with_opencv(const Encoded& from, uint8_t* rgb);  // BMP, WebP
 
 }  // namespace segrid

@@ -14,7 +14,6 @@ namespace {
 
 Decoded decode_jpeg(const Encoded&, uint8_t*) { no_codecs(); }
 Decoded decode_png(const Encoded&, uint8_t*) { no_codecs(); }
-Decoded decode_with_opencv(const Encoded&, uint8_t*) { no_codecs(); }
 std::vector<uint8_t> encode_png_rgb(ImageView) { no_codecs(); }
 std::vector<uint8_t> encode_png_gray16(const uint16_t*, Size) { no_codecs(); }
 

@@ -49,21 +49,16 @@ Image turned(Pixels stored, Size size, int orientation, const std::string& name)
     return {pixels, upright.size(), upright.size().width * 3};
 }
 
-Decoded decode(ImageFormat format, const Encoded& from, uint8_t* rgb) {
-    switch (format) {
-        case ImageFormat::Jpeg: return decode_jpeg(from, rgb);
-        case ImageFormat::Png: return decode_png(from, rgb);
-        default: return decode_with_opencv(from, rgb);
-    }
-}
-
 }  // namespace
 
 Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name) {
     const ImageHeader header = inspect_bytes(data, size, options, name);
     const std::string format = format_name(header.format);
+    const bool jpeg = header.format == ImageFormat::Jpeg;
+    if (!jpeg && header.format != ImageFormat::Png) fail(ErrorKind::Unsupported, name + ": " + format + " is not decoded by the engine itself");
     Pixels pixels = black(header.size, name);
-    const Decoded outcome = decode(header.format, {data, size, header.size}, pixels.get());
+    const Encoded from{data, size, header.size};
+    const Decoded outcome = jpeg ? decode_jpeg(from, pixels.get()) : decode_png(from, pixels.get());
     const auto warn = [&](const std::string& what) {
         if (options.warnings != nullptr) options.warnings->push_back(name + ": " + format + " " + what);
     };

@@ -8,7 +8,7 @@
 //   palette           expanded
 //   CMYK JPEG         R = (255 - C)(255 - K) / 255, and so on: no colour profile is applied, of any image
 //   several frames    the first one, with a warning
-// Formats: PNG, JPEG, BMP, WebP. Others are named in an Unsupported error; Python's `_image.py` reads TIFF, GIF and more.
+// Formats: PNG, JPEG. Headers of BMP and WebP are checked, too; Python's `_image.py` decodes them, TIFF and more.
 #pragma once
 
 #include <cstddef>
