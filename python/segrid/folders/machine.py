@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,18 @@ import numpy as np
 
 from segrid._files import read_json
 from segrid.detector import Detector, Prompts
+from segrid.folders.classes import Classes, classes_of
 from segrid.folders.inputs import Input
+from segrid.folders.writers import SEGMENTED
 from segrid.pipeline import Pipeline
 from segrid.segmenter import Segmenter
-from segrid.views import Views, read_views
+from segrid.views import View, Views, read_views
 
 
 @dataclass
 class Machine:
     """model : for `segrid.stream`. options : of its calls. named : what the results depend on, beside the segmenter. boxes : by image, where they are given.
-    images : in the order in which they are done. rules : what the results of each view depend on."""
+    images : in the order in which they are done. rules : what the results of each view depend on. classes : what can be found. view_of : of each image, by key."""
 
     model: Any
     images: list[Input]
@@ -28,6 +32,8 @@ class Machine:
     named: dict[str, Any] = field(default_factory=dict)
     boxes: dict[str, Any] | None = None
     rules: dict[str, Any] = field(default_factory=dict)
+    classes: Classes = SEGMENTED
+    view_of: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,28 +79,53 @@ def machine(segmenter: Segmenter, asked: Asked, images: list[Input], options: di
         pipeline = Pipeline(asked.detector or "tiny-detector", segmenter, trust=asked.trust, device=asked.device, precision=asked.precision)
         named = {"detector": _identity(pipeline, asked.prompts or None, f"--detector {asked.detector}", asked.detector)}
         more: dict[str, Any] = {"threshold": asked.conf_threshold, "nms": asked.nms} | ({"prompts": asked.prompts} if asked.prompts else {})
-        return Machine(pipeline, images, more | limit, named | {"options": {k: v for k, v in more.items() if v is not None}})
+        classes = classes_of(View(prompts=asked.prompts or None, detector=pipeline.detector).class_names())
+        return Machine(pipeline, images, more | limit, named | {"options": {k: v for k, v in more.items() if v is not None}}, classes=classes)
     return Machine(segmenter, images, options, {"options": {k: v for k, v in options.items() if v is not None}})
 
 
 def _by_view(segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]) -> Machine:
     """Images grouped by view; with --view those of other views are left out."""
     assert asked.views is not None
-    every = Views(read_views(asked.views, asked.conf_threshold, asked.nms), segmenter, trust=asked.trust, device=asked.device, precision=asked.precision)
+    given = read_views(asked.views, asked.conf_threshold, asked.nms)
+    every = Views(given, segmenter, view_of=_teller(given, asked), trust=asked.trust,
+                  device=asked.device, precision=asked.precision)
     chosen = every.only(asked.view) if asked.view else every
-    fit = [one for one in images if not asked.view or any(v.fits(one.path.name) for v in every.views.values())]  # named views leave out what is of none
-    of = {one.key: every.view_of(one.path) for one in fit}
-    kept = [one for one in images if of.get(one.key) in chosen.views]
+    of = {}
+    for one in images:
+        if asked.view and not any(v.pattern is None or v.fits(one.path.name) for v in given.values()):
+            continue  # named views leave out what is of none
+        if (view := every.view_of(one.path)) in chosen.views:
+            of[one.key] = str(view)
+    kept = [one for one in images if one.key in of]
     if not kept:
         raise ValueError(f"--view {', '.join(asked.view)}: none of {len(images)} images is of it")
     order = list(chosen.views)
     kept.sort(key=lambda one: order.index(of[one.key]))
+    classes = classes_of([name for v in every.views.values() for name in v.class_names()])
     rules = {}
     for view in {of[one.key] for one in kept}:
         rule = chosen.views[view]
         detector = _identity(chosen.pipeline(view), rule.prompts, f"view {view!r}", rule.detector)
-        rules[view] = {"view": view, "detector": detector, "prompts": rule.prompts, "threshold": rule.threshold, "nms": rule.nms}
-    return Machine(chosen, kept, limit, {"views": True}, None, rules)
+        rules[view] = {"view": view, "detector": detector, "prompts": rule.prompts, "threshold": rule.threshold, "nms": rule.nms,
+                       "categories": [classes.category(name, 0) for name in rule.class_names()]}
+    return Machine(chosen, kept, limit, {"views": True}, None, rules, classes, of)
+
+
+def _teller(given: dict[str, View], asked: Asked) -> Callable[[Any], str] | None:
+    """For a lone --view that has no pattern: all images are of it. Raises ValueError for other views
+    without a pattern."""
+    lacking = [name for name, view in given.items() if view.pattern is None]
+    if len(asked.view) == 1 and asked.view[0] in lacking:
+        return partial(_always, asked.view[0])
+    if lacking:
+        raise ValueError(f"{asked.views}: view {lacking[0]!r}: no pattern; give one, or say with "
+                         f"--view {lacking[0]} alone that all images are of this view")
+    return None
+
+
+def _always(view: str, path: Any) -> str:
+    return view
 
 
 def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
