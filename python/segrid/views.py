@@ -218,7 +218,8 @@ def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float 
         for field, (fits, what) in _FIELDS.items():
             if field in rule and not fits(rule[field]):
                 raise ValueError(f"{os.fspath(path)}: view {name!r}: {field} must be {what}, got {rule[field]!r}")
-        rule["pattern"] = tuple(rule["pattern"]) if isinstance(rule["pattern"], list) else rule["pattern"]
+        pattern = rule.get("pattern")
+        rule["pattern"] = tuple(pattern) if isinstance(pattern, list) else pattern or None
         if "detector" in given and (beside := Path(path).parent / given["detector"]).exists():
             rule["detector"] = str(beside)
         views[name] = View(**rule)
