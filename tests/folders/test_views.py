@@ -88,7 +88,7 @@ class Poses:
         self.told, self.asked = told, []
 
     def __call__(self, path):
-        self.asked.append((path, threading.current_thread()))
+        self.asked.append((path, threading.current_thread().name))
         found = self.told[Path(path).stem[:2]]
         if isinstance(found, Exception):
             raise found
@@ -106,7 +106,7 @@ def test_a_function_tells_the_view(tiny, folder):
     assert [one.result and one.result.labels for one in seen] == [["tooth"], None, ["jaw"], None, ["tooth"]]
     assert str(seen[1].error) == f"{files[2]}: view_of returned 'back'; there are front, rest"
     assert isinstance(seen[3].error, KeyError)
-    assert poses.asked == [(f, threading.main_thread()) for f in files]  # each once
+    assert poses.asked == [(f, threading.main_thread().name) for f in files]  # each once
     assert np.array_equal(seen[2].result.masks.array, tiny.predict(files[3], boxes=WHOLE / 2).array)
     assert model(files[0]).labels == ["tooth"] and model(files[1], view="rest").labels == ["jaw"]
     with pytest.raises(ValueError, match="leaves this image out"):

@@ -98,7 +98,7 @@ class Job:
         with notes.taken() as found:
             image = to_image(read_field(one.path), lenient=self.lenient)
         if found:
-            seen["notes"] = found
+            seen["notes"] = [note.removeprefix(f"{one.path}: ") for note in found]
         return image
 
     def _own(self, one: Input, _: Any) -> dict[str, Any]:
