@@ -22,11 +22,14 @@ def batch(*arguments):
 
 
 class Teeth(torch.nn.Module):
-    """Finds class 1 in the left half, class 0 in the whole picture with a lower score, class 2 never."""
+    """Finds class 1 in the left half, class 0 in the whole picture with a lower score, class 2
+    never."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         side = float(x.size(2))
-        return torch.tensor([[[0.0, 0.0, side / 2, side, 0.9, 1.0], [0.0, 0.0, side, side, 0.5, 0.0]]])
+        return torch.tensor(
+            [[[0.0, 0.0, side / 2, side, 0.9, 1.0], [0.0, 0.0, side, side, 0.5, 0.0]]]
+        )
 
 
 def detector(path, names):
@@ -45,8 +48,10 @@ def visit(tmp_path):
         Image.fromarray(small).resize((90, 70), Image.BICUBIC).save(tmp_path / "in" / name)
     detector(tmp_path / "front.torchscript", ["11", "21", "crown"])
     detector(tmp_path / "top.torchscript", ["47", "crown", "21"])
-    rules = {view: {"pattern": f"*_{view}.*", "detector": f"{view}.torchscript", "threshold": 0.01}
-             for view in ("front", "top")}
+    rules = {
+        view: {"pattern": f"*_{view}.*", "detector": f"{view}.torchscript", "threshold": 0.01}
+        for view in ("front", "top")
+    }
     (tmp_path / "views.json").write_text(json.dumps(rules))
     return tmp_path
 
@@ -67,26 +72,50 @@ VALUES = {"11": 11, "21": 21, "crown": 3, "47": 47}
 
 
 def test_pixels_are_tooth_numbers(visit):
-    done = batch(visit / "in", "-o", visit / "out", "--views", visit / "views.json", "--trust",
-                 "--write", "classes,coco")
+    done = batch(
+        visit / "in",
+        "-o",
+        visit / "out",
+        "--views",
+        visit / "views.json",
+        "--trust",
+        "--write",
+        "classes,coco",
+    )
     assert done.returncode == 0, done.stderr
     for name in ("f1_front.png", "f2_front.jpg", "p2/f3_top.png"):
         with Image.open((visit / "out/classes" / name).with_suffix(".png")) as opened:
             assert opened.mode == "L"
             assert np.array_equal(np.asarray(opened), wanted(visit, visit / "in" / name, VALUES))
-    assert json.loads((visit / "out/classes.json").read_text()) == {str(v): n for n, v in VALUES.items()}
+    assert json.loads((visit / "out/classes.json").read_text()) == {
+        str(v): n for n, v in VALUES.items()
+    }
     categories = json.loads((visit / "out/coco.json").read_text())["categories"]
     assert [c["name"] for c in categories] == ["11", "21", "crown", "47"]
-    assert names_in(visit / "top.torchscript") == segrid.ScriptedDetector(
-        visit / "top.torchscript", trust=True).classes == ["47", "crown", "21"]
+    assert (
+        names_in(visit / "top.torchscript")
+        == segrid.ScriptedDetector(visit / "top.torchscript", trust=True).classes
+        == ["47", "crown", "21"]
+    )
 
 
 def test_beside_the_images(visit):
     """The dental tool's way: FRAME_mask.png beside each frame, again and again."""
     frames = {"f1_front.png", "f2_front.jpg", "p2/f3_top.png"}
     before = {name: (visit / "in" / name).read_bytes() for name in frames}
-    arguments = [visit / "in", "-o", visit / "in", "--views", visit / "views.json", "--trust",
-                 "--write", "classes", "--output-suffix", "_mask", "--json"]
+    arguments = [
+        visit / "in",
+        "-o",
+        visit / "in",
+        "--views",
+        visit / "views.json",
+        "--trust",
+        "--write",
+        "classes",
+        "--output-suffix",
+        "_mask",
+        "--json",
+    ]
     for round in range(2):
         done = batch(*arguments)
         told = json.loads(done.stdout)
@@ -95,14 +124,28 @@ def test_beside_the_images(visit):
     for name in frames:
         file = visit / "in" / name
         made = np.asarray(Image.open(file.with_name(f"{file.stem}_mask.png")))
-        assert np.array_equal(made, wanted(visit, file, VALUES)) and file.read_bytes() == before[name]
-    left = {f.relative_to(visit / "in").as_posix() for f in (visit / "in").rglob("*") if f.is_file()}
+        assert (
+            np.array_equal(made, wanted(visit, file, VALUES)) and file.read_bytes() == before[name]
+        )
+    left = {
+        f.relative_to(visit / "in").as_posix() for f in (visit / "in").rglob("*") if f.is_file()
+    }
     masks = {"f1_front_mask.png", "f2_front_mask.png", "p2/f3_top_mask.png"}
     assert left == frames | masks | {"manifest.jsonl", "quarantined.json", "classes.json"}
-    told = batch(visit / "in", "-o", visit / "other", "--json", "--points-per-side", 2)  # of another run
+    told = batch(
+        visit / "in", "-o", visit / "other", "--json", "--points-per-side", 2
+    )  # of another run
     assert json.loads(told.stdout)["images"] == 3
-    told = batch(*(visit / "in" / name for name in sorted(frames | masks)), "-o", visit / "more",
-                 "--exclude-suffix", "_mask", "--json", "--points-per-side", 2)
+    told = batch(
+        *(visit / "in" / name for name in sorted(frames | masks)),
+        "-o",
+        visit / "more",
+        "--exclude-suffix",
+        "_mask",
+        "--json",
+        "--points-per-side",
+        2,
+    )
     assert json.loads(told.stdout)["images"] == 3
     done = batch(visit / "in/f1_front_mask.png", "-o", visit / "none", "--exclude-suffix", "_mask")
     assert done.returncode == 2 and "end in _mask" in " ".join(done.stderr.split())
@@ -112,11 +155,23 @@ def test_files_of_others_stay(visit):
     mine = visit / "in/f1_front_mask.png"
     Image.new("L", (90, 70), 5).save(mine)
     content = mine.read_bytes()
-    arguments = [visit / "in", "-o", visit / "in", "--views", visit / "views.json", "--trust",
-                 "--write", "classes", "--output-suffix", "_mask"]
+    arguments = [
+        visit / "in",
+        "-o",
+        visit / "in",
+        "--views",
+        visit / "views.json",
+        "--trust",
+        "--write",
+        "classes",
+        "--output-suffix",
+        "_mask",
+    ]
     for more in ((), ("--dry-run",)):
         done = batch(*arguments, *more)
-        assert done.returncode == 2 and "segrid did not write this file" in " ".join(done.stderr.split())
+        assert done.returncode == 2 and "segrid did not write this file" in " ".join(
+            done.stderr.split()
+        )
     assert mine.read_bytes() == content and not (visit / "in/f2_front_mask.png").exists()
     done = batch(*arguments, "--skip-existing")
     assert done.returncode == 0 and "3 of 3 images done (1 earlier), 0 quarantined" in done.stdout
@@ -129,11 +184,15 @@ def test_files_of_others_stay(visit):
     assert batch(*arguments).returncode == 0 and mine.read_bytes() != content
 
 
-@pytest.mark.parametrize("more,what", [
-    (("--output-suffix", "_mask"), "add classes to --write"),
-    (("--write", "classes", "--output-suffix", ""), "a part of a file's name"),
-    (("--write", "classes", "--output-suffix", "a/b"), "a part of a file's name"),
-    (("--exclude-suffix", ""), "ends every name")])
+@pytest.mark.parametrize(
+    "more,what",
+    [
+        (("--output-suffix", "_mask"), "add classes to --write"),
+        (("--write", "classes", "--output-suffix", ""), "a part of a file's name"),
+        (("--write", "classes", "--output-suffix", "a/b"), "a part of a file's name"),
+        (("--exclude-suffix", ""), "ends every name"),
+    ],
+)
 def test_suffixes_that_name_nothing(visit, more, what):
     done = batch(visit / "in", "-o", visit / "out", *more)
     assert done.returncode == 2 and what in " ".join(done.stderr.split())
@@ -142,7 +201,15 @@ def test_suffixes_that_name_nothing(visit, more, what):
 
 def test_skip_existing_takes_what_is_there(visit):
     """Images whose files exist are done, by whatever options and without a record; objects, too."""
-    arguments = [visit / "in", "-o", visit / "out", "--points-per-side", 2, "--write", "coco,objects"]
+    arguments = [
+        visit / "in",
+        "-o",
+        visit / "out",
+        "--points-per-side",
+        2,
+        "--write",
+        "coco,objects",
+    ]
     assert batch(*arguments).returncode == 0
     merged = (visit / "out/coco.json").read_bytes()
     for file in ("manifest.jsonl", "coco/f1_front.json", "coco.json"):
@@ -158,8 +225,16 @@ def test_dry_run_writes_nothing_and_counts_views(visit):
     def tree():
         return {f: f.stat().st_mtime_ns for f in visit.rglob("*")}
 
-    arguments = [visit / "in", "-o", visit / "out", "--views", visit / "views.json", "--trust",
-                 "--write", "classes"]
+    arguments = [
+        visit / "in",
+        "-o",
+        visit / "out",
+        "--views",
+        visit / "views.json",
+        "--trust",
+        "--write",
+        "classes",
+    ]
     before = tree()
     done = batch(*arguments, "--dry-run")
     assert done.returncode == 0 and tree() == before
@@ -170,9 +245,15 @@ def test_dry_run_writes_nothing_and_counts_views(visit):
     before = tree()
     told = json.loads(batch(*arguments, "--dry-run", "--json").stdout)
     assert tree() == before and told == {
-        "images": 4, "done": 1, "quarantined": 1, "todo": 2, "views": {
+        "images": 4,
+        "done": 1,
+        "quarantined": 1,
+        "todo": 2,
+        "views": {
             "front": {"images": 2, "done": 0, "quarantined": 0, "todo": 2},
-            "top": {"images": 2, "done": 1, "quarantined": 1, "todo": 0}}}
+            "top": {"images": 2, "done": 1, "quarantined": 1, "todo": 0},
+        },
+    }
     assert json.loads(batch(*arguments, "--dry-run", "--retry", "--json").stdout)["todo"] == 3
     done = batch(visit / "in", "-o", visit / "out", "--dry-run")
     assert done.returncode == 2 and "other options" in " ".join(done.stderr.split())
@@ -182,8 +263,17 @@ def test_a_view_for_all_images(visit):
     """`--view front` where its view has no pattern, as the dental tool's."""
     rules = {"front": {"detector": "front.torchscript"}, "top": {"detector": "top.torchscript"}}
     (visit / "views.json").write_text(json.dumps(rules))
-    arguments = [visit / "in", "-o", visit / "out", "--views", visit / "views.json", "--trust",
-                 "--write", "classes", "--json"]
+    arguments = [
+        visit / "in",
+        "-o",
+        visit / "out",
+        "--views",
+        visit / "views.json",
+        "--trust",
+        "--write",
+        "classes",
+        "--json",
+    ]
     done = batch(*arguments, "--view", "front")
     assert done.returncode == 0 and json.loads(done.stdout)["images"] == 3, done.stderr
     done = batch(*arguments)
@@ -195,7 +285,13 @@ def test_values():
     assert Classes(("11", "12", "crown", "3")).values() == {"11": 11, "12": 12, "crown": 13, "3": 3}
     assert Classes(("a", "b", "2")).values() == {"a": 1, "b": 3 + 1, "2": 2}
     assert Classes(("0", "1", "011", "1.5", "-2", "²")).values() == {
-        "0": 7, "1": 1, "011": 3, "1.5": 4, "-2": 5, "²": 6}
+        "0": 7,
+        "1": 1,
+        "011": 3,
+        "1.5": 4,
+        "-2": 5,
+        "²": 6,
+    }
     for names in (("a", "b", "2"), ("0", "1"), ("5", "4", "x", "y", "3"), tuple("9876543210")):
         values = Classes(names).values()
         assert len(set(values.values())) == len(names) and min(values.values()) > 0
@@ -210,9 +306,16 @@ def test_values():
 def test_higher_scores_lie_above_and_large_values_take_16_bits(tiny):
     image = np.zeros((40, 50, 3), np.uint8)
     image[5:20, 5:20], image[10:30, 10:30] = 200, (250, 40, 40)
-    found = segrid.Pipeline(None, tiny)(image, boxes=[[4, 4, 20, 20], [9, 9, 30, 30]], labels=["7", "300"])
-    kinds = {"boxes": found.boxes, "labels": found.labels, "class_id": found.class_id,
-             "size": found.size, "masks": found.masks}
+    found = segrid.Pipeline(None, tiny)(
+        image, boxes=[[4, 4, 20, 20], [9, 9, 30, 30]], labels=["7", "300"]
+    )
+    kinds = {
+        "boxes": found.boxes,
+        "labels": found.labels,
+        "class_id": found.class_id,
+        "size": found.size,
+        "masks": found.masks,
+    }
     a, b = found.masks.array
     assert (a & b).any()
     for scores, first in (([0.9, 0.2], 0), ([0.2, 0.9], 1), ([0.5, 0.5], 0)):

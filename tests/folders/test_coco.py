@@ -13,8 +13,11 @@ from segrid.folders.coco import image_id, merge
 
 
 def batch(*arguments):
-    done = subprocess.run([sys.executable, "-m", "segrid", "batch", *map(str, arguments)],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "segrid", "batch", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return done
 
@@ -34,8 +37,18 @@ def days(tmp_path_factory):
     return root
 
 
-WORDS = ("--prompt", "a red circle", "--prompt", "nothing that is there", "--prompt", "a star",
-         "--conf-threshold", "0.02", "--write", "coco")
+WORDS = (
+    "--prompt",
+    "a red circle",
+    "--prompt",
+    "nothing that is there",
+    "--prompt",
+    "a star",
+    "--conf-threshold",
+    "0.02",
+    "--write",
+    "coco",
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +75,13 @@ def test_file_names_can_be_opened_and_numbers_are_equal_everywhere(days, runs):
         merged, seen = COCO(runs / day / "coco.json"), []
         for file in files_of(runs / day)[1:]:
             alone = COCO(file)
-            (number, image), = alone.imgs.items()
+            ((number, image),) = alone.imgs.items()
             with Image.open(days / day / image["file_name"]) as opened:
                 assert opened.size == (image["width"], image["height"])
-            assert merged.imgs[number] == image and number == image_id(
-                image["file_name"], days / day / image["file_name"]) < 2**53
+            assert (
+                merged.imgs[number] == image
+                and number == image_id(image["file_name"], days / day / image["file_name"]) < 2**53
+            )
             assert merged.imgToAnns[number] == alone.imgToAnns[number]
             seen.append(image["file_name"])
         assert sorted(seen) == ["0001.png", "0002.jpg", "0002.png", "same.png", "sub/0001.png"]
@@ -102,8 +117,19 @@ def test_outputs_of_two_runs_join_as_they_are(runs, tmp_path):
 
 
 def test_runs_with_other_prompts_merge_by_name(days, runs, tmp_path):
-    batch(days / "day1", "-o", tmp_path / "more", "--prompt", "a star", "--prompt", "a nucleus",
-          "--conf-threshold", "0.02", "--write", "coco")
+    batch(
+        days / "day1",
+        "-o",
+        tmp_path / "more",
+        "--prompt",
+        "a star",
+        "--prompt",
+        "a nucleus",
+        "--conf-threshold",
+        "0.02",
+        "--write",
+        "coco",
+    )
     merge([runs / "day1/coco.json", tmp_path / "more/coco.json"], tmp_path / "all.json")
     found = COCO(tmp_path / "all.json")
     names = {number: c["name"] for number, c in found.cats.items()}
@@ -119,14 +145,32 @@ def test_runs_with_other_prompts_merge_by_name(days, runs, tmp_path):
 
 def test_what_cannot_be_merged_is_said(tmp_path):
     image = {"id": 1, "file_name": "a.png", "height": 2, "width": 2}
-    for name, content in (("a", {"images": [image], "annotations": [{"id": 1, "image_id": 1, "category_id": 1}],
-                                 "categories": [{"id": 1, "name": "x"}]}),
-                          ("b", {"images": [image | {"file_name": "b.png"}], "annotations": [], "categories": []}),
-                          ("c", {"images": [], "annotations": [{"id": 1, "image_id": 2, "category_id": 1}],
-                                 "categories": [{"id": 1, "name": "x"}]}), ("d", [])):
+    for name, content in (
+        (
+            "a",
+            {
+                "images": [image],
+                "annotations": [{"id": 1, "image_id": 1, "category_id": 1}],
+                "categories": [{"id": 1, "name": "x"}],
+            },
+        ),
+        ("b", {"images": [image | {"file_name": "b.png"}], "annotations": [], "categories": []}),
+        (
+            "c",
+            {
+                "images": [],
+                "annotations": [{"id": 1, "image_id": 2, "category_id": 1}],
+                "categories": [{"id": 1, "name": "x"}],
+            },
+        ),
+        ("d", []),
+    ):
         (tmp_path / name).write_text(json.dumps(content))
-    for other, what in (("b", "image id 1 is that of b.png here, and of a.png"),
-                        ("c", "annotation id 1"), ("d", "not a COCO file")):
+    for other, what in (
+        ("b", "image id 1 is that of b.png here, and of a.png"),
+        ("c", "annotation id 1"),
+        ("d", "not a COCO file"),
+    ):
         with pytest.raises(ValueError, match=what):
             merge([tmp_path / "a", tmp_path / other], tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
@@ -135,8 +179,16 @@ def test_what_cannot_be_merged_is_said(tmp_path):
 
 
 def test_several_roots_keep_their_folders(days, tmp_path):
-    batch(days / "day1", days / "day2", "-o", tmp_path / "out", "--write", "coco",
-          "--points-per-side", "2")
+    batch(
+        days / "day1",
+        days / "day2",
+        "-o",
+        tmp_path / "out",
+        "--write",
+        "coco",
+        "--points-per-side",
+        "2",
+    )
     found = COCO(tmp_path / "out/coco.json")
     names = [image["file_name"] for image in found.imgs.values()]
     assert len(names) == 10 == len(set(names))
@@ -145,14 +197,25 @@ def test_several_roots_keep_their_folders(days, tmp_path):
 
 
 def test_views_number_their_classes_in_their_order(days, tmp_path):
-    """The numbers of a view's own detector begin at 0 in each; an image without objects lists all."""
-    rules = {"one": {"pattern": "0001.*", "prompts": ["a star", ["tooth", "teeth"]], "threshold": 0.02},
-             "two": {"pattern": "*", "prompts": ["a red circle", "a star"], "threshold": 0.02}}
+    """The numbers of a view's own detector begin at 0 in each; an image without objects lists
+    all."""
+    rules = {
+        "one": {"pattern": "0001.*", "prompts": ["a star", ["tooth", "teeth"]], "threshold": 0.02},
+        "two": {"pattern": "*", "prompts": ["a red circle", "a star"], "threshold": 0.02},
+    }
     (tmp_path / "views.json").write_text(json.dumps(rules))
     names = {1: "a star", 2: "tooth", 3: "a red circle"}
     for part, more in (("all", ()), ("one", ("--view", "one")), ("two", ("--view", "two"))):
-        batch(days / "day1", "-o", tmp_path / part, "--views", tmp_path / "views.json", "--write",
-              "coco", *more)
+        batch(
+            days / "day1",
+            "-o",
+            tmp_path / part,
+            "--views",
+            tmp_path / "views.json",
+            "--write",
+            "coco",
+            *more,
+        )
         for file in files_of(tmp_path / part):
             assert {n: c["name"] for n, c in COCO(file).cats.items()} == names
     merge([tmp_path / "one/coco.json", tmp_path / "two/coco.json"], tmp_path / "merged.json")

@@ -22,7 +22,15 @@ def keys(*inputs, **more):
 
 
 def batch(*arguments):
-    command = [sys.executable, "-m", "segrid", "batch", *map(str, arguments), "--points-per-side", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "segrid",
+        "batch",
+        *map(str, arguments),
+        "--points-per-side",
+        "2",
+    ]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -32,13 +40,19 @@ def test_names_are_paths_below_what_all_inputs_share(tmp_path):
     assert keys(tmp_path / "day1") == ["p.jpg", "p.png", "x/q.png"]
     both = collect([str(tmp_path / "day1"), str(tmp_path / "day2")])
     assert [(i.key, i.stem) for i in both] == [
-        ("day1/p.jpg", "day1/p.jpg"), ("day1/p.png", "day1/p.png"), ("day1/x/q.png", "day1/x/q"),
-        ("day2/p.png", "day2/p")]
+        ("day1/p.jpg", "day1/p.jpg"),
+        ("day1/p.png", "day1/p.png"),
+        ("day1/x/q.png", "day1/x/q"),
+        ("day2/p.png", "day2/p"),
+    ]
     assert all((tmp_path / one.key).samefile(one.path) for one in both)
     assert keys(f"{tmp_path}/day?/*.png") == ["day1/p.png", "day2/p.png"]
     assert keys(f"{tmp_path}/day1/**/*.png") == ["p.png", "x/q.png"]
     assert keys(tmp_path / "day1/p.png") == ["p.png"]
-    assert keys(tmp_path / "day1/p.png", tmp_path / "day2/../day2/p.png") == ["day1/p.png", "day2/p.png"]
+    assert keys(tmp_path / "day1/p.png", tmp_path / "day2/../day2/p.png") == [
+        "day1/p.png",
+        "day2/p.png",
+    ]
     assert keys(tmp_path / "day1", tmp_path / "day1/p.png") == ["p.jpg", "p.png", "x/q.png"]
     with pytest.raises(FileNotFoundError, match="no images"):
         keys(f"{tmp_path}/nothing*.png")
@@ -46,8 +60,9 @@ def test_names_are_paths_below_what_all_inputs_share(tmp_path):
         keys(picture(tmp_path / "empty/.hidden.png").parent)
 
 
-@pytest.mark.parametrize("before,end", [(b"", b"\n"), (b"\xef\xbb\xbf", b"\r\n"), (b"", b"\r"),
-                                        (b"\xef\xbb\xbf", b"\n")])
+@pytest.mark.parametrize(
+    "before,end", [(b"", b"\n"), (b"\xef\xbb\xbf", b"\r\n"), (b"", b"\r"), (b"\xef\xbb\xbf", b"\n")]
+)
 def test_lists_of_every_editor(tmp_path, before, end):
     picture(tmp_path / "a.png"), picture(tmp_path / "é 猫.png")
     lines = ["a.png", "", "# no image", "  é 猫.png  "]
@@ -64,8 +79,14 @@ def test_lists_in_utf_16_are_named(tmp_path, code):
 
 def test_what_systems_leave_behind(tmp_path):
     picture(tmp_path / "a.png")
-    for name in (".hidden.png", "._a.png", "__MACOSX/a.png", "__MACOSX/._a.png", ".git/a.png",
-                 ".ipynb_checkpoints/a-checkpoint.png"):
+    for name in (
+        ".hidden.png",
+        "._a.png",
+        "__MACOSX/a.png",
+        "__MACOSX/._a.png",
+        ".git/a.png",
+        ".ipynb_checkpoints/a-checkpoint.png",
+    ):
         picture(tmp_path / name)
     for name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
         (tmp_path / name).write_bytes(b"x")
@@ -74,8 +95,10 @@ def test_what_systems_leave_behind(tmp_path):
     assert keys(tmp_path / ".git") == ["a.png"]
 
 
-@pytest.mark.parametrize("name", ["a.JFIF", "a.jpe", "a.ppm", "a.pgm", "a.pbm", "a.pnm", "a.jp2",
-                                  "a.j2k", "a.TIF", "a.jpeg"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.JFIF", "a.jpe", "a.ppm", "a.pgm", "a.pbm", "a.pnm", "a.jp2", "a.j2k", "a.TIF", "a.jpeg"],
+)
 def test_endings(tmp_path, name):
     (tmp_path / name).write_bytes(b"x")
     assert keys(tmp_path) == [name]
@@ -112,7 +135,7 @@ def test_results_in_the_input_folder(tmp_path):
 def test_links(tmp_path):
     root, away = tmp_path / "in", tmp_path / "away"
     picture(root / "z/p.png"), picture(away / "q.png")
-    (root / "a").symlink_to(root / "z")           # read already, by its own name
+    (root / "a").symlink_to(root / "z")  # read already, by its own name
     (root / "z/loop").symlink_to(root)
     (root / "b").symlink_to(away)
     (away / "back").symlink_to(root / "z")
@@ -124,13 +147,22 @@ def test_links(tmp_path):
         assert keys(root) == ["b/q.png", "gone.png", "self.png", "z/p.png"]
     said = sorted(str(w.message) for w in found)
     assert len(said) == 5
-    for name, what in (("a", "read already"), ("b/back", "read already"), ("z/loop", "read already"),
-                       ("day3", "a broken link"), ("notes.md", "a broken link")):
+    for name, what in (
+        ("a", "read already"),
+        ("b/back", "read already"),
+        ("z/loop", "read already"),
+        ("day3", "a broken link"),
+        ("notes.md", "a broken link"),
+    ):
         assert any(text.startswith(f"{root / name}: ") and what in text for text in said), said
     assert keys(f"{root}/*.png") == ["gone.png", "self.png"]
     told = batch(root, "-o", tmp_path / "out", "--json")
     bad = json.loads(told.stdout)["quarantined"]
-    assert told.returncode == 1 and set(bad) == {"gone.png", "self.png"} and "broken link" in bad["gone.png"]
+    assert (
+        told.returncode == 1
+        and set(bad) == {"gone.png", "self.png"}
+        and "broken link" in bad["gone.png"]
+    )
     assert str(tmp_path / "nowhere.png") in bad["gone.png"]
     assert "day3: a broken link" in told.stderr and "Traceback" not in told.stderr
     assert ".py:" not in told.stderr  # lines for users, no warnings of Python's
@@ -150,9 +182,14 @@ def test_folders_that_may_not_be_read(tmp_path, monkeypatch):
     from segrid import Segmenter
     from segrid.folders.run import Job, run
 
-    summary = run(Job(Segmenter("tiny"), tmp_path / "out", ["labels"], {"points_per_side": 2}),
-                  collect([str(tmp_path / "in")]), {})
-    assert [name for name, _ in summary.failed] == ["locked"] and "Permission denied" in summary.failed[0][1]
+    summary = run(
+        Job(Segmenter("tiny"), tmp_path / "out", ["labels"], {"points_per_side": 2}),
+        collect([str(tmp_path / "in")]),
+        {},
+    )
+    assert [name for name, _ in summary.failed] == [
+        "locked"
+    ] and "Permission denied" in summary.failed[0][1]
 
 
 def test_row_58_names_that_are_no_utf_8_and_long_ones(tmp_path):
@@ -185,4 +222,9 @@ def test_order_of_a_walk_does_not_depend_on_the_disk(tmp_path):
         picture(tmp_path / name)
     from segrid.folders.walk import Results
 
-    assert [p.name for p in images_below(tmp_path, Results())] == ["b.png", "2.png", "1.png", "3.png"]
+    assert [p.name for p in images_below(tmp_path, Results())] == [
+        "b.png",
+        "2.png",
+        "1.png",
+        "3.png",
+    ]

@@ -79,8 +79,10 @@ def run(command: Command) -> int:
             return 0
         summary = _done(job, made, command, elsewhere, console)
     except BlockingIOError:
-        console.print(f"[red]error:[/red] {shown(command.output)}: another run is writing there",
-                      highlight=False)
+        console.print(
+            f"[red]error:[/red] {shown(command.output)}: another run is writing there",
+            highlight=False,
+        )
         return 2
     except (ValueError, OSError, NotImplementedError, MemoryError) as error:
         console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
@@ -100,8 +102,9 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
     threads, batch, options = command.threads, command.image_batch_size, dict(command.options)
     if threads is not None:
         segrid.set_threads(threads)
-    segmenter = segrid.Segmenter(command.model, device=command.device, precision=command.precision,
-                                 profile=command.profile)
+    segmenter = segrid.Segmenter(
+        command.model, device=command.device, precision=command.precision, profile=command.profile
+    )
     if command.profile is not None:
         from segrid.tuning import read_profile
 
@@ -112,11 +115,24 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
             segrid.set_threads(tuned["threads"])
     asked = Asked(**command.asked, device=command.device, precision=command.precision)
     made = machine(segmenter, asked, images, options)
-    made.named = {"model": segmenter._engine.model_id, "precision": segmenter.precision} | made.named
+    made.named = {
+        "model": segmenter._engine.model_id,
+        "precision": segmenter.precision,
+    } | made.named
     limits = {"image_batch_size": batch, "io_workers": command.io_workers}
-    job = Job(made.model, command.output, command.writers, made.options, made.boxes, limits,
-              made.rules, made.classes, command.output_suffix, command.lenient,
-              command.skip_existing)
+    job = Job(
+        made.model,
+        command.output,
+        command.writers,
+        made.options,
+        made.boxes,
+        limits,
+        made.rules,
+        made.classes,
+        command.output_suffix,
+        command.lenient,
+        command.skip_existing,
+    )
     return made, job
 
 
@@ -126,7 +142,9 @@ def _images(command: Command) -> list[Input]:
 
     excluded = list(command.exclude_suffix)
     if "" in excluded:
-        raise ValueError("--exclude-suffix: an empty text ends every name; expected one such as _mask")
+        raise ValueError(
+            "--exclude-suffix: an empty text ends every name; expected one such as _mask"
+        )
     if command.output_suffix is not None:
         excluded.append(command.output_suffix)
     kinds = {WRITERS[name].kind for name in command.writers}
@@ -168,51 +186,83 @@ def _done(job: Job, made: Machine, command: Command, elsewhere: Any, console: Co
 
 def _say_plan(plan: Plan, made: Machine, command: Command) -> None:
     """What would be done, by view where there are views."""
-    counts = {"images": len(made.images), "done": len(plan.done), "quarantined": len(plan.failed),
-              "todo": len(plan.todo)}
+    counts = {
+        "images": len(made.images),
+        "done": len(plan.done),
+        "quarantined": len(plan.failed),
+        "todo": len(plan.todo),
+    }
     views = {}
     for view in made.view_of and made.model.views:
-        of = {name: Counter(made.view_of[one.key] for one in images)[view]
-              for name, images in (("images", made.images), ("done", plan.done),
-                                   ("quarantined", plan.failed), ("todo", plan.todo))}
+        of = {
+            name: Counter(made.view_of[one.key] for one in images)[view]
+            for name, images in (
+                ("images", made.images),
+                ("done", plan.done),
+                ("quarantined", plan.failed),
+                ("todo", plan.todo),
+            )
+        }
         views[view] = of
     if command.as_json:
         sys.stdout.write(json.dumps(counts | ({"views": views} if views else {}), indent=2) + "\n")
         return
     out = Console()
-    out.print(f"dry run, nothing is written: {_counts(counts)}: {shown(command.output)}",
-              highlight=False, soft_wrap=True)
+    out.print(
+        f"dry run, nothing is written: {_counts(counts)}: {shown(command.output)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     for view, of in views.items():
         out.print(f"  {shown(view)}: {_counts(of)}", highlight=False, soft_wrap=True)
 
 
 def _counts(of: dict[str, int]) -> str:
-    return (f"{of['images']} images, {of['done']} done already, {of['quarantined']} quarantined, "
-            f"{of['todo']} to do")
+    return (
+        f"{of['images']} images, {of['done']} done already, {of['quarantined']} quarantined, "
+        f"{of['todo']} to do"
+    )
 
 
 def _say(summary: Summary, images: int, command: Command) -> None:
     if command.as_json:
-        found = {"images": images, "done": summary.done, "skipped": summary.skipped,
-                 "earlier": summary.earlier, "quarantined": dict(summary.failed),
-                 "notes": [{"image": name, "note": note} for name, note in summary.notes],
-                 "stopped": summary.stopped}
+        found = {
+            "images": images,
+            "done": summary.done,
+            "skipped": summary.skipped,
+            "earlier": summary.earlier,
+            "quarantined": dict(summary.failed),
+            "notes": [{"image": name, "note": note} for name, note in summary.notes],
+            "stopped": summary.stopped,
+        }
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     out = Console()
     before = summary.skipped - summary.earlier
-    out.print(f"{summary.done} of {images} images done" + _earlier(summary.earlier)
-              + f", {len(summary.failed)} quarantined" + _earlier(before)
-              + f": {shown(command.output)}", highlight=False, soft_wrap=True)
+    out.print(
+        f"{summary.done} of {images} images done"
+        + _earlier(summary.earlier)
+        + f", {len(summary.failed)} quarantined"
+        + _earlier(before)
+        + f": {shown(command.output)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     for kind, lines in (("[red]quarantined[/red]", summary.failed), ("note", summary.notes)):
         for name, text in lines[:SHOWN]:
             out.print(f"{kind} {shown(name)}: {shown(text)}", highlight=False, soft_wrap=True)
         if len(lines) > SHOWN:
-            out.print(f"{kind} and {len(lines) - SHOWN} more: see manifest.jsonl there",
-                      highlight=False, soft_wrap=True)
+            out.print(
+                f"{kind} and {len(lines) - SHOWN} more: see manifest.jsonl there",
+                highlight=False,
+                soft_wrap=True,
+            )
     if summary.stopped:
-        out.print(f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here",
-                  highlight=False, soft_wrap=True)
+        out.print(
+            f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _earlier(count: int) -> str:
@@ -232,7 +282,13 @@ def _notes(console: Console) -> Iterator[None]:
 
 
 def _bar(console: Console, *, quiet: bool) -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                    TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-                    TextColumn("{task.fields[bad]} quarantined"), console=console,
-                    disable=quiet or not console.is_terminal)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[bad]} quarantined"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )

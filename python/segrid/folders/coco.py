@@ -54,8 +54,11 @@ def of_image(result: Masks | Detections, name: str, file: Path, classes: Classes
     return {"images": [image], "annotations": annotations, "categories": classes.categories(found)}
 
 
-def merge(files: Iterable[str | os.PathLike[str]], target: str | os.PathLike[str],
-          classes: Classes | None = None) -> None:
+def merge(
+    files: Iterable[str | os.PathLike[str]],
+    target: str | os.PathLike[str],
+    classes: Classes | None = None,
+) -> None:
     """Joins COCO files of images or of runs into one, which is written whole or not at all.
 
     A category keeps its number where that is free, else it gets the next one; the same name is the
@@ -91,13 +94,16 @@ class _Joined:
         """The annotations of a file that are new, as JSON."""
         own = read_json(path)
         if not isinstance(own, dict) or not own.keys() >= {"images", "annotations", "categories"}:
-            raise ValueError(f"{os.fspath(path)}: not a COCO file; it needs images, annotations and "
-                             "categories")
+            raise ValueError(
+                f"{os.fspath(path)}: not a COCO file; it needs images, annotations and categories"
+            )
         for image in own["images"]:
             if self.images.setdefault(image["id"], image) != image:
                 other = self.images[image["id"]]["file_name"]
-                raise ValueError(f"{os.fspath(path)}: image id {image['id']} is that of "
-                                 f"{image['file_name']} here, and of {other} in another file")
+                raise ValueError(
+                    f"{os.fspath(path)}: image id {image['id']} is that of "
+                    f"{image['file_name']} here, and of {other} in another file"
+                )
         number_of = {category["id"]: self._category(category) for category in own["categories"]}
         for annotation in own["annotations"]:
             number, category = annotation["id"], number_of[annotation["category_id"]]
@@ -106,8 +112,10 @@ class _Joined:
                 self._hashes[number] = hash(text)
                 yield text
             elif self._hashes[number] != hash(text):
-                raise ValueError(f"{os.fspath(path)}: annotation id {number} is that of another "
-                                 "annotation in another file")
+                raise ValueError(
+                    f"{os.fspath(path)}: annotation id {number} is that of another "
+                    "annotation in another file"
+                )
 
     def _category(self, category: dict[str, Any]) -> int:
         if category["name"] not in self.categories:

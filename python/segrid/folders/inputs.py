@@ -24,14 +24,19 @@ class Input:
     stem: str
 
 
-def collect(inputs: list[str], output: Path | None = None, *, kinds: Iterable[str] = (),
-            exclude: Iterable[str] = ()) -> list[Input]:
+def collect(
+    inputs: list[str],
+    output: Path | None = None,
+    *,
+    kinds: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> list[Input]:
     """The images of folders (with all below them), patterns (`*`, `**`), list files (.txt) and
     files, sorted by key.
 
     Keys are paths relative to the folder of a lone input; of several inputs, relative to the
-    deepest folder that holds them all. Outputs of a.png and a.jpg keep the ending. What segrid wrote
-    is no input (see `Results`): output, kinds : where this run writes, and the folders in it.
+    deepest folder that holds them all. Outputs of a.png and a.jpg keep the ending. What segrid
+    wrote is no input (see `Results`): output, kinds : where this run writes, and the folders in it.
     exclude : images whose names, without the ending, end so are left out.
 
     Raises FileNotFoundError for an input that is not there, for a folder, pattern or list without
@@ -48,8 +53,10 @@ def collect(inputs: list[str], output: Path | None = None, *, kinds: Iterable[st
         roots += [os.path.abspath(folder) for folder in folders if kept]
         paths |= dict.fromkeys(Path(os.path.abspath(f)) for f in kept)
     if not paths:
-        raise FileNotFoundError(f"{', '.join(inputs)}: all images have names that end in "
-                                f"{' or '.join(endings)}; such images are left out")
+        raise FileNotFoundError(
+            f"{', '.join(inputs)}: all images have names that end in "
+            f"{' or '.join(endings)}; such images are left out"
+        )
     root = os.path.commonpath(roots)
     return _named({path.relative_to(root).as_posix(): path for path in paths})
 
@@ -79,8 +86,9 @@ def _expanded(text: str, results: Results) -> tuple[list[Path], list[Path]]:
     if glob.has_magic(text) and not os.path.lexists(text):
         fixed = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         matches = map(Path, sorted(glob.glob(text, recursive=True)))
-        return [fixed], [p for p in matches if (p.is_file() or is_broken_link(p))
-                         and not results.hold(p, fixed)]
+        return [fixed], [
+            p for p in matches if (p.is_file() or is_broken_link(p)) and not results.hold(p, fixed)
+        ]
     if not os.path.lexists(text):
         raise FileNotFoundError(f"{text}: no such file, folder or pattern")
     return [path.parent], [path]
@@ -94,8 +102,9 @@ def read_list(path: Path) -> list[str]:
     """
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
-        raise ValueError(f"{path}: a list must be UTF-8 text, this one is UTF-16 or binary; "
-                         "save it as UTF-8")
+        raise ValueError(
+            f"{path}: a list must be UTF-8 text, this one is UTF-16 or binary; save it as UTF-8"
+        )
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
     return [line for line in lines if line and not line.startswith("#")]

@@ -1,4 +1,5 @@
-"""What is done: one line for each image, written after its files are there. A run that was killed goes on from it."""
+"""What is done: one line for each image, written after its files are there. A run that was killed
+goes on from it."""
 
 from __future__ import annotations
 
@@ -81,15 +82,20 @@ def options_of(folder: Path) -> dict[str, Any] | None:
 
 def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
     """Of a manifest's lines, the last of which may be half a line; checks that they are one's."""
-    parsed = [_line(path, i, line) for i, line in enumerate(lines)
-              if i < len(lines) - 1 or line.endswith("\n")]
+    parsed = [
+        _line(path, i, line)
+        for i, line in enumerate(lines)
+        if i < len(lines) - 1 or line.endswith("\n")
+    ]
     if not parsed:
         if lines and not lines[0].startswith('{"options"'[: len(lines[0])]):
             raise _foreign(path, 0)
         return {}
     if parsed[0]["options"] != options:
-        raise OtherOptions(f"{path}: the results in this folder were made with other options or "
-                           "models; give another -o, or remove this file and the results")
+        raise OtherOptions(
+            f"{path}: the results in this folder were made with other options or "
+            "models; give another -o, or remove this file and the results"
+        )
     return {record["image"]: record for record in parsed[1:]}
 
 
@@ -98,22 +104,30 @@ def _line(path: Path, number: int, line: str) -> dict[str, Any]:
         found = json.loads(line)
     except ValueError:
         found = None
-    kinds: dict[str, Any] = {"options": dict} if number == 0 else {
-        "image": str, "status": str, "file": (list, type(None))}
+    kinds: dict[str, Any] = (
+        {"options": dict}
+        if number == 0
+        else {"image": str, "status": str, "file": (list, type(None))}
+    )
     if isinstance(found, dict) and found.get("status") in ("done", "failed"):
         kinds |= {"outputs": list} if found["status"] == "done" else {"error": str}
-    if not isinstance(found, dict) or not all(isinstance(found.get(k), v) for k, v in kinds.items()):
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(k), v) for k, v in kinds.items()
+    ):
         raise _foreign(path, number)
     return found
 
 
 def _foreign(path: Path, number: int) -> CorruptFileError:
-    return CorruptFileError(f"{path}:{number + 1}: not a line of a manifest that segrid wrote; "
-                            "give another -o, or remove this file")
+    return CorruptFileError(
+        f"{path}:{number + 1}: not a line of a manifest that segrid wrote; "
+        "give another -o, or remove this file"
+    )
 
 
 def fingerprint(path: Path) -> list[int] | None:
-    """Size and time of change, by which a file that changed is done again; None for one that is not there."""
+    """Size and time of change, by which a file that changed is done again; None for one that is not
+    there."""
     try:
         about = path.stat()
     except OSError:

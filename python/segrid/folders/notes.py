@@ -10,16 +10,17 @@ from typing import Any
 
 
 class Notes:
-    """UserWarnings of each thread. While a `listening` block runs, those that a thread raises in its
-    own `taken` block go into that block's list rather than to stderr; all others go their usual way.
-    One `listening` block at a time."""
+    """UserWarnings of each thread. While a `listening` block runs, those that a thread raises in
+    its own `taken` block go into that block's list rather than to stderr; all others go their usual
+    way. One `listening` block at a time."""
 
     def __init__(self) -> None:
         self._own = threading.local()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """For the whole run: the filters and the hook of Python's warnings belong to the process."""
+        """For the whole run: the filters and the hook of Python's warnings belong to the
+        process."""
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)  # the same note for many images
             usual = warnings.showwarning

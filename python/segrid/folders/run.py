@@ -1,4 +1,5 @@
-"""One run over the images of folders: resumable, bad files set aside, all outputs functions of inputs and options."""
+"""One run over the images of folders: resumable, bad files set aside, all outputs functions of
+inputs and options."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Job:
     model, options : of `segrid.stream` and of its calls; limits : of `stream`
     folder, writers : where and what is written; suffix : of class pictures, see `Place`
     boxes : by image, where they are given
-    rules : what the results of each view depend on; kept with its images, which are done again where it changes
+    rules : what the results of each view depend on; kept with its images, which are done again
+        where it changes
     classes : what can be found
     lenient : damaged files give what could be decoded
     skip_existing : images whose files are all there are done, whoever wrote them
@@ -60,10 +62,14 @@ class Job:
         check_output(self.writers, self.suffix)
 
     def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
-        """The manifest's record of each image, in order, its files being written. One of an OSError in FATAL has "fatal": the run must stop."""
+        """The manifest's record of each image, in order, its files being written. One of an OSError
+        in FATAL has "fatal": the run must stop."""
         notes = Notes()
-        calls: dict[str, Any] = {"consume": self._save, "read": lambda one: self._read(one, notes),
-                                 "options_for": self._own}
+        calls: dict[str, Any] = {
+            "consume": self._save,
+            "read": lambda one: self._read(one, notes),
+            "options_for": self._own,
+        }
         with notes.listening():
             for item in stream(self.model, inputs, **calls, **self.limits, **self.options):
                 seen = self._seen.pop(item.source.key, {"file": None})
@@ -89,7 +95,9 @@ class Job:
         return named | {"write": sorted(self.writers)} | suffix
 
     def _read(self, one: Input, notes: Notes) -> Any:
-        seen: dict[str, Any] = {"file": fingerprint(one.path)}  # as it is read: one that changes meanwhile is done again
+        seen: dict[str, Any] = {
+            "file": fingerprint(one.path)
+        }  # as it is read: one that changes meanwhile is done again
         self._seen[one.key] = seen
         if is_broken_link(one.path):
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
@@ -104,7 +112,11 @@ class Job:
     def _own(self, one: Input, _: Any) -> dict[str, Any]:
         if isinstance(self.model, Views):
             return {"view": self.model.view_of(one.path)}
-        return {} if self.boxes is None else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
+        return (
+            {}
+            if self.boxes is None
+            else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
+        )
 
     def _save(self, item: Streamed, pixels: np.ndarray) -> list[str]:
         place = self.place(item.source)
@@ -113,7 +125,8 @@ class Job:
 
 
 def check_output(writers: list[str], suffix: str | None) -> None:
-    """Raises ValueError for unknown writers, and for a suffix that is empty, is no part of a name, or is given without class pictures."""
+    """Raises ValueError for unknown writers, and for a suffix that is empty, is no part of a name,
+    or is given without class pictures."""
     unknown = [w for w in writers if w not in WRITERS]
     if unknown:
         raise ValueError(f"--write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
@@ -122,14 +135,20 @@ def check_output(writers: list[str], suffix: str | None) -> None:
     if "classes" not in writers:
         raise ValueError("--output-suffix: names class pictures, add classes to --write")
     if not suffix or "/" in suffix or "\0" in suffix:
-        raise ValueError(f"--output-suffix: expected a part of a file's name such as _mask, got {suffix!r}")
+        raise ValueError(
+            f"--output-suffix: expected a part of a file's name such as _mask, got {suffix!r}"
+        )
 
 
 def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
     one: Input = item.source
     record: dict[str, Any] = {"image": one.key, "seconds": item.seconds} | seen
     if item.error is None:
-        return record | {"status": "done", "objects": len(item.result or ()), "outputs": item.output}
+        return record | {
+            "status": "done",
+            "objects": len(item.result or ()),
+            "outputs": item.output,
+        }
     error = item.error
     if isinstance(error, OSError):
         if error.errno in FATAL:
@@ -141,7 +160,8 @@ def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Plan:
-    """What there is to do: images that are not done, those that are, and those that failed and are not tried again."""
+    """What there is to do: images that are not done, those that are, and those that failed and are
+    not tried again."""
 
     todo: list[Input] = field(default_factory=list)
     done: list[Input] = field(default_factory=list)
@@ -149,7 +169,8 @@ class Plan:
 
 
 def plan(job: Job, inputs: list[Input], named: dict[str, Any], retry: bool = False) -> Plan:
-    """What `run` would do with the same arguments; nothing is written. Raises what `run` raises before its first image."""
+    """What `run` would do with the same arguments; nothing is written. Raises what `run` raises
+    before its first image."""
     return _planned(job, inputs, read_records(job.folder, job.named(named)), retry)
 
 
@@ -168,32 +189,49 @@ def _planned(job: Job, inputs: list[Input], records: Records, retry: bool) -> Pl
         for one in found.todo:
             path = WRITERS["classes"].path(job.place(one))
             if one.key not in records and path.exists() and not is_class_picture(path):
-                raise ValueError(f"{path}: segrid did not write this file, and would replace it; give another --output-suffix, or --skip-existing "
-                                 "to leave such images as they are")
+                raise ValueError(
+                    f"{path}: segrid did not write this file, and would replace it; give "
+                    "another --output-suffix, or --skip-existing "
+                    "to leave such images as they are"
+                )
     return found
 
 
 def _stands(record: dict[str, Any] | None, one: Input, job: Job) -> bool:
-    """Whether an earlier run's record stands: the file and its view's rule are as they were, its outputs are there."""
-    if record is None or record["file"] != fingerprint(one.path) or record.get("rule") != job.rule_of(one).get("rule"):
+    """Whether an earlier run's record stands: the file and its view's rule are as they were, its
+    outputs are there."""
+    if (
+        record is None
+        or record["file"] != fingerprint(one.path)
+        or record.get("rule") != job.rule_of(one).get("rule")
+    ):
         return False
-    return record["status"] == "failed" or all((job.folder / file).exists() for file in record["outputs"])
+    return record["status"] == "failed" or all(
+        (job.folder / file).exists() for file in record["outputs"]
+    )
 
 
 @dataclass
 class Summary:
     """How a run ended."""
 
-    done: int = 0          # images, with those of earlier runs
-    skipped: int = 0       # of done and failed, by earlier runs
-    earlier: int = 0       # of done, by earlier runs
+    done: int = 0  # images, with those of earlier runs
+    skipped: int = 0  # of done and failed, by earlier runs
+    earlier: int = 0  # of done, by earlier runs
     failed: list[tuple[str, str]] = field(default_factory=list)  # image, why
-    notes: list[tuple[str, str]] = field(default_factory=list)   # image, what reading it warned of
+    notes: list[tuple[str, str]] = field(default_factory=list)  # image, what reading it warned of
     stopped: str | None = None  # why the run ended before its last image
 
 
-def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[dict[str, Any]], None] | None = None, retry: bool = False,
-        engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None, planned: Callable[[Plan], None] | None = None) -> Summary:
+def run(
+    job: Job,
+    inputs: list[Input],
+    named: dict[str, Any],
+    each: Callable[[dict[str, Any]], None] | None = None,
+    retry: bool = False,
+    engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None,
+    planned: Callable[[Plan], None] | None = None,
+) -> Summary:
     """Does the job to every input that the folder's manifest does not hold yet.
 
     named : what the results depend on, as kept in the manifest
@@ -202,8 +240,9 @@ def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[di
     engine : makes the records of inputs; default: this process (`Job.records`)
     planned : called once, before the first image
 
-    A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions, BlockingIOError, OSError; ValueError where a class picture would replace
-    a file that segrid did not write.
+    A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions,
+    BlockingIOError, OSError; ValueError where a class picture would replace a file that segrid did
+    not write.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(job.folder, job.named(named))
@@ -223,7 +262,11 @@ def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[di
                 each(record)
         kept = {one.key for one in found.done}  # some without a record
         held = [manifest.records[one.key] for one in inputs if one.key in manifest.records]
-        summary.failed = [(r["image"], r["error"]) for r in held if r["status"] == "failed" and r["image"] not in kept]
+        summary.failed = [
+            (r["image"], r["error"])
+            for r in held
+            if r["status"] == "failed" and r["image"] not in kept
+        ]
         summary.done = len(kept | {r["image"] for r in held if r["status"] == "done"})
         summary.notes = [(r["image"], note) for r in held for note in r.get("notes", ())]
         if summary.stopped is None:
@@ -234,11 +277,20 @@ def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[di
 
 
 def _finish(job: Job, inputs: list[Input], failed: dict[str, str]) -> None:
-    """What is made of all images: quarantined.json, coco.json of the images' own, and classes.json, the values of class pictures."""
-    bad = {one.key: failed[one.key].replace(str(one.path), one.key) for one in inputs if one.key in failed}
+    """What is made of all images: quarantined.json, coco.json of the images' own, and classes.json,
+    the values of class pictures."""
+    bad = {
+        one.key: failed[one.key].replace(str(one.path), one.key)
+        for one in inputs
+        if one.key in failed
+    }
     write_text(job.folder / "quarantined.json", json.dumps(bad, indent=1) + "\n")
     if "classes" in job.writers:
         values = {str(value): name for name, value in job.classes.values().items()}
         write_text(job.folder / "classes.json", json.dumps(values, indent=1) + "\n")
     if "coco" in job.writers:
-        merge((WRITERS["coco"].path(job.place(one)) for one in inputs if one.key not in bad), job.folder / "coco.json", job.classes)
+        merge(
+            (WRITERS["coco"].path(job.place(one)) for one in inputs if one.key not in bad),
+            job.folder / "coco.json",
+            job.classes,
+        )

@@ -12,8 +12,24 @@ from pathlib import Path
 from segrid.folders.manifest import options_of
 from segrid.folders.writers import WRITERS
 
-IMAGES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".gif",
-          ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k")
+IMAGES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".jpe",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".jp2",
+    ".j2k",
+)
 
 
 class Results:
@@ -39,8 +55,11 @@ class Results:
     def hold(self, file: Path, root: Path) -> bool:
         """Whether a file below the input folder `root` is a result, or what a system left."""
         between = [folder for folder in file.parents if folder != root and root in folder.parents]
-        return is_litter(file.name) or any(is_litter(f.name) or self.fill(f) for f in between) or any(
-            self.is_suffixed(file.name, folder) for folder in [*between, root])
+        return (
+            is_litter(file.name)
+            or any(is_litter(f.name) or self.fill(f) for f in between)
+            or any(self.is_suffixed(file.name, folder) for folder in [*between, root])
+        )
 
     def is_suffixed(self, name: str, folder: Path) -> bool:
         """Whether a name ends in the output suffix of the folder's manifest."""
@@ -58,7 +77,8 @@ class Results:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden or a system's own: .ipynb_checkpoints, ._a.jpg, __MACOSX."""
+    """Whether a file or folder is hidden or a system's own: .ipynb_checkpoints, ._a.jpg,
+    __MACOSX."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -88,8 +108,11 @@ def images_below(root: Path, results: Results) -> list[Path]:
             found.append(folder)
             continue
         if (known := seen.setdefault((about.st_dev, about.st_ino), folder)) is not folder:
-            warnings.warn(f"{folder}: a link to a folder that is read already ({known})", UserWarning,
-                          stacklevel=3)
+            warnings.warn(
+                f"{folder}: a link to a folder that is read already ({known})",
+                UserWarning,
+                stacklevel=3,
+            )
             continue
         inside = (*above, folder)
         for path in (folder / name for name in names if not is_litter(name)):
@@ -97,10 +120,12 @@ def images_below(root: Path, results: Results) -> list[Path]:
                 if not results.fill(path):
                     (links if path.is_symlink() else folders).append((path, inside))
             elif path.suffix.lower() in IMAGES:
-                if ((path.is_file() or is_broken_link(path))
-                        and not any(results.is_suffixed(path.name, one) for one in inside)):
+                if (path.is_file() or is_broken_link(path)) and not any(
+                    results.is_suffixed(path.name, one) for one in inside
+                ):
                     found.append(path)
             elif is_broken_link(path):
-                warnings.warn(f"{path}: a broken link (to {os.readlink(path)})", UserWarning,
-                              stacklevel=3)
+                warnings.warn(
+                    f"{path}: a broken link (to {os.readlink(path)})", UserWarning, stacklevel=3
+                )
     return found

@@ -29,7 +29,8 @@ class Place:
     folder : of all results; stem : name of this image's, perhaps with folders
     file : the image's; name : that in COCO's file_name
     classes : what can be found
-    suffix : class pictures are STEM + suffix, directly in the folder; None: in a folder of their own
+    suffix : class pictures are STEM + suffix, directly in the folder; None: in a folder of their
+        own
     """
 
     folder: Path
@@ -96,8 +97,8 @@ def tiff(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def classes(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """A PNG whose pixels are the values of classes (see `Classes.value`), 0 where nothing is; of two
-    masks the one with the higher score is seen. 8 bits, or 16 where values exceed 255."""
+    """A PNG whose pixels are the values of classes (see `Classes.value`), 0 where nothing is; of
+    two masks the one with the higher score is seen. 8 bits, or 16 where values exceed 255."""
     from PIL.PngImagePlugin import PngInfo
 
     text = PngInfo()
@@ -106,7 +107,8 @@ def classes(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def class_map(result: Masks | Detections, classes: Classes) -> np.ndarray:
-    """(H, W) uint8 or uint16, as the class picture has it. Raises ValueError for values above 65535."""
+    """(H, W) uint8 or uint16, as the class picture has it. Raises ValueError for values above
+    65535."""
     masks, scores = masks_of(result), np.asarray(result.scores)
     names, kinds = [classes.names[0]] * len(masks), [0] * len(masks)
     if isinstance(result, Detections):
@@ -156,7 +158,9 @@ def table(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     rows = table_of(result, image)
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    writer.writerows(
+        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+    )
     write_text(path, text.getvalue())
 
 
@@ -164,11 +168,24 @@ def geojson(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     """A (Multi)Polygon of pixel corners (x to the right, y down) for each object."""
     masks = masks_of(result)
     features = []
-    for i, (polygons, score, area) in enumerate(zip(masks.polygons(), masks.scores.tolist(), masks.areas.tolist(), strict=True)):
+    for i, (polygons, score, area) in enumerate(
+        zip(masks.polygons(), masks.scores.tolist(), masks.areas.tolist(), strict=True)
+    ):
         shapes = [[[*ring.tolist(), ring[0].tolist()] for ring in rings] for rings in polygons]
-        geometry = {"type": "Polygon", "coordinates": shapes[0]} if len(shapes) == 1 else {"type": "MultiPolygon", "coordinates": shapes}
+        geometry = (
+            {"type": "Polygon", "coordinates": shapes[0]}
+            if len(shapes) == 1
+            else {"type": "MultiPolygon", "coordinates": shapes}
+        )
         label = result.labels[i] if isinstance(result, Detections) else "object"
-        features.append({"type": "Feature", "id": i + 1, "geometry": geometry, "properties": {"label": label, "score": score, "area": area}})
+        features.append(
+            {
+                "type": "Feature",
+                "id": i + 1,
+                "geometry": geometry,
+                "properties": {"label": label, "score": score, "area": area},
+            }
+        )
     write_text(path, json.dumps({"type": "FeatureCollection", "features": features}))
 
 
@@ -177,35 +194,91 @@ def parquet(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    rows = [row | {"rle": rle["counts"].decode()} for row, rle in zip(table_of(result, image), masks_of(result).rle, strict=True)]
-    schema = pa.schema([(c, pa.int64() if c in ("id", "area") else pa.string() if c in ("label", "rle") else pa.float64()) for c in [*COLUMNS, "rle"]])
+    rows = [
+        row | {"rle": rle["counts"].decode()}
+        for row, rle in zip(table_of(result, image), masks_of(result).rle, strict=True)
+    ]
+    schema = pa.schema(
+        [
+            (
+                c,
+                pa.int64()
+                if c in ("id", "area")
+                else pa.string()
+                if c in ("label", "rle")
+                else pa.float64(),
+            )
+            for c in [*COLUMNS, "rle"]
+        ]
+    )
     columns = {c: [None if row[c] == "" else row[c] for row in rows] for c in schema.names}
     with whole(path) as part:
         pq.write_table(pa.table(columns, schema=schema), part)
 
 
-COLUMNS = ["id", "label", "score", "detection_score", "area", "x0", "y0", "x1", "y1", "centroid_x", "centroid_y", "major_axis", "minor_axis", "angle",
-           "mean_red", "mean_green", "mean_blue"]
+COLUMNS = [
+    "id",
+    "label",
+    "score",
+    "detection_score",
+    "area",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "centroid_x",
+    "centroid_y",
+    "major_axis",
+    "minor_axis",
+    "angle",
+    "mean_red",
+    "mean_green",
+    "mean_blue",
+]
 
 
 def table_of(result: Masks | Detections, image: np.ndarray) -> list[dict[str, Any]]:
-    """A row for each object: box with inclusive maximum, score the predicted IoU, the rest as `Masks.measure`."""
+    """A row for each object: box with inclusive maximum, score the predicted IoU, the rest as
+    `Masks.measure`."""
     masks = masks_of(result)
-    numbers, boxes, areas, scores = masks.measure(image), masks.boxes.tolist(), masks.areas.tolist(), masks.scores.tolist()
+    numbers, boxes, areas, scores = (
+        masks.measure(image),
+        masks.boxes.tolist(),
+        masks.areas.tolist(),
+        masks.scores.tolist(),
+    )
     rows = []
     for i in range(len(masks)):
         found: dict[str, Any] = {"label": "object", "detection_score": ""}
         if isinstance(result, Detections):
             found = {"label": result.labels[i], "detection_score": float(result.scores[i])}
-        values = [*numbers["centroid"][i].tolist(), *numbers["axes"][i].tolist(), float(numbers["angle"][i]), *numbers["intensity"][i].tolist()]
-        rows.append({"id": i + 1, "score": scores[i], "area": areas[i], **found, **dict(zip(COLUMNS[5:9], boxes[i], strict=True)),
-                     **dict(zip(COLUMNS[9:], values, strict=True))})
+        values = [
+            *numbers["centroid"][i].tolist(),
+            *numbers["axes"][i].tolist(),
+            float(numbers["angle"][i]),
+            *numbers["intensity"][i].tolist(),
+        ]
+        rows.append(
+            {
+                "id": i + 1,
+                "score": scores[i],
+                "area": areas[i],
+                **found,
+                **dict(zip(COLUMNS[5:9], boxes[i], strict=True)),
+                **dict(zip(COLUMNS[9:], values, strict=True)),
+            }
+        )
     return rows
 
 
 WRITERS: dict[str, Writer] = {
-    "coco": Writer("coco", ".json", coco), "labels": Writer("labels", ".png", labels),
-    "tiff": Writer("labels", ".tif", tiff), "classes": Writer("classes", ".png", classes),
-    "overlay": Writer("overlay", ".png", overlay), "objects": Writer("objects", "", objects),
-    "csv": Writer("table", ".csv", table), "parquet": Writer("table", ".parquet", parquet),
-    "geojson": Writer("geojson", ".geojson", geojson)}
+    "coco": Writer("coco", ".json", coco),
+    "labels": Writer("labels", ".png", labels),
+    "tiff": Writer("labels", ".tif", tiff),
+    "classes": Writer("classes", ".png", classes),
+    "overlay": Writer("overlay", ".png", overlay),
+    "objects": Writer("objects", "", objects),
+    "csv": Writer("table", ".csv", table),
+    "parquet": Writer("table", ".parquet", parquet),
+    "geojson": Writer("geojson", ".geojson", geojson),
+}
