@@ -63,7 +63,7 @@ def perform_parallel_segmentation(image_files: Sequence[str | os.PathLike[str]],
     Returns a `FieldResult` for each file, in their order; a file that cannot be read is one with an `error`.
     Raises ValueError for lengths that differ, num_workers below 1, a diameter below 2 pixels.
     """
-    from segrid.folders.writers import WRITERS, table_of
+    from segrid.folders.writers import WRITERS, Place, table_of
 
     files = [Path(f) for f in image_files]
     lenses = list(is_10x) if isinstance(is_10x, (list, tuple, np.ndarray)) else [bool(is_10x)] * len(files)
@@ -87,7 +87,8 @@ def perform_parallel_segmentation(image_files: Sequence[str | os.PathLike[str]],
 
     def save(one: Streamed, pixels: np.ndarray) -> tuple[list[dict[str, Any]], list[Path]]:
         masks = cast("Masks", one.result)
-        return table_of(masks, pixels), [f for name in write for f in WRITERS[name](masks, pixels, folder, stems[one.index])]
+        place = Place(folder, stems[one.index], files[one.index], files[one.index].name)
+        return table_of(masks, pixels), [f for name in write for f in WRITERS[name](masks, pixels, place)]
 
     out = []
     for one in stream(segmenter, range(len(files)), consume=save, image_batch_size=workers, read=lambda number: files[number], options_for=expected):

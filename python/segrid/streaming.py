@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -50,11 +51,12 @@ def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], 
            consume: Callable[[Streamed, Any], Any] | None = None, image_batch_size: int | None = None, io_workers: int | None = None, in_flight: int | None = None,
            read: Callable[[Any], Any] | None = None, options_for: Callable[[Any, Any], dict[str, Any]] | None = None, **options: Any) -> Iterator[Streamed]:
     """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image is one with an `error`, the others go on.
+    Images that the function of `Views` leaves out are not among them.
 
     Parameters
     ----------
     model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the options), `Views`, or a callable that takes the engine's image
-    images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight` says
+    images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight` says. A lone image is none: pass [image]
     consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3) uint8) on one of the threads at work, so that files are written
         beside the computing; what it raises becomes the image's error
     image_batch_size : most images computed at once; default: one for each thread of the budget
@@ -68,16 +70,46 @@ def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], 
     While more images wait than are computed at once, each has its part of the threads (one, unless `image_batch_size` is smaller than the budget), which wastes
     nothing; the last ones share what is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the generator, Ctrl-C, and every
     token whose `with` the iterating thread is in stop all that runs in the engine at its next tile, and begin nothing more.
-    Raises ValueError for numbers below 1.
+    Raises ValueError for numbers below 1, TypeError for a lone image.
     """
+    _check_many(images)
     for name, value in (("in_flight", in_flight), ("image_batch_size", image_batch_size), ("io_workers", io_workers)):
         if value is not None and value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
     at_once = image_batch_size or min(threads(), in_flight or threads())
-    if options_for is None:
-        options_for = (lambda source, _: {"view": model.view_of(source)}) if isinstance(model, Views) and "view" not in options else (lambda *_: {})
+    view_of = model.view_of if isinstance(model, Views) and "view" not in options and options_for is None else None
+    chosen = _chosen(images, view_of)
     held = in_flight or at_once + (io_workers or 1)
-    return _stream(model, iter(images), consume, at_once, io_workers or at_once, held, read or (lambda source: source), options_for, options)
+    return _stream(model, chosen, consume, at_once, io_workers or at_once, held, read or (lambda source: source), options_for or (lambda *_: {}), options)
+
+
+def _check_many(images: Any) -> None:
+    """Raises TypeError for one image, whose characters, bytes, rows or lines would be taken for many."""
+    lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(images, "read")
+    flat = hasattr(images, "ndim") and hasattr(images, "shape") and images.ndim <= 3
+    if lone or flat or not hasattr(type(images), "__iter__") and not hasattr(type(images), "__getitem__"):
+        kind = f"an array of shape {tuple(images.shape)}" if flat else type(images).__name__
+        raise TypeError(f"images: expected a list or another iterable of images, got {kind}; pass [image]"
+                        + (", or list(array) for a stack of gray images" if flat else ""))
+
+
+_Chosen = tuple[int, Any, dict[str, Any] | Exception]  # index, source, its view as an option, or why there is none
+
+
+def _chosen(images: Iterable[Any], view_of: Callable[[Any], str | None] | None) -> Iterator[_Chosen]:
+    """Of images those that are in a view; all where there are no views."""
+    for index, source in enumerate(images):
+        view: dict[str, Any] | Exception = {}
+        if view_of is not None:
+            try:
+                name = view_of(source)
+            except Exception as error:  # of this image
+                view = error
+            else:
+                if name is None:
+                    continue
+                view = {"view": name}
+        yield index, source, view
 
 
 def _part(model: Any, share: int) -> Any:
@@ -125,7 +157,7 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any], tidy: _Tidy) -> A
     return model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
 
 
-def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_workers: int, in_flight: int, read: Any, options_for: Any,
+def _stream(model: Any, images: Iterator[_Chosen], consume: Any, at_once: int, io_workers: int, in_flight: int, read: Any, options_for: Any,
             options: dict[str, Any]) -> Iterator[Streamed]:
     alone, scopes = _part(model, max(1, threads() // at_once)), CancelToken.scopes()
     cancel, lock, computing, files = CancelToken(), threading.Lock(), threading.Semaphore(at_once), threading.Semaphore(io_workers)
@@ -133,20 +165,22 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
     waiting: deque[Future[Streamed]] = deque()
     left, exhausted = 0, False  # images that are begun or wait; no more come
 
-    def work(index: int, source: Any) -> Streamed:
+    def work(index: int, source: Any, view: dict[str, Any] | Exception) -> Streamed:
         nonlocal left
         seconds: dict[str, float] = {}
         result: Any = None
         output: Any = None
         error: Exception | None = None
         try:
+            if isinstance(view, Exception):
+                raise view
             with files, within([*scopes, cancel]), _timed(seconds, "read"):
                 pixels = to_image(read(source))
             with computing, within([*scopes, cancel]):
                 with lock:
                     few = exhausted and left < at_once
                 with _timed(seconds, "compute"):
-                    result = _compute(model if few else alone, pixels, options | options_for(source, pixels.array), tidy)
+                    result = _compute(model if few else alone, pixels, options | view | options_for(source, pixels.array), tidy)
             if consume is not None:
                 with files, within([*scopes, cancel]), _timed(seconds, "write"):
                     output = consume(Streamed(index, source, result, None, None, seconds), pixels.array)
@@ -164,10 +198,10 @@ def _stream(model: Any, images: Iterator[Any], consume: Any, at_once: int, io_wo
 
     with ThreadPoolExecutor(in_flight, thread_name_prefix="segrid-stream") as pool:
         try:
-            for index, source in enumerate(images):
+            for one in images:
                 with lock:
                     left += 1
-                waiting.append(pool.submit(work, index, source))
+                waiting.append(pool.submit(work, *one))
                 if len(waiting) >= in_flight:
                     yield done()
             with lock:

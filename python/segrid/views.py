@@ -1,9 +1,11 @@
-"""One detector for each kind of picture, told by the file's name."""
+"""One detector for each kind of picture, told by the file's name or by a function."""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -24,12 +26,13 @@ class View:
 
     Attributes
     ----------
-    pattern : of file names ("*_front.*"; upper and lower case are the same), or several
+    pattern : of file names ("*_front.*"; upper and lower case are the same), or several; None:
+        `Views` has a function that tells
     detector : as `Pipeline` takes it
     prompts, threshold, nms : as `Pipeline` takes them with an image
     """
 
-    pattern: str | tuple[str, ...]
+    pattern: str | tuple[str, ...] | None = None
     detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector"
     prompts: Prompts | None = None
     threshold: float = 0.1
@@ -39,22 +42,40 @@ class View:
         check_thresholds(self.threshold, self.nms)
 
     def fits(self, name: str) -> bool:
-        """Whether a file of that name is of this kind."""
-        return any(fnmatchcase(name.lower(), p.lower()) for p in ((self.pattern,) if isinstance(self.pattern, str) else self.pattern))
+        """Whether a file of that name is of this kind by the pattern."""
+        patterns = (self.pattern,) if isinstance(self.pattern, str) else self.pattern or ()
+        return any(fnmatchcase(name.lower(), p.lower()) for p in patterns)
+
+    def class_names(self) -> list[str]:
+        """The labels it can give, in their order, as far as they are known without loading the
+        detector: those of the prompts, or of the classes that the detector names."""
+        if self.prompts is not None:
+            groups = [self.prompts] if isinstance(self.prompts, str) else list(self.prompts)
+            return [group if isinstance(group, str) else group[0] for group in groups]
+        if isinstance(self.detector, (str, os.PathLike)):
+            return names_in(self.detector)
+        names = getattr(self.detector, "classes", None) or getattr(self.detector, "names", None) or ()
+        return [str(name) for name in (names.values() if isinstance(names, dict) else names)]
 
 
 class Views:
     """A `Pipeline` for each kind of picture, with one segmenter; a detector is loaded once, when its first picture comes. Any number of threads may use it.
 
-    views : {name: `View`}; a file is of the first whose pattern fits. segmenter, trust, device, precision : as `Pipeline` takes them. Raises ValueError for no
-    views.
+    views : {name: `View`}; a file is of the first whose pattern fits
+    view_of : called with a file's path as it was given, returns the name of its view, or None for an
+        image that is left out; patterns are not looked at then. `stream` calls it once for each image,
+        in the thread that iterates
+    segmenter, trust, device, precision : as `Pipeline` takes them
+
+    Raises ValueError for no views.
     """
 
-    def __init__(self, views: Mapping[str, View], segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False, device: str = "auto",
-                 precision: str = "auto") -> None:
+    def __init__(self, views: Mapping[str, View], segmenter: Segmenter | str | os.PathLike[str] = "tiny", *,
+                 view_of: Callable[[Any], str | None] | None = None, trust: bool = False, device: str = "auto", precision: str = "auto") -> None:
         if not views:
             raise ValueError("views: there are none")
         self.views = dict(views)
+        self._told_by = view_of
         self._how: dict[str, Any] = {"trust": trust, "device": device, "precision": precision}
         self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter, device=device, precision=precision)
         self._threads: int | None = None
@@ -62,25 +83,38 @@ class Views:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> Any:
-        return (_rebuild, (self.views, self.segmenter, self._how))
+        return (_rebuild, (self.views, self.segmenter, self._told_by, self._how))
 
     def __repr__(self) -> str:
         return f"Views({', '.join(self.views)}; {self.segmenter!r})"
 
-    def view_of(self, path: str | os.PathLike[str]) -> str:
-        """The name of the view that a file is of. Raises ValueError where no pattern fits, TypeError for what has no name."""
+    def view_of(self, path: str | os.PathLike[str]) -> str | None:
+        """The name of the view that a file is of; None where the function says that it is left out.
+
+        Raises ValueError where no pattern fits, or the function names a view that is not there;
+        TypeError for what has no name; and what the function raises.
+        """
+        if self._told_by is not None:
+            view = self._told_by(path)
+            if view is not None and view not in self.views:
+                raise ValueError(f"{_shown(path)}: view_of returned {view!r}; "
+                                 f"there are {', '.join(self.views)}")
+            return view
         name = Path(path).name
         for view, rule in self.views.items():
             if rule.fits(name):
                 return view
-        raise ValueError(f"{os.fspath(path)}: of no view ({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})")
+        raise ValueError(f"{_shown(path)}: of no view ({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})")
 
     def only(self, names: list[str]) -> Views:
-        """These views alone. Raises ValueError for a name that is not there."""
+        """These views alone; where a function tells, it leaves images of the others out. Raises
+        ValueError for a name that is not there."""
         for name in names:
             if name not in self.views:
                 raise ValueError(f"view {name!r}: there are {', '.join(self.views)}")
-        return Views({name: view for name, view in self.views.items() if name in names}, self.segmenter, **self._how)
+        chosen = {name: view for name, view in self.views.items() if name in names}
+        told_by = self._told_by and _Among(self._told_by, frozenset(self.views.keys() - chosen.keys()))
+        return _rebuild(chosen, self.segmenter, told_by, self._how)
 
     def pipeline(self, view: str) -> Pipeline:
         """Of a view; loads its detector where that has not been done. Raises ValueError for an unknown view, and what `Pipeline` raises."""
@@ -96,22 +130,57 @@ class Views:
 
     def with_threads(self, threads: int) -> Views:
         """The same, detectors shared, whose calls use at most this many threads, and no more than each model's own `threads=`. Raises ValueError below 1."""
-        other = Views(self.views, self.segmenter.within(threads), **self._how)
+        other = _rebuild(self.views, self.segmenter.within(threads), self._told_by, self._how)
         other._threads, other._loaded, other._lock = threads, self._loaded, self._lock
         return other
 
     def __call__(self, image: ImageLike, *, view: str | None = None, batch_size: int | None = None) -> Detections:
-        """Boxes and masks by the pipeline of `view`, or of the view that the image's file is of. Raises what `view_of`, `pipeline` and that pipeline raise."""
+        """Boxes and masks by the pipeline of `view`, or of the view that the image's file is of. Raises what `view_of`, `pipeline` and that pipeline raise,
+        and ValueError where `view_of` leaves the image out."""
         if view is None:
             if not isinstance(image, (str, os.PathLike)):
                 raise ValueError(f"views: an image that is no file ({type(image).__name__}) has no name to tell its view; pass view=...")
             view = self.view_of(image)
+            if view is None:
+                raise ValueError(f"{_shown(image)}: view_of leaves this image out (it returned None); pass view=...")
         pipeline, rule = self.pipeline(view), self.views[view]
         return pipeline(image, rule.prompts, threshold=rule.threshold, nms=rule.nms, batch_size=batch_size)
 
 
-def _rebuild(views: dict[str, View], segmenter: Segmenter, how: dict[str, Any]) -> Views:
-    return Views(views, segmenter, **how)
+def _rebuild(views: dict[str, View], segmenter: Segmenter, told_by: Any, how: dict[str, Any]) -> Views:
+    return Views(views, segmenter, view_of=told_by, **how)
+
+
+@dataclass(frozen=True)
+class _Among:
+    """A function path -> view that leaves some views out."""
+
+    told_by: Callable[[Any], str | None]
+    others: frozenset[str]
+
+    def __call__(self, path: Any) -> str | None:
+        view = self.told_by(path)
+        return None if view in self.others else view
+
+
+def _shown(path: Any) -> str:
+    return os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else type(path).__name__
+
+
+def names_in(file: str | os.PathLike[str]) -> list[str]:
+    """The classes that a TorchScript file names (ultralytics' config.txt in it), read without loading
+    the file, so that no code in it runs; none where it names none, or is no such file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            about = [one for one in archive.infolist() if one.filename.endswith("/extra/config.txt")]
+            if not about or about[0].file_size > 1 << 20:
+                return []
+            names = json.loads(archive.read(about[0])).get("names")
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile):
+        return []
+    if not isinstance(names, dict) or not all(key.isdecimal() for key in names):
+        return []
+    return [str(name) for _, name in sorted(names.items(), key=lambda pair: int(pair[0]))]
 
 
 def _texts(value: Any) -> bool:
@@ -134,7 +203,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float | None = None) -> dict[str, View]:
     """Of a JSON file: {"front": {"pattern": "*_front.*", "detector": "front.torchscript", "prompts": ["a tooth"], "threshold": 0.01, "nms": 0.5}, ...}.
 
-    Files beside it are named from its folder. threshold, nms : of views that name none. Raises ValueError for other content, FileNotFoundError.
+    Files beside it are named from its folder. threshold, nms : of views that name none. Without "pattern" a view has none.
+    Raises ValueError for other content, FileNotFoundError.
     """
     found = read_json(path)
     if not isinstance(found, dict) or not found or not all(isinstance(v, dict) for v in found.values()):
@@ -142,13 +212,14 @@ def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float 
     views = {}
     for name, given in found.items():
         unknown = given.keys() - _FIELDS.keys()
-        if unknown or not given.get("pattern"):
-            raise ValueError(f"{os.fspath(path)}: view {name!r}: " + (f"unknown {', '.join(sorted(unknown))}" if unknown else "no pattern"))
+        if unknown:
+            raise ValueError(f"{os.fspath(path)}: view {name!r}: unknown {', '.join(sorted(unknown))}")
         rule = {"threshold": threshold, "nms": nms} | given
         for field, (fits, what) in _FIELDS.items():
             if field in rule and not fits(rule[field]):
                 raise ValueError(f"{os.fspath(path)}: view {name!r}: {field} must be {what}, got {rule[field]!r}")
-        rule["pattern"] = tuple(rule["pattern"]) if isinstance(rule["pattern"], list) else rule["pattern"]
+        pattern = rule.get("pattern")
+        rule["pattern"] = tuple(pattern) if isinstance(pattern, list) else pattern or None
         if "detector" in given and (beside := Path(path).parent / given["detector"]).exists():
             rule["detector"] = str(beside)
         views[name] = View(**rule)

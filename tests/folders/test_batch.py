@@ -1,5 +1,6 @@
 """`segrid batch`: outputs are functions of inputs and options, a killed run goes on, bad files are set aside."""
 
+import dataclasses
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -146,23 +148,6 @@ def test_usage(folder, tmp_path):
     assert done.returncode == 2 and "made with other options" in " ".join(done.stderr.split())
 
 
-def test_patterns_lists_and_equal_names(folder, tmp_path):
-    from segrid.folders.inputs import collect
-
-    listed = tmp_path / "list.txt"
-    listed.write_text(f"# two of one name\n{folder}/a/field 01.png\n{folder}/b c/field 02.png\n")
-    assert [i.key for i in collect([str(listed)])] == ["field 01.png", "field 02.png"]
-    assert len(collect([f"{folder}/**/*.jpg"])) == 5
-    twice = tmp_path / "twice"
-    for name in ("a/p.png", "b/p.png", "a/p.jpg"):
-        (twice / name).parent.mkdir(parents=True, exist_ok=True)
-        (twice / name).write_bytes(b"x")
-    found = collect([str(twice / "a"), str(twice / "b")])
-    assert [(i.key, i.stem) for i in found] == [("p.jpg", "p.jpg"), ("p.png", "p.png"), ("p.png-2", "p.png-2")] or len({i.stem for i in found}) == 3
-    with pytest.raises(FileNotFoundError, match="no images"):
-        collect([str(tmp_path / "nothing*.png")])
-
-
 def test_boxes_and_words(folder, tmp_path):
     one = folder / "a/field 01.png"
     (tmp_path / "boxes.json").write_text(json.dumps({"field 01.png": [[5, 5, 40, 40], [10, 20, 60, 50]]}))
@@ -183,13 +168,13 @@ def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
     images = [i for i in collect([str(folder)]) if "field" in i.key]
     real, calls = writers.WRITERS["labels"], []
 
-    def full(result, image, out, stem):
-        calls.append(stem)
+    def full(result, image, path, place):
+        calls.append(path)
         if len(calls) == 4:
-            raise OSError(28, "No space left on device", str(out / f"{stem}.png"))
-        return real(result, image, out, stem)
+            raise OSError(28, "No space left on device", str(path))
+        real.write(result, image, path, place)
 
-    monkeypatch.setitem(writers.WRITERS, "labels", full)
+    monkeypatch.setitem(writers.WRITERS, "labels", dataclasses.replace(real, write=full))
     options = {"points_per_side": 4}
     job = run.Job(segrid.Segmenter("tiny"), tmp_path / "out", ["labels"], options)
     first = run.run(job, images, {})
@@ -263,12 +248,6 @@ def test_no_two_images_write_the_same_files(folder, tmp_path):
             raise OSError("only words")
 
 
-def test_outputs_are_no_inputs(folder, tmp_path):
-    (tmp_path / "p.png").write_bytes((folder / "a/field 01.png").read_bytes())
-    for _ in range(2):
-        assert json.loads(batch(tmp_path, "-o", tmp_path / "out", *OPTIONS, "--json").stdout)["images"] == 1
-
-
 def test_wrong_mixtures_set_nothing_aside(folder, tmp_path):
     one, boxes = folder / "a/field 01.png", tmp_path / "b.json"
     boxes.write_text('{"field 01.png": [[1, 2, 30, 30]]}')
@@ -294,3 +273,91 @@ def test_files_are_whole_or_not_there(tmp_path):
         part.write_bytes(b"half")
         raise OSError(28, "No space left on device")
     assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1
+
+
+@pytest.fixture(scope="module")
+def three(folder, tmp_path_factory):
+    """Two images and one that is cut off."""
+    root = tmp_path_factory.mktemp("three")
+    for name in ("x.jpg", "y.jpg", "z.jpg"):
+        content = (folder / "b c/field 00.jpg").read_bytes()
+        (root / name).write_bytes(content[: len(content) * 2 // 3] if name == "z.jpg" else content)
+    return root
+
+
+def test_the_summary_counts_the_earlier_ones(three, tmp_path):
+    def said(*inputs, more=()):
+        return batch(*inputs, "-o", tmp_path / "out", *OPTIONS, *more).stdout.splitlines()[0].rsplit(":", 1)[0]
+
+    assert said(three / "x.jpg", three / "y.jpg") == "2 of 2 images done, 0 quarantined"
+    assert said(three / "x.jpg", three / "y.jpg") == "2 of 2 images done (2 earlier), 0 quarantined"
+    assert said(three) == "2 of 3 images done (2 earlier), 1 quarantined"
+    assert said(three) == "2 of 3 images done (2 earlier), 1 quarantined (1 earlier)"
+    (tmp_path / "out/overlay/x.png").unlink()
+    assert said(three, more=("--retry",)) == "2 of 3 images done (1 earlier), 1 quarantined"
+
+
+def test_lenient(three, tmp_path):
+    assert batch(three, "-o", tmp_path / "out", *OPTIONS).returncode == 1
+    kept = (tmp_path / "out/overlay/x.png").stat().st_mtime_ns
+    done = batch(three, "-o", tmp_path / "out", *OPTIONS, "--lenient", "--retry")
+    assert done.returncode == 0 and "note z.jpg: JPEG truncated" in done.stdout and "Warning" not in done.stderr
+    records = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()[1:]]
+    last = {r["image"]: r for r in records}
+    assert "notes" not in last["x.jpg"] and last["z.jpg"]["status"] == "done"
+    notes = last["z.jpg"]["notes"]
+    assert notes and notes[0].startswith("JPEG truncated")
+    assert (tmp_path / "out/overlay/x.png").stat().st_mtime_ns == kept
+    with pytest.warns(UserWarning):
+        wanted = segrid.read_image(three / "z.jpg", lenient=True)
+    masks = segrid.Segmenter("tiny").everything(wanted, points_per_side=4)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/labels/z.png")), masks.label_map())
+    told = json.loads(batch(three, "-o", tmp_path / "out", *OPTIONS, "--json").stdout)
+    assert told["skipped"] == 3 and told["notes"] == [{"image": "z.jpg", "note": note} for note in notes]
+
+
+def test_notes_are_each_images_own(three, tmp_path):
+    """Of images that are read at once; what other threads warn of is no image's."""
+    import warnings
+
+    from segrid.folders.notes import Notes
+
+    notes, names = Notes(), [f"image {i}" for i in range(40)]
+
+    def read(name):
+        with notes.taken() as found:
+            for _ in range(3):
+                warnings.warn(name, UserWarning, stacklevel=1)
+                time.sleep(0.001)
+        return found
+
+    with pytest.warns(UserWarning) as others, notes.listening(), ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read, names))
+        pool.submit(warnings.warn, "of nobody", UserWarning).result()
+    assert found == [[name] * 3 for name in names]
+    assert [str(w.message) for w in others] == ["of nobody"]
+
+
+def test_help_says_what_it_means():
+    done = subprocess.run([sys.executable, "-m", "segrid", "batch", "--help"], capture_output=True, text=True,
+                          env={**os.environ, "COLUMNS": "400", "TERM": "dumb"})
+    text = " ".join(done.stdout.split())
+    assert '{"image.png": [[x0, y0, x1, y1], ...], ...}' in text
+    assert "In Python, Segmenter.everything and segrid.stream take 0" in text
+    for part in ("--output-suffix", "--exclude-suffix", "--skip-existing", "--dry-run", "--lenient", "classes.json"):
+        assert part in text
+    import inspect
+
+    assert inspect.signature(segrid.Segmenter.everything).parameters["crop_n_layers"].default == 0
+
+
+def test_usage_errors_are_said_once(folder, tmp_path):
+    (tmp_path / "l.txt").write_text("a.png", encoding="utf-16")
+    for arguments, what in (((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"), ((tmp_path / "l.txt", "-o", tmp_path / "o"), "must be UTF-8"),
+                            ((folder, "-o", tmp_path / "o", "--write", "coco,,gif"), "unknown"),
+                            ((folder, "-o", tmp_path / "o", "--engine", "spark"), "local or ray"),
+                            ((folder, "-o", tmp_path / "o", "--crop-n-layers", "many"), "expected auto or a whole number"), ((), "Missing argument")):
+        done = batch(*arguments)
+        text = " ".join(done.stderr.split())
+        assert done.returncode == 2 and text.count(what) == 1 and done.stdout == "" and "Traceback" not in text, done
+    assert not (tmp_path / "o").exists()

@@ -1,7 +1,9 @@
 """Many images: order, bits, bad ones, bounds."""
 
+import io
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,3 +216,23 @@ def test_a_models_own_cap_is_kept(tiny, four_threads):
         with segrid.Trace() as trace:
             assert [s.error for s in segrid.stream(model, pictures(2), image_batch_size=1, **options)] == [None, None]
         assert 1 <= trace.at_once("decode") <= 2
+
+
+@pytest.mark.parametrize("lone", [
+    "a.png", b"a.png", bytearray(b"x"), memoryview(b"x"), Path("a.png"), np.zeros((8, 9, 3), np.uint8),
+    np.zeros((8, 9), np.uint8), np.float32(3), Image.new("RGB", (9, 8)), io.BytesIO(b"x"), io.StringIO("x"), None, 5])
+def test_a_lone_image_is_not_many(tiny, lone):
+    """Never a stream over characters, bytes, rows or lines; said when it is called."""
+    with pytest.raises(TypeError, match=r"expected a list or another iterable of images, got .*pass \[image\]"):
+        segrid.stream(tiny, lone)
+
+
+def test_iterables_of_every_kind_are_many(tiny):
+    images = np.stack([np.zeros((20, 30, 3), np.uint8)] * 2)
+
+    class Dataset:
+        def __getitem__(self, index):
+            return images[index]
+
+    for many in (images, list(images), tuple(images), iter(images), (i for i in images), dict(enumerate(images)).values(), Dataset()):
+        assert [one.error for one in segrid.stream(tiny, many, **OPTIONS)] == [None, None]

@@ -4,6 +4,8 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +81,52 @@ def test_each_detector_is_loaded_once(tiny, folder, monkeypatch):
     assert alone.pipeline("side").detector._arguments["threads"] == 1 and model.pipeline("side").detector._arguments["threads"] is None and len(loaded) == 2
 
 
+class Poses:
+    """A function path -> view, as one that reads camera poses: counts its calls, can be pickled."""
+
+    def __init__(self, **told):
+        self.told, self.asked = told, []
+
+    def __call__(self, path):
+        self.asked.append((path, threading.current_thread().name))
+        found = self.told[Path(path).stem[:2]]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_a_function_tells_the_view(tiny, folder):
+    files = sorted(folder.iterdir())
+    poses = Poses(p0="front", p1=None, p2="back", p3="rest", p4=KeyError("no pose for p4"), p5="front")
+    finders = {"front": Finder(WHOLE, "tooth"), "rest": Finder(WHOLE / 2, "jaw")}
+    model = segrid.Views({name: segrid.View(detector=finder) for name, finder in finders.items()},
+                         tiny, view_of=poses)
+    seen = list(segrid.stream(model, files))
+    assert [one.index for one in seen] == [0, 2, 3, 4, 5]  # None leaves the image out
+    assert [one.result and one.result.labels for one in seen] == [["tooth"], None, ["jaw"], None, ["tooth"]]
+    assert str(seen[1].error) == f"{files[2]}: view_of returned 'back'; there are front, rest"
+    assert isinstance(seen[3].error, KeyError)
+    assert poses.asked == [(f, threading.main_thread().name) for f in files]  # each once
+    assert np.array_equal(seen[2].result.masks.array, tiny.predict(files[3], boxes=WHOLE / 2).array)
+    assert model(files[0]).labels == ["tooth"] and model(files[1], view="rest").labels == ["jaw"]
+    with pytest.raises(ValueError, match="leaves this image out"):
+        model(files[1])
+    for same in (pickle.loads(pickle.dumps(model)), model.with_threads(1)):
+        assert [same.view_of(f) for f in (files[0], files[1], files[3])] == ["front", None, "rest"]
+    alone = model.only(["rest"])
+    assert [alone.view_of(f) for f in (files[0], files[1], files[3])] == [None, None, "rest"]
+    assert [one.index for one in segrid.stream(alone, files) if one.error is None] == [3]
+    with pytest.raises(ValueError, match="returned 'back'; there are rest"):
+        alone.view_of(files[2])
+    beside = segrid.Views({"front": segrid.View("*_side.*", finders["front"]), "rest": segrid.View()},
+                          tiny, view_of=lambda path: "rest")
+    assert beside.view_of(files[0]) == "rest"  # patterns are not looked at
+    patterns = segrid.Views({"front": segrid.View("*_side.*"), "rest": segrid.View()}, tiny)
+    assert patterns.view_of(files[0]) == "front"
+    with pytest.raises(ValueError, match="of no view"):
+        patterns.view_of(files[1])
+
+
 def batch(*arguments):
     return subprocess.run([sys.executable, "-m", "segrid", "batch", *map(str, arguments)], capture_output=True, text=True)
 
@@ -105,10 +153,12 @@ def test_batch(folder, tmp_path):
     assert sorted(p.name for p in (tmp_path / "front/table").iterdir()) == [f"p{i}_Front.csv" for i in (1, 3, 5)]
     for f in (tmp_path / "front/table").iterdir():
         assert f.read_bytes() == (tmp_path / "all/table" / f.name).read_bytes()
-    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "other.png")  # of no view: in the way of none that is named
-    told = batch(folder, tmp_path / "other.png", "-o", tmp_path / "front", "--views", rules, "--view", "front", "--write", "csv", "--json")
+    other = folder / "other.png"
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(other)  # of no view: in the way of none that is named
+    told = batch(folder, "-o", tmp_path / "front", "--views", rules, "--view", "front", "--write", "csv", "--json")
     assert told.returncode == 0 and json.loads(told.stdout)["skipped"] == 3
-    assert batch(tmp_path / "other.png", "-o", tmp_path / "none", "--views", rules).returncode == 2
+    assert batch(other, "-o", tmp_path / "none", "--views", rules).returncode == 2
+    other.unlink()
     told = json.loads(batch(folder, "-o", tmp_path / "front", "--views", rules, "--write", "csv", "--json").stdout)  # the rest follows into the same folder
     assert told["images"] == 6 and told["skipped"] == 3 and told["done"] == 6
     changed = json.loads(rules.read_text())

@@ -4,83 +4,291 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from segrid.cli.output import shown
 
+if TYPE_CHECKING:
+    from segrid.folders.inputs import Input
+    from segrid.folders.machine import Machine
+    from segrid.folders.run import Job, Plan, Summary
 
-def run(inputs: list[str], output: Path, asked: dict[str, Any], writers: list[str], model: str, device: str, precision: str, threads: int | None,
-        options: dict[str, Any], image_batch_size: int | None, io_workers: int | None, retry: bool, as_json: bool, profile: Path | None = None,
-        engine: str = "local", workers: int | None = None, ray_address: str | None = None) -> int:
-    """asked: as `segrid.folders.machine.Asked`. Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing could begin."""
-    import segrid
-    from segrid.folders.inputs import collect
-    from segrid.folders.machine import Asked, machine
-    from segrid.folders.run import Job
-    from segrid.folders.run import run as work
+SHOWN = 20  # of a list in the summary
 
+
+@dataclass
+class Command:
+    """What `segrid batch` was given; see its help.
+
+    asked : as `segrid.folders.machine.Asked`; options : of segment everything
+    engine, workers, ray_address : where it runs
+    """
+
+    inputs: list[str]
+    output: Path
+    asked: dict[str, Any]
+    writers: list[str]
+    options: dict[str, Any]
+    model: str = "tiny"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    profile: Path | None = None
+    image_batch_size: int | None = None
+    io_workers: int | None = None
+    output_suffix: str | None = None
+    exclude_suffix: list[str] = field(default_factory=list)
+    skip_existing: bool = False
+    dry_run: bool = False
+    lenient: bool = False
+    retry: bool = False
+    engine: str = "local"
+    workers: int | None = None
+    ray_address: str | None = None
+    as_json: bool = False
+
+
+def run(command: Command) -> int:
+    """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing
+    could begin."""
     console = Console(stderr=True)
     try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        images = collect(inputs, output)
-        segmenter = segrid.Segmenter(model, device=device, precision=precision, profile=profile)
-        if profile is not None:
-            from segrid.tuning import read_profile
+        with _notes(console):
+            made, job = _prepared(command)
+        elsewhere = _engine(command)
+        if command.dry_run:
+            from segrid.folders.run import plan
 
-            tuned = read_profile(profile)
-            image_batch_size = image_batch_size or min(tuned["in_flight"], threads or tuned["threads"])
-            options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
-            if threads is None:
-                segrid.set_threads(tuned["threads"])
-        made = machine(segmenter, Asked(**asked, device=device, precision=precision), images, options)
-        images = made.images
-        elsewhere = None
-        if engine == "ray":
-            from segrid.folders.on_ray import engine as on_ray
-
-            share = max(1, segrid.threads() // workers) if workers else 1
-            elsewhere = on_ray(workers or max(1, segrid.threads() // share), share, ray_address)
-        elif engine != "local":
-            raise ValueError(f"--engine: local or ray, got {engine!r}")
-        named = {"model": segmenter._engine.model_id, "precision": segmenter.precision} | made.named
-        job = Job(made.model, output, writers, made.options, made.boxes, {"image_batch_size": image_batch_size, "io_workers": io_workers},
-                  made.rules)
-        with _bar(console, as_json) as bar:
-            task = bar.add_task("batch", total=len(images), rate="", bad=0)
-            begin, count, bad = perf_counter(), 0, 0
-
-            def each(record: dict[str, Any]) -> None:
-                nonlocal count, bad
-                count, bad = count + 1, bad + (record["status"] == "failed")
-                bar.update(task, advance=1, rate=f"{count / (perf_counter() - begin):.1f} images/s", bad=bad)
-
-            summary = work(job, images, named, each, retry, elsewhere)
+            _say_plan(plan(job, made.images, made.named, command.retry), made, command)
+            return 0
+        summary = _done(job, made, command, elsewhere, console)
     except BlockingIOError:
-        console.print(f"[red]error:[/red] {shown(output)}: another run is writing there", highlight=False)
+        console.print(
+            f"[red]error:[/red] {shown(command.output)}: another run is writing there",
+            highlight=False,
+        )
         return 2
     except (ValueError, OSError, NotImplementedError, MemoryError) as error:
         console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
         return 2
-    if as_json:
-        sys.stdout.write(json.dumps({"images": len(images), "done": summary.done, "skipped": summary.skipped, "quarantined": dict(summary.failed),
-                                     "stopped": summary.stopped}, indent=2) + "\n")
-    else:
-        out = Console()
-        out.print(f"{summary.done} of {len(images)} images done, {len(summary.failed)} quarantined ({summary.skipped} of them by earlier runs): {shown(output)}",
-                  highlight=False)
-        for name, why in summary.failed[:20]:
-            out.print(f"[red]quarantined[/red] {shown(name)}: {shown(why)}", highlight=False, soft_wrap=True)
-        if summary.stopped:
-            out.print(f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here", highlight=False, soft_wrap=True)
+    _say(summary, len(made.images), command)
     return 1 if summary.failed or summary.stopped else 0
 
 
-def _bar(console: Console, quiet: bool) -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-                    TextColumn("{task.fields[bad]} quarantined"), console=console, disable=quiet or not console.is_terminal)
+def _prepared(command: Command) -> tuple[Machine, Job]:
+    """The images and what is done to each; complains before the first image is read."""
+    import segrid
+    from segrid.folders.machine import Asked, machine
+    from segrid.folders.run import Job, check_output
+
+    check_output(command.writers, command.output_suffix)
+    images = _images(command)
+    threads, batch, options = command.threads, command.image_batch_size, dict(command.options)
+    if threads is not None:
+        segrid.set_threads(threads)
+    segmenter = segrid.Segmenter(
+        command.model, device=command.device, precision=command.precision, profile=command.profile
+    )
+    if command.profile is not None:
+        from segrid.tuning import read_profile
+
+        tuned = read_profile(command.profile)
+        batch = batch or min(tuned["in_flight"], threads or tuned["threads"])
+        options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
+        if threads is None:
+            segrid.set_threads(tuned["threads"])
+    asked = Asked(**command.asked, device=command.device, precision=command.precision)
+    made = machine(segmenter, asked, images, options)
+    made.named = {
+        "model": segmenter._engine.model_id,
+        "precision": segmenter.precision,
+    } | made.named
+    limits = {"image_batch_size": batch, "io_workers": command.io_workers}
+    job = Job(
+        made.model,
+        command.output,
+        command.writers,
+        made.options,
+        made.boxes,
+        limits,
+        made.rules,
+        made.classes,
+        command.output_suffix,
+        command.lenient,
+        command.skip_existing,
+    )
+    return made, job
+
+
+def _images(command: Command) -> list[Input]:
+    from segrid.folders.inputs import collect
+    from segrid.folders.writers import WRITERS
+
+    excluded = list(command.exclude_suffix)
+    if "" in excluded:
+        raise ValueError(
+            "--exclude-suffix: an empty text ends every name; expected one such as _mask"
+        )
+    if command.output_suffix is not None:
+        excluded.append(command.output_suffix)
+    kinds = {WRITERS[name].kind for name in command.writers}
+    return collect(command.inputs, command.output, kinds=kinds, exclude=excluded)
+
+
+def _engine(command: Command) -> Any:
+    """Where it runs, as `segrid.folders.run.run` takes it; None: in this process."""
+    if command.engine == "local":
+        return None
+    if command.engine != "ray":
+        raise ValueError(f"--engine: local or ray, got {command.engine!r}")
+    import segrid
+    from segrid.folders.on_ray import engine
+
+    share = max(1, segrid.threads() // command.workers) if command.workers else 1
+    return engine(command.workers or max(1, segrid.threads() // share), share, command.ray_address)
+
+
+def _done(job: Job, made: Machine, command: Command, elsewhere: Any, console: Console) -> Summary:
+    """Runs the job with a bar of what this run does."""
+    from segrid.folders.run import run as work
+
+    with _bar(console, quiet=command.as_json) as bar:
+        task = bar.add_task("batch", total=len(made.images), rate="", bad=0)
+        begin, count, bad = perf_counter(), 0, 0
+
+        def each(record: dict[str, Any]) -> None:
+            nonlocal count, bad
+            count, bad = count + 1, bad + (record["status"] == "failed")
+            rate = f"{count / (perf_counter() - begin):.1f} images/s"
+            bar.update(task, advance=1, rate=rate, bad=bad)
+
+        def planned(plan: Plan) -> None:
+            bar.update(task, completed=len(plan.done) + len(plan.failed))
+
+        return work(job, made.images, made.named, each, command.retry, elsewhere, planned)
+
+
+def _say_plan(plan: Plan, made: Machine, command: Command) -> None:
+    """What would be done, by view where there are views."""
+    counts = {
+        "images": len(made.images),
+        "done": len(plan.done),
+        "quarantined": len(plan.failed),
+        "todo": len(plan.todo),
+    }
+    views = {}
+    for view in made.view_of and made.model.views:
+        of = {
+            name: Counter(made.view_of[one.key] for one in images)[view]
+            for name, images in (
+                ("images", made.images),
+                ("done", plan.done),
+                ("quarantined", plan.failed),
+                ("todo", plan.todo),
+            )
+        }
+        views[view] = of
+    if command.as_json:
+        sys.stdout.write(json.dumps(counts | ({"views": views} if views else {}), indent=2) + "\n")
+        return
+    out = Console()
+    out.print(
+        f"dry run, nothing is written: {_counts(counts)}: {shown(command.output)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for view, of in views.items():
+        out.print(f"  {shown(view)}: {_counts(of)}", highlight=False, soft_wrap=True)
+
+
+def _counts(of: dict[str, int]) -> str:
+    return (
+        f"{of['images']} images, {of['done']} done already, {of['quarantined']} quarantined, "
+        f"{of['todo']} to do"
+    )
+
+
+def _say(summary: Summary, images: int, command: Command) -> None:
+    if command.as_json:
+        found = {
+            "images": images,
+            "done": summary.done,
+            "skipped": summary.skipped,
+            "earlier": summary.earlier,
+            "quarantined": dict(summary.failed),
+            "notes": [{"image": name, "note": note} for name, note in summary.notes],
+            "stopped": summary.stopped,
+        }
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    out = Console()
+    before = summary.skipped - summary.earlier
+    out.print(
+        f"{summary.done} of {images} images done"
+        + _earlier(summary.earlier)
+        + f", {len(summary.failed)} quarantined"
+        + _earlier(before)
+        + f": {shown(command.output)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for kind, lines in (("[red]quarantined[/red]", summary.failed), ("note", summary.notes)):
+        for name, text in lines[:SHOWN]:
+            out.print(f"{kind} {shown(name)}: {shown(text)}", highlight=False, soft_wrap=True)
+        if len(lines) > SHOWN:
+            out.print(
+                f"{kind} and {len(lines) - SHOWN} more: see manifest.jsonl there",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if summary.stopped:
+        out.print(
+            f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _earlier(count: int) -> str:
+    return f" ({count} earlier)" if count else ""
+
+
+@contextmanager
+def _notes(console: Console) -> Iterator[None]:
+    """What is warned of while inputs are collected, as lines of their own."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for one in found:
+                console.print(f"note: {shown(one.message)}", highlight=False, soft_wrap=True)
+
+
+def _bar(console: Console, *, quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[bad]} quarantined"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )

@@ -4,58 +4,107 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+from segrid.folders.walk import IMAGES, Results, images_below, is_broken_link
 
 
 @dataclass(frozen=True)
 class Input:
-    """An image file; key: its name among the inputs (a path with slashes); stem: that of its outputs. Both follow from the inputs alone."""
+    """An image file; key: its path below the folder that all inputs share, with slashes; stem: the
+    name of its outputs. Both follow from the inputs alone."""
 
     path: Path
     key: str
     stem: str
 
 
-def collect(inputs: list[str], but: Path | None = None) -> list[Input]:
-    """Images of folders (with all below them), patterns (`*`, `**`), list files (.txt: a path a line, from the list's folder) and files, sorted by key. Two of
-    the same key become a.png and a.png-2; outputs of a.png and a.jpg keep the ending. What lies below `but` (the output folder) is no input.
+def collect(
+    inputs: list[str],
+    output: Path | None = None,
+    *,
+    kinds: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> list[Input]:
+    """The images of folders (with all below them), patterns (`*`, `**`), list files (.txt) and
+    files, sorted by key.
 
-    Raises FileNotFoundError for an input that is not there, or a folder, pattern or list without images.
+    Keys are paths relative to the folder of a lone input; of several inputs, relative to the
+    deepest folder that holds them all. Outputs of a.png and a.jpg keep the ending. What segrid
+    wrote is no input (see `Results`): output, kinds : where this run writes, and the folders in it.
+    exclude : images whose names, without the ending, end so are left out.
+
+    Raises FileNotFoundError for an input that is not there, for a folder, pattern or list without
+    images, and where `exclude` leaves none; ValueError for a list that is not UTF-8.
     """
-    named: dict[Path, str] = {}
+    results, endings = Results(output, kinds), tuple(exclude)
+    paths: dict[Path, None] = {}
+    roots: list[str] = []
     for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            found = {p: p.relative_to(path).as_posix() for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGES and p.is_file()}
-        elif path.suffix.lower() == ".txt" and path.is_file():
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-            found = {path.parent / line: PurePosixPath(line).name for line in lines if line and not line.startswith("#")}
-        elif glob.has_magic(text) and not path.exists():
-            found = {p: p.name for p in map(Path, sorted(glob.glob(text, recursive=True))) if p.is_file()}
-        else:
-            if not path.exists():
-                raise FileNotFoundError(f"{text}: no such file, folder or pattern")
-            found = {path: path.name}
-        if not found:
+        folders, files = _expanded(text, results)
+        if not files:
             raise FileNotFoundError(f"{text}: no images ({', '.join(IMAGES)})")
-        for p, key in found.items():
-            if but is None or not Path(os.path.realpath(p)).is_relative_to(os.path.realpath(but)):
-                named.setdefault(Path(os.path.abspath(p)), key)
-    seen: Counter[str] = Counter()
-    keyed: list[tuple[str, Path]] = []
-    for p, key in named.items():
-        seen[key] += 1
-        keyed.append((key if seen[key] == 1 else f"{key}-{seen[key]}", p))
-    stems = Counter(str(PurePosixPath(key).with_suffix("")) for key, _ in keyed)
+        kept = [f for f in files if not (endings and f.stem.endswith(endings))]
+        roots += [os.path.abspath(folder) for folder in folders if kept]
+        paths |= dict.fromkeys(Path(os.path.abspath(f)) for f in kept)
+    if not paths:
+        raise FileNotFoundError(
+            f"{', '.join(inputs)}: all images have names that end in "
+            f"{' or '.join(endings)}; such images are left out"
+        )
+    root = os.path.commonpath(roots)
+    return _named({path.relative_to(root).as_posix(): path for path in paths})
+
+
+def _named(keyed: dict[str, Path]) -> list[Input]:
+    stems = Counter(str(PurePosixPath(key).with_suffix("")) for key in keyed)
     taken: set[str] = set()
     out = []
-    for key, p in sorted(keyed):
+    for key, path in sorted(keyed.items()):
         short = str(PurePosixPath(key).with_suffix(""))
-        stem = next(s for s in ([short] if stems[short] == 1 else []) + [key, *(f"{key}-{n}" for n in range(2, len(keyed) + 3))] if s not in taken)
+        names = ([short] if stems[short] == 1 else []) + [key]
+        names += [f"{key}-{n}" for n in range(2, len(keyed) + 3)]
+        stem = next(name for name in names if name not in taken)
         taken.add(stem)
-        out.append(Input(p, key, stem))
+        out.append(Input(path, key, stem))
     return out
+
+
+def _expanded(text: str, results: Results) -> tuple[list[Path], list[Path]]:
+    """The folders that names are relative to, and the files, of one input."""
+    path = Path(text)
+    if path.is_dir():
+        return [path], images_below(path, results)
+    if path.suffix.lower() == ".txt" and path.is_file():
+        listed = [path.parent / line for line in read_list(path)]
+        return [file.parent for file in listed], listed
+    if glob.has_magic(text) and not os.path.lexists(text):
+        fixed = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        matches = map(Path, sorted(glob.glob(text, recursive=True)))
+        return [fixed], [
+            p for p in matches if (p.is_file() or is_broken_link(p)) and not results.hold(p, fixed)
+        ]
+    if not os.path.lexists(text):
+        raise FileNotFoundError(f"{text}: no such file, folder or pattern")
+    return [path.parent], [path]
+
+
+def read_list(path: Path) -> list[str]:
+    """The paths in a list file, one a line; empty lines and lines that begin with # are none.
+
+    A byte order mark, the line ends of every system, and names that are not UTF-8 are fine. Raises
+    ValueError for UTF-16 and UTF-32, OSError.
+    """
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
+        raise ValueError(
+            f"{path}: a list must be UTF-8 text, this one is UTF-16 or binary; save it as UTF-8"
+        )
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+    return [line for line in lines if line and not line.startswith("#")]

@@ -1,9 +1,12 @@
-"""What a run does to each image: everything, words, given boxes, a detector's boxes, or a detector for each view."""
+"""What a run does to each image: everything, words, given boxes, a detector's boxes, or a detector
+for each view."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,23 @@ import numpy as np
 
 from segrid._files import read_json
 from segrid.detector import Detector, Prompts
+from segrid.folders.classes import Classes, classes_of
 from segrid.folders.inputs import Input
+from segrid.folders.writers import SEGMENTED
 from segrid.pipeline import Pipeline
 from segrid.segmenter import Segmenter
-from segrid.views import Views, read_views
+from segrid.views import View, Views, read_views
 
 
 @dataclass
 class Machine:
-    """model : for `segrid.stream`. options : of its calls. named : what the results depend on, beside the segmenter. boxes : by image, where they are given.
-    images : in the order in which they are done. rules : what the results of each view depend on."""
+    """model : for `segrid.stream`; options : of its calls
+    images : in the order in which they are done
+    named : what the results depend on, beside the segmenter
+    boxes : by image, where they are given
+    rules : what the results of each view depend on; view_of : of each image, by key
+    classes : what can be found
+    """
 
     model: Any
     images: list[Input]
@@ -28,6 +38,8 @@ class Machine:
     named: dict[str, Any] = field(default_factory=dict)
     boxes: dict[str, Any] | None = None
     rules: dict[str, Any] = field(default_factory=dict)
+    classes: Classes = SEGMENTED
+    view_of: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,21 +55,37 @@ class Asked:
     conf_threshold: float = 0.1
     nms: float | None = None
     sam_batch_size: int | None = None
-    device: str = "auto"     # of detectors given by name
+    device: str = "auto"  # of detectors given by name
     precision: str = "auto"
 
 
-def machine(segmenter: Segmenter, asked: Asked, images: list[Input], options: dict[str, Any]) -> Machine:
-    """Loads what is asked for, and complains before the first image is read. options: of segment everything, where nothing else is asked for.
+def machine(
+    segmenter: Segmenter, asked: Asked, images: list[Input], options: dict[str, Any]
+) -> Machine:
+    """Loads what is asked for, and complains before the first image is read. options: of segment
+    everything, where nothing else is asked for.
 
-    Raises ValueError for a wrong mixture, values out of range, images without boxes or view; and what Detector, ScriptedDetector and read_views raise.
+    Raises ValueError for a wrong mixture, values out of range, images without boxes or view; and
+    what Detector, ScriptedDetector and read_views raise.
     """
     _try_options(segmenter, options)
     for name, value in (("--conf-threshold", asked.conf_threshold), ("--nms", asked.nms)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}: must be from 0 to 1, got {value}")
-    if sum((asked.boxes is not None, bool(asked.prompts or asked.detector), asked.views is not None)) > 1:
-        raise ValueError("give --boxes, or a detector with what it should look for, or --views; not several of them")
+    if (
+        sum(
+            (
+                asked.boxes is not None,
+                bool(asked.prompts or asked.detector),
+                asked.views is not None,
+            )
+        )
+        > 1
+    ):
+        raise ValueError(
+            "give --boxes, or a detector with what it should look for, or --views; "
+            "not several of them"
+        )
     if asked.view and asked.views is None:
         raise ValueError("--view: names a view of --views FILE, which is not given")
     limit = {} if asked.sam_batch_size is None else {"batch_size": asked.sam_batch_size}
@@ -65,56 +93,140 @@ def machine(segmenter: Segmenter, asked: Asked, images: list[Input], options: di
         return _by_view(segmenter, asked, images, limit)
     if asked.boxes is not None:
         listed = _read_boxes(asked.boxes)
-        missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
+        missing = [
+            one.key for one in images if one.key not in listed and one.path.name not in listed
+        ]
         if missing:
-            raise ValueError(f"{asked.boxes}: no boxes for {missing[0]}" + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""))
+            raise ValueError(
+                f"{asked.boxes}: no boxes for {missing[0]}"
+                + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
+            )
         return Machine(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
     if asked.prompts or asked.detector:
-        pipeline = Pipeline(asked.detector or "tiny-detector", segmenter, trust=asked.trust, device=asked.device, precision=asked.precision)
-        named = {"detector": _identity(pipeline, asked.prompts or None, f"--detector {asked.detector}", asked.detector)}
-        more: dict[str, Any] = {"threshold": asked.conf_threshold, "nms": asked.nms} | ({"prompts": asked.prompts} if asked.prompts else {})
-        return Machine(pipeline, images, more | limit, named | {"options": {k: v for k, v in more.items() if v is not None}})
-    return Machine(segmenter, images, options, {"options": {k: v for k, v in options.items() if v is not None}})
+        pipeline = Pipeline(
+            asked.detector or "tiny-detector",
+            segmenter,
+            trust=asked.trust,
+            device=asked.device,
+            precision=asked.precision,
+        )
+        named = {
+            "detector": _identity(
+                pipeline, asked.prompts or None, f"--detector {asked.detector}", asked.detector
+            )
+        }
+        more: dict[str, Any] = {"threshold": asked.conf_threshold, "nms": asked.nms} | (
+            {"prompts": asked.prompts} if asked.prompts else {}
+        )
+        classes = classes_of(
+            View(prompts=asked.prompts or None, detector=pipeline.detector).class_names()
+        )
+        return Machine(
+            pipeline,
+            images,
+            more | limit,
+            named | {"options": {k: v for k, v in more.items() if v is not None}},
+            classes=classes,
+        )
+    return Machine(
+        segmenter, images, options, {"options": {k: v for k, v in options.items() if v is not None}}
+    )
 
 
-def _by_view(segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]) -> Machine:
+def _by_view(
+    segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]
+) -> Machine:
     """Images grouped by view; with --view those of other views are left out."""
     assert asked.views is not None
-    every = Views(read_views(asked.views, asked.conf_threshold, asked.nms), segmenter, trust=asked.trust, device=asked.device, precision=asked.precision)
+    given = read_views(asked.views, asked.conf_threshold, asked.nms)
+    every = Views(
+        given,
+        segmenter,
+        view_of=_teller(given, asked),
+        trust=asked.trust,
+        device=asked.device,
+        precision=asked.precision,
+    )
     chosen = every.only(asked.view) if asked.view else every
-    fit = [one for one in images if not asked.view or any(v.fits(one.path.name) for v in every.views.values())]  # named views leave out what is of none
-    of = {one.key: every.view_of(one.path) for one in fit}
-    kept = [one for one in images if of.get(one.key) in chosen.views]
+    of = {}
+    for one in images:
+        if asked.view and not any(
+            v.pattern is None or v.fits(one.path.name) for v in given.values()
+        ):
+            continue  # named views leave out what is of none
+        if (view := every.view_of(one.path)) in chosen.views:
+            of[one.key] = str(view)
+    kept = [one for one in images if one.key in of]
     if not kept:
         raise ValueError(f"--view {', '.join(asked.view)}: none of {len(images)} images is of it")
     order = list(chosen.views)
     kept.sort(key=lambda one: order.index(of[one.key]))
+    classes = classes_of([name for v in every.views.values() for name in v.class_names()])
     rules = {}
     for view in {of[one.key] for one in kept}:
         rule = chosen.views[view]
         detector = _identity(chosen.pipeline(view), rule.prompts, f"view {view!r}", rule.detector)
-        rules[view] = {"view": view, "detector": detector, "prompts": rule.prompts, "threshold": rule.threshold, "nms": rule.nms}
-    return Machine(chosen, kept, limit, {"views": True}, None, rules)
+        rules[view] = {
+            "view": view,
+            "detector": detector,
+            "prompts": rule.prompts,
+            "threshold": rule.threshold,
+            "nms": rule.nms,
+            "categories": [classes.category(name, 0) for name in rule.class_names()],
+        }
+    return Machine(chosen, kept, limit, {"views": True}, None, rules, classes, of)
+
+
+def _teller(given: dict[str, View], asked: Asked) -> Callable[[Any], str] | None:
+    """For a lone --view that has no pattern: all images are of it. Raises ValueError for other
+    views without a pattern."""
+    lacking = [name for name, view in given.items() if view.pattern is None]
+    if len(asked.view) == 1 and asked.view[0] in lacking:
+        return partial(_always, asked.view[0])
+    if lacking:
+        raise ValueError(
+            f"{asked.views}: view {lacking[0]!r}: no pattern; give one, or say with "
+            f"--view {lacking[0]} alone that all images are of this view"
+        )
+    return None
+
+
+def _always(view: str, path: Any) -> str:
+    return view
 
 
 def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
-    """Of a detector: its model's and precision, or a hash of its file. Raises ValueError where prompts and detector do not go together."""
+    """Of a detector: its model's and precision, or a hash of its file. Raises ValueError where
+    prompts and detector do not go together."""
     if isinstance(pipeline.detector, Detector):
         if not prompts:
-            raise ValueError(f"{where}: say what to look for with " + ("--prompt" if where.startswith("--") else '"prompts"'))
+            raise ValueError(
+                f"{where}: say what to look for with "
+                + ("--prompt" if where.startswith("--") else '"prompts"')
+            )
         pipeline.detector.texts_of(prompts)
         return f"{pipeline.detector._engine.model_id} {pipeline.detector.precision}"
     if prompts:
         word = "--prompt" if where.startswith("--") else '"prompts"'
-        raise ValueError(f"{where}: a TorchScript detector has classes of its own and takes no {word}")
+        raise ValueError(
+            f"{where}: a TorchScript detector has classes of its own and takes no {word}"
+        )
     return hashlib.sha1(Path(str(file)).read_bytes()).hexdigest()
 
 
 def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
     """Raises what `everything` says of its options, before any image is set aside for them."""
-    segmenter.everything(np.zeros((8, 8, 3), np.uint8), **(options | {"points_per_side": min(options.get("points_per_side") or 1, 1), "crop_n_layers": 0}))
+    segmenter.everything(
+        np.zeros((8, 8, 3), np.uint8),
+        **(
+            options
+            | {"points_per_side": min(options.get("points_per_side") or 1, 1), "crop_n_layers": 0}
+        ),
+    )
     if options.get("points_per_side") is not None and not 1 <= options["points_per_side"] <= 500:
-        raise ValueError(f"--points-per-side: must be from 1 to 500, got {options['points_per_side']}")
+        raise ValueError(
+            f"--points-per-side: must be from 1 to 500, got {options['points_per_side']}"
+        )
 
 
 def _read_boxes(path: Path) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What is done: one line for each image, written after its files are there. A run that was killed goes on from it."""
+"""What is done: one line for each image, written after its files are there. A run that was killed
+goes on from it."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 from segrid._native import CorruptFileError
 
 NAME = "manifest.jsonl"
+Records = dict[str, dict[str, Any]]  # by image
 
 
 class OtherOptions(ValueError):
@@ -20,8 +22,9 @@ class OtherOptions(ValueError):
 class Manifest:
     """The open manifest of an output folder; one run at a time has it.
 
-    Raises OtherOptions where the folder was made with other options, CorruptFileError (naming the line) for a file that is no manifest, which is left as it is,
-    BlockingIOError while another run has it, OSError.
+    Raises OtherOptions where the folder was made with other options, CorruptFileError (naming the
+    line) for a file that is no manifest, which is left as it is, BlockingIOError while another run
+    has it, OSError.
     """
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
@@ -29,38 +32,17 @@ class Manifest:
         self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (closed by close)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.records = self._read(options)
+            self._file.seek(0)
+            lines = self._file.read().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
+            self.records = _parsed(self.path, lines, options)
+            if len(whole) < len(lines):  # the line that was being written when the run was killed
+                self._file.truncate(sum(len(line.encode()) for line in whole))
+            if not whole:
+                self._write({"options": options})
         except BaseException:
             self._file.close()
             raise
-
-    def _read(self, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        self._file.seek(0)
-        lines = self._file.read().splitlines(keepends=True)
-        parsed = [self._line(i, line) for i, line in enumerate(lines) if i < len(lines) - 1 or line.endswith("\n")]
-        if not parsed:
-            if lines and not lines[0].startswith('{"options"'[: len(lines[0])]):
-                raise CorruptFileError(f"{self.path}:1: not a manifest that segrid wrote; give another -o, or remove it")
-            self._file.truncate(0)
-            self._write({"options": options})
-            return {}
-        if parsed[0]["options"] != options:
-            raise OtherOptions(f"{self.path}: this folder was made with other options or models; give another -o, or remove it")
-        if len(parsed) < len(lines):  # the line that was being written when the run was killed
-            self._file.truncate(sum(len(line.encode()) for line in lines[:-1]))
-        return {record["image"]: record for record in parsed[1:]}
-
-    def _line(self, number: int, line: str) -> dict[str, Any]:
-        try:
-            found = json.loads(line)
-        except ValueError:
-            found = None
-        kinds: dict[str, Any] = {"options": dict} if number == 0 else {"image": str, "status": str, "file": (list, type(None))}
-        if isinstance(found, dict) and found.get("status") in ("done", "failed"):
-            kinds |= {"outputs": list} if found["status"] == "done" else {"error": str}
-        if not isinstance(found, dict) or not all(isinstance(found.get(k), kind) for k, kind in kinds.items()):
-            raise CorruptFileError(f"{self.path}:{number + 1}: not a line of a manifest that segrid wrote; give another -o, or remove it")
-        return found
 
     def add(self, record: dict[str, Any]) -> None:
         """Appends the record of an image, on disk when this returns."""
@@ -78,8 +60,74 @@ class Manifest:
         self._file.close()
 
 
+def read_records(folder: Path, options: dict[str, Any]) -> Records:
+    """The records of a folder's manifest, none where there is no manifest; nothing is written.
+    Raises what `Manifest` raises of a manifest's content, OSError."""
+    path = folder / NAME
+    if not path.exists():
+        return {}
+    return _parsed(path, path.read_text(encoding="utf-8").splitlines(keepends=True), options)
+
+
+def options_of(folder: Path) -> dict[str, Any] | None:
+    """The options in a folder's manifest; None where it has none that segrid wrote."""
+    try:
+        with open(folder / NAME, encoding="utf-8") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):
+        return None
+    options = first.get("options") if isinstance(first, dict) else None
+    return options if isinstance(options, dict) else None
+
+
+def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
+    """Of a manifest's lines, the last of which may be half a line; checks that they are one's."""
+    parsed = [
+        _line(path, i, line)
+        for i, line in enumerate(lines)
+        if i < len(lines) - 1 or line.endswith("\n")
+    ]
+    if not parsed:
+        if lines and not lines[0].startswith('{"options"'[: len(lines[0])]):
+            raise _foreign(path, 0)
+        return {}
+    if parsed[0]["options"] != options:
+        raise OtherOptions(
+            f"{path}: the results in this folder were made with other options or "
+            "models; give another -o, or remove this file and the results"
+        )
+    return {record["image"]: record for record in parsed[1:]}
+
+
+def _line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    kinds: dict[str, Any] = (
+        {"options": dict}
+        if number == 0
+        else {"image": str, "status": str, "file": (list, type(None))}
+    )
+    if isinstance(found, dict) and found.get("status") in ("done", "failed"):
+        kinds |= {"outputs": list} if found["status"] == "done" else {"error": str}
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(k), v) for k, v in kinds.items()
+    ):
+        raise _foreign(path, number)
+    return found
+
+
+def _foreign(path: Path, number: int) -> CorruptFileError:
+    return CorruptFileError(
+        f"{path}:{number + 1}: not a line of a manifest that segrid wrote; "
+        "give another -o, or remove this file"
+    )
+
+
 def fingerprint(path: Path) -> list[int] | None:
-    """Size and time of change, by which a file that changed is done again; None for one that is not there."""
+    """Size and time of change, by which a file that changed is done again; None for one that is not
+    there."""
     try:
         about = path.stat()
     except OSError:

@@ -1,9 +1,11 @@
-"""One run over the images of folders: resumable, bad files set aside, all outputs functions of inputs and options."""
+"""One run over the images of folders: resumable, bad files set aside, all outputs functions of
+inputs and options."""
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from segrid._files import whole, write_text
+from segrid._files import write_text
+from segrid._image import to_image
+from segrid.folders.classes import Classes
+from segrid.folders.coco import merge
 from segrid.folders.inputs import Input
-from segrid.folders.manifest import Manifest, fingerprint
-from segrid.folders.writers import WRITERS
+from segrid.folders.manifest import Manifest, Records, fingerprint, read_records
+from segrid.folders.notes import Notes
+from segrid.folders.walk import is_broken_link
+from segrid.folders.writers import SEGMENTED, WRITERS, Place, is_class_picture
 from segrid.streaming import Streamed, stream
 from segrid.views import Views
 
@@ -23,8 +30,19 @@ FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of the place, not of the im
 
 @dataclass
 class Job:
-    """What is done to every image: model, options of its calls, boxes by image where they are given, writers and where they write; limits: of `stream`. Can be
-    sent to other processes. Raises ValueError for unknown writers."""
+    """What is done to every image. Can be sent to other processes.
+
+    model, options : of `segrid.stream` and of its calls; limits : of `stream`
+    folder, writers : where and what is written; suffix : of class pictures, see `Place`
+    boxes : by image, where they are given
+    rules : what the results of each view depend on; kept with its images, which are done again
+        where it changes
+    classes : what can be found
+    lenient : damaged files give what could be decoded
+    skip_existing : images whose files are all there are done, whoever wrote them
+
+    Raises ValueError for unknown writers, and for a suffix that would name no file of its own.
+    """
 
     model: Any
     folder: Path
@@ -32,74 +50,207 @@ class Job:
     options: dict[str, Any]
     boxes: dict[str, Any] | None = None
     limits: dict[str, Any] = field(default_factory=dict)
-    rules: dict[str, Any] = field(default_factory=dict)  # of each view: kept with its images, which are done again where it changes
+    rules: dict[str, Any] = field(default_factory=dict)
+    classes: Classes = SEGMENTED
+    suffix: str | None = None
+    lenient: bool = False
+    skip_existing: bool = False
     _seen: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        unknown = [w for w in self.writers if w not in WRITERS]
-        if unknown:
-            raise ValueError(f"--write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
+        check_output(self.writers, self.suffix)
 
     def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
-        """The manifest's record of each image, in order, its files being written. One of an OSError in FATAL has "fatal": the run must stop."""
-        for item in stream(self.model, inputs, consume=self._save, read=self._read, options_for=self._own, **self.limits, **self.options):
-            yield _record(item, self._seen.pop(item.source.key, None)) | self.rule_of(item.source)
+        """The manifest's record of each image, in order, its files being written. One of an OSError
+        in FATAL has "fatal": the run must stop."""
+        notes = Notes()
+        calls: dict[str, Any] = {
+            "consume": self._save,
+            "read": lambda one: self._read(one, notes),
+            "options_for": self._own,
+        }
+        with notes.listening():
+            for item in stream(self.model, inputs, **calls, **self.limits, **self.options):
+                seen = self._seen.pop(item.source.key, {"file": None})
+                yield _record(item, seen) | self.rule_of(item.source)
 
     def rule_of(self, one: Input) -> dict[str, Any]:
         """{"rule": that of the image's view}, or nothing."""
-        return {"rule": self.rules[self.model.view_of(one.path)]} if isinstance(self.model, Views) else {}
+        if isinstance(self.model, Views) and (view := self.model.view_of(one.path)) is not None:
+            return {"rule": self.rules[view]}
+        return {}
 
-    def _read(self, one: Input) -> Any:
-        self._seen[one.key] = fingerprint(one.path)  # as it is read: one that changes meanwhile is done again
-        return one.path
+    def place(self, one: Input) -> Place:
+        """Where an image's results go."""
+        return Place(self.folder, one.stem, one.path, one.key, self.classes, self.suffix)
+
+    def paths(self, one: Input) -> list[Path]:
+        """The files, and the folder of objects, that an image's results are in."""
+        return [WRITERS[name].path(self.place(one)) for name in self.writers]
+
+    def named(self, named: dict[str, Any]) -> dict[str, Any]:
+        """The manifest's options: what results depend on, and what is written."""
+        suffix = {} if self.suffix is None else {"output_suffix": self.suffix}
+        return named | {"write": sorted(self.writers)} | suffix
+
+    def _read(self, one: Input, notes: Notes) -> Any:
+        seen: dict[str, Any] = {
+            "file": fingerprint(one.path)
+        }  # as it is read: one that changes meanwhile is done again
+        self._seen[one.key] = seen
+        if is_broken_link(one.path):
+            raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
+        if one.path.is_dir():
+            os.listdir(one.path)  # says why it may not be read
+        with notes.taken() as found:
+            image = to_image(one.path, lenient=self.lenient)
+        if found:
+            seen["notes"] = [note.removeprefix(f"{one.path}: ") for note in found]
+        return image
 
     def _own(self, one: Input, _: Any) -> dict[str, Any]:
         if isinstance(self.model, Views):
             return {"view": self.model.view_of(one.path)}
-        return {} if self.boxes is None else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
+        return (
+            {}
+            if self.boxes is None
+            else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
+        )
 
     def _save(self, item: Streamed, pixels: np.ndarray) -> list[str]:
-        files = [f for name in self.writers for f in WRITERS[name](item.result, pixels, self.folder, item.source.stem)]
+        place = self.place(item.source)
+        files = [f for name in self.writers for f in WRITERS[name](item.result, pixels, place)]
         return [f.relative_to(self.folder).as_posix() for f in files]
 
 
-def _record(item: Streamed, seen: list[int] | None) -> dict[str, Any]:
+def check_output(writers: list[str], suffix: str | None) -> None:
+    """Raises ValueError for unknown writers, and for a suffix that is empty, is no part of a name,
+    or is given without class pictures."""
+    unknown = [w for w in writers if w not in WRITERS]
+    if unknown:
+        raise ValueError(f"--write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
+    if suffix is None:
+        return
+    if "classes" not in writers:
+        raise ValueError("--output-suffix: names class pictures, add classes to --write")
+    if not suffix or "/" in suffix or "\0" in suffix:
+        raise ValueError(
+            f"--output-suffix: expected a part of a file's name such as _mask, got {suffix!r}"
+        )
+
+
+def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
     one: Input = item.source
-    record: dict[str, Any] = {"image": one.key, "file": seen, "seconds": item.seconds}
+    record: dict[str, Any] = {"image": one.key, "seconds": item.seconds} | seen
     if item.error is None:
-        return record | {"status": "done", "objects": len(item.result or ()), "outputs": item.output}
-    if isinstance(item.error, OSError) and item.error.errno in FATAL:
-        record["fatal"] = True
-    return record | {"status": "failed", "error": f"{type(item.error).__name__}: {item.error}"}
+        return record | {
+            "status": "done",
+            "objects": len(item.result or ()),
+            "outputs": item.output,
+        }
+    error = item.error
+    if isinstance(error, OSError):
+        if error.errno in FATAL:
+            record["fatal"] = True
+        if isinstance(error.filename, bytes):  # its text would be b'...'
+            error = type(error)(error.errno, error.strerror, os.fsdecode(error.filename))
+    return record | {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+@dataclass
+class Plan:
+    """What there is to do: images that are not done, those that are, and those that failed and are
+    not tried again."""
+
+    todo: list[Input] = field(default_factory=list)
+    done: list[Input] = field(default_factory=list)
+    failed: list[Input] = field(default_factory=list)
+
+
+def plan(job: Job, inputs: list[Input], named: dict[str, Any], retry: bool = False) -> Plan:
+    """What `run` would do with the same arguments; nothing is written. Raises what `run` raises
+    before its first image."""
+    return _planned(job, inputs, read_records(job.folder, job.named(named)), retry)
+
+
+def _planned(job: Job, inputs: list[Input], records: Records, retry: bool) -> Plan:
+    found = Plan()
+    for one in inputs:
+        if job.skip_existing and all(path.exists() for path in job.paths(one)):
+            found.done.append(one)
+        elif not _stands(records.get(one.key), one, job):
+            found.todo.append(one)
+        elif records[one.key]["status"] == "done":
+            found.done.append(one)
+        else:
+            (found.todo if retry else found.failed).append(one)
+    if job.suffix is not None:
+        for one in found.todo:
+            path = WRITERS["classes"].path(job.place(one))
+            if one.key not in records and path.exists() and not is_class_picture(path):
+                raise ValueError(
+                    f"{path}: segrid did not write this file, and would replace it; give "
+                    "another --output-suffix, or --skip-existing "
+                    "to leave such images as they are"
+                )
+    return found
+
+
+def _stands(record: dict[str, Any] | None, one: Input, job: Job) -> bool:
+    """Whether an earlier run's record stands: the file and its view's rule are as they were, its
+    outputs are there."""
+    if (
+        record is None
+        or record["file"] != fingerprint(one.path)
+        or record.get("rule") != job.rule_of(one).get("rule")
+    ):
+        return False
+    return record["status"] == "failed" or all(
+        (job.folder / file).exists() for file in record["outputs"]
+    )
 
 
 @dataclass
 class Summary:
     """How a run ended."""
 
-    done: int = 0          # images, with those of earlier runs
-    skipped: int = 0       # of done and failed, by earlier runs
+    done: int = 0  # images, with those of earlier runs
+    skipped: int = 0  # of done and failed, by earlier runs
+    earlier: int = 0  # of done, by earlier runs
     failed: list[tuple[str, str]] = field(default_factory=list)  # image, why
+    notes: list[tuple[str, str]] = field(default_factory=list)  # image, what reading it warned of
     stopped: str | None = None  # why the run ended before its last image
 
 
-def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[dict[str, Any]], None] | None = None, retry: bool = False,
-        engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None) -> Summary:
+def run(
+    job: Job,
+    inputs: list[Input],
+    named: dict[str, Any],
+    each: Callable[[dict[str, Any]], None] | None = None,
+    retry: bool = False,
+    engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None,
+    planned: Callable[[Plan], None] | None = None,
+) -> Summary:
     """Does the job to every input that the folder's manifest does not hold yet.
 
     named : what the results depend on, as kept in the manifest
     each : called with each record
     retry : images that failed are tried again
     engine : makes the records of inputs; default: this process (`Job.records`)
+    planned : called once, before the first image
 
-    A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions, BlockingIOError, OSError.
+    A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions,
+    BlockingIOError, OSError; ValueError where a class picture would replace a file that segrid did
+    not write.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(job.folder, named | {"write": sorted(job.writers)})
+    manifest = Manifest(job.folder, job.named(named))
     try:
-        todo = [one for one in inputs if not _held(manifest.records.get(one.key), one, job, retry)]
-        summary = Summary(skipped=len(inputs) - len(todo))
-        records = (engine or Job.records)(job, todo)
+        found = _planned(job, inputs, manifest.records, retry)
+        if planned is not None:
+            planned(found)
+        summary = Summary(skipped=len(found.done) + len(found.failed), earlier=len(found.done))
+        records = (engine or Job.records)(job, found.todo)
         for record in records:
             if record.pop("fatal", False):
                 summary.stopped = record["error"]
@@ -108,50 +259,37 @@ def run(job: Job, inputs: list[Input], named: dict[str, Any], each: Callable[[di
             manifest.add(record)
             if each is not None:
                 each(record)
+        kept = {one.key for one in found.done}  # some without a record
         held = [manifest.records[one.key] for one in inputs if one.key in manifest.records]
-        summary.done = sum(r["status"] == "done" for r in held)
-        summary.failed = [(r["image"], r["error"]) for r in held if r["status"] == "failed"]
+        summary.failed = [
+            (r["image"], r["error"])
+            for r in held
+            if r["status"] == "failed" and r["image"] not in kept
+        ]
+        summary.done = len(kept | {r["image"] for r in held if r["status"] == "done"})
+        summary.notes = [(r["image"], note) for r in held for note in r.get("notes", ())]
         if summary.stopped is None:
-            _finish(job.folder, inputs, manifest, job.writers)
+            _finish(job, inputs, dict(summary.failed))
         return summary
     finally:
         manifest.close()
 
 
-def _held(record: dict[str, Any] | None, one: Input, job: Job, retry: bool) -> bool:
-    """Whether an earlier run's record stands: the file and its view's rule are as they were, its outputs are there."""
-    if record is None or record["file"] != fingerprint(one.path) or record.get("rule") != job.rule_of(one).get("rule"):
-        return False
-    if record["status"] == "failed":
-        return not retry
-    return all((job.folder / file).exists() for file in record["outputs"])
-
-
-def _finish(folder: Path, inputs: list[Input], manifest: Manifest, writers: list[str]) -> None:
-    """What is made of all images: quarantined.json, and coco.json of the images' own."""
-    bad = {one.key: manifest.records[one.key]["error"].replace(str(one.path), one.key) for one in inputs if manifest.records[one.key]["status"] == "failed"}
-    write_text(folder / "quarantined.json", json.dumps(bad, indent=1) + "\n")
-    if "coco" not in writers:
-        return
-    categories: dict[str, dict[str, Any]] = {}  # by name: two views may number theirs alike
-    images: list[dict[str, Any]] = []
-    number = 0
-    with whole(folder / "coco.json") as part, open(part, "w", encoding="utf-8") as file:  # image by image: there may be many
-        file.write('{"annotations": [')
-        for one in inputs:
-            if one.key in bad:
-                continue
-            own = json.loads((folder / "coco" / f"{one.stem}.json").read_text(encoding="utf-8"))
-            images.append(own["images"][0] | {"id": len(images) + 1, "file_name": one.key})
-            number_of = {c["id"]: _numbered(categories, c)["id"] for c in own["categories"]}
-            for annotation in own["annotations"]:
-                number += 1
-                joined = annotation | {"id": number, "image_id": len(images), "category_id": number_of[annotation["category_id"]]}
-                file.write((",\n" if number > 1 else "\n") + json.dumps(joined))
-        file.write(f'],\n"images": {json.dumps(images)}, "categories": {json.dumps(list(categories.values()))}}}')
-
-
-def _numbered(categories: dict[str, dict[str, Any]], one: dict[str, Any]) -> dict[str, Any]:
-    """The category of that name, added where it is new: under its own number, or the next one where that is taken."""
-    taken = {c["id"] for c in categories.values()}
-    return categories.setdefault(one["name"], one if one["id"] not in taken else one | {"id": max(taken) + 1})
+def _finish(job: Job, inputs: list[Input], failed: dict[str, str]) -> None:
+    """What is made of all images: quarantined.json, coco.json of the images' own, and classes.json,
+    the values of class pictures."""
+    bad = {
+        one.key: failed[one.key].replace(str(one.path), one.key)
+        for one in inputs
+        if one.key in failed
+    }
+    write_text(job.folder / "quarantined.json", json.dumps(bad, indent=1) + "\n")
+    if "classes" in job.writers:
+        values = {str(value): name for name, value in job.classes.values().items()}
+        write_text(job.folder / "classes.json", json.dumps(values, indent=1) + "\n")
+    if "coco" in job.writers:
+        merge(
+            (WRITERS["coco"].path(job.place(one)) for one in inputs if one.key not in bad),
+            job.folder / "coco.json",
+            job.classes,
+        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,59 @@ import numpy as np
 
 from segrid._files import whole, write_text
 from segrid.detections import Detections
+from segrid.folders.classes import Classes
+from segrid.folders.coco import of_image
 from segrid.results import Masks
 
-Writer = Callable[[Any, np.ndarray, Path, str], list[Path]]
+SEGMENTED = Classes(("object",))  # what there is without a detector
 
 
-def _picture(path: Path, array: np.ndarray, form: str = "PNG") -> Path:
+@dataclass(frozen=True)
+class Place:
+    """Where the results of one image go.
+
+    folder : of all results; stem : name of this image's, perhaps with folders
+    file : the image's; name : that in COCO's file_name
+    classes : what can be found
+    suffix : class pictures are STEM + suffix, directly in the folder; None: in a folder of their
+        own
+    """
+
+    folder: Path
+    stem: str
+    file: Path
+    name: str
+    classes: Classes = SEGMENTED
+    suffix: str | None = None
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One kind of result: KIND/STEM + ending below the results' folder, written by
+    write(result, pixels, path, place)."""
+
+    kind: str
+    ending: str
+    write: Callable[[Any, np.ndarray, Path, Place], None]
+
+    def path(self, place: Place) -> Path:
+        """The file, or the folder of several."""
+        if self.kind == "classes" and place.suffix is not None:
+            return place.folder / f"{place.stem}{place.suffix}{self.ending}"
+        return place.folder / self.kind / f"{place.stem}{self.ending}"
+
+    def __call__(self, result: Any, image: np.ndarray, place: Place) -> list[Path]:
+        """Writes an image's result; returns the files. Raises ValueError, OSError."""
+        path = self.path(place)
+        self.write(result, image, path, place)
+        return object_files(path) if self.kind == "objects" else [path]
+
+
+def _picture(path: Path, array: np.ndarray, form: str = "PNG", **more: Any) -> None:
     from PIL import Image
 
     with whole(path) as part:
-        Image.fromarray(array).save(part, form)
-    return path
+        Image.fromarray(array).save(part, form, **more)
 
 
 def masks_of(result: Masks | Detections) -> Masks:
@@ -35,94 +78,207 @@ def masks_of(result: Masks | Detections) -> Masks:
     return masks
 
 
-def coco(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """coco/STEM.json: one image's COCO file."""
-    height, width = result.size
-    names = sorted(set(result.labels), key=result.labels.index) if isinstance(result, Detections) else ["object"]
-    categories = [{"id": int(result.class_id[result.labels.index(n)]) + 1 if isinstance(result, Detections) else 1, "name": n} for n in names]
-    return [write_text(folder / "coco" / f"{stem}.json", json.dumps({
-        "images": [{"id": 1, "file_name": stem, "height": height, "width": width}], "annotations": result.to_coco(image_id=1), "categories": categories}))]
+def coco(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """One image's COCO file; see `segrid.folders.coco`."""
+    write_text(path, json.dumps(of_image(result, place.name, place.file, place.classes)))
 
 
-def labels(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """labels/STEM.png: 16-bit labels. Raises ValueError above 65535 objects."""
+def labels(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """16-bit labels. Raises ValueError above 65535 objects."""
     found = masks_of(result).label_map()
     if found.dtype.itemsize > 2:
         raise ValueError(f"{len(masks_of(result))} masks do not fit a 16-bit PNG; use --write tiff")
-    return [_picture(folder / "labels" / f"{stem}.png", found)]
+    _picture(path, found)
 
 
-def tiff(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """labels/STEM.tif: 32-bit labels."""
-    return [_picture(folder / "labels" / f"{stem}.tif", masks_of(result).label_map().astype(np.int32), "TIFF")]
+def tiff(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """32-bit labels."""
+    _picture(path, masks_of(result).label_map().astype(np.int32), "TIFF")
 
 
-def overlay(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """overlay/STEM.png: objects in colours over the image."""
-    return [_picture(folder / "overlay" / f"{stem}.png", result.picture(image))]
+def classes(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """A PNG whose pixels are the values of classes (see `Classes.value`), 0 where nothing is; of
+    two masks the one with the higher score is seen. 8 bits, or 16 where values exceed 255."""
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    text.add_text("Software", "segrid")
+    _picture(path, class_map(result, place.classes), pnginfo=text)
 
 
-def objects(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """objects/STEM/0001.png ...: a binary PNG (0, 255) for each object."""
-    shutil.rmtree(folder / "objects" / stem, ignore_errors=True)  # an earlier version of the image may have had more
-    return [_picture(folder / "objects" / stem / f"{i + 1:04d}.png", one.array[0].astype(np.uint8) * 255) for i, one in enumerate(masks_of(result))]
+def class_map(result: Masks | Detections, classes: Classes) -> np.ndarray:
+    """(H, W) uint8 or uint16, as the class picture has it. Raises ValueError for values above
+    65535."""
+    masks, scores = masks_of(result), np.asarray(result.scores)
+    names, kinds = [classes.names[0]] * len(masks), [0] * len(masks)
+    if isinstance(result, Detections):
+        names, kinds = result.labels, result.class_id.tolist()
+    values = [classes.value(name, kind) for name, kind in zip(names, kinds, strict=True)]
+    most = max([0, *classes.values().values(), *values])
+    found = np.zeros(result.size, np.uint8 if most <= 255 else np.uint16)
+    for i in np.argsort(-scores, kind="stable")[::-1]:  # best last; of equal ones the first
+        found[masks[i].array[0]] = values[i]
+    return found
 
 
-def table(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """table/STEM.csv: a row for each object."""
+def is_class_picture(path: Path) -> bool:
+    """Whether a file is a class picture that segrid wrote."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            return opened.info.get("Software") == "segrid"
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def overlay(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """Objects in colours over the image."""
+    _picture(path, result.picture(image))
+
+
+def objects(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """A folder with a binary PNG (0, 255) for each object: 0001.png, ..."""
+    for file in object_files(path):  # an earlier version of the image may have had more
+        file.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    for i, one in enumerate(masks_of(result), 1):
+        _picture(path / f"{i:04d}.png", one.array[0].astype(np.uint8) * 255)
+
+
+def object_files(folder: Path) -> list[Path]:
+    """The objects' files in an image's folder, which may also hold folders of other images."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(f for f in found if re.fullmatch(r"\d{4,}\.png", f.name) and f.is_file())
+
+
+def table(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """A row for each object."""
     text = io.StringIO()
     rows = table_of(result, image)
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return [write_text(folder / "table" / f"{stem}.csv", text.getvalue())]
+    writer.writerows(
+        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+    )
+    write_text(path, text.getvalue())
 
 
-def geojson(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """geojson/STEM.geojson: a (Multi)Polygon of pixel corners (x to the right, y down) for each object."""
+def geojson(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """A (Multi)Polygon of pixel corners (x to the right, y down) for each object."""
     masks = masks_of(result)
     features = []
-    for i, (polygons, score, area) in enumerate(zip(masks.polygons(), masks.scores.tolist(), masks.areas.tolist(), strict=True)):
+    for i, (polygons, score, area) in enumerate(
+        zip(masks.polygons(), masks.scores.tolist(), masks.areas.tolist(), strict=True)
+    ):
         shapes = [[[*ring.tolist(), ring[0].tolist()] for ring in rings] for rings in polygons]
-        geometry = {"type": "Polygon", "coordinates": shapes[0]} if len(shapes) == 1 else {"type": "MultiPolygon", "coordinates": shapes}
+        geometry = (
+            {"type": "Polygon", "coordinates": shapes[0]}
+            if len(shapes) == 1
+            else {"type": "MultiPolygon", "coordinates": shapes}
+        )
         label = result.labels[i] if isinstance(result, Detections) else "object"
-        features.append({"type": "Feature", "id": i + 1, "geometry": geometry, "properties": {"label": label, "score": score, "area": area}})
-    return [write_text(folder / "geojson" / f"{stem}.geojson", json.dumps({"type": "FeatureCollection", "features": features}))]
+        features.append(
+            {
+                "type": "Feature",
+                "id": i + 1,
+                "geometry": geometry,
+                "properties": {"label": label, "score": score, "area": area},
+            }
+        )
+    write_text(path, json.dumps({"type": "FeatureCollection", "features": features}))
 
 
-def parquet(result: Any, image: np.ndarray, folder: Path, stem: str) -> list[Path]:
-    """table/STEM.parquet: the CSV's columns and rle (COCO's counts as text). Needs the pyarrow package."""
+def parquet(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+    """The CSV's columns and rle (COCO's counts as text). Needs the pyarrow package."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    rows = [row | {"rle": rle["counts"].decode()} for row, rle in zip(table_of(result, image), masks_of(result).rle, strict=True)]
-    schema = pa.schema([(c, pa.int64() if c in ("id", "area") else pa.string() if c in ("label", "rle") else pa.float64()) for c in [*COLUMNS, "rle"]])
+    rows = [
+        row | {"rle": rle["counts"].decode()}
+        for row, rle in zip(table_of(result, image), masks_of(result).rle, strict=True)
+    ]
+    schema = pa.schema(
+        [
+            (
+                c,
+                pa.int64()
+                if c in ("id", "area")
+                else pa.string()
+                if c in ("label", "rle")
+                else pa.float64(),
+            )
+            for c in [*COLUMNS, "rle"]
+        ]
+    )
     columns = {c: [None if row[c] == "" else row[c] for row in rows] for c in schema.names}
-    target = folder / "table" / f"{stem}.parquet"
-    with whole(target) as part:
+    with whole(path) as part:
         pq.write_table(pa.table(columns, schema=schema), part)
-    return [target]
 
 
-COLUMNS = ["id", "label", "score", "detection_score", "area", "x0", "y0", "x1", "y1", "centroid_x", "centroid_y", "major_axis", "minor_axis", "angle",
-           "mean_red", "mean_green", "mean_blue"]
+COLUMNS = [
+    "id",
+    "label",
+    "score",
+    "detection_score",
+    "area",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "centroid_x",
+    "centroid_y",
+    "major_axis",
+    "minor_axis",
+    "angle",
+    "mean_red",
+    "mean_green",
+    "mean_blue",
+]
 
 
 def table_of(result: Masks | Detections, image: np.ndarray) -> list[dict[str, Any]]:
-    """A row for each object: box with inclusive maximum, score the predicted IoU, the rest as `Masks.measure`."""
+    """A row for each object: box with inclusive maximum, score the predicted IoU, the rest as
+    `Masks.measure`."""
     masks = masks_of(result)
-    numbers, boxes, areas, scores = masks.measure(image), masks.boxes.tolist(), masks.areas.tolist(), masks.scores.tolist()
+    numbers, boxes, areas, scores = (
+        masks.measure(image),
+        masks.boxes.tolist(),
+        masks.areas.tolist(),
+        masks.scores.tolist(),
+    )
     rows = []
     for i in range(len(masks)):
         found: dict[str, Any] = {"label": "object", "detection_score": ""}
         if isinstance(result, Detections):
             found = {"label": result.labels[i], "detection_score": float(result.scores[i])}
-        values = [*numbers["centroid"][i].tolist(), *numbers["axes"][i].tolist(), float(numbers["angle"][i]), *numbers["intensity"][i].tolist()]
-        rows.append({"id": i + 1, "score": scores[i], "area": areas[i], **found, **dict(zip(COLUMNS[5:9], boxes[i], strict=True)),
-                     **dict(zip(COLUMNS[9:], values, strict=True))})
+        values = [
+            *numbers["centroid"][i].tolist(),
+            *numbers["axes"][i].tolist(),
+            float(numbers["angle"][i]),
+            *numbers["intensity"][i].tolist(),
+        ]
+        rows.append(
+            {
+                "id": i + 1,
+                "score": scores[i],
+                "area": areas[i],
+                **found,
+                **dict(zip(COLUMNS[5:9], boxes[i], strict=True)),
+                **dict(zip(COLUMNS[9:], values, strict=True)),
+            }
+        )
     return rows
 
 
-WRITERS: dict[str, Writer] = {"coco": coco, "labels": labels, "tiff": tiff, "overlay": overlay, "objects": objects, "csv": table, "parquet": parquet,
-                             "geojson": geojson}
-DEFAULT = ("coco", "labels", "overlay")
+WRITERS: dict[str, Writer] = {
+    "coco": Writer("coco", ".json", coco),
+    "labels": Writer("labels", ".png", labels),
+    "tiff": Writer("labels", ".tif", tiff),
+    "classes": Writer("classes", ".png", classes),
+    "overlay": Writer("overlay", ".png", overlay),
+    "objects": Writer("objects", "", objects),
+    "csv": Writer("table", ".csv", table),
+    "parquet": Writer("table", ".parquet", parquet),
+    "geojson": Writer("geojson", ".geojson", geojson),
+}

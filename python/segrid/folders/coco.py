@@ -1,0 +1,126 @@
+"""COCO files whose numbers stay the same: of one image, of a run, of several runs.
+
+Categories are numbered by their place among the prompts (or the views and the classes of each), and
+all are listed, whatever was found. An image's id follows from its name and its file's content, an
+annotation's id from the image and from what was found in it; both are below 2**53. So the files of
+two runs can be joined: the same image has the same id, and different ones have different ids, even
+where two folders hold a 0001.jpg each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from segrid._files import read_json, whole
+from segrid.detections import Detections
+from segrid.folders.classes import Classes
+from segrid.results import Masks
+
+
+def image_id(name: str, file: Path) -> int:
+    """From 1 to 2**52, of an image's name among the inputs and its content. Raises OSError."""
+    return _number(os.fsencode(name), hashlib.sha1(file.read_bytes()).digest())
+
+
+def _number(*parts: bytes) -> int:
+    digest = hashlib.sha1(b"\0".join(parts)).digest()
+    return int.from_bytes(digest[:8], "big") % 2**52 + 1
+
+
+def of_image(result: Masks | Detections, name: str, file: Path, classes: Classes) -> dict[str, Any]:
+    """The COCO file of one image's result. name : file_name."""
+    height, width = result.size
+    number = image_id(name, file)
+    found = {}
+    if isinstance(result, Detections):
+        kinds = zip(result.labels, result.class_id.tolist(), strict=True)
+        found = {label: classes.category(label, kind) for label, kind in kinds}
+        labels = result.labels
+    else:
+        labels = [classes.names[0]] * len(result)
+    annotations = result.to_coco(image_id=number)
+    for annotation, label in zip(annotations, labels, strict=True):
+        annotation["category_id"] = found.get(label, 1)
+    content = json.dumps(annotations).encode()
+    first = _number(str(number).encode(), content)
+    for place, annotation in enumerate(annotations):
+        annotation["id"] = first + place
+    image = {"id": number, "file_name": name, "height": height, "width": width}
+    return {"images": [image], "annotations": annotations, "categories": classes.categories(found)}
+
+
+def merge(
+    files: Iterable[str | os.PathLike[str]],
+    target: str | os.PathLike[str],
+    classes: Classes | None = None,
+) -> None:
+    """Joins COCO files of images or of runs into one, which is written whole or not at all.
+
+    A category keeps its number where that is free, else it gets the next one; the same name is the
+    same category. An image that is in several files is there once, with the annotations of all;
+    equal annotations are there once. classes : listed first, with their numbers.
+
+    Raises ValueError where two images, or two annotations, have one id (files that segrid did not
+    write may have such ids), or a file is not COCO; OSError.
+    """
+    joined = _Joined([] if classes is None else classes.categories())
+    with whole(target) as part, open(part, "w", encoding="utf-8") as file:  # there may be many
+        file.write('{"annotations": [')
+        comma = "\n"
+        for path in files:
+            for annotation in joined.add(path):
+                file.write(comma + annotation)
+                comma = ",\n"
+        images, categories = list(joined.images.values()), list(joined.categories.values())
+        categories.sort(key=lambda category: category["id"])
+        file.write(f'],\n"images": {json.dumps(images)}, "categories": {json.dumps(categories)}}}')
+
+
+class _Joined:
+    """What was joined so far: images by id, categories by name."""
+
+    def __init__(self, categories: list[dict[str, Any]]) -> None:
+        self.images: dict[int, dict[str, Any]] = {}
+        self.categories = {category["name"]: category for category in categories}
+        self._taken = {category["id"] for category in categories}
+        self._hashes: dict[int, int] = {}  # of annotations, by id
+
+    def add(self, path: str | os.PathLike[str]) -> Iterator[str]:
+        """The annotations of a file that are new, as JSON."""
+        own = read_json(path)
+        if not isinstance(own, dict) or not own.keys() >= {"images", "annotations", "categories"}:
+            raise ValueError(
+                f"{os.fspath(path)}: not a COCO file; it needs images, annotations and categories"
+            )
+        for image in own["images"]:
+            if self.images.setdefault(image["id"], image) != image:
+                other = self.images[image["id"]]["file_name"]
+                raise ValueError(
+                    f"{os.fspath(path)}: image id {image['id']} is that of "
+                    f"{image['file_name']} here, and of {other} in another file"
+                )
+        number_of = {category["id"]: self._category(category) for category in own["categories"]}
+        for annotation in own["annotations"]:
+            number, category = annotation["id"], number_of[annotation["category_id"]]
+            text = json.dumps(annotation | {"category_id": category})
+            if number not in self._hashes:
+                self._hashes[number] = hash(text)
+                yield text
+            elif self._hashes[number] != hash(text):
+                raise ValueError(
+                    f"{os.fspath(path)}: annotation id {number} is that of another "
+                    "annotation in another file"
+                )
+
+    def _category(self, category: dict[str, Any]) -> int:
+        if category["name"] not in self.categories:
+            free = category["id"] not in self._taken
+            number = category["id"] if free else max(self._taken) + 1
+            self.categories[category["name"]] = category | {"id": number}
+            self._taken.add(number)
+        return self.categories[category["name"]]["id"]

@@ -1,0 +1,46 @@
+"""What reading an image warns of, kept for its record."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Notes:
+    """UserWarnings of each thread. While a `listening` block runs, those that a thread raises in
+    its own `taken` block go into that block's list rather than to stderr; all others go their usual
+    way. One `listening` block at a time."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """For the whole run: the filters and the hook of Python's warnings belong to the
+        process."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)  # the same note for many images
+            usual = warnings.showwarning
+
+            def show(message: Any, category: Any, *where: Any, **more: Any) -> None:
+                into = getattr(self._own, "into", None)
+                if into is None or not issubclass(category, UserWarning):
+                    usual(message, category, *where, **more)
+                else:
+                    into.append(str(message))
+
+            warnings.showwarning = show
+            yield
+
+    @contextmanager
+    def taken(self) -> Iterator[list[str]]:
+        """The notes of this thread in this block."""
+        found: list[str] = []
+        self._own.into = found
+        try:
+            yield found
+        finally:
+            self._own.into = None

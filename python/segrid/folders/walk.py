@@ -1,0 +1,131 @@
+"""Which files of a folder are images: neither what systems leave behind nor what segrid wrote."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from segrid.folders.manifest import options_of
+from segrid.folders.writers import WRITERS
+
+IMAGES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".jpe",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".jp2",
+    ".j2k",
+)
+
+
+class Results:
+    """What segrid wrote below an input folder, in this or an earlier run.
+
+    A folder with a manifest holds results, and nothing in it is an image. Where results lie beside
+    the images (the folder is itself the input, or its manifest names an output suffix), only the
+    writers' folders in it, and files that end in the suffix, are results.
+    """
+
+    def __init__(self, output: Path | None = None, kinds: Iterable[str] = ()) -> None:
+        self._output = None if output is None else os.path.realpath(output)
+        self._kinds = frozenset(kinds)
+        self._options = cache(options_of)
+
+    def fill(self, folder: Path) -> bool:
+        """Whether a folder below an input holds results alone."""
+        if folder.name in self._kinds_in(folder.parent):
+            return True
+        options = self._options(folder)
+        return self._is_output(folder) or (options is not None and "output_suffix" not in options)
+
+    def hold(self, file: Path, root: Path) -> bool:
+        """Whether a file below the input folder `root` is a result, or what a system left."""
+        between = [folder for folder in file.parents if folder != root and root in folder.parents]
+        return (
+            is_litter(file.name)
+            or any(is_litter(f.name) or self.fill(f) for f in between)
+            or any(self.is_suffixed(file.name, folder) for folder in [*between, root])
+        )
+
+    def is_suffixed(self, name: str, folder: Path) -> bool:
+        """Whether a name ends in the output suffix of the folder's manifest."""
+        suffix = (self._options(folder) or {}).get("output_suffix")
+        return isinstance(suffix, str) and Path(name).stem.endswith(suffix)
+
+    def _is_output(self, folder: Path) -> bool:
+        return self._output is not None and os.path.realpath(folder) == self._output
+
+    def _kinds_in(self, folder: Path) -> frozenset[str]:
+        """Names of the folders that writers make in a folder."""
+        written = (self._options(folder) or {}).get("write", [])
+        here = frozenset(WRITERS[name].kind for name in written if name in WRITERS)
+        return here | self._kinds if self._is_output(folder) else here
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden or a system's own: .ipynb_checkpoints, ._a.jpg,
+    __MACOSX."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def is_broken_link(path: str | os.PathLike[str]) -> bool:
+    """Whether it is a link to what is not there, or to itself."""
+    return os.path.islink(path) and not os.path.exists(path)
+
+
+def images_below(root: Path, results: Results) -> list[Path]:
+    """Files named like images in a folder and all below it.
+
+    Links to folders are followed, after the folders that are there by themselves, so that each is
+    read once; a link to a folder that was read already is left out with a UserWarning, and so is a
+    broken link that is not named like an image. Broken links that are, and folders that may not be
+    read, are in the list: reading them says what is wrong.
+    """
+    found: list[Path] = []
+    seen: dict[tuple[int, int], Path] = {}
+    folders: deque[tuple[Path, tuple[Path, ...]]] = deque([(root, ())])  # with those above
+    links: deque[tuple[Path, tuple[Path, ...]]] = deque()
+    while folders or links:
+        folder, above = (folders or links).popleft()
+        try:
+            about = os.stat(folder)
+            names = sorted(os.listdir(folder))
+        except OSError:
+            found.append(folder)
+            continue
+        if (known := seen.setdefault((about.st_dev, about.st_ino), folder)) is not folder:
+            warnings.warn(
+                f"{folder}: a link to a folder that is read already ({known})",
+                UserWarning,
+                stacklevel=3,
+            )
+            continue
+        inside = (*above, folder)
+        for path in (folder / name for name in names if not is_litter(name)):
+            if path.is_dir():
+                if not results.fill(path):
+                    (links if path.is_symlink() else folders).append((path, inside))
+            elif path.suffix.lower() in IMAGES:
+                if (path.is_file() or is_broken_link(path)) and not any(
+                    results.is_suffixed(path.name, one) for one in inside
+                ):
+                    found.append(path)
+            elif is_broken_link(path):
+                warnings.warn(
+                    f"{path}: a broken link (to {os.readlink(path)})", UserWarning, stacklevel=3
+                )
+    return found
