@@ -13,65 +13,55 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from segrid.cli.choice import ModelChoice
+from segrid.cli.output import refusing, shown
+
 # Stage, and the spans it is made of (see segrid.Trace): what a reader sees indented below it.
 PARTS = {"encode": ("qkv", "window attention", "pack keys", "global attention", "mlp", "neck"), "decode": ("tokens", "sweep", "upscale")}
 STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
 
 
-def run(images: list[Path], model: str, device: str, precision: str, threads: int | None, points_per_side: int, repeat: int,
-        as_json: bool) -> int:
-    """Returns the exit code: 0, or 2 when something could not be run."""
+def run(images: list[Path], choice: ModelChoice, points_per_side: int, repeat: int, *, as_json: bool) -> int:
+    """Returns the exit code 0. Exits with 2 when something cannot be run."""
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
-    from segrid.cli.output import shown
 
     console = Console(stderr=True)
-    try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+    with refusing():
+        segmenter = choice.segmenter()
         pixels = [(path.name, to_image(path)) for path in images] or [("drawn, 1800 x 1200", to_image(drawn()))]
         records = []
         for name, image in pixels:
             with console.status(f"{shown(name)}: {repeat + 1} runs", spinner="line"):
                 records.append({"image": name, "points": points_per_side**2, **measure(segmenter, image, points_per_side, repeat)})
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
-    about = {"cpu": _core.cpu_model(), "threads": segrid.threads(), "precision": segmenter.precision, "model": model,
+    about = {"cpu": _core.cpu_model(), "threads": segrid.threads(), "precision": segmenter.precision, "model": choice.model,
              "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()}}
     if as_json:
         sys.stdout.write(json.dumps({**about, "runs": records}, indent=2) + "\n")
         return 0
     out = Console()
-    out.print(f"{about['cpu']}, {about['threads']} threads, {about['precision']}, model {shown(model)}", highlight=False, soft_wrap=True)
+    out.print(f"{about['cpu']}, {about['threads']} threads, {about['precision']}, model {shown(choice.model)}", highlight=False, soft_wrap=True)
     for record in records:
         out.print(_table(record))
     return 0
 
 
-def sweep(image: Path, counts: list[int], model: str, device: str, precision: str, threads: int | None, repeat: int, as_json: bool) -> int:
-    """The prompt batch alone. Returns the exit code: 0, or 2 when nothing could be run."""
+def sweep(image: Path, counts: list[int], choice: ModelChoice, repeat: int, *, as_json: bool) -> int:
+    """The prompt batch alone. Returns the exit code 0. Exits with 2 when nothing can be run."""
     import segrid
-    from segrid.cli.output import shown
     from segrid.tuning import sweep_prompts
 
     console = Console(stderr=True)
-    try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+    with refusing():
+        segmenter = choice.segmenter()
         with console.status(f"{shown(str(image))}: {len(counts)} batches", spinner="line"):
             rows = sweep_prompts(segmenter, image, counts, repeat)
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
     if as_json:
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
         return 0
     best = max(rows, key=lambda r: r.boxes_per_second)
-    table = Table(title=f"{shown(str(image))}: boxes to masks, {segrid.threads()} threads, {segmenter.precision}, model {shown(model)}", title_justify="left")
+    table = Table(title=f"{shown(str(image))}: boxes to masks, {segrid.threads()} threads, {segmenter.precision}, model {shown(choice.model)}", title_justify="left")
     for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", ""):
         table.add_column(name, justify="right")
     for row in rows:
@@ -113,7 +103,7 @@ def measure(segmenter: Any, image: Any, points_per_side: int, repeat: int) -> di
 
 
 def _table(record: dict[str, Any]) -> Table:
-    table = Table(title=f"{record['image']}: {record['objects']} objects from {record['points']} points, peak {record['peak_memory_mb']:.0f} MB",
+    table = Table(title=f"{shown(record['image'])}: {record['objects']} objects from {record['points']} points, peak {record['peak_memory_mb']:.0f} MB",
                   title_justify="left")
     table.add_column("stage")
     table.add_column("seconds", justify="right")

@@ -13,35 +13,33 @@ from rich.console import Console
 from rich.table import Table
 
 from segrid._files import write_text
-from segrid.cli.output import bar, free_stem, show_outcome, shown
+from segrid.cli.choice import ModelChoice, advise
+from segrid.cli.output import bar, free_stem, refusing, show_outcome, shown
 
+ENDINGS = {"overlay": "_overlay.png", "labels": "_labels.png", "coco": "_coco.json"}
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
 
 
-def run(images: list[Path], output: Path, model: str, device: str, precision: str, threads: int | None, options: dict[str, Any],
-        as_json: bool, trace: Path | None = None) -> int:
-    """Returns the exit code: 0, 1 when an image failed, 2 when nothing could begin."""
+def run(images: list[Path], output: Path, choice: ModelChoice, options: dict[str, Any], *,
+        lenient: bool, as_json: bool, trace: Path | None = None) -> int:
+    """Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing could begin."""
     import segrid
 
     console = Console(stderr=True)
-    try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+    with refusing():
+        segmenter = choice.segmenter()
+        segmenter.check_options(**options)
         output.mkdir(parents=True, exist_ok=True)
         if trace is not None:
             trace.touch()
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
     records = []
     stems: set[str] = set()
     with bar(console, as_json) as bars, segrid.Trace(trace) if trace else contextlib.nullcontext():
         for image in images:
             task = bars.add_task(shown(image.name), total=None, note="")
-            stem = free_stem(image.stem, stems)
+            target = output / free_stem(image.stem, stems)
             try:
-                record = _one(segmenter, image, output, stem, options, lambda state, t=task: bars.update(
+                record = _one(segmenter, image, target, options, lenient, lambda state, t=task: bars.update(
                     t, total=state["total"], completed=state["done"], note=f"{state['stage']} {state['kept']} kept"))
             except Exception as error:  # whatever is wrong with one image, the others are done
                 record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
@@ -53,20 +51,22 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
         _report(records, Console())
         if trace:
             Console().print(f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)", highlight=False, soft_wrap=True)
+    advise(console, ["segrid", "everything", *images[:1]], {} if choice.named else {"--model": choice.model})
     return 1 if any("error" in r for r in records) else 0
 
 
-def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str, Any], progress: Any) -> dict[str, Any]:
+def _one(segmenter: Any, image: Path, target: Path, options: dict[str, Any], lenient: bool, progress: Any) -> dict[str, Any]:
+    """target : path of the results without their endings."""
     from time import perf_counter
 
     from segrid._image import to_image, write_png
 
     begin = perf_counter()
-    pixels = to_image(image)
+    pixels = to_image(image, lenient=lenient)
     read = perf_counter() - begin
     masks = segmenter.everything(pixels, progress=progress, **options)
     begin = perf_counter()
-    files = {"overlay": output / f"{stem}_overlay.png", "labels": output / f"{stem}_labels.png", "coco": output / f"{stem}_coco.json"}
+    files = {kind: target.with_name(target.name + ending) for kind, ending in ENDINGS.items()}
     write_png(files["overlay"], masks.picture(pixels))
     labels = masks.label_map()
     if labels.dtype.itemsize > 2:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,6 +17,23 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 def shown(text: object) -> str:
     """Text for the terminal: rich's markup escaped, bytes that are not UTF-8 replaced."""
     return escape(str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+@contextmanager
+def refusing(*also: type[Exception]) -> Iterator[None]:
+    """What a command cannot begin with (a model, an option, a folder) is said once, on standard
+    error, and the command exits with 2. also : further exceptions that mean that."""
+    try:
+        yield
+    except (ValueError, OSError, NotImplementedError, MemoryError, ImportError, *also) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                 file: Any = None, line: str | None = None) -> None:
+    """In the place of `warnings.showwarning`: the text alone, without the line of code that gave it."""
+    print(f"warning: {message}", file=file or sys.stderr)
 
 
 def free_stem(stem: str, taken: set[str]) -> str:
