@@ -11,7 +11,7 @@ from segrid import __version__
 
 # No markup in help texts: rich would take "[x0, y0, x1, y1]" for a style and drop it.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  context_settings={"help_option_names": ["-h", "--help"]})
+                  context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 
 Model = Annotated[str, typer.Option(help="Packaged model, model folder, .safetensors file or Hugging Face id.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is a device, else cpu), cpu, cuda, cuda:N, or cpu-plain (what runs on CUDA, on the CPU).")]
