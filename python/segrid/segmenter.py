@@ -202,7 +202,7 @@ class Segmenter(LoadedModel):
         """Raises what `everything` would raise for these of its options, whatever the image: for
         programs that want to know before they read the first one. Raises ValueError naming the
         option, KeyError for one that `everything` does not have."""
-        _core.check_everything(self._resolved(options))
+        self._engine.check_everything(self._resolved(options))
 
     def _resolved(self, options: dict[str, Any]) -> dict[str, Any]:
         """The engine's options of those of `everything`: one grid, and the model's recommended
