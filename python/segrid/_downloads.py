@@ -12,11 +12,11 @@ from segrid._native import CorruptFileError
 LOOKED_AT = 1024  # bytes at the beginning
 
 
-def check_model_file(path: str | os.PathLike[str], *, binary: bool) -> None:
+def check_model_file(path: str | os.PathLike[str], *, binary: str = "") -> None:
     """Raises CorruptFileError that says what the file is and how to get the right one, where it
     holds no model for one of these reasons; OSError where it cannot be read.
 
-    binary : it should hold weights; a text file is none
+    binary : what it should hold where that is no text ("weights")
     """
     with open(path, "rb") as file:
         begin = file.read(LOOKED_AT)
@@ -28,36 +28,46 @@ def check_model_file(path: str | os.PathLike[str], *, binary: bool) -> None:
 def check_checkpoint(path: Path) -> None:
     """As `check_model_file`, for original checkpoints: also zip archives that hold none, and
     safetensors files, which need no converting."""
-    check_model_file(path, binary=True)
+    check_model_file(path, binary="weights")
     with path.open("rb") as file:
         begin = file.read(9)
     if begin[8:] == b"{" and int.from_bytes(begin[:8], "little") < path.stat().st_size:
-        raise CorruptFileError(f"{path}: is a safetensors file, which needs no converting; pass "
-                               "its folder as the model, with its config.json beside it")
+        raise CorruptFileError(
+            f"{path}: is a safetensors file, which needs no converting; pass "
+            "its folder as the model, with its config.json beside it"
+        )
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if not any(name.endswith("data.pkl") for name in names):
         some = ", ".join(sorted(names)[:3]) or "nothing"
-        raise CorruptFileError(f"{path}: is a zip archive, but no checkpoint (it holds {some}); "
-                               "unpack it and give the checkpoint that is in it")
+        raise CorruptFileError(
+            f"{path}: is a zip archive, but no checkpoint (it holds {some}); "
+            "unpack it and give the checkpoint that is in it"
+        )
 
 
-def _instead(begin: bytes, binary: bool) -> str | None:
+def _instead(begin: bytes, binary: str) -> str | None:
     if not begin:
-        return "is empty (0 bytes): the download did not happen or was cut off; fetch it again"
+        return (
+            "is an empty file (0 bytes): the download did not happen or was cut off; fetch it again"
+        )
     if begin.startswith(b"version https://git-lfs.github.com/spec/"):
-        return ("is a git-lfs pointer, not the file itself: run `git lfs install` and `git lfs pull` "
-                "where it was cloned, or download the file")
+        return (
+            "is a git-lfs pointer, not the file itself: run `git lfs install` and `git lfs pull` "
+            "where it was cloned, or download the file"
+        )
     text = begin.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<!--")):
-        return ("is a web page (HTML or XML), not the file: the address answered with a page, such "
-                "as a login or an error; download the file itself (on the Hugging Face Hub the "
-                "address has /resolve/ in it, not /blob/)")
+        return (
+            "is a web page (HTML or XML), not the file: the address answered with a page, such "
+            "as a login or an error; download the file itself (on the Hugging Face Hub the "
+            "address has /resolve/ in it, not /blob/)"
+        )
     if binary and _is_text(begin):
         first = begin.decode("utf-8", "replace").split("\n", 1)[0].strip()[:60]
-        return f"is a text file, not weights; it begins with {first!r}"
+        return f"is a text file, not {binary}; it begins with {first!r}"
     return None
 
 
@@ -67,5 +77,5 @@ def _is_text(begin: bytes) -> bool:
     except UnicodeDecodeError as error:
         if error.start < len(begin) - 4:  # else a character that is cut off
             return False
-        text = begin[:error.start].decode("utf-8")
+        text = begin[: error.start].decode("utf-8")
     return all(character.isprintable() or character in "\t\r\n" for character in text)

@@ -27,12 +27,12 @@ def locate(model: str | os.PathLike[str]) -> ModelFiles:
     """Files of a packaged model, a folder with config.json and model.safetensors, one .safetensors file with config.json beside it, or a Hugging Face id
     ("facebook/sam2.1-hiera-tiny", "owner/name@revision"), from the Hub's cache or downloaded into it.
 
-    Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints, CorruptFileError for files that are empty, web pages or
-    git-lfs pointers.
+    Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints,
+    CorruptFileError for files that are empty, web pages or git-lfs pointers.
     """
     files = _located(model)
-    check_model_file(files.config, binary=False)
-    check_model_file(files.weights, binary=True)
+    check_model_file(files.config)
+    check_model_file(files.weights, binary="weights")
     return files
 
 

@@ -65,13 +65,16 @@ class Comparison:
         return True
 
 
-def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny", precisions: Sequence[Precision] = ("fp32", "bf16", "int8"),
-            labels: str | os.PathLike[str] | None = None, device: Device = "auto", threads: int | None = None,
-            progress: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> Comparison:
+def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny",
+            precisions: Sequence[Precision] = ("fp32", "bf16", "int8"),
+            labels: str | os.PathLike[str] | None = None, device: Device = "auto",
+            threads: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None,
+            **options: Any) -> Comparison:
     """Segments everything in every image with every precision and says what each costs and changes.
 
     images : paths
-    precisions, device : as `Segmenter` takes them; the first precision is the reference; those that this CPU refuses are named in `refused`
+    precisions, device : as `Segmenter` takes them; the first precision is the reference; those that
+        this CPU refuses are named in `refused`
     labels : a folder with an instance map for every image, `<stem>.png` or .tif (0 is ground, every other number an object), of the image's size
     progress : called with {"precision", "image", "done", "total"} before each image
     options : of `Segmenter.everything`; crop_n_layers is "auto" unless given
@@ -84,14 +87,15 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
     for path in paths:
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such image")
-    device, precisions = device_name(device), [precision_name(p) for p in precisions]
+    device = device_name(device)
+    names = [precision_name(precision) for precision in precisions]
     maps = None if labels is None else [_label_file(Path(labels), Path(p)) for p in paths]
     done: list[PrecisionResult] = []
     refused: dict[str, str] = {}
     worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = None
     reference: list[list[BoxedMask]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for precision in precisions:
+        for precision in names:
             out = Path(scratch) / f"{precision}.npz"
             job: dict[str, Any] = {"model": os.fspath(model), "device": device, "precision": precision, "images": paths, "threads": threads,
                                    "out": str(out), "options": {"crop_n_layers": "auto"} | options}

@@ -11,6 +11,7 @@ import numpy as np
 from segrid.results import Masks
 from segrid.shown import Shown
 
+
 @dataclass(frozen=True, eq=False)
 class Detections(Shown):
     """N labelled boxes over one image, best score first. Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
@@ -59,10 +60,10 @@ class Detections(Shown):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
-        return (all(np.array_equal(mine, theirs, equal_nan=True) for mine, theirs in (
-                    (self.boxes, other.boxes), (self.scores, other.scores), (self.class_id, other.class_id)))
-                and list(self.labels) == list(other.labels) and tuple(self.size) == tuple(other.size)
-                and self.masks == other.masks)
+        return (all(np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
+                    for name in ("boxes", "scores", "class_id"))
+                and list(self.labels) == list(other.labels)
+                and tuple(self.size) == tuple(other.size) and self.masks == other.masks)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -70,7 +71,8 @@ class Detections(Shown):
         """An array of dtype object that holds this one, since each of the detections is a
         `Detections` again. Raises TypeError for other dtypes."""
         if dtype is not None and np.dtype(dtype) != object:
-            raise TypeError("detections: they are no array of numbers; take .boxes, .scores, .class_id or .masks")
+            raise TypeError("detections: they are no array of numbers; take .boxes, .scores, "
+                            ".class_id or .masks")
         whole = np.empty((), object)
         whole[()] = self
         return whole

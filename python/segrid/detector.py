@@ -31,14 +31,16 @@ class Detector(LoadedModel):
         Owlv2ForObjectDetection and OwlViTForObjectDetection), or a Hugging Face id, perhaps with
         "@revision". "tiny-detector" knows colours, shapes and nuclei and is for trying segrid out;
         for photos take "google/owlv2-base-patch16-ensemble" (620 MB once, Apache-2.0)
-    device : as `Segmenter`'s; on CUDA the image goes through it, texts and the boxes of what was found stay on the CPU
+    device : as `Segmenter`'s; on CUDA the image goes through it, texts and the boxes of what was
+        found stay on the CPU
     precision : as `Segmenter`'s; it holds for both towers
     threads : most threads of the process's budget that a call uses; None: all
 
     Raises what `Segmenter` raises.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = "tiny-detector", *, device: Device = "auto", precision: Precision = "auto", threads: int | None = None) -> None:
+    def __init__(self, model: str | os.PathLike[str] = "tiny-detector", *, device: Device = "auto",
+                 precision: Precision = "auto", threads: int | None = None) -> None:
         super().__init__(_core.Detector, model, device, precision, threads)
         self._words: Tokenizer | None = None
 

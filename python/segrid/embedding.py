@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from segrid._files import whole
-from segrid._native import CorruptFileError, _core
+from segrid._native import CorruptFileError
 
 if TYPE_CHECKING:
     from segrid.segmenter import Segmenter
@@ -22,7 +22,8 @@ class Embedding:
     Attributes
     ----------
     image_size : (H, W) of the original image, pixels
-    features : (1, C, h, w) float32, read-only view of the engine's memory (segment-anything's ``get_image_embedding()``)
+    features : (1, C, h, w) float32, read-only view of the engine's memory (segment-anything's
+        ``get_image_embedding()``)
     high_res_features : SAM 2's, finest first, views like `features`; empty for other families
     model_id : identifies the weights that made it
     """
@@ -49,7 +50,7 @@ class Embedding:
     def __hash__(self) -> int:
         digest = blake2b(repr((self.image_size, self.model_id)).encode(), digest_size=8)
         for features in self._source.features:
-            digest.update(_token_by_token(features))
+            digest.update(_token_by_token(features).data)
         return int.from_bytes(digest.digest(), "little")
 
     def __eq__(self, other: object) -> bool:
@@ -57,9 +58,11 @@ class Embedding:
             return NotImplemented
         mine, theirs = self._source, other._source
         return mine is theirs or (
-            mine.model_id == theirs.model_id and mine.image_size == theirs.image_size
+            mine.model_id == theirs.model_id
+            and mine.image_size == theirs.image_size
             and len(mine.features) == len(theirs.features)
-            and all(map(_same_bits, mine.features, theirs.features)))
+            and all(map(_same_bits, mine.features, theirs.features))
+        )
 
     def __reduce__(self) -> Any:
         """Pickles the features and what they belong to; no model is needed to load them."""
@@ -74,18 +77,25 @@ class Embedding:
 
     def __repr__(self) -> str:
         h, w = self.image_size
-        return f"Embedding(image {h} x {w}, features {tuple(self.features.shape)}, model {self.model_id})"
+        shape = tuple(self.features.shape)
+        return f"Embedding(image {h} x {w}, features {shape}, model {self.model_id})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects), whole or not at all. Raises OSError."""
+        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects),
+        whole or not at all. Raises OSError."""
         arrays: dict[str, Any] = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
-        arrays |= {"features": self.features, "image_size": np.asarray(self.image_size, np.int64), "model_id": np.asarray(self.model_id)}
+        arrays |= {
+            "features": self.features,
+            "image_size": np.asarray(self.image_size, np.int64),
+            "model_id": np.asarray(self.model_id),
+        }
         with whole(path) as part, open(part, "wb") as file:
             np.savez(file, **arrays)
 
     @staticmethod
     def load(path: str | os.PathLike[str], model: Segmenter) -> Embedding:
-        """Reads what :meth:`save` wrote. `model` must have the weights that made it (ValueError else).
+        """Reads what :meth:`save` wrote. `model` must have the weights that made it, else
+        ValueError.
 
         Raises FileNotFoundError, and CorruptFileError when the file is something else.
         """
@@ -102,8 +112,11 @@ class Embedding:
             raise
         except Exception as error:  # zipfile.BadZipFile and what zlib raises
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
-        if size.shape != (2,) or any(f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features):
-            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {[(f.dtype.name, f.shape) for f in features]})")
+        if size.shape != (2,) or any(
+            f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features
+        ):
+            held = [(f.dtype.name, f.shape) for f in features]
+            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {held})")
         return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
 
 
@@ -128,7 +141,7 @@ class _Stored(NamedTuple):
 
 
 def _token_by_token(features: np.ndarray) -> np.ndarray:
-    """(1, h, w, C) of (1, C, h, w): as the engine stores them, so that it is a view of its memory."""
+    """(1, h, w, C) of (1, C, h, w): as the engine stores them, so a view of its memory."""
     return np.ascontiguousarray(features.transpose(0, 2, 3, 1))
 
 
@@ -137,7 +150,9 @@ def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _unpickled(image_size: Any, features: Any, model_id: Any) -> Embedding:
-    whole = all(isinstance(f, np.ndarray) and f.dtype == np.float32 and f.ndim == 4 for f in features)
+    whole = all(
+        isinstance(f, np.ndarray) and f.dtype == np.float32 and f.ndim == 4 for f in features
+    )
     if not features or not whole or len(image_size) != 2 or not isinstance(model_id, str):
         raise CorruptFileError("embedding: the pickle is damaged; encode the image again")
     views = tuple(f.transpose(0, 3, 1, 2) for f in features)

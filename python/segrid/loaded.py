@@ -14,12 +14,14 @@ Self = TypeVar("Self", bound="LoadedModel")
 
 
 class LoadedModel:
-    """A model of the engine, `kind` being its class there. Pickles its arguments; the weights are loaded again where it is unpickled.
+    """A model of the engine, `kind` being its class there. Pickles its arguments; the weights are
+    loaded again where it is unpickled.
 
     device, precision : names, or torch's own (torch.device, torch.dtype)
     """
 
-    def __init__(self, kind: Any, model: str | os.PathLike[str], device: Device, precision: Precision, threads: int | None, **more: Any) -> None:
+    def __init__(self, kind: Any, model: str | os.PathLike[str], device: Device,
+                 precision: Precision, threads: int | None, **more: Any) -> None:
         device, precision = device_name(device), precision_name(precision)
         self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads, **more}
         self._files = _hub.locate(model)

@@ -33,7 +33,8 @@ class Pipeline:
     """
 
     def __init__(self, detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
-                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False, device: Device = "auto", precision: Precision = "auto") -> None:
+                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False,
+                 device: Device = "auto", precision: Precision = "auto") -> None:
         if isinstance(detector, (str, os.PathLike)):
             scripted = os.fspath(detector).endswith((".torchscript", ".torchscript.pt", ".ts"))
             detector = ScriptedDetector(detector, trust=trust) if scripted else Detector(detector, device=device, precision=precision)

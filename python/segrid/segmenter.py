@@ -30,10 +30,12 @@ class Segmenter(LoadedModel):
         with "@revision". "tiny" is for trying segrid out and for blobs (nuclei, colonies, coins);
         on everyday photos it finds little of use: take "facebook/sam2.1-hiera-tiny" (156 MB once,
         Apache-2.0) for those
-    device : a name or a torch.device. "cpu"; "cuda" or "cuda:N", where the plain definitions of the models run, prompts by the batch; "cpu-plain": these definitions on the CPU, to check
-        the one against the other; "auto": what the environment's SEGRID_DEVICE says, else CUDA where torch has it and finds a device, else the CPU
-    precision : a name or a dtype of torch (float32, float16, bfloat16).
-        What the large matrix products run in; everything between them is fp32. `precision` of the object tells what runs.
+    device : a name or a torch.device. "cpu"; "cuda" or "cuda:N", where the plain definitions of
+        the models run, prompts by the batch; "cpu-plain": these definitions on the CPU, to check
+        the one against the other; "auto": what the environment's SEGRID_DEVICE says, else CUDA
+        where torch has it and finds a device, else the CPU
+    precision : a name or a dtype of torch (float32, float16, bfloat16): what the large matrix
+        products run in; everything between them is fp32. `precision` of the object tells what runs.
         "fp32";
         "bf16": factors of products of encoder and decoder rounded to bf16, sums in fp32. Needs AVX512-BF16 or AMX (`segrid info` tells),
         NotImplementedError without;
@@ -49,8 +51,9 @@ class Segmenter(LoadedModel):
     fit, every missing, unexpected and misshapen tensor named), ValueError.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: Device = "auto", precision: Precision = "auto",
-                 threads: int | None = None, profile: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: Device = "auto",
+                 precision: Precision = "auto", threads: int | None = None,
+                 profile: str | os.PathLike[str] | None = None) -> None:
         self._points_per_side = 32
         if profile is not None:
             from segrid.tuning import read_profile

@@ -1,4 +1,5 @@
-"""What users of torch pass where a device or a precision is asked for. torch itself is not imported: its objects are told by their type's name."""
+"""What users of torch pass where a device or a precision is asked for. torch itself is not
+imported: its objects are told by the names of their types."""
 
 from __future__ import annotations
 
@@ -16,25 +17,34 @@ PRECISIONS = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16"
 
 
 def device_name(device: Any) -> str:
-    """The name of a device as the engine takes it: a text as it is, a torch.device by its text ("cuda:0"). Raises TypeError for anything else."""
+    """The name of a device as the engine takes it: a text as it is, a torch.device by its text
+    ("cuda:0"). Raises TypeError for anything else."""
     if isinstance(device, str):
         return device
     if _is_of_torch(device, "device"):
         return str(device)
-    raise TypeError(f"device: expected a name such as 'cpu' or 'cuda:0', or a torch.device, got {device!r}")
+    raise TypeError(
+        f"device: expected a name such as 'cpu' or 'cuda:0', or a torch.device, got {device!r}"
+    )
 
 
 def precision_name(precision: Any) -> str:
-    """The name of a precision as the engine takes it: a text as it is, torch.float32, torch.float16 and torch.bfloat16 by their short names.
+    """The name of a precision as the engine takes it: a text as it is, torch.float32,
+    torch.float16 and torch.bfloat16 by their short names.
 
     Raises ValueError for another dtype of torch, TypeError for anything else.
     """
     if isinstance(precision, str):
         return precision
     if not _is_of_torch(precision, "dtype"):
-        raise TypeError(f"precision: expected a name such as 'fp32', or a dtype of torch, got {precision!r}")
+        raise TypeError(
+            f"precision: expected a name such as 'fp32', or a dtype of torch, got {precision!r}"
+        )
     if str(precision) not in PRECISIONS:
-        raise ValueError(f"precision: models run in {', '.join(PRECISIONS)} (and in 'int8', by that name), got {precision}")
+        raise ValueError(
+            f"precision: of torch's dtypes models run in {', '.join(PRECISIONS)} (for int8 give "
+            f"the text 'int8'), got {precision}"
+        )
     return PRECISIONS[str(precision)]
 
 

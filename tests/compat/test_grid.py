@@ -1,4 +1,4 @@
-"""`parallel_grid_segmentation`, as the grid tool's own function has it: order of parameters, types, grid, cleaning."""
+"""`parallel_grid_segmentation` as the grid tool's own has it: parameters, types, grid, cleaning."""
 
 import inspect
 
@@ -13,8 +13,19 @@ from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 from segrid.compat.segment_anything import SamPredictor
 from segrid.compat.segment_anything.build_sam import Sam
 
-ORDER = ["sam_model", "filepath", "original_size", "target_points", "max_masks", "min_area_frac", "min_region_area",
-         "nms_box_thresh", "dup_mask_iou_thresh", "max_workers", "batch_size"]
+ORDER = [
+    "sam_model",
+    "filepath",
+    "original_size",
+    "target_points",
+    "max_masks",
+    "min_area_frac",
+    "min_region_area",
+    "nms_box_thresh",
+    "dup_mask_iou_thresh",
+    "max_workers",
+    "batch_size",
+]
 DEFAULTS = [256, 50, 0.001, None, 0.7, 0.5, 4, 32]
 
 
@@ -27,10 +38,17 @@ def test_parameters_stand_in_the_tools_order():
 
 def test_three_lists(tiny, coins, tmp_path):
     Image.fromarray(coins).save(tmp_path / "coins.png")
-    masks, boxes, areas = parallel_grid_segmentation(tiny, str(tmp_path / "coins.png"), (384, 303), 64, 8)
-    assert type(masks) is type(boxes) is type(areas) is list and 0 < len(masks) == len(boxes) == len(areas) <= 8
+    masks, boxes, areas = parallel_grid_segmentation(
+        tiny, str(tmp_path / "coins.png"), (384, 303), 64, 8
+    )
+    assert (
+        type(masks) is type(boxes) is type(areas) is list
+        and 0 < len(masks) == len(boxes) == len(areas) <= 8
+    )
     for mask, box, area in zip(masks, boxes, areas, strict=True):
-        assert mask.dtype == np.uint8 and mask.shape == (303, 384) and set(np.unique(mask)) == {0, 1}
+        assert (
+            mask.dtype == np.uint8 and mask.shape == (303, 384) and set(np.unique(mask)) == {0, 1}
+        )
         y, x = np.nonzero(mask)
         assert type(box) is tuple and all(type(v) is float for v in box)
         assert box == (x.min(), y.min(), x.max(), y.max())
@@ -46,7 +64,9 @@ def test_masks_are_views_of_one_memory(tiny, coins):
 
 def test_size_is_width_and_height(tiny, coins):
     masks, boxes, areas = parallel_grid_segmentation(tiny, coins, (192, 151), 64)
-    assert masks[0].shape == (151, 192) and all(m.sum() == a for m, a in zip(masks, areas, strict=True))
+    assert masks[0].shape == (151, 192) and all(
+        m.sum() == a for m, a in zip(masks, areas, strict=True)
+    )
     assert max(b[2] for b in boxes) < 192
 
 
@@ -54,16 +74,23 @@ def test_points_go_from_the_first_pixel_to_the_last(tiny, coins, monkeypatch):
     """Where the engine clicks, told by the masks of all points."""
     asked = []
     everything = segrid.Segmenter.everything
-    monkeypatch.setattr(segrid.Segmenter, "everything",
-                        lambda self, image, **options: asked.append(options) or everything(self, image, **options))
+    monkeypatch.setattr(
+        segrid.Segmenter,
+        "everything",
+        lambda self, image, **options: asked.append(options) or everything(self, image, **options),
+    )
     for points, side in ((256, 16), (4, 8), (100, 10), (30, 8)):
         parallel_grid_segmentation(tiny, coins, (384, 303), points, max_masks=1)
         grid = asked.pop()["point_grids"][0]
         assert grid.shape == (side * side, 2)
         pixels = grid * (384, 303)
         x, y = np.linspace(0, 383, side), np.linspace(0, 302, side)
-        np.testing.assert_allclose(pixels, np.stack(np.meshgrid(x, y), axis=2).reshape(-1, 2), atol=1e-9)
-    options = dict(pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0, multimask=False)
+        np.testing.assert_allclose(
+            pixels, np.stack(np.meshgrid(x, y), axis=2).reshape(-1, 2), atol=1e-9
+        )
+    options = dict(
+        pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0, multimask=False
+    )
     found = everything(tiny, coins, point_grids=[grid], **options)
     corners = np.array([[0, 0], [383, 302], [383, 0], [0, 302]])
     assert all(np.abs(found.points - corner).max(axis=1).min() < 1e-6 for corner in corners)
@@ -72,7 +99,9 @@ def test_points_go_from_the_first_pixel_to_the_last(tiny, coins, monkeypatch):
 @pytest.mark.parametrize("least", [None, 0, 400])
 def test_small_parts_and_holes_are_gone(tiny, least, coins):
     """4-connected: SciPy's default."""
-    masks, _, _ = parallel_grid_segmentation(tiny, coins, (384, 303), 144, min_area_frac=0.002, min_region_area=least)
+    masks, _, _ = parallel_grid_segmentation(
+        tiny, coins, (384, 303), 144, min_area_frac=0.002, min_region_area=least
+    )
     wanted = max(16, int(0.002 * 384 * 303) // 4) if least is None else least
     sizes = []
     for mask in masks:
@@ -84,13 +113,23 @@ def test_small_parts_and_holes_are_gone(tiny, least, coins):
 
 def test_regions_are_4_connected_on_request(tiny, coins):
     """A diagonal of single pixels is one part with 8 neighbours, and many with 4."""
-    common = dict(points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
+    common = dict(
+        points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
+    )
     four = tiny.everything(coins, min_mask_region_area=60, region_connectivity=4, **common)
     eight = tiny.everything(coins, min_mask_region_area=60, **common)
-    assert tiny.everything(coins, min_mask_region_area=60, region_connectivity=8, **common) == eight != four
-    parts = lambda masks, structure: min(  # noqa: E731
-        np.bincount(ndimage.label(m, structure)[0].ravel())[1:].min() for m in masks.array if m.any() and m.sum() >= 60)
-    assert parts(four, None) >= 60 and parts(eight, np.ones((3, 3))) >= 60 > parts(eight, None)
+    assert (
+        tiny.everything(coins, min_mask_region_area=60, region_connectivity=8, **common)
+        == eight
+        != four
+    )
+
+    def smallest(masks, structure):
+        labelled = [ndimage.label(m, structure)[0] for m in masks.array if m.sum() >= 60]
+        return min(np.bincount(labels.ravel())[1:].min() for labels in labelled)
+
+    assert smallest(four, None) >= 60 and smallest(eight, np.ones((3, 3))) >= 60
+    assert smallest(eight, None) < 60
     with pytest.raises(ValueError, match="region_connectivity: .*4 or 8.*6"):
         tiny.everything(coins, min_mask_region_area=60, region_connectivity=6)
 
@@ -102,7 +141,10 @@ def test_the_best_masks_stay(tiny, coins):
     assert len(kept(3)) == 3 and kept(3) < kept(6)
 
 
-@pytest.mark.parametrize("wrap", [Sam, lambda s: SamPredictor(Sam(s)), SAM2Base, lambda s: SAM2ImagePredictor(SAM2Base(s))])
+@pytest.mark.parametrize(
+    "wrap",
+    [Sam, lambda s: SamPredictor(Sam(s)), SAM2Base, lambda s: SAM2ImagePredictor(SAM2Base(s))],
+)
 def test_models_of_the_drop_ins(tiny, coins, wrap):
     ours = parallel_grid_segmentation(tiny, coins, (384, 303), 64, 4)
     theirs = parallel_grid_segmentation(wrap(tiny), coins, (384, 303), 64, 4)
@@ -112,7 +154,9 @@ def test_models_of_the_drop_ins(tiny, coins, wrap):
 def test_lines_on_standard_error(tiny, coins, capfd):
     parallel_grid_segmentation(tiny, coins, target_points=64, batch_size=16)
     lines = capfd.readouterr().err.strip().split("\n")
-    assert len(lines) == 4 and all("kept" in line and " s, " in line and "MB" in line for line in lines)
+    assert len(lines) == 4 and all(
+        "kept" in line and " s, " in line and "MB" in line for line in lines
+    )
 
 
 def test_nothing_found(tiny):

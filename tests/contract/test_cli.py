@@ -108,9 +108,8 @@ def test_version_and_short_help():
 
 def test_help_shows_brackets():
     """Of all commands: what stands in brackets in a help text stands on the screen."""
-    from typer.main import get_command
-
     from segrid.cli.app import app
+    from typer.main import get_command
 
     commands = get_command(app).commands
     assert len(commands) > 7

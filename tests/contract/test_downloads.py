@@ -11,19 +11,30 @@ import segrid
 from segrid.convert import convert
 
 TINY = Path(segrid.__file__).parent / "models/tiny"
-POINTER = (b"version https://git-lfs.github.com/spec/v1\n"
-           b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n")
+POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\n"
+    b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
 INSTEAD = {
-    "empty": (b"", "is empty .0 bytes.*fetch it again"),
-    "page": (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "is a web page.*address.*/resolve/"),
+    "empty": (b"", "is an empty file .0 bytes.*fetch it again"),
+    "page": (
+        b"<!DOCTYPE html>\n<html><body>Sign in</body></html>",
+        "is a web page.*address.*/resolve/",
+    ),
     "page in capitals": (b"\xef\xbb\xbf\r\n  <HTML>404</HTML>", "is a web page"),
-    "error of a store": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is a web page .HTML or XML"),
+    "error of a store": (
+        b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+        "is a web page .HTML or XML",
+    ),
     "pointer": (POINTER, "is a git-lfs pointer.*git lfs pull"),
 }
 TEXTS = {
     "words": (b"404: Not Found", "is a text file, not weights; it begins with '404: Not Found'"),
     "json": (b'{"error": "Repository not found"}', "is a text file, not weights"),
-    "long text": (("zażółć gęślą jaźń\n" * 500).encode(), "is a text file, not weights; it begins with 'zażółć"),
+    "long text": (
+        ("zażółć gęślą jaźń\n" * 500).encode(),
+        "is a text file, not weights; it begins with 'zażółć",
+    ),
 }
 
 
@@ -34,7 +45,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("content,told", [*INSTEAD.values(), *TEXTS.values()], ids=[*INSTEAD, *TEXTS])
+@pytest.mark.parametrize(
+    "content,told", [*INSTEAD.values(), *TEXTS.values()], ids=[*INSTEAD, *TEXTS]
+)
 def test_weights(folder, content, told):
     (folder / "model.safetensors").write_bytes(content)
     for model in (folder, folder / "model.safetensors"):
@@ -52,7 +65,9 @@ def test_config(folder, content, told):
 
 
 @pytest.mark.parametrize("name", ["sam.pth", "sam2.pt"])
-@pytest.mark.parametrize("content,told", [*INSTEAD.values(), *TEXTS.values()], ids=[*INSTEAD, *TEXTS])
+@pytest.mark.parametrize(
+    "content,told", [*INSTEAD.values(), *TEXTS.values()], ids=[*INSTEAD, *TEXTS]
+)
 def test_checkpoints(tmp_path, name, content, told):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(segrid.CorruptFileError, match=f"{name}: {told}"):
@@ -64,13 +79,18 @@ def test_archives_that_hold_no_checkpoint(tmp_path):
     with zipfile.ZipFile(tmp_path / "sam.pth", "w") as archive:
         archive.writestr("weights/sam_vit_b.pth", "x")
         archive.writestr("readme.txt", "x")
-    with pytest.raises(segrid.CorruptFileError, match="sam.pth: is a zip archive, but no checkpoint.*readme.txt, weights/sam_vit_b.pth.*unpack"):
+    with pytest.raises(
+        segrid.CorruptFileError,
+        match="sam.pth: is a zip archive, but no checkpoint.*readme.txt, weights/.*unpack",
+    ):
         convert(tmp_path / "sam.pth", tmp_path / "out")
 
 
 def test_safetensors_need_no_converting(tmp_path):
     shutil.copy(TINY / "model.safetensors", tmp_path / "sam.pth")
-    with pytest.raises(segrid.CorruptFileError, match="sam.pth: is a safetensors file, which needs no converting"):
+    with pytest.raises(
+        segrid.CorruptFileError, match="sam.pth: is a safetensors file, which needs no converting"
+    ):
         convert(tmp_path / "sam.pth", tmp_path / "out")
 
 
@@ -100,6 +120,12 @@ def test_scripted_detectors(tmp_path):
 
 def test_the_command_says_it_once(tmp_path):
     (tmp_path / "sam.pth").write_bytes(b"")
-    done = subprocess.run([sys.executable, "-m", "segrid", "convert", tmp_path / "sam.pth", "-o", tmp_path / "out"], capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert "sam.pth: is empty" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "segrid", "convert", tmp_path / "sam.pth", "-o", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    )
+    assert "sam.pth: is an empty file" in done.stderr

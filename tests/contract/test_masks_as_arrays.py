@@ -28,7 +28,9 @@ def test_copies_where_they_are_asked_for(masks):
     assert np.array(masks, dtype=np.float32).sum() == masks.areas.sum()
 
 
-@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="copy=False forbids copies since NumPy 2")
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="copy=False forbids copies since NumPy 2"
+)
 def test_copy_false_is_an_error_where_a_dtype_needs_one(masks):
     with pytest.raises(ValueError, match="needs a copy"):
         np.array(masks, dtype=np.uint8, copy=False)
@@ -53,9 +55,15 @@ def test_a_single_mask_is_one_array_and_not_an_endless_sequence(masks):
 
 
 def test_detections_are_one_object_to_numpy(masks):
-    found = segrid.Detections(masks.boxes, masks.scores, ["x"] * len(masks), np.zeros(len(masks)), masks.size)
+    found = segrid.Detections(
+        masks.boxes, masks.scores, ["x"] * len(masks), np.zeros(len(masks)), masks.size
+    )
     for some in (found, found[0], found[:0]):
-        assert np.array(some).shape == () and np.array(some).dtype == object and np.array(some).item() is some
+        assert (
+            np.array(some).shape == ()
+            and np.array(some).dtype == object
+            and np.array(some).item() is some
+        )
     assert np.array([found, found[:1]], dtype=object).shape == (2,)
     with pytest.raises(TypeError, match="no array of numbers"):
         np.asarray(found, dtype=float)

@@ -17,7 +17,9 @@ def test_segmenter(coins):
     assert again.precision == "fp32" and len(again.predict(coins, points=[[150, 60]])) == 1
 
 
-@pytest.mark.parametrize("dtype,name", [(torch.bfloat16, "bf16"), (torch.float16, "fp16"), (torch.half, "fp16")])
+@pytest.mark.parametrize(
+    "dtype,name", [(torch.bfloat16, "bf16"), (torch.float16, "fp16"), (torch.half, "fp16")]
+)
 def test_dtypes_mean_what_their_names_do(dtype, name):
     try:
         wanted = segrid.Segmenter("tiny", device="cpu-plain", precision=name).precision
@@ -26,7 +28,11 @@ def test_dtypes_mean_what_their_names_do(dtype, name):
             segrid.Segmenter("tiny", device="cpu-plain", precision=dtype)
         assert str(ours.value) == str(error)
     else:
-        assert segrid.Segmenter("tiny", device="cpu-plain", precision=dtype).precision == wanted == name
+        assert (
+            segrid.Segmenter("tiny", device="cpu-plain", precision=dtype).precision
+            == wanted
+            == name
+        )
 
 
 def test_everything_else_that_loads_models(tmp_path, coins):
@@ -34,7 +40,9 @@ def test_everything_else_that_loads_models(tmp_path, coins):
     assert segrid.Detector(device=cpu, precision=torch.float32).precision == "fp32"
     pipeline = segrid.Pipeline(device=cpu, precision=torch.float32)
     assert pipeline.detector.precision == pipeline.segmenter.precision == "fp32"
-    views = segrid.Views({"a": segrid.View("*.png", ["a coin"])}, device=cpu, precision=torch.float32)
+    views = segrid.Views(
+        {"a": segrid.View("*.png", ["a coin"])}, device=cpu, precision=torch.float32
+    )
     assert views.segmenter.precision == "fp32"
 
 
@@ -42,8 +50,12 @@ def test_compare(tmp_path, coins):
     from PIL import Image
 
     Image.fromarray(coins[:96, :96]).save(tmp_path / "coins.png")
-    found = segrid.compare([tmp_path / "coins.png"], precisions=[torch.float32], device=torch.device("cpu"),
-                           points_per_side=2)
+    found = segrid.compare(
+        [tmp_path / "coins.png"],
+        precisions=[torch.float32],
+        device=torch.device("cpu"),
+        points_per_side=2,
+    )
     assert [r.precision for r in found.results] == ["fp32"]
 
 
@@ -56,13 +68,20 @@ def test_devices_that_are_not_there(wrong):
 def test_what_is_neither():
     with pytest.raises(TypeError, match="torch.device, got 3"):
         segrid.Segmenter("tiny", device=3)
-    with pytest.raises(ValueError, match=r"torch.float32, torch.float16, torch.bfloat16.*got torch.float64"):
+    with pytest.raises(
+        ValueError, match=r"torch.float32, torch.float16, torch.bfloat16.*got torch.float64"
+    ):
         segrid.Segmenter("tiny", precision=torch.float64)
     with pytest.raises(TypeError, match="precision: .*32"):
         segrid.Segmenter("tiny", precision=32)
 
 
 def test_torchs_python_package_is_not_imported():
-    code = ("import sys, segrid; m = segrid.Segmenter('tiny', device='cpu', precision='fp32'); "
-            "print('torch' in sys.modules)")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    code = (
+        "import sys, segrid; m = segrid.Segmenter('tiny', device='cpu', precision='fp32'); "
+        "print('torch' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "False\n"
+    )

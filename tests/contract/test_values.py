@@ -12,7 +12,16 @@ import pytest
 import segrid
 from segrid import _core
 
-COLUMNS = ("boxes", "areas", "scores", "object_scores", "stability", "points", "prompt", "crop_boxes")
+COLUMNS = (
+    "boxes",
+    "areas",
+    "scores",
+    "object_scores",
+    "stability",
+    "points",
+    "prompt",
+    "crop_boxes",
+)
 PROTOCOLS = [2, pickle.HIGHEST_PROTOCOL]
 
 
@@ -25,8 +34,9 @@ def clicked(tiny, coins):
 @pytest.fixture(scope="module")
 def found(clicked, coins):
     labels = [f"coin {i}" for i in range(len(clicked))]
-    return segrid.Detections(clicked.boxes, clicked.scores, labels, np.arange(len(clicked)),
-                             clicked.size, clicked, coins)
+    return segrid.Detections(
+        clicked.boxes, clicked.scores, labels, np.arange(len(clicked)), clicked.size, clicked, coins
+    )
 
 
 def ways_to_copy():
@@ -61,13 +71,17 @@ def test_masks_of_everything_and_none(tiny, coins, again):
     masks = tiny.everything(coins, points_per_side=6)
     assert again(masks) == masks and again(masks).low_res is None
     none = masks[[]]
-    assert len(again(none)) == 0 and again(none) == none and again(none).array.shape == (0, *none.size)
+    assert (
+        len(again(none)) == 0 and again(none) == none and again(none).array.shape == (0, *none.size)
+    )
 
 
 def test_masks_are_equal_by_content(tiny, coins, clicked):
     same = tiny.predict(coins, boxes=[[30, 20, 90, 80], [100, 40, 180, 120]], multimask=True)
     assert same == clicked and same.stats != clicked.stats and not same != clicked
-    assert clicked[:2] != clicked and clicked[[1, 0]] != clicked[[0, 1]] and clicked[[]] == clicked[[]]
+    assert (
+        clicked[:2] != clicked and clicked[[1, 0]] != clicked[[0, 1]] and clicked[[]] == clicked[[]]
+    )
     assert clicked[0] != tiny.predict(coins, boxes=[[30, 20, 90, 81]])
     assert clicked.resized(clicked.size) != clicked  # without logits
     assert clicked != clicked.rle and clicked != None  # noqa: E711
@@ -77,14 +91,16 @@ def test_masks_are_equal_by_content(tiny, coins, clicked):
 
 def damaged_states():
     """Each a change of a good state of two masks of 3 x 4 pixels."""
+
     def put(index, value):
-        return lambda state: (*state[:index], value, *state[index + 1:])
+        return lambda state: (*state[:index], value, *state[index + 1 :])
 
     def edit(index, at, value):
         def change(state):
             array = state[index].copy()
             array[at] = value
             return put(index, array)(state)
+
         return change
 
     yield "too short", lambda state: state[:-1]
@@ -107,7 +123,9 @@ def damaged_states():
     yield "logits of another number", lambda state: put(8, np.zeros((5, 2, 2), np.float32))(state)
 
 
-@pytest.mark.parametrize("damage", [pytest.param(change, id=name) for name, change in damaged_states()])
+@pytest.mark.parametrize(
+    "damage", [pytest.param(change, id=name) for name, change in damaged_states()]
+)
 def test_damaged_pickles_are_refused(clicked, damage):
     state = clicked[:2]._native.__getstate__()
     kind = _core.MaskSet
@@ -127,7 +145,9 @@ def test_embeddings(tiny, coins):
     points = dict(points=[[150, 60]], multimask=True)
     assert tiny.predict(again, **points) == tiny.predict(embedding, **points)
     grid = dict(points_per_side=5)
-    assert tiny.everything(pickle.loads(pickle.dumps(embedding)), **grid) == tiny.everything(embedding, **grid)
+    assert tiny.everything(pickle.loads(pickle.dumps(embedding)), **grid) == tiny.everything(
+        embedding, **grid
+    )
     assert again == embedding  # also after use
     assert copy.deepcopy(embedding) == embedding and copy.copy(embedding) is embedding
     assert embedding != tiny.encode(coins[:, ::-1]) and embedding != tiny.encode(coins[:-1])
@@ -139,7 +159,9 @@ def test_embeddings_of_sam2_keep_their_fine_features(tmp_path, coins):
     model = segrid.Segmenter(random_sam2.make("small", tmp_path / "sam2"), precision="fp32")
     embedding = model.encode(coins)
     again = pickle.loads(pickle.dumps(embedding))
-    assert len(again.high_res_features) == 2 and again == embedding and hash(again) == hash(embedding)
+    assert (
+        len(again.high_res_features) == 2 and again == embedding and hash(again) == hash(embedding)
+    )
     assert model.predict(again, points=[[150, 60]]) == model.predict(embedding, points=[[150, 60]])
 
 
@@ -156,16 +178,24 @@ def test_an_unpickled_embedding_is_refused_by_other_weights(tiny, coins, tmp_pat
 def test_unpickling_an_embedding_needs_no_engine(tiny, coins, tmp_path):
     embedding = tiny.encode(coins)
     (tmp_path / "embedding.pickle").write_bytes(pickle.dumps(embedding))
-    code = (f"import pickle; e = pickle.load(open({str(tmp_path / 'embedding.pickle')!r}, 'rb')); "
-            "print(e.image_size, hash(e))")
+    code = (
+        f"import pickle; e = pickle.load(open({str(tmp_path / 'embedding.pickle')!r}, 'rb')); "
+        "print(e.image_size, hash(e))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == f"{embedding.image_size} {hash(embedding)}".split(), done.stderr
 
 
 def test_damaged_pickles_of_embeddings_are_refused(tiny, coins):
     rebuild, (size, features, model) = tiny.encode(coins).__reduce__()
-    for bad in ((size, [], model), (size, [features[0][0]], model), ((1, 2, 3), features, model),
-                (size, ["text"], model), (size, [features[0].astype(int)], model), (size, features, 7)):
+    for bad in (
+        (size, [], model),
+        (size, [features[0][0]], model),
+        ((1, 2, 3), features, model),
+        (size, ["text"], model),
+        (size, [features[0].astype(int)], model),
+        (size, features, 7),
+    ):
         with pytest.raises(segrid.CorruptFileError, match="damaged"):
             rebuild(*bad)
     with pytest.raises(ValueError, match="shape"):
@@ -182,11 +212,23 @@ def test_detections(found, again):
 
 
 def test_detections_are_equal_by_content(found, tiny):
-    parts = dict(boxes=found.boxes, scores=found.scores, labels=found.labels, class_id=found.class_id,
-                 size=found.size, masks=found.masks)
+    parts = dict(
+        boxes=found.boxes,
+        scores=found.scores,
+        labels=found.labels,
+        class_id=found.class_id,
+        size=found.size,
+        masks=found.masks,
+    )
     assert segrid.Detections(**parts) == found  # whatever the image
-    changes = dict(boxes=found.boxes + 1, scores=found.scores / 2, labels=["x"] * len(found),
-                   class_id=found.class_id + 1, size=(10, 10), masks=None)
+    changes = dict(
+        boxes=found.boxes + 1,
+        scores=found.scores / 2,
+        labels=["x"] * len(found),
+        class_id=found.class_id + 1,
+        size=(10, 10),
+        masks=None,
+    )
     for name, value in changes.items():
         assert segrid.Detections(**{**parts, name: value}) != found, name
     assert found[:2] != found and found != 5 and found[1] == found[[1]]

@@ -10,7 +10,8 @@ import typer
 from segrid import __version__
 
 # No markup in help texts: rich would take "[x0, y0, x1, y1]" for a style and drop it.
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None,
                   context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 
 Model = Annotated[str, typer.Option(help="Packaged model, model folder, .safetensors file or Hugging Face id.")]
@@ -18,7 +19,12 @@ Device = Annotated[str, typer.Option(help="auto (CUDA where there is a device, e
 Precision = Annotated[str, typer.Option(help="auto (by the model's table), fp32, bf16, int8 or int8-torch; on CUDA fp32, fp16 or bf16.")]
 Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: the CPUs this process may use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
-Lenient = Annotated[bool, typer.Option("--lenient", help="Of a damaged file take what can be decoded, with a warning.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Of a damaged file take what can be "
+                                       "decoded, with a warning.")]
+
+
+CROP_HELP = ("Layers of crops, for large images with small objects; auto: by the image's size and the "
+             "model's working scale. (In Python the default is 0, as in segment-anything.)")
 
 
 def _layers(text: str) -> int | str:
@@ -48,7 +54,8 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version,
+                                          help="Print the version and exit.")] = False,
 ) -> None:
     """Promptable segmentation on ordinary CPUs."""
 
@@ -67,9 +74,7 @@ def everything(
     pred_iou_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
     stability_score_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
     containment_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
-    crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops, for large images with small "
-                                               "objects; auto: by the image's size and the model's working scale. (In Python the default is 0, "
-                                               "as in segment-anything.)")] = "auto",
+    crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help=CROP_HELP)] = "auto",
     min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
     max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks.")] = None,
     trace: Annotated[Optional[Path], typer.Option(help="Write what each worker did when, for chrome://tracing or ui.perfetto.dev.")] = None,
@@ -86,7 +91,8 @@ def everything(
         "min_area_frac": min_area_frac, "max_masks": max_masks,
     }
     choice = ModelChoice(model, device, precision, threads, named=_named(context, "model"))
-    raise typer.Exit(run(images, output, choice, options, lenient=lenient, as_json=json, trace=trace))
+    raise typer.Exit(run(images, output, choice, options, lenient=lenient, as_json=json,
+                         trace=trace))
 
 
 @app.command()
@@ -111,8 +117,10 @@ def detect(
     from segrid.cli.detect import run
 
     detector = ModelChoice(model, device, precision, threads, named=_named(context, "model"))
-    masked = ModelChoice(segmenter, device, precision, None, named=_named(context, "segmenter")) if masks else None
-    raise typer.Exit(run(images, prompt, output, detector, masked, {"threshold": threshold, "nms": nms}, lenient=lenient, as_json=json))
+    masked = ModelChoice(segmenter, device, precision, None, named=_named(context, "segmenter"))
+    options = {"threshold": threshold, "nms": nms}
+    raise typer.Exit(run(images, prompt, output, detector, masked if masks else None, options,
+                         lenient=lenient, as_json=json))
 
 
 @app.command()

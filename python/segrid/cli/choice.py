@@ -17,8 +17,9 @@ DETECTOR = "google/owlv2-base-patch16-ensemble"
 DOWNLOADS = {SEGMENTER: "156 MB, Apache-2.0", DETECTOR: "620 MB, Apache-2.0"}
 # What the packaged models are for, by their cards.
 MADE_FOR = {
-    "tiny": "`tiny`, the packaged model, is for trying segrid out and for blobs (nuclei, colonies, coins)",
-    "tiny-detector": "`tiny-detector`, the packaged detector, knows colours, plain shapes and nuclei",
+    "tiny": "`tiny`, the packaged model, is for trying segrid out and for blobs (nuclei, colonies, "
+    "coins)",
+    "tiny-detector": "`tiny-detector`, the packaged detector, knows colours, plain shapes, nuclei",
 }
 
 
@@ -61,11 +62,17 @@ def advise(console: Console, command: Sequence[str | Path], unnamed: dict[str, s
     """
     if not unnamed:
         return
-    better = {option: DETECTOR if model == "tiny-detector" else SEGMENTER
-              for option, model in unnamed.items()}
+    better = {
+        option: DETECTOR if model == "tiny-detector" else SEGMENTER
+        for option, model in unnamed.items()
+    }
     words = [*map(str, command), *(word for pair in better.items() for word in pair)]
     about = "; ".join(MADE_FOR[model] for model in dict.fromkeys(unnamed.values()))
     costs = "; ".join(f"{name}: {DOWNLOADS[name]}" for name in dict.fromkeys(better.values()))
-    console.print(f"[yellow]note:[/yellow] {shown(about)}. On everyday photos little of what it finds is of "
-                  f"use. The same with models made for photos, downloaded once ({shown(costs)}):\n"
-                  f"  {shown(shlex.join(words))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[yellow]note:[/yellow] {shown(about)}. On everyday photos little of what it finds is of "
+        f"use. The same with models made for photos, downloaded once ({shown(costs)}):\n"
+        f"  {shown(shlex.join(words))}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -21,6 +21,10 @@ def run(checkpoint: Path, output: Path, as_json: bool) -> int:
         sys.stdout.write(json.dumps(found | {"folder": str(output)}, indent=2) + "\n")
     else:
         left = f", {len(found['dropped'])} left out (video memory)" if found["dropped"] else ""
-        Console().print(f"{found['family']}: {found['tensors']} tensors{left}, {found['bytes'] / 1e6:.0f} MB, checked by a click: {shown(output)}",
-                        highlight=False, soft_wrap=True)
+        Console().print(
+            f"{found['family']}: {found['tensors']} tensors{left}, {found['bytes'] / 1e6:.0f} MB, "
+            f"checked by a click: {shown(output)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     return 0

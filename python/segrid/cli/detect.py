@@ -18,8 +18,17 @@ from segrid.cli.output import bar, free_stem, refusing, show_outcome, shown
 ENDINGS = {"picture": "_detections.png", "coco": "_coco.json"}
 
 
-def run(images: list[Path], prompts: list[str], output: Path, detector: ModelChoice, segmenter: ModelChoice | None, options: dict[str, Any], *,
-        lenient: bool, as_json: bool) -> int:
+def run(
+    images: list[Path],
+    prompts: list[str],
+    output: Path,
+    detector: ModelChoice,
+    segmenter: ModelChoice | None,
+    options: dict[str, Any],
+    *,
+    lenient: bool,
+    as_json: bool,
+) -> int:
     """segmenter : makes the masks; None: boxes alone. options : threshold and nms.
 
     Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing could begin.
@@ -33,7 +42,9 @@ def run(images: list[Path], prompts: list[str], output: Path, detector: ModelCho
         detector.set_threads()
         loaded = segrid.Detector(detector.model, **detector.where)
         loaded.texts_of(prompts)  # complains before the first image is read
-        find: Any = loaded.detect if segmenter is None else segrid.Pipeline(loaded, segmenter.segmenter())
+        find: Any = (
+            loaded.detect if segmenter is None else segrid.Pipeline(loaded, segmenter.segmenter())
+        )
         output.mkdir(parents=True, exist_ok=True)
     records = []
     stems: set[str] = set()
@@ -51,12 +62,27 @@ def run(images: list[Path], prompts: list[str], output: Path, detector: ModelCho
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
         _report(records, prompts, Console())
-    unnamed = {option: choice.model for option, choice in (("--model", detector), ("--segmenter", segmenter)) if choice is not None and not choice.named}
-    advise(console, ["segrid", "detect", *images[:1], *(word for prompt in prompts for word in ("--prompt", prompt))], unnamed)
+    unnamed = {
+        option: choice.model
+        for option, choice in (("--model", detector), ("--segmenter", segmenter))
+        if choice is not None and not choice.named
+    }
+    advise(
+        console,
+        [
+            "segrid",
+            "detect",
+            *images[:1],
+            *(word for prompt in prompts for word in ("--prompt", prompt)),
+        ],
+        unnamed,
+    )
     return 1 if any("error" in r for r in records) else 0
 
 
-def _one(find: Any, image: Path, prompts: list[str], target: Path, options: dict[str, Any], lenient: bool) -> dict[str, Any]:
+def _one(
+    find: Any, image: Path, prompts: list[str], target: Path, options: dict[str, Any], lenient: bool
+) -> dict[str, Any]:
     """target : path of the results without their endings."""
     from time import perf_counter
 
@@ -69,14 +95,32 @@ def _one(find: Any, image: Path, prompts: list[str], target: Path, options: dict
     files = {kind: target.with_name(target.name + ending) for kind, ending in ENDINGS.items()}
     write_png(files["picture"], found.picture(pixels))
     height, width = found.size
-    write_text(files["coco"], json.dumps({"images": [{"id": 1, "file_name": image.name, "height": height, "width": width}], "annotations": found.to_coco(image_id=1),
-                               "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)]}))
-    return {"image": str(image), "found": [int((found.class_id == i).sum()) for i in range(len(prompts))], "best": float(found.scores[0]) if len(found) else None,
-            "seconds": seconds, "files": {k: str(v) for k, v in files.items()}}
+    write_text(
+        files["coco"],
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": image.name, "height": height, "width": width}],
+                "annotations": found.to_coco(image_id=1),
+                "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)],
+            }
+        ),
+    )
+    return {
+        "image": str(image),
+        "found": [int((found.class_id == i).sum()) for i in range(len(prompts))],
+        "best": float(found.scores[0]) if len(found) else None,
+        "seconds": seconds,
+        "files": {k: str(v) for k, v in files.items()},
+    }
 
 
 def _report(records: list[dict[str, Any]], prompts: list[str], console: Console) -> None:
-    table = Table(title="detect: boxes for each prompt, the best score, seconds (with reading)", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="detect: boxes for each prompt, the best score, seconds (with reading)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("image", overflow="fold")
     for prompt in prompts:
         table.add_column(shown(prompt), justify="right")
@@ -87,6 +131,11 @@ def _report(records: list[dict[str, Any]], prompts: list[str], console: Console)
         if "error" in r:
             table.add_row(name, "[red]failed[/red]")
         else:
-            table.add_row(name, *map(str, r["found"]), "-" if r["best"] is None else f"{r['best']:.2f}", f"{r['seconds']:.2f}")
+            table.add_row(
+                name,
+                *map(str, r["found"]),
+                "-" if r["best"] is None else f"{r['best']:.2f}",
+                f"{r['seconds']:.2f}",
+            )
     console.print(table)
     show_outcome(records, console)

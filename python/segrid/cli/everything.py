@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from segrid._files import write_text
@@ -20,9 +22,17 @@ ENDINGS = {"overlay": "_overlay.png", "labels": "_labels.png", "coco": "_coco.js
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
 
 
-def run(images: list[Path], output: Path, choice: ModelChoice, options: dict[str, Any], *,
-        lenient: bool, as_json: bool, trace: Path | None = None) -> int:
-    """Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing could begin."""
+def run(
+    images: list[Path],
+    output: Path,
+    choice: ModelChoice,
+    options: dict[str, Any],
+    *,
+    lenient: bool,
+    as_json: bool,
+    trace: Path | None = None,
+) -> int:
+    """Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing can begin."""
     import segrid
 
     console = Console(stderr=True)
@@ -39,8 +49,8 @@ def run(images: list[Path], output: Path, choice: ModelChoice, options: dict[str
             task = bars.add_task(shown(image.name), total=None, note="")
             target = output / free_stem(image.stem, stems)
             try:
-                record = _one(segmenter, image, target, options, lenient, lambda state, t=task: bars.update(
-                    t, total=state["total"], completed=state["done"], note=f"{state['stage']} {state['kept']} kept"))
+                progress = functools.partial(_advance, bars, task)
+                record = _one(segmenter, image, target, options, lenient, progress)
             except Exception as error:  # whatever is wrong with one image, the others are done
                 record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
                 bars.update(task, total=1, completed=0, note="failed")
@@ -50,12 +60,27 @@ def run(images: list[Path], output: Path, choice: ModelChoice, options: dict[str
     else:
         _report(records, Console())
         if trace:
-            Console().print(f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)", highlight=False, soft_wrap=True)
-    advise(console, ["segrid", "everything", *images[:1]], {} if choice.named else {"--model": choice.model})
+            Console().print(
+                f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)",
+                highlight=False,
+                soft_wrap=True,
+            )
+    advise(
+        console,
+        ["segrid", "everything", *images[:1]],
+        {} if choice.named else {"--model": choice.model},
+    )
     return 1 if any("error" in r for r in records) else 0
 
 
-def _one(segmenter: Any, image: Path, target: Path, options: dict[str, Any], lenient: bool, progress: Any) -> dict[str, Any]:
+def _advance(bars: Progress, task: TaskID, state: dict[str, Any]) -> None:
+    note = f"{state['stage']} {state['kept']} kept"
+    bars.update(task, total=state["total"], completed=state["done"], note=note)
+
+
+def _one(
+    segmenter: Any, image: Path, target: Path, options: dict[str, Any], lenient: bool, progress: Any
+) -> dict[str, Any]:
     """target : path of the results without their endings."""
     from time import perf_counter
 
@@ -80,12 +105,22 @@ def _one(segmenter: Any, image: Path, target: Path, options: dict[str, Any], len
     }
     write_text(files["coco"], json.dumps(coco))
     seconds = {**masks.stats["seconds"], "read": read, "write": perf_counter() - begin}
-    return {"image": str(image), "objects": len(masks), "seconds": seconds, "peak_memory_mb": masks.stats["peak_memory_mb"],
-            "files": {k: str(v) for k, v in files.items()}}
+    return {
+        "image": str(image),
+        "objects": len(masks),
+        "seconds": seconds,
+        "peak_memory_mb": masks.stats["peak_memory_mb"],
+        "files": {k: str(v) for k, v in files.items()},
+    }
 
 
 def _report(records: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="segment everything: objects, seconds per stage, peak memory", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="segment everything: objects, seconds per stage, peak memory",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("image", overflow="fold")
     for column in ("objects", *STAGES, "MB"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -93,7 +128,11 @@ def _report(records: list[dict[str, Any]], console: Console) -> None:
         if "error" in r:
             table.add_row(shown(Path(r["image"]).name), "[red]failed[/red]")
         else:
-            table.add_row(shown(Path(r["image"]).name), str(r["objects"]), *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
-                          f"{r['peak_memory_mb']:.0f}")
+            table.add_row(
+                shown(Path(r["image"]).name),
+                str(r["objects"]),
+                *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
+                f"{r['peak_memory_mb']:.0f}",
+            )
     console.print(table)
     show_outcome(records, console)

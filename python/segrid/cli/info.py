@@ -29,8 +29,13 @@ def collect(choice: ModelChoice) -> dict[str, Any]:
         "cpus available": _core.available_cpus(),
         "openmp": openmp_runtimes(),
         "cuda": _cuda(),
-        "model": {"name": choice.model, "family": segmenter._engine.family, "precision": segmenter.precision, "device": segmenter.device,
-                  "recommended": segmenter.recommended},
+        "model": {
+            "name": choice.model,
+            "family": segmenter._engine.family,
+            "precision": segmenter.precision,
+            "device": segmenter.device,
+            "recommended": segmenter.recommended,
+        },
     }
 
 
@@ -55,7 +60,9 @@ def run(choice: ModelChoice, *, as_json: bool) -> None:
     console = Console()
     for key, value in found.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k} {'/'.join(v) if isinstance(v, list) else v}" for k, v in value.items())
+            value = ", ".join(
+                f"{k} {'/'.join(v) if isinstance(v, list) else v}" for k, v in value.items()
+            )
         elif isinstance(value, list):
             value = ", ".join(map(str, value)) or "none"
         console.print(f"[bold]{key}[/bold]: {shown(value)}", highlight=False, soft_wrap=True)

@@ -16,13 +16,19 @@ from segrid.segmenter import Segmenter
 Box = tuple[float, float, float, float]
 
 
-def parallel_grid_segmentation(sam_model: Any, filepath: ImageLike,
-                               original_size: tuple[int, int] | None = None,
-                               target_points: int = 256, max_masks: int = 50,
-                               min_area_frac: float = 0.001, min_region_area: int | None = None,
-                               nms_box_thresh: float = 0.7, dup_mask_iou_thresh: float = 0.5,
-                               max_workers: int = 4, batch_size: int = 32,
-                               ) -> tuple[list[np.ndarray], list[Box], list[int]]:
+def parallel_grid_segmentation(
+    sam_model: Any,
+    filepath: ImageLike,
+    original_size: tuple[int, int] | None = None,
+    target_points: int = 256,
+    max_masks: int = 50,
+    min_area_frac: float = 0.001,
+    min_region_area: int | None = None,
+    nms_box_thresh: float = 0.7,
+    dup_mask_iou_thresh: float = 0.5,
+    max_workers: int = 4,
+    batch_size: int = 32,
+) -> tuple[list[np.ndarray], list[Box], list[int]]:
     """Segments an image on a grid of about `target_points` points, cleans the masks, drops small
     ones and duplicates.
 
@@ -55,8 +61,12 @@ def parallel_grid_segmentation(sam_model: Any, filepath: ImageLike,
     points and stops at the first `max_masks`; here the best ones stay, whatever the order.
     """
     model = _segmenter(sam_model)
-    for name, value in (("max_workers", max_workers), ("batch_size", batch_size),
-                        ("target_points", target_points), ("max_masks", max_masks)):
+    for name, value in (
+        ("max_workers", max_workers),
+        ("batch_size", batch_size),
+        ("target_points", target_points),
+        ("max_masks", max_masks),
+    ):
         if value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
     image = to_image(filepath)
@@ -64,9 +74,15 @@ def parallel_grid_segmentation(sam_model: Any, filepath: ImageLike,
     if min_region_area is None:
         min_region_area = max(16, int(min_area_frac * width * height) // 4)
     found = model.with_threads(min(max_workers, threads())).everything(
-        image, point_grids=[_grid(target_points, width, height)], box_nms_thresh=nms_box_thresh,
-        min_mask_region_area=min_region_area, region_connectivity=4, min_area_frac=min_area_frac,
-        mask_iou_thresh=dup_mask_iou_thresh, max_masks=max_masks, progress=_report(batch_size),
+        image,
+        point_grids=[_grid(target_points, width, height)],
+        box_nms_thresh=nms_box_thresh,
+        min_mask_region_area=min_region_area,
+        region_connectivity=4,
+        min_area_frac=min_area_frac,
+        mask_iou_thresh=dup_mask_iou_thresh,
+        max_masks=max_masks,
+        progress=_report(batch_size),
     )
     if original_size is not None and tuple(original_size) != (width, height):
         found = found.resized((original_size[1], original_size[0]))
@@ -76,17 +92,22 @@ def parallel_grid_segmentation(sam_model: Any, filepath: ImageLike,
 
 def _segmenter(model: Any) -> Segmenter:
     """Of a Segmenter, of a drop-in's model or of its predictor."""
-    holders = (model, getattr(model, "segmenter", None),
-               getattr(getattr(model, "model", None), "segmenter", None))
+    holders = (
+        model,
+        getattr(model, "segmenter", None),
+        getattr(getattr(model, "model", None), "segmenter", None),
+    )
     for holder in holders:
         if isinstance(holder, Segmenter):
             return holder
-    raise TypeError("sam_model: expected a segrid.Segmenter, or a model or predictor of "
-                    f"segrid.compat, got {type(model).__name__}")
+    raise TypeError(
+        "sam_model: expected a segrid.Segmenter, or a model or predictor of "
+        f"segrid.compat, got {type(model).__name__}"
+    )
 
 
 def _grid(target_points: int, width: int, height: int) -> np.ndarray:
-    """(N, 2) points as fractions of the image whose pixels go from 0 to width - 1 and height - 1."""
+    """(N, 2) points as fractions of the image, from pixel 0 to width - 1 and to height - 1."""
     side = max(8, round(target_points**0.5))
     x, y = (np.linspace(0, pixels - 1, side) / pixels for pixels in (width, height))
     return np.stack(np.meshgrid(x, y), axis=2).reshape(-1, 2)
@@ -102,8 +123,10 @@ def _report(batch_size: int) -> Callable[[dict[str, Any]], None]:
         if state["done"] == state["total"]:
             batches = -(-state["total"] // batch_size)
         for batch in range(reported + 1, batches + 1):
-            sys.stderr.write(f"batch {batch}: kept {state['kept']}, {state['elapsed']:.2f} s, "
-                             f"{state['memory_mb']:.0f} MB\n")
+            sys.stderr.write(
+                f"batch {batch}: kept {state['kept']}, {state['elapsed']:.2f} s, "
+                f"{state['memory_mb']:.0f} MB\n"
+            )
         reported = max(reported, batches)
 
     return tell
