@@ -39,12 +39,14 @@ def found(clicked, coins):
     )
 
 
-def ways_to_copy():
-    yield from (lambda value, p=p: pickle.loads(pickle.dumps(value, p)) for p in PROTOCOLS)
-    yield from (copy.copy, copy.deepcopy)
+WAYS_TO_COPY = [
+    *(lambda value, p=p: pickle.loads(pickle.dumps(value, p)) for p in PROTOCOLS),
+    copy.copy,
+    copy.deepcopy,
+]
 
 
-@pytest.mark.parametrize("again", ways_to_copy())
+@pytest.mark.parametrize("again", WAYS_TO_COPY)
 def test_masks_are_copied_whole(clicked, again):
     other = again(clicked)
     assert other == clicked and other is not clicked
@@ -66,7 +68,7 @@ def test_a_deep_copy_has_pixels_of_its_own(tiny, coins):
     assert (other.array == before).all()
 
 
-@pytest.mark.parametrize("again", ways_to_copy())
+@pytest.mark.parametrize("again", WAYS_TO_COPY)
 def test_masks_of_everything_and_none(tiny, coins, again):
     masks = tiny.everything(coins, points_per_side=6)
     assert again(masks) == masks and again(masks).low_res is None
@@ -202,7 +204,7 @@ def test_damaged_pickles_of_embeddings_are_refused(tiny, coins):
         tiny.predict(rebuild(size, [features[0][:, :, :, :5]], model), points=[[1, 1]])
 
 
-@pytest.mark.parametrize("again", ways_to_copy())
+@pytest.mark.parametrize("again", WAYS_TO_COPY)
 def test_detections(found, again):
     other = again(found)
     assert other == found and other.labels == found.labels and other.masks == found.masks
