@@ -47,14 +47,16 @@ class PrecisionResult:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """results : one per precision, the reference first. worst : (precision, image, IoU, the reference's mask, the other's mask) of the least matched
-    pair, masks (H, W) bool, or None where every pair is equal. refused : precision -> why it does not run here."""
+    """results : one per precision, the reference first. worst : (precision, image, IoU, the
+    reference's mask, the other's mask) of the least matched pair, masks (H, W) bool, or None where
+    every pair is equal; not looked at where two are compared. refused : precision -> why it does
+    not run here."""
 
     model: str
     images: list[str]
     results: list[PrecisionResult]
     refused: dict[str, str]
-    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None
+    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = dataclasses.field(compare=False)
 
     def picture(self, path: str | os.PathLike[str]) -> bool:
         """Writes the worst difference as PNG: both in yellow, the reference's pixels alone in green, the other's in red. False where there is none."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from segrid._files import write_text
 from segrid.cli.choice import ModelChoice, advise
-from segrid.cli.output import bar, free_stem, refusing, show_outcome, shown
+from segrid.cli.output import Item, bar, items, refusing, show_outcome, shown
 
 ENDINGS = {"picture": "_detections.png", "coco": "_coco.json"}
 
@@ -47,17 +47,15 @@ def run(
         )
         output.mkdir(parents=True, exist_ok=True)
     records = []
-    stems: set[str] = set()
     with bar(console, as_json) as bars:
         task = bars.add_task("detect", total=len(images), note="")
-        for image in images:
-            target = output / free_stem(image.stem, stems)
+        for item in items(images, output):
             try:
-                record = _one(find, image, prompts, target, options, lenient)
+                record = _one(find, item, prompts, options, lenient)
             except Exception as error:  # whatever is wrong with one image, the others are done
-                record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
+                record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
             records.append(record)
-            bars.update(task, advance=1, note=shown(image.name))
+            bars.update(task, advance=1, note=shown(item.path.name))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -81,32 +79,31 @@ def run(
 
 
 def _one(
-    find: Any, image: Path, prompts: list[str], target: Path, options: dict[str, Any], lenient: bool
+    find: Any, item: Item, prompts: list[str], options: dict[str, Any], lenient: bool
 ) -> dict[str, Any]:
-    """target : path of the results without their endings."""
     from time import perf_counter
 
     from segrid._image import to_image, write_png
 
     begin = perf_counter()
-    pixels = to_image(image, lenient=lenient)
+    pixels = to_image(item.path, lenient=lenient)
     found = find(pixels, prompts, **options)
     seconds = perf_counter() - begin
-    files = {kind: target.with_name(target.name + ending) for kind, ending in ENDINGS.items()}
+    files = item.files(ENDINGS)
     write_png(files["picture"], found.picture(pixels))
     height, width = found.size
     write_text(
         files["coco"],
         json.dumps(
             {
-                "images": [{"id": 1, "file_name": image.name, "height": height, "width": width}],
+                "images": [{"id": 1, "file_name": item.name, "height": height, "width": width}],
                 "annotations": found.to_coco(image_id=1),
                 "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)],
             }
         ),
     )
     return {
-        "image": str(image),
+        "image": str(item.path),
         "found": [int((found.class_id == i).sum()) for i in range(len(prompts))],
         "best": float(found.scores[0]) if len(found) else None,
         "seconds": seconds,

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from segrid._files import write_text
 from segrid.cli.choice import ModelChoice, advise
-from segrid.cli.output import bar, free_stem, refusing, show_outcome, shown
+from segrid.cli.output import Item, bar, items, refusing, show_outcome, shown
 
 ENDINGS = {"overlay": "_overlay.png", "labels": "_labels.png", "coco": "_coco.json"}
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
@@ -43,16 +43,14 @@ def run(
         if trace is not None:
             trace.touch()
     records = []
-    stems: set[str] = set()
     with bar(console, as_json) as bars, segrid.Trace(trace) if trace else contextlib.nullcontext():
-        for image in images:
-            task = bars.add_task(shown(image.name), total=None, note="")
-            target = output / free_stem(image.stem, stems)
+        for item in items(images, output):
+            task = bars.add_task(shown(item.path.name), total=None, note="")
             try:
                 progress = functools.partial(_advance, bars, task)
-                record = _one(segmenter, image, target, options, lenient, progress)
+                record = _one(segmenter, item, options, lenient, progress)
             except Exception as error:  # whatever is wrong with one image, the others are done
-                record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
+                record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
                 bars.update(task, total=1, completed=0, note="failed")
             records.append(record)
     if as_json:
@@ -79,19 +77,18 @@ def _advance(bars: Progress, task: TaskID, state: dict[str, Any]) -> None:
 
 
 def _one(
-    segmenter: Any, image: Path, target: Path, options: dict[str, Any], lenient: bool, progress: Any
+    segmenter: Any, item: Item, options: dict[str, Any], lenient: bool, progress: Any
 ) -> dict[str, Any]:
-    """target : path of the results without their endings."""
     from time import perf_counter
 
     from segrid._image import to_image, write_png
 
     begin = perf_counter()
-    pixels = to_image(image, lenient=lenient)
+    pixels = to_image(item.path, lenient=lenient)
     read = perf_counter() - begin
     masks = segmenter.everything(pixels, progress=progress, **options)
     begin = perf_counter()
-    files = {kind: target.with_name(target.name + ending) for kind, ending in ENDINGS.items()}
+    files = item.files(ENDINGS)
     write_png(files["overlay"], masks.picture(pixels))
     labels = masks.label_map()
     if labels.dtype.itemsize > 2:
@@ -99,14 +96,14 @@ def _one(
     write_png(files["labels"], labels)
     height, width = masks.size
     coco = {
-        "images": [{"id": 1, "file_name": image.name, "height": height, "width": width}],
+        "images": [{"id": 1, "file_name": item.name, "height": height, "width": width}],
         "annotations": masks.to_coco(image_id=1),
         "categories": [{"id": 1, "name": "object"}],
     }
     write_text(files["coco"], json.dumps(coco))
     seconds = {**masks.stats["seconds"], "read": read, "write": perf_counter() - begin}
     return {
-        "image": str(image),
+        "image": str(item.path),
         "objects": len(masks),
         "seconds": seconds,
         "peak_memory_mb": masks.stats["peak_memory_mb"],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -23,8 +25,44 @@ CANNOT_BEGIN: tuple[type[Exception], ...] = (
 
 
 def shown(text: object) -> str:
-    """Text for the terminal: rich's markup escaped, bytes that are not UTF-8 replaced."""
-    return escape(str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    """Text for rich: its markup escaped, bytes that are not UTF-8 replaced."""
+    return escape(_printable(text))
+
+
+def _printable(text: object) -> str:
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+class Item(NamedTuple):
+    """An image that a command was given."""
+
+    path: Path
+    name: str  # in COCO files: relative to the deepest folder that holds them all, with slashes
+    target: Path  # of its results, without their endings
+
+    def files(self, endings: dict[str, str]) -> dict[str, Path]:
+        """The paths of its results. endings : of each kind, such as {"coco": "_coco.json"}."""
+        return {k: self.target.with_name(self.target.name + end) for k, end in endings.items()}
+
+
+def items(images: list[Path], output: Path) -> list[Item]:
+    """With targets in `output`: a second image of the same stem gets -2, and so on, so that none
+    overwrites another."""
+    paths = [Path(os.path.abspath(image)) for image in images]
+    root = os.path.commonpath([path.parent for path in paths])
+    names = [path.relative_to(root).as_posix() for path in paths]
+    taken: set[str] = set()
+    return [
+        Item(image, name, output / _free(image.stem, taken))
+        for image, name in zip(images, names, strict=True)
+    ]
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+    name = next(n for n in names if n not in taken)
+    taken.add(name)
+    return name
 
 
 @contextmanager
@@ -49,16 +87,7 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """In the place of `warnings.showwarning`: the text, without the line of code that gave it."""
-    print(f"warning: {message}", file=file or sys.stderr)
-
-
-def free_stem(stem: str, taken: set[str]) -> str:
-    """The name of the outputs: a second image of the same stem gets -2, and so on, so that none
-    overwrites another."""
-    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-    name = next(n for n in names if n not in taken)
-    taken.add(name)
-    return name
+    print(f"warning: {_printable(message)}", file=file or sys.stderr)
 
 
 def bar(console: Console, quiet: bool) -> Progress:
