@@ -59,6 +59,20 @@ def test_compare(tmp_path, coins):
     assert [r.precision for r in found.results] == ["fp32"]
 
 
+def test_tune(tmp_path, coins):
+    from PIL import Image
+
+    Image.fromarray(coins[:96, :96]).save(tmp_path / "coins.png")
+    found = segrid.tune(
+        [tmp_path / "coins.png"],
+        device=torch.device("cpu"),
+        precisions=[torch.float32],
+        threads=[1],
+        points=[2],
+    )
+    assert {row.setting.precision for row in found.rows} == {"fp32"}
+
+
 @pytest.mark.parametrize("wrong", [torch.device("meta"), torch.device("cuda:7")])
 def test_devices_that_are_not_there(wrong):
     with pytest.raises((NotImplementedError, ValueError), match=str(wrong)):
