@@ -22,7 +22,7 @@ _WHERE = {
     "ScriptedDetector": "scripted",
     "Embedding": "embedding",
     "Masks": "results",
-    "parallel_grid_segmentation": "grid",
+    "parallel_grid_segmentation": "compat.grid",
     "perform_parallel_segmentation": "microscopy",
     "FieldResult": "microscopy",
     "read_image": "_image",
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from segrid._image import read_image
     from segrid._native import Cancelled, CancelToken, CorruptFileError, set_threads, threads
     from segrid.comparison import compare
+    from segrid.compat.grid import parallel_grid_segmentation
     from segrid.detections import Detections
     from segrid.detector import Detector
     from segrid.embedding import Embedding
-    from segrid.grid import parallel_grid_segmentation
     from segrid.microscopy import FieldResult, perform_parallel_segmentation
     from segrid.pipeline import Pipeline
     from segrid.results import Masks

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from segrid._downloads import check_model_file
+
 PACKAGED = Path(__file__).parent / "models"
 
 
@@ -25,8 +27,16 @@ def locate(model: str | os.PathLike[str]) -> ModelFiles:
     """Files of a packaged model, a folder with config.json and model.safetensors, one .safetensors file with config.json beside it, or a Hugging Face id
     ("facebook/sam2.1-hiera-tiny", "owner/name@revision"), from the Hub's cache or downloaded into it.
 
-    Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints.
+    Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints,
+    CorruptFileError for files that are empty, web pages or git-lfs pointers.
     """
+    files = _located(model)
+    check_model_file(files.config)
+    check_model_file(files.weights, binary="weights")
+    return files
+
+
+def _located(model: str | os.PathLike[str]) -> ModelFiles:
     name = os.fspath(model)
     if name in packaged_models():
         return _from_folder(PACKAGED / name)

@@ -17,6 +17,7 @@ import numpy as np
 
 from segrid.matching import BoxedMask, cut_out, match, packed, unpacked
 from segrid.memory import difference, forget_peak, resident_mb
+from segrid.torch_names import Device, Precision, device_name, precision_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +47,16 @@ class PrecisionResult:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """results : one per precision, the reference first. worst : (precision, image, IoU, the reference's mask, the other's mask) of the least matched
-    pair, masks (H, W) bool, or None where every pair is equal. refused : precision -> why it does not run here."""
+    """results : one per precision, the reference first. worst : (precision, image, IoU, the
+    reference's mask, the other's mask) of the least matched pair, masks (H, W) bool, or None where
+    every pair is equal; not looked at where two are compared. refused : precision -> why it does
+    not run here."""
 
     model: str
     images: list[str]
     results: list[PrecisionResult]
     refused: dict[str, str]
-    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None
+    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = dataclasses.field(compare=False)
 
     def picture(self, path: str | os.PathLike[str]) -> bool:
         """Writes the worst difference as PNG: both in yellow, the reference's pixels alone in green, the other's in red. False where there is none."""
@@ -64,13 +67,16 @@ class Comparison:
         return True
 
 
-def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny", precisions: Sequence[str] = ("fp32", "bf16", "int8"),
-            labels: str | os.PathLike[str] | None = None, device: str = "auto", threads: int | None = None,
-            progress: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> Comparison:
+def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny",
+            precisions: Sequence[Precision] = ("fp32", "bf16", "int8"),
+            labels: str | os.PathLike[str] | None = None, device: Device = "auto",
+            threads: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None,
+            **options: Any) -> Comparison:
     """Segments everything in every image with every precision and says what each costs and changes.
 
     images : paths
-    precisions : the first is the reference; those that this CPU refuses are named in `refused`
+    precisions, device : as `Segmenter` takes them; the first precision is the reference; those that
+        this CPU refuses are named in `refused`
     labels : a folder with an instance map for every image, `<stem>.png` or .tif (0 is ground, every other number an object), of the image's size
     progress : called with {"precision", "image", "done", "total"} before each image
     options : of `Segmenter.everything`; crop_n_layers is "auto" unless given
@@ -83,13 +89,15 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
     for path in paths:
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such image")
+    device = device_name(device)
+    names = [precision_name(precision) for precision in precisions]
     maps = None if labels is None else [_label_file(Path(labels), Path(p)) for p in paths]
     done: list[PrecisionResult] = []
     refused: dict[str, str] = {}
     worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = None
     reference: list[list[BoxedMask]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for precision in precisions:
+        for precision in names:
             out = Path(scratch) / f"{precision}.npz"
             job: dict[str, Any] = {"model": os.fspath(model), "device": device, "precision": precision, "images": paths, "threads": threads,
                                    "out": str(out), "options": {"crop_n_layers": "auto"} | options}

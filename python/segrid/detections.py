@@ -11,12 +11,13 @@ import numpy as np
 from segrid.results import Masks
 from segrid.shown import Shown
 
-PALETTE = ((228, 26, 28), (55, 126, 184), (77, 175, 74), (152, 78, 163), (255, 127, 0), (166, 86, 40), (247, 129, 191), (0, 160, 160))
-
 
 @dataclass(frozen=True, eq=False)
 class Detections(Shown):
     """N labelled boxes over one image, best score first. Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
+
+    Two are equal when all attributes but the image are. They pickle, with their masks and image; a
+    process pool may return them. Not hashable. To NumPy they are one object, not a sequence.
 
     Attributes
     ----------
@@ -56,6 +57,26 @@ class Detections(Shown):
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        return (all(np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
+                    for name in ("boxes", "scores", "class_id"))
+                and list(self.labels) == list(other.labels)
+                and tuple(self.size) == tuple(other.size) and self.masks == other.masks)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """An array of dtype object that holds this one, since each of the detections is a
+        `Detections` again. Raises TypeError for other dtypes."""
+        if dtype is not None and np.dtype(dtype) != object:
+            raise TypeError("detections: they are no array of numbers; take .boxes, .scores, "
+                            ".class_id or .masks")
+        whole = np.empty((), object)
+        whole[()] = self
+        return whole
+
     def __getitem__(self, key: Any) -> Detections:
         n = len(self)
         index = np.arange(n)[np.atleast_1d(np.asarray(key)) if not isinstance(key, slice) and np.size(key) else key if isinstance(key, slice) else np.zeros(0, int)]
@@ -85,30 +106,20 @@ class Detections(Shown):
                              mask=None if self.masks is None else self.masks.array, data={"class_name": np.array(self.labels, dtype=str)})
 
     def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: boxes with label and score (and masks) over an image of the same size (the one that was looked at, else black)."""
-        from PIL import Image, ImageDraw, ImageFont
+        """(H, W, 3) uint8 RGB: boxes with label and score, and outlines of masks, over an image of
+        the same size (the one that was looked at, else black).
 
+        A class whose label names a colour ("a red circle") is drawn in it, others in a palette's.
+        alpha : 0 leaves the inside of masks as it is, 1 brightens it most; colours stay as they
+            are. Raises ValueError for another alpha and for an image of another size.
+        """
         from segrid._image import to_image
+        from segrid.overlay import labelled_picture
 
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"picture: alpha must be from 0 to 1, got {alpha}")
         image = self.image if image is None else image
-        if self.masks is not None:
-            rgb = self.masks.picture(image, alpha)
-        else:
-            rgb = np.zeros((*self.size, 3), np.uint8) if image is None else np.array(to_image(image).array)
+        rgb = np.zeros((*self.size, 3), np.uint8) if image is None else to_image(image).array
         if rgb.shape[:2] != tuple(self.size):
             raise ValueError(f"picture: the image is {rgb.shape[0]} x {rgb.shape[1]}, the detections are of {self.size[0]} x {self.size[1]}")
-        canvas = Image.fromarray(rgb)
-        draw = ImageDraw.Draw(canvas)
-        line = max(2, round(max(self.size) / 500))
-        font = ImageFont.load_default(max(11, round(max(self.size) / 55)))
-        for box, score, label, kind in zip(self.boxes.tolist(), self.scores.tolist(), self.labels, self.class_id.tolist(), strict=True):
-            colour = PALETTE[kind % len(PALETTE)]
-            left, right = (min(max(v, -2.0 * line), canvas.width + 2.0 * line) for v in sorted((box[0], box[2])))
-            top, bottom = (min(max(v, -2.0 * line), canvas.height + 2.0 * line) for v in sorted((box[1], box[3])))
-            draw.rectangle((left, top, right, bottom), outline=colour, width=line)
-            text = f"{label} {score:.2f}"
-            x, y = max(0.0, left), max(0.0, top)
-            corner = draw.textbbox((x + 3, y + 1), text, font=font)
-            draw.rectangle((x, y, corner[2] + 3, corner[3] + 3), fill=colour)
-            draw.text((x + 3, y + 1), text, fill=(255, 255, 255), font=font)
-        return np.asarray(canvas)
+        return labelled_picture(rgb, self, alpha)

@@ -15,6 +15,7 @@ from segrid._native import _core
 from segrid._text import Tokenizer
 from segrid.detections import Detections
 from segrid.loaded import LoadedModel
+from segrid.torch_names import Device, Precision
 
 Prompts = Union[str, Sequence[Union[str, Sequence[str]]]]
 
@@ -25,16 +26,21 @@ class Detector(LoadedModel):
 
     Parameters
     ----------
-    model : a packaged model's name ("tiny-detector"), a folder with config.json, model.safetensors and tokenizer.json (or vocab.json and merges.txt;
-        transformers' Owlv2ForObjectDetection and OwlViTForObjectDetection), or a Hugging Face id ("google/owlv2-base-patch16-ensemble", with "@revision")
-    device : as for Segmenter; on CUDA the image goes through it, texts and the boxes of what was found stay on the CPU
+    model : a packaged model's name ("tiny-detector"), a folder with config.json,
+        model.safetensors and tokenizer.json (or vocab.json and merges.txt; transformers'
+        Owlv2ForObjectDetection and OwlViTForObjectDetection), or a Hugging Face id, perhaps with
+        "@revision". "tiny-detector" knows colours, shapes and nuclei and is for trying segrid out;
+        for photos take "google/owlv2-base-patch16-ensemble" (620 MB once, Apache-2.0)
+    device : as `Segmenter`'s; on CUDA the image goes through it, texts and the boxes of what was
+        found stay on the CPU
     precision : as `Segmenter`'s; it holds for both towers
     threads : most threads of the process's budget that a call uses; None: all
 
     Raises what `Segmenter` raises.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = "tiny-detector", *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, model: str | os.PathLike[str] = "tiny-detector", *, device: Device = "auto",
+                 precision: Precision = "auto", threads: int | None = None) -> None:
         super().__init__(_core.Detector, model, device, precision, threads)
         self._words: Tokenizer | None = None
 

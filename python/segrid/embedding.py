@@ -3,67 +3,99 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from segrid._files import whole
-from segrid._native import CorruptFileError, _core
+from segrid._native import CorruptFileError
 
 if TYPE_CHECKING:
     from segrid.segmenter import Segmenter
 
 
 class Embedding:
-    """What :meth:`Segmenter.encode` returns: an immutable value, hashable by content, usable from many threads.
+    """What :meth:`Segmenter.encode` returns: an immutable value, hashable by content, usable from
+    many threads. It pickles (a process pool may return it) and loads where no model is.
 
     Attributes
     ----------
     image_size : (H, W) of the original image, pixels
-    features : (1, C, h, w) float32, read-only view of the engine's memory (segment-anything's ``get_image_embedding()``)
+    features : (1, C, h, w) float32, read-only view of the engine's memory (segment-anything's
+        ``get_image_embedding()``)
     high_res_features : SAM 2's, finest first, views like `features`; empty for other families
     model_id : identifies the weights that made it
     """
 
-    def __init__(self, native: Any) -> None:
-        self._native = native
+    def __init__(self, source: Any) -> None:
+        self._source = source  # the engine's embedding, or `_Stored`
 
     @property
     def image_size(self) -> tuple[int, int]:
-        return self._native.image_size
+        return self._source.image_size
 
     @property
     def features(self) -> np.ndarray:
-        return self._native.features[0]
+        return self._source.features[0]
 
     @property
     def high_res_features(self) -> tuple[np.ndarray, ...]:
-        return self._native.features[1:]
+        return self._source.features[1:]
 
     @property
     def model_id(self) -> str:
-        return self._native.model_id
+        return self._source.model_id
 
     def __hash__(self) -> int:
-        return hash(self._native)
+        digest = blake2b(repr((self.image_size, self.model_id)).encode(), digest_size=8)
+        for features in self._source.features:
+            digest.update(_token_by_token(features).data)
+        return int.from_bytes(digest.digest(), "little")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Embedding) and self._native == other._native
+        if not isinstance(other, Embedding):
+            return NotImplemented
+        mine, theirs = self._source, other._source
+        return mine is theirs or (
+            mine.model_id == theirs.model_id
+            and mine.image_size == theirs.image_size
+            and len(mine.features) == len(theirs.features)
+            and all(map(_same_bits, mine.features, theirs.features))
+        )
+
+    def __reduce__(self) -> Any:
+        """Pickles the features and what they belong to; no model is needed to load them."""
+        features = [_token_by_token(f) for f in self._source.features]
+        return _unpickled, (self.image_size, features, self.model_id)
+
+    def __copy__(self) -> Embedding:
+        return self  # immutable
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Embedding:
+        return self
 
     def __repr__(self) -> str:
         h, w = self.image_size
-        return f"Embedding(image {h} x {w}, features {tuple(self.features.shape)}, model {self.model_id})"
+        shape = tuple(self.features.shape)
+        return f"Embedding(image {h} x {w}, features {shape}, model {self.model_id})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects), whole or not at all. Raises OSError."""
+        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects),
+        whole or not at all. Raises OSError."""
         arrays: dict[str, Any] = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
-        arrays |= {"features": self.features, "image_size": np.asarray(self.image_size, np.int64), "model_id": np.asarray(self.model_id)}
+        arrays |= {
+            "features": self.features,
+            "image_size": np.asarray(self.image_size, np.int64),
+            "model_id": np.asarray(self.model_id),
+        }
         with whole(path) as part, open(part, "wb") as file:
             np.savez(file, **arrays)
 
     @staticmethod
     def load(path: str | os.PathLike[str], model: Segmenter) -> Embedding:
-        """Reads what :meth:`save` wrote. `model` must have the weights that made it (ValueError else).
+        """Reads what :meth:`save` wrote. `model` must have the weights that made it, else
+        ValueError.
 
         Raises FileNotFoundError, and CorruptFileError when the file is something else.
         """
@@ -80,13 +112,50 @@ class Embedding:
             raise
         except Exception as error:  # zipfile.BadZipFile and what zlib raises
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
-        if size.shape != (2,) or any(f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features):
-            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {[(f.dtype.name, f.shape) for f in features]})")
+        if size.shape != (2,) or any(
+            f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features
+        ):
+            held = [(f.dtype.name, f.shape) for f in features]
+            raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {held})")
         return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
 
 
-def native(image_or_embedding: Any) -> Any:
-    """The engine's object of an Embedding, else None."""
-    if isinstance(image_or_embedding, Embedding):
-        return image_or_embedding._native
-    return image_or_embedding if isinstance(image_or_embedding, _core.Embedding) else None
+def native(image_or_embedding: Any, engine: Any) -> Any:
+    """The engine's object of an Embedding, else None. One that was unpickled becomes the engine's
+    here, once. Raises ValueError where its features are another model's."""
+    if not isinstance(image_or_embedding, Embedding):
+        return None
+    source = image_or_embedding._source
+    if isinstance(source, _Stored):
+        source = engine.restore(source.image_size, source.features, source.model_id)
+        image_or_embedding._source = source
+    return source
+
+
+class _Stored(NamedTuple):
+    """What an unpickled embedding holds until a model uses it: as the engine's, without engine."""
+
+    image_size: tuple[int, int]
+    features: tuple[np.ndarray, ...]  # (1, C, h, w) float32, read-only
+    model_id: str
+
+
+def _token_by_token(features: np.ndarray) -> np.ndarray:
+    """(1, h, w, C) of (1, C, h, w): as the engine stores them, so a view of its memory."""
+    return np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(_token_by_token(a).view(np.uint32), _token_by_token(b).view(np.uint32))
+
+
+def _unpickled(image_size: Any, features: Any, model_id: Any) -> Embedding:
+    whole = all(
+        isinstance(f, np.ndarray) and f.dtype == np.float32 and f.ndim == 4 for f in features
+    )
+    if not features or not whole or len(image_size) != 2 or not isinstance(model_id, str):
+        raise CorruptFileError("embedding: the pickle is damaged; encode the image again")
+    views = tuple(f.transpose(0, 3, 1, 2) for f in features)
+    for view in views:
+        view.flags.writeable = False
+    return Embedding(_Stored((int(image_size[0]), int(image_size[1])), views, model_id))

@@ -8,14 +8,21 @@ from typing import Any, TypeVar
 
 from segrid import _hub
 from segrid._native import _core
+from segrid.torch_names import Device, Precision, device_name, precision_name
 
 Self = TypeVar("Self", bound="LoadedModel")
 
 
 class LoadedModel:
-    """A model of the engine, `kind` being its class there. Pickles its arguments; the weights are loaded again where it is unpickled."""
+    """A model of the engine, `kind` being its class there. Pickles its arguments; the weights are
+    loaded again where it is unpickled.
 
-    def __init__(self, kind: Any, model: str | os.PathLike[str], device: str, precision: str, threads: int | None, **more: Any) -> None:
+    device, precision : names, or torch's own (torch.device, torch.dtype)
+    """
+
+    def __init__(self, kind: Any, model: str | os.PathLike[str], device: Device,
+                 precision: Precision, threads: int | None, **more: Any) -> None:
+        device, precision = device_name(device), precision_name(precision)
         self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads, **more}
         self._files = _hub.locate(model)
         self._engine = kind(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
@@ -31,10 +38,10 @@ class LoadedModel:
         """Where it runs: "cpu", "cuda:0", "cpu-plain"."""
         return self._engine.device
 
-    def to(self: Self, device: str) -> Self:
+    def to(self: Self, device: Device) -> Self:
         """The same model on another device: this one where it is there already, else loaded again, with what else was asked for. Raises NotImplementedError for
         a device that is not there, or that lacks the precision that was asked for."""
-        wanted = _core.resolve_device(str(device))
+        wanted = _core.resolve_device(device_name(device))
         return self if wanted == self.device else type(self)(**{**self._arguments, "device": wanted})
 
     @property

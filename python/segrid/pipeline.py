@@ -16,6 +16,7 @@ from segrid.detector import Detector, Prompts, check_thresholds, detections
 from segrid.results import Masks
 from segrid.scripted import ScriptedDetector
 from segrid.segmenter import Segmenter, at_most
+from segrid.torch_names import Device, Precision
 
 
 class Pipeline:
@@ -28,11 +29,12 @@ class Pipeline:
         "scores" and "labels", a tuple (boxes, scores, labels), an (N, 4), (N, 5) or (N, 6) array of XYXY, score, class; or a packaged, local or Hugging
         Face model as `Detector` takes it, or a .torchscript file (`ScriptedDetector`, with trust=True); None: boxes are given with each call
     segmenter : a `Segmenter`, or a model as it takes it
-    device, precision : of those that are given by name
+    device, precision : of those that are given by name; as `Segmenter` takes them
     """
 
     def __init__(self, detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
-                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False, device: str = "auto", precision: str = "auto") -> None:
+                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False,
+                 device: Device = "auto", precision: Precision = "auto") -> None:
         if isinstance(detector, (str, os.PathLike)):
             scripted = os.fspath(detector).endswith((".torchscript", ".torchscript.pt", ".ts"))
             detector = ScriptedDetector(detector, trust=trust) if scripted else Detector(detector, device=device, precision=precision)

@@ -13,7 +13,11 @@ from segrid.shown import Shown
 class Masks(Shown):
     """N masks over one image. Held as runs; pixels are rendered when they are asked for.
 
-    Slicing (an int, a slice, a boolean or an index array) gives `Masks` again; iteration gives one-mask `Masks`.
+    Slicing (an int, a slice, a boolean or an index array) gives `Masks` again; iteration gives
+    one-mask `Masks`. To NumPy it is its `array`: `np.asarray(masks)` copies nothing.
+    Two `Masks` are equal when all masks and their attributes are (NaN equals NaN), whatever their
+    `stats` and the image they are shown on. Copies and pickles hold everything but what was
+    written into `array`; a process pool may return them. Not hashable.
 
     Attributes
     ----------
@@ -52,6 +56,22 @@ class Masks(Shown):
         """(N, H, W) bool, shared with the engine (see the class). Raises MemoryError above 8 GiB, naming the size."""
         array = self._native.dense()
         return array if len(self) else array.reshape(0, *self.size)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """`array` as NumPy asks for it: shared unless a copy is asked for or another dtype needs
+        one. Raises ValueError where `copy` is False and the dtype is not bool."""
+        array = self.array
+        if dtype is None or np.dtype(dtype) == array.dtype:
+            return array.copy() if copy else array
+        if copy is False:
+            raise ValueError(f"masks: their array is bool; {np.dtype(dtype)} needs a copy, which "
+                             "copy=False forbids (masks.array.view('uint8') shares the memory)")
+        return array.astype(dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return self._native == other._native if isinstance(other, Masks) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def boxes(self) -> np.ndarray:
@@ -180,7 +200,8 @@ class Masks(Shown):
     def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
         """(H, W, 3) uint8 RGB: every mask in its own colour over an image of the masks' size (the one that was segmented, else black).
 
-        alpha : 0 shows the image alone, 1 the colours alone. Raises ValueError when the image's size differs from the masks'.
+        alpha : of the colours inside the outlines: 0 shows the image there, 1 the colours alone.
+            Raises ValueError when the image's size differs from the masks'.
         """
         from segrid._image import to_image
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from segrid._downloads import check_model_file
 from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid.detections import Detections
@@ -33,6 +34,8 @@ class ScriptedDetector:
         if trust is not True:
             raise ValueError(f"{os.fspath(path)}: a TorchScript file can run any code when it is loaded; pass trust=True if you know where it comes from")
         self.path, self._layout = os.fspath(path), layout
+        if os.path.isfile(self.path):  # the engine names what is missing
+            check_model_file(self.path, binary="TorchScript")
         self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
         self.classes = list(classes) if classes is not None else list(self._engine.names)
 

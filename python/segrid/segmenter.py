@@ -13,6 +13,7 @@ from segrid._native import Cancelled, CancelToken, _core
 from segrid.embedding import Embedding, native
 from segrid.loaded import LoadedModel
 from segrid.results import Masks
+from segrid.torch_names import Device, Precision
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -23,12 +24,18 @@ class Segmenter(LoadedModel):
 
     Parameters
     ----------
-    model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors (transformers' SamModel, Sam2Model, Sam2VideoModel; what
-        `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
-        with "@revision")
-    device : "cpu"; "cuda" or "cuda:N", where the plain definitions of the models run, prompts by the batch; "cpu-plain": these definitions on the CPU, to check
-        the one against the other; "auto": what the environment's SEGRID_DEVICE says, else CUDA where torch has it and finds a device, else the CPU
-    precision : what the large matrix products run in; everything between them is fp32. `precision` of the object tells what runs.
+    model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors
+        (transformers' SamModel, Sam2Model, Sam2VideoModel; what `segrid convert` makes of original
+        checkpoints), a .safetensors file beside its config.json, or a Hugging Face id, perhaps
+        with "@revision". "tiny" is for trying segrid out and for blobs (nuclei, colonies, coins);
+        on everyday photos it finds little of use: take "facebook/sam2.1-hiera-tiny" (156 MB once,
+        Apache-2.0) for those
+    device : a name or a torch.device. "cpu"; "cuda" or "cuda:N", where the plain definitions of
+        the models run, prompts by the batch; "cpu-plain": these definitions on the CPU, to check
+        the one against the other; "auto": what the environment's SEGRID_DEVICE says, else CUDA
+        where torch has it and finds a device, else the CPU
+    precision : a name or a dtype of torch (float32, float16, bfloat16): what the large matrix
+        products run in; everything between them is fp32. `precision` of the object tells what runs.
         "fp32";
         "bf16": factors of products of encoder and decoder rounded to bf16, sums in fp32. Needs AVX512-BF16 or AMX (`segrid info` tells),
         NotImplementedError without;
@@ -44,8 +51,9 @@ class Segmenter(LoadedModel):
     fit, every missing, unexpected and misshapen tensor named), ValueError.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precision: str = "auto",
-                 threads: int | None = None, profile: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: Device = "auto",
+                 precision: Precision = "auto", threads: int | None = None,
+                 profile: str | os.PathLike[str] | None = None) -> None:
         self._points_per_side = 32
         if profile is not None:
             from segrid.tuning import read_profile
@@ -112,7 +120,7 @@ class Segmenter(LoadedModel):
         ValueError when the embedding is another model's; and what `encode` raises.
         Source: segment_anything.SamPredictor.predict; sam2.SAM2ImagePredictor.predict.
         """
-        embedding = native(image)
+        embedding = native(image, self._engine)
         shown = None
         if embedding is None:
             shown = to_image(cast("ImageLike", image))
@@ -130,7 +138,8 @@ class Segmenter(LoadedModel):
                    point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,
                    stability_score_thresh: float | None = None, stability_score_offset: float = 1.0, mask_threshold: float = 0.0, box_nms_thresh: float = 0.7,
                    crop_n_layers: int | Literal["auto"] = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
-                   crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0, multimask: bool = True, use_m2m: bool = False,
+                   crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0,
+                   region_connectivity: int = 8, multimask: bool = True, use_m2m: bool = False,
                    max_hole_area: int = 0, max_sprinkle_area: int = 0, min_area_frac: float = 0.0,
                    mask_iou_thresh: float | None = None, containment_thresh: float | None = None,
                    crop_containment_thresh: float | None = None, max_masks: int | None = None,
@@ -146,8 +155,12 @@ class Segmenter(LoadedModel):
             (`recommended`); for the first two 0 is off, for containment 1.0
         mask_threshold : of logits; pixels above it are a mask's, and its stability is measured around it
         stability_score_offset ... min_mask_region_area : segment-anything's
-        crop_n_layers : layers of crops, 2^i x 2^i overlapping ones in layer i; "auto" takes as few as bring the smallest crops to the model's
-            `working_scale` (none where the model names no such scale), within the limit on points
+        crop_n_layers : layers of crops, 2^i x 2^i overlapping ones in layer i; "auto" takes as
+            few as bring the smallest crops to the model's `working_scale` (none where the model
+            names no such scale), within the limit on points. The default here is 0, as in
+            segment-anything; the command line's is "auto", which finds more on large images
+        region_connectivity : 8 (segment-anything's) or 4: whether pixels that touch at a corner
+            belong to one part or hole of `min_mask_region_area`
         multimask, use_m2m, max_hole_area, max_sprinkle_area : sam2's: three masks a point or one; each mask once more with itself as hint; holes and
             specks of at most so many low-res pixels are filled and removed
         min_area_frac : drops masks below this share of the image
@@ -163,29 +176,22 @@ class Segmenter(LoadedModel):
         Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled, MemoryError, and what `encode` raises.
         Source: segment_anything.SamAutomaticMaskGenerator; "auto", the last four thresholds and target_points are segrid's.
         """
-        ways = [points_per_side is not None, target_points is not None, point_grids is not None]
-        if sum(ways) > 1:
-            raise ValueError("everything: give one of points_per_side, target_points and point_grids")
-        if target_points is not None:
-            if not 1 <= target_points <= 250_000:
-                raise ValueError(f"target_points: must be from 1 to 250000, got {target_points}")
-            points_per_side = max(1, round(target_points**0.5))
-        best = self.recommended
-        options = {
-            "points_per_side": self._points_per_side if points_per_side is None else points_per_side,
-            "point_grids": None if point_grids is None else [_numbers("point_grids", g) for g in point_grids],
-            "pred_iou_thresh": best["pred_iou_thresh"] if pred_iou_thresh is None else pred_iou_thresh,
-            "stability_score_thresh": best["stability_score_thresh"] if stability_score_thresh is None else stability_score_thresh,
-            "stability_score_offset": stability_score_offset, "mask_threshold": mask_threshold, "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
+        options = self._resolved({
+            "points_per_side": points_per_side, "target_points": target_points,
+            "point_grids": point_grids, "pred_iou_thresh": pred_iou_thresh,
+            "stability_score_thresh": stability_score_thresh,
+            "stability_score_offset": stability_score_offset, "mask_threshold": mask_threshold,
+            "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
             "crop_nms_thresh": crop_nms_thresh, "crop_overlap_ratio": crop_overlap_ratio,
-            "crop_n_points_downscale_factor": crop_n_points_downscale_factor, "min_mask_region_area": min_mask_region_area,
-            "multimask": multimask, "use_m2m": use_m2m, "max_hole_area": max_hole_area, "max_sprinkle_area": max_sprinkle_area,
-            "min_area_frac": min_area_frac, "mask_iou_thresh": mask_iou_thresh,
-            "containment_thresh": best["containment_thresh"] if containment_thresh is None else containment_thresh,
-            "crop_containment_thresh": best["crop_containment_thresh"] if crop_containment_thresh is None else crop_containment_thresh,
-            "max_masks": max_masks,
-        }
-        source = native(image)
+            "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
+            "min_mask_region_area": min_mask_region_area,
+            "region_connectivity": region_connectivity, "multimask": multimask,
+            "use_m2m": use_m2m, "max_hole_area": max_hole_area,
+            "max_sprinkle_area": max_sprinkle_area, "min_area_frac": min_area_frac,
+            "mask_iou_thresh": mask_iou_thresh, "containment_thresh": containment_thresh,
+            "crop_containment_thresh": crop_containment_thresh, "max_masks": max_masks,
+        })
+        source = native(image, self._engine)
         shown = to_image(cast("ImageLike", image)) if source is None else None
         unfinished: list[Any] = []
         try:
@@ -194,6 +200,29 @@ class Segmenter(LoadedModel):
             stop.partial = Masks(unfinished[0], shown) if unfinished else None  # type: ignore[union-attr]
             raise
         return Masks(found, shown)
+
+    def check_options(self, **options: Any) -> None:
+        """Raises what `everything` would raise for these of its options, whatever the image: for
+        programs that want to know before they read the first one. Raises ValueError naming the
+        option, KeyError for one that `everything` does not have."""
+        self._engine.check_everything(self._resolved(options))
+
+    def _resolved(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The engine's options of those of `everything`: one grid, and the model's recommended
+        thresholds where None is given."""
+        ways = ("points_per_side", "target_points", "point_grids")
+        given = [way for way in ways if options.get(way) is not None]
+        if len(given) > 1:
+            raise ValueError(f"everything: give one of {', '.join(ways)}; got {', '.join(given)}")
+        options = {name: value for name, value in options.items() if value is not None}
+        target = options.pop("target_points", None)
+        if target is not None:
+            if not 1 <= target <= 250_000:
+                raise ValueError(f"target_points: must be from 1 to 250000, got {target}")
+            options["points_per_side"] = max(1, round(target**0.5))
+        if "point_grids" in options:
+            options["point_grids"] = [_numbers("point_grids", g) for g in options["point_grids"]]
+        return {"points_per_side": self._points_per_side} | self.recommended | options
 
 
 def at_most(batch_size: int | None) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 from segrid._files import read_json, whole, write_text
 from segrid.matching import match, packed, unpacked
 from segrid.memory import difference, forget_peak, resident_mb
+from segrid.torch_names import Device, Precision, device_name, precision_name
 
 if TYPE_CHECKING:
     from segrid.embedding import Embedding
@@ -74,14 +75,16 @@ class Tuning:
         return {"segrid profile": 1, "model": self.model, **asdict(self.best.setting), "machine": self.machine}
 
 
-def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny", device: str = "auto", threads: Sequence[int] | None = None,
-         precisions: Sequence[str] | None = None, points: Sequence[int] = (16, 24, 32), least_iou: float = 0.98, most_lost: float = 0.05,
-         limit_mb: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None) -> Tuning:
+def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny",
+         device: Device = "auto", threads: Sequence[int] | None = None,
+         precisions: Sequence[Precision] | None = None, points: Sequence[int] = (16, 24, 32),
+         least_iou: float = 0.98, most_lost: float = 0.05, limit_mb: int | None = None,
+         progress: Callable[[dict[str, Any]], None] | None = None) -> Tuning:
     """Measures segment everything on your images: threads and images at once first, then precisions and points with the fastest of those.
 
     images : paths; a few that are typical (each setting runs all of them)
     threads : budgets to try; default: powers of two up to the CPUs this process may use (affinity and cgroup), and all of them
-    precisions : default: those that this CPU runs
+    device, precisions : as `Segmenter` takes them; default: the precisions that this CPU runs
     least_iou, most_lost : a setting may be recommended when its matched masks have this mean IoU with the reference's and at most this share of them is lost
     limit_mb : a setting whose process would take more memory than this above its start is a row that says so
     progress : called with {"setting", "done", "total"} before each setting
@@ -103,10 +106,12 @@ def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[s
     features = _core.cpu_features()
     if precisions is None:
         bf16, int8 = features["avx512_bf16"] or features["amx"], features["avx512_vnni"] or features["amx"]
-        precisions = ["fp32", *(["bf16"] if bf16 else []), *(["int8"] if int8 else [])]
-    most = max(points)
-    first = [Setting(t, n, precisions[0], most) for t in budgets for n in sorted({1, t, t + 1}, reverse=True)]
-    total, reference = len(first) + len(precisions) * len(points) - 1, None
+        names = ["fp32", *(["bf16"] if bf16 else []), *(["int8"] if int8 else [])]
+    else:
+        names = [precision_name(p) for p in precisions]
+    device, most = device_name(device), max(points)
+    first = [Setting(t, n, names[0], most) for t in budgets for n in sorted({1, t, t + 1}, reverse=True)]
+    total, reference = len(first) + len(names) * len(points) - 1, None
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
 
@@ -124,9 +129,9 @@ def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[s
         for setting in first:
             rows.append(measure(setting))
         fastest = max((r for r in rows if r.error is None), key=lambda r: r.images_per_second).setting
-        for precision in precisions:
+        for precision in names:
             for count in sorted(points, reverse=True):
-                if (precision, count) != (precisions[0], most):
+                if (precision, count) != (names[0], most):
                     rows.append(measure(Setting(fastest.threads, fastest.in_flight, precision, count)))
     fit = [r for r in rows if r.error is None and (r is rows[0] or (r.iou_mean >= least_iou and r.lost <= most_lost * rows[0].masks))]
     best = max(fit, key=lambda r: r.images_per_second)

@@ -1,6 +1,7 @@
 """The command line: outputs, a failed image among others, JSON."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -30,6 +31,9 @@ def test_everything_writes_three_files_per_image(tmp_path, coins):
     assert labels.shape == coins.shape[:2] and labels.max() > 3
     file = json.loads((tmp_path / "out/photo_coco.json").read_text())
     assert len(file["annotations"]) == labels.max()
+    other = json.loads((tmp_path / "out/photo-2_coco.json").read_text())
+    names = [f["images"][0]["file_name"] for f in (file, other)]
+    assert names == ["photo.png", "a/photo.png"] and all((tmp_path / n).exists() for n in names)
     for record in file["annotations"]:
         assert int(coco.area(record["segmentation"])) == record["area"]
     assert np.asarray(Image.open(tmp_path / "out/photo_overlay.png")).shape == coins.shape
@@ -52,11 +56,139 @@ def test_info():
     assert "gemm" in segrid("info").stdout
 
 
-@pytest.mark.parametrize("options", [["--model", "nothing-here"], ["--precision", "int3"], ["--threads", "0"]])
-def test_usage_errors(tmp_path, coins, options):
+@pytest.fixture
+def photo(tmp_path, coins):
     Image.fromarray(coins).save(tmp_path / "photo.png")
-    done = segrid("everything", tmp_path / "photo.png", "-o", tmp_path / "out", *options)
-    assert done.returncode == 2 and done.stderr.strip() and "Traceback" not in done.stderr
+    return tmp_path / "photo.png"
+
+
+OPTIONS_THAT_CANNOT_BE = [
+    ["--model", "nothing-here"], ["--precision", "int3"], ["--device", "tpu"], ["--threads", "0"], ["--max-masks", "0"],
+    ["--pred-iou-thresh", "nan"], ["--min-area-frac", "2"], ["--target-points", "0"], ["--crop-n-layers", "99"],
+    ["--points-per-side", "9", "--target-points", "9"], ["--points-per-side", "many"], ["--nonsense"],
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS_THAT_CANNOT_BE, ids=" ".join)
+def test_usage_errors_are_said_once(tmp_path, photo, options):
+    done = segrid("everything", photo, photo, "-o", tmp_path / "out", *options)
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert len(re.findall("^error:", done.stderr, re.I | re.M)) == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [
+    ["detect", "--prompt", "x", "--threshold", "7"], ["detect", "--prompt", "x", "--nms", "-1"], ["detect", "--prompt", ""],
+    ["detect", "--prompt", "x", "--segmenter", "nothing-here"], ["bench", "--model", "nothing-here"],
+    ["compare", "--precision", "int3"], ["convert"], ["quantize", "--model", "nothing-here"]], ids=" ".join)
+def test_usage_errors_of_other_commands(tmp_path, photo, arguments):
+    command, *options = arguments
+    output = [] if command in ("bench", "compare") else ["-o", tmp_path / "out"]
+    images = [] if command == "quantize" else [photo]
+    done = segrid(command, *images, *options, *output)
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert len(re.findall("^error:", done.stderr, re.I | re.M)) == 1 and not (tmp_path / "out").exists()
+
+
+def test_info_of_a_model_that_is_not_there():
+    done = segrid("info", "--model", "nothing-here")
+    assert done.returncode == 2 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
+
+
+def test_a_missing_image_is_named(tmp_path, photo):
+    done = segrid("everything", photo, tmp_path / "näht.png", "-o", tmp_path / "out", "--target-points", 4)
+    assert done.returncode == 1 and "näht.png" in done.stdout and "b'" not in done.stdout + done.stderr
+
+
+def helped(*arguments):
+    """What a command prints, in this process."""
+    from segrid.cli.app import app
+    from typer.testing import CliRunner
+
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_version_and_short_help():
+    import segrid as package
+
+    done = segrid("--version")
+    assert done.returncode == 0 and done.stdout == f"segrid {package.__version__}\n"
+    assert segrid("-h").stdout.startswith("Usage: segrid [OPTIONS] COMMAND")
+    for command in ((), ("everything",), ("detect",), ("batch",), ("info",)):
+        short, long = helped(*command, "-h"), helped(*command, "--help")
+        assert "Usage:" in short and short == long
+
+
+def test_help_shows_brackets():
+    """Of all commands: what stands in brackets in a help text stands on the screen."""
+    from segrid.cli.app import app
+    from typer.main import get_command
+
+    commands = get_command(app).commands
+    assert len(commands) > 7
+    for name, command in commands.items():
+        shown = "".join(helped(name, "--help").split())
+        for parameter in command.params:
+            wanted = "".join((getattr(parameter, "help", None) or "").split())
+            assert wanted in shown, (name, parameter.name)
+    assert "[[x0,y0,x1,y1],...]" in "".join(helped("batch", "--help").split())
+
+
+def test_crops_by_default_are_said_where_people_look():
+    import segrid as package
+
+    shown = " ".join(helped("everything", "--help").split())
+    assert "In Python the default is 0" in shown
+    told = " ".join(package.Segmenter.everything.__doc__.split())
+    assert "The default here is 0, as in segment-anything; the command line's is \"auto\"" in told
+
+
+@pytest.fixture
+def damaged(tmp_path, coins):
+    Image.fromarray(coins).save(tmp_path / "whole.jpg", quality=90)
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "damaged.jpg").write_bytes(data[:len(data) * 2 // 3])
+    return tmp_path / "damaged.jpg"
+
+
+@pytest.mark.parametrize("command", [["everything", "--target-points", "9"], ["detect", "--prompt", "nuclei"]], ids=lambda c: c[0])
+def test_lenient_takes_what_can_be_decoded(tmp_path, damaged, command):
+    strict = segrid(*command, damaged, "-o", tmp_path / "strict", "--json")
+    assert strict.returncode == 1 and "damaged.jpg" in json.loads(strict.stdout)[0]["error"]
+    done = segrid(*command, damaged, "-o", tmp_path / "out", "--lenient", "--json")
+    assert done.returncode == 0 and "error" not in json.loads(done.stdout)[0]
+    warning, = (line for line in done.stderr.splitlines() if "warning" in line.lower())
+    assert warning.startswith("warning: ") and "damaged.jpg" in warning and ".py:" not in done.stderr
+
+
+def notes(done):
+    return done.stderr.count("note: ")
+
+
+def test_what_tiny_is_for_is_said_once(tmp_path, photo):
+    few = ["-o", tmp_path / "out", "--target-points", 4]
+    done = segrid("everything", photo, photo, *few)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 0 and notes(done) == 1
+    assert "nuclei, colonies, coins" in said and "facebook/sam2.1-hiera-tiny: 156 MB, Apache-2.0" in said
+    assert f"segrid everything {photo} --model facebook/sam2.1-hiera-tiny" in said
+    assert notes(segrid("everything", photo, *few, "--model", "tiny")) == 0  # who names it knows it
+    as_json = segrid("everything", photo, *few, "--json")
+    assert notes(as_json) == 1 and json.loads(as_json.stdout)
+
+
+def test_what_the_packaged_detector_is_for(tmp_path, photo):
+    few = [photo, "--prompt", "a cat", "-o", tmp_path / "out"]
+    said = " ".join(segrid("detect", *few).stderr.split())
+    assert said.count("note: ") == 1 and "google/owlv2-base-patch16-ensemble: 620 MB, Apache-2.0" in said
+    assert (f"segrid detect {photo} --prompt 'a cat' --model google/owlv2-base-patch16-ensemble "
+            "--segmenter facebook/sam2.1-hiera-tiny") in said
+    boxes = " ".join(segrid("detect", *few, "--no-masks").stderr.split())
+    assert "owlv2" in boxes and "--segmenter" not in boxes
+    masks = " ".join(segrid("detect", *few, "--model", "tiny-detector").stderr.split())
+    assert "--segmenter facebook/sam2.1-hiera-tiny" in masks and "owlv2" not in masks
+    assert notes(segrid("detect", *few, "--model", "tiny-detector", "--segmenter", "tiny")) == 0
 
 
 def test_detect(tmp_path, coins):

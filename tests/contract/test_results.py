@@ -1,4 +1,4 @@
-"""Masks: zero copy, lifetime, slicing, formats; rows 44 and 48 of faults.md; embeddings; the public function."""
+"""Masks: zero copy, lifetime, slicing, formats; rows 44 and 48 of faults.md; embeddings."""
 
 import gc
 import pickle
@@ -130,18 +130,3 @@ def test_an_embedding_gives_the_same_as_its_image(tiny, coins):
 def test_row_44_pickle(tiny, coins):
     again = pickle.loads(pickle.dumps(tiny))
     assert (again.predict(coins, points=[[150, 60]]).low_res == tiny.predict(coins, points=[[150, 60]]).low_res).all()
-
-
-def test_parallel_grid_segmentation(tiny, coins, capfd, tmp_path):
-    masks, boxes, areas = segrid.parallel_grid_segmentation(tiny, coins, target_points=64, max_masks=8, batch_size=16)
-    assert masks.shape == (len(areas), 303, 384) and masks.dtype == bool and 0 < len(areas) <= 8
-    assert boxes.shape == (len(areas), 4) and (masks.reshape(len(areas), -1).sum(1) == areas).all()
-    assert (areas >= 0.001 * 303 * 384).all()
-    lines = capfd.readouterr().err.strip().split("\n")
-    assert len(lines) == 4 and all("kept" in line and " s, " in line and "MB" in line for line in lines)
-    small, _, small_areas = segrid.parallel_grid_segmentation(tiny, coins, original_size=(151, 192), target_points=64)
-    assert small.shape[1:] == (151, 192) and (small.reshape(len(small), -1).sum(1) == small_areas).all()
-    with pytest.raises(TypeError, match="Segmenter"):
-        segrid.parallel_grid_segmentation("tiny", coins)
-    with pytest.raises(ValueError, match="max_workers"):
-        segrid.parallel_grid_segmentation(tiny, coins, max_workers=0)

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the command."""
-    from segrid.cli.app import app
+    import warnings
 
-    app()
+    from segrid.cli.app import app
+    from segrid.cli.output import show_warning
+
+    warnings.showwarning = show_warning
+    app(prog_name="segrid")

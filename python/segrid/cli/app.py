@@ -7,14 +7,24 @@ from typing import Annotated, Optional
 
 import typer
 
+from segrid import __version__
+
+# No markup in help texts: rich would take "[x0, y0, x1, y1]" for a style and drop it.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Promptable segmentation on ordinary CPUs.")
+                  rich_markup_mode=None,
+                  context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 
 Model = Annotated[str, typer.Option(help="Packaged model, model folder, .safetensors file or Hugging Face id.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is a device, else cpu), cpu, cuda, cuda:N, or cpu-plain (what runs on CUDA, on the CPU).")]
 Precision = Annotated[str, typer.Option(help="auto (by the model's table), fp32, bf16, int8 or int8-torch; on CUDA fp32, fp16 or bf16.")]
 Threads = Annotated[Optional[int], typer.Option(help="Thread budget; default: the CPUs this process may use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Of a damaged file take what can be "
+                                       "decoded, with a warning.")]
+
+
+CROP_HELP = ("Layers of crops, for large images with small objects; auto: by the image's size and the "
+             "model's working scale. (In Python the default is 0, as in segment-anything.)")
 
 
 def _layers(text: str) -> int | str:
@@ -30,8 +40,29 @@ def _numbers(text: str) -> list[int]:
         raise typer.BadParameter(f"expected whole numbers with commas between, got {text!r}") from None
 
 
+def _named(context: typer.Context, option: str) -> bool:
+    """Whether the user gave it."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"segrid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version,
+                                          help="Print the version and exit.")] = False,
+) -> None:
+    """Promptable segmentation on ordinary CPUs."""
+
+
 @app.command()
 def everything(
+    context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("segrid-out"),
     model: Model = "tiny",
@@ -43,14 +74,15 @@ def everything(
     pred_iou_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
     stability_score_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
     containment_thresh: Annotated[Optional[float], typer.Option(help="Default: the model's recommended value.")] = None,
-    crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help="Layers of crops, for large images with small "
-                                               "objects; auto: by the image's size and the model's working scale.")] = "auto",
+    crop_n_layers: Annotated[str, typer.Option(metavar="auto|INTEGER", parser=_layers, help=CROP_HELP)] = "auto",
     min_area_frac: Annotated[float, typer.Option(help="Least share of the image a mask covers.")] = 0.0,
     max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks.")] = None,
     trace: Annotated[Optional[Path], typer.Option(help="Write what each worker did when, for chrome://tracing or ui.perfetto.dev.")] = None,
+    lenient: Lenient = False,
     json: Json = False,
 ) -> None:
     """Segment everything: an overlay PNG, a 16-bit label PNG and a COCO JSON per image. Exit code 1 when an image failed."""
+    from segrid.cli.choice import ModelChoice
     from segrid.cli.everything import run
 
     options = {
@@ -58,11 +90,14 @@ def everything(
         "stability_score_thresh": stability_score_thresh, "containment_thresh": containment_thresh, "crop_n_layers": crop_n_layers,
         "min_area_frac": min_area_frac, "max_masks": max_masks,
     }
-    raise typer.Exit(run(images, output, model, device, precision, threads, options, json, trace))
+    choice = ModelChoice(model, device, precision, threads, named=_named(context, "model"))
+    raise typer.Exit(run(images, output, choice, options, lenient=lenient, as_json=json,
+                         trace=trace))
 
 
 @app.command()
 def detect(
+    context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     prompt: Annotated[list[str], typer.Option(help="What to look for; once for each thing.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("segrid-out"),
@@ -74,12 +109,18 @@ def detect(
     threads: Threads = None,
     threshold: Annotated[float, typer.Option(help="Scores are above it.")] = 0.1,
     nms: Annotated[Optional[float], typer.Option(help="Of two boxes of one prompt with a larger IoU the better one stays; default: all stay.")] = None,
+    lenient: Lenient = False,
     json: Json = False,
 ) -> None:
     """Words to boxes and masks: a picture and a COCO JSON per image. Exit code 1 when an image failed."""
+    from segrid.cli.choice import ModelChoice
     from segrid.cli.detect import run
 
-    raise typer.Exit(run(images, prompt, output, model, segmenter, masks, device, precision, threads, threshold, nms, json))
+    detector = ModelChoice(model, device, precision, threads, named=_named(context, "model"))
+    masked = ModelChoice(segmenter, device, precision, None, named=_named(context, "segmenter"))
+    options = {"threshold": threshold, "nms": nms}
+    raise typer.Exit(run(images, prompt, output, detector, masked if masks else None, options,
+                         lenient=lenient, as_json=json))
 
 
 @app.command()
@@ -255,17 +296,20 @@ def bench(
 ) -> None:
     """How long each stage of segment everything takes here, on one image after the other; or, with --image, how many boxes to give to one call."""
     from segrid.cli.bench import run, sweep
+    from segrid.cli.choice import ModelChoice
 
+    choice = ModelChoice(model, device, precision, threads)
     if image is not None:
         if images:
             raise typer.BadParameter("give images for the stages, or --image for the sweep of prompts; not both")
-        raise typer.Exit(sweep(image, _numbers(batches), model, device, precision, threads, repeat, json))
-    raise typer.Exit(run(images or [], model, device, precision, threads, points_per_side, repeat, json))
+        raise typer.Exit(sweep(image, _numbers(batches), choice, repeat, as_json=json))
+    raise typer.Exit(run(images or [], choice, points_per_side, repeat, as_json=json))
 
 
 @app.command()
 def info(model: Model = "tiny", device: Device = "auto", precision: Precision = "auto", threads: Threads = None, json: Json = False) -> None:
     """The build, the CPU, the kernels in use, the thread budget and the model."""
+    from segrid.cli.choice import ModelChoice
     from segrid.cli.info import run
 
-    run(model, device, precision, threads, json)
+    run(ModelChoice(model, device, precision, threads), as_json=json)

@@ -13,65 +13,84 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from segrid.cli.choice import ModelChoice
+from segrid.cli.output import refusing, shown
+
 # Stage, and the spans it is made of (see segrid.Trace): what a reader sees indented below it.
-PARTS = {"encode": ("qkv", "window attention", "pack keys", "global attention", "mlp", "neck"), "decode": ("tokens", "sweep", "upscale")}
+PARTS = {
+    "encode": ("qkv", "window attention", "pack keys", "global attention", "mlp", "neck"),
+    "decode": ("tokens", "sweep", "upscale"),
+}
 STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
 
 
-def run(images: list[Path], model: str, device: str, precision: str, threads: int | None, points_per_side: int, repeat: int,
-        as_json: bool) -> int:
-    """Returns the exit code: 0, or 2 when something could not be run."""
+def run(
+    images: list[Path], choice: ModelChoice, points_per_side: int, repeat: int, *, as_json: bool
+) -> int:
+    """Returns the exit code 0. Exits with 2 when something cannot be run."""
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
-    from segrid.cli.output import shown
 
     console = Console(stderr=True)
-    try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        segmenter = segrid.Segmenter(model, device=device, precision=precision)
-        pixels = [(path.name, to_image(path)) for path in images] or [("drawn, 1800 x 1200", to_image(drawn()))]
+    with refusing():
+        segmenter = choice.segmenter()
+        pixels = [(path.name, to_image(path)) for path in images] or [
+            ("drawn, 1800 x 1200", to_image(drawn()))
+        ]
         records = []
         for name, image in pixels:
             with console.status(f"{shown(name)}: {repeat + 1} runs", spinner="line"):
-                records.append({"image": name, "points": points_per_side**2, **measure(segmenter, image, points_per_side, repeat)})
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
-    about = {"cpu": _core.cpu_model(), "threads": segrid.threads(), "precision": segmenter.precision, "model": model,
-             "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()}}
+                records.append(
+                    {
+                        "image": name,
+                        "points": points_per_side**2,
+                        **measure(segmenter, image, points_per_side, repeat),
+                    }
+                )
+    about = {
+        "cpu": _core.cpu_model(),
+        "threads": segrid.threads(),
+        "precision": segmenter.precision,
+        "model": choice.model,
+        "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()},
+    }
     if as_json:
         sys.stdout.write(json.dumps({**about, "runs": records}, indent=2) + "\n")
         return 0
     out = Console()
-    out.print(f"{about['cpu']}, {about['threads']} threads, {about['precision']}, model {shown(model)}", highlight=False, soft_wrap=True)
+    out.print(
+        f"{about['cpu']}, {about['threads']} threads, {about['precision']}, "
+        f"model {shown(choice.model)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     for record in records:
         out.print(_table(record))
     return 0
 
 
-def sweep(image: Path, counts: list[int], model: str, device: str, precision: str, threads: int | None, repeat: int, as_json: bool) -> int:
-    """The prompt batch alone. Returns the exit code: 0, or 2 when nothing could be run."""
+def sweep(
+    image: Path, counts: list[int], choice: ModelChoice, repeat: int, *, as_json: bool
+) -> int:
+    """The prompt batch alone. Returns the exit code 0. Exits with 2 when nothing can be run."""
     import segrid
-    from segrid.cli.output import shown
     from segrid.tuning import sweep_prompts
 
     console = Console(stderr=True)
-    try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+    with refusing():
+        segmenter = choice.segmenter()
         with console.status(f"{shown(str(image))}: {len(counts)} batches", spinner="line"):
             rows = sweep_prompts(segmenter, image, counts, repeat)
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
     if as_json:
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
         return 0
     best = max(rows, key=lambda r: r.boxes_per_second)
-    table = Table(title=f"{shown(str(image))}: boxes to masks, {segrid.threads()} threads, {segmenter.precision}, model {shown(model)}", title_justify="left")
+    table = Table(
+        title=f"{shown(str(image))}: boxes to masks, {segrid.threads()} threads, "
+        f"{segmenter.precision}, model {shown(choice.model)}",
+        title_justify="left",
+    )
     for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", ""):
         table.add_column(name, justify="right")
     for row in rows:
@@ -79,8 +98,14 @@ def sweep(image: Path, counts: list[int], model: str, device: str, precision: st
             table.add_row(str(row.boxes), row.error)
             continue
         memory = "" if row.memory_mb is None else f"{row.memory_mb:.0f}"
-        table.add_row(str(row.boxes), f"{1e3 * row.seconds:.1f}", f"{1e3 * row.seconds / row.boxes:.2f}", f"{row.boxes_per_second:.0f}", memory,
-                      "fastest" if row is best else "")
+        table.add_row(
+            str(row.boxes),
+            f"{1e3 * row.seconds:.1f}",
+            f"{1e3 * row.seconds / row.boxes:.2f}",
+            f"{row.boxes_per_second:.0f}",
+            memory,
+            "fastest" if row is best else "",
+        )
     Console().print(table)
     return 0
 
@@ -97,7 +122,8 @@ def drawn() -> np.ndarray:
 
 
 def measure(segmenter: Any, image: Any, points_per_side: int, repeat: int) -> dict[str, Any]:
-    """The median of `repeat` runs after a first one: seconds per stage (wall clock), and per part (summed over workers)."""
+    """The median of `repeat` runs after a first one: seconds per stage (wall clock), and per part
+    (summed over workers)."""
     import segrid
 
     segmenter.everything(image, points_per_side=points_per_side)
@@ -108,13 +134,22 @@ def measure(segmenter: Any, image: Any, points_per_side: int, repeat: int) -> di
             masks = segmenter.everything(image, points_per_side=points_per_side)
         runs.append((perf_counter() - begin, masks.stats, trace.seconds(), len(masks)))
     total, stats, parts, objects = sorted(runs, key=lambda r: r[0])[(repeat - 1) // 2]
-    return {"objects": objects, "seconds": {s: stats["seconds"].get(s, 0.0) for s in STAGES}, "worker_seconds": parts,
-            "fastest": min(r[0] for r in runs), "slowest": max(r[0] for r in runs), "peak_memory_mb": stats["peak_memory_mb"]}
+    return {
+        "objects": objects,
+        "seconds": {s: stats["seconds"].get(s, 0.0) for s in STAGES},
+        "worker_seconds": parts,
+        "fastest": min(r[0] for r in runs),
+        "slowest": max(r[0] for r in runs),
+        "peak_memory_mb": stats["peak_memory_mb"],
+    }
 
 
 def _table(record: dict[str, Any]) -> Table:
-    table = Table(title=f"{record['image']}: {record['objects']} objects from {record['points']} points, peak {record['peak_memory_mb']:.0f} MB",
-                  title_justify="left")
+    table = Table(
+        title=f"{shown(record['image'])}: {record['objects']} objects from {record['points']} "
+        f"points, peak {record['peak_memory_mb']:.0f} MB",
+        title_justify="left",
+    )
     table.add_column("stage")
     table.add_column("seconds", justify="right")
     table.add_column("share", justify="right")
@@ -123,7 +158,9 @@ def _table(record: dict[str, Any]) -> Table:
     for stage in STAGES:
         wall = seconds[stage]
         per_point = f"{1e3 * wall / record['points']:.2f}" if stage in ("decode", "scan") else ""
-        table.add_row(stage, f"{wall:.3f}", f"{100 * wall / max(seconds['total'], 1e-9):.0f} %", per_point)
+        table.add_row(
+            stage, f"{wall:.3f}", f"{100 * wall / max(seconds['total'], 1e-9):.0f} %", per_point
+        )
         parts = [(p, workers[p]) for p in PARTS.get(stage, ()) if p in workers]
         together = sum(s for _, s in parts)
         for part, spent in parts:  # the stage's wall-clock time, shared out as the workers spent it

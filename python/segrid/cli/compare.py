@@ -12,14 +12,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from segrid.cli.output import shown
+from segrid.cli.output import refusing, shown
 
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
 STAGES = ("encode", "decode", "scan", "filter", "total")
 
 
 def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path], list[str]]:
-    """`--precision fp32 bf16 int8`: the names behind the first arrive among the images."""
+    """`--precision fp32 bf16 int8`: the names after the first arrive among the images."""
     if not precisions:
         return images, ["fp32", "bf16", "int8"]
     also = [p for p in images if str(p) in PRECISIONS and not p.exists()]
@@ -28,19 +28,16 @@ def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path],
 
 def run(images: list[Path], precisions: list[str], labels: Path | None, output: Path, model: str, device: str, threads: int | None, options: dict[str, Any],
         as_json: bool) -> int:
-    """Returns the exit code: 0, or 2 when nothing could be compared."""
+    """Returns the exit code 0. Exits with 2 when nothing can be compared."""
     from segrid.comparison import compare
 
     console = Console(stderr=True)
-    try:
+    with refusing(RuntimeError):
         with console.status("starting", spinner="line") as status:
             found = compare(images, model=model, precisions=precisions, labels=labels, device=device, threads=threads, progress=lambda at: status.update(
                 f"{at['precision']}: image {at['done'] + 1} of {at['total']}, {shown(Path(at['image']).name)}"), **options)
         output.parent.mkdir(parents=True, exist_ok=True)
         drawn = found.picture(output)
-    except (ValueError, OSError, NotImplementedError, MemoryError, RuntimeError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True)
-        return 2
     if as_json:
         worst = found.worst and {"precision": found.worst[0], "image": found.worst[1], "iou": found.worst[2], "picture": str(output)}
         sys.stdout.write(json.dumps({"model": found.model, "images": found.images, "results": [dataclasses.asdict(r) for r in found.results],

@@ -8,22 +8,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segrid.cli.output import shown
+from segrid.cli.output import refusing, shown
 
 
 def run(checkpoint: Path, output: Path, as_json: bool) -> int:
-    """Returns the exit code: 0, or 2 when the checkpoint is not one."""
+    """Returns the exit code 0. Exits with 2 when the checkpoint is not one."""
     from segrid.convert import convert
 
-    try:
+    with refusing():
         found = convert(checkpoint, output)
-    except (ValueError, OSError, NotImplementedError, MemoryError, ImportError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True)
-        return 2
     if as_json:
         sys.stdout.write(json.dumps(found | {"folder": str(output)}, indent=2) + "\n")
     else:
         left = f", {len(found['dropped'])} left out (video memory)" if found["dropped"] else ""
-        Console().print(f"{found['family']}: {found['tensors']} tensors{left}, {found['bytes'] / 1e6:.0f} MB, checked by a click: {shown(output)}",
-                        highlight=False, soft_wrap=True)
+        Console().print(
+            f"{found['family']}: {found['tensors']} tensors{left}, {found['bytes'] / 1e6:.0f} MB, "
+            f"checked by a click: {shown(output)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     return 0

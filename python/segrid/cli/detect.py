@@ -12,64 +12,112 @@ from rich.console import Console
 from rich.table import Table
 
 from segrid._files import write_text
-from segrid.cli.output import bar, free_stem, show_outcome, shown
+from segrid.cli.choice import ModelChoice, advise
+from segrid.cli.output import Item, bar, items, refusing, show_outcome, shown
+
+ENDINGS = {"picture": "_detections.png", "coco": "_coco.json"}
 
 
-def run(images: list[Path], prompts: list[str], output: Path, model: str, segmenter: str, masks: bool, device: str, precision: str, threads: int | None,
-        threshold: float, nms: float | None, as_json: bool) -> int:
-    """Returns the exit code: 0, 1 when an image failed, 2 when nothing could begin."""
+def run(
+    images: list[Path],
+    prompts: list[str],
+    output: Path,
+    detector: ModelChoice,
+    segmenter: ModelChoice | None,
+    options: dict[str, Any],
+    *,
+    lenient: bool,
+    as_json: bool,
+) -> int:
+    """segmenter : makes the masks; None: boxes alone. options : threshold and nms.
+
+    Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing could begin.
+    """
     import segrid
+    from segrid.detector import check_thresholds
 
     console = Console(stderr=True)
-    try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        detector = segrid.Detector(model, device=device, precision=precision)
-        detector.texts_of(prompts)  # complains before the first image is read
-        find: Any = segrid.Pipeline(detector, segrid.Segmenter(segmenter, device=device, precision=precision)) if masks else detector.detect
+    with refusing():
+        check_thresholds(**options)
+        detector.set_threads()
+        loaded = segrid.Detector(detector.model, **detector.where)
+        loaded.texts_of(prompts)  # complains before the first image is read
+        find: Any = (
+            loaded.detect if segmenter is None else segrid.Pipeline(loaded, segmenter.segmenter())
+        )
         output.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
     records = []
-    stems: set[str] = set()
     with bar(console, as_json) as bars:
         task = bars.add_task("detect", total=len(images), note="")
-        for image in images:
-            stem = free_stem(image.stem, stems)
+        for item in items(images, output):
             try:
-                record = _one(find, image, prompts, output, stem, threshold, nms)
+                record = _one(find, item, prompts, options, lenient)
             except Exception as error:  # whatever is wrong with one image, the others are done
-                record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
+                record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
             records.append(record)
-            bars.update(task, advance=1, note=shown(image.name))
+            bars.update(task, advance=1, note=shown(item.path.name))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
         _report(records, prompts, Console())
+    unnamed = {
+        option: choice.model
+        for option, choice in (("--model", detector), ("--segmenter", segmenter))
+        if choice is not None and not choice.named
+    }
+    advise(
+        console,
+        [
+            "segrid",
+            "detect",
+            *images[:1],
+            *(word for prompt in prompts for word in ("--prompt", prompt)),
+        ],
+        unnamed,
+    )
     return 1 if any("error" in r for r in records) else 0
 
 
-def _one(find: Any, image: Path, prompts: list[str], output: Path, stem: str, threshold: float, nms: float | None) -> dict[str, Any]:
+def _one(
+    find: Any, item: Item, prompts: list[str], options: dict[str, Any], lenient: bool
+) -> dict[str, Any]:
     from time import perf_counter
 
     from segrid._image import to_image, write_png
 
     begin = perf_counter()
-    pixels = to_image(image)
-    found = find(pixels, prompts, threshold=threshold, nms=nms)
+    pixels = to_image(item.path, lenient=lenient)
+    found = find(pixels, prompts, **options)
     seconds = perf_counter() - begin
-    files = {"picture": output / f"{stem}_detections.png", "coco": output / f"{stem}_coco.json"}
+    files = item.files(ENDINGS)
     write_png(files["picture"], found.picture(pixels))
     height, width = found.size
-    write_text(files["coco"], json.dumps({"images": [{"id": 1, "file_name": image.name, "height": height, "width": width}], "annotations": found.to_coco(image_id=1),
-                               "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)]}))
-    return {"image": str(image), "found": [int((found.class_id == i).sum()) for i in range(len(prompts))], "best": float(found.scores[0]) if len(found) else None,
-            "seconds": seconds, "files": {k: str(v) for k, v in files.items()}}
+    write_text(
+        files["coco"],
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": item.name, "height": height, "width": width}],
+                "annotations": found.to_coco(image_id=1),
+                "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)],
+            }
+        ),
+    )
+    return {
+        "image": str(item.path),
+        "found": [int((found.class_id == i).sum()) for i in range(len(prompts))],
+        "best": float(found.scores[0]) if len(found) else None,
+        "seconds": seconds,
+        "files": {k: str(v) for k, v in files.items()},
+    }
 
 
 def _report(records: list[dict[str, Any]], prompts: list[str], console: Console) -> None:
-    table = Table(title="detect: boxes for each prompt, the best score, seconds (with reading)", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="detect: boxes for each prompt, the best score, seconds (with reading)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("image", overflow="fold")
     for prompt in prompts:
         table.add_column(shown(prompt), justify="right")
@@ -80,6 +128,11 @@ def _report(records: list[dict[str, Any]], prompts: list[str], console: Console)
         if "error" in r:
             table.add_row(name, "[red]failed[/red]")
         else:
-            table.add_row(name, *map(str, r["found"]), "-" if r["best"] is None else f"{r['best']:.2f}", f"{r['seconds']:.2f}")
+            table.add_row(
+                name,
+                *map(str, r["found"]),
+                "-" if r["best"] is None else f"{r['best']:.2f}",
+                f"{r['seconds']:.2f}",
+            )
     console.print(table)
     show_outcome(records, console)

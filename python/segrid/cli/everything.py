@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from pathlib import Path
@@ -10,41 +11,46 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from segrid._files import write_text
-from segrid.cli.output import bar, free_stem, show_outcome, shown
+from segrid.cli.choice import ModelChoice, advise
+from segrid.cli.output import Item, bar, items, refusing, show_outcome, shown
 
+ENDINGS = {"overlay": "_overlay.png", "labels": "_labels.png", "coco": "_coco.json"}
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
 
 
-def run(images: list[Path], output: Path, model: str, device: str, precision: str, threads: int | None, options: dict[str, Any],
-        as_json: bool, trace: Path | None = None) -> int:
-    """Returns the exit code: 0, 1 when an image failed, 2 when nothing could begin."""
+def run(
+    images: list[Path],
+    output: Path,
+    choice: ModelChoice,
+    options: dict[str, Any],
+    *,
+    lenient: bool,
+    as_json: bool,
+    trace: Path | None = None,
+) -> int:
+    """Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing can begin."""
     import segrid
 
     console = Console(stderr=True)
-    try:
-        if threads is not None:
-            segrid.set_threads(threads)
-        segmenter = segrid.Segmenter(model, device=device, precision=precision)
+    with refusing():
+        segmenter = choice.segmenter()
+        segmenter.check_options(**options)
         output.mkdir(parents=True, exist_ok=True)
         if trace is not None:
             trace.touch()
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
     records = []
-    stems: set[str] = set()
     with bar(console, as_json) as bars, segrid.Trace(trace) if trace else contextlib.nullcontext():
-        for image in images:
-            task = bars.add_task(shown(image.name), total=None, note="")
-            stem = free_stem(image.stem, stems)
+        for item in items(images, output):
+            task = bars.add_task(shown(item.path.name), total=None, note="")
             try:
-                record = _one(segmenter, image, output, stem, options, lambda state, t=task: bars.update(
-                    t, total=state["total"], completed=state["done"], note=f"{state['stage']} {state['kept']} kept"))
+                progress = functools.partial(_advance, bars, task)
+                record = _one(segmenter, item, options, lenient, progress)
             except Exception as error:  # whatever is wrong with one image, the others are done
-                record = {"image": str(image), "error": f"{type(error).__name__}: {error}"}
+                record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
                 bars.update(task, total=1, completed=0, note="failed")
             records.append(record)
     if as_json:
@@ -52,21 +58,37 @@ def run(images: list[Path], output: Path, model: str, device: str, precision: st
     else:
         _report(records, Console())
         if trace:
-            Console().print(f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)", highlight=False, soft_wrap=True)
+            Console().print(
+                f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)",
+                highlight=False,
+                soft_wrap=True,
+            )
+    advise(
+        console,
+        ["segrid", "everything", *images[:1]],
+        {} if choice.named else {"--model": choice.model},
+    )
     return 1 if any("error" in r for r in records) else 0
 
 
-def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str, Any], progress: Any) -> dict[str, Any]:
+def _advance(bars: Progress, task: TaskID, state: dict[str, Any]) -> None:
+    note = f"{state['stage']} {state['kept']} kept"
+    bars.update(task, total=state["total"], completed=state["done"], note=note)
+
+
+def _one(
+    segmenter: Any, item: Item, options: dict[str, Any], lenient: bool, progress: Any
+) -> dict[str, Any]:
     from time import perf_counter
 
     from segrid._image import to_image, write_png
 
     begin = perf_counter()
-    pixels = to_image(image)
+    pixels = to_image(item.path, lenient=lenient)
     read = perf_counter() - begin
     masks = segmenter.everything(pixels, progress=progress, **options)
     begin = perf_counter()
-    files = {"overlay": output / f"{stem}_overlay.png", "labels": output / f"{stem}_labels.png", "coco": output / f"{stem}_coco.json"}
+    files = item.files(ENDINGS)
     write_png(files["overlay"], masks.picture(pixels))
     labels = masks.label_map()
     if labels.dtype.itemsize > 2:
@@ -74,18 +96,28 @@ def _one(segmenter: Any, image: Path, output: Path, stem: str, options: dict[str
     write_png(files["labels"], labels)
     height, width = masks.size
     coco = {
-        "images": [{"id": 1, "file_name": image.name, "height": height, "width": width}],
+        "images": [{"id": 1, "file_name": item.name, "height": height, "width": width}],
         "annotations": masks.to_coco(image_id=1),
         "categories": [{"id": 1, "name": "object"}],
     }
     write_text(files["coco"], json.dumps(coco))
     seconds = {**masks.stats["seconds"], "read": read, "write": perf_counter() - begin}
-    return {"image": str(image), "objects": len(masks), "seconds": seconds, "peak_memory_mb": masks.stats["peak_memory_mb"],
-            "files": {k: str(v) for k, v in files.items()}}
+    return {
+        "image": str(item.path),
+        "objects": len(masks),
+        "seconds": seconds,
+        "peak_memory_mb": masks.stats["peak_memory_mb"],
+        "files": {k: str(v) for k, v in files.items()},
+    }
 
 
 def _report(records: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="segment everything: objects, seconds per stage, peak memory", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="segment everything: objects, seconds per stage, peak memory",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("image", overflow="fold")
     for column in ("objects", *STAGES, "MB"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -93,7 +125,11 @@ def _report(records: list[dict[str, Any]], console: Console) -> None:
         if "error" in r:
             table.add_row(shown(Path(r["image"]).name), "[red]failed[/red]")
         else:
-            table.add_row(shown(Path(r["image"]).name), str(r["objects"]), *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
-                          f"{r['peak_memory_mb']:.0f}")
+            table.add_row(
+                shown(Path(r["image"]).name),
+                str(r["objects"]),
+                *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
+                f"{r['peak_memory_mb']:.0f}",
+            )
     console.print(table)
     show_outcome(records, console)

@@ -8,15 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
+from segrid.cli.choice import ModelChoice
+from segrid.cli.output import refusing, shown
 
-def collect(model: str, device: str, precision: str, threads: int | None) -> dict[str, Any]:
+
+def collect(choice: ModelChoice) -> dict[str, Any]:
     """Everything the command shows, as one dictionary."""
     import segrid
     from segrid._native import _core, openmp_runtimes
 
-    if threads is not None:
-        segrid.set_threads(threads)
-    segmenter = segrid.Segmenter(model, device=device, precision=precision)
+    segmenter = choice.segmenter()
     return {
         "segrid": segrid.__version__,
         "build": _core.build_info(),
@@ -29,8 +30,13 @@ def collect(model: str, device: str, precision: str, threads: int | None) -> dic
         "cpus available": _core.available_cpus(),
         "openmp": openmp_runtimes(),
         "cuda": _cuda(),
-        "model": {"name": model, "family": segmenter._engine.family, "precision": segmenter.precision, "device": segmenter.device,
-                  "recommended": segmenter.recommended},
+        "model": {
+            "name": choice.model,
+            "family": segmenter._engine.family,
+            "precision": segmenter.precision,
+            "device": segmenter.device,
+            "recommended": segmenter.recommended,
+        },
     }
 
 
@@ -45,16 +51,19 @@ def _cuda() -> str:
         return f"none: {reason}"
 
 
-def run(model: str, device: str, precision: str, threads: int | None, as_json: bool) -> None:
-    """Prints it."""
-    found = collect(model, device, precision, threads)
+def run(choice: ModelChoice, *, as_json: bool) -> None:
+    """Prints it. Exits with 2 where the model cannot be loaded."""
+    with refusing():
+        found = collect(choice)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     console = Console()
     for key, value in found.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k} {'/'.join(v) if isinstance(v, list) else v}" for k, v in value.items())
+            value = ", ".join(
+                f"{k} {'/'.join(v) if isinstance(v, list) else v}" for k, v in value.items()
+            )
         elif isinstance(value, list):
             value = ", ".join(map(str, value)) or "none"
-        console.print(f"[bold]{key}[/bold]: {value}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{key}[/bold]: {shown(value)}", highlight=False, soft_wrap=True)

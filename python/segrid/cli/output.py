@@ -1,39 +1,117 @@
-"""What the commands share: names of files, text for the terminal, bars, what became of each image."""
+"""What the commands share: names of files, text for the terminal, bars, the end of each image."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+CANNOT_BEGIN: tuple[type[Exception], ...] = (
+    ValueError,
+    OSError,
+    NotImplementedError,
+    MemoryError,
+    ImportError,
+)
+
 
 def shown(text: object) -> str:
-    """Text for the terminal: rich's markup escaped, bytes that are not UTF-8 replaced."""
-    return escape(str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    """Text for rich: its markup escaped, bytes that are not UTF-8 replaced."""
+    return escape(_printable(text))
 
 
-def free_stem(stem: str, taken: set[str]) -> str:
-    """The name of the outputs: a second image of the same stem gets -2, and so on, so that none overwrites another."""
+def _printable(text: object) -> str:
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+class Item(NamedTuple):
+    """An image that a command was given."""
+
+    path: Path
+    name: str  # in COCO files: relative to the deepest folder that holds them all, with slashes
+    target: Path  # of its results, without their endings
+
+    def files(self, endings: dict[str, str]) -> dict[str, Path]:
+        """The paths of its results. endings : of each kind, such as {"coco": "_coco.json"}."""
+        return {k: self.target.with_name(self.target.name + end) for k, end in endings.items()}
+
+
+def items(images: list[Path], output: Path) -> list[Item]:
+    """With targets in `output`: a second image of the same stem gets -2, and so on, so that none
+    overwrites another."""
+    paths = [Path(os.path.abspath(image)) for image in images]
+    root = os.path.commonpath([path.parent for path in paths])
+    names = [path.relative_to(root).as_posix() for path in paths]
+    taken: set[str] = set()
+    return [
+        Item(image, name, output / _free(image.stem, taken))
+        for image, name in zip(images, names, strict=True)
+    ]
+
+
+def _free(stem: str, taken: set[str]) -> str:
     names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
     name = next(n for n in names if n not in taken)
     taken.add(name)
     return name
 
 
+@contextmanager
+def refusing(*also: type[Exception]) -> Iterator[None]:
+    """What a command cannot begin with (a model, an option, a folder) is said once, on standard
+    error, and the command exits with 2. also : further exceptions that mean that."""
+    try:
+        yield
+    except (*CANNOT_BEGIN, *also) as error:
+        Console(stderr=True).print(
+            f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(2) from error
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """In the place of `warnings.showwarning`: the text, without the line of code that gave it."""
+    print(f"warning: {_printable(message)}", file=file or sys.stderr)
+
+
 def bar(console: Console, quiet: bool) -> Progress:
     """Of images, with a note each; hidden where nobody looks."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
-                    TextColumn("{task.fields[note]}"), console=console, disable=quiet or not console.is_terminal)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
 
 
 def show_outcome(records: list[dict[str, Any]], console: Console) -> None:
     """The files of each image, or why it failed."""
     for r in records:
         if "error" in r:
-            console.print(f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}",
+                highlight=False,
+                soft_wrap=True,
+            )
         else:
             for kind, path in r["files"].items():
                 console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)

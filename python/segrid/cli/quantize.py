@@ -8,19 +8,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segrid.cli.output import shown
+from segrid.cli.output import refusing, shown
 
 
 def run(model: str, output: Path, as_json: bool) -> int:
-    """Returns the exit code: 0, or 2 when it could not be done."""
+    """Returns the exit code 0. Exits with 2 when it cannot be done."""
     import segrid
 
-    try:
-        segmenter = segrid.Segmenter(model, precision="int8")
-        segmenter.save(output)
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True)
-        return 2
+    with refusing():
+        segrid.Segmenter(model, precision="int8").save(output)
     size = (output / "model.safetensors").stat().st_size
     if as_json:
         sys.stdout.write(json.dumps({"folder": str(output), "bytes": size}) + "\n")

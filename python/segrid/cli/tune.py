@@ -9,16 +9,16 @@ from typing import Any
 
 from rich.console import Console
 
-from segrid.cli.output import bar, shown
+from segrid.cli.output import bar, refusing, shown
 
 
 def run(inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool) -> int:
-    """sweep: options of `segrid.tune`. Returns the exit code: 0, or 2 where nothing could be measured."""
+    """sweep: options of `segrid.tune`. Returns the exit code 0. Exits with 2 where nothing could be measured."""
     from segrid.folders.inputs import collect
     from segrid.tuning import tune, write_report
 
     console = Console(stderr=True)
-    try:
+    with refusing(RuntimeError):
         chosen = [str(one.path) for one in collect(inputs)][:images]
         with bar(console, as_json) as bars:
             task = bars.add_task("tune", total=None, note="")
@@ -30,9 +30,6 @@ def run(inputs: list[str], output: Path, model: str, images: int, sweep: dict[st
 
             found = tune(chosen, model=model, **sweep, progress=each)
         files = write_report(found, output)
-    except (ValueError, OSError, NotImplementedError, MemoryError, RuntimeError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
     if as_json:
         sys.stdout.write(json.dumps(found.profile(), indent=2) + "\n")
         return 0

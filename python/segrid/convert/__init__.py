@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from segrid._downloads import check_checkpoint
 from segrid._files import whole
 from segrid._native import CorruptFileError
 from segrid.convert import mobile_sam, sam, sam2
@@ -49,6 +50,7 @@ def read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a directory; give the checkpoint file")
+    check_checkpoint(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError) as error:

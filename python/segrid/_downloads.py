@@ -1,0 +1,81 @@
+"""What stands in the place of a model's file when a download went wrong: nothing, a web page, a
+git-lfs pointer. Said before anything tries to read it."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+from segrid._native import CorruptFileError
+
+LOOKED_AT = 1024  # bytes at the beginning
+
+
+def check_model_file(path: str | os.PathLike[str], *, binary: str = "") -> None:
+    """Raises CorruptFileError that says what the file is and how to get the right one, where it
+    holds no model for one of these reasons; OSError where it cannot be read.
+
+    binary : what it should hold where that is no text ("weights")
+    """
+    with open(path, "rb") as file:
+        begin = file.read(LOOKED_AT)
+    found = _instead(begin, binary)
+    if found is not None:
+        raise CorruptFileError(f"{os.fspath(path)}: {found}")
+
+
+def check_checkpoint(path: Path) -> None:
+    """As `check_model_file`, for original checkpoints: also zip archives that hold none, and
+    safetensors files, which need no converting."""
+    check_model_file(path, binary="weights")
+    with path.open("rb") as file:
+        begin = file.read(9)
+    if begin[8:] == b"{" and int.from_bytes(begin[:8], "little") < path.stat().st_size:
+        raise CorruptFileError(
+            f"{path}: is a safetensors file, which needs no converting; pass "
+            "its folder as the model, with its config.json beside it"
+        )
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if not any(name.endswith("data.pkl") for name in names):
+        some = ", ".join(sorted(names)[:3]) or "nothing"
+        raise CorruptFileError(
+            f"{path}: is a zip archive, but no checkpoint (it holds {some}); "
+            "unpack it and give the checkpoint that is in it"
+        )
+
+
+def _instead(begin: bytes, binary: str) -> str | None:
+    if not begin:
+        return (
+            "is an empty file (0 bytes): the download did not happen or was cut off; fetch it again"
+        )
+    if begin.startswith(b"version https://git-lfs.github.com/spec/"):
+        return (
+            "is a git-lfs pointer, not the file itself: run `git lfs install` and `git lfs pull` "
+            "where it was cloned, or download the file"
+        )
+    text = begin.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<!--")):
+        return (
+            "is a web page (HTML or XML), not the file: the address answered with a page, such "
+            "as a login or an error; download the file itself (on the Hugging Face Hub the "
+            "address has /resolve/ in it, not /blob/)"
+        )
+    if binary and _is_text(begin):
+        first = begin.decode("utf-8", "replace").split("\n", 1)[0].strip()[:60]
+        return f"is a text file, not {binary}; it begins with {first!r}"
+    return None
+
+
+def _is_text(begin: bytes) -> bool:
+    try:
+        text = begin.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(begin) - 4:  # else a character that is cut off
+            return False
+        text = begin[: error.start].decode("utf-8")
+    return all(character.isprintable() or character in "\t\r\n" for character in text)
