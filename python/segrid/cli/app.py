@@ -125,6 +125,7 @@ def detect(
 
 @app.command()
 def batch(
+    context: typer.Context,
     inputs: Annotated[list[str], typer.Argument(
         help="Folders, patterns ('photos/**/*.png'), lists of paths (.txt, a path a line) and image "
              "files. Hidden files, and what segrid wrote, are left out; links to folders are "
@@ -136,7 +137,7 @@ def batch(
         help="What to look for, once for each thing; without it, --boxes and --views everything is "
              "segmented.")] = None,
     boxes: Annotated[Optional[Path], typer.Option(
-        help='JSON: {"image.png": [\\[x0, y0, x1, y1], ...], ...}.')] = None,
+        help='JSON: {"image.png": [[x0, y0, x1, y1], ...], ...}.')] = None,
     detector: Annotated[Optional[str], typer.Option(
         help="Detector for --prompt, or a .torchscript file (with --trust).")] = None,
     views: Annotated[Optional[Path], typer.Option(
@@ -209,10 +210,14 @@ def batch(
     asked = {"prompts": prompt or [], "boxes": boxes, "detector": detector, "views": views,
              "view": view or [], "trust": trust, "conf_threshold": conf_threshold, "nms": nms,
              "sam_batch_size": sam_batch_size}
+    unnamed = {} if _named(context, "model") else {"--model": model}
+    if prompt and detector is None:
+        unnamed["--detector"] = "tiny-detector"
     raise typer.Exit(run(Command(
-        inputs, output, asked, [name.strip() for name in write.split(",")], options, model, device, precision, threads, profile,
-        image_batch_size, io_workers, output_suffix, exclude_suffix or [], skip_existing, dry_run,
-        lenient, retry, engine, workers, ray_address, json)))
+        inputs, output, asked, [name.strip() for name in write.split(",")], options, model, device,
+        precision, threads, profile, image_batch_size, io_workers, output_suffix,
+        exclude_suffix or [], skip_existing, dry_run, lenient, retry, engine, workers, ray_address,
+        json, unnamed)))
 
 
 @app.command()

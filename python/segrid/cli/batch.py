@@ -22,7 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from segrid.cli.output import shown
+from segrid.cli.choice import advise
+from segrid.cli.output import refusing, shown
 
 if TYPE_CHECKING:
     from segrid.folders.inputs import Input
@@ -38,6 +39,7 @@ class Command:
 
     asked : as `segrid.folders.machine.Asked`; options : of segment everything
     engine, workers, ray_address : where it runs
+    unnamed : packaged models that run because no other was named
     """
 
     inputs: list[str]
@@ -62,13 +64,14 @@ class Command:
     workers: int | None = None
     ray_address: str | None = None
     as_json: bool = False
+    unnamed: dict[str, str] = field(default_factory=dict)  # as `segrid.cli.choice.advise` takes it
 
 
 def run(command: Command) -> int:
-    """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped, 2 nothing
-    could begin."""
+    """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped. Exits with 2
+    when nothing can begin."""
     console = Console(stderr=True)
-    try:
+    with refusing():
         with _notes(console):
             made, job = _prepared(command)
         elsewhere = _engine(command)
@@ -77,17 +80,14 @@ def run(command: Command) -> int:
 
             _say_plan(plan(job, made.images, made.named, command.retry), made, command)
             return 0
-        summary = _done(job, made, command, elsewhere, console)
-    except BlockingIOError:
-        console.print(
-            f"[red]error:[/red] {shown(command.output)}: another run is writing there",
-            highlight=False,
-        )
-        return 2
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        console.print(f"[red]error:[/red] {shown(error)}", highlight=False)
-        return 2
+        try:
+            summary = _done(job, made, command, elsewhere, console)
+        except BlockingIOError as error:
+            raise ValueError(f"{command.output}: another run is writing there") from error
     _say(summary, len(made.images), command)
+    words = (word for prompt in command.asked["prompts"] for word in ("--prompt", prompt))
+    written = ["segrid", "batch", *command.inputs, "-o", command.output, *words]
+    advise(console, written, command.unnamed)
     return 1 if summary.failed or summary.stopped else 0
 
 

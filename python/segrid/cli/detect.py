@@ -84,6 +84,8 @@ def _one(
     from time import perf_counter
 
     from segrid._image import to_image, write_png
+    from segrid.folders.classes import classes_of
+    from segrid.folders.coco import of_image
 
     begin = perf_counter()
     pixels = to_image(item.path, lenient=lenient)
@@ -91,17 +93,8 @@ def _one(
     seconds = perf_counter() - begin
     files = item.files(ENDINGS)
     write_png(files["picture"], found.picture(pixels))
-    height, width = found.size
-    write_text(
-        files["coco"],
-        json.dumps(
-            {
-                "images": [{"id": 1, "file_name": item.name, "height": height, "width": width}],
-                "annotations": found.to_coco(image_id=1),
-                "categories": [{"id": i + 1, "name": prompt} for i, prompt in enumerate(prompts)],
-            }
-        ),
-    )
+    coco = of_image(found, item.name, item.path, classes_of(prompts))
+    write_text(files["coco"], json.dumps(coco))
     return {
         "image": str(item.path),
         "found": [int((found.class_id == i).sum()) for i in range(len(prompts))],

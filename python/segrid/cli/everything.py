@@ -82,6 +82,8 @@ def _one(
     from time import perf_counter
 
     from segrid._image import to_image, write_png
+    from segrid.folders.coco import of_image
+    from segrid.folders.writers import SEGMENTED
 
     begin = perf_counter()
     pixels = to_image(item.path, lenient=lenient)
@@ -94,13 +96,7 @@ def _one(
     if labels.dtype.itemsize > 2:
         raise ValueError(f"{len(masks)} masks do not fit a 16-bit label image")
     write_png(files["labels"], labels)
-    height, width = masks.size
-    coco = {
-        "images": [{"id": 1, "file_name": item.name, "height": height, "width": width}],
-        "annotations": masks.to_coco(image_id=1),
-        "categories": [{"id": 1, "name": "object"}],
-    }
-    write_text(files["coco"], json.dumps(coco))
+    write_text(files["coco"], json.dumps(of_image(masks, item.name, item.path, SEGMENTED)))
     seconds = {**masks.stats["seconds"], "read": read, "write": perf_counter() - begin}
     return {
         "image": str(item.path),

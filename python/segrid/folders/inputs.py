@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from segrid.folders.walk import IMAGES, Results, images_below, is_broken_link
+from segrid._formats import ENDINGS
+from segrid.folders.walk import Results, images_below, is_broken_link
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def collect(
     for text in inputs:
         folders, files = _expanded(text, results)
         if not files:
-            raise FileNotFoundError(f"{text}: no images ({', '.join(IMAGES)})")
+            raise FileNotFoundError(f"{text}: no images ({', '.join(ENDINGS)})")
         kept = [f for f in files if not (endings and f.stem.endswith(endings))]
         roots += [os.path.abspath(folder) for folder in folders if kept]
         paths |= dict.fromkeys(Path(os.path.abspath(f)) for f in kept)

@@ -9,27 +9,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from segrid._formats import ENDINGS
 from segrid.folders.manifest import options_of
 from segrid.folders.writers import WRITERS
-
-IMAGES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".jpe",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".ppm",
-    ".pgm",
-    ".pbm",
-    ".pnm",
-    ".jp2",
-    ".j2k",
-)
 
 
 class Results:
@@ -119,7 +101,7 @@ def images_below(root: Path, results: Results) -> list[Path]:
             if path.is_dir():
                 if not results.fill(path):
                     (links if path.is_symlink() else folders).append((path, inside))
-            elif path.suffix.lower() in IMAGES:
+            elif path.suffix.lower() in ENDINGS:
                 if (path.is_file() or is_broken_link(path)) and not any(
                     results.is_suffixed(path.name, one) for one in inside
                 ):
