@@ -55,9 +55,9 @@ class MaskDecoder(Module):
             embedding = Embedding.of(self._sam.segmenter, frame, [features[None]])
             found = self.decode(embedding, sparse, dense, multimask_output, prompts=asked)
             parts.append((low_res_of(found), found.scores))
-        low_res, scores = (
-            tensor_of(np.concatenate(arrays).reshape(count, -1, *arrays[0].shape[1:])).to(own.device)
-            for arrays in zip(*parts, strict=True))
+        joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        low_res, scores = (tensor_of(a.reshape(count, -1, *a.shape[1:])).to(own.device)
+                           for a in joined)
         return low_res, scores
 
     def decode(self, embedding: Embedding, sparse: SparsePrompts, dense: DensePrompts,

@@ -18,7 +18,8 @@ class ResizeLongestSide:
         """(H, W, 3) uint8, resized as Pillow's BILINEAR."""
         from PIL import Image
 
-        height, width = self.get_preprocess_shape(*image.shape[:2], self.target_length)
+        oldh, oldw = image.shape[:2]
+        height, width = self.get_preprocess_shape(oldh, oldw, self.target_length)
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def apply_coords(self, coords: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
@@ -52,8 +53,9 @@ class ResizeLongestSide:
 
     def scale(self, original_size: tuple[int, ...]) -> np.ndarray:
         """(2,) x, y: pixels of the model's frame for each of the image."""
-        height, width = self.get_preprocess_shape(*original_size[:2], self.target_length)
-        return np.array([width / original_size[1], height / original_size[0]])
+        oldh, oldw = original_size
+        height, width = self.get_preprocess_shape(oldh, oldw, self.target_length)
+        return np.array([width / oldw, height / oldh])
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:
