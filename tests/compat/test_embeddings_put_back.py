@@ -67,6 +67,22 @@ def test_what_is_written_into_features_counts(predictors, image):
     same_arrays(*results)
 
 
+def test_features_of_another_model(predictors, image):
+    mine = predictors[0]
+    for wrong in (torch.zeros(1, 3, 4, 4), torch.full_like(features(mine, image), torch.nan)):
+        mine.features = wrong
+        with pytest.raises(ValueError, match="features"):
+            mine.predict(**POINT)
+    mine.features = None
+    with pytest.raises(RuntimeError, match="An image must be set"):
+        mine.predict(**POINT)
+
+
+def features(predictor, image):
+    predictor.set_image(image)
+    return predictor.get_image_embedding()
+
+
 def test_an_image_resized_otherwise(predictors, image):
     """apply_image_torch, which stretches: `input_size` is another than the rule's."""
     results = []
@@ -76,7 +92,8 @@ def test_an_image_resized_otherwise(predictors, image):
         if max(stretched.shape[2:]) != predictor.model.image_encoder.img_size:
             stretched = torch.nn.functional.interpolate(batch, (160, 120), mode="bilinear")
         predictor.set_torch_image(stretched, image.shape[:2])
-        points = predictor.transform.apply_coords_torch(torch.tensor([[[50.0, 60]]]), image.shape[:2])
+        point = torch.tensor([[[50.0, 60]]])
+        points = predictor.transform.apply_coords_torch(point, image.shape[:2])
         results.append((*predictor.predict(**POINT), *predictor.predict(**BOX, return_logits=True),
                         *predictor.predict_torch(points, torch.ones(1, 1))))
         assert tuple(predictor.input_size) == tuple(stretched.shape[2:])

@@ -112,7 +112,8 @@ def test_numbers_of_other_kinds(generators, coins, kind):
                    min_mask_region_area=kind(25.0))
     pair = generators(**options)
     if kind in (np.array, torch.tensor):  # which the original cannot compare with everywhere
-        same_records(pair[0].generate(coins), generators(min_mask_region_area=25)[0].generate(coins))
+        wanted = generators(min_mask_region_area=25)[0].generate(coins)
+        same_records(pair[0].generate(coins), wanted)
     else:
         assert len(generate(pair, lambda g: None, coins)) > 5
 
@@ -129,7 +130,7 @@ def test_whole_numbers_of_other_kinds(generators, coins, kind):
 
 
 @pytest.mark.parametrize("thresholds", [
-    dict(pred_iou_thresh=-1.0), dict(stability_score_thresh=-0.5), dict(pred_iou_thresh=float("nan")),
+    dict(pred_iou_thresh=-1.0), dict(stability_score_thresh=-0.5), dict(pred_iou_thresh=np.nan),
     dict(pred_iou_thresh=0, stability_score_thresh=0), dict(box_nms_thresh=1.5),
     dict(pred_iou_thresh=1.02), dict(pred_iou_thresh=9.0), dict(stability_score_thresh=1.5),
     dict(stability_score_offset=-0.1, stability_score_thresh=1.01)])
@@ -154,6 +155,17 @@ def test_a_hook_that_would_never_run_raises(trained_pair, hook):
     generator = SamAutomaticMaskGenerator(trained_pair[0])
     with pytest.raises(NotImplementedError, match=hook):
         setattr(generator, hook, lambda *a: None)
+
+
+def test_the_models_image_format_counts(trained_pair, coins):
+    tinted = (coins * [1.0, 0.7, 0.3]).astype(np.uint8)
+    generator = SamAutomaticMaskGenerator(trained_pair[0], **START)
+    wanted = generator.generate(tinted)
+    trained_pair[0].image_format = "BGR"
+    try:
+        same_records(generator.generate(tinted[..., ::-1]), wanted)
+    finally:
+        trained_pair[0].image_format = "RGB"
 
 
 def test_other_subclasses_run(trained_pair, coins):

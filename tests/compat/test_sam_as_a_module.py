@@ -24,9 +24,10 @@ def test_a_batch_with_all_kinds_of_prompts(sam_pair, image, other_image):
 
     points, labels = torch.tensor([[[50.0, 60]], [[90, 40]]]), torch.ones(2, 1, dtype=torch.int)
     boxes = torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]])
-    batch = [record(image, boxes=boxes), record(other_image, point_coords=points, point_labels=labels),
-             record(image[:90, :80], point_coords=points, point_labels=labels, boxes=boxes),
-             record(image, boxes=boxes, mask_inputs=torch.linspace(-9, 9, 3200).reshape(2, 1, 40, 40))]
+    clicks, hints = dict(point_coords=points, point_labels=labels), torch.linspace(-9, 9, 3200)
+    batch = [record(image, boxes=boxes), record(other_image, **clicks),
+             record(image[:90, :80], boxes=boxes, **clicks),
+             record(image, boxes=boxes, mask_inputs=hints.reshape(2, 1, 40, 40))]
     batch.append({**batch[0], "image": batch[0]["image"][:, :70, :90], "original_size": (200, 300)})
     for multimask in (False, True):
         mine, theirs = (sam(batch, multimask_output=multimask) for sam in sam_pair)
@@ -62,7 +63,8 @@ def test_part_by_part(sam_pair, image):
     low = torch.rand(2, 3, 40, 40)
     same_arrays([ours.postprocess_masks(low, (120, 160), (33, 77))],
                 [original.postprocess_masks(low, (120, 160), (33, 77))], 1e-6)
-    same_arrays([ours.prompt_encoder.get_dense_pe()], [original.prompt_encoder.get_dense_pe()], 1e-5)
+    same_arrays([ours.prompt_encoder.get_dense_pe()],
+                [original.prompt_encoder.get_dense_pe()], 1e-5)
     for name in ("image_embedding_size", "input_image_size", "mask_input_size", "embed_dim"):
         assert getattr(ours.prompt_encoder, name) == getattr(original.prompt_encoder, name)
     same_arrays([ours.pixel_mean, ours.pixel_std], [original.pixel_mean, original.pixel_std], 0)
@@ -79,7 +81,8 @@ def test_features_for_each_prompt(sam_pair, image):
     one = medsam(ours, image, boxes)[1]
     sparse, dense = ours.prompt_encoder(points=None, boxes=torch.tensor(boxes), masks=None)
     embeddings = torch.cat([medsam(ours, image, boxes)[0]] * 2)
-    many, _ = ours.mask_decoder(embeddings, ours.prompt_encoder.get_dense_pe(), sparse, dense, False)
+    places = ours.prompt_encoder.get_dense_pe()
+    many, _ = ours.mask_decoder(embeddings, places, sparse, dense, False)
     assert torch.equal(one, many)
 
 
@@ -94,7 +97,8 @@ def test_as_a_torch_module(sam_pair):
     assert parameters.keys() == dict(original.named_parameters()).keys()
     assert next(ours.parameters()).device.type == "cpu"
     assert next(ours.parameters()).dtype == torch.float32
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in original.parameters())
+    count, wanted = (sum(p.numel() for p in sam.parameters()) for sam in sam_pair)
+    assert count == wanted
     for parameter in ours.parameters():
         parameter.requires_grad = False
     assert ours.eval() is ours and not ours.training and ours.train(False) is ours
@@ -164,7 +168,7 @@ def test_some_weights_later(sam_checkpoint, image):
     assert torch.equal(sam.state_dict()["mask_decoder.iou_token.weight"],
                        tuned["mask_decoder.iou_token.weight"])
     whole = original.state_dict()
-    with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"adapter.weight\""):
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "adapter.weight"'):
         sam.load_state_dict(whole | {"adapter.weight": torch.zeros(2)})
     with pytest.raises(RuntimeError, match="size mismatch for mask_decoder.iou_token.weight"):
         sam.load_state_dict(whole | {"mask_decoder.iou_token.weight": torch.zeros(1, 5)})
