@@ -241,4 +241,6 @@ def test_mobile_sam(tmp_path, image):
     wanted = predictor.predict(np.array([[50.0, 60]]), np.array([1]))
     sam.load_state_dict(weights, strict=True)  # over weights that are there
     same_arrays(predictor.predict(np.array([[50.0, 60]]), np.array([1])), wanted, 0)
-    assert not build_sam_vit_t().has_weights
+    empty = build_sam_vit_t()
+    assert isinstance(empty.image_encoder, TinyViT) and not empty.has_weights
+    assert not isinstance(registry["vit_b"]().image_encoder, TinyViT)
