@@ -38,11 +38,16 @@ class LoadedModel:
         """Where it runs: "cpu", "cuda:0", "cpu-plain"."""
         return self._engine.device
 
-    def to(self: Self, device: Device) -> Self:
-        """The same model on another device: this one where it is there already, else loaded again, with what else was asked for. Raises NotImplementedError for
-        a device that is not there, or that lacks the precision that was asked for."""
+    def to(self: Self, device: Device, precision: Precision | None = None) -> Self:
+        """The same model on another device, in another precision where one is given: this one where
+        it is so already, else loaded again, with what else was asked for. Raises
+        NotImplementedError for a device that is not there, or that lacks the precision."""
         wanted = _core.resolve_device(device_name(device))
-        return self if wanted == self.device else type(self)(**{**self._arguments, "device": wanted})
+        named = None if precision is None else precision_name(precision)
+        if wanted == self.device and named in (None, self.precision):
+            return self
+        asked = {**self._arguments, "device": wanted}
+        return type(self)(**(asked if named is None else {**asked, "precision": named}))
 
     @property
     def precision(self) -> str:

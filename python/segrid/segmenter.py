@@ -109,7 +109,8 @@ class Segmenter(LoadedModel):
         multimask : three masks a prompt, in prompt order, rather than one
         max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
         mask_threshold : pixels whose logit is above it are the mask's
-        anywhere : points and boxes may lie outside the image, and boxes have no area, as the originals allow, rather than raise
+        anywhere : as the originals allow, rather than raise: points and boxes outside the image; boxes without area; other labels (only the
+            place of such a point is encoded); prompts without points, (P, 0, 2), and none at all
         batch_size : most prompts decoded at once; default: one for each thread, on a device as many as its memory takes. Masks are the same (on a device but for the
             rounding of products of another size)
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
@@ -125,7 +126,7 @@ class Segmenter(LoadedModel):
         if embedding is None:
             shown = to_image(cast("ImageLike", image))
             embedding = self._engine.encode(shown)
-        points, labels = _points(points, labels)
+        points, labels = _points(points, labels, anywhere)
         boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
             boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
@@ -142,7 +143,7 @@ class Segmenter(LoadedModel):
                    region_connectivity: int = 8, multimask: bool = True, use_m2m: bool = False,
                    max_hole_area: int = 0, max_sprinkle_area: int = 0, min_area_frac: float = 0.0,
                    mask_iou_thresh: float | None = None, containment_thresh: float | None = None,
-                   crop_containment_thresh: float | None = None, max_masks: int | None = None,
+                   crop_containment_thresh: float | None = None, max_masks: int | None = None, any_thresholds: bool = False,
                    progress: Progress | None = None, cancel: CancelToken | None = None) -> Masks:
         """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator does, then thins the result.
 
@@ -168,6 +169,9 @@ class Segmenter(LoadedModel):
         containment_thresh : drops a mask whose intersection with a better one, over the smaller area, exceeds it
         crop_containment_thresh : the same for two masks found in different crops, so that an object on a seam comes once
         max_masks : keeps those with the highest predicted IoU
+        any_thresholds : pred_iou_thresh and stability_score_thresh may lie outside 0..1 (a predicted
+            IoU can exceed 1), and stability_score_offset below 0, as the originals allow, rather
+            than raise
         progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
         cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and KeyboardInterrupt, has `partial`: the masks
             of the points that had been decoded, after the thresholds (box NMS has been done in finished crops only; on very large images
@@ -190,6 +194,7 @@ class Segmenter(LoadedModel):
             "max_sprinkle_area": max_sprinkle_area, "min_area_frac": min_area_frac,
             "mask_iou_thresh": mask_iou_thresh, "containment_thresh": containment_thresh,
             "crop_containment_thresh": crop_containment_thresh, "max_masks": max_masks,
+            "any_thresholds": any_thresholds,
         })
         source = native(image, self._engine)
         shown = to_image(cast("ImageLike", image)) if source is None else None
@@ -239,7 +244,7 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name}: expected numbers in a regular array ({error})") from error
 
 
-def _points(points: Any, labels: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _points(points: Any, labels: Any, anywhere: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
     if points is None:
         if labels is not None:
             raise ValueError("labels: given without points")
@@ -255,7 +260,7 @@ def _points(points: Any, labels: Any) -> tuple[np.ndarray | None, np.ndarray | N
         points = points[:, None, :]
     if points.ndim != 3 or points.shape[2] != 2:
         raise ValueError(f"points: expected (P, 2) or (P, K, 2), got shape {points.shape}")
-    if points.shape[0] == 0 or points.shape[1] == 0:
+    if points.shape[0] == 0 or points.shape[1] == 0 and not anywhere:
         raise ValueError(f"predict: no prompts; points has shape {points.shape}")
     if labels is None:
         return points, np.ones(points.shape[:2], np.int64)

@@ -6,15 +6,16 @@ import os
 from typing import Any
 
 from segrid.compat.checkpoints import load
-from segrid.compat.devices import Movable, named
+from segrid.compat.devices import named
+from segrid.compat.modules import Model
 from segrid.segmenter import Segmenter
 
 
-class SAM2Base(Movable):
+class SAM2Base(Model):
     """What `build_sam2` returns: a loaded model with the few attributes that scripts touch (`to`, `eval`, `device`, `image_size`)."""
 
     def __init__(self, segmenter: Segmenter) -> None:
-        self.segmenter = segmenter
+        super().__init__(segmenter)
         self.image_size = segmenter.side
 
 

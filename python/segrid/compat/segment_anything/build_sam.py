@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 
 from segrid.compat.checkpoints import load
-from segrid.compat.devices import Movable
-from segrid.segmenter import Segmenter
-
-
-class Sam(Movable):
-    """What the registry's functions return: a loaded model with the few attributes that scripts touch (`to`, `eval`, `device`, `image_encoder.img_size`)."""
-
-    mask_threshold = 0.0
-    image_format = "RGB"
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        self.segmenter = segmenter
-        self.image_encoder = SimpleNamespace(img_size=segmenter.side)
-
-    def train(self, mode: bool = True) -> Sam:
-        """Raises NotImplementedError for mode=True."""
-        if mode:
-            raise NotImplementedError("segrid does not train; use segment_anything for that")
-        return self
+from segrid.compat.segment_anything.modeling import Sam
+from segrid.compat.segment_anything.modeling.image_encoder import TinyViT
 
 
 def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
-    """A model from an original checkpoint (.pth, read as weights only), a model folder or a Hugging Face id. Its size is told from the weights. On the
-    CPU until `to`, like the original."""
-    if checkpoint is None:
-        raise ValueError("checkpoint: needed; without one segment_anything builds a model with random weights, which segrid does not")
-    return Sam(load(checkpoint, "cpu"))
+    """A model from an original checkpoint (.pth, read as weights only), a model folder or a Hugging
+    Face id. Its size is told from the weights. On the CPU until `to`, like the original.
+
+    Without a checkpoint it is empty until `load_state_dict`: every call that needs weights raises
+    RuntimeError (segment_anything's has random ones)."""
+    return Sam(None if checkpoint is None else load(checkpoint, "cpu"))
+
+
+def build_sam_vit_t(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
+    """`build_sam` of MobileSAM: without a checkpoint, its encoder is a TinyViT all the same."""
+    sam = build_sam(checkpoint)
+    if not sam.has_weights:
+        sam.image_encoder = TinyViT(sam)
+    return sam
 
 
 build_sam_vit_h = build_sam_vit_l = build_sam_vit_b = build_sam
-sam_model_registry = {"default": build_sam, "vit_h": build_sam, "vit_l": build_sam, "vit_b": build_sam, "vit_t": build_sam}
+sam_model_registry = {name: build_sam for name in ("default", "vit_h", "vit_l", "vit_b")}
+sam_model_registry["vit_t"] = build_sam_vit_t
