@@ -21,13 +21,17 @@ class SAM2AutomaticMaskGenerator(MaskGenerator):
                  crop_n_layers: int = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500, crop_n_points_downscale_factor: int = 1,
                  point_grids: list[np.ndarray] | None = None, min_mask_region_area: int = 0, output_mode: str = "binary_mask", use_m2m: bool = False,
                  multimask_output: bool = True, **kwargs: Any) -> None:
-        self.predictor = SAM2ImagePredictor(model, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
-        self._configure(
-            points_per_batch, output_mode, points_per_side=points_per_side, point_grids=point_grids, pred_iou_thresh=pred_iou_thresh,
-            stability_score_thresh=stability_score_thresh, stability_score_offset=stability_score_offset, mask_threshold=mask_threshold,
-            box_nms_thresh=box_nms_thresh, crop_n_layers=crop_n_layers, crop_nms_thresh=crop_nms_thresh, crop_overlap_ratio=crop_overlap_ratio,
-            crop_n_points_downscale_factor=crop_n_points_downscale_factor, multimask=multimask_output, use_m2m=use_m2m,
-            max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area)
+        self._configure(locals())
+        self.predictor = SAM2ImagePredictor(model, max_hole_area=min_mask_region_area,
+                                            max_sprinkle_area=min_mask_region_area)
+
+    def _asked(self) -> dict[str, Any]:
+        """As in sam2, `min_mask_region_area` is the predictor's from the construction on."""
+        asked = super()._asked() | {"max_hole_area": self.predictor._max_hole_area,
+                                    "max_sprinkle_area": self.predictor._max_sprinkle_area}
+        asked["multimask"] = asked.pop("multimask_output")
+        del asked["min_mask_region_area"]
+        return asked
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2AutomaticMaskGenerator:

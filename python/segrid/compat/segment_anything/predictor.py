@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from segrid.compat.segment_anything.build_sam import Sam
-from segrid.compat.segment_anything.transforms import ResizeLongestSide
+from segrid.compat.segment_anything.utils.transforms import ResizeLongestSide
 from segrid.compat.tensors import low_res_of, tensor_of
 from segrid.embedding import Embedding
 from segrid.results import Masks
