@@ -102,6 +102,8 @@ def test_datasets_and_attributes(both):
             return 2
 
         def __getitem__(self, i):
+            if i >= 2:
+                raise IndexError(i)
             return {"image": picture(3 + 2 * i), "candidate_labels": LABELS[: 1 + i]}
 
     answers = [list(p(Records(), threshold=0.001)) for p in both]

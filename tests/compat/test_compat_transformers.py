@@ -217,7 +217,7 @@ def test_datasets_and_generators_stream(pair, image):
 def test_attributes(pair):
     original, folder = pair
     ours = pipeline("mask-generation", folder, image_processor=original.image_processor)
-    assert ours.task == original.task and ours.device == original.device == torch.device("cpu") and ours.dtype == original.dtype
+    assert ours.task == "mask-generation" and ours.device == original.device == torch.device("cpu") and ours.dtype == original.dtype
     assert ours.model.config.to_dict() == original.model.config.to_dict() | {"_name_or_path": ours.model.config._name_or_path}
     assert ours.model.device == original.model.device and ours.model.dtype == original.model.dtype and ours.model.eval() is ours.model
     assert ours.image_processor is original.image_processor and ours.tokenizer is None and ours.feature_extractor is None
