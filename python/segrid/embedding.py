@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,22 @@ class Embedding:
         if size.shape != (2,) or any(f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features):
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {[(f.dtype.name, f.shape) for f in features]})")
         return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
+
+    @staticmethod
+    def of(model: Segmenter, image_size: tuple[int, int], features: Sequence[Any]) -> Embedding:
+        """An embedding of features that `model` made earlier and that were kept elsewhere.
+
+        image_size : (H, W) of the original image, in whose pixels prompts and masks are
+        features : `features`, then `high_res_features`, of any float dtype; they are copied
+
+        Raises ValueError for other shapes than this model's, NaN and Inf. That this model made them
+        cannot be checked. Source: micro_sam.util.set_precomputed.
+        """
+        arrays = [np.ascontiguousarray(f, np.float32) for f in features]
+        if not all(np.isfinite(a).all() for a in arrays):
+            raise ValueError("features: hold NaN or Inf")
+        return Embedding(model._engine.restore((int(image_size[0]), int(image_size[1])), arrays,
+                                               model._engine.model_id))
 
 
 def native(image_or_embedding: Any) -> Any:

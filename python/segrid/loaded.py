@@ -31,11 +31,15 @@ class LoadedModel:
         """Where it runs: "cpu", "cuda:0", "cpu-plain"."""
         return self._engine.device
 
-    def to(self: Self, device: str) -> Self:
-        """The same model on another device: this one where it is there already, else loaded again, with what else was asked for. Raises NotImplementedError for
-        a device that is not there, or that lacks the precision that was asked for."""
+    def to(self: Self, device: str, precision: str | None = None) -> Self:
+        """The same model on another device, in another precision where one is given: this one where
+        it is so already, else loaded again, with what else was asked for. Raises
+        NotImplementedError for a device that is not there, or that lacks the precision."""
         wanted = _core.resolve_device(str(device))
-        return self if wanted == self.device else type(self)(**{**self._arguments, "device": wanted})
+        if wanted == self.device and precision in (None, self.precision):
+            return self
+        asked = {**self._arguments, "device": wanted}
+        return type(self)(**(asked if precision is None else {**asked, "precision": precision}))
 
     @property
     def precision(self) -> str:

@@ -41,8 +41,8 @@ def image():
 def sam_checkpoint(tmp_path_factory):
     """(segment_anything's model, the .pth file with its weights)."""
     folder = tmp_path_factory.mktemp("sam")
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", folder / "source"))
-    torch.save(theirs.state_dict(), folder / "sam.pth")
+    theirs = random_sam.to_segment_anything(random_sam.make("wide", folder))
+    torch.save(theirs.state_dict(), folder / "sam.pth")  # its config.json lies beside it
     return theirs, folder / "sam.pth"
 
 

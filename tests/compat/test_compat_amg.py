@@ -5,9 +5,9 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from segrid.compat.segment_anything.utils import amg
 
 from benchmarks.subjects import torchvision_stand_in
-from segrid.compat.segment_anything.utils import amg
 
 SHAPES = [(1, 1), (1, 9), (7, 1), (23, 31), (64, 64)]
 

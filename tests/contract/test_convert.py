@@ -24,8 +24,8 @@ def smooth_image(size):
 
 def test_segment_anything(tmp_path):
     """The checkpoint's own predictor against the converted folder; decoder LayerNorms with torch's epsilon."""
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path / "source"))
-    torch.save(theirs.state_dict(), tmp_path / "sam.pth")
+    theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path))
+    torch.save(theirs.state_dict(), tmp_path / "sam.pth")  # its config.json lies beside it
     report = convert(tmp_path / "sam.pth", tmp_path / "out")
     assert report["family"] == "sam" and report["dropped"] == []
     from segment_anything import SamPredictor

@@ -1,5 +1,6 @@
-"""The small functions of the originals' `utils.amg`, which both libraries have and programs call:
-grids, crops, runs, boxes, regions. Each gives what the original gives; tensors stay on their device.
+"""The small functions of the originals' `utils.amg`, which both libraries have and programs
+call: grids, crops, runs, boxes, regions. Each gives what the original gives; tensors stay on
+their device.
 
 Source: segment_anything.utils.amg and sam2.utils.amg, their names, arguments and results."""
 
@@ -144,8 +145,8 @@ def uncrop_masks(masks: Any, crop_box: list[int], orig_h: int, orig_w: int) -> A
 
 def is_box_near_crop_edge(boxes: Any, crop_box: list[int], orig_box: list[int],
                           atol: float = 20.0) -> Any:
-    """(N,) bool: boxes (N, 4) of a crop with a side within `atol` pixels of the crop's, where that is
-    not within `atol` of the image's."""
+    """(N,) bool: boxes (N, 4) of a crop with a side within `atol` pixels of the crop's, where that
+    is not within `atol` of the image's."""
     sides = uncrop_boxes_xyxy(boxes, crop_box).float()
     from_crop, from_image = (
         (sides - _tensor(edges, boxes)).abs() for edges in (crop_box, orig_box))
@@ -187,7 +188,7 @@ def area_from_rle(rle: dict[str, Any]) -> int:
 
 def coco_encode_rle(uncompressed_rle: dict[str, Any]) -> dict[str, Any]:
     """The compressed RLE, counts as text. Needs pycocotools."""
-    from pycocotools import mask as coco
+    from pycocotools import mask as coco  # type: ignore[import-untyped]
 
     packed = coco.frPyObjects(uncompressed_rle, *uncompressed_rle["size"])
     return {**packed, "counts": packed["counts"].decode("utf-8")}
@@ -240,7 +241,8 @@ def remove_small_regions(mask: np.ndarray, area_thresh: float,
 
     assert mode in ["holes", "islands"]
     looked_at = np.logical_not(mask) if mode == "holes" else mask
-    _, regions, stats, _ = cv2.connectedComponentsWithStats(looked_at.astype(np.uint8), 8)
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(
+        np.asarray(looked_at, np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     small = areas < area_thresh
     if not small.any():

@@ -1,4 +1,4 @@
-"""From what those libraries load (an original checkpoint) to a Segmenter."""
+"""Between the originals' weights (files, dictionaries of tensors) and a Segmenter."""
 
 from __future__ import annotations
 
@@ -6,34 +6,73 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import segrid
-from segrid.convert import convert
+from segrid.convert import ORIGINAL_RULES, PUBLISHED_HEADS, convert, convert_weights
+from segrid.convert.mobile_sam import UNUSED
+from segrid.convert.names import original_names
 
 PICKLED = (".pt", ".pth")
+VERSION = b"2"  # of what the converter makes of the same weights
 
 
 def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
-    """A Segmenter for an original .pt or .pth file (converted once into a cache, as weights only), a model folder or a Hugging Face id."""
+    """A Segmenter for an original .pt or .pth file (converted once into a cache, as weights only),
+    a model folder or a Hugging Face id."""
     path = Path(checkpoint)
     if path.suffix not in PICKLED:
         return segrid.Segmenter(checkpoint, precision="fp32", device=device)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    folder = cache() / _digest(path)
-    if not (folder / "config.json").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
-        try:
-            convert(path, fresh)
-            os.replace(fresh, folder)
-        except OSError:
-            if not (folder / "config.json").exists():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    digest = hashlib.sha256(VERSION)
+    for file in (path, path.parent / "config.json"):
+        if file.exists():
+            _add(digest, file)
+    folder = _converted(f"{path.stem}-{digest.hexdigest()[:16]}", lambda to: convert(path, to))
     return segrid.Segmenter(folder, precision="fp32", device=device)
+
+
+def load_weights(weights: Mapping[str, Any], device: str) -> segrid.Segmenter:
+    """The same for tensors by their original names, as `torch.load` gives them."""
+    digest = hashlib.sha256(VERSION)
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    folder = _converted(f"weights-{digest.hexdigest()[:16]}",
+                        lambda to: convert_weights(weights, to, heads=PUBLISHED_HEADS))
+    return segrid.Segmenter(folder, precision="fp32", device=device)
+
+
+def weights_of(segmenter: segrid.Segmenter) -> Iterator[tuple[str, Any]]:
+    """(name, tensor on the CPU) of each of its tensors, read from its file one by one; by the names
+    of the original checkpoint for SAM and MobileSAM, by transformers' for others.
+
+    Raises NotImplementedError for a model that is saved in int8."""
+    from safetensors import safe_open
+
+    with safe_open(segmenter._files.weights, framework="pt") as file:
+        names = list(file.keys())
+        rules = ORIGINAL_RULES.get(segmenter.family, [])
+        to = original_names(names, rules) if rules else {name: name for name in names}
+        once = {to[name]: name for name in names}  # ties may stand there twice
+        for original, name in once.items():
+            if file.get_slice(name).get_dtype() == "I8":
+                raise NotImplementedError(f"{segmenter._files.weights}: holds int8 weights, which "
+                                          "have no place among an original model's parameters")
+            yield original, file.get_tensor(name)
+
+
+def original_weights(segmenter: segrid.Segmenter) -> dict[str, Any]:
+    """Its tensors by the names of the original checkpoint; {} for SAM 2, where they have none."""
+    return dict(weights_of(segmenter)) if segmenter.family in ORIGINAL_RULES else {}
+
+
+def is_unused(name: str) -> bool:
+    """Whether original checkpoints hold a tensor of that name which no image needs."""
+    return bool(UNUSED.search(name))
 
 
 def cache() -> Path:
@@ -42,9 +81,24 @@ def cache() -> Path:
     return Path(os.environ.get("SEGRID_CACHE") or Path(home) / "segrid") / "converted"
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256(b"1")  # of the converter's version
+def _converted(name: str, make: Callable[[str], Any]) -> Path:
+    """The cache's folder of this name, made where it is not there yet."""
+    folder = cache() / name
+    if not (folder / "config.json").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
+        try:
+            make(fresh)
+            os.replace(fresh, folder)
+        except OSError:
+            if not (folder / "config.json").exists():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def _add(digest: Any, path: Path) -> None:
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
-    return f"{path.stem}-{digest.hexdigest()[:16]}"

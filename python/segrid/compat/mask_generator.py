@@ -21,8 +21,8 @@ class MaskGenerator:
     """Everything mode with the originals' arguments.
 
     As in the originals, every option of the constructor is an attribute of that name, which
-    `generate` reads (`points_per_side` becomes `point_grids`). Subclasses say how their predictor is
-    made, and which options `Segmenter.everything` has under another name (`_asked`).
+    `generate` reads (`points_per_side` becomes `point_grids`). Subclasses say how their predictor
+    is made, and which options `Segmenter.everything` has under another name (`_asked`).
 
     The originals' inner steps (`_process_batch` and the like) are one call of the engine here: a
     subclass or an object that defines one of them raises NotImplementedError, naming it.

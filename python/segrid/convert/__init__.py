@@ -6,7 +6,9 @@ import json
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from segrid._files import whole
@@ -14,6 +16,12 @@ from segrid._native import CorruptFileError
 from segrid.convert import mobile_sam, sam, sam2
 
 FAMILIES = (sam, mobile_sam, sam2)
+# Of a Segmenter's family: from transformers' names to the original checkpoint's, where conversion
+# does no more than rename.
+ORIGINAL_RULES = {"sam": sam.ORIGINAL_RULES, "mobile_sam": mobile_sam.ORIGINAL_RULES}
+
+
+PUBLISHED_WIDTH, PUBLISHED_HEADS = 256, 8  # of the mask decoders of all published checkpoints
 
 
 def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
@@ -22,23 +30,71 @@ def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) 
     The checkpoint is read as weights only (no code of it runs), its family and sizes are told from its tensors, and the result is checked by loading it
     and answering a click. Returns {"family", "tensors", "dropped", "bytes"}; `dropped` are tensors that images do not need.
 
+    No tensor tells the attention heads of the mask decoder. A config.json beside the checkpoint does
+    ({"mask_decoder_config": {"num_attention_heads": n}}); without one they are 8, as in every
+    published checkpoint, whose decoders are 256 wide, and a decoder of another width is refused.
+
     Raises FileNotFoundError, CorruptFileError (not a checkpoint, or one that holds more than weights), NotImplementedError (an unknown architecture).
     Needs torch and safetensors, which come with segrid's dependencies.
     """
-    path, folder = Path(checkpoint), Path(output)
-    weights = read(path)
-    family = next((f for f in FAMILIES if f.recognises(weights)), None)
-    if family is None:
-        raise NotImplementedError(
-            f"{path}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2); it holds {len(weights)} tensors such as "
-            f"{', '.join(sorted(weights)[:4])}")
-    config, renamed, dropped = family.convert(weights)
+    path = Path(checkpoint)
+    return convert_weights(read(path), output, heads=_heads_beside(path), source=str(path))
+
+
+def convert_weights(weights: Mapping[str, Any], output: str | os.PathLike[str], *,
+                    heads: int | None = None, source: str = "the weights") -> dict[str, Any]:
+    """`convert` of tensors by their original names, such as `torch.load` gives.
+
+    heads : attention heads of the mask decoder; None: 8 for the published width of 256, and
+        NotImplementedError for another
+    source : what messages call them
+    """
+    folder = Path(output)
+    family = family_of(weights, source)
+    try:
+        config, renamed, dropped = family.convert(dict(weights))
+    except KeyError as error:
+        raise CorruptFileError(f"{source}: lacks a tensor that every checkpoint of this family has "
+                               f"({error}, as transformers names it)") from error
+    config["mask_decoder_config"]["num_attention_heads"] = _heads(config, heads, source)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "model.safetensors"
     _save(renamed, written)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     _check(folder)
     return {"family": config["model_type"], "tensors": len(renamed), "dropped": dropped, "bytes": written.stat().st_size}
+
+
+def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
+    """The module here that knows these tensors. Raises NotImplementedError where none does."""
+    for family in FAMILIES:
+        if family.recognises(weights):
+            return family
+    raise NotImplementedError(
+        f"{source}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2); it holds {len(weights)} tensors such as "
+        f"{', '.join(sorted(weights)[:4])}")
+
+
+def _heads_beside(checkpoint: Path) -> int | None:
+    """What the config.json beside a checkpoint says of its mask decoder's heads, if it does."""
+    beside = checkpoint.parent / "config.json"
+    if not beside.exists():
+        return None
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+        return int(config["mask_decoder_config"]["num_attention_heads"])
+    except (ValueError, KeyError, TypeError):  # some other program's config.json
+        return None
+
+
+def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
+    width = config["mask_decoder_config"]["hidden_size"]
+    if given is None and width != PUBLISHED_WIDTH:
+        raise NotImplementedError(
+            f"{source}: its mask decoder is {width} wide, and no tensor tells how many attention "
+            f"heads it has (published ones: {PUBLISHED_WIDTH} wide, {PUBLISHED_HEADS} heads). Put "
+            'a config.json beside it: {"mask_decoder_config": {"num_attention_heads": n}}')
+    return PUBLISHED_HEADS if given is None else given
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from segrid.convert.names import decoder_config, depth, feed_forward_names, rena
 
 # sam's rules, but for those that would rename TinyViT's own layers.
 RULES = [r for r in sam.RULES if not r[0].startswith(("patch_embed", "^vision_encoder", "^(vision_encoder"))]
+ORIGINAL_RULES = [r for r in sam.ORIGINAL_RULES if not r[0].startswith((r"^vision_encoder\.layers", r"^vision_encoder\.patch"))]
 UNUSED = re.compile(r"^image_encoder\.(norm_head|head)\.|\.num_batches_tracked$|\.attention_bias_idxs$|^pixel_(mean|std)$")
 
 

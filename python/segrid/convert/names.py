@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 # What segment-anything's and sam2's prompt encoders and mask decoders share, as they name it and as transformers does.
@@ -12,6 +13,20 @@ DECODER_RULES = [
     (r"mask_downscaling\.6\.", "mask_embed.conv3."),
     (r"output_upscaling\.0\.", "upscale_conv1."), (r"output_upscaling\.1\.", "upscale_layer_norm."), (r"output_upscaling\.3\.", "upscale_conv2."),
     (r"(transformer\.layers\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."), (r"norm_final_attn\.", "layer_norm_final_attn."),
+]
+
+# The way back.
+ORIGINAL_DECODER_RULES = [
+    (r"mask_embed\.conv1\.", "mask_downscaling.0."),
+    (r"mask_embed\.layer_norm1\.", "mask_downscaling.1."),
+    (r"mask_embed\.conv2\.", "mask_downscaling.3."),
+    (r"mask_embed\.layer_norm2\.", "mask_downscaling.4."),
+    (r"mask_embed\.conv3\.", "mask_downscaling.6."),
+    (r"upscale_conv1\.", "output_upscaling.0."),
+    (r"upscale_layer_norm\.", "output_upscaling.1."),
+    (r"upscale_conv2\.", "output_upscaling.3."),
+    (r"(transformer\.layers\.\d+)\.layer_norm(\d)\.", r"\1.norm\2."),
+    (r"layer_norm_final_attn\.", "norm_final_attn."),
 ]
 
 
@@ -39,6 +54,22 @@ def feed_forward_names(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
             part = "proj_in" if n == 0 else "proj_out" if n == last[found[1]] else f"layers.{n - 1}"
             name = f"{found[1]}.{part}.{found[3]}"
         out[name] = value
+    return out
+
+
+def original_names(names: Iterable[str], rules: list[tuple[str, str]]) -> dict[str, str]:
+    """Of each name what `rules` make of it, and chains of Linears (proj_in, layers.0 ..., proj_out)
+    numbered as layers.0, .1 ... .n again."""
+    originals = renamed({name: name for name in names}, rules)
+    chain = re.compile(r"^(.+)\.(proj_in|proj_out|layers\.(\d+))\.(weight|bias)$")
+    starts = {m[1] for name in originals if (m := chain.match(name)) and m[2] == "proj_in"}
+    last = {start: 1 + depth(originals, f"{start}.layers") for start in starts}
+    out = {}
+    for name, source in originals.items():
+        if (found := chain.match(name)) and found[1] in starts:
+            place = {"proj_in": 0, "proj_out": last[found[1]]}.get(found[2])
+            name = f"{found[1]}.layers.{int(found[3]) + 1 if place is None else place}.{found[4]}"
+        out[source] = name
     return out
 
 

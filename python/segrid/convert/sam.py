@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from segrid.convert.names import DECODER_RULES, decoder_config, depth, feed_forward_names, renamed
+from segrid.convert.names import DECODER_RULES, ORIGINAL_DECODER_RULES, decoder_config, depth, feed_forward_names, renamed
 
 RULES = [
     (r"^image_encoder\.", "vision_encoder."), (r"patch_embed\.proj\.", "patch_embed.projection."), (r"^vision_encoder\.blocks\.", "vision_encoder.layers."),
@@ -12,6 +12,19 @@ RULES = [
     (r"neck\.0\.", "neck.conv1."), (r"neck\.1\.", "neck.layer_norm1."), (r"neck\.2\.", "neck.conv2."), (r"neck\.3\.", "neck.layer_norm2."),
     (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
     (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."), *DECODER_RULES,
+]
+# The way back.
+ORIGINAL_RULES = [
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm(\d)\.", r"image_encoder.blocks.\1.norm\2."),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
+    (r"^vision_encoder\.", "image_encoder."),
+    (r"neck\.conv1\.", "neck.0."), (r"neck\.layer_norm1\.", "neck.1."),
+    (r"neck\.conv2\.", "neck.2."), (r"neck\.layer_norm2\.", "neck.3."),
+    (r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
+     "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
+    *ORIGINAL_DECODER_RULES,
 ]
 
 

@@ -6,25 +6,19 @@ import os
 from types import SimpleNamespace
 
 from segrid.compat.checkpoints import load
-from segrid.compat.devices import Movable
+from segrid.compat.modules import Model
 from segrid.segmenter import Segmenter
 
 
-class Sam(Movable):
+class Sam(Model):
     """What the registry's functions return: a loaded model with the few attributes that scripts touch (`to`, `eval`, `device`, `image_encoder.img_size`)."""
 
     mask_threshold = 0.0
     image_format = "RGB"
 
     def __init__(self, segmenter: Segmenter) -> None:
-        self.segmenter = segmenter
+        super().__init__(segmenter)
         self.image_encoder = SimpleNamespace(img_size=segmenter.side)
-
-    def train(self, mode: bool = True) -> Sam:
-        """Raises NotImplementedError for mode=True."""
-        if mode:
-            raise NotImplementedError("segrid does not train; use segment_anything for that")
-        return self
 
 
 def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:

@@ -8,30 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from segrid._hub import tokenizer_folder
-from segrid.compat.devices import Movable
+from segrid.compat import modules
 from segrid.compat.transformers.loading import load
 from segrid.compat.transformers.originals import original
 
 
-class Model(Movable):
+class Model(modules.Model):
     """`pipe.model` of a model that segrid loaded."""
 
     def __init__(self, loaded: Any) -> None:
-        self.segmenter = loaded
+        super().__init__(loaded)
         self.name_or_path = str(loaded._arguments["model"])
 
     @property
     def config(self) -> Any:
         """transformers' configuration object. Raises ImportError where it is not installed."""
         return original("AutoConfig").from_pretrained(Path(self.segmenter._files.config).parent)
-
-    @property
-    def dtype(self) -> Any:
-        """The torch.dtype in which the model runs (of int8 models that of all else)."""
-        import torch
-
-        kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
-        return kinds.get(self.segmenter.precision, torch.float32)
 
 
 class Pipeline:

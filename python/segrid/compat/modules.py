@@ -1,0 +1,220 @@
+"""What scripts call on a torch module, for the drop-ins' models and their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from segrid._native import CorruptFileError
+from segrid.compat.checkpoints import is_unused, load_weights, original_weights, weights_of
+from segrid.compat.devices import named
+from segrid.segmenter import Segmenter
+
+Part = TypeVar("Part", bound="Module")
+Self = TypeVar("Self", bound="Model")
+
+
+class LoadedKeys(NamedTuple):
+    """What `load_state_dict` returns, as torch's."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """What inference scripts call on a torch.nn.Module. Nothing here trains."""
+
+    training = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`."""
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        """Raises NotImplementedError: this part cannot be called alone."""
+        raise NotImplementedError(f"{type(self).__name__}: segrid cannot call this part alone")
+
+    def eval(self: Part) -> Part:
+        """Does nothing; the model is always ready."""
+        return self
+
+    def train(self: Part, mode: bool = True) -> Part:
+        """Raises NotImplementedError for mode=True."""
+        return self._untrained("train", mode)
+
+    def requires_grad_(self: Part, requires_grad: bool = True) -> Part:
+        """Raises NotImplementedError for requires_grad=True."""
+        return self._untrained("requires_grad_", requires_grad)
+
+    def _untrained(self: Part, call: str, asked: bool) -> Part:
+        if asked:
+            raise NotImplementedError(f"{type(self).__name__}.{call}(True): segrid does not train; "
+                                      "use the original library for that")
+        return self
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Its parts by name."""
+        return ((name, part) for name, part in vars(self).items()
+                if isinstance(part, Module) and not name.startswith("_"))
+
+    def children(self) -> Iterator[Module]:
+        """Its parts."""
+        return (part for _, part in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Itself, its parts, and theirs."""
+        yield prefix, self
+        for name, part in self.named_children():
+            yield from part.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator[Module]:
+        """Itself, its parts, and theirs."""
+        return (part for _, part in self.named_modules())
+
+
+class Model(Module):
+    """A drop-in's model: a Segmenter that can move to another device or precision, and that may get
+    its weights later (`load_state_dict`).
+
+    Tensors of `parameters`, `state_dict` and the like are copies, read from the model's file: what
+    is written into them changes nothing; give them to `load_state_dict` for that. Their names are
+    the original's for segment_anything and MobileSAM, transformers' for SAM 2.
+    """
+
+    roots: tuple[str, ...] = ()  # what names in an original checkpoint begin with, if that is known
+
+    def __init__(self, segmenter: Segmenter | None, device: str = "cpu") -> None:
+        self._segmenter = segmenter
+        self._wanted = device if segmenter is None else segmenter.device, "fp32"
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model itself. Raises RuntimeError while it has no weights."""
+        if self._segmenter is None:
+            raise RuntimeError(f"{type(self).__name__}: it has no weights yet; give a checkpoint "
+                               "where it is built, or call load_state_dict first (segrid has no "
+                               "random weights)")
+        return self._segmenter
+
+    @property
+    def device(self) -> Any:
+        """The torch.device on which it runs."""
+        import torch
+
+        return torch.device(self._wanted[0].removesuffix("-plain"))
+
+    @property
+    def dtype(self) -> Any:
+        """The torch.dtype of its weights where it runs."""
+        import torch
+
+        precision = self._wanted[1] if self._segmenter is None else self._segmenter.precision
+        return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+
+    def to(self: Self, *args: Any, **kwargs: Any) -> Self:
+        """As torch's: a device, a dtype, or both. Raises NotImplementedError for a device that is
+        not there, or that lacks the precision.
+
+        float16 and bfloat16 are for CUDA. On the CPU the model stays in float32: the results are at
+        least as close to the original's, and `dtype` says so."""
+        import torch
+
+        precisions = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+        device, precision = self._wanted
+        for value in (*args[:2], kwargs.get("device"), kwargs.get("dtype")):
+            if isinstance(value, torch.dtype):
+                if value not in precisions:
+                    raise NotImplementedError(f"{type(self).__name__}.to({value}): segrid has "
+                                              "float32, and on CUDA float16 and bfloat16")
+                precision = precisions[value]
+            elif isinstance(value, (str, torch.device)) or type(value) is int:
+                device = named(value)
+        self._move(device, precision)
+        return self
+
+    def _move(self, device: str, precision: str) -> None:
+        if self._segmenter is not None:
+            self._segmenter = self._segmenter.to(device, "fp32" if device == "cpu" else precision)
+            device = self._segmenter.device
+        self._wanted = device, precision
+
+    def _in(self: Self, precision: str) -> Self:
+        self._move(self._wanted[0], precision)
+        return self
+
+    def cpu(self: Self) -> Self:
+        """Moves it to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self: Self, device: Any = None) -> Self:
+        """Moves it to CUDA. Raises NotImplementedError where there is none."""
+        return self.to("cuda" if device is None else device)
+
+    def half(self: Self) -> Self:
+        """float16 where it runs on CUDA; see `to`."""
+        return self._in("fp16")
+
+    def bfloat16(self: Self) -> Self:
+        """bfloat16 where it runs on CUDA; see `to`."""
+        return self._in("bf16")
+
+    def float(self: Self) -> Self:
+        """float32."""
+        return self._in("fp32")
+
+    def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, Any]]:
+        """(name, torch.nn.Parameter without gradient) of each weight, read one by one."""
+        import torch
+
+        for name, tensor in weights_of(self.segmenter):
+            if not name.endswith("positional_encoding_gaussian_matrix"):  # which is a buffer
+                here = tensor.to(device=self.device, dtype=self.dtype)
+                yield name, torch.nn.Parameter(here, requires_grad=False)
+
+    def parameters(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """torch.nn.Parameter of each weight, read one by one."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Name -> tensor."""
+        return {name: tensor.to(device=self.device, dtype=self.dtype)
+                for name, tensor in weights_of(self.segmenter)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
+                        assign: bool = False) -> LoadedKeys:
+        """Weights by the original checkpoint's names, such as `torch.load` gives.
+
+        With strict=False, what is missing stays as it is, if the model has weights already, and
+        names that it does not know are left out; both are returned. Raises RuntimeError for names
+        or shapes that do not fit, NotImplementedError for another architecture."""
+        given = dict(state_dict)
+        mine = {} if self._segmenter is None else original_weights(self._segmenter)
+        unexpected = [name for name in given if self._is_unexpected(name, mine)]
+        missing = [name for name in mine if name not in given]
+        wrong = [*_listed("Missing", missing), *_listed("Unexpected", unexpected)] if strict else []
+        wrong += [f"size mismatch for {name}: copying a param with shape {given[name].shape} from "
+                  f"checkpoint, the shape in current model is {tensor.shape}."
+                  for name, tensor in mine.items()
+                  if name in given and given[name].shape != tensor.shape]
+        whole = mine | {name: t for name, t in given.items() if name not in unexpected}
+        loaded = None
+        try:
+            loaded = None if wrong else load_weights(whole, "cpu")
+        except CorruptFileError as error:
+            wrong.append(str(error))
+        if loaded is None:
+            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
+                               + "\n\t".join(wrong))
+        self._segmenter = loaded
+        self._move(*self._wanted)
+        return LoadedKeys(missing, unexpected)
+
+    def _is_unexpected(self, name: str, mine: Mapping[str, Any]) -> bool:
+        if self.roots and name.split(".")[0] not in self.roots:
+            return True
+        return bool(mine) and name not in mine and not is_unused(name)
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return [f"{what} key(s) in state_dict: {quoted}. "] if names else []
