@@ -133,7 +133,7 @@ class Segmenter(LoadedModel):
                    crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0, multimask: bool = True, use_m2m: bool = False,
                    max_hole_area: int = 0, max_sprinkle_area: int = 0, min_area_frac: float = 0.0,
                    mask_iou_thresh: float | None = None, containment_thresh: float | None = None,
-                   crop_containment_thresh: float | None = None, max_masks: int | None = None,
+                   crop_containment_thresh: float | None = None, max_masks: int | None = None, any_thresholds: bool = False,
                    progress: Progress | None = None, cancel: CancelToken | None = None) -> Masks:
         """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator does, then thins the result.
 
@@ -155,6 +155,9 @@ class Segmenter(LoadedModel):
         containment_thresh : drops a mask whose intersection with a better one, over the smaller area, exceeds it
         crop_containment_thresh : the same for two masks found in different crops, so that an object on a seam comes once
         max_masks : keeps those with the highest predicted IoU
+        any_thresholds : pred_iou_thresh and stability_score_thresh may lie outside 0..1 (a predicted
+            IoU can exceed 1), and stability_score_offset below 0, as the originals allow, rather
+            than raise
         progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
         cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and KeyboardInterrupt, has `partial`: the masks
             of the points that had been decoded, after the thresholds (box NMS has been done in finished crops only; on very large images
@@ -184,7 +187,7 @@ class Segmenter(LoadedModel):
             "containment_thresh": best["containment_thresh"] if containment_thresh is None else containment_thresh,
             "crop_containment_thresh": best["crop_containment_thresh"] if crop_containment_thresh is None else crop_containment_thresh,
             "max_masks": max_masks,
-        }
+        } | ({"any_thresholds": True} if any_thresholds else {})
         source = native(image)
         shown = to_image(cast("ImageLike", image)) if source is None else None
         unfinished: list[Any] = []

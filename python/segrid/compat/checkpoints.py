@@ -46,9 +46,10 @@ def load_weights(weights: Mapping[str, Any], device: str) -> segrid.Segmenter:
     return segrid.Segmenter(folder, precision="fp32", device=device)
 
 
-def weights_of(segmenter: segrid.Segmenter) -> Iterator[tuple[str, Any]]:
-    """(name, tensor on the CPU) of each of its tensors, read from its file one by one; by the names
-    of the original checkpoint for SAM and MobileSAM, by transformers' for others.
+def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[str, Any]]:
+    """(name, tensor on the CPU) of each of its tensors whose name ends so, read from its file one
+    by one; by the names of the original checkpoint for SAM and MobileSAM, by transformers' for
+    others.
 
     Raises NotImplementedError for a model that is saved in int8."""
     from safetensors import safe_open
@@ -59,6 +60,8 @@ def weights_of(segmenter: segrid.Segmenter) -> Iterator[tuple[str, Any]]:
         to = original_names(names, rules) if rules else {name: name for name in names}
         once = {to[name]: name for name in names}  # ties may stand there twice
         for original, name in once.items():
+            if not original.endswith(ending):
+                continue
             if file.get_slice(name).get_dtype() == "I8":
                 raise NotImplementedError(f"{segmenter._files.weights}: holds int8 weights, which "
                                           "have no place among an original model's parameters")

@@ -97,6 +97,11 @@ class Model(Module):
         return self._segmenter
 
     @property
+    def has_weights(self) -> bool:
+        """Whether it can be called."""
+        return self._segmenter is not None
+
+    @property
     def device(self) -> Any:
         """The torch.device on which it runs."""
         import torch

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from segrid.compat.mask_generator import MaskGenerator
-from segrid.compat.segment_anything.build_sam import Sam
+from segrid.compat.segment_anything.modeling import Sam
 from segrid.compat.segment_anything.predictor import SamPredictor
 
 

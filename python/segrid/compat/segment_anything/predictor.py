@@ -6,17 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from segrid.compat.segment_anything.build_sam import Sam
+from segrid.compat.segment_anything.modeling import Sam
 from segrid.compat.segment_anything.utils.transforms import ResizeLongestSide
-from segrid.compat.tensors import low_res_of, tensor_of
+from segrid.compat.tensors import array_of, low_res_of, tensor_of
 from segrid.embedding import Embedding
-from segrid.results import Masks
 
 NO_IMAGE = "An image must be set with .set_image(...) before mask prediction."
+Prompts = tuple[Any, Any, Any]  # points with labels, boxes, masks: the prompt encoder's
 
 
 class SamPredictor:
-    """As segment_anything.SamPredictor. Holds the current image; for many threads use `model.segmenter` and embeddings, which hold none."""
+    """As segment_anything.SamPredictor. Holds the current image; for many threads use
+    `model.segmenter` and embeddings, which hold none.
+
+    `features`, `original_size`, `input_size` and `is_image_set` may be set, as programs do that
+    keep features: a tensor or array (1, C, h, w) that this model made before, (H, W) of the image,
+    (h, w) of the resized one, True.
+    """
+
+    is_image_set: bool
+    original_size: Any
+    input_size: Any
+    _embedding: Embedding | None
+    _features: Any
+    _version: int
 
     def __init__(self, sam_model: Sam) -> None:
         self.model = sam_model
@@ -25,58 +38,71 @@ class SamPredictor:
 
     def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
         """image : (H, W, 3) uint8 in `image_format`, "RGB" or "BGR"."""
-        assert image_format in ["RGB", "BGR"], f"image_format must be in ['RGB', 'BGR'], is {image_format}."
+        assert image_format in ["RGB", "BGR"], \
+            f"image_format must be in ['RGB', 'BGR'], is {image_format}."
         if image_format != self.model.image_format:
             image = image[..., ::-1]
         self.reset_image()
-        self._set(self.model.segmenter.encode(image))
+        embedding = self.model.segmenter.encode(image)
+        self._set(embedding, embedding.image_size, self._resized(embedding.image_size))
 
     def set_torch_image(self, transformed_image: Any, original_image_size: tuple[int, ...]) -> None:
-        """transformed_image : (1, 3, h, w) tensor, resized by `transform`, values 0..255; original_image_size : (H, W).
-
-        ValueError where the size is not what `transform.apply_image` gives such an image (segment_anything's apply_image_torch gives another, and its
-        masks are then stretched)."""
+        """transformed_image : (1, 3, h, w) tensor, resized by `transform`, values 0..255;
+        original_image_size : (H, W)."""
         side = self.model.image_encoder.img_size
-        assert len(transformed_image.shape) == 4 and transformed_image.shape[1] == 3 and max(*transformed_image.shape[2:]) == side, \
+        shape = tuple(transformed_image.shape)
+        assert len(shape) == 4 and shape[1] == 3 and max(shape[2:]) == side, \
             f"set_torch_image input must be BCHW with long side {side}."
         self.reset_image()
-        pixels = _array(transformed_image[0].permute(1, 2, 0))
-        self._set(self.model.segmenter.encode_resized(pixels, (int(original_image_size[0]), int(original_image_size[1]))))
+        pixels = array_of(transformed_image[0].permute(1, 2, 0))
+        height, width = (int(n) for n in original_image_size)
+        regular = shape[2:] == self._resized((height, width))
+        size = (height, width) if regular else (shape[2], shape[3])
+        self._set(self.model.segmenter.encode_resized(pixels, size), original_image_size, shape[2:])
 
-    def predict(self, point_coords: np.ndarray | None = None, point_labels: np.ndarray | None = None, box: np.ndarray | None = None,
-                mask_input: np.ndarray | None = None, multimask_output: bool = True, return_logits: bool = False,
-                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """masks (C, H, W) bool (float32 logits with `return_logits`), scores (C,) float32, low-res logits (C, h, w) float32.
+    def predict(self, point_coords: np.ndarray | None = None,
+                point_labels: np.ndarray | None = None, box: np.ndarray | None = None,
+                mask_input: np.ndarray | None = None, multimask_output: bool = True,
+                return_logits: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """masks (C, H, W) bool (float32 logits with `return_logits`), scores (C,) float32, low-res
+        logits (C, h, w) float32.
 
-        point_coords (N, 2) x, y and point_labels (N,), box (4,) XYXY, mask_input (1, h, w)."""
+        point_coords (N, 2) x, y and point_labels (N,), box (4,) XYXY, in image pixels, mask_input
+        (1, h, w)."""
         if not self.is_image_set:
             raise RuntimeError(NO_IMAGE)
+        points = corners = None
         if point_coords is not None:
-            assert point_labels is not None, "point_labels must be supplied if point_coords is supplied."
-            point_coords, point_labels = np.asarray(point_coords)[None], np.asarray(point_labels)[None]
-        found = self._ask(point_coords, point_labels, None if box is None else np.asarray(box).reshape(1, 4),
-                          None if mask_input is None else np.asarray(mask_input), multimask_output)
-        return (self._logits(found) if return_logits else found.array), found.scores, low_res_of(found)
+            assert point_labels is not None, \
+                "point_labels must be supplied if point_coords is supplied."
+            at = self.transform.apply_coords(array_of(point_coords), self.original_size)
+            points = at[None], array_of(point_labels).astype(np.int64)[None]
+        if box is not None:
+            corners = self.transform.apply_boxes(array_of(box), self.original_size)
+        hint = None if mask_input is None else array_of(mask_input)[None]
+        masks, scores, low_res = self._predict((points, corners, hint), multimask_output,
+                                               return_logits)
+        return masks[0], scores[0], low_res[0]
 
-    def predict_torch(self, point_coords: Any, point_labels: Any, boxes: Any = None, mask_input: Any = None, multimask_output: bool = True,
+    def predict_torch(self, point_coords: Any, point_labels: Any, boxes: Any = None,
+                      mask_input: Any = None, multimask_output: bool = True,
                       return_logits: bool = False) -> tuple[Any, Any, Any]:
-        """As `predict` for B prompts at once, all in the model's frame (see `transform`): point_coords (B, N, 2), point_labels (B, N), boxes (B, 4),
-        mask_input (B, 1, h, w). Returns tensors (B, C, H, W), (B, C), (B, C, h, w) on `device`; on the CPU they share the engine's memory."""
+        """As `predict` for B prompts at once, all in the model's frame (see `transform`):
+        point_coords (B, N, 2), point_labels (B, N), boxes (B, 4), mask_input (B, 1, h, w). Returns
+        tensors (B, C, H, W), (B, C), (B, C, h, w) on `device`."""
         if not self.is_image_set:
             raise RuntimeError(NO_IMAGE)
-        scale = self.transform._scale(self.original_size)
-        points = None if point_coords is None else _array(point_coords) / scale
-        corners = None if boxes is None else (_array(boxes).reshape(-1, 2, 2) / scale).reshape(-1, 4)
-        labels = None if point_labels is None else _array(point_labels)
-        found = self._ask(points, labels, corners, None if mask_input is None else _array(mask_input)[:, 0], multimask_output)
-        each = len(found) // (len(points) if points is not None else len(corners) if corners is not None else len(mask_input))
-        pixels = self._logits(found) if return_logits else found.array
-        return tuple(tensor_of(a.reshape(-1, each, *a.shape[1:])).to(self.device) for a in (pixels, found.scores, low_res_of(found)))  # type: ignore[return-value]
+        points = None if point_coords is None else (point_coords, point_labels)
+        masks, scores, low_res = (tensor_of(array).to(self.device) for array in self._predict(
+            (points, boxes, mask_input), multimask_output, return_logits))
+        return masks, scores, low_res
 
     def get_image_embedding(self) -> Any:
         """(1, C, h, w) float32 tensor."""
         if not self.is_image_set:
-            raise RuntimeError("An image must be set with .set_image(...) to generate an embedding.")
+            raise RuntimeError(
+                "An image must be set with .set_image(...) to generate an embedding.")
+        assert self.features is not None, "Features must exist if an image has been set."
         return self.features
 
     @property
@@ -86,36 +112,61 @@ class SamPredictor:
 
     @property
     def features(self) -> Any:
-        """The embedding as a tensor, or None."""
-        return None if self._embedding is None else tensor_of(self._embedding.features).to(self.device)
+        """(1, C, h, w) float32 tensor, or None. What is written into it counts."""
+        if self._features is None and self._embedding is not None:
+            self._features = tensor_of(self._embedding.features.copy()).to(self.device)
+            self._version = self._features._version
+        return self._features
+
+    @features.setter
+    def features(self, value: Any) -> None:
+        import torch
+
+        self._features = None if value is None else torch.as_tensor(value)
+        self._embedding = None
 
     def reset_image(self) -> None:
         """Forgets the image."""
         self.is_image_set = False
-        self._embedding: Embedding | None = None
-        self.original_size: Any = None
-        self.input_size: Any = None
+        self.features = None
+        self.original_size = self.input_size = None
 
-    def _set(self, embedding: Embedding) -> None:
+    def _set(self, embedding: Embedding, original_size: tuple[int, ...],
+             input_size: tuple[int, ...]) -> None:
         self._embedding = embedding
-        self.original_size = embedding.image_size
-        self.input_size = self.transform.get_preprocess_shape(*embedding.image_size, self.transform.target_length)
+        self.original_size, self.input_size = original_size, input_size
         self.is_image_set = True
 
-    def _ask(self, points: Any, labels: Any, boxes: Any, hints: Any, multimask: bool) -> Masks:
-        assert self._embedding is not None
-        return self.model.segmenter.predict(self._embedding, points=points, labels=labels, boxes=boxes,
-                                            mask_hints=None if hints is None else hints.astype(np.float32), multimask=multimask, anywhere=True)
+    def _resized(self, size: tuple[int, ...]) -> tuple[int, int]:
+        return self.transform.get_preprocess_shape(size[0], size[1], self.transform.target_length)
 
-    def _logits(self, found: Masks) -> np.ndarray:
-        """Full-size logits: low-res to the model's square, cut, to the image."""
-        import torch
+    def _encoded(self) -> tuple[Embedding, bool]:
+        """The image as the engine knows it, and whether that is in image pixels: it is in the
+        model's frame where the image was resized to another size than the engine's rule gives."""
+        height, width = (int(n) for n in self.original_size)
+        regular = tuple(int(n) for n in self.input_size) == self._resized((height, width))
+        side = self.transform.target_length
+        size = (height, width) if regular else (side, side)
+        written = self._features is not None and self._features._version != self._version
+        if self._embedding is None or written or self._embedding.image_size != size:
+            if self.features is None:
+                raise RuntimeError(NO_IMAGE)
+            self._version = self.features._version
+            self._embedding = Embedding.of(self.model.segmenter, size, [array_of(self.features)])
+        return self._embedding, regular
 
-        side, resize = self.transform.target_length, torch.nn.functional.interpolate
-        square = resize(tensor_of(low_res_of(found))[None], (side, side), mode="bilinear", align_corners=False)
-        cut = square[..., : self.input_size[0], : self.input_size[1]]
-        return resize(cut, tuple(self.original_size), mode="bilinear", align_corners=False)[0].numpy()
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
+    def _predict(self, prompts: Prompts, multimask: bool, return_logits: bool) -> list[np.ndarray]:
+        """(B, C, H, W), (B, C), (B, C, h, w), all the user's own."""
+        embedding, regular = self._encoded()
+        sparse, dense = self.model.prompt_encoder(*prompts)
+        scale = self.transform.scale(self.original_size) if regular else np.ones(2)
+        found = self.model.mask_decoder.decode(embedding, sparse, dense, multimask, scale=scale)
+        low_res = low_res_of(found)
+        if regular and not return_logits:
+            pixels = found.array
+        else:
+            pixels = self.model.postprocess_masks(tensor_of(low_res)[None], self.input_size,
+                                                  self.original_size)[0].numpy()
+            pixels = pixels if return_logits else pixels > self.model.mask_threshold
+        return [array.reshape(sparse.shape[0], -1, *array.shape[1:])
+                for array in (pixels, found.scores.copy(), low_res)]

@@ -1,4 +1,5 @@
-"""segment_anything.utils.transforms: coordinates and images to the model's frame, long side `target_length`."""
+"""segment_anything.utils.transforms: coordinates and images to the model's frame, whose long side
+is `target_length`."""
 
 from __future__ import annotations
 
@@ -17,38 +18,44 @@ class ResizeLongestSide:
         """(H, W, 3) uint8, resized as Pillow's BILINEAR."""
         from PIL import Image
 
-        height, width = self.get_preprocess_shape(image.shape[0], image.shape[1], self.target_length)
+        oldh, oldw = image.shape[:2]
+        height, width = self.get_preprocess_shape(oldh, oldw, self.target_length)
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def apply_coords(self, coords: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
         """(..., 2) x, y in image pixels to the model's frame."""
         out = np.array(coords, dtype=float)
-        return out * self._scale(original_size)
+        return out * self.scale(original_size)
 
     def apply_boxes(self, boxes: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
         """(B, 4) XYXY."""
         return self.apply_coords(np.asarray(boxes).reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Any) -> Any:
-        """(B, C, H, W) float tensor; sizes are read as in segment_anything, from the first two axes."""
+        """(B, C, H, W) float tensor; sizes are read as in segment_anything, from the first two
+        axes."""
         import torch
 
         target = self.get_preprocess_shape(image.shape[0], image.shape[1], self.target_length)
-        return torch.nn.functional.interpolate(image, target, mode="bilinear", align_corners=False, antialias=True)
+        return torch.nn.functional.interpolate(image, target, mode="bilinear", align_corners=False,
+                                               antialias=True)
 
     def apply_coords_torch(self, coords: Any, original_size: tuple[int, ...]) -> Any:
         """(..., 2) tensor."""
         import torch
 
-        return coords.to(torch.float) * torch.tensor(self._scale(original_size), dtype=torch.float, device=coords.device)
+        scale = torch.tensor(self.scale(original_size), dtype=torch.float, device=coords.device)
+        return coords.to(torch.float) * scale
 
     def apply_boxes_torch(self, boxes: Any, original_size: tuple[int, ...]) -> Any:
         """(B, 4) tensor."""
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
-    def _scale(self, original_size: tuple[int, ...]) -> np.ndarray:
-        height, width = self.get_preprocess_shape(original_size[0], original_size[1], self.target_length)
-        return np.array([width / original_size[1], height / original_size[0]])
+    def scale(self, original_size: tuple[int, ...]) -> np.ndarray:
+        """(2,) x, y: pixels of the model's frame for each of the image."""
+        oldh, oldw = original_size
+        height, width = self.get_preprocess_shape(oldh, oldw, self.target_length)
+        return np.array([width / oldw, height / oldh])
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:

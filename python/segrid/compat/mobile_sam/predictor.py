@@ -1,0 +1,5 @@
+"""SamPredictor: segment_anything's."""
+
+from segrid.compat.segment_anything.predictor import SamPredictor
+
+__all__ = ["SamPredictor"]

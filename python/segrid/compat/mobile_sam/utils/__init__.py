@@ -1,0 +1,1 @@
+"""mobile_sam's `utils`: `amg` and `transforms`, segment_anything's."""

@@ -1,0 +1,5 @@
+"""ResizeLongestSide: segment_anything's."""
+
+from segrid.compat.segment_anything.utils.transforms import ResizeLongestSide
+
+__all__ = ["ResizeLongestSide"]

@@ -1,0 +1,40 @@
+"""The image encoder of a Sam, callable alone: `sam.image_encoder(sam.preprocess(x))`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from segrid.compat.modules import Module
+from segrid.compat.tensors import array_of, tensor_of
+
+if TYPE_CHECKING:
+    from segrid.compat.segment_anything.modeling.sam import Sam
+
+PUBLISHED_SIDE = 1024
+
+
+class ImageEncoderViT(Module):
+    """As segment_anything.modeling.ImageEncoderViT, on the engine."""
+
+    def __init__(self, sam: Sam) -> None:
+        self._sam = sam
+
+    @property
+    def img_size(self) -> int:
+        """Side of the square that images are resized into, pixels."""
+        return self._sam.segmenter.side if self._sam.has_weights else PUBLISHED_SIDE
+
+    def forward(self, x: Any) -> Any:
+        """(B, 3, S, S) float tensor, normalised and padded (`Sam.preprocess`; or in any other way,
+        as MedSAM does), to features (B, C, h, w), float32 on the model's device."""
+        import torch
+
+        if x.ndim != 4 or x.shape[1] != 3 or tuple(x.shape[2:]) != (self.img_size,) * 2:
+            raise RuntimeError(f"image_encoder: expected (B, 3, {self.img_size}, {self.img_size}), "
+                               f"got {tuple(x.shape)}")
+        sam = self._sam
+        # The engine normalises by itself, so that the same is undone here.
+        pixels = x.to(sam.device).float() * sam.pixel_std + sam.pixel_mean
+        encoded = [sam.segmenter.encode_resized(p, (self.img_size, self.img_size))
+                   for p in array_of(pixels.permute(0, 2, 3, 1))]
+        return torch.cat([tensor_of(e.features) for e in encoded]).to(sam.device)

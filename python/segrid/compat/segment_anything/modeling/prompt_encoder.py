@@ -1,0 +1,121 @@
+"""The prompt encoder of a Sam: it checks prompts and hands them on to the mask decoder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segrid.compat.modules import Module
+from segrid.compat.segment_anything.modeling.image_encoder import PUBLISHED_SIDE
+from segrid.compat.tensors import array_of
+
+if TYPE_CHECKING:
+    from segrid.compat.segment_anything.modeling.sam import Sam
+
+PUBLISHED_WIDTH = 256
+PLACE_ONLY = 4  # to the engine: a label of which only the place is encoded
+
+
+@dataclass(frozen=True)
+class SparsePrompts:
+    """Stands for the tokens of points and boxes: it holds the prompts themselves, which the mask
+    decoder gives to the engine. In the model's frame, pixels.
+
+    points (B, N, 2), labels (B, N), boxes (B, 4); `shape` is that of the original's tensor."""
+
+    points: np.ndarray | None
+    labels: np.ndarray | None
+    boxes: np.ndarray | None
+    shape: tuple[int, int, int]
+
+    def to(self, *_: Any, **__: Any) -> SparsePrompts:
+        """Itself: it is on every device."""
+        return self
+
+
+@dataclass(frozen=True)
+class DensePrompts:
+    """Stands for the embedding of mask inputs: masks (B, h, w) low-res logits, or None. `shape` is
+    that of the original's tensor."""
+
+    masks: np.ndarray | None
+    shape: tuple[int, int, int, int]
+
+    def to(self, *_: Any, **__: Any) -> DensePrompts:
+        """Itself: it is on every device."""
+        return self
+
+
+class PromptEncoder(Module):
+    """As segment_anything.modeling.PromptEncoder, but that what it returns is not a tensor: it
+    stands for one, and only `mask_decoder` reads it."""
+
+    def __init__(self, sam: Sam) -> None:
+        self._sam = sam
+        self._dense_pe: tuple[Any, Any] = (None, None)
+
+    @property
+    def mask_input_size(self) -> tuple[int, int]:
+        """(H, W) of mask inputs and low-res masks."""
+        height, width = self.image_embedding_size
+        return 4 * height, 4 * width
+
+    @property
+    def image_embedding_size(self) -> tuple[int, int]:
+        """(H, W) of the features."""
+        if not self._sam.has_weights:
+            return PUBLISHED_SIDE // 16, PUBLISHED_SIDE // 16
+        height, width = self._sam.segmenter._engine.low_res
+        return height // 4, width // 4
+
+    @property
+    def input_image_size(self) -> tuple[int, int]:
+        """(H, W) of the square that images are resized into."""
+        side = self._sam.image_encoder.img_size
+        return side, side
+
+    @property
+    def embed_dim(self) -> int:
+        """Channels of the features."""
+        return self.get_dense_pe().shape[1] if self._sam.has_weights else PUBLISHED_WIDTH
+
+    def get_dense_pe(self) -> Any:
+        """(1, C, h, w) positional encoding of the features' places."""
+        import torch
+
+        segmenter = self._sam.segmenter
+        if self._dense_pe[0] is not segmenter:
+            height, width = self.image_embedding_size
+            y = (torch.arange(height) + 0.5) / height
+            x = (torch.arange(width) + 0.5) / width
+            at = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
+            angle = 2 * math.pi * ((2 * at - 1) @ self._sam.positional_matrix())
+            waves = torch.cat([angle.sin(), angle.cos()], dim=-1).permute(2, 0, 1)[None]
+            self._dense_pe = segmenter, waves.to(self._sam.device)
+        return self._dense_pe[1]
+
+    def forward(self, points: tuple[Any, Any] | None, boxes: Any | None,
+                masks: Any | None) -> tuple[SparsePrompts, DensePrompts]:
+        """points : coordinates (B, N, 2) x, y and labels (B, N): 1 foreground, 0 background, -1
+        padding; of any other label only the place is encoded, as in the original. boxes : (B, 4)
+        XYXY. All in the model's frame. masks : (B, 1, h, w) low-res logits."""
+        coords = labels = corners = None
+        if points is not None:
+            coords, labels = array_of(points[0]), array_of(points[1])
+            known = np.isin(labels, (-1, 0, 1))
+            labels = np.where(known, labels, PLACE_ONLY).astype(np.int64)
+        if boxes is not None:
+            corners = array_of(boxes).reshape(-1, 4)
+        hints = None if masks is None else array_of(masks).astype(np.float32)
+        given = [a for a in (coords, corners, hints) if a is not None]
+        count = len(given[0]) if given else 1
+        tokens = 0 if coords is None else coords.shape[1] + (corners is None)
+        tokens += 0 if corners is None else 2
+        if hints is not None:
+            hints = np.broadcast_to(hints[:, 0], (count, *hints.shape[2:]))
+        height, width = self.image_embedding_size
+        dense = DensePrompts(hints, (count, self.embed_dim, height, width))
+        return SparsePrompts(coords, labels, corners, (count, tokens, self.embed_dim)), dense
