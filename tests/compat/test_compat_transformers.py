@@ -214,11 +214,16 @@ def test_datasets_and_generators_stream(pair, image):
         len(stream)
 
 
+def without_types(config):
+    """What says in which type the file was written, and where it lies, is the reader's."""
+    return {k: without_types(v) if isinstance(v, dict) else v for k, v in config.items() if k not in ("dtype", "_name_or_path")}
+
+
 def test_attributes(pair):
     original, folder = pair
     ours = pipeline("mask-generation", folder, image_processor=original.image_processor)
     assert ours.task == "mask-generation" and ours.device == original.device == torch.device("cpu") and ours.dtype == original.dtype
-    assert ours.model.config.to_dict() == original.model.config.to_dict() | {"_name_or_path": ours.model.config._name_or_path}
+    assert without_types(ours.model.config.to_dict()) == without_types(original.model.config.to_dict())
     assert ours.model.device == original.model.device and ours.model.dtype == original.model.dtype and ours.model.eval() is ours.model
     assert ours.image_processor is original.image_processor and ours.tokenizer is None and ours.feature_extractor is None
     copied = pipeline("mask-generation", original.model, processor=types.SimpleNamespace(image_processor=original.image_processor))

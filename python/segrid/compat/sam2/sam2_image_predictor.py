@@ -163,7 +163,9 @@ class SAM2ImagePredictor:
 
     def _answer(self, prompts: tuple[Any, ...], multimask: bool, logits: bool, normalize: bool,
                 index: int) -> Triple:
-        hint, coords, labels, boxes = self._prep_prompts(*prompts, normalize, img_idx=index)
+        point_coords, point_labels, box, mask = prompts
+        hint, coords, labels, boxes = self._prep_prompts(point_coords, point_labels, box, mask,
+                                                         normalize, index)
         found = self._predict(coords, labels, boxes, hint, multimask, logits, index)
         return tuple(t.squeeze(0).float().cpu().numpy() for t in found)  # type: ignore[return-value]
 
@@ -214,7 +216,7 @@ class SAM2ImagePredictor:
             embedding, points=points, labels=None if point_labels is None else _array(point_labels),
             boxes=None if corners is None else corners.reshape(-1, 4), mask_hints=hints,
             multimask=multimask_output, mask_threshold=float(self.mask_threshold), anywhere=True,
-            **self._areas())
+            **self._areas())  # type: ignore[arg-type]
 
         def shaped(array: np.ndarray) -> Any:
             return torch.tensor(array).unflatten(0, (count, -1))
