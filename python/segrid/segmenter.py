@@ -101,7 +101,8 @@ class Segmenter(LoadedModel):
         multimask : three masks a prompt, in prompt order, rather than one
         max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
         mask_threshold : pixels whose logit is above it are the mask's
-        anywhere : points and boxes may lie outside the image, and boxes have no area, as the originals allow, rather than raise
+        anywhere : as the originals allow, rather than raise: points and boxes outside the image; boxes without area; other labels (only the
+            place of such a point is encoded); prompts without points, (P, 0, 2), and none at all
         batch_size : most prompts decoded at once; default: one for each thread, on a device as many as its memory takes. Masks are the same (on a device but for the
             rounding of products of another size)
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
@@ -117,7 +118,7 @@ class Segmenter(LoadedModel):
         if embedding is None:
             shown = to_image(cast("ImageLike", image))
             embedding = self._engine.encode(shown)
-        points, labels = _points(points, labels)
+        points, labels = _points(points, labels, anywhere)
         boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
             boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
@@ -213,7 +214,7 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name}: expected numbers in a regular array ({error})") from error
 
 
-def _points(points: Any, labels: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _points(points: Any, labels: Any, anywhere: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
     if points is None:
         if labels is not None:
             raise ValueError("labels: given without points")
@@ -229,7 +230,7 @@ def _points(points: Any, labels: Any) -> tuple[np.ndarray | None, np.ndarray | N
         points = points[:, None, :]
     if points.ndim != 3 or points.shape[2] != 2:
         raise ValueError(f"points: expected (P, 2) or (P, K, 2), got shape {points.shape}")
-    if points.shape[0] == 0 or points.shape[1] == 0:
+    if points.shape[0] == 0 or points.shape[1] == 0 and not anywhere:
         raise ValueError(f"predict: no prompts; points has shape {points.shape}")
     if labels is None:
         return points, np.ones(points.shape[:2], np.int64)

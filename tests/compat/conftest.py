@@ -1,7 +1,10 @@
 """The original and the drop-in on equal weights, in one process."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import segrid
 import torch
 from PIL import Image
 
@@ -44,6 +47,24 @@ def sam_checkpoint(tmp_path_factory):
     theirs = random_sam.to_segment_anything(random_sam.make("wide", folder))
     torch.save(theirs.state_dict(), folder / "sam.pth")  # its config.json lies beside it
     return theirs, folder / "sam.pth"
+
+
+@pytest.fixture(scope="session")
+def sam_pair(sam_checkpoint):
+    """(the drop-in's model, segment_anything's) of the same random weights."""
+    from segrid.compat.segment_anything import sam_model_registry
+
+    return sam_model_registry["vit_b"](checkpoint=str(sam_checkpoint[1])), sam_checkpoint[0]
+
+
+@pytest.fixture(scope="session")
+def trained_pair():
+    """(the drop-in's model, segment_anything's) of the packaged model's trained weights."""
+    from segrid.compat.segment_anything import sam_model_registry
+
+    folder = Path(segrid.__file__).parent / "models/tiny"
+    return (sam_model_registry["default"](checkpoint=folder),
+            random_sam.to_segment_anything(folder))
 
 
 @pytest.fixture(scope="session")

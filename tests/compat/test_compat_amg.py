@@ -108,7 +108,8 @@ def test_crops_and_the_image(original, rng):
         for box in (crop, [0, 0, 100, 120], image):
             equal(amg.is_box_near_crop_edge(group, box, image),
                   original.is_box_near_crop_edge(group, box, image))
-    equal(amg.uncrop_boxes_xyxy(boxes[:, None], crop), original.uncrop_boxes_xyxy(boxes[:, None], crop))
+    equal(amg.uncrop_boxes_xyxy(boxes[:, None], crop),
+          original.uncrop_boxes_xyxy(boxes[:, None], crop))
     for points in (boxes[:, :2].double(), boxes[:, None, :2].float()):
         equal(amg.uncrop_points(points, crop), original.uncrop_points(points, crop))
     masks = torch.from_numpy(blobs(rng, (80, 60)))

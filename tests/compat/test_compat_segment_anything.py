@@ -1,14 +1,10 @@
 """segrid.compat.segment_anything against segment_anything, changed by one import."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import segrid
 import torch
-from segrid.compat.segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
-
-from benchmarks import random_sam
+from reference.agreement import same_arrays
+from segrid.compat.segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 PROMPTS = {
     "point": dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([1])),
@@ -20,16 +16,9 @@ PROMPTS = {
 
 
 @pytest.fixture(scope="module")
-def ours(sam_checkpoint):
-    sam = sam_model_registry["vit_b"](checkpoint=str(sam_checkpoint[1]))
-    sam.to(device="cpu").eval()
-    return sam
-
-
-@pytest.fixture(scope="module")
-def trained():
-    folder = Path(segrid.__file__).parent / "models/tiny"
-    return sam_model_registry["default"](checkpoint=folder), random_sam.to_segment_anything(folder)
+def ours(sam_pair):
+    sam_pair[0].to(device="cpu").eval()
+    return sam_pair[0]
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +32,17 @@ def predictors(ours, sam_checkpoint, image):
     return pair
 
 
-def same(a, b, tolerance=1e-3):
-    for one, other in zip(a, b, strict=True):
-        assert type(one) is type(other) and one.dtype == other.dtype and tuple(one.shape) == tuple(other.shape)
-        one, other = np.asarray(one), np.asarray(other)
-        if one.dtype == bool:
-            assert (one == other).mean() > 0.9995
-        else:
-            assert np.abs(one - other).max() <= tolerance * np.abs(other).max()
-
-
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("multimask", [True, False])
 @pytest.mark.parametrize("logits", [True, False])
 def test_predict(predictors, prompt, multimask, logits):
     mine, original = (p.predict(**PROMPTS[prompt], multimask_output=multimask, return_logits=logits) for p in predictors)
-    same(mine, original)
+    same_arrays(mine, original)
 
 
 def test_low_res_masks_go_back_in(predictors):
     low = predictors[1].predict(**PROMPTS["point"])[2]
-    same(*(p.predict(**PROMPTS["points"], mask_input=low[1:2], multimask_output=False) for p in predictors))
+    same_arrays(*(p.predict(**PROMPTS["points"], mask_input=low[1:2], multimask_output=False) for p in predictors))
 
 
 def test_predict_torch(predictors, image):
@@ -74,7 +53,7 @@ def test_predict_torch(predictors, image):
         first = p.predict_torch(point_coords=at, point_labels=torch.ones(3, 1))
         corners = p.transform.apply_boxes_torch(boxes, image.shape[:2])
         results.append((*first, *p.predict_torch(point_coords=None, point_labels=None, boxes=corners, multimask_output=False)))
-    same(*results)
+    same_arrays(*results)
 
 
 def test_transforms_and_state(predictors, image):
@@ -85,7 +64,7 @@ def test_transforms_and_state(predictors, image):
     assert np.array_equal(mine.transform.apply_image(image), original.transform.apply_image(image))
     assert tuple(mine.original_size) == tuple(original.original_size) and tuple(mine.input_size) == tuple(original.input_size)
     assert mine.is_image_set and str(mine.device) == str(original.device)
-    same([mine.get_image_embedding()], [original.get_image_embedding()])
+    same_arrays([mine.get_image_embedding()], [original.get_image_embedding()])
 
 
 def test_set_torch_image_and_bgr(ours, sam_checkpoint, image):
@@ -103,7 +82,7 @@ def test_set_torch_image_and_bgr(ours, sam_checkpoint, image):
         first = (unrounded, *predictor.predict(**PROMPTS["box"]))
         predictor.set_image(image[..., ::-1], image_format="BGR")
         results.append((*first, *predictor.predict(**PROMPTS["point"])))
-    same(*results)
+    same_arrays(*results)
 
 
 def test_errors_that_people_match_on(ours, sam_checkpoint, image):
@@ -131,12 +110,12 @@ def test_errors_that_people_match_on(ours, sam_checkpoint, image):
 
 
 @pytest.mark.parametrize("mode", ["binary_mask", "uncompressed_rle", "coco_rle"])
-def test_generator(trained, coins, mode):
+def test_generator(trained_pair, coins, mode):
     """Records of the generator on trained weights: keys, their order and types, the masks, their order."""
     from segment_anything import SamAutomaticMaskGenerator as Original
 
     options = dict(points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.75, output_mode=mode, points_per_batch=16)
-    mine, original = SamAutomaticMaskGenerator(trained[0], **options).generate(coins), Original(trained[1], **options).generate(coins)
+    mine, original = SamAutomaticMaskGenerator(trained_pair[0], **options).generate(coins), Original(trained_pair[1], **options).generate(coins)
     assert len(mine) == len(original) > 5
     for a, b in zip(mine, original, strict=True):
         assert list(a) == list(b)

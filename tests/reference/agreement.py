@@ -12,3 +12,16 @@ def same_masks(ours, theirs, pixels=2):
     assert different.max() <= pixels, different
     assert np.array_equal(ours.prompt, theirs.prompt) and np.array_equal(ours.points, theirs.points) and np.array_equal(ours.crop_boxes, theirs.crop_boxes)
     assert np.abs(ours.stability - theirs.stability).max() < 1e-2
+
+
+def same_arrays(mine, theirs, tolerance=1e-3):
+    """Equal types, dtypes and shapes (arrays or tensors); numbers within `tolerance` of the
+    largest, masks but for a few pixels."""
+    for one, other in zip(mine, theirs, strict=True):
+        assert type(one) is type(other) and one.dtype == other.dtype
+        assert tuple(one.shape) == tuple(other.shape)
+        one, other = np.asarray(one), np.asarray(other)
+        if one.dtype == bool:
+            assert (one == other).mean() > 0.9995
+        else:
+            assert np.abs(one - other).max() <= tolerance * np.abs(other).max()

@@ -1,6 +1,9 @@
-"""Drop-ins for the libraries people use, built on segrid's public classes: change the import line, keep the rest.
+"""Drop-ins for the libraries people use, built on segrid's public classes: change the import line,
+keep the rest. Packages and modules are named as there.
 
-`from segrid.compat.segment_anything import sam_model_registry, SamPredictor, SamAutomaticMaskGenerator`
-`from segrid.compat.sam2.build_sam import build_sam2`, `from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor`, ...
+`from segrid.compat.segment_anything import sam_model_registry, SamPredictor`,
+`from segrid.compat.mobile_sam import sam_model_registry, SamPredictor`
+`from segrid.compat.sam2.build_sam import build_sam2`,
+`from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor`, ...
 `from segrid.compat.transformers import pipeline`
 """

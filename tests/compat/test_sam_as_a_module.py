@@ -1,0 +1,244 @@
+"""segrid.compat.segment_anything's Sam as inference scripts use the original: called with a batch,
+part by part, and as a torch module; and segrid.compat.mobile_sam."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from reference.agreement import same_arrays
+from segrid.compat.segment_anything import SamPredictor, build_sam, sam_model_registry
+from segrid.compat.segment_anything.modeling import Sam
+
+from benchmarks import random_mobile_sam, random_sam
+
+
+def test_a_batch_with_all_kinds_of_prompts(sam_pair, image, other_image):
+    from segment_anything.utils.transforms import ResizeLongestSide
+
+    transform = ResizeLongestSide(160)
+
+    def record(picture, **prompts):
+        resized = torch.as_tensor(transform.apply_image(picture)).permute(2, 0, 1).contiguous()
+        return {"image": resized, "original_size": picture.shape[:2]} | prompts
+
+    points, labels = torch.tensor([[[50.0, 60]], [[90, 40]]]), torch.ones(2, 1, dtype=torch.int)
+    boxes = torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]])
+    clicks, hints = dict(point_coords=points, point_labels=labels), torch.linspace(-9, 9, 3200)
+    batch = [record(image, boxes=boxes), record(other_image, **clicks),
+             record(image[:90, :80], boxes=boxes, **clicks),
+             record(image, boxes=boxes, mask_inputs=hints.reshape(2, 1, 40, 40))]
+    batch.append({**batch[0], "image": batch[0]["image"][:, :70, :90], "original_size": (200, 300)})
+    for multimask in (False, True):
+        mine, theirs = (sam(batch, multimask_output=multimask) for sam in sam_pair)
+        for one, other in zip(mine, theirs, strict=True):
+            assert list(one) == list(other)
+            same_arrays(one.values(), other.values())
+
+
+def medsam(sam, image, box):
+    """MedSAM's inference, in its steps."""
+    small = np.asarray(image[:160, :160], np.float32)
+    pixels = (small - small.min()) / (small.max() - small.min())
+    batch = torch.nn.functional.pad(torch.tensor(pixels).permute(2, 0, 1)[None], (0, 0, 0, 10))
+    embedding = sam.image_encoder(batch)
+    boxes = torch.as_tensor(box, dtype=torch.float, device=embedding.device)[:, None, :]
+    sparse, dense = sam.prompt_encoder(points=None, boxes=boxes, masks=None)
+    logits, scores = sam.mask_decoder(
+        image_embeddings=embedding, image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense, multimask_output=False)
+    return embedding, logits, scores, sparse.shape, dense.shape
+
+
+def test_part_by_part(sam_pair, image):
+    mine, theirs = (medsam(sam, image, np.array([[20, 30, 150, 120], [9, 9, 50, 70]]))
+                    for sam in sam_pair)
+    same_arrays(mine[:3], theirs[:3])
+    assert mine[3:] == theirs[3:]
+    ours, original = sam_pair
+    x = torch.rand(2, 3, 120, 160) * 255
+    same_arrays([ours.preprocess(x)], [original.preprocess(x)], 1e-6)
+    same_arrays([ours.image_encoder(ours.preprocess(x))],
+                [original.image_encoder(original.preprocess(x))])
+    low = torch.rand(2, 3, 40, 40)
+    same_arrays([ours.postprocess_masks(low, (120, 160), (33, 77))],
+                [original.postprocess_masks(low, (120, 160), (33, 77))], 1e-6)
+    same_arrays([ours.prompt_encoder.get_dense_pe()],
+                [original.prompt_encoder.get_dense_pe()], 1e-5)
+    for name in ("image_embedding_size", "input_image_size", "mask_input_size", "embed_dim"):
+        assert getattr(ours.prompt_encoder, name) == getattr(original.prompt_encoder, name)
+    same_arrays([ours.pixel_mean, ours.pixel_std], [original.pixel_mean, original.pixel_std], 0)
+    with pytest.raises(NotImplementedError, match="prompt_encoder returned"):
+        ours.mask_decoder(low, low, torch.zeros(1, 2, 128), torch.zeros(1, 128, 10, 10), False)
+    with pytest.raises(RuntimeError, match="image_encoder: expected"):
+        ours.image_encoder(torch.zeros(1, 3, 20, 20))
+
+
+def test_features_for_each_prompt(sam_pair, image):
+    """MedSAM's fork takes one image embedding for each box."""
+    ours = sam_pair[0]
+    boxes = np.array([[20, 30, 150, 120], [9, 9, 50, 70]])
+    one = medsam(ours, image, boxes)[1]
+    sparse, dense = ours.prompt_encoder(points=None, boxes=torch.tensor(boxes), masks=None)
+    embeddings = torch.cat([medsam(ours, image, boxes)[0]] * 2)
+    places = ours.prompt_encoder.get_dense_pe()
+    many, _ = ours.mask_decoder(embeddings, places, sparse, dense, False)
+    assert torch.equal(one, many)
+
+
+def test_as_a_torch_module(sam_pair):
+    ours, original = sam_pair
+    theirs = original.state_dict()
+    mine = ours.state_dict()
+    assert mine.keys() == theirs.keys()
+    for name in theirs:
+        assert torch.equal(mine[name], theirs[name]), name
+    parameters = dict(ours.named_parameters())
+    assert parameters.keys() == dict(original.named_parameters()).keys()
+    assert next(ours.parameters()).device.type == "cpu"
+    assert next(ours.parameters()).dtype == torch.float32
+    count, wanted = (sum(p.numel() for p in sam.parameters()) for sam in sam_pair)
+    assert count == wanted
+    for parameter in ours.parameters():
+        parameter.requires_grad = False
+    assert ours.eval() is ours and not ours.training and ours.train(False) is ours
+    assert ours.requires_grad_(False) is ours and len(list(ours.modules())) == 4
+    assert [name for name, _ in ours.named_children()] == \
+        [name for name, _ in original.named_children()]
+    for call in (ours.train, ours.requires_grad_, ours.image_encoder.train):
+        with pytest.raises(NotImplementedError, match="does not train"):
+            call()
+    assert isinstance(ours, Sam) and not isinstance(ours, torch.nn.Module)
+
+
+def test_half_precision(sam_checkpoint, image):
+    """float16 where it runs as on CUDA; the CPU stays in float32, and says so."""
+    sam = build_sam(sam_checkpoint[1])
+    predictor = SamPredictor(sam)
+
+    def click():
+        predictor.set_image(image)
+        return predictor.predict(np.array([[50.0, 60]]), np.array([1]))
+
+    wanted = click()
+    assert sam.half() is sam and sam.dtype == torch.float32
+    same_arrays(click(), wanted, 0)
+    sam.to("cpu-plain")
+    assert sam.dtype == torch.float16 == next(sam.parameters()).dtype
+    rounded = click()
+    assert 0 < np.abs(rounded[2] - wanted[2]).max() < 0.05 * np.abs(wanted[2]).max()
+    sam.float()
+    assert sam.dtype == torch.float32
+    same_arrays(click(), wanted)
+    assert sam.to(torch.device("cpu"), torch.bfloat16).dtype == torch.float32
+    with pytest.raises(NotImplementedError, match="float64"):
+        sam.to(torch.float64)
+
+
+def test_weights_later(sam_checkpoint, image):
+    original, file = sam_checkpoint
+    sam = sam_model_registry["vit_b"]()
+    assert sam.image_encoder.img_size == 1024 and str(sam.to("cpu").device) == "cpu"
+    for call in (lambda: SamPredictor(sam).set_image(image), lambda: next(sam.parameters()),
+                 lambda: sam.image_encoder(torch.zeros(1, 3, 1024, 1024)), sam.state_dict):
+        with pytest.raises(RuntimeError, match="Sam: it has no weights yet"):
+            call()
+    keys = sam.load_state_dict(torch.load(file, weights_only=True))
+    assert keys.missing_keys == [] == keys.unexpected_keys and keys == ([], [])
+    from segment_anything import SamPredictor as Original
+
+    results = []
+    for predictor in (SamPredictor(sam), Original(original)):
+        predictor.set_image(image)
+        results.append(predictor.predict(np.array([[50.0, 60]]), np.array([1])))
+    same_arrays(*results)
+
+
+def test_some_weights_later(sam_checkpoint, image):
+    """A fine-tuned decoder over loaded weights; names that do not fit, as torch has it."""
+    original, file = sam_checkpoint
+    sam = build_sam(file)
+    tuned = {name: tensor * 1.1 for name, tensor in original.state_dict().items()
+             if name.startswith("mask_decoder.")}
+    with pytest.raises(RuntimeError, match=r"loading state_dict for Sam:\s+Missing key\(s\)"):
+        sam.load_state_dict(tuned)
+    keys = sam.load_state_dict(tuned | {"adapter.weight": torch.zeros(2)}, strict=False)
+    assert keys.unexpected_keys == ["adapter.weight"]
+    assert "image_encoder.pos_embed" in keys.missing_keys
+    assert torch.equal(sam.state_dict()["mask_decoder.iou_token.weight"],
+                       tuned["mask_decoder.iou_token.weight"])
+    whole = original.state_dict()
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "adapter.weight"'):
+        sam.load_state_dict(whole | {"adapter.weight": torch.zeros(2)})
+    with pytest.raises(RuntimeError, match="size mismatch for mask_decoder.iou_token.weight"):
+        sam.load_state_dict(whole | {"mask_decoder.iou_token.weight": torch.zeros(1, 5)})
+    empty = sam_model_registry["vit_b"]()
+    with pytest.raises(RuntimeError, match=r"lacks a tensor|[Mm]issing"):
+        empty.load_state_dict({k: v for k, v in whole.items() if "pos_embed" not in k})
+    with pytest.raises(NotImplementedError, match="not a checkpoint of a known family"):
+        empty.load_state_dict({"image_encoder.conv.weight": torch.zeros(3)})
+
+
+def test_heads_of_a_decoder(tmp_path, image):
+    """No tensor tells them: a config.json beside the checkpoint does, or it is refused."""
+    theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path / "source"))
+    for layer in (*theirs.mask_decoder.transformer.layers, theirs.mask_decoder.transformer):
+        for name in ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token",
+                     "final_attn_token_to_image"):
+            if hasattr(layer, name):
+                getattr(layer, name).num_heads = 4
+    torch.save(theirs.state_dict(), tmp_path / "sam.pth")
+    with pytest.raises(NotImplementedError, match="128 wide, and no tensor tells how many"):
+        build_sam(tmp_path / "sam.pth")
+    (tmp_path / "config.json").write_text('{"mask_decoder_config": {"num_attention_heads": 4}}')
+    from segment_anything import SamPredictor as Original
+
+    results = []
+    for predictor in (SamPredictor(build_sam(tmp_path / "sam.pth")), Original(theirs)):
+        predictor.set_image(image)
+        results.append(predictor.predict(np.array([[50.0, 60]]), np.array([1])))
+    same_arrays(*results)
+
+
+PUBLIC = {
+    "": ["sam_model_registry", "SamPredictor", "SamAutomaticMaskGenerator", "build_sam",
+         "build_sam_vit_h", "build_sam_vit_l", "build_sam_vit_b"],
+    ".build_sam": ["sam_model_registry", "build_sam"], ".predictor": ["SamPredictor"],
+    ".automatic_mask_generator": ["SamAutomaticMaskGenerator"],
+    ".modeling": ["Sam", "ImageEncoderViT", "MaskDecoder", "PromptEncoder"],
+    ".utils.transforms": ["ResizeLongestSide"],
+    ".utils.amg": ["MaskData", "rle_to_mask", "build_all_layer_point_grids"],
+}
+
+
+@pytest.mark.parametrize("package", ["segment_anything", "mobile_sam"])
+@pytest.mark.parametrize("module", PUBLIC)
+def test_modules_are_where_they_were(package, module):
+    ours = importlib.import_module(f"segrid.compat.{package}{module}")
+    for name in PUBLIC[module]:
+        assert hasattr(ours, name), name
+
+
+def test_mobile_sam(tmp_path, image):
+    """Its checkpoint by its package's names; its weights by their original names."""
+    from segrid.compat.mobile_sam import SamPredictor as Predictor
+    from segrid.compat.mobile_sam import build_sam_vit_t
+    from segrid.compat.mobile_sam import sam_model_registry as registry
+    from segrid.compat.mobile_sam.modeling import TinyViT
+
+    weights = random_mobile_sam.checkpoint("mobile_sam", tmp_path)
+    torch.save(weights, tmp_path / "mobile_sam.pt")
+    sam = registry["vit_t"](checkpoint=str(tmp_path / "mobile_sam.pt"))
+    sam.to(device="cpu").eval()
+    assert isinstance(sam.image_encoder, TinyViT) and sam.segmenter.family == "mobile_sam"
+    mine = sam.state_dict()
+    assert mine.keys() <= weights.keys()
+    for name in weights.keys() - mine.keys():
+        assert name.endswith(("num_batches_tracked", "attention_bias_idxs")), name
+    assert all(torch.equal(mine[name], weights[name].float()) for name in mine)
+    predictor = Predictor(sam)
+    predictor.set_image(image)
+    wanted = predictor.predict(np.array([[50.0, 60]]), np.array([1]))
+    sam.load_state_dict(weights, strict=True)  # over weights that are there
+    same_arrays(predictor.predict(np.array([[50.0, 60]]), np.array([1])), wanted, 0)
+    assert not build_sam_vit_t().has_weights
