@@ -27,6 +27,7 @@ VARIANTS = {
     "two layers": dict(crops_n_layers=2, points_per_crop=3, crop_overlap_ratio=0.25),
     "offset and threshold": dict(stability_score_offset=2, mask_threshold=1.5),
     "no thresholds": dict(pred_iou_thresh=0.0, stability_score_thresh=0.0),
+    "below zero, scalars of NumPy and torch": dict(pred_iou_thresh=np.float32(-1), stability_score_thresh=torch.tensor(-0.5), crops_nms_thresh=1.5),
 }
 
 
@@ -159,6 +160,13 @@ def test_models(pair, image):
 def test_nothing_found(image):
     found = pipeline("mask-generation", "tiny")(image, points_per_crop=2, stability_score_thresh=1.0, **{k: True for k in ("output_rle_mask", "output_bboxes_mask")})
     assert found["masks"] == found["rle_mask"] == [] and found["scores"].shape == (0,) and found["bounding_boxes"].shape == (0, 4)
+
+
+def test_thresholds_above_one(pair, image):
+    """Keep what exceeds them, which with these is nothing; transformers cannot stack nothing and fails."""
+    ours = pipeline("mask-generation", pair[1])
+    for options in (dict(pred_iou_thresh=1e9), dict(stability_score_thresh=1.5), dict(pred_iou_thresh=np.float64(1e9), stability_score_thresh=0.0)):
+        assert ours(image, points_per_crop=2, **options)["masks"] == []
 
 
 def test_holes_are_filled(image):

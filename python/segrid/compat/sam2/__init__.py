@@ -2,8 +2,8 @@
 modules are named as there: `build_sam`, `sam2_image_predictor`, `automatic_mask_generator`,
 `sam2_video_predictor` (which raises until segrid has a tracker), `modeling.sam2_base`, `utils`.
 
-What differs: small holes and specks are filled here, too (sam2 needs its CUDA extension for that and
-otherwise warns and leaves them); nothing trains; parts of the model (`image_encoder`,
+What differs: small holes and specks are filled here, too (sam2 needs its CUDA extension for that
+and otherwise warns and leaves them); nothing trains; parts of the model (`image_encoder`,
 `sam_mask_decoder`) cannot be called alone; names of `state_dict()` are transformers'.
 """
 

@@ -30,8 +30,8 @@ def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None
     config_file : not needed, the sizes are told from the weights
     device : None is CUDA where there is one, else the CPU
     hydra_overrides_extra : "++model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability=",
-        "..._stability_delta=", "..._stability_thresh=", "++model.iou_prediction_use_sigmoid="; those
-        of memory and tracking are taken, images do not need them
+        "..._stability_delta=", "..._stability_thresh=", "++model.iou_prediction_use_sigmoid=";
+        those of memory and tracking are taken, images do not need them
     apply_postprocessing : single masks that are not stable give way to the best of three (as the
         model's config.json says; for a checkpoint delta 0.05, threshold 0.98)
 

@@ -20,9 +20,9 @@ class SAM2ImagePredictor:
     """As sam2.SAM2ImagePredictor. Holds the current images; for many threads use `model.segmenter`
     and embeddings, which hold none.
 
-    `_features`, `_orig_hw`, `_is_image_set` and `_is_batch` may be kept and put back, as programs do
-    that store embeddings: `_features` is {"image_embed": (B, C, h, w), "high_res_feats": [(B, C, 4h,
-    4w), (B, C, 2h, 2w)]}, tensors or arrays; `_orig_hw` is [(H, W)] of the B images.
+    `_features`, `_orig_hw`, `_is_image_set` and `_is_batch` may be kept and put back, as programs
+    do that store embeddings: `_features` is {"image_embed": (B, C, h, w), "high_res_feats":
+    [(B, C, 4h, 4w), (B, C, 2h, 2w)]}, tensors or arrays; `_orig_hw` is [(H, W)] of the B images.
     """
 
     def __init__(self, sam_model: SAM2Base, mask_threshold: float = 0.0, max_hole_area: float = 0.0,
@@ -136,8 +136,9 @@ class SAM2ImagePredictor:
         float32 within +-32: (C, H, W), (C,), (C, h, w), with one more axis in front for several
         prompts.
 
-        point_coords (N, 2) or (B, N, 2) x, y, in image pixels (with normalize_coords=False in 0..1),
-        point_labels (N,) or (B, N), box (4,) or (B, 4) XYXY, mask_input (1, h, w) or (B, 1, h, w)."""
+        point_coords (N, 2) or (B, N, 2) x, y, in image pixels (with normalize_coords=False in
+        0..1), point_labels (N,) or (B, N), box (4,) or (B, 4) XYXY, mask_input (1, h, w) or
+        (B, 1, h, w)."""
         if not self._is_image_set:
             raise RuntimeError(NO_IMAGE)
         return self._answer((point_coords, point_labels, box, mask_input), multimask_output,
@@ -167,7 +168,8 @@ class SAM2ImagePredictor:
         hint, coords, labels, boxes = self._prep_prompts(point_coords, point_labels, box, mask,
                                                          normalize, index)
         found = self._predict(coords, labels, boxes, hint, multimask, logits, index)
-        return tuple(t.squeeze(0).float().cpu().numpy() for t in found)  # type: ignore[return-value]
+        masks, scores, low = (t.squeeze(0).float().cpu().numpy() for t in found)
+        return masks, scores, low
 
     def _prep_prompts(self, point_coords: Any, point_labels: Any, box: Any, mask_logits: Any,
                       normalize_coords: bool, img_idx: int = -1) -> tuple[Any, Any, Any, Any]:

@@ -101,6 +101,11 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self._own.segmenter!r}"
 
+    def _merged(self, options: dict[str, Any]) -> dict[str, Any]:
+        """With the defaults; NumPy's and torch's scalars as Python's."""
+        return {name: value.item() if hasattr(value, "item") else value
+                for name, value in (self._defaults | options).items()}
+
     def _answer(self, inputs: Any, one: Callable[[Any], Any]) -> Any:
         """`one` of an input; a list of answers for a list; answers one by one for a dataset and for
         an iterator."""
@@ -111,8 +116,8 @@ class Pipeline:
 
 
 def is_stream(inputs: Any) -> bool:
-    """Whether it holds inputs: an iterator, or a dataset (what has items by number, or is iterated),
-    rather than being one."""
+    """Whether it holds inputs, rather than being one: an iterator, or a dataset (what has items by
+    number, or is iterated)."""
     if isinstance(inputs, Iterator):
         return True
     single = isinstance(inputs, (str, bytes, dict)) or any(

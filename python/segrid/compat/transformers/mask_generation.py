@@ -49,7 +49,7 @@ class MaskGenerationPipeline(Pipeline):
         gave nothing) where asked; a list of them for a list.
         Raises ValueError naming the option, and what `Segmenter.everything` raises.
         """
-        options = self._defaults | options
+        options = self._merged(options)
         return self._answer(image if inputs is None else inputs,
                             lambda item: self._one(item, **options))
 
@@ -61,15 +61,17 @@ class MaskGenerationPipeline(Pipeline):
             raise ValueError("Cannot have points_per_batch<=0. Must be >=1 to returned batched outputs. To return all points at once, set points_per_batch to None")
         pixels = to_image(load(image, timeout))
         height, width = pixels.shape[:2]
-        above = np.nextafter(np.float32(stability_score_thresh), np.float32(2))  # kept: above, where segment-anything keeps from there on
+        iou = pred_iou_thresh if pred_iou_thresh > 0 else 0.0  # as in transformers, 0 and below is off
+        stability = 0.0
+        if stability_score_thresh > 0:  # kept: above, where segment-anything keeps from there on
+            stability = float(np.nextafter(np.float32(stability_score_thresh), np.float32(np.inf)))
+        beyond = max(iou, stability) > 1 or stability_score_offset < 0
         found = self.segmenter.everything(
             pixels, point_grids=[self._grid(int(points_per_crop / crop_n_points_downscale_factor**layer), height, width) for layer in range(crops_n_layers + 1)],
-            pred_iou_thresh=pred_iou_thresh, stability_score_thresh=min(float(above), 1.0) if stability_score_thresh > 0 else 0.0,
+            pred_iou_thresh=iou, stability_score_thresh=stability, any_thresholds=beyond,
             stability_score_offset=stability_score_offset, mask_threshold=mask_threshold, crop_n_layers=crops_n_layers, crop_overlap_ratio=crop_overlap_ratio,
-            box_nms_thresh=1.0 if crops_n_layers else crops_nms_thresh, crop_nms_thresh=1.0, containment_thresh=1.0, crop_containment_thresh=1.0,
+            box_nms_thresh=1.0 if crops_n_layers else min(crops_nms_thresh, 1.0), crop_nms_thresh=1.0, containment_thresh=1.0, crop_containment_thresh=1.0,
             max_hole_area=int(max_hole_area or 0), max_sprinkle_area=int(max_sprinkle_area or 0))
-        if stability_score_thresh >= 1:
-            found = found[:0]
         if crops_n_layers:
             found = _one_nms(found, crops_nms_thresh)
         out = {"masks": [tensor_of(m.array[0]) for m in found], "scores": tensor_of(found.scores)}

@@ -33,7 +33,7 @@ class ZeroShotObjectDetectionPipeline(Pipeline):
         best score first; a list of them for a list.
         Raises ValueError as transformers, and what `Detector.detect` raises.
         """
-        options = self._defaults | options
+        options = self._merged(options)
         labels = options.pop("text_queries", candidate_labels)
         if isinstance(image, (list, tuple)) and not any(isinstance(item, dict) for item in image):
             each = _labels_of_each(labels, len(image))

@@ -116,10 +116,12 @@ def _type_of(model: Any, revision: str | None) -> str | None:
     if not isinstance(model, str):
         kind: str | None = getattr(getattr(model, "config", None), "model_type", None)
         return kind
-    folder = PACKAGED / model if model in packaged_models() else Path(model)
-    file = folder.parent / "config.json" if folder.suffix == ".safetensors" else folder / "config.json"
-    if not folder.exists():
-        file = _config_from_hub(model, revision)  # type: ignore[assignment]
+    path = PACKAGED / model if model in packaged_models() else Path(model)
+    if path.exists():
+        folder = path.parent if path.suffix == ".safetensors" else path
+        file: Path | None = folder / "config.json"
+    else:
+        file = _config_from_hub(model, revision)
     if file is None or not file.exists():
         return None
     kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from segrid.compat.modules import LoadedKeys, Model, Module
-from segrid.compat.sam2.settings import DECODER, with_settings
+from segrid.compat.sam2.settings import DECODER, setting_of, with_settings
 from segrid.segmenter import Segmenter
 
 PUBLISHED_SIDE = 1024  # of the square that images are resized into
@@ -22,8 +22,8 @@ class PromptEncoder(Module):
 
 class MaskDecoder(Module):
     """`model.sam_mask_decoder`, which cannot be called alone. Its settings may be set:
-    dynamic_multimask_via_stability (single masks that are not stable give way to the best of three),
-    dynamic_multimask_stability_delta and dynamic_multimask_stability_thresh."""
+    dynamic_multimask_via_stability (single masks that are not stable give way to the best of
+    three), dynamic_multimask_stability_delta and dynamic_multimask_stability_thresh."""
 
     def __init__(self, model: SAM2Base) -> None:
         vars(self)["_model"] = model
@@ -74,8 +74,6 @@ class SAM2Base(Model):
 
     def _setting(self, name: str) -> Any:
         """What the mask decoder does now."""
-        from segrid.compat.sam2.settings import setting_of
-
         return setting_of(self.segmenter, name) if self._segmenter else self._settings.get(name)
 
     def _change(self, settings: Mapping[str, Any]) -> None:

@@ -21,8 +21,8 @@ def get_sdpa_settings() -> tuple[bool, bool, bool]:
 
 
 def get_connected_components(mask: Any) -> tuple[Any, Any]:
-    """mask : (N, 1, H, W) tensor, foreground where it is not 0. Two int32 tensors of that shape: the
-    number of the component of each pixel (8-connected, 0 for the background), and its area.
+    """mask : (N, 1, H, W) tensor, foreground where it is not 0. Two int32 tensors of that shape:
+    the number of the component of each pixel (8-connected, 0 for the background), and its area.
 
     sam2 needs its CUDA extension for this; segrid does it on the CPU."""
     import torch

@@ -51,8 +51,9 @@ class OptimizedSOWLv2Pipeline:
                       output_dir: str | os.PathLike[str]) -> None:
         """Writes, below output_dir,
 
-        binary/frames/{name}_obj{i}_{prompt}_mask.png, overlay/frames/{name}_obj{i}_{prompt}_overlay.png :
-            of each object; spaces become underscores
+        binary/frames/{name}_obj{i}_{prompt}_mask.png,
+        overlay/frames/{name}_obj{i}_{prompt}_overlay.png : of each object; spaces become
+            underscores
         binary/merged/{number:06d}_merged_mask.png, overlay/merged/{number:06d}_merged_overlay.png :
             of all; number is the image's name where that is one, else 0
 
