@@ -67,7 +67,7 @@ masks = mask_generator.generate(image)
 sorted_anns = sorted(masks, key=(lambda x: x["area"]), reverse=True)
 mask_generator_2 = SAM2AutomaticMaskGenerator(
     model=sam2, points_per_side=4, points_per_batch=128, pred_iou_thresh=0.3, stability_score_thresh=0.2, stability_score_offset=0.7,
-    crop_n_layers=1, box_nms_thresh=0.95, crop_n_points_downscale_factor=2, min_mask_region_area=25.0, use_m2m=True)
+    crop_n_layers=1, box_nms_thresh=1.0, crop_nms_thresh=1.0, crop_n_points_downscale_factor=2, min_mask_region_area=25.0, use_m2m=True)
 masks2 = mask_generator_2.generate(image)
 '''
 
