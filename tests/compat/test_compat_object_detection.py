@@ -92,3 +92,27 @@ def test_a_transformers_model(both):
     assert copied(picture(), candidate_labels=LABELS) == ours(picture(), candidate_labels=LABELS, threshold=0.3)
     half = pipeline("zero-shot-object-detection", model=ours.detector)
     assert half.detector is ours.detector
+
+
+def test_datasets_and_attributes(both):
+    ours, theirs = both
+
+    class Records(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            if i >= 2:
+                raise IndexError(i)
+            return {"image": picture(3 + 2 * i), "candidate_labels": LABELS[: 1 + i]}
+
+    answers = [list(p(Records(), threshold=0.001)) for p in both]
+    assert len(ours(Records())) == len(answers[0]) == 2
+    for mine, other in zip(*answers, strict=True):
+        same(mine, other)
+    photos = ours([picture(), picture(5)], candidate_labels=LABELS, threshold=0.001)
+    for mine, other in zip(ours((picture(seed) for seed in (3, 5)), candidate_labels=LABELS, threshold=0.001), photos, strict=True):
+        assert mine == other
+    assert ours.task == theirs.task and ours.device == theirs.device and ours.model.config.model_type == theirs.model.config.model_type
+    assert ours.tokenizer("a red circle")["input_ids"] == theirs.tokenizer("a red circle")["input_ids"]
+    assert ours.image_processor.size == theirs.image_processor.size

@@ -142,9 +142,9 @@ def test_helpers(tmp_path, capsys):
 def test_command(folder, image, tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text(f"prompt: red circle\nowl-model: {folder}\nsam-model: tiny\nthreshold: {LEAST}\n")
-    from segrid.compat.sowlv2.cli import main, parse
+    from segrid.compat.sowlv2.cli import main, parse_args
 
-    args = parse(["--config", str(settings), "--input", "x", "--threshold", "0.2", "--no-binary", "--fps", "12"])
+    args = parse_args(["--config", str(settings), "--input", "x", "--threshold", "0.2", "--no-binary", "--fps", "12"])
     assert args.prompt == ["red circle"] and args.threshold == 0.2 and args.owl_model == str(folder) and not args.binary and args.merged and args.fps == 12
     assert main(["--config", str(settings), "--input", str(image), "--output", str(tmp_path / "out"), "--no-overlay"]) == 0
     assert len(list((tmp_path / "out/binary/frames").iterdir())) > 0 and not (tmp_path / "out/overlay").exists()

@@ -27,6 +27,7 @@ VARIANTS = {
     "two layers": dict(crops_n_layers=2, points_per_crop=3, crop_overlap_ratio=0.25),
     "offset and threshold": dict(stability_score_offset=2, mask_threshold=1.5),
     "no thresholds": dict(pred_iou_thresh=0.0, stability_score_thresh=0.0),
+    "below zero, scalars of NumPy and torch": dict(pred_iou_thresh=np.float32(-1), stability_score_thresh=torch.tensor(-0.5), crops_nms_thresh=1.5),
 }
 
 
@@ -150,8 +151,6 @@ def test_models(pair, image):
     for r in results[1:]:
         assert torch.equal(r["scores"], results[0]["scores"])
     assert len(results[0]["scores"])
-    with pytest.raises(KeyError, match="mask-generation"):
-        pipeline("text-generation", folder)
     with pytest.raises(ValueError, match="points_per_batch"):
         pipeline("mask-generation", folder)(image, points_per_batch=0)
     with pytest.raises(ValueError, match="dtype"):
@@ -163,9 +162,77 @@ def test_nothing_found(image):
     assert found["masks"] == found["rle_mask"] == [] and found["scores"].shape == (0,) and found["bounding_boxes"].shape == (0, 4)
 
 
+def test_thresholds_above_one(pair, image):
+    """Keep what exceeds them, which with these is nothing; transformers cannot stack nothing and fails."""
+    ours = pipeline("mask-generation", pair[1])
+    for options in (dict(pred_iou_thresh=1e9), dict(stability_score_thresh=1.5), dict(pred_iou_thresh=np.float64(1e9), stability_score_thresh=0.0)):
+        assert ours(image, points_per_crop=2, **options)["masks"] == []
+
+
 def test_holes_are_filled(image):
     """What transformers takes and ignores."""
     generate = pipeline("mask-generation", "tiny")
     options = dict(points_per_crop=4, pred_iou_thresh=0.0, stability_score_thresh=0.0, crops_nms_thresh=1.0)
     before, after = generate(image, **options), generate(image, **options, max_hole_area=200, max_sprinkle_area=200)
     assert any(not torch.equal(a, b) for a, b in zip(before["masks"], after["masks"], strict=True))
+
+
+class Photos(torch.utils.data.Dataset):
+    """A dataset of records, as `datasets` gives them."""
+
+    def __init__(self, photos):
+        self.photos = photos
+
+    def __len__(self):
+        return len(self.photos)
+
+    def __getitem__(self, i):
+        return {"image": self.photos[i], "name": f"{i}.png"}
+
+
+def test_datasets_and_generators_stream(pair, image):
+    """What comes out is an iterator with the dataset's length, as in transformers; nothing is computed before it is asked for."""
+    from transformers.pipelines.pt_utils import KeyDataset
+
+    original, folder = pair
+    ours = pipeline("mask-generation", folder, batch_size=2)
+    options = dict(points_per_crop=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, crops_nms_thresh=1.0)
+    photos = [Image.fromarray(image), Image.fromarray(image[::-1].copy())]
+    one_by_one = [ours(photo, **options) for photo in photos]
+    data = KeyDataset(Photos(photos), "image")
+    theirs, mine = original(data, batch_size=1, num_workers=0, **options), ours(data, batch_size=1, num_workers=0, **options)
+    assert len(mine) == len(data) == 2
+    for a, b, c in zip(theirs, mine, one_by_one, strict=True):
+        assert len(a["masks"]) == len(b["masks"]) and torch.equal(b["scores"], c["scores"])
+    assert [len(r["masks"]) for r in mine] == [len(r["masks"]) for r in one_by_one]  # a second time from the beginning
+
+    class BySequence:  # of no library
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return photos[i]
+
+    assert [len(r["masks"]) for r in ours(BySequence(), **options)] == [len(r["masks"]) for r in one_by_one]
+    asked = []
+    stream = ours((asked.append(i) or photo for i, photo in enumerate(photos)), **options)
+    assert asked == []
+    assert torch.equal(next(iter(stream))["scores"], one_by_one[0]["scores"]) and asked == [0]
+    with pytest.raises(TypeError):
+        len(stream)
+
+
+def without_types(config):
+    """What says in which type the file was written, and where it lies, is the reader's."""
+    return {k: without_types(v) if isinstance(v, dict) else v for k, v in config.items() if k not in ("dtype", "_name_or_path")}
+
+
+def test_attributes(pair):
+    original, folder = pair
+    ours = pipeline("mask-generation", folder, image_processor=original.image_processor)
+    assert ours.task == "mask-generation" and ours.device == original.device == torch.device("cpu") and ours.dtype == original.dtype
+    assert without_types(ours.model.config.to_dict()) == without_types(original.model.config.to_dict())
+    assert ours.model.device == original.model.device and ours.model.dtype == original.model.dtype and ours.model.eval() is ours.model
+    assert ours.image_processor is original.image_processor and ours.tokenizer is None and ours.feature_extractor is None
+    copied = pipeline("mask-generation", original.model, processor=types.SimpleNamespace(image_processor=original.image_processor))
+    assert copied.model is original.model and copied.image_processor is original.image_processor

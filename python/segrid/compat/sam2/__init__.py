@@ -1,8 +1,10 @@
-"""sam2's names for images on segrid's engine, with its arguments, results, orders and dtypes. The modules are named as there: `build_sam`,
-`sam2_image_predictor`, `automatic_mask_generator`.
+"""sam2's names for images on segrid's engine, with its arguments, results, orders and dtypes. The
+modules are named as there: `build_sam`, `sam2_image_predictor`, `automatic_mask_generator`,
+`sam2_video_predictor` (which raises until segrid has a tracker), `modeling.sam2_base`, `utils`.
 
-What differs: prompts outside the image are errors; only the CPU is there; small holes and specks are filled here, too (sam2 needs its CUDA extension for
-that and otherwise warns and leaves them).
+What differs: small holes and specks are filled here, too (sam2 needs its CUDA extension for that
+and otherwise warns and leaves them); nothing trains; parts of the model (`image_encoder`,
+`sam_mask_decoder`) cannot be called alone; names of `state_dict()` are transformers'.
 """
 
 from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator

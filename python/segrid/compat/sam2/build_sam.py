@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
+from segrid._native import _core
 from segrid.compat.checkpoints import load
 from segrid.compat.devices import named
-from segrid.compat.modules import Model
-from segrid.segmenter import Segmenter
+from segrid.compat.sam2.modeling.sam2_base import SAM2Base
+from segrid.compat.sam2.settings import settings_of
+from segrid.compat.video import not_yet
+
+SIZES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
+# Of each id: its configuration, and its checkpoint in that repository.
+HF_MODEL_ID_TO_FILENAMES = {
+    f"facebook/{version}-hiera-{size}": (f"configs/{version}/{version}_hiera_{short}.yaml",
+                                         f"{version}_hiera_{size.replace('-', '_')}.pt")
+    for version in ("sam2", "sam2.1") for size, short in SIZES.items()}
 
 
-class SAM2Base(Model):
-    """What `build_sam2` returns: a loaded model with the few attributes that scripts touch (`to`, `eval`, `device`, `image_size`)."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        super().__init__(segmenter)
-        self.image_size = segmenter.side
-
-
-def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None, device: Any = None, mode: str = "eval",
-               hydra_overrides_extra: list[str] | None = None, apply_postprocessing: bool = True, **kwargs: Any) -> SAM2Base:
-    """A model from an original checkpoint (.pt, read as weights only), a model folder or a Hugging Face id.
+def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None,
+               device: Any = None, mode: str = "eval", hydra_overrides_extra: Iterable[str] = (),
+               apply_postprocessing: bool = True, **kwargs: Any) -> SAM2Base:
+    """A model from an original checkpoint (.pt, read as weights only), a model folder or a Hugging
+    Face id; without one, a model that gets its weights by `load_state_dict`.
 
     config_file : not needed, the sizes are told from the weights
     device : None is CUDA where there is one, else the CPU
-    apply_postprocessing : must be True (single masks that are not stable give way to the best of three; in other models set it in config.json)
+    hydra_overrides_extra : "++model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability=",
+        "..._stability_delta=", "..._stability_thresh=", "++model.iou_prediction_use_sigmoid=";
+        those of memory and tracking are taken, images do not need them
+    apply_postprocessing : single masks that are not stable give way to the best of three (as the
+        model's config.json says; for a checkpoint delta 0.05, threshold 0.98)
 
-    Raises NotImplementedError for a device that is not there, for mode="train" and for Hydra overrides; ValueError without a checkpoint.
+    Raises NotImplementedError for a device that is not there, for mode="train" and for other
+    overrides; ValueError for values of another type.
     """
-    if mode != "eval" or hydra_overrides_extra or not apply_postprocessing:
-        raise NotImplementedError("build_sam2: only mode='eval', no hydra_overrides_extra and apply_postprocessing=True; other settings belong into the "
-                                  "config.json of a converted model (`segrid convert`)")
+    if mode != "eval":
+        raise NotImplementedError(f"build_sam2: only mode='eval', got {mode!r}; segrid does not "
+                                  "train, use sam2 for that")
+    settings = settings_of(hydra_overrides_extra or (), apply_postprocessing)
+    where = "auto" if device is None else named(device)
     if ckpt_path is None:
-        raise ValueError("ckpt_path: needed; without one sam2 builds a model with random weights, which segrid does not")
-    return SAM2Base(load(ckpt_path, "auto" if device is None else named(device)))
+        return SAM2Base(None, _core.resolve_device(where), settings)
+    return SAM2Base(load(ckpt_path, where), settings=settings)
 
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:
     """The same from a Hugging Face id ("facebook/sam2.1-hiera-tiny")."""
     return build_sam2(None, model_id, **kwargs)
+
+
+def build_sam2_video_predictor(config_file: str | None,
+                               ckpt_path: str | os.PathLike[str] | None = None,
+                               *_: Any, **__: Any) -> Any:
+    """Raises NotImplementedError: videos come with segrid's tracker."""
+    not_yet("build_sam2_video_predictor", "images work as in sam2: build_sam2, SAM2ImagePredictor")
+
+
+def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> Any:
+    """Raises NotImplementedError: videos come with segrid's tracker."""
+    not_yet("build_sam2_video_predictor_hf",
+            "images work as in sam2: build_sam2_hf, SAM2ImagePredictor.from_pretrained")

@@ -6,128 +6,243 @@ from typing import Any
 
 import numpy as np
 
-from segrid.compat.sam2.build_sam import SAM2Base, build_sam2_hf
-from segrid.compat.tensors import low_res_of, tensor_of
+from segrid.compat.sam2.build_sam import build_sam2_hf
+from segrid.compat.sam2.modeling.sam2_base import SAM2Base
+from segrid.compat.sam2.utils.transforms import SAM2Transforms
+from segrid.compat.tensors import low_res_of
 from segrid.embedding import Embedding
-from segrid.results import Masks
 
 NO_IMAGE = "An image must be set with .set_image(...) before mask prediction."
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class SAM2ImagePredictor:
-    """As sam2.SAM2ImagePredictor. Holds the current images; for many threads use `model.segmenter` and embeddings, which hold none."""
+    """As sam2.SAM2ImagePredictor. Holds the current images; for many threads use `model.segmenter`
+    and embeddings, which hold none.
 
-    def __init__(self, sam_model: SAM2Base, mask_threshold: float = 0.0, max_hole_area: float = 0.0, max_sprinkle_area: float = 0.0, **kwargs: Any) -> None:
+    `_features`, `_orig_hw`, `_is_image_set` and `_is_batch` may be kept and put back, as programs
+    do that store embeddings: `_features` is {"image_embed": (B, C, h, w), "high_res_feats":
+    [(B, C, 4h, 4w), (B, C, 2h, 2w)]}, tensors or arrays; `_orig_hw` is [(H, W)] of the B images.
+    """
+
+    def __init__(self, sam_model: SAM2Base, mask_threshold: float = 0.0, max_hole_area: float = 0.0,
+                 max_sprinkle_area: float = 0.0, **kwargs: Any) -> None:
         self.model = sam_model
         self.mask_threshold = mask_threshold
-        self._max_hole_area, self._max_sprinkle_area = int(max_hole_area), int(max_sprinkle_area)
-        self._embeddings: list[Embedding] = []
+        self._transforms = SAM2Transforms(sam_model.image_size, mask_threshold, max_hole_area,
+                                          max_sprinkle_area)
+        self._bb_feat_sizes = [(sam_model.image_size // n,) * 2 for n in (4, 8, 16)]
         self.reset_predictor()
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2ImagePredictor:
-        """From a Hugging Face id."""
-        own = {k: kwargs.pop(k) for k in ("mask_threshold", "max_hole_area", "max_sprinkle_area") if k in kwargs}
-        return cls(build_sam2_hf(model_id, **kwargs), **own)
-
-    def set_image(self, image: Any) -> None:
-        """image : (H, W, 3) uint8 RGB array or PIL image."""
-        self.reset_predictor()
-        if not isinstance(image, np.ndarray) and not hasattr(image, "getpixel"):
-            raise NotImplementedError("Image format not supported")
-        self._embeddings = [self.model.segmenter.encode(image)]
-        self._is_image_set = True
-
-    def set_image_batch(self, image_list: list[np.ndarray]) -> None:
-        """image_list : (H, W, 3) uint8 RGB arrays of any sizes."""
-        self.reset_predictor()
-        assert isinstance(image_list, list)
-        for image in image_list:
-            assert isinstance(image, np.ndarray), "Images are expected to be an np.ndarray in RGB format, and of shape  HWC"
-        self._embeddings = [self.model.segmenter.encode(image) for image in image_list]
-        self._is_image_set = self._is_batch = True
-
-    def predict(self, point_coords: Any = None, point_labels: Any = None, box: Any = None, mask_input: Any = None, multimask_output: bool = True,
-                return_logits: bool = False, normalize_coords: bool = True) -> Triple:
-        """masks float32 of 0 and 1 (logits with `return_logits`), scores float32, low-res logits float32 within +-32: (C, H, W), (C,), (C, h, w), with one
-        more axis in front for several prompts.
-
-        point_coords (N, 2) or (B, N, 2) x, y, in image pixels (with normalize_coords=False in 0..1), point_labels (N,) or (B, N), box (4,) or (B, 4)
-        XYXY, mask_input (1, h, w) or (B, 1, h, w)."""
-        if not self._is_image_set:
-            raise RuntimeError(NO_IMAGE)
-        return self._predict(self._embeddings[-1], point_coords, point_labels, box, mask_input, multimask_output, return_logits, normalize_coords)
-
-    def predict_batch(self, point_coords_batch: list[Any] | None = None, point_labels_batch: list[Any] | None = None, box_batch: list[Any] | None = None,
-                      mask_input_batch: list[Any] | None = None, multimask_output: bool = True, return_logits: bool = False,
-                      normalize_coords: bool = True) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-        """`predict` for each image of the batch: three lists."""
-        assert self._is_batch, "This function should only be used when in batched mode"
-        if not self._is_image_set:
-            raise RuntimeError("An image must be set with .set_image_batch(...) before mask prediction.")
-        results = []
-        for i, embedding in enumerate(self._embeddings):
-            points, labels, box, hint = (None if batch is None else batch[i] for batch in (point_coords_batch, point_labels_batch, box_batch, mask_input_batch))
-            results.append(self._predict(embedding, points, labels, box, hint, multimask_output, return_logits, normalize_coords))
-        masks, scores, low = zip(*results, strict=True) if results else ((), (), ())
-        return list(masks), list(scores), list(low)
-
-    def get_image_embedding(self) -> Any:
-        """(1, C, h, w) float32 tensor of the last image."""
-        if not self._is_image_set:
-            raise RuntimeError("An image must be set with .set_image(...) to generate an embedding.")
-        return self._features["image_embed"]
+        """From a Hugging Face id. The arguments are those of `build_sam2` and of the constructor;
+        each takes its own."""
+        return cls(build_sam2_hf(model_id, **kwargs), **kwargs)
 
     @property
     def device(self) -> Any:
         """The torch.device on which the model runs."""
         return self.model.device
 
-    @property
-    def _features(self) -> Any:
-        if not self._is_image_set:
-            return None
+    # ---- images
 
-        def here(array: np.ndarray) -> Any:
-            return tensor_of(array).to(self.device)
+    def set_image(self, image: Any) -> None:
+        """image : (H, W, 3) uint8 RGB array or PIL image."""
+        self.reset_predictor()
+        if not isinstance(image, np.ndarray) and not hasattr(image, "getpixel"):
+            raise NotImplementedError("Image format not supported")
+        self._set([image])
 
-        high = [e.high_res_features[::-1] for e in self._embeddings]
-        if len(self._embeddings) == 1:
-            return {"image_embed": here(self._embeddings[0].features), "high_res_feats": [here(f) for f in high[0]]}
-        return {"image_embed": here(np.concatenate([e.features for e in self._embeddings])),
-                "high_res_feats": [here(np.concatenate(level)) for level in zip(*high, strict=True)]}
-
-    @property
-    def _orig_hw(self) -> list[tuple[int, int]] | None:
-        return [e.image_size for e in self._embeddings] if self._is_image_set else None
+    def set_image_batch(self, image_list: list[np.ndarray]) -> None:
+        """image_list : (H, W, 3) uint8 RGB arrays of any sizes."""
+        self.reset_predictor()
+        assert isinstance(image_list, list)
+        for image in image_list:
+            assert isinstance(image, np.ndarray), \
+                "Images are expected to be an np.ndarray in RGB format, and of shape  HWC"
+        self._set(image_list)
+        self._is_batch = True
 
     def reset_predictor(self) -> None:
         """Forgets the images."""
         self._is_image_set = self._is_batch = False
-        self._embeddings = []
+        self._embeddings: list[Embedding] | None = None
+        self._sizes: list[tuple[int, int]] | None = None
+        self._shown: Any = None  # the features as torch's, made when they are asked for
+        self._stamp: Any = None  # of `_shown` as the embeddings have it
 
-    def _predict(self, embedding: Embedding, points: Any, labels: Any, box: Any, hint: Any, multimask: bool, logits: bool, normalize: bool) -> Triple:
-        height, width = embedding.image_size
-        scale = np.ones(2) if normalize else np.array([width, height], float)
-        if points is not None:
-            assert labels is not None, "point_labels must be supplied if point_coords is supplied."
-            points, labels = np.asarray(points, float) * scale, np.asarray(labels)
-            if points.ndim == 2:
-                points, labels = points[None], labels[None]
-        boxes = None if box is None else (np.asarray(box, float).reshape(-1, 2, 2) * scale).reshape(-1, 4)
-        hints = None if hint is None else np.asarray(hint, np.float32).reshape(-1, *np.shape(hint)[-2:])
-        found = self.model.segmenter.predict(embedding, points=points, labels=labels, boxes=boxes, mask_hints=hints, multimask=multimask,
-                                             mask_threshold=self.mask_threshold, max_hole_area=self._max_hole_area,
-                                             max_sprinkle_area=self._max_sprinkle_area, anywhere=True)
-        prompts = next(len(a) for a in (points, boxes, hints) if a is not None)
-        pixels = self._logits(found, embedding) if logits else found.array.astype(np.float32)
-        shaped = (a.reshape(prompts, len(found) // prompts, *a.shape[1:]) for a in (pixels, found.scores, np.clip(low_res_of(found), -32, 32)))
-        return tuple(a[0] if prompts == 1 else a for a in shaped)  # type: ignore[return-value]
+    def get_image_embedding(self) -> Any:
+        """(1, C, h, w) float32 tensor of the last image."""
+        if not self._is_image_set:
+            raise RuntimeError("An image must be set with .set_image(...) to generate an "
+                               "embedding.")
+        return self._features["image_embed"]
 
-    def _logits(self, found: Masks, embedding: Embedding) -> np.ndarray:
+    def _set(self, images: list[Any]) -> None:
+        self._embeddings = [self.model.segmenter.encode(image) for image in images]
+        self._sizes = [e.image_size for e in self._embeddings]
+        self._is_image_set = True
+
+    @property
+    def _features(self) -> Any:
+        if self._shown is None and self._embeddings:
+            import torch
+
+            def joined(level: int) -> Any:
+                arrays = [(e.features, *e.high_res_features)[level] for e in self._embeddings or []]
+                return torch.from_numpy(np.concatenate(arrays)).to(self.device)
+
+            levels = len(self._embeddings[0].high_res_features)
+            self._shown = {"image_embed": joined(0),
+                           "high_res_feats": [joined(i) for i in range(levels, 0, -1)]}
+            self._stamp = _stamp(self._shown)
+        return self._shown
+
+    @_features.setter
+    def _features(self, features: Any) -> None:
+        self._shown, self._embeddings = features, None
+
+    @property
+    def _orig_hw(self) -> list[tuple[int, int]] | None:
+        return self._sizes
+
+    @_orig_hw.setter
+    def _orig_hw(self, sizes: Any) -> None:
+        self._shown, self._embeddings = self._features, None
+        self._sizes = sizes
+
+    def _embedding(self, index: int) -> Embedding:
+        """Of the features as they are now, whoever put or changed them."""
+        segmenter = self.model.segmenter
+        known = self._embeddings
+        if known and known[0].model_id != segmenter._engine.model_id:  # the model was exchanged
+            known, self._shown = None, self._features
+        if known is None or self._stamp != _stamp(self._shown):
+            coarse, fine = self._shown["image_embed"], self._shown["high_res_feats"]
+            known = self._embeddings = [
+                Embedding.of(segmenter, size, [_array(level[i:i + 1])
+                                               for level in (coarse, *reversed(fine))])
+                for i, size in enumerate(self._sizes or [])]
+            self._stamp = _stamp(self._shown)
+        return known[index]
+
+    # ---- prompts
+
+    def predict(self, point_coords: Any = None, point_labels: Any = None, box: Any = None,
+                mask_input: Any = None, multimask_output: bool = True, return_logits: bool = False,
+                normalize_coords: bool = True) -> Triple:
+        """masks float32 of 0 and 1 (logits with `return_logits`), scores float32, low-res logits
+        float32 within +-32: (C, H, W), (C,), (C, h, w), with one more axis in front for several
+        prompts.
+
+        point_coords (N, 2) or (B, N, 2) x, y, in image pixels (with normalize_coords=False in
+        0..1), point_labels (N,) or (B, N), box (4,) or (B, 4) XYXY, mask_input (1, h, w) or
+        (B, 1, h, w)."""
+        if not self._is_image_set:
+            raise RuntimeError(NO_IMAGE)
+        return self._answer((point_coords, point_labels, box, mask_input), multimask_output,
+                            return_logits, normalize_coords, -1)
+
+    def predict_batch(self, point_coords_batch: list[Any] | None = None,
+                      point_labels_batch: list[Any] | None = None,
+                      box_batch: list[Any] | None = None, mask_input_batch: list[Any] | None = None,
+                      multimask_output: bool = True, return_logits: bool = False,
+                      normalize_coords: bool = True,
+                      ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+        """`predict` for each image of the batch: three lists."""
+        assert self._is_batch, "This function should only be used when in batched mode"
+        if not self._is_image_set:
+            raise RuntimeError("An image must be set with .set_image_batch(...) before mask "
+                               "prediction.")
+        given = (point_coords_batch, point_labels_batch, box_batch, mask_input_batch)
+        results = [self._answer(tuple(None if each is None else each[i] for each in given),
+                                multimask_output, return_logits, normalize_coords, i)
+                   for i in range(len(self._orig_hw or []))]
+        masks, scores, low = zip(*results, strict=True) if results else ((), (), ())
+        return list(masks), list(scores), list(low)
+
+    def _answer(self, prompts: tuple[Any, ...], multimask: bool, logits: bool, normalize: bool,
+                index: int) -> Triple:
+        point_coords, point_labels, box, mask = prompts
+        hint, coords, labels, boxes = self._prep_prompts(point_coords, point_labels, box, mask,
+                                                         normalize, index)
+        found = self._predict(coords, labels, boxes, hint, multimask, logits, index)
+        masks, scores, low = (t.squeeze(0).float().cpu().numpy() for t in found)
+        return masks, scores, low
+
+    def _prep_prompts(self, point_coords: Any, point_labels: Any, box: Any, mask_logits: Any,
+                      normalize_coords: bool, img_idx: int = -1) -> tuple[Any, Any, Any, Any]:
+        """Tensors as `_predict` takes them: mask (B, 1, h, w), points (B, N, 2) in pixels of the
+        model's square, labels (B, N), boxes (B, 2, 2) there; None for what is None."""
         import torch
 
-        if self._max_hole_area or self._max_sprinkle_area:
-            raise NotImplementedError("return_logits together with max_hole_area or max_sprinkle_area")
-        return torch.nn.functional.interpolate(tensor_of(low_res_of(found))[None], embedding.image_size, mode="bilinear", align_corners=False)[0].numpy()
+        size, here = (self._orig_hw or [])[img_idx], self.device
+        mask = coords = labels = boxes = None
+        if point_coords is not None:
+            assert point_labels is not None, \
+                "point_labels must be supplied if point_coords is supplied."
+            coords = self._transforms.transform_coords(
+                torch.as_tensor(point_coords, dtype=torch.float, device=here),
+                normalize_coords, size)
+            labels = torch.as_tensor(point_labels, dtype=torch.int, device=here)
+            if coords.ndim == 2:
+                coords, labels = coords[None], labels[None]
+        if box is not None:
+            boxes = self._transforms.transform_boxes(
+                torch.as_tensor(box, dtype=torch.float, device=here), normalize_coords, size)
+        if mask_logits is not None:
+            mask = torch.as_tensor(mask_logits, dtype=torch.float, device=here)
+            mask = mask[None] if mask.ndim == 3 else mask
+        return mask, coords, labels, boxes
+
+    def _predict(self, point_coords: Any, point_labels: Any, boxes: Any = None,
+                 mask_input: Any = None, multimask_output: bool = True,
+                 return_logits: bool = False, img_idx: int = -1) -> tuple[Any, Any, Any]:
+        """masks (B, C, H, W) bool, or logits with `return_logits`; scores (B, C); low-res logits
+        (B, C, h, w) within +-32: tensors. Prompts as `_prep_prompts` gives them."""
+        import torch
+
+        if not self._is_image_set:
+            raise RuntimeError(NO_IMAGE)
+        embedding = self._embedding(img_idx)
+        height, width = embedding.image_size
+        scale = np.array([width, height]) / self._transforms.resolution
+        points = None if point_coords is None else _array(point_coords).astype(float) * scale
+        corners = None if boxes is None else _array(boxes).reshape(-1, 2, 2).astype(float) * scale
+        hints = None if mask_input is None else _array(mask_input)[:, 0]
+        count = max((len(a) for a in (points, corners, hints) if a is not None), default=0)
+        if hints is not None and len(hints) == 1 < count:  # one mask for all prompts
+            hints = np.repeat(hints, count, axis=0)
+        found = self.model.segmenter.predict(
+            embedding, points=points, labels=None if point_labels is None else _array(point_labels),
+            boxes=None if corners is None else corners.reshape(-1, 4), mask_hints=hints,
+            multimask=multimask_output, mask_threshold=float(self.mask_threshold), anywhere=True,
+            **self._areas())  # type: ignore[arg-type]
+
+        def shaped(array: np.ndarray) -> Any:
+            return torch.tensor(array).unflatten(0, (count, -1))
+
+        low = shaped(low_res_of(found))
+        masks = (self._transforms.postprocess_masks(low, embedding.image_size) if return_logits
+                 else shaped(found.array))
+        return tuple(t.to(self.device)  # type: ignore[return-value]
+                     for t in (masks, shaped(found.scores), low.clamp(-32, 32)))
+
+    def _areas(self) -> dict[str, int]:
+        """Holes and specks up to which size go, in low-res pixels."""
+        return {name: max(0, int(getattr(self._transforms, name)))
+                for name in ("max_hole_area", "max_sprinkle_area")}
+
+
+def _array(values: Any) -> np.ndarray:
+    """A tensor or array as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def _stamp(features: Any) -> Any:
+    """Which tensors they are, and how often each was written into."""
+    if features is None:
+        return None
+    levels = (features["image_embed"], *features["high_res_feats"])
+    return [(id(level), getattr(level, "_version", 0)) for level in levels]

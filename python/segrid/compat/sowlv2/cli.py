@@ -7,42 +7,54 @@ import os
 import sys
 from typing import Any
 
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+from segrid.compat.sowlv2.utils.frame_utils import VALID_VIDEO_EXTS
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--input": {"help": "image file or folder of frames"},
+    "--output": {"default": "output", "help": "folder for masks and overlays"},
+    "--owl-model": {"default": "google/owlv2-base-patch16-ensemble",
+                    "help": "detector: Hugging Face id, folder or packaged name (tiny-detector)"},
+    "--sam-model": {"default": "facebook/sam2.1-hiera-small",
+                    "help": "segmenter: Hugging Face id, folder or packaged name (tiny)"},
+    "--threshold": {"type": float, "default": 0.1, "help": "scores are above it"},
+    "--fps": {"type": int, "default": 24, "help": "of videos"},
+    "--device": {"default": "cpu", "help": "cpu or cuda; where there is no CUDA device, that is "
+                 "reported and the CPU runs"},
+    "--no-merged": {"dest": "merged", "action": "store_false",
+                    "help": "no outputs over all objects"},
+    "--no-binary": {"dest": "binary", "action": "store_false", "help": "no binary masks"},
+    "--no-overlay": {"dest": "overlay", "action": "store_false", "help": "no overlays"},
+    "--config": {"help": "YAML file with values of these options"},
+    "--max-workers": {"type": int, "help": "threads that write files"},
+    "--batch-size": {"type": int, "default": 4,
+                     "help": "taken and not needed: the engine sizes its batches by itself"},
+    "--disable-gpu-batching": {"action": "store_true", "help": "taken and not needed"},
+    "--enable-vjepa2": {"action": "store_true", "help": "of videos"},
+    "--vjepa2-frames-per-clip": {"type": int, "default": 16, "help": "of videos"},
+    "--temporal-detection-frames": {"type": int, "default": 5, "help": "of videos"},
+    "--temporal-merge-threshold": {"type": float, "default": 0.7, "help": "of videos"},
+    "--use-temporal-detection": {"action": "store_true", "help": "of videos"},
+}
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Options as the original's; values of a --config file stand where the command line says nothing."""
-    parser = argparse.ArgumentParser("sowlv2-detect", description="Detect and segment objects in images or folders of frames with text prompts.")
-    parser.add_argument("--prompt", nargs="+", help="what to look for: cat, or cat dog 'a red bicycle'")
-    parser.add_argument("--input", help="image file or folder of frames")
-    parser.add_argument("--output", default="output", help="folder for masks and overlays")
-    parser.add_argument("--owl-model", default="google/owlv2-base-patch16-ensemble", help="detector: Hugging Face id, folder or packaged name (tiny-detector)")
-    parser.add_argument("--sam-model", default="facebook/sam2.1-hiera-small", help="segmenter: Hugging Face id, folder or packaged name (tiny)")
-    parser.add_argument("--threshold", type=float, default=0.1, help="scores are above it")
-    parser.add_argument("--fps", type=int, default=24, help="of videos")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; where there is no CUDA device, that is reported and the CPU runs")
-    parser.add_argument("--no-merged", dest="merged", action="store_false", help="no outputs over all objects")
-    parser.add_argument("--no-binary", dest="binary", action="store_false", help="no binary masks")
-    parser.add_argument("--no-overlay", dest="overlay", action="store_false", help="no overlays")
-    parser.add_argument("--config", help="YAML file with values of these options")
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options as the original's, of the command line where `arguments` is None; values of a
+    --config file stand where the command line says nothing.
+
+    Ends the program with a message (exit status 2) for options that do not fit."""
+    parser = argparse.ArgumentParser(
+        "sowlv2-detect",
+        description="Detect and segment objects in images or folders of frames with text prompts.")
+    parser.add_argument("--prompt", nargs="+",
+                        help="what to look for: cat, or cat dog 'a red bicycle'")
+    for name, how in OPTIONS.items():
+        parser.add_argument(name, **how)
     args = parser.parse_args(arguments)
     if args.config:
         try:
-            settings = _settings(args.config)
+            _fill(args, parser, _settings(args.config))
         except (OSError, ValueError, ImportError) as error:
             parser.error(f"--config {args.config}: {error}")
-        for key, value in settings.items():
-            name = key.replace("-", "_")
-            if not hasattr(args, name):
-                parser.error(f"--config {args.config}: unknown option {key!r}")
-            if getattr(args, name) == parser.get_default(name):
-                kind = type(parser.get_default(name)) if parser.get_default(name) is not None else str
-                value = [value] if name == "prompt" and isinstance(value, str) else value
-                good = isinstance(value, list) and all(isinstance(v, str) for v in value) if name == "prompt" else \
-                    isinstance(value, kind) or (kind is float and isinstance(value, int) and not isinstance(value, bool))
-                if not good:
-                    parser.error(f"--config {args.config}: {key} must be {'a text or a list of texts' if name == 'prompt' else kind.__name__}, got {value!r}")
-                setattr(args, name, value)
     if not args.prompt or not args.input:
         parser.error("--prompt and --input are required, here or in the --config file")
     return args
@@ -61,10 +73,41 @@ def _settings(path: str) -> dict[str, Any]:
     return settings
 
 
+def _fill(args: argparse.Namespace, parser: argparse.ArgumentParser,
+          settings: dict[str, Any]) -> None:
+    """Values of the file where the command line left the default."""
+    for key, value in settings.items():
+        name = key.replace("-", "_")
+        if not hasattr(args, name):
+            raise ValueError(f"unknown option {key!r}")
+        default = parser.get_default(name)
+        if getattr(args, name) == default:
+            wanted = _kind(name, default)
+            value = [value] if name == "prompt" and isinstance(value, str) else value
+            if name == "prompt":
+                good = isinstance(value, list) and all(isinstance(v, str) for v in value)
+            else:
+                whole_number = isinstance(value, int) and not isinstance(value, bool)
+                good = isinstance(value, wanted) or (wanted is float and whole_number)
+            if not good:
+                what = "a text or a list of texts" if name == "prompt" else wanted.__name__
+                raise ValueError(f"{key} must be {what}, got {value!r}")
+            setattr(args, name, value)
+
+
+def _kind(name: str, default: Any) -> type:
+    if default is not None:
+        return type(default)
+    kind: type = OPTIONS.get(f"--{name.replace('_', '-')}", {}).get("type", str)
+    return kind
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point. Returns 0, or 1 where the input is missing or of another kind, or a model or an image cannot be read."""
-    args = parse(arguments)
+    """Entry point. Returns 0, or 1 where the input is missing or of another kind, or a model or an
+    image cannot be read."""
+    args = parse_args(arguments)
     from segrid.compat.sowlv2 import OptimizedSOWLv2Pipeline, PipelineBaseData, PipelineConfig
+    from segrid.compat.sowlv2.optimizations.parallel_processor import ParallelConfig
 
     prompt = args.prompt[0] if len(args.prompt) == 1 else args.prompt
     ending = os.path.splitext(args.input)[1].lower()
@@ -72,12 +115,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Input path not found: {args.input}", file=sys.stderr)
         return 1
     try:
-        pipeline = OptimizedSOWLv2Pipeline(PipelineBaseData(args.owl_model, args.sam_model, args.threshold, args.fps, args.device,
-                                                            PipelineConfig(args.merged, args.binary, args.overlay)))
+        pipeline = OptimizedSOWLv2Pipeline(
+            PipelineBaseData(args.owl_model, args.sam_model, args.threshold, args.fps, args.device,
+                             PipelineConfig(args.merged, args.binary, args.overlay)),
+            ParallelConfig(max_workers=args.max_workers))
         print(f"Processing with prompt(s): {prompt}")
         if os.path.isdir(args.input):
             pipeline.process_frames(args.input, prompt, args.output)
-        elif ending in VIDEOS:
+        elif ending in VALID_VIDEO_EXTS:
             pipeline.process_video(args.input, prompt, args.output)
         else:
             pipeline.process_image(args.input, prompt, args.output)

@@ -8,23 +8,52 @@ from typing import Any
 
 from segrid.compat.devices import named
 
-_PRECISIONS = {"None": "fp32", "auto": "fp32", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+_PRECISIONS = {"None": "fp32", "auto": "fp32", "float32": "fp32", "bfloat16": "bf16",
+               "float16": "fp16"}
 
 
-@contextlib.contextmanager
-def model_of(model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
-    """The arguments of `Segmenter` and `Detector`. A transformers model is written into a folder that is there as long as the context, with `parts` (its
-    tokenizer, say) beside it. Raises ValueError for no model and for other dtypes."""
-    if model is None:
-        raise ValueError("pipeline: give a model: a Hugging Face id, a folder, a packaged name, or segrid's own object")
+def load(kind: Any, model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
+    """A Segmenter or Detector. A transformers model is written into a folder that is gone when it
+    is loaded, with `parts` (its tokenizer, say) beside it.
+
+    Raises ValueError for other dtypes, and what `kind` raises."""
+    if isinstance(model, kind):
+        return model
     precision = _PRECISIONS.get(str(dtype).removeprefix("torch."))
     if precision is None:
         raise ValueError(f"dtype: must be one of float32, bfloat16 and float16, got {dtype}")
-    options = {"device": "auto" if device is None else "cpu" if device == -1 else named(device), "precision": precision}
+    where = device_of(device)
+    with _folder_of(model, parts) as source:
+        try:
+            loaded = kind(source, device=where, precision=precision)
+        except NotImplementedError:
+            if precision not in ("bf16", "fp16"):
+                raise
+            # torch computes in every type on every device; fp32 is at least as close to its result
+            loaded = kind(source, device=where, precision="fp32")
+        if hasattr(loaded, "read_words"):
+            loaded.read_words()  # while they are there
+        return loaded
+
+
+def device_of(device: Any) -> str:
+    """segrid's name of what transformers takes as a device: None is CUDA where there is one, -1 the
+    CPU, and a number of a GPU the CPU where torch has none."""
+    if device is None:
+        return "auto"
+    if isinstance(device, int):
+        import torch
+
+        return f"cuda:{device}" if device >= 0 and torch.cuda.is_available() else "cpu"
+    return named(device)
+
+
+@contextlib.contextmanager
+def _folder_of(model: Any, parts: Any) -> Any:
     if not hasattr(model, "save_pretrained"):
-        yield {"model": model, **options}
+        yield model
         return
     with tempfile.TemporaryDirectory(prefix="segrid-") as folder:
         for part in (model, *parts):
             part.save_pretrained(folder)
-        yield {"model": folder, **options}
+        yield folder

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from segrid._image import to_image
 from segrid.compat.tensors import tensor_of
+from segrid.compat.transformers.base import Pipeline
 from segrid.compat.transformers.images import load
-from segrid.compat.transformers.loading import model_of
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
 
 
-class MaskGenerationPipeline:
-    """As transformers.MaskGenerationPipeline; `points_per_batch` and `batch_size` are taken and not needed.
+class MaskGenerationPipeline(Pipeline):
+    """As transformers.MaskGenerationPipeline; `points_per_batch`, `batch_size` and `num_workers` are
+    taken and not needed.
 
-    One difference: max_hole_area and max_sprinkle_area fill and remove (in pixels of the low-res masks); transformers 5 takes and ignores them for SAM 2
-    and fails with them for SAM. And one that is kept: for SAM 2 transformers places the grid as if the image had been padded rather than squashed, so
-    that on an image that is not square the points cover the upper (or left) part only; results are equal, `Segmenter.everything` has no such fault.
+    One difference: max_hole_area and max_sprinkle_area fill and remove (in pixels of the low-res
+    masks); transformers 5 takes and ignores them for SAM 2 and fails with them for SAM. And one that
+    is kept: for SAM 2 transformers places the grid as if the image had been padded rather than
+    squashed, so that on an image that is not square the points cover the upper (or left) part only;
+    results are equal, `Segmenter.everything` has no such fault.
     """
 
     task = "mask-generation"
+    kind = Segmenter
 
-    def __init__(self, model: Any = None, device: Any = None, dtype: Any = None, torch_dtype: Any = None, **defaults: Any) -> None:
-        self.segmenter = _segmenter(model, device, dtype if dtype is not None else torch_dtype)
-        self._defaults = defaults
+    @property
+    def segmenter(self) -> Segmenter:
+        """segrid's model."""
+        return self._own.segmenter
 
-    def __call__(self, inputs: Any = None, *, image: Any = None, **options: Any) -> Any:
-        """inputs : a path, URL, base64 text, PIL image or (H, W, 3) uint8 RGB array; or a list of them; or an iterator, whose results come one by one.
+    def __call__(self, inputs: Any = None, *args: Any, image: Any = None, **options: Any) -> Any:
+        """inputs : a path, URL, base64 text, PIL image or (H, W, 3) uint8 RGB array; or a list of
+            them; or a dataset of them (what has items by number, or is iterated) or an iterator,
+            whose results come one by one, computed when they are asked for
 
-        points_per_crop=32, crops_n_layers=0, crop_overlap_ratio=512/1500, crop_n_points_downscale_factor=1, pred_iou_thresh=0.88,
-        stability_score_thresh=0.95, stability_score_offset=1, mask_threshold=0, crops_nms_thresh=0.7, max_hole_area, max_sprinkle_area,
-        output_rle_mask=False, output_bboxes_mask=False, timeout (seconds, of URLs).
+        points_per_crop=32, crops_n_layers=0, crop_overlap_ratio=512/1500,
+        crop_n_points_downscale_factor=1, pred_iou_thresh=0.88, stability_score_thresh=0.95,
+        stability_score_offset=1, mask_threshold=0, crops_nms_thresh=0.7, max_hole_area,
+        max_sprinkle_area, output_rle_mask=False, output_bboxes_mask=False, timeout (seconds, of URLs).
 
-        Returns {"masks": list of (H, W) bool tensors on the engine's memory, "scores": (N,) float32 tensor}, best score first, with "rle_mask" (list of
-        uncompressed RLE) and "bounding_boxes" ((N, 4) int64 tensor, XYXY, inclusive; transformers' turns float32 where a batch of points gave nothing) where
-        asked; a list of them for a list.
+        Returns {"masks": list of (H, W) bool tensors on the engine's memory, "scores": (N,) float32
+        tensor}, best score first, with "rle_mask" (list of uncompressed RLE) and "bounding_boxes"
+        ((N, 4) int64 tensor, XYXY, inclusive; transformers' turns float32 where a batch of points
+        gave nothing) where asked; a list of them for a list.
         Raises ValueError naming the option, and what `Segmenter.everything` raises.
         """
-        source = image if inputs is None else inputs
-        options = self._defaults | options
-        if isinstance(source, (list, tuple)):
-            return [self._one(item, **options) for item in source]
-        if isinstance(source, Iterator):
-            return (self._one(item, **options) for item in source)
-        return self._one(source, **options)
+        options = self._merged(options)
+        return self._answer(image if inputs is None else inputs,
+                            lambda item: self._one(item, **options))
 
     def _one(self, image: Any, points_per_batch: int | None = 64, points_per_crop: int = 32, crops_n_layers: int = 0, crop_overlap_ratio: float = 512 / 1500,
              crop_n_points_downscale_factor: int = 1, timeout: float | None = None, pred_iou_thresh: float = 0.88, stability_score_thresh: float = 0.95,
@@ -57,15 +61,17 @@ class MaskGenerationPipeline:
             raise ValueError("Cannot have points_per_batch<=0. Must be >=1 to returned batched outputs. To return all points at once, set points_per_batch to None")
         pixels = to_image(load(image, timeout))
         height, width = pixels.shape[:2]
-        above = np.nextafter(np.float32(stability_score_thresh), np.float32(2))  # kept: above, where segment-anything keeps from there on
+        iou = pred_iou_thresh if pred_iou_thresh > 0 else 0.0  # as in transformers, 0 and below is off
+        stability = 0.0
+        if stability_score_thresh > 0:  # kept: above, where segment-anything keeps from there on
+            stability = float(np.nextafter(np.float32(stability_score_thresh), np.float32(np.inf)))
+        beyond = max(iou, stability) > 1 or stability_score_offset < 0
         found = self.segmenter.everything(
             pixels, point_grids=[self._grid(int(points_per_crop / crop_n_points_downscale_factor**layer), height, width) for layer in range(crops_n_layers + 1)],
-            pred_iou_thresh=pred_iou_thresh, stability_score_thresh=min(float(above), 1.0) if stability_score_thresh > 0 else 0.0,
+            pred_iou_thresh=iou, stability_score_thresh=stability, any_thresholds=beyond,
             stability_score_offset=stability_score_offset, mask_threshold=mask_threshold, crop_n_layers=crops_n_layers, crop_overlap_ratio=crop_overlap_ratio,
-            box_nms_thresh=1.0 if crops_n_layers else crops_nms_thresh, crop_nms_thresh=1.0, containment_thresh=1.0, crop_containment_thresh=1.0,
+            box_nms_thresh=1.0 if crops_n_layers else min(crops_nms_thresh, 1.0), crop_nms_thresh=1.0, containment_thresh=1.0, crop_containment_thresh=1.0,
             max_hole_area=int(max_hole_area or 0), max_sprinkle_area=int(max_sprinkle_area or 0))
-        if stability_score_thresh >= 1:
-            found = found[:0]
         if crops_n_layers:
             found = _one_nms(found, crops_nms_thresh)
         out = {"masks": [tensor_of(m.array[0]) for m in found], "scores": tensor_of(found.scores)}
@@ -102,10 +108,3 @@ def _one_nms(found: Masks, threshold: float) -> Masks:
         with np.errstate(invalid="ignore", divide="ignore"):
             dropped |= shared / (areas[i] + areas - shared) > threshold
     return found[np.array(kept, dtype=np.int64)]
-
-
-def _segmenter(model: Any, device: Any, dtype: Any) -> Segmenter:
-    if isinstance(model, Segmenter):
-        return model
-    with model_of(model, device, dtype) as arguments:
-        return Segmenter(**arguments)

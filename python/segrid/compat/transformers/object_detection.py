@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from segrid.compat.transformers.base import Pipeline
 from segrid.compat.transformers.images import load
-from segrid.compat.transformers.loading import model_of
 from segrid.detector import Detector
 
 
-class ZeroShotObjectDetectionPipeline:
-    """As transformers.ZeroShotObjectDetectionPipeline, for OWLv2 and OWL-ViT. transformers encodes the image once more for every label."""
+class ZeroShotObjectDetectionPipeline(Pipeline):
+    """As transformers.ZeroShotObjectDetectionPipeline, for OWLv2 and OWL-ViT. transformers encodes
+    the image once more for every label. `batch_size` and `num_workers` are taken and not needed."""
 
     task = "zero-shot-object-detection"
+    kind = Detector
+    has_words = True
 
-    def __init__(self, model: Any = None, device: Any = None, dtype: Any = None, torch_dtype: Any = None, tokenizer: Any = None, **defaults: Any) -> None:
-        self.detector = _detector(model, device, dtype if dtype is not None else torch_dtype, tokenizer)
-        self._defaults = defaults
+    @property
+    def detector(self) -> Detector:
+        """segrid's model."""
+        return self._own.segmenter  # type: ignore[return-value]
 
     def __call__(self, image: Any, candidate_labels: Any = None, **options: Any) -> Any:
-        """image : a path, URL, base64 text or PIL image with candidate_labels (a list, or one text with commas between them); or a list of images; or
-            {"image", "candidate_labels"}, a list of them, or an iterator, whose results come one by one
+        """image : a path, URL, base64 text or PIL image with candidate_labels (a list, or one text
+            with commas between them); or a list of images; or {"image", "candidate_labels"}, a list
+            of them, or a dataset of them (what has items by number, or is iterated) or an iterator,
+            whose results come one by one, computed when they are asked for
         threshold=0.1 : scores are above it. top_k : so many of the best. timeout : seconds, of URLs
 
-        Returns [{"score", "label", "box": {"xmin", "ymin", "xmax", "ymax"} (ints, image pixels)}], best score first; a list of them for a list.
+        Returns [{"score", "label", "box": {"xmin", "ymin", "xmax", "ymax"} (ints, image pixels)}],
+        best score first; a list of them for a list.
         Raises ValueError as transformers, and what `Detector.detect` raises.
         """
-        options = self._defaults | options
-        candidate_labels = options.pop("text_queries", candidate_labels)
-        if isinstance(image, dict):
-            return self._one(image["image"], image["candidate_labels"], **options)
-        if isinstance(image, (list, tuple)) and not all(isinstance(item, dict) for item in image):
-            return [self._one(item, labels, **options) for item, labels in zip(image, _labels_of_each(candidate_labels, len(image)), strict=True)]
-        if isinstance(image, (list, tuple)):
-            return [self._one(item["image"], item["candidate_labels"], **options) for item in image]
-        if isinstance(image, Iterator):
-            return (self._one(item["image"], item["candidate_labels"], **options) for item in image)
-        return self._one(image, candidate_labels, **options)
+        options = self._merged(options)
+        labels = options.pop("text_queries", candidate_labels)
+        if isinstance(image, (list, tuple)) and not any(isinstance(item, dict) for item in image):
+            each = _labels_of_each(labels, len(image))
+            image = [{"image": item, "candidate_labels": own}
+                     for item, own in zip(image, each, strict=True)]
+
+        def one(item: Any) -> list[dict[str, Any]]:
+            record = item if isinstance(item, dict) else {"image": item, "candidate_labels": labels}
+            return self._one(record["image"], record["candidate_labels"], **options)
+
+        return self._answer(image, one)
 
     def _one(self, image: Any, labels: Any, threshold: float = 0.1, top_k: int | None = None, timeout: float | None = None, **_: Any) -> list[dict[str, Any]]:
         labels = labels.split(",") if isinstance(labels, str) else list(labels)
@@ -58,14 +65,3 @@ def _labels_of_each(labels: Any, count: int) -> list[Any]:
     if len(labels) != count:
         raise ValueError(f"Got {count} images but {len(labels)} candidate label lists.")
     return list(labels)
-
-
-def _detector(model: Any, device: Any, dtype: Any, tokenizer: Any) -> Detector:
-    if isinstance(model, Detector):
-        return model
-    if hasattr(model, "save_pretrained") and tokenizer is None:
-        raise ValueError("pipeline: a transformers model comes with its tokenizer: pipeline(task, model=model, tokenizer=tokenizer)")
-    with model_of(model, device, dtype, tokenizer) as arguments:
-        detector = Detector(**arguments)
-        detector.read_words()  # while they are there
-        return detector

@@ -10,8 +10,16 @@ from segrid.compat.sowlv2.optimizations.parallel_processor import (
     ParallelIOProcessor,
     ParallelSegmentationProcessor,
 )
+from segrid.compat.sowlv2.optimizations.vjepa2_optimization import (
+    VJepa2VideoOptimizer,
+    create_vjepa2_optimizer,
+)
 
 SOWLv2Pipeline = OptimizedSOWLv2Pipeline
 
-__all__ = ["BatchDetectionResult", "GPUOptimizer", "OptimizedSOWLv2Pipeline", "ParallelConfig", "ParallelDetectionProcessor", "ParallelFrameProcessor",
-           "ParallelIOProcessor", "ParallelSegmentationProcessor", "SOWLv2Pipeline", "StreamedProcessing"]
+__all__ = [
+    "BatchDetectionResult", "GPUOptimizer", "OptimizedSOWLv2Pipeline", "ParallelConfig",
+    "ParallelDetectionProcessor", "ParallelFrameProcessor", "ParallelIOProcessor",
+    "ParallelSegmentationProcessor", "SOWLv2Pipeline", "StreamedProcessing",
+    "VJepa2VideoOptimizer", "create_vjepa2_optimizer",
+]

@@ -1,93 +1,160 @@
-"""Several prompts, boxes, frames and files at once. The engine's own pool does the computing; `max_workers` and `batch_size` of a configuration are taken
-and not needed, `thread_pool_size` is that of reading and writing files."""
+"""Several prompts, boxes, frames and files at once. The engine's own pool does the computing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from segrid._files import whole
 from segrid.compat.sowlv2.models import OWLV2Wrapper, SAM2Wrapper
 
-
-@dataclass
-class BatchDetectionResult:
-    """Detections of one prompt."""
-
-    prompt: str
-    detections: list[dict[str, Any]]
-    prompt_idx: int
+IO_THREADS = 16
 
 
 @dataclass
 class ParallelConfig:
-    """As the original's."""
+    """The options of SOWLv2 as of June 2025, then those of earlier versions.
 
-    max_workers: int | None = 4
+    max_workers : threads that read and write files, where `thread_pool_size` does not say
+    enable_threading : False: files one after the other
+    thread_pool_size : threads that read and write files; None: max_workers, else IO_THREADS
+    detection_batch_size, segmentation_batch_size, io_batch_size, thread_safety, batch_size,
+        use_gpu_batching : taken and not needed: the engine sizes its batches by itself, and its
+        models may be used from many threads
+    """
+
+    max_workers: int | None = None
+    detection_batch_size: int = 4
+    segmentation_batch_size: int = 2
+    io_batch_size: int = 8
+    enable_threading: bool = True
+    thread_safety: bool = True
     batch_size: int = 8
     use_gpu_batching: bool = True
-    thread_pool_size: int = 16
+    thread_pool_size: int | None = None
+
+    @property
+    def io_threads(self) -> int:
+        """Threads that read and write files."""
+        if not self.enable_threading:
+            return 1
+        return self.thread_pool_size or self.max_workers or IO_THREADS
+
+
+@dataclass
+class BatchDetectionResult:
+    """Detections of one prompt. segrid raises where detection fails: there are no errors here."""
+
+    detections: list[dict[str, Any]] = field(default_factory=list)
+    success_count: int = 0
+    error_count: int = 0
+    errors: list[str] = field(default_factory=list)
+    prompt: str = ""
+    prompt_idx: int = 0
 
 
 class ParallelDetectionProcessor:
-    """Detection of several prompts in one image pass. Models may be segrid's own objects, or names of models."""
+    """Detection of several prompts in one image pass. Models may be segrid's own objects, or names
+    of models."""
 
-    def __init__(self, owl_model: Any, sam_model: Any = None, config: ParallelConfig | None = None) -> None:
+    def __init__(self, owl_model: Any, sam_model: Any = None,
+                 parallel_config: ParallelConfig | None = None, *,
+                 config: ParallelConfig | None = None) -> None:
         self.owl_model = owl_model if hasattr(owl_model, "detect_each") else OWLV2Wrapper(owl_model)
         self.sam_model = sam_model
-        self.config = config or ParallelConfig()
+        self.owl, self.sam = self.owl_model, self.sam_model
+        self.config = parallel_config or config or ParallelConfig()
         self.device = self.owl_model.device
 
-    def detect_multiple_prompts_parallel(self, image: Any, prompts: list[str], threshold: float) -> list[BatchDetectionResult]:
+    def detect_multiple_prompts_parallel(self, image: Any, prompts: list[str],
+                                         threshold: float) -> list[BatchDetectionResult]:
         """One result for each prompt, in their order: what detecting each of them alone gives."""
         if not prompts:
             return []
         found = self.owl_model.detect_each(image, prompts, threshold)
-        return [BatchDetectionResult(prompt, own, i) for i, (prompt, own) in enumerate(zip(prompts, found, strict=True))]
+        return [BatchDetectionResult(own, len(own), prompt=prompt, prompt_idx=i)
+                for i, (prompt, own) in enumerate(zip(prompts, found, strict=True))]
 
 
 class ParallelSegmentationProcessor:
     """Masks of all boxes of an image, in one batch."""
 
-    def __init__(self, sam_model: Any, config: ParallelConfig | None = None) -> None:
+    def __init__(self, sam_model: Any, parallel_config: ParallelConfig | None = None, *,
+                 config: ParallelConfig | None = None) -> None:
         self.sam_model = sam_model if hasattr(sam_model, "segment_all") else SAM2Wrapper(sam_model)
-        self.config = config or ParallelConfig()
+        self.sam = self.sam_model
+        self.config = parallel_config or config or ParallelConfig()
 
-    def segment_detections_parallel(self, image: Any, detections: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Any]]:
+    def segment_detections_parallel(
+            self, image: Any, detections: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Any]]:
         """[(detection, (H, W) uint8 mask of 0 and 255)] in their order."""
-        return list(zip(detections, self.sam_model.segment_all(image, [d["box"] for d in detections]), strict=True))
+        masks = self.sam_model.segment_all(image, [d["box"] for d in detections])
+        return list(zip(detections, masks, strict=True))
 
 
 class ParallelFrameProcessor:
-    """Calls a function for each of many frames."""
+    """Many frames: detected and segmented, as of June 2025, or each given to a function, as in
+    earlier versions."""
 
-    def __init__(self, config: ParallelConfig | None = None) -> None:
-        self.config = config or ParallelConfig()
+    def __init__(self, detection_processor: Any = None, segmentation_processor: Any = None,
+                 parallel_config: ParallelConfig | None = None, *,
+                 config: ParallelConfig | None = None) -> None:
+        if isinstance(detection_processor, ParallelConfig):  # of earlier versions
+            detection_processor, config = None, detection_processor
+        self.detection_processor = detection_processor
+        self.segmentation_processor = segmentation_processor
+        self.config = parallel_config or config or ParallelConfig()
 
-    def process_frames_parallel(self, frame_paths: list[str], process_func: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """Results in the frames' order; None, and a line on the terminal, where the function raised."""
-        def one(numbered: tuple[int, str]) -> Any:
+    def process_frames_parallel(self, frames: list[Any], prompts: Any, *args: Any,
+                                **kwargs: Any) -> list[Any]:
+        """With prompts and a threshold: [{"frame_idx", "detections", "segmentations"}] in the
+        frames' order, with "error" where a frame failed.
+
+        With a function instead of prompts: its results for each frame and `args`, in the frames'
+        order; None, and a line on the terminal, where it raised.
+        """
+        if callable(prompts):
+            return self._each(frames, prompts, args, kwargs)
+        return [self._frame(i, frame, prompts, *args, **kwargs) for i, frame in enumerate(frames)]
+
+    def _frame(self, index: int, frame: Any, prompts: list[str],
+               threshold: float) -> dict[str, Any]:
+        try:
+            results = self.detection_processor.detect_multiple_prompts_parallel(
+                frame, prompts, threshold)
+            found = [detection for result in results for detection in result.detections]
+            masks = self.segmentation_processor.segment_detections_parallel(frame, found)
+        except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+            print(f"Frame {index} processing failed: {error}")
+            return {"frame_idx": index, "detections": [], "error": str(error)}
+        return {"frame_idx": index, "detections": found, "segmentations": masks}
+
+    def _each(self, frames: Iterable[Any], function: Callable[..., Any], args: tuple[Any, ...],
+              kwargs: dict[str, Any]) -> list[Any]:
+        def one(numbered: tuple[int, Any]) -> Any:
             try:
-                return process_func(numbered[1], *args, **kwargs)
+                return function(numbered[1], *args, **kwargs)
             except Exception as error:
                 print(f"Error processing frame {numbered[0]}: {error}")
                 return None
 
-        with ThreadPoolExecutor(self.config.thread_pool_size) as pool:
-            return list(pool.map(one, enumerate(frame_paths)))
+        with ThreadPoolExecutor(self.config.io_threads) as pool:
+            return list(pool.map(one, enumerate(frames)))
 
 
 class ParallelIOProcessor:
     """Writes many images."""
 
-    def __init__(self, config: ParallelConfig | None = None) -> None:
-        self.config = config or ParallelConfig()
+    def __init__(self, parallel_config: ParallelConfig | None = None, *,
+                 config: ParallelConfig | None = None) -> None:
+        self.config = parallel_config or config or ParallelConfig()
 
     def save_outputs_parallel(self, save_tasks: list[tuple[str, Any]]) -> None:
-        """Writes (path, PIL image) pairs, each whole or not at all. Raises what writing raises, of the first that failed."""
-        with ThreadPoolExecutor(self.config.thread_pool_size) as pool:
+        """Writes (path, PIL image) pairs as PNG, each whole or not at all. Raises what writing
+        raises, of the first that failed."""
+        with ThreadPoolExecutor(self.config.io_threads) as pool:
             list(pool.map(lambda task: _save(*task), save_tasks))
 
 

@@ -1,0 +1,1 @@
+"""sam2's `modeling`: `sam2_base`."""

@@ -1,0 +1,82 @@
+"""SAM2Base: the model, with what inference scripts touch of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from segrid.compat.modules import LoadedKeys, Model, Module
+from segrid.compat.sam2.settings import DECODER, setting_of, with_settings
+from segrid.segmenter import Segmenter
+
+PUBLISHED_SIDE = 1024  # of the square that images are resized into
+
+
+class ImageEncoder(Module):
+    """`model.image_encoder`, which cannot be called alone."""
+
+
+class PromptEncoder(Module):
+    """`model.sam_prompt_encoder`, which cannot be called alone."""
+
+
+class MaskDecoder(Module):
+    """`model.sam_mask_decoder`, which cannot be called alone. Its settings may be set:
+    dynamic_multimask_via_stability (single masks that are not stable give way to the best of
+    three), dynamic_multimask_stability_delta and dynamic_multimask_stability_thresh."""
+
+    def __init__(self, model: SAM2Base) -> None:
+        vars(self)["_model"] = model
+
+    def __getattr__(self, name: str) -> Any:
+        if name in DECODER:
+            return self._model._setting(name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in DECODER:
+            self._model._change({name: DECODER[name](value)})
+        else:
+            super().__setattr__(name, value)
+
+    def named_children(self) -> Any:
+        """None: the model is no part of it."""
+        return iter(())
+
+
+class SAM2Base(Model):
+    """What `build_sam2` returns: a model, or the place of one that gets its weights by
+    `load_state_dict`. `settings` are those of the mask decoder that differ from the model's own."""
+
+    directly_add_no_mem_embed = True
+    use_high_res_features_in_sam = True
+
+    def __init__(self, segmenter: Segmenter | None = None, device: str = "cpu",
+                 settings: Mapping[str, Any] | None = None) -> None:
+        self._settings = dict(settings or {})
+        super().__init__(segmenter and with_settings(segmenter, self._settings), device)
+        self.image_encoder = ImageEncoder()
+        self.sam_prompt_encoder = PromptEncoder()
+        self.sam_mask_decoder = MaskDecoder(self)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that images are resized into, pixels."""
+        return PUBLISHED_SIDE if self._segmenter is None else self._segmenter.side
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
+                        assign: bool = False) -> LoadedKeys:
+        """Weights by sam2's names, such as `torch.load(path)["model"]`. Raises RuntimeError for
+        names or shapes that do not fit, NotImplementedError for another architecture."""
+        keys = super().load_state_dict(state_dict, strict, assign)
+        self._change({})
+        return keys
+
+    def _setting(self, name: str) -> Any:
+        """What the mask decoder does now."""
+        return setting_of(self.segmenter, name) if self._segmenter else self._settings.get(name)
+
+    def _change(self, settings: Mapping[str, Any]) -> None:
+        self._settings |= settings
+        if self._segmenter is not None:
+            self._segmenter = with_settings(self._segmenter, self._settings)

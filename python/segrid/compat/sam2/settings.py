@@ -1,0 +1,129 @@
+"""sam2's switches of the mask decoder: from Hydra's overrides to a model with another config.json
+over the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from segrid.compat.checkpoints import cache
+from segrid.segmenter import Segmenter
+
+# What the engine takes where a config.json says nothing; the keys are those of mask_decoder_config.
+DEFAULTS = {"dynamic_multimask_via_stability": True, "dynamic_multimask_stability_delta": 0.05,
+            "dynamic_multimask_stability_thresh": 0.98, "iou_prediction_use_sigmoid": True}
+
+
+def boolean(value: Any) -> bool:
+    """true or false, as a text or a bool. Raises ValueError."""
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"must be true or false, got {value!r}")
+    return text == "true"
+
+
+# What sam2's mask decoder has as attributes, and their types.
+DECODER: dict[str, Callable[[Any], Any]] = {
+    "dynamic_multimask_via_stability": boolean, "dynamic_multimask_stability_delta": float,
+    "dynamic_multimask_stability_thresh": float,
+}
+OVERRIDES = {f"sam_mask_decoder_extra_args.{name}": (name, kind) for name, kind in DECODER.items()}
+OVERRIDES["iou_prediction_use_sigmoid"] = ("iou_prediction_use_sigmoid", boolean)
+# Of memory and tracking, which images do not need: taken without effect, as in sam2's predictor.
+OF_VIDEOS = {
+    "add_all_frames_to_correct_as_cond", "binarize_mask_from_pts_for_mem_enc",
+    "clear_non_cond_mem_around_input", "compile_image_encoder", "fill_hole_area",
+    "max_cond_frames_in_attn", "max_obj_ptrs_in_encoder", "memory_temporal_stride_for_eval",
+    "multimask_max_pt_num", "multimask_min_pt_num", "multimask_output_for_tracking",
+    "multimask_output_in_sam", "non_overlap_masks", "non_overlap_masks_for_mem_enc", "num_maskmem",
+    "only_obj_ptrs_in_the_past_for_eval", "sigmoid_bias_for_mem_enc", "sigmoid_scale_for_mem_enc",
+    "use_mask_input_as_output_without_sam", "use_multimask_token_for_obj_ptr",
+}
+
+
+def settings_of(overrides: Iterable[str], apply_postprocessing: bool) -> dict[str, Any]:
+    """What `build_sam2` changes in mask_decoder_config. Without post-processing the mask decoder is
+    as in the YAML files, where single masks stay whatever their stability; with it sam2 writes the
+    dynamic_multimask_* over the overrides, and the model's own stay.
+
+    Raises NotImplementedError for overrides that segrid has no switch for, ValueError for values of
+    another type."""
+    asked = {} if apply_postprocessing else {"dynamic_multimask_via_stability": False}
+    for override in overrides:
+        known = re.fullmatch(r"\+{0,2}model\.([\w.]+)=(.*)", override)
+        name = known[1] if known else ""
+        if known and name in OVERRIDES:
+            key, kind = OVERRIDES[name]
+            try:
+                asked[key] = kind(known[2])
+            except ValueError as error:
+                raise ValueError(f"hydra_overrides_extra: {override!r}: {error}") from error
+        elif name not in OF_VIDEOS:
+            raise NotImplementedError(
+                f"hydra_overrides_extra: {override!r} has no switch in segrid; it has "
+                + ", ".join(f"++model.{known}" for known in OVERRIDES))
+    if apply_postprocessing:
+        asked = {name: value for name, value in asked.items() if name not in DECODER}
+    return asked
+
+
+def setting_of(segmenter: Segmenter, name: str) -> Any:
+    """What config.json says, or the engine's default."""
+    return _decoder(_config(segmenter)).get(name, DEFAULTS[name])
+
+
+def with_settings(segmenter: Segmenter, settings: Mapping[str, Any]) -> Segmenter:
+    """The same weights with these values in mask_decoder_config: itself where they hold already,
+    else loaded from a folder in the cache, whose weights are links to the model's."""
+    if all(setting_of(segmenter, name) == value for name, value in settings.items()):
+        return segmenter
+    config = _config(segmenter)
+    config["mask_decoder_config"] = _decoder(config) | dict(settings)
+    text = json.dumps(config, indent=2) + "\n"
+    weights = os.path.realpath(segmenter._files.weights)
+    stamp = os.stat(weights)
+    key = f"{text}{weights}{stamp.st_size}{stamp.st_mtime_ns}"
+    folder = cache() / f"variant-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    if not (folder / "config.json").exists():
+        _write(folder, text, weights, segmenter._files.settings)
+    return type(segmenter)(**{**segmenter._arguments, "model": folder})
+
+
+def _write(folder: Path, config: str, weights: str, settings: str | None) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        _link(weights, fresh / "model.safetensors")
+        if settings is not None:
+            _link(os.path.realpath(settings), fresh / "segrid.json")
+        (fresh / "config.json").write_text(config, encoding="utf-8")
+        os.replace(fresh, folder)
+    except OSError:
+        if not (folder / "config.json").exists():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _link(source: str, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        os.symlink(source, target)
+
+
+def _config(segmenter: Segmenter) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(Path(segmenter._files.config).read_text(encoding="utf-8"))
+    return config
+
+
+def _decoder(config: dict[str, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = config.get("mask_decoder_config") or {}
+    return own

@@ -1,0 +1,1 @@
+"""sam2's `utils`: `amg`, `misc` and `transforms`."""

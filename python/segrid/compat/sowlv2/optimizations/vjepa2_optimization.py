@@ -1,0 +1,21 @@
+"""V-JEPA 2's choice of frames, which SOWLv2 uses for videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segrid.compat.video import not_yet
+
+
+class VJepa2VideoOptimizer:
+    """Raises NotImplementedError when constructed."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        not_yet("VJepa2VideoOptimizer", "process_frames detects in every frame")
+
+
+def create_vjepa2_optimizer(config: Any, enable_vjepa2: bool = True) -> None:
+    """None, and a line on the terminal where it was asked for: the original's answer where V-JEPA 2
+    is not there."""
+    if enable_vjepa2:
+        print("V-JEPA 2 optimization not available, falling back to standard processing")

@@ -1,0 +1,20 @@
+"""Which files are images and videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segrid.compat.video import not_yet
+
+VALID_EXTS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+VALID_VIDEO_EXTS = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
+
+
+def is_valid_image_extension(ext: str) -> bool:
+    """Whether a lower-case ending with its dot (".png") is an image's."""
+    return ext in VALID_EXTS
+
+
+def process_propagated_frame(*_: Any, **__: Any) -> Any:
+    """Raises NotImplementedError: videos come with segrid's tracker."""
+    not_yet("process_propagated_frame", "process_frames detects in every frame")
