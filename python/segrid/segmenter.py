@@ -110,7 +110,7 @@ class Segmenter(LoadedModel):
         max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
         mask_threshold : pixels whose logit is above it are the mask's
         anywhere : as the originals allow, rather than raise: points and boxes outside the image; boxes without area; other labels (only the
-            place of such a point is encoded); prompts without points, (P, 0, 2), and none at all
+            place of such a point is encoded); prompts without points, (P, 0, 2)
         batch_size : most prompts decoded at once; default: one for each thread, on a device as many as its memory takes. Masks are the same (on a device but for the
             rounding of products of another size)
         sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
@@ -170,8 +170,7 @@ class Segmenter(LoadedModel):
         crop_containment_thresh : the same for two masks found in different crops, so that an object on a seam comes once
         max_masks : keeps those with the highest predicted IoU
         any_thresholds : pred_iou_thresh and stability_score_thresh may lie outside 0..1 (a predicted
-            IoU can exceed 1), and stability_score_offset below 0, as the originals allow, rather
-            than raise
+            IoU can exceed 1), as the originals allow, rather than raise
         progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
         cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and KeyboardInterrupt, has `partial`: the masks
             of the points that had been decoded, after the thresholds (box NMS has been done in finished crops only; on very large images

@@ -54,6 +54,7 @@ std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional
         }
         agree("mask_hints", hints->shape(0));
     }
+    if (count < 0 && anywhere) count = 1;  // segment-anything's predict() without a prompt
     if (count <= 0) invalid("predict: no prompts; give points, boxes or mask_hints");
     std::vector<Prompt> prompts(static_cast<std::size_t>(count));
     for (py::ssize_t p = 0; p < count; ++p) {

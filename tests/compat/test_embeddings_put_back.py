@@ -160,7 +160,7 @@ def test_labels_are_the_originals(predictors, image, labels, boxed):
 
 @pytest.mark.parametrize("prompt", [
     dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)) | BOX,
-    dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)), {},
+    dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)),
     dict(mask_input=np.linspace(-9, 9, 1600, dtype=np.float32).reshape(1, 40, 40))])
 def test_prompts_without_points(predictors, image, prompt):
     results = []

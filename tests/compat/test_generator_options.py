@@ -129,21 +129,28 @@ def test_whole_numbers_of_other_kinds(generators, coins, kind):
     same_records(mine.generate(coins), first)
 
 
+NOTHING_PASSES = dict(pred_iou_thresh=9.0), dict(stability_score_thresh=1.5)
+
+
 @pytest.mark.parametrize("thresholds", [
     dict(pred_iou_thresh=-1.0), dict(stability_score_thresh=-0.5), dict(pred_iou_thresh=np.nan),
     dict(pred_iou_thresh=0, stability_score_thresh=0), dict(box_nms_thresh=1.5),
-    dict(pred_iou_thresh=1.02), dict(pred_iou_thresh=9.0), dict(stability_score_thresh=1.5),
-    dict(stability_score_offset=-0.1, stability_score_thresh=1.01)])
-def test_thresholds_outside_0_to_1(generators, trained_pair, coins, thresholds):
-    options = dict(points_per_side=5) | thresholds
-    try:
-        found = generate(generators(**options), lambda g: None, coins)
-    except IndexError:  # the original's, where nothing at all passes
-        assert thresholds in (dict(pred_iou_thresh=9.0), dict(stability_score_thresh=1.5))
-        found = generators(**options)[0].generate(coins)
-        assert found == []
-    else:
-        assert found
+    *NOTHING_PASSES])
+def test_thresholds_outside_0_to_1(generators, coins, thresholds):
+    found = generate(generators(points_per_side=5, **thresholds), lambda g: None, coins)
+    assert bool(found) == (thresholds not in NOTHING_PASSES)
+
+
+def test_a_predicted_iou_above_1(sam_pair, image):
+    """Random weights, whose predicted IoU is 0.8 +- 0.15."""
+    from segment_anything import SamAutomaticMaskGenerator as Original
+
+    options = dict(points_per_side=6, pred_iou_thresh=np.float32(1.02), stability_score_thresh=-1,
+                   box_nms_thresh=1.0)
+    mine, theirs = (kind(model, **options).generate(image) for kind, model in
+                    zip((SamAutomaticMaskGenerator, Original), sam_pair, strict=True))
+    same_records(mine, theirs)
+    assert 0 < len(mine) < 108 and all(record["predicted_iou"] > 1.02 for record in mine)
 
 
 @pytest.mark.parametrize("hook", ["_generate_masks", "_process_crop", "_process_batch",

@@ -134,14 +134,16 @@ FORMS = [
 ]
 
 
-@pytest.mark.skipif(not _core.build_info()["opencv"], reason="nothing to compare with")
 @pytest.mark.parametrize("kind, mode, options", FORMS)
-def test_pillow_and_opencv_give_the_same_pixels(kind, mode, options):
+def test_the_pixels_are_those_of_pillow_and_opencv(kind, mode, options):
     image = (
         Image.fromarray(PHOTO).quantize(16) if mode == "P" else Image.fromarray(PHOTO).convert(mode)
     )
     data = saved(kind, image, **options)
-    assert np.array_equal(read(data), _core.decode_bytes(data)[0].array)
+    got = read(data)
+    assert np.array_equal(got, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    opened = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(got, opened[:, :, ::-1])
 
 
 def test_inks_of_a_jpeg():
@@ -254,7 +256,7 @@ def test_odd_metadata_is_nobodys_business():
 
 def test_the_limit_is_ours_not_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    for kind in ("PNG", "JPEG", "BMP", "GIF", "PPM", "JPEG2000", "WEBP"):
+    for kind in ("PNG", "JPEG", "BMP", "GIF", "PPM", "JPEG2000"):  # (WebP's largest is 16383 square)
         assert read(saved(kind)).shape == PHOTO.shape
     for data in (
         b"P5 30000 30000 255\n" + bytes(99),

@@ -74,9 +74,7 @@ class MaskGenerator:
             raise IndexError(f"list index out of range: point_grids has {len(self.point_grids)} "
                              f"grids, and crop_n_layers={asked['crop_n_layers']} needs one more "
                              "than there are layers")
-        beyond = (max(asked["pred_iou_thresh"], asked["stability_score_thresh"]) > 1
-                  or asked["stability_score_offset"] < 0)
-        return asked | {"point_grids": self.point_grids, "any_thresholds": beyond}
+        return asked | {"point_grids": self.point_grids, "any_thresholds": True}
 
 
 def _number(name: str, value: Any) -> Any:
