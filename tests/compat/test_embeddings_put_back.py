@@ -67,6 +67,22 @@ def test_what_is_written_into_features_counts(predictors, image):
     same_arrays(*results)
 
 
+def test_in_inference_mode(predictors, image):
+    """Whose tensors do not count what is written into them."""
+    mine, original = predictors
+    original.set_image(image)
+    wanted = original.predict(**POINT)
+    with torch.inference_mode():
+        mine.set_image(image)
+        same_arrays(mine.predict(**POINT), wanted)
+        kept = mine.get_image_embedding()
+        same_arrays(mine.predict(**POINT), wanted)
+        kept[:] = 0
+        assert not np.allclose(mine.predict(**POINT)[2], wanted[2])
+    mine.set_image(image)
+    same_arrays(mine.predict(**POINT), wanted)
+
+
 def test_features_of_another_model(predictors, image):
     mine = predictors[0]
     for wrong in (torch.zeros(1, 3, 4, 4), torch.full_like(features(mine, image), torch.nan)):

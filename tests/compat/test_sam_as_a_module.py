@@ -226,7 +226,8 @@ def test_mobile_sam(tmp_path, image):
     from segrid.compat.mobile_sam import sam_model_registry as registry
     from segrid.compat.mobile_sam.modeling import TinyViT
 
-    weights = random_mobile_sam.checkpoint("mobile_sam", tmp_path)
+    weights = random_mobile_sam.checkpoint("small", tmp_path)
+    (tmp_path / "config.json").write_text('{"mask_decoder_config": {"num_attention_heads": 4}}')
     torch.save(weights, tmp_path / "mobile_sam.pt")
     sam = registry["vit_t"](checkpoint=str(tmp_path / "mobile_sam.pt"))
     sam.to(device="cpu").eval()
@@ -241,4 +242,6 @@ def test_mobile_sam(tmp_path, image):
     wanted = predictor.predict(np.array([[50.0, 60]]), np.array([1]))
     sam.load_state_dict(weights, strict=True)  # over weights that are there
     same_arrays(predictor.predict(np.array([[50.0, 60]]), np.array([1])), wanted, 0)
-    assert not build_sam_vit_t().has_weights
+    empty = build_sam_vit_t()
+    assert isinstance(empty.image_encoder, TinyViT) and not empty.has_weights
+    assert not isinstance(registry["vit_b"]().image_encoder, TinyViT)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import segrid
-from segrid.convert import ORIGINAL_RULES, PUBLISHED_HEADS, convert, convert_weights
+from segrid.convert import ORIGINAL_RULES, PUBLISHED_HEADS, convert, convert_weights, heads_in
 from segrid.convert.mobile_sam import UNUSED
 from segrid.convert.names import original_names
 
@@ -35,15 +35,20 @@ def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
     return segrid.Segmenter(folder, precision="fp32", device=device)
 
 
-def load_weights(weights: Mapping[str, Any], device: str) -> segrid.Segmenter:
-    """The same for tensors by their original names, as `torch.load` gives them."""
-    digest = hashlib.sha256(VERSION)
+def load_weights(weights: Mapping[str, Any], before: segrid.Segmenter | None) -> segrid.Segmenter:
+    """The same for tensors by their original names, as `torch.load` gives them, on the CPU.
+
+    before : the model whose weights they replace; it tells the heads of the mask decoder, which
+        are else those of every published one
+    """
+    heads = PUBLISHED_HEADS if before is None else heads_in(before._files.config)
+    digest = hashlib.sha256(VERSION + str(heads).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     folder = _converted(f"weights-{digest.hexdigest()[:16]}",
-                        lambda to: convert_weights(weights, to, heads=PUBLISHED_HEADS))
-    return segrid.Segmenter(folder, precision="fp32", device=device)
+                        lambda to: convert_weights(weights, to, heads=heads))
+    return segrid.Segmenter(folder, precision="fp32", device="cpu")
 
 
 def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[str, Any]]:

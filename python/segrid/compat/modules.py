@@ -204,7 +204,7 @@ class Model(Module):
         whole = mine | {name: t for name, t in given.items() if name not in unexpected}
         loaded = None
         try:
-            loaded = None if wrong else load_weights(whole, "cpu")
+            loaded = None if wrong else load_weights(whole, self._segmenter)
         except CorruptFileError as error:
             wrong.append(str(error))
         if loaded is None:

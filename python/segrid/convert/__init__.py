@@ -38,7 +38,7 @@ def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) 
     Needs torch and safetensors, which come with segrid's dependencies.
     """
     path = Path(checkpoint)
-    return convert_weights(read(path), output, heads=_heads_beside(path), source=str(path))
+    return convert_weights(read(path), output, heads=heads_in(path.parent / "config.json"), source=str(path))
 
 
 def convert_weights(weights: Mapping[str, Any], output: str | os.PathLike[str], *,
@@ -75,15 +75,13 @@ def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
         f"{', '.join(sorted(weights)[:4])}")
 
 
-def _heads_beside(checkpoint: Path) -> int | None:
-    """What the config.json beside a checkpoint says of its mask decoder's heads, if it does."""
-    beside = checkpoint.parent / "config.json"
-    if not beside.exists():
-        return None
+def heads_in(config: str | os.PathLike[str]) -> int | None:
+    """Attention heads of the mask decoder by a config.json; None where it is not there, or does not
+    tell them."""
     try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-        return int(config["mask_decoder_config"]["num_attention_heads"])
-    except (ValueError, KeyError, TypeError):  # some other program's config.json
+        told = json.loads(Path(config).read_text(encoding="utf-8"))
+        return int(told["mask_decoder_config"]["num_attention_heads"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # or another program's config.json
         return None
 
 

@@ -6,7 +6,6 @@ from segrid.compat.segment_anything.modeling import (
     PromptEncoder,
     Sam,
 )
-
-TinyViT = ImageEncoderViT
+from segrid.compat.segment_anything.modeling.image_encoder import TinyViT
 
 __all__ = ["ImageEncoderViT", "MaskDecoder", "PromptEncoder", "Sam", "TinyViT"]

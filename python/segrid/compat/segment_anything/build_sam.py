@@ -6,6 +6,7 @@ import os
 
 from segrid.compat.checkpoints import load
 from segrid.compat.segment_anything.modeling import Sam
+from segrid.compat.segment_anything.modeling.image_encoder import TinyViT
 
 
 def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
@@ -17,5 +18,14 @@ def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
     return Sam(None if checkpoint is None else load(checkpoint, "cpu"))
 
 
-build_sam_vit_h = build_sam_vit_l = build_sam_vit_b = build_sam_vit_t = build_sam
-sam_model_registry = {name: build_sam for name in ("default", "vit_h", "vit_l", "vit_b", "vit_t")}
+def build_sam_vit_t(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
+    """`build_sam` of MobileSAM: without a checkpoint, its encoder is a TinyViT all the same."""
+    sam = build_sam(checkpoint)
+    if not sam.has_weights:
+        sam.image_encoder = TinyViT(sam)
+    return sam
+
+
+build_sam_vit_h = build_sam_vit_l = build_sam_vit_b = build_sam
+sam_model_registry = {name: build_sam for name in ("default", "vit_h", "vit_l", "vit_b")}
+sam_model_registry["vit_t"] = build_sam_vit_t

@@ -29,7 +29,7 @@ class SamPredictor:
     input_size: Any
     _embedding: Embedding | None
     _features: Any
-    _version: int
+    _version: Any
 
     def __init__(self, sam_model: Sam) -> None:
         self.model = sam_model
@@ -115,7 +115,7 @@ class SamPredictor:
         """(1, C, h, w) float32 tensor, or None. What is written into it counts."""
         if self._features is None and self._embedding is not None:
             self._features = tensor_of(self._embedding.features.copy()).to(self.device)
-            self._version = self._features._version
+            self._version = _version(self._features)
         return self._features
 
     @features.setter
@@ -147,11 +147,11 @@ class SamPredictor:
         regular = tuple(int(n) for n in self.input_size) == self._resized((height, width))
         side = self.transform.target_length
         size = (height, width) if regular else (side, side)
-        written = self._features is not None and self._features._version != self._version
+        written = self._features is not None and _version(self._features) != self._version
         if self._embedding is None or written or self._embedding.image_size != size:
             if self.features is None:
                 raise RuntimeError(NO_IMAGE)
-            self._version = self.features._version
+            self._version = _version(self.features)
             self._embedding = Embedding.of(self.model.segmenter, size, [array_of(self.features)])
         return self._embedding, regular
 
@@ -170,3 +170,9 @@ class SamPredictor:
             pixels = pixels if return_logits else pixels > self.model.mask_threshold
         return [array.reshape(sparse.shape[0], -1, *array.shape[1:])
                 for array in (pixels, found.scores.copy(), low_res)]
+
+
+def _version(tensor: Any) -> Any:
+    """Changes when the tensor is written into; of one that was made in torch.inference_mode, which
+    cannot tell, each time."""
+    return object() if tensor.is_inference() else tensor._version

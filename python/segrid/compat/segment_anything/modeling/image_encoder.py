@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 PUBLISHED_SIDE = 1024
 
 
-class ImageEncoderViT(Module):
-    """As segment_anything.modeling.ImageEncoderViT, on the engine."""
+class ImageEncoder(Module):
+    """Of any family, on the engine."""
 
     def __init__(self, sam: Sam) -> None:
         self._sam = sam
@@ -38,3 +38,11 @@ class ImageEncoderViT(Module):
         encoded = [sam.segmenter.encode_resized(p, (self.img_size, self.img_size))
                    for p in array_of(pixels.permute(0, 2, 3, 1))]
         return torch.cat([tensor_of(e.features) for e in encoded]).to(sam.device)
+
+
+class ImageEncoderViT(ImageEncoder):
+    """As segment_anything.modeling.ImageEncoderViT."""
+
+
+class TinyViT(ImageEncoder):
+    """As mobile_sam.modeling.TinyViT."""

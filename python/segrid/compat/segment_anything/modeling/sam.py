@@ -6,7 +6,7 @@ from typing import Any
 
 from segrid.compat.checkpoints import weights_of
 from segrid.compat.modules import Model
-from segrid.compat.segment_anything.modeling.image_encoder import ImageEncoderViT
+from segrid.compat.segment_anything.modeling.image_encoder import ImageEncoder, ImageEncoderViT, TinyViT
 from segrid.compat.segment_anything.modeling.mask_decoder import MaskDecoder
 from segrid.compat.segment_anything.modeling.prompt_encoder import PromptEncoder
 from segrid.segmenter import Segmenter
@@ -22,7 +22,8 @@ class Sam(Model):
 
     def __init__(self, segmenter: Segmenter | None = None) -> None:
         super().__init__(segmenter)
-        self.image_encoder = ImageEncoderViT(self)
+        is_mobile = segmenter is not None and segmenter.family == "mobile_sam"
+        self.image_encoder: ImageEncoder = TinyViT(self) if is_mobile else ImageEncoderViT(self)
         self.prompt_encoder = PromptEncoder(self)
         self.mask_decoder = MaskDecoder(self)
 
