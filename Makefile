@@ -66,7 +66,7 @@ $(STAMPS)/demo-data: $(STAMPS)/venv
 
 $(STAMPS)/test-tools: $(STAMPS)/package
 	$(PY) -m pip install --quiet $(TORCH) "transformers>=5" safetensors pytest hypothesis pycocotools scikit-image opencv-python-headless \
-	  matplotlib nbclient nbformat ipykernel psutil ruff mypy supervision scipy imagecodecs pyarrow "ray[data]"
+	  matplotlib nbclient nbformat ipykernel psutil ruff mypy supervision scipy imagecodecs shapely pyarrow "ray[data]"
 	$(PY) -m pip install --quiet hydra-core iopath setuptools
 	$(PY) -m pip install --quiet --no-deps segment-anything
 	SAM2_BUILD_CUDA=0 $(PY) -m pip install --quiet --no-deps --no-build-isolation sam2

@@ -1,6 +1,7 @@
 // How a native call waits: without the GIL, waking to run Python callbacks and to notice Ctrl-C.
 #pragma once
 
+#include <c10/core/InferenceMode.h>
 #include <pybind11/pybind11.h>
 
 #include <vector>
@@ -36,9 +37,11 @@ void shut_down(bool close);
 
 bool process_is_ending();
 
-// Runs body without the GIL; with it once the process is ending (what needs the pool then throws Cancelled).
+// Runs body without the GIL; with it once the process is ending (what needs the pool then throws Cancelled). Tensors that
+// it makes are plain ones also where the caller is in torch.inference_mode(), since other threads write into them.
 template <class Body>
 auto without_gil(const Body& body) {
+    const c10::InferenceMode plain(false);
     if (process_is_ending()) return body();
     const WithoutGil counted;
     const py::gil_scoped_release release;  // ends first

@@ -59,8 +59,9 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
     Pixels pixels = black(header.size, name);
     const Encoded from{data, size, header.size};
     const Decoded outcome = jpeg ? decode_jpeg(from, pixels.get()) : decode_png(from, pixels.get());
-    const auto warn = [&](const std::string& what) {
-        if (options.warnings != nullptr) options.warnings->push_back(name + ": " + format + " " + what);
+    const auto warn = [&](const std::string& what) {  // once: inspect_bytes may have said it
+        const bool said = options.lenient && !find_damage(data, size, header.format).empty();
+        if (options.warnings != nullptr && !said) options.warnings->push_back(name + ": " + format + " " + what);
     };
     if (!outcome.error.empty() && !options.lenient) {
         fail(ErrorKind::Corrupt, name + ": " + format + " cannot be decoded: " + outcome.error + " (lenient=True returns what can be decoded)");
