@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import segrid
 from PIL import Image, ImageFile, ImageOps
-from segrid import _core
 from segrid._image import ENDINGS, MAX_PIXELS
 
 RNG = np.random.default_rng(1)
