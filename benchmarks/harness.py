@@ -19,14 +19,29 @@ def cpu():
     flags = next(line for line in text.split("\n") if line.startswith("flags")).split()
     isa = [f for f in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile") if f in flags]
     masked = {"SEGRID_CPU": os.environ["SEGRID_CPU"]} if os.environ.get("SEGRID_CPU") else {}
-    return {"model": model, "family": next(line.split(": ")[1] for line in text.split("\n") if line.startswith("cpu family")), "isa": isa, **masked}
+    return {
+        "model": model,
+        "family": next(
+            line.split(": ")[1] for line in text.split("\n") if line.startswith("cpu family")
+        ),
+        "isa": isa,
+        **masked,
+    }
 
 
 def versions():
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for package in ("segrid", "torch", "segment-anything", "transformers", "openvino", "onnxruntime", "numpy"):
+    for package in (
+        "segrid",
+        "torch",
+        "segment-anything",
+        "transformers",
+        "openvino",
+        "onnxruntime",
+        "numpy",
+    ):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -36,10 +51,15 @@ def versions():
 
 def commit():
     """The commit that was measured; -dirty where code differs from it (results and what is made from them are no code)."""
-    def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md", ":!docs")
+    def git(*arguments):
+        return subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
+
+    changed = git(
+        "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md", ":!docs"
+    )
     return (git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
 
 
@@ -48,9 +68,21 @@ def run_row(subject, problem, arguments, threads, out):
     subject, _, precision = subject.partition("@")
     if precision:
         arguments = {**arguments, "precision": precision}
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "SEGRID_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    environment["SEGRID_BENCHMARK"] = json.dumps({"subject": subject, "arguments": arguments, "threads": threads, "out": str(out)})
-    subprocess.run([sys.executable, "-m", f"benchmarks.problems.{problem}"], env=environment, cwd=ROOT, check=True)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "SEGRID_THREADS": str(threads),
+        "PYTHONPATH": str(ROOT),
+    }
+    environment["SEGRID_BENCHMARK"] = json.dumps(
+        {"subject": subject, "arguments": arguments, "threads": threads, "out": str(out)}
+    )
+    subprocess.run(
+        [sys.executable, "-m", f"benchmarks.problems.{problem}"],
+        env=environment,
+        cwd=ROOT,
+        check=True,
+    )
     return json.loads(Path(out).read_text())
 
 
@@ -66,7 +98,10 @@ def compare(problem, subjects, arguments, threads, repeat, scratch):
                 print(f"  {s}: {rows[s][-1]['error']}", flush=True)
                 continue
             seconds = rows[s][-1]["seconds"]
-            print(f"  {s}: {seconds:.2f} s, {rows[s][-1]['count']} masks ({time.time() - began:.0f} s with loading)", flush=True)
+            print(
+                f"  {s}: {seconds:.2f} s, {rows[s][-1]['count']} masks ({time.time() - began:.0f} s with loading)",
+                flush=True,
+            )
     return {s: summary(r) for s, r in rows.items()}
 
 
@@ -76,14 +111,27 @@ def summary(runs):
         return {"error": runs[0]["error"]}
     seconds = [r["seconds"] for r in runs]
     stages = {k: statistics.median(r["stages"][k] for r in runs) for k in runs[0].get("stages", {})}
-    return {"median": statistics.median(seconds), "spread": [min(seconds), max(seconds)], "memory_mb": max(r["memory_mb"] for r in runs),
-            "count": runs[0]["count"], "stages": stages, "runs": len(runs)}
+    return {
+        "median": statistics.median(seconds),
+        "spread": [min(seconds), max(seconds)],
+        "memory_mb": max(r["memory_mb"] for r in runs),
+        "count": runs[0]["count"],
+        "stages": stages,
+        "runs": len(runs),
+    }
 
 
 def record(name, body):
     """Writes results/<name>.json with everything that a reader needs to repeat it."""
     target = HERE / "results" / f"{name}.json"
     target.parent.mkdir(exist_ok=True)
-    body = {"problem": name, "date": time.strftime("%Y-%m-%d"), "commit": commit(), "cpu": cpu(), "versions": versions(), **body}
+    body = {
+        "problem": name,
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "cpu": cpu(),
+        "versions": versions(),
+        **body,
+    }
     target.write_text(json.dumps(body, indent=2) + "\n")
     return target

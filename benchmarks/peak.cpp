@@ -1,4 +1,5 @@
-// GFLOP/s of one core that does nothing but fused multiply-adds in fp32, on the widest vectors the compiler finds (-march=native).
+// GFLOP/s of one core that does nothing but fused multiply-adds in fp32, on the widest vectors the
+// compiler finds (-march=native).
 #include <chrono>
 #include <cstdio>
 
@@ -22,7 +23,8 @@ int main() {
         for (long i = 0; i < count; ++i) {
             for (auto& s : sums) s = s * a + b;
         }
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        const double seconds =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         const double rate = 2e-9 * count * kSums * kLanes / seconds;
         if (rate > best) best = rate;
     }

@@ -8,8 +8,24 @@ import torch
 
 PRESETS = {
     # small: windows that divide no grid; small enough for tests
-    "small": dict(image=144, dims=(16, 32, 48, 64), depths=(1, 2, 2, 1), heads=(2, 2, 3, 4), windows=(7, 7, 5, 4), output=64, sam="small"),
-    "mobile_sam": dict(image=1024, dims=(64, 128, 160, 320), depths=(2, 2, 6, 2), heads=(2, 4, 5, 10), windows=(7, 7, 14, 7), output=256, sam="vit_b"),
+    "small": dict(
+        image=144,
+        dims=(16, 32, 48, 64),
+        depths=(1, 2, 2, 1),
+        heads=(2, 2, 3, 4),
+        windows=(7, 7, 5, 4),
+        output=64,
+        sam="small",
+    ),
+    "mobile_sam": dict(
+        image=1024,
+        dims=(64, 128, 160, 320),
+        depths=(2, 2, 6, 2),
+        heads=(2, 4, 5, 10),
+        windows=(7, 7, 14, 7),
+        output=256,
+        sam="vit_b",
+    ),
 }
 
 
@@ -23,7 +39,11 @@ def encoder(preset, seed=0):
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.ndim > 1 and "attention_biases" not in name:
-                p.copy_(torch.randn_like(p) / math.sqrt(math.prod(p.shape[1:])) * (1.4 if "conv" in name or "seq" in name else 1.0))
+                p.copy_(
+                    torch.randn_like(p)
+                    / math.sqrt(math.prod(p.shape[1:]))
+                    * (1.4 if "conv" in name or "seq" in name else 1.0)
+                )
             elif name.endswith("weight"):
                 p.copy_(1 + 0.2 * torch.randn_like(p))
             else:
@@ -41,7 +61,9 @@ def checkpoint(preset, scratch, seed=0):
     from benchmarks import random_sam
 
     c = PRESETS[preset]
-    rest = random_sam.to_segment_anything(random_sam.make(c["sam"], Path(scratch) / "sam")).state_dict()
+    rest = random_sam.to_segment_anything(
+        random_sam.make(c["sam"], Path(scratch) / "sam")
+    ).state_dict()
     rest = {k: v for k, v in rest.items() if not k.startswith("image_encoder.")}
     return {f"image_encoder.{k}": v for k, v in encoder(preset, seed).state_dict().items()} | rest
 
@@ -54,10 +76,15 @@ def make(preset, folder, seed=0):
     from segrid.convert import mobile_sam
 
     with tempfile.TemporaryDirectory() as scratch:
-        config, tensors, _ = mobile_sam.convert(checkpoint(preset, scratch, seed), PRESETS[preset]["image"])
+        config, tensors, _ = mobile_sam.convert(
+            checkpoint(preset, scratch, seed), PRESETS[preset]["image"]
+        )
     if preset == "small":
         config["mask_decoder_config"]["num_attention_heads"] = 4
     Path(folder).mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, str(Path(folder) / "model.safetensors"))
+    save_file(
+        {k: v.contiguous().clone() for k, v in tensors.items()},
+        str(Path(folder) / "model.safetensors"),
+    )
     (Path(folder) / "config.json").write_text(json.dumps(config))
     return Path(folder)

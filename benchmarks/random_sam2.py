@@ -8,12 +8,38 @@ from benchmarks import random_weights
 
 PRESETS = {
     # delta: at which about half of the random single masks are stable enough
-    "small": dict(image=128, dims=[24, 48, 96, 192], heads=[1, 2, 4, 8], blocks=[1, 2, 3, 1], windows=[8, 4, 6, 4], glob=[4], background=7, fpn=64,
-                  delta=0.3),
-    "wide": dict(image=256, dims=[32, 64, 128, 256], heads=[2, 2, 4, 4], blocks=[2, 1, 2, 2], windows=[8, 6, 14, 7], glob=[4, 6], background=5, fpn=128,
-                 delta=0.15),
-    "tiny": dict(image=1024, dims=[96, 192, 384, 768], heads=[1, 2, 4, 8], blocks=[1, 2, 7, 2], windows=[8, 4, 14, 7], glob=[5, 7, 9], background=7,
-                 fpn=256),
+    "small": dict(
+        image=128,
+        dims=[24, 48, 96, 192],
+        heads=[1, 2, 4, 8],
+        blocks=[1, 2, 3, 1],
+        windows=[8, 4, 6, 4],
+        glob=[4],
+        background=7,
+        fpn=64,
+        delta=0.3,
+    ),
+    "wide": dict(
+        image=256,
+        dims=[32, 64, 128, 256],
+        heads=[2, 2, 4, 4],
+        blocks=[2, 1, 2, 2],
+        windows=[8, 6, 14, 7],
+        glob=[4, 6],
+        background=5,
+        fpn=128,
+        delta=0.15,
+    ),
+    "tiny": dict(
+        image=1024,
+        dims=[96, 192, 384, 768],
+        heads=[1, 2, 4, 8],
+        blocks=[1, 2, 7, 2],
+        windows=[8, 4, 14, 7],
+        glob=[5, 7, 9],
+        background=7,
+        fpn=256,
+    ),
 }
 
 
@@ -23,14 +49,33 @@ def config_of(preset):
 
     c = PRESETS[preset]
     grid = c["image"] // 4
-    backbone = Sam2HieraDetConfig(hidden_size=c["dims"][0], num_attention_heads=c["heads"][0], image_size=[c["image"]] * 2, blocks_per_stage=c["blocks"],
-                                  embed_dim_per_stage=c["dims"], num_attention_heads_per_stage=c["heads"], window_size_per_stage=c["windows"],
-                                  global_attention_blocks=c["glob"], window_positional_embedding_background_size=[c["background"]] * 2)
-    vision = Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=c["dims"][::-1], fpn_hidden_size=c["fpn"],
-                              backbone_feature_sizes=[[grid] * 2, [grid // 2] * 2, [grid // 4] * 2])
-    return Sam2Config(vision_config=vision, prompt_encoder_config=dict(hidden_size=c["fpn"], image_size=c["image"]),
-                      mask_decoder_config=dict(hidden_size=c["fpn"], mlp_dim=4 * c["fpn"], iou_head_hidden_dim=c["fpn"],
-                                               dynamic_multimask_stability_delta=c.get("delta", 0.05)))
+    backbone = Sam2HieraDetConfig(
+        hidden_size=c["dims"][0],
+        num_attention_heads=c["heads"][0],
+        image_size=[c["image"]] * 2,
+        blocks_per_stage=c["blocks"],
+        embed_dim_per_stage=c["dims"],
+        num_attention_heads_per_stage=c["heads"],
+        window_size_per_stage=c["windows"],
+        global_attention_blocks=c["glob"],
+        window_positional_embedding_background_size=[c["background"]] * 2,
+    )
+    vision = Sam2VisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=c["dims"][::-1],
+        fpn_hidden_size=c["fpn"],
+        backbone_feature_sizes=[[grid] * 2, [grid // 2] * 2, [grid // 4] * 2],
+    )
+    return Sam2Config(
+        vision_config=vision,
+        prompt_encoder_config=dict(hidden_size=c["fpn"], image_size=c["image"]),
+        mask_decoder_config=dict(
+            hidden_size=c["fpn"],
+            mlp_dim=4 * c["fpn"],
+            iou_head_hidden_dim=c["fpn"],
+            dynamic_multimask_stability_delta=c.get("delta", 0.05),
+        ),
+    )
 
 
 def make(preset, folder, seed=0):
@@ -42,9 +87,13 @@ def make(preset, folder, seed=0):
 
 
 def _calibrate(model):
-    model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
+    model.prompt_encoder.shared_embedding.positional_embedding.copy_(
+        model.shared_image_embedding.positional_embedding
+    )
     out = random_weights.clicks(model, model.config.prompt_encoder_config.image_size)
-    random_weights.spread(model, out.pred_masks, torch.logit(out.iou_scores.clamp(1e-6, 1 - 1e-6)), 1.5, 0.6)
+    random_weights.spread(
+        model, out.pred_masks, torch.logit(out.iou_scores.clamp(1e-6, 1 - 1e-6)), 1.5, 0.6
+    )
 
 
 def original(name, seed=0, calibrated=True):
@@ -59,7 +108,11 @@ def original(name, seed=0, calibrated=True):
     if calibrated:
         with torch.no_grad():
             for full, p in model.named_parameters():
-                hf = full.replace("point_embeddings", "point_embed").replace("output_upscaling", "upscale_conv").replace("no_mem_embed", "no_memory")
+                hf = (
+                    full.replace("point_embeddings", "point_embed")
+                    .replace("output_upscaling", "upscale_conv")
+                    .replace("no_mem_embed", "no_memory")
+                )
                 if p.ndim == 1:
                     hf = "norm.weight" if full.endswith("weight") else "bias"
                 p.copy_(random_weights.value(hf, p))

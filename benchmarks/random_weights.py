@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-TABLES = re.compile(r"pos_embed|no_memory|(_embed|token|tokens)(\.\d+)?\.weight$")  # looked up or added, not multiplied
+TABLES = re.compile(
+    r"pos_embed|no_memory|(_embed|token|tokens)(\.\d+)?\.weight$"
+)  # looked up or added, not multiplied
 
 
 def value(name, p):
@@ -23,7 +25,11 @@ def value(name, p):
         return 0.3 * torch.randn_like(p)
     fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
     # softer attention in the decoder: a sharp one over thousands of random keys amplifies rounding a thousandfold
-    soft = 0.3 if "mask_decoder.transformer" in name and ("q_proj" in name or "k_proj" in name) else 1.0
+    soft = (
+        0.3
+        if "mask_decoder.transformer" in name and ("q_proj" in name or "k_proj" in name)
+        else 1.0
+    )
     return soft * torch.randn_like(p) / math.sqrt(fan_in)
 
 
@@ -43,9 +49,16 @@ def save(model, calibrate, folder):
 
 def clicks(model, side):
     """Outputs for a grid of random clicks on a random image."""
-    image = torch.nn.functional.interpolate(torch.randn(1, 3, 16, 16), size=(side, side), mode="bilinear")
+    image = torch.nn.functional.interpolate(
+        torch.randn(1, 3, 16, 16), size=(side, side), mode="bilinear"
+    )
     points = torch.rand(1, 24, 1, 2) * side
-    return model(image, input_points=points, input_labels=torch.ones(1, 24, 1, dtype=torch.long), multimask_output=True)
+    return model(
+        image,
+        input_points=points,
+        input_labels=torch.ones(1, 24, 1, dtype=torch.long),
+        multimask_output=True,
+    )
 
 
 def spread(model, logits, iou, mean, deviation):

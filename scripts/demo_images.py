@@ -9,5 +9,7 @@ names = ("coins.png", "hubble_deep_field.jpg")
 found = [next(iter([*folder.glob(n), *folder.parent.rglob(n)]), None) for n in names]
 missing = [n for n, f in zip(names, found, strict=True) if f is None]
 if missing:
-    raise SystemExit(f"not in the installed scikit-image: {', '.join(missing)} (looked under {folder.parent})")
+    raise SystemExit(
+        f"not in the installed scikit-image: {', '.join(missing)} (looked under {folder.parent})"
+    )
 print(*found)

@@ -5,7 +5,12 @@ import re
 import sys
 from pathlib import Path
 
-TYPES = {"collections.abc.Sequence": "Sequence", "collections.abc.Callable": "Callable", "typing.": "", "segrid._core.": ""}
+TYPES = {
+    "collections.abc.Sequence": "Sequence",
+    "collections.abc.Callable": "Callable",
+    "typing.": "",
+    "segrid._core.": "",
+}
 
 
 def clean(text):
@@ -29,13 +34,19 @@ def signature(name, function, method):
         if any(n.startswith("arg") for n in names) or not names:
             return f"def {name}({'self, ' if method else ''}*args: Any) -> Any: ..."
         optional = set(re.findall(r"(\w+): [^=,]*(?:\[[^=]*\])?[^=,]* = ", arguments))
-        parts = [n if n == "self" else f"{n}: Any" + (" = ..." if n in optional else "") for n in names]
+        parts = [
+            n if n == "self" else f"{n}: Any" + (" = ..." if n in optional else "") for n in names
+        ]
         return f"def {name}({', '.join(parts)}) -> Any: ..."
     return f"def {name}{clean(arguments)} -> {clean(found.group(2))}: ..."
 
 
 def describe(module):
-    lines = ["# Made by scripts/make_stubs.py; do not edit.", "from typing import Any, SupportsFloat, SupportsIndex, SupportsInt", ""]
+    lines = [
+        "# Made by scripts/make_stubs.py; do not edit.",
+        "from typing import Any, SupportsFloat, SupportsIndex, SupportsInt",
+        "",
+    ]
     for name, value in sorted(vars(module).items()):
         if name.startswith("_"):
             continue
@@ -47,7 +58,10 @@ def describe(module):
                 if isinstance(attribute, property):
                     body += ["    @property", f"    def {member}(self) -> Any: ..."]
                 elif isinstance(attribute, staticmethod):
-                    body += ["    @staticmethod", "    " + signature(member, attribute.__func__, False)]
+                    body += [
+                        "    @staticmethod",
+                        "    " + signature(member, attribute.__func__, False),
+                    ]
                 elif member == "__enter__":
                     body.append(f"    def __enter__(self) -> {name}: ...")
                 elif member == "__exit__":
@@ -66,5 +80,9 @@ def describe(module):
 if __name__ == "__main__":
     from segrid import _core
 
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "python/segrid/_core.pyi"
+    target = (
+        Path(sys.argv[1])
+        if len(sys.argv) > 1
+        else Path(__file__).parents[1] / "python/segrid/_core.pyi"
+    )
     target.write_text(describe(_core))

@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ["SEGRID_DEVICE"] = "cpu"  # also where there is a GPU: what is to run there is marked `cuda` and names it
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads do not spin against others on a busy machine
+os.environ["SEGRID_DEVICE"] = (
+    "cpu"  # also where there is a GPU: what is to run there is marked `cuda` and names it
+)
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # torch's threads do not spin against others on a busy machine
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # benchmarks/ holds the random models and the stand-in for torchvision
+sys.path.insert(
+    0, str(ROOT)
+)  # benchmarks/ holds the random models and the stand-in for torchvision
 
 
 # Where a model may run: with the CPU's kernels; by its plain definitions, which are what runs on CUDA; on a device that refuses what CUDA refuses
@@ -51,9 +57,15 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "no CUDA device" in str(report.longrepr)]
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if "no CUDA device" in str(report.longrepr)
+    ]
     if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests need a CUDA device (`pytest -m cuda` lists them)")
+        terminalreporter.write_line(
+            f"{len(skipped)} tests need a CUDA device (`pytest -m cuda` lists them)"
+        )
 
 
 def _there(name):

@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = [ROOT / f for f in subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
-                                          check=True).stdout.split("\n") if f and (ROOT / f).exists()]
+FILES = [
+    ROOT / f
+    for f in subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    if f and (ROOT / f).exists()
+]
 CODE = [f for f in FILES if f.suffix in (".cpp", ".h", ".cu", ".py", ".pyi")]
 
 
@@ -38,22 +47,41 @@ def test_files_include_only_lower_levels():
 
 def test_intrinsics_only_in_their_files():
     theirs = ("avx512.cpp", "avx512bf16.cpp", "avx512vnni.cpp", "avx2.cpp")
-    wrong = [str(f) for f in CODE if "src" in f.parts and "immintrin.h" in f.read_text() and f.name not in theirs]
+    wrong = [
+        str(f)
+        for f in CODE
+        if "src" in f.parts and "immintrin.h" in f.read_text() and f.name not in theirs
+    ]
     assert not wrong
 
 
 def test_only_bindings_know_python():
-    wrong = [str(f) for f in CODE if "src" in f.parts and "bindings" not in f.parts and re.search(r"pybind11|Python\.h", f.read_text())]
+    wrong = [
+        str(f)
+        for f in CODE
+        if "src" in f.parts
+        and "bindings" not in f.parts
+        and re.search(r"pybind11|Python\.h", f.read_text())
+    ]
     assert not wrong
 
 
 def test_no_file_is_longer_than_400_lines():
-    long = {str(f.relative_to(ROOT)): n for f in CODE if (n := f.read_text().count("\n")) > 400 and f.suffix != ".pyi"}
+    long = {
+        str(f.relative_to(ROOT)): n
+        for f in CODE
+        if (n := f.read_text().count("\n")) > 400 and f.suffix != ".pyi"
+    }
     assert not long
 
 
 def test_no_names_that_say_nothing():
-    assert not [f for f in CODE if re.search(r"(^|/)(utils?|common|helpers?|misc)(\.|/)", str(f.relative_to(ROOT))) and "compat" not in f.parts]
+    assert not [
+        f
+        for f in CODE
+        if re.search(r"(^|/)(utils?|common|helpers?|misc)(\.|/)", str(f.relative_to(ROOT)))
+        and "compat" not in f.parts
+    ]
 
 
 def test_stubs_are_up_to_date(tmp_path):

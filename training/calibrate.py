@@ -35,7 +35,9 @@ def logit_scale(logits, stability):
     logits = list(logits)
 
     def mean(scale):
-        return np.mean([float((x > 1 / scale).sum() / (x > -1 / scale).sum().clamp(min=1)) for x in logits])
+        return np.mean(
+            [float((x > 1 / scale).sum() / (x > -1 / scale).sum().clamp(min=1)) for x in logits]
+        )
 
     low, high = 0.05, 50.0
     while high / low > 1.02:
@@ -46,7 +48,9 @@ def logit_scale(logits, stability):
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("weights")
     p.add_argument("--config", required=True)
     p.add_argument("--data", required=True)
@@ -55,7 +59,9 @@ def main():
     args = p.parse_args()
     net = model.Sam(json.loads(Path(args.config).read_text())).eval()
     net.load_state_dict(load_file(args.weights))
-    pictures = spread(Folder(Path(args.data) / "nuclei_dsb2018", lambda name: not held_out(name)), args.frames)
+    pictures = spread(
+        Folder(Path(args.data) / "nuclei_dsb2018", lambda name: not held_out(name)), args.frames
+    )
     print(logit_scale(chosen_logits(net, pictures, 4, np.random.default_rng(2)), args.stability))
 
 

@@ -15,7 +15,11 @@ TARGETS = (
         ("nuclei", "everything", "ap50"),
         0.70,
     ),
-    ("everyday (litter, COCO): click, chosen of 3", ("everyday (litter, COCO)", "click_chosen"), 0.50),
+    (
+        "everyday (litter, COCO): click, chosen of 3",
+        ("everyday (litter, COCO)", "click_chosen"),
+        0.50,
+    ),
     ("everyday (litter, COCO): click, best of 3", ("everyday (litter, COCO)", "click_best"), 0.60),
     ("everyday (litter, COCO): box", ("everyday (litter, COCO)", "box"), None),
     ("everyday (litter, COCO): click + correction", ("everyday (litter, COCO)", "corrected"), None),
@@ -112,9 +116,13 @@ def card(figures=None, before=None, run=None):
         missed = []
         for name, path, target in TARGETS:
             now = _at(figures, path)
-            lines.append(f"| {name} | {_text(_at(before, path))} | {_text(now)} | {_text(target)} |")
+            lines.append(
+                f"| {name} | {_text(_at(before, path))} | {_text(now)} | {_text(target)} |"
+            )
             if target is not None and (now is None or now < target):
-                missed.append(f"{name} by {target - now:.3f}" if now is not None else f"{name}: not measured")
+                missed.append(
+                    f"{name} by {target - now:.3f}" if now is not None else f"{name}: not measured"
+                )
         lines += ["", "Targets missed: " + ("; ".join(missed) if missed else "none") + "."]
         sizes = {k: (v["objects"], v.get("everything", {}).get("pictures")) for k, v in figures.items()
                  if isinstance(v, dict) and "objects" in v and k != "settings"}  # fmt: skip
@@ -129,6 +137,9 @@ def card(figures=None, before=None, run=None):
         lines += [
             f"{len(steps)} steps of 4 pictures x 12 prompts (+ 4 x 4 corrected), {minutes:.0f} min on 2 CPU"
         ]
-        lines += ["cores (by the clock: the machine was shared), from the `tiny` before it; the recipe is `training/README.md`.", ""]
+        lines += [
+            "cores (by the clock: the machine was shared), from the `tiny` before it; the recipe is `training/README.md`.",
+            "",
+        ]
         lines += [f"- step {c['step']}: kept-out check {c['check']}" for c in checks]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,9 @@ def embed(net, image):
     h, w = image.shape[:2]
     scale = net.size / max(h, w)
     size = (max(1, round(h * scale)), max(1, round(w * scale)))
-    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small = cv2.resize(
+        image, size[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
     device = next(net.parameters()).device
     pixels = net.normalise(
         torch.from_numpy(pad(small, net.size))[None].to(device), torch.tensor([size], device=device)
@@ -36,6 +38,8 @@ def clicks(net, embedded, points, scale, batch=64):
 def enlarge(logits, net_size, size, shape):
     """Low-res logits (N, h, w) to the picture's `shape`: to the model frame, cut, to the picture, as SAM
     does."""
-    frame = F.interpolate(logits[:, None], (net_size, net_size), mode="bilinear", align_corners=False)
+    frame = F.interpolate(
+        logits[:, None], (net_size, net_size), mode="bilinear", align_corners=False
+    )
     frame = frame[:, :, : size[0], : size[1]]
     return F.interpolate(frame, tuple(shape), mode="bilinear", align_corners=False)[:, 0]

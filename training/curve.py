@@ -33,15 +33,22 @@ def draw(run):
     ):
         values = np.array([r.get(key, np.nan) for r in steps])
         left.plot(
-            at[width - 1 :], np.convolve(values, np.ones(width) / width, "valid"), label=f"train, {label}"
+            at[width - 1 :],
+            np.convolve(values, np.ones(width) / width, "valid"),
+            label=f"train, {label}",
         )
     for key in ("nuclei", "objects", "scenes"):
         left.plot(
-            [c["step"] for c in checks], [c["check"][key] for c in checks], "o--", label=f"kept out, {key}"
+            [c["step"] for c in checks],
+            [c["check"][key] for c in checks],
+            "o--",
+            label=f"kept out, {key}",
         )
     left.set(xlabel="step", ylabel="IoU")
     left.legend(fontsize=7)
-    right.plot(at[width - 1 :], np.convolve([r["mask"] for r in steps], np.ones(width) / width, "valid"))
+    right.plot(
+        at[width - 1 :], np.convolve([r["mask"] for r in steps], np.ones(width) / width, "valid")
+    )
     right.set(xlabel="step", ylabel="mask loss")
     figure.tight_layout()
     figure.savefig(Path(run) / "curve.png", dpi=110)

@@ -58,7 +58,9 @@ class Folder:
         if index not in self.cache:
             file = self.files[index]
             image = cv2.imread(str(file), cv2.IMREAD_COLOR)[..., ::-1]
-            labels = cv2.imread(str(self.root / "labels" / f"{file.stem}.png"), cv2.IMREAD_UNCHANGED)
+            labels = cv2.imread(
+                str(self.root / "labels" / f"{file.stem}.png"), cv2.IMREAD_UNCHANGED
+            )
             scale = self.limit / max(labels.shape) if self.limit else 1.0
             if scale < 1:
                 shape = (round(labels.shape[1] * scale), round(labels.shape[0] * scale))
@@ -111,7 +113,9 @@ def nuclei(rng, folder, size):
         image = 255 - image
     if rng.random() < 0.35:
         low, high = np.percentile(image, (0.5, 99.5))
-        stretched = (image.astype(np.float32) - low) * (rng.uniform(120, 255) / max(8.0, high - low))
+        stretched = (image.astype(np.float32) - low) * (
+            rng.uniform(120, 255) / max(8.0, high - low)
+        )
         image = np.clip(stretched, 0, 255).astype(np.uint8)
     if rng.random() < 0.25:
         image = np.clip(image * rng.uniform(0.4, 1.15, 3), 0, 255).astype(np.uint8)
@@ -130,7 +134,9 @@ def everyday(rng, folder):
         shape = (side, side * rng.uniform(0.7, 1.3))
         picture = window(rng, picture, shape, (x + bw / 2, y + bh / 2))
     picture = turned(rng, picture, rng.random() < 0.1)
-    return Picture(photometric(rng, picture.image), picture.labels, picture.targets, picture.complete)
+    return Picture(
+        photometric(rng, picture.image), picture.labels, picture.targets, picture.complete
+    )
 
 
 def collage(rng, folders, photos, size):
@@ -140,7 +146,9 @@ def collage(rng, folders, photos, size):
     image = cv2.resize(base.image, (size, size), interpolation=cv2.INTER_AREA)
     labels = cv2.resize(base.labels, (size, size), interpolation=cv2.INTER_NEAREST)
     if rng.random() < 0.4:
-        image = cv2.resize(photos[rng.integers(len(photos))], (size, size), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(
+            photos[rng.integers(len(photos))], (size, size), interpolation=cv2.INTER_AREA
+        )
         labels = np.zeros((size, size), np.uint16)
     image, ident = image.astype(np.float32), int(labels.max()) + 1
     for _ in range(int(rng.integers(1, 6))):
@@ -152,7 +160,9 @@ def collage(rng, folders, photos, size):
         if min(w, h) < 12:
             continue
         scale = size * float(np.exp(rng.uniform(np.log(0.1), np.log(0.7)))) / max(w, h)
-        turn = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), float(rng.normal(0, 25)), min(scale, 2.0))
+        turn = cv2.getRotationMatrix2D(
+            (x + w / 2, y + h / 2), float(rng.normal(0, 25)), min(scale, 2.0)
+        )
         turn[:, 2] += rng.uniform(0.1, 0.9, 2) * size - (x + w / 2, y + h / 2)
         patch = cv2.warpAffine(source.image, turn, (size, size), flags=cv2.INTER_AREA)
         mask = cv2.warpAffine(cut.astype(np.float32), turn, (size, size), flags=cv2.INTER_LINEAR)
@@ -167,18 +177,24 @@ def collage(rng, folders, photos, size):
 class Mixture:
     """`picture(rng)`: nuclei, everyday objects, collages of them, else procedural scenes."""
 
-    def __init__(self, root=None, size=256, nuclei_share=0.3, object_share=0.22, collage_share=0.08):
+    def __init__(
+        self, root=None, size=256, nuclei_share=0.3, object_share=0.22, collage_share=0.08
+    ):
         self.size, self.photos, self.nuclei, self.objects = size, [], None, []
         self.shares = np.cumsum([nuclei_share, object_share, collage_share])
         if root is not None:
             root = Path(root)
             self.nuclei = Folder(root / "nuclei_dsb2018", lambda name: not held_out(name))
-            self.objects = [Folder(root / name, lambda n: not held_out(n), 720) for name in OBJECT_SETS]
+            self.objects = [
+                Folder(root / name, lambda n: not held_out(n), 720) for name in OBJECT_SETS
+            ]
             self.odds = np.array(list(OBJECT_SETS.values()))
             for file in sorted((root / "photos").glob("*")):
                 photo = cv2.imread(str(file), cv2.IMREAD_COLOR)[..., ::-1]
                 scale = 640 / max(photo.shape)
-                self.photos.append(cv2.resize(np.ascontiguousarray(photo), None, fx=scale, fy=scale))
+                self.photos.append(
+                    cv2.resize(np.ascontiguousarray(photo), None, fx=scale, fy=scale)
+                )
 
     def picture(self, rng):
         """One Picture from `rng` alone (and the files)."""

@@ -47,7 +47,8 @@ def _correct(net, embedded, scale, size, mask, click, hint, found):
     """IoU after a second click on the deepest wrong pixel, with the first mask's logits as hint."""
     missed, extra = mask & ~found, found & ~mask
     deep = [
-        cv2.distanceTransform(np.pad(e.astype(np.uint8), 1), cv2.DIST_L2, 5).max() for e in (missed, extra)
+        cv2.distanceTransform(np.pad(e.astype(np.uint8), 1), cv2.DIST_L2, 5).max()
+        for e in (missed, extra)
     ]
     label = int(deep[0] >= deep[1])
     wrong = missed if label else extra
@@ -84,12 +85,16 @@ def prompt_figures(net, pictures, objects, least, rng, tile=0):
             true = [iou((f > 0).numpy(), mask) for f in found[1:]]
             chosen = int(score[0, 1:].argmax())
             pairs += list(zip(score[0, 1:].tolist(), true, strict=True))
-            stability = float((found[1 + chosen] > 1).sum() / (found[1 + chosen] > -1).sum().clamp(min=1))
+            stability = float(
+                (found[1 + chosen] > 1).sum() / (found[1 + chosen] > -1).sum().clamp(min=1)
+            )
             hint, first = out[0, 1 + chosen], (found[1 + chosen] > 0).numpy()
             second = _correct(net, embedded, scale, size, mask, at, hint, first)
             box = torch.from_numpy(prompts.box_of(rng, mask, False)).view(1, 1, 2, 2) * scale
             boxed, _ = net.decode(embedded, box, torch.tensor([[[2, 3]]]))
-            by_box = iou((enlarge(boxed[0, :, 0].float(), net.size, size, mask.shape)[0] > 0).numpy(), mask)
+            by_box = iou(
+                (enlarge(boxed[0, :, 0].float(), net.size, size, mask.shape)[0] > 0).numpy(), mask
+            )
             rows.append((true[chosen], max(true), by_box, second, stability))
     names = ("click_chosen", "click_best", "box", "corrected", "stability")
     figures = {
@@ -108,9 +113,13 @@ def everything_figures(segmenter, pictures, complete):
         groups = [set(t) for t in picture.targets]
         outer = [t for t in picture.targets if not any(set(t) < g for g in groups)]
         inner = [picture.mask(t) for t in picture.targets if t not in outer]
-        truth = [m for m in map(picture.mask, outer) if m.sum() >= (16 if complete else 0.001 * m.size)]
+        truth = [
+            m for m in map(picture.mask, outer) if m.sum() >= (16 if complete else 0.001 * m.size)
+        ]
         masks = segmenter.everything(picture.image, crop_n_layers="auto").array
-        overlap = np.array([[iou(m, t) for t in truth] for m in masks]).reshape(len(masks), len(truth))
+        overlap = np.array([[iou(m, t) for t in truth] for m in masks]).reshape(
+            len(masks), len(truth)
+        )
         free_masks, hits = set(range(len(masks))), 0
         for flat in np.argsort(-overlap, axis=None):
             i, j = np.unravel_index(flat, overlap.shape)
@@ -124,13 +133,17 @@ def everything_figures(segmenter, pictures, complete):
         tp, fp, fn = tp + hits, fp + len(free_masks), fn + len(truth) - hits
     figures = dict(recall=round(tp / max(1, tp + fn), 4), pictures=len(pictures), truths=tp + fn)
     if complete:
-        figures |= dict(ap50=round(tp / max(1, tp + fp + fn), 4), precision=round(tp / max(1, tp + fp), 4))
+        figures |= dict(
+            ap50=round(tp / max(1, tp + fp + fn), 4), precision=round(tp / max(1, tp + fp), 4)
+        )
     return figures | dict(seconds=round(time.monotonic() - begin, 1))
 
 
 def spread(folder, limit):
     """At most `limit` whole frames, evenly over the sorted names."""
-    return [folder.picture(int(i)) for i in np.unique(np.linspace(0, len(folder) - 1, limit).round())]
+    return [
+        folder.picture(int(i)) for i in np.unique(np.linspace(0, len(folder) - 1, limit).round())
+    ]
 
 
 def scenes_kept(count, photos=()):
@@ -159,7 +172,9 @@ def quick_check(net, sets):
         chosen, pairs = [], []
         for part in parts:
             b = prompts.Batch(*[torch.from_numpy(np.asarray(v))[None] for v in part])
-            out, score = net.decode(net.vision_encoder(net.normalise(b.images, b.sizes)), b.points, b.labels)
+            out, score = net.decode(
+                net.vision_encoder(net.normalise(b.images, b.sizes)), b.points, b.labels
+            )
             true = losses.iou(out[:, :, 1:], b.masks[:, :, None].float() / 4)[0]
             real, score = b.real[0] & ~b.box[0], score[0, :, 1:]
             chosen += true.gather(1, score.argmax(1, keepdim=True))[real, 0].tolist()
@@ -176,7 +191,11 @@ def evaluate(net, segmenter, data, objects, frames, scenes, count=4):
     rng = np.random.default_rng(11)
     fields = spread(Folder(data / "nuclei_dsb2018", held_out), frames)
     drawn = scenes_kept(scenes)
-    sets = {"nuclei": (fields, 0.0, 0), "nuclei tiles": (fields, 0.0, 320), "scenes": (drawn, 0.0, 0)}
+    sets = {
+        "nuclei": (fields, 0.0, 0),
+        "nuclei tiles": (fields, 0.0, 320),
+        "scenes": (drawn, 0.0, 0),
+    }
     photos = {name: spread(Folder(data / name, held_out), min(frames, 24)) for name in OBJECT_SETS}
     sets |= {name: (pictures, 0.001, 0) for name, pictures in photos.items()}
     for name, (pictures, least, tile) in sets.items():
@@ -202,15 +221,23 @@ def evaluate(net, segmenter, data, objects, frames, scenes, count=4):
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("folder", help="config.json and model.safetensors")
     p.add_argument("--data", required=True)
     p.add_argument("--out", required=True)
     p.add_argument("--objects", type=int, default=6, help="objects per picture")
-    p.add_argument("--frames", type=int, default=36, help="whole nuclei frames (and up to 24 photos per set)")
+    p.add_argument(
+        "--frames", type=int, default=36, help="whole nuclei frames (and up to 24 photos per set)"
+    )
     p.add_argument("--scenes", type=int, default=32)
-    p.add_argument("--photos", type=int, default=4, help="photos per set for the recall of everything mode")
-    p.add_argument("--precision", default="fp32", help="of everything mode (the clicks are PyTorch's in fp32)")
+    p.add_argument(
+        "--photos", type=int, default=4, help="photos per set for the recall of everything mode"
+    )
+    p.add_argument(
+        "--precision", default="fp32", help="of everything mode (the clicks are PyTorch's in fp32)"
+    )
     args = p.parse_args()
     net = model.load(args.folder).eval()
     segmenter = segrid.Segmenter(args.folder, precision=args.precision)

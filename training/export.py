@@ -55,7 +55,9 @@ def export(weights, config, out, figures=None, before=None, run=None):
     write_weights(weights, out / "model.safetensors", LIMIT)
     (out / "config.json").write_text(json.dumps(config | {"dtype": "float16"}, indent=2) + "\n")
     if figures and "settings" in figures:
-        settings = {k: v for k, v in figures["settings"].items() if k not in ("folder", "data", "out")}
+        settings = {
+            k: v for k, v in figures["settings"].items() if k not in ("folder", "data", "out")
+        }
         figures = figures | {"settings": settings}
     about = {"recommended": RECOMMENDED, "figures": figures}
     (out / "segrid.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -64,7 +66,9 @@ def export(weights, config, out, figures=None, before=None, run=None):
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("weights")
     p.add_argument("out")
     p.add_argument("--config", required=True)

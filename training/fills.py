@@ -6,7 +6,9 @@ import numpy as np
 
 def smooth_noise(rng, h, w, cells):
     """(h, w) float32 noise in about [-1, 1] with `cells` bumps across."""
-    small = rng.uniform(-1, 1, (max(2, int(cells * h / max(h, w))), max(2, int(cells * w / max(h, w)))))
+    small = rng.uniform(
+        -1, 1, (max(2, int(cells * h / max(h, w))), max(2, int(cells * w / max(h, w))))
+    )
     return cv2.resize(small.astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
 
 
@@ -27,7 +29,9 @@ def photo_crop(rng, photos, h, w):
     crop = photo[y : y + ch, x : x + cw]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    return cv2.resize(np.ascontiguousarray(crop), (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.resize(np.ascontiguousarray(crop), (w, h), interpolation=cv2.INTER_AREA).astype(
+        np.float32
+    )
 
 
 def surface(rng, h, w, photos=(), photo_share=0.25):
@@ -45,9 +49,9 @@ def surface(rng, h, w, photos=(), photo_share=0.25):
             np.cos(angle) * np.linspace(-0.5, 0.5, w)[None]
             + np.sin(angle) * np.linspace(-0.5, 0.5, h)[:, None]
         )
-        return base + ((ramp + 0.5)[..., None] * (other - base[0, 0]) * rng.uniform(0.2, 0.8)).astype(
-            np.float32
-        )
+        return base + (
+            (ramp + 0.5)[..., None] * (other - base[0, 0]) * rng.uniform(0.2, 0.8)
+        ).astype(np.float32)
     if kind < 0.85:
         cells = float(np.exp(rng.uniform(np.log(3), np.log(60))))
         noise = smooth_noise(rng, h, w, cells)

@@ -18,7 +18,9 @@ def _cosines(patch, dim):
     order = sorted((u + v, u, v) for u in range(patch) for v in range(patch))
     colours = torch.tensor([[1.0, 1, 1], [1, 0, -1], [0.5, -1, 0.5]])
     colours /= colours.norm(dim=1, keepdim=True)
-    kernels = [torch.einsum("c,y,x->cyx", c, waves[u], waves[v]) for _, u, v in order for c in colours]
+    kernels = [
+        torch.einsum("c,y,x->cyx", c, waves[u], waves[v]) for _, u, v in order for c in colours
+    ]
     return torch.stack(kernels)[:dim]
 
 
@@ -37,7 +39,11 @@ def fresh(config, seed):
         elif isinstance(module, VisionAttention):
             nn.init.trunc_normal_(module.rel_pos_h, std=0.02)
             nn.init.trunc_normal_(module.rel_pos_w, std=0.02)
-        if isinstance(module, Attention) and "cross" in name or name.endswith("final_attn_token_to_image"):
+        if (
+            isinstance(module, Attention)
+            and "cross" in name
+            or name.endswith("final_attn_token_to_image")
+        ):
             module.k_proj.weight.copy_(module.q_proj.weight)
     encoder = net.vision_encoder
     nn.init.trunc_normal_(encoder.pos_embed, std=0.02)

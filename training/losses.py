@@ -18,7 +18,9 @@ def mask_terms(logits, masks, sharp):
     pixels = masks.shape[-1] * masks.shape[-2]
     probability = logits.sigmoid()
     cross = F.binary_cross_entropy_with_logits(logits, masks.expand_as(logits), reduction="none")
-    weight = masks / (area + 8)[..., None, None] + (1 - masks) / (area + 0.02 * pixels)[..., None, None]
+    weight = (
+        masks / (area + 8)[..., None, None] + (1 - masks) / (area + 0.02 * pixels)[..., None, None]
+    )
     weighted = cross * weight
     focal = (weighted * (probability - masks).square()).sum((-1, -2))
     both = (probability * masks).sum((-1, -2))

@@ -24,7 +24,11 @@ class Mlp(nn.Module):
 
     def __init__(self, dim, hidden, activation):
         super().__init__()
-        self.lin1, self.lin2, self.activation = nn.Linear(dim, hidden), nn.Linear(hidden, dim), activation
+        self.lin1, self.lin2, self.activation = (
+            nn.Linear(dim, hidden),
+            nn.Linear(hidden, dim),
+            activation,
+        )
 
     def forward(self, x):
         return self.lin2(self.activation(self.lin1(x)))
@@ -51,12 +55,18 @@ class VisionAttention(nn.Module):
         h, s, d = self.heads, self.size, dim // self.heads
         q, k, v = self.qkv(x).view(n, length, 3, h, d).permute(2, 0, 3, 1, 4)
         q5 = q.reshape(n, h, s, s, d)
-        rel_h = torch.matmul(q5.permute(2, 0, 1, 3, 4).reshape(s, -1, d), self.rel_pos_h[self.index].mT)
-        rel_w = torch.matmul(q5.permute(3, 0, 1, 2, 4).reshape(s, -1, d), self.rel_pos_w[self.index].mT)
+        rel_h = torch.matmul(
+            q5.permute(2, 0, 1, 3, 4).reshape(s, -1, d), self.rel_pos_h[self.index].mT
+        )
+        rel_w = torch.matmul(
+            q5.permute(3, 0, 1, 2, 4).reshape(s, -1, d), self.rel_pos_w[self.index].mT
+        )
         rel_h = rel_h.view(s, n, h, s, s).permute(1, 2, 0, 3, 4).reshape(n, h, length, s)
         rel_w = rel_w.view(s, n, h, s, s).permute(1, 2, 3, 0, 4).reshape(n, h, length, s)
         q = torch.cat([q * d**-0.5, rel_h, rel_w], -1).reshape(n * h, length, d + 2 * s)
-        k = torch.cat([k, self.places.to(k.dtype).expand(n, h, -1, -1)], -1).reshape(n * h, length, d + 2 * s)
+        k = torch.cat([k, self.places.to(k.dtype).expand(n, h, -1, -1)], -1).reshape(
+            n * h, length, d + 2 * s
+        )
         weights = torch.bmm(q, k.mT).softmax(-1)
         out = torch.bmm(weights, v.reshape(n * h, length, d))
         return self.proj(out.view(n, h, length, d).transpose(1, 2).reshape(n, length, dim))
@@ -92,7 +102,9 @@ class VisionEncoder(nn.Module):
         self.patch_embed = nn.Module()
         self.patch_embed.projection = nn.Conv2d(3, dim, self.patch, self.patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid, self.grid, dim))
-        sizes = [self.grid if i in self.whole else self.window for i in range(c["num_hidden_layers"])]
+        sizes = [
+            self.grid if i in self.whole else self.window for i in range(c["num_hidden_layers"])
+        ]
         self.layers = nn.ModuleList(VisionLayer(c, size) for size in sizes)
         self.neck = nn.Module()
         self.neck.conv1 = nn.Conv2d(dim, out, 1, bias=False)
@@ -102,7 +114,9 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixels):
         b, g, w, p = len(pixels), self.grid, self.window, self.patch
-        patches = pixels.view(b, 3, g, p, g, p).permute(0, 2, 4, 1, 3, 5).reshape(b, g, g, 3 * p * p)
+        patches = (
+            pixels.view(b, 3, g, p, g, p).permute(0, 2, 4, 1, 3, 5).reshape(b, g, g, 3 * p * p)
+        )
         projection = self.patch_embed.projection
         x = F.linear(patches, projection.weight.flatten(1), projection.bias) + self.pos_embed
         dim, n, windowed = x.shape[-1], g // w, False
@@ -189,10 +203,14 @@ class TwoWayBlock(nn.Module):
             q = queries + tokens
             queries = queries + self.self_attn(q, q, queries)
         queries = self.layer_norm1(queries)
-        queries = queries + self.cross_attn_token_to_image.tokens_to_image(queries + tokens, keys_pe, keys)
+        queries = queries + self.cross_attn_token_to_image.tokens_to_image(
+            queries + tokens, keys_pe, keys
+        )
         queries = self.layer_norm2(queries)
         queries = self.layer_norm3(queries + self.mlp(queries))
-        keys = keys + self.cross_attn_image_to_token.image_to_tokens(keys_pe, queries + tokens, queries)
+        keys = keys + self.cross_attn_image_to_token.image_to_tokens(
+            keys_pe, queries + tokens, queries
+        )
         keys = self.layer_norm4(keys)
         return queries, keys, keys + pe
 
@@ -220,7 +238,9 @@ class MaskDecoder(nn.Module):
         dim, masks = c["hidden_size"], c["num_multimask_outputs"] + 1
         self.iou_token, self.mask_tokens = nn.Embedding(1, dim), nn.Embedding(masks, dim)
         self.transformer = nn.Module()
-        self.transformer.layers = nn.ModuleList(TwoWayBlock(c, i == 0) for i in range(c["num_hidden_layers"]))
+        self.transformer.layers = nn.ModuleList(
+            TwoWayBlock(c, i == 0) for i in range(c["num_hidden_layers"])
+        )
         self.transformer.final_attn_token_to_image = Attention(
             dim, c["num_attention_heads"], c["attention_downsample_rate"]
         )
@@ -228,8 +248,12 @@ class MaskDecoder(nn.Module):
         self.upscale_conv1 = nn.ConvTranspose2d(dim, dim // 4, 2, 2)
         self.upscale_conv2 = nn.ConvTranspose2d(dim // 4, dim // 8, 2, 2)
         self.upscale_layer_norm = nn.LayerNorm(dim // 4, eps=1e-6)
-        self.output_hypernetworks_mlps = nn.ModuleList(FeedForward(dim, dim, dim // 8) for _ in range(masks))
-        self.iou_prediction_head = FeedForward(dim, c["iou_head_hidden_dim"], masks, c["iou_head_depth"])
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            FeedForward(dim, dim, dim // 8) for _ in range(masks)
+        )
+        self.iou_prediction_head = FeedForward(
+            dim, c["iou_head_hidden_dim"], masks, c["iou_head_depth"]
+        )
 
     @staticmethod
     def spread(conv, x):
@@ -306,7 +330,9 @@ class Sam(nn.Module):
     def positions(self, xy):
         """Fourier features, in fp32, of coordinates in [0, 1]."""
         angle = (
-            2 * torch.pi * ((2 * xy.float() - 1) @ self.shared_image_embedding.positional_embedding.float())
+            2
+            * torch.pi
+            * ((2 * xy.float() - 1) @ self.shared_image_embedding.positional_embedding.float())
         )
         return torch.cat([angle.sin(), angle.cos()], -1)
 
@@ -315,7 +341,9 @@ class Sam(nn.Module):
         picture."""
         x = (images.float() - MEAN.to(images.device)) / STD.to(images.device)
         at = torch.arange(self.size, device=images.device)
-        valid = (at[None, :, None] < sizes[:, 0, None, None]) & (at[None, None, :] < sizes[:, 1, None, None])
+        valid = (at[None, :, None] < sizes[:, 0, None, None]) & (
+            at[None, None, :] < sizes[:, 1, None, None]
+        )
         dtype = self.prompt_encoder.no_mask_embed.weight.dtype
         return (x * valid[..., None]).permute(0, 3, 1, 2).to(dtype).contiguous()
 
@@ -328,11 +356,17 @@ class Sam(nn.Module):
         prompts = places + kinds.float()[labels.long() + 1]
         dtype = kinds.dtype
         at = (torch.arange(self.grid, device=image.device) + 0.5) / self.grid
-        pe = self.positions(torch.stack(torch.meshgrid(at, at, indexing="xy"), -1)).flatten(0, 1).to(dtype)
+        pe = (
+            self.positions(torch.stack(torch.meshgrid(at, at, indexing="xy"), -1))
+            .flatten(0, 1)
+            .to(dtype)
+        )
         if hints is None:
             dense = self.prompt_encoder.no_mask_embed.weight[None, None]
         else:
-            dense = self.prompt_encoder.hints(hints.flatten(0, 1).to(dtype)).unflatten(0, hints.shape[:2])
+            dense = self.prompt_encoder.hints(hints.flatten(0, 1).to(dtype)).unflatten(
+                0, hints.shape[:2]
+            )
         return self.mask_decoder(image[:, None] + dense, prompts.to(dtype), pe)
 
 

@@ -26,7 +26,9 @@ def overlay(image, masks):
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("folder")
     p.add_argument("--data", required=True)
     p.add_argument("--out", required=True)
@@ -42,7 +44,9 @@ def main():
             small = [fit(type(picture)(side, picture.labels), args.side).image for side in both]
             rows.append(np.concatenate([pad(side, args.side) for side in small], 1))
     half = len(rows) // 2
-    sheet = np.concatenate([np.concatenate(rows[:half], 0), np.concatenate(rows[half : 2 * half], 0)], 1)
+    sheet = np.concatenate(
+        [np.concatenate(rows[:half], 0), np.concatenate(rows[half : 2 * half], 0)], 1
+    )
     cv2.imwrite(args.out, sheet[..., ::-1])
 
 

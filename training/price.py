@@ -28,7 +28,9 @@ def written(pictures, folder):
     for i, picture in enumerate(pictures):
         groups = [set(t) for t in picture.targets]
         labels = np.zeros(picture.labels.shape, np.uint16)
-        for number, target in enumerate(t for t in picture.targets if not any(set(t) < g for g in groups)):
+        for number, target in enumerate(
+            t for t in picture.targets if not any(set(t) < g for g in groups)
+        ):
             labels[picture.mask(target)] = number + 1
         Image.fromarray(picture.image).save(folder / "images" / f"{i:03}.png")
         Image.fromarray(labels).save(folder / "labels" / f"{i:03}.png")
@@ -47,7 +49,11 @@ def price(model, data, frames, scenes, device):
             place = Path(scratch) / name
             files = written(pictures, place)
             result = segrid.compare(
-                files, model=model, device=device, precisions=PRECISIONS.get(device, PRECISIONS["device"]), labels=place / "labels"
+                files,
+                model=model,
+                device=device,
+                precisions=PRECISIONS.get(device, PRECISIONS["device"]),
+                labels=place / "labels",
             )
             found[name] = result.results
             for r in result.results:
@@ -62,9 +68,12 @@ def price(model, data, frames, scenes, device):
 def table(found):
     """What segrid.json keeps."""
     rows = {}
-    for precision in sorted({r.precision for results in found.values() for r in results} - {"fp32"}):
+    for precision in sorted(
+        {r.precision for results in found.values() for r in results} - {"fp32"}
+    ):
         pairs = [
-            (results[0], next((r for r in results if r.precision == precision), None)) for results in found.values()
+            (results[0], next((r for r in results if r.precision == precision), None))
+            for results in found.values()
         ]
         if any(low is None for _, low in pairs):
             continue
@@ -80,16 +89,25 @@ def keep(folder, rows):
     """Writes them into the folder's segrid.json; those of precisions that this CPU has not stay."""
     file = Path(folder) / "segrid.json"
     kept = json.loads(file.read_text())
-    file.write_text(json.dumps(kept | {"precision": kept.get("precision", {}) | rows}, indent=1) + "\n")
+    file.write_text(
+        json.dumps(kept | {"precision": kept.get("precision", {}) | rows}, indent=1) + "\n"
+    )
 
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("folder", type=Path)
     p.add_argument("--data", required=True)
     p.add_argument("--frames", type=int, default=36)
-    p.add_argument("--scenes", type=int, default=96, help="as many masks as the frames have: 32 have 280, of which three decide on a point")
+    p.add_argument(
+        "--scenes",
+        type=int,
+        default=96,
+        help="as many masks as the frames have: 32 have 280, of which three decide on a point",
+    )
     p.add_argument("--write", action="store_true", help="into FOLDER/segrid.json")
     p.add_argument("--device", default="cpu")
     args = p.parse_args()

@@ -35,7 +35,9 @@ def fit(picture, size):
     h, w = picture.labels.shape
     scale = size / max(h, w)
     shape = (max(1, round(w * scale)), max(1, round(h * scale)))
-    image = cv2.resize(picture.image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    image = cv2.resize(
+        picture.image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
     labels = cv2.resize(picture.labels, shape, interpolation=cv2.INTER_NEAREST)
     return Picture(image, labels, picture.targets, picture.complete)
 

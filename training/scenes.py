@@ -17,7 +17,10 @@ def _shade(rng, patch, mask):
     h, w = mask.shape
     if rng.random() < 0.5:
         angle = rng.uniform(0, 2 * np.pi)
-        ramp = np.cos(angle) * np.linspace(-1, 1, w)[None] + np.sin(angle) * np.linspace(-1, 1, h)[:, None]
+        ramp = (
+            np.cos(angle) * np.linspace(-1, 1, w)[None]
+            + np.sin(angle) * np.linspace(-1, 1, h)[:, None]
+        )
         patch = patch * (1 + ramp * rng.uniform(0.05, 0.4))[..., None].astype(np.float32)
     if rng.random() < 0.25:
         rim = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(1.0, 0.1 * w))
@@ -39,7 +42,9 @@ def _paint(rng, image, labels, mask, ident, photos):
     if np.abs(patch[part].mean(0) - under).max() < 14:
         patch = patch + np.where(under > 128, -1, 1) * rng.uniform(15, 60)
     if rng.random() < 0.3:
-        shadow = np.roll(part, (int(rng.integers(0, 6)), int(rng.integers(-5, 6))), (0, 1)).astype(np.float32)
+        shadow = np.roll(part, (int(rng.integers(0, 6)), int(rng.integers(-5, 6))), (0, 1)).astype(
+            np.float32
+        )
         view *= 1 - cv2.GaussianBlur(shadow, (0, 0), 2.0)[..., None] * rng.uniform(0.15, 0.5)
     alpha = part.astype(np.float32)
     if rng.random() < 0.5:
@@ -75,7 +80,9 @@ def _objects(rng, image, labels, targets, photos, count, low, high):
                     targets.append((ident,))
                     group.append(ident)
                     ident += 1
-        if radius > 0.05 * size and rng.random() < 0.25:  # a piece that sticks out: part of the same thing
+        if (
+            radius > 0.05 * size and rng.random() < 0.25
+        ):  # a piece that sticks out: part of the same thing
             at = centre + _direction(rng) * radius
             piece = silhouette(rng, h, w, at, radius * rng.uniform(0.3, 0.7))
             if _paint(rng, image, labels, piece, ident, photos):
@@ -173,7 +180,16 @@ def scene(rng, size=256, photos=()):
         image = np.ascontiguousarray(image, np.float32)
         large = rng.random() < 0.45
         count = int(rng.integers(1, 8 if large else 20))
-        _objects(rng, image, labels, targets, photos, count, 0.06 if large else 0.02, 0.4 if large else 0.12)
+        _objects(
+            rng,
+            image,
+            labels,
+            targets,
+            photos,
+            count,
+            0.06 if large else 0.02,
+            0.4 if large else 0.12,
+        )
     image = np.clip(image, 0, 255).astype(np.uint8)
     return Picture(photometric(rng, image), labels, targets, complete)
 

@@ -24,7 +24,9 @@ def blob(rng, radius, rough=0.25, waves=6):
     for k in range(2, waves):
         r += rng.normal(0, rough / k) * np.cos(k * t + rng.uniform(0, 2 * np.pi))
     r = np.clip(r, 0.25, 2)[:, None] * radius
-    return _turn(np.stack([np.cos(t), np.sin(t) * rng.uniform(0.45, 1)], 1) * r, rng.uniform(0, 2 * np.pi))
+    return _turn(
+        np.stack([np.cos(t), np.sin(t) * rng.uniform(0.45, 1)], 1) * r, rng.uniform(0, 2 * np.pi)
+    )
 
 
 def outline(rng, radius):
@@ -70,6 +72,12 @@ def silhouette(rng, h, w, centre, radius):
         scale = radius / 11
         at = (int(centre[0] - radius * 0.8), int(centre[1] + radius))
         cv2.putText(
-            out, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, 1, int(max(2, radius * rng.uniform(0.15, 0.45)))
+            out,
+            text,
+            at,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            1,
+            int(max(2, radius * rng.uniform(0.15, 0.45))),
         )
     return out.astype(bool)

@@ -46,7 +46,9 @@ class Loader:
         if workers:
             context = mp.get_context("spawn")
             self.queue = context.Queue(maxsize=6)
-            self.process = context.Process(target=_produce, args=(self.queue, settings, first), daemon=True)
+            self.process = context.Process(
+                target=_produce, args=(self.queue, settings, first), daemon=True
+            )
             self.process.start()
         else:
             self.mixture = Mixture(settings["data"], settings["size"])
@@ -86,7 +88,9 @@ def forward_backward(net, batch, progress, seed, step, second_prompts):
     masks = batch.masks.float() / 4
     out, iou = net.decode(image, batch.points, batch.labels)
     single = losses.weights_of(batch.box, batch.points.shape[2] - 1)
-    loss, log = losses.total_loss(out.float(), iou.float(), masks, batch.real, single, mean_weight, sharp)
+    loss, log = losses.total_loss(
+        out.float(), iou.float(), masks, batch.real, single, mean_weight, sharp
+    )
     loss.backward()
     if second_prompts:
         pick = torch.stack([torch.randperm(masks.shape[1], generator=generator) for _ in masks])
@@ -95,7 +99,9 @@ def forward_backward(net, batch, progress, seed, step, second_prompts):
         masks, real = masks[rows, pick], batch.real[rows, pick]
         with torch.no_grad():
             best = iou[rows, pick, 1:].argmax(-1) + 1
-            best = torch.where(torch.rand(best.shape, generator=generator).to(device) < 0.3, 0, best)
+            best = torch.where(
+                torch.rand(best.shape, generator=generator).to(device) < 0.3, 0, best
+            )
             hint = out.detach()[rows, pick].gather(
                 2, best[..., None, None, None].expand(-1, -1, 1, *masks.shape[-2:])
             )
@@ -108,7 +114,13 @@ def forward_backward(net, batch, progress, seed, step, second_prompts):
         dense = hint.clamp(-32, 32) if step % 4 else None
         out2, iou2 = net.decode(image, points, labels, dense)
         loss2, log2 = losses.total_loss(
-            out2.float(), iou2.float(), masks, real, torch.ones_like(masks[..., 0, 0]), mean_weight, sharp
+            out2.float(),
+            iou2.float(),
+            masks,
+            real,
+            torch.ones_like(masks[..., 0, 0]),
+            mean_weight,
+            sharp,
         )
         (0.5 * loss2).backward()
         log |= {f"second_{k}": v for k, v in log2.items()}
@@ -148,7 +160,9 @@ def train(args):
     net = net.to(args.device, torch.bfloat16 if args.bf16 else torch.float32)
     optimiser.named = dict(net.named_parameters())
     optimiser.state = {k: v.to(args.device) for k, v in masters.items()}
-    settings = dict(data=args.data, size=net.size, seed=args.seed, images=args.images, prompts=args.prompts)
+    settings = dict(
+        data=args.data, size=net.size, seed=args.seed, images=args.images, prompts=args.prompts
+    )
     loader = Loader(settings, step, args.workers)
     checks = None
     records, since_save, since_check = [], time.monotonic(), time.monotonic()
@@ -171,14 +185,20 @@ def train(args):
         norm = optimiser.step(args.muon_rate * rate, args.adam_rate * rate)
         step += 1
         spent += time.monotonic() - begin
-        record = dict(step=step, minutes=spent / 60, rate=rate, norm=norm, seconds=time.monotonic() - begin)
+        record = dict(
+            step=step, minutes=spent / 60, rate=rate, norm=norm, seconds=time.monotonic() - begin
+        )
         records.append(record | dict(waited=waited) | log)
         log_file.write(json.dumps(records[-1]) + "\n")
         log_file.flush()
         if time.monotonic() - since_save > 60 * args.save_minutes:
             checkpoint()
             since_save = time.monotonic()
-        if args.data and args.check_minutes and time.monotonic() - since_check > 60 * args.check_minutes:
+        if (
+            args.data
+            and args.check_minutes
+            and time.monotonic() - since_check > 60 * args.check_minutes
+        ):
             begin = time.monotonic()
             from .evaluate import quick_check, quick_set
 
@@ -199,9 +219,13 @@ def train(args):
 
 def parser():
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("run")
-    p.add_argument("--data", help="folder with the labelled sets; without it only procedural scenes are used")
+    p.add_argument(
+        "--data", help="folder with the labelled sets; without it only procedural scenes are used"
+    )
     p.add_argument("--init", help="folder with config.json and model.safetensors to start from")
     p.add_argument("--config", help="config.json for a start from nothing")
     p.add_argument("--minutes", type=float, default=60.0)

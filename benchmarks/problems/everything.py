@@ -16,7 +16,9 @@ def photo(size=(1800, 1200)):
 
     folder = Path(skimage.data.__file__).parent
     shared = Path(__file__).parents[3] / "shared/data/photos/coffee.png"
-    path = next((p for p in (folder / "coffee.png", shared) if p.exists()), folder / "astronaut.png")
+    path = next(
+        (p for p in (folder / "coffee.png", shared) if p.exists()), folder / "astronaut.png"
+    )
     return np.asarray(Image.open(path).convert("RGB").resize(size, Image.BICUBIC)), path.name
 
 
@@ -39,10 +41,19 @@ def agreement(ours, theirs):
         return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
 
     in_place = [iou(a, b) for a, b in zip(mine, other, strict=False)]
-    best = [v if v >= 0.999 else max(iou(a, b) for a in mine) for v, b in zip(in_place, other, strict=False)]
-    best += [max(iou(a, b) for a in mine) for b in other[len(in_place):]]
+    best = [
+        v if v >= 0.999 else max(iou(a, b) for a in mine)
+        for v, b in zip(in_place, other, strict=False)
+    ]
+    best += [max(iou(a, b) for a in mine) for b in other[len(in_place) :]]
     moved = sum(v < 0.999 for v in in_place)
-    return {**result, "mean": float(np.mean(best)), "min": float(min(best)), "same order": len(ours) == len(theirs) and moved == 0, "moved": moved}
+    return {
+        **result,
+        "mean": float(np.mean(best)),
+        "min": float(min(best)),
+        "same order": len(ours) == len(theirs) and moved == 0,
+        "moved": moved,
+    }
 
 
 def status_mb(field):
@@ -68,7 +79,9 @@ def main():
     memory = status_mb("VmHWM") - before
     end(job, seconds, len(rles), stages, memory)
     for rle in rles:
-        rle["counts"] = rle["counts"].decode() if isinstance(rle["counts"], bytes) else rle["counts"]
+        rle["counts"] = (
+            rle["counts"].decode() if isinstance(rle["counts"], bytes) else rle["counts"]
+        )
     Path(job["out"] + ".masks").write_text(json.dumps(rles))
 
 

@@ -19,7 +19,10 @@ def images(folder, count):
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [np.asarray(Image.fromarray(a).convert("RGB")) for a in (skimage.data.coins(), skimage.data.coffee(), skimage.data.hubble_deep_field())]
+    sources = [
+        np.asarray(Image.fromarray(a).convert("RGB"))
+        for a in (skimage.data.coins(), skimage.data.coffee(), skimage.data.hubble_deep_field())
+    ]
     rng = np.random.default_rng(9)
     for i in range(count):
         path = folder / f"{i:04d}.{'png' if i % 3 else 'jpg'}"
@@ -28,7 +31,9 @@ def images(folder, count):
         scale = side / max(source.size)
         left = rng.uniform(0, 0.2, 2) * source.size
         if not path.exists():
-            source.crop((*left.astype(int), *source.size)).resize([max(64, round(s * scale)) for s in source.size], Image.BICUBIC).save(path)
+            source.crop((*left.astype(int), *source.size)).resize(
+                [max(64, round(s * scale)) for s in source.size], Image.BICUBIC
+            ).save(path)
 
 
 class Watch(threading.Thread):
@@ -70,7 +75,9 @@ def seconds_of_cpu():
 
 def main():
     job, a, subject = begin("", "options")
-    paths = sorted(str(p) for p in Path(a["folder"]).iterdir())[: a.get(f"count of {job['subject']}", a["count"])]
+    paths = sorted(str(p) for p in Path(a["folder"]).iterdir())[
+        : a.get(f"count of {job['subject']}", a["count"])
+    ]
     subject.run(paths[: 2 * job["threads"]])  # warm: processes and models are there
     watch = Watch(subject)
     watch.start()

@@ -5,14 +5,35 @@ import tempfile
 from pathlib import Path
 
 # rows, n, k: a tile of SAM ViT-B's qkv, MLP and neck; of the decoder's scores, values and upscaling
-SHAPES = ((64, 2304, 768), (64, 3072, 768), (64, 768, 3072), (64, 256, 768), (64, 64, 256), (64, 256, 64), (64, 256, 256), (256, 128, 64), (7, 2048, 256))
+SHAPES = (
+    (64, 2304, 768),
+    (64, 3072, 768),
+    (64, 768, 3072),
+    (64, 256, 768),
+    (64, 64, 256),
+    (64, 256, 64),
+    (64, 256, 256),
+    (256, 128, 64),
+    (7, 2048, 256),
+)
 
 
 def peak():
     """GFLOP/s of fp32 fused multiply-adds, measured by peak.cpp."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "peak"
-        subprocess.run(["c++", "-O3", "-march=native", "-std=c++20", Path(__file__).parents[1] / "peak.cpp", "-o", program], check=True)
+        subprocess.run(
+            [
+                "c++",
+                "-O3",
+                "-march=native",
+                "-std=c++20",
+                Path(__file__).parents[1] / "peak.cpp",
+                "-o",
+                program,
+            ],
+            check=True,
+        )
         return float(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
 
 
@@ -26,8 +47,16 @@ def rates():
     rows = []
     for m, n, k in SHAPES:
         x, w = torch.rand(m, k), torch.rand(n, k)
-        run = torch.utils.benchmark.Timer("torch.nn.functional.linear(x, w)", globals={"torch": torch, "x": x, "w": w})
+        run = torch.utils.benchmark.Timer(
+            "torch.nn.functional.linear(x, w)", globals={"torch": torch, "x": x, "w": w}
+        )
         theirs = 2e-9 * m * n * k / run.blocked_autorange(min_run_time=0.3).median
-        rows.append({"shape": [m, n, k], "fp32": _core._kernels.linear_rate("fp32", m, n, k), "bf16": _core._kernels.linear_rate("bf16", m, n, k),
-                     "torch": theirs})
+        rows.append(
+            {
+                "shape": [m, n, k],
+                "fp32": _core._kernels.linear_rate("fp32", m, n, k),
+                "bf16": _core._kernels.linear_rate("bf16", m, n, k),
+                "torch": theirs,
+            }
+        )
     return rows

@@ -12,9 +12,17 @@ def begin(kind="", *arguments):
     a = job["arguments"]
     module = import_module(f"benchmarks.subjects.{job['subject']}{kind}")
     more = {"device": a["device"]} if a.get("device", "cpu") != "cpu" else {}
-    return job, a, module.Subject(a["model"], job["threads"], *(a[name] for name in arguments or ("precision",)), **more)
+    return (
+        job,
+        a,
+        module.Subject(
+            a["model"], job["threads"], *(a[name] for name in arguments or ("precision",)), **more
+        ),
+    )
 
 
 def end(job, seconds, count, stages, memory_mb=0):
     """Written for harness.summary."""
-    Path(job["out"]).write_text(json.dumps({"seconds": seconds, "memory_mb": memory_mb, "count": count, "stages": stages}))
+    Path(job["out"]).write_text(
+        json.dumps({"seconds": seconds, "memory_mb": memory_mb, "count": count, "stages": stages})
+    )

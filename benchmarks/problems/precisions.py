@@ -18,7 +18,11 @@ def anonymous_mb():
 
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon:"))
+    return next(
+        int(line.split()[1]) / 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("RssAnon:")
+    )
 
 
 def main():
@@ -32,7 +36,9 @@ def main():
     before = anonymous_mb()
     try:
         subject = module.Subject(a["model"], job["threads"], a["precision"])
-    except NotImplementedError as refused:  # this CPU has no instructions for it: a row that says so
+    except (
+        NotImplementedError
+    ) as refused:  # this CPU has no instructions for it: a row that says so
         Path(job["out"]).write_text(json.dumps({"error": str(refused)}))
         return
     weights = anonymous_mb() - before
@@ -42,7 +48,9 @@ def main():
     if hasattr(subject, "linears"):
         stages["linears"] = subject.linears(image)
     np.save(job["out"] + ".npy", np.asarray(features, np.float32).ravel())
-    Path(job["out"]).write_text(json.dumps({"seconds": seconds, "memory_mb": weights, "count": 0, "stages": stages}))
+    Path(job["out"]).write_text(
+        json.dumps({"seconds": seconds, "memory_mb": weights, "count": 0, "stages": stages})
+    )
 
 
 if __name__ == "__main__":

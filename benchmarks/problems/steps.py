@@ -38,7 +38,9 @@ def main():
     kept["encode"] = np.asarray(features, np.float32).ravel()[::17]
     if subject.decode:
         stages["decode"], low_res = timed(2, lambda: subject.decode(clicks))
-        if hasattr(subject, "beyond_decoding"):  # seconds of that step which the peers' decoders are not timed for
+        if hasattr(
+            subject, "beyond_decoding"
+        ):  # seconds of that step which the peers' decoders are not timed for
             stages["decode"] -= subject.beyond_decoding(clicks)
         kept["decode"] = np.asarray(low_res, np.float32).ravel()[::17]
     if getattr(subject, "click", None):
@@ -46,7 +48,9 @@ def main():
         kept["click"] = np.asarray(one, np.float32).ravel()
     if hasattr(subject, "postprocess"):
         logits = np.load(a["logits"])
-        stages["postprocess"], areas = timed(2, lambda: subject.postprocess(logits, (size[1], size[0])))
+        stages["postprocess"], areas = timed(
+            2, lambda: subject.postprocess(logits, (size[1], size[0]))
+        )
         kept["postprocess"] = np.asarray(areas, np.float64)
     np.savez(job["out"] + ".npz", **kept)
     end(job, sum(stages.values()), PROMPTS, stages)

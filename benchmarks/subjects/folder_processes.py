@@ -13,7 +13,11 @@ def begin(model, options):
 
 
 def one(path):
-    return len(STATE["model"].everything(path, containment_thresh=1.0, crop_containment_thresh=1.0, **STATE["options"]).rle)
+    return len(
+        STATE["model"]
+        .everything(path, containment_thresh=1.0, crop_containment_thresh=1.0, **STATE["options"])
+        .rle
+    )
 
 
 class Subject:

@@ -11,7 +11,14 @@ class Subject:
     def run(self, paths):
         import segrid
 
-        results = segrid.stream(self.model, paths, consume=lambda one, pixels: one.result.rle, containment_thresh=1.0, crop_containment_thresh=1.0, **self.options)
+        results = segrid.stream(
+            self.model,
+            paths,
+            consume=lambda one, pixels: one.result.rle,
+            containment_thresh=1.0,
+            crop_containment_thresh=1.0,
+            **self.options,
+        )
         counts = []
         for one in results:
             counts.append(len(one.output))

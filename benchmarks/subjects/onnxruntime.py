@@ -15,19 +15,44 @@ class Subject(segment_anything.Subject):
             raise SystemExit("onnxruntime: fp32 only on CPU")
         grid, dim = sam.prompt_encoder.image_embedding_size[0], sam.prompt_encoder.embed_dim
         side = sam.image_encoder.img_size
-        example = (torch.zeros(1, dim, grid, grid), torch.zeros(1, dim, grid, grid), torch.zeros(2, 2, dim), torch.zeros(2, dim, grid, grid))
+        example = (
+            torch.zeros(1, dim, grid, grid),
+            torch.zeros(1, dim, grid, grid),
+            torch.zeros(2, 2, dim),
+            torch.zeros(2, dim, grid, grid),
+        )
         with tempfile.TemporaryDirectory() as folder:
-            encoder = self.session(sam.image_encoder, (torch.zeros(1, 3, side, side),), ["x"], {}, Path(folder) / "encoder.onnx")
+            encoder = self.session(
+                sam.image_encoder,
+                (torch.zeros(1, 3, side, side),),
+                ["x"],
+                {},
+                Path(folder) / "encoder.onnx",
+            )
             names = ["embedding", "position", "sparse", "dense"]
-            decoder = self.session(Multimask(sam.mask_decoder), example, names, {"sparse": {0: "prompts"}, "dense": {0: "prompts"}},
-                                   Path(folder) / "decoder.onnx")
+            decoder = self.session(
+                Multimask(sam.mask_decoder),
+                example,
+                names,
+                {"sparse": {0: "prompts"}, "dense": {0: "prompts"}},
+                Path(folder) / "decoder.onnx",
+            )
         sam.image_encoder = Run(encoder, ["x"], side)
         sam.mask_decoder = RunDecoder(decoder, names, side)
         return sam
 
     def session(self, module, example, names, dynamic, path):
         import onnxruntime
-        torch.onnx.export(module, example, str(path), input_names=names, dynamic_axes=dynamic, opset_version=17, dynamo=False)
+
+        torch.onnx.export(
+            module,
+            example,
+            str(path),
+            input_names=names,
+            dynamic_axes=dynamic,
+            opset_version=17,
+            dynamo=False,
+        )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -47,6 +72,15 @@ class Run(torch.nn.Module):
 
 
 class RunDecoder(Run):
-    def forward(self, image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, multimask_output):
+    def forward(
+        self,
+        image_embeddings,
+        image_pe,
+        sparse_prompt_embeddings,
+        dense_prompt_embeddings,
+        multimask_output,
+    ):
         assert multimask_output
-        return self.run(image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings)
+        return self.run(
+            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
+        )

@@ -22,7 +22,11 @@ class Subject:
         import torch
 
         types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        return contextlib.nullcontext() if self.precision == "fp32" else torch.autocast(torch.device(self.device).type, types[self.precision])
+        return (
+            contextlib.nullcontext()
+            if self.precision == "fp32"
+            else torch.autocast(torch.device(self.device).type, types[self.precision])
+        )
 
     def warm_up(self, image):
         with self.autocast():
@@ -32,7 +36,9 @@ class Subject:
         from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
         with self.autocast():
-            records = SAM2AutomaticMaskGenerator(self.model, output_mode="coco_rle", **options).generate(image)
+            records = SAM2AutomaticMaskGenerator(
+                self.model, output_mode="coco_rle", **options
+            ).generate(image)
         return [r["segmentation"] for r in records], {}
 
     def encode(self, image):
@@ -45,12 +51,26 @@ class Subject:
         import torch
 
         p = self.predictor
-        placed = p._transforms.transform_coords(torch.from_numpy(np.asarray(points, float)).float(), normalize=True, orig_hw=p._orig_hw[-1])
+        placed = p._transforms.transform_coords(
+            torch.from_numpy(np.asarray(points, float)).float(),
+            normalize=True,
+            orig_hw=p._orig_hw[-1],
+        )
         with self.autocast():
-            sparse, dense = p.model.sam_prompt_encoder(points=(placed, torch.ones(placed.shape[:2], dtype=torch.int)), boxes=None, masks=None)
-            masks = p.model.sam_mask_decoder(image_embeddings=p._features["image_embed"], image_pe=p.model.sam_prompt_encoder.get_dense_pe(),
-                                             sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense, multimask_output=True, repeat_image=True,
-                                             high_res_features=p._features["high_res_feats"])[0]
+            sparse, dense = p.model.sam_prompt_encoder(
+                points=(placed, torch.ones(placed.shape[:2], dtype=torch.int)),
+                boxes=None,
+                masks=None,
+            )
+            masks = p.model.sam_mask_decoder(
+                image_embeddings=p._features["image_embed"],
+                image_pe=p.model.sam_prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=True,
+                repeat_image=True,
+                high_res_features=p._features["high_res_feats"],
+            )[0]
         return masks.float().flatten(0, 1).numpy()
 
     def decode(self, points):
@@ -60,4 +80,6 @@ class Subject:
         import numpy as np
 
         with self.autocast():
-            return self.predictor.predict(point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True)[2]
+            return self.predictor.predict(
+                point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True
+            )[2]

@@ -11,9 +11,19 @@ class Subject(sam2.Subject):
 
         super().__init__(model, threads)  # what is left to torch runs in fp32
         inner, side = self.model.image_encoder, self.model.image_size
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-        position = inner(torch.zeros(1, 3, side, side))["vision_pos_enc"]  # does not depend on the image
-        compiled = ov.Core().compile_model(ov.convert_model(Features(inner), example_input=torch.zeros(1, 3, side, side)), "CPU", settings)
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        }
+        position = inner(torch.zeros(1, 3, side, side))[
+            "vision_pos_enc"
+        ]  # does not depend on the image
+        compiled = ov.Core().compile_model(
+            ov.convert_model(Features(inner), example_input=torch.zeros(1, 3, side, side)),
+            "CPU",
+            settings,
+        )
         self.model.image_encoder = Compiled(compiled, position)
 
     decode = click = None
@@ -36,4 +46,8 @@ class Compiled(torch.nn.Module):
     def forward(self, image):
         out = self.model([image.numpy()])
         features = [torch.from_numpy(out[i].astype("float32")) for i in range(len(self.position))]
-        return {"vision_features": features[-1], "vision_pos_enc": list(self.position), "backbone_fpn": features}
+        return {
+            "vision_features": features[-1],
+            "vision_pos_enc": list(self.position),
+            "backbone_fpn": features,
+        }

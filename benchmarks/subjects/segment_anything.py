@@ -9,7 +9,11 @@ class Subject:
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self.precision, self.threads, self.device = precision, threads, "cpu" if device == "cpu-plain" else device
+        self.precision, self.threads, self.device = (
+            precision,
+            threads,
+            "cpu" if device == "cpu-plain" else device,
+        )
         self.model = self.prepare(to_segment_anything(model).to(self.device))
         from segment_anything import SamPredictor
 
@@ -19,7 +23,9 @@ class Subject:
         """Where other runtimes put their own networks in place of segment-anything's."""
         if self.precision != "fp32":
             for module in (sam.image_encoder, sam.mask_decoder):
-                in_autocast(module, self.device, {"bf16": "bfloat16", "fp16": "float16"}[self.precision])
+                in_autocast(
+                    module, self.device, {"bf16": "bfloat16", "fp16": "float16"}[self.precision]
+                )
         return sam
 
     def warm_up(self, image):
@@ -28,7 +34,9 @@ class Subject:
     def everything(self, image, options):
         from segment_anything import SamAutomaticMaskGenerator
 
-        records = SamAutomaticMaskGenerator(self.model, output_mode="coco_rle", **options).generate(image)
+        records = SamAutomaticMaskGenerator(self.model, output_mode="coco_rle", **options).generate(
+            image
+        )
         return [r["segmentation"] for r in records], {}
 
     def encode(self, image):
@@ -41,11 +49,20 @@ class Subject:
         import torch
 
         p = self.predictor
-        placed = torch.from_numpy(p.transform.apply_coords(np.asarray(points, float), p.original_size)).float().to(self.device)
+        placed = (
+            torch.from_numpy(p.transform.apply_coords(np.asarray(points, float), p.original_size))
+            .float()
+            .to(self.device)
+        )
         labels = torch.ones(placed.shape[:2], dtype=torch.int, device=self.device)
         sparse, dense = p.model.prompt_encoder(points=(placed, labels), boxes=None, masks=None)
-        masks, _ = p.model.mask_decoder(image_embeddings=p.features, image_pe=p.model.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
-                                        dense_prompt_embeddings=dense, multimask_output=True)
+        masks, _ = p.model.mask_decoder(
+            image_embeddings=p.features,
+            image_pe=p.model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
         return masks.float().flatten(0, 1).cpu().numpy()
 
     def decode(self, points):
@@ -54,20 +71,35 @@ class Subject:
     def click(self, point):
         import numpy as np
 
-        return self.predictor.predict(point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True)[2]
+        return self.predictor.predict(
+            point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True
+        )[2]
 
     def boxes(self, boxes):
         """One mask a box, (N, H, W) bool: predict_torch with all of them in one batch."""
         import torch
 
         p = self.predictor
-        placed = p.transform.apply_boxes_torch(torch.from_numpy(boxes), p.original_size).to(self.device)
-        return p.predict_torch(point_coords=None, point_labels=None, boxes=placed, multimask_output=False)[0][:, 0].cpu().numpy()
+        placed = p.transform.apply_boxes_torch(torch.from_numpy(boxes), p.original_size).to(
+            self.device
+        )
+        return (
+            p.predict_torch(
+                point_coords=None, point_labels=None, boxes=placed, multimask_output=False
+            )[0][:, 0]
+            .cpu()
+            .numpy()
+        )
 
     def postprocess(self, logits, size):
         """What the generator does with every mask: upsample, stability, threshold, boxes, RLE; 64 prompts at a time."""
         import torch
-        from segment_anything.utils.amg import batched_mask_to_box, calculate_stability_score, coco_encode_rle, mask_to_rle_pytorch
+        from segment_anything.utils.amg import (
+            batched_mask_to_box,
+            calculate_stability_score,
+            coco_encode_rle,
+            mask_to_rle_pytorch,
+        )
 
         scale = self.model.image_encoder.img_size / max(size)
         resized = tuple(int(s * scale + 0.5) for s in size)

@@ -9,7 +9,9 @@ class Subject:
         self.model = segrid.Segmenter(model, precision=precision, device=device)
 
     def warm_up(self, image):
-        self.model.everything(image[:64, :64], points_per_side=1, containment_thresh=1.0, crop_containment_thresh=1.0)
+        self.model.everything(
+            image[:64, :64], points_per_side=1, containment_thresh=1.0, crop_containment_thresh=1.0
+        )
 
     def everything(self, image, options):
         masks = self.model.everything(image, containment_thresh=1.0, **options)
@@ -53,5 +55,7 @@ class Subject:
         h, w = size
         side = 4 * logits.shape[1]
         scale = side / max(h, w)
-        found = _core._kernels.scan_all(logits, side, (int(h * scale + 0.5), int(w * scale + 0.5)), size, rle=True)
+        found = _core._kernels.scan_all(
+            logits, side, (int(h * scale + 0.5), int(w * scale + 0.5)), size, rle=True
+        )
         return [f[0] for f in found]

@@ -24,11 +24,17 @@ def nms(boxes, scores, iou_threshold):
         if dropped[i]:
             continue
         kept.append(int(order[i]))
-        w = np.maximum(np.float32(0), np.minimum(x1[i], x1[i + 1:]) - np.maximum(x0[i], x0[i + 1:]))
-        h = np.maximum(np.float32(0), np.minimum(y1[i], y1[i + 1:]) - np.maximum(y0[i], y0[i + 1:]))
+        w = np.maximum(
+            np.float32(0), np.minimum(x1[i], x1[i + 1 :]) - np.maximum(x0[i], x0[i + 1 :])
+        )
+        h = np.maximum(
+            np.float32(0), np.minimum(y1[i], y1[i + 1 :]) - np.maximum(y0[i], y0[i + 1 :])
+        )
         inter = w * h
         with np.errstate(invalid="ignore", divide="ignore"):
-            dropped[i + 1:] |= (inter / (areas[i] + areas[i + 1:] - inter)).astype(np.float64) > iou_threshold
+            dropped[i + 1 :] |= (inter / (areas[i] + areas[i + 1 :] - inter)).astype(
+                np.float64
+            ) > iou_threshold
     return torch.tensor(kept, dtype=torch.int64)
 
 
@@ -45,7 +51,13 @@ class Resize(torch.nn.Module):
         self.height, self.width = size
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.interpolate(image[None], (self.height, self.width), mode="bilinear", align_corners=False, antialias=True)[0]
+        return torch.nn.functional.interpolate(
+            image[None],
+            (self.height, self.width),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )[0]
 
 
 class Normalize(torch.nn.Module):
@@ -65,9 +77,19 @@ class ToTensor:
 
 def _import(name):
     """A module, with the stand-in visible only while it is imported: others (transformers) must not take it for torchvision."""
-    names = ("torchvision", "torchvision.ops", "torchvision.ops.boxes", "torchvision.transforms", "torchvision.transforms.functional")
+    names = (
+        "torchvision",
+        "torchvision.ops",
+        "torchvision.ops.boxes",
+        "torchvision.transforms",
+        "torchvision.transforms.functional",
+    )
     modules = {n: types.ModuleType(n) for n in names}
-    boxes, transforms, functional = modules["torchvision.ops.boxes"], modules["torchvision.transforms"], modules["torchvision.transforms.functional"]
+    boxes, transforms, functional = (
+        modules["torchvision.ops.boxes"],
+        modules["torchvision.transforms"],
+        modules["torchvision.transforms.functional"],
+    )
     boxes.batched_nms = batched_nms
     boxes.box_area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     transforms.Normalize, transforms.Resize, transforms.ToTensor = Normalize, Resize, ToTensor

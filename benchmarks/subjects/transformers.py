@@ -23,8 +23,15 @@ class Subject:
         scale = side / max(image.shape[:2])
         h, w = (int(s * scale + 0.5) for s in image.shape[:2])
         self.scale = np.array([w / image.shape[1], h / image.shape[0]])
-        pixels = torch.from_numpy(np.array(Image.fromarray(image).resize((w, h), Image.BILINEAR))).float().permute(2, 0, 1)
-        mean, std = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1), torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+        pixels = (
+            torch.from_numpy(np.array(Image.fromarray(image).resize((w, h), Image.BILINEAR)))
+            .float()
+            .permute(2, 0, 1)
+        )
+        mean, std = (
+            torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1),
+            torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1),
+        )
         padded = torch.nn.functional.pad((pixels - mean) / std, (0, side - w, 0, side - h))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
             self.features = self.model.get_image_embeddings(padded[None]).float()
@@ -36,8 +43,10 @@ class Subject:
 
         placed = torch.from_numpy(np.asarray(points, float) * self.scale).float()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
-            out = self.model(image_embeddings=self.features, input_points=placed[None], multimask_output=True,
-                             input_labels=torch.ones(1, *placed.shape[:2], dtype=torch.long))
+            out = self.model(
+                image_embeddings=self.features,
+                input_points=placed[None],
+                multimask_output=True,
+                input_labels=torch.ones(1, *placed.shape[:2], dtype=torch.long),
+            )
         return out.pred_masks.float().flatten(0, 2).numpy()
-
-

@@ -4,12 +4,20 @@
 class Subject:
     def __init__(self, model, threads, precision="fp32"):
         import torch
-        from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessorPil, Owlv2Processor
+        from transformers import (
+            CLIPTokenizer,
+            Owlv2ForObjectDetection,
+            Owlv2ImageProcessorPil,
+            Owlv2Processor,
+        )
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         self.model = Owlv2ForObjectDetection.from_pretrained(model).float().eval()
-        self.words, self.images = CLIPTokenizer.from_pretrained(model), Owlv2ImageProcessorPil.from_pretrained(model)
+        self.words, self.images = (
+            CLIPTokenizer.from_pretrained(model),
+            Owlv2ImageProcessorPil.from_pretrained(model),
+        )
         self.processor = Owlv2Processor(self.images, self.words)
         self.low = precision == "bf16"
 
@@ -22,7 +30,9 @@ class Subject:
             outputs = self.model(**inputs)
         for name in ("logits", "pred_boxes"):
             outputs[name] = outputs[name].float()
-        found = self.processor.post_process_grounded_object_detection(outputs=outputs, target_sizes=[image.shape[:2]], threshold=threshold)[0]
+        found = self.processor.post_process_grounded_object_detection(
+            outputs=outputs, target_sizes=[image.shape[:2]], threshold=threshold
+        )[0]
         order = found["scores"].argsort(descending=True, stable=True)
         return found["scores"][order].numpy(), found["boxes"][order].numpy()
 
@@ -30,5 +40,10 @@ class Subject:
         from PIL import Image
         from transformers import pipeline
 
-        pipe = pipeline("zero-shot-object-detection", model=self.model, tokenizer=self.words, image_processor=self.images)
+        pipe = pipeline(
+            "zero-shot-object-detection",
+            model=self.model,
+            tokenizer=self.words,
+            image_processor=self.images,
+        )
         return pipe(Image.fromarray(image), candidate_labels=prompts, threshold=threshold)

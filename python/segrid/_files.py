@@ -17,7 +17,9 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside it (its folder is made), renamed to it in the end, gone where the body raises. OSError names the file."""
     target = Path(os.fsdecode(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha1(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # as long as names may be, whatever the file's
+    name = hashlib.sha1(target.name.encode("utf-8", "surrogateescape")).hexdigest()[
+        :16
+    ]  # as long as names may be, whatever the file's
     part = target.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield part

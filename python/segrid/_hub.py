@@ -68,10 +68,15 @@ def tokenizer_folder(model: str, files: ModelFiles) -> Path:
     repo, _, revision = model.partition("@")
     for names in (("tokenizer.json",), ("vocab.json", "merges.txt")):
         try:
-            return [Path(hf_hub_download(repo, name, revision=revision or None)).parent for name in names][0]
+            return [
+                Path(hf_hub_download(repo, name, revision=revision or None)).parent
+                for name in names
+            ][0]
         except (EntryNotFoundError, LocalEntryNotFoundError):
             continue
-    raise FileNotFoundError(f"model {model!r}: neither tokenizer.json nor vocab.json with merges.txt on the Hub or in its cache; words need them")
+    raise FileNotFoundError(
+        f"model {model!r}: neither tokenizer.json nor vocab.json with merges.txt on the Hub or in its cache; words need them"
+    )
 
 
 def _from_folder(folder: Path) -> ModelFiles:
@@ -82,14 +87,22 @@ def _files(folder: Path, weights: Path) -> ModelFiles:
     config, settings = folder / "config.json", folder / "segrid.json"
     for needed in (config, weights):
         if not needed.exists():
-            raise FileNotFoundError(f"{needed}: missing; a model is config.json beside its .safetensors file")
+            raise FileNotFoundError(
+                f"{needed}: missing; a model is config.json beside its .safetensors file"
+            )
     return ModelFiles(str(config), str(weights), str(settings) if settings.exists() else None)
 
 
 def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
     """Through huggingface_hub: its cache, its offline mode (HF_HUB_OFFLINE=1), its progress bar."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     def fetch(name: str) -> str:
         return str(hf_hub_download(repo, name, revision=revision))
@@ -103,15 +116,25 @@ def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
     try:
         config, weights = fetch("config.json"), fetch("model.safetensors")
     except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(f"model {repo!r}: not a folder here, not in the Hugging Face cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set); "
-                                "download it where there is a network, or pass a folder") from error
+        raise FileNotFoundError(
+            f"model {repo!r}: not a folder here, not in the Hugging Face cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set); "
+            "download it where there is a network, or pass a folder"
+        ) from error
     except EntryNotFoundError as error:
         if optional("model.safetensors.index.json"):
-            raise NotImplementedError(f"model {repo!r}: its weights are split over several files; merge them with transformers' save_pretrained()") from error
-        raise FileNotFoundError(f"model {repo!r}: has no config.json with model.safetensors on the Hub; for an original checkpoint use `segrid convert`") from error
+            raise NotImplementedError(
+                f"model {repo!r}: its weights are split over several files; merge them with transformers' save_pretrained()"
+            ) from error
+        raise FileNotFoundError(
+            f"model {repo!r}: has no config.json with model.safetensors on the Hub; for an original checkpoint use `segrid convert`"
+        ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise FileNotFoundError(f"model {repo!r}: neither a folder here nor, for this user, a repository{' with that revision' if revision else ''} on the "
-                                f"Hugging Face Hub (private and gated ones need `hf auth login`); packaged models: {', '.join(packaged_models())}") from error
+        raise FileNotFoundError(
+            f"model {repo!r}: neither a folder here nor, for this user, a repository{' with that revision' if revision else ''} on the "
+            f"Hugging Face Hub (private and gated ones need `hf auth login`); packaged models: {', '.join(packaged_models())}"
+        ) from error
     except HfHubHTTPError as error:
-        raise ConnectionError(f"model {repo!r}: the Hugging Face Hub answered with an error: {error}") from error
+        raise ConnectionError(
+            f"model {repo!r}: the Hugging Face Hub answered with an error: {error}"
+        ) from error
     return ModelFiles(config, weights, optional("segrid.json"))

@@ -170,7 +170,9 @@ def _from_pil(image: PIL.Image.Image) -> np.ndarray:
 
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        warnings.warn(f"image of {frames} frames; the current one is used", UserWarning, stacklevel=4)
+        warnings.warn(
+            f"image of {frames} frames; the current one is used", UserWarning, stacklevel=4
+        )
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16), False)
@@ -184,7 +186,9 @@ def _from_array(image: Any, bgr: bool) -> np.ndarray:
         raise TypeError("image: a file object; pass its bytes (f.read()) or its path")
     array = np.asarray(image)
     if array.dtype == object or array.dtype.kind not in "buif":
-        raise TypeError(f"image: expected a path, bytes, PIL image or numeric array, got {type(image).__name__}")
+        raise TypeError(
+            f"image: expected a path, bytes, PIL image or numeric array, got {type(image).__name__}"
+        )
     if array.size == 0:
         raise ValueError(f"image: the array is empty, shape {array.shape}")
     if array.ndim == 2:
@@ -193,10 +197,14 @@ def _from_array(image: Any, bgr: bool) -> np.ndarray:
         raise ValueError(f"image: expected (H, W), (H, W, 3) or (H, W, 4), got shape {array.shape}")
     if array.shape[2] not in (1, 3, 4):
         if array.shape[0] in (1, 3, 4):
-            raise ValueError(f"image: shape {array.shape} looks like (C, H, W); pass (H, W, C): array.transpose(1, 2, 0)")
+            raise ValueError(
+                f"image: shape {array.shape} looks like (C, H, W); pass (H, W, C): array.transpose(1, 2, 0)"
+            )
         raise ValueError(f"image: expected (H, W), (H, W, 3) or (H, W, 4), got shape {array.shape}")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ValueError(f"image: {array.shape[0]} x {array.shape[1]} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)")
+        raise ValueError(
+            f"image: {array.shape[0]} x {array.shape[1]} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)"
+        )
     array = _to_uint8(array[:, :, :3])
     if array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
@@ -214,7 +222,9 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
         return _float_to_uint8(array)
     low, high = array.min(), array.max()
     if low < 0 or high > 255:
-        raise ValueError(f"image: {array.dtype} values from {low} to {high}; expected 0..255 (or a uint16 array for 16 bits)")
+        raise ValueError(
+            f"image: {array.dtype} values from {low} to {high}; expected 0..255 (or a uint16 array for 16 bits)"
+        )
     return array.astype(np.uint8)
 
 

@@ -21,7 +21,9 @@ except ImportError as error:
 
 _built, _found = _core.build_info()["torch"], version("torch")
 if _built.split(".")[:2] != _found.split(".")[:2]:
-    raise ImportError(f"segrid was built against torch {_built}, but torch {_found} is installed: reinstall segrid (pip install --no-build-isolation .)")
+    raise ImportError(
+        f"segrid was built against torch {_built}, but torch {_found} is installed: reinstall segrid (pip install --no-build-isolation .)"
+    )
 
 _core.cpu_mask()  # raises ValueError where SEGRID_CPU names a level that this CPU lacks
 
@@ -75,11 +77,17 @@ def openmp_runtimes() -> list[str]:
 def _warn_of_environment() -> None:
     runtimes = openmp_runtimes()
     if len(runtimes) > 1:
-        warnings.warn(f"segrid: more than one OpenMP runtime is loaded: {', '.join(runtimes)}", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"segrid: more than one OpenMP runtime is loaded: {', '.join(runtimes)}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     asked = os.environ.get("SEGRID_THREADS", "")
     if asked.isdigit() and int(asked) > _core.available_cpus():
         warnings.warn(
-            f"SEGRID_THREADS={asked}, but this process may use {_core.available_cpus()} CPUs", RuntimeWarning, stacklevel=3
+            f"SEGRID_THREADS={asked}, but this process may use {_core.available_cpus()} CPUs",
+            RuntimeWarning,
+            stacklevel=3,
         )
 
 

@@ -31,22 +31,32 @@ class Tokenizer:
         except (FileNotFoundError, CorruptFileError):
             raise
         except Exception as error:  # the library raises bare Exceptions
-            raise CorruptFileError(f"{self._folder}: its tokenizer files cannot be read ({error})") from error
+            raise CorruptFileError(
+                f"{self._folder}: its tokenizer files cannot be read ({error})"
+            ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
     def _load(self) -> Any:
         import tokenizers
 
-        whole, vocab, merges = (self._folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+        whole, vocab, merges = (
+            self._folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
+        )
         for path in (whole, vocab, merges):
             if path.exists() and path.stat().st_size > MAX_BYTES:
-                raise CorruptFileError(f"{path}: {path.stat().st_size} bytes; a tokenizer has at most {MAX_BYTES} (MAX_BYTES)")
+                raise CorruptFileError(
+                    f"{path}: {path.stat().st_size} bytes; a tokenizer has at most {MAX_BYTES} (MAX_BYTES)"
+                )
         if whole.exists():
             return tokenizers.Tokenizer.from_file(str(whole))
         if not vocab.exists() or not merges.exists():
-            raise FileNotFoundError(f"{self._folder}: has neither tokenizer.json nor vocab.json with merges.txt, which words need")
-        return _clip(json.loads(vocab.read_text(encoding="utf-8")), merges.read_text(encoding="utf-8"))
+            raise FileNotFoundError(
+                f"{self._folder}: has neither tokenizer.json nor vocab.json with merges.txt, which words need"
+            )
+        return _clip(
+            json.loads(vocab.read_text(encoding="utf-8")), merges.read_text(encoding="utf-8")
+        )
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, at most `length` of them. Raises ValueError for texts that are not text, empty or above MAX_CHARACTERS."""
@@ -56,16 +66,24 @@ class Tokenizer:
             if not text.strip():
                 raise ValueError(f"prompts[{i}]: empty; say what to look for")
             if len(text) > MAX_CHARACTERS:
-                raise ValueError(f"prompts[{i}]: {len(text)} characters; the limit is {MAX_CHARACTERS} (MAX_CHARACTERS)")
+                raise ValueError(
+                    f"prompts[{i}]: {len(text)} characters; the limit is {MAX_CHARACTERS} (MAX_CHARACTERS)"
+                )
             try:
                 text.encode("utf-8")
             except UnicodeEncodeError as error:
-                raise ValueError(f"prompts[{i}]: holds half a character (a lone surrogate) at {error.start}") from None
+                raise ValueError(
+                    f"prompts[{i}]: holds half a character (a lone surrogate) at {error.start}"
+                ) from None
         out = []
         for text in texts:  # one by one: a batch would start threads of the library's own
             ids = self._tokenizer.encode(text).ids
             if len(ids) > self.length:
-                warnings.warn(f"prompt {text[:60]!r}: {len(ids)} tokens, the model reads {self.length}; the rest is cut off", UserWarning, stacklevel=4)
+                warnings.warn(
+                    f"prompt {text[:60]!r}: {len(ids)} tokens, the model reads {self.length}; the rest is cut off",
+                    UserWarning,
+                    stacklevel=4,
+                )
                 ids = ids[: self.length - 1] + ids[-1:]
             out.append(ids)
         return out
@@ -75,13 +93,34 @@ def _clip(vocab: dict[str, int], merges: str) -> Any:
     """What transformers' CLIPTokenizer builds of the two files."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    pairs: Any = [tuple(line.split()) for line in merges.splitlines() if line and not line.startswith("#version")]
+    pairs: Any = [
+        tuple(line.split())
+        for line in merges.splitlines()
+        if line and not line.startswith("#version")
+    ]
     begin, end = "<|startoftext|>", "<|endoftext|>"
-    tokenizer: Any = Tokenizer(models.BPE(vocab=vocab, merges=pairs, continuing_subword_prefix="", end_of_word_suffix="</w>", fuse_unk=False, unk_token=end))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
-    words = Regex(r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""")
+    tokenizer: Any = Tokenizer(
+        models.BPE(
+            vocab=vocab,
+            merges=pairs,
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
+            fuse_unk=False,
+            unk_token=end,
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words = Regex(
+        r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+    )
     split = pre_tokenizers.Split(words, behavior="removed", invert=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    tokenizer.post_processor = processors.RobertaProcessing((end, vocab[end]), (begin, vocab[begin]), trim_offsets=False, add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.post_processor = processors.RobertaProcessing(
+        (end, vocab[end]), (begin, vocab[begin]), trim_offsets=False, add_prefix_space=False
+    )
     tokenizer.add_special_tokens([begin, end])
     return tokenizer

@@ -63,15 +63,27 @@ class Comparison:
         if self.worst is None:
             return False
         precision, image, iou, reference, other = self.worst
-        _draw(Path(path), image, f"{precision} against {self.results[0].precision}: mask IoU {iou:.3f}", reference, other)
+        _draw(
+            Path(path),
+            image,
+            f"{precision} against {self.results[0].precision}: mask IoU {iou:.3f}",
+            reference,
+            other,
+        )
         return True
 
 
-def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny",
-            precisions: Sequence[Precision] = ("fp32", "bf16", "int8"),
-            labels: str | os.PathLike[str] | None = None, device: Device = "auto",
-            threads: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None,
-            **options: Any) -> Comparison:
+def compare(
+    images: Sequence[str | os.PathLike[str]],
+    *,
+    model: str | os.PathLike[str] = "tiny",
+    precisions: Sequence[Precision] = ("fp32", "bf16", "int8"),
+    labels: str | os.PathLike[str] | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+    **options: Any,
+) -> Comparison:
     """Segments everything in every image with every precision and says what each costs and changes.
 
     images : paths
@@ -99,8 +111,15 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
     with tempfile.TemporaryDirectory() as scratch:
         for precision in names:
             out = Path(scratch) / f"{precision}.npz"
-            job: dict[str, Any] = {"model": os.fspath(model), "device": device, "precision": precision, "images": paths, "threads": threads,
-                                   "out": str(out), "options": {"crop_n_layers": "auto"} | options}
+            job: dict[str, Any] = {
+                "model": os.fspath(model),
+                "device": device,
+                "precision": precision,
+                "images": paths,
+                "threads": threads,
+                "out": str(out),
+                "options": {"crop_n_layers": "auto"} | options,
+            }
             answer = _process(job, progress)
             if "refused" in answer:
                 refused[precision] = answer["refused"]
@@ -111,16 +130,38 @@ def compare(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLik
             pairs = [match(a, b) for a, b in zip(reference, found, strict=True)]
             ious = [iou for of_image in pairs for _, _, iou in of_image]
             if done and ious and (worst is None or min(ious) < worst[2]) and min(ious) < 1:
-                at = min(range(len(pairs)), key=lambda i: min((iou for *_, iou in pairs[i]), default=2.0))
+                at = min(
+                    range(len(pairs)), key=lambda i: min((iou for *_, iou in pairs[i]), default=2.0)
+                )
                 i, j, iou = min(pairs[at], key=lambda pair: pair[2])
-                worst = (answer["precision"], paths[at], iou, reference[at][i].pixels(), found[at][j].pixels())
+                worst = (
+                    answer["precision"],
+                    paths[at],
+                    iou,
+                    reference[at][i].pixels(),
+                    found[at][j].pixels(),
+                )
             masks = sum(map(len, found))
-            done.append(PrecisionResult(
-                answer["precision"], answer["seconds"], answer["weights_mb"], answer["working_mb"], masks, len(ious),
-                sum(map(len, reference)) - len(ious), masks - len(ious), float(np.mean(ious)) if ious else float("nan"), min(ious, default=float("nan")),
-                None if maps is None else _ap50(found, maps)))
+            done.append(
+                PrecisionResult(
+                    answer["precision"],
+                    answer["seconds"],
+                    answer["weights_mb"],
+                    answer["working_mb"],
+                    masks,
+                    len(ious),
+                    sum(map(len, reference)) - len(ious),
+                    masks - len(ious),
+                    float(np.mean(ious)) if ious else float("nan"),
+                    min(ious, default=float("nan")),
+                    None if maps is None else _ap50(found, maps),
+                )
+            )
     if not done:
-        raise RuntimeError("compare: none of the precisions runs here: " + "; ".join(f"{p}: {why}" for p, why in refused.items()))
+        raise RuntimeError(
+            "compare: none of the precisions runs here: "
+            + "; ".join(f"{p}: {why}" for p, why in refused.items())
+        )
     return Comparison(str(model), paths, done, refused, worst)
 
 
@@ -139,9 +180,13 @@ def _ap50(found: list[list[BoxedMask]], maps: list[Path]) -> float:
         with Image.open(file) as picture:
             numbers = np.asarray(picture)
         if numbers.ndim != 2:
-            raise ValueError(f"{file}: a label map has one channel of object numbers, this one has shape {numbers.shape}")
+            raise ValueError(
+                f"{file}: a label map has one channel of object numbers, this one has shape {numbers.shape}"
+            )
         if masks and masks[0].size != numbers.shape:
-            raise ValueError(f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has {masks[0].size[1]} x {masks[0].size[0]}")
+            raise ValueError(
+                f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has {masks[0].size[1]} x {masks[0].size[0]}"
+            )
         truths = [cut_out(numbers == n) for n in np.unique(numbers) if n != 0]
         hits = len(match(truths, masks))
         true, false, missed = true + hits, false + len(masks) - hits, missed + len(truths) - hits
@@ -156,30 +201,55 @@ def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.n
     union = cut_out(reference | other)
     (x0, y0, x1, y1), (height, width) = union.box, union.size
     margin = max(8, (x1 - x0) // 4, (y1 - y0) // 4)
-    x0, y0, x1, y1 = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
+    x0, y0, x1, y1 = (
+        max(0, x0 - margin),
+        max(0, y0 - margin),
+        min(width, x1 + margin),
+        min(height, y1 + margin),
+    )
     photo = np.array(to_image(image).array)[y0:y1, x0:x1].astype(np.float32)
     a, b = reference[y0:y1, x0:x1], other[y0:y1, x0:x1]
     painted = photo * 0.6
-    for where, colour in ((a & b, (255, 220, 60)), (a & ~b, (60, 220, 90)), (b & ~a, (240, 60, 70))):
+    for where, colour in (
+        (a & b, (255, 220, 60)),
+        (a & ~b, (60, 220, 90)),
+        (b & ~a, (240, 60, 70)),
+    ):
         painted[where] = 0.45 * photo[where] + 0.55 * np.array(colour, np.float32)
     scale = max(1, round(480 / max(painted.shape[:2])))
-    panels = [Image.fromarray(p.astype(np.uint8)).resize((p.shape[1] * scale, p.shape[0] * scale), Image.Resampling.NEAREST) for p in (photo, painted)]
+    panels = [
+        Image.fromarray(p.astype(np.uint8)).resize(
+            (p.shape[1] * scale, p.shape[0] * scale), Image.Resampling.NEAREST
+        )
+        for p in (photo, painted)
+    ]
     sheet = Image.new("RGB", (max(panels[0].width * 2 + 30, 560), panels[0].height + 64), "white")
     for i, panel in enumerate(panels):
         sheet.paste(panel, (10 + i * (panel.width + 10), 54))
     text = ImageDraw.Draw(sheet)
     text.text((10, 8), f"{title}, {Path(image).name}", fill="black", font_size=14)
-    for i, (word, colour) in enumerate((("both", (190, 150, 0)), ("reference only", (20, 150, 50)), ("other only", (210, 30, 50)))):
+    for i, (word, colour) in enumerate(
+        (("both", (190, 150, 0)), ("reference only", (20, 150, 50)), ("other only", (210, 30, 50)))
+    ):
         text.text((10 + 150 * i, 30), word, fill=colour, font_size=14)
     sheet.save(path)
 
 
-def _process(job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+def _process(
+    job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None
+) -> dict[str, Any]:
     """Runs `_work` in a fresh process: its memory is that of one precision alone."""
     answer: dict[str, Any] = {}
-    with tempfile.TemporaryFile("w+") as said_wrong, subprocess.Popen(
-            [sys.executable, "-c", "from segrid.comparison import _main; _main()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said_wrong,
-            text=True) as child:
+    with (
+        tempfile.TemporaryFile("w+") as said_wrong,
+        subprocess.Popen(
+            [sys.executable, "-c", "from segrid.comparison import _main; _main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said_wrong,
+            text=True,
+        ) as child,
+    ):
         assert child.stdin is not None and child.stdout is not None
         try:
             with contextlib.suppress(BrokenPipeError):  # it died at once; what it said tells why
@@ -198,7 +268,9 @@ def _process(job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | N
         said_wrong.seek(0)
         errors = said_wrong.read()
     if not answer:
-        raise RuntimeError(f"compare: the process for {job['precision']} failed: {errors.strip().splitlines()[-1] if errors.strip() else child.returncode}")
+        raise RuntimeError(
+            f"compare: the process for {job['precision']} failed: {errors.strip().splitlines()[-1] if errors.strip() else child.returncode}"
+        )
     return answer
 
 
@@ -242,4 +314,11 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     if on_device:  # a GPU's memory is what runs short there
         weights_mb, loaded, peak = on_device, on_device, most
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
-    say({"precision": segmenter.precision, "seconds": seconds, "weights_mb": weights_mb, "working_mb": difference(peak, loaded)})
+    say(
+        {
+            "precision": segmenter.precision,
+            "seconds": seconds,
+            "weights_mb": weights_mb,
+            "working_mb": difference(peak, loaded),
+        }
+    )

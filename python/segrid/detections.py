@@ -42,13 +42,26 @@ class Detections(Shown):
     things = "detections"  # (not a field)
 
     def __post_init__(self) -> None:
-        boxes = np.ascontiguousarray(self.boxes, np.float32).reshape(-1, 4) if len(self.boxes) == 0 else np.ascontiguousarray(self.boxes, np.float32)
+        boxes = (
+            np.ascontiguousarray(self.boxes, np.float32).reshape(-1, 4)
+            if len(self.boxes) == 0
+            else np.ascontiguousarray(self.boxes, np.float32)
+        )
         object.__setattr__(self, "boxes", boxes)
-        object.__setattr__(self, "scores", np.ascontiguousarray(self.scores, np.float32).reshape(-1))
-        object.__setattr__(self, "class_id", np.ascontiguousarray(self.class_id, np.int64).reshape(-1))
+        object.__setattr__(
+            self, "scores", np.ascontiguousarray(self.scores, np.float32).reshape(-1)
+        )
+        object.__setattr__(
+            self, "class_id", np.ascontiguousarray(self.class_id, np.int64).reshape(-1)
+        )
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError(f"detections: boxes must be (N, 4) XYXY, got {boxes.shape}")
-        lengths = {"boxes": len(boxes), "scores": len(self.scores), "labels": len(self.labels), "class_id": len(self.class_id)}
+        lengths = {
+            "boxes": len(boxes),
+            "scores": len(self.scores),
+            "labels": len(self.labels),
+            "class_id": len(self.class_id),
+        }
         if self.masks is not None:
             lengths["masks"] = len(self.masks)
         if len(set(lengths.values())) > 1:
@@ -60,10 +73,15 @@ class Detections(Shown):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
-        return (all(np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
-                    for name in ("boxes", "scores", "class_id"))
-                and list(self.labels) == list(other.labels)
-                and tuple(self.size) == tuple(other.size) and self.masks == other.masks)
+        return (
+            all(
+                np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
+                for name in ("boxes", "scores", "class_id")
+            )
+            and list(self.labels) == list(other.labels)
+            and tuple(self.size) == tuple(other.size)
+            and self.masks == other.masks
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -71,17 +89,32 @@ class Detections(Shown):
         """An array of dtype object that holds this one, since each of the detections is a
         `Detections` again. Raises TypeError for other dtypes."""
         if dtype is not None and np.dtype(dtype) != object:
-            raise TypeError("detections: they are no array of numbers; take .boxes, .scores, "
-                            ".class_id or .masks")
+            raise TypeError(
+                "detections: they are no array of numbers; take .boxes, .scores, "
+                ".class_id or .masks"
+            )
         whole = np.empty((), object)
         whole[()] = self
         return whole
 
     def __getitem__(self, key: Any) -> Detections:
         n = len(self)
-        index = np.arange(n)[np.atleast_1d(np.asarray(key)) if not isinstance(key, slice) and np.size(key) else key if isinstance(key, slice) else np.zeros(0, int)]
-        return Detections(self.boxes[index], self.scores[index], [self.labels[i] for i in index], self.class_id[index], self.size,
-                          None if self.masks is None else self.masks[index], self.image)
+        index = np.arange(n)[
+            np.atleast_1d(np.asarray(key))
+            if not isinstance(key, slice) and np.size(key)
+            else key
+            if isinstance(key, slice)
+            else np.zeros(0, int)
+        ]
+        return Detections(
+            self.boxes[index],
+            self.scores[index],
+            [self.labels[i] for i in index],
+            self.class_id[index],
+            self.size,
+            None if self.masks is None else self.masks[index],
+            self.image,
+        )
 
     def __iter__(self) -> Iterator[Detections]:
         return (self[i] for i in range(len(self)))
@@ -91,10 +124,21 @@ class Detections(Shown):
         records = [] if self.masks is None else self.masks.to_coco(image_id)
         out = []
         for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
-            record: dict[str, Any] = {"id": i + 1, "image_id": image_id, "category_id": int(self.class_id[i]) + 1, "bbox": [x0, y0, x1 - x0, y1 - y0],
-                                      "area": (x1 - x0) * (y1 - y0), "score": float(self.scores[i]), "iscrowd": 0}
+            record: dict[str, Any] = {
+                "id": i + 1,
+                "image_id": image_id,
+                "category_id": int(self.class_id[i]) + 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": (x1 - x0) * (y1 - y0),
+                "score": float(self.scores[i]),
+                "iscrowd": 0,
+            }
             if records:
-                record |= {"segmentation": records[i]["segmentation"], "area": records[i]["area"], "predicted_iou": records[i]["score"]}
+                record |= {
+                    "segmentation": records[i]["segmentation"],
+                    "area": records[i]["area"],
+                    "predicted_iou": records[i]["score"],
+                }
             out.append(record)
         return out
 
@@ -102,8 +146,13 @@ class Detections(Shown):
         """``supervision.Detections``: xyxy, confidence, class_id, data["class_name"], and masks where there are some (needs the supervision package)."""
         import supervision as sv
 
-        return sv.Detections(xyxy=self.boxes.copy(), confidence=self.scores.copy(), class_id=self.class_id.astype(int),
-                             mask=None if self.masks is None else self.masks.array, data={"class_name": np.array(self.labels, dtype=str)})
+        return sv.Detections(
+            xyxy=self.boxes.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.class_id.astype(int),
+            mask=None if self.masks is None else self.masks.array,
+            data={"class_name": np.array(self.labels, dtype=str)},
+        )
 
     def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
         """(H, W, 3) uint8 RGB: boxes with label and score, and outlines of masks, over an image of
@@ -121,5 +170,7 @@ class Detections(Shown):
         image = self.image if image is None else image
         rgb = np.zeros((*self.size, 3), np.uint8) if image is None else to_image(image).array
         if rgb.shape[:2] != tuple(self.size):
-            raise ValueError(f"picture: the image is {rgb.shape[0]} x {rgb.shape[1]}, the detections are of {self.size[0]} x {self.size[1]}")
+            raise ValueError(
+                f"picture: the image is {rgb.shape[0]} x {rgb.shape[1]}, the detections are of {self.size[0]} x {self.size[1]}"
+            )
         return labelled_picture(rgb, self, alpha)

@@ -39,8 +39,14 @@ class Detector(LoadedModel):
     Raises what `Segmenter` raises.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = "tiny-detector", *, device: Device = "auto",
-                 precision: Precision = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "tiny-detector",
+        *,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
+    ) -> None:
         super().__init__(_core.Detector, model, device, precision, threads)
         self._words: Tokenizer | None = None
 
@@ -49,11 +55,34 @@ class Detector(LoadedModel):
         return self._engine.encode(to_image(image))
 
     @overload
-    def detect(self, image: list[Any] | tuple[Any, ...], prompts: Prompts, *, threshold: float = ..., nms: float | None = ...,
-               batch_size: int = ...) -> list[Detections]: ...
+    def detect(
+        self,
+        image: list[Any] | tuple[Any, ...],
+        prompts: Prompts,
+        *,
+        threshold: float = ...,
+        nms: float | None = ...,
+        batch_size: int = ...,
+    ) -> list[Detections]: ...
     @overload
-    def detect(self, image: ImageLike, prompts: Prompts, *, threshold: float = ..., nms: float | None = ..., batch_size: int = ...) -> Detections: ...
-    def detect(self, image: Any, prompts: Prompts, *, threshold: float = 0.1, nms: float | None = None, batch_size: int = 8) -> Detections | list[Detections]:
+    def detect(
+        self,
+        image: ImageLike,
+        prompts: Prompts,
+        *,
+        threshold: float = ...,
+        nms: float | None = ...,
+        batch_size: int = ...,
+    ) -> Detections: ...
+    def detect(
+        self,
+        image: Any,
+        prompts: Prompts,
+        *,
+        threshold: float = 0.1,
+        nms: float | None = None,
+        batch_size: int = 8,
+    ) -> Detections | list[Detections]:
         """Boxes of what the prompts name, in one pass over the image however many there are.
 
         Parameters
@@ -85,9 +114,16 @@ class Detector(LoadedModel):
         texts, label_of, labels = self.texts_of(prompts)
         check_thresholds(threshold, nms)
         scene, shown = self._scene(image)
-        return detections(self._engine.detect(scene, texts, label_of, threshold, nms), labels, scene.image_size, shown)
+        return detections(
+            self._engine.detect(scene, texts, label_of, threshold, nms),
+            labels,
+            scene.image_size,
+            shown,
+        )
 
-    def detect_like(self, image: Any, examples: Any, *, threshold: float = 0.0, nms: float = 0.3) -> Detections:
+    def detect_like(
+        self, image: Any, examples: Any, *, threshold: float = 0.0, nms: float = 0.3
+    ) -> Detections:
         """Boxes of what looks like the examples (one-shot detection).
 
         Parameters
@@ -108,29 +144,52 @@ class Detector(LoadedModel):
         for i, (source, box) in enumerate(_examples(examples)):
             own = scene if source is None else self._scene(source)[0]
             height, width = own.image_size
-            if box is not None and not (np.isfinite(box).all() and 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height):
-                raise ValueError(f"examples[{i}]: the box {box} is not a box inside its image of {height} x {width} (height x width) pixels, XYXY")
+            if box is not None and not (
+                np.isfinite(box).all()
+                and 0 <= box[0] < box[2] <= width
+                and 0 <= box[1] < box[3] <= height
+            ):
+                raise ValueError(
+                    f"examples[{i}]: the box {box} is not a box inside its image of {height} x {width} (height x width) pixels, XYXY"
+                )
             scenes.append(own)
             boxes.append(box)
         if not scenes:
             raise ValueError("detect_like: no examples")
         labels = [f"example {i}" for i in range(len(scenes))]
-        return detections(self._engine.detect_like(scene, scenes, boxes, threshold, nms), labels, scene.image_size, shown)
+        return detections(
+            self._engine.detect_like(scene, scenes, boxes, threshold, nms),
+            labels,
+            scene.image_size,
+            shown,
+        )
 
-    def propose(self, image: Any, *, threshold: float = 0.1, nms: float | None = None, max_boxes: int | None = None) -> Detections:
+    def propose(
+        self,
+        image: Any,
+        *,
+        threshold: float = 0.1,
+        nms: float | None = None,
+        max_boxes: int | None = None,
+    ) -> Detections:
         """Boxes of anything that looks like an object, without prompts: OWLv2's objectness. Labels are "object".
 
         Raises NotImplementedError for OWL-ViT, which has none, and what `detect` raises.
         """
         check_thresholds(threshold, nms)
         scene, shown = self._scene(image)
-        found = detections(self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, shown)
+        found = detections(
+            self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, shown
+        )
         return found if max_boxes is None else found[:max_boxes]
 
     def read_words(self) -> Tokenizer:
         """The tokenizer, read from the model's files on first use. Raises FileNotFoundError, CorruptFileError."""
         if self._words is None:
-            self._words = Tokenizer(_hub.tokenizer_folder(str(self._arguments["model"]), self._files), self._engine.text_length)
+            self._words = Tokenizer(
+                _hub.tokenizer_folder(str(self._arguments["model"]), self._files),
+                self._engine.text_length,
+            )
         return self._words
 
     def _scene(self, image: Any) -> tuple[Any, Any]:
@@ -144,18 +203,28 @@ class Detector(LoadedModel):
         groups: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
         if not groups:
             raise ValueError("prompts: none given; say what to look for, or use propose()")
-        synonyms: list[list[str]] = [list(group) if isinstance(group, (list, tuple)) else [group] for group in groups]
+        synonyms: list[list[str]] = [
+            list(group) if isinstance(group, (list, tuple)) else [group] for group in groups
+        ]
         for i, group in enumerate(synonyms):
             if not group:
                 raise ValueError(f"prompts[{i}]: an empty list of synonyms")
         ids = self.read_words()([text for group in synonyms for text in group])
-        return ids, [i for i, group in enumerate(synonyms) for _ in group], [group[0] for group in synonyms]
+        return (
+            ids,
+            [i for i, group in enumerate(synonyms) for _ in group],
+            [group[0] for group in synonyms],
+        )
 
 
-def detections(columns: Any, labels: Sequence[str], size: tuple[int, int], image: Any, masks: Any = None) -> Detections:
+def detections(
+    columns: Any, labels: Sequence[str], size: tuple[int, int], image: Any, masks: Any = None
+) -> Detections:
     """The engine's columns with the names of their labels."""
     boxes, scores, index = columns[:3]
-    return Detections(boxes, scores, [labels[i] for i in index], index, (int(size[0]), int(size[1])), masks, image)
+    return Detections(
+        boxes, scores, [labels[i] for i in index], index, (int(size[0]), int(size[1])), masks, image
+    )
 
 
 def _read(image: Any) -> Any:
@@ -171,6 +240,7 @@ def check_thresholds(threshold: float, nms: float | None) -> None:
 
 def _examples(examples: Any) -> list[tuple[Any, list[float] | None]]:
     """(image or None, box or None) of each."""
+
     def box_of(value: Any) -> list[float] | None:
         if isinstance(value, (str, bytes, os.PathLike)) or hasattr(value, "getexif"):
             return None
@@ -182,9 +252,19 @@ def _examples(examples: Any) -> list[tuple[Any, list[float] | None]]:
 
     if (box := box_of(examples)) is not None:
         return [(None, box)]
-    if isinstance(examples, np.ndarray) and examples.ndim == 2 and examples.shape[1] == 4 and examples.dtype.kind in "iuf":
+    if (
+        isinstance(examples, np.ndarray)
+        and examples.ndim == 2
+        and examples.shape[1] == 4
+        and examples.dtype.kind in "iuf"
+    ):
         return [(None, row) for row in examples.astype(float).tolist()]
-    if isinstance(examples, tuple) and len(examples) == 2 and box_of(examples[1]) is not None and box_of(examples[0]) is None:
+    if (
+        isinstance(examples, tuple)
+        and len(examples) == 2
+        and box_of(examples[1]) is not None
+        and box_of(examples[0]) is None
+    ):
         return [(examples[0], box_of(examples[1]))]
     if isinstance(examples, (list, tuple)):
         return [pair for item in examples for pair in _examples(item)]

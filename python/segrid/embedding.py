@@ -133,8 +133,11 @@ class Embedding:
         arrays = [np.ascontiguousarray(f, np.float32) for f in features]
         if not all(np.isfinite(a).all() for a in arrays):
             raise ValueError("features: hold NaN or Inf")
-        return Embedding(model._engine.restore((int(image_size[0]), int(image_size[1])), arrays,
-                                               model._engine.model_id))
+        return Embedding(
+            model._engine.restore(
+                (int(image_size[0]), int(image_size[1])), arrays, model._engine.model_id
+            )
+        )
 
 
 def native(image_or_embedding: Any, engine: Any) -> Any:

@@ -20,12 +20,32 @@ class LoadedModel:
     device, precision : names, or torch's own (torch.device, torch.dtype)
     """
 
-    def __init__(self, kind: Any, model: str | os.PathLike[str], device: Device,
-                 precision: Precision, threads: int | None, **more: Any) -> None:
+    def __init__(
+        self,
+        kind: Any,
+        model: str | os.PathLike[str],
+        device: Device,
+        precision: Precision,
+        threads: int | None,
+        **more: Any,
+    ) -> None:
         device, precision = device_name(device), precision_name(precision)
-        self._arguments = {"model": os.fspath(model), "device": device, "precision": precision, "threads": threads, **more}
+        self._arguments = {
+            "model": os.fspath(model),
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+            **more,
+        }
         self._files = _hub.locate(model)
-        self._engine = kind(self._files.config, self._files.weights, self._files.settings, device, precision, threads)
+        self._engine = kind(
+            self._files.config,
+            self._files.weights,
+            self._files.settings,
+            device,
+            precision,
+            threads,
+        )
 
     def __reduce__(self) -> Any:
         return (_rebuild, (type(self), self._arguments))

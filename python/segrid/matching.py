@@ -32,15 +32,22 @@ class BoxedMask:
 
 def iou_of(a: BoxedMask, b: BoxedMask) -> float:
     """Mask IoU of two masks over one image."""
-    x0, y0, x1, y1 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1]), min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    x0, y0, x1, y1 = (
+        max(a.box[0], b.box[0]),
+        max(a.box[1], b.box[1]),
+        min(a.box[2], b.box[2]),
+        min(a.box[3], b.box[3]),
+    )
     if x0 >= x1 or y0 >= y1:
         return 0.0
-    cut = (m.inside[y0 - m.box[1]:y1 - m.box[1], x0 - m.box[0]:x1 - m.box[0]] for m in (a, b))
+    cut = (m.inside[y0 - m.box[1] : y1 - m.box[1], x0 - m.box[0] : x1 - m.box[0]] for m in (a, b))
     shared = int(np.logical_and(*cut).sum())
     return shared / (a.area + b.area - shared)
 
 
-def match(reference: list[BoxedMask], other: list[BoxedMask], least: float = MATCH) -> list[tuple[int, int, float]]:
+def match(
+    reference: list[BoxedMask], other: list[BoxedMask], least: float = MATCH
+) -> list[tuple[int, int, float]]:
     """One to one, best pairs first: (index, index, IoU)."""
     pairs = [(iou_of(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(other)]
     taken: tuple[set[int], set[int]] = (set(), set())
@@ -59,7 +66,12 @@ def cut_out(pixels: np.ndarray) -> BoxedMask:
     """Of a (H, W) bool mask that is not empty."""
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    return BoxedMask((pixels.shape[0], pixels.shape[1]), (x0, y0, x1, y1), pixels[y0:y1, x0:x1].copy(), int(pixels.sum()))
+    return BoxedMask(
+        (pixels.shape[0], pixels.shape[1]),
+        (x0, y0, x1, y1),
+        pixels[y0:y1, x0:x1].copy(),
+        int(pixels.sum()),
+    )
 
 
 def packed(masks: Any, image: int) -> dict[str, np.ndarray]:
@@ -70,8 +82,13 @@ def packed(masks: Any, image: int) -> dict[str, np.ndarray]:
         if mask.areas[0] == 0:
             continue
         x0, y0, x1, y1 = (int(v) for v in mask.boxes[0])
-        inside = mask.array[0][y0:y1 + 1, x0:x1 + 1]
-        kept[f"{image}.{j}"] = np.concatenate([np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8), np.packbits(inside)])
+        inside = mask.array[0][y0 : y1 + 1, x0 : x1 + 1]
+        kept[f"{image}.{j}"] = np.concatenate(
+            [
+                np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8),
+                np.packbits(inside),
+            ]
+        )
     return kept
 
 
@@ -84,6 +101,12 @@ def unpacked(file: Path) -> list[list[BoxedMask]]:
                 continue
             data = stored[name]
             height, width, x0, y0, x1, y1 = (int(v) for v in data[:48].view("<i8"))
-            inside = np.unpackbits(data[48:], count=(y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0).astype(bool)
-            images[int(name.split(".")[0])].append(BoxedMask((height, width), (x0, y0, x1, y1), inside, int(inside.sum())))
+            inside = (
+                np.unpackbits(data[48:], count=(y1 - y0) * (x1 - x0))
+                .reshape(y1 - y0, x1 - x0)
+                .astype(bool)
+            )
+            images[int(name.split(".")[0])].append(
+                BoxedMask((height, width), (x0, y0, x1, y1), inside, int(inside.sum()))
+            )
     return images

@@ -14,7 +14,11 @@ def resident_mb(field: str) -> float | None:
     if field != "VmHWM":
         _core.give_back_memory()  # what is free but not given back is nobody's
     try:
-        line = next(text for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if text.startswith(field + ":"))
+        line = next(
+            text
+            for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+            if text.startswith(field + ":")
+        )
     except (OSError, StopIteration):
         return None
     return int(line.split()[1]) / 1024

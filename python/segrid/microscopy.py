@@ -43,9 +43,17 @@ class FieldResult:
     error: Exception | None = None
 
 
-def perform_parallel_segmentation(image_files: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str], is_10x: bool | Sequence[bool] = True,
-                                  num_workers: int | None = None, *, diameter: float | None = None, model: Segmenter | str = "tiny",
-                                  write: Sequence[str] = ("tiff", "csv", "overlay"), **options: Any) -> list[FieldResult]:
+def perform_parallel_segmentation(
+    image_files: Sequence[str | os.PathLike[str]],
+    output_dir: str | os.PathLike[str],
+    is_10x: bool | Sequence[bool] = True,
+    num_workers: int | None = None,
+    *,
+    diameter: float | None = None,
+    model: Segmenter | str = "tiny",
+    write: Sequence[str] = ("tiff", "csv", "overlay"),
+    **options: Any,
+) -> list[FieldResult]:
     """Segments the nuclei of many fields.
 
     Parameters
@@ -66,7 +74,11 @@ def perform_parallel_segmentation(image_files: Sequence[str | os.PathLike[str]],
     from segrid.folders.writers import WRITERS, Place, table_of
 
     files = [Path(f) for f in image_files]
-    lenses = list(is_10x) if isinstance(is_10x, (list, tuple, np.ndarray)) else [bool(is_10x)] * len(files)
+    lenses = (
+        list(is_10x)
+        if isinstance(is_10x, (list, tuple, np.ndarray))
+        else [bool(is_10x)] * len(files)
+    )
     if len(lenses) != len(files):
         raise ValueError(f"is_10x: {len(lenses)} values for {len(files)} images")
     workers = max(1, _core.available_cpus() - 1) if num_workers is None else num_workers
@@ -88,20 +100,41 @@ def perform_parallel_segmentation(image_files: Sequence[str | os.PathLike[str]],
     def save(one: Streamed, pixels: np.ndarray) -> tuple[list[dict[str, Any]], list[Path]]:
         masks = cast("Masks", one.result)
         place = Place(folder, stems[one.index], files[one.index], files[one.index].name)
-        return table_of(masks, pixels), [f for name in write for f in WRITERS[name](masks, pixels, place)]
+        return table_of(masks, pixels), [
+            f for name in write for f in WRITERS[name](masks, pixels, place)
+        ]
 
     out = []
-    for one in stream(segmenter, range(len(files)), consume=save, image_batch_size=workers, read=lambda number: files[number], options_for=expected):
+    for one in stream(
+        segmenter,
+        range(len(files)),
+        consume=save,
+        image_batch_size=workers,
+        read=lambda number: files[number],
+        options_for=expected,
+    ):
         if one.error is not None:
             out.append(FieldResult(files[one.index], [], np.zeros((0, 2)), None, [], one.error))
         else:
             table, written = one.output
-            centroids = np.array([[row["centroid_x"], row["centroid_y"]] for row in table]).reshape(-1, 2)
-            out.append(FieldResult(files[one.index], table, centroids, Masks(cast("Masks", one.result)._native), written))
+            centroids = np.array([[row["centroid_x"], row["centroid_y"]] for row in table]).reshape(
+                -1, 2
+            )
+            out.append(
+                FieldResult(
+                    files[one.index],
+                    table,
+                    centroids,
+                    Masks(cast("Masks", one.result)._native),
+                    written,
+                )
+            )
     return out
 
 
-def options_for(diameter: float, size: tuple[int, int], working_scale: float | None) -> dict[str, Any]:
+def options_for(
+    diameter: float, size: tuple[int, int], working_scale: float | None
+) -> dict[str, Any]:
     """Grid, crops and least area of `everything` for things of that diameter in an image of that size (H, W), pixels.
 
     Crops are as small as the model's working scale asks (or as 20 diameters are, where it names none); the grid in each has a point every 0.6 diameters, from 8 to
@@ -111,8 +144,11 @@ def options_for(diameter: float, size: tuple[int, int], working_scale: float | N
     target = working_scale or 20 * diameter
     layers = min(3, max(0, math.ceil(math.log2(max(1.0, longest / target)))))
     side = longest / 2**layers * (1 + 512 / 1500)
-    return {"points_per_side": int(np.clip(round(side / (0.6 * diameter)), 8, 64)), "crop_n_layers": layers,
-            "min_area_frac": min(1.0, 0.2 * math.pi / 4 * diameter**2 / (size[0] * size[1]))}
+    return {
+        "points_per_side": int(np.clip(round(side / (0.6 * diameter)), 8, 64)),
+        "crop_n_layers": layers,
+        "min_area_frac": min(1.0, 0.2 * math.pi / 4 * diameter**2 / (size[0] * size[1])),
+    }
 
 
 def _stems(files: list[Path]) -> list[str]:
@@ -120,7 +156,11 @@ def _stems(files: list[Path]) -> list[str]:
     taken: set[str] = set()
     out: list[str] = []
     for i, file in enumerate(files):
-        stem = next(s for s in (file.stem, *(f"{file.stem}-{n}" for n in range(i + 1, i + 2 + len(files)))) if s not in taken)
+        stem = next(
+            s
+            for s in (file.stem, *(f"{file.stem}-{n}" for n in range(i + 1, i + 2 + len(files))))
+            if s not in taken
+        )
         taken.add(stem)
         out.append(stem)
     return out

@@ -32,28 +32,59 @@ class Pipeline:
     device, precision : of those that are given by name; as `Segmenter` takes them
     """
 
-    def __init__(self, detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
-                 segmenter: Segmenter | str | os.PathLike[str] = "tiny", *, trust: bool = False,
-                 device: Device = "auto", precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
+        segmenter: Segmenter | str | os.PathLike[str] = "tiny",
+        *,
+        trust: bool = False,
+        device: Device = "auto",
+        precision: Precision = "auto",
+    ) -> None:
         if isinstance(detector, (str, os.PathLike)):
             scripted = os.fspath(detector).endswith((".torchscript", ".torchscript.pt", ".ts"))
-            detector = ScriptedDetector(detector, trust=trust) if scripted else Detector(detector, device=device, precision=precision)
+            detector = (
+                ScriptedDetector(detector, trust=trust)
+                if scripted
+                else Detector(detector, device=device, precision=precision)
+            )
         self.detector: Detector | Callable[..., Any] | None = detector
-        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter, device=device, precision=precision)
-        if self.detector is not None and not isinstance(self.detector, Detector) and not callable(self.detector):
-            raise TypeError(f"detector: expected a Detector, a callable, a model's name or None, got {type(detector).__name__}")
+        self.segmenter = (
+            segmenter
+            if isinstance(segmenter, Segmenter)
+            else Segmenter(segmenter, device=device, precision=precision)
+        )
+        if (
+            self.detector is not None
+            and not isinstance(self.detector, Detector)
+            and not callable(self.detector)
+        ):
+            raise TypeError(
+                f"detector: expected a Detector, a callable, a model's name or None, got {type(detector).__name__}"
+            )
 
     def with_threads(self, threads: int) -> Pipeline:
         """The same models (weights shared), whose calls use at most this many threads, and no more than each one's own `threads=`; a callable stays as it is.
         Raises ValueError below 1."""
-        detector = self.detector.within(threads) if isinstance(self.detector, Detector) else self.detector
+        detector = (
+            self.detector.within(threads) if isinstance(self.detector, Detector) else self.detector
+        )
         return Pipeline(detector, self.segmenter.within(threads))
 
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.segmenter!r})"
 
-    def __call__(self, image: ImageLike, prompts: Prompts | None = None, *, boxes: Any = None, labels: Sequence[str] | None = None, threshold: float = 0.1,
-                 nms: float | None = None, batch_size: int | None = None) -> Detections:
+    def __call__(
+        self,
+        image: ImageLike,
+        prompts: Prompts | None = None,
+        *,
+        boxes: Any = None,
+        labels: Sequence[str] | None = None,
+        threshold: float = 0.1,
+        nms: float | None = None,
+        batch_size: int | None = None,
+    ) -> Detections:
         """Detects, then masks; with a `Detector` both encoders overlap and nothing returns to Python between.
 
         image : path, bytes, PIL image or array
@@ -66,15 +97,28 @@ class Pipeline:
         """
         check_thresholds(threshold, nms)
         if boxes is not None and prompts is not None:
-            raise ValueError("pipeline: give prompts, for the detector, or boxes (with labels); not both")
+            raise ValueError(
+                "pipeline: give prompts, for the detector, or boxes (with labels); not both"
+            )
         if boxes is None and labels is not None:
-            raise ValueError("pipeline: labels belong to boxes; without them the detector names what it finds")
+            raise ValueError(
+                "pipeline: labels belong to boxes; without them the detector names what it finds"
+            )
         pixels = to_image(image)
         if boxes is None and isinstance(self.detector, Detector):
             if prompts is None:
                 raise ValueError("pipeline: no prompts; say what to look for, or give boxes")
             texts, label_of, names = self.detector.texts_of(prompts)
-            columns, masks = _core.detect_and_segment(self.detector._engine, self.segmenter._engine, pixels, texts, label_of, threshold, nms, at_most(batch_size))
+            columns, masks = _core.detect_and_segment(
+                self.detector._engine,
+                self.segmenter._engine,
+                pixels,
+                texts,
+                label_of,
+                threshold,
+                nms,
+                at_most(batch_size),
+            )
             return detections(columns, names, _size(pixels), pixels, Masks(masks, pixels))
         if boxes is None and self.detector is None:
             raise ValueError("pipeline: no boxes, and no detector to find them")
@@ -83,7 +127,10 @@ class Pipeline:
             encoding = beside.submit(self._encode, pixels, [*CancelToken.scopes(), stop])
             try:
                 if boxes is not None:
-                    found = found_boxes({"boxes": boxes} | ({} if labels is None else {"labels": labels}), _size(pixels))
+                    found = found_boxes(
+                        {"boxes": boxes} | ({} if labels is None else {"labels": labels}),
+                        _size(pixels),
+                    )
                 else:
                     found = _ask(self.detector, pixels, prompts, threshold, nms)
                 embedding = encoding.result()
@@ -91,10 +138,20 @@ class Pipeline:
                 stop.cancel()
                 raise
         if len(found):
-            native = self.segmenter.predict(embedding, boxes=found.boxes, anywhere=True, batch_size=batch_size)._native
+            native = self.segmenter.predict(
+                embedding, boxes=found.boxes, anywhere=True, batch_size=batch_size
+            )._native
         else:
             native = _core.no_masks(*_size(pixels))
-        return Detections(found.boxes, found.scores, found.labels, found.class_id, found.size, Masks(native, pixels), pixels)
+        return Detections(
+            found.boxes,
+            found.scores,
+            found.labels,
+            found.class_id,
+            found.size,
+            Masks(native, pixels),
+            pixels,
+        )
 
     def _encode(self, pixels: Any, tokens: list[CancelToken]) -> Any:
         with within(tokens):
@@ -106,17 +163,27 @@ def _size(pixels: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _ask(detector: Any, pixels: Any, prompts: Prompts | None, threshold: float, nms: float | None) -> Detections:
+def _ask(
+    detector: Any, pixels: Any, prompts: Prompts | None, threshold: float, nms: float | None
+) -> Detections:
     if isinstance(detector, ScriptedDetector):
         if prompts is not None:
-            raise ValueError("pipeline: a TorchScript detector has classes of its own and takes no prompts")
+            raise ValueError(
+                "pipeline: a TorchScript detector has classes of its own and takes no prompts"
+            )
         return detector.detect(pixels, threshold=threshold, nms=nms)
     array = pixels.array
     if type(detector).__module__.split(".")[0] == "ultralytics":  # takes arrays for BGR
         from PIL import Image
 
         array = Image.fromarray(array)
-    return _thinned(found_boxes(detector(array) if prompts is None else detector(array, prompts), _size(pixels)), threshold, nms)
+    return _thinned(
+        found_boxes(
+            detector(array) if prompts is None else detector(array, prompts), _size(pixels)
+        ),
+        threshold,
+        nms,
+    )
 
 
 def _numpy(value: Any) -> np.ndarray:
@@ -138,13 +205,20 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
     scores: Any = None
     kinds: Any = None
     if hasattr(result, "xyxy") and hasattr(result, "confidence"):  # supervision
-        boxes, scores, kinds, names = result.xyxy, result.confidence, result.class_id, (result.data or {}).get("class_name")
+        boxes, scores, kinds, names = (
+            result.xyxy,
+            result.confidence,
+            result.class_id,
+            (result.data or {}).get("class_name"),
+        )
     elif hasattr(result, "boxes") and hasattr(result.boxes, "xyxy"):  # ultralytics
         boxes, scores, kinds = result.boxes.xyxy, result.boxes.conf, result.boxes.cls
         names = [result.names[int(k)] for k in _numpy(kinds)]
     elif isinstance(result, dict):
         boxes, scores = result.get("boxes"), result.get("scores")
-        labels = result.get("labels") if result.get("text_labels") is None else result["text_labels"]
+        labels = (
+            result.get("labels") if result.get("text_labels") is None else result["text_labels"]
+        )
         if labels is not None and len(labels) and isinstance(labels[0], str):
             names = labels
         else:
@@ -152,7 +226,11 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
     elif isinstance(result, tuple) and len(result) in (2, 3) and np.ndim(_numpy(result[0])) == 2:
         boxes, scores = result[0], result[1]
         if len(result) == 3:
-            names, kinds = (result[2], None) if len(result[2]) and isinstance(result[2][0], str) else (None, result[2])
+            names, kinds = (
+                (result[2], None)
+                if len(result[2]) and isinstance(result[2][0], str)
+                else (None, result[2])
+            )
     else:
         boxes = result
     if boxes is None:
@@ -160,10 +238,14 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
     try:
         array = _numpy(boxes).astype(np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"detector: cannot make boxes of {type(result).__name__}; see segrid.Pipeline for the forms it takes") from None
+        raise ValueError(
+            f"detector: cannot make boxes of {type(result).__name__}; see segrid.Pipeline for the forms it takes"
+        ) from None
     array = array.reshape(0, 4) if array.size == 0 else np.atleast_2d(array)
     if array.ndim != 2 or array.shape[1] not in (4, 5, 6):
-        raise ValueError(f"detector: boxes must be (N, 4) XYXY, or with score and class (N, 5) and (N, 6), got {array.shape}")
+        raise ValueError(
+            f"detector: boxes must be (N, 4) XYXY, or with score and class (N, 5) and (N, 6), got {array.shape}"
+        )
     if array.shape[1] > 4 and scores is None:
         scores = array[:, 4]
     if array.shape[1] > 5 and kinds is None:
@@ -175,7 +257,11 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
     scores = np.ones(n) if scores is None else _numpy(scores)
     if names is not None:
         names = [str(name) for name in names]
-        index = kinds if kinds is not None else [list(dict.fromkeys(names)).index(name) for name in names]
+        index = (
+            kinds
+            if kinds is not None
+            else [list(dict.fromkeys(names)).index(name) for name in names]
+        )
         return Detections(array[:, :4], scores, names, _numpy(index), size)
     if kinds is None:
         return Detections(array[:, :4], scores, ["object"] * n, np.zeros(n, int), size)

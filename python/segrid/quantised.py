@@ -14,7 +14,9 @@ from segrid._hub import ModelFiles
 def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> None:
     """The model of `files` with the weights `names` in I8 and their scales; see `Segmenter.save`."""
     if precision != "int8":
-        raise ValueError(f"save: this model runs in {precision}; only int8 needs its own files: Segmenter(..., precision='int8').save(...)")
+        raise ValueError(
+            f"save: this model runs in {precision}; only int8 needs its own files: Segmenter(..., precision='int8').save(...)"
+        )
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -29,14 +31,27 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
     for name in names:
         if f"{name}_scale" not in tensors:
             tensors[name], tensors[f"{name}_scale"] = quantise(tensors[name])
-    settings = json.loads(Path(files.settings).read_text(encoding="utf-8")) if files.settings else {}
+    settings = (
+        json.loads(Path(files.settings).read_text(encoding="utf-8")) if files.settings else {}
+    )
     with whole(target) as part:  # it comes last: a folder with weights is whole
-        save_file({name: t.contiguous() for name, t in tensors.items()}, str(part), metadata={"format": "pt"})
+        save_file(
+            {name: t.contiguous() for name, t in tensors.items()},
+            str(part),
+            metadata={"format": "pt"},
+        )
         shutil.copyfile(files.config, folder / "config.json")
-        for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):  # a detector's
+        for name in (
+            "tokenizer.json",
+            "vocab.json",
+            "merges.txt",
+            "tokenizer_config.json",
+        ):  # a detector's
             if (words := Path(files.config).parent / name).exists():
                 shutil.copyfile(words, folder / name)
-        (folder / "segrid.json").write_text(json.dumps(settings | {"quantised": "int8"}, indent=1) + "\n", encoding="utf-8")
+        (folder / "segrid.json").write_text(
+            json.dumps(settings | {"quantised": "int8"}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def quantise(weight: Any) -> tuple[Any, Any]:

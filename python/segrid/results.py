@@ -64,8 +64,10 @@ class Masks(Shown):
         if dtype is None or np.dtype(dtype) == array.dtype:
             return array.copy() if copy else array
         if copy is False:
-            raise ValueError(f"masks: their array is bool; {np.dtype(dtype)} needs a copy, which "
-                             "copy=False forbids (masks.array.view('uint8') shares the memory)")
+            raise ValueError(
+                f"masks: their array is bool; {np.dtype(dtype)} needs a copy, which "
+                "copy=False forbids (masks.array.view('uint8') shares the memory)"
+            )
         return array.astype(dtype)
 
     def __eq__(self, other: object) -> bool:
@@ -112,7 +114,9 @@ class Masks(Shown):
     @property
     def uncompressed_rle(self) -> list[dict[str, Any]]:
         """segment-anything's form: counts as a list of ints that begins with a run of zeros."""
-        return [{"size": list(self.size), "counts": self._native.counts(i)} for i in range(len(self))]
+        return [
+            {"size": list(self.size), "counts": self._native.counts(i)} for i in range(len(self))
+        ]
 
     @property
     def low_res(self) -> np.ndarray | None:
@@ -183,10 +187,18 @@ class Masks(Shown):
         records = []
         for i, rle in enumerate(self._native.rles()):
             rle["counts"] = rle["counts"].decode("ascii")
-            records.append({
-                "id": i + 1, "image_id": image_id, "category_id": category_id, "segmentation": rle, "bbox": boxes[i].tolist(),
-                "area": int(areas[i]), "score": float(scores[i]), "iscrowd": 0,
-            })
+            records.append(
+                {
+                    "id": i + 1,
+                    "image_id": image_id,
+                    "category_id": category_id,
+                    "segmentation": rle,
+                    "bbox": boxes[i].tolist(),
+                    "area": int(areas[i]),
+                    "score": float(scores[i]),
+                    "iscrowd": 0,
+                }
+            )
         return records
 
     def to_supervision(self) -> Any:
@@ -195,7 +207,12 @@ class Masks(Shown):
 
         xywh = self._native.coco_bboxes
         xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
-        return sv.Detections(xyxy=xyxy, mask=self.array, confidence=self.scores.copy(), class_id=np.zeros(len(self), int))
+        return sv.Detections(
+            xyxy=xyxy,
+            mask=self.array,
+            confidence=self.scores.copy(),
+            class_id=np.zeros(len(self), int),
+        )
 
     def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
         """(H, W, 3) uint8 RGB: every mask in its own colour over an image of the masks' size (the one that was segmented, else black).
@@ -207,5 +224,9 @@ class Masks(Shown):
 
         if image is None:
             image = self._image
-        rgb = np.zeros((*self.size, 3), np.uint8) if image is None else np.asarray(to_image(image).array)
+        rgb = (
+            np.zeros((*self.size, 3), np.uint8)
+            if image is None
+            else np.asarray(to_image(image).array)
+        )
         return self._native.overlay(rgb, alpha)

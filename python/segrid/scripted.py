@@ -29,17 +29,28 @@ class ScriptedDetector:
     Raises ValueError without trust, FileNotFoundError, CorruptFileError for other files.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, trust: bool = False, side: int | None = None, classes: Sequence[str] | None = None,
-                 layout: str = "auto") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        trust: bool = False,
+        side: int | None = None,
+        classes: Sequence[str] | None = None,
+        layout: str = "auto",
+    ) -> None:
         if trust is not True:
-            raise ValueError(f"{os.fspath(path)}: a TorchScript file can run any code when it is loaded; pass trust=True if you know where it comes from")
+            raise ValueError(
+                f"{os.fspath(path)}: a TorchScript file can run any code when it is loaded; pass trust=True if you know where it comes from"
+            )
         self.path, self._layout = os.fspath(path), layout
         if os.path.isfile(self.path):  # the engine names what is missing
             check_model_file(self.path, binary="TorchScript")
         self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
         self.classes = list(classes) if classes is not None else list(self._engine.names)
 
-    def __reduce__(self) -> Any:  # where it is unpickled, the file is loaded again, and was trusted here
+    def __reduce__(
+        self,
+    ) -> Any:  # where it is unpickled, the file is loaded again, and was trusted here
         return (_rebuild, (self.path, self._engine.side, self.classes, self._layout))
 
     def __repr__(self) -> str:
@@ -50,7 +61,9 @@ class ScriptedDetector:
         """Of its input, pixels."""
         return self._engine.side
 
-    def detect(self, image: ImageLike, *, threshold: float = 0.25, nms: float | None = 0.7) -> Detections:
+    def detect(
+        self, image: ImageLike, *, threshold: float = 0.25, nms: float | None = 0.7
+    ) -> Detections:
         """Boxes with scores above the threshold, best first, clipped to the image; of two of one class whose IoU exceeds `nms` the better one stays.
 
         The image is scaled to fit the input, centred and framed in gray, as ultralytics does (with an antialiased filter).

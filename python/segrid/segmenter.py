@@ -51,9 +51,15 @@ class Segmenter(LoadedModel):
     fit, every missing, unexpected and misshapen tensor named), ValueError.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = "tiny", *, device: Device = "auto",
-                 precision: Precision = "auto", threads: int | None = None,
-                 profile: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "tiny",
+        *,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
+        profile: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._points_per_side = 32
         if profile is not None:
             from segrid.tuning import read_profile
@@ -92,12 +98,26 @@ class Segmenter(LoadedModel):
 
         Raises ValueError for another size than the model gives such an image, and for NaN or Inf. Source: segment_anything.SamPredictor.set_torch_image.
         """
-        return Embedding(self._engine.encode_resized(np.ascontiguousarray(pixels, np.float32), image_size))
+        return Embedding(
+            self._engine.encode_resized(np.ascontiguousarray(pixels, np.float32), image_size)
+        )
 
-    def predict(self, image: ImageLike | Embedding, *, points: Any = None, labels: Any = None, boxes: Any = None,
-                mask_hints: Any = None, multimask: bool = False, sort_corners: bool = False, max_hole_area: int = 0,
-                max_sprinkle_area: int = 0, mask_threshold: float = 0.0, anywhere: bool = False,
-                batch_size: int | None = None) -> Masks:
+    def predict(
+        self,
+        image: ImageLike | Embedding,
+        *,
+        points: Any = None,
+        labels: Any = None,
+        boxes: Any = None,
+        mask_hints: Any = None,
+        multimask: bool = False,
+        sort_corners: bool = False,
+        max_hole_area: int = 0,
+        max_sprinkle_area: int = 0,
+        mask_threshold: float = 0.0,
+        anywhere: bool = False,
+        batch_size: int | None = None,
+    ) -> Masks:
         """Masks of P prompts (points, boxes, mask hints, or several of them for the same P).
 
         Parameters
@@ -129,22 +149,57 @@ class Segmenter(LoadedModel):
         points, labels = _points(points, labels, anywhere)
         boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
-            boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
+            boxes = np.concatenate(
+                [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])],
+                axis=1,
+            )
         hints = None if mask_hints is None else _hints(mask_hints)
-        found = self._engine.predict(embedding, points, labels, boxes, hints, multimask, max_hole_area, max_sprinkle_area, mask_threshold, anywhere,
-                                     at_most(batch_size))
+        found = self._engine.predict(
+            embedding,
+            points,
+            labels,
+            boxes,
+            hints,
+            multimask,
+            max_hole_area,
+            max_sprinkle_area,
+            mask_threshold,
+            anywhere,
+            at_most(batch_size),
+        )
         return Masks(found, shown)
 
-    def everything(self, image: ImageLike | Embedding, *, points_per_side: int | None = None, target_points: int | None = None,
-                   point_grids: Sequence[Any] | None = None, pred_iou_thresh: float | None = None,
-                   stability_score_thresh: float | None = None, stability_score_offset: float = 1.0, mask_threshold: float = 0.0, box_nms_thresh: float = 0.7,
-                   crop_n_layers: int | Literal["auto"] = 0, crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
-                   crop_n_points_downscale_factor: int = 1, min_mask_region_area: int = 0,
-                   region_connectivity: int = 8, multimask: bool = True, use_m2m: bool = False,
-                   max_hole_area: int = 0, max_sprinkle_area: int = 0, min_area_frac: float = 0.0,
-                   mask_iou_thresh: float | None = None, containment_thresh: float | None = None,
-                   crop_containment_thresh: float | None = None, max_masks: int | None = None, any_thresholds: bool = False,
-                   progress: Progress | None = None, cancel: CancelToken | None = None) -> Masks:
+    def everything(
+        self,
+        image: ImageLike | Embedding,
+        *,
+        points_per_side: int | None = None,
+        target_points: int | None = None,
+        point_grids: Sequence[Any] | None = None,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        stability_score_offset: float = 1.0,
+        mask_threshold: float = 0.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int | Literal["auto"] = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        min_mask_region_area: int = 0,
+        region_connectivity: int = 8,
+        multimask: bool = True,
+        use_m2m: bool = False,
+        max_hole_area: int = 0,
+        max_sprinkle_area: int = 0,
+        min_area_frac: float = 0.0,
+        mask_iou_thresh: float | None = None,
+        containment_thresh: float | None = None,
+        crop_containment_thresh: float | None = None,
+        max_masks: int | None = None,
+        any_thresholds: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Masks:
         """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator does, then thins the result.
 
         Parameters
@@ -179,27 +234,41 @@ class Segmenter(LoadedModel):
         Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled, MemoryError, and what `encode` raises.
         Source: segment_anything.SamAutomaticMaskGenerator; "auto", the last four thresholds and target_points are segrid's.
         """
-        options = self._resolved({
-            "points_per_side": points_per_side, "target_points": target_points,
-            "point_grids": point_grids, "pred_iou_thresh": pred_iou_thresh,
-            "stability_score_thresh": stability_score_thresh,
-            "stability_score_offset": stability_score_offset, "mask_threshold": mask_threshold,
-            "box_nms_thresh": box_nms_thresh, "crop_n_layers": crop_n_layers,
-            "crop_nms_thresh": crop_nms_thresh, "crop_overlap_ratio": crop_overlap_ratio,
-            "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
-            "min_mask_region_area": min_mask_region_area,
-            "region_connectivity": region_connectivity, "multimask": multimask,
-            "use_m2m": use_m2m, "max_hole_area": max_hole_area,
-            "max_sprinkle_area": max_sprinkle_area, "min_area_frac": min_area_frac,
-            "mask_iou_thresh": mask_iou_thresh, "containment_thresh": containment_thresh,
-            "crop_containment_thresh": crop_containment_thresh, "max_masks": max_masks,
-            "any_thresholds": any_thresholds,
-        })
+        options = self._resolved(
+            {
+                "points_per_side": points_per_side,
+                "target_points": target_points,
+                "point_grids": point_grids,
+                "pred_iou_thresh": pred_iou_thresh,
+                "stability_score_thresh": stability_score_thresh,
+                "stability_score_offset": stability_score_offset,
+                "mask_threshold": mask_threshold,
+                "box_nms_thresh": box_nms_thresh,
+                "crop_n_layers": crop_n_layers,
+                "crop_nms_thresh": crop_nms_thresh,
+                "crop_overlap_ratio": crop_overlap_ratio,
+                "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
+                "min_mask_region_area": min_mask_region_area,
+                "region_connectivity": region_connectivity,
+                "multimask": multimask,
+                "use_m2m": use_m2m,
+                "max_hole_area": max_hole_area,
+                "max_sprinkle_area": max_sprinkle_area,
+                "min_area_frac": min_area_frac,
+                "mask_iou_thresh": mask_iou_thresh,
+                "containment_thresh": containment_thresh,
+                "crop_containment_thresh": crop_containment_thresh,
+                "max_masks": max_masks,
+                "any_thresholds": any_thresholds,
+            }
+        )
         source = native(image, self._engine)
         shown = to_image(cast("ImageLike", image)) if source is None else None
         unfinished: list[Any] = []
         try:
-            found = self._engine.everything(shown if source is None else source, options, progress, cancel, unfinished.append)
+            found = self._engine.everything(
+                shown if source is None else source, options, progress, cancel, unfinished.append
+            )
         except (Cancelled, KeyboardInterrupt) as stop:
             stop.partial = Masks(unfinished[0], shown) if unfinished else None  # type: ignore[union-attr]
             raise
@@ -243,7 +312,9 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name}: expected numbers in a regular array ({error})") from error
 
 
-def _points(points: Any, labels: Any, anywhere: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _points(
+    points: Any, labels: Any, anywhere: bool
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     if points is None:
         if labels is not None:
             raise ValueError("labels: given without points")
@@ -269,7 +340,9 @@ def _points(points: Any, labels: Any, anywhere: bool) -> tuple[np.ndarray | None
     if given.ndim == 1 and points.shape[1] == 1:
         given = given[:, None]
     if given.shape != points.shape[:2]:
-        raise ValueError(f"labels: shape {np.shape(labels)} for points of shape {points.shape}; expected {points.shape[:2]}")
+        raise ValueError(
+            f"labels: shape {np.shape(labels)} for points of shape {points.shape}; expected {points.shape[:2]}"
+        )
     return points, given.astype(np.int64)
 
 
@@ -277,4 +350,6 @@ def _hints(mask_hints: Any) -> np.ndarray:
     hints = np.asarray(mask_hints)
     if hints.dtype.kind != "f":
         raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")
-    return np.array(hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C")  # a copy: others may write while the GIL is free
+    return np.array(
+        hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C"
+    )  # a copy: others may write while the GIL is free

@@ -22,7 +22,7 @@ from segrid.segmenter import Segmenter
 from segrid.views import Views
 
 TIDY_EVERY = 0.1  # seconds
-LONG = 0.02       # seconds of an encoding, many times what giving its pages back costs
+LONG = 0.02  # seconds of an encoding, many times what giving its pages back costs
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,18 @@ class Streamed:
     seconds: dict[str, float]
 
 
-def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], images: Iterable[Any], *,
-           consume: Callable[[Streamed, Any], Any] | None = None, image_batch_size: int | None = None, io_workers: int | None = None, in_flight: int | None = None,
-           read: Callable[[Any], Any] | None = None, options_for: Callable[[Any, Any], dict[str, Any]] | None = None, **options: Any) -> Iterator[Streamed]:
+def stream(
+    model: Segmenter | Pipeline | Detector | Views | Callable[..., Any],
+    images: Iterable[Any],
+    *,
+    consume: Callable[[Streamed, Any], Any] | None = None,
+    image_batch_size: int | None = None,
+    io_workers: int | None = None,
+    in_flight: int | None = None,
+    read: Callable[[Any], Any] | None = None,
+    options_for: Callable[[Any, Any], dict[str, Any]] | None = None,
+    **options: Any,
+) -> Iterator[Streamed]:
     """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image is one with an `error`, the others go on.
     Images that the function of `Views` leaves out are not among them.
 
@@ -73,30 +82,61 @@ def stream(model: Segmenter | Pipeline | Detector | Views | Callable[..., Any], 
     Raises ValueError for numbers below 1, TypeError for a lone image.
     """
     _check_many(images)
-    for name, value in (("in_flight", in_flight), ("image_batch_size", image_batch_size), ("io_workers", io_workers)):
+    for name, value in (
+        ("in_flight", in_flight),
+        ("image_batch_size", image_batch_size),
+        ("io_workers", io_workers),
+    ):
         if value is not None and value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
     at_once = image_batch_size or min(threads(), in_flight or threads())
-    view_of = model.view_of if isinstance(model, Views) and "view" not in options and options_for is None else None
+    view_of = (
+        model.view_of
+        if isinstance(model, Views) and "view" not in options and options_for is None
+        else None
+    )
     chosen = _chosen(images, view_of)
     held = in_flight or at_once + (io_workers or 1)
-    return _stream(model, chosen, consume, at_once, io_workers or at_once, held, read or (lambda source: source), options_for or (lambda *_: {}), options)
+    return _stream(
+        model,
+        chosen,
+        consume,
+        at_once,
+        io_workers or at_once,
+        held,
+        read or (lambda source: source),
+        options_for or (lambda *_: {}),
+        options,
+    )
 
 
 def _check_many(images: Any) -> None:
     """Raises TypeError for one image, whose characters, bytes, rows or lines would be taken for many."""
-    lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(images, "read")
+    lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
+        images, "read"
+    )
     flat = hasattr(images, "ndim") and hasattr(images, "shape") and images.ndim <= 3
-    if lone or flat or not hasattr(type(images), "__iter__") and not hasattr(type(images), "__getitem__"):
+    if (
+        lone
+        or flat
+        or not hasattr(type(images), "__iter__")
+        and not hasattr(type(images), "__getitem__")
+    ):
         kind = f"an array of shape {tuple(images.shape)}" if flat else type(images).__name__
-        raise TypeError(f"images: expected a list or another iterable of images, got {kind}; pass [image]"
-                        + (", or list(array) for a stack of gray images" if flat else ""))
+        raise TypeError(
+            f"images: expected a list or another iterable of images, got {kind}; pass [image]"
+            + (", or list(array) for a stack of gray images" if flat else "")
+        )
 
 
-_Chosen = tuple[int, Any, dict[str, Any] | Exception]  # index, source, its view as an option, or why there is none
+_Chosen = tuple[
+    int, Any, dict[str, Any] | Exception
+]  # index, source, its view as an option, or why there is none
 
 
-def _chosen(images: Iterable[Any], view_of: Callable[[Any], str | None] | None) -> Iterator[_Chosen]:
+def _chosen(
+    images: Iterable[Any], view_of: Callable[[Any], str | None] | None
+) -> Iterator[_Chosen]:
     """Of images those that are in a view; all where there are no views."""
     for index, source in enumerate(images):
         view: dict[str, Any] | Exception = {}
@@ -133,7 +173,9 @@ class _Tidy:
         if late:
             _core.give_back_memory()
 
-    def behind_encoding(self, progress: Callable[[dict[str, Any]], Any] | None) -> Callable[[dict[str, Any]], None]:
+    def behind_encoding(
+        self, progress: Callable[[dict[str, Any]], Any] | None
+    ) -> Callable[[dict[str, Any]], None]:
         """For progress=."""
         before, began = "", 0.0
 
@@ -153,14 +195,32 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any], tidy: _Tidy) -> A
     if isinstance(model, Segmenter):
         if options.keys() & {"boxes", "points", "mask_hints"}:
             return model.predict(pixels, **options)
-        return model.everything(pixels, **options | {"progress": tidy.behind_encoding(options.get("progress"))})
-    return model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
+        return model.everything(
+            pixels, **options | {"progress": tidy.behind_encoding(options.get("progress"))}
+        )
+    return (
+        model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
+    )
 
 
-def _stream(model: Any, images: Iterator[_Chosen], consume: Any, at_once: int, io_workers: int, in_flight: int, read: Any, options_for: Any,
-            options: dict[str, Any]) -> Iterator[Streamed]:
+def _stream(
+    model: Any,
+    images: Iterator[_Chosen],
+    consume: Any,
+    at_once: int,
+    io_workers: int,
+    in_flight: int,
+    read: Any,
+    options_for: Any,
+    options: dict[str, Any],
+) -> Iterator[Streamed]:
     alone, scopes = _part(model, max(1, threads() // at_once)), CancelToken.scopes()
-    cancel, lock, computing, files = CancelToken(), threading.Lock(), threading.Semaphore(at_once), threading.Semaphore(io_workers)
+    cancel, lock, computing, files = (
+        CancelToken(),
+        threading.Lock(),
+        threading.Semaphore(at_once),
+        threading.Semaphore(io_workers),
+    )
     tidy = _Tidy()
     waiting: deque[Future[Streamed]] = deque()
     left, exhausted = 0, False  # images that are begun or wait; no more come
@@ -180,10 +240,17 @@ def _stream(model: Any, images: Iterator[_Chosen], consume: Any, at_once: int, i
                 with lock:
                     few = exhausted and left < at_once
                 with _timed(seconds, "compute"):
-                    result = _compute(model if few else alone, pixels, options | view | options_for(source, pixels.array), tidy)
+                    result = _compute(
+                        model if few else alone,
+                        pixels,
+                        options | view | options_for(source, pixels.array),
+                        tidy,
+                    )
             if consume is not None:
                 with files, within([*scopes, cancel]), _timed(seconds, "write"):
-                    output = consume(Streamed(index, source, result, None, None, seconds), pixels.array)
+                    output = consume(
+                        Streamed(index, source, result, None, None, seconds), pixels.array
+                    )
         except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
             error, result = raised, None
         with lock:

@@ -52,17 +52,36 @@ class Trace:
     def at_once(self, name: str) -> int:
         """The most spans of that name that ran at the same time."""
         spans = [(begin, begin + duration) for n, begin, duration, _, _ in self.events if n == name]
-        return max((sum(begin <= moment < end for begin, end in spans) for moment, _ in spans), default=0)
+        return max(
+            (sum(begin <= moment < end for begin, end in spans) for moment, _ in spans), default=0
+        )
 
     def chrome(self) -> dict[str, Any]:
         """The recording in Chrome's trace format (complete events, microseconds)."""
         events: list[dict[str, Any]] = [
-            {"name": "thread_name", "ph": "M", "pid": 0, "tid": thread, "args": {"name": f"engine thread {thread}"}}
+            {
+                "name": "thread_name",
+                "ph": "M",
+                "pid": 0,
+                "tid": thread,
+                "args": {"name": f"engine thread {thread}"},
+            }
             for thread in sorted({e[4] for e in self.events})
         ]
         for name, begin, duration, index, thread in self.events:
-            event: dict[str, Any] = {"name": name, "ph": "X", "ts": begin / 1e3, "dur": duration / 1e3, "pid": 0, "tid": thread}
+            event: dict[str, Any] = {
+                "name": name,
+                "ph": "X",
+                "ts": begin / 1e3,
+                "dur": duration / 1e3,
+                "pid": 0,
+                "tid": thread,
+            }
             if index >= 0:
                 event["args"] = {"index": index}
             events.append(event)
-        return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"dropped": self.dropped}}
+        return {
+            "traceEvents": events,
+            "displayTimeUnit": "ms",
+            "otherData": {"dropped": self.dropped},
+        }

@@ -72,14 +72,27 @@ class Tuning:
 
     def profile(self) -> dict[str, Any]:
         """What `Segmenter(profile=...)` and `--profile` read."""
-        return {"segrid profile": 1, "model": self.model, **asdict(self.best.setting), "machine": self.machine}
+        return {
+            "segrid profile": 1,
+            "model": self.model,
+            **asdict(self.best.setting),
+            "machine": self.machine,
+        }
 
 
-def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] = "tiny",
-         device: Device = "auto", threads: Sequence[int] | None = None,
-         precisions: Sequence[Precision] | None = None, points: Sequence[int] = (16, 24, 32),
-         least_iou: float = 0.98, most_lost: float = 0.05, limit_mb: int | None = None,
-         progress: Callable[[dict[str, Any]], None] | None = None) -> Tuning:
+def tune(
+    images: Sequence[str | os.PathLike[str]],
+    *,
+    model: str | os.PathLike[str] = "tiny",
+    device: Device = "auto",
+    threads: Sequence[int] | None = None,
+    precisions: Sequence[Precision] | None = None,
+    points: Sequence[int] = (16, 24, 32),
+    least_iou: float = 0.98,
+    most_lost: float = 0.05,
+    limit_mb: int | None = None,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Tuning:
     """Measures segment everything on your images: threads and images at once first, then precisions and points with the fastest of those.
 
     images : paths; a few that are typical (each setting runs all of them)
@@ -100,17 +113,25 @@ def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[s
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such image")
     cpus = _core.available_cpus()
-    budgets = sorted({*(2**k for k in range(10) if 2**k <= cpus), cpus} if threads is None else set(threads), reverse=True)
+    budgets = sorted(
+        {*(2**k for k in range(10) if 2**k <= cpus), cpus} if threads is None else set(threads),
+        reverse=True,
+    )
     if not budgets or min(budgets) < 1 or not points or min(points) < 1:
         raise ValueError("tune: threads and points must be at least 1")
     features = _core.cpu_features()
     if precisions is None:
-        bf16, int8 = features["avx512_bf16"] or features["amx"], features["avx512_vnni"] or features["amx"]
+        bf16, int8 = (
+            features["avx512_bf16"] or features["amx"],
+            features["avx512_vnni"] or features["amx"],
+        )
         names = ["fp32", *(["bf16"] if bf16 else []), *(["int8"] if int8 else [])]
     else:
         names = [precision_name(p) for p in precisions]
     device, most = device_name(device), max(points)
-    first = [Setting(t, n, names[0], most) for t in budgets for n in sorted({1, t, t + 1}, reverse=True)]
+    first = [
+        Setting(t, n, names[0], most) for t in budgets for n in sorted({1, t, t + 1}, reverse=True)
+    ]
     total, reference = len(first) + len(names) * len(points) - 1, None
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -119,7 +140,9 @@ def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[s
             nonlocal reference
             if progress is not None:
                 progress({"setting": asdict(setting), "done": len(rows), "total": total})
-            row, masks = _measured(setting, os.fspath(model), device, paths, limit_mb, Path(scratch), reference)
+            row, masks = _measured(
+                setting, os.fspath(model), device, paths, limit_mb, Path(scratch), reference
+            )
             if reference is None:
                 if row.error is not None:
                     raise RuntimeError(f"tune: the reference setting {setting} failed: {row.error}")
@@ -128,29 +151,55 @@ def tune(images: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[s
 
         for setting in first:
             rows.append(measure(setting))
-        fastest = max((r for r in rows if r.error is None), key=lambda r: r.images_per_second).setting
+        fastest = max(
+            (r for r in rows if r.error is None), key=lambda r: r.images_per_second
+        ).setting
         for precision in names:
             for count in sorted(points, reverse=True):
                 if (precision, count) != (names[0], most):
-                    rows.append(measure(Setting(fastest.threads, fastest.in_flight, precision, count)))
-    fit = [r for r in rows if r.error is None and (r is rows[0] or (r.iou_mean >= least_iou and r.lost <= most_lost * rows[0].masks))]
+                    rows.append(
+                        measure(Setting(fastest.threads, fastest.in_flight, precision, count))
+                    )
+    fit = [
+        r
+        for r in rows
+        if r.error is None
+        and (r is rows[0] or (r.iou_mean >= least_iou and r.lost <= most_lost * rows[0].masks))
+    ]
     best = max(fit, key=lambda r: r.images_per_second)
-    machine = {"cpu": _core.cpu_model(), "cpus": cpus, "features": sorted(k for k, v in features.items() if v)}
+    machine = {
+        "cpu": _core.cpu_model(),
+        "cpus": cpus,
+        "features": sorted(k for k, v in features.items() if v),
+    }
     return Tuning(os.fspath(model), rows, best, _bottleneck(rows, best), machine)
 
 
 def _bottleneck(rows: list[Row], best: Row) -> str:
     if best.io_share > 0.5:
-        return (f"Reading takes {100 * best.io_share:.0f} % of the seconds: the disk (or decoding) is the bottleneck; more images at once would help, more threads "
-                "would not.")
+        return (
+            f"Reading takes {100 * best.io_share:.0f} % of the seconds: the disk (or decoding) is the bottleneck; more images at once would help, more threads "
+            "would not."
+        )
     most, like = max(r.setting.threads for r in rows), rows[0].setting
-    alone, several = ([r.images_per_second for r in rows if r.error is None and r.setting.threads == t and r.setting.precision == like.precision and
-                       r.setting.points_per_side == like.points_per_side] for t in (1, most))
+    alone, several = (
+        [
+            r.images_per_second
+            for r in rows
+            if r.error is None
+            and r.setting.threads == t
+            and r.setting.precision == like.precision
+            and r.setting.points_per_side == like.points_per_side
+        ]
+        for t in (1, most)
+    )
     if alone and several and most > 1:
         gain = max(several) / max(alone)
         if gain < 0.7 * most:
-            return (f"{most} threads are {gain:.1f} times as fast as one: memory, or another process on this machine, is the bottleneck, not the number of "
-                    "threads.")
+            return (
+                f"{most} threads are {gain:.1f} times as fast as one: memory, or another process on this machine, is the bottleneck, not the number of "
+                "threads."
+            )
         return f"Computing is the bottleneck ({most} threads are {gain:.1f} times as fast as one): more or faster cores would help."
     return "Computing is the bottleneck."
 
@@ -167,11 +216,18 @@ class PromptBatch:
     error: str | None = None
 
 
-def sweep_prompts(segmenter: Segmenter, image: Any, counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256), repeat: int = 3) -> list[PromptBatch]:
+def sweep_prompts(
+    segmenter: Segmenter,
+    image: Any,
+    counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256),
+    repeat: int = 3,
+) -> list[PromptBatch]:
     """How many boxes to give to one call: the image is encoded once, then batch after batch of random boxes is decoded. A batch that does not fit in memory is a
     row that says so. Raises ValueError for counts below 1, and what `encode` raises."""
     if not counts or min(counts) < 1 or repeat < 1:
-        raise ValueError(f"sweep: counts and repeat must be at least 1, got {list(counts)} and {repeat}")
+        raise ValueError(
+            f"sweep: counts and repeat must be at least 1, got {list(counts)} and {repeat}"
+        )
     embedding = segmenter.encode(image)
     rows = []
     for count in counts:
@@ -185,7 +241,11 @@ def sweep_prompts(segmenter: Segmenter, image: Any, counts: Sequence[int] = (1, 
                 began = perf_counter()
                 segmenter.predict(embedding, boxes=boxes)
                 times.append(perf_counter() - began)
-            rows.append(PromptBatch(count, min(times), count / min(times), difference(resident_mb("VmHWM"), before)))
+            rows.append(
+                PromptBatch(
+                    count, min(times), count / min(times), difference(resident_mb("VmHWM"), before)
+                )
+            )
         except MemoryError:
             rows.append(PromptBatch(count, error="out of memory"))
     return rows
@@ -195,7 +255,12 @@ def _boxes(embedding: Embedding, count: int) -> np.ndarray:
     height, width = embedding.image_size
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 0.5, (count, 2))
-    return np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (count, 2))], 1) * [width, height, width, height]
+    return np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (count, 2))], 1) * [
+        width,
+        height,
+        width,
+        height,
+    ]
 
 
 def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
@@ -203,32 +268,60 @@ def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     s, best = tuning.best.setting, tuning.best
-    words = (f"threads {s.threads}, images at once {s.in_flight}, precision {s.precision}, {s.points_per_side} points along each side: "
-             f"{best.images_per_second:.3g} images/s ({best.images_per_second / tuning.rows[0].images_per_second:.2f} times the reference), "
-             f"{best.boxes_per_second:.3g} boxes/s\n"
-             f"{tuning.bottleneck}\n")
-    lines = ["# What this machine does best", "", f"{tuning.machine['cpu']}, {tuning.machine['cpus']} CPUs; model {tuning.model}.", "", f"**{words.strip()}**",
-             "",
-             "| threads | images at once | precision | points | images/s | boxes/s | seconds an image | MB | GPU | reading | masks | IoU | lost | new |",
-             "|" + "---|" * 14]
+    words = (
+        f"threads {s.threads}, images at once {s.in_flight}, precision {s.precision}, {s.points_per_side} points along each side: "
+        f"{best.images_per_second:.3g} images/s ({best.images_per_second / tuning.rows[0].images_per_second:.2f} times the reference), "
+        f"{best.boxes_per_second:.3g} boxes/s\n"
+        f"{tuning.bottleneck}\n"
+    )
+    lines = [
+        "# What this machine does best",
+        "",
+        f"{tuning.machine['cpu']}, {tuning.machine['cpus']} CPUs; model {tuning.model}.",
+        "",
+        f"**{words.strip()}**",
+        "",
+        "| threads | images at once | precision | points | images/s | boxes/s | seconds an image | MB | GPU | reading | masks | IoU | lost | new |",
+        "|" + "---|" * 14,
+    ]
     for r in tuning.rows:
         cells = [str(v) for v in asdict(r.setting).values()]
         if r.error is not None:
             lines.append("| " + " | ".join([*cells, r.error, *[""] * 9]) + " |")
             continue
         memory = "" if r.memory_mb is None else f"{r.memory_mb:.0f}"
-        cells += [f"{r.images_per_second:.3g}", f"{r.boxes_per_second:.3g}", f"{r.latency:.3g}", memory, "none", f"{100 * r.io_share:.1f} %", str(r.masks),
-                  f"{r.iou_mean:.4f}", str(r.lost), str(r.new)]
+        cells += [
+            f"{r.images_per_second:.3g}",
+            f"{r.boxes_per_second:.3g}",
+            f"{r.latency:.3g}",
+            memory,
+            "none",
+            f"{100 * r.io_share:.1f} %",
+            str(r.masks),
+            f"{r.iou_mean:.4f}",
+            str(r.lost),
+            str(r.new),
+        ]
         lines.append("| " + " | ".join(cells) + (" | **best**" if r is best else " |"))
-    files = [write_text(target / "recommendation.txt", words), write_text(target / "profile.json", json.dumps(tuning.profile(), indent=1) + "\n")]
+    files = [
+        write_text(target / "recommendation.txt", words),
+        write_text(target / "profile.json", json.dumps(tuning.profile(), indent=1) + "\n"),
+    ]
     with contextlib.suppress(ImportError):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8, 0.4 * len(tuning.rows) + 1))
         axes = figure.subplots()
         rows = [r for r in tuning.rows if r.error is None]
-        names = [f"{r.setting.threads} threads, {r.setting.in_flight} images, {r.setting.precision}, {r.setting.points_per_side} points" for r in rows]
-        axes.barh(range(len(rows)), [r.images_per_second for r in rows], color=["#d1495b" if r is best else "#9aa5b1" for r in rows])
+        names = [
+            f"{r.setting.threads} threads, {r.setting.in_flight} images, {r.setting.precision}, {r.setting.points_per_side} points"
+            for r in rows
+        ]
+        axes.barh(
+            range(len(rows)),
+            [r.images_per_second for r in rows],
+            color=["#d1495b" if r is best else "#9aa5b1" for r in rows],
+        )
         axes.set_yticks(range(len(rows)), names)
         axes.invert_yaxis()
         axes.set_xlabel("images/s")
@@ -244,16 +337,40 @@ def read_profile(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A profile that `tune` wrote: {"threads", "in_flight", "precision", "points_per_side", ...}. Raises FileNotFoundError; ValueError for other files."""
     found = read_json(path)
     numbers = ("threads", "in_flight", "points_per_side")
-    if not isinstance(found, dict) or found.get("segrid profile") != 1 or not isinstance(found.get("precision"), str) or \
-            not all(isinstance(found.get(k), int) and 1 <= found[k] <= 1024 for k in numbers):
+    if (
+        not isinstance(found, dict)
+        or found.get("segrid profile") != 1
+        or not isinstance(found.get("precision"), str)
+        or not all(isinstance(found.get(k), int) and 1 <= found[k] <= 1024 for k in numbers)
+    ):
         raise ValueError(f"{os.fspath(path)}: not a profile that `segrid tune` wrote")
     return found
 
 
-def _measured(setting: Setting, model: str, device: str, paths: list[str], limit_mb: int | None, scratch: Path, reference: Any) -> tuple[Row, Any]:
+def _measured(
+    setting: Setting,
+    model: str,
+    device: str,
+    paths: list[str],
+    limit_mb: int | None,
+    scratch: Path,
+    reference: Any,
+) -> tuple[Row, Any]:
     out = scratch / "masks.npz"
-    job = {"setting": asdict(setting), "model": model, "device": device, "images": paths, "limit_mb": limit_mb, "out": str(out)}
-    done = subprocess.run([sys.executable, "-c", "from segrid.tuning import _main; _main()"], input=json.dumps(job), capture_output=True, text=True)
+    job = {
+        "setting": asdict(setting),
+        "model": model,
+        "device": device,
+        "images": paths,
+        "limit_mb": limit_mb,
+        "out": str(out),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from segrid.tuning import _main; _main()"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -268,7 +385,14 @@ def _measured(setting: Setting, model: str, device: str, paths: list[str], limit
     masks = unpacked(out)
     pairs = [iou for a, b in zip(reference or masks, masks, strict=True) for *_, iou in match(a, b)]
     count, wanted = sum(map(len, masks)), sum(map(len, reference or masks))
-    return Row(setting, **found, masks=count, iou_mean=float(np.mean(pairs)) if pairs else float("nan"), lost=wanted - len(pairs), new=count - len(pairs)), masks
+    return Row(
+        setting,
+        **found,
+        masks=count,
+        iou_mean=float(np.mean(pairs)) if pairs else float("nan"),
+        lost=wanted - len(pairs),
+        new=count - len(pairs),
+    ), masks
 
 
 def _main() -> None:
@@ -285,7 +409,10 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     if job["limit_mb"] is not None:
         import resource
 
-        now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        now = (
+            int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            * resource.getpagesize()
+        )
         resource.setrlimit(resource.RLIMIT_AS, (now + (job["limit_mb"] << 20),) * 2)
     try:
         segmenter = segrid.Segmenter(job["model"], device=job["device"], precision=s.precision)
@@ -297,7 +424,9 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     forget_peak()
     repeat = max(1, -(-2 * s.in_flight // len(job["images"])))
     begin = perf_counter()
-    results = list(segrid.stream(segmenter, job["images"] * repeat, in_flight=s.in_flight, **options))
+    results = list(
+        segrid.stream(segmenter, job["images"] * repeat, in_flight=s.in_flight, **options)
+    )
     seconds = perf_counter() - begin
     peak = resident_mb("VmHWM")
     for one in results:
@@ -312,5 +441,10 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
     read, computed = (sum(r.seconds.get(k, 0.0) for r in results) for k in ("read", "compute"))
     latency = statistics.median(r.seconds["compute"] for r in results)
-    return {"images_per_second": len(results) / seconds, "boxes_per_second": prompts.boxes_per_second, "latency": latency, "memory_mb": difference(peak, loaded),
-            "io_share": read / (read + computed)}
+    return {
+        "images_per_second": len(results) / seconds,
+        "boxes_per_second": prompts.boxes_per_second,
+        "latency": latency,
+        "memory_mb": difference(peak, loaded),
+        "io_share": read / (read + computed),
+    }

@@ -54,7 +54,9 @@ class View:
             return [group if isinstance(group, str) else group[0] for group in groups]
         if isinstance(self.detector, (str, os.PathLike)):
             return names_in(self.detector)
-        names = getattr(self.detector, "classes", None) or getattr(self.detector, "names", None) or ()
+        names = (
+            getattr(self.detector, "classes", None) or getattr(self.detector, "names", None) or ()
+        )
         return [str(name) for name in (names.values() if isinstance(names, dict) else names)]
 
 
@@ -70,14 +72,26 @@ class Views:
     Raises ValueError for no views.
     """
 
-    def __init__(self, views: Mapping[str, View], segmenter: Segmenter | str | os.PathLike[str] = "tiny", *,
-                 view_of: Callable[[Any], str | None] | None = None, trust: bool = False, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        views: Mapping[str, View],
+        segmenter: Segmenter | str | os.PathLike[str] = "tiny",
+        *,
+        view_of: Callable[[Any], str | None] | None = None,
+        trust: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
         if not views:
             raise ValueError("views: there are none")
         self.views = dict(views)
         self._told_by = view_of
         self._how: dict[str, Any] = {"trust": trust, "device": device, "precision": precision}
-        self.segmenter = segmenter if isinstance(segmenter, Segmenter) else Segmenter(segmenter, device=device, precision=precision)
+        self.segmenter = (
+            segmenter
+            if isinstance(segmenter, Segmenter)
+            else Segmenter(segmenter, device=device, precision=precision)
+        )
         self._threads: int | None = None
         self._loaded: dict[str, Any] = {}  # detectors
         self._lock = threading.Lock()
@@ -97,14 +111,17 @@ class Views:
         if self._told_by is not None:
             view = self._told_by(path)
             if view is not None and view not in self.views:
-                raise ValueError(f"{_shown(path)}: view_of returned {view!r}; "
-                                 f"there are {', '.join(self.views)}")
+                raise ValueError(
+                    f"{_shown(path)}: view_of returned {view!r}; there are {', '.join(self.views)}"
+                )
             return view
         name = Path(path).name
         for view, rule in self.views.items():
             if rule.fits(name):
                 return view
-        raise ValueError(f"{_shown(path)}: of no view ({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})")
+        raise ValueError(
+            f"{_shown(path)}: of no view ({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})"
+        )
 
     def only(self, names: list[str]) -> Views:
         """These views alone; where a function tells, it leaves images of the others out. Raises
@@ -113,7 +130,9 @@ class Views:
             if name not in self.views:
                 raise ValueError(f"view {name!r}: there are {', '.join(self.views)}")
         chosen = {name: view for name, view in self.views.items() if name in names}
-        told_by = self._told_by and _Among(self._told_by, frozenset(self.views.keys() - chosen.keys()))
+        told_by = self._told_by and _Among(
+            self._told_by, frozenset(self.views.keys() - chosen.keys())
+        )
         return _rebuild(chosen, self.segmenter, told_by, self._how)
 
     def pipeline(self, view: str) -> Pipeline:
@@ -122,7 +141,9 @@ class Views:
             raise ValueError(f"view {view!r}: there are {', '.join(self.views)}")
         with self._lock:
             if view not in self._loaded:
-                self._loaded[view] = Pipeline(self.views[view].detector, self.segmenter, **self._how).detector
+                self._loaded[view] = Pipeline(
+                    self.views[view].detector, self.segmenter, **self._how
+                ).detector
             detector = self._loaded[view]
         if self._threads is not None and isinstance(detector, Detector):
             detector = detector.within(self._threads)
@@ -134,20 +155,30 @@ class Views:
         other._threads, other._loaded, other._lock = threads, self._loaded, self._lock
         return other
 
-    def __call__(self, image: ImageLike, *, view: str | None = None, batch_size: int | None = None) -> Detections:
+    def __call__(
+        self, image: ImageLike, *, view: str | None = None, batch_size: int | None = None
+    ) -> Detections:
         """Boxes and masks by the pipeline of `view`, or of the view that the image's file is of. Raises what `view_of`, `pipeline` and that pipeline raise,
         and ValueError where `view_of` leaves the image out."""
         if view is None:
             if not isinstance(image, (str, os.PathLike)):
-                raise ValueError(f"views: an image that is no file ({type(image).__name__}) has no name to tell its view; pass view=...")
+                raise ValueError(
+                    f"views: an image that is no file ({type(image).__name__}) has no name to tell its view; pass view=..."
+                )
             view = self.view_of(image)
             if view is None:
-                raise ValueError(f"{_shown(image)}: view_of leaves this image out (it returned None); pass view=...")
+                raise ValueError(
+                    f"{_shown(image)}: view_of leaves this image out (it returned None); pass view=..."
+                )
         pipeline, rule = self.pipeline(view), self.views[view]
-        return pipeline(image, rule.prompts, threshold=rule.threshold, nms=rule.nms, batch_size=batch_size)
+        return pipeline(
+            image, rule.prompts, threshold=rule.threshold, nms=rule.nms, batch_size=batch_size
+        )
 
 
-def _rebuild(views: dict[str, View], segmenter: Segmenter, told_by: Any, how: dict[str, Any]) -> Views:
+def _rebuild(
+    views: dict[str, View], segmenter: Segmenter, told_by: Any, how: dict[str, Any]
+) -> Views:
     return Views(views, segmenter, view_of=told_by, **how)
 
 
@@ -172,7 +203,9 @@ def names_in(file: str | os.PathLike[str]) -> list[str]:
     the file, so that no code in it runs; none where it names none, or is no such file."""
     try:
         with zipfile.ZipFile(file) as archive:
-            about = [one for one in archive.infolist() if one.filename.endswith("/extra/config.txt")]
+            about = [
+                one for one in archive.infolist() if one.filename.endswith("/extra/config.txt")
+            ]
             if not about or about[0].file_size > 1 << 20:
                 return []
             names = json.loads(archive.read(about[0])).get("names")
@@ -184,7 +217,9 @@ def names_in(file: str | os.PathLike[str]) -> list[str]:
 
 
 def _texts(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value))
+    return isinstance(value, str) or (
+        isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+    )
 
 
 def _number(value: Any) -> bool:
@@ -194,30 +229,45 @@ def _number(value: Any) -> bool:
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "pattern": (_texts, "a text or a list of texts"),
     "detector": (lambda v: isinstance(v, str), "a text"),
-    "prompts": (lambda v: _texts(v) or (isinstance(v, list) and bool(v) and all(map(_texts, v))), "a text, or a list of texts and of lists of synonyms"),
+    "prompts": (
+        lambda v: _texts(v) or (isinstance(v, list) and bool(v) and all(map(_texts, v))),
+        "a text, or a list of texts and of lists of synonyms",
+    ),
     "threshold": (_number, "a number"),
     "nms": (lambda v: v is None or _number(v), "a number or null"),
 }
 
 
-def read_views(path: str | os.PathLike[str], threshold: float = 0.1, nms: float | None = None) -> dict[str, View]:
+def read_views(
+    path: str | os.PathLike[str], threshold: float = 0.1, nms: float | None = None
+) -> dict[str, View]:
     """Of a JSON file: {"front": {"pattern": "*_front.*", "detector": "front.torchscript", "prompts": ["a tooth"], "threshold": 0.01, "nms": 0.5}, ...}.
 
     Files beside it are named from its folder. threshold, nms : of views that name none. Without "pattern" a view has none.
     Raises ValueError for other content, FileNotFoundError.
     """
     found = read_json(path)
-    if not isinstance(found, dict) or not found or not all(isinstance(v, dict) for v in found.values()):
-        raise ValueError(f'{os.fspath(path)}: expected {{"front": {{"pattern": "*_front.*", "detector": "front.torchscript"}}, ...}}')
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(isinstance(v, dict) for v in found.values())
+    ):
+        raise ValueError(
+            f'{os.fspath(path)}: expected {{"front": {{"pattern": "*_front.*", "detector": "front.torchscript"}}, ...}}'
+        )
     views = {}
     for name, given in found.items():
         unknown = given.keys() - _FIELDS.keys()
         if unknown:
-            raise ValueError(f"{os.fspath(path)}: view {name!r}: unknown {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"{os.fspath(path)}: view {name!r}: unknown {', '.join(sorted(unknown))}"
+            )
         rule = {"threshold": threshold, "nms": nms} | given
         for field, (fits, what) in _FIELDS.items():
             if field in rule and not fits(rule[field]):
-                raise ValueError(f"{os.fspath(path)}: view {name!r}: {field} must be {what}, got {rule[field]!r}")
+                raise ValueError(
+                    f"{os.fspath(path)}: view {name!r}: {field} must be {what}, got {rule[field]!r}"
+                )
         pattern = rule.get("pattern")
         rule["pattern"] = tuple(pattern) if isinstance(pattern, list) else pattern or None
         if "detector" in given and (beside := Path(path).parent / given["detector"]).exists():

@@ -34,11 +34,13 @@ inline Execution execution_of(const std::string& precision, const std::string& d
 
 // An array over memory that `owner` keeps alive.
 template <class T>
-py::array_t<T> share(std::vector<py::ssize_t> shape, const T* data, std::shared_ptr<const void> owner, bool writable) {
+py::array_t<T> share(std::vector<py::ssize_t> shape, const T* data,
+                     std::shared_ptr<const void> owner, bool writable) {
     auto* held = new std::shared_ptr<const void>(std::move(owner));
     py::capsule capsule(held, [](void* p) { delete static_cast<std::shared_ptr<const void>*>(p); });
     py::array_t<T> array(std::move(shape), data, capsule);
-    if (!writable) py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    if (!writable)
+        py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return array;
 }
 

@@ -13,8 +13,10 @@
 namespace segrid::bindings {
 
 void bind_errors(py::module_ m) {
-    static py::handle corrupt = py::exception<Error>(m, "CorruptFileError", PyExc_ValueError).release();
-    static py::handle cancelled = py::exception<Cancelled>(m, "Cancelled", PyExc_RuntimeError).release();
+    static py::handle corrupt =
+        py::exception<Error>(m, "CorruptFileError", PyExc_ValueError).release();
+    static py::handle cancelled =
+        py::exception<Cancelled>(m, "Cancelled", PyExc_RuntimeError).release();
     py::register_exception_translator([](std::exception_ptr p) {
         try {
             if (p) std::rethrow_exception(p);
@@ -35,10 +37,13 @@ void bind_errors(py::module_ m) {
         } catch (const Cancelled& e) {
             py::set_error(cancelled, e.what());
         } catch (const c10::Error& e) {  // LibTorch names the size it asked for
-            py::set_error(is_out_of_memory(p) ? PyExc_MemoryError : PyExc_RuntimeError, e.what_without_backtrace());
+            py::set_error(is_out_of_memory(p) ? PyExc_MemoryError : PyExc_RuntimeError,
+                          e.what_without_backtrace());
         } catch (const std::bad_alloc&) {
-            py::set_error(PyExc_MemoryError, ("out of memory; the process holds " + std::to_string(static_cast<int64_t>(resident_mb())) +
-                                              " MB (see ulimit -v and the container's limit)").c_str());
+            py::set_error(PyExc_MemoryError, ("out of memory; the process holds " +
+                                              std::to_string(static_cast<int64_t>(resident_mb())) +
+                                              " MB (see ulimit -v and the container's limit)")
+                                                 .c_str());
         }
     });
 }

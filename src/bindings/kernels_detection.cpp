@@ -22,18 +22,27 @@ py::array_t<float> to_array(const at::Tensor& t) {
     return out;
 }
 
-py::dict detector_taps(const std::string& config, const std::string& weights, const Bytes& rgb, const std::vector<segrid::TokenIds>& texts,
-                       const std::string& precision, const std::string& device) {
+py::dict detector_taps(const std::string& config, const std::string& weights, const Bytes& rgb,
+                       const std::vector<segrid::TokenIds>& texts, const std::string& precision,
+                       const std::string& device) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
-        const auto model = segrid::load_detection_model(config, weights, segrid::bindings::execution_of(precision, device)).model;
+        const auto model = segrid::load_detection_model(
+                               config, weights, segrid::bindings::execution_of(precision, device))
+                               .model;
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
-        const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))}, model->preprocess());
+        const segrid::FrameMap frame(
+            view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
+            model->preprocess());
         const segrid::ResizedImage resized(view, frame, model->preprocess(), {});
-        const segrid::ModelInput input{.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()};
-        const segrid::Tap tap = [&](const std::string& name, const at::Tensor& t) { taps[name] = t; };
+        const segrid::ModelInput input{
+            .size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()};
+        const segrid::Tap tap = [&](const std::string& name, const at::Tensor& t) {
+            taps[name] = t;
+        };
         at::Tensor pixels = at::empty({input.size.height, input.size.width, 3});
-        for (int64_t i = 0; i < pixels.numel(); ++i) pixels.mutable_data_ptr<float>()[i] = input.normalised(model->preprocess(), i);
+        for (int64_t i = 0; i < pixels.numel(); ++i)
+            pixels.mutable_data_ptr<float>()[i] = input.normalised(model->preprocess(), i);
         taps["pixels"] = pixels;
         const segrid::DetectionFeatures features = model->encode(input, {}, &tap);
         const at::Tensor queries = model->embed_texts(texts, {}, &tap);
@@ -41,17 +50,20 @@ py::dict detector_taps(const std::string& config, const std::string& weights, co
         taps["classes"] = features.classes;
         taps["logits"] = at::empty({patches, queries.size(0)});
         segrid::run_in_worker({}, [&] {
-            model->logits(features, segrid::PackedMatrix(queries, segrid::Precision::Fp32), 0, patches, taps["logits"].mutable_data_ptr<float>());
+            model->logits(features, segrid::PackedMatrix(queries, segrid::Precision::Fp32), 0,
+                          patches, taps["logits"].mutable_data_ptr<float>());
         });
         std::vector<int64_t> all(static_cast<std::size_t>(patches));
         std::iota(all.begin(), all.end(), 0);
         const std::vector<segrid::UnitBox> boxes = model->boxes(features, all, {});
         taps["boxes"] = at::empty({patches, 4});
-        std::memcpy(taps["boxes"].mutable_data_ptr<float>(), boxes.data(), boxes.size() * sizeof(segrid::UnitBox));
+        std::memcpy(taps["boxes"].mutable_data_ptr<float>(), boxes.data(),
+                    boxes.size() * sizeof(segrid::UnitBox));
         if (model->family() != "owlv2") return;
         const std::vector<float> objectness = model->objectness(features, {});
         taps["objectness"] = at::empty({patches});
-        std::copy(objectness.begin(), objectness.end(), taps["objectness"].mutable_data_ptr<float>());
+        std::copy(objectness.begin(), objectness.end(),
+                  taps["objectness"].mutable_data_ptr<float>());
     });
     py::dict out;
     for (const auto& [name, tensor] : taps) out[py::str(name)] = to_array(tensor);
@@ -61,13 +73,21 @@ py::dict detector_taps(const std::string& config, const std::string& weights, co
 }  // namespace
 
 void bind_detection_kernels(py::module_ m) {
-    m.def("detector_taps", &detector_taps, py::arg("config_path"), py::arg("weights_path"), py::arg("rgb"), py::arg("texts"), py::arg("precision") = "fp32", py::arg("device") = "cpu",
-          "Intermediate results by name: pixels (h, w, 3) normalised, towers, logits, boxes XYXY in 0..1, objectness.");
+    m.def("detector_taps", &detector_taps, py::arg("config_path"), py::arg("weights_path"),
+          py::arg("rgb"), py::arg("texts"), py::arg("precision") = "fp32",
+          py::arg("device") = "cpu",
+          "Intermediate results by name: pixels (h, w, 3) normalised, towers, logits, boxes XYXY "
+          "in 0..1, objectness.");
     m.def("resize_rgb_blurred", [](const Bytes& rgb, int64_t side) {
-        py::array_t<float> out({static_cast<py::ssize_t>(side), static_cast<py::ssize_t>(side), py::ssize_t{3}});
+        py::array_t<float> out(
+            {static_cast<py::ssize_t>(side), static_cast<py::ssize_t>(side), py::ssize_t{3}});
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
-        const segrid::PreprocessSpec spec{.resize = segrid::Resize::PadThenSquash, .resample = segrid::Resample::BlurredBilinear, .side = side};
-        const segrid::FrameMap frame(view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))}, spec);
+        const segrid::PreprocessSpec spec{.resize = segrid::Resize::PadThenSquash,
+                                          .resample = segrid::Resample::BlurredBilinear,
+                                          .side = side};
+        const segrid::FrameMap frame(
+            view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
+            spec);
         float* data = out.mutable_data();
         without_gil([&] {
             const segrid::ResizedImage resized(view, frame, spec, {});

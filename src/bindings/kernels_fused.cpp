@@ -24,36 +24,50 @@ at::Tensor tensor(const Floats& a) {
 }
 
 // q, k, v: [tokens, head_dim]; queries [first, first + rows).
-Floats attention(const Floats& q, const Floats& k, const Floats& v, std::pair<int64_t, int64_t> grid, const MaybeFloats& rel_h,
-                 const MaybeFloats& rel_w, int64_t first, int64_t rows, const std::string& precision, const MaybeFloats& bias) {
+Floats attention(const Floats& q, const Floats& k, const Floats& v,
+                 std::pair<int64_t, int64_t> grid, const MaybeFloats& rel_h,
+                 const MaybeFloats& rel_w, int64_t first, int64_t rows,
+                 const std::string& precision, const MaybeFloats& bias) {
     const int64_t tokens = k.shape(0), dim = k.shape(1);
     Floats out({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(dim)});
     float* to = out.mutable_data();
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
             segrid::Arena arena;
-            const auto positions = rel_h ? segrid::RelativePositions(tensor(*rel_h), tensor(*rel_w)) : segrid::RelativePositions();
+            const auto positions = rel_h ? segrid::RelativePositions(tensor(*rel_h), tensor(*rel_w))
+                                         : segrid::RelativePositions();
             float* packed = arena.take<float>(segrid::PackedHead::floats(tokens, dim));
-            const segrid::PackedHead head = segrid::pack_head(segrid::bindings::precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, arena);
-            const segrid::GridAttention call{.grid_h = grid.first, .grid_w = grid.second, .head_dim = dim, .scale = 0.5F,
-                                             .positions = &positions, .bias = bias ? bias->data() : nullptr, .head = head};
+            const segrid::PackedHead head =
+                segrid::pack_head(segrid::bindings::precision_of(precision), tokens, dim, k.data(),
+                                  v.data(), dim, packed, arena);
+            const segrid::GridAttention call{.grid_h = grid.first,
+                                             .grid_w = grid.second,
+                                             .head_dim = dim,
+                                             .scale = 0.5F,
+                                             .positions = &positions,
+                                             .bias = bias ? bias->data() : nullptr,
+                                             .head = head};
             segrid::grid_attention(call, first, rows, q.data() + first * dim, dim, to, dim, arena);
         });
     });
     return out;
 }
 
-// Column-wise queries from [heads, tokens, dim], or in blocks from [tokens, heads * width] for a side of that width.
-segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape& shape, const Floats& ask, int64_t width, bool blocks, segrid::Arena& arena) {
+// Column-wise queries from [heads, tokens, dim], or in blocks from [tokens, heads * width] for a
+// side of that width.
+segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape& shape,
+                          const Floats& ask, int64_t width, bool blocks, segrid::Arena& arena) {
     const int64_t across = blocks ? shape.group_columns() : shape.columns();
-    const int64_t depth = segrid::ImageSide{.rows = nullptr, .width = width, .queries = {}}.depth(shape);
+    const int64_t depth =
+        segrid::ImageSide{.rows = nullptr, .width = width, .queries = {}}.depth(shape);
     const int64_t rows = blocks ? shape.groups() * depth : shape.dim;
     float* matrix = arena.take<float>(rows * across);
     std::fill_n(matrix, rows * across, 0.0F);
     for (int64_t h = 0; h < shape.heads; ++h) {
         for (int64_t t = 0; t < shape.tokens; ++t) {
             for (int64_t i = 0; i < (blocks ? width : shape.dim); ++i) {
-                const int64_t row = blocks ? h / shape.group() * depth + h % shape.group() * width + i : i;
+                const int64_t row =
+                    blocks ? h / shape.group() * depth + h % shape.group() * width + i : i;
                 const int64_t column = (blocks ? h % shape.group() : h) * shape.slots() + t;
                 matrix[row * across + column] = blocks ? ask.at(t, h * width + i) : ask.at(h, t, i);
             }
@@ -62,12 +76,15 @@ segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape
     return segrid::make_factor(precision, rows, across, matrix, across, arena);
 }
 
-// One sweep in ranges of `range` keys, merged: returns updated keys and what was read, acc / sum, [heads, tokens, width].
-py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask, const Floats& bias, const Floats& values, const Floats& gamma,
-                  const Floats& read, int64_t readers, const MaybeFloats& side, const MaybeFloats& read_values, int64_t range,
+// One sweep in ranges of `range` keys, merged: returns updated keys and what was read, acc / sum,
+// [heads, tokens, width].
+py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask, const Floats& bias,
+                  const Floats& values, const Floats& gamma, const Floats& read, int64_t readers,
+                  const MaybeFloats& side, const MaybeFloats& read_values, int64_t range,
                   const std::string& name) {
     const segrid::Precision precision = segrid::bindings::precision_of(name);
-    const int64_t heads = values.shape(0), count = keys.shape(0), dim = keys.shape(1), width = side ? side->shape(1) / heads : 0;
+    const int64_t heads = values.shape(0), count = keys.shape(0), dim = keys.shape(1),
+                  width = side ? side->shape(1) / heads : 0;
     const segrid::TwoWayShape shape{.dim = dim, .heads = heads, .tokens = values.shape(1)};
     segrid::TwoWayShape asking = shape;
     asking.tokens = readers;
@@ -83,16 +100,28 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
         }
     }
     const float* rows = side ? side->data() : nullptr;
-    const segrid::ImageUpdate update{.shape = shape, .side = {rows, width, queries_of(precision, shape, ask, width, side.has_value(), arena)},
-                                     .query_bias = query_bias, .values = segrid::make_factor(precision, shape.columns(), dim, folded, dim, arena),
-                                     .bias = gamma.data(), .gamma = gamma.data(), .beta = gamma.data(), .eps = 1e-5F};
-    const segrid::TokenRead reader{.shape = asking,
-                                   .side = {read_values ? rows : nullptr, width, queries_of(precision, asking, read, width, read_values.has_value(), arena)},
-                                   .values = read_values ? read_values->data() : nullptr};
+    const segrid::ImageUpdate update{
+        .shape = shape,
+        .side = {rows, width, queries_of(precision, shape, ask, width, side.has_value(), arena)},
+        .query_bias = query_bias,
+        .values = segrid::make_factor(precision, shape.columns(), dim, folded, dim, arena),
+        .bias = gamma.data(),
+        .gamma = gamma.data(),
+        .beta = gamma.data(),
+        .eps = 1e-5F};
+    const segrid::TokenRead reader{
+        .shape = asking,
+        .side = {read_values ? rows : nullptr, width,
+                 queries_of(precision, asking, read, width, read_values.has_value(), arena)},
+        .values = read_values ? read_values->data() : nullptr};
     Floats updated({keys.shape(0), keys.shape(1)}), seen({heads, readers, reader.width()});
     float *to = updated.mutable_data(), *acc = seen.mutable_data();
-    const segrid::TwoWaySweep sweep{.precision = precision, .keys_in = keys.data(), .keys_out = to, .position = position.data(),
-                                    .update = &update, .read = &reader};
+    const segrid::TwoWaySweep sweep{.precision = precision,
+                                    .keys_in = keys.data(),
+                                    .keys_out = to,
+                                    .position = position.data(),
+                                    .update = &update,
+                                    .read = &reader};
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
             segrid::TokenPartial all(reader, arena);
@@ -104,7 +133,8 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
             for (int64_t h = 0; h < heads; ++h) {
                 for (int64_t t = 0; t < readers; ++t) {
                     const int64_t c = h * asking.slots() + t, w = reader.width();
-                    for (int64_t d = 0; d < w; ++d) acc[(h * readers + t) * w + d] = all.acc[c * w + d] / all.sum[c];
+                    for (int64_t d = 0; d < w; ++d)
+                        acc[(h * readers + t) * w + d] = all.acc[c * w + d] / all.sum[c];
                 }
             }
         });
@@ -112,21 +142,26 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
     return py::make_tuple(updated, seen);
 }
 
-// keys: [h * w, dim]; weights as torch.nn.ConvTranspose2d keeps them; hyper: [masks, c2]; features: those of 2 h x 2 w and of 4 h x 4 w pixels, row by
-// row, or none. Returns [masks, 4 h, 4 w].
-Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Floats& b1, const Floats& gamma, const Floats& beta,
-               const Floats& w2, const Floats& b2, const Floats& hyper, const std::string& precision, const std::vector<Floats>& features) {
+// keys: [h * w, dim]; weights as torch.nn.ConvTranspose2d keeps them; hyper: [masks, c2]; features:
+// those of 2 h x 2 w and of 4 h x 4 w pixels, row by row, or none. Returns [masks, 4 h, 4 w].
+Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Floats& b1,
+               const Floats& gamma, const Floats& beta, const Floats& w2, const Floats& b2,
+               const Floats& hyper, const std::string& precision,
+               const std::vector<Floats>& features) {
     const int64_t h = keys.shape(0) / grid_w, masks = hyper.shape(0), c2 = hyper.shape(1);
-    Floats out({static_cast<py::ssize_t>(masks), static_cast<py::ssize_t>(4 * h), static_cast<py::ssize_t>(4 * grid_w)});
+    Floats out({static_cast<py::ssize_t>(masks), static_cast<py::ssize_t>(4 * h),
+                static_cast<py::ssize_t>(4 * grid_w)});
     float* to = out.mutable_data();
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
             segrid::Arena arena;
-            const segrid::UpscaleWeights weights(tensor(w1), tensor(b1), tensor(gamma), tensor(beta), tensor(w2), tensor(b2), 1e-6F,
+            const segrid::UpscaleWeights weights(tensor(w1), tensor(b1), tensor(gamma),
+                                                 tensor(beta), tensor(w2), tensor(b2), 1e-6F,
                                                  segrid::bindings::precision_of(precision));
             std::vector<float> columns(static_cast<std::size_t>(16 * c2), 0.0F);
             for (int64_t m = 0; m < masks; ++m) {
-                for (int64_t c = 0; c < c2; ++c) columns[static_cast<std::size_t>(c * 16 + m)] = hyper.data()[m * c2 + c];
+                for (int64_t c = 0; c < c2; ++c)
+                    columns[static_cast<std::size_t>(c * 16 + m)] = hyper.data()[m * c2 + c];
             }
             at::Tensor first, second;
             segrid::UpscaleFeatures added;
@@ -135,8 +170,9 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
                 second = segrid::in_upscale_order(tensor(features[1]), h, grid_w, 2);
                 added = {first.const_data_ptr<float>(), second.const_data_ptr<float>()};
             }
-            segrid::upscale_masks(weights, features.empty() ? nullptr : &added, keys.data(), keys.shape(1), grid_w, 0, h, columns.data(), masks, to, 16 * h * grid_w,
-                                  arena);
+            segrid::upscale_masks(weights, features.empty() ? nullptr : &added, keys.data(),
+                                  keys.shape(1), grid_w, 0, h, columns.data(), masks, to,
+                                  16 * h * grid_w, arena);
         });
     });
     return out;
@@ -145,13 +181,19 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
 }  // namespace
 
 void bind_fused_kernels(py::module_ m) {
-    m.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("grid"), py::arg("rel_h") = py::none(),
-          py::arg("rel_w") = py::none(), py::arg("first"), py::arg("rows"), py::arg("precision") = "fp32", py::arg("bias") = py::none(), "Scale 0.5.");
-    m.def("two_way", &two_way, py::arg("keys"), py::arg("position"), py::arg("ask"), py::arg("bias"), py::arg("values"), py::arg("gamma"),
-          py::arg("read"), py::arg("readers"), py::arg("side") = py::none(), py::arg("read_values") = py::none(), py::arg("range"),
+    m.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("grid"),
+          py::arg("rel_h") = py::none(), py::arg("rel_w") = py::none(), py::arg("first"),
+          py::arg("rows"), py::arg("precision") = "fp32", py::arg("bias") = py::none(),
+          "Scale 0.5.");
+    m.def("two_way", &two_way, py::arg("keys"), py::arg("position"), py::arg("ask"),
+          py::arg("bias"), py::arg("values"), py::arg("gamma"), py::arg("read"), py::arg("readers"),
+          py::arg("side") = py::none(), py::arg("read_values") = py::none(), py::arg("range"),
           py::arg("precision") = "fp32",
-          "ask, read: [heads, tokens, dim], or [tokens, heads * width] where there is a side (read: and read_values) [keys, heads * width]; bias: "
-          "[heads, tokens]; values: [heads, tokens, dim]. gamma also serves as the output's bias and as beta; eps 1e-5.");
-    m.def("upscale", &upscale, py::arg("keys"), py::arg("grid_w"), py::arg("w1"), py::arg("b1"), py::arg("gamma"), py::arg("beta"), py::arg("w2"),
-          py::arg("b2"), py::arg("hyper"), py::arg("precision") = "fp32", py::arg("features") = std::vector<Floats>{});
+          "ask, read: [heads, tokens, dim], or [tokens, heads * width] where there is a side "
+          "(read: and read_values) [keys, heads * width]; bias: "
+          "[heads, tokens]; values: [heads, tokens, dim]. gamma also serves as the output's bias "
+          "and as beta; eps 1e-5.");
+    m.def("upscale", &upscale, py::arg("keys"), py::arg("grid_w"), py::arg("w1"), py::arg("b1"),
+          py::arg("gamma"), py::arg("beta"), py::arg("w2"), py::arg("b2"), py::arg("hyper"),
+          py::arg("precision") = "fp32", py::arg("features") = std::vector<Floats>{});
 }

@@ -15,23 +15,24 @@ using Bytes = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 
 void bind_image_kernels(py::module_ m) {
     m.def("resize_rgb", [](const Bytes& rgb, int64_t height, int64_t width) {
-        Bytes out({static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
+        Bytes out(
+            {static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         uint8_t* data = out.mutable_data();
-        without_gil([&] {
-            segrid::resize_rgb(view, data, {height, width}, {});
-        });
+        without_gil([&] { segrid::resize_rgb(view, data, {height, width}, {}); });
         return out;
     });
     m.def("resize_rgb_bicubic", [](const Bytes& rgb, int64_t height, int64_t width) {
-        Bytes out({static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
+        Bytes out(
+            {static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         uint8_t* data = out.mutable_data();
         without_gil([&] { segrid::resize_rgb_bicubic(view, data, {height, width}, {}); });
         return out;
     });
     m.def("resize_rgb_unrounded", [](const Bytes& rgb, int64_t height, int64_t width) {
-        py::array_t<float> out({static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
+        py::array_t<float> out(
+            {static_cast<py::ssize_t>(height), static_cast<py::ssize_t>(width), py::ssize_t{3}});
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         float* data = out.mutable_data();
         without_gil([&] { segrid::resize_rgb_unrounded(view, data, {height, width}, {}); });
@@ -52,16 +53,17 @@ void bind_image_kernels(py::module_ m) {
     m.def("safetensors_names", [](const std::string& path) {
         return without_gil([&] { return segrid::SafeTensors::read(path).names(); });
     });
-    m.def("safetensors_take", [](const std::string& path, const std::string& name, const std::vector<int64_t>& shape) {
-        at::Tensor tensor;
-        without_gil([&] {
-            segrid::WeightStore store(segrid::SafeTensors::read(path));
-            tensor = store.take(name, shape);
-            store.finish({""});
-        });
-        std::vector<py::ssize_t> sizes(tensor.sizes().begin(), tensor.sizes().end());
-        py::array_t<float> out(sizes);
-        std::copy_n(tensor.const_data_ptr<float>(), tensor.numel(), out.mutable_data());
-        return out;
-    });
+    m.def("safetensors_take",
+          [](const std::string& path, const std::string& name, const std::vector<int64_t>& shape) {
+              at::Tensor tensor;
+              without_gil([&] {
+                  segrid::WeightStore store(segrid::SafeTensors::read(path));
+                  tensor = store.take(name, shape);
+                  store.finish({""});
+              });
+              std::vector<py::ssize_t> sizes(tensor.sizes().begin(), tensor.sizes().end());
+              py::array_t<float> out(sizes);
+              std::copy_n(tensor.const_data_ptr<float>(), tensor.numel(), out.mutable_data());
+              return out;
+          });
 }

@@ -24,10 +24,13 @@ using Pair = std::pair<int64_t, int64_t>;
 
 namespace {
 
-segrid::Runs runs_of(const Bytes& mask) { return segrid::from_bitmap(mask.data(), {mask.shape(0), mask.shape(1)}); }
+segrid::Runs runs_of(const Bytes& mask) {
+    return segrid::from_bitmap(mask.data(), {mask.shape(0), mask.shape(1)});
+}
 
 py::array_t<bool> bitmap(const segrid::Runs& runs, Size size) {
-    py::array_t<bool> out({static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
+    py::array_t<bool> out(
+        {static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
     auto* data = reinterpret_cast<uint8_t*>(out.mutable_data());
     std::fill_n(data, size.area(), uint8_t{0});
     segrid::render(runs, data);
@@ -43,22 +46,28 @@ std::vector<Pair> pairs(const segrid::Runs& runs) {
 using Grid = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 Grid grid_array(const std::vector<segrid::ImagePoint>& points) {
-    return segrid::bindings::column<double>(points, 2, [](const segrid::ImagePoint& p, double* out) {
-        out[0] = p.x;
-        out[1] = p.y;
-        return out + 2;
-    });
+    return segrid::bindings::column<double>(points, 2,
+                                            [](const segrid::ImagePoint& p, double* out) {
+                                                out[0] = p.x;
+                                                out[1] = p.y;
+                                                return out + 2;
+                                            });
 }
 
 // side 0: the one-step plan (resized is not used).
-py::dict scan(const Floats& logits, int64_t side, Pair resized, Pair crop, float threshold, float offset) {
+py::dict scan(const Floats& logits, int64_t side, Pair resized, Pair crop, float threshold,
+              float offset) {
     segrid::ScanResult r;
     segrid::Runs runs;
     const Size low_res{logits.shape(0), logits.shape(1)}, out{crop.first, crop.second};
-    const auto plan = side > 0 ? segrid::ScanPlan(low_res, side, {resized.first, resized.second}, out) : segrid::ScanPlan(low_res, out);
+    const auto plan = side > 0
+                          ? segrid::ScanPlan(low_res, side, {resized.first, resized.second}, out)
+                          : segrid::ScanPlan(low_res, out);
     const float* data = logits.data();
     without_gil([&] {
-        segrid::parallel_for(1, {}, [&](int64_t, segrid::Worker& w) { segrid::scan(data, plan, threshold, offset, r, &runs, w.arena); });
+        segrid::parallel_for(1, {}, [&](int64_t, segrid::Worker& w) {
+            segrid::scan(data, plan, threshold, offset, r, &runs, w.arena);
+        });
     });
     py::dict d;
     d["mask"] = bitmap(runs, out);
@@ -88,56 +97,82 @@ segrid::MaskSet set_of(const Bytes& masks) {
 }  // namespace
 
 void bind_mask_kernels(py::module_ m) {
-    m.def("scan", &scan, py::arg("logits"), py::arg("side"), py::arg("resized"), py::arg("crop"), py::arg("threshold") = 0.0F,
-          py::arg("offset") = 1.0F);
+    m.def("scan", &scan, py::arg("logits"), py::arg("side"), py::arg("resized"), py::arg("crop"),
+          py::arg("threshold") = 0.0F, py::arg("offset") = 1.0F);
     m.def("box_nms", [](const Floats& boxes, const Floats& scores, double threshold) {
         return segrid::box_nms(boxes.data(), scores.data(), scores.size(), threshold);
     });
-    m.def("coco_counts", [](const Bytes& mask) { return segrid::coco_counts(runs_of(mask), {mask.shape(0), mask.shape(1)}); });
-    m.def("from_coco_counts", [](const std::vector<uint32_t>& counts, Pair size) {
-        return bitmap(segrid::from_coco_counts(counts, {size.first, size.second}), {size.first, size.second});
+    m.def("coco_counts", [](const Bytes& mask) {
+        return segrid::coco_counts(runs_of(mask), {mask.shape(0), mask.shape(1)});
     });
-    m.def("compress", [](const std::vector<uint32_t>& counts) { return py::bytes(segrid::compress(counts)); });
+    m.def("from_coco_counts", [](const std::vector<uint32_t>& counts, Pair size) {
+        return bitmap(segrid::from_coco_counts(counts, {size.first, size.second}),
+                      {size.first, size.second});
+    });
+    m.def("compress",
+          [](const std::vector<uint32_t>& counts) { return py::bytes(segrid::compress(counts)); });
     m.def("decompress", [](const py::bytes& bytes) { return segrid::decompress(bytes); });
-    m.def("intersection", [](const Bytes& a, const Bytes& b) { return segrid::intersection(runs_of(a), runs_of(b)); });
+    m.def("intersection", [](const Bytes& a, const Bytes& b) {
+        return segrid::intersection(runs_of(a), runs_of(b));
+    });
     m.def("inclusive_box", [](const Bytes& mask) {
         const auto b = segrid::inclusive_box(runs_of(mask), {mask.shape(0), mask.shape(1)});
         return std::vector<double>{b.x0, b.y0, b.x1, b.y1};
     });
     m.def("translate", [](const Bytes& mask, Pair image, int64_t dx, int64_t dy) {
         const Size to{image.first, image.second};
-        return bitmap(segrid::translate(runs_of(mask), {mask.shape(0), mask.shape(1)}, to, dx, dy), to);
+        return bitmap(segrid::translate(runs_of(mask), {mask.shape(0), mask.shape(1)}, to, dx, dy),
+                      to);
     });
     m.def("resize_nearest", [](const Bytes& mask, Pair to) {
-        return bitmap(segrid::resize_nearest(runs_of(mask), {mask.shape(0), mask.shape(1)}, {to.first, to.second}), {to.first, to.second});
+        return bitmap(segrid::resize_nearest(runs_of(mask), {mask.shape(0), mask.shape(1)},
+                                             {to.first, to.second}),
+                      {to.first, to.second});
     });
     m.def("mask_nms", [](const Bytes& masks, const std::vector<int64_t>& order, double t) {
         return segrid::mask_nms(set_of(masks), order, t);
     });
-    m.def("containment", [](const Bytes& masks, const std::vector<int64_t>& order, double t, const std::vector<int>& crops, double across) {
-        auto set = set_of(masks);
-        for (std::size_t i = 0; i < crops.size(); ++i) set.masks()[i].crop_box.x0 = crops[i];
-        return segrid::containment(set, order, {.within = t, .across_crops = across});
-    }, py::arg(), py::arg(), py::arg(), py::arg("crops") = std::vector<int>{}, py::arg("across") = 1.0);
-    m.def("near_crop_edge", [](std::array<double, 4> b, std::array<double, 4> c, Pair image, double atol) {
-        return segrid::near_crop_edge({b[0], b[1], b[2], b[3]}, {c[0], c[1], c[2], c[3]}, {image.first, image.second}, atol);
-    });
-    m.def("remove_small_regions", [](Bytes mask, int64_t min_area, bool holes, int connectivity) {
-        const Size size{mask.shape(0), mask.shape(1)};
-        segrid::Runs runs = runs_of(mask);
-        const bool changed = segrid::remove_small_regions(runs, size, min_area, holes ? segrid::Region::Holes : segrid::Region::Islands,
-                                                          static_cast<segrid::Connectivity>(connectivity));
-        return py::make_tuple(bitmap(runs, size), changed);
-    }, py::arg(), py::arg(), py::arg(), py::arg("connectivity") = 8);
-    m.def("fill_small_regions", [](const py::array_t<float, py::array::c_style | py::array::forcecast>& logits, int64_t holes, int64_t sprinkles, float threshold) {
-        py::array_t<float> out({logits.shape(0), logits.shape(1)});
-        std::copy_n(logits.data(), logits.size(), out.mutable_data());
-        segrid::fill_small_regions(out.mutable_data(), {logits.shape(0), logits.shape(1)}, {holes, sprinkles, threshold});
-        return out;
-    }, py::arg(), py::arg(), py::arg(), py::arg("threshold") = 0.0F);
+    m.def(
+        "containment",
+        [](const Bytes& masks, const std::vector<int64_t>& order, double t,
+           const std::vector<int>& crops, double across) {
+            auto set = set_of(masks);
+            for (std::size_t i = 0; i < crops.size(); ++i) set.masks()[i].crop_box.x0 = crops[i];
+            return segrid::containment(set, order, {.within = t, .across_crops = across});
+        },
+        py::arg(), py::arg(), py::arg(), py::arg("crops") = std::vector<int>{},
+        py::arg("across") = 1.0);
+    m.def("near_crop_edge",
+          [](std::array<double, 4> b, std::array<double, 4> c, Pair image, double atol) {
+              return segrid::near_crop_edge({b[0], b[1], b[2], b[3]}, {c[0], c[1], c[2], c[3]},
+                                            {image.first, image.second}, atol);
+          });
+    m.def(
+        "remove_small_regions",
+        [](Bytes mask, int64_t min_area, bool holes, int connectivity) {
+            const Size size{mask.shape(0), mask.shape(1)};
+            segrid::Runs runs = runs_of(mask);
+            const bool changed = segrid::remove_small_regions(
+                runs, size, min_area, holes ? segrid::Region::Holes : segrid::Region::Islands,
+                static_cast<segrid::Connectivity>(connectivity));
+            return py::make_tuple(bitmap(runs, size), changed);
+        },
+        py::arg(), py::arg(), py::arg(), py::arg("connectivity") = 8);
+    m.def(
+        "fill_small_regions",
+        [](const py::array_t<float, py::array::c_style | py::array::forcecast>& logits,
+           int64_t holes, int64_t sprinkles, float threshold) {
+            py::array_t<float> out({logits.shape(0), logits.shape(1)});
+            std::copy_n(logits.data(), logits.size(), out.mutable_data());
+            segrid::fill_small_regions(out.mutable_data(), {logits.shape(0), logits.shape(1)},
+                                       {holes, sprinkles, threshold});
+            return out;
+        },
+        py::arg(), py::arg(), py::arg(), py::arg("threshold") = 0.0F);
     m.def("postprocess_small_regions", [](const Bytes& masks, int64_t min_area, double threshold) {
         auto set = set_of(masks);
-        segrid::postprocess_small_regions(set, min_area, segrid::Connectivity::Eight, threshold, {});
+        segrid::postprocess_small_regions(set, min_area, segrid::Connectivity::Eight, threshold,
+                                          {});
         std::vector<int64_t> kept;
         py::list pixels;
         for (const auto& k : set.masks()) {
@@ -158,7 +193,8 @@ void bind_mask_kernels(py::module_ m) {
     m.def("build_point_grid", [](int64_t n) { return grid_array(segrid::build_point_grid(n)); });
     m.def("build_all_layer_point_grids", [](int64_t n, int64_t layers, int64_t factor) {
         py::list out;
-        for (const auto& g : segrid::build_all_layer_point_grids(n, layers, factor)) out.append(grid_array(g));
+        for (const auto& g : segrid::build_all_layer_point_grids(n, layers, factor))
+            out.append(grid_array(g));
         return out;
     });
     m.def("validate_grids", [](const std::vector<std::vector<std::pair<double, double>>>& grids) {
@@ -169,19 +205,22 @@ void bind_mask_kernels(py::module_ m) {
         segrid::validate_grids(given);
     });
     // prompts: (points, labels, box or None) each
-    m.def("validate_prompts", [](const std::vector<std::tuple<std::vector<std::pair<double, double>>, std::vector<int>,
-                                                              std::optional<std::array<double, 4>>>>& given, Pair image) {
-        std::vector<segrid::Prompt> prompts;
-        for (const auto& [points, labels, box] : given) {
-            segrid::Prompt p;
-            for (const auto& [x, y] : points) p.points.push_back({x, y});
-            p.labels = labels;
-            if (box) p.box = segrid::ImageBox{(*box)[0], (*box)[1], (*box)[2], (*box)[3]};
-            prompts.push_back(std::move(p));
-        }
-        segrid::validate(prompts, {image.first, image.second});
-    });
+    m.def("validate_prompts",
+          [](const std::vector<std::tuple<std::vector<std::pair<double, double>>, std::vector<int>,
+                                          std::optional<std::array<double, 4>>>>& given,
+             Pair image) {
+              std::vector<segrid::Prompt> prompts;
+              for (const auto& [points, labels, box] : given) {
+                  segrid::Prompt p;
+                  for (const auto& [x, y] : points) p.points.push_back({x, y});
+                  p.labels = labels;
+                  if (box) p.box = segrid::ImageBox{(*box)[0], (*box)[1], (*box)[2], (*box)[3]};
+                  prompts.push_back(std::move(p));
+              }
+              segrid::validate(prompts, {image.first, image.second});
+          });
     m.def("runs", [](const Bytes& mask) { return pairs(runs_of(mask)); });
     // An engine MaskSet from dense masks, to test what it does with them.
-    m.def("mask_set", [](const Bytes& masks) { return segrid::bindings::PyMaskSet(set_of(masks), {}); });
+    m.def("mask_set",
+          [](const Bytes& masks) { return segrid::bindings::PyMaskSet(set_of(masks), {}); });
 }

@@ -15,7 +15,9 @@
 namespace segrid::bindings {
 
 PyMaskSet::PyMaskSet(MaskSet masks, Stats stats, at::Tensor low_res)
-    : masks_(std::make_shared<const MaskSet>(std::move(masks))), stats_(std::move(stats)), low_res_(std::move(low_res)) {}
+    : masks_(std::make_shared<const MaskSet>(std::move(masks))),
+      stats_(std::move(stats)),
+      low_res_(std::move(low_res)) {}
 
 py::array_t<bool> PyMaskSet::dense() {
     std::shared_ptr<uint8_t> data = without_gil([&] {
@@ -24,7 +26,8 @@ py::array_t<bool> PyMaskSet::dense() {
         return pixels_->data;
     });
     const auto n = static_cast<py::ssize_t>(masks_->masks().size());
-    const auto h = static_cast<py::ssize_t>(masks_->size().height), w = static_cast<py::ssize_t>(masks_->size().width);
+    const auto h = static_cast<py::ssize_t>(masks_->size().height),
+               w = static_cast<py::ssize_t>(masks_->size().width);
     const bool* first = reinterpret_cast<const bool*>(data.get());
     return share<bool>({n, h, w}, first, std::move(data), true);
 }
@@ -34,7 +37,8 @@ PyMaskSet PyMaskSet::select(const std::vector<int64_t>& indices) const {
         at::Tensor low_res;
         MaskSet chosen = masks_->select(indices);
         if (low_res_.defined()) {
-            low_res = at::empty({static_cast<int64_t>(indices.size()), low_res_.size(1), low_res_.size(2)});
+            low_res = at::empty(
+                {static_cast<int64_t>(indices.size()), low_res_.size(1), low_res_.size(2)});
             const int64_t plane = low_res_.size(1) * low_res_.size(2);
             for (std::size_t i = 0; i < indices.size(); ++i) {
                 std::copy_n(low_res_.const_data_ptr<float>() + indices[i] * plane, plane,
@@ -54,17 +58,19 @@ namespace {
 using Set = PyMaskSet;
 
 const Mask& at(const Set& s, int64_t index) {
-    if (index < 0 || index >= static_cast<int64_t>(s.masks().masks().size())) throw py::index_error("mask index out of range");
+    if (index < 0 || index >= static_cast<int64_t>(s.masks().masks().size()))
+        throw py::index_error("mask index out of range");
     return s.masks().masks()[static_cast<std::size_t>(index)];
 }
 
 template <class Number>
-py::array_t<Number> boxes(const Set& s, ImageBox Mask::* member, bool as_xywh = false) {
+py::array_t<Number> boxes(const Set& s, ImageBox Mask::*member, bool as_xywh = false) {
     return column<Number>(s.masks().masks(), 4, [&](const Mask& m, Number* out) {
         const ImageBox& b = m.*member;
         *out++ = static_cast<Number>(b.x0);
         *out++ = static_cast<Number>(b.y0);
-        // pycocotools' toBbox: width and height in pixels, so + 1 behind an inclusive maximum; zeros for an empty mask
+        // pycocotools' toBbox: width and height in pixels, so + 1 behind an inclusive maximum;
+        // zeros for an empty mask
         const double extra = m.area > 0 ? 1 : 0;
         *out++ = static_cast<Number>(as_xywh ? b.x1 - b.x0 + extra : b.x1);
         *out++ = static_cast<Number>(as_xywh ? b.y1 - b.y0 + extra : b.y1);
@@ -101,7 +107,9 @@ py::list rles_of(const Set& s) {
     return list;
 }
 
-py::array overlay(const Set& s, const py::array_t<uint8_t, py::array::c_style | py::array::forcecast>& rgb, double alpha) {
+py::array overlay(const Set& s,
+                  const py::array_t<uint8_t, py::array::c_style | py::array::forcecast>& rgb,
+                  double alpha) {
     if (rgb.ndim() != 3 || rgb.shape(2) != 3) invalid("overlay: the image must be (H, W, 3) uint8");
     py::array_t<uint8_t> out({rgb.shape(0), rgb.shape(1), py::ssize_t{3}});
     const ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
@@ -112,7 +120,8 @@ py::array overlay(const Set& s, const py::array_t<uint8_t, py::array::c_style | 
 
 py::array label_map(const Set& s) {
     const Size size = s.masks().size();
-    py::array_t<uint32_t> labels({static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
+    py::array_t<uint32_t> labels(
+        {static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
     uint32_t* data = labels.mutable_data();
     without_gil([&] { render_labels(s.masks(), data); });
     if (s.masks().masks().size() <= 65535) return labels.attr("astype")("uint16").cast<py::array>();
@@ -124,100 +133,171 @@ py::array label_map(const Set& s) {
 void bind_mask_set(py::module_ m) {
     py::class_<Set>(m, "MaskSet")
         .def("__len__", [](const Set& s) { return s.masks().masks().size(); })
-        .def_property_readonly("size", [](const Set& s) { return py::make_tuple(s.masks().size().height, s.masks().size().width); })
+        .def_property_readonly("size",
+                               [](const Set& s) {
+                                   return py::make_tuple(s.masks().size().height,
+                                                         s.masks().size().width);
+                               })
         .def_property_readonly("boxes", [](const Set& s) { return boxes<float>(s, &Mask::box); })
-        .def_property_readonly("crop_boxes", [](const Set& s) { return boxes<float>(s, &Mask::crop_box); })
-        .def_property_readonly("coco_bboxes", [](const Set& s) { return boxes<double>(s, &Mask::box, true); })
-        .def_property_readonly("areas", [](const Set& s) {
-            return column<int64_t>(s.masks().masks(), 0, [](const Mask& k, int64_t* out) { *out = k.area; return out + 1; });
-        })
-        .def_property_readonly("scores", [](const Set& s) {
-            return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.score; return out + 1; });
-        })
-        .def_property_readonly("object_scores", [](const Set& s) {
-            return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.object_score; return out + 1; });
-        })
-        .def_property_readonly("stability", [](const Set& s) {
-            return column<float>(s.masks().masks(), 0, [](const Mask& k, float* out) { *out = k.stability; return out + 1; });
-        })
-        .def_property_readonly("points", [](const Set& s) {
-            return column<double>(s.masks().masks(), 2, [](const Mask& k, double* out) {
-                out[0] = k.point.x;
-                out[1] = k.point.y;
-                return out + 2;
-            });
-        })
-        .def_property_readonly("prompt", [](const Set& s) {
-            return column<int64_t>(s.masks().masks(), 0, [](const Mask& k, int64_t* out) { *out = k.prompt; return out + 1; });
-        })
-        .def_property_readonly("low_res", [](const Set& s) -> py::object {
-            if (!s.low_res().defined()) return py::none();
-            auto owner = std::make_shared<at::Tensor>(s.low_res());
-            const float* data = owner->const_data_ptr<float>();
-            return share<float>({owner->size(0), owner->size(1), owner->size(2)}, data, owner, false);
-        })
-        .def_property_readonly("stats", [](const Set& s) {
-            py::dict d;
-            d["seconds"] = s.stats().seconds;
-            d["peak_memory_mb"] = s.stats().peak_memory_mb;
-            if (s.stats().batch_size > 0) {
-                d["batch_size"] = s.stats().batch_size;
-                d["halved"] = s.stats().halved;
-                d["peak_device_memory_mb"] = s.stats().peak_device_mb;
-            }
-            return d;
-        })
-        .def_property_readonly("runs", [](const Set& s) {
-            std::size_t total = 0;
-            for (const Mask& k : s.masks().masks()) total += k.runs.size();
-            return total;
-        })
+        .def_property_readonly("crop_boxes",
+                               [](const Set& s) { return boxes<float>(s, &Mask::crop_box); })
+        .def_property_readonly("coco_bboxes",
+                               [](const Set& s) { return boxes<double>(s, &Mask::box, true); })
+        .def_property_readonly("areas",
+                               [](const Set& s) {
+                                   return column<int64_t>(s.masks().masks(), 0,
+                                                          [](const Mask& k, int64_t* out) {
+                                                              *out = k.area;
+                                                              return out + 1;
+                                                          });
+                               })
+        .def_property_readonly("scores",
+                               [](const Set& s) {
+                                   return column<float>(s.masks().masks(), 0,
+                                                        [](const Mask& k, float* out) {
+                                                            *out = k.score;
+                                                            return out + 1;
+                                                        });
+                               })
+        .def_property_readonly("object_scores",
+                               [](const Set& s) {
+                                   return column<float>(s.masks().masks(), 0,
+                                                        [](const Mask& k, float* out) {
+                                                            *out = k.object_score;
+                                                            return out + 1;
+                                                        });
+                               })
+        .def_property_readonly("stability",
+                               [](const Set& s) {
+                                   return column<float>(s.masks().masks(), 0,
+                                                        [](const Mask& k, float* out) {
+                                                            *out = k.stability;
+                                                            return out + 1;
+                                                        });
+                               })
+        .def_property_readonly("points",
+                               [](const Set& s) {
+                                   return column<double>(s.masks().masks(), 2,
+                                                         [](const Mask& k, double* out) {
+                                                             out[0] = k.point.x;
+                                                             out[1] = k.point.y;
+                                                             return out + 2;
+                                                         });
+                               })
+        .def_property_readonly("prompt",
+                               [](const Set& s) {
+                                   return column<int64_t>(s.masks().masks(), 0,
+                                                          [](const Mask& k, int64_t* out) {
+                                                              *out = k.prompt;
+                                                              return out + 1;
+                                                          });
+                               })
+        .def_property_readonly("low_res",
+                               [](const Set& s) -> py::object {
+                                   if (!s.low_res().defined()) return py::none();
+                                   auto owner = std::make_shared<at::Tensor>(s.low_res());
+                                   const float* data = owner->const_data_ptr<float>();
+                                   return share<float>(
+                                       {owner->size(0), owner->size(1), owner->size(2)}, data,
+                                       owner, false);
+                               })
+        .def_property_readonly("stats",
+                               [](const Set& s) {
+                                   py::dict d;
+                                   d["seconds"] = s.stats().seconds;
+                                   d["peak_memory_mb"] = s.stats().peak_memory_mb;
+                                   if (s.stats().batch_size > 0) {
+                                       d["batch_size"] = s.stats().batch_size;
+                                       d["halved"] = s.stats().halved;
+                                       d["peak_device_memory_mb"] = s.stats().peak_device_mb;
+                                   }
+                                   return d;
+                               })
+        .def_property_readonly("runs",
+                               [](const Set& s) {
+                                   std::size_t total = 0;
+                                   for (const Mask& k : s.masks().masks()) total += k.runs.size();
+                                   return total;
+                               })
         .def("dense", &Set::dense)
-        .def("mask", [](const Set& s, int64_t i) {
-            const Mask& mask = at(s, i);
-            const Size size = s.masks().size();
-            py::array_t<bool> out({static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
-            auto* pixels = reinterpret_cast<uint8_t*>(out.mutable_data());
-            without_gil([&] {
-                std::fill_n(pixels, size.area(), uint8_t{0});
-                render(mask.runs, pixels);
-            });
-            return out;
-        })
+        .def("mask",
+             [](const Set& s, int64_t i) {
+                 const Mask& mask = at(s, i);
+                 const Size size = s.masks().size();
+                 py::array_t<bool> out(
+                     {static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
+                 auto* pixels = reinterpret_cast<uint8_t*>(out.mutable_data());
+                 without_gil([&] {
+                     std::fill_n(pixels, size.area(), uint8_t{0});
+                     render(mask.runs, pixels);
+                 });
+                 return out;
+             })
         .def("counts", &counts_of)
         .def("rles", &rles_of)
         .def("select", &Set::select, py::arg("indices"))
         .def("resized", &Set::resized, py::arg("height"), py::arg("width"))
         .def("label_map", &label_map)
-        .def("polygons", [](const Set& s, int64_t i) {
-            const std::vector<Polygon> found = without_gil([&] { return outline(at(s, i), s.masks().size()); });
-            py::list polygons;
-            for (const Polygon& polygon : found) {
-                py::list rings;
-                for (const Ring& ring : polygon) {
-                    rings.append(column<int64_t>(ring, 2, [](const std::pair<int64_t, int64_t>& p, int64_t* out) { out[0] = p.first; out[1] = p.second; return out + 2; }));
+        .def(
+            "polygons",
+            [](const Set& s, int64_t i) {
+                const std::vector<Polygon> found =
+                    without_gil([&] { return outline(at(s, i), s.masks().size()); });
+                py::list polygons;
+                for (const Polygon& polygon : found) {
+                    py::list rings;
+                    for (const Ring& ring : polygon) {
+                        rings.append(column<int64_t>(
+                            ring, 2, [](const std::pair<int64_t, int64_t>& p, int64_t* out) {
+                                out[0] = p.first;
+                                out[1] = p.second;
+                                return out + 2;
+                            }));
+                    }
+                    polygons.append(rings);
                 }
-                polygons.append(rings);
-            }
-            return polygons;
-        }, py::arg("index"))
-        .def("measure", [](const Set& s, const std::optional<Image>& image) {
-            const std::vector<Measures> found = without_gil([&] { return measure(s.masks(), image ? std::optional(image->view()) : std::nullopt); });
-            py::dict d;
-            d["centroid"] = column<double>(found, 2, [](const Measures& m, double* out) { out[0] = m.x; out[1] = m.y; return out + 2; });
-            d["axes"] = column<double>(found, 2, [](const Measures& m, double* out) { out[0] = m.major; out[1] = m.minor; return out + 2; });
-            d["angle"] = column<double>(found, 0, [](const Measures& m, double* out) { *out = m.angle; return out + 1; });
-            d["intensity"] = column<double>(found, 3, [](const Measures& m, double* out) { return std::copy_n(m.intensity, 3, out); });
-            return d;
-        }, py::arg("image") = py::none())
+                return polygons;
+            },
+            py::arg("index"))
+        .def(
+            "measure",
+            [](const Set& s, const std::optional<Image>& image) {
+                const std::vector<Measures> found = without_gil([&] {
+                    return measure(s.masks(), image ? std::optional(image->view()) : std::nullopt);
+                });
+                py::dict d;
+                d["centroid"] = column<double>(found, 2, [](const Measures& m, double* out) {
+                    out[0] = m.x;
+                    out[1] = m.y;
+                    return out + 2;
+                });
+                d["axes"] = column<double>(found, 2, [](const Measures& m, double* out) {
+                    out[0] = m.major;
+                    out[1] = m.minor;
+                    return out + 2;
+                });
+                d["angle"] = column<double>(found, 0, [](const Measures& m, double* out) {
+                    *out = m.angle;
+                    return out + 1;
+                });
+                d["intensity"] = column<double>(found, 3, [](const Measures& m, double* out) {
+                    return std::copy_n(m.intensity, 3, out);
+                });
+                return d;
+            },
+            py::arg("image") = py::none())
         .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5)
-        .def("__eq__", [](const Set& a, const py::object& other) -> py::object {
-            if (!py::isinstance<Set>(other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-            const Set& b = other.cast<const Set&>();
-            return py::bool_(without_gil([&] { return equal(a, b); }));
-        })
+        .def("__eq__",
+             [](const Set& a, const py::object& other) -> py::object {
+                 if (!py::isinstance<Set>(other))
+                     return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+                 const Set& b = other.cast<const Set&>();
+                 return py::bool_(without_gil([&] { return equal(a, b); }));
+             })
         .def(py::pickle(&state_of, &from_state));
-    m.def("no_masks", [](int64_t height, int64_t width) { return Set(MaskSet({height, width}), {}); }, py::arg("height"), py::arg("width"));
+    m.def(
+        "no_masks", [](int64_t height, int64_t width) { return Set(MaskSet({height, width}), {}); },
+        py::arg("height"), py::arg("width"));
 }
 
 }  // namespace segrid::bindings

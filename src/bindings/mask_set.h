@@ -21,7 +21,8 @@ public:
     const Stats& stats() const { return stats_; }
     const at::Tensor& low_res() const { return low_res_; }
 
-    // (N, H, W) bool over memory that this object and every array share; the same memory at each call.
+    // (N, H, W) bool over memory that this object and every array share; the same memory at each
+    // call.
     py::array_t<bool> dense();
     PyMaskSet select(const std::vector<int64_t>& indices) const;
     PyMaskSet resized(int64_t height, int64_t width) const;

@@ -18,11 +18,14 @@ constexpr py::ssize_t kScores = 3;    // predicted IoU, stability, object score
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
-[[noreturn]] void damaged(const std::string& what) { invalid("masks: the pickled state is damaged (" + what + ")"); }
+[[noreturn]] void damaged(const std::string& what) {
+    invalid("masks: the pickled state is damaged (" + what + ")");
+}
 
 // The array of that type and shape (-1: any length).
 template <class T>
-Array<T> array_of(const py::handle& value, const std::vector<py::ssize_t>& shape, const char* name) {
+Array<T> array_of(const py::handle& value, const std::vector<py::ssize_t>& shape,
+                  const char* name) {
     if (!py::isinstance<Array<T>>(value)) damaged(std::string(name) + " is no array of its type");
     auto array = py::reinterpret_borrow<Array<T>>(value);
     bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
@@ -85,11 +88,14 @@ template <class T>
 bool same(T a, T b) {
     return a == b || (std::isnan(a) && std::isnan(b));
 }
-bool same(const ImageBox& a, const ImageBox& b) { return a.x0 == b.x0 && a.y0 == b.y0 && a.x1 == b.x1 && a.y1 == b.y1; }
+bool same(const ImageBox& a, const ImageBox& b) {
+    return a.x0 == b.x0 && a.y0 == b.y0 && a.x1 == b.x1 && a.y1 == b.y1;
+}
 
 bool same(const Mask& a, const Mask& b) {
-    return a.runs == b.runs && same(a.box, b.box) && a.area == b.area && same(a.score, b.score) && same(a.stability, b.stability) &&
-           same(a.object_score, b.object_score) && same(a.point.x, b.point.x) && same(a.point.y, b.point.y) && a.prompt == b.prompt &&
+    return a.runs == b.runs && same(a.box, b.box) && a.area == b.area && same(a.score, b.score) &&
+           same(a.stability, b.stability) && same(a.object_score, b.object_score) &&
+           same(a.point.x, b.point.x) && same(a.point.y, b.point.y) && a.prompt == b.prompt &&
            same(a.crop_box, b.crop_box);
 }
 
@@ -136,14 +142,17 @@ py::tuple state_of(const PyMaskSet& set) {
     });
     py::object low_res = py::none();
     if (const at::Tensor& logits = set.low_res(); logits.defined()) {
-        low_res = Array<float>({logits.size(0), logits.size(1), logits.size(2)}, logits.const_data_ptr<float>());
+        low_res = Array<float>({logits.size(0), logits.size(1), logits.size(2)},
+                               logits.const_data_ptr<float>());
     }
     const Size size = set.masks().size();
-    return py::make_tuple(kVersion, py::make_tuple(size.height, size.width), counts, runs, numbers, scores, prompts, stats_of(set.stats()), low_res);
+    return py::make_tuple(kVersion, py::make_tuple(size.height, size.width), counts, runs, numbers,
+                          scores, prompts, stats_of(set.stats()), low_res);
 }
 
 PyMaskSet from_state(const py::tuple& state) {
-    if (state.size() != 9 || !py::isinstance<py::int_>(state[0]) || state[0].cast<int64_t>() != kVersion) {
+    if (state.size() != 9 || !py::isinstance<py::int_>(state[0]) ||
+        state[0].cast<int64_t>() != kVersion) {
         damaged("it is not of version " + std::to_string(kVersion));
     }
     Size size;
@@ -164,7 +173,8 @@ PyMaskSet from_state(const py::tuple& state) {
     py::ssize_t first = 0;
     for (py::ssize_t i = 0; i < n; ++i) {
         const int64_t count = counts.at(i);
-        if (count < 0 || count > runs.shape(0) - first) damaged("its masks have more runs than it holds");
+        if (count < 0 || count > runs.shape(0) - first)
+            damaged("its masks have more runs than it holds");
         if (prompts.at(i) < 0) damaged("a prompt's index is negative");
         Mask m;
         m.runs = runs_from(runs.data() + 2 * first, count, size.area());
@@ -191,8 +201,11 @@ PyMaskSet from_state(const py::tuple& state) {
 
 bool equal(const PyMaskSet& a, const PyMaskSet& b) {
     const MaskSet &x = a.masks(), &y = b.masks();
-    if (x.size().height != y.size().height || x.size().width != y.size().width || x.masks().size() != y.masks().size()) return false;
-    return std::equal(x.masks().begin(), x.masks().end(), y.masks().begin(), [](const Mask& p, const Mask& q) { return same(p, q); }) &&
+    if (x.size().height != y.size().height || x.size().width != y.size().width ||
+        x.masks().size() != y.masks().size())
+        return false;
+    return std::equal(x.masks().begin(), x.masks().end(), y.masks().begin(),
+                      [](const Mask& p, const Mask& q) { return same(p, q); }) &&
            same(a.low_res(), b.low_res());
 }
 

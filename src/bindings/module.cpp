@@ -1,7 +1,9 @@
 #include "bindings/module.h"
 
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
-    m.doc() = "segrid's engine. Use the classes of the package segrid; this module is not a public interface.";
+    m.doc() =
+        "segrid's engine. Use the classes of the package segrid; this module is not a public "
+        "interface.";
     segrid::bindings::bind_errors(m);
     segrid::bindings::bind_runtime(m);
     segrid::bindings::bind_image(m);

@@ -7,7 +7,7 @@ namespace segrid::bindings {
 namespace py = pybind11;
 
 void bind_errors(py::module_ m);
-void bind_runtime(py::module_ m);    // threads, CPU, kernels, cancellation
+void bind_runtime(py::module_ m);  // threads, CPU, kernels, cancellation
 void bind_image(py::module_ m);
 void bind_mask_set(py::module_ m);
 void bind_embedding(py::module_ m);

@@ -14,15 +14,26 @@ void bind_runtime(py::module_ m) {
     m.def("set_threads", &set_threads, py::arg("n"));
     m.def("threads", &threads);
     m.def("available_cpus", &available_cpus);
-    m.def("device_memory", [](const std::string& device) {
-        const DeviceMemory memory = without_gil([&] {
-            const ResolvedDevice resolved = resolve_device(device);
-            return resolved.plain ? device_memory(*resolved.plain) : DeviceMemory{};
-        });
-        return py::make_tuple(memory.now_mb, memory.peak_mb);
-    }, py::arg("device"), "MB of a device's memory that this process has, and the most it has had at once; zeros on the CPU.");
-    m.def("resolve_device", [](const std::string& request) { return without_gil([&] { return resolve_device(request).name; }); }, py::arg("request"),
-          "The device that a request means on this machine. Raises NotImplementedError for one that is not there, ValueError for an unknown name.");
+    m.def(
+        "device_memory",
+        [](const std::string& device) {
+            const DeviceMemory memory = without_gil([&] {
+                const ResolvedDevice resolved = resolve_device(device);
+                return resolved.plain ? device_memory(*resolved.plain) : DeviceMemory{};
+            });
+            return py::make_tuple(memory.now_mb, memory.peak_mb);
+        },
+        py::arg("device"),
+        "MB of a device's memory that this process has, and the most it has had at once; zeros on "
+        "the CPU.");
+    m.def(
+        "resolve_device",
+        [](const std::string& request) {
+            return without_gil([&] { return resolve_device(request).name; });
+        },
+        py::arg("request"),
+        "The device that a request means on this machine. Raises NotImplementedError for one that "
+        "is not there, ValueError for an unknown name.");
     m.def("cpu_model", &cpu_model);
     m.def("cpu_features", [] {
         const CpuFeatures& f = cpu_features();
@@ -34,13 +45,17 @@ void bind_runtime(py::module_ m) {
         d["amx"] = f.amx;
         return d;
     });
-    m.def("cpu_mask", [] {
-        const CpuMask& mask = cpu_mask();
-        py::dict d;
-        d["level"] = mask.level;
-        d["masked"] = mask.masked;
-        return d;
-    }, "What SEGRID_CPU hides of this CPU: {\"level\", \"masked\"}. Raises ValueError for a level that is not there.");
+    m.def(
+        "cpu_mask",
+        [] {
+            const CpuMask& mask = cpu_mask();
+            py::dict d;
+            d["level"] = mask.level;
+            d["masked"] = mask.masked;
+            return d;
+        },
+        "What SEGRID_CPU hides of this CPU: {\"level\", \"masked\"}. Raises ValueError for a level "
+        "that is not there.");
     m.def("force_kernels", &force_kernels, py::arg("request"));
     m.def("kernel_choices", [] {
         py::list list;
@@ -65,29 +80,37 @@ void bind_runtime(py::module_ m) {
 #endif
         return d;
     });
-    m.def("trace_start", &trace::start, "Begins a recording of what each worker does; one at a time.");
+    m.def("trace_start", &trace::start,
+          "Begins a recording of what each worker does; one at a time.");
     m.def(
         "trace_stop",
         [] {
             const trace::Recording recording = trace::stop();
             py::list events;
-            for (const TraceEvent& e : recording.events) events.append(py::make_tuple(e.name, e.begin, e.duration, e.index, e.thread));
+            for (const TraceEvent& e : recording.events)
+                events.append(py::make_tuple(e.name, e.begin, e.duration, e.index, e.thread));
             return py::make_tuple(events, recording.dropped);
         },
-        "Ends it: ([(name, begin in ns, duration in ns, index, thread)], events that did not fit).");
+        "Ends it: ([(name, begin in ns, duration in ns, index, thread)], events that did not "
+        "fit).");
     m.def("shutdown", &shut_down, py::arg("close") = false,
-          "Cancels running work and joins the workers. The pool starts again when it is used again, unless close.");
+          "Cancels running work and joins the workers. The pool starts again when it is used "
+          "again, unless close.");
     py::class_<CancelToken>(m, "CancelToken",
-                            "Stops calls from another thread: pass it as cancel=, or make the calls inside `with token:` (which holds for the thread that "
-                            "enters it), then call cancel(). They raise segrid.Cancelled at the next tile; a token stays cancelled.")
+                            "Stops calls from another thread: pass it as cancel=, or make the "
+                            "calls inside `with token:` (which holds for the thread that "
+                            "enters it), then call cancel(). They raise segrid.Cancelled at the "
+                            "next tile; a token stays cancelled.")
         .def(py::init<>())
         .def("cancel", &CancelToken::cancel, "Stops every call that was given this token.")
         .def_property_readonly("cancelled", &CancelToken::cancelled, "Whether cancel() was called.")
-        .def_static("scopes", &scopes, "The tokens whose `with` this thread is in, the innermost last.")
-        .def("__enter__", [](const CancelToken& token) {
-            enter_scope(token);
-            return token;
-        })
+        .def_static("scopes", &scopes,
+                    "The tokens whose `with` this thread is in, the innermost last.")
+        .def("__enter__",
+             [](const CancelToken& token) {
+                 enter_scope(token);
+                 return token;
+             })
         .def("__exit__", [](const CancelToken& token, const py::args&) { leave_scope(token); });
     m.def("give_back_memory", &give_back_memory, py::call_guard<py::gil_scoped_release>(),
           "Pages that are free go back to the system, which the C library would keep for later.");

@@ -19,7 +19,8 @@ thread_local std::vector<CancelToken> entered;
 }  // namespace
 
 WithoutGil::WithoutGil() {
-    static const int registered = pthread_atfork(nullptr, nullptr, [] { inside = 0; });  // the other threads are not in the child
+    static const int registered = pthread_atfork(
+        nullptr, nullptr, [] { inside = 0; });  // the other threads are not in the child
     (void)registered;
     ++inside;
 }
@@ -32,7 +33,8 @@ void shut_down(bool close) {
     if (close) ending = true;
     const py::gil_scoped_release release;
     shutdown_pool(close);
-    for (int i = 0; close && inside > 0 && i < 5000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; close && inside > 0 && i < 5000; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 std::function<void()> poll_signals() {
@@ -51,7 +53,8 @@ Schedule schedule_for(const CancelToken* cancel) {
         return schedule;
     }
     for (const CancelToken& token : tokens) token.check();
-    schedule.cancel = tokens.back();  // checked before every task; the others by the waiting thread, every 20 ms
+    schedule.cancel =
+        tokens.back();  // checked before every task; the others by the waiting thread, every 20 ms
     tokens.pop_back();
     schedule.poll = [signals = poll_signals(), tokens] {
         for (const CancelToken& token : tokens) token.check();
@@ -71,7 +74,8 @@ std::vector<CancelToken> scopes() { return entered; }
 
 ProgressCallback progress_callback(const py::object& callback) {
     if (callback.is_none()) return {};
-    // Held by the call's own argument for as long as it runs, so a plain handle is enough and needs no GIL to copy.
+    // Held by the call's own argument for as long as it runs, so a plain handle is enough and needs
+    // no GIL to copy.
     return [callback = callback.ptr()](const Progress& p) {
         const py::gil_scoped_acquire gil;
         py::dict info;
@@ -87,7 +91,9 @@ ProgressCallback progress_callback(const py::object& callback) {
 
 void warn_of_halving(const Stats& stats) {
     if (stats.halved == 0) return;
-    const std::string text = "memory ran out " + std::to_string(stats.halved) + (stats.halved == 1 ? " time" : " times") + ", and prompts went in batches of " +
+    const std::string text = "memory ran out " + std::to_string(stats.halved) +
+                             (stats.halved == 1 ? " time" : " times") +
+                             ", and prompts went in batches of " +
                              std::to_string(stats.batch_size) + "; the masks are complete";
     if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) != 0) throw py::error_already_set();
 }

@@ -23,8 +23,9 @@ void leave_scope(const CancelToken& token);
 std::vector<CancelToken> scopes();  // that this thread is in, the innermost last
 ProgressCallback progress_callback(const py::object& callback);
 
-// Counts the threads between giving the GIL up and having it back. A thread that asks for the GIL while the interpreter ends is killed inside C++,
-// which ends the process with an error; so the end of the process waits for them (see shut_down).
+// Counts the threads between giving the GIL up and having it back. A thread that asks for the GIL
+// while the interpreter ends is killed inside C++, which ends the process with an error; so the end
+// of the process waits for them (see shut_down).
 class WithoutGil {
 public:
     WithoutGil();
@@ -37,8 +38,9 @@ void shut_down(bool close);
 
 bool process_is_ending();
 
-// Runs body without the GIL; with it once the process is ending (what needs the pool then throws Cancelled). Tensors that
-// it makes are plain ones also where the caller is in torch.inference_mode(), since other threads write into them.
+// Runs body without the GIL; with it once the process is ending (what needs the pool then throws
+// Cancelled). Tensors that it makes are plain ones also where the caller is in
+// torch.inference_mode(), since other threads write into them.
 template <class Body>
 auto without_gil(const Body& body) {
     const c10::InferenceMode plain(false);

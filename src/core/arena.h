@@ -8,8 +8,8 @@
 
 namespace segrid {
 
-// A stack of 64-byte aligned blocks. take() grows the arena when needed; release is by scope (see Scope).
-// Not thread-safe: each worker owns one.
+// A stack of 64-byte aligned blocks. take() grows the arena when needed; release is by scope (see
+// Scope). Not thread-safe: each worker owns one.
 class Arena {
 public:
     Arena() = default;

@@ -40,26 +40,33 @@ struct Level {
     const char *aten, *fbgemm, *onednn, *mkl;
 };
 
-constexpr Level kLevels[] = {  // lowest first
+constexpr Level kLevels[] = {
+    // lowest first
     {"plain", nullptr, "default", "AVX2", "SSE41", "SSE4_2"},
     {"avx2", &CpuFeatures::avx2, "avx2", "AVX2", "AVX2", "AVX2"},
     {"avx512", &CpuFeatures::avx512, "avx512", "AVX512", "AVX512_CORE", "AVX512"},
-    {"avx512_vnni", &CpuFeatures::avx512_vnni, "avx512", "AVX512_E1", "AVX512_CORE_VNNI", "AVX512_E1"},
-    {"avx512_bf16", &CpuFeatures::avx512_bf16, "avx512", "AVX512_E1", "AVX512_CORE_BF16", "AVX512_E1"},
+    {"avx512_vnni", &CpuFeatures::avx512_vnni, "avx512", "AVX512_E1", "AVX512_CORE_VNNI",
+     "AVX512_E1"},
+    {"avx512_bf16", &CpuFeatures::avx512_bf16, "avx512", "AVX512_E1", "AVX512_CORE_BF16",
+     "AVX512_E1"},
     {"amx", &CpuFeatures::amx, "avx512", "AVX512_E1", "AVX512_CORE_AMX", "AVX512_E1"},
 };
 
 struct Cpu {
     CpuFeatures features;
     CpuMask mask;
-    std::string problem;  // why SEGRID_CPU is refused; thrown later, since kernels are registered before main
+    std::string problem;  // why SEGRID_CPU is refused; thrown later, since kernels are registered
+                          // before main
 
     Cpu() : features(detect()) {
         const char* asked = std::getenv("SEGRID_CPU");
         if (asked == nullptr || *asked == '\0') return;
-        const auto has = [&](const Level& l) { return l.feature == nullptr || features.*l.feature; };
-        const auto level = std::find_if(std::begin(kLevels), std::end(kLevels),
-                                        [&](const Level& l) { return std::string_view(l.name) == asked; });
+        const auto has = [&](const Level& l) {
+            return l.feature == nullptr || features.*l.feature;
+        };
+        const auto level =
+            std::find_if(std::begin(kLevels), std::end(kLevels),
+                         [&](const Level& l) { return std::string_view(l.name) == asked; });
         if (level == std::end(kLevels) || !has(*level)) {
             problem = std::string("SEGRID_CPU='") + asked + "': ";
             problem += level == std::end(kLevels) ? "unknown" : "this CPU has no such instructions";
@@ -164,17 +171,23 @@ void force_kernels(const std::string& request) {
     std::string known;
     for (const KernelSwitch* s : r.switches) {
         known += " " + s->op() + " (";
-        for (const std::string& name : s->available()) known += name + (name == "plain" ? ")" : ", ");
+        for (const std::string& name : s->available())
+            known += name + (name == "plain" ? ")" : ", ");
     }
     std::stringstream items(request);
     for (std::string item; std::getline(items, item, ',');) {
         const auto equals = item.find('=');
-        const bool fits = item.empty() || item == "auto" || std::any_of(r.switches.begin(), r.switches.end(), [&](const KernelSwitch* s) {
-            if (equals != std::string::npos && s->op() != item.substr(0, equals)) return false;
-            const std::string name = equals == std::string::npos ? item : item.substr(equals + 1);
-            return std::find(s->available().begin(), s->available().end(), name) != s->available().end();
-        });
-        if (!fits) invalid("kernels: '" + item + "' names nothing on this machine; there are:" + known);
+        const bool fits =
+            item.empty() || item == "auto" ||
+            std::any_of(r.switches.begin(), r.switches.end(), [&](const KernelSwitch* s) {
+                if (equals != std::string::npos && s->op() != item.substr(0, equals)) return false;
+                const std::string name =
+                    equals == std::string::npos ? item : item.substr(equals + 1);
+                return std::find(s->available().begin(), s->available().end(), name) !=
+                       s->available().end();
+            });
+        if (!fits)
+            invalid("kernels: '" + item + "' names nothing on this machine; there are:" + known);
     }
     // A bare name ("avx512") applies to the ops that have such an implementation.
     for (const KernelSwitch* s : r.switches) s->choose(std::max(0, s->wanted(request)));
@@ -185,7 +198,8 @@ std::vector<KernelChoice> kernel_choices() {
     Registry& r = registry();
     std::lock_guard lock(r.mutex);
     std::vector<KernelChoice> choices;
-    for (const KernelSwitch* s : r.switches) choices.push_back({s->op(), s->chosen(), s->available()});
+    for (const KernelSwitch* s : r.switches)
+        choices.push_back({s->op(), s->chosen(), s->available()});
     return choices;
 }
 

@@ -19,9 +19,10 @@ struct CpuFeatures {
 const CpuFeatures& cpu_features();
 std::string cpu_model();  // as the operating system names it
 
-// SEGRID_CPU=plain|avx2|avx512|avx512_vnni|avx512_bf16|amx: the process computes as on a CPU that has
-// this level and none above it. It holds for the libraries that torch computes with, too, where torch
-// has not computed anything yet: their environment variables are set unless they are set already.
+// SEGRID_CPU=plain|avx2|avx512|avx512_vnni|avx512_bf16|amx: the process computes as on a CPU that
+// has this level and none above it. It holds for the libraries that torch computes with, too, where
+// torch has not computed anything yet: their environment variables are set unless they are set
+// already.
 struct CpuMask {
     std::string level;                // what SEGRID_CPU names; empty: nothing is masked
     std::vector<std::string> masked;  // features that the CPU has and this process does not use
@@ -29,9 +30,10 @@ struct CpuMask {
 // Throws InvalidInput for a level that is unknown or that this CPU lacks (nothing is masked then).
 const CpuMask& cpu_mask();
 
-// A kernel that has more than one implementation: a static object in its op.cpp. Which one runs is decided by the CPU and by
-// SEGRID_KERNELS: unset or "auto": the best one; "plain": the definitions; or a list such as "gemm=plain,mask_scan=avx512".
-// Packed weights stay valid for every implementation, so the choice may change between calls.
+// A kernel that has more than one implementation: a static object in its op.cpp. Which one runs is
+// decided by the CPU and by SEGRID_KERNELS: unset or "auto": the best one; "plain": the
+// definitions; or a list such as "gemm=plain,mask_scan=avx512". Packed weights stay valid for every
+// implementation, so the choice may change between calls.
 class KernelSwitch {
 public:
     // available: what runs on this CPU, best first; the last one is "plain".
@@ -41,11 +43,16 @@ public:
 
     const std::string& op() const { return op_; }
     const std::vector<std::string>& available() const { return available_; }
-    const std::string& chosen() const { return available_[static_cast<std::size_t>(chosen_.load(std::memory_order_relaxed))]; }
-    int index() const { return chosen_.load(std::memory_order_relaxed); }  // of the chosen one in available()
+    const std::string& chosen() const {
+        return available_[static_cast<std::size_t>(chosen_.load(std::memory_order_relaxed))];
+    }
+    int index() const {
+        return chosen_.load(std::memory_order_relaxed);
+    }  // of the chosen one in available()
     bool plain() const { return index() + 1 == static_cast<int>(available_.size()); }
 
-    // The implementation that `request` wants of this op; -1: one that is not there. And its choice.
+    // The implementation that `request` wants of this op; -1: one that is not there. And its
+    // choice.
     int wanted(const std::string& request) const;
     void choose(int index) const { chosen_.store(index, std::memory_order_relaxed); }
 
@@ -55,7 +62,8 @@ private:
     mutable std::atomic<int> chosen_{0};
 };
 
-// A kernel whose implementations are tables of functions: *kernel is the chosen one's. A null table is not there on this CPU.
+// A kernel whose implementations are tables of functions: *kernel is the chosen one's. A null table
+// is not there on this CPU.
 template <class Table>
 class KernelTables {
 public:
@@ -63,12 +71,16 @@ public:
         const char* name;
         const Table* table;
     };
-    KernelTables(std::string op, std::vector<Entry> best_first) : KernelTables(std::move(op), here(std::move(best_first)), 0) {}
-    const Table& operator*() const { return *entries_[static_cast<std::size_t>(switch_.index())].table; }
+    KernelTables(std::string op, std::vector<Entry> best_first)
+        : KernelTables(std::move(op), here(std::move(best_first)), 0) {}
+    const Table& operator*() const {
+        return *entries_[static_cast<std::size_t>(switch_.index())].table;
+    }
     const Table* operator->() const { return &**this; }
 
 private:
-    KernelTables(std::string op, std::vector<Entry> here, int) : entries_(std::move(here)), switch_(std::move(op), names(entries_)) {}
+    KernelTables(std::string op, std::vector<Entry> here, int)
+        : entries_(std::move(here)), switch_(std::move(op), names(entries_)) {}
     static std::vector<Entry> here(std::vector<Entry> all) {
         std::erase_if(all, [](const Entry& e) { return e.table == nullptr; });
         return all;
@@ -89,8 +101,9 @@ struct KernelChoice {
 };
 std::vector<KernelChoice> kernel_choices();
 
-// Forces implementations from now on, in the syntax of SEGRID_KERNELS, all or none: throws InvalidInput for an op that is not there, and for a
-// name that no op (or not the op that was named) has.
+// Forces implementations from now on, in the syntax of SEGRID_KERNELS, all or none: throws
+// InvalidInput for an op that is not there, and for a name that no op (or not the op that was
+// named) has.
 void force_kernels(const std::string& request);
 
 }  // namespace segrid

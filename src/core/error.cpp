@@ -8,7 +8,9 @@ void fail(ErrorKind kind, const std::string& message) { throw Error(kind, messag
 
 void invalid(const std::string& message) { fail(ErrorKind::InvalidInput, message); }
 
-void internal(const std::string& message) { fail(ErrorKind::Internal, "internal error: " + message); }
+void internal(const std::string& message) {
+    fail(ErrorKind::Internal, "internal error: " + message);
+}
 
 void out_of_memory(const std::string& what, std::size_t bytes) {
     fail(ErrorKind::OutOfMemory, what + ": could not allocate " + human_bytes(bytes));
@@ -23,7 +25,8 @@ std::string human_bytes(std::size_t bytes) {
         ++unit;
     }
     char text[32];
-    std::snprintf(text, sizeof text, value < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    std::snprintf(text, sizeof text, value < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", value,
+                  units[unit]);
     return text;
 }
 

@@ -1,6 +1,7 @@
 // Frames and the one place that converts between them.
 //
-// Three coordinate systems exist; each is its own type, so that a point of one cannot be used as a point of another:
+// Three coordinate systems exist; each is its own type, so that a point of one cannot be used as a
+// point of another:
 //   Image  pixels of the original image; every public boundary speaks this one
 //   Crop   pixels of one crop of the image (a crop that is the whole image has offset 0,0)
 //   Model  pixels of the square the model sees (long side = PreprocessSpec::side)
@@ -51,9 +52,11 @@ using ModelBox = BoxIn<Frame::Model>;
 
 // How a family prepares its input.
 enum class Resize {
-    LongestSidePad,  // SAM: keep the aspect, long side = side, zero padding at the bottom and right after normalising
+    LongestSidePad,  // SAM: keep the aspect, long side = side, zero padding at the bottom and right
+                     // after normalising
     Squash,          // SAM 2, OWL-ViT: side x side without padding
-    PadThenSquash,   // OWLv2: zeros at the bottom or right make it square before it is resized to side x side
+    PadThenSquash,   // OWLv2: zeros at the bottom or right make it square before it is resized to
+                     // side x side
 };
 // And with which filter.
 enum class Resample {
@@ -70,15 +73,18 @@ struct PreprocessSpec {
     float mean[3] = {123.675F, 116.28F, 103.53F};  // of RGB in 0..255
     float std[3] = {58.395F, 57.12F, 57.375F};
 
-    // The size of the resized image inside the side x side square (segment-anything's get_preprocess_shape).
+    // The size of the resized image inside the side x side square (segment-anything's
+    // get_preprocess_shape).
     Size resized(Size image) const;
 };
 
-// Where one crop of an image lies and how it is scaled into the model's square. Owns all scale factors.
+// Where one crop of an image lies and how it is scaled into the model's square. Owns all scale
+// factors.
 class FrameMap {
 public:
     FrameMap() = default;
-    // crop: integer pixel rectangle of the image, exclusive maximum. Throws InvalidInput when it is empty or outside.
+    // crop: integer pixel rectangle of the image, exclusive maximum. Throws InvalidInput when it is
+    // empty or outside.
     FrameMap(Size image, ImageBox crop, const PreprocessSpec& spec);
 
     Size image() const { return image_; }

@@ -5,7 +5,8 @@ namespace segrid {
 
 double resident_mb();
 double peak_resident_mb();
-// Gives pages that are free back to the system, which the C library would keep for later: a millisecond or two.
+// Gives pages that are free back to the system, which the C library would keep for later: a
+// millisecond or two.
 void give_back_memory();
 
 }  // namespace segrid

@@ -10,7 +10,8 @@ enum class Precision {
     Int8Torch,  // LibTorch's dynamic quantisation, to compare with
 };
 
-// A model's: most products, and those of the Linear layers in the blocks of its encoder, which alone may be quantised.
+// A model's: most products, and those of the Linear layers in the blocks of its encoder, which
+// alone may be quantised.
 struct Precisions {
     Precision products = Precision::Fp32;
     Precision encoder_linears = Precision::Fp32;

@@ -1,4 +1,5 @@
-// Inside a worker, ATen, MKL and OpenMP run single-threaded; the user's own torch keeps its settings.
+// Inside a worker, ATen, MKL and OpenMP run single-threaded; the user's own torch keeps its
+// settings.
 #pragma once
 
 #include <ATen/Context.h>
@@ -12,7 +13,8 @@ public:
     SingleThreadLibraries();
 };
 
-// On the thread of devices, as long as it is there: nothing is prepared for gradients, and a product in fp32 is not one in TF32, whatever the user allows.
+// On the thread of devices, as long as it is there: nothing is prepared for gradients, and a
+// product in fp32 is not one in TF32, whatever the user allows.
 class DeviceThread {
     c10::InferenceMode inference_;
     at::NoTF32Guard exact_;

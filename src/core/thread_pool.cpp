@@ -39,7 +39,8 @@ struct Job {
     std::exception_ptr error;
     std::condition_variable done;
 
-    Job(int64_t tasks, const Schedule& schedule, const Task& task) : count(tasks), body(&task), cancel(schedule.cancel) {}
+    Job(int64_t tasks, const Schedule& schedule, const Task& task)
+        : count(tasks), body(&task), cancel(schedule.cancel) {}
     bool open() const { return !stopped && next < count; }
     bool finished() const { return !open() && active == 0; }
 };
@@ -50,7 +51,8 @@ thread_local const void* this_pool = nullptr;  // of the worker
 class Pool {
 public:
     Pool() = default;
-    // Of threads that wait for a device more than they compute: what they run keeps to fp32 in full where it is fp32.
+    // Of threads that wait for a device more than they compute: what they run keeps to fp32 in full
+    // where it is fp32.
     struct OfDevices {};
     explicit Pool(OfDevices) : budget_(1), of_devices_(true) {}
 
@@ -61,7 +63,8 @@ public:
         start_workers();
         post(job, schedule);
         while (!job.done.wait_for(lock, kPollInterval, [&] { return job.finished(); })) {
-            if (stopping_ && job.open()) stop(job, std::make_exception_ptr(Cancelled("segrid is shutting down")));
+            if (stopping_ && job.open())
+                stop(job, std::make_exception_ptr(Cancelled("segrid is shutting down")));
             if (!schedule.poll || job.stopped) continue;
             lock.unlock();
             std::exception_ptr error;
@@ -76,7 +79,8 @@ public:
         close(job, lock);
     }
 
-    // The same from inside a task: its worker computes, others may join it. No worker waits for one that waits: those that joined compute.
+    // The same from inside a task: its worker computes, others may join it. No worker waits for one
+    // that waits: those that joined compute.
     void share(int64_t count, const Schedule& schedule, const Task& body, Worker& worker) {
         Job job(count, schedule, body);
         std::unique_lock lock(mutex_);
@@ -191,12 +195,14 @@ private:
             });
             if (job == nullptr) return;
             ++job->active;
-            // Stay with the job while it is the only one; otherwise give the others their turn after each task.
+            // Stay with the job while it is the only one; otherwise give the others their turn
+            // after each task.
             do run_next(*job, worker, lock);
             while (job->open() && jobs_.size() == 1 && worker.index < budget_);
             --job->active;
             if (job->finished()) job->done.notify_all();
-            else if (job->open()) wake_.notify_all();  // one alone might be beyond the budget, and sleep again
+            else if (job->open())
+                wake_.notify_all();  // one alone might be beyond the budget, and sleep again
         }
     }
 
@@ -212,7 +218,8 @@ private:
         char* end = nullptr;
         const long n = std::strtol(text, &end, 10);
         if (*end != '\0' || n < 1 || n > kMaxThreads) {
-            invalid("SEGRID_THREADS: must be a whole number from 1 to 1024, got '" + std::string(text) + "'");
+            invalid("SEGRID_THREADS: must be a whole number from 1 to 1024, got '" +
+                    std::string(text) + "'");
         }
         return static_cast<int>(n);
     }
@@ -222,20 +229,21 @@ private:
     bool closed_ = false;  // for good: the process ends
 };
 
-// Never destroyed: worker threads may outlive static destructors. A forked child starts with a new pool, because
-// threads do not survive a fork.
+// Never destroyed: worker threads may outlive static destructors. A forked child starts with a new
+// pool, because threads do not survive a fork.
 std::atomic<Pool*> the_pool{nullptr}, the_device_pool{nullptr};
 std::mutex pool_mutex;
 
 void forget_pools_in_children() {  // once: a second registration would lock the mutex twice
-    static const int registered = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
-                                                 [] {
-                                                     the_pool.store(nullptr);
-                                                     the_device_pool.store(nullptr);
-                                                     this_worker = nullptr;
-                                                     this_pool = nullptr;
-                                                     pool_mutex.unlock();
-                                                 });
+    static const int registered =
+        pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                       [] {
+                           the_pool.store(nullptr);
+                           the_device_pool.store(nullptr);
+                           this_worker = nullptr;
+                           this_pool = nullptr;
+                           pool_mutex.unlock();
+                       });
     (void)registered;
 }
 
@@ -291,7 +299,8 @@ void run_on_devices(const Schedule& schedule, const std::function<void()>& body)
 }
 
 void set_threads(int n) {
-    if (n < 1 || n > kMaxThreads) invalid("set_threads: n must be from 1 to 1024, got " + std::to_string(n));
+    if (n < 1 || n > kMaxThreads)
+        invalid("set_threads: n must be from 1 to 1024, got " + std::to_string(n));
     pool().set_budget(n);
 }
 

@@ -14,7 +14,7 @@ std::atomic<bool> recording{false};
 
 namespace {
 
-struct Buffer {  // of one thread
+struct Buffer {        // of one thread
     std::mutex mutex;  // uncontended but for stop()
     std::vector<TraceEvent> events;
     int thread = 0;
@@ -47,7 +47,9 @@ Buffer& own_buffer() {
 }  // namespace
 
 int64_t now() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 void start() {
@@ -55,7 +57,9 @@ void start() {
     std::lock_guard lock(r.mutex);
     if (recording.load()) invalid("trace: a recording is under way; one at a time");
     r.begin = now();
-    std::erase_if(r.buffers, [](const auto& buffer) { return buffer.use_count() == 1; });  // their threads have ended
+    std::erase_if(r.buffers, [](const auto& buffer) {
+        return buffer.use_count() == 1;
+    });  // their threads have ended
     for (const auto& buffer : r.buffers) {
         std::lock_guard own(buffer->mutex);
         buffer->events.clear();
@@ -75,13 +79,16 @@ Recording stop() {
         buffer->events = {};
     }
     result.dropped = std::max<int64_t>(0, r.count - kMaxEvents);
-    std::stable_sort(result.events.begin(), result.events.end(), [](const TraceEvent& a, const TraceEvent& b) { return a.begin < b.begin; });
+    std::stable_sort(result.events.begin(), result.events.end(),
+                     [](const TraceEvent& a, const TraceEvent& b) { return a.begin < b.begin; });
     return result;
 }
 
 void record(const char* name, int64_t begin, int64_t index) {
-    const int64_t duration = now() - begin, since_start = begin - recorder().begin.load(std::memory_order_relaxed);
-    if (since_start < 0 || !recording.load(std::memory_order_relaxed)) return;  // begun in another recording, or too late
+    const int64_t duration = now() - begin,
+                  since_start = begin - recorder().begin.load(std::memory_order_relaxed);
+    if (since_start < 0 || !recording.load(std::memory_order_relaxed))
+        return;  // begun in another recording, or too late
     if (recorder().count.fetch_add(1, std::memory_order_relaxed) >= kMaxEvents) return;
     try {
         Buffer& own = own_buffer();

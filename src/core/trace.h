@@ -1,4 +1,5 @@
-// A recording of what each thread did and when. Off unless somebody records; then a Span costs two clock readings and one store.
+// A recording of what each thread did and when. Off unless somebody records; then a Span costs two
+// clock readings and one store.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,8 @@ struct TraceEvent {
 
 namespace trace {
 
-// At most this many events a recording (40 MB, twice that while it is read); what comes later is counted, not kept.
+// At most this many events a recording (40 MB, twice that while it is read); what comes later is
+// counted, not kept.
 inline constexpr int64_t kMaxEvents = 1'000'000;
 
 // Begins a recording; one at a time in a process (throws InvalidInput otherwise).

@@ -5,14 +5,17 @@
 namespace segrid {
 namespace {
 
-constexpr int64_t kMost = 256;                        // prompts; more at once is not faster
-constexpr int64_t kMostScanned = int64_t{4} << 30;    // bytes, nor is this; and some of torch's kernels count in 31 bits
+constexpr int64_t kMost = 256;  // prompts; more at once is not faster
+constexpr int64_t kMostScanned =
+    int64_t{4} << 30;  // bytes, nor is this; and some of torch's kernels count in 31 bits
 constexpr int64_t kLeastScanned = int64_t{16} << 20;
 
 }  // namespace
 
-DeviceBudget::DeviceBudget(const SegmentationModel& model, int64_t each, int64_t at_most) : device_(model.device()) {
-    const int64_t free = free_memory(device_), fits = free / 2 / std::max<int64_t>(1, model.bytes_per_prompt() * each);
+DeviceBudget::DeviceBudget(const SegmentationModel& model, int64_t each, int64_t at_most)
+    : device_(model.device()) {
+    const int64_t free = free_memory(device_),
+                  fits = free / 2 / std::max<int64_t>(1, model.bytes_per_prompt() * each);
     batch_ = std::clamp<int64_t>(fits, 1, at_most > 0 ? at_most : kMost);
     scan_bytes_ = std::min(free / 4, kMostScanned);
 }
@@ -20,8 +23,10 @@ DeviceBudget::DeviceBudget(const SegmentationModel& model, int64_t each, int64_t
 void DeviceBudget::shrink(int64_t count) {
     release_cached(device_);
     if (count == 1 && scan_bytes_ <= kLeastScanned) {
-        fail(ErrorKind::OutOfMemory, device_.str() + ": out of memory with a single prompt (about " + human_bytes(static_cast<std::size_t>(free_memory(device_))) +
-                                         " are free); take a smaller image, or 'fp16' or 'bf16'");
+        fail(ErrorKind::OutOfMemory,
+             device_.str() + ": out of memory with a single prompt (about " +
+                 human_bytes(static_cast<std::size_t>(free_memory(device_))) +
+                 " are free); take a smaller image, or 'fp16' or 'bf16'");
     }
     batch_ = std::max<int64_t>(1, count / 2);
     scan_bytes_ /= count == 1 ? 8 : 2;
@@ -30,7 +35,8 @@ void DeviceBudget::shrink(int64_t count) {
 at::Tensor filled(const at::Tensor& logits, Size low_res, const RegionFilling& filling) {
     if (filling.max_hole_area <= 0 && filling.max_sprinkle_area <= 0) return logits;
     const at::Tensor host = logits.to(at::kCPU).clone();
-    for (int64_t i = 0; i < host.size(0); ++i) fill_small_regions(host.mutable_data_ptr<float>() + i * low_res.area(), low_res, filling);
+    for (int64_t i = 0; i < host.size(0); ++i)
+        fill_small_regions(host.mutable_data_ptr<float>() + i * low_res.area(), low_res, filling);
     return host.to(logits.device());
 }
 

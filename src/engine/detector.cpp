@@ -35,7 +35,8 @@ struct Detector::Remembered {
     std::map<TokenIds, std::vector<float>> vectors;
 };
 
-Detector::Detector(const ModelSettings& s) : Loaded(s, load_detection_model), remembered_(std::make_shared<Remembered>()) {}
+Detector::Detector(const ModelSettings& s)
+    : Loaded(s, load_detection_model), remembered_(std::make_shared<Remembered>()) {}
 
 Detector Detector::with_threads(int n) const {
     Detector other = *this;
@@ -44,23 +45,36 @@ Detector Detector::with_threads(int n) const {
 }
 
 void Detector::check(const Scene& scene, const DetectOptions& o) const {
-    if (scene.model_id != model_id()) invalid("detect: the image was encoded by another model; encode it again");
-    if (!(o.threshold >= 0 && o.threshold <= 1)) invalid("threshold: must be from 0 to 1, got " + std::to_string(o.threshold));
-    if (o.nms && !(*o.nms >= 0 && *o.nms <= 1)) invalid("nms: must be an IoU from 0 to 1, got " + std::to_string(*o.nms));
+    if (scene.model_id != model_id())
+        invalid("detect: the image was encoded by another model; encode it again");
+    if (!(o.threshold >= 0 && o.threshold <= 1))
+        invalid("threshold: must be from 0 to 1, got " + std::to_string(o.threshold));
+    if (o.nms && !(*o.nms >= 0 && *o.nms <= 1))
+        invalid("nms: must be an IoU from 0 to 1, got " + std::to_string(*o.nms));
 }
 
 Scene Detector::encode(ImageView image, const Schedule& asked) const {
     const Span span("detector encode");
     check_size("detect: the image", image.size);
     const Schedule schedule = capped(asked);
-    const FrameMap frame(image.size, {0, 0, static_cast<double>(image.size.width), static_cast<double>(image.size.height)}, model().preprocess());
+    const FrameMap frame(
+        image.size,
+        {0, 0, static_cast<double>(image.size.width), static_cast<double>(image.size.height)},
+        model().preprocess());
     const ResizedImage resized(image, frame, model().preprocess(), schedule);
-    return {image.size, model().encode({.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule), model_id()};
+    return {image.size,
+            model().encode(
+                {.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()},
+                schedule),
+            model_id()};
 }
 
-at::Tensor Detector::embed(const std::vector<TokenIds>& texts, const Schedule& asked_schedule) const {
+at::Tensor Detector::embed(const std::vector<TokenIds>& texts,
+                           const Schedule& asked_schedule) const {
     if (texts.empty()) invalid("detect: no prompts");
-    if (texts.size() > kMaxQueries) invalid("detect: at most " + std::to_string(kMaxQueries) + " prompts a call, got " + std::to_string(texts.size()));
+    if (texts.size() > kMaxQueries)
+        invalid("detect: at most " + std::to_string(kMaxQueries) + " prompts a call, got " +
+                std::to_string(texts.size()));
     const auto width = static_cast<std::size_t>(model().dim());
     at::Tensor out = at::empty({static_cast<int64_t>(texts.size()), model().dim()});
     float* rows = out.mutable_data_ptr<float>();
@@ -82,31 +96,38 @@ at::Tensor Detector::embed(const std::vector<TokenIds>& texts, const Schedule& a
     if (remembered_->vectors.size() + asked.size() > kMaxRemembered) remembered_->vectors.clear();
     for (std::size_t i = 0; i < asked.size(); ++i) {
         const float* row = vectors.const_data_ptr<float>() + i * width;
-        for (const std::size_t place : fresh[asked[i]]) std::copy(row, row + width, rows + place * width);
+        for (const std::size_t place : fresh[asked[i]])
+            std::copy(row, row + width, rows + place * width);
         remembered_->vectors.try_emplace(asked[i], row, row + width);
     }
     return out;
 }
 
-at::Tensor Detector::embed_example(const Scene& example, const std::optional<ImageBox>& box, const Schedule& asked) const {
+at::Tensor Detector::embed_example(const Scene& example, const std::optional<ImageBox>& box,
+                                   const Schedule& asked) const {
     check(example, {});
     const Schedule schedule = capped(asked);
     std::optional<UnitBox> unit;
     if (box) {
         const ImagePoint far = reach(model().preprocess(), example.image);
-        unit = UnitBox{static_cast<float>(box->x0 / far.x), static_cast<float>(box->y0 / far.y), static_cast<float>(box->x1 / far.x), static_cast<float>(box->y1 / far.y)};
+        unit = UnitBox{static_cast<float>(box->x0 / far.x), static_cast<float>(box->y0 / far.y),
+                       static_cast<float>(box->x1 / far.x), static_cast<float>(box->y1 / far.y)};
     }
-    const int64_t patch = model().example_patch(example.features, unit, schedule), width = model().dim();
+    const int64_t patch = model().example_patch(example.features, unit, schedule),
+                  width = model().dim();
     at::Tensor out = at::empty({1, width});
     const float* row = example.features.classes.const_data_ptr<float>() + patch * width;
     const float scale = example.features.scoring.const_data_ptr<float>()[3 * patch];
-    std::transform(row, row + width, out.mutable_data_ptr<float>(), [&](float v) { return v * scale; });
+    std::transform(row, row + width, out.mutable_data_ptr<float>(),
+                   [&](float v) { return v * scale; });
     return out;
 }
 
-std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidate> found, std::optional<double> nms, bool across_labels,
+std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidate> found,
+                                        std::optional<double> nms, bool across_labels,
                                         const Schedule& schedule) const {
-    std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+    std::stable_sort(found.begin(), found.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
     std::vector<int64_t> patches;  // one may have several labels
     for (const Candidate& c : found) patches.push_back(c.patch);
     std::sort(patches.begin(), patches.end());
@@ -114,7 +135,8 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
     const std::vector<UnitBox> of_patches = model().boxes(scene.features, patches, schedule);
     std::vector<UnitBox> boxes;
     for (const Candidate& c : found) {
-        boxes.push_back(of_patches[static_cast<std::size_t>(std::lower_bound(patches.begin(), patches.end(), c.patch) - patches.begin())]);
+        boxes.push_back(of_patches[static_cast<std::size_t>(
+            std::lower_bound(patches.begin(), patches.end(), c.patch) - patches.begin())]);
     }
     std::vector<float> flat, scores;
     std::vector<int64_t> labels, kept(found.size());
@@ -125,24 +147,34 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
         kept[i] = static_cast<int64_t>(i);
     }
     if (nms) {
-        kept = box_nms_by_label(flat.data(), scores.data(), labels.data(), static_cast<int64_t>(found.size()), *nms, [&] { schedule.cancel.check(); });
+        kept = box_nms_by_label(flat.data(), scores.data(), labels.data(),
+                                static_cast<int64_t>(found.size()), *nms,
+                                [&] { schedule.cancel.check(); });
     }
     const ImagePoint far = reach(model().preprocess(), scene.image);
     std::vector<Detection> out;
     for (const int64_t number : kept) {
         const auto i = static_cast<std::size_t>(number);
         const UnitBox& b = boxes[i];
-        const auto x = static_cast<float>(far.x), y = static_cast<float>(far.y);  // in fp32, as it is handed out: the segmenter gets the same box
-        out.push_back({{b.x0 * x, b.y0 * y, b.x1 * x, b.y1 * y}, found[i].score, found[i].label, found[i].patch});
+        const auto x = static_cast<float>(far.x),
+                   y = static_cast<float>(
+                       far.y);  // in fp32, as it is handed out: the segmenter gets the same box
+        out.push_back({{b.x0 * x, b.y0 * y, b.x1 * x, b.y1 * y},
+                       found[i].score,
+                       found[i].label,
+                       found[i].patch});
     }
     return out;
 }
 
-std::vector<Detection> Detector::detect(const Scene& scene, const Queries& queries, const DetectOptions& options, const Schedule& asked) const {
+std::vector<Detection> Detector::detect(const Scene& scene, const Queries& queries,
+                                        const DetectOptions& options, const Schedule& asked) const {
     check(scene, options);
     const Schedule schedule = capped(asked);
     const auto above = static_cast<float>(options.threshold);
-    if (!options.every_label) return finish(scene, best_labels(scene, queries, above, schedule), options.nms, false, schedule);
+    if (!options.every_label)
+        return finish(scene, best_labels(scene, queries, above, schedule), options.nms, false,
+                      schedule);
     std::vector<Candidate> found;
     PackedMatrix packed;
     run_in_worker(schedule, [&] { packed = PackedMatrix(queries.vectors, Precision::Fp32); });
@@ -168,11 +200,15 @@ std::vector<Detection> Detector::detect(const Scene& scene, const Queries& queri
             }
         }
     });
-    std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return std::pair{a.label, a.patch} < std::pair{b.label, b.patch}; });
+    std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {
+        return std::pair{a.label, a.patch} < std::pair{b.label, b.patch};
+    });
     return finish(scene, std::move(found), options.nms, false, schedule);
 }
 
-std::vector<Detector::Candidate> Detector::best_labels(const Scene& scene, const Queries& queries, float above, const Schedule& schedule) const {
+std::vector<Detector::Candidate> Detector::best_labels(const Scene& scene, const Queries& queries,
+                                                       float above,
+                                                       const Schedule& schedule) const {
     PackedMatrix packed;
     run_in_worker(schedule, [&] { packed = PackedMatrix(queries.vectors, Precision::Fp32); });
     const int64_t patches = scene.features.patches.size(0), n = packed.n();
@@ -183,15 +219,22 @@ std::vector<Detector::Candidate> Detector::best_labels(const Scene& scene, const
         float* logits = worker.arena.take<float>(rows * n);
         model().logits(scene.features, packed, first, rows, logits);
         for (int64_t r = 0; r < rows; ++r) {
-            const int64_t query = std::max_element(logits + r * n, logits + (r + 1) * n) - (logits + r * n);
-            best[static_cast<std::size_t>(first + r)] = {first + r, sigmoid(logits[r * n + query]), queries.label_of[static_cast<std::size_t>(query)]};
+            const int64_t query =
+                std::max_element(logits + r * n, logits + (r + 1) * n) - (logits + r * n);
+            best[static_cast<std::size_t>(first + r)] = {
+                first + r, sigmoid(logits[r * n + query]),
+                queries.label_of[static_cast<std::size_t>(query)]};
         }
     });
-    best.erase(std::remove_if(best.begin(), best.end(), [&](const Candidate& c) { return !(c.score > above); }), best.end());
+    best.erase(std::remove_if(best.begin(), best.end(),
+                              [&](const Candidate& c) { return !(c.score > above); }),
+               best.end());
     return best;
 }
 
-std::vector<Detection> Detector::detect_like(const Scene& scene, const Queries& queries, const DetectOptions& options, const Schedule& asked) const {
+std::vector<Detection> Detector::detect_like(const Scene& scene, const Queries& queries,
+                                             const DetectOptions& options,
+                                             const Schedule& asked) const {
     check(scene, options);
     const Schedule schedule = capped(asked);
     std::vector<Candidate> all = best_labels(scene, queries, -1.0F, schedule);
@@ -199,7 +242,9 @@ std::vector<Detection> Detector::detect_like(const Scene& scene, const Queries& 
     if (*nms >= 1) nms.reset();
     std::vector<Detection> kept = finish(scene, std::move(all), nms, true, schedule), out;
     if (kept.empty()) return out;
-    const float best = (kept.front().score < static_cast<float>(options.threshold) ? 0.0F : kept.front().score) + 1e-6F;
+    const float best =
+        (kept.front().score < static_cast<float>(options.threshold) ? 0.0F : kept.front().score) +
+        1e-6F;
     for (Detection& d : kept) {
         const float own = d.score < static_cast<float>(options.threshold) ? 0.0F : d.score;
         d.score = std::clamp((own - best * 0.1F) / (best * 0.9F), 0.0F, 1.0F);
@@ -208,13 +253,15 @@ std::vector<Detection> Detector::detect_like(const Scene& scene, const Queries& 
     return out;
 }
 
-std::vector<Detection> Detector::propose(const Scene& scene, const DetectOptions& options, const Schedule& asked) const {
+std::vector<Detection> Detector::propose(const Scene& scene, const DetectOptions& options,
+                                         const Schedule& asked) const {
     check(scene, options);
     const Schedule schedule = capped(asked);
     const std::vector<float> logits = model().objectness(scene.features, schedule);
     std::vector<Candidate> found;
     for (std::size_t p = 0; p < logits.size(); ++p) {
-        if (const float score = sigmoid(logits[p]); score > static_cast<float>(options.threshold)) found.push_back({static_cast<int64_t>(p), score, 0});
+        if (const float score = sigmoid(logits[p]); score > static_cast<float>(options.threshold))
+            found.push_back({static_cast<int64_t>(p), score, 0});
     }
     return finish(scene, std::move(found), options.nms, false, schedule);
 }

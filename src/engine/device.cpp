@@ -24,9 +24,13 @@ std::string load_cuda() {
     const std::lock_guard lock(mutex);
     if (loaded) return "";
     Dl_info torch;
-    if (dladdr(reinterpret_cast<const void*>(&c10::DeviceTypeName), &torch) == 0) return "torch's libraries were not found";
-    const auto library = std::filesystem::path(torch.dli_fname).lexically_normal().parent_path() / "libtorch_cuda.so";
-    if (!std::filesystem::exists(library)) return "the installed torch is a build without CUDA (" + library.string() + " is not there)";
+    if (dladdr(reinterpret_cast<const void*>(&c10::DeviceTypeName), &torch) == 0)
+        return "torch's libraries were not found";
+    const auto library = std::filesystem::path(torch.dli_fname).lexically_normal().parent_path() /
+                         "libtorch_cuda.so";
+    if (!std::filesystem::exists(library))
+        return "the installed torch is a build without CUDA (" + library.string() +
+               " is not there)";
     loaded = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr;
     return loaded ? "" : std::string(dlerror());
 }
@@ -55,7 +59,9 @@ std::string try_device(c10::Device device) {
 std::optional<c10::DeviceIndex> cuda_index(std::string_view request) {
     if (request == "cuda") return c10::DeviceIndex{0};
     constexpr std::string_view prefix = "cuda:";
-    if (!request.starts_with(prefix) || request.size() == prefix.size() || request.size() > prefix.size() + 2) return {};
+    if (!request.starts_with(prefix) || request.size() == prefix.size() ||
+        request.size() > prefix.size() + 2)
+        return {};
     int index = 0;
     for (const char c : request.substr(prefix.size())) {
         if (c < '0' || c > '9') return {};
@@ -67,7 +73,8 @@ std::optional<c10::DeviceIndex> cuda_index(std::string_view request) {
 }  // namespace
 
 ResolvedDevice resolve_device(const std::string& request) {
-    // ATen asks once in a process what CUDA offers, as soon as anything (a convolution on the CPU) wants to know: its other half must be there by then.
+    // ATen asks once in a process what CUDA offers, as soon as anything (a convolution on the CPU)
+    // wants to know: its other half must be there by then.
     if (has_driver()) load_cuda();
     if (request == "cpu") return {"cpu", {}};
     if (request == "cpu-plain") return {request, c10::Device(c10::kCPU)};
@@ -89,7 +96,10 @@ ResolvedDevice resolve_device(const std::string& request) {
         const c10::Device device(c10::kCUDA, *index);
         const std::string why = try_device(device);
         if (why.empty()) return {device.str(), device};
-        fail(ErrorKind::Unsupported, asked + why + "; use 'cpu', or install torch with CUDA (https://pytorch.org) and a driver that is new enough for it");
+        fail(ErrorKind::Unsupported,
+             asked + why +
+                 "; use 'cpu', or install torch with CUDA (https://pytorch.org) and a driver that "
+                 "is new enough for it");
     }
     if (c10::is_privateuse1_backend_registered() && request == c10::get_privateuse1_backend()) {
         const c10::Device device(c10::kPrivateUse1, 0);
@@ -112,7 +122,8 @@ int64_t free_memory(c10::Device device) {
 DeviceMemory device_memory(c10::Device device) {
     if (device.is_cpu()) return {};
     const auto stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.index());
-    const auto& bytes = stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    const auto& bytes =
+        stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
     return {static_cast<double>(bytes.current) / 1e6, static_cast<double>(bytes.peak) / 1e6};
 }
 
@@ -121,9 +132,12 @@ bool is_out_of_memory(const std::exception_ptr& error) {
         std::rethrow_exception(error);
     } catch (const c10::OutOfMemoryError&) {
         return true;
-    } catch (const c10::Error& e) {  // what does not come from torch's own allocator of devices is known by its text
+    } catch (const c10::Error& e) {  // what does not come from torch's own allocator of devices is
+                                     // known by its text
         const std::string_view text = e.what_without_backtrace();
-        const auto says = [&](std::string_view words) { return text.find(words) != std::string_view::npos; };
+        const auto says = [&](std::string_view words) {
+            return text.find(words) != std::string_view::npos;
+        };
         return says("can't allocate memory") || says("out of memory") || says("ALLOC_FAILED");
     } catch (const std::bad_alloc&) {
         return true;

@@ -1,4 +1,5 @@
-// Where models may run, and what a device has left. CUDA comes with the installed torch: nothing here is compiled against it.
+// Where models may run, and what a device has left. CUDA comes with the installed torch: nothing
+// here is compiled against it.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -14,9 +15,11 @@ struct ResolvedDevice {
     std::optional<c10::Device> plain;  // where the plain definitions run; none: the CPU's kernels
 };
 
-// request: auto (what the environment's SEGRID_DEVICE says, else the first CUDA device where torch has CUDA and there is one, else cpu), cpu, cuda, cuda:N,
-// cpu-plain (what runs on CUDA, on the CPU: to check the one against the other), or the name of a backend that an extension has registered with torch. Throws
-// InvalidInput for another name, Unsupported where torch has no CUDA or finds no such device, with torch's reason.
+// request: auto (what the environment's SEGRID_DEVICE says, else the first CUDA device where torch
+// has CUDA and there is one, else cpu), cpu, cuda, cuda:N, cpu-plain (what runs on CUDA, on the
+// CPU: to check the one against the other), or the name of a backend that an extension has
+// registered with torch. Throws InvalidInput for another name, Unsupported where torch has no CUDA
+// or finds no such device, with torch's reason.
 ResolvedDevice resolve_device(const std::string& request);
 
 // Bytes that may be used now; on the CPU, where nothing tells, a gigabyte.

@@ -6,7 +6,8 @@ namespace segrid {
 
 uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed) {
     constexpr uint64_t kPrime = 0x9E3779B97F4A7C15ULL;
-    uint64_t lanes[4] = {seed ^ kPrime, seed + 1, seed + 2, seed + 3};  // four lanes: the multiplications overlap
+    uint64_t lanes[4] = {seed ^ kPrime, seed + 1, seed + 2,
+                         seed + 3};  // four lanes: the multiplications overlap
     const auto* bytes = static_cast<const unsigned char*>(data);
     std::size_t i = 0;
     for (; i + 32 <= size; i += 32) {
@@ -27,7 +28,8 @@ Features Embedding::host_features() const {
     if (features.front().is_cpu() && features.front().scalar_type() == at::kFloat) return features;
     Features host;
     run_on_devices({}, [&] {
-        for (const at::Tensor& f : features) host.push_back(f.to(at::kCPU, at::kFloat).contiguous());
+        for (const at::Tensor& f : features)
+            host.push_back(f.to(at::kCPU, at::kFloat).contiguous());
     });
     return host;
 }
@@ -35,7 +37,8 @@ Features Embedding::host_features() const {
 uint64_t Embedding::content_hash() const {
     const int64_t sizes[2] = {image().height, image().width};
     uint64_t hash = hash_bytes(model_id.data(), model_id.size(), hash_bytes(sizes, sizeof sizes));
-    for (const at::Tensor& f : host_features()) hash = hash_bytes(f.const_data_ptr(), f.nbytes(), hash);
+    for (const at::Tensor& f : host_features())
+        hash = hash_bytes(f.const_data_ptr(), f.nbytes(), hash);
     return hash;
 }
 

@@ -24,7 +24,8 @@ int64_t crop_layers(const EverythingOptions& o, Size image, std::optional<double
     } else {
         int64_t total = 0;
         for (int64_t layer = 0; layer <= most; ++layer) {
-            const int64_t side = points_per_side_of_layer(o.points_per_side, layer, o.crop_n_points_downscale_factor);
+            const int64_t side = points_per_side_of_layer(o.points_per_side, layer,
+                                                          o.crop_n_points_downscale_factor);
             total += (int64_t{1} << (2 * layer)) * side * side;
             if (layer > 0 && (side < 1 || total > kMaxGridPoints)) most = layer - 1;
         }
@@ -37,7 +38,8 @@ void check_crops(const CropPlan& crops) {
         const ImageBox& b = crops.boxes[i];
         if (b.x0 < b.x1 && b.y0 < b.y1) continue;
         invalid("crop_n_layers: a crop of layer " + std::to_string(crops.layers[i]) +
-                " would be empty, the image is too narrow; use fewer layers, or a smaller crop_overlap_ratio");
+                " would be empty, the image is too narrow; use fewer layers, or a smaller "
+                "crop_overlap_ratio");
     }
 }
 
@@ -48,7 +50,8 @@ int64_t count_points(const std::vector<std::vector<ImagePoint>>& grids, const Cr
         total += static_cast<int64_t>(grids[index].size());
     }
     if (total > kMaxGridPoints) {
-        invalid("everything: " + std::to_string(total) + " points over all crops; the limit is " + std::to_string(kMaxGridPoints) +
+        invalid("everything: " + std::to_string(total) + " points over all crops; the limit is " +
+                std::to_string(kMaxGridPoints) +
                 " (kMaxGridPoints): use fewer points per side, or fewer crop layers");
     }
     return total;
@@ -58,11 +61,13 @@ int64_t count_points(const std::vector<std::vector<ImagePoint>>& grids, const Cr
 
 void EverythingOptions::check() const {
     const auto fraction = [](const char* name, double v) {
-        if (!(v >= 0 && v <= 1)) invalid(std::string(name) + ": must be from 0 to 1, got " + std::to_string(v));
+        if (!(v >= 0 && v <= 1))
+            invalid(std::string(name) + ": must be from 0 to 1, got " + std::to_string(v));
     };
     const auto range = [](const char* name, int64_t v, int64_t low, int64_t high) {
         if (v < low || v > high) {
-            invalid(std::string(name) + ": must be from " + std::to_string(low) + " to " + std::to_string(high) + ", got " + std::to_string(v));
+            invalid(std::string(name) + ": must be from " + std::to_string(low) + " to " +
+                    std::to_string(high) + ", got " + std::to_string(v));
         }
     };
     const auto threshold = [&](const char* name, double v) {
@@ -78,12 +83,15 @@ void EverythingOptions::check() const {
     fraction("crop_containment_thresh", crop_containment_thresh);
     if (mask_iou_thresh) fraction("mask_iou_thresh", *mask_iou_thresh);
     if (!(crop_overlap_ratio >= 0 && crop_overlap_ratio < 1)) {
-        invalid("crop_overlap_ratio: must be at least 0 and below 1, got " + std::to_string(crop_overlap_ratio));
+        invalid("crop_overlap_ratio: must be at least 0 and below 1, got " +
+                std::to_string(crop_overlap_ratio));
     }
     if (!std::isfinite(stability_score_offset) || stability_score_offset < 0) {
-        invalid("stability_score_offset: must be a finite number of at least 0, got " + std::to_string(stability_score_offset));
+        invalid("stability_score_offset: must be a finite number of at least 0, got " +
+                std::to_string(stability_score_offset));
     }
-    if (!std::isfinite(mask_threshold)) invalid("mask_threshold: must be a finite number, got " + std::to_string(mask_threshold));
+    if (!std::isfinite(mask_threshold))
+        invalid("mask_threshold: must be a finite number, got " + std::to_string(mask_threshold));
     if (point_grids.empty()) range("points_per_side", points_per_side, 1, 500);
     if (crop_n_layers) range("crop_n_layers", *crop_n_layers, 0, kMaxCropLayers);
     range("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1, 1000);
@@ -92,13 +100,16 @@ void EverythingOptions::check() const {
     range("max_sprinkle_area", max_sprinkle_area, 0, int64_t{1} << 40);
     if (max_masks) range("max_masks", *max_masks, 1, int64_t{1} << 40);
     range("candidate_memory", candidate_memory, 0, int64_t{1} << 50);
-    if (!point_grids.empty() && static_cast<int64_t>(point_grids.size()) < crop_n_layers.value_or(0) + 1) {
-        invalid("point_grids: one grid per layer is needed: " + std::to_string(crop_n_layers.value_or(0) + 1) + ", got " +
+    if (!point_grids.empty() &&
+        static_cast<int64_t>(point_grids.size()) < crop_n_layers.value_or(0) + 1) {
+        invalid("point_grids: one grid per layer is needed: " +
+                std::to_string(crop_n_layers.value_or(0) + 1) + ", got " +
                 std::to_string(point_grids.size()));
     }
 }
 
-PointPlan plan_points(const EverythingOptions& options, Size image, std::optional<double> working_scale) {
+PointPlan plan_points(const EverythingOptions& options, Size image,
+                      std::optional<double> working_scale) {
     PointPlan plan;
     const int64_t layers = crop_layers(options, image, working_scale);
     plan.grids = grids_of(options, layers);

@@ -10,7 +10,9 @@
 namespace segrid {
 
 void check_settings(const ModelSettings& s) {
-    if (s.threads < 0) invalid("threads: must be at least 1 (or None for the whole budget), got " + std::to_string(s.threads));
+    if (s.threads < 0)
+        invalid("threads: must be at least 1 (or None for the whole budget), got " +
+                std::to_string(s.threads));
 }
 
 void check_threads(int n) {
@@ -22,7 +24,8 @@ std::string identify(const std::string& config_path, const std::string& weights_
     for (const std::string& path : {config_path, weights_path}) {
         std::ifstream file(path, std::ios::binary);
         std::vector<char> chunk(std::size_t{1} << 20);
-        while (file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())), file.gcount() > 0) {
+        while (file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())),
+               file.gcount() > 0) {
             hash = hash_bytes(chunk.data(), static_cast<std::size_t>(file.gcount()), hash);
         }
     }

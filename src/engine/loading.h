@@ -14,10 +14,10 @@ namespace segrid {
 
 struct ModelSettings {
     std::string config_path, weights_path;
-    std::string settings_path;         // segrid.json, or empty
-    std::string device = "auto";       // see resolve_device
-    std::string precision = "auto";    // see resolve_precision
-    int threads = 0;                   // most workers one call may use; 0: the whole budget
+    std::string settings_path;       // segrid.json, or empty
+    std::string device = "auto";     // see resolve_device
+    std::string precision = "auto";  // see resolve_precision
+    int threads = 0;                 // most workers one call may use; 0: the whole budget
 };
 
 // Throws InvalidInput for a number of threads below 0.
@@ -28,7 +28,8 @@ void check_threads(int n);
 // Hash of config and weights: equal files give equal ids on every machine.
 std::string identify(const std::string& config_path, const std::string& weights_path);
 
-// A model and what is known of it, shared by all copies of the object; each copy has its own cap on workers.
+// A model and what is known of it, shared by all copies of the object; each copy has its own cap on
+// workers.
 template <class Model>
 class Loaded {
 public:
@@ -50,10 +51,12 @@ protected:
     Loaded(const ModelSettings& s, const Load& load) : threads_(s.threads) {
         check_settings(s);
         const ResolvedDevice device = resolve_device(s.device);
-        const ResolvedPrecision precision = resolve_precision(s.precision, s.settings_path, device.plain);
+        const ResolvedPrecision precision =
+            resolve_precision(s.precision, s.settings_path, device.plain);
         device_ = device.name;
         precision_ = precision.name;
-        // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or what a fork left of them) stay out of it.
+        // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or
+        // what a fork left of them) stay out of it.
         run_in_worker({}, [&] {
             auto loaded = load(s.config_path, s.weights_path, precision.execution);
             model_ = std::move(loaded.model);

@@ -13,14 +13,18 @@ bool has_int8() { return cpu_features().avx512_vnni || cpu_features().amx; }
 bool within_gates(const Config& settings, const std::string& name) {
     const std::string table = "precision." + name + ".";
     const double mean = settings.number(table + "iou_mean", -1.0);
-    if (name == "bf16" || name == "fp16") return mean >= kBf16MeanIou && settings.number(table + "iou_min", -1.0) >= kBf16LeastIou;
+    if (name == "bf16" || name == "fp16")
+        return mean >= kBf16MeanIou && settings.number(table + "iou_min", -1.0) >= kBf16LeastIou;
     return mean >= kInt8MeanIou && settings.number(table + "ap50_loss", 1.0) <= kInt8Ap50Loss;
 }
 
 std::string automatic(const std::string& settings_path, bool plain) {
     if (settings_path.empty()) return "fp32";
     const Config settings = Config::read(settings_path);
-    if (plain) return within_gates(settings, "fp16") ? "fp16" : "fp32";  // the row of bf16 is of the CPU's kernels, which round less
+    if (plain)
+        return within_gates(settings, "fp16")
+                   ? "fp16"
+                   : "fp32";  // the row of bf16 is of the CPU's kernels, which round less
     if (settings.text("quantised", "") == "int8") return "int8";
     // The table is read whole on every CPU, so that a broken one is an error everywhere.
     const bool int8 = within_gates(settings, "int8"), bf16 = within_gates(settings, "bf16");
@@ -33,32 +37,47 @@ std::string automatic(const std::string& settings_path, bool plain) {
 Precisions precisions_of(Precision precision) {
     switch (precision) {
         case Precision::Int8: return {has_bf16() ? Precision::Bf16 : Precision::Fp32, precision};
-        case Precision::Int8Torch: return {Precision::Fp32, precision};  // as LibTorch's dynamic quantisation leaves everything but the Linear layers
+        case Precision::Int8Torch:
+            return {Precision::Fp32, precision};  // as LibTorch's dynamic quantisation leaves
+                                                  // everything but the Linear layers
         default: return {precision, precision};
     }
 }
 
-ResolvedPrecision resolve_precision(const std::string& request, const std::string& settings_path, std::optional<c10::Device> device) {
-    const std::string name = request == "auto" ? automatic(settings_path, device.has_value()) : request;
-    const auto kernels = [&](Precision precision) { return ResolvedPrecision{name, {precisions_of(precision), {}}}; };
+ResolvedPrecision resolve_precision(const std::string& request, const std::string& settings_path,
+                                    std::optional<c10::Device> device) {
+    const std::string name =
+        request == "auto" ? automatic(settings_path, device.has_value()) : request;
+    const auto kernels = [&](Precision precision) {
+        return ResolvedPrecision{name, {precisions_of(precision), {}}};
+    };
     if (device && (name == "fp32" || name == "bf16" || name == "fp16")) {
-        const auto type = name == "fp32" ? c10::kFloat : name == "bf16" ? c10::kBFloat16 : c10::kHalf;
+        const auto type = name == "fp32"   ? c10::kFloat
+                          : name == "bf16" ? c10::kBFloat16
+                                           : c10::kHalf;
         return {name, {{}, Placement{*device, type}}};
     }
     if (device && (name == "int8" || name == "int8-torch")) {
-        fail(ErrorKind::Unsupported, "precision='" + name + "': only CPUs have it (device='cpu'); use 'auto', 'fp16', 'bf16' or 'fp32'");
+        fail(ErrorKind::Unsupported,
+             "precision='" + name +
+                 "': only CPUs have it (device='cpu'); use 'auto', 'fp16', 'bf16' or 'fp32'");
     }
     if (name == "fp32") return kernels(Precision::Fp32);
     if (name == "int8") return kernels(Precision::Int8);
     if (name == "int8-torch") return kernels(Precision::Int8Torch);
     if (name == "bf16") {
         if (!has_bf16()) {
-            fail(ErrorKind::Unsupported, "precision='bf16': this CPU has neither AVX512-BF16 nor AMX, it would be slower than fp32; use 'auto', 'int8' or 'fp32'");
+            fail(ErrorKind::Unsupported,
+                 "precision='bf16': this CPU has neither AVX512-BF16 nor AMX, it would be slower "
+                 "than fp32; use 'auto', 'int8' or 'fp32'");
         }
         return kernels(Precision::Bf16);
     }
-    if (name == "fp16") fail(ErrorKind::Unsupported, "precision='fp16': there is none on CPUs; use 'auto', 'bf16' or 'int8'");
-    invalid("precision='" + request + "': unknown; use 'auto', 'fp32', 'bf16', 'fp16', 'int8' or 'int8-torch'");
+    if (name == "fp16")
+        fail(ErrorKind::Unsupported,
+             "precision='fp16': there is none on CPUs; use 'auto', 'bf16' or 'int8'");
+    invalid("precision='" + request +
+            "': unknown; use 'auto', 'fp32', 'bf16', 'fp16', 'int8' or 'int8-torch'");
 }
 
 }  // namespace segrid

@@ -17,19 +17,28 @@ namespace {
 // What one call is to fill: a place for every mask, in prompt order.
 class Answers {
 public:
-    Answers(const SegmentationModel& model, const Embedding& e, const std::vector<Prompt>& prompts, const PredictOptions& options)
-        : embedding(e), prompts(prompts), threshold(static_cast<float>(options.mask_threshold)), each(options.multimask ? model.multimask_outputs() : 1),
+    Answers(const SegmentationModel& model, const Embedding& e, const std::vector<Prompt>& prompts,
+            const PredictOptions& options)
+        : embedding(e),
+          prompts(prompts),
+          threshold(static_cast<float>(options.mask_threshold)),
+          each(options.multimask ? model.multimask_outputs() : 1),
           low(model.low_res()) {
         out.masks = MaskSet(e.image());
         out.masks.masks().resize(prompts.size() * static_cast<std::size_t>(each));
-        const std::size_t bytes = out.masks.masks().size() * static_cast<std::size_t>(low.area()) * sizeof(float);
-        if (bytes <= kMaxLowResBytes) out.low_res = at::empty({static_cast<int64_t>(out.masks.masks().size()), low.height, low.width});
+        const std::size_t bytes =
+            out.masks.masks().size() * static_cast<std::size_t>(low.area()) * sizeof(float);
+        if (bytes <= kMaxLowResBytes)
+            out.low_res =
+                at::empty({static_cast<int64_t>(out.masks.masks().size()), low.height, low.width});
     }
 
-    void keep(int64_t p, int64_t m, const ScanResult& found, Runs runs, float iou, float object_score) {
+    void keep(int64_t p, int64_t m, const ScanResult& found, Runs runs, float iou,
+              float object_score) {
         Mask& mask = out.masks.masks()[static_cast<std::size_t>(p * each + m)];
         mask.runs = std::move(runs);
-        mask.box = {static_cast<double>(found.x0), static_cast<double>(found.y0), static_cast<double>(found.x1), static_cast<double>(found.y1)};
+        mask.box = {static_cast<double>(found.x0), static_cast<double>(found.y0),
+                    static_cast<double>(found.x1), static_cast<double>(found.y1)};
         mask.area = found.area;
         mask.score = iou;
         mask.object_score = object_score;
@@ -41,9 +50,13 @@ public:
         mask.point = prompt.points.empty() ? ImagePoint{none, none} : prompt.points.front();
     }
     void keep_logits(int64_t p, int64_t m, const float* logits) {
-        if (out.low_res.defined()) std::copy_n(logits, low.area(), out.low_res.mutable_data_ptr<float>() + (p * each + m) * low.area());
+        if (out.low_res.defined())
+            std::copy_n(logits, low.area(),
+                        out.low_res.mutable_data_ptr<float>() + (p * each + m) * low.area());
     }
-    ModelPrompt prompt(int64_t p) const { return to_model(prompts[static_cast<std::size_t>(p)], embedding.frame); }
+    ModelPrompt prompt(int64_t p) const {
+        return to_model(prompts[static_cast<std::size_t>(p)], embedding.frame);
+    }
 
     const Embedding& embedding;
     const std::vector<Prompt>& prompts;
@@ -53,71 +66,97 @@ public:
     Predicted out;
 };
 
-void by_prompts(const SegmentationModel& model, Answers& answers, const PredictOptions& options, const Schedule& schedule) {
+void by_prompts(const SegmentationModel& model, Answers& answers, const PredictOptions& options,
+                const Schedule& schedule) {
     const int64_t count = static_cast<int64_t>(answers.prompts.size());
     const ScanPlan plan = scan_plan(model, answers.embedding.frame);
     const DecodeRequest request{.multimask = options.multimask, .object_score = true};
-    const RegionFilling filling{options.max_hole_area, options.max_sprinkle_area, answers.threshold};
-    const int workers = schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
+    const RegionFilling filling{options.max_hole_area, options.max_sprinkle_area,
+                                answers.threshold};
+    const int workers =
+        schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
     Schedule outer = schedule, inner = schedule;
-    const int at_once = options.batch_size > 0 ? static_cast<int>(std::min<int64_t>(workers, options.batch_size)) : workers;
+    const int at_once = options.batch_size > 0
+                            ? static_cast<int>(std::min<int64_t>(workers, options.batch_size))
+                            : workers;
     if (at_once < workers) outer.max_workers = at_once;
     if (at_once == threads()) {  // few prompts: workers without one help with the others'
         inner.max_workers = 0;
         inner.share = count < 2 * workers;
     } else {  // under a cap each prompt has its part of the workers
-        inner.max_workers = static_cast<int>(std::max<int64_t>(1, workers / std::min<int64_t>(count, at_once)));
+        inner.max_workers =
+            static_cast<int>(std::max<int64_t>(1, workers / std::min<int64_t>(count, at_once)));
         inner.share = inner.max_workers > 1;
     }
     parallel_for(count, outer, [&](int64_t p, Worker& worker) {
         Span span("decode", p);
-        const auto masks = model.decode(*answers.embedding.context, answers.prompt(p), request, inner, worker.arena);
+        const auto masks = model.decode(*answers.embedding.context, answers.prompt(p), request,
+                                        inner, worker.arena);
         span.end();
         parallel_for(static_cast<int64_t>(masks.size()), inner, [&](int64_t m, Worker& helper) {
             const Span scanning("scan", p);
             const DecodedMask& decoded = masks[static_cast<std::size_t>(m)];
             ScanResult result;
             thread_local Runs runs;  // grows once per worker; the mask gets a copy of just its size
-            scan(filled(decoded.logits, answers.low, filling, helper.arena), plan, answers.threshold, 1.0F, result, &runs, helper.arena);
-            answers.keep(p, m, result, Runs(runs.begin(), runs.end()), decoded.iou, decoded.object_score);
+            scan(filled(decoded.logits, answers.low, filling, helper.arena), plan,
+                 answers.threshold, 1.0F, result, &runs, helper.arena);
+            answers.keep(p, m, result, Runs(runs.begin(), runs.end()), decoded.iou,
+                         decoded.object_score);
             answers.keep_logits(p, m, decoded.logits);
         });
     });
 }
 
-void by_batches(const SegmentationModel& model, Answers& answers, const PredictOptions& options, const Schedule& schedule) {
+void by_batches(const SegmentationModel& model, Answers& answers, const PredictOptions& options,
+                const Schedule& schedule) {
     const DecodeRequest request{.multimask = options.multimask, .object_score = true};
-    const RegionFilling filling{options.max_hole_area, options.max_sprinkle_area, answers.threshold};
+    const RegionFilling filling{options.max_hole_area, options.max_sprinkle_area,
+                                answers.threshold};
     DeviceBudget budget(model, 1, options.batch_size);
     std::optional<BatchScan> scan;
-    run_on_devices(schedule, [&] { scan.emplace(scan_plan(model, answers.embedding.frame), model.device()); });
-    budget.over(static_cast<int64_t>(answers.prompts.size()), schedule, answers.out.stats, [&](int64_t first, int64_t count) {
-        std::vector<ModelPrompt> prompts;
-        for (int64_t p = first; p < first + count; ++p) prompts.push_back(answers.prompt(p));
-        const DecodedBatch batch = model.decode_batch(*answers.embedding.context, prompts, request);
-        at::Tensor host;
-        if (answers.out.low_res.defined()) host = batch.logits.to(at::kCPU).contiguous();
-        const auto place = [&](std::size_t i) { return std::pair(first + batch.masks[i].prompt, batch.masks[i].number); };
-        for (std::size_t i = 0; host.defined() && i < batch.masks.size(); ++i) {
-            answers.keep_logits(place(i).first, place(i).second, host.const_data_ptr<float>() + static_cast<int64_t>(i) * answers.low.area());
-        }
-        const BatchScan::Found found = (*scan)(filled(batch.logits, answers.low, filling), answers.threshold, 1.0F, budget.scan_bytes(), [](int64_t, const ScanResult&) { return true; });
-        std::vector<Runs> runs = collect_runs(at::cat(found.runs), found.counts);
-        for (std::size_t i = 0; i < batch.masks.size(); ++i) {
-            answers.keep(place(i).first, place(i).second, found.results[i], std::move(runs[i]), batch.masks[i].iou, batch.masks[i].object_score);
-        }
-    });
+    run_on_devices(
+        schedule, [&] { scan.emplace(scan_plan(model, answers.embedding.frame), model.device()); });
+    budget.over(
+        static_cast<int64_t>(answers.prompts.size()), schedule, answers.out.stats,
+        [&](int64_t first, int64_t count) {
+            std::vector<ModelPrompt> prompts;
+            for (int64_t p = first; p < first + count; ++p) prompts.push_back(answers.prompt(p));
+            const DecodedBatch batch =
+                model.decode_batch(*answers.embedding.context, prompts, request);
+            at::Tensor host;
+            if (answers.out.low_res.defined()) host = batch.logits.to(at::kCPU).contiguous();
+            const auto place = [&](std::size_t i) {
+                return std::pair(first + batch.masks[i].prompt, batch.masks[i].number);
+            };
+            for (std::size_t i = 0; host.defined() && i < batch.masks.size(); ++i) {
+                answers.keep_logits(
+                    place(i).first, place(i).second,
+                    host.const_data_ptr<float>() + static_cast<int64_t>(i) * answers.low.area());
+            }
+            const BatchScan::Found found =
+                (*scan)(filled(batch.logits, answers.low, filling), answers.threshold, 1.0F,
+                        budget.scan_bytes(), [](int64_t, const ScanResult&) { return true; });
+            std::vector<Runs> runs = collect_runs(at::cat(found.runs), found.counts);
+            for (std::size_t i = 0; i < batch.masks.size(); ++i) {
+                answers.keep(place(i).first, place(i).second, found.results[i], std::move(runs[i]),
+                             batch.masks[i].iou, batch.masks[i].object_score);
+            }
+        });
 }
 
 }  // namespace
 
-Predicted Segmenter::predict(const Embedding& given, const std::vector<Prompt>& prompts, const PredictOptions& options, const Schedule& asked) const {
+Predicted Segmenter::predict(const Embedding& given, const std::vector<Prompt>& prompts,
+                             const PredictOptions& options, const Schedule& asked) const {
     if (options.batch_size < 0) invalid("predict: batch_size must be at least 1");
-    if (options.max_hole_area < 0 || options.max_sprinkle_area < 0) invalid("predict: max_hole_area and max_sprinkle_area must be at least 0");
-    if (!std::isfinite(options.mask_threshold)) invalid("predict: mask_threshold must be a finite number");
+    if (options.max_hole_area < 0 || options.max_sprinkle_area < 0)
+        invalid("predict: max_hole_area and max_sprinkle_area must be at least 0");
+    if (!std::isfinite(options.mask_threshold))
+        invalid("predict: mask_threshold must be a finite number");
     check_embedding(given);
     if (prompts.size() > kMaxPrompts) {
-        invalid("predict: at most " + std::to_string(kMaxPrompts) + " prompts a call, got " + std::to_string(prompts.size()));
+        invalid("predict: at most " + std::to_string(kMaxPrompts) + " prompts a call, got " +
+                std::to_string(prompts.size()));
     }
     const Schedule schedule = capped(asked);
     const Stopwatch watch;

@@ -10,12 +10,12 @@
 namespace segrid {
 
 struct Progress {
-    std::string stage;       // "encode", "decode", "filter"
-    int64_t done = 0;        // prompts decoded so far, over all crops
+    std::string stage;  // "encode", "decode", "filter"
+    int64_t done = 0;   // prompts decoded so far, over all crops
     int64_t total = 0;
-    int64_t kept = 0;        // masks that have passed the thresholds so far
-    double elapsed = 0;      // seconds since the call began
-    double memory_mb = 0;    // resident memory of the process
+    int64_t kept = 0;      // masks that have passed the thresholds so far
+    double elapsed = 0;    // seconds since the call began
+    double memory_mb = 0;  // resident memory of the process
 };
 using ProgressCallback = std::function<void(const Progress&)>;
 
@@ -23,16 +23,20 @@ using ProgressCallback = std::function<void(const Progress&)>;
 struct Stats {
     std::map<std::string, double> seconds;
     double peak_memory_mb = 0;  // of the process, so far
-    // Where prompts go by the batch: how many at once, in the end, and how often memory ran out and the batch was halved.
+    // Where prompts go by the batch: how many at once, in the end, and how often memory ran out and
+    // the batch was halved.
     int64_t batch_size = 0, halved = 0;
-    double peak_device_mb = 0;  // of the device's memory, by this process since it began; 0 on the CPU
+    double peak_device_mb =
+        0;  // of the device's memory, by this process since it began; 0 on the CPU
 
     void add(const std::string& stage, double s) { seconds[stage] += s; }
 };
 
 class Stopwatch {
 public:
-    double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+    double seconds() const {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    }
 
 private:
     std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();

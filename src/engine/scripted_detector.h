@@ -1,4 +1,5 @@
-// A TorchScript detector behind the image's own pixels: letterbox, forward, suppression, back to the image.
+// A TorchScript detector behind the image's own pixels: letterbox, forward, suppression, back to
+// the image.
 #pragma once
 
 #include <memory>
@@ -18,9 +19,11 @@ public:
     int64_t side() const { return side_; }
     const std::vector<std::string>& names() const { return model_->names(); }
 
-    // Sorted by score. The image is scaled to fit side x side, centred, and framed in gray (114), as YOLO models are trained; the filter is Pillow's antialiased
-    // bilinear one. options.nms: among boxes of one class.
-    std::vector<Detection> detect(ImageView image, const DetectOptions& options, const Schedule& schedule) const;
+    // Sorted by score. The image is scaled to fit side x side, centred, and framed in gray (114),
+    // as YOLO models are trained; the filter is Pillow's antialiased bilinear one. options.nms:
+    // among boxes of one class.
+    std::vector<Detection> detect(ImageView image, const DetectOptions& options,
+                                  const Schedule& schedule) const;
 
 private:
     std::shared_ptr<const ScriptedModel> model_;

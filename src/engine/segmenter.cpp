@@ -16,19 +16,23 @@
 namespace segrid {
 namespace {
 
-std::map<std::string, double> recommended(const std::string& settings_path, const std::string& family) {
-    std::map<std::string, double> values{
-        {"pred_iou_thresh", family == "sam2" ? 0.8 : 0.88}, {"stability_score_thresh", 0.95},  // the originals'
-        {"containment_thresh", 1.0}, {"crop_containment_thresh", 1.0}};
+std::map<std::string, double> recommended(const std::string& settings_path,
+                                          const std::string& family) {
+    std::map<std::string, double> values{{"pred_iou_thresh", family == "sam2" ? 0.8 : 0.88},
+                                         {"stability_score_thresh", 0.95},  // the originals'
+                                         {"containment_thresh", 1.0},
+                                         {"crop_containment_thresh", 1.0}};
     if (settings_path.empty()) return values;
     const Config config = Config::read(settings_path);
-    for (auto& [key, value] : values) value = config.number("recommended." + key, value, {.low = 0.0, .high = 1.0});
+    for (auto& [key, value] : values)
+        value = config.number("recommended." + key, value, {.low = 0.0, .high = 1.0});
     return values;
 }
 
 std::optional<double> recommended_scale(const std::string& settings_path) {
     if (settings_path.empty()) return {};
-    const double pixels = Config::read(settings_path).number("recommended.working_scale", 0.0, {.low = 0.0, .high = 1e6});
+    const double pixels = Config::read(settings_path)
+                              .number("recommended.working_scale", 0.0, {.low = 0.0, .high = 1e6});
     if (pixels == 0) return {};
     return std::max(16.0, pixels);
 }
@@ -36,7 +40,9 @@ std::optional<double> recommended_scale(const std::string& settings_path) {
 }  // namespace
 
 Segmenter::Segmenter(const ModelSettings& s)
-    : Loaded(s, load_segmentation_model), defaults_(recommended(s.settings_path, model().family())), working_scale_(recommended_scale(s.settings_path)) {}
+    : Loaded(s, load_segmentation_model),
+      defaults_(recommended(s.settings_path, model().family())),
+      working_scale_(recommended_scale(s.settings_path)) {}
 
 Segmenter Segmenter::with_threads(int n) const {
     Segmenter other = *this;
@@ -46,7 +52,8 @@ Segmenter Segmenter::with_threads(int n) const {
 
 void Segmenter::check_embedding(const Embedding& e) const {
     if (e.model_id != model_id()) {
-        invalid("embedding: made by other weights (" + e.model_id + ", this model is " + model_id() + "); encode the image again");
+        invalid("embedding: made by other weights (" + e.model_id + ", this model is " +
+                model_id() + "); encode the image again");
     }
 }
 
@@ -60,10 +67,13 @@ Embedding Segmenter::prepared(const Embedding& e, const Schedule& schedule) cons
 
 Embedding Segmenter::encode(ImageView image, const Schedule& schedule, Stats* stats) const {
     const Size size = image.size;
-    return encode_crop(image, {0, 0, static_cast<double>(size.width), static_cast<double>(size.height)}, schedule, stats);
+    return encode_crop(image,
+                       {0, 0, static_cast<double>(size.width), static_cast<double>(size.height)},
+                       schedule, stats);
 }
 
-Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule& asked, Stats* stats) const {
+Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule& asked,
+                                 Stats* stats) const {
     const Schedule schedule = capped(asked);
     const Span span("encode");
     Embedding e;
@@ -74,21 +84,29 @@ Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule&
     const ResizedImage resized(image.crop(crop), e.frame, model().preprocess(), schedule);
     if (stats != nullptr) stats->add("resize", watch.seconds());
     watch = {};
-    e.features = model().encode({.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, schedule);
+    e.features = model().encode(
+        {.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()},
+        schedule);
     e.context = model().prepare(e.features, schedule);
     if (stats != nullptr) stats->add("encode", watch.seconds());
     return e;
 }
 
-Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size image, const Schedule& asked) const {
+Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size image,
+                                    const Schedule& asked) const {
     check_size("encode_resized: the image", image);
     const Schedule schedule = capped(asked);
     Embedding e;
-    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model().preprocess());
+    e.frame =
+        FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)},
+                 model().preprocess());
     const Size wanted = e.frame.resized();
     if (resized.width != wanted.width || resized.height != wanted.height) {
-        const auto text = [](Size s) { return std::to_string(s.height) + " x " + std::to_string(s.width); };
-        invalid("encode_resized: an image of " + text(image) + " (height x width) becomes " + text(wanted) + " for this model, got " + text(resized));
+        const auto text = [](Size s) {
+            return std::to_string(s.height) + " x " + std::to_string(s.width);
+        };
+        invalid("encode_resized: an image of " + text(image) + " (height x width) becomes " +
+                text(wanted) + " for this model, got " + text(resized));
     }
     e.shapes = model().feature_shapes();
     e.model_id = model_id();
@@ -106,10 +124,13 @@ Embedding Segmenter::restore(Size image, const Features& features, const std::st
     e.shapes = model().feature_shapes();
     bool fits = features.size() == e.shapes.size();
     for (std::size_t i = 0; fits && i < features.size(); ++i) {
-        fits = features[i].sizes() == at::IntArrayRef({e.shapes[i].grid.area(), e.shapes[i].channels});
+        fits =
+            features[i].sizes() == at::IntArrayRef({e.shapes[i].grid.area(), e.shapes[i].channels});
     }
     if (!fits) invalid("embedding: the features have another shape than this model's");
-    e.frame = FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)}, model().preprocess());
+    e.frame =
+        FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)},
+                 model().preprocess());
     e.features = features;
     e.context = model().prepare(features, capped(schedule));
     return e;

@@ -22,8 +22,11 @@ namespace segrid {
 struct PredictOptions {
     bool multimask = false;
     double mask_threshold = 0;  // of logits: pixels above it are the mask's
-    int64_t max_hole_area = 0, max_sprinkle_area = 0;  // see fill_small_regions; the logits returned stay as they were decoded
-    int64_t batch_size = 0;    // most prompts decoded at once, each by a part of the workers; 0: as many as there are workers, or as a device's memory allows
+    int64_t max_hole_area = 0,
+            max_sprinkle_area =
+                0;  // see fill_small_regions; the logits returned stay as they were decoded
+    int64_t batch_size = 0;  // most prompts decoded at once, each by a part of the workers; 0: as
+                             // many as there are workers, or as a device's memory allows
 };
 
 struct Predicted {
@@ -44,24 +47,31 @@ public:
 
     // Recommended thresholds: segrid.json's, else the family's.
     const std::map<std::string, double>& defaults() const { return defaults_; }
-    // Long side in pixels of the images (or crops) in which the model finds objects best: segrid.json's, where it says so.
+    // Long side in pixels of the images (or crops) in which the model finds objects best:
+    // segrid.json's, where it says so.
     std::optional<double> working_scale() const { return working_scale_; }
 
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
-    Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule, Stats* stats = nullptr) const;
-    // Of an image that is already resized for the model: packed RGB floats in 0..255 of the size that `image` gets, else InvalidInput.
-    Embedding encode_resized(const float* pixels, Size resized, Size image, const Schedule& schedule) const;
+    Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule,
+                          Stats* stats = nullptr) const;
+    // Of an image that is already resized for the model: packed RGB floats in 0..255 of the size
+    // that `image` gets, else InvalidInput.
+    Embedding encode_resized(const float* pixels, Size resized, Size image,
+                             const Schedule& schedule) const;
     // An embedding from saved features; throws InvalidInput when they are not this model's.
-    Embedding restore(Size image, const Features& features, const std::string& model_id, const Schedule& schedule) const;
-    // Masks in prompt order (three per prompt with multimask). Prompts must have been validated against the image.
-    Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts, const PredictOptions& options,
+    Embedding restore(Size image, const Features& features, const std::string& model_id,
                       const Schedule& schedule) const;
+    // Masks in prompt order (three per prompt with multimask). Prompts must have been validated
+    // against the image.
+    Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts,
+                      const PredictOptions& options, const Schedule& schedule) const;
 
     // The same model, shared, with another cap on workers.
     Segmenter with_threads(int n) const;
     // Throws InvalidInput when the embedding was made by other weights.
     void check_embedding(const Embedding& embedding) const;
-    // The embedding as this model decodes it: itself, or, where the same weights made it on another device, with what is prepared here.
+    // The embedding as this model decodes it: itself, or, where the same weights made it on another
+    // device, with what is prepared here.
     Embedding prepared(const Embedding& embedding, const Schedule& schedule) const;
 
 private:
@@ -70,9 +80,11 @@ private:
 };
 
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame);
-// The logits without small regions: a copy in the arena, or they themselves where both limits are 0.
+// The logits without small regions: a copy in the arena, or they themselves where both limits are
+// 0.
 const float* filled(const float* logits, Size low_res, const RegionFilling& filling, Arena& arena);
-// From low-res logits to the pixels of the frame's crop: by way of the model's square where the image was padded, straight where it was squashed.
+// From low-res logits to the pixels of the frame's crop: by way of the model's square where the
+// image was padded, straight where it was squashed.
 ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame);
 
 }  // namespace segrid

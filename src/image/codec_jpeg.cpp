@@ -13,7 +13,8 @@
 namespace segrid {
 namespace {
 
-// More are only written to keep a reader busy: each scan of a progressive image costs a pass over all of it.
+// More are only written to keep a reader busy: each scan of a progressive image costs a pass over
+// all of it.
 constexpr int kMaxScans = 500;
 
 struct Messages {
@@ -35,7 +36,8 @@ std::string text_of(j_common_ptr c) {
 }
 
 bool tells_of_damage(int code) {
-    return code == JWRN_HIT_MARKER || code == JWRN_HUFF_BAD_CODE || code == JWRN_JPEG_EOF || code == JWRN_MUST_RESYNC || code == JWRN_ARITH_BAD_CODE;
+    return code == JWRN_HIT_MARKER || code == JWRN_HUFF_BAD_CODE || code == JWRN_JPEG_EOF ||
+           code == JWRN_MUST_RESYNC || code == JWRN_ARITH_BAD_CODE;
 }
 
 void note(j_common_ptr c, int level) {
@@ -66,7 +68,8 @@ void read(jpeg_decompress_struct& c, const Encoded& from, uint8_t* rgb, uint8_t*
     const bool inked = c.jpeg_color_space == JCS_CMYK || c.jpeg_color_space == JCS_YCCK;
     c.out_color_space = inked ? JCS_CMYK : JCS_RGB;
     jpeg_start_decompress(&c);
-    if (c.output_height != from.image.height || c.output_width != from.image.width) ERREXIT(&c, JERR_BAD_CROP_SPEC);
+    if (c.output_height != from.image.height || c.output_width != from.image.width)
+        ERREXIT(&c, JERR_BAD_CROP_SPEC);
     while (c.output_scanline < c.output_height) {
         uint8_t* row = rgb + std::size_t{c.output_scanline} * c.output_width * 3;
         uint8_t* line = inked ? inks : row;

@@ -31,10 +31,12 @@ void give(png_structp png, png_bytep out, png_size_t count) {
 
 // Only trivial objects live here: libpng leaves by longjmp.
 void read(png_structp png, png_infop info, const Encoded& from, uint8_t* const* rows) {
-    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);  // checksums were looked at before, see find_damage
-    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);     // as was the size
+    png_set_crc_action(png, PNG_CRC_QUIET_USE,
+                       PNG_CRC_QUIET_USE);  // checksums were looked at before, see find_damage
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // as was the size
     png_read_info(png, info);
-    if (png_get_image_height(png, info) != from.image.height || png_get_image_width(png, info) != from.image.width) {
+    if (png_get_image_height(png, info) != from.image.height ||
+        png_get_image_width(png, info) != from.image.width) {
         png_error(png, "it decodes to another size than its header says");
     }
     png_set_palette_to_rgb(png);
@@ -44,7 +46,8 @@ void read(png_structp png, png_infop info, const Encoded& from, uint8_t* const* 
     png_set_gray_to_rgb(png);
     png_set_interlace_handling(png);
     png_read_update_info(png, info);
-    if (png_get_rowbytes(png, info) != static_cast<png_size_t>(from.image.width) * 3) png_error(png, "its samples are of an unknown kind");
+    if (png_get_rowbytes(png, info) != static_cast<png_size_t>(from.image.width) * 3)
+        png_error(png, "its samples are of an unknown kind");
     png_read_image(png, const_cast<png_bytepp>(rows));
     png_read_end(png, nullptr);
 }
@@ -54,7 +57,8 @@ void read(png_structp png, png_infop info, const Encoded& from, uint8_t* const* 
 Decoded decode_png(const Encoded& from, uint8_t* rgb) {
     Decoded outcome;
     std::vector<uint8_t*> rows(static_cast<std::size_t>(from.image.height));
-    for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = rgb + y * static_cast<std::size_t>(from.image.width) * 3;
+    for (std::size_t y = 0; y < rows.size(); ++y)
+        rows[y] = rgb + y * static_cast<std::size_t>(from.image.width) * 3;
     Source source{from.data, from.size};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &outcome.error, stop, ignore);
     png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);

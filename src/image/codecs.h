@@ -1,4 +1,5 @@
-// The decoders of image files. Each writes all of an image or says why it cannot, and prints nothing.
+// The decoders of image files. Each writes all of an image or says why it cannot, and prints
+// nothing.
 #pragma once
 
 #include <cstddef>
@@ -18,12 +19,13 @@ struct Encoded {
 
 // How a decoder ended.
 struct Decoded {
-    std::string error;    // why it stopped; empty where it did not. What was decoded before stands.
-    std::string damaged;  // what is wrong with data that was decoded nevertheless; empty where nothing is
+    std::string error;  // why it stopped; empty where it did not. What was decoded before stands.
+    std::string
+        damaged;  // what is wrong with data that was decoded nevertheless; empty where nothing is
 };
 
-// As the file holds them, not turned: image.height packed rows of RGB to `rgb`, by the rules in image.h. Rows that cannot be decoded are left as
-// they are.
+// As the file holds them, not turned: image.height packed rows of RGB to `rgb`, by the rules in
+// image.h. Rows that cannot be decoded are left as they are.
 Decoded decode_jpeg(const Encoded& from, uint8_t* rgb);
 Decoded decode_png(const Encoded& from, uint8_t* rgb);
 

@@ -7,7 +7,8 @@ namespace segrid {
 namespace {
 
 [[noreturn]] void no_codecs() {
-    fail(ErrorKind::Unsupported, "image files: this build has no codecs; pass arrays or PIL images");
+    fail(ErrorKind::Unsupported,
+         "image files: this build has no codecs; pass arrays or PIL images");
 }
 
 }  // namespace

@@ -44,27 +44,32 @@ Image turned(Pixels stored, Size size, int orientation, const std::string& name)
     const Pixels pixels = black(upright.size(), name);
     const uint8_t* from = stored.get();
     for (int64_t y = 0; y < size.height; ++y) {
-        for (int64_t x = 0; x < size.width; ++x, from += 3) std::copy_n(from, 3, pixels.get() + 3 * upright.place(y, x));
+        for (int64_t x = 0; x < size.width; ++x, from += 3)
+            std::copy_n(from, 3, pixels.get() + 3 * upright.place(y, x));
     }
     return {pixels, upright.size(), upright.size().width * 3};
 }
 
 }  // namespace
 
-Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name) {
+Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options,
+                   const std::string& name) {
     const ImageHeader header = inspect_bytes(data, size, options, name);
     const std::string format = format_name(header.format);
     const bool jpeg = header.format == ImageFormat::Jpeg;
-    if (!jpeg && header.format != ImageFormat::Png) fail(ErrorKind::Unsupported, name + ": " + format + " is not decoded by the engine itself");
+    if (!jpeg && header.format != ImageFormat::Png)
+        fail(ErrorKind::Unsupported, name + ": " + format + " is not decoded by the engine itself");
     Pixels pixels = black(header.size, name);
     const Encoded from{data, size, header.size};
     const Decoded outcome = jpeg ? decode_jpeg(from, pixels.get()) : decode_png(from, pixels.get());
     const auto warn = [&](const std::string& what) {  // once: inspect_bytes may have said it
         const bool said = options.lenient && !find_damage(data, size, header.format).empty();
-        if (options.warnings != nullptr && !said) options.warnings->push_back(name + ": " + format + " " + what);
+        if (options.warnings != nullptr && !said)
+            options.warnings->push_back(name + ": " + format + " " + what);
     };
     if (!outcome.error.empty() && !options.lenient) {
-        fail(ErrorKind::Corrupt, name + ": " + format + " cannot be decoded: " + outcome.error + " (lenient=True returns what can be decoded)");
+        fail(ErrorKind::Corrupt, name + ": " + format + " cannot be decoded: " + outcome.error +
+                                     " (lenient=True returns what can be decoded)");
     }
     if (!outcome.error.empty()) warn("cannot be decoded to its end: " + outcome.error);
     if (!outcome.damaged.empty()) warn("is damaged, its pixels may be wrong: " + outcome.damaged);

@@ -19,9 +19,12 @@ namespace {
 [[noreturn]] void fail_for(const std::string& path, int code) {
     const std::string message = path + ": " + std::strerror(code);
     switch (code) {
-        case ENOENT: case ENOTDIR: fail(ErrorKind::NotFound, message);
+        case ENOENT:
+        case ENOTDIR: fail(ErrorKind::NotFound, message);
         case EISDIR: fail(ErrorKind::IsADirectory, message);
-        case EACCES: case EPERM: case EROFS: fail(ErrorKind::PermissionDenied, message);
+        case EACCES:
+        case EPERM:
+        case EROFS: fail(ErrorKind::PermissionDenied, message);
         case ENAMETOOLONG: fail(ErrorKind::InvalidInput, message);
         default: fail(ErrorKind::Internal, message);
     }
@@ -30,7 +33,9 @@ namespace {
 class Descriptor {
 public:
     explicit Descriptor(int value) : value_(value) {}
-    ~Descriptor() { if (value_ >= 0) ::close(value_); }
+    ~Descriptor() {
+        if (value_ >= 0) ::close(value_);
+    }
     Descriptor(const Descriptor&) = delete;
     Descriptor& operator=(const Descriptor&) = delete;
     int get() const { return value_; }
@@ -45,10 +50,11 @@ std::vector<uint8_t> read_file(const std::string& path) {
     if (path.find('\0') != std::string::npos) invalid("path: holds a NUL byte");
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0) fail_for(path, errno);
-    struct stat info{};
+    struct stat info {};
     if (::fstat(file.get(), &info) != 0) fail_for(path, errno);
     if (S_ISDIR(info.st_mode)) fail_for(path, EISDIR);
-    if (static_cast<std::size_t>(info.st_size) > kMaxImageBytes) invalid(path + ": larger than " + human_bytes(kMaxImageBytes));
+    if (static_cast<std::size_t>(info.st_size) > kMaxImageBytes)
+        invalid(path + ": larger than " + human_bytes(kMaxImageBytes));
     std::vector<uint8_t> bytes;
     try {
         bytes.resize(static_cast<std::size_t>(info.st_size));
@@ -69,12 +75,14 @@ std::vector<uint8_t> read_file(const std::string& path) {
 
 void write_file(const std::string& path, const void* data, std::size_t bytes) {
     static std::atomic<unsigned> serial{0};
-    const std::string temporary = path + "." + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".part";
-    struct stat info{};
+    const std::string temporary =
+        path + "." + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".part";
+    struct stat info {};
     if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) fail_for(path, EISDIR);
     int code = 0;
     {
-        const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+        const Descriptor file(
+            ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
         if (file.get() < 0) fail_for(path, errno);
         const auto* p = static_cast<const char*>(data);
         while (bytes > 0 && code == 0) {

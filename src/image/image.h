@@ -2,13 +2,13 @@
 //
 // Rules, the same for every format:
 //   EXIF orientation  applied exactly once
-//   16 bits           v -> round(v / 257), so 65535 -> 255 and 0 -> 0 (halves cannot occur: 257 is odd)
-//   gray              R = G = B
-//   alpha             dropped; colours are what the file holds (not composited over anything)
-//   palette           expanded
-//   CMYK JPEG         R = (255 - C)(255 - K) / 255, and so on: no colour profile is applied, of any image
-//   several frames    the first one, with a warning
-// Formats: PNG, JPEG. Headers of BMP and WebP are checked, too; Python's `_image.py` decodes them, TIFF and more.
+//   16 bits           v -> round(v / 257), so 65535 -> 255 and 0 -> 0 (halves cannot occur: 257 is
+//   odd) gray              R = G = B alpha             dropped; colours are what the file holds
+//   (not composited over anything) palette           expanded CMYK JPEG         R = (255 - C)(255 -
+//   K) / 255, and so on: no colour profile is applied, of any image several frames    the first
+//   one, with a warning
+// Formats: PNG, JPEG. Headers of BMP and WebP are checked, too; Python's `_image.py` decodes them,
+// TIFF and more.
 #pragma once
 
 #include <cstddef>
@@ -46,18 +46,23 @@ inline constexpr std::size_t kMaxImageBytes = 0x7FFFFFFF;
 
 struct DecodeOptions {
     int64_t max_pixels = 200'000'000;  // read from the header, before anything is allocated
-    bool lenient = false;              // a damaged file gives what could be decoded (the rest is black or gray), with a warning
+    bool lenient = false;  // a damaged file gives what could be decoded (the rest is black or
+                           // gray), with a warning
     std::vector<std::string>* warnings = nullptr;  // where warnings go; nowhere when null
 };
 
-// Errors, all of which name the file: NotFound, IsADirectory, PermissionDenied; Corrupt (empty, not an image, truncated, damaged);
-// Unsupported (format, bit depth); InvalidInput (more than max_pixels); OutOfMemory.
+// Errors, all of which name the file: NotFound, IsADirectory, PermissionDenied; Corrupt (empty, not
+// an image, truncated, damaged); Unsupported (format, bit depth); InvalidInput (more than
+// max_pixels); OutOfMemory.
 Image decode_file(const std::string& path, const DecodeOptions& options);
 // name stands for the path in messages. The bytes are read only during the call.
-Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name);
+Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options,
+                   const std::string& name);
 
-// What decode_bytes checks before it decodes, with the same errors and warnings: for those who decode elsewhere.
-ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options, const std::string& name);
+// What decode_bytes checks before it decodes, with the same errors and warnings: for those who
+// decode elsewhere.
+ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options,
+                          const std::string& name);
 
 // The whole of a file, with the errors of decode_file for a path.
 std::vector<uint8_t> read_file(const std::string& path);

@@ -5,7 +5,8 @@
 
 namespace segrid {
 
-ResizedImage::ResizedImage(ImageView crop, const FrameMap& frame, const PreprocessSpec& spec, const Schedule& schedule) {
+ResizedImage::ResizedImage(ImageView crop, const FrameMap& frame, const PreprocessSpec& spec,
+                           const Schedule& schedule) {
     if (crop.size != frame.crop()) internal("preprocess: the view is not the frame's crop");
     const Size to = frame.resized();
     const auto values = static_cast<std::size_t>(to.area()) * 3;
@@ -15,8 +16,12 @@ ResizedImage::ResizedImage(ImageView crop, const FrameMap& frame, const Preproce
     switch (spec.resample) {
         case Resample::Bilinear: resize_rgb(crop, bytes_.data(), to, schedule); break;
         case Resample::Bicubic: resize_rgb_bicubic(crop, bytes_.data(), to, schedule); break;
-        case Resample::BilinearFloat: resize_rgb_unrounded(crop, floats_.data(), to, schedule); break;
-        case Resample::BlurredBilinear: resize_rgb_blurred(crop, floats_.data(), to, schedule); break;
+        case Resample::BilinearFloat:
+            resize_rgb_unrounded(crop, floats_.data(), to, schedule);
+            break;
+        case Resample::BlurredBilinear:
+            resize_rgb_blurred(crop, floats_.data(), to, schedule);
+            break;
     }
 }
 

@@ -10,11 +10,13 @@
 
 namespace segrid {
 
-// The crop at frame.resized(), packed RGB rows: bytes, or floats in 0..255 where the filter does not round.
+// The crop at frame.resized(), packed RGB rows: bytes, or floats in 0..255 where the filter does
+// not round.
 class ResizedImage {
 public:
     // crop.size must be frame.crop().
-    ResizedImage(ImageView crop, const FrameMap& frame, const PreprocessSpec& spec, const Schedule& schedule);
+    ResizedImage(ImageView crop, const FrameMap& frame, const PreprocessSpec& spec,
+                 const Schedule& schedule);
     const uint8_t* bytes() const { return bytes_.empty() ? nullptr : bytes_.data(); }
     const float* floats() const { return floats_.empty() ? nullptr : floats_.data(); }
 

@@ -17,19 +17,28 @@ struct Bytes {
     bool big = true;
 
     uint32_t u8(std::size_t at) const { return at < size ? data[at] : 0; }
-    uint32_t u16(std::size_t at) const { return big ? u8(at) << 8 | u8(at + 1) : u8(at + 1) << 8 | u8(at); }
-    uint32_t u32(std::size_t at) const { return big ? u16(at) << 16 | u16(at + 2) : u16(at + 2) << 16 | u16(at); }
-    bool is(std::size_t at, std::string_view text) const { return at <= size && size - at >= text.size() && std::memcmp(data + at, text.data(), text.size()) == 0; }
+    uint32_t u16(std::size_t at) const {
+        return big ? u8(at) << 8 | u8(at + 1) : u8(at + 1) << 8 | u8(at);
+    }
+    uint32_t u32(std::size_t at) const {
+        return big ? u16(at) << 16 | u16(at + 2) : u16(at + 2) << 16 | u16(at);
+    }
+    bool is(std::size_t at, std::string_view text) const {
+        return at <= size && size - at >= text.size() &&
+               std::memcmp(data + at, text.data(), text.size()) == 0;
+    }
 };
 
 int valid_orientation(uint32_t v) { return v >= 1 && v <= 8 ? static_cast<int>(v) : 1; }
 
-// The first directory of a TIFF structure that begins at `base`: f(tag, type, count, value position).
+// The first directory of a TIFF structure that begins at `base`: f(tag, type, count, value
+// position).
 template <class F>
 void first_directory(Bytes b, std::size_t base, const F& f) {
     b.big = b.is(base, "MM");
     const std::size_t directory = base + b.u32(base + 4);
-    const uint32_t entries = std::min<uint32_t>(b.u16(directory), 4096);  // a camera writes some dozens
+    const uint32_t entries =
+        std::min<uint32_t>(b.u16(directory), 4096);  // a camera writes some dozens
     for (uint32_t i = 0; i < entries; ++i) {
         const std::size_t at = directory + 2 + 12 * std::size_t{i};
         if (at + 12 > b.size) return;
@@ -40,9 +49,11 @@ void first_directory(Bytes b, std::size_t base, const F& f) {
 int exif_orientation(const Bytes& b, std::size_t tiff) {
     int orientation = 1;
     if (!b.is(tiff, "II") && !b.is(tiff, "MM")) return orientation;
-    first_directory(b, tiff, [&](const Bytes& t, uint32_t tag, uint32_t type, uint32_t, std::size_t value) {
-        if (tag == 0x0112 && type == 3) orientation = valid_orientation(t.u16(value));
-    });
+    first_directory(b, tiff,
+                    [&](const Bytes& t, uint32_t tag, uint32_t type, uint32_t, std::size_t value) {
+                        if (tag == 0x0112 && type == 3)
+                            orientation = valid_orientation(t.u16(value));
+                    });
     return orientation;
 }
 
@@ -57,13 +68,15 @@ void probe_png(const Bytes& b, ImageHeader& h) {
     for (std::size_t at = 8; at + 12 <= b.size;) {
         const std::size_t length = b.u32(at);
         if (b.is(at + 4, "acTL")) h.animated = b.u32(at + 8) > 1;
-        if (b.is(at + 4, "eXIf") && !std::exchange(exif, true)) h.orientation = exif_orientation(b, at + 8);
+        if (b.is(at + 4, "eXIf") && !std::exchange(exif, true))
+            h.orientation = exif_orientation(b, at + 8);
         if (length > b.size) return;
         at += 12 + length;
     }
 }
 
-// Calls f(marker, place) for the segments in front of the compressed data. Returns where that begins; the size when it never does.
+// Calls f(marker, place) for the segments in front of the compressed data. Returns where that
+// begins; the size when it never does.
 template <class F>
 std::size_t jpeg_segments(const Bytes& b, const F& f) {
     for (std::size_t at = 2; at + 4 <= b.size;) {
@@ -87,8 +100,11 @@ std::size_t jpeg_segments(const Bytes& b, const F& f) {
 void probe_jpeg(const Bytes& b, ImageHeader& h) {
     bool exif = false;  // the first block counts
     jpeg_segments(b, [&](uint32_t marker, std::size_t at) {
-        if (marker == 0xE1 && b.is(at + 4, std::string_view("Exif\0\0", 6)) && !std::exchange(exif, true)) h.orientation = exif_orientation(b, at + 10);
-        if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC && at + 10 <= b.size) {
+        if (marker == 0xE1 && b.is(at + 4, std::string_view("Exif\0\0", 6)) &&
+            !std::exchange(exif, true))
+            h.orientation = exif_orientation(b, at + 10);
+        if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 &&
+            marker != 0xCC && at + 10 <= b.size) {
             h.bit_depth = static_cast<int>(b.u8(at + 4));
             h.size = {b.u16(at + 5), b.u16(at + 7)};
             h.channels = static_cast<int>(b.u8(at + 9));
@@ -113,13 +129,16 @@ void probe_webp(Bytes b, ImageHeader& h) {
     bool exif = false;  // the first block counts
     h.bit_depth = 8;
     h.channels = 3;
-    const auto u24 = [&](std::size_t at) { return int64_t{b.u16(at)} | int64_t{b.u8(at + 2)} << 16; };
+    const auto u24 = [&](std::size_t at) {
+        return int64_t{b.u16(at)} | int64_t{b.u8(at + 2)} << 16;
+    };
     if (b.is(12, "VP8X") && b.size >= 30) {
         h.size = {u24(27) + 1, u24(24) + 1};
         h.animated = (b.u8(20) & 2) != 0;
         for (std::size_t at = 12; at + 8 <= b.size;) {
             const std::size_t length = b.u32(at + 4);
-            if (b.is(at, "EXIF") && !std::exchange(exif, true)) h.orientation = exif_orientation(b, b.is(at + 8, "Exif") ? at + 14 : at + 8);
+            if (b.is(at, "EXIF") && !std::exchange(exif, true))
+                h.orientation = exif_orientation(b, b.is(at + 8, "Exif") ? at + 14 : at + 8);
             if (length > b.size) return;
             at += 8 + length + length % 2;
         }
@@ -150,7 +169,8 @@ std::string png_damage(const Bytes& b) {
     for (std::size_t at = 8; at + 12 <= b.size;) {
         const std::size_t length = b.u32(at);
         if (length > b.size || at + 12 + length > b.size) return "truncated inside a chunk";
-        if (crc32(b.data + at + 4, length + 4) != b.u32(at + 8 + length)) return "damaged: a chunk's checksum is wrong";
+        if (crc32(b.data + at + 4, length + 4) != b.u32(at + 8 + length))
+            return "damaged: a chunk's checksum is wrong";
         if (b.is(at + 4, "IEND")) return "";
         at += 12 + length;
     }
@@ -158,7 +178,8 @@ std::string png_damage(const Bytes& b) {
 }
 
 std::string jpeg_damage(const Bytes& b) {
-    const std::size_t scan = jpeg_segments(b, [](uint32_t, std::size_t) {});  // a thumbnail in front of it has an end marker of its own
+    const std::size_t scan = jpeg_segments(b, [](uint32_t, std::size_t) {
+    });  // a thumbnail in front of it has an end marker of its own
     for (std::size_t at = b.size; at >= scan + 4; --at) {  // bytes behind the end marker do no harm
         if (b.data[at - 2] == 0xFF && b.data[at - 1] == 0xD9) return "";
     }
@@ -195,21 +216,28 @@ std::string format_name(ImageFormat format) {
 
 bool is_unsupported_image(const uint8_t* data, std::size_t size) {
     const Bytes b{data, size};
-    return b.is(0, "GIF8") || b.is(0, std::string_view("II*\0", 4)) || b.is(0, std::string_view("MM\0*", 4)) || b.is(4, "ftypheic") || b.is(4, "ftypavif") || b.is(4, "ftypmif1") || b.is(0, "8BPS") ||
-           b.is(0, std::string_view("\0\0\1\0", 4)) || b.is(4, "jP  ") || b.is(0, "\xFF\x0A");
+    return b.is(0, "GIF8") || b.is(0, std::string_view("II*\0", 4)) ||
+           b.is(0, std::string_view("MM\0*", 4)) || b.is(4, "ftypheic") || b.is(4, "ftypavif") ||
+           b.is(4, "ftypmif1") || b.is(0, "8BPS") || b.is(0, std::string_view("\0\0\1\0", 4)) ||
+           b.is(4, "jP  ") || b.is(0, "\xFF\x0A");
 }
 
 std::string describe_bytes(const uint8_t* data, std::size_t size) {
     const Bytes b{data, size};
     std::string kind = "unknown data";
     const std::size_t shown = std::min<std::size_t>(size, 16);
-    const bool text = std::all_of(data, data + std::min<std::size_t>(size, 512), [](uint8_t c) { return c >= 32 || c == '\n' || c == '\r' || c == '\t'; });
+    const bool text = std::all_of(data, data + std::min<std::size_t>(size, 512), [](uint8_t c) {
+        return c >= 32 || c == '\n' || c == '\r' || c == '\t';
+    });
     if (b.is(0, "GIF8")) kind = "a GIF image";
-    else if (b.is(0, std::string_view("II*\0", 4)) || b.is(0, std::string_view("MM\0*", 4))) kind = "a TIFF image";
-    else if (b.is(4, "ftyphei") || b.is(4, "ftypavif") || b.is(4, "ftypmif1")) kind = "a HEIC or AVIF image";
+    else if (b.is(0, std::string_view("II*\0", 4)) || b.is(0, std::string_view("MM\0*", 4)))
+        kind = "a TIFF image";
+    else if (b.is(4, "ftyphei") || b.is(4, "ftypavif") || b.is(4, "ftypmif1"))
+        kind = "a HEIC or AVIF image";
     else if (b.is(0, "%PDF")) kind = "a PDF document";
     else if (b.is(0, "PK\3\4")) kind = "a ZIP archive";
-    else if (b.is(0, "<!DOCTYPE") || b.is(0, "<!doctype") || b.is(0, "<html") || b.is(0, "<HTML")) kind = "an HTML page";
+    else if (b.is(0, "<!DOCTYPE") || b.is(0, "<!doctype") || b.is(0, "<html") || b.is(0, "<HTML"))
+        kind = "an HTML page";
     else if (text) kind = "text";
     std::string first;
     for (std::size_t i = 0; i < shown; ++i) {
@@ -228,7 +256,8 @@ std::string find_damage(const uint8_t* data, std::size_t size, ImageFormat forma
     const Bytes b{data, size, format != ImageFormat::WebP};
     if (format == ImageFormat::Png) return png_damage(b);
     if (format == ImageFormat::Jpeg) return jpeg_damage(b);
-    if (format == ImageFormat::WebP && std::size_t{b.u32(4)} + 8 > size) return "truncated: shorter than its header says";
+    if (format == ImageFormat::WebP && std::size_t{b.u32(4)} + 8 > size)
+        return "truncated: shorter than its header says";
     return "";
 }
 

@@ -14,7 +14,9 @@ constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 struct PowerSums {
     double count, first, second;
     PowerSums(double x0, double x1)
-        : count(x1 - x0), first((x0 + x1 - 1) * (x1 - x0) / 2), second((x1 - 1) * x1 * (2 * x1 - 1) / 6 - (x0 - 1) * x0 * (2 * x0 - 1) / 6) {}
+        : count(x1 - x0),
+          first((x0 + x1 - 1) * (x1 - x0) / 2),
+          second((x1 - 1) * x1 * (2 * x1 - 1) / 6 - (x0 - 1) * x0 * (2 * x0 - 1) / 6) {}
 };
 
 Measures of(const Mask& mask, int64_t width, const std::optional<ImageView>& image) {
@@ -57,8 +59,10 @@ Measures of(const Mask& mask, int64_t width, const std::optional<ImageView>& ima
 
 std::vector<Measures> measure(const MaskSet& set, const std::optional<ImageView>& image) {
     if (image && image->size != set.size()) {
-        invalid("measure: the image is " + std::to_string(image->size.height) + " x " + std::to_string(image->size.width) + ", the masks are " +
-                std::to_string(set.size().height) + " x " + std::to_string(set.size().width) + " (height x width)");
+        invalid("measure: the image is " + std::to_string(image->size.height) + " x " +
+                std::to_string(image->size.width) + ", the masks are " +
+                std::to_string(set.size().height) + " x " + std::to_string(set.size().width) +
+                " (height x width)");
     }
     std::vector<Measures> out;
     out.reserve(set.masks().size());

@@ -14,14 +14,18 @@ constexpr int64_t kStep[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};
 
 using Corner = Ring::value_type;
 
-bool in_raster_order(const Corner& a, const Corner& b) { return std::tie(a.second, a.first) < std::tie(b.second, b.first); }
+bool in_raster_order(const Corner& a, const Corner& b) {
+    return std::tie(a.second, a.first) < std::tie(b.second, b.first);
+}
 
-// Appends a closed walk as rings that pass no corner twice, each from its first corner in raster order. A walk comes back to a corner where
-// two pixels touch there: what lies between the two visits is a ring of its own (a hole, which may touch its outer ring there), so that
-// every polygon is valid.
+// Appends a closed walk as rings that pass no corner twice, each from its first corner in raster
+// order. A walk comes back to a corner where two pixels touch there: what lies between the two
+// visits is a ring of its own (a hole, which may touch its outer ring there), so that every polygon
+// is valid.
 void split_where_it_touches_itself(const Ring& walk, std::vector<Ring>& rings) {
     const auto add = [&](Ring ring) {
-        std::rotate(ring.begin(), std::min_element(ring.begin(), ring.end(), in_raster_order), ring.end());
+        std::rotate(ring.begin(), std::min_element(ring.begin(), ring.end(), in_raster_order),
+                    ring.end());
         rings.push_back(std::move(ring));
     };
     Ring path;
@@ -40,16 +44,25 @@ void split_where_it_touches_itself(const Ring& walk, std::vector<Ring>& rings) {
     add(std::move(path));
 }
 
-// Edges of a bitmap with inside on the right hand: at each corner a bit for every direction in which one leaves.
+// Edges of a bitmap with inside on the right hand: at each corner a bit for every direction in
+// which one leaves.
 class Edges {
 public:
     Edges(const Mask& mask, int64_t image_width)
-        : x0_(static_cast<int64_t>(mask.box.x0)), y0_(static_cast<int64_t>(mask.box.y0)), width_(static_cast<int64_t>(mask.box.x1) - x0_ + 1),
-          height_(static_cast<int64_t>(mask.box.y1) - y0_ + 1), corners_(static_cast<std::size_t>((width_ + 1) * (height_ + 1)), 0),
+        : x0_(static_cast<int64_t>(mask.box.x0)),
+          y0_(static_cast<int64_t>(mask.box.y0)),
+          width_(static_cast<int64_t>(mask.box.x1) - x0_ + 1),
+          height_(static_cast<int64_t>(mask.box.y1) - y0_ + 1),
+          corners_(static_cast<std::size_t>((width_ + 1) * (height_ + 1)), 0),
           beside_(corners_.size(), -1) {
-        std::vector<uint8_t> inside(static_cast<std::size_t>((width_ + 2) * (height_ + 2)), 0);  // with a border
-        const auto at = [&](int64_t x, int64_t y) -> uint8_t& { return inside[static_cast<std::size_t>((y + 1) * (width_ + 2) + x + 1)]; };
-        for_each_row(mask.runs, image_width, [&](int64_t y, int64_t begin, int64_t end) { std::fill_n(&at(begin - x0_, y - y0_), end - begin, uint8_t{1}); });
+        std::vector<uint8_t> inside(static_cast<std::size_t>((width_ + 2) * (height_ + 2)),
+                                    0);  // with a border
+        const auto at = [&](int64_t x, int64_t y) -> uint8_t& {
+            return inside[static_cast<std::size_t>((y + 1) * (width_ + 2) + x + 1)];
+        };
+        for_each_row(mask.runs, image_width, [&](int64_t y, int64_t begin, int64_t end) {
+            std::fill_n(&at(begin - x0_, y - y0_), end - begin, uint8_t{1});
+        });
         for (int64_t y = 0; y < height_; ++y) {
             for (int64_t x = 0; x < width_; ++x) {
                 if (at(x, y) == 0) continue;
@@ -66,26 +79,36 @@ public:
         std::vector<Ring> rings;
         for (int64_t start = 0; start < static_cast<int64_t>(corners_.size()); ++start) {
             while (corners_[static_cast<std::size_t>(start)] != 0) {
-                split_where_it_touches_itself(from(start % (width_ + 1), start / (width_ + 1)), rings);
+                split_where_it_touches_itself(from(start % (width_ + 1), start / (width_ + 1)),
+                                              rings);
             }
         }
-        std::sort(rings.begin(), rings.end(), [](const Ring& a, const Ring& b) { return in_raster_order(a.front(), b.front()); });
+        std::sort(rings.begin(), rings.end(), [](const Ring& a, const Ring& b) {
+            return in_raster_order(a.front(), b.front());
+        });
         for (std::size_t i = 0; i < rings.size(); ++i) own(rings[i], static_cast<int32_t>(i));
         return rings;
     }
 
-    // The ring with the next edge to the left of a ring's first corner, in the row below it: of the same part, where that ring is a hole.
+    // The ring with the next edge to the left of a ring's first corner, in the row below it: of the
+    // same part, where that ring is a hole.
     std::size_t left_of(const Ring& ring) const {
         const int64_t y = ring.front().second - y0_;
         for (int64_t x = ring.front().first - x0_ - 1; x >= 0; --x) {
-            if (const int32_t owner = beside_[static_cast<std::size_t>(y * (width_ + 1) + x)]; owner >= 0) return static_cast<std::size_t>(owner);
+            if (const int32_t owner = beside_[static_cast<std::size_t>(y * (width_ + 1) + x)];
+                owner >= 0)
+                return static_cast<std::size_t>(owner);
         }
         internal("outline: a hole outside of all parts");
     }
 
 private:
-    uint8_t& corner(int64_t x, int64_t y) { return corners_[static_cast<std::size_t>(y * (width_ + 1) + x)]; }
-    void leave(int64_t x, int64_t y, Direction d) { corner(x, y) = static_cast<uint8_t>(corner(x, y) | 1U << d); }
+    uint8_t& corner(int64_t x, int64_t y) {
+        return corners_[static_cast<std::size_t>(y * (width_ + 1) + x)];
+    }
+    void leave(int64_t x, int64_t y, Direction d) {
+        corner(x, y) = static_cast<uint8_t>(corner(x, y) | 1U << d);
+    }
 
     // The closed walk that leaves (x, y): the corners where it turns.
     Ring from(int64_t x, int64_t y) {
@@ -100,7 +123,8 @@ private:
             x += kStep[d][0];
             y += kStep[d][1];
             last = d;
-            for (const int turn : {1, 0, 3}) {  // right first: it stays with the pixel where two touch at a corner
+            for (const int turn :
+                 {1, 0, 3}) {  // right first: it stays with the pixel where two touch at a corner
                 if (corner(x, y) >> (last + turn) % 4 & 1) {
                     d = (last + turn) % 4;
                     break;
@@ -143,7 +167,8 @@ std::vector<Polygon> outline(const Mask& mask, Size size) {
     if (mask.runs.empty()) return out;
     Edges edges(mask, size.width);
     std::vector<Ring> rings = edges.walk();
-    std::vector<std::size_t> part(rings.size());  // of each ring; a hole's left neighbour comes before it
+    std::vector<std::size_t> part(
+        rings.size());  // of each ring; a hole's left neighbour comes before it
     for (std::size_t i = 0; i < rings.size(); ++i) {
         const bool hole = doubled_area(rings[i]) < 0;
         part[i] = hole ? part[edges.left_of(rings[i])] : out.size();

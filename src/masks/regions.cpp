@@ -40,8 +40,11 @@ struct Components {
 };
 
 Components connect(const std::vector<Segment>& segments, Connectivity connectivity) {
-    const int64_t reach = connectivity == Connectivity::Eight ? 1 : 0;  // columns beyond a segment's sides that still touch it
-    Components c{std::vector<std::size_t>(segments.size()), std::vector<int64_t>(segments.size(), 0)};
+    const int64_t reach = connectivity == Connectivity::Eight
+                              ? 1
+                              : 0;  // columns beyond a segment's sides that still touch it
+    Components c{std::vector<std::size_t>(segments.size()),
+                 std::vector<int64_t>(segments.size(), 0)};
     std::iota(c.root.begin(), c.root.end(), std::size_t{0});
     const auto find = [&](std::size_t i) {
         while (c.root[i] != i) i = c.root[i] = c.root[c.root[i]];
@@ -49,8 +52,11 @@ Components connect(const std::vector<Segment>& segments, Connectivity connectivi
     };
     for (std::size_t above = 0, i = 0; i < segments.size(); ++i) {
         const Segment& s = segments[i];
-        while (above < i && (segments[above].y + 1 < s.y || (segments[above].y + 1 == s.y && segments[above].x1 + reach <= s.x0))) ++above;
-        for (std::size_t j = above; j < i && segments[j].y + 1 == s.y && segments[j].x0 < s.x1 + reach; ++j) {
+        while (above < i && (segments[above].y + 1 < s.y ||
+                             (segments[above].y + 1 == s.y && segments[above].x1 + reach <= s.x0)))
+            ++above;
+        for (std::size_t j = above;
+             j < i && segments[j].y + 1 == s.y && segments[j].x0 < s.x1 + reach; ++j) {
             const std::size_t a = find(i), b = find(j);
             c.root[std::max(a, b)] = std::min(a, b);
         }
@@ -64,7 +70,8 @@ Components connect(const std::vector<Segment>& segments, Connectivity connectivi
 
 }  // namespace
 
-bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what, Connectivity connectivity) {
+bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what,
+                          Connectivity connectivity) {
     const bool holes = what == Region::Holes;
     const std::vector<Segment> segments = segments_of(runs, size, holes);
     const Components components = connect(segments, connectivity);
@@ -85,7 +92,8 @@ bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what, 
     Runs cleaned;
     std::size_t next = 0;
     const auto append_until = [&](int64_t place) {
-        for (; next < segments.size() && segments[next].y * size.width + segments[next].x0 < place; ++next) {
+        for (; next < segments.size() && segments[next].y * size.width + segments[next].x0 < place;
+             ++next) {
             const Segment& s = segments[next];
             if (stays(next)) append(cleaned, s.y * size.width + s.x0, s.y * size.width + s.x1);
         }
@@ -118,22 +126,26 @@ void fill_small_regions(float* logits, Size size, const RegionFilling& filling) 
         const Components components = connect(segments, Connectivity::Eight);
         for (std::size_t i = 0; i < segments.size(); ++i) {
             const Segment& s = segments[i];
-            if (components.area[components.root[i]] <= most) std::fill(logits + s.y * size.width + s.x0, logits + s.y * size.width + s.x1, value);
+            if (components.area[components.root[i]] <= most)
+                std::fill(logits + s.y * size.width + s.x0, logits + s.y * size.width + s.x1,
+                          value);
         }
     };
     fill(false, filling.max_hole_area, threshold + 10.0F);
     fill(true, filling.max_sprinkle_area, threshold - 10.0F);
 }
 
-void postprocess_small_regions(MaskSet& set, int64_t min_area, Connectivity connectivity, double nms_threshold,
-                               const Schedule& schedule) {
+void postprocess_small_regions(MaskSet& set, int64_t min_area, Connectivity connectivity,
+                               double nms_threshold, const Schedule& schedule) {
     std::vector<float> unchanged(set.masks().size());
     std::vector<float> boxes(set.masks().size() * 4);
     parallel_for(static_cast<int64_t>(set.masks().size()), schedule, [&](int64_t i, Worker&) {
         const auto index = static_cast<std::size_t>(i);
         Mask& mask = set.masks()[index];
-        const bool holes = remove_small_regions(mask.runs, set.size(), min_area, Region::Holes, connectivity);
-        const bool islands = remove_small_regions(mask.runs, set.size(), min_area, Region::Islands, connectivity);
+        const bool holes =
+            remove_small_regions(mask.runs, set.size(), min_area, Region::Holes, connectivity);
+        const bool islands =
+            remove_small_regions(mask.runs, set.size(), min_area, Region::Islands, connectivity);
         unchanged[index] = holes || islands ? 0.0F : 1.0F;
         // NMS sees boxes of the pixels; a mask that did not change keeps the box it had.
         const ImageBox b = inclusive_box(mask.runs, set.size());
@@ -143,7 +155,8 @@ void postprocess_small_regions(MaskSet& set, int64_t min_area, Connectivity conn
         mask.area = area(mask.runs);
         mask.box = b;
     });
-    set = std::move(set).select(box_nms(boxes.data(), unchanged.data(), static_cast<int64_t>(unchanged.size()), nms_threshold));
+    set = std::move(set).select(box_nms(boxes.data(), unchanged.data(),
+                                        static_cast<int64_t>(unchanged.size()), nms_threshold));
 }
 
 }  // namespace segrid

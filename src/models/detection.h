@@ -1,4 +1,5 @@
-// What the engine needs of an open-vocabulary detector. Implementations are immutable after load and used from many threads.
+// What the engine needs of an open-vocabulary detector. Implementations are immutable after load
+// and used from many threads.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +16,8 @@
 
 namespace segrid {
 
-// What a detector makes of an image: one row for each of its patches, each of which may be an object.
+// What a detector makes of an image: one row for each of its patches, each of which may be an
+// object.
 struct DetectionFeatures {
     at::Tensor patches;  // [P, hidden]
     at::Tensor classes;  // [P, dim], what is compared with queries; not normalised
@@ -37,18 +39,29 @@ public:
     virtual const PreprocessSpec& preprocess() const = 0;
     virtual int64_t text_length() const = 0;  // most tokens of a text
     virtual int64_t vocabulary() const = 0;
-    virtual int64_t dim() const = 0;          // of queries
+    virtual int64_t dim() const = 0;  // of queries
 
-    virtual DetectionFeatures encode(const ModelInput& input, const Schedule& schedule, const Tap* tap = nullptr) const = 0;
+    virtual DetectionFeatures encode(const ModelInput& input, const Schedule& schedule,
+                                     const Tap* tap = nullptr) const = 0;
     // [texts, dim], unit vectors. Ids lie in [0, vocabulary()), at most text_length() of them.
-    virtual at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule, const Tap* tap = nullptr) const = 0;
-    // The patch of an example image that stands for its object, in the box where one is given, else wherever the originals look.
-    virtual int64_t example_patch(const DetectionFeatures& features, const std::optional<UnitBox>& box, const Schedule& schedule) const = 0;
-    // For patches [first, first + rows), inside a worker: logits[rows, queries]. queries: [n, dim] unit vectors, packed.
-    virtual void logits(const DetectionFeatures& features, const PackedMatrix& queries, int64_t first, int64_t rows, float* out) const = 0;
-    virtual std::vector<UnitBox> boxes(const DetectionFeatures& features, const std::vector<int64_t>& patches, const Schedule& schedule) const = 0;
-    // Logits [P] that a patch is an object of any kind; throws Unsupported where the family has none.
-    virtual std::vector<float> objectness(const DetectionFeatures& features, const Schedule& schedule) const = 0;
+    virtual at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule,
+                                   const Tap* tap = nullptr) const = 0;
+    // The patch of an example image that stands for its object, in the box where one is given, else
+    // wherever the originals look.
+    virtual int64_t example_patch(const DetectionFeatures& features,
+                                  const std::optional<UnitBox>& box,
+                                  const Schedule& schedule) const = 0;
+    // For patches [first, first + rows), inside a worker: logits[rows, queries]. queries: [n, dim]
+    // unit vectors, packed.
+    virtual void logits(const DetectionFeatures& features, const PackedMatrix& queries,
+                        int64_t first, int64_t rows, float* out) const = 0;
+    virtual std::vector<UnitBox> boxes(const DetectionFeatures& features,
+                                       const std::vector<int64_t>& patches,
+                                       const Schedule& schedule) const = 0;
+    // Logits [P] that a patch is an object of any kind; throws Unsupported where the family has
+    // none.
+    virtual std::vector<float> objectness(const DetectionFeatures& features,
+                                          const Schedule& schedule) const = 0;
 };
 
 }  // namespace segrid

@@ -31,23 +31,35 @@ bool detects(const std::string& type) { return type == "owlv2" || type == "owlvi
 
 }  // namespace
 
-FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path, const Execution& execution) {
+FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path,
+                                                     const std::string& weights_path,
+                                                     const Execution& execution) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
-    const auto family = std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& f) { return f.type == type; });
+    const auto family = std::find_if(std::begin(kFamilies), std::end(kFamilies),
+                                     [&](const Family& f) { return f.type == type; });
     if (family == std::end(kFamilies)) {
-        fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a segmentation model of this build; it knows: sam, mobile_sam, sam2, sam2_video" +
-                                         (detects(type) ? " (segrid.Detector loads this one)" : ""));
+        fail(ErrorKind::Unsupported,
+             config_path + ": model_type '" + type +
+                 "' is not a segmentation model of this build; it knows: sam, mobile_sam, sam2, "
+                 "sam2_video" +
+                 (detects(type) ? " (segrid.Detector loads this one)" : ""));
     }
     WeightStore store(SafeTensors::read(weights_path));
-    auto model = execution.plain ? family->plain(config, store, *execution.plain) : family->kernels(config, store, execution.precisions);
+    auto model = execution.plain ? family->plain(config, store, *execution.plain)
+                                 : family->kernels(config, store, execution.precisions);
     return {std::move(model), store.quantised()};
 }
 
-FromFiles<DetectionModel> load_detection_model(const std::string& config_path, const std::string& weights_path, const Execution& execution) {
+FromFiles<DetectionModel> load_detection_model(const std::string& config_path,
+                                               const std::string& weights_path,
+                                               const Execution& execution) {
     const Config config = Config::read(config_path);
     const std::string type = config.text("model_type", "");
-    if (!detects(type)) fail(ErrorKind::Unsupported, config_path + ": model_type '" + type + "' is not a detector of this build; it knows: owlv2, owlvit");
+    if (!detects(type))
+        fail(ErrorKind::Unsupported,
+             config_path + ": model_type '" + type +
+                 "' is not a detector of this build; it knows: owlv2, owlvit");
     WeightStore store(SafeTensors::read(weights_path));
     auto model = owlv2::load(config, store, execution);
     return {std::move(model), store.quantised()};

@@ -17,9 +17,14 @@ struct FromFiles {
     std::vector<std::string> quantised;  // names of the weights that run in int8
 };
 
-// Throws Unsupported for a model_type that this build does not know (the message lists those it knows), and what reading throws.
-FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path, const std::string& weights_path, const Execution& execution);
+// Throws Unsupported for a model_type that this build does not know (the message lists those it
+// knows), and what reading throws.
+FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path,
+                                                     const std::string& weights_path,
+                                                     const Execution& execution);
 
-FromFiles<DetectionModel> load_detection_model(const std::string& config_path, const std::string& weights_path, const Execution& execution);
+FromFiles<DetectionModel> load_detection_model(const std::string& config_path,
+                                               const std::string& weights_path,
+                                               const Execution& execution);
 
 }  // namespace segrid

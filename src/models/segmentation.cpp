@@ -4,7 +4,8 @@
 
 namespace segrid {
 
-DecodedBatch SegmentationModel::decode_batch(const DecoderContext&, const std::vector<ModelPrompt>&, const DecodeRequest&, const at::Tensor&) const {
+DecodedBatch SegmentationModel::decode_batch(const DecoderContext&, const std::vector<ModelPrompt>&,
+                                             const DecodeRequest&, const at::Tensor&) const {
     internal("decode_batch: a " + family() + " model on this device decodes prompt by prompt");
 }
 

@@ -1,4 +1,5 @@
-// What the engine needs of a promptable segmentation model. Implementations are immutable after load and used from many threads.
+// What the engine needs of a promptable segmentation model. Implementations are immutable after
+// load and used from many threads.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +17,8 @@
 
 namespace segrid {
 
-// One prompt in the model's frame: K points with labels (0 background, 1 foreground, -1 padding, 2 and 3 box corners), a box, a mask hint, or several.
+// One prompt in the model's frame: K points with labels (0 background, 1 foreground, -1 padding, 2
+// and 3 box corners), a box, a mask hint, or several.
 struct ModelPrompt {
     std::vector<ModelPoint> points;
     bool points_given = false;  // also where there are none: SAM pads what was given
@@ -25,7 +27,8 @@ struct ModelPrompt {
     const float* mask_hint = nullptr;  // low_res() logits, row-major; not owned
 };
 
-// What decoding needs of one image, derived once from its features and shared by all prompts. Each family has its own.
+// What decoding needs of one image, derived once from its features and shared by all prompts. Each
+// family has its own.
 struct DecoderContext {
     virtual ~DecoderContext() = default;
 };
@@ -39,9 +42,12 @@ struct DecodeRequest {
 
 // The masks of one prompt, in the model's order.
 struct DecodedMask {
-    float iou = 0;                 // predicted
-    float object_score = std::numeric_limits<float>::quiet_NaN();  // logit: whether there is an object at all; NaN where the family has none
-    const float* logits = nullptr;  // low_res() floats in the arena given to decode(); null when skipped
+    float iou = 0;  // predicted
+    float object_score =
+        std::numeric_limits<float>::quiet_NaN();  // logit: whether there is an object at all; NaN
+                                                  // where the family has none
+    const float* logits =
+        nullptr;  // low_res() floats in the arena given to decode(); null when skipped
 };
 
 // Of one of a model's feature maps.
@@ -53,7 +59,8 @@ struct FeatureShape {
 
 // A mask of one of the prompts that were decoded together.
 struct BatchMask {
-    int64_t prompt = 0, number = 0;  // of the prompt in its batch, and of the mask among the prompt's
+    int64_t prompt = 0,
+            number = 0;  // of the prompt in its batch, and of the mask among the prompt's
     float iou = 0, object_score = std::numeric_limits<float>::quiet_NaN();
 };
 
@@ -62,8 +69,8 @@ struct DecodedBatch {
     at::Tensor logits;             // [masks, low_res] in fp32, on the model's device
 };
 
-// What an encoder makes of an image: [grid area, channels] for each of the model's feature_shapes(); in fp32 on the CPU, else in the model's type on
-// its device.
+// What an encoder makes of an image: [grid area, channels] for each of the model's
+// feature_shapes(); in fp32 on the CPU, else in the model's type on its device.
 using Features = std::vector<at::Tensor>;
 
 class SegmentationModel {
@@ -72,26 +79,36 @@ public:
 
     virtual std::string family() const = 0;
     virtual const PreprocessSpec& preprocess() const = 0;
-    virtual Size low_res() const = 0;   // of mask logits and mask hints
+    virtual Size low_res() const = 0;  // of mask logits and mask hints
     // The image tokens first, then high-resolution features where the family has them.
     virtual std::vector<FeatureShape> feature_shapes() const = 0;
     virtual int64_t multimask_outputs() const = 0;  // masks per prompt with multimask
 
-    virtual Features encode(const ModelInput& input, const Schedule& schedule, const Tap* tap = nullptr) const = 0;
-    virtual std::shared_ptr<const DecoderContext> prepare(const Features& features, const Schedule& schedule) const = 0;
-    // Inside a worker: on that worker, and on idle ones where the schedule shares. Elsewhere: split over the pool. Same bits in every case.
-    virtual std::vector<DecodedMask> decode(const DecoderContext& context, const ModelPrompt& prompt, const DecodeRequest& request,
+    virtual Features encode(const ModelInput& input, const Schedule& schedule,
+                            const Tap* tap = nullptr) const = 0;
+    virtual std::shared_ptr<const DecoderContext> prepare(const Features& features,
+                                                          const Schedule& schedule) const = 0;
+    // Inside a worker: on that worker, and on idle ones where the schedule shares. Elsewhere: split
+    // over the pool. Same bits in every case.
+    virtual std::vector<DecodedMask> decode(const DecoderContext& context,
+                                            const ModelPrompt& prompt, const DecodeRequest& request,
                                             const Schedule& schedule, Arena& arena) const = 0;
 
-    // Whether decode() takes a context: those of another kind or device are prepared again, from the embedding's features.
+    // Whether decode() takes a context: those of another kind or device are prepared again, from
+    // the embedding's features.
     virtual bool takes(const DecoderContext& context) const = 0;
-    // Where the features are. A model that is batched() has a device for which one prompt is too little: on the thread of devices, decode_batch() takes many.
+    // Where the features are. A model that is batched() has a device for which one prompt is too
+    // little: on the thread of devices, decode_batch() takes many.
     virtual at::Device device() const { return at::kCPU; }
     virtual bool batched() const { return false; }
     // hints: [prompts, low_res] logits on the device, or undefined.
-    virtual DecodedBatch decode_batch(const DecoderContext& context, const std::vector<ModelPrompt>& prompts, const DecodeRequest& request,
+    virtual DecodedBatch decode_batch(const DecoderContext& context,
+                                      const std::vector<ModelPrompt>& prompts,
+                                      const DecodeRequest& request,
                                       const at::Tensor& hints = {}) const;
-    virtual int64_t bytes_per_prompt() const { return 0; }  // of the device's memory, about, while a batch is decoded
+    virtual int64_t bytes_per_prompt() const {
+        return 0;
+    }  // of the device's memory, about, while a batch is decoded
 };
 
 }  // namespace segrid

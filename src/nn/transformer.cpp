@@ -11,29 +11,37 @@
 namespace segrid {
 namespace {
 
-constexpr int64_t kHidden = PackedMatrix::kGroup;  // MLP neurons at a time, so that a tile stays in the second-level cache
+constexpr int64_t kHidden =
+    PackedMatrix::kGroup;  // MLP neurons at a time, so that a tile stays in the second-level cache
 
 // `asking` queries, head by head, against the keys and values of all tokens of the grid.
-void attend_to_all(Precision precision, Size grid, const RelativePositions* positions, int64_t asking, int64_t hidden, int64_t heads, const float* q,
-                   int64_t ldq, const float* qkv, float* out, const Schedule& schedule) {
+void attend_to_all(Precision precision, Size grid, const RelativePositions* positions,
+                   int64_t asking, int64_t hidden, int64_t heads, const float* q, int64_t ldq,
+                   const float* qkv, float* out, const Schedule& schedule) {
     const int64_t dim = hidden / heads, tokens = grid.area();
     at::Tensor packed = at::empty({heads, PackedHead::floats(tokens, dim)});
     std::vector<PackedHead> of_heads(static_cast<std::size_t>(heads));
     parallel_for(heads, schedule, [&](int64_t h, Worker& worker) {
         const Span span("pack keys", h);
         const float* own = qkv + h * dim;
-        of_heads[static_cast<std::size_t>(h)] = pack_head(precision, tokens, dim, own + hidden, own + 2 * hidden, 3 * hidden,
-                                                          packed.mutable_data_ptr<float>() + h * packed.size(1), worker.arena);
+        of_heads[static_cast<std::size_t>(h)] =
+            pack_head(precision, tokens, dim, own + hidden, own + 2 * hidden, 3 * hidden,
+                      packed.mutable_data_ptr<float>() + h * packed.size(1), worker.arena);
     });
     const int64_t tiles = (asking + kRowTile - 1) / kRowTile;
     parallel_for(heads * tiles, schedule, [&](int64_t index, Worker& worker) {
         const Span span("global attention", index);
         const int64_t h = index / tiles, first = index % tiles * kRowTile;
-        const GridAttention attention{.grid_h = grid.height, .grid_w = grid.width, .head_dim = dim,
-                                      .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = positions,
-                                      .bias = nullptr, .head = of_heads[static_cast<std::size_t>(h)]};
-        grid_attention(attention, first, std::min(kRowTile, asking - first), q + first * ldq + h * dim, ldq,
-                       out + first * hidden + h * dim, hidden, worker.arena);
+        const GridAttention attention{.grid_h = grid.height,
+                                      .grid_w = grid.width,
+                                      .head_dim = dim,
+                                      .scale = 1.0F / std::sqrt(static_cast<float>(dim)),
+                                      .positions = positions,
+                                      .bias = nullptr,
+                                      .head = of_heads[static_cast<std::size_t>(h)]};
+        grid_attention(attention, first, std::min(kRowTile, asking - first),
+                       q + first * ldq + h * dim, ldq, out + first * hidden + h * dim, hidden,
+                       worker.arena);
     });
 }
 
@@ -44,18 +52,28 @@ float* TokenBuffers::at_least(at::Tensor& buffer, int64_t floats) {
     return buffer.mutable_data_ptr<float>();
 }
 
-void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x, float* out, const Schedule& schedule) {
+void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x,
+                    float* out, const Schedule& schedule) {
     const int64_t dim = linear.weight().k(), n = linear.weight().n();
-    over_rows(rows, schedule, [&](int64_t first, int64_t count, Arena& arena) {
-        const Span span("qkv");
-        float* normed = arena.take<float>(count * dim);
-        norm(count, x + first * dim, normed);
-        linear(count, normed, dim, out + first * n, n);
-    }, row_tile(linear.weight().precision()));
+    over_rows(
+        rows, schedule,
+        [&](int64_t first, int64_t count, Arena& arena) {
+            const Span span("qkv");
+            float* normed = arena.take<float>(count * dim);
+            norm(count, x + first * dim, normed);
+            linear(count, normed, dim, out + first * n, n);
+        },
+        row_tile(linear.weight().precision()));
 }
 
-ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps, Activation activation)
-    : dim_(dim), hidden_(hidden), activation_(activation), norm_(norm, dim, eps), in_(in, dim, hidden), out_(out, hidden, dim) {}
+ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim,
+                         int64_t hidden, float eps, Activation activation)
+    : dim_(dim),
+      hidden_(hidden),
+      activation_(activation),
+      norm_(norm, dim, eps),
+      in_(in, dim, hidden),
+      out_(out, hidden, dim) {}
 
 void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
     float* normed = arena.take<float>(rows * dim_);
@@ -69,15 +87,21 @@ void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
     float* inner = arena.take<float>(rows * kHidden);
     for (int64_t n0 = 0; n0 < hidden_; n0 += kHidden) {
         const int64_t n = std::min(kHidden, hidden_ - n0);
-        linear_columns(input, in_.weight(), n0, n, inner, kHidden, {.bias = in_.bias(), .activation = activation_});
+        linear_columns(input, in_.weight(), n0, n, inner, kHidden,
+                       {.bias = in_.bias(), .activation = activation_});
         linear_part(rows, inner, kHidden, out_.weight(), n0, n, x, dim_, true);
     }
     for (int64_t r = 0; r < rows; ++r) add(dim_, x + r * dim_, out_.bias(), x + r * dim_);
 }
 
-GridSelfAttention::GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding, RelativePositions positions,
+GridSelfAttention::GridSelfAttention(const GridAttentionShape& shape, Precision precision,
+                                     at::Tensor padding, RelativePositions positions,
                                      at::Tensor bias)
-    : shape_(shape), precision_(precision), padding_(std::move(padding)), positions_(std::move(positions)), bias_(std::move(bias)) {}
+    : shape_(shape),
+      precision_(precision),
+      padding_(std::move(padding)),
+      positions_(std::move(positions)),
+      bias_(std::move(bias)) {}
 
 void GridSelfAttention::operator()(const float* qkv, float* out, const Schedule& schedule) const {
     at::Tensor pooled;
@@ -92,58 +116,84 @@ void GridSelfAttention::operator()(const float* qkv, float* out, const Schedule&
     else over_all(q, ldq, qkv, out, schedule);
 }
 
-void GridSelfAttention::in_windows(const float* queries, int64_t ldq, const float* qkv, float* out, const Schedule& schedule) const {
+void GridSelfAttention::in_windows(const float* queries, int64_t ldq, const float* qkv, float* out,
+                                   const Schedule& schedule) const {
     const auto& [side, hidden, heads, window, pool] = shape_;
-    const int64_t dim = hidden / heads, across = (side + window - 1) / window, tokens = window * window;
+    const int64_t dim = hidden / heads, across = (side + window - 1) / window,
+                  tokens = window * window;
     const int64_t query_side = side / pool, query_window = window / pool;
-    parallel_for(across * across, schedule, [&, side = side, hidden = hidden, heads = heads, window = window, pool = pool](int64_t index, Worker& worker) {
-        const Span span("window attention", index);
-        const int64_t y0 = index / across * window, x0 = index % across * window;
-        const int64_t qy0 = y0 / pool, qx0 = x0 / pool;
-        // Rows of queries behind the grid's edge are left out; columns are not, since a query's place in the window is its row's number.
-        const int64_t asking = std::min(query_window, query_side - qy0) * query_window;
-        float* q = worker.arena.take<float>(asking * dim);
-        float* k = worker.arena.take<float>(tokens * dim);
-        float* v = worker.arena.take<float>(tokens * dim);
-        float* result = worker.arena.take<float>(asking * dim);
-        float* packed = worker.arena.take<float>(PackedHead::floats(tokens, dim));
-        GridAttention attention{.grid_h = window, .grid_w = window, .head_dim = dim,
-                                .scale = 1.0F / std::sqrt(static_cast<float>(dim)), .positions = &positions_, .bias = nullptr, .head = {}};
-        const std::size_t bytes = static_cast<std::size_t>(dim) * sizeof(float);
-        const auto of_query = [&](int64_t t) { return std::pair{qy0 + t / query_window, qx0 + t % query_window}; };
-        for (int64_t h = 0; h < heads; ++h) {
-            for (int64_t t = 0; t < tokens; ++t) {
-                const int64_t y = y0 + t / window, x = x0 + t % window;
-                const float* row = (y < side && x < side ? qkv + (y * side + x) * 3 * hidden : padding_.const_data_ptr<float>()) + h * dim;
-                std::memcpy(k + t * dim, row + hidden, bytes);
-                std::memcpy(v + t * dim, row + 2 * hidden, bytes);
-            }
-            for (int64_t t = 0; t < asking; ++t) {
-                const auto [y, x] = of_query(t);
-                if (x < query_side) std::memcpy(q + t * dim, queries + (y * query_side + x) * ldq + h * dim, bytes);
-                else std::memset(q + t * dim, 0, bytes);
-            }
-            if (bias_.defined()) attention.bias = bias_.const_data_ptr<float>() + h * tokens * tokens;
-            attention.head = pack_head(precision_, tokens, dim, k, v, dim, packed, worker.arena);
-            grid_attention(attention, 0, asking, q, dim, result, dim, worker.arena);
-            for (int64_t t = 0; t < asking; ++t) {
-                const auto [y, x] = of_query(t);
-                if (x < query_side) std::memcpy(out + (y * query_side + x) * hidden + h * dim, result + t * dim, bytes);
-            }
-        }
-    });
+    parallel_for(across * across, schedule,
+                 [&, side = side, hidden = hidden, heads = heads, window = window, pool = pool](
+                     int64_t index, Worker& worker) {
+                     const Span span("window attention", index);
+                     const int64_t y0 = index / across * window, x0 = index % across * window;
+                     const int64_t qy0 = y0 / pool, qx0 = x0 / pool;
+                     // Rows of queries behind the grid's edge are left out; columns are not, since
+                     // a query's place in the window is its row's number.
+                     const int64_t asking = std::min(query_window, query_side - qy0) * query_window;
+                     float* q = worker.arena.take<float>(asking * dim);
+                     float* k = worker.arena.take<float>(tokens * dim);
+                     float* v = worker.arena.take<float>(tokens * dim);
+                     float* result = worker.arena.take<float>(asking * dim);
+                     float* packed = worker.arena.take<float>(PackedHead::floats(tokens, dim));
+                     GridAttention attention{.grid_h = window,
+                                             .grid_w = window,
+                                             .head_dim = dim,
+                                             .scale = 1.0F / std::sqrt(static_cast<float>(dim)),
+                                             .positions = &positions_,
+                                             .bias = nullptr,
+                                             .head = {}};
+                     const std::size_t bytes = static_cast<std::size_t>(dim) * sizeof(float);
+                     const auto of_query = [&](int64_t t) {
+                         return std::pair{qy0 + t / query_window, qx0 + t % query_window};
+                     };
+                     for (int64_t h = 0; h < heads; ++h) {
+                         for (int64_t t = 0; t < tokens; ++t) {
+                             const int64_t y = y0 + t / window, x = x0 + t % window;
+                             const float* row =
+                                 (y < side && x < side ? qkv + (y * side + x) * 3 * hidden
+                                                       : padding_.const_data_ptr<float>()) +
+                                 h * dim;
+                             std::memcpy(k + t * dim, row + hidden, bytes);
+                             std::memcpy(v + t * dim, row + 2 * hidden, bytes);
+                         }
+                         for (int64_t t = 0; t < asking; ++t) {
+                             const auto [y, x] = of_query(t);
+                             if (x < query_side)
+                                 std::memcpy(q + t * dim,
+                                             queries + (y * query_side + x) * ldq + h * dim, bytes);
+                             else std::memset(q + t * dim, 0, bytes);
+                         }
+                         if (bias_.defined())
+                             attention.bias = bias_.const_data_ptr<float>() + h * tokens * tokens;
+                         attention.head =
+                             pack_head(precision_, tokens, dim, k, v, dim, packed, worker.arena);
+                         grid_attention(attention, 0, asking, q, dim, result, dim, worker.arena);
+                         for (int64_t t = 0; t < asking; ++t) {
+                             const auto [y, x] = of_query(t);
+                             if (x < query_side)
+                                 std::memcpy(out + (y * query_side + x) * hidden + h * dim,
+                                             result + t * dim, bytes);
+                         }
+                     }
+                 });
 }
 
-void GridSelfAttention::over_all(const float* q, int64_t ldq, const float* qkv, float* out, const Schedule& schedule) const {
-    attend_to_all(precision_, {shape_.side, shape_.side}, &positions_, shape_.query_side() * shape_.query_side(), shape_.hidden, shape_.heads, q, ldq, qkv, out,
+void GridSelfAttention::over_all(const float* q, int64_t ldq, const float* qkv, float* out,
+                                 const Schedule& schedule) const {
+    attend_to_all(precision_, {shape_.side, shape_.side}, &positions_,
+                  shape_.query_side() * shape_.query_side(), shape_.hidden, shape_.heads, q, ldq,
+                  qkv, out, schedule);
+}
+
+void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads,
+                    const float* qkv, float* out, const Schedule& schedule) {
+    attend_to_all(precision, {tokens, 1}, nullptr, tokens, hidden, heads, qkv, 3 * hidden, qkv, out,
                   schedule);
 }
 
-void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads, const float* qkv, float* out, const Schedule& schedule) {
-    attend_to_all(precision, {tokens, 1}, nullptr, tokens, hidden, heads, qkv, 3 * hidden, qkv, out, schedule);
-}
-
-at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld, const Schedule& schedule) {
+at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld,
+                    const Schedule& schedule) {
     const int64_t coarse = side / pool;
     at::Tensor out = at::empty({coarse * coarse, width});
     float* data = out.mutable_data_ptr<float>();
@@ -151,9 +201,11 @@ at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, i
         for (int64_t i = 0; i < coarse; ++i) {
             float* to = data + (y * coarse + i) * width;
             for (int64_t part = 0; part < pool * pool; ++part) {
-                const float* from = x + ((y * pool + part / pool) * side + i * pool + part % pool) * ld;
+                const float* from =
+                    x + ((y * pool + part / pool) * side + i * pool + part % pool) * ld;
                 if (part == 0) std::copy_n(from, width, to);
-                else for (int64_t c = 0; c < width; ++c) to[c] = std::max(to[c], from[c]);
+                else
+                    for (int64_t c = 0; c < width; ++c) to[c] = std::max(to[c], from[c]);
             }
         }
     });

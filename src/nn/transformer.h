@@ -1,5 +1,5 @@
-// What vision transformers are made of, over all tokens of a square grid: row tiles, the MLP with its residual, self-attention in windows or over
-// the whole grid.
+// What vision transformers are made of, over all tokens of a square grid: row tiles, the MLP with
+// its residual, self-attention in windows or over the whole grid.
 #pragma once
 
 #include <algorithm>
@@ -21,9 +21,12 @@ void over_rows(int64_t rows, const Schedule& schedule, const Body& body, int64_t
     });
 }
 // The tile in which a Linear of that precision is at its best.
-inline int64_t row_tile(Precision precision) { return precision == Precision::Int8Torch ? 8 * kRowTile : kRowTile; }
+inline int64_t row_tile(Precision precision) {
+    return precision == Precision::Int8Torch ? 8 * kRowTile : kRowTile;
+}
 
-// What every block needs of all tokens, used by one block after the other: fresh pages cost as much as a tenth of the encoder.
+// What every block needs of all tokens, used by one block after the other: fresh pages cost as much
+// as a tenth of the encoder.
 class TokenBuffers {
 public:
     float* qkv(int64_t floats) { return at_least(qkv_, floats); }
@@ -35,13 +38,15 @@ private:
 };
 
 // out[rows, n] = linear(norm(x)), over tiles of rows.
-void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x, float* out, const Schedule& schedule);
+void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, const float* x,
+                    float* out, const Schedule& schedule);
 
 // x += W2 act(W1 norm(x) + b1) + b2
 class ResidualMlp {
 public:
     ResidualMlp() = default;
-    ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden, float eps, Activation activation = Activation::Gelu);
+    ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden,
+                float eps, Activation activation = Activation::Gelu);
     void operator()(int64_t rows, float* x, Arena& arena) const;
     Precision precision() const { return in_.weight().precision(); }
 
@@ -59,21 +64,26 @@ struct GridAttentionShape {
     int64_t query_side() const { return side / pool; }
 };
 
-// Where the grid is not a multiple of the window, tokens behind its edge take part as keys whose k and v are `padding` (models pad after the norm, so
-// that these are the bias alone); they have no queries.
+// Where the grid is not a multiple of the window, tokens behind its edge take part as keys whose k
+// and v are `padding` (models pad after the norm, so that these are the bias alone); they have no
+// queries.
 class GridSelfAttention {
 public:
     GridSelfAttention() = default;
     // bias: [heads, window tokens, window tokens], or undefined.
-    GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding, RelativePositions positions = {}, at::Tensor bias = {});
+    GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding,
+                      RelativePositions positions = {}, at::Tensor bias = {});
 
-    // qkv: rows [q | k | v] of side x side tokens, 3 hidden floats each; out: [query_side^2, hidden]. With pooling, each query is the largest of
-    // pool x pool neighbours, component by component.
+    // qkv: rows [q | k | v] of side x side tokens, 3 hidden floats each; out: [query_side^2,
+    // hidden]. With pooling, each query is the largest of pool x pool neighbours, component by
+    // component.
     void operator()(const float* qkv, float* out, const Schedule& schedule) const;
 
 private:
-    void in_windows(const float* q, int64_t ldq, const float* qkv, float* out, const Schedule& schedule) const;
-    void over_all(const float* q, int64_t ldq, const float* qkv, float* out, const Schedule& schedule) const;
+    void in_windows(const float* q, int64_t ldq, const float* qkv, float* out,
+                    const Schedule& schedule) const;
+    void over_all(const float* q, int64_t ldq, const float* qkv, float* out,
+                  const Schedule& schedule) const;
 
     GridAttentionShape shape_;
     Precision precision_ = Precision::Fp32;
@@ -82,10 +92,14 @@ private:
     at::Tensor bias_;
 };
 
-// Of `tokens` tokens that lie in no grid, each attending to all. qkv: rows [q | k | v] of 3 hidden floats; out: [tokens, hidden].
-void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads, const float* qkv, float* out, const Schedule& schedule);
+// Of `tokens` tokens that lie in no grid, each attending to all. qkv: rows [q | k | v] of 3 hidden
+// floats; out: [tokens, hidden].
+void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads,
+                    const float* qkv, float* out, const Schedule& schedule);
 
-// The largest of each pool x pool neighbours of a side x side grid of rows, `ld` floats apart, component by component: [(side / pool)^2, width].
-at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld, const Schedule& schedule);
+// The largest of each pool x pool neighbours of a side x side grid of rows, `ld` floats apart,
+// component by component: [(side / pool)^2, width].
+at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld,
+                    const Schedule& schedule);
 
 }  // namespace segrid

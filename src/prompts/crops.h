@@ -8,16 +8,18 @@
 namespace segrid {
 
 struct CropPlan {
-    std::vector<ImageBox> boxes;   // exclusive maximum; the whole image first
-    std::vector<int64_t> layers;   // of each box
+    std::vector<ImageBox> boxes;  // exclusive maximum; the whole image first
+    std::vector<int64_t> layers;  // of each box
 };
 
-// Of a very narrow image crops may be empty, as there. Layer i has 2^i x 2^i crops that overlap by int(overlap_ratio * min side * 2 / 2^i) pixels.
+// Of a very narrow image crops may be empty, as there. Layer i has 2^i x 2^i crops that overlap by
+// int(overlap_ratio * min side * 2 / 2^i) pixels.
 CropPlan generate_crop_boxes(Size image, int64_t layers, double overlap_ratio);
 
 inline constexpr int64_t kMaxCropLayers = 5;
 
 // The fewest layers (at most `most`) whose smallest crops are no longer than working_scale pixels.
-int64_t crop_layers_for(Size image, double working_scale, double overlap_ratio, int64_t most = kMaxCropLayers);
+int64_t crop_layers_for(Size image, double working_scale, double overlap_ratio,
+                        int64_t most = kMaxCropLayers);
 
 }  // namespace segrid

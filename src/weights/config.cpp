@@ -13,11 +13,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string shown(const nlohmann::json& value) { return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 60); }
+std::string shown(const nlohmann::json& value) {
+    return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 60);
+}
 
 }  // namespace
 
-Config::Config(std::shared_ptr<const nlohmann::json> document, std::string name) : document_(std::move(document)), name_(std::move(name)) {}
+Config::Config(std::shared_ptr<const nlohmann::json> document, std::string name)
+    : document_(std::move(document)), name_(std::move(name)) {}
 
 Config Config::read(const std::string& path) {
     std::error_code error;
@@ -26,7 +29,8 @@ Config Config::read(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     if (!file) fail(ErrorKind::PermissionDenied, path + ": no permission to read");
     if (fs::file_size(path, error) > kMaxConfigBytes) {
-        fail(ErrorKind::Corrupt, path + ": larger than " + human_bytes(kMaxConfigBytes) + ", so not a config");
+        fail(ErrorKind::Corrupt,
+             path + ": larger than " + human_bytes(kMaxConfigBytes) + ", so not a config");
     }
     std::stringstream text;
     text << file.rdbuf();
@@ -40,7 +44,8 @@ Config Config::parse(const std::string& text, const std::string& name) {
         return true;
     };
     auto document = std::make_shared<nlohmann::json>(nlohmann::json::parse(text, callback, false));
-    if (document->is_discarded() || !document->is_object()) fail(ErrorKind::Corrupt, name + ": is not a JSON object");
+    if (document->is_discarded() || !document->is_object())
+        fail(ErrorKind::Corrupt, name + ": is not a JSON object");
     return {std::move(document), name};
 }
 
@@ -56,45 +61,57 @@ const nlohmann::json* Config::find(const std::string& key) const {
     return at;
 }
 
-void Config::wrong(const std::string& key, const std::string& rule, const nlohmann::json& got) const {
+void Config::wrong(const std::string& key, const std::string& rule,
+                   const nlohmann::json& got) const {
     fail(ErrorKind::Corrupt, name_ + ": " + key + " must be " + rule + ", got " + shown(got));
 }
-void Config::missing(const std::string& key) const { fail(ErrorKind::Corrupt, name_ + ": has no " + key); }
+void Config::missing(const std::string& key) const {
+    fail(ErrorKind::Corrupt, name_ + ": has no " + key);
+}
 
-
-int64_t Config::checked(const std::string& key, const nlohmann::json& value, IntegerRange range) const {
-    if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))) {
+int64_t Config::checked(const std::string& key, const nlohmann::json& value,
+                        IntegerRange range) const {
+    if (!value.is_number_integer() ||
+        (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))) {
         wrong(key, "a whole number", value);
     }
     const auto v = value.get<int64_t>();
-    if (v < range.low || v > range.high) wrong(key, "from " + std::to_string(range.low) + " to " + std::to_string(range.high), value);
+    if (v < range.low || v > range.high)
+        wrong(key, "from " + std::to_string(range.low) + " to " + std::to_string(range.high),
+              value);
     return v;
 }
 
-double Config::checked(const std::string& key, const nlohmann::json& value, NumberRange range) const {
+double Config::checked(const std::string& key, const nlohmann::json& value,
+                       NumberRange range) const {
     if (!value.is_number()) wrong(key, "a number", value);
     const auto v = value.get<double>();
     if (!std::isfinite(v) || v < range.low || v > range.high) {
-        wrong(key, "from " + std::to_string(range.low) + " to " + std::to_string(range.high), value);
+        wrong(key, "from " + std::to_string(range.low) + " to " + std::to_string(range.high),
+              value);
     }
     return v;
 }
 
-int64_t Config::integer(const std::string& key, std::optional<int64_t> fallback, IntegerRange range) const {
+int64_t Config::integer(const std::string& key, std::optional<int64_t> fallback,
+                        IntegerRange range) const {
     if (const auto* value = find(key)) return checked(key, *value, range);
     if (!fallback) missing(key);
     return *fallback;
 }
 
-int64_t Config::side(const std::string& key, std::optional<int64_t> fallback, IntegerRange range) const {
+int64_t Config::side(const std::string& key, std::optional<int64_t> fallback,
+                     IntegerRange range) const {
     const auto* value = find(key);
     if (value == nullptr || !value->is_array()) return integer(key, fallback, range);
     const auto both = integers(key, {}, range);
-    if (both.size() != 2 || both[0] != both[1]) wrong(key, "a whole number or two equal ones", *value);
+    if (both.size() != 2 || both[0] != both[1])
+        wrong(key, "a whole number or two equal ones", *value);
     return both[0];
 }
 
-double Config::number(const std::string& key, std::optional<double> fallback, NumberRange range) const {
+double Config::number(const std::string& key, std::optional<double> fallback,
+                      NumberRange range) const {
     if (const auto* value = find(key)) return checked(key, *value, range);
     if (!fallback) missing(key);
     return *fallback;
@@ -118,7 +135,9 @@ bool Config::boolean(const std::string& key, std::optional<bool> fallback) const
     return *fallback;
 }
 
-std::vector<int64_t> Config::integers(const std::string& key, std::optional<std::vector<int64_t>> fallback, IntegerRange range) const {
+std::vector<int64_t> Config::integers(const std::string& key,
+                                      std::optional<std::vector<int64_t>> fallback,
+                                      IntegerRange range) const {
     if (const auto* value = find(key)) {
         if (!value->is_array()) wrong(key, "a list of whole numbers", *value);
         std::vector<int64_t> out;

@@ -26,28 +26,34 @@ struct NumberRange {
     double high = std::numeric_limits<double>::infinity();
 };
 
-// Immutable; copies share the document. Keys are dotted paths: "vision_config.hidden_size". A key that is missing (or null, or
-// under something missing) gives the fallback; without a fallback it is a Corrupt error. A value of another type or outside its range is a
-// Corrupt error too. Errors name the file and the key.
+// Immutable; copies share the document. Keys are dotted paths: "vision_config.hidden_size". A key
+// that is missing (or null, or under something missing) gives the fallback; without a fallback it
+// is a Corrupt error. A value of another type or outside its range is a Corrupt error too. Errors
+// name the file and the key.
 class Config {
 public:
     static Config read(const std::string& path);
     static Config parse(const std::string& text, const std::string& name);
 
-    int64_t integer(const std::string& key, std::optional<int64_t> fallback = {}, IntegerRange range = {}) const;
+    int64_t integer(const std::string& key, std::optional<int64_t> fallback = {},
+                    IntegerRange range = {}) const;
     // A number n, or two equal ones: [n, n].
-    int64_t side(const std::string& key, std::optional<int64_t> fallback = {}, IntegerRange range = {}) const;
-    double number(const std::string& key, std::optional<double> fallback = {}, NumberRange range = {}) const;
+    int64_t side(const std::string& key, std::optional<int64_t> fallback = {},
+                 IntegerRange range = {}) const;
+    double number(const std::string& key, std::optional<double> fallback = {},
+                  NumberRange range = {}) const;
     std::string text(const std::string& key, std::optional<std::string> fallback = {}) const;
     bool boolean(const std::string& key, std::optional<bool> fallback = {}) const;
-    std::vector<int64_t> integers(const std::string& key, std::optional<std::vector<int64_t>> fallback = {},
+    std::vector<int64_t> integers(const std::string& key,
+                                  std::optional<std::vector<int64_t>> fallback = {},
                                   IntegerRange range = {}) const;
     const std::string& name() const { return name_; }
 
 private:
     Config(std::shared_ptr<const nlohmann::json> document, std::string name);
     const nlohmann::json* find(const std::string& key) const;
-    [[noreturn]] void wrong(const std::string& key, const std::string& rule, const nlohmann::json& got) const;
+    [[noreturn]] void wrong(const std::string& key, const std::string& rule,
+                            const nlohmann::json& got) const;
     [[noreturn]] void missing(const std::string& key) const;
     int64_t checked(const std::string& key, const nlohmann::json& value, IntegerRange range) const;
     double checked(const std::string& key, const nlohmann::json& value, NumberRange range) const;

@@ -22,8 +22,10 @@ struct TensorHeader {
     std::map<std::string, std::string> metadata;
 };
 
-// data_bytes: what the file has after the header. Guarantees: names are unique, every range lies inside the data and is
-// as long as dtype and shape say, and the ranges cover the data without gap or overlap. Throws Corrupt.
-TensorHeader parse_header(const char* json, std::size_t length, uint64_t data_bytes, const std::string& path);
+// data_bytes: what the file has after the header. Guarantees: names are unique, every range lies
+// inside the data and is as long as dtype and shape say, and the ranges cover the data without gap
+// or overlap. Throws Corrupt.
+TensorHeader parse_header(const char* json, std::size_t length, uint64_t data_bytes,
+                          const std::string& path);
 
 }  // namespace segrid

@@ -17,7 +17,23 @@ inline constexpr std::size_t kMaxTensorDims = 16;
 inline constexpr std::size_t kMaxHeaderDepth = 4;
 inline constexpr std::size_t kMaxTensorNameBytes = 4096;
 
-enum class ScalarKind { F64, F32, F16, BF16, F8E4M3, F8E5M2, I64, I32, I16, I8, U64, U32, U16, U8, Bool };
+enum class ScalarKind {
+    F64,
+    F32,
+    F16,
+    BF16,
+    F8E4M3,
+    F8E5M2,
+    I64,
+    I32,
+    I16,
+    I8,
+    U64,
+    U32,
+    U16,
+    U8,
+    Bool
+};
 
 std::size_t scalar_bytes(ScalarKind kind);
 const char* scalar_name(ScalarKind kind);  // as safetensors spells it: "F32", "BF16", ...
@@ -25,16 +41,18 @@ const char* scalar_name(ScalarKind kind);  // as safetensors spells it: "F32", "
 struct TensorView {
     ScalarKind dtype = ScalarKind::F32;
     std::vector<int64_t> shape;
-    const std::byte* data = nullptr;  // row-major, little-endian, 64-byte aligned; owned by the SafeTensors
+    const std::byte* data =
+        nullptr;  // row-major, little-endian, 64-byte aligned; owned by the SafeTensors
     std::size_t bytes = 0;
 };
 
 // A file read into memory and checked. Immutable; copies share the tensors.
 class SafeTensors {
 public:
-    // Reads, does not map: a file that shrinks meanwhile is a Corrupt error, not a SIGBUS. The header is checked against the limits
-    // above and the file's size before anything large is allocated. Errors: NotFound, IsADirectory, PermissionDenied, Corrupt
-    // (naming the file, the tensor and the rule), OutOfMemory.
+    // Reads, does not map: a file that shrinks meanwhile is a Corrupt error, not a SIGBUS. The
+    // header is checked against the limits above and the file's size before anything large is
+    // allocated. Errors: NotFound, IsADirectory, PermissionDenied, Corrupt (naming the file, the
+    // tensor and the rule), OutOfMemory.
     static SafeTensors read(const std::string& path);
 
     const std::string& path() const { return path_; }

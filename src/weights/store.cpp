@@ -11,7 +11,8 @@ namespace {
 
 std::string text(const std::vector<int64_t>& shape) {
     std::string out = "(";
-    for (std::size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        out += (i ? ", " : "") + std::to_string(shape[i]);
     return out + ")";
 }
 
@@ -32,7 +33,8 @@ std::vector<int64_t> WeightStore::shape(const std::string& name) const {
     return file_.has(name) ? file_.view(name).shape : std::vector<int64_t>{};
 }
 
-const TensorView* WeightStore::find(const std::string& name, const std::vector<int64_t>& expected_shape, TensorView& view) {
+const TensorView* WeightStore::find(const std::string& name,
+                                    const std::vector<int64_t>& expected_shape, TensorView& view) {
     if (!file_.has(name)) {
         missing_.insert(name);
         return nullptr;
@@ -44,13 +46,16 @@ const TensorView* WeightStore::find(const std::string& name, const std::vector<i
     return nullptr;
 }
 
-at::Tensor WeightStore::tensor(const std::string& name, const TensorView& view, at::ScalarType type) const {
+at::Tensor WeightStore::tensor(const std::string& name, const TensorView& view,
+                               at::ScalarType type) const {
     auto memory = file_.memory(name);
     return at::from_blob(const_cast<std::byte*>(view.data), view.shape, [memory](void*) {}, type);
 }
 
 at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>& expected_shape) {
-    const auto stand_in = [&] { return at::zeros({1}).expand(expected_shape); };  // one value, whatever the shape
+    const auto stand_in = [&] {
+        return at::zeros({1}).expand(expected_shape);
+    };  // one value, whatever the shape
     if (is_quantised(name)) {
         const QuantisedTensor q = take_quantised(name, expected_shape);
         return q.values.to(at::kFloat) * q.scales.unsqueeze(1);
@@ -59,7 +64,8 @@ at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>
     if (find(name, expected_shape, view) == nullptr) return stand_in();
     const at::ScalarType type = scalar_type(view.dtype);
     if (type == at::ScalarType::Undefined) {
-        wrong_[name] = std::string("has dtype ") + scalar_name(view.dtype) + ", expected F32, F16 or BF16";
+        wrong_[name] =
+            std::string("has dtype ") + scalar_name(view.dtype) + ", expected F32, F16 or BF16";
         return stand_in();
     }
     at::Tensor values = tensor(name, view, type).to(at::kFloat);
@@ -71,11 +77,14 @@ at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>
 }
 
 bool WeightStore::is_quantised(const std::string& name) const {
-    return file_.has(name) && file_.view(name).dtype == ScalarKind::I8 && file_.has(name + "_scale");
+    return file_.has(name) && file_.view(name).dtype == ScalarKind::I8 &&
+           file_.has(name + "_scale");
 }
 
-QuantisedTensor WeightStore::take_quantised(const std::string& name, const std::vector<int64_t>& expected_shape) {
-    QuantisedTensor out{at::zeros(expected_shape, at::kChar), take(name + "_scale", {expected_shape.at(0)})};
+QuantisedTensor WeightStore::take_quantised(const std::string& name,
+                                            const std::vector<int64_t>& expected_shape) {
+    QuantisedTensor out{at::zeros(expected_shape, at::kChar),
+                        take(name + "_scale", {expected_shape.at(0)})};
     TensorView view;
     if (find(name, expected_shape, view) != nullptr) out.values = tensor(name, view, at::kChar);
     return out;

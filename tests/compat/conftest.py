@@ -63,8 +63,10 @@ def trained_pair():
     from segrid.compat.segment_anything import sam_model_registry
 
     folder = Path(segrid.__file__).parent / "models/tiny"
-    return (sam_model_registry["default"](checkpoint=folder),
-            random_sam.to_segment_anything(folder))
+    return (
+        sam_model_registry["default"](checkpoint=folder),
+        random_sam.to_segment_anything(folder),
+    )
 
 
 @pytest.fixture(scope="session")

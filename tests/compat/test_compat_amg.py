@@ -52,8 +52,11 @@ def blobs(rng, shape, n=5):
 
 
 def test_every_function_of_the_original_is_there(original):
-    theirs = {name: thing for name, thing in vars(original).items()
-              if getattr(thing, "__module__", "") == original.__name__}
+    theirs = {
+        name: thing
+        for name, thing in vars(original).items()
+        if getattr(thing, "__module__", "") == original.__name__
+    }
     assert len(theirs) == 17
     for name, thing in theirs.items():
         mine = getattr(amg, name)
@@ -78,23 +81,29 @@ def test_runs_and_boxes(original, rng, shape):
 @pytest.mark.parametrize("area", [1, 4, 4.5, np.float32(20), 10**6])
 def test_small_regions(original, rng, shape, mode, area):
     for mask in blobs(rng, shape):
-        equal(amg.remove_small_regions(mask, area, mode),
-              original.remove_small_regions(mask, area, mode))
+        equal(
+            amg.remove_small_regions(mask, area, mode),
+            original.remove_small_regions(mask, area, mode),
+        )
 
 
 def test_stability(original, rng):
     logits = torch.from_numpy(rng.normal(0, 2, (3, 4, 20, 30)).astype(np.float32))
     logits[0] = -9  # 0 / 0
     for threshold, offset in ((0.0, 1.0), (0.5, 0.2), (0.0, 0.0), (0.0, -1.0)):
-        equal(amg.calculate_stability_score(logits, threshold, offset),
-              original.calculate_stability_score(logits, threshold, offset))
+        equal(
+            amg.calculate_stability_score(logits, threshold, offset),
+            original.calculate_stability_score(logits, threshold, offset),
+        )
 
 
 @pytest.mark.parametrize("size", [(480, 640), (33, 1001), (50, 50)])
 def test_grids_and_crops(original, size):
     for layers, ratio in ((0, 0.3), (1, 512 / 1500), (2, 0.1), (3, 0.0)):
-        equal(amg.generate_crop_boxes(size, layers, ratio),
-              original.generate_crop_boxes(size, layers, ratio))
+        equal(
+            amg.generate_crop_boxes(size, layers, ratio),
+            original.generate_crop_boxes(size, layers, ratio),
+        )
     for side in (1, 2, 7, 32):
         equal(amg.build_point_grid(side), original.build_point_grid(side))
     equal(amg.build_all_layer_point_grids(12, 2, 2), original.build_all_layer_point_grids(12, 2, 2))
@@ -106,10 +115,14 @@ def test_crops_and_the_image(original, rng):
     for group in (boxes, boxes.float(), boxes.int()):
         equal(amg.uncrop_boxes_xyxy(group, crop), original.uncrop_boxes_xyxy(group, crop))
         for box in (crop, [0, 0, 100, 120], image):
-            equal(amg.is_box_near_crop_edge(group, box, image),
-                  original.is_box_near_crop_edge(group, box, image))
-    equal(amg.uncrop_boxes_xyxy(boxes[:, None], crop),
-          original.uncrop_boxes_xyxy(boxes[:, None], crop))
+            equal(
+                amg.is_box_near_crop_edge(group, box, image),
+                original.is_box_near_crop_edge(group, box, image),
+            )
+    equal(
+        amg.uncrop_boxes_xyxy(boxes[:, None], crop),
+        original.uncrop_boxes_xyxy(boxes[:, None], crop),
+    )
     for points in (boxes[:, :2].double(), boxes[:, None, :2].float()):
         equal(amg.uncrop_points(points, crop), original.uncrop_points(points, crop))
     masks = torch.from_numpy(blobs(rng, (80, 60)))
@@ -122,8 +135,10 @@ def test_crops_and_the_image(original, rng):
 def test_batches(original):
     rows, others = np.arange(10), list("abcdefghij")
     for size in (1, 3, 10, 64):
-        equal([*amg.batch_iterator(size, rows, others)],
-              [*original.batch_iterator(size, rows, others)])
+        equal(
+            [*amg.batch_iterator(size, rows, others)],
+            [*original.batch_iterator(size, rows, others)],
+        )
     with pytest.raises(AssertionError, match="same size"):
         [*amg.batch_iterator(2, rows, others[:3])]
 

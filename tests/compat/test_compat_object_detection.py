@@ -19,11 +19,16 @@ def both(request, tmp_path_factory):
     from segrid.compat.transformers import pipeline
 
     with torch.no_grad():
-        folder = random_owlv2.make(request.param, tmp_path_factory.mktemp(f"zero-shot-{request.param}"))
+        folder = random_owlv2.make(
+            request.param, tmp_path_factory.mktemp(f"zero-shot-{request.param}")
+        )
     kind = {"small": "Owlv2", "owlvit": "OwlViT"}[request.param]
-    theirs = transformers.pipeline("zero-shot-object-detection", model=getattr(transformers, f"{kind}ForObjectDetection").from_pretrained(folder),
-                                   tokenizer=transformers.CLIPTokenizer.from_pretrained(folder),
-                                   image_processor=getattr(transformers, f"{kind}ImageProcessorPil").from_pretrained(folder))
+    theirs = transformers.pipeline(
+        "zero-shot-object-detection",
+        model=getattr(transformers, f"{kind}ForObjectDetection").from_pretrained(folder),
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(folder),
+        image_processor=getattr(transformers, f"{kind}ImageProcessorPil").from_pretrained(folder),
+    )
     return pipeline("zero-shot-object-detection", model=folder), theirs
 
 
@@ -41,7 +46,9 @@ def same(ours, theirs):
     for o, t in pairs:
         assert o["label"] == t["label"]
         for name, value in t["box"].items():
-            assert type(o["box"][name]) is int and abs(o["box"][name] - value) <= 1  # a coordinate beside a whole number may fall to either side
+            assert (
+                type(o["box"][name]) is int and abs(o["box"][name] - value) <= 1
+            )  # a coordinate beside a whole number may fall to either side
     exact = [o["box"] == t["box"] for o, t in zip(ours, theirs, strict=True)]
     assert np.mean(exact) > 0.9
 
@@ -50,10 +57,19 @@ def key(record):
     return record["label"], round(record["score"], 4), record["box"]["xmin"]
 
 
-@pytest.mark.parametrize(("least", "options"), [(6, {}), (8, {"top_k": 7}), (None, {})], ids=["threshold", "top_k", "its own threshold"])
+@pytest.mark.parametrize(
+    ("least", "options"),
+    [(6, {}), (8, {"top_k": 7}), (None, {})],
+    ids=["threshold", "top_k", "its own threshold"],
+)
 def test_one_image(both, cut, least, options):
     if least is not None:
-        options = options | {"threshold": cut([r["score"] for r in both[0](picture(), candidate_labels=LABELS, threshold=0)], least)}
+        options = options | {
+            "threshold": cut(
+                [r["score"] for r in both[0](picture(), candidate_labels=LABELS, threshold=0)],
+                least,
+            )
+        }
     ours, theirs = (p(picture(), candidate_labels=LABELS, **options) for p in both)
     same(ours, theirs)
 
@@ -61,22 +77,45 @@ def test_one_image(both, cut, least, options):
 def test_forms_of_input(both, tmp_path):
     ours, theirs = both
     picture().save(tmp_path / "a.png")
-    path, text = str(tmp_path / "a.png"), base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
-    records = [{"image": path, "candidate_labels": LABELS}, {"image": path, "candidate_labels": LABELS[:1]}]
-    for image, labels in ((path, LABELS), (text, LABELS), (path, ",".join(LABELS)), ([picture(), picture(5)], LABELS),
-                          ([picture(), picture(5)], [LABELS, LABELS[:1]])):
-        mine, other = ours(image, candidate_labels=labels, threshold=0.001), theirs(image, candidate_labels=labels, threshold=0.001)
-        for one, two in zip(mine, other, strict=True) if isinstance(image, list) else [(mine, other)]:
+    path, text = (
+        str(tmp_path / "a.png"),
+        base64.b64encode((tmp_path / "a.png").read_bytes()).decode(),
+    )
+    records = [
+        {"image": path, "candidate_labels": LABELS},
+        {"image": path, "candidate_labels": LABELS[:1]},
+    ]
+    for image, labels in (
+        (path, LABELS),
+        (text, LABELS),
+        (path, ",".join(LABELS)),
+        ([picture(), picture(5)], LABELS),
+        ([picture(), picture(5)], [LABELS, LABELS[:1]]),
+    ):
+        mine, other = (
+            ours(image, candidate_labels=labels, threshold=0.001),
+            theirs(image, candidate_labels=labels, threshold=0.001),
+        )
+        for one, two in (
+            zip(mine, other, strict=True) if isinstance(image, list) else [(mine, other)]
+        ):
             same(one, two)
-    for mine, other in zip(ours(records, threshold=0.001), theirs(records, threshold=0.001), strict=True):
+    for mine, other in zip(
+        ours(records, threshold=0.001), theirs(records, threshold=0.001), strict=True
+    ):
         same(mine, other)
     same(list(ours(iter(records), threshold=0.001))[0], theirs(records[0], threshold=0.001))
-    same(ours(path, text_queries=LABELS, threshold=0.001), theirs(path, text_queries=LABELS, threshold=0.001))
+    same(
+        ours(path, text_queries=LABELS, threshold=0.001),
+        theirs(path, text_queries=LABELS, threshold=0.001),
+    )
 
 
 def test_errors(both):
     for pipe in both:
-        with pytest.raises(ValueError, match="must be a string, a flat list of strings, or per-image label lists"):
+        with pytest.raises(
+            ValueError, match="must be a string, a flat list of strings, or per-image label lists"
+        ):
             pipe([picture()], candidate_labels=[["a"], "b"])
         with pytest.raises(ValueError, match="Got 1 images but 2 candidate label lists"):
             pipe([picture()], candidate_labels=[["a"], ["b"]])
@@ -88,8 +127,12 @@ def test_a_transformers_model(both):
     ours, theirs = both
     with pytest.raises(ValueError, match="tokenizer"):
         pipeline("zero-shot-object-detection", model=theirs.model)
-    copied = pipeline("zero-shot-object-detection", model=theirs.model, tokenizer=theirs.tokenizer, threshold=0.3)
-    assert copied(picture(), candidate_labels=LABELS) == ours(picture(), candidate_labels=LABELS, threshold=0.3)
+    copied = pipeline(
+        "zero-shot-object-detection", model=theirs.model, tokenizer=theirs.tokenizer, threshold=0.3
+    )
+    assert copied(picture(), candidate_labels=LABELS) == ours(
+        picture(), candidate_labels=LABELS, threshold=0.3
+    )
     half = pipeline("zero-shot-object-detection", model=ours.detector)
     assert half.detector is ours.detector
 
@@ -111,8 +154,18 @@ def test_datasets_and_attributes(both):
     for mine, other in zip(*answers, strict=True):
         same(mine, other)
     photos = ours([picture(), picture(5)], candidate_labels=LABELS, threshold=0.001)
-    for mine, other in zip(ours((picture(seed) for seed in (3, 5)), candidate_labels=LABELS, threshold=0.001), photos, strict=True):
+    for mine, other in zip(
+        ours((picture(seed) for seed in (3, 5)), candidate_labels=LABELS, threshold=0.001),
+        photos,
+        strict=True,
+    ):
         assert mine == other
-    assert ours.task == theirs.task and ours.device == theirs.device and ours.model.config.model_type == theirs.model.config.model_type
-    assert ours.tokenizer("a red circle")["input_ids"] == theirs.tokenizer("a red circle")["input_ids"]
+    assert (
+        ours.task == theirs.task
+        and ours.device == theirs.device
+        and ours.model.config.model_type == theirs.model.config.model_type
+    )
+    assert (
+        ours.tokenizer("a red circle")["input_ids"] == theirs.tokenizer("a red circle")["input_ids"]
+    )
     assert ours.image_processor.size == theirs.image_processor.size

@@ -20,8 +20,12 @@ def predictors(sam_pair):
 @pytest.mark.parametrize("kind", ["tensor", "array", "half", "double"])
 def test_features_put_back(predictors, image, kind):
     """As micro-sam's precomputed embeddings and napari's plugins do, into a fresh predictor."""
-    to = {"tensor": lambda t: t, "array": lambda t: t.numpy(), "half": lambda t: t.half(),
-          "double": lambda t: t.double()}[kind]
+    to = {
+        "tensor": lambda t: t,
+        "array": lambda t: t.numpy(),
+        "half": lambda t: t.half(),
+        "double": lambda t: t.double(),
+    }[kind]
     results = []
     for predictor in predictors:
         predictor.set_image(image)
@@ -45,8 +49,9 @@ def test_tiles(predictors, image, other_image):
         predictor.tiles = []
         for tile in (image, other_image, image[:100]):
             predictor.set_image(tile)
-            predictor.tiles.append((predictor.features, predictor.original_size,
-                                    predictor.input_size))
+            predictor.tiles.append(
+                (predictor.features, predictor.original_size, predictor.input_size)
+            )
     for i in (2, 0, 1, 0):
         results = []
         for p in predictors:
@@ -110,8 +115,13 @@ def test_an_image_resized_otherwise(predictors, image):
         predictor.set_torch_image(stretched, image.shape[:2])
         point = torch.tensor([[[50.0, 60]]])
         points = predictor.transform.apply_coords_torch(point, image.shape[:2])
-        results.append((*predictor.predict(**POINT), *predictor.predict(**BOX, return_logits=True),
-                        *predictor.predict_torch(points, torch.ones(1, 1))))
+        results.append(
+            (
+                *predictor.predict(**POINT),
+                *predictor.predict(**BOX, return_logits=True),
+                *predictor.predict_torch(points, torch.ones(1, 1)),
+            )
+        )
         assert tuple(predictor.input_size) == tuple(stretched.shape[2:])
     same_arrays(*results)
 
@@ -148,7 +158,7 @@ LABELS = [[2], [3], [1, 2], [2, 3], [0, 3, 1], [7, 1], [-1, 1], [-2, 1], [1.7, 0
 @pytest.mark.parametrize("boxed", [False, True])
 def test_labels_are_the_originals(predictors, image, labels, boxed):
     """2 and 3 are no box corners in SAM 1: of an unknown label only the place is encoded."""
-    points = np.array([[50.0, 60], [120, 40], [200, 140]])[:len(labels)]
+    points = np.array([[50.0, 60], [120, 40], [200, 140]])[: len(labels)]
     prompt = dict(point_coords=points, point_labels=np.array(labels)) | (BOX if boxed else {})
     batch = torch.from_numpy(points)[None].float(), torch.tensor([labels])
     results = []
@@ -158,10 +168,14 @@ def test_labels_are_the_originals(predictors, image, labels, boxed):
     same_arrays(*results)
 
 
-@pytest.mark.parametrize("prompt", [
-    dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)) | BOX,
-    dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)),
-    dict(mask_input=np.linspace(-9, 9, 1600, dtype=np.float32).reshape(1, 40, 40))])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)) | BOX,
+        dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)),
+        dict(mask_input=np.linspace(-9, 9, 1600, dtype=np.float32).reshape(1, 40, 40)),
+    ],
+)
 def test_prompts_without_points(predictors, image, prompt):
     results = []
     for predictor in predictors:

@@ -23,8 +23,10 @@ def generators(trained_pair):
 
     def make(**options):
         options = START | options
-        return (SamAutomaticMaskGenerator(trained_pair[0], **options),
-                Original(trained_pair[1], **options))
+        return (
+            SamAutomaticMaskGenerator(trained_pair[0], **options),
+            Original(trained_pair[1], **options),
+        )
 
     return make
 
@@ -45,7 +47,6 @@ def generate(generators, change, image):
         results.append(generator.generate(image))
     same_records(*results)
     return results[0]
-
 
 
 def test_attributes_are_the_originals(generators):
@@ -107,9 +108,13 @@ def test_output_mode_and_crops_set_later(generators, coins):
 
 @pytest.mark.parametrize("kind", [float, np.float32, np.float64, np.array, torch.tensor])
 def test_numbers_of_other_kinds(generators, coins, kind):
-    options = dict(pred_iou_thresh=kind(0.5), stability_score_thresh=kind(0.75),
-                   stability_score_offset=kind(1.0), box_nms_thresh=kind(0.7),
-                   min_mask_region_area=kind(25.0))
+    options = dict(
+        pred_iou_thresh=kind(0.5),
+        stability_score_thresh=kind(0.75),
+        stability_score_offset=kind(1.0),
+        box_nms_thresh=kind(0.7),
+        min_mask_region_area=kind(25.0),
+    )
     pair = generators(**options)
     if kind in (np.array, torch.tensor):  # which the original cannot compare with everywhere
         wanted = generators(min_mask_region_area=25)[0].generate(coins)
@@ -132,10 +137,17 @@ def test_whole_numbers_of_other_kinds(generators, coins, kind):
 NOTHING_PASSES = dict(pred_iou_thresh=9.0), dict(stability_score_thresh=1.5)
 
 
-@pytest.mark.parametrize("thresholds", [
-    dict(pred_iou_thresh=-1.0), dict(stability_score_thresh=-0.5), dict(pred_iou_thresh=np.nan),
-    dict(pred_iou_thresh=0, stability_score_thresh=0), dict(box_nms_thresh=1.5),
-    *NOTHING_PASSES])
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        dict(pred_iou_thresh=-1.0),
+        dict(stability_score_thresh=-0.5),
+        dict(pred_iou_thresh=np.nan),
+        dict(pred_iou_thresh=0, stability_score_thresh=0),
+        dict(box_nms_thresh=1.5),
+        *NOTHING_PASSES,
+    ],
+)
 def test_thresholds_outside_0_to_1(generators, coins, thresholds):
     found = generate(generators(points_per_side=5, **thresholds), lambda g: None, coins)
     assert bool(found) == (thresholds not in NOTHING_PASSES)
@@ -145,16 +157,23 @@ def test_a_predicted_iou_above_1(sam_pair, image):
     """Random weights, whose predicted IoU is 0.8 +- 0.15."""
     from segment_anything import SamAutomaticMaskGenerator as Original
 
-    options = dict(points_per_side=6, pred_iou_thresh=np.float32(1.02), stability_score_thresh=-1,
-                   box_nms_thresh=1.0)
-    mine, theirs = (kind(model, **options).generate(image) for kind, model in
-                    zip((SamAutomaticMaskGenerator, Original), sam_pair, strict=True))
+    options = dict(
+        points_per_side=6,
+        pred_iou_thresh=np.float32(1.02),
+        stability_score_thresh=-1,
+        box_nms_thresh=1.0,
+    )
+    mine, theirs = (
+        kind(model, **options).generate(image)
+        for kind, model in zip((SamAutomaticMaskGenerator, Original), sam_pair, strict=True)
+    )
     same_records(mine, theirs)
     assert 0 < len(mine) < 108 and all(record["predicted_iou"] > 1.02 for record in mine)
 
 
-@pytest.mark.parametrize("hook", ["_generate_masks", "_process_crop", "_process_batch",
-                                  "postprocess_small_regions"])
+@pytest.mark.parametrize(
+    "hook", ["_generate_masks", "_process_crop", "_process_batch", "postprocess_small_regions"]
+)
 def test_a_hook_that_would_never_run_raises(trained_pair, hook):
     mine = type("Mine", (SamAutomaticMaskGenerator,), {hook: lambda self, *a: None})
     with pytest.raises(NotImplementedError, match=f"Mine.{hook}: .*inside its engine"):
@@ -182,7 +201,7 @@ def test_other_subclasses_run(trained_pair, coins):
             self.kept = 3
 
         def generate(self, image):
-            return super().generate(image)[:self.kept]
+            return super().generate(image)[: self.kept]
 
     assert len(Mine(trained_pair[0], points_per_side=6).generate(coins)) == 3
 

@@ -8,7 +8,7 @@ import pytest
 import segrid
 
 # notebooks/predictor_example.ipynb; each `keep` takes what the notebook shows as a picture.
-PREDICTOR = '''
+PREDICTOR = """
 import numpy as np
 import torch
 
@@ -85,10 +85,10 @@ for entry, output in zip(batched_input, batched_output):
     predictor.input_size = entry["image"].shape[1:]
     for mask, low in zip(output["masks"], output["low_res_logits"]):
         keep(mask.cpu().numpy(), low.cpu().numpy(), predictor)
-'''
+"""
 
 # notebooks/automatic_mask_generator_example.ipynb
-GENERATOR = '''
+GENERATOR = """
 from segment_anything import sam_model_registry, SamAutomaticMaskGenerator, SamPredictor
 
 sam = sam_model_registry[model_type](checkpoint=sam_checkpoint)
@@ -102,7 +102,7 @@ mask_generator_2 = SamAutomaticMaskGenerator(
     crop_n_layers=1, crop_n_points_downscale_factor=2, min_mask_region_area=100)
 masks2 = mask_generator_2.generate(image)
 keep(masks2)
-'''
+"""
 
 
 @pytest.fixture
@@ -120,9 +120,16 @@ def both(monkeypatch, trained_pair):
         changed = script.replace("from segment_anything", "from segrid.compat.segment_anything")
         for text in (script, changed):
             kept.append([])
-            exec(compile(text, "notebook", "exec"), names | dict(
-                model_type="vit_b", sam_checkpoint=str(folder), device="cpu",
-                keep=lambda *what: kept[-1].append(keep(*what))))
+            exec(
+                compile(text, "notebook", "exec"),
+                names
+                | dict(
+                    model_type="vit_b",
+                    sam_checkpoint=str(folder),
+                    device="cpu",
+                    keep=lambda *what: kept[-1].append(keep(*what)),
+                ),
+            )
         return zip(*kept, strict=True)
 
     return run

@@ -19,7 +19,9 @@ def noise(shape, seed=0):
 
 def blobs(shape, seed=0):
     """Masks with parts and holes of many sizes, one empty and one full."""
-    smooth = torch.nn.functional.avg_pool2d(noise((shape[0], 1, shape[1] + 4, shape[2] + 4), seed), 5, 1)
+    smooth = torch.nn.functional.avg_pool2d(
+        noise((shape[0], 1, shape[1] + 4, shape[2] + 4), seed), 5, 1
+    )
     masks = smooth > 0.05
     masks[0], masks[-1] = False, True
     return masks
@@ -45,7 +47,11 @@ def test_mask_data_to_numpy():
         data = kind.MaskData(boxes=torch.arange(8).reshape(2, 4), names=["a", "b"])
         data.to_numpy()
         assert data["boxes"].dtype == np.float32 and data["names"] == ["a", "b"]
-    assert set(ours.__all__) == {name for name, item in vars(theirs).items() if getattr(item, "__module__", "") == theirs.__name__}
+    assert set(ours.__all__) == {
+        name
+        for name, item in vars(theirs).items()
+        if getattr(item, "__module__", "") == theirs.__name__
+    }
 
 
 def test_mask_to_box():
@@ -55,7 +61,11 @@ def test_mask_to_box():
     masks = blobs((5, 23, 31)) & (noise((5, 1, 23, 31), 4) > 1.5)
     masks[0] = False
     wanted, mine = original(masks), mask_to_box(masks)
-    assert torch.equal(mine, wanted) and mine.dtype == wanted.dtype and mine[0, 0].tolist() == [31, 23, -1, -1]
+    assert (
+        torch.equal(mine, wanted)
+        and mine.dtype == wanted.dtype
+        and mine[0, 0].tolist() == [31, 23, -1, -1]
+    )
 
 
 @pytest.mark.parametrize("shape", [(6, 40, 57), (2, 1, 9), (2, 9, 1)])
@@ -63,9 +73,14 @@ def test_connected_components(shape):
     from segrid.compat.sam2.utils.misc import get_connected_components
 
     masks = blobs(shape)
-    (labels, areas), (wanted, wanted_areas) = get_connected_components(masks), scipy_components(masks)
+    (labels, areas), (wanted, wanted_areas) = (
+        get_connected_components(masks),
+        scipy_components(masks),
+    )
     assert torch.equal(areas, wanted_areas) and labels.dtype == areas.dtype == torch.int32
-    for mine, other in zip(labels, wanted, strict=True):  # the numbers may differ, the parts may not
+    for mine, other in zip(
+        labels, wanted, strict=True
+    ):  # the numbers may differ, the parts may not
         pairs = {(int(a), int(b)) for a, b in zip(mine.ravel(), other.ravel(), strict=True)}
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
     spiral = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
@@ -80,14 +95,23 @@ def test_the_rest_of_misc(monkeypatch):
 
     monkeypatch.setattr(theirs, "get_connected_components", scipy_components)
     logits = noise((3, 1, 30, 30), 2)
-    assert torch.equal(ours.fill_holes_in_mask_scores(logits, 5), theirs.fill_holes_in_mask_scores(logits, 5))
+    assert torch.equal(
+        ours.fill_holes_in_mask_scores(logits, 5), theirs.fill_holes_in_mask_scores(logits, 5)
+    )
     assert not torch.equal(ours.fill_holes_in_mask_scores(logits, 5), logits)
     assert ours.get_sdpa_settings() == theirs.get_sdpa_settings()
     points, labels = noise((2, 3, 2)), torch.ones(2, 3, dtype=torch.int32)
-    for old in (None, {"point_coords": noise((2, 1, 2), 1), "point_labels": torch.zeros(2, 1, dtype=torch.int32)}):
+    for old in (
+        None,
+        {"point_coords": noise((2, 1, 2), 1), "point_labels": torch.zeros(2, 1, dtype=torch.int32)},
+    ):
         mine, other = (m.concat_points(old, points, labels) for m in (ours, theirs))
         assert set(mine) == set(other) and all(torch.equal(mine[k], other[k]) for k in mine)
-    for call in (ours.load_video_frames, ours.load_video_frames_from_jpg_images, ours.AsyncVideoFrameLoader):
+    for call in (
+        ours.load_video_frames,
+        ours.load_video_frames_from_jpg_images,
+        ours.AsyncVideoFrameLoader,
+    ):
         with pytest.raises(NotImplementedError, match="follows no objects through videos yet"):
             call("frames", 1024)
 
@@ -102,14 +126,30 @@ def test_transforms(monkeypatch, areas):
     mine, other = (kind(64, 0.3, *areas) for kind in (SAM2Transforms, Original))
     array = np.random.default_rng(1).integers(0, 255, (40, 90, 3), dtype=np.uint8)
     for image in (array, Image.fromarray(array), array[::-1]):
-        torch.testing.assert_close(mine(image), other(image if isinstance(image, Image.Image) else image.copy()), atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(mine.forward_batch([array, array[:30]]), other.forward_batch([array, array[:30]]), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            mine(image),
+            other(image if isinstance(image, Image.Image) else image.copy()),
+            atol=1e-6,
+            rtol=1e-6,
+        )
+    torch.testing.assert_close(
+        mine.forward_batch([array, array[:30]]),
+        other.forward_batch([array, array[:30]]),
+        atol=1e-6,
+        rtol=1e-6,
+    )
     points, boxes = torch.rand(3, 5, 2) * 90, torch.rand(4, 4) * 90
     for options in (dict(), dict(normalize=True, orig_hw=(40, 90))):
-        assert torch.equal(mine.transform_coords(points, **options), other.transform_coords(points, **options))
-        assert torch.equal(mine.transform_boxes(boxes, **options), other.transform_boxes(boxes, **options))
+        assert torch.equal(
+            mine.transform_coords(points, **options), other.transform_coords(points, **options)
+        )
+        assert torch.equal(
+            mine.transform_boxes(boxes, **options), other.transform_boxes(boxes, **options)
+        )
     logits = noise((2, 3, 32, 32), 3)
     out = mine.postprocess_masks(logits, (40, 90))
-    assert out.shape == (2, 3, 40, 90) and torch.equal(out, other.postprocess_masks(logits, (40, 90)))
+    assert out.shape == (2, 3, 40, 90) and torch.equal(
+        out, other.postprocess_masks(logits, (40, 90))
+    )
     plain = SAM2Transforms(64, 0.3).postprocess_masks(logits, (40, 90))
     assert torch.equal(plain, out) == (areas == (0, 0))

@@ -13,7 +13,11 @@ from benchmarks import random_sam2
 
 CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
 DECODER = "++model.sam_mask_decoder_extra_args.dynamic_multimask_"
-CLICKS = dict(point_coords=np.array([[[50.0, 60]], [[200, 20]], [[120, 100]], [[10, 140]]]), point_labels=np.ones((4, 1), int), multimask_output=False)
+CLICKS = dict(
+    point_coords=np.array([[[50.0, 60]], [[200, 20]], [[120, 100]], [[10, 140]]]),
+    point_labels=np.ones((4, 1), int),
+    multimask_output=False,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,11 @@ def originals(sam2_checkpoint, image):
 
     def make(**switches):
         predictor = Original(original(CONFIG, str(sam2_checkpoint[1]), device="cpu", **switches))
-        predictor._features, predictor._orig_hw, predictor._is_image_set = first._features, first._orig_hw, True
+        predictor._features, predictor._orig_hw, predictor._is_image_set = (
+            first._features,
+            first._orig_hw,
+            True,
+        )
         return predictor
 
     return make
@@ -41,17 +49,34 @@ def originals(sam2_checkpoint, image):
 
 def close(mine, other, tolerance=1e-4):
     for a, b in zip(mine, other, strict=True):
-        assert a.shape == b.shape and a.dtype == b.dtype and np.abs(a - b).max() <= tolerance * max(1, np.abs(b).max())
+        assert (
+            a.shape == b.shape
+            and a.dtype == b.dtype
+            and np.abs(a - b).max() <= tolerance * max(1, np.abs(b).max())
+        )
 
 
 SWITCHES = {
     "as published": dict(),
     "without post-processing": dict(apply_postprocessing=False),
-    "an unstable mask gives way": dict(apply_postprocessing=False, hydra_overrides_extra=[
-        f"{DECODER}via_stability=true", f"{DECODER}stability_delta=0.5", f"{DECODER}stability_thresh=0.95"]),
-    "post-processing has the last word": dict(hydra_overrides_extra=[f"{DECODER}stability_delta=0.5", f"{DECODER}stability_thresh=0.95"]),
-    "no sigmoid": dict(apply_postprocessing=False, hydra_overrides_extra=["++model.iou_prediction_use_sigmoid=false"]),
-    "of memory": dict(hydra_overrides_extra=["++model.num_maskmem=7", "++model.compile_image_encoder=False"]),
+    "an unstable mask gives way": dict(
+        apply_postprocessing=False,
+        hydra_overrides_extra=[
+            f"{DECODER}via_stability=true",
+            f"{DECODER}stability_delta=0.5",
+            f"{DECODER}stability_thresh=0.95",
+        ],
+    ),
+    "post-processing has the last word": dict(
+        hydra_overrides_extra=[f"{DECODER}stability_delta=0.5", f"{DECODER}stability_thresh=0.95"]
+    ),
+    "no sigmoid": dict(
+        apply_postprocessing=False,
+        hydra_overrides_extra=["++model.iou_prediction_use_sigmoid=false"],
+    ),
+    "of memory": dict(
+        hydra_overrides_extra=["++model.num_maskmem=7", "++model.compile_image_encoder=False"]
+    ),
 }
 
 
@@ -63,17 +88,23 @@ def answers():
 @pytest.mark.parametrize("name", SWITCHES)
 def test_switches(originals, sam2_checkpoint, answers, name):
     other = originals(**SWITCHES[name])
-    mine = SAM2ImagePredictor(build_sam2(CONFIG, sam2_checkpoint[1], device="cpu", **SWITCHES[name]))
+    mine = SAM2ImagePredictor(
+        build_sam2(CONFIG, sam2_checkpoint[1], device="cpu", **SWITCHES[name])
+    )
     mine._features, mine._orig_hw, mine._is_image_set = other._features, other._orig_hw, True
     masks, *rest = answers[name] = mine.predict(**CLICKS)
     wanted, *wanted_rest = other.predict(**CLICKS)
     close(rest, wanted_rest)
-    assert masks.shape == wanted.shape and (masks != wanted).sum() <= 4  # where the logit is next to 0
+    assert (
+        masks.shape == wanted.shape and (masks != wanted).sum() <= 4
+    )  # where the logit is next to 0
     decoder, theirs = mine.model.sam_mask_decoder, other.model.sam_mask_decoder
     assert decoder.dynamic_multimask_via_stability == theirs.dynamic_multimask_via_stability
     if theirs.dynamic_multimask_via_stability:
         assert decoder.dynamic_multimask_stability_delta == theirs.dynamic_multimask_stability_delta
-        assert decoder.dynamic_multimask_stability_thresh == theirs.dynamic_multimask_stability_thresh
+        assert (
+            decoder.dynamic_multimask_stability_thresh == theirs.dynamic_multimask_stability_thresh
+        )
 
 
 def test_switches_are_not_vacuous(answers):
@@ -84,8 +115,16 @@ def test_switches_are_not_vacuous(answers):
 
 
 def test_other_overrides_are_refused_by_name(small):
-    for override in ("++model.image_size=512", "++model.use_high_res_features_in_sam=false", "scratch.resolution=4", "nonsense"):
-        with pytest.raises(NotImplementedError, match=f"{override.replace('+', '.')}.*dynamic_multimask_via_stability"):
+    for override in (
+        "++model.image_size=512",
+        "++model.use_high_res_features_in_sam=false",
+        "scratch.resolution=4",
+        "nonsense",
+    ):
+        with pytest.raises(
+            NotImplementedError,
+            match=f"{override.replace('+', '.')}.*dynamic_multimask_via_stability",
+        ):
             build_sam2(CONFIG, small, hydra_overrides_extra=[override])
     with pytest.raises(ValueError, match="stability_delta=abc"):
         build_sam2(CONFIG, small, hydra_overrides_extra=[f"{DECODER}stability_delta=abc"])
@@ -116,7 +155,10 @@ def test_embeddings_of_the_original(originals, sam2_checkpoint, image):
     other = originals()
     model = build_sam2(CONFIG, sam2_checkpoint[1], device="cpu")
     wanted = other.predict(**CLICKS)
-    arrays = {"image_embed": other._features["image_embed"].numpy(), "high_res_feats": [f.numpy() for f in other._features["high_res_feats"]]}
+    arrays = {
+        "image_embed": other._features["image_embed"].numpy(),
+        "high_res_feats": [f.numpy() for f in other._features["high_res_feats"]],
+    }
     for features in (other._features, arrays):
         mine = SAM2ImagePredictor(model)
         mine._orig_hw, mine._features = [image.shape[:2]], features
@@ -137,16 +179,25 @@ def test_embeddings_kept_and_put_back(small, image, other_image):
         predictor.set_image(photo)
         kept.append((predictor._features, predictor._orig_hw, predictor.predict(**CLICKS)))
     predictor.reset_predictor()
-    assert predictor._features is None and predictor._orig_hw is None and not predictor._is_image_set
+    assert (
+        predictor._features is None and predictor._orig_hw is None and not predictor._is_image_set
+    )
     for features, size, wanted in kept:
         predictor._features, predictor._orig_hw, predictor._is_image_set = features, size, True
         close(predictor.predict(**CLICKS), wanted, 1e-6)
     assert not np.array_equal(kept[0][2][1], kept[1][2][1])
     predictor._is_batch = True  # two images of one file of embeddings
-    predictor._features = {"image_embed": torch.cat([f["image_embed"] for f, _, _ in kept]),
-                           "high_res_feats": [torch.cat(level) for level in zip(*(f["high_res_feats"] for f, _, _ in kept), strict=True)]}
+    predictor._features = {
+        "image_embed": torch.cat([f["image_embed"] for f, _, _ in kept]),
+        "high_res_feats": [
+            torch.cat(level)
+            for level in zip(*(f["high_res_feats"] for f, _, _ in kept), strict=True)
+        ],
+    }
     predictor._orig_hw = [size[0] for _, size, _ in kept]
-    batch = predictor.predict_batch([CLICKS["point_coords"]] * 2, [CLICKS["point_labels"]] * 2, multimask_output=False)
+    batch = predictor.predict_batch(
+        [CLICKS["point_coords"]] * 2, [CLICKS["point_labels"]] * 2, multimask_output=False
+    )
     for i in range(2):
         close([part[i] for part in batch], kept[i][2], 1e-6)
 
@@ -158,7 +209,10 @@ def test_features_that_are_changed_in_place(small, image):
     predictor._features["image_embed"].mul_(0.5)
     halved = predictor.predict(**CLICKS)[2]
     predictor._features["image_embed"] = predictor._features["image_embed"] * 2
-    assert np.abs(halved - before).max() > 0.1 and np.abs(predictor.predict(**CLICKS)[2] - before).max() < 1e-4
+    assert (
+        np.abs(halved - before).max() > 0.1
+        and np.abs(predictor.predict(**CLICKS)[2] - before).max() < 1e-4
+    )
     predictor._features = {"image_embed": torch.zeros(1, 8, 2, 2), "high_res_feats": []}
     with pytest.raises(ValueError, match="features"):
         predictor.predict(**CLICKS)
@@ -178,11 +232,30 @@ def test_tensors_as_prompts_of_the_inner_calls(small, image):
     predictor = SAM2ImagePredictor(build_sam2(CONFIG, small, device="cpu"))
     predictor.set_image(image)
     hint = predictor.predict(**CLICKS)[2][0]
-    mask, points, labels, boxes = predictor._prep_prompts(CLICKS["point_coords"], CLICKS["point_labels"], None, hint, True)
+    mask, points, labels, boxes = predictor._prep_prompts(
+        CLICKS["point_coords"], CLICKS["point_labels"], None, hint, True
+    )
     masks, scores, low = predictor._predict(points, labels, boxes, mask, multimask_output=False)
-    assert masks.dtype == torch.bool and points.shape == (4, 1, 2) and boxes is None and low.shape[:2] == scores.shape == (4, 1)
-    close([masks.float().numpy(), scores.numpy(), low.numpy()], predictor.predict(**CLICKS, mask_input=hint), 1e-6)
-    each = [predictor.predict(CLICKS["point_coords"][i], CLICKS["point_labels"][i], mask_input=hint, multimask_output=False) for i in range(4)]
+    assert (
+        masks.dtype == torch.bool
+        and points.shape == (4, 1, 2)
+        and boxes is None
+        and low.shape[:2] == scores.shape == (4, 1)
+    )
+    close(
+        [masks.float().numpy(), scores.numpy(), low.numpy()],
+        predictor.predict(**CLICKS, mask_input=hint),
+        1e-6,
+    )
+    each = [
+        predictor.predict(
+            CLICKS["point_coords"][i],
+            CLICKS["point_labels"][i],
+            mask_input=hint,
+            multimask_output=False,
+        )
+        for i in range(4)
+    ]
     close([low.numpy()], [np.stack([e[2] for e in each])], 1e-5)
 
 
@@ -192,14 +265,26 @@ def test_tensors_as_prompts_of_the_inner_calls(small, image):
 def test_weights_that_come_later(sam2_checkpoint, image):
     later = build_sam2(CONFIG, device="cpu", apply_postprocessing=False)
     predictor = SAM2ImagePredictor(later)
-    assert isinstance(later, SAM2Base) and later.image_size == 1024 and later.sam_mask_decoder.dynamic_multimask_via_stability is False
+    assert (
+        isinstance(later, SAM2Base)
+        and later.image_size == 1024
+        and later.sam_mask_decoder.dynamic_multimask_via_stability is False
+    )
     with pytest.raises(RuntimeError, match="no weights yet"):
         predictor.set_image(image)
     keys = later.load_state_dict(torch.load(sam2_checkpoint[1], weights_only=True)["model"])
-    assert keys.missing_keys == [] and later.sam_mask_decoder.dynamic_multimask_via_stability is False
-    at_once = SAM2ImagePredictor(build_sam2(CONFIG, sam2_checkpoint[1], device="cpu", apply_postprocessing=False))
+    assert (
+        keys.missing_keys == [] and later.sam_mask_decoder.dynamic_multimask_via_stability is False
+    )
+    at_once = SAM2ImagePredictor(
+        build_sam2(CONFIG, sam2_checkpoint[1], device="cpu", apply_postprocessing=False)
+    )
     predictor.set_image(image)
-    at_once._features, at_once._orig_hw, at_once._is_image_set = predictor._features, predictor._orig_hw, True
+    at_once._features, at_once._orig_hw, at_once._is_image_set = (
+        predictor._features,
+        predictor._orig_hw,
+        True,
+    )
     close(predictor.predict(**CLICKS), at_once.predict(**CLICKS), 1e-6)
     with pytest.raises((RuntimeError, NotImplementedError)):
         later.load_state_dict({"nonsense": torch.zeros(2)})
@@ -208,15 +293,28 @@ def test_weights_that_come_later(sam2_checkpoint, image):
 def test_what_scripts_touch_of_the_model(small, image):
     model = build_sam2(CONFIG, small, device="cpu")
     assert model.eval().half().float().to("cpu").to(torch.bfloat16).requires_grad_(False) is model
-    assert not model.training and model.image_size == 128 and model.device == torch.device("cpu") and model.dtype == torch.float32
-    assert sum(p.numel() for p in model.parameters()) == sum(t.numel() for t in model.state_dict().values()) > 100_000
+    assert (
+        not model.training
+        and model.image_size == 128
+        and model.device == torch.device("cpu")
+        and model.dtype == torch.float32
+    )
+    assert (
+        sum(p.numel() for p in model.parameters())
+        == sum(t.numel() for t in model.state_dict().values())
+        > 100_000
+    )
     assert all(not p.requires_grad and p.device == model.device for p in model.parameters())
     for part in (model.image_encoder, model.sam_prompt_encoder, model.sam_mask_decoder):
         assert part.eval() is part and part in list(model.modules())
         with pytest.raises(NotImplementedError, match="cannot call this part alone"):
             part(torch.zeros(1))
     predictor = SAM2ImagePredictor(model)
-    assert predictor.model.device == predictor.device and predictor._bb_feat_sizes == [(32, 32), (16, 16), (8, 8)]
+    assert predictor.model.device == predictor.device and predictor._bb_feat_sizes == [
+        (32, 32),
+        (16, 16),
+        (8, 8),
+    ]
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         predictor.set_image(image)
         masks, scores, _ = predictor.predict(**CLICKS)
@@ -227,10 +325,18 @@ def test_from_pretrained_gives_each_its_arguments(small, image):
     for kind in (SAM2AutomaticMaskGenerator, SAM2ImagePredictor):
         with pytest.raises(NotImplementedError, match="device='cuda:7'"):
             kind.from_pretrained(str(small), device="cuda:7")
-    generator = SAM2AutomaticMaskGenerator.from_pretrained(str(small), device="cpu", points_per_side=2, apply_postprocessing=False, mask_threshold=0.5)
-    assert generator.predictor.model.device == torch.device("cpu") and len(generator.point_grids[0]) == 4 and generator.mask_threshold == 0.5
+    generator = SAM2AutomaticMaskGenerator.from_pretrained(
+        str(small), device="cpu", points_per_side=2, apply_postprocessing=False, mask_threshold=0.5
+    )
+    assert (
+        generator.predictor.model.device == torch.device("cpu")
+        and len(generator.point_grids[0]) == 4
+        and generator.mask_threshold == 0.5
+    )
     assert generator.predictor.model.sam_mask_decoder.dynamic_multimask_via_stability is False
-    predictor = SAM2ImagePredictor.from_pretrained(str(small), device="cpu", mask_threshold=0.25, max_hole_area=8.0, apply_postprocessing=False)
+    predictor = SAM2ImagePredictor.from_pretrained(
+        str(small), device="cpu", mask_threshold=0.25, max_hole_area=8.0, apply_postprocessing=False
+    )
     assert predictor.mask_threshold == 0.25 and predictor._transforms.max_hole_area == 8.0
     assert predictor.model.sam_mask_decoder.dynamic_multimask_via_stability is False
 
@@ -243,12 +349,18 @@ def test_names_of_the_hub():
 
 
 def test_videos_raise_when_called_not_when_imported(small):
-    from segrid.compat.sam2.build_sam import build_sam2_video_predictor, build_sam2_video_predictor_hf
+    from segrid.compat.sam2.build_sam import (
+        build_sam2_video_predictor,
+        build_sam2_video_predictor_hf,
+    )
     from segrid.compat.sam2.sam2_video_predictor import SAM2VideoPredictor
 
-    for call in (lambda: build_sam2_video_predictor(CONFIG, str(small), device="cpu", vos_optimized=True),
-                 lambda: build_sam2_video_predictor_hf("facebook/sam2.1-hiera-tiny"), SAM2VideoPredictor,
-                 lambda: SAM2VideoPredictor.from_pretrained("facebook/sam2.1-hiera-tiny")):
+    for call in (
+        lambda: build_sam2_video_predictor(CONFIG, str(small), device="cpu", vos_optimized=True),
+        lambda: build_sam2_video_predictor_hf("facebook/sam2.1-hiera-tiny"),
+        SAM2VideoPredictor,
+        lambda: SAM2VideoPredictor.from_pretrained("facebook/sam2.1-hiera-tiny"),
+    ):
         with pytest.raises(NotImplementedError, match="follows no objects through videos yet"):
             call()
     assert isinstance(build_sam2_hf(str(small), device="cpu"), SAM2Base)
@@ -260,15 +372,31 @@ def test_videos_raise_when_called_not_when_imported(small):
 def test_options_that_are_set_after_construction(small, image):
     """`generate` reads them, as in sam2."""
     model = build_sam2(CONFIG, small, device="cpu")
-    loose = dict(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
-    changes = dict(pred_iou_thresh=0.6, stability_score_thresh=0.3, box_nms_thresh=0.1, mask_threshold=1.0, multimask_output=False, use_m2m=True,
-                   stability_score_offset=0.3, output_mode="coco_rle", point_grids=[np.array([[0.3, 0.4], [0.6, 0.7]])])
+    loose = dict(
+        points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
+    )
+    changes = dict(
+        pred_iou_thresh=0.6,
+        stability_score_thresh=0.3,
+        box_nms_thresh=0.1,
+        mask_threshold=1.0,
+        multimask_output=False,
+        use_m2m=True,
+        stability_score_offset=0.3,
+        output_mode="coco_rle",
+        point_grids=[np.array([[0.3, 0.4], [0.6, 0.7]])],
+    )
     everything = SAM2AutomaticMaskGenerator(model, **loose).generate(image)
     for name, value in changes.items():
         later = SAM2AutomaticMaskGenerator(model, **loose)
         assert hasattr(later, name)
         setattr(later, name, value)
-        at_once = loose | {name: value} | ({"points_per_side": None} if name == "point_grids" else {})
-        mine, wanted = later.generate(image), SAM2AutomaticMaskGenerator(model, **at_once).generate(image)
+        at_once = (
+            loose | {name: value} | ({"points_per_side": None} if name == "point_grids" else {})
+        )
+        mine, wanted = (
+            later.generate(image),
+            SAM2AutomaticMaskGenerator(model, **at_once).generate(image),
+        )
         assert [str(r) for r in mine] == [str(r) for r in wanted], name
         assert [str(r) for r in mine] != [str(r) for r in everything], f"{name}: vacuous"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.subjects import torchvision_stand_in
 
-PREDICTOR = '''
+PREDICTOR = """
 import numpy as np
 import torch
 from PIL import Image
@@ -50,9 +50,9 @@ labels_batch = [np.array([[1], [1]]), np.array([[1], [1], [1]])]
 masks_batch, scores_batch, low = predictor.predict_batch(pts_batch, labels_batch, box_batch=None, multimask_output=True)
 best = [masks[range(len(masks)), np.argmax(scores, axis=-1)] for masks, scores in zip(masks_batch, scores_batch)]
 record_batch((masks_batch, scores_batch, low), point_coords_batch=pts_batch, point_labels_batch=labels_batch, multimask_output=True)
-'''
+"""
 
-GENERATOR = '''
+GENERATOR = """
 import numpy as np
 import torch
 from PIL import Image
@@ -69,7 +69,7 @@ mask_generator_2 = SAM2AutomaticMaskGenerator(
     model=sam2, points_per_side=4, points_per_batch=128, pred_iou_thresh=0.3, stability_score_thresh=0.2, stability_score_offset=0.7,
     crop_n_layers=1, box_nms_thresh=1.0, crop_nms_thresh=1.0, crop_n_points_downscale_factor=2, min_mask_region_area=25.0, use_m2m=True)
 masks2 = mask_generator_2.generate(image)
-'''
+"""
 
 
 def components(mask):
@@ -91,15 +91,29 @@ def run(sam2_checkpoint, image, tmp_path, monkeypatch):
     Image.fromarray(image).save(tmp_path / "photo.png")
 
     def execute(script, original):
-        records, names = [], {"image_file": tmp_path / "photo.png", "sam2_checkpoint": str(sam2_checkpoint[1]),
-                              "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml"}
+        records, names = (
+            [],
+            {
+                "image_file": tmp_path / "photo.png",
+                "sam2_checkpoint": str(sam2_checkpoint[1]),
+                "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml",
+            },
+        )
 
         def record(masks, scores, low, order=slice(None), **arguments):
-            logits = names["predictor"].predict(**arguments, return_logits=True)[0][order] if original else None
+            logits = (
+                names["predictor"].predict(**arguments, return_logits=True)[0][order]
+                if original
+                else None
+            )
             records.append((masks, scores, low, logits))
 
         def record_batch(found, **arguments):
-            logits = names["predictor"].predict_batch(**arguments, return_logits=True)[0] if original else [None] * 2
+            logits = (
+                names["predictor"].predict_batch(**arguments, return_logits=True)[0]
+                if original
+                else [None] * 2
+            )
             records.extend(zip(*found, logits, strict=True))
 
         names |= {"record": record, "record_batch": record_batch, "records": records}
@@ -112,11 +126,24 @@ def run(sam2_checkpoint, image, tmp_path, monkeypatch):
 
 def test_image_predictor_example(run):
     other, mine = run(PREDICTOR, original=True), run(PREDICTOR, original=False)
-    assert tuple(mine["shapes"]) == tuple(other["shapes"]) and len(mine["records"]) == len(other["records"]) == 10
-    for (masks, scores, low, _), (wanted, wanted_scores, wanted_low, logits) in zip(mine["records"], other["records"], strict=True):
-        assert masks.dtype == wanted.dtype and masks.shape == wanted.shape and 0.02 < wanted.mean() < 0.98
-        assert not ((masks != wanted) & (np.abs(logits) >= 1e-4 * max(1, np.abs(logits).max()))).any()
-        assert np.abs(scores - wanted_scores).max() < 1e-4 and np.abs(low - wanted_low).max() < 1e-4 * max(1, np.abs(wanted_low).max())
+    assert (
+        tuple(mine["shapes"]) == tuple(other["shapes"])
+        and len(mine["records"]) == len(other["records"]) == 10
+    )
+    for (masks, scores, low, _), (wanted, wanted_scores, wanted_low, logits) in zip(
+        mine["records"], other["records"], strict=True
+    ):
+        assert (
+            masks.dtype == wanted.dtype
+            and masks.shape == wanted.shape
+            and 0.02 < wanted.mean() < 0.98
+        )
+        assert not (
+            (masks != wanted) & (np.abs(logits) >= 1e-4 * max(1, np.abs(logits).max()))
+        ).any()
+        assert np.abs(scores - wanted_scores).max() < 1e-4 and np.abs(
+            low - wanted_low
+        ).max() < 1e-4 * max(1, np.abs(wanted_low).max())
         assert scores.shape == wanted_scores.shape and low.shape == wanted_low.shape
     for best, wanted in zip(mine["best"], other["best"], strict=True):
         assert best.shape == wanted.shape and (best != wanted).mean() < 1e-4
@@ -127,11 +154,27 @@ def test_automatic_mask_generator_example(run):
     for name, least in (("masks", 20), ("masks2", 8)):
         assert len(mine[name]) == len(other[name]) >= least
         for a, b in zip(sorted(mine[name], key=place), sorted(other[name], key=place), strict=True):
-            assert a.keys() == b.keys() and a["crop_box"] == b["crop_box"] and np.allclose(a["point_coords"], b["point_coords"], atol=1e-4)
-            assert abs(a["predicted_iou"] - b["predicted_iou"]) < 1e-4 and abs(a["stability_score"] - b["stability_score"]) < 1e-3
-            assert (a["segmentation"] != b["segmentation"]).sum() <= 3 and abs(a["area"] - b["area"]) <= 3  # pixels whose logit is next to 0
-    assert [r["area"] for r in mine["sorted_anns"]] == pytest.approx([r["area"] for r in other["sorted_anns"]], abs=3)
+            assert (
+                a.keys() == b.keys()
+                and a["crop_box"] == b["crop_box"]
+                and np.allclose(a["point_coords"], b["point_coords"], atol=1e-4)
+            )
+            assert (
+                abs(a["predicted_iou"] - b["predicted_iou"]) < 1e-4
+                and abs(a["stability_score"] - b["stability_score"]) < 1e-3
+            )
+            assert (a["segmentation"] != b["segmentation"]).sum() <= 3 and abs(
+                a["area"] - b["area"]
+            ) <= 3  # pixels whose logit is next to 0
+    assert [r["area"] for r in mine["sorted_anns"]] == pytest.approx(
+        [r["area"] for r in other["sorted_anns"]], abs=3
+    )
 
 
 def place(record):
-    return tuple(record["crop_box"]), tuple(record["point_coords"][0]), round(record["predicted_iou"], 3), record["area"] // 8
+    return (
+        tuple(record["crop_box"]),
+        tuple(record["point_coords"][0]),
+        round(record["predicted_iou"], 3),
+        record["area"] // 8,
+    )

@@ -25,9 +25,12 @@ def test_a_batch_with_all_kinds_of_prompts(sam_pair, image, other_image):
     points, labels = torch.tensor([[[50.0, 60]], [[90, 40]]]), torch.ones(2, 1, dtype=torch.int)
     boxes = torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]])
     clicks, hints = dict(point_coords=points, point_labels=labels), torch.linspace(-9, 9, 3200)
-    batch = [record(image, boxes=boxes), record(other_image, **clicks),
-             record(image[:90, :80], boxes=boxes, **clicks),
-             record(image, boxes=boxes, mask_inputs=hints.reshape(2, 1, 40, 40))]
+    batch = [
+        record(image, boxes=boxes),
+        record(other_image, **clicks),
+        record(image[:90, :80], boxes=boxes, **clicks),
+        record(image, boxes=boxes, mask_inputs=hints.reshape(2, 1, 40, 40)),
+    ]
     batch.append({**batch[0], "image": batch[0]["image"][:, :70, :90], "original_size": (200, 300)})
     for multimask in (False, True):
         mine, theirs = (sam(batch, multimask_output=multimask) for sam in sam_pair)
@@ -45,26 +48,36 @@ def medsam(sam, image, box):
     boxes = torch.as_tensor(box, dtype=torch.float, device=embedding.device)[:, None, :]
     sparse, dense = sam.prompt_encoder(points=None, boxes=boxes, masks=None)
     logits, scores = sam.mask_decoder(
-        image_embeddings=embedding, image_pe=sam.prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense, multimask_output=False)
+        image_embeddings=embedding,
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+    )
     return embedding, logits, scores, sparse.shape, dense.shape
 
 
 def test_part_by_part(sam_pair, image):
-    mine, theirs = (medsam(sam, image, np.array([[20, 30, 150, 120], [9, 9, 50, 70]]))
-                    for sam in sam_pair)
+    mine, theirs = (
+        medsam(sam, image, np.array([[20, 30, 150, 120], [9, 9, 50, 70]])) for sam in sam_pair
+    )
     same_arrays(mine[:3], theirs[:3])
     assert mine[3:] == theirs[3:]
     ours, original = sam_pair
     x = torch.rand(2, 3, 120, 160) * 255
     same_arrays([ours.preprocess(x)], [original.preprocess(x)], 1e-6)
-    same_arrays([ours.image_encoder(ours.preprocess(x))],
-                [original.image_encoder(original.preprocess(x))])
+    same_arrays(
+        [ours.image_encoder(ours.preprocess(x))], [original.image_encoder(original.preprocess(x))]
+    )
     low = torch.rand(2, 3, 40, 40)
-    same_arrays([ours.postprocess_masks(low, (120, 160), (33, 77))],
-                [original.postprocess_masks(low, (120, 160), (33, 77))], 1e-6)
-    same_arrays([ours.prompt_encoder.get_dense_pe()],
-                [original.prompt_encoder.get_dense_pe()], 1e-5)
+    same_arrays(
+        [ours.postprocess_masks(low, (120, 160), (33, 77))],
+        [original.postprocess_masks(low, (120, 160), (33, 77))],
+        1e-6,
+    )
+    same_arrays(
+        [ours.prompt_encoder.get_dense_pe()], [original.prompt_encoder.get_dense_pe()], 1e-5
+    )
     for name in ("image_embedding_size", "input_image_size", "mask_input_size", "embed_dim"):
         assert getattr(ours.prompt_encoder, name) == getattr(original.prompt_encoder, name)
     same_arrays([ours.pixel_mean, ours.pixel_std], [original.pixel_mean, original.pixel_std], 0)
@@ -103,8 +116,9 @@ def test_as_a_torch_module(sam_pair):
         parameter.requires_grad = False
     assert ours.eval() is ours and not ours.training and ours.train(False) is ours
     assert ours.requires_grad_(False) is ours and len(list(ours.modules())) == 4
-    assert [name for name, _ in ours.named_children()] == \
-        [name for name, _ in original.named_children()]
+    assert [name for name, _ in ours.named_children()] == [
+        name for name, _ in original.named_children()
+    ]
     for call in (ours.train, ours.requires_grad_, ours.image_encoder.train):
         with pytest.raises(NotImplementedError, match="does not train"):
             call()
@@ -139,8 +153,12 @@ def test_weights_later(sam_checkpoint, image):
     original, file = sam_checkpoint
     sam = sam_model_registry["vit_b"]()
     assert sam.image_encoder.img_size == 1024 and str(sam.to("cpu").device) == "cpu"
-    for call in (lambda: SamPredictor(sam).set_image(image), lambda: next(sam.parameters()),
-                 lambda: sam.image_encoder(torch.zeros(1, 3, 1024, 1024)), sam.state_dict):
+    for call in (
+        lambda: SamPredictor(sam).set_image(image),
+        lambda: next(sam.parameters()),
+        lambda: sam.image_encoder(torch.zeros(1, 3, 1024, 1024)),
+        sam.state_dict,
+    ):
         with pytest.raises(RuntimeError, match="Sam: it has no weights yet"):
             call()
     keys = sam.load_state_dict(torch.load(file, weights_only=True))
@@ -158,15 +176,19 @@ def test_some_weights_later(sam_checkpoint, image):
     """A fine-tuned decoder over loaded weights; names that do not fit, as torch has it."""
     original, file = sam_checkpoint
     sam = build_sam(file)
-    tuned = {name: tensor * 1.1 for name, tensor in original.state_dict().items()
-             if name.startswith("mask_decoder.")}
+    tuned = {
+        name: tensor * 1.1
+        for name, tensor in original.state_dict().items()
+        if name.startswith("mask_decoder.")
+    }
     with pytest.raises(RuntimeError, match=r"loading state_dict for Sam:\s+Missing key\(s\)"):
         sam.load_state_dict(tuned)
     keys = sam.load_state_dict(tuned | {"adapter.weight": torch.zeros(2)}, strict=False)
     assert keys.unexpected_keys == ["adapter.weight"]
     assert "image_encoder.pos_embed" in keys.missing_keys
-    assert torch.equal(sam.state_dict()["mask_decoder.iou_token.weight"],
-                       tuned["mask_decoder.iou_token.weight"])
+    assert torch.equal(
+        sam.state_dict()["mask_decoder.iou_token.weight"], tuned["mask_decoder.iou_token.weight"]
+    )
     whole = original.state_dict()
     with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "adapter.weight"'):
         sam.load_state_dict(whole | {"adapter.weight": torch.zeros(2)})
@@ -183,8 +205,12 @@ def test_heads_of_a_decoder(tmp_path, image):
     """No tensor tells them: a config.json beside the checkpoint does, or it is refused."""
     theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path / "source"))
     for layer in (*theirs.mask_decoder.transformer.layers, theirs.mask_decoder.transformer):
-        for name in ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token",
-                     "final_attn_token_to_image"):
+        for name in (
+            "self_attn",
+            "cross_attn_token_to_image",
+            "cross_attn_image_to_token",
+            "final_attn_token_to_image",
+        ):
             if hasattr(layer, name):
                 getattr(layer, name).num_heads = 4
     torch.save(theirs.state_dict(), tmp_path / "sam.pth")
@@ -201,9 +227,17 @@ def test_heads_of_a_decoder(tmp_path, image):
 
 
 PUBLIC = {
-    "": ["sam_model_registry", "SamPredictor", "SamAutomaticMaskGenerator", "build_sam",
-         "build_sam_vit_h", "build_sam_vit_l", "build_sam_vit_b"],
-    ".build_sam": ["sam_model_registry", "build_sam"], ".predictor": ["SamPredictor"],
+    "": [
+        "sam_model_registry",
+        "SamPredictor",
+        "SamAutomaticMaskGenerator",
+        "build_sam",
+        "build_sam_vit_h",
+        "build_sam_vit_l",
+        "build_sam_vit_b",
+    ],
+    ".build_sam": ["sam_model_registry", "build_sam"],
+    ".predictor": ["SamPredictor"],
     ".automatic_mask_generator": ["SamAutomaticMaskGenerator"],
     ".modeling": ["Sam", "ImageEncoderViT", "MaskDecoder", "PromptEncoder"],
     ".utils.transforms": ["ResizeLongestSide"],

@@ -20,9 +20,18 @@ from benchmarks import random_owlv2
 @pytest.fixture(scope="module")
 def classifier():
     """The arguments of a pipeline of another task."""
-    config = transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=8,
+    )
     processor = transformers.ViTImageProcessorPil(size={"height": 32, "width": 32})
-    return dict(model=transformers.ViTForImageClassification(config).eval(), image_processor=processor)
+    return dict(
+        model=transformers.ViTForImageClassification(config).eval(), image_processor=processor
+    )
 
 
 @pytest.fixture
@@ -39,11 +48,25 @@ def theirs(monkeypatch):
 
 
 def test_other_names_are_transformers_own():
-    from segrid.compat.transformers import AutoProcessor, MaskGenerationPipeline, SamModel, SamProcessor
+    from segrid.compat.transformers import (
+        AutoProcessor,
+        MaskGenerationPipeline,
+        SamModel,
+        SamProcessor,
+    )
     from segrid.compat.transformers import pipelines as ours
 
-    assert (SamModel, SamProcessor, AutoProcessor) == (transformers.SamModel, transformers.SamProcessor, transformers.AutoProcessor)
-    assert ours.pipeline is pipeline and ours.MaskGenerationPipeline is MaskGenerationPipeline is not transformers.MaskGenerationPipeline
+    assert (SamModel, SamProcessor, AutoProcessor) == (
+        transformers.SamModel,
+        transformers.SamProcessor,
+        transformers.AutoProcessor,
+    )
+    assert (
+        ours.pipeline is pipeline
+        and ours.MaskGenerationPipeline
+        is MaskGenerationPipeline
+        is not transformers.MaskGenerationPipeline
+    )
     assert ours.ImageClassificationPipeline is transformers.ImageClassificationPipeline
     with pytest.raises(ImportError, match="NoSuchThing"):
         from segrid.compat.transformers import NoSuchThing  # noqa: F401
@@ -53,7 +76,9 @@ def test_without_transformers(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"SamModel is transformers' own.*pip install transformers"):
+    with pytest.raises(
+        ImportError, match=r"SamModel is transformers' own.*pip install transformers"
+    ):
         from segrid.compat.transformers import SamModel  # noqa: F401
     with pytest.raises(ImportError, match=r"pip install transformers"):
         pipeline("text-classification", model="owner/name")
@@ -64,24 +89,47 @@ def test_without_transformers(monkeypatch):
 
 
 def test_the_signature_is_the_originals():
-    mine, original = (inspect.signature(f).parameters.values() for f in (pipeline, transformers.pipeline))
-    assert [(p.name, p.kind, p.default) for p in mine] == [(p.name, p.kind, p.default) for p in original]
+    mine, original = (
+        inspect.signature(f).parameters.values() for f in (pipeline, transformers.pipeline)
+    )
+    assert [(p.name, p.kind, p.default) for p in mine] == [
+        (p.name, p.kind, p.default) for p in original
+    ]
 
 
 def test_other_tasks_pass_through(classifier):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
-    mine, original = (p("image-classification", **classifier, top_k=2)(photo) for p in (pipeline, transformers.pipeline))
+    mine, original = (
+        p("image-classification", **classifier, top_k=2)(photo)
+        for p in (pipeline, transformers.pipeline)
+    )
     assert mine == original and len(mine) == 2
 
 
 def test_all_arguments_pass_through(theirs, classifier, tmp_path):
     dino = {"model_type": "grounding-dino"}
     (tmp_path / "config.json").write_text(json.dumps(dino))
-    for arguments in (dict(task="image-classification", **classifier, device="cpu", torch_dtype=torch.float16, function_to_apply="none"),
-                      dict(task="text-generation", model="owner/name", revision="main", model_kwargs={"cache_dir": "x"}, device_map="auto"),
-                      dict(task="zero-shot-object-detection", model=str(tmp_path), threshold=0.3),
-                      dict(task="mask-generation", model="tiny", pipeline_class=transformers.MaskGenerationPipeline),
-                      dict(task="depth-estimation")):
+    for arguments in (
+        dict(
+            task="image-classification",
+            **classifier,
+            device="cpu",
+            torch_dtype=torch.float16,
+            function_to_apply="none",
+        ),
+        dict(
+            task="text-generation",
+            model="owner/name",
+            revision="main",
+            model_kwargs={"cache_dir": "x"},
+            device_map="auto",
+        ),
+        dict(task="zero-shot-object-detection", model=str(tmp_path), threshold=0.3),
+        dict(
+            task="mask-generation", model="tiny", pipeline_class=transformers.MaskGenerationPipeline
+        ),
+        dict(task="depth-estimation"),
+    ):
         assert pipeline(**arguments) == "theirs"
         task, given = arguments.pop("task"), theirs.pop()
         assert given == ((task,), arguments) and not theirs
@@ -97,8 +145,13 @@ def test_models_that_segrid_lacks_are_named(theirs, tmp_path, caplog):
 def test_the_task_is_told_from_the_model(tmp_path):
     with torch.no_grad():
         folder = random_owlv2.make("small", tmp_path)
-    for model, task in (("tiny", "mask-generation"), (segrid.Segmenter("tiny"), "mask-generation"), (folder, "zero-shot-object-detection"),
-                        (str(folder), "zero-shot-object-detection"), (segrid.Detector(folder), "zero-shot-object-detection")):
+    for model, task in (
+        ("tiny", "mask-generation"),
+        (segrid.Segmenter("tiny"), "mask-generation"),
+        (folder, "zero-shot-object-detection"),
+        (str(folder), "zero-shot-object-detection"),
+        (segrid.Detector(folder), "zero-shot-object-detection"),
+    ):
         assert pipeline(model=model).task == task
     with pytest.raises(RuntimeError, match="without either a task or a model"):
         pipeline()
@@ -113,8 +166,13 @@ def test_the_model_is_the_originals_default(monkeypatch):
         raise FileNotFoundError(model)
 
     monkeypatch.setattr("segrid._hub.locate", refuse)
-    monkeypatch.setattr("segrid.compat.transformers.pipelines._config_from_hub", lambda model, revision: None)
-    defaults = {task: transformers.pipelines.SUPPORTED_TASKS[task]["default"]["model"][0] for task in ("mask-generation", "zero-shot-object-detection")}
+    monkeypatch.setattr(
+        "segrid.compat.transformers.pipelines._config_from_hub", lambda model, revision: None
+    )
+    defaults = {
+        task: transformers.pipelines.SUPPORTED_TASKS[task]["default"]["model"][0]
+        for task in ("mask-generation", "zero-shot-object-detection")
+    }
     for task, default in defaults.items():
         for model, wanted in ((None, default), ("owner/name", "owner/name@v2")):
             with pytest.raises(FileNotFoundError, match=wanted):
@@ -122,11 +180,22 @@ def test_the_model_is_the_originals_default(monkeypatch):
     assert len(asked) == 4
 
 
-@pytest.mark.parametrize("options, precision", [({}, "fp32"), (dict(dtype=torch.float16), "fp32"), (dict(torch_dtype="float16"), "fp32"),
-                                                (dict(model_kwargs={"torch_dtype": torch.float32}), "fp32"), (dict(dtype="auto"), "fp32")])
+@pytest.mark.parametrize(
+    "options, precision",
+    [
+        ({}, "fp32"),
+        (dict(dtype=torch.float16), "fp32"),
+        (dict(torch_dtype="float16"), "fp32"),
+        (dict(model_kwargs={"torch_dtype": torch.float32}), "fp32"),
+        (dict(dtype="auto"), "fp32"),
+    ],
+)
 def test_types_that_a_cpu_lacks_run_in_fp32(options, precision):
     generate = pipeline("mask-generation", "tiny", device="cpu", **options)
-    assert generate.segmenter.precision == precision and generate.dtype == generate.model.dtype == torch.float32
+    assert (
+        generate.segmenter.precision == precision
+        and generate.dtype == generate.model.dtype == torch.float32
+    )
 
 
 def test_bfloat16_where_the_cpu_has_it():
@@ -134,13 +203,29 @@ def test_bfloat16_where_the_cpu_has_it():
         wanted = segrid.Segmenter("tiny", precision="bf16", device="cpu").precision
     except NotImplementedError:
         wanted = "fp32"
-    assert pipeline("mask-generation", "tiny", device="cpu", model_kwargs={"torch_dtype": torch.bfloat16}).segmenter.precision == wanted
+    assert (
+        pipeline(
+            "mask-generation", "tiny", device="cpu", model_kwargs={"torch_dtype": torch.bfloat16}
+        ).segmenter.precision
+        == wanted
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of machines without a GPU")
-@pytest.mark.parametrize("options", [dict(device=0), dict(device=-1), dict(device=torch.device("cpu")), dict(device_map="auto"), dict(device_map={"": "cpu"}),
-                                     dict(device_map="cpu")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(device=0),
+        dict(device=-1),
+        dict(device=torch.device("cpu")),
+        dict(device_map="auto"),
+        dict(device_map={"": "cpu"}),
+        dict(device_map="cpu"),
+    ],
+)
 def test_devices(options, classifier):
-    original = transformers.pipeline("image-classification", **classifier, **{k: v for k, v in options.items() if k == "device"})
+    original = transformers.pipeline(
+        "image-classification", **classifier, **{k: v for k, v in options.items() if k == "device"}
+    )
     assert pipeline("mask-generation", "tiny", **options).device == original.device
     assert device_of(None) == "auto" and device_of(0) == device_of(-1) == "cpu"

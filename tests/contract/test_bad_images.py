@@ -42,9 +42,16 @@ def test_row_01_paths(tmp_path, tiny):
         import sys
 
         tmp_path.chmod(0o755)
-        code = f"import os; os.seteuid(65534)\nfrom segrid import _core\ntry: _core.decode_file({str(locked).encode()!r})\n" \
+        code = (
+            f"import os; os.seteuid(65534)\nfrom segrid import _core\ntry: _core.decode_file({str(locked).encode()!r})\n"
             "except (PermissionError, FileNotFoundError) as e: print(type(e).__name__, e)"
-        out = subprocess.run([sys.executable, "-c", "import segrid._native\n" + code], capture_output=True, text=True, check=True).stdout
+        )
+        out = subprocess.run(
+            [sys.executable, "-c", "import segrid._native\n" + code],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         assert "PermissionError" in out
     else:
         with pytest.raises(PermissionError, match="locked.png"):
@@ -71,7 +78,14 @@ def test_row_03_truncated(photo, kind):
             assert segrid.read_image(cut, lenient=True).shape == photo.shape
 
 
-@pytest.mark.parametrize("data,what", [(b"just some words", "text"), (b"<html><body>404</body></html>", "HTML"), (b"%PDF-1.7 ....", "PDF")])
+@pytest.mark.parametrize(
+    "data,what",
+    [
+        (b"just some words", "text"),
+        (b"<html><body>404</body></html>", "HTML"),
+        (b"%PDF-1.7 ....", "PDF"),
+    ],
+)
 def test_row_04_not_an_image(tmp_path, data, what):
     path = tmp_path / "photo.jpg"
     path.write_bytes(data)
@@ -97,9 +111,15 @@ def test_row_05_bit_flips_give_an_error_or_an_image(photo, kind):
 
 def test_row_06_bomb_is_refused_from_its_header():
     def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0))
+        + chunk(b"IEND", b"")
+    )
     with pytest.raises(ValueError, match="30000 x 30000 pixels; the limit is 200000000 pixels"):
         to_image(bomb)
 
@@ -109,8 +129,17 @@ def test_row_07_extreme_shapes(tiny, shape):
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
     masks = tiny.predict(image, points=[[shape[1] / 2, shape[0] / 2]], multimask=True)
     assert masks.array.shape == (3, *shape)
-    assert (masks.boxes >= 0).all() and (masks.boxes[:, 2] < shape[1]).all() and (masks.boxes[:, 3] < shape[0]).all()
-    assert tiny.everything(image, points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0).array.shape[1:] == shape
+    assert (
+        (masks.boxes >= 0).all()
+        and (masks.boxes[:, 2] < shape[1]).all()
+        and (masks.boxes[:, 3] < shape[0]).all()
+    )
+    assert (
+        tiny.everything(
+            image, points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0
+        ).array.shape[1:]
+        == shape
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0,), (0, 0)])
@@ -201,7 +230,9 @@ def test_row_15_exif_orientation(photo, orientation):
     exif[0x0112] = orientation
     for kind, options in (("JPEG", {"quality": 95}), ("PNG", {}), ("TIFF", {})):
         buffer = io.BytesIO()
-        Image.fromarray(photo).save(buffer, kind, exif=exif.tobytes() if kind != "TIFF" else exif, **options)
+        Image.fromarray(photo).save(
+            buffer, kind, exif=exif.tobytes() if kind != "TIFF" else exif, **options
+        )
         upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(buffer.getvalue()))))
         ours = pixels(buffer.getvalue())
         assert ours.shape == upright.shape, kind

@@ -10,7 +10,9 @@ def embedding(tiny, coins):
     return tiny.encode(coins)
 
 
-@pytest.mark.parametrize("point", [[500, 20], [-1, 20], [20, 400], [np.nan, 2], [2, np.inf], [1e30, 1]])
+@pytest.mark.parametrize(
+    "point", [[500, 20], [-1, 20], [20, 400], [np.nan, 2], [2, np.inf], [1e30, 1]]
+)
 def test_row_17_points_outside(tiny, embedding, point):
     with pytest.raises(ValueError, match=r"points\[1\]\[0\]"):
         tiny.predict(embedding, points=[[10, 10], point])
@@ -26,17 +28,30 @@ def test_row_18_labels(tiny, embedding):
     assert len(tiny.predict(embedding, points=[[[10, 10], [0, 0]]], labels=[[1, -1]])) == 1
 
 
-@pytest.mark.parametrize("box,what", [([50, 10, 20, 40], "reversed"), ([10, 10, 10, 40], "no area"), ([10, 10, 900, 40], "not inside"),
-                                      ([np.nan, 1, 2, 3], "not finite")])
+@pytest.mark.parametrize(
+    "box,what",
+    [
+        ([50, 10, 20, 40], "reversed"),
+        ([10, 10, 10, 40], "no area"),
+        ([10, 10, 900, 40], "not inside"),
+        ([np.nan, 1, 2, 3], "not finite"),
+    ],
+)
 def test_row_19_boxes(tiny, embedding, box, what):
     with pytest.raises(ValueError, match=rf"boxes\[1\].*{what}"):
         tiny.predict(embedding, boxes=[[1, 1, 20, 20], box])
 
 
 def test_anywhere_takes_what_the_originals_take(tiny, embedding):
-    found = tiny.predict(embedding, points=[[-500.0, 9000]], boxes=[[120, 85, -20, 85]], anywhere=True)
+    found = tiny.predict(
+        embedding, points=[[-500.0, 9000]], boxes=[[120, 85, -20, 85]], anywhere=True
+    )
     assert len(found) == 1 and np.isfinite(found.low_res).all()
-    for nonsense in (dict(points=[[np.nan, 2]]), dict(boxes=[[0, 0, np.inf, 2]]), dict(points=[[1, 2]], labels=[9])):
+    for nonsense in (
+        dict(points=[[np.nan, 2]]),
+        dict(boxes=[[0, 0, np.inf, 2]]),
+        dict(points=[[1, 2]], labels=[9]),
+    ):
         with pytest.raises(ValueError, match=r"\[0\]"):
             tiny.predict(embedding, **nonsense, anywhere=True)
 
@@ -53,11 +68,18 @@ def test_resized_images_have_the_models_size(tiny, coins):
 def test_row_19_corners_can_be_sorted(tiny, embedding):
     right = tiny.predict(embedding, boxes=[[120, 25, 180, 85]])
     for box in ([180, 85, 120, 25], [120, 85, 180, 25]):
-        assert (tiny.predict(embedding, boxes=[box], sort_corners=True).low_res == right.low_res).all()
+        assert (
+            tiny.predict(embedding, boxes=[box], sort_corners=True).low_res == right.low_res
+        ).all()
 
 
 def test_row_20_no_prompts(tiny, embedding):
-    for nothing in ({}, {"points": np.zeros((0, 2))}, {"boxes": np.zeros((0, 4))}, {"points": np.zeros((1, 0, 2))}):
+    for nothing in (
+        {},
+        {"points": np.zeros((0, 2))},
+        {"boxes": np.zeros((0, 4))},
+        {"points": np.zeros((1, 0, 2))},
+    ):
         with pytest.raises(ValueError, match="no prompts"):
             tiny.predict(embedding, **nothing)
     with pytest.raises(ValueError, match="without points"):
@@ -90,7 +112,9 @@ def test_row_22_grids(tiny, coins):
 
 
 def test_row_23_nothing_passes(tiny, coins):
-    masks = tiny.everything(coins, points_per_side=3, pred_iou_thresh=1.0, stability_score_thresh=1.0)
+    masks = tiny.everything(
+        coins, points_per_side=3, pred_iou_thresh=1.0, stability_score_thresh=1.0
+    )
     assert len(masks) == 0
     assert masks.array.shape == (0, 303, 384) and masks.array.dtype == bool
     assert masks.boxes.shape == (0, 4) and masks.boxes.dtype == np.float32
@@ -113,8 +137,18 @@ def test_row_24_empty_and_full_masks():
     assert kernels.inclusive_box(np.zeros((5, 7), np.uint8)) == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh", "min_area_frac",
-                                  "mask_iou_thresh", "containment_thresh"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pred_iou_thresh",
+        "stability_score_thresh",
+        "box_nms_thresh",
+        "crop_nms_thresh",
+        "min_area_frac",
+        "mask_iou_thresh",
+        "containment_thresh",
+    ],
+)
 @pytest.mark.parametrize("value", [float("nan"), 1.5, -0.1])
 def test_row_26_thresholds(tiny, coins, name, value):
     with pytest.raises(ValueError, match=f"{name}: must be from 0 to 1"):
@@ -122,9 +156,18 @@ def test_row_26_thresholds(tiny, coins, name, value):
 
 
 def test_added_filters(tiny, coins):
-    plain = tiny.everything(coins, points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.3, containment_thresh=1.0, box_nms_thresh=1.0)
+    plain = tiny.everything(
+        coins,
+        points_per_side=12,
+        pred_iou_thresh=0.3,
+        stability_score_thresh=0.3,
+        containment_thresh=1.0,
+        box_nms_thresh=1.0,
+    )
     assert len(plain) > 20
-    options = dict(points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.3, box_nms_thresh=1.0)
+    options = dict(
+        points_per_side=12, pred_iou_thresh=0.3, stability_score_thresh=0.3, box_nms_thresh=1.0
+    )
     pixels = plain.array.reshape(len(plain), -1).astype(np.float32)
     shared = pixels @ pixels.T
     areas = pixels.sum(1)
@@ -138,12 +181,25 @@ def test_added_filters(tiny, coins):
         return sorted(kept)
 
     unique = tiny.everything(coins, containment_thresh=1.0, mask_iou_thresh=0.6, **options)
-    assert (unique.areas == plain.areas[keep(lambda s, a, b: s > 0.6 * (a + b - s))]).all() and len(unique) < len(plain)
+    assert (unique.areas == plain.areas[keep(lambda s, a, b: s > 0.6 * (a + b - s))]).all() and len(
+        unique
+    ) < len(plain)
     contained = tiny.everything(coins, containment_thresh=0.5, **options)
-    assert (contained.areas == plain.areas[keep(lambda s, a, b: s > 0.5 * min(a, b))]).all() and len(contained) < len(unique)
+    assert (
+        contained.areas == plain.areas[keep(lambda s, a, b: s > 0.5 * min(a, b))]
+    ).all() and len(contained) < len(unique)
     large = tiny.everything(coins, containment_thresh=1.0, min_area_frac=0.01, **options)
-    assert (large.areas == plain.areas[plain.areas >= 0.01 * 303 * 384]).all() and 0 < len(large) < len(plain)
+    assert (large.areas == plain.areas[plain.areas >= 0.01 * 303 * 384]).all() and 0 < len(
+        large
+    ) < len(plain)
     best = tiny.everything(coins, containment_thresh=1.0, max_masks=5, **options)
     assert sorted(best.scores, reverse=True) == sorted(plain.scores, reverse=True)[:5]
-    few = tiny.everything(coins, target_points=9, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0, containment_thresh=1.0)
+    few = tiny.everything(
+        coins,
+        target_points=9,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=1.0,
+        containment_thresh=1.0,
+    )
     assert len(np.unique(few.prompt)) == 9

@@ -48,8 +48,14 @@ def test_row_31_names_and_shapes(folder):
     with pytest.raises(segrid.CorruptFileError) as error:
         segrid.Segmenter(folder)
     text = str(error.value)
-    for part in ("missing (2)", "vision_encoder.pos_embed", "mask_decoder.iou_token.weight", "unexpected (1)", "extra.weight",
-                 "no_mask_embed.weight has shape (2, 128), expected (1, 128)"):
+    for part in (
+        "missing (2)",
+        "vision_encoder.pos_embed",
+        "mask_decoder.iou_token.weight",
+        "unexpected (1)",
+        "extra.weight",
+        "no_mask_embed.weight has shape (2, 128), expected (1, 128)",
+    ):
         assert part in text
 
 
@@ -64,8 +70,11 @@ def test_two_copies_of_one_table_must_be_equal(folder):
     change(folder, edit(lambda table: table.copy()))
     segrid.Segmenter(folder)
     change(folder, edit(lambda table: table * np.asarray(1.01, table.dtype)))
-    with pytest.raises(segrid.CorruptFileError, match="prompt_encoder.shared_embedding.positional_embedding differs from "
-                                                      "shared_image_embedding.positional_embedding"):
+    with pytest.raises(
+        segrid.CorruptFileError,
+        match="prompt_encoder.shared_embedding.positional_embedding differs from "
+        "shared_image_embedding.positional_embedding",
+    ):
         segrid.Segmenter(folder)
 
 
@@ -85,7 +94,9 @@ def test_row_32_nan_in_weights(folder):
         t["mask_decoder.mask_tokens.weight"][1, 5] = np.nan
 
     change(folder, edit)
-    with pytest.raises(segrid.CorruptFileError, match="mask_tokens.weight holds 1 values that are NaN or Inf"):
+    with pytest.raises(
+        segrid.CorruptFileError, match="mask_tokens.weight holds 1 values that are NaN or Inf"
+    ):
         segrid.Segmenter(folder)
 
 
@@ -100,7 +111,10 @@ BAD = {
     "header longer than the file": (b"{}", b"", 500),
     "negative header": (b"{}", b"", (1 << 64) - 8),
     "not JSON": (b"hello world", b""),
-    "duplicate keys": (b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', b"\0" * 8),
+    "duplicate keys": (
+        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
+        b"\0" * 8,
+    ),
     "deep nesting": (b'{"a":' * 5000 + b"1" + b"}" * 5000, b""),
     "overlap": ({"a": ENTRY, "b": {**ENTRY, "data_offsets": [4, 12]}}, b"\0" * 12),
     "gap": ({"a": ENTRY, "b": {**ENTRY, "data_offsets": [12, 20]}}, b"\0" * 20),
@@ -127,7 +141,13 @@ def test_row_33_34_headers(folder, fault):
 
 
 def test_row_34_a_million_tensors(folder):
-    many = b"{" + b",".join(b'"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % i for i in range(300_000)) + b"}"
+    many = (
+        b"{"
+        + b",".join(
+            b'"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % i for i in range(300_000)
+        )
+        + b"}"
+    )
     write(folder / "model.safetensors", many)
     from segrid import _core
 
@@ -137,7 +157,9 @@ def test_row_34_a_million_tensors(folder):
 
 def test_row_33_fuzz(folder):
     path = folder / "model.safetensors"
-    save_file({"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float16)}, path)
+    save_file(
+        {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float16)}, path
+    )
     whole = path.read_bytes()
     generator = np.random.default_rng(0)
     from segrid import _core
@@ -146,7 +168,11 @@ def test_row_33_fuzz(folder):
         data = bytearray(whole)
         for at in generator.integers(0, len(data) - 32, generator.integers(1, 6)):
             data[at] = generator.integers(0, 256)
-        path.write_bytes(bytes(data[: generator.integers(1, len(data) + 1)] if generator.random() < 0.3 else data))
+        path.write_bytes(
+            bytes(
+                data[: generator.integers(1, len(data) + 1)] if generator.random() < 0.3 else data
+            )
+        )
         try:
             _core._kernels.safetensors_names(str(path))
         except ValueError:
@@ -171,7 +197,10 @@ def test_dtypes_equal_the_safetensors_library(tmp_path):
     tensors = {"f32": values, "f16": values.half(), "bf16": values.bfloat16()}
     save(tensors, tmp_path / "t.safetensors")
     for name, tensor in tensors.items():
-        assert (_core._kernels.safetensors_take(str(tmp_path / "t.safetensors"), name, [3, 5]) == tensor.float().numpy()).all()
+        assert (
+            _core._kernels.safetensors_take(str(tmp_path / "t.safetensors"), name, [3, 5])
+            == tensor.float().numpy()
+        ).all()
 
 
 def test_row_36_pickles_are_refused(tmp_path):
@@ -181,12 +210,25 @@ def test_row_36_pickles_are_refused(tmp_path):
             segrid.Segmenter(tmp_path / name)
 
 
-@pytest.mark.parametrize("kernels", ["plain", "avx2", "gemm=plain,rows=plain,mask_scan=plain"])  # the last: tiled forms on plain building blocks
+@pytest.mark.parametrize(
+    "kernels", ["plain", "avx2", "gemm=plain,rows=plain,mask_scan=plain"]
+)  # the last: tiled forms on plain building blocks
 def test_row_37_other_kernels_where_the_isa_is_missing(coins, tmp_path, kernels):
-    code = "import segrid, sys, numpy as np, skimage.data\nimage = np.repeat(skimage.data.coins()[:, :, None], 3, 2)\n" \
+    code = (
+        "import segrid, sys, numpy as np, skimage.data\nimage = np.repeat(skimage.data.coins()[:, :, None], 3, 2)\n"
         "m = segrid.Segmenter('tiny', precision='fp32').predict(image, points=[[150, 60]], multimask=True)\nnp.savez(sys.argv[1], low=m.low_res, masks=m.array)"
+    )
     out = tmp_path / "other.npz"
-    subprocess.run([sys.executable, "-c", code, str(out)], check=True, env={**os.environ, "SEGRID_KERNELS": kernels, "ATEN_CPU_CAPABILITY": "default"})
-    ours, other = segrid.Segmenter("tiny", precision="fp32").predict(coins, points=[[150, 60]], multimask=True), np.load(out)
+    subprocess.run(
+        [sys.executable, "-c", code, str(out)],
+        check=True,
+        env={**os.environ, "SEGRID_KERNELS": kernels, "ATEN_CPU_CAPABILITY": "default"},
+    )
+    ours, other = (
+        segrid.Segmenter("tiny", precision="fp32").predict(
+            coins, points=[[150, 60]], multimask=True
+        ),
+        np.load(out),
+    )
     assert np.abs(other["low"] - ours.low_res).max() < 1e-4 * np.abs(ours.low_res).max()
     assert (other["masks"] != ours.array).sum() < 20

@@ -11,7 +11,12 @@ from PIL import Image
 
 
 def segrid(*arguments):
-    return subprocess.run([sys.executable, "-m", "segrid", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "segrid", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_everything_writes_three_files_per_image(tmp_path, coins):
@@ -21,12 +26,26 @@ def test_everything_writes_three_files_per_image(tmp_path, coins):
     Image.fromarray(coins).save(tmp_path / "photo.png")
     Image.fromarray(coins[:, ::-1]).save(tmp_path / "a" / "photo.png")
     (tmp_path / "bad.png").write_bytes(b"not an image at all")
-    done = segrid("everything", tmp_path / "photo.png", tmp_path / "bad.png", tmp_path / "a/photo.png", "-o", tmp_path / "out",
-                  "--points-per-side", 10)
+    done = segrid(
+        "everything",
+        tmp_path / "photo.png",
+        tmp_path / "bad.png",
+        tmp_path / "a/photo.png",
+        "-o",
+        tmp_path / "out",
+        "--points-per-side",
+        10,
+    )
     assert done.returncode == 1, done.stderr
     assert "bad.png" in done.stdout and "not an image" in done.stdout
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "photo-2_coco.json", "photo-2_labels.png", "photo-2_overlay.png", "photo_coco.json", "photo_labels.png", "photo_overlay.png"]
+        "photo-2_coco.json",
+        "photo-2_labels.png",
+        "photo-2_overlay.png",
+        "photo_coco.json",
+        "photo_labels.png",
+        "photo_overlay.png",
+    ]
     labels = np.asarray(Image.open(tmp_path / "out/photo_labels.png"))
     assert labels.shape == coins.shape[:2] and labels.max() > 3
     file = json.loads((tmp_path / "out/photo_coco.json").read_text())
@@ -41,10 +60,20 @@ def test_everything_writes_three_files_per_image(tmp_path, coins):
 
 def test_json_and_exit_code_0(tmp_path, coins):
     Image.fromarray(coins).save(tmp_path / "photo.png")
-    done = segrid("everything", tmp_path / "photo.png", "-o", tmp_path / "out", "--target-points", 25, "--json")
+    done = segrid(
+        "everything",
+        tmp_path / "photo.png",
+        "-o",
+        tmp_path / "out",
+        "--target-points",
+        25,
+        "--json",
+    )
     assert done.returncode == 0
     record = json.loads(done.stdout)[0]
-    assert record["objects"] >= 0 and {"encode", "decode", "scan", "read", "write"} <= set(record["seconds"])
+    assert record["objects"] >= 0 and {"encode", "decode", "scan", "read", "write"} <= set(
+        record["seconds"]
+    )
 
 
 def test_info():
@@ -63,9 +92,18 @@ def photo(tmp_path, coins):
 
 
 OPTIONS_THAT_CANNOT_BE = [
-    ["--model", "nothing-here"], ["--precision", "int3"], ["--device", "tpu"], ["--threads", "0"], ["--max-masks", "0"],
-    ["--pred-iou-thresh", "nan"], ["--min-area-frac", "2"], ["--target-points", "0"], ["--crop-n-layers", "99"],
-    ["--points-per-side", "9", "--target-points", "9"], ["--points-per-side", "many"], ["--nonsense"],
+    ["--model", "nothing-here"],
+    ["--precision", "int3"],
+    ["--device", "tpu"],
+    ["--threads", "0"],
+    ["--max-masks", "0"],
+    ["--pred-iou-thresh", "nan"],
+    ["--min-area-frac", "2"],
+    ["--target-points", "0"],
+    ["--crop-n-layers", "99"],
+    ["--points-per-side", "9", "--target-points", "9"],
+    ["--points-per-side", "many"],
+    ["--nonsense"],
 ]
 
 
@@ -73,30 +111,52 @@ OPTIONS_THAT_CANNOT_BE = [
 def test_usage_errors_are_said_once(tmp_path, photo, options):
     done = segrid("everything", photo, photo, "-o", tmp_path / "out", *options)
     assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
-    assert len(re.findall("^error:", done.stderr, re.I | re.M)) == 1 and not (tmp_path / "out").exists()
+    assert (
+        len(re.findall("^error:", done.stderr, re.I | re.M)) == 1
+        and not (tmp_path / "out").exists()
+    )
 
 
-@pytest.mark.parametrize("arguments", [
-    ["detect", "--prompt", "x", "--threshold", "7"], ["detect", "--prompt", "x", "--nms", "-1"], ["detect", "--prompt", ""],
-    ["detect", "--prompt", "x", "--segmenter", "nothing-here"], ["bench", "--model", "nothing-here"],
-    ["compare", "--precision", "int3"], ["convert"], ["quantize", "--model", "nothing-here"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["detect", "--prompt", "x", "--threshold", "7"],
+        ["detect", "--prompt", "x", "--nms", "-1"],
+        ["detect", "--prompt", ""],
+        ["detect", "--prompt", "x", "--segmenter", "nothing-here"],
+        ["bench", "--model", "nothing-here"],
+        ["compare", "--precision", "int3"],
+        ["convert"],
+        ["quantize", "--model", "nothing-here"],
+    ],
+    ids=" ".join,
+)
 def test_usage_errors_of_other_commands(tmp_path, photo, arguments):
     command, *options = arguments
     output = [] if command in ("bench", "compare") else ["-o", tmp_path / "out"]
     images = [] if command == "quantize" else [photo]
     done = segrid(command, *images, *options, *output)
     assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
-    assert len(re.findall("^error:", done.stderr, re.I | re.M)) == 1 and not (tmp_path / "out").exists()
+    assert (
+        len(re.findall("^error:", done.stderr, re.I | re.M)) == 1
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_info_of_a_model_that_is_not_there():
     done = segrid("info", "--model", "nothing-here")
-    assert done.returncode == 2 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
+    )
 
 
 def test_a_missing_image_is_named(tmp_path, photo):
-    done = segrid("everything", photo, tmp_path / "näht.png", "-o", tmp_path / "out", "--target-points", 4)
-    assert done.returncode == 1 and "näht.png" in done.stdout and "b'" not in done.stdout + done.stderr
+    done = segrid(
+        "everything", photo, tmp_path / "näht.png", "-o", tmp_path / "out", "--target-points", 4
+    )
+    assert (
+        done.returncode == 1 and "näht.png" in done.stdout and "b'" not in done.stdout + done.stderr
+    )
 
 
 def helped(*arguments):
@@ -141,25 +201,31 @@ def test_crops_by_default_are_said_where_people_look():
     shown = " ".join(helped("everything", "--help").split())
     assert "In Python the default is 0" in shown
     told = " ".join(package.Segmenter.everything.__doc__.split())
-    assert "The default here is 0, as in segment-anything; the command line's is \"auto\"" in told
+    assert 'The default here is 0, as in segment-anything; the command line\'s is "auto"' in told
 
 
 @pytest.fixture
 def damaged(tmp_path, coins):
     Image.fromarray(coins).save(tmp_path / "whole.jpg", quality=90)
     data = (tmp_path / "whole.jpg").read_bytes()
-    (tmp_path / "damaged.jpg").write_bytes(data[:len(data) * 2 // 3])
+    (tmp_path / "damaged.jpg").write_bytes(data[: len(data) * 2 // 3])
     return tmp_path / "damaged.jpg"
 
 
-@pytest.mark.parametrize("command", [["everything", "--target-points", "9"], ["detect", "--prompt", "nuclei"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command",
+    [["everything", "--target-points", "9"], ["detect", "--prompt", "nuclei"]],
+    ids=lambda c: c[0],
+)
 def test_lenient_takes_what_can_be_decoded(tmp_path, damaged, command):
     strict = segrid(*command, damaged, "-o", tmp_path / "strict", "--json")
     assert strict.returncode == 1 and "damaged.jpg" in json.loads(strict.stdout)[0]["error"]
     done = segrid(*command, damaged, "-o", tmp_path / "out", "--lenient", "--json")
     assert done.returncode == 0 and "error" not in json.loads(done.stdout)[0]
-    warning, = (line for line in done.stderr.splitlines() if "warning" in line.lower())
-    assert warning.startswith("warning: ") and "damaged.jpg" in warning and ".py:" not in done.stderr
+    (warning,) = (line for line in done.stderr.splitlines() if "warning" in line.lower())
+    assert (
+        warning.startswith("warning: ") and "damaged.jpg" in warning and ".py:" not in done.stderr
+    )
 
 
 def notes(done):
@@ -171,7 +237,10 @@ def test_what_tiny_is_for_is_said_once(tmp_path, photo):
     done = segrid("everything", photo, photo, *few)
     said = " ".join(done.stderr.split())
     assert done.returncode == 0 and notes(done) == 1
-    assert "nuclei, colonies, coins" in said and "facebook/sam2.1-hiera-tiny: 156 MB, Apache-2.0" in said
+    assert (
+        "nuclei, colonies, coins" in said
+        and "facebook/sam2.1-hiera-tiny: 156 MB, Apache-2.0" in said
+    )
     assert f"segrid everything {photo} --model facebook/sam2.1-hiera-tiny" in said
     assert notes(segrid("everything", photo, *few, "--model", "tiny")) == 0  # who names it knows it
     as_json = segrid("everything", photo, *few, "--json")
@@ -181,9 +250,14 @@ def test_what_tiny_is_for_is_said_once(tmp_path, photo):
 def test_what_the_packaged_detector_is_for(tmp_path, photo):
     few = [photo, "--prompt", "a cat", "-o", tmp_path / "out"]
     said = " ".join(segrid("detect", *few).stderr.split())
-    assert said.count("note: ") == 1 and "google/owlv2-base-patch16-ensemble: 620 MB, Apache-2.0" in said
-    assert (f"segrid detect {photo} --prompt 'a cat' --model google/owlv2-base-patch16-ensemble "
-            "--segmenter facebook/sam2.1-hiera-tiny") in said
+    assert (
+        said.count("note: ") == 1
+        and "google/owlv2-base-patch16-ensemble: 620 MB, Apache-2.0" in said
+    )
+    assert (
+        f"segrid detect {photo} --prompt 'a cat' --model google/owlv2-base-patch16-ensemble "
+        "--segmenter facebook/sam2.1-hiera-tiny"
+    ) in said
     boxes = " ".join(segrid("detect", *few, "--no-masks").stderr.split())
     assert "owlv2" in boxes and "--segmenter" not in boxes
     masks = " ".join(segrid("detect", *few, "--model", "tiny-detector").stderr.split())
@@ -201,17 +275,52 @@ def test_detect(tmp_path, coins):
         folder = random_owlv2.make("small", tmp_path / "detector")
     Image.fromarray(coins).save(tmp_path / "photo.png")
     (tmp_path / "bad.png").write_text("no image")
-    done = segrid("detect", tmp_path / "photo.png", tmp_path / "bad.png", "--prompt", "a coin", "--prompt", "nuclei", "-o", tmp_path / "out", "--model", folder,
-                  "--threshold", 0.01, "--json")
+    done = segrid(
+        "detect",
+        tmp_path / "photo.png",
+        tmp_path / "bad.png",
+        "--prompt",
+        "a coin",
+        "--prompt",
+        "nuclei",
+        "-o",
+        tmp_path / "out",
+        "--model",
+        folder,
+        "--threshold",
+        0.01,
+        "--json",
+    )
     assert done.returncode == 1, done.stderr
     good, bad = json.loads(done.stdout)
     assert "not an image" in bad["error"]
     file = json.loads((tmp_path / "out/photo_coco.json").read_text())
-    assert [c["name"] for c in file["categories"]] == ["a coin", "nuclei"] and len(file["annotations"]) == sum(good["found"]) > 0
+    assert [c["name"] for c in file["categories"]] == ["a coin", "nuclei"] and len(
+        file["annotations"]
+    ) == sum(good["found"]) > 0
     assert all(int(coco.area(r["segmentation"])) == r["area"] for r in file["annotations"])
     assert np.asarray(Image.open(tmp_path / "out/photo_detections.png")).shape == coins.shape
-    boxes = segrid("detect", tmp_path / "photo.png", "--prompt", "nuclei", "-o", tmp_path / "boxes", "--model", folder, "--no-masks")
+    boxes = segrid(
+        "detect",
+        tmp_path / "photo.png",
+        "--prompt",
+        "nuclei",
+        "-o",
+        tmp_path / "boxes",
+        "--model",
+        folder,
+        "--no-masks",
+    )
     assert boxes.returncode == 0 and "nuclei" in boxes.stdout
-    assert all("segmentation" not in r for r in json.loads((tmp_path / "boxes/photo_coco.json").read_text())["annotations"])
-    empty = segrid("detect", tmp_path / "photo.png", "--prompt", "", "-o", tmp_path / "none", "--model", folder)
-    assert empty.returncode == 2 and "prompts[0]: empty" in empty.stderr and not (tmp_path / "none").exists()
+    assert all(
+        "segmentation" not in r
+        for r in json.loads((tmp_path / "boxes/photo_coco.json").read_text())["annotations"]
+    )
+    empty = segrid(
+        "detect", tmp_path / "photo.png", "--prompt", "", "-o", tmp_path / "none", "--model", folder
+    )
+    assert (
+        empty.returncode == 2
+        and "prompts[0]: empty" in empty.stderr
+        and not (tmp_path / "none").exists()
+    )

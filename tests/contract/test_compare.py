@@ -38,12 +38,24 @@ def labels(photos, tmp_path_factory):
 
 def test_what_it_says(photos, labels, tmp_path):
     told = []
-    found = segrid.compare(photos, precisions=["fp32", "int8"], labels=labels, progress=told.append, **OPTIONS)
+    found = segrid.compare(
+        photos, precisions=["fp32", "int8"], labels=labels, progress=told.append, **OPTIONS
+    )
     full, low = found.results
     assert (full.precision, low.precision) == ("fp32", "int8") and not found.refused
-    assert [(t["precision"], t["done"], t["total"]) for t in told] == [(p, i, 2) for p in ("fp32", "int8") for i in range(2)]
-    expected = [segrid.Segmenter("tiny", precision=p).everything(f, **OPTIONS) for p in ("fp32", "int8") for f in photos]
-    assert full.masks == len(expected[0]) + len(expected[1]) == full.matched and full.lost == full.new == 0 and full.iou_mean == full.iou_min == 1
+    assert [(t["precision"], t["done"], t["total"]) for t in told] == [
+        (p, i, 2) for p in ("fp32", "int8") for i in range(2)
+    ]
+    expected = [
+        segrid.Segmenter("tiny", precision=p).everything(f, **OPTIONS)
+        for p in ("fp32", "int8")
+        for f in photos
+    ]
+    assert (
+        full.masks == len(expected[0]) + len(expected[1]) == full.matched
+        and full.lost == full.new == 0
+        and full.iou_mean == full.iou_min == 1
+    )
     assert low.masks == len(expected[2]) + len(expected[3])
     # every pair by brute force
     ious = []
@@ -53,13 +65,27 @@ def test_what_it_says(photos, labels, tmp_path):
             i, j = np.unravel_index(table.argmax(), table.shape)
             ious.append(table[i, j])
             table[i], table[:, j] = -1, -1
-    assert low.matched == len(ious) and low.iou_mean == pytest.approx(np.mean(ious)) and low.iou_min == pytest.approx(min(ious)) and low.iou_min < 1
+    assert (
+        low.matched == len(ious)
+        and low.iou_mean == pytest.approx(np.mean(ious))
+        and low.iou_min == pytest.approx(min(ious))
+        and low.iou_min < 1
+    )
     assert low.lost == full.masks - len(ious) and low.new == low.masks - len(ious)
     assert full.ap50 > 0.9 and 0 < low.ap50 <= 1
     for r in found.results:
-        assert r.seconds["encode"] > 0 and r.seconds["total"] >= r.seconds["encode"] and r.weights_mb > 1 and r.working_mb > 0
+        assert (
+            r.seconds["encode"] > 0
+            and r.seconds["total"] >= r.seconds["encode"]
+            and r.weights_mb > 1
+            and r.working_mb > 0
+        )
     precision, image, iou, reference, other = found.worst
-    assert precision == "int8" and iou == pytest.approx(low.iou_min) and (reference & other).sum() / (reference | other).sum() == pytest.approx(iou)
+    assert (
+        precision == "int8"
+        and iou == pytest.approx(low.iou_min)
+        and (reference & other).sum() / (reference | other).sum() == pytest.approx(iou)
+    )
     assert found.picture(tmp_path / "worst.png")
     with Image.open(tmp_path / "worst.png") as picture:
         colours = {c for _, c in picture.convert("RGB").getcolors(1 << 20)}
@@ -68,13 +94,21 @@ def test_what_it_says(photos, labels, tmp_path):
 
 def test_equal_precisions_have_no_worst(photos, tmp_path):
     found = segrid.compare(photos[:1], precisions=["fp32", "fp32"], **OPTIONS)
-    assert found.worst is None and not found.picture(tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+    assert (
+        found.worst is None
+        and not found.picture(tmp_path / "none.png")
+        and not (tmp_path / "none.png").exists()
+    )
     assert found.results[1].lost == found.results[1].new == 0
 
 
 def test_a_precision_that_does_not_run_here_is_named(photos):
     found = segrid.compare(photos[:1], precisions=["fp16", "fp32"], **OPTIONS)
-    assert list(found.refused) == ["fp16"] and "CPU" in found.refused["fp16"] and [r.precision for r in found.results] == ["fp32"]
+    assert (
+        list(found.refused) == ["fp16"]
+        and "CPU" in found.refused["fp16"]
+        and [r.precision for r in found.results] == ["fp32"]
+    )
     with pytest.raises(RuntimeError, match="none of the precisions"):
         segrid.compare(photos[:1], precisions=["fp16"], **OPTIONS)
 
@@ -104,19 +138,55 @@ def test_matching_is_one_to_one():
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "segrid", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "segrid", *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 def test_command(photos, labels, tmp_path):
     """`segrid compare IMAGE... --precision fp32 int8`: the names behind the first are not images."""
-    done = command("compare", *photos, "--labels", labels, "--points-per-side", 8, "-o", tmp_path / "w.png", "--precision", "fp32", "int8")
+    done = command(
+        "compare",
+        *photos,
+        "--labels",
+        labels,
+        "--points-per-side",
+        8,
+        "-o",
+        tmp_path / "w.png",
+        "--precision",
+        "fp32",
+        "int8",
+    )
     assert done.returncode == 0, done.stderr
-    for word in ("fp32", "int8", "AP50", "matched IoU, least", "lost / new", "weights, MB", "2 images"):
+    for word in (
+        "fp32",
+        "int8",
+        "AP50",
+        "matched IoU, least",
+        "lost / new",
+        "weights, MB",
+        "2 images",
+    ):
         assert word in done.stdout
     assert (tmp_path / "w.png").exists() and "w.png" in done.stdout
-    done = command("compare", photos[0], "--points-per-side", 4, "-o", tmp_path / "x.png", "--json", "--precision", "int8", "--precision", "fp32")
+    done = command(
+        "compare",
+        photos[0],
+        "--points-per-side",
+        4,
+        "-o",
+        tmp_path / "x.png",
+        "--json",
+        "--precision",
+        "int8",
+        "--precision",
+        "fp32",
+    )
     said = json.loads(done.stdout)
-    assert [r["precision"] for r in said["results"]] == ["int8", "fp32"] and said["results"][0]["ap50"] is None
+    assert [r["precision"] for r in said["results"]] == ["int8", "fp32"] and said["results"][0][
+        "ap50"
+    ] is None
     done = command("compare", tmp_path / "none.png")
     assert done.returncode == 2 and "none.png" in done.stderr
 
@@ -135,12 +205,24 @@ def test_the_packaged_model_keeps_to_its_table():
     """precision="auto" follows segrid.json; what it names was measured by training/price.py."""
     from pathlib import Path
 
-    table = json.loads((Path(segrid.__file__).parent / "models/tiny/segrid.json").read_text())["precision"]
+    table = json.loads((Path(segrid.__file__).parent / "models/tiny/segrid.json").read_text())[
+        "precision"
+    ]
     features = _core.cpu_features()
-    assert set(table) == {"bf16", "int8", "fp16"} and all({"iou_mean", "iou_min", "ap50_loss"} <= set(row) for row in table.values())
-    if table["int8"]["iou_mean"] >= 0.98 and table["int8"]["ap50_loss"] <= 0.01 and (features["avx512_vnni"] or features["amx"]):
+    assert set(table) == {"bf16", "int8", "fp16"} and all(
+        {"iou_mean", "iou_min", "ap50_loss"} <= set(row) for row in table.values()
+    )
+    if (
+        table["int8"]["iou_mean"] >= 0.98
+        and table["int8"]["ap50_loss"] <= 0.01
+        and (features["avx512_vnni"] or features["amx"])
+    ):
         assert segrid.Segmenter("tiny", device="cpu").precision == "int8"
-    assert segrid.Segmenter("tiny", device="cpu-plain").precision == "fp16" and table["fp16"]["iou_mean"] >= 0.995 and table["fp16"]["iou_min"] >= 0.97
+    assert (
+        segrid.Segmenter("tiny", device="cpu-plain").precision == "fp16"
+        and table["fp16"]["iou_mean"] >= 0.995
+        and table["fp16"]["iou_min"] >= 0.97
+    )
 
 
 @pytest.mark.parametrize("command", ["everything", "detect", "batch", "tune", "compare", "bench"])
@@ -148,6 +230,14 @@ def test_every_command_takes_a_device(command, tmp_path):
     """An unknown one reaches the engine, which says what there is."""
     image = tmp_path / "a.png"
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
-    more = {"detect": ["--prompt", "a", "-o", tmp_path / "o"], "bench": [], "compare": []}.get(command, ["-o", tmp_path / "o"])
-    done = subprocess.run([sys.executable, "-m", "segrid", command, image, *more, "--device", "tpu"], capture_output=True, text=True)
-    assert done.returncode == 2 and "device='tpu': unknown" in " ".join(done.stderr.split()), done.stderr
+    more = {"detect": ["--prompt", "a", "-o", tmp_path / "o"], "bench": [], "compare": []}.get(
+        command, ["-o", tmp_path / "o"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "segrid", command, image, *more, "--device", "tpu"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "device='tpu': unknown" in " ".join(done.stderr.split()), (
+        done.stderr
+    )

@@ -35,7 +35,10 @@ def test_segment_anything(tmp_path):
         predictor.set_image(image)
         masks, scores, low = predictor.predict(np.array([[50.0, 60]]), np.array([1]))
     ours = segrid.Segmenter(tmp_path / "out").predict(image, points=[[[50, 60]]], multimask=True)
-    assert np.abs(ours.low_res - low).max() < 3e-4 * np.abs(low).max() and np.abs(ours.scores - scores).max() < 1e-4
+    assert (
+        np.abs(ours.low_res - low).max() < 3e-4 * np.abs(low).max()
+        and np.abs(ours.scores - scores).max() < 1e-4
+    )
     assert (ours.array == masks).mean() > 0.9995
 
 
@@ -43,9 +46,26 @@ def test_segment_anything(tmp_path):
 def test_sam2(tmp_path, name):
     theirs = random_sam2.original(name)
     torch.save({"model": theirs.state_dict()}, tmp_path / "sam2.pt")
-    done = subprocess.run([sys.executable, "-m", "segrid", "convert", tmp_path / "sam2.pt", "-o", tmp_path / "out", "--json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "segrid",
+            "convert",
+            tmp_path / "sam2.pt",
+            "-o",
+            tmp_path / "out",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+    )
     report = json.loads(done.stdout)
-    assert done.returncode == 0 and report["family"] == "sam2" and any(d.startswith("memory_attention") for d in report["dropped"])
+    assert (
+        done.returncode == 0
+        and report["family"] == "sam2"
+        and any(d.startswith("memory_attention") for d in report["dropped"])
+    )
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
     image, predictor = smooth_image((300, 200)), SAM2ImagePredictor(theirs)
@@ -53,7 +73,11 @@ def test_sam2(tmp_path, name):
     masks, scores, low = predictor.predict(np.array([[100.0, 60]]), np.array([1]))
     ours = segrid.Segmenter(tmp_path / "out").predict(image, points=[[[100, 60]]], multimask=True)
     low_res = np.clip(ours.low_res, -32, 32)  # sam2 clamps what it returns
-    assert low.std() > 1 and np.abs(low_res - low).max() < 1e-3 * np.abs(low).max() and np.abs(ours.scores - scores).max() < 1e-3
+    assert (
+        low.std() > 1
+        and np.abs(low_res - low).max() < 1e-3 * np.abs(low).max()
+        and np.abs(ours.scores - scores).max() < 1e-3
+    )
     assert (ours.array == masks.astype(bool)).mean() > 0.999
 
 
@@ -63,17 +87,28 @@ def test_every_published_size_of_sam2_is_known(tmp_path, size):
     from segrid.convert import sam2
 
     widths, blocks, windows, of_all, heads = {
-        "small": (96, (1, 2, 11, 2), (8, 4, 14, 7), (7, 10, 13), 1), "base_plus": (112, (2, 3, 16, 3), (8, 4, 14, 7), (12, 16, 20), 2),
-        "large": (144, (2, 6, 36, 4), (8, 4, 16, 8), (23, 33, 43), 2)}[size]
-    yaml = {"small": "sam2.1_hiera_s", "base_plus": "sam2.1_hiera_b+", "large": "sam2.1_hiera_l"}[size]
+        "small": (96, (1, 2, 11, 2), (8, 4, 14, 7), (7, 10, 13), 1),
+        "base_plus": (112, (2, 3, 16, 3), (8, 4, 14, 7), (12, 16, 20), 2),
+        "large": (144, (2, 6, 36, 4), (8, 4, 16, 8), (23, 33, 43), 2),
+    }[size]
+    yaml = {"small": "sam2.1_hiera_s", "base_plus": "sam2.1_hiera_b+", "large": "sam2.1_hiera_l"}[
+        size
+    ]
     config, tensors, _ = sam2.convert(random_sam2.original(yaml, calibrated=False).state_dict())
     backbone = config["vision_config"]["backbone_config"]
-    assert (backbone["hidden_size"], tuple(backbone["blocks_per_stage"]), tuple(backbone["window_size_per_stage"]),
-            tuple(backbone["global_attention_blocks"]), backbone["num_attention_heads"]) == (widths, blocks, windows, of_all, heads)
+    assert (
+        backbone["hidden_size"],
+        tuple(backbone["blocks_per_stage"]),
+        tuple(backbone["window_size_per_stage"]),
+        tuple(backbone["global_attention_blocks"]),
+        backbone["num_attention_heads"],
+    ) == (widths, blocks, windows, of_all, heads)
     from transformers import Sam2Config, Sam2Model
 
     with torch.device("meta"):
-        wanted = {k: tuple(v.shape) for k, v in Sam2Model(Sam2Config(**config)).state_dict().items()}
+        wanted = {
+            k: tuple(v.shape) for k, v in Sam2Model(Sam2Config(**config)).state_dict().items()
+        }
     wanted.pop("prompt_encoder.shared_embedding.positional_embedding")
     assert {k: tuple(v.shape) for k, v in tensors.items()} == wanted
 
@@ -106,5 +141,9 @@ def test_what_is_not_a_checkpoint(tmp_path):
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(NotImplementedError, match="conv.weight"):
         convert(tmp_path / "other.pt", tmp_path / "out")
-    done = subprocess.run([sys.executable, "-m", "segrid", "convert", tmp_path / "other.pt", "-o", tmp_path / "out"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "segrid", "convert", tmp_path / "other.pt", "-o", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and "conv.weight" in done.stderr and "Traceback" not in done.stderr

@@ -23,7 +23,9 @@ print(json.dumps({"features": _core.cpu_features(), "mask": _core.cpu_mask(), "p
 
 def run(level, *command):
     environment = {**os.environ, "SEGRID_CPU": level}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True
+    )
 
 
 def levels_here():
@@ -35,21 +37,36 @@ def levels_here():
 def test_a_level_hides_all_above_it(level):
     if level not in levels_here():
         refused = run(level, "-c", PROBE)
-        assert refused.returncode == 1 and f"SEGRID_CPU='{level}': this CPU has no such instructions" in refused.stderr
+        assert (
+            refused.returncode == 1
+            and f"SEGRID_CPU='{level}': this CPU has no such instructions" in refused.stderr
+        )
         return
     found = run(level, "-c", PROBE)
     assert found.returncode == 0, found.stderr
     seen = json.loads(found.stdout)
     here = levels_here()
     assert seen["mask"] == {"level": level, "masked": here[here.index(level) + 1 :]}
-    assert [name for name in LEVELS[1:] if seen["features"][name]] == here[1 : here.index(level) + 1]
+    assert [name for name in LEVELS[1:] if seen["features"][name]] == here[
+        1 : here.index(level) + 1
+    ]
     if level == "avx2":
         assert seen["torch"] == "AVX2"  # ATen's own kernels, too
-        assert not any("512" in name or name == "brgemm" for names in seen["kernels"].values() for name in names)
-        assert seen["precision"] == "fp32"  # the packaged model's table allows int8, but nothing makes it fast here
+        assert not any(
+            "512" in name or name == "brgemm"
+            for names in seen["kernels"].values()
+            for name in names
+        )
+        assert (
+            seen["precision"] == "fp32"
+        )  # the packaged model's table allows int8, but nothing makes it fast here
     if level == "plain":
         # (tiled forms have no instructions of their own)
-        assert not any("avx" in name or name == "brgemm" for names in seen["kernels"].values() for name in names)
+        assert not any(
+            "avx" in name or name == "brgemm"
+            for names in seen["kernels"].values()
+            for name in names
+        )
 
 
 def test_an_unknown_level_is_refused_with_those_that_there_are():

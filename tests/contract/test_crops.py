@@ -13,12 +13,18 @@ import segrid
 def field():
     """(700, 900, 3) uint8 with 140 bright disks on dark ground at known places, many of them on seams of crops, and their centres."""
     rng = np.random.default_rng(3)
-    centres = [(x + rng.uniform(-8, 8), y + rng.uniform(-8, 8)) for y in range(40, 680, 64) for x in range(40, 880, 62)]
+    centres = [
+        (x + rng.uniform(-8, 8), y + rng.uniform(-8, 8))
+        for y in range(40, 680, 64)
+        for x in range(40, 880, 62)
+    ]
     ys, xs = np.mgrid[:700, :900]
     image = np.full((700, 900), 30.0) + rng.normal(0, 4, (700, 900))
     for x, y in centres:
         image[(xs - x) ** 2 + (ys - y) ** 2 < rng.uniform(12, 17) ** 2] += 130
-    return np.repeat(np.clip(image, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2), np.array(centres)
+    return np.repeat(np.clip(image, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2), np.array(
+        centres
+    )
 
 
 def counts(masks, centres):
@@ -31,13 +37,22 @@ def counts(masks, centres):
 def test_auto_finds_small_objects_once(tiny, field):
     image, centres = field
     assert tiny.working_scale == 400
-    auto, whole = tiny.everything(image, crop_n_layers="auto", points_per_side=24), tiny.everything(image, points_per_side=24)
+    auto, whole = (
+        tiny.everything(image, crop_n_layers="auto", points_per_side=24),
+        tiny.everything(image, points_per_side=24),
+    )
     same = tiny.everything(image, crop_n_layers=2, points_per_side=24)
     assert auto.rle == same.rle and np.array_equal(auto.scores, same.scores)
     found = counts(auto, centres)
     assert (found >= 1).mean() > 0.97 and (found > 1).mean() < 0.01, np.bincount(found)
     assert (counts(whole, centres) >= 1).mean() < (found >= 1).mean()
-    doubled = tiny.everything(image, crop_n_layers="auto", points_per_side=24, crop_containment_thresh=1.0, containment_thresh=1.0)
+    doubled = tiny.everything(
+        image,
+        crop_n_layers="auto",
+        points_per_side=24,
+        crop_containment_thresh=1.0,
+        containment_thresh=1.0,
+    )
     assert (counts(doubled, centres) > 1).sum() > 10  # what merging is for
 
 
@@ -48,8 +63,15 @@ def test_small_images_need_no_crops(tiny, coins):
 def test_auto_keeps_to_the_grids_and_the_point_limit(tiny, field):
     image, _ = field
     grids = [np.random.default_rng(i).random((6, 2)) for i in range(2)]
-    auto = tiny.everything(image, crop_n_layers="auto", point_grids=grids, pred_iou_thresh=0, stability_score_thresh=0)
-    assert auto.rle == tiny.everything(image, crop_n_layers=1, point_grids=grids, pred_iou_thresh=0, stability_score_thresh=0).rle
+    auto = tiny.everything(
+        image, crop_n_layers="auto", point_grids=grids, pred_iou_thresh=0, stability_score_thresh=0
+    )
+    assert (
+        auto.rle
+        == tiny.everything(
+            image, crop_n_layers=1, point_grids=grids, pred_iou_thresh=0, stability_score_thresh=0
+        ).rle
+    )
     totals = []
     token = segrid.CancelToken()
 
@@ -58,7 +80,9 @@ def test_auto_keeps_to_the_grids_and_the_point_limit(tiny, field):
         token.cancel()
 
     with pytest.raises(segrid.Cancelled):
-        tiny.everything(image, crop_n_layers="auto", points_per_side=200, progress=progress, cancel=token)
+        tiny.everything(
+            image, crop_n_layers="auto", points_per_side=200, progress=progress, cancel=token
+        )
     assert totals[0] == 5 * 200**2  # a second layer would have been 840,000 points
 
 
@@ -69,7 +93,10 @@ def test_models_without_a_working_scale_crop_nothing(tiny, field, tmp_path):
     plain = segrid.Segmenter(tmp_path)
     assert plain.working_scale is None and plain.recommended["crop_containment_thresh"] == 1.0
     options = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.75, "points_per_side": 12}
-    assert plain.everything(field[0], crop_n_layers="auto", **options).rle == plain.everything(field[0], **options).rle
+    assert (
+        plain.everything(field[0], crop_n_layers="auto", **options).rle
+        == plain.everything(field[0], **options).rle
+    )
 
 
 @pytest.mark.parametrize("scale", ["400", -3, [1]])
@@ -82,7 +109,10 @@ def test_a_working_scale_must_be_a_number(tmp_path, scale):
         segrid.Segmenter(tmp_path)
 
 
-@pytest.mark.parametrize("layers, message", [("all", "whole number or 'auto'"), (6, "0 to 5"), (-1, "0 to 5"), (1.5, "whole number")])
+@pytest.mark.parametrize(
+    "layers, message",
+    [("all", "whole number or 'auto'"), (6, "0 to 5"), (-1, "0 to 5"), (1.5, "whole number")],
+)
 def test_bad_layers(tiny, coins, layers, message):
     with pytest.raises(ValueError, match=f"crop_n_layers.*{message}"):
         tiny.everything(coins, crop_n_layers=layers)

@@ -13,7 +13,12 @@ from PIL import Image
 
 from benchmarks import random_owlv2
 
-PROMPTS = ["a red circle", "the small blue star", "nuclei", "a photo of the big green triangle in the picture"]
+PROMPTS = [
+    "a red circle",
+    "the small blue star",
+    "nuclei",
+    "a photo of the big green triangle in the picture",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +36,20 @@ class Pair:
         self.folder = random_owlv2.make(preset, folder)
         self.ours = segrid.Detector(self.folder, precision="fp32")
         kind = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[self.ours.family]
-        self.model = getattr(transformers, f"{kind}ForObjectDetection").from_pretrained(self.folder).eval()
+        self.model = (
+            getattr(transformers, f"{kind}ForObjectDetection").from_pretrained(self.folder).eval()
+        )
         self.images = getattr(transformers, f"{kind}ImageProcessorPil").from_pretrained(self.folder)
         self.words = transformers.CLIPTokenizer.from_pretrained(self.folder)
         self.processor = getattr(transformers, f"{kind}Processor")(self.images, self.words)
 
     def outputs(self, image, texts):
-        words = self.words(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
-        return self.model(pixel_values=self.images(image, return_tensors="pt").pixel_values, **words)
+        words = self.words(
+            texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt"
+        )
+        return self.model(
+            pixel_values=self.images(image, return_tensors="pt").pixel_values, **words
+        )
 
 
 @pytest.fixture(scope="module", params=["small", "owlvit"])
@@ -66,8 +77,12 @@ def image():
 def same(ours, theirs, atol, longest):
     """The same boxes with the same scores and classes; scores that differ in the last bits may change places."""
     assert len(ours) == len(theirs["scores"])
-    np.testing.assert_allclose(ours.scores, torch.sort(theirs["scores"], descending=True).values, atol=atol)
-    apart = np.abs(ours.boxes[:, None] - theirs["boxes"].numpy()).max(2) + longest * np.abs(ours.scores[:, None] - theirs["scores"].numpy())
+    np.testing.assert_allclose(
+        ours.scores, torch.sort(theirs["scores"], descending=True).values, atol=atol
+    )
+    apart = np.abs(ours.boxes[:, None] - theirs["boxes"].numpy()).max(2) + longest * np.abs(
+        ours.scores[:, None] - theirs["scores"].numpy()
+    )
     pairs = apart.argmin(1)
     assert sorted(pairs) == list(range(len(ours)))
     np.testing.assert_allclose(ours.boxes, theirs["boxes"][pairs], atol=1e-4 * longest)
@@ -80,7 +95,9 @@ def test_grounded(pair, cut):
     labels = set()
     for image in map(noise, (3, 4, 5)):
         threshold = cut(pair.ours.detect(image, PROMPTS, threshold=0).scores)
-        theirs = pair.processor.post_process_grounded_object_detection(pair.outputs(image, PROMPTS), threshold, [image.shape[:2]], [PROMPTS])[0]
+        theirs = pair.processor.post_process_grounded_object_detection(
+            pair.outputs(image, PROMPTS), threshold, [image.shape[:2]], [PROMPTS]
+        )[0]
         ours = pair.ours.detect(image, PROMPTS, threshold=threshold)
         assert len(ours) > 5, "vacuous"
         same(ours, theirs, 1e-5, max(image.shape))
@@ -92,7 +109,9 @@ def test_grounded(pair, cut):
 def check_suppression(kept, every, threshold):
     """The rule, whichever of equal scores comes first: what is kept does not overlap, and each of the others overlaps one of the kept that scores no less."""
     boxes, scores = np.asarray(every["boxes"], np.float64), np.asarray(every["scores"], np.float64)
-    places = [int(np.abs(boxes - box).max(1).argmin()) for box in np.asarray(kept["boxes"], np.float64)]
+    places = [
+        int(np.abs(boxes - box).max(1).argmin()) for box in np.asarray(kept["boxes"], np.float64)
+    ]
     np.testing.assert_allclose(boxes[places], kept["boxes"], atol=1e-4)
     assert 0 < len(set(places)) == len(places) < len(boxes), "vacuous"
     assert all(_iou(boxes[i], boxes[k]) <= threshold for i in places for k in places if i != k)
@@ -107,10 +126,19 @@ def test_image_guided(pair, image):
     out = pair.model.image_guided_detection(**inputs)
     size = torch.tensor([image.shape[:2]])
     every = pair.ours.detect_like(image, example, threshold=0.1, nms=1.0)
-    overlaps = np.sort([_iou(a, b) for i, a in enumerate(every.boxes) for b in every.boxes[:i] if _iou(a, b) > 0])
-    nms = float(np.mean(overlaps[len(overlaps) // 2 - 1:][:2]))  # some boxes overlap by more, some by less
+    overlaps = np.sort(
+        [_iou(a, b) for i, a in enumerate(every.boxes) for b in every.boxes[:i] if _iou(a, b) > 0]
+    )
+    nms = float(
+        np.mean(overlaps[len(overlaps) // 2 - 1 :][:2])
+    )  # some boxes overlap by more, some by less
     ours = pair.ours.detect_like(image, example, threshold=0.1, nms=nms)
-    theirs, suppressed = (pair.processor.post_process_image_guided_detection(out, threshold=0.1, nms_threshold=n, target_sizes=size)[0] for n in (1.0, nms))
+    theirs, suppressed = (
+        pair.processor.post_process_image_guided_detection(
+            out, threshold=0.1, nms_threshold=n, target_sizes=size
+        )[0]
+        for n in (1.0, nms)
+    )
     assert inspect.signature(pair.ours.detect_like).parameters["nms"].default == 0.3  # as theirs
     same(every, theirs, 1e-4, max(image.shape))
     assert len(ours) == len(suppressed["scores"])
@@ -124,7 +152,9 @@ def test_examples_of_every_kind(small, image):
     same = small.ours.detect_like(image, np.array([[20, 30, 90, 120]]))
     pair = small.ours.detect_like(image, (image, [20, 30, 90, 120]))
     for other in (same, pair):
-        assert np.array_equal(by_box.boxes, other.boxes) and np.array_equal(by_box.scores, other.scores)
+        assert np.array_equal(by_box.boxes, other.boxes) and np.array_equal(
+            by_box.scores, other.scores
+        )
     two = small.ours.detect_like(image, [noise(8), (noise(9), [1, 1, 100, 100])])
     assert set(two.labels) <= {"example 0", "example 1"}
     with pytest.raises(ValueError, match=r"examples\[1\].*not a box inside"):
@@ -138,7 +168,9 @@ def test_objectness(small, image):
     scores = torch.sigmoid(out.objectness_logits[0])
     ours = small.ours.propose(image, threshold=0.0)
     np.testing.assert_allclose(ours.scores, np.sort(scores.numpy())[::-1], atol=1e-5)
-    assert ours.labels[0] == "object" and len(small.ours.propose(image, threshold=0, max_boxes=3)) == 3
+    assert (
+        ours.labels[0] == "object" and len(small.ours.propose(image, threshold=0, max_boxes=3)) == 3
+    )
 
 
 def test_objectness_is_owlv2s(tmp_path, image):
@@ -149,8 +181,12 @@ def test_objectness_is_owlv2s(tmp_path, image):
 
 def test_synonyms_share_a_label(small, image):
     apart = small.ours.detect(image, ["a red circle", "nuclei", "the small blue star"], threshold=0)
-    together = small.ours.detect(image, ["a red circle", ["nuclei", "the small blue star"]], threshold=0)
-    assert np.array_equal(apart.boxes, together.boxes) and np.array_equal(apart.scores, together.scores)
+    together = small.ours.detect(
+        image, ["a red circle", ["nuclei", "the small blue star"]], threshold=0
+    )
+    assert np.array_equal(apart.boxes, together.boxes) and np.array_equal(
+        apart.scores, together.scores
+    )
     assert together.class_id.tolist() == np.minimum(apart.class_id, 1).tolist()
     assert set(together.labels) == {"a red circle", "nuclei"}
 
@@ -176,11 +212,19 @@ def test_lists_scenes_and_threads(small, image):
     images = [noise(i, (60 + 20 * i, 80)) for i in range(5)]
     apart = [small.ours.detect(i, PROMPTS) for i in images]
     scenes = [small.ours.encode(i) for i in images]
-    for batch in (small.ours.detect(images, PROMPTS, batch_size=2), small.ours.detect(scenes, PROMPTS), small.ours.with_threads(1).detect(images, PROMPTS),
-                  pickle.loads(pickle.dumps(small.ours)).detect(images, PROMPTS)):
+    for batch in (
+        small.ours.detect(images, PROMPTS, batch_size=2),
+        small.ours.detect(scenes, PROMPTS),
+        small.ours.with_threads(1).detect(images, PROMPTS),
+        pickle.loads(pickle.dumps(small.ours)).detect(images, PROMPTS),
+    ):
         assert len(batch) == 5
         for one, other in zip(apart, batch, strict=True):
-            assert np.array_equal(one.boxes, other.boxes) and np.array_equal(one.scores, other.scores) and one.size == other.size
+            assert (
+                np.array_equal(one.boxes, other.boxes)
+                and np.array_equal(one.scores, other.scores)
+                and one.size == other.size
+            )
 
 
 def test_texts_are_remembered(small, image):
@@ -189,13 +233,24 @@ def test_texts_are_remembered(small, image):
         small.ours.detect(scene, ["a word never asked before"])
     with segrid.Trace() as second:
         small.ours.detect(scene, ["a word never asked before"])
-    assert "texts" in first.seconds() and "texts" not in second.seconds() and "score" in second.seconds()
+    assert (
+        "texts" in first.seconds()
+        and "texts" not in second.seconds()
+        and "score" in second.seconds()
+    )
 
 
 def test_detections_slice_and_export(small, image, cut):
     sv = pytest.importorskip("supervision")
-    found = small.ours.detect(image, PROMPTS, threshold=cut(small.ours.detect(image, PROMPTS, threshold=0).scores))
-    assert len(found[:2]) == 2 and len(found[0]) == 1 and len(found[found.scores > 2]) == 0 and len(found[[]]) == 0
+    found = small.ours.detect(
+        image, PROMPTS, threshold=cut(small.ours.detect(image, PROMPTS, threshold=0).scores)
+    )
+    assert (
+        len(found[:2]) == 2
+        and len(found[0]) == 1
+        and len(found[found.scores > 2]) == 0
+        and len(found[[]]) == 0
+    )
     assert found[-1].labels == found.labels[-1:] and [len(d) for d in found] == [1] * len(found)
     with pytest.raises(IndexError):
         found[len(found)]
@@ -204,7 +259,9 @@ def test_detections_slice_and_export(small, image, cut):
     np.testing.assert_array_equal(out.xyxy, found.boxes)
     record = found.to_coco(image_id=7)[0]
     assert record["image_id"] == 7 and record["category_id"] == found.class_id[0] + 1
-    np.testing.assert_allclose(record["bbox"][2:], found.boxes[0, 2:] - found.boxes[0, :2], rtol=1e-5)
+    np.testing.assert_allclose(
+        record["bbox"][2:], found.boxes[0, 2:] - found.boxes[0, :2], rtol=1e-5
+    )
     assert found.picture().shape == image.shape and not np.array_equal(found.picture(), image)
     assert found._repr_png_()[:4] == b"\x89PNG"
 
@@ -235,7 +292,16 @@ def test_row_25_prompts(small, image):
         detect(image, "a" * 20_000)
 
 
-@pytest.mark.parametrize("options", [{"threshold": float("nan")}, {"threshold": 1.1}, {"threshold": -0.1}, {"nms": float("nan")}, {"nms": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threshold": float("nan")},
+        {"threshold": 1.1},
+        {"threshold": -0.1},
+        {"nms": float("nan")},
+        {"nms": 2},
+    ],
+)
 def test_row_26_thresholds(small, image, options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}: must be from 0 to 1"):
         small.ours.detect(image, "a", **options)
@@ -267,7 +333,9 @@ def test_files_are_checked(small, tmp_path):
         segrid.Segmenter(small.folder)
     copy = shutil.copytree(small.folder, tmp_path / "copy")
     (copy / "tokenizer.json").unlink()
-    same = segrid.Detector(copy, precision="fp32").detect(noise(3), PROMPTS)  # vocab.json and merges.txt
+    same = segrid.Detector(copy, precision="fp32").detect(
+        noise(3), PROMPTS
+    )  # vocab.json and merges.txt
     np.testing.assert_array_equal(same.scores, small.ours.detect(noise(3), PROMPTS).scores)
     (copy / "merges.txt").unlink()
     with pytest.raises(FileNotFoundError, match="neither tokenizer.json nor vocab.json"):
@@ -279,7 +347,9 @@ def test_files_are_checked(small, tmp_path):
     weights.pop("box_head.dense1.bias")
     weights["layer_norm.weight"] = weights["layer_norm.weight"][:-1].contiguous()
     save_file(weights, copy / "model.safetensors")
-    with pytest.raises(segrid.CorruptFileError, match=r"(?s)box_head.dense1.bias.*layer_norm.weight"):
+    with pytest.raises(
+        segrid.CorruptFileError, match=r"(?s)box_head.dense1.bias.*layer_norm.weight"
+    ):
         segrid.Detector(copy)
 
 
@@ -289,7 +359,10 @@ def test_every_precision(small, image, precision):
         detector = segrid.Detector(small.folder, precision=precision)
     except NotImplementedError:
         pytest.skip("this CPU has no bf16")
-    exact, rough = small.ours.detect(image, PROMPTS, threshold=0), detector.detect(image, PROMPTS, threshold=0)
+    exact, rough = (
+        small.ours.detect(image, PROMPTS, threshold=0),
+        detector.detect(image, PROMPTS, threshold=0),
+    )
     assert detector.precision == precision and not np.array_equal(exact.scores, rough.scores)
     assert np.abs(np.sort(exact.scores) - np.sort(rough.scores)).max() < 0.1
 
@@ -299,7 +372,9 @@ def test_int8_is_saved(small, image, tmp_path):
     detector.save(tmp_path / "int8")
     again = segrid.Detector(tmp_path / "int8")
     assert again.precision == "int8"
-    np.testing.assert_array_equal(again.detect(image, PROMPTS).scores, detector.detect(image, PROMPTS).scores)
+    np.testing.assert_array_equal(
+        again.detect(image, PROMPTS).scores, detector.detect(image, PROMPTS).scores
+    )
 
 
 def test_many_threads_one_detector(small, image):
@@ -307,9 +382,16 @@ def test_many_threads_one_detector(small, image):
 
     wanted, equal = small.ours.detect(image, PROMPTS, threshold=0.1), 0
     with ThreadPoolExecutor(16) as pool:
-        for found in pool.map(lambda i: small.ours.detect(image, [*PROMPTS, f"unheard of {i % 5}"] if i % 2 else PROMPTS, threshold=0.1), range(48)):
+        for found in pool.map(
+            lambda i: small.ours.detect(
+                image, [*PROMPTS, f"unheard of {i % 5}"] if i % 2 else PROMPTS, threshold=0.1
+            ),
+            range(48),
+        ):
             if found.labels == wanted.labels:  # where no unheard-of word suits a patch better
-                assert np.array_equal(found.boxes, wanted.boxes) and np.array_equal(found.scores, wanted.scores)
+                assert np.array_equal(found.boxes, wanted.boxes) and np.array_equal(
+                    found.scores, wanted.scores
+                )
                 equal += 1
     assert len(wanted) > 0 and equal >= 24
     again = small.ours.detect(image, PROMPTS, threshold=0.1)
@@ -338,7 +420,12 @@ print(len(detector.detect(image[:8, :8], "a", threshold=1)))
 @pytest.mark.parametrize("what", ["detect", "pipeline", "callable"])
 def test_row_40_ctrl_c(slow, what):
     """A model that takes several seconds returns soon after Ctrl-C, and works afterwards."""
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(slow), what], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(slow), what],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     word, seconds = done.stdout.split("\n")[0].rsplit(" ", 1)
     assert word == "interrupted" and float(seconds) < 0.6, done.stdout + done.stderr
     assert done.stdout.split("\n")[1] == "0"
@@ -351,7 +438,11 @@ def slow(tmp_path_factory):
 
 
 def test_transformers_is_not_needed(small):
-    code = ("import sys, numpy as np\nsys.modules['transformers'] = None\nimport segrid\n"
-            "print(len(segrid.Detector(sys.argv[1]).detect(np.zeros((9, 9, 3), np.uint8), 'a cat', threshold=0)))")
-    done = subprocess.run([sys.executable, "-c", code, str(small.folder)], capture_output=True, text=True)
+    code = (
+        "import sys, numpy as np\nsys.modules['transformers'] = None\nimport segrid\n"
+        "print(len(segrid.Detector(sys.argv[1]).detect(np.zeros((9, 9, 3), np.uint8), 'a cat', threshold=0)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(small.folder)], capture_output=True, text=True
+    )
     assert done.stdout.strip() == "64", done.stderr

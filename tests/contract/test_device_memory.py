@@ -41,7 +41,13 @@ LIMITED = """
 
 
 def limited(megabytes, height=300, width=400):
-    command = [sys.executable, "-c", textwrap.dedent(LIMITED), "tiny", *map(str, (megabytes, height, width))]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(LIMITED),
+        "tiny",
+        *map(str, (megabytes, height, width)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -50,9 +56,17 @@ def limited(megabytes, height=300, width=400):
 def test_a_batch_that_does_not_fit_is_halved_and_the_masks_are_the_same():
     """Faults row 38. The process may take ever less memory more: the call does with it, and says so; when one prompt is too much, that is the error."""
     free = limited(4096)
-    assert (free["halved"], free["told"], free["prompts"][:50]) == (0, [], list(range(50))) and free["batch_size"] > 16
+    assert (free["halved"], free["told"], free["prompts"][:50]) == (
+        0,
+        [],
+        list(range(50)),
+    ) and free["batch_size"] > 16
     tight = limited(150)
-    assert tight["halved"] >= 1 and tight["batch_size"] < free["batch_size"] and (tight["masks"], tight["prompts"]) == (free["masks"], free["prompts"])
+    assert (
+        tight["halved"] >= 1
+        and tight["batch_size"] < free["batch_size"]
+        and (tight["masks"], tight["prompts"]) == (free["masks"], free["prompts"])
+    )
     assert len(tight["told"]) == 1 and f"batches of {tight['batch_size']}" in tight["told"][0]
     none = limited(150, 5000, 7000)  # its pixels alone
     assert "out of memory with a single prompt" in none.get("error", str(none)), none
@@ -65,10 +79,14 @@ def test_a_device_that_runs_out_halves_its_batches(fake, coins):
     expected = segmenter.everything(embedding, **GRID)
     assert expected.stats["halved"] == 0 and expected.stats["peak_device_memory_mb"] > 20
     fake.fake_cache(1 << 30)  # what torch keeps and does not use is free for it
-    assert segmenter.everything(embedding, **GRID).stats["batch_size"] == expected.stats["batch_size"]
+    assert (
+        segmenter.everything(embedding, **GRID).stats["batch_size"] == expected.stats["batch_size"]
+    )
     fake.fake_cache(0)
     held, sizes = fake.fake_held(), []
-    fake.fake_lie(2 << 30)  # as when another process takes it: batches are sized by more than there is
+    fake.fake_lie(
+        2 << 30
+    )  # as when another process takes it: batches are sized by more than there is
     for megabytes in (60, 25):
         fake.fake_limit(held + megabytes * 2**20)
         emptied = fake.fake_emptied()
@@ -86,7 +104,9 @@ def test_a_device_that_runs_out_halves_its_batches(fake, coins):
     with pytest.raises(MemoryError, match="fake:0: out of memory with a single prompt"):
         segmenter.predict(embedding, points=[[50, 50]])
     fake.fake_limit(2 << 30)
-    assert len(segmenter.predict(embedding, points=[[50, 50]])) == 1, "nothing is left of the failure"
+    assert len(segmenter.predict(embedding, points=[[50, 50]])) == 1, (
+        "nothing is left of the failure"
+    )
 
 
 def test_what_comes_back_is_numbers_and_the_masks_that_were_kept(fake, coins):
@@ -94,12 +114,21 @@ def test_what_comes_back_is_numbers_and_the_masks_that_were_kept(fake, coins):
     embedding = segmenter.encode(coins)
     fake.fake_copied_back()
     held = fake.fake_held()
-    assert abs(_core.device_memory("fake")[0] - held / 1e6) < 1e-6 < _core.device_memory("fake")[1] and _core.device_memory("cpu") == (0.0, 0.0)
-    masks = segmenter.everything(embedding, points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=0.3,
-                                 containment_thresh=1.0, crop_containment_thresh=1.0)
+    assert abs(_core.device_memory("fake")[0] - held / 1e6) < 1e-6 < _core.device_memory("fake")[
+        1
+    ] and _core.device_memory("cpu") == (0.0, 0.0)
+    masks = segmenter.everything(
+        embedding,
+        points_per_side=16,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=0.3,
+        containment_thresh=1.0,
+        crop_containment_thresh=1.0,
+    )
     candidates = 3 * 16**2
     flat = masks.array.reshape(len(masks), -1)
-    runs = ((flat[:, 1:] & ~flat[:, :-1]).sum() + flat[:, 0].sum())
+    runs = (flat[:, 1:] & ~flat[:, :-1]).sum() + flat[:, 0].sum()
     assert len(masks) < candidates / 3
     assert fake.fake_copied_back() < 8 * runs + 100 * candidates  # no mask's pixels, no logits
     del masks
@@ -116,4 +145,6 @@ def test_one_prompt_is_looked_at_mask_by_mask_before_it_is_too_much(fake):
     fake.fake_limit(fake.fake_held() + 90 * 2**20)
     with pytest.warns(RuntimeWarning, match="in batches of 1"):
         tight = segmenter.predict(embedding, points=[[900, 900]], multimask=True)
-    assert np.array_equal(tight.areas, expected.areas) and np.array_equal(tight.low_res, expected.low_res)
+    assert np.array_equal(tight.areas, expected.areas) and np.array_equal(
+        tight.low_res, expected.low_res
+    )

@@ -15,7 +15,9 @@ def test_points_per_prompt(tiny, coins):
     embedding = tiny.encode(coins)
     with pytest.raises(ValueError, match="1025.*1024"):
         tiny.predict(embedding, points=np.full((1, 1025, 2), 5.0), labels=np.ones((1, 1025), int))
-    many = tiny.predict(embedding, points=np.full((1, 40, 2), 5.0), labels=np.ones((1, 40), int))  # more tokens than a vector has lanes
+    many = tiny.predict(
+        embedding, points=np.full((1, 40, 2), 5.0), labels=np.ones((1, 40), int)
+    )  # more tokens than a vector has lanes
     assert len(many) == 1
 
 
@@ -39,9 +41,16 @@ def test_the_pool_stops_and_starts_again(tiny, coins):
 
 
 def test_a_closed_pool_refuses_work():
-    code = "import segrid, numpy as np\nfrom segrid import _core\nm = segrid.Segmenter('tiny')\n_core.shutdown(True)\n" \
+    code = (
+        "import segrid, numpy as np\nfrom segrid import _core\nm = segrid.Segmenter('tiny')\n_core.shutdown(True)\n"
         "try: m.encode(np.zeros((20, 20, 3), np.uint8))\nexcept segrid.Cancelled as e: print('refused')"
-    assert "refused" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    )
+    assert (
+        "refused"
+        in subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+    )
 
 
 def test_names_on_the_command_line(tmp_path, coins):
@@ -53,10 +62,26 @@ def test_names_on_the_command_line(tmp_path, coins):
     odd = bytes(tmp_path / "c") + b"\xff.png"
     with open(odd, "wb") as file:
         file.write(names[0].read_bytes())
-    done = subprocess.run([sys.executable, "-m", "segrid", "everything", *map(str, names), odd, "-o", tmp_path / "out", "--points-per-side", "2"],
-                          capture_output=True, check=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "segrid",
+            "everything",
+            *map(str, names),
+            odd,
+            "-o",
+            tmp_path / "out",
+            "--points-per-side",
+            "2",
+        ],
+        capture_output=True,
+        check=True,
+    )
     written = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert len(written) == 12 and {"a_coco.json", "a-2_coco.json", "[red]b_coco.json"} <= set(written)
+    assert len(written) == 12 and {"a_coco.json", "a-2_coco.json", "[red]b_coco.json"} <= set(
+        written
+    )
     assert b"[red]b.png" in done.stdout
     assert json.loads((tmp_path / "out" / "a-2_coco.json").read_text())["images"][0]["width"] == 80
 

@@ -14,7 +14,9 @@ from benchmarks import random_owlv2
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     with torch.no_grad():
-        return segrid.Detector(random_owlv2.make("small", tmp_path_factory.mktemp("pipeline")), precision="fp32")
+        return segrid.Detector(
+            random_owlv2.make("small", tmp_path_factory.mktemp("pipeline")), precision="fp32"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,12 @@ def test_equals_its_parts(pipeline, detector, tiny, coins, threshold):
 
 def test_nothing_found(pipeline, coins):
     found = pipeline(coins, PROMPTS, threshold=1.0)
-    assert len(found) == 0 and found.masks.array.shape == (0, *coins.shape[:2]) and found.boxes.shape == (0, 4) and found.to_coco() == []
+    assert (
+        len(found) == 0
+        and found.masks.array.shape == (0, *coins.shape[:2])
+        and found.boxes.shape == (0, 4)
+        and found.to_coco() == []
+    )
     assert found.picture().shape == coins.shape
 
 
@@ -58,8 +65,14 @@ def test_exports_carry_masks(pipeline, coins, threshold):
     mask = pytest.importorskip("pycocotools.mask")
     found = pipeline(coins, PROMPTS, threshold=threshold)
     out = found.to_supervision()
-    assert isinstance(out, sv.Detections) and np.array_equal(out.mask, found.masks.array) and out.data["class_name"].tolist() == found.labels
-    for record, pixels, score in zip(found.to_coco(), found.masks.array, found.masks.scores, strict=True):
+    assert (
+        isinstance(out, sv.Detections)
+        and np.array_equal(out.mask, found.masks.array)
+        and out.data["class_name"].tolist() == found.labels
+    )
+    for record, pixels, score in zip(
+        found.to_coco(), found.masks.array, found.masks.scores, strict=True
+    ):
         assert np.array_equal(mask.decode(record["segmentation"]).astype(bool), pixels)
         assert record["area"] == pixels.sum() and record["predicted_iou"] == pytest.approx(score)
     assert not np.array_equal(found.picture(), found.picture(alpha=0))
@@ -70,19 +83,49 @@ SCORES = np.array([0.5, 0.9, 0.4], np.float32)
 
 
 def ultralytics_like():
-    boxes = types.SimpleNamespace(xyxy=torch.tensor(BOXES), conf=torch.tensor(SCORES), cls=torch.tensor([1.0, 0.0, 0.0]))
+    boxes = types.SimpleNamespace(
+        xyxy=torch.tensor(BOXES), conf=torch.tensor(SCORES), cls=torch.tensor([1.0, 0.0, 0.0])
+    )
     return [types.SimpleNamespace(boxes=boxes, names={0: "coin", 1: "lid"})]
 
 
 FORMS = {
     "array": (lambda: BOXES, ["object"] * 3, [1, 1, 1]),
     "scored array": (lambda: np.column_stack([BOXES, SCORES]), ["object"] * 3, [0.9, 0.5, 0.4]),
-    "scored and classed": (lambda: torch.tensor(np.column_stack([BOXES, SCORES, [1, 0, 0]])), ["class 0", "class 1", "class 0"], [0.9, 0.5, 0.4]),
-    "tuple": (lambda: (BOXES.tolist(), SCORES, ["lid", "coin", "coin"]), ["coin", "lid", "coin"], [0.9, 0.5, 0.4]),
-    "dict": (lambda: {"boxes": torch.tensor(BOXES), "scores": torch.tensor(SCORES), "labels": ["lid", "coin", "coin"]}, ["coin", "lid", "coin"], [0.9, 0.5, 0.4]),
-    "transformers": (lambda: {"boxes": torch.tensor(BOXES), "scores": torch.tensor(SCORES), "labels": torch.tensor([3, 0, 0]), "text_labels": None},
-                     ["class 0", "class 3", "class 0"], [0.9, 0.5, 0.4]),
-    "one class": (lambda: np.column_stack([BOXES, SCORES, [0, 0, 0]]), ["class 0"] * 3, [0.9, 0.5, 0.4]),
+    "scored and classed": (
+        lambda: torch.tensor(np.column_stack([BOXES, SCORES, [1, 0, 0]])),
+        ["class 0", "class 1", "class 0"],
+        [0.9, 0.5, 0.4],
+    ),
+    "tuple": (
+        lambda: (BOXES.tolist(), SCORES, ["lid", "coin", "coin"]),
+        ["coin", "lid", "coin"],
+        [0.9, 0.5, 0.4],
+    ),
+    "dict": (
+        lambda: {
+            "boxes": torch.tensor(BOXES),
+            "scores": torch.tensor(SCORES),
+            "labels": ["lid", "coin", "coin"],
+        },
+        ["coin", "lid", "coin"],
+        [0.9, 0.5, 0.4],
+    ),
+    "transformers": (
+        lambda: {
+            "boxes": torch.tensor(BOXES),
+            "scores": torch.tensor(SCORES),
+            "labels": torch.tensor([3, 0, 0]),
+            "text_labels": None,
+        },
+        ["class 0", "class 3", "class 0"],
+        [0.9, 0.5, 0.4],
+    ),
+    "one class": (
+        lambda: np.column_stack([BOXES, SCORES, [0, 0, 0]]),
+        ["class 0"] * 3,
+        [0.9, 0.5, 0.4],
+    ),
     "ultralytics": (ultralytics_like, ["coin", "lid", "coin"], [0.9, 0.5, 0.4]),
 }
 
@@ -119,7 +162,10 @@ def test_ultralytics_gets_what_it_takes_for_rgb(tiny):
 def test_boxes_at_once(pipeline, coins, way, four_threads):
     pipe, arguments = pipeline, {"prompts": PROMPTS, "threshold": 0}
     if way == "boxes":
-        pipe, arguments = segrid.Pipeline(None, pipeline.segmenter), {"boxes": np.tile(BOXES, (9, 1))}
+        pipe, arguments = (
+            segrid.Pipeline(None, pipeline.segmenter),
+            {"boxes": np.tile(BOXES, (9, 1))},
+        )
     at_once = {}
     for size in (1, None):
         with segrid.Trace() as trace:
@@ -137,23 +183,40 @@ def test_supervision_and_prompts(tiny, coins):
 
     def detect(image, prompts):
         asked.append(prompts)
-        return sv.Detections(xyxy=BOXES, confidence=SCORES, class_id=np.array([1, 0, 0]), data={"class_name": np.array(["lid", "coin", "coin"])})
+        return sv.Detections(
+            xyxy=BOXES,
+            confidence=SCORES,
+            class_id=np.array([1, 0, 0]),
+            data={"class_name": np.array(["lid", "coin", "coin"])},
+        )
 
     found = segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.45, nms=0.5)
-    assert asked == [["coin", "lid"]] and found.labels == ["coin", "lid"] and found.class_id.tolist() == [0, 1]
-    assert segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.45).scores.tolist() == pytest.approx([0.9, 0.5])  # without NMS, too
+    assert (
+        asked == [["coin", "lid"]]
+        and found.labels == ["coin", "lid"]
+        and found.class_id.tolist() == [0, 1]
+    )
+    assert segrid.Pipeline(detect, tiny)(
+        coins, ["coin", "lid"], threshold=0.45
+    ).scores.tolist() == pytest.approx([0.9, 0.5])  # without NMS, too
     thinned = segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.0, nms=0.5)
     assert thinned.labels == ["coin", "lid"]  # the third box lies on the first, of the same class
 
 
 def test_pictures_of_odd_boxes(tiny, coins):
-    odd = segrid.Pipeline(None, tiny)(coins, boxes=[[50, 50, 10, 10], [1e30, 5, 2e30, 9], [-1e30, -5, 3, 1e30]])
+    odd = segrid.Pipeline(None, tiny)(
+        coins, boxes=[[50, 50, 10, 10], [1e30, 5, 2e30, 9], [-1e30, -5, 3, 1e30]]
+    )
     assert odd.picture().shape == coins.shape
 
 
 def test_boxes_need_no_detector(tiny, coins):
     found = segrid.Pipeline(None, tiny)(coins, boxes=BOXES, labels=["a", "b", "a"])
-    assert found.labels == ["a", "b", "a"] and found.class_id.tolist() == [0, 1, 0] and found.scores.tolist() == [1, 1, 1]
+    assert (
+        found.labels == ["a", "b", "a"]
+        and found.class_id.tolist() == [0, 1, 0]
+        and found.scores.tolist() == [1, 1, 1]
+    )
     np.testing.assert_array_equal(found.masks.array, tiny.predict(coins, boxes=BOXES).array)
     beyond = segrid.Pipeline(None, tiny)(coins, boxes=[[-20, -10, 50, 60]])
     assert beyond.boxes[0].tolist() == [-20, -10, 50, 60] and beyond.masks.areas[0] > 0

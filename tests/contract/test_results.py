@@ -51,7 +51,10 @@ def test_columns_agree_with_pixels(masks):
         assert record["bbox"] == coco.toBbox(theirs).tolist() and record["area"] == len(xs)
         assert isinstance(record["segmentation"]["counts"], str)
         assert (masks[i].array[0] == pixels).all()
-        assert coco.decode(coco.frPyObjects(masks.uncompressed_rle[i], 303, 384)).astype(bool).tolist() == pixels.tolist()
+        assert (
+            coco.decode(coco.frPyObjects(masks.uncompressed_rle[i], 303, 384)).astype(bool).tolist()
+            == pixels.tolist()
+        )
 
 
 def test_label_map_puts_small_masks_on_top(masks):
@@ -88,11 +91,19 @@ def test_pictures(masks, coins):
 
 def test_supervision(masks):
     detections = masks.to_supervision()
-    assert (detections.mask == masks.array).all() and np.allclose(detections.confidence, masks.scores)
+    assert (detections.mask == masks.array).all() and np.allclose(
+        detections.confidence, masks.scores
+    )
 
 
 def test_dense_pixels_have_a_limit(tiny, coins, monkeypatch):
-    masks = tiny.everything(coins, points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
+    masks = tiny.everything(
+        coins,
+        points_per_side=4,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=1.0,
+    )
     huge = masks.resized((30000, 30000))
     with pytest.raises(MemoryError, match="limit is .*GB.*label_map"):
         assert huge.array is None
@@ -106,7 +117,10 @@ def test_embedding_is_a_value(tiny, coins, tmp_path):
     a.save(tmp_path / "coins.npz")
     back = segrid.Embedding.load(tmp_path / "coins.npz", tiny)
     assert back == a
-    assert (tiny.predict(back, points=[[150, 60]]).low_res == tiny.predict(a, points=[[150, 60]]).low_res).all()
+    assert (
+        tiny.predict(back, points=[[150, 60]]).low_res
+        == tiny.predict(a, points=[[150, 60]]).low_res
+    ).all()
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nonsense")
     with pytest.raises(segrid.CorruptFileError):
         segrid.Embedding.load(tmp_path / "bad.npz", tiny)
@@ -123,10 +137,16 @@ def test_embeddings_of_other_weights_are_refused(tiny, coins, tmp_path):
 
 
 def test_an_embedding_gives_the_same_as_its_image(tiny, coins):
-    a, b = tiny.everything(coins, points_per_side=6), tiny.everything(tiny.encode(coins), points_per_side=6)
+    a, b = (
+        tiny.everything(coins, points_per_side=6),
+        tiny.everything(tiny.encode(coins), points_per_side=6),
+    )
     assert a.rle == b.rle
 
 
 def test_row_44_pickle(tiny, coins):
     again = pickle.loads(pickle.dumps(tiny))
-    assert (again.predict(coins, points=[[150, 60]]).low_res == tiny.predict(coins, points=[[150, 60]]).low_res).all()
+    assert (
+        again.predict(coins, points=[[150, 60]]).low_res
+        == tiny.predict(coins, points=[[150, 60]]).low_res
+    ).all()

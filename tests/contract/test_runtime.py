@@ -22,8 +22,13 @@ model = segrid.Segmenter("tiny")
 
 def python(code, timeout=60, **environment):
     """Runs code in a fresh process; returns its standard output."""
-    done = subprocess.run([sys.executable, "-c", PRELUDE + code], capture_output=True, text=True, timeout=timeout,
-                          env={**os.environ, **environment})
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + code],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 
@@ -32,8 +37,12 @@ def test_the_gil_is_free_while_the_engine_works(tiny, coins):
     from segrid._image import to_image
 
     image = to_image(coins)
-    for call in (lambda: tiny.everything(image, points_per_side=16), lambda: [tiny.encode(image) for _ in range(20)],
-                 lambda: tiny.predict(tiny.encode(image), points=np.full((300, 2), 100.0)), lambda: segrid.Segmenter("tiny")):
+    for call in (
+        lambda: tiny.everything(image, points_per_side=16),
+        lambda: [tiny.encode(image) for _ in range(20)],
+        lambda: tiny.predict(tiny.encode(image), points=np.full((300, 2), 100.0)),
+        lambda: segrid.Segmenter("tiny"),
+    ):
         call()
         gaps, stop = [], threading.Event()
 
@@ -57,10 +66,15 @@ def test_the_gil_is_free_while_the_engine_works(tiny, coins):
 
 
 def test_same_bits_for_any_number_of_threads():
-    code = "segrid.set_threads({n})\nm = model.everything(image, points_per_side=10, crop_n_layers=1)\n" \
-        "p = model.predict(image, points=[[150, 60], [40, 50]], multimask=True)\nimport hashlib\n" \
+    code = (
+        "segrid.set_threads({n})\nm = model.everything(image, points_per_side=10, crop_n_layers=1)\n"
+        "p = model.predict(image, points=[[150, 60], [40, 50]], multimask=True)\nimport hashlib\n"
         "print(len(m), hashlib.sha256(repr(m.rle).encode() + m.scores.tobytes() + p.low_res.tobytes()).hexdigest())"
-    results = {python("import warnings; warnings.simplefilter('ignore')\n" + code.format(n=n)) for n in (1, 2, 3)}
+    )
+    results = {
+        python("import warnings; warnings.simplefilter('ignore')\n" + code.format(n=n))
+        for n in (1, 2, 3)
+    }
     assert len(results) == 1 and not results.pop().startswith("0 ")
 
 
@@ -74,22 +88,26 @@ def test_threads_cap_one_object(coins):
 
 
 def test_row_39_out_of_memory_names_the_size():
-    out = python("import resource\nbig = np.zeros((9000, 9000, 3), np.uint8)\nlimit = int(open('/proc/self/statm').read().split()[0]) * 4096 + (64 << 20)\n"
-                 "hard = resource.getrlimit(resource.RLIMIT_AS)[1]\nresource.setrlimit(resource.RLIMIT_AS, (limit, hard))\n"
-                 "try:\n    model.encode(big)\n    print('encoded')\nexcept MemoryError as e:\n    print('MemoryError', e)\n"
-                 "resource.setrlimit(resource.RLIMIT_AS, (hard, hard))\n"
-                 "print(len(model.predict(image, points=[[150, 60]])))")
+    out = python(
+        "import resource\nbig = np.zeros((9000, 9000, 3), np.uint8)\nlimit = int(open('/proc/self/statm').read().split()[0]) * 4096 + (64 << 20)\n"
+        "hard = resource.getrlimit(resource.RLIMIT_AS)[1]\nresource.setrlimit(resource.RLIMIT_AS, (limit, hard))\n"
+        "try:\n    model.encode(big)\n    print('encoded')\nexcept MemoryError as e:\n    print('MemoryError', e)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (hard, hard))\n"
+        "print(len(model.predict(image, points=[[150, 60]])))"
+    )
     first, last = out.split("\n")
     assert first.startswith("MemoryError") and "MB" in first and last == "1"
 
 
 def test_row_40_ctrl_c_returns_within_200_ms():
-    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background\nt = {}\n" \
-        "def press():\n    time.sleep(0.4); t['at'] = time.perf_counter(); os.kill(os.getpid(), signal.SIGINT)\n" \
-        "threading.Thread(target=press).start()\n" \
-        "try:\n    model.everything(image, point_grids=[np.random.default_rng(0).random((40_000, 2))])\n" \
-        "except KeyboardInterrupt as stop:\n    print(time.perf_counter() - t['at'], len(stop.partial) > 0)\n" \
+    code = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background\nt = {}\n"
+        "def press():\n    time.sleep(0.4); t['at'] = time.perf_counter(); os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=press).start()\n"
+        "try:\n    model.everything(image, point_grids=[np.random.default_rng(0).random((40_000, 2))])\n"
+        "except KeyboardInterrupt as stop:\n    print(time.perf_counter() - t['at'], len(stop.partial) > 0)\n"
         "print(len(model.predict(image, points=[[150, 60]])))"
+    )
     stopped, usable = python(code).split("\n")
     took, partial = stopped.split()
     assert float(took) < 0.2 and partial == "True" and usable == "1"
@@ -112,12 +130,19 @@ def test_row_40_and_41_partial_results_are_those_of_the_whole_run(tiny, coins):
         if state["done"] > 200:
             token.cancel()
 
-    options = dict(point_grids=[np.random.default_rng(0).random((1500, 2))], box_nms_thresh=1.0, containment_thresh=1.0)
+    options = dict(
+        point_grids=[np.random.default_rng(0).random((1500, 2))],
+        box_nms_thresh=1.0,
+        containment_thresh=1.0,
+    )
     with pytest.raises(segrid.Cancelled) as stop:
         tiny.everything(coins, progress=progress, cancel=token, **options)
     partial, whole = stop.value.partial, tiny.everything(coins, **options)
     assert 0 < len(partial) < len(whole)
-    known = {(int(p), float(s)): i for i, (p, s) in enumerate(zip(whole.prompt, whole.scores, strict=True))}
+    known = {
+        (int(p), float(s)): i
+        for i, (p, s) in enumerate(zip(whole.prompt, whole.scores, strict=True))
+    }
     for mask in partial:
         same = whole[known[int(mask.prompt[0]), float(mask.scores[0])]]
         assert mask.rle == same.rle and np.array_equal(mask.boxes, same.boxes)
@@ -147,9 +172,11 @@ def test_progress(tiny, coins):
 
 
 def test_row_43_fork_after_use():
-    code = "n = len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0))\npid = os.fork()\n" \
-        "if pid == 0:\n    os._exit(0 if len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0)) == n else 3)\n" \
+    code = (
+        "n = len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0))\npid = os.fork()\n"
+        "if pid == 0:\n    os._exit(0 if len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0)) == n else 3)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0)) == n)"
+    )
     assert python(code) == "0 True"
 
 
@@ -181,7 +208,9 @@ def test_row_46_64_threads_on_one_engine(tiny, coins):
 
     def ask(i):
         for _ in range(3):
-            if not (tiny.predict(embedding, points=[[(100, 150)[i % 2], 60]]).low_res == expected[i % 2]).all():
+            if not (
+                tiny.predict(embedding, points=[[(100, 150)[i % 2], 60]]).low_res == expected[i % 2]
+            ).all():
                 wrong.append(i)
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(64)]
@@ -193,8 +222,10 @@ def test_row_46_64_threads_on_one_engine(tiny, coins):
 
 
 def test_row_46_oversubscription_is_said():
-    code = "import warnings\nwith warnings.catch_warnings(record=True) as w:\n    warnings.simplefilter('always'); segrid.set_threads(64)\n" \
+    code = (
+        "import warnings\nwith warnings.catch_warnings(record=True) as w:\n    warnings.simplefilter('always'); segrid.set_threads(64)\n"
         "print(any(x.category is RuntimeWarning and 'CPUs' in str(x.message) for x in w)); model.everything(image, points_per_side=4)"
+    )
     assert python(code, OMP_NUM_THREADS="64") == "True"
     for bad in (0, -1, 5000):
         with pytest.raises(ValueError, match="1 to 1024"):
@@ -203,16 +234,20 @@ def test_row_46_oversubscription_is_said():
 
 @pytest.mark.parametrize("daemon", [True, False])
 def test_row_47_exit_with_work_queued(daemon):
-    code = f"t = threading.Thread(target=lambda: model.everything(image, points_per_side={200 if daemon else 20}), daemon={daemon})\n" \
+    code = (
+        f"t = threading.Thread(target=lambda: model.everything(image, points_per_side={200 if daemon else 20}), daemon={daemon})\n"
         "t.start(); time.sleep(0.3); print('bye')"
+    )
     begin = time.perf_counter()
     assert python(code, timeout=30) == "bye"
     assert time.perf_counter() - begin < 20
 
 
 def test_row_47_engine_deleted_during_a_call():
-    code = "import gc\nout = []\ndef work(m):\n    out.append(len(m.everything(image, points_per_side=24)))\n" \
+    code = (
+        "import gc\nout = []\ndef work(m):\n    out.append(len(m.everything(image, points_per_side=24)))\n"
         "t = threading.Thread(target=work, args=(model,)); t.start(); del model; gc.collect(); t.join(); print(len(out))"
+    )
     assert python(code) == "1"
 
 
@@ -223,8 +258,10 @@ def test_row_49_openmp_runtimes_are_listed():
 
 
 def test_users_torch_keeps_its_threads():
-    code = "import torch\ntorch.set_num_threads(2); before = torch.get_num_threads()\n" \
+    code = (
+        "import torch\ntorch.set_num_threads(2); before = torch.get_num_threads()\n"
         "model.everything(image, points_per_side=4); print(before == torch.get_num_threads())"
+    )
     assert python(code) == "True"
 
 
@@ -242,7 +279,9 @@ def test_row_58_file_names_and_locale(tmp_path, coins):
         model.encode("a\0b.png")
     locales = subprocess.run(["locale", "-a"], capture_output=True, text=True).stdout
     if "de_DE.utf8" in locales:
-        assert python("import locale; locale.setlocale(locale.LC_ALL, 'de_DE.UTF-8'); print(len(segrid.Segmenter('tiny').everything(image, points_per_side=4)))")
+        assert python(
+            "import locale; locale.setlocale(locale.LC_ALL, 'de_DE.UTF-8'); print(len(segrid.Segmenter('tiny').everything(image, points_per_side=4)))"
+        )
 
 
 def test_row_59_threads_honour_affinity():
@@ -252,11 +291,14 @@ def test_row_59_threads_honour_affinity():
 
 
 def test_memory_stays_bounded_on_50_megapixels():
-    out = python("big = np.asarray(__import__('PIL.Image').Image.fromarray(image).resize((8660, 5774))); del image\n"
-                 "model.encode(big[:99, :99].copy())\nbefore = int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
-                 "m = model.everything(big, points_per_side=16)\n"  # VmHWM: ru_maxrss also holds what the parent had when it started this process
-                 "peak = int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]) * 1024 / 1e6\n"
-                 "print(len(m) > 0, peak - before)", timeout=120)
+    out = python(
+        "big = np.asarray(__import__('PIL.Image').Image.fromarray(image).resize((8660, 5774))); del image\n"
+        "model.encode(big[:99, :99].copy())\nbefore = int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
+        "m = model.everything(big, points_per_side=16)\n"  # VmHWM: ru_maxrss also holds what the parent had when it started this process
+        "peak = int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]) * 1024 / 1e6\n"
+        "print(len(m) > 0, peak - before)",
+        timeout=120,
+    )
     found, above = out.split()
     assert found == "True" and float(above) < 600
 
@@ -264,24 +306,40 @@ def test_memory_stays_bounded_on_50_megapixels():
 def test_signals_do_not_break_other_threads(tiny, coins):
     assert signal.getsignal(signal.SIGINT) is not None
     results = []
-    thread = threading.Thread(target=lambda: results.append(len(tiny.everything(coins, points_per_side=8))))
+    thread = threading.Thread(
+        target=lambda: results.append(len(tiny.everything(coins, points_per_side=8)))
+    )
     thread.start()
     thread.join()
     assert results and results[0] > 0
 
 
 def test_candidates_forgotten_for_memory_come_back_the_same(tiny, coins):
-    options = {"points_per_side": 10, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.5, "box_nms_thresh": 0.7}
+    options = {
+        "points_per_side": 10,
+        "pred_iou_thresh": 0.5,
+        "stability_score_thresh": 0.5,
+        "box_nms_thresh": 0.7,
+    }
     native = tiny._engine
     whole = native.everything(segrid._image.to_image(coins), options)
     for memory in (0, 2000):
         with segrid.Trace() as trace:
-            frugal = native.everything(segrid._image.to_image(coins), {**options, "candidate_memory": memory})
-        assert len([e for e in trace.events if e[0] == "decode"]) > 100, "nothing was decoded again: vacuous"
-        assert np.array_equal(frugal.dense(), whole.dense()) and np.array_equal(frugal.boxes, whole.boxes)
+            frugal = native.everything(
+                segrid._image.to_image(coins), {**options, "candidate_memory": memory}
+            )
+        assert len([e for e in trace.events if e[0] == "decode"]) > 100, (
+            "nothing was decoded again: vacuous"
+        )
+        assert np.array_equal(frugal.dense(), whole.dense()) and np.array_equal(
+            frugal.boxes, whole.boxes
+        )
         assert np.array_equal(frugal.areas, whole.areas) and frugal.areas.min() > 0
     crops = {**options, "crop_n_layers": 1, "candidate_memory": 0}
-    a, b = native.everything(segrid._image.to_image(coins), crops), native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30})
+    a, b = (
+        native.everything(segrid._image.to_image(coins), crops),
+        native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30}),
+    )
     assert np.array_equal(a.dense(), b.dense())
 
 
@@ -296,7 +354,9 @@ def test_few_clicks_use_the_idle_workers_and_no_more_than_allowed(tiny, coins, f
     embedding = tiny.encode(coins)
     assert sweeps_at_once(tiny.with_threads(1), embedding) == 1
     for model, most in ((tiny, 4), (tiny.with_threads(2), 2)):
-        for _ in range(1000):  # the packaged model's sweeps are short: on a busy machine a worker seldom wakes in time
+        for _ in range(
+            1000
+        ):  # the packaged model's sweeps are short: on a busy machine a worker seldom wakes in time
             seen = sweeps_at_once(model, embedding)
             assert seen <= most
             if seen > 1:
@@ -312,8 +372,14 @@ def test_as_many_prompts_at_once_as_asked(tiny, coins, four_threads):
     for size, most in ((1, 1), (2, 2), (None, 4), (90, 4)):
         with segrid.Trace() as trace:
             found = tiny.predict(embedding, points=points, batch_size=size)
-        assert len([e for e in trace.events if e[0] == "decode"]) == 30 and trace.at_once("decode") <= most and (size == 1 or trace.at_once("decode") > 1)
-        assert np.array_equal(found.array, wanted.array) and np.array_equal(found.low_res, wanted.low_res)
+        assert (
+            len([e for e in trace.events if e[0] == "decode"]) == 30
+            and trace.at_once("decode") <= most
+            and (size == 1 or trace.at_once("decode") > 1)
+        )
+        assert np.array_equal(found.array, wanted.array) and np.array_equal(
+            found.low_res, wanted.low_res
+        )
     with pytest.raises(ValueError, match="batch_size"):
         tiny.predict(embedding, points=points, batch_size=0)
 
@@ -324,11 +390,17 @@ def test_a_copy_with_fewer_threads_shares_the_weights(tmp_path, coins):
     model = segrid.Segmenter(folder)
     wanted = model.predict(coins, points=[[60, 60]])
     shutil.rmtree(folder)
-    assert np.array_equal(model.with_threads(1).predict(coins, points=[[60, 60]]).array, wanted.array)
+    assert np.array_equal(
+        model.with_threads(1).predict(coins, points=[[60, 60]]).array, wanted.array
+    )
 
 
 def test_masks_live_on_in_exit_handlers():
-    code = "import atexit\n" \
-        "def late(): print(len(masks[0:1]), masks.boxes.shape[1])\natexit.register(late)\n" \
+    code = (
+        "import atexit\n"
+        "def late(): print(len(masks[0:1]), masks.boxes.shape[1])\natexit.register(late)\n"
         "import numpy as np, segrid\nmasks = segrid.Segmenter('tiny').predict(np.full((40, 60, 3), 90, np.uint8), points=[[9, 9]])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.split() == ["1", "4"]
+    )
+    assert subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split() == ["1", "4"]

@@ -20,7 +20,12 @@ class Yolo(torch.nn.Module):
     def forward(self, x: torch.Tensor):
         bright = x[0].amin(0) > 0.9
         ys, xs = torch.where(bright)
-        x0, y0, x1, y1 = xs.min().float(), ys.min().float(), xs.max().float() + 1, ys.max().float() + 1
+        x0, y0, x1, y1 = (
+            xs.min().float(),
+            ys.min().float(),
+            xs.max().float() + 1,
+            ys.max().float() + 1,
+        )
         w, h, cx, cy = x1 - x0, y1 - y0, (x0 + x1) / 2, (y0 + y1) / 2
         zero = torch.zeros(())
         rows = []
@@ -39,7 +44,11 @@ class Yolo(torch.nn.Module):
 
 
 def export(path, layout, **about):
-    torch.jit.save(torch.jit.script(Yolo(layout)), str(path), _extra_files={"config.txt": json.dumps(about)} if about else {})
+    torch.jit.save(
+        torch.jit.script(Yolo(layout)),
+        str(path),
+        _extra_files={"config.txt": json.dumps(about)} if about else {},
+    )
     return path
 
 
@@ -54,7 +63,13 @@ def image():
 @pytest.mark.parametrize("named", ["auto", "by name"])
 def test_layouts(tmp_path, image, layout, named):
     path = export(tmp_path / "d.torchscript", layout)
-    detector = segrid.ScriptedDetector(path, trust=True, side=320, classes=["dark", "bright"], layout="auto" if named == "auto" else layout)
+    detector = segrid.ScriptedDetector(
+        path,
+        trust=True,
+        side=320,
+        classes=["dark", "bright"],
+        layout="auto" if named == "auto" else layout,
+    )
     if layout == "channels" and named == "auto":
         assert detector.side == 320
     both = detector.detect(image, threshold=0.25, nms=None)
@@ -66,9 +81,19 @@ def test_layouts(tmp_path, image, layout, named):
 
 
 def test_what_ultralytics_writes_beside(tmp_path, image):
-    path = export(tmp_path / "d.torchscript", "channels", imgsz=[160, 160], names={"0": "dark", "1": "bright"}, stride=32)
+    path = export(
+        tmp_path / "d.torchscript",
+        "channels",
+        imgsz=[160, 160],
+        names={"0": "dark", "1": "bright"},
+        stride=32,
+    )
     detector = segrid.ScriptedDetector(path, trust=True)
-    assert detector.side == 160 and detector.classes == ["dark", "bright"] and detector(image).labels == ["bright"]
+    assert (
+        detector.side == 160
+        and detector.classes == ["dark", "bright"]
+        and detector(image).labels == ["bright"]
+    )
     nameless = segrid.ScriptedDetector(export(tmp_path / "n.torchscript", "channels"), trust=True)
     assert nameless.side == 640 and nameless(image).labels == ["class 1"]
 
@@ -90,7 +115,11 @@ class Canary(torch.nn.Module):
 
 def test_row_36_no_code_without_trust(tmp_path, image, tiny):
     path = export(tmp_path / "d.torchscript", "channels")
-    for how in (lambda: segrid.ScriptedDetector(path), lambda: segrid.ScriptedDetector(path, trust=1), lambda: segrid.Pipeline(str(path), tiny)):
+    for how in (
+        lambda: segrid.ScriptedDetector(path),
+        lambda: segrid.ScriptedDetector(path, trust=1),
+        lambda: segrid.Pipeline(str(path), tiny),
+    ):
         with pytest.raises(ValueError, match="trust=True"):
             how()
     with pytest.raises(FileNotFoundError):
@@ -121,9 +150,17 @@ class Odd(torch.nn.Module):
         return x @ torch.zeros([7, 7])
 
 
-@pytest.mark.parametrize("kind,error,what", [("nan", ValueError, "NaN"), ("class", ValueError, "names class"), ("minus", ValueError, "names class"),
-                                              ("raises", ValueError, "fails on an input"), ("shape", NotImplementedError, "layouts"),
-                                             ("fails", ValueError, "fails on an input.*shapes cannot be multiplied")])
+@pytest.mark.parametrize(
+    "kind,error,what",
+    [
+        ("nan", ValueError, "NaN"),
+        ("class", ValueError, "names class"),
+        ("minus", ValueError, "names class"),
+        ("raises", ValueError, "fails on an input"),
+        ("shape", NotImplementedError, "layouts"),
+        ("fails", ValueError, "fails on an input.*shapes cannot be multiplied"),
+    ],
+)
 def test_scripts_that_fail(tmp_path, image, kind, error, what):
     torch.jit.save(torch.jit.script(Odd(kind)), str(tmp_path / "odd.torchscript"))
     detector = segrid.ScriptedDetector(tmp_path / "odd.torchscript", trust=True, side=64)

@@ -39,7 +39,9 @@ def reached(pipeline, scenes):
         names = [(t.colour, t.shape) for t, _ in things]
         for (thing, _), mask in zip(things, masks, strict=True):
             if names.count((thing.colour, thing.shape)) == 1:
-                got = pipeline(image, f"a photo of a {thing.colour} {thing.shape}", threshold=0)[:1].masks.array[0]
+                got = pipeline(image, f"a photo of a {thing.colour} {thing.shape}", threshold=0)[
+                    :1
+                ].masks.array[0]
                 reached.append((got & mask).sum() / (got | mask).sum())
     assert len(reached) > 200
     return np.array(reached)
@@ -48,10 +50,15 @@ def reached(pipeline, scenes):
 def test_plain_shapes_by_their_names(reached):
     """What the packaged segmenter itself reaches with the true boxes is little more (0.915, three of four alone above 0.9)."""
     assert np.mean(reached) > 0.9, np.mean(reached)
-    assert np.median(reached) > 0.93 and np.mean(reached > 0.9) > 0.7 and np.mean(reached < 0.6) < 0.03, (np.median(reached), np.mean(reached > 0.9))
+    assert (
+        np.median(reached) > 0.93 and np.mean(reached > 0.9) > 0.7 and np.mean(reached < 0.6) < 0.03
+    ), (np.median(reached), np.mean(reached > 0.9))
 
 
-@pytest.mark.xfail(strict=True, reason="the packaged segmenter gives fewer than that even in the true boxes: small shapes are its limit")
+@pytest.mark.xfail(
+    strict=True,
+    reason="the packaged segmenter gives fewer than that even in the true boxes: small shapes are its limit",
+)
 def test_four_of_five_alone(reached):
     assert np.mean(reached > 0.9) > 0.8, np.mean(reached > 0.9)
 
@@ -63,10 +70,16 @@ def test_what_is_not_there_and_what_it_never_saw(pipeline, scenes):
             continue
         scene = pipeline.detector.encode(image)
         thing = things[0][0]
-        best = [pipeline.detector.detect(scene, p, threshold=0).scores[0] for p in (f"a {thing.colour} {thing.shape}", "a cat", "zeppelin", "the red telephone")]
+        best = [
+            pipeline.detector.detect(scene, p, threshold=0).scores[0]
+            for p in (f"a {thing.colour} {thing.shape}", "a cat", "zeppelin", "the red telephone")
+        ]
         there.append(best[0])
         unknown += best[1:]
-    assert np.mean(np.array(there) > 0.1) > 0.85 and np.mean(np.array(unknown) > 0.1) < 0.02, (np.mean(np.array(there) > 0.1), np.mean(np.array(unknown) > 0.1))
+    assert np.mean(np.array(there) > 0.1) > 0.85 and np.mean(np.array(unknown) > 0.1) < 0.02, (
+        np.mean(np.array(there) > 0.1),
+        np.mean(np.array(unknown) > 0.1),
+    )
 
 
 def test_the_demo(pipeline):
@@ -82,16 +95,34 @@ def test_transformers_reads_it():
 
     assert sum(f.stat().st_size for f in FOLDER.iterdir()) < 15_000_000
     image, texts = draw(), ["a red circle", "nuclei"]
-    model, info = Owlv2ForObjectDetection.from_pretrained(FOLDER, dtype=torch.float32, output_loading_info=True)
+    model, info = Owlv2ForObjectDetection.from_pretrained(
+        FOLDER, dtype=torch.float32, output_loading_info=True
+    )
     assert not info["missing_keys"] and not info["unexpected_keys"]
-    ids = CLIPTokenizer.from_pretrained(FOLDER)(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
+    ids = CLIPTokenizer.from_pretrained(FOLDER)(
+        texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt"
+    )
     with torch.no_grad():
-        logits = model(pixel_values=Owlv2ImageProcessorPil.from_pretrained(FOLDER)(image, return_tensors="pt").pixel_values, **ids).logits[0]
+        logits = model(
+            pixel_values=Owlv2ImageProcessorPil.from_pretrained(FOLDER)(
+                image, return_tensors="pt"
+            ).pixel_values,
+            **ids,
+        ).logits[0]
     theirs = np.sort(torch.sigmoid(logits.max(1).values).numpy())[::-1]
-    np.testing.assert_allclose(segrid.Detector("tiny-detector", precision="fp32").detect(image, texts, threshold=0).scores, theirs, atol=1e-4)
+    np.testing.assert_allclose(
+        segrid.Detector("tiny-detector", precision="fp32").detect(image, texts, threshold=0).scores,
+        theirs,
+        atol=1e-4,
+    )
 
 
 def test_the_card():
     card = (FOLDER / "README.md").read_text()
-    for word in ("red, green, blue, yellow, orange, purple, black, white", "square, rectangle, triangle, star", "nuclei", "mask IoU"):
+    for word in (
+        "red, green, blue, yellow, orange, purple, black, white",
+        "square, rectangle, triangle, star",
+        "nuclei",
+        "mask IoU",
+    ):
         assert word in card

@@ -13,14 +13,29 @@ def test_spans_cover_the_call_and_nest(tiny, coins):
     with segrid.Trace() as trace:
         masks = tiny.everything(coins, points_per_side=6)
     seconds = trace.seconds()
-    assert {"qkv", "mlp", "global attention", "neck", "decode", "tokens", "sweep", "upscale", "scan", "box nms", "thin"} <= set(seconds)
+    assert {
+        "qkv",
+        "mlp",
+        "global attention",
+        "neck",
+        "decode",
+        "tokens",
+        "sweep",
+        "upscale",
+        "scan",
+        "box nms",
+        "thin",
+    } <= set(seconds)
     assert {e[3] for e in trace.events if e[0] == "decode"} == set(range(36))  # one for each point
     assert trace.dropped == 0
     inner = seconds["tokens"] + seconds["sweep"] + seconds["upscale"]
     assert 0.7 * seconds["decode"] < inner <= seconds["decode"]
     stats = masks.stats["seconds"]
     workers = min(segrid.threads(), 36)
-    assert seconds["decode"] + seconds["scan"] <= 1.05 * workers * (stats["decode"] + stats["scan"]) + 0.01
+    assert (
+        seconds["decode"] + seconds["scan"]
+        <= 1.05 * workers * (stats["decode"] + stats["scan"]) + 0.01
+    )
     by_thread: dict[int, list] = {}
     for name, begin, duration, _, thread in trace.events:
         if name in ("decode", "scan"):
@@ -55,7 +70,9 @@ def test_chrome_format(tiny, coins, tmp_path):
     complete = [e for e in written["traceEvents"] if e["ph"] == "X"]
     assert len(complete) == len(trace.events) > 0
     assert all(e["ts"] >= 0 and e["dur"] >= 0 and isinstance(e["tid"], int) for e in complete)
-    assert {e["tid"] for e in complete} == {e["tid"] for e in written["traceEvents"] if e["ph"] == "M"}
+    assert {e["tid"] for e in complete} == {
+        e["tid"] for e in written["traceEvents"] if e["ph"] == "M"
+    }
 
 
 def test_recording_changes_no_result(tiny, coins):
@@ -66,7 +83,12 @@ def test_recording_changes_no_result(tiny, coins):
 
 
 def segrid_command(*arguments):
-    return subprocess.run([sys.executable, "-m", "segrid", *map(str, arguments)], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-m", "segrid", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def test_bench_and_trace_on_the_command_line(tmp_path):
@@ -79,15 +101,49 @@ def test_bench_and_trace_on_the_command_line(tmp_path):
     from PIL import Image
 
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
-    segrid_command("everything", tmp_path / "a.png", "-o", tmp_path, "--points-per-side", 2, "--trace", tmp_path / "t.json")
-    assert any(e["name"] == "sweep" for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"])
-    refused = subprocess.run([sys.executable, "-m", "segrid", "everything", str(tmp_path / "a.png"), "-o", str(tmp_path), "--trace",
-                              str(tmp_path / "no" / "t.json")], capture_output=True, text=True)
+    segrid_command(
+        "everything",
+        tmp_path / "a.png",
+        "-o",
+        tmp_path,
+        "--points-per-side",
+        2,
+        "--trace",
+        tmp_path / "t.json",
+    )
+    assert any(
+        e["name"] == "sweep" for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    )
+    refused = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "segrid",
+            "everything",
+            str(tmp_path / "a.png"),
+            "-o",
+            str(tmp_path),
+            "--trace",
+            str(tmp_path / "no" / "t.json"),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    assert subprocess.run([sys.executable, "-m", "segrid", "bench", "--points-per-side", "0"], capture_output=True).returncode == 2
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "segrid", "bench", "--points-per-side", "0"], capture_output=True
+        ).returncode
+        == 2
+    )
 
 
 def test_spans_at_once():
     trace = segrid.Trace()
-    trace.events = [("a", 0, 10, -1, 0), ("a", 5, 10, -1, 1), ("a", 10, 2, -1, 0), ("b", 0, 100, -1, 2)]  # the third begins as the first ends
+    trace.events = [
+        ("a", 0, 10, -1, 0),
+        ("a", 5, 10, -1, 1),
+        ("a", 10, 2, -1, 0),
+        ("b", 0, 100, -1, 2),
+    ]  # the third begins as the first ends
     assert trace.at_once("a") == 2 and trace.at_once("b") == 1 and trace.at_once("c") == 0

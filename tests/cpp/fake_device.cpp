@@ -1,5 +1,7 @@
-// A device for the tests of what runs on CUDA, where there is no GPU: a backend of torch whose memory is the CPU's, but which, like CUDA, refuses an operation on
-// tensors of two devices, has an allocator that runs out, and keeps nothing that is not copied. Loaded by ctypes; its name is "fake".
+// A device for the tests of what runs on CUDA, where there is no GPU: a backend of torch whose
+// memory is the CPU's, but which, like CUDA, refuses an operation on tensors of two devices, has an
+// allocator that runs out, and keeps nothing that is not copied. Loaded by ctypes; its name is
+// "fake".
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/EmptyTensor.h>
@@ -20,10 +22,10 @@ namespace {
 constexpr c10::DeviceType kFake = c10::DeviceType::PrivateUse1;
 
 std::atomic<int64_t> limit{int64_t{2} << 30}, hidden{0}, cached{0}, held{0}, peak{0}, emptied{0};
-std::atomic<bool> exact{true};         // whether everything so far ran in inference mode and without TF32
+std::atomic<bool> exact{true};  // whether everything so far ran in inference mode and without TF32
 std::atomic<bool> from_cublas{false};  // whether memory runs out by another name
 std::mutex threads_mutex;
-std::set<std::thread::id> threads;     // that ran operations
+std::set<std::thread::id> threads;    // that ran operations
 std::atomic<int64_t> copied_back{0};  // bytes from the device to the CPU
 
 struct Block {
@@ -41,17 +43,23 @@ struct Allocator final : c10::DeviceAllocator {
         const int64_t now = held += static_cast<int64_t>(bytes);
         if (now > limit) {
             held -= static_cast<int64_t>(bytes);
-            TORCH_CHECK(!from_cublas, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`");
-            TORCH_CHECK_WITH(OutOfMemoryError, false, "fake out of memory. Tried to allocate ", bytes, " bytes");
+            TORCH_CHECK(
+                !from_cublas,
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`");
+            TORCH_CHECK_WITH(OutOfMemoryError, false, "fake out of memory. Tried to allocate ",
+                             bytes, " bytes");
         }
-        for (int64_t p = peak; now > p && !peak.compare_exchange_weak(p, now);) {}
+        for (int64_t p = peak; now > p && !peak.compare_exchange_weak(p, now);) {
+        }
         void* block = std::aligned_alloc(kHeader, (bytes + 2 * kHeader - 1) / kHeader * kHeader);
         TORCH_CHECK(block != nullptr, "can't allocate memory");
         static_cast<Block*>(block)->bytes = static_cast<int64_t>(bytes);
         return {static_cast<char*>(block) + kHeader, block, release, c10::Device(kFake, 0)};
     }
     c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
-    void copy_data(void* to, const void* from, std::size_t count) const override { std::memcpy(to, from, count); }
+    void copy_data(void* to, const void* from, std::size_t count) const override {
+        std::memcpy(to, from, count);
+    }
     bool initialized() override { return true; }
     void emptyCache(c10::MempoolId_t) override { ++emptied; }
     void recordStream(const c10::DataPtr&, c10::Stream) override {}
@@ -66,7 +74,8 @@ struct Allocator final : c10::DeviceAllocator {
     void resetAccumulatedStats(c10::DeviceIndex) override {}
     void resetPeakStats(c10::DeviceIndex) override { peak = held.load(); }
     std::pair<std::size_t, std::size_t> getMemoryInfo(c10::DeviceIndex) override {
-        return {static_cast<std::size_t>(std::max<int64_t>(0, limit + hidden - held - cached)), static_cast<std::size_t>(limit)};
+        return {static_cast<std::size_t>(std::max<int64_t>(0, limit + hidden - held - cached)),
+                static_cast<std::size_t>(limit)};
     }
 };
 
@@ -83,17 +92,24 @@ const bool registered = [] {
 
 // The same memory as a tensor of the CPU.
 at::Tensor on_cpu(const at::Tensor& x) {
-    return at::from_blob(x.data_ptr(), x.sizes(), x.strides(), [x](void*) {}, at::TensorOptions(x.scalar_type()));
+    return at::from_blob(
+        x.data_ptr(), x.sizes(), x.strides(), [x](void*) {}, at::TensorOptions(x.scalar_type()));
 }
 
-at::Tensor empty(c10::IntArrayRef size, std::optional<at::ScalarType> type, std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>,
+at::Tensor empty(c10::IntArrayRef size, std::optional<at::ScalarType> type,
+                 std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>,
                  std::optional<at::MemoryFormat> format) {
-    return at::detail::empty_generic(size, &allocator(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), type.value_or(at::kFloat), format);
+    return at::detail::empty_generic(size, &allocator(),
+                                     c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+                                     type.value_or(at::kFloat), format);
 }
 
-at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride, std::optional<at::ScalarType> type, std::optional<at::Layout>, std::optional<at::Device>,
-                         std::optional<bool>) {
-    return at::detail::empty_strided_generic(size, stride, &allocator(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), type.value_or(at::kFloat));
+at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride,
+                         std::optional<at::ScalarType> type, std::optional<at::Layout>,
+                         std::optional<at::Device>, std::optional<bool>) {
+    return at::detail::empty_strided_generic(size, stride, &allocator(),
+                                             c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+                                             type.value_or(at::kFloat));
 }
 
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
@@ -118,9 +134,12 @@ at::Scalar local_scalar(const at::Tensor& x) {
     return on_cpu(x).item();
 }
 
-at::Tensor strided_view(const at::Tensor& x, c10::IntArrayRef size, c10::IntArrayRef stride, std::optional<int64_t> offset) {
-    at::Tensor out = at::detail::make_tensor<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(x.storage()), x.key_set(), x.dtype());
-    out.unsafeGetTensorImpl()->set_sizes_and_strides(size, stride, offset.value_or(x.storage_offset()));
+at::Tensor strided_view(const at::Tensor& x, c10::IntArrayRef size, c10::IntArrayRef stride,
+                        std::optional<int64_t> offset) {
+    at::Tensor out = at::detail::make_tensor<c10::TensorImpl>(
+        c10::TensorImpl::VIEW, c10::Storage(x.storage()), x.key_set(), x.dtype());
+    out.unsafeGetTensorImpl()->set_sizes_and_strides(size, stride,
+                                                     offset.value_or(x.storage_offset()));
     return out;
 }
 
@@ -129,25 +148,36 @@ at::Tensor reshaped_view(const at::Tensor& x, c10::IntArrayRef asked) {
     return strided_view(x, seen.sizes(), seen.strides(), {});
 }
 
-at::Tensor reshape_alias(const at::Tensor& x, c10::IntArrayRef size, c10::IntArrayRef stride) { return strided_view(x, size, stride, {}); }
+at::Tensor reshape_alias(const at::Tensor& x, c10::IntArrayRef size, c10::IntArrayRef stride) {
+    return strided_view(x, size, stride, {});
+}
 
 void on_this_device(const at::Tensor& x, const std::string& operation) {
-    TORCH_CHECK(!x.defined() || x.dim() == 0 || x.device().type() == kFake, "Expected all tensors to be on the same device, but found one on ", x.device(),
+    TORCH_CHECK(!x.defined() || x.dim() == 0 || x.device().type() == kFake,
+                "Expected all tensors to be on the same device, but found one on ", x.device(),
                 " and others on fake: ", operation);
 }
 
-at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, c10::IntArrayRef stride, c10::IntArrayRef padding,
-                       c10::IntArrayRef dilation, bool transposed, c10::IntArrayRef output_padding, int64_t groups) {
-    for (const at::Tensor& t : {x, weight, bias.value_or(at::Tensor())}) on_this_device(t, "convolution");
-    const auto own = bias && bias->defined() ? std::optional<at::Tensor>(on_cpu(*bias)) : std::nullopt;
-    return at::convolution(on_cpu(x), on_cpu(weight), own, stride, padding, dilation, transposed, output_padding, groups).to(x.device());
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight,
+                       const std::optional<at::Tensor>& bias, c10::IntArrayRef stride,
+                       c10::IntArrayRef padding, c10::IntArrayRef dilation, bool transposed,
+                       c10::IntArrayRef output_padding, int64_t groups) {
+    for (const at::Tensor& t : {x, weight, bias.value_or(at::Tensor())})
+        on_this_device(t, "convolution");
+    const auto own =
+        bias && bias->defined() ? std::optional<at::Tensor>(on_cpu(*bias)) : std::nullopt;
+    return at::convolution(on_cpu(x), on_cpu(weight), own, stride, padding, dilation, transposed,
+                           output_padding, groups)
+        .to(x.device());
 }
 
-int64_t sdp_choice(const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, double, bool, std::optional<double>, bool) {
+int64_t sdp_choice(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                   const std::optional<at::Tensor>&, double, bool, std::optional<double>, bool) {
     return 0;  // the definition
 }
 
-// The CPU computes; but, as on CUDA, all tensors that are not single numbers must lie on the device.
+// The CPU computes; but, as on CUDA, all tensors that are not single numbers must lie on the
+// device.
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     for (const c10::IValue& v : torch::jit::last(*stack, op.schema().arguments().size())) {
         if (v.isTensor()) on_this_device(v.toTensor(), op.schema().name());
@@ -184,7 +214,9 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
     m.impl("_fused_sdp_choice", sdp_choice);
 }
 
-TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
+    m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>());
+}
 
 extern "C" {
 __attribute__((visibility("default"))) void fake_limit(int64_t bytes) { limit = bytes; }
@@ -195,12 +227,17 @@ __attribute__((visibility("default"))) void fake_cache(int64_t bytes) { cached =
 __attribute__((visibility("default"))) int64_t fake_held() { return held; }
 __attribute__((visibility("default"))) int64_t fake_emptied() { return emptied; }
 // Memory runs out as cuBLAS says it, not as the allocator does.
-__attribute__((visibility("default"))) void fake_from_cublas(int64_t yes) { from_cublas = yes != 0; }
-// Threads that ran operations so far; negative where one was not in inference mode or would have used TF32.
+__attribute__((visibility("default"))) void fake_from_cublas(int64_t yes) {
+    from_cublas = yes != 0;
+}
+// Threads that ran operations so far; negative where one was not in inference mode or would have
+// used TF32.
 __attribute__((visibility("default"))) int64_t fake_threads() {
     const std::lock_guard lock(threads_mutex);
     return exact ? static_cast<int64_t>(threads.size()) : -1;
 }
 // Bytes copied from the device since the last call.
-__attribute__((visibility("default"))) int64_t fake_copied_back() { return copied_back.exchange(0); }
+__attribute__((visibility("default"))) int64_t fake_copied_back() {
+    return copied_back.exchange(0);
+}
 }

@@ -15,7 +15,9 @@ TEST(Arena, BlocksAreAlignedAndDisjoint) {
     for (int i = 1; i < 50; ++i) {
         auto* p = arena.take<uint8_t>(i * 7);
         EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % 64, 0U);
-        if (previous_end != nullptr) { EXPECT_GE(p, previous_end); }
+        if (previous_end != nullptr) {
+            EXPECT_GE(p, previous_end);
+        }
         std::memset(p, i, static_cast<std::size_t>(i * 7));
         previous_end = p + i * 7;
     }

@@ -69,27 +69,32 @@ TEST(ThreadPool, ExceptionReachesTheCallerAndThePoolLives) {
 TEST(ThreadPool, ExceptionWaitsForRunningTasks) {
     const Budget budget(2);
     std::atomic<bool> second_started{false}, second_ended{false};
-    EXPECT_THROW(parallel_for(2, {}, [&](int64_t i, Worker&) {
-        if (i == 0) {
-            while (!second_started) std::this_thread::yield();
-            throw std::runtime_error("first");
-        }
-        second_started = true;
-        std::this_thread::sleep_for(50ms);
-        second_ended = true;
-    }), std::runtime_error);
+    EXPECT_THROW(parallel_for(2, {},
+                              [&](int64_t i, Worker&) {
+                                  if (i == 0) {
+                                      while (!second_started) std::this_thread::yield();
+                                      throw std::runtime_error("first");
+                                  }
+                                  second_started = true;
+                                  std::this_thread::sleep_for(50ms);
+                                  second_ended = true;
+                              }),
+                 std::runtime_error);
     EXPECT_TRUE(second_ended.load());
 }
 
 TEST(ThreadPool, CancelBetweenTasks) {
     Schedule schedule;
     std::atomic<int> ran{0};
-    EXPECT_THROW(parallel_for(100000, schedule, [&](int64_t, Worker&) {
-        if (++ran == 10) schedule.cancel.cancel();
-        std::this_thread::sleep_for(10us);
-    }), Cancelled);
+    EXPECT_THROW(parallel_for(100000, schedule,
+                              [&](int64_t, Worker&) {
+                                  if (++ran == 10) schedule.cancel.cancel();
+                                  std::this_thread::sleep_for(10us);
+                              }),
+                 Cancelled);
     EXPECT_LT(ran.load(), 100);
-    EXPECT_THROW(parallel_for(1, schedule, [](int64_t, Worker&) {}), Cancelled);  // a token stays cancelled
+    EXPECT_THROW(parallel_for(1, schedule, [](int64_t, Worker&) {}),
+                 Cancelled);  // a token stays cancelled
 }
 
 TEST(ThreadPool, PollMayStopTheCall) {
@@ -99,7 +104,9 @@ TEST(ThreadPool, PollMayStopTheCall) {
         if (++polls == 2) throw std::domain_error("interrupted");
     };
     const auto begin = std::chrono::steady_clock::now();
-    EXPECT_THROW(parallel_for(100000, schedule, [&](int64_t, Worker&) { std::this_thread::sleep_for(1ms); }), std::domain_error);
+    EXPECT_THROW(
+        parallel_for(100000, schedule, [&](int64_t, Worker&) { std::this_thread::sleep_for(1ms); }),
+        std::domain_error);
     EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
 }
 
@@ -134,14 +141,16 @@ TEST(ThreadPool, SharedTasksEnlistIdleWorkersUpToTheCap) {
             int* of_outer = outer.arena.take<int>(4);
             of_outer[0] = 42;
             parallel_for(40, schedule, [&](int64_t i, Worker& worker) {
-                worker.arena.take<int>(1000)[0] = 7;  // its own, or behind what the outer task holds
+                worker.arena.take<int>(1000)[0] =
+                    7;  // its own, or behind what the outer task holds
                 ++seen[static_cast<std::size_t>(i)];
                 const auto arrived = [&] {
                     std::lock_guard lock(mutex);
                     who.insert(worker.index);
                     return static_cast<int>(who.size());
                 };
-                for (int wait = 0; arrived() < cap && wait < 3000; ++wait) std::this_thread::sleep_for(1ms);
+                for (int wait = 0; arrived() < cap && wait < 3000; ++wait)
+                    std::this_thread::sleep_for(1ms);
             });
             EXPECT_EQ(of_outer[0], 42);
         });
@@ -155,18 +164,22 @@ TEST(ThreadPool, SharedTasksPassOnExceptionsAndCancelling) {
     Schedule schedule;
     schedule.share = true;
     for (int round = 0; round < 20; ++round) {
-        EXPECT_THROW(parallel_for(2, schedule, [&](int64_t, Worker&) {
-            parallel_for(50, schedule, [&](int64_t i, Worker&) {
-                std::this_thread::sleep_for(50us);
-                if (i == 9) throw std::out_of_range("nine");
-            });
-        }), std::out_of_range);
+        EXPECT_THROW(parallel_for(2, schedule,
+                                  [&](int64_t, Worker&) {
+                                      parallel_for(50, schedule, [&](int64_t i, Worker&) {
+                                          std::this_thread::sleep_for(50us);
+                                          if (i == 9) throw std::out_of_range("nine");
+                                      });
+                                  }),
+                     std::out_of_range);
     }
-    EXPECT_THROW(parallel_for(1, schedule, [&](int64_t, Worker&) {
-        parallel_for(50, schedule, [&](int64_t i, Worker&) {
-            if (i == 3) schedule.cancel.cancel();
-        });
-    }), Cancelled);
+    EXPECT_THROW(parallel_for(1, schedule,
+                              [&](int64_t, Worker&) {
+                                  parallel_for(50, schedule, [&](int64_t i, Worker&) {
+                                      if (i == 3) schedule.cancel.cancel();
+                                  });
+                              }),
+                 Cancelled);
 }
 
 TEST(ThreadPool, ManyCallersShareAtOnce) {
@@ -179,7 +192,8 @@ TEST(ThreadPool, ManyCallersShareAtOnce) {
             schedule.share = true;
             for (int round = 0; round < 30; ++round) {
                 parallel_for(2, schedule, [&](int64_t, Worker&) {
-                    for (int step = 0; step < 4; ++step) parallel_for(8, schedule, [&](int64_t i, Worker&) { sum += i; });
+                    for (int step = 0; step < 4; ++step)
+                        parallel_for(8, schedule, [&](int64_t i, Worker&) { sum += i; });
                 });
             }
         });
@@ -203,7 +217,9 @@ TEST(ThreadPool, NeverMoreThanTheBudgetOverManyCallers) {
         callers.emplace_back([&] {
             parallel_for(20, {}, [&](int64_t, Worker&) {
                 const int now = ++running;
-                for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {}
+                for (int seen = most.load();
+                     now > seen && !most.compare_exchange_weak(seen, now);) {
+                }
                 std::this_thread::sleep_for(200us);
                 --running;
                 ++done;
@@ -224,7 +240,8 @@ TEST(ThreadPool, MaxWorkersCapsOneCall) {
     two.max_workers = 2;
     parallel_for(100, two, [&](int64_t, Worker& w) {
         const int now = ++running;
-        for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {}
+        for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {
+        }
         {
             const std::lock_guard lock(mutex);
             used.insert(w.index);

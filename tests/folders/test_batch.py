@@ -23,7 +23,9 @@ def command(*arguments):
 
 
 def batch(*arguments, **environment):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env={**os.environ, **environment})
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env={**os.environ, **environment}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,11 @@ def folder(tmp_path_factory):
 
 
 def contents(out):
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file() and p.name != "manifest.jsonl"}
+    return {
+        str(p.relative_to(out)): p.read_bytes()
+        for p in sorted(out.rglob("*"))
+        if p.is_file() and p.name != "manifest.jsonl"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +65,37 @@ def whole(folder, tmp_path_factory):
 
 def test_what_is_written(folder, whole):
     out, told = whole
-    assert told["images"] == 15 and told["done"] == 12 and set(told["quarantined"]) == {"empty.png", "page.jpg", "half.png"}
+    assert (
+        told["images"] == 15
+        and told["done"] == 12
+        and set(told["quarantined"]) == {"empty.png", "page.jpg", "half.png"}
+    )
     assert "empty file" in told["quarantined"]["empty.png"]
     names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("field*")}
     for kind, ending in (("coco", "json"), ("labels", "png"), ("overlay", "png"), ("table", "csv")):
-        assert {str(p.relative_to(out / kind).with_suffix("")) for p in (out / kind).rglob(f"*.{ending}")} == names
+        assert {
+            str(p.relative_to(out / kind).with_suffix(""))
+            for p in (out / kind).rglob(f"*.{ending}")
+        } == names
     merged = json.loads((out / "coco.json").read_text())
-    assert len(merged["images"]) == 12 and [i["file_name"] for i in merged["images"]] == sorted(i["file_name"] for i in merged["images"])
+    assert len(merged["images"]) == 12 and [i["file_name"] for i in merged["images"]] == sorted(
+        i["file_name"] for i in merged["images"]
+    )
     assert len({a["id"] for a in merged["annotations"]}) == len(merged["annotations"]) > 0
     for image in merged["images"]:
-        alone = json.loads((out / "coco" / image["file_name"]).with_suffix(".json").read_text())["annotations"]
-        assert [a["segmentation"] for a in merged["annotations"] if a["image_id"] == image["id"]] == [a["segmentation"] for a in alone]
+        alone = json.loads((out / "coco" / image["file_name"]).with_suffix(".json").read_text())[
+            "annotations"
+        ]
+        assert [
+            a["segmentation"] for a in merged["annotations"] if a["image_id"] == image["id"]
+        ] == [a["segmentation"] for a in alone]
     bad = json.loads((out / "quarantined.json").read_text())
     assert set(bad) == set(told["quarantined"]) and str(folder) not in json.dumps(bad)
     rows = (out / "table/a/field 01.csv").read_text().splitlines()
-    assert rows[0].startswith("id,label,score") and len(rows) - 1 == np.asarray(Image.open(out / "labels/a/field 01.png")).max()
+    assert (
+        rows[0].startswith("id,label,score")
+        and len(rows) - 1 == np.asarray(Image.open(out / "labels/a/field 01.png")).max()
+    )
 
 
 def test_same_bytes_for_any_number_of_threads(folder, whole, tmp_path):
@@ -84,7 +106,11 @@ def test_same_bytes_for_any_number_of_threads(folder, whole, tmp_path):
 def test_killed_at_any_moment_it_goes_on(folder, whole, tmp_path):
     out, chance = tmp_path / "out", random.Random(3)
     for _ in range(4):
-        process = subprocess.Popen(command(folder, "-o", out, *OPTIONS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(folder, "-o", out, *OPTIONS),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         deadline, wanted = time.time() + 60, chance.randint(1, 4)
         had = _lines(out)
         while process.poll() is None and time.time() < deadline and _lines(out) < had + wanted:
@@ -115,7 +141,12 @@ def test_a_second_run_has_nothing_to_do_but_says_what_is_bad(folder, whole):
     before = contents(whole[0])
     done = batch(folder, "-o", whole[0], *OPTIONS, "--json")
     told = json.loads(done.stdout)
-    assert done.returncode == 1 and told["skipped"] == 15 and len(told["quarantined"]) == 3 and contents(whole[0]) == before
+    assert (
+        done.returncode == 1
+        and told["skipped"] == 15
+        and len(told["quarantined"]) == 3
+        and contents(whole[0]) == before
+    )
 
 
 def test_changed_files_and_retry(folder, tmp_path):
@@ -134,14 +165,24 @@ def test_changed_files_and_retry(folder, tmp_path):
     assert (out / "labels/x.png").read_bytes() == (out / "labels/z.png").read_bytes()
     made = (out / "overlay/y.png").read_bytes()
     (out / "overlay/y.png").unlink()  # an output that somebody removed comes back
-    assert json.loads(batch(source, "-o", out, *OPTIONS, "--json").stdout)["skipped"] == 2 and (out / "overlay/y.png").read_bytes() == made
+    assert (
+        json.loads(batch(source, "-o", out, *OPTIONS, "--json").stdout)["skipped"] == 2
+        and (out / "overlay/y.png").read_bytes() == made
+    )
 
 
 def test_usage(folder, tmp_path):
-    for arguments, what in (((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"), ((folder, "-o", tmp_path / "o", "--write", "gif"), "unknown gif"),
-                            ((folder, "-o", tmp_path / "o", "--model", "nothing"), "no such folder")):
+    for arguments, what in (
+        ((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"),
+        ((folder, "-o", tmp_path / "o", "--write", "gif"), "unknown gif"),
+        ((folder, "-o", tmp_path / "o", "--model", "nothing"), "no such folder"),
+    ):
         done = batch(*arguments)
-        assert done.returncode == 2 and what in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
+        assert (
+            done.returncode == 2
+            and what in " ".join(done.stderr.split())
+            and "Traceback" not in done.stderr
+        )
     one = folder / "a/field 01.png"
     assert batch(one, "-o", tmp_path / "o", *OPTIONS).returncode == 0
     done = batch(one, "-o", tmp_path / "o", "--points-per-side", 5)
@@ -150,13 +191,39 @@ def test_usage(folder, tmp_path):
 
 def test_boxes_and_words(folder, tmp_path):
     one = folder / "a/field 01.png"
-    (tmp_path / "boxes.json").write_text(json.dumps({"field 01.png": [[5, 5, 40, 40], [10, 20, 60, 50]]}))
-    assert batch(one, "-o", tmp_path / "boxes", "--boxes", tmp_path / "boxes.json", "--write", "coco,objects").returncode == 0
+    (tmp_path / "boxes.json").write_text(
+        json.dumps({"field 01.png": [[5, 5, 40, 40], [10, 20, 60, 50]]})
+    )
+    assert (
+        batch(
+            one,
+            "-o",
+            tmp_path / "boxes",
+            "--boxes",
+            tmp_path / "boxes.json",
+            "--write",
+            "coco,objects",
+        ).returncode
+        == 0
+    )
     assert len(list((tmp_path / "boxes/objects/field 01").iterdir())) == 2
     done = batch(folder / "a", "-o", tmp_path / "other", "--boxes", tmp_path / "boxes.json")
     assert done.returncode == 2 and "no boxes for field 03" in " ".join(done.stderr.split())
-    done = batch(one, "-o", tmp_path / "words", "--prompt", "a red circle", "--conf-threshold", "0", "--write", "csv")
-    assert done.returncode == 0 and "a red circle" in (tmp_path / "words/table/field 01.csv").read_text()
+    done = batch(
+        one,
+        "-o",
+        tmp_path / "words",
+        "--prompt",
+        "a red circle",
+        "--conf-threshold",
+        "0",
+        "--write",
+        "csv",
+    )
+    assert (
+        done.returncode == 0
+        and "a red circle" in (tmp_path / "words/table/field 01.csv").read_text()
+    )
 
 
 def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
@@ -178,8 +245,16 @@ def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
     options = {"points_per_side": 4}
     job = run.Job(segrid.Segmenter("tiny"), tmp_path / "out", ["labels"], options)
     first = run.run(job, images, {})
-    assert first.stopped and "No space left" in first.stopped and 0 < first.done < 12 and not first.failed
-    assert not list((tmp_path / "out").rglob("*.part")) and not (tmp_path / "out/quarantined.json").exists()
+    assert (
+        first.stopped
+        and "No space left" in first.stopped
+        and 0 < first.done < 12
+        and not first.failed
+    )
+    assert (
+        not list((tmp_path / "out").rglob("*.part"))
+        and not (tmp_path / "out/quarantined.json").exists()
+    )
     second = run.run(job, images, {})
     assert second.stopped is None and second.done == 12 and second.skipped == first.done
 
@@ -194,36 +269,73 @@ def test_two_runs_at_once(folder, tmp_path):
     held.close()
 
 
-
-
 def test_every_writer(folder, tmp_path):
     import pyarrow.parquet as pq
 
     one = folder / "a/field 01.png"
-    assert batch(one, "-o", tmp_path / "out", "--points-per-side", "6", "--write", "coco,tiff,objects,csv,parquet,geojson,labels,overlay").returncode == 0
+    assert (
+        batch(
+            one,
+            "-o",
+            tmp_path / "out",
+            "--points-per-side",
+            "6",
+            "--write",
+            "coco,tiff,objects,csv,parquet,geojson,labels,overlay",
+        ).returncode
+        == 0
+    )
     labels = np.asarray(Image.open(tmp_path / "out/labels/field 01.tif"))
     count = labels.max()
-    assert count > 0 and np.array_equal(labels, np.asarray(Image.open(tmp_path / "out/labels/field 01.png")))
+    assert count > 0 and np.array_equal(
+        labels, np.asarray(Image.open(tmp_path / "out/labels/field 01.png"))
+    )
     features = json.loads((tmp_path / "out/geojson/field 01.geojson").read_text())["features"]
     table = pq.read_table(tmp_path / "out/table/field 01.parquet").to_pylist()
     coco = json.loads((tmp_path / "out/coco/field 01.json").read_text())["annotations"]
-    assert len(features) == len(table) == len(coco) == count == len(list((tmp_path / "out/objects/field 01").iterdir()))
-    measured = segrid.Segmenter("tiny").everything(one, points_per_side=6).measure(np.asarray(Image.open(one)))
-    np.testing.assert_allclose([[row["major_axis"], row["minor_axis"]] for row in table], measured["axes"], rtol=1e-5)
-    np.testing.assert_allclose([[row["mean_red"], row["mean_green"], row["mean_blue"]] for row in table], measured["intensity"], rtol=1e-5)
+    assert (
+        len(features)
+        == len(table)
+        == len(coco)
+        == count
+        == len(list((tmp_path / "out/objects/field 01").iterdir()))
+    )
+    measured = (
+        segrid.Segmenter("tiny")
+        .everything(one, points_per_side=6)
+        .measure(np.asarray(Image.open(one)))
+    )
+    np.testing.assert_allclose(
+        [[row["major_axis"], row["minor_axis"]] for row in table], measured["axes"], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        [[row["mean_red"], row["mean_green"], row["mean_blue"]] for row in table],
+        measured["intensity"],
+        rtol=1e-5,
+    )
     np.testing.assert_allclose([row["angle"] for row in table], measured["angle"], rtol=1e-5)
     for feature, row, record in zip(features, table, coco, strict=True):
-        assert feature["properties"]["area"] == row["area"] == record["area"] and row["rle"] == record["segmentation"]["counts"]
+        assert (
+            feature["properties"]["area"] == row["area"] == record["area"]
+            and row["rle"] == record["segmentation"]["counts"]
+        )
         shape = feature["geometry"]["coordinates"]
         outer = shape[0] if feature["geometry"]["type"] == "Polygon" else shape[0][0]
         assert outer[0] == outer[-1] and len(outer) >= 5
 
 
 def test_a_foreign_manifest_is_left_alone(folder, tmp_path):
-    for text, line in (('{\n "my": 1\n}\n', 1), ("5\n", 1), ('{"options": {}}\n{"image": "a"}\n', 2), ("hello", 1)):
+    for text, line in (
+        ('{\n "my": 1\n}\n', 1),
+        ("5\n", 1),
+        ('{"options": {}}\n{"image": "a"}\n', 2),
+        ("hello", 1),
+    ):
         (tmp_path / "manifest.jsonl").write_text(text)
         done = batch(folder / "a/field 01.png", "-o", tmp_path, *OPTIONS)
-        assert done.returncode == 2 and f"manifest.jsonl:{line}" in done.stderr.replace("\n", ""), done.stderr
+        assert done.returncode == 2 and f"manifest.jsonl:{line}" in done.stderr.replace("\n", ""), (
+            done.stderr
+        )
         assert (tmp_path / "manifest.jsonl").read_text() == text
 
 
@@ -251,9 +363,14 @@ def test_no_two_images_write_the_same_files(folder, tmp_path):
 def test_wrong_mixtures_set_nothing_aside(folder, tmp_path):
     one, boxes = folder / "a/field 01.png", tmp_path / "b.json"
     boxes.write_text('{"field 01.png": [[1, 2, 30, 30]]}')
-    for arguments, what in ((("--boxes", boxes, "--detector", "tiny-detector"), "not several"), (("--view", "a"), "--views FILE"),
-                            (("--detector", "tiny-detector"), "--prompt"),
-                            (("--prompt", "a", "--nms", "3"), "--nms"), (("--points-per-side", "0"), "points-per-side"), (("--max-masks", "-1"), "max_masks")):
+    for arguments, what in (
+        (("--boxes", boxes, "--detector", "tiny-detector"), "not several"),
+        (("--view", "a"), "--views FILE"),
+        (("--detector", "tiny-detector"), "--prompt"),
+        (("--prompt", "a", "--nms", "3"), "--nms"),
+        (("--points-per-side", "0"), "points-per-side"),
+        (("--max-masks", "-1"), "max_masks"),
+    ):
         done = batch(one, "-o", tmp_path / "out", *arguments)
         assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr
     assert not (tmp_path / "out").exists()
@@ -287,7 +404,11 @@ def three(folder, tmp_path_factory):
 
 def test_the_summary_counts_the_earlier_ones(three, tmp_path):
     def said(*inputs, more=()):
-        return batch(*inputs, "-o", tmp_path / "out", *OPTIONS, *more).stdout.splitlines()[0].rsplit(":", 1)[0]
+        return (
+            batch(*inputs, "-o", tmp_path / "out", *OPTIONS, *more)
+            .stdout.splitlines()[0]
+            .rsplit(":", 1)[0]
+        )
 
     assert said(three / "x.jpg", three / "y.jpg") == "2 of 2 images done, 0 quarantined"
     assert said(three / "x.jpg", three / "y.jpg") == "2 of 2 images done (2 earlier), 0 quarantined"
@@ -301,8 +422,14 @@ def test_lenient(three, tmp_path):
     assert batch(three, "-o", tmp_path / "out", *OPTIONS).returncode == 1
     kept = (tmp_path / "out/overlay/x.png").stat().st_mtime_ns
     done = batch(three, "-o", tmp_path / "out", *OPTIONS, "--lenient", "--retry")
-    assert done.returncode == 0 and "note z.jpg: JPEG truncated" in done.stdout and "Warning" not in done.stderr
-    records = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()[1:]]
+    assert (
+        done.returncode == 0
+        and "note z.jpg: JPEG truncated" in done.stdout
+        and "Warning" not in done.stderr
+    )
+    records = [
+        json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()[1:]
+    ]
     last = {r["image"]: r for r in records}
     assert "notes" not in last["x.jpg"] and last["z.jpg"]["status"] == "done"
     notes = last["z.jpg"]["notes"]
@@ -313,7 +440,9 @@ def test_lenient(three, tmp_path):
     masks = segrid.Segmenter("tiny").everything(wanted, points_per_side=4)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out/labels/z.png")), masks.label_map())
     told = json.loads(batch(three, "-o", tmp_path / "out", *OPTIONS, "--json").stdout)
-    assert told["skipped"] == 3 and told["notes"] == [{"image": "z.jpg", "note": note} for note in notes]
+    assert told["skipped"] == 3 and told["notes"] == [
+        {"image": "z.jpg", "note": note} for note in notes
+    ]
 
 
 def test_notes_are_each_images_own(three, tmp_path):
@@ -339,12 +468,23 @@ def test_notes_are_each_images_own(three, tmp_path):
 
 
 def test_help_says_what_it_means():
-    done = subprocess.run([sys.executable, "-m", "segrid", "batch", "--help"], capture_output=True, text=True,
-                          env={**os.environ, "COLUMNS": "400", "TERM": "dumb"})
+    done = subprocess.run(
+        [sys.executable, "-m", "segrid", "batch", "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "400", "TERM": "dumb"},
+    )
     text = " ".join(done.stdout.split())
     assert '{"image.png": [[x0, y0, x1, y1], ...], ...}' in text
     assert "In Python, Segmenter.everything and segrid.stream take 0" in text
-    for part in ("--output-suffix", "--exclude-suffix", "--skip-existing", "--dry-run", "--lenient", "classes.json"):
+    for part in (
+        "--output-suffix",
+        "--exclude-suffix",
+        "--skip-existing",
+        "--dry-run",
+        "--lenient",
+        "classes.json",
+    ):
         assert part in text
     import inspect
 
@@ -353,11 +493,23 @@ def test_help_says_what_it_means():
 
 def test_usage_errors_are_said_once(folder, tmp_path):
     (tmp_path / "l.txt").write_text("a.png", encoding="utf-16")
-    for arguments, what in (((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"), ((tmp_path / "l.txt", "-o", tmp_path / "o"), "must be UTF-8"),
-                            ((folder, "-o", tmp_path / "o", "--write", "coco,,gif"), "unknown"),
-                            ((folder, "-o", tmp_path / "o", "--engine", "spark"), "local or ray"),
-                            ((folder, "-o", tmp_path / "o", "--crop-n-layers", "many"), "expected auto or a whole number"), ((), "Missing argument")):
+    for arguments, what in (
+        ((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"),
+        ((tmp_path / "l.txt", "-o", tmp_path / "o"), "must be UTF-8"),
+        ((folder, "-o", tmp_path / "o", "--write", "coco,,gif"), "unknown"),
+        ((folder, "-o", tmp_path / "o", "--engine", "spark"), "local or ray"),
+        (
+            (folder, "-o", tmp_path / "o", "--crop-n-layers", "many"),
+            "expected auto or a whole number",
+        ),
+        ((), "Missing argument"),
+    ):
         done = batch(*arguments)
         text = " ".join(done.stderr.split())
-        assert done.returncode == 2 and text.count(what) == 1 and done.stdout == "" and "Traceback" not in text, done
+        assert (
+            done.returncode == 2
+            and text.count(what) == 1
+            and done.stdout == ""
+            and "Traceback" not in text
+        ), done
     assert not (tmp_path / "o").exists()

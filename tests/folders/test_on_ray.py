@@ -18,7 +18,11 @@ OPTIONS = ["--points-per-side", "4", "--crop-n-layers", "0", "--write", "coco,la
 
 
 def contents(out):
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file() and p.name != "manifest.jsonl"}
+    return {
+        str(p.relative_to(out)): p.read_bytes()
+        for p in sorted(out.rglob("*"))
+        if p.is_file() and p.name != "manifest.jsonl"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +31,19 @@ def folder(tmp_path_factory):
     root.mkdir()
     rng = np.random.default_rng(2)
     for i in range(16):
-        Image.fromarray(rng.integers(0, 255, (5, 6, 3), dtype=np.uint8)).resize((90 + 3 * i, 70 + i), Image.BICUBIC).save(root / f"{i:02d}.png")
+        Image.fromarray(rng.integers(0, 255, (5, 6, 3), dtype=np.uint8)).resize(
+            (90 + 3 * i, 70 + i), Image.BICUBIC
+        ).save(root / f"{i:02d}.png")
     (root / "bad.png").write_text("no image")
     return root
 
 
 def batch(*arguments):
-    return subprocess.run([sys.executable, "-m", "segrid", "batch", *map(str, arguments), "--json"], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "segrid", "batch", *map(str, arguments), "--json"],
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_same_bytes_with_a_worker_killed(folder, tmp_path):
@@ -65,7 +75,12 @@ def test_same_bytes_with_a_worker_killed(folder, tmp_path):
 
     watcher = threading.Thread(target=kill)
     watcher.start()
-    job = Job(Segmenter("tiny"), tmp_path / "ray", ["coco", "labels", "csv"], {"points_per_side": 4, "crop_n_layers": 0})
+    job = Job(
+        Segmenter("tiny"),
+        tmp_path / "ray",
+        ["coco", "labels", "csv"],
+        {"points_per_side": 4, "crop_n_layers": 0},
+    )
     summary = run(job, collect([str(folder)]), {}, engine=engine(2, 1))
     watcher.join()
     assert killed, "no worker was killed"
@@ -73,7 +88,10 @@ def test_same_bytes_with_a_worker_killed(folder, tmp_path):
     for part in (tmp_path / "ray").rglob("*.part"):
         part.unlink()
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
-    records = [json.loads(line)["image"] for line in (tmp_path / "ray/manifest.jsonl").read_text().splitlines()[1:]]
+    records = [
+        json.loads(line)["image"]
+        for line in (tmp_path / "ray/manifest.jsonl").read_text().splitlines()[1:]
+    ]
     assert sorted(records) == sorted({*records}) and len(records) == 17
 
 

@@ -15,7 +15,10 @@ OPTIONS = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh
 
 def pictures(n):
     rng = np.random.default_rng(1)
-    return [rng.integers(0, 255, (40 + 7 * (i % 3), 50 + 11 * (i % 4), 3), dtype=np.uint8) for i in range(n)]
+    return [
+        rng.integers(0, 255, (40 + 7 * (i % 3), 50 + 11 * (i % 4), 3), dtype=np.uint8)
+        for i in range(n)
+    ]
 
 
 def test_in_order_with_equal_bits(tiny):
@@ -28,18 +31,36 @@ def test_in_order_with_equal_bits(tiny):
     before = segrid.threads()
     try:
         segrid.set_threads(1)
-        for one, other in zip(seen, segrid.stream(tiny, images, in_flight=1, **OPTIONS), strict=True):
-            assert np.array_equal(one.result.array, other.result.array) and np.array_equal(one.result.scores, other.result.scores)
+        for one, other in zip(
+            seen, segrid.stream(tiny, images, in_flight=1, **OPTIONS), strict=True
+        ):
+            assert np.array_equal(one.result.array, other.result.array) and np.array_equal(
+                one.result.scores, other.result.scores
+            )
     finally:
         segrid.set_threads(before)
 
 
 def test_bad_images_are_errors_of_their_own(tiny, tmp_path):
     (tmp_path / "bad.png").write_text("no image")
-    images = [pictures(1)[0], tmp_path / "bad.png", tmp_path / "missing.png", np.full((4, 4, 3), np.nan), pictures(2)[1]]
+    images = [
+        pictures(1)[0],
+        tmp_path / "bad.png",
+        tmp_path / "missing.png",
+        np.full((4, 4, 3), np.nan),
+        pictures(2)[1],
+    ]
     seen = list(segrid.stream(tiny, images, **OPTIONS))
-    assert [type(s.error).__name__ for s in seen] == ["NoneType", "CorruptFileError", "FileNotFoundError", "ValueError", "NoneType"]
-    assert [s.result is None for s in seen] == [False, True, True, True, False] and seen[1].source == tmp_path / "bad.png"
+    assert [type(s.error).__name__ for s in seen] == [
+        "NoneType",
+        "CorruptFileError",
+        "FileNotFoundError",
+        "ValueError",
+        "NoneType",
+    ]
+    assert [s.result is None for s in seen] == [False, True, True, True, False] and seen[
+        1
+    ].source == tmp_path / "bad.png"
 
 
 def test_no_more_in_memory_than_asked(tiny):
@@ -82,29 +103,48 @@ def test_consume_runs_beside_and_its_errors_are_the_images(tiny):
         return one.index, pixels.shape, len(one.result)
 
     seen = list(segrid.stream(tiny, pictures(4), consume=consume, **OPTIONS))
-    assert [s.output[0] for s in seen if s.error is None] == [0, 1, 3] and str(seen[2].error) == "disk" and seen[2].result is None
+    assert (
+        [s.output[0] for s in seen if s.error is None] == [0, 1, 3]
+        and str(seen[2].error) == "disk"
+        and seen[2].result is None
+    )
     assert threading.current_thread().name not in threads
 
 
 def test_options_for_each_image(tiny):
     images = pictures(3)
     boxes = {id(image): [[1 + i, 2, 30, 30]] for i, image in enumerate(images)}
-    for image, one in zip(images, segrid.stream(tiny, images, options_for=lambda image, pixels: {"boxes": boxes[id(image)]}), strict=True):
+    for image, one in zip(
+        images,
+        segrid.stream(tiny, images, options_for=lambda image, pixels: {"boxes": boxes[id(image)]}),
+        strict=True,
+    ):
         assert np.array_equal(one.result.array, tiny.predict(image, boxes=boxes[id(image)]).array)
 
 
 def test_pipelines_and_functions(tiny):
     images = pictures(3)
     pipeline = segrid.Pipeline(None, tiny)
-    for image, one in zip(images, segrid.stream(pipeline, images, boxes=[[1, 2, 30, 30]]), strict=True):
-        assert np.array_equal(one.result.masks.array, tiny.predict(image, boxes=[[1, 2, 30, 30]]).array)
-    assert [s.result for s in segrid.stream(lambda image: image.array.shape, images)] == [i.shape for i in images]
+    for image, one in zip(
+        images, segrid.stream(pipeline, images, boxes=[[1, 2, 30, 30]]), strict=True
+    ):
+        assert np.array_equal(
+            one.result.masks.array, tiny.predict(image, boxes=[[1, 2, 30, 30]]).array
+        )
+    assert [s.result for s in segrid.stream(lambda image: image.array.shape, images)] == [
+        i.shape for i in images
+    ]
 
 
 def test_closing_stops_soon(tiny):
     large = np.asarray(Image.fromarray(pictures(1)[0]).resize((900, 700)))
     # an image of it takes a core most of a minute, so that one which is not stopped shows
-    running = segrid.stream(tiny, (image for image in [pictures(1)[0], *[large] * 50]), points_per_side=250, pred_iou_thresh=0.99)
+    running = segrid.stream(
+        tiny,
+        (image for image in [pictures(1)[0], *[large] * 50]),
+        points_per_side=250,
+        pred_iou_thresh=0.99,
+    )
     next(running)
     began = time.perf_counter()
     running.close()
@@ -139,7 +179,13 @@ class Counting:
 @pytest.mark.parametrize("images,files", [(1, 1), (3, 2), (2, 4)])
 def test_how_many_at_once(images, files):
     computing, reading = Counting(images), Counting(files)
-    stream = segrid.stream(lambda image: computing(len(image.array)), pictures(14), image_batch_size=images, io_workers=files, read=reading)
+    stream = segrid.stream(
+        lambda image: computing(len(image.array)),
+        pictures(14),
+        image_batch_size=images,
+        io_workers=files,
+        read=reading,
+    )
     assert [s.result for s in stream] == [len(p) for p in pictures(14)]
     assert computing.most == images and reading.most == files
 
@@ -147,7 +193,12 @@ def test_how_many_at_once(images, files):
 def test_equal_bits_for_any_batch(tiny):
     wanted = [tiny.everything(p, **OPTIONS).array for p in pictures(5)]
     for more in ({"image_batch_size": 1}, {"image_batch_size": 5}, {"io_workers": 3}):
-        assert all(np.array_equal(a, b.result.array) for a, b in zip(wanted, segrid.stream(tiny, pictures(5), **more, **OPTIONS), strict=True))
+        assert all(
+            np.array_equal(a, b.result.array)
+            for a, b in zip(
+                wanted, segrid.stream(tiny, pictures(5), **more, **OPTIONS), strict=True
+            )
+        )
     for name in ("image_batch_size", "io_workers"):
         with pytest.raises(ValueError, match=name):
             segrid.stream(tiny, [], **{name: 0})
@@ -157,7 +208,11 @@ def test_closing_stops_what_a_pipeline_does(tiny):
     """Twenty thousand boxes take a core minutes."""
     small, large = pictures(2)
     boxes = np.tile([[1, 2, 30, 30]], (20_000, 1))
-    running = segrid.stream(segrid.Pipeline(None, tiny), [small, large, large], options_for=lambda image, _: {"boxes": boxes[:1] if image is small else boxes})
+    running = segrid.stream(
+        segrid.Pipeline(None, tiny),
+        [small, large, large],
+        options_for=lambda image, _: {"boxes": boxes[:1] if image is small else boxes},
+    )
     next(running)
     began = time.perf_counter()
     running.close()
@@ -168,10 +223,16 @@ def test_a_token_stops_what_is_within(tiny):
     image, token = pictures(1)[0], segrid.CancelToken()
     assert segrid.CancelToken.scopes() == []
     with token:
-        assert len(segrid.CancelToken.scopes()) == 1 and len(tiny.predict(image, boxes=[1, 2, 30, 30])) == 1
+        assert (
+            len(segrid.CancelToken.scopes()) == 1
+            and len(tiny.predict(image, boxes=[1, 2, 30, 30])) == 1
+        )
         token.cancel()
-        for call in (lambda: tiny.predict(image, boxes=[1, 2, 30, 30]), lambda: tiny.encode(image),
-                     lambda: segrid.Pipeline(None, tiny)(image, boxes=[[1, 2, 9, 9]])):
+        for call in (
+            lambda: tiny.predict(image, boxes=[1, 2, 30, 30]),
+            lambda: tiny.encode(image),
+            lambda: segrid.Pipeline(None, tiny)(image, boxes=[[1, 2, 9, 9]]),
+        ):
             with pytest.raises(segrid.Cancelled):
                 call()
         with pytest.raises(segrid.Cancelled), segrid.CancelToken():  # all scopes count
@@ -212,18 +273,40 @@ def test_closing_begins_nothing_more():
 
 def test_a_models_own_cap_is_kept(tiny, four_threads):
     capped = tiny.with_threads(2)
-    for model, options in ((capped, OPTIONS), (segrid.Pipeline(None, capped), {"boxes": np.tile([[1, 2, 30, 30]], (40, 1))})):
+    for model, options in (
+        (capped, OPTIONS),
+        (segrid.Pipeline(None, capped), {"boxes": np.tile([[1, 2, 30, 30]], (40, 1))}),
+    ):
         with segrid.Trace() as trace:
-            assert [s.error for s in segrid.stream(model, pictures(2), image_batch_size=1, **options)] == [None, None]
+            assert [
+                s.error for s in segrid.stream(model, pictures(2), image_batch_size=1, **options)
+            ] == [None, None]
         assert 1 <= trace.at_once("decode") <= 2
 
 
-@pytest.mark.parametrize("lone", [
-    "a.png", b"a.png", bytearray(b"x"), memoryview(b"x"), Path("a.png"), np.zeros((8, 9, 3), np.uint8),
-    np.zeros((8, 9), np.uint8), np.float32(3), Image.new("RGB", (9, 8)), io.BytesIO(b"x"), io.StringIO("x"), None, 5])
+@pytest.mark.parametrize(
+    "lone",
+    [
+        "a.png",
+        b"a.png",
+        bytearray(b"x"),
+        memoryview(b"x"),
+        Path("a.png"),
+        np.zeros((8, 9, 3), np.uint8),
+        np.zeros((8, 9), np.uint8),
+        np.float32(3),
+        Image.new("RGB", (9, 8)),
+        io.BytesIO(b"x"),
+        io.StringIO("x"),
+        None,
+        5,
+    ],
+)
 def test_a_lone_image_is_not_many(tiny, lone):
     """Never a stream over characters, bytes, rows or lines; said when it is called."""
-    with pytest.raises(TypeError, match=r"expected a list or another iterable of images, got .*pass \[image\]"):
+    with pytest.raises(
+        TypeError, match=r"expected a list or another iterable of images, got .*pass \[image\]"
+    ):
         segrid.stream(tiny, lone)
 
 
@@ -234,5 +317,13 @@ def test_iterables_of_every_kind_are_many(tiny):
         def __getitem__(self, index):
             return images[index]
 
-    for many in (images, list(images), tuple(images), iter(images), (i for i in images), dict(enumerate(images)).values(), Dataset()):
+    for many in (
+        images,
+        list(images),
+        tuple(images),
+        iter(images),
+        (i for i in images),
+        dict(enumerate(images)).values(),
+        Dataset(),
+    ):
         assert [one.error for one in segrid.stream(tiny, many, **OPTIONS)] == [None, None]

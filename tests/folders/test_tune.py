@@ -20,20 +20,43 @@ def images(tmp_path_factory, coins):
 
 @pytest.fixture(scope="module")
 def tuned(images):
-    return segrid.tune(sorted(images.iterdir()), threads=[1, 2], precisions=["fp32", "int8"], points=(4, 8))
+    return segrid.tune(
+        sorted(images.iterdir()), threads=[1, 2], precisions=["fp32", "int8"], points=(4, 8)
+    )
 
 
 def test_rows(tuned):
     settings = [r.setting for r in tuned.rows]
-    assert len(set(settings)) == len(settings) == 5 + 3  # (2, 3), (2, 2), (2, 1), (1, 2), (1, 1); then two precisions by two grids, less the one that is there
-    assert settings[0].threads == 2 and settings[0].precision == "fp32" and settings[0].points_per_side == 8
+    assert (
+        len(set(settings)) == len(settings) == 5 + 3
+    )  # (2, 3), (2, 2), (2, 1), (1, 2), (1, 1); then two precisions by two grids, less the one that is there
+    assert (
+        settings[0].threads == 2
+        and settings[0].precision == "fp32"
+        and settings[0].points_per_side == 8
+    )
     for row in tuned.rows:
-        assert row.error is None and row.images_per_second > 0 and row.boxes_per_second > 0 and row.latency > 0 and 0 < row.io_share < 1
-        assert row.setting.points_per_side != 8 or row.setting.precision != "fp32" or (row.iou_mean == 1 and row.lost == row.new == 0)
+        assert (
+            row.error is None
+            and row.images_per_second > 0
+            and row.boxes_per_second > 0
+            and row.latency > 0
+            and 0 < row.io_share < 1
+        )
+        assert (
+            row.setting.points_per_side != 8
+            or row.setting.precision != "fp32"
+            or (row.iou_mean == 1 and row.lost == row.new == 0)
+        )
     best = tuned.best
-    assert best is tuned.rows[0] or (best.iou_mean >= 0.98 and best.lost <= 0.05 * tuned.rows[0].masks)
-    assert best.images_per_second == max(r.images_per_second for r in tuned.rows
-                                         if r is tuned.rows[0] or (r.iou_mean >= 0.98 and r.lost <= 0.05 * tuned.rows[0].masks))
+    assert best is tuned.rows[0] or (
+        best.iou_mean >= 0.98 and best.lost <= 0.05 * tuned.rows[0].masks
+    )
+    assert best.images_per_second == max(
+        r.images_per_second
+        for r in tuned.rows
+        if r is tuned.rows[0] or (r.iou_mean >= 0.98 and r.lost <= 0.05 * tuned.rows[0].masks)
+    )
     assert tuned.bottleneck.endswith(".")
 
 
@@ -42,16 +65,25 @@ def test_report_and_profile(tuned, tmp_path, coins):
 
     write_report(tuned, tmp_path)
     report = (tmp_path / "report.md").read_text()
-    assert report.count("\n| ") == len(tuned.rows) + 1 and "**best**" in report and (tmp_path / "speed.svg").read_text().lstrip().startswith("<?xml")
+    assert (
+        report.count("\n| ") == len(tuned.rows) + 1
+        and "**best**" in report
+        and (tmp_path / "speed.svg").read_text().lstrip().startswith("<?xml")
+    )
     s = tuned.best.setting
     assert f"precision {s.precision}" in (tmp_path / "recommendation.txt").read_text()
     profile = read_profile(tmp_path / "profile.json")
     assert profile["in_flight"] == s.in_flight
     model = segrid.Segmenter("tiny", profile=tmp_path / "profile.json")
     assert model.precision == s.precision
-    same = segrid.Segmenter("tiny", precision=s.precision).everything(coins, points_per_side=s.points_per_side)
+    same = segrid.Segmenter("tiny", precision=s.precision).everything(
+        coins, points_per_side=s.points_per_side
+    )
     assert np.array_equal(model.everything(coins).scores, same.scores)
-    assert segrid.Segmenter("tiny", precision="fp32", profile=tmp_path / "profile.json").precision == "fp32"
+    assert (
+        segrid.Segmenter("tiny", precision="fp32", profile=tmp_path / "profile.json").precision
+        == "fp32"
+    )
     (tmp_path / "other.json").write_text('{"threads": 2}')
     with pytest.raises(ValueError, match="not a profile"):
         segrid.Segmenter("tiny", profile=tmp_path / "other.json")
@@ -67,7 +99,11 @@ def test_out_of_memory_is_a_row(images, monkeypatch):
 
     monkeypatch.setattr(tuning, "_measured", tight)
     found = segrid.tune(sorted(images.iterdir())[:1], threads=[2], precisions=["fp32"], points=(4,))
-    assert [r.error for r in found.rows] == [None, None, "out of memory"] and found.best.setting.in_flight > 1
+    assert [r.error for r in found.rows] == [
+        None,
+        None,
+        "out of memory",
+    ] and found.best.setting.in_flight > 1
     assert "out of memory" in _report(found)
 
 
@@ -83,21 +119,61 @@ def _report(found):
 
 
 def test_command_and_batch_with_its_profile(images, tmp_path):
-    done = subprocess.run([sys.executable, "-m", "segrid", "tune", str(images), "-o", str(tmp_path / "out"), "--points", "4", "--images", "1", "--json"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "segrid",
+            "tune",
+            str(images),
+            "-o",
+            str(tmp_path / "out"),
+            "--points",
+            "4",
+            "--images",
+            "1",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["points_per_side"] == 4
-    done = subprocess.run([sys.executable, "-m", "segrid", "batch", str(images), "-o", str(tmp_path / "batch"), "--profile", str(tmp_path / "out/profile.json"),
-                           "--write", "coco"], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "segrid",
+            "batch",
+            str(images),
+            "-o",
+            str(tmp_path / "batch"),
+            "--profile",
+            str(tmp_path / "out/profile.json"),
+            "--write",
+            "coco",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    options = json.loads((tmp_path / "batch/manifest.jsonl").read_text().splitlines()[0])["options"]["options"]
+    options = json.loads((tmp_path / "batch/manifest.jsonl").read_text().splitlines()[0])[
+        "options"
+    ]["options"]
     assert options["points_per_side"] == 4
-    done = subprocess.run([sys.executable, "-m", "segrid", "tune", str(tmp_path / "none"), "-o", str(tmp_path / "x")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "segrid", "tune", str(tmp_path / "none"), "-o", str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and "no such file" in " ".join(done.stderr.split())
 
 
 def test_errors(images):
-    for arguments, what in (({"images": []}, "at least one image"), ({"images": [next(images.iterdir())], "points": (0,)}, "at least 1")):
+    for arguments, what in (
+        ({"images": []}, "at least one image"),
+        ({"images": [next(images.iterdir())], "points": (0,)}, "at least 1"),
+    ):
         with pytest.raises(ValueError, match=what):
             segrid.tune(**arguments)
     with pytest.raises(FileNotFoundError):
@@ -107,11 +183,21 @@ def test_errors(images):
 def test_how_many_boxes_a_call(images):
     one = sorted(images.iterdir())[0]
     sweep = [sys.executable, "-m", "segrid", "bench", "--image", one]
-    rows = json.loads(subprocess.run([*sweep, "--batches", "1,4,40", "--repeat", "2", "--json"], capture_output=True, text=True).stdout)
-    assert [r["boxes"] for r in rows] == [1, 4, 40] and all(r["error"] is None and r["memory_mb"] is not None for r in rows)
+    rows = json.loads(
+        subprocess.run(
+            [*sweep, "--batches", "1,4,40", "--repeat", "2", "--json"],
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+    assert [r["boxes"] for r in rows] == [1, 4, 40] and all(
+        r["error"] is None and r["memory_mb"] is not None for r in rows
+    )
     for row in rows:
         assert row["boxes_per_second"] == pytest.approx(row["boxes"] / row["seconds"])
-    assert rows[2]["seconds"] > 3 * rows[0]["seconds"] and rows[2]["memory_mb"] > rows[0]["memory_mb"]  # the logits of 40 boxes are 10 MB
+    assert (
+        rows[2]["seconds"] > 3 * rows[0]["seconds"] and rows[2]["memory_mb"] > rows[0]["memory_mb"]
+    )  # the logits of 40 boxes are 10 MB
     shown = subprocess.run([*sweep, "--batches", "2"], capture_output=True, text=True).stdout
     assert "fastest" in shown and "boxes/s" in shown
     for wrong in (("--batches", "0"), ("--batches", "a"), (one,)):
@@ -120,8 +206,16 @@ def test_how_many_boxes_a_call(images):
 
 def test_a_batch_too_large_is_a_row(images):
     """Nine hundred boxes in 60 MB of address space."""
-    code = ("import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\nm = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
-            "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\nresource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"
-            "print([(r.boxes, r.error) for r in sweep_prompts(m, sys.argv[1], [2, 900, 3], repeat=1)])")
-    done = subprocess.run([sys.executable, "-c", code, str(sorted(images.iterdir())[0])], capture_output=True, text=True)
-    assert done.stdout.strip() == "[(2, None), (900, 'out of memory'), (3, None)]", done.stdout + done.stderr
+    code = (
+        "import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\nm = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
+        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\nresource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"
+        "print([(r.boxes, r.error) for r in sweep_prompts(m, sys.argv[1], [2, 900, 3], repeat=1)])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(sorted(images.iterdir())[0])],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[(2, None), (900, 'out of memory'), (3, None)]", (
+        done.stdout + done.stderr
+    )

@@ -8,8 +8,21 @@ from reference.resize import owlv2_torchvision
 from segrid import _core
 
 blurred = _core._kernels.resize_rgb_blurred
-SIZES = [((480, 640), 320), ((640, 480), 320), ((300, 301), 128), ((100, 150), 320), ((320, 320), 320), ((319, 320), 320), ((1, 1), 32), ((1, 90), 32),
-         ((90, 1), 32), ((900, 4), 64), ((1000, 1500), 96), ((33, 32), 32), ((500, 400), 7)]
+SIZES = [
+    ((480, 640), 320),
+    ((640, 480), 320),
+    ((300, 301), 128),
+    ((100, 150), 320),
+    ((320, 320), 320),
+    ((319, 320), 320),
+    ((1, 1), 32),
+    ((1, 90), 32),
+    ((90, 1), 32),
+    ((900, 4), 64),
+    ((1000, 1500), 96),
+    ((33, 32), 32),
+    ((500, 400), 7),
+]
 
 
 def noise(size):
@@ -20,7 +33,9 @@ def theirs(rgb, side):
     from transformers import Owlv2ImageProcessorPil
 
     processor = Owlv2ImageProcessorPil(size={"height": side, "width": side}, do_normalize=False)
-    return 255 * processor(rgb, return_tensors="np", input_data_format="channels_last").pixel_values[0].transpose(1, 2, 0)
+    return 255 * processor(
+        rgb, return_tensors="np", input_data_format="channels_last"
+    ).pixel_values[0].transpose(1, 2, 0)
 
 
 @pytest.mark.parametrize("size,side", SIZES)
@@ -50,7 +65,17 @@ def test_how_far_transformers_torchvision_processor_is(name, side):
     assert 0 < apart.max() < 0.4 and apart.mean() < 0.03, (apart.max(), apart.mean())
 
 
-@pytest.mark.parametrize("size,to", [((480, 640), (96, 96)), ((50, 70), (96, 96)), ((96, 300), (96, 96)), ((1, 1), (5, 4)), ((700, 20), (31, 33)), ((5, 5), (5, 5))])
+@pytest.mark.parametrize(
+    "size,to",
+    [
+        ((480, 640), (96, 96)),
+        ((50, 70), (96, 96)),
+        ((96, 300), (96, 96)),
+        ((1, 1), (5, 4)),
+        ((700, 20), (31, 33)),
+        ((5, 5), (5, 5)),
+    ],
+)
 def test_bicubic_equals_pillow(size, to):
     rgb = noise(size)
     got = _core._kernels.resize_rgb_bicubic(rgb, *to)

@@ -85,7 +85,9 @@ def test_the_same_pixels_for_all(name, folder, tiny, tmp_path, monkeypatch):
         def write(_, image, *__):
             seen[who] = image.copy()
 
-        monkeypatch.setitem(WRITERS, "overlay", dataclasses.replace(WRITERS["overlay"], write=write))
+        monkeypatch.setitem(
+            WRITERS, "overlay", dataclasses.replace(WRITERS["overlay"], write=write)
+        )
 
     keep("perform_parallel_segmentation")
     segrid.perform_parallel_segmentation(

@@ -17,7 +17,9 @@ SIZE = (261, 515)  # two different bytes each
 
 
 @cache
-def file(kind: str, mode: str = "RGB", size: tuple[int, int] = SIZE, frames: int = 1, **options) -> bytes:
+def file(
+    kind: str, mode: str = "RGB", size: tuple[int, int] = SIZE, frames: int = 1, **options
+) -> bytes:
     images = [Image.new(mode, size[::-1], 90 * i) for i in range(frames)]
     if mode == "P":
         images[0].putpalette(bytes(range(256)) * 3)
@@ -38,21 +40,42 @@ def app1(payload: bytes) -> bytes:
 
 
 def png(depth: int, color: int, size=SIZE) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", size[1], size[0], depth, color, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(
+        ">I4sIIBBBBBI", 13, b"IHDR", size[1], size[0], depth, color, 0, 0, 0, 0
+    )
 
 
 def bmp(height: int, width: int, bits: int) -> bytes:
-    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, bits, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack(
+        "<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, bits, 0, 0, 0, 0, 0, 0
+    )
 
 
 # kind, mode, options, bit depth, channels
 FILES = [
-    ("PNG", "1", {}, 1, 1), ("PNG", "L", {}, 8, 1), ("PNG", "LA", {}, 8, 2), ("PNG", "RGB", {}, 8, 3), ("PNG", "RGBA", {}, 8, 4),
-    ("PNG", "I;16", {}, 16, 1), ("PNG", "P", {"bits": 8}, 8, 1), ("PNG", "P", {"bits": 2}, 2, 1), ("PNG", "P", {"bits": 1}, 1, 1),
-    ("JPEG", "L", {}, 8, 1), ("JPEG", "RGB", {}, 8, 3), ("JPEG", "CMYK", {}, 8, 4), ("JPEG", "RGB", {"progressive": True}, 8, 3),
-    ("JPEG", "RGB", {"comment": b"\xff\xc0" * 20}, 8, 3), ("JPEG", "RGB", {"restart_marker_rows": 1}, 8, 3), ("JPEG", "RGB", {"dpi": (72, 72)}, 8, 3),
-    ("BMP", "L", {}, 8, 1), ("BMP", "P", {}, 8, 1), ("BMP", "RGB", {}, 8, 3), ("BMP", "RGBA", {}, 8, 4),
-    ("WebP", "RGB", {}, 8, 3), ("WebP", "RGB", {"lossless": True}, 8, 3), ("WebP", "RGB", {"exif": exif(1)}, 8, 3),
+    ("PNG", "1", {}, 1, 1),
+    ("PNG", "L", {}, 8, 1),
+    ("PNG", "LA", {}, 8, 2),
+    ("PNG", "RGB", {}, 8, 3),
+    ("PNG", "RGBA", {}, 8, 4),
+    ("PNG", "I;16", {}, 16, 1),
+    ("PNG", "P", {"bits": 8}, 8, 1),
+    ("PNG", "P", {"bits": 2}, 2, 1),
+    ("PNG", "P", {"bits": 1}, 1, 1),
+    ("JPEG", "L", {}, 8, 1),
+    ("JPEG", "RGB", {}, 8, 3),
+    ("JPEG", "CMYK", {}, 8, 4),
+    ("JPEG", "RGB", {"progressive": True}, 8, 3),
+    ("JPEG", "RGB", {"comment": b"\xff\xc0" * 20}, 8, 3),
+    ("JPEG", "RGB", {"restart_marker_rows": 1}, 8, 3),
+    ("JPEG", "RGB", {"dpi": (72, 72)}, 8, 3),
+    ("BMP", "L", {}, 8, 1),
+    ("BMP", "P", {}, 8, 1),
+    ("BMP", "RGB", {}, 8, 3),
+    ("BMP", "RGBA", {}, 8, 4),
+    ("WebP", "RGB", {}, 8, 3),
+    ("WebP", "RGB", {"lossless": True}, 8, 3),
+    ("WebP", "RGB", {"exif": exif(1)}, 8, 3),
     ("WebP", "RGB", {"icc_profile": b"profile"}, 8, 3),
 ]
 
@@ -61,7 +84,14 @@ FILES = [
 def test_headers(kind, mode, options, depth, channels):
     for size in (SIZE, (1, 1), (1, 300), (300, 1)):
         got = probe_image(file(kind, mode, size, **options))
-        assert got == {"format": kind, "size": size, "orientation": 1, "bit_depth": depth, "channels": channels, "animated": False}
+        assert got == {
+            "format": kind,
+            "size": size,
+            "orientation": 1,
+            "bit_depth": depth,
+            "channels": channels,
+            "animated": False,
+        }
 
 
 @pytest.mark.parametrize("color, channels", [(0, 1), (2, 3), (3, 1), (4, 2), (6, 4)])
@@ -98,13 +128,25 @@ def test_animated(kind):
 def test_orientations(orientation, order):
     tag = exif(orientation, order)
     files = [file(kind, exif=b"Exif\0\0" + tag) for kind in ("JPEG", "PNG", "WebP")]
-    files.append(files[-1].replace(b"EXIF\x1a\0\0\0", b"EXIF\x20\0\0\0Exif\0\0"))  # JPEG's prefix, which Pillow leaves out of WebP
+    files.append(
+        files[-1].replace(b"EXIF\x1a\0\0\0", b"EXIF\x20\0\0\0Exif\0\0")
+    )  # JPEG's prefix, which Pillow leaves out of WebP
     assert len(set(files)) == 4
     for data in files:
         assert probe_image(data)["orientation"] == orientation and probe_image(data)["size"] == SIZE
 
 
-BAD_TAGS = [exif(0), exif(9), exif(65535), exif(6, offset=1000), exif(6, offset=2**32 - 1), exif(6, mark=b"XX"), b"", b"II", exif(6)[:15]]
+BAD_TAGS = [
+    exif(0),
+    exif(9),
+    exif(65535),
+    exif(6, offset=1000),
+    exif(6, offset=2**32 - 1),
+    exif(6, mark=b"XX"),
+    b"",
+    b"II",
+    exif(6)[:15],
+]
 
 
 @pytest.mark.parametrize("tag", BAD_TAGS)
@@ -117,26 +159,64 @@ def test_jpeg_segments():
     jpeg, thumbnail = file("JPEG"), file("JPEG", "L", (8, 9))
     after_jfif = 20
     xmp = app1(b"http://ns.adobe.com/xap/1.0/\0<x/>")
-    for extra in (app1(b"Exif\0\0" + exif(1) + thumbnail), xmp, b"\xff\xff\xff", b"\xff\x01", b"\xff\xfe\0\2", b"junk"):
+    for extra in (
+        app1(b"Exif\0\0" + exif(1) + thumbnail),
+        xmp,
+        b"\xff\xff\xff",
+        b"\xff\x01",
+        b"\xff\xfe\0\2",
+        b"junk",
+    ):
         assert probe_image(jpeg[:after_jfif] + extra + jpeg[after_jfif:]) == probe_image(jpeg)
 
 
-NO_IMAGES = [b"", b"\x89PNG", b"\xff\xd8", b"GIF88a", b"MM*\0", b"BM", b"RIFF\0\0\0\0WAVE", b"%PDF-1.7", b"\0\0\0\x18ftypheic", b"text"]
+NO_IMAGES = [
+    b"",
+    b"\x89PNG",
+    b"\xff\xd8",
+    b"GIF88a",
+    b"MM*\0",
+    b"BM",
+    b"RIFF\0\0\0\0WAVE",
+    b"%PDF-1.7",
+    b"\0\0\0\x18ftypheic",
+    b"text",
+]
 
 
 @pytest.mark.parametrize("data", NO_IMAGES)
 def test_what_is_no_image(data):
-    assert probe_image(data) == {"format": "unknown", "size": (0, 0), "orientation": 1, "bit_depth": 0, "channels": 0, "animated": False}
+    assert probe_image(data) == {
+        "format": "unknown",
+        "size": (0, 0),
+        "orientation": 1,
+        "bit_depth": 0,
+        "channels": 0,
+        "animated": False,
+    }
 
 
 SMALL = [(kind, mode, (5, 7), tuple(options.items())) for kind, mode, options, *_ in FILES]
-SIGNATURES = [b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8\xff", b"\xff\xd8" + app1(b"Exif\0\0II*\0"), b"GIF89a", b"BM",
-              b"RIFF\0\0\0\0WEBPVP8 ", b"RIFF\0\0\0\0WEBPVP8L", b"RIFF\0\0\0\0WEBPVP8XEXIFExif\0\0II*\0"]
+SIGNATURES = [
+    b"\x89PNG\r\n\x1a\n",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    b"\xff\xd8\xff",
+    b"\xff\xd8" + app1(b"Exif\0\0II*\0"),
+    b"GIF89a",
+    b"BM",
+    b"RIFF\0\0\0\0WEBPVP8 ",
+    b"RIFF\0\0\0\0WEBPVP8L",
+    b"RIFF\0\0\0\0WEBPVP8XEXIFExif\0\0II*\0",
+]
 
 
 def survives(data: bytes) -> dict:
     got = probe_image(data)
-    assert got["format"] in FORMATS and got["orientation"] in range(1, 9) and isinstance(got["animated"], bool)
+    assert (
+        got["format"] in FORMATS
+        and got["orientation"] in range(1, 9)
+        and isinstance(got["animated"], bool)
+    )
     return got
 
 
@@ -149,7 +229,13 @@ def test_every_truncation(kind, mode, size, options):
     assert all(height in (0, size[0], 1) and width in (0, size[1], 1) for height, width in sizes)
 
 
-HEADERS = [("PNG", {}, 24), ("BMP", {}, 27), ("WebP", {}, 30), ("WebP", {"lossless": True}, 25), ("WebP", {"exif": exif(1)}, 30)]
+HEADERS = [
+    ("PNG", {}, 24),
+    ("BMP", {}, 27),
+    ("WebP", {}, 30),
+    ("WebP", {"lossless": True}, 25),
+    ("WebP", {"exif": exif(1)}, 30),
+]
 
 
 @pytest.mark.parametrize("kind, options, header", HEADERS)

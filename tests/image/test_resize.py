@@ -15,13 +15,50 @@ SIDE = 1024
 
 # from (height, width), to (height, width)
 SIZES = [
-    ((1, 1), (1, 1)), ((1, 1), (9, 5)), ((1, 50), (1, 7)), ((1, 50), (3, 80)), ((50, 1), (80, 3)), ((2, 2), (3000, 2)),
-    ((7, 9), (20, 31)), ((101, 67), (102, 68)), ((100, 150), (13, 7)), ((31, 97), (29, 3)), ((64, 65), (65, 64)), ((129, 200), (127, 1)),
-    ((33, 44), (33, 44)), ((33, 44), (33, 20)), ((33, 44), (33, 99)), ((33, 44), (99, 44)), ((4, 4), (20000, 4)), ((4, 4), (4, 20000)),
-    ((20000, 4), (20000, 3)), ((20000, 4), (20001, 9)), ((4, 20000), (1, 1024)), ((4, 20000), (9, 333)), ((1, 2_000_000), (1, 3)),
+    ((1, 1), (1, 1)),
+    ((1, 1), (9, 5)),
+    ((1, 50), (1, 7)),
+    ((1, 50), (3, 80)),
+    ((50, 1), (80, 3)),
+    ((2, 2), (3000, 2)),
+    ((7, 9), (20, 31)),
+    ((101, 67), (102, 68)),
+    ((100, 150), (13, 7)),
+    ((31, 97), (29, 3)),
+    ((64, 65), (65, 64)),
+    ((129, 200), (127, 1)),
+    ((33, 44), (33, 44)),
+    ((33, 44), (33, 20)),
+    ((33, 44), (33, 99)),
+    ((33, 44), (99, 44)),
+    ((4, 4), (20000, 4)),
+    ((4, 4), (4, 20000)),
+    ((20000, 4), (20000, 3)),
+    ((20000, 4), (20001, 9)),
+    ((4, 20000), (1, 1024)),
+    ((4, 20000), (9, 333)),
+    ((1, 2_000_000), (1, 3)),
 ]
-TALL = [((20000, 4), (1024, 1)), ((20000, 4), (100, 60)), ((20000, 4), (999, 4)), ((50, 1), (1, 1)), ((2400, 1080), (1024, 461)), ((64, 33), (63, 99))]
-PHOTOS = [(1200, 1800), (1800, 1200), (480, 640), (640, 480), (1080, 1920), (333, 500), (683, 1024), (1024, 1024), (90, 120), (57, 1023)]
+TALL = [
+    ((20000, 4), (1024, 1)),
+    ((20000, 4), (100, 60)),
+    ((20000, 4), (999, 4)),
+    ((50, 1), (1, 1)),
+    ((2400, 1080), (1024, 461)),
+    ((64, 33), (63, 99)),
+]
+PHOTOS = [
+    (1200, 1800),
+    (1800, 1200),
+    (480, 640),
+    (640, 480),
+    (1080, 1920),
+    (333, 500),
+    (683, 1024),
+    (1024, 1024),
+    (90, 120),
+    (57, 1023),
+]
 
 
 def longest_side(height: int, width: int, side: int) -> tuple[int, int]:
@@ -33,7 +70,9 @@ def longest_side(height: int, width: int, side: int) -> tuple[int, int]:
 def picture(kind: str, size: tuple[int, int]) -> np.ndarray:
     y, x = np.indices(size)
     return {
-        "noise": lambda: np.random.default_rng(sum(size)).integers(0, 256, (*size, 3), dtype=np.uint8),
+        "noise": lambda: np.random.default_rng(sum(size)).integers(
+            0, 256, (*size, 3), dtype=np.uint8
+        ),
         "white": lambda: np.full((*size, 3), 255, np.uint8),
         "checks": lambda: np.repeat(((x + y) % 2 * 255).astype(np.uint8)[:, :, None], 3, axis=2),
         "ramps": lambda: np.stack([x, y, x + y], axis=2).astype(np.uint8),
@@ -93,10 +132,18 @@ def test_any_size(height, width, to_height, to_width, seed):
 @pytest.mark.parametrize("kind", ["noise", "white", "checks", "ramps"])
 def test_unrounded_equals_torch(kind):
     # (torch 2.13 repeats one row where the width becomes 1)
-    for size, to in [s for s in SIZES if max(s[0] + s[1]) < 5000 and s[1][1] > 1] + [(p, (SIDE, SIDE)) for p in PHOTOS[:5]]:
+    for size, to in [s for s in SIZES if max(s[0] + s[1]) < 5000 and s[1][1] > 1] + [
+        (p, (SIDE, SIDE)) for p in PHOTOS[:5]
+    ]:
         rgb = picture(kind, size)
         pixels = torch.tensor(rgb).permute(2, 0, 1)[None].float().contiguous()
-        theirs = torch.nn.functional.interpolate(pixels, to, mode="bilinear", antialias=True, align_corners=False)[0].permute(1, 2, 0).numpy()
+        theirs = (
+            torch.nn.functional.interpolate(
+                pixels, to, mode="bilinear", antialias=True, align_corners=False
+            )[0]
+            .permute(1, 2, 0)
+            .numpy()
+        )
         got = resize_rgb_unrounded(rgb, *to)
         assert got.shape == (*to, 3) and got.dtype == np.float32
         assert np.abs(got - theirs).max() < 2e-4, (size, to)
@@ -104,10 +151,20 @@ def test_unrounded_equals_torch(kind):
 
 def test_memory_layouts():
     rgb = picture("noise", (30, 40))
-    layouts = [rgb[::-1], rgb[:, ::-1], rgb[:, ::2], rgb[3:20, 5:31], rgb[..., ::-1], rgb.transpose(1, 0, 2), np.asfortranarray(rgb),
-               np.broadcast_to(rgb[:1], rgb.shape)]
+    layouts = [
+        rgb[::-1],
+        rgb[:, ::-1],
+        rgb[:, ::2],
+        rgb[3:20, 5:31],
+        rgb[..., ::-1],
+        rgb.transpose(1, 0, 2),
+        np.asfortranarray(rgb),
+        np.broadcast_to(rgb[:1], rgb.shape),
+    ]
     for layout in layouts:
-        assert np.array_equal(resize_rgb(layout, 53, 19), pillow(np.ascontiguousarray(layout), 53, 19))
+        assert np.array_equal(
+            resize_rgb(layout, 53, 19), pillow(np.ascontiguousarray(layout), 53, 19)
+        )
 
 
 def test_input_is_left_alone():
@@ -133,7 +190,16 @@ def test_same_bits_for_any_number_of_threads():
         assert all(np.array_equal(a, b) for a, b in zip(results[0], others, strict=True))
 
 
-@pytest.mark.parametrize("size, to", [((5, 5), (0, 5)), ((5, 5), (5, 0)), ((5, 5), (1, 1 << 24)), ((0, 5), (4, 4)), ((5, 0), (4, 4))])
+@pytest.mark.parametrize(
+    "size, to",
+    [
+        ((5, 5), (0, 5)),
+        ((5, 5), (5, 0)),
+        ((5, 5), (1, 1 << 24)),
+        ((0, 5), (4, 4)),
+        ((5, 0), (4, 4)),
+    ],
+)
 def test_sizes_out_of_range(size, to):
     with pytest.raises(ValueError, match=r"from 1 to 2\^24 - 1"):
         resize_rgb(np.zeros((*size, 3), np.uint8), *to)

@@ -6,7 +6,16 @@ import segrid
 import torch
 from segrid import _core
 
-ODD = [(1, 1, 1), (1, 64, 64), (3, 5, 7), (64, 64, 64), (65, 63, 130), (17, 129, 1025), (130, 1, 300), (2, 200, 2049)]
+ODD = [
+    (1, 1, 1),
+    (1, 64, 64),
+    (3, 5, 7),
+    (64, 64, 64),
+    (65, 63, 130),
+    (17, 129, 1025),
+    (130, 1, 300),
+    (2, 200, 2049),
+]
 
 
 def rounded(x):
@@ -18,8 +27,12 @@ def close(got, expected, scale):
     return np.abs(got - expected).max() <= 2e-6 * scale
 
 
-BF16 = pytest.mark.parametrize("kernels", ["auto", "gemm_bf16=brgemm", "avx2", "plain"], indirect=True)
-INT8 = pytest.mark.parametrize("kernels", ["auto", "gemm_int8=brgemm", "avx2", "plain"], indirect=True)
+BF16 = pytest.mark.parametrize(
+    "kernels", ["auto", "gemm_bf16=brgemm", "avx2", "plain"], indirect=True
+)
+INT8 = pytest.mark.parametrize(
+    "kernels", ["auto", "gemm_int8=brgemm", "avx2", "plain"], indirect=True
+)
 
 
 @BF16
@@ -28,7 +41,9 @@ def test_matmul(kernels, m, n, k):
     rng = np.random.default_rng(m * n + k)
     a, b = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
     assert close(kernels.matmul(a, b), a.astype(np.float64) @ b, k**0.5 * 4)
-    assert close(kernels.matmul(a, b, "bf16"), rounded(a).astype(np.float64) @ rounded(b), k**0.5 * 4)
+    assert close(
+        kernels.matmul(a, b, "bf16"), rounded(a).astype(np.float64) @ rounded(b), k**0.5 * 4
+    )
 
 
 @BF16
@@ -41,7 +56,9 @@ def test_linear(kernels, m, n, k, gelu):
     if gelu:
         expected = torch.nn.functional.gelu(expected)
     assert close(kernels.linear(x, w, b, gelu), expected.numpy(), k**0.5 * 4)
-    low = torch.nn.functional.linear(torch.from_numpy(rounded(x)).double(), torch.from_numpy(rounded(w)).double())
+    low = torch.nn.functional.linear(
+        torch.from_numpy(rounded(x)).double(), torch.from_numpy(rounded(w)).double()
+    )
     assert close(kernels.linear_in_parts(x, w, "bf16", 64), low.numpy(), k**0.5 * 4)
     low = low + torch.from_numpy(b).double()
     low = torch.nn.functional.gelu(low) if gelu else low
@@ -53,7 +70,11 @@ def quantised_row(x):
     low, high = np.float32(min(x.min(), 0)), np.float32(max(x.max(), 0))
     scale = np.float32((high - low) / np.float32(255)) if high > low else np.float32(1)
     zero = int(np.rint(-low / scale)) if high > low else 0
-    return np.clip(np.rint(x * (np.float32(1) / scale)).astype(np.int64) + zero, 0, 255), scale, zero
+    return (
+        np.clip(np.rint(x * (np.float32(1) / scale)).astype(np.int64) + zero, 0, 255),
+        scale,
+        zero,
+    )
 
 
 def int8_product(x, w):
@@ -91,7 +112,11 @@ def test_int8_in_parts(kernels, k):
     got = kernels.linear_in_parts(x, w, "int8", 512)
     scales = np.abs(w).max(axis=1, keepdims=True) / np.float32(127)
     weight = np.rint(w / scales) * scales.astype(np.float64)
-    parts = [np.array([(q - z) * np.float64(s) for q, s, z in map(quantised_row, x[:, j:j + 512])]) @ weight[:, j:j + 512].T for j in range(0, k, 512)]
+    parts = [
+        np.array([(q - z) * np.float64(s) for q, s, z in map(quantised_row, x[:, j : j + 512])])
+        @ weight[:, j : j + 512].T
+        for j in range(0, k, 512)
+    ]
     assert close(got, sum(parts), k**0.5 * 4)
 
 
@@ -101,26 +126,44 @@ def test_int8_in_parts(kernels, k):
 def test_columns_in_parts_of_prepared_rows(kernels, precision, m):
     rng = np.random.default_rng(m)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, 101), (200, 101), (200,)))
-    whole, onto = kernels.linear(x, w, b, False, precision), rng.normal(size=(m, 200)).astype(np.float32)
+    whole, onto = (
+        kernels.linear(x, w, b, False, precision),
+        rng.normal(size=(m, 200)).astype(np.float32),
+    )
     assert np.array_equal(kernels.linear_by_columns(x, w, b, precision, 128), whole)
-    assert close(kernels.linear_by_columns(x, w, b, precision, 128, onto), whole.astype(np.float64) + onto, 40)
+    assert close(
+        kernels.linear_by_columns(x, w, b, precision, 128, onto),
+        whole.astype(np.float64) + onto,
+        40,
+    )
 
 
 @pytest.mark.parametrize("n", [1, 7, 16, 31, 32, 33, 64, 100, 768])
 def test_quantise_row(kernels, n):
     rng = np.random.default_rng(n)
-    for x in (rng.normal(size=n), np.abs(rng.normal(size=n)) + 3, -np.abs(rng.normal(size=n)), np.zeros(n), 1e-30 * rng.normal(size=n), 1e30 * rng.normal(size=n)):
+    for x in (
+        rng.normal(size=n),
+        np.abs(rng.normal(size=n)) + 3,
+        -np.abs(rng.normal(size=n)),
+        np.zeros(n),
+        1e-30 * rng.normal(size=n),
+        1e30 * rng.normal(size=n),
+    ):
         x = x.astype(np.float32)
         finite, q, scale, zero = kernels.quantise_row(x)
         expected = quantised_row(x)
         assert finite and np.array_equal(q, expected[0]) and (scale, zero) == expected[1:]
-        assert np.abs((q.astype(np.float64) - zero) * scale - x).max() <= 0.5001 * scale or not x.any()
+        assert (
+            np.abs((q.astype(np.float64) - zero) * scale - x).max() <= 0.5001 * scale or not x.any()
+        )
     for poison in (np.nan, np.inf, -np.inf):
         for at in {0, n // 2, n - 1}:
             bad = rng.normal(size=n).astype(np.float32)
             bad[at] = poison
             assert not kernels.quantise_row(bad)[0]
-    assert not kernels.quantise_row(np.array([3e38, -3e38] * n, np.float32))[0]  # the range itself is not finite
+    assert not kernels.quantise_row(np.array([3e38, -3e38] * n, np.float32))[
+        0
+    ]  # the range itself is not finite
 
 
 def test_int8_names_the_weight_that_met_nan(kernels):
@@ -137,7 +180,9 @@ def test_no_product_saturates(kernels, precision):
     rows, outputs, depth = 33, 70, 1024
     x = np.ones((rows, depth), np.float32)
     signs = np.where(np.arange(outputs)[:, None] % 2 == 0, 1, -1) * np.ones((1, depth))
-    got = kernels.linear(x, signs.astype(np.float32), np.zeros(outputs, np.float32), False, precision)
+    got = kernels.linear(
+        x, signs.astype(np.float32), np.zeros(outputs, np.float32), False, precision
+    )
     assert np.abs(got - depth * signs[:, 0]).max() < 0.01 * depth
 
 
@@ -147,10 +192,23 @@ def test_the_baseline_is_libtorchs(kernels, m, n, k):
     rng = np.random.default_rng(n)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
     scales = torch.from_numpy(np.abs(w).max(axis=1) / np.float32(127)).double()
-    packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(torch.from_numpy(w), scales, torch.zeros(n, dtype=torch.long), 0, torch.qint8), None)
+    packed = torch.ops.quantized.linear_prepack(
+        torch.quantize_per_channel(
+            torch.from_numpy(w), scales, torch.zeros(n, dtype=torch.long), 0, torch.qint8
+        ),
+        None,
+    )
     reduce_range = not _core.cpu_features()["avx512_vnni"]
-    expected = torch.ops.quantized.linear_dynamic(torch.from_numpy(x), packed, reduce_range=reduce_range).numpy() + b
-    assert np.abs(kernels.linear(x, w, b, False, "int8-torch") - expected).max() < 1e-5 * np.abs(expected).max()
+    expected = (
+        torch.ops.quantized.linear_dynamic(
+            torch.from_numpy(x), packed, reduce_range=reduce_range
+        ).numpy()
+        + b
+    )
+    assert (
+        np.abs(kernels.linear(x, w, b, False, "int8-torch") - expected).max()
+        < 1e-5 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 100, 1000])
@@ -160,18 +218,35 @@ def test_rows(kernels, n):
     t = torch.from_numpy(x).double()
     assert np.abs(kernels.gelu(x) - torch.nn.functional.gelu(t).numpy()).max() < 2e-6
     gamma, beta = rng.normal(size=(2, n)).astype(np.float32)
-    norm = torch.nn.functional.layer_norm(t, (n,), torch.from_numpy(gamma).double(), torch.from_numpy(beta).double(), 1e-6)
+    norm = torch.nn.functional.layer_norm(
+        t, (n,), torch.from_numpy(gamma).double(), torch.from_numpy(beta).double(), 1e-6
+    )
     if n > 1:
         assert np.abs(kernels.layer_norm(x, gamma, beta, 1e-6) - norm.numpy()).max() < 1e-5
     bias, residual = rng.normal(size=(2, n)).astype(np.float32)
     if n > 1:
-        norm = torch.nn.functional.layer_norm(t + torch.from_numpy(bias) + torch.from_numpy(residual), (n,), torch.from_numpy(gamma).double(),
-                                              torch.from_numpy(beta).double(), 1e-6)
-        assert np.abs(kernels.residual_norm(x, bias, residual, gamma, beta, 1e-6) - norm.numpy()).max() < 1e-5
-    assert np.abs(kernels.blend_row(0.3, x, -2.0, bias) - (np.float32(0.3) * x - 2 * bias)).max() < 1e-6 * np.abs(x).max()
-    assert np.array_equal(kernels.to_bf16(x), torch.from_numpy(x).bfloat16().view(torch.uint16).numpy())
+        norm = torch.nn.functional.layer_norm(
+            t + torch.from_numpy(bias) + torch.from_numpy(residual),
+            (n,),
+            torch.from_numpy(gamma).double(),
+            torch.from_numpy(beta).double(),
+            1e-6,
+        )
+        assert (
+            np.abs(kernels.residual_norm(x, bias, residual, gamma, beta, 1e-6) - norm.numpy()).max()
+            < 1e-5
+        )
+    assert (
+        np.abs(kernels.blend_row(0.3, x, -2.0, bias) - (np.float32(0.3) * x - 2 * bias)).max()
+        < 1e-6 * np.abs(x).max()
+    )
+    assert np.array_equal(
+        kernels.to_bf16(x), torch.from_numpy(x).bfloat16().view(torch.uint16).numpy()
+    )
     pairs = np.stack([x, bias], axis=1).ravel()
-    assert np.array_equal(kernels.pair_bf16(x, bias), torch.from_numpy(pairs).bfloat16().view(torch.uint16).numpy())
+    assert np.array_equal(
+        kernels.pair_bf16(x, bias), torch.from_numpy(pairs).bfloat16().view(torch.uint16).numpy()
+    )
     assert not kernels.pair_bf16(x, None)[1::2].any()
 
 
@@ -182,16 +257,40 @@ def test_transpose(kernels, rows, columns):
 
 
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("groups, size", [(1, 1), (5, 1), (7, 2), (5, 4), (8, 8), (3, 8), (2, 16), (3, 16), (4, 7), (3, 17), (2, 48), (1, 100)])
+@pytest.mark.parametrize(
+    "groups, size",
+    [
+        (1, 1),
+        (5, 1),
+        (7, 2),
+        (5, 4),
+        (8, 8),
+        (3, 8),
+        (2, 16),
+        (3, 16),
+        (4, 7),
+        (3, 17),
+        (2, 48),
+        (1, 100),
+    ],
+)
 def test_softmax_groups(kernels, groups, size, biased):
     rng = np.random.default_rng(groups * size)
     x = (rng.normal(size=(groups, size)) * 9).astype(np.float32)
-    bias = rng.normal(size=(groups, size)).astype(np.float32) if biased else np.zeros((groups, size), np.float32)
-    bias[:, size // 2 + 1:] = -np.inf if biased else 0  # as a head's padding
-    expected = torch.softmax(torch.from_numpy(x).double() + torch.from_numpy(bias).double(), 1).numpy()
-    got = kernels.softmax_groups(x.ravel(), size, bias.ravel() if biased else None).reshape(groups, size)
+    bias = (
+        rng.normal(size=(groups, size)).astype(np.float32)
+        if biased
+        else np.zeros((groups, size), np.float32)
+    )
+    bias[:, size // 2 + 1 :] = -np.inf if biased else 0  # as a head's padding
+    expected = torch.softmax(
+        torch.from_numpy(x).double() + torch.from_numpy(bias).double(), 1
+    ).numpy()
+    got = kernels.softmax_groups(x.ravel(), size, bias.ravel() if biased else None).reshape(
+        groups, size
+    )
     assert np.abs(got - expected).max() < 1e-6
-    assert not biased or (got[:, size // 2 + 1:] == 0).all()
+    assert not biased or (got[:, size // 2 + 1 :] == 0).all()
 
 
 @pytest.mark.parametrize("n", [1, 16, 31, 128, 150])
@@ -205,12 +304,18 @@ def test_running_power_row(kernels, n):
     for row in s:
         before = best
         out, best, total, factor = kernels.running_power_row(row, best, total)
-        assert best == (before if row.max() <= before + 32 else row.max()) and np.isclose(factor, 2 ** (np.float64(before) - best), rtol=1e-5)
-        powers = np.concatenate([powers * factor, torch.from_numpy(out).view(torch.bfloat16).double().numpy()[None]])
+        assert best == (before if row.max() <= before + 32 else row.max()) and np.isclose(
+            factor, 2 ** (np.float64(before) - best), rtol=1e-5
+        )
+        powers = np.concatenate(
+            [powers * factor, torch.from_numpy(out).view(torch.bfloat16).double().numpy()[None]]
+        )
     expected = 2 ** (s.astype(np.float64) - best)
     assert abs(total - powers.sum()) < 1e-6 * total  # of what was rounded
     np.testing.assert_allclose(powers, expected, rtol=2.0**-8)
-    out, best, total, factor = kernels.running_power_row(np.array([1, np.nan, -300, -np.inf], np.float32), 1.0, 2.0)
+    out, best, total, factor = kernels.running_power_row(
+        np.array([1, np.nan, -300, -np.inf], np.float32), 1.0, 2.0
+    )
     assert factor == 1 and np.isnan(total) and out[0] == 0x3F80 and not out[2:].any()
 
 
@@ -218,7 +323,10 @@ def test_powers_everywhere(kernels):
     """Right to 4e-6: so few fall to the other side of a rounding."""
     s = np.concatenate([[0], -np.random.default_rng(0).uniform(0, 30, 400_000)]).astype(np.float32)
     out = kernels.running_power_row(s, float("-inf"), 0.0)[0]
-    steps = out.astype(int) - torch.from_numpy(2 ** s.astype(np.float64)).bfloat16().view(torch.uint16).numpy()
+    steps = (
+        out.astype(int)
+        - torch.from_numpy(2 ** s.astype(np.float64)).bfloat16().view(torch.uint16).numpy()
+    )
     assert np.mean(steps != 0) < 5e-4 and np.abs(steps).max() <= 1
 
 
@@ -233,7 +341,9 @@ def test_extremes_of_the_exponential(kernels, size):
 
 
 def test_quick_gelu_everywhere(kernels):
-    x = np.concatenate([np.linspace(-60, 60, 200_001), [0.0, -0.0, 1e-30, 3e38, -3e38]]).astype(np.float32)
+    x = np.concatenate([np.linspace(-60, 60, 200_001), [0.0, -0.0, 1e-30, 3e38, -3e38]]).astype(
+        np.float32
+    )
     exact = x.astype(np.float64) / (1 + np.exp(np.clip(-1.702 * x.astype(np.float64), -700, 700)))
     assert np.abs(kernels.quick_gelu(x)[:-2] - exact[:-2]).max() < 4e-6
     assert kernels.quick_gelu(x)[-2] == x[-2] and abs(kernels.quick_gelu(x)[-1]) < 1e-30
@@ -241,7 +351,9 @@ def test_quick_gelu_everywhere(kernels):
 
 
 def test_gelu_everywhere(kernels):
-    x = np.concatenate([np.linspace(-12, 12, 200_001), [0.0, -0.0, 1e-30, 3e38, -3e38]]).astype(np.float32)
+    x = np.concatenate([np.linspace(-12, 12, 200_001), [0.0, -0.0, 1e-30, 3e38, -3e38]]).astype(
+        np.float32
+    )
     expected = torch.nn.functional.gelu(torch.from_numpy(x).double()).numpy()
     assert np.abs(kernels.gelu(x)[:-2] - expected[:-2]).max() < 6e-7
     assert np.allclose(kernels.gelu(x)[-2:], expected[-2:], rtol=1e-6, atol=1e32)

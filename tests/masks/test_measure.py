@@ -17,10 +17,17 @@ def test_equals_regionprops(masks, coins):
     for i, pixels in enumerate(masks.array):
         region = regionprops(pixels.astype(np.uint8), coins)[0]
         np.testing.assert_allclose(found["centroid"][i], region.centroid[::-1], rtol=1e-12)
-        np.testing.assert_allclose(found["axes"][i], [region.axis_major_length, region.axis_minor_length], rtol=1e-7, atol=1e-6)
+        np.testing.assert_allclose(
+            found["axes"][i],
+            [region.axis_major_length, region.axis_minor_length],
+            rtol=1e-7,
+            atol=1e-6,
+        )
         np.testing.assert_allclose(found["intensity"][i], region.intensity_mean, rtol=1e-12)
         # regionprops' orientation is against the rows' axis, counter-clockwise
-        turned = (found["angle"][i] - (np.pi / 2 - region.orientation) + np.pi / 2) % np.pi - np.pi / 2
+        turned = (
+            found["angle"][i] - (np.pi / 2 - region.orientation) + np.pi / 2
+        ) % np.pi - np.pi / 2
         assert abs(turned) < 1e-6 or region.axis_major_length - region.axis_minor_length < 1e-6
 
 
@@ -55,8 +62,13 @@ def test_polygons_are_the_masks(tiny):
     y, x = np.mgrid[:40, :50]
     ring = (np.hypot(x - 25, y - 20) < 15) & (np.hypot(x - 25, y - 20) > 8)
     island = ring | (np.hypot(x - 25, y - 20) < 3)
-    odd = [rng.random((40, 50)) < p for p in (0.02, 0.3, 0.5, 0.7, 0.98)] + [ring, island, np.ones((40, 50), bool), np.eye(40, 50) > 0,
-                                                                          np.zeros((40, 50), bool)]
+    odd = [rng.random((40, 50)) < p for p in (0.02, 0.3, 0.5, 0.7, 0.98)] + [
+        ring,
+        island,
+        np.ones((40, 50), bool),
+        np.eye(40, 50) > 0,
+        np.zeros((40, 50), bool),
+    ]
     for bitmap, polygons in zip(odd, masks_of(odd).polygons(), strict=True):
         assert np.array_equal(filled(polygons, bitmap.shape), bitmap)
         area = 0
@@ -64,10 +76,19 @@ def test_polygons_are_the_masks(tiny):
             for i, r in enumerate(rings):
                 a, b = r[:, 0], r[:, 1]
                 own = (np.dot(a, np.roll(b, -1)) - np.dot(b, np.roll(a, -1))) / 2
-                assert (own > 0) == (i == 0) and len(r) >= 4 and (np.abs(r - np.roll(r, 1, axis=0)).min(1) == 0).all()
+                assert (
+                    (own > 0) == (i == 0)
+                    and len(r) >= 4
+                    and (np.abs(r - np.roll(r, 1, axis=0)).min(1) == 0).all()
+                )
                 area += own
         assert area == bitmap.sum()
-    assert [len(p) for p in masks_of([ring, ring | (np.hypot(x - 25, y - 20) < 3), np.eye(40, 50) > 0]).polygons()] == [1, 2, 40]
+    assert [
+        len(p)
+        for p in masks_of(
+            [ring, ring | (np.hypot(x - 25, y - 20) < 3), np.eye(40, 50) > 0]
+        ).polygons()
+    ] == [1, 2, 40]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.6, 0.7, 0.9])
@@ -77,9 +98,13 @@ def test_polygons_are_valid(share):
     from segrid import Masks, _core
 
     noise = np.random.default_rng(int(100 * share)).random((20, 40, 50)) < share
-    for bitmap, polygons in zip(noise, Masks(_core._kernels.mask_set(noise.astype(np.uint8))).polygons(), strict=True):
+    for bitmap, polygons in zip(
+        noise, Masks(_core._kernels.mask_set(noise.astype(np.uint8))).polygons(), strict=True
+    ):
         shapes = [shapely.Polygon(rings[0], rings[1:]) for rings in polygons]
-        assert all(shape.is_valid for shape in shapes), shapely.is_valid_reason(next(s for s in shapes if not s.is_valid))
+        assert all(shape.is_valid for shape in shapes), shapely.is_valid_reason(
+            next(s for s in shapes if not s.is_valid)
+        )
         assert shapely.MultiPolygon(shapes).is_valid
         assert sum(shape.area for shape in shapes) == bitmap.sum()
         assert np.array_equal(filled(polygons, bitmap.shape), bitmap)

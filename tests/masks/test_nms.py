@@ -20,7 +20,10 @@ def test_box_nms(kernels, n, threshold):
 
 
 def test_box_nms_on_the_threshold(kernels):
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 5], [20, 20, 20, 20], [20, 20, 20, 20]], np.float32)
+    boxes = np.array(
+        [[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 5], [20, 20, 20, 20], [20, 20, 20, 20]],
+        np.float32,
+    )
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32)
     # 0.7 in float32 is below 0.7; boxes without area never overlap (0 / 0)
     assert kernels.box_nms(boxes, scores, 0.7) == ref.box_nms(boxes, scores, 0.7)
@@ -39,7 +42,9 @@ def blobs(seed, n=40, size=(50, 70)):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size[0], : size[1]]
     masks = [
-        (y - rng.integers(0, size[0])) ** 2 / rng.integers(4, 300) + (x - rng.integers(0, size[1])) ** 2 / rng.integers(4, 300) < 1
+        (y - rng.integers(0, size[0])) ** 2 / rng.integers(4, 300)
+        + (x - rng.integers(0, size[1])) ** 2 / rng.integers(4, 300)
+        < 1
         for _ in range(n)
     ]
     masks[3] = np.zeros(size, bool)
@@ -78,7 +83,11 @@ def test_only_across_crops(kernels):
     masks = np.zeros((2, 6, 12), bool)
     masks[0, :, :6] = masks[1, :, 4:10] = True
     for crops, kept in (([0, 1], [0]), ([1, 1], [0, 1])):
-        assert kernels.containment(masks, [0, 1], 0.7, crops, 0.3) == ref.containment(masks, [0, 1], 0.7, crops, 0.3) == kept
+        assert (
+            kernels.containment(masks, [0, 1], 0.7, crops, 0.3)
+            == ref.containment(masks, [0, 1], 0.7, crops, 0.3)
+            == kept
+        )
 
 
 def test_containment_of_one_is_off(kernels):

@@ -20,7 +20,9 @@ def test_remove_small_regions(kernels, amg, seed, min_area, holes):
     for mask in (speckled(seed), ~speckled(seed), np.zeros((9, 9), bool), np.ones((9, 9), bool)):
         got, changed = kernels.remove_small_regions(mask, min_area, holes)
         expected, expected_change = ref.remove_small_regions(mask, min_area, holes)
-        theirs, their_change = amg.remove_small_regions(mask, min_area, "holes" if holes else "islands")
+        theirs, their_change = amg.remove_small_regions(
+            mask, min_area, "holes" if holes else "islands"
+        )
         assert changed == expected_change == their_change
         assert np.array_equal(got.astype(bool), expected)
         assert np.array_equal(got.astype(bool), theirs)
@@ -31,10 +33,16 @@ def test_regions_that_touch_by_corners_are_apart_where_four_neighbours_count(ker
     cv2 = pytest.importorskip("cv2")
     for mask in (speckled(seed), ~speckled(seed), np.eye(9) > 0):
         for holes in (True, False):
-            labels, stats = cv2.connectedComponentsWithStats((~mask if holes else mask).astype(np.uint8), connectivity=4)[1:3]
+            labels, stats = cv2.connectedComponentsWithStats(
+                (~mask if holes else mask).astype(np.uint8), connectivity=4
+            )[1:3]
             areas = stats[:, cv2.CC_STAT_AREA]
-            large = [i for i in range(1, len(areas)) if areas[i] >= 5] or [1 + int(np.argmax(areas[1:]))]
-            expected = mask | ((labels > 0) & (areas[labels] < 5)) if holes else np.isin(labels, large)
+            large = [i for i in range(1, len(areas)) if areas[i] >= 5] or [
+                1 + int(np.argmax(areas[1:]))
+            ]
+            expected = (
+                mask | ((labels > 0) & (areas[labels] < 5)) if holes else np.isin(labels, large)
+            )
             got, _ = kernels.remove_small_regions(mask, 5, holes, connectivity=4)
             assert np.array_equal(got.astype(bool), expected)
 
@@ -57,6 +65,8 @@ def test_near_crop_edge(kernels, amg):
         low = rng.integers(0, 60, (200, 2))
         boxes = np.concatenate([low, low + rng.integers(0, 60, (200, 2))], 1)
         for atol in (20.0, 5.0):
-            theirs = amg.is_box_near_crop_edge(torch.from_numpy(boxes), crop, [0, 0, 200, 150], atol).tolist()
+            theirs = amg.is_box_near_crop_edge(
+                torch.from_numpy(boxes), crop, [0, 0, 200, 150], atol
+            ).tolist()
             placed = boxes + np.array([crop[0], crop[1]] * 2)
             assert [kernels.near_crop_edge(list(b), crop, image, atol) for b in placed] == theirs

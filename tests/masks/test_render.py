@@ -9,7 +9,10 @@ from reference import masks as ref
 @pytest.fixture
 def masks():
     y, x = np.mgrid[:40, :60]
-    disc = [(y - cy) ** 2 + (x - cx) ** 2 < r * r for cy, cx, r in ((20, 30, 19), (10, 20, 6), (12, 22, 6), (35, 55, 9))]
+    disc = [
+        (y - cy) ** 2 + (x - cx) ** 2 < r * r
+        for cy, cx, r in ((20, 30, 19), (10, 20, 6), (12, 22, 6), (35, 55, 9))
+    ]
     return np.array([*disc, np.zeros((40, 60), bool), np.ones((40, 60), bool)])
 
 
@@ -42,7 +45,9 @@ def test_overlay(kernels, masks):
     assert np.array_equal(out[nothing], rgb[nothing])
     labels = ref.label_map(masks[:4])
     inner = [(labels == i + 1) & (made.overlay(rgb, alpha=0.0) == rgb).all(-1) for i in range(4)]
-    colours = {tuple(made.overlay(np.zeros_like(rgb), alpha=1.0)[area][0]) for area in inner if area.any()}
+    colours = {
+        tuple(made.overlay(np.zeros_like(rgb), alpha=1.0)[area][0]) for area in inner if area.any()
+    }
     assert len(colours) == sum(area.any() for area in inner)  # distinct
     edge = (labels > 0) & (np.pad(labels, 1, mode="edge")[1:-1, 2:] != labels)
     assert np.array_equal(out[edge], made.overlay(rgb, alpha=1.0)[edge])  # outlines are opaque

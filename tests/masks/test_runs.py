@@ -36,9 +36,14 @@ def test_coco_round_trip(kernels, mask):
     assert np.array_equal(kernels.from_coco_counts(counts, mask.shape), mask)
     compressed = kernels.compress(counts)
     assert compressed == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
-    assert compressed == coco.frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)["counts"]
+    assert (
+        compressed
+        == coco.frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)["counts"]
+    )
     assert kernels.decompress(compressed) == counts
-    assert np.array_equal(coco.decode({"size": list(mask.shape), "counts": compressed}).astype(bool), mask)
+    assert np.array_equal(
+        coco.decode({"size": list(mask.shape), "counts": compressed}).astype(bool), mask
+    )
 
 
 @given(bitmaps())
@@ -80,7 +85,10 @@ def test_row_24_empty_and_all_true(kernels, size):
         counts = kernels.coco_counts(mask)
         assert counts == ([0, mask.size] if mask.any() else [mask.size])
         assert np.array_equal(kernels.from_coco_counts(counts, size), mask)
-        assert kernels.compress(counts) == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+        assert (
+            kernels.compress(counts)
+            == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+        )
 
 
 def test_large_counts(kernels):
@@ -93,7 +101,9 @@ def test_box_and_rle_as_segment_anything(kernels, amg):
     rng = np.random.default_rng(0)
     masks = rng.random((6, 20, 31)) > np.array([0, 0.2, 0.5, 0.9, 0.99, 1.1])[:, None, None]
     boxes = amg.batched_mask_to_box(torch.from_numpy(masks)).tolist()
-    for mask, box, rle in zip(masks, boxes, amg.mask_to_rle_pytorch(torch.from_numpy(masks)), strict=True):
+    for mask, box, rle in zip(
+        masks, boxes, amg.mask_to_rle_pytorch(torch.from_numpy(masks)), strict=True
+    ):
         assert kernels.inclusive_box(mask) == box
         assert kernels.coco_counts(mask) == rle["counts"]
 

@@ -33,12 +33,18 @@ def logits(kind: str, size: tuple[int, int]) -> np.ndarray:
 def check(got: dict, values: np.ndarray, threshold: float, offset: float, slack: float = 1e-4):
     unsure = abs(values - threshold) < slack
     assert np.array_equal(got["mask"] | unsure, (values > threshold) | unsure)
-    for key, level in (("above", threshold + offset), ("below", threshold - offset), ("area", threshold)):
+    for key, level in (
+        ("above", threshold + offset),
+        ("below", threshold - offset),
+        ("area", threshold),
+    ):
         assert abs(got[key] - (values > level).sum()) <= (abs(values - level) < slack).sum()
     assert got["area"] == got["mask"].sum()
     assert got["box"] == ref.inclusive_box(got["mask"])
     assert got["runs"] == ref.runs(got["mask"])
-    expected = np.float32(got["above"]) / np.float32(got["below"]) if got["below"] else np.float32(0)
+    expected = (
+        np.float32(got["above"]) / np.float32(got["below"]) if got["below"] else np.float32(0)
+    )
     assert np.float32(got["stability"]) == expected
 
 
@@ -47,11 +53,18 @@ def check(got: dict, values: np.ndarray, threshold: float, offset: float, slack:
 def test_two_steps(kernels, each_kernel, shape, kind):
     low, side, resized, crop = shape
     values = logits(kind, low)
-    check(kernels.scan(values, side, resized, crop), sam_upsample(values, side, resized, crop), 0.0, 1.0)
+    check(
+        kernels.scan(values, side, resized, crop),
+        sam_upsample(values, side, resized, crop),
+        0.0,
+        1.0,
+    )
 
 
 @pytest.mark.parametrize("threshold, offset", [(0.0, 1.0), (0.7, 0.0), (-2.0, 0.95)])
-@pytest.mark.parametrize("low, crop", [((64, 64), (200, 333)), ((37, 41), (90, 64)), ((1, 1), (5, 70)), ((5, 3), (3, 2))])
+@pytest.mark.parametrize(
+    "low, crop", [((64, 64), (200, 333)), ((37, 41), (90, 64)), ((1, 1), (5, 70)), ((5, 3), (3, 2))]
+)
 def test_one_step(kernels, each_kernel, low, crop, threshold, offset):
     values = logits("noise", low)
     got = kernels.scan(values, 0, (0, 0), crop, threshold, offset)
@@ -65,8 +78,12 @@ def test_same_as_torch(kernels, shape):
     low, side, resized, crop = shape
     for kind in ("noise", "blob"):
         values = logits(kind, low)
-        up = interpolate(torch.from_numpy(values)[None, None], (side, side), mode="bilinear", align_corners=False)
-        up = interpolate(up[..., : resized[0], : resized[1]], crop, mode="bilinear", align_corners=False)[0, 0].numpy()
+        up = interpolate(
+            torch.from_numpy(values)[None, None], (side, side), mode="bilinear", align_corners=False
+        )
+        up = interpolate(
+            up[..., : resized[0], : resized[1]], crop, mode="bilinear", align_corners=False
+        )[0, 0].numpy()
         check(kernels.scan(values, side, resized, crop), up, 0.0, 1.0)
 
 
@@ -75,7 +92,9 @@ def test_stability_as_segment_anything(kernels, amg):
     for kind in ("noise", "blob", "full"):
         values = logits(kind, (64, 64))
         got = kernels.scan(values, 0, (0, 0), (64, 64))  # identity
-        assert got["stability"] == float(amg.calculate_stability_score(torch.from_numpy(values)[None], 0.0, 1.0)[0])
+        assert got["stability"] == float(
+            amg.calculate_stability_score(torch.from_numpy(values)[None], 0.0, 1.0)[0]
+        )
 
 
 def test_edges_keep_their_weight(kernels):
@@ -100,6 +119,16 @@ def test_all_implementations_have_the_same_bits(kernels):
 
 def test_row_24_empty_and_all_true(kernels, each_kernel):
     empty = kernels.scan(np.full((64, 64), -5, np.float32), 256, (256, 171), (90, 60))
-    assert empty["area"] == 0 and empty["box"] == [0, 0, 0, 0] and empty["runs"] == [] and empty["stability"] == 0
+    assert (
+        empty["area"] == 0
+        and empty["box"] == [0, 0, 0, 0]
+        and empty["runs"] == []
+        and empty["stability"] == 0
+    )
     full = kernels.scan(np.full((64, 64), 5, np.float32), 256, (256, 171), (90, 60))
-    assert full["area"] == 90 * 60 and full["box"] == [0, 0, 59, 89] and full["runs"] == [(0, 5400)] and full["stability"] == 1
+    assert (
+        full["area"] == 90 * 60
+        and full["box"] == [0, 0, 59, 89]
+        and full["runs"] == [(0, 5400)]
+        and full["stability"] == 1
+    )

@@ -28,7 +28,10 @@ class Trio:
     def on(self, device):
         import segrid
 
-        self.device, self.ours = device, segrid.Segmenter(self.folder, precision="fp32", device=device)
+        self.device, self.ours = (
+            device,
+            segrid.Segmenter(self.folder, precision="fp32", device=device),
+        )
         return self
 
     def predictor(self):
@@ -39,10 +42,11 @@ class Trio:
         return predictor
 
 
-
 def smooth_image():
     noise = np.random.default_rng(3).integers(0, 255, (7, 9, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(noise).resize((233, 150), Image.BICUBIC))  # not square, larger than the models' sides
+    return np.asarray(
+        Image.fromarray(noise).resize((233, 150), Image.BICUBIC)
+    )  # not square, larger than the models' sides
 
 
 def packaged():

@@ -7,7 +7,10 @@ import torch
 from segrid import _core
 
 features = _core.cpu_features()
-pytestmark = pytest.mark.skipif(not (features["avx512_bf16"] or features["amx"]), reason="this CPU has neither AVX512-BF16 nor AMX")
+pytestmark = pytest.mark.skipif(
+    not (features["avx512_bf16"] or features["amx"]),
+    reason="this CPU has neither AVX512-BF16 nor AMX",
+)
 
 
 def iou(a, b):
@@ -34,7 +37,10 @@ def test_no_further_from_fp32_than_autocast(trio, low):
     low_features = predictor.features
     height, width = trio.image.shape[:2]
     points = np.random.default_rng(0).uniform((5, 5), (width - 5, height - 5), (24, 1, 2))
-    full, rounded = trio.ours.predict(trio.image, points=points, multimask=True), low.predict(trio.image, points=points, multimask=True)
+    full, rounded = (
+        trio.ours.predict(trio.image, points=points, multimask=True),
+        low.predict(trio.image, points=points, multimask=True),
+    )
     placed = torch.from_numpy(predictor.transform.apply_coords(points, (height, width))).float()
     labels = torch.ones(len(points), 1, dtype=torch.int)
     predictor.features = exact
@@ -63,20 +69,30 @@ def test_clicks_on_scenes(trained):
         height, width = picture.image.shape[:2]
         xs, ys = np.meshgrid((np.arange(6) + 0.5) * width / 6, (np.arange(6) + 0.5) * height / 6)
         points = np.stack([xs.ravel(), ys.ravel()], 1)[:, None]
-        found.append(iou(*(model.predict(picture.image, points=points, multimask=True).array for model in (trained.ours, low))))
+        found.append(
+            iou(
+                *(
+                    model.predict(picture.image, points=points, multimask=True).array
+                    for model in (trained.ours, low)
+                )
+            )
+        )
     assert np.mean(found) > 0.99
 
 
 def test_same_bits_for_any_thread_count(trained):
     low = segrid.Segmenter(trained.folder, precision="bf16")
     alone = low.with_threads(1).predict(trained.image, points=[[150, 60]], multimask=True)
-    assert np.array_equal(alone.low_res, low.predict(trained.image, points=[[150, 60]], multimask=True).low_res)
+    assert np.array_equal(
+        alone.low_res, low.predict(trained.image, points=[[150, 60]], multimask=True).low_res
+    )
 
 
 def test_the_definition_agrees(small, trained):
     """The plain implementations round the same factors: sums in another order move some of them to the next bf16, and that is all.
 
     (Not by the trained decoder's logits: there those few are nearly as much as all rounding, of which a random one of equal size keeps two fifths.)"""
+
     def apart(model, see):
         low, full = segrid.Segmenter(model.folder, precision="bf16"), model.ours
         fast, exact = see(low, model.image), see(full, model.image)
@@ -87,6 +103,16 @@ def test_the_definition_agrees(small, trained):
             _core.force_kernels("auto")
         return np.square(fast - plain).mean() / np.square(fast - exact).mean()
 
-    clicks = np.stack(np.meshgrid([23, 85, 147, 209], [15, 55, 95, 135]), 2).reshape(-1, 1, 2).astype(float)
-    assert 0 < apart(small, lambda model, image: model.predict(image, points=clicks, multimask=True).low_res) < 0.5
+    clicks = (
+        np.stack(np.meshgrid([23, 85, 147, 209], [15, 55, 95, 135]), 2)
+        .reshape(-1, 1, 2)
+        .astype(float)
+    )
+    assert (
+        0
+        < apart(
+            small, lambda model, image: model.predict(image, points=clicks, multimask=True).low_res
+        )
+        < 0.5
+    )
     assert 0 < apart(trained, lambda model, image: model.encode(image).features) < 0.6

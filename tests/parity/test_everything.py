@@ -8,13 +8,23 @@ VARIANTS = {
     "plain": BASE,
     "no nms": dict(BASE, box_nms_thresh=1.0),
     "crops": dict(BASE, points_per_side=8, crop_n_layers=1),
-    "two layers of crops": dict(BASE, points_per_side=8, crop_nms_thresh=0.6, crop_n_layers=2, crop_n_points_downscale_factor=2,
-                                crop_overlap_ratio=0.3),
-    "own grid": dict(BASE, points_per_side=None, point_grids=[np.random.default_rng(1).uniform(0, 1, (60, 2))]),
+    "two layers of crops": dict(
+        BASE,
+        points_per_side=8,
+        crop_nms_thresh=0.6,
+        crop_n_layers=2,
+        crop_n_points_downscale_factor=2,
+        crop_overlap_ratio=0.3,
+    ),
+    "own grid": dict(
+        BASE, points_per_side=None, point_grids=[np.random.default_rng(1).uniform(0, 1, (60, 2))]
+    ),
     "no thresholds": dict(points_per_side=6, pred_iou_thresh=0.0, stability_score_thresh=0.0),
     "offset": dict(BASE, stability_score_thresh=0.5, stability_score_offset=2.0),
     "small regions": dict(BASE, min_mask_region_area=40),
-    "small regions in crops": dict(BASE, points_per_side=6, crop_n_layers=1, min_mask_region_area=40),
+    "small regions in crops": dict(
+        BASE, points_per_side=6, crop_n_layers=1, min_mask_region_area=40
+    ),
 }
 
 
@@ -23,16 +33,25 @@ def test_generator(trained_everywhere, variant):
     from segment_anything import SamAutomaticMaskGenerator
 
     options = VARIANTS[variant]
-    theirs = SamAutomaticMaskGenerator(trained_everywhere.theirs, **options).generate(trained_everywhere.image)
-    ours = trained_everywhere.ours.everything(trained_everywhere.image, containment_thresh=1.0, crop_containment_thresh=1.0, **options)
+    theirs = SamAutomaticMaskGenerator(trained_everywhere.theirs, **options).generate(
+        trained_everywhere.image
+    )
+    ours = trained_everywhere.ours.everything(
+        trained_everywhere.image, containment_thresh=1.0, crop_containment_thresh=1.0, **options
+    )
     assert len(theirs) > 5, "vacuous"
     assert len(ours) == len(theirs)
     pixels = ours.array
     for i, record in enumerate(theirs):
-        shared, union = (pixels[i] & record["segmentation"]).sum(), (pixels[i] | record["segmentation"]).sum()
+        shared, union = (
+            (pixels[i] & record["segmentation"]).sum(),
+            (pixels[i] | record["segmentation"]).sum(),
+        )
         assert shared >= 0.9999 * union - 2, f"mask {i}: IoU {shared / union}"
         assert abs(ours.scores[i] - record["predicted_iou"]) < 1e-4
-        assert abs(ours.stability[i] - record["stability_score"]) <= 2 / record["area"]  # two pixels
+        assert (
+            abs(ours.stability[i] - record["stability_score"]) <= 2 / record["area"]
+        )  # two pixels
         assert np.abs(ours.points[i] - record["point_coords"][0]).max() < 1e-9
         x, y, w, h = record["bbox"]
         assert np.abs(ours.boxes[i] - [x, y, x + w, y + h]).max() <= 1

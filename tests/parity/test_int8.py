@@ -19,7 +19,9 @@ def smooth(size=(233, 150)):
 
 @pytest.fixture(scope="module", params=["sam", "sam2", "mobile_sam"])
 def folder(request, tmp_path_factory):
-    make = {"sam": random_sam, "sam2": random_sam2, "mobile_sam": random_mobile_sam}[request.param].make
+    make = {"sam": random_sam, "sam2": random_sam2, "mobile_sam": random_mobile_sam}[
+        request.param
+    ].make
     return make("small", tmp_path_factory.mktemp(request.param))
 
 
@@ -33,7 +35,9 @@ def test_features_are_near_those_in_fp32(folder, precision):
     low = segrid.Segmenter(folder, precision=precision)
     assert low.precision == precision
     exact, features = full.encode(image), low.encode(image)
-    assert 0.002 < error(features.features, exact.features) < 0.06  # u8 and s8 have 8 bits: less would mean that nothing was quantised
+    assert (
+        0.002 < error(features.features, exact.features) < 0.06
+    )  # u8 and s8 have 8 bits: less would mean that nothing was quantised
     for a, b in zip(features.high_res_features, exact.high_res_features, strict=True):
         assert 0 < error(a, b) < 0.06
 
@@ -43,10 +47,20 @@ def test_only_the_encoders_linears_are_quantised(folder):
     with safe_open(folder / "model.safetensors", "np") as file:
         names = set(file.keys())
     assert set(engine.quantised) <= names and len(engine.quantised) == len(set(engine.quantised))
-    blocks = {n for n in names if n.startswith("vision_encoder.") and n.endswith(".weight")
-              and any(part in n for part in (".attn.qkv.", ".attn.proj.", ".mlp.lin", ".mlp.proj_", ".mlp.fc")) or n.endswith("blocks.0.proj.weight")}
+    blocks = {
+        n
+        for n in names
+        if n.startswith("vision_encoder.")
+        and n.endswith(".weight")
+        and any(
+            part in n for part in (".attn.qkv.", ".attn.proj.", ".mlp.lin", ".mlp.proj_", ".mlp.fc")
+        )
+        or n.endswith("blocks.0.proj.weight")
+    }
     assert len(blocks) >= 16 and blocks <= set(engine.quantised)
-    assert all("vision_encoder" in n and "neck" not in n and "patch" not in n for n in engine.quantised)
+    assert all(
+        "vision_encoder" in n and "neck" not in n and "patch" not in n for n in engine.quantised
+    )
     assert segrid.Segmenter(folder, precision="fp32")._engine.quantised == []
 
 
@@ -59,7 +73,11 @@ def test_same_bits_for_any_thread_count_and_again(folder):
 
 def test_the_definition_agrees(folder):
     """The same integers are summed exactly; fp32 between the layers moves some of them to a neighbour."""
-    image, low, full = smooth(), segrid.Segmenter(folder, precision="int8"), segrid.Segmenter(folder, precision="fp32")
+    image, low, full = (
+        smooth(),
+        segrid.Segmenter(folder, precision="int8"),
+        segrid.Segmenter(folder, precision="fp32"),
+    )
     fast, exact = low.encode(image).features, full.encode(image).features
     try:
         _core.force_kernels("plain")
@@ -80,13 +98,22 @@ def test_saved_and_loaded_again(folder, tmp_path):
         for name in low._engine.quantised:
             values, scales = file.get_tensor(name), file.get_tensor(name + "_scale")
             shapes.append(values.shape)
-            assert values.dtype == np.int8 and scales.dtype == np.float32 and scales.shape == values.shape[:1]
+            assert (
+                values.dtype == np.int8
+                and scales.dtype == np.float32
+                and scales.shape == values.shape[:1]
+            )
     quantised = sum(np.prod(shape) for shape in shapes)
-    saved = (folder / "model.safetensors").stat().st_size - (tmp_path / "small/model.safetensors").stat().st_size
+    saved = (folder / "model.safetensors").stat().st_size - (
+        tmp_path / "small/model.safetensors"
+    ).stat().st_size
     assert saved > 2.8 * quantised  # of four bytes each, one and the scales are left
     # The same weights in other precisions: rounded once, not twice.
     full = segrid.Segmenter(tmp_path / "small", precision="fp32")
-    assert full.precision == "fp32" and error(full.encode(image).features, low.encode(image).features) < 0.06
+    assert (
+        full.precision == "fp32"
+        and error(full.encode(image).features, low.encode(image).features) < 0.06
+    )
     with pytest.raises(ValueError, match="int8"):
         full.save(tmp_path / "other")
     with pytest.raises(FileExistsError):
@@ -103,7 +130,9 @@ def test_damaged_quantised_files(folder, tmp_path):
     scale = tensors[name + "_scale"]
     nan = scale.copy()
     nan[0] = np.nan
-    for number, (what, changed) in enumerate([("NaN", nan), ("shape", scale[:-1].copy()), ("dtype I8", None)]):
+    for number, (what, changed) in enumerate(
+        [("NaN", nan), ("shape", scale[:-1].copy()), ("dtype I8", None)]
+    ):
         bad = dict(tensors)
         if changed is None:
             del bad[name + "_scale"]
@@ -122,8 +151,14 @@ def test_overflow_names_the_layer(folder, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
-    name = next(n for n in segrid.Segmenter(folder, precision="int8")._engine.quantised if "mlp" in n and tensors[n].shape[0] > tensors[n].shape[1])
-    signs = np.random.default_rng(0).choice([-1, 1], tensors[name].shape)  # a norm's output adds up to about nothing
+    name = next(
+        n
+        for n in segrid.Segmenter(folder, precision="int8")._engine.quantised
+        if "mlp" in n and tensors[n].shape[0] > tensors[n].shape[1]
+    )
+    signs = np.random.default_rng(0).choice(
+        [-1, 1], tensors[name].shape
+    )  # a norm's output adds up to about nothing
     tensors[name] = (3e38 * signs).astype(np.float32)
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     save_file(tensors, tmp_path / "model.safetensors")
@@ -146,13 +181,24 @@ def test_auto_goes_by_the_models_table(folder, tmp_path):
     features = _core.cpu_features()
     bf16 = "bf16" if features["avx512_bf16"] or features["amx"] else "fp32"
     int8 = "int8" if features["avx512_vnni"] or features["amx"] else bf16
-    good = {"bf16": {"iou_mean": 0.996, "iou_min": 0.98}, "int8": {"iou_mean": 0.985, "ap50_loss": 0.004}}
+    good = {
+        "bf16": {"iou_mean": 0.996, "iou_min": 0.98},
+        "int8": {"iou_mean": 0.985, "ap50_loss": 0.004},
+    }
     assert segrid.Segmenter(folder).precision == "fp32"  # no table
     assert auto_precision(folder, tmp_path, good) == int8
     assert auto_precision(folder, tmp_path, {"bf16": good["bf16"]}) == bf16
-    assert auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.985, "ap50_loss": 0.02}}) == bf16
-    assert auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.97, "ap50_loss": 0.0}}) == bf16
-    assert auto_precision(folder, tmp_path, {"int8": {"iou_mean": 0.99}}) == "fp32"  # not measured against labels
+    assert (
+        auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.985, "ap50_loss": 0.02}})
+        == bf16
+    )
+    assert (
+        auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.97, "ap50_loss": 0.0}})
+        == bf16
+    )
+    assert (
+        auto_precision(folder, tmp_path, {"int8": {"iou_mean": 0.99}}) == "fp32"
+    )  # not measured against labels
     assert auto_precision(folder, tmp_path, {"bf16": {"iou_mean": 0.999, "iou_min": 0.9}}) == "fp32"
     assert auto_precision(folder, tmp_path, {}) == "fp32"
     with pytest.raises(segrid.CorruptFileError, match="precision.int8.iou_mean"):

@@ -18,8 +18,14 @@ def padded(image, side):
     """segment-anything's preprocessing: (1, 3, side, side)."""
     scale = side / max(image.shape[:2])
     size = tuple(int(s * scale + 0.5) for s in image.shape[1::-1])
-    pixels = torch.tensor(np.asarray(Image.fromarray(image).resize(size, Image.BILINEAR))).permute(2, 0, 1).float()
-    pixels = (pixels - torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)) / torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+    pixels = (
+        torch.tensor(np.asarray(Image.fromarray(image).resize(size, Image.BILINEAR)))
+        .permute(2, 0, 1)
+        .float()
+    )
+    pixels = (pixels - torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)) / torch.tensor(
+        [58.395, 57.12, 57.375]
+    ).view(3, 1, 1)
     return torch.nn.functional.pad(pixels, (0, side - size[0], 0, side - size[1]))[None]
 
 
@@ -33,14 +39,18 @@ def test_every_stage(small, size, device):
     from segrid import _core
 
     image = smooth_image(size)
-    taps = _core._kernels.encoder_taps(str(small / "config.json"), str(small / "model.safetensors"), image, device=device)
+    taps = _core._kernels.encoder_taps(
+        str(small / "config.json"), str(small / "model.safetensors"), image, device=device
+    )
     theirs = random_mobile_sam.encoder("small")(padded(image, 144))
     assert set(taps) == set(theirs)
     for name, value in theirs.items():
         value = value[0].flatten(1).T.numpy()
         assert value.std() > 0.1, "vacuous"
         worst = np.abs(taps[name] - value).max()
-        assert worst <= 1e-4 * np.abs(value).max(), f"{name}: off by {worst:.3g}, largest {np.abs(value).max():.3g}"
+        assert worst <= 1e-4 * np.abs(value).max(), (
+            f"{name}: off by {worst:.3g}, largest {np.abs(value).max():.3g}"
+        )
 
 
 def test_plain_kernels_and_bf16(small):
@@ -74,15 +84,31 @@ def test_prompts_and_everything(small, device):
         sam = random_sam.to_segment_anything(random_sam.make("small", scratch))
     features = random_mobile_sam.encoder("small")(padded(image, 144))["neck"]
     # segment_anything's prompt encoder is built for this size
-    sam.prompt_encoder.image_embedding_size, sam.prompt_encoder.input_image_size = (9, 9), (144, 144)
-    point = torch.tensor([[[50 * 144 / 233, 60 * 93 / 150]]])  # 93 rows of the square hold the image
+    sam.prompt_encoder.image_embedding_size, sam.prompt_encoder.input_image_size = (
+        (9, 9),
+        (144, 144),
+    )
+    point = torch.tensor(
+        [[[50 * 144 / 233, 60 * 93 / 150]]]
+    )  # 93 rows of the square hold the image
     sparse, dense = sam.prompt_encoder(points=(point, torch.ones(1, 1)), boxes=None, masks=None)
-    logits, iou = sam.mask_decoder(image_embeddings=features, image_pe=sam.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
-                                   dense_prompt_embeddings=dense, multimask_output=True)
+    logits, iou = sam.mask_decoder(
+        image_embeddings=features,
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=True,
+    )
     found = ours.predict(image, points=[[[50, 60]]], multimask=True)
     assert np.abs(found.low_res - logits[0].numpy()).max() < 3e-4 * float(logits.abs().max())
     assert np.abs(found.scores - iou[0].numpy()).max() < 1e-3
-    masks = ours.everything(image, points_per_side=6, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
+    masks = ours.everything(
+        image,
+        points_per_side=6,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=1.0,
+    )
     assert len(masks) == 108 and ours._engine.family == "mobile_sam"
 
 
@@ -90,10 +116,16 @@ def test_the_published_checkpoint_converts(tmp_path):
     from segrid.convert import convert
 
     weights = random_mobile_sam.checkpoint("mobile_sam", tmp_path)
-    weights |= {"image_encoder.head.weight": torch.zeros(1000, 320), "image_encoder.norm_head.bias": torch.zeros(320)}
+    weights |= {
+        "image_encoder.head.weight": torch.zeros(1000, 320),
+        "image_encoder.norm_head.bias": torch.zeros(320),
+    }
     torch.save(weights, tmp_path / "mobile_sam.pt")
     report = convert(tmp_path / "mobile_sam.pt", tmp_path / "out")
-    assert report["family"] == "mobile_sam" and report["dropped"] == ["image_encoder.head.weight", "image_encoder.norm_head.bias"]
+    assert report["family"] == "mobile_sam" and report["dropped"] == [
+        "image_encoder.head.weight",
+        "image_encoder.norm_head.bias",
+    ]
     image = smooth_image((300, 200))
     ours = segrid.Segmenter(tmp_path / "out").encode(image).features
     theirs = random_mobile_sam.encoder("mobile_sam")(padded(image, 1024))["neck"].numpy()

@@ -31,8 +31,13 @@ class Pair:
         self.theirs = Sam2Model.from_pretrained(folder).eval()
         self.side = self.theirs.config.prompt_encoder_config.image_size
         pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-        pixels = torch.nn.functional.interpolate(pixels, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
-        mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        pixels = torch.nn.functional.interpolate(
+            pixels, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
+        )
+        mean, std = (
+            torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1),
+            torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1),
+        )
         self.pixels = (pixels - mean) / std
 
     def predict(self, prompt, multimask, hint=None):
@@ -42,7 +47,9 @@ class Pair:
             given["input_points"] = torch.tensor(np.array(prompt["points"]) * scale).float()[None]
             given["input_labels"] = torch.tensor(prompt["labels"])[None]
         if "boxes" in prompt:
-            given["input_boxes"] = torch.tensor(np.array(prompt["boxes"]) * np.tile(scale, 2)).float()[None]
+            given["input_boxes"] = torch.tensor(
+                np.array(prompt["boxes"]) * np.tile(scale, 2)
+            ).float()[None]
         if hint is not None:
             given["input_masks"] = torch.tensor(hint)[None, None]
         with torch.no_grad():
@@ -54,21 +61,32 @@ def smooth_image(size):
     return np.asarray(Image.fromarray(noise).resize(size, Image.BICUBIC))
 
 
-@pytest.fixture(scope="module", params=[("small", (233, 150)), ("wide", (300, 411))], ids=["small", "wide"])
+@pytest.fixture(
+    scope="module", params=[("small", (233, 150)), ("wide", (300, 411))], ids=["small", "wide"]
+)
 def pair(request, tmp_path_factory, device):
     preset, size = request.param
-    return Pair(random_sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device)
+    return Pair(
+        random_sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device
+    )
 
 
 def close(name, ours, theirs, gate=1e-4):
     worst = np.abs(ours - theirs).max()
-    assert worst <= gate * np.abs(theirs).max(), f"{name}: off by {worst:.3g}, largest {np.abs(theirs).max():.3g}"
+    assert worst <= gate * np.abs(theirs).max(), (
+        f"{name}: off by {worst:.3g}, largest {np.abs(theirs).max():.3g}"
+    )
 
 
 def test_every_layer(pair):
     from segrid import _core
 
-    taps = _core._kernels.encoder_taps(str(pair.folder / "config.json"), str(pair.folder / "model.safetensors"), pair.image, device=pair.device)
+    taps = _core._kernels.encoder_taps(
+        str(pair.folder / "config.json"),
+        str(pair.folder / "model.safetensors"),
+        pair.image,
+        device=pair.device,
+    )
     seen = {}
     backbone = pair.theirs.vision_encoder.backbone
     backbone.blocks[0].register_forward_pre_hook(lambda m, a: seen.__setitem__("patch_embed", a[0]))
@@ -76,8 +94,13 @@ def test_every_layer(pair):
         block.register_forward_hook(lambda m, a, o, i=i: seen.__setitem__(f"block_{i}", o))
     with torch.no_grad():
         features = pair.theirs.get_image_embeddings(pair.pixels)
-    seen["features_0"] = (features[2] - pair.theirs.no_memory_embedding.view(1, -1, 1, 1)).permute(0, 2, 3, 1)
-    seen["features_1"], seen["features_2"] = features[1].permute(0, 2, 3, 1), features[0].permute(0, 2, 3, 1)
+    seen["features_0"] = (features[2] - pair.theirs.no_memory_embedding.view(1, -1, 1, 1)).permute(
+        0, 2, 3, 1
+    )
+    seen["features_1"], seen["features_2"] = (
+        features[1].permute(0, 2, 3, 1),
+        features[0].permute(0, 2, 3, 1),
+    )
     assert set(seen) == set(taps)
     for name, value in seen.items():
         theirs = value.reshape(-1, value.shape[-1]).detach().numpy()
@@ -95,7 +118,10 @@ def test_embedding(pair, tmp_path):
     embedding.save(tmp_path / "e.npz")
     assert segrid.Embedding.load(tmp_path / "e.npz", pair.ours) == embedding
     point = dict(points=[[[50, 60]]], multimask=True)
-    assert np.array_equal(pair.ours.predict(embedding, **point).low_res, pair.ours.predict(pair.image, **point).low_res)
+    assert np.array_equal(
+        pair.ours.predict(embedding, **point).low_res,
+        pair.ours.predict(pair.image, **point).low_res,
+    )
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -107,8 +133,17 @@ def test_prompts(pair, prompt, multimask):
     assert logits.std() > 1 and 0.02 < (logits > 0).mean() < 0.98, "vacuous"
     close("logits", ours.low_res, logits)
     close("iou", ours.scores, theirs.iou_scores[0].flatten().numpy())
-    close("object score", ours.object_scores, np.repeat(theirs.object_score_logits[0].flatten().numpy(), 3 if multimask else 1))
-    full = torch.nn.functional.interpolate(theirs.pred_masks[0].flatten(0, 1)[None], pair.image.shape[:2], mode="bilinear", align_corners=False)[0]
+    close(
+        "object score",
+        ours.object_scores,
+        np.repeat(theirs.object_score_logits[0].flatten().numpy(), 3 if multimask else 1),
+    )
+    full = torch.nn.functional.interpolate(
+        theirs.pred_masks[0].flatten(0, 1)[None],
+        pair.image.shape[:2],
+        mode="bilinear",
+        align_corners=False,
+    )[0]
     agree = (ours.array == (full > 0).numpy()).mean()
     assert agree > 0.9995, agree
 
@@ -119,19 +154,29 @@ def test_a_mask_hint_moves_the_mask_as_theirs(pair):
     ours = pair.ours.predict(pair.image, points=[[[50, 60]]], mask_hints=hint, multimask=True)
     theirs = pair.predict(PROMPTS["point"], True, hint)
     close("logits", ours.low_res, theirs.pred_masks[0, 0].numpy())
-    assert np.abs(ours.low_res - pair.ours.predict(pair.image, points=[[[50, 60]]], multimask=True).low_res).max() > 0.1
+    assert (
+        np.abs(
+            ours.low_res
+            - pair.ours.predict(pair.image, points=[[[50, 60]]], multimask=True).low_res
+        ).max()
+        > 0.1
+    )
 
 
 def test_unstable_single_masks_give_way(pair, cut, monkeypatch, tmp_path):
     """Over a grid of clicks some single masks are token 0's and some the best of the others, as in transformers."""
-    xs, ys = np.meshgrid(np.linspace(5, pair.image.shape[1] - 5, 6), np.linspace(5, pair.image.shape[0] - 5, 6))
+    xs, ys = np.meshgrid(
+        np.linspace(5, pair.image.shape[1] - 5, 6), np.linspace(5, pair.image.shape[0] - 5, 6)
+    )
     points = np.stack([xs.ravel(), ys.ravel()], 1)[:, None]
     prompt = dict(points=points, labels=np.ones(points.shape[:2], int))
     decoder = pair.theirs.mask_decoder
     with monkeypatch.context() as patch:
         patch.setattr(decoder, "dynamic_multimask_via_stability", False)
         plain = pair.predict(prompt, False)
-    threshold = cut(decoder._get_stability_scores(plain.pred_masks[0, :, 0]), 12)  # a third to two thirds of these random masks are stable
+    threshold = cut(
+        decoder._get_stability_scores(plain.pred_masks[0, :, 0]), 12
+    )  # a third to two thirds of these random masks are stable
     config = json.loads((pair.folder / "config.json").read_text())
     config["mask_decoder_config"]["dynamic_multimask_stability_thresh"] = threshold
     (tmp_path / "config.json").write_text(json.dumps(config))

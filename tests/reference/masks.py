@@ -66,7 +66,13 @@ def mask_nms(masks: np.ndarray, order: list[int], threshold: float) -> list[int]
     return kept
 
 
-def containment(masks: np.ndarray, order: list[int], within: float, crops: list[int] | None = None, across: float = 1.0) -> list[int]:
+def containment(
+    masks: np.ndarray,
+    order: list[int],
+    within: float,
+    crops: list[int] | None = None,
+    across: float = 1.0,
+) -> list[int]:
     kept: list[int] = []
     for i in order:
         for j in kept:

@@ -10,7 +10,9 @@ def point_grid(n: int) -> np.ndarray:
     return np.array([(x, y) for y in places for x in places])
 
 
-def crop_boxes(size: tuple[int, int], layers: int, overlap_ratio: float) -> tuple[list[list[int]], list[int]]:
+def crop_boxes(
+    size: tuple[int, int], layers: int, overlap_ratio: float
+) -> tuple[list[list[int]], list[int]]:
     height, width = size
     boxes, of_layer = [[0, 0, width, height]], [0]
     for layer in range(1, layers + 1):

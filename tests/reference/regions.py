@@ -37,7 +37,9 @@ def remove_small_regions(mask: np.ndarray, min_area: int, holes: bool) -> tuple[
     return np.isin(labels, large if len(large) else [int(np.argmax(sizes)) + 1]), True
 
 
-def postprocess(masks: np.ndarray, min_area: int, nms_threshold: float) -> tuple[list[int], np.ndarray]:
+def postprocess(
+    masks: np.ndarray, min_area: int, nms_threshold: float
+) -> tuple[list[int], np.ndarray]:
     """The kept indices in their order, and all masks after cleaning."""
     cleaned, scores = [], []
     for mask in masks:

@@ -18,10 +18,16 @@ def bilinear_matrix(inputs: int, outputs: int) -> np.ndarray:
 
 
 def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return bilinear_matrix(values.shape[0], size[0]) @ values.astype(np.float64) @ bilinear_matrix(values.shape[1], size[1]).T
+    return (
+        bilinear_matrix(values.shape[0], size[0])
+        @ values.astype(np.float64)
+        @ bilinear_matrix(values.shape[1], size[1]).T
+    )
 
 
-def sam_upsample(low_res: np.ndarray, side: int, resized: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def sam_upsample(
+    low_res: np.ndarray, side: int, resized: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
     """segment-anything's Sam.postprocess_masks for one mask."""
     return bilinear(bilinear(low_res, (side, side))[: resized[0], : resized[1]], size)
 
@@ -45,5 +51,7 @@ def owlv2_torchvision(rgb: np.ndarray, side: int) -> np.ndarray:
     square = max(rgb.shape[:2])
     padded = np.zeros((square, square, 3))
     padded[: rgb.shape[0], : rgb.shape[1]] = rgb
-    across = bilinear_matrix(square, side) @ gaussian_matrix(square, max(0.0, (square / side - 1) / 2))
+    across = bilinear_matrix(square, side) @ gaussian_matrix(
+        square, max(0.0, (square / side - 1) / 2)
+    )
     return np.einsum("ys,sxc->yxc", across, np.einsum("xs,ysc->yxc", across, padded))

@@ -19,7 +19,11 @@ class MBConv(nn.Module):
     def __init__(self, dim, expand):
         super().__init__()
         hidden = int(dim * expand)
-        self.conv1, self.conv2, self.conv3 = ConvBn(dim, hidden, 1), ConvBn(hidden, hidden, 3, groups=hidden), ConvBn(hidden, dim, 1)
+        self.conv1, self.conv2, self.conv3 = (
+            ConvBn(dim, hidden, 1),
+            ConvBn(hidden, hidden, 3, groups=hidden),
+            ConvBn(hidden, dim, 1),
+        )
 
     def forward(self, x):
         return F.gelu(self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))) + x)
@@ -28,7 +32,11 @@ class MBConv(nn.Module):
 class Merge(nn.Module):
     def __init__(self, dim, out, stride):
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = ConvBn(dim, out, 1), ConvBn(out, out, 3, stride, groups=out), ConvBn(out, out, 1)
+        self.conv1, self.conv2, self.conv3 = (
+            ConvBn(dim, out, 1),
+            ConvBn(out, out, 3, stride, groups=out),
+            ConvBn(out, out, 1),
+        )
 
     def forward(self, x):
         return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
@@ -40,22 +48,37 @@ class Attention(nn.Module):
     def __init__(self, dim, heads, window):
         super().__init__()
         self.heads, self.window = heads, window
-        self.norm, self.qkv, self.proj = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.norm, self.qkv, self.proj = (
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 3 * dim),
+            nn.Linear(dim, dim),
+        )
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
         places = [(y, x) for y in range(window) for x in range(window)]
-        self.index = torch.tensor([[abs(a[0] - b[0]) * window + abs(a[1] - b[1]) for b in places] for a in places])
+        self.index = torch.tensor(
+            [[abs(a[0] - b[0]) * window + abs(a[1] - b[1]) for b in places] for a in places]
+        )
 
     def forward(self, x):
         b, n, c = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(b, n, self.heads, 3, c // self.heads).permute(3, 0, 2, 1, 4)
-        scores = q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5 + self.attention_biases[:, self.index]
+        q, k, v = (
+            self.qkv(self.norm(x)).view(b, n, self.heads, 3, c // self.heads).permute(3, 0, 2, 1, 4)
+        )
+        scores = (
+            q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5
+            + self.attention_biases[:, self.index]
+        )
         return self.proj((scores.softmax(-1) @ v).transpose(1, 2).reshape(b, n, c))
 
 
 class Mlp(nn.Module):
     def __init__(self, dim, hidden):
         super().__init__()
-        self.norm, self.fc1, self.fc2 = nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.norm, self.fc1, self.fc2 = (
+            nn.LayerNorm(dim),
+            nn.Linear(dim, hidden),
+            nn.Linear(hidden, dim),
+        )
 
     def forward(self, x):
         return self.fc2(F.gelu(self.fc1(self.norm(x))))
@@ -65,7 +88,11 @@ class Block(nn.Module):
     def __init__(self, dim, heads, window, ratio):
         super().__init__()
         self.window = window
-        self.attn, self.local_conv, self.mlp = Attention(dim, heads, window), ConvBn(dim, dim, 3, groups=dim), Mlp(dim, int(dim * ratio))
+        self.attn, self.local_conv, self.mlp = (
+            Attention(dim, heads, window),
+            ConvBn(dim, dim, 3, groups=dim),
+            Mlp(dim, int(dim * ratio)),
+        )
 
     def forward(self, x):  # (B, C, H, W)
         b, c, h, w = x.shape
@@ -74,7 +101,12 @@ class Block(nn.Module):
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, pad_w, 0, pad_h))
         rows, columns = (h + pad_h) // s, (w + pad_w) // s
         windows = padded.view(b, rows, s, columns, s, c).transpose(2, 3).reshape(-1, s * s, c)
-        back = self.attn(windows).view(b, rows, columns, s, s, c).transpose(2, 3).reshape(b, h + pad_h, w + pad_w, c)
+        back = (
+            self.attn(windows)
+            .view(b, rows, columns, s, s, c)
+            .transpose(2, 3)
+            .reshape(b, h + pad_h, w + pad_w, c)
+        )
         x = self.local_conv(x + back[:, :h, :w].permute(0, 3, 1, 2))
         return x + self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -93,7 +125,9 @@ class Norm2d(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
 
     def forward(self, x):
-        return F.layer_norm(x.permute(0, 2, 3, 1), (len(self.weight),), self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+        return F.layer_norm(
+            x.permute(0, 2, 3, 1), (len(self.weight),), self.weight, self.bias, 1e-6
+        ).permute(0, 3, 1, 2)
 
 
 class PatchEmbed(nn.Module):
@@ -108,15 +142,34 @@ class PatchEmbed(nn.Module):
 class TinyViT(nn.Module):
     """(B, 3, S, S) normalised and padded -> {"patch_embed", "stage_0" .. "stage_3", "neck"}, each (B, C, h, w)."""
 
-    def __init__(self, dims=(64, 128, 160, 320), depths=(2, 2, 6, 2), heads=(2, 4, 5, 10), windows=(7, 7, 14, 7), ratio=4.0, expand=4.0, output=256):
+    def __init__(
+        self,
+        dims=(64, 128, 160, 320),
+        depths=(2, 2, 6, 2),
+        heads=(2, 4, 5, 10),
+        windows=(7, 7, 14, 7),
+        ratio=4.0,
+        expand=4.0,
+        output=256,
+    ):
         super().__init__()
         self.patch_embed = PatchEmbed(dims[0])
         layers = []
         for s in range(4):
-            blocks = [MBConv(dims[0], expand) if s == 0 else Block(dims[s], heads[s], windows[s], ratio) for _ in range(depths[s])]
-            layers.append(Stage(blocks, Merge(dims[s], dims[s + 1], 1 if s == 2 else 2) if s < 3 else None))
+            blocks = [
+                MBConv(dims[0], expand) if s == 0 else Block(dims[s], heads[s], windows[s], ratio)
+                for _ in range(depths[s])
+            ]
+            layers.append(
+                Stage(blocks, Merge(dims[s], dims[s + 1], 1 if s == 2 else 2) if s < 3 else None)
+            )
         self.layers = nn.ModuleList(layers)
-        self.neck = nn.Sequential(nn.Conv2d(dims[3], output, 1, bias=False), Norm2d(output), nn.Conv2d(output, output, 3, padding=1, bias=False), Norm2d(output))
+        self.neck = nn.Sequential(
+            nn.Conv2d(dims[3], output, 1, bias=False),
+            Norm2d(output),
+            nn.Conv2d(output, output, 3, padding=1, bias=False),
+            Norm2d(output),
+        )
 
     def forward(self, x):
         seen = {}

@@ -15,7 +15,11 @@ def draw(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_same_seed_same_scene(seed):
     a, b = draw(seed), draw(seed)
-    assert np.array_equal(a.image, b.image) and np.array_equal(a.labels, b.labels) and a.targets == b.targets
+    assert (
+        np.array_equal(a.image, b.image)
+        and np.array_equal(a.labels, b.labels)
+        and a.targets == b.targets
+    )
 
 
 def test_different_seeds_differ():

@@ -72,14 +72,29 @@ def few_threads():
 def run(folder, *more):
     folder.mkdir(exist_ok=True)
     (folder.parent / "config.json").write_text(json.dumps(CONFIG))
-    words = [str(folder), "--config", str(folder.parent / "config.json"), "--workers", "0", "--fp32"]
+    words = [
+        str(folder),
+        "--config",
+        str(folder.parent / "config.json"),
+        "--workers",
+        "0",
+        "--fp32",
+    ]
     words += ["--images", "2", "--prompts", "6", "--second-prompts", "2", "--seed", "4", *more]
     return train(parser().parse_args(words))
 
 
 def test_loss_falls(tmp_path):
     records = run(
-        tmp_path / "run", "--steps", "400", "--stop-at", "200", "--muon-rate", "2e-3", "--adam-rate", "2e-3"
+        tmp_path / "run",
+        "--steps",
+        "400",
+        "--stop-at",
+        "200",
+        "--muon-rate",
+        "2e-3",
+        "--adam-rate",
+        "2e-3",
     )
     losses = [
         r["mask"] + r["second_mask"] for r in records
@@ -101,7 +116,9 @@ def test_resumes_exactly(tmp_path):
     run(tmp_path / "whole", "--steps", "12")
     run(tmp_path / "parts", "--steps", "12", "--stop-at", "5")
     run(tmp_path / "parts", "--steps", "12")
-    a, b = (torch.load(tmp_path / n / "checkpoint.pt", weights_only=True) for n in ("whole", "parts"))
+    a, b = (
+        torch.load(tmp_path / n / "checkpoint.pt", weights_only=True) for n in ("whole", "parts")
+    )
     assert a["step"] == b["step"] == 12 and a["count"] == b["count"]
     assert all(torch.equal(value, b["state"][name]) for name, value in a["state"].items())
 
@@ -122,7 +139,9 @@ def test_same_answers_as_transformers(tmp_path):
         embedded, other = net.vision_encoder(pixels), peer.get_image_embeddings(pixels)
         assert torch.allclose(embedded, other.flatten(2).mT, atol=1e-4)
         ours, score = net.decode(
-            embedded, torch.cat([points, torch.zeros(2, 3, 1, 2)], 2), torch.cat([labels, none - 1], 2)
+            embedded,
+            torch.cat([points, torch.zeros(2, 3, 1, 2)], 2),
+            torch.cat([labels, none - 1], 2),
         )
         theirs = peer(image_embeddings=other, input_points=points, input_labels=labels)
         assert torch.allclose(
@@ -130,7 +149,9 @@ def test_same_answers_as_transformers(tmp_path):
         )
         assert torch.allclose(score[:, :, 1:], theirs.iou_scores, atol=1e-4)
         box = torch.tensor([5.0, 8, 50, 40]).expand(2, 1, 4)
-        ours, _ = net.decode(embedded, box.view(2, 1, 2, 2), torch.tensor([2, 3]).expand(2, 1, 2), hint)
+        ours, _ = net.decode(
+            embedded, box.view(2, 1, 2, 2), torch.tensor([2, 3]).expand(2, 1, 2), hint
+        )
         theirs = peer(
             image_embeddings=other, input_boxes=box, input_masks=hint, multimask_output=False
         ).pred_masks

@@ -46,13 +46,29 @@ def test_every_finite_16_bit_number(path, dtype):
 
 def test_fp32_bits_are_kept(path):
     info = np.finfo(np.float32)
-    values = np.array([0.0, -0.0, info.tiny, info.smallest_subnormal, -info.smallest_subnormal, info.max, info.min, 1 / 3], np.float32)
+    values = np.array(
+        [
+            0.0,
+            -0.0,
+            info.tiny,
+            info.smallest_subnormal,
+            -info.smallest_subnormal,
+            info.max,
+            info.min,
+            1 / 3,
+        ],
+        np.float32,
+    )
     save_file({"a": values}, path)
     assert np.array_equal(bits(take(path, "a", [8])), bits(values))
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 4), max_size=5), st.sampled_from([torch.float32, torch.float16, torch.bfloat16]), st.integers(0, 2**31))
+@given(
+    st.lists(st.integers(0, 4), max_size=5),
+    st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    st.integers(0, 2**31),
+)
 def test_any_shape(tmp_path_factory, shape, dtype, seed):
     path = str(tmp_path_factory.getbasetemp() / "shape.safetensors")
     generator = torch.Generator().manual_seed(seed)
@@ -67,7 +83,15 @@ def test_any_shape(tmp_path_factory, shape, dtype, seed):
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 @pytest.mark.parametrize("shape", [[0], [3, 0, 2], [0, 0]])
 def test_zero_size(path, dtype, shape):
-    write(path, {"empty": entry(dtype, shape, 0, 0), "one": entry("F32", [], 0, 4), "last": entry(dtype, shape, 4, 4)}, struct.pack("<f", 1.5))
+    write(
+        path,
+        {
+            "empty": entry(dtype, shape, 0, 0),
+            "one": entry("F32", [], 0, 4),
+            "last": entry(dtype, shape, 4, 4),
+        },
+        struct.pack("<f", 1.5),
+    )
     for name in ("empty", "last"):
         assert take(path, name, shape).shape == tuple(shape)
     assert take(path, "one", []) == np.float32(1.5)
@@ -75,15 +99,26 @@ def test_zero_size(path, dtype, shape):
 
 def test_names_are_sorted_by_bytes(path):
     tensors = ["b", "a.weight", "a", "Z", "", "größe", "層", "a.10", "a.9", 'with "quotes" and \n']
-    write(path, {name: entry("F32", [1], 4 * i, 4 * i + 4) for i, name in enumerate(tensors)}, np.arange(len(tensors), dtype="<f4").tobytes())
+    write(
+        path,
+        {name: entry("F32", [1], 4 * i, 4 * i + 4) for i, name in enumerate(tensors)},
+        np.arange(len(tensors), dtype="<f4").tobytes(),
+    )
     assert names(path) == sorted(tensors, key=str.encode)
     for i, name in enumerate(tensors):
         assert take(path, name, [1]) == [i]
 
 
 def test_order_of_the_header_is_not_the_order_of_the_data(path):
-    write(path, {"late": entry("F32", [2], 4, 12), "early": entry("F16", [2], 0, 4)}, struct.pack("<2e2f", 1, 2, 3, 4))
-    assert take(path, "early", [2]).tolist() == [1, 2] and take(path, "late", [2]).tolist() == [3, 4]
+    write(
+        path,
+        {"late": entry("F32", [2], 4, 12), "early": entry("F16", [2], 0, 4)},
+        struct.pack("<2e2f", 1, 2, 3, 4),
+    )
+    assert take(path, "early", [2]).tolist() == [1, 2] and take(path, "late", [2]).tolist() == [
+        3,
+        4,
+    ]
 
 
 def test_metadata_is_no_tensor(path):
@@ -99,7 +134,9 @@ def test_no_tensors_and_padding(path):
         assert names(path) == []
 
 
-@pytest.mark.parametrize("metadata", [{"a": 1}, {"a": None}, {"a": True}, {"a": ["b"]}, "text", 5, None, ["b"]])
+@pytest.mark.parametrize(
+    "metadata", [{"a": 1}, {"a": None}, {"a": True}, {"a": ["b"]}, "text", 5, None, ["b"]]
+)
 def test_metadata_holds_text_only(path, metadata):
     write(path, {"__metadata__": metadata})
     with pytest.raises(segrid.CorruptFileError, match="model.safetensors"):
@@ -125,7 +162,9 @@ WRONG_FIELDS = {
 @pytest.mark.parametrize("fault", WRONG_FIELDS)
 def test_wrong_fields_name_the_tensor(path, fault):
     write(path, {"good": entry("F32", [0], 0, 0), "the.bad": WRONG_FIELDS[fault]}, b"\0" * 8)
-    with pytest.raises(segrid.CorruptFileError, match=f"model.safetensors: tensor 'the.bad' .*{fault}"):
+    with pytest.raises(
+        segrid.CorruptFileError, match=f"model.safetensors: tensor 'the.bad' .*{fault}"
+    ):
         names(path)
 
 
@@ -154,16 +193,35 @@ def test_missing_name(path):
             take(path, name, [2])
 
 
-@pytest.mark.parametrize("dtype, size", [("F64", 8), ("F8_E4M3", 1), ("F8_E5M2", 1), ("I64", 8), ("I32", 4), ("I16", 2), ("I8", 1), ("U64", 8), ("U32", 4),
-                                         ("U16", 2), ("U8", 1), ("BOOL", 1)])
+@pytest.mark.parametrize(
+    "dtype, size",
+    [
+        ("F64", 8),
+        ("F8_E4M3", 1),
+        ("F8_E5M2", 1),
+        ("I64", 8),
+        ("I32", 4),
+        ("I16", 2),
+        ("I8", 1),
+        ("U64", 8),
+        ("U32", 4),
+        ("U16", 2),
+        ("U8", 1),
+        ("BOOL", 1),
+    ],
+)
 def test_other_dtypes_are_listed_but_not_taken(path, dtype, size):
     write(path, {"a": entry(dtype, [3], 0, 3 * size)}, b"\0" * 3 * size)
     assert names(path) == ["a"]
-    with pytest.raises(segrid.CorruptFileError, match=f"a has dtype {dtype}, expected F32, F16 or BF16"):
+    with pytest.raises(
+        segrid.CorruptFileError, match=f"a has dtype {dtype}, expected F32, F16 or BF16"
+    ):
         take(path, "a", [3])
 
 
-@pytest.mark.parametrize("dtype, number", [("F16", 0x7C00), ("F16", 0xFC01), ("BF16", 0x7F80), ("BF16", 0xFFC0)])
+@pytest.mark.parametrize(
+    "dtype, number", [("F16", 0x7C00), ("F16", 0xFC01), ("BF16", 0x7F80), ("BF16", 0xFFC0)]
+)
 def test_non_finite_16_bit_numbers(path, dtype, number):
     write(path, {"a": entry(dtype, [2, 2], 0, 8)}, struct.pack("<4H", 0, number, 1, number))
     with pytest.raises(segrid.CorruptFileError, match="a holds 2 values that are NaN or Inf"):
@@ -171,7 +229,14 @@ def test_non_finite_16_bit_numbers(path, dtype, number):
 
 
 def test_only_the_taken_tensor_is_judged(path):
-    save_file({"a": np.ones(2, np.float32), "b": np.full(2, np.nan, np.float32), "c": np.zeros(2, np.int8)}, path)
+    save_file(
+        {
+            "a": np.ones(2, np.float32),
+            "b": np.full(2, np.nan, np.float32),
+            "c": np.zeros(2, np.int8),
+        },
+        path,
+    )
     assert take(path, "a", [2]).tolist() == [1, 1]
 
 
@@ -198,7 +263,11 @@ def test_no_permission(path):
 
 
 def test_every_truncation_is_refused(path):
-    save_file({"a": np.arange(6, dtype=np.float32), "b": np.ones(3, np.float16)}, path, metadata={"format": "pt"})
+    save_file(
+        {"a": np.arange(6, dtype=np.float32), "b": np.ones(3, np.float16)},
+        path,
+        metadata={"format": "pt"},
+    )
     with open(path, "rb") as file:
         whole = file.read()
     for n in range(len(whole)):

@@ -47,13 +47,21 @@ def plain(pipeline, count, size=480):
         for (thing, box), mask in zip(things, masks, strict=True):
             if names.count((thing.colour, thing.shape)) > 1:
                 continue
-            found = pipeline(image, phrase(rng, Query(thing.shape, thing.colour)), threshold=0.0)[:1]
+            found = pipeline(image, phrase(rng, Query(thing.shape, thing.colour)), threshold=0.0)[
+                :1
+            ]
             boxes.append(iou(found.boxes[0], box))
             got = found.masks.array[0]
             areas.append((got & mask).sum() / (got | mask).sum())
     boxes, areas = np.array(boxes), np.array(areas)
-    return {"prompts": len(boxes), "box_iou_mean": boxes.mean(), "box_iou_above_0.8": (boxes > 0.8).mean(), "mask_iou_mean": areas.mean(),
-            "mask_iou_median": np.median(areas), "mask_iou_above_0.9": (areas > 0.9).mean()}
+    return {
+        "prompts": len(boxes),
+        "box_iou_mean": boxes.mean(),
+        "box_iou_above_0.8": (boxes > 0.8).mean(),
+        "mask_iou_mean": areas.mean(),
+        "mask_iou_median": np.median(areas),
+        "mask_iou_above_0.9": (areas > 0.9).mean(),
+    }
 
 
 def scenes(detector, source, count):
@@ -78,12 +86,20 @@ def asked_of(rng, things):
     known = sorted({(t.colour, t.shape) for t, _ in things if t.colour and t.shape != "other"})
     absent = [pair for pair in product(COLOURS, SHAPES) if pair not in known]
     asked = known + [absent[k] for k in rng.permutation(len(absent))[: len(known)]]
-    return ([phrase(rng, Query(shape, colour)) for colour, shape in asked], [[box for t, box in things if (t.colour, t.shape) == pair] for pair in asked])
+    return (
+        [phrase(rng, Query(shape, colour)) for colour, shape in asked],
+        [[box for t, box in things if (t.colour, t.shape) == pair] for pair in asked],
+    )
 
 
 def figures_of(hits, found, wanted):
     """Precision, recall and TP / (TP + FP + FN)."""
-    return {"precision": hits / max(1, found), "recall": hits / max(1, wanted), "ap50": hits / max(1, found + wanted - hits), "objects": wanted}
+    return {
+        "precision": hits / max(1, found),
+        "recall": hits / max(1, wanted),
+        "ap50": hits / max(1, found + wanted - hits),
+        "objects": wanted,
+    }
 
 
 def fields(source, count):
@@ -114,12 +130,26 @@ def silence(detector, source, count):
         if not there:
             continue
         scene = detector.encode(image)
-        for query in (Query(other=str(rng.choice(words))), Query(other=str(rng.choice(words)), colour=there[0].colour)):
+        for query in (
+            Query(other=str(rng.choice(words))),
+            Query(other=str(rng.choice(words)), colour=there[0].colour),
+        ):
             unknown.append(_best(detector.detect(scene, phrase(rng, query), threshold=0.0)))
-        known.append(_best(detector.detect(scene, phrase(rng, Query(there[0].shape, there[0].colour)), threshold=0.0)))
+        known.append(
+            _best(
+                detector.detect(
+                    scene, phrase(rng, Query(there[0].shape, there[0].colour)), threshold=0.0
+                )
+            )
+        )
     unknown, known = np.array(unknown), np.array(known)
-    return {"unknown_median": np.median(unknown), "unknown_95th": np.quantile(unknown, 0.95), "unknown_above_threshold": (unknown > THRESHOLD).mean(),
-            "known_median": np.median(known), "known_above_threshold": (known > THRESHOLD).mean()}
+    return {
+        "unknown_median": np.median(unknown),
+        "unknown_95th": np.quantile(unknown, 0.95),
+        "unknown_above_threshold": (unknown > THRESHOLD).mean(),
+        "known_median": np.median(known),
+        "known_above_threshold": (known > THRESHOLD).mean(),
+    }
 
 
 def _best(found):
@@ -131,8 +161,12 @@ def evaluate(folder, data, count):
     detector = segrid.Detector(folder, precision="fp32")
     source = Source(data, 256, kept_out=True)
     pipeline = segrid.Pipeline(detector, segrid.Segmenter("tiny", precision="fp32"))
-    figures = {"threshold": THRESHOLD, "plain": plain(pipeline, count), "scenes": scenes(detector, source, 2 * count),
-               "unknown words": silence(detector, source, count)}
+    figures = {
+        "threshold": THRESHOLD,
+        "plain": plain(pipeline, count),
+        "scenes": scenes(detector, source, 2 * count),
+        "unknown words": silence(detector, source, count),
+    }
     if data:
         figures["nuclei"] = nuclei(detector, source, count)
     return json.loads(json.dumps(figures, default=float), parse_float=lambda v: round(float(v), 4))
@@ -140,7 +174,9 @@ def evaluate(folder, data, count):
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("folder")
     p.add_argument("--data")
     p.add_argument("--count", type=int, default=100)

@@ -40,11 +40,19 @@ def usual_score(net, tokenizer, source, count):
         if not known:
             continue
         texts = [phrase(rng, Query(t.shape, t.colour)) for t in known]
-        ids = tokenizer(texts, padding="max_length", truncation=True, max_length=tokens.LENGTH, return_tensors="pt").input_ids
+        ids = tokenizer(
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=tokens.LENGTH,
+            return_tensors="pt",
+        ).input_ids
         with torch.no_grad():
             out = net(input_ids=ids, pixel_values=torch.from_numpy(padded(image, size)[0])[None])
             merged = out.image_embeds.reshape(-1, out.image_embeds.shape[-1])
-            scales.append(float((torch.nn.functional.elu(net.class_head.logit_scale(merged)) + 1).median()))
+            scales.append(
+                float((torch.nn.functional.elu(net.class_head.logit_scale(merged)) + 1).median())
+            )
         scores += torch.sigmoid(out.logits[0]).amax(0).tolist()
     return float(np.quantile(scores, 0.1)), float(np.median(scales))
 
@@ -58,10 +66,17 @@ def export(run, out, data, figures=None, count=120):
         shutil.copyfile(run / file, out / file)
     weights = load_file(run / "model.safetensors")
     net = Owlv2ForObjectDetection.from_pretrained(run).float().eval()
-    threshold, scale = usual_score(net, tokenizer, Source(data, net.config.vision_config.image_size), count)
-    weights["class_head.logit_shift.bias"] += (logit(0.1) - logit(min(max(threshold, 0.02), 0.98))) / scale
+    threshold, scale = usual_score(
+        net, tokenizer, Source(data, net.config.vision_config.image_size), count
+    )
+    weights["class_head.logit_shift.bias"] += (
+        logit(0.1) - logit(min(max(threshold, 0.02), 0.98))
+    ) / scale
     write_weights(weights, out / "model.safetensors", LIMIT)
-    config = json.loads((run / "config.json").read_text()) | {"architectures": ["Owlv2ForObjectDetection"], "dtype": "float16"}
+    config = json.loads((run / "config.json").read_text()) | {
+        "architectures": ["Owlv2ForObjectDetection"],
+        "dtype": "float16",
+    }
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     side = net.config.vision_config.image_size
     Owlv2ImageProcessorPil(size={"height": side, "width": side}).save_pretrained(out)
@@ -71,30 +86,47 @@ def export(run, out, data, figures=None, count=120):
     if (run / "before.json").exists():  # of the weights that the run began with
         before = json.loads((run / "before.json").read_text())
         trained = {name: before[name] + trained[name] for name in trained}
-    about = {"trained": trained, "score before it was moved to 0.1": round(threshold, 4), "figures": figures}
+    about = {
+        "trained": trained,
+        "score before it was moved to 0.1": round(threshold, 4),
+        "figures": figures,
+    }
     (out / "segrid.json").write_text(json.dumps(about, indent=1) + "\n")
     (out / "README.md").write_text(card(figures, sum(t.numel() for t in weights.values()), trained))
 
 
 def card(figures, parameters, trained):
     """The model card, from measured figures."""
-    lines = [HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
-             f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, "
-             "for the nuclei, the training part of BBBC038v1 (CC0).", ""]
+    lines = [
+        HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
+        f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, "
+        "for the nuclei, the training part of BBBC038v1 (CC0).",
+        "",
+    ]
     if figures:
-        plain, scenes, words, nuclei = (figures.get(k) for k in ("plain", "scenes", "unknown words", "nuclei"))
-        lines += ["## Measured", "", "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the default threshold:", "", "| | |",
-                  "|---|---|",
-                  f"| plain shapes on a plain ground: mask IoU of the best box through `Pipeline`, mean / median | {plain['mask_iou_mean']:.3f} / "
-                  f"{plain['mask_iou_median']:.3f} |",
-                  f"| the same, share with a mask IoU above 0.9 | {100 * plain['mask_iou_above_0.9']:.0f} % of {plain['prompts']} |",
-                  f"| the same, IoU of the box | {plain['box_iou_mean']:.3f} |",
-                  f"| shapes on every ground, as many prompts absent as present: precision / recall | {scenes['precision']:.2f} / {scenes['recall']:.2f} |",
-                  f"| words it never saw: share of prompts with a box above the threshold | {100 * words['unknown_above_threshold']:.1f} % |",
-                  f"| best score of such words, median and 95th percentile; of things that are there, median | {words['unknown_median']:.2f}, "
-                  f"{words['unknown_95th']:.2f}; {words['known_median']:.2f} |"]
+        plain, scenes, words, nuclei = (
+            figures.get(k) for k in ("plain", "scenes", "unknown words", "nuclei")
+        )
+        lines += [
+            "## Measured",
+            "",
+            "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the default threshold:",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| plain shapes on a plain ground: mask IoU of the best box through `Pipeline`, mean / median | {plain['mask_iou_mean']:.3f} / "
+            f"{plain['mask_iou_median']:.3f} |",
+            f"| the same, share with a mask IoU above 0.9 | {100 * plain['mask_iou_above_0.9']:.0f} % of {plain['prompts']} |",
+            f"| the same, IoU of the box | {plain['box_iou_mean']:.3f} |",
+            f"| shapes on every ground, as many prompts absent as present: precision / recall | {scenes['precision']:.2f} / {scenes['recall']:.2f} |",
+            f"| words it never saw: share of prompts with a box above the threshold | {100 * words['unknown_above_threshold']:.1f} % |",
+            f"| best score of such words, median and 95th percentile; of things that are there, median | {words['unknown_median']:.2f}, "
+            f"{words['unknown_95th']:.2f}; {words['known_median']:.2f} |",
+        ]
         if nuclei:
-            lines.append(f"| nuclei, kept-out fields: precision / recall at IoU 0.5 | {nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |")
+            lines.append(
+                f"| nuclei, kept-out fields: precision / recall at IoU 0.5 | {nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -119,11 +151,15 @@ one of the 16 x 16 patches finds at most one.
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("run")
     p.add_argument("out")
     p.add_argument("--data")
-    p.add_argument("--figures", help="JSON of evaluate.py for this folder: export, evaluate, export again")
+    p.add_argument(
+        "--figures", help="JSON of evaluate.py for this folder: export, evaluate, export again"
+    )
     args = p.parse_args()
     export(args.run, args.out, args.data, args.figures)
 

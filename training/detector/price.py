@@ -26,9 +26,14 @@ def answers(detector, data, count):
         image, things = shapes(rng, 256, source.photos)
         texts, wanted = asked_of(rng, things)
         if texts:
-            found["scenes"].append((by_label(detector.detect(image, texts, threshold=THRESHOLD), len(texts)), wanted))
+            found["scenes"].append(
+                (by_label(detector.detect(image, texts, threshold=THRESHOLD), len(texts)), wanted)
+            )
     if data:
-        found["nuclei"] = [(by_label(detector.detect(image, "nuclei", threshold=THRESHOLD), 1), [wanted]) for image, wanted in fields(source, count)]
+        found["nuclei"] = [
+            (by_label(detector.detect(image, "nuclei", threshold=THRESHOLD), 1), [wanted])
+            for image, wanted in fields(source, count)
+        ]
     return found
 
 
@@ -39,8 +44,16 @@ def by_label(result, labels):
 
 def ap50(rows):
     """Against the labels."""
-    hits = sum(len(pairs(wanted, own)) for found, truth in rows for own, wanted in zip(found, truth, strict=True))
-    return figures_of(hits, sum(len(own) for found, _ in rows for own in found), sum(len(w) for _, truth in rows for w in truth))["ap50"]
+    hits = sum(
+        len(pairs(wanted, own))
+        for found, truth in rows
+        for own, wanted in zip(found, truth, strict=True)
+    )
+    return figures_of(
+        hits,
+        sum(len(own) for found, _ in rows for own in found),
+        sum(len(w) for _, truth in rows for w in truth),
+    )["ap50"]
 
 
 def table(folder, data, count):
@@ -54,20 +67,36 @@ def table(folder, data, count):
             continue  # not on this CPU
         means, least, lost = [], [], []
         for name, rows_full in full.items():
-            ious = [v for (a, _), (b, _) in zip(rows_full, low[name], strict=True) for x, y in zip(a, b, strict=True) for v in pairs(x, y)]
-            boxes = [sum(len(own) for found, _ in rows_of for own in found) for rows_of in (rows_full, low[name])]
+            ious = [
+                v
+                for (a, _), (b, _) in zip(rows_full, low[name], strict=True)
+                for x, y in zip(a, b, strict=True)
+                for v in pairs(x, y)
+            ]
+            boxes = [
+                sum(len(own) for found, _ in rows_of for own in found)
+                for rows_of in (rows_full, low[name])
+            ]
             means.append(sum(ious) / max(1, boxes[0]))  # a box that is lost counts as 0
             least.append(min(ious, default=0.0))
             lost.append(ap50(rows_full) - ap50(low[name]))
-            print(f"{name}, {precision}: {boxes[1]} boxes ({boxes[0]} in fp32), {len(ious)} matched, IoU mean {means[-1]:.4f}, least {least[-1]:.3f}, "
-                  f"AP50 {ap50(low[name]):.4f} ({ap50(rows_full):.4f})")
-        rows[precision] = {"iou_mean": round(float(min(means)), 4), "iou_min": round(float(min(least)), 4), "ap50_loss": round(float(max(lost)), 4)}
+            print(
+                f"{name}, {precision}: {boxes[1]} boxes ({boxes[0]} in fp32), {len(ious)} matched, IoU mean {means[-1]:.4f}, least {least[-1]:.3f}, "
+                f"AP50 {ap50(low[name]):.4f} ({ap50(rows_full):.4f})"
+            )
+        rows[precision] = {
+            "iou_mean": round(float(min(means)), 4),
+            "iou_min": round(float(min(least)), 4),
+            "ap50_loss": round(float(max(lost)), 4),
+        }
     return rows
 
 
 def main():
     """Command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("folder", type=Path)
     p.add_argument("--data")
     p.add_argument("--count", type=int, default=100)

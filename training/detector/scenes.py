@@ -13,7 +13,14 @@ from training.shapes import _turn, blob
 
 from .words import SHAPES, Thing
 
-HUES = {"red": (-8, 7), "orange": (24, 36), "yellow": (50, 62), "green": (92, 145), "blue": (208, 242), "purple": (268, 296)}
+HUES = {
+    "red": (-8, 7),
+    "orange": (24, 36),
+    "yellow": (50, 62),
+    "green": (92, 145),
+    "blue": (208, 242),
+    "purple": (268, 296),
+}
 OTHER_HUES = ((170, 190), (318, 338))  # cyan and pink: in no class
 
 
@@ -26,8 +33,14 @@ def paint(rng, name):
     if name is None and rng.random() < 0.4:
         return np.full(3, rng.uniform(95, 165))
     low, high = HUES[name] if name else OTHER_HUES[rng.integers(2)]
-    value = rng.uniform(0.5, 0.95) if name in ("green", "blue", "purple", "red") else rng.uniform(0.85, 1)
-    return 255 * np.array(colorsys.hsv_to_rgb(rng.uniform(low, high) / 360 % 1, rng.uniform(0.75, 1), value))
+    value = (
+        rng.uniform(0.5, 0.95)
+        if name in ("green", "blue", "purple", "red")
+        else rng.uniform(0.85, 1)
+    )
+    return 255 * np.array(
+        colorsys.hsv_to_rgb(rng.uniform(low, high) / 360 % 1, rng.uniform(0.75, 1), value)
+    )
 
 
 def outline(rng, shape, radius):
@@ -60,7 +73,13 @@ def background(rng, h, w, photos):
     kind = rng.random()
     if kind < 0.6:
         name = rng.choice(["white", "white", "white", "black", "gray", "any", "any"])
-        base = paint(rng, str(name)) if name in ("white", "black") else np.full(3, rng.uniform(40, 220)) if name == "gray" else rng.uniform(20, 245, 3)
+        base = (
+            paint(rng, str(name))
+            if name in ("white", "black")
+            else np.full(3, rng.uniform(40, 220))
+            if name == "gray"
+            else rng.uniform(20, 245, 3)
+        )
         return np.broadcast_to(base.astype(np.float32), (h, w, 3)).copy()
     return np.ascontiguousarray(surface(rng, h, w, photos, 0.25), np.float32)
 
@@ -78,7 +97,14 @@ def shapes(rng, size, photos=(), plain=False, masks=None):
     for _ in range(int(rng.integers(1, 10))):
         kind = rng.random()
         size_name = "small" if kind < 0.35 else "large" if kind < 0.6 else None
-        extent = max(h, w) * {"small": rng.uniform(0.06, 0.15), "large": rng.uniform(0.34, 0.6), None: rng.uniform(0.19, 0.29)}[size_name]
+        extent = (
+            max(h, w)
+            * {
+                "small": rng.uniform(0.06, 0.15),
+                "large": rng.uniform(0.34, 0.6),
+                None: rng.uniform(0.19, 0.29),
+            }[size_name]
+        )
         unknown = not plain and rng.random() < 0.12
         shape = "other" if unknown else str(rng.choice(SHAPES))
         points = outline(rng, shape, extent / 2)
@@ -90,7 +116,13 @@ def shapes(rng, size, photos=(), plain=False, masks=None):
         box = np.concatenate([points.min(0), points.max(0)])
         if any(_overlap(box, b) > 0.04 for b in boxes):
             continue
-        colour = None if not plain and rng.random() < 0.12 else str(rng.choice(["red", "green", "blue", "yellow", "orange", "purple", "black", "white"]))
+        colour = (
+            None
+            if not plain and rng.random() < 0.12
+            else str(
+                rng.choice(["red", "green", "blue", "yellow", "orange", "purple", "black", "white"])
+            )
+        )
         rgb = paint(rng, colour).astype(np.float32)
         mask = np.zeros((h, w), np.uint8)
         cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
@@ -99,7 +131,9 @@ def shapes(rng, size, photos=(), plain=False, masks=None):
             continue
         fill = rgb
         if not plain and rng.random() < 0.3:
-            ramp = np.linspace(-1, 1, w)[None, :, None] * rng.uniform(-0.15, 0.15) + np.linspace(-1, 1, h)[:, None, None] * rng.uniform(-0.15, 0.15)
+            ramp = np.linspace(-1, 1, w)[None, :, None] * rng.uniform(-0.15, 0.15) + np.linspace(
+                -1, 1, h
+            )[:, None, None] * rng.uniform(-0.15, 0.15)
             fill = np.clip(rgb * (1 + ramp), 0, 255).astype(np.float32)
         image += (fill - image) * alpha
         boxes.append(box)
@@ -119,14 +153,19 @@ def _overlap(a, b):
 
 def _worn(rng, image):
     """Light, blur, noise and JPEG that leave colours their names."""
-    x = image.astype(np.float32) * np.float32(np.exp(rng.normal(0, 0.06))) + np.float32(rng.normal(0, 4))
+    x = image.astype(np.float32) * np.float32(np.exp(rng.normal(0, 0.06))) + np.float32(
+        rng.normal(0, 4)
+    )
     if rng.random() < 0.3:
         x = cv2.GaussianBlur(x, (0, 0), float(rng.uniform(0.4, 1.2)))
     if rng.random() < 0.4:
         x = x + rng.standard_normal(x.shape, np.float32) * np.float32(rng.uniform(1, 10))
     x = np.clip(x, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
-        x = cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 95))])[1], cv2.IMREAD_COLOR)
+        x = cv2.imdecode(
+            cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 95))])[1],
+            cv2.IMREAD_COLOR,
+        )
     return np.ascontiguousarray(x)
 
 
@@ -143,7 +182,14 @@ class Source:
             self.folder = Folder(root / "nuclei_dsb2018", lambda name: held_out(name) == kept_out)
             for file in sorted((root / "photos").glob("*")):
                 photo = cv2.imread(str(file), cv2.IMREAD_COLOR)[..., ::-1]
-                self.photos.append(cv2.resize(np.ascontiguousarray(photo), None, fx=640 / max(photo.shape), fy=640 / max(photo.shape)))
+                self.photos.append(
+                    cv2.resize(
+                        np.ascontiguousarray(photo),
+                        None,
+                        fx=640 / max(photo.shape),
+                        fy=640 / max(photo.shape),
+                    )
+                )
 
     def draw(self, rng):
         """image, [(Thing, box)]."""
@@ -164,5 +210,12 @@ def boxes_of(labels):
     order = np.argsort(ids, kind="stable")
     names, starts = np.unique(ids[order], return_index=True)
     for part in np.split(order, starts[1:]) if len(names) else []:
-        found.append((Thing("nucleus"), np.array([xs[part].min(), ys[part].min(), xs[part].max() + 1, ys[part].max() + 1], float)))
+        found.append(
+            (
+                Thing("nucleus"),
+                np.array(
+                    [xs[part].min(), ys[part].min(), xs[part].max() + 1, ys[part].max() + 1], float
+                ),
+            )
+        )
     return sorted(found, key=lambda f: -np.prod(f[1][2:] - f[1][:2]))[:200]

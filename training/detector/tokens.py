@@ -16,12 +16,23 @@ LENGTH = 16  # tokens of a prompt, begin and end included
 def build(folder):
     """The CLIPTokenizer of a folder, which gets tokenizer.json, vocab.json, merges.txt and tokenizer_config.json where it has none yet: what was
     trained with one order of merges must go on with it."""
-    known = {*words.COLOURS, *words.SHAPES, *(w for s in words.SIZES.values() for w in s), *(w for s in words.SYNONYMS.values() for t in s for w in t.split())}
+    known = {
+        *words.COLOURS,
+        *words.SHAPES,
+        *(w for s in words.SIZES.values() for w in s),
+        *(w for s in words.SYNONYMS.values() for t in s for w in t.split()),
+    }
     known |= {words.plural(w) for w in known} | set(words.PLURALS.values()) | set(words.PLURALS)
-    known |= {w.strip(".") for form in (*words.ONE, *words.MANY) for w in form.replace("{}", "").split()}
+    known |= {
+        w.strip(".") for form in (*words.ONE, *words.MANY) for w in form.replace("{}", "").split()
+    }
     known = {w for phrase in known for w in phrase.split() if w}
     folder = Path(folder)
-    tokenizer = CLIPTokenizer.from_pretrained(folder) if (folder / "tokenizer.json").exists() else _made(known, folder)
+    tokenizer = (
+        CLIPTokenizer.from_pretrained(folder)
+        if (folder / "tokenizer.json").exists()
+        else _made(known, folder)
+    )
     for word in known:
         if len(tokenizer(word).input_ids) != 3:
             raise ValueError(f"{word!r} is not one token: {tokenizer.tokenize(word)}")
@@ -37,16 +48,29 @@ def _merges(known):
         merges.append(best)
         for word in split:
             for at in reversed(range(len(word) - 1)):
-                if tuple(word[at:at + 2]) == best:
-                    word[at:at + 2] = ["".join(best)]
+                if tuple(word[at : at + 2]) == best:
+                    word[at : at + 2] = ["".join(best)]
     return merges
 
 
 def _made(known, folder):
     merges = _merges(known)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c != "!", c))  # "!" pads, as CLIP's id 0 does
-    names = [*letters, *(c + "</w>" for c in letters), *dict.fromkeys(a + b for a, b in merges), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={name: i for i, name in enumerate(names)}, merges=merges, pad_token="!", model_max_length=LENGTH)
+    letters = sorted(
+        pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c != "!", c)
+    )  # "!" pads, as CLIP's id 0 does
+    names = [
+        *letters,
+        *(c + "</w>" for c in letters),
+        *dict.fromkeys(a + b for a, b in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    tokenizer = CLIPTokenizer(
+        vocab={name: i for i, name in enumerate(names)},
+        merges=merges,
+        pad_token="!",
+        model_max_length=LENGTH,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     tokenizer.backend_tokenizer.model.save(str(folder))

@@ -28,7 +28,10 @@ from . import tokens
 from .scenes import Source
 from .words import phrase, queries
 
-MEAN, STD = np.float32([0.48145466, 0.4578275, 0.40821073]), np.float32([0.26862954, 0.26130258, 0.27577711])
+MEAN, STD = (
+    np.float32([0.48145466, 0.4578275, 0.40821073]),
+    np.float32([0.26862954, 0.26130258, 0.27577711]),
+)
 QUERIES = 12
 MANY_UNTIL = 0.4  # share of a run
 
@@ -36,17 +39,36 @@ MANY_UNTIL = 0.4  # share of a run
 def config(vocabulary):
     """Of about 3.8 million parameters."""
     return Owlv2Config(
-        text_config=dict(vocab_size=vocabulary, hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
-                         max_position_embeddings=tokens.LENGTH, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=0),
-        vision_config=dict(hidden_size=192, intermediate_size=768, num_hidden_layers=6, num_attention_heads=6, image_size=256, patch_size=16),
-        projection_dim=128)
+        text_config=dict(
+            vocab_size=vocabulary,
+            hidden_size=128,
+            intermediate_size=512,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=tokens.LENGTH,
+            bos_token_id=vocabulary - 2,
+            eos_token_id=vocabulary - 1,
+            pad_token_id=0,
+        ),
+        vision_config=dict(
+            hidden_size=192,
+            intermediate_size=768,
+            num_hidden_layers=6,
+            num_attention_heads=6,
+            image_size=256,
+            patch_size=16,
+        ),
+        projection_dim=128,
+    )
 
 
 class DetectorOptimiser(Optimiser):
     """Muon for the matrices between hidden activations."""
 
     def hidden(self, name):
-        return super().hidden(name) and not any(part in name for part in ("dense2", "logit_", "class_head", "text_projection"))
+        return super().hidden(name) and not any(
+            part in name for part in ("dense2", "logit_", "class_head", "text_projection")
+        )
 
 
 def padded(image, size):
@@ -54,7 +76,11 @@ def padded(image, size):
     scale = size / max(image.shape[:2])
     shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     out = np.zeros((size, size, 3), np.float32)
-    out[: shape[1], : shape[0]] = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR) if scale != 1 else image
+    out[: shape[1], : shape[0]] = (
+        cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        if scale != 1
+        else image
+    )
     return ((out / 255 - MEAN) / STD).transpose(2, 0, 1), scale
 
 
@@ -65,11 +91,19 @@ def sample(source, tokenizer, rng, size, patch):
     pixels, scale = padded(image, size)
     grid = size // patch
     asked = queries(rng, [t for t, _ in things], QUERIES)
-    ids = tokenizer([phrase(rng, q) for q in asked], padding="max_length", truncation=True, max_length=tokens.LENGTH, return_tensors="np").input_ids
+    ids = tokenizer(
+        [phrase(rng, q) for q in asked],
+        padding="max_length",
+        truncation=True,
+        max_length=tokens.LENGTH,
+        return_tensors="np",
+    ).input_ids
     one, many = (np.zeros((grid, grid, QUERIES), np.int8) for _ in range(2))
     centre, boxes = np.zeros((grid, grid), bool), np.full((grid, grid, 4), np.nan, np.float32)
     places = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5) / grid] * 2), -1)  # x, y
-    for thing, box in sorted(things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])):  # where two share a patch, the smaller one has it
+    for thing, box in sorted(
+        things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])
+    ):  # where two share a patch, the smaller one has it
         box = box * scale / size
         middle, extent = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         x, y = np.minimum((middle * grid).astype(int), grid - 1)
@@ -78,18 +112,30 @@ def sample(source, tokenizer, rng, size, patch):
         inside[y, x] = True
         many[inside] = truth
         boxes[inside] = (*middle, *extent)
-        near = (np.abs(places - middle) < 0.62 / grid).all(-1)  # a centre on the line between two patches: the other one may find it, too
+        near = (np.abs(places - middle) < 0.62 / grid).all(
+            -1
+        )  # a centre on the line between two patches: the other one may find it, too
         near[y, x] = False
         one[near] = np.where((truth != 0) & (one[near] == 0), -1, one[near])
         one[y, x] = truth
         centre[y, x] = True
     flat = grid * grid
-    return pixels, ids, one.reshape(flat, -1), many.reshape(flat, -1), centre.reshape(-1), boxes.reshape(flat, 4)
+    return (
+        pixels,
+        ids,
+        one.reshape(flat, -1),
+        many.reshape(flat, -1),
+        centre.reshape(-1),
+        boxes.reshape(flat, 4),
+    )
 
 
 def batch_at(source, tokenizer, seed, step, images, size, patch):
     """The step's batch, a function of (seed, step)."""
-    rows = [sample(source, tokenizer, np.random.default_rng((seed, step, i)), size, patch) for i in range(images)]
+    rows = [
+        sample(source, tokenizer, np.random.default_rng((seed, step, i)), size, patch)
+        for i in range(images)
+    ]
     return [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
 
 
@@ -112,7 +158,9 @@ def corners(boxes):
 def giou(a, b):
     """Of pairs of XYXY boxes."""
     a, b = corners(a), corners(b)
-    inner = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    inner = (
+        (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    )
     area = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inner
     hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
     return inner / area - (hull - area) / hull
@@ -128,24 +176,47 @@ def loss_of(net, batch, first_part, box_weight=2.0):
     image = net.owlv2.vision_model(pixel_values=pixels.to(kind)).last_hidden_state
     image = net.owlv2.vision_model.post_layernorm(image)
     features = net.layer_norm(image[:, 1:] * image[:, :1])
-    text = net.owlv2.text_projection(net.owlv2.text_model(input_ids=ids.reshape(-1, length)).pooler_output).view(n, queries_each, -1)
+    text = net.owlv2.text_projection(
+        net.owlv2.text_model(input_ids=ids.reshape(-1, length)).pooler_output
+    ).view(n, queries_each, -1)
     logits = net.class_head(features, text, None)[0].float()
     found = ~boxes[..., 0].isnan()
     truth = (target == 1).float()
     p = torch.sigmoid(logits)
-    focal = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * torch.where(truth > 0, 1 - p, p) ** 2
-    classes = ((focal * torch.where(truth > 0, 2.0, 1.0) * (target != -1)).sum((1, 2)) / truth.sum((1, 2)).clamp(min=4)).mean()
-    choice = torch.logsumexp(logits.masked_fill(target == -1, -1e4), 1) - torch.logsumexp(logits.masked_fill(target != 1, -1e4), 1)
+    focal = (
+        F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        * torch.where(truth > 0, 1 - p, p) ** 2
+    )
+    classes = (
+        (focal * torch.where(truth > 0, 2.0, 1.0) * (target != -1)).sum((1, 2))
+        / truth.sum((1, 2)).clamp(min=4)
+    ).mean()
+    choice = torch.logsumexp(logits.masked_fill(target == -1, -1e4), 1) - torch.logsumexp(
+        logits.masked_fill(target != 1, -1e4), 1
+    )
     there = (target == 1).any(1)
     ranking = choice[there].sum() / there.sum().clamp(min=1)
     seen = net.objectness_predictor(features).float()
-    objectness = (F.binary_cross_entropy_with_logits(seen, centre.float(), reduction="none").sum(1) / centre.sum(1).clamp(min=4)).mean()
+    objectness = (
+        F.binary_cross_entropy_with_logits(seen, centre.float(), reduction="none").sum(1)
+        / centre.sum(1).clamp(min=4)
+    ).mean()
     predicted = torch.sigmoid(net.box_head(features).float() + net.box_bias.float())[found]
     wanted = boxes[found]
-    share = (found / found.sum(1, keepdim=True).clamp(min=1))[found] / found.any(1).sum().clamp(min=1)
-    relative = ((predicted - wanted).abs() / wanted[:, 2:].repeat(1, 2).clamp(min=0.03)).mean(1) @ share
+    share = (found / found.sum(1, keepdim=True).clamp(min=1))[found] / found.any(1).sum().clamp(
+        min=1
+    )
+    relative = ((predicted - wanted).abs() / wanted[:, 2:].repeat(1, 2).clamp(min=0.03)).mean(
+        1
+    ) @ share
     overlap = giou(predicted, wanted) @ share + (len(wanted) == 0)
-    log = dict(classes=classes.item(), ranking=ranking.item(), objectness=objectness.item(), relative=relative.item(), giou=overlap.item())
+    log = dict(
+        classes=classes.item(),
+        ranking=ranking.item(),
+        objectness=objectness.item(),
+        relative=relative.item(),
+        giou=overlap.item(),
+    )
     return classes + 0.5 * ranking + 0.2 * objectness + box_weight * (relative + 1 - overlap), log
 
 
@@ -159,7 +230,12 @@ def fresh(vocabulary, seed):
                 torch.nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     module.bias.zero_()
-        for last in (net.class_head.logit_scale, net.class_head.logit_shift, net.box_head.dense2, net.objectness_head.dense2):
+        for last in (
+            net.class_head.logit_scale,
+            net.class_head.logit_shift,
+            net.box_head.dense2,
+            net.objectness_head.dense2,
+        ):
             last.weight.mul_(0.1)
         net.class_head.logit_scale.bias.fill_(9.0)  # elu(9) + 1 = 10
         net.class_head.logit_shift.bias.fill_(-0.45)
@@ -175,10 +251,12 @@ def _look_around(tower, config):
     its time on finding out what is near."""
     grid, dim = config.image_size // config.patch_size, config.hidden_size
     pairs = dim // 8  # of sine and cosine, for x and for y each
-    own = 4 * pairs   # channels of positions
+    own = 4 * pairs  # channels of positions
     rates = torch.exp(torch.linspace(math.log(math.pi / grid), math.log(math.pi / 2), pairs))
     y, x = torch.meshgrid(torch.arange(grid).float(), torch.arange(grid).float(), indexing="ij")
-    angles = torch.cat([x.reshape(-1, 1) * rates, y.reshape(-1, 1) * rates], 1)  # (patches, 2 pairs)
+    angles = torch.cat(
+        [x.reshape(-1, 1) * rates, y.reshape(-1, 1) * rates], 1
+    )  # (patches, 2 pairs)
     table = tower.embeddings.position_embedding.weight
     table.zero_()
     table[1:, 0:own:2], table[1:, 1:own:2] = angles.sin(), angles.cos()
@@ -196,10 +274,17 @@ def _look_around(tower, config):
         k.mul_(0.3)
         for head in range(heads):
             dx, dy = offsets[head % 6]
-            chosen = torch.linspace(0, (pairs - 1) * (0.5 if head % 6 == 5 else 1.0), each // 4).round().long()
+            chosen = (
+                torch.linspace(0, (pairs - 1) * (0.5 if head % 6 == 5 else 1.0), each // 4)
+                .round()
+                .long()
+            )
             for row, pair in enumerate(torch.cat([chosen, chosen + pairs]).tolist()):
                 turn = float(rates[pair % pairs]) * (dx if pair < pairs else dy)
-                rows, columns = slice(head * each + 2 * row, head * each + 2 * row + 2), slice(2 * pair, 2 * pair + 2)
+                rows, columns = (
+                    slice(head * each + 2 * row, head * each + 2 * row + 2),
+                    slice(2 * pair, 2 * pair + 2),
+                )
                 # a key further along by the offset has its angle ahead by `turn`; turned back, it meets the query
                 c, s = math.cos(turn), math.sin(turn)
                 q[rows, columns] += 1.2 * torch.eye(2)
@@ -213,14 +298,18 @@ def train(args):
     if args.init and not (run / "checkpoint.pt").exists():
         trained = json.loads((Path(args.init) / "segrid.json").read_text()).get("trained")
         if trained is None:
-            raise ValueError(f"{args.init}/segrid.json does not say under \"trained\" for how many steps and minutes its weights were")
+            raise ValueError(
+                f'{args.init}/segrid.json does not say under "trained" for how many steps and minutes its weights were'
+            )
         for file in tokens.FILES:
             shutil.copyfile(Path(args.init) / file, run / file)
         (run / "before.json").write_text(json.dumps(trained))
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
     if args.init:
-        net.load_state_dict(load_file(Path(args.init) / "model.safetensors"), strict=False)  # without box_bias, which follows from the sizes
+        net.load_state_dict(
+            load_file(Path(args.init) / "model.safetensors"), strict=False
+        )  # without box_bias, which follows from the sizes
     net.config.save_pretrained(run)
     size, patch = net.config.vision_config.image_size, net.config.vision_config.patch_size
     optimiser, step, spent = DetectorOptimiser(net.float(), ema=0.998), 0, 0.0
@@ -235,14 +324,22 @@ def train(args):
         context = mp.get_context("spawn")
         queue = context.Queue(maxsize=6)
         shares = args.shapes, args.plain
-        loader = context.Process(target=_produce, args=(queue, args.run, args.data, shares, args.seed, step, args.images, size, patch), daemon=True)
+        loader = context.Process(
+            target=_produce,
+            args=(queue, args.run, args.data, shares, args.seed, step, args.images, size, patch),
+            daemon=True,
+        )
         loader.start()
     else:
         source = Source(args.data, size, shares=(args.shapes, args.plain))
     log_file, saved_at, log = (run / "log.jsonl").open("a"), time.monotonic(), {}
     while (step < args.steps) if args.steps else (spent < 60 * args.minutes):
         begin = time.monotonic()
-        batch = queue.get() if args.workers else batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
+        batch = (
+            queue.get()
+            if args.workers
+            else batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
+        )
         waited = time.monotonic() - begin
         progress = step / args.steps if args.steps else spent / (60 * args.minutes)
         loss, log = loss_of(net, batch, progress < MANY_UNTIL and not args.init, args.box_weight)
@@ -251,7 +348,17 @@ def train(args):
         norm = optimiser.step(args.muon_rate * rate, args.adam_rate * rate)
         step += 1
         spent += time.monotonic() - begin
-        log = dict(step=step, minutes=spent / 60, loss=loss.item(), norm=norm, waited=waited, seconds=time.monotonic() - begin) | log
+        log = (
+            dict(
+                step=step,
+                minutes=spent / 60,
+                loss=loss.item(),
+                norm=norm,
+                waited=waited,
+                seconds=time.monotonic() - begin,
+            )
+            | log
+        )
         log_file.write(json.dumps(log) + "\n")
         log_file.flush()
         if time.monotonic() - saved_at > 180:
@@ -271,13 +378,27 @@ def _save(run, optimiser, step, spent):
 
 def parser():
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("run")
-    p.add_argument("--data", help="folder with nuclei_dsb2018 and photos; without it everything is procedural")
-    p.add_argument("--init", help="folder that export.py made, to begin with its weights and tokenizer, one patch a thing from the start")
+    p.add_argument(
+        "--data", help="folder with nuclei_dsb2018 and photos; without it everything is procedural"
+    )
+    p.add_argument(
+        "--init",
+        help="folder that export.py made, to begin with its weights and tokenizer, one patch a thing from the start",
+    )
     p.add_argument("--box-weight", type=float, default=2.0)
-    p.add_argument("--plain", type=float, default=0.25, help="share of plain pictures among the shapes")
-    p.add_argument("--shapes", type=float, default=0.78, help="share of pictures of shapes, the others being nuclei")
+    p.add_argument(
+        "--plain", type=float, default=0.25, help="share of plain pictures among the shapes"
+    )
+    p.add_argument(
+        "--shapes",
+        type=float,
+        default=0.78,
+        help="share of pictures of shapes, the others being nuclei",
+    )
     p.add_argument("--minutes", type=float, default=90.0)
     p.add_argument("--steps", type=int, help="the schedule in steps instead of minutes")
     p.add_argument("--images", type=int, default=8)

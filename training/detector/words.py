@@ -5,11 +5,50 @@ from dataclasses import dataclass
 COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "black", "white")
 SHAPES = ("circle", "square", "rectangle", "triangle", "star")
 SIZES = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-SYNONYMS = {"circle": ("circle", "circle", "circle", "disc", "ball"), "nucleus": ("nucleus", "nucleus", "cell", "cell nucleus")}
-PLURALS = {"nucleus": "nuclei", "cell": "cells", "cell nucleus": "cell nuclei", "shape": "shapes", "object": "objects", "thing": "things"}
-ONE = ("{}", "{}", "{}", "a {}", "a {}", "the {}", "one {}", "a photo of a {}", "a photo of a {}", "a photo of the {}", "a picture of a {}",
-       "an image of a {}", "there is a {} in the image", "find the {}", "this is a {}", "a {} in the picture", "photo of {}", "the {}.")
-MANY = ("{}", "the {}", "all {}", "all the {}", "some {}", "many {}", "a photo of {}", "an image of {}", "a picture of some {}", "find all {}")
+SYNONYMS = {
+    "circle": ("circle", "circle", "circle", "disc", "ball"),
+    "nucleus": ("nucleus", "nucleus", "cell", "cell nucleus"),
+}
+PLURALS = {
+    "nucleus": "nuclei",
+    "cell": "cells",
+    "cell nucleus": "cell nuclei",
+    "shape": "shapes",
+    "object": "objects",
+    "thing": "things",
+}
+ONE = (
+    "{}",
+    "{}",
+    "{}",
+    "a {}",
+    "a {}",
+    "the {}",
+    "one {}",
+    "a photo of a {}",
+    "a photo of a {}",
+    "a photo of the {}",
+    "a picture of a {}",
+    "an image of a {}",
+    "there is a {} in the image",
+    "find the {}",
+    "this is a {}",
+    "a {} in the picture",
+    "photo of {}",
+    "the {}.",
+)
+MANY = (
+    "{}",
+    "the {}",
+    "all {}",
+    "all the {}",
+    "some {}",
+    "many {}",
+    "a photo of {}",
+    "an image of {}",
+    "a picture of some {}",
+    "find all {}",
+)
 # What the model must learn to be silent about; every fifth is kept out of training for the evaluation.
 OTHERS = """cat dog car house tree bird person man woman child face hand table chair bottle cup book phone computer keyboard mouse screen lamp door window
 wall floor road street bridge boat ship plane train bus truck bicycle motorcycle wheel horse cow sheep pig chicken duck fish shark whale bear lion tiger
@@ -65,6 +104,7 @@ def plural(noun):
 
 def phrase(rng, query):
     """A wording of the query."""
+
     def pick(options):
         return str(options[rng.integers(len(options))])
 
@@ -75,7 +115,12 @@ def phrase(rng, query):
     else:
         noun = pick(SYNONYMS.get(query.shape, (query.shape,)))
     many = bool(noun) and rng.random() < (0.5 if query.shape == "nucleus" else 0.25)
-    words = [pick(SIZES[query.size]) if query.size else "", query.other if query.other and query.shape else "", query.colour or "", plural(noun) if many else noun]
+    words = [
+        pick(SIZES[query.size]) if query.size else "",
+        query.other if query.other and query.shape else "",
+        query.colour or "",
+        plural(noun) if many else noun,
+    ]
     text = pick(MANY if many else ONE).format(" ".join(w for w in words if w))
     for vowel in "aeio":
         text = text.replace(f" a {vowel}", f" an {vowel}")
@@ -88,7 +133,9 @@ def phrase(rng, query):
 def gibberish(rng):
     """A pronounceable word that means nothing."""
     sounds = ("bcdfghjklmnprstvwz", "aeiou", "bdgklmnprstx")
-    return "".join(str(rng.choice(list(letters))) for _ in range(int(rng.integers(1, 4))) for letters in sounds)
+    return "".join(
+        str(rng.choice(list(letters))) for _ in range(int(rng.integers(1, 4))) for letters in sounds
+    )
 
 
 def other(rng, kept_out=False):
@@ -99,12 +146,17 @@ def other(rng, kept_out=False):
 
 def queries(rng, things, count, kept_out=False):
     """`count` queries for a picture: what is there (whole or partly described), what is almost there, and what is not."""
+
     def of(thing):
         if thing.shape == "nucleus":
             return Query("nucleus")
         parts = rng.random(3) < (0.85, 0.65, 0.15)
         shape = thing.shape if thing.shape in SHAPES else "object"
-        query = Query(shape if parts[0] else "object" if rng.random() < 0.7 else None, thing.colour if parts[1] else None, thing.size if parts[2] else None)
+        query = Query(
+            shape if parts[0] else "object" if rng.random() < 0.7 else None,
+            thing.colour if parts[1] else None,
+            thing.size if parts[2] else None,
+        )
         return query if query.shape or query.colour else Query("object")
 
     def wrong():
@@ -112,7 +164,11 @@ def queries(rng, things, count, kept_out=False):
         if kind < 0.3:
             return Query(other=other(rng, kept_out))
         if kind < 0.45:
-            return Query(shape=str(rng.choice(SHAPES)) if rng.random() < 0.3 else None, colour=str(rng.choice(COLOURS)), other=other(rng, kept_out))
+            return Query(
+                shape=str(rng.choice(SHAPES)) if rng.random() < 0.3 else None,
+                colour=str(rng.choice(COLOURS)),
+                other=other(rng, kept_out),
+            )
         if kind < 0.55:
             return Query("nucleus")
         colour = str(rng.choice(COLOURS)) if rng.random() < 0.7 else None

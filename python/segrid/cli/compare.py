@@ -26,26 +26,65 @@ def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path],
     return [p for p in images if p not in also], precisions + [str(p) for p in also]
 
 
-def run(images: list[Path], precisions: list[str], labels: Path | None, output: Path, model: str, device: str, threads: int | None, options: dict[str, Any],
-        as_json: bool) -> int:
+def run(
+    images: list[Path],
+    precisions: list[str],
+    labels: Path | None,
+    output: Path,
+    model: str,
+    device: str,
+    threads: int | None,
+    options: dict[str, Any],
+    as_json: bool,
+) -> int:
     """Returns the exit code 0. Exits with 2 when nothing can be compared."""
     from segrid.comparison import compare
 
     console = Console(stderr=True)
     with refusing(RuntimeError):
         with console.status("starting", spinner="line") as status:
-            found = compare(images, model=model, precisions=precisions, labels=labels, device=device, threads=threads, progress=lambda at: status.update(
-                f"{at['precision']}: image {at['done'] + 1} of {at['total']}, {shown(Path(at['image']).name)}"), **options)
+            found = compare(
+                images,
+                model=model,
+                precisions=precisions,
+                labels=labels,
+                device=device,
+                threads=threads,
+                progress=lambda at: status.update(
+                    f"{at['precision']}: image {at['done'] + 1} of {at['total']}, {shown(Path(at['image']).name)}"
+                ),
+                **options,
+            )
         output.parent.mkdir(parents=True, exist_ok=True)
         drawn = found.picture(output)
     if as_json:
-        worst = found.worst and {"precision": found.worst[0], "image": found.worst[1], "iou": found.worst[2], "picture": str(output)}
-        sys.stdout.write(json.dumps({"model": found.model, "images": found.images, "results": [dataclasses.asdict(r) for r in found.results],
-                                     "refused": found.refused, "worst": worst}, indent=2) + "\n")
+        worst = found.worst and {
+            "precision": found.worst[0],
+            "image": found.worst[1],
+            "iou": found.worst[2],
+            "picture": str(output),
+        }
+        sys.stdout.write(
+            json.dumps(
+                {
+                    "model": found.model,
+                    "images": found.images,
+                    "results": [dataclasses.asdict(r) for r in found.results],
+                    "refused": found.refused,
+                    "worst": worst,
+                },
+                indent=2,
+            )
+            + "\n"
+        )
         return 0
     out = Console()
     count = f"{len(found.images)} image{'s' if len(found.images) > 1 else ''}"
-    table = Table(box=SIMPLE_HEAD, title=f"{count}, model {shown(model)}; masks against those of {found.results[0].precision}", title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"{count}, model {shown(model)}; masks against those of {found.results[0].precision}",
+        title_justify="left",
+    )
     table.add_column("")
     for r in found.results:
         table.add_column(r.precision, justify="right")
@@ -63,8 +102,16 @@ def _rows(with_labels: bool) -> list[tuple[str, Any]]:
     def megabytes(value: float | None) -> str:
         return "-" if value is None else f"{value:.0f}"
 
-    rows: list[tuple[str, Any]] = [(f"{stage}, s an image", lambda r, s=stage: f"{r.seconds.get(s, 0.0):.3f}") for stage in STAGES]
-    rows += [("weights, MB", lambda r: megabytes(r.weights_mb)), ("above them, MB", lambda r: megabytes(r.working_mb)), ("masks", lambda r: str(r.masks)),
-             ("matched IoU, mean", lambda r: f"{r.iou_mean:.4f}"), ("matched IoU, least", lambda r: f"{r.iou_min:.3f}"),
-             ("lost / new", lambda r: f"{r.lost} / {r.new}")]
+    rows: list[tuple[str, Any]] = [
+        (f"{stage}, s an image", lambda r, s=stage: f"{r.seconds.get(s, 0.0):.3f}")
+        for stage in STAGES
+    ]
+    rows += [
+        ("weights, MB", lambda r: megabytes(r.weights_mb)),
+        ("above them, MB", lambda r: megabytes(r.working_mb)),
+        ("masks", lambda r: str(r.masks)),
+        ("matched IoU, mean", lambda r: f"{r.iou_mean:.4f}"),
+        ("matched IoU, least", lambda r: f"{r.iou_min:.3f}"),
+        ("lost / new", lambda r: f"{r.lost} / {r.new}"),
+    ]
     return [*rows, ("AP50", lambda r: f"{r.ap50:.4f}")] if with_labels else rows

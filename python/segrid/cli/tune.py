@@ -12,7 +12,9 @@ from rich.console import Console
 from segrid.cli.output import bar, refusing, shown
 
 
-def run(inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool) -> int:
+def run(
+    inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool
+) -> int:
     """sweep: options of `segrid.tune`. Returns the exit code 0. Exits with 2 where nothing could be measured."""
     from segrid.folders.inputs import collect
     from segrid.tuning import tune, write_report
@@ -25,8 +27,12 @@ def run(inputs: list[str], output: Path, model: str, images: int, sweep: dict[st
 
             def each(state: dict[str, Any]) -> None:
                 s = state["setting"]
-                bars.update(task, total=state["total"], completed=state["done"],
-                            note=f"{s['threads']} threads, {s['in_flight']} images, {s['precision']}, {s['points_per_side']} points")
+                bars.update(
+                    task,
+                    total=state["total"],
+                    completed=state["done"],
+                    note=f"{s['threads']} threads, {s['in_flight']} images, {s['precision']}, {s['points_per_side']} points",
+                )
 
             found = tune(chosen, model=model, **sweep, progress=each)
         files = write_report(found, output)
@@ -34,7 +40,11 @@ def run(inputs: list[str], output: Path, model: str, images: int, sweep: dict[st
         sys.stdout.write(json.dumps(found.profile(), indent=2) + "\n")
         return 0
     out = Console()
-    out.print(shown((output / "recommendation.txt").read_text(encoding="utf-8").strip()), highlight=False, soft_wrap=True)
+    out.print(
+        shown((output / "recommendation.txt").read_text(encoding="utf-8").strip()),
+        highlight=False,
+        soft_wrap=True,
+    )
     for file in files:
         out.print(f"  {shown(file)}", highlight=False, soft_wrap=True)
     return 0

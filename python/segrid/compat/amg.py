@@ -23,8 +23,9 @@ class MaskData:
             self[key] = column
 
     def __setitem__(self, key: str, item: Any) -> None:
-        assert isinstance(item, (list, np.ndarray)) or _is_tensor(item), \
+        assert isinstance(item, (list, np.ndarray)) or _is_tensor(item), (
             "MaskData only supports list, numpy arrays, and torch tensors."
+        )
         self._stats[key] = item
 
     def __delitem__(self, key: str) -> None:
@@ -86,16 +87,18 @@ def build_point_grid(n_per_side: int) -> np.ndarray:
     return np.stack([x.ravel(), y.ravel()], axis=-1)
 
 
-def build_all_layer_point_grids(n_per_side: int, n_layers: int,
-                                scale_per_layer: int) -> list[np.ndarray]:
+def build_all_layer_point_grids(
+    n_per_side: int, n_layers: int, scale_per_layer: int
+) -> list[np.ndarray]:
     """The grid of the image and one for each layer of crops, each side `scale_per_layer` times
     shorter than the one before."""
     sides = [int(n_per_side / scale_per_layer**layer) for layer in range(n_layers + 1)]
     return [build_point_grid(side) for side in sides]
 
 
-def generate_crop_boxes(im_size: tuple[int, ...], n_layers: int,
-                        overlap_ratio: float) -> tuple[list[list[int]], list[int]]:
+def generate_crop_boxes(
+    im_size: tuple[int, ...], n_layers: int, overlap_ratio: float
+) -> tuple[list[list[int]], list[int]]:
     """The image (H, W), then for each layer its 2^i x 2^i overlapping crops, column by column: XYXY
     boxes with exclusive ends, and the layer of each."""
     height, width = im_size
@@ -114,10 +117,11 @@ def generate_crop_boxes(im_size: tuple[int, ...], n_layers: int,
 
 def batch_iterator(batch_size: int, *args: Any) -> Iterator[list[Any]]:
     """Slices of all arguments, `batch_size` long, one after the other."""
-    assert len(args) > 0 and all(len(a) == len(args[0]) for a in args), \
+    assert len(args) > 0 and all(len(a) == len(args[0]) for a in args), (
         "Batched iteration must have inputs of all the same size."
+    )
     for start in range(0, len(args[0]), batch_size):
-        yield [a[start:start + batch_size] for a in args]
+        yield [a[start : start + batch_size] for a in args]
 
 
 # ---- from a crop back to the image
@@ -143,13 +147,15 @@ def uncrop_masks(masks: Any, crop_box: list[int], orig_h: int, orig_w: int) -> A
     return out
 
 
-def is_box_near_crop_edge(boxes: Any, crop_box: list[int], orig_box: list[int],
-                          atol: float = 20.0) -> Any:
+def is_box_near_crop_edge(
+    boxes: Any, crop_box: list[int], orig_box: list[int], atol: float = 20.0
+) -> Any:
     """(N,) bool: boxes (N, 4) of a crop with a side within `atol` pixels of the crop's, where that
     is not within `atol` of the image's."""
     sides = uncrop_boxes_xyxy(boxes, crop_box).float()
     from_crop, from_image = (
-        (sides - _tensor(edges, boxes)).abs() for edges in (crop_box, orig_box))
+        (sides - _tensor(edges, boxes)).abs() for edges in (crop_box, orig_box)
+    )
     return ((from_crop <= atol) & ~(from_image <= atol)).any(dim=1)
 
 
@@ -202,8 +208,10 @@ def calculate_stability_score(masks: Any, mask_threshold: float, threshold_offse
     threshold - offset."""
     import torch
 
-    inner, outer = ((masks > mask_threshold + by).sum((-2, -1), dtype=torch.int32)
-                    for by in (threshold_offset, -threshold_offset))
+    inner, outer = (
+        (masks > mask_threshold + by).sum((-2, -1), dtype=torch.int32)
+        for by in (threshold_offset, -threshold_offset)
+    )
     return inner / outer
 
 
@@ -232,8 +240,9 @@ def box_xyxy_to_xywh(box_xyxy: Any) -> Any:
     return out
 
 
-def remove_small_regions(mask: np.ndarray, area_thresh: float,
-                         mode: str) -> tuple[np.ndarray, bool]:
+def remove_small_regions(
+    mask: np.ndarray, area_thresh: float, mode: str
+) -> tuple[np.ndarray, bool]:
     """Fills holes ("holes") or removes parts ("islands") of fewer than `area_thresh` pixels,
     8-connected; the largest part stays if all are small. The mask, and whether it changed. Needs
     OpenCV (the package cv2)."""
@@ -242,7 +251,8 @@ def remove_small_regions(mask: np.ndarray, area_thresh: float,
     assert mode in ["holes", "islands"]
     looked_at = np.logical_not(mask) if mode == "holes" else mask
     _, regions, stats, _ = cv2.connectedComponentsWithStats(
-        np.asarray(looked_at, np.uint8), connectivity=8)
+        np.asarray(looked_at, np.uint8), connectivity=8
+    )
     areas = stats[1:, cv2.CC_STAT_AREA]
     small = areas < area_thresh
     if not small.any():

@@ -46,8 +46,9 @@ def load_weights(weights: Mapping[str, Any], before: segrid.Segmenter | None) ->
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    folder = _converted(f"weights-{digest.hexdigest()[:16]}",
-                        lambda to: convert_weights(weights, to, heads=heads))
+    folder = _converted(
+        f"weights-{digest.hexdigest()[:16]}", lambda to: convert_weights(weights, to, heads=heads)
+    )
     return segrid.Segmenter(folder, precision="fp32", device="cpu")
 
 
@@ -68,8 +69,10 @@ def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[
             if not original.endswith(ending):
                 continue
             if file.get_slice(name).get_dtype() == "I8":
-                raise NotImplementedError(f"{segmenter._files.weights}: holds int8 weights, which "
-                                          "have no place among an original model's parameters")
+                raise NotImplementedError(
+                    f"{segmenter._files.weights}: holds int8 weights, which "
+                    "have no place among an original model's parameters"
+                )
             yield original, file.get_tensor(name)
 
 

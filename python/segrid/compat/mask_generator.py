@@ -12,8 +12,13 @@ from segrid.compat.amg import build_all_layer_point_grids
 from segrid.results import Masks
 
 OUTPUT_MODES = ["binary_mask", "uncompressed_rle", "coco_rle"]
-HOOKS = ("_generate_masks", "_process_crop", "_process_batch", "postprocess_small_regions",
-         "refine_with_m2m")
+HOOKS = (
+    "_generate_masks",
+    "_process_crop",
+    "_process_batch",
+    "postprocess_small_regions",
+    "refine_with_m2m",
+)
 OWN = ("points_per_batch", "output_mode", "crop_n_points_downscale_factor")
 
 
@@ -41,12 +46,18 @@ class MaskGenerator:
                 raise NotImplementedError(_never_runs(f"{type(self).__name__}.{hook}"))
         options = {k: v for k, v in arguments.items() if k not in ("self", "model", "kwargs")}
         side, grids = options.pop("points_per_side"), options.pop("point_grids")
-        assert (side is None) != (grids is None), \
+        assert (side is None) != (grids is None), (
             "Exactly one of points_per_side or point_grid must be provided."
+        )
         mode = options["output_mode"]
         assert mode in OUTPUT_MODES, f"Unknown output_mode {mode}."
-        self.point_grids = grids if side is None else build_all_layer_point_grids(
-            side, options["crop_n_layers"], options["crop_n_points_downscale_factor"])
+        self.point_grids = (
+            grids
+            if side is None
+            else build_all_layer_point_grids(
+                side, options["crop_n_layers"], options["crop_n_points_downscale_factor"]
+            )
+        )
         vars(self).update(options)
         self._names = [name for name in options if name not in OWN]
 
@@ -59,7 +70,8 @@ class MaskGenerator:
         """image : (H, W, 3) uint8 RGB. A list of records in the original's order: segmentation,
         area, bbox XYWH, predicted_iou, point_coords, stability_score, crop_box XYWH."""
         found = self.predictor.model.segmenter.everything(
-            image, containment_thresh=1.0, crop_containment_thresh=1.0, **self._asked())
+            image, containment_thresh=1.0, crop_containment_thresh=1.0, **self._asked()
+        )
         return records(found, self.output_mode, self.as_float32)
 
     def _asked(self) -> dict[str, Any]:
@@ -71,9 +83,11 @@ class MaskGenerator:
         for name in ("box_nms_thresh", "crop_nms_thresh"):
             asked[name] = min(asked[name], 1.0)  # no IoU exceeds 1
         if len(self.point_grids) <= asked["crop_n_layers"]:
-            raise IndexError(f"list index out of range: point_grids has {len(self.point_grids)} "
-                             f"grids, and crop_n_layers={asked['crop_n_layers']} needs one more "
-                             "than there are layers")
+            raise IndexError(
+                f"list index out of range: point_grids has {len(self.point_grids)} "
+                f"grids, and crop_n_layers={asked['crop_n_layers']} needs one more "
+                "than there are layers"
+            )
         return asked | {"point_grids": self.point_grids, "any_thresholds": True}
 
 
@@ -89,8 +103,10 @@ def _number(name: str, value: Any) -> Any:
 
 
 def _never_runs(hook: str) -> str:
-    return (f"{hook}: segrid does this step inside its engine and would never call it; change the "
-            "list that generate() returns, or use Segmenter.predict for a loop of your own")
+    return (
+        f"{hook}: segrid does this step inside its engine and would never call it; change the "
+        "list that generate() returns, or use Segmenter.predict for a loop of your own"
+    )
 
 
 def records(masks: Masks, output_mode: str, as_float32: bool) -> list[dict[str, Any]]:
@@ -107,11 +123,15 @@ def records(masks: Masks, output_mode: str, as_float32: bool) -> list[dict[str, 
     for i, segmentation in enumerate(segmentations):
         x0, y0, x1, y1 = (int(v) for v in masks.boxes[i])
         cx0, cy0, cx1, cy1 = (int(v) for v in masks.crop_boxes[i])
-        out.append({
-            "segmentation": segmentation, "area": int(masks.areas[i]),
-            "bbox": [x0, y0, x1 - x0, y1 - y0], "predicted_iou": float(masks.scores[i]),
-            "point_coords": [points[i].tolist()],
-            "stability_score": float(masks.stability[i]),
-            "crop_box": [cx0, cy0, cx1 - cx0, cy1 - cy0],
-        })
+        out.append(
+            {
+                "segmentation": segmentation,
+                "area": int(masks.areas[i]),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "predicted_iou": float(masks.scores[i]),
+                "point_coords": [points[i].tolist()],
+                "stability_score": float(masks.stability[i]),
+                "crop_box": [cx0, cy0, cx1 - cx0, cy1 - cy0],
+            }
+        )
     return out

@@ -48,14 +48,19 @@ class Module:
 
     def _untrained(self: Part, call: str, asked: bool) -> Part:
         if asked:
-            raise NotImplementedError(f"{type(self).__name__}.{call}(True): segrid does not train; "
-                                      "use the original library for that")
+            raise NotImplementedError(
+                f"{type(self).__name__}.{call}(True): segrid does not train; "
+                "use the original library for that"
+            )
         return self
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Its parts by name."""
-        return ((name, part) for name, part in vars(self).items()
-                if isinstance(part, Module) and not name.startswith("_"))
+        return (
+            (name, part)
+            for name, part in vars(self).items()
+            if isinstance(part, Module) and not name.startswith("_")
+        )
 
     def children(self) -> Iterator[Module]:
         """Its parts."""
@@ -91,9 +96,11 @@ class Model(Module):
     def segmenter(self) -> Segmenter:
         """The model itself. Raises RuntimeError while it has no weights."""
         if self._segmenter is None:
-            raise RuntimeError(f"{type(self).__name__}: it has no weights yet; give a checkpoint "
-                               "where it is built, or call load_state_dict first (segrid has no "
-                               "random weights)")
+            raise RuntimeError(
+                f"{type(self).__name__}: it has no weights yet; give a checkpoint "
+                "where it is built, or call load_state_dict first (segrid has no "
+                "random weights)"
+            )
         return self._segmenter
 
     @property
@@ -129,8 +136,10 @@ class Model(Module):
         for value in (*args[:2], kwargs.get("device"), kwargs.get("dtype")):
             if isinstance(value, torch.dtype):
                 if value not in precisions:
-                    raise NotImplementedError(f"{type(self).__name__}.to({value}): segrid has "
-                                              "float32, and on CUDA float16 and bfloat16")
+                    raise NotImplementedError(
+                        f"{type(self).__name__}.to({value}): segrid has "
+                        "float32, and on CUDA float16 and bfloat16"
+                    )
                 precision = precisions[value]
             elif isinstance(value, (str, torch.device)) or type(value) is int:
                 device = named(value)
@@ -182,11 +191,14 @@ class Model(Module):
 
     def state_dict(self) -> dict[str, Any]:
         """Name -> tensor."""
-        return {name: tensor.to(device=self.device, dtype=self.dtype)
-                for name, tensor in weights_of(self.segmenter)}
+        return {
+            name: tensor.to(device=self.device, dtype=self.dtype)
+            for name, tensor in weights_of(self.segmenter)
+        }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> LoadedKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> LoadedKeys:
         """Weights by the original checkpoint's names, such as `torch.load` gives.
 
         With strict=False, what is missing stays as it is, if the model has weights already, and
@@ -197,10 +209,12 @@ class Model(Module):
         unexpected = [name for name in given if self._is_unexpected(name, mine)]
         missing = [name for name in mine if name not in given]
         wrong = [*_listed("Missing", missing), *_listed("Unexpected", unexpected)] if strict else []
-        wrong += [f"size mismatch for {name}: copying a param with shape {given[name].shape} from "
-                  f"checkpoint, the shape in current model is {tensor.shape}."
-                  for name, tensor in mine.items()
-                  if name in given and given[name].shape != tensor.shape]
+        wrong += [
+            f"size mismatch for {name}: copying a param with shape {given[name].shape} from "
+            f"checkpoint, the shape in current model is {tensor.shape}."
+            for name, tensor in mine.items()
+            if name in given and given[name].shape != tensor.shape
+        ]
         whole = mine | {name: t for name, t in given.items() if name not in unexpected}
         loaded = None
         try:
@@ -208,8 +222,10 @@ class Model(Module):
         except CorruptFileError as error:
             wrong.append(str(error))
         if loaded is None:
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
-                               + "\n\t".join(wrong))
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
+                + "\n\t".join(wrong)
+            )
         self._segmenter = loaded
         self._move(*self._wanted)
         return LoadedKeys(missing, unexpected)

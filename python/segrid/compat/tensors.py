@@ -14,8 +14,10 @@ def low_res_of(masks: Masks) -> np.ndarray:
     """A copy of their logits, for the user to write into; ValueError where they were not kept
     because of their size."""
     if masks.low_res is None:
-        raise ValueError(f"{len(masks)} masks: their low-res logits would exceed the limit of the "
-                         "engine (256 MB, kMaxLowResBytes); ask for fewer prompts at once")
+        raise ValueError(
+            f"{len(masks)} masks: their low-res logits would exceed the limit of the "
+            "engine (256 MB, kMaxLowResBytes); ask for fewer prompts at once"
+        )
     return masks.low_res.copy()
 
 

@@ -39,11 +39,18 @@ def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) 
     Needs torch and safetensors, which come with segrid's dependencies.
     """
     path = Path(checkpoint)
-    return convert_weights(read(path), output, heads=heads_in(path.parent / "config.json"), source=str(path))
+    return convert_weights(
+        read(path), output, heads=heads_in(path.parent / "config.json"), source=str(path)
+    )
 
 
-def convert_weights(weights: Mapping[str, Any], output: str | os.PathLike[str], *,
-                    heads: int | None = None, source: str = "the weights") -> dict[str, Any]:
+def convert_weights(
+    weights: Mapping[str, Any],
+    output: str | os.PathLike[str],
+    *,
+    heads: int | None = None,
+    source: str = "the weights",
+) -> dict[str, Any]:
     """`convert` of tensors by their original names, such as `torch.load` gives.
 
     heads : attention heads of the mask decoder; None: 8 for the published width of 256, and
@@ -55,15 +62,22 @@ def convert_weights(weights: Mapping[str, Any], output: str | os.PathLike[str], 
     try:
         config, renamed, dropped = family.convert(dict(weights))
     except KeyError as error:
-        raise CorruptFileError(f"{source}: lacks a tensor that every checkpoint of this family has "
-                               f"({error}, as transformers names it)") from error
+        raise CorruptFileError(
+            f"{source}: lacks a tensor that every checkpoint of this family has "
+            f"({error}, as transformers names it)"
+        ) from error
     config["mask_decoder_config"]["num_attention_heads"] = _heads(config, heads, source)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "model.safetensors"
     _save(renamed, written)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     _check(folder)
-    return {"family": config["model_type"], "tensors": len(renamed), "dropped": dropped, "bytes": written.stat().st_size}
+    return {
+        "family": config["model_type"],
+        "tensors": len(renamed),
+        "dropped": dropped,
+        "bytes": written.stat().st_size,
+    }
 
 
 def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
@@ -73,7 +87,8 @@ def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
             return family
     raise NotImplementedError(
         f"{source}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2); it holds {len(weights)} tensors such as "
-        f"{', '.join(sorted(weights)[:4])}")
+        f"{', '.join(sorted(weights)[:4])}"
+    )
 
 
 def heads_in(config: str | os.PathLike[str]) -> int | None:
@@ -92,7 +107,8 @@ def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
         raise NotImplementedError(
             f"{source}: its mask decoder is {width} wide, and no tensor tells how many attention "
             f"heads it has (published ones: {PUBLISHED_WIDTH} wide, {PUBLISHED_HEADS} heads). Put "
-            'a config.json beside it: {"mask_decoder_config": {"num_attention_heads": n}}')
+            'a config.json beside it: {"mask_decoder_config": {"num_attention_heads": n}}'
+        )
     return PUBLISHED_HEADS if given is None else given
 
 
@@ -107,12 +123,25 @@ def read(path: Path) -> dict[str, Any]:
     check_checkpoint(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise CorruptFileError(f"{path}: cannot be read as weights only: it is damaged, or holds code (which is never run). {str(error).splitlines()[0]}") from error
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+    ) as error:
+        raise CorruptFileError(
+            f"{path}: cannot be read as weights only: it is damaged, or holds code (which is never run). {str(error).splitlines()[0]}"
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, torch.Tensor) and isinstance(k, str) for k, v in loaded.items()):
+    if (
+        not isinstance(loaded, dict)
+        or not loaded
+        or not all(isinstance(v, torch.Tensor) and isinstance(k, str) for k, v in loaded.items())
+    ):
         raise CorruptFileError(f"{path}: does not hold named tensors")
     return loaded
 
@@ -122,7 +151,11 @@ def _save(tensors: dict[str, Any], path: Path) -> None:
     from safetensors.torch import save_file
 
     with whole(path) as part:
-        save_file({k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()}, str(part), metadata={"format": "pt"})
+        save_file(
+            {k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()},
+            str(part),
+            metadata={"format": "pt"},
+        )
 
 
 def _check(folder: Path) -> None:
@@ -132,7 +165,12 @@ def _check(folder: Path) -> None:
     import segrid
 
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
-    image = np.stack([np.tile(ramp, (48, 1)), np.tile(ramp[::-1], (48, 1)), np.full((48, 64), 90, np.uint8)], axis=2)
+    image = np.stack(
+        [np.tile(ramp, (48, 1)), np.tile(ramp[::-1], (48, 1)), np.full((48, 64), 90, np.uint8)],
+        axis=2,
+    )
     masks = segrid.Segmenter(folder).predict(image, points=[[[30, 20]]], multimask=True)
-    if masks.low_res is None or not (np.isfinite(masks.low_res).all() and np.isfinite(masks.scores).all()):
+    if masks.low_res is None or not (
+        np.isfinite(masks.low_res).all() and np.isfinite(masks.scores).all()
+    ):
         raise CorruptFileError(f"{folder}: the converted model gives NaN or Inf")

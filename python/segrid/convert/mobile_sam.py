@@ -9,24 +9,48 @@ from segrid.convert import sam
 from segrid.convert.names import decoder_config, depth, feed_forward_names, renamed
 
 # sam's rules, but for those that would rename TinyViT's own layers.
-RULES = [r for r in sam.RULES if not r[0].startswith(("patch_embed", "^vision_encoder", "^(vision_encoder"))]
-ORIGINAL_RULES = [r for r in sam.ORIGINAL_RULES if not r[0].startswith((r"^vision_encoder\.layers", r"^vision_encoder\.patch"))]
-UNUSED = re.compile(r"^image_encoder\.(norm_head|head)\.|\.num_batches_tracked$|\.attention_bias_idxs$|^pixel_(mean|std)$")
+RULES = [
+    r
+    for r in sam.RULES
+    if not r[0].startswith(("patch_embed", "^vision_encoder", "^(vision_encoder"))
+]
+ORIGINAL_RULES = [
+    r
+    for r in sam.ORIGINAL_RULES
+    if not r[0].startswith((r"^vision_encoder\.layers", r"^vision_encoder\.patch"))
+]
+UNUSED = re.compile(
+    r"^image_encoder\.(norm_head|head)\.|\.num_batches_tracked$|\.attention_bias_idxs$|^pixel_(mean|std)$"
+)
 
 
 def recognises(weights: dict[str, Any]) -> bool:
-    return "image_encoder.patch_embed.seq.0.c.weight" in weights and "mask_decoder.iou_token.weight" in weights
+    return (
+        "image_encoder.patch_embed.seq.0.c.weight" in weights
+        and "mask_decoder.iou_token.weight" in weights
+    )
 
 
-def convert(weights: dict[str, Any], image_size: int = 1024) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def convert(
+    weights: dict[str, Any], image_size: int = 1024
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """(config.json, tensors, names of tensors left out: the classifier that TinyViT was trained with)."""
     dropped = sorted(k for k in weights if UNUSED.search(k))
-    out = feed_forward_names(renamed({k: v for k, v in weights.items() if k not in dropped}, RULES),
-                             r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)")
+    out = feed_forward_names(
+        renamed({k: v for k, v in weights.items() if k not in dropped}, RULES),
+        r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)",
+    )
     config = {
-        "architectures": ["MobileSam"], "model_type": "mobile_sam", "vision_config": vision_config(out) | {"image_size": image_size},
-        "prompt_encoder_config": {"hidden_size": out["prompt_encoder.no_mask_embed.weight"].shape[1], "image_size": image_size, "patch_size": 16,
-                                  "mask_input_channels": out["prompt_encoder.mask_embed.conv2.weight"].shape[0], "layer_norm_eps": 1e-6},
+        "architectures": ["MobileSam"],
+        "model_type": "mobile_sam",
+        "vision_config": vision_config(out) | {"image_size": image_size},
+        "prompt_encoder_config": {
+            "hidden_size": out["prompt_encoder.no_mask_embed.weight"].shape[1],
+            "image_size": image_size,
+            "patch_size": 16,
+            "mask_input_channels": out["prompt_encoder.mask_embed.conv2.weight"].shape[0],
+            "layer_norm_eps": 1e-6,
+        },
         "mask_decoder_config": decoder_config(out),
     }
     return config, out, [k for k in dropped if "head." in k]
@@ -37,9 +61,16 @@ def vision_config(w: dict[str, Any]) -> dict[str, Any]:
     stages = range(1, depth(w, layers))
     first = w[f"{layers}.0.blocks.0.conv1.c.weight"]
     biases = [w[f"{layers}.{s}.blocks.0.attn.attention_biases"].shape for s in stages]
-    dims = [first.shape[1], *(w[f"{layers}.{s}.blocks.0.attn.proj.weight"].shape[0] for s in stages)]
+    dims = [
+        first.shape[1],
+        *(w[f"{layers}.{s}.blocks.0.attn.proj.weight"].shape[0] for s in stages),
+    ]
     return {
-        "embed_dims": dims, "depths": [depth(w, f"{layers}.{s}.blocks") for s in (0, *stages)], "num_heads": [2, *(b[0] for b in biases)],
-        "window_sizes": [7, *(round(b[1] ** 0.5) for b in biases)], "mlp_ratio": w[f"{layers}.1.blocks.0.mlp.fc1.weight"].shape[0] / dims[1],
-        "mbconv_expand_ratio": first.shape[0] / dims[0], "output_channels": w["vision_encoder.neck.conv1.weight"].shape[0],
+        "embed_dims": dims,
+        "depths": [depth(w, f"{layers}.{s}.blocks") for s in (0, *stages)],
+        "num_heads": [2, *(b[0] for b in biases)],
+        "window_sizes": [7, *(round(b[1] ** 0.5) for b in biases)],
+        "mlp_ratio": w[f"{layers}.1.blocks.0.mlp.fc1.weight"].shape[0] / dims[1],
+        "mbconv_expand_ratio": first.shape[0] / dims[0],
+        "output_channels": w["vision_encoder.neck.conv1.weight"].shape[0],
     }

@@ -8,11 +8,16 @@ from typing import Any
 
 # What segment-anything's and sam2's prompt encoders and mask decoders share, as they name it and as transformers does.
 DECODER_RULES = [
-    (r"mask_downscaling\.0\.", "mask_embed.conv1."), (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
-    (r"mask_downscaling\.3\.", "mask_embed.conv2."), (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
+    (r"mask_downscaling\.0\.", "mask_embed.conv1."),
+    (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
+    (r"mask_downscaling\.3\.", "mask_embed.conv2."),
+    (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
     (r"mask_downscaling\.6\.", "mask_embed.conv3."),
-    (r"output_upscaling\.0\.", "upscale_conv1."), (r"output_upscaling\.1\.", "upscale_layer_norm."), (r"output_upscaling\.3\.", "upscale_conv2."),
-    (r"(transformer\.layers\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."), (r"norm_final_attn\.", "layer_norm_final_attn."),
+    (r"output_upscaling\.0\.", "upscale_conv1."),
+    (r"output_upscaling\.1\.", "upscale_layer_norm."),
+    (r"output_upscaling\.3\.", "upscale_conv2."),
+    (r"(transformer\.layers\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."),
+    (r"norm_final_attn\.", "layer_norm_final_attn."),
 ]
 
 # The way back.
@@ -84,10 +89,15 @@ def decoder_config(weights: dict[str, Any]) -> dict[str, Any]:
     dim = weights["mask_decoder.iou_token.weight"].shape[1]
     return {
         "hidden_size": dim,
-        "mlp_dim": _first(weights, "mask_decoder.transformer.layers.0.mlp.lin1.weight", "mask_decoder.transformer.layers.0.mlp.proj_in.weight").shape[0],
+        "mlp_dim": _first(
+            weights,
+            "mask_decoder.transformer.layers.0.mlp.lin1.weight",
+            "mask_decoder.transformer.layers.0.mlp.proj_in.weight",
+        ).shape[0],
         "num_hidden_layers": depth(weights, "mask_decoder.transformer.layers"),
         "num_attention_heads": 8,
-        "attention_downsample_rate": dim // weights["mask_decoder.transformer.final_attn_token_to_image.q_proj.weight"].shape[0],
+        "attention_downsample_rate": dim
+        // weights["mask_decoder.transformer.final_attn_token_to_image.q_proj.weight"].shape[0],
         "num_multimask_outputs": weights["mask_decoder.mask_tokens.weight"].shape[0] - 1,
         "iou_head_depth": 2 + depth(weights, "mask_decoder.iou_prediction_head.layers"),
         "iou_head_hidden_dim": weights["mask_decoder.iou_prediction_head.proj_in.weight"].shape[0],

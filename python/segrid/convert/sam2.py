@@ -7,25 +7,41 @@ from typing import Any
 from segrid.convert.names import DECODER_RULES, decoder_config, depth, feed_forward_names, renamed
 
 RULES = [
-    (r"^image_encoder\.trunk\.", "vision_encoder.backbone."), (r"patch_embed\.proj\.", "patch_embed.projection."),
+    (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
+    (r"patch_embed\.proj\.", "patch_embed.projection."),
     (r"^(vision_encoder\.backbone\.blocks\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."),
     (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
-    (r"^sam_prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
-    (r"^sam_prompt_encoder\.", "prompt_encoder."), (r"^sam_mask_decoder\.", "mask_decoder."), (r"\.out_proj\.", ".o_proj."),
-    (r"^no_mem_embed$", "no_memory_embedding"), *DECODER_RULES,
+    (
+        r"^sam_prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$",
+        "shared_image_embedding.positional_embedding",
+    ),
+    (r"^sam_prompt_encoder\.", "prompt_encoder."),
+    (r"^sam_mask_decoder\.", "mask_decoder."),
+    (r"\.out_proj\.", ".o_proj."),
+    (r"^no_mem_embed$", "no_memory_embedding"),
+    *DECODER_RULES,
 ]
 # What cannot be told from shapes, for each published size: (first width, blocks) -> windows, blocks of global attention, heads of the first stage.
 SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
-    (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),       # tiny
-    (96, (1, 2, 11, 2)): ((8, 4, 14, 7), (7, 10, 13), 1),    # small
+    (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),  # tiny
+    (96, (1, 2, 11, 2)): ((8, 4, 14, 7), (7, 10, 13), 1),  # small
     (112, (2, 3, 16, 3)): ((8, 4, 14, 7), (12, 16, 20), 2),  # base plus
     (144, (2, 6, 36, 4)): ((8, 4, 16, 8), (23, 33, 43), 2),  # large
 }
-IMAGE = ("vision_encoder.", "prompt_encoder.", "mask_decoder.", "shared_image_embedding.", "no_memory_embedding")
+IMAGE = (
+    "vision_encoder.",
+    "prompt_encoder.",
+    "mask_decoder.",
+    "shared_image_embedding.",
+    "no_memory_embedding",
+)
 
 
 def recognises(weights: dict[str, Any]) -> bool:
-    return "image_encoder.trunk.blocks.0.attn.qkv.weight" in weights and "sam_mask_decoder.iou_token.weight" in weights
+    return (
+        "image_encoder.trunk.blocks.0.attn.qkv.weight" in weights
+        and "sam_mask_decoder.iou_token.weight" in weights
+    )
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
@@ -33,21 +49,41 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
     import torch
 
     heads = r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head|transformer\.layers\.\d+\.mlp)"
-    everything = feed_forward_names(renamed(weights, RULES), rf"(?:{heads}|vision_encoder\.backbone\.blocks\.\d+\.mlp)")
+    everything = feed_forward_names(
+        renamed(weights, RULES), rf"(?:{heads}|vision_encoder\.backbone\.blocks\.\d+\.mlp)"
+    )
     out = {k: v for k, v in everything.items() if k.startswith(IMAGE)}
     points = [out.pop(f"prompt_encoder.point_embeddings.{i}.weight") for i in range(4)]
     out["prompt_encoder.point_embed.weight"] = torch.cat(points)
     grid = 4 * backbone_config(out)["image_size"][0] // 16
-    vision = {"model_type": "sam2_vision_model", "backbone_config": backbone_config(out), "fpn_hidden_size": out["vision_encoder.neck.convs.0.weight"].shape[0],
-              "backbone_channel_list": backbone_config(out)["embed_dim_per_stage"][::-1],
-              "backbone_feature_sizes": [[grid, grid], [grid // 2] * 2, [grid // 4] * 2], "fpn_top_down_levels": [2, 3], "num_feature_levels": 3}
+    vision = {
+        "model_type": "sam2_vision_model",
+        "backbone_config": backbone_config(out),
+        "fpn_hidden_size": out["vision_encoder.neck.convs.0.weight"].shape[0],
+        "backbone_channel_list": backbone_config(out)["embed_dim_per_stage"][::-1],
+        "backbone_feature_sizes": [[grid, grid], [grid // 2] * 2, [grid // 4] * 2],
+        "fpn_top_down_levels": [2, 3],
+        "num_feature_levels": 3,
+    }
     config = {
-        "architectures": ["Sam2Model"], "model_type": "sam2", "vision_config": vision,
-        "prompt_encoder_config": {"model_type": "sam2_prompt_encoder", "hidden_size": out["prompt_encoder.no_mask_embed.weight"].shape[1],
-                                  "image_size": backbone_config(out)["image_size"][0], "patch_size": 16,
-                                  "mask_input_channels": out["prompt_encoder.mask_embed.conv2.weight"].shape[0], "layer_norm_eps": 1e-6},
-        "mask_decoder_config": decoder_config(out) | {"model_type": "sam2_mask_decoder", "dynamic_multimask_via_stability": True,
-                                                      "dynamic_multimask_stability_delta": 0.05, "dynamic_multimask_stability_thresh": 0.98},
+        "architectures": ["Sam2Model"],
+        "model_type": "sam2",
+        "vision_config": vision,
+        "prompt_encoder_config": {
+            "model_type": "sam2_prompt_encoder",
+            "hidden_size": out["prompt_encoder.no_mask_embed.weight"].shape[1],
+            "image_size": backbone_config(out)["image_size"][0],
+            "patch_size": 16,
+            "mask_input_channels": out["prompt_encoder.mask_embed.conv2.weight"].shape[0],
+            "layer_norm_eps": 1e-6,
+        },
+        "mask_decoder_config": decoder_config(out)
+        | {
+            "model_type": "sam2_mask_decoder",
+            "dynamic_multimask_via_stability": True,
+            "dynamic_multimask_stability_delta": 0.05,
+            "dynamic_multimask_stability_thresh": 0.98,
+        },
     }
     return config, out, sorted(k for k in everything if not k.startswith(IMAGE))
 
@@ -63,14 +99,30 @@ def backbone_config(w: dict[str, Any]) -> dict[str, Any]:
         blocks[-1] += 1
     known = SIZES.get((widths[0], tuple(blocks)))
     if known is None:
-        raise NotImplementedError(f"a Hiera of width {widths[0]} with {blocks} blocks: windows and global blocks cannot be told from the weights; "
-                                  f"known: {', '.join(f'{w} {list(b)}' for w, b in SIZES)}")
+        raise NotImplementedError(
+            f"a Hiera of width {widths[0]} with {blocks} blocks: windows and global blocks cannot be told from the weights; "
+            f"known: {', '.join(f'{w} {list(b)}' for w, b in SIZES)}"
+        )
     windows, of_all, heads = known
     kernel = w["vision_encoder.backbone.patch_embed.projection.weight"].shape[2]
     return {
-        "model_type": "sam2_hiera_det_model", "hidden_size": widths[0], "num_attention_heads": heads, "image_size": [1024, 1024],
-        "patch_kernel_size": [kernel, kernel], "patch_stride": [4, 4], "patch_padding": [3, 3], "query_stride": [2, 2], "num_query_pool_stages": 3,
-        "window_positional_embedding_background_size": list(w["vision_encoder.backbone.pos_embed"].shape[2:]), "blocks_per_stage": blocks,
-        "embed_dim_per_stage": widths, "num_attention_heads_per_stage": [heads * 2**i for i in range(len(widths))], "window_size_per_stage": list(windows),
-        "global_attention_blocks": list(of_all), "mlp_ratio": w["vision_encoder.backbone.blocks.0.mlp.proj_in.weight"].shape[0] / widths[0], "layer_norm_eps": 1e-6,
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": widths[0],
+        "num_attention_heads": heads,
+        "image_size": [1024, 1024],
+        "patch_kernel_size": [kernel, kernel],
+        "patch_stride": [4, 4],
+        "patch_padding": [3, 3],
+        "query_stride": [2, 2],
+        "num_query_pool_stages": 3,
+        "window_positional_embedding_background_size": list(
+            w["vision_encoder.backbone.pos_embed"].shape[2:]
+        ),
+        "blocks_per_stage": blocks,
+        "embed_dim_per_stage": widths,
+        "num_attention_heads_per_stage": [heads * 2**i for i in range(len(widths))],
+        "window_size_per_stage": list(windows),
+        "global_attention_blocks": list(of_all),
+        "mlp_ratio": w["vision_encoder.backbone.blocks.0.mlp.proj_in.weight"].shape[0] / widths[0],
+        "layer_norm_eps": 1e-6,
     }

@@ -22,7 +22,10 @@ class Stage:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Rows of inputs to rows of records. Done twice (a worker that was killed), it writes the same bytes."""
-        inputs = [Input(Path(path), key, stem) for path, key, stem in zip(batch["path"], batch["key"], batch["stem"], strict=True)]
+        inputs = [
+            Input(Path(path), key, stem)
+            for path, key, stem in zip(batch["path"], batch["key"], batch["stem"], strict=True)
+        ]
         return {"record": [json.dumps(record) for record in self.job.records(inputs)]}
 
 
@@ -43,9 +46,17 @@ def engine(workers: int, threads: int, address: str | None = None, gpus: float =
             rows = [{"path": str(one.path), "key": one.key, "stem": one.stem} for one in inputs]
             if not rows:
                 return
-            data = ray.data.from_items(rows, override_num_blocks=len(rows) if len(rows) < 4 * workers else None)
-            done = data.map_batches(Stage, batch_size=max(1, min(16, len(rows) // (4 * workers))), fn_constructor_args=(job, threads), num_cpus=threads,
-                                    num_gpus=gpus, compute=ray.data.ActorPoolStrategy(size=workers))
+            data = ray.data.from_items(
+                rows, override_num_blocks=len(rows) if len(rows) < 4 * workers else None
+            )
+            done = data.map_batches(
+                Stage,
+                batch_size=max(1, min(16, len(rows) // (4 * workers))),
+                fn_constructor_args=(job, threads),
+                num_cpus=threads,
+                num_gpus=gpus,
+                compute=ray.data.ActorPoolStrategy(size=workers),
+            )
             for row in done.iter_rows():
                 yield json.loads(row["record"])
         finally:

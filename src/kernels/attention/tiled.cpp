@@ -1,4 +1,5 @@
-// Score tiles with a running softmax, built from gemm and rows: what runs where those have a fast implementation.
+// Score tiles with a running softmax, built from gemm and rows: what runs where those have a fast
+// implementation.
 #include <algorithm>
 #include <limits>
 
@@ -12,15 +13,22 @@ namespace {
 // In bf16 scores are kept in units of ln 2: a power of two is cheaper than one of e.
 constexpr float kPerLn2 = 1.44269504F;
 
-// Rows of scores at a time: what is read of a row just after it was written in other vectors (a window's 14 columns) waits for the writes.
+// Rows of scores at a time: what is read of a row just after it was written in other vectors (a
+// window's 14 columns) waits for the writes.
 constexpr int64_t kTogether = 4;
 
 // What queries, keys and values are multiplied in, and a tile of scores between the two products.
 class ScoreTile {
 public:
     // scale: of q.k; as in segment-anything it is multiplied into q.
-    ScoreTile(const GridAttention& a, int64_t rows, const float* q, int64_t ldq, float scale, int64_t block, Arena& arena)
-        : head_(a.head), dim_(a.head_dim), rows_(rows), block_(block), q_(arena.take<float>(rows * a.head_dim)), scores_(arena.take<float>(rows * block)) {
+    ScoreTile(const GridAttention& a, int64_t rows, const float* q, int64_t ldq, float scale,
+              int64_t block, Arena& arena)
+        : head_(a.head),
+          dim_(a.head_dim),
+          rows_(rows),
+          block_(block),
+          q_(arena.take<float>(rows * a.head_dim)),
+          scores_(arena.take<float>(rows * block)) {
         for (int64_t r = 0; r < rows; ++r) std::copy_n(q + r * ldq, dim_, q_ + r * dim_);
         scale_row(rows * dim_, scale, q_);
         if (!rounded()) return;
@@ -35,12 +43,15 @@ public:
 
     // Of keys [k0, k0 + count).
     void ask(int64_t k0, int64_t count) {
-        if (rounded()) matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_, block_);
+        if (rounded())
+            matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_,
+                          block_);
         else matmul_panels(rows_, k0, count, dim_, q_, dim_, head_.keys, scores_, block_);
     }
     // Of a panel of keys, in bf16.
     void ask_from(const Start& start, int64_t k0, int64_t column) {
-        matmul_panel(rows_, k0 + column, depth_, rounded_q_, depth_, head_.keys, scores_ + column, block_, start);
+        matmul_panel(rows_, k0 + column, depth_, rounded_q_, depth_, head_.keys, scores_ + column,
+                     block_, start);
     }
     float soften(int64_t r, int64_t count, float& max, float& sum) {
         if (!rounded()) return running_softmax_row(count, row(r), max, sum);
@@ -50,7 +61,8 @@ public:
     }
     void answer(int64_t k0, int64_t count, float* out, int64_t ldo) {
         const Factor values = head_.values.from_row(k0);
-        if (rounded()) matmul(rows_, dim_, even(count), powers_, even(block_), values, out, ldo, k0 > 0);
+        if (rounded())
+            matmul(rows_, dim_, even(count), powers_, even(block_), values, out, ldo, k0 > 0);
         else matmul(rows_, dim_, count, scores_, block_, values, out, ldo, k0 > 0);
     }
 
@@ -61,8 +73,9 @@ private:
     uint16_t *rounded_q_ = nullptr, *powers_ = nullptr;
 };
 
-// Keys at a time: whole grid rows, so that a bias slice never breaks; an even number, since bf16 keeps values in pairs. In bf16 so few that a tile of scores stays
-// in the first-level cache; in fp32 that is no gain.
+// Keys at a time: whole grid rows, so that a bias slice never breaks; an even number, since bf16
+// keeps values in pairs. In bf16 so few that a tile of scores stays in the first-level cache; in
+// fp32 that is no gain.
 int64_t block_of(const GridAttention& a) {
     const int64_t about = a.head.keys.bf16 != nullptr && a.grid_h * a.grid_w > 512 ? 128 : 512;
     int64_t grid_rows = std::max<int64_t>(1, std::min(a.grid_h, about / a.grid_w));
@@ -72,16 +85,18 @@ int64_t block_of(const GridAttention& a) {
 
 }  // namespace
 
-void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, int64_t ldq, float* out, int64_t ldo,
-           Arena& arena) {
+void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, int64_t ldq,
+           float* out, int64_t ldo, Arena& arena) {
     const Arena::Scope scope(arena);
     const int64_t tokens = a.grid_h * a.grid_w, dim = a.head_dim, block = block_of(a);
     const bool relative = a.positions != nullptr && a.positions->present();
     const int64_t bias_width = relative ? a.positions->width() : 0, across = 2 * a.grid_h - 1;
     const float unit = a.head.keys.bf16 != nullptr ? kPerLn2 : 1.0F;
     ScoreTile tile(a, rows, q, ldq, a.scale * unit, block, arena);
-    // Where panels of keys lie in one row of the grid, and so do the queries, positions are what the products' sums begin with.
-    const bool in_products = relative && tile.rounded() && sums_can_start() && a.grid_w % kPanel == 0 && first % a.grid_w + rows <= a.grid_w;
+    // Where panels of keys lie in one row of the grid, and so do the queries, positions are what
+    // the products' sums begin with.
+    const bool in_products = relative && tile.rounded() && sums_can_start() &&
+                             a.grid_w % kPanel == 0 && first % a.grid_w + rows <= a.grid_w;
     float* bias = nullptr;
     if (relative) {
         bias = arena.take<float>(rows * bias_width);
@@ -112,7 +127,8 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
                 const float* of_columns = bias + r * bias_width + across + (a.grid_w - 1 - qx);
                 offset_rows(count / a.grid_w, a.grid_w, of_rows, of_columns, row);
             }
-            if (a.bias != nullptr) blend_row(count, 1.0F, row, unit, a.bias + (first + r) * tokens + k0);
+            if (a.bias != nullptr)
+                blend_row(count, 1.0F, row, unit, a.bias + (first + r) * tokens + k0);
         };
         for (int64_t r0 = 0; r0 < rows; r0 += kTogether) {
             const int64_t end = std::min(rows, r0 + kTogether);

@@ -1,5 +1,6 @@
-// A register tile of 6 x 16 sums, for CPUs without AVX-512. bf16 is widened in registers: the same products, in fp32 arithmetic. int8 is widened
-// to 16 bits, since the instruction for bytes saturates.
+// A register tile of 6 x 16 sums, for CPUs without AVX-512. bf16 is widened in registers: the same
+// products, in fp32 arithmetic. int8 is widened to 16 bits, since the instruction for bytes
+// saturates.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -16,19 +17,24 @@ constexpr int kRows = 6, kColumns = 16;
 // The first `lanes` of 8.
 inline __m256i lanes_of(int64_t lanes) {
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(std::clamp<int64_t>(lanes, 0, 8))), index);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(std::clamp<int64_t>(lanes, 0, 8))),
+                              index);
 }
 
 // Where a tile reads and writes its up to 16 columns.
 struct WholeTile {
     static __m256 load(const float* p, int) { return _mm256_loadu_ps(p); }
-    static __m256i load(const uint16_t* p, int) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static __m256i load(const uint16_t* p, int) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
     static void store(float* p, int, __m256 v) { _mm256_storeu_ps(p, v); }
 };
 struct PartTile {
     __m256i mask[2];
     __m256 load(const float* p, int half) const { return _mm256_maskload_ps(p, mask[half]); }
-    __m256i load(const uint16_t* p, int half) const { return _mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask[half]); }
+    __m256i load(const uint16_t* p, int half) const {
+        return _mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask[half]);
+    }
     void store(float* p, int half, __m256 v) const { _mm256_maskstore_ps(p, mask[half], v); }
 };
 
@@ -37,7 +43,8 @@ struct Fp32 {
     static constexpr int64_t kStep = 1;  // rows of B that lie together
     // sums[i] += a[i][k] b[k]
     template <int R, class Tile>
-    static void step(const Tile& tile, const float* a, int64_t lda, const float* b, __m256 (&sums)[R][2]) {
+    static void step(const Tile& tile, const float* a, int64_t lda, const float* b,
+                     __m256 (&sums)[R][2]) {
         const __m256 b0 = tile.load(b, 0), b1 = tile.load(b + 8, 1);
         for (int i = 0; i < R; ++i) {
             const __m256 x = _mm256_broadcast_ss(a + i * lda);
@@ -51,7 +58,8 @@ struct Bf16 {
     using Number = uint16_t;
     static constexpr int64_t kStep = 2;
     template <int R, class Tile>
-    static void step(const Tile& tile, const uint16_t* a, int64_t lda, const uint16_t* b, __m256 (&sums)[R][2]) {
+    static void step(const Tile& tile, const uint16_t* a, int64_t lda, const uint16_t* b,
+                     __m256 (&sums)[R][2]) {
         const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
         __m256 even[2], odd[2];
         for (int half = 0; half < 2; ++half) {
@@ -60,33 +68,43 @@ struct Bf16 {
             odd[half] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
         }
         for (int i = 0; i < R; ++i) {
-            const __m256i pair = _mm256_set1_epi32(static_cast<int>(a[i * lda]) | static_cast<int>(static_cast<uint32_t>(a[i * lda + 1]) << 16));
-            const __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)), x1 = _mm256_castsi256_ps(_mm256_and_si256(pair, high));
+            const __m256i pair =
+                _mm256_set1_epi32(static_cast<int>(a[i * lda]) |
+                                  static_cast<int>(static_cast<uint32_t>(a[i * lda + 1]) << 16));
+            const __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)),
+                         x1 = _mm256_castsi256_ps(_mm256_and_si256(pair, high));
             for (int half = 0; half < 2; ++half) {
-                sums[i][half] = _mm256_fmadd_ps(x1, odd[half], _mm256_fmadd_ps(x0, even[half], sums[i][half]));
+                sums[i][half] =
+                    _mm256_fmadd_ps(x1, odd[half], _mm256_fmadd_ps(x0, even[half], sums[i][half]));
             }
         }
     }
 };
 
 template <class Form, int R, class Tile>
-void tile_product(const Tile& tile, int64_t k, const typename Form::Number* a, int64_t lda, const typename Form::Number* b, int64_t ldb, float* c,
-                  int64_t ldc, bool accumulate) {
+void tile_product(const Tile& tile, int64_t k, const typename Form::Number* a, int64_t lda,
+                  const typename Form::Number* b, int64_t ldb, float* c, int64_t ldc,
+                  bool accumulate) {
     __m256 sums[R][2];
     for (int i = 0; i < R; ++i) {
-        for (int half = 0; half < 2; ++half) sums[i][half] = accumulate ? tile.load(c + i * ldc + 8 * half, half) : _mm256_setzero_ps();
+        for (int half = 0; half < 2; ++half)
+            sums[i][half] =
+                accumulate ? tile.load(c + i * ldc + 8 * half, half) : _mm256_setzero_ps();
     }
     for (int64_t j = 0; j < k; j += Form::kStep) Form::step(tile, a + j, lda, b + j * ldb, sums);
     for (int i = 0; i < R; ++i) {
-        for (int half = 0; half < 2; ++half) tile.store(c + i * ldc + 8 * half, half, sums[i][half]);
+        for (int half = 0; half < 2; ++half)
+            tile.store(c + i * ldc + 8 * half, half, sums[i][half]);
     }
 }
 
 template <class Form, class Tile>
-void rows_product(const Tile& tile, int64_t m, int64_t k, const typename Form::Number* a, int64_t lda, const typename Form::Number* b, int64_t ldb,
-                  float* c, int64_t ldc, bool accumulate) {
+void rows_product(const Tile& tile, int64_t m, int64_t k, const typename Form::Number* a,
+                  int64_t lda, const typename Form::Number* b, int64_t ldb, float* c, int64_t ldc,
+                  bool accumulate) {
     int64_t i = 0;
-    for (; i + kRows <= m; i += kRows) tile_product<Form, kRows>(tile, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
+    for (; i + kRows <= m; i += kRows)
+        tile_product<Form, kRows>(tile, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
     a += i * lda;
     c += i * ldc;
     switch (m - i) {
@@ -100,18 +118,20 @@ void rows_product(const Tile& tile, int64_t m, int64_t k, const typename Form::N
 }
 
 template <class Form>
-void product(int64_t m, int64_t n, int64_t k, const typename Form::Number* a, int64_t lda, const typename Form::Number* b, int64_t ldb, float* c,
-             int64_t ldc, bool accumulate) {
-    constexpr int64_t kDepth = 256;  // of B, so that its 16 columns stay in the first-level cache for all rows
+void product(int64_t m, int64_t n, int64_t k, const typename Form::Number* a, int64_t lda,
+             const typename Form::Number* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+    constexpr int64_t kDepth =
+        256;  // of B, so that its 16 columns stay in the first-level cache for all rows
     for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
         const int64_t depth = std::min(kDepth, k - k0);
         for (int64_t n0 = 0; n0 < n; n0 += kColumns) {
             const auto* from = b + k0 * ldb + n0 * Form::kStep;
             if (n - n0 >= kColumns) {
-                rows_product<Form>(WholeTile{}, m, depth, a + k0, lda, from, ldb, c + n0, ldc, accumulate || k0 > 0);
-            } else {
-                rows_product<Form>(PartTile{{lanes_of(n - n0), lanes_of(n - n0 - 8)}}, m, depth, a + k0, lda, from, ldb, c + n0, ldc,
+                rows_product<Form>(WholeTile{}, m, depth, a + k0, lda, from, ldb, c + n0, ldc,
                                    accumulate || k0 > 0);
+            } else {
+                rows_product<Form>(PartTile{{lanes_of(n - n0), lanes_of(n - n0 - 8)}}, m, depth,
+                                   a + k0, lda, from, ldb, c + n0, ldc, accumulate || k0 > 0);
             }
         }
     }
@@ -124,14 +144,16 @@ inline __m256i four_of(const uint8_t* a) {
     return _mm256_cvtepu8_epi16(_mm_set1_epi32(bits));
 }
 
-// R rows times 8 columns of a panel: products of 16-bit pairs, exact; a column's sum lies in two neighbours until the end.
+// R rows times 8 columns of a panel: products of 16-bit pairs, exact; a column's sum lies in two
+// neighbours until the end.
 template <int R>
 void int8_rows(int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, int32_t* sum) {
     __m256i sums[R][2];
     for (int i = 0; i < R; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_si256();
     for (int64_t j = 0; j < k; j += 4) {
         const __m256i fours = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + j * kPanel));
-        const __m256i low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(fours)), high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(fours, 1));
+        const __m256i low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(fours)),
+                      high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(fours, 1));
         for (int i = 0; i < R; ++i) {
             const __m256i x = four_of(a + i * lda + j);
             sums[i][0] = _mm256_add_epi32(sums[i][0], _mm256_madd_epi16(x, low));
@@ -139,17 +161,19 @@ void int8_rows(int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, int32_
         }
     }
     for (int i = 0; i < R; ++i) {
-        const __m256i pairs = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[i][0], sums[i][1]), 0xD8);
+        const __m256i pairs =
+            _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[i][0], sums[i][1]), 0xD8);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(sum + i * 64), pairs);
     }
 }
 
-void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
-          const Dequantisation& to) {
+void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c,
+          int64_t ldc, bool accumulate, const Dequantisation& to) {
     dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
         for (int64_t n0 = 0; n0 < n; n0 += 8) {
             int64_t i = 0;
-            for (; i + 4 <= m; i += 4) int8_rows<4>(k, a + i * lda, lda, b + 4 * n0, sums + i * 64 + n0);
+            for (; i + 4 <= m; i += 4)
+                int8_rows<4>(k, a + i * lda, lda, b + 4 * n0, sums + i * 64 + n0);
             for (; i < m; ++i) int8_rows<1>(k, a + i * lda, lda, b + 4 * n0, sums + i * 64 + n0);
         }
     });

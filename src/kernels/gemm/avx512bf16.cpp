@@ -1,4 +1,5 @@
-// A register tile of 6 x 64 sums: 4 loads of B and 6 broadcasts of A for 24 instructions of 32 products each.
+// A register tile of 6 x 64 sums: 4 loads of B and 6 broadcasts of A for 24 instructions of 32
+// products each.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -21,9 +22,13 @@ template <int V, bool kWhole>
 struct Columns {
     __mmask16 last;
     bool masked(int part) const { return !kWhole && part + 1 == V; }
-    __m512 load(const float* p, int part) const { return masked(part) ? _mm512_maskz_loadu_ps(last, p + 16 * part) : _mm512_loadu_ps(p + 16 * part); }
+    __m512 load(const float* p, int part) const {
+        return masked(part) ? _mm512_maskz_loadu_ps(last, p + 16 * part)
+                            : _mm512_loadu_ps(p + 16 * part);
+    }
     __m512bh pairs(const uint16_t* p, int part) const {
-        return (__m512bh)(masked(part) ? _mm512_maskz_loadu_epi32(last, p + 32 * part) : _mm512_loadu_si512(p + 32 * part));
+        return (__m512bh)(masked(part) ? _mm512_maskz_loadu_epi32(last, p + 32 * part)
+                                       : _mm512_loadu_si512(p + 32 * part));
     }
     void store(float* p, int part, __m512 v) const {
         if (masked(part)) _mm512_mask_storeu_ps(p + 16 * part, last, v);
@@ -33,7 +38,8 @@ struct Columns {
 
 // R rows, whose sums begin with begin(row, part).
 template <int R, int V, bool kWhole, class Begin>
-void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, const Begin& begin) {
+void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
+          int64_t ldb, float* c, int64_t ldc, const Begin& begin) {
     __m512 sums[R][V];
 #pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
@@ -48,7 +54,8 @@ void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda,
         for (int i = 0; i < R; ++i) {
             const __m512bh x = pair_of(a + i * lda + j);
 #pragma GCC unroll 4
-            for (int part = 0; part < V; ++part) sums[i][part] = _mm512_dpbf16_ps(sums[i][part], x, y[part]);
+            for (int part = 0; part < V; ++part)
+                sums[i][part] = _mm512_dpbf16_ps(sums[i][part], x, y[part]);
         }
     }
 #pragma GCC unroll 12
@@ -59,10 +66,11 @@ void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda,
 }
 
 template <int V, bool kWhole, class Begin>
-void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
-               const Begin& begin) {
+void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, const uint16_t* a, int64_t lda,
+               const uint16_t* b, int64_t ldb, float* c, int64_t ldc, const Begin& begin) {
     const auto rows = [&]<int R>(int64_t i) {
-        tile<R>(columns, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, [&](int row, int part) { return begin(i + row, part); });
+        tile<R>(columns, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc,
+                [&](int row, int part) { return begin(i + row, part); });
     };
     int64_t i = 0;
     if constexpr (V <= 2) {  // fewer sums than that would wait for each other
@@ -75,12 +83,16 @@ void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, const uint16_t*
 }
 
 template <int V, bool kWhole>
-void panel(__mmask16 last, int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+void panel(__mmask16 last, int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
+           int64_t ldb, float* c, int64_t ldc, bool accumulate) {
     const Columns<V, kWhole> columns{last};
-    over_rows(columns, m, k, a, lda, b, ldb, c, ldc, [&](int64_t i, int part) { return accumulate ? columns.load(c + i * ldc, part) : _mm512_setzero_ps(); });
+    over_rows(columns, m, k, a, lda, b, ldb, c, ldc, [&](int64_t i, int part) {
+        return accumulate ? columns.load(c + i * ldc, part) : _mm512_setzero_ps();
+    });
 }
 
-void panel_from(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, float* c, int64_t ldc, const Start& start) {
+void panel_from(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, float* c,
+                int64_t ldc, const Start& start) {
     static_assert(kPanel == 64);
     over_rows(Columns<4, true>{}, m, k, a, lda, b, kPanel, c, ldc, [&](int64_t i, int part) {
         const __m512 table = _mm512_loadu_ps(start.table + i * start.table_step + 16 * part);
@@ -88,12 +100,15 @@ void panel_from(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint
     });
 }
 
-void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
-    static constexpr decltype(&panel<4, true>) panels[] = {panel<1, false>, panel<2, false>, panel<3, false>, panel<4, false>};
+void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
+             int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+    static constexpr decltype(&panel<4, true>) panels[] = {panel<1, false>, panel<2, false>,
+                                                           panel<3, false>, panel<4, false>};
     for (int64_t n0 = 0; n0 < n; n0 += 64) {
         const int64_t columns = std::min<int64_t>(64, n - n0), vectors = (columns + 15) / 16;
         const auto last = static_cast<__mmask16>(0xFFFFU >> (16 * vectors - columns));
-        (columns == 64 ? panel<4, true> : panels[vectors - 1])(last, m, k, a, lda, b + 2 * n0, ldb, c + n0, ldc, accumulate);
+        (columns == 64 ? panel<4, true> : panels[vectors - 1])(last, m, k, a, lda, b + 2 * n0, ldb,
+                                                               c + n0, ldc, accumulate);
     }
 }
 

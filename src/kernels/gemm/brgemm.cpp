@@ -10,40 +10,46 @@ namespace {
 
 using at::native::cpublas::brgemm;
 
-// Tiles that keep B's part in the first-level cache's reach; the shapes repeat, so the generated code is cached. product(m0, mc, n0, nc, k0, kc).
+// Tiles that keep B's part in the first-level cache's reach; the shapes repeat, so the generated
+// code is cached. product(m0, mc, n0, nc, k0, kc).
 template <class Product>
 void tiles(int64_t m, int64_t n, int64_t k, const Product& product) {
     constexpr int64_t kRows = 64, kColumns = 64, kDepth = 1024;
     for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
         for (int64_t n0 = 0; n0 < n; n0 += kColumns) {
             for (int64_t m0 = 0; m0 < m; m0 += kRows) {
-                product(m0, std::min(kRows, m - m0), n0, std::min(kColumns, n - n0), k0, std::min(kDepth, k - k0));
+                product(m0, std::min(kRows, m - m0), n0, std::min(kColumns, n - n0), k0,
+                        std::min(kDepth, k - k0));
             }
         }
     }
 }
 
-void fp32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+void fp32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
+          float* c, int64_t ldc, bool accumulate) {
     tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
-        brgemm(mc, nc, kc, lda, ldb, ldc, accumulate || k0 > 0, a + m0 * lda + k0, b + k0 * ldb + n0, c + m0 * ldc + n0);
+        brgemm(mc, nc, kc, lda, ldb, ldc, accumulate || k0 > 0, a + m0 * lda + k0,
+               b + k0 * ldb + n0, c + m0 * ldc + n0);
     });
 }
 
-void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
-          bool accumulate) {
+void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
+          int64_t ldb, float* c, int64_t ldc, bool accumulate) {
     const auto* left = reinterpret_cast<const c10::BFloat16*>(a);
     const auto* right = reinterpret_cast<const c10::BFloat16*>(b);
     tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
-        brgemm(mc, nc, kc, lda, ldb, ldc, accumulate || k0 > 0, left + m0 * lda + k0, right + k0 * ldb + 2 * n0, c + m0 * ldc + n0, true);
+        brgemm(mc, nc, kc, lda, ldb, ldc, accumulate || k0 > 0, left + m0 * lda + k0,
+               right + k0 * ldb + 2 * n0, c + m0 * ldc + n0, true);
     });
 }
 
-void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
-          const Dequantisation& to) {
+void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c,
+          int64_t ldc, bool accumulate, const Dequantisation& to) {
     const auto* right = reinterpret_cast<const signed char*>(b);
     dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
         tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
-            brgemm(mc, nc, kc, lda, kPanel, 64, k0 > 0, a + m0 * lda + k0, right + k0 * kPanel + 4 * n0, sums + m0 * 64 + n0, true);
+            brgemm(mc, nc, kc, lda, kPanel, 64, k0 > 0, a + m0 * lda + k0,
+                   right + k0 * kPanel + 4 * n0, sums + m0 * 64 + n0, true);
         });
     });
 }
@@ -56,7 +62,8 @@ const Fp32Implementation& fp32_brgemm() {
 }
 
 const Bf16Implementation& bf16_brgemm() {
-    static const Bf16Implementation table{bf16, [] { at::native::cpublas::brgemm_release(true); }};  // AMX: gives the tiles' shape up
+    static const Bf16Implementation table{
+        bf16, [] { at::native::cpublas::brgemm_release(true); }};  // AMX: gives the tiles' shape up
     return table;
 }
 

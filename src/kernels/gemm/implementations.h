@@ -1,4 +1,5 @@
-// The implementations that gemm/op.cpp chooses from. All compute C = A B (+ C); A row-major, B and C as in op.h.
+// The implementations that gemm/op.cpp chooses from. All compute C = A B (+ C); A row-major, B and
+// C as in op.h.
 #pragma once
 
 #include <cstdint>
@@ -17,48 +18,57 @@ struct Dequantisation {
 };
 
 struct Fp32Implementation {
-    void (*product)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
+    void (*product)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+                    int64_t ldb, float* c, int64_t ldc, bool accumulate);
 };
 
 struct Bf16Implementation {
     // A in bf16, lda even; k even; B in pairs of rows
-    void (*product)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
-                    bool accumulate);
+    void (*product)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
+                    const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
     void (*leave)() = nullptr;  // behind the last of several
     // With one panel, from where sums begin; null: without
-    void (*panel_from)(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, float* c, int64_t ldc, const Start& start) = nullptr;
+    void (*panel_from)(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
+                       float* c, int64_t ldc, const Start& start) = nullptr;
 };
 
 struct Int8Implementation {
-    // A in u8, lda and k multiples of 4; at most 64 rows and kPanel columns; B one panel in s8, in fours of rows, [k / 4][kPanel][4], 64-byte aligned
-    void (*product)(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
-                    const Dequantisation& to);
+    // A in u8, lda and k multiples of 4; at most 64 rows and kPanel columns; B one panel in s8, in
+    // fours of rows, [k / 4][kPanel][4], 64-byte aligned
+    void (*product)(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b,
+                    float* c, int64_t ldc, bool accumulate, const Dequantisation& to);
     void (*leave)() = nullptr;  // behind the last of several
 };
 
-// brgemm is LibTorch's: AVX-512, its bf16 instructions, and AMX where there is one; over 90 % of a core's peak where MKL on AMD reaches a third.
+// brgemm is LibTorch's: AVX-512, its bf16 instructions, and AMX where there is one; over 90 % of a
+// core's peak where MKL on AMD reaches a third.
 const Fp32Implementation& fp32_plain();
 const Fp32Implementation& fp32_avx2();
 const Fp32Implementation& fp32_brgemm();
 
 const Bf16Implementation& bf16_plain();
 const Bf16Implementation& bf16_avx2();
-// Only call on a CPU that has AVX512-BF16 (brgemm: or AMX). Without AMX brgemm's is slower, most where k is small.
+// Only call on a CPU that has AVX512-BF16 (brgemm: or AMX). Without AMX brgemm's is slower, most
+// where k is small.
 const Bf16Implementation& bf16_avx512bf16();
 const Bf16Implementation& bf16_brgemm();
 
 const Int8Implementation& int8_plain();
 const Int8Implementation& int8_avx2();
-// Only call on a CPU that has AVX512-VNNI (brgemm: or AMX). Without AMX brgemm's is a quarter slower, and leaves its sums in memory.
+// Only call on a CPU that has AVX512-VNNI (brgemm: or AMX). Without AMX brgemm's is a quarter
+// slower, and leaves its sums in memory.
 const Int8Implementation& int8_avx512vnni();
 const Int8Implementation& int8_brgemm();
 
 // By way of exact sums in memory, which sums(int32_t out[64][64]) computes.
 template <class Sums>
-void dequantised(int64_t m, int64_t n, float* c, int64_t ldc, bool accumulate, const Dequantisation& to, const Sums& sums) {
+void dequantised(int64_t m, int64_t n, float* c, int64_t ldc, bool accumulate,
+                 const Dequantisation& to, const Sums& sums) {
     alignas(64) int32_t whole[64 * 64];
     sums(whole);
-    for (int64_t i = 0; i < m; ++i) dequantise_row(n, whole + 64 * i, to.offsets, to.rows[i], to.scales, to.bias, c + i * ldc, accumulate);
+    for (int64_t i = 0; i < m; ++i)
+        dequantise_row(n, whole + 64 * i, to.offsets, to.rows[i], to.scales, to.bias, c + i * ldc,
+                       accumulate);
 }
 
 }  // namespace segrid::gemm

@@ -17,9 +17,10 @@ namespace segrid {
 namespace {
 
 const gemm::Fp32Implementation& fp32_implementation() {
-    static const KernelTables<gemm::Fp32Implementation> kernel("gemm", {{"brgemm", cpu_features().avx512 ? &gemm::fp32_brgemm() : nullptr},
-                                                                        {"avx2", cpu_features().avx2 ? &gemm::fp32_avx2() : nullptr},
-                                                                        {"plain", &gemm::fp32_plain()}});
+    static const KernelTables<gemm::Fp32Implementation> kernel(
+        "gemm", {{"brgemm", cpu_features().avx512 ? &gemm::fp32_brgemm() : nullptr},
+                 {"avx2", cpu_features().avx2 ? &gemm::fp32_avx2() : nullptr},
+                 {"plain", &gemm::fp32_plain()}});
     return *kernel;
 }
 
@@ -28,29 +29,37 @@ const gemm::Bf16Implementation& bf16_implementation() {
     using Entry = KernelTables<gemm::Bf16Implementation>::Entry;
     const Entry brgemm{"brgemm", amx || instructions ? &gemm::bf16_brgemm() : nullptr};
     const Entry own{"avx512bf16", instructions ? &gemm::bf16_avx512bf16() : nullptr};
-    static const KernelTables<gemm::Bf16Implementation> kernel("gemm_bf16", {amx ? brgemm : own, amx ? own : brgemm,
-                                                                             {"avx2", cpu_features().avx2 ? &gemm::bf16_avx2() : nullptr},
-                                                                             {"plain", &gemm::bf16_plain()}});
+    static const KernelTables<gemm::Bf16Implementation> kernel(
+        "gemm_bf16", {amx ? brgemm : own,
+                      amx ? own : brgemm,
+                      {"avx2", cpu_features().avx2 ? &gemm::bf16_avx2() : nullptr},
+                      {"plain", &gemm::bf16_plain()}});
     return *kernel;
 }
 
 const gemm::Int8Implementation& int8_implementation() {
     const bool amx = cpu_features().amx, vnni = cpu_features().avx512_vnni;
     using Entry = KernelTables<gemm::Int8Implementation>::Entry;
-    const Entry brgemm{"brgemm", amx || vnni ? &gemm::int8_brgemm() : nullptr}, own{"avx512vnni", vnni ? &gemm::int8_avx512vnni() : nullptr};
-    static const KernelTables<gemm::Int8Implementation> kernel("gemm_int8", {amx ? brgemm : own, amx ? own : brgemm,
-                                                                             {"avx2", cpu_features().avx2 ? &gemm::int8_avx2() : nullptr},
-                                                                             {"plain", &gemm::int8_plain()}});
+    const Entry brgemm{"brgemm", amx || vnni ? &gemm::int8_brgemm() : nullptr},
+        own{"avx512vnni", vnni ? &gemm::int8_avx512vnni() : nullptr};
+    static const KernelTables<gemm::Int8Implementation> kernel(
+        "gemm_int8", {amx ? brgemm : own,
+                      amx ? own : brgemm,
+                      {"avx2", cpu_features().avx2 ? &gemm::int8_avx2() : nullptr},
+                      {"plain", &gemm::int8_plain()}});
     return *kernel;
 }
 
-[[maybe_unused]] const bool registered = (fp32_implementation(), bf16_implementation(), int8_implementation(), true);
+[[maybe_unused]] const bool registered =
+    (fp32_implementation(), bf16_implementation(), int8_implementation(), true);
 
 // Gives up, behind the last of several products, what an implementation holds on to.
 class Leaving {
 public:
     explicit Leaving(Precision precision)
-        : leave_(precision == Precision::Int8 ? int8_implementation().leave : precision == Precision::Bf16 ? bf16_implementation().leave : nullptr) {}
+        : leave_(precision == Precision::Int8   ? int8_implementation().leave
+                 : precision == Precision::Bf16 ? bf16_implementation().leave
+                                                : nullptr) {}
     ~Leaving() {
         if (leave_ != nullptr) leave_();
     }
@@ -61,20 +70,25 @@ private:
     void (*leave_)();
 };
 
-// The left-hand side of a product, in the precision of the right-hand one: rounded once for all panels it meets.
+// The left-hand side of a product, in the precision of the right-hand one: rounded once for all
+// panels it meets.
 class Left {
 public:
-    Left(bool bf16, int64_t m, int64_t k, const float* a, int64_t lda) : fp32_(a), ld_(lda), k_(k), leaving_(bf16 ? Precision::Bf16 : Precision::Fp32) {
+    Left(bool bf16, int64_t m, int64_t k, const float* a, int64_t lda)
+        : fp32_(a), ld_(lda), k_(k), leaving_(bf16 ? Precision::Bf16 : Precision::Fp32) {
         if (!bf16) return;
-        thread_local std::vector<uint16_t> rounded;  // grows to the largest tile: one call at a time uses it
+        thread_local std::vector<uint16_t>
+            rounded;  // grows to the largest tile: one call at a time uses it
         k_ = ld_ = even(k);
         rounded.resize(std::max(rounded.size(), static_cast<std::size_t>(m * ld_)));
         to_bf16_rows(m, k, a, lda, rounded.data());
         bf16_ = rounded.data();
     }
-    Left(int64_t k, const uint16_t* a, int64_t lda) : bf16_(a), ld_(lda), k_(k), leaving_(Precision::Bf16) {}
+    Left(int64_t k, const uint16_t* a, int64_t lda)
+        : bf16_(a), ld_(lda), k_(k), leaving_(Precision::Bf16) {}
 
-    void times(int64_t m, int64_t n, const Factor& b, float* c, int64_t ldc, bool accumulate) const {
+    void times(int64_t m, int64_t n, const Factor& b, float* c, int64_t ldc,
+               bool accumulate) const {
         if (bf16_ != nullptr) {
             bf16_implementation().product(m, n, k_, bf16_, ld_, b.bf16, b.ld, c, ldc, accumulate);
         } else {
@@ -89,10 +103,13 @@ private:
     Leaving leaving_;
 };
 
-void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k, const Factor& panels, float* c, int64_t ldc) {
+void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k,
+                 const Factor& panels, float* c, int64_t ldc) {
     for (int64_t done = 0; done < n;) {
         const int64_t column = (n0 + done) % kPanel, count = std::min(kPanel - column, n - done);
-        const Factor panel = panels.from_row((n0 + done) / kPanel * (panels.bf16 != nullptr ? even(k) : k)).from_column(column);
+        const Factor panel =
+            panels.from_row((n0 + done) / kPanel * (panels.bf16 != nullptr ? even(k) : k))
+                .from_column(column);
         left.times(m, count, panel, c + done, ldc, false);
         done += count;
     }
@@ -102,14 +119,20 @@ void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k, 
 constexpr int64_t kRows = 64;
 
 // The inner dimension with the zeros behind it.
-int64_t depth(Precision precision, int64_t k) { return precision == Precision::Bf16 ? even(k) : precision == Precision::Int8 ? (k + 3) / 4 * 4 : k; }
+int64_t depth(Precision precision, int64_t k) {
+    return precision == Precision::Bf16   ? even(k)
+           : precision == Precision::Int8 ? (k + 3) / 4 * 4
+                                          : k;
+}
 
 int64_t input_bytes(Precision precision, int64_t rows, int64_t k) {
-    if (precision == Precision::Int8) return rows * (static_cast<int64_t>(sizeof(RowScale)) + depth(precision, k));
+    if (precision == Precision::Int8)
+        return rows * (static_cast<int64_t>(sizeof(RowScale)) + depth(precision, k));
     return precision == Precision::Bf16 ? rows * depth(precision, k) * 2 : 0;
 }
 
-LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const PackedMatrix& w, std::byte* memory) {
+LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const PackedMatrix& w,
+                    std::byte* memory) {
     const int64_t ld = depth(w.precision(), k);
     if (w.precision() == Precision::Bf16) {
         auto* rounded = reinterpret_cast<uint16_t*>(memory);
@@ -122,8 +145,10 @@ LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const 
         for (int64_t i = 0; i < rows; ++i) {
             uint8_t* row = quantised + i * ld;
             if (!quantise_row(k, a + i * lda, row, scales[i])) {
-                fail(ErrorKind::Corrupt, "int8: the activations in front of " + w.name() + " hold NaN or Inf, for which there is no scale; precision='fp32' "
-                                         "shows whether the weights overflow by themselves");
+                fail(ErrorKind::Corrupt,
+                     "int8: the activations in front of " + w.name() +
+                         " hold NaN or Inf, for which there is no scale; precision='fp32' "
+                         "shows whether the weights overflow by themselves");
             }
             std::fill(row + k, row + ld, uint8_t{0});
         }
@@ -137,15 +162,19 @@ struct Part {
     int64_t k0, k, n0, n;
 };
 
-void finish(int64_t rows, int64_t nc, float* out, int64_t ldo, const float* bias, Activation activation) {
-    for (int64_t r = 0; bias != nullptr && r < rows; ++r) add(nc, out + r * ldo, bias, out + r * ldo);
+void finish(int64_t rows, int64_t nc, float* out, int64_t ldo, const float* bias,
+            Activation activation) {
+    for (int64_t r = 0; bias != nullptr && r < rows; ++r)
+        add(nc, out + r * ldo, bias, out + r * ldo);
     if (activation == Activation::Gelu) gelu_rows(rows, nc, out, ldo);
-    for (int64_t r = 0; activation == Activation::QuickGelu && r < rows; ++r) quick_gelu(nc, out + r * ldo);
+    for (int64_t r = 0; activation == Activation::QuickGelu && r < rows; ++r)
+        quick_gelu(nc, out + r * ldo);
     for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out + r * ldo);
 }
 
 // Of at most kRows rows.
-void product(const LinearInput& a, const PackedMatrix& w, const Part& part, float* out, int64_t ldo, bool accumulate, const Epilogue& epilogue) {
+void product(const LinearInput& a, const PackedMatrix& w, const Part& part, float* out, int64_t ldo,
+             bool accumulate, const Epilogue& epilogue) {
     const int64_t k = depth(w.precision(), part.k);
     const Leaving leaving(w.precision());
     for (int64_t c = 0; c < part.n; c += kPanel) {
@@ -155,29 +184,37 @@ void product(const LinearInput& a, const PackedMatrix& w, const Part& part, floa
             alignas(64) int32_t offsets[kPanel];
             w.sums(panel, part.k0, part.k0 + part.k, offsets);
             const gemm::Dequantisation to{a.scales, offsets, w.scales(panel), bias};
-            int8_implementation().product(a.rows, n, k, a.int8, a.ld, w.panel_int8(panel, part.k0), out + c, ldo, accumulate, to);
+            int8_implementation().product(a.rows, n, k, a.int8, a.ld, w.panel_int8(panel, part.k0),
+                                          out + c, ldo, accumulate, to);
             bias = nullptr;
         } else {
             const Factor of = w.panel(panel).from_row(part.k0);
-            if (w.precision() == Precision::Bf16) bf16_implementation().product(a.rows, n, k, a.bf16, a.ld, of.bf16, of.ld, out + c, ldo, accumulate);
-            else fp32_implementation().product(a.rows, n, k, a.fp32, a.ld, of.fp32, of.ld, out + c, ldo, accumulate);
+            if (w.precision() == Precision::Bf16)
+                bf16_implementation().product(a.rows, n, k, a.bf16, a.ld, of.bf16, of.ld, out + c,
+                                              ldo, accumulate);
+            else
+                fp32_implementation().product(a.rows, n, k, a.fp32, a.ld, of.fp32, of.ld, out + c,
+                                              ldo, accumulate);
         }
         finish(a.rows, n, out + c, ldo, bias, epilogue.activation);
     }
 }
 
 // Of rows that nobody has prepared: tile by tile.
-void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, const Part& part, float* out, int64_t ldo, bool accumulate,
-             const Epilogue& epilogue) {
+void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, const Part& part,
+             float* out, int64_t ldo, bool accumulate, const Epilogue& epilogue) {
     if (w.torch() != nullptr) {
         if (part.k != w.k() || part.n != w.n()) internal("linear: int8-torch has no parts");
         w.torch()->product(rows, a, lda, out, ldo, accumulate);
         return finish(rows, w.n(), out, ldo, epilogue.bias, epilogue.activation);
     }
-    thread_local std::vector<std::byte> memory;  // grows to the largest tile: one call at a time uses it
-    memory.resize(std::max(memory.size(), static_cast<std::size_t>(input_bytes(w.precision(), kRows, part.k))));
+    thread_local std::vector<std::byte>
+        memory;  // grows to the largest tile: one call at a time uses it
+    memory.resize(std::max(memory.size(),
+                           static_cast<std::size_t>(input_bytes(w.precision(), kRows, part.k))));
     for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
-        const LinearInput tile = prepare(std::min(kRows, rows - r0), part.k, a + r0 * lda, lda, w, memory.data());
+        const LinearInput tile =
+            prepare(std::min(kRows, rows - r0), part.k, a + r0 * lda, lda, w, memory.data());
         product(tile, w, part, out + r0 * ldo, ldo, accumulate, epilogue);
     }
 }
@@ -185,76 +222,103 @@ void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, c
 // Whether the residual is there already: out = product + bias + out needs no extra memory.
 bool in_place(const Epilogue& e, const float* out) {
     const bool there = e.residual == out && e.activation == Activation::None;
-    if (e.residual != nullptr && !there) internal("linear: the residual is added in place, behind no activation");
+    if (e.residual != nullptr && !there)
+        internal("linear: the residual is added in place, behind no activation");
     return there;
 }
 
 }  // namespace
 
 LinearInput LinearInput::from_row(int64_t r) const {
-    return {rows - r, ld, fp32 != nullptr ? fp32 + r * ld : nullptr, bf16 != nullptr ? bf16 + r * ld : nullptr, int8 != nullptr ? int8 + r * ld : nullptr,
+    return {rows - r,
+            ld,
+            fp32 != nullptr ? fp32 + r * ld : nullptr,
+            bf16 != nullptr ? bf16 + r * ld : nullptr,
+            int8 != nullptr ? int8 + r * ld : nullptr,
             scales != nullptr ? scales + r : nullptr};
 }
 
-Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb, Arena& arena) {
+Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
+                   Arena& arena) {
     if (precision == Precision::Fp32) return {b, nullptr, ldb};
     uint16_t* pairs = arena.take<uint16_t>(even(k) * n);
-    for (int64_t i = 0; i < k; i += 2) pair_bf16(n, b + i * ldb, i + 1 < k ? b + (i + 1) * ldb : nullptr, pairs + i * n);
+    for (int64_t i = 0; i < k; i += 2)
+        pair_bf16(n, b + i * ldb, i + 1 < k ? b + (i + 1) * ldb : nullptr, pairs + i * n);
     return {nullptr, pairs, n};
 }
 
-void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate) {
+void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c,
+            int64_t ldc, bool accumulate) {
     if (m > 0 && n > 0) Left(b.bf16 != nullptr, m, k, a, lda).times(m, n, b, c, ldc, accumulate);
 }
 
 at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
-    if (f.fp32 != nullptr) return at::from_blob(const_cast<float*>(f.fp32), {k, n}, {f.ld, 1}, at::kFloat);
+    if (f.fp32 != nullptr)
+        return at::from_blob(const_cast<float*>(f.fp32), {k, n}, {f.ld, 1}, at::kFloat);
     const int64_t pairs = even(k) / 2;
-    return at::from_blob(const_cast<uint16_t*>(f.bf16), {pairs, n, 2}, {2 * f.ld, 2, 1}, at::kBFloat16)
-        .to(at::kFloat).transpose(1, 2).reshape({2 * pairs, n}).narrow(0, 0, k);
+    return at::from_blob(const_cast<uint16_t*>(f.bf16), {pairs, n, 2}, {2 * f.ld, 2, 1},
+                         at::kBFloat16)
+        .to(at::kFloat)
+        .transpose(1, 2)
+        .reshape({2 * pairs, n})
+        .narrow(0, 0, k);
 }
 
-void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate) {
+void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b,
+            float* c, int64_t ldc, bool accumulate) {
     if (m > 0 && n > 0) Left(k, a, lda).times(m, n, b, c, ldc, accumulate);
 }
 
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& panels, float* c, int64_t ldc) {
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda,
+                   const Factor& panels, float* c, int64_t ldc) {
     over_panels(Left(panels.bf16 != nullptr, m, k, a, lda), m, n0, n, k, panels, c, ldc);
 }
 
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc) {
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
+                   const Factor& panels, float* c, int64_t ldc) {
     over_panels(Left(k, a, lda), m, n0, n, k, panels, c, ldc);
 }
 
 bool sums_can_start() { return bf16_implementation().panel_from != nullptr; }
 
-void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc, const Start& start) {
-    bf16_implementation().panel_from(m, k, a, lda, panels.from_row(n0 / kPanel * k).bf16, c, ldc, start);
+void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda,
+                  const Factor& panels, float* c, int64_t ldc, const Start& start) {
+    bf16_implementation().panel_from(m, k, a, lda, panels.from_row(n0 / kPanel * k).bf16, c, ldc,
+                                     start);
 }
 
-void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
-                 int64_t ldo, bool accumulate) {
+void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0,
+                 int64_t count, float* out, int64_t ldo, bool accumulate) {
     product(rows, a, lda, w, {.k0 = k0, .k = count, .n0 = 0, .n = w.n()}, out, ldo, accumulate, {});
 }
 
-LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, Arena& arena) {
+LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w,
+                         Arena& arena) {
     if (w.torch() != nullptr) internal("linear: int8-torch takes rows as they are");
-    return prepare(rows, w.k(), a, lda, w, arena.take<std::byte>(input_bytes(w.precision(), rows, w.k())));
+    return prepare(rows, w.k(), a, lda, w,
+                   arena.take<std::byte>(input_bytes(w.precision(), rows, w.k())));
 }
 
-void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count, float* out, int64_t ldo, const Epilogue& e) {
-    const bool fits = w.precision() == Precision::Int8 ? a.int8 != nullptr : w.precision() == Precision::Bf16 ? a.bf16 != nullptr : a.fp32 != nullptr;
-    if (!fits || w.torch() != nullptr) internal("linear: rows were prepared for a weight in another precision");
+void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count,
+                    float* out, int64_t ldo, const Epilogue& e) {
+    const bool fits = w.precision() == Precision::Int8   ? a.int8 != nullptr
+                      : w.precision() == Precision::Bf16 ? a.bf16 != nullptr
+                                                         : a.fp32 != nullptr;
+    if (!fits || w.torch() != nullptr)
+        internal("linear: rows were prepared for a weight in another precision");
     const bool accumulate = in_place(e, out);
     for (int64_t r0 = 0; r0 < a.rows; r0 += kRows) {
         LinearInput tile = a.from_row(r0);
         tile.rows = std::min(kRows, tile.rows);
-        product(tile, w, {.k0 = 0, .k = w.k(), .n0 = n0, .n = count}, out + r0 * ldo, ldo, accumulate, e);
+        product(tile, w, {.k0 = 0, .k = w.k(), .n0 = n0, .n = count}, out + r0 * ldo, ldo,
+                accumulate, e);
     }
 }
 
-void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo, const Epilogue& e) {
-    product(rows, a, lda, w, {.k0 = 0, .k = w.k(), .n0 = 0, .n = w.n()}, out, ldo, in_place(e, out), e);
+void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out,
+            int64_t ldo, const Epilogue& e) {
+    product(rows, a, lda, w, {.k0 = 0, .k = w.k(), .n0 = 0, .n = w.n()}, out, ldo, in_place(e, out),
+            e);
 }
 
 }  // namespace segrid

@@ -1,5 +1,6 @@
-// Matrix products on raw row-major memory, for use inside a worker (single-threaded). Rows go in and come out in fp32; a product in bf16 rounds
-// both of its factors to bf16 (round to nearest even) and sums in fp32; one in int8 quantises rows (quantise_row) against a weight in s8 and sums
+// Matrix products on raw row-major memory, for use inside a worker (single-threaded). Rows go in
+// and come out in fp32; a product in bf16 rounds both of its factors to bf16 (round to nearest
+// even) and sums in fp32; one in int8 quantises rows (quantise_row) against a weight in s8 and sums
 // exactly.
 #pragma once
 
@@ -17,38 +18,53 @@ namespace segrid {
 
 inline int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
 
-// The right-hand side of a product: row-major fp32, or bf16 in pairs of rows, [k / 2][ld][2], as the instructions read it (k even, the last row
-// zero where it was odd). Not owned.
+// The right-hand side of a product: row-major fp32, or bf16 in pairs of rows, [k / 2][ld][2], as
+// the instructions read it (k even, the last row zero where it was odd). Not owned.
 struct Factor {
     const float* fp32 = nullptr;
     const uint16_t* bf16 = nullptr;
     int64_t ld = 0;  // columns from one row to the next
-    Factor from_column(int64_t n0) const { return {fp32 != nullptr ? fp32 + n0 : nullptr, bf16 != nullptr ? bf16 + 2 * n0 : nullptr, ld}; }
+    Factor from_column(int64_t n0) const {
+        return {fp32 != nullptr ? fp32 + n0 : nullptr, bf16 != nullptr ? bf16 + 2 * n0 : nullptr,
+                ld};
+    }
     // k0 even
-    Factor from_row(int64_t k0) const { return {fp32 != nullptr ? fp32 + k0 * ld : nullptr, bf16 != nullptr ? bf16 + k0 * ld : nullptr, ld}; }
+    Factor from_row(int64_t k0) const {
+        return {fp32 != nullptr ? fp32 + k0 * ld : nullptr,
+                bf16 != nullptr ? bf16 + k0 * ld : nullptr, ld};
+    }
 };
 // b[k, n] prepared as a factor: in fp32 it refers to b; in bf16 it lies in the arena.
-Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb, Arena& arena);
+Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
+                   Arena& arena);
 
-// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). lda, ldc: floats from one row to the next. C overlaps neither A nor B.
-void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate = false);
-inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,
-                   bool accumulate = false) {
+// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). lda, ldc: floats from one row to the next. C
+// overlaps neither A nor B.
+void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c,
+            int64_t ldc, bool accumulate = false);
+inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+                   int64_t ldb, float* c, int64_t ldc, bool accumulate = false) {
     matmul(m, n, k, a, lda, Factor{b, nullptr, ldb}, c, ldc, accumulate);
 }
 
 // The same with A in bf16 already; b is, too. k and lda are even, here and in matmul_panels.
-void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b, float* c, int64_t ldc, bool accumulate = false);
+void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b,
+            float* c, int64_t ldc, bool accumulate = false);
 
 // k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
 at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 
-// C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel columns, each [k][kPanel], one behind the other.
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc);
-// C[m, kPanel] = start + A times the columns [n0, n0 + kPanel); n0 is a multiple of kPanel. Only where sums_can_start(): not every implementation can.
+// C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel
+// columns, each [k][kPanel], one behind the other.
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda,
+                   const Factor& panels, float* c, int64_t ldc);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
+                   const Factor& panels, float* c, int64_t ldc);
+// C[m, kPanel] = start + A times the columns [n0, n0 + kPanel); n0 is a multiple of kPanel. Only
+// where sums_can_start(): not every implementation can.
 bool sums_can_start();
-void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda, const Factor& panels, float* c, int64_t ldc, const Start& start);
+void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda,
+                  const Factor& panels, float* c, int64_t ldc, const Start& start);
 
 // A Linear's weight in s8: row n of the weight is scales[n] values[n].
 struct QuantisedWeight {
@@ -62,10 +78,12 @@ at::Tensor dequantise(const QuantisedWeight& weight);
 class TorchInt8;
 struct RowScale;
 
-// A Linear's weight, packed once at load: panels of 64 columns, each a factor of all k rows, the last one zero-padded.
+// A Linear's weight, packed once at load: panels of 64 columns, each a factor of all k rows, the
+// last one zero-padded.
 class PackedMatrix {
 public:
-    // Int8 panels keep sums of their columns up to every kGroup-th row: parts of the inner dimension begin and end there.
+    // Int8 panels keep sums of their columns up to every kGroup-th row: parts of the inner
+    // dimension begin and end there.
     static constexpr int64_t kGroup = 512;
 
     PackedMatrix() = default;
@@ -78,7 +96,8 @@ public:
     Precision precision() const { return precision_; }
     const std::string& name() const { return name_; }
     Factor panel(int64_t index) const;  // fp32, bf16
-    // Int8: fours of rows [k / 4][kPanel][4] from row k0 on; scales, and sums of the columns over [k0, k1), of its panel.
+    // Int8: fours of rows [k / 4][kPanel][4] from row k0 on; scales, and sums of the columns over
+    // [k0, k1), of its panel.
     const int8_t* panel_int8(int64_t index, int64_t k0) const;
     const float* scales(int64_t index) const;
     void sums(int64_t index, int64_t k0, int64_t k1, int32_t out[kPanel]) const;
@@ -94,14 +113,16 @@ private:
 
 enum class Activation { None, Gelu, QuickGelu, Relu };
 
-// What happens to a product before it is stored: out = activation(product + bias) + residual. Null: without.
+// What happens to a product before it is stored: out = activation(product + bias) + residual. Null:
+// without.
 struct Epilogue {
     const float* bias = nullptr;
     Activation activation = Activation::None;
     const float* residual = nullptr;  // null, or out itself (then without activation)
 };
 
-// Rows in front of a Linear as its products take them, prepared once for all parts of its columns: as they are, rounded, or quantised, each row with its scale.
+// Rows in front of a Linear as its products take them, prepared once for all parts of its columns:
+// as they are, rounded, or quantised, each row with its scale.
 struct LinearInput {
     int64_t rows = 0, ld = 0;
     const float* fp32 = nullptr;
@@ -111,17 +132,22 @@ struct LinearInput {
     LinearInput from_row(int64_t r) const;
 };
 // In the arena, but for fp32, which stays where it is. Throws as linear does. Not in Int8Torch.
-LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, Arena& arena);
+LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w,
+                         Arena& arena);
 
-// out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight where a row holds NaN or Inf: no scale could hold it.
-void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out, int64_t ldo,
-            const Epilogue& epilogue = {});
+// out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight where a row
+// holds NaN or Inf: no scale could hold it.
+void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out,
+            int64_t ldo, const Epilogue& epilogue = {});
 
-// The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 + count]. k0 is even, in int8 a
-// multiple of kGroup; a row's scale is that of the part. Not in Int8Torch.
-void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0, int64_t count, float* out,
-                 int64_t ldo, bool accumulate);
-// The part of the columns [n0, n0 + count) alone, of rows prepared for w; n0 is a multiple of kPanel. Not in Int8Torch.
-void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count, float* out, int64_t ldo, const Epilogue& epilogue);
+// The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 +
+// count]. k0 is even, in int8 a multiple of kGroup; a row's scale is that of the part. Not in
+// Int8Torch.
+void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0,
+                 int64_t count, float* out, int64_t ldo, bool accumulate);
+// The part of the columns [n0, n0 + count) alone, of rows prepared for w; n0 is a multiple of
+// kPanel. Not in Int8Torch.
+void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count,
+                    float* out, int64_t ldo, const Epilogue& epilogue);
 
 }  // namespace segrid

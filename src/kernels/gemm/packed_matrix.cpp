@@ -16,7 +16,8 @@ int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 }  // namespace
 
 QuantisedWeight quantise(const at::Tensor& weight) {
-    // Row by row: ATen's temporaries of the whole matrix would leave holes in the heap as large as a tenth of the model.
+    // Row by row: ATen's temporaries of the whole matrix would leave holes in the heap as large as
+    // a tenth of the model.
     const at::Tensor from = weight.contiguous();
     const int64_t n = from.size(0), k = from.size(1);
     QuantisedWeight to{at::empty({n, k}, at::kChar), at::empty({n})};
@@ -27,12 +28,16 @@ QuantisedWeight quantise(const at::Tensor& weight) {
         for (int64_t i = 0; i < k; ++i) largest = std::max(largest, std::abs(row[i]));
         const float scale = largest > 0 ? largest / 127 : 1.0F;
         to.scales.mutable_data_ptr<float>()[r] = scale;
-        for (int64_t i = 0; i < k; ++i) values[i] = static_cast<int8_t>(std::clamp(std::nearbyint(row[i] / scale), -127.0F, 127.0F));
+        for (int64_t i = 0; i < k; ++i)
+            values[i] =
+                static_cast<int8_t>(std::clamp(std::nearbyint(row[i] / scale), -127.0F, 127.0F));
     }
     return to;
 }
 
-at::Tensor dequantise(const QuantisedWeight& w) { return w.values.to(at::kFloat) * w.scales.unsqueeze(1); }
+at::Tensor dequantise(const QuantisedWeight& w) {
+    return w.values.to(at::kFloat) * w.scales.unsqueeze(1);
+}
 
 PackedMatrix::PackedMatrix(const at::Tensor& weight, Precision precision, std::string name) {
     if (precision == Precision::Int8) {
@@ -59,7 +64,10 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Precision precision, std::s
 }
 
 PackedMatrix::PackedMatrix(const QuantisedWeight& w, std::string name)
-    : precision_(Precision::Int8), k_(w.values.size(1)), n_(w.values.size(0)), name_(std::move(name)) {
+    : precision_(Precision::Int8),
+      k_(w.values.size(1)),
+      n_(w.values.size(0)),
+      name_(std::move(name)) {
     const int64_t width = rounded_up(n_, kPanel), k = rounded_up(k_, 4);
     at::Tensor padded = at::zeros({width, k}, at::kChar);
     padded.narrow(0, 0, n_).narrow(1, 0, k_).copy_(w.values);
@@ -69,27 +77,36 @@ PackedMatrix::PackedMatrix(const QuantisedWeight& w, std::string name)
     const int64_t groups = (k + kGroup - 1) / kGroup;
     sums_ = at::zeros({groups + 1, width}, at::kInt);
     for (int64_t g = 0; g < groups; ++g) {
-        const at::Tensor part = padded.narrow(1, g * kGroup, std::min(kGroup, k - g * kGroup)).sum(1, false, at::kInt);
+        const at::Tensor part =
+            padded.narrow(1, g * kGroup, std::min(kGroup, k - g * kGroup)).sum(1, false, at::kInt);
         sums_[g + 1].copy_(sums_[g] + part);
     }
 }
 
 Factor PackedMatrix::panel(int64_t index) const {
-    if (precision_ == Precision::Fp32) return {data_.const_data_ptr<float>() + index * k_ * kPanel, nullptr, kPanel};
-    return {nullptr, static_cast<const uint16_t*>(data_.const_data_ptr()) + index * rounded_up(k_, 2) * kPanel, kPanel};
+    if (precision_ == Precision::Fp32)
+        return {data_.const_data_ptr<float>() + index * k_ * kPanel, nullptr, kPanel};
+    return {
+        nullptr,
+        static_cast<const uint16_t*>(data_.const_data_ptr()) + index * rounded_up(k_, 2) * kPanel,
+        kPanel};
 }
 
 const int8_t* PackedMatrix::panel_int8(int64_t index, int64_t k0) const {
     return data_.const_data_ptr<int8_t>() + (index * rounded_up(k_, 4) + k0) * kPanel;
 }
 
-const float* PackedMatrix::scales(int64_t index) const { return scales_.const_data_ptr<float>() + index * kPanel; }
+const float* PackedMatrix::scales(int64_t index) const {
+    return scales_.const_data_ptr<float>() + index * kPanel;
+}
 
 void PackedMatrix::sums(int64_t index, int64_t k0, int64_t k1, int32_t out[kPanel]) const {
-    if (k0 % kGroup != 0 || (k1 % kGroup != 0 && k1 != k_)) internal("int8: parts of the inner dimension begin and end at multiples of kGroup");
+    if (k0 % kGroup != 0 || (k1 % kGroup != 0 && k1 != k_))
+        internal("int8: parts of the inner dimension begin and end at multiples of kGroup");
     const int64_t width = scales_.size(0);
     const int32_t* first = sums_.const_data_ptr<int32_t>() + k0 / kGroup * width + index * kPanel;
-    const int32_t* last = sums_.const_data_ptr<int32_t>() + (k1 + kGroup - 1) / kGroup * width + index * kPanel;
+    const int32_t* last =
+        sums_.const_data_ptr<int32_t>() + (k1 + kGroup - 1) / kGroup * width + index * kPanel;
     for (int64_t i = 0; i < kPanel; ++i) out[i] = last[i] - first[i];
 }
 

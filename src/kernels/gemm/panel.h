@@ -7,7 +7,8 @@ namespace segrid {
 
 inline constexpr int64_t kPanel = 64;  // columns of a panel, where matrices are kept in panels
 
-// What the sums of a product with a panel begin with: row i with offsets[i offset_step] + table[i table_step + column].
+// What the sums of a product with a panel begin with: row i with offsets[i offset_step] + table[i
+// table_step + column].
 struct Start {
     const float* offsets;
     int64_t offset_step;

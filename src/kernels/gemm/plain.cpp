@@ -1,4 +1,5 @@
-// The definitions: ATen's matrix product on views of the caller's memory; for bf16, of the values widened to fp32.
+// The definitions: ATen's matrix product on views of the caller's memory; for bf16, of the values
+// widened to fp32.
 #include <ATen/Functions.h>
 
 #include "kernels/gemm/implementations.h"
@@ -19,23 +20,30 @@ void product(const at::Tensor& a, const at::Tensor& b, at::Tensor c, bool accumu
     }
 }
 
-void fp32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+void fp32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
+          float* c, int64_t ldc, bool accumulate) {
     product(view(a, m, k, lda), view(b, k, n, ldb), view(c, m, n, ldc), accumulate);
 }
 
-void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc,
-          bool accumulate) {
-    const at::Tensor left = at::from_blob(const_cast<uint16_t*>(a), {m, k}, {lda, 1}, at::kBFloat16).to(at::kFloat);
-    const at::Tensor right = at::from_blob(const_cast<uint16_t*>(b), {k / 2, n, 2}, {2 * ldb, 2, 1}, at::kBFloat16);
-    product(left, right.to(at::kFloat).transpose(1, 2).reshape({k, n}), view(c, m, n, ldc), accumulate);
+void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
+          int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+    const at::Tensor left =
+        at::from_blob(const_cast<uint16_t*>(a), {m, k}, {lda, 1}, at::kBFloat16).to(at::kFloat);
+    const at::Tensor right =
+        at::from_blob(const_cast<uint16_t*>(b), {k / 2, n, 2}, {2 * ldb, 2, 1}, at::kBFloat16);
+    product(left, right.to(at::kFloat).transpose(1, 2).reshape({k, n}), view(c, m, n, ldc),
+            accumulate);
 }
 
-void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c, int64_t ldc, bool accumulate,
-          const Dequantisation& to) {
+void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c,
+          int64_t ldc, bool accumulate, const Dequantisation& to) {
     dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
-        const at::Tensor left = at::from_blob(const_cast<uint8_t*>(a), {m, k}, {lda, 1}, at::kByte).to(at::kInt);
-        const at::Tensor right = at::from_blob(const_cast<int8_t*>(b), {k / 4, n, 4}, {4 * kPanel, 4, 1}, at::kChar);
-        product(left, right.to(at::kInt).transpose(1, 2).reshape({k, n}), at::from_blob(sums, {m, n}, {64, 1}, at::kInt), false);
+        const at::Tensor left =
+            at::from_blob(const_cast<uint8_t*>(a), {m, k}, {lda, 1}, at::kByte).to(at::kInt);
+        const at::Tensor right =
+            at::from_blob(const_cast<int8_t*>(b), {k / 4, n, 4}, {4 * kPanel, 4, 1}, at::kChar);
+        product(left, right.to(at::kInt).transpose(1, 2).reshape({k, n}),
+                at::from_blob(sums, {m, n}, {64, 1}, at::kInt), false);
     });
 }
 

@@ -11,17 +11,24 @@ namespace segrid {
 
 TorchInt8::TorchInt8(const at::Tensor& weight) : k_(weight.size(1)), n_(weight.size(0)) {
     const QuantisedWeight q = quantise(weight);
-    const at::Tensor quantised = at::quantize_per_channel(weight, q.scales.to(at::kDouble), at::zeros({n_}, at::kLong), 0, at::kQInt8);
-    static const auto prepack = c10::Dispatcher::singleton().findSchemaOrThrow("quantized::linear_prepack", "")
-                                    .typed<c10::intrusive_ptr<LinearPackedParamsBase>(at::Tensor, std::optional<at::Tensor>)>();
+    const at::Tensor quantised = at::quantize_per_channel(
+        weight, q.scales.to(at::kDouble), at::zeros({n_}, at::kLong), 0, at::kQInt8);
+    static const auto prepack = c10::Dispatcher::singleton()
+                                    .findSchemaOrThrow("quantized::linear_prepack", "")
+                                    .typed<c10::intrusive_ptr<LinearPackedParamsBase>(
+                                        at::Tensor, std::optional<at::Tensor>)>();
     auto packed = prepack.call(quantised, std::nullopt);
-    packed_ = {packed.get(), [packed](LinearPackedParamsBase*) {}};  // the intrusive pointer lives in the deleter
+    packed_ = {packed.get(),
+               [packed](LinearPackedParamsBase*) {}};  // the intrusive pointer lives in the deleter
 }
 
-void TorchInt8::product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo, bool accumulate) const {
-    const at::Tensor input = at::from_blob(const_cast<float*>(a), {rows, k_}, {lda, 1}, at::kFloat).contiguous();
+void TorchInt8::product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo,
+                        bool accumulate) const {
+    const at::Tensor input =
+        at::from_blob(const_cast<float*>(a), {rows, k_}, {lda, 1}, at::kFloat).contiguous();
     at::Tensor to = at::from_blob(out, {rows, n_}, {ldo, 1}, at::kFloat);
-    // Without VNNI, FBGEMM adds products of u8 and s8 in pairs of 16 bits that saturate: 7 bits of the input fit.
+    // Without VNNI, FBGEMM adds products of u8 and s8 in pairs of 16 bits that saturate: 7 bits of
+    // the input fit.
     const bool reduce_range = !cpu_features().avx512_vnni;
     const at::Tensor result = packed_->apply_dynamic(input, reduce_range);
     if (accumulate) to.add_(result);

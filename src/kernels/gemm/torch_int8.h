@@ -1,5 +1,5 @@
-// LibTorch's dynamic quantisation (quantized::linear_dynamic: one scale for all rows of a call, one per output of the weight), the baseline that our
-// own int8 is compared with.
+// LibTorch's dynamic quantisation (quantized::linear_dynamic: one scale for all rows of a call, one
+// per output of the weight), the baseline that our own int8 is compared with.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +15,8 @@ class TorchInt8 {
 public:
     explicit TorchInt8(const at::Tensor& weight);  // [n, k] fp32
     // out (+)= a W, without bias.
-    void product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo, bool accumulate) const;
+    void product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo,
+                 bool accumulate) const;
 
 private:
     int64_t k_, n_;

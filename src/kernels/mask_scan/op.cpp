@@ -10,9 +10,10 @@ namespace segrid {
 namespace {
 
 const mask_scan::Table& implementation() {
-    static const KernelTables<mask_scan::Table> kernel("mask_scan", {{"avx512", cpu_features().avx512 ? &mask_scan::avx512() : nullptr},
-                                                                     {"avx2", cpu_features().avx2 ? &mask_scan::avx2() : nullptr},
-                                                                     {"plain", &mask_scan::plain()}});
+    static const KernelTables<mask_scan::Table> kernel(
+        "mask_scan", {{"avx512", cpu_features().avx512 ? &mask_scan::avx512() : nullptr},
+                      {"avx2", cpu_features().avx2 ? &mask_scan::avx2() : nullptr},
+                      {"plain", &mask_scan::plain()}});
     return *kernel;
 }
 
@@ -43,20 +44,22 @@ void for_each_run(const uint64_t* bits, int64_t begin, int64_t end, const F& f) 
     }
 }
 
-// What one low-res row can do. live: from its first to its last value above the lowest level (empty: none); sure: its longest stretch
-// above the highest level.
+// What one low-res row can do. live: from its first to its last value above the lowest level
+// (empty: none); sure: its longest stretch above the highest level.
 struct Reach {
     Stretch live, sure;
 };
 
-Reach reach_of(const mask_scan::Table& table, const float* row, int64_t count, float lowest, float highest, uint64_t* bits) {
+Reach reach_of(const mask_scan::Table& table, const float* row, int64_t count, float lowest,
+               float highest, uint64_t* bits) {
     Reach reach;
     table.compare(row, count, lowest, bits);
     int64_t first = 0, last = (count + 63) / 64 - 1;
     while (first <= last && bits[first] == 0) ++first;
     if (first > last) return reach;
     while (bits[last] == 0) --last;
-    reach.live = {first * 64 + std::countr_zero(bits[first]), last * 64 + 64 - std::countl_zero(bits[last])};
+    reach.live = {first * 64 + std::countr_zero(bits[first]),
+                  last * 64 + 64 - std::countl_zero(bits[last])};
     table.compare(row, count, highest, bits);
     for_each_run(bits, reach.live.begin, reach.live.end, [&](int64_t begin, int64_t end) {
         if (end - begin > reach.sure.end - reach.sure.begin) reach.sure = {begin, end};
@@ -64,12 +67,18 @@ Reach reach_of(const mask_scan::Table& table, const float* row, int64_t count, f
     return reach;
 }
 
-// Low-res rows expanded to the output's width, each as far as it was asked for. Row y lies in slot y % taps.
+// Low-res rows expanded to the output's width, each as far as it was asked for. Row y lies in slot
+// y % taps.
 class Ring {
 public:
-    Ring(const mask_scan::Table& table, const ScanAxis& columns, const float* logits, int64_t slots, Arena& arena)
-        : table_(table), columns_(columns), logits_(logits), count_(slots),
-          values_(arena.take<float>(slots * columns.outputs)), slots_(arena.take<Slot>(slots)) {
+    Ring(const mask_scan::Table& table, const ScanAxis& columns, const float* logits, int64_t slots,
+         Arena& arena)
+        : table_(table),
+          columns_(columns),
+          logits_(logits),
+          count_(slots),
+          values_(arena.take<float>(slots * columns.outputs)),
+          slots_(arena.take<Slot>(slots)) {
         std::fill_n(slots_, slots, Slot{-1, {}});
     }
 
@@ -108,7 +117,8 @@ private:
 
 // The first output whose taps begin at `input` or behind it.
 int64_t first_from(const ScanAxis& axis, int64_t input) {
-    return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) - axis.first.begin();
+    return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) -
+           axis.first.begin();
 }
 
 // The outputs that read any of these inputs; begins at a whole word of 64.
@@ -119,15 +129,18 @@ Stretch reading_any(const ScanAxis& axis, Stretch inputs) {
 // The outputs within a span that read nothing but these inputs, cut to whole words of 64.
 Stretch reading_only(const ScanAxis& axis, Stretch inputs, Stretch within) {
     const int64_t begin = std::max((first_from(axis, inputs.begin) + 63) / 64 * 64, within.begin);
-    const int64_t end = std::min(first_from(axis, inputs.end - axis.taps + 1), within.end) / 64 * 64;
+    const int64_t end =
+        std::min(first_from(axis, inputs.end - axis.taps + 1), within.end) / 64 * 64;
     if (begin >= end) return {within.end, within.end};
     return {begin, end};
 }
 
-// The first and the last one among the bits [span.begin, span.end); there is one, and span.begin is a multiple of 64.
+// The first and the last one among the bits [span.begin, span.end); there is one, and span.begin is
+// a multiple of 64.
 Stretch bounds_of(const uint64_t* bits, Stretch span) {
     const auto word = [&](int64_t w) {
-        return span.end - w * 64 >= 64 ? bits[w] : bits[w] & ((uint64_t{1} << (span.end - w * 64)) - 1);
+        return span.end - w * 64 >= 64 ? bits[w]
+                                       : bits[w] & ((uint64_t{1} << (span.end - w * 64)) - 1);
     };
     int64_t low = span.begin / 64, high = (span.end - 1) / 64;
     while (word(low) == 0) ++low;
@@ -137,7 +150,8 @@ Stretch bounds_of(const uint64_t* bits, Stretch span) {
 
 }  // namespace
 
-void scan(const float* logits, const ScanPlan& plan, float threshold, float offset, ScanResult& result, Runs* runs, Arena& arena) {
+void scan(const float* logits, const ScanPlan& plan, float threshold, float offset,
+          ScanResult& result, Runs* runs, Arena& arena) {
     const mask_scan::Table& table = implementation();
     const Arena::Scope scope(arena);
     const ScanAxis& rows = plan.rows();
@@ -149,7 +163,8 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
     uint64_t* bits = arena.take<uint64_t>(std::max(width, columns.inputs) / 64 + 1);
     Reach* reach = arena.take<Reach>(rows.inputs);
     for (int64_t y = 0; y < rows.inputs; ++y) {
-        reach[y] = reach_of(table, logits + y * columns.inputs, columns.inputs, threshold - offset, threshold + offset, bits);
+        reach[y] = reach_of(table, logits + y * columns.inputs, columns.inputs, threshold - offset,
+                            threshold + offset, bits);
     }
     Ring ring(table, columns, logits, taps, arena);
     float* weights = arena.take<float>(taps);
@@ -167,9 +182,11 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
             reads[used++] = first + t;
             const Reach& r = reach[first + t];
             sure = {std::max(sure.begin, r.sure.begin), std::min(sure.end, r.sure.end)};
-            if (r.live.begin < r.live.end) live = {std::min(live.begin, r.live.begin), std::max(live.end, r.live.end)};
+            if (r.live.begin < r.live.end)
+                live = {std::min(live.begin, r.live.begin), std::max(live.end, r.live.end)};
         }
-        if (live.begin >= live.end) continue;  // every corner of every cell is below: no pixel of this row can be above
+        if (live.begin >= live.end)
+            continue;  // every corner of every cell is below: no pixel of this row can be above
         const Stretch part = reading_any(columns, live);
         const Stretch inside = reading_only(columns, sure, part);
         const int64_t certain = inside.end - inside.begin;
@@ -178,8 +195,10 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
         std::fill(bits + inside.begin / 64, bits + (inside.begin + certain) / 64, ~uint64_t{0});
         for (const Stretch s : {Stretch{part.begin, inside.begin}, Stretch{inside.end, part.end}}) {
             if (s.begin >= s.end) continue;
-            const auto more = table.threshold(sources, weights, used, s.begin, s.end, threshold, offset, bits);
-            counts = {counts.area + more.area, counts.above + more.above, counts.below + more.below};
+            const auto more =
+                table.threshold(sources, weights, used, s.begin, s.end, threshold, offset, bits);
+            counts = {counts.area + more.area, counts.above + more.above,
+                      counts.below + more.below};
         }
         result.area += counts.area;
         result.above += counts.above;
@@ -191,10 +210,14 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
         x_low = std::min(x_low, bounds.begin);
         x_end = std::max(x_end, bounds.end);
         if (runs != nullptr) {
-            for_each_run(bits, bounds.begin, bounds.end, [&](int64_t b, int64_t e) { append(*runs, y * width + b, y * width + e); });
+            for_each_run(bits, bounds.begin, bounds.end, [&](int64_t b, int64_t e) {
+                append(*runs, y * width + b, y * width + e);
+            });
         }
     }
-    result.stability = result.below == 0 ? 0.0F : static_cast<float>(result.above) / static_cast<float>(result.below);
+    result.stability = result.below == 0
+                           ? 0.0F
+                           : static_cast<float>(result.above) / static_cast<float>(result.below);
     if (result.area > 0) {
         result.x0 = x_low;
         result.y0 = y_low;

@@ -18,7 +18,8 @@ Operator bilinear(int64_t inputs, int64_t outputs) {
     const float scale = static_cast<float>(inputs) / static_cast<float>(outputs);
     for (int64_t i = 0; i < outputs; ++i) {
         const float place = std::max(0.0F, scale * (static_cast<float>(i) + 0.5F) - 0.5F);
-        const int64_t low = std::min(static_cast<int64_t>(place), inputs - 1), high = std::min(low + 1, inputs - 1);
+        const int64_t low = std::min(static_cast<int64_t>(place), inputs - 1),
+                      high = std::min(low + 1, inputs - 1);
         const float fraction = std::min(std::max(place - static_cast<float>(low), 0.0F), 1.0F);
         auto& taps = op[static_cast<std::size_t>(i)];
         if (high == low) {  // behind the last sample
@@ -38,7 +39,8 @@ Operator compose(const Operator& first, const Operator& second) {
         std::vector<Tap> taps;
         for (const Tap& o : outer) {
             for (const Tap& i : first[static_cast<std::size_t>(o.index)]) {
-                const auto same = std::find_if(taps.begin(), taps.end(), [&](const Tap& t) { return t.index == i.index; });
+                const auto same = std::find_if(taps.begin(), taps.end(),
+                                               [&](const Tap& t) { return t.index == i.index; });
                 if (same != taps.end()) same->weight += o.weight * i.weight;
                 else taps.push_back({i.index, o.weight * i.weight});
             }
@@ -49,9 +51,14 @@ Operator compose(const Operator& first, const Operator& second) {
 }
 
 ScanAxis pack(const Operator& op, int64_t inputs) {
-    ScanAxis axis{.inputs = inputs, .outputs = static_cast<int64_t>(op.size()), .taps = 1, .first = {}, .weights = {}};
+    ScanAxis axis{.inputs = inputs,
+                  .outputs = static_cast<int64_t>(op.size()),
+                  .taps = 1,
+                  .first = {},
+                  .weights = {}};
     for (const auto& taps : op) {
-        const auto [low, high] = std::minmax_element(taps.begin(), taps.end(), [](auto& a, auto& b) { return a.index < b.index; });
+        const auto [low, high] = std::minmax_element(
+            taps.begin(), taps.end(), [](auto& a, auto& b) { return a.index < b.index; });
         axis.taps = std::max(axis.taps, high->index - low->index + 1);
     }
     axis.first.resize(op.size());
@@ -61,7 +68,9 @@ ScanAxis pack(const Operator& op, int64_t inputs) {
         for (const Tap& t : op[i]) low = std::min(low, t.index);
         low = std::min(low, std::max<int64_t>(0, inputs - axis.taps));  // all taps lie inside
         axis.first[i] = static_cast<int32_t>(low);
-        for (const Tap& t : op[i]) axis.weights[static_cast<std::size_t>(t.index - low) * op.size() + i] = static_cast<float>(t.weight);
+        for (const Tap& t : op[i])
+            axis.weights[static_cast<std::size_t>(t.index - low) * op.size() + i] =
+                static_cast<float>(t.weight);
     }
     return axis;
 }

@@ -6,11 +6,12 @@
 
 namespace segrid {
 
-std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n, double iou_threshold,
-                             const std::function<void()>& check) {
+std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n,
+                             double iou_threshold, const std::function<void()>& check) {
     std::vector<int64_t> order(static_cast<std::size_t>(n));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
     // Columns in order of score, so that the inner loop is a straight vectorisable pass.
     const auto count = static_cast<std::size_t>(n);
     std::vector<float> x0(count), y0(count), x1(count), y1(count), area(count);
@@ -39,7 +40,8 @@ std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n,
     return kept;
 }
 
-std::vector<int64_t> box_nms_by_label(const float* boxes, const float* scores, const int64_t* labels, int64_t n, double iou_threshold,
+std::vector<int64_t> box_nms_by_label(const float* boxes, const float* scores,
+                                      const int64_t* labels, int64_t n, double iou_threshold,
                                       const std::function<void()>& check) {
     std::map<int64_t, std::vector<int64_t>> of_label;
     for (int64_t i = 0; i < n; ++i) of_label[labels[i]].push_back(i);
@@ -50,7 +52,8 @@ std::vector<int64_t> box_nms_by_label(const float* boxes, const float* scores, c
             own_boxes.insert(own_boxes.end(), boxes + 4 * i, boxes + 4 * i + 4);
             own_scores.push_back(scores[i]);
         }
-        for (const int64_t k : box_nms(own_boxes.data(), own_scores.data(), static_cast<int64_t>(own.size()), iou_threshold, check)) {
+        for (const int64_t k : box_nms(own_boxes.data(), own_scores.data(),
+                                       static_cast<int64_t>(own.size()), iou_threshold, check)) {
             kept.push_back(own[static_cast<std::size_t>(k)]);
         }
     }

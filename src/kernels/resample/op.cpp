@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kPrecision = 32 - 8 - 2;  // Pillow's PRECISION_BITS
 constexpr int64_t kMaxSide = int64_t{1} << 24;
-constexpr int64_t kBand = 64;           // output rows per task
+constexpr int64_t kBand = 64;  // output rows per task
 
 // Per output sample: the first input, and its integer weights.
 struct Filter {
@@ -27,9 +27,11 @@ double cubic(double x) {
     return x < 2.0 ? (((x - 5) * x + 8) * x - 4) * a : 0.0;
 }
 
-// kernel: of a distance of at least 0, in input samples where the image does not shrink; 0 from `reach` on.
+// kernel: of a distance of at least 0, in input samples where the image does not shrink; 0 from
+// `reach` on.
 Filter pillow(int64_t inputs, int64_t outputs, double (*kernel)(double), double reach) {
-    const double scale = static_cast<double>(inputs) / static_cast<double>(outputs), stretch = std::max(scale, 1.0), support = reach * stretch;
+    const double scale = static_cast<double>(inputs) / static_cast<double>(outputs),
+                 stretch = std::max(scale, 1.0), support = reach * stretch;
     Filter f;
     f.taps = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
     f.weights.assign(static_cast<std::size_t>(outputs * f.taps), 0);
@@ -40,14 +42,15 @@ Filter pillow(int64_t inputs, int64_t outputs, double (*kernel)(double), double 
         const auto high = std::min<int64_t>(inputs, static_cast<int64_t>(centre + support + 0.5));
         double sum = 0;
         for (int64_t i = 0; i < high - low; ++i) {
-            w[static_cast<std::size_t>(i)] = kernel(std::abs((static_cast<double>(i + low) - centre + 0.5) * (1.0 / stretch)));
+            w[static_cast<std::size_t>(i)] =
+                kernel(std::abs((static_cast<double>(i + low) - centre + 0.5) * (1.0 / stretch)));
             sum += w[static_cast<std::size_t>(i)];
         }
         for (int64_t i = 0; i < high - low; ++i) {
             double v = w[static_cast<std::size_t>(i)];
             if (sum != 0.0) v *= 1.0 / sum;
-            f.weights[static_cast<std::size_t>(o * f.taps + i)] =
-                static_cast<int32_t>(v < 0 ? -0.5 + v * (1 << kPrecision) : 0.5 + v * (1 << kPrecision));
+            f.weights[static_cast<std::size_t>(o * f.taps + i)] = static_cast<int32_t>(
+                v < 0 ? -0.5 + v * (1 << kPrecision) : 0.5 + v * (1 << kPrecision));
         }
         f.first.push_back(static_cast<int32_t>(low));
         f.count.push_back(static_cast<int32_t>(high - low));
@@ -63,19 +66,25 @@ struct FloatFilter {
 };
 
 FloatFilter float_triangle(int64_t inputs, int64_t outputs) {
-    const float scale = static_cast<float>(inputs) / static_cast<float>(outputs), support = std::max(scale, 1.0F), inverse = 1.0F / support;
+    const float scale = static_cast<float>(inputs) / static_cast<float>(outputs),
+                support = std::max(scale, 1.0F), inverse = 1.0F / support;
     FloatFilter f;
     f.taps = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
     f.weights.assign(static_cast<std::size_t>(outputs * f.taps), 0.0F);
     for (int64_t o = 0; o < outputs; ++o) {
-        const auto centre = static_cast<float>(static_cast<double>(scale) * (static_cast<double>(o) + 0.5));
-        const auto low = std::max<int64_t>(0, static_cast<int64_t>(static_cast<double>(centre - support) + 0.5));
-        const auto high = std::min<int64_t>(inputs, static_cast<int64_t>(static_cast<double>(centre + support) + 0.5));
+        const auto centre =
+            static_cast<float>(static_cast<double>(scale) * (static_cast<double>(o) + 0.5));
+        const auto low =
+            std::max<int64_t>(0, static_cast<int64_t>(static_cast<double>(centre - support) + 0.5));
+        const auto high = std::min<int64_t>(
+            inputs, static_cast<int64_t>(static_cast<double>(centre + support) + 0.5));
         float* w = f.weights.data() + o * f.taps;
         float sum = 0;
         const int64_t count = std::clamp<int64_t>(high - low, 0, f.taps);
         for (int64_t i = 0; i < count; ++i) {
-            const auto x = static_cast<float>(std::abs((static_cast<double>(static_cast<float>(i + low) - centre) + 0.5) * static_cast<double>(inverse)));
+            const auto x = static_cast<float>(
+                std::abs((static_cast<double>(static_cast<float>(i + low) - centre) + 0.5) *
+                         static_cast<double>(inverse)));
             w[i] = x < 1.0F ? 1.0F - x : 0.0F;
             sum += w[i];
         }
@@ -88,7 +97,8 @@ FloatFilter float_triangle(int64_t inputs, int64_t outputs) {
 
 void check_sides(Size from, Size to) {
     for (const int64_t side : {from.height, from.width, to.height, to.width}) {
-        if (side < 1 || side >= kMaxSide) invalid("resize: both sizes must be from 1 to 2^24 - 1 in either direction");
+        if (side < 1 || side >= kMaxSide)
+            invalid("resize: both sizes must be from 1 to 2^24 - 1 in either direction");
     }
 }
 
@@ -114,7 +124,8 @@ void along_x(const uint8_t* row, const Filter& f, int64_t width, uint8_t* out) {
 
 // One row along y: the weighted sum of rows row(first), row(first + 1), ...
 template <class Row>
-void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t* sums, uint8_t* out) {
+void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t* sums,
+             uint8_t* out) {
     const auto index = static_cast<std::size_t>(y);
     std::fill_n(sums, bytes, 1 << (kPrecision - 1));
     for (int64_t i = 0; i < f.count[index]; ++i) {
@@ -125,13 +136,15 @@ void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t*
     for (int64_t x = 0; x < bytes; ++x) out[x] = clip(sums[x]);
 }
 
-// Weights at -limit..limit around a sample, as scipy.ndimage.gaussian_filter1d has them; one weight of 1 where sigma is 0.
+// Weights at -limit..limit around a sample, as scipy.ndimage.gaussian_filter1d has them; one weight
+// of 1 where sigma is 0.
 std::vector<double> gaussian(double sigma) {
     if (sigma <= 1e-15) return {1.0};
     const auto reach = static_cast<int64_t>(4.0 * sigma + 0.5);
     std::vector<double> w;
     double sum = 0;
-    for (int64_t i = -reach; i <= reach; ++i) sum += w.emplace_back(std::exp(-0.5 / (sigma * sigma) * static_cast<double>(i * i)));
+    for (int64_t i = -reach; i <= reach; ++i)
+        sum += w.emplace_back(std::exp(-0.5 / (sigma * sigma) * static_cast<double>(i * i)));
     for (double& v : w) v /= sum;
     return w;
 }
@@ -152,7 +165,8 @@ FloatFilter blurred_bilinear(int64_t inputs, int64_t square, int64_t outputs) {
     for (int64_t o = 0; o < outputs; ++o) {
         double at = (static_cast<double>(o) + 0.5) * scale - 0.5;
         if (at < 0) at = -at;
-        if (at > static_cast<double>(square - 1)) at = std::max(0.0, 2.0 * static_cast<double>(square - 1) - at);
+        if (at > static_cast<double>(square - 1))
+            at = std::max(0.0, 2.0 * static_cast<double>(square - 1) - at);
         const auto left = static_cast<int64_t>(std::floor(at));
         const double share = at - static_cast<double>(left);
         const int64_t first = std::clamp<int64_t>(left - reach, 0, square - f.taps);
@@ -160,13 +174,17 @@ FloatFilter blurred_bilinear(int64_t inputs, int64_t square, int64_t outputs) {
         for (int64_t side = 0; side < 2; ++side) {
             for (int64_t i = -reach; i <= reach; ++i) {
                 const int64_t from = mirrored(mirrored(left + side) + i);
-                if (const double part = (side == 0 ? 1 - share : share) * blur[static_cast<std::size_t>(i + reach)]; part != 0) {
+                if (const double part =
+                        (side == 0 ? 1 - share : share) * blur[static_cast<std::size_t>(i + reach)];
+                    part != 0) {
                     w.at(static_cast<std::size_t>(from - first)) += part;
                 }
             }
         }
         const int64_t count = std::clamp<int64_t>(inputs - first, 0, f.taps);
-        for (int64_t i = 0; i < count; ++i) f.weights[static_cast<std::size_t>(o * f.taps + i)] = static_cast<float>(w[static_cast<std::size_t>(i)]);
+        for (int64_t i = 0; i < count; ++i)
+            f.weights[static_cast<std::size_t>(o * f.taps + i)] =
+                static_cast<float>(w[static_cast<std::size_t>(i)]);
         f.first.push_back(static_cast<int32_t>(std::min(first, inputs)));
         f.count.push_back(static_cast<int32_t>(count));
     }
@@ -174,7 +192,8 @@ FloatFilter blurred_bilinear(int64_t inputs, int64_t square, int64_t outputs) {
 }
 
 // Pillow's Image.resize with that filter.
-void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(double), double reach, const Schedule& schedule) {
+void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(double), double reach,
+                    const Schedule& schedule) {
     check_sides(src.size, to);
     const bool across = src.size.width != to.width, down = src.size.height != to.height;
     const Filter columns = across ? pillow(src.size.width, to.width, kernel, reach) : Filter{};
@@ -196,7 +215,9 @@ void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(doubl
             uint8_t* tall = worker.arena.take<uint8_t>(src.size.width * 3);
             for (int64_t y = begin; y < end; ++y) {
                 uint8_t* narrow = across ? tall : dst + y * bytes;
-                along_y(rows, y, src.size.width * 3, [&](int64_t row) { return src.row(row); }, sums, narrow);
+                along_y(
+                    rows, y, src.size.width * 3, [&](int64_t row) { return src.row(row); }, sums,
+                    narrow);
                 if (across) along_x(tall, columns, to.width, dst + y * bytes);
             }
             return;
@@ -205,29 +226,38 @@ void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(doubl
         uint8_t* ring = worker.arena.take<uint8_t>(rows.taps * bytes);
         int64_t next = rows.first[static_cast<std::size_t>(begin)];
         for (int64_t y = begin; y < end; ++y) {
-            const int64_t first = rows.first[static_cast<std::size_t>(y)], count = rows.count[static_cast<std::size_t>(y)];
-            for (next = std::max(next, first); next < first + count; ++next) horizontal(next, ring + next % rows.taps * bytes);
-            along_y(rows, y, bytes, [&](int64_t row) { return ring + row % rows.taps * bytes; }, sums, dst + y * bytes);
+            const int64_t first = rows.first[static_cast<std::size_t>(y)],
+                          count = rows.count[static_cast<std::size_t>(y)];
+            for (next = std::max(next, first); next < first + count; ++next)
+                horizontal(next, ring + next % rows.taps * bytes);
+            along_y(
+                rows, y, bytes, [&](int64_t row) { return ring + row % rows.taps * bytes; }, sums,
+                dst + y * bytes);
         }
     });
 }
 
 // First along x, then along y, in fp32.
-void resize_floats(ImageView src, float* dst, Size to, const FloatFilter& columns, const FloatFilter& rows, const Schedule& schedule) {
+void resize_floats(ImageView src, float* dst, Size to, const FloatFilter& columns,
+                   const FloatFilter& rows, const Schedule& schedule) {
     const int64_t floats = to.width * 3;
     parallel_for((to.height + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
         const int64_t begin = band * kBand, end = std::min(to.height, begin + kBand);
-        float* ring = worker.arena.take<float>(rows.taps * floats);  // input row y, resized along x, lies in slot y % taps
+        float* ring = worker.arena.take<float>(
+            rows.taps * floats);  // input row y, resized along x, lies in slot y % taps
         int64_t next = rows.first[static_cast<std::size_t>(begin)];
         for (int64_t y = begin; y < end; ++y) {
-            const int64_t first = rows.first[static_cast<std::size_t>(y)], count = rows.count[static_cast<std::size_t>(y)];
+            const int64_t first = rows.first[static_cast<std::size_t>(y)],
+                          count = rows.count[static_cast<std::size_t>(y)];
             for (next = std::max(next, first); next < first + count; ++next) {
                 float* out = ring + next % rows.taps * floats;
                 for (int64_t x = 0; x < to.width; ++x) {
-                    const uint8_t* p = src.row(next) + 3 * columns.first[static_cast<std::size_t>(x)];
+                    const uint8_t* p =
+                        src.row(next) + 3 * columns.first[static_cast<std::size_t>(x)];
                     const float* w = columns.weights.data() + x * columns.taps;
                     float r = 0, g = 0, b = 0;
-                    for (int32_t i = 0; i < columns.count[static_cast<std::size_t>(x)]; ++i, p += 3) {
+                    for (int32_t i = 0; i < columns.count[static_cast<std::size_t>(x)];
+                         ++i, p += 3) {
                         r += static_cast<float>(p[0]) * w[i];
                         g += static_cast<float>(p[1]) * w[i];
                         b += static_cast<float>(p[2]) * w[i];
@@ -250,18 +280,24 @@ void resize_floats(ImageView src, float* dst, Size to, const FloatFilter& column
 
 }  // namespace
 
-void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) { resize_rounded(src, dst, to, triangle, 1.0, schedule); }
-void resize_rgb_bicubic(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) { resize_rounded(src, dst, to, cubic, 2.0, schedule); }
+void resize_rgb(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) {
+    resize_rounded(src, dst, to, triangle, 1.0, schedule);
+}
+void resize_rgb_bicubic(ImageView src, uint8_t* dst, Size to, const Schedule& schedule) {
+    resize_rounded(src, dst, to, cubic, 2.0, schedule);
+}
 
 void resize_rgb_unrounded(ImageView src, float* dst, Size to, const Schedule& schedule) {
     check_sides(src.size, to);
-    resize_floats(src, dst, to, float_triangle(src.size.width, to.width), float_triangle(src.size.height, to.height), schedule);
+    resize_floats(src, dst, to, float_triangle(src.size.width, to.width),
+                  float_triangle(src.size.height, to.height), schedule);
 }
 
 void resize_rgb_blurred(ImageView src, float* dst, Size to, const Schedule& schedule) {
     check_sides(src.size, to);
     const int64_t square = std::max(src.size.height, src.size.width);
-    resize_floats(src, dst, to, blurred_bilinear(src.size.width, square, to.width), blurred_bilinear(src.size.height, square, to.height), schedule);
+    resize_floats(src, dst, to, blurred_bilinear(src.size.width, square, to.width),
+                  blurred_bilinear(src.size.height, square, to.height), schedule);
 }
 
 }  // namespace segrid

@@ -1,5 +1,6 @@
-// For CPUs without AVX-512: loops that the compiler turns into vectors of eight (the flags are in src/CMakeLists.txt), with an exponential and an
-// error function that it can turn, too. `omp simd` allows it to add in another order, in those sums alone.
+// For CPUs without AVX-512: loops that the compiler turns into vectors of eight (the flags are in
+// src/CMakeLists.txt), with an exponential and an error function that it can turn, too. `omp simd`
+// allows it to add in another order, in those sums alone.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -11,7 +12,8 @@
 namespace segrid::rows {
 namespace {
 
-// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients). 0 below -87; NaN stays NaN. x is at most 88.
+// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients). 0 below -87; NaN
+// stays NaN. x is at most 88.
 inline float exponential(float x) {
     const float clamped = x < -87.0F ? -87.0F : x;
     const float n = std::rint(clamped * 1.44269504F);
@@ -52,7 +54,8 @@ void relu(int64_t n, float* x) {
 
 void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
     for (; rows > 0; --rows, x += ld) {
-        for (int64_t i = 0; i < n; ++i) x[i] = 0.5F * x[i] * (1.0F + error_function(x[i] * 0.70710678F));
+        for (int64_t i = 0; i < n; ++i)
+            x[i] = 0.5F * x[i] * (1.0F + error_function(x[i] * 0.70710678F));
     }
 }
 
@@ -63,7 +66,8 @@ void quick_gelu(int64_t n, float* x) {
     }
 }
 
-inline void normalise(int64_t n, float sum, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+inline void normalise(int64_t n, float sum, const float* x, const float* gamma, const float* beta,
+                      float eps, float* out) {
     const float mean = sum / static_cast<float>(n);
     float square = 0;
 #pragma omp simd reduction(+ : square)
@@ -72,15 +76,16 @@ inline void normalise(int64_t n, float sum, const float* x, const float* gamma, 
     for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * inverse * gamma[i] + beta[i];
 }
 
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                float* out) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < n; ++i) sum += x[i];
     normalise(n, sum, x, gamma, beta, eps, out);
 }
 
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual, const float* gamma, const float* beta, float eps,
-                   float* out) {
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < n; ++i) {
@@ -104,24 +109,27 @@ void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     }
 }
 
-void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
+void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out,
+               int64_t ldo) {
     constexpr int64_t kBlock = 16;  // both sides stay in the first-level cache
     for (int64_t i0 = 0; i0 < rows; i0 += kBlock) {
         for (int64_t j = 0; j < columns; ++j) {
-            for (int64_t i = i0; i < std::min(i0 + kBlock, rows); ++i) out[j * ldo + i] = in[i * ldi + j];
+            for (int64_t i = i0; i < std::min(i0 + kBlock, rows); ++i)
+                out[j * ldo + i] = in[i * ldi + j];
         }
     }
 }
 
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max, float* sum, float* scale, float* p_t,
-                             int64_t ldp) {
+bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
+                             float* sum, float* scale, float* p_t, int64_t ldp) {
     bool rescaled = false;
     constexpr int64_t kLanes = 16;
     for (int64_t c0 = 0; c0 < columns; c0 += kLanes) {  // columns is a multiple of 16
         float top[kLanes], total[kLanes], e[kLanes];
         for (int64_t c = 0; c < kLanes; ++c) top[c] = max[c0 + c];
         for (int64_t r = 0; r < rows; ++r) {
-            for (int64_t c = 0; c < kLanes; ++c) top[c] = top[c] > s[r * lds + c0 + c] ? top[c] : s[r * lds + c0 + c];
+            for (int64_t c = 0; c < kLanes; ++c)
+                top[c] = top[c] > s[r * lds + c0 + c] ? top[c] : s[r * lds + c0 + c];
         }
         for (int64_t c = 0; c < kLanes; ++c) {
             scale[c0 + c] = top[c] == max[c0 + c] ? 1.0F : exponential(max[c0 + c] - top[c]);
@@ -156,8 +164,25 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
 }  // namespace
 
 const Table& avx2() {
-    static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             running_power_row, scale_row, offset_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
+    static const Table table{add,
+                             multiply_add,
+                             relu,
+                             gelu_rows,
+                             quick_gelu,
+                             layer_norm,
+                             residual_norm,
+                             softmax_groups,
+                             running_softmax_columns,
+                             running_softmax_row,
+                             running_power_row,
+                             scale_row,
+                             offset_rows,
+                             blend_row,
+                             transpose,
+                             to_bf16,
+                             pair_bf16,
+                             quantise_row,
+                             dequantise_row};
     return table;
 }
 

@@ -15,7 +15,8 @@ inline __mmask16 tail(int64_t left) {
     return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
 }
 
-// A vector's place in a row: whole, or the last lanes of it. Lanes that are not there read as 0 (or as `other`) and are not written.
+// A vector's place in a row: whole, or the last lanes of it. Lanes that are not there read as 0 (or
+// as `other`) and are not written.
 struct Whole {
     __m512 load(const float* p) const { return _mm512_loadu_ps(p); }
     __m512 load(const float* p, __m512) const { return _mm512_loadu_ps(p); }
@@ -30,7 +31,8 @@ struct Part {
     __m512 keep(__m512 v) const { return _mm512_maskz_mov_ps(mask, v); }
 };
 
-// step(i, lanes, k) for every vector of a row of n, k counting them modulo 2: sums that alternate do not wait for each other.
+// step(i, lanes, k) for every vector of a row of n, k counting them modulo 2: sums that alternate
+// do not wait for each other.
 template <class Step>
 inline void for_vectors(int64_t n, const Step& step) {
     int64_t i = 0;
@@ -41,10 +43,13 @@ inline void for_vectors(int64_t n, const Step& step) {
     for (; i < n; i += 16) step(i, Part{tail(n - i)}, 0);
 }
 
-// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients); scalef handles under- and overflow.
+// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients); scalef handles
+// under- and overflow.
 inline __m512 exp16(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-105.0F), x);  // below that the result is 0; in this order NaN stays NaN
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)), _MM_FROUND_TO_NEAREST_INT);
+    x = _mm512_max_ps(_mm512_set1_ps(-105.0F),
+                      x);  // below that the result is 0; in this order NaN stays NaN
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)),
+                                          _MM_FROUND_TO_NEAREST_INT);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375F), x);
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4F), r);
     __m512 p = _mm512_set1_ps(1.9875691500e-4F);
@@ -59,8 +64,9 @@ inline __m512 exp16(__m512 x) {
 
 inline float exp1(float x) { return _mm512_cvtss_f32(exp16(_mm512_set1_ps(x))); }
 
-// Phi(t) - 1/2, the normal distribution's, for 0 <= t < kReach: polynomials of degree 4 in 32 equal intervals, through the Chebyshev nodes of each.
-// Their error (2e-9) is far below fp32's; beyond kReach it is 1/2 to fp32.
+// Phi(t) - 1/2, the normal distribution's, for 0 <= t < kReach: polynomials of degree 4 in 32 equal
+// intervals, through the Chebyshev nodes of each. Their error (2e-9) is far below fp32's; beyond
+// kReach it is 1/2 to fp32.
 struct HalfNormal {
     static constexpr int kIntervals = 32, kTerms = 5;
     static constexpr double kReach = 5.76, kWidth = kReach / kIntervals;
@@ -74,30 +80,40 @@ struct HalfNormal {
                 for (int t = 0; t < kTerms; ++t) m[j][t] = std::pow(u, t);
                 m[j][kTerms] = 0.5 * std::erf((i + 0.5 + u) * kWidth * M_SQRT1_2);
             }
-            for (int p = 0; p < kTerms; ++p) {  // Gauss and Jordan; the pivots of these nodes are not 0 in an order that swaps the largest up
+            for (int p = 0; p < kTerms; ++p) {  // Gauss and Jordan; the pivots of these nodes are
+                                                // not 0 in an order that swaps the largest up
                 int best = p;
-                for (int j = p + 1; j < kTerms; ++j) best = std::abs(m[j][p]) > std::abs(m[best][p]) ? j : best;
+                for (int j = p + 1; j < kTerms; ++j)
+                    best = std::abs(m[j][p]) > std::abs(m[best][p]) ? j : best;
                 for (int t = 0; t <= kTerms; ++t) std::swap(m[p][t], m[best][t]);
                 for (int j = 0; j < kTerms; ++j) {
                     const double f = m[j][p] / m[p][p];
                     for (int t = p; j != p && t <= kTerms; ++t) m[j][t] -= f * m[p][t];
                 }
             }
-            for (int t = 0; t < kTerms; ++t) term[t][i] = static_cast<float>(m[t][kTerms] / m[t][t]);
+            for (int t = 0; t < kTerms; ++t)
+                term[t][i] = static_cast<float>(m[t][kTerms] / m[t][t]);
         }
     }
 };
 
 void add(int64_t n, const float* a, const float* b, float* out) {
-    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(out + i, _mm512_add_ps(lanes.load(a + i), lanes.load(b + i))); });
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(out + i, _mm512_add_ps(lanes.load(a + i), lanes.load(b + i)));
+    });
 }
 
 void multiply_add(int64_t n, const float* a, const float* b, float* out) {
-    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(out + i, _mm512_fmadd_ps(lanes.load(a + i), lanes.load(b + i), lanes.load(out + i))); });
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(out + i,
+                    _mm512_fmadd_ps(lanes.load(a + i), lanes.load(b + i), lanes.load(out + i)));
+    });
 }
 
 void relu(int64_t n, float* x) {
-    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_max_ps(_mm512_setzero_ps(), lanes.load(x + i))); });
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(x + i, _mm512_max_ps(_mm512_setzero_ps(), lanes.load(x + i)));
+    });
 }
 
 // x Phi(x) = x / 2 + |x| (Phi(|x|) - 1/2)
@@ -108,15 +124,18 @@ void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
         low[t] = _mm512_load_ps(table.term[t]);
         high[t] = _mm512_load_ps(table.term[t] + 16);
     }
-    const __m512 scale = _mm512_set1_ps(static_cast<float>(1 / HalfNormal::kWidth)), half = _mm512_set1_ps(0.5F);
+    const __m512 scale = _mm512_set1_ps(static_cast<float>(1 / HalfNormal::kWidth)),
+                 half = _mm512_set1_ps(0.5F);
     const __m512 end = _mm512_set1_ps(31.999998F);
     const auto step = [&](int64_t i, auto lanes, int) {
         const __m512 v = lanes.load(x + i), t = _mm512_abs_ps(v);
-        const __m512 place = _mm512_min_ps(end, _mm512_mul_ps(t, scale));  // in this order NaN stays NaN
+        const __m512 place =
+            _mm512_min_ps(end, _mm512_mul_ps(t, scale));  // in this order NaN stays NaN
         const __m512i interval = _mm512_cvttps_epi32(place);
         const __m512 u = _mm512_sub_ps(_mm512_sub_ps(place, _mm512_cvtepi32_ps(interval)), half);
         __m512 p = _mm512_permutex2var_ps(low[4], interval, high[4]);
-        for (int k = 3; k >= 0; --k) p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[k], interval, high[k]));
+        for (int k = 3; k >= 0; --k)
+            p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[k], interval, high[k]));
         lanes.store(x + i, _mm512_fmadd_ps(t, p, _mm512_mul_ps(half, v)));
     };
     for (; rows > 0; --rows, x += ld) for_vectors(n, step);
@@ -131,14 +150,16 @@ void quick_gelu(int64_t n, float* x) {
 }
 
 // The last two passes of a LayerNorm: variance, then the result, of n values whose sum is known.
-inline void normalise(int64_t n, float total, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+inline void normalise(int64_t n, float total, const float* x, const float* gamma, const float* beta,
+                      float eps, float* out) {
     const __m512 mean = _mm512_set1_ps(total / static_cast<float>(n));
     __m512 square[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for_vectors(n, [&](int64_t i, auto lanes, int k) {
         const __m512 d = lanes.keep(_mm512_sub_ps(lanes.load(x + i), mean));
         square[k] = _mm512_fmadd_ps(d, d, square[k]);
     });
-    const float variance = _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1])) / static_cast<float>(n);
+    const float variance =
+        _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1])) / static_cast<float>(n);
     const __m512 inverse = _mm512_set1_ps(1.0F / __builtin_sqrtf(variance + eps));
     for_vectors(n, [&](int64_t i, auto lanes, int) {
         const __m512 d = _mm512_mul_ps(_mm512_sub_ps(lanes.load(x + i), mean), inverse);
@@ -146,17 +167,21 @@ inline void normalise(int64_t n, float total, const float* x, const float* gamma
     });
 }
 
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                float* out) {
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for_vectors(n, [&](int64_t i, auto lanes, int k) { sum[k] = _mm512_add_ps(sum[k], lanes.load(x + i)); });
+    for_vectors(n, [&](int64_t i, auto lanes, int k) {
+        sum[k] = _mm512_add_ps(sum[k], lanes.load(x + i));
+    });
     normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), x, gamma, beta, eps, out);
 }
 
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual, const float* gamma, const float* beta, float eps,
-                   float* out) {
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out) {
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for_vectors(n, [&](int64_t i, auto lanes, int k) {
-        const __m512 v = _mm512_add_ps(_mm512_add_ps(lanes.load(x + i), lanes.load(bias + i)), lanes.load(residual + i));
+        const __m512 v = _mm512_add_ps(_mm512_add_ps(lanes.load(x + i), lanes.load(bias + i)),
+                                       lanes.load(residual + i));
         lanes.store(out + i, v);
         sum[k] = _mm512_add_ps(sum[k], v);
     });
@@ -179,9 +204,11 @@ void softmax_small_groups(int64_t count, const float* bias, float* x) {
         const __mmask16 m = tail(count - i);
         __m512 v = _mm512_maskz_loadu_ps(m, x + i);
         if (bias != nullptr) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, bias + i));
-        const __m512 top = within_groups<kSize>(v, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
+        const __m512 top =
+            within_groups<kSize>(v, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
         const __m512 e = exp16(_mm512_sub_ps(v, top));
-        const __m512 sum = within_groups<kSize>(e, [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
+        const __m512 sum =
+            within_groups<kSize>(e, [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
         _mm512_mask_storeu_ps(x + i, m, _mm512_div_ps(e, sum));
     }
 }
@@ -190,7 +217,9 @@ void softmax_large_group(int64_t n, const float* bias, float* x) {
     const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     __m512 top = low, sum = _mm512_setzero_ps();
     for_vectors(n, [&](int64_t i, auto lanes, int) {
-        const __m512 v = bias != nullptr ? _mm512_add_ps(lanes.load(x + i, low), lanes.load(bias + i)) : lanes.load(x + i, low);
+        const __m512 v = bias != nullptr
+                             ? _mm512_add_ps(lanes.load(x + i, low), lanes.load(bias + i))
+                             : lanes.load(x + i, low);
         lanes.store(x + i, v);
         top = _mm512_max_ps(top, v);
     });
@@ -201,7 +230,9 @@ void softmax_large_group(int64_t n, const float* bias, float* x) {
         sum = _mm512_add_ps(sum, e);
     });
     const __m512 inverse = _mm512_set1_ps(1.0F / _mm512_reduce_add_ps(sum));
-    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), inverse)); });
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), inverse));
+    });
 }
 
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
@@ -212,12 +243,14 @@ void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
         case 8: return softmax_small_groups<8>(count, bias, x);
         case 16: return softmax_small_groups<16>(count, bias, x);
         default:
-            for (int64_t g = 0; g < count; g += size) softmax_large_group(size, bias != nullptr ? bias + g : nullptr, x + g);
+            for (int64_t g = 0; g < count; g += size)
+                softmax_large_group(size, bias != nullptr ? bias + g : nullptr, x + g);
     }
 }
 
 // 16 x 16 transpose: row i of the input becomes column i of the output.
-inline void transpose16(const __m512 (&in)[16], float* out, int64_t ld, __mmask16 mask, int64_t rows = 16) {
+inline void transpose16(const __m512 (&in)[16], float* out, int64_t ld, __mmask16 mask,
+                        int64_t rows = 16) {
     __m512 t[16], u[16];
     for (int i = 0; i < 16; i += 2) {
         t[i] = _mm512_unpacklo_ps(in[i], in[i + 1]);
@@ -231,38 +264,47 @@ inline void transpose16(const __m512 (&in)[16], float* out, int64_t ld, __mmask1
         u[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pd(t[i + 1]), pd(t[i + 3])));
     }
     for (int i = 0; i < 4; ++i) {
-        const __m512 a = _mm512_shuffle_f32x4(u[i], u[i + 4], 0x88), b = _mm512_shuffle_f32x4(u[i], u[i + 4], 0xDD);
+        const __m512 a = _mm512_shuffle_f32x4(u[i], u[i + 4], 0x88),
+                     b = _mm512_shuffle_f32x4(u[i], u[i + 4], 0xDD);
         const __m512 c = _mm512_shuffle_f32x4(u[i + 8], u[i + 12], 0x88);
         const __m512 d = _mm512_shuffle_f32x4(u[i + 8], u[i + 12], 0xDD);
         if (i < rows) _mm512_mask_storeu_ps(out + i * ld, mask, _mm512_shuffle_f32x4(a, c, 0x88));
-        if (i + 4 < rows) _mm512_mask_storeu_ps(out + (i + 4) * ld, mask, _mm512_shuffle_f32x4(b, d, 0x88));
-        if (i + 8 < rows) _mm512_mask_storeu_ps(out + (i + 8) * ld, mask, _mm512_shuffle_f32x4(a, c, 0xDD));
-        if (i + 12 < rows) _mm512_mask_storeu_ps(out + (i + 12) * ld, mask, _mm512_shuffle_f32x4(b, d, 0xDD));
+        if (i + 4 < rows)
+            _mm512_mask_storeu_ps(out + (i + 4) * ld, mask, _mm512_shuffle_f32x4(b, d, 0x88));
+        if (i + 8 < rows)
+            _mm512_mask_storeu_ps(out + (i + 8) * ld, mask, _mm512_shuffle_f32x4(a, c, 0xDD));
+        if (i + 12 < rows)
+            _mm512_mask_storeu_ps(out + (i + 12) * ld, mask, _mm512_shuffle_f32x4(b, d, 0xDD));
     }
 }
 
-void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
+void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out,
+               int64_t ldo) {
     for (int64_t i = 0; i < rows; i += 16) {
         const int64_t left = std::min<int64_t>(16, rows - i);
         for (int64_t j = 0; j < columns; j += 16) {
             const __mmask16 m = tail(columns - j);
             __m512 block[16];
-            for (int64_t r = 0; r < 16; ++r) block[r] = r < left ? _mm512_maskz_loadu_ps(m, in + (i + r) * ldi + j) : _mm512_setzero_ps();
+            for (int64_t r = 0; r < 16; ++r)
+                block[r] = r < left ? _mm512_maskz_loadu_ps(m, in + (i + r) * ldi + j)
+                                    : _mm512_setzero_ps();
             transpose16(block, out + j * ldo + i, ldo, tail(left), columns - j);
         }
     }
 }
 
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max, float* sum, float* scale,
-                             float* p_t, int64_t ldp) {
+bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
+                             float* sum, float* scale, float* p_t, int64_t ldp) {
     bool rescaled = false;
     const __m512 one = _mm512_set1_ps(1.0F);
     for (int64_t c = 0; c < columns; c += 16) {  // columns is a multiple of 16
         const __m512 before = _mm512_loadu_ps(max + c);
         __m512 top = before;
-        for (int64_t r = 0; r < rows; ++r) top = _mm512_max_ps(top, _mm512_loadu_ps(s + r * lds + c));
+        for (int64_t r = 0; r < rows; ++r)
+            top = _mm512_max_ps(top, _mm512_loadu_ps(s + r * lds + c));
         const __mmask16 raised = _mm512_cmp_ps_mask(top, before, _CMP_NEQ_UQ);
-        const __m512 factor = raised ? _mm512_mask_blend_ps(raised, one, exp16(_mm512_sub_ps(before, top))) : one;
+        const __m512 factor =
+            raised ? _mm512_mask_blend_ps(raised, one, exp16(_mm512_sub_ps(before, top))) : one;
         rescaled |= raised != 0;
         _mm512_storeu_ps(scale + c, factor);
         _mm512_storeu_ps(max + c, top);
@@ -271,7 +313,8 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
             __m512 e[16];
             const int64_t left = std::min<int64_t>(16, rows - r);
             for (int64_t i = 0; i < 16; ++i) {
-                e[i] = i < left ? exp16(_mm512_sub_ps(_mm512_loadu_ps(s + (r + i) * lds + c), top)) : _mm512_setzero_ps();
+                e[i] = i < left ? exp16(_mm512_sub_ps(_mm512_loadu_ps(s + (r + i) * lds + c), top))
+                                : _mm512_setzero_ps();
                 total = _mm512_add_ps(total, e[i]);
             }
             transpose16(e, p_t + c * ldp + r, ldp, tail(left));
@@ -284,7 +327,9 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
 float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     __m512 tops[2] = {_mm512_set1_ps(max), _mm512_set1_ps(max)};
-    for_vectors(n, [&](int64_t i, auto lanes, int k) { tops[k] = _mm512_max_ps(tops[k], lanes.load(s + i, low)); });
+    for_vectors(n, [&](int64_t i, auto lanes, int k) {
+        tops[k] = _mm512_max_ps(tops[k], lanes.load(s + i, low));
+    });
     const float highest = _mm512_reduce_max_ps(_mm512_max_ps(tops[0], tops[1]));
     const __m512 top = _mm512_set1_ps(highest);
     __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
@@ -301,14 +346,17 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
 
 void scale_row(int64_t n, float factor, float* x) {
     const __m512 f = _mm512_set1_ps(factor);
-    for_vectors(n, [&](int64_t i, auto lanes, int) { lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), f)); });
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(x + i, _mm512_mul_ps(lanes.load(x + i), f));
+    });
 }
 
 void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x) {
     for (int64_t r = 0; r < rows; ++r, x += n) {
         const __m512 o = _mm512_set1_ps(offsets[r]);
         for_vectors(n, [&](int64_t i, auto lanes, int) {
-            lanes.store(x + i, _mm512_add_ps(lanes.load(x + i), _mm512_add_ps(o, lanes.load(table + i))));
+            lanes.store(x + i,
+                        _mm512_add_ps(lanes.load(x + i), _mm512_add_ps(o, lanes.load(table + i))));
         });
     }
 }
@@ -316,7 +364,8 @@ void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* tab
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     const __m512 fa = _mm512_set1_ps(a), fb = _mm512_set1_ps(b);
     for_vectors(n, [&](int64_t i, auto lanes, int) {
-        lanes.store(x + i, _mm512_fmadd_ps(fb, lanes.load(y + i), _mm512_mul_ps(lanes.load(x + i), fa)));
+        lanes.store(x + i,
+                    _mm512_fmadd_ps(fb, lanes.load(y + i), _mm512_mul_ps(lanes.load(x + i), fa)));
     });
 }
 
@@ -329,8 +378,10 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
         high[k] = _mm512_max_ps(high[k], v);
         poison[k] = _mm512_fmadd_ps(v, zero, poison[k]);  // NaN where v is NaN or Inf
     });
-    const float least = _mm512_reduce_min_ps(_mm512_min_ps(low[0], low[1])), most = _mm512_reduce_max_ps(_mm512_max_ps(high[0], high[1]));
-    const __mmask16 bad = _mm512_cmp_ps_mask(_mm512_add_ps(poison[0], poison[1]), zero, _CMP_NEQ_UQ);
+    const float least = _mm512_reduce_min_ps(_mm512_min_ps(low[0], low[1])),
+                most = _mm512_reduce_max_ps(_mm512_max_ps(high[0], high[1]));
+    const __mmask16 bad =
+        _mm512_cmp_ps_mask(_mm512_add_ps(poison[0], poison[1]), zero, _CMP_NEQ_UQ);
     if (bad != 0 || !std::isfinite(most - least)) return false;
     row = row_scale(least, most);
     const __m512 inverse = _mm512_set1_ps(1.0F / row.scale);
@@ -338,30 +389,36 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
     const auto shorts = [&](int64_t i) {  // 32 of them, in fours from the one half and the other
         const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
         const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i + 16), inverse));
-        return _mm512_add_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(static_cast<int16_t>(row.zero)));
+        return _mm512_add_epi16(_mm512_packs_epi32(a, b),
+                                _mm512_set1_epi16(static_cast<int16_t>(row.zero)));
     };
-    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i in_order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     int64_t i = 0;
     for (; i + 64 <= n; i += 64) {
-        _mm512_storeu_si512(q + i, _mm512_permutexvar_epi32(in_order, _mm512_packus_epi16(shorts(i), shorts(i + 32))));
+        _mm512_storeu_si512(q + i, _mm512_permutexvar_epi32(
+                                       in_order, _mm512_packus_epi16(shorts(i), shorts(i + 32))));
     }
     for (; i < n; i += 16) {
         const __mmask16 lanes = tail(n - i);
         const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + i), inverse);
-        const __m512i v = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(scaled), offset), _mm512_setzero_si512());
+        const __m512i v = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(scaled), offset),
+                                           _mm512_setzero_si512());
         _mm512_mask_cvtusepi32_storeu_epi8(q + i, lanes, v);
     }
     return true;
 }
 
-void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, const float* bias, float* out,
-                    bool accumulate) {
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row,
+                    const float* scales, const float* bias, float* out, bool accumulate) {
     const __m512i zero = _mm512_set1_epi32(row.zero);
     const __m512 scale = _mm512_set1_ps(row.scale);
     for (int64_t i = 0; i < n; i += 16) {
         const __mmask16 lanes = tail(n - i);
-        const __m512i offset = _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(lanes, offsets + i), zero);
-        const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_maskz_loadu_epi32(lanes, sum + i), offset));
+        const __m512i offset =
+            _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(lanes, offsets + i), zero);
+        const __m512 whole =
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_maskz_loadu_epi32(lanes, sum + i), offset));
         const __m512 by = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, scales + i), scale);
         __m512 before = accumulate ? _mm512_maskz_loadu_ps(lanes, out + i) : _mm512_setzero_ps();
         if (bias != nullptr) before = _mm512_add_ps(before, _mm512_maskz_loadu_ps(lanes, bias + i));
@@ -373,9 +430,24 @@ void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowSc
 
 const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
-    static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             bf16 ? running_power_row_avx512bf16 : plain().running_power_row, scale_row, offset_rows, blend_row, transpose,
-                             bf16 ? to_bf16_avx512bf16 : plain().to_bf16, bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16, quantise_row,
+    static const Table table{add,
+                             multiply_add,
+                             relu,
+                             gelu_rows,
+                             quick_gelu,
+                             layer_norm,
+                             residual_norm,
+                             softmax_groups,
+                             running_softmax_columns,
+                             running_softmax_row,
+                             bf16 ? running_power_row_avx512bf16 : plain().running_power_row,
+                             scale_row,
+                             offset_rows,
+                             blend_row,
+                             transpose,
+                             bf16 ? to_bf16_avx512bf16 : plain().to_bf16,
+                             bf16 ? pair_bf16_avx512bf16 : plain().pair_bf16,
+                             quantise_row,
                              dequantise_row};
     return table;
 }

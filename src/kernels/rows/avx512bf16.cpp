@@ -13,8 +13,9 @@ inline __mmask16 tail(int64_t left) {
     return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
 }
 
-// 2^x: 2^n times a polynomial in what is left, which lies in [-1/2, 1/2] (of least relative error, 2.6e-6); scalef handles underflow,
-// -infinity too (what is left of it is NaN, whose power of -infinity is 0).
+// 2^x: 2^n times a polynomial in what is left, which lies in [-1/2, 1/2] (of least relative
+// error, 2.6e-6); scalef handles underflow, -infinity too (what is left of it is NaN, whose power
+// of -infinity is 0).
 inline __m512 power16(__m512 x) {
     const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT), r = _mm512_sub_ps(x, n);
     __m512 p = _mm512_set1_ps(9.5701016526e-03F);
@@ -27,15 +28,18 @@ inline __m512 power16(__m512 x) {
 
 }  // namespace
 
-float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float& sum, uint16_t* out) {
-    const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity()), high = _mm512_set1_ps(max + kPowerRoom);
+float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float& sum,
+                                   uint16_t* out) {
+    const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity()),
+                 high = _mm512_set1_ps(max + kPowerRoom);
     __m512 tops[2] = {high, high};
     int64_t i = 0;
     for (; i + 32 <= n; i += 32) {
         tops[0] = _mm512_max_ps(tops[0], _mm512_loadu_ps(s + i));
         tops[1] = _mm512_max_ps(tops[1], _mm512_loadu_ps(s + i + 16));
     }
-    for (; i < n; i += 16) tops[0] = _mm512_max_ps(tops[0], _mm512_mask_loadu_ps(low, tail(n - i), s + i));
+    for (; i < n; i += 16)
+        tops[0] = _mm512_max_ps(tops[0], _mm512_mask_loadu_ps(low, tail(n - i), s + i));
     tops[0] = _mm512_max_ps(tops[0], tops[1]);
     float scale = 1.0F;
     if (_mm512_cmp_ps_mask(tops[0], high, _CMP_GT_OQ) != 0) {
@@ -47,14 +51,16 @@ float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float&
     const auto ones = (__m512bh)_mm512_set1_epi16(0x3F80);
     __m512 total = _mm512_setzero_ps();
     for (i = 0; i + 32 <= n; i += 32) {
-        const __m512 a = power16(_mm512_sub_ps(_mm512_loadu_ps(s + i), top)), b = power16(_mm512_sub_ps(_mm512_loadu_ps(s + i + 16), top));
+        const __m512 a = power16(_mm512_sub_ps(_mm512_loadu_ps(s + i), top)),
+                     b = power16(_mm512_sub_ps(_mm512_loadu_ps(s + i + 16), top));
         const __m512bh both = _mm512_cvtne2ps_pbh(b, a);
         total = _mm512_dpbf16_ps(total, both, ones);
         _mm512_storeu_si512(out + i, (__m512i)both);
     }
     for (; i < n; i += 16) {
         const __mmask16 m = tail(n - i);
-        const __m512bh last = _mm512_cvtne2ps_pbh(_mm512_setzero_ps(), power16(_mm512_sub_ps(_mm512_mask_loadu_ps(low, m, s + i), top)));
+        const __m512bh last = _mm512_cvtne2ps_pbh(
+            _mm512_setzero_ps(), power16(_mm512_sub_ps(_mm512_mask_loadu_ps(low, m, s + i), top)));
         total = _mm512_dpbf16_ps(total, last, ones);
         _mm256_mask_storeu_epi16(out + i, m, _mm512_castsi512_si256((__m512i)last));
     }
@@ -65,12 +71,14 @@ float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float&
 void to_bf16_avx512bf16(int64_t n, const float* x, uint16_t* out) {
     int64_t i = 0;
     for (; i + 32 <= n; i += 32) {
-        const __m512bh two = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
+        const __m512bh two =
+            _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
         _mm512_storeu_si512(out + i, (__m512i)two);
     }
     for (; i < n; i += 16) {
         const __mmask16 m = tail(n - i);
-        _mm256_mask_storeu_epi16(out + i, m, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, x + i)));
+        _mm256_mask_storeu_epi16(out + i, m,
+                                 (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, x + i)));
     }
 }
 
@@ -78,8 +86,11 @@ void pair_bf16_avx512bf16(int64_t n, const float* a, const float* b, uint16_t* o
     for (int64_t i = 0; i < n; i += 16) {
         const __mmask16 m = tail(n - i);
         const auto first = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, a + i));
-        const auto second = b == nullptr ? _mm256_setzero_si256() : (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, b + i));
-        const __m512i low = _mm512_cvtepu16_epi32(first), high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16);
+        const auto second = b == nullptr
+                                ? _mm256_setzero_si256()
+                                : (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, b + i));
+        const __m512i low = _mm512_cvtepu16_epi32(first),
+                      high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16);
         _mm512_mask_storeu_epi32(out + 2 * i, m, _mm512_or_si512(low, high));
     }
 }

@@ -8,7 +8,8 @@
 
 namespace segrid::rows {
 
-// The scale of a row whose values lie in [low, high], with 0 among them. In float: every implementation must get the same bits.
+// The scale of a row whose values lie in [low, high], with 0 among them. In float: every
+// implementation must get the same bits.
 inline RowScale row_scale(float low, float high) {
     const float range = high - low;
     if (!(range > 0)) return {1.0F, 0};
@@ -23,9 +24,11 @@ struct Table {
     void (*gelu_rows)(int64_t, int64_t, float*, int64_t);
     void (*quick_gelu)(int64_t, float*);
     void (*layer_norm)(int64_t, const float*, const float*, const float*, float, float*);
-    void (*residual_norm)(int64_t, const float*, const float*, const float*, const float*, const float*, float, float*);
+    void (*residual_norm)(int64_t, const float*, const float*, const float*, const float*,
+                          const float*, float, float*);
     void (*softmax_groups)(int64_t, int64_t, const float*, float*);
-    bool (*running_softmax_columns)(int64_t, int64_t, const float*, int64_t, float*, float*, float*, float*, int64_t);
+    bool (*running_softmax_columns)(int64_t, int64_t, const float*, int64_t, float*, float*, float*,
+                                    float*, int64_t);
     float (*running_softmax_row)(int64_t, float*, float&, float&);
     float (*running_power_row)(int64_t, const float*, float&, float&, uint16_t*);
     void (*scale_row)(int64_t, float, float*);
@@ -35,7 +38,8 @@ struct Table {
     void (*to_bf16)(int64_t, const float*, uint16_t*);
     void (*pair_bf16)(int64_t, const float*, const float*, uint16_t*);
     bool (*quantise_row)(int64_t, const float*, uint8_t*, RowScale&);
-    void (*dequantise_row)(int64_t, const int32_t*, const int32_t*, RowScale, const float*, const float*, float*, bool);
+    void (*dequantise_row)(int64_t, const int32_t*, const int32_t*, RowScale, const float*,
+                           const float*, float*, bool);
 };
 
 const Table& plain();
@@ -45,6 +49,7 @@ const Table& avx512();  // only call on a CPU that has it
 // What the bf16 instructions of AVX-512 do, in their own file; only call on a CPU that has them.
 void to_bf16_avx512bf16(int64_t n, const float* x, uint16_t* out);
 void pair_bf16_avx512bf16(int64_t n, const float* a, const float* b, uint16_t* out);
-float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float& sum, uint16_t* out);
+float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float& sum,
+                                   uint16_t* out);
 
 }  // namespace segrid::rows

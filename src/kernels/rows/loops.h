@@ -1,5 +1,5 @@
-// Loops that are the definition as they stand, and fast as they stand where the compiler may use wide vectors. Each file includes them for its own
-// flags, so they belong to that file alone.
+// Loops that are the definition as they stand, and fast as they stand where the compiler may use
+// wide vectors. Each file includes them for its own flags, so they belong to that file alone.
 #pragma once
 
 #include <algorithm>
@@ -37,7 +37,8 @@ void blend_row(int64_t n, float a, float* x, float b, const float* y) {
 inline uint16_t rounded(float x) {
     const auto bits = std::bit_cast<uint32_t>(x);
     const uint32_t nearest = (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16;
-    return static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? (bits >> 16 | 0x40U) : nearest);  // NaN stays NaN
+    return static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? (bits >> 16 | 0x40U)
+                                                                    : nearest);  // NaN stays NaN
 }
 
 void to_bf16(int64_t n, const float* x, uint16_t* out) {
@@ -52,7 +53,8 @@ void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out) {
 }
 
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out) {
-    const float highest = *std::max_element(s, s + n), top = highest > max + kPowerRoom ? highest : max;
+    const float highest = *std::max_element(s, s + n),
+                top = highest > max + kPowerRoom ? highest : max;
     const float scale = top == max ? 1.0F : std::exp2(max - top);
     float total = 0;
     for (int64_t i = 0; i < n; ++i) {
@@ -96,10 +98,12 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
     return true;
 }
 
-void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row, const float* scales, const float* bias, float* out,
-                    bool accumulate) {
+void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row,
+                    const float* scales, const float* bias, float* out, bool accumulate) {
     for (int64_t i = 0; i < n; ++i) {
-        const float v = static_cast<float>(sum[i] - row.zero * offsets[i]) * (row.scale * scales[i]) + (bias != nullptr ? bias[i] : 0.0F);
+        const float v =
+            static_cast<float>(sum[i] - row.zero * offsets[i]) * (row.scale * scales[i]) +
+            (bias != nullptr ? bias[i] : 0.0F);
         out[i] = accumulate ? out[i] + v : v;
     }
 }

@@ -23,17 +23,19 @@ void quick_gelu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] /= 1.0F + std::exp(-1.702F * x[i]);
 }
 
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps, float* out) {
+void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                float* out) {
     double mean = 0, variance = 0;
     for (int64_t i = 0; i < n; ++i) mean += x[i];
     mean /= static_cast<double>(n);
     for (int64_t i = 0; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
     const double inverse = 1.0 / std::sqrt(variance / static_cast<double>(n) + eps);
-    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>((x[i] - mean) * inverse) * gamma[i] + beta[i];
+    for (int64_t i = 0; i < n; ++i)
+        out[i] = static_cast<float>((x[i] - mean) * inverse) * gamma[i] + beta[i];
 }
 
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual, const float* gamma, const float* beta, float eps,
-                   float* out) {
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out) {
     for (int64_t i = 0; i < n; ++i) out[i] = x[i] + bias[i] + residual[i];
     layer_norm(n, out, gamma, beta, eps, out);
 }
@@ -41,14 +43,15 @@ void residual_norm(int64_t n, const float* x, const float* bias, const float* re
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     for (int64_t g = 0; g < count; g += size) {
         float max = -std::numeric_limits<float>::infinity(), sum = 0;
-        for (int64_t i = g; i < g + size; ++i) max = std::max(max, x[i] += bias != nullptr ? bias[i] : 0.0F);
+        for (int64_t i = g; i < g + size; ++i)
+            max = std::max(max, x[i] += bias != nullptr ? bias[i] : 0.0F);
         for (int64_t i = g; i < g + size; ++i) sum += x[i] = std::exp(x[i] - max);
         for (int64_t i = g; i < g + size; ++i) x[i] /= sum;
     }
 }
 
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max, float* sum, float* scale,
-                             float* p_t, int64_t ldp) {
+bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
+                             float* sum, float* scale, float* p_t, int64_t ldp) {
     bool rescaled = false;
     for (int64_t c = 0; c < columns; ++c) {
         float top = max[c], total = 0;
@@ -56,7 +59,8 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
         scale[c] = top == max[c] ? 1.0F : std::exp(max[c] - top);
         rescaled |= scale[c] != 1.0F;
         max[c] = top;
-        for (int64_t r = 0; r < rows; ++r) total += p_t[c * ldp + r] = std::exp(s[r * lds + c] - top);
+        for (int64_t r = 0; r < rows; ++r)
+            total += p_t[c * ldp + r] = std::exp(s[r * lds + c] - top);
         sum[c] = sum[c] * scale[c] + total;
     }
     return rescaled;
@@ -72,7 +76,8 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     return scale;
 }
 
-void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out, int64_t ldo) {
+void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out,
+               int64_t ldo) {
     for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < columns; ++j) out[j * ldo + i] = in[i * ldi + j];
     }
@@ -81,8 +86,25 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 }  // namespace
 
 const Table& plain() {
-    static const Table table{add, multiply_add, relu, gelu_rows, quick_gelu, layer_norm, residual_norm, softmax_groups, running_softmax_columns, running_softmax_row,
-                             running_power_row, scale_row, offset_rows, blend_row, transpose, to_bf16, pair_bf16, quantise_row, dequantise_row};
+    static const Table table{add,
+                             multiply_add,
+                             relu,
+                             gelu_rows,
+                             quick_gelu,
+                             layer_norm,
+                             residual_norm,
+                             softmax_groups,
+                             running_softmax_columns,
+                             running_softmax_row,
+                             running_power_row,
+                             scale_row,
+                             offset_rows,
+                             blend_row,
+                             transpose,
+                             to_bf16,
+                             pair_bf16,
+                             quantise_row,
+                             dequantise_row};
     return table;
 }
 

@@ -49,22 +49,25 @@ ImageBox inclusive_box(const Runs& runs, Size size) {
             x1 = std::max(x1, r.end - 1 - first * size.width);
         }
     }
-    return {static_cast<double>(x0), static_cast<double>(runs.front().begin / size.width), static_cast<double>(x1),
-            static_cast<double>((runs.back().end - 1) / size.width)};
+    return {static_cast<double>(x0), static_cast<double>(runs.front().begin / size.width),
+            static_cast<double>(x1), static_cast<double>((runs.back().end - 1) / size.width)};
 }
 
 namespace {
 
-// Calls f(x0, x1, y) for the stretches of columns where rows y - 1 and y of the mask differ (the outside counts as a row of zeros).
+// Calls f(x0, x1, y) for the stretches of columns where rows y - 1 and y of the mask differ (the
+// outside counts as a row of zeros).
 template <class F>
 void for_each_change(const Runs& runs, Size size, const F& f) {
     std::vector<int64_t> above, here;  // edges x0, x1, x0, x1... of two neighbouring rows
     int64_t row = -1;
-    const auto compare = [&](int64_t y) {  // the symmetric difference is what lies between the merged edges, taken in pairs
+    const auto compare = [&](int64_t y) {  // the symmetric difference is what lies between the
+                                           // merged edges, taken in pairs
         std::size_t i = 0, j = 0;
         int64_t open = -1;
         while (i < above.size() || j < here.size()) {
-            const int64_t a = i < above.size() ? above[i] : INT64_MAX, b = j < here.size() ? here[j] : INT64_MAX;
+            const int64_t a = i < above.size() ? above[i] : INT64_MAX,
+                          b = j < here.size() ? here[j] : INT64_MAX;
             i += a <= b;
             j += b <= a;
             if (a == b) continue;
@@ -103,17 +106,20 @@ void for_each_change(const Runs& runs, Size size, const F& f) {
 
 }  // namespace
 
-// Going down a column, the mask changes at row y where rows y - 1 and y differ. Sorted by column (they come sorted by row: one counting
-// sort), the changes are the boundaries of the column-major runs.
+// Going down a column, the mask changes at row y where rows y - 1 and y differ. Sorted by column
+// (they come sorted by row: one counting sort), the changes are the boundaries of the column-major
+// runs.
 std::vector<uint32_t> coco_counts(const Runs& runs, Size size) {
-    std::vector<uint32_t> end(static_cast<std::size_t>(size.width) + 1, 0);  // of each column's changes
+    std::vector<uint32_t> end(static_cast<std::size_t>(size.width) + 1,
+                              0);  // of each column's changes
     for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t) {
         for (int64_t x = x0; x < x1; ++x) ++end[static_cast<std::size_t>(x) + 1];
     });
     std::partial_sum(end.begin(), end.end(), end.begin());
     std::vector<uint32_t> changes(end.back());
     for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t y) {
-        for (int64_t x = x0; x < x1; ++x) changes[end[static_cast<std::size_t>(x)]++] = static_cast<uint32_t>(y);
+        for (int64_t x = x0; x < x1; ++x)
+            changes[end[static_cast<std::size_t>(x)]++] = static_cast<uint32_t>(y);
     });
     std::vector<uint32_t> counts;
     counts.reserve(changes.size() + 2);
@@ -138,11 +144,13 @@ Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size) {
     int64_t total = 0;
     for (const uint32_t c : counts) total += c;
     if (total != size.area()) {
-        invalid("RLE: the counts add up to " + std::to_string(total) + ", the size is " + std::to_string(size.height) + " x " +
-                std::to_string(size.width));
+        invalid("RLE: the counts add up to " + std::to_string(total) + ", the size is " +
+                std::to_string(size.height) + " x " + std::to_string(size.width));
     }
-    // Columns to rows by the same argument: collect (row, column) boundaries column by column as vertical spans.
-    std::vector<std::vector<std::pair<int64_t, int64_t>>> rows(static_cast<std::size_t>(size.height));
+    // Columns to rows by the same argument: collect (row, column) boundaries column by column as
+    // vertical spans.
+    std::vector<std::vector<std::pair<int64_t, int64_t>>> rows(
+        static_cast<std::size_t>(size.height));
     int64_t place = 0;
     for (std::size_t i = 0; i < counts.size(); ++i) {
         if (i % 2 == 1) {
@@ -157,7 +165,8 @@ Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size) {
     }
     Runs runs;
     for (int64_t y = 0; y < size.height; ++y) {
-        for (const auto& [x0, x1] : rows[static_cast<std::size_t>(y)]) append(runs, y * size.width + x0, y * size.width + x1);
+        for (const auto& [x0, x1] : rows[static_cast<std::size_t>(y)])
+            append(runs, y * size.width + x0, y * size.width + x1);
     }
     return runs;
 }
@@ -189,7 +198,8 @@ std::vector<uint32_t> decompress(const std::string& bytes) {
         int shift = 0;
         for (bool more = true; more;) {
             const int c = p < bytes.size() ? static_cast<unsigned char>(bytes[p]) - 48 : -1;
-            if (c < 0 || c > 63 || shift > 35) invalid("RLE: not compressed counts, at byte " + std::to_string(p));
+            if (c < 0 || c > 63 || shift > 35)
+                invalid("RLE: not compressed counts, at byte " + std::to_string(p));
             x |= static_cast<int64_t>(c & 0x1F) << shift;
             more = (c & 0x20) != 0;
             ++p;
@@ -208,30 +218,38 @@ Runs translate(const Runs& runs, Size crop, Size image, int64_t dx, int64_t dy) 
     for_each_row(runs, crop.width, [&](int64_t y, int64_t x0, int64_t x1) {
         if (y + dy < 0 || y + dy >= image.height) return;
         const int64_t row = (y + dy) * image.width;
-        append(out, row + std::clamp<int64_t>(x0 + dx, 0, image.width), row + std::clamp<int64_t>(x1 + dx, 0, image.width));
+        append(out, row + std::clamp<int64_t>(x0 + dx, 0, image.width),
+               row + std::clamp<int64_t>(x1 + dx, 0, image.width));
     });
     return out;
 }
 
 Runs resize_nearest(const Runs& runs, Size from, Size to) {
     // Column x of the source covers the target columns [first(x), first(x + 1)).
-    const auto first = [](int64_t x, int64_t source, int64_t target) {  // least t with floor((t + 0.5) source / target) >= x
-        return std::clamp<int64_t>((2 * x * target - source + 2 * source - 1) / (2 * source), 0, target);
+    const auto first = [](int64_t x, int64_t source,
+                          int64_t target) {  // least t with floor((t + 0.5) source / target) >= x
+        return std::clamp<int64_t>((2 * x * target - source + 2 * source - 1) / (2 * source), 0,
+                                   target);
     };
-    std::vector<std::vector<std::pair<int64_t, int64_t>>> rows(static_cast<std::size_t>(from.height));
+    std::vector<std::vector<std::pair<int64_t, int64_t>>> rows(
+        static_cast<std::size_t>(from.height));
     for_each_row(runs, from.width, [&](int64_t y, int64_t x0, int64_t x1) {
-        rows[static_cast<std::size_t>(y)].emplace_back(first(x0, from.width, to.width), first(x1, from.width, to.width));
+        rows[static_cast<std::size_t>(y)].emplace_back(first(x0, from.width, to.width),
+                                                       first(x1, from.width, to.width));
     });
     Runs out;
     for (int64_t y = 0; y < to.height; ++y) {
-        const int64_t source = std::min(from.height - 1, (2 * y + 1) * from.height / (2 * to.height));
-        for (const auto& [x0, x1] : rows[static_cast<std::size_t>(source)]) append(out, y * to.width + x0, y * to.width + x1);
+        const int64_t source =
+            std::min(from.height - 1, (2 * y + 1) * from.height / (2 * to.height));
+        for (const auto& [x0, x1] : rows[static_cast<std::size_t>(source)])
+            append(out, y * to.width + x0, y * to.width + x1);
     }
     return out;
 }
 
 void render(const Runs& runs, uint8_t* pixels) {
-    for (const Run& r : runs) std::memset(pixels + r.begin, 1, static_cast<std::size_t>(r.end - r.begin));
+    for (const Run& r : runs)
+        std::memset(pixels + r.begin, 1, static_cast<std::size_t>(r.end - r.begin));
 }
 
 Runs from_bitmap(const uint8_t* pixels, Size size) {

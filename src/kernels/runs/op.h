@@ -10,15 +10,16 @@
 
 namespace segrid {
 
-// A half-open interval of pixels in row-major order: pixel (y, x) is y * width + x. 32 bits: images have fewer than 2^32 pixels
-// (kMaxImagePixels), and masks of noise have millions of runs.
+// A half-open interval of pixels in row-major order: pixel (y, x) is y * width + x. 32 bits: images
+// have fewer than 2^32 pixels (kMaxImagePixels), and masks of noise have millions of runs.
 struct Run {
     uint32_t begin = 0;
     uint32_t end = 0;
     bool operator==(const Run&) const = default;
 };
 
-// Canonical: sorted, disjoint, never adjacent (runs of neighbouring rows that touch are one). Equal masks have equal runs.
+// Canonical: sorted, disjoint, never adjacent (runs of neighbouring rows that touch are one). Equal
+// masks have equal runs.
 using Runs = std::vector<Run>;
 
 // Appends [begin, end) behind the last run, joining when they touch. begin is at or behind its end.
@@ -38,14 +39,16 @@ void for_each_row(const Runs& runs, int64_t width, const F& f) {
 
 int64_t area(const Runs& runs);
 int64_t intersection(const Runs& a, const Runs& b);
-// x0, y0, x1, y1 with inclusive maximum; zeros for an empty mask (segment-anything's batched_mask_to_box).
+// x0, y0, x1, y1 with inclusive maximum; zeros for an empty mask (segment-anything's
+// batched_mask_to_box).
 ImageBox inclusive_box(const Runs& runs, Size size);
 
 // COCO: column-major run lengths, beginning with a run of zeros. Costs runs and width, not pixels.
 std::vector<uint32_t> coco_counts(const Runs& runs, Size size);
 // Throws InvalidInput when the lengths do not add up to the size.
 Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size);
-// pycocotools' compressed form, byte for byte. decompress throws InvalidInput on bytes that are not such.
+// pycocotools' compressed form, byte for byte. decompress throws InvalidInput on bytes that are not
+// such.
 std::string compress(const std::vector<uint32_t>& counts);
 std::vector<uint32_t> decompress(const std::string& bytes);
 

@@ -21,7 +21,8 @@ const KernelSwitch& choice() {
 }  // namespace
 
 TokenPartial::TokenPartial(const TokenRead& read, Arena& arena)
-    : max(arena.take<float>(read.shape.columns())), sum(arena.take<float>(read.shape.columns())),
+    : max(arena.take<float>(read.shape.columns())),
+      sum(arena.take<float>(read.shape.columns())),
       acc(arena.take<float>(read.shape.columns() * read.width())) {
     std::fill_n(max, read.shape.columns(), -std::numeric_limits<float>::infinity());
     std::fill_n(sum, read.shape.columns(), 0.0F);
@@ -39,7 +40,8 @@ void merge(const TokenRead& read, TokenPartial& into, const TokenPartial& other)
     }
 }
 
-void two_way_sweep(const TwoWaySweep& sweep, int64_t begin, int64_t end, TokenPartial& partial, Arena& arena) {
+void two_way_sweep(const TwoWaySweep& sweep, int64_t begin, int64_t end, TokenPartial& partial,
+                   Arena& arena) {
     (choice().plain() ? two_way::plain : two_way::tiled)(sweep, begin, end, partial, arena);
 }
 

@@ -16,27 +16,43 @@ const KernelSwitch& choice() {
 [[maybe_unused]] const bool registered = (choice(), true);
 
 // (in, out, 2, 2) -> rows (dy, dx, out) of [4 out, in]
-at::Tensor as_linear(const at::Tensor& w) { return w.permute({2, 3, 1, 0}).reshape({4 * w.size(1), w.size(0)}).contiguous(); }
+at::Tensor as_linear(const at::Tensor& w) {
+    return w.permute({2, 3, 1, 0}).reshape({4 * w.size(1), w.size(0)}).contiguous();
+}
 
 }  // namespace
 
-UpscaleWeights::UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::Tensor gamma, at::Tensor beta,
-                               const at::Tensor& w2, const at::Tensor& b2, float eps, Precision precision)
-    : first(as_linear(w1), precision), first_bias(b1.repeat({4})), gamma(std::move(gamma)), beta(std::move(beta)), eps(eps),
-      second(as_linear(w2), Precision::Fp32), second_bias(b2.repeat({4})), c1(w1.size(1)), c2(w2.size(1)) {}
+UpscaleWeights::UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::Tensor gamma,
+                               at::Tensor beta, const at::Tensor& w2, const at::Tensor& b2,
+                               float eps, Precision precision)
+    : first(as_linear(w1), precision),
+      first_bias(b1.repeat({4})),
+      gamma(std::move(gamma)),
+      beta(std::move(beta)),
+      eps(eps),
+      second(as_linear(w2), Precision::Fp32),
+      second_bias(b2.repeat({4})),
+      c1(w1.size(1)),
+      c2(w2.size(1)) {}
 
-at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t grid_w, int64_t levels) {
+at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t grid_w,
+                            int64_t levels) {
     const int64_t channels = pixels.size(-1);
-    if (levels == 1) return pixels.view({grid_h, 2, grid_w, 2, channels}).permute({0, 2, 1, 3, 4}).contiguous();
-    return pixels.view({grid_h, 2, 2, grid_w, 2, 2, channels}).permute({0, 3, 1, 4, 2, 5, 6}).contiguous();
+    if (levels == 1)
+        return pixels.view({grid_h, 2, grid_w, 2, channels}).permute({0, 2, 1, 3, 4}).contiguous();
+    return pixels.view({grid_h, 2, 2, grid_w, 2, 2, channels})
+        .permute({0, 3, 1, 4, 2, 5, 6})
+        .contiguous();
 }
 
-void upscale_masks(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys, int64_t dim, int64_t grid_w, int64_t first, int64_t last,
-                   const float* hyper, int64_t masks, float* logits, int64_t plane, Arena& arena) {
+void upscale_masks(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys,
+                   int64_t dim, int64_t grid_w, int64_t first, int64_t last, const float* hyper,
+                   int64_t masks, float* logits, int64_t plane, Arena& arena) {
     if (choice().plain()) {
         upscale::plain(w, features, keys, dim, grid_w, first, last, hyper, masks, logits, plane);
     } else {
-        upscale::tiled(w, features, keys, dim, grid_w, first, last, hyper, masks, logits, plane, arena);
+        upscale::tiled(w, features, keys, dim, grid_w, first, last, hyper, masks, logits, plane,
+                       arena);
     }
 }
 

@@ -10,27 +10,37 @@ namespace {
 
 at::Tensor unpacked(const PackedMatrix& w) {  // [k, n]
     std::vector<at::Tensor> panels;
-    for (int64_t n0 = 0; n0 < w.n(); n0 += kPanel) panels.push_back(widened(w.panel(n0 / kPanel), w.k(), std::min(kPanel, w.n() - n0)));
+    for (int64_t n0 = 0; n0 < w.n(); n0 += kPanel)
+        panels.push_back(widened(w.panel(n0 / kPanel), w.k(), std::min(kPanel, w.n() - n0)));
     return at::cat(panels, 1);
 }
 
 }  // namespace
 
-void plain(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys, int64_t dim, int64_t grid_w, int64_t first, int64_t last,
-           const float* hyper, int64_t masks, float* logits, int64_t plane) {
+void plain(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys, int64_t dim,
+           int64_t grid_w, int64_t first, int64_t last, const float* hyper, int64_t masks,
+           float* logits, int64_t plane) {
     const int64_t rows = last - first;
-    at::Tensor x = at::from_blob(const_cast<float*>(keys + first * grid_w * dim), {rows * grid_w, dim}, at::kFloat);
+    at::Tensor x = at::from_blob(const_cast<float*>(keys + first * grid_w * dim),
+                                 {rows * grid_w, dim}, at::kFloat);
     const auto added = [&](const float* from, int64_t parts, int64_t channels) {
-        return at::from_blob(const_cast<float*>(from + first * grid_w * parts * channels), {rows * grid_w, parts, channels}, at::kFloat);
+        return at::from_blob(const_cast<float*>(from + first * grid_w * parts * channels),
+                             {rows * grid_w, parts, channels}, at::kFloat);
     };
     x = (x.matmul(unpacked(w.first)) + w.first_bias).view({rows * grid_w, 4, w.c1});
     if (features != nullptr) x = x + added(features->first, 4, w.c1);
-    x = at::gelu(at::layer_norm(x, {w.c1}, w.gamma, w.beta, w.eps));                       // (token, dy dx, c1)
-    x = (x.reshape({-1, w.c1}).matmul(unpacked(w.second)) + w.second_bias).view({rows * grid_w, 16, w.c2});
+    x = at::gelu(at::layer_norm(x, {w.c1}, w.gamma, w.beta, w.eps));  // (token, dy dx, c1)
+    x = (x.reshape({-1, w.c1}).matmul(unpacked(w.second)) + w.second_bias)
+            .view({rows * grid_w, 16, w.c2});
     if (features != nullptr) x = x + added(features->second, 16, w.c2);
-    x = at::gelu(x).view({rows, grid_w, 2, 2, 2, 2, w.c2}).permute({0, 2, 4, 1, 3, 5, 6}).reshape({-1, w.c2});  // pixels, row by row
-    const at::Tensor h = at::from_blob(const_cast<float*>(hyper), {w.c2, 16}, at::kFloat).narrow(1, 0, masks);
-    at::from_blob(logits + first * 16 * grid_w, {masks, rows * 16 * grid_w}, {plane, 1}, at::kFloat).copy_(x.matmul(h).t());
+    x = at::gelu(x)
+            .view({rows, grid_w, 2, 2, 2, 2, w.c2})
+            .permute({0, 2, 4, 1, 3, 5, 6})
+            .reshape({-1, w.c2});  // pixels, row by row
+    const at::Tensor h =
+        at::from_blob(const_cast<float*>(hyper), {w.c2, 16}, at::kFloat).narrow(1, 0, masks);
+    at::from_blob(logits + first * 16 * grid_w, {masks, rows * 16 * grid_w}, {plane, 1}, at::kFloat)
+        .copy_(x.matmul(h).t());
 }
 
 }  // namespace segrid::upscale

@@ -4,11 +4,14 @@
 
 namespace segrid::mask_decoder {
 
-void contradiction(const Config& config, const std::string& what) { fail(ErrorKind::Corrupt, config.name() + ": " + what); }
+void contradiction(const Config& config, const std::string& what) {
+    fail(ErrorKind::Corrupt, config.name() + ": " + what);
+}
 
 void within(const Config& config, const char* key, int64_t value, int64_t low, int64_t high) {
     if (value >= low && value <= high) return;
-    contradiction(config, std::string(key) + " must be from " + std::to_string(low) + " to " + std::to_string(high) + ", got " + std::to_string(value));
+    contradiction(config, std::string(key) + " must be from " + std::to_string(low) + " to " +
+                              std::to_string(high) + ", got " + std::to_string(value));
 }
 
 DecoderShape read_decoder(const Config& c) {
@@ -34,7 +37,9 @@ DecoderShape read_decoder(const Config& c) {
     within(c, "mask_decoder_config.iou_head_hidden_dim", d.iou_hidden, 1, 16384);
     if (t.dim % 8 != 0) contradiction(c, "mask_decoder_config.hidden_size must be a multiple of 8");
     if (t.dim % t.heads != 0 || t.dim % (t.downsample * t.heads) != 0) {
-        contradiction(c, "mask_decoder_config.hidden_size must be a multiple of attention_downsample_rate x num_attention_heads");
+        contradiction(c,
+                      "mask_decoder_config.hidden_size must be a multiple of "
+                      "attention_downsample_rate x num_attention_heads");
     }
     return d;
 }

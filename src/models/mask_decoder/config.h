@@ -1,4 +1,5 @@
-// The parts of a config.json that the SAM families share: mask_decoder_config and prompt_encoder_config, as transformers writes them.
+// The parts of a config.json that the SAM families share: mask_decoder_config and
+// prompt_encoder_config, as transformers writes them.
 #pragma once
 
 #include "models/mask_decoder/mask_decoder.h"
@@ -6,7 +7,8 @@
 
 namespace segrid::mask_decoder {
 
-// Throw Corrupt naming the key when a value is outside its plausible range or two contradict each other.
+// Throw Corrupt naming the key when a value is outside its plausible range or two contradict each
+// other.
 DecoderShape read_decoder(const Config& config);
 struct PromptConfig {
     int64_t mask_channels = 16;

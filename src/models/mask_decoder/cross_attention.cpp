@@ -30,29 +30,36 @@ at::Tensor raw(const Scope& scope, int64_t in, int64_t out, bool transposed) {
     return (transposed ? w.t() : w).contiguous();
 }
 
-// folded[d, column(t, h)] = sum_j weight[h * width + j, d] * rows[t, h * width + j]: the image-side weight absorbed by the token rows.
-Factor fold_scores(Precision precision, const TwoWayShape& shape, int64_t inner, const at::Tensor& weight, const float* rows, Arena& arena) {
+// folded[d, column(t, h)] = sum_j weight[h * width + j, d] * rows[t, h * width + j]: the image-side
+// weight absorbed by the token rows.
+Factor fold_scores(Precision precision, const TwoWayShape& shape, int64_t inner,
+                   const at::Tensor& weight, const float* rows, Arena& arena) {
     const int64_t width = inner / shape.heads, columns = shape.columns();
     float* folded = arena.take<float>(shape.dim * columns);
     float* by_column = arena.take<float>(columns * shape.dim);
     std::fill_n(by_column, columns * shape.dim, 0.0F);
     for (int64_t h = 0; h < shape.heads; ++h) {
-        matmul(shape.tokens, shape.dim, width, rows + h * width, inner, weight.const_data_ptr<float>() + h * width * shape.dim,
-               shape.dim, by_column + h * shape.slots() * shape.dim, shape.dim);
+        matmul(shape.tokens, shape.dim, width, rows + h * width, inner,
+               weight.const_data_ptr<float>() + h * width * shape.dim, shape.dim,
+               by_column + h * shape.slots() * shape.dim, shape.dim);
     }
     transpose(columns, shape.dim, by_column, shape.dim, folded, columns);
     return make_factor(precision, shape.dim, columns, folded, columns, arena);
 }
 
-// For a side that is projected already: a block for each group of heads, in which a column sees its own head's part of the inner dimension.
-Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, const float* rows, Arena& arena) {
+// For a side that is projected already: a block for each group of heads, in which a column sees its
+// own head's part of the inner dimension.
+Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, const float* rows,
+                 Arena& arena) {
     const int64_t width = inner / shape.heads, across = shape.group_columns();
-    const int64_t depth = ImageSide{.rows = rows, .width = width, .queries = {}}.depth(shape), all = shape.groups() * depth;
+    const int64_t depth = ImageSide{.rows = rows, .width = width, .queries = {}}.depth(shape),
+                  all = shape.groups() * depth;
     float* blocks = arena.take<float>(all * across);
     std::fill_n(blocks, all * across, 0.0F);
     for (int64_t h = 0; h < shape.heads; ++h) {
         const int64_t place = h % shape.group();
-        float* block = blocks + (h / shape.group() * depth + place * width) * across + place * shape.slots();
+        float* block =
+            blocks + (h / shape.group() * depth + place * width) * across + place * shape.slots();
         transpose(shape.tokens, width, rows + h * width, inner, block, across);
     }
     return make_factor(precision, all, across, blocks, across, arena);
@@ -61,10 +68,15 @@ Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, c
 }  // namespace
 
 SelfAttention::SelfAttention(const Scope& s, int64_t dim, int64_t heads, bool sam2_names)
-    : dim_(dim), heads_(heads), q_(s / "q_proj", dim, dim), k_(s / "k_proj", dim, dim), v_(s / "v_proj", dim, dim),
+    : dim_(dim),
+      heads_(heads),
+      q_(s / "q_proj", dim, dim),
+      k_(s / "k_proj", dim, dim),
+      v_(s / "v_proj", dim, dim),
       out_(s / out_name(sam2_names), dim, dim) {}
 
-void SelfAttention::operator()(int64_t tokens, const float* queries, const float* values, float* out, Arena& arena) const {
+void SelfAttention::operator()(int64_t tokens, const float* queries, const float* values,
+                               float* out, Arena& arena) const {
     const Arena::Scope scope(arena);
     const int64_t width = dim_ / heads_;
     float* q = arena.take<float>(tokens * dim_);
@@ -98,59 +110,82 @@ void SelfAttention::operator()(int64_t tokens, const float* queries, const float
 }
 
 TokenToImage::TokenToImage(const Scope& s, int64_t dim, int64_t downsample, bool sam2_names)
-    : dim_(dim), inner_(dim / downsample), precision_(s.precision()), q_(s.in(Precision::Fp32) / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
-      v_(s / "v_proj", dim, inner_), out_(s.in(Precision::Fp32) / out_name(sam2_names), inner_, dim), wk_(raw(s / "k_proj", dim, inner_, false)),
+    : dim_(dim),
+      inner_(dim / downsample),
+      precision_(s.precision()),
+      q_(s.in(Precision::Fp32) / "q_proj", dim, inner_),
+      k_(s / "k_proj", dim, inner_),
+      v_(s / "v_proj", dim, inner_),
+      out_(s.in(Precision::Fp32) / out_name(sam2_names), inner_, dim),
+      wk_(raw(s / "k_proj", dim, inner_, false)),
       wv_t_(raw(s / "v_proj", dim, inner_, true)) {}
 
-SharedSide TokenToImage::share(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const {
+SharedSide TokenToImage::share(const at::Tensor& keys, const at::Tensor& placed,
+                               const Schedule& schedule) const {
     return {project(k_, placed, schedule), project(v_, keys, schedule)};
 }
 
-TokenRead TokenToImage::fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared, Arena& arena) const {
+TokenRead TokenToImage::fold(const TwoWayShape& shape, const float* queries,
+                             const SharedSide* shared, Arena& arena) const {
     float* q = arena.take<float>(shape.tokens * inner_);
     q_(shape.tokens, queries, dim_, q, inner_);
     scale_row(shape.tokens * inner_, 1.0F / std::sqrt(static_cast<float>(inner_ / shape.heads)), q);
     if (shared != nullptr) {
         return {.shape = shape,
-                .side = {shared->scores.const_data_ptr<float>(), inner_ / shape.heads, in_blocks(precision_, shape, inner_, q, arena)},
+                .side = {shared->scores.const_data_ptr<float>(), inner_ / shape.heads,
+                         in_blocks(precision_, shape, inner_, q, arena)},
                 .values = shared->values.const_data_ptr<float>()};
     }
-    return {.shape = shape, .side = {nullptr, 0, fold_scores(precision_, shape, inner_, wk_, q, arena)}, .values = nullptr};
+    return {.shape = shape,
+            .side = {nullptr, 0, fold_scores(precision_, shape, inner_, wk_, q, arena)},
+            .values = nullptr};
 }
 
-void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, float* out, Arena& arena) const {
+void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, float* out,
+                          Arena& arena) const {
     const Arena::Scope scope(arena);
     const TwoWayShape& shape = read.shape;
     const int64_t width = inner_ / shape.heads, seen = read.width();
     float* mixed = arena.take<float>(shape.tokens * inner_);
     for (int64_t h = 0; h < shape.heads; ++h) {
         float* acc = partial.acc + h * shape.slots() * seen;
-        for (int64_t t = 0; t < shape.tokens; ++t) scale_row(seen, 1.0F / partial.sum[h * shape.slots() + t], acc + t * seen);
+        for (int64_t t = 0; t < shape.tokens; ++t)
+            scale_row(seen, 1.0F / partial.sum[h * shape.slots() + t], acc + t * seen);
         if (read.values != nullptr) {  // projected values, bias included: take each head's own part
             for (int64_t t = 0; t < shape.tokens; ++t) {
-                std::copy_n(acc + t * seen + h % shape.group() * width, width, mixed + t * inner_ + h * width);
+                std::copy_n(acc + t * seen + h % shape.group() * width, width,
+                            mixed + t * inner_ + h * width);
             }
         } else {
-            matmul(shape.tokens, width, dim_, acc, seen, wv_t_.const_data_ptr<float>() + h * width, inner_, mixed + h * width, inner_);
+            matmul(shape.tokens, width, dim_, acc, seen, wv_t_.const_data_ptr<float>() + h * width,
+                   inner_, mixed + h * width, inner_);
         }
     }
     if (read.values == nullptr) {
-        for (int64_t t = 0; t < shape.tokens; ++t) add(inner_, mixed + t * inner_, v_.bias(), mixed + t * inner_);
+        for (int64_t t = 0; t < shape.tokens; ++t)
+            add(inner_, mixed + t * inner_, v_.bias(), mixed + t * inner_);
     }
     out_.add_to(shape.tokens, mixed, inner_, out, dim_);
 }
 
 ImageToToken::ImageToToken(const Scope& s, int64_t dim, int64_t downsample, bool sam2_names)
-    : dim_(dim), inner_(dim / downsample), precision_(s.precision()), q_(s / "q_proj", dim, inner_), k_(s / "k_proj", dim, inner_),
-      v_(s / "v_proj", dim, inner_), wq_(raw(s / "q_proj", dim, inner_, false)),
-      wo_t_(raw(s / out_name(sam2_names), inner_, dim, true)), bo_((s / out_name(sam2_names)).tensor("bias", {dim})) {}
+    : dim_(dim),
+      inner_(dim / downsample),
+      precision_(s.precision()),
+      q_(s / "q_proj", dim, inner_),
+      k_(s / "k_proj", dim, inner_),
+      v_(s / "v_proj", dim, inner_),
+      wq_(raw(s / "q_proj", dim, inner_, false)),
+      wo_t_(raw(s / out_name(sam2_names), inner_, dim, true)),
+      bo_((s / out_name(sam2_names)).tensor("bias", {dim})) {}
 
 SharedSide ImageToToken::share(const at::Tensor& placed, const Schedule& schedule) const {
     return {project(q_, placed, schedule), at::Tensor()};
 }
 
-ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, const float* values, const SharedSide* shared,
-                               const LayerNorm& norm, Arena& arena) const {
+ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, const float* values,
+                               const SharedSide* shared, const LayerNorm& norm,
+                               Arena& arena) const {
     const int64_t width = inner_ / shape.heads, columns = shape.columns();
     float* k = arena.take<float>(shape.tokens * inner_);
     float* v = arena.take<float>(shape.tokens * inner_);
@@ -160,23 +195,33 @@ ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, cons
     float* folded_values = arena.take<float>(columns * dim_);
     std::fill_n(folded_values, columns * dim_, 0.0F);
     for (int64_t h = 0; h < shape.heads; ++h) {
-        matmul(shape.tokens, dim_, width, v + h * width, inner_, wo_t_.const_data_ptr<float>() + h * width * dim_, dim_,
+        matmul(shape.tokens, dim_, width, v + h * width, inner_,
+               wo_t_.const_data_ptr<float>() + h * width * dim_, dim_,
                folded_values + h * shape.slots() * dim_, dim_);
     }
     float* query_bias = arena.take<float>(columns);
     for (int64_t c = 0; c < columns; ++c) {
-        query_bias[c] = c % shape.slots() < shape.tokens ? 0.0F : -std::numeric_limits<float>::infinity();
+        query_bias[c] =
+            c % shape.slots() < shape.tokens ? 0.0F : -std::numeric_limits<float>::infinity();
     }
-    ImageUpdate update{.shape = shape, .side = {}, .query_bias = query_bias,
-                       .values = make_factor(precision_, columns, dim_, folded_values, dim_, arena), .bias = bo_.const_data_ptr<float>(),
-                       .gamma = norm.gamma(), .beta = norm.beta(), .eps = norm.eps()};
+    ImageUpdate update{.shape = shape,
+                       .side = {},
+                       .query_bias = query_bias,
+                       .values = make_factor(precision_, columns, dim_, folded_values, dim_, arena),
+                       .bias = bo_.const_data_ptr<float>(),
+                       .gamma = norm.gamma(),
+                       .beta = norm.beta(),
+                       .eps = norm.eps()};
     if (shared != nullptr) {
-        update.side = {shared->scores.const_data_ptr<float>(), width, in_blocks(precision_, shape, inner_, k, arena)};
+        update.side = {shared->scores.const_data_ptr<float>(), width,
+                       in_blocks(precision_, shape, inner_, k, arena)};
         return update;
     }
     update.side.queries = fold_scores(precision_, shape, inner_, wq_, k, arena);
-    for (int64_t t = 0; t < shape.tokens; ++t) {  // the query bias does not cancel: the softmax is over tokens
-        for (int64_t i = 0; i < inner_; ++i) query_bias[i / width * shape.slots() + t] += q_.bias()[i] * k[t * inner_ + i];
+    for (int64_t t = 0; t < shape.tokens;
+         ++t) {  // the query bias does not cancel: the softmax is over tokens
+        for (int64_t i = 0; i < inner_; ++i)
+            query_bias[i / width * shape.slots() + t] += q_.bias()[i] * k[t * inner_ + i];
     }
     return update;
 }

@@ -1,5 +1,6 @@
-// Attention between the prompt tokens (few) and the image tokens (many), with the image side folded into the token side (see
-// kernels/two_way/op.h for the algebra). Both directions are the same four projections with the roles exchanged.
+// Attention between the prompt tokens (few) and the image tokens (many), with the image side folded
+// into the token side (see kernels/two_way/op.h for the algebra). Both directions are the same four
+// projections with the roles exchanged.
 #pragma once
 
 #include "core/thread_pool.h"
@@ -14,14 +15,16 @@ public:
     SelfAttention() = default;
     SelfAttention(const Scope& scope, int64_t dim, int64_t heads, bool sam2_names);
     // out[t] = attention(q = k = queries, v = values); rows of dim floats
-    void operator()(int64_t tokens, const float* queries, const float* values, float* out, Arena& arena) const;
+    void operator()(int64_t tokens, const float* queries, const float* values, float* out,
+                    Arena& arena) const;
 
 private:
     int64_t dim_ = 0, heads_ = 0;
     Linear q_, k_, v_, out_;
 };
 
-// The image side of one attention, projected once per image (layer 1, where all prompts see the same keys).
+// The image side of one attention, projected once per image (layer 1, where all prompts see the
+// same keys).
 struct SharedSide {
     at::Tensor scores;  // [keys, inner]: projected image queries or keys
     at::Tensor values;  // [keys, inner]: projected image values (token-to-image only)
@@ -33,9 +36,12 @@ public:
     TokenToImage() = default;
     TokenToImage(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
-    SharedSide share(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const;
-    // Prepares the read: queries of `tokens` rows (with their positions added) -> folded, or in blocks for a shared side.
-    TokenRead fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared, Arena& arena) const;
+    SharedSide share(const at::Tensor& keys, const at::Tensor& placed,
+                     const Schedule& schedule) const;
+    // Prepares the read: queries of `tokens` rows (with their positions added) -> folded, or in
+    // blocks for a shared side.
+    TokenRead fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared,
+                   Arena& arena) const;
     // out += Wo concat_h(Wv_h acc_h / sum + bv_h) + bo
     void finish(const TokenRead& read, const TokenPartial& partial, float* out, Arena& arena) const;
 
@@ -54,9 +60,10 @@ public:
     ImageToToken(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
     SharedSide share(const at::Tensor& placed, const Schedule& schedule) const;
-    // keys: token rows with positions added; values: token rows. The norm behind the residual is the caller's.
-    ImageUpdate fold(const TwoWayShape& shape, const float* keys, const float* values, const SharedSide* shared,
-                     const LayerNorm& norm, Arena& arena) const;
+    // keys: token rows with positions added; values: token rows. The norm behind the residual is
+    // the caller's.
+    ImageUpdate fold(const TwoWayShape& shape, const float* keys, const float* values,
+                     const SharedSide* shared, const LayerNorm& norm, Arena& arena) const;
 
 private:
     int64_t dim_ = 0, inner_ = 0;

@@ -12,16 +12,24 @@ namespace {
 
 UpscaleWeights upscale_weights(const Scope& s, int64_t dim) {
     const int64_t c1 = dim / 4, c2 = dim / 8;
-    return {(s / "upscale_conv1").tensor("weight", {dim, c1, 2, 2}), (s / "upscale_conv1").tensor("bias", {c1}),
-            (s / "upscale_layer_norm").tensor("weight", {c1}), (s / "upscale_layer_norm").tensor("bias", {c1}),
-            (s / "upscale_conv2").tensor("weight", {c1, c2, 2, 2}), (s / "upscale_conv2").tensor("bias", {c2}), 1e-6F, s.precision()};
+    return {(s / "upscale_conv1").tensor("weight", {dim, c1, 2, 2}),
+            (s / "upscale_conv1").tensor("bias", {c1}),
+            (s / "upscale_layer_norm").tensor("weight", {c1}),
+            (s / "upscale_layer_norm").tensor("bias", {c1}),
+            (s / "upscale_conv2").tensor("weight", {c1, c2, 2, 2}),
+            (s / "upscale_conv2").tensor("bias", {c2}),
+            1e-6F,
+            s.precision()};
 }
 
 }  // namespace
 
 MaskDecoder::MaskDecoder(const Scope& s, const DecoderShape& c)
-    : shape_(c), transformer_(s / "transformer", c.transformer), upscale_(upscale_weights(s, c.transformer.dim)),
-      iou_head_((s / "iou_prediction_head").in(Precision::Fp32), c.transformer.dim, c.iou_hidden, c.masks, c.iou_depth) {
+    : shape_(c),
+      transformer_(s / "transformer", c.transformer),
+      upscale_(upscale_weights(s, c.transformer.dim)),
+      iou_head_((s / "iou_prediction_head").in(Precision::Fp32), c.transformer.dim, c.iou_hidden,
+                c.masks, c.iou_depth) {
     const int64_t dim = c.transformer.dim;
     std::vector<at::Tensor> outputs;
     if (c.object_score) {
@@ -32,13 +40,19 @@ MaskDecoder::MaskDecoder(const Scope& s, const DecoderShape& c)
     outputs.push_back((s / "mask_tokens").tensor("weight", {c.masks, dim}));
     output_tokens_ = at::cat(outputs);
     for (int64_t m = 0; m < c.masks; ++m) {
-        hypernetworks_.emplace_back((s / "output_hypernetworks_mlps" / std::to_string(m)).in(Precision::Fp32), dim, dim, dim / 8, 3);
+        hypernetworks_.emplace_back(
+            (s / "output_hypernetworks_mlps" / std::to_string(m)).in(Precision::Fp32), dim, dim,
+            dim / 8, 3);
     }
 }
 
-std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size grid, const UpscaleFeatures* high_res, const float* prompt,
-                                                 int64_t count, const DecodeRequest& request, const Schedule& schedule, Arena& arena) const {
-    const int64_t dim = shape_.transformer.dim, outputs = output_tokens_.size(0), first = request.multimask ? 1 : 0;
+std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size grid,
+                                                 const UpscaleFeatures* high_res,
+                                                 const float* prompt, int64_t count,
+                                                 const DecodeRequest& request,
+                                                 const Schedule& schedule, Arena& arena) const {
+    const int64_t dim = shape_.transformer.dim, outputs = output_tokens_.size(0),
+                  first = request.multimask ? 1 : 0;
     const int64_t wanted = request.multimask ? shape_.masks - 1 : 1, plane = 16 * grid.area();
     const bool dynamic = !request.multimask && shape_.dynamic_threshold > 0;
     std::vector<DecodedMask> masks(static_cast<std::size_t>(wanted));
@@ -50,19 +64,23 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     std::copy_n(output_tokens_.const_data_ptr<float>(), outputs * dim, tokens);
     std::copy_n(prompt, count * dim, tokens + outputs * dim);
     float* keys = arena.take<float>(image.count * dim);
-    std::vector<int64_t> read{iou_token()};  // the tokens of the IoU and of the masks that are asked for, or may be
-    for (int64_t m = 0; m < (dynamic ? shape_.masks : wanted); ++m) read.push_back(mask_token(first + m));
+    std::vector<int64_t> read{
+        iou_token()};  // the tokens of the IoU and of the masks that are asked for, or may be
+    for (int64_t m = 0; m < (dynamic ? shape_.masks : wanted); ++m)
+        read.push_back(mask_token(first + m));
     const bool score = shape_.object_score && request.object_score;
     if (score) read.push_back(0);
     transformer_(image, outputs + count, tokens, read, keys, schedule, arena);
 
-    // IoU before pixels: it depends on the tokens alone, and a mask that fails needs no upscaling. Same result.
+    // IoU before pixels: it depends on the tokens alone, and a mask that fails needs no upscaling.
+    // Same result.
     float* iou = arena.take<float>(shape_.masks);
     std::vector<int64_t> kept;
     run_in_worker(schedule, [&] {
         const Span span("tokens");
         iou_head_(1, tokens + iou_token() * dim, dim, iou, shape_.masks, arena);
-        for (int64_t m = 0; m < shape_.masks && shape_.sigmoid_iou; ++m) iou[m] = 1.0F / (1.0F + std::exp(-iou[m]));
+        for (int64_t m = 0; m < shape_.masks && shape_.sigmoid_iou; ++m)
+            iou[m] = 1.0F / (1.0F + std::exp(-iou[m]));
         for (int64_t m = 0; m < wanted; ++m) {
             masks[static_cast<std::size_t>(m)].iou = iou[first + m];
             if (dynamic || iou[first + m] > request.iou_above) kept.push_back(first + m);
@@ -76,7 +94,8 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     if (kept.empty()) return masks;
     upscale(keys, grid, high_res, tokens, kept, logits, schedule, arena);
     for (std::size_t i = 0; i < kept.size(); ++i) {
-        masks[static_cast<std::size_t>(kept[i] - first)].logits = logits + static_cast<int64_t>(i) * plane;
+        masks[static_cast<std::size_t>(kept[i] - first)].logits =
+            logits + static_cast<int64_t>(i) * plane;
     }
     if (dynamic) {
         int64_t inner = 0, outer = 0;
@@ -84,7 +103,8 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
             inner += logits[i] > shape_.dynamic_delta;
             outer += logits[i] > -shape_.dynamic_delta;
         }
-        const float stability = outer > 0 ? static_cast<float>(inner) / static_cast<float>(outer) : 1.0F;
+        const float stability =
+            outer > 0 ? static_cast<float>(inner) / static_cast<float>(outer) : 1.0F;
         if (stability < shape_.dynamic_threshold) {
             const int64_t best = std::max_element(iou + 1, iou + shape_.masks) - iou;
             upscale(keys, grid, high_res, tokens, {best}, logits, schedule, arena);
@@ -94,8 +114,9 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     return masks;
 }
 
-void MaskDecoder::upscale(const float* keys, Size grid, const UpscaleFeatures* high_res, const float* tokens, const std::vector<int64_t>& masks,
-                          float* logits, const Schedule& schedule, Arena& arena) const {
+void MaskDecoder::upscale(const float* keys, Size grid, const UpscaleFeatures* high_res,
+                          const float* tokens, const std::vector<int64_t>& masks, float* logits,
+                          const Schedule& schedule, Arena& arena) const {
     constexpr int64_t kHyper = 16;
     constexpr int64_t kRows = 4;  // image rows per task
     const int64_t dim = shape_.transformer.dim, channels = dim / 8, plane = 16 * grid.area();
@@ -105,13 +126,16 @@ void MaskDecoder::upscale(const float* keys, Size grid, const UpscaleFeatures* h
         float* weights = arena.take<float>(channels);
         std::fill_n(hyper, channels * kHyper, 0.0F);
         for (std::size_t i = 0; i < masks.size(); ++i) {
-            hypernetworks_[static_cast<std::size_t>(masks[i])](1, tokens + mask_token(masks[i]) * dim, dim, weights, channels, arena);
-            for (int64_t c = 0; c < channels; ++c) hyper[c * kHyper + static_cast<int64_t>(i)] = weights[c];
+            hypernetworks_[static_cast<std::size_t>(masks[i])](
+                1, tokens + mask_token(masks[i]) * dim, dim, weights, channels, arena);
+            for (int64_t c = 0; c < channels; ++c)
+                hyper[c * kHyper + static_cast<int64_t>(i)] = weights[c];
         }
     });
     parallel_for((grid.height + kRows - 1) / kRows, schedule, [&](int64_t task, Worker& worker) {
         const Span span("upscale", task);
-        upscale_masks(upscale_, high_res, keys, dim, grid.width, task * kRows, std::min(grid.height, (task + 1) * kRows), hyper,
+        upscale_masks(upscale_, high_res, keys, dim, grid.width, task * kRows,
+                      std::min(grid.height, (task + 1) * kRows), hyper,
                       static_cast<int64_t>(masks.size()), logits, plane, worker.arena);
     });
 }

@@ -4,11 +4,16 @@
 
 namespace segrid::mask_decoder {
 
-MaskPredictor::MaskPredictor(const Scope& root, const PromptShape& prompt, const DecoderShape& decoder)
-    : shape_(prompt), gaussian_(positional_gaussian(root, prompt.dim)), prompts_(root / "prompt_encoder", prompt, gaussian_),
-      decoder_(root / "mask_decoder", decoder), position_(PositionEncoding(gaussian_).grid(prompt.grid, prompt.grid)) {}
+MaskPredictor::MaskPredictor(const Scope& root, const PromptShape& prompt,
+                             const DecoderShape& decoder)
+    : shape_(prompt),
+      gaussian_(positional_gaussian(root, prompt.dim)),
+      prompts_(root / "prompt_encoder", prompt, gaussian_),
+      decoder_(root / "mask_decoder", decoder),
+      position_(PositionEncoding(gaussian_).grid(prompt.grid, prompt.grid)) {}
 
-void MaskPredictor::prepare(ImageContext& context, const at::Tensor& features, const Schedule& schedule) const {
+void MaskPredictor::prepare(ImageContext& context, const at::Tensor& features,
+                            const Schedule& schedule) const {
     at::Tensor placed;
     run_in_worker(schedule, [&] {
         context.features = features;
@@ -19,20 +24,28 @@ void MaskPredictor::prepare(ImageContext& context, const at::Tensor& features, c
     context.update = decoder_.transformer().share_update(placed, schedule);
 }
 
-std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context, const UpscaleFeatures* high_res, const ModelPrompt& prompt,
-                                               const DecodeRequest& request, const Schedule& schedule, Arena& arena) const {
-    ImageTokens image{.keys = context.keys.const_data_ptr<float>(), .position = position_.const_data_ptr<float>(), .count = grid().area(),
-                      .read = &context.read, .update = &context.update};
+std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context,
+                                               const UpscaleFeatures* high_res,
+                                               const ModelPrompt& prompt,
+                                               const DecodeRequest& request,
+                                               const Schedule& schedule, Arena& arena) const {
+    ImageTokens image{.keys = context.keys.const_data_ptr<float>(),
+                      .position = position_.const_data_ptr<float>(),
+                      .count = grid().area(),
+                      .read = &context.read,
+                      .update = &context.update};
     at::Tensor tokens, own_keys;
     run_in_worker(schedule, [&] {
         tokens = prompts_.tokens(prompt);
-        if (prompt.mask_hint != nullptr) own_keys = context.features + prompts_.mask(prompt.mask_hint);
+        if (prompt.mask_hint != nullptr)
+            own_keys = context.features + prompts_.mask(prompt.mask_hint);
     });
     if (own_keys.defined()) {
         image.keys = own_keys.const_data_ptr<float>();
         image.read = image.update = nullptr;
     }
-    return decoder_(image, grid(), high_res, tokens.const_data_ptr<float>(), tokens.size(0), request, schedule, arena);
+    return decoder_(image, grid(), high_res, tokens.const_data_ptr<float>(), tokens.size(0),
+                    request, schedule, arena);
 }
 
 }  // namespace segrid::mask_decoder

@@ -1,4 +1,5 @@
-// Prompt encoder and mask decoder over one image's tokens: what every SAM family does behind its encoder.
+// Prompt encoder and mask decoder over one image's tokens: what every SAM family does behind its
+// encoder.
 #pragma once
 
 #include "models/mask_decoder/mask_decoder.h"
@@ -7,9 +8,9 @@
 namespace segrid::mask_decoder {
 
 struct ImageContext : DecoderContext {
-    at::Tensor features;            // [grid area, dim]
-    at::Tensor keys;                // features + no_mask
-    SharedSide read, update;        // layer 1 on `keys`
+    at::Tensor features;      // [grid area, dim]
+    at::Tensor keys;          // features + no_mask
+    SharedSide read, update;  // layer 1 on `keys`
 };
 
 class MaskPredictor {
@@ -22,7 +23,8 @@ public:
 
     void prepare(ImageContext& context, const at::Tensor& features, const Schedule& schedule) const;
     // high_res: null where the family has none. The rest as SegmentationModel::decode.
-    std::vector<DecodedMask> decode(const ImageContext& context, const UpscaleFeatures* high_res, const ModelPrompt& prompt, const DecodeRequest& request,
+    std::vector<DecodedMask> decode(const ImageContext& context, const UpscaleFeatures* high_res,
+                                    const ModelPrompt& prompt, const DecodeRequest& request,
                                     const Schedule& schedule, Arena& arena) const;
 
 private:

@@ -1,4 +1,5 @@
-// The prompt encoder of the SAM families: points and boxes to tokens, a mask hint to one embedding per image token.
+// The prompt encoder of the SAM families: points and boxes to tokens, a mask hint to one embedding
+// per image token.
 #pragma once
 
 #include "models/segmentation.h"
@@ -11,7 +12,8 @@ class PositionEncoding {
 public:
     explicit PositionEncoding(const at::Tensor& gaussian);  // [2, dim / 2]
     void operator()(float x, float y, float* out) const;    // dim floats
-    at::Tensor grid(int64_t height, int64_t width) const;   // [height * width, dim], at pixel centres
+    at::Tensor grid(int64_t height,
+                    int64_t width) const;  // [height * width, dim], at pixel centres
     int64_t dim() const { return 2 * gaussian_.size(1); }
 
 private:
@@ -19,11 +21,12 @@ private:
 };
 
 struct PromptShape {
-    int64_t side = 1024;       // of the model's square, pixels
-    int64_t grid = 64;         // image tokens along it
+    int64_t side = 1024;  // of the model's square, pixels
+    int64_t grid = 64;    // image tokens along it
     int64_t dim = 256, mask_channels = 16;
     float eps = 1e-6F;
-    bool padded_boxes = false;  // SAM 2: a padding point behind every prompt's points and boxes; SAM: behind points without a box
+    bool padded_boxes = false;  // SAM 2: a padding point behind every prompt's points and boxes;
+                                // SAM: behind points without a box
 };
 
 // The matrix of the random features, which files keep once or twice under tied names.

@@ -9,7 +9,8 @@
 namespace segrid::mask_decoder {
 namespace {
 
-// The image tokens are swept in this many ranges, always, so that one click can use all workers with the same bits as one worker.
+// The image tokens are swept in this many ranges, always, so that one click can use all workers
+// with the same bits as one worker.
 constexpr int64_t kRanges = 8;
 constexpr int64_t kTile = 64;
 
@@ -23,19 +24,27 @@ float* placed(int64_t count, int64_t dim, const float* rows, const float* positi
 // The rows of some tokens.
 float* gather(const std::vector<int64_t>& tokens, int64_t dim, const float* rows, Arena& arena) {
     float* own = arena.take<float>(static_cast<int64_t>(tokens.size()) * dim);
-    for (std::size_t i = 0; i < tokens.size(); ++i) std::copy_n(rows + tokens[i] * dim, dim, own + static_cast<int64_t>(i) * dim);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+        std::copy_n(rows + tokens[i] * dim, dim, own + static_cast<int64_t>(i) * dim);
     return own;
 }
 
 }  // namespace
 
-// In fp32 whatever the rest runs in: the tokens, which are few, and the update of the keys, whose rounding every later layer would read.
-TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first) : TwoWayLayer(s, s.in(Precision::Fp32), c, first) {}
+// In fp32 whatever the rest runs in: the tokens, which are few, and the update of the keys, whose
+// rounding every later layer would read.
+TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first)
+    : TwoWayLayer(s, s.in(Precision::Fp32), c, first) {}
 
 TwoWayLayer::TwoWayLayer(const Scope& s, const Scope& exact, const Shape& c, bool first)
-    : dim_(c.dim), mlp_(c.mlp), first_(first), self_(exact / "self_attn", c.dim, c.heads, c.sam2_names),
-      norm1_(s / "layer_norm1", c.dim, c.eps), norm2_(s / "layer_norm2", c.dim, c.eps),
-      norm3_(s / "layer_norm3", c.dim, c.eps), norm4_(s / "layer_norm4", c.dim, c.eps),
+    : dim_(c.dim),
+      mlp_(c.mlp),
+      first_(first),
+      self_(exact / "self_attn", c.dim, c.heads, c.sam2_names),
+      norm1_(s / "layer_norm1", c.dim, c.eps),
+      norm2_(s / "layer_norm2", c.dim, c.eps),
+      norm3_(s / "layer_norm3", c.dim, c.eps),
+      norm4_(s / "layer_norm4", c.dim, c.eps),
       mlp1_(exact / "mlp" / (c.sam2_names ? "proj_in" : "lin1"), c.dim, c.mlp),
       mlp2_(exact / "mlp" / (c.sam2_names ? "proj_out" : "lin2"), c.mlp, c.dim),
       read_(s / "cross_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
@@ -64,20 +73,26 @@ void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
 }
 
 TwoWayTransformer::TwoWayTransformer(const Scope& s, const Shape& c)
-    : shape_(c), precision_(s.precision()), final_read_(s / "final_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
+    : shape_(c),
+      precision_(s.precision()),
+      final_read_(s / "final_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
       final_norm_(s / "layer_norm_final_attn", c.dim, 1e-5F) {
-    for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
+    for (int64_t i = 0; i < c.layers; ++i)
+        layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
 }
 
-SharedSide TwoWayTransformer::share_read(const at::Tensor& keys, const at::Tensor& with_position, const Schedule& schedule) const {
+SharedSide TwoWayTransformer::share_read(const at::Tensor& keys, const at::Tensor& with_position,
+                                         const Schedule& schedule) const {
     return layers_.front().read().share(keys, with_position, schedule);
 }
 
-SharedSide TwoWayTransformer::share_update(const at::Tensor& with_position, const Schedule& schedule) const {
+SharedSide TwoWayTransformer::share_update(const at::Tensor& with_position,
+                                           const Schedule& schedule) const {
     return layers_.front().update().share(with_position, schedule);
 }
 
-void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, float* q, const std::vector<int64_t>& wanted, float* keys_out,
+void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, float* q,
+                                   const std::vector<int64_t>& wanted, float* keys_out,
                                    const Schedule& schedule, Arena& arena) const {
     const Arena::Scope scope(arena);
     const int64_t dim = shape_.dim, size = count * dim, kept = static_cast<int64_t>(wanted.size());
@@ -94,7 +109,8 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         const TokenToImage& reader = last ? final_read_ : layers_[i].read();
         const SharedSide* shared_read = i == 0 ? image.read : nullptr;
 
-        // Tokens: attend to each other, then know what they will ask the image. Only the wanted ones take part in the last read.
+        // Tokens: attend to each other, then know what they will ask the image. Only the wanted
+        // ones take part in the last read.
         TokenRead read;
         std::array<TokenPartial, kRanges> partials;
         run_in_worker(schedule, [&] {
@@ -107,16 +123,21 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
                 asking = gather(wanted, dim, asking, arena);
             }
             read = reader.fold(askers, asking, shared_read, arena);
-            for (int64_t r = 0; r < ranges; ++r) partials[static_cast<std::size_t>(r)] = TokenPartial(read, arena);
+            for (int64_t r = 0; r < ranges; ++r)
+                partials[static_cast<std::size_t>(r)] = TokenPartial(read, arena);
         });
 
         // Image: one sweep updates the keys by the layer before and reads them for this one.
-        const TwoWaySweep sweep{.precision = precision_, .keys_in = keys, .keys_out = keys_out, .position = image.position,
-                                .update = i > 0 ? &update : nullptr, .read = &read};
+        const TwoWaySweep sweep{.precision = precision_,
+                                .keys_in = keys,
+                                .keys_out = keys_out,
+                                .position = image.position,
+                                .update = i > 0 ? &update : nullptr,
+                                .read = &read};
         parallel_for(ranges, schedule, [&](int64_t r, Worker& worker) {
             const Span span("sweep", r);
-            two_way_sweep(sweep, r * range, std::min(image.count, (r + 1) * range), partials[static_cast<std::size_t>(r)],
-                          worker.arena);
+            two_way_sweep(sweep, r * range, std::min(image.count, (r + 1) * range),
+                          partials[static_cast<std::size_t>(r)], worker.arena);
         });
         if (i > 0) keys = keys_out;
 
@@ -130,13 +151,16 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
                 float* answers = gather(wanted, dim, q, arena);
                 reader.finish(read, partials[0], answers, arena);
                 final_norm_(kept, answers, answers);
-                for (int64_t t = 0; t < kept; ++t) std::copy_n(answers + t * dim, dim, q + wanted[static_cast<std::size_t>(t)] * dim);
+                for (int64_t t = 0; t < kept; ++t)
+                    std::copy_n(answers + t * dim, dim,
+                                q + wanted[static_cast<std::size_t>(t)] * dim);
                 return;
             }
             reader.finish(read, partials[0], q, arena);
             layers_[i].end(count, q, arena);
             update = layers_[i].update().fold(shape, placed(count, dim, q, position, arena), q,
-                                              i == 0 ? image.update : nullptr, layers_[i].update_norm(), arena);
+                                              i == 0 ? image.update : nullptr,
+                                              layers_[i].update_norm(), arena);
         });
     }
 }

@@ -1,5 +1,6 @@
-// The two-way transformer of SAM's mask decoder (figure 14): tokens attend to each other, tokens read the image, tokens pass an MLP, the
-// image reads the tokens; after the last layer the tokens read the image once more.
+// The two-way transformer of SAM's mask decoder (figure 14): tokens attend to each other, tokens
+// read the image, tokens pass an MLP, the image reads the tokens; after the last layer the tokens
+// read the image once more.
 #pragma once
 
 #include <vector>
@@ -11,10 +12,12 @@ namespace segrid::mask_decoder {
 struct Shape {  // of the decoder, whatever the family
     int64_t dim = 256, layers = 2, heads = 8, mlp = 2048, downsample = 2;
     float eps = 1e-6F;
-    bool sam2_names = false;  // of the tensors: o_proj for out_proj, mlp.proj_in and proj_out for mlp.lin1 and lin2
+    bool sam2_names = false;  // of the tensors: o_proj for out_proj, mlp.proj_in and proj_out for
+                              // mlp.lin1 and lin2
 };
 
-// The image as the transformer sees it. Shared by all prompts; a prompt with a mask hint brings its own keys and no shared sides.
+// The image as the transformer sees it. Shared by all prompts; a prompt with a mask hint brings its
+// own keys and no shared sides.
 struct ImageTokens {
     const float* keys = nullptr;      // [count, dim]
     const float* position = nullptr;  // [count, dim]
@@ -52,13 +55,17 @@ class TwoWayTransformer {
 public:
     TwoWayTransformer(const Scope& scope, const Shape& shape);
 
-    // tokens: [count, dim], the prompt tokens in, the final ones out, as far as they are `wanted` (their indices; the others stay unfinished).
-    // keys_out: [image.count, dim], the final image tokens. Splits over the pool, inside a worker only where the schedule shares; same bits in every case.
-    void operator()(const ImageTokens& image, int64_t count, float* tokens, const std::vector<int64_t>& wanted, float* keys_out,
-                    const Schedule& schedule, Arena& arena) const;
+    // tokens: [count, dim], the prompt tokens in, the final ones out, as far as they are `wanted`
+    // (their indices; the others stay unfinished). keys_out: [image.count, dim], the final image
+    // tokens. Splits over the pool, inside a worker only where the schedule shares; same bits in
+    // every case.
+    void operator()(const ImageTokens& image, int64_t count, float* tokens,
+                    const std::vector<int64_t>& wanted, float* keys_out, const Schedule& schedule,
+                    Arena& arena) const;
 
     // The projections of layer 1 that all prompts of an image share.
-    SharedSide share_read(const at::Tensor& keys, const at::Tensor& placed, const Schedule& schedule) const;
+    SharedSide share_read(const at::Tensor& keys, const at::Tensor& placed,
+                          const Schedule& schedule) const;
     SharedSide share_update(const at::Tensor& placed, const Schedule& schedule) const;
 
 private:

@@ -13,21 +13,28 @@ struct Folded {
     // "c": a convolution without bias; "bn": the BatchNorm behind it.
     Folded(const Scope& s, int64_t out, int64_t in, int64_t kernel) {
         const Scope bn = s / "bn";
-        const at::Tensor scale = bn.tensor("weight", {out}) / (bn.tensor("running_var", {out}).clamp_min(0) + 1e-5).sqrt();
+        const at::Tensor scale = bn.tensor("weight", {out}) /
+                                 (bn.tensor("running_var", {out}).clamp_min(0) + 1e-5).sqrt();
         weight = (s / "c").tensor("weight", {out, in, kernel, kernel}) * scale.view({out, 1, 1, 1});
         bias = (bn.tensor("bias", {out}) - bn.tensor("running_mean", {out}) * scale).contiguous();
     }
-    Linear product(Precision precision) const { return {weight.permute({0, 2, 3, 1}).reshape({weight.size(0), -1}).contiguous(), bias, precision}; }
+    Linear product(Precision precision) const {
+        return {weight.permute({0, 2, 3, 1}).reshape({weight.size(0), -1}).contiguous(), bias,
+                precision};
+    }
 };
 
-constexpr int64_t kBand = 8;  // output rows per task of a bottleneck, so that its wide middle stays small
+constexpr int64_t kBand =
+    8;  // output rows per task of a bottleneck, so that its wide middle stays small
 
 }  // namespace
 
-StridedConvolution::StridedConvolution(const Scope& s, int64_t in, int64_t out) : in_(in), out_(out), product_(Folded(s, out, in, 3).product(s.precision())) {}
+StridedConvolution::StridedConvolution(const Scope& s, int64_t in, int64_t out)
+    : in_(in), out_(out), product_(Folded(s, out, in, 3).product(s.precision())) {}
 
 template <class Rows>
-void StridedConvolution::operator()(int64_t y, int64_t side, const Rows& rows, float* out, Arena& arena) const {
+void StridedConvolution::operator()(int64_t y, int64_t side, const Rows& rows, float* out,
+                                    Arena& arena) const {
     const int64_t places = side / 2, inputs = 9 * in_;
     float* patches = arena.take<float>(places * inputs);  // (row, column, channel)
     std::fill_n(patches, places * inputs, 0.0F);
@@ -36,13 +43,15 @@ void StridedConvolution::operator()(int64_t y, int64_t side, const Rows& rows, f
         if (row == nullptr) continue;
         for (int64_t x = 0; x < places; ++x) {
             const int64_t first = std::max<int64_t>(0, 2 * x - 1), last = std::min(side, 2 * x + 2);
-            std::copy_n(row + first * in_, (last - first) * in_, patches + x * inputs + (k * 3 + first - (2 * x - 1)) * in_);
+            std::copy_n(row + first * in_, (last - first) * in_,
+                        patches + x * inputs + (k * 3 + first - (2 * x - 1)) * in_);
         }
     }
     product_(places, patches, inputs, out, out_);
 }
 
-DepthwiseConvolution::DepthwiseConvolution(const Scope& s, int64_t channels, int64_t stride) : channels_(channels), stride_(stride) {
+DepthwiseConvolution::DepthwiseConvolution(const Scope& s, int64_t channels, int64_t stride)
+    : channels_(channels), stride_(stride) {
     const Folded folded(s, channels, 1, 3);
     taps_ = folded.weight.view({channels, 9}).t().contiguous();
     bias_ = folded.bias;
@@ -61,9 +70,17 @@ void DepthwiseConvolution::operator()(const float* const rows[3], int64_t side, 
     }
 }
 
-Bottleneck::Bottleneck(const Scope& s, int64_t side, int64_t in, int64_t hidden, int64_t out, int64_t stride, bool residual)
-    : side_(side), in_(in), hidden_(hidden), out_(out), stride_(stride), residual_(residual), first_(Folded(s / "conv1", hidden, in, 1).product(s.precision())),
-      last_(Folded(s / "conv3", out, hidden, 1).product(s.precision())), middle_(s / "conv2", hidden, stride) {}
+Bottleneck::Bottleneck(const Scope& s, int64_t side, int64_t in, int64_t hidden, int64_t out,
+                       int64_t stride, bool residual)
+    : side_(side),
+      in_(in),
+      hidden_(hidden),
+      out_(out),
+      stride_(stride),
+      residual_(residual),
+      first_(Folded(s / "conv1", hidden, in, 1).product(s.precision())),
+      last_(Folded(s / "conv3", out, hidden, 1).product(s.precision())),
+      middle_(s / "conv2", hidden, stride) {}
 
 at::Tensor Bottleneck::operator()(const at::Tensor& input, const Schedule& schedule) const {
     const int64_t to_side = side_ / stride_;
@@ -73,7 +90,8 @@ at::Tensor Bottleneck::operator()(const at::Tensor& input, const Schedule& sched
     parallel_for((to_side + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
         const Span span("bottleneck", band);
         const int64_t begin = band * kBand, end = std::min(to_side, begin + kBand);
-        const int64_t low = std::max<int64_t>(0, begin * stride_ - 1), high = std::min(side_, (end - 1) * stride_ + 2);
+        const int64_t low = std::max<int64_t>(0, begin * stride_ - 1),
+                      high = std::min(side_, (end - 1) * stride_ + 2);
         float* wide = worker.arena.take<float>((high - low) * side_ * hidden_);
         float* middle = worker.arena.take<float>(to_side * hidden_);
         first_((high - low) * side_, x + low * side_ * in_, in_, wide, hidden_, Activation::Gelu);
@@ -99,7 +117,8 @@ at::Tensor Bottleneck::operator()(const at::Tensor& input, const Schedule& sched
 at::Tensor TinyVit::patches(const ModelInput& input, const Schedule& schedule) const {
     const PreprocessSpec spec;
     const int64_t side = config_.image, half = side / 2, narrow = config_.dims[0] / 2;
-    at::Tensor inner = at::empty({half * half, narrow}), out = at::empty({half * half / 4, config_.dims[0]});
+    at::Tensor inner = at::empty({half * half, narrow}),
+               out = at::empty({half * half / 4, config_.dims[0]});
     float* inner_data = inner.mutable_data_ptr<float>();
     float* out_data = out.mutable_data_ptr<float>();
     parallel_for(half, schedule, [&](int64_t y, Worker& worker) {
@@ -113,12 +132,21 @@ at::Tensor TinyVit::patches(const ModelInput& input, const Schedule& schedule) c
             for (int64_t i = 0; i < count; ++i) to[i] = input.normalised(spec, row * count + i);
         }
         float* to = inner_data + y * half * narrow;
-        first_(y, side, [&](int64_t row) { return row < 0 || row >= side ? nullptr : rows + (row - (2 * y - 1)) * side * 3; }, to, worker.arena);
+        first_(
+            y, side,
+            [&](int64_t row) {
+                return row < 0 || row >= side ? nullptr : rows + (row - (2 * y - 1)) * side * 3;
+            },
+            to, worker.arena);
         gelu(half * narrow, to);
     });
     parallel_for(half / 2, schedule, [&](int64_t y, Worker& worker) {
-        second_(y, half, [&](int64_t row) { return row < 0 || row >= half ? nullptr : inner_data + row * half * narrow; },
-                out_data + y * half / 2 * config_.dims[0], worker.arena);
+        second_(
+            y, half,
+            [&](int64_t row) {
+                return row < 0 || row >= half ? nullptr : inner_data + row * half * narrow;
+            },
+            out_data + y * half / 2 * config_.dims[0], worker.arena);
     });
     return out;
 }

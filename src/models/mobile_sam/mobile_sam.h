@@ -1,5 +1,7 @@
-// MobileSAM (Zhang et al. 2023, "Faster Segment Anything"): TinyViT in front of SAM's prompt encoder and mask decoder. Its folders are segrid's own
-// (`segrid convert mobile_sam.pt`): model_type "mobile_sam", TinyViT's tensors under vision_encoder, the rest named as transformers names SAM's.
+// MobileSAM (Zhang et al. 2023, "Faster Segment Anything"): TinyViT in front of SAM's prompt
+// encoder and mask decoder. Its folders are segrid's own
+// (`segrid convert mobile_sam.pt`): model_type "mobile_sam", TinyViT's tensors under
+// vision_encoder, the rest named as transformers names SAM's.
 #pragma once
 
 #include <memory>
@@ -11,7 +13,9 @@
 
 namespace segrid::mobile_sam {
 
-// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions);
+// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do
+// not belong together.
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
+                                        Precisions precisions);
 
 }  // namespace segrid::mobile_sam

@@ -29,33 +29,46 @@ TinyVitConfig::TinyVitConfig(const Config& c) {
     mlp_ratio = c.number(v + "mlp_ratio", mlp_ratio, {.low = 0.01, .high = 64});
     expand = c.number(v + "mbconv_expand_ratio", expand, {.low = 0.01, .high = 64});
     for (const auto* list : {&dims, &depths, &heads, &windows}) {
-        if (list->size() != kStages) mask_decoder::contradiction(c, v + "embed_dims, depths, num_heads and window_sizes must have four numbers each");
+        if (list->size() != kStages)
+            mask_decoder::contradiction(
+                c,
+                v + "embed_dims, depths, num_heads and window_sizes must have four numbers each");
     }
     for (std::size_t s = 0; s < kStages; ++s) {
-        if (dims[s] % heads[s] != 0 || dims[s] % 2 != 0) mask_decoder::contradiction(c, v + "embed_dims must be even and multiples of num_heads");
+        if (dims[s] % heads[s] != 0 || dims[s] % 2 != 0)
+            mask_decoder::contradiction(c,
+                                        v + "embed_dims must be even and multiples of num_heads");
     }
     if (mask_decoder::read_decoder(c).transformer.dim != output) {
-        mask_decoder::contradiction(c, v + "output_channels must equal mask_decoder_config.hidden_size");
+        mask_decoder::contradiction(
+            c, v + "output_channels must equal mask_decoder_config.hidden_size");
     }
     if (image % 16 != 0) mask_decoder::contradiction(c, v + "image_size must be a multiple of 16");
 }
 
 TinyVit::TinyVit(const Scope& s, const TinyVitConfig& c)
-    : config_(c), first_(s / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2), second_(s / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0]),
+    : config_(c),
+      first_(s / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2),
+      second_(s / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0]),
       neck_(s / "neck", neck_config(c)) {
     const Scope layers = s / "layers";
     for (int64_t i = 0; i < c.depths[0]; ++i) {
-        convolutions_.emplace_back(layers / "0" / "blocks" / i, c.grid(0), c.dims[0], static_cast<int64_t>(static_cast<double>(c.dims[0]) * c.expand), c.dims[0], 1, true);
+        convolutions_.emplace_back(layers / "0" / "blocks" / i, c.grid(0), c.dims[0],
+                                   static_cast<int64_t>(static_cast<double>(c.dims[0]) * c.expand),
+                                   c.dims[0], 1, true);
     }
     for (std::size_t stage = 1; stage < kStages; ++stage) {
-        merges_.emplace_back(layers / static_cast<int64_t>(stage - 1) / "downsample", c.grid(stage - 1), c.dims[stage - 1], c.dims[stage], c.dims[stage],
+        merges_.emplace_back(layers / static_cast<int64_t>(stage - 1) / "downsample",
+                             c.grid(stage - 1), c.dims[stage - 1], c.dims[stage], c.dims[stage],
                              c.grid(stage - 1) / c.grid(stage), false);
         auto& blocks = stages_.emplace_back();
-        for (int64_t i = 0; i < c.depths[stage]; ++i) blocks.emplace_back(layers / static_cast<int64_t>(stage) / "blocks" / i, c, stage);
+        for (int64_t i = 0; i < c.depths[stage]; ++i)
+            blocks.emplace_back(layers / static_cast<int64_t>(stage) / "blocks" / i, c, stage);
     }
 }
 
-at::Tensor TinyVit::operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const {
+at::Tensor TinyVit::operator()(const ModelInput& input, const Schedule& schedule,
+                               const Tap* tap) const {
     const auto tell = [&](const std::string& name, const at::Tensor& value) {
         if (tap != nullptr) (*tap)(name, value.clone());
     };

@@ -1,6 +1,8 @@
-// TinyViT (Wu et al. 2022, "TinyViT: fast pretraining distillation for small vision transformers") as MobileSAM uses it: the last stage keeps the grid of
-// the one before, and SAM's neck follows. BatchNorms are folded into their convolutions at load.
-//   two strided convolutions -> MBConv blocks -> merge -> three stages of blocks with merges between -> neck
+// TinyViT (Wu et al. 2022, "TinyViT: fast pretraining distillation for small vision transformers")
+// as MobileSAM uses it: the last stage keeps the grid of the one before, and SAM's neck follows.
+// BatchNorms are folded into their convolutions at load.
+//   two strided convolutions -> MBConv blocks -> merge -> three stages of blocks with merges
+//   between -> neck
 #pragma once
 
 #include <vector>
@@ -14,7 +16,8 @@ inline constexpr std::size_t kStages = 4;
 
 struct TinyVitConfig {
     int64_t image = 1024, output = 256;
-    std::vector<int64_t> dims{64, 128, 160, 320}, depths{2, 2, 6, 2}, heads{2, 4, 5, 10}, windows{7, 7, 14, 7};
+    std::vector<int64_t> dims{64, 128, 160, 320}, depths{2, 2, 6, 2}, heads{2, 4, 5, 10},
+        windows{7, 7, 14, 7};
     double mlp_ratio = 4, expand = 4;
     int64_t grid(std::size_t stage) const { return image / 4 >> std::min<std::size_t>(stage, 2); }
     // Throws Corrupt naming the key.
@@ -39,7 +42,8 @@ class DepthwiseConvolution {
 public:
     DepthwiseConvolution() = default;
     DepthwiseConvolution(const Scope& scope, int64_t channels, int64_t stride);
-    // One output row of side / stride places from the three input rows above, at and below it (null behind the edge).
+    // One output row of side / stride places from the three input rows above, at and below it (null
+    // behind the edge).
     void operator()(const float* const rows[3], int64_t side, float* out) const;
 
 private:
@@ -47,10 +51,12 @@ private:
     at::Tensor taps_, bias_;  // [9, channels], [channels]
 };
 
-// 1x1, depthwise 3x3, 1x1, GELU between: MBConv (with residual and a last GELU) and the merge between stages (stride 1 or 2, neither).
+// 1x1, depthwise 3x3, 1x1, GELU between: MBConv (with residual and a last GELU) and the merge
+// between stages (stride 1 or 2, neither).
 class Bottleneck {
 public:
-    Bottleneck(const Scope& scope, int64_t side, int64_t in, int64_t hidden, int64_t out, int64_t stride, bool residual);
+    Bottleneck(const Scope& scope, int64_t side, int64_t in, int64_t hidden, int64_t out,
+               int64_t stride, bool residual);
     at::Tensor operator()(const at::Tensor& x, const Schedule& schedule) const;
 
 private:

@@ -22,7 +22,8 @@ struct Owlv2Config {
     int64_t vocabulary = 49408, length = 16;
     int64_t grid() const { return image / patch; }
 
-    // Throws Corrupt naming the key when a value is outside its plausible range or two values contradict each other, Unsupported for other activations.
+    // Throws Corrupt naming the key when a value is outside its plausible range or two values
+    // contradict each other, Unsupported for other activations.
     explicit Owlv2Config(const Config& config);
 };
 

@@ -25,7 +25,8 @@ private:
 class ClassHead {
 public:
     ClassHead(const Scope& scope, const Owlv2Config& config);
-    void operator()(const at::Tensor& patches, DetectionFeatures& out, const Schedule& schedule) const;
+    void operator()(const at::Tensor& patches, DetectionFeatures& out,
+                    const Schedule& schedule) const;
 
 private:
     int64_t hidden_, dim_;
@@ -36,7 +37,8 @@ private:
 class BoxHead {
 public:
     BoxHead(const Scope& scope, const Owlv2Config& config);
-    std::vector<UnitBox> operator()(const at::Tensor& patches, const std::vector<int64_t>& which, const Schedule& schedule) const;
+    std::vector<UnitBox> operator()(const at::Tensor& patches, const std::vector<int64_t>& which,
+                                    const Schedule& schedule) const;
 
 private:
     int64_t grid_, hidden_;

@@ -9,27 +9,35 @@
 namespace segrid::owlv2 {
 
 EncoderLayer::EncoderLayer(const Scope& scope, const TowerConfig& c)
-    : config_(c), precision_(scope.precision()), norm_(scope / "layer_norm1", c.hidden, c.eps),
-      qkv_(Linear::stacked(scope.encoder_linears() / "self_attn", {"q_proj", "k_proj", "v_proj"}, c.hidden, c.hidden)),
+    : config_(c),
+      precision_(scope.precision()),
+      norm_(scope / "layer_norm1", c.hidden, c.eps),
+      qkv_(Linear::stacked(scope.encoder_linears() / "self_attn", {"q_proj", "k_proj", "v_proj"},
+                           c.hidden, c.hidden)),
       projection_(scope.encoder_linears() / "self_attn" / "out_proj", c.hidden, c.hidden),
-      mlp_(scope / "layer_norm2", scope.encoder_linears() / "mlp" / "fc1", scope.encoder_linears() / "mlp" / "fc2", c.hidden, c.mlp, c.eps, c.activation) {}
+      mlp_(scope / "layer_norm2", scope.encoder_linears() / "mlp" / "fc1",
+           scope.encoder_linears() / "mlp" / "fc2", c.hidden, c.mlp, c.eps, c.activation) {}
 
 void EncoderLayer::finish(int64_t rows, const float* attended, float* x, Arena& arena) const {
     projection_.add_to(rows, attended, config_.hidden, x, config_.hidden);
     mlp_(rows, x, arena);
 }
 
-void EncoderLayer::operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const {
+void EncoderLayer::operator()(at::Tensor& tokens, TokenBuffers& buffers,
+                              const Schedule& schedule) const {
     const int64_t count = tokens.size(0), hidden = config_.hidden;
     float* x = tokens.mutable_data_ptr<float>();
     float* qkv = buffers.qkv(count * 3 * hidden);
     float* attended = buffers.attended(count * hidden);
     linear_of_norm(norm_, qkv_, count, x, qkv, schedule);
     self_attention(precision_, count, hidden, config_.heads, qkv, attended, schedule);
-    over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-        const Span span("mlp");
-        finish(rows, attended + first * hidden, x + first * hidden, arena);
-    }, row_tile(mlp_.precision()));
+    over_rows(
+        count, schedule,
+        [&](int64_t first, int64_t rows, Arena& arena) {
+            const Span span("mlp");
+            finish(rows, attended + first * hidden, x + first * hidden, arena);
+        },
+        row_tile(mlp_.precision()));
 }
 
 void EncoderLayer::causal(const std::vector<int64_t>& lengths, float* x, Arena& arena) const {

@@ -1,4 +1,5 @@
-// One layer of CLIP's encoder, which both towers are made of: x += attention(norm(x)); x += mlp(norm(x)).
+// One layer of CLIP's encoder, which both towers are made of: x += attention(norm(x)); x +=
+// mlp(norm(x)).
 #pragma once
 
 #include <vector>
@@ -14,7 +15,8 @@ public:
 
     // tokens: [n, hidden]; each attends to all.
     void operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;
-    // Inside a worker. x: the tokens of several sequences one behind the other; each attends to those before it in its sequence and to itself.
+    // Inside a worker. x: the tokens of several sequences one behind the other; each attends to
+    // those before it in its sequence and to itself.
     void causal(const std::vector<int64_t>& lengths, float* x, Arena& arena) const;
 
 private:

@@ -23,21 +23,25 @@ PreprocessSpec preprocess_of(const Owlv2Config& c) {
 }
 
 float overlap(const UnitBox& a, const UnitBox& b) {
-    const float w = std::max(0.0F, std::min(a.x1, b.x1) - std::max(a.x0, b.x0)), h = std::max(0.0F, std::min(a.y1, b.y1) - std::max(a.y0, b.y0));
+    const float w = std::max(0.0F, std::min(a.x1, b.x1) - std::max(a.x0, b.x0)),
+                h = std::max(0.0F, std::min(a.y1, b.y1) - std::max(a.y0, b.y0));
     const auto area = [](const UnitBox& box) { return (box.x1 - box.x0) * (box.y1 - box.y0); };
     return w * h / (area(a) + area(b) - w * h);
 }
 
 // Where nothing overlaps: closer is larger.
 float generalised_overlap(const UnitBox& a, const UnitBox& b) {
-    const float hull = (std::max(a.x1, b.x1) - std::min(a.x0, b.x0)) * (std::max(a.y1, b.y1) - std::min(a.y0, b.y0));
+    const float hull = (std::max(a.x1, b.x1) - std::min(a.x0, b.x0)) *
+                       (std::max(a.y1, b.y1) - std::min(a.y0, b.y0));
     const float both = (a.x1 - a.x0) * (a.y1 - a.y0) + (b.x1 - b.x0) * (b.y1 - b.y0);
     return -(hull - both) / hull;
 }
 
-using ImageEncoder = std::function<DetectionFeatures(const ModelInput& input, const Schedule& schedule, const Tap* tap)>;
+using ImageEncoder = std::function<DetectionFeatures(const ModelInput& input,
+                                                     const Schedule& schedule, const Tap* tap)>;
 
-ImageEncoder with_kernels(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess) {
+ImageEncoder with_kernels(const Scope& root, const Owlv2Config& config,
+                          const PreprocessSpec& preprocess) {
     auto vision = std::make_shared<const VisionTower>(root, config, preprocess);
     auto classes = std::make_shared<const ClassHead>(root / "class_head", config);
     return [vision, classes](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
@@ -49,17 +53,26 @@ ImageEncoder with_kernels(const Scope& root, const Owlv2Config& config, const Pr
     };
 }
 
-ImageEncoder plainly(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess, Placement placement) {
-    auto vision = std::make_shared<const plain::Owlv2Vision>(plain::Weights(root, placement), config, preprocess);
-    return [vision](const ModelInput& input, const Schedule& schedule, const Tap* tap) { return (*vision)(input, schedule, tap); };
+ImageEncoder plainly(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess,
+                     Placement placement) {
+    auto vision = std::make_shared<const plain::Owlv2Vision>(plain::Weights(root, placement),
+                                                             config, preprocess);
+    return [vision](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
+        return (*vision)(input, schedule, tap);
+    };
 }
 
 class Owlv2 final : public DetectionModel {
 public:
     Owlv2(const Scope& root, const Owlv2Config& config, const std::optional<Placement>& placed)
-        : config_(config), preprocess_(preprocess_of(config)),
-          image_(placed ? plainly(root, config, preprocess_, *placed) : with_kernels(root, config, preprocess_)), text_(root, config), boxes_(root / "box_head", config) {
-        if (config.family == "owlv2") objectness_ = PatchMlp(root / "objectness_head", config.vision.hidden, 1);
+        : config_(config),
+          preprocess_(preprocess_of(config)),
+          image_(placed ? plainly(root, config, preprocess_, *placed)
+                        : with_kernels(root, config, preprocess_)),
+          text_(root, config),
+          boxes_(root / "box_head", config) {
+        if (config.family == "owlv2")
+            objectness_ = PatchMlp(root / "objectness_head", config.vision.hidden, 1);
     }
 
     std::string family() const override { return config_.family; }
@@ -68,35 +81,48 @@ public:
     int64_t vocabulary() const override { return config_.vocabulary; }
     int64_t dim() const override { return config_.text.hidden; }
 
-    DetectionFeatures encode(const ModelInput& input, const Schedule& schedule, const Tap* tap) const override {
+    DetectionFeatures encode(const ModelInput& input, const Schedule& schedule,
+                             const Tap* tap) const override {
         return image_(input, schedule, tap);
     }
 
-    at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule, const Tap* tap) const override { return text_(texts, schedule, tap); }
+    at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule,
+                           const Tap* tap) const override {
+        return text_(texts, schedule, tap);
+    }
 
-    void logits(const DetectionFeatures& f, const PackedMatrix& queries, int64_t first, int64_t rows, float* out) const override {
-        linear(rows, f.classes.const_data_ptr<float>() + first * dim(), dim(), queries, out, queries.n());
+    void logits(const DetectionFeatures& f, const PackedMatrix& queries, int64_t first,
+                int64_t rows, float* out) const override {
+        linear(rows, f.classes.const_data_ptr<float>() + first * dim(), dim(), queries, out,
+               queries.n());
         for (int64_t r = 0; r < rows; ++r) {
             const float* scoring = f.scoring.const_data_ptr<float>() + 3 * (first + r);
-            for (float* v = out + r * queries.n(); v != out + (r + 1) * queries.n(); ++v) *v = (*v * scoring[0] + scoring[1]) * scoring[2];
+            for (float* v = out + r * queries.n(); v != out + (r + 1) * queries.n(); ++v)
+                *v = (*v * scoring[0] + scoring[1]) * scoring[2];
         }
     }
 
-    std::vector<UnitBox> boxes(const DetectionFeatures& f, const std::vector<int64_t>& which, const Schedule& schedule) const override {
+    std::vector<UnitBox> boxes(const DetectionFeatures& f, const std::vector<int64_t>& which,
+                               const Schedule& schedule) const override {
         return boxes_(f.patches, which, schedule);
     }
 
-    std::vector<float> objectness(const DetectionFeatures& f, const Schedule& schedule) const override {
-        if (config_.family != "owlv2") fail(ErrorKind::Unsupported, "objectness: an " + config_.family + " model has none; an owlv2 model has");
+    std::vector<float> objectness(const DetectionFeatures& f,
+                                  const Schedule& schedule) const override {
+        if (config_.family != "owlv2")
+            fail(ErrorKind::Unsupported,
+                 "objectness: an " + config_.family + " model has none; an owlv2 model has");
         const int64_t hidden = config_.vision.hidden;
         std::vector<float> out(static_cast<std::size_t>(f.patches.size(0)));
         over_rows(f.patches.size(0), schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-            objectness_(rows, f.patches.const_data_ptr<float>() + first * hidden, out.data() + first, arena);
+            objectness_(rows, f.patches.const_data_ptr<float>() + first * hidden,
+                        out.data() + first, arena);
         });
         return out;
     }
 
-    int64_t example_patch(const DetectionFeatures& f, const std::optional<UnitBox>& box, const Schedule& schedule) const override {
+    int64_t example_patch(const DetectionFeatures& f, const std::optional<UnitBox>& box,
+                          const Schedule& schedule) const override {
         if (!box && config_.family == "owlv2") {
             const std::vector<float> found = objectness(f, schedule);
             return std::max_element(found.begin(), found.end()) - found.begin();
@@ -105,22 +131,27 @@ public:
     }
 
 private:
-    // OWL-ViT's rule: of the patches whose boxes fit the example nearly as well as the best, the one that is least like the average patch.
-    int64_t least_typical_in(const DetectionFeatures& f, const UnitBox& example, const Schedule& schedule) const {
+    // OWL-ViT's rule: of the patches whose boxes fit the example nearly as well as the best, the
+    // one that is least like the average patch.
+    int64_t least_typical_in(const DetectionFeatures& f, const UnitBox& example,
+                             const Schedule& schedule) const {
         std::vector<int64_t> all(static_cast<std::size_t>(f.patches.size(0)));
         std::iota(all.begin(), all.end(), 0);
         const std::vector<UnitBox> predicted = boxes(f, all, schedule);
         std::vector<float> fit(all.size());
-        std::transform(predicted.begin(), predicted.end(), fit.begin(), [&](const UnitBox& b) { return overlap(example, b); });
+        std::transform(predicted.begin(), predicted.end(), fit.begin(),
+                       [&](const UnitBox& b) { return overlap(example, b); });
         if (std::all_of(fit.begin(), fit.end(), [](float v) { return v == 0; })) {
-            std::transform(predicted.begin(), predicted.end(), fit.begin(), [&](const UnitBox& b) { return generalised_overlap(example, b); });
+            std::transform(predicted.begin(), predicted.end(), fit.begin(),
+                           [&](const UnitBox& b) { return generalised_overlap(example, b); });
         }
         const float least = *std::max_element(fit.begin(), fit.end()) * 0.8F;
         const float* classes = f.classes.const_data_ptr<float>();
         const auto width = static_cast<std::size_t>(dim());
         std::vector<double> mean(width, 0.0);
         for (const int64_t p : all) {
-            for (std::size_t d = 0; d < width; ++d) mean[d] += classes[static_cast<std::size_t>(p) * width + d];
+            for (std::size_t d = 0; d < width; ++d)
+                mean[d] += classes[static_cast<std::size_t>(p) * width + d];
         }
         int64_t best = -1;
         double lowest = 0;
@@ -146,11 +177,13 @@ private:
 
 }  // namespace
 
-std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store, const Execution& execution) {
+std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store,
+                                     const Execution& execution) {
     const Owlv2Config c(config);
     auto model = std::make_unique<Owlv2>(Scope(store, execution.precisions), c, execution.plain);
     // Of CLIP's own head, which detection does not use, and buffers that old files hold.
-    store.finish({c.family + ".visual_projection", c.family + ".logit_scale", c.family + ".vision_model.embeddings.position_ids",
+    store.finish({c.family + ".visual_projection", c.family + ".logit_scale",
+                  c.family + ".vision_model.embeddings.position_ids",
                   c.family + ".text_model.embeddings.position_ids", "box_bias"});
     return model;
 }

@@ -1,4 +1,5 @@
-// OWLv2 and OWL-ViT (transformers' Owlv2ForObjectDetection, OwlViTForObjectDetection): image -> patches; texts -> queries; both -> scored boxes.
+// OWLv2 and OWL-ViT (transformers' Owlv2ForObjectDetection, OwlViTForObjectDetection): image ->
+// patches; texts -> queries; both -> scored boxes.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,10 @@
 
 namespace segrid::owlv2 {
 
-// Where the execution asks for plain definitions, the image goes through them; texts and the boxes of patches stay with the CPU's kernels, in fp32.
-// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
-std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store, const Execution& execution);
+// Where the execution asks for plain definitions, the image goes through them; texts and the boxes
+// of patches stay with the CPU's kernels, in fp32. Reads every tensor from the store and finishes
+// it. Throws Corrupt when the file and the config do not belong together.
+std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store,
+                                     const Execution& execution);
 
 }  // namespace segrid::owlv2

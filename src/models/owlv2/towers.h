@@ -1,6 +1,8 @@
-// OWLv2's two towers ("Scaling open-vocabulary object detection"; the backbone of "Simple open-vocabulary object detection", figure 1).
-//   image: patches and a class token -> + positions -> norm -> layers -> norm -> every patch times the class token -> norm
-//   text:  tokens -> + positions -> layers -> norm -> the last token -> projection
+// OWLv2's two towers ("Scaling open-vocabulary object detection"; the backbone of "Simple
+// open-vocabulary object detection", figure 1).
+//   image: patches and a class token -> + positions -> norm -> layers -> norm -> every patch times
+//   the class token -> norm text:  tokens -> + positions -> layers -> norm -> the last token ->
+//   projection
 #pragma once
 
 #include <vector>
@@ -30,7 +32,8 @@ class TextTower {
 public:
     TextTower(const Scope& root, const Owlv2Config& config);
     // [texts, hidden], unit vectors
-    at::Tensor operator()(const std::vector<TokenIds>& texts, const Schedule& schedule, const Tap* tap) const;
+    at::Tensor operator()(const std::vector<TokenIds>& texts, const Schedule& schedule,
+                          const Tap* tap) const;
 
 private:
     Owlv2Config config_;

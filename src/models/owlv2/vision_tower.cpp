@@ -6,21 +6,28 @@
 
 namespace segrid::owlv2 {
 
-VisionTower::VisionTower(const Scope& root, const Owlv2Config& c, const PreprocessSpec& preprocess) : config_(c), preprocess_(preprocess) {
+VisionTower::VisionTower(const Scope& root, const Owlv2Config& c, const PreprocessSpec& preprocess)
+    : config_(c), preprocess_(preprocess) {
     const Scope tower = root / c.family / "vision_model", embeddings = tower / "embeddings";
     const int64_t hidden = c.vision.hidden;
-    patches_ = Linear((embeddings / "patch_embedding").tensor("weight", {hidden, 3, c.patch, c.patch}).reshape({hidden, 3 * c.patch * c.patch}), at::Tensor(),
-                      root.precision());
+    patches_ = Linear((embeddings / "patch_embedding")
+                          .tensor("weight", {hidden, 3, c.patch, c.patch})
+                          .reshape({hidden, 3 * c.patch * c.patch}),
+                      at::Tensor(), root.precision());
     class_token_ = embeddings.tensor("class_embedding", {hidden});
-    positions_ = (embeddings / "position_embedding").tensor("weight", {1 + c.grid() * c.grid(), hidden});
+    positions_ =
+        (embeddings / "position_embedding").tensor("weight", {1 + c.grid() * c.grid(), hidden});
     before_ = LayerNorm(tower / "pre_layernorm", hidden, c.vision.eps);
     after_ = LayerNorm(tower / "post_layernorm", hidden, c.vision.eps);
     merged_ = LayerNorm(root / "layer_norm", hidden, c.vision.eps);
-    for (int64_t i = 0; i < c.vision.layers; ++i) layers_.emplace_back(tower / "encoder" / "layers" / i, c.vision);
+    for (int64_t i = 0; i < c.vision.layers; ++i)
+        layers_.emplace_back(tower / "encoder" / "layers" / i, c.vision);
 }
 
-at::Tensor VisionTower::operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const {
-    const int64_t grid = config_.grid(), hidden = config_.vision.hidden, inputs = 3 * config_.patch * config_.patch, count = grid * grid;
+at::Tensor VisionTower::operator()(const ModelInput& input, const Schedule& schedule,
+                                   const Tap* tap) const {
+    const int64_t grid = config_.grid(), hidden = config_.vision.hidden,
+                  inputs = 3 * config_.patch * config_.patch, count = grid * grid;
     at::Tensor tokens = at::empty({1 + count, hidden});  // the class token first
     float* x = tokens.mutable_data_ptr<float>();
     const float* positions = positions_.const_data_ptr<float>();

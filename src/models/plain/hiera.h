@@ -12,7 +12,8 @@ namespace segrid::plain {
 
 class HieraBlock {
 public:
-    HieraBlock(const Weights& weights, const sam2::HieraConfig& config, int64_t stage, bool first, int64_t layer);
+    HieraBlock(const Weights& weights, const sam2::HieraConfig& config, int64_t stage, bool first,
+               int64_t layer);
     at::Tensor operator()(const at::Tensor& x) const;  // [side, side, channels]
 
 private:

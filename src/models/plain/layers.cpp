@@ -6,21 +6,33 @@
 
 namespace segrid::plain {
 
-at::Tensor Weights::place(const at::Tensor& value) const { return value.to(placement_.device, placement_.type).contiguous(); }
+at::Tensor Weights::place(const at::Tensor& value) const {
+    return value.to(placement_.device, placement_.type).contiguous();
+}
 
 Linear::Linear(const Weights& w, int64_t in, int64_t out, bool bias)
-    : weight_(w.tensor("weight", {out, in})), bias_(bias ? w.tensor("bias", {out}) : at::Tensor()) {}
+    : weight_(w.tensor("weight", {out, in})),
+      bias_(bias ? w.tensor("bias", {out}) : at::Tensor()) {}
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-LayerNorm::LayerNorm(const Weights& w, int64_t dim, float eps) : gamma_(w.tensor("weight", {dim})), beta_(w.tensor("bias", {dim})), eps_(eps) {}
+LayerNorm::LayerNorm(const Weights& w, int64_t dim, float eps)
+    : gamma_(w.tensor("weight", {dim})), beta_(w.tensor("bias", {dim})), eps_(eps) {}
 
-at::Tensor LayerNorm::operator()(const at::Tensor& x) const { return at::layer_norm(x, {x.size(-1)}, gamma_, beta_, eps_); }
+at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
+    return at::layer_norm(x, {x.size(-1)}, gamma_, beta_, eps_);
+}
 
-NormedMlp::NormedMlp(const Weights& norm, const Weights& in, const Weights& out, int64_t dim, int64_t hidden, float eps, Activation activation)
-    : norm_(norm, dim, eps), in_(in, dim, hidden), out_(out, hidden, dim), activation_(activation) {}
+NormedMlp::NormedMlp(const Weights& norm, const Weights& in, const Weights& out, int64_t dim,
+                     int64_t hidden, float eps, Activation activation)
+    : norm_(norm, dim, eps),
+      in_(in, dim, hidden),
+      out_(out, hidden, dim),
+      activation_(activation) {}
 
-at::Tensor NormedMlp::operator()(const at::Tensor& x) const { return out_(activate(activation_, in_(norm_(x)))); }
+at::Tensor NormedMlp::operator()(const at::Tensor& x) const {
+    return out_(activate(activation_, in_(norm_(x))));
+}
 
 FeedForward::FeedForward(const Weights& w, int64_t in, int64_t hidden, int64_t out, int64_t depth) {
     layers_.emplace_back(w / "proj_in", in, hidden);
@@ -29,7 +41,8 @@ FeedForward::FeedForward(const Weights& w, int64_t in, int64_t hidden, int64_t o
 }
 
 at::Tensor FeedForward::operator()(at::Tensor x) const {
-    for (std::size_t i = 0; i < layers_.size(); ++i) x = i + 1 < layers_.size() ? at::relu(layers_[i](x)) : layers_[i](x);
+    for (std::size_t i = 0; i < layers_.size(); ++i)
+        x = i + 1 < layers_.size() ? at::relu(layers_[i](x)) : layers_[i](x);
     return x;
 }
 
@@ -43,29 +56,45 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
     return x;
 }
 
-at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride, int64_t padding, int64_t groups) {
-    return at::_convolution(x, weight, bias, at::IntArrayRef{stride, stride}, at::IntArrayRef{padding, padding}, at::IntArrayRef{1, 1}, /*transposed=*/false,
-                            at::IntArrayRef{0, 0}, groups, /*benchmark=*/false, /*deterministic=*/true, /*cudnn_enabled=*/true, /*allow_tf32=*/false);
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                       int64_t stride, int64_t padding, int64_t groups) {
+    return at::_convolution(
+        x, weight, bias, at::IntArrayRef{stride, stride}, at::IntArrayRef{padding, padding},
+        at::IntArrayRef{1, 1}, /*transposed=*/false, at::IntArrayRef{0, 0}, groups,
+        /*benchmark=*/false, /*deterministic=*/true, /*cudnn_enabled=*/true, /*allow_tf32=*/false);
 }
 
-at::Tensor split_heads(const at::Tensor& x, int64_t heads) { return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2); }
+at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
+    return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+}
 
-at::Tensor merge_heads(const at::Tensor& x) { return x.transpose(1, 2).reshape({x.size(0), x.size(2), x.size(1) * x.size(3)}); }
+at::Tensor merge_heads(const at::Tensor& x) {
+    return x.transpose(1, 2).reshape({x.size(0), x.size(2), x.size(1) * x.size(3)});
+}
 
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale, const at::Tensor& bias) {
-    return at::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt, 0.0, false, scale);
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
+                  const at::Tensor& bias) {
+    return at::scaled_dot_product_attention(
+        q, k, v, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt, 0.0, false,
+        scale);
 }
 
 at::Tensor to_windows(const at::Tensor& x, int64_t window) {
-    const int64_t side = x.size(0), across = (side + window - 1) / window, more = across * window - side, channels = x.size(2);
-    return at::constant_pad_nd(x, {0, 0, 0, more, 0, more}, 0).view({across, window, across, window, channels}).transpose(1, 2)
+    const int64_t side = x.size(0), across = (side + window - 1) / window,
+                  more = across * window - side, channels = x.size(2);
+    return at::constant_pad_nd(x, {0, 0, 0, more, 0, more}, 0)
+        .view({across, window, across, window, channels})
+        .transpose(1, 2)
         .reshape({across * across, window * window, channels});
 }
 
 at::Tensor from_windows(const at::Tensor& x, int64_t window, int64_t side) {
     const int64_t across = (side + window - 1) / window, channels = x.size(2);
-    return x.view({across, across, window, window, channels}).transpose(1, 2).reshape({across * window, across * window, channels})
-        .narrow(0, 0, side).narrow(1, 0, side);
+    return x.view({across, across, window, window, channels})
+        .transpose(1, 2)
+        .reshape({across * window, across * window, channels})
+        .narrow(0, 0, side)
+        .narrow(1, 0, side);
 }
 
 at::Tensor pool_by_two(const at::Tensor& x) {
@@ -74,16 +103,23 @@ at::Tensor pool_by_two(const at::Tensor& x) {
 
 at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement) {
     const auto [height, width] = input.size;
-    const at::Tensor given = input.bytes != nullptr ? at::from_blob(const_cast<uint8_t*>(input.bytes), {height, width, 3}, at::kByte)
-                                                    : at::from_blob(const_cast<float*>(input.floats), {height, width, 3}, at::kFloat);
+    const at::Tensor given =
+        input.bytes != nullptr
+            ? at::from_blob(const_cast<uint8_t*>(input.bytes), {height, width, 3}, at::kByte)
+            : at::from_blob(const_cast<float*>(input.floats), {height, width, 3}, at::kFloat);
     const at::Tensor image = given.to(placement.device).to(at::kFloat);
-    const at::Tensor mean = at::tensor(at::ArrayRef<float>(spec.mean, 3)).to(placement.device), std = at::tensor(at::ArrayRef<float>(spec.std, 3)).to(placement.device);
+    const at::Tensor mean = at::tensor(at::ArrayRef<float>(spec.mean, 3)).to(placement.device),
+                     std = at::tensor(at::ArrayRef<float>(spec.std, 3)).to(placement.device);
     const at::Tensor normal = ((image - mean) / std).permute({2, 0, 1}).unsqueeze(0);
-    return at::constant_pad_nd(normal, {0, spec.side - width, 0, spec.side - height}, 0).to(placement.type);
+    return at::constant_pad_nd(normal, {0, spec.side - width, 0, spec.side - height}, 0)
+        .to(placement.type);
 }
 
 void not_finite(const std::string& what, at::ScalarType type) {
-    fail(ErrorKind::Unsupported, what + ": NaN or Inf in " + (type == at::kHalf ? "fp16" : type == at::kBFloat16 ? "bf16" : "fp32") +
+    fail(ErrorKind::Unsupported, what + ": NaN or Inf in " +
+                                     (type == at::kHalf       ? "fp16"
+                                      : type == at::kBFloat16 ? "bf16"
+                                                              : "fp32") +
                                      "; this model needs another precision ('bf16' or 'fp32')");
 }
 

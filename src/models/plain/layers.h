@@ -1,4 +1,5 @@
-// What the plain definitions are made of: weights on a device, and the layers of nn/ in basic ATen operations. Called on the thread of devices (loaded on any).
+// What the plain definitions are made of: weights on a device, and the layers of nn/ in basic ATen
+// operations. Called on the thread of devices (loaded on any).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,14 +21,18 @@ public:
     Weights(Scope scope, Placement placement) : scope_(std::move(scope)), placement_(placement) {}
 
     template <class Name>
-    Weights operator/(const Name& name) const { return {scope_ / name, placement_}; }
+    Weights operator/(const Name& name) const {
+        return {scope_ / name, placement_};
+    }
     bool has(const std::string& name) const { return scope_.has(name); }
     const Scope& scope() const { return scope_; }
     const Placement& placement() const { return placement_; }
     // The same place with another type.
     Weights in(at::ScalarType type) const { return {scope_, {placement_.device, type}}; }
 
-    at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const { return place(scope_.tensor(name, shape)); }
+    at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const {
+        return place(scope_.tensor(name, shape));
+    }
     // Of what was computed from several of them, in fp32.
     at::Tensor place(const at::Tensor& value) const;
 
@@ -40,7 +45,8 @@ class Linear {
 public:
     Linear() = default;
     Linear(const Weights& weights, int64_t in, int64_t out, bool bias = true);
-    Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
+    Linear(at::Tensor weight, at::Tensor bias)
+        : weight_(std::move(weight)), bias_(std::move(bias)) {}
     at::Tensor operator()(const at::Tensor& x) const;
 
 private:
@@ -62,7 +68,8 @@ private:
 class NormedMlp {
 public:
     NormedMlp() = default;
-    NormedMlp(const Weights& norm, const Weights& in, const Weights& out, int64_t dim, int64_t hidden, float eps, Activation activation = Activation::Gelu);
+    NormedMlp(const Weights& norm, const Weights& in, const Weights& out, int64_t dim,
+              int64_t hidden, float eps, Activation activation = Activation::Gelu);
     at::Tensor operator()(const at::Tensor& x) const;
 
 private:
@@ -85,17 +92,21 @@ private:
 at::Tensor activate(Activation activation, const at::Tensor& x);
 
 // x: [batch, channels, h, w]. Never in TF32, whatever cuDNN is allowed elsewhere.
-at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride, int64_t padding, int64_t groups = 1);
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                       int64_t stride, int64_t padding, int64_t groups = 1);
 
 // [batch, tokens, n heads d] -> [batch, n, tokens, d] and back.
 at::Tensor split_heads(const at::Tensor& x, int64_t heads);
 at::Tensor merge_heads(const at::Tensor& x);
 
-// softmax(q k^T scale + bias) v per head. q: [batch, heads, queries, d]; k, v: [batch, heads, keys, d]. bias: broadcasts to [batch, heads, queries, keys],
-// or undefined. Nothing of size queries x keys is kept where the device has a fused kernel.
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale, const at::Tensor& bias = {});
+// softmax(q k^T scale + bias) v per head. q: [batch, heads, queries, d]; k, v: [batch, heads, keys,
+// d]. bias: broadcasts to [batch, heads, queries, keys], or undefined. Nothing of size queries x
+// keys is kept where the device has a fused kernel.
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
+                  const at::Tensor& bias = {});
 
-// [side, side, channels] in windows [windows, window * window, channels], filled with zeros behind the edge; and back, cut to side.
+// [side, side, channels] in windows [windows, window * window, channels], filled with zeros behind
+// the edge; and back, cut to side.
 at::Tensor to_windows(const at::Tensor& x, int64_t window);
 at::Tensor from_windows(const at::Tensor& x, int64_t window, int64_t side);
 
@@ -112,7 +123,8 @@ void check_finite(const at::Tensor& x, const std::string& what);
 
 // The result as the CPU has it: fp32, contiguous.
 at::Tensor on_host(const at::Tensor& x);
-inline void tell(const Tap* tap, const std::string& name, const at::Tensor& x) {  // tokens by channels
+inline void tell(const Tap* tap, const std::string& name,
+                 const at::Tensor& x) {  // tokens by channels
     if (tap != nullptr) (*tap)(name, on_host(x).reshape({-1, x.size(-1)}).clone());
 }
 

@@ -1,4 +1,5 @@
-// The mask decoder that all SAM families share, plainly and for many prompts at once: the figures are in models/mask_decoder/.
+// The mask decoder that all SAM families share, plainly and for many prompts at once: the figures
+// are in models/mask_decoder/.
 #pragma once
 
 #include <vector>
@@ -9,12 +10,14 @@
 
 namespace segrid::plain {
 
-// Attention with its four projections, into `inner` dimensions and back. Where one side has fewer in its batch, it is shared by the other's.
+// Attention with its four projections, into `inner` dimensions and back. Where one side has fewer
+// in its batch, it is shared by the other's.
 class Attention {
 public:
     Attention() = default;
     Attention(const Weights& weights, int64_t dim, int64_t inner, int64_t heads, bool sam2_names);
-    at::Tensor operator()(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) const;  // [batch, tokens, dim]
+    at::Tensor operator()(const at::Tensor& queries, const at::Tensor& keys,
+                          const at::Tensor& values) const;  // [batch, tokens, dim]
 
 private:
     int64_t heads_ = 1;
@@ -32,7 +35,8 @@ struct TwoWayLayer {
 class MaskEmbedding {
 public:
     MaskEmbedding(const Weights& weights, const mask_decoder::PromptShape& shape);
-    at::Tensor operator()(const at::Tensor& hints) const;  // [prompts, h, w] -> [prompts, tokens, dim]
+    at::Tensor operator()(
+        const at::Tensor& hints) const;  // [prompts, h, w] -> [prompts, tokens, dim]
 
 private:
     at::Tensor conv1_, bias1_, conv2_, bias2_, conv3_, bias3_;
@@ -42,24 +46,30 @@ private:
 // What decoding needs of an image.
 struct ImageContext : DecoderContext {
     at::Tensor features;       // [1, tokens, dim]
-    at::Tensor half, quarter;  // SAM 2's, in the order of upscaling: [tokens, 4, dim / 4] and [tokens, 16, dim / 8]
+    at::Tensor half, quarter;  // SAM 2's, in the order of upscaling: [tokens, 4, dim / 4] and
+                               // [tokens, 16, dim / 8]
 };
 
 class MaskDecoder {
 public:
-    MaskDecoder(const Weights& root, const mask_decoder::PromptShape& prompt, const mask_decoder::DecoderShape& shape);
+    MaskDecoder(const Weights& root, const mask_decoder::PromptShape& prompt,
+                const mask_decoder::DecoderShape& shape);
 
-    DecodedBatch operator()(const ImageContext& image, const std::vector<ModelPrompt>& prompts, const DecodeRequest& request, const at::Tensor& hints) const;
+    DecodedBatch operator()(const ImageContext& image, const std::vector<ModelPrompt>& prompts,
+                            const DecodeRequest& request, const at::Tensor& hints) const;
     Size grid() const { return {prompt_.grid, prompt_.grid}; }
     Size low_res() const { return {4 * prompt_.grid, 4 * prompt_.grid}; }
     int64_t bytes_per_prompt() const;
 
 private:
-    DecodedBatch equal_batch(const ImageContext& image, const at::Tensor& tokens, const DecodeRequest& request, const at::Tensor& hints) const;
+    DecodedBatch equal_batch(const ImageContext& image, const at::Tensor& tokens,
+                             const DecodeRequest& request, const at::Tensor& hints) const;
     // Prompt and output tokens, and the image's, after the two-way transformer.
-    std::pair<at::Tensor, at::Tensor> transform(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& hints) const;
+    std::pair<at::Tensor, at::Tensor> transform(const ImageContext& image, const at::Tensor& tokens,
+                                                const at::Tensor& hints) const;
     // Logits [prompts, count, h, w] of masks [first, first + count).
-    at::Tensor upscale(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& keys, int64_t first, int64_t count) const;
+    at::Tensor upscale(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& keys,
+                       int64_t first, int64_t count) const;
     int64_t iou_token() const { return shape_.object_score ? 1 : 0; }
 
     mask_decoder::PromptShape prompt_;

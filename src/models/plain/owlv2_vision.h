@@ -1,5 +1,6 @@
-// What OWLv2 makes of an image, plainly: the vision tower and the class head (models/owlv2/towers.h, heads.h). Texts and boxes of single patches stay on the
-// CPU, where they cost little.
+// What OWLv2 makes of an image, plainly: the vision tower and the class head
+// (models/owlv2/towers.h, heads.h). Texts and boxes of single patches stay on the CPU, where they
+// cost little.
 #pragma once
 
 #include <vector>
@@ -24,9 +25,11 @@ private:
 
 class Owlv2Vision {
 public:
-    Owlv2Vision(const Weights& root, const owlv2::Owlv2Config& config, const PreprocessSpec& preprocess);
+    Owlv2Vision(const Weights& root, const owlv2::Owlv2Config& config,
+                const PreprocessSpec& preprocess);
     // On the CPU.
-    DetectionFeatures operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
+    DetectionFeatures operator()(const ModelInput& input, const Schedule& schedule,
+                                 const Tap* tap) const;
 
 private:
     owlv2::Owlv2Config config_;

@@ -11,8 +11,11 @@
 namespace segrid::plain {
 
 // Each reads every tensor from the store and finishes it, and throws as the family's own load does.
-std::unique_ptr<SegmentationModel> load_sam(const Config& config, WeightStore& store, Placement placement);
-std::unique_ptr<SegmentationModel> load_mobile_sam(const Config& config, WeightStore& store, Placement placement);
-std::unique_ptr<SegmentationModel> load_sam2(const Config& config, WeightStore& store, Placement placement);
+std::unique_ptr<SegmentationModel> load_sam(const Config& config, WeightStore& store,
+                                            Placement placement);
+std::unique_ptr<SegmentationModel> load_mobile_sam(const Config& config, WeightStore& store,
+                                                   Placement placement);
+std::unique_ptr<SegmentationModel> load_sam2(const Config& config, WeightStore& store,
+                                             Placement placement);
 
 }  // namespace segrid::plain

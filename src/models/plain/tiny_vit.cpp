@@ -7,25 +7,36 @@
 namespace segrid::plain {
 namespace {
 
-at::Tensor channels_last(const at::Tensor& x) { return x.squeeze(0).permute({1, 2, 0}).contiguous(); }
-at::Tensor channels_first(const at::Tensor& x) { return x.permute({2, 0, 1}).unsqueeze(0).contiguous(); }
+at::Tensor channels_last(const at::Tensor& x) {
+    return x.squeeze(0).permute({1, 2, 0}).contiguous();
+}
+at::Tensor channels_first(const at::Tensor& x) {
+    return x.permute({2, 0, 1}).unsqueeze(0).contiguous();
+}
 
-Bottleneck bottleneck(const Weights& w, int64_t in, int64_t hidden, int64_t out, int64_t stride, bool residual) {
-    return {NormedConvolution(w / "conv1", in, hidden, 1, 1), NormedConvolution(w / "conv2", hidden, hidden, 3, stride, hidden),
+Bottleneck bottleneck(const Weights& w, int64_t in, int64_t hidden, int64_t out, int64_t stride,
+                      bool residual) {
+    return {NormedConvolution(w / "conv1", in, hidden, 1, 1),
+            NormedConvolution(w / "conv2", hidden, hidden, 3, stride, hidden),
             NormedConvolution(w / "conv3", hidden, out, 1, 1), residual};
 }
 
 }  // namespace
 
-NormedConvolution::NormedConvolution(const Weights& w, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups)
+NormedConvolution::NormedConvolution(const Weights& w, int64_t in, int64_t out, int64_t kernel,
+                                     int64_t stride, int64_t groups)
     : kernel_(kernel), stride_(stride), groups_(groups) {
     const Scope bn = w.scope() / "bn";
-    const at::Tensor scale = bn.tensor("weight", {out}) / (bn.tensor("running_var", {out}).clamp_min(0) + 1e-5).sqrt();
-    weight_ = w.place((w.scope() / "c").tensor("weight", {out, in / groups, kernel, kernel}) * scale.view({out, 1, 1, 1}));
+    const at::Tensor scale =
+        bn.tensor("weight", {out}) / (bn.tensor("running_var", {out}).clamp_min(0) + 1e-5).sqrt();
+    weight_ = w.place((w.scope() / "c").tensor("weight", {out, in / groups, kernel, kernel}) *
+                      scale.view({out, 1, 1, 1}));
     bias_ = w.place(bn.tensor("bias", {out}) - bn.tensor("running_mean", {out}) * scale);
 }
 
-at::Tensor NormedConvolution::operator()(const at::Tensor& x) const { return convolution(x, weight_, bias_, stride_, kernel_ / 2, groups_); }
+at::Tensor NormedConvolution::operator()(const at::Tensor& x) const {
+    return convolution(x, weight_, bias_, stride_, kernel_ / 2, groups_);
+}
 
 at::Tensor Bottleneck::operator()(const at::Tensor& x) const {
     const at::Tensor out = last(at::gelu(middle(at::gelu(first(x)))));
@@ -39,37 +50,48 @@ TinyVitBlock::TinyVitBlock(const Weights& w, const mobile_sam::TinyVitConfig& c,
     qkv_ = Linear(w / "attn" / "qkv", dim, 3 * dim);
     projection_ = Linear(w / "attn" / "proj", dim, dim);
     local_ = NormedConvolution(w / "local_conv", dim, dim, 3, 1, dim);
-    mlp_ = NormedMlp(w / "mlp" / "norm", w / "mlp" / "fc1", w / "mlp" / "fc2", dim, static_cast<int64_t>(static_cast<double>(dim) * c.mlp_ratio), 1e-5F);
+    mlp_ = NormedMlp(w / "mlp" / "norm", w / "mlp" / "fc1", w / "mlp" / "fc2", dim,
+                     static_cast<int64_t>(static_cast<double>(dim) * c.mlp_ratio), 1e-5F);
     // One value per head and distance (|dy|, |dx|), for every pair of places.
     const int64_t places = window_ * window_;
     const at::Tensor table = (w.scope() / "attn").tensor("attention_biases", {heads_, places});
-    const at::Tensor y = at::arange(places, at::kLong).div(window_, "floor"), x = at::arange(places, at::kLong).remainder(window_);
+    const at::Tensor y = at::arange(places, at::kLong).div(window_, "floor"),
+                     x = at::arange(places, at::kLong).remainder(window_);
     const at::Tensor distance = (y.unsqueeze(1) - y).abs() * window_ + (x.unsqueeze(1) - x).abs();
     biases_ = w.place(table.index_select(1, distance.flatten()).view({1, heads_, places, places}));
 }
 
 at::Tensor TinyVitBlock::operator()(const at::Tensor& x) const {
     const int64_t side = x.size(0), dim = x.size(2);
-    const at::Tensor qkv = qkv_(norm_(to_windows(x, window_)));  // the file's rows go head by head, [q | k | v] of each
-    const at::Tensor by_head = qkv.view({qkv.size(0), qkv.size(1), heads_, 3, dim / heads_}).permute({3, 0, 2, 1, 4});
-    const at::Tensor attended = merge_heads(attend(by_head[0], by_head[1], by_head[2], 1.0 / std::sqrt(static_cast<double>(dim / heads_)), biases_));
+    const at::Tensor qkv = qkv_(
+        norm_(to_windows(x, window_)));  // the file's rows go head by head, [q | k | v] of each
+    const at::Tensor by_head =
+        qkv.view({qkv.size(0), qkv.size(1), heads_, 3, dim / heads_}).permute({3, 0, 2, 1, 4});
+    const at::Tensor attended =
+        merge_heads(attend(by_head[0], by_head[1], by_head[2],
+                           1.0 / std::sqrt(static_cast<double>(dim / heads_)), biases_));
     const at::Tensor sum = x + from_windows(projection_(attended), window_, side);
     const at::Tensor local = channels_last(local_(channels_first(sum)));
     return local + mlp_(local);
 }
 
 TinyVit::TinyVit(const Weights& w, const mobile_sam::TinyVitConfig& c)
-    : first_(w / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2, 3, 2), second_(w / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0], 3, 2),
+    : first_(w / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2, 3, 2),
+      second_(w / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0], 3, 2),
       neck_(w / "neck", c.dims.back(), c.output) {
     const Weights layers = w / "layers";
     for (int64_t i = 0; i < c.depths[0]; ++i) {
-        convolutions_.push_back(bottleneck(layers / "0" / "blocks" / i, c.dims[0], static_cast<int64_t>(static_cast<double>(c.dims[0]) * c.expand), c.dims[0], 1, true));
+        convolutions_.push_back(bottleneck(
+            layers / "0" / "blocks" / i, c.dims[0],
+            static_cast<int64_t>(static_cast<double>(c.dims[0]) * c.expand), c.dims[0], 1, true));
     }
     for (std::size_t stage = 1; stage < mobile_sam::kStages; ++stage) {
-        merges_.push_back(bottleneck(layers / static_cast<int64_t>(stage - 1) / "downsample", c.dims[stage - 1], c.dims[stage], c.dims[stage],
+        merges_.push_back(bottleneck(layers / static_cast<int64_t>(stage - 1) / "downsample",
+                                     c.dims[stage - 1], c.dims[stage], c.dims[stage],
                                      c.grid(stage - 1) / c.grid(stage), false));
         auto& blocks = stages_.emplace_back();
-        for (int64_t i = 0; i < c.depths[stage]; ++i) blocks.emplace_back(layers / static_cast<int64_t>(stage) / "blocks" / i, c, stage);
+        for (int64_t i = 0; i < c.depths[stage]; ++i)
+            blocks.emplace_back(layers / static_cast<int64_t>(stage) / "blocks" / i, c, stage);
     }
 }
 

@@ -13,7 +13,8 @@ namespace segrid::plain {
 class NormedConvolution {
 public:
     NormedConvolution() = default;
-    NormedConvolution(const Weights& weights, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups = 1);
+    NormedConvolution(const Weights& weights, int64_t in, int64_t out, int64_t kernel,
+                      int64_t stride, int64_t groups = 1);
     at::Tensor operator()(const at::Tensor& x) const;  // [1, channels, h, w]
 
 private:
@@ -30,7 +31,8 @@ struct Bottleneck {
 
 class TinyVitBlock {
 public:
-    TinyVitBlock(const Weights& weights, const mobile_sam::TinyVitConfig& config, std::size_t stage);
+    TinyVitBlock(const Weights& weights, const mobile_sam::TinyVitConfig& config,
+                 std::size_t stage);
     at::Tensor operator()(const at::Tensor& x) const;  // [side, side, channels]
 
 private:

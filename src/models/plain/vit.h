@@ -20,8 +20,9 @@ private:
     int64_t heads_, window_, extent_;  // extent: of the square in which tokens attend
     LayerNorm norm_;
     Linear qkv_, projection_;
-    at::Tensor rows_, columns_;              // [extent, extent, d]: of a query's row (column) and a key's
-    at::Tensor in_row_, in_column_;          // [1, 1, extent^2, extent]: 1 where a key lies in that row (column)
+    at::Tensor rows_, columns_;  // [extent, extent, d]: of a query's row (column) and a key's
+    at::Tensor in_row_,
+        in_column_;  // [1, 1, extent^2, extent]: 1 where a key lies in that row (column)
     NormedMlp mlp_;
 };
 

@@ -23,8 +23,11 @@ SamConfig::SamConfig(const Config& c) {
     v.window = c.integer("vision_config.window_size", 14);
     v.output = c.integer("vision_config.output_channels", 256);
     v.mlp = c.integer("vision_config.mlp_dim", 0);
-    if (v.mlp == 0) v.mlp = static_cast<int64_t>(static_cast<double>(v.hidden) * c.number("vision_config.mlp_ratio", 4.0));
-    v.global_layers = c.integers("vision_config.global_attn_indexes", std::vector<int64_t>{2, 5, 8, 11});
+    if (v.mlp == 0)
+        v.mlp = static_cast<int64_t>(static_cast<double>(v.hidden) *
+                                     c.number("vision_config.mlp_ratio", 4.0));
+    v.global_layers =
+        c.integers("vision_config.global_attn_indexes", std::vector<int64_t>{2, 5, 8, 11});
     v.qkv_bias = c.boolean("vision_config.qkv_bias", true);
     v.absolute_positions = c.boolean("vision_config.use_abs_pos", true);
     v.relative_positions = c.boolean("vision_config.use_rel_pos", true);
@@ -42,10 +45,16 @@ SamConfig::SamConfig(const Config& c) {
     within(c, "vision_config.mlp_dim", v.mlp, 1, 65536);
     within(c, "vision_config.window_size", v.window, 0, 1024);
     within(c, "vision_config.output_channels", v.output, 4, 16384);
-    if (v.image % v.patch != 0) mask_decoder::contradiction(c, "vision_config.image_size must be a multiple of patch_size");
-    if (v.grid() > 512) mask_decoder::contradiction(c, "vision_config.image_size / patch_size must be at most 512");
-    if (v.hidden % v.heads != 0) mask_decoder::contradiction(c, "vision_config.hidden_size must be a multiple of num_attention_heads");
-    if (v.output != decoder.transformer.dim) mask_decoder::contradiction(c, "vision_config.output_channels must equal mask_decoder_config.hidden_size");
+    if (v.image % v.patch != 0)
+        mask_decoder::contradiction(c, "vision_config.image_size must be a multiple of patch_size");
+    if (v.grid() > 512)
+        mask_decoder::contradiction(c, "vision_config.image_size / patch_size must be at most 512");
+    if (v.hidden % v.heads != 0)
+        mask_decoder::contradiction(
+            c, "vision_config.hidden_size must be a multiple of num_attention_heads");
+    if (v.output != decoder.transformer.dim)
+        mask_decoder::contradiction(
+            c, "vision_config.output_channels must equal mask_decoder_config.hidden_size");
 }
 
 }  // namespace segrid::sam

@@ -22,7 +22,8 @@ struct SamConfig {
     mask_decoder::DecoderShape decoder;
     mask_decoder::PromptConfig prompt;
 
-    // Throws Corrupt naming the key when a value is missing its plausible range or two values contradict each other.
+    // Throws Corrupt naming the key when a value is missing its plausible range or two values
+    // contradict each other.
     explicit SamConfig(const Config& config);
 };
 

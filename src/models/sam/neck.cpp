@@ -9,19 +9,26 @@
 namespace segrid::sam {
 
 Neck::Neck(const Scope& scope, const VisionConfig& c)
-    : grid_(c.grid()), hidden_(c.hidden), output_(c.output),
-      conv1_((scope / "conv1").tensor("weight", {c.output, c.hidden, 1, 1}).view({c.output, c.hidden}), at::Tensor(), scope.precision()),
-      norm1_(scope / "layer_norm1", c.output, 1e-6F), norm2_(scope / "layer_norm2", c.output, 1e-6F) {
+    : grid_(c.grid()),
+      hidden_(c.hidden),
+      output_(c.output),
+      conv1_(
+          (scope / "conv1").tensor("weight", {c.output, c.hidden, 1, 1}).view({c.output, c.hidden}),
+          at::Tensor(), scope.precision()),
+      norm1_(scope / "layer_norm1", c.output, 1e-6F),
+      norm2_(scope / "layer_norm2", c.output, 1e-6F) {
     const at::Tensor kernel = (scope / "conv2").tensor("weight", {c.output, c.output, 3, 3});
     for (int64_t tap = 0; tap < 9; ++tap) {
-        conv2_.emplace_back(kernel.select(3, tap % 3).select(2, tap / 3).contiguous(), at::Tensor(), scope.precision());
+        conv2_.emplace_back(kernel.select(3, tap % 3).select(2, tap / 3).contiguous(), at::Tensor(),
+                            scope.precision());
     }
 }
 
 at::Tensor Neck::operator()(const at::Tensor& tokens, const Schedule& schedule) const {
     // A border of zeros around the grid turns the 3x3 convolution into nine products per image row.
     const int64_t padded = grid_ + 2;
-    at::Tensor inner = at::empty({padded * padded, output_}), out = at::empty({grid_ * grid_, output_});
+    at::Tensor inner = at::empty({padded * padded, output_}),
+               out = at::empty({grid_ * grid_, output_});
     float* inner_data = inner.mutable_data_ptr<float>();
     float* out_data = out.mutable_data_ptr<float>();
     const float* x = tokens.const_data_ptr<float>();
@@ -37,7 +44,8 @@ at::Tensor Neck::operator()(const at::Tensor& tokens, const Schedule& schedule) 
         float* row = out_data + y * grid_ * output_;
         for (int64_t tap = 0; tap < 9; ++tap) {
             linear_part(grid_, inner_data + ((y + tap / 3) * padded + tap % 3) * output_, output_,
-                        conv2_[static_cast<std::size_t>(tap)].weight(), 0, output_, row, output_, tap > 0);
+                        conv2_[static_cast<std::size_t>(tap)].weight(), 0, output_, row, output_,
+                        tap > 0);
         }
         norm2_(grid_, row, row);
     });

@@ -1,4 +1,5 @@
-// SAM (transformers' SamModel): encoder -> features; prompt -> tokens; both -> masks. Other families put their own encoder in front.
+// SAM (transformers' SamModel): encoder -> features; prompt -> tokens; both -> masks. Other
+// families put their own encoder in front.
 #pragma once
 
 #include <functional>
@@ -13,11 +14,14 @@
 
 namespace segrid::sam {
 
-// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do not belong together.
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions);
+// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do
+// not belong together.
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
+                                        Precisions precisions);
 
 // Features [grid area, dim] of a padded image.
-using Encoder = std::function<at::Tensor(const ModelInput& input, const Schedule& schedule, const Tap* tap)>;
+using Encoder =
+    std::function<at::Tensor(const ModelInput& input, const Schedule& schedule, const Tap* tap)>;
 
 struct Parts {
     std::string family;

@@ -7,10 +7,12 @@ namespace segrid::sam {
 VisionEncoder::VisionEncoder(const Scope& scope, const VisionConfig& c)
     : config_(c), patches_(scope, c), neck_(scope / "neck", c) {
     blocks_.reserve(static_cast<std::size_t>(c.layers));
-    for (int64_t layer = 0; layer < c.layers; ++layer) blocks_.emplace_back(scope / "layers" / std::to_string(layer), c, layer);
+    for (int64_t layer = 0; layer < c.layers; ++layer)
+        blocks_.emplace_back(scope / "layers" / std::to_string(layer), c, layer);
 }
 
-at::Tensor VisionEncoder::operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const {
+at::Tensor VisionEncoder::operator()(const ModelInput& input, const Schedule& schedule,
+                                     const Tap* tap) const {
     const int64_t grid = config_.grid();
     at::Tensor tokens = at::empty({grid * grid, config_.hidden});
     float* data = tokens.mutable_data_ptr<float>();

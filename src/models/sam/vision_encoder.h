@@ -1,4 +1,5 @@
-// SAM's image encoder: a plain ViT with window attention and a few global layers, then a neck ("Segment Anything", section A).
+// SAM's image encoder: a plain ViT with window attention and a few global layers, then a neck
+// ("Segment Anything", section A).
 //   patches -> + positions -> blocks -> neck
 #pragma once
 

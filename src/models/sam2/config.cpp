@@ -10,7 +10,9 @@ namespace segrid::sam2 {
 using mask_decoder::contradiction;
 
 Sam2Config::Sam2Config(const Config& c) {
-    const auto unsupported = [&](const std::string& what) { fail(ErrorKind::Unsupported, c.name() + ": " + what); };
+    const auto unsupported = [&](const std::string& what) {
+        fail(ErrorKind::Unsupported, c.name() + ": " + what);
+    };
     const std::string v = "vision_config.", b = v + "backbone_config.";
     HieraConfig& h = hiera;
     h.image = c.side(b + "image_size", h.image, {.low = 16, .high = 8192});
@@ -18,42 +20,63 @@ Sam2Config::Sam2Config(const Config& c) {
     h.stride = c.side(b + "patch_stride", h.stride, {.low = 1, .high = 64});
     h.padding = c.side(b + "patch_padding", h.padding, {.low = 0, .high = 64});
     h.hidden = c.integer(b + "hidden_size", h.hidden, {.low = 1, .high = 16384});
-    h.background = c.side(b + "window_positional_embedding_background_size", h.background, {.low = 1, .high = 256});
+    h.background = c.side(b + "window_positional_embedding_background_size", h.background,
+                          {.low = 1, .high = 256});
     h.blocks = c.integers(b + "blocks_per_stage", h.blocks, {.low = 1, .high = 256});
     h.dims = c.integers(b + "embed_dim_per_stage", h.dims, {.low = 1, .high = 16384});
     h.heads = c.integers(b + "num_attention_heads_per_stage", h.heads, {.low = 1, .high = 256});
     h.windows = c.integers(b + "window_size_per_stage", h.windows, {.low = 0, .high = 1024});
-    h.global_blocks = c.integers(b + "global_attention_blocks", h.global_blocks, {.low = 0, .high = 1024});
+    h.global_blocks =
+        c.integers(b + "global_attention_blocks", h.global_blocks, {.low = 0, .high = 1024});
     h.mlp_ratio = c.number(b + "mlp_ratio", h.mlp_ratio, {.low = 0.01, .high = 64});
     h.eps = static_cast<float>(c.number(b + "layer_norm_eps", 1e-6));
     fpn = c.integer(v + "fpn_hidden_size", fpn, {.low = 8, .high = 16384});
     const auto levels = c.integers(v + "fpn_top_down_levels", std::vector<int64_t>{2, 3});
-    const auto has = [&](int64_t level) { return std::find(levels.begin(), levels.end(), level) != levels.end(); };
+    const auto has = [&](int64_t level) {
+        return std::find(levels.begin(), levels.end(), level) != levels.end();
+    };
     top_down = has(2);
 
     for (const auto* list : {&h.blocks, &h.dims, &h.heads, &h.windows}) {
-        if (list->size() != kStages) unsupported("Hiera encoders have four stages here; a list of backbone_config has " + std::to_string(list->size()));
+        if (list->size() != kStages)
+            unsupported("Hiera encoders have four stages here; a list of backbone_config has " +
+                        std::to_string(list->size()));
     }
     if (c.integer(b + "num_query_pool_stages", 3) != 3 || c.side(b + "query_stride", 2) != 2) {
-        unsupported("backbone_config: queries are pooled by 2 at the beginning of stages 2, 3 and 4");
+        unsupported(
+            "backbone_config: queries are pooled by 2 at the beginning of stages 2, 3 and 4");
     }
-    if (has(0) || has(1)) unsupported("vision_config.fpn_top_down_levels: levels 0 and 1 take nothing from above");
-    if (c.integer(v + "num_feature_levels", 3) != 3) unsupported("vision_config.num_feature_levels must be 3");
-    if (c.integer(v + "fpn_kernel_size", 1) != 1 || c.integer(v + "fpn_stride", 1) != 1 || c.integer(v + "fpn_padding", 0) != 0) {
+    if (has(0) || has(1))
+        unsupported("vision_config.fpn_top_down_levels: levels 0 and 1 take nothing from above");
+    if (c.integer(v + "num_feature_levels", 3) != 3)
+        unsupported("vision_config.num_feature_levels must be 3");
+    if (c.integer(v + "fpn_kernel_size", 1) != 1 || c.integer(v + "fpn_stride", 1) != 1 ||
+        c.integer(v + "fpn_padding", 0) != 0) {
         unsupported("vision_config: the neck's convolutions are 1 x 1");
     }
-    if (h.image % (8 * h.stride) != 0) contradiction(c, b + "image_size must be a multiple of 8 x patch_stride");
+    if (h.image % (8 * h.stride) != 0)
+        contradiction(c, b + "image_size must be a multiple of 8 x patch_stride");
     if (h.grid(0) > 1024) contradiction(c, b + "image_size / patch_stride must be at most 1024");
     if ((h.image + 2 * h.padding - h.kernel) / h.stride + 1 != h.grid(0)) {
-        unsupported(b + "patch_kernel_size, patch_stride and patch_padding must give image_size / patch_stride patches a side");
+        unsupported(b +
+                    "patch_kernel_size, patch_stride and patch_padding must give image_size / "
+                    "patch_stride patches a side");
     }
-    if (h.dims[0] != h.hidden) contradiction(c, b + "embed_dim_per_stage must begin with hidden_size");
-    if (h.windows[0] < 1 || h.grid(0) % h.windows[0] != 0) contradiction(c, b + "window_size_per_stage: the first must divide image_size / patch_stride");
+    if (h.dims[0] != h.hidden)
+        contradiction(c, b + "embed_dim_per_stage must begin with hidden_size");
+    if (h.windows[0] < 1 || h.grid(0) % h.windows[0] != 0)
+        contradiction(c,
+                      b + "window_size_per_stage: the first must divide image_size / patch_stride");
     for (std::size_t s = 0; s < kStages; ++s) {
-        if (h.dims[s] % h.heads[s] != 0) contradiction(c, b + "embed_dim_per_stage must be multiples of num_attention_heads_per_stage");
-        if (s + 1 < kStages && h.windows[s] % 2 != 0) unsupported(b + "window_size_per_stage: windows whose queries are pooled have even sides");
+        if (h.dims[s] % h.heads[s] != 0)
+            contradiction(
+                c, b + "embed_dim_per_stage must be multiples of num_attention_heads_per_stage");
+        if (s + 1 < kStages && h.windows[s] % 2 != 0)
+            unsupported(b +
+                        "window_size_per_stage: windows whose queries are pooled have even sides");
     }
-    const auto channels = c.integers(v + "backbone_channel_list", std::vector<int64_t>(h.dims.rbegin(), h.dims.rend()));
+    const auto channels = c.integers(v + "backbone_channel_list",
+                                     std::vector<int64_t>(h.dims.rbegin(), h.dims.rend()));
     if (!std::equal(channels.begin(), channels.end(), h.dims.rbegin(), h.dims.rend())) {
         contradiction(c, v + "backbone_channel_list must be embed_dim_per_stage reversed");
     }
@@ -63,14 +86,21 @@ Sam2Config::Sam2Config(const Config& c) {
     decoder.transformer.sam2_names = true;
     decoder.transformer.eps = 1e-5F;  // torch's default, whatever the config says
     decoder.object_score = true;
-    decoder.sigmoid_iou = c.boolean("mask_decoder_config.iou_prediction_use_sigmoid", true);  // (transformers has no such key)
-    if (decoder.transformer.layers != 2) unsupported("mask_decoder_config.num_hidden_layers must be 2");
+    decoder.sigmoid_iou = c.boolean("mask_decoder_config.iou_prediction_use_sigmoid",
+                                    true);  // (transformers has no such key)
+    if (decoder.transformer.layers != 2)
+        unsupported("mask_decoder_config.num_hidden_layers must be 2");
     if (c.boolean("mask_decoder_config.dynamic_multimask_via_stability", true)) {
-        decoder.dynamic_delta = static_cast<float>(c.number("mask_decoder_config.dynamic_multimask_stability_delta", 0.05));
-        decoder.dynamic_threshold = static_cast<float>(c.number("mask_decoder_config.dynamic_multimask_stability_thresh", 0.98));
+        decoder.dynamic_delta = static_cast<float>(
+            c.number("mask_decoder_config.dynamic_multimask_stability_delta", 0.05));
+        decoder.dynamic_threshold = static_cast<float>(
+            c.number("mask_decoder_config.dynamic_multimask_stability_thresh", 0.98));
     }
-    if (decoder.transformer.dim != fpn) contradiction(c, "vision_config.fpn_hidden_size must equal mask_decoder_config.hidden_size");
-    if (c.side("prompt_encoder_config.image_size", h.image) != h.image) contradiction(c, "prompt_encoder_config.image_size must equal backbone_config.image_size");
+    if (decoder.transformer.dim != fpn)
+        contradiction(c,
+                      "vision_config.fpn_hidden_size must equal mask_decoder_config.hidden_size");
+    if (c.side("prompt_encoder_config.image_size", h.image) != h.image)
+        contradiction(c, "prompt_encoder_config.image_size must equal backbone_config.image_size");
     if (h.image / c.side("prompt_encoder_config.patch_size", 16) != h.grid(2)) {
         contradiction(c, "prompt_encoder_config.patch_size must be four times patch_stride");
     }

@@ -12,16 +12,20 @@ Hiera::Hiera(const Scope& vision, const Scope& decoder, const Sam2Config& c)
     for (int64_t stage = 0; stage < kStages; ++stage) {
         auto& blocks = stages_.emplace_back();
         for (int64_t i = 0; i < c.hiera.blocks[static_cast<std::size_t>(stage)]; ++i, ++layer) {
-            blocks.emplace_back(vision / "backbone" / "blocks" / layer, c.hiera, stage, i == 0, layer);
+            blocks.emplace_back(vision / "backbone" / "blocks" / layer, c.hiera, stage, i == 0,
+                                layer);
         }
     }
 }
 
-Features Hiera::operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const {
+Features Hiera::operator()(const ModelInput& input, const Schedule& schedule,
+                           const Tap* tap) const {
     const int64_t grid = config_.grid(0);
     at::Tensor tokens = at::empty({grid * grid, config_.hidden});
     float* data = tokens.mutable_data_ptr<float>();
-    parallel_for(grid, schedule, [&](int64_t y, Worker& worker) { patches_(y, input, data + y * grid * config_.hidden, worker.arena); });
+    parallel_for(grid, schedule, [&](int64_t y, Worker& worker) {
+        patches_(y, input, data + y * grid * config_.hidden, worker.arena);
+    });
     const auto tell = [&](const std::string& name, const at::Tensor& value) {
         if (tap != nullptr) (*tap)(name, value.clone());
     };
@@ -37,7 +41,8 @@ Features Hiera::operator()(const ModelInput& input, const Schedule& schedule, co
         stages[stage] = tokens;  // the first block of the next stage makes a new tensor
     }
     Features features = neck_(stages, schedule);
-    for (std::size_t i = 0; i < features.size(); ++i) tell("features_" + std::to_string(i), features[i]);
+    for (std::size_t i = 0; i < features.size(); ++i)
+        tell("features_" + std::to_string(i), features[i]);
     return features;
 }
 

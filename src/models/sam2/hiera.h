@@ -1,5 +1,6 @@
-// SAM 2's image encoder: Hiera (Ryali et al. 2023, "Hiera: a hierarchical vision transformer without the bells-and-whistles"), four stages whose grids
-// halve, and a neck that brings three of them to the decoder's width ("SAM 2", section C.1).
+// SAM 2's image encoder: Hiera (Ryali et al. 2023, "Hiera: a hierarchical vision transformer
+// without the bells-and-whistles"), four stages whose grids halve, and a neck that brings three of
+// them to the decoder's width ("SAM 2", section C.1).
 //   patches -> + positions -> blocks of four stages -> neck
 #pragma once
 
@@ -12,7 +13,8 @@
 
 namespace segrid::sam2 {
 
-// Overlapping patches to tokens: one product per grid row. Positions: a coarse table, enlarged, plus one of a window, repeated.
+// Overlapping patches to tokens: one product per grid row. Positions: a coarse table, enlarged,
+// plus one of a window, repeated.
 class PatchEmbed {
 public:
     PatchEmbed(const Scope& scope, const HieraConfig& config);
@@ -25,13 +27,14 @@ private:
     at::Tensor positions_;  // [grid * grid, hidden]
 };
 
-// x = shortcut + attention(norm(x)); x += mlp(norm(x)). The first block of a stage widens: its shortcut is a projection, and queries and shortcut
-// are max-pooled to the next grid.
+// x = shortcut + attention(norm(x)); x += mlp(norm(x)). The first block of a stage widens: its
+// shortcut is a projection, and queries and shortcut are max-pooled to the next grid.
 class Block {
 public:
     // layer: over all stages; grid: of its input.
     Block(const Scope& scope, const HieraConfig& config, int64_t stage, bool first, int64_t layer);
-    at::Tensor operator()(const at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;
+    at::Tensor operator()(const at::Tensor& tokens, TokenBuffers& buffers,
+                          const Schedule& schedule) const;
 
 private:
     int64_t side_, in_, out_, pool_;
@@ -41,13 +44,15 @@ private:
     ResidualMlp mlp_;
 };
 
-// 1x1 convolutions of the stages; the image tokens also take the stage above, enlarged. The decoder's own 1x1 convolutions of the two finer levels
-// are multiplied into them.
+// 1x1 convolutions of the stages; the image tokens also take the stage above, enlarged. The
+// decoder's own 1x1 convolutions of the two finer levels are multiplied into them.
 class Neck {
 public:
     Neck(const Scope& vision, const Scope& decoder, const Sam2Config& config);
-    // stages: tokens of the four stages. Returns image tokens [fpn], half [fpn / 4] and quarter [fpn / 8] resolution features, finest last.
-    Features operator()(const std::array<at::Tensor, kStages>& stages, const Schedule& schedule) const;
+    // stages: tokens of the four stages. Returns image tokens [fpn], half [fpn / 4] and quarter
+    // [fpn / 8] resolution features, finest last.
+    Features operator()(const std::array<at::Tensor, kStages>& stages,
+                        const Schedule& schedule) const;
 
 private:
     int64_t fpn_;

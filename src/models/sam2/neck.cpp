@@ -9,27 +9,38 @@ namespace {
 
 struct Convolution {  // 1 x 1
     at::Tensor weight, bias;
-    Convolution(const Scope& s, int64_t in, int64_t out) : weight(s.tensor("weight", {out, in, 1, 1}).view({out, in})), bias(s.tensor("bias", {out})) {}
+    Convolution(const Scope& s, int64_t in, int64_t out)
+        : weight(s.tensor("weight", {out, in, 1, 1}).view({out, in})),
+          bias(s.tensor("bias", {out})) {}
 };
 
 // second after first
 Linear both(const Convolution& first, const Convolution& second, Precision precision) {
-    return {at::matmul(second.weight, first.weight).contiguous(), (at::matmul(second.weight, first.bias) + second.bias).contiguous(), precision};
+    return {at::matmul(second.weight, first.weight).contiguous(),
+            (at::matmul(second.weight, first.bias) + second.bias).contiguous(), precision};
 }
 
 }  // namespace
 
-Neck::Neck(const Scope& vision, const Scope& decoder, const Sam2Config& c) : fpn_(c.fpn), top_down_(c.top_down) {
+Neck::Neck(const Scope& vision, const Scope& decoder, const Sam2Config& c)
+    : fpn_(c.fpn), top_down_(c.top_down) {
     for (std::size_t stage = 0; stage < kStages; ++stage) {
         sides_[stage] = c.hiera.grid(static_cast<int64_t>(stage));
-        const Convolution lateral(vision / "neck" / "convs" / static_cast<int64_t>(kStages - 1 - stage), c.hiera.dims[stage], fpn_);
-        if (stage == 0) lateral_[stage] = both(lateral, Convolution(decoder / "conv_s0", fpn_, fpn_ / 8), vision.precision());
-        else if (stage == 1) lateral_[stage] = both(lateral, Convolution(decoder / "conv_s1", fpn_, fpn_ / 4), vision.precision());
+        const Convolution lateral(
+            vision / "neck" / "convs" / static_cast<int64_t>(kStages - 1 - stage),
+            c.hiera.dims[stage], fpn_);
+        if (stage == 0)
+            lateral_[stage] =
+                both(lateral, Convolution(decoder / "conv_s0", fpn_, fpn_ / 8), vision.precision());
+        else if (stage == 1)
+            lateral_[stage] =
+                both(lateral, Convolution(decoder / "conv_s1", fpn_, fpn_ / 4), vision.precision());
         else lateral_[stage] = Linear(lateral.weight, lateral.bias, vision.precision());
     }
 }
 
-Features Neck::operator()(const std::array<at::Tensor, kStages>& stages, const Schedule& schedule) const {
+Features Neck::operator()(const std::array<at::Tensor, kStages>& stages,
+                          const Schedule& schedule) const {
     std::array<at::Tensor, kStages> out;
     for (std::size_t stage = kStages; stage-- > 0;) {
         if (stage == kStages - 1 && !top_down_) continue;
@@ -43,7 +54,9 @@ Features Neck::operator()(const std::array<at::Tensor, kStages>& stages, const S
             const Span span("neck", y);
             float* row = to + y * side * width;
             lateral(side, x + y * side * in, in, row, width);
-            for (int64_t i = 0; above != nullptr && i < side; ++i) add(width, row + i * width, above + (y / 2 * (side / 2) + i / 2) * width, row + i * width);
+            for (int64_t i = 0; above != nullptr && i < side; ++i)
+                add(width, row + i * width, above + (y / 2 * (side / 2) + i / 2) * width,
+                    row + i * width);
         });
     }
     return {out[2], out[1], out[0]};

@@ -8,59 +8,77 @@
 namespace segrid::sam2 {
 namespace {
 
-struct Context : mask_decoder::ImageContext {  // its features hold the embedding that says "no memory"
-    at::Tensor half, quarter;                  // in the order of upscaling
+struct Context
+    : mask_decoder::ImageContext {  // its features hold the embedding that says "no memory"
+    at::Tensor half, quarter;       // in the order of upscaling
     UpscaleFeatures high_res;
 };
 
 mask_decoder::PromptShape prompt_shape(const Sam2Config& c) {
-    return {.side = c.hiera.image, .grid = c.hiera.grid(2), .dim = c.fpn, .mask_channels = c.prompt.mask_channels, .eps = c.prompt.eps, .padded_boxes = true};
+    return {.side = c.hiera.image,
+            .grid = c.hiera.grid(2),
+            .dim = c.fpn,
+            .mask_channels = c.prompt.mask_channels,
+            .eps = c.prompt.eps,
+            .padded_boxes = true};
 }
 
 class Sam2 final : public SegmentationModel {
 public:
     Sam2(const Scope& root, const Sam2Config& c)
-        : config_(c), encoder_(root / "vision_encoder", root / "mask_decoder", c), predictor_(root, prompt_shape(c), c.decoder),
+        : config_(c),
+          encoder_(root / "vision_encoder", root / "mask_decoder", c),
+          predictor_(root, prompt_shape(c), c.decoder),
           no_memory_(root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn})) {
-        preprocess_ = {.resize = Resize::Squash, .resample = Resample::BilinearFloat, .side = c.hiera.image};
+        preprocess_ = {
+            .resize = Resize::Squash, .resample = Resample::BilinearFloat, .side = c.hiera.image};
     }
 
     std::string family() const override { return "sam2"; }
     const PreprocessSpec& preprocess() const override { return preprocess_; }
     Size low_res() const override { return predictor_.low_res(); }
     std::vector<FeatureShape> feature_shapes() const override {
-        return {{square(2), config_.fpn}, {square(1), config_.fpn / 4}, {square(0), config_.fpn / 8}};
+        return {
+            {square(2), config_.fpn}, {square(1), config_.fpn / 4}, {square(0), config_.fpn / 8}};
     }
     int64_t multimask_outputs() const override { return config_.decoder.masks - 1; }
 
-    Features encode(const ModelInput& input, const Schedule& schedule, const Tap* tap) const override {
+    Features encode(const ModelInput& input, const Schedule& schedule,
+                    const Tap* tap) const override {
         Features features = encoder_(input, schedule, tap);
         run_in_worker(schedule, [&] { features.front().add_(no_memory_); });
         return features;
     }
 
-    std::shared_ptr<const DecoderContext> prepare(const Features& features, const Schedule& schedule) const override {
+    std::shared_ptr<const DecoderContext> prepare(const Features& features,
+                                                  const Schedule& schedule) const override {
         auto context = std::make_shared<Context>();
         const int64_t side = config_.hiera.grid(2);
         run_in_worker(schedule, [&] {
             context->half = in_upscale_order(features[1], side, side, 1);
             context->quarter = in_upscale_order(features[2], side, side, 2);
         });
-        context->high_res = {context->half.const_data_ptr<float>(), context->quarter.const_data_ptr<float>()};
+        context->high_res = {context->half.const_data_ptr<float>(),
+                             context->quarter.const_data_ptr<float>()};
         predictor_.prepare(*context, features.front(), schedule);
         return context;
     }
 
-    bool takes(const DecoderContext& context) const override { return dynamic_cast<const Context*>(&context) != nullptr; }
+    bool takes(const DecoderContext& context) const override {
+        return dynamic_cast<const Context*>(&context) != nullptr;
+    }
 
-    std::vector<DecodedMask> decode(const DecoderContext& base, const ModelPrompt& prompt, const DecodeRequest& request,
-                                    const Schedule& schedule, Arena& arena) const override {
+    std::vector<DecodedMask> decode(const DecoderContext& base, const ModelPrompt& prompt,
+                                    const DecodeRequest& request, const Schedule& schedule,
+                                    Arena& arena) const override {
         const auto& context = static_cast<const Context&>(base);
         return predictor_.decode(context, &context.high_res, prompt, request, schedule, arena);
     }
 
 private:
-    Size square(int64_t stage) const { return {config_.hiera.grid(stage), config_.hiera.grid(stage)}; }
+    Size square(int64_t stage) const {
+        return {config_.hiera.grid(stage), config_.hiera.grid(stage)};
+    }
 
     Sam2Config config_;
     PreprocessSpec preprocess_;
@@ -72,11 +90,17 @@ private:
 }  // namespace
 
 std::vector<std::string> of_video() {
-    return {"memory_", "mask_downsample", "object_pointer_proj", "temporal_positional_encoding_projection_layer", "no_memory_positional_encoding",
-            "no_object_pointer", "occlusion_spatial_embedding_parameter"};
+    return {"memory_",
+            "mask_downsample",
+            "object_pointer_proj",
+            "temporal_positional_encoding_projection_layer",
+            "no_memory_positional_encoding",
+            "no_object_pointer",
+            "occlusion_spatial_embedding_parameter"};
 }
 
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions) {
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
+                                        Precisions precisions) {
     auto model = std::make_unique<Sam2>(Scope(store, precisions), Sam2Config(config));
     store.finish(of_video());
     return model;

@@ -1,5 +1,6 @@
-// SAM 2 and 2.1 on images (transformers' Sam2Model, and the image part of Sam2VideoModel): encoder -> features of three resolutions; prompt ->
-// tokens; all -> masks ("SAM 2: Segment Anything in Images and Videos", 2024).
+// SAM 2 and 2.1 on images (transformers' Sam2Model, and the image part of Sam2VideoModel): encoder
+// -> features of three resolutions; prompt -> tokens; all -> masks ("SAM 2: Segment Anything in
+// Images and Videos", 2024).
 #pragma once
 
 #include <memory>
@@ -13,9 +14,10 @@
 
 namespace segrid::sam2 {
 
-// Reads every tensor that images need from the store and finishes it; the memory's tensors may be there. Throws Corrupt when the file and the config
-// do not belong together.
-std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store, Precisions precisions);
+// Reads every tensor that images need from the store and finishes it; the memory's tensors may be
+// there. Throws Corrupt when the file and the config do not belong together.
+std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
+                                        Precisions precisions);
 // Beginnings of the names of tensors that images do not need.
 std::vector<std::string> of_video();
 

@@ -1,5 +1,5 @@
-// Detectors in TorchScript files, run by LibTorch: YOLO-style heads of the usual layouts. Loading such a file can run code: only for files that the user
-// trusts.
+// Detectors in TorchScript files, run by LibTorch: YOLO-style heads of the usual layouts. Loading
+// such a file can run code: only for files that the user trusts.
 #pragma once
 
 #include <memory>
@@ -12,10 +12,11 @@ namespace segrid {
 
 // Of the first output, a [1, a, b] tensor; boxes in pixels of the input.
 enum class YoloLayout {
-    Auto,      // by shape: a < b Channels; b = 6 with at most 1000 rows Finished; else Objectness
-    Channels,  // [1, 4 + classes, n]: cx, cy, w, h, scores (YOLOv8, v9, 11)
-    Objectness,  // [1, n, 5 + classes]: cx, cy, w, h, objectness, scores (YOLOv5, v7); a score is their product
-    Finished,  // [1, n, 6]: x0, y0, x1, y1, score, class (YOLOv10, 26, exports with NMS)
+    Auto,        // by shape: a < b Channels; b = 6 with at most 1000 rows Finished; else Objectness
+    Channels,    // [1, 4 + classes, n]: cx, cy, w, h, scores (YOLOv8, v9, 11)
+    Objectness,  // [1, n, 5 + classes]: cx, cy, w, h, objectness, scores (YOLOv5, v7); a score is
+                 // their product
+    Finished,    // [1, n, 6]: x0, y0, x1, y1, score, class (YOLOv10, 26, exports with NMS)
 };
 
 struct ScriptedBox {
@@ -32,13 +33,16 @@ public:
     ~ScriptedModel();
     ScriptedModel(ScriptedModel&&) noexcept;
 
-    // What ultralytics writes into its exports, where it is there: the side of its input (0: not said), the classes' names.
+    // What ultralytics writes into its exports, where it is there: the side of its input (0: not
+    // said), the classes' names.
     int64_t side() const { return side_; }
     const std::vector<std::string>& names() const { return names_; }
 
-    // input: [3][side][side] RGB in 0..1. Boxes with scores above the threshold, in the output's order. Inside a worker. Throws Unsupported for outputs of
-    // other shapes, Corrupt for NaN in them and for what the script throws.
-    std::vector<ScriptedBox> forward(const float* input, int64_t side, float threshold, YoloLayout layout) const;
+    // input: [3][side][side] RGB in 0..1. Boxes with scores above the threshold, in the output's
+    // order. Inside a worker. Throws Unsupported for outputs of other shapes, Corrupt for NaN in
+    // them and for what the script throws.
+    std::vector<ScriptedBox> forward(const float* input, int64_t side, float threshold,
+                                     YoloLayout layout) const;
 
 private:
     struct Module;

@@ -12,5 +12,13 @@ from segrid.compat.mobile_sam.build_sam import (
 )
 from segrid.compat.mobile_sam.predictor import SamPredictor
 
-__all__ = ["SamAutomaticMaskGenerator", "SamPredictor", "build_sam", "build_sam_vit_b",
-           "build_sam_vit_h", "build_sam_vit_l", "build_sam_vit_t", "sam_model_registry"]
+__all__ = [
+    "SamAutomaticMaskGenerator",
+    "SamPredictor",
+    "build_sam",
+    "build_sam_vit_b",
+    "build_sam_vit_h",
+    "build_sam_vit_l",
+    "build_sam_vit_t",
+    "sam_model_registry",
+]

@@ -10,5 +10,11 @@ from segrid.compat.segment_anything.build_sam import (
     sam_model_registry,
 )
 
-__all__ = ["build_sam", "build_sam_vit_b", "build_sam_vit_h", "build_sam_vit_l",
-           "build_sam_vit_t", "sam_model_registry"]
+__all__ = [
+    "build_sam",
+    "build_sam_vit_b",
+    "build_sam_vit_h",
+    "build_sam_vit_l",
+    "build_sam_vit_t",
+    "sam_model_registry",
+]

@@ -17,18 +17,31 @@ class SAM2AutomaticMaskGenerator(MaskGenerator):
 
     as_float32 = True
 
-    def __init__(self, model: SAM2Base, points_per_side: int | None = 32,
-                 points_per_batch: int = 64, pred_iou_thresh: float = 0.8,
-                 stability_score_thresh: float = 0.95, stability_score_offset: float = 1.0,
-                 mask_threshold: float = 0.0, box_nms_thresh: float = 0.7, crop_n_layers: int = 0,
-                 crop_nms_thresh: float = 0.7, crop_overlap_ratio: float = 512 / 1500,
-                 crop_n_points_downscale_factor: int = 1,
-                 point_grids: list[np.ndarray] | None = None, min_mask_region_area: int = 0,
-                 output_mode: str = "binary_mask", use_m2m: bool = False,
-                 multimask_output: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: SAM2Base,
+        points_per_side: int | None = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.8,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        mask_threshold: float = 0.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: list[np.ndarray] | None = None,
+        min_mask_region_area: int = 0,
+        output_mode: str = "binary_mask",
+        use_m2m: bool = False,
+        multimask_output: bool = True,
+        **kwargs: Any,
+    ) -> None:
         self._configure(locals())
-        self.predictor = SAM2ImagePredictor(model, max_hole_area=min_mask_region_area,
-                                            max_sprinkle_area=min_mask_region_area)
+        self.predictor = SAM2ImagePredictor(
+            model, max_hole_area=min_mask_region_area, max_sprinkle_area=min_mask_region_area
+        )
 
     def _asked(self) -> dict[str, Any]:
         """As in sam2, `min_mask_region_area` is the predictor's from the construction on."""

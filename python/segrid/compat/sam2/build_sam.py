@@ -16,14 +16,24 @@ from segrid.compat.video import not_yet
 SIZES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
 # Of each id: its configuration, and its checkpoint in that repository.
 HF_MODEL_ID_TO_FILENAMES = {
-    f"facebook/{version}-hiera-{size}": (f"configs/{version}/{version}_hiera_{short}.yaml",
-                                         f"{version}_hiera_{size.replace('-', '_')}.pt")
-    for version in ("sam2", "sam2.1") for size, short in SIZES.items()}
+    f"facebook/{version}-hiera-{size}": (
+        f"configs/{version}/{version}_hiera_{short}.yaml",
+        f"{version}_hiera_{size.replace('-', '_')}.pt",
+    )
+    for version in ("sam2", "sam2.1")
+    for size, short in SIZES.items()
+}
 
 
-def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None,
-               device: Any = None, mode: str = "eval", hydra_overrides_extra: Iterable[str] = (),
-               apply_postprocessing: bool = True, **kwargs: Any) -> SAM2Base:
+def build_sam2(
+    config_file: str | None,
+    ckpt_path: str | os.PathLike[str] | None = None,
+    device: Any = None,
+    mode: str = "eval",
+    hydra_overrides_extra: Iterable[str] = (),
+    apply_postprocessing: bool = True,
+    **kwargs: Any,
+) -> SAM2Base:
     """A model from an original checkpoint (.pt, read as weights only), a model folder or a Hugging
     Face id; without one, a model that gets its weights by `load_state_dict`.
 
@@ -39,8 +49,9 @@ def build_sam2(config_file: str | None, ckpt_path: str | os.PathLike[str] | None
     overrides; ValueError for values of another type.
     """
     if mode != "eval":
-        raise NotImplementedError(f"build_sam2: only mode='eval', got {mode!r}; segrid does not "
-                                  "train, use sam2 for that")
+        raise NotImplementedError(
+            f"build_sam2: only mode='eval', got {mode!r}; segrid does not train, use sam2 for that"
+        )
     settings = settings_of(hydra_overrides_extra or (), apply_postprocessing)
     where = "auto" if device is None else named(device)
     if ckpt_path is None:
@@ -53,14 +64,16 @@ def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:
     return build_sam2(None, model_id, **kwargs)
 
 
-def build_sam2_video_predictor(config_file: str | None,
-                               ckpt_path: str | os.PathLike[str] | None = None,
-                               *_: Any, **__: Any) -> Any:
+def build_sam2_video_predictor(
+    config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None, *_: Any, **__: Any
+) -> Any:
     """Raises NotImplementedError: videos come with segrid's tracker."""
     not_yet("build_sam2_video_predictor", "images work as in sam2: build_sam2, SAM2ImagePredictor")
 
 
 def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> Any:
     """Raises NotImplementedError: videos come with segrid's tracker."""
-    not_yet("build_sam2_video_predictor_hf",
-            "images work as in sam2: build_sam2_hf, SAM2ImagePredictor.from_pretrained")
+    not_yet(
+        "build_sam2_video_predictor_hf",
+        "images work as in sam2: build_sam2_hf, SAM2ImagePredictor.from_pretrained",
+    )

@@ -25,12 +25,19 @@ class SAM2ImagePredictor:
     [(B, C, 4h, 4w), (B, C, 2h, 2w)]}, tensors or arrays; `_orig_hw` is [(H, W)] of the B images.
     """
 
-    def __init__(self, sam_model: SAM2Base, mask_threshold: float = 0.0, max_hole_area: float = 0.0,
-                 max_sprinkle_area: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        sam_model: SAM2Base,
+        mask_threshold: float = 0.0,
+        max_hole_area: float = 0.0,
+        max_sprinkle_area: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         self.model = sam_model
         self.mask_threshold = mask_threshold
-        self._transforms = SAM2Transforms(sam_model.image_size, mask_threshold, max_hole_area,
-                                          max_sprinkle_area)
+        self._transforms = SAM2Transforms(
+            sam_model.image_size, mask_threshold, max_hole_area, max_sprinkle_area
+        )
         self._bb_feat_sizes = [(sam_model.image_size // n,) * 2 for n in (4, 8, 16)]
         self.reset_predictor()
 
@@ -59,8 +66,9 @@ class SAM2ImagePredictor:
         self.reset_predictor()
         assert isinstance(image_list, list)
         for image in image_list:
-            assert isinstance(image, np.ndarray), \
+            assert isinstance(image, np.ndarray), (
                 "Images are expected to be an np.ndarray in RGB format, and of shape  HWC"
+            )
         self._set(image_list)
         self._is_batch = True
 
@@ -75,8 +83,9 @@ class SAM2ImagePredictor:
     def get_image_embedding(self) -> Any:
         """(1, C, h, w) float32 tensor of the last image."""
         if not self._is_image_set:
-            raise RuntimeError("An image must be set with .set_image(...) to generate an "
-                               "embedding.")
+            raise RuntimeError(
+                "An image must be set with .set_image(...) to generate an embedding."
+            )
         return self._features["image_embed"]
 
     def _set(self, images: list[Any]) -> None:
@@ -94,8 +103,10 @@ class SAM2ImagePredictor:
                 return torch.from_numpy(np.concatenate(arrays)).to(self.device)
 
             levels = len(self._embeddings[0].high_res_features)
-            self._shown = {"image_embed": joined(0),
-                           "high_res_feats": [joined(i) for i in range(levels, 0, -1)]}
+            self._shown = {
+                "image_embed": joined(0),
+                "high_res_feats": [joined(i) for i in range(levels, 0, -1)],
+            }
             self._stamp = _stamp(self._shown)
         return self._shown
 
@@ -121,17 +132,28 @@ class SAM2ImagePredictor:
         if known is None or self._stamp != _stamp(self._shown):
             coarse, fine = self._shown["image_embed"], self._shown["high_res_feats"]
             known = self._embeddings = [
-                Embedding.of(segmenter, size, [_array(level[i:i + 1])
-                                               for level in (coarse, *reversed(fine))])
-                for i, size in enumerate(self._sizes or [])]
+                Embedding.of(
+                    segmenter,
+                    size,
+                    [_array(level[i : i + 1]) for level in (coarse, *reversed(fine))],
+                )
+                for i, size in enumerate(self._sizes or [])
+            ]
             self._stamp = _stamp(self._shown)
         return known[index]
 
     # ---- prompts
 
-    def predict(self, point_coords: Any = None, point_labels: Any = None, box: Any = None,
-                mask_input: Any = None, multimask_output: bool = True, return_logits: bool = False,
-                normalize_coords: bool = True) -> Triple:
+    def predict(
+        self,
+        point_coords: Any = None,
+        point_labels: Any = None,
+        box: Any = None,
+        mask_input: Any = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        normalize_coords: bool = True,
+    ) -> Triple:
         """masks float32 of 0 and 1 (logits with `return_logits`), scores float32, low-res logits
         float32 within +-32: (C, H, W), (C,), (C, h, w), with one more axis in front for several
         prompts.
@@ -141,38 +163,64 @@ class SAM2ImagePredictor:
         (B, 1, h, w)."""
         if not self._is_image_set:
             raise RuntimeError(NO_IMAGE)
-        return self._answer((point_coords, point_labels, box, mask_input), multimask_output,
-                            return_logits, normalize_coords, -1)
+        return self._answer(
+            (point_coords, point_labels, box, mask_input),
+            multimask_output,
+            return_logits,
+            normalize_coords,
+            -1,
+        )
 
-    def predict_batch(self, point_coords_batch: list[Any] | None = None,
-                      point_labels_batch: list[Any] | None = None,
-                      box_batch: list[Any] | None = None, mask_input_batch: list[Any] | None = None,
-                      multimask_output: bool = True, return_logits: bool = False,
-                      normalize_coords: bool = True,
-                      ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    def predict_batch(
+        self,
+        point_coords_batch: list[Any] | None = None,
+        point_labels_batch: list[Any] | None = None,
+        box_batch: list[Any] | None = None,
+        mask_input_batch: list[Any] | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        normalize_coords: bool = True,
+    ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
         """`predict` for each image of the batch: three lists."""
         assert self._is_batch, "This function should only be used when in batched mode"
         if not self._is_image_set:
-            raise RuntimeError("An image must be set with .set_image_batch(...) before mask "
-                               "prediction.")
+            raise RuntimeError(
+                "An image must be set with .set_image_batch(...) before mask prediction."
+            )
         given = (point_coords_batch, point_labels_batch, box_batch, mask_input_batch)
-        results = [self._answer(tuple(None if each is None else each[i] for each in given),
-                                multimask_output, return_logits, normalize_coords, i)
-                   for i in range(len(self._orig_hw or []))]
+        results = [
+            self._answer(
+                tuple(None if each is None else each[i] for each in given),
+                multimask_output,
+                return_logits,
+                normalize_coords,
+                i,
+            )
+            for i in range(len(self._orig_hw or []))
+        ]
         masks, scores, low = zip(*results, strict=True) if results else ((), (), ())
         return list(masks), list(scores), list(low)
 
-    def _answer(self, prompts: tuple[Any, ...], multimask: bool, logits: bool, normalize: bool,
-                index: int) -> Triple:
+    def _answer(
+        self, prompts: tuple[Any, ...], multimask: bool, logits: bool, normalize: bool, index: int
+    ) -> Triple:
         point_coords, point_labels, box, mask = prompts
-        hint, coords, labels, boxes = self._prep_prompts(point_coords, point_labels, box, mask,
-                                                         normalize, index)
+        hint, coords, labels, boxes = self._prep_prompts(
+            point_coords, point_labels, box, mask, normalize, index
+        )
         found = self._predict(coords, labels, boxes, hint, multimask, logits, index)
         masks, scores, low = (t.squeeze(0).float().cpu().numpy() for t in found)
         return masks, scores, low
 
-    def _prep_prompts(self, point_coords: Any, point_labels: Any, box: Any, mask_logits: Any,
-                      normalize_coords: bool, img_idx: int = -1) -> tuple[Any, Any, Any, Any]:
+    def _prep_prompts(
+        self,
+        point_coords: Any,
+        point_labels: Any,
+        box: Any,
+        mask_logits: Any,
+        normalize_coords: bool,
+        img_idx: int = -1,
+    ) -> tuple[Any, Any, Any, Any]:
         """Tensors as `_predict` takes them: mask (B, 1, h, w), points (B, N, 2) in pixels of the
         model's square, labels (B, N), boxes (B, 2, 2) there; None for what is None."""
         import torch
@@ -180,25 +228,36 @@ class SAM2ImagePredictor:
         size, here = (self._orig_hw or [])[img_idx], self.device
         mask = coords = labels = boxes = None
         if point_coords is not None:
-            assert point_labels is not None, \
+            assert point_labels is not None, (
                 "point_labels must be supplied if point_coords is supplied."
+            )
             coords = self._transforms.transform_coords(
                 torch.as_tensor(point_coords, dtype=torch.float, device=here),
-                normalize_coords, size)
+                normalize_coords,
+                size,
+            )
             labels = torch.as_tensor(point_labels, dtype=torch.int, device=here)
             if coords.ndim == 2:
                 coords, labels = coords[None], labels[None]
         if box is not None:
             boxes = self._transforms.transform_boxes(
-                torch.as_tensor(box, dtype=torch.float, device=here), normalize_coords, size)
+                torch.as_tensor(box, dtype=torch.float, device=here), normalize_coords, size
+            )
         if mask_logits is not None:
             mask = torch.as_tensor(mask_logits, dtype=torch.float, device=here)
             mask = mask[None] if mask.ndim == 3 else mask
         return mask, coords, labels, boxes
 
-    def _predict(self, point_coords: Any, point_labels: Any, boxes: Any = None,
-                 mask_input: Any = None, multimask_output: bool = True,
-                 return_logits: bool = False, img_idx: int = -1) -> tuple[Any, Any, Any]:
+    def _predict(
+        self,
+        point_coords: Any,
+        point_labels: Any,
+        boxes: Any = None,
+        mask_input: Any = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        img_idx: int = -1,
+    ) -> tuple[Any, Any, Any]:
         """masks (B, C, H, W) bool, or logits with `return_logits`; scores (B, C); low-res logits
         (B, C, h, w) within +-32: tensors. Prompts as `_prep_prompts` gives them."""
         import torch
@@ -215,24 +274,37 @@ class SAM2ImagePredictor:
         if hints is not None and len(hints) == 1 < count:  # one mask for all prompts
             hints = np.repeat(hints, count, axis=0)
         found = self.model.segmenter.predict(
-            embedding, points=points, labels=None if point_labels is None else _array(point_labels),
-            boxes=None if corners is None else corners.reshape(-1, 4), mask_hints=hints,
-            multimask=multimask_output, mask_threshold=float(self.mask_threshold), anywhere=True,
-            **self._areas())  # type: ignore[arg-type]
+            embedding,
+            points=points,
+            labels=None if point_labels is None else _array(point_labels),
+            boxes=None if corners is None else corners.reshape(-1, 4),
+            mask_hints=hints,
+            multimask=multimask_output,
+            mask_threshold=float(self.mask_threshold),
+            anywhere=True,
+            **self._areas(),
+        )  # type: ignore[arg-type]
 
         def shaped(array: np.ndarray) -> Any:
             return torch.tensor(array).unflatten(0, (count, -1))
 
         low = shaped(low_res_of(found))
-        masks = (self._transforms.postprocess_masks(low, embedding.image_size) if return_logits
-                 else shaped(found.array))
-        return tuple(t.to(self.device)  # type: ignore[return-value]
-                     for t in (masks, shaped(found.scores), low.clamp(-32, 32)))
+        masks = (
+            self._transforms.postprocess_masks(low, embedding.image_size)
+            if return_logits
+            else shaped(found.array)
+        )
+        return tuple(
+            t.to(self.device)  # type: ignore[return-value]
+            for t in (masks, shaped(found.scores), low.clamp(-32, 32))
+        )
 
     def _areas(self) -> dict[str, int]:
         """Holes and specks up to which size go, in low-res pixels."""
-        return {name: max(0, int(getattr(self._transforms, name)))
-                for name in ("max_hole_area", "max_sprinkle_area")}
+        return {
+            name: max(0, int(getattr(self._transforms, name)))
+            for name in ("max_hole_area", "max_sprinkle_area")
+        }
 
 
 def _array(values: Any) -> np.ndarray:

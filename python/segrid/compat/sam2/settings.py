@@ -17,8 +17,12 @@ from segrid.compat.checkpoints import cache
 from segrid.segmenter import Segmenter
 
 # What the engine takes where a config.json says nothing; the keys are those of mask_decoder_config.
-DEFAULTS = {"dynamic_multimask_via_stability": True, "dynamic_multimask_stability_delta": 0.05,
-            "dynamic_multimask_stability_thresh": 0.98, "iou_prediction_use_sigmoid": True}
+DEFAULTS = {
+    "dynamic_multimask_via_stability": True,
+    "dynamic_multimask_stability_delta": 0.05,
+    "dynamic_multimask_stability_thresh": 0.98,
+    "iou_prediction_use_sigmoid": True,
+}
 
 
 def boolean(value: Any) -> bool:
@@ -31,20 +35,34 @@ def boolean(value: Any) -> bool:
 
 # What sam2's mask decoder has as attributes, and their types.
 DECODER: dict[str, Callable[[Any], Any]] = {
-    "dynamic_multimask_via_stability": boolean, "dynamic_multimask_stability_delta": float,
+    "dynamic_multimask_via_stability": boolean,
+    "dynamic_multimask_stability_delta": float,
     "dynamic_multimask_stability_thresh": float,
 }
 OVERRIDES = {f"sam_mask_decoder_extra_args.{name}": (name, kind) for name, kind in DECODER.items()}
 OVERRIDES["iou_prediction_use_sigmoid"] = ("iou_prediction_use_sigmoid", boolean)
 # Of memory and tracking, which images do not need: taken without effect, as in sam2's predictor.
 OF_VIDEOS = {
-    "add_all_frames_to_correct_as_cond", "binarize_mask_from_pts_for_mem_enc",
-    "clear_non_cond_mem_around_input", "compile_image_encoder", "fill_hole_area",
-    "max_cond_frames_in_attn", "max_obj_ptrs_in_encoder", "memory_temporal_stride_for_eval",
-    "multimask_max_pt_num", "multimask_min_pt_num", "multimask_output_for_tracking",
-    "multimask_output_in_sam", "non_overlap_masks", "non_overlap_masks_for_mem_enc", "num_maskmem",
-    "only_obj_ptrs_in_the_past_for_eval", "sigmoid_bias_for_mem_enc", "sigmoid_scale_for_mem_enc",
-    "use_mask_input_as_output_without_sam", "use_multimask_token_for_obj_ptr",
+    "add_all_frames_to_correct_as_cond",
+    "binarize_mask_from_pts_for_mem_enc",
+    "clear_non_cond_mem_around_input",
+    "compile_image_encoder",
+    "fill_hole_area",
+    "max_cond_frames_in_attn",
+    "max_obj_ptrs_in_encoder",
+    "memory_temporal_stride_for_eval",
+    "multimask_max_pt_num",
+    "multimask_min_pt_num",
+    "multimask_output_for_tracking",
+    "multimask_output_in_sam",
+    "non_overlap_masks",
+    "non_overlap_masks_for_mem_enc",
+    "num_maskmem",
+    "only_obj_ptrs_in_the_past_for_eval",
+    "sigmoid_bias_for_mem_enc",
+    "sigmoid_scale_for_mem_enc",
+    "use_mask_input_as_output_without_sam",
+    "use_multimask_token_for_obj_ptr",
 }
 
 
@@ -68,7 +86,8 @@ def settings_of(overrides: Iterable[str], apply_postprocessing: bool) -> dict[st
         elif name not in OF_VIDEOS:
             raise NotImplementedError(
                 f"hydra_overrides_extra: {override!r} has no switch in segrid; it has "
-                + ", ".join(f"++model.{known}" for known in OVERRIDES))
+                + ", ".join(f"++model.{known}" for known in OVERRIDES)
+            )
     if apply_postprocessing:
         asked = {name: value for name, value in asked.items() if name not in DECODER}
     return asked

@@ -18,5 +18,12 @@ from segrid.compat.segment_anything.build_sam import (
 )
 from segrid.compat.segment_anything.predictor import SamPredictor
 
-__all__ = ["SamAutomaticMaskGenerator", "SamPredictor", "build_sam", "build_sam_vit_b",
-           "build_sam_vit_h", "build_sam_vit_l", "sam_model_registry"]
+__all__ = [
+    "SamAutomaticMaskGenerator",
+    "SamPredictor",
+    "build_sam",
+    "build_sam_vit_b",
+    "build_sam_vit_h",
+    "build_sam_vit_l",
+    "sam_model_registry",
+]

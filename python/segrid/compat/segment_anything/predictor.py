@@ -38,8 +38,9 @@ class SamPredictor:
 
     def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
         """image : (H, W, 3) uint8 in `image_format`, "RGB" or "BGR"."""
-        assert image_format in ["RGB", "BGR"], \
+        assert image_format in ["RGB", "BGR"], (
             f"image_format must be in ['RGB', 'BGR'], is {image_format}."
+        )
         if image_format != self.model.image_format:
             image = image[..., ::-1]
         self.reset_image()
@@ -51,8 +52,9 @@ class SamPredictor:
         original_image_size : (H, W)."""
         side = self.model.image_encoder.img_size
         shape = tuple(transformed_image.shape)
-        assert len(shape) == 4 and shape[1] == 3 and max(shape[2:]) == side, \
+        assert len(shape) == 4 and shape[1] == 3 and max(shape[2:]) == side, (
             f"set_torch_image input must be BCHW with long side {side}."
+        )
         self.reset_image()
         pixels = array_of(transformed_image[0].permute(1, 2, 0))
         height, width = (int(n) for n in original_image_size)
@@ -60,10 +62,15 @@ class SamPredictor:
         size = (height, width) if regular else (shape[2], shape[3])
         self._set(self.model.segmenter.encode_resized(pixels, size), original_image_size, shape[2:])
 
-    def predict(self, point_coords: np.ndarray | None = None,
-                point_labels: np.ndarray | None = None, box: np.ndarray | None = None,
-                mask_input: np.ndarray | None = None, multimask_output: bool = True,
-                return_logits: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def predict(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """masks (C, H, W) bool (float32 logits with `return_logits`), scores (C,) float32, low-res
         logits (C, h, w) float32.
 
@@ -73,35 +80,46 @@ class SamPredictor:
             raise RuntimeError(NO_IMAGE)
         points = corners = None
         if point_coords is not None:
-            assert point_labels is not None, \
+            assert point_labels is not None, (
                 "point_labels must be supplied if point_coords is supplied."
+            )
             at = self.transform.apply_coords(array_of(point_coords), self.original_size)
             points = at[None], array_of(point_labels).astype(np.int64)[None]
         if box is not None:
             corners = self.transform.apply_boxes(array_of(box), self.original_size)
         hint = None if mask_input is None else array_of(mask_input)[None]
-        masks, scores, low_res = self._predict((points, corners, hint), multimask_output,
-                                               return_logits)
+        masks, scores, low_res = self._predict(
+            (points, corners, hint), multimask_output, return_logits
+        )
         return masks[0], scores[0], low_res[0]
 
-    def predict_torch(self, point_coords: Any, point_labels: Any, boxes: Any = None,
-                      mask_input: Any = None, multimask_output: bool = True,
-                      return_logits: bool = False) -> tuple[Any, Any, Any]:
+    def predict_torch(
+        self,
+        point_coords: Any,
+        point_labels: Any,
+        boxes: Any = None,
+        mask_input: Any = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[Any, Any, Any]:
         """As `predict` for B prompts at once, all in the model's frame (see `transform`):
         point_coords (B, N, 2), point_labels (B, N), boxes (B, 4), mask_input (B, 1, h, w). Returns
         tensors (B, C, H, W), (B, C), (B, C, h, w) on `device`."""
         if not self.is_image_set:
             raise RuntimeError(NO_IMAGE)
         points = None if point_coords is None else (point_coords, point_labels)
-        masks, scores, low_res = (tensor_of(array).to(self.device) for array in self._predict(
-            (points, boxes, mask_input), multimask_output, return_logits))
+        masks, scores, low_res = (
+            tensor_of(array).to(self.device)
+            for array in self._predict((points, boxes, mask_input), multimask_output, return_logits)
+        )
         return masks, scores, low_res
 
     def get_image_embedding(self) -> Any:
         """(1, C, h, w) float32 tensor."""
         if not self.is_image_set:
             raise RuntimeError(
-                "An image must be set with .set_image(...) to generate an embedding.")
+                "An image must be set with .set_image(...) to generate an embedding."
+            )
         assert self.features is not None, "Features must exist if an image has been set."
         return self.features
 
@@ -131,8 +149,9 @@ class SamPredictor:
         self.features = None
         self.original_size = self.input_size = None
 
-    def _set(self, embedding: Embedding, original_size: tuple[int, ...],
-             input_size: tuple[int, ...]) -> None:
+    def _set(
+        self, embedding: Embedding, original_size: tuple[int, ...], input_size: tuple[int, ...]
+    ) -> None:
         self._embedding = embedding
         self.original_size, self.input_size = original_size, input_size
         self.is_image_set = True
@@ -165,11 +184,14 @@ class SamPredictor:
         if regular and not return_logits:
             pixels = found.array
         else:
-            pixels = self.model.postprocess_masks(tensor_of(low_res)[None], self.input_size,
-                                                  self.original_size)[0].numpy()
+            pixels = self.model.postprocess_masks(
+                tensor_of(low_res)[None], self.input_size, self.original_size
+            )[0].numpy()
             pixels = pixels if return_logits else pixels > self.model.mask_threshold
-        return [array.reshape(sparse.shape[0], -1, *array.shape[1:])
-                for array in (pixels, found.scores.copy(), low_res)]
+        return [
+            array.reshape(sparse.shape[0], -1, *array.shape[1:])
+            for array in (pixels, found.scores.copy(), low_res)
+        ]
 
 
 def _version(tensor: Any) -> Any:

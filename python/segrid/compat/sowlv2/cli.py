@@ -12,22 +12,34 @@ from segrid.compat.sowlv2.utils.frame_utils import VALID_VIDEO_EXTS
 OPTIONS: dict[str, dict[str, Any]] = {
     "--input": {"help": "image file or folder of frames"},
     "--output": {"default": "output", "help": "folder for masks and overlays"},
-    "--owl-model": {"default": "google/owlv2-base-patch16-ensemble",
-                    "help": "detector: Hugging Face id, folder or packaged name (tiny-detector)"},
-    "--sam-model": {"default": "facebook/sam2.1-hiera-small",
-                    "help": "segmenter: Hugging Face id, folder or packaged name (tiny)"},
+    "--owl-model": {
+        "default": "google/owlv2-base-patch16-ensemble",
+        "help": "detector: Hugging Face id, folder or packaged name (tiny-detector)",
+    },
+    "--sam-model": {
+        "default": "facebook/sam2.1-hiera-small",
+        "help": "segmenter: Hugging Face id, folder or packaged name (tiny)",
+    },
     "--threshold": {"type": float, "default": 0.1, "help": "scores are above it"},
     "--fps": {"type": int, "default": 24, "help": "of videos"},
-    "--device": {"default": "cpu", "help": "cpu or cuda; where there is no CUDA device, that is "
-                 "reported and the CPU runs"},
-    "--no-merged": {"dest": "merged", "action": "store_false",
-                    "help": "no outputs over all objects"},
+    "--device": {
+        "default": "cpu",
+        "help": "cpu or cuda; where there is no CUDA device, that is reported and the CPU runs",
+    },
+    "--no-merged": {
+        "dest": "merged",
+        "action": "store_false",
+        "help": "no outputs over all objects",
+    },
     "--no-binary": {"dest": "binary", "action": "store_false", "help": "no binary masks"},
     "--no-overlay": {"dest": "overlay", "action": "store_false", "help": "no overlays"},
     "--config": {"help": "YAML file with values of these options"},
     "--max-workers": {"type": int, "help": "threads that write files"},
-    "--batch-size": {"type": int, "default": 4,
-                     "help": "taken and not needed: the engine sizes its batches by itself"},
+    "--batch-size": {
+        "type": int,
+        "default": 4,
+        "help": "taken and not needed: the engine sizes its batches by itself",
+    },
     "--disable-gpu-batching": {"action": "store_true", "help": "taken and not needed"},
     "--enable-vjepa2": {"action": "store_true", "help": "of videos"},
     "--vjepa2-frames-per-clip": {"type": int, "default": 16, "help": "of videos"},
@@ -44,9 +56,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     Ends the program with a message (exit status 2) for options that do not fit."""
     parser = argparse.ArgumentParser(
         "sowlv2-detect",
-        description="Detect and segment objects in images or folders of frames with text prompts.")
-    parser.add_argument("--prompt", nargs="+",
-                        help="what to look for: cat, or cat dog 'a red bicycle'")
+        description="Detect and segment objects in images or folders of frames with text prompts.",
+    )
+    parser.add_argument(
+        "--prompt", nargs="+", help="what to look for: cat, or cat dog 'a red bicycle'"
+    )
     for name, how in OPTIONS.items():
         parser.add_argument(name, **how)
     args = parser.parse_args(arguments)
@@ -73,8 +87,9 @@ def _settings(path: str) -> dict[str, Any]:
     return settings
 
 
-def _fill(args: argparse.Namespace, parser: argparse.ArgumentParser,
-          settings: dict[str, Any]) -> None:
+def _fill(
+    args: argparse.Namespace, parser: argparse.ArgumentParser, settings: dict[str, Any]
+) -> None:
     """Values of the file where the command line left the default."""
     for key, value in settings.items():
         name = key.replace("-", "_")
@@ -116,9 +131,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         pipeline = OptimizedSOWLv2Pipeline(
-            PipelineBaseData(args.owl_model, args.sam_model, args.threshold, args.fps, args.device,
-                             PipelineConfig(args.merged, args.binary, args.overlay)),
-            ParallelConfig(max_workers=args.max_workers))
+            PipelineBaseData(
+                args.owl_model,
+                args.sam_model,
+                args.threshold,
+                args.fps,
+                args.device,
+                PipelineConfig(args.merged, args.binary, args.overlay),
+            ),
+            ParallelConfig(max_workers=args.max_workers),
+        )
         print(f"Processing with prompt(s): {prompt}")
         if os.path.isdir(args.input):
             pipeline.process_frames(args.input, prompt, args.output)

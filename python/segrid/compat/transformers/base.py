@@ -38,22 +38,43 @@ class Pipeline:
     has_words = False
     framework = "pt"
 
-    def __init__(self, model: Any, tokenizer: Any = None, feature_extractor: Any = None,
-                 image_processor: Any = None, video_processor: Any = None, processor: Any = None,
-                 task: str = "", device: Any = None, binary_output: bool = False, dtype: Any = None,
-                 torch_dtype: Any = None, **defaults: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        feature_extractor: Any = None,
+        image_processor: Any = None,
+        video_processor: Any = None,
+        processor: Any = None,
+        task: str = "",
+        device: Any = None,
+        binary_output: bool = False,
+        dtype: Any = None,
+        torch_dtype: Any = None,
+        **defaults: Any,
+    ) -> None:
         self.task = task or self.task
         self.processor, self.video_processor = processor, video_processor
         self.feature_extractor = feature_extractor
         self._tokenizer = tokenizer or getattr(processor, "tokenizer", None)
-        self._image_processor = (image_processor or getattr(processor, "image_processor", None)
-                                 or feature_extractor)
+        self._image_processor = (
+            image_processor or getattr(processor, "image_processor", None) or feature_extractor
+        )
         is_original = hasattr(model, "save_pretrained")
         if is_original and self.has_words and self._tokenizer is None:
-            raise ValueError("pipeline: a transformers model comes with its tokenizer: "
-                             "pipeline(task, model=model, tokenizer=tokenizer)")
-        self._own = Model(load(self.kind, model, device, torch_dtype if dtype is None else dtype,
-                               *([self._tokenizer] if is_original and self.has_words else [])))
+            raise ValueError(
+                "pipeline: a transformers model comes with its tokenizer: "
+                "pipeline(task, model=model, tokenizer=tokenizer)"
+            )
+        self._own = Model(
+            load(
+                self.kind,
+                model,
+                device,
+                torch_dtype if dtype is None else dtype,
+                *([self._tokenizer] if is_original and self.has_words else []),
+            )
+        )
         self.model = model if is_original else self._own
         self.binary_output = binary_output
         self._batch_size = defaults.pop("batch_size", None)
@@ -103,8 +124,10 @@ class Pipeline:
 
     def _merged(self, options: dict[str, Any]) -> dict[str, Any]:
         """With the defaults; NumPy's and torch's scalars as Python's."""
-        return {name: value.item() if hasattr(value, "item") else value
-                for name, value in (self._defaults | options).items()}
+        return {
+            name: value.item() if hasattr(value, "item") else value
+            for name, value in (self._defaults | options).items()
+        }
 
     def _answer(self, inputs: Any, one: Callable[[Any], Any]) -> Any:
         """`one` of an input; a list of answers for a list; answers one by one for a dataset and for
@@ -121,7 +144,8 @@ def is_stream(inputs: Any) -> bool:
     if isinstance(inputs, Iterator):
         return True
     single = isinstance(inputs, (str, bytes, dict)) or any(
-        hasattr(inputs, name) for name in ("shape", "getpixel"))  # arrays, PIL images
+        hasattr(inputs, name) for name in ("shape", "getpixel")
+    )  # arrays, PIL images
     by_number = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return not single and (by_number or hasattr(inputs, "__iter__"))
 

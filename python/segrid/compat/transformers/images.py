@@ -28,5 +28,7 @@ def load(image: Any, timeout: float | None = None) -> Any:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a valid path to an image file, or a base64 "
-                         f"encoded string. Got {image[:200]}") from None
+        raise ValueError(
+            f"Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a valid path to an image file, or a base64 "
+            f"encoded string. Got {image[:200]}"
+        ) from None

@@ -8,8 +8,13 @@ from typing import Any
 
 from segrid.compat.devices import named
 
-_PRECISIONS = {"None": "fp32", "auto": "fp32", "float32": "fp32", "bfloat16": "bf16",
-               "float16": "fp16"}
+_PRECISIONS = {
+    "None": "fp32",
+    "auto": "fp32",
+    "float32": "fp32",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+}
 
 
 def load(kind: Any, model: Any, device: Any, dtype: Any, *parts: Any) -> Any:

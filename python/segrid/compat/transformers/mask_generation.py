@@ -50,28 +50,65 @@ class MaskGenerationPipeline(Pipeline):
         Raises ValueError naming the option, and what `Segmenter.everything` raises.
         """
         options = self._merged(options)
-        return self._answer(image if inputs is None else inputs,
-                            lambda item: self._one(item, **options))
+        return self._answer(
+            image if inputs is None else inputs, lambda item: self._one(item, **options)
+        )
 
-    def _one(self, image: Any, points_per_batch: int | None = 64, points_per_crop: int = 32, crops_n_layers: int = 0, crop_overlap_ratio: float = 512 / 1500,
-             crop_n_points_downscale_factor: int = 1, timeout: float | None = None, pred_iou_thresh: float = 0.88, stability_score_thresh: float = 0.95,
-             stability_score_offset: float = 1, mask_threshold: float = 0, max_hole_area: float | None = None, max_sprinkle_area: float | None = None,
-             crops_nms_thresh: float = 0.7, output_rle_mask: bool = False, output_bboxes_mask: bool = False, **_: Any) -> dict[str, Any]:
+    def _one(
+        self,
+        image: Any,
+        points_per_batch: int | None = 64,
+        points_per_crop: int = 32,
+        crops_n_layers: int = 0,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        timeout: float | None = None,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1,
+        mask_threshold: float = 0,
+        max_hole_area: float | None = None,
+        max_sprinkle_area: float | None = None,
+        crops_nms_thresh: float = 0.7,
+        output_rle_mask: bool = False,
+        output_bboxes_mask: bool = False,
+        **_: Any,
+    ) -> dict[str, Any]:
         if points_per_batch is not None and points_per_batch <= 0:
-            raise ValueError("Cannot have points_per_batch<=0. Must be >=1 to returned batched outputs. To return all points at once, set points_per_batch to None")
+            raise ValueError(
+                "Cannot have points_per_batch<=0. Must be >=1 to returned batched outputs. To return all points at once, set points_per_batch to None"
+            )
         pixels = to_image(load(image, timeout))
         height, width = pixels.shape[:2]
-        iou = pred_iou_thresh if pred_iou_thresh > 0 else 0.0  # as in transformers, 0 and below is off
+        iou = (
+            pred_iou_thresh if pred_iou_thresh > 0 else 0.0
+        )  # as in transformers, 0 and below is off
         stability = 0.0
         if stability_score_thresh > 0:  # kept: above, where segment-anything keeps from there on
             stability = float(np.nextafter(np.float32(stability_score_thresh), np.float32(np.inf)))
         beyond = max(iou, stability) > 1 or stability_score_offset < 0
         found = self.segmenter.everything(
-            pixels, point_grids=[self._grid(int(points_per_crop / crop_n_points_downscale_factor**layer), height, width) for layer in range(crops_n_layers + 1)],
-            pred_iou_thresh=iou, stability_score_thresh=stability, any_thresholds=beyond,
-            stability_score_offset=stability_score_offset, mask_threshold=mask_threshold, crop_n_layers=crops_n_layers, crop_overlap_ratio=crop_overlap_ratio,
-            box_nms_thresh=1.0 if crops_n_layers else min(crops_nms_thresh, 1.0), crop_nms_thresh=1.0, containment_thresh=1.0, crop_containment_thresh=1.0,
-            max_hole_area=int(max_hole_area or 0), max_sprinkle_area=int(max_sprinkle_area or 0))
+            pixels,
+            point_grids=[
+                self._grid(
+                    int(points_per_crop / crop_n_points_downscale_factor**layer), height, width
+                )
+                for layer in range(crops_n_layers + 1)
+            ],
+            pred_iou_thresh=iou,
+            stability_score_thresh=stability,
+            any_thresholds=beyond,
+            stability_score_offset=stability_score_offset,
+            mask_threshold=mask_threshold,
+            crop_n_layers=crops_n_layers,
+            crop_overlap_ratio=crop_overlap_ratio,
+            box_nms_thresh=1.0 if crops_n_layers else min(crops_nms_thresh, 1.0),
+            crop_nms_thresh=1.0,
+            containment_thresh=1.0,
+            crop_containment_thresh=1.0,
+            max_hole_area=int(max_hole_area or 0),
+            max_sprinkle_area=int(max_sprinkle_area or 0),
+        )
         if crops_n_layers:
             found = _one_nms(found, crops_nms_thresh)
         out = {"masks": [tensor_of(m.array[0]) for m in found], "scores": tensor_of(found.scores)}
@@ -83,13 +120,18 @@ class MaskGenerationPipeline(Pipeline):
 
     def _grid(self, side: int, height: int, width: int) -> np.ndarray:
         if side < 1:
-            raise ValueError(f"points_per_crop: at least one point a side is needed in every layer of crops, got {side}; use a smaller "
-                             "crop_n_points_downscale_factor")
+            raise ValueError(
+                f"points_per_crop: at least one point a side is needed in every layer of crops, got {side}; use a smaller "
+                "crop_n_points_downscale_factor"
+            )
         at = np.linspace(1 / (2 * side), 1 - 1 / (2 * side), side)
         grid = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
         if self.segmenter.family == "sam2":
             square = self.segmenter.side
-            grid *= [int(length * square / max(height, width) + 0.5) / square for length in (width, height)]
+            grid *= [
+                int(length * square / max(height, width) + 0.5) / square
+                for length in (width, height)
+            ]
         return grid
 
 
@@ -104,7 +146,9 @@ def _one_nms(found: Masks, threshold: float) -> Masks:
         if dropped[i]:
             continue
         kept.append(order[i])
-        shared = np.maximum(0, np.minimum(x1[i], x1) - np.maximum(x0[i], x0)) * np.maximum(0, np.minimum(y1[i], y1) - np.maximum(y0[i], y0))
+        shared = np.maximum(0, np.minimum(x1[i], x1) - np.maximum(x0[i], x0)) * np.maximum(
+            0, np.minimum(y1[i], y1) - np.maximum(y0[i], y0)
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             dropped |= shared / (areas[i] + areas - shared) > threshold
     return found[np.array(kept, dtype=np.int64)]

@@ -37,8 +37,10 @@ class ZeroShotObjectDetectionPipeline(Pipeline):
         labels = options.pop("text_queries", candidate_labels)
         if isinstance(image, (list, tuple)) and not any(isinstance(item, dict) for item in image):
             each = _labels_of_each(labels, len(image))
-            image = [{"image": item, "candidate_labels": own}
-                     for item, own in zip(image, each, strict=True)]
+            image = [
+                {"image": item, "candidate_labels": own}
+                for item, own in zip(image, each, strict=True)
+            ]
 
         def one(item: Any) -> list[dict[str, Any]]:
             record = item if isinstance(item, dict) else {"image": item, "candidate_labels": labels}
@@ -46,22 +48,46 @@ class ZeroShotObjectDetectionPipeline(Pipeline):
 
         return self._answer(image, one)
 
-    def _one(self, image: Any, labels: Any, threshold: float = 0.1, top_k: int | None = None, timeout: float | None = None, **_: Any) -> list[dict[str, Any]]:
+    def _one(
+        self,
+        image: Any,
+        labels: Any,
+        threshold: float = 0.1,
+        top_k: int | None = None,
+        timeout: float | None = None,
+        **_: Any,
+    ) -> list[dict[str, Any]]:
         labels = labels.split(",") if isinstance(labels, str) else list(labels)
         texts, label_of, names = self.detector.texts_of(labels)
         scene = self.detector.encode(load(image, timeout))
-        boxes, scores, index, _ = self.detector._engine.detect(scene, texts, label_of, threshold, None, every_label=True)
-        found = [{"score": score, "label": names[i], "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), (int(v) for v in box), strict=True))}
-                 for box, score, i in zip(boxes.tolist(), scores.tolist(), index.tolist(), strict=True)]
+        boxes, scores, index, _ = self.detector._engine.detect(
+            scene, texts, label_of, threshold, None, every_label=True
+        )
+        found = [
+            {
+                "score": score,
+                "label": names[i],
+                "box": dict(
+                    zip(("xmin", "ymin", "xmax", "ymax"), (int(v) for v in box), strict=True)
+                ),
+            }
+            for box, score, i in zip(boxes.tolist(), scores.tolist(), index.tolist(), strict=True)
+        ]
         return found[:top_k] if top_k else found
 
 
 def _labels_of_each(labels: Any, count: int) -> list[Any]:
     """For a list of images: the same labels for all, or a list for each."""
-    if isinstance(labels, str) or (isinstance(labels, (list, tuple)) and all(isinstance(x, str) for x in labels)):
+    if isinstance(labels, str) or (
+        isinstance(labels, (list, tuple)) and all(isinstance(x, str) for x in labels)
+    ):
         return [labels] * count
-    if not isinstance(labels, (list, tuple)) or not all(isinstance(own, (list, tuple)) and all(isinstance(x, str) for x in own) for own in labels):
-        raise ValueError("candidate_labels must be a string, a flat list of strings, or per-image label lists.")
+    if not isinstance(labels, (list, tuple)) or not all(
+        isinstance(own, (list, tuple)) and all(isinstance(x, str) for x in own) for own in labels
+    ):
+        raise ValueError(
+            "candidate_labels must be a string, a flat list of strings, or per-image label lists."
+        )
     if len(labels) != count:
         raise ValueError(f"Got {count} images but {len(labels)} candidate label lists.")
     return list(labels)

@@ -20,5 +20,6 @@ def original(name: str, module: str = "transformers") -> Any:
             raise
         raise ImportError(
             f"segrid.compat.transformers: {name} is transformers' own, and transformers is not "
-            "installed (pip install transformers)") from error
+            "installed (pip install transformers)"
+        ) from error
     return getattr(library, name)

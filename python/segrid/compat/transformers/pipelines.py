@@ -31,20 +31,35 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "mask-generation": Task(MaskGenerationPipeline, ("sam", "sam2", "sam2_video", "mobile_sam"),
-                            "facebook/sam-vit-huge"),
-    "zero-shot-object-detection": Task(ZeroShotObjectDetectionPipeline, ("owlv2", "owlvit"),
-                                       "google/owlvit-base-patch32"),
+    "mask-generation": Task(
+        MaskGenerationPipeline, ("sam", "sam2", "sam2_video", "mobile_sam"), "facebook/sam-vit-huge"
+    ),
+    "zero-shot-object-detection": Task(
+        ZeroShotObjectDetectionPipeline, ("owlv2", "owlvit"), "google/owlvit-base-patch32"
+    ),
 }
 
 
-def pipeline(task: str | None = None, model: Any = None, config: Any = None, tokenizer: Any = None,
-             feature_extractor: Any = None, image_processor: Any = None,
-             video_processor: Any = None, processor: Any = None, revision: str | None = None,
-             use_fast: bool = True, token: Any = None, device: Any = None, device_map: Any = None,
-             dtype: Any = "auto", trust_remote_code: bool | None = None,
-             model_kwargs: dict[str, Any] | None = None, pipeline_class: Any = None,
-             **kwargs: Any) -> Any:
+def pipeline(
+    task: str | None = None,
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    feature_extractor: Any = None,
+    image_processor: Any = None,
+    video_processor: Any = None,
+    processor: Any = None,
+    revision: str | None = None,
+    use_fast: bool = True,
+    token: Any = None,
+    device: Any = None,
+    device_map: Any = None,
+    dtype: Any = "auto",
+    trust_remote_code: bool | None = None,
+    model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: Any = None,
+    **kwargs: Any,
+) -> Any:
     """As transformers.pipeline: segrid runs "mask-generation" (SAM, SAM 2, MobileSAM) and
     "zero-shot-object-detection" (OWLv2, OWL-ViT); all other tasks and models, a `config` and a
     `pipeline_class` go to transformers.pipeline with all arguments.
@@ -66,8 +81,10 @@ def pipeline(task: str | None = None, model: Any = None, config: Any = None, tok
     """
     given = {name: value for name, value in locals().items() if name not in ("task", "kwargs")}
     if task is None and model is None:
-        raise RuntimeError("Impossible to instantiate a pipeline without either a task or a model "
-                           "being specified. Please provide a task class or a model")
+        raise RuntimeError(
+            "Impossible to instantiate a pipeline without either a task or a model "
+            "being specified. Please provide a task class or a model"
+        )
     if isinstance(model, Path):
         model = given["model"] = str(model)
     kind = _type_of(model, revision) if config is None and pipeline_class is None else None
@@ -81,11 +98,16 @@ def pipeline(task: str | None = None, model: Any = None, config: Any = None, tok
         model = f"{model}@{revision}"
     for older in (kwargs.pop("torch_dtype", None), *_dtypes_of(model_kwargs)):
         dtype = older if dtype in (None, "auto") and older is not None else dtype
-    parts = {"tokenizer": tokenizer, "feature_extractor": feature_extractor,
-             "image_processor": image_processor, "video_processor": video_processor,
-             "processor": processor}
-    return TASKS[ours].pipeline(model=model, device=_mapped(device, device_map), dtype=dtype,
-                                **parts, **kwargs)
+    parts = {
+        "tokenizer": tokenizer,
+        "feature_extractor": feature_extractor,
+        "image_processor": image_processor,
+        "video_processor": video_processor,
+        "processor": processor,
+    }
+    return TASKS[ours].pipeline(
+        model=model, device=_mapped(device, device_map), dtype=dtype, **parts, **kwargs
+    )
 
 
 def _mapped(device: Any, device_map: Any) -> Any:
@@ -146,8 +168,11 @@ def _theirs(task: str | None, given: dict[str, Any], kind: str | None) -> Any:
         log.warning("segrid has no models of type %s; transformers runs it.", kind)
     make: Callable[..., Any] = original("pipeline")
     defaults = inspect.signature(pipeline).parameters
-    changed = {name: value for name, value in given.items()
-               if name not in defaults or value is not defaults[name].default}
+    changed = {
+        name: value
+        for name, value in given.items()
+        if name not in defaults or value is not defaults[name].default
+    }
     return make(task, **changed)
 
 

@@ -51,8 +51,12 @@ class SAM2Base(Model):
     directly_add_no_mem_embed = True
     use_high_res_features_in_sam = True
 
-    def __init__(self, segmenter: Segmenter | None = None, device: str = "cpu",
-                 settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter | None = None,
+        device: str = "cpu",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self._settings = dict(settings or {})
         super().__init__(segmenter and with_settings(segmenter, self._settings), device)
         self.image_encoder = ImageEncoder()
@@ -64,8 +68,9 @@ class SAM2Base(Model):
         """Side of the square that images are resized into, pixels."""
         return PUBLISHED_SIDE if self._segmenter is None else self._segmenter.side
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> LoadedKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> LoadedKeys:
         """Weights by sam2's names, such as `torch.load(path)["model"]`. Raises RuntimeError for
         names or shapes that do not fit, NotImplementedError for another architecture."""
         keys = super().load_state_dict(state_dict, strict, assign)

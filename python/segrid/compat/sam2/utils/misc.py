@@ -71,8 +71,9 @@ def mask_to_box(masks: Any) -> Any:
     ends: list[Any] = []
     for along in (masks.any(dim=-2), masks.any(dim=-1)):  # columns that hold something, then rows
         at = torch.arange(along.shape[-1], dtype=torch.int32, device=masks.device)
-        ends.append((torch.where(along, at, along.shape[-1]).amin(-1),
-                     torch.where(along, at, -1).amax(-1)))
+        ends.append(
+            (torch.where(along, at, along.shape[-1]).amin(-1), torch.where(along, at, -1).amax(-1))
+        )
     (x0, x1), (y0, y1) = ends
     return torch.stack([x0, y0, x1, y1], dim=-1)
 
@@ -87,8 +88,9 @@ def fill_holes_in_mask_scores(mask: Any, max_area: float) -> Any:
     return torch.where((labels > 0) & (areas <= max_area), 0.1, mask)
 
 
-def concat_points(old_point_inputs: dict[str, Any] | None, new_points: Any,
-                  new_labels: Any) -> dict[str, Any]:
+def concat_points(
+    old_point_inputs: dict[str, Any] | None, new_points: Any, new_labels: Any
+) -> dict[str, Any]:
     """{"point_coords" (B, K, 2), "point_labels" (B, K)}: the new ones after the old."""
     import torch
 

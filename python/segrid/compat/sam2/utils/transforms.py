@@ -22,8 +22,13 @@ class SAM2Transforms:
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
 
-    def __init__(self, resolution: int, mask_threshold: float, max_hole_area: float = 0.0,
-                 max_sprinkle_area: float = 0.0) -> None:
+    def __init__(
+        self,
+        resolution: int,
+        mask_threshold: float,
+        max_hole_area: float = 0.0,
+        max_sprinkle_area: float = 0.0,
+    ) -> None:
         self.resolution = resolution
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area
@@ -47,11 +52,14 @@ class SAM2Transforms:
         """A (C, H, W) tensor, resized and normalised."""
         import torch
 
-        mean, std = (torch.tensor(v, dtype=tensor.dtype, device=tensor.device)[:, None, None]
-                     for v in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(v, dtype=tensor.dtype, device=tensor.device)[:, None, None]
+            for v in (self.mean, self.std)
+        )
         size = (self.resolution, self.resolution)
-        resized = torch.nn.functional.interpolate(tensor[None], size, mode="bilinear",
-                                                  align_corners=False, antialias=True)[0]
+        resized = torch.nn.functional.interpolate(
+            tensor[None], size, mode="bilinear", align_corners=False, antialias=True
+        )[0]
         return (resized - mean) / std
 
     def forward_batch(self, img_list: list[Any]) -> Any:
@@ -60,8 +68,9 @@ class SAM2Transforms:
 
         return torch.stack([self(image) for image in img_list])
 
-    def transform_coords(self, coords: Any, normalize: bool = False,
-                         orig_hw: tuple[int, int] | None = None) -> Any:
+    def transform_coords(
+        self, coords: Any, normalize: bool = False, orig_hw: tuple[int, int] | None = None
+    ) -> Any:
         """(..., 2) x, y in 0..1, or with `normalize` in pixels of an image of (height, width), to
         pixels of the model's square."""
         if normalize:
@@ -69,8 +78,9 @@ class SAM2Transforms:
             coords = coords / coords.new_tensor([orig_hw[1], orig_hw[0]])
         return coords * self.resolution
 
-    def transform_boxes(self, boxes: Any, normalize: bool = False,
-                        orig_hw: tuple[int, int] | None = None) -> Any:
+    def transform_boxes(
+        self, boxes: Any, normalize: bool = False, orig_hw: tuple[int, int] | None = None
+    ) -> Any:
         """(B, 2, 2) corners of (B, 4) boxes XYXY, as `transform_coords`."""
         return self.transform_coords(boxes.reshape(-1, 2, 2), normalize, orig_hw)
 
@@ -82,8 +92,9 @@ class SAM2Transforms:
         masks = masks.float()
         low = masks.flatten(0, 1)[:, None]
         for most, region, value in (
-                (self.max_hole_area, low <= self.mask_threshold, self.mask_threshold + 10.0),
-                (self.max_sprinkle_area, low > self.mask_threshold, self.mask_threshold - 10.0)):
+            (self.max_hole_area, low <= self.mask_threshold, self.mask_threshold + 10.0),
+            (self.max_sprinkle_area, low > self.mask_threshold, self.mask_threshold - 10.0),
+        ):
             if most > 0:
                 labels, areas = get_connected_components(region)
                 small = ((labels > 0) & (areas <= most)).reshape_as(masks)

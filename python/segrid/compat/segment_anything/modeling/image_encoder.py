@@ -30,13 +30,17 @@ class ImageEncoder(Module):
         import torch
 
         if x.ndim != 4 or x.shape[1] != 3 or tuple(x.shape[2:]) != (self.img_size,) * 2:
-            raise RuntimeError(f"image_encoder: expected (B, 3, {self.img_size}, {self.img_size}), "
-                               f"got {tuple(x.shape)}")
+            raise RuntimeError(
+                f"image_encoder: expected (B, 3, {self.img_size}, {self.img_size}), "
+                f"got {tuple(x.shape)}"
+            )
         sam = self._sam
         # The engine normalises by itself, so that the same is undone here.
         pixels = x.to(sam.device).float() * sam.pixel_std + sam.pixel_mean
-        encoded = [sam.segmenter.encode_resized(p, (self.img_size, self.img_size))
-                   for p in array_of(pixels.permute(0, 2, 3, 1))]
+        encoded = [
+            sam.segmenter.encode_resized(p, (self.img_size, self.img_size))
+            for p in array_of(pixels.permute(0, 2, 3, 1))
+        ]
         return torch.cat([tensor_of(e.features) for e in encoded]).to(sam.device)
 
 

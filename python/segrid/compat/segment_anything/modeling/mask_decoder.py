@@ -25,8 +25,14 @@ class MaskDecoder(Module):
     def __init__(self, sam: Sam) -> None:
         self._sam = sam
 
-    def forward(self, image_embeddings: Any, image_pe: Any, sparse_prompt_embeddings: SparsePrompts,
-                dense_prompt_embeddings: DensePrompts, multimask_output: bool) -> tuple[Any, Any]:
+    def forward(
+        self,
+        image_embeddings: Any,
+        image_pe: Any,
+        sparse_prompt_embeddings: SparsePrompts,
+        dense_prompt_embeddings: DensePrompts,
+        multimask_output: bool,
+    ) -> tuple[Any, Any]:
         """Low-res logits (B, M, h, w) and predicted IoU (B, M), M being 3 or 1.
 
         image_embeddings : (1, C, h, w), or (B, C, h, w), one for each prompt as in MedSAM's fork
@@ -39,12 +45,15 @@ class MaskDecoder(Module):
 
         sparse, dense = sparse_prompt_embeddings, dense_prompt_embeddings
         if not isinstance(sparse, SparsePrompts) or not isinstance(dense, DensePrompts):
-            raise NotImplementedError("mask_decoder: segrid decodes what its own prompt_encoder "
-                                      "returned, unchanged; embeddings made elsewhere it cannot")
+            raise NotImplementedError(
+                "mask_decoder: segrid decodes what its own prompt_encoder "
+                "returned, unchanged; embeddings made elsewhere it cannot"
+            )
         own = self._sam.prompt_encoder.get_dense_pe()
         if image_pe is not own and not torch.equal(image_pe.to(own), own):
-            raise NotImplementedError("mask_decoder: image_pe must be what "
-                                      "prompt_encoder.get_dense_pe() returns")
+            raise NotImplementedError(
+                "mask_decoder: image_pe must be what prompt_encoder.get_dense_pe() returns"
+            )
         images, count = len(image_embeddings), sparse.shape[0]
         if images not in (1, count):
             raise RuntimeError(f"mask_decoder: {images} image embeddings for {count} prompts")
@@ -56,14 +65,24 @@ class MaskDecoder(Module):
             found = self.decode(embedding, sparse, dense, multimask_output, prompts=asked)
             parts.append((low_res_of(found), found.scores))
         joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        low_res, scores = (tensor_of(a.reshape(count, -1, *a.shape[1:])).to(own.device)
-                           for a in joined)
+        low_res, scores = (
+            tensor_of(a.reshape(count, -1, *a.shape[1:])).to(own.device) for a in joined
+        )
         return low_res, scores
 
-    def decode(self, embedding: Embedding, sparse: SparsePrompts, dense: DensePrompts,
-               multimask: bool, *, scale: Any = 1.0, prompts: slice = slice(None)) -> Masks:
+    def decode(
+        self,
+        embedding: Embedding,
+        sparse: SparsePrompts,
+        dense: DensePrompts,
+        multimask: bool,
+        *,
+        scale: Any = 1.0,
+        prompts: slice = slice(None),
+    ) -> Masks:
         """The masks of some of the prompts, whose coordinates are divided by `scale` (x, y) first:
         from the model's frame to the embedding's."""
+
         def of(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else array[prompts]
 
@@ -71,7 +90,12 @@ class MaskDecoder(Module):
         if points is not None and boxes is not None and points.shape[1] == 0:
             points = labels = None  # SAM pads points only where there is no box
         return self._sam.segmenter.predict(
-            embedding, points=None if points is None else points / scale, labels=labels,
+            embedding,
+            points=None if points is None else points / scale,
+            labels=labels,
             boxes=None if boxes is None else (boxes.reshape(-1, 2, 2) / scale).reshape(-1, 4),
-            mask_hints=of(dense.masks), multimask=multimask, anywhere=True,
-            mask_threshold=float(self._sam.mask_threshold))
+            mask_hints=of(dense.masks),
+            multimask=multimask,
+            anywhere=True,
+            mask_threshold=float(self._sam.mask_threshold),
+        )

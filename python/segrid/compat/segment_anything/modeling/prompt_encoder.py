@@ -97,8 +97,9 @@ class PromptEncoder(Module):
             self._dense_pe = segmenter, waves.to(self._sam.device)
         return self._dense_pe[1]
 
-    def forward(self, points: tuple[Any, Any] | None, boxes: Any | None,
-                masks: Any | None) -> tuple[SparsePrompts, DensePrompts]:
+    def forward(
+        self, points: tuple[Any, Any] | None, boxes: Any | None, masks: Any | None
+    ) -> tuple[SparsePrompts, DensePrompts]:
         """points : coordinates (B, N, 2) x, y and labels (B, N): 1 foreground, 0 background, -1
         padding; of any other label only the place is encoded, as in the original. boxes : (B, 4)
         XYXY. All in the model's frame. masks : (B, 1, h, w) low-res logits."""

@@ -6,7 +6,11 @@ from typing import Any
 
 from segrid.compat.checkpoints import weights_of
 from segrid.compat.modules import Model
-from segrid.compat.segment_anything.modeling.image_encoder import ImageEncoder, ImageEncoderViT, TinyViT
+from segrid.compat.segment_anything.modeling.image_encoder import (
+    ImageEncoder,
+    ImageEncoderViT,
+    TinyViT,
+)
 from segrid.compat.segment_anything.modeling.mask_decoder import MaskDecoder
 from segrid.compat.segment_anything.modeling.prompt_encoder import PromptEncoder
 from segrid.segmenter import Segmenter
@@ -46,8 +50,9 @@ class Sam(Model):
         """(2, C / 2) tensor of its positional encoding, on the CPU."""
         return next(weights_of(self.segmenter, "positional_encoding_gaussian_matrix"))[1].float()
 
-    def forward(self, batched_input: list[dict[str, Any]],
-                multimask_output: bool) -> list[dict[str, Any]]:
+    def forward(
+        self, batched_input: list[dict[str, Any]], multimask_output: bool
+    ) -> list[dict[str, Any]]:
         """A dict for each image: "masks" (B, C, H, W) bool, "iou_predictions" (B, C),
         "low_res_logits" (B, C, h, w).
 
@@ -60,16 +65,26 @@ class Sam(Model):
             points = None
             if "point_coords" in record:
                 points = record["point_coords"], record["point_labels"]
-            sparse, dense = self.prompt_encoder(points=points, boxes=record.get("boxes"),
-                                                masks=record.get("mask_inputs"))
+            sparse, dense = self.prompt_encoder(
+                points=points, boxes=record.get("boxes"), masks=record.get("mask_inputs")
+            )
             low_res, scores = self.mask_decoder(
                 image_embeddings=self.image_encoder(self.preprocess(record["image"])[None]),
-                image_pe=self.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense, multimask_output=multimask_output)
-            masks = self.postprocess_masks(low_res, record["image"].shape[-2:],
-                                           record["original_size"])
-            out.append({"masks": masks > self.mask_threshold, "iou_predictions": scores,
-                        "low_res_logits": low_res})
+                image_pe=self.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=multimask_output,
+            )
+            masks = self.postprocess_masks(
+                low_res, record["image"].shape[-2:], record["original_size"]
+            )
+            out.append(
+                {
+                    "masks": masks > self.mask_threshold,
+                    "iou_predictions": scores,
+                    "low_res_logits": low_res,
+                }
+            )
         return out
 
     def preprocess(self, x: Any) -> Any:
@@ -80,16 +95,18 @@ class Sam(Model):
         side = self.image_encoder.img_size
         return torch.nn.functional.pad(x, (0, side - x.shape[-1], 0, side - x.shape[-2]))
 
-    def postprocess_masks(self, masks: Any, input_size: tuple[int, ...],
-                          original_size: tuple[int, ...]) -> Any:
+    def postprocess_masks(
+        self, masks: Any, input_size: tuple[int, ...], original_size: tuple[int, ...]
+    ) -> Any:
         """Low-res logits (B, C, h, w) at `original_size` (H, W): to the model's square, cut to
         `input_size`, where the image was, to the image."""
         import torch
 
         def resize(logits: Any, size: tuple[int, ...]) -> Any:
-            return torch.nn.functional.interpolate(logits, size, mode="bilinear",
-                                                   align_corners=False)
+            return torch.nn.functional.interpolate(
+                logits, size, mode="bilinear", align_corners=False
+            )
 
         side = self.image_encoder.img_size
-        cut = resize(masks, (side, side))[..., :input_size[0], :input_size[1]]
+        cut = resize(masks, (side, side))[..., : input_size[0], : input_size[1]]
         return resize(cut, tuple(int(n) for n in original_size))

@@ -37,8 +37,9 @@ class ResizeLongestSide:
         import torch
 
         target = self.get_preprocess_shape(image.shape[0], image.shape[1], self.target_length)
-        return torch.nn.functional.interpolate(image, target, mode="bilinear", align_corners=False,
-                                               antialias=True)
+        return torch.nn.functional.interpolate(
+            image, target, mode="bilinear", align_corners=False, antialias=True
+        )
 
     def apply_coords_torch(self, coords: Any, original_size: tuple[int, ...]) -> Any:
         """(..., 2) tensor."""

@@ -11,36 +11,59 @@ from segrid.detector import Detector
 class OWLV2Wrapper:
     """OWLv2 or OWL-ViT; `model_name` may be a `segrid.Detector`. Source: sowlv2.models.owl."""
 
-    def __init__(self, model_name: Any = "google/owlv2-base-patch16-ensemble",
-                 device: str = "cpu") -> None:
+    def __init__(
+        self, model_name: Any = "google/owlv2-base-patch16-ensemble", device: str = "cpu"
+    ) -> None:
         self.device = device_of(device)
-        self.detector = (model_name if isinstance(model_name, Detector)
-                         else Detector(model_name, device=self.device))
+        self.detector = (
+            model_name
+            if isinstance(model_name, Detector)
+            else Detector(model_name, device=self.device)
+        )
 
-    def detect(self, *, image: Any, prompt: str | list[str],
-               threshold: float = 0.1) -> list[dict[str, Any]]:
+    def detect(
+        self, *, image: Any, prompt: str | list[str], threshold: float = 0.1
+    ) -> list[dict[str, Any]]:
         """[{"box" [x0, y0, x1, y1], "score", "label" ("a photo of ..."), "core_prompt"}]: each
         patch with the prompt that suits it best, in patch order."""
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        return [record for own in self._detect(image, prompts, threshold, each=False)
-                for record in own]
+        return [
+            record for own in self._detect(image, prompts, threshold, each=False) for record in own
+        ]
 
-    def detect_each(self, image: Any, prompts: list[str],
-                    threshold: float) -> list[list[dict[str, Any]]]:
+    def detect_each(
+        self, image: Any, prompts: list[str], threshold: float
+    ) -> list[list[dict[str, Any]]]:
         """What `detect` gives for each prompt alone, for all of them in one image pass."""
         return self._detect(image, prompts, threshold, each=True)
 
-    def _detect(self, image: Any, prompts: list[str], threshold: float,
-                each: bool) -> list[list[dict[str, Any]]]:
+    def _detect(
+        self, image: Any, prompts: list[str], threshold: float, each: bool
+    ) -> list[list[dict[str, Any]]]:
         texts, label_of, _ = self.detector.texts_of([f"a photo of {p}" for p in prompts])
         scene = self.detector.encode(image)
         boxes, scores, index, patches = self.detector._engine.detect(
-            scene, texts, label_of, threshold, None, each)
+            scene, texts, label_of, threshold, None, each
+        )
         groups = index.tolist() if each else [0] * len(index)
-        found = sorted(zip(groups, patches.tolist(), boxes.tolist(), scores.tolist(),
-                           index.tolist(), strict=True))
+        found = sorted(
+            zip(
+                groups,
+                patches.tolist(),
+                boxes.tolist(),
+                scores.tolist(),
+                index.tolist(),
+                strict=True,
+            )
+        )
         out: list[list[dict[str, Any]]] = [[] for _ in prompts]
         for group, _, box, score, i in found:
-            out[group].append({"box": box, "score": score, "label": f"a photo of {prompts[i]}",
-                               "core_prompt": prompts[i]})
+            out[group].append(
+                {
+                    "box": box,
+                    "score": score,
+                    "label": f"a photo of {prompts[i]}",
+                    "core_prompt": prompts[i],
+                }
+            )
         return out

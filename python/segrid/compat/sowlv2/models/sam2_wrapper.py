@@ -18,11 +18,15 @@ class SAM2Wrapper:
     """SAM 2 (or any of segrid's models); `model_name` may be a `segrid.Segmenter`. The last image
     stays encoded. Source: sowlv2.models.sam2_wrapper."""
 
-    def __init__(self, model_name: Any = "facebook/sam2.1-hiera-small",
-                 device: str = "cpu") -> None:
+    def __init__(
+        self, model_name: Any = "facebook/sam2.1-hiera-small", device: str = "cpu"
+    ) -> None:
         self.device = device_of(device)
-        self.segmenter = (model_name if isinstance(model_name, Segmenter)
-                          else Segmenter(model_name, device=self.device))
+        self.segmenter = (
+            model_name
+            if isinstance(model_name, Segmenter)
+            else Segmenter(model_name, device=self.device)
+        )
         self._last: tuple[bytes, Embedding] | None = None
 
     def segment(self, pil_image: Any, box_xyxy: Any) -> np.ndarray:
@@ -33,8 +37,9 @@ class SAM2Wrapper:
         """The masks of several boxes, in one batch."""
         if not boxes:
             return []
-        masks = self.segmenter.predict(self._embedding(image), boxes=np.asarray(boxes, np.float32),
-                                       anywhere=True)
+        masks = self.segmenter.predict(
+            self._embedding(image), boxes=np.asarray(boxes, np.float32), anywhere=True
+        )
         return [mask.astype(np.uint8) * 255 for mask in masks.array]
 
     def init_state(self, frames_dir: str) -> Any:
@@ -52,8 +57,9 @@ class SAM2Wrapper:
     def _embedding(self, image: Any) -> Embedding:
         pixels = to_image(image)
         array = pixels.array
-        known = hashlib.blake2b(array.tobytes(), digest_size=16,
-                                salt=str(array.shape).encode()[:16]).digest()
+        known = hashlib.blake2b(
+            array.tobytes(), digest_size=16, salt=str(array.shape).encode()[:16]
+        ).digest()
         last = self._last
         if last is None or last[0] != known:
             last = self._last = (known, self.segmenter.encode(pixels))

@@ -18,8 +18,16 @@ from segrid.compat.sowlv2.optimizations.vjepa2_optimization import (
 SOWLv2Pipeline = OptimizedSOWLv2Pipeline
 
 __all__ = [
-    "BatchDetectionResult", "GPUOptimizer", "OptimizedSOWLv2Pipeline", "ParallelConfig",
-    "ParallelDetectionProcessor", "ParallelFrameProcessor", "ParallelIOProcessor",
-    "ParallelSegmentationProcessor", "SOWLv2Pipeline", "StreamedProcessing",
-    "VJepa2VideoOptimizer", "create_vjepa2_optimizer",
+    "BatchDetectionResult",
+    "GPUOptimizer",
+    "OptimizedSOWLv2Pipeline",
+    "ParallelConfig",
+    "ParallelDetectionProcessor",
+    "ParallelFrameProcessor",
+    "ParallelIOProcessor",
+    "ParallelSegmentationProcessor",
+    "SOWLv2Pipeline",
+    "StreamedProcessing",
+    "VJepa2VideoOptimizer",
+    "create_vjepa2_optimizer",
 ]

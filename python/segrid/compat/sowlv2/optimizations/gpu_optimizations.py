@@ -17,7 +17,9 @@ class GPUOptimizer:
 
         self.device = device if device == "cpu" or torch.cuda.is_available() else "cpu"
         if self.device != device:
-            print(f"GPUOptimizer: no CUDA device for {device!r}; models stay on the CPU, without autocast")
+            print(
+                f"GPUOptimizer: no CUDA device for {device!r}; models stay on the CPU, without autocast"
+            )
         self.use_amp = self.device != "cpu"
         self.memory_fraction = 0.9
         if self.use_amp:
@@ -40,7 +42,9 @@ class GPUOptimizer:
             return model.to(self.device)
         return model
 
-    def batch_inference(self, model: Callable[..., Any], inputs: list[Any], batch_size: int = 4) -> list[Any]:
+    def batch_inference(
+        self, model: Callable[..., Any], inputs: list[Any], batch_size: int = 4
+    ) -> list[Any]:
         """The model's outputs for a list of tensors of one shape, `batch_size` stacked at a time. Raises ValueError below 1."""
         import torch
 
@@ -61,7 +65,11 @@ class GPUOptimizer:
             return {}
         allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
         total = torch.cuda.get_device_properties(0).total_memory
-        return {"allocated": allocated / 1024**3, "reserved": reserved / 1024**3, "free": (total - reserved) / 1024**3}
+        return {
+            "allocated": allocated / 1024**3,
+            "reserved": reserved / 1024**3,
+            "free": (total - reserved) / 1024**3,
+        }
 
     def clear_cache(self) -> None:
         """Gives back what torch holds and collects garbage."""
@@ -80,15 +88,23 @@ class StreamedProcessing:
         import torch
 
         self.num_streams = num_streams
-        self.streams = [torch.cuda.Stream() for _ in range(num_streams)] if torch.cuda.is_available() else []  # type: ignore[no-untyped-call]
+        self.streams = (
+            [torch.cuda.Stream() for _ in range(num_streams)] if torch.cuda.is_available() else []
+        )  # type: ignore[no-untyped-call]
 
-    def process_with_streams(self, process_func: Callable[..., Any], data_list: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+    def process_with_streams(
+        self, process_func: Callable[..., Any], data_list: list[Any], *args: Any, **kwargs: Any
+    ) -> list[Any]:
         """Results in the items' order."""
         import torch
 
         results = []
         for i, item in enumerate(data_list):
-            with torch.cuda.stream(self.streams[i % self.num_streams]) if self.streams else contextlib.nullcontext():
+            with (
+                torch.cuda.stream(self.streams[i % self.num_streams])
+                if self.streams
+                else contextlib.nullcontext()
+            ):
                 results.append(process_func(item, *args, **kwargs))
         for stream in self.streams:
             stream.synchronize()

@@ -33,22 +33,29 @@ class OptimizedSOWLv2Pipeline:
     segrid's own objects. Both are loaded once and the image passes through each once, whatever the
     number of prompts."""
 
-    def __init__(self, config: PipelineBaseData | None = None,
-                 parallel_config: ParallelConfig | None = None) -> None:
+    def __init__(
+        self, config: PipelineBaseData | None = None, parallel_config: ParallelConfig | None = None
+    ) -> None:
         self.config = config or PipelineBaseData()
         self.parallel_config = parallel_config or ParallelConfig()
         self.owl = OWLV2Wrapper(self.config.owl_model, self.config.device)
         self.sam = SAM2Wrapper(self.config.sam_model, self.config.device)
         self.detection_processor = ParallelDetectionProcessor(
-            self.owl, self.sam, self.parallel_config)
+            self.owl, self.sam, self.parallel_config
+        )
         self.segmentation_processor = ParallelSegmentationProcessor(self.sam, self.parallel_config)
         self.frame_processor = ParallelFrameProcessor(
-            self.detection_processor, self.segmentation_processor, self.parallel_config)
+            self.detection_processor, self.segmentation_processor, self.parallel_config
+        )
         self.io_processor = ParallelIOProcessor(self.parallel_config)
         self.prompt_color_map: dict[str, Colour] = {}
 
-    def process_image(self, image_path: str | os.PathLike[str], prompt: str | list[str],
-                      output_dir: str | os.PathLike[str]) -> None:
+    def process_image(
+        self,
+        image_path: str | os.PathLike[str],
+        prompt: str | list[str],
+        output_dir: str | os.PathLike[str],
+    ) -> None:
         """Writes, below output_dir,
 
         binary/frames/{name}_obj{i}_{prompt}_mask.png,
@@ -63,11 +70,13 @@ class OptimizedSOWLv2Pipeline:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         pixels = read_image(image_path)
         results = self.detection_processor.detect_multiple_prompts_parallel(
-            pixels, prompts, self.config.threshold)
+            pixels, prompts, self.config.threshold
+        )
         detections = [d for result in results for d in result.detections]
         if not detections:
-            print(f"No objects detected for prompt(s) '{prompt}' in image "
-                  f"'{os.fspath(image_path)}'.")
+            print(
+                f"No objects detected for prompt(s) '{prompt}' in image '{os.fspath(image_path)}'."
+            )
             return
         name = os.path.splitext(os.path.basename(os.fspath(image_path)))[0]
         stem = name.replace(" ", "_")
@@ -75,30 +84,42 @@ class OptimizedSOWLv2Pipeline:
         files = _Files(self, output_dir)
         merged_mask, merged_overlay = np.zeros(pixels.shape[:2], np.uint8), pixels
         for i, (detection, mask) in enumerate(
-                self.segmentation_processor.segment_detections_parallel(pixels, detections)):
+            self.segmentation_processor.segment_detections_parallel(pixels, detections)
+        ):
             colour = self._get_color_for_prompt(detection["core_prompt"])
             names = {"frame_num": stem, "obj_id": i, "prompt": slug(detection["core_prompt"])}
             files.add("binary", "frames", FilePattern.INDIVIDUAL_MASK.format(**names), mask)
-            files.add("overlay", "frames", FilePattern.INDIVIDUAL_OVERLAY.format(**names),
-                      blended(pixels, mask, colour))
+            files.add(
+                "overlay",
+                "frames",
+                FilePattern.INDIVIDUAL_OVERLAY.format(**names),
+                blended(pixels, mask, colour),
+            )
             merged_mask |= mask
             merged_overlay = blended(merged_overlay, mask, colour)
         files.add("binary", "merged", FilePattern.MERGED_MASK.format(frame_num=number), merged_mask)
-        files.add("overlay", "merged", FilePattern.MERGED_OVERLAY.format(frame_num=number),
-                  merged_overlay)
+        files.add(
+            "overlay", "merged", FilePattern.MERGED_OVERLAY.format(frame_num=number), merged_overlay
+        )
         files.write()
 
-    def process_frames(self, folder_path: str | os.PathLike[str], prompt: str | list[str],
-                       output_dir: str | os.PathLike[str]) -> None:
+    def process_frames(
+        self,
+        folder_path: str | os.PathLike[str],
+        prompt: str | list[str],
+        output_dir: str | os.PathLike[str],
+    ) -> None:
         """`process_image` for each image of a folder, into a folder of its (lower-case) name."""
         for file in sorted(os.listdir(folder_path)):
             stem, ending = os.path.splitext(file.lower())
             if is_valid_image_extension(ending):
-                self.process_image(os.path.join(folder_path, file), prompt,
-                                   os.path.join(output_dir, stem))
+                self.process_image(
+                    os.path.join(folder_path, file), prompt, os.path.join(output_dir, stem)
+                )
 
-    def process_images_batch(self, image_paths: list[str], prompt: str | list[str],
-                             output_dir: str | os.PathLike[str]) -> None:
+    def process_images_batch(
+        self, image_paths: list[str], prompt: str | list[str], output_dir: str | os.PathLike[str]
+    ) -> None:
         """`process_image` for each of them; what fails is named on the terminal, the rest is
         done."""
         for path in image_paths:
@@ -110,24 +131,30 @@ class OptimizedSOWLv2Pipeline:
     def process_video(self, video_path: str, prompt: str | list[str], output_dir: str) -> None:
         """Not in this version: following objects through a video comes with segrid's tracker.
         Raises NotImplementedError, before anything is written."""
-        not_yet("process_video", "extract the frames (ffmpeg -i VIDEO frames/%06d.jpg) and use "
-                "process_frames, which detects in every frame")
+        not_yet(
+            "process_video",
+            "extract the frames (ffmpeg -i VIDEO frames/%06d.jpg) and use "
+            "process_frames, which detects in every frame",
+        )
 
-    def process_videos_batch(self, video_paths: list[str], prompt: str | list[str],
-                             output_dir: str) -> None:
+    def process_videos_batch(
+        self, video_paths: list[str], prompt: str | list[str], output_dir: str
+    ) -> None:
         """Raises NotImplementedError, as `process_video` does."""
         self.process_video(", ".join(video_paths), prompt, output_dir)
 
     def _get_color_for_prompt(self, core_prompt: str) -> Colour:
-        return get_prompt_color(core_prompt, self.prompt_color_map, DEFAULT_PALETTE,
-                                len(self.prompt_color_map))[0]
+        return get_prompt_color(
+            core_prompt, self.prompt_color_map, DEFAULT_PALETTE, len(self.prompt_color_map)
+        )[0]
 
 
 class _Files:
     """The pictures of one image, written some at a time: not all of them are held at once."""
 
-    def __init__(self, pipeline: OptimizedSOWLv2Pipeline,
-                 output_dir: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, pipeline: OptimizedSOWLv2Pipeline, output_dir: str | os.PathLike[str]
+    ) -> None:
         self._wanted = pipeline.config.pipeline_config
         self._processor = pipeline.io_processor
         self._most = 2 * pipeline.parallel_config.io_threads
@@ -139,8 +166,9 @@ class _Files:
         from PIL import Image
 
         if getattr(self._wanted, kind) and (folder != "merged" or self._wanted.merged):
-            self._tasks.append((os.path.join(self._folders[f"{kind}_{folder}"], name),
-                                Image.fromarray(array)))
+            self._tasks.append(
+                (os.path.join(self._folders[f"{kind}_{folder}"], name), Image.fromarray(array))
+            )
         if len(self._tasks) >= self._most:
             self.write()
 
@@ -152,4 +180,4 @@ class _Files:
 def slug(prompt: str) -> str:
     """A prompt as part of a file's name: spaces become underscores, as in the original; so do
     characters that no name may hold."""
-    return "".join("_" if c in ' /\\\0' else c for c in prompt)[:100]
+    return "".join("_" if c in " /\\\0" else c for c in prompt)[:100]

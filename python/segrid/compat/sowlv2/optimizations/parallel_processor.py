@@ -59,36 +59,50 @@ class ParallelDetectionProcessor:
     """Detection of several prompts in one image pass. Models may be segrid's own objects, or names
     of models."""
 
-    def __init__(self, owl_model: Any, sam_model: Any = None,
-                 parallel_config: ParallelConfig | None = None, *,
-                 config: ParallelConfig | None = None) -> None:
+    def __init__(
+        self,
+        owl_model: Any,
+        sam_model: Any = None,
+        parallel_config: ParallelConfig | None = None,
+        *,
+        config: ParallelConfig | None = None,
+    ) -> None:
         self.owl_model = owl_model if hasattr(owl_model, "detect_each") else OWLV2Wrapper(owl_model)
         self.sam_model = sam_model
         self.owl, self.sam = self.owl_model, self.sam_model
         self.config = parallel_config or config or ParallelConfig()
         self.device = self.owl_model.device
 
-    def detect_multiple_prompts_parallel(self, image: Any, prompts: list[str],
-                                         threshold: float) -> list[BatchDetectionResult]:
+    def detect_multiple_prompts_parallel(
+        self, image: Any, prompts: list[str], threshold: float
+    ) -> list[BatchDetectionResult]:
         """One result for each prompt, in their order: what detecting each of them alone gives."""
         if not prompts:
             return []
         found = self.owl_model.detect_each(image, prompts, threshold)
-        return [BatchDetectionResult(own, len(own), prompt=prompt, prompt_idx=i)
-                for i, (prompt, own) in enumerate(zip(prompts, found, strict=True))]
+        return [
+            BatchDetectionResult(own, len(own), prompt=prompt, prompt_idx=i)
+            for i, (prompt, own) in enumerate(zip(prompts, found, strict=True))
+        ]
 
 
 class ParallelSegmentationProcessor:
     """Masks of all boxes of an image, in one batch."""
 
-    def __init__(self, sam_model: Any, parallel_config: ParallelConfig | None = None, *,
-                 config: ParallelConfig | None = None) -> None:
+    def __init__(
+        self,
+        sam_model: Any,
+        parallel_config: ParallelConfig | None = None,
+        *,
+        config: ParallelConfig | None = None,
+    ) -> None:
         self.sam_model = sam_model if hasattr(sam_model, "segment_all") else SAM2Wrapper(sam_model)
         self.sam = self.sam_model
         self.config = parallel_config or config or ParallelConfig()
 
     def segment_detections_parallel(
-            self, image: Any, detections: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Any]]:
+        self, image: Any, detections: list[dict[str, Any]]
+    ) -> list[tuple[dict[str, Any], Any]]:
         """[(detection, (H, W) uint8 mask of 0 and 255)] in their order."""
         masks = self.sam_model.segment_all(image, [d["box"] for d in detections])
         return list(zip(detections, masks, strict=True))
@@ -98,17 +112,23 @@ class ParallelFrameProcessor:
     """Many frames: detected and segmented, as of June 2025, or each given to a function, as in
     earlier versions."""
 
-    def __init__(self, detection_processor: Any = None, segmentation_processor: Any = None,
-                 parallel_config: ParallelConfig | None = None, *,
-                 config: ParallelConfig | None = None) -> None:
+    def __init__(
+        self,
+        detection_processor: Any = None,
+        segmentation_processor: Any = None,
+        parallel_config: ParallelConfig | None = None,
+        *,
+        config: ParallelConfig | None = None,
+    ) -> None:
         if isinstance(detection_processor, ParallelConfig):  # of earlier versions
             detection_processor, config = None, detection_processor
         self.detection_processor = detection_processor
         self.segmentation_processor = segmentation_processor
         self.config = parallel_config or config or ParallelConfig()
 
-    def process_frames_parallel(self, frames: list[Any], prompts: Any, *args: Any,
-                                **kwargs: Any) -> list[Any]:
+    def process_frames_parallel(
+        self, frames: list[Any], prompts: Any, *args: Any, **kwargs: Any
+    ) -> list[Any]:
         """With prompts and a threshold: [{"frame_idx", "detections", "segmentations"}] in the
         frames' order, with "error" where a frame failed.
 
@@ -119,11 +139,13 @@ class ParallelFrameProcessor:
             return self._each(frames, prompts, args, kwargs)
         return [self._frame(i, frame, prompts, *args, **kwargs) for i, frame in enumerate(frames)]
 
-    def _frame(self, index: int, frame: Any, prompts: list[str],
-               threshold: float) -> dict[str, Any]:
+    def _frame(
+        self, index: int, frame: Any, prompts: list[str], threshold: float
+    ) -> dict[str, Any]:
         try:
             results = self.detection_processor.detect_multiple_prompts_parallel(
-                frame, prompts, threshold)
+                frame, prompts, threshold
+            )
             found = [detection for result in results for detection in result.detections]
             masks = self.segmentation_processor.segment_detections_parallel(frame, found)
         except (ValueError, OSError, NotImplementedError, MemoryError) as error:
@@ -131,8 +153,13 @@ class ParallelFrameProcessor:
             return {"frame_idx": index, "detections": [], "error": str(error)}
         return {"frame_idx": index, "detections": found, "segmentations": masks}
 
-    def _each(self, frames: Iterable[Any], function: Callable[..., Any], args: tuple[Any, ...],
-              kwargs: dict[str, Any]) -> list[Any]:
+    def _each(
+        self,
+        frames: Iterable[Any],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> list[Any]:
         def one(numbered: tuple[int, Any]) -> Any:
             try:
                 return function(numbered[1], *args, **kwargs)
@@ -147,8 +174,9 @@ class ParallelFrameProcessor:
 class ParallelIOProcessor:
     """Writes many images."""
 
-    def __init__(self, parallel_config: ParallelConfig | None = None, *,
-                 config: ParallelConfig | None = None) -> None:
+    def __init__(
+        self, parallel_config: ParallelConfig | None = None, *, config: ParallelConfig | None = None
+    ) -> None:
         self.config = parallel_config or config or ParallelConfig()
 
     def save_outputs_parallel(self, save_tasks: list[tuple[str, Any]]) -> None:

@@ -14,10 +14,30 @@ CUDA = "cuda"
 CPU = "cpu"
 # Prompts get these colours in the order in which they are first found.
 DEFAULT_PALETTE = [
-    (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255),
-    (128, 0, 0), (0, 128, 0), (0, 0, 128), (128, 128, 0), (0, 128, 128), (128, 0, 128),
-    (255, 128, 0), (255, 0, 128), (0, 255, 128), (128, 255, 0), (0, 128, 255), (128, 0, 255),
-    (192, 192, 192), (255, 215, 0), (138, 43, 226), (75, 0, 130), (240, 128, 128), (32, 178, 170),
+    (255, 0, 0),
+    (0, 255, 0),
+    (0, 0, 255),
+    (255, 255, 0),
+    (0, 255, 255),
+    (255, 0, 255),
+    (128, 0, 0),
+    (0, 128, 0),
+    (0, 0, 128),
+    (128, 128, 0),
+    (0, 128, 128),
+    (128, 0, 128),
+    (255, 128, 0),
+    (255, 0, 128),
+    (0, 255, 128),
+    (128, 255, 0),
+    (0, 128, 255),
+    (128, 0, 255),
+    (192, 192, 192),
+    (255, 215, 0),
+    (138, 43, 226),
+    (75, 0, 130),
+    (240, 128, 128),
+    (32, 178, 170),
 ]
 Colour = tuple[int, int, int]
 
@@ -54,20 +74,30 @@ def create_overlay(pil_image: Any, bool_mask_np: Any, color: Colour) -> Any:
     return Image.fromarray(blended(np.asarray(pil_image.convert("RGB")), mask, color))
 
 
-def create_merged_binary_mask(items: list[np.ndarray], output_dir: str, base_name: str,
-                              pipeline_config: PipelineConfig) -> None:
+def create_merged_binary_mask(
+    items: list[np.ndarray], output_dir: str, base_name: str, pipeline_config: PipelineConfig
+) -> None:
     """Writes the union of the masks as {base_name}_merged_mask.png (0 and 255) into `output_dir`.
     Nothing without masks, or where the configuration leaves binary masks out."""
     from PIL import Image
 
     if pipeline_config.binary and items:
         merged = np.logical_or.reduce([np.asarray(validate_mask(m)) > 0 for m in items])
-        _save(Image.fromarray(merged.astype(np.uint8) * 255), output_dir,
-              FilePattern.MERGED_MASK.format(frame_num=base_name), "binary mask")
+        _save(
+            Image.fromarray(merged.astype(np.uint8) * 255),
+            output_dir,
+            FilePattern.MERGED_MASK.format(frame_num=base_name),
+            "binary mask",
+        )
 
 
-def create_merged_overlay(original_pil_image: Any, items: list[tuple[np.ndarray, Colour]],
-                          output_dir: str, base_name: str, pipeline_config: PipelineConfig) -> None:
+def create_merged_overlay(
+    original_pil_image: Any,
+    items: list[tuple[np.ndarray, Colour]],
+    output_dir: str,
+    base_name: str,
+    pipeline_config: PipelineConfig,
+) -> None:
     """Writes all masks in their colours over the image as {base_name}_merged_overlay.png into
     `output_dir`. Nothing without masks, or where the configuration leaves overlays out."""
     if pipeline_config.overlay and items:
@@ -77,8 +107,12 @@ def create_merged_overlay(original_pil_image: Any, items: list[tuple[np.ndarray,
         _save(merged, output_dir, FilePattern.MERGED_OVERLAY.format(frame_num=base_name), "overlay")
 
 
-def get_prompt_color(core_prompt: str, prompt_color_map: dict[str, Colour], palette: list[Colour],
-                     next_color_idx: int) -> tuple[Colour, int]:
+def get_prompt_color(
+    core_prompt: str,
+    prompt_color_map: dict[str, Colour],
+    palette: list[Colour],
+    next_color_idx: int,
+) -> tuple[Colour, int]:
     """(the prompt's colour, index of the next one); a new prompt's is put into the map."""
     if core_prompt in prompt_color_map:
         return prompt_color_map[core_prompt], next_color_idx
