@@ -6,96 +6,13 @@
 #include <utility>
 
 #include "core/cpu.h"
+#include "kernels/rows/avx512_lanes.h"
 #include "kernels/rows/implementations.h"
 
 namespace segrid::rows {
 namespace {
 
-inline __mmask16 tail(int64_t left) {
-    return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
-}
-
-// A vector's place in a row: whole, or the last lanes of it. Lanes that are not there read as 0 (or
-// as `other`) and are not written.
-struct Whole {
-    __m512 load(const float* p) const { return _mm512_loadu_ps(p); }
-    __m512 load(const float* p, __m512) const { return _mm512_loadu_ps(p); }
-    void store(float* p, __m512 v) const { _mm512_storeu_ps(p, v); }
-    __m512 keep(__m512 v) const { return v; }
-};
-struct Part {
-    __mmask16 mask;
-    __m512 load(const float* p) const { return _mm512_maskz_loadu_ps(mask, p); }
-    __m512 load(const float* p, __m512 other) const { return _mm512_mask_loadu_ps(other, mask, p); }
-    void store(float* p, __m512 v) const { _mm512_mask_storeu_ps(p, mask, v); }
-    __m512 keep(__m512 v) const { return _mm512_maskz_mov_ps(mask, v); }
-};
-
-// step(i, lanes, k) for every vector of a row of n, k counting them modulo 2: sums that alternate
-// do not wait for each other.
-template <class Step>
-inline void for_vectors(int64_t n, const Step& step) {
-    int64_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-        step(i, Whole{}, 0);
-        step(i + 16, Whole{}, 1);
-    }
-    for (; i < n; i += 16) step(i, Part{tail(n - i)}, 0);
-}
-
-// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients); scalef handles
-// under- and overflow.
-inline __m512 exp16(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-105.0F),
-                      x);  // below that the result is 0; in this order NaN stays NaN
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)),
-                                          _MM_FROUND_TO_NEAREST_INT);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375F), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4F), r);
-    __m512 p = _mm512_set1_ps(1.9875691500e-4F);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3F));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3F));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2F));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1F));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1F));
-    p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0F)));
-    return _mm512_scalef_ps(p, n);
-}
-
 inline float exp1(float x) { return _mm512_cvtss_f32(exp16(_mm512_set1_ps(x))); }
-
-// Phi(t) - 1/2, the normal distribution's, for 0 <= t < kReach: polynomials of degree 4 in 32 equal
-// intervals, through the Chebyshev nodes of each. Their error (2e-9) is far below fp32's; beyond
-// kReach it is 1/2 to fp32.
-struct HalfNormal {
-    static constexpr int kIntervals = 32, kTerms = 5;
-    static constexpr double kReach = 5.76, kWidth = kReach / kIntervals;
-    alignas(64) float term[kTerms][kIntervals];  // of u in [-1/2, 1/2), the place in the interval
-
-    HalfNormal() {
-        for (int i = 0; i < kIntervals; ++i) {
-            double m[kTerms][kTerms + 1];  // Vandermonde's matrix and the values
-            for (int j = 0; j < kTerms; ++j) {
-                const double u = 0.5 * std::cos((2 * j + 1) * M_PI / (2 * kTerms));
-                for (int t = 0; t < kTerms; ++t) m[j][t] = std::pow(u, t);
-                m[j][kTerms] = 0.5 * std::erf((i + 0.5 + u) * kWidth * M_SQRT1_2);
-            }
-            for (int p = 0; p < kTerms; ++p) {  // Gauss and Jordan; the pivots of these nodes are
-                                                // not 0 in an order that swaps the largest up
-                int best = p;
-                for (int j = p + 1; j < kTerms; ++j)
-                    best = std::abs(m[j][p]) > std::abs(m[best][p]) ? j : best;
-                for (int t = 0; t <= kTerms; ++t) std::swap(m[p][t], m[best][t]);
-                for (int j = 0; j < kTerms; ++j) {
-                    const double f = m[j][p] / m[p][p];
-                    for (int t = p; j != p && t <= kTerms; ++t) m[j][t] -= f * m[p][t];
-                }
-            }
-            for (int t = 0; t < kTerms; ++t)
-                term[t][i] = static_cast<float>(m[t][kTerms] / m[t][t]);
-        }
-    }
-};
 
 void add(int64_t n, const float* a, const float* b, float* out) {
     for_vectors(n, [&](int64_t i, auto lanes, int) {
@@ -113,39 +30,6 @@ void multiply_add(int64_t n, const float* a, const float* b, float* out) {
 void relu(int64_t n, float* x) {
     for_vectors(n, [&](int64_t i, auto lanes, int) {
         lanes.store(x + i, _mm512_max_ps(_mm512_setzero_ps(), lanes.load(x + i)));
-    });
-}
-
-// x Phi(x) = x / 2 + |x| (Phi(|x|) - 1/2)
-void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
-    static const HalfNormal table;
-    __m512 low[HalfNormal::kTerms], high[HalfNormal::kTerms];
-    for (int t = 0; t < HalfNormal::kTerms; ++t) {
-        low[t] = _mm512_load_ps(table.term[t]);
-        high[t] = _mm512_load_ps(table.term[t] + 16);
-    }
-    const __m512 scale = _mm512_set1_ps(static_cast<float>(1 / HalfNormal::kWidth)),
-                 half = _mm512_set1_ps(0.5F);
-    const __m512 end = _mm512_set1_ps(31.999998F);
-    const auto step = [&](int64_t i, auto lanes, int) {
-        const __m512 v = lanes.load(x + i), t = _mm512_abs_ps(v);
-        const __m512 place =
-            _mm512_min_ps(end, _mm512_mul_ps(t, scale));  // in this order NaN stays NaN
-        const __m512i interval = _mm512_cvttps_epi32(place);
-        const __m512 u = _mm512_sub_ps(_mm512_sub_ps(place, _mm512_cvtepi32_ps(interval)), half);
-        __m512 p = _mm512_permutex2var_ps(low[4], interval, high[4]);
-        for (int k = 3; k >= 0; --k)
-            p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[k], interval, high[k]));
-        lanes.store(x + i, _mm512_fmadd_ps(t, p, _mm512_mul_ps(half, v)));
-    };
-    for (; rows > 0; --rows, x += ld) for_vectors(n, step);
-}
-
-void quick_gelu(int64_t n, float* x) {
-    const __m512 factor = _mm512_set1_ps(-1.702F), one = _mm512_set1_ps(1.0F);
-    for_vectors(n, [&](int64_t i, auto lanes, int) {
-        const __m512 v = lanes.load(x + i);
-        lanes.store(x + i, _mm512_div_ps(v, _mm512_add_ps(one, exp16(_mm512_mul_ps(factor, v)))));
     });
 }
 
@@ -433,8 +317,8 @@ const Table& avx512() {
     static const Table table{add,
                              multiply_add,
                              relu,
-                             gelu_rows,
-                             quick_gelu,
+                             gelu_rows_avx512,
+                             quick_gelu_avx512,
                              layer_norm,
                              residual_norm,
                              softmax_groups,

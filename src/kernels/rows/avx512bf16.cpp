@@ -1,17 +1,12 @@
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "kernels/rows/avx512_lanes.h"
 #include "kernels/rows/implementations.h"
 
 namespace segrid::rows {
 namespace {
-
-inline __mmask16 tail(int64_t left) {
-    return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
-}
 
 // 2^x: 2^n times a polynomial in what is left, which lies in [-1/2, 1/2] (of least relative
 // error, 2.6e-6); scalef handles underflow, -infinity too (what is left of it is NaN, whose power

@@ -46,6 +46,10 @@ const Table& plain();
 const Table& avx2();
 const Table& avx512();  // only call on a CPU that has it
 
+// Of gelu_avx512.cpp; only call on a CPU that has AVX-512.
+void gelu_rows_avx512(int64_t rows, int64_t n, float* x, int64_t ld);
+void quick_gelu_avx512(int64_t n, float* x);
+
 // What the bf16 instructions of AVX-512 do, in their own file; only call on a CPU that has them.
 void to_bf16_avx512bf16(int64_t n, const float* x, uint16_t* out);
 void pair_bf16_avx512bf16(int64_t n, const float* a, const float* b, uint16_t* out);

@@ -1,0 +1,64 @@
+// Rows in vectors of AVX-512, for the avx512 files of this folder: each file has its own copy of
+// these functions, since each is compiled for other instructions.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace segrid::rows {
+namespace {
+
+inline __mmask16 tail(int64_t left) {
+    return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
+}
+
+// A vector's place in a row: whole, or the last lanes of it. Lanes that are not there read as 0 (or
+// as `other`) and are not written.
+struct Whole {
+    __m512 load(const float* p) const { return _mm512_loadu_ps(p); }
+    __m512 load(const float* p, __m512) const { return _mm512_loadu_ps(p); }
+    void store(float* p, __m512 v) const { _mm512_storeu_ps(p, v); }
+    __m512 keep(__m512 v) const { return v; }
+};
+struct Part {
+    __mmask16 mask;
+    __m512 load(const float* p) const { return _mm512_maskz_loadu_ps(mask, p); }
+    __m512 load(const float* p, __m512 other) const { return _mm512_mask_loadu_ps(other, mask, p); }
+    void store(float* p, __m512 v) const { _mm512_mask_storeu_ps(p, mask, v); }
+    __m512 keep(__m512 v) const { return _mm512_maskz_mov_ps(mask, v); }
+};
+
+// step(i, lanes, k) for every vector of a row of n, k counting them modulo 2: sums that alternate
+// do not wait for each other.
+template <class Step>
+inline void for_vectors(int64_t n, const Step& step) {
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        step(i, Whole{}, 0);
+        step(i + 16, Whole{}, 1);
+    }
+    for (; i < n; i += 16) step(i, Part{tail(n - i)}, 0);
+}
+
+// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients); scalef handles
+// under- and overflow.
+inline __m512 exp16(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-105.0F),
+                      x);  // below that the result is 0; in this order NaN stays NaN
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)),
+                                          _MM_FROUND_TO_NEAREST_INT);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375F), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4F), r);
+    __m512 p = _mm512_set1_ps(1.9875691500e-4F);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3F));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3F));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2F));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1F));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1F));
+    p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0F)));
+    return _mm512_scalef_ps(p, n);
+}
+
+}  // namespace
+}  // namespace segrid::rows
