@@ -67,6 +67,27 @@ def test_only_bindings_know_python():
     assert not wrong
 
 
+PYTHON = ["python", "tests", "benchmarks", "scripts", "training"]
+
+
+def test_python_is_formatted():
+    """`make format` does it."""
+    subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--check", "--diff", *PYTHON], cwd=ROOT, check=True
+    )
+
+
+def test_cpp_is_formatted():
+    """`make format` does it."""
+    files = [str(f) for f in CODE if f.suffix in (".cpp", ".h")]
+    tool = Path(sys.executable).with_name("clang-format")
+    subprocess.run([tool, "--dry-run", "-Werror", *files], cwd=ROOT, check=True)
+
+
+def test_types():
+    subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, check=True)
+
+
 def test_no_file_is_longer_than_400_lines():
     long = {
         str(f.relative_to(ROOT)): n
