@@ -1,5 +1,5 @@
-"""segrid.compat.sam2: what programs do with the model and the predictor beside predicting: settings, embeddings kept and put back, weights that come later,
-options that change."""
+"""segrid.compat.sam2: what programs do with the model and the predictor beside predicting:
+settings, embeddings kept and put back, weights that come later, options that change."""
 
 import numpy as np
 import pytest
@@ -228,7 +228,8 @@ def test_results_may_be_written_into(small, image):
 
 
 def test_tensors_as_prompts_of_the_inner_calls(small, image):
-    """_prep_prompts and _predict, which programs call for tensors; one mask hint for all prompts."""
+    """_prep_prompts and _predict, which programs call for tensors; one mask hint for all
+    prompts."""
     predictor = SAM2ImagePredictor(build_sam2(CONFIG, small, device="cpu"))
     predictor.set_image(image)
     hint = predictor.predict(**CLICKS)[2][0]

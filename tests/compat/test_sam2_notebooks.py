@@ -1,4 +1,5 @@
-"""sam2's two example notebooks for images, their calls in their order, with sam2 and with only the import lines changed.
+"""sam2's two example notebooks for images, their calls in their order, with sam2 and with only the
+import lines changed.
 
 Masks are equal but where the original's logit is within 1e-4 of the threshold (docs: parity)."""
 
@@ -85,7 +86,8 @@ def components(mask):
 
 @pytest.fixture
 def run(sam2_checkpoint, image, tmp_path, monkeypatch):
-    """The names of a script after it ran, with sam2 ("original") and with the drop-in's import lines; what it records comes with the logits of its masks."""
+    """The names of a script after it ran, with sam2 ("original") and with the drop-in's import
+    lines; what it records comes with the logits of its masks."""
     torchvision_stand_in.import_sam2()
     monkeypatch.setattr("sam2.utils.misc.get_connected_components", components)
     Image.fromarray(image).save(tmp_path / "photo.png")

@@ -1,4 +1,5 @@
-"""What `Detector` returns, against transformers' post-processing on equal weights; and its bad inputs (faults 25, 26)."""
+"""What `Detector` returns, against transformers' post-processing on equal weights; and its bad
+inputs (faults 25, 26)."""
 
 import inspect
 import pickle
@@ -75,7 +76,8 @@ def image():
 
 
 def same(ours, theirs, atol, longest):
-    """The same boxes with the same scores and classes; scores that differ in the last bits may change places."""
+    """The same boxes with the same scores and classes; scores that differ in the last bits may
+    change places."""
     assert len(ours) == len(theirs["scores"])
     np.testing.assert_allclose(
         ours.scores, torch.sort(theirs["scores"], descending=True).values, atol=atol
@@ -107,7 +109,8 @@ def test_grounded(pair, cut):
 
 
 def check_suppression(kept, every, threshold):
-    """The rule, whichever of equal scores comes first: what is kept does not overlap, and each of the others overlaps one of the kept that scores no less."""
+    """The rule, whichever of equal scores comes first: what is kept does not overlap, and each of
+    the others overlaps one of the kept that scores no less."""
     boxes, scores = np.asarray(every["boxes"], np.float64), np.asarray(every["scores"], np.float64)
     places = [
         int(np.abs(boxes - box).max(1).argmin()) for box in np.asarray(kept["boxes"], np.float64)
@@ -120,7 +123,8 @@ def check_suppression(kept, every, threshold):
 
 
 def test_image_guided(pair, image):
-    """All boxes as transformers'; and by the rule itself what suppression leaves of theirs and of ours: among scores that saturate either may come first."""
+    """All boxes as transformers'; and by the rule itself what suppression leaves of theirs and of
+    ours: among scores that saturate either may come first."""
     example = noise(8, (90, 120))
     inputs = pair.processor(images=image, query_images=example, return_tensors="pt")
     out = pair.model.image_guided_detection(**inputs)

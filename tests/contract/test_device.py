@@ -1,5 +1,6 @@
-"""Where models run: names of devices, batches, moves, errors. What runs on CUDA is tested on the CPU ("cpu-plain") and on a device that refuses what CUDA
-refuses ("fake"); marked `cuda`, there, too."""
+"""Where models run: names of devices, batches, moves, errors. What runs on CUDA is tested on the
+CPU ("cpu-plain") and on a device that refuses what CUDA refuses ("fake"); marked `cuda`, there,
+too."""
 
 import json
 import subprocess
@@ -252,7 +253,8 @@ def test_it_can_be_watched_and_stopped(plain, coins):
 
 
 def overflowing(folder, names, factor):
-    """The packaged model with some weights so large that activations pass fp16's last number, 65504."""
+    """The packaged model with some weights so large that activations pass fp16's last number,
+    65504."""
     from safetensors.numpy import load_file, save_file
 
     source = segrid.Segmenter("tiny")._files
@@ -294,7 +296,8 @@ def test_a_decoder_that_overflows_is_an_error(tmp_path, coins):
 
 
 def test_embeddings_travel_between_devices(plain, kernels, coins):
-    """The same weights made them: what a device prepares for decoding is prepared where it is needed."""
+    """The same weights made them: what a device prepares for decoding is prepared where it is
+    needed."""
     point = dict(points=[[100, 100], [250, 60]], multimask=True)
     half = segrid.Segmenter("tiny", device="cpu-plain", precision="fp16")
     for maker, user, gate in (
@@ -318,7 +321,8 @@ def test_embeddings_travel_between_devices(plain, kernels, coins):
 
 
 def test_what_was_given_up_comes_back_at_a_threshold_too(coins):
-    """Another batch size rounds otherwise: a score that passed may fail when it is asked for once more."""
+    """Another batch size rounds otherwise: a score that passed may fail when it is asked for once
+    more."""
     from segrid._image import to_image
 
     plain = segrid.Segmenter("tiny", device="cpu-plain", precision="fp32")
@@ -360,7 +364,8 @@ UNPREPARED = """
     reason="torch is a build without CUDA",
 )
 def test_cuda_is_there_after_work_on_the_cpu():
-    """ATen asks once what CUDA offers: nobody imported torch, and its CUDA half must be loaded before the first convolution."""
+    """ATen asks once what CUDA offers: nobody imported torch, and its CUDA half must be loaded
+    before the first convolution."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(UNPREPARED)],
         capture_output=True,
@@ -394,7 +399,8 @@ def test_a_forked_child_has_threads_of_its_own():
 
 
 def test_devices_have_one_thread_that_is_exact(fake, coins):
-    """torch keeps handles and plans for each thread; and a user who allows TF32 does not mean our masks."""
+    """torch keeps handles and plans for each thread; and a user who allows TF32 does not mean our
+    masks."""
     import threading
 
     segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")

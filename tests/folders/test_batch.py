@@ -1,4 +1,5 @@
-"""`segrid batch`: outputs are functions of inputs and options, a killed run goes on, bad files are set aside."""
+"""`segrid batch`: outputs are functions of inputs and options, a killed run goes on, bad files are
+set aside."""
 
 import dataclasses
 import json
@@ -227,7 +228,8 @@ def test_boxes_and_words(folder, tmp_path):
 
 
 def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
-    """A writer that finds the disk full stops the run with the file's name; it goes on when there is room."""
+    """A writer that finds the disk full stops the run with the file's name; it goes on when there
+    is room."""
     import segrid
     from segrid.folders import run, writers
     from segrid.folders.inputs import collect
