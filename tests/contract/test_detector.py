@@ -407,8 +407,11 @@ import signal, sys, threading, time, os
 import numpy as np, segrid
 signal.signal(signal.SIGINT, signal.default_int_handler)
 detector = segrid.Detector(sys.argv[1], precision="fp32")
-call = {"detect": lambda: detector.detect(image, "a", threshold=1), "pipeline": lambda: segrid.Pipeline(detector, "tiny")(image, "a", threshold=1),
-        "callable": lambda: segrid.Pipeline(lambda array: time.sleep(9), "tiny")(image)}[sys.argv[2]]
+call = {
+    "detect": lambda: detector.detect(image, "a", threshold=1),
+    "pipeline": lambda: segrid.Pipeline(detector, "tiny")(image, "a", threshold=1),
+    "callable": lambda: segrid.Pipeline(lambda array: time.sleep(9), "tiny")(image),
+}[sys.argv[2]]
 image = np.random.default_rng(0).integers(0, 255, (900, 900, 3), dtype=np.uint8)
 threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 began = time.perf_counter()
@@ -444,7 +447,8 @@ def slow(tmp_path_factory):
 def test_transformers_is_not_needed(small):
     code = (
         "import sys, numpy as np\nsys.modules['transformers'] = None\nimport segrid\n"
-        "print(len(segrid.Detector(sys.argv[1]).detect(np.zeros((9, 9, 3), np.uint8), 'a cat', threshold=0)))"
+        "detector = segrid.Detector(sys.argv[1])\n"
+        "print(len(detector.detect(np.zeros((9, 9, 3), np.uint8), 'a cat', threshold=0)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(small.folder)], capture_output=True, text=True

@@ -382,10 +382,12 @@ FORKS = """
     import os, numpy as np, segrid
     image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
     models = [segrid.Segmenter("tiny", device=d, precision="fp32") for d in ("cpu", "cpu-plain")]
-    before = [m.predict(image, points=[[50, 50]]).areas.tolist() for m in models]
+    def areas():
+        return [m.predict(image, points=[[50, 50]]).areas.tolist() for m in models]
+    before = areas()
     child = os.fork()
     if child == 0:
-        os._exit(0 if [m.predict(image, points=[[50, 50]]).areas.tolist() for m in models] == before else 1)
+        os._exit(0 if areas() == before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     print("done")
 """

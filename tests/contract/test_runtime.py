@@ -67,9 +67,12 @@ def test_the_gil_is_free_while_the_engine_works(tiny, coins):
 
 def test_same_bits_for_any_number_of_threads():
     code = (
-        "segrid.set_threads({n})\nm = model.everything(image, points_per_side=10, crop_n_layers=1)\n"
-        "p = model.predict(image, points=[[150, 60], [40, 50]], multimask=True)\nimport hashlib\n"
-        "print(len(m), hashlib.sha256(repr(m.rle).encode() + m.scores.tobytes() + p.low_res.tobytes()).hexdigest())"
+        "segrid.set_threads({n})\n"
+        "m = model.everything(image, points_per_side=10, crop_n_layers=1)\n"
+        "p = model.predict(image, points=[[150, 60], [40, 50]], multimask=True)\n"
+        "import hashlib\n"
+        "found = repr(m.rle).encode() + m.scores.tobytes() + p.low_res.tobytes()\n"
+        "print(len(m), hashlib.sha256(found).hexdigest())"
     )
     results = {
         python("import warnings; warnings.simplefilter('ignore')\n" + code.format(n=n))
@@ -89,9 +92,13 @@ def test_threads_cap_one_object(coins):
 
 def test_row_39_out_of_memory_names_the_size():
     out = python(
-        "import resource\nbig = np.zeros((9000, 9000, 3), np.uint8)\nlimit = int(open('/proc/self/statm').read().split()[0]) * 4096 + (64 << 20)\n"
-        "hard = resource.getrlimit(resource.RLIMIT_AS)[1]\nresource.setrlimit(resource.RLIMIT_AS, (limit, hard))\n"
-        "try:\n    model.encode(big)\n    print('encoded')\nexcept MemoryError as e:\n    print('MemoryError', e)\n"
+        "import resource\n"
+        "big = np.zeros((9000, 9000, 3), np.uint8)\n"
+        "limit = int(open('/proc/self/statm').read().split()[0]) * 4096 + (64 << 20)\n"
+        "hard = resource.getrlimit(resource.RLIMIT_AS)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, hard))\n"
+        "try:\n    model.encode(big)\n    print('encoded')\n"
+        "except MemoryError as e:\n    print('MemoryError', e)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (hard, hard))\n"
         "print(len(model.predict(image, points=[[150, 60]])))"
     )
@@ -101,11 +108,17 @@ def test_row_39_out_of_memory_names_the_size():
 
 def test_row_40_ctrl_c_returns_within_200_ms():
     code = (
-        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background\nt = {}\n"
-        "def press():\n    time.sleep(0.4); t['at'] = time.perf_counter(); os.kill(os.getpid(), signal.SIGINT)\n"
+        "import signal\n"
+        # A shell has it ignored in what it runs in the background.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "t = {}\n"
+        "def press():\n    time.sleep(0.4); t['at'] = time.perf_counter()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=press).start()\n"
-        "try:\n    model.everything(image, point_grids=[np.random.default_rng(0).random((40_000, 2))])\n"
-        "except KeyboardInterrupt as stop:\n    print(time.perf_counter() - t['at'], len(stop.partial) > 0)\n"
+        "grid = np.random.default_rng(0).random((40_000, 2))\n"
+        "try:\n    model.everything(image, point_grids=[grid])\n"
+        "except KeyboardInterrupt as stop:\n"
+        "    print(time.perf_counter() - t['at'], len(stop.partial) > 0)\n"
         "print(len(model.predict(image, points=[[150, 60]])))"
     )
     stopped, usable = python(code).split("\n")
@@ -173,9 +186,10 @@ def test_progress(tiny, coins):
 
 def test_row_43_fork_after_use():
     code = (
-        "n = len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0))\npid = os.fork()\n"
-        "if pid == 0:\n    os._exit(0 if len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0)) == n else 3)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0)) == n)"
+        "def count(): return len(model.everything(image, points_per_side=4, pred_iou_thresh=0.0))\n"
+        "n = count()\npid = os.fork()\n"
+        "if pid == 0:\n    os._exit(0 if count() == n else 3)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), count() == n)"
     )
     assert python(code) == "0 True"
 
@@ -223,8 +237,11 @@ def test_row_46_64_threads_on_one_engine(tiny, coins):
 
 def test_row_46_oversubscription_is_said():
     code = (
-        "import warnings\nwith warnings.catch_warnings(record=True) as w:\n    warnings.simplefilter('always'); segrid.set_threads(64)\n"
-        "print(any(x.category is RuntimeWarning and 'CPUs' in str(x.message) for x in w)); model.everything(image, points_per_side=4)"
+        "import warnings\n"
+        "with warnings.catch_warnings(record=True) as w:\n"
+        "    warnings.simplefilter('always'); segrid.set_threads(64)\n"
+        "print(any(x.category is RuntimeWarning and 'CPUs' in str(x.message) for x in w))\n"
+        "model.everything(image, points_per_side=4)"
     )
     assert python(code, OMP_NUM_THREADS="64") == "True"
     for bad in (0, -1, 5000):
@@ -235,7 +252,8 @@ def test_row_46_oversubscription_is_said():
 @pytest.mark.parametrize("daemon", [True, False])
 def test_row_47_exit_with_work_queued(daemon):
     code = (
-        f"t = threading.Thread(target=lambda: model.everything(image, points_per_side={200 if daemon else 20}), daemon={daemon})\n"
+        f"def work(): model.everything(image, points_per_side={200 if daemon else 20})\n"
+        f"t = threading.Thread(target=work, daemon={daemon})\n"
         "t.start(); time.sleep(0.3); print('bye')"
     )
     begin = time.perf_counter()
@@ -245,8 +263,10 @@ def test_row_47_exit_with_work_queued(daemon):
 
 def test_row_47_engine_deleted_during_a_call():
     code = (
-        "import gc\nout = []\ndef work(m):\n    out.append(len(m.everything(image, points_per_side=24)))\n"
-        "t = threading.Thread(target=work, args=(model,)); t.start(); del model; gc.collect(); t.join(); print(len(out))"
+        "import gc\nout = []\n"
+        "def work(m):\n    out.append(len(m.everything(image, points_per_side=24)))\n"
+        "t = threading.Thread(target=work, args=(model,)); t.start()\n"
+        "del model; gc.collect(); t.join(); print(len(out))"
     )
     assert python(code) == "1"
 
@@ -280,22 +300,30 @@ def test_row_58_file_names_and_locale(tmp_path, coins):
     locales = subprocess.run(["locale", "-a"], capture_output=True, text=True).stdout
     if "de_DE.utf8" in locales:
         assert python(
-            "import locale; locale.setlocale(locale.LC_ALL, 'de_DE.UTF-8'); print(len(segrid.Segmenter('tiny').everything(image, points_per_side=4)))"
+            "import locale; locale.setlocale(locale.LC_ALL, 'de_DE.UTF-8'); "
+            "print(len(segrid.Segmenter('tiny').everything(image, points_per_side=4)))"
         )
 
 
 def test_row_59_threads_honour_affinity():
-    code = "os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})\nfrom segrid import _core\nprint(_core.available_cpus())"
+    code = (
+        "os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})\n"
+        "from segrid import _core\nprint(_core.available_cpus())"
+    )
     assert python(code) == "1"
     assert python("os.sched_getaffinity(0)\nprint(segrid.threads())", SEGRID_THREADS="1") == "1"
 
 
 def test_memory_stays_bounded_on_50_megapixels():
     out = python(
-        "big = np.asarray(__import__('PIL.Image').Image.fromarray(image).resize((8660, 5774))); del image\n"
-        "model.encode(big[:99, :99].copy())\nbefore = int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
-        "m = model.everything(big, points_per_side=16)\n"  # VmHWM: ru_maxrss also holds what the parent had when it started this process
-        "peak = int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]) * 1024 / 1e6\n"
+        "from PIL import Image\n"
+        "big = np.asarray(Image.fromarray(image).resize((8660, 5774))); del image\n"
+        "model.encode(big[:99, :99].copy())\n"
+        "before = int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
+        "m = model.everything(big, points_per_side=16)\n"
+        # It is VmHWM: ru_maxrss also holds what the parent had when it started this process.
+        "peak = next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]\n"
+        "peak = int(peak) * 1024 / 1e6\n"
         "print(len(m) > 0, peak - before)",
         timeout=120,
     )
@@ -399,7 +427,8 @@ def test_masks_live_on_in_exit_handlers():
     code = (
         "import atexit\n"
         "def late(): print(len(masks[0:1]), masks.boxes.shape[1])\natexit.register(late)\n"
-        "import numpy as np, segrid\nmasks = segrid.Segmenter('tiny').predict(np.full((40, 60, 3), 90, np.uint8), points=[[9, 9]])"
+        "import numpy as np, segrid\nimage = np.full((40, 60, 3), 90, np.uint8)\n"
+        "masks = segrid.Segmenter('tiny').predict(image, points=[[9, 9]])"
     )
     assert subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -364,7 +364,8 @@ def test_limits_and_precision_arrive(folder, tmp_path, monkeypatch):
 def test_files_beside_the_rules(tmp_path):
     (tmp_path / "front.torchscript").write_bytes(b"")
     (tmp_path / "views.json").write_text(
-        '{"a": {"pattern": "*", "detector": "front.torchscript"}, "b": {"pattern": "*", "detector": "google/owlv2", "nms": 0.5}}'
+        '{"a": {"pattern": "*", "detector": "front.torchscript"}, '
+        '"b": {"pattern": "*", "detector": "google/owlv2", "nms": 0.5}}'
     )
     found = read_views(tmp_path / "views.json", 0.3, 0.7)
     assert (
