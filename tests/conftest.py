@@ -23,8 +23,9 @@ sys.path.insert(
 )  # benchmarks/ holds the random models and the stand-in for torchvision
 
 
-# Where a model may run: with the CPU's kernels; by its plain definitions, which are what runs on CUDA; on a device that refuses what CUDA refuses
-# (tests/cpp/fake_device.cpp); and there.
+# Where a model may run: with the CPU's kernels ("cpu"); by its plain definitions, which are what
+# runs on CUDA ("cpu-plain"); on a device that refuses what CUDA refuses ("fake", which is
+# tests/cpp/fake_device.cpp); and on CUDA itself.
 PLAIN_DEVICES = ["cpu-plain", "fake", pytest.param("cuda", marks=pytest.mark.cuda)]
 DEVICES = ["cpu", *PLAIN_DEVICES]
 FAKE = ROOT / "build/tests/tests/cpp/libfake_device.so"
@@ -117,8 +118,9 @@ def four_threads():
 
 @pytest.fixture(scope="session")
 def cut():
-    """cut(scores, least=6, most=24): a threshold that keeps so many of a random model's scores, and not all, whatever weights this machine's torch makes of
-    the seed: in the middle of the widest gap, so that no rounding decides."""
+    """cut(scores, least=6, most=24): a threshold that keeps so many of a random model's scores, and
+    not all, whatever weights this machine's torch makes of the seed. It lies in the middle of the
+    widest gap, so that no rounding decides."""
 
     def threshold(scores, least=6, most=24):
         falling = np.sort(np.asarray(scores, np.float64))[::-1]

@@ -21,7 +21,8 @@ def test_one_image_one_mask():
 def test_import_is_instant_and_loads_neither_engine_nor_torch():
     code = (
         "import sys, time; t = time.perf_counter(); import segrid; s = time.perf_counter() - t; "
-        "assert 'torch' not in sys.modules and 'segrid._core' not in sys.modules and 'numpy' not in sys.modules; assert s < 0.2, s; "
+        "assert 'torch' not in sys.modules and 'segrid._core' not in sys.modules "
+        "and 'numpy' not in sys.modules; assert s < 0.2, s; "
         "segrid.Segmenter('tiny'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,6 +7,7 @@ import pytest
 import segrid
 import torch
 from PIL import Image
+from reference.sam2_calls import CONFIG
 
 from benchmarks import random_sam
 
@@ -78,3 +79,32 @@ def sam2_checkpoint(tmp_path_factory):
     file = tmp_path_factory.mktemp("sam2") / "sam2.pt"
     torch.save({"model": theirs.state_dict()}, file)
     return theirs, file
+
+
+@pytest.fixture(scope="session")
+def small_sam2(tmp_path_factory):
+    """The folder of a small SAM 2.1, for tests where nothing need be slow."""
+    from benchmarks import random_sam2
+
+    return random_sam2.make("small", tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def originals(sam2_checkpoint, image):
+    """sam2's predictor for given switches, on the features of one image pass."""
+    from sam2.build_sam import build_sam2 as original
+    from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
+
+    first = Original(sam2_checkpoint[0])
+    first.set_image(image)
+
+    def make(**switches):
+        predictor = Original(original(CONFIG, str(sam2_checkpoint[1]), device="cpu", **switches))
+        predictor._features, predictor._orig_hw, predictor._is_image_set = (
+            first._features,
+            first._orig_hw,
+            True,
+        )
+        return predictor
+
+    return make

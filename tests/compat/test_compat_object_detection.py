@@ -1,4 +1,5 @@
-"""segrid.compat.transformers' zero-shot-object-detection against transformers' own pipeline on equal weights."""
+"""The zero-shot-object-detection pipeline of segrid.compat.transformers gives what transformers'
+own pipeline gives on equal weights."""
 
 import base64
 
@@ -41,7 +42,8 @@ def same(ours, theirs):
     assert len(ours) == len(theirs) > 3, "vacuous"
     assert [set(o) for o in ours] == [set(t) for t in theirs]
     np.testing.assert_allclose([o["score"] for o in ours], [t["score"] for t in theirs], atol=1e-5)
-    # scores that differ in the last bits may change places: compare what lies at each place by its score
+    # Scores that differ in the last bits may change places: what is compared is what lies at each
+    # place by its score.
     pairs = zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True)
     for o, t in pairs:
         assert o["label"] == t["label"]

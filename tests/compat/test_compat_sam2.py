@@ -133,7 +133,7 @@ def test_batches(ours, sam2_checkpoint, image, other_image):
     ids=["plain", "m2m", "one mask", "crops", "threshold"],
 )
 def test_generator(ours, sam2_checkpoint, image, options):
-    """NMS off and thresholds low, so that the random masks are all kept and each can be compared."""
+    """NMS is off and thresholds are low: all random masks are kept, and each can be compared."""
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator as Original
 
     options = (

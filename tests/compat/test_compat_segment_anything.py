@@ -156,7 +156,8 @@ def test_errors_that_people_match_on(ours, sam_checkpoint, image):
 
 @pytest.mark.parametrize("mode", ["binary_mask", "uncompressed_rle", "coco_rle"])
 def test_generator(trained_pair, coins, mode):
-    """Records of the generator on trained weights: keys, their order and types, the masks, their order."""
+    """The generator's records on trained weights have the same keys in the same order, the same
+    types, and the same masks in the same order."""
     from segment_anything import SamAutomaticMaskGenerator as Original
 
     options = dict(

@@ -1,4 +1,5 @@
-"""segrid.compat.sowlv2: the names, the results and the files of SOWLv2, whose detections are transformers' here."""
+"""segrid.compat.sowlv2 has the names, the results and the files of SOWLv2, whose detections are
+transformers' here."""
 
 import subprocess
 import sys

@@ -42,7 +42,8 @@ VARIANTS = {
 
 
 def processors():
-    """transformers' image processors as far as they run without torchvision: SAM's with the stand-in's NMS, and SAM 2's resize and upsampling in it."""
+    """transformers' image processors as far as they run without torchvision: SAM's with the
+    stand-in's NMS, and SAM 2's resize and upsampling in it."""
     from transformers.models.sam import image_processing_pil_sam as pil
 
     class Sam(pil.SamImageProcessorPil):
@@ -233,7 +234,8 @@ def test_nothing_found(image):
 
 
 def test_thresholds_above_one(pair, image):
-    """Keep what exceeds them, which with these is nothing; transformers cannot stack nothing and fails."""
+    """Only what exceeds them is kept, which is nothing here; transformers fails, as it cannot stack
+    nothing."""
     ours = pipeline("mask-generation", pair[1])
     for options in (
         dict(pred_iou_thresh=1e9),
@@ -270,7 +272,8 @@ class Photos(torch.utils.data.Dataset):
 
 
 def test_datasets_and_generators_stream(pair, image):
-    """What comes out is an iterator with the dataset's length, as in transformers; nothing is computed before it is asked for."""
+    """What comes out is an iterator with the dataset's length, as in transformers; nothing is
+    computed before it is asked for."""
     from transformers.pipelines.pt_utils import KeyDataset
 
     original, folder = pair

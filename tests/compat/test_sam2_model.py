@@ -1,59 +1,16 @@
-"""segrid.compat.sam2: what programs do with the model and the predictor beside predicting: settings, embeddings kept and put back, weights that come later,
-options that change."""
+"""segrid.compat.sam2: what programs do with the model beside predicting: settings, weights that
+come later, names of the hub, options that change."""
 
 import numpy as np
 import pytest
 import torch
+from reference.sam2_calls import CLICKS, CONFIG, close
 from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from segrid.compat.sam2.build_sam import build_sam2, build_sam2_hf
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 
-from benchmarks import random_sam2
-
-CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
 DECODER = "++model.sam_mask_decoder_extra_args.dynamic_multimask_"
-CLICKS = dict(
-    point_coords=np.array([[[50.0, 60]], [[200, 20]], [[120, 100]], [[10, 140]]]),
-    point_labels=np.ones((4, 1), int),
-    multimask_output=False,
-)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A model folder of which nothing need be slow."""
-    return random_sam2.make("small", tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
-def originals(sam2_checkpoint, image):
-    """sam2's predictor for given switches, on the features of one image pass."""
-    from sam2.build_sam import build_sam2 as original
-    from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
-
-    first = Original(sam2_checkpoint[0])
-    first.set_image(image)
-
-    def make(**switches):
-        predictor = Original(original(CONFIG, str(sam2_checkpoint[1]), device="cpu", **switches))
-        predictor._features, predictor._orig_hw, predictor._is_image_set = (
-            first._features,
-            first._orig_hw,
-            True,
-        )
-        return predictor
-
-    return make
-
-
-def close(mine, other, tolerance=1e-4):
-    for a, b in zip(mine, other, strict=True):
-        assert (
-            a.shape == b.shape
-            and a.dtype == b.dtype
-            and np.abs(a - b).max() <= tolerance * max(1, np.abs(b).max())
-        )
 
 
 SWITCHES = {
@@ -114,7 +71,7 @@ def test_switches_are_not_vacuous(answers):
     assert answers["no sigmoid"][1].max() > 1 > published[1].max()
 
 
-def test_other_overrides_are_refused_by_name(small):
+def test_other_overrides_are_refused_by_name(small_sam2):
     for override in (
         "++model.image_size=512",
         "++model.use_high_res_features_in_sam=false",
@@ -125,141 +82,28 @@ def test_other_overrides_are_refused_by_name(small):
             NotImplementedError,
             match=f"{override.replace('+', '.')}.*dynamic_multimask_via_stability",
         ):
-            build_sam2(CONFIG, small, hydra_overrides_extra=[override])
+            build_sam2(CONFIG, small_sam2, hydra_overrides_extra=[override])
     with pytest.raises(ValueError, match="stability_delta=abc"):
-        build_sam2(CONFIG, small, hydra_overrides_extra=[f"{DECODER}stability_delta=abc"])
+        build_sam2(CONFIG, small_sam2, hydra_overrides_extra=[f"{DECODER}stability_delta=abc"])
     with pytest.raises(NotImplementedError, match="does not train"):
-        build_sam2(CONFIG, small, mode="train")
+        build_sam2(CONFIG, small_sam2, mode="train")
 
 
-def test_settings_of_the_decoder_can_be_set(small, image):
+def test_settings_of_the_decoder_can_be_set(small_sam2, image):
     """As scripts do; the weights on disk are the same file."""
-    model = build_sam2(CONFIG, small, device="cpu")
+    model = build_sam2(CONFIG, small_sam2, device="cpu")
     predictor = SAM2ImagePredictor(model)
     predictor.set_image(image)
     before = predictor.predict(**CLICKS)
     model.sam_mask_decoder.dynamic_multimask_via_stability = False
     assert np.abs(predictor.predict(**CLICKS)[2] - before[2]).max() > 0.1
-    plain = SAM2ImagePredictor(build_sam2(CONFIG, small, device="cpu", apply_postprocessing=False))
+    plain = SAM2ImagePredictor(
+        build_sam2(CONFIG, small_sam2, device="cpu", apply_postprocessing=False)
+    )
     plain.set_image(image)
     close(predictor.predict(**CLICKS), plain.predict(**CLICKS), 1e-6)
     model.sam_mask_decoder.dynamic_multimask_via_stability = True
     close(predictor.predict(**CLICKS), before, 1e-6)
-
-
-# ---- embeddings
-
-
-def test_embeddings_of_the_original(originals, sam2_checkpoint, image):
-    """Tensors and arrays, into a fresh predictor; and ours into the original."""
-    other = originals()
-    model = build_sam2(CONFIG, sam2_checkpoint[1], device="cpu")
-    wanted = other.predict(**CLICKS)
-    arrays = {
-        "image_embed": other._features["image_embed"].numpy(),
-        "high_res_feats": [f.numpy() for f in other._features["high_res_feats"]],
-    }
-    for features in (other._features, arrays):
-        mine = SAM2ImagePredictor(model)
-        mine._orig_hw, mine._features = [image.shape[:2]], features
-        with pytest.raises(RuntimeError, match="An image must be set"):
-            mine.predict(**CLICKS)
-        mine._is_image_set = True
-        close(mine.predict(**CLICKS)[1:], wanted[1:])
-        assert mine._features is features and mine.get_image_embedding() is features["image_embed"]
-    mine.set_image(image)
-    other._features = mine._features
-    close(other.predict(**CLICKS)[1:], wanted[1:])
-
-
-def test_embeddings_kept_and_put_back(small, image, other_image):
-    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small, device="cpu"))
-    kept = []
-    for photo in (image, other_image):
-        predictor.set_image(photo)
-        kept.append((predictor._features, predictor._orig_hw, predictor.predict(**CLICKS)))
-    predictor.reset_predictor()
-    assert (
-        predictor._features is None and predictor._orig_hw is None and not predictor._is_image_set
-    )
-    for features, size, wanted in kept:
-        predictor._features, predictor._orig_hw, predictor._is_image_set = features, size, True
-        close(predictor.predict(**CLICKS), wanted, 1e-6)
-    assert not np.array_equal(kept[0][2][1], kept[1][2][1])
-    predictor._is_batch = True  # two images of one file of embeddings
-    predictor._features = {
-        "image_embed": torch.cat([f["image_embed"] for f, _, _ in kept]),
-        "high_res_feats": [
-            torch.cat(level)
-            for level in zip(*(f["high_res_feats"] for f, _, _ in kept), strict=True)
-        ],
-    }
-    predictor._orig_hw = [size[0] for _, size, _ in kept]
-    batch = predictor.predict_batch(
-        [CLICKS["point_coords"]] * 2, [CLICKS["point_labels"]] * 2, multimask_output=False
-    )
-    for i in range(2):
-        close([part[i] for part in batch], kept[i][2], 1e-6)
-
-
-def test_features_that_are_changed_in_place(small, image):
-    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small, device="cpu"))
-    predictor.set_image(image)
-    before = predictor.predict(**CLICKS)[2]
-    predictor._features["image_embed"].mul_(0.5)
-    halved = predictor.predict(**CLICKS)[2]
-    predictor._features["image_embed"] = predictor._features["image_embed"] * 2
-    assert (
-        np.abs(halved - before).max() > 0.1
-        and np.abs(predictor.predict(**CLICKS)[2] - before).max() < 1e-4
-    )
-    predictor._features = {"image_embed": torch.zeros(1, 8, 2, 2), "high_res_feats": []}
-    with pytest.raises(ValueError, match="features"):
-        predictor.predict(**CLICKS)
-
-
-def test_results_may_be_written_into(small, image):
-    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small, device="cpu"))
-    predictor.set_image(image)
-    first = predictor.predict(**CLICKS)
-    for array in first:
-        array[:] = 7
-    assert all((array != 7).any() for array in predictor.predict(**CLICKS))
-
-
-def test_tensors_as_prompts_of_the_inner_calls(small, image):
-    """_prep_prompts and _predict, which programs call for tensors; one mask hint for all prompts."""
-    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small, device="cpu"))
-    predictor.set_image(image)
-    hint = predictor.predict(**CLICKS)[2][0]
-    mask, points, labels, boxes = predictor._prep_prompts(
-        CLICKS["point_coords"], CLICKS["point_labels"], None, hint, True
-    )
-    masks, scores, low = predictor._predict(points, labels, boxes, mask, multimask_output=False)
-    assert (
-        masks.dtype == torch.bool
-        and points.shape == (4, 1, 2)
-        and boxes is None
-        and low.shape[:2] == scores.shape == (4, 1)
-    )
-    close(
-        [masks.float().numpy(), scores.numpy(), low.numpy()],
-        predictor.predict(**CLICKS, mask_input=hint),
-        1e-6,
-    )
-    each = [
-        predictor.predict(
-            CLICKS["point_coords"][i],
-            CLICKS["point_labels"][i],
-            mask_input=hint,
-            multimask_output=False,
-        )
-        for i in range(4)
-    ]
-    close([low.numpy()], [np.stack([e[2] for e in each])], 1e-5)
-
-
-# ---- the model
 
 
 def test_weights_that_come_later(sam2_checkpoint, image):
@@ -290,8 +134,8 @@ def test_weights_that_come_later(sam2_checkpoint, image):
         later.load_state_dict({"nonsense": torch.zeros(2)})
 
 
-def test_what_scripts_touch_of_the_model(small, image):
-    model = build_sam2(CONFIG, small, device="cpu")
+def test_what_scripts_touch_of_the_model(small_sam2, image):
+    model = build_sam2(CONFIG, small_sam2, device="cpu")
     assert model.eval().half().float().to("cpu").to(torch.bfloat16).requires_grad_(False) is model
     assert (
         not model.training
@@ -321,12 +165,16 @@ def test_what_scripts_touch_of_the_model(small, image):
     assert masks.dtype == scores.dtype == np.float32
 
 
-def test_from_pretrained_gives_each_its_arguments(small, image):
+def test_from_pretrained_gives_each_its_arguments(small_sam2, image):
     for kind in (SAM2AutomaticMaskGenerator, SAM2ImagePredictor):
         with pytest.raises(NotImplementedError, match="device='cuda:7'"):
-            kind.from_pretrained(str(small), device="cuda:7")
+            kind.from_pretrained(str(small_sam2), device="cuda:7")
     generator = SAM2AutomaticMaskGenerator.from_pretrained(
-        str(small), device="cpu", points_per_side=2, apply_postprocessing=False, mask_threshold=0.5
+        str(small_sam2),
+        device="cpu",
+        points_per_side=2,
+        apply_postprocessing=False,
+        mask_threshold=0.5,
     )
     assert (
         generator.predictor.model.device == torch.device("cpu")
@@ -335,7 +183,11 @@ def test_from_pretrained_gives_each_its_arguments(small, image):
     )
     assert generator.predictor.model.sam_mask_decoder.dynamic_multimask_via_stability is False
     predictor = SAM2ImagePredictor.from_pretrained(
-        str(small), device="cpu", mask_threshold=0.25, max_hole_area=8.0, apply_postprocessing=False
+        str(small_sam2),
+        device="cpu",
+        mask_threshold=0.25,
+        max_hole_area=8.0,
+        apply_postprocessing=False,
     )
     assert predictor.mask_threshold == 0.25 and predictor._transforms.max_hole_area == 8.0
     assert predictor.model.sam_mask_decoder.dynamic_multimask_via_stability is False
@@ -348,7 +200,7 @@ def test_names_of_the_hub():
     assert ours.HF_MODEL_ID_TO_FILENAMES == theirs.HF_MODEL_ID_TO_FILENAMES
 
 
-def test_videos_raise_when_called_not_when_imported(small):
+def test_videos_raise_when_called_not_when_imported(small_sam2):
     from segrid.compat.sam2.build_sam import (
         build_sam2_video_predictor,
         build_sam2_video_predictor_hf,
@@ -356,22 +208,21 @@ def test_videos_raise_when_called_not_when_imported(small):
     from segrid.compat.sam2.sam2_video_predictor import SAM2VideoPredictor
 
     for call in (
-        lambda: build_sam2_video_predictor(CONFIG, str(small), device="cpu", vos_optimized=True),
+        lambda: build_sam2_video_predictor(
+            CONFIG, str(small_sam2), device="cpu", vos_optimized=True
+        ),
         lambda: build_sam2_video_predictor_hf("facebook/sam2.1-hiera-tiny"),
         SAM2VideoPredictor,
         lambda: SAM2VideoPredictor.from_pretrained("facebook/sam2.1-hiera-tiny"),
     ):
         with pytest.raises(NotImplementedError, match="follows no objects through videos yet"):
             call()
-    assert isinstance(build_sam2_hf(str(small), device="cpu"), SAM2Base)
+    assert isinstance(build_sam2_hf(str(small_sam2), device="cpu"), SAM2Base)
 
 
-# ---- the generator
-
-
-def test_options_that_are_set_after_construction(small, image):
+def test_options_that_are_set_after_construction(small_sam2, image):
     """`generate` reads them, as in sam2."""
-    model = build_sam2(CONFIG, small, device="cpu")
+    model = build_sam2(CONFIG, small_sam2, device="cpu")
     loose = dict(
         points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
     )

@@ -1,4 +1,5 @@
-"""sam2's two example notebooks for images, their calls in their order, with sam2 and with only the import lines changed.
+"""sam2's two example notebooks for images, their calls in their order, with sam2 and with only the
+import lines changed.
 
 Masks are equal but where the original's logit is within 1e-4 of the threshold (docs: parity)."""
 
@@ -23,20 +24,25 @@ predictor = SAM2ImagePredictor(sam2_model)
 predictor.set_image(image)
 shapes = predictor._features["image_embed"].shape, predictor._features["image_embed"][-1].shape
 input_point, input_label = np.array([[100, 75]]), np.array([1])
-masks, scores, logits = predictor.predict(point_coords=input_point, point_labels=input_label, multimask_output=True)
+masks, scores, logits = predictor.predict(
+    point_coords=input_point, point_labels=input_label, multimask_output=True)
 sorted_ind = np.argsort(scores)[::-1]
 masks, scores, logits = masks[sorted_ind], scores[sorted_ind], logits[sorted_ind]
-record(masks, scores, logits, point_coords=input_point, point_labels=input_label, multimask_output=True, order=sorted_ind)
+record(masks, scores, logits, point_coords=input_point, point_labels=input_label,
+       multimask_output=True, order=sorted_ind)
 input_point, input_label = np.array([[100, 75], [150, 40]]), np.array([1, 1])
 mask_input = logits[np.argmax(scores), :, :]
-arguments = dict(point_coords=input_point, point_labels=input_label, mask_input=mask_input[None, :, :], multimask_output=False)
+arguments = dict(point_coords=input_point, point_labels=input_label,
+                 mask_input=mask_input[None, :, :], multimask_output=False)
 record(*predictor.predict(**arguments), **arguments)
 arguments["point_labels"] = np.array([1, 0])
 record(*predictor.predict(**arguments), **arguments)
 input_box = np.array([30, 20, 180, 120])
-arguments = dict(point_coords=None, point_labels=None, box=input_box[None, :], multimask_output=False)
+arguments = dict(
+    point_coords=None, point_labels=None, box=input_box[None, :], multimask_output=False)
 record(*predictor.predict(**arguments), **arguments)
-arguments = dict(point_coords=np.array([[100, 75]]), point_labels=np.array([0]), box=input_box, multimask_output=False)
+arguments = dict(point_coords=np.array([[100, 75]]), point_labels=np.array([0]), box=input_box,
+                 multimask_output=False)
 record(*predictor.predict(**arguments), **arguments)
 input_boxes = np.array([[30, 20, 180, 120], [5, 5, 90, 70], [120, 30, 230, 140], [40, 60, 80, 100]])
 arguments = dict(point_coords=None, point_labels=None, box=input_boxes, multimask_output=False)
@@ -44,12 +50,16 @@ record(*predictor.predict(**arguments), **arguments)
 img_batch = [image, image[20:, 10:]]
 predictor.set_image_batch(img_batch)
 boxes_batch = [input_boxes, np.array([[3, 4, 90, 80]])]
-record_batch(predictor.predict_batch(None, None, box_batch=boxes_batch, multimask_output=False), box_batch=boxes_batch, multimask_output=False)
+record_batch(predictor.predict_batch(None, None, box_batch=boxes_batch, multimask_output=False),
+             box_batch=boxes_batch, multimask_output=False)
 pts_batch = [np.array([[[100, 75]], [[40, 30]]]), np.array([[[60, 20]], [[20, 90]], [[150, 60]]])]
 labels_batch = [np.array([[1], [1]]), np.array([[1], [1], [1]])]
-masks_batch, scores_batch, low = predictor.predict_batch(pts_batch, labels_batch, box_batch=None, multimask_output=True)
-best = [masks[range(len(masks)), np.argmax(scores, axis=-1)] for masks, scores in zip(masks_batch, scores_batch)]
-record_batch((masks_batch, scores_batch, low), point_coords_batch=pts_batch, point_labels_batch=labels_batch, multimask_output=True)
+masks_batch, scores_batch, low = predictor.predict_batch(
+    pts_batch, labels_batch, box_batch=None, multimask_output=True)
+best = [masks[range(len(masks)), np.argmax(scores, axis=-1)]
+        for masks, scores in zip(masks_batch, scores_batch)]
+record_batch((masks_batch, scores_batch, low), point_coords_batch=pts_batch,
+             point_labels_batch=labels_batch, multimask_output=True)
 """
 
 GENERATOR = """
@@ -60,14 +70,17 @@ from sam2.build_sam import build_sam2
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
 image = np.array(Image.open(image_file).convert("RGB"))
-sam2 = build_sam2(model_cfg, sam2_checkpoint, device=torch.device("cpu"), apply_postprocessing=False)
+sam2 = build_sam2(
+    model_cfg, sam2_checkpoint, device=torch.device("cpu"), apply_postprocessing=False)
 mask_generator = SAM2AutomaticMaskGenerator(sam2, points_per_side=3)
-mask_generator.pred_iou_thresh, mask_generator.stability_score_thresh, mask_generator.box_nms_thresh = 0.0, 0.0, 1.0
+mask_generator.pred_iou_thresh, mask_generator.stability_score_thresh = 0.0, 0.0
+mask_generator.box_nms_thresh = 1.0
 masks = mask_generator.generate(image)
 sorted_anns = sorted(masks, key=(lambda x: x["area"]), reverse=True)
 mask_generator_2 = SAM2AutomaticMaskGenerator(
-    model=sam2, points_per_side=4, points_per_batch=128, pred_iou_thresh=0.3, stability_score_thresh=0.2, stability_score_offset=0.7,
-    crop_n_layers=1, box_nms_thresh=1.0, crop_nms_thresh=1.0, crop_n_points_downscale_factor=2, min_mask_region_area=25.0, use_m2m=True)
+    model=sam2, points_per_side=4, points_per_batch=128, pred_iou_thresh=0.3,
+    stability_score_thresh=0.2, stability_score_offset=0.7, crop_n_layers=1, box_nms_thresh=1.0,
+    crop_nms_thresh=1.0, crop_n_points_downscale_factor=2, min_mask_region_area=25.0, use_m2m=True)
 masks2 = mask_generator_2.generate(image)
 """
 
@@ -85,7 +98,8 @@ def components(mask):
 
 @pytest.fixture
 def run(sam2_checkpoint, image, tmp_path, monkeypatch):
-    """The names of a script after it ran, with sam2 ("original") and with the drop-in's import lines; what it records comes with the logits of its masks."""
+    """The names of a script after it ran, with sam2 ("original") and with the drop-in's import
+    lines; what it records comes with the logits of its masks."""
     torchvision_stand_in.import_sam2()
     monkeypatch.setattr("sam2.utils.misc.get_connected_components", components)
     Image.fromarray(image).save(tmp_path / "photo.png")

@@ -1,4 +1,5 @@
-"""segrid.compat.sowlv2 as programs of June 2025 use it: options of parallel work, the modules of `utils`, the command's options, batches."""
+"""segrid.compat.sowlv2 as programs of June 2025 use it: options of parallel work, the modules of
+`utils`, the command's options, batches."""
 
 import os
 import sys

@@ -1,4 +1,5 @@
-"""What of segrid.compat.transformers is segrid's, and what is transformers' own: names, tasks, models, arguments."""
+"""What of segrid.compat.transformers is segrid's, and what is transformers' own: names, tasks,
+models, arguments."""
 
 import inspect
 import json

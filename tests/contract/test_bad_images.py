@@ -43,7 +43,8 @@ def test_row_01_paths(tmp_path, tiny):
 
         tmp_path.chmod(0o755)
         code = (
-            f"import os; os.seteuid(65534)\nfrom segrid import _core\ntry: _core.decode_file({str(locked).encode()!r})\n"
+            "import os; os.seteuid(65534)\nfrom segrid import _core\n"
+            f"try: _core.decode_file({str(locked).encode()!r})\n"
             "except (PermissionError, FileNotFoundError) as e: print(type(e).__name__, e)"
         )
         out = subprocess.run(

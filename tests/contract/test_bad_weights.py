@@ -112,7 +112,8 @@ BAD = {
     "negative header": (b"{}", b"", (1 << 64) - 8),
     "not JSON": (b"hello world", b""),
     "duplicate keys": (
-        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
+        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+        b'"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
         b"\0" * 8,
     ),
     "deep nesting": (b'{"a":' * 5000 + b"1" + b"}" * 5000, b""),
@@ -215,8 +216,11 @@ def test_row_36_pickles_are_refused(tmp_path):
 )  # the last: tiled forms on plain building blocks
 def test_row_37_other_kernels_where_the_isa_is_missing(coins, tmp_path, kernels):
     code = (
-        "import segrid, sys, numpy as np, skimage.data\nimage = np.repeat(skimage.data.coins()[:, :, None], 3, 2)\n"
-        "m = segrid.Segmenter('tiny', precision='fp32').predict(image, points=[[150, 60]], multimask=True)\nnp.savez(sys.argv[1], low=m.low_res, masks=m.array)"
+        "import segrid, sys, numpy as np, skimage.data\n"
+        "image = np.repeat(skimage.data.coins()[:, :, None], 3, 2)\n"
+        "m = segrid.Segmenter('tiny', precision='fp32')"
+        ".predict(image, points=[[150, 60]], multimask=True)\n"
+        "np.savez(sys.argv[1], low=m.low_res, masks=m.array)"
     )
     out = tmp_path / "other.npz"
     subprocess.run(

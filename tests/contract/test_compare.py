@@ -24,7 +24,8 @@ def photos(coins, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labels(photos, tmp_path_factory):
-    """Instance maps that are the fp32 masks themselves: AP50 of fp32 is 1 where these do not overlap."""
+    """Instance maps that are the fp32 masks themselves: the AP50 of fp32 is 1 where these do not
+    overlap."""
     folder = tmp_path_factory.mktemp("labels")
     for file in photos:
         masks = segrid.Segmenter("tiny", precision="fp32").everything(file, **OPTIONS)
@@ -144,7 +145,7 @@ def command(*arguments):
 
 
 def test_command(photos, labels, tmp_path):
-    """`segrid compare IMAGE... --precision fp32 int8`: the names behind the first are not images."""
+    """`segrid compare IMAGE... --precision fp32 int8`: names after the first are not images."""
     done = command(
         "compare",
         *photos,

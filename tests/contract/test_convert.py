@@ -1,4 +1,5 @@
-"""`segrid convert`: what it makes of segment-anything's and sam2's checkpoints answers as the originals do; a checkpoint with code in it runs nothing."""
+"""`segrid convert`: what it makes of segment-anything's and sam2's checkpoints answers as the
+originals do; a checkpoint with code in it runs nothing."""
 
 import json
 import os
@@ -23,7 +24,8 @@ def smooth_image(size):
 
 
 def test_segment_anything(tmp_path):
-    """The checkpoint's own predictor against the converted folder; decoder LayerNorms with torch's epsilon."""
+    """The converted folder answers as the checkpoint's own predictor does; the decoder's LayerNorms
+    have torch's epsilon."""
     theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path))
     torch.save(theirs.state_dict(), tmp_path / "sam.pth")  # its config.json lies beside it
     report = convert(tmp_path / "sam.pth", tmp_path / "out")

@@ -15,7 +15,8 @@ import segrid
 from segrid import _core
 model = segrid.Segmenter("tiny")
 import torch
-print(json.dumps({"features": _core.cpu_features(), "mask": _core.cpu_mask(), "precision": model.precision,
+print(json.dumps({"features": _core.cpu_features(), "mask": _core.cpu_mask(),
+                  "precision": model.precision,
                   "kernels": {c["op"]: c["available"] for c in _core.kernel_choices()},
                   "torch": torch.backends.cpu.get_cpu_capability()}))
 """

@@ -1,4 +1,5 @@
-"""Large frames: crop layers chosen by the model's working scale, and an object on the seam of crops comes once."""
+"""Large frames: the model's working scale chooses the crop layers, and an object on the seam of
+crops comes once."""
 
 import json
 import shutil
@@ -11,7 +12,8 @@ import segrid
 
 @pytest.fixture(scope="module")
 def field():
-    """(700, 900, 3) uint8 with 140 bright disks on dark ground at known places, many of them on seams of crops, and their centres."""
+    """(700, 900, 3) uint8 with 140 bright disks on dark ground at known places, many of them on
+    seams of crops; and the centres of the disks."""
     rng = np.random.default_rng(3)
     centres = [
         (x + rng.uniform(-8, 8), y + rng.uniform(-8, 8))

@@ -24,19 +24,22 @@ LIMITED = """
     image = np.random.default_rng(0).integers(0, 255, (*map(int, sys.argv[3:]), 3), dtype=np.uint8)
     embedding = segmenter.encode(image)
     call = dict(points_per_side=12, pred_iou_thresh=0.0, stability_score_thresh=0.0)
-    segmenter.everything(embedding, points_per_side=1, pred_iou_thresh=0.0, stability_score_thresh=0.0)  # what is made once
+    segmenter.everything(embedding, **{**call, "points_per_side": 1})  # what is made once
     with open("/proc/self/statm") as f:
         held = int(f.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + int(sys.argv[2]) * 2**20, resource.RLIM_INFINITY))
+    most = held + int(sys.argv[2]) * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
             masks = segmenter.everything(embedding, **call)
-            found = {"masks": len(masks), **masks.stats, "prompts": sorted(set(masks.prompt.tolist()))}
+            prompts = sorted(set(masks.prompt.tolist()))
+            found = {"masks": len(masks), **masks.stats, "prompts": prompts}
         except MemoryError as error:
             found = {"error": str(error)}
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
-    print(json.dumps({**found, "told": [str(w.message) for w in told if w.category is RuntimeWarning]}))
+    told = [str(w.message) for w in told if w.category is RuntimeWarning]
+    print(json.dumps({**found, "told": told}))
 """
 
 
@@ -54,7 +57,8 @@ def limited(megabytes, height=300, width=400):
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_masks_are_the_same():
-    """Faults row 38. The process may take ever less memory more: the call does with it, and says so; when one prompt is too much, that is the error."""
+    """Faults row 38: the process may take ever less memory. The call does with it, and says so;
+    when one prompt is too much, that is the error."""
     free = limited(4096)
     assert (free["halved"], free["told"], free["prompts"][:50]) == (
         0,
@@ -73,7 +77,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_masks_are_the_same():
 
 
 def test_a_device_that_runs_out_halves_its_batches(fake, coins):
-    """The same with an allocator that throws what CUDA's throws: ever less memory, the same masks, what torch kept given back, and in the end an error."""
+    """The same holds with an allocator that throws what CUDA's throws: with ever less memory the
+    masks stay the same, what torch kept is given back, and in the end there is an error."""
     segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")
     embedding = segmenter.encode(coins)
     expected = segmenter.everything(embedding, **GRID)

@@ -1,4 +1,5 @@
-"""Hugging Face ids: downloaded once, then from the cache, also offline. A local server stands in for the Hub."""
+"""Hugging Face ids: a model is downloaded once, then it comes from the cache, also offline. A local
+server stands in for the Hub."""
 
 import hashlib
 import json
@@ -20,7 +21,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves owner/tiny (all files), owner/plain (no segrid.json) and owner/code (a pickle only)."""
+    """Serves owner/tiny (all files), owner/plain (no segrid.json) and owner/code (only a
+    pickle)."""
 
     asked: list[str] = []
 
@@ -66,9 +68,11 @@ def endpoint():
 
 
 def load(model, home, endpoint, **environment):
-    """What `Segmenter(model)` gives in a fresh process: its recommended IoU threshold, or the error."""
+    """What `Segmenter(model)` gives in a fresh process: its recommended IoU threshold and its id,
+    or the error."""
     code = (
-        f"import json, segrid\ntry:\n    s = segrid.Segmenter({model!r}); print(json.dumps([s.recommended['pred_iou_thresh'], s._engine.model_id]))\n"
+        f"import json, segrid\ntry:\n    s = segrid.Segmenter({model!r}); "
+        "print(json.dumps([s.recommended['pred_iou_thresh'], s._engine.model_id]))\n"
         "except Exception as e: print(json.dumps([type(e).__name__, str(e)]))"
     )
     env = {
@@ -132,7 +136,8 @@ def test_importing_segrid_does_not_import_the_hub():
             [
                 sys.executable,
                 "-c",
-                "import sys, segrid; segrid.Segmenter('tiny'); sys.exit('huggingface_hub' in sys.modules)",
+                "import sys, segrid; segrid.Segmenter('tiny'); "
+                "sys.exit('huggingface_hub' in sys.modules)",
             ]
         ).returncode
         == 0

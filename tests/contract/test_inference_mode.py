@@ -1,4 +1,5 @@
-"""Calls inside torch.inference_mode(), as the originals' examples make them: the same results, and models that stay usable outside."""
+"""Calls inside torch.inference_mode(), as the originals' examples make them, give the same results,
+and the models stay usable outside."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Named limits and switches: each is refused with what it is called, and nothing is left half done."""
+"""Named limits and switches: a refusal says what they are called, and nothing is left half done."""
 
 import json
 import subprocess
@@ -42,8 +42,10 @@ def test_the_pool_stops_and_starts_again(tiny, coins):
 
 def test_a_closed_pool_refuses_work():
     code = (
-        "import segrid, numpy as np\nfrom segrid import _core\nm = segrid.Segmenter('tiny')\n_core.shutdown(True)\n"
-        "try: m.encode(np.zeros((20, 20, 3), np.uint8))\nexcept segrid.Cancelled as e: print('refused')"
+        "import segrid, numpy as np\nfrom segrid import _core\n"
+        "m = segrid.Segmenter('tiny')\n_core.shutdown(True)\n"
+        "try: m.encode(np.zeros((20, 20, 3), np.uint8))\n"
+        "except segrid.Cancelled as e: print('refused')"
     )
     assert (
         "refused"
@@ -54,7 +56,8 @@ def test_a_closed_pool_refuses_work():
 
 
 def test_names_on_the_command_line(tmp_path, coins):
-    """Two images of one name, a name with markup and one that is not UTF-8: three results each, none overwritten."""
+    """Two images of one name, a name with markup and one that is not UTF-8 have three results each,
+    and none is overwritten."""
     (tmp_path / "other").mkdir()
     names = [tmp_path / "a.png", tmp_path / "other" / "a.png", tmp_path / "[red]b.png"]
     for path in names:

@@ -1,4 +1,5 @@
-"""Detectors in TorchScript files: layouts, letterbox, suppression; and faults (row 36: no code runs without trust)."""
+"""Detectors in TorchScript files: layouts, letterbox, suppression; and faults (row 36: no code runs
+without trust)."""
 
 import json
 
@@ -9,7 +10,8 @@ import torch
 
 
 class Yolo(torch.nn.Module):
-    """Finds the one bright rectangle of its input, and says it in one of the usual layouts, twice."""
+    """Finds the one bright rectangle of its input, and says it twice in one of the usual
+    layouts."""
 
     layout: str
 

@@ -48,7 +48,8 @@ def reached(pipeline, scenes):
 
 
 def test_plain_shapes_by_their_names(reached):
-    """What the packaged segmenter itself reaches with the true boxes is little more (0.915, three of four alone above 0.9)."""
+    """What the packaged segmenter itself reaches with the true boxes is little more: 0.915, and
+    three of four alone are above 0.9."""
     assert np.mean(reached) > 0.9, np.mean(reached)
     assert (
         np.median(reached) > 0.93 and np.mean(reached > 0.9) > 0.7 and np.mean(reached < 0.6) < 0.03
@@ -57,7 +58,8 @@ def test_plain_shapes_by_their_names(reached):
 
 @pytest.mark.xfail(
     strict=True,
-    reason="the packaged segmenter gives fewer than that even in the true boxes: small shapes are its limit",
+    reason="the packaged segmenter gives fewer than that even in the true boxes: "
+    "small shapes are its limit",
 )
 def test_four_of_five_alone(reached):
     assert np.mean(reached > 0.9) > 0.8, np.mean(reached > 0.9)

@@ -1,8 +1,8 @@
-"""`segrid batch`: outputs are functions of inputs and options, a killed run goes on, bad files are set aside."""
+"""`segrid batch`: outputs are functions of inputs and options, a killed run goes on, bad files are
+set aside."""
 
 import dataclasses
 import json
-import os
 import random
 import signal
 import subprocess
@@ -18,34 +18,6 @@ from PIL import Image
 OPTIONS = ["--points-per-side", "4", "--crop-n-layers", "0", "--write", "coco,labels,overlay,csv"]
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "segrid", "batch", *map(str, arguments)]
-
-
-def batch(*arguments, **environment):
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env={**os.environ, **environment}
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Twelve good images in two folders and four bad ones."""
-    root = tmp_path_factory.mktemp("batch") / "in"
-    rng = np.random.default_rng(2)
-    for i in range(12):
-        target = root / ("a" if i % 2 else "b c") / f"field {i:02d}.{'png' if i % 3 else 'jpg'}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        small = rng.integers(0, 255, (5, 6, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((90 + 3 * i, 70 + i), Image.BICUBIC).save(target)
-    (root / "empty.png").write_bytes(b"")
-    (root / "page.jpg").write_text("<html>not found</html>")
-    whole = (root / "a/field 01.png").read_bytes()
-    (root / "half.png").write_bytes(whole[: len(whole) // 2])
-    (root / "notes.md").write_text("no image, and not named like one")
-    return root
-
-
 def contents(out):
     return {
         str(p.relative_to(out)): p.read_bytes()
@@ -55,15 +27,15 @@ def contents(out):
 
 
 @pytest.fixture(scope="module")
-def whole(folder, tmp_path_factory):
+def whole(batch, fields, tmp_path_factory):
     """An undisturbed run."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    done = batch(folder, "-o", out, *OPTIONS, "--json")
+    done = batch(fields, "-o", out, *OPTIONS, "--json")
     assert done.returncode == 1, done.stderr
     return out, json.loads(done.stdout)
 
 
-def test_what_is_written(folder, whole):
+def test_what_is_written(fields, whole):
     out, told = whole
     assert (
         told["images"] == 15
@@ -71,7 +43,7 @@ def test_what_is_written(folder, whole):
         and set(told["quarantined"]) == {"empty.png", "page.jpg", "half.png"}
     )
     assert "empty file" in told["quarantined"]["empty.png"]
-    names = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("field*")}
+    names = {str(p.relative_to(fields).with_suffix("")) for p in fields.rglob("field*")}
     for kind, ending in (("coco", "json"), ("labels", "png"), ("overlay", "png"), ("table", "csv")):
         assert {
             str(p.relative_to(out / kind).with_suffix(""))
@@ -90,7 +62,7 @@ def test_what_is_written(folder, whole):
             a["segmentation"] for a in merged["annotations"] if a["image_id"] == image["id"]
         ] == [a["segmentation"] for a in alone]
     bad = json.loads((out / "quarantined.json").read_text())
-    assert set(bad) == set(told["quarantined"]) and str(folder) not in json.dumps(bad)
+    assert set(bad) == set(told["quarantined"]) and str(fields) not in json.dumps(bad)
     rows = (out / "table/a/field 01.csv").read_text().splitlines()
     assert (
         rows[0].startswith("id,label,score")
@@ -98,16 +70,16 @@ def test_what_is_written(folder, whole):
     )
 
 
-def test_same_bytes_for_any_number_of_threads(folder, whole, tmp_path):
-    assert batch(folder, "-o", tmp_path / "out", *OPTIONS, "--threads", 1).returncode == 1
+def test_same_bytes_for_any_number_of_threads(batch, fields, whole, tmp_path):
+    assert batch(fields, "-o", tmp_path / "out", *OPTIONS, "--threads", 1).returncode == 1
     assert contents(tmp_path / "out") == contents(whole[0])
 
 
-def test_killed_at_any_moment_it_goes_on(folder, whole, tmp_path):
+def test_killed_at_any_moment_it_goes_on(batch, fields, whole, tmp_path):
     out, chance = tmp_path / "out", random.Random(3)
     for _ in range(4):
         process = subprocess.Popen(
-            command(folder, "-o", out, *OPTIONS),
+            [sys.executable, "-m", "segrid", "batch", fields, "-o", out, *OPTIONS],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -121,7 +93,7 @@ def test_killed_at_any_moment_it_goes_on(folder, whole, tmp_path):
     before = _lines(out)
     with open(out / "manifest.jsonl", "a", encoding="utf-8") as file:
         file.write('{"image": "half a li')  # as if killed while writing
-    done = batch(folder, "-o", out, *OPTIONS, "--json")
+    done = batch(fields, "-o", out, *OPTIONS, "--json")
     told = json.loads(done.stdout)
     assert done.returncode == 1 and told["done"] == 12 and told["skipped"] >= before - 1 > 0
     records = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()][1:]
@@ -137,9 +109,9 @@ def _lines(out):
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def test_a_second_run_has_nothing_to_do_but_says_what_is_bad(folder, whole):
+def test_a_second_run_has_nothing_to_do_but_says_what_is_bad(batch, fields, whole):
     before = contents(whole[0])
-    done = batch(folder, "-o", whole[0], *OPTIONS, "--json")
+    done = batch(fields, "-o", whole[0], *OPTIONS, "--json")
     told = json.loads(done.stdout)
     assert (
         done.returncode == 1
@@ -149,17 +121,17 @@ def test_a_second_run_has_nothing_to_do_but_says_what_is_bad(folder, whole):
     )
 
 
-def test_changed_files_and_retry(folder, tmp_path):
+def test_changed_files_and_retry(batch, fields, tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for name in ("x.png", "y.png"):
-        (source / name).write_bytes((folder / "a/field 01.png").read_bytes())
+        (source / name).write_bytes((fields / "a/field 01.png").read_bytes())
     (source / "z.png").write_text("bad")
     assert batch(source, "-o", out, *OPTIONS).returncode == 1
-    (source / "x.png").write_bytes((folder / "a/field 05.png").read_bytes())
+    (source / "x.png").write_bytes((fields / "a/field 05.png").read_bytes())
     told = json.loads(batch(source, "-o", out, *OPTIONS, "--json", "--retry").stdout)
     assert told["skipped"] == 1 and told["done"] == 2 and set(told["quarantined"]) == {"z.png"}
-    (source / "z.png").write_bytes((folder / "a/field 05.png").read_bytes())
+    (source / "z.png").write_bytes((fields / "a/field 05.png").read_bytes())
     done = batch(source, "-o", out, *OPTIONS, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["done"] == 3
     assert (out / "labels/x.png").read_bytes() == (out / "labels/z.png").read_bytes()
@@ -171,11 +143,11 @@ def test_changed_files_and_retry(folder, tmp_path):
     )
 
 
-def test_usage(folder, tmp_path):
+def test_usage(batch, fields, tmp_path):
     for arguments, what in (
         ((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"),
-        ((folder, "-o", tmp_path / "o", "--write", "gif"), "unknown gif"),
-        ((folder, "-o", tmp_path / "o", "--model", "nothing"), "no such folder"),
+        ((fields, "-o", tmp_path / "o", "--write", "gif"), "unknown gif"),
+        ((fields, "-o", tmp_path / "o", "--model", "nothing"), "no such folder"),
     ):
         done = batch(*arguments)
         assert (
@@ -183,56 +155,20 @@ def test_usage(folder, tmp_path):
             and what in " ".join(done.stderr.split())
             and "Traceback" not in done.stderr
         )
-    one = folder / "a/field 01.png"
+    one = fields / "a/field 01.png"
     assert batch(one, "-o", tmp_path / "o", *OPTIONS).returncode == 0
     done = batch(one, "-o", tmp_path / "o", "--points-per-side", 5)
     assert done.returncode == 2 and "made with other options" in " ".join(done.stderr.split())
 
 
-def test_boxes_and_words(folder, tmp_path):
-    one = folder / "a/field 01.png"
-    (tmp_path / "boxes.json").write_text(
-        json.dumps({"field 01.png": [[5, 5, 40, 40], [10, 20, 60, 50]]})
-    )
-    assert (
-        batch(
-            one,
-            "-o",
-            tmp_path / "boxes",
-            "--boxes",
-            tmp_path / "boxes.json",
-            "--write",
-            "coco,objects",
-        ).returncode
-        == 0
-    )
-    assert len(list((tmp_path / "boxes/objects/field 01").iterdir())) == 2
-    done = batch(folder / "a", "-o", tmp_path / "other", "--boxes", tmp_path / "boxes.json")
-    assert done.returncode == 2 and "no boxes for field 03" in " ".join(done.stderr.split())
-    done = batch(
-        one,
-        "-o",
-        tmp_path / "words",
-        "--prompt",
-        "a red circle",
-        "--conf-threshold",
-        "0",
-        "--write",
-        "csv",
-    )
-    assert (
-        done.returncode == 0
-        and "a red circle" in (tmp_path / "words/table/field 01.csv").read_text()
-    )
-
-
-def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
-    """A writer that finds the disk full stops the run with the file's name; it goes on when there is room."""
+def test_row_55_disk_full_and_read_only(fields, tmp_path, monkeypatch):
+    """A writer that finds the disk full stops the run with the file's name; it goes on when there
+    is room."""
     import segrid
     from segrid.folders import run, writers
     from segrid.folders.inputs import collect
 
-    images = [i for i in collect([str(folder)]) if "field" in i.key]
+    images = [i for i in collect([str(fields)]) if "field" in i.key]
     real, calls = writers.WRITERS["labels"], []
 
     def full(result, image, path, place):
@@ -259,72 +195,17 @@ def test_row_55_disk_full_and_read_only(folder, tmp_path, monkeypatch):
     assert second.stopped is None and second.done == 12 and second.skipped == first.done
 
 
-def test_two_runs_at_once(folder, tmp_path):
+def test_two_runs_at_once(batch, fields, tmp_path):
     from segrid.folders.manifest import Manifest
 
     (tmp_path / "out").mkdir()
     held = Manifest(tmp_path / "out", {})
-    done = batch(folder / "a/field 01.png", "-o", tmp_path / "out")
+    done = batch(fields / "a/field 01.png", "-o", tmp_path / "out")
     assert done.returncode == 2 and "another run" in " ".join(done.stderr.split())
     held.close()
 
 
-def test_every_writer(folder, tmp_path):
-    import pyarrow.parquet as pq
-
-    one = folder / "a/field 01.png"
-    assert (
-        batch(
-            one,
-            "-o",
-            tmp_path / "out",
-            "--points-per-side",
-            "6",
-            "--write",
-            "coco,tiff,objects,csv,parquet,geojson,labels,overlay",
-        ).returncode
-        == 0
-    )
-    labels = np.asarray(Image.open(tmp_path / "out/labels/field 01.tif"))
-    count = labels.max()
-    assert count > 0 and np.array_equal(
-        labels, np.asarray(Image.open(tmp_path / "out/labels/field 01.png"))
-    )
-    features = json.loads((tmp_path / "out/geojson/field 01.geojson").read_text())["features"]
-    table = pq.read_table(tmp_path / "out/table/field 01.parquet").to_pylist()
-    coco = json.loads((tmp_path / "out/coco/field 01.json").read_text())["annotations"]
-    assert (
-        len(features)
-        == len(table)
-        == len(coco)
-        == count
-        == len(list((tmp_path / "out/objects/field 01").iterdir()))
-    )
-    measured = (
-        segrid.Segmenter("tiny")
-        .everything(one, points_per_side=6)
-        .measure(np.asarray(Image.open(one)))
-    )
-    np.testing.assert_allclose(
-        [[row["major_axis"], row["minor_axis"]] for row in table], measured["axes"], rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        [[row["mean_red"], row["mean_green"], row["mean_blue"]] for row in table],
-        measured["intensity"],
-        rtol=1e-5,
-    )
-    np.testing.assert_allclose([row["angle"] for row in table], measured["angle"], rtol=1e-5)
-    for feature, row, record in zip(features, table, coco, strict=True):
-        assert (
-            feature["properties"]["area"] == row["area"] == record["area"]
-            and row["rle"] == record["segmentation"]["counts"]
-        )
-        shape = feature["geometry"]["coordinates"]
-        outer = shape[0] if feature["geometry"]["type"] == "Polygon" else shape[0][0]
-        assert outer[0] == outer[-1] and len(outer) >= 5
-
-
-def test_a_foreign_manifest_is_left_alone(folder, tmp_path):
+def test_a_foreign_manifest_is_left_alone(batch, fields, tmp_path):
     for text, line in (
         ('{\n "my": 1\n}\n', 1),
         ("5\n", 1),
@@ -332,77 +213,24 @@ def test_a_foreign_manifest_is_left_alone(folder, tmp_path):
         ("hello", 1),
     ):
         (tmp_path / "manifest.jsonl").write_text(text)
-        done = batch(folder / "a/field 01.png", "-o", tmp_path, *OPTIONS)
+        done = batch(fields / "a/field 01.png", "-o", tmp_path, *OPTIONS)
         assert done.returncode == 2 and f"manifest.jsonl:{line}" in done.stderr.replace("\n", ""), (
             done.stderr
         )
         assert (tmp_path / "manifest.jsonl").read_text() == text
 
 
-def test_no_two_images_write_the_same_files(folder, tmp_path):
-    from segrid.folders.inputs import collect
-    from segrid.folders.writers import whole
-    from segrid.microscopy import _stems
-
-    for name in ("a.png", "a.jpg", "a.png.jpg", "b.png"):
-        (tmp_path / name).write_bytes((folder / "a/field 01.png").read_bytes())
-    assert len({i.stem for i in collect([str(tmp_path)])}) == 4
-    stems = _stems([tmp_path / "x/a.tif", tmp_path / "y/a.tif", tmp_path / "z/a-2.tif"])
-    assert len(set(stems)) == 3 and stems[0] == "a"
-    long = "猫" * 80 + ".png"
-    with whole(tmp_path / long) as one, whole(tmp_path / ("x" + long[1:])) as two:
-        assert one != two
-        one.write_text("1")
-        two.write_text("2")
-    assert (tmp_path / long).read_text() == "1"
-    with pytest.raises(OSError, match="w.png: only words"):
-        with whole(tmp_path / "w.png"):
-            raise OSError("only words")
-
-
-def test_wrong_mixtures_set_nothing_aside(folder, tmp_path):
-    one, boxes = folder / "a/field 01.png", tmp_path / "b.json"
-    boxes.write_text('{"field 01.png": [[1, 2, 30, 30]]}')
-    for arguments, what in (
-        (("--boxes", boxes, "--detector", "tiny-detector"), "not several"),
-        (("--view", "a"), "--views FILE"),
-        (("--detector", "tiny-detector"), "--prompt"),
-        (("--prompt", "a", "--nms", "3"), "--nms"),
-        (("--points-per-side", "0"), "points-per-side"),
-        (("--max-masks", "-1"), "max_masks"),
-    ):
-        done = batch(one, "-o", tmp_path / "out", *arguments)
-        assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_files_are_whole_or_not_there(tmp_path):
-    from segrid._files import whole, write_text
-
-    target = tmp_path / "deep/labels.png"
-    with pytest.raises(KeyError), whole(target) as part:
-        part.write_bytes(b"half")
-        assert not target.exists()
-        raise KeyError
-    assert list(target.parent.iterdir()) == []
-    write_text(target, "old")
-    with pytest.raises(OSError, match="labels.png"), whole(target) as part:
-        part.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-    assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1
-
-
 @pytest.fixture(scope="module")
-def three(folder, tmp_path_factory):
+def three(fields, tmp_path_factory):
     """Two images and one that is cut off."""
     root = tmp_path_factory.mktemp("three")
     for name in ("x.jpg", "y.jpg", "z.jpg"):
-        content = (folder / "b c/field 00.jpg").read_bytes()
+        content = (fields / "b c/field 00.jpg").read_bytes()
         (root / name).write_bytes(content[: len(content) * 2 // 3] if name == "z.jpg" else content)
     return root
 
 
-def test_the_summary_counts_the_earlier_ones(three, tmp_path):
+def test_the_summary_counts_the_earlier_ones(batch, three, tmp_path):
     def said(*inputs, more=()):
         return (
             batch(*inputs, "-o", tmp_path / "out", *OPTIONS, *more)
@@ -418,7 +246,7 @@ def test_the_summary_counts_the_earlier_ones(three, tmp_path):
     assert said(three, more=("--retry",)) == "2 of 3 images done (1 earlier), 1 quarantined"
 
 
-def test_lenient(three, tmp_path):
+def test_lenient(batch, three, tmp_path):
     assert batch(three, "-o", tmp_path / "out", *OPTIONS).returncode == 1
     kept = (tmp_path / "out/overlay/x.png").stat().st_mtime_ns
     done = batch(three, "-o", tmp_path / "out", *OPTIONS, "--lenient", "--retry")
@@ -465,51 +293,3 @@ def test_notes_are_each_images_own(three, tmp_path):
         pool.submit(warnings.warn, "of nobody", UserWarning).result()
     assert found == [[name] * 3 for name in names]
     assert [str(w.message) for w in others] == ["of nobody"]
-
-
-def test_help_says_what_it_means():
-    done = subprocess.run(
-        [sys.executable, "-m", "segrid", "batch", "--help"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "400", "TERM": "dumb"},
-    )
-    text = " ".join(done.stdout.split())
-    assert '{"image.png": [[x0, y0, x1, y1], ...], ...}' in text
-    assert "In Python, Segmenter.everything and segrid.stream take 0" in text
-    for part in (
-        "--output-suffix",
-        "--exclude-suffix",
-        "--skip-existing",
-        "--dry-run",
-        "--lenient",
-        "classes.json",
-    ):
-        assert part in text
-    import inspect
-
-    assert inspect.signature(segrid.Segmenter.everything).parameters["crop_n_layers"].default == 0
-
-
-def test_usage_errors_are_said_once(folder, tmp_path):
-    (tmp_path / "l.txt").write_text("a.png", encoding="utf-16")
-    for arguments, what in (
-        ((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"),
-        ((tmp_path / "l.txt", "-o", tmp_path / "o"), "must be UTF-8"),
-        ((folder, "-o", tmp_path / "o", "--write", "coco,,gif"), "unknown"),
-        ((folder, "-o", tmp_path / "o", "--engine", "spark"), "local or ray"),
-        (
-            (folder, "-o", tmp_path / "o", "--crop-n-layers", "many"),
-            "expected auto or a whole number",
-        ),
-        ((), "Missing argument"),
-    ):
-        done = batch(*arguments)
-        text = " ".join(done.stderr.split())
-        assert (
-            done.returncode == 2
-            and text.count(what) == 1
-            and done.stdout == ""
-            and "Traceback" not in text
-        ), done
-    assert not (tmp_path / "o").exists()

@@ -1,4 +1,5 @@
-"""`segrid batch --engine ray`: a local cluster of several processes gives the same bytes, also when one of them is killed."""
+"""`segrid batch --engine ray`: a local cluster of several processes gives the same bytes, also when
+one of them is killed."""
 
 import json
 import os

@@ -155,8 +155,9 @@ def test_closing_stops_soon(tiny):
 
 
 class Counting:
-    """A function that knows how many are in it at once. The first `expected` calls wait for one another, so that they meet however busy the machine is;
-    where they cannot meet they raise."""
+    """A function that knows how many calls are in it at once. The first `expected` calls wait for
+    one another, so that they meet however busy the machine is; where they cannot meet, they
+    raise."""
 
     def __init__(self, expected):
         self.inside, self.most, self.lock = 0, 0, threading.Lock()

@@ -1,4 +1,5 @@
-"""`segrid tune`: every setting a row, the recommendation within its gates, the profile read again."""
+"""`segrid tune`: every setting has a row, the recommendation keeps its gates, and the profile is
+read again."""
 
 import json
 import subprocess
@@ -27,9 +28,9 @@ def tuned(images):
 
 def test_rows(tuned):
     settings = [r.setting for r in tuned.rows]
-    assert (
-        len(set(settings)) == len(settings) == 5 + 3
-    )  # (2, 3), (2, 2), (2, 1), (1, 2), (1, 1); then two precisions by two grids, less the one that is there
+    # These are (2, 3), (2, 2), (2, 1), (1, 2), (1, 1); then two precisions by two grids, less the
+    # one that is already there.
+    assert len(set(settings)) == len(settings) == 5 + 3
     assert (
         settings[0].threads == 2
         and settings[0].precision == "fp32"
@@ -207,8 +208,10 @@ def test_how_many_boxes_a_call(images):
 def test_a_batch_too_large_is_a_row(images):
     """Nine hundred boxes in 60 MB of address space."""
     code = (
-        "import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\nm = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
-        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\nresource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"
+        "import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\n"
+        "m = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
+        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"
         "print([(r.boxes, r.error) for r in sweep_prompts(m, sys.argv[1], [2, 900, 3], repeat=1)])"
     )
     done = subprocess.run(

@@ -1,4 +1,5 @@
-"""The resizing in front of detectors: OWLv2's pad, blur and zoom as transformers' Pillow processor does them, OWL-ViT's bicubic as Pillow's."""
+"""The resizing before detectors: OWLv2's pad, blur and zoom are those of transformers' Pillow
+processor, and OWL-ViT's bicubic is Pillow's."""
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_the_square_around_a_narrow_image_is_never_made():
 @pytest.mark.parametrize("name", ["coffee", "chelsea", "noise"])
 @pytest.mark.parametrize("side", [300, 150, 60])
 def test_how_far_transformers_torchvision_processor_is(name, side):
-    """transformers has two processors that disagree: the other one cuts the Gaussian at 3 sigma and clamps at the edges. By at most 0.4 of 255, 0.03 in the mean."""
+    """transformers has two processors that disagree: the other one cuts the Gaussian at 3 sigma and
+    clamps at the edges. They differ by at most 0.4 of 255, and by 0.03 in the mean."""
     rgb = noise((400, 600)) if name == "noise" else getattr(skimage.data, name)()
     apart = np.abs(blurred(rgb, side) - owlv2_torchvision(rgb, side))
     assert 0 < apart.max() < 0.4 and apart.mean() < 0.03, (apart.max(), apart.mean())

@@ -84,7 +84,8 @@ def pillow(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def one_by_one(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
-    """One call of Pillow per direction, in the order that Pillow 13 takes (which any version then follows)."""
+    """One call of Pillow per direction, in the order that Pillow 13 takes (which any version then
+    follows)."""
     shrunk = rgb.shape[0] - height
     if shrunk > 0 and shrunk > 2 * (rgb.shape[1] - width):
         return pillow(pillow(rgb, height, rgb.shape[1]), height, width)
@@ -207,7 +208,8 @@ def test_sizes_out_of_range(size, to):
 
 @pytest.mark.parametrize("size", [(303, 384), (300, 200), (97, 61), (5, 700), (1, 3)])
 def test_encode_resizes_as_pillow(tiny, size):
-    """tiny sees 256 x 256: an image that Pillow brought to that long side is encoded to the same bits."""
+    """tiny sees 256 x 256: an image that Pillow brought to that long side is encoded to the same
+    bits."""
     rgb = picture("noise", size)
     small = pillow(rgb, *(max(1, n) for n in longest_side(*size, 256)))
     assert np.array_equal(tiny.encode(rgb).features, tiny.encode(small).features)

@@ -1,4 +1,5 @@
-"""The fused kernels against the formula in their header, written in torch float64, on odd shapes."""
+"""The fused kernels against the formula in their header, which is written here in torch float64, on
+odd shapes."""
 
 import numpy as np
 import pytest

@@ -66,7 +66,8 @@ def test_linear(kernels, m, n, k, gelu):
 
 
 def quantised_row(x):
-    """u8 with the finest scale that holds the row and 0: (q, scale, zero), in float32 as documented."""
+    """u8 with the finest scale that holds the row and 0: (q, scale, zero), in float32 as
+    documented."""
     low, high = np.float32(min(x.min(), 0)), np.float32(max(x.max(), 0))
     scale = np.float32((high - low) / np.float32(255)) if high > low else np.float32(1)
     zero = int(np.rint(-low / scale)) if high > low else 0
@@ -176,7 +177,8 @@ def test_int8_names_the_weight_that_met_nan(kernels):
 @INT8
 @pytest.mark.parametrize("precision", ["int8", "int8-torch"])
 def test_no_product_saturates(kernels, precision):
-    """The largest activations times the largest weights of both signs: sums of two such products do not fit 16 bits."""
+    """The largest activations meet the largest weights of both signs: sums of two such products do
+    not fit 16 bits."""
     rows, outputs, depth = 33, 70, 1024
     x = np.ones((rows, depth), np.float32)
     signs = np.where(np.arange(outputs)[:, None] % 2 == 0, 1, -1) * np.ones((1, depth))
@@ -188,7 +190,8 @@ def test_no_product_saturates(kernels, precision):
 
 @pytest.mark.parametrize("m, n, k", ODD[3:])
 def test_the_baseline_is_libtorchs(kernels, m, n, k):
-    """int8-torch: quantized::linear_dynamic, with activations of 7 bits where the CPU has no VNNI (torch's reduce_range)."""
+    """int8-torch is quantized::linear_dynamic, with activations of 7 bits where the CPU has no VNNI
+    (torch's reduce_range)."""
     rng = np.random.default_rng(n)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
     scales = torch.from_numpy(np.abs(w).max(axis=1) / np.float32(127)).double()

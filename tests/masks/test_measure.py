@@ -93,7 +93,8 @@ def test_polygons_are_the_masks(tiny):
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.6, 0.7, 0.9])
 def test_polygons_are_valid(share):
-    """Shapely judges: a ring that touches itself at a corner is not valid; a hole may touch its outer ring there."""
+    """Shapely judges: a ring that touches itself at a corner is not valid; a hole may touch its
+    outer ring there."""
     shapely = pytest.importorskip("shapely")
     from segrid import Masks, _core
 

@@ -79,7 +79,8 @@ def test_containment_across_crops(kernels, within, across):
 
 
 def test_only_across_crops(kernels):
-    """Two halves that share a third of their pixels: one object where they come from different crops, two where both come from one."""
+    """Two halves that share a third of their pixels are one object where they come from different
+    crops, and two where both come from one."""
     masks = np.zeros((2, 6, 12), bool)
     masks[0, :, :6] = masks[1, :, 4:10] = True
     for crops, kept in (([0, 1], [0]), ([1, 1], [0, 1])):

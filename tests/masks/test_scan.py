@@ -98,7 +98,8 @@ def test_stability_as_segment_anything(kernels, amg):
 
 
 def test_edges_keep_their_weight(kernels):
-    """Outputs behind the last sample repeat it, as in torch: a constant stays that constant up to every edge."""
+    """Outputs beyond the last sample repeat it, as in torch: a constant stays that constant up to
+    every edge."""
     got = kernels.scan(np.full((16, 16), 1.01, np.float32), 64, (43, 64), (75, 112))
     assert got["above"] == got["area"] == 75 * 112
 

@@ -24,7 +24,8 @@ def low(trio):
 
 
 def test_no_further_from_fp32_than_autocast(trio, low):
-    """Features and clicks: our rounding may cost at most what torch's does (and a little for chance)."""
+    """Features and clicks: our rounding may cost at most what torch's does, and a little for
+    chance."""
     assert low.precision == "bf16" and trio.ours.precision == "fp32"
     predictor = trio.predictor()
     exact = predictor.features
@@ -61,7 +62,8 @@ def test_everything_on_the_packaged_model(trained):
 
 
 def test_clicks_on_scenes(trained):
-    """What the decoder keeps in fp32 it keeps for this: with all its products rounded it loses more than twice as much."""
+    """What the decoder keeps in fp32 it keeps for this: with all its products rounded it loses more
+    than twice as much."""
     from training.evaluate import scenes_kept
 
     low, found = segrid.Segmenter(trained.folder, precision="bf16"), []
@@ -89,9 +91,11 @@ def test_same_bits_for_any_thread_count(trained):
 
 
 def test_the_definition_agrees(small, trained):
-    """The plain implementations round the same factors: sums in another order move some of them to the next bf16, and that is all.
+    """The plain implementations round the same factors: sums in another order move some of them to
+    the next bf16, and that is all.
 
-    (Not by the trained decoder's logits: there those few are nearly as much as all rounding, of which a random one of equal size keeps two fifths.)"""
+    (The trained decoder's logits do not show it: there those few are nearly as much as all
+    rounding, of which a random one of equal size keeps two fifths.)"""
 
     def apart(model, see):
         low, full = segrid.Segmenter(model.folder, precision="bf16"), model.ours

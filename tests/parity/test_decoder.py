@@ -1,4 +1,5 @@
-"""Prompts of every kind against segment_anything's SamPredictor and transformers, on equal weights."""
+"""Prompts of every kind against segment_anything's SamPredictor and transformers, on equal
+weights."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""The encoder, layer by layer, against transformers. Gate: 1e-4 of the largest value of each tap (tests/parity, ../shared/parity.md)."""
+"""The encoder, layer by layer, against transformers. The gate is 1e-4 of the largest value of each
+tap (tests/parity, ../shared/parity.md)."""
 
 import numpy as np
 import torch

@@ -1,4 +1,5 @@
-"""Segment everything against segment_anything's SamAutomaticMaskGenerator on the packaged model's weights: same masks, same order."""
+"""Segment everything gives the masks of segment_anything's SamAutomaticMaskGenerator on the
+packaged model's weights, in the same order."""
 
 import numpy as np
 import pytest

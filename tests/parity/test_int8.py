@@ -1,4 +1,5 @@
-"""precision="int8" and "int8-torch" for every family: against our fp32, and against what was promised of them."""
+"""precision="int8" and "int8-torch" for every family: against our fp32, and against what was
+promised of them."""
 
 import json
 
@@ -72,7 +73,8 @@ def test_same_bits_for_any_thread_count_and_again(folder):
 
 
 def test_the_definition_agrees(folder):
-    """The same integers are summed exactly; fp32 between the layers moves some of them to a neighbour."""
+    """The same integers are summed exactly; fp32 between the layers moves some of them to a
+    neighbour."""
     image, low, full = (
         smooth(),
         segrid.Segmenter(folder, precision="int8"),
@@ -147,7 +149,8 @@ def test_damaged_quantised_files(folder, tmp_path):
 
 
 def test_overflow_names_the_layer(folder, tmp_path):
-    """Weights whose products leave fp32's range: an error with the layer's name, not a silent scale."""
+    """Weights whose products leave fp32's range give an error with the layer's name, not a silent
+    scale."""
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")

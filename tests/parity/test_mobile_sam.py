@@ -1,4 +1,5 @@
-"""MobileSAM: TinyViT against the plain reference, stage by stage; its decoder against SAM's, of which it is; the published sizes through the converter."""
+"""MobileSAM: TinyViT against the plain reference, stage by stage; its decoder against SAM's, which
+it is; and the published sizes through the converter."""
 
 import numpy as np
 import pytest
@@ -73,7 +74,8 @@ def test_plain_kernels_and_bf16(small):
 
 
 def test_prompts_and_everything(small, device):
-    """The decoder is SAM's: fed with the reference's features, segment_anything's own decoder says the same."""
+    """The decoder is SAM's: fed with the reference's features, segment_anything's own decoder says
+    the same."""
     import tempfile
 
     from benchmarks import random_sam

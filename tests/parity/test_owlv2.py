@@ -1,4 +1,5 @@
-"""OWLv2 and OWL-ViT against transformers, tap by tap. Gate: 1e-4 of the largest value (../shared/parity.md)."""
+"""OWLv2 and OWL-ViT against transformers, tap by tap. The gate is 1e-4 of the largest value
+(../shared/parity.md)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""Bilinear resizing as torch.nn.functional.interpolate does it (align_corners=False, float32), and SAM's two steps of it."""
+"""Bilinear resizing as torch.nn.functional.interpolate does it (align_corners=False, float32), and
+SAM's two steps of it."""
 
 import numpy as np
 
@@ -33,7 +34,8 @@ def sam_upsample(
 
 
 def gaussian_matrix(n: int, sigma: float) -> np.ndarray:
-    """(n, n) weights of torchvision's gaussian_blur with a kernel of 2 ceil(3 sigma) + 1 and reflected edges."""
+    """(n, n) weights of torchvision's gaussian_blur with a kernel of 2 ceil(3 sigma) + 1 and
+    reflected edges."""
     if sigma == 0:
         return np.eye(n)
     reach = int(np.ceil(3 * sigma))
@@ -47,7 +49,8 @@ def gaussian_matrix(n: int, sigma: float) -> np.ndarray:
 
 
 def owlv2_torchvision(rgb: np.ndarray, side: int) -> np.ndarray:
-    """(side, side, 3) in 0..255: pad to a square, blur and resize as transformers' torchvision processor for OWLv2 does it."""
+    """(side, side, 3) in 0..255: the image padded to a square, blurred and resized as transformers'
+    torchvision processor for OWLv2 does it."""
     square = max(rgb.shape[:2])
     padded = np.zeros((square, square, 3))
     padded[: rgb.shape[0], : rgb.shape[1]] = rgb

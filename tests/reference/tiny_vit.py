@@ -1,4 +1,5 @@
-"""TinyViT in plain PyTorch, from its paper (Wu et al. 2022) and MobileSAM's (Zhang et al. 2023): slow and obvious, with the checkpoint's parameter names."""
+"""TinyViT in plain PyTorch, from its paper (Wu et al. 2022) and MobileSAM's (Zhang et al. 2023). It
+is slow and obvious, and has the checkpoint's parameter names."""
 
 import torch
 from torch import nn
@@ -140,7 +141,8 @@ class PatchEmbed(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """(B, 3, S, S) normalised and padded -> {"patch_embed", "stage_0" .. "stage_3", "neck"}, each (B, C, h, w)."""
+    """(B, 3, S, S) normalised and padded -> {"patch_embed", "stage_0" .. "stage_3", "neck"}, each
+    (B, C, h, w)."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
-"""Training from nothing on procedural scenes: the loss falls, a run cut off resumes exactly, the result
-loads."""
+"""Training from nothing on procedural scenes: the loss falls, a run that was cut off resumes
+exactly, and the result loads."""
 
 import json
 

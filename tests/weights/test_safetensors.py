@@ -1,4 +1,5 @@
-"""The safetensors reader: names, values, shapes. Broken headers are in tests/contract/test_bad_weights.py."""
+"""The safetensors reader: names, values, shapes. Broken headers are in
+tests/contract/test_bad_weights.py."""
 
 import json
 import os

@@ -1,0 +1,119 @@
+"""segrid.compat.sam2's predictor: embeddings kept and put back, features and results that are
+changed in place, prompts that are tensors."""
+
+import numpy as np
+import pytest
+import torch
+from reference.sam2_calls import CLICKS, CONFIG, close
+from segrid.compat.sam2.build_sam import build_sam2
+from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
+
+
+def test_embeddings_of_the_original(originals, sam2_checkpoint, image):
+    """Tensors and arrays, into a fresh predictor; and ours into the original."""
+    other = originals()
+    model = build_sam2(CONFIG, sam2_checkpoint[1], device="cpu")
+    wanted = other.predict(**CLICKS)
+    arrays = {
+        "image_embed": other._features["image_embed"].numpy(),
+        "high_res_feats": [f.numpy() for f in other._features["high_res_feats"]],
+    }
+    for features in (other._features, arrays):
+        mine = SAM2ImagePredictor(model)
+        mine._orig_hw, mine._features = [image.shape[:2]], features
+        with pytest.raises(RuntimeError, match="An image must be set"):
+            mine.predict(**CLICKS)
+        mine._is_image_set = True
+        close(mine.predict(**CLICKS)[1:], wanted[1:])
+        assert mine._features is features and mine.get_image_embedding() is features["image_embed"]
+    mine.set_image(image)
+    other._features = mine._features
+    close(other.predict(**CLICKS)[1:], wanted[1:])
+
+
+def test_embeddings_kept_and_put_back(small_sam2, image, other_image):
+    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small_sam2, device="cpu"))
+    kept = []
+    for photo in (image, other_image):
+        predictor.set_image(photo)
+        kept.append((predictor._features, predictor._orig_hw, predictor.predict(**CLICKS)))
+    predictor.reset_predictor()
+    assert (
+        predictor._features is None and predictor._orig_hw is None and not predictor._is_image_set
+    )
+    for features, size, wanted in kept:
+        predictor._features, predictor._orig_hw, predictor._is_image_set = features, size, True
+        close(predictor.predict(**CLICKS), wanted, 1e-6)
+    assert not np.array_equal(kept[0][2][1], kept[1][2][1])
+    predictor._is_batch = True  # two images of one file of embeddings
+    predictor._features = {
+        "image_embed": torch.cat([f["image_embed"] for f, _, _ in kept]),
+        "high_res_feats": [
+            torch.cat(level)
+            for level in zip(*(f["high_res_feats"] for f, _, _ in kept), strict=True)
+        ],
+    }
+    predictor._orig_hw = [size[0] for _, size, _ in kept]
+    batch = predictor.predict_batch(
+        [CLICKS["point_coords"]] * 2, [CLICKS["point_labels"]] * 2, multimask_output=False
+    )
+    for i in range(2):
+        close([part[i] for part in batch], kept[i][2], 1e-6)
+
+
+def test_features_that_are_changed_in_place(small_sam2, image):
+    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small_sam2, device="cpu"))
+    predictor.set_image(image)
+    before = predictor.predict(**CLICKS)[2]
+    predictor._features["image_embed"].mul_(0.5)
+    halved = predictor.predict(**CLICKS)[2]
+    predictor._features["image_embed"] = predictor._features["image_embed"] * 2
+    assert (
+        np.abs(halved - before).max() > 0.1
+        and np.abs(predictor.predict(**CLICKS)[2] - before).max() < 1e-4
+    )
+    predictor._features = {"image_embed": torch.zeros(1, 8, 2, 2), "high_res_feats": []}
+    with pytest.raises(ValueError, match="features"):
+        predictor.predict(**CLICKS)
+
+
+def test_results_may_be_written_into(small_sam2, image):
+    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small_sam2, device="cpu"))
+    predictor.set_image(image)
+    first = predictor.predict(**CLICKS)
+    for array in first:
+        array[:] = 7
+    assert all((array != 7).any() for array in predictor.predict(**CLICKS))
+
+
+def test_tensors_as_prompts_of_the_inner_calls(small_sam2, image):
+    """_prep_prompts and _predict, which programs call for tensors; one mask hint for all
+    prompts."""
+    predictor = SAM2ImagePredictor(build_sam2(CONFIG, small_sam2, device="cpu"))
+    predictor.set_image(image)
+    hint = predictor.predict(**CLICKS)[2][0]
+    mask, points, labels, boxes = predictor._prep_prompts(
+        CLICKS["point_coords"], CLICKS["point_labels"], None, hint, True
+    )
+    masks, scores, low = predictor._predict(points, labels, boxes, mask, multimask_output=False)
+    assert (
+        masks.dtype == torch.bool
+        and points.shape == (4, 1, 2)
+        and boxes is None
+        and low.shape[:2] == scores.shape == (4, 1)
+    )
+    close(
+        [masks.float().numpy(), scores.numpy(), low.numpy()],
+        predictor.predict(**CLICKS, mask_input=hint),
+        1e-6,
+    )
+    each = [
+        predictor.predict(
+            CLICKS["point_coords"][i],
+            CLICKS["point_labels"][i],
+            mask_input=hint,
+            multimask_output=False,
+        )
+        for i in range(4)
+    ]
+    close([low.numpy()], [np.stack([e[2] for e in each])], 1e-5)
