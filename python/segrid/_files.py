@@ -14,7 +14,9 @@ from typing import Any
 
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside it (its folder is made), renamed to it in the end, gone where the body raises. OSError names the file."""
+    """A temporary path beside it (its folder is made), renamed to it in the end, gone where the
+    body raises. OSError names the file.
+    """
     target = Path(os.fsdecode(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha1(target.name.encode("utf-8", "surrogateescape")).hexdigest()[

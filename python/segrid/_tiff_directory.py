@@ -39,11 +39,13 @@ class Directory:
 
 
 def directories(source: Source) -> tuple[list[Directory], list[str]]:
-    """Those of the file's pages in order, and warnings. The chain ends where a page is no directory,
-    or where it was there before.
+    """Those of the file's pages in order, and warnings.
+
+    The chain ends where a page is no directory, or where it was there before.
 
     Raises CorruptFileError where the first one is not there, where the file ends before a page
-    (unless it is read leniently), or where the tags of one claim more bytes than the file has."""
+    (unless it is read leniently), or where the tags of one claim more bytes than the file has.
+    """
     file, size, name = source.file, source.size, source.name
     file.seek(0)
     head = file.read(16).ljust(16, b"\0")

@@ -1,4 +1,6 @@
-"""Which masks of two results are the same object; and masks as small arrays, to hand them to another process."""
+"""Which masks of two results are the same object; and masks as small arrays, to hand them to
+another process.
+"""
 
 from __future__ import annotations
 

@@ -59,26 +59,34 @@ def stream(
     options_for: Callable[[Any, Any], dict[str, Any]] | None = None,
     **options: Any,
 ) -> Iterator[Streamed]:
-    """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image is one with an `error`, the others go on.
-    Images that the function of `Views` leaves out are not among them.
+    """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image
+    is one with an `error`, the others go on. Images that the function of `Views` leaves out are not
+    among them.
 
     Parameters
     ----------
-    model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the options), `Views`, or a callable that takes the engine's image
-    images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight` says. A lone image is none: pass [image]
-    consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3) uint8) on one of the threads at work, so that files are written
-        beside the computing; what it raises becomes the image's error
+    model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the
+        options), `Views`, or a callable that takes the engine's image
+    images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight`
+        says. A lone image is none: pass [image]
+    consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3)
+        uint8) on one of the threads at work, so that files are written beside the computing; what
+        it raises becomes the image's error
     image_batch_size : most images computed at once; default: one for each thread of the budget
-    io_workers : most images read or written at once; default: as many as are computed. Given, so many are held beside those that are computed
-    in_flight : most images in memory at once; default: one more than are computed, or the sum of both numbers. With `image_batch_size` not given it caps the
-        images computed at once, too
+    io_workers : most images read or written at once; default: as many as are computed. Given, so
+        many are held beside those that are computed
+    in_flight : most images in memory at once; default: one more than are computed, or the sum of
+        both numbers. With `image_batch_size` not given it caps the images computed at once, too
     read : makes an image of what was given, on one of those threads; default: `read_image`
-    options_for : called with what was given and the pixels: options for this image alone, such as boxes (with a Segmenter they go to `predict` then)
+    options_for : called with what was given and the pixels: options for this image alone, such as
+        boxes (with a Segmenter they go to `predict` then)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
-    While more images wait than are computed at once, each has its part of the threads (one, unless `image_batch_size` is smaller than the budget), which wastes
-    nothing; the last ones share what is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the generator, Ctrl-C, and every
-    token whose `with` the iterating thread is in stop all that runs in the engine at its next tile, and begin nothing more.
+    While more images wait than are computed at once, each has its part of the threads (one, unless
+    `image_batch_size` is smaller than the budget), which wastes nothing; the last ones share what
+    is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the
+    generator, Ctrl-C, and every token whose `with` the iterating thread is in stop all that runs in
+    the engine at its next tile, and begin nothing more.
     Raises ValueError for numbers below 1, TypeError for a lone image.
     """
     _check_many(images)
@@ -111,7 +119,9 @@ def stream(
 
 
 def _check_many(images: Any) -> None:
-    """Raises TypeError for one image, whose characters, bytes, rows or lines would be taken for many."""
+    """Raises TypeError for one image, whose characters, bytes, rows or lines would be taken for
+    many.
+    """
     lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
         images, "read"
     )
@@ -160,8 +170,10 @@ def _part(model: Any, share: int) -> Any:
 
 
 class _Tidy:
-    """Gives free pages back to the system: behind images, at most every TIDY_EVERY seconds, what they leave free between them, which would be kept for ever; and
-    behind encodings what the encoder needed, which would lie idle while its image is decoded."""
+    """Gives free pages back to the system: behind images, at most every TIDY_EVERY seconds, what
+    they leave free between them, which would be kept for ever; and behind encodings what the
+    encoder needed, which would lie idle while its image is decoded.
+    """
 
     def __init__(self) -> None:
         self._last, self._lock = perf_counter(), threading.Lock()

@@ -1,4 +1,6 @@
-"""What this machine does best with your own images: measured, setting by setting, each in a process of its own."""
+"""What this machine does best with your own images: measured, setting by setting, each in a process
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +43,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting, measured. error : why there are no figures ("out of memory", "precision refused: ..."), else None.
+    """One setting, measured. error : why there are no figures ("out of memory", "precision refused:
+    ..."), else None.
 
-    images_per_second, boxes_per_second; latency : seconds of computing an image, median; memory_mb : peak above the weights; io_share : reading's part of all
-    seconds; masks, iou_mean, lost, new : against the reference setting's masks.
+    images_per_second, boxes_per_second; latency : seconds of computing an image, median; memory_mb
+    : peak above the weights; io_share : reading's part of all seconds; masks, iou_mean, lost, new :
+    against the reference setting's masks.
     """
 
     setting: Setting
@@ -62,7 +66,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Tuning:
-    """rows : the reference (all threads, fp32, the most points) first. best : the recommended row. bottleneck : a sentence. machine : what it is."""
+    """rows : the reference (all threads, fp32, the most points) first. best : the recommended row.
+    bottleneck : a sentence. machine : what it is.
+    """
 
     model: str
     rows: list[Row]
@@ -93,16 +99,21 @@ def tune(
     limit_mb: int | None = None,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Tuning:
-    """Measures segment everything on your images: threads and images at once first, then precisions and points with the fastest of those.
+    """Measures segment everything on your images: threads and images at once first, then precisions
+    and points with the fastest of those.
 
     images : paths; a few that are typical (each setting runs all of them)
-    threads : budgets to try; default: powers of two up to the CPUs this process may use (affinity and cgroup), and all of them
+    threads : budgets to try; default: powers of two up to the CPUs this process may use (affinity
+        and cgroup), and all of them
     device, precisions : as `Segmenter` takes them; default: the precisions that this CPU runs
-    least_iou, most_lost : a setting may be recommended when its matched masks have this mean IoU with the reference's and at most this share of them is lost
-    limit_mb : a setting whose process would take more memory than this above its start is a row that says so
+    least_iou, most_lost : a setting may be recommended when its matched masks have this mean IoU
+        with the reference's and at most this share of them is lost
+    limit_mb : a setting whose process would take more memory than this above its start is a row
+        that says so
     progress : called with {"setting", "done", "total"} before each setting
 
-    Raises ValueError for no images or numbers below 1, FileNotFoundError, RuntimeError where the reference itself fails.
+    Raises ValueError for no images or numbers below 1, FileNotFoundError, RuntimeError where the
+    reference itself fails.
     """
     from segrid._native import _core
 
@@ -178,8 +189,8 @@ def tune(
 def _bottleneck(rows: list[Row], best: Row) -> str:
     if best.io_share > 0.5:
         return (
-            f"Reading takes {100 * best.io_share:.0f} % of the seconds: the disk (or decoding) is the bottleneck; more images at once would help, more threads "
-            "would not."
+            f"Reading takes {100 * best.io_share:.0f} % of the seconds: the disk (or decoding) is "
+            "the bottleneck; more images at once would help, more threads would not."
         )
     most, like = max(r.setting.threads for r in rows), rows[0].setting
     alone, several = (
@@ -197,17 +208,22 @@ def _bottleneck(rows: list[Row], best: Row) -> str:
         gain = max(several) / max(alone)
         if gain < 0.7 * most:
             return (
-                f"{most} threads are {gain:.1f} times as fast as one: memory, or another process on this machine, is the bottleneck, not the number of "
-                "threads."
+                f"{most} threads are {gain:.1f} times as fast as one: memory, or another process "
+                "on this machine, is the bottleneck, not the number of threads."
             )
-        return f"Computing is the bottleneck ({most} threads are {gain:.1f} times as fast as one): more or faster cores would help."
+        return (
+            f"Computing is the bottleneck ({most} threads are {gain:.1f} times as fast as one): "
+            "more or faster cores would help."
+        )
     return "Computing is the bottleneck."
 
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """boxes in one call of `predict` on an encoded image; seconds of the call (the fastest of `repeat`); memory_mb : peak above what was there before.
-    error : why there are no figures ("out of memory"), else None."""
+    """boxes in one call of `predict` on an encoded image; seconds of the call (the fastest of
+    `repeat`); memory_mb : peak above what was there before. error : why there are no figures ("out
+    of memory"), else None.
+    """
 
     boxes: int
     seconds: float | None = None
@@ -222,8 +238,10 @@ def sweep_prompts(
     counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256),
     repeat: int = 3,
 ) -> list[PromptBatch]:
-    """How many boxes to give to one call: the image is encoded once, then batch after batch of random boxes is decoded. A batch that does not fit in memory is a
-    row that says so. Raises ValueError for counts below 1, and what `encode` raises."""
+    """How many boxes to give to one call: the image is encoded once, then batch after batch of
+    random boxes is decoded. A batch that does not fit in memory is a row that says so. Raises
+    ValueError for counts below 1, and what `encode` raises.
+    """
     if not counts or min(counts) < 1 or repeat < 1:
         raise ValueError(
             f"sweep: counts and repeat must be at least 1, got {list(counts)} and {repeat}"
@@ -264,13 +282,16 @@ def _boxes(embedding: Embedding, count: int) -> np.ndarray:
 
 
 def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
-    """report.md, speed.svg (with matplotlib), recommendation.txt and profile.json, in the folder, which is made."""
+    """report.md, speed.svg (with matplotlib), recommendation.txt and profile.json, in the folder,
+    which is made.
+    """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     s, best = tuning.best.setting, tuning.best
     words = (
-        f"threads {s.threads}, images at once {s.in_flight}, precision {s.precision}, {s.points_per_side} points along each side: "
-        f"{best.images_per_second:.3g} images/s ({best.images_per_second / tuning.rows[0].images_per_second:.2f} times the reference), "
+        f"threads {s.threads}, images at once {s.in_flight}, precision {s.precision}, "
+        f"{s.points_per_side} points along each side: {best.images_per_second:.3g} images/s "
+        f"({best.images_per_second / tuning.rows[0].images_per_second:.2f} times the reference), "
         f"{best.boxes_per_second:.3g} boxes/s\n"
         f"{tuning.bottleneck}\n"
     )
@@ -281,7 +302,8 @@ def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
         "",
         f"**{words.strip()}**",
         "",
-        "| threads | images at once | precision | points | images/s | boxes/s | seconds an image | MB | GPU | reading | masks | IoU | lost | new |",
+        "| threads | images at once | precision | points | images/s | boxes/s | seconds an image | "
+        "MB | GPU | reading | masks | IoU | lost | new |",
         "|" + "---|" * 14,
     ]
     for r in tuning.rows:
@@ -314,7 +336,8 @@ def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
         axes = figure.subplots()
         rows = [r for r in tuning.rows if r.error is None]
         names = [
-            f"{r.setting.threads} threads, {r.setting.in_flight} images, {r.setting.precision}, {r.setting.points_per_side} points"
+            f"{r.setting.threads} threads, {r.setting.in_flight} images, {r.setting.precision}, "
+            f"{r.setting.points_per_side} points"
             for r in rows
         ]
         axes.barh(
@@ -334,7 +357,10 @@ def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_profile(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A profile that `tune` wrote: {"threads", "in_flight", "precision", "points_per_side", ...}. Raises FileNotFoundError; ValueError for other files."""
+    """A profile that `tune` wrote: {"threads", "in_flight", "precision", "points_per_side", ...}.
+
+    Raises FileNotFoundError; ValueError for other files.
+    """
     found = read_json(path)
     numbers = ("threads", "in_flight", "points_per_side")
     if (

@@ -34,7 +34,9 @@ def recognises(weights: dict[str, Any]) -> bool:
 def convert(
     weights: dict[str, Any], image_size: int = 1024
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """(config.json, tensors, names of tensors left out: the classifier that TinyViT was trained with)."""
+    """(config.json, tensors, names of tensors left out: the classifier that TinyViT was trained
+    with).
+    """
     dropped = sorted(k for k in weights if UNUSED.search(k))
     out = feed_forward_names(
         renamed({k: v for k, v in weights.items() if k not in dropped}, RULES),

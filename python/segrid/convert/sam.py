@@ -1,4 +1,6 @@
-"""segment-anything's checkpoints (Kirillov et al. 2023): sam_vit_b, sam_vit_l, sam_vit_h, and others of that architecture."""
+"""segment-anything's checkpoints (Kirillov et al. 2023): sam_vit_b, sam_vit_l, sam_vit_h, and
+others of that architecture.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The same job on a Ray cluster: a stateful stage of Ray Data, one copy of the model for each worker, the same manifest and the same bytes."""
+"""The same job on a Ray cluster: a stateful stage of Ray Data, one copy of the model for each
+worker, the same manifest and the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ class Stage:
         self.job = job
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Rows of inputs to rows of records. Done twice (a worker that was killed), it writes the same bytes."""
+        """Rows of inputs to rows of records.
+
+        Done twice (a worker that was killed), it writes the same bytes.
+        """
         inputs = [
             Input(Path(path), key, stem)
             for path, key, stem in zip(batch["path"], batch["key"], batch["stem"], strict=True)
@@ -30,8 +35,11 @@ class Stage:
 
 
 def engine(workers: int, threads: int, address: str | None = None, gpus: float = 0) -> Any:
-    """For `run`: `workers` processes of `threads` threads each (and so many GPUs, where the model uses them) on the Ray cluster at the address, or on one that is
-    started here. Paths must mean the same files everywhere. A worker that dies is started again and its images are done again. Raises ImportError without ray."""
+    """For `run`: `workers` processes of `threads` threads each (and so many GPUs, where the model
+    uses them) on the Ray cluster at the address, or on one that is started here. Paths must mean
+    the same files everywhere. A worker that dies is started again and its images are done again.
+    Raises ImportError without ray.
+    """
 
     def records(job: Job, inputs: list[Input]) -> Iterator[dict[str, Any]]:
         import ray

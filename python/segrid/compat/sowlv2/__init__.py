@@ -1,6 +1,8 @@
-"""SOWLv2's pipelines (github.com/bladeszasza/SOWLv2): `from segrid.compat.sowlv2.optimizations import OptimizedSOWLv2Pipeline`, and `sowlv2-detect`.
+"""SOWLv2's pipelines (github.com/bladeszasza/SOWLv2): `from segrid.compat.sowlv2.optimizations
+import OptimizedSOWLv2Pipeline`, and `sowlv2-detect`.
 
-Folders and names as in the original: `sowlv2.optimizations.optimized_pipeline` is `segrid.compat.sowlv2.optimizations.optimized_pipeline`.
+Folders and names as in the original: `sowlv2.optimizations.optimized_pipeline` is
+`segrid.compat.sowlv2.optimizations.optimized_pipeline`.
 """
 
 from __future__ import annotations

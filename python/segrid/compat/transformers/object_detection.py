@@ -1,4 +1,6 @@
-"""pipeline("zero-shot-object-detection"): boxes of what candidate labels name, one image pass however many there are."""
+"""pipeline("zero-shot-object-detection"): boxes of what candidate labels name, one image pass
+however many there are.
+"""
 
 from __future__ import annotations
 
