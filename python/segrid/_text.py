@@ -121,7 +121,8 @@ def _clip(vocab: dict[str, int], merges: str) -> Any:
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
     words = Regex(
-        r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+        r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|"
+        r"[^\s\p{L}\p{N}]+"
     )
     split = pre_tokenizers.Split(words, behavior="removed", invert=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

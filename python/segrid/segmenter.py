@@ -296,7 +296,9 @@ class Segmenter(LoadedModel):
                 shown if source is None else source, options, progress, cancel, unfinished.append
             )
         except (Cancelled, KeyboardInterrupt) as stop:
-            stop.partial = Masks(unfinished[0], shown) if unfinished else None  # type: ignore[union-attr]
+            stop.partial = (  # type: ignore[union-attr]
+                Masks(unfinished[0], shown) if unfinished else None
+            )
             raise
         return Masks(found, shown)
 

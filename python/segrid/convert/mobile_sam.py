@@ -20,7 +20,8 @@ ORIGINAL_RULES = [
     if not r[0].startswith((r"^vision_encoder\.layers", r"^vision_encoder\.patch"))
 ]
 UNUSED = re.compile(
-    r"^image_encoder\.(norm_head|head)\.|\.num_batches_tracked$|\.attention_bias_idxs$|^pixel_(mean|std)$"
+    r"^image_encoder\.(norm_head|head)\.|\.num_batches_tracked$|\.attention_bias_idxs$|"
+    r"^pixel_(mean|std)$"
 )
 
 

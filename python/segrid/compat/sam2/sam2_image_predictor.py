@@ -282,8 +282,8 @@ class SAM2ImagePredictor:
             multimask=multimask_output,
             mask_threshold=float(self.mask_threshold),
             anywhere=True,
-            **self._areas(),
-        )  # type: ignore[arg-type]
+            **self._areas(),  # type: ignore[arg-type]
+        )
 
         def shaped(array: np.ndarray) -> Any:
             return torch.tensor(array).unflatten(0, (count, -1))
