@@ -14,8 +14,10 @@ from typing import Any
 
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside it (its folder is made), renamed to it in the end, gone where the
-    body raises. OSError names the file.
+    """Yields a temporary path beside `path`, whose folder is made.
+
+    The temporary file is renamed to `path` at the end, and removed where the body raises. An
+    OSError names the file.
     """
     target = Path(os.fsdecode(path))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,11 @@ def packaged_models() -> list[str]:
 
 
 def locate(model: str | os.PathLike[str]) -> ModelFiles:
-    """Files of a packaged model, a folder with config.json and model.safetensors, one .safetensors
-    file with config.json beside it, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
-    "owner/name@revision"), from the Hub's cache or downloaded into it.
+    """Finds the files of a model.
+
+    model : a packaged model, a folder with config.json and model.safetensors, a .safetensors file
+        with config.json beside it, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
+        "owner/name@revision"), whose files come from the Hub's cache or are downloaded into it
 
     Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints,
     CorruptFileError for files that are empty, web pages or git-lfs pointers.

@@ -1,5 +1,6 @@
-"""Loads the engine (the extension module segrid._core) on first use, once, and says clearly why it
-cannot.
+"""Loads the engine (the extension module segrid._core) once, on first use.
+
+Where that is not possible, the error says why.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ def within(tokens: Iterable[Any]) -> Iterator[None]:
 
 
 def set_threads(n: int) -> None:
-    """Sets the thread budget of the process: at most `n` threads compute, whatever is called at
-    once.
+    """Sets the thread budget of the process.
 
-    Default: the environment variable SEGRID_THREADS, else the CPUs that affinity and cgroup quota
-    allow.
+    At most `n` threads compute, whatever is called at once. Default: the environment variable
+    SEGRID_THREADS, else the CPUs that affinity and cgroup quota allow.
+
     Raises ValueError unless 1 <= n <= 1024.
     """
     _core.set_threads(n)

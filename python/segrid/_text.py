@@ -15,8 +15,9 @@ MAX_CHARACTERS = 10_000  # of a prompt
 
 
 class Tokenizer:
-    """CLIP's tokenizer, from tokenizer.json, else from vocab.json and merges.txt (the `tokenizers`
-    library; transformers is not needed).
+    """CLIP's tokenizer, from tokenizer.json, else from vocab.json and merges.txt.
+
+    It uses the `tokenizers` library; transformers is not needed.
 
     folder : where the files are
     length : most tokens of a text, begin and end included; longer ones are cut, with a warning

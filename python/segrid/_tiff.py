@@ -178,7 +178,10 @@ def _channels(opened: Any, page: Any) -> tuple[int, int, int, Any]:
 
 
 def _plane(series: Any, page: Any, number: int) -> Plane | None:
-    """Of a series' page; pages without tags of their own follow the first one in the file."""
+    """The plane that a page of a series holds.
+
+    Pages without tags of their own follow the first page in the file.
+    """
     try:
         other = series[number]
         if other is None or other.shape != page.shape or other.dtype != page.dtype:

@@ -35,8 +35,11 @@ class Layout:
 
 
 def layout_of(page: Any, name: str) -> Layout:
-    """Of a page. Raises NotImplementedError for colours that are not read, CorruptFileError where
-    samples are missing."""
+    """The layout of a page's samples.
+
+    Raises NotImplementedError for colours that are not read, CorruptFileError where samples are
+    missing.
+    """
     samples, extra = page.samplesperpixel, tuple(page.extrasamples)
     photometric = page.photometric
     if PHOTOMETRIC not in page.tags:

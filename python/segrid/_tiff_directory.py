@@ -23,10 +23,11 @@ BYTES[16:19] = 8
 
 @dataclass(frozen=True)
 class Directory:
-    """Of one page.
+    """The tags of one page.
 
-    values : of the tags that hold one short or long number in the directory itself, by their code
-    codes : of all tags
+    values : numbers of the tags that hold one short or long number in the directory itself, by the
+        tag's code
+    codes : codes of all tags
     """
 
     values: dict[int, int]
@@ -34,17 +35,17 @@ class Directory:
 
     @property
     def is_picture(self) -> bool:
-        """Not a smaller copy of another page, nor the mask of one."""
+        """Whether the page is neither a smaller copy of another page nor the mask of one."""
         return not self.values.get(SUBFILE, 0) & (REDUCED | MASK)
 
 
 def directories(source: Source) -> tuple[list[Directory], list[str]]:
-    """Those of the file's pages in order, and warnings.
+    """The directories of the file's pages in their order, and warnings.
 
-    The chain ends where a page is no directory, or where it was there before.
+    The chain ends where a page is no directory, or at a page that it has visited before.
 
-    Raises CorruptFileError where the first one is not there, where the file ends before a page
-    (unless it is read leniently), or where the tags of one claim more bytes than the file has.
+    Raises CorruptFileError where the first directory is missing, where the file ends before a page
+    (unless it is read leniently), or where the tags of a page claim more bytes than the file has.
     """
     file, size, name = source.file, source.size, source.name
     file.seek(0)

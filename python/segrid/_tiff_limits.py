@@ -108,7 +108,7 @@ def segment_size(page: Any) -> tuple[int, int]:
 
 
 def _samples(page: Any) -> int:
-    """Of a tile or strip."""
+    """The number of samples in a tile or strip."""
     return (
         math.prod(segment_size(page))
         * (page.tiledepth if page.is_tiled else 1)

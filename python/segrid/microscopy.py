@@ -16,8 +16,8 @@ from segrid.results import Masks
 from segrid.segmenter import Segmenter
 from segrid.streaming import Streamed, stream
 
-# Of nuclei of about 10 micrometres, in pixels: 0.65 and 0.16 micrometres a pixel, as 6.5 micrometre
-# cameras have behind 10x and 40x lenses.
+# Diameters, in pixels, of nuclei of about 10 micrometres. A camera whose pixels measure 6.5
+# micrometres sees 0.65 and 0.16 micrometres a pixel through 10x and 40x lenses.
 DIAMETER_10X, DIAMETER_40X = 15.0, 60.0
 
 

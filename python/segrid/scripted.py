@@ -63,7 +63,7 @@ class ScriptedDetector:
 
     @property
     def side(self) -> int:
-        """Of its input, pixels."""
+        """The side of the square input, in pixels."""
         return self._engine.side
 
     def detect(

@@ -59,16 +59,17 @@ def stream(
     options_for: Callable[[Any, Any], dict[str, Any]] | None = None,
     **options: Any,
 ) -> Iterator[Streamed]:
-    """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image
-    is one with an `error`, the others go on. Images that the function of `Views` leaves out are not
-    among them.
+    """Yields a `Streamed` for each image, in the images' order, as soon as it is done.
+
+    For a bad image the `Streamed` has an `error`, and the others go on. Images that the function of
+    `Views` leaves out are skipped.
 
     Parameters
     ----------
     model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the
         options), `Views`, or a callable that takes the engine's image
     images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight`
-        says. A lone image is none: pass [image]
+        says. A lone image is not accepted: pass [image]
     consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3)
         uint8) on one of the threads at work, so that files are written beside the computing; what
         it raises becomes the image's error
@@ -82,11 +83,14 @@ def stream(
         boxes (with a Segmenter they go to `predict` then)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
-    While more images wait than are computed at once, each has its part of the threads (one, unless
-    `image_batch_size` is smaller than the budget), which wastes nothing; the last ones share what
-    is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the
-    generator, Ctrl-C, and every token whose `with` the iterating thread is in stop all that runs in
-    the engine at its next tile, and begin nothing more.
+    While more images wait than are computed at once, each image has its part of the threads (one,
+    unless `image_batch_size` is smaller than the budget), which wastes nothing. The last images
+    share the threads that are free. Results have the same bits either way. A model's own `threads=`
+    is kept.
+
+    Three things stop all that runs in the engine at its next tile, and begin nothing more: closing
+    the generator, Ctrl-C, and every token whose `with` the iterating thread is in.
+
     Raises ValueError for numbers below 1, TypeError for a lone image.
     """
     _check_many(images)
@@ -119,8 +123,9 @@ def stream(
 
 
 def _check_many(images: Any) -> None:
-    """Raises TypeError for one image, whose characters, bytes, rows or lines would be taken for
-    many.
+    """Raises TypeError for a lone image.
+
+    Its characters, bytes, rows or lines would be taken for many images.
     """
     lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
         images, "read"
@@ -147,7 +152,7 @@ _Chosen = tuple[
 def _chosen(
     images: Iterable[Any], view_of: Callable[[Any], str | None] | None
 ) -> Iterator[_Chosen]:
-    """Of images those that are in a view; all where there are no views."""
+    """The images that are in a view; all images where there are no views."""
     for index, source in enumerate(images):
         view: dict[str, Any] | Exception = {}
         if view_of is not None:
@@ -170,9 +175,11 @@ def _part(model: Any, share: int) -> Any:
 
 
 class _Tidy:
-    """Gives free pages back to the system: behind images, at most every TIDY_EVERY seconds, what
-    they leave free between them, which would be kept for ever; and behind encodings what the
-    encoder needed, which would lie idle while its image is decoded.
+    """Gives free pages back to the system.
+
+    After images (at most every TIDY_EVERY seconds) these are the pages that the images leave free
+    between them, which would be kept for ever. After encodings they are what the encoder needed,
+    which would lie idle while its image is decoded.
     """
 
     def __init__(self) -> None:
@@ -188,7 +195,7 @@ class _Tidy:
     def behind_encoding(
         self, progress: Callable[[dict[str, Any]], Any] | None
     ) -> Callable[[dict[str, Any]], None]:
-        """For progress=."""
+        """A function for `progress=` that gives memory back after each encoding."""
         before, began = "", 0.0
 
         def told(state: dict[str, Any]) -> None:

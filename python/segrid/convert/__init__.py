@@ -19,8 +19,8 @@ from segrid._native import CorruptFileError
 from segrid.convert import mobile_sam, sam, sam2
 
 FAMILIES = (sam, mobile_sam, sam2)
-# Of a Segmenter's family: from transformers' names to the original checkpoint's, where conversion
-# does no more than rename.
+# Rules for a Segmenter's family that turn transformers' names into the original checkpoint's names.
+# The families listed are those whose conversion does no more than rename.
 ORIGINAL_RULES = {"sam": sam.ORIGINAL_RULES, "mobile_sam": mobile_sam.ORIGINAL_RULES}
 
 

@@ -66,8 +66,11 @@ def feed_forward_names(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def original_names(names: Iterable[str], rules: list[tuple[str, str]]) -> dict[str, str]:
-    """Of each name what `rules` make of it, and chains of Linears (proj_in, layers.0 ..., proj_out)
-    numbered as layers.0, .1 ... .n again."""
+    """Maps each name to the original's name.
+
+    It applies `rules`, then numbers chains of Linears (proj_in, layers.0 ..., proj_out) as
+    layers.0, .1 ... .n again.
+    """
     originals = renamed({name: name for name in names}, rules)
     chain = re.compile(r"^(.+)\.(proj_in|proj_out|layers\.(\d+))\.(weight|bias)$")
     starts = {m[1] for name in originals if (m := chain.match(name)) and m[2] == "proj_in"}

@@ -68,5 +68,5 @@ def _number(name: str) -> int | None:
 
 
 def classes_of(names: list[str]) -> Classes:
-    """Of names in their order, each taken once."""
+    """The classes with these names, in their order; each name is taken once."""
     return Classes(tuple(dict.fromkeys(names)))

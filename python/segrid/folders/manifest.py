@@ -81,7 +81,10 @@ def options_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
-    """Of a manifest's lines, the last of which may be half a line; checks that they are one's."""
+    """The records in a manifest's lines, the last of which may be half a line.
+
+    It checks that the lines are a manifest's.
+    """
     parsed = [
         _line(path, i, line)
         for i, line in enumerate(lines)

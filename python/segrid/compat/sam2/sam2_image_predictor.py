@@ -124,7 +124,7 @@ class SAM2ImagePredictor:
         self._sizes = sizes
 
     def _embedding(self, index: int) -> Embedding:
-        """Of the features as they are now, whoever put or changed them."""
+        """The embedding of the features as they are now, whoever put or changed them."""
         segmenter = self.model.segmenter
         known = self._embeddings
         if known and known[0].model_id != segmenter._engine.model_id:  # the model was exchanged

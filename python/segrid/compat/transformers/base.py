@@ -123,7 +123,7 @@ class Pipeline:
         return f"{type(self).__name__}: {self._own.segmenter!r}"
 
     def _merged(self, options: dict[str, Any]) -> dict[str, Any]:
-        """With the defaults; NumPy's and torch's scalars as Python's."""
+        """The options over the defaults, with scalars of NumPy and torch as Python's."""
         return {
             name: value.item() if hasattr(value, "item") else value
             for name, value in (self._defaults | options).items()

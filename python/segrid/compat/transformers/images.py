@@ -11,10 +11,11 @@ MAX_BYTES = 256 << 20  # of a download
 
 
 def load(image: Any, timeout: float | None = None) -> Any:
-    """Bytes of a URL or of base64 text; everything else as it is. timeout: seconds to wait for the
-    server.
+    """The bytes at a URL or of base64 text; everything else as it is.
 
-    Raises ValueError as transformers does for text that is none of them, and for a file above
+    timeout : seconds to wait for the server
+
+    Raises ValueError, as transformers does, for text that is none of these and for a file above
     MAX_BYTES; URLError for the network.
     """
     if not isinstance(image, str) or os.path.isfile(image):

@@ -1,6 +1,4 @@
-"""pipeline("mask-generation"): a grid of points over an image and its crops, one NMS over all of
-them.
-"""
+"""pipeline("mask-generation"): a grid of points over an image and its crops, with one NMS for all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The GPU helpers, for pipelines that call them: with a CUDA torch they do what their names say to
-torch models; on a CPU they do what applies there. What segrid's own models need is done inside the
-engine.
+"""The GPU helpers, for pipelines that call them.
+
+With a CUDA torch they do to torch models what their names say; on a CPU they do what applies there.
+What segrid's own models need is done inside the engine.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class GPUOptimizer:
             yield
 
     def optimize_model_for_inference(self, model: Any) -> Any:
-        """A torch module in eval mode, without gradients, on the device; anything else (segrid's
-        models) as it is.
+        """A torch module in eval mode, without gradients, on the device.
+
+        Anything else (such as segrid's models) is returned as it is.
         """
         if hasattr(model, "parameters") and hasattr(model, "eval"):
             model.eval()
