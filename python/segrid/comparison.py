@@ -1,5 +1,6 @@
-"""What a precision costs on your own images: the same call in several precisions, each in a process
-of its own.
+"""What a precision costs on your own images.
+
+The same call runs in several precisions, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class PrecisionResult:
 
     seconds : of each stage (resize, encode, decode, scan, filter, total), the mean over the images
     weights_mb, working_mb : resident memory that loading added, and the peak above it while it
-        worked (None where the system does not tell); on CUDA of the device's memory
-    masks, matched, lost, new : masks found; of them the same object as one of the reference; the
-        reference's without a partner; those without one there
+        worked (None where the system does not tell); on CUDA they are the device's memory
+    masks, matched, lost, new : masks found; those that are the same object as a mask of the
+        reference; masks of the reference without a partner; masks without a partner there
     iou_mean, iou_min : mask IoU of the matched pairs; NaN without any
     ap50 : TP / (TP + FP + FN) against the labels at mask IoU 0.5, pooled over the images; None
         without labels
@@ -63,8 +64,9 @@ class Comparison:
     worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = dataclasses.field(compare=False)
 
     def picture(self, path: str | os.PathLike[str]) -> bool:
-        """Writes the worst difference as PNG: both in yellow, the reference's pixels alone in
-        green, the other's in red. False where there is none.
+        """Writes the worst difference as PNG, and returns False where there is none.
+
+        Pixels of both are yellow, those of the reference alone green, those of the other alone red.
         """
         if self.worst is None:
             return False

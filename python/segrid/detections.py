@@ -123,8 +123,10 @@ class Detections(Shown):
         return (self[i] for i in range(len(self)))
 
     def to_coco(self, image_id: int = 0) -> list[dict[str, Any]]:
-        """COCO result annotations: bbox XYWH, score, category_id = class_id + 1; with masks also
-        segmentation (RLE, counts as str), area and predicted_iou.
+        """COCO result annotations of the detections.
+
+        Each has bbox XYWH, score and category_id = class_id + 1; with masks also segmentation (RLE,
+        counts as str), area and predicted_iou.
         """
         records = [] if self.masks is None else self.masks.to_coco(image_id)
         out = []
@@ -148,8 +150,9 @@ class Detections(Shown):
         return out
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections``: xyxy, confidence, class_id, data["class_name"], and masks
-        where there are some (needs the supervision package).
+        """``supervision.Detections`` with xyxy, confidence, class_id and data["class_name"].
+
+        It has masks where there are some, and needs the supervision package.
         """
         import supervision as sv
 

@@ -52,8 +52,9 @@ class Detector(LoadedModel):
         self._words: Tokenizer | None = None
 
     def encode(self, image: ImageLike) -> Any:
-        """Encodes an image once for any number of calls that take it in the image's place: an
-        immutable value with `image_size` (H, W).
+        """Encodes an image once, for any number of calls that take the result in the image's place.
+
+        The result is an immutable value with `image_size` (H, W).
         """
         return self._engine.encode(to_image(image))
 
@@ -215,8 +216,10 @@ class Detector(LoadedModel):
         return self._engine.encode(pixels), pixels
 
     def texts_of(self, prompts: Prompts) -> tuple[list[list[int]], list[int], list[str]]:
-        """What the engine gets of prompts: token ids of each text, the number of its label, and the
-        labels' names. Raises what `detect` says of prompts.
+        """What the engine gets of prompts: token ids of each text, its label's number, the labels'
+        names.
+
+        Raises what `detect` says of prompts.
         """
         groups: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
         if not groups:

@@ -141,12 +141,13 @@ def perform_parallel_segmentation(
 def options_for(
     diameter: float, size: tuple[int, int], working_scale: float | None
 ) -> dict[str, Any]:
-    """Grid, crops and least area of `everything` for things of that diameter in an image of that
-    size (H, W), pixels.
+    """Grid, crops and least area of `everything` for things of a diameter.
 
-    Crops are as small as the model's working scale asks (or as 20 diameters are, where it names
-    none); the grid in each has a point every 0.6 diameters, from 8 to 64 along a side; masks below
-    a fifth of the disc are dropped.
+    diameter, size : of the things, and (H, W) of the image, in pixels
+
+    Crops are as small as the model's working scale asks, or 20 diameters where it names none. The
+    grid in each crop has a point every 0.6 diameters, from 8 to 64 along a side. Masks below a
+    fifth of the disc are dropped.
     """
     longest = max(size)
     target = working_scale or 20 * diameter

@@ -69,8 +69,10 @@ class Pipeline:
             )
 
     def with_threads(self, threads: int) -> Pipeline:
-        """The same models (weights shared), whose calls use at most this many threads, and no more
-        than each one's own `threads=`; a callable stays as it is. Raises ValueError below 1.
+        """The same models (weights shared), whose calls use at most this many threads.
+
+        A model's own `threads=` is kept where it is smaller, and a callable stays as it is. Raises
+        ValueError below 1.
         """
         detector = (
             self.detector.within(threads) if isinstance(self.detector, Detector) else self.detector
@@ -91,8 +93,9 @@ class Pipeline:
         nms: float | None = None,
         batch_size: int | None = None,
     ) -> Detections:
-        """Detects, then masks; with a `Detector` both encoders overlap and nothing returns to
-        Python between.
+        """Detects boxes, then makes their masks.
+
+        With a `Detector` both encoders overlap, and nothing returns to Python in between.
 
         image : path, bytes, PIL image or array
         prompts, threshold, nms : `Detector.detect`'s; a callable's boxes are taken as they come
@@ -204,8 +207,9 @@ def _numpy(value: Any) -> np.ndarray:
 
 
 def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
-    """What a detector returned, in any of the forms that `Pipeline` lists, as `Detections` of an
-    image of that size (H, W).
+    """What a detector returned, as `Detections` of an image of that size (H, W).
+
+    It may have any of the forms that `Pipeline` lists.
 
     Raises ValueError for other forms and for boxes that are not finite.
     """

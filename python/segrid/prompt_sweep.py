@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """boxes in one call of `predict` on an encoded image; seconds of the call (the fastest of
-    `repeat`); memory_mb : peak above what was there before. error : why there are no figures ("out
-    of memory"), else None.
+    """The speed of a batch of boxes.
+
+    boxes : boxes in one call of `predict` on an encoded image
+    seconds : of the call (the fastest of `repeat`)
+    memory_mb : peak above what was there before
+    error : why there are no figures ("out of memory"), else None
     """
 
     boxes: int
@@ -36,9 +39,12 @@ def sweep_prompts(
     counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256),
     repeat: int = 3,
 ) -> list[PromptBatch]:
-    """How many boxes to give to one call: the image is encoded once, then batch after batch of
-    random boxes is decoded. A batch that does not fit in memory is a row that says so. Raises
-    ValueError for counts below 1, and what `encode` raises.
+    """Measures how many boxes to give to one call.
+
+    The image is encoded once, then batch after batch of random boxes is decoded. A batch that does
+    not fit in memory is a row that says so.
+
+    Raises ValueError for counts below 1, and what `encode` raises.
     """
     if not counts or min(counts) < 1 or repeat < 1:
         raise ValueError(

@@ -56,8 +56,10 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
 
 
 def quantise(weight: Any) -> tuple[Any, Any]:
-    """(N, K) tensor to (N, K) int8 and (N,) float32: row n is scale[n] values[n], its largest
-    number becomes 127. The engine's rule, bit by bit.
+    """Quantises a (N, K) tensor to (N, K) int8 values and (N,) float32 scales.
+
+    Row n is scale[n] * values[n], and its largest number becomes 127. It is the engine's rule, bit
+    by bit.
     """
     import torch
 

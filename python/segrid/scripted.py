@@ -69,11 +69,12 @@ class ScriptedDetector:
     def detect(
         self, image: ImageLike, *, threshold: float = 0.25, nms: float | None = 0.7
     ) -> Detections:
-        """Boxes with scores above the threshold, best first, clipped to the image; of two of one
-        class whose IoU exceeds `nms` the better one stays.
+        """Boxes with scores above the threshold, best first, clipped to the image.
 
-        The image is scaled to fit the input, centred and framed in gray, as ultralytics does (with
-        an antialiased filter).
+        Of two boxes of one class whose IoU exceeds `nms` the better one stays. The image is scaled
+        to fit the input, centred and framed in gray, as ultralytics does (with an antialiased
+        filter).
+
         Raises NotImplementedError for outputs of other layouts, CorruptFileError where the script
         fails, ValueError, and what `Segmenter.encode` raises.
         """

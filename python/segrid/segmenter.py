@@ -36,15 +36,15 @@ class Segmenter(LoadedModel):
         where torch has it and finds a device, else the CPU
     precision : a name or a dtype of torch (float32, float16, bfloat16): what the large matrix
         products run in; everything between them is fp32. `precision` of the object tells what runs.
-        "fp32";
-        "bf16": factors of products of encoder and decoder rounded to bf16, sums in fp32. Needs
-        AVX512-BF16 or AMX (`segrid info` tells), NotImplementedError without; "int8": the Linear
-        layers of the encoder's blocks with activations in u8 (a scale per token) and weights in s8
-        (a scale per output), all else as in bf16 where the CPU has it, else fp32; "int8-torch": the
-        same layers through LibTorch's dynamic quantisation, all else fp32: a baseline; on "cuda"
-        (and "cpu-plain") "fp32", "fp16" and "bf16": all weights and activations (not MobileSAM in
-        fp16, whose encoder overflows); "auto": the fastest of these whose loss, by the model's own
-        table (`segrid.json`), is small (see the README); fp32 for models without a table
+        "fp32". "bf16": factors of products of encoder and decoder are rounded to bf16, sums are in
+        fp32; it needs AVX512-BF16 or AMX (`segrid info` tells), and raises NotImplementedError
+        without. "int8": the Linear layers of the encoder's blocks have activations in u8 (a scale
+        per token) and weights in s8 (a scale per output); all else is as in bf16 where the CPU has
+        it, else fp32. "int8-torch", a baseline: the same layers go through LibTorch's dynamic
+        quantisation, all else is fp32. On "cuda" (and "cpu-plain") "fp32", "fp16" and "bf16": all
+        weights and activations (not MobileSAM in fp16, whose encoder overflows). "auto": the
+        fastest of these whose loss, by the model's own table (`segrid.json`), is small (see the
+        README); fp32 for models without a table
     threads : most threads of the process's budget that a call uses; None: all
     profile : a profile.json of `segrid tune`: its precision, threads and points along each side
         stand where nothing else is given
@@ -80,8 +80,9 @@ class Segmenter(LoadedModel):
 
     @property
     def working_scale(self) -> float | None:
-        """Long side, in pixels, of the images and crops in which the model finds objects best; None
-        where its segrid.json does not say.
+        """The long side, in pixels, of images and crops in which the model finds objects best.
+
+        None where its segrid.json does not say.
         """
         return self._engine.working_scale
 
@@ -98,8 +99,9 @@ class Segmenter(LoadedModel):
         return Embedding(self._engine.encode(to_image(image)))
 
     def encode_resized(self, pixels: Any, image_size: tuple[int, int]) -> Embedding:
-        """Encodes an image that is already resized for the model, for pipelines that resize (and
-        augment) by themselves.
+        """Encodes an image that is already resized for the model.
+
+        It serves pipelines that resize (and augment) by themselves.
 
         pixels : (h, w, 3) RGB, 0..255, any numeric dtype, nothing rounded; long side `side` (SAM,
             MobileSAM), or `side` x `side` (SAM 2)

@@ -192,7 +192,7 @@ class _Tidy:
         if late:
             _core.give_back_memory()
 
-    def behind_encoding(
+    def after_encoding(
         self, progress: Callable[[dict[str, Any]], Any] | None
     ) -> Callable[[dict[str, Any]], None]:
         """A function for `progress=` that gives memory back after each encoding."""
@@ -215,7 +215,7 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any], tidy: _Tidy) -> A
         if options.keys() & {"boxes", "points", "mask_hints"}:
             return model.predict(pixels, **options)
         return model.everything(
-            pixels, **options | {"progress": tidy.behind_encoding(options.get("progress"))}
+            pixels, **options | {"progress": tidy.after_encoding(options.get("progress"))}
         )
     return (
         model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)

@@ -1,5 +1,6 @@
-"""What this machine does best with your own images: measured, setting by setting, each in a process
-of its own.
+"""Finds what this machine does best with your own images.
+
+Each setting is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ BOXES = 64  # of the prompt batch whose speed is measured
 
 @dataclass(frozen=True)
 class Setting:
-    """threads : the budget of the process. in_flight : images at once (`segrid.stream`)."""
+    """A setting to measure.
+
+    threads : the budget of the process
+    in_flight : images at once (`segrid.stream`)
+    """
 
     threads: int
     in_flight: int
@@ -39,12 +44,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting, measured. error : why there are no figures ("out of memory", "precision refused:
-    ..."), else None.
+    """One setting, measured.
 
-    images_per_second, boxes_per_second; latency : seconds of computing an image, median; memory_mb
-    : peak above the weights; io_share : reading's part of all seconds; masks, iou_mean, lost, new :
-    against the reference setting's masks.
+    images_per_second, boxes_per_second : the speeds
+    latency : seconds of computing an image, median
+    memory_mb : peak above the weights
+    io_share : reading's part of all seconds
+    masks, iou_mean, lost, new : masks found, compared with the reference setting's masks
+    error : why there are no figures ("out of memory", "refused: ..."), else None
     """
 
     setting: Setting
@@ -62,8 +69,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Tuning:
-    """rows : the reference (all threads, fp32, the most points) first. best : the recommended row.
-    bottleneck : a sentence. machine : what it is.
+    """What `tune` measured.
+
+    rows : the reference (all threads, fp32, the most points) first
+    best : the recommended row
+    bottleneck : a sentence
+    machine : what the machine is
     """
 
     model: str
@@ -95,8 +106,9 @@ def tune(
     limit_mb: int | None = None,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Tuning:
-    """Measures segment everything on your images: threads and images at once first, then precisions
-    and points with the fastest of those.
+    """Measures segment everything on your images.
+
+    Threads and images at once come first, then precisions and points with the fastest of those.
 
     images : paths; a few that are typical (each setting runs all of them)
     threads : budgets to try; default: powers of two up to the CPUs this process may use (affinity

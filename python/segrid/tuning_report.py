@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
-    """report.md, speed.svg (with matplotlib), recommendation.txt and profile.json, in the folder,
-    which is made.
+    """Writes report.md, speed.svg, recommendation.txt and profile.json into the folder, which is
+    made.
+
+    speed.svg needs matplotlib, and is left out without it. Returns the files' paths.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ class Views:
     """A `Pipeline` for each kind of picture, with one segmenter; a detector is loaded once, when
     its first picture comes. Any number of threads may use it.
 
-    views : {name: `View`}; a file is of the first whose pattern fits
+    views : {name: `View`}; a file belongs to the first view whose pattern fits
     view_of : called with a file's path as it was given, returns the name of its view, or None for
         an image that is left out; patterns are not looked at then. `stream` calls it once for each
         image, in the thread that iterates
@@ -138,7 +138,7 @@ class Views:
         return _rebuild(chosen, self.segmenter, told_by, self._how)
 
     def pipeline(self, view: str) -> Pipeline:
-        """Of a view; loads its detector where that has not been done.
+        """The pipeline of a view, whose detector is loaded where that has not been done.
 
         Raises ValueError for an unknown view, and what `Pipeline` raises.
         """
@@ -155,8 +155,9 @@ class Views:
         return Pipeline(detector, self.segmenter)
 
     def with_threads(self, threads: int) -> Views:
-        """The same, detectors shared, whose calls use at most this many threads, and no more than
-        each model's own `threads=`. Raises ValueError below 1.
+        """The same views (detectors shared), whose calls use at most this many threads.
+
+        A model's own `threads=` is kept where it is smaller. Raises ValueError below 1.
         """
         other = _rebuild(self.views, self.segmenter.within(threads), self._told_by, self._how)
         other._threads, other._loaded, other._lock = threads, self._loaded, self._lock
@@ -211,8 +212,10 @@ def _shown(path: Any) -> str:
 
 
 def names_in(file: str | os.PathLike[str]) -> list[str]:
-    """The classes that a TorchScript file names (ultralytics' config.txt in it), read without
-    loading the file, so that no code in it runs; none where it names none, or is no such file.
+    """The classes that a TorchScript file names (in ultralytics' config.txt within it).
+
+    They are read without loading the file, so that no code in it runs. The list is empty where the
+    file names none, or is no such file.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -254,11 +257,14 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def read_views(
     path: str | os.PathLike[str], threshold: float = 0.1, nms: float | None = None
 ) -> dict[str, View]:
-    """Of a JSON file: {"front": {"pattern": "*_front.*", "detector": "front.torchscript",
-    "prompts": ["a tooth"], "threshold": 0.01, "nms": 0.5}, ...}.
+    """Reads the views of a JSON file.
 
-    Files beside it are named from its folder. threshold, nms : of views that name none. Without
-        "pattern" a view has none.
+    The file holds {"front": {"pattern": "*_front.*", "detector": "front.torchscript", "prompts":
+    ["a tooth"], "threshold": 0.01, "nms": 0.5}, ...}. Detector files beside it are named relative
+    to its folder. A view without "pattern" has none.
+
+    threshold, nms : for views that name none
+
     Raises ValueError for other content, FileNotFoundError.
     """
     found = read_json(path)

@@ -1,5 +1,6 @@
-"""Original checkpoints (`sam_vit_b.pth`, `sam2.1_hiera_small.pt`, ...) to a model folder: `segrid
-convert FILE -o DIR`.
+"""Turns original checkpoints (`sam_vit_b.pth`, `sam2.1_hiera_small.pt`, ...) into model folders.
+
+The command is `segrid convert FILE -o DIR`.
 """
 
 from __future__ import annotations
@@ -118,8 +119,9 @@ def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The tensors of a .pt or .pth file by name; {"model": ...} and {"state_dict": ...} are
-    unwrapped.
+    """The tensors of a .pt or .pth file by name.
+
+    {"model": ...} and {"state_dict": ...} are unwrapped.
     """
     import torch
 
@@ -167,8 +169,9 @@ def _save(tensors: dict[str, Any], path: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Loads the folder (every tensor's name and shape is checked) and answers a click on a drawn
-    image.
+    """Loads the folder, which checks every tensor's name and shape, and answers a click.
+
+    The click is on a drawn image.
     """
     import numpy as np
 

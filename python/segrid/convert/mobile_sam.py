@@ -35,8 +35,9 @@ def recognises(weights: dict[str, Any]) -> bool:
 def convert(
     weights: dict[str, Any], image_size: int = 1024
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """(config.json, tensors, names of tensors left out: the classifier that TinyViT was trained
-    with).
+    """Returns (config.json, tensors, names of the tensors left out).
+
+    Those left out are the classifier that TinyViT was trained with.
     """
     dropped = sorted(k for k in weights if UNUSED.search(k))
     out = feed_forward_names(

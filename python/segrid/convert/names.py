@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# What segment-anything's and sam2's prompt encoders and mask decoders share, as they name it and as
-# transformers does.
+# Names that the prompt encoders and mask decoders of segment-anything and sam2 share: theirs, then
+# those of transformers.
 DECODER_RULES = [
     (r"mask_downscaling\.0\.", "mask_embed.conv1."),
     (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
@@ -47,8 +47,9 @@ def renamed(weights: dict[str, Any], rules: list[tuple[str, str]]) -> dict[str, 
 
 
 def feed_forward_names(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """`prefix`.layers.0, .1 ... .n (a chain of Linears) to transformers' proj_in, layers.0 ...,
-    proj_out, for every prefix that the pattern matches.
+    """Renames chains of Linears to transformers' names, for every prefix that the pattern matches.
+
+    `prefix`.layers.0, .1 ... .n become proj_in, layers.0 ..., proj_out.
     """
     pattern = re.compile(rf"^({prefix})\.layers\.(\d+)\.(weight|bias)$")
     last: dict[str, int] = {}

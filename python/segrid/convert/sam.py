@@ -1,5 +1,6 @@
-"""segment-anything's checkpoints (Kirillov et al. 2023): sam_vit_b, sam_vit_l, sam_vit_h, and
-others of that architecture.
+"""Converts segment-anything's checkpoints (Kirillov et al. 2023).
+
+They are sam_vit_b, sam_vit_l, sam_vit_h, and others of that architecture.
 """
 
 from __future__ import annotations

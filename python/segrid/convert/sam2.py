@@ -21,8 +21,8 @@ RULES = [
     (r"^no_mem_embed$", "no_memory_embedding"),
     *DECODER_RULES,
 ]
-# What cannot be told from shapes, for each published size: (first width, blocks) -> windows, blocks
-# of global attention, heads of the first stage.
+# The settings that shapes do not tell, for each published size: (first width, blocks) -> windows,
+# blocks of global attention, heads of the first stage.
 SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
     (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),  # tiny
     (96, (1, 2, 11, 2)): ((8, 4, 14, 7), (7, 10, 13), 1),  # small

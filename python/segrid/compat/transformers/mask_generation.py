@@ -1,4 +1,7 @@
-"""pipeline("mask-generation"): a grid of points over an image and its crops, with one NMS for all."""
+"""pipeline("mask-generation"): a grid of points over an image and its crops.
+
+One NMS goes over the masks of all of them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,16 @@ from segrid.segmenter import Segmenter
 
 
 class MaskGenerationPipeline(Pipeline):
-    """As transformers.MaskGenerationPipeline; `points_per_batch`, `batch_size` and `num_workers`
-    are taken and not needed.
+    """Works as transformers.MaskGenerationPipeline does.
+
+    `points_per_batch`, `batch_size` and `num_workers` are taken and not needed.
 
     One difference: max_hole_area and max_sprinkle_area fill and remove (in pixels of the low-res
-    masks); transformers 5 takes and ignores them for SAM 2 and fails with them for SAM. And one
-    that is kept: for SAM 2 transformers places the grid as if the image had been padded rather than
-    squashed, so that on an image that is not square the points cover the upper (or left) part only;
-    results are equal, `Segmenter.everything` has no such fault.
+    masks); transformers 5 takes and ignores them for SAM 2 and fails with them for SAM.
+
+    One fault is kept: for SAM 2 transformers places the grid as if the image had been padded rather
+    than squashed, so that on an image that is not square the points cover only the upper (or left)
+    part. Results are equal to the original's; `Segmenter.everything` has no such fault.
     """
 
     task = "mask-generation"
