@@ -1,4 +1,4 @@
-"""From the name of a model to its files."""
+"""Finds the files of a model by its name."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def _files(folder: Path, weights: Path) -> ModelFiles:
 
 
 def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
-    """Through huggingface_hub: its cache, its offline mode (HF_HUB_OFFLINE=1), its progress bar."""
+    """Takes the files from huggingface_hub, with its cache, offline mode (HF_HUB_OFFLINE=1) and
+    bar.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,

@@ -68,7 +68,7 @@ else:
 
 MAX_PIXELS = 200_000_000
 BY_PILLOW_ALONE = ("GIF", "PPM", "JPEG 2000")
-MAX_BYTES = 2**31 - 1  # of a file that is decoded as a whole
+MAX_BYTES = 2**31 - 1  # the most of a file that is decoded as a whole
 
 
 def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
@@ -144,7 +144,7 @@ def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any
     stored, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
     try:
         samples = _from_array(stored, bgr=False)
-    except ValueError as error:  # of floats
+    except ValueError as error:  # floats out of range
         raise ValueError(f"{name}: {error}") from error
     return _core.image_from_array(upright(samples, orientation)), notes + more
 

@@ -39,7 +39,7 @@ CorruptFileError = _core.CorruptFileError
 
 @contextmanager
 def within(tokens: Iterable[Any]) -> Iterator[None]:
-    """`with` each of them. Raises Cancelled where one has been cancelled already."""
+    """Enters `with` each of the tokens. Raises Cancelled where one has been cancelled already."""
     with ExitStack() as scopes:
         for token in tokens:
             if token.cancelled:

@@ -10,8 +10,8 @@ from typing import Any
 
 from segrid._native import CorruptFileError
 
-MAX_BYTES = 64 << 20  # of a tokenizer's file
-MAX_CHARACTERS = 10_000  # of a prompt
+MAX_BYTES = 64 << 20  # the largest file of a tokenizer that is read
+MAX_CHARACTERS = 10_000  # the longest prompt
 
 
 class Tokenizer:

@@ -16,7 +16,7 @@ MOST_PAGES = 65_536  # counted; more are not looked for
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 SUBFILE, PHOTOMETRIC, SUBDIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
 SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
-BYTES = np.zeros(65_536, np.int64)  # of a value, by its type
+BYTES = np.zeros(65_536, np.int64)  # the size of a value, by its type
 BYTES[1:14] = 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4
 BYTES[16:19] = 8
 
@@ -123,5 +123,5 @@ def first_picture(pages: list[Directory]) -> int | None:
 
 
 def camera_raw(page: Directory) -> bool:
-    """Samples of a sensor, or the preview of such a file."""
+    """Whether a page holds samples of a sensor, or is the preview of such a file."""
     return DNG_VERSION in page.codes or page.values.get(PHOTOMETRIC) in SENSOR

@@ -51,7 +51,7 @@ def iou_of(a: BoxedMask, b: BoxedMask) -> float:
 def match(
     reference: list[BoxedMask], other: list[BoxedMask], least: float = MATCH
 ) -> list[tuple[int, int, float]]:
-    """One to one, best pairs first: (index, index, IoU)."""
+    """Pairs masks one to one, best pairs first: (index, index, IoU)."""
     pairs = [(iou_of(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(other)]
     taken: tuple[set[int], set[int]] = (set(), set())
     matched = []

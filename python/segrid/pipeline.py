@@ -288,7 +288,10 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
 
 
 def _thinned(found: Detections, threshold: float, nms: float | None) -> Detections:
-    """Best first, scores above the threshold, one of two boxes of a class whose IoU exceeds nms."""
+    """The boxes with scores above the threshold, best first.
+
+    One of two boxes of a class whose IoU exceeds nms stays.
+    """
     order = np.argsort(-found.scores, kind="stable")
     found = found[order[found.scores[order] > threshold]]
     if nms is None or len(found) == 0:

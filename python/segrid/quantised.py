@@ -42,12 +42,8 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
             metadata={"format": "pt"},
         )
         shutil.copyfile(files.config, folder / "config.json")
-        for name in (
-            "tokenizer.json",
-            "vocab.json",
-            "merges.txt",
-            "tokenizer_config.json",
-        ):  # a detector's
+        # A detector has these files, too.
+        for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
             if (words := Path(files.config).parent / name).exists():
                 shutil.copyfile(words, folder / name)
         (folder / "segrid.json").write_text(

@@ -174,15 +174,14 @@ class Masks(Shown):
     def measure(self, image: Any = None) -> dict[str, np.ndarray]:
         """Measures each mask, in pixels.
 
-        Returns a dict:
-        "centroid" : (N, 2) float64 x, y; the centre of pixel (y, x) is x, y
-        "axes" : (N, 2), major and minor axis of the ellipse with the same second moments
-        "angle" : (N,), of the major axis against the x axis, in radians, clockwise on the screen
-        "intensity" : (N, 3), mean R, G, B over the image of the masks' size: the one that was
-        segmented, unless another is given; NaN where there is none
+        image : of the masks' size; None: the one that was segmented
 
-        All are NaN for empty masks. Raises ValueError when the image's size differs from the
-        masks'.
+        Returns {"centroid": (N, 2) float64 x, y, where the centre of pixel (y, x) is x, y; "axes":
+        (N, 2) major and minor axis of the ellipse with the same second moments; "angle": (N,) of
+        the major axis against the x axis, in radians, clockwise on the screen; "intensity": (N, 3)
+        mean R, G, B over the image, NaN where there is none}. All are NaN for empty masks.
+
+        Raises ValueError when the image's size differs from the masks'.
         Source: skimage.measure.regionprops.
         """
         from segrid._image import to_image

@@ -53,9 +53,8 @@ class ScriptedDetector:
         self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
         self.classes = list(classes) if classes is not None else list(self._engine.names)
 
-    def __reduce__(
-        self,
-    ) -> Any:  # where it is unpickled, the file is loaded again, and was trusted here
+    def __reduce__(self) -> Any:
+        # Where it is unpickled, the file is loaded again; it was trusted here.
         return (_rebuild, (self.path, self._engine.side, self.classes, self._layout))
 
     def __repr__(self) -> str:

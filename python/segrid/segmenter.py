@@ -382,6 +382,5 @@ def _hints(mask_hints: Any) -> np.ndarray:
     hints = np.asarray(mask_hints)
     if hints.dtype.kind != "f":
         raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")
-    return np.array(
-        hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C"
-    )  # a copy: others may write while the GIL is free
+    # This is a copy, because others may write while the GIL is free.
+    return np.array(hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C")

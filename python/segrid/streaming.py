@@ -144,9 +144,8 @@ def _check_many(images: Any) -> None:
         )
 
 
-_Chosen = tuple[
-    int, Any, dict[str, Any] | Exception
-]  # index, source, its view as an option, or why there is none
+# An image's index, its source, and its view as an option, or why there is none.
+_Chosen = tuple[int, Any, dict[str, Any] | Exception]
 
 
 def _chosen(
@@ -158,7 +157,7 @@ def _chosen(
         if view_of is not None:
             try:
                 name = view_of(source)
-            except Exception as error:  # of this image
+            except Exception as error:  # it is this image's
                 view = error
             else:
                 if name is None:
@@ -168,7 +167,7 @@ def _chosen(
 
 
 def _part(model: Any, share: int) -> Any:
-    """The model on its part of the threads."""
+    """The model, whose calls use its part of the threads."""
     if isinstance(model, (Segmenter, Detector)):
         return model.within(share)
     return model.with_threads(share) if isinstance(model, (Pipeline, Views)) else model
@@ -270,7 +269,7 @@ def _stream(
                     output = consume(
                         Streamed(index, source, result, None, None, seconds), pixels.array
                     )
-        except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
+        except Exception as raised:  # this image's; KeyboardInterrupt is the main thread's
             error, result = raised, None
         with lock:
             left -= 1

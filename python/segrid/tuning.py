@@ -25,7 +25,7 @@ from segrid.memory import difference, forget_peak, resident_mb
 from segrid.prompt_sweep import sweep_prompts
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
-BOXES = 64  # of the prompt batch whose speed is measured
+BOXES = 64  # in the prompt batch whose speed is measured
 
 
 @dataclass(frozen=True)

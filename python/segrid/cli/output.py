@@ -38,7 +38,7 @@ class Item(NamedTuple):
 
     path: Path
     name: str  # in COCO files: relative to the deepest folder that holds them all, with slashes
-    target: Path  # of its results, without their endings
+    target: Path  # the paths of its results, without their endings
 
     def files(self, endings: dict[str, str]) -> dict[str, Path]:
         """The paths of its results. endings : of each kind, such as {"coco": "_coco.json"}."""

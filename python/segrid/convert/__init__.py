@@ -25,7 +25,7 @@ FAMILIES = (sam, mobile_sam, sam2)
 ORIGINAL_RULES = {"sam": sam.ORIGINAL_RULES, "mobile_sam": mobile_sam.ORIGINAL_RULES}
 
 
-PUBLISHED_WIDTH, PUBLISHED_HEADS = 256, 8  # of the mask decoders of all published checkpoints
+PUBLISHED_WIDTH, PUBLISHED_HEADS = 256, 8  # all published mask decoders have these
 
 
 def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:

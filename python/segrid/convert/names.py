@@ -1,4 +1,4 @@
-"""Renaming tensors by rules."""
+"""Renames tensors by rules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ORIGINAL_DECODER_RULES = [
 
 
 def renamed(weights: dict[str, Any], rules: list[tuple[str, str]]) -> dict[str, Any]:
-    """Every rule is applied to every name, in order."""
+    """Renames the tensors: every rule is applied to every name, in order."""
     out = {}
     for name, value in weights.items():
         for pattern, to in rules:
@@ -86,7 +86,7 @@ def original_names(names: Iterable[str], rules: list[tuple[str, str]]) -> dict[s
 
 
 def depth(weights: dict[str, Any], prefix: str) -> int:
-    """How many `prefix`.0, .1, ... there are."""
+    """The number of `prefix`.0, .1, ... that there are."""
     pattern = re.compile(rf"^{re.escape(prefix)}\.(\d+)\.")
     return 1 + max((int(m[1]) for name in weights if (m := pattern.match(name))), default=-1)
 

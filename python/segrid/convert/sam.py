@@ -59,7 +59,7 @@ def recognises(weights: dict[str, Any]) -> bool:
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """(config.json, tensors, names of tensors left out)."""
+    """Returns (config.json, tensors, names of the tensors left out)."""
     weights = {k: v for k, v in weights.items() if k not in ("pixel_mean", "pixel_std")}
     out = feed_forward_names(
         renamed(weights, RULES),

@@ -46,7 +46,7 @@ def recognises(weights: dict[str, Any]) -> bool:
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """(config.json, tensors, names of tensors left out: the memory of video)."""
+    """Returns (config.json, tensors, names of the tensors left out: the memory of video)."""
     import torch
 
     heads = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-TOP = 65535  # of what a 16-bit picture holds
+TOP = 65535  # the largest number that a 16-bit picture holds
 
 
 @dataclass(frozen=True)

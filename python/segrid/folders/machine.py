@@ -55,7 +55,7 @@ class Asked:
     conf_threshold: float = 0.1
     nms: float | None = None
     sam_batch_size: int | None = None
-    device: str = "auto"  # of detectors given by name
+    device: str = "auto"  # for detectors given by name
     precision: str = "auto"
 
 

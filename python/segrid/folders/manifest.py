@@ -56,7 +56,7 @@ class Manifest:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Lets other runs have it."""
+        """Closes the manifest, so that other runs can have it."""
         self._file.close()
 
 

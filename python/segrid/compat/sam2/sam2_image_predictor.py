@@ -78,7 +78,7 @@ class SAM2ImagePredictor:
         self._embeddings: list[Embedding] | None = None
         self._sizes: list[tuple[int, int]] | None = None
         self._shown: Any = None  # the features as torch's, made when they are asked for
-        self._stamp: Any = None  # of `_shown` as the embeddings have it
+        self._stamp: Any = None  # tells whether `_shown` is as the embeddings have it
 
     def get_image_embedding(self) -> Any:
         """(1, C, h, w) float32 tensor of the last image."""

@@ -143,9 +143,10 @@ def is_stream(inputs: Any) -> bool:
     number, or is iterated)."""
     if isinstance(inputs, Iterator):
         return True
+    # Arrays have a shape, PIL images have getpixel.
     single = isinstance(inputs, (str, bytes, dict)) or any(
         hasattr(inputs, name) for name in ("shape", "getpixel")
-    )  # arrays, PIL images
+    )
     by_number = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return not single and (by_number or hasattr(inputs, "__iter__"))
 

@@ -7,7 +7,7 @@ import binascii
 import os
 from typing import Any
 
-MAX_BYTES = 256 << 20  # of a download
+MAX_BYTES = 256 << 20  # the most that is downloaded
 
 
 def load(image: Any, timeout: float | None = None) -> Any:

@@ -87,11 +87,11 @@ class MaskGenerationPipeline(Pipeline):
             )
         pixels = to_image(load(image, timeout))
         height, width = pixels.shape[:2]
-        iou = (
-            pred_iou_thresh if pred_iou_thresh > 0 else 0.0
-        )  # as in transformers, 0 and below is off
+        # As in transformers, 0 and below is off.
+        iou = pred_iou_thresh if pred_iou_thresh > 0 else 0.0
         stability = 0.0
-        if stability_score_thresh > 0:  # kept: above, where segment-anything keeps from there on
+        # Scores above the threshold are kept, where segment-anything also keeps equal ones.
+        if stability_score_thresh > 0:
             stability = float(np.nextafter(np.float32(stability_score_thresh), np.float32(np.inf)))
         beyond = max(iou, stability) > 1 or stability_score_offset < 0
         found = self.segmenter.everything(

@@ -120,7 +120,7 @@ class ParallelFrameProcessor:
         *,
         config: ParallelConfig | None = None,
     ) -> None:
-        if isinstance(detection_processor, ParallelConfig):  # of earlier versions
+        if isinstance(detection_processor, ParallelConfig):  # earlier versions passed it first
             detection_processor, config = None, detection_processor
         self.detection_processor = detection_processor
         self.segmentation_processor = segmentation_processor
