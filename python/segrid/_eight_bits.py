@@ -1,4 +1,7 @@
-"""More than 8 bits to 8 where numbers have no scale: the darkest to 0, the brightest to 255."""
+"""Turns more than 8 bits into 8 where numbers have no scale.
+
+The darkest number becomes 0, the brightest 255.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ def _check_finite(values: np.ndarray) -> None:
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    """As np.percentile in float64, without a float64 copy of the values."""
+    """The low and the high percentile; where these are equal, the minimum and the maximum.
+
+    They are as np.percentile gives them in float64, without a float64 copy of the values.
+    """
     ranks = [(values.size - 1) * percent / 100 for percent in (LOWEST, HIGHEST)]
     around = [min(int(rank) + step, values.size - 1) for rank in ranks for step in (0, 1)]
     limits = []
@@ -61,7 +67,7 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
-    """The values that would stand there if all were sorted."""
+    """The values that would stand at these ranks if all were sorted."""
     if values.dtype != np.uint16:
         return np.partition(values, sorted(set(ranks)))[ranks].astype(np.float64).tolist()
     counts = np.zeros(65536, np.int64)
@@ -81,8 +87,7 @@ def _scale(values: np.ndarray, low: float, high: float, out: np.ndarray) -> None
 
 
 def _eight(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # of missing ones that are NaN
-        parts = (values.astype(np.float64) / 2 - low / 2) / (
-            high / 2 - low / 2
-        )  # halves: the whole range may not be finite
+    with np.errstate(invalid="ignore"):  # missing values may be NaN
+        # Halves are taken because the whole range may not be finite.
+        parts = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
         return np.rint(np.clip(parts, 0, 1) * 255).astype(np.uint8)

@@ -14,12 +14,15 @@ from typing import Any
 
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside it (its folder is made), renamed to it in the end, gone where the body raises. OSError names the file."""
+    """Yields a temporary path beside `path`, whose folder is made.
+
+    The temporary file is renamed to `path` at the end, and removed where the body raises. An
+    OSError names the file.
+    """
     target = Path(os.fsdecode(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha1(target.name.encode("utf-8", "surrogateescape")).hexdigest()[
-        :16
-    ]  # as long as names may be, whatever the file's
+    # The hash keeps the name short, however long the file's own name is.
+    name = hashlib.sha1(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     part = target.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield part
@@ -33,7 +36,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """UTF-8, whole."""
+    """Writes the text as UTF-8, whole or not at all."""
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)

@@ -1,4 +1,4 @@
-"""From the name of a model to its files."""
+"""Finds the files of a model by its name."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ def packaged_models() -> list[str]:
 
 
 def locate(model: str | os.PathLike[str]) -> ModelFiles:
-    """Files of a packaged model, a folder with config.json and model.safetensors, one .safetensors file with config.json beside it, or a Hugging Face id
-    ("facebook/sam2.1-hiera-tiny", "owner/name@revision"), from the Hub's cache or downloaded into it.
+    """Finds the files of a model.
+
+    model : a packaged model, a folder with config.json and model.safetensors, a .safetensors file
+        with config.json beside it, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
+        "owner/name@revision"), whose files come from the Hub's cache or are downloaded into it
 
     Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints,
     CorruptFileError for files that are empty, web pages or git-lfs pointers.
@@ -43,8 +46,8 @@ def _located(model: str | os.PathLike[str]) -> ModelFiles:
     path = Path(name)
     if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
         raise NotImplementedError(
-            f"{name}: pickled checkpoints are never loaded (they can run code); convert its weights once with "
-            f"`segrid convert {name} -o FOLDER` and pass that folder"
+            f"{name}: pickled checkpoints are never loaded (they can run code); convert its "
+            f"weights once with `segrid convert {name} -o FOLDER` and pass that folder"
         )
     if path.is_dir():
         return _from_folder(path)
@@ -53,12 +56,13 @@ def _located(model: str | os.PathLike[str]) -> ModelFiles:
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not path.exists():
         return _from_hub(*name.split("@", 1))
     raise FileNotFoundError(
-        f"model {name!r}: no such folder or .safetensors file; packaged models: {', '.join(packaged_models())}"
+        f"model {name!r}: no such folder or .safetensors file; packaged models: "
+        f"{', '.join(packaged_models())}"
     )
 
 
 def tokenizer_folder(model: str, files: ModelFiles) -> Path:
-    """Where the tokenizer's files of a located model lie; those of a Hub's model are fetched now."""
+    """Where the tokenizer files of a located model lie; those of a Hub model are fetched now."""
     folder = Path(files.config).parent
     if model in packaged_models() or Path(model).exists():
         return folder
@@ -75,7 +79,8 @@ def tokenizer_folder(model: str, files: ModelFiles) -> Path:
         except (EntryNotFoundError, LocalEntryNotFoundError):
             continue
     raise FileNotFoundError(
-        f"model {model!r}: neither tokenizer.json nor vocab.json with merges.txt on the Hub or in its cache; words need them"
+        f"model {model!r}: neither tokenizer.json nor vocab.json with merges.txt on the Hub or in "
+        "its cache; words need them"
     )
 
 
@@ -94,7 +99,9 @@ def _files(folder: Path, weights: Path) -> ModelFiles:
 
 
 def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
-    """Through huggingface_hub: its cache, its offline mode (HF_HUB_OFFLINE=1), its progress bar."""
+    """Takes the files from huggingface_hub, with its cache, offline mode (HF_HUB_OFFLINE=1) and
+    bar.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -117,21 +124,26 @@ def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
         config, weights = fetch("config.json"), fetch("model.safetensors")
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
-            f"model {repo!r}: not a folder here, not in the Hugging Face cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is set); "
-            "download it where there is a network, or pass a folder"
+            f"model {repo!r}: not a folder here, not in the Hugging Face cache, and the Hub cannot "
+            "be reached (or HF_HUB_OFFLINE is set); download it where there is a network, or pass "
+            "a folder"
         ) from error
     except EntryNotFoundError as error:
         if optional("model.safetensors.index.json"):
             raise NotImplementedError(
-                f"model {repo!r}: its weights are split over several files; merge them with transformers' save_pretrained()"
+                f"model {repo!r}: its weights are split over several files; merge them with "
+                "transformers' save_pretrained()"
             ) from error
         raise FileNotFoundError(
-            f"model {repo!r}: has no config.json with model.safetensors on the Hub; for an original checkpoint use `segrid convert`"
+            f"model {repo!r}: has no config.json with model.safetensors on the Hub; for an "
+            "original checkpoint use `segrid convert`"
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise FileNotFoundError(
-            f"model {repo!r}: neither a folder here nor, for this user, a repository{' with that revision' if revision else ''} on the "
-            f"Hugging Face Hub (private and gated ones need `hf auth login`); packaged models: {', '.join(packaged_models())}"
+            f"model {repo!r}: neither a folder here nor, for this user, a "
+            f"repository{' with that revision' if revision else ''} on the Hugging Face Hub "
+            "(private and gated ones need `hf auth login`); packaged models: "
+            f"{', '.join(packaged_models())}"
         ) from error
     except HfHubHTTPError as error:
         raise ConnectionError(

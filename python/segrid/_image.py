@@ -6,10 +6,11 @@ Rules
 -----
 path, bytes   What the first bytes say counts, whatever the name: PNG, JPEG, BMP, GIF, PPM, PGM,
               PBM, JPEG 2000, WebP (the engine decodes PNG and JPEG, Pillow the others; a build
-              without OpenCV leaves all to Pillow) and TIFF (tifffile). Other formats are refused by their name. The orientation
-              of EXIF and TIFF is applied once; gray is repeated; alpha is dropped, and colours are what the
-              file holds (straight alpha is never multiplied in); palettes are expanded; of several
-              frames or pages the first is taken, with a warning
+              without OpenCV leaves all to Pillow) and TIFF (tifffile). Other formats are refused by
+              their name. The orientation of EXIF and TIFF is applied once; gray is repeated; alpha
+              is dropped, and colours are what the file holds (straight alpha is never multiplied
+              in); palettes are expanded; of several frames or pages the first is taken, with a
+              warning
   more bits   PNG, PGM and JPEG 2000 of 16 bits: round(v / 257). TIFF: see below
   TIFF        Unsigned samples of at most 8 bits keep their scale: 0 becomes 0, the largest number
               255 (8 bits stay as they are). All others (9 to 64 bits, signed, floats) have no scale
@@ -67,7 +68,7 @@ else:
 
 MAX_PIXELS = 200_000_000
 BY_PILLOW_ALONE = ("GIF", "PPM", "JPEG 2000")
-MAX_BYTES = 2**31 - 1  # of a file that is decoded as a whole
+MAX_BYTES = 2**31 - 1  # the most of a file that is decoded as a whole
 
 
 def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
@@ -143,7 +144,7 @@ def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any
     stored, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
     try:
         samples = _from_array(stored, bgr=False)
-    except ValueError as error:  # of floats
+    except ValueError as error:  # floats out of range
         raise ValueError(f"{name}: {error}") from error
     return _core.image_from_array(upright(samples, orientation)), notes + more
 
@@ -198,12 +199,14 @@ def _from_array(image: Any, bgr: bool) -> np.ndarray:
     if array.shape[2] not in (1, 3, 4):
         if array.shape[0] in (1, 3, 4):
             raise ValueError(
-                f"image: shape {array.shape} looks like (C, H, W); pass (H, W, C): array.transpose(1, 2, 0)"
+                f"image: shape {array.shape} looks like (C, H, W); pass (H, W, C): "
+                "array.transpose(1, 2, 0)"
             )
         raise ValueError(f"image: expected (H, W), (H, W, 3) or (H, W, 4), got shape {array.shape}")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise ValueError(
-            f"image: {array.shape[0]} x {array.shape[1]} pixels; the limit is {MAX_PIXELS} (MAX_PIXELS)"
+            f"image: {array.shape[0]} x {array.shape[1]} pixels; the limit is {MAX_PIXELS} "
+            "(MAX_PIXELS)"
         )
     array = _to_uint8(array[:, :, :3])
     if array.shape[2] == 1:
@@ -223,7 +226,8 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
     low, high = array.min(), array.max()
     if low < 0 or high > 255:
         raise ValueError(
-            f"image: {array.dtype} values from {low} to {high}; expected 0..255 (or a uint16 array for 16 bits)"
+            f"image: {array.dtype} values from {low} to {high}; expected 0..255 (or a uint16 array "
+            "for 16 bits)"
         )
     return array.astype(np.uint8)
 
@@ -237,5 +241,6 @@ def _float_to_uint8(array: np.ndarray) -> np.ndarray:
         if low * scale > -0.5 and high * scale < 255.5 and high >= least:
             return np.rint(np.clip(array * scale, 0, 255)).astype(np.uint8)
     raise ValueError(
-        f"image: float values from {low:g} to {high:g}; expected 0..1, or 0..255 with a maximum of at least 2. Scale the array first"
+        f"image: float values from {low:g} to {high:g}; expected 0..1, or 0..255 with a maximum of "
+        "at least 2. Scale the array first"
     )

@@ -1,4 +1,7 @@
-"""Loads the engine (the extension module segrid._core) on first use, once, and says clearly why it cannot."""
+"""Loads the engine (the extension module segrid._core) once, on first use.
+
+Where that is not possible, the error says why.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,16 @@ try:
 except ImportError as error:
     raise ImportError(
         f"segrid's engine could not be loaded: {error}\n"
-        "It is linked to the torch it was built with, which must be installed in the same environment: "
-        "install torch 2.11 to 2.13, then reinstall segrid (pip install --no-build-isolation .)."
+        "It is linked to the torch it was built with, which must be installed in the same "
+        "environment: install torch 2.11 to 2.13, then reinstall segrid (pip install "
+        "--no-build-isolation .)."
     ) from error
 
 _built, _found = _core.build_info()["torch"], version("torch")
 if _built.split(".")[:2] != _found.split(".")[:2]:
     raise ImportError(
-        f"segrid was built against torch {_built}, but torch {_found} is installed: reinstall segrid (pip install --no-build-isolation .)"
+        f"segrid was built against torch {_built}, but torch {_found} is installed: reinstall "
+        "segrid (pip install --no-build-isolation .)"
     )
 
 _core.cpu_mask()  # raises ValueError where SEGRID_CPU names a level that this CPU lacks
@@ -34,7 +39,7 @@ CorruptFileError = _core.CorruptFileError
 
 @contextmanager
 def within(tokens: Iterable[Any]) -> Iterator[None]:
-    """`with` each of them. Raises Cancelled where one has been cancelled already."""
+    """Enters `with` each of the tokens. Raises Cancelled where one has been cancelled already."""
     with ExitStack() as scopes:
         for token in tokens:
             if token.cancelled:
@@ -44,15 +49,18 @@ def within(tokens: Iterable[Any]) -> Iterator[None]:
 
 
 def set_threads(n: int) -> None:
-    """Sets the thread budget of the process: at most `n` threads compute, whatever is called at once.
+    """Sets the thread budget of the process.
 
-    Default: the environment variable SEGRID_THREADS, else the CPUs that affinity and cgroup quota allow.
+    At most `n` threads compute, whatever is called at once. Default: the environment variable
+    SEGRID_THREADS, else the CPUs that affinity and cgroup quota allow.
+
     Raises ValueError unless 1 <= n <= 1024.
     """
     _core.set_threads(n)
     if n > _core.available_cpus():
         warnings.warn(
-            f"segrid.set_threads({n}): this process may use {_core.available_cpus()} CPUs; more threads than that are slower",
+            f"segrid.set_threads({n}): this process may use {_core.available_cpus()} CPUs; more "
+            "threads than that are slower",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -64,7 +72,10 @@ def threads() -> int:
 
 
 def openmp_runtimes() -> list[str]:
-    """Paths of the OpenMP runtimes that this process has loaded. More than one is a known cause of crashes and slowness."""
+    """Paths of the OpenMP runtimes that this process has loaded.
+
+    More than one is a known cause of crashes and slowness.
+    """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
             paths = {line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")}

@@ -121,5 +121,5 @@ def _samples(image: Any) -> np.ndarray:
         return np.asarray(image).astype(np.uint16)  # fewer bits, from 9, Pillow scales to 16
     if image.mode in ("I", "F", "L", "RGB"):
         return np.asarray(image)
-    image.info.pop("transparency", None)  # of palettes: Pillow would warn that it is dropped
+    image.info.pop("transparency", None)  # Pillow would warn that a palette's is dropped
     return np.asarray(image.convert("RGB"))

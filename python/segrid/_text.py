@@ -10,12 +10,14 @@ from typing import Any
 
 from segrid._native import CorruptFileError
 
-MAX_BYTES = 64 << 20  # of a tokenizer's file
-MAX_CHARACTERS = 10_000  # of a prompt
+MAX_BYTES = 64 << 20  # the largest file of a tokenizer that is read
+MAX_CHARACTERS = 10_000  # the longest prompt
 
 
 class Tokenizer:
-    """CLIP's tokenizer, from tokenizer.json, else from vocab.json and merges.txt (the `tokenizers` library; transformers is not needed).
+    """CLIP's tokenizer, from tokenizer.json, else from vocab.json and merges.txt.
+
+    It uses the `tokenizers` library; transformers is not needed.
 
     folder : where the files are
     length : most tokens of a text, begin and end included; longer ones are cut, with a warning
@@ -46,20 +48,25 @@ class Tokenizer:
         for path in (whole, vocab, merges):
             if path.exists() and path.stat().st_size > MAX_BYTES:
                 raise CorruptFileError(
-                    f"{path}: {path.stat().st_size} bytes; a tokenizer has at most {MAX_BYTES} (MAX_BYTES)"
+                    f"{path}: {path.stat().st_size} bytes; a tokenizer has at most {MAX_BYTES} "
+                    "(MAX_BYTES)"
                 )
         if whole.exists():
             return tokenizers.Tokenizer.from_file(str(whole))
         if not vocab.exists() or not merges.exists():
             raise FileNotFoundError(
-                f"{self._folder}: has neither tokenizer.json nor vocab.json with merges.txt, which words need"
+                f"{self._folder}: has neither tokenizer.json nor vocab.json with merges.txt, which "
+                "words need"
             )
         return _clip(
             json.loads(vocab.read_text(encoding="utf-8")), merges.read_text(encoding="utf-8")
         )
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, at most `length` of them. Raises ValueError for texts that are not text, empty or above MAX_CHARACTERS."""
+        """Ids of each text, at most `length` of them.
+
+        Raises ValueError for texts that are not text, empty or above MAX_CHARACTERS.
+        """
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ValueError(f"prompts[{i}]: expected text, got {type(text).__name__}")
@@ -67,7 +74,8 @@ class Tokenizer:
                 raise ValueError(f"prompts[{i}]: empty; say what to look for")
             if len(text) > MAX_CHARACTERS:
                 raise ValueError(
-                    f"prompts[{i}]: {len(text)} characters; the limit is {MAX_CHARACTERS} (MAX_CHARACTERS)"
+                    f"prompts[{i}]: {len(text)} characters; the limit is {MAX_CHARACTERS} "
+                    "(MAX_CHARACTERS)"
                 )
             try:
                 text.encode("utf-8")
@@ -80,7 +88,8 @@ class Tokenizer:
             ids = self._tokenizer.encode(text).ids
             if len(ids) > self.length:
                 warnings.warn(
-                    f"prompt {text[:60]!r}: {len(ids)} tokens, the model reads {self.length}; the rest is cut off",
+                    f"prompt {text[:60]!r}: {len(ids)} tokens, the model reads {self.length}; the "
+                    "rest is cut off",
                     UserWarning,
                     stacklevel=4,
                 )
@@ -113,7 +122,8 @@ def _clip(vocab: dict[str, int], merges: str) -> Any:
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
     words = Regex(
-        r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+        r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|"
+        r"[^\s\p{L}\p{N}]+"
     )
     split = pre_tokenizers.Split(words, behavior="removed", invert=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -107,12 +107,12 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def _told(name: str, what: str) -> Iterator[None]:
-    """What a library raises, as an error that names the file."""
+    """The error that a library raised, as one that names the file."""
     try:
         yield
     except MemoryError as error:
         raise MemoryError(f"{name}: {what} ({error})") from error
-    except (NotImplementedError, ImportError) as error:  # of a codec that is missing in this build
+    except (NotImplementedError, ImportError) as error:  # this build lacks a codec
         raise NotImplementedError(f"{name}: {what} ({error})") from error
     except OSError as error:
         if error.errno is not None:
@@ -178,7 +178,10 @@ def _channels(opened: Any, page: Any) -> tuple[int, int, int, Any]:
 
 
 def _plane(series: Any, page: Any, number: int) -> Plane | None:
-    """Of a series' page; pages without tags of their own follow the first one in the file."""
+    """The plane that a page of a series holds.
+
+    Pages without tags of their own follow the first page in the file.
+    """
     try:
         other = series[number]
         if other is None or other.shape != page.shape or other.dtype != page.dtype:

@@ -35,8 +35,11 @@ class Layout:
 
 
 def layout_of(page: Any, name: str) -> Layout:
-    """Of a page. Raises NotImplementedError for colours that are not read, CorruptFileError where
-    samples are missing."""
+    """The layout of a page's samples.
+
+    Raises NotImplementedError for colours that are not read, CorruptFileError where samples are
+    missing.
+    """
     samples, extra = page.samplesperpixel, tuple(page.extrasamples)
     photometric = page.photometric
     if PHOTOMETRIC not in page.tags:
@@ -88,9 +91,8 @@ def missing_value(page: Any) -> float | int | None:
         if kind.kind == "f":
             with np.errstate(over="ignore"):
                 return float(kind.type(number))
-        whole = (
-            int(number) if "." in text or "e" in text.lower() else int(text)
-        )  # floats hold 53 bits
+        # A whole number is read as one, because floats hold only 53 bits.
+        whole = int(number) if "." in text or "e" in text.lower() else int(text)
     except (ValueError, OverflowError):
         return None
     if (
@@ -130,7 +132,7 @@ def to_rgb(samples: np.ndarray, page: Any, layout: Layout, name: str) -> np.ndar
 
 
 def _is_plain(page: Any) -> bool:
-    """Unsigned integers of at most 8 bits: they have a scale of their own."""
+    """Whether samples are unsigned integers of at most 8 bits, which have a scale of their own."""
     return page.dtype.kind == "b" or page.dtype == np.uint8
 
 
@@ -168,12 +170,12 @@ def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a b / 255, rounded."""
+    """The product a b / 255, rounded."""
     return ((a.astype(np.uint32) * b + 127) // 255).astype(np.uint8)
 
 
 def _from_ycbcr(samples: np.ndarray) -> np.ndarray:
-    """By ITU-R BT.601, the coefficients that TIFF names as its default."""
+    """Converts by ITU-R BT.601, whose coefficients TIFF names as its default."""
     y, blue, red = (samples[..., i].astype(np.float32) - (0, 128, 128)[i] for i in range(3))
     rgb = (y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue)
     return np.stack([np.rint(np.clip(c, 0, 255)) for c in rgb], axis=-1).astype(np.uint8)

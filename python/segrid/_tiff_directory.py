@@ -16,17 +16,18 @@ MOST_PAGES = 65_536  # counted; more are not looked for
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 SUBFILE, PHOTOMETRIC, SUBDIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
 SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
-BYTES = np.zeros(65_536, np.int64)  # of a value, by its type
+BYTES = np.zeros(65_536, np.int64)  # the size of a value, by its type
 BYTES[1:14] = 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4
 BYTES[16:19] = 8
 
 
 @dataclass(frozen=True)
 class Directory:
-    """Of one page.
+    """The tags of one page.
 
-    values : of the tags that hold one short or long number in the directory itself, by their code
-    codes : of all tags
+    values : numbers of the tags that hold one short or long number in the directory itself, by the
+        tag's code
+    codes : codes of all tags
     """
 
     values: dict[int, int]
@@ -34,16 +35,18 @@ class Directory:
 
     @property
     def is_picture(self) -> bool:
-        """Not a smaller copy of another page, nor the mask of one."""
+        """Whether the page is neither a smaller copy of another page nor the mask of one."""
         return not self.values.get(SUBFILE, 0) & (REDUCED | MASK)
 
 
 def directories(source: Source) -> tuple[list[Directory], list[str]]:
-    """Those of the file's pages in order, and warnings. The chain ends where a page is no directory,
-    or where it was there before.
+    """The directories of the file's pages in their order, and warnings.
 
-    Raises CorruptFileError where the first one is not there, where the file ends before a page
-    (unless it is read leniently), or where the tags of one claim more bytes than the file has."""
+    The chain ends where a page is no directory, or at a page that it has visited before.
+
+    Raises CorruptFileError where the first directory is missing, where the file ends before a page
+    (unless it is read leniently), or where the tags of a page claim more bytes than the file has.
+    """
     file, size, name = source.file, source.size, source.name
     file.seek(0)
     head = file.read(16).ljust(16, b"\0")
@@ -120,5 +123,5 @@ def first_picture(pages: list[Directory]) -> int | None:
 
 
 def camera_raw(page: Directory) -> bool:
-    """Samples of a sensor, or the preview of such a file."""
+    """Whether a page holds samples of a sensor, or is the preview of such a file."""
     return DNG_VERSION in page.codes or page.values.get(PHOTOMETRIC) in SENSOR

@@ -15,9 +15,8 @@ import numpy as np
 
 from segrid._native import CorruptFileError, _core
 
-BYTES_OF_A_PIXEL = (
-    8  # decoded samples that are kept may take so many bytes for each of the most pixels
-)
+# Decoded samples that are kept may take so many bytes for each of the most pixels.
+BYTES_OF_A_PIXEL = 8
 DEFLATE = (8, 32946)
 WITHOUT_IMAGECODECS = (1, 32773, *DEFLATE)  # none, PackBits
 WITH_OWN_SIZE = (7, 34892, 33007, 34933, 50001, 34927)  # JPEG, PNG, WebP
@@ -40,7 +39,7 @@ NUMBERS = (
 
 
 class MissingCodec(ImportError, NotImplementedError):
-    """The file is fine; what decompresses it is not installed."""
+    """The error for a file that is fine, where the codec that decompresses it is not installed."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def segment_size(page: Any) -> tuple[int, int]:
 
 
 def _samples(page: Any) -> int:
-    """Of a tile or strip."""
+    """The number of samples in a tile or strip."""
     return (
         math.prod(segment_size(page))
         * (page.tiledepth if page.is_tiled else 1)

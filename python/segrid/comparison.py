@@ -1,4 +1,7 @@
-"""What a precision costs on your own images: the same call in several precisions, each in a process of its own."""
+"""What a precision costs on your own images.
+
+The same call runs in several precisions, each in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,13 @@ class PrecisionResult:
     """One precision over all images.
 
     seconds : of each stage (resize, encode, decode, scan, filter, total), the mean over the images
-    weights_mb, working_mb : resident memory that loading added, and the peak above it while it worked (None where the system does not tell); on CUDA of
-        the device's memory
-    masks, matched, lost, new : masks found; of them the same object as one of the reference; the reference's without a partner; those without one there
+    weights_mb, working_mb : resident memory that loading added, and the peak above it while it
+        worked (None where the system does not tell); on CUDA they are the device's memory
+    masks, matched, lost, new : masks found; those that are the same object as a mask of the
+        reference; masks of the reference without a partner; masks without a partner there
     iou_mean, iou_min : mask IoU of the matched pairs; NaN without any
-    ap50 : TP / (TP + FP + FN) against the labels at mask IoU 0.5, pooled over the images; None without labels
+    ap50 : TP / (TP + FP + FN) against the labels at mask IoU 0.5, pooled over the images; None
+        without labels
     """
 
     precision: str
@@ -59,7 +64,10 @@ class Comparison:
     worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = dataclasses.field(compare=False)
 
     def picture(self, path: str | os.PathLike[str]) -> bool:
-        """Writes the worst difference as PNG: both in yellow, the reference's pixels alone in green, the other's in red. False where there is none."""
+        """Writes the worst difference as PNG, and returns False where there is none.
+
+        Pixels of both are yellow, those of the reference alone green, those of the other alone red.
+        """
         if self.worst is None:
             return False
         precision, image, iou, reference, other = self.worst
@@ -89,11 +97,13 @@ def compare(
     images : paths
     precisions, device : as `Segmenter` takes them; the first precision is the reference; those that
         this CPU refuses are named in `refused`
-    labels : a folder with an instance map for every image, `<stem>.png` or .tif (0 is ground, every other number an object), of the image's size
+    labels : a folder with an instance map for every image, `<stem>.png` or .tif (0 is ground, every
+        other number an object), of the image's size
     progress : called with {"precision", "image", "done", "total"} before each image
     options : of `Segmenter.everything`; crop_n_layers is "auto" unless given
 
-    Raises ValueError (no images, no precision, labels that do not fit), FileNotFoundError, and RuntimeError with the message of a process that failed.
+    Raises ValueError (no images, no precision, labels that do not fit), FileNotFoundError, and
+    RuntimeError with the message of a process that failed.
     """
     paths = [str(Path(p).resolve()) for p in images]
     if not paths or not precisions:
@@ -181,11 +191,13 @@ def _ap50(found: list[list[BoxedMask]], maps: list[Path]) -> float:
             numbers = np.asarray(picture)
         if numbers.ndim != 2:
             raise ValueError(
-                f"{file}: a label map has one channel of object numbers, this one has shape {numbers.shape}"
+                f"{file}: a label map has one channel of object numbers, this one has shape "
+                f"{numbers.shape}"
             )
         if masks and masks[0].size != numbers.shape:
             raise ValueError(
-                f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has {masks[0].size[1]} x {masks[0].size[0]}"
+                f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has "
+                f"{masks[0].size[1]} x {masks[0].size[0]}"
             )
         truths = [cut_out(numbers == n) for n in np.unique(numbers) if n != 0]
         hits = len(match(truths, masks))
@@ -269,7 +281,8 @@ def _process(
         errors = said_wrong.read()
     if not answer:
         raise RuntimeError(
-            f"compare: the process for {job['precision']} failed: {errors.strip().splitlines()[-1] if errors.strip() else child.returncode}"
+            f"compare: the process for {job['precision']} failed: "
+            f"{errors.strip().splitlines()[-1] if errors.strip() else child.returncode}"
         )
     return answer
 

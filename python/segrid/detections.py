@@ -14,14 +14,17 @@ from segrid.shown import Shown
 
 @dataclass(frozen=True, eq=False)
 class Detections(Shown):
-    """N labelled boxes over one image, best score first. Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
+    """N labelled boxes over one image, best score first.
+
+    Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
 
     Two are equal when all attributes but the image are. They pickle, with their masks and image; a
     process pool may return them. Not hashable. To NumPy they are one object, not a sequence.
 
     Attributes
     ----------
-    boxes : (N, 4) float32 XYXY, image pixels, as the detector gave them: they may reach beyond the image
+    boxes : (N, 4) float32 XYXY, image pixels, as the detector gave them: they may reach beyond the
+        image
     scores : (N,) float32, 0..1, detection score
     labels : list of N str
     class_id : (N,) int64, index of the prompt (or class) of each
@@ -120,7 +123,11 @@ class Detections(Shown):
         return (self[i] for i in range(len(self)))
 
     def to_coco(self, image_id: int = 0) -> list[dict[str, Any]]:
-        """COCO result annotations: bbox XYWH, score, category_id = class_id + 1; with masks also segmentation (RLE, counts as str), area and predicted_iou."""
+        """COCO result annotations of the detections.
+
+        Each has bbox XYWH, score and category_id = class_id + 1; with masks also segmentation (RLE,
+        counts as str), area and predicted_iou.
+        """
         records = [] if self.masks is None else self.masks.to_coco(image_id)
         out = []
         for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
@@ -143,7 +150,10 @@ class Detections(Shown):
         return out
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections``: xyxy, confidence, class_id, data["class_name"], and masks where there are some (needs the supervision package)."""
+        """``supervision.Detections`` with xyxy, confidence, class_id and data["class_name"].
+
+        It has masks where there are some, and needs the supervision package.
+        """
         import supervision as sv
 
         return sv.Detections(
@@ -171,6 +181,7 @@ class Detections(Shown):
         rgb = np.zeros((*self.size, 3), np.uint8) if image is None else to_image(image).array
         if rgb.shape[:2] != tuple(self.size):
             raise ValueError(
-                f"picture: the image is {rgb.shape[0]} x {rgb.shape[1]}, the detections are of {self.size[0]} x {self.size[1]}"
+                f"picture: the image is {rgb.shape[0]} x {rgb.shape[1]}, the detections are of "
+                f"{self.size[0]} x {self.size[1]}"
             )
         return labelled_picture(rgb, self, alpha)

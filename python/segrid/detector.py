@@ -21,8 +21,9 @@ Prompts = Union[str, Sequence[Union[str, Sequence[str]]]]
 
 
 class Detector(LoadedModel):
-    """An open-vocabulary detector: OWLv2 (Minderer et al. 2023) or OWL-ViT (Minderer et al. 2022). Immutable but for the texts it remembers; share it
-    between threads.
+    """An open-vocabulary detector: OWLv2 (Minderer et al. 2023) or OWL-ViT (Minderer et al. 2022).
+
+    Immutable but for the texts it remembers; share it between threads.
 
     Parameters
     ----------
@@ -51,7 +52,10 @@ class Detector(LoadedModel):
         self._words: Tokenizer | None = None
 
     def encode(self, image: ImageLike) -> Any:
-        """Encodes an image once for any number of calls that take it in the image's place: an immutable value with `image_size` (H, W)."""
+        """Encodes an image once, for any number of calls that take the result in the image's place.
+
+        The result is an immutable value with `image_size` (H, W).
+        """
         return self._engine.encode(to_image(image))
 
     @overload
@@ -88,14 +92,17 @@ class Detector(LoadedModel):
         Parameters
         ----------
         image : path, bytes, PIL image, array, or what `encode` returned; or a list of them
-        prompts : a text, or a list of them; a list in the place of a text holds synonyms, whose label is its first. Texts of earlier calls are not
-            encoded again
+        prompts : a text, or a list of them; a list in the place of a text holds synonyms, whose
+            label is its first. Texts of earlier calls are not encoded again
         threshold : scores are above it
-        nms : of two boxes of one label whose IoU exceeds it the better one stays; None: all stay, as in the originals
+        nms : of two boxes of one label whose IoU exceeds it the better one stays; None: all stay,
+            as in the originals
         batch_size : of a list of images: most of them that are read ahead while one is computed
 
-        Every patch of the image gives at most one box, with the label that suits it best. A prompt longer than the model reads is cut, with a warning.
-        Returns `Detections`, best score first, `class_id` being the index into `prompts`; a list of them for a list of images.
+        Every patch of the image gives at most one box, with the label that suits it best. A prompt
+        longer than the model reads is cut, with a warning.
+        Returns `Detections`, best score first, `class_id` being the index into `prompts`; a list of
+        them for a list of images.
         Raises ValueError naming the prompt or the option, and what `Segmenter.encode` raises.
         Source: transformers' Owlv2Processor.post_process_grounded_object_detection.
         """
@@ -129,14 +136,18 @@ class Detector(LoadedModel):
         Parameters
         ----------
         image : as in `detect`
-        examples : an example or a list of them. An example is an image (its object is what the model takes for the main one), a box (4 numbers XYXY or a
-            row of an (N, 4) array) in `image` itself, or a pair (image, box)
+        examples : an example or a list of them. An example is an image (its object is what the
+            model takes for the main one), a box (4 numbers XYXY or a row of an (N, 4) array) in
+            `image` itself, or a pair (image, box)
         threshold : of scores, before they are made relative
-        nms : of two boxes whose IoU exceeds it the better one stays, whatever their labels; 1: all stay
+        nms : of two boxes whose IoU exceeds it the better one stays, whatever their labels; 1: all
+            stay
 
-        Returns `Detections`; labels are "example 0", ...; scores are relative, as the original's: 1 for the best box, 0 (left out) for a tenth of its score.
+        Returns `Detections`; labels are "example 0", ...; scores are relative, as the original's: 1
+        for the best box, 0 (left out) for a tenth of its score.
         Raises ValueError naming the example, and what `detect` raises.
-        Source: transformers' image_guided_detection and post_process_image_guided_detection; boxes as in scenic's OWL-ViT.
+        Source: transformers' image_guided_detection and post_process_image_guided_detection; boxes
+        as in scenic's OWL-ViT.
         """
         check_thresholds(threshold, nms)
         scene, shown = self._scene(image)
@@ -150,7 +161,8 @@ class Detector(LoadedModel):
                 and 0 <= box[1] < box[3] <= height
             ):
                 raise ValueError(
-                    f"examples[{i}]: the box {box} is not a box inside its image of {height} x {width} (height x width) pixels, XYXY"
+                    f"examples[{i}]: the box {box} is not a box inside its image of {height} x "
+                    f"{width} (height x width) pixels, XYXY"
                 )
             scenes.append(own)
             boxes.append(box)
@@ -172,7 +184,9 @@ class Detector(LoadedModel):
         nms: float | None = None,
         max_boxes: int | None = None,
     ) -> Detections:
-        """Boxes of anything that looks like an object, without prompts: OWLv2's objectness. Labels are "object".
+        """Boxes of anything that looks like an object, without prompts: OWLv2's objectness.
+
+        Labels are "object".
 
         Raises NotImplementedError for OWL-ViT, which has none, and what `detect` raises.
         """
@@ -184,7 +198,10 @@ class Detector(LoadedModel):
         return found if max_boxes is None else found[:max_boxes]
 
     def read_words(self) -> Tokenizer:
-        """The tokenizer, read from the model's files on first use. Raises FileNotFoundError, CorruptFileError."""
+        """The tokenizer, read from the model's files on first use.
+
+        Raises FileNotFoundError, CorruptFileError.
+        """
         if self._words is None:
             self._words = Tokenizer(
                 _hub.tokenizer_folder(str(self._arguments["model"]), self._files),
@@ -199,7 +216,11 @@ class Detector(LoadedModel):
         return self._engine.encode(pixels), pixels
 
     def texts_of(self, prompts: Prompts) -> tuple[list[list[int]], list[int], list[str]]:
-        """What the engine gets of prompts: token ids of each text, the number of its label, and the labels' names. Raises what `detect` says of prompts."""
+        """What the engine gets of prompts: token ids of each text, its label's number, the labels'
+        names.
+
+        Raises what `detect` says of prompts.
+        """
         groups: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
         if not groups:
             raise ValueError("prompts: none given; say what to look for, or use propose()")

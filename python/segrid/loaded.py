@@ -1,4 +1,4 @@
-"""What every loaded model is: its files, where and in what it runs, copies with a cap on threads."""
+"""The base of every loaded model: its files, its device and precision, copies with a thread cap."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ class LoadedModel:
         return (_rebuild, (type(self), self._arguments))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._arguments['model']!r}, device={self.device!r}, precision={self.precision!r})"
+        return (
+            f"{type(self).__name__}({self._arguments['model']!r}, device={self.device!r}, "
+            f"precision={self.precision!r})"
+        )
 
     @property
     def device(self) -> str:
@@ -76,16 +79,19 @@ class LoadedModel:
 
     @property
     def family(self) -> str:
-        """Of its architecture: "sam", "sam2" or "mobile_sam"; "owlv2" or "owlvit"."""
+        """The architecture's family: one of "sam", "sam2", "mobile_sam", "owlv2" and "owlvit"."""
         return self._engine.family
 
     @property
     def side(self) -> int:
-        """Of the square that images are resized into, in pixels."""
+        """The side of the square that images are resized into, in pixels."""
         return self._engine.side
 
     def with_threads(self: Self, threads: int) -> Self:
-        """The same model (weights shared) whose calls use at most this many threads. Raises ValueError below 1."""
+        """The same model (weights shared) whose calls use at most this many threads.
+
+        Raises ValueError below 1.
+        """
         other = object.__new__(type(self))
         other.__dict__ |= self.__dict__
         other._engine = self._engine.with_threads(threads)
@@ -97,11 +103,15 @@ class LoadedModel:
         return self.with_threads(min(threads, self._arguments["threads"] or threads))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes an int8 model so that it loads again without quantising: config.json, model.safetensors (the quantised weights in I8 beside their
-        scales, `NAME_scale`; the rest as it was), segrid.json, a detector's tokenizer. precision="auto" of that folder is int8; others read the same rounded
-        weights.
+        """Writes an int8 model so that it loads again without quantising.
 
-        Raises ValueError when this model runs in another precision than int8, FileExistsError when the folder holds a model.
+        The folder gets config.json, model.safetensors, segrid.json and a detector's tokenizer.
+        model.safetensors holds the quantised weights in I8 beside their scales (`NAME_scale`); all
+        else is as it was. precision="auto" means int8 for that folder; other precisions read the
+        same rounded weights.
+
+        Raises ValueError when this model runs in another precision than int8, FileExistsError when
+        the folder holds a model.
         """
         from segrid.quantised import save
 

@@ -1,4 +1,7 @@
-"""Which masks of two results are the same object; and masks as small arrays, to hand them to another process."""
+"""Finds which masks of two results are the same object.
+
+It also turns masks into small arrays that can be handed to another process.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def iou_of(a: BoxedMask, b: BoxedMask) -> float:
 def match(
     reference: list[BoxedMask], other: list[BoxedMask], least: float = MATCH
 ) -> list[tuple[int, int, float]]:
-    """One to one, best pairs first: (index, index, IoU)."""
+    """Pairs masks one to one, best pairs first: (index, index, IoU)."""
     pairs = [(iou_of(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(other)]
     taken: tuple[set[int], set[int]] = (set(), set())
     matched = []
@@ -63,7 +66,7 @@ def match(
 
 
 def cut_out(pixels: np.ndarray) -> BoxedMask:
-    """Of a (H, W) bool mask that is not empty."""
+    """The part of a (H, W) bool mask that its box holds; the mask must not be empty."""
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     return BoxedMask(
@@ -93,7 +96,7 @@ def packed(masks: Any, image: int) -> dict[str, np.ndarray]:
 
 
 def unpacked(file: Path) -> list[list[BoxedMask]]:
-    """Of each image the masks that `packed` gave `np.savez`."""
+    """The masks of each image, from the file into which `np.savez` wrote what `packed` gave."""
     with np.load(file) as stored:
         images: list[list[BoxedMask]] = [[] for name in stored.files if name.endswith(".size")]
         for name in stored.files:

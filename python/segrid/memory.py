@@ -1,4 +1,4 @@
-"""What this process takes, where /proc tells."""
+"""How much memory this process takes, where /proc tells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resident_mb(field: str) -> float | None:
 
 
 def forget_peak() -> None:
-    """The peak (VmHWM) that counts begins here."""
+    """Makes the peak (VmHWM) begin here."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -33,5 +33,5 @@ def forget_peak() -> None:
 
 
 def difference(a: float | None, b: float | None) -> float | None:
-    """None where either is."""
+    """The first less the second; None where either is None."""
     return None if a is None or b is None else a - b

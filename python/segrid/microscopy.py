@@ -16,7 +16,8 @@ from segrid.results import Masks
 from segrid.segmenter import Segmenter
 from segrid.streaming import Streamed, stream
 
-# Of nuclei of about 10 micrometres, in pixels: 0.65 and 0.16 micrometres a pixel, as 6.5 micrometre cameras have behind 10x and 40x lenses.
+# Diameters, in pixels, of nuclei of about 10 micrometres. A camera whose pixels measure 6.5
+# micrometres sees 0.65 and 0.16 micrometres a pixel through 10x and 40x lenses.
 DIAMETER_10X, DIAMETER_40X = 15.0, 60.0
 
 
@@ -27,8 +28,9 @@ class FieldResult:
     Attributes
     ----------
     path : the image
-    table : a dict for each nucleus: id, area, box (inclusive maximum), score, centroid, ellipse axes, angle, mean intensity per channel (of the pixels as
-        they were normalised), in image pixels
+    table : a dict for each nucleus: id, area, box (inclusive maximum), score, centroid, ellipse
+        axes, angle, mean intensity per channel (of the pixels as they were normalised), in image
+        pixels
     centroids : (N, 2) float64, x, y
     masks : `Masks` (without the image: give it to `picture` and `measure`), or None where it failed
     files : what was written
@@ -59,16 +61,20 @@ def perform_parallel_segmentation(
     Parameters
     ----------
     image_files : paths; TIFFs of any depth and number of channels, by the rules of `read_image`
-    output_dir : gets labels/NAME.tif, table/NAME.csv, overlay/NAME.png (see `write`); equal names get their number
-    is_10x : the lens: True 10x, False 40x; a list has one for each file, so that both kinds run in one call. It sets the expected diameter of a nucleus,
-        15 and 60 pixels; from which follow the grid (three points along a diameter of 40x, one and a half along one of 10x) and the least area (a fifth of a
-        disc of that diameter)
-    num_workers : most images at once; default: CPUs less one, at least one. Each is computed by one thread of the process's budget
+    output_dir : gets labels/NAME.tif, table/NAME.csv, overlay/NAME.png (see `write`); equal names
+        get their number
+    is_10x : the lens: True 10x, False 40x; a list has one for each file, so that both kinds run in
+        one call. It sets the expected diameter of a nucleus, 15 and 60 pixels; from which follow
+        the grid (three points along a diameter of 40x, one and a half along one of 10x) and the
+        least area (a fifth of a disc of that diameter)
+    num_workers : most images at once; default: CPUs less one, at least one. Each is computed by one
+        thread of the process's budget
     diameter : the expected diameter instead, pixels
     model : a Segmenter, or a model as it takes it
     options : of `Segmenter.everything`, over those that follow from the diameter
 
-    Returns a `FieldResult` for each file, in their order; a file that cannot be read is one with an `error`.
+    Returns a `FieldResult` for each file, in their order; a file that cannot be read is one with an
+    `error`.
     Raises ValueError for lengths that differ, num_workers below 1, a diameter below 2 pixels.
     """
     from segrid.folders.writers import WRITERS, Place, table_of
@@ -135,10 +141,13 @@ def perform_parallel_segmentation(
 def options_for(
     diameter: float, size: tuple[int, int], working_scale: float | None
 ) -> dict[str, Any]:
-    """Grid, crops and least area of `everything` for things of that diameter in an image of that size (H, W), pixels.
+    """Grid, crops and least area of `everything` for things of a diameter.
 
-    Crops are as small as the model's working scale asks (or as 20 diameters are, where it names none); the grid in each has a point every 0.6 diameters, from 8 to
-    64 along a side; masks below a fifth of the disc are dropped.
+    diameter, size : of the things, and (H, W) of the image, in pixels
+
+    Crops are as small as the model's working scale asks, or 20 diameters where it names none. The
+    grid in each crop has a point every 0.6 diameters, from 8 to 64 along a side. Masks below a
+    fifth of the disc are dropped.
     """
     longest = max(size)
     target = working_scale or 20 * diameter

@@ -20,14 +20,18 @@ from segrid.torch_names import Device, Precision
 
 
 class Pipeline:
-    """Detector and segmenter as one: every box becomes a mask, every mask carries label, detection score and predicted IoU.
+    """Detector and segmenter as one: every box becomes a mask, every mask carries label, detection
+    score and predicted IoU.
 
     Parameters
     ----------
-    detector : a `Detector`; or any callable that returns boxes for an (H, W, 3) uint8 RGB array (and, where prompts are given, the prompts as second
-        argument): `segrid.Detections`, `supervision.Detections`, ultralytics results (its models are given a PIL image), a dict with "boxes" and perhaps
-        "scores" and "labels", a tuple (boxes, scores, labels), an (N, 4), (N, 5) or (N, 6) array of XYXY, score, class; or a packaged, local or Hugging
-        Face model as `Detector` takes it, or a .torchscript file (`ScriptedDetector`, with trust=True); None: boxes are given with each call
+    detector : a `Detector`; or any callable that returns boxes for an (H, W, 3) uint8 RGB array
+        (and, where prompts are given, the prompts as second argument): `segrid.Detections`,
+        `supervision.Detections`, ultralytics results (its models are given a PIL image), a dict
+        with "boxes" and perhaps "scores" and "labels", a tuple (boxes, scores, labels), an (N, 4),
+        (N, 5) or (N, 6) array of XYXY, score, class; or a packaged, local or Hugging Face model as
+        `Detector` takes it, or a .torchscript file (`ScriptedDetector`, with trust=True); None:
+        boxes are given with each call
     segmenter : a `Segmenter`, or a model as it takes it
     device, precision : of those that are given by name; as `Segmenter` takes them
     """
@@ -60,12 +64,16 @@ class Pipeline:
             and not callable(self.detector)
         ):
             raise TypeError(
-                f"detector: expected a Detector, a callable, a model's name or None, got {type(detector).__name__}"
+                "detector: expected a Detector, a callable, a model's name or None, got "
+                f"{type(detector).__name__}"
             )
 
     def with_threads(self, threads: int) -> Pipeline:
-        """The same models (weights shared), whose calls use at most this many threads, and no more than each one's own `threads=`; a callable stays as it is.
-        Raises ValueError below 1."""
+        """The same models (weights shared), whose calls use at most this many threads.
+
+        A model's own `threads=` is kept where it is smaller, and a callable stays as it is. Raises
+        ValueError below 1.
+        """
         detector = (
             self.detector.within(threads) if isinstance(self.detector, Detector) else self.detector
         )
@@ -85,15 +93,21 @@ class Pipeline:
         nms: float | None = None,
         batch_size: int | None = None,
     ) -> Detections:
-        """Detects, then masks; with a `Detector` both encoders overlap and nothing returns to Python between.
+        """Detects boxes, then makes their masks.
+
+        With a `Detector` both encoders overlap, and nothing returns to Python in between.
 
         image : path, bytes, PIL image or array
-        prompts, threshold, nms : `Detector.detect`'s; a callable's boxes are taken as they come where it gives no scores
+        prompts, threshold, nms : `Detector.detect`'s; a callable's boxes are taken as they come
+            where it gives no scores
         batch_size : most boxes decoded to masks at once; default: one for each thread
-        boxes : (N, 4) XYXY in image pixels instead of a detector; labels : N texts for them ("object" where not given)
+        boxes : (N, 4) XYXY in image pixels instead of a detector; labels : N texts for them
+            ("object" where not given)
 
-        Boxes go to the segmenter as they are, also where they reach beyond the image. Returns `Detections` with `masks`.
-        Raises ValueError for a wrong mixture of arguments and for boxes that are not finite, and what detector and segmenter raise.
+        Boxes go to the segmenter as they are, also where they reach beyond the image. Returns
+        `Detections` with `masks`.
+        Raises ValueError for a wrong mixture of arguments and for boxes that are not finite, and
+        what detector and segmenter raise.
         """
         check_thresholds(threshold, nms)
         if boxes is not None and prompts is not None:
@@ -193,7 +207,9 @@ def _numpy(value: Any) -> np.ndarray:
 
 
 def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
-    """What a detector returned, in any of the forms that `Pipeline` lists, as `Detections` of an image of that size (H, W).
+    """What a detector returned, as `Detections` of an image of that size (H, W).
+
+    It may have any of the forms that `Pipeline` lists.
 
     Raises ValueError for other forms and for boxes that are not finite.
     """
@@ -239,12 +255,14 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
         array = _numpy(boxes).astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError(
-            f"detector: cannot make boxes of {type(result).__name__}; see segrid.Pipeline for the forms it takes"
+            f"detector: cannot make boxes of {type(result).__name__}; see segrid.Pipeline for the "
+            "forms it takes"
         ) from None
     array = array.reshape(0, 4) if array.size == 0 else np.atleast_2d(array)
     if array.ndim != 2 or array.shape[1] not in (4, 5, 6):
         raise ValueError(
-            f"detector: boxes must be (N, 4) XYXY, or with score and class (N, 5) and (N, 6), got {array.shape}"
+            "detector: boxes must be (N, 4) XYXY, or with score and class (N, 5) and (N, 6), got "
+            f"{array.shape}"
         )
     if array.shape[1] > 4 and scores is None:
         scores = array[:, 4]
@@ -270,7 +288,10 @@ def found_boxes(result: Any, size: tuple[int, int]) -> Detections:
 
 
 def _thinned(found: Detections, threshold: float, nms: float | None) -> Detections:
-    """Best first, scores above the threshold, one of two boxes of a class whose IoU exceeds nms."""
+    """The boxes with scores above the threshold, best first.
+
+    One of two boxes of a class whose IoU exceeds nms stays.
+    """
     order = np.argsort(-found.scores, kind="stable")
     found = found[order[found.scores[order] > threshold]]
     if nms is None or len(found) == 0:

@@ -12,10 +12,11 @@ from segrid._hub import ModelFiles
 
 
 def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> None:
-    """The model of `files` with the weights `names` in I8 and their scales; see `Segmenter.save`."""
+    """Writes the model of `files` with `names` in I8, and their scales; see `Segmenter.save`."""
     if precision != "int8":
         raise ValueError(
-            f"save: this model runs in {precision}; only int8 needs its own files: Segmenter(..., precision='int8').save(...)"
+            f"save: this model runs in {precision}; only int8 needs its own files: Segmenter(..., "
+            "precision='int8').save(...)"
         )
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -41,12 +42,8 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
             metadata={"format": "pt"},
         )
         shutil.copyfile(files.config, folder / "config.json")
-        for name in (
-            "tokenizer.json",
-            "vocab.json",
-            "merges.txt",
-            "tokenizer_config.json",
-        ):  # a detector's
+        # A detector has these files, too.
+        for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
             if (words := Path(files.config).parent / name).exists():
                 shutil.copyfile(words, folder / name)
         (folder / "segrid.json").write_text(
@@ -55,7 +52,11 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
 
 
 def quantise(weight: Any) -> tuple[Any, Any]:
-    """(N, K) tensor to (N, K) int8 and (N,) float32: row n is scale[n] values[n], its largest number becomes 127. The engine's rule, bit by bit."""
+    """Quantises a (N, K) tensor to (N, K) int8 values and (N,) float32 scales.
+
+    Row n is scale[n] * values[n], and its largest number becomes 127. It is the engine's rule, bit
+    by bit.
+    """
     import torch
 
     weight = weight.to(torch.float32)

@@ -21,20 +21,25 @@ class Masks(Shown):
 
     Attributes
     ----------
-    array : (N, H, W) bool, shares the engine's memory, the same memory at each access, valid after everything else is gone. Writable: what
-        you write shows in later accesses of this array, not in runs, boxes or areas. MemoryError, naming the size, above 8 GiB
-    boxes : (N, 4) float32 XYXY, pixels, inclusive maximum (segment-anything's convention); zeros for empty masks
+    array : (N, H, W) bool, shares the engine's memory, the same memory at each access, valid after
+        everything else is gone. Writable: what you write shows in later accesses of this array, not
+        in runs, boxes or areas. MemoryError, naming the size, above 8 GiB
+    boxes : (N, 4) float32 XYXY, pixels, inclusive maximum (segment-anything's convention); zeros
+        for empty masks
     areas : (N,) int64, pixels
     scores : (N,) float32, predicted IoU
-    object_scores : (N,) float32, SAM 2's logit that there is an object at the prompt, from `predict`; NaN where the model has none
+    object_scores : (N,) float32, SAM 2's logit that there is an object at the prompt, from
+        `predict`; NaN where the model has none
     stability : (N,) float32, count(logit > +offset) / count(logit > -offset)
     points : (N, 2) float64, the click that made the mask; NaN where there was none
     prompt : (N,) int64, index of the prompt each mask came from
     crop_boxes : (N, 4) float32 XYXY, the crop each mask was found in, exclusive maximum
     rle : list of N COCO RLE dicts {"size": [H, W], "counts": bytes}, what pycocotools writes
     low_res : (N, h, w) float32 logits of `predict`, usable as `mask_hints`; None after `everything`
-    stats : {"seconds": {stage: s}, "peak_memory_mb": MB}; on a device also "batch_size", prompts at once in the end, and "halved", how often its memory ran out
-        and the batch was halved (a RuntimeWarning says so), and "peak_device_memory_mb", of its memory by this process so far (0 on the CPU)
+    stats : {"seconds": {stage: s}, "peak_memory_mb": MB}. On a device also "batch_size", how many
+        prompts ran at once in the end; "halved", how often its memory ran out and the batch was
+        halved (a RuntimeWarning says so); and "peak_device_memory_mb", the peak of its memory that
+        this process has used so far (0 on the CPU)
     """
 
     things = "masks"
@@ -53,7 +58,10 @@ class Masks(Shown):
 
     @property
     def array(self) -> np.ndarray:
-        """(N, H, W) bool, shared with the engine (see the class). Raises MemoryError above 8 GiB, naming the size."""
+        """(N, H, W) bool, shared with the engine (see the class).
+
+        Raises MemoryError above 8 GiB, naming the size.
+        """
         array = self._native.dense()
         return array if len(self) else array.reshape(0, *self.size)
 
@@ -157,15 +165,24 @@ class Masks(Shown):
         return f"Masks({len(self)} masks of {h} x {w})"
 
     def resized(self, size: tuple[int, int]) -> Masks:
-        """At another size (H, W) in pixels, nearest neighbour; boxes and areas follow. Raises ValueError for sizes below 1 or above the engine's limit."""
+        """The masks at another size (H, W) in pixels, by nearest neighbour; boxes and areas follow.
+
+        Raises ValueError for sizes below 1 or above the engine's limit.
+        """
         return Masks(self._native.resized(int(size[0]), int(size[1])))
 
     def measure(self, image: Any = None) -> dict[str, np.ndarray]:
-        """Numbers of each mask, in pixels: "centroid" (N, 2) float64 x, y (the centre of pixel (y, x) is x, y); "axes" (N, 2) major and minor axis of the
-        ellipse with the same second moments; "angle" (N,) of the major axis against the x axis, radians, clockwise on the screen; "intensity" (N, 3) mean R, G, B
-        over the image of the masks' size (the one that was segmented, unless another is given; NaN where there is none). NaN for empty masks.
+        """Measures each mask, in pixels.
 
-        Raises ValueError when the image's size differs from the masks'. Source: skimage.measure.regionprops.
+        image : of the masks' size; None: the one that was segmented
+
+        Returns {"centroid": (N, 2) float64 x, y, where the centre of pixel (y, x) is x, y; "axes":
+        (N, 2) major and minor axis of the ellipse with the same second moments; "angle": (N,) of
+        the major axis against the x axis, in radians, clockwise on the screen; "intensity": (N, 3)
+        mean R, G, B over the image, NaN where there is none}. All are NaN for empty masks.
+
+        Raises ValueError when the image's size differs from the masks'.
+        Source: skimage.measure.regionprops.
         """
         from segrid._image import to_image
 
@@ -173,16 +190,27 @@ class Masks(Shown):
         return self._native.measure(None if image is None else to_image(image))
 
     def polygons(self) -> list[list[list[np.ndarray]]]:
-        """Of each mask a list of polygons, one for each part whose pixels hang together by their sides; a polygon is a list of rings, the outer one first, then
-        its holes; a ring is (M, 2) int64 x, y of pixel corners, the first not repeated. Exact: filled, they are the mask."""
+        """For each mask a list of polygons; filled, they are exactly the mask.
+
+        There is one polygon for each part whose pixels touch by their sides. A polygon is a list of
+        rings: the outer one first, then its holes. A ring is (M, 2) int64 x, y of pixel corners,
+        and the first corner is not repeated.
+        """
         return [self._native.polygons(i) for i in range(len(self))]
 
     def label_map(self) -> np.ndarray:
-        """(H, W) uint16 (uint32 above 65535 masks): 0 background, i + 1 where mask i is; smaller masks lie above larger ones."""
+        """(H, W) uint16 (uint32 above 65535 masks): 0 is background, i + 1 is mask i.
+
+        Smaller masks lie above larger ones.
+        """
         return self._native.label_map()
 
     def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
-        """COCO result annotations: segmentation (RLE, counts as str), bbox XYWH (pycocotools' toBbox), area, score, iscrowd 0."""
+        """COCO result annotations of the masks.
+
+        Each has segmentation (RLE, counts as str), bbox XYWH (pycocotools' toBbox), area, score and
+        iscrowd 0.
+        """
         boxes, areas, scores = self._native.coco_bboxes, self.areas, self.scores
         records = []
         for i, rle in enumerate(self._native.rles()):
@@ -202,7 +230,10 @@ class Masks(Shown):
         return records
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections`` with masks and confidence = predicted IoU (needs the supervision package)."""
+        """``supervision.Detections`` with masks, and predicted IoU as confidence.
+
+        It needs the supervision package.
+        """
         import supervision as sv
 
         xywh = self._native.coco_bboxes
@@ -215,7 +246,8 @@ class Masks(Shown):
         )
 
     def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: every mask in its own colour over an image of the masks' size (the one that was segmented, else black).
+        """(H, W, 3) uint8 RGB: every mask in its own colour over an image of the masks' size (the
+        one that was segmented, else black).
 
         alpha : of the colours inside the outlines: 0 shows the image there, 1 the colours alone.
             Raises ValueError when the image's size differs from the masks'.

@@ -14,18 +14,22 @@ from segrid.detector import check_thresholds
 
 
 class ScriptedDetector:
-    """A YOLO-style detector in a TorchScript file, run by LibTorch inside the engine: `Pipeline(ScriptedDetector(path, trust=True), segmenter)`.
+    """A YOLO-style detector in a TorchScript file, run by LibTorch inside the engine:
+    `Pipeline(ScriptedDetector(path, trust=True), segmenter)`.
 
     Parameters
     ----------
     path : the file (ultralytics: `yolo export format=torchscript`)
-    trust : loading such a file can run any code it holds; True says that you know where it comes from
+    trust : loading such a file can run any code it holds; True says that you know where it comes
+        from
     side : of its square input, pixels; None: what the file says, else 640
     classes : names; None: what the file says, else "class 0", ...
-    layout : of its first output: "channels" [1, 4 + classes, n] (YOLOv8 to 11), "objectness" [1, n, 5 + classes] (YOLOv5, v7), "finished" [1, n, 6] with XYXY,
-        score and class (YOLOv10, 26, exports with NMS); "auto": by its shape
+    layout : of its first output: "channels" [1, 4 + classes, n] (YOLOv8 to 11), "objectness" [1, n,
+        5 + classes] (YOLOv5, v7), "finished" [1, n, 6] with XYXY, score and class (YOLOv10, 26,
+        exports with NMS); "auto": by its shape
 
-    It computes on one worker at a time; a `Pipeline` encodes for the segmenter on the others meanwhile.
+    It computes on one worker at a time; a `Pipeline` encodes for the segmenter on the others
+    meanwhile.
     Raises ValueError without trust, FileNotFoundError, CorruptFileError for other files.
     """
 
@@ -40,7 +44,8 @@ class ScriptedDetector:
     ) -> None:
         if trust is not True:
             raise ValueError(
-                f"{os.fspath(path)}: a TorchScript file can run any code when it is loaded; pass trust=True if you know where it comes from"
+                f"{os.fspath(path)}: a TorchScript file can run any code when it is loaded; pass "
+                "trust=True if you know where it comes from"
             )
         self.path, self._layout = os.fspath(path), layout
         if os.path.isfile(self.path):  # the engine names what is missing
@@ -48,9 +53,8 @@ class ScriptedDetector:
         self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
         self.classes = list(classes) if classes is not None else list(self._engine.names)
 
-    def __reduce__(
-        self,
-    ) -> Any:  # where it is unpickled, the file is loaded again, and was trusted here
+    def __reduce__(self) -> Any:
+        # Where it is unpickled, the file is loaded again; it was trusted here.
         return (_rebuild, (self.path, self._engine.side, self.classes, self._layout))
 
     def __repr__(self) -> str:
@@ -58,16 +62,20 @@ class ScriptedDetector:
 
     @property
     def side(self) -> int:
-        """Of its input, pixels."""
+        """The side of the square input, in pixels."""
         return self._engine.side
 
     def detect(
         self, image: ImageLike, *, threshold: float = 0.25, nms: float | None = 0.7
     ) -> Detections:
-        """Boxes with scores above the threshold, best first, clipped to the image; of two of one class whose IoU exceeds `nms` the better one stays.
+        """Boxes with scores above the threshold, best first, clipped to the image.
 
-        The image is scaled to fit the input, centred and framed in gray, as ultralytics does (with an antialiased filter).
-        Raises NotImplementedError for outputs of other layouts, CorruptFileError where the script fails, ValueError, and what `Segmenter.encode` raises.
+        Of two boxes of one class whose IoU exceeds `nms` the better one stays. The image is scaled
+        to fit the input, centred and framed in gray, as ultralytics does (with an antialiased
+        filter).
+
+        Raises NotImplementedError for outputs of other layouts, CorruptFileError where the script
+        fails, ValueError, and what `Segmenter.encode` raises.
         """
         check_thresholds(threshold, nms)
         pixels = to_image(image)

@@ -19,8 +19,8 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 class Segmenter(LoadedModel):
-    """A promptable segmentation model: SAM (Kirillov et al. 2023), SAM 2 and 2.1 on images (Ravi et al. 2024), MobileSAM (Zhang et al. 2023). Immutable;
-    share it between threads.
+    """A promptable segmentation model: SAM (Kirillov et al. 2023), SAM 2 and 2.1 on images (Ravi et
+    al. 2024), MobileSAM (Zhang et al. 2023). Immutable; share it between threads.
 
     Parameters
     ----------
@@ -36,19 +36,22 @@ class Segmenter(LoadedModel):
         where torch has it and finds a device, else the CPU
     precision : a name or a dtype of torch (float32, float16, bfloat16): what the large matrix
         products run in; everything between them is fp32. `precision` of the object tells what runs.
-        "fp32";
-        "bf16": factors of products of encoder and decoder rounded to bf16, sums in fp32. Needs AVX512-BF16 or AMX (`segrid info` tells),
-        NotImplementedError without;
-        "int8": the Linear layers of the encoder's blocks with activations in u8 (a scale per token) and weights in s8 (a scale per output), all else as
-        in bf16 where the CPU has it, else fp32;
-        "int8-torch": the same layers through LibTorch's dynamic quantisation, all else fp32: a baseline;
-        on "cuda" (and "cpu-plain") "fp32", "fp16" and "bf16": all weights and activations (not MobileSAM in fp16, whose encoder overflows);
-        "auto": the fastest of these whose loss, by the model's own table (`segrid.json`), is small (see the README); fp32 for models without a table
+        "fp32". "bf16": factors of products of encoder and decoder are rounded to bf16, sums are in
+        fp32; it needs AVX512-BF16 or AMX (`segrid info` tells), and raises NotImplementedError
+        without. "int8": the Linear layers of the encoder's blocks have activations in u8 (a scale
+        per token) and weights in s8 (a scale per output); all else is as in bf16 where the CPU has
+        it, else fp32. "int8-torch", a baseline: the same layers go through LibTorch's dynamic
+        quantisation, all else is fp32. On "cuda" (and "cpu-plain") "fp32", "fp16" and "bf16": all
+        weights and activations (not MobileSAM in fp16, whose encoder overflows). "auto": the
+        fastest of these whose loss, by the model's own table (`segrid.json`), is small (see the
+        README); fp32 for models without a table
     threads : most threads of the process's budget that a call uses; None: all
-    profile : a profile.json of `segrid tune`: its precision, threads and points along each side stand where nothing else is given
+    profile : a profile.json of `segrid tune`: its precision, threads and points along each side
+        stand where nothing else is given
 
-    Raises FileNotFoundError, NotImplementedError (device, precision or model type that this version lacks), CorruptFileError (files that do not
-    fit, every missing, unexpected and misshapen tensor named), ValueError.
+    Raises FileNotFoundError, NotImplementedError (device, precision or model type that this version
+    lacks), CorruptFileError (files that do not fit, every missing, unexpected and misshapen tensor
+    named), ValueError.
     """
 
     def __init__(
@@ -77,26 +80,35 @@ class Segmenter(LoadedModel):
 
     @property
     def working_scale(self) -> float | None:
-        """Long side, in pixels, of the images and crops in which the model finds objects best; None where its segrid.json does not say."""
+        """The long side, in pixels, of images and crops in which the model finds objects best.
+
+        None where its segrid.json does not say.
+        """
         return self._engine.working_scale
 
     def encode(self, image: ImageLike) -> Embedding:
         """Encodes an image once for any number of prompts.
 
-        image : path, bytes, PIL image, or array ((H, W, 3) uint8 RGB; `read_image` documents the rules for others)
+        image : path, bytes, PIL image, or array ((H, W, 3) uint8 RGB; `read_image` documents the
+            rules for others)
 
-        Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError or TypeError (the image), MemoryError.
+        Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError
+        or TypeError (the image), MemoryError.
         Source: segment_anything.SamPredictor.set_image.
         """
         return Embedding(self._engine.encode(to_image(image)))
 
     def encode_resized(self, pixels: Any, image_size: tuple[int, int]) -> Embedding:
-        """Encodes an image that is already resized for the model, for pipelines that resize (and augment) by themselves.
+        """Encodes an image that is already resized for the model.
 
-        pixels : (h, w, 3) RGB, 0..255, any numeric dtype, nothing rounded; long side `side` (SAM, MobileSAM), or `side` x `side` (SAM 2)
+        It serves pipelines that resize (and augment) by themselves.
+
+        pixels : (h, w, 3) RGB, 0..255, any numeric dtype, nothing rounded; long side `side` (SAM,
+            MobileSAM), or `side` x `side` (SAM 2)
         image_size : (height, width) of the original, in whose pixels prompts and masks are
 
-        Raises ValueError for another size than the model gives such an image, and for NaN or Inf. Source: segment_anything.SamPredictor.set_torch_image.
+        Raises ValueError for another size than the model gives such an image, and for NaN or Inf.
+        Source: segment_anything.SamPredictor.set_torch_image.
         """
         return Embedding(
             self._engine.encode_resized(np.ascontiguousarray(pixels, np.float32), image_size)
@@ -127,18 +139,24 @@ class Segmenter(LoadedModel):
         boxes : (P, 4) XYXY in image pixels, or (4,) for one
         mask_hints : (P, h, w) float32 logits at the model's low resolution, such as `Masks.low_res`
         multimask : three masks a prompt, in prompt order, rather than one
-        max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled and removed (sam2's; 0: off)
+        max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are
+            filled and removed (sam2's; 0: off)
         mask_threshold : pixels whose logit is above it are the mask's
-        anywhere : as the originals allow, rather than raise: points and boxes outside the image; boxes without area; other labels (only the
-            place of such a point is encoded); prompts without points, (P, 0, 2)
-        batch_size : most prompts decoded at once; default: one for each thread, on a device as many as its memory takes. Masks are the same (on a device but for the
-            rounding of products of another size)
-        sort_corners : boxes may name any two opposite corners, rather than raise when they are reversed
+        anywhere : as the originals allow, rather than raise: points and boxes outside the image;
+            boxes without area; other labels (only the place of such a point is encoded); prompts
+            without points, (P, 0, 2)
+        batch_size : most prompts decoded at once; default: one for each thread, on a device as many
+            as its memory takes. Masks are the same (on a device but for the rounding of products of
+            another size)
+        sort_corners : boxes may name any two opposite corners, rather than raise when they are
+            reversed
 
-        Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted; `Masks.low_res` holds their logits.
+        Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted;
+        `Masks.low_res` holds their logits.
 
-        Raises ValueError naming index and value for points or boxes outside the image, reversed boxes, unknown labels, and no prompts at all;
-        ValueError when the embedding is another model's; and what `encode` raises.
+        Raises ValueError naming index and value for points or boxes outside the image, reversed
+        boxes, unknown labels, and no prompts at all; ValueError when the embedding is another
+        model's; and what `encode` raises.
         Source: segment_anything.SamPredictor.predict; sam2.SAM2ImagePredictor.predict.
         """
         embedding = native(image, self._engine)
@@ -200,16 +218,19 @@ class Segmenter(LoadedModel):
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Masks:
-        """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator does, then thins the result.
+        """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator
+        does, then thins the result.
 
         Parameters
         ----------
         points_per_side : points along each side of the grid; default 32, or the profile's
         target_points : about this many points instead: side = round(sqrt(n))
         point_grids : own grids instead, one (N, 2) array in 0..1 per crop layer
-        pred_iou_thresh, stability_score_thresh, containment_thresh, crop_containment_thresh : None is the model's recommended value
-            (`recommended`); for the first two 0 is off, for containment 1.0
-        mask_threshold : of logits; pixels above it are a mask's, and its stability is measured around it
+        pred_iou_thresh, stability_score_thresh, containment_thresh, crop_containment_thresh : None
+            is the model's recommended value (`recommended`); for the first two 0 is off, for
+            containment 1.0
+        mask_threshold : of logits; pixels above it are a mask's, and its stability is measured
+            around it
         stability_score_offset ... min_mask_region_area : segment-anything's
         crop_n_layers : layers of crops, 2^i x 2^i overlapping ones in layer i; "auto" takes as
             few as bring the smallest crops to the model's `working_scale` (none where the model
@@ -217,22 +238,29 @@ class Segmenter(LoadedModel):
             segment-anything; the command line's is "auto", which finds more on large images
         region_connectivity : 8 (segment-anything's) or 4: whether pixels that touch at a corner
             belong to one part or hole of `min_mask_region_area`
-        multimask, use_m2m, max_hole_area, max_sprinkle_area : sam2's: three masks a point or one; each mask once more with itself as hint; holes and
-            specks of at most so many low-res pixels are filled and removed
+        multimask, use_m2m, max_hole_area, max_sprinkle_area : sam2's: three masks a point or one;
+            each mask once more with itself as hint; holes and specks of at most so many low-res
+            pixels are filled and removed
         min_area_frac : drops masks below this share of the image
         mask_iou_thresh : drops a mask whose mask IoU with a better one exceeds it (None: off)
-        containment_thresh : drops a mask whose intersection with a better one, over the smaller area, exceeds it
-        crop_containment_thresh : the same for two masks found in different crops, so that an object on a seam comes once
+        containment_thresh : drops a mask whose intersection with a better one, over the smaller
+            area, exceeds it
+        crop_containment_thresh : the same for two masks found in different crops, so that an object
+            on a seam comes once
         max_masks : keeps those with the highest predicted IoU
-        any_thresholds : pred_iou_thresh and stability_score_thresh may lie outside 0..1 (a predicted
-            IoU can exceed 1), as the originals allow, rather than raise
-        progress : called on this thread with {"stage", "done", "total", "kept", "elapsed", "memory_mb"}
-        cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and KeyboardInterrupt, has `partial`: the masks
-            of the points that had been decoded, after the thresholds (box NMS has been done in finished crops only; on very large images
+        any_thresholds : pred_iou_thresh and stability_score_thresh may lie outside 0..1 (a
+            predicted IoU can exceed 1), as the originals allow, rather than raise
+        progress : called on this thread with {"stage", "done", "total", "kept", "elapsed",
+            "memory_mb"}
+        cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and
+            KeyboardInterrupt, has `partial`: the masks of the points that had been decoded, after
+            the thresholds (box NMS has been done in finished crops only; on very large images
             without those that did not fit in memory)
 
-        Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled, MemoryError, and what `encode` raises.
-        Source: segment_anything.SamAutomaticMaskGenerator; "auto", the last four thresholds and target_points are segrid's.
+        Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled,
+        MemoryError, and what `encode` raises.
+        Source: segment_anything.SamAutomaticMaskGenerator; "auto", the last four thresholds and
+        target_points are segrid's.
         """
         options = self._resolved(
             {
@@ -270,7 +298,9 @@ class Segmenter(LoadedModel):
                 shown if source is None else source, options, progress, cancel, unfinished.append
             )
         except (Cancelled, KeyboardInterrupt) as stop:
-            stop.partial = Masks(unfinished[0], shown) if unfinished else None  # type: ignore[union-attr]
+            stop.partial = (  # type: ignore[union-attr]
+                Masks(unfinished[0], shown) if unfinished else None
+            )
             raise
         return Masks(found, shown)
 
@@ -324,8 +354,9 @@ def _points(
         count = len(points)
         if labels is not None and count > 1 and np.size(labels) == 1:
             raise ValueError(
-                f"labels: one label for {count} prompts of one point each. In segment-anything a (K, 2) array is one prompt of K points: "
-                "pass points[None] with labels[None] for that"
+                f"labels: one label for {count} prompts of one point each. In segment-anything a "
+                "(K, 2) array is one prompt of K points: pass points[None] with labels[None] for "
+                "that"
             )
         points = points[:, None, :]
     if points.ndim != 3 or points.shape[2] != 2:
@@ -341,7 +372,8 @@ def _points(
         given = given[:, None]
     if given.shape != points.shape[:2]:
         raise ValueError(
-            f"labels: shape {np.shape(labels)} for points of shape {points.shape}; expected {points.shape[:2]}"
+            f"labels: shape {np.shape(labels)} for points of shape {points.shape}; expected "
+            f"{points.shape[:2]}"
         )
     return points, given.astype(np.int64)
 
@@ -350,6 +382,5 @@ def _hints(mask_hints: Any) -> np.ndarray:
     hints = np.asarray(mask_hints)
     if hints.dtype.kind != "f":
         raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")
-    return np.array(
-        hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C"
-    )  # a copy: others may write while the GIL is free
+    # This is a copy, because others may write while the GIL is free.
+    return np.array(hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C")

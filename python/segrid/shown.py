@@ -22,7 +22,10 @@ class Shown:
         raise NotImplementedError
 
     def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
-        """Draws :meth:`picture` with matplotlib (ImportError without it) on `ax`, or on a new figure, and returns the axes."""
+        """Draws :meth:`picture` with matplotlib on `ax`, or on a new figure, and returns the axes.
+
+        Raises ImportError without matplotlib.
+        """
         import matplotlib.pyplot as plt
 
         if ax is None:

@@ -59,26 +59,38 @@ def stream(
     options_for: Callable[[Any, Any], dict[str, Any]] | None = None,
     **options: Any,
 ) -> Iterator[Streamed]:
-    """Yields a `Streamed` for each image, in the images' order, as soon as it is done; a bad image is one with an `error`, the others go on.
-    Images that the function of `Views` leaves out are not among them.
+    """Yields a `Streamed` for each image, in the images' order, as soon as it is done.
+
+    For a bad image the `Streamed` has an `error`, and the others go on. Images that the function of
+    `Views` leaves out are skipped.
 
     Parameters
     ----------
-    model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the options), `Views`, or a callable that takes the engine's image
-    images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight` says. A lone image is none: pass [image]
-    consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3) uint8) on one of the threads at work, so that files are written
-        beside the computing; what it raises becomes the image's error
+    model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the
+        options), `Views`, or a callable that takes the engine's image
+    images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight`
+        says. A lone image is not accepted: pass [image]
+    consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3)
+        uint8) on one of the threads at work, so that files are written beside the computing; what
+        it raises becomes the image's error
     image_batch_size : most images computed at once; default: one for each thread of the budget
-    io_workers : most images read or written at once; default: as many as are computed. Given, so many are held beside those that are computed
-    in_flight : most images in memory at once; default: one more than are computed, or the sum of both numbers. With `image_batch_size` not given it caps the
-        images computed at once, too
+    io_workers : most images read or written at once; default: as many as are computed. Given, so
+        many are held beside those that are computed
+    in_flight : most images in memory at once; default: one more than are computed, or the sum of
+        both numbers. With `image_batch_size` not given it caps the images computed at once, too
     read : makes an image of what was given, on one of those threads; default: `read_image`
-    options_for : called with what was given and the pixels: options for this image alone, such as boxes (with a Segmenter they go to `predict` then)
+    options_for : called with what was given and the pixels: options for this image alone, such as
+        boxes (with a Segmenter they go to `predict` then)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
-    While more images wait than are computed at once, each has its part of the threads (one, unless `image_batch_size` is smaller than the budget), which wastes
-    nothing; the last ones share what is free. Results have the same bits either way. A model's own `threads=` is kept. Closing the generator, Ctrl-C, and every
-    token whose `with` the iterating thread is in stop all that runs in the engine at its next tile, and begin nothing more.
+    While more images wait than are computed at once, each image has its part of the threads (one,
+    unless `image_batch_size` is smaller than the budget), which wastes nothing. The last images
+    share the threads that are free. Results have the same bits either way. A model's own `threads=`
+    is kept.
+
+    Three things stop all that runs in the engine at its next tile, and begin nothing more: closing
+    the generator, Ctrl-C, and every token whose `with` the iterating thread is in.
+
     Raises ValueError for numbers below 1, TypeError for a lone image.
     """
     _check_many(images)
@@ -111,7 +123,10 @@ def stream(
 
 
 def _check_many(images: Any) -> None:
-    """Raises TypeError for one image, whose characters, bytes, rows or lines would be taken for many."""
+    """Raises TypeError for a lone image.
+
+    Its characters, bytes, rows or lines would be taken for many images.
+    """
     lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
         images, "read"
     )
@@ -129,21 +144,20 @@ def _check_many(images: Any) -> None:
         )
 
 
-_Chosen = tuple[
-    int, Any, dict[str, Any] | Exception
-]  # index, source, its view as an option, or why there is none
+# An image's index, its source, and its view as an option, or why there is none.
+_Chosen = tuple[int, Any, dict[str, Any] | Exception]
 
 
 def _chosen(
     images: Iterable[Any], view_of: Callable[[Any], str | None] | None
 ) -> Iterator[_Chosen]:
-    """Of images those that are in a view; all where there are no views."""
+    """The images that are in a view; all images where there are no views."""
     for index, source in enumerate(images):
         view: dict[str, Any] | Exception = {}
         if view_of is not None:
             try:
                 name = view_of(source)
-            except Exception as error:  # of this image
+            except Exception as error:  # it is this image's
                 view = error
             else:
                 if name is None:
@@ -153,15 +167,19 @@ def _chosen(
 
 
 def _part(model: Any, share: int) -> Any:
-    """The model on its part of the threads."""
+    """The model, whose calls use its part of the threads."""
     if isinstance(model, (Segmenter, Detector)):
         return model.within(share)
     return model.with_threads(share) if isinstance(model, (Pipeline, Views)) else model
 
 
 class _Tidy:
-    """Gives free pages back to the system: behind images, at most every TIDY_EVERY seconds, what they leave free between them, which would be kept for ever; and
-    behind encodings what the encoder needed, which would lie idle while its image is decoded."""
+    """Gives free pages back to the system.
+
+    After images (at most every TIDY_EVERY seconds) these are the pages that the images leave free
+    between them, which would be kept for ever. After encodings they are what the encoder needed,
+    which would lie idle while its image is decoded.
+    """
 
     def __init__(self) -> None:
         self._last, self._lock = perf_counter(), threading.Lock()
@@ -173,10 +191,10 @@ class _Tidy:
         if late:
             _core.give_back_memory()
 
-    def behind_encoding(
+    def after_encoding(
         self, progress: Callable[[dict[str, Any]], Any] | None
     ) -> Callable[[dict[str, Any]], None]:
-        """For progress=."""
+        """A function for `progress=` that gives memory back after each encoding."""
         before, began = "", 0.0
 
         def told(state: dict[str, Any]) -> None:
@@ -196,7 +214,7 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any], tidy: _Tidy) -> A
         if options.keys() & {"boxes", "points", "mask_hints"}:
             return model.predict(pixels, **options)
         return model.everything(
-            pixels, **options | {"progress": tidy.behind_encoding(options.get("progress"))}
+            pixels, **options | {"progress": tidy.after_encoding(options.get("progress"))}
         )
     return (
         model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
@@ -251,7 +269,7 @@ def _stream(
                     output = consume(
                         Streamed(index, source, result, None, None, seconds), pixels.array
                     )
-        except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
+        except Exception as raised:  # this image's; KeyboardInterrupt is the main thread's
             error, result = raised, None
         with lock:
             left -= 1

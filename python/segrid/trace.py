@@ -10,7 +10,9 @@ from segrid._native import _core
 
 
 class Trace:
-    """Records what every thread of the engine does between entry and exit of a ``with`` block; one recording at a time (ValueError else).
+    """Records what every thread of the engine does between entry and exit of a ``with`` block.
+
+    There is one recording at a time (else ValueError).
 
     >>> with segrid.Trace("out.json") as trace:
     ...     model.everything("photo.jpg")
@@ -18,12 +20,14 @@ class Trace:
 
     Parameters
     ----------
-    path : where to write Chrome's trace format (chrome://tracing, https://ui.perfetto.dev); None: nowhere
+    path : where to write Chrome's trace format (chrome://tracing, https://ui.perfetto.dev); None:
+        nowhere
 
     Attributes
     ----------
-    events : after the block: list of (name, begin in ns, duration in ns, index of the prompt or tile or -1, thread). Spans of one thread nest:
-        "tokens", "sweep" and "upscale" lie within "decode", but for those of workers that help with another one's prompt (few clicks)
+    events : after the block: list of (name, begin in ns, duration in ns, index of the prompt or
+        tile or -1, thread). Spans of one thread nest: "tokens", "sweep" and "upscale" lie within
+        "decode", except those of workers that help with another worker's prompt (few clicks)
     dropped : events beyond a million, which were not kept
     """
 

@@ -1,8 +1,10 @@
-"""What this machine does best with your own images: measured, setting by setting, each in a process of its own."""
+"""Finds what this machine does best with your own images.
+
+Each setting is measured in a process of its own.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import statistics
@@ -13,25 +15,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from segrid._files import read_json, whole, write_text
+from segrid._files import read_json
 from segrid.matching import match, packed, unpacked
 from segrid.memory import difference, forget_peak, resident_mb
+from segrid.prompt_sweep import sweep_prompts
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
-if TYPE_CHECKING:
-    from segrid.embedding import Embedding
-    from segrid.segmenter import Segmenter
-
-BOXES = 64  # of the prompt batch whose speed is measured
+BOXES = 64  # in the prompt batch whose speed is measured
 
 
 @dataclass(frozen=True)
 class Setting:
-    """threads : the budget of the process. in_flight : images at once (`segrid.stream`)."""
+    """A setting to measure.
+
+    threads : the budget of the process
+    in_flight : images at once (`segrid.stream`)
+    """
 
     threads: int
     in_flight: int
@@ -41,10 +44,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting, measured. error : why there are no figures ("out of memory", "precision refused: ..."), else None.
+    """One setting, measured.
 
-    images_per_second, boxes_per_second; latency : seconds of computing an image, median; memory_mb : peak above the weights; io_share : reading's part of all
-    seconds; masks, iou_mean, lost, new : against the reference setting's masks.
+    images_per_second, boxes_per_second : the speeds
+    latency : seconds of computing an image, median
+    memory_mb : peak above the weights
+    io_share : reading's part of all seconds
+    masks, iou_mean, lost, new : masks found, compared with the reference setting's masks
+    error : why there are no figures ("out of memory", "refused: ..."), else None
     """
 
     setting: Setting
@@ -62,7 +69,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Tuning:
-    """rows : the reference (all threads, fp32, the most points) first. best : the recommended row. bottleneck : a sentence. machine : what it is."""
+    """What `tune` measured.
+
+    rows : the reference (all threads, fp32, the most points) first
+    best : the recommended row
+    bottleneck : a sentence
+    machine : what the machine is
+    """
 
     model: str
     rows: list[Row]
@@ -93,16 +106,22 @@ def tune(
     limit_mb: int | None = None,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Tuning:
-    """Measures segment everything on your images: threads and images at once first, then precisions and points with the fastest of those.
+    """Measures segment everything on your images.
+
+    Threads and images at once come first, then precisions and points with the fastest of those.
 
     images : paths; a few that are typical (each setting runs all of them)
-    threads : budgets to try; default: powers of two up to the CPUs this process may use (affinity and cgroup), and all of them
+    threads : budgets to try; default: powers of two up to the CPUs this process may use (affinity
+        and cgroup), and all of them
     device, precisions : as `Segmenter` takes them; default: the precisions that this CPU runs
-    least_iou, most_lost : a setting may be recommended when its matched masks have this mean IoU with the reference's and at most this share of them is lost
-    limit_mb : a setting whose process would take more memory than this above its start is a row that says so
+    least_iou, most_lost : a setting may be recommended when its matched masks have this mean IoU
+        with the reference's and at most this share of them is lost
+    limit_mb : a setting whose process would take more memory than this above its start is a row
+        that says so
     progress : called with {"setting", "done", "total"} before each setting
 
-    Raises ValueError for no images or numbers below 1, FileNotFoundError, RuntimeError where the reference itself fails.
+    Raises ValueError for no images or numbers below 1, FileNotFoundError, RuntimeError where the
+    reference itself fails.
     """
     from segrid._native import _core
 
@@ -178,8 +197,8 @@ def tune(
 def _bottleneck(rows: list[Row], best: Row) -> str:
     if best.io_share > 0.5:
         return (
-            f"Reading takes {100 * best.io_share:.0f} % of the seconds: the disk (or decoding) is the bottleneck; more images at once would help, more threads "
-            "would not."
+            f"Reading takes {100 * best.io_share:.0f} % of the seconds: the disk (or decoding) is "
+            "the bottleneck; more images at once would help, more threads would not."
         )
     most, like = max(r.setting.threads for r in rows), rows[0].setting
     alone, several = (
@@ -197,144 +216,21 @@ def _bottleneck(rows: list[Row], best: Row) -> str:
         gain = max(several) / max(alone)
         if gain < 0.7 * most:
             return (
-                f"{most} threads are {gain:.1f} times as fast as one: memory, or another process on this machine, is the bottleneck, not the number of "
-                "threads."
+                f"{most} threads are {gain:.1f} times as fast as one: memory, or another process "
+                "on this machine, is the bottleneck, not the number of threads."
             )
-        return f"Computing is the bottleneck ({most} threads are {gain:.1f} times as fast as one): more or faster cores would help."
+        return (
+            f"Computing is the bottleneck ({most} threads are {gain:.1f} times as fast as one): "
+            "more or faster cores would help."
+        )
     return "Computing is the bottleneck."
 
 
-@dataclass(frozen=True)
-class PromptBatch:
-    """boxes in one call of `predict` on an encoded image; seconds of the call (the fastest of `repeat`); memory_mb : peak above what was there before.
-    error : why there are no figures ("out of memory"), else None."""
-
-    boxes: int
-    seconds: float | None = None
-    boxes_per_second: float = 0.0
-    memory_mb: float | None = None
-    error: str | None = None
-
-
-def sweep_prompts(
-    segmenter: Segmenter,
-    image: Any,
-    counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256),
-    repeat: int = 3,
-) -> list[PromptBatch]:
-    """How many boxes to give to one call: the image is encoded once, then batch after batch of random boxes is decoded. A batch that does not fit in memory is a
-    row that says so. Raises ValueError for counts below 1, and what `encode` raises."""
-    if not counts or min(counts) < 1 or repeat < 1:
-        raise ValueError(
-            f"sweep: counts and repeat must be at least 1, got {list(counts)} and {repeat}"
-        )
-    embedding = segmenter.encode(image)
-    rows = []
-    for count in counts:
-        try:
-            segmenter.predict(embedding, boxes=_boxes(embedding, min(count, 2)))  # warm
-            boxes = _boxes(embedding, count)
-            before = resident_mb("VmRSS")
-            forget_peak()
-            times = []
-            for _ in range(repeat):
-                began = perf_counter()
-                segmenter.predict(embedding, boxes=boxes)
-                times.append(perf_counter() - began)
-            rows.append(
-                PromptBatch(
-                    count, min(times), count / min(times), difference(resident_mb("VmHWM"), before)
-                )
-            )
-        except MemoryError:
-            rows.append(PromptBatch(count, error="out of memory"))
-    return rows
-
-
-def _boxes(embedding: Embedding, count: int) -> np.ndarray:
-    height, width = embedding.image_size
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 0.5, (count, 2))
-    return np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (count, 2))], 1) * [
-        width,
-        height,
-        width,
-        height,
-    ]
-
-
-def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
-    """report.md, speed.svg (with matplotlib), recommendation.txt and profile.json, in the folder, which is made."""
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    s, best = tuning.best.setting, tuning.best
-    words = (
-        f"threads {s.threads}, images at once {s.in_flight}, precision {s.precision}, {s.points_per_side} points along each side: "
-        f"{best.images_per_second:.3g} images/s ({best.images_per_second / tuning.rows[0].images_per_second:.2f} times the reference), "
-        f"{best.boxes_per_second:.3g} boxes/s\n"
-        f"{tuning.bottleneck}\n"
-    )
-    lines = [
-        "# What this machine does best",
-        "",
-        f"{tuning.machine['cpu']}, {tuning.machine['cpus']} CPUs; model {tuning.model}.",
-        "",
-        f"**{words.strip()}**",
-        "",
-        "| threads | images at once | precision | points | images/s | boxes/s | seconds an image | MB | GPU | reading | masks | IoU | lost | new |",
-        "|" + "---|" * 14,
-    ]
-    for r in tuning.rows:
-        cells = [str(v) for v in asdict(r.setting).values()]
-        if r.error is not None:
-            lines.append("| " + " | ".join([*cells, r.error, *[""] * 9]) + " |")
-            continue
-        memory = "" if r.memory_mb is None else f"{r.memory_mb:.0f}"
-        cells += [
-            f"{r.images_per_second:.3g}",
-            f"{r.boxes_per_second:.3g}",
-            f"{r.latency:.3g}",
-            memory,
-            "none",
-            f"{100 * r.io_share:.1f} %",
-            str(r.masks),
-            f"{r.iou_mean:.4f}",
-            str(r.lost),
-            str(r.new),
-        ]
-        lines.append("| " + " | ".join(cells) + (" | **best**" if r is best else " |"))
-    files = [
-        write_text(target / "recommendation.txt", words),
-        write_text(target / "profile.json", json.dumps(tuning.profile(), indent=1) + "\n"),
-    ]
-    with contextlib.suppress(ImportError):
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8, 0.4 * len(tuning.rows) + 1))
-        axes = figure.subplots()
-        rows = [r for r in tuning.rows if r.error is None]
-        names = [
-            f"{r.setting.threads} threads, {r.setting.in_flight} images, {r.setting.precision}, {r.setting.points_per_side} points"
-            for r in rows
-        ]
-        axes.barh(
-            range(len(rows)),
-            [r.images_per_second for r in rows],
-            color=["#d1495b" if r is best else "#9aa5b1" for r in rows],
-        )
-        axes.set_yticks(range(len(rows)), names)
-        axes.invert_yaxis()
-        axes.set_xlabel("images/s")
-        figure.tight_layout()
-        with whole(target / "speed.svg") as part:
-            figure.savefig(part, format="svg")
-        files.append(target / "speed.svg")
-        lines += ["", "![images/s](speed.svg)"]
-    return [write_text(target / "report.md", "\n".join(lines) + "\n"), *files]
-
-
 def read_profile(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A profile that `tune` wrote: {"threads", "in_flight", "precision", "points_per_side", ...}. Raises FileNotFoundError; ValueError for other files."""
+    """A profile that `tune` wrote: {"threads", "in_flight", "precision", "points_per_side", ...}.
+
+    Raises FileNotFoundError; ValueError for other files.
+    """
     found = read_json(path)
     numbers = ("threads", "in_flight", "points_per_side")
     if (

@@ -61,12 +61,13 @@ class View:
 
 
 class Views:
-    """A `Pipeline` for each kind of picture, with one segmenter; a detector is loaded once, when its first picture comes. Any number of threads may use it.
+    """A `Pipeline` for each kind of picture, with one segmenter; a detector is loaded once, when
+    its first picture comes. Any number of threads may use it.
 
-    views : {name: `View`}; a file is of the first whose pattern fits
-    view_of : called with a file's path as it was given, returns the name of its view, or None for an
-        image that is left out; patterns are not looked at then. `stream` calls it once for each image,
-        in the thread that iterates
+    views : {name: `View`}; a file belongs to the first view whose pattern fits
+    view_of : called with a file's path as it was given, returns the name of its view, or None for
+        an image that is left out; patterns are not looked at then. `stream` calls it once for each
+        image, in the thread that iterates
     segmenter, trust, device, precision : as `Pipeline` takes them
 
     Raises ValueError for no views.
@@ -120,7 +121,8 @@ class Views:
             if rule.fits(name):
                 return view
         raise ValueError(
-            f"{_shown(path)}: of no view ({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})"
+            f"{_shown(path)}: of no view "
+            f"({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})"
         )
 
     def only(self, names: list[str]) -> Views:
@@ -136,7 +138,10 @@ class Views:
         return _rebuild(chosen, self.segmenter, told_by, self._how)
 
     def pipeline(self, view: str) -> Pipeline:
-        """Of a view; loads its detector where that has not been done. Raises ValueError for an unknown view, and what `Pipeline` raises."""
+        """The pipeline of a view, whose detector is loaded where that has not been done.
+
+        Raises ValueError for an unknown view, and what `Pipeline` raises.
+        """
         if view not in self.views:
             raise ValueError(f"view {view!r}: there are {', '.join(self.views)}")
         with self._lock:
@@ -150,7 +155,10 @@ class Views:
         return Pipeline(detector, self.segmenter)
 
     def with_threads(self, threads: int) -> Views:
-        """The same, detectors shared, whose calls use at most this many threads, and no more than each model's own `threads=`. Raises ValueError below 1."""
+        """The same views (detectors shared), whose calls use at most this many threads.
+
+        A model's own `threads=` is kept where it is smaller. Raises ValueError below 1.
+        """
         other = _rebuild(self.views, self.segmenter.within(threads), self._told_by, self._how)
         other._threads, other._loaded, other._lock = threads, self._loaded, self._lock
         return other
@@ -158,17 +166,22 @@ class Views:
     def __call__(
         self, image: ImageLike, *, view: str | None = None, batch_size: int | None = None
     ) -> Detections:
-        """Boxes and masks by the pipeline of `view`, or of the view that the image's file is of. Raises what `view_of`, `pipeline` and that pipeline raise,
-        and ValueError where `view_of` leaves the image out."""
+        """Boxes and masks by the pipeline of `view`, or of the view that the image's file is of.
+
+        Raises what `view_of`, `pipeline` and that pipeline raise, and ValueError where `view_of`
+        leaves the image out.
+        """
         if view is None:
             if not isinstance(image, (str, os.PathLike)):
                 raise ValueError(
-                    f"views: an image that is no file ({type(image).__name__}) has no name to tell its view; pass view=..."
+                    f"views: an image that is no file ({type(image).__name__}) has no name to tell "
+                    "its view; pass view=..."
                 )
             view = self.view_of(image)
             if view is None:
                 raise ValueError(
-                    f"{_shown(image)}: view_of leaves this image out (it returned None); pass view=..."
+                    f"{_shown(image)}: view_of leaves this image out (it returned None); pass "
+                    "view=..."
                 )
         pipeline, rule = self.pipeline(view), self.views[view]
         return pipeline(
@@ -199,8 +212,11 @@ def _shown(path: Any) -> str:
 
 
 def names_in(file: str | os.PathLike[str]) -> list[str]:
-    """The classes that a TorchScript file names (ultralytics' config.txt in it), read without loading
-    the file, so that no code in it runs; none where it names none, or is no such file."""
+    """The classes that a TorchScript file names (in ultralytics' config.txt within it).
+
+    They are read without loading the file, so that no code in it runs. The list is empty where the
+    file names none, or is no such file.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             about = [
@@ -241,9 +257,14 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def read_views(
     path: str | os.PathLike[str], threshold: float = 0.1, nms: float | None = None
 ) -> dict[str, View]:
-    """Of a JSON file: {"front": {"pattern": "*_front.*", "detector": "front.torchscript", "prompts": ["a tooth"], "threshold": 0.01, "nms": 0.5}, ...}.
+    """Reads the views of a JSON file.
 
-    Files beside it are named from its folder. threshold, nms : of views that name none. Without "pattern" a view has none.
+    The file holds {"front": {"pattern": "*_front.*", "detector": "front.torchscript", "prompts":
+    ["a tooth"], "threshold": 0.01, "nms": 0.5}, ...}. Detector files beside it are named relative
+    to its folder. A view without "pattern" has none.
+
+    threshold, nms : for views that name none
+
     Raises ValueError for other content, FileNotFoundError.
     """
     found = read_json(path)
@@ -253,7 +274,8 @@ def read_views(
         or not all(isinstance(v, dict) for v in found.values())
     ):
         raise ValueError(
-            f'{os.fspath(path)}: expected {{"front": {{"pattern": "*_front.*", "detector": "front.torchscript"}}, ...}}'
+            f'{os.fspath(path)}: expected {{"front": {{"pattern": "*_front.*", "detector": '
+            f'"front.torchscript"}}, ...}}'
         )
     views = {}
     for name, given in found.items():

@@ -62,7 +62,8 @@ def test_rows(tuned):
 
 
 def test_report_and_profile(tuned, tmp_path, coins):
-    from segrid.tuning import read_profile, write_report
+    from segrid.tuning import read_profile
+    from segrid.tuning_report import write_report
 
     write_report(tuned, tmp_path)
     report = (tmp_path / "report.md").read_text()
@@ -112,7 +113,7 @@ def _report(found):
     import tempfile
     from pathlib import Path
 
-    from segrid.tuning import write_report
+    from segrid.tuning_report import write_report
 
     with tempfile.TemporaryDirectory() as folder:
         write_report(found, folder)

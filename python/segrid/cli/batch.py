@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from segrid.folders.machine import Machine
     from segrid.folders.run import Job, Plan, Summary
 
-SHOWN = 20  # of a list in the summary
+SHOWN = 20  # entries of a list that the summary shows
 
 
 @dataclass

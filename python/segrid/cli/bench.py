@@ -75,7 +75,7 @@ def sweep(
 ) -> int:
     """The prompt batch alone. Returns the exit code 0. Exits with 2 when nothing can be run."""
     import segrid
-    from segrid.tuning import sweep_prompts
+    from segrid.prompt_sweep import sweep_prompts
 
     console = Console(stderr=True)
     with refusing():

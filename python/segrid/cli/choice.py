@@ -35,7 +35,7 @@ class ModelChoice:
 
     @property
     def where(self) -> dict[str, Any]:
-        """Keywords for what loads a model."""
+        """The keyword arguments for loading the model."""
         return {"device": self.device, "precision": self.precision}
 
     def segmenter(self) -> Any:
@@ -46,7 +46,7 @@ class ModelChoice:
         return segrid.Segmenter(self.model, **self.where)
 
     def set_threads(self) -> None:
-        """Raises ValueError for a number that cannot be."""
+        """Sets the thread budget. Raises ValueError for a number that is not allowed."""
         import segrid
 
         if self.threads is not None:

@@ -51,7 +51,8 @@ def run(
                 device=device,
                 threads=threads,
                 progress=lambda at: status.update(
-                    f"{at['precision']}: image {at['done'] + 1} of {at['total']}, {shown(Path(at['image']).name)}"
+                    f"{at['precision']}: image {at['done'] + 1} of {at['total']}, "
+                    f"{shown(Path(at['image']).name)}"
                 ),
                 **options,
             )

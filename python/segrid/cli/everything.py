@@ -59,7 +59,8 @@ def run(
         _report(records, Console())
         if trace:
             Console().print(
-                f"  trace    {shown(trace)} (open it in chrome://tracing or https://ui.perfetto.dev)",
+                f"  trace    {shown(trace)} (open it in chrome://tracing or "
+                "https://ui.perfetto.dev)",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -52,7 +52,7 @@ def _cuda() -> str:
 
 
 def run(choice: ModelChoice, *, as_json: bool) -> None:
-    """Prints it. Exits with 2 where the model cannot be loaded."""
+    """Prints what runs here. Exits with 2 where the model cannot be loaded."""
     with refusing():
         found = collect(choice)
     if as_json:

@@ -38,7 +38,7 @@ class Item(NamedTuple):
 
     path: Path
     name: str  # in COCO files: relative to the deepest folder that holds them all, with slashes
-    target: Path  # of its results, without their endings
+    target: Path  # the paths of its results, without their endings
 
     def files(self, endings: dict[str, str]) -> dict[str, Path]:
         """The paths of its results. endings : of each kind, such as {"coco": "_coco.json"}."""
@@ -46,8 +46,10 @@ class Item(NamedTuple):
 
 
 def items(images: list[Path], output: Path) -> list[Item]:
-    """With targets in `output`: a second image of the same stem gets -2, and so on, so that none
-    overwrites another."""
+    """The images with their targets in `output`.
+
+    A second image of the same stem gets -2, and so on, so that none overwrites another.
+    """
     paths = [Path(os.path.abspath(image)) for image in images]
     root = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(root).as_posix() for path in paths]
@@ -91,7 +93,7 @@ def show_warning(
 
 
 def bar(console: Console, quiet: bool) -> Progress:
-    """Of images, with a note each; hidden where nobody looks."""
+    """A progress bar over images, with a note for each; hidden where nobody looks."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

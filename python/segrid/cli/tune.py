@@ -15,9 +15,13 @@ from segrid.cli.output import bar, refusing, shown
 def run(
     inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool
 ) -> int:
-    """sweep: options of `segrid.tune`. Returns the exit code 0. Exits with 2 where nothing could be measured."""
+    """sweep: options of `segrid.tune`.
+
+    Returns the exit code 0. Exits with 2 where nothing could be measured.
+    """
     from segrid.folders.inputs import collect
-    from segrid.tuning import tune, write_report
+    from segrid.tuning import tune
+    from segrid.tuning_report import write_report
 
     console = Console(stderr=True)
     with refusing(RuntimeError):
@@ -31,7 +35,8 @@ def run(
                     task,
                     total=state["total"],
                     completed=state["done"],
-                    note=f"{s['threads']} threads, {s['in_flight']} images, {s['precision']}, {s['points_per_side']} points",
+                    note=f"{s['threads']} threads, {s['in_flight']} images, {s['precision']}, "
+                    f"{s['points_per_side']} points",
                 )
 
             found = tune(chosen, model=model, **sweep, progress=each)

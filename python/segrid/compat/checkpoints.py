@@ -16,7 +16,7 @@ from segrid.convert.mobile_sam import UNUSED
 from segrid.convert.names import original_names
 
 PICKLED = (".pt", ".pth")
-VERSION = b"2"  # of what the converter makes of the same weights
+VERSION = b"2"  # changes where the converter makes something else of the same weights
 
 
 def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:

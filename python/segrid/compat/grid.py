@@ -91,7 +91,7 @@ def parallel_grid_segmentation(
 
 
 def _segmenter(model: Any) -> Segmenter:
-    """Of a Segmenter, of a drop-in's model or of its predictor."""
+    """The Segmenter that is given, or that a drop-in's model or its predictor holds."""
     holders = (
         model,
         getattr(model, "segmenter", None),
@@ -114,7 +114,9 @@ def _grid(target_points: int, width: int, height: int) -> np.ndarray:
 
 
 def _report(batch_size: int) -> Callable[[dict[str, Any]], None]:
-    """Of `everything`'s progress: a line on standard error for each batch of points."""
+    """A function for `everything`'s progress that prints a line on standard error per batch of
+    points.
+    """
     reported = 0
 
     def tell(state: dict[str, Any]) -> None:

@@ -105,7 +105,7 @@ class Model(Module):
 
     @property
     def has_weights(self) -> bool:
-        """Whether it can be called."""
+        """Whether the model has its weights, so that it can be called."""
         return self._segmenter is not None
 
     @property
@@ -157,11 +157,11 @@ class Model(Module):
         return self
 
     def cpu(self: Self) -> Self:
-        """Moves it to the CPU."""
+        """Moves the model to the CPU."""
         return self.to("cpu")
 
     def cuda(self: Self, device: Any = None) -> Self:
-        """Moves it to CUDA. Raises NotImplementedError where there is none."""
+        """Moves the model to CUDA. Raises NotImplementedError where there is none."""
         return self.to("cuda" if device is None else device)
 
     def half(self: Self) -> Self:

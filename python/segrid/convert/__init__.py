@@ -1,4 +1,7 @@
-"""Original checkpoints (`sam_vit_b.pth`, `sam2.1_hiera_small.pt`, ...) to a model folder: `segrid convert FILE -o DIR`."""
+"""Turns original checkpoints (`sam_vit_b.pth`, `sam2.1_hiera_small.pt`, ...) into model folders.
+
+The command is `segrid convert FILE -o DIR`.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +20,28 @@ from segrid._native import CorruptFileError
 from segrid.convert import mobile_sam, sam, sam2
 
 FAMILIES = (sam, mobile_sam, sam2)
-# Of a Segmenter's family: from transformers' names to the original checkpoint's, where conversion
-# does no more than rename.
+# Rules for a Segmenter's family that turn transformers' names into the original checkpoint's names.
+# The families listed are those whose conversion does no more than rename.
 ORIGINAL_RULES = {"sam": sam.ORIGINAL_RULES, "mobile_sam": mobile_sam.ORIGINAL_RULES}
 
 
-PUBLISHED_WIDTH, PUBLISHED_HEADS = 256, 8  # of the mask decoders of all published checkpoints
+PUBLISHED_WIDTH, PUBLISHED_HEADS = 256, 8  # all published mask decoders have these
 
 
 def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
-    """Writes config.json and model.safetensors (fp32, transformers' names) of an original checkpoint into the folder `output`.
+    """Writes config.json and model.safetensors (fp32, transformers' names) of an original
+    checkpoint into the folder `output`.
 
-    The checkpoint is read as weights only (no code of it runs), its family and sizes are told from its tensors, and the result is checked by loading it
-    and answering a click. Returns {"family", "tensors", "dropped", "bytes"}; `dropped` are tensors that images do not need.
+    The checkpoint is read as weights only (no code of it runs), its family and sizes are told from
+    its tensors, and the result is checked by loading it and answering a click. Returns {"family",
+    "tensors", "dropped", "bytes"}; `dropped` are tensors that images do not need.
 
-    No tensor tells the attention heads of the mask decoder. A config.json beside the checkpoint does
-    ({"mask_decoder_config": {"num_attention_heads": n}}); without one they are 8, as in every
+    No tensor tells the attention heads of the mask decoder. A config.json beside the checkpoint
+    does ({"mask_decoder_config": {"num_attention_heads": n}}); without one they are 8, as in every
     published checkpoint, whose decoders are 256 wide, and a decoder of another width is refused.
 
-    Raises FileNotFoundError, CorruptFileError (not a checkpoint, or one that holds more than weights), NotImplementedError (an unknown architecture).
+    Raises FileNotFoundError, CorruptFileError (not a checkpoint, or one that holds more than
+    weights), NotImplementedError (an unknown architecture).
     Needs torch and safetensors, which come with segrid's dependencies.
     """
     path = Path(checkpoint)
@@ -86,8 +92,8 @@ def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
         if family.recognises(weights):
             return family
     raise NotImplementedError(
-        f"{source}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2); it holds {len(weights)} tensors such as "
-        f"{', '.join(sorted(weights)[:4])}"
+        f"{source}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2); it "
+        f"holds {len(weights)} tensors such as {', '.join(sorted(weights)[:4])}"
     )
 
 
@@ -113,7 +119,10 @@ def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The tensors of a .pt or .pth file by name; {"model": ...} and {"state_dict": ...} are unwrapped."""
+    """The tensors of a .pt or .pth file by name.
+
+    {"model": ...} and {"state_dict": ...} are unwrapped.
+    """
     import torch
 
     if not path.exists():
@@ -132,7 +141,8 @@ def read(path: Path) -> dict[str, Any]:
         KeyError,
     ) as error:
         raise CorruptFileError(
-            f"{path}: cannot be read as weights only: it is damaged, or holds code (which is never run). {str(error).splitlines()[0]}"
+            f"{path}: cannot be read as weights only: it is damaged, or holds code (which is never "
+            f"run). {str(error).splitlines()[0]}"
         ) from error
     for key in ("model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -159,7 +169,10 @@ def _save(tensors: dict[str, Any], path: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Loads the folder (every tensor's name and shape is checked) and answers a click on a drawn image."""
+    """Loads the folder, which checks every tensor's name and shape, and answers a click.
+
+    The click is on a drawn image.
+    """
     import numpy as np
 
     import segrid

@@ -20,7 +20,8 @@ ORIGINAL_RULES = [
     if not r[0].startswith((r"^vision_encoder\.layers", r"^vision_encoder\.patch"))
 ]
 UNUSED = re.compile(
-    r"^image_encoder\.(norm_head|head)\.|\.num_batches_tracked$|\.attention_bias_idxs$|^pixel_(mean|std)$"
+    r"^image_encoder\.(norm_head|head)\.|\.num_batches_tracked$|\.attention_bias_idxs$|"
+    r"^pixel_(mean|std)$"
 )
 
 
@@ -34,7 +35,10 @@ def recognises(weights: dict[str, Any]) -> bool:
 def convert(
     weights: dict[str, Any], image_size: int = 1024
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """(config.json, tensors, names of tensors left out: the classifier that TinyViT was trained with)."""
+    """Returns (config.json, tensors, names of the tensors left out).
+
+    Those left out are the classifier that TinyViT was trained with.
+    """
     dropped = sorted(k for k in weights if UNUSED.search(k))
     out = feed_forward_names(
         renamed({k: v for k, v in weights.items() if k not in dropped}, RULES),

@@ -1,4 +1,4 @@
-"""Renaming tensors by rules."""
+"""Renames tensors by rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# What segment-anything's and sam2's prompt encoders and mask decoders share, as they name it and as transformers does.
+# Names that the prompt encoders and mask decoders of segment-anything and sam2 share: theirs, then
+# those of transformers.
 DECODER_RULES = [
     (r"mask_downscaling\.0\.", "mask_embed.conv1."),
     (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
@@ -36,7 +37,7 @@ ORIGINAL_DECODER_RULES = [
 
 
 def renamed(weights: dict[str, Any], rules: list[tuple[str, str]]) -> dict[str, Any]:
-    """Every rule is applied to every name, in order."""
+    """Renames the tensors: every rule is applied to every name, in order."""
     out = {}
     for name, value in weights.items():
         for pattern, to in rules:
@@ -46,7 +47,10 @@ def renamed(weights: dict[str, Any], rules: list[tuple[str, str]]) -> dict[str, 
 
 
 def feed_forward_names(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """`prefix`.layers.0, .1 ... .n (a chain of Linears) to transformers' proj_in, layers.0 ..., proj_out, for every prefix that the pattern matches."""
+    """Renames chains of Linears to transformers' names, for every prefix that the pattern matches.
+
+    `prefix`.layers.0, .1 ... .n become proj_in, layers.0 ..., proj_out.
+    """
     pattern = re.compile(rf"^({prefix})\.layers\.(\d+)\.(weight|bias)$")
     last: dict[str, int] = {}
     for name in weights:
@@ -63,8 +67,11 @@ def feed_forward_names(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def original_names(names: Iterable[str], rules: list[tuple[str, str]]) -> dict[str, str]:
-    """Of each name what `rules` make of it, and chains of Linears (proj_in, layers.0 ..., proj_out)
-    numbered as layers.0, .1 ... .n again."""
+    """Maps each name to the original's name.
+
+    It applies `rules`, then numbers chains of Linears (proj_in, layers.0 ..., proj_out) as
+    layers.0, .1 ... .n again.
+    """
     originals = renamed({name: name for name in names}, rules)
     chain = re.compile(r"^(.+)\.(proj_in|proj_out|layers\.(\d+))\.(weight|bias)$")
     starts = {m[1] for name in originals if (m := chain.match(name)) and m[2] == "proj_in"}
@@ -79,7 +86,7 @@ def original_names(names: Iterable[str], rules: list[tuple[str, str]]) -> dict[s
 
 
 def depth(weights: dict[str, Any], prefix: str) -> int:
-    """How many `prefix`.0, .1, ... there are."""
+    """The number of `prefix`.0, .1, ... that there are."""
     pattern = re.compile(rf"^{re.escape(prefix)}\.(\d+)\.")
     return 1 + max((int(m[1]) for name in weights if (m := pattern.match(name))), default=-1)
 

@@ -1,4 +1,7 @@
-"""segment-anything's checkpoints (Kirillov et al. 2023): sam_vit_b, sam_vit_l, sam_vit_h, and others of that architecture."""
+"""Converts segment-anything's checkpoints (Kirillov et al. 2023).
+
+They are sam_vit_b, sam_vit_l, sam_vit_h, and others of that architecture.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def recognises(weights: dict[str, Any]) -> bool:
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """(config.json, tensors, names of tensors left out)."""
+    """Returns (config.json, tensors, names of the tensors left out)."""
     weights = {k: v for k, v in weights.items() if k not in ("pixel_mean", "pixel_std")}
     out = feed_forward_names(
         renamed(weights, RULES),

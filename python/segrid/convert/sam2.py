@@ -21,7 +21,8 @@ RULES = [
     (r"^no_mem_embed$", "no_memory_embedding"),
     *DECODER_RULES,
 ]
-# What cannot be told from shapes, for each published size: (first width, blocks) -> windows, blocks of global attention, heads of the first stage.
+# The settings that shapes do not tell, for each published size: (first width, blocks) -> windows,
+# blocks of global attention, heads of the first stage.
 SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
     (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),  # tiny
     (96, (1, 2, 11, 2)): ((8, 4, 14, 7), (7, 10, 13), 1),  # small
@@ -45,10 +46,13 @@ def recognises(weights: dict[str, Any]) -> bool:
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """(config.json, tensors, names of tensors left out: the memory of video)."""
+    """Returns (config.json, tensors, names of the tensors left out: the memory of video)."""
     import torch
 
-    heads = r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head|transformer\.layers\.\d+\.mlp)"
+    heads = (
+        r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head|"
+        r"transformer\.layers\.\d+\.mlp)"
+    )
     everything = feed_forward_names(
         renamed(weights, RULES), rf"(?:{heads}|vision_encoder\.backbone\.blocks\.\d+\.mlp)"
     )
@@ -100,8 +104,8 @@ def backbone_config(w: dict[str, Any]) -> dict[str, Any]:
     known = SIZES.get((widths[0], tuple(blocks)))
     if known is None:
         raise NotImplementedError(
-            f"a Hiera of width {widths[0]} with {blocks} blocks: windows and global blocks cannot be told from the weights; "
-            f"known: {', '.join(f'{w} {list(b)}' for w, b in SIZES)}"
+            f"a Hiera of width {widths[0]} with {blocks} blocks: windows and global blocks cannot "
+            f"be told from the weights; known: {', '.join(f'{w} {list(b)}' for w, b in SIZES)}"
         )
     windows, of_all, heads = known
     kernel = w["vision_encoder.backbone.patch_embed.projection.weight"].shape[2]

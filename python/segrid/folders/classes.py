@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-TOP = 65535  # of what a 16-bit picture holds
+TOP = 65535  # the largest number that a 16-bit picture holds
 
 
 @dataclass(frozen=True)
@@ -68,5 +68,5 @@ def _number(name: str) -> int | None:
 
 
 def classes_of(names: list[str]) -> Classes:
-    """Of names in their order, each taken once."""
+    """The classes with these names, in their order; each name is taken once."""
     return Classes(tuple(dict.fromkeys(names)))

@@ -88,7 +88,7 @@ class _Joined:
         self.images: dict[int, dict[str, Any]] = {}
         self.categories = {category["name"]: category for category in categories}
         self._taken = {category["id"] for category in categories}
-        self._hashes: dict[int, int] = {}  # of annotations, by id
+        self._hashes: dict[int, int] = {}  # hashes of annotations, by id
 
     def add(self, path: str | os.PathLike[str]) -> Iterator[str]:
         """The annotations of a file that are new, as JSON."""

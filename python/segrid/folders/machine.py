@@ -55,7 +55,7 @@ class Asked:
     conf_threshold: float = 0.1
     nms: float | None = None
     sam_batch_size: int | None = None
-    device: str = "auto"  # of detectors given by name
+    device: str = "auto"  # for detectors given by name
     precision: str = "auto"
 
 
@@ -178,8 +178,11 @@ def _by_view(
 
 
 def _teller(given: dict[str, View], asked: Asked) -> Callable[[Any], str] | None:
-    """For a lone --view that has no pattern: all images are of it. Raises ValueError for other
-    views without a pattern."""
+    """The function that puts all images into the one view of --view, where that view has no
+    pattern.
+
+    None where every view has a pattern. Raises ValueError for other views without a pattern.
+    """
     lacking = [name for name, view in given.items() if view.pattern is None]
     if len(asked.view) == 1 and asked.view[0] in lacking:
         return partial(_always, asked.view[0])
@@ -196,8 +199,10 @@ def _always(view: str, path: Any) -> str:
 
 
 def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
-    """Of a detector: its model's and precision, or a hash of its file. Raises ValueError where
-    prompts and detector do not go together."""
+    """What identifies a detector: its model and precision, or a hash of its file.
+
+    Raises ValueError where prompts and detector do not go together.
+    """
     if isinstance(pipeline.detector, Detector):
         if not prompts:
             raise ValueError(

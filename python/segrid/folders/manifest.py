@@ -56,7 +56,7 @@ class Manifest:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Lets other runs have it."""
+        """Closes the manifest, so that other runs can have it."""
         self._file.close()
 
 
@@ -81,7 +81,10 @@ def options_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
-    """Of a manifest's lines, the last of which may be half a line; checks that they are one's."""
+    """The records in a manifest's lines, the last of which may be half a line.
+
+    It checks that the lines are a manifest's.
+    """
     parsed = [
         _line(path, i, line)
         for i, line in enumerate(lines)

@@ -19,8 +19,9 @@ class Notes:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """For the whole run: the filters and the hook of Python's warnings belong to the
-        process."""
+        """Listens for the whole run, as the filters and the hook of Python's warnings belong to the
+        process.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)  # the same note for many images
             usual = warnings.showwarning

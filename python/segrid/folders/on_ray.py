@@ -1,4 +1,7 @@
-"""The same job on a Ray cluster: a stateful stage of Ray Data, one copy of the model for each worker, the same manifest and the same bytes."""
+"""The same job on a Ray cluster, with the same manifest and the same bytes.
+
+It is a stateful stage of Ray Data with one copy of the model for each worker.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ class Stage:
         self.job = job
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Rows of inputs to rows of records. Done twice (a worker that was killed), it writes the same bytes."""
+        """Turns rows of inputs into rows of records.
+
+        Where it runs twice (after a worker was killed), it writes the same bytes.
+        """
         inputs = [
             Input(Path(path), key, stem)
             for path, key, stem in zip(batch["path"], batch["key"], batch["stem"], strict=True)
@@ -30,8 +36,12 @@ class Stage:
 
 
 def engine(workers: int, threads: int, address: str | None = None, gpus: float = 0) -> Any:
-    """For `run`: `workers` processes of `threads` threads each (and so many GPUs, where the model uses them) on the Ray cluster at the address, or on one that is
-    started here. Paths must mean the same files everywhere. A worker that dies is started again and its images are done again. Raises ImportError without ray."""
+    """An engine for `run` on the Ray cluster at the address, or on one that is started here.
+
+    It has `workers` processes of `threads` threads each, and of `gpus` GPUs each where the model
+    uses them. Paths must mean the same files everywhere. A worker that dies is started again, and
+    its images are done again. Raises ImportError without ray.
+    """
 
     def records(job: Job, inputs: list[Input]) -> Iterator[dict[str, Any]]:
         import ray

@@ -25,7 +25,7 @@ from segrid.folders.writers import SEGMENTED, WRITERS, Place, is_class_picture
 from segrid.streaming import Streamed, stream
 from segrid.views import Views
 
-FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of the place, not of the image
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # these are errors of the place, not of the image
 
 
 @dataclass
@@ -94,9 +94,8 @@ class Job:
         return named | {"write": sorted(self.writers)} | suffix
 
     def _read(self, one: Input, notes: Notes) -> Any:
-        seen: dict[str, Any] = {
-            "file": fingerprint(one.path)
-        }  # as it is read: one that changes meanwhile is done again
+        # The file as it is when it is read; one that changes meanwhile is done again.
+        seen: dict[str, Any] = {"file": fingerprint(one.path)}
         self._seen[one.key] = seen
         if is_broken_link(one.path):
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
@@ -215,8 +214,8 @@ class Summary:
     """How a run ended."""
 
     done: int = 0  # images, with those of earlier runs
-    skipped: int = 0  # of done and failed, by earlier runs
-    earlier: int = 0  # of done, by earlier runs
+    skipped: int = 0  # images of done and failed that earlier runs did
+    earlier: int = 0  # images of done that earlier runs did
     failed: list[tuple[str, str]] = field(default_factory=list)  # image, why
     notes: list[tuple[str, str]] = field(default_factory=list)  # image, what reading it warned of
     stopped: str | None = None  # why the run ended before its last image

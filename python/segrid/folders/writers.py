@@ -71,7 +71,7 @@ def _picture(path: Path, array: np.ndarray, form: str = "PNG", **more: Any) -> N
 
 
 def masks_of(result: Masks | Detections) -> Masks:
-    """Raises ValueError for boxes without masks."""
+    """The result's masks. Raises ValueError for boxes without masks."""
     masks = result.masks if isinstance(result, Detections) else result
     if masks is None:
         raise ValueError("there are boxes alone; masks need a segmenter")
@@ -84,7 +84,7 @@ def coco(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def labels(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """16-bit labels. Raises ValueError above 65535 objects."""
+    """Writes 16-bit labels. Raises ValueError above 65535 objects."""
     found = masks_of(result).label_map()
     if found.dtype.itemsize > 2:
         raise ValueError(f"{len(masks_of(result))} masks do not fit a 16-bit PNG; use --write tiff")
@@ -92,7 +92,7 @@ def labels(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def tiff(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """32-bit labels."""
+    """Writes 32-bit labels as TIFF."""
     _picture(path, masks_of(result).label_map().astype(np.int32), "TIFF")
 
 
@@ -133,12 +133,12 @@ def is_class_picture(path: Path) -> bool:
 
 
 def overlay(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """Objects in colours over the image."""
+    """Writes the objects in colours over the image."""
     _picture(path, result.picture(image))
 
 
 def objects(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """A folder with a binary PNG (0, 255) for each object: 0001.png, ..."""
+    """Writes a folder with a binary PNG (0, 255) for each object: 0001.png, ..."""
     for file in object_files(path):  # an earlier version of the image may have had more
         file.unlink()
     path.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def table(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def geojson(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """A (Multi)Polygon of pixel corners (x to the right, y down) for each object."""
+    """Writes a (Multi)Polygon of pixel corners (x to the right, y down) for each object."""
     masks = masks_of(result)
     features = []
     for i, (polygons, score, area) in enumerate(
@@ -190,7 +190,7 @@ def geojson(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def parquet(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """The CSV's columns and rle (COCO's counts as text). Needs the pyarrow package."""
+    """Writes the CSV's columns and rle (COCO's counts as text). Needs the pyarrow package."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 

@@ -14,7 +14,7 @@ from segrid.compat.sam2.settings import settings_of
 from segrid.compat.video import not_yet
 
 SIZES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
-# Of each id: its configuration, and its checkpoint in that repository.
+# For each id its configuration, and its checkpoint in that repository.
 HF_MODEL_ID_TO_FILENAMES = {
     f"facebook/{version}-hiera-{size}": (
         f"configs/{version}/{version}_hiera_{short}.yaml",

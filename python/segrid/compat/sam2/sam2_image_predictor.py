@@ -78,7 +78,7 @@ class SAM2ImagePredictor:
         self._embeddings: list[Embedding] | None = None
         self._sizes: list[tuple[int, int]] | None = None
         self._shown: Any = None  # the features as torch's, made when they are asked for
-        self._stamp: Any = None  # of `_shown` as the embeddings have it
+        self._stamp: Any = None  # tells whether `_shown` is as the embeddings have it
 
     def get_image_embedding(self) -> Any:
         """(1, C, h, w) float32 tensor of the last image."""
@@ -124,7 +124,7 @@ class SAM2ImagePredictor:
         self._sizes = sizes
 
     def _embedding(self, index: int) -> Embedding:
-        """Of the features as they are now, whoever put or changed them."""
+        """The embedding of the features as they are now, whoever put or changed them."""
         segmenter = self.model.segmenter
         known = self._embeddings
         if known and known[0].model_id != segmenter._engine.model_id:  # the model was exchanged
@@ -282,8 +282,8 @@ class SAM2ImagePredictor:
             multimask=multimask_output,
             mask_threshold=float(self.mask_threshold),
             anywhere=True,
-            **self._areas(),
-        )  # type: ignore[arg-type]
+            **self._areas(),  # type: ignore[arg-type]
+        )
 
         def shaped(array: np.ndarray) -> Any:
             return torch.tensor(array).unflatten(0, (count, -1))

@@ -41,7 +41,8 @@ DECODER: dict[str, Callable[[Any], Any]] = {
 }
 OVERRIDES = {f"sam_mask_decoder_extra_args.{name}": (name, kind) for name, kind in DECODER.items()}
 OVERRIDES["iou_prediction_use_sigmoid"] = ("iou_prediction_use_sigmoid", boolean)
-# Of memory and tracking, which images do not need: taken without effect, as in sam2's predictor.
+# Settings of memory and tracking, which images do not need. They are taken and have no effect, as
+# in sam2's predictor.
 OF_VIDEOS = {
     "add_all_frames_to_correct_as_cond",
     "binarize_mask_from_pts_for_mem_enc",

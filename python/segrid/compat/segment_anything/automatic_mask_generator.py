@@ -37,9 +37,10 @@ class SamAutomaticMaskGenerator(MaskGenerator):
         self.predictor = SamPredictor(model)
 
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """image : (H, W, 3) uint8 RGB (flipped first where `model.image_format` is "BGR", as there).
-        A list of records in the original's order: segmentation, area, bbox XYWH, predicted_iou,
-        point_coords, stability_score, crop_box XYWH."""
+        """image : (H, W, 3) uint8 RGB (flipped first where `model.image_format` is "BGR", as
+        there). A list of records in the original's order: segmentation, area, bbox XYWH,
+        predicted_iou, point_coords, stability_score, crop_box XYWH.
+        """
         flipped = self.predictor.model.image_format != "RGB"
         return super().generate(image[..., ::-1] if flipped else image)
 

@@ -1,6 +1,8 @@
-"""SOWLv2's pipelines (github.com/bladeszasza/SOWLv2): `from segrid.compat.sowlv2.optimizations import OptimizedSOWLv2Pipeline`, and `sowlv2-detect`.
+"""SOWLv2's pipelines (github.com/bladeszasza/SOWLv2) and its command `sowlv2-detect`.
 
-Folders and names as in the original: `sowlv2.optimizations.optimized_pipeline` is `segrid.compat.sowlv2.optimizations.optimized_pipeline`.
+Folders and names are the original's: `sowlv2.optimizations.optimized_pipeline` is
+`segrid.compat.sowlv2.optimizations.optimized_pipeline`, and users import from
+segrid.compat.sowlv2.optimizations the class OptimizedSOWLv2Pipeline.
 """
 
 from __future__ import annotations

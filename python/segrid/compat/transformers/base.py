@@ -123,7 +123,7 @@ class Pipeline:
         return f"{type(self).__name__}: {self._own.segmenter!r}"
 
     def _merged(self, options: dict[str, Any]) -> dict[str, Any]:
-        """With the defaults; NumPy's and torch's scalars as Python's."""
+        """The options over the defaults, with scalars of NumPy and torch as Python's."""
         return {
             name: value.item() if hasattr(value, "item") else value
             for name, value in (self._defaults | options).items()
@@ -143,9 +143,10 @@ def is_stream(inputs: Any) -> bool:
     number, or is iterated)."""
     if isinstance(inputs, Iterator):
         return True
+    # Arrays have a shape, PIL images have getpixel.
     single = isinstance(inputs, (str, bytes, dict)) or any(
         hasattr(inputs, name) for name in ("shape", "getpixel")
-    )  # arrays, PIL images
+    )
     by_number = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return not single and (by_number or hasattr(inputs, "__iter__"))
 

@@ -7,13 +7,17 @@ import binascii
 import os
 from typing import Any
 
-MAX_BYTES = 256 << 20  # of a download
+MAX_BYTES = 256 << 20  # the most that is downloaded
 
 
 def load(image: Any, timeout: float | None = None) -> Any:
-    """Bytes of a URL or of base64 text; everything else as it is. timeout: seconds to wait for the server.
+    """The bytes at a URL or of base64 text; everything else as it is.
 
-    Raises ValueError as transformers does for text that is none of them, and for a file above MAX_BYTES; URLError for the network."""
+    timeout : seconds to wait for the server
+
+    Raises ValueError, as transformers does, for text that is none of these and for a file above
+    MAX_BYTES; URLError for the network.
+    """
     if not isinstance(image, str) or os.path.isfile(image):
         return image
     if image.startswith(("http://", "https://")):
@@ -29,6 +33,6 @@ def load(image: Any, timeout: float | None = None) -> Any:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(
-            f"Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a valid path to an image file, or a base64 "
-            f"encoded string. Got {image[:200]}"
+            "Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a "
+            f"valid path to an image file, or a base64 encoded string. Got {image[:200]}"
         ) from None

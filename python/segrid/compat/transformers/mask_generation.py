@@ -1,4 +1,7 @@
-"""pipeline("mask-generation"): a grid of points over an image and its crops, one NMS over all of them."""
+"""pipeline("mask-generation"): a grid of points over an image and its crops.
+
+One NMS goes over the masks of all of them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,16 @@ from segrid.segmenter import Segmenter
 
 
 class MaskGenerationPipeline(Pipeline):
-    """As transformers.MaskGenerationPipeline; `points_per_batch`, `batch_size` and `num_workers` are
-    taken and not needed.
+    """Works as transformers.MaskGenerationPipeline does.
+
+    `points_per_batch`, `batch_size` and `num_workers` are taken and not needed.
 
     One difference: max_hole_area and max_sprinkle_area fill and remove (in pixels of the low-res
-    masks); transformers 5 takes and ignores them for SAM 2 and fails with them for SAM. And one that
-    is kept: for SAM 2 transformers places the grid as if the image had been padded rather than
-    squashed, so that on an image that is not square the points cover the upper (or left) part only;
-    results are equal, `Segmenter.everything` has no such fault.
+    masks); transformers 5 takes and ignores them for SAM 2 and fails with them for SAM.
+
+    One fault is kept: for SAM 2 transformers places the grid as if the image had been padded rather
+    than squashed, so that on an image that is not square the points cover only the upper (or left)
+    part. Results are equal to the original's; `Segmenter.everything` has no such fault.
     """
 
     task = "mask-generation"
@@ -35,13 +40,14 @@ class MaskGenerationPipeline(Pipeline):
 
     def __call__(self, inputs: Any = None, *args: Any, image: Any = None, **options: Any) -> Any:
         """inputs : a path, URL, base64 text, PIL image or (H, W, 3) uint8 RGB array; or a list of
-            them; or a dataset of them (what has items by number, or is iterated) or an iterator,
-            whose results come one by one, computed when they are asked for
+        them; or a dataset of them (what has items by number, or is iterated) or an iterator, whose
+        results come one by one, computed when they are asked for
 
         points_per_crop=32, crops_n_layers=0, crop_overlap_ratio=512/1500,
         crop_n_points_downscale_factor=1, pred_iou_thresh=0.88, stability_score_thresh=0.95,
         stability_score_offset=1, mask_threshold=0, crops_nms_thresh=0.7, max_hole_area,
-        max_sprinkle_area, output_rle_mask=False, output_bboxes_mask=False, timeout (seconds, of URLs).
+        max_sprinkle_area, output_rle_mask=False, output_bboxes_mask=False, timeout (seconds, of
+        URLs).
 
         Returns {"masks": list of (H, W) bool tensors on the engine's memory, "scores": (N,) float32
         tensor}, best score first, with "rle_mask" (list of uncompressed RLE) and "bounding_boxes"
@@ -76,15 +82,16 @@ class MaskGenerationPipeline(Pipeline):
     ) -> dict[str, Any]:
         if points_per_batch is not None and points_per_batch <= 0:
             raise ValueError(
-                "Cannot have points_per_batch<=0. Must be >=1 to returned batched outputs. To return all points at once, set points_per_batch to None"
+                "Cannot have points_per_batch<=0. Must be >=1 to returned batched outputs. To "
+                "return all points at once, set points_per_batch to None"
             )
         pixels = to_image(load(image, timeout))
         height, width = pixels.shape[:2]
-        iou = (
-            pred_iou_thresh if pred_iou_thresh > 0 else 0.0
-        )  # as in transformers, 0 and below is off
+        # As in transformers, 0 and below is off.
+        iou = pred_iou_thresh if pred_iou_thresh > 0 else 0.0
         stability = 0.0
-        if stability_score_thresh > 0:  # kept: above, where segment-anything keeps from there on
+        # Scores above the threshold are kept, where segment-anything also keeps equal ones.
+        if stability_score_thresh > 0:
             stability = float(np.nextafter(np.float32(stability_score_thresh), np.float32(np.inf)))
         beyond = max(iou, stability) > 1 or stability_score_offset < 0
         found = self.segmenter.everything(
@@ -121,8 +128,8 @@ class MaskGenerationPipeline(Pipeline):
     def _grid(self, side: int, height: int, width: int) -> np.ndarray:
         if side < 1:
             raise ValueError(
-                f"points_per_crop: at least one point a side is needed in every layer of crops, got {side}; use a smaller "
-                "crop_n_points_downscale_factor"
+                "points_per_crop: at least one point a side is needed in every layer of crops, "
+                f"got {side}; use a smaller crop_n_points_downscale_factor"
             )
         at = np.linspace(1 / (2 * side), 1 - 1 / (2 * side), side)
         grid = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)

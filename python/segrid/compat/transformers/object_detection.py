@@ -1,4 +1,7 @@
-"""pipeline("zero-shot-object-detection"): boxes of what candidate labels name, one image pass however many there are."""
+"""pipeline("zero-shot-object-detection"): boxes of what candidate labels name.
+
+The image passes through the model once, however many labels there are.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ class ZeroShotObjectDetectionPipeline(Pipeline):
 
 
 def _labels_of_each(labels: Any, count: int) -> list[Any]:
-    """For a list of images: the same labels for all, or a list for each."""
+    """The labels for each of a list of images: the same for all, or a list for each."""
     if isinstance(labels, str) or (
         isinstance(labels, (list, tuple)) and all(isinstance(x, str) for x in labels)
     ):

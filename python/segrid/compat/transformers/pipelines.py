@@ -177,5 +177,5 @@ def _theirs(task: str | None, given: dict[str, Any], kind: str | None) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Of transformers.pipelines."""
+    """Names that are not here are those of transformers.pipelines."""
     return original(name, "transformers.pipelines")

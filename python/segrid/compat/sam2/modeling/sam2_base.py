@@ -9,7 +9,7 @@ from segrid.compat.modules import LoadedKeys, Model, Module
 from segrid.compat.sam2.settings import DECODER, setting_of, with_settings
 from segrid.segmenter import Segmenter
 
-PUBLISHED_SIDE = 1024  # of the square that images are resized into
+PUBLISHED_SIDE = 1024  # the side of the square that images are resized into
 
 
 class ImageEncoder(Module):

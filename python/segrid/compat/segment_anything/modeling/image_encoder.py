@@ -14,7 +14,7 @@ PUBLISHED_SIDE = 1024
 
 
 class ImageEncoder(Module):
-    """Of any family, on the engine."""
+    """The image encoder of any family, on the engine."""
 
     def __init__(self, sam: Sam) -> None:
         self._sam = sam

@@ -16,8 +16,11 @@ class PipelineConfig:
 
 @dataclass
 class PipelineBaseData:
-    """Models (Hugging Face ids, folders or packaged names), detection threshold, frames per second of videos, device. compile_models is taken and not
-    needed: nothing is compiled at run time."""
+    """Models, detection threshold, frames per second of videos, and device.
+
+    Models are Hugging Face ids, folders or packaged names. compile_models is accepted and has no
+    effect: nothing is compiled at run time.
+    """
 
     owl_model: str = "google/owlv2-base-patch16-ensemble"
     sam_model: str = "facebook/sam2.1-hiera-small"

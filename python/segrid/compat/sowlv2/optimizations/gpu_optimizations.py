@@ -1,5 +1,8 @@
-"""The GPU helpers, for pipelines that call them: with a CUDA torch they do what their names say to torch models; on a CPU they do what applies there. What
-segrid's own models need is done inside the engine."""
+"""The GPU helpers, for pipelines that call them.
+
+With a CUDA torch they do to torch models what their names say; on a CPU they do what applies there.
+What segrid's own models need is done inside the engine.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from typing import Any
 
 
 class GPUOptimizer:
-    """memory_fraction : share of a GPU's memory that torch may take. use_amp : whether autocast_context does something."""
+    """memory_fraction : share of a GPU's memory that torch may take. use_amp : whether
+    autocast_context does something.
+    """
 
     def __init__(self, device: str = "cuda") -> None:
         import torch
@@ -18,7 +23,8 @@ class GPUOptimizer:
         self.device = device if device == "cpu" or torch.cuda.is_available() else "cpu"
         if self.device != device:
             print(
-                f"GPUOptimizer: no CUDA device for {device!r}; models stay on the CPU, without autocast"
+                f"GPUOptimizer: no CUDA device for {device!r}; models stay on the CPU, without "
+                "autocast"
             )
         self.use_amp = self.device != "cpu"
         self.memory_fraction = 0.9
@@ -34,7 +40,10 @@ class GPUOptimizer:
             yield
 
     def optimize_model_for_inference(self, model: Any) -> Any:
-        """A torch module in eval mode, without gradients, on the device; anything else (segrid's models) as it is."""
+        """A torch module in eval mode, without gradients, on the device.
+
+        Anything else (such as segrid's models) is returned as it is.
+        """
         if hasattr(model, "parameters") and hasattr(model, "eval"):
             model.eval()
             for parameter in model.parameters():
@@ -45,7 +54,10 @@ class GPUOptimizer:
     def batch_inference(
         self, model: Callable[..., Any], inputs: list[Any], batch_size: int = 4
     ) -> list[Any]:
-        """The model's outputs for a list of tensors of one shape, `batch_size` stacked at a time. Raises ValueError below 1."""
+        """The model's outputs for a list of tensors of one shape, `batch_size` stacked at a time.
+
+        Raises ValueError below 1.
+        """
         import torch
 
         if batch_size < 1:

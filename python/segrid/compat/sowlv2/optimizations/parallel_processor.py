@@ -120,7 +120,7 @@ class ParallelFrameProcessor:
         *,
         config: ParallelConfig | None = None,
     ) -> None:
-        if isinstance(detection_processor, ParallelConfig):  # of earlier versions
+        if isinstance(detection_processor, ParallelConfig):  # earlier versions passed it first
             detection_processor, config = None, detection_processor
         self.detection_processor = detection_processor
         self.segmentation_processor = segmentation_processor
@@ -129,11 +129,13 @@ class ParallelFrameProcessor:
     def process_frames_parallel(
         self, frames: list[Any], prompts: Any, *args: Any, **kwargs: Any
     ) -> list[Any]:
-        """With prompts and a threshold: [{"frame_idx", "detections", "segmentations"}] in the
-        frames' order, with "error" where a frame failed.
+        """Processes frames in parallel; results are in the frames' order.
 
-        With a function instead of prompts: its results for each frame and `args`, in the frames'
-        order; None, and a line on the terminal, where it raised.
+        With prompts and a threshold it returns [{"frame_idx", "detections", "segmentations"}], with
+        "error" where a frame failed.
+
+        With a function instead of prompts it returns the function's results for each frame and
+        `args`; where the function raised, the result is None and a line is printed on the terminal.
         """
         if callable(prompts):
             return self._each(frames, prompts, args, kwargs)
