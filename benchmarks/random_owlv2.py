@@ -1,4 +1,5 @@
-"""OWLv2 and OWL-ViT models with seeded random weights that behave: scores spread over 0..1, boxes over the image. With a tokenizer."""
+"""OWLv2 and OWL-ViT models with seeded random weights that behave: scores spread over 0..1, boxes
+over the image. With a tokenizer."""
 
 import torch
 
@@ -75,7 +76,8 @@ PRESETS = {
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json, model.safetensors and a tokenizer into `folder` (transformers' format) and returns the folder."""
+    """Writes config.json, model.safetensors and a tokenizer into `folder` (transformers' format)
+    and returns the folder."""
     import transformers
 
     from training.detector import tokens

@@ -1,4 +1,5 @@
-"""SAM models with seeded random weights that behave: masks neither empty nor full, predicted IoUs spread. And the same weights for segment-anything."""
+"""SAM models with seeded random weights that behave: masks neither empty nor full, predicted IoUs
+spread. And the same weights for segment-anything."""
 
 import re
 
@@ -7,7 +8,8 @@ import torch
 from benchmarks import random_weights
 
 PRESETS = {
-    # image, patch, hidden, layers, heads, mlp, window, globals, output, decoder heads, mlp, mask channels, pos feats
+    # image, patch, hidden, layers, heads, mlp, window, globals, output, decoder heads, mlp, mask
+    # channels, pos feats
     "small": dict(
         image=128,
         patch=8,
@@ -64,7 +66,8 @@ PRESETS = {
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and returns the folder."""
+    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and
+    returns the folder."""
     from transformers import SamConfig, SamModel
 
     c = PRESETS[preset]

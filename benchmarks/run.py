@@ -4,13 +4,16 @@ python -m benchmarks.run precisions --model vit_b --subjects segrid openvino
 python -m benchmarks.run detect --precision bf16
 python -m benchmarks.run boxes --model vit_b
 python -m benchmarks.run folder --repeat 1
-python -m benchmarks.run folder --repeat 1 --count 120 --subjects folder_stream folder_processes --name folder-own
-python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 --subjects folder_stream --name folder-long
+python -m benchmarks.run folder --repeat 1 --count 120 --subjects folder_stream folder_processes
+--name folder-own
+python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 --subjects folder_stream --name
+folder-long
 python -m benchmarks.run gemm
-python -m benchmarks.run everything --model vit_b --device cuda --precision fp16   (boxes, too; the segment-anything beside it on the same device)
+python -m benchmarks.run everything --model vit_b --device cuda --precision fp16   (boxes, too; the
+segment-anything beside it on the same device)
 
-Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for them) or tiny (the packaged model).
-Results: benchmarks/results/*.json.
+Models: vit_b, mobile_sam, sam2.1_hiera_t (seeded random weights; thresholds as speed.md says for
+them) or tiny (the packaged model). Results: benchmarks/results/*.json.
 """
 
 import argparse
@@ -29,8 +32,8 @@ PACKAGED = Path(__file__).parents[1] / "python/segrid/models/tiny"
 
 
 def options_for(model, folder, points, image, nms):
-    """Thresholds: the packaged model's recommended ones; for random weights the 75th percentile of predicted IoU, and no box NMS (every box is the
-    whole image)."""
+    """Thresholds: the packaged model's recommended ones; for random weights the 75th percentile of
+    predicted IoU, and no box NMS (every box is the whole image)."""
     if model == "tiny":
         best = json.loads((PACKAGED / "segrid.json").read_text())["recommended"]
         return {
@@ -91,7 +94,8 @@ def everything(a):
     image, name = photo(tuple(a.size))
     options = options_for(a.model, folder, a.points, image, a.nms)
     print(
-        f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {options}, {on(a)}"
+        f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {options}, "
+        f"{on(a)}"
     )
     with tempfile.TemporaryDirectory() as scratch:
         arguments = {
@@ -119,7 +123,8 @@ def everything(a):
         body.setdefault("ratio", {})[peer] = rows[peer]["median"] / rows["segrid"]["median"]
         body.setdefault("agreement", {})[peer] = agreement(masks["segrid"], masks[peer])
         print(
-            f"segrid is {body['ratio'][peer]:.1f}x faster than {peer}; agreement {body['agreement'][peer]}"
+            f"segrid is {body['ratio'][peer]:.1f}x faster than {peer}; agreement "
+            f"{body['agreement'][peer]}"
         )
     print(
         "memory above the weights:",
@@ -140,7 +145,8 @@ def steps(a):
     folder = folder_of(a.model)
     image, name = photo(tuple(a.size))
     print(
-        f"steps: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads; decode is {PROMPTS} prompts of three masks"
+        f"steps: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads; "
+        f"decode is {PROMPTS} prompts of three masks"
     )
     with tempfile.TemporaryDirectory() as scratch:
         logits = (
@@ -177,7 +183,8 @@ def steps(a):
         print(
             f"  {stage}: segrid {rows['segrid']['stages'][stage]:.4f} s; "
             + "; ".join(
-                f"{p} {r:.1f}x as long (largest difference {apart[stage][p]:.1e} of the largest value)"
+                f"{p} {r:.1f}x as long (largest difference {apart[stage][p]:.1e} of the largest "
+                "value)"
                 for p, r in of.items()
             )
         )
@@ -199,7 +206,8 @@ def steps(a):
 
 
 def precisions(a):
-    """The encoder in every precision, ours and OpenVINO's, alternating; what the weights take; how far the features are from ours in fp32."""
+    """The encoder in every precision, ours and OpenVINO's, alternating; what the weights take; how
+    far the features are from ours in fp32."""
     folder = folder_of(a.model)
     image, name = photo(tuple(a.size))
     subjects = ["segrid@fp32", "segrid@bf16", "segrid@int8", "segrid@int8-torch"] + [
@@ -247,21 +255,25 @@ def precisions(a):
             print(f"  {s}: {r['error']}")
             continue
         print(
-            f"  {s}: {r['median']:.3f} s ({body['times as long as int8'][s]:.2f}x int8's), features off by {body['feature error'][s]:.1e} of their size"
+            f"  {s}: {r['median']:.3f} s ({body['times as long as int8'][s]:.2f}x int8's), "
+            f"features off by {body['feature error'][s]:.1e} of their size"
         )
         if s in body["weights"]:
             print(
-                f"    weights {r['memory_mb']:.0f} MB ({body['weights'][s]:.2f} of fp32's), Linear layers {r['stages']['linears']:.3f} s"
+                f"    weights {r['memory_mb']:.0f} MB ({body['weights'][s]:.2f} of fp32's), Linear "
+                f"layers {r['stages']['linears']:.3f} s"
             )
     print("written:", harness.record(a.name or f"precisions-{a.model}", body))
 
 
 def detect(a):
-    """OWLv2: one prompt, sixteen, and transformers' zero-shot pipeline with sixteen labels (fp32 only: it takes minutes)."""
+    """OWLv2: one prompt, sixteen, and transformers' zero-shot pipeline with sixteen labels (fp32
+    only: it takes minutes)."""
     folder = str(random_owlv2.make("base", Path(tempfile.gettempdir()) / "segrid-owlv2-base"))
     image, name = photo(tuple(a.size))
     print(
-        f"detect: OWLv2 base at 960 px, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads"
+        f"detect: OWLv2 base at 960 px, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, "
+        f"{a.threads} threads"
     )
     with tempfile.TemporaryDirectory() as scratch:
         arguments = {
@@ -345,7 +357,8 @@ def boxes(a):
 
 
 def folder(a):
-    """A folder of mixed images with the packaged model: our stream, a pool of processes around our Segmenter, one around segment-anything (fewer images)."""
+    """A folder of mixed images with the packaged model: our stream, a pool of processes around our
+    Segmenter, one around segment-anything (fewer images)."""
     best = json.loads((PACKAGED / "segrid.json").read_text())["recommended"]
     options = {
         "points_per_side": a.points,
@@ -379,12 +392,15 @@ def folder(a):
     }
     for s, r in rows.items():
         print(
-            f"  {s}: {r['stages']['images per second']:.2f} images/s ({body['ratio'][s]:.2f}x as long as stream), {r['memory_mb']:.0f} MB PSS "
-            f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, {r['count']} masks in {r['stages']['images']:.0f} images"
+            f"  {s}: {r['stages']['images per second']:.2f} images/s ({body['ratio'][s]:.2f}x as "
+            f"long as stream), {r['memory_mb']:.0f} MB PSS "
+            f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, {r['count']} "
+            f"masks in {r['stages']['images']:.0f} images"
         )
         if "MB around image 100" in r["stages"]:
             print(
-                f"    {r['stages']['MB around image 100']:.0f} MB around image 100, {r['stages']['MB around the last']:.0f} MB around the last"
+                f"    {r['stages']['MB around image 100']:.0f} MB around image 100, "
+                f"{r['stages']['MB around the last']:.0f} MB around the last"
             )
     print("written:", harness.record(a.name or "folder", body))
 
@@ -397,11 +413,14 @@ def gemm(a):
     rows = rates()
     top = max(before, peak())
     print(
-        f"gemm: one core's peak in fp32 is {top:.0f} GFLOP/s (bf16 may reach twice that, more with AMX)"
+        f"gemm: one core's peak in fp32 is {top:.0f} GFLOP/s (bf16 may reach twice that, more with "
+        "AMX)"
     )
     for r in rows:
         print(
-            f"  {'x'.join(map(str, r['shape'])):>13}: fp32 {r['fp32']:.0f} ({100 * r['fp32'] / top:.0f} %), bf16 {r['bf16']:.0f}, torch's linear {r['torch']:.0f}"
+            f"  {'x'.join(map(str, r['shape'])):>13}: fp32 {r['fp32']:.0f} "
+            f"({100 * r['fp32'] / top:.0f} %), bf16 {r['bf16']:.0f}, torch's linear "
+            f"{r['torch']:.0f}"
         )
     print("written:", harness.record(a.name or "gemm", {"peak": top, "rows": rows}))
 

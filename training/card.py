@@ -1,4 +1,5 @@
-"""The model card, written from measured figures; a missing figure is a dash, a missed target is said."""
+"""The model card, written from measured figures; a missing figure is a dash, a missed target is
+said."""
 
 from .curve import read
 
@@ -94,7 +95,8 @@ def _text(value):
 
 
 def card(figures=None, before=None, run=None):
-    """The card's text. figures and before: tables of `evaluate.py`; run: a folder with log.jsonl."""
+    """The card's text. figures and before: tables of `evaluate.py`; run: a folder with
+    log.jsonl."""
     lines = [HEAD]
     if figures:
         settings = figures.get("settings", {})
@@ -109,7 +111,8 @@ def card(figures=None, before=None, run=None):
             "",
         ]
         lines += [
-            "Kept-out pictures; one run, one seed, no error bars. Definitions are in `training/evaluate.py`.",
+            "Kept-out pictures; one run, one seed, no error bars. Definitions are in "
+            "`training/evaluate.py`.",
             "",
         ]
         lines += ["| | before | this model | target |", "|---|---|---|---|"]
@@ -135,10 +138,12 @@ def card(figures=None, before=None, run=None):
         lines += ["## Training", ""]
         minutes = steps[-1]["minutes"]
         lines += [
-            f"{len(steps)} steps of 4 pictures x 12 prompts (+ 4 x 4 corrected), {minutes:.0f} min on 2 CPU"
+            f"{len(steps)} steps of 4 pictures x 12 prompts (+ 4 x 4 corrected), {minutes:.0f} min "
+            "on 2 CPU"
         ]
         lines += [
-            "cores (by the clock: the machine was shared), from the `tiny` before it; the recipe is `training/README.md`.",
+            "cores (by the clock: the machine was shared), from the `tiny` before it; the recipe "
+            "is `training/README.md`.",
             "",
         ]
         lines += [f"- step {c['step']}: kept-out check {c['check']}" for c in checks]

@@ -1,9 +1,10 @@
 """Trains a small SAM: `python -m training.train RUN --data DATA --init FOLDER --minutes 45`.
 
-RUN gets `checkpoint.pt` (masters, EMA, optimiser, step: a later call with the same RUN goes on from it),
-`log.jsonl`, `ema.safetensors` (the latest average) and `best.safetensors` (the best on a small fixed set of
-kept-out pictures). Batches and clicks are functions of (seed, step), so a run cut off resumes exactly.
-The schedule follows --steps, or the minutes trained so far where --steps is not given."""
+RUN gets `checkpoint.pt` (masters, EMA, optimiser, step: a later call with the same RUN goes on from
+it), `log.jsonl`, `ema.safetensors` (the latest average) and `best.safetensors` (the best on a small
+fixed set of kept-out pictures). Batches and clicks are functions of (seed, step), so a run cut off
+resumes exactly. The schedule follows --steps, or the minutes trained so far where --steps is not
+given."""
 
 import argparse
 import json
@@ -67,7 +68,8 @@ class Loader:
 
 
 def rates(progress, peak, decay_from=0.4, warm=0.01, last=0.02):
-    """Learning-rate factor at `progress` in 0..1: short warm-up, constant, then linear down to `last`."""
+    """Learning-rate factor at `progress` in 0..1: short warm-up, constant, then linear down to
+    `last`."""
     if progress < warm:
         return peak * (0.1 + 0.9 * progress / warm)
     if progress < decay_from:
@@ -76,8 +78,9 @@ def rates(progress, peak, decay_from=0.4, warm=0.01, last=0.02):
 
 
 def forward_backward(net, batch, progress, seed, step, second_prompts):
-    """Loss of the prompts as given, then of a correction: the chosen mask's error gets a click, and three
-    times of four the earlier logits are the mask hint. Gradients are left on `net`. Returns the log."""
+    """Loss of the prompts as given, then of a correction: the chosen mask's error gets a click, and
+    three times of four the earlier logits are the mask hint. Gradients are left on `net`. Returns
+    the log."""
     device = next(net.parameters()).device
     batch = prompts.Batch(*[getattr(batch, f).to(device) for f in batch.__dataclass_fields__])
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)

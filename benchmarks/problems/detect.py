@@ -1,5 +1,5 @@
-"""Words to boxes: one prompt, sixteen prompts, and sixteen labels as transformers' zero-shot pipeline does them. Texts are new in every run. Run through
-benchmarks/run.py."""
+"""Words to boxes: one prompt, sixteen prompts, and sixteen labels as transformers' zero-shot
+pipeline does them. Texts are new in every run. Run through benchmarks/run.py."""
 
 import time
 

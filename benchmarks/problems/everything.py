@@ -1,4 +1,5 @@
-"""Segment everything: one photo, a grid of points, RLE out. Run through benchmarks/run.py; this file is also the process that measures one row."""
+"""Segment everything: one photo, a grid of points, RLE out. Run through benchmarks/run.py; this
+file is also the process that measures one row."""
 
 import json
 import time
@@ -10,7 +11,8 @@ from benchmarks.problems.job import begin, end
 
 
 def photo(size=(1800, 1200)):
-    """scikit-image's coffee photo at `size` (width, height), Pillow bicubic; the astronaut where coffee is not in the wheel."""
+    """scikit-image's coffee photo at `size` (width, height), Pillow bicubic; the astronaut where
+    coffee is not in the wheel."""
     import skimage.data
     from PIL import Image
 
@@ -30,7 +32,8 @@ def bits(rle):
 
 
 def agreement(ours, theirs):
-    """Matched IoU of two lists of COCO RLE masks: each of theirs with ours at the same place, or else with the best of ours."""
+    """Matched IoU of two lists of COCO RLE masks: each of theirs with ours at the same place, or
+    else with the best of ours."""
     result = {"count": [len(ours), len(theirs)], "mean": None, "min": None, "same order": False}
     if not ours or not theirs:
         return result

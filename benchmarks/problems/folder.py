@@ -1,5 +1,5 @@
-"""A folder of mixed images, segmented with the packaged model: images per second, memory of all processes (PSS), how busy the thread budget was. Run through
-benchmarks/run.py."""
+"""A folder of mixed images, segmented with the packaged model: images per second, memory of all
+processes (PSS), how busy the thread budget was. Run through benchmarks/run.py."""
 
 import threading
 import time
@@ -11,8 +11,8 @@ from benchmarks.problems.job import begin, end
 
 
 def images(folder, count):
-    """`count` pictures of 256 to 1024 px cut from scikit-image's samples: PNG and JPEG, the same for everybody. In the runner's process: what makes them
-    is nobody's memory."""
+    """`count` pictures of 256 to 1024 px cut from scikit-image's samples: PNG and JPEG, the same
+    for everybody. In the runner's process: what makes them is nobody's memory."""
     import numpy as np
     import skimage.data
     from PIL import Image
@@ -37,7 +37,8 @@ def images(folder, count):
 
 
 class Watch(threading.Thread):
-    """Samples the PSS of this process and all below it, MB: its peak, and beside how many images the subject had done."""
+    """Samples the PSS of this process and all below it, MB: its peak, and beside how many images
+    the subject had done."""
 
     def __init__(self, subject):
         super().__init__(daemon=True)

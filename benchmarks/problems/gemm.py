@@ -38,7 +38,8 @@ def peak():
 
 
 def rates():
-    """[{"shape", "fp32", "bf16", "torch"}]: GFLOP/s on one core, ours and torch.nn.functional.linear's."""
+    """[{"shape", "fp32", "bf16", "torch"}]: GFLOP/s on one core, ours and
+    torch.nn.functional.linear's."""
     import torch
     import torch.utils.benchmark
     from segrid._native import _core

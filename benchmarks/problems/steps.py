@@ -1,4 +1,5 @@
-"""The steps of segment everything one by one: encoder, 64 prompts of three masks, one click, logits to runs. Run through benchmarks/run.py."""
+"""The steps of segment everything one by one: encoder, 64 prompts of three masks, one click, logits
+to runs. Run through benchmarks/run.py."""
 
 import statistics
 import time

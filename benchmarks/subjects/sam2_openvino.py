@@ -1,4 +1,5 @@
-"""sam2's predictor with its image encoder (Hiera and neck) compiled by OpenVINO (latency hint; bf16 by its inference precision). The encoder alone."""
+"""sam2's predictor with its image encoder (Hiera and neck) compiled by OpenVINO (latency hint; bf16
+by its inference precision). The encoder alone."""
 
 import torch
 

@@ -1,7 +1,9 @@
-"""Makes the packaged folder: `python -m training.detector.export RUN OUT --data DATA [--figures FIGURES.json]`.
+"""Makes the packaged folder: `python -m training.detector.export RUN OUT --data DATA [--figures
+FIGURES.json]`.
 
-OUT gets fp16 weights, config.json, the tokenizer, preprocessor_config.json (transformers' names throughout), segrid.json and the card. The logits are moved so
-that, on scenes of their own seeds, nine of ten prompts for what is there have a box above 0.1, the usual threshold."""
+OUT gets fp16 weights, config.json, the tokenizer, preprocessor_config.json (transformers' names
+throughout), segrid.json and the card. The logits are moved so that, on scenes of their own seeds,
+nine of ten prompts for what is there have a box above 0.1, the usual threshold."""
 
 import argparse
 import json
@@ -30,7 +32,8 @@ def logit(p):
 
 
 def usual_score(net, tokenizer, source, count):
-    """The score that the best box of nine in ten prompts for what is there exceeds, and the median scale of logits."""
+    """The score that the best box of nine in ten prompts for what is there exceeds, and the median
+    scale of logits."""
     size = net.config.vision_config.image_size
     scores, scales = [], []
     for i in range(count):
@@ -99,7 +102,8 @@ def card(figures, parameters, trained):
     """The model card, from measured figures."""
     lines = [
         HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
-        f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, "
+        f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU "
+        "cores (`training/detector/`): procedural scenes and, "
         "for the nuclei, the training part of BBBC038v1 (CC0).",
         "",
     ]
@@ -110,22 +114,29 @@ def card(figures, parameters, trained):
         lines += [
             "## Measured",
             "",
-            "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the default threshold:",
+            "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the "
+            "default threshold:",
             "",
             "| | |",
             "|---|---|",
-            f"| plain shapes on a plain ground: mask IoU of the best box through `Pipeline`, mean / median | {plain['mask_iou_mean']:.3f} / "
+            "| plain shapes on a plain ground: mask IoU of the best box through `Pipeline`, mean / "
+            f"median | {plain['mask_iou_mean']:.3f} / "
             f"{plain['mask_iou_median']:.3f} |",
-            f"| the same, share with a mask IoU above 0.9 | {100 * plain['mask_iou_above_0.9']:.0f} % of {plain['prompts']} |",
+            "| the same, share with a mask IoU above 0.9 | "
+            f"{100 * plain['mask_iou_above_0.9']:.0f} % of {plain['prompts']} |",
             f"| the same, IoU of the box | {plain['box_iou_mean']:.3f} |",
-            f"| shapes on every ground, as many prompts absent as present: precision / recall | {scenes['precision']:.2f} / {scenes['recall']:.2f} |",
-            f"| words it never saw: share of prompts with a box above the threshold | {100 * words['unknown_above_threshold']:.1f} % |",
-            f"| best score of such words, median and 95th percentile; of things that are there, median | {words['unknown_median']:.2f}, "
+            "| shapes on every ground, as many prompts absent as present: precision / recall | "
+            f"{scenes['precision']:.2f} / {scenes['recall']:.2f} |",
+            "| words it never saw: share of prompts with a box above the threshold | "
+            f"{100 * words['unknown_above_threshold']:.1f} % |",
+            "| best score of such words, median and 95th percentile; of things that are there, "
+            f"median | {words['unknown_median']:.2f}, "
             f"{words['unknown_95th']:.2f}; {words['known_median']:.2f} |",
         ]
         if nuclei:
             lines.append(
-                f"| nuclei, kept-out fields: precision / recall at IoU 0.5 | {nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |"
+                "| nuclei, kept-out fields: precision / recall at IoU 0.5 | "
+                f"{nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |"
             )
     return "\n".join(lines) + "\n"
 

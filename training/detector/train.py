@@ -1,9 +1,10 @@
 """Trains the tiny detector: `python -m training.detector.train RUN --data DATA --minutes 90`.
 
-RUN gets the tokenizer, config.json, checkpoint.pt (a later call goes on from it), log.jsonl and model.safetensors (the average of the weights).
-The model is transformers' own Owlv2ForObjectDetection. Each thing is found by the patch its centre lies in: a static assignment, so that no thing is
-found twice and no NMS is needed. In the first part of a run every patch in the middle of a thing finds it, which teaches faster; boxes are always learned
-from all of those."""
+RUN gets the tokenizer, config.json, checkpoint.pt (a later call goes on from it), log.jsonl and
+model.safetensors (the average of the weights). The model is transformers' own
+Owlv2ForObjectDetection. Each thing is found by the patch its centre lies in: a static assignment,
+so that no thing is found twice and no NMS is needed. In the first part of a run every patch in the
+middle of a thing finds it, which teaches faster; boxes are always learned from all of those."""
 
 import argparse
 import json
@@ -72,7 +73,8 @@ class DetectorOptimiser(Optimiser):
 
 
 def padded(image, size):
-    """The processor's frame: long side to `size`, zeros below and to the right; (3, size, size) normalised; and the scale."""
+    """The processor's frame: long side to `size`, zeros below and to the right; (3, size, size)
+    normalised; and the scale."""
     scale = size / max(image.shape[:2])
     shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     out = np.zeros((size, size, 3), np.float32)
@@ -85,8 +87,9 @@ def padded(image, size):
 
 
 def sample(source, tokenizer, rng, size, patch):
-    """Arrays of one image: pixels; ids (Q, 16); one and many (T, Q): 1, 0 or -1 (counts neither way), where one patch finds a thing, or all in its
-    middle do; centre (T,) bool: has a thing of its own; boxes (T, 4) normalised cxcywh or NaN."""
+    """Arrays of one image: pixels; ids (Q, 16); one and many (T, Q): 1, 0 or -1 (counts neither
+    way), where one patch finds a thing, or all in its middle do; centre (T,) bool: has a thing of
+    its own; boxes (T, 4) normalised cxcywh or NaN."""
     image, things = source.draw(rng)
     pixels, scale = padded(image, size)
     grid = size // patch
@@ -167,8 +170,10 @@ def giou(a, b):
 
 
 def loss_of(net, batch, first_part, box_weight=2.0):
-    """Focal loss of the classes, a softmax over patches (that the best patch of a query is one of its things), loss of objectness, L1 and GIoU of the boxes; and a
-    record of them. In classes, objectness and boxes every image has about the same say: one of two hundred nuclei no more than one of four shapes."""
+    """Focal loss of the classes, a softmax over patches (that the best patch of a query is one of
+    its things), loss of objectness, L1 and GIoU of the boxes; and a record of them. In classes,
+    objectness and boxes every image has about the same say: one of two hundred nuclei no more than
+    one of four shapes."""
     pixels, ids, one, many, centre, boxes = batch
     target = many if first_part else one
     kind = next(net.parameters()).dtype
@@ -246,9 +251,10 @@ def fresh(vocabulary, seed):
 
 
 def _look_around(tower, config):
-    """Half of the channels begin as positions, sines and cosines of 24 rates along x and y; and in each layer heads look at the patch itself, to the four sides
-    and widely around, as convolutions do: with such positions a shift is a rotation, so that keys are queries turned by the offset. Without it a small run spends
-    its time on finding out what is near."""
+    """Half of the channels begin as positions, sines and cosines of 24 rates along x and y; and in
+    each layer heads look at the patch itself, to the four sides and widely around, as convolutions
+    do: with such positions a shift is a rotation, so that keys are queries turned by the offset.
+    Without it a small run spends its time on finding out what is near."""
     grid, dim = config.image_size // config.patch_size, config.hidden_size
     pairs = dim // 8  # of sine and cosine, for x and for y each
     own = 4 * pairs  # channels of positions
@@ -285,7 +291,8 @@ def _look_around(tower, config):
                     slice(head * each + 2 * row, head * each + 2 * row + 2),
                     slice(2 * pair, 2 * pair + 2),
                 )
-                # a key further along by the offset has its angle ahead by `turn`; turned back, it meets the query
+                # a key further along by the offset has its angle ahead by `turn`; turned back, it
+                # meets the query
                 c, s = math.cos(turn), math.sin(turn)
                 q[rows, columns] += 1.2 * torch.eye(2)
                 k[rows, columns] += 1.2 * torch.tensor([[c, -s], [s, c]])

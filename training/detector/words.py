@@ -49,7 +49,8 @@ MANY = (
     "a picture of some {}",
     "find all {}",
 )
-# What the model must learn to be silent about; every fifth is kept out of training for the evaluation.
+# What the model must learn to be silent about; every fifth is kept out of training for the
+# evaluation.
 OTHERS = """cat dog car house tree bird person man woman child face hand table chair bottle cup book phone computer keyboard mouse screen lamp door window
 wall floor road street bridge boat ship plane train bus truck bicycle motorcycle wheel horse cow sheep pig chicken duck fish shark whale bear lion tiger
 elephant giraffe zebra monkey snake frog spider bee butterfly flower rose grass leaf forest mountain river lake sea beach sand snow ice cloud sky sun moon
@@ -64,7 +65,8 @@ kite balloon candle fire smoke rain wind storm pink brown gray cyan""".split()
 
 @dataclass(frozen=True)
 class Thing:
-    """What a picture holds: shape is one of SHAPES, "nucleus", or another word; colour and size may be None (in no class)."""
+    """What a picture holds: shape is one of SHAPES, "nucleus", or another word; colour and size may
+    be None (in no class)."""
 
     shape: str
     colour: str | None = None
@@ -73,7 +75,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked for, as attributes; shape "object" is any shape. other: a word of no meaning here, which nothing matches."""
+    """What is asked for, as attributes; shape "object" is any shape. other: a word of no meaning
+    here, which nothing matches."""
 
     shape: str | None = None
     colour: str | None = None
@@ -81,7 +84,8 @@ class Query:
     other: str | None = None
 
     def matches(self, thing):
-        """True, False, or None where the question makes no sense for this thing (it counts neither way)."""
+        """True, False, or None where the question makes no sense for this thing (it counts neither
+        way)."""
         if self.other:
             return False
         if thing.shape == "nucleus":
@@ -145,7 +149,8 @@ def other(rng, kept_out=False):
 
 
 def queries(rng, things, count, kept_out=False):
-    """`count` queries for a picture: what is there (whole or partly described), what is almost there, and what is not."""
+    """`count` queries for a picture: what is there (whole or partly described), what is almost
+    there, and what is not."""
 
     def of(thing):
         if thing.shape == "nucleus":
