@@ -46,6 +46,7 @@ PRESETS = {
         text_heads=3,
         text_mlp=96,
     ),
+    # Attention takes most of the time of this one.
     "slow": dict(
         family="owlv2",
         image=1024,
@@ -58,7 +59,7 @@ PRESETS = {
         text_layers=1,
         text_heads=2,
         text_mlp=32,
-    ),  # attention
+    ),
     "base": dict(
         family="owlv2",
         image=960,
@@ -85,9 +86,8 @@ def make(preset, folder, seed=0):
     c = PRESETS[preset]
     tokenizer = tokens.build(folder)
     torch.manual_seed(seed)
-    vocabulary = (
-        49408 if preset == "base" else len(tokenizer)
-    )  # the other rows of a large table are never looked up
+    # The other rows of a large table are never looked up.
+    vocabulary = 49408 if preset == "base" else len(tokenizer)
     kind = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[c["family"]]
     config = getattr(transformers, f"{kind}Config")(
         text_config=dict(

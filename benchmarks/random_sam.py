@@ -8,8 +8,6 @@ import torch
 from benchmarks import random_weights
 
 PRESETS = {
-    # image, patch, hidden, layers, heads, mlp, window, globals, output, decoder heads, mlp, mask
-    # channels, pos feats
     "small": dict(
         image=128,
         patch=8,
@@ -93,8 +91,9 @@ def make(preset, folder, seed=0):
             num_attention_heads=c["dheads"],
             mlp_dim=c["dmlp"],
             iou_head_hidden_dim=c["out"],
+            # This is segment-anything's, whose decoder lets no one choose it.
             layer_norm_eps=1e-5,
-        ),  # segment-anything's, which its decoder does not let one choose
+        ),
     )
     return random_weights.save(SamModel(config), _calibrate, folder)
 
@@ -164,9 +163,8 @@ def to_segment_anything(folder):
     )
     wanted = sam.state_dict()
     state = {_meta_name(k): t for k, t in source.state_dict().items()}
-    for layer in (
-        sam.mask_decoder.transformer.layers
-    ):  # segment-anything leaves these at torch's default; transformers' config has its own
+    # segment-anything leaves these at torch's default; transformers' config has its own.
+    for layer in sam.mask_decoder.transformer.layers:
         for norm in (layer.norm1, layer.norm2, layer.norm3, layer.norm4):
             norm.eps = d.layer_norm_eps
     sam.load_state_dict({k: state[k].reshape(t.shape) for k, t in wanted.items()})

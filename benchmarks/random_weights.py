@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-TABLES = re.compile(
-    r"pos_embed|no_memory|(_embed|token|tokens)(\.\d+)?\.weight$"
-)  # looked up or added, not multiplied
+# These are looked up or added, not multiplied.
+TABLES = re.compile(r"pos_embed|no_memory|(_embed|token|tokens)(\.\d+)?\.weight$")
 
 
 def value(name, p):

@@ -124,9 +124,9 @@ def detection_lines():
                 f"{low['agreement']['16 prompts']['largest difference of a score']:.0e})"
             )
         yield (
-            text
-            + f"; sixteen prompts cost {full['16 prompts over 1']:.2f} x of one, {full['ratio']['zero-shot pipeline, 16 labels']:.0f} x less than its "
-            "zero-shot pipeline with sixteen labels."
+            f"{text}; sixteen prompts cost {full['16 prompts over 1']:.2f} x of one, "
+            f"{full['ratio']['zero-shot pipeline, 16 labels']:.0f} x less than its zero-shot "
+            "pipeline with sixteen labels."
         )
     if boxes:
         a = boxes["agreement"]["segment_anything"]
@@ -141,11 +141,9 @@ def folder_lines():
     """A folder of images against process pools, and its memory over thousands."""
     r, own, long = load("folder"), load("folder-own"), load("folder-long")
     if r:
-        rows, times, memory = (
-            r["rows"],
-            r["ratio"],
-            r["memory"] | (own["memory"] if own else {}),
-        )  # own: without the pictures' maker in every process
+        rows, times = r["rows"], r["ratio"]
+        # In `own` no process of the pool holds what made the pictures.
+        memory = r["memory"] | (own["memory"] if own else {})
         ours, pool, peer = "folder_stream", "folder_processes", "folder_segment_anything"
         same = "the same" if rows[pool]["count"] == rows[ours]["count"] else "other"
         of = f", over {own['images']} of them" if own else ""
@@ -216,9 +214,8 @@ def precision_table():
     lines += [
         "",
         "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`, for fp16 "
-        "with `--device cpu-plain`, "
-        "which runs CUDA's definitions; the encoder: `python -m benchmarks.run precisions --model "
-        "vit_b --subjects segrid openvino`.) "
+        "with `--device cpu-plain`, which runs CUDA's definitions; the encoder: "
+        "`python -m benchmarks.run precisions --model vit_b --subjects segrid openvino`.) "
         "int8-torch is LibTorch's own dynamic quantisation in the same engine, all else in fp32; "
         "in the stages with the Linear layers it takes "
         f"{linears['int8-torch'] / linears['int8']:.2f} times as long as int8. {'; '.join(peers)}.",
@@ -272,26 +269,23 @@ def block():
         )
     )
     if one and two:
+        slow, fast = one["rows"]["segrid"], two["rows"]["segrid"]
         lines.append(
             "From 1 to 2 threads the decoder becomes "
-            f"{one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} "
-            "times "
-            "as fast, the whole "
-            f"{one['rows']['segrid']['median'] / two['rows']['segrid']['median']:.2f} times."
+            f"{slow['stages']['decode'] / fast['stages']['decode']:.2f} times as fast, the whole "
+            f"{slow['median'] / fast['median']:.2f} times."
         )
     if large:
         lines.append(
             f"A 50-megapixel image takes {large['rows']['segrid']['memory_mb']:.0f} MB above the "
-            "weights, its own "
-            f"{8660 * 5774 * 3 / 2**20:.0f} MB included."
+            f"weights, its own {8660 * 5774 * 3 / 2**20:.0f} MB included."
         )
     if gemm:
         tiles = [r for r in gemm["rows"] if r["shape"][0] >= 64]
         low, high = (f(r["fp32"] for r in tiles) / gemm["peak"] for f in (min, max))
         lines.append(
             f"Matrix products reach {100 * low:.0f} to {100 * high:.0f} % of a core's fp32 peak "
-            "(torch's own: "
-            f"{100 * min(r['torch'] for r in tiles) / gemm['peak']:.0f} to "
+            f"(torch's own: {100 * min(r['torch'] for r in tiles) / gemm['peak']:.0f} to "
             f"{100 * max(r['torch'] for r in tiles) / gemm['peak']:.0f} %)."
         )
     lines += ["", "![Seconds per step, ours and the peers'](docs/speed.png)", "", END.rstrip("\n")]
@@ -346,7 +340,8 @@ if __name__ == "__main__":
         raise SystemExit(
             0
             if new == text
-            else "the README's figures are not those of benchmarks/results: python -m benchmarks.report"
+            else "the README's figures are not those of benchmarks/results: "
+            "python -m benchmarks.report"
         )
     readme.write_text(new)
     picture(ROOT / "docs/speed.png")

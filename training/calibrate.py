@@ -1,5 +1,5 @@
-"""The scale of the logits: `python -m training.calibrate WEIGHTS.safetensors --config CONFIG --data
-DATA` prints the factor for `export`.
+"""The scale of the logits; this prints the factor for `export`:
+`python -m training.calibrate WEIGHTS.safetensors --config CONFIG --data DATA`.
 
 SAM's stability score compares the masks at logits +1 and -1; what that means depends on how sharp a
 model's logits are. The factor makes the chosen masks of clicks on nuclei (whole frames that

@@ -2,7 +2,7 @@
 draws from.
 
 A set is a folder with `images/*.{png,jpg}` and `labels/*.png` of the same stem (0 = background,
-1..N = instance). The public ones behind the packaged model (see README.md for licences):
+1..N = instance). The public ones that the packaged model learned from (see README.md for licences):
 nuclei_dsb2018 (BBBC038v1, CC0), litter_taco (TACO, CC-BY-4.0), coco_ccby (the CC-BY photos of COCO
 2017), davis_bsd (DAVIS 2016, BSD), photos (CC0 / public domain, no labels, backgrounds only)."""
 

@@ -1,5 +1,5 @@
-"""Figures of a model on pictures kept out of training: `python -m training.evaluate FOLDER --data
-DATA --out JSON`.
+"""Figures of a model on pictures kept out of training:
+`python -m training.evaluate FOLDER --data DATA --out JSON`.
 
 Per set: IoU of one click at the object's deepest pixel (mask chosen by predicted IoU, best of
 three), of the same after a correction (click on the deepest wrong pixel, with the mask as hint), of

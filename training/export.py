@@ -1,5 +1,5 @@
-"""Makes the packaged folder: `python -m training.export WEIGHTS.safetensors OUT --config CONFIG
---figures NEW.json`.
+"""Makes the packaged folder:
+`python -m training.export WEIGHTS.safetensors OUT --config CONFIG --figures NEW.json`.
 
 OUT gets `model.safetensors` (fp16, transformers' names), `config.json`, `segrid.json` (recommended
 settings and figures) and the card `README.md`."""
@@ -78,15 +78,16 @@ def main():
     p.add_argument("--run", help="the run's folder, for steps and minutes")
     p.add_argument("--logit-scale", type=float, default=1.0, help="see `scaled`")
     args = p.parse_args()
-    read = {key: json.loads(Path(f).read_text()) if f else None for key, f in
-            (("figures", args.figures), ("before", args.before))}  # fmt: skip
+    figures, before = (
+        json.loads(Path(file).read_text()) if file else None for file in (args.figures, args.before)
+    )
     config = json.loads(Path(args.config).read_text())
     export(
         scaled(load_file(args.weights), args.logit_scale),
         config,
         args.out,
-        read["figures"],
-        read["before"],
+        figures,
+        before,
         args.run,
     )
 

@@ -1,6 +1,6 @@
 """What bf16 and int8 cost the model on pictures kept out of training, and the table of it in
-segrid.json, by which precision="auto" decides: `python -m training.price FOLDER --data DATA
---write`.
+segrid.json, by which precision="auto" decides:
+`python -m training.price FOLDER --data DATA --write`.
 
 fp16 is of devices: `--device cuda` prices it there, `--device cpu-plain` by the same definitions on
 the CPU (slowly).

@@ -82,9 +82,8 @@ def _objects(rng, image, labels, targets, photos, count, low, high):
                     targets.append((ident,))
                     group.append(ident)
                     ident += 1
-        if (
-            radius > 0.05 * size and rng.random() < 0.25
-        ):  # a piece that sticks out: part of the same thing
+        # A piece that sticks out is part of the same thing.
+        if radius > 0.05 * size and rng.random() < 0.25:
             at = centre + _direction(rng) * radius
             piece = silhouette(rng, h, w, at, radius * rng.uniform(0.3, 0.7))
             if _paint(rng, image, labels, piece, ident, photos):

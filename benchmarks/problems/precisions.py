@@ -36,9 +36,8 @@ def main():
     before = anonymous_mb()
     try:
         subject = module.Subject(a["model"], job["threads"], a["precision"])
-    except (
-        NotImplementedError
-    ) as refused:  # this CPU has no instructions for it: a row that says so
+    except NotImplementedError as refused:
+        # This CPU has no instructions for it: the row says so.
         Path(job["out"]).write_text(json.dumps({"error": str(refused)}))
         return
     weights = anonymous_mb() - before

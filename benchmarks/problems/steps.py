@@ -20,7 +20,7 @@ def points(size):
 
 
 def timed(repeat, step):
-    """Median seconds of `repeat` runs behind one that warms up, and what the last one returned."""
+    """Median seconds of `repeat` runs after one that warms up, and what the last one returned."""
     result, seconds = step(), []
     for _ in range(repeat):
         began = time.perf_counter()
@@ -39,9 +39,8 @@ def main():
     kept["encode"] = np.asarray(features, np.float32).ravel()[::17]
     if subject.decode:
         stages["decode"], low_res = timed(2, lambda: subject.decode(clicks))
-        if hasattr(
-            subject, "beyond_decoding"
-        ):  # seconds of that step which the peers' decoders are not timed for
+        # These are seconds of that step for which the peers' decoders are not timed.
+        if hasattr(subject, "beyond_decoding"):
             stages["decode"] -= subject.beyond_decoding(clicks)
         kept["decode"] = np.asarray(low_res, np.float32).ravel()[::17]
     if getattr(subject, "click", None):

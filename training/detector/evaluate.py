@@ -1,5 +1,5 @@
-"""What the tiny detector reaches: `python -m training.detector.evaluate FOLDER --data DATA -o
-figures.json`.
+"""What the tiny detector reaches:
+`python -m training.detector.evaluate FOLDER --data DATA -o figures.json`.
 
 All pictures are new to it: scenes of other seeds, the kept-out fifth of the nuclei, words that
 training never used."""

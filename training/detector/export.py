@@ -1,5 +1,5 @@
-"""Makes the packaged folder: `python -m training.detector.export RUN OUT --data DATA [--figures
-FIGURES.json]`.
+"""Makes the packaged folder:
+`python -m training.detector.export RUN OUT --data DATA [--figures FIGURES.json]`.
 
 OUT gets fp16 weights, config.json, the tokenizer, preprocessor_config.json (transformers' names
 throughout), segrid.json and the card. The logits are moved so that, on scenes of their own seeds,
@@ -99,9 +99,11 @@ def export(run, out, data, figures=None, count=120):
 
 
 def card(figures, parameters, trained):
-    """The model card, from measured figures."""
+    """The model card, from measured figures; card.md is its beginning."""
+    head = Path(__file__).with_name("card.md").read_text()
+    head = head.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}")
     lines = [
-        HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
+        head,
         f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU "
         "cores (`training/detector/`): procedural scenes and, "
         "for the nuclei, the training part of BBBC038v1 (CC0).",
@@ -139,25 +141,6 @@ def card(figures, parameters, trained):
                 f"{nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |"
             )
     return "\n".join(lines) + "\n"
-
-
-HEAD = """---
-license: apache-2.0
-library_name: segrid
-pipeline_tag: zero-shot-object-detection
----
-# segrid tiny-detector: a {million} M parameter OWLv2
-
-A small open-vocabulary detector (OWLv2 architecture, loads with `transformers.Owlv2ForObjectDetection` and `segrid.Detector`): 256 px input, patch 16,
-{megabytes} MB in fp16, with its own tokenizer. It comes with the package so that words work offline.
-
-**For**: trying segrid, tests, demos. **Not for**: photos; take `google/owlv2-base-patch16-ensemble` for those.
-
-**Its words**: red, green, blue, yellow, orange, purple, black, white; circle (disc, ball), square, rectangle, triangle, star; object, shape, thing; small (little,
-tiny), large (big, huge); nucleus, nuclei, cell, cells. In any usual wording: "a photo of a red circle", "all the small stars", "find the big blue
-object". Small is below 15 % of the picture's long side, large above 34 %. Other words score low; one side of a picture should not exceed some 40 things, for every
-one of the 16 x 16 patches finds at most one.
-"""
 
 
 def main():

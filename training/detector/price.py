@@ -1,6 +1,6 @@
 """What bf16 and int8 cost the tiny detector on pictures kept out of training, and the table of it
-in segrid.json, by which precision="auto" decides: `python -m training.detector.price FOLDER --data
-DATA --write`.
+in segrid.json, by which precision="auto" decides:
+`python -m training.detector.price FOLDER --data DATA --write`.
 
 The scenes and nuclei of evaluate.py. Per precision the worse of both counts: mean IoU of fp32's
 boxes with those of the same label (0 for one that is lost), the least of those that are matched,

@@ -58,9 +58,8 @@ def _merges(known):
 
 def _made(known, folder):
     merges = _merges(known)
-    letters = sorted(
-        pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c != "!", c)
-    )  # "!" pads, as CLIP's id 0 does
+    # "!" pads, as CLIP's id 0 does.
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c != "!", c))
     names = [
         *letters,
         *(c + "</w>" for c in letters),

@@ -8,7 +8,6 @@ middle of a thing finds it, which teaches faster; boxes are always learned from 
 
 import argparse
 import json
-import math
 import os
 import shutil
 import time
@@ -20,12 +19,12 @@ import torch
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from torch.nn import functional as F
-from transformers import Owlv2Config, Owlv2ForObjectDetection
 
 from training.muon import Optimiser
 from training.train import rates, save_atomically, save_weights
 
 from . import tokens
+from .initial import fresh
 from .scenes import Source
 from .words import phrase, queries
 
@@ -35,32 +34,6 @@ MEAN, STD = (
 )
 QUERIES = 12
 MANY_UNTIL = 0.4  # share of a run
-
-
-def config(vocabulary):
-    """Of about 3.8 million parameters."""
-    return Owlv2Config(
-        text_config=dict(
-            vocab_size=vocabulary,
-            hidden_size=128,
-            intermediate_size=512,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=tokens.LENGTH,
-            bos_token_id=vocabulary - 2,
-            eos_token_id=vocabulary - 1,
-            pad_token_id=0,
-        ),
-        vision_config=dict(
-            hidden_size=192,
-            intermediate_size=768,
-            num_hidden_layers=6,
-            num_attention_heads=6,
-            image_size=256,
-            patch_size=16,
-        ),
-        projection_dim=128,
-    )
 
 
 class DetectorOptimiser(Optimiser):
@@ -104,9 +77,8 @@ def sample(source, tokenizer, rng, size, patch):
     one, many = (np.zeros((grid, grid, QUERIES), np.int8) for _ in range(2))
     centre, boxes = np.zeros((grid, grid), bool), np.full((grid, grid, 4), np.nan, np.float32)
     places = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5) / grid] * 2), -1)  # x, y
-    for thing, box in sorted(
-        things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])
-    ):  # where two share a patch, the smaller one has it
+    # Where two share a patch, the smaller one has it.
+    for thing, box in sorted(things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])):
         box = box * scale / size
         middle, extent = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         x, y = np.minimum((middle * grid).astype(int), grid - 1)
@@ -115,9 +87,8 @@ def sample(source, tokenizer, rng, size, patch):
         inside[y, x] = True
         many[inside] = truth
         boxes[inside] = (*middle, *extent)
-        near = (np.abs(places - middle) < 0.62 / grid).all(
-            -1
-        )  # a centre on the line between two patches: the other one may find it, too
+        # Where a centre is on the line between two patches, the other one may find it, too.
+        near = (np.abs(places - middle) < 0.62 / grid).all(-1)
         near[y, x] = False
         one[near] = np.where((truth != 0) & (one[near] == 0), -1, one[near])
         one[y, x] = truth
@@ -225,79 +196,6 @@ def loss_of(net, batch, first_part, box_weight=2.0):
     return classes + 0.5 * ranking + 0.2 * objectness + box_weight * (relative + 1 - overlap), log
 
 
-def fresh(vocabulary, seed):
-    """Weights to start from: scores begin low, and begin to matter at once."""
-    torch.manual_seed(seed)
-    net = Owlv2ForObjectDetection(config(vocabulary))
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.Linear):
-                torch.nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    module.bias.zero_()
-        for last in (
-            net.class_head.logit_scale,
-            net.class_head.logit_shift,
-            net.box_head.dense2,
-            net.objectness_head.dense2,
-        ):
-            last.weight.mul_(0.1)
-        net.class_head.logit_scale.bias.fill_(9.0)  # elu(9) + 1 = 10
-        net.class_head.logit_shift.bias.fill_(-0.45)
-        net.objectness_head.dense2.bias.fill_(-4.0)
-        net.owlv2.text_model.embeddings.token_embedding.weight.normal_(0, 0.1)
-        _look_around(net.owlv2.vision_model, net.config.vision_config)
-    return net
-
-
-def _look_around(tower, config):
-    """Half of the channels begin as positions, sines and cosines of 24 rates along x and y; and in
-    each layer heads look at the patch itself, to the four sides and widely around, as convolutions
-    do: with such positions a shift is a rotation, so that keys are queries turned by the offset.
-    Without it a small run spends its time on finding out what is near."""
-    grid, dim = config.image_size // config.patch_size, config.hidden_size
-    pairs = dim // 8  # of sine and cosine, for x and for y each
-    own = 4 * pairs  # channels of positions
-    rates = torch.exp(torch.linspace(math.log(math.pi / grid), math.log(math.pi / 2), pairs))
-    y, x = torch.meshgrid(torch.arange(grid).float(), torch.arange(grid).float(), indexing="ij")
-    angles = torch.cat(
-        [x.reshape(-1, 1) * rates, y.reshape(-1, 1) * rates], 1
-    )  # (patches, 2 pairs)
-    table = tower.embeddings.position_embedding.weight
-    table.zero_()
-    table[1:, 0:own:2], table[1:, 1:own:2] = angles.sin(), angles.cos()
-    torch.nn.init.xavier_uniform_(tower.embeddings.patch_embedding.weight.view(dim, -1))
-    tower.embeddings.patch_embedding.weight[:own] = 0
-    heads = config.num_attention_heads
-    each = dim // heads
-    for layer, block in enumerate(tower.encoder.layers):
-        radius = (1, 1, 2, 2, 4, 4)[layer % 6]
-        offsets = [(0, 0), (radius, 0), (-radius, 0), (0, radius), (0, -radius), (0, 0)]
-        block.self_attn.out_proj.weight[:own] = 0
-        block.mlp.fc2.weight[:own] = 0
-        q, k = block.self_attn.q_proj.weight, block.self_attn.k_proj.weight
-        q.mul_(0.3)
-        k.mul_(0.3)
-        for head in range(heads):
-            dx, dy = offsets[head % 6]
-            chosen = (
-                torch.linspace(0, (pairs - 1) * (0.5 if head % 6 == 5 else 1.0), each // 4)
-                .round()
-                .long()
-            )
-            for row, pair in enumerate(torch.cat([chosen, chosen + pairs]).tolist()):
-                turn = float(rates[pair % pairs]) * (dx if pair < pairs else dy)
-                rows, columns = (
-                    slice(head * each + 2 * row, head * each + 2 * row + 2),
-                    slice(2 * pair, 2 * pair + 2),
-                )
-                # a key further along by the offset has its angle ahead by `turn`; turned back, it
-                # meets the query
-                c, s = math.cos(turn), math.sin(turn)
-                q[rows, columns] += 1.2 * torch.eye(2)
-                k[rows, columns] += 1.2 * torch.tensor([[c, -s], [s, c]])
-
-
 def train(args):
     """Runs or resumes; returns the last record."""
     run = Path(args.run)
@@ -306,7 +204,8 @@ def train(args):
         trained = json.loads((Path(args.init) / "segrid.json").read_text()).get("trained")
         if trained is None:
             raise ValueError(
-                f'{args.init}/segrid.json does not say under "trained" for how many steps and minutes its weights were'
+                f'{args.init}/segrid.json does not say under "trained" for how many steps and '
+                "minutes its weights were"
             )
         for file in tokens.FILES:
             shutil.copyfile(Path(args.init) / file, run / file)
@@ -314,9 +213,8 @@ def train(args):
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
     if args.init:
-        net.load_state_dict(
-            load_file(Path(args.init) / "model.safetensors"), strict=False
-        )  # without box_bias, which follows from the sizes
+        # box_bias is not among them: it follows from the sizes.
+        net.load_state_dict(load_file(Path(args.init) / "model.safetensors"), strict=False)
     net.config.save_pretrained(run)
     size, patch = net.config.vision_config.image_size, net.config.vision_config.patch_size
     optimiser, step, spent = DetectorOptimiser(net.float(), ema=0.998), 0, 0.0
@@ -394,7 +292,8 @@ def parser():
     )
     p.add_argument(
         "--init",
-        help="folder that export.py made, to begin with its weights and tokenizer, one patch a thing from the start",
+        help="folder that export.py made, to begin with its weights and tokenizer, one patch a "
+        "thing from the start",
     )
     p.add_argument("--box-weight", type=float, default=2.0)
     p.add_argument(
