@@ -30,6 +30,21 @@ def cpu():
     }
 
 
+def processor(device, threads):
+    """What a problem is measured on, in words: the threads of the CPU, or the GPU's name."""
+    import torch
+
+    if torch.device(device.removesuffix("-plain")).type == "cpu":
+        plain = " of the plain definitions" if device == "cpu-plain" else ""
+        return f"{threads} threads{plain}"
+    return torch.cuda.get_device_name(device)
+
+
+def device_suffix(device):
+    """What a result file's name says of the device: nothing for the CPU."""
+    return "" if device == "cpu" else "-" + device.replace(":", "-")
+
+
 def versions():
     from importlib.metadata import PackageNotFoundError, version
 
