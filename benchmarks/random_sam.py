@@ -103,13 +103,11 @@ def _calibrate(model):
     random_weights.spread(model, out.pred_masks, out.iou_scores, 0.8, 0.15)
 
 
-def to_segment_anything(folder):
-    """segment_anything's own Sam with the weights of a transformers folder."""
+def _segment_anything(v, p, d):
+    """segment_anything's own Sam for transformers' vision, prompt encoder and mask decoder
+    configurations."""
     from functools import partial
 
-    from benchmarks.subjects import torchvision_stand_in
-
-    torchvision_stand_in.import_segment_anything()
     from segment_anything.modeling import (
         ImageEncoderViT,
         MaskDecoder,
@@ -117,17 +115,10 @@ def to_segment_anything(folder):
         Sam,
         TwoWayTransformer,
     )
-    from transformers import SamModel
 
-    source = SamModel.from_pretrained(folder).float()
-    v, d, p = (
-        source.config.vision_config,
-        source.config.mask_decoder_config,
-        source.config.prompt_encoder_config,
-    )
     grid = v.image_size // v.patch_size
     norm = partial(torch.nn.LayerNorm, eps=v.layer_norm_eps)
-    sam = Sam(
+    return Sam(
         image_encoder=ImageEncoderViT(
             depth=v.num_hidden_layers,
             embed_dim=v.hidden_size,
@@ -161,12 +152,26 @@ def to_segment_anything(folder):
             ),
         ),
     )
+
+
+def to_segment_anything(folder):
+    """segment_anything's own Sam with the weights of a transformers folder."""
+    from transformers import SamModel
+
+    from benchmarks.subjects import torchvision_stand_in
+
+    torchvision_stand_in.import_segment_anything()
+    source = SamModel.from_pretrained(folder).float()
+    decoder = source.config.mask_decoder_config
+    sam = _segment_anything(
+        source.config.vision_config, source.config.prompt_encoder_config, decoder
+    )
     wanted = sam.state_dict()
     state = {_meta_name(k): t for k, t in source.state_dict().items()}
     # segment-anything leaves these at torch's default; transformers' config has its own.
     for layer in sam.mask_decoder.transformer.layers:
         for norm in (layer.norm1, layer.norm2, layer.norm3, layer.norm4):
-            norm.eps = d.layer_norm_eps
+            norm.eps = decoder.layer_norm_eps
     sam.load_state_dict({k: state[k].reshape(t.shape) for k, t in wanted.items()})
     return sam.eval()
 

@@ -224,12 +224,11 @@ def precision_table():
     return lines
 
 
-def block():
+def peer_table():
+    """What was run, and how many times as long as segrid each peer takes."""
     first = load("everything-vit_b-fp32-1800x1200")
     side = first["options"]["points_per_side"]
     lines = [
-        BEGIN.rstrip("\n"),
-        "",
         f"ViT-B (seeded random weights), {side} x {side} points, a 1800 x 1200 photo, masks as "
         f"COCO RLE, {first['threads']} threads of "
         f"{first['cpu']['model']} (family {first['cpu']['family']}: "
@@ -250,15 +249,11 @@ def block():
                 for p in NAMES
             ]
             lines.append(f"| {what}, {precision} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        agreement_lines(),
-        *family_lines(),
-        *detection_lines(),
-        *folder_lines(),
-        *sam2_steps(),
-        *precision_table(),
-    ]
+    return lines
+
+
+def limit_lines():
+    """How far threads, memory and matrix products go."""
     one, two, large, gemm = (
         load(n)
         for n in (
@@ -270,25 +265,45 @@ def block():
     )
     if one and two:
         slow, fast = one["rows"]["segrid"], two["rows"]["segrid"]
-        lines.append(
+        yield (
             "From 1 to 2 threads the decoder becomes "
             f"{slow['stages']['decode'] / fast['stages']['decode']:.2f} times as fast, the whole "
             f"{slow['median'] / fast['median']:.2f} times."
         )
     if large:
-        lines.append(
+        yield (
             f"A 50-megapixel image takes {large['rows']['segrid']['memory_mb']:.0f} MB above the "
             f"weights, its own {8660 * 5774 * 3 / 2**20:.0f} MB included."
         )
     if gemm:
         tiles = [r for r in gemm["rows"] if r["shape"][0] >= 64]
         low, high = (f(r["fp32"] for r in tiles) / gemm["peak"] for f in (min, max))
-        lines.append(
+        yield (
             f"Matrix products reach {100 * low:.0f} to {100 * high:.0f} % of a core's fp32 peak "
             f"(torch's own: {100 * min(r['torch'] for r in tiles) / gemm['peak']:.0f} to "
             f"{100 * max(r['torch'] for r in tiles) / gemm['peak']:.0f} %)."
         )
-    lines += ["", "![Seconds per step, ours and the peers'](docs/speed.png)", "", END.rstrip("\n")]
+
+
+def block():
+    """The README's figures, from the first mark to the last."""
+    lines = [
+        BEGIN.rstrip("\n"),
+        "",
+        *peer_table(),
+        "",
+        agreement_lines(),
+        *family_lines(),
+        *detection_lines(),
+        *folder_lines(),
+        *sam2_steps(),
+        *precision_table(),
+        *limit_lines(),
+        "",
+        "![Seconds per step, ours and the peers'](docs/speed.png)",
+        "",
+        END.rstrip("\n"),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ so that no thing is found twice and no NMS is needed. In the first part of a run
 middle of a thing finds it, which teaches faster; boxes are always learned from all of those."""
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -196,20 +197,47 @@ def loss_of(net, batch, first_part, box_weight=2.0):
     return classes + 0.5 * ranking + 0.2 * objectness + box_weight * (relative + 1 - overlap), log
 
 
+def batches(args, tokenizer, first, size, patch):
+    """The batches from step `first` on; with --workers 1 another process makes them."""
+    shares = args.shapes, args.plain
+    if not args.workers:
+        source = Source(args.data, size, shares=shares)
+        for step in itertools.count(first):
+            yield batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
+    context = mp.get_context("spawn")
+    queue = context.Queue(maxsize=6)
+    loader = context.Process(
+        target=_produce,
+        args=(queue, args.run, args.data, shares, args.seed, first, args.images, size, patch),
+        daemon=True,
+    )
+    loader.start()
+    try:
+        while True:
+            yield queue.get()
+    finally:
+        loader.terminate()
+
+
+def _begin_with(folder, run):
+    """Takes over the tokenizer of a packaged folder, and for how long its weights were trained."""
+    trained = json.loads((folder / "segrid.json").read_text()).get("trained")
+    if trained is None:
+        raise ValueError(
+            f'{folder}/segrid.json does not say under "trained" for how many steps and '
+            "minutes its weights were"
+        )
+    for file in tokens.FILES:
+        shutil.copyfile(folder / file, run / file)
+    (run / "before.json").write_text(json.dumps(trained))
+
+
 def train(args):
     """Runs or resumes; returns the last record."""
     run = Path(args.run)
     run.mkdir(parents=True, exist_ok=True)
     if args.init and not (run / "checkpoint.pt").exists():
-        trained = json.loads((Path(args.init) / "segrid.json").read_text()).get("trained")
-        if trained is None:
-            raise ValueError(
-                f'{args.init}/segrid.json does not say under "trained" for how many steps and '
-                "minutes its weights were"
-            )
-        for file in tokens.FILES:
-            shutil.copyfile(Path(args.init) / file, run / file)
-        (run / "before.json").write_text(json.dumps(trained))
+        _begin_with(Path(args.init), run)
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
     if args.init:
@@ -225,26 +253,11 @@ def train(args):
     net = net.to(torch.bfloat16 if args.bf16 else torch.float32)
     net.box_bias = net.box_bias.float()
     optimiser.named = dict(net.named_parameters())
-    if args.workers:
-        context = mp.get_context("spawn")
-        queue = context.Queue(maxsize=6)
-        shares = args.shapes, args.plain
-        loader = context.Process(
-            target=_produce,
-            args=(queue, args.run, args.data, shares, args.seed, step, args.images, size, patch),
-            daemon=True,
-        )
-        loader.start()
-    else:
-        source = Source(args.data, size, shares=(args.shapes, args.plain))
+    loader = batches(args, tokenizer, step, size, patch)
     log_file, saved_at, log = (run / "log.jsonl").open("a"), time.monotonic(), {}
     while (step < args.steps) if args.steps else (spent < 60 * args.minutes):
         begin = time.monotonic()
-        batch = (
-            queue.get()
-            if args.workers
-            else batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
-        )
+        batch = next(loader)
         waited = time.monotonic() - begin
         progress = step / args.steps if args.steps else spent / (60 * args.minutes)
         loss, log = loss_of(net, batch, progress < MANY_UNTIL and not args.init, args.box_weight)
@@ -270,8 +283,7 @@ def train(args):
             _save(run, optimiser, step, spent)
             saved_at = time.monotonic()
     _save(run, optimiser, step, spent)
-    if args.workers:
-        loader.terminate()
+    loader.close()
     return log
 
 
