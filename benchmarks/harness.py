@@ -1,4 +1,5 @@
-"""Runs subjects side by side: a fresh process per row, ours and the peer alternating, warm-up inside; prints and writes what was measured."""
+"""Runs subjects side by side: a fresh process per row, ours and the peer alternating, warm-up
+inside; prints and writes what was measured."""
 
 import json
 import os
@@ -29,6 +30,21 @@ def cpu():
     }
 
 
+def processor(device, threads):
+    """What a problem is measured on, in words: the threads of the CPU, or the GPU's name."""
+    import torch
+
+    if torch.device(device.removesuffix("-plain")).type == "cpu":
+        plain = " of the plain definitions" if device == "cpu-plain" else ""
+        return f"{threads} threads{plain}"
+    return torch.cuda.get_device_name(device)
+
+
+def device_suffix(device):
+    """What a result file's name says of the device: nothing for the CPU."""
+    return "" if device == "cpu" else "-" + device.replace(":", "-")
+
+
 def versions():
     from importlib.metadata import PackageNotFoundError, version
 
@@ -50,7 +66,8 @@ def versions():
 
 
 def commit():
-    """The commit that was measured; -dirty where code differs from it (results and what is made from them are no code)."""
+    """The commit that was measured; -dirty where code differs from it (results and what is made
+    from them are no code)."""
 
     def git(*arguments):
         return subprocess.run(
@@ -64,7 +81,8 @@ def commit():
 
 
 def run_row(subject, problem, arguments, threads, out):
-    """One measurement in its own process. Returns what the subject wrote. subject: a module of subjects/, with another precision as "segrid@int8"."""
+    """One measurement in its own process. Returns what the subject wrote. subject: a module of
+    subjects/, with another precision as "segrid@int8"."""
     subject, _, precision = subject.partition("@")
     if precision:
         arguments = {**arguments, "precision": precision}
@@ -99,7 +117,8 @@ def compare(problem, subjects, arguments, threads, repeat, scratch):
                 continue
             seconds = rows[s][-1]["seconds"]
             print(
-                f"  {s}: {seconds:.2f} s, {rows[s][-1]['count']} masks ({time.time() - began:.0f} s with loading)",
+                f"  {s}: {seconds:.2f} s, {rows[s][-1]['count']} masks ({time.time() - began:.0f} "
+                "s with loading)",
                 flush=True,
             )
     return {s: summary(r) for s, r in rows.items()}

@@ -1,4 +1,5 @@
-"""OWLv2 and OWL-ViT models with seeded random weights that behave: scores spread over 0..1, boxes over the image. With a tokenizer."""
+"""OWLv2 and OWL-ViT models with seeded random weights that behave: scores spread over 0..1, boxes
+over the image. With a tokenizer."""
 
 import torch
 
@@ -45,6 +46,7 @@ PRESETS = {
         text_heads=3,
         text_mlp=96,
     ),
+    # Attention takes most of the time of this one.
     "slow": dict(
         family="owlv2",
         image=1024,
@@ -57,7 +59,7 @@ PRESETS = {
         text_layers=1,
         text_heads=2,
         text_mlp=32,
-    ),  # attention
+    ),
     "base": dict(
         family="owlv2",
         image=960,
@@ -75,7 +77,8 @@ PRESETS = {
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json, model.safetensors and a tokenizer into `folder` (transformers' format) and returns the folder."""
+    """Writes config.json, model.safetensors and a tokenizer into `folder` (transformers' format)
+    and returns the folder."""
     import transformers
 
     from training.detector import tokens
@@ -83,9 +86,8 @@ def make(preset, folder, seed=0):
     c = PRESETS[preset]
     tokenizer = tokens.build(folder)
     torch.manual_seed(seed)
-    vocabulary = (
-        49408 if preset == "base" else len(tokenizer)
-    )  # the other rows of a large table are never looked up
+    # The other rows of a large table are never looked up.
+    vocabulary = 49408 if preset == "base" else len(tokenizer)
     kind = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[c["family"]]
     config = getattr(transformers, f"{kind}Config")(
         text_config=dict(

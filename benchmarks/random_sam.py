@@ -1,4 +1,5 @@
-"""SAM models with seeded random weights that behave: masks neither empty nor full, predicted IoUs spread. And the same weights for segment-anything."""
+"""SAM models with seeded random weights that behave: masks neither empty nor full, predicted IoUs
+spread. And the same weights for segment-anything."""
 
 import re
 
@@ -7,7 +8,6 @@ import torch
 from benchmarks import random_weights
 
 PRESETS = {
-    # image, patch, hidden, layers, heads, mlp, window, globals, output, decoder heads, mlp, mask channels, pos feats
     "small": dict(
         image=128,
         patch=8,
@@ -64,7 +64,8 @@ PRESETS = {
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and returns the folder."""
+    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and
+    returns the folder."""
     from transformers import SamConfig, SamModel
 
     c = PRESETS[preset]
@@ -90,8 +91,9 @@ def make(preset, folder, seed=0):
             num_attention_heads=c["dheads"],
             mlp_dim=c["dmlp"],
             iou_head_hidden_dim=c["out"],
+            # This is segment-anything's, whose decoder lets no one choose it.
             layer_norm_eps=1e-5,
-        ),  # segment-anything's, which its decoder does not let one choose
+        ),
     )
     return random_weights.save(SamModel(config), _calibrate, folder)
 
@@ -101,13 +103,11 @@ def _calibrate(model):
     random_weights.spread(model, out.pred_masks, out.iou_scores, 0.8, 0.15)
 
 
-def to_segment_anything(folder):
-    """segment_anything's own Sam with the weights of a transformers folder."""
+def _segment_anything(v, p, d):
+    """segment_anything's own Sam for transformers' vision, prompt encoder and mask decoder
+    configurations."""
     from functools import partial
 
-    from benchmarks.subjects import torchvision_stand_in
-
-    torchvision_stand_in.import_segment_anything()
     from segment_anything.modeling import (
         ImageEncoderViT,
         MaskDecoder,
@@ -115,17 +115,10 @@ def to_segment_anything(folder):
         Sam,
         TwoWayTransformer,
     )
-    from transformers import SamModel
 
-    source = SamModel.from_pretrained(folder).float()
-    v, d, p = (
-        source.config.vision_config,
-        source.config.mask_decoder_config,
-        source.config.prompt_encoder_config,
-    )
     grid = v.image_size // v.patch_size
     norm = partial(torch.nn.LayerNorm, eps=v.layer_norm_eps)
-    sam = Sam(
+    return Sam(
         image_encoder=ImageEncoderViT(
             depth=v.num_hidden_layers,
             embed_dim=v.hidden_size,
@@ -159,13 +152,26 @@ def to_segment_anything(folder):
             ),
         ),
     )
+
+
+def to_segment_anything(folder):
+    """segment_anything's own Sam with the weights of a transformers folder."""
+    from transformers import SamModel
+
+    from benchmarks.subjects import torchvision_stand_in
+
+    torchvision_stand_in.import_segment_anything()
+    source = SamModel.from_pretrained(folder).float()
+    decoder = source.config.mask_decoder_config
+    sam = _segment_anything(
+        source.config.vision_config, source.config.prompt_encoder_config, decoder
+    )
     wanted = sam.state_dict()
     state = {_meta_name(k): t for k, t in source.state_dict().items()}
-    for layer in (
-        sam.mask_decoder.transformer.layers
-    ):  # segment-anything leaves these at torch's default; transformers' config has its own
+    # segment-anything leaves these at torch's default; transformers' config has its own.
+    for layer in sam.mask_decoder.transformer.layers:
         for norm in (layer.norm1, layer.norm2, layer.norm3, layer.norm4):
-            norm.eps = d.layer_norm_eps
+            norm.eps = decoder.layer_norm_eps
     sam.load_state_dict({k: state[k].reshape(t.shape) for k, t in wanted.items()})
     return sam.eval()
 

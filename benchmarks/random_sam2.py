@@ -1,4 +1,5 @@
-"""SAM 2.1 models with seeded random weights that behave: logits of both signs, predicted IoUs spread. And the same weights for the original sam2."""
+"""SAM 2.1 models with seeded random weights that behave: logits of both signs, predicted IoUs
+spread. And the same weights for the original sam2."""
 
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def config_of(preset):
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and returns the folder."""
+    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and
+    returns the folder."""
     from transformers import Sam2Model
 
     torch.manual_seed(seed)
@@ -97,7 +99,8 @@ def _calibrate(model):
 
 
 def original(name, seed=0, calibrated=True):
-    """sam2's own model for one of its configurations ("sam2.1_hiera_t"), with seeded random weights that behave."""
+    """sam2's own model for one of its configurations ("sam2.1_hiera_t"), with seeded random weights
+    that behave."""
     from benchmarks.subjects import torchvision_stand_in
 
     torchvision_stand_in.import_sam2()

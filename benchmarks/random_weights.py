@@ -1,4 +1,5 @@
-"""Seeded random weights that behave, for transformers' models and for the originals on equal names."""
+"""Seeded random weights that behave, for transformers' models and for the originals on equal
+names."""
 
 import math
 import re
@@ -6,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-TABLES = re.compile(
-    r"pos_embed|no_memory|(_embed|token|tokens)(\.\d+)?\.weight$"
-)  # looked up or added, not multiplied
+# These are looked up or added, not multiplied.
+TABLES = re.compile(r"pos_embed|no_memory|(_embed|token|tokens)(\.\d+)?\.weight$")
 
 
 def value(name, p):
@@ -24,7 +24,8 @@ def value(name, p):
     if "rel_pos" in name:
         return 0.3 * torch.randn_like(p)
     fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
-    # softer attention in the decoder: a sharp one over thousands of random keys amplifies rounding a thousandfold
+    # softer attention in the decoder: a sharp one over thousands of random keys amplifies rounding
+    # a thousandfold
     soft = (
         0.3
         if "mask_decoder.transformer" in name and ("q_proj" in name or "k_proj" in name)
@@ -35,7 +36,8 @@ def value(name, p):
 
 @torch.no_grad()
 def save(model, calibrate, folder):
-    """Fills transformers' `model`, lets `calibrate(model)` scale its outputs, writes it into `folder` and returns the folder."""
+    """Fills transformers' `model`, lets `calibrate(model)` scale its outputs, writes it into
+    `folder` and returns the folder."""
     for name, p in model.named_parameters():
         p.copy_(value(name, p))
     for name, b in model.named_buffers():
@@ -62,7 +64,8 @@ def clicks(model, side):
 
 
 def spread(model, logits, iou, mean, deviation):
-    """Scales the masks' logits to a spread of 8, and what the head of predicted IoUs gives to mean +- deviation."""
+    """Scales the masks' logits to a spread of 8, and what the head of predicted IoUs gives to mean
+    +- deviation."""
     for mlp in model.mask_decoder.output_hypernetworks_mlps:
         mlp.proj_out.weight.mul_(8 / logits.std())
         mlp.proj_out.bias.mul_(8 / logits.std())

@@ -1,4 +1,5 @@
-"""Writes the README's figures from benchmarks/results: python -m benchmarks.report (--check: only says whether they are there)."""
+"""Writes the README's figures from benchmarks/results: python -m benchmarks.report (--check: only
+says whether they are there)."""
 
 import json
 import sys
@@ -55,7 +56,8 @@ def agreement_lines():
         if r:
             a = r["agreement"]["segment_anything"]
             lines.append(
-                f"{'ViT-B' if model == 'vit_b' else 'the packaged model'} in {precision} {a['count'][0]} and {a['count'][1]} masks, matched IoU mean "
+                f"{'ViT-B' if model == 'vit_b' else 'the packaged model'} in {precision} "
+                f"{a['count'][0]} and {a['count'][1]} masks, matched IoU mean "
                 f"{a['mean']:.4f}, least {a['min']:.3f}, {r['ratio']['segment_anything']:.1f} x"
             )
     return "Masks of everything, ours and segment-anything's: " + "; ".join(lines) + "."
@@ -74,8 +76,10 @@ def family_lines():
         if r:
             a, mb = r["agreement"][peer], {s: row["memory_mb"] for s, row in r["rows"].items()}
             yield (
-                f"{text}, the same photo and grid, fp32: {r['ratio'][peer]:.1f} x, {a['count'][0]} and {a['count'][1]} masks, matched IoU mean {a['mean']:.4f}, "
-                f"least {a['min']:.3f}, {mb['segrid']:.0f} MB above the weights against {mb[peer]:.0f} MB."
+                f"{text}, the same photo and grid, fp32: {r['ratio'][peer]:.1f} x, {a['count'][0]} "
+                f"and {a['count'][1]} masks, matched IoU mean {a['mean']:.4f}, "
+                f"least {a['min']:.3f}, {mb['segrid']:.0f} MB above the weights against "
+                f"{mb[peer]:.0f} MB."
             )
 
 
@@ -87,7 +91,8 @@ def sam2_steps():
         if r:
             of, apart = r["ratio"]["encode"], r["largest difference"]["encode"]
             parts.append(
-                f"{precision} OpenVINO {of['sam2_openvino']:.1f} x, sam2 {of['sam2']:.1f} x as long as segrid (largest difference of a feature "
+                f"{precision} OpenVINO {of['sam2_openvino']:.1f} x, sam2 {of['sam2']:.1f} x as "
+                "long as segrid (largest difference of a feature "
                 f"{apart['sam2_openvino']:.0e} of the largest)"
             )
     return [f"SAM 2.1 tiny's image encoder: {'; '.join(parts)}."] if parts else []
@@ -103,8 +108,10 @@ def detection_lines():
     if full:
         a = full["agreement"]["16 prompts"]
         text = (
-            f"OWLv2 base at 960 px on the same photo (random weights; transformers' Pillow processor): transformers takes {full['ratio']['1 prompt']:.1f} x as "
-            f"long with one prompt in fp32 ({a['boxes'][0]} and {a['boxes'][1]} boxes, largest difference of a score {a['largest difference of a score']:.0e})"
+            "OWLv2 base at 960 px on the same photo (random weights; transformers' Pillow "
+            f"processor): transformers takes {full['ratio']['1 prompt']:.1f} x as "
+            f"long with one prompt in fp32 ({a['boxes'][0]} and {a['boxes'][1]} boxes, largest "
+            f"difference of a score {a['largest difference of a score']:.0e})"
         )
         if low:
             whole = (
@@ -112,18 +119,20 @@ def detection_lines():
                 / low["rows"]["segrid"]["stages"]["1 prompt"]
             )
             text += (
-                f", {low['ratio']['1 prompt']:.1f} x in bf16 (its fp32 {whole:.1f} x as long as our bf16, whose scores differ from its bf16's by at most "
+                f", {low['ratio']['1 prompt']:.1f} x in bf16 (its fp32 {whole:.1f} x as long as "
+                "our bf16, whose scores differ from its bf16's by at most "
                 f"{low['agreement']['16 prompts']['largest difference of a score']:.0e})"
             )
         yield (
-            text
-            + f"; sixteen prompts cost {full['16 prompts over 1']:.2f} x of one, {full['ratio']['zero-shot pipeline, 16 labels']:.0f} x less than its "
-            "zero-shot pipeline with sixteen labels."
+            f"{text}; sixteen prompts cost {full['16 prompts over 1']:.2f} x of one, "
+            f"{full['ratio']['zero-shot pipeline, 16 labels']:.0f} x less than its zero-shot "
+            "pipeline with sixteen labels."
         )
     if boxes:
         a = boxes["agreement"]["segment_anything"]
         yield (
-            f"Twenty boxes on an image that is encoded (ViT-B, fp32) to masks of 1800 x 1200: segment-anything takes {boxes['ratio']['segment_anything']:.1f} x "
+            "Twenty boxes on an image that is encoded (ViT-B, fp32) to masks of 1800 x 1200: "
+            f"segment-anything takes {boxes['ratio']['segment_anything']:.1f} x "
             f"as long (IoU mean {a['iou mean']:.6f}, least {a['iou least']:.6f})."
         )
 
@@ -132,23 +141,25 @@ def folder_lines():
     """A folder of images against process pools, and its memory over thousands."""
     r, own, long = load("folder"), load("folder-own"), load("folder-long")
     if r:
-        rows, times, memory = (
-            r["rows"],
-            r["ratio"],
-            r["memory"] | (own["memory"] if own else {}),
-        )  # own: without the pictures' maker in every process
+        rows, times = r["rows"], r["ratio"]
+        # In `own` no process of the pool holds what made the pictures.
+        memory = r["memory"] | (own["memory"] if own else {})
         ours, pool, peer = "folder_stream", "folder_processes", "folder_segment_anything"
         same = "the same" if rows[pool]["count"] == rows[ours]["count"] else "other"
         of = f", over {own['images']} of them" if own else ""
         yield (
-            f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of segment-anything processes takes {times[peer]:.0f} x as long as "
-            f"`segrid.stream`, a pool around our own Segmenter {times[pool]:.2f} x with {same} masks; stream takes {1 / memory[pool]:.2f} of the latter's memory "
-            f"(PSS{of}), {1 / memory[peer]:.2f} of the former's, and keeps the threads busy for {100 * rows[ours]['stages']['busy']:.0f} % of the time."
+            f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of "
+            f"segment-anything processes takes {times[peer]:.0f} x as long as "
+            f"`segrid.stream`, a pool around our own Segmenter {times[pool]:.2f} x with {same} "
+            f"masks; stream takes {1 / memory[pool]:.2f} of the latter's memory "
+            f"(PSS{of}), {1 / memory[peer]:.2f} of the former's, and keeps the threads busy for "
+            f"{100 * rows[ours]['stages']['busy']:.0f} % of the time."
         )
     if long:
         s = long["rows"]["folder_stream"]["stages"]
         yield (
-            f"Over {long['images']} images its memory stays where it was: {s['MB around image 100']:.0f} MB around image 100, {s['MB around the last']:.0f} MB "
+            f"Over {long['images']} images its memory stays where it was: "
+            f"{s['MB around image 100']:.0f} MB around image 100, {s['MB around the last']:.0f} MB "
             "around the last."
         )
 
@@ -157,7 +168,8 @@ PRECISIONS = ("fp32", "bf16", "int8", "int8-torch")
 
 
 def precision_table():
-    """What each precision brings and costs: the encoder of ViT-B here, the masks of the packaged model on pictures it was not trained on."""
+    """What each precision brings and costs: the encoder of ViT-B here, the masks of the packaged
+    model on pictures it was not trained on."""
     r = load("precisions-vit_b")
     if not r:
         return []
@@ -166,7 +178,8 @@ def precision_table():
     ours = {p: seconds[f"segrid@{p}"] for p in PRECISIONS if f"segrid@{p}" in seconds}
     lines = [
         "",
-        "| precision | ViT-B's encoder | weights in memory | masks of `tiny` against fp32's: IoU mean | AP50 lost |",
+        "| precision | ViT-B's encoder | weights in memory | masks of `tiny` against fp32's: IoU "
+        "mean | AP50 lost |",
         "|---|---|---|---|---|",
     ]
     for p in PRECISIONS:
@@ -182,38 +195,44 @@ def precision_table():
             lines.append(f"| {p} | this CPU has no instructions for it | | {' | '.join(cells)} |")
             continue
         lines.append(
-            f"| {p} | {ours['fp32'] / ours[p]:.2f} x as fast as fp32 | {r['weights'][f'segrid@{p}']:.2f} | {' | '.join(cells)} |"
+            f"| {p} | {ours['fp32'] / ours[p]:.2f} x as fast as fp32 | "
+            f"{r['weights'][f'segrid@{p}']:.2f} | {' | '.join(cells)} |"
         )
     if loss := losses.get("fp16"):
         lines.append(
-            f"| fp16, on CUDA | not measured yet | | {loss['iou_mean']:.3f} | {100 * loss['ap50_loss']:.1f} points |"
+            f"| fp16, on CUDA | not measured yet | | {loss['iou_mean']:.3f} | "
+            f"{100 * loss['ap50_loss']:.1f} points |"
         )
     theirs = {p: seconds[f"openvino@{p}"] for p in ("fp32", "bf16") if f"openvino@{p}" in seconds}
     peers = [
-        f"OpenVINO's {p} takes {t / ours['int8']:.1f} times as long as int8, {t / ours[p]:.1f} times as long as ours"
+        f"OpenVINO's {p} takes {t / ours['int8']:.1f} times as long as int8, {t / ours[p]:.1f} "
+        "times as long as ours"
         for p, t in theirs.items()
         if p in ours
     ]
     linears = {p: r["rows"][f"segrid@{p}"]["stages"]["linears"] for p in ("int8", "int8-torch")}
     lines += [
         "",
-        "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`, for fp16 with `--device cpu-plain`, "
-        "which runs CUDA's definitions; the encoder: `python -m benchmarks.run precisions --model vit_b --subjects segrid openvino`.) "
-        f"int8-torch is LibTorch's own dynamic quantisation in the same engine, all else in fp32; in the stages with the Linear layers it takes "
+        "(The worse of kept-out nuclei and procedural scenes: `python -m training.price`, for fp16 "
+        "with `--device cpu-plain`, which runs CUDA's definitions; the encoder: "
+        "`python -m benchmarks.run precisions --model vit_b --subjects segrid openvino`.) "
+        "int8-torch is LibTorch's own dynamic quantisation in the same engine, all else in fp32; "
+        "in the stages with the Linear layers it takes "
         f"{linears['int8-torch'] / linears['int8']:.2f} times as long as int8. {'; '.join(peers)}.",
         "",
     ]
     return lines
 
 
-def block():
+def peer_table():
+    """What was run, and how many times as long as segrid each peer takes."""
     first = load("everything-vit_b-fp32-1800x1200")
     side = first["options"]["points_per_side"]
     lines = [
-        BEGIN.rstrip("\n"),
-        "",
-        f"ViT-B (seeded random weights), {side} x {side} points, a 1800 x 1200 photo, masks as COCO RLE, {first['threads']} threads of "
-        f"{first['cpu']['model']} (family {first['cpu']['family']}: {', '.join(first['cpu']['isa'])}), torch {first['versions']['torch']}, "
+        f"ViT-B (seeded random weights), {side} x {side} points, a 1800 x 1200 photo, masks as "
+        f"COCO RLE, {first['threads']} threads of "
+        f"{first['cpu']['model']} (family {first['cpu']['family']}: "
+        f"{', '.join(first['cpu']['isa'])}), torch {first['versions']['torch']}, "
         f"{first['date']}. How many times as long as segrid each peer takes:",
         "",
         "| | " + " | ".join(NAMES.values()) + " |",
@@ -230,15 +249,11 @@ def block():
                 for p in NAMES
             ]
             lines.append(f"| {what}, {precision} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        agreement_lines(),
-        *family_lines(),
-        *detection_lines(),
-        *folder_lines(),
-        *sam2_steps(),
-        *precision_table(),
-    ]
+    return lines
+
+
+def limit_lines():
+    """How far threads, memory and matrix products go."""
     one, two, large, gemm = (
         load(n)
         for n in (
@@ -249,23 +264,46 @@ def block():
         )
     )
     if one and two:
-        lines.append(
-            f"From 1 to 2 threads the decoder becomes {one['rows']['segrid']['stages']['decode'] / two['rows']['segrid']['stages']['decode']:.2f} times "
-            f"as fast, the whole {one['rows']['segrid']['median'] / two['rows']['segrid']['median']:.2f} times."
+        slow, fast = one["rows"]["segrid"], two["rows"]["segrid"]
+        yield (
+            "From 1 to 2 threads the decoder becomes "
+            f"{slow['stages']['decode'] / fast['stages']['decode']:.2f} times as fast, the whole "
+            f"{slow['median'] / fast['median']:.2f} times."
         )
     if large:
-        lines.append(
-            f"A 50-megapixel image takes {large['rows']['segrid']['memory_mb']:.0f} MB above the weights, its own "
-            f"{8660 * 5774 * 3 / 2**20:.0f} MB included."
+        yield (
+            f"A 50-megapixel image takes {large['rows']['segrid']['memory_mb']:.0f} MB above the "
+            f"weights, its own {8660 * 5774 * 3 / 2**20:.0f} MB included."
         )
     if gemm:
         tiles = [r for r in gemm["rows"] if r["shape"][0] >= 64]
         low, high = (f(r["fp32"] for r in tiles) / gemm["peak"] for f in (min, max))
-        lines.append(
-            f"Matrix products reach {100 * low:.0f} to {100 * high:.0f} % of a core's fp32 peak (torch's own: "
-            f"{100 * min(r['torch'] for r in tiles) / gemm['peak']:.0f} to {100 * max(r['torch'] for r in tiles) / gemm['peak']:.0f} %)."
+        yield (
+            f"Matrix products reach {100 * low:.0f} to {100 * high:.0f} % of a core's fp32 peak "
+            f"(torch's own: {100 * min(r['torch'] for r in tiles) / gemm['peak']:.0f} to "
+            f"{100 * max(r['torch'] for r in tiles) / gemm['peak']:.0f} %)."
         )
-    lines += ["", "![Seconds per step, ours and the peers'](docs/speed.png)", "", END.rstrip("\n")]
+
+
+def block():
+    """The README's figures, from the first mark to the last."""
+    lines = [
+        BEGIN.rstrip("\n"),
+        "",
+        *peer_table(),
+        "",
+        agreement_lines(),
+        *family_lines(),
+        *detection_lines(),
+        *folder_lines(),
+        *sam2_steps(),
+        *precision_table(),
+        *limit_lines(),
+        "",
+        "![Seconds per step, ours and the peers'](docs/speed.png)",
+        "",
+        END.rstrip("\n"),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -317,7 +355,8 @@ if __name__ == "__main__":
         raise SystemExit(
             0
             if new == text
-            else "the README's figures are not those of benchmarks/results: python -m benchmarks.report"
+            else "the README's figures are not those of benchmarks/results: "
+            "python -m benchmarks.report"
         )
     readme.write_text(new)
     picture(ROOT / "docs/speed.png")

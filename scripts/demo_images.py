@@ -1,4 +1,5 @@
-"""Prints the paths of the two demo images that scikit-image ships in its wheel: the coins photo and the Hubble deep field."""
+"""Prints the paths of the two demo images that scikit-image ships in its wheel: the coins photo and
+the Hubble deep field."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Draws the picture for the demo's words and prints its path: plain shapes with soft edges. python scripts/demo_shapes.py FILE"""
+"""Draws the picture for the demo's words and prints its path: plain shapes with soft edges.
+`python scripts/demo_shapes.py FILE`."""
 
 import sys
 from pathlib import Path

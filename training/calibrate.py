@@ -1,8 +1,10 @@
-"""The scale of the logits: `python -m training.calibrate WEIGHTS.safetensors --config CONFIG --data DATA` prints the factor for `export`.
+"""The scale of the logits; this prints the factor for `export`:
+`python -m training.calibrate WEIGHTS.safetensors --config CONFIG --data DATA`.
 
-SAM's stability score compares the masks at logits +1 and -1; what that means depends on how sharp a model's logits are. The factor
-makes the chosen masks of clicks on nuclei (whole frames that training used) reach the mean stability asked for: scaling logits by s is
-the same as comparing at +1/s and -1/s."""
+SAM's stability score compares the masks at logits +1 and -1; what that means depends on how sharp a
+model's logits are. The factor makes the chosen masks of clicks on nuclei (whole frames that
+training used) reach the mean stability asked for: scaling logits by s is the same as comparing at
++1/s and -1/s."""
 
 import argparse
 import json
@@ -20,7 +22,8 @@ from .evaluate import deepest, spread
 
 @torch.no_grad()
 def chosen_logits(net, pictures, objects, rng):
-    """Logits, at the pictures' size, of the mask chosen for one click on each of a few objects per picture."""
+    """Logits, at the pictures' size, of the mask chosen for one click on each of a few objects per
+    picture."""
     for picture in pictures:
         masks = [m for m in map(picture.mask, picture.targets) if m.sum() >= 16]
         embedded, scale, size = embed(net, picture.image)

@@ -8,7 +8,8 @@ from .sample import pad
 
 
 def embed(net, image):
-    """Embedding (1, L, C) of an (H, W, 3) uint8 picture, and its scale to the model frame and valid size."""
+    """Embedding (1, L, C) of an (H, W, 3) uint8 picture, and its scale to the model frame and valid
+    size."""
     h, w = image.shape[:2]
     scale = net.size / max(h, w)
     size = (max(1, round(h * scale)), max(1, round(w * scale)))
@@ -23,8 +24,8 @@ def embed(net, image):
 
 
 def clicks(net, embedded, points, scale, batch=64):
-    """One positive click per prompt, (N, 2) in picture pixels: low-res masks (N, 4, h, w) and IoU (N, 4),
-    fp32."""
+    """One positive click per prompt, (N, 2) in picture pixels: low-res masks (N, 4, h, w) and IoU
+    (N, 4), fp32."""
     masks, scores = [], []
     for part in torch.as_tensor(points, dtype=torch.float32, device=embedded.device).split(batch):
         at = torch.stack([part * scale, torch.zeros_like(part)], 1)[None]
@@ -36,8 +37,8 @@ def clicks(net, embedded, points, scale, batch=64):
 
 
 def enlarge(logits, net_size, size, shape):
-    """Low-res logits (N, h, w) to the picture's `shape`: to the model frame, cut, to the picture, as SAM
-    does."""
+    """Low-res logits (N, h, w) to the picture's `shape`: to the model frame, cut, to the picture,
+    as SAM does."""
     frame = F.interpolate(
         logits[:, None], (net_size, net_size), mode="bilinear", align_corners=False
     )

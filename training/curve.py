@@ -8,8 +8,8 @@ import numpy as np
 
 
 def read(run):
-    """(step records, check records) of a run's log; of a step logged twice (cut off and resumed) the later
-    counts."""
+    """(step records, check records) of a run's log; of a step logged twice (cut off and resumed)
+    the later counts."""
     records = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
     steps = {r["step"]: r for r in records if "mask" in r}
     return [steps[s] for s in sorted(steps)], [r for r in records if "check" in r]

@@ -1,10 +1,10 @@
-"""Real pictures with 16-bit label PNGs, the split, the augmentation, and the mixture that training draws
-from.
+"""Real pictures with 16-bit label PNGs, the split, the augmentation, and the mixture that training
+draws from.
 
-A set is a folder with `images/*.{png,jpg}` and `labels/*.png` of the same stem (0 = background, 1..N =
-instance). The public ones behind the packaged model (see README.md for licences): nuclei_dsb2018 (BBBC038v1,
-CC0), litter_taco (TACO, CC-BY-4.0), coco_ccby (the CC-BY photos of COCO 2017), davis_bsd (DAVIS 2016, BSD),
-photos (CC0 / public domain, no labels, backgrounds only)."""
+A set is a folder with `images/*.{png,jpg}` and `labels/*.png` of the same stem (0 = background,
+1..N = instance). The public ones that the packaged model learned from (see README.md for licences):
+nuclei_dsb2018 (BBBC038v1, CC0), litter_taco (TACO, CC-BY-4.0), coco_ccby (the CC-BY photos of COCO
+2017), davis_bsd (DAVIS 2016, BSD), photos (CC0 / public domain, no labels, backgrounds only)."""
 
 import csv
 import hashlib
@@ -22,16 +22,16 @@ COMPLETE_SETS = {"nuclei_dsb2018"}  # everything of interest is annotated: label
 
 
 def held_out(name):
-    """True for the fifth of the pictures that training never sees: SHA-1 of the stem, modulo 5, is 0. A
-    trailing `_` + five digits (a video frame's number, as in DAVIS) is cut first, so that whole sequences
-    stay together."""
+    """True for the fifth of the pictures that training never sees: SHA-1 of the stem, modulo 5, is
+    0. A trailing `_` + five digits (a video frame's number, as in DAVIS) is cut first, so that
+    whole sequences stay together."""
     stem = re.sub(r"_\d{5}$", "", Path(name).stem)
     return int(hashlib.sha1(stem.encode()).hexdigest(), 16) % 5 == 0
 
 
 class Folder:
-    """One labelled set; pictures are read on first use and kept, scaled to at most `limit` px (0: as they
-    are)."""
+    """One labelled set; pictures are read on first use and kept, scaled to at most `limit` px (0:
+    as they are)."""
 
     def __init__(self, root, keep, limit=0):
         """keep(name) -> bool picks the files."""
@@ -76,8 +76,8 @@ class Folder:
 
 
 def window(rng, picture, side, around=None):
-    """A random window of `side` (h, w) pixels, cut off at the frame; over the pixel `around` (x, y) if
-    given."""
+    """A random window of `side` (h, w) pixels, cut off at the frame; over the pixel `around` (x, y)
+    if given."""
     h, w = picture.labels.shape
     ch, cw = min(h, int(side[0])), min(w, int(side[1]))
     y, x = rng.integers(0, h - ch + 1), rng.integers(0, w - cw + 1)
@@ -101,7 +101,8 @@ def turned(rng, picture, right_angles):
 
 
 def nuclei(rng, folder, size):
-    """A window at a working scale (zoom 0.65 - 2.3) or the whole frame, with stain and exposure changed."""
+    """A window at a working scale (zoom 0.65 - 2.3) or the whole frame, with stain and exposure
+    changed."""
     picture = folder.draw(rng)
     if rng.random() < 0.75:
         side = size / np.exp(rng.uniform(np.log(0.65), np.log(2.3)))

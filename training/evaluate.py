@@ -1,17 +1,18 @@
-"""Figures of a model on pictures kept out of training: `python -m training.evaluate FOLDER --data DATA --out
-JSON`.
+"""Figures of a model on pictures kept out of training:
+`python -m training.evaluate FOLDER --data DATA --out JSON`.
 
-Per set: IoU of one click at the object's deepest pixel (mask chosen by predicted IoU, best of three), of the
-same after a correction (click on the deepest wrong pixel, with the mask as hint), of a box (single mask),
-the correlation of predicted and true IoU over all three masks, mean stability at offset 1. At most --objects
-objects per picture, picked by a fixed seed. IoU is taken on the pixels of the picture. `nuclei` answers
-clicks from the whole frame, `nuclei tiles` from a 320 px window around the object where the frame is larger
-than 400 px. Objects smaller than 0.1 % of the frame are left out in photos (8 x 8 px at the model's input).
+Per set: IoU of one click at the object's deepest pixel (mask chosen by predicted IoU, best of
+three), of the same after a correction (click on the deepest wrong pixel, with the mask as hint), of
+a box (single mask), the correlation of predicted and true IoU over all three masks, mean stability
+at offset 1. At most --objects objects per picture, picked by a fixed seed. IoU is taken on the
+pixels of the picture. `nuclei` answers clicks from the whole frame, `nuclei tiles` from a 320 px
+window around the object where the frame is larger than 400 px. Objects smaller than 0.1 % of the
+frame are left out in photos (8 x 8 px at the model's input).
 
 Everything mode is segrid's own as shipped, `Segmenter.everything(picture, crop_n_layers="auto")`:
-AP50 = TP / (TP + FP + FN) at mask IoU 0.5, pooled over pictures. In scenes the outermost targets count; a mask
-that fits an inner part is neither right nor wrong. Photos are not fully annotated, so for them only the recall
-at IoU 0.5 is given."""
+AP50 = TP / (TP + FP + FN) at mask IoU 0.5, pooled over pictures. In scenes the outermost targets
+count; a mask that fits an inner part is neither right nor wrong. Photos are not fully annotated, so
+for them only the recall at IoU 0.5 is given."""
 
 import argparse
 import json
@@ -62,7 +63,8 @@ def _correct(net, embedded, scale, size, mask, click, hint, found):
 
 @torch.no_grad()
 def prompt_figures(net, pictures, objects, least, rng, tile=0):
-    """Click, correction and box figures over (Picture) `pictures`. `least`: smallest share of the frame."""
+    """Click, correction and box figures over (Picture) `pictures`. `least`: smallest share of the
+    frame."""
     rows, pairs = [], []
     for picture in pictures:
         masks = [picture.mask(t) for t in picture.targets]
@@ -106,7 +108,8 @@ def prompt_figures(net, pictures, objects, least, rng, tile=0):
 
 
 def everything_figures(segmenter, pictures, complete):
-    """Pooled TP, FP, FN of everything mode over pictures, AP50, precision, recall; the seconds it took."""
+    """Pooled TP, FP, FN of everything mode over pictures, AP50, precision, recall; the seconds it
+    took."""
     tp = fp = fn = 0
     begin = time.monotonic()
     for picture in pictures:
@@ -153,7 +156,8 @@ def scenes_kept(count, photos=()):
 
 
 def quick_set(data, size=256):
-    """A small fixed validation batch per kind, of kept-out pictures, for choosing among checkpoints."""
+    """A small fixed validation batch per kind, of kept-out pictures, for choosing among
+    checkpoints."""
     data, out = Path(data), {}
     field = Folder(data / "nuclei_dsb2018", held_out)
     rng = np.random.default_rng(5)

@@ -1,8 +1,8 @@
-"""Makes the packaged folder: `python -m training.export WEIGHTS.safetensors OUT --config CONFIG --figures
-NEW.json`.
+"""Makes the packaged folder:
+`python -m training.export WEIGHTS.safetensors OUT --config CONFIG --figures NEW.json`.
 
-OUT gets `model.safetensors` (fp16, transformers' names), `config.json`, `segrid.json` (recommended settings
-and figures) and the card `README.md`."""
+OUT gets `model.safetensors` (fp16, transformers' names), `config.json`, `segrid.json` (recommended
+settings and figures) and the card `README.md`."""
 
 import argparse
 import json
@@ -25,8 +25,8 @@ LIMIT = 12_000_000
 
 def scaled(weights, factor):
     """The same masks with logits `factor` times larger (so that SAM's stability offset of 1 means
-    something), and mask hints read accordingly: the hypernetworks' last layers grow, the hint's first
-    convolution shrinks."""
+    something), and mask hints read accordingly: the hypernetworks' last layers grow, the hint's
+    first convolution shrinks."""
     out = dict(weights)
     for name, value in weights.items():
         if "output_hypernetworks_mlps" in name and "proj_out" in name:
@@ -36,7 +36,8 @@ def scaled(weights, factor):
 
 
 def write_weights(weights, file, limit):
-    """In fp16, at most `limit` bytes; ValueError for more, and for values that fp16 does not hold."""
+    """In fp16, at most `limit` bytes; ValueError for more, and for values that fp16 does not
+    hold."""
     tensors = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
     bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if bad:
@@ -48,8 +49,8 @@ def write_weights(weights, file, limit):
 
 
 def export(weights, config, out, figures=None, before=None, run=None):
-    """Writes the folder. figures / before: dicts of `evaluate.py` for these weights and for the ones they
-    came from."""
+    """Writes the folder. figures / before: dicts of `evaluate.py` for these weights and for the
+    ones they came from."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_weights(weights, out / "model.safetensors", LIMIT)
@@ -77,15 +78,16 @@ def main():
     p.add_argument("--run", help="the run's folder, for steps and minutes")
     p.add_argument("--logit-scale", type=float, default=1.0, help="see `scaled`")
     args = p.parse_args()
-    read = {key: json.loads(Path(f).read_text()) if f else None for key, f in
-            (("figures", args.figures), ("before", args.before))}  # fmt: skip
+    figures, before = (
+        json.loads(Path(file).read_text()) if file else None for file in (args.figures, args.before)
+    )
     config = json.loads(Path(args.config).read_text())
     export(
         scaled(load_file(args.weights), args.logit_scale),
         config,
         args.out,
-        read["figures"],
-        read["before"],
+        figures,
+        before,
         args.run,
     )
 

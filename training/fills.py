@@ -1,4 +1,5 @@
-"""Backgrounds and surfaces for the procedural scenes: flat, gradient, noise, stripes, photo crops."""
+"""Backgrounds and surfaces for the procedural scenes: flat, gradient, noise, stripes, photo
+crops."""
 
 import cv2
 import numpy as np

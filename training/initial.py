@@ -1,5 +1,5 @@
-"""Weights for a start from nothing. transformers' own defaults do not train (positional std, vision range):
-see README."""
+"""Weights for a start from nothing. transformers' own defaults do not train (positional std, vision
+range): see README."""
 
 import math
 
@@ -26,8 +26,9 @@ def _cosines(patch, dim):
 
 @torch.no_grad()
 def fresh(config, seed):
-    """A Sam with hand-made initial weights: cosine patch embedding, decoder cross-attention that starts as
-    the positional kernel (q_proj = k_proj), positional frequencies of std 0.5 - 4 by octave."""
+    """A Sam with hand-made initial weights: cosine patch embedding, decoder cross-attention that
+    starts as the positional kernel (q_proj = k_proj), positional frequencies of std 0.5 - 4 by
+    octave."""
     torch.manual_seed(seed)
     net = Sam(config)
     for name, module in net.named_modules():

@@ -12,8 +12,8 @@ def iou(logits, masks):
 
 
 def mask_terms(logits, masks, sharp):
-    """Per mask (..., ): 2 focal + dice, + `sharp` x balanced BCE. Focal's positives are divided by (area +
-    8), its negatives by (area + 2 % of the image)."""
+    """Per mask (..., ): 2 focal + dice, + `sharp` x balanced BCE. Focal's positives are divided by
+    (area + 8), its negatives by (area + 2 % of the image)."""
     area = masks.sum((-1, -2))
     pixels = masks.shape[-1] * masks.shape[-2]
     probability = logits.sigmoid()
@@ -30,8 +30,8 @@ def mask_terms(logits, masks, sharp):
 
 
 def total_loss(masks_out, iou_out, masks, real, single_weight, mean_weight, sharp):
-    """masks_out (B, P, 4, h, w) and iou_out (B, P, 4), the single mask first; masks (B, P, h, w) in 0..1;
-    real and single_weight (B, P). Returns the loss and a dict of floats for the log."""
+    """masks_out (B, P, 4, h, w) and iou_out (B, P, 4), the single mask first; masks (B, P, h, w) in
+    0..1; real and single_weight (B, P). Returns the loss and a dict of floats for the log."""
     targets = masks[:, :, None]
     true = iou(masks_out.detach(), targets) * real[..., None]
     terms = mask_terms(masks_out, targets, sharp)
@@ -50,5 +50,6 @@ def total_loss(masks_out, iou_out, masks, real, single_weight, mean_weight, shar
 
 
 def weights_of(box, points):
-    """Weight of the single mask's loss (B, P): 1 for boxes and several points, 0.35 for one click."""
+    """Weight of the single mask's loss (B, P): 1 for boxes and several points, 0.35 for one
+    click."""
     return torch.where(box | (points > 1), 1.0, 0.35)

@@ -1,10 +1,10 @@
-"""SAM in plain PyTorch, arranged for fast training on a CPU. Parameter names are those of transformers'
-SamModel.
+"""SAM in plain PyTorch, arranged for fast training on a CPU. Parameter names are those of
+transformers' SamModel.
 
-The algebra is exact (see `tests/training/test_smoke.py`): relative positions are folded into longer queries
-and keys, the decoder's image-side projections are folded onto the few tokens, the transposed convolutions
-are Linear layers whose pixel shuffle is done on the masks, and consecutive window layers keep their tokens
-in window order.
+The algebra is exact (see `tests/training/test_smoke.py`): relative positions are folded into longer
+queries and keys, the decoder's image-side projections are folded onto the few tokens, the
+transposed convolutions are Linear layers whose pixel shuffle is done on the masks, and consecutive
+window layers keep their tokens in window order.
 """
 
 import json
@@ -35,8 +35,8 @@ class Mlp(nn.Module):
 
 
 class VisionAttention(nn.Module):
-    """Attention over `size` x `size` tokens with decomposed relative positions, exact, without a bias
-    tensor."""
+    """Attention over `size` x `size` tokens with decomposed relative positions, exact, without a
+    bias tensor."""
 
     def __init__(self, dim, heads, size):
         super().__init__()
@@ -154,8 +154,8 @@ class Attention(nn.Module):
         return self.out_proj(out.transpose(-2, -3).flatten(-2))
 
     def tokens_to_image(self, q, keys_pe, keys):
-        """q (B,P,T,C), keys (B,P or 1,L,C): the key bias cancels in the softmax, the value bias passes
-        through."""
+        """q (B,P,T,C), keys (B,P or 1,L,C): the key bias cancels in the softmax, the value bias
+        passes through."""
         b, p, t, c = q.shape
         h = self.heads
         q = self.split(self.q_proj(q) * self.scale) @ self.k_proj.weight.view(h, -1, c)
@@ -262,7 +262,8 @@ class MaskDecoder(nn.Module):
         return F.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))
 
     def forward(self, keys, prompts, pe):
-        """keys (B, P or 1, L, C), prompts (B, P, T, C), pe (L, C): masks (B, P, M, 4G, 4G), IoU (B, P, M)."""
+        """keys (B, P or 1, L, C), prompts (B, P, T, C), pe (L, C): masks (B, P, M, 4G, 4G), IoU (B,
+        P, M)."""
         b, p = prompts.shape[:2]
         fixed = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(b, p, -1, -1)
         tokens = torch.cat([fixed, prompts.to(fixed.dtype)], 2)
@@ -348,9 +349,9 @@ class Sam(nn.Module):
         return (x * valid[..., None]).permute(0, 3, 1, 2).to(dtype).contiguous()
 
     def decode(self, image, points, labels, hints=None):
-        """image (B, L, C); points (B, P, K, 2) in pixels, labels (B, P, K) in -1, 0, 1, 2, 3; hints (B, P,
-        4G, 4G) low-res logits or None. One -1 label belongs at the end of point prompts without a box, as in
-        SAM."""
+        """image (B, L, C); points (B, P, K, 2) in pixels, labels (B, P, K) in -1, 0, 1, 2, 3; hints
+        (B, P, 4G, 4G) low-res logits or None. One -1 label belongs at the end of point prompts
+        without a box, as in SAM."""
         kinds = self.prompt_encoder.kinds()
         places = self.positions((points + 0.5) / self.size) * (labels >= 0)[..., None]
         prompts = places + kinds.float()[labels.long() + 1]

@@ -1,5 +1,5 @@
-"""Optimiser: Muon (orthogonalised momentum) on the hidden matrices, AdamW on everything else, on fp32
-masters."""
+"""Optimiser: Muon (orthogonalised momentum) on the hidden matrices, AdamW on everything else, on
+fp32 masters."""
 
 import torch
 
@@ -17,8 +17,8 @@ def orthogonalise(x, steps=5):
 
 
 class Optimiser:
-    """Keeps fp32 masters and an EMA of them beside a working model of any dtype; `step` reads the model's
-    gradients and writes the model's weights. One dict of tensors holds its whole state."""
+    """Keeps fp32 masters and an EMA of them beside a working model of any dtype; `step` reads the
+    model's gradients and writes the model's weights. One dict of tensors holds its whole state."""
 
     def __init__(self, model, ema=0.997, decay=0.02, clip=1.0):
         self.model, self.ema_rate, self.decay, self.clip = model, ema, decay, clip
@@ -48,8 +48,8 @@ class Optimiser:
 
     @torch.no_grad()
     def step(self, muon_rate, adam_rate):
-        """One update; returns the norm of the gradient before clipping. Non-finite gradients skip the
-        update."""
+        """One update; returns the norm of the gradient before clipping. Non-finite gradients skip
+        the update."""
         grads = {n: p.grad.float() for n, p in self.named.items() if p.grad is not None}
         norm = torch.stack([g.norm() for g in grads.values()]).norm()
         for p in self.named.values():

@@ -1,5 +1,5 @@
-"""Pictures for the card: everything mode on kept-out pictures, as coloured overlays beside the originals.
-`python -m training.pictures FOLDER --data DATA --out JPG`."""
+"""Pictures for the card: everything mode on kept-out pictures, as coloured overlays beside the
+originals. `python -m training.pictures FOLDER --data DATA --out JPG`."""
 
 import argparse
 from pathlib import Path

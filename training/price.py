@@ -1,10 +1,13 @@
-"""What bf16 and int8 cost the model on pictures kept out of training, and the table of it in segrid.json, by which
-precision="auto" decides: `python -m training.price FOLDER --data DATA --write`.
+"""What bf16 and int8 cost the model on pictures kept out of training, and the table of it in
+segrid.json, by which precision="auto" decides:
+`python -m training.price FOLDER --data DATA --write`.
 
-fp16 is of devices: `--device cuda` prices it there, `--device cpu-plain` by the same definitions on the CPU (slowly).
+fp16 is of devices: `--device cuda` prices it there, `--device cpu-plain` by the same definitions on
+the CPU (slowly).
 
-Kept-out nuclei frames and fixed scenes, as in evaluate.py; `segrid.compare` against fp32. Per precision the worse of
-both sets counts: mean and least IoU of matched masks, points of AP50 lost."""
+Kept-out nuclei frames and fixed scenes, as in evaluate.py; `segrid.compare` against fp32. Per
+precision the worse of both sets counts: mean and least IoU of matched masks, points of AP50
+lost."""
 
 import argparse
 import json
@@ -58,8 +61,10 @@ def price(model, data, frames, scenes, device):
             found[name] = result.results
             for r in result.results:
                 print(
-                    f"{name}, {r.precision}: AP50 {r.ap50:.4f}, {r.masks} masks, lost {r.lost}, new {r.new}, IoU "
-                    f"mean {r.iou_mean:.4f}, least {r.iou_min:.3f}, encode {r.seconds['encode']:.3f} s, total "
+                    f"{name}, {r.precision}: AP50 {r.ap50:.4f}, {r.masks} masks, lost {r.lost}, "
+                    f"new {r.new}, IoU "
+                    f"mean {r.iou_mean:.4f}, least {r.iou_min:.3f}, encode "
+                    f"{r.seconds['encode']:.3f} s, total "
                     f"{r.seconds['total']:.3f} s"
                 )
     return found

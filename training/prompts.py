@@ -1,7 +1,8 @@
-"""Prompts for training: what a user might click or draw for a target, and the batches that carry them.
+"""Prompts for training: what a user might click or draw for a target, and the batches that carry
+them.
 
-A batch has one number of points per prompt: K points end with a "no point" token as in SAM; a box is two
-corner tokens, after K - 1 points; so every prompt of a batch has K + 1 tokens."""
+A batch has one number of points per prompt: K points end with a "no point" token as in SAM; a box
+is two corner tokens, after K - 1 points; so every prompt of a batch has K + 1 tokens."""
 
 from dataclasses import dataclass
 
@@ -14,9 +15,9 @@ from .sample import fit, pad
 
 @dataclass
 class Batch:
-    """images (B, S, S, 3) uint8; sizes (B, 2) valid height and width; points (B, P, K + 1, 2) float32
-    pixels; labels (B, P, K + 1) int8; masks (B, P, S/2, S/2) uint8, quarters of each 2x2 block; real (B, P)
-    bool: False for background clicks, which have no mask; box (B, P) bool."""
+    """images (B, S, S, 3) uint8; sizes (B, 2) valid height and width; points (B, P, K + 1, 2)
+    float32 pixels; labels (B, P, K + 1) int8; masks (B, P, S/2, S/2) uint8, quarters of each 2x2
+    block; real (B, P) bool: False for background clicks, which have no mask; box (B, P) bool."""
 
     images: torch.Tensor
     sizes: torch.Tensor
@@ -63,7 +64,8 @@ def near(rng, mask, size):
 
 
 def prompted(rng, picture, count, points, size):
-    """Prompts for one Picture: the fields of a Batch, for one image. `count` prompts of `points` points."""
+    """Prompts for one Picture: the fields of a Batch, for one image. `count` prompts of `points`
+    points."""
     picture = fit(picture, size)
     h, w = picture.labels.shape
     areas = np.bincount(picture.labels.ravel(), minlength=65536)
@@ -120,8 +122,9 @@ def batch_at(mixture, seed, step, images, prompts, size):
 
 
 def correction(logits, masks, generator):
-    """A click (N, 2) in mask pixels on a random wrong pixel and its label (N,): 1 where the mask was missed.
-    A prompt without errors gets a click inside its mask. logits and masks (N, h, w), masks in 0..1."""
+    """A click (N, 2) in mask pixels on a random wrong pixel and its label (N,): 1 where the mask
+    was missed. A prompt without errors gets a click inside its mask. logits and masks (N, h, w),
+    masks in 0..1."""
     w = masks.shape[-1]
     truth, found = masks.flatten(1) > 0.5, logits.flatten(1) > 0
     wrong = truth != found

@@ -8,9 +8,9 @@ import numpy as np
 
 @dataclass
 class Picture:
-    """image (H, W, 3) uint8 RGB; labels (H, W) uint16, 0 where nothing is annotated; targets: tuples of
-    label ids whose union is one object (a whole and its part are both targets); `complete`: label 0 is truly
-    background."""
+    """image (H, W, 3) uint8 RGB; labels (H, W) uint16, 0 where nothing is annotated; targets:
+    tuples of label ids whose union is one object (a whole and its part are both targets);
+    `complete`: label 0 is truly background."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -31,7 +31,8 @@ def whole_targets(labels):
 
 
 def fit(picture, size):
-    """Scales the long side to `size` (area filter when shrinking): a new Picture, not yet padded."""
+    """Scales the long side to `size` (area filter when shrinking): a new Picture, not yet
+    padded."""
     h, w = picture.labels.shape
     scale = size / max(h, w)
     shape = (max(1, round(w * scale)), max(1, round(h * scale)))

@@ -1,8 +1,9 @@
-"""Procedural scenes with exact masks. Everything follows from the generator: same seed, same picture.
+"""Procedural scenes with exact masks. Everything follows from the generator: same seed, same
+picture.
 
-`scene(rng, size, photos)` draws one of: objects on a background (with composites, whose whole and parts are
-both targets), a partition of the picture into regions with objects on top, a field of cells.
-`python training/scenes.py OUT --count 20` writes a few to look at."""
+`scene(rng, size, photos)` draws one of: objects on a background (with composites, whose whole and
+parts are both targets), a partition of the picture into regions with objects on top, a field of
+cells. `python training/scenes.py OUT --count 20` writes a few to look at."""
 
 import cv2
 import numpy as np
@@ -29,8 +30,8 @@ def _shade(rng, patch, mask):
 
 
 def _paint(rng, image, labels, mask, ident, photos):
-    """Draws one object: fill, shading, shadow, outline; the label goes where it is visible. False if too
-    small."""
+    """Draws one object: fill, shading, shadow, outline; the label goes where it is visible. False
+    if too small."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(ys) < 3 or len(xs) < 3:
         return False
@@ -60,7 +61,8 @@ def _paint(rng, image, labels, mask, ident, photos):
 
 
 def _objects(rng, image, labels, targets, photos, count, low, high):
-    """Adds objects; about a third get inner parts (targets of their own, also part of the whole)."""
+    """Adds objects; about a third get inner parts (targets of their own, also part of the
+    whole)."""
     size = max(labels.shape)
     h, w = labels.shape
     ident = int(labels.max()) + 1
@@ -80,9 +82,8 @@ def _objects(rng, image, labels, targets, photos, count, low, high):
                     targets.append((ident,))
                     group.append(ident)
                     ident += 1
-        if (
-            radius > 0.05 * size and rng.random() < 0.25
-        ):  # a piece that sticks out: part of the same thing
+        # A piece that sticks out is part of the same thing.
+        if radius > 0.05 * size and rng.random() < 0.25:
             at = centre + _direction(rng) * radius
             piece = silhouette(rng, h, w, at, radius * rng.uniform(0.3, 0.7))
             if _paint(rng, image, labels, piece, ident, photos):
@@ -116,7 +117,8 @@ def _partition(rng, h, w):
 
 
 def _cells(rng, h, w):
-    """A field of nuclei-like blobs, dark or bright, tinted, clumped, with unlabelled debris and glow."""
+    """A field of nuclei-like blobs, dark or bright, tinted, clumped, with unlabelled debris and
+    glow."""
     bright = rng.random() < 0.6
     back = rng.uniform(5, 60) if bright else rng.uniform(150, 240)
     tint = np.where(rng.random() < 0.5, 1.0, rng.uniform(0.5, 1.1, 3)).astype(np.float32)

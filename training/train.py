@@ -1,9 +1,10 @@
 """Trains a small SAM: `python -m training.train RUN --data DATA --init FOLDER --minutes 45`.
 
-RUN gets `checkpoint.pt` (masters, EMA, optimiser, step: a later call with the same RUN goes on from it),
-`log.jsonl`, `ema.safetensors` (the latest average) and `best.safetensors` (the best on a small fixed set of
-kept-out pictures). Batches and clicks are functions of (seed, step), so a run cut off resumes exactly.
-The schedule follows --steps, or the minutes trained so far where --steps is not given."""
+RUN gets `checkpoint.pt` (masters, EMA, optimiser, step: a later call with the same RUN goes on from
+it), `log.jsonl`, `ema.safetensors` (the latest average) and `best.safetensors` (the best on a small
+fixed set of kept-out pictures). Batches and clicks are functions of (seed, step), so a run cut off
+resumes exactly. The schedule follows --steps, or the minutes trained so far where --steps is not
+given."""
 
 import argparse
 import json
@@ -67,7 +68,8 @@ class Loader:
 
 
 def rates(progress, peak, decay_from=0.4, warm=0.01, last=0.02):
-    """Learning-rate factor at `progress` in 0..1: short warm-up, constant, then linear down to `last`."""
+    """Learning-rate factor at `progress` in 0..1: short warm-up, constant, then linear down to
+    `last`."""
     if progress < warm:
         return peak * (0.1 + 0.9 * progress / warm)
     if progress < decay_from:
@@ -76,8 +78,9 @@ def rates(progress, peak, decay_from=0.4, warm=0.01, last=0.02):
 
 
 def forward_backward(net, batch, progress, seed, step, second_prompts):
-    """Loss of the prompts as given, then of a correction: the chosen mask's error gets a click, and three
-    times of four the earlier logits are the mask hint. Gradients are left on `net`. Returns the log."""
+    """Loss of the prompts as given, then of a correction: the chosen mask's error gets a click, and
+    three times of four the earlier logits are the mask hint. Gradients are left on `net`. Returns
+    the log."""
     device = next(net.parameters()).device
     batch = prompts.Batch(*[getattr(batch, f).to(device) for f in batch.__dataclass_fields__])
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -141,6 +144,33 @@ def save_weights(weights, path):
     save_atomically(lambda p: save_file(tensors, str(p)), path)
 
 
+def start(args, config, checkpoint):
+    """The network and its optimiser on args.device, and the step, seconds and best score so far;
+    from `checkpoint` where that file exists."""
+    torch.manual_seed(args.seed)
+    net = model.load(args.init) if args.init else fresh(config, args.seed)
+    optimiser = Optimiser(net.float())
+    step, spent, best = 0, 0.0, -1.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        optimiser.load(saved["state"], saved["count"])
+        step, spent, best = saved["step"], saved["spent"], saved["best"]
+    masters = optimiser.state
+    net = net.to(args.device, torch.bfloat16 if args.bf16 else torch.float32)
+    optimiser.named = dict(net.named_parameters())
+    optimiser.state = {k: v.to(args.device) for k, v in masters.items()}
+    return net, optimiser, step, spent, best
+
+
+def checked(config, weights, device, checks):
+    """What quick_check says of the weights."""
+    from .evaluate import quick_check
+
+    average = model.Sam(config)
+    average.load_state_dict(weights)
+    return quick_check(average.to(device), checks)
+
+
 def train(args):
     """Runs or resumes; returns the list of log records of this call."""
     run = Path(args.run)
@@ -148,18 +178,7 @@ def train(args):
     config_file = Path(args.config) if args.config else Path(args.init or run) / "config.json"
     config = json.loads(config_file.read_text())
     (run / "config.json").write_text(json.dumps(config, indent=2))
-    torch.manual_seed(args.seed)
-    net = model.load(args.init) if args.init else fresh(config, args.seed)
-    optimiser = Optimiser(net.float())
-    step, spent, best = 0, 0.0, -1.0
-    if (run / "checkpoint.pt").exists():
-        saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-        optimiser.load(saved["state"], saved["count"])
-        step, spent, best = saved["step"], saved["spent"], saved["best"]
-    masters = optimiser.state
-    net = net.to(args.device, torch.bfloat16 if args.bf16 else torch.float32)
-    optimiser.named = dict(net.named_parameters())
-    optimiser.state = {k: v.to(args.device) for k, v in masters.items()}
+    net, optimiser, step, spent, best = start(args, config, run / "checkpoint.pt")
     settings = dict(
         data=args.data, size=net.size, seed=args.seed, images=args.images, prompts=args.prompts
     )
@@ -200,12 +219,10 @@ def train(args):
             and time.monotonic() - since_check > 60 * args.check_minutes
         ):
             begin = time.monotonic()
-            from .evaluate import quick_check, quick_set
+            from .evaluate import quick_set
 
             checks = checks or quick_set(args.data)
-            average = model.Sam(config)
-            average.load_state_dict(optimiser.averaged())
-            found = quick_check(average.to(args.device), checks)
+            found = checked(config, optimiser.averaged(), args.device, checks)
             spent += time.monotonic() - begin  # the schedule is in wall-clock time
             log_file.write(json.dumps(dict(step=step, minutes=spent / 60, check=found)) + "\n")
             if found["score"] > best:

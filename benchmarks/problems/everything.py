@@ -1,16 +1,22 @@
-"""Segment everything: one photo, a grid of points, RLE out. Run through benchmarks/run.py; this file is also the process that measures one row."""
+"""Segment everything: one photo, a grid of points, RLE out.
+
+As in every problem, `main` measures one row in a process of its own, and `run` (called by
+benchmarks/run.py) starts those processes, compares the rows and writes the result."""
 
 import json
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import harness, models
 from benchmarks.problems.job import begin, end
 
 
 def photo(size=(1800, 1200)):
-    """scikit-image's coffee photo at `size` (width, height), Pillow bicubic; the astronaut where coffee is not in the wheel."""
+    """scikit-image's coffee photo at `size` (width, height), Pillow bicubic; the astronaut where
+    coffee is not in the wheel."""
     import skimage.data
     from PIL import Image
 
@@ -30,7 +36,8 @@ def bits(rle):
 
 
 def agreement(ours, theirs):
-    """Matched IoU of two lists of COCO RLE masks: each of theirs with ours at the same place, or else with the best of ours."""
+    """Matched IoU of two lists of COCO RLE masks: each of theirs with ours at the same place, or
+    else with the best of ours."""
     result = {"count": [len(ours), len(theirs)], "mean": None, "min": None, "same order": False}
     if not ours or not theirs:
         return result
@@ -65,6 +72,76 @@ def status_mb(field):
 def forget_peak():
     """Loading a model may take more memory than running it: the peak that counts begins here."""
     Path("/proc/self/clear_refs").write_text("5")
+
+
+def options_for(model, folder, points, image, nms):
+    """Thresholds: the packaged model's recommended ones; for random weights the 75th percentile of
+    predicted IoU, and no box NMS (every box is the whole image)."""
+    if model == "tiny":
+        return models.recommended(points)
+    import segrid
+
+    found = segrid.Segmenter(folder, device="cpu").everything(
+        image,
+        points_per_side=6,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=1.0,
+        containment_thresh=1.0,
+    )
+    return {
+        "points_per_side": points,
+        "pred_iou_thresh": float(np.quantile(found.scores, 0.75)),
+        "stability_score_thresh": 0.0,
+        "box_nms_thresh": nms,
+    }
+
+
+def run(a):
+    """Segment everything, end to end."""
+    folder = models.folder_of(a.model)
+    image, name = photo(tuple(a.size))
+    options = options_for(a.model, folder, a.points, image, a.nms)
+    on = harness.processor(a.device, a.threads)
+    print(
+        f"everything: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {options}, {on}"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = {
+            "model": folder,
+            "options": options,
+            "size": a.size,
+            "precision": a.precision,
+            "device": a.device,
+        }
+        rows = harness.compare("everything", a.subjects, arguments, a.threads, a.repeat, scratch)
+        masks = {
+            s: json.loads((Path(scratch) / f"{s}-0.json.masks").read_text()) for s in a.subjects
+        }
+    body = {
+        "model": a.model,
+        "image": name,
+        "size": a.size,
+        "precision": a.precision,
+        "options": options,
+        "threads": a.threads,
+        "device": on,
+        "rows": rows,
+    }
+    for peer in a.subjects[1:]:
+        body.setdefault("ratio", {})[peer] = rows[peer]["median"] / rows["segrid"]["median"]
+        body.setdefault("agreement", {})[peer] = agreement(masks["segrid"], masks[peer])
+        print(
+            f"segrid is {body['ratio'][peer]:.1f}x faster than {peer}; agreement "
+            f"{body['agreement'][peer]}"
+        )
+    print(
+        "memory above the weights:",
+        ", ".join(f"{s} {r['memory_mb']:.0f} MB" for s, r in rows.items()),
+    )
+    suffix = harness.device_suffix(a.device)
+    name = a.name or f"everything-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}{suffix}"
+    print("written:", harness.record(name, body))
 
 
 def main():

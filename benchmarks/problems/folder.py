@@ -1,18 +1,20 @@
-"""A folder of mixed images, segmented with the packaged model: images per second, memory of all processes (PSS), how busy the thread budget was. Run through
-benchmarks/run.py."""
+"""A folder of mixed images, segmented with the packaged model: images per second, memory of all
+processes (PSS), how busy the thread budget was. Run through benchmarks/run.py."""
 
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import psutil
 
+from benchmarks import harness, models
 from benchmarks.problems.job import begin, end
 
 
 def images(folder, count):
-    """`count` pictures of 256 to 1024 px cut from scikit-image's samples: PNG and JPEG, the same for everybody. In the runner's process: what makes them
-    is nobody's memory."""
+    """`count` pictures of 256 to 1024 px cut from scikit-image's samples: PNG and JPEG, the same
+    for everybody. In the runner's process: what makes them is nobody's memory."""
     import numpy as np
     import skimage.data
     from PIL import Image
@@ -37,7 +39,8 @@ def images(folder, count):
 
 
 class Watch(threading.Thread):
-    """Samples the PSS of this process and all below it, MB: its peak, and beside how many images the subject had done."""
+    """Samples the PSS of this process and all below it, MB: its peak, and beside how many images
+    the subject had done."""
 
     def __init__(self, subject):
         super().__init__(daemon=True)
@@ -71,6 +74,50 @@ def seconds_of_cpu():
         total += t.user + t.system
     own = psutil.Process().cpu_times()
     return total + own.children_user + own.children_system
+
+
+def run(a):
+    """A folder of mixed images with the packaged model: our stream, a pool of processes around our
+    Segmenter, one around segment-anything (fewer images)."""
+    options = models.recommended(a.points)
+    every = ["folder_stream", "folder_processes", "folder_segment_anything"]
+    subjects = [s for s in every if s in a.subjects] or every
+    print(f"folder: {a.count} images, {options}, {a.threads} threads")
+    pictures = Path(tempfile.gettempdir()) / f"segrid-folder-{a.count}"
+    images(pictures, a.count)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = {
+            "model": models.folder_of("tiny"),
+            "folder": str(pictures),
+            "count": a.count,
+            "options": options,
+            "precision": "fp32",
+            "count of folder_segment_anything": min(a.count, 12),
+        }
+        rows = harness.compare("folder", subjects, arguments, a.threads, a.repeat, scratch)
+    ours = rows["folder_stream"]
+    body = {
+        "model": "tiny",
+        "threads": a.threads,
+        "images": a.count,
+        "options": options,
+        "rows": rows,
+        "ratio": {s: r["median"] / ours["median"] for s, r in rows.items()},
+        "memory": {s: r["memory_mb"] / ours["memory_mb"] for s, r in rows.items()},
+    }
+    for s, r in rows.items():
+        print(
+            f"  {s}: {r['stages']['images per second']:.2f} images/s "
+            f"({body['ratio'][s]:.2f}x as long as stream), {r['memory_mb']:.0f} MB PSS "
+            f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, "
+            f"{r['count']} masks in {r['stages']['images']:.0f} images"
+        )
+        if "MB around image 100" in r["stages"]:
+            print(
+                f"    {r['stages']['MB around image 100']:.0f} MB around image 100, "
+                f"{r['stages']['MB around the last']:.0f} MB around the last"
+            )
+    print("written:", harness.record(a.name or "folder", body))
 
 
 def main():

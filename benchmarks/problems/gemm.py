@@ -4,6 +4,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from benchmarks import harness
+
 # rows, n, k: a tile of SAM ViT-B's qkv, MLP and neck; of the decoder's scores, values and upscaling
 SHAPES = (
     (64, 2304, 768),
@@ -38,7 +40,8 @@ def peak():
 
 
 def rates():
-    """[{"shape", "fp32", "bf16", "torch"}]: GFLOP/s on one core, ours and torch.nn.functional.linear's."""
+    """[{"shape", "fp32", "bf16", "torch"}]: GFLOP/s on one core, ours and
+    torch.nn.functional.linear's."""
     import torch
     import torch.utils.benchmark
     from segrid._native import _core
@@ -47,10 +50,10 @@ def rates():
     rows = []
     for m, n, k in SHAPES:
         x, w = torch.rand(m, k), torch.rand(n, k)
-        run = torch.utils.benchmark.Timer(
+        timer = torch.utils.benchmark.Timer(
             "torch.nn.functional.linear(x, w)", globals={"torch": torch, "x": x, "w": w}
         )
-        theirs = 2e-9 * m * n * k / run.blocked_autorange(min_run_time=0.3).median
+        theirs = 2e-9 * m * n * k / timer.blocked_autorange(min_run_time=0.3).median
         rows.append(
             {
                 "shape": [m, n, k],
@@ -60,3 +63,21 @@ def rates():
             }
         )
     return rows
+
+
+def run(a):
+    """Products on one core against its peak."""
+    before = peak()
+    rows = rates()
+    top = max(before, peak())
+    print(
+        f"gemm: one core's peak in fp32 is {top:.0f} GFLOP/s (bf16 may reach twice that, more with "
+        "AMX)"
+    )
+    for r in rows:
+        print(
+            f"  {'x'.join(map(str, r['shape'])):>13}: fp32 {r['fp32']:.0f} "
+            f"({100 * r['fp32'] / top:.0f} %), bf16 {r['bf16']:.0f}, torch's linear "
+            f"{r['torch']:.0f}"
+        )
+    print("written:", harness.record(a.name or "gemm", {"peak": top, "rows": rows}))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 def begin(kind="", *arguments):
-    """The job, its arguments, and the subject: benchmarks.subjects.<subject><kind>.Subject(model, threads, precision or the names in `arguments`)."""
+    """The job, its arguments, and the subject: benchmarks.subjects.<subject><kind>.Subject(model,
+    threads, precision or the names in `arguments`)."""
     job = json.loads(os.environ["SEGRID_BENCHMARK"])
     a = job["arguments"]
     module = import_module(f"benchmarks.subjects.{job['subject']}{kind}")

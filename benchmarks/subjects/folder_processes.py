@@ -1,4 +1,5 @@
-"""A process for each thread, each with a Segmenter of its own on one thread: what people build around a library."""
+"""A process for each thread, each with a Segmenter of its own on one thread: what people build
+around a library."""
 
 import multiprocessing
 

@@ -1,4 +1,5 @@
-"""MobileSAM's weights in segment-anything's generator, as MobileSAM's own package runs them: its TinyViT (here the plain reference) as the image encoder."""
+"""MobileSAM's weights in segment-anything's generator, as MobileSAM's own package runs them: its
+TinyViT (here the plain reference) as the image encoder."""
 
 from benchmarks.subjects import segment_anything
 

@@ -1,4 +1,5 @@
-"""segment-anything with its two networks compiled by OpenVINO (latency hint; bf16 by its inference precision)."""
+"""segment-anything with its two networks compiled by OpenVINO (latency hint; bf16 by its inference
+precision)."""
 
 import torch
 

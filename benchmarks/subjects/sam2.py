@@ -1,4 +1,5 @@
-"""sam2's predictor and SAM2AutomaticMaskGenerator on the same weights; bf16 and fp16 are autocast, as its own examples use it."""
+"""sam2's predictor and SAM2AutomaticMaskGenerator on the same weights; bf16 and fp16 are autocast,
+as its own examples use it."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""sam2's predictor with its image encoder (Hiera and neck) compiled by OpenVINO (latency hint; bf16 by its inference precision). The encoder alone."""
+"""sam2's predictor with its image encoder (Hiera and neck) compiled by OpenVINO (latency hint; bf16
+by its inference precision). The encoder alone."""
 
 import torch
 
@@ -16,9 +17,8 @@ class Subject(sam2.Subject):
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
-        position = inner(torch.zeros(1, 3, side, side))[
-            "vision_pos_enc"
-        ]  # does not depend on the image
+        # The position encoding does not depend on the image.
+        position = inner(torch.zeros(1, 3, side, side))["vision_pos_enc"]
         compiled = ov.Core().compile_model(
             ov.convert_model(Features(inner), example_input=torch.zeros(1, 3, side, side)),
             "CPU",

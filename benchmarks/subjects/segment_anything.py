@@ -1,4 +1,5 @@
-"""segment-anything's predictor and SamAutomaticMaskGenerator on the same weights; bf16 and fp16 are autocast, around the network as its users do it."""
+"""segment-anything's predictor and SamAutomaticMaskGenerator on the same weights; bf16 and fp16 are
+autocast, around the network as its users do it."""
 
 
 class Subject:
@@ -92,7 +93,8 @@ class Subject:
         )
 
     def postprocess(self, logits, size):
-        """What the generator does with every mask: upsample, stability, threshold, boxes, RLE; 64 prompts at a time."""
+        """What the generator does with every mask: upsample, stability, threshold, boxes, RLE; 64
+        prompts at a time."""
         import torch
         from segment_anything.utils.amg import (
             batched_mask_to_box,

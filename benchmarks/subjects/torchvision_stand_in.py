@@ -1,7 +1,8 @@
-"""The few functions of torchvision that segment-anything and sam2 import, for machines where torchvision has no build. Import them through
-import_segment_anything() and import_sam2().
+"""The few functions of torchvision that segment-anything and sam2 import, for machines where
+torchvision has no build. Import them through import_segment_anything() and import_sam2().
 
-NMS is torchvision's CPU algorithm: stable sort by score, float32 IoU, suppression above the threshold.
+NMS is torchvision's CPU algorithm: stable sort by score, float32 IoU, suppression above the
+threshold.
 """
 
 import importlib
@@ -76,7 +77,8 @@ class ToTensor:
 
 
 def _import(name):
-    """A module, with the stand-in visible only while it is imported: others (transformers) must not take it for torchvision."""
+    """A module, with the stand-in visible only while it is imported: others (transformers) must not
+    take it for torchvision."""
     names = (
         "torchvision",
         "torchvision.ops",

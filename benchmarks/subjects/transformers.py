@@ -1,4 +1,5 @@
-"""transformers' SamModel: its encoder and its mask decoder (its mask-generation pipeline needs torchvision, so not everything); bf16 is autocast."""
+"""transformers' SamModel: its encoder and its mask decoder (its mask-generation pipeline needs
+torchvision, so not everything); bf16 is autocast."""
 
 
 class Subject:

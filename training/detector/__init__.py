@@ -1,1 +1,2 @@
-"""How the packaged `tiny-detector` was made: words, tokenizer, coloured shapes, training, export, evaluation."""
+"""How the packaged `tiny-detector` was made: words, tokenizer, coloured shapes, training, export,
+evaluation."""

@@ -1,6 +1,8 @@
-"""What the tiny detector reaches: `python -m training.detector.evaluate FOLDER --data DATA -o figures.json`.
+"""What the tiny detector reaches:
+`python -m training.detector.evaluate FOLDER --data DATA -o figures.json`.
 
-All pictures are new to it: scenes of other seeds, the kept-out fifth of the nuclei, words that training never used."""
+All pictures are new to it: scenes of other seeds, the kept-out fifth of the nuclei, words that
+training never used."""
 
 import argparse
 import json
@@ -25,7 +27,8 @@ def iou(a, b):
 
 
 def pairs(wanted, found):
-    """IoU of each found box with a wanted one of its own, in the order found (best first); those below 0.5 are no pairs."""
+    """IoU of each found box with a wanted one of its own, in the order found (best first); those
+    below 0.5 are no pairs."""
     left, out = list(range(len(wanted))), []
     for box in found:
         best = max(left, key=lambda k: iou(wanted[k], box), default=None)
@@ -36,8 +39,8 @@ def pairs(wanted, found):
 
 
 def plain(pipeline, count, size=480):
-    """Plain shapes on a plain ground, one prompt for each pair of colour and shape that occurs once, in a random wording: IoU of the best box, and of its
-    mask."""
+    """Plain shapes on a plain ground, one prompt for each pair of colour and shape that occurs
+    once, in a random wording: IoU of the best box, and of its mask."""
     boxes, areas = [], []
     for i in range(count):
         rng = np.random.default_rng((77, i))
@@ -65,7 +68,8 @@ def plain(pipeline, count, size=480):
 
 
 def scenes(detector, source, count):
-    """Shapes on every ground: pairs of colour and shape that are there, and as many that are not."""
+    """Shapes on every ground: pairs of colour and shape that are there, and as many that are
+    not."""
     hits = found_all = wanted_all = 0
     for i in range(count):
         rng = np.random.default_rng((78, i))
@@ -82,7 +86,8 @@ def scenes(detector, source, count):
 
 
 def asked_of(rng, things):
-    """Wordings of the pairs of colour and shape that are there, and of as many that are not; and the boxes of each."""
+    """Wordings of the pairs of colour and shape that are there, and of as many that are not; and
+    the boxes of each."""
     known = sorted({(t.colour, t.shape) for t, _ in things if t.colour and t.shape != "other"})
     absent = [pair for pair in product(COLOURS, SHAPES) if pair not in known]
     asked = known + [absent[k] for k in rng.permutation(len(absent))[: len(known)]]

@@ -1,7 +1,9 @@
-"""Makes the packaged folder: `python -m training.detector.export RUN OUT --data DATA [--figures FIGURES.json]`.
+"""Makes the packaged folder:
+`python -m training.detector.export RUN OUT --data DATA [--figures FIGURES.json]`.
 
-OUT gets fp16 weights, config.json, the tokenizer, preprocessor_config.json (transformers' names throughout), segrid.json and the card. The logits are moved so
-that, on scenes of their own seeds, nine of ten prompts for what is there have a box above 0.1, the usual threshold."""
+OUT gets fp16 weights, config.json, the tokenizer, preprocessor_config.json (transformers' names
+throughout), segrid.json and the card. The logits are moved so that, on scenes of their own seeds,
+nine of ten prompts for what is there have a box above 0.1, the usual threshold."""
 
 import argparse
 import json
@@ -30,7 +32,8 @@ def logit(p):
 
 
 def usual_score(net, tokenizer, source, count):
-    """The score that the best box of nine in ten prompts for what is there exceeds, and the median scale of logits."""
+    """The score that the best box of nine in ten prompts for what is there exceeds, and the median
+    scale of logits."""
     size = net.config.vision_config.image_size
     scores, scales = [], []
     for i in range(count):
@@ -96,10 +99,13 @@ def export(run, out, data, figures=None, count=120):
 
 
 def card(figures, parameters, trained):
-    """The model card, from measured figures."""
+    """The model card, from measured figures; card.md is its beginning."""
+    head = Path(__file__).with_name("card.md").read_text()
+    head = head.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}")
     lines = [
-        HEAD.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}"),
-        f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU cores (`training/detector/`): procedural scenes and, "
+        head,
+        f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU "
+        "cores (`training/detector/`): procedural scenes and, "
         "for the nuclei, the training part of BBBC038v1 (CC0).",
         "",
     ]
@@ -110,43 +116,31 @@ def card(figures, parameters, trained):
         lines += [
             "## Measured",
             "",
-            "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the default threshold:",
+            "`python -m training.detector.evaluate`, on pictures and words it had not seen, at the "
+            "default threshold:",
             "",
             "| | |",
             "|---|---|",
-            f"| plain shapes on a plain ground: mask IoU of the best box through `Pipeline`, mean / median | {plain['mask_iou_mean']:.3f} / "
+            "| plain shapes on a plain ground: mask IoU of the best box through `Pipeline`, mean / "
+            f"median | {plain['mask_iou_mean']:.3f} / "
             f"{plain['mask_iou_median']:.3f} |",
-            f"| the same, share with a mask IoU above 0.9 | {100 * plain['mask_iou_above_0.9']:.0f} % of {plain['prompts']} |",
+            "| the same, share with a mask IoU above 0.9 | "
+            f"{100 * plain['mask_iou_above_0.9']:.0f} % of {plain['prompts']} |",
             f"| the same, IoU of the box | {plain['box_iou_mean']:.3f} |",
-            f"| shapes on every ground, as many prompts absent as present: precision / recall | {scenes['precision']:.2f} / {scenes['recall']:.2f} |",
-            f"| words it never saw: share of prompts with a box above the threshold | {100 * words['unknown_above_threshold']:.1f} % |",
-            f"| best score of such words, median and 95th percentile; of things that are there, median | {words['unknown_median']:.2f}, "
+            "| shapes on every ground, as many prompts absent as present: precision / recall | "
+            f"{scenes['precision']:.2f} / {scenes['recall']:.2f} |",
+            "| words it never saw: share of prompts with a box above the threshold | "
+            f"{100 * words['unknown_above_threshold']:.1f} % |",
+            "| best score of such words, median and 95th percentile; of things that are there, "
+            f"median | {words['unknown_median']:.2f}, "
             f"{words['unknown_95th']:.2f}; {words['known_median']:.2f} |",
         ]
         if nuclei:
             lines.append(
-                f"| nuclei, kept-out fields: precision / recall at IoU 0.5 | {nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |"
+                "| nuclei, kept-out fields: precision / recall at IoU 0.5 | "
+                f"{nuclei['precision']:.2f} / {nuclei['recall']:.2f} of {nuclei['objects']} |"
             )
     return "\n".join(lines) + "\n"
-
-
-HEAD = """---
-license: apache-2.0
-library_name: segrid
-pipeline_tag: zero-shot-object-detection
----
-# segrid tiny-detector: a {million} M parameter OWLv2
-
-A small open-vocabulary detector (OWLv2 architecture, loads with `transformers.Owlv2ForObjectDetection` and `segrid.Detector`): 256 px input, patch 16,
-{megabytes} MB in fp16, with its own tokenizer. It comes with the package so that words work offline.
-
-**For**: trying segrid, tests, demos. **Not for**: photos; take `google/owlv2-base-patch16-ensemble` for those.
-
-**Its words**: red, green, blue, yellow, orange, purple, black, white; circle (disc, ball), square, rectangle, triangle, star; object, shape, thing; small (little,
-tiny), large (big, huge); nucleus, nuclei, cell, cells. In any usual wording: "a photo of a red circle", "all the small stars", "find the big blue
-object". Small is below 15 % of the picture's long side, large above 34 %. Other words score low; one side of a picture should not exceed some 40 things, for every
-one of the 16 x 16 patches finds at most one.
-"""
 
 
 def main():

@@ -1,8 +1,10 @@
-"""What bf16 and int8 cost the tiny detector on pictures kept out of training, and the table of it in segrid.json, by which precision="auto" decides:
+"""What bf16 and int8 cost the tiny detector on pictures kept out of training, and the table of it
+in segrid.json, by which precision="auto" decides:
 `python -m training.detector.price FOLDER --data DATA --write`.
 
-The scenes and nuclei of evaluate.py. Per precision the worse of both counts: mean IoU of fp32's boxes with those of the same label (0 for one that is lost), the
-least of those that are matched, points of TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
+The scenes and nuclei of evaluate.py. Per precision the worse of both counts: mean IoU of fp32's
+boxes with those of the same label (0 for one that is lost), the least of those that are matched,
+points of TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
 
 import argparse
 import json
@@ -81,7 +83,8 @@ def table(folder, data, count):
             least.append(min(ious, default=0.0))
             lost.append(ap50(rows_full) - ap50(low[name]))
             print(
-                f"{name}, {precision}: {boxes[1]} boxes ({boxes[0]} in fp32), {len(ious)} matched, IoU mean {means[-1]:.4f}, least {least[-1]:.3f}, "
+                f"{name}, {precision}: {boxes[1]} boxes ({boxes[0]} in fp32), {len(ious)} matched, "
+                f"IoU mean {means[-1]:.4f}, least {least[-1]:.3f}, "
                 f"AP50 {ap50(low[name]):.4f} ({ap50(rows_full):.4f})"
             )
         rows[precision] = {

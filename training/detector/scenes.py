@@ -1,4 +1,5 @@
-"""Coloured shapes on plain and less plain grounds, and nuclei, with a box and attributes for each thing."""
+"""Coloured shapes on plain and less plain grounds, and nuclei, with a box and attributes for each
+thing."""
 
 import colorsys
 
@@ -85,8 +86,8 @@ def background(rng, h, w, photos):
 
 
 def shapes(rng, size, photos=(), plain=False, masks=None):
-    """image (h, w, 3) uint8, [(Thing, box XYXY)]: one to nine shapes that hardly overlap. plain: a flat ground and nothing else. masks: a list that gets
-    the (h, w) bool mask of each."""
+    """image (h, w, 3) uint8, [(Thing, box XYXY)]: one to nine shapes that hardly overlap. plain: a
+    flat ground and nothing else. masks: a list that gets the (h, w) bool mask of each."""
     h = w = size
     if rng.random() < 0.5:
         h, w = (size, int(size * rng.uniform(0.55, 1)))[:: 1 if rng.random() < 0.5 else -1]
@@ -170,8 +171,8 @@ def _worn(rng, image):
 
 
 class Source:
-    """`draw(rng)`: shapes, nuclei from `data` (all but the kept-out fifth), procedural cells. kept_out: from that fifth. shares: of shapes, and of plain ones
-    among them."""
+    """`draw(rng)`: shapes, nuclei from `data` (all but the kept-out fifth), procedural cells.
+    kept_out: from that fifth. shares: of shapes, and of plain ones among them."""
 
     def __init__(self, data, size, kept_out=False, shares=(0.78, 0.25)):
         self.size, self.photos, self.folder, self.shares = size, [], None, shares

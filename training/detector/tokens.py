@@ -1,4 +1,5 @@
-"""The tiny detector's tokenizer: CLIP's kind (byte-level BPE, lower case), in which every word of the vocabulary is one token."""
+"""The tiny detector's tokenizer: CLIP's kind (byte-level BPE, lower case), in which every word of
+the vocabulary is one token."""
 
 from collections import Counter
 from itertools import pairwise
@@ -14,8 +15,9 @@ LENGTH = 16  # tokens of a prompt, begin and end included
 
 
 def build(folder):
-    """The CLIPTokenizer of a folder, which gets tokenizer.json, vocab.json, merges.txt and tokenizer_config.json where it has none yet: what was
-    trained with one order of merges must go on with it."""
+    """The CLIPTokenizer of a folder, which gets tokenizer.json, vocab.json, merges.txt and
+    tokenizer_config.json where it has none yet: what was trained with one order of merges must go
+    on with it."""
     known = {
         *words.COLOURS,
         *words.SHAPES,
@@ -40,7 +42,8 @@ def build(folder):
 
 
 def _merges(known):
-    """Pairs that make one token of every word: the most frequent first, of equals the first in the alphabet (`tokenizers`' trainer takes another one each time)."""
+    """Pairs that make one token of every word: the most frequent first, of equals the first in the
+    alphabet (`tokenizers`' trainer takes another one each time)."""
     split = [[*word[:-1], word[-1] + "</w>"] for word in sorted(known)]
     merges = []
     while counts := Counter(pair for word in split for pair in pairwise(word)):
@@ -55,9 +58,8 @@ def _merges(known):
 
 def _made(known, folder):
     merges = _merges(known)
-    letters = sorted(
-        pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c != "!", c)
-    )  # "!" pads, as CLIP's id 0 does
+    # "!" pads, as CLIP's id 0 does.
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c != "!", c))
     names = [
         *letters,
         *(c + "</w>" for c in letters),

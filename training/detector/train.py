@@ -1,13 +1,14 @@
 """Trains the tiny detector: `python -m training.detector.train RUN --data DATA --minutes 90`.
 
-RUN gets the tokenizer, config.json, checkpoint.pt (a later call goes on from it), log.jsonl and model.safetensors (the average of the weights).
-The model is transformers' own Owlv2ForObjectDetection. Each thing is found by the patch its centre lies in: a static assignment, so that no thing is
-found twice and no NMS is needed. In the first part of a run every patch in the middle of a thing finds it, which teaches faster; boxes are always learned
-from all of those."""
+RUN gets the tokenizer, config.json, checkpoint.pt (a later call goes on from it), log.jsonl and
+model.safetensors (the average of the weights). The model is transformers' own
+Owlv2ForObjectDetection. Each thing is found by the patch its centre lies in: a static assignment,
+so that no thing is found twice and no NMS is needed. In the first part of a run every patch in the
+middle of a thing finds it, which teaches faster; boxes are always learned from all of those."""
 
 import argparse
+import itertools
 import json
-import math
 import os
 import shutil
 import time
@@ -19,12 +20,12 @@ import torch
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from torch.nn import functional as F
-from transformers import Owlv2Config, Owlv2ForObjectDetection
 
 from training.muon import Optimiser
 from training.train import rates, save_atomically, save_weights
 
 from . import tokens
+from .initial import fresh
 from .scenes import Source
 from .words import phrase, queries
 
@@ -34,32 +35,6 @@ MEAN, STD = (
 )
 QUERIES = 12
 MANY_UNTIL = 0.4  # share of a run
-
-
-def config(vocabulary):
-    """Of about 3.8 million parameters."""
-    return Owlv2Config(
-        text_config=dict(
-            vocab_size=vocabulary,
-            hidden_size=128,
-            intermediate_size=512,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=tokens.LENGTH,
-            bos_token_id=vocabulary - 2,
-            eos_token_id=vocabulary - 1,
-            pad_token_id=0,
-        ),
-        vision_config=dict(
-            hidden_size=192,
-            intermediate_size=768,
-            num_hidden_layers=6,
-            num_attention_heads=6,
-            image_size=256,
-            patch_size=16,
-        ),
-        projection_dim=128,
-    )
 
 
 class DetectorOptimiser(Optimiser):
@@ -72,7 +47,8 @@ class DetectorOptimiser(Optimiser):
 
 
 def padded(image, size):
-    """The processor's frame: long side to `size`, zeros below and to the right; (3, size, size) normalised; and the scale."""
+    """The processor's frame: long side to `size`, zeros below and to the right; (3, size, size)
+    normalised; and the scale."""
     scale = size / max(image.shape[:2])
     shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     out = np.zeros((size, size, 3), np.float32)
@@ -85,8 +61,9 @@ def padded(image, size):
 
 
 def sample(source, tokenizer, rng, size, patch):
-    """Arrays of one image: pixels; ids (Q, 16); one and many (T, Q): 1, 0 or -1 (counts neither way), where one patch finds a thing, or all in its
-    middle do; centre (T,) bool: has a thing of its own; boxes (T, 4) normalised cxcywh or NaN."""
+    """Arrays of one image: pixels; ids (Q, 16); one and many (T, Q): 1, 0 or -1 (counts neither
+    way), where one patch finds a thing, or all in its middle do; centre (T,) bool: has a thing of
+    its own; boxes (T, 4) normalised cxcywh or NaN."""
     image, things = source.draw(rng)
     pixels, scale = padded(image, size)
     grid = size // patch
@@ -101,9 +78,8 @@ def sample(source, tokenizer, rng, size, patch):
     one, many = (np.zeros((grid, grid, QUERIES), np.int8) for _ in range(2))
     centre, boxes = np.zeros((grid, grid), bool), np.full((grid, grid, 4), np.nan, np.float32)
     places = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5) / grid] * 2), -1)  # x, y
-    for thing, box in sorted(
-        things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])
-    ):  # where two share a patch, the smaller one has it
+    # Where two share a patch, the smaller one has it.
+    for thing, box in sorted(things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])):
         box = box * scale / size
         middle, extent = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         x, y = np.minimum((middle * grid).astype(int), grid - 1)
@@ -112,9 +88,8 @@ def sample(source, tokenizer, rng, size, patch):
         inside[y, x] = True
         many[inside] = truth
         boxes[inside] = (*middle, *extent)
-        near = (np.abs(places - middle) < 0.62 / grid).all(
-            -1
-        )  # a centre on the line between two patches: the other one may find it, too
+        # Where a centre is on the line between two patches, the other one may find it, too.
+        near = (np.abs(places - middle) < 0.62 / grid).all(-1)
         near[y, x] = False
         one[near] = np.where((truth != 0) & (one[near] == 0), -1, one[near])
         one[y, x] = truth
@@ -167,8 +142,10 @@ def giou(a, b):
 
 
 def loss_of(net, batch, first_part, box_weight=2.0):
-    """Focal loss of the classes, a softmax over patches (that the best patch of a query is one of its things), loss of objectness, L1 and GIoU of the boxes; and a
-    record of them. In classes, objectness and boxes every image has about the same say: one of two hundred nuclei no more than one of four shapes."""
+    """Focal loss of the classes, a softmax over patches (that the best patch of a query is one of
+    its things), loss of objectness, L1 and GIoU of the boxes; and a record of them. In classes,
+    objectness and boxes every image has about the same say: one of two hundred nuclei no more than
+    one of four shapes."""
     pixels, ids, one, many, centre, boxes = batch
     target = many if first_part else one
     kind = next(net.parameters()).dtype
@@ -220,75 +197,39 @@ def loss_of(net, batch, first_part, box_weight=2.0):
     return classes + 0.5 * ranking + 0.2 * objectness + box_weight * (relative + 1 - overlap), log
 
 
-def fresh(vocabulary, seed):
-    """Weights to start from: scores begin low, and begin to matter at once."""
-    torch.manual_seed(seed)
-    net = Owlv2ForObjectDetection(config(vocabulary))
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.Linear):
-                torch.nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    module.bias.zero_()
-        for last in (
-            net.class_head.logit_scale,
-            net.class_head.logit_shift,
-            net.box_head.dense2,
-            net.objectness_head.dense2,
-        ):
-            last.weight.mul_(0.1)
-        net.class_head.logit_scale.bias.fill_(9.0)  # elu(9) + 1 = 10
-        net.class_head.logit_shift.bias.fill_(-0.45)
-        net.objectness_head.dense2.bias.fill_(-4.0)
-        net.owlv2.text_model.embeddings.token_embedding.weight.normal_(0, 0.1)
-        _look_around(net.owlv2.vision_model, net.config.vision_config)
-    return net
+def batches(args, tokenizer, first, size, patch):
+    """The batches from step `first` on; with --workers 1 another process makes them."""
+    shares = args.shapes, args.plain
+    if not args.workers:
+        source = Source(args.data, size, shares=shares)
+        for step in itertools.count(first):
+            yield batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
+    context = mp.get_context("spawn")
+    queue = context.Queue(maxsize=6)
+    loader = context.Process(
+        target=_produce,
+        args=(queue, args.run, args.data, shares, args.seed, first, args.images, size, patch),
+        daemon=True,
+    )
+    loader.start()
+    try:
+        while True:
+            yield queue.get()
+    finally:
+        loader.terminate()
 
 
-def _look_around(tower, config):
-    """Half of the channels begin as positions, sines and cosines of 24 rates along x and y; and in each layer heads look at the patch itself, to the four sides
-    and widely around, as convolutions do: with such positions a shift is a rotation, so that keys are queries turned by the offset. Without it a small run spends
-    its time on finding out what is near."""
-    grid, dim = config.image_size // config.patch_size, config.hidden_size
-    pairs = dim // 8  # of sine and cosine, for x and for y each
-    own = 4 * pairs  # channels of positions
-    rates = torch.exp(torch.linspace(math.log(math.pi / grid), math.log(math.pi / 2), pairs))
-    y, x = torch.meshgrid(torch.arange(grid).float(), torch.arange(grid).float(), indexing="ij")
-    angles = torch.cat(
-        [x.reshape(-1, 1) * rates, y.reshape(-1, 1) * rates], 1
-    )  # (patches, 2 pairs)
-    table = tower.embeddings.position_embedding.weight
-    table.zero_()
-    table[1:, 0:own:2], table[1:, 1:own:2] = angles.sin(), angles.cos()
-    torch.nn.init.xavier_uniform_(tower.embeddings.patch_embedding.weight.view(dim, -1))
-    tower.embeddings.patch_embedding.weight[:own] = 0
-    heads = config.num_attention_heads
-    each = dim // heads
-    for layer, block in enumerate(tower.encoder.layers):
-        radius = (1, 1, 2, 2, 4, 4)[layer % 6]
-        offsets = [(0, 0), (radius, 0), (-radius, 0), (0, radius), (0, -radius), (0, 0)]
-        block.self_attn.out_proj.weight[:own] = 0
-        block.mlp.fc2.weight[:own] = 0
-        q, k = block.self_attn.q_proj.weight, block.self_attn.k_proj.weight
-        q.mul_(0.3)
-        k.mul_(0.3)
-        for head in range(heads):
-            dx, dy = offsets[head % 6]
-            chosen = (
-                torch.linspace(0, (pairs - 1) * (0.5 if head % 6 == 5 else 1.0), each // 4)
-                .round()
-                .long()
-            )
-            for row, pair in enumerate(torch.cat([chosen, chosen + pairs]).tolist()):
-                turn = float(rates[pair % pairs]) * (dx if pair < pairs else dy)
-                rows, columns = (
-                    slice(head * each + 2 * row, head * each + 2 * row + 2),
-                    slice(2 * pair, 2 * pair + 2),
-                )
-                # a key further along by the offset has its angle ahead by `turn`; turned back, it meets the query
-                c, s = math.cos(turn), math.sin(turn)
-                q[rows, columns] += 1.2 * torch.eye(2)
-                k[rows, columns] += 1.2 * torch.tensor([[c, -s], [s, c]])
+def _begin_with(folder, run):
+    """Takes over the tokenizer of a packaged folder, and for how long its weights were trained."""
+    trained = json.loads((folder / "segrid.json").read_text()).get("trained")
+    if trained is None:
+        raise ValueError(
+            f'{folder}/segrid.json does not say under "trained" for how many steps and '
+            "minutes its weights were"
+        )
+    for file in tokens.FILES:
+        shutil.copyfile(folder / file, run / file)
+    (run / "before.json").write_text(json.dumps(trained))
 
 
 def train(args):
@@ -296,20 +237,12 @@ def train(args):
     run = Path(args.run)
     run.mkdir(parents=True, exist_ok=True)
     if args.init and not (run / "checkpoint.pt").exists():
-        trained = json.loads((Path(args.init) / "segrid.json").read_text()).get("trained")
-        if trained is None:
-            raise ValueError(
-                f'{args.init}/segrid.json does not say under "trained" for how many steps and minutes its weights were'
-            )
-        for file in tokens.FILES:
-            shutil.copyfile(Path(args.init) / file, run / file)
-        (run / "before.json").write_text(json.dumps(trained))
+        _begin_with(Path(args.init), run)
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
     if args.init:
-        net.load_state_dict(
-            load_file(Path(args.init) / "model.safetensors"), strict=False
-        )  # without box_bias, which follows from the sizes
+        # box_bias is not among them: it follows from the sizes.
+        net.load_state_dict(load_file(Path(args.init) / "model.safetensors"), strict=False)
     net.config.save_pretrained(run)
     size, patch = net.config.vision_config.image_size, net.config.vision_config.patch_size
     optimiser, step, spent = DetectorOptimiser(net.float(), ema=0.998), 0, 0.0
@@ -320,26 +253,11 @@ def train(args):
     net = net.to(torch.bfloat16 if args.bf16 else torch.float32)
     net.box_bias = net.box_bias.float()
     optimiser.named = dict(net.named_parameters())
-    if args.workers:
-        context = mp.get_context("spawn")
-        queue = context.Queue(maxsize=6)
-        shares = args.shapes, args.plain
-        loader = context.Process(
-            target=_produce,
-            args=(queue, args.run, args.data, shares, args.seed, step, args.images, size, patch),
-            daemon=True,
-        )
-        loader.start()
-    else:
-        source = Source(args.data, size, shares=(args.shapes, args.plain))
+    loader = batches(args, tokenizer, step, size, patch)
     log_file, saved_at, log = (run / "log.jsonl").open("a"), time.monotonic(), {}
     while (step < args.steps) if args.steps else (spent < 60 * args.minutes):
         begin = time.monotonic()
-        batch = (
-            queue.get()
-            if args.workers
-            else batch_at(source, tokenizer, args.seed, step, args.images, size, patch)
-        )
+        batch = next(loader)
         waited = time.monotonic() - begin
         progress = step / args.steps if args.steps else spent / (60 * args.minutes)
         loss, log = loss_of(net, batch, progress < MANY_UNTIL and not args.init, args.box_weight)
@@ -365,8 +283,7 @@ def train(args):
             _save(run, optimiser, step, spent)
             saved_at = time.monotonic()
     _save(run, optimiser, step, spent)
-    if args.workers:
-        loader.terminate()
+    loader.close()
     return log
 
 
@@ -387,7 +304,8 @@ def parser():
     )
     p.add_argument(
         "--init",
-        help="folder that export.py made, to begin with its weights and tokenizer, one patch a thing from the start",
+        help="folder that export.py made, to begin with its weights and tokenizer, one patch a "
+        "thing from the start",
     )
     p.add_argument("--box-weight", type=float, default=2.0)
     p.add_argument(

@@ -49,22 +49,29 @@ MANY = (
     "a picture of some {}",
     "find all {}",
 )
-# What the model must learn to be silent about; every fifth is kept out of training for the evaluation.
-OTHERS = """cat dog car house tree bird person man woman child face hand table chair bottle cup book phone computer keyboard mouse screen lamp door window
-wall floor road street bridge boat ship plane train bus truck bicycle motorcycle wheel horse cow sheep pig chicken duck fish shark whale bear lion tiger
-elephant giraffe zebra monkey snake frog spider bee butterfly flower rose grass leaf forest mountain river lake sea beach sand snow ice cloud sky sun moon
-planet rocket apple banana lemon grape strawberry cherry peach tomato potato carrot onion bread cheese pizza cake cookie egg meat rice soup coffee tea
-water milk juice wine beer knife fork spoon plate bowl pan oven fridge sofa bed pillow blanket curtain mirror clock watch ring necklace hat shirt shoe sock
-glove coat dress skirt trousers belt bag wallet key lock umbrella pen pencil paper scissors hammer screw nail drill saw rope ladder bucket broom brush soap
-towel tooth hair eye nose mouth ear finger leg foot heart brain bone skull guitar piano drum violin trumpet camera television radio battery cable robot
-engine wing tail feather fur stone brick wood metal glass plastic rubber letter number arrow line cross oval diamond pentagon hexagon crescent spiral
-cube cone cylinder pyramid tower castle church school hospital station airport market garden park fence gate sign flag map coin money ticket stamp toy doll
-kite balloon candle fire smoke rain wind storm pink brown gray cyan""".split()
+# What the model must learn to be silent about; every fifth is kept out of training for the
+# evaluation.
+OTHERS = """cat dog car house tree bird person man woman child face hand table chair bottle cup book
+phone computer keyboard mouse screen lamp door window wall floor road street bridge boat ship plane
+train bus truck bicycle motorcycle wheel horse cow sheep pig chicken duck fish shark whale bear lion
+tiger elephant giraffe zebra monkey snake frog spider bee butterfly flower rose grass leaf forest
+mountain river lake sea beach sand snow ice cloud sky sun moon planet rocket apple banana lemon
+grape strawberry cherry peach tomato potato carrot onion bread cheese pizza cake cookie egg meat
+rice soup coffee tea water milk juice wine beer knife fork spoon plate bowl pan oven fridge sofa bed
+pillow blanket curtain mirror clock watch ring necklace hat shirt shoe sock glove coat dress skirt
+trousers belt bag wallet key lock umbrella pen pencil paper scissors hammer screw nail drill saw
+rope ladder bucket broom brush soap towel tooth hair eye nose mouth ear finger leg foot heart brain
+bone skull guitar piano drum violin trumpet camera television radio battery cable robot engine wing
+tail feather fur stone brick wood metal glass plastic rubber letter number arrow line cross oval
+diamond pentagon hexagon crescent spiral cube cone cylinder pyramid tower castle church school
+hospital station airport market garden park fence gate sign flag map coin money ticket stamp toy
+doll kite balloon candle fire smoke rain wind storm pink brown gray cyan""".split()
 
 
 @dataclass(frozen=True)
 class Thing:
-    """What a picture holds: shape is one of SHAPES, "nucleus", or another word; colour and size may be None (in no class)."""
+    """What a picture holds: shape is one of SHAPES, "nucleus", or another word; colour and size may
+    be None (in no class)."""
 
     shape: str
     colour: str | None = None
@@ -73,7 +80,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked for, as attributes; shape "object" is any shape. other: a word of no meaning here, which nothing matches."""
+    """What is asked for, as attributes; shape "object" is any shape. other: a word of no meaning
+    here, which nothing matches."""
 
     shape: str | None = None
     colour: str | None = None
@@ -81,7 +89,8 @@ class Query:
     other: str | None = None
 
     def matches(self, thing):
-        """True, False, or None where the question makes no sense for this thing (it counts neither way)."""
+        """True, False, or None where the question makes no sense for this thing (it counts neither
+        way)."""
         if self.other:
             return False
         if thing.shape == "nucleus":
@@ -145,7 +154,8 @@ def other(rng, kept_out=False):
 
 
 def queries(rng, things, count, kept_out=False):
-    """`count` queries for a picture: what is there (whole or partly described), what is almost there, and what is not."""
+    """`count` queries for a picture: what is there (whole or partly described), what is almost
+    there, and what is not."""
 
     def of(thing):
         if thing.shape == "nucleus":

@@ -1,0 +1,34 @@
+"""The models that problems run: the packaged one, and those with seeded random weights."""
+
+import json
+import tempfile
+from pathlib import Path
+
+PACKAGED = Path(__file__).parents[1] / "python/segrid/models/tiny"
+
+
+def folder_of(model):
+    """A folder with the config and weights of the model; random weights are made here."""
+    if model == "tiny":
+        return str(PACKAGED)
+    # These import torch, which a process that measures must not load before its subject does.
+    from benchmarks import random_mobile_sam, random_owlv2, random_sam, random_sam2
+
+    folder = Path(tempfile.gettempdir()) / f"segrid-{model}"
+    if model.startswith("sam2"):
+        return str(random_sam2.converted(model, folder))
+    if model.startswith("owlv2-"):
+        return str(random_owlv2.make(model.removeprefix("owlv2-"), folder))
+    if model == "mobile_sam":
+        return str(random_mobile_sam.make(model, folder))
+    return str(random_sam.make(model, folder))
+
+
+def recommended(points):
+    """The packaged model's recommended options of everything, with `points` x `points` clicks."""
+    best = json.loads((PACKAGED / "segrid.json").read_text())["recommended"]
+    return {
+        "points_per_side": points,
+        "pred_iou_thresh": best["pred_iou_thresh"],
+        "stability_score_thresh": best["stability_score_thresh"],
+    }
