@@ -94,19 +94,6 @@ void bind_image(py::module_ m) {
         .def(py::pickle([](const Image& i) { return py::make_tuple(1, view_of(i).attr("copy")()); },
                         &from_state));
     m.def(
-        "decode_file",
-        [](const py::bytes& encoded_path, int64_t max_pixels, bool lenient) {
-            const std::string path = encoded_path;  // as os.fsencode gives it
-            std::vector<std::string> warnings;
-            Image image = without_gil([&] {
-                return decode_file(
-                    path, {.max_pixels = max_pixels, .lenient = lenient, .warnings = &warnings});
-            });
-            return with_warnings(std::move(image), std::move(warnings));
-        },
-        py::arg("path"), py::arg("max_pixels") = DecodeOptions{}.max_pixels,
-        py::arg("lenient") = false, "(Image, warnings) of a file. path: str or bytes.");
-    m.def(
         "decode_bytes",
         [](const py::bytes& data, const std::string& name, int64_t max_pixels, bool lenient) {
             const std::string_view view = data;

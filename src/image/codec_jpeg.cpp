@@ -1,7 +1,7 @@
 // JPEG through libjpeg, with its messages kept instead of printed.
 #include <csetjmp>
 #include <cstdio>
-#include <memory>
+#include <cstring>
 #include <vector>
 
 #include <jpeglib.h>
@@ -13,26 +13,31 @@
 namespace segrid {
 namespace {
 
-// More are only written to keep a reader busy: each scan of a progressive image costs a pass over
-// all of it.
-constexpr int kMaxScans = 500;
+// Each scan of a progressive image costs a pass over all its pixels. Cameras and programs write
+// about ten; more than these are only written to keep a reader busy.
+constexpr int64_t kMaxScans = 500, kMaxPixelsOfAllScans = 4'000'000'000;
 
-struct Messages {
-    jpeg_error_mgr manager;  // first: libjpeg hands out a pointer to it
+// All that lives while libjpeg works, outside of the function that it may leave by longjmp.
+struct Reader {
+    jpeg_error_mgr messages;  // first: libjpeg hands out a pointer to it
     std::jmp_buf stop;
-    Decoded* outcome;
+    char error[JMSG_LENGTH_MAX] = "", damaged[JMSG_LENGTH_MAX] = "";
+    jpeg_progress_mgr progress;
+    jpeg_decompress_struct decoder;
+    std::vector<uint8_t> inks;  // of one row
+
+    static Reader& of(j_common_ptr c) { return *reinterpret_cast<Reader*>(c->err); }
 };
 
-std::string text_of(j_common_ptr c) {
-    char buffer[JMSG_LENGTH_MAX];
-    c->err->format_message(c, buffer);
-    return buffer;
+[[noreturn]] void stop(Reader& reader, const char* why) {
+    std::snprintf(reader.error, sizeof reader.error, "%s", why);
+    std::longjmp(reader.stop, 1);
 }
 
-[[noreturn]] void stop(j_common_ptr c) {
-    auto* messages = reinterpret_cast<Messages*>(c->err);
-    messages->outcome->error = text_of(c);
-    std::longjmp(messages->stop, 1);
+[[noreturn]] void stop_for_error(j_common_ptr c) {
+    char text[JMSG_LENGTH_MAX];
+    c->err->format_message(c, text);
+    stop(Reader::of(c), text);
 }
 
 bool tells_of_damage(int code) {
@@ -41,13 +46,19 @@ bool tells_of_damage(int code) {
 }
 
 void note(j_common_ptr c, int level) {
-    std::string& damaged = reinterpret_cast<Messages*>(c->err)->outcome->damaged;
-    if (level < 0 && damaged.empty() && tells_of_damage(c->err->msg_code)) damaged = text_of(c);
+    Reader& reader = Reader::of(c);
+    if (level < 0 && *reader.damaged == '\0' && tells_of_damage(c->err->msg_code)) {
+        c->err->format_message(c, reader.damaged);
+    }
 }
 
 void count_scans(j_common_ptr c) {
     const auto* d = reinterpret_cast<j_decompress_ptr>(c);
-    if (d->input_scan_number > kMaxScans) ERREXIT1(c, JERR_NOTIMPL, 0);
+    const int64_t scans = d->input_scan_number;
+    const int64_t pixels = int64_t{d->image_width} * d->image_height;
+    if (scans > kMaxScans || scans * pixels > kMaxPixelsOfAllScans) {
+        stop(Reader::of(c), "it has more scans than any picture needs");
+    }
 }
 
 // Inks of an Adobe file, which are stored inverted, to RGB; no colour profile is applied.
@@ -62,43 +73,46 @@ void from_inks(const uint8_t* cmyk, JDIMENSION width, uint8_t* rgb) {
 }
 
 // Only trivial objects live here: libjpeg leaves by longjmp.
-void read(jpeg_decompress_struct& c, const Encoded& from, uint8_t* rgb, uint8_t* inks) {
+void read(Reader& reader, const Encoded& from, uint8_t* rgb) {
+    jpeg_decompress_struct& c = reader.decoder;
     jpeg_mem_src(&c, from.data, static_cast<unsigned long>(from.size));
     jpeg_read_header(&c, TRUE);
     const bool inked = c.jpeg_color_space == JCS_CMYK || c.jpeg_color_space == JCS_YCCK;
     c.out_color_space = inked ? JCS_CMYK : JCS_RGB;
     jpeg_start_decompress(&c);
-    if (c.output_height != from.image.height || c.output_width != from.image.width)
-        ERREXIT(&c, JERR_BAD_CROP_SPEC);
+    if (c.output_height != from.image.height || c.output_width != from.image.width) {
+        stop(reader, "it decodes to another size than its header says");
+    }
     while (c.output_scanline < c.output_height) {
         uint8_t* row = rgb + std::size_t{c.output_scanline} * c.output_width * 3;
-        uint8_t* line = inked ? inks : row;
-        if (jpeg_read_scanlines(&c, &line, 1) != 1) ERREXIT(&c, JERR_INPUT_EMPTY);
-        if (inked) from_inks(inks, c.output_width, row);
+        uint8_t* line = inked ? reader.inks.data() : row;
+        if (jpeg_read_scanlines(&c, &line, 1) != 1) stop(reader, "it ends too early");
+        if (inked) from_inks(line, c.output_width, row);
     }
     jpeg_finish_decompress(&c);
+}
+
+// False where libjpeg gave up.
+bool decoded(Reader& reader, const Encoded& from, uint8_t* rgb) {
+    if (setjmp(reader.stop) != 0) return false;  // NOLINT: libjpeg's way to report an error
+    jpeg_create_decompress(&reader.decoder);
+    reader.decoder.progress = &reader.progress;
+    read(reader, from, rgb);
+    return true;
 }
 
 }  // namespace
 
 Decoded decode_jpeg(const Encoded& from, uint8_t* rgb) {
-    Decoded outcome;
-    std::vector<uint8_t> inks(static_cast<std::size_t>(from.image.width) * 4);
-    Messages messages{};
-    messages.outcome = &outcome;
-    jpeg_progress_mgr progress{};
-    progress.progress_monitor = count_scans;
-    jpeg_decompress_struct c{};
-    c.err = jpeg_std_error(&messages.manager);
-    c.err->error_exit = stop;
-    c.err->emit_message = note;
-    if (setjmp(messages.stop) == 0) {  // NOLINT: libjpeg's way to report an error
-        jpeg_create_decompress(&c);
-        c.progress = &progress;
-        read(c, from, rgb, inks.data());
-    }
-    jpeg_destroy_decompress(&c);
-    return outcome;
+    Reader reader{};
+    reader.inks.resize(static_cast<std::size_t>(from.image.width) * 4);
+    reader.decoder.err = jpeg_std_error(&reader.messages);
+    reader.messages.error_exit = stop_for_error;
+    reader.messages.emit_message = note;
+    reader.progress.progress_monitor = count_scans;
+    decoded(reader, from, rgb);
+    jpeg_destroy_decompress(&reader.decoder);
+    return {.error = reader.error, .damaged = reader.damaged};
 }
 
 }  // namespace segrid

@@ -1,5 +1,6 @@
 // PNG through libpng, with its messages kept instead of printed.
 #include <csetjmp>
+#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -10,8 +11,10 @@
 namespace segrid {
 namespace {
 
+using Message = char[256];
+
 [[noreturn]] void stop(png_structp png, png_const_charp message) {
-    *static_cast<std::string*>(png_get_error_ptr(png)) = message;
+    std::snprintf(*static_cast<Message*>(png_get_error_ptr(png)), sizeof(Message), "%s", message);
     png_longjmp(png, 1);
 }
 
@@ -31,9 +34,9 @@ void give(png_structp png, png_bytep out, png_size_t count) {
 
 // Only trivial objects live here: libpng leaves by longjmp.
 void read(png_structp png, png_infop info, const Encoded& from, uint8_t* const* rows) {
-    png_set_crc_action(png, PNG_CRC_QUIET_USE,
-                       PNG_CRC_QUIET_USE);  // checksums were looked at before, see find_damage
-    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // as was the size
+    // Checksums and the size were looked at before (find_damage, inspect_bytes).
+    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_read_info(png, info);
     if (png_get_image_height(png, info) != from.image.height ||
         png_get_image_width(png, info) != from.image.width) {
@@ -55,20 +58,20 @@ void read(png_structp png, png_infop info, const Encoded& from, uint8_t* const* 
 }  // namespace
 
 Decoded decode_png(const Encoded& from, uint8_t* rgb) {
-    Decoded outcome;
+    Message error = "no memory";
     std::vector<uint8_t*> rows(static_cast<std::size_t>(from.image.height));
     for (std::size_t y = 0; y < rows.size(); ++y)
         rows[y] = rgb + y * static_cast<std::size_t>(from.image.width) * 3;
     Source source{from.data, from.size};
-    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &outcome.error, stop, ignore);
+    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, stop, ignore);
     png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
-    if (info == nullptr) outcome.error = "no memory";
-    else if (setjmp(png_jmpbuf(png)) == 0) {  // NOLINT: libpng's way to report an error
+    if (info != nullptr && setjmp(png_jmpbuf(png)) == 0) {  // NOLINT: libpng's way to report one
         png_set_read_fn(png, &source, give);
         read(png, info, from, rows.data());
+        *error = '\0';
     }
     png_destroy_read_struct(&png, &info, nullptr);
-    return outcome;
+    return {.error = error, .damaged = ""};
 }
 
 }  // namespace segrid

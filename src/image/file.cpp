@@ -46,33 +46,6 @@ private:
 
 }  // namespace
 
-std::vector<uint8_t> read_file(const std::string& path) {
-    if (path.find('\0') != std::string::npos) invalid("path: holds a NUL byte");
-    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (file.get() < 0) fail_for(path, errno);
-    struct stat info {};
-    if (::fstat(file.get(), &info) != 0) fail_for(path, errno);
-    if (S_ISDIR(info.st_mode)) fail_for(path, EISDIR);
-    if (static_cast<std::size_t>(info.st_size) > kMaxImageBytes)
-        invalid(path + ": larger than " + human_bytes(kMaxImageBytes));
-    std::vector<uint8_t> bytes;
-    try {
-        bytes.resize(static_cast<std::size_t>(info.st_size));
-    } catch (const std::bad_alloc&) {
-        out_of_memory(path, static_cast<std::size_t>(info.st_size));
-    }
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-        const ssize_t got = ::read(file.get(), bytes.data() + done, bytes.size() - done);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail_for(path, errno);
-        if (got == 0) break;
-        done += static_cast<std::size_t>(got);
-    }
-    bytes.resize(done);
-    return bytes;
-}
-
 void write_file(const std::string& path, const void* data, std::size_t bytes) {
     static std::atomic<unsigned> serial{0};
     const std::string temporary =

@@ -51,11 +51,9 @@ struct DecodeOptions {
     std::vector<std::string>* warnings = nullptr;  // where warnings go; nowhere when null
 };
 
-// Errors, all of which name the file: NotFound, IsADirectory, PermissionDenied; Corrupt (empty, not
-// an image, truncated, damaged); Unsupported (format, bit depth); InvalidInput (more than
-// max_pixels); OutOfMemory.
-Image decode_file(const std::string& path, const DecodeOptions& options);
-// name stands for the path in messages. The bytes are read only during the call.
+// Errors, all of which name the file: Corrupt (empty, not an image, truncated, damaged),
+// Unsupported (a format or bit depth that is not read), InvalidInput (more than max_pixels),
+// OutOfMemory. name stands for the path in messages. The bytes are read only during the call.
 Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options,
                    const std::string& name);
 
@@ -63,8 +61,5 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
 // decode elsewhere.
 ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& options,
                           const std::string& name);
-
-// The whole of a file, with the errors of decode_file for a path.
-std::vector<uint8_t> read_file(const std::string& path);
 
 }  // namespace segrid

@@ -53,10 +53,4 @@ ImageHeader inspect_bytes(const uint8_t* data, std::size_t size, const DecodeOpt
     return header;
 }
 
-Image decode_file(const std::string& path, const DecodeOptions& options) {
-    const std::vector<uint8_t> bytes = read_file(path);
-    if (bytes.empty()) fail(ErrorKind::Corrupt, "empty file: " + path);
-    return decode_bytes(bytes.data(), bytes.size(), options, path);
-}
-
 }  // namespace segrid
