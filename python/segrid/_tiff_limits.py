@@ -194,22 +194,6 @@ def segment_place(page: Any, index: int, taken: tuple[int, ...]) -> tuple[Any, .
     )
 
 
-def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> np.ndarray:
-    """The places of the strips or tiles of the taken samples in the plane's tables.
-
-    Raises CorruptFileError where the tables are too short, before as many places are listed."""
-    page = plane.page
-    each = _segments(page)[1]
-    firsts = [sample * _depths(page) * each for sample in taken] if _is_planar(page) else [0]
-    for table in (plane.offsets, plane.counts):
-        if not isinstance(table, (tuple, list, np.ndarray)) or len(table) < firsts[-1] + each:
-            raise CorruptFileError(
-                f"{source.name}: TIFF damaged: its table of strips or tiles has no "
-                f"{firsts[-1] + each} numbers"
-            )
-    return np.concatenate([np.arange(first, first + each) for first in firsts])
-
-
 def _is_planar(page: Any) -> bool:
     return bool(page.planarconfig == 2 and page.samplesperpixel > 1)
 
@@ -226,20 +210,27 @@ def _depths(page: Any) -> int:
     return math.ceil(page.imagedepth / page.tiledepth) if page.is_tiled else int(page.imagedepth)
 
 
-def check_segments(source: Source, plane: Plane, wanted: np.ndarray, kept: int) -> None:
-    """Refuses tables of strips or tiles that hold no numbers, or claim more than the file and the
-    picture hold.
+def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> np.ndarray:
+    """The places of the strips or tiles of the taken samples in the plane's tables.
 
-    wanted : the places in the tables that are needed
-    kept : bytes that their samples take once decoded
-    """
-    page = plane.page
-    if kept > BYTES_OF_A_PIXEL * source.max_pixels:
+    Refuses samples that take too many bytes once decoded, and tables that are too short (before as
+    many places are listed), hold no numbers, or claim more than the file and the picture hold."""
+    page, most = plane.page, BYTES_OF_A_PIXEL * source.max_pixels
+    kept = page.imagelength * page.imagewidth * len(taken) * page.dtype.itemsize
+    if kept > most:
         raise ValueError(
             f"{source.name}: {page.imagewidth} x {page.imagelength} pixels of {page.dtype} take "
-            f"{kept} bytes; "
-            f"the limit is {BYTES_OF_A_PIXEL * source.max_pixels}"
+            f"{kept} bytes; the limit is {most}"
         )
+    each = _segments(page)[1]
+    firsts = [sample * _depths(page) * each for sample in taken] if _is_planar(page) else [0]
+    for table in (plane.offsets, plane.counts):
+        if not isinstance(table, (tuple, list)) or len(table) < firsts[-1] + each:
+            raise CorruptFileError(
+                f"{source.name}: TIFF damaged: its table of strips or tiles has no "
+                f"{firsts[-1] + each} numbers"
+            )
+    wanted = np.concatenate([np.arange(first, first + each) for first in firsts])
     try:
         offsets, counts = (
             np.asarray(table)[wanted].astype(np.float64) for table in (plane.offsets, plane.counts)
@@ -258,6 +249,7 @@ def check_segments(source: Source, plane: Plane, wanted: np.ndarray, kept: int) 
             f"{source.name}: TIFF damaged: its strips or tiles claim {claimed:.0f} bytes, "
             f"the file has {source.size}"
         )
+    return wanted
 
 
 def checked_segment(source: Source, page: Any, data: bytes) -> bytes:
