@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 LOWEST, HIGHEST = 0.1, 99.9  # percentiles: one hot or dead pixel must not decide
-VALUES_AT_ONCE = 1 << 22
+VALUES_AT_ONCE = 1 << 20
 
 
 def stretched(samples: np.ndarray, *, together: bool, ignored: np.ndarray | None) -> np.ndarray:
@@ -54,22 +55,28 @@ def check_finite(values: np.ndarray) -> None:
 def mapped(values: np.ndarray, eight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """(H, W, C) uint8 that a rule gives for each of (H, W, C) numbers.
 
-    Numbers of at most 16 bits are looked up in a table; of others, a few million are treated at
-    once, because rules take float64 copies."""
-    bits = 8 * values.dtype.itemsize
-    if bits <= 16:
-        unsigned = np.dtype(f"u{values.dtype.itemsize}")
-        if values.dtype.kind == "b":
-            return eight(np.array([False, True]))[values.view(unsigned)]
-        return eight(np.arange(2**bits, dtype=unsigned).view(values.dtype))[values.view(unsigned)]
+    Numbers of at most 16 bits are looked up in a table. A million are treated at once, because
+    rules and tables take copies of 8 bytes a number."""
+    if values.dtype.itemsize <= 2:
+        eight, values = _table(values.dtype, eight), values.view(f"u{values.dtype.itemsize}")
     out = np.empty(values.shape, np.uint8)
-    height, width, _ = values.shape
-    columns = min(width, VALUES_AT_ONCE)
-    for row in range(0, height, rows := VALUES_AT_ONCE // columns):
+    height, width, channels = values.shape
+    columns = max(1, min(width, VALUES_AT_ONCE // channels))
+    rows = max(1, VALUES_AT_ONCE // (columns * channels))
+    for row in range(0, height, rows):
         for column in range(0, width, columns):
             piece = slice(row, row + rows), slice(column, column + columns)
             out[piece] = eight(values[piece])
     return out
+
+
+def _table(
+    kind: np.dtype[Any], eight: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The rule for numbers of that kind, given by their bits."""
+    count = 2 if kind.kind == "b" else 2 ** (8 * kind.itemsize)
+    every = np.arange(count, dtype=f"u{kind.itemsize}").view(kind)
+    return eight(every).__getitem__
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

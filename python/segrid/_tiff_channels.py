@@ -127,15 +127,17 @@ def _stack(source: Source, opened: Any, page: Any, directories: list[Directory])
     if inner is None:
         return alone
     at = axes[:inner].find("C")
+    claimed = math.prod(shape[:inner])
     tagless = (
         series.kind in WITHOUT_TAGS
         and page.is_contiguous
-        and (series.is_truncated or len(directories) == 1)
+        and (series.is_truncated or len(directories) < claimed)
+        and series.dataoffset is not None
     )
     pages = pictures
     if tagless:
         fit = (source.size - page.dataoffsets[0]) // page.nbytes
-        pages = max(pictures, min(math.prod(shape[:inner]), fit))
+        pages = max(pictures, min(claimed, fit))
     if at < 0:
         return Stack(channels, 1, pages)
     return Stack(shape[at], math.prod(shape[at + 1 : inner]), pages, series, tagless)

@@ -187,11 +187,9 @@ def test_another_series_after_a_stack_without_tags():
     stack = np.stack([FIRST, SECOND, FIRST[:, ::-1]])
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
-        writer.write(stack, photometric="minisblack", metadata={"axes": "CYX", "truncated": True})
-        assert len(stack) == 3
+        writer.write(stack, photometric="minisblack", metadata={"axes": "CYX"}, truncate=True)
         writer.write(FIRST * 0, metadata={"axes": "YX"})
     with tifffile.TiffFile(io.BytesIO(buffer.getvalue())) as opened:
-        if len(opened.pages) != 2:
-            pytest.skip("this tifffile writes tags for each page")
+        assert len(opened.pages) == 2
     image, _ = warned(buffer.getvalue())
     assert np.array_equal(image, channels(*stack))

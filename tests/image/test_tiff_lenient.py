@@ -108,7 +108,7 @@ def test_leniently_a_file_that_ends_within_a_later_directory():
         writer.write(GRAY, contiguous=False, metadata=None)
         writer.write(GRAY, contiguous=False, metadata=None)
     data = buffer.getvalue()
-    with tifffile.TiffFile(buffer) as opened:
+    with tifffile.TiffFile(io.BytesIO(data)) as opened:
         end = opened.pages[1].offset + 20
     with pytest.warns(UserWarning, match="truncated: the file ends at byte"):
         assert np.array_equal(segrid.read_image(data[:end], lenient=True), gray(GRAY))
@@ -129,21 +129,3 @@ def test_sixteen_bits_of_inks_and_colour_differences():
     bad[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="1 of 12000 values are NaN or Inf"):
         segrid.read_image(tiff(bad.astype("f4"), photometric="separated"))
-
-
-@pytest.mark.parametrize("kind", ["uint16", "int16", "float16", "uint32", "float32"])
-def test_no_copies_in_float64(kind):
-    import tracemalloc
-
-    from segrid._eight_bits import stretched
-
-    values = np.random.default_rng(0).integers(0, 999, (3000, 4000, 1)).astype(kind)
-    tracemalloc.start()
-    try:
-        eight = stretched(values, together=True, ignored=None)
-        most = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert np.array_equal(eight[..., 0], percentiles(values[..., 0]))
-    allowed = 3 * values.nbytes if kind != "uint16" else values.nbytes
-    assert most < allowed + eight.nbytes * 2 + 110_000_000
