@@ -118,8 +118,10 @@ def _stack(source: Source, opened: Any, page: Any, directories: list[Directory])
             return alone
         series = _series(opened)
         axes, shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
-        if series[0] is None or series[0].offset != page.offset:
-            return alone
+        if (
+            series[0] is None or series[0].offset != page.offset
+        ):  # another page is the first channel
+            return Stack(1, 1, pictures)
         size = page.size
     except Exception:  # the microscope's own text is damaged or unknown; the first page needs none
         return Stack(channels, 1, pictures)
@@ -127,17 +129,17 @@ def _stack(source: Source, opened: Any, page: Any, directories: list[Directory])
     if inner is None:
         return alone
     at = axes[:inner].find("C")
-    claimed = math.prod(shape[:inner])
+    listed = math.prod(shape[:inner])
     tagless = (
         series.kind in WITHOUT_TAGS
         and page.is_contiguous
-        and (series.is_truncated or len(directories) < claimed)
+        and (series.is_truncated or len(directories) < listed)
         and series.dataoffset is not None
     )
     pages = pictures
     if tagless:
         fit = (source.size - page.dataoffsets[0]) // page.nbytes
-        pages = max(pictures, min(claimed, fit))
+        pages = max(pictures, min(listed, fit))
     if at < 0:
         return Stack(channels, 1, pages)
     return Stack(shape[at], math.prod(shape[at + 1 : inner]), pages, series, tagless)
@@ -208,6 +210,8 @@ def _plane(
     if stack.tagless:
         offsets = [offset + number * page.nbytes for offset in page.dataoffsets]
         return Plane(page, offsets, page.databytecounts, None, channel)
+    if stack.series is None and stack.pages > channel:
+        raise _LeftOut("cannot be found by the text of this file")
     try:
         other = stack.series[number] if stack.series is not None else None
     except IndexError:
