@@ -5,14 +5,17 @@ The darkest number becomes 0, the brightest 255.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 LOWEST, HIGHEST = 0.1, 99.9  # percentiles: one hot or dead pixel must not decide
-ROWS_AT_ONCE = 256
-VALUES_AT_ONCE = 1 << 22
+VALUES_AT_ONCE = 1 << 20
 
 
-def stretched(samples: np.ndarray, *, together: bool, missing: float | int | None) -> np.ndarray:
+def stretched(samples: np.ndarray, *, together: bool, ignored: np.ndarray | None) -> np.ndarray:
     """(H, W, C) uint8 of (H, W, C) numbers: 255 (v - low) / (high - low), rounded and cut.
 
     low and high are the 0.1st and the 99.9th percentile (linear between ranks); where these are
@@ -20,34 +23,60 @@ def stretched(samples: np.ndarray, *, together: bool, missing: float | int | Non
 
     together : all channels share one low and high, so that colours keep their hue; otherwise each
         channel has its own
-    missing : the value of pixels without data (may be NaN), which do not count and become 0; None:
-        all pixels have data
+    ignored : (H, W, C) bool of samples without data, which do not count and become 0; None: all
+        samples have data
 
-    Raises ValueError with the count of values that are NaN or Inf and not `missing`.
+    Raises ValueError with the count of values that are NaN or Inf and not ignored.
     """
-    known = None if missing is None else ~_equal(samples, missing)
+    known = None if ignored is None else ~ignored
     out = np.zeros(samples.shape, np.uint8)
     channels = samples.shape[2]
     for part in [slice(None)] if together else [slice(c, c + 1) for c in range(channels)]:
         values = samples[..., part]
         counted = values.ravel() if known is None else values[known[..., part]]
-        _check_finite(counted)
+        check_finite(counted)
         if counted.size:
-            _scale(values, *_range(counted), out[..., part])
-    if known is not None:
-        out[~known] = 0
+            low, high = _range(counted)
+            if low < high:
+                out[..., part] = mapped(values, functools.partial(_eight, low=low, high=high))
+    if ignored is not None:
+        out[ignored] = 0
     return out
 
 
-def _equal(samples: np.ndarray, missing: float | int) -> np.ndarray:
-    return np.isnan(samples) if missing != missing else samples == missing
-
-
-def _check_finite(values: np.ndarray) -> None:
+def check_finite(values: np.ndarray) -> None:
+    """Raises ValueError with the count of values that are NaN or Inf."""
     if values.dtype.kind == "f":
         bad = values.size - int(np.count_nonzero(np.isfinite(values)))
         if bad:
             raise ValueError(f"{bad} of {values.size} values are NaN or Inf")
+
+
+def mapped(values: np.ndarray, eight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(H, W, C) uint8 that a rule gives for each of (H, W, C) numbers.
+
+    Numbers of at most 16 bits are looked up in a table. A million are treated at once, because
+    rules and tables take copies of 8 bytes a number."""
+    if values.dtype.itemsize <= 2:
+        eight, values = _table(values.dtype, eight), values.view(f"u{values.dtype.itemsize}")
+    out = np.empty(values.shape, np.uint8)
+    height, width, channels = values.shape
+    columns = max(1, min(width, VALUES_AT_ONCE // channels))
+    rows = max(1, VALUES_AT_ONCE // (columns * channels))
+    for row in range(0, height, rows):
+        for column in range(0, width, columns):
+            piece = slice(row, row + rows), slice(column, column + columns)
+            out[piece] = eight(values[piece])
+    return out
+
+
+def _table(
+    kind: np.dtype[Any], eight: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The rule for numbers of that kind, given by their bits."""
+    count = 2 if kind.kind == "b" else 2 ** (8 * kind.itemsize)
+    every = np.arange(count, dtype=f"u{kind.itemsize}").view(kind)
+    return eight(every).__getitem__
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
@@ -74,16 +103,6 @@ def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
     for at in range(0, values.size, VALUES_AT_ONCE):
         counts += np.bincount(values[at : at + VALUES_AT_ONCE], minlength=65536)
     return np.searchsorted(np.cumsum(counts), ranks, side="right").astype(np.float64).tolist()
-
-
-def _scale(values: np.ndarray, low: float, high: float, out: np.ndarray) -> None:
-    if not low < high:
-        return
-    if values.dtype == np.uint16:
-        out[...] = _eight(np.arange(65536, dtype=np.uint16), low, high)[values]
-        return
-    for row in range(0, len(values), ROWS_AT_ONCE):
-        out[row : row + ROWS_AT_ONCE] = _eight(values[row : row + ROWS_AT_ONCE], low, high)
 
 
 def _eight(values: np.ndarray, low: float, high: float) -> np.ndarray:

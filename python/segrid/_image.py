@@ -18,14 +18,18 @@ path, bytes   What the first bytes say counts, whatever the name: PNG, JPEG, BMP
               percentile becomes 0, the 99.9th 255, and what lies outside is cut. The three colours
               of an RGB picture share one pair of percentiles, which keeps their hue; channels
               (samples that are not RGB, pages along a channel axis) have a pair each.
-              Pixels of the value in the tag GDAL_NODATA (a number, or nan) do not count for the
-              percentiles and become 0; all other NaN and Inf are errors.
+              Where percentiles are taken, pixels of the value in the tag GDAL_NODATA (a number, or
+              nan) do not count for them and become 0 (at most 8 unsigned bits, palettes and CMYK
+              keep that value like any other); all other NaN and Inf are errors.
               One band is gray, two are red and green, of more the first three are used, with a
-              warning. WhiteIsZero is inverted. Palettes, YCbCr and CMYK become RGB without a colour
-              profile, CMYK as (255 - C) (255 - K) / 255.
+              warning. A channel whose page is not in the file, or differs from the first one in
+              size, type or colours, is left out, with a warning. WhiteIsZero is inverted. Palettes,
+              YCbCr and CMYK become RGB without a colour profile, CMYK as (255 - C) (255 - K) / 255.
+              CMYK of more bits is scaled by its bits first (16 bits: v / 257; floats: 0 to 1), not
+              by percentiles; YCbCr of more than 8 bits is refused unless it is a JPEG
               1 to 64 bits, planar or chunky, strips or tiles, BigTIFF; uncompressed, PackBits and
               Deflate; with the imagecodecs package (pip install "segrid[microscopy]") LZW, zstd,
-              JPEG, fax and all else that it decodes
+              JPEG, fax and all else that it decodes, but JPEG XR
 PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else
               through ``convert("RGB")``
 array         (H, W) gray, (H, W, 1), (H, W, 3) or (H, W, 4) (alpha dropped), RGB
@@ -41,7 +45,9 @@ NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copi
 returns or releases the GIL.
 
 lenient=True gives what can be decoded of a damaged file, with a warning, where that is anything at
-all. Of a TIFF these are the strips and tiles that are whole; the others are black.
+all. Of a TIFF these are the strips and tiles that are whole; the others do not count for the
+percentiles and are black (where each channel has strips of its own, in that channel). A channel of
+which nothing can be decoded is left out.
 """
 
 from __future__ import annotations

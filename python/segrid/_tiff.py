@@ -8,39 +8,27 @@ What a file claims is held against what it has (`_tiff_limits`) before anything 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from segrid._native import CorruptFileError
+from segrid._tiff_channels import planes_of
 from segrid._tiff_colour import Layout, layout_of, missing_value, to_rgb
 from segrid._tiff_directory import camera_raw, directories, first_picture
 from segrid._tiff_limits import (
     Plane,
     Source,
     check_page,
-    check_segments,
     checked_segment,
-    segment_size,
-)
-
-CHANNELLED = (
-    "shaped",
-    "lsm",
-    "mmstack",
-    "ome",
-    "imagej",
-    "ndtiff",
-    "fluoview",
-    "stk",
-    "scn",
-    "qpi",
-    "scanimage",
+    segment_place,
+    told,
+    wanted_segments,
 )
 
 
@@ -68,15 +56,15 @@ def read(
                 "develop it to TIFF, PNG or JPEG"
             )
         file.seek(0)
-        with _told(name, "its tags cannot be read"):
+        with told(name, "its tags cannot be read"):
             opened = tifffile.TiffFile(file, name=name.rsplit("/", 1)[-1], _multifile=False)
             page: Any = opened.pages[number]
         check_page(source, page)
         layout = layout_of(page, name)
-        planes = _planes(opened, page, layout, sum(one.is_picture for one in pages), name, notes)
-        parts = [_decoded(source, page, plane, layout, notes) for plane in planes]
-        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        return to_rgb(samples, page, layout, name), notes
+        planes = planes_of(source, opened, page, layout, pages, notes)
+        missing = missing_value(page)
+        parts = _parts(source, planes, layout, 0 if missing is None else missing, notes)
+        return to_rgb(*_joined(parts), page, layout, name), notes
 
 
 class _Silence(logging.Filter):
@@ -105,139 +93,73 @@ def _silent() -> Iterator[None]:
         _SILENCE.here.reading = False
 
 
-@contextmanager
-def _told(name: str, what: str) -> Iterator[None]:
-    """The error that a library raised, as one that names the file."""
-    try:
-        yield
-    except MemoryError as error:
-        raise MemoryError(f"{name}: {what} ({error})") from error
-    except (NotImplementedError, ImportError) as error:  # this build lacks a codec
-        raise NotImplementedError(f"{name}: {what} ({error})") from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise CorruptFileError(f"{name}: TIFF damaged: {what} ({error})") from error
-    except Exception as error:  # tifffile and imagecodecs raise many kinds
-        raise CorruptFileError(f"{name}: TIFF damaged: {what} ({error})") from error
+@dataclass(frozen=True)
+class Decoded:
+    """(H, W, C) samples, and (H, W, C) bool of those that could not be decoded; None: all could."""
+
+    samples: np.ndarray
+    lost: np.ndarray | None
 
 
-def _planes(
-    opened: Any, page: Any, layout: Layout, pictures: int, name: str, notes: list[str]
-) -> list[Plane]:
-    """The page's plane, or those of the first three channels where each has a page of its own.
-
-    What is left out is added to the notes."""
-    first = Plane(page.dataoffsets, page.databytecounts, page.jpegtables)
-    channels, every, stacked, series = _channels(opened, page)
-    planes = [first]
-    if channels > 1 and layout.bands == 1:
-        others = [_plane(series, page, number * every) for number in range(1, min(3, channels))]
-        planes += [plane for plane in others if plane is not None]
-    else:
-        channels = 1
-    if channels > 3:
-        notes.append(f"{name}: TIFF with {channels} channels; the first three are used")
-    if layout.bands > layout.most:
-        notes.append(
-            f"{name}: TIFF with {layout.bands} bands; "
-            f"the first {('three', 'four')[layout.most - 3]} are used"
-        )
-    pages = max(stacked * page.imagedepth, pictures) // channels
-    if pages > 1:
-        notes.append(
-            f"{name}: TIFF with several frames or pages; the first one is used ({pages} in all)"
-        )
-    return planes
+def _parts(
+    source: Source, planes: list[Plane], layout: Layout, empty: float | int, notes: list[str]
+) -> list[Decoded]:
+    """The planes' samples. Of a file that is read leniently, channels of which nothing can be
+    decoded are left out."""
+    parts: list[Decoded] = []
+    for plane in planes:
+        try:
+            parts.append(_decoded(source, plane, layout, empty, notes))
+        except CorruptFileError as error:
+            if not source.lenient or (plane is planes[-1] and not parts):
+                raise
+            notes.append(f"{error}; channel {plane.channel + 1} is left out")
+    return parts
 
 
-def _channels(opened: Any, page: Any) -> tuple[int, int, int, Any]:
-    """How many channels have pages of their own, how many pages there are from one to the next and
-    in all, and tifffile's series."""
-    alone = 1, 1, 1, None
-    if not any(getattr(opened, f"is_{kind}", False) for kind in CHANNELLED):
-        return alone
-    try:
-        series = opened.series[0]
-        axes, shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
-        if series[0] is None or series[0].offset != page.offset:
-            return alone
-        size = page.size
-    except Exception:  # the microscope's own text is damaged or unknown; the first page needs none
-        return alone
-    inner = next((k for k in range(len(shape) + 1) if math.prod(shape[k:]) == size), None)
-    if inner is None:
-        return alone
-    pages = math.prod(shape[:inner])
-    at = axes[:inner].find("C")
-    return (
-        (1, 1, pages, series)
-        if at < 0
-        else (shape[at], math.prod(shape[at + 1 : inner]), pages, series)
-    )
-
-
-def _plane(series: Any, page: Any, number: int) -> Plane | None:
-    """The plane that a page of a series holds.
-
-    Pages without tags of their own follow the first page in the file.
-    """
-    try:
-        other = series[number]
-        if other is None or other.shape != page.shape or other.dtype != page.dtype:
-            return None
-        return Plane(other.dataoffsets, other.databytecounts, other.jpegtables)
-    except IndexError:
-        if not page.is_contiguous:
-            return None
-        return Plane(
-            [offset + number * page.nbytes for offset in page.dataoffsets],
-            page.databytecounts,
-            None,
-        )
-    except Exception:
-        return None
+def _joined(parts: list[Decoded]) -> tuple[np.ndarray, np.ndarray | None]:
+    if len(parts) == 1:
+        return parts[0].samples, parts[0].lost
+    samples = np.concatenate([part.samples for part in parts], axis=2)
+    if all(part.lost is None for part in parts):
+        return samples, None
+    lost = [np.zeros(p.samples.shape, bool) if p.lost is None else p.lost for p in parts]
+    return samples, np.concatenate(lost, axis=2)
 
 
 def _decoded(
-    source: Source, page: Any, plane: Plane, layout: Layout, notes: list[str]
-) -> np.ndarray:
-    """(H, W, C) of the samples that the layout takes."""
+    source: Source, plane: Plane, layout: Layout, empty: float | int, notes: list[str]
+) -> Decoded:
+    """The samples that the layout takes.
+
+    empty : the value of strips and tiles that were never written"""
+    page = plane.page
     height, width = page.imagelength, page.imagewidth
-    rows, columns = segment_size(page)
-    each = math.ceil(height / rows) * math.ceil(width / columns)
-    depths = math.ceil(page.imagedepth / page.tiledepth) if page.is_tiled else page.imagedepth
-    planar = page.planarconfig == 2 and page.samplesperpixel > 1
-    wanted = (
-        [sample * depths * each + i for sample in layout.taken for i in range(each)]
-        if planar
-        else list(range(each))
-    )
-    check_segments(
-        source, page, plane, wanted, kept=height * width * len(layout.taken) * page.dtype.itemsize
-    )
-    missing = missing_value(page)
-    out = np.full((height, width, len(layout.taken)), 0 if missing is None else missing, page.dtype)
-    failed = []
+    shape = height, width, len(layout.taken)
+    wanted = wanted_segments(source, plane, layout.taken)
+    out = np.full(shape, empty, page.dtype)
+    lost, first, failed = None, None, 0
     for index in wanted:
         try:
-            _put_segment(source, page, plane, index, layout, out)
+            _put_segment(source, plane, int(index), layout, out)
         except CorruptFileError as error:
             if not source.lenient:
                 raise CorruptFileError(
                     f"{error} (lenient=True returns what can be decoded)"
                 ) from error
-            failed.append(error)
-    if len(failed) == len(wanted):
-        raise failed[0]
-    if failed:
-        notes.append(f"{failed[0]}; {len(failed)} of {len(wanted)} strips or tiles are left black")
-    return out
+            lost = np.zeros(shape, bool) if lost is None else lost
+            lost[segment_place(page, int(index), layout.taken)] = True
+            first, failed = first or error, failed + 1
+    if first is not None:
+        if failed == len(wanted):
+            raise first
+        out[lost] = 0  # part of a strip may have come before the damage
+        notes.append(f"{first}; {failed} of {len(wanted)} strips or tiles are left black")
+    return Decoded(out, lost)
 
 
-def _put_segment(
-    source: Source, page: Any, plane: Plane, index: int, layout: Layout, out: np.ndarray
-) -> None:
+def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: np.ndarray) -> None:
+    page = plane.page
     offset, count = int(plane.offsets[index]), int(plane.counts[index])
     if offset == 0 and count == 0:
         return  # sparse: nothing was ever written there
@@ -249,7 +171,7 @@ def _put_segment(
         )
     source.file.seek(offset)
     data = source.file.read(count)
-    with _told(name, f"{kind} {index} cannot be decoded"):
+    with told(name, f"{kind} {index} cannot be decoded"):
         data = checked_segment(source, page, data)
         segment, (plane_at, _, y, x, _), _ = page.decode(
             data, index, jpegtables=plane.tables, jpegheader=page.jpegheader

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segrid._eight_bits import stretched
+from segrid._eight_bits import check_finite, mapped, stretched
 from segrid._native import CorruptFileError
 from segrid._orientation import upright
 
@@ -63,6 +63,11 @@ def layout_of(page: Any, name: str) -> Layout:
             else getattr(photometric, "name", photometric)
         )
         raise NotImplementedError(f"{name}: TIFF colours {title} are not read; convert it to RGB")
+    if photometric == YCBCR and page.dtype != np.uint8 and page.compression not in JPEGS:
+        raise NotImplementedError(
+            f"{name}: TIFF colours YCBCR of {page.bitspersample} bits are not read; "
+            "convert it to RGB"
+        )
     first_extra = samples - len(extra)
     bands = [i for i in range(samples) if i < first_extra or extra[i - first_extra] not in ALPHA]
     if photometric == PALETTE and (
@@ -104,30 +109,33 @@ def missing_value(page: Any) -> float | int | None:
     return whole
 
 
-def to_rgb(samples: np.ndarray, page: Any, layout: Layout, name: str) -> np.ndarray:
+def to_rgb(
+    samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout, name: str
+) -> np.ndarray:
     """(H, W, 3) uint8, upright, of (H, W, C) samples as they are stored.
+
+    lost : (H, W, C) bool of samples that could not be decoded: they do not count for percentiles
+        and become 0, and so do all three colours where these are made of several samples
 
     Raises ValueError for NaN and Inf, CorruptFileError for colours that the palette lacks."""
     photometric = layout.photometric
     if photometric == PALETTE:
         rgb = _coloured(samples[..., 0], page.colormap, name)
-    elif photometric == CMYK:
-        inks = _full_range(samples, page)
-        rgb = _product(255 - inks[..., :3], 255 - inks[..., 3:])
     else:
-        missing = missing_value(page)
         try:
-            rgb = _eight(samples, page, together=photometric in (RGB, YCBCR), missing=missing)
+            rgb = (
+                _from_cmyk(samples, page)
+                if photometric == CMYK
+                else _eight(samples, lost, page, layout)
+            )
         except ValueError as error:
             raise ValueError(
                 f"{name}: {error}; fill them, or name their value in the tag GDAL_NODATA"
             ) from error
-        if photometric == WHITE_IS_ZERO:
-            rgb = 255 - rgb
-            if missing is not None and not _is_plain(page):
-                rgb[samples == missing if missing == missing else np.isnan(samples)] = 0
         if photometric == YCBCR and page.compression not in JPEGS:
             rgb = _from_ycbcr(rgb)
+    if lost is not None:
+        rgb[lost.any(axis=2) if photometric in (PALETTE, CMYK, YCBCR) else lost] = 0
     return np.ascontiguousarray(upright(_three(rgb), page.tags.valueof(ORIENTATION, 1)))
 
 
@@ -136,26 +144,44 @@ def _is_plain(page: Any) -> bool:
     return page.dtype.kind == "b" or page.dtype == np.uint8
 
 
-def _eight(
-    samples: np.ndarray, page: Any, *, together: bool, missing: float | int | None
-) -> np.ndarray:
-    return (
-        _full_range(samples, page)
-        if _is_plain(page)
-        else stretched(samples, together=together, missing=missing)
-    )
+def _eight(samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout) -> np.ndarray:
+    """Gray, RGB or channels in 8 bits; what has no data is 0."""
+    inverted = layout.photometric == WHITE_IS_ZERO
+    if _is_plain(page):
+        eight = _full_range(samples, page)
+        return 255 - eight if inverted else eight
+    missing, ignored = missing_value(page), lost
+    if missing is not None:
+        ignored = np.isnan(samples) if missing != missing else samples == missing
+        if lost is not None:
+            ignored |= lost
+    eight = stretched(samples, together=layout.photometric in (RGB, YCBCR), ignored=ignored)
+    if inverted:
+        eight = 255 - eight
+        if ignored is not None:
+            eight[ignored] = 0
+    return eight
 
 
 def _full_range(samples: np.ndarray, page: Any) -> np.ndarray:
-    """0 to 0, the largest number that so many bits hold to 255."""
+    """0 to 0, the largest number that so many bits hold (1 of floats) to 255."""
     if samples.dtype == np.uint8 and (
         page.bitspersample == 8 or isinstance(page.bitspersample, tuple)
     ):
         return samples
-    if samples.dtype.kind == "f":
-        return np.rint(np.clip(np.nan_to_num(samples), 0, 1) * 255).astype(np.uint8)
-    most = 1 if samples.dtype.kind == "b" else 2 ** int(page.bitspersample) - 1
-    return np.rint(np.clip(samples, 0, most) * (255 / most)).astype(np.uint8)
+    most = 1 if samples.dtype.kind in "bf" else 2 ** int(page.bitspersample) - 1
+    return mapped(
+        samples,
+        lambda values: np.rint(np.clip(values.astype(np.float64), 0, most) * (255 / most)).astype(
+            np.uint8
+        ),
+    )
+
+
+def _from_cmyk(samples: np.ndarray, page: Any) -> np.ndarray:
+    check_finite(samples)
+    inks = _full_range(samples, page)
+    return _product(255 - inks[..., :3], 255 - inks[..., 3:])
 
 
 def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:

@@ -25,11 +25,13 @@ BYTES[16:19] = 8
 class Directory:
     """The tags of one page.
 
+    place : the byte of the file at which it begins
     values : numbers of the tags that hold one short or long number in the directory itself, by the
         tag's code
     codes : codes of all tags
     """
 
+    place: int
     values: dict[int, int]
     codes: frozenset[int]
 
@@ -44,8 +46,9 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
 
     The chain ends where a page is no directory, or at a page that it has visited before.
 
-    Raises CorruptFileError where the first directory is missing, where the file ends before a page
-    (unless it is read leniently), or where the tags of a page claim more bytes than the file has.
+    Raises CorruptFileError where the first directory is missing, where the file ends before or
+    within the directory of a page (unless it is read leniently), or where the tags of a page claim
+    more bytes than the file has.
     """
     file, size, name = source.file, source.size, source.name
     file.seek(0)
@@ -62,10 +65,15 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
         ]
     )
     found: list[Directory] = []
+    whole = True
     seen: set[int] = set()
     while place and place not in seen and len(found) < MOST_PAGES:
         seen.add(place)
-        tags = _tags(file, min(place, size), order + ("Q" if big else "H"), entry)
+        try:
+            tags = _tags(file, min(place, size), order + ("Q" if big else "H"), entry)
+        except EOFError:
+            whole = False
+            break
         if tags is None:
             break
         claimed = int(
@@ -76,16 +84,25 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
                 f"{name}: TIFF damaged: the tags of page {len(found)} claim {claimed} bytes, "
                 f"the file has {size}"
             )
-        found.append(Directory(_numbers(tags, order), frozenset(tags["code"].tolist())))
-        place = int.from_bytes(file.read(width), "little" if order == "<" else "big")
+        found.append(Directory(place, _numbers(tags, order), frozenset(tags["code"].tolist())))
+        following = file.read(width)
+        if len(following) < width:
+            whole = False
+            break
+        place = int.from_bytes(following, "little" if order == "<" else "big")
     if not found:
         raise CorruptFileError(
             f"{name}: TIFF truncated or damaged: its first directory is not at byte {place}, "
             "where the header says"
         )
-    if place < size:
+    if place < size and whole:
         return found, []
-    missing = f"{name}: TIFF truncated: page {len(found)} is at byte {place}, the file has {size}"
+    missing = (
+        f"{name}: TIFF truncated: page {len(found)} is at byte {place}, the file has {size}"
+        if place >= size
+        else f"{name}: TIFF truncated: the file ends at byte {size}, within the tags of a page at "
+        f"byte {place}"
+    )
     if not source.lenient:
         raise CorruptFileError(f"{missing} (lenient=True reads the first page all the same)")
     return found, [missing]
@@ -94,12 +111,21 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
 def _tags(
     file: BinaryIO, place: int, number_format: str, entry: np.dtype[Any]
 ) -> np.ndarray | None:
-    """The entries of the directory at that place; None where there is none."""
+    """The entries of the directory at that place; None where there is none.
+
+    Raises EOFError where the file ends within it."""
     file.seek(place)
     width = struct.calcsize(number_format)
-    number = struct.unpack(number_format, file.read(width).ljust(width, b"\0"))[0]
-    data = file.read(entry.itemsize * number) if number <= MOST_TAGS else b""
-    return np.frombuffer(data, entry) if number and len(data) == entry.itemsize * number else None
+    head = file.read(width)
+    if len(head) < width:
+        raise EOFError
+    number = struct.unpack(number_format, head)[0]
+    if not 0 < number <= MOST_TAGS:
+        return None
+    data = file.read(entry.itemsize * number)
+    if len(data) < entry.itemsize * number:
+        raise EOFError
+    return np.frombuffer(data, entry)
 
 
 def _numbers(tags: np.ndarray, order: str) -> dict[int, int]:

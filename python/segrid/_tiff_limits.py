@@ -8,6 +8,8 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -20,6 +22,7 @@ BYTES_OF_A_PIXEL = 8
 DEFLATE = (8, 32946)
 WITHOUT_IMAGECODECS = (1, 32773, *DEFLATE)  # none, PackBits
 WITH_OWN_SIZE = (7, 34892, 33007, 34933, 50001, 34927)  # JPEG, PNG, WebP
+JPEG_XR = (22610, 34934)  # its decoder writes to stderr
 JPEG_2000 = (33003, 33004, 33005, 34712)
 NUMBERS = (
     "imagewidth",
@@ -55,11 +58,35 @@ class Source:
 
 @dataclass(frozen=True)
 class Plane:
-    """Where the strips or tiles of one page lie in the file; tables: what its JPEGs share."""
+    """Where the strips or tiles of one channel, or of all, lie in the file.
 
+    page : tifffile's page, whose tags say how they are decoded
+    tables : what its JPEGs share
+    channel : the channel that it is, counted from 0
+    """
+
+    page: Any
     offsets: Any
     counts: Any
     tables: bytes | None
+    channel: int = 0
+
+
+@contextmanager
+def told(name: str, what: str) -> Iterator[None]:
+    """The error that a library raised, as one that names the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {what} ({error})") from error
+    except (NotImplementedError, ImportError) as error:  # this build lacks a codec
+        raise NotImplementedError(f"{name}: {what} ({error})") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise CorruptFileError(f"{name}: TIFF damaged: {what} ({error})") from error
+    except Exception as error:  # tifffile and imagecodecs raise many kinds
+        raise CorruptFileError(f"{name}: TIFF damaged: {what} ({error})") from error
 
 
 def check_page(source: Source, page: Any) -> None:
@@ -125,6 +152,11 @@ def _check_codec(page: Any, name: str) -> None:
 
     compression, bits = page.compression, page.bitspersample
     title = getattr(compression, "name", str(compression))
+    if compression in JPEG_XR:
+        raise NotImplementedError(
+            f"{name}: TIFF compression {title} (JPEG XR) is not read; "
+            "write it with LZW, Deflate, zstd or JPEG"
+        )
     if not _has_imagecodecs():
         plain = (
             compression in WITHOUT_IMAGECODECS
@@ -150,27 +182,62 @@ def _check_codec(page: Any, name: str) -> None:
         ) from error
 
 
-def check_segments(source: Source, page: Any, plane: Plane, wanted: list[int], kept: int) -> None:
-    """Refuses tables of strips or tiles that are too short, hold no numbers, or claim more than the
-    file and the picture hold.
+def segment_place(page: Any, index: int, taken: tuple[int, ...]) -> tuple[Any, ...]:
+    """The rows, columns and taken samples that a strip or tile holds."""
+    (rows, columns), apart = segment_size(page), _is_planar(page)
+    across, each = _segments(page)
+    down, right = divmod(index % each, across)
+    return (
+        slice(down * rows, (down + 1) * rows),
+        slice(right * columns, (right + 1) * columns),
+        taken.index(index // (each * _depths(page))) if apart else slice(None),
+    )
 
-    wanted : the places in the tables that are needed
-    kept : bytes that their samples take once decoded
-    """
-    if kept > BYTES_OF_A_PIXEL * source.max_pixels:
+
+def _is_planar(page: Any) -> bool:
+    return bool(page.planarconfig == 2 and page.samplesperpixel > 1)
+
+
+def _segments(page: Any) -> tuple[int, int]:
+    """How many strips or tiles lie side by side, and how many there are of one sample."""
+    rows, columns = segment_size(page)
+    across = math.ceil(page.imagewidth / columns)
+    return across, across * math.ceil(page.imagelength / rows)
+
+
+def _depths(page: Any) -> int:
+    """How many layers of tiles or strips a volume has; 1 for a picture."""
+    return math.ceil(page.imagedepth / page.tiledepth) if page.is_tiled else int(page.imagedepth)
+
+
+def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> np.ndarray:
+    """The places of the strips or tiles of the taken samples in the plane's tables.
+
+    Refuses samples that take too many bytes once decoded, and tables that are too short (before as
+    many places are listed), hold no numbers, or claim more than the file and the picture hold."""
+    page, most = plane.page, BYTES_OF_A_PIXEL * source.max_pixels
+    kept = page.imagelength * page.imagewidth * len(taken) * page.dtype.itemsize
+    if kept > most:
         raise ValueError(
             f"{source.name}: {page.imagewidth} x {page.imagelength} pixels of {page.dtype} take "
-            f"{kept} bytes; "
-            f"the limit is {BYTES_OF_A_PIXEL * source.max_pixels}"
+            f"{kept} bytes; the limit is {most}"
         )
+    each = _segments(page)[1]
+    firsts = [sample * _depths(page) * each for sample in taken] if _is_planar(page) else [0]
+    for table in (plane.offsets, plane.counts):
+        if not isinstance(table, (tuple, list)) or len(table) < firsts[-1] + each:
+            raise CorruptFileError(
+                f"{source.name}: TIFF damaged: its table of strips or tiles has no "
+                f"{firsts[-1] + each} numbers"
+            )
+    wanted = np.concatenate([np.arange(first, first + each) for first in firsts])
     try:
         offsets, counts = (
             np.asarray(table)[wanted].astype(np.float64) for table in (plane.offsets, plane.counts)
         )
     except (IndexError, TypeError, ValueError) as error:
         raise CorruptFileError(
-            f"{source.name}: TIFF damaged: its table of strips or tiles has no "
-            f"{max(wanted) + 1} numbers"
+            f"{source.name}: TIFF damaged: its table of strips or tiles holds no numbers"
         ) from error
     claimed = counts.sum()
     if (
@@ -182,6 +249,7 @@ def check_segments(source: Source, page: Any, plane: Plane, wanted: list[int], k
             f"{source.name}: TIFF damaged: its strips or tiles claim {claimed:.0f} bytes, "
             f"the file has {source.size}"
         )
+    return wanted
 
 
 def checked_segment(source: Source, page: Any, data: bytes) -> bytes:

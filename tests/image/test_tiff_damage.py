@@ -186,6 +186,15 @@ HARMFUL = {
         "no size",
     ),
     "more strips than there are": (picture(8, 8000, rows=1), "strips or tiles"),
+    "50 million strips": (picture(1, 50_000_000, rows=1), "strips or tiles has no 50000000"),
+    "49 million tiles": (
+        picture(
+            7000,
+            7000,
+            **{"322": (3, 1, 1), "323": (3, 1, 1), "324": (4, 1, 200), "325": (4, 1, 1)},
+        ),
+        "strips or tiles has no 49000000",
+    ),
     "a tag of 4 GB": (picture(**{"273": (4, 2**30, 100)}), "claim"),
     "a text of 4 GB": (picture(**{"270": (2, 2**32 - 1, 8)}), "claim"),
     "many tags that claim the whole file": (
@@ -201,6 +210,8 @@ HARMFUL = {
     ),
     "RGB of one sample": (picture(**{"262": (3, 1, 2)}), "need 3"),
     "a palette that is missing": (picture(**{"262": (3, 1, 3)}), "palette"),
+    "JPEG XR": (picture(**{"259": (3, 1, 22610)}), "JPEG XR"),
+    "JPEG XR of the other number": (picture(**{"259": (3, 1, 34934)}), "JPEG XR"),
     "an unknown compression": (picture(**{"259": (3, 1, 9999)}), "compression"),
 }
 
