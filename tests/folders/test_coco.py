@@ -1,8 +1,10 @@
 """COCO files whose numbers mean the same in every file; pycocotools reads them."""
 
+import hashlib
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -86,6 +88,22 @@ def test_file_names_can_be_opened_and_numbers_are_equal_everywhere(days, runs):
             seen.append(image["file_name"])
         assert sorted(seen) == ["0001.png", "0002.jpg", "0002.png", "same.png", "sub/0001.png"]
         assert len(merged.imgs) == 5
+
+
+def test_an_image_id_does_not_load_the_file(tmp_path):
+    """It is the SHA-1 of the content; a file of 300 MB takes a few MB."""
+    big = tmp_path / "big.tif"
+    with open(big, "wb") as file:
+        file.write(b"II*\0")
+        file.truncate(300 << 20)
+    tracemalloc.start()
+    try:
+        number = image_id("big.tif", big)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    digest = hashlib.sha1(b"big.tif\0" + hashlib.sha1(big.read_bytes()).digest()).digest()
+    assert number == int.from_bytes(digest[:8], "big") % 2**52 + 1
 
 
 def test_labels_and_masks_are_those_of_the_pipeline(days, runs):

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from time import process_time
 
 import pytest
 from PIL import Image
-from segrid.folders.inputs import collect, read_list
+from segrid.cli.output import items
+from segrid.folders.inputs import _named, collect, read_list
 from segrid.folders.walk import images_below
 
 
@@ -75,6 +78,21 @@ def test_lists_in_utf_16_are_named(tmp_path, code):
     (tmp_path / "l.txt").write_text("a.png\n", encoding=code)
     with pytest.raises(ValueError, match="l.txt: a list must be UTF-8"):
         read_list(tmp_path / "l.txt")
+
+
+def test_names_of_many_images_take_seconds():
+    """20,000 images: each name is found without looking at all that were given before."""
+    count = 20_000
+    began = process_time()
+    keyed = {f"d/{i // 2}.{'jp' if i % 2 else 'pn'}g": Path(f"/d/{i}") for i in range(count)}
+    stems = [one.stem for one in _named(keyed)]
+    assert len(set(stems)) == count and stems[:2] == ["d/0.jpg", "d/0.png"]
+    assert {one.stem for one in _named({f"{i}.png": Path("/") for i in range(count)})} == {
+        str(i) for i in range(count)
+    }
+    targets = [one.target.name for one in items([Path(f"{i}/a.png") for i in range(count)], Path())]
+    assert targets == ["a", *(f"a-{n}" for n in range(2, count + 1))]
+    assert process_time() - began < 10
 
 
 def test_what_systems_leave_behind(tmp_path):

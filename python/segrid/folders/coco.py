@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from segrid._files import read_json, whole
+from segrid._files import read_json, sha1, whole
 from segrid.detections import Detections
 from segrid.folders.classes import Classes
 from segrid.results import Masks
@@ -24,7 +24,7 @@ from segrid.results import Masks
 
 def image_id(name: str, file: Path) -> int:
     """From 1 to 2**52, of an image's name among the inputs and its content. Raises OSError."""
-    return _number(os.fsencode(name), hashlib.sha1(file.read_bytes()).digest())
+    return _number(os.fsencode(name), sha1(file))
 
 
 def _number(*parts: bytes) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from segrid._files import free_name
 from segrid._formats import ENDINGS
 from segrid.folders.walk import Results, images_below, is_broken_link
 
@@ -64,15 +65,12 @@ def collect(
 
 def _named(keyed: dict[str, Path]) -> list[Input]:
     stems = Counter(str(PurePosixPath(key).with_suffix("")) for key in keyed)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     out = []
     for key, path in sorted(keyed.items()):
         short = str(PurePosixPath(key).with_suffix(""))
-        names = ([short] if stems[short] == 1 else []) + [key]
-        names += [f"{key}-{n}" for n in range(2, len(keyed) + 3)]
-        stem = next(name for name in names if name not in taken)
-        taken.add(stem)
-        out.append(Input(path, key, stem))
+        names = [short, key] if stems[short] == 1 else [key]
+        out.append(Input(path, key, free_name(names, taken)))
     return out
 
 
