@@ -210,6 +210,51 @@ def test_folders_that_may_not_be_read(tmp_path, monkeypatch):
     ] and "Permission denied" in summary.failed[0][1]
 
 
+LOCKED = """
+import json, os, sys
+from pathlib import Path
+from segrid import Segmenter
+from segrid.folders.inputs import collect
+from segrid.folders.run import Job, run
+model, root = Segmenter("tiny"), sys.argv[1]
+def done(name):
+    images = collect([f"{root}/{name}"])
+    job = Job(model, Path(root) / f"out/{name}", ["labels"], {"points_per_side": 2})
+    return images, run(job, images, {})
+done("in/ok")  # all modules are loaded: nobody may not load them
+if os.geteuid() == 0:
+    os.chmod(root + "/out/in", 0o777), os.setgroups([]), os.setegid(65534), os.seteuid(65534)
+images, summary = done("in")
+globbed = [one.key for one in collect([root + "/in/*/*"])]
+print(json.dumps({"keys": [one.key for one in images], "failed": summary.failed, "glob": globbed}))
+"""
+
+
+def test_folders_that_may_be_listed_but_not_searched(tmp_path):
+    """They become a record, also what links into them; the other images are done."""
+    picture(tmp_path / "in/ok/a.png"), picture(tmp_path / "in/listed/b.png")
+    (tmp_path / "in/listed/sub").mkdir()
+    (tmp_path / "in/c.png").symlink_to(tmp_path / "in/listed/b.png")
+    (tmp_path / "in/d").symlink_to(tmp_path / "in/listed/sub")
+    (tmp_path / "out").mkdir()
+    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        folder.chmod(0o755)
+    (tmp_path / "out").chmod(0o777)
+    (tmp_path / "in/listed").chmod(0o444)
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", LOCKED, str(tmp_path)], capture_output=True, text=True
+        )
+    finally:
+        (tmp_path / "in/listed").chmod(0o755)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["keys"] == ["c.png", "d", "listed", "ok/a.png"]
+    assert [name for name, _ in found["failed"]] == ["c.png", "d", "listed"]
+    assert all("Permission denied" in why and name in why for name, why in found["failed"])
+    assert found["glob"] == ["listed/b.png", "listed/sub", "ok/a.png"]
+
+
 def test_row_58_names_that_are_no_utf_8_and_long_ones(tmp_path):
     odd, long = os.fsdecode(b"caf\xe9.png"), "n" * 240 + ".png"
     for name in (odd, long, "a,5;é.png"):

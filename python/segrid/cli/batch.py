@@ -85,9 +85,8 @@ def run(command: Command) -> int:
         except BlockingIOError as error:
             raise ValueError(f"{command.output}: another run is writing there") from error
     _say(summary, len(made.images), command)
-    words = (word for prompt in command.asked["prompts"] for word in ("--prompt", prompt))
-    written = ["segrid", "batch", *command.inputs, "-o", command.output, *words]
-    advise(console, written, command.unnamed)
+    if summary.done > summary.earlier:  # the folder belongs to the model that has filled it
+        advise(console, command.unnamed, also="and another -o")
     return 1 if summary.failed or summary.stopped else 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from segrid._files import free_name
 from segrid._formats import ENDINGS
-from segrid.folders.walk import Results, images_below, is_broken_link
+from segrid.folders.walk import Results, images_below, is_broken_link, is_locked
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,10 @@ def _expanded(text: str, results: Results) -> tuple[list[Path], list[Path]]:
         fixed = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         matches = map(Path, sorted(glob.glob(text, recursive=True)))
         return [fixed], [
-            p for p in matches if (p.is_file() or is_broken_link(p)) and not results.hold(p, fixed)
+            p
+            for p in matches
+            if (os.path.isfile(p) or is_broken_link(p) or is_locked(p))
+            and not results.hold(p, fixed)
         ]
     if not os.path.lexists(text):
         raise FileNotFoundError(f"{text}: no such file, folder or pattern")

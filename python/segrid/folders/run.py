@@ -99,8 +99,8 @@ class Job:
         self._seen[one.key] = seen
         if is_broken_link(one.path):
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
-        if one.path.is_dir():
-            os.listdir(one.path)  # says why it may not be read
+        if os.path.isdir(one.path):  # says why it may not be read
+            os.listdir(one.path), os.stat(os.path.join(one.path, "."))
         with notes.taken() as found:
             image = to_image(one.path, lenient=self.lenient)
         if found:
