@@ -49,7 +49,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Raises ValueError naming the file where it is not JSON, OSError."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: not JSON ({error})") from error
 
 

@@ -139,6 +139,46 @@ def test_outputs_are_no_inputs(tmp_path):
     assert keys(tmp_path / "up/in", output=tmp_path / "up") == ["p.png"]
 
 
+FOREIGN = [
+    {"write": [["x"]]},
+    {"write": 3},
+    {"write": {"labels": 1}, "output_suffix": 3},
+    {"write": None, "output_suffix": ["_mask"]},
+]
+
+
+@pytest.mark.parametrize("options", FOREIGN, ids=json.dumps)
+def test_manifests_of_others(tmp_path, options):
+    """What cannot be segrid's is no reason to end."""
+    picture(tmp_path / "a/b/x.png"), picture(tmp_path / "a/y.png")
+    (tmp_path / "a/manifest.jsonl").write_text(json.dumps({"options": options}) + "\n")
+    assert keys(tmp_path / "a") == ["b/x.png", "y.png"]
+
+
+def test_a_manifest_that_cannot_be_one_is_not_read(tmp_path):
+    """A pipe, a line without an end, brackets without an end: the images beside them are inputs."""
+    for name in ("pipe", "long", "deep"):
+        picture(tmp_path / f"in/{name}/x.png")
+    os.mkfifo(tmp_path / "in/pipe/manifest.jsonl")
+    with open(tmp_path / "in/long/manifest.jsonl", "wb") as file:
+        file.truncate(400 << 20)
+    (tmp_path / "in/deep/manifest.jsonl").write_text("[" * 100_000)
+    code = (
+        "import resource, sys\nfrom segrid.folders.inputs import collect\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(*(one.key for one in collect(sys.argv[1:])))\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "in")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    found, megabytes = told.stdout.splitlines()
+    assert found == "deep/x.png long/x.png pipe/x.png" and int(megabytes) < 100
+
+
 def test_results_in_the_input_folder(tmp_path):
     picture(tmp_path / "p.png"), picture(tmp_path / "sub/q.png")
     for _ in range(2):

@@ -93,7 +93,7 @@ def run(command: Command) -> int:
 def _prepared(command: Command) -> tuple[Machine, Job]:
     """The images and what is done to each; complains before the first image is read."""
     import segrid
-    from segrid.folders.machine import Asked, machine
+    from segrid.folders.machine import Asked, machine, of_option
     from segrid.folders.run import Job, check_output
 
     check_output(command.writers, command.output_suffix)
@@ -101,13 +101,16 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
     threads, batch, options = command.threads, command.image_batch_size, dict(command.options)
     if threads is not None:
         segrid.set_threads(threads)
-    segmenter = segrid.Segmenter(
-        command.model, device=command.device, precision=command.precision, profile=command.profile
-    )
+    tuned = None
     if command.profile is not None:
         from segrid.tuning import read_profile
 
-        tuned = read_profile(command.profile)
+        with of_option("--profile"):
+            tuned = read_profile(command.profile)
+    segmenter = segrid.Segmenter(
+        command.model, device=command.device, precision=command.precision, profile=command.profile
+    )
+    if tuned is not None:
         batch = batch or min(tuned["in_flight"], threads or tuned["threads"])
         options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
         if threads is None:

@@ -53,8 +53,9 @@ class Results:
 
     def _kinds_in(self, folder: Path) -> frozenset[str]:
         """Names of the folders that writers make in a folder."""
-        written = (self._options(folder) or {}).get("write", [])
-        here = frozenset(WRITERS[name].kind for name in written if name in WRITERS)
+        written = (self._options(folder) or {}).get("write")
+        names = written if isinstance(written, list) else []  # who wrote it is not known
+        here = frozenset(WRITERS[n].kind for n in names if isinstance(n, str) and n in WRITERS)
         return here | self._kinds if self._is_output(folder) else here
 
 
