@@ -1,4 +1,5 @@
-"""What a file is, by its first bytes and its mode: who decodes it, or what it is called where nobody does."""
+"""What a file is, by its first bytes and its mode: who decodes it, or what it is called where
+nobody does."""
 
 from __future__ import annotations
 

@@ -126,9 +126,7 @@ class _Joined:
         new = []
         for annotation in own["annotations"]:
             number = annotation["id"]
-            text = json.dumps(
-                annotation | {"category_id": number_of[annotation["category_id"]]}
-            )
+            text = json.dumps(annotation | {"category_id": number_of[annotation["category_id"]]})
             if self._hashes.get(number, hashes.get(number, hash(text))) != hash(text):
                 raise ValueError(
                     f"{os.fspath(path)}: annotation id {number} is that of another "
@@ -147,7 +145,7 @@ class _Joined:
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A COCO file, whose images, annotations and categories have what joining needs."""
     own = read_json(path)
-    parts = {
+    parts: dict[str, dict[str, type]] = {
         "images": {"id": int, "file_name": str},
         "annotations": {"id": int, "category_id": int},
         "categories": {"id": int, "name": str},
