@@ -1,15 +1,18 @@
-"""Files: written whole or not at all; read as JSON."""
+"""Files: written whole or not at all; read as JSON; hashed; names that none has yet."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+BLOCK = 2**20  # bytes of a file that are hashed at a time
 
 
 @contextmanager
@@ -46,5 +49,30 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Raises ValueError naming the file where it is not JSON, OSError."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: not JSON ({error})") from error
+
+
+def sha1(path: str | os.PathLike[str]) -> bytes:
+    """The SHA-1 digest of a file of any size, a block of which is in memory at a time. Raises
+    OSError."""
+    digest = hashlib.sha1()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.digest()
+
+
+def free_name(names: Sequence[str], taken: dict[str, int]) -> str:
+    """The first of `names` that is not taken, else the last one with -2, -3, ... after it.
+
+    taken : the names that were given, each with the number to try next; the new one is added. So
+    many equal names take no longer than as many different ones.
+    """
+    name = next((n for n in names if n not in taken), None)
+    if name is None:
+        last = names[-1]
+        number = next(n for n in itertools.count(taken[last]) if f"{last}-{n}" not in taken)
+        taken[last], name = number + 1, f"{last}-{number}"
+    taken[name] = 2
+    return name

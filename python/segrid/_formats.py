@@ -1,6 +1,9 @@
-"""What a file is by its first bytes: who decodes it, or what it is called where nobody does."""
+"""What a file is, by its first bytes and its mode: who decodes it, or what it is called where
+nobody does."""
 
 from __future__ import annotations
+
+import stat
 
 HEAD = 4096  # bytes of a file that are looked at
 JPEG_2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
@@ -106,6 +109,17 @@ def no_image(head: bytes) -> str | None:
     if start.startswith(b"<") and b"<svg" in head.lower():
         return "an SVG drawing"
     return _named(head, NO_IMAGE)
+
+
+def no_file(mode: int) -> str | None:
+    """What is neither a file nor a folder, by its mode, or None. Reading it could last for ever."""
+    kinds = (
+        (stat.S_ISFIFO, "a pipe (FIFO)"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISBLK, "a block device"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((name for fits, name in kinds if fits(mode)), None)
 
 
 def _named(head: bytes, table: tuple[tuple[int, bytes, str], ...]) -> str | None:

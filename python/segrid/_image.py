@@ -86,10 +86,12 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
         return image
     if isinstance(image, (str, os.PathLike)):
         path = os.fspath(image)
+        if (kind := _formats.no_file(os.stat(path).st_mode)) is not None:
+            raise ValueError(f"{os.fsdecode(path)}: not a file, but {kind}; it may have no end")
         with open(path, "rb") as file:  # raises for what is missing, a folder or not permitted
             return _from_file(file, os.fsdecode(path), lenient)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(image), "bytes", lenient)
+        return _from_file(io.BytesIO(bytes(image)), "bytes", lenient)
     if hasattr(image, "convert") and hasattr(image, "getexif"):
         return _core.image_from_array(_from_pil(image))  # type: ignore[arg-type]
     return _core.image_from_array(_from_array(image, bgr))
@@ -130,14 +132,16 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
 
         pixels, notes = _tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
         return _noted(_core.image_from_array(pixels), notes)
+    if kind is None:
+        _core.inspect_bytes(head, os.fsencode(name), MAX_PIXELS, lenient)  # says what it is
     size = file.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
         raise ValueError(f"{name}: {size} bytes; the limit is {MAX_BYTES} bytes (MAX_BYTES)")
     file.seek(0)
-    return _noted(*_whole(file.read(), kind, name, lenient))
+    return _noted(*_whole(file.read(size), str(kind), name, lenient))
 
 
-def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any, list[str]]:
+def _whole(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[str]]:
     """The engine's image and warnings of a file that is no TIFF."""
     encoded: Any = os.fsencode(name)  # a name need not be UTF-8
     if kind in ("PNG", "JPEG") and _core.build_info()["opencv"]:
@@ -147,7 +151,7 @@ def _whole(data: bytes, kind: str | None, name: str, lenient: bool) -> tuple[Any
         orientation, notes = _core.inspect_bytes(data, encoded, MAX_PIXELS, lenient)
     from segrid import _pillow
 
-    stored, more = _pillow.read(data, str(kind), name, max_pixels=MAX_PIXELS, lenient=lenient)
+    stored, more = _pillow.read(data, kind, name, max_pixels=MAX_PIXELS, lenient=lenient)
     try:
         samples = _from_array(stored, bgr=False)
     except ValueError as error:  # floats out of range

@@ -54,24 +54,19 @@ def _read(
     make = getattr(importlib.import_module(f"PIL.{module}"), plugin)
     try:
         with _TRUNCATED.taken(truncated), make(io.BytesIO(data)) as opened:
-            if opened.width * opened.height > max_pixels:
-                raise TooLarge(
-                    f"{name}: {opened.width} x {opened.height} pixels; "
-                    f"the limit is {max_pixels} pixels (max_pixels)"
+            width, height = opened.size
+            if width * height <= max_pixels:
+                opened.load()
+                frames = opened.n_frames if kind == "GIF" else 1
+                notes = (
+                    [
+                        f"{name}: GIF with several frames or pages; "
+                        f"the first one is used ({frames} frames)"
+                    ]
+                    if frames > 1
+                    else []
                 )
-            opened.load()
-            frames = opened.n_frames if kind == "GIF" else 1
-            notes = (
-                [
-                    f"{name}: GIF with several frames or pages; "
-                    f"the first one is used ({frames} frames)"
-                ]
-                if frames > 1
-                else []
-            )
-            return _samples(opened), notes
-    except TooLarge:
-        raise
+                return _samples(opened), notes
     except MemoryError as error:
         raise MemoryError(f"{name}: {error}") from error
     except Exception as error:  # the plugins raise what reading damaged numbers raises
@@ -80,10 +75,9 @@ def _read(
                 f"{name}: {kind} is not read by this Pillow ({error})"
             ) from error
         raise CorruptFileError(f"{name}: {kind} cannot be decoded ({error})") from error
-
-
-class TooLarge(ValueError):
-    """More pixels than the limit."""
+    raise ValueError(
+        f"{name}: {width} x {height} pixels; the limit is {max_pixels} pixels (max_pixels)"
+    )
 
 
 class _Truncated:

@@ -125,21 +125,23 @@ def stream(
 def _check_many(images: Any) -> None:
     """Raises TypeError for a lone image.
 
-    Its characters, bytes, rows or lines would be taken for many images.
+    Its characters, bytes, rows or lines would be taken for many images. Arrays and columns of
+    paths, or of objects, are many.
     """
     lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
         images, "read"
     )
-    flat = hasattr(images, "ndim") and hasattr(images, "shape") and images.ndim <= 3
+    kind = getattr(getattr(images, "dtype", None), "kind", "f")  # of no array of NumPy's: numbers
+    flat = hasattr(images, "shape") and getattr(images, "ndim", 4) <= 3 and kind in "biufc"
     if (
         lone
         or flat
         or not hasattr(type(images), "__iter__")
         and not hasattr(type(images), "__getitem__")
     ):
-        kind = f"an array of shape {tuple(images.shape)}" if flat else type(images).__name__
+        got = f"an array of shape {tuple(images.shape)}" if flat else type(images).__name__
         raise TypeError(
-            f"images: expected a list or another iterable of images, got {kind}; pass [image]"
+            f"images: expected a list or another iterable of images, got {got}; pass [image]"
             + (", or list(array) for a stack of gray images" if flat else "")
         )
 

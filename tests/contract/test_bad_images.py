@@ -3,7 +3,10 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -38,25 +41,62 @@ def test_row_01_paths(tmp_path, tiny):
     locked.write_bytes(png(np.zeros((8, 8, 3), np.uint8)))
     locked.chmod(0)
     if os.geteuid() == 0:  # root may read everything: drop to nobody in a child
-        import subprocess
-        import sys
-
         tmp_path.chmod(0o755)
         code = (
-            "import os; os.seteuid(65534)\nfrom segrid import _core\n"
-            f"try: _core.decode_file({str(locked).encode()!r})\n"
-            "except (PermissionError, FileNotFoundError) as e: print(type(e).__name__, e)"
+            "import os, segrid\n"
+            f"try: segrid.read_image({str(tmp_path / 'missing.png')!r})\n"
+            "except FileNotFoundError: pass\n"  # all modules are loaded: nobody may not load them
+            "os.seteuid(65534)\n"
+            f"try: segrid.read_image({str(locked)!r})\n"
+            "except PermissionError as e: print(type(e).__name__, e)"
         )
         out = subprocess.run(
-            [sys.executable, "-c", "import segrid._native\n" + code],
+            [sys.executable, "-c", code],
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        assert "PermissionError" in out
+        assert "PermissionError" in out and "locked.png" in out
     else:
         with pytest.raises(PermissionError, match="locked.png"):
             tiny.encode(locked)
+
+
+@pytest.mark.parametrize("name, kind", [("pipe.png", "FIFO"), ("/dev/zero", "device")])
+def test_what_has_no_end_is_not_read(tmp_path, name, kind):
+    """In a child with little memory, as a read that goes on would not come back."""
+    if name == "pipe.png":
+        os.mkfifo(tmp_path / name)
+    path = str(tmp_path / name)
+    code = f"import segrid\ntry: segrid.read_image({path!r})\nexcept ValueError as e: print(e)"
+    out = subprocess.run(
+        ["bash", "-c", 'ulimit -v 8000000; exec "$0" -c "$1"', sys.executable, code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    ).stdout
+    assert out.startswith(f"{path}: not a file, but a ") and kind in out
+
+
+def test_of_an_unknown_file_the_head_is_read(tmp_path):
+    path = tmp_path / "huge.png"
+    with open(path, "wb") as file:
+        file.write(b"just some words\n")
+        file.truncate(3 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(segrid.CorruptFileError, match="huge.png: not an image"):
+            segrid.read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_bytes_of_every_kind(photo):
+    data = png(photo)
+    twice = memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))
+    for one in (bytearray(data), memoryview(data), twice[::2]):
+        assert np.array_equal(segrid.read_image(one), photo)
 
 
 def test_row_02_empty_file(tmp_path):

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
+from segrid.cli.app import app
 
 
 def segrid(*arguments):
@@ -241,10 +244,69 @@ def test_what_tiny_is_for_is_said_once(tmp_path, photo):
         "nuclei, colonies, coins" in said
         and "facebook/sam2.1-hiera-tiny: 156 MB, Apache-2.0" in said
     )
-    assert f"segrid everything {photo} --model facebook/sam2.1-hiera-tiny" in said
+    assert advised(done) == (
+        f"segrid everything {photo} -o {tmp_path}/out --target-points 4 "
+        "--model facebook/sam2.1-hiera-tiny"
+    )
     assert notes(segrid("everything", photo, *few, "--model", "tiny")) == 0  # who names it knows it
     as_json = segrid("everything", photo, *few, "--json")
     assert notes(as_json) == 1 and json.loads(as_json.stdout)
+
+
+def advised(done):
+    """The command that the note gives."""
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("  segrid "))
+    return line.strip()
+
+
+def parsed(words):
+    """The values of all options, as the command would get them."""
+    command = typer.main.get_command(app).commands[words[1]]
+    return command.make_context(words[1], list(words[2:])).params
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["everything", "--json", "--crop-n-layers", "0", "--max-masks", "3", "--", "bad", "-p.png"],
+        ["detect", "p q.png", "--prompt", "a cat", "--prompt", "-x", "--no-masks", "--nms", "0.5"],
+        ["detect", "p q.png", "--prompt", "it's", "--lenient", "--segmenter", "tiny", "-o", "-z"],
+    ],
+)
+def test_the_advised_command_has_all_that_was_given(tmp_path, photo, words):
+    """It parses, for the first image that was done, with the same options and other models."""
+    for name in ("-p.png", "p q.png"):
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    (tmp_path / "bad").write_text("no image")
+    typed = ["segrid", *words]
+    done = subprocess.run(
+        [sys.executable, "-m", *typed], capture_output=True, text=True, cwd=tmp_path
+    )
+    before, after = parsed(typed), parsed(shlex.split(advised(done)))
+    assert after.pop("images") == [before.pop("images")[-1]]
+    assert after.pop("model") != before.pop("model")
+    if "--segmenter" not in typed:
+        before.pop("segmenter", None), after.pop("segmenter", None)
+    assert after == before
+
+
+def test_batch_advises_another_output_folder(tmp_path, photo):
+    """The folder that the run has filled is refused with another model."""
+    few = [photo, "-o", tmp_path / "out", "--points-per-side", 2, "--write", "coco"]
+    said = " ".join(segrid("batch", *few).stderr.split())
+    assert said.endswith("add --model facebook/sam2.1-hiera-tiny and another -o")
+    words = ["--prompt", "a cat", "--conf-threshold", 0.9]
+    said = segrid("batch", photo, "-o", tmp_path / "words", *words).stderr
+    assert "add --model facebook/sam2.1-hiera-tiny --detector google/owlv2-base" in said
+    assert notes(segrid("batch", *few)) == 0  # nothing was done
+
+
+@pytest.mark.parametrize("command", ["everything", "detect", "batch"])
+def test_no_advice_where_no_image_was_done(tmp_path, command):
+    (tmp_path / "bad.png").write_text("no image")
+    words = ["--prompt", "a cat"] if command == "detect" else []
+    done = segrid(command, tmp_path / "bad.png", "-o", tmp_path / "out", *words)
+    assert done.returncode == 1 and notes(done) == 0, done.stderr
 
 
 def test_what_the_packaged_detector_is_for(tmp_path, photo):
@@ -255,8 +317,8 @@ def test_what_the_packaged_detector_is_for(tmp_path, photo):
         and "google/owlv2-base-patch16-ensemble: 620 MB, Apache-2.0" in said
     )
     assert (
-        f"segrid detect {photo} --prompt 'a cat' --model google/owlv2-base-patch16-ensemble "
-        "--segmenter facebook/sam2.1-hiera-tiny"
+        f"segrid detect {photo} --prompt 'a cat' -o {tmp_path}/out "
+        "--model google/owlv2-base-patch16-ensemble --segmenter facebook/sam2.1-hiera-tiny"
     ) in said
     boxes = " ".join(segrid("detect", *few, "--no-masks").stderr.split())
     assert "owlv2" in boxes and "--segmenter" not in boxes

@@ -3,6 +3,7 @@ options."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,18 @@ import numpy as np
 import pytest
 import segrid
 from PIL import Image
+
+
+@pytest.mark.parametrize("option", ["--boxes", "--views", "--profile"])
+def test_the_option_of_a_wrong_file_is_named(batch, fields, tmp_path, option):
+    file = tmp_path / "nope.json"
+    for content, what in ((None, "No such file"), ("words", "not JSON"), ("3", "expected|profile")):
+        if content is not None:
+            file.write_text(content)
+        done = batch(fields / "a", "-o", tmp_path / "out", option, file)
+        said = " ".join(done.stderr.split())
+        assert done.returncode == 2 and f"{option}: " in said and str(file) in said, said
+        assert re.search(what, said)
 
 
 def test_boxes_and_words(batch, fields, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import segrid
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from segrid.folders.classes import Classes, classes_of
-from segrid.folders.writers import class_map
+from segrid.folders.writers import class_map, is_class_picture
 from segrid.views import names_in
 
 COMMAND = [sys.executable, "-m", "segrid", "batch"]
@@ -197,6 +199,24 @@ def test_suffixes_that_name_nothing(visit, more, what):
     done = batch(visit / "in", "-o", visit / "out", *more)
     assert done.returncode == 2 and what in " ".join(done.stderr.split())
     assert not (visit / "out").exists()
+
+
+def test_class_pictures_of_every_size_are_ours(tmp_path, monkeypatch):
+    """Pillow's own limit of pixels (a warning, or an error above twice as many) is not asked."""
+    path = tmp_path / "a_mask.png"
+    text = PngInfo()
+    text.add_text("Software", "segrid")
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(path, pnginfo=text)
+    for limit in (1500, 10):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert is_class_picture(path)
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(path)
+    assert not is_class_picture(path)
+    for content in (b"", b"no PNG", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(40)):
+        path.write_bytes(content)
+        assert not is_class_picture(path)
 
 
 def test_skip_existing_takes_what_is_there(visit):

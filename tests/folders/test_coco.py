@@ -1,8 +1,10 @@
 """COCO files whose numbers mean the same in every file; pycocotools reads them."""
 
+import hashlib
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -86,6 +88,22 @@ def test_file_names_can_be_opened_and_numbers_are_equal_everywhere(days, runs):
             seen.append(image["file_name"])
         assert sorted(seen) == ["0001.png", "0002.jpg", "0002.png", "same.png", "sub/0001.png"]
         assert len(merged.imgs) == 5
+
+
+def test_an_image_id_does_not_load_the_file(tmp_path):
+    """It is the SHA-1 of the content; a file of 300 MB takes a few MB."""
+    big = tmp_path / "big.tif"
+    with open(big, "wb") as file:
+        file.write(b"II*\0")
+        file.truncate(300 << 20)
+    tracemalloc.start()
+    try:
+        number = image_id("big.tif", big)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    digest = hashlib.sha1(b"big.tif\0" + hashlib.sha1(big.read_bytes()).digest()).digest()
+    assert number == int.from_bytes(digest[:8], "big") % 2**52 + 1
 
 
 def test_labels_and_masks_are_those_of_the_pipeline(days, runs):
@@ -176,6 +194,69 @@ def test_what_cannot_be_merged_is_said(tmp_path):
     assert not (tmp_path / "out.json").exists()
     merge([tmp_path / "a", tmp_path / "a"], tmp_path / "out.json")
     assert len(json.loads((tmp_path / "out.json").read_text())["annotations"]) == 1
+
+
+IMAGE = {"id": 1, "file_name": "a.png", "height": 2, "width": 2}
+EMPTY = {"images": [], "annotations": [], "categories": []}
+FOREIGN = [
+    EMPTY | {"images": [{}]},
+    EMPTY | {"images": [1]},
+    EMPTY | {"images": {}},
+    EMPTY | {"images": None},
+    EMPTY | {"images": [IMAGE | {"id": [1]}]},
+    EMPTY | {"annotations": [{}]},
+    EMPTY | {"annotations": [{"id": 1, "category_id": 9}]},
+    EMPTY | {"annotations": [{"id": {}, "category_id": 1}], "categories": [{"id": 1, "name": "x"}]},
+    EMPTY | {"categories": [{}]},
+    EMPTY | {"categories": [{"id": "1", "name": "x"}]},
+    EMPTY | {"categories": [{"id": 1, "name": ["x"]}]},
+]
+
+
+@pytest.mark.parametrize("content", FOREIGN, ids=json.dumps)
+def test_foreign_files_are_refused_by_name(tmp_path, content):
+    (tmp_path / "foreign.json").write_text(json.dumps(content))
+    (tmp_path / "own.json").write_text(json.dumps(EMPTY | {"images": [IMAGE]}))
+    files = [tmp_path / "foreign.json", tmp_path / "own.json"]
+    with pytest.raises(ValueError, match=r"foreign.json: not a COCO file; .*(images|annot|categ)"):
+        merge(files, tmp_path / "all.json")
+    refused = []
+    merge(files, tmp_path / "all.json", refused=lambda path, why: refused.append((path, str(why))))
+    assert [path for path, _ in refused] == files[:1]
+    assert json.loads((tmp_path / "all.json").read_text()) == EMPTY | {"images": [IMAGE]}
+
+
+def test_a_file_that_is_refused_leaves_nothing(tmp_path):
+    """Neither its images nor its categories, nor the annotations before the one that clashes."""
+    kind = {"categories": [{"id": 1, "name": "x"}]}
+    mark = {"id": 7, "image_id": 1, "category_id": 1}
+    first = EMPTY | kind | {"images": [IMAGE], "annotations": [mark]}
+    other = {
+        "images": [IMAGE | {"id": 2}],
+        "annotations": [mark | {"id": 6, "category_id": 2}, mark | {"bbox": [], "category_id": 2}],
+        "categories": [{"id": 2, "name": "y"}],
+    }
+    for name, content in (("first", first), ("other", other)):
+        (tmp_path / name).write_text(json.dumps(content))
+    said = []
+    files = [tmp_path / "first", tmp_path / "other"]
+    merge(files, tmp_path / "all.json", refused=lambda path, why: said.append(str(why)))
+    assert len(said) == 1 and "annotation id 7" in said[0]
+    assert json.loads((tmp_path / "all.json").read_text()) == first
+
+
+@pytest.mark.parametrize("content", ['{"shapes": []}', "no JSON", "[" * 100_000])
+def test_a_foreign_file_does_not_end_a_run(days, tmp_path, content):
+    """With --skip-existing it is as it was, said as a note; the others are joined."""
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco/same.json").write_text(content)
+    few = ("--write", "coco", "--points-per-side", "2", "--skip-existing")
+    told = batch(days / "day1", "-o", tmp_path, *few)
+    assert "note same.png: not in coco.json: " in told.stdout
+    assert f"{tmp_path}/coco/same.json: not" in told.stdout
+    assert (tmp_path / "coco/same.json").read_text() == content
+    names = [image["file_name"] for image in COCO(tmp_path / "coco.json").imgs.values()]
+    assert sorted(names) == ["0001.png", "0002.jpg", "0002.png", "sub/0001.png"]
 
 
 def test_several_roots_keep_their_folders(days, tmp_path):

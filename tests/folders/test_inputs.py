@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from time import process_time
 
 import pytest
 from PIL import Image
-from segrid.folders.inputs import collect, read_list
+from segrid.cli.output import items
+from segrid.folders.inputs import _named, collect, read_list
 from segrid.folders.walk import images_below
 
 
@@ -77,6 +80,21 @@ def test_lists_in_utf_16_are_named(tmp_path, code):
         read_list(tmp_path / "l.txt")
 
 
+def test_names_of_many_images_take_seconds():
+    """20,000 images: each name is found without looking at all that were given before."""
+    count = 20_000
+    began = process_time()
+    keyed = {f"d/{i // 2}.{'jp' if i % 2 else 'pn'}g": Path(f"/d/{i}") for i in range(count)}
+    stems = [one.stem for one in _named(keyed)]
+    assert len(set(stems)) == count and stems[:2] == ["d/0.jpg", "d/0.png"]
+    assert {one.stem for one in _named({f"{i}.png": Path("/") for i in range(count)})} == {
+        str(i) for i in range(count)
+    }
+    targets = [one.target.name for one in items([Path(f"{i}/a.png") for i in range(count)], Path())]
+    assert targets == ["a", *(f"a-{n}" for n in range(2, count + 1))]
+    assert process_time() - began < 10
+
+
 def test_what_systems_leave_behind(tmp_path):
     picture(tmp_path / "a.png")
     for name in (
@@ -119,6 +137,46 @@ def test_outputs_are_no_inputs(tmp_path):
     picture(tmp_path / "up/in/p.png")
     assert batch(tmp_path / "up/in", "-o", tmp_path / "up", "--json").returncode == 0
     assert keys(tmp_path / "up/in", output=tmp_path / "up") == ["p.png"]
+
+
+FOREIGN = [
+    {"write": [["x"]]},
+    {"write": 3},
+    {"write": {"labels": 1}, "output_suffix": 3},
+    {"write": None, "output_suffix": ["_mask"]},
+]
+
+
+@pytest.mark.parametrize("options", FOREIGN, ids=json.dumps)
+def test_manifests_of_others(tmp_path, options):
+    """What cannot be segrid's is no reason to end."""
+    picture(tmp_path / "a/b/x.png"), picture(tmp_path / "a/y.png")
+    (tmp_path / "a/manifest.jsonl").write_text(json.dumps({"options": options}) + "\n")
+    assert keys(tmp_path / "a") == ["b/x.png", "y.png"]
+
+
+def test_a_manifest_that_cannot_be_one_is_not_read(tmp_path):
+    """A pipe, a line without an end, brackets without an end: the images beside them are inputs."""
+    for name in ("pipe", "long", "deep"):
+        picture(tmp_path / f"in/{name}/x.png")
+    os.mkfifo(tmp_path / "in/pipe/manifest.jsonl")
+    with open(tmp_path / "in/long/manifest.jsonl", "wb") as file:
+        file.truncate(400 << 20)
+    (tmp_path / "in/deep/manifest.jsonl").write_text("[" * 100_000)
+    code = (
+        "import resource, sys\nfrom segrid.folders.inputs import collect\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(*(one.key for one in collect(sys.argv[1:])))\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "in")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    found, megabytes = told.stdout.splitlines()
+    assert found == "deep/x.png long/x.png pipe/x.png" and int(megabytes) < 100
 
 
 def test_results_in_the_input_folder(tmp_path):
@@ -190,6 +248,51 @@ def test_folders_that_may_not_be_read(tmp_path, monkeypatch):
     assert [name for name, _ in summary.failed] == [
         "locked"
     ] and "Permission denied" in summary.failed[0][1]
+
+
+LOCKED = """
+import json, os, sys
+from pathlib import Path
+from segrid import Segmenter
+from segrid.folders.inputs import collect
+from segrid.folders.run import Job, run
+model, root = Segmenter("tiny"), sys.argv[1]
+def done(name):
+    images = collect([f"{root}/{name}"])
+    job = Job(model, Path(root) / f"out/{name}", ["labels"], {"points_per_side": 2})
+    return images, run(job, images, {})
+done("in/ok")  # all modules are loaded: nobody may not load them
+if os.geteuid() == 0:
+    os.chmod(root + "/out/in", 0o777), os.setgroups([]), os.setegid(65534), os.seteuid(65534)
+images, summary = done("in")
+globbed = [one.key for one in collect([root + "/in/*/*"])]
+print(json.dumps({"keys": [one.key for one in images], "failed": summary.failed, "glob": globbed}))
+"""
+
+
+def test_folders_that_may_be_listed_but_not_searched(tmp_path):
+    """They become a record, also what links into them; the other images are done."""
+    picture(tmp_path / "in/ok/a.png"), picture(tmp_path / "in/listed/b.png")
+    (tmp_path / "in/listed/sub").mkdir()
+    (tmp_path / "in/c.png").symlink_to(tmp_path / "in/listed/b.png")
+    (tmp_path / "in/d").symlink_to(tmp_path / "in/listed/sub")
+    (tmp_path / "out").mkdir()
+    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        folder.chmod(0o755)
+    (tmp_path / "out").chmod(0o777)
+    (tmp_path / "in/listed").chmod(0o444)
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", LOCKED, str(tmp_path)], capture_output=True, text=True
+        )
+    finally:
+        (tmp_path / "in/listed").chmod(0o755)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["keys"] == ["c.png", "d", "listed", "ok/a.png"]
+    assert [name for name, _ in found["failed"]] == ["c.png", "d", "listed"]
+    assert all("Permission denied" in why and name in why for name, why in found["failed"])
+    assert found["glob"] == ["listed/b.png", "listed/sub", "ok/a.png"]
 
 
 def test_row_58_names_that_are_no_utf_8_and_long_ones(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segrid
+import torch
 from PIL import Image
 
 OPTIONS = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
@@ -295,6 +296,8 @@ def test_a_models_own_cap_is_kept(tiny, four_threads):
         Path("a.png"),
         np.zeros((8, 9, 3), np.uint8),
         np.zeros((8, 9), np.uint8),
+        np.zeros(9, np.uint8),
+        torch.zeros(3, 8, 9),
         np.float32(3),
         Image.new("RGB", (9, 8)),
         io.BytesIO(b"x"),
@@ -309,6 +312,26 @@ def test_a_lone_image_is_not_many(tiny, lone):
         TypeError, match=r"expected a list or another iterable of images, got .*pass \[image\]"
     ):
         segrid.stream(tiny, lone)
+
+
+def test_arrays_and_columns_of_paths_are_many(tiny, tmp_path):
+    path = str(tmp_path / "a.png")
+    Image.new("RGB", (30, 20)).save(path)
+    for many in (
+        np.array([path, path]),
+        np.array([path, Path(path)], object),
+        *columns(path),
+    ):
+        assert [one.error for one in segrid.stream(tiny, many, **OPTIONS)] == [None, None]
+
+
+def columns(path):
+    """As pandas has them, where it is installed."""
+    try:
+        import pandas
+    except ImportError:
+        return []
+    return [pandas.Series([path] * 2), pandas.Series([path] * 2, dtype="string")]
 
 
 def test_iterables_of_every_kind_are_many(tiny):

@@ -268,8 +268,9 @@ def test_the_limit_is_ours_not_pillows(monkeypatch):
         b"P5 30000 30000 255\n" + bytes(99),
         b"GIF89a\xff\xff\xff\xff\0\0\0" + b",\0\0\0\0\xff\xff\xff\xff\0\2\2D\1\0;",
     ):
-        with pytest.raises(ValueError, match=f"limit is {MAX_PIXELS}"):
+        with pytest.raises(ValueError, match=f"limit is {MAX_PIXELS}") as said:
             segrid.read_image(data)
+        assert said.type is ValueError
 
 
 SILENT = """

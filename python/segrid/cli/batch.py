@@ -85,16 +85,15 @@ def run(command: Command) -> int:
         except BlockingIOError as error:
             raise ValueError(f"{command.output}: another run is writing there") from error
     _say(summary, len(made.images), command)
-    words = (word for prompt in command.asked["prompts"] for word in ("--prompt", prompt))
-    written = ["segrid", "batch", *command.inputs, "-o", command.output, *words]
-    advise(console, written, command.unnamed)
+    if summary.done > summary.earlier:  # the folder belongs to the model that has filled it
+        advise(console, command.unnamed, also="and another -o")
     return 1 if summary.failed or summary.stopped else 0
 
 
 def _prepared(command: Command) -> tuple[Machine, Job]:
     """The images and what is done to each; complains before the first image is read."""
     import segrid
-    from segrid.folders.machine import Asked, machine
+    from segrid.folders.machine import Asked, machine, of_option
     from segrid.folders.run import Job, check_output
 
     check_output(command.writers, command.output_suffix)
@@ -102,13 +101,16 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
     threads, batch, options = command.threads, command.image_batch_size, dict(command.options)
     if threads is not None:
         segrid.set_threads(threads)
-    segmenter = segrid.Segmenter(
-        command.model, device=command.device, precision=command.precision, profile=command.profile
-    )
+    tuned = None
     if command.profile is not None:
         from segrid.tuning import read_profile
 
-        tuned = read_profile(command.profile)
+        with of_option("--profile"):
+            tuned = read_profile(command.profile)
+    segmenter = segrid.Segmenter(
+        command.model, device=command.device, precision=command.precision, profile=command.profile
+    )
+    if tuned is not None:
         batch = batch or min(tuned["in_flight"], threads or tuned["threads"])
         options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
         if threads is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -53,12 +52,15 @@ class ModelChoice:
             segrid.set_threads(self.threads)
 
 
-def advise(console: Console, command: Sequence[str | Path], unnamed: dict[str, str]) -> None:
+def advise(
+    console: Console, unnamed: dict[str, str], command: Sequence[str] = (), also: str = ""
+) -> None:
     """One note, where a packaged model ran that the user had not named: what it is for, and the
-    command that takes models made for photos, with what they cost.
+    options that take models made for photos, with what they cost.
 
-    command : what the user typed, without options of models
     unnamed : option -> packaged model that stood for it
+    command : what ran; the note repeats it with those options. None given: no command is shown
+    also : what else must change, such as "and another -o"
     """
     if not unnamed:
         return
@@ -66,13 +68,14 @@ def advise(console: Console, command: Sequence[str | Path], unnamed: dict[str, s
         option: DETECTOR if model == "tiny-detector" else SEGMENTER
         for option, model in unnamed.items()
     }
-    words = [*map(str, command), *(word for pair in better.items() for word in pair)]
+    options = [word for pair in better.items() for word in pair]
     about = "; ".join(MADE_FOR[model] for model in dict.fromkeys(unnamed.values()))
     costs = "; ".join(f"{name}: {DOWNLOADS[name]}" for name in dict.fromkeys(better.values()))
+    again = f":\n  {shown(shlex.join([*command, *options]))}" if command else ""
     console.print(
         f"[yellow]note:[/yellow] {shown(about)}. On everyday photos little of what it finds is of "
-        f"use. The same with models made for photos, downloaded once ({shown(costs)}):\n"
-        f"  {shown(shlex.join(words))}",
+        f"use. For what is made for photos, downloaded once ({shown(costs)}), "
+        f"add {' '.join(options)}{also and ' ' + also}{again}",
         highlight=False,
         soft_wrap=True,
     )

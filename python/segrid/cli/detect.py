@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ def run(
     *,
     lenient: bool,
     as_json: bool,
+    command: Callable[[str], list[str]],
 ) -> int:
-    """segmenter : makes the masks; None: boxes alone. options : threshold and nms.
+    """segmenter : makes the masks; None: boxes alone. options : threshold and nms. command : the
+    words of this command for an image.
 
     Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing could begin.
     """
@@ -65,16 +68,8 @@ def run(
         for option, choice in (("--model", detector), ("--segmenter", segmenter))
         if choice is not None and not choice.named
     }
-    advise(
-        console,
-        [
-            "segrid",
-            "detect",
-            *images[:1],
-            *(word for prompt in prompts for word in ("--prompt", prompt)),
-        ],
-        unnamed,
-    )
+    if (done := next((r["image"] for r in records if "error" not in r), None)) is not None:
+        advise(console, unnamed, command(done))
     return 1 if any("error" in r for r in records) else 0
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,12 @@ def run(
     lenient: bool,
     as_json: bool,
     trace: Path | None = None,
+    command: Callable[[str], list[str]],
 ) -> int:
-    """Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing can begin."""
+    """command : the words of this command for an image.
+
+    Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing can begin.
+    """
     import segrid
 
     console = Console(stderr=True)
@@ -64,11 +69,8 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
-    advise(
-        console,
-        ["segrid", "everything", *images[:1]],
-        {} if choice.named else {"--model": choice.model},
-    )
+    if (done := next((r["image"] for r in records if "error" not in r), None)) is not None:
+        advise(console, {} if choice.named else {"--model": choice.model}, command(done))
     return 1 if any("error" in r for r in records) else 0
 
 

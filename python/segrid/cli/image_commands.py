@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -15,6 +16,7 @@ from segrid.cli.options import (
     Model,
     Precision,
     Threads,
+    given,
     layers,
     named,
 )
@@ -79,7 +81,16 @@ def everything(
     }
     choice = ModelChoice(model, device, precision, threads, named=named(context, "model"))
     raise typer.Exit(
-        run(images, output, choice, options, lenient=lenient, as_json=json, trace=trace)
+        run(
+            images,
+            output,
+            choice,
+            options,
+            lenient=lenient,
+            as_json=json,
+            trace=trace,
+            command=partial(given, context),
+        )
     )
 
 
@@ -133,5 +144,6 @@ def detect(
             options,
             lenient=lenient,
             as_json=json,
+            command=partial(given, context),
         )
     )

@@ -54,6 +54,22 @@ def numbers(text: str) -> list[int]:
         ) from None
 
 
+def given(context: typer.Context, path: str) -> list[str]:
+    """The words of a command with all options that the user gave, for one of its paths."""
+    words = ["segrid", str(context.info_name), path if path[0] != "-" else f"./{path}"]
+    for option in context.command.params:
+        name = str(option.name)
+        if option.param_type_name != "option" or not named(context, name):
+            continue
+        value = context.params[name]
+        if getattr(option, "is_flag", False):
+            words.append((option.opts if value else option.secondary_opts)[0])
+        else:
+            for one in value if getattr(option, "multiple", False) else [value]:
+                words += [option.opts[0], str(one)]
+    return words
+
+
 def named(context: typer.Context, option: str) -> bool:
     """Whether the user gave this option, rather than left its default."""
     source = context.get_parameter_source(option)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from segrid._files import free_name
 
 CANNOT_BEGIN: tuple[type[Exception], ...] = (
     ValueError,
@@ -53,18 +54,11 @@ def items(images: list[Path], output: Path) -> list[Item]:
     paths = [Path(os.path.abspath(image)) for image in images]
     root = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(root).as_posix() for path in paths]
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     return [
-        Item(image, name, output / _free(image.stem, taken))
+        Item(image, name, output / free_name([image.stem], taken))
         for image, name in zip(images, names, strict=True)
     ]
-
-
-def _free(stem: str, taken: set[str]) -> str:
-    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-    name = next(n for n in names if n not in taken)
-    taken.add(name)
-    return name
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from segrid._files import read_json, whole
+from segrid._files import read_json, sha1, whole
 from segrid.detections import Detections
 from segrid.folders.classes import Classes
 from segrid.results import Masks
@@ -24,7 +24,7 @@ from segrid.results import Masks
 
 def image_id(name: str, file: Path) -> int:
     """From 1 to 2**52, of an image's name among the inputs and its content. Raises OSError."""
-    return _number(os.fsencode(name), hashlib.sha1(file.read_bytes()).digest())
+    return _number(os.fsencode(name), sha1(file))
 
 
 def _number(*parts: bytes) -> int:
@@ -58,12 +58,17 @@ def merge(
     files: Iterable[str | os.PathLike[str]],
     target: str | os.PathLike[str],
     classes: Classes | None = None,
+    refused: Callable[[str | os.PathLike[str], Exception], Any] | None = None,
 ) -> None:
     """Joins COCO files of images or of runs into one, which is written whole or not at all.
 
     A category keeps its number where that is free, else it gets the next one; the same name is the
     same category. An image that is in several files is there once, with the annotations of all;
-    equal annotations are there once. classes : listed first, with their numbers.
+    equal annotations are there once.
+
+    classes : listed first, with their numbers
+    refused : called with each file that cannot be joined, and the reason; the others are. Not
+        given: the first such file is an error
 
     Raises ValueError where two images, or two annotations, have one id (files that segrid did not
     write may have such ids), or a file is not COCO; OSError.
@@ -73,7 +78,14 @@ def merge(
         file.write('{"annotations": [')
         comma = "\n"
         for path in files:
-            for annotation in joined.add(path):
+            try:
+                annotations = joined.add(path)
+            except (ValueError, OSError) as error:
+                if refused is None:
+                    raise
+                refused(path, error)
+                continue
+            for annotation in annotations:
                 file.write(comma + annotation)
                 comma = ",\n"
         images, categories = list(joined.images.values()), list(joined.categories.values())
@@ -90,37 +102,74 @@ class _Joined:
         self._taken = {category["id"] for category in categories}
         self._hashes: dict[int, int] = {}  # hashes of annotations, by id
 
-    def add(self, path: str | os.PathLike[str]) -> Iterator[str]:
-        """The annotations of a file that are new, as JSON."""
-        own = read_json(path)
-        if not isinstance(own, dict) or not own.keys() >= {"images", "annotations", "categories"}:
-            raise ValueError(
-                f"{os.fspath(path)}: not a COCO file; it needs images, annotations and categories"
-            )
+    def add(self, path: str | os.PathLike[str]) -> list[str]:
+        """The annotations of a file that are new, as JSON. A file that cannot be joined changes
+        nothing."""
+        own = _read(path)
+        images: dict[int, dict[str, Any]] = {}
         for image in own["images"]:
-            if self.images.setdefault(image["id"], image) != image:
-                other = self.images[image["id"]]["file_name"]
+            other = self.images.get(image["id"]) or images.setdefault(image["id"], image)
+            if other != image:
                 raise ValueError(
                     f"{os.fspath(path)}: image id {image['id']} is that of "
-                    f"{image['file_name']} here, and of {other} in another file"
+                    f"{image['file_name']} here, and of {other['file_name']} elsewhere"
                 )
-        number_of = {category["id"]: self._category(category) for category in own["categories"]}
+        categories: dict[str, dict[str, Any]] = {}
+        for category in own["categories"]:
+            if category["name"] not in self.categories:
+                taken = self._taken | {one["id"] for one in categories.values()}
+                number = max(taken) + 1 if category["id"] in taken else category["id"]
+                categories.setdefault(category["name"], category | {"id": number})
+        known = self.categories | categories
+        number_of = {one["id"]: known[one["name"]]["id"] for one in own["categories"]}
+        hashes: dict[int, int] = {}
+        new = []
         for annotation in own["annotations"]:
-            number, category = annotation["id"], number_of[annotation["category_id"]]
-            text = json.dumps(annotation | {"category_id": category})
-            if number not in self._hashes:
-                self._hashes[number] = hash(text)
-                yield text
-            elif self._hashes[number] != hash(text):
+            number = annotation["id"]
+            text = json.dumps(annotation | {"category_id": number_of[annotation["category_id"]]})
+            if self._hashes.get(number, hashes.get(number, hash(text))) != hash(text):
                 raise ValueError(
                     f"{os.fspath(path)}: annotation id {number} is that of another "
-                    "annotation in another file"
+                    "annotation elsewhere"
                 )
+            if number not in self._hashes and number not in hashes:
+                hashes[number] = hash(text)
+                new.append(text)
+        self.images |= images
+        self.categories |= categories
+        self._taken |= {one["id"] for one in categories.values()}
+        self._hashes |= hashes
+        return new
 
-    def _category(self, category: dict[str, Any]) -> int:
-        if category["name"] not in self.categories:
-            free = category["id"] not in self._taken
-            number = category["id"] if free else max(self._taken) + 1
-            self.categories[category["name"]] = category | {"id": number}
-            self._taken.add(number)
-        return self.categories[category["name"]]["id"]
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A COCO file, whose images, annotations and categories have what joining needs."""
+    own = read_json(path)
+    parts: dict[str, dict[str, type]] = {
+        "images": {"id": int, "file_name": str},
+        "annotations": {"id": int, "category_id": int},
+        "categories": {"id": int, "name": str},
+    }
+    if not isinstance(own, dict) or not own.keys() >= parts.keys():
+        raise ValueError(
+            f"{os.fspath(path)}: not a COCO file; it needs images, annotations and categories"
+        )
+    for part, needs in parts.items():
+        if not isinstance(own[part], list):
+            raise ValueError(f"{os.fspath(path)}: not a COCO file; {part} must be a list")
+        for place, one in enumerate(own[part]):
+            if not isinstance(one, dict) or any(
+                type(one.get(name)) is not kind for name, kind in needs.items()
+            ):
+                raise ValueError(
+                    f"{os.fspath(path)}: not a COCO file; {part}[{place}] needs "
+                    + " and ".join(f"{name} ({kind.__name__})" for name, kind in needs.items())
+                )
+    listed = {category["id"] for category in own["categories"]}
+    for place, one in enumerate(own["annotations"]):
+        if one["category_id"] not in listed:
+            raise ValueError(
+                f"{os.fspath(path)}: not a COCO file; category_id {one['category_id']} of "
+                f"annotations[{place}] is not among its categories"
+            )
+    return own

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from segrid._files import free_name
 from segrid._formats import ENDINGS
-from segrid.folders.walk import Results, images_below, is_broken_link
+from segrid.folders.walk import Results, images_below, is_broken_link, is_locked
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,12 @@ def collect(
 
 def _named(keyed: dict[str, Path]) -> list[Input]:
     stems = Counter(str(PurePosixPath(key).with_suffix("")) for key in keyed)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     out = []
     for key, path in sorted(keyed.items()):
         short = str(PurePosixPath(key).with_suffix(""))
-        names = ([short] if stems[short] == 1 else []) + [key]
-        names += [f"{key}-{n}" for n in range(2, len(keyed) + 3)]
-        stem = next(name for name in names if name not in taken)
-        taken.add(stem)
-        out.append(Input(path, key, stem))
+        names = [short, key] if stems[short] == 1 else [key]
+        out.append(Input(path, key, free_name(names, taken)))
     return out
 
 
@@ -88,7 +86,10 @@ def _expanded(text: str, results: Results) -> tuple[list[Path], list[Path]]:
         fixed = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         matches = map(Path, sorted(glob.glob(text, recursive=True)))
         return [fixed], [
-            p for p in matches if (p.is_file() or is_broken_link(p)) and not results.hold(p, fixed)
+            p
+            for p in matches
+            if (os.path.isfile(p) or is_broken_link(p) or is_locked(p))
+            and not results.hold(p, fixed)
         ]
     if not os.path.lexists(text):
         raise FileNotFoundError(f"{text}: no such file, folder or pattern")

@@ -4,7 +4,8 @@ for each view."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -98,7 +99,7 @@ def machine(
         ]
         if missing:
             raise ValueError(
-                f"{asked.boxes}: no boxes for {missing[0]}"
+                f"--boxes: {asked.boxes}: no boxes for {missing[0]}"
                 + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
             )
         return Machine(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
@@ -138,7 +139,8 @@ def _by_view(
 ) -> Machine:
     """Images grouped by view; with --view those of other views are left out."""
     assert asked.views is not None
-    given = read_views(asked.views, asked.conf_threshold, asked.nms)
+    with of_option("--views"):
+        given = read_views(asked.views, asked.conf_threshold, asked.nms)
     every = Views(
         given,
         segmenter,
@@ -234,9 +236,21 @@ def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
         )
 
 
+@contextmanager
+def of_option(name: str) -> Iterator[None]:
+    """What is wrong with a file is said with the option that named it."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, f"{name}: {error.strerror}", error.filename) from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def _read_boxes(path: Path) -> dict[str, Any]:
     """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
-    found = read_json(path)
+    with of_option("--boxes"):
+        found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
-        raise ValueError(f'{path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')
+        raise ValueError(f'--boxes: {path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from segrid._native import CorruptFileError
 
 NAME = "manifest.jsonl"
+LONGEST = 2**20  # characters of a first line with options that segrid wrote
 Records = dict[str, dict[str, Any]]  # by image
 
 
@@ -71,10 +72,13 @@ def read_records(folder: Path, options: dict[str, Any]) -> Records:
 
 def options_of(folder: Path) -> dict[str, Any] | None:
     """The options in a folder's manifest; None where it has none that segrid wrote."""
+    path = folder / NAME
+    if not os.path.isfile(path):  # a pipe of that name would be waited for
+        return None
     try:
-        with open(folder / NAME, encoding="utf-8") as file:
-            first = json.loads(file.readline())
-    except (OSError, ValueError):
+        with open(path, encoding="utf-8") as file:
+            first = json.loads(file.readline(LONGEST))
+    except (OSError, ValueError, RecursionError):
         return None
     options = first.get("options") if isinstance(first, dict) else None
     return options if isinstance(options, dict) else None

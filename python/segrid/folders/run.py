@@ -99,8 +99,8 @@ class Job:
         self._seen[one.key] = seen
         if is_broken_link(one.path):
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
-        if one.path.is_dir():
-            os.listdir(one.path)  # says why it may not be read
+        if os.path.isdir(one.path):  # says why it may not be read
+            os.listdir(one.path), os.stat(os.path.join(one.path, "."))
         with notes.taken() as found:
             image = to_image(one.path, lenient=self.lenient)
         if found:
@@ -268,15 +268,16 @@ def run(
         summary.done = len(kept | {r["image"] for r in held if r["status"] == "done"})
         summary.notes = [(r["image"], note) for r in held for note in r.get("notes", ())]
         if summary.stopped is None:
-            _finish(job, inputs, dict(summary.failed))
+            summary.notes += _finish(job, inputs, dict(summary.failed))
         return summary
     finally:
         manifest.close()
 
 
-def _finish(job: Job, inputs: list[Input], failed: dict[str, str]) -> None:
+def _finish(job: Job, inputs: list[Input], failed: dict[str, str]) -> list[tuple[str, str]]:
     """What is made of all images: quarantined.json, coco.json of the images' own, and classes.json,
-    the values of class pictures."""
+    the values of class pictures. Returns the images whose files could not be joined, and why."""
+    notes: list[tuple[str, str]] = []
     bad = {
         one.key: failed[one.key].replace(str(one.path), one.key)
         for one in inputs
@@ -287,8 +288,13 @@ def _finish(job: Job, inputs: list[Input], failed: dict[str, str]) -> None:
         values = {str(value): name for name, value in job.classes.values().items()}
         write_text(job.folder / "classes.json", json.dumps(values, indent=1) + "\n")
     if "coco" in job.writers:
+        own = {
+            WRITERS["coco"].path(job.place(one)): one.key for one in inputs if one.key not in bad
+        }
         merge(
-            (WRITERS["coco"].path(job.place(one)) for one in inputs if one.key not in bad),
+            own,
             job.folder / "coco.json",
             job.classes,
+            lambda path, why: notes.append((own[Path(path)], f"not in coco.json: {why}")),
         )
+    return notes

@@ -53,8 +53,9 @@ class Results:
 
     def _kinds_in(self, folder: Path) -> frozenset[str]:
         """Names of the folders that writers make in a folder."""
-        written = (self._options(folder) or {}).get("write", [])
-        here = frozenset(WRITERS[name].kind for name in written if name in WRITERS)
+        written = (self._options(folder) or {}).get("write")
+        names = written if isinstance(written, list) else []  # who wrote it is not known
+        here = frozenset(WRITERS[n].kind for n in names if isinstance(n, str) and n in WRITERS)
         return here | self._kinds if self._is_output(folder) else here
 
 
@@ -66,7 +67,19 @@ def is_litter(name: str) -> bool:
 
 def is_broken_link(path: str | os.PathLike[str]) -> bool:
     """Whether it is a link to what is not there, or to itself."""
-    return os.path.islink(path) and not os.path.exists(path)
+    return os.path.islink(path) and not os.path.exists(path) and not is_locked(path)
+
+
+def is_locked(path: str | os.PathLike[str]) -> bool:
+    """Whether nothing may be known of it: it is, or links to what is, in a folder that may not be
+    searched."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def images_below(root: Path, results: Results) -> list[Path]:
@@ -74,8 +87,8 @@ def images_below(root: Path, results: Results) -> list[Path]:
 
     Links to folders are followed, after the folders that are there by themselves, so that each is
     read once; a link to a folder that was read already is left out with a UserWarning, and so is a
-    broken link that is not named like an image. Broken links that are, and folders that may not be
-    read, are in the list: reading them says what is wrong.
+    broken link that is not named like an image. Broken links that are, and folders and links that
+    may not be read, are in the list: reading them says what is wrong.
     """
     found: list[Path] = []
     seen: dict[tuple[int, int], Path] = {}
@@ -84,7 +97,7 @@ def images_below(root: Path, results: Results) -> list[Path]:
     while folders or links:
         folder, above = (folders or links).popleft()
         try:
-            about = os.stat(folder)
+            about = os.stat(os.path.join(folder, "."))  # asks whether it may be searched, too
             names = sorted(os.listdir(folder))
         except OSError:
             found.append(folder)
@@ -98,11 +111,13 @@ def images_below(root: Path, results: Results) -> list[Path]:
             continue
         inside = (*above, folder)
         for path in (folder / name for name in names if not is_litter(name)):
-            if path.is_dir():
+            if os.path.isdir(path):
                 if not results.fill(path):
                     (links if path.is_symlink() else folders).append((path, inside))
+            elif is_locked(path):
+                found.append(path)
             elif path.suffix.lower() in ENDINGS:
-                if (path.is_file() or is_broken_link(path)) and not any(
+                if (os.path.isfile(path) or is_broken_link(path)) and not any(
                     results.is_suffixed(path.name, one) for one in inside
                 ):
                     found.append(path)

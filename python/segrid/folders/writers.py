@@ -123,10 +123,10 @@ def class_map(result: Masks | Detections, classes: Classes) -> np.ndarray:
 
 def is_class_picture(path: Path) -> bool:
     """Whether a file is a class picture that segrid wrote."""
-    from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile  # Image.open has a limit of its own for pixels
 
     try:
-        with Image.open(path) as opened:
+        with PngImageFile(path) as opened:
             return opened.info.get("Software") == "segrid"
     except (OSError, SyntaxError, ValueError):
         return False
