@@ -102,7 +102,9 @@ class PromptEncoder(Module):
     ) -> tuple[SparsePrompts, DensePrompts]:
         """points : coordinates (B, N, 2) x, y and labels (B, N): 1 foreground, 0 background, -1
         padding; of any other label only the place is encoded, as in the original. boxes : (B, 4)
-        XYXY. All in the model's frame. masks : (B, 1, h, w) low-res logits."""
+        XYXY. All in the model's frame. masks : (B, 1, h, w) low-res logits.
+
+        Raises RuntimeError for another number of boxes than there are prompts."""
         coords = labels = corners = None
         if points is not None:
             coords, labels = array_of(points[0]), array_of(points[1])
@@ -111,8 +113,13 @@ class PromptEncoder(Module):
         if boxes is not None:
             corners = array_of(boxes).reshape(-1, 4)
         hints = None if masks is None else array_of(masks).astype(np.float32)
-        given = [a for a in (coords, corners, hints) if a is not None]
+        given = [a for a in (coords, boxes, hints) if a is not None]
         count = len(given[0]) if given else 1
+        if corners is not None and len(corners) != count:
+            raise RuntimeError(
+                f"prompt_encoder: {len(corners)} boxes for {count} prompts; give one box for each "
+                "prompt (`SamPredictor.predict` takes one, `predict_torch` takes many)"
+            )
         tokens = 0 if coords is None else coords.shape[1] + (corners is None)
         tokens += 0 if corners is None else 2
         if hints is not None:
