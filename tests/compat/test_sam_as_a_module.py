@@ -195,8 +195,6 @@ def test_some_weights_later(sam_checkpoint, image):
     with pytest.raises(RuntimeError, match="size mismatch for mask_decoder.iou_token.weight"):
         sam.load_state_dict(whole | {"mask_decoder.iou_token.weight": torch.zeros(1, 5)})
     empty = sam_model_registry["vit_b"]()
-    with pytest.raises(RuntimeError, match=r"lacks a tensor|[Mm]issing"):
-        empty.load_state_dict({k: v for k, v in whole.items() if "pos_embed" not in k})
     with pytest.raises(NotImplementedError, match="not a checkpoint of a known family"):
         empty.load_state_dict({"image_encoder.conv.weight": torch.zeros(3)})
 

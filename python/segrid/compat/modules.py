@@ -6,19 +6,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from segrid._native import CorruptFileError
-from segrid.compat.checkpoints import is_unused, load_weights, original_weights, weights_of
+from segrid.compat.checkpoints import weights_of
 from segrid.compat.devices import named
+from segrid.compat.state_dicts import MissingTensors, Slot, is_unused, load_over, load_whole, slots
 from segrid.segmenter import Segmenter
 
 Part = TypeVar("Part", bound="Module")
 Self = TypeVar("Self", bound="Model")
 
 
-class LoadedKeys(NamedTuple):
-    """What `load_state_dict` returns, as torch's."""
+class Keys(NamedTuple):
+    """The fields of `LoadedKeys`."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+class LoadedKeys(Keys):
+    """What `load_state_dict` returns, as torch's."""
+
+    def __repr__(self) -> str:
+        return super().__repr__() if any(self) else "<All keys matched successfully>"
+
+    __str__ = __repr__
 
 
 class Module:
@@ -199,41 +209,46 @@ class Model(Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> LoadedKeys:
-        """Weights by the original checkpoint's names, such as `torch.load` gives.
+        """Weights by the original checkpoint's names, such as `torch.load` gives, or by the names
+        that `state_dict` gives.
 
         With strict=False, what is missing stays as it is, if the model has weights already, and
         names that it does not know are left out; both are returned. Raises RuntimeError for names
         or shapes that do not fit, NotImplementedError for another architecture."""
-        given = dict(state_dict)
-        mine = {} if self._segmenter is None else original_weights(self._segmenter)
-        unexpected = [name for name in given if self._is_unexpected(name, mine)]
-        missing = [name for name in mine if name not in given]
+        given, before = dict(state_dict), self._segmenter
+        places = {} if before is None else slots(before, given)
+        unexpected = [name for name in given if self._is_unexpected(name, places)]
+        missing = [name for name in places if name not in given]
         wrong = [*_listed("Missing", missing), *_listed("Unexpected", unexpected)] if strict else []
         wrong += [
             f"size mismatch for {name}: copying a param with shape {given[name].shape} from "
-            f"checkpoint, the shape in current model is {tensor.shape}."
-            for name, tensor in mine.items()
-            if name in given and given[name].shape != tensor.shape
+            f"checkpoint, the shape in current model is torch.Size({list(slot.shape)})."
+            for name, slot in places.items()
+            if name in given and tuple(given[name].shape) != slot.shape
         ]
-        whole = mine | {name: t for name, t in given.items() if name not in unexpected}
-        loaded = None
         try:
-            loaded = None if wrong else load_weights(whole, self._segmenter)
+            if before is None and not wrong:
+                known = {name: t for name, t in given.items() if name not in unexpected}
+                self._segmenter = load_whole(known)
+            elif before is not None and not wrong:
+                known = {name: tensor for name, tensor in given.items() if name in places}
+                self._segmenter = load_over(before, known, places)
+        except MissingTensors as error:
+            wrong += _listed("Missing", error.names)
         except CorruptFileError as error:
             wrong.append(str(error))
-        if loaded is None:
+        if wrong:
             raise RuntimeError(
                 f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
                 + "\n\t".join(wrong)
             )
-        self._segmenter = loaded
         self._move(*self._wanted)
         return LoadedKeys(missing, unexpected)
 
-    def _is_unexpected(self, name: str, mine: Mapping[str, Any]) -> bool:
-        if self.roots and name.split(".")[0] not in self.roots:
-            return True
-        return bool(mine) and name not in mine and not is_unused(name)
+    def _is_unexpected(self, name: str, places: Mapping[str, Slot]) -> bool:
+        if name in places or is_unused(name):
+            return False
+        return bool(places) or (bool(self.roots) and name.split(".")[0] not in self.roots)
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

@@ -35,8 +35,8 @@ class Seen:
         self._tensors = [(tensor, _version(tensor)) for tensor in tensors]
 
     def are(self, tensors: Iterable[Any]) -> bool:
-        """Whether these are the tensors, unchanged. False for arrays, and for tensors that were made
-        in torch.inference_mode: neither can tell what is written into them."""
+        """Whether these are the tensors, unchanged. False for arrays and for tensors made in
+        torch.inference_mode: neither can tell what is written into them."""
         now = list(tensors)
         return len(now) == len(self._tensors) and all(
             tensor is then and version is not None and version == _version(tensor)
