@@ -34,10 +34,12 @@ def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
     return segrid.Segmenter(folder, precision="fp32", device=device)
 
 
-def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[str, Any]]:
-    """(name, tensor on the CPU) of each of its tensors whose name ends so, read from its file one
-    by one; by the names of the original checkpoint for SAM and MobileSAM, by transformers' for
-    others.
+def weights_of(
+    segmenter: segrid.Segmenter, beginning: str = "", ending: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """(name, tensor on the CPU) of each of its tensors whose name begins and ends so, read from its
+    file one by one. SAM's and MobileSAM's have the names of the original checkpoint, others those
+    of transformers.
 
     Raises NotImplementedError for a model that is saved in int8."""
     from safetensors import safe_open
@@ -48,7 +50,7 @@ def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[
         to = original_names(names, rules) if rules else {name: name for name in names}
         once = {to[name]: name for name in names if name in to}  # ties may stand there twice
         for original, name in once.items():
-            if not original.endswith(ending):
+            if not (original.startswith(beginning) and original.endswith(ending)):
                 continue
             if file.get_slice(name).get_dtype() == "I8":
                 raise NotImplementedError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segrid.compat.decoding import Decoded, decode
-from segrid.compat.modules import Module
+from segrid.compat.parts import Part
 from segrid.compat.segment_anything.modeling.prompt_encoder import DensePrompts, SparsePrompts
 from segrid.compat.tensors import array_of, tensor_of
 from segrid.embedding import Embedding
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from segrid.compat.segment_anything.modeling.sam import Sam
 
 
-class MaskDecoder(Module):
+class MaskDecoder(Part):
     """As segment_anything.modeling.MaskDecoder, on the engine."""
 
     num_multimask_outputs = 3
     num_mask_tokens = 4
 
     def __init__(self, sam: Sam) -> None:
+        super().__init__(sam, "mask_decoder.")
         self._sam = sam
 
     def forward(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segrid.compat.modules import Module
+from segrid.compat.parts import Part
 from segrid.compat.segment_anything.modeling.image_encoder import PUBLISHED_SIDE
 from segrid.compat.tensors import array_of
 
@@ -49,11 +49,12 @@ class DensePrompts:
         return self
 
 
-class PromptEncoder(Module):
+class PromptEncoder(Part):
     """As segment_anything.modeling.PromptEncoder, but that what it returns is not a tensor: it
     stands for one, and only `mask_decoder` reads it."""
 
     def __init__(self, sam: Sam) -> None:
+        super().__init__(sam, "prompt_encoder.")
         self._sam = sam
         self._dense_pe: tuple[Any, Any] = (None, None)
 
