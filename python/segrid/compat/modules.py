@@ -277,9 +277,11 @@ class Model(Module):
         return LoadedKeys(missing, unexpected)
 
     def _is_unexpected(self, name: str, places: Mapping[str, Slot]) -> bool:
-        if name in places or is_unused(name):
+        if name in places:
             return False
-        return bool(places) or (bool(self.roots) and name.split(".")[0] not in self.roots)
+        if self.roots and name.split(".")[0] not in self.roots:
+            return True
+        return bool(places) and not is_unused(name)
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

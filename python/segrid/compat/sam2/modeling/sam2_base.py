@@ -26,6 +26,8 @@ class MaskDecoder(Part):
     dynamic_multimask_via_stability (single masks that are not stable give way to the best of
     three), dynamic_multimask_stability_delta and dynamic_multimask_stability_thresh."""
 
+    _model: SAM2Base
+
     def __getattr__(self, name: str) -> Any:
         if name in DECODER:
             return self._model._setting(name)
