@@ -3,6 +3,7 @@ Segmenter. Their files lie in temporary folders."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ class TemporaryFolder(str):
     def make(cls) -> TemporaryFolder:
         """A new one."""
         folder = cls(tempfile.mkdtemp(prefix="segrid-"))
-        weakref.finalize(folder, shutil.rmtree, str(folder), ignore_errors=True)
+        weakref.finalize(folder, _remove, str(folder), os.getpid())
         return folder
 
     def __deepcopy__(self, _: Any) -> TemporaryFolder:
@@ -39,6 +40,11 @@ class TemporaryFolder(str):
 
     def __reduce__(self) -> Any:
         return str, (str(self),)
+
+
+def _remove(folder: str, maker: int) -> None:
+    if os.getpid() == maker:  # a forked process has the path, too
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class MissingTensors(Exception):
