@@ -27,20 +27,32 @@ def test_features_put_back(predictors, image, kind):
         "double": lambda t: t.double(),
     }[kind]
     results = []
-    for predictor in predictors:
-        predictor.set_image(image)
-        kept = to(predictor.get_image_embedding().clone())
-        sizes = predictor.original_size, predictor.input_size
-        wanted = predictor.predict(**POINT)
-        predictor.reset_image()
-        assert predictor.features is None and not predictor.is_image_set
-        predictor.features = kept
-        predictor.original_size, predictor.input_size = sizes
-        predictor.is_image_set = True
-        again = predictor.predict(**POINT) if predictor is predictors[0] else wanted
+    for first in predictors:
+        first.set_image(image)
+        kept = to(first.get_image_embedding().clone())
+        wanted = first.predict(**POINT)
+        fresh = type(first)(first.model)
+        assert fresh.features is None and not fresh.is_image_set
+        fresh.features = kept
+        fresh.original_size, fresh.input_size = first.original_size, first.input_size
+        fresh.is_image_set = True
+        again = fresh.predict(**POINT) if first is predictors[0] else wanted
         same_arrays(again, wanted, 1e-2 if kind == "half" else 1e-6)
         results.append(wanted)
     same_arrays(*results)
+
+
+def test_an_array_put_back_and_written_into(predictors, image):
+    """Its tensor shares its memory, which nothing counts."""
+    mine, original = predictors
+    original.set_image(image)
+    mine.features = kept = original.get_image_embedding().numpy().copy()
+    mine.original_size, mine.input_size = original.original_size, original.input_size
+    mine.is_image_set = True
+    same_arrays(mine.predict(**POINT), original.predict(**POINT))
+    kept *= 0.5
+    original.features = torch.from_numpy(kept)
+    same_arrays(mine.predict(**POINT), original.predict(**POINT))
 
 
 def test_tiles(predictors, image, other_image):
@@ -52,9 +64,12 @@ def test_tiles(predictors, image, other_image):
             predictor.tiles.append(
                 (predictor.features, predictor.original_size, predictor.input_size)
             )
+    fresh = [type(p)(p.model) for p in predictors]
+    for p, source in zip(fresh, predictors, strict=True):
+        p.tiles, p.is_image_set = source.tiles, True
     for i in (2, 0, 1, 0):
         results = []
-        for p in predictors:
+        for p in fresh:
             p.features, p.original_size, p.input_size = p.tiles[i]
             results.append((*p.predict(**BOX), p.get_image_embedding()))
         same_arrays(*results)
@@ -174,6 +189,7 @@ def test_labels_are_the_originals(predictors, image, labels, boxed):
         dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)) | BOX,
         dict(point_coords=np.zeros((0, 2)), point_labels=np.zeros(0)),
         dict(mask_input=np.linspace(-9, 9, 1600, dtype=np.float32).reshape(1, 40, 40)),
+        dict(),
     ],
 )
 def test_prompts_without_points(predictors, image, prompt):
@@ -191,4 +207,43 @@ def test_one_mask_input_for_many_prompts(predictors, image):
         hint = torch.linspace(-9, 9, 1600).reshape(1, 1, 40, 40)
         boxes = torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]])
         results.append(predictor.predict_torch(None, None, boxes, hint))
+    same_arrays(*results)
+
+
+def test_several_boxes_for_predict(predictors, image):
+    """Which takes one; nothing may be answered for the first alone."""
+    boxes = np.array([[20.0, 30, 150, 120], [5, 5, 60, 60]])
+    torch_boxes = torch.from_numpy(boxes).float()
+    for predictor in predictors:
+        predictor.set_image(image)
+        with pytest.raises(RuntimeError):
+            predictor.predict(box=boxes)
+        with pytest.raises(RuntimeError):
+            predictor.predict_torch(torch.ones(2, 1, 2), torch.ones(2, 1), torch_boxes[:1])
+        predictor.predict(box=boxes[:1])
+
+
+def test_one_image_for_set_torch_image(predictors):
+    with pytest.raises(AssertionError, match="one image, got a batch of 2"):
+        predictors[0].set_torch_image(torch.zeros(2, 3, 100, 160), (100, 160))
+
+
+def test_other_weights_under_a_live_predictor(sam_checkpoint, image):
+    """It goes on with the features that it has, as the original does."""
+    from segment_anything import SamPredictor as Original
+    from segrid.compat.segment_anything import build_sam
+
+    theirs, file = sam_checkpoint
+    before = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    tuned = {k: v * 1.1 if k.startswith("mask_decoder.") else v for k, v in before.items()}
+    results = []
+    try:
+        for predictor in (SamPredictor(build_sam(file)), Original(theirs)):
+            predictor.set_image(image)
+            first = predictor.predict(**POINT)
+            predictor.model.load_state_dict(tuned)
+            results.append(predictor.predict(**POINT))
+            assert not np.allclose(first[2], results[-1][2])
+    finally:
+        theirs.load_state_dict(before)
     same_arrays(*results)

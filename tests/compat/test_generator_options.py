@@ -1,12 +1,13 @@
 """Options of segment_anything's mask generator: attributes that count, numbers of every kind,
 thresholds of every size; its inner steps are refused."""
 
+import copy
 import inspect
 
 import numpy as np
 import pytest
 import torch
-from segrid.compat.segment_anything import SamAutomaticMaskGenerator
+from segrid.compat.segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 START = dict(points_per_side=8, pred_iou_thresh=0.5, stability_score_thresh=0.75)
 
@@ -181,6 +182,27 @@ def test_a_hook_that_would_never_run_raises(trained_pair, hook):
     generator = SamAutomaticMaskGenerator(trained_pair[0])
     with pytest.raises(NotImplementedError, match=hook):
         setattr(generator, hook, lambda *a: None)
+    with pytest.raises(NotImplementedError, match=f"SamAutomaticMaskGenerator.{hook}"):
+        getattr(generator, hook)
+    assert not hasattr(generator, "nonsense") and not hasattr(generator, "__array__")
+    assert copy.copy(generator).output_mode == copy.deepcopy(generator).output_mode
+
+
+@pytest.mark.parametrize("call", ["set_image", "set_torch_image", "predict", "predict_torch"])
+def test_a_predictor_whose_call_would_never_run_raises(trained_pair, coins, call):
+    generator = SamAutomaticMaskGenerator(trained_pair[0], points_per_side=2)
+    generator.predictor = type("Mine", (SamPredictor,), {call: lambda self, *a: None})(
+        trained_pair[0]
+    )
+    with pytest.raises(NotImplementedError, match=rf"Mine\.{call}: .*inside its engine"):
+        generator.generate(coins)
+    generator.predictor = SamPredictor(trained_pair[0])
+    setattr(generator.predictor, call, lambda *a: None)
+    with pytest.raises(NotImplementedError, match=rf"SamPredictor\.{call}: "):
+        generator.generate(coins)
+    plain = type("Mine", (SamPredictor,), {"extra": lambda self: None})
+    generator.predictor = plain(trained_pair[0])
+    generator.generate(coins)
 
 
 def test_the_models_image_format_counts(trained_pair, coins):

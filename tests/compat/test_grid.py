@@ -171,5 +171,16 @@ def test_wrong_arguments(tiny, coins):
     for name in ("max_workers", "batch_size", "max_masks", "target_points"):
         with pytest.raises(ValueError, match=name):
             parallel_grid_segmentation(tiny, coins, **{name: 0})
+        with pytest.raises(ValueError, match=f"{name}: must be a whole number"):
+            parallel_grid_segmentation(tiny, coins, **{name: 2.5})
+    for name in ("min_area_frac", "nms_box_thresh", "dup_mask_iou_thresh"):
+        for value in (-0.1, 1.5, float("nan"), "a"):
+            with pytest.raises(ValueError, match=f"^{name}: must be a number from 0 to 1"):
+                parallel_grid_segmentation(tiny, coins, **{name: value})
+    with pytest.raises(ValueError, match="^min_region_area: "):
+        parallel_grid_segmentation(tiny, coins, min_region_area=-1)
+    for size in ((40, 30, 3), (40,), (40.5, 30), (0, 30), 40, "ab", (True, None)):
+        with pytest.raises(ValueError, match=r"original_size: must be \(width, height\)"):
+            parallel_grid_segmentation(tiny, coins, size)
     with pytest.raises(FileNotFoundError):
         parallel_grid_segmentation(tiny, "nowhere.png", (5, 5))

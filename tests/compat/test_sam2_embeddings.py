@@ -117,3 +117,78 @@ def test_tensors_as_prompts_of_the_inner_calls(small_sam2, image):
         for i in range(4)
     ]
     close([low.numpy()], [np.stack([e[2] for e in each])], 1e-5)
+
+
+def put_back(model, features, sizes):
+    predictor = SAM2ImagePredictor(model)
+    predictor._features, predictor._orig_hw, predictor._is_image_set = features, sizes, True
+    return predictor
+
+
+def test_in_inference_mode(small_sam2, image):
+    """Whose tensors do not count what is written into them."""
+    model = build_sam2(CONFIG, small_sam2, device="cpu")
+    mine = SAM2ImagePredictor(model)
+    mine.set_image(image)
+    wanted = mine.predict(**CLICKS)
+    with torch.inference_mode():
+        mine.set_image(image)
+        close(mine.predict(**CLICKS), wanted, 1e-6)
+        kept = mine.get_image_embedding()
+        close(mine.predict(**CLICKS), wanted, 1e-6)
+        other = put_back(model, mine._features, mine._orig_hw)
+        close(other.predict(**CLICKS), wanted, 1e-6)
+        kept[:] = 0
+        for predictor in (mine, other):
+            assert np.abs(predictor.predict(**CLICKS)[2] - wanted[2]).max() > 0.1
+
+
+def test_features_that_are_exchanged(small_sam2, image):
+    """A new tensor may lie where the one that it replaces lay; arrays count nothing."""
+    model = build_sam2(CONFIG, small_sam2, device="cpu")
+    mine = SAM2ImagePredictor(model)
+    mine.set_image(image)
+    features, shape = mine._features, mine._features["image_embed"].shape
+    for value in range(6):
+        features["image_embed"] = torch.zeros(shape) + value
+        features["image_embed"] = torch.full(shape, -2.0 - value)
+        fresh = put_back(model, dict(features), mine._orig_hw)
+        close(mine.predict(**CLICKS), fresh.predict(**CLICKS), 1e-6)
+    arrays = {
+        "image_embed": features["image_embed"].numpy().copy(),
+        "high_res_feats": [level.numpy() for level in features["high_res_feats"]],
+    }
+    mine = put_back(model, arrays, mine._orig_hw)
+    before = mine.predict(**CLICKS)
+    arrays["image_embed"] *= 0.1
+    assert np.abs(mine.predict(**CLICKS)[2] - before[2]).max() > 0.01
+
+
+def test_features_in_bfloat16(small_sam2, image):
+    model = build_sam2(CONFIG, small_sam2, device="cpu")
+    mine = SAM2ImagePredictor(model)
+    mine.set_image(image)
+    rounded = {
+        "image_embed": mine._features["image_embed"].bfloat16(),
+        "high_res_feats": [level.bfloat16() for level in mine._features["high_res_feats"]],
+    }
+    as_float = {
+        "image_embed": rounded["image_embed"].float(),
+        "high_res_feats": [level.float() for level in rounded["high_res_feats"]],
+    }
+    results = [
+        put_back(model, features, mine._orig_hw).predict(**CLICKS)
+        for features in (rounded, as_float)
+    ]
+    close(*results, 1e-6)
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+def test_without_prompts(originals, sam2_checkpoint, image, multimask):
+    other = originals()
+    model = build_sam2(CONFIG, sam2_checkpoint[1], device="cpu")
+    mine = put_back(model, other._features, [image.shape[:2]])
+    wanted = other.predict(multimask_output=multimask)
+    found = mine.predict(multimask_output=multimask)
+    assert [a.shape for a in found] == [a.shape for a in wanted]
+    close(found[1:], wanted[1:])

@@ -150,6 +150,7 @@ def test_what_scripts_touch_of_the_model(small_sam2, image):
     )
     assert all(not p.requires_grad and p.device == model.device for p in model.parameters())
     for part in (model.image_encoder, model.sam_prompt_encoder, model.sam_mask_decoder):
+        assert part.to("cpu") is part and 0 < len(part.state_dict()) == len([*part.parameters()])
         assert part.eval() is part and part in list(model.modules())
         with pytest.raises(NotImplementedError, match="cannot call this part alone"):
             part(torch.zeros(1))

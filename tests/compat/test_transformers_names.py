@@ -13,6 +13,7 @@ import torch
 import transformers
 from PIL import Image
 from segrid.compat.transformers import pipeline
+from segrid.compat.transformers.base import is_stream
 from segrid.compat.transformers.loading import device_of
 
 from benchmarks import random_owlv2
@@ -230,3 +231,40 @@ def test_devices(options, classifier):
     )
     assert pipeline("mask-generation", "tiny", **options).device == original.device
     assert device_of(None) == "auto" and device_of(0) == device_of(-1) == "cpu"
+
+
+class Stack:
+    """Many images in a file, as h5py and zarr show them: a shape, a length, items by number."""
+
+    def __init__(self, images):
+        self._images, self.shape, self.dtype = images, images.shape, images.dtype
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, i):
+        return self._images[i]
+
+
+def test_what_is_one_input_and_what_holds_many():
+    images = np.random.default_rng(0).integers(0, 255, (2, 30, 40, 3), dtype=np.uint8)
+    assert is_stream(Stack(images)) and is_stream(range(3)) and is_stream(iter([1]))
+    for single in (
+        images[0],
+        torch.zeros(3, 4, 4),
+        Image.fromarray(images[0]),
+        b"GIF",
+        bytearray(b"GIF"),
+        memoryview(b"GIF"),
+        "a.png",
+    ):
+        assert not is_stream(single), type(single)
+    generate = pipeline("mask-generation", "tiny", device="cpu", points_per_crop=2)
+    assert len(list(generate(Stack(images)))) == 2
+
+
+def test_the_model_of_a_pipeline_cannot_be_set():
+    """Another one would not be asked."""
+    generate = pipeline("mask-generation", "tiny", device="cpu")
+    with pytest.raises(AttributeError, match="model"):
+        generate.model = None

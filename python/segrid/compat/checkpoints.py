@@ -1,4 +1,4 @@
-"""Between the originals' weights (files, dictionaries of tensors) and a Segmenter."""
+"""Between the originals' checkpoint files and a Segmenter."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import segrid
-from segrid.convert import ORIGINAL_RULES, PUBLISHED_HEADS, convert, convert_weights, heads_in
-from segrid.convert.mobile_sam import UNUSED
+from segrid.convert import ORIGINAL_RULES, convert
 from segrid.convert.names import original_names
 
 PICKLED = (".pt", ".pth")
@@ -35,27 +34,12 @@ def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
     return segrid.Segmenter(folder, precision="fp32", device=device)
 
 
-def load_weights(weights: Mapping[str, Any], before: segrid.Segmenter | None) -> segrid.Segmenter:
-    """The same for tensors by their original names, as `torch.load` gives them, on the CPU.
-
-    before : the model whose weights they replace; it tells the heads of the mask decoder, which
-        are else those of every published one
-    """
-    heads = PUBLISHED_HEADS if before is None else heads_in(before._files.config)
-    digest = hashlib.sha256(VERSION + str(heads).encode())
-    for name, tensor in sorted(weights.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    folder = _converted(
-        f"weights-{digest.hexdigest()[:16]}", lambda to: convert_weights(weights, to, heads=heads)
-    )
-    return segrid.Segmenter(folder, precision="fp32", device="cpu")
-
-
-def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[str, Any]]:
-    """(name, tensor on the CPU) of each of its tensors whose name ends so, read from its file one
-    by one; by the names of the original checkpoint for SAM and MobileSAM, by transformers' for
-    others.
+def weights_of(
+    segmenter: segrid.Segmenter, beginning: str = "", ending: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """(name, tensor on the CPU) of each of its tensors whose name begins and ends so, read from its
+    file one by one. SAM's and MobileSAM's have the names of the original checkpoint, others those
+    of transformers.
 
     Raises NotImplementedError for a model that is saved in int8."""
     from safetensors import safe_open
@@ -64,9 +48,9 @@ def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[
         names = list(file.keys())
         rules = ORIGINAL_RULES.get(segmenter.family, [])
         to = original_names(names, rules) if rules else {name: name for name in names}
-        once = {to[name]: name for name in names}  # ties may stand there twice
+        once = {to[name]: name for name in names if name in to}  # ties may stand there twice
         for original, name in once.items():
-            if not original.endswith(ending):
+            if not (original.startswith(beginning) and original.endswith(ending)):
                 continue
             if file.get_slice(name).get_dtype() == "I8":
                 raise NotImplementedError(
@@ -74,16 +58,6 @@ def weights_of(segmenter: segrid.Segmenter, ending: str = "") -> Iterator[tuple[
                     "have no place among an original model's parameters"
                 )
             yield original, file.get_tensor(name)
-
-
-def original_weights(segmenter: segrid.Segmenter) -> dict[str, Any]:
-    """Its tensors by the names of the original checkpoint; {} for SAM 2, where they have none."""
-    return dict(weights_of(segmenter)) if segmenter.family in ORIGINAL_RULES else {}
-
-
-def is_unused(name: str) -> bool:
-    """Whether original checkpoints hold a tensor of that name which no image needs."""
-    return bool(UNUSED.search(name))
 
 
 def cache() -> Path:

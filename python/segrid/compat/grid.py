@@ -3,6 +3,8 @@ thread pool around SAM 2."""
 
 from __future__ import annotations
 
+import numbers
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -61,14 +63,21 @@ def parallel_grid_segmentation(
     points and stops at the first `max_masks`; here the best ones stay, whatever the order.
     """
     model = _segmenter(sam_model)
-    for name, value in (
-        ("max_workers", max_workers),
-        ("batch_size", batch_size),
-        ("target_points", target_points),
-        ("max_masks", max_masks),
+    max_workers, batch_size = _count("max_workers", max_workers), _count("batch_size", batch_size)
+    target_points, max_masks = (
+        _count("target_points", target_points),
+        _count("max_masks", max_masks),
+    )
+    if min_region_area is not None:
+        min_region_area = _count("min_region_area", min_region_area, least=0)
+    for name, share in (
+        ("min_area_frac", min_area_frac),
+        ("nms_box_thresh", nms_box_thresh),
+        ("dup_mask_iou_thresh", dup_mask_iou_thresh),
     ):
-        if value < 1:
-            raise ValueError(f"{name}: must be at least 1, got {value}")
+        if not isinstance(share, numbers.Real) or not 0 <= share <= 1:
+            raise ValueError(f"{name}: must be a number from 0 to 1, got {share!r}")
+    size = None if original_size is None else _size(original_size)
     image = to_image(filepath)
     height, width = image.array.shape[:2]
     if min_region_area is None:
@@ -84,8 +93,8 @@ def parallel_grid_segmentation(
         max_masks=max_masks,
         progress=_report(batch_size),
     )
-    if original_size is not None and tuple(original_size) != (width, height):
-        found = found.resized((original_size[1], original_size[0]))
+    if size is not None and size != (width, height):
+        found = found.resized((size[1], size[0]))
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in found.boxes.tolist()]
     return list(found.array.view(np.uint8)), boxes, found.areas.tolist()
 
@@ -104,6 +113,29 @@ def _segmenter(model: Any) -> Segmenter:
         "sam_model: expected a segrid.Segmenter, or a model or predictor of "
         f"segrid.compat, got {type(model).__name__}"
     )
+
+
+def _count(name: str, value: Any, least: int = 1) -> int:
+    """The whole number that is given. Raises ValueError naming it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name}: must be a whole number of at least {least}, got {value!r}")
+    return number
+
+
+def _size(original_size: Any) -> tuple[int, int]:
+    """The (width, height) that are given."""
+    try:
+        width, height = (_count("a side", pixels) for pixels in original_size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "original_size: must be (width, height), two whole numbers of at least 1, got "
+            f"{original_size!r}"
+        ) from error
+    return width, height
 
 
 def _grid(target_points: int, width: int, height: int) -> np.ndarray:

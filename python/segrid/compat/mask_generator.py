@@ -19,6 +19,7 @@ HOOKS = (
     "postprocess_small_regions",
     "refine_with_m2m",
 )
+ENCODING = ("set_image", "set_torch_image", "predict", "predict_torch", "_predict")
 OWN = ("points_per_batch", "output_mode", "crop_n_points_downscale_factor")
 
 
@@ -30,10 +31,12 @@ class MaskGenerator:
     is made, and which options `Segmenter.everything` has under another name (`_asked`).
 
     The originals' inner steps (`_process_batch` and the like) are one call of the engine here: a
-    subclass or an object that defines one of them raises NotImplementedError, naming it.
+    subclass or an object that defines one of them raises NotImplementedError, naming it; so does
+    reading one, and a predictor of a subclass that overrides the calls that the originals make.
     """
 
     predictor: Any
+    predictor_type: type  # of the drop-in
     point_grids: list[np.ndarray]
     points_per_batch: int
     output_mode: str
@@ -66,9 +69,21 @@ class MaskGenerator:
             raise NotImplementedError(_never_runs(f"{type(self).__name__}.{name}"))
         super().__setattr__(name, value)
 
+    def __getattr__(self, name: str) -> Any:
+        """Of what is not there."""
+        if name in HOOKS:
+            raise NotImplementedError(_never_runs(f"{type(self).__name__}.{name}"))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
         """image : (H, W, 3) uint8 RGB. A list of records in the original's order: segmentation,
-        area, bbox XYWH, predicted_iou, point_coords, stability_score, crop_box XYWH."""
+        area, bbox XYWH, predicted_iou, point_coords, stability_score, crop_box XYWH.
+
+        Raises NotImplementedError where the predictor overrides what would never be called."""
+        for name in ENCODING:
+            own = getattr(self.predictor_type, name, None)
+            if getattr(type(self.predictor), name, None) is not own or name in vars(self.predictor):
+                raise NotImplementedError(_never_runs(f"{type(self.predictor).__name__}.{name}"))
         found = self.predictor.model.segmenter.everything(
             image, containment_thresh=1.0, crop_containment_thresh=1.0, **self._asked()
         )

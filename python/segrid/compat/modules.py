@@ -6,19 +6,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from segrid._native import CorruptFileError
-from segrid.compat.checkpoints import is_unused, load_weights, original_weights, weights_of
+from segrid.compat.checkpoints import weights_of
 from segrid.compat.devices import named
+from segrid.compat.state_dicts import MissingTensors, Slot, is_unused, load_over, load_whole, slots
 from segrid.segmenter import Segmenter
 
-Part = TypeVar("Part", bound="Module")
+AnyModule = TypeVar("AnyModule", bound="Module")
 Self = TypeVar("Self", bound="Model")
 
 
-class LoadedKeys(NamedTuple):
-    """What `load_state_dict` returns, as torch's."""
+class Keys(NamedTuple):
+    """The fields of `LoadedKeys`."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+class LoadedKeys(Keys):
+    """What `load_state_dict` returns, as torch's."""
+
+    def __repr__(self) -> str:
+        return super().__repr__() if any(self) else "<All keys matched successfully>"
+
+    __str__ = __repr__
 
 
 class Module:
@@ -34,25 +44,68 @@ class Module:
         """Raises NotImplementedError: this part cannot be called alone."""
         raise NotImplementedError(f"{type(self).__name__}: segrid cannot call this part alone")
 
-    def eval(self: Part) -> Part:
+    def eval(self: AnyModule) -> AnyModule:
         """Does nothing; the model is always ready."""
         return self
 
-    def train(self: Part, mode: bool = True) -> Part:
+    def train(self: AnyModule, mode: bool = True) -> AnyModule:
         """Raises NotImplementedError for mode=True."""
         return self._untrained("train", mode)
 
-    def requires_grad_(self: Part, requires_grad: bool = True) -> Part:
+    def requires_grad_(self: AnyModule, requires_grad: bool = True) -> AnyModule:
         """Raises NotImplementedError for requires_grad=True."""
         return self._untrained("requires_grad_", requires_grad)
 
-    def _untrained(self: Part, call: str, asked: bool) -> Part:
+    def _untrained(self: AnyModule, call: str, asked: bool) -> AnyModule:
         if asked:
             raise NotImplementedError(
                 f"{type(self).__name__}.{call}(True): segrid does not train; "
                 "use the original library for that"
             )
         return self
+
+    def _weights(self) -> Iterator[tuple[str, Any]]:
+        """(name, tensor) of each of its weights where it runs, read one by one."""
+        raise NotImplementedError
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """(name, torch.nn.Parameter without gradient) of each weight, read one by one. Raises
+        NotImplementedError for recurse=False."""
+        import torch
+
+        if not recurse:
+            raise self._lacks("named_parameters(recurse=False)", "it has no layers of its own")
+        for name, tensor in self._weights():
+            if not name.endswith("positional_encoding_gaussian_matrix"):  # which is a buffer
+                named = f"{prefix}.{name}" if prefix else name
+                yield named, torch.nn.Parameter(tensor, requires_grad=False)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+        """torch.nn.Parameter of each weight, read one by one."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Name -> tensor."""
+        return dict(self._weights())
+
+    def buffers(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """Raises NotImplementedError: segrid holds no torch buffers."""
+        raise self._lacks("buffers", "read state_dict()")
+
+    def named_buffers(self, *_: Any, **__: Any) -> Iterator[tuple[str, Any]]:
+        """Raises NotImplementedError: segrid holds no torch buffers."""
+        raise self._lacks("named_buffers", "read state_dict()")
+
+    def apply(self: AnyModule, *_: Any, **__: Any) -> AnyModule:
+        """Raises NotImplementedError: there are no torch modules to apply it to."""
+        raise self._lacks("apply", "change tensors of state_dict() and load_state_dict() them")
+
+    def _lacks(self, call: str, instead: str) -> NotImplementedError:
+        return NotImplementedError(
+            f"{type(self).__name__}.{call}: this is no torch.nn.Module; {instead}"
+        )
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Its parts by name."""
@@ -129,6 +182,11 @@ class Model(Module):
 
         float16 and bfloat16 are for CUDA. On the CPU the model stays in float32: the results are at
         least as close to the original's, and `dtype` says so."""
+        self._move(*self._asked(args, kwargs))
+        return self
+
+    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
+        """The device and the precision that these arguments of `to` ask for."""
         import torch
 
         precisions = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -143,8 +201,7 @@ class Model(Module):
                 precision = precisions[value]
             elif isinstance(value, (str, torch.device)) or type(value) is int:
                 device = named(value)
-        self._move(device, precision)
-        return self
+        return device, precision
 
     def _move(self, device: str, precision: str) -> None:
         if self._segmenter is not None:
@@ -176,64 +233,55 @@ class Model(Module):
         """float32."""
         return self._in("fp32")
 
-    def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, Any]]:
-        """(name, torch.nn.Parameter without gradient) of each weight, read one by one."""
-        import torch
-
-        for name, tensor in weights_of(self.segmenter):
-            if not name.endswith("positional_encoding_gaussian_matrix"):  # which is a buffer
-                here = tensor.to(device=self.device, dtype=self.dtype)
-                yield name, torch.nn.Parameter(here, requires_grad=False)
-
-    def parameters(self, *_: Any, **__: Any) -> Iterator[Any]:
-        """torch.nn.Parameter of each weight, read one by one."""
-        return (parameter for _, parameter in self.named_parameters())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Name -> tensor."""
-        return {
-            name: tensor.to(device=self.device, dtype=self.dtype)
-            for name, tensor in weights_of(self.segmenter)
-        }
+    def _weights(self, beginning: str = "") -> Iterator[tuple[str, Any]]:
+        for name, tensor in weights_of(self.segmenter, beginning):
+            yield name, tensor.to(device=self.device, dtype=self.dtype)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> LoadedKeys:
-        """Weights by the original checkpoint's names, such as `torch.load` gives.
+        """Weights by the original checkpoint's names, such as `torch.load` gives, or by the names
+        that `state_dict` gives.
 
         With strict=False, what is missing stays as it is, if the model has weights already, and
         names that it does not know are left out; both are returned. Raises RuntimeError for names
         or shapes that do not fit, NotImplementedError for another architecture."""
-        given = dict(state_dict)
-        mine = {} if self._segmenter is None else original_weights(self._segmenter)
-        unexpected = [name for name in given if self._is_unexpected(name, mine)]
-        missing = [name for name in mine if name not in given]
+        given, before = dict(state_dict), self._segmenter
+        places = {} if before is None else slots(before, given)
+        unexpected = [name for name in given if self._is_unexpected(name, places)]
+        missing = [name for name in places if name not in given]
         wrong = [*_listed("Missing", missing), *_listed("Unexpected", unexpected)] if strict else []
         wrong += [
             f"size mismatch for {name}: copying a param with shape {given[name].shape} from "
-            f"checkpoint, the shape in current model is {tensor.shape}."
-            for name, tensor in mine.items()
-            if name in given and given[name].shape != tensor.shape
+            f"checkpoint, the shape in current model is torch.Size({list(slot.shape)})."
+            for name, slot in places.items()
+            if name in given and tuple(given[name].shape) != slot.shape
         ]
-        whole = mine | {name: t for name, t in given.items() if name not in unexpected}
-        loaded = None
         try:
-            loaded = None if wrong else load_weights(whole, self._segmenter)
+            if before is None and not wrong:
+                known = {name: t for name, t in given.items() if name not in unexpected}
+                self._segmenter = load_whole(known)
+            elif before is not None and not wrong:
+                known = {name: tensor for name, tensor in given.items() if name in places}
+                self._segmenter = load_over(before, known, places)
+        except MissingTensors as error:
+            wrong += _listed("Missing", error.names)
         except CorruptFileError as error:
             wrong.append(str(error))
-        if loaded is None:
+        if wrong:
             raise RuntimeError(
                 f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
                 + "\n\t".join(wrong)
             )
-        self._segmenter = loaded
         self._move(*self._wanted)
         return LoadedKeys(missing, unexpected)
 
-    def _is_unexpected(self, name: str, mine: Mapping[str, Any]) -> bool:
+    def _is_unexpected(self, name: str, places: Mapping[str, Slot]) -> bool:
+        if name in places:
+            return False
         if self.roots and name.split(".")[0] not in self.roots:
             return True
-        return bool(mine) and name not in mine and not is_unused(name)
+        return bool(places) and not is_unused(name)
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-
-from segrid.results import Masks
-
-
-def low_res_of(masks: Masks) -> np.ndarray:
-    """A copy of their logits, for the user to write into; ValueError where they were not kept
-    because of their size."""
-    if masks.low_res is None:
-        raise ValueError(
-            f"{len(masks)} masks: their low-res logits would exceed the limit of the "
-            "engine (256 MB, kMaxLowResBytes); ask for fewer prompts at once"
-        )
-    return masks.low_res.copy()
 
 
 def array_of(tensor: Any) -> np.ndarray:
@@ -37,3 +25,28 @@ def tensor_of(array: np.ndarray) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
+
+
+class Seen:
+    """Tensors as they were at one time, to tell whether others are the same, with nothing written
+    into them since. It keeps them, so that none can take another's place in memory."""
+
+    def __init__(self, tensors: Iterable[Any]) -> None:
+        self._tensors = [(tensor, _version(tensor)) for tensor in tensors]
+
+    def are(self, tensors: Iterable[Any]) -> bool:
+        """Whether these are the tensors, unchanged. False for arrays and for tensors made in
+        torch.inference_mode: neither can tell what is written into them."""
+        now = list(tensors)
+        return len(now) == len(self._tensors) and all(
+            tensor is then and version is not None and version == _version(tensor)
+            for tensor, (then, version) in zip(now, self._tensors, strict=True)
+        )
+
+
+def _version(tensor: Any) -> int | None:
+    """How often it was written into; None where that is not counted."""
+    if not hasattr(tensor, "is_inference") or tensor.is_inference():
+        return None
+    version: int = tensor._version
+    return version

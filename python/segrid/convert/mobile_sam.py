@@ -25,11 +25,11 @@ UNUSED = re.compile(
 )
 
 
+MARKS = ("image_encoder.patch_embed.seq.0.c.weight", "mask_decoder.iou_token.weight")
+
+
 def recognises(weights: dict[str, Any]) -> bool:
-    return (
-        "image_encoder.patch_embed.seq.0.c.weight" in weights
-        and "mask_decoder.iou_token.weight" in weights
-    )
+    return all(name in weights for name in MARKS)
 
 
 def convert(

@@ -51,11 +51,11 @@ ORIGINAL_RULES = [
 ]
 
 
+MARKS = ("image_encoder.blocks.0.attn.qkv.weight", "mask_decoder.iou_token.weight")
+
+
 def recognises(weights: dict[str, Any]) -> bool:
-    return (
-        "image_encoder.blocks.0.attn.qkv.weight" in weights
-        and "mask_decoder.iou_token.weight" in weights
-    )
+    return all(name in weights for name in MARKS)
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from segrid.convert.names import DECODER_RULES, decoder_config, depth, feed_forward_names, renamed
+from segrid.convert.names import (
+    DECODER_RULES,
+    ORIGINAL_DECODER_RULES,
+    decoder_config,
+    depth,
+    feed_forward_names,
+    renamed,
+)
 
 RULES = [
     (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
@@ -21,6 +29,29 @@ RULES = [
     (r"^no_mem_embed$", "no_memory_embedding"),
     *DECODER_RULES,
 ]
+# The way back; the rows of POINTS are four tensors there.
+ORIGINAL_RULES = [
+    (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
+    (r"patch_embed\.projection\.", "patch_embed.proj."),
+    (r"^(image_encoder\.trunk\.blocks\.\d+)\.layer_norm(\d)\.", r"\1.norm\2."),
+    (r"^vision_encoder\.neck\.convs\.(\d+)\.", r"image_encoder.neck.convs.\1.conv."),
+    (
+        r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
+        "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    ),
+    (r"^prompt_encoder\.", "sam_prompt_encoder."),
+    (r"^mask_decoder\.", "sam_mask_decoder."),
+    (r"\.o_proj\.", ".out_proj."),
+    (r"^no_memory_embedding$", "no_mem_embed"),
+    *ORIGINAL_DECODER_RULES,
+]
+POINTS = "prompt_encoder.point_embed.weight"
+ORIGINAL_POINTS = "sam_prompt_encoder.point_embeddings"
+# What original checkpoints hold beside, for videos.
+UNUSED = re.compile(
+    r"^(memory_attention|memory_encoder|mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\.|"
+    r"^(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)$"
+)
 # The settings that shapes do not tell, for each published size: (first width, blocks) -> windows,
 # blocks of global attention, heads of the first stage.
 SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
@@ -38,11 +69,11 @@ IMAGE = (
 )
 
 
+MARKS = ("image_encoder.trunk.blocks.0.attn.qkv.weight", "sam_mask_decoder.iou_token.weight")
+
+
 def recognises(weights: dict[str, Any]) -> bool:
-    return (
-        "image_encoder.trunk.blocks.0.attn.qkv.weight" in weights
-        and "sam_mask_decoder.iou_token.weight" in weights
-    )
+    return all(name in weights for name in MARKS)
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
@@ -58,7 +89,7 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
     )
     out = {k: v for k, v in everything.items() if k.startswith(IMAGE)}
     points = [out.pop(f"prompt_encoder.point_embeddings.{i}.weight") for i in range(4)]
-    out["prompt_encoder.point_embed.weight"] = torch.cat(points)
+    out[POINTS] = torch.cat(points)
     grid = 4 * backbone_config(out)["image_size"][0] // 16
     vision = {
         "model_type": "sam2_vision_model",

@@ -16,6 +16,7 @@ class SAM2AutomaticMaskGenerator(MaskGenerator):
     """As sam2.SAM2AutomaticMaskGenerator; `points_per_batch` is taken and not needed."""
 
     as_float32 = True
+    predictor_type = SAM2ImagePredictor
 
     def __init__(
         self,

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from segrid.compat.decoding import decode
 from segrid.compat.sam2.build_sam import build_sam2_hf
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.utils.transforms import SAM2Transforms
-from segrid.compat.tensors import low_res_of
+from segrid.compat.tensors import Seen, array_of
 from segrid.embedding import Embedding
 
 NO_IMAGE = "An image must be set with .set_image(...) before mask prediction."
@@ -78,7 +79,7 @@ class SAM2ImagePredictor:
         self._embeddings: list[Embedding] | None = None
         self._sizes: list[tuple[int, int]] | None = None
         self._shown: Any = None  # the features as torch's, made when they are asked for
-        self._stamp: Any = None  # tells whether `_shown` is as the embeddings have it
+        self._seen = Seen([])  # the tensors of `_shown` from which the embeddings are
 
     def get_image_embedding(self) -> Any:
         """(1, C, h, w) float32 tensor of the last image."""
@@ -107,7 +108,7 @@ class SAM2ImagePredictor:
                 "image_embed": joined(0),
                 "high_res_feats": [joined(i) for i in range(levels, 0, -1)],
             }
-            self._stamp = _stamp(self._shown)
+            self._seen = Seen(_levels(self._shown))
         return self._shown
 
     @_features.setter
@@ -129,17 +130,17 @@ class SAM2ImagePredictor:
         known = self._embeddings
         if known and known[0].model_id != segmenter._engine.model_id:  # the model was exchanged
             known, self._shown = None, self._features
-        if known is None or self._stamp != _stamp(self._shown):
-            coarse, fine = self._shown["image_embed"], self._shown["high_res_feats"]
+        levels = _levels(self._shown)
+        if known is None or not self._seen.are(levels):
             known = self._embeddings = [
                 Embedding.of(
                     segmenter,
                     size,
-                    [_array(level[i : i + 1]) for level in (coarse, *reversed(fine))],
+                    [array_of(level[i : i + 1]) for level in levels],
                 )
                 for i, size in enumerate(self._sizes or [])
             ]
-            self._stamp = _stamp(self._shown)
+            self._seen = Seen(levels)
         return known[index]
 
     # ---- prompts
@@ -267,28 +268,28 @@ class SAM2ImagePredictor:
         embedding = self._embedding(img_idx)
         height, width = embedding.image_size
         scale = np.array([width, height]) / self._transforms.resolution
-        points = None if point_coords is None else _array(point_coords).astype(float) * scale
-        corners = None if boxes is None else _array(boxes).reshape(-1, 2, 2).astype(float) * scale
-        hints = None if mask_input is None else _array(mask_input)[:, 0]
-        count = max((len(a) for a in (points, corners, hints) if a is not None), default=0)
+        points = None if point_coords is None else array_of(point_coords).astype(float) * scale
+        corners = None if boxes is None else array_of(boxes).reshape(-1, 2, 2).astype(float) * scale
+        hints = None if mask_input is None else array_of(mask_input)[:, 0]
+        count = max((len(a) for a in (points, corners, hints) if a is not None), default=1)
         if hints is not None and len(hints) == 1 < count:  # one mask for all prompts
             hints = np.repeat(hints, count, axis=0)
-        found = self.model.segmenter.predict(
+        found = decode(
+            self.model.segmenter,
             embedding,
             points=points,
-            labels=None if point_labels is None else _array(point_labels),
+            labels=None if point_labels is None else array_of(point_labels),
             boxes=None if corners is None else corners.reshape(-1, 4),
             mask_hints=hints,
             multimask=multimask_output,
             mask_threshold=float(self.mask_threshold),
-            anywhere=True,
             **self._areas(),  # type: ignore[arg-type]
         )
 
         def shaped(array: np.ndarray) -> Any:
             return torch.tensor(array).unflatten(0, (count, -1))
 
-        low = shaped(low_res_of(found))
+        low = shaped(found.low_res)
         masks = (
             self._transforms.postprocess_masks(low, embedding.image_size)
             if return_logits
@@ -307,14 +308,8 @@ class SAM2ImagePredictor:
         }
 
 
-def _array(values: Any) -> np.ndarray:
-    """A tensor or array as an array."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
-def _stamp(features: Any) -> Any:
-    """Which tensors they are, and how often each was written into."""
-    if features is None:
-        return None
-    levels = (features["image_embed"], *features["high_res_feats"])
-    return [(id(level), getattr(level, "_version", 0)) for level in levels]
+def _levels(features: Any) -> list[Any]:
+    """Its tensors, coarsest first."""
+    return (
+        [] if features is None else [features["image_embed"], *reversed(features["high_res_feats"])]
+    )

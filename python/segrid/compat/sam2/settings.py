@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segrid.compat.checkpoints import cache
+from segrid.compat.state_dicts import TemporaryFolder
 from segrid.segmenter import Segmenter
 
 # What the engine takes where a config.json says nothing; the keys are those of mask_decoder_config.
@@ -109,6 +110,11 @@ def with_settings(segmenter: Segmenter, settings: Mapping[str, Any]) -> Segmente
     text = json.dumps(config, indent=2) + "\n"
     weights = os.path.realpath(segmenter._files.weights)
     stamp = os.stat(weights)
+    if isinstance(source := segmenter._arguments["model"], TemporaryFolder):
+        fresh = TemporaryFolder.make()
+        fresh.before = source  # the links need it where they cannot be hard ones
+        _fill(Path(fresh), text, weights, segmenter._files.settings)
+        return type(segmenter)(**{**segmenter._arguments, "model": fresh})
     key = f"{text}{weights}{stamp.st_size}{stamp.st_mtime_ns}"
     folder = cache() / f"variant-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not (folder / "config.json").exists():
@@ -120,16 +126,20 @@ def _write(folder: Path, config: str, weights: str, settings: str | None) -> Non
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        _link(weights, fresh / "model.safetensors")
-        if settings is not None:
-            _link(os.path.realpath(settings), fresh / "segrid.json")
-        (fresh / "config.json").write_text(config, encoding="utf-8")
+        _fill(fresh, config, weights, settings)
         os.replace(fresh, folder)
     except OSError:
         if not (folder / "config.json").exists():  # else another process was faster
             raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _fill(folder: Path, config: str, weights: str, settings: str | None) -> None:
+    _link(weights, folder / "model.safetensors")
+    if settings is not None:
+        _link(os.path.realpath(settings), folder / "segrid.json")
+    (folder / "config.json").write_text(config, encoding="utf-8")
 
 
 def _link(source: str, target: Path) -> None:

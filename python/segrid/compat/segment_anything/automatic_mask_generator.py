@@ -16,6 +16,8 @@ class SamAutomaticMaskGenerator(MaskGenerator):
 
     The mask threshold is the model's (`model.mask_threshold`), as there."""
 
+    predictor_type = SamPredictor
+
     def __init__(
         self,
         model: Sam,

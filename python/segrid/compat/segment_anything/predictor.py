@@ -8,7 +8,7 @@ import numpy as np
 
 from segrid.compat.segment_anything.modeling import Sam
 from segrid.compat.segment_anything.utils.transforms import ResizeLongestSide
-from segrid.compat.tensors import array_of, low_res_of, tensor_of
+from segrid.compat.tensors import Seen, array_of, tensor_of
 from segrid.embedding import Embedding
 
 NO_IMAGE = "An image must be set with .set_image(...) before mask prediction."
@@ -29,7 +29,8 @@ class SamPredictor:
     input_size: Any
     _embedding: Embedding | None
     _features: Any
-    _version: Any
+    _given: Any
+    _seen: Seen
 
     def __init__(self, sam_model: Sam) -> None:
         self.model = sam_model
@@ -55,6 +56,7 @@ class SamPredictor:
         assert len(shape) == 4 and shape[1] == 3 and max(shape[2:]) == side, (
             f"set_torch_image input must be BCHW with long side {side}."
         )
+        assert shape[0] == 1, f"set_torch_image: takes one image, got a batch of {shape[0]}."
         self.reset_image()
         pixels = array_of(transformed_image[0].permute(1, 2, 0))
         height, width = (int(n) for n in original_image_size)
@@ -75,7 +77,7 @@ class SamPredictor:
         logits (C, h, w) float32.
 
         point_coords (N, 2) x, y and point_labels (N,), box (4,) XYXY, in image pixels, mask_input
-        (1, h, w)."""
+        (1, h, w). Raises RuntimeError for several boxes: `predict_torch` takes them."""
         if not self.is_image_set:
             raise RuntimeError(NO_IMAGE)
         points = corners = None
@@ -86,7 +88,7 @@ class SamPredictor:
             at = self.transform.apply_coords(array_of(point_coords), self.original_size)
             points = at[None], array_of(point_labels).astype(np.int64)[None]
         if box is not None:
-            corners = self.transform.apply_boxes(array_of(box), self.original_size)
+            corners = self.transform.apply_boxes(array_of(box), self.original_size)[None]
         hint = None if mask_input is None else array_of(mask_input)[None]
         masks, scores, low_res = self._predict(
             (points, corners, hint), multimask_output, return_logits
@@ -133,7 +135,8 @@ class SamPredictor:
         """(1, C, h, w) float32 tensor, or None. What is written into it counts."""
         if self._features is None and self._embedding is not None:
             self._features = tensor_of(self._embedding.features.copy()).to(self.device)
-            self._version = _version(self._features)
+            self._given = self._features
+            self._seen = Seen([self._given])
         return self._features
 
     @features.setter
@@ -141,6 +144,7 @@ class SamPredictor:
         import torch
 
         self._features = None if value is None else torch.as_tensor(value)
+        self._given = value  # an array, too, whose memory the tensor shares
         self._embedding = None
 
     def reset_image(self) -> None:
@@ -160,19 +164,25 @@ class SamPredictor:
         return self.transform.get_preprocess_shape(size[0], size[1], self.transform.target_length)
 
     def _encoded(self) -> tuple[Embedding, bool]:
-        """The image as the engine knows it, and whether that is in image pixels: it is in the
-        model's frame where the image was resized to another size than the engine's rule gives."""
+        """The image as the engine knows it, and whether that is in image pixels. It is not where
+        the image was resized to another size than the engine's rule gives: it is then in the
+        model's frame."""
         height, width = (int(n) for n in self.original_size)
         regular = tuple(int(n) for n in self.input_size) == self._resized((height, width))
         side = self.transform.target_length
         size = (height, width) if regular else (side, side)
-        written = self._features is not None and _version(self._features) != self._version
-        if self._embedding is None or written or self._embedding.image_size != size:
+        segmenter, known = self.model.segmenter, self._embedding
+        if (
+            known is None
+            or known.image_size != size
+            or known.model_id != segmenter._engine.model_id  # other weights were loaded
+            or (self._features is not None and not self._seen.are([self._given]))
+        ):
             if self.features is None:
                 raise RuntimeError(NO_IMAGE)
-            self._version = _version(self.features)
-            self._embedding = Embedding.of(self.model.segmenter, size, [array_of(self.features)])
-        return self._embedding, regular
+            self._seen = Seen([self._given])
+            known = self._embedding = Embedding.of(segmenter, size, [array_of(self.features)])
+        return known, regular
 
     def _predict(self, prompts: Prompts, multimask: bool, return_logits: bool) -> list[np.ndarray]:
         """(B, C, H, W), (B, C), (B, C, h, w), all the user's own."""
@@ -180,7 +190,7 @@ class SamPredictor:
         sparse, dense = self.model.prompt_encoder(*prompts)
         scale = self.transform.scale(self.original_size) if regular else np.ones(2)
         found = self.model.mask_decoder.decode(embedding, sparse, dense, multimask, scale=scale)
-        low_res = low_res_of(found)
+        low_res = found.low_res
         if regular and not return_logits:
             pixels = found.array
         else:
@@ -190,11 +200,5 @@ class SamPredictor:
             pixels = pixels if return_logits else pixels > self.model.mask_threshold
         return [
             array.reshape(sparse.shape[0], -1, *array.shape[1:])
-            for array in (pixels, found.scores.copy(), low_res)
+            for array in (pixels, found.scores, low_res)
         ]
-
-
-def _version(tensor: Any) -> Any:
-    """Changes when the tensor is written into; of one that was made in torch.inference_mode, which
-    cannot tell, each time."""
-    return object() if tensor.is_inference() else tensor._version

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segrid._hub import tokenizer_folder
 from segrid.compat import modules
 from segrid.compat.transformers.loading import load
@@ -75,12 +77,19 @@ class Pipeline:
                 *([self._tokenizer] if is_original and self.has_words else []),
             )
         )
-        self.model = model if is_original else self._own
+        self._model = model if is_original else self._own
         self.binary_output = binary_output
         self._batch_size = defaults.pop("batch_size", None)
         self._num_workers = defaults.pop("num_workers", None)
         self._defaults = defaults
         self.call_count = 0
+
+    @property
+    def model(self) -> Any:
+        """The transformers model that was given, else segrid's. Of a transformers model the weights
+        were copied when the pipeline was made: later changes to it do not count, and another model
+        needs another pipeline (this attribute cannot be set)."""
+        return self._model
 
     @property
     def device(self) -> Any:
@@ -138,14 +147,18 @@ class Pipeline:
         return Answers(inputs, one) if is_stream(inputs) else one(inputs)
 
 
+SINGLE = (str, bytes, bytearray, memoryview, dict, np.ndarray)
+
+
 def is_stream(inputs: Any) -> bool:
     """Whether it holds inputs, rather than being one: an iterator, or a dataset (what has items by
     number, or is iterated)."""
     if isinstance(inputs, Iterator):
         return True
-    # Arrays have a shape, PIL images have getpixel.
-    single = isinstance(inputs, (str, bytes, dict)) or any(
-        hasattr(inputs, name) for name in ("shape", "getpixel")
+    # A tensor has `detach`, a PIL image has `getpixel`. A shape alone tells nothing: files of many
+    # images (h5py, zarr) have one, too.
+    single = isinstance(inputs, SINGLE) or any(
+        hasattr(inputs, name) for name in ("detach", "getpixel")
     )
     by_number = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return not single and (by_number or hasattr(inputs, "__iter__"))

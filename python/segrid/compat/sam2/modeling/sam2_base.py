@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from segrid.compat.modules import LoadedKeys, Model, Module
+from segrid.compat.modules import LoadedKeys, Model
+from segrid.compat.parts import Part
 from segrid.compat.sam2.settings import DECODER, setting_of, with_settings
 from segrid.segmenter import Segmenter
 
 PUBLISHED_SIDE = 1024  # the side of the square that images are resized into
 
 
-class ImageEncoder(Module):
+class ImageEncoder(Part):
     """`model.image_encoder`, which cannot be called alone."""
 
 
-class PromptEncoder(Module):
+class PromptEncoder(Part):
     """`model.sam_prompt_encoder`, which cannot be called alone."""
 
 
-class MaskDecoder(Module):
+class MaskDecoder(Part):
     """`model.sam_mask_decoder`, which cannot be called alone. Its settings may be set:
     dynamic_multimask_via_stability (single masks that are not stable give way to the best of
     three), dynamic_multimask_stability_delta and dynamic_multimask_stability_thresh."""
 
-    def __init__(self, model: SAM2Base) -> None:
-        vars(self)["_model"] = model
+    _model: SAM2Base
 
     def __getattr__(self, name: str) -> Any:
         if name in DECODER:
@@ -38,10 +38,6 @@ class MaskDecoder(Module):
             self._model._change({name: DECODER[name](value)})
         else:
             super().__setattr__(name, value)
-
-    def named_children(self) -> Any:
-        """None: the model is no part of it."""
-        return iter(())
 
 
 class SAM2Base(Model):
@@ -59,9 +55,9 @@ class SAM2Base(Model):
     ) -> None:
         self._settings = dict(settings or {})
         super().__init__(segmenter and with_settings(segmenter, self._settings), device)
-        self.image_encoder = ImageEncoder()
-        self.sam_prompt_encoder = PromptEncoder()
-        self.sam_mask_decoder = MaskDecoder(self)
+        self.image_encoder = ImageEncoder(self, "vision_encoder.")
+        self.sam_prompt_encoder = PromptEncoder(self, "prompt_encoder.")
+        self.sam_mask_decoder = MaskDecoder(self, "mask_decoder.")
 
     @property
     def image_size(self) -> int:

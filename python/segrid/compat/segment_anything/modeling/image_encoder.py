@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from segrid.compat.modules import Module
+from segrid.compat.parts import Part
 from segrid.compat.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 PUBLISHED_SIDE = 1024
 
 
-class ImageEncoder(Module):
+class ImageEncoder(Part):
     """The image encoder of any family, on the engine."""
 
     def __init__(self, sam: Sam) -> None:
+        super().__init__(sam, "image_encoder.")
         self._sam = sam
 
     @property

@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segrid.compat.modules import Module
+from segrid.compat.decoding import Decoded, decode
+from segrid.compat.parts import Part
 from segrid.compat.segment_anything.modeling.prompt_encoder import DensePrompts, SparsePrompts
-from segrid.compat.tensors import array_of, low_res_of, tensor_of
+from segrid.compat.tensors import array_of, tensor_of
 from segrid.embedding import Embedding
-from segrid.results import Masks
 
 if TYPE_CHECKING:
     from segrid.compat.segment_anything.modeling.sam import Sam
 
 
-class MaskDecoder(Module):
+class MaskDecoder(Part):
     """As segment_anything.modeling.MaskDecoder, on the engine."""
 
     num_multimask_outputs = 3
     num_mask_tokens = 4
 
     def __init__(self, sam: Sam) -> None:
+        super().__init__(sam, "mask_decoder.")
         self._sam = sam
 
     def forward(
@@ -63,7 +64,7 @@ class MaskDecoder(Module):
             asked = slice(None) if images == 1 else slice(i, i + 1)
             embedding = Embedding.of(self._sam.segmenter, frame, [features[None]])
             found = self.decode(embedding, sparse, dense, multimask_output, prompts=asked)
-            parts.append((low_res_of(found), found.scores))
+            parts.append((found.low_res, found.scores))
         joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         low_res, scores = (
             tensor_of(a.reshape(count, -1, *a.shape[1:])).to(own.device) for a in joined
@@ -79,7 +80,7 @@ class MaskDecoder(Module):
         *,
         scale: Any = 1.0,
         prompts: slice = slice(None),
-    ) -> Masks:
+    ) -> Decoded:
         """The masks of some of the prompts, whose coordinates are divided by `scale` (x, y) first:
         from the model's frame to the embedding's."""
 
@@ -89,13 +90,13 @@ class MaskDecoder(Module):
         points, labels, boxes = of(sparse.points), of(sparse.labels), of(sparse.boxes)
         if points is not None and boxes is not None and points.shape[1] == 0:
             points = labels = None  # SAM pads points only where there is no box
-        return self._sam.segmenter.predict(
+        return decode(
+            self._sam.segmenter,
             embedding,
             points=None if points is None else points / scale,
             labels=labels,
             boxes=None if boxes is None else (boxes.reshape(-1, 2, 2) / scale).reshape(-1, 4),
             mask_hints=of(dense.masks),
             multimask=multimask,
-            anywhere=True,
             mask_threshold=float(self._sam.mask_threshold),
         )

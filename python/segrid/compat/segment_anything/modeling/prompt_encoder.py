@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segrid.compat.modules import Module
+from segrid.compat.parts import Part
 from segrid.compat.segment_anything.modeling.image_encoder import PUBLISHED_SIDE
 from segrid.compat.tensors import array_of
 
@@ -49,11 +49,12 @@ class DensePrompts:
         return self
 
 
-class PromptEncoder(Module):
+class PromptEncoder(Part):
     """As segment_anything.modeling.PromptEncoder, but that what it returns is not a tensor: it
     stands for one, and only `mask_decoder` reads it."""
 
     def __init__(self, sam: Sam) -> None:
+        super().__init__(sam, "prompt_encoder.")
         self._sam = sam
         self._dense_pe: tuple[Any, Any] = (None, None)
 
@@ -102,7 +103,9 @@ class PromptEncoder(Module):
     ) -> tuple[SparsePrompts, DensePrompts]:
         """points : coordinates (B, N, 2) x, y and labels (B, N): 1 foreground, 0 background, -1
         padding; of any other label only the place is encoded, as in the original. boxes : (B, 4)
-        XYXY. All in the model's frame. masks : (B, 1, h, w) low-res logits."""
+        XYXY. All in the model's frame. masks : (B, 1, h, w) low-res logits.
+
+        Raises RuntimeError for another number of boxes than there are prompts."""
         coords = labels = corners = None
         if points is not None:
             coords, labels = array_of(points[0]), array_of(points[1])
@@ -111,8 +114,13 @@ class PromptEncoder(Module):
         if boxes is not None:
             corners = array_of(boxes).reshape(-1, 4)
         hints = None if masks is None else array_of(masks).astype(np.float32)
-        given = [a for a in (coords, corners, hints) if a is not None]
+        given = [a for a in (coords, boxes, hints) if a is not None]
         count = len(given[0]) if given else 1
+        if corners is not None and len(corners) != count:
+            raise RuntimeError(
+                f"prompt_encoder: {len(corners)} boxes for {count} prompts; give one box for each "
+                "prompt (`SamPredictor.predict` takes one, `predict_torch` takes many)"
+            )
         tokens = 0 if coords is None else coords.shape[1] + (corners is None)
         tokens += 0 if corners is None else 2
         if hints is not None:

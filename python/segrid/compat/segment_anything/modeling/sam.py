@@ -48,7 +48,8 @@ class Sam(Model):
 
     def positional_matrix(self) -> Any:
         """(2, C / 2) tensor of its positional encoding, on the CPU."""
-        return next(weights_of(self.segmenter, "positional_encoding_gaussian_matrix"))[1].float()
+        ending = "positional_encoding_gaussian_matrix"
+        return next(weights_of(self.segmenter, ending=ending))[1].float()
 
     def forward(
         self, batched_input: list[dict[str, Any]], multimask_output: bool

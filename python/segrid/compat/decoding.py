@@ -1,0 +1,75 @@
+"""Prompts to masks with their low-res logits, however many prompts there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segrid.embedding import Embedding
+from segrid.results import Masks
+from segrid.segmenter import Segmenter
+
+LOW_RES_BYTES = 256 << 20  # the engine keeps no more logits of one call (kMaxLowResBytes)
+PROMPTS = ("points", "labels", "boxes", "mask_hints")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Masks of one or several calls of the engine, one after the other."""
+
+    parts: Sequence[Masks]
+
+    @property
+    def array(self) -> np.ndarray:
+        """(N, H, W) bool: views of the engine's memory if it was one call."""
+        return _joined([part.array for part in self.parts])
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(N,) float32, for the user to write into."""
+        return np.concatenate([part.scores for part in self.parts])
+
+    @property
+    def low_res(self) -> np.ndarray:
+        """(N, h, w) float32 logits, for the user to write into."""
+        return np.concatenate([_low_res(part) for part in self.parts])
+
+
+def decode(
+    segmenter: Segmenter, embedding: Embedding, *, multimask: bool, **arguments: Any
+) -> Decoded:
+    """`Segmenter.predict` with `anywhere=True`, in as many calls as the engine needs to keep the
+    logits of all masks. Without any prompt it decodes one empty prompt, as the originals do."""
+    prompts = {name: arguments.pop(name) for name in PROMPTS if arguments.get(name) is not None}
+    counts = {len(rows) for rows in prompts.values()}
+    height, width = segmenter._engine.low_res
+    most = max(1, LOW_RES_BYTES // (4 * height * width * (3 if multimask else 1)))
+    # Counts that differ are for `predict` to refuse.
+    starts = range(0, max(counts), most) if len(counts) == 1 and max(counts) > most else [0]
+    return Decoded(
+        [
+            segmenter.predict(
+                embedding,
+                multimask=multimask,
+                anywhere=True,
+                **{
+                    name: rows[start : start + most] if len(starts) > 1 else rows
+                    for name, rows in prompts.items()
+                },
+                **arguments,
+            )
+            for start in starts
+        ]
+    )
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _low_res(masks: Masks) -> np.ndarray:
+    assert masks.low_res is not None, "decode asks for few enough masks at once"
+    return masks.low_res
