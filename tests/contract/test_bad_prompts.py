@@ -47,11 +47,9 @@ def test_anywhere_takes_what_the_originals_take(tiny, embedding):
         embedding, points=[[-500.0, 9000]], boxes=[[120, 85, -20, 85]], anywhere=True
     )
     assert len(found) == 1 and np.isfinite(found.low_res).all()
-    for nonsense in (
-        dict(points=[[np.nan, 2]]),
-        dict(boxes=[[0, 0, np.inf, 2]]),
-        dict(points=[[1, 2]], labels=[9]),
-    ):
+    unknown = tiny.predict(embedding, points=[[100, 90]], labels=[9], anywhere=True)
+    assert len(unknown) == 1  # a place and no more, see the drop-ins' tests
+    for nonsense in (dict(points=[[np.nan, 2]]), dict(boxes=[[0, 0, np.inf, 2]])):
         with pytest.raises(ValueError, match=r"\[0\]"):
             tiny.predict(embedding, **nonsense, anywhere=True)
 
