@@ -2,7 +2,7 @@
 #include <c10/util/Exception.h>
 #include <pybind11/pybind11.h>
 
-#include <new>
+#include <exception>
 
 #include "bindings/module.h"
 #include "core/error.h"
@@ -39,7 +39,8 @@ void bind_errors(py::module_ m) {
         } catch (const c10::Error& e) {  // LibTorch names the size it asked for
             py::set_error(is_out_of_memory(p) ? PyExc_MemoryError : PyExc_RuntimeError,
                           e.what_without_backtrace());
-        } catch (const std::bad_alloc&) {
+        } catch (const std::exception&) {
+            if (!is_out_of_memory(p)) throw;
             py::set_error(PyExc_MemoryError, ("out of memory; the process holds " +
                                               std::to_string(static_cast<int64_t>(resident_mb())) +
                                               " MB (see ulimit -v and the container's limit)")

@@ -1,5 +1,6 @@
 #include "engine/device.h"
 
+#include <ATen/Config.h>
 #include <ATen/Functions.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
@@ -10,6 +11,10 @@
 #include <mutex>
 #include <new>
 #include <string_view>
+
+#if AT_MKLDNN_ENABLED()
+#include <oneapi/dnnl/dnnl_common.hpp>
+#endif
 
 #include "core/error.h"
 #include "core/thread_pool.h"
@@ -141,6 +146,10 @@ bool is_out_of_memory(const std::exception_ptr& error) {
         return says("can't allocate memory") || says("out of memory") || says("ALLOC_FAILED");
     } catch (const std::bad_alloc&) {
         return true;
+#if AT_MKLDNN_ENABLED()
+    } catch (const dnnl::error& e) {  // it had no memory for the code that it makes at run time
+        return e.status == dnnl_out_of_memory;
+#endif
     } catch (...) {
         return false;
     }
