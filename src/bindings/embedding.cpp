@@ -25,6 +25,12 @@ py::array_t<float> view(const FeatureShape& shape, const at::Tensor& features) {
     return array;
 }
 
+py::tuple views(const Embedding& e, const Features& features) {
+    py::tuple all(features.size());
+    for (std::size_t i = 0; i < features.size(); ++i) all[i] = view(e.shapes[i], features[i]);
+    return all;
+}
+
 }  // namespace
 
 void bind_embedding(py::module_ m) {
@@ -34,14 +40,20 @@ void bind_embedding(py::module_ m) {
             [](const Embedding& e) { return py::make_tuple(e.image().height, e.image().width); })
         .def_property_readonly("model_id", [](const Embedding& e) { return e.model_id; })
         .def_property_readonly("features",
-                               [](const std::shared_ptr<Embedding>& e) {
-                                   const Features features =
-                                       without_gil([&] { return e->host_features(); });
-                                   py::tuple all(features.size());
-                                   for (std::size_t i = 0; i < features.size(); ++i)
-                                       all[i] = view(e->shapes[i], features[i]);
-                                   return all;
+                               [](const Embedding& e) {
+                                   return views(e, without_gil([&] { return e.host_alone(); }));
                                })
+        .def_property_readonly("own_features",
+                               [](const Embedding& e) {
+                                   return views(e, without_gil([&] { return e.host_features(); }));
+                               })
+        .def_property_readonly(
+            "no_memory",
+            [](const Embedding& e) -> py::object {
+                if (!e.no_memory.defined()) return py::none();
+                const at::Tensor host = without_gil([&] { return e.host_no_memory(); });
+                return py::array_t<float>(host.numel(), host.const_data_ptr<float>());
+            })
         .def("__hash__",
              [](const Embedding& e) { return without_gil([&] { return e.content_hash() >> 1; }); })
         .def("__eq__", [](const Embedding& a, const py::object& other) {

@@ -222,7 +222,8 @@ void bind_engine(py::module_ m) {
         .def(
             "restore",
             [](const Segmenter& s, std::pair<int64_t, int64_t> size,
-               const std::vector<Floats>& features, const std::string& model_id) {
+               const std::vector<Floats>& features, const std::string& model_id,
+               bool no_memory_added) {
                 for (const Floats& f : features) {
                     if (f.ndim() != 4 || f.shape(0) != 1)
                         invalid("embedding: features must be (1, C, h, w)");
@@ -239,11 +240,12 @@ void bind_engine(py::module_ m) {
                                               .contiguous());
                         }
                     });
-                    return std::make_shared<Embedding>(
-                        s.restore({size.first, size.second}, all, model_id, schedule));
+                    return std::make_shared<Embedding>(s.restore(
+                        {size.first, size.second}, {all, no_memory_added, model_id}, schedule));
                 });
             },
-            py::arg("image_size"), py::arg("features"), py::arg("model_id"))
+            py::arg("image_size"), py::arg("features"), py::arg("model_id"),
+            py::arg("no_memory_added"))
         .def(
             "predict",
             [](const Segmenter& s, const std::shared_ptr<Embedding>& e,

@@ -10,8 +10,8 @@
 
 namespace segrid {
 
-// Of the plain definitions (models/plain): ATen operations on a device, weights and activations in
-// one type.
+// Where the plain definitions of models run (nn/plain.h): in ATen operations on a device, weights
+// and activations in one type.
 struct Placement {
     c10::Device device{c10::kCPU};
     c10::ScalarType type = c10::kFloat;

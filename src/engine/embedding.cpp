@@ -1,5 +1,7 @@
 #include "engine/embedding.h"
 
+#include <ATen/TensorOperators.h>
+
 #include <cstring>
 
 namespace segrid {
@@ -24,7 +26,9 @@ uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed) {
     return hash ^ (hash >> 32);
 }
 
-Features Embedding::host_features() const {
+namespace {
+
+Features on_host(const Features& features) {
     if (features.front().is_cpu() && features.front().scalar_type() == at::kFloat) return features;
     Features host;
     run_on_devices({}, [&] {
@@ -34,10 +38,25 @@ Features Embedding::host_features() const {
     return host;
 }
 
+}  // namespace
+
+Features Embedding::alone() const {
+    Features result = features;
+    if (!no_memory.defined()) return result;
+    const auto add = [&] { result.front() = features.front() + no_memory; };
+    if (no_memory.is_cpu()) run_in_worker({}, add);
+    else run_on_devices({}, add);
+    return result;
+}
+
+Features Embedding::host_alone() const { return on_host(alone()); }
+Features Embedding::host_features() const { return on_host(features); }
+at::Tensor Embedding::host_no_memory() const { return on_host({no_memory}).front(); }
+
 uint64_t Embedding::content_hash() const {
     const int64_t sizes[2] = {image().height, image().width};
     uint64_t hash = hash_bytes(model_id.data(), model_id.size(), hash_bytes(sizes, sizeof sizes));
-    for (const at::Tensor& f : host_features())
+    for (const at::Tensor& f : host_alone())
         hash = hash_bytes(f.const_data_ptr(), f.nbytes(), hash);
     return hash;
 }

@@ -12,16 +12,23 @@
 namespace segrid {
 
 struct Embedding {
-    FrameMap frame;                    // the whole image in the model's square
-    Features features;                 // [grid area, channels] each, where the model is
-    std::vector<FeatureShape> shapes;  // of the features
+    FrameMap frame;     // the whole image in the model's square
+    Features features;  // the encoder's, [grid area, channels] each, where the model is
+    // What decoding an image alone adds to the image tokens, [channels]. Undefined: nothing, or the
+    // features hold it already (those that were put back from where they had been kept so).
+    at::Tensor no_memory;
+    std::vector<FeatureShape> shapes;               // of the features
     std::shared_ptr<const DecoderContext> context;  // what decoding derives from it
     std::string model_id;                           // of the weights that made it
 
     Size image() const { return frame.image(); }
-    // In fp32 on the CPU: the features themselves where they are there, else a copy.
+    // As an image alone is decoded: with no_memory.
+    Features alone() const;
+    // Those of alone(), and the encoder's own, in fp32 on the CPU; no copy where they are there.
+    Features host_alone() const;
     Features host_features() const;
-    uint64_t content_hash() const;  // of image size, model and features
+    at::Tensor host_no_memory() const;  // of a no_memory that is defined
+    uint64_t content_hash() const;      // of image size, model and features
 };
 
 // A 64-bit hash of bytes, the same on every machine; not for security.

@@ -7,9 +7,7 @@
 
 #include "core/error.h"
 #include "core/trace.h"
-#include "masks/regions.h"
 #include "image/preprocess.h"
-#include "kernels/mask_scan/op.h"
 #include "models/factory.h"
 #include "weights/config.h"
 
@@ -61,7 +59,8 @@ Embedding Segmenter::prepared(const Embedding& e, const Schedule& schedule) cons
     Embedding own = e;
     if (model().takes(*e.context)) return own;
     own.features = e.host_features();
-    own.context = model().prepare(own.features, capped(schedule));
+    if (e.no_memory.defined()) own.no_memory = model().no_memory();
+    own.context = model().prepare(own.alone(), capped(schedule));
     return own;
 }
 
@@ -87,7 +86,8 @@ Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule&
     e.features = model().encode(
         {.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()},
         schedule);
-    e.context = model().prepare(e.features, schedule);
+    e.no_memory = model().no_memory();
+    e.context = model().prepare(e.alone(), schedule);
     if (stats != nullptr) stats->add("encode", watch.seconds());
     return e;
 }
@@ -111,14 +111,15 @@ Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size imag
     e.shapes = model().feature_shapes();
     e.model_id = model_id();
     e.features = model().encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule);
-    e.context = model().prepare(e.features, schedule);
+    e.no_memory = model().no_memory();
+    e.context = model().prepare(e.alone(), schedule);
     return e;
 }
 
-Embedding Segmenter::restore(Size image, const Features& features, const std::string& model_id,
-                             const Schedule& schedule) const {
+Embedding Segmenter::restore(Size image, const KeptFeatures& kept, const Schedule& schedule) const {
+    const Features& features = kept.features;
     Embedding e;
-    e.model_id = model_id;
+    e.model_id = kept.model_id;
     check_embedding(e);
     check_size("embedding: the image", image);
     e.shapes = model().feature_shapes();
@@ -132,32 +133,9 @@ Embedding Segmenter::restore(Size image, const Features& features, const std::st
         FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)},
                  model().preprocess());
     e.features = features;
-    e.context = model().prepare(features, capped(schedule));
+    if (!kept.no_memory_added) e.no_memory = model().no_memory();
+    e.context = model().prepare(e.alone(), capped(schedule));
     return e;
-}
-
-ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame) {
-    const Size low = model.low_res();
-    if (model.preprocess().resize == Resize::Squash) return {low, low.height, low, frame.crop()};
-    return {low, model.preprocess().side, frame.resized(), frame.crop()};
-}
-
-ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
-    ModelPrompt out;
-    out.labels = prompt.labels;
-    out.points_given = prompt.points_given || !prompt.points.empty();
-    out.mask_hint = prompt.mask_hint;
-    for (const ImagePoint& p : prompt.points) out.points.push_back(frame.to_model(p));
-    if (prompt.box) out.box = frame.to_model(*prompt.box);
-    return out;
-}
-
-const float* filled(const float* logits, Size low_res, const RegionFilling& filling, Arena& arena) {
-    if (filling.max_hole_area <= 0 && filling.max_sprinkle_area <= 0) return logits;
-    float* own = arena.take<float>(low_res.area());
-    std::copy_n(logits, low_res.area(), own);
-    fill_small_regions(own, low_res, filling);
-    return own;
 }
 
 }  // namespace segrid

@@ -11,9 +11,7 @@
 #include "engine/loading.h"
 #include "engine/progress.h"
 #include "image/image.h"
-#include "kernels/mask_scan/op.h"
 #include "masks/mask_set.h"
-#include "masks/regions.h"
 #include "models/segmentation.h"
 #include "prompts/prompts.h"
 
@@ -40,6 +38,13 @@ inline constexpr std::size_t kMaxLowResBytes = std::size_t{256} << 20;
 // Prompts of one predict() call.
 inline constexpr std::size_t kMaxPrompts = 100'000;
 
+// Features of an image in fp32 on the CPU, as files and other programs keep them.
+struct KeptFeatures {
+    Features features;
+    bool no_memory_added = false;  // whether the image tokens hold SegmentationModel::no_memory()
+    std::string model_id;          // of the weights that made them
+};
+
 // Immutable after construction and shared by any number of threads.
 class Segmenter : public Loaded<SegmentationModel> {
 public:
@@ -58,9 +63,9 @@ public:
     // that `image` gets, else InvalidInput.
     Embedding encode_resized(const float* pixels, Size resized, Size image,
                              const Schedule& schedule) const;
-    // An embedding from saved features; throws InvalidInput when they are not this model's.
-    Embedding restore(Size image, const Features& features, const std::string& model_id,
-                      const Schedule& schedule) const;
+    // An embedding from features that were kept elsewhere; throws InvalidInput when they are not
+    // this model's.
+    Embedding restore(Size image, const KeptFeatures& kept, const Schedule& schedule) const;
     // Masks in prompt order (three per prompt with multimask). Prompts must have been validated
     // against the image.
     Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts,
@@ -78,13 +83,5 @@ private:
     std::map<std::string, double> defaults_;
     std::optional<double> working_scale_;
 };
-
-ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame);
-// The logits without small regions: a copy in the arena, or they themselves where both limits are
-// 0.
-const float* filled(const float* logits, Size low_res, const RegionFilling& filling, Arena& arena);
-// From low-res logits to the pixels of the frame's crop: by way of the model's square where the
-// image was padded, straight where it was squashed.
-ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame);
 
 }  // namespace segrid

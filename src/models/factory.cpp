@@ -7,7 +7,6 @@
 #include "core/error.h"
 #include "models/mobile_sam/mobile_sam.h"
 #include "models/owlv2/owlv2.h"
-#include "models/plain/segmentation.h"
 #include "models/sam/sam.h"
 #include "models/sam2/sam2.h"
 #include "weights/config.h"
@@ -22,10 +21,10 @@ struct Family {
     std::unique_ptr<SegmentationModel> (*kernels)(const Config&, WeightStore&, Precisions);
     std::unique_ptr<SegmentationModel> (*plain)(const Config&, WeightStore&, Placement);
 };
-constexpr Family kFamilies[] = {{"sam", sam::load, plain::load_sam},
-                                {"mobile_sam", mobile_sam::load, plain::load_mobile_sam},
-                                {"sam2", sam2::load, plain::load_sam2},
-                                {"sam2_video", sam2::load, plain::load_sam2}};
+constexpr Family kFamilies[] = {{"sam", sam::load, sam::load_plain},
+                                {"mobile_sam", mobile_sam::load, mobile_sam::load_plain},
+                                {"sam2", sam2::load, sam2::load_plain},
+                                {"sam2_video", sam2::load, sam2::load_plain}};
 
 bool detects(const std::string& type) { return type == "owlv2" || type == "owlvit"; }
 

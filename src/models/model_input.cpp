@@ -1,6 +1,10 @@
 #include "models/model_input.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
+
+#include "nn/plain.h"
 
 namespace segrid {
 
@@ -18,4 +22,25 @@ void gather_patches(const ModelInput& input, const PreprocessSpec& spec, int64_t
     }
 }
 
+namespace plain {
+
+at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement) {
+    const auto [height, width] = input.size;
+    const at::Tensor given =
+        input.bytes != nullptr
+            ? at::from_blob(const_cast<uint8_t*>(input.bytes), {height, width, 3}, at::kByte)
+            : at::from_blob(const_cast<float*>(input.floats), {height, width, 3}, at::kFloat);
+    const at::Tensor image = given.to(placement.device).to(at::kFloat);
+    const at::Tensor mean = at::tensor(at::ArrayRef<float>(spec.mean, 3)).to(placement.device),
+                     std = at::tensor(at::ArrayRef<float>(spec.std, 3)).to(placement.device);
+    const at::Tensor normal = ((image - mean) / std).permute({2, 0, 1}).unsqueeze(0);
+    return at::constant_pad_nd(normal, {0, spec.side - width, 0, spec.side - height}, 0)
+        .to(placement.type);
+}
+
+void tell(const Tap* tap, const std::string& name, const at::Tensor& x) {
+    if (tap != nullptr) (*tap)(name, on_host(x).reshape({-1, x.size(-1)}).clone());
+}
+
+}  // namespace plain
 }  // namespace segrid

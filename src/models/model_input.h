@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "core/execution.h"
 #include "core/geometry.h"
 
 namespace segrid {
@@ -32,4 +33,13 @@ struct ModelInput {
 void gather_patches(const ModelInput& input, const PreprocessSpec& spec, int64_t patch,
                     int64_t grid, int64_t y, float* out);
 
+namespace plain {
+
+// The whole input in the model's square, normalised, zeros beyond it: [1, 3, side, side] where the
+// placement says.
+at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement);
+// Shows x to the tap, if there is one, as [tokens, channels] in fp32 on the CPU.
+void tell(const Tap* tap, const std::string& name, const at::Tensor& x);
+
+}  // namespace plain
 }  // namespace segrid

@@ -38,6 +38,7 @@ struct DecodeRequest {
     // Masks whose predicted IoU is not above this are not computed; their logits stay null.
     float iou_above = -std::numeric_limits<float>::infinity();
     bool object_score = false;  // whether it is wanted
+    bool tokens = false;        // whether the masks' output tokens are wanted
 };
 
 // The masks of one prompt, in the model's order.
@@ -46,8 +47,12 @@ struct DecodedMask {
     float object_score =
         std::numeric_limits<float>::quiet_NaN();  // logit: whether there is an object at all; NaN
                                                   // where the family has none
-    const float* logits =
-        nullptr;  // low_res() floats in the arena given to decode(); null when skipped
+    // low_res() floats in the arena given to decode(); null when skipped
+    const float* logits = nullptr;
+    // The decoder's output token of this mask, from which SAM 2 makes the object's pointer: as many
+    // floats as image tokens have channels, in the arena; null when not asked for. Where the single
+    // mask gave way to a better one it is still the single mask's, as in sam2.
+    const float* token = nullptr;
 };
 
 // Of one of a model's feature maps.
@@ -67,6 +72,7 @@ struct BatchMask {
 struct DecodedBatch {
     std::vector<BatchMask> masks;  // by prompt; without those that were not to be computed
     at::Tensor logits;             // [masks, low_res] in fp32, on the model's device
+    at::Tensor tokens;             // [masks, channels] beside them; undefined when not asked for
 };
 
 // What an encoder makes of an image: [grid area, channels] for each of the model's
@@ -84,8 +90,15 @@ public:
     virtual std::vector<FeatureShape> feature_shapes() const = 0;
     virtual int64_t multimask_outputs() const = 0;  // masks per prompt with multimask
 
+    // The image's own features.
     virtual Features encode(const ModelInput& input, const Schedule& schedule,
                             const Tap* tap = nullptr) const = 0;
+    // The embedding that says "there is no memory", [channels], where the features are: whoever
+    // decodes an image alone adds it to the image tokens (SAM 2). Undefined where the family has
+    // none.
+    virtual at::Tensor no_memory() const { return {}; }
+    // From features as they are decoded: an image's alone with no_memory(), or in a video with what
+    // is remembered.
     virtual std::shared_ptr<const DecoderContext> prepare(const Features& features,
                                                           const Schedule& schedule) const = 0;
     // Inside a worker: on that worker, and on idle ones where the schedule shares. Elsewhere: split

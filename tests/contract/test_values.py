@@ -167,6 +167,36 @@ def test_embeddings_of_sam2_keep_their_fine_features(tmp_path, coins):
     assert model.predict(again, points=[[150, 60]]) == model.predict(embedding, points=[[150, 60]])
 
 
+def test_files_hold_the_features_without_the_no_memory_embedding(coins, tmp_path):
+    """SAM 2 adds it to the image tokens of an image that is decoded alone. Files of an older
+    segrid, which do not say whether theirs hold it, are refused."""
+    from benchmarks import random_sam2
+
+    model = segrid.Segmenter(random_sam2.make("small", tmp_path))
+    embedding = model.encode(coins)
+    embedding.save(tmp_path / "e.npz")
+    held = dict(np.load(tmp_path / "e.npz"))
+    no_memory = embedding._source.no_memory
+    assert not held["no_memory_added"] and np.abs(no_memory).max() > 0
+    whole = held["features"] + no_memory[:, None, None]
+    np.testing.assert_array_equal(embedding.features, whole)
+    click = dict(points=[[150, 60]])
+    for again in (
+        segrid.Embedding.load(tmp_path / "e.npz", model),
+        pickle.loads(pickle.dumps(embedding)),
+        segrid.Embedding.of(model, embedding.image_size, [whole, *embedding.high_res_features]),
+    ):
+        assert again == embedding and hash(again) == hash(embedding)
+        assert model.predict(again, **click) == model.predict(embedding, **click)
+    again.save(tmp_path / "of.npz")  # it came from `of`: its features hold the embedding
+    assert np.load(tmp_path / "of.npz")["no_memory_added"]
+    assert segrid.Embedding.load(tmp_path / "of.npz", model) == embedding
+    del held["no_memory_added"]
+    np.savez(tmp_path / "old.npz", **held)
+    with pytest.raises(segrid.CorruptFileError, match="an embedding of an older segrid"):
+        segrid.Embedding.load(tmp_path / "old.npz", model)
+
+
 def test_an_unpickled_embedding_is_refused_by_other_weights(tiny, coins, tmp_path):
     from benchmarks import random_sam
 
@@ -189,19 +219,22 @@ def test_unpickling_an_embedding_needs_no_engine(tiny, coins, tmp_path):
 
 
 def test_damaged_pickles_of_embeddings_are_refused(tiny, coins):
-    rebuild, (size, features, model) = tiny.encode(coins).__reduce__()
+    rebuild, (size, features, model, no_memory) = tiny.encode(coins).__reduce__()
+    assert no_memory is None
     for bad in (
-        (size, [], model),
-        (size, [features[0][0]], model),
-        ((1, 2, 3), features, model),
-        (size, ["text"], model),
-        (size, [features[0].astype(int)], model),
-        (size, features, 7),
+        (size, [], model, None),
+        (size, [features[0][0]], model, None),
+        ((1, 2, 3), features, model, None),
+        (size, ["text"], model, None),
+        (size, [features[0].astype(int)], model, None),
+        (size, features, 7, None),
+        (size, features, model, np.zeros(3, np.float32)),
+        (size, features, model, "text"),
     ):
         with pytest.raises(segrid.CorruptFileError, match="damaged"):
             rebuild(*bad)
     with pytest.raises(ValueError, match="shape"):
-        tiny.predict(rebuild(size, [features[0][:, :, :, :5]], model), points=[[1, 1]])
+        tiny.predict(rebuild(size, [features[0][:, :, :, :5]], model, None), points=[[1, 1]])
 
 
 @pytest.mark.parametrize("again", WAYS_TO_COPY)

@@ -44,8 +44,8 @@ DecoderShape read_decoder(const Config& c) {
     return d;
 }
 
-PromptConfig read_prompt(const Config& c) {
-    PromptConfig p;
+PromptShape read_prompt(const Config& c, int64_t side, int64_t grid, int64_t dim) {
+    PromptShape p{.side = side, .grid = grid, .dim = dim};
     p.mask_channels = c.integer("prompt_encoder_config.mask_input_channels", 16);
     p.eps = static_cast<float>(c.number("prompt_encoder_config.layer_norm_eps", 1e-6));
     within(c, "prompt_encoder_config.mask_input_channels", p.mask_channels, 4, 1024);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "models/mask_decoder/mask_decoder.h"
+#include "models/mask_decoder/prompt_encoder.h"
 #include "weights/config.h"
 
 namespace segrid::mask_decoder {
@@ -10,11 +11,8 @@ namespace segrid::mask_decoder {
 // Throw Corrupt naming the key when a value is outside its plausible range or two contradict each
 // other.
 DecoderShape read_decoder(const Config& config);
-struct PromptConfig {
-    int64_t mask_channels = 16;
-    float eps = 1e-6F;
-};
-PromptConfig read_prompt(const Config& config);
+// side: of the model's square in pixels; grid: image tokens along it; dim: their channels.
+PromptShape read_prompt(const Config& config, int64_t side, int64_t grid, int64_t dim);
 
 // value must be from low to high; Corrupt naming the key otherwise.
 void within(const Config& config, const char* key, int64_t value, int64_t low, int64_t high);

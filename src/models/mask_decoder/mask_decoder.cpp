@@ -58,6 +58,7 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     std::vector<DecodedMask> masks(static_cast<std::size_t>(wanted));
     // Logits first: they outlive the scope of everything else.
     float* logits = arena.take<float>(wanted * plane);
+    float* mask_tokens = request.tokens ? arena.take<float>(wanted * dim) : nullptr;
     const Arena::Scope scope(arena);
 
     float* tokens = arena.take<float>((outputs + count) * dim);
@@ -71,6 +72,11 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     const bool score = shape_.object_score && request.object_score;
     if (score) read.push_back(0);
     transformer_(image, outputs + count, tokens, read, keys, schedule, arena);
+    if (mask_tokens != nullptr) {
+        std::copy_n(tokens + mask_token(first) * dim, wanted * dim, mask_tokens);
+        for (int64_t m = 0; m < wanted; ++m)
+            masks[static_cast<std::size_t>(m)].token = mask_tokens + m * dim;
+    }
 
     // IoU before pixels: it depends on the tokens alone, and a mask that fails needs no upscaling.
     // Same result.

@@ -10,16 +10,11 @@ std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store
                                         Precisions precisions) {
     const TinyVitConfig c(config);
     const auto decoder = mask_decoder::read_decoder(config);
-    const auto prompt = mask_decoder::read_prompt(config);
     const Scope root(store, precisions);
     auto encoder = std::make_shared<const TinyVit>(root / "vision_encoder", c);
     auto model = sam::assemble(
         root, {.family = "mobile_sam",
-               .prompt = {.side = c.image,
-                          .grid = c.grid(kStages - 1),
-                          .dim = c.output,
-                          .mask_channels = prompt.mask_channels,
-                          .eps = prompt.eps},
+               .prompt = mask_decoder::read_prompt(config, c.image, c.grid(kStages - 1), c.output),
                .decoder = decoder,
                .encoder = [encoder](const ModelInput& input, const Schedule& schedule,
                                     const Tap* tap) { return (*encoder)(input, schedule, tap); }});

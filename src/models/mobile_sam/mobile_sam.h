@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "core/precision.h"
+#include "core/execution.h"
 #include "models/segmentation.h"
 #include "weights/config.h"
 #include "weights/store.h"
@@ -17,5 +17,9 @@ namespace segrid::mobile_sam {
 // not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions);
+// The same by the plain definitions: what runs on CUDA. Throws Unsupported in fp16, in which its
+// encoder overflows.
+std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
+                                              Placement placement);
 
 }  // namespace segrid::mobile_sam

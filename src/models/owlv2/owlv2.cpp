@@ -8,7 +8,7 @@
 #include "core/trace.h"
 #include "models/owlv2/heads.h"
 #include "models/owlv2/towers.h"
-#include "models/plain/owlv2_vision.h"
+#include "models/owlv2/vision_plain.h"
 
 namespace segrid::owlv2 {
 namespace {

@@ -34,7 +34,6 @@ SamConfig::SamConfig(const Config& c) {
     v.eps = static_cast<float>(c.number("vision_config.layer_norm_eps", 1e-6));
 
     decoder = mask_decoder::read_decoder(c);
-    prompt = mask_decoder::read_prompt(c);
 
     within(c, "vision_config.image_size", v.image, 1, 8192);
     within(c, "vision_config.patch_size", v.patch, 1, 256);
@@ -55,6 +54,7 @@ SamConfig::SamConfig(const Config& c) {
     if (v.output != decoder.transformer.dim)
         mask_decoder::contradiction(
             c, "vision_config.output_channels must equal mask_decoder_config.hidden_size");
+    prompt = mask_decoder::read_prompt(c, v.image, v.grid(), v.output);
 }
 
 }  // namespace segrid::sam

@@ -20,7 +20,7 @@ struct VisionConfig {
 struct SamConfig {
     VisionConfig vision;
     mask_decoder::DecoderShape decoder;
-    mask_decoder::PromptConfig prompt;
+    mask_decoder::PromptShape prompt;
 
     // Throws Corrupt naming the key when a value is missing its plausible range or two values
     // contradict each other.

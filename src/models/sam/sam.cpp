@@ -64,11 +64,7 @@ std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store
     auto encoder = std::make_shared<const VisionEncoder>(root / "vision_encoder", c.vision);
     auto model = assemble(
         root, {.family = "sam",
-               .prompt = {.side = c.vision.image,
-                          .grid = c.vision.grid(),
-                          .dim = c.decoder.transformer.dim,
-                          .mask_channels = c.prompt.mask_channels,
-                          .eps = c.prompt.eps},
+               .prompt = c.prompt,
                .decoder = c.decoder,
                .encoder = [encoder](const ModelInput& input, const Schedule& schedule,
                                     const Tap* tap) { return (*encoder)(input, schedule, tap); }});

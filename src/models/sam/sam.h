@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "core/precision.h"
+#include "core/execution.h"
 #include "models/mask_decoder/mask_predictor.h"
 #include "models/segmentation.h"
 #include "weights/config.h"
@@ -18,6 +18,9 @@ namespace segrid::sam {
 // not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions);
+// The same by the plain definitions: what runs on CUDA.
+std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
+                                              Placement placement);
 
 // Features [grid area, dim] of a padded image.
 using Encoder =

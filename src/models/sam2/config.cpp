@@ -82,7 +82,6 @@ Sam2Config::Sam2Config(const Config& c) {
     }
 
     decoder = mask_decoder::read_decoder(c);
-    prompt = mask_decoder::read_prompt(c);
     decoder.transformer.sam2_names = true;
     decoder.transformer.eps = 1e-5F;  // torch's default, whatever the config says
     decoder.object_score = true;
@@ -104,6 +103,8 @@ Sam2Config::Sam2Config(const Config& c) {
     if (h.image / c.side("prompt_encoder_config.patch_size", 16) != h.grid(2)) {
         contradiction(c, "prompt_encoder_config.patch_size must be four times patch_stride");
     }
+    prompt = mask_decoder::read_prompt(c, h.image, h.grid(2), fpn);
+    prompt.padded_boxes = true;
 }
 
 }  // namespace segrid::sam2

@@ -25,7 +25,7 @@ struct Sam2Config {
     int64_t fpn = 256;     // channels of the neck
     bool top_down = true;  // whether the coarsest level is added to the one of the image tokens
     mask_decoder::DecoderShape decoder;
-    mask_decoder::PromptConfig prompt;
+    mask_decoder::PromptShape prompt;
 
     // Throws Corrupt naming the key when a value is outside its plausible range or two values
     // contradict each other, Unsupported for shapes that no published model has.

@@ -8,47 +8,33 @@
 namespace segrid::sam2 {
 namespace {
 
-struct Context
-    : mask_decoder::ImageContext {  // its features hold the embedding that says "no memory"
-    at::Tensor half, quarter;       // in the order of upscaling
+struct Context : mask_decoder::ImageContext {
+    at::Tensor half, quarter;  // in the order of upscaling
     UpscaleFeatures high_res;
 };
-
-mask_decoder::PromptShape prompt_shape(const Sam2Config& c) {
-    return {.side = c.hiera.image,
-            .grid = c.hiera.grid(2),
-            .dim = c.fpn,
-            .mask_channels = c.prompt.mask_channels,
-            .eps = c.prompt.eps,
-            .padded_boxes = true};
-}
 
 class Sam2 final : public SegmentationModel {
 public:
     Sam2(const Scope& root, const Sam2Config& c)
         : config_(c),
           encoder_(root / "vision_encoder", root / "mask_decoder", c),
-          predictor_(root, prompt_shape(c), c.decoder),
-          no_memory_(root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn})) {
-        preprocess_ = {
-            .resize = Resize::Squash, .resample = Resample::BilinearFloat, .side = c.hiera.image};
-    }
+          predictor_(root, c.prompt, c.decoder),
+          no_memory_(root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn})),
+          preprocess_(sam2::preprocess(c)) {}
 
     std::string family() const override { return "sam2"; }
     const PreprocessSpec& preprocess() const override { return preprocess_; }
     Size low_res() const override { return predictor_.low_res(); }
     std::vector<FeatureShape> feature_shapes() const override {
-        return {
-            {square(2), config_.fpn}, {square(1), config_.fpn / 4}, {square(0), config_.fpn / 8}};
+        return sam2::feature_shapes(config_);
     }
     int64_t multimask_outputs() const override { return config_.decoder.masks - 1; }
 
     Features encode(const ModelInput& input, const Schedule& schedule,
                     const Tap* tap) const override {
-        Features features = encoder_(input, schedule, tap);
-        run_in_worker(schedule, [&] { features.front().add_(no_memory_); });
-        return features;
+        return encoder_(input, schedule, tap);
     }
+    at::Tensor no_memory() const override { return no_memory_; }
 
     std::shared_ptr<const DecoderContext> prepare(const Features& features,
                                                   const Schedule& schedule) const override {
@@ -76,18 +62,25 @@ public:
     }
 
 private:
-    Size square(int64_t stage) const {
-        return {config_.hiera.grid(stage), config_.hiera.grid(stage)};
-    }
-
     Sam2Config config_;
-    PreprocessSpec preprocess_;
     Hiera encoder_;
     mask_decoder::MaskPredictor predictor_;
     at::Tensor no_memory_;
+    PreprocessSpec preprocess_;
 };
 
 }  // namespace
+
+PreprocessSpec preprocess(const Sam2Config& c) {
+    return {.resize = Resize::Squash, .resample = Resample::BilinearFloat, .side = c.hiera.image};
+}
+
+std::vector<FeatureShape> feature_shapes(const Sam2Config& c) {
+    const auto square = [&](int64_t stage) {
+        return Size{c.hiera.grid(stage), c.hiera.grid(stage)};
+    };
+    return {{square(2), c.fpn}, {square(1), c.fpn / 4}, {square(0), c.fpn / 8}};
+}
 
 std::vector<std::string> of_video() {
     return {"memory_",

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/precision.h"
+#include "core/execution.h"
+#include "models/sam2/config.h"
 #include "models/segmentation.h"
 #include "weights/config.h"
 #include "weights/store.h"
@@ -18,6 +19,11 @@ namespace segrid::sam2 {
 // there. Throws Corrupt when the file and the config do not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions);
+// The same by the plain definitions: what runs on CUDA.
+std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
+                                              Placement placement);
+PreprocessSpec preprocess(const Sam2Config& config);
+std::vector<FeatureShape> feature_shapes(const Sam2Config& config);
 // Beginnings of the names of tensors that images do not need.
 std::vector<std::string> of_video();
 

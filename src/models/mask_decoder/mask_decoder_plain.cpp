@@ -1,4 +1,4 @@
-#include "models/plain/mask_decoder.h"
+#include "models/mask_decoder/mask_decoder_plain.h"
 
 #include <ATen/ATen.h>
 
@@ -208,10 +208,15 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
         return all ? x : x.index_select(0, on_device(rows, placement_.device));
     };
     const at::Tensor own = of_rows(answers), of_image = of_rows(keys);
+    if (request.tokens)  // (a dynamic mask's is the single one's: of as many rows as prompts)
+        out.tokens = own.narrow(1, mask_token(first), wanted).flatten(0, 1).to(at::kFloat);
     if (!dynamic) {
         out.logits = upscale(image, own, of_image, first, wanted).flatten(0, 1);
-        if (static_cast<int64_t>(picked.size()) < out.logits.size(0))
-            out.logits = out.logits.index_select(0, on_device(picked, placement_.device));
+        if (static_cast<int64_t>(picked.size()) < out.logits.size(0)) {
+            const at::Tensor chosen = on_device(picked, placement_.device);
+            out.logits = out.logits.index_select(0, chosen);
+            if (request.tokens) out.tokens = out.tokens.index_select(0, chosen);
+        }
         return out;
     }
     // A single mask that is not stable gives way to the best of the others.
@@ -240,7 +245,7 @@ DecodedBatch MaskDecoder::operator()(const ImageContext& image,
     for (const ModelPrompt& p : prompts)
         tokens.push_back(at::cat({output_tokens_, prompts_.tokens(p)}));
     DecodedBatch out;
-    std::vector<at::Tensor> logits;
+    std::vector<at::Tensor> logits, mask_tokens;
     for (std::size_t begin = 0, end = 0; begin < prompts.size();
          begin = end) {  // prompts with equally many tokens go together
         while (end < prompts.size() && tokens[end].size(0) == tokens[begin].size(0) &&
@@ -266,8 +271,10 @@ DecodedBatch MaskDecoder::operator()(const ImageContext& image,
             out.masks.push_back(m);
         }
         logits.push_back(part.logits);
+        if (part.tokens.defined()) mask_tokens.push_back(part.tokens);
     }
     out.logits = logits.size() == 1 ? logits.front() : at::cat(logits);
+    if (!mask_tokens.empty()) out.tokens = at::cat(mask_tokens);
     return out;
 }
 

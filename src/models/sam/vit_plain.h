@@ -3,7 +3,8 @@
 
 #include <vector>
 
-#include "models/plain/layers.h"
+#include "models/model_input.h"
+#include "nn/plain.h"
 #include "models/sam/config.h"
 
 namespace segrid::plain {

@@ -7,7 +7,7 @@
 
 #include "models/detection.h"
 #include "models/owlv2/config.h"
-#include "models/plain/layers.h"
+#include "nn/plain.h"
 
 namespace segrid::plain {
 

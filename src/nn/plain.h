@@ -1,5 +1,5 @@
-// What the plain definitions are made of: weights on a device, and the layers of nn/ in basic ATen
-// operations. Called on the thread of devices (loaded on any).
+// The layers of nn/ by their plain definitions, in basic ATen operations on any device, and their
+// weights. Called on the thread of devices (loaded on any).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,7 +10,6 @@
 #include "core/execution.h"
 #include "core/thread_pool.h"
 #include "kernels/gemm/op.h"
-#include "models/model_input.h"
 #include "weights/store.h"
 
 namespace segrid::plain {
@@ -113,9 +112,6 @@ at::Tensor from_windows(const at::Tensor& x, int64_t window, int64_t side);
 // The largest of 2 x 2 neighbours. x: [batch, h, w, channels]
 at::Tensor pool_by_two(const at::Tensor& x);
 
-// The normalised image in the model's square, zeros behind it: [1, 3, side, side] on the device.
-at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement);
-
 // Throws Unsupported, naming `what` and the type: half has no numbers above 65504.
 [[noreturn]] void not_finite(const std::string& what, at::ScalarType type);
 // That, where a value is NaN or Inf.
@@ -123,9 +119,5 @@ void check_finite(const at::Tensor& x, const std::string& what);
 
 // The result as the CPU has it: fp32, contiguous.
 at::Tensor on_host(const at::Tensor& x);
-inline void tell(const Tap* tap, const std::string& name,
-                 const at::Tensor& x) {  // tokens by channels
-    if (tap != nullptr) (*tap)(name, on_host(x).reshape({-1, x.size(-1)}).clone());
-}
 
 }  // namespace segrid::plain

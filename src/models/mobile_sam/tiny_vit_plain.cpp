@@ -1,4 +1,4 @@
-#include "models/plain/tiny_vit.h"
+#include "models/mobile_sam/tiny_vit_plain.h"
 
 #include <ATen/ATen.h>
 

@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "models/mobile_sam/tiny_vit.h"
-#include "models/plain/layers.h"
-#include "models/plain/vit.h"
+#include "models/model_input.h"
+#include "nn/plain.h"
+#include "models/sam/vit_plain.h"
 
 namespace segrid::plain {
 

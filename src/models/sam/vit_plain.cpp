@@ -1,4 +1,4 @@
-#include "models/plain/vit.h"
+#include "models/sam/vit_plain.h"
 
 #include <ATen/ATen.h>
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "models/plain/layers.h"
+#include "nn/plain.h"
 #include "models/sam2/config.h"
 #include "models/segmentation.h"
 

@@ -1,4 +1,4 @@
-#include "models/plain/hiera.h"
+#include "models/sam2/hiera_plain.h"
 
 #include <ATen/ATen.h>
 

@@ -1,4 +1,4 @@
-#include "models/plain/layers.h"
+#include "nn/plain.h"
 
 #include <ATen/ATen.h>
 
@@ -99,20 +99,6 @@ at::Tensor from_windows(const at::Tensor& x, int64_t window, int64_t side) {
 
 at::Tensor pool_by_two(const at::Tensor& x) {
     return x.reshape({x.size(0), x.size(1) / 2, 2, x.size(2) / 2, 2, x.size(3)}).amax({2, 4});
-}
-
-at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement) {
-    const auto [height, width] = input.size;
-    const at::Tensor given =
-        input.bytes != nullptr
-            ? at::from_blob(const_cast<uint8_t*>(input.bytes), {height, width, 3}, at::kByte)
-            : at::from_blob(const_cast<float*>(input.floats), {height, width, 3}, at::kFloat);
-    const at::Tensor image = given.to(placement.device).to(at::kFloat);
-    const at::Tensor mean = at::tensor(at::ArrayRef<float>(spec.mean, 3)).to(placement.device),
-                     std = at::tensor(at::ArrayRef<float>(spec.std, 3)).to(placement.device);
-    const at::Tensor normal = ((image - mean) / std).permute({2, 0, 1}).unsqueeze(0);
-    return at::constant_pad_nd(normal, {0, spec.side - width, 0, spec.side - height}, 0)
-        .to(placement.type);
 }
 
 void not_finite(const std::string& what, at::ScalarType type) {

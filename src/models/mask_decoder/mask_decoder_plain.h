@@ -6,7 +6,8 @@
 
 #include "models/mask_decoder/mask_decoder.h"
 #include "models/mask_decoder/prompt_encoder.h"
-#include "models/plain/layers.h"
+#include "models/model_input.h"
+#include "nn/plain.h"
 
 namespace segrid::plain {
 
@@ -71,6 +72,7 @@ private:
     at::Tensor upscale(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& keys,
                        int64_t first, int64_t count) const;
     int64_t iou_token() const { return shape_.object_score ? 1 : 0; }
+    int64_t mask_token(int64_t m) const { return iou_token() + 1 + m; }
 
     mask_decoder::PromptShape prompt_;
     mask_decoder::DecoderShape shape_;

@@ -1,4 +1,4 @@
-#include "models/plain/owlv2_vision.h"
+#include "models/owlv2/vision_plain.h"
 
 #include <ATen/ATen.h>
 
