@@ -32,12 +32,4 @@ void DeviceBudget::shrink(int64_t count) {
     scan_bytes_ /= count == 1 ? 8 : 2;
 }
 
-at::Tensor filled(const at::Tensor& logits, Size low_res, const RegionFilling& filling) {
-    if (filling.max_hole_area <= 0 && filling.max_sprinkle_area <= 0) return logits;
-    const at::Tensor host = logits.to(at::kCPU).clone();
-    for (int64_t i = 0; i < host.size(0); ++i)
-        fill_small_regions(host.mutable_data_ptr<float>() + i * low_res.area(), low_res, filling);
-    return host.to(logits.device());
-}
-
 }  // namespace segrid

@@ -1,8 +1,6 @@
 // Prompts by the batch, for models that have a device to fill.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <algorithm>
 #include <cstdint>
 
@@ -10,7 +8,6 @@
 #include "core/thread_pool.h"
 #include "engine/device.h"
 #include "engine/progress.h"
-#include "masks/regions.h"
 #include "models/segmentation.h"
 
 namespace segrid {
@@ -56,9 +53,5 @@ private:
     c10::Device device_;
     int64_t batch_ = 1, scan_bytes_ = 0, largest_ = 0;
 };
-
-// Logits [masks, h, w] without small regions: themselves where both limits are 0. Connected
-// components are looked for on the CPU.
-at::Tensor filled(const at::Tensor& logits, Size low_res, const RegionFilling& filling);
 
 }  // namespace segrid

@@ -6,11 +6,12 @@
 
 #include <map>
 #include <numeric>
+#include <optional>
 
+#include "core/error.h"
 #include "core/trace.h"
 #include "engine/batches.h"
 #include "engine/generation.h"
-#include "kernels/mask_scan/batch.h"
 
 namespace segrid {
 namespace {
@@ -62,8 +63,7 @@ public:
           budget_(model_,
                   run.options.use_m2m && run.options.multimask ? model_.multimask_outputs() : 1,
                   0) {
-        run_on_devices(run.schedule,
-                       [&] { scan_.emplace(scan_plan(model_, crop.frame), model_.device()); });
+        run_on_devices(run.schedule, [&] { way_.emplace(model_, crop, run.mask_rules()); });
     }
 
     // All points of the grid: what passes the filters.
@@ -79,10 +79,10 @@ public:
 
     const Candidates& found() const { return found_; }
 
-    // Decodes once more those of set (candidates `kept`) whose runs were given up, batch by batch,
+    // Decodes again those of the set (candidates `kept`) whose runs were given up, batch by batch,
     // whatever the filters would say of them this time: a batch of another size may round
-    // otherwise.
-    void remember(const std::vector<int64_t>& kept, MaskSet& set) {
+    // differently.
+    void restore_runs(const std::vector<int64_t>& kept, MaskSet& set) {
         std::map<int64_t, std::map<int64_t, Mask*>> wanted;  // by point and number
         for (std::size_t k = 0; k < kept.size(); ++k) {
             const Place& p = found_.places[static_cast<std::size_t>(kept[k])];
@@ -93,87 +93,84 @@ public:
         for (const auto& [point, masks] : wanted) points.push_back(point);
         budget_.over(static_cast<int64_t>(points.size()), run_.schedule, run_.stats,
                      [&](int64_t first, int64_t count) {
-                         const std::vector<int64_t> own(points.begin() + first,
-                                                        points.begin() + first + count);
-                         DecodedBatch batch = decoded(own, -std::numeric_limits<float>::infinity());
-                         const auto mask_of = [&](const BatchMask& m) {
-                             const auto& of_point = wanted[own[static_cast<std::size_t>(m.prompt)]];
-                             const auto place = of_point.find(m.number);
-                             return place == of_point.end() ? nullptr : place->second;
-                         };
-                         keep_if(batch, [&](const BatchMask& m) { return mask_of(m) != nullptr; });
-                         const BatchScan::Found scanned =
-                             scan(batch, [](int64_t, const ScanResult&) { return true; });
-                         std::vector<Runs> runs =
-                             collect_runs(at::cat(scanned.runs), scanned.counts);
-                         for (std::size_t i = 0; i < batch.masks.size(); ++i) {
-                             Mask& mask = *mask_of(batch.masks[i]);
-                             place(mask, crop_, scanned.results[i]);
-                             mask.runs = std::move(runs[i]);
-                         }
+                         restore_batch({points.begin() + first, points.begin() + first + count},
+                                       wanted);
                      });
         for (const auto& [point, masks] : wanted) {
             for (const auto& [number, mask] : masks) {
-                if (mask->runs.empty() && mask->area > 0)
+                if (runs_given_up(*mask))
                     internal("everything: a candidate that was decoded again did not come");
             }
         }
     }
 
 private:
+    // What the masks of some points share: their prompts, and where they come from.
+    struct Points {
+        std::vector<Prompt> prompts;
+        std::vector<MaskOrigin> origins;
+    };
+    Points points_of(const std::vector<int64_t>& indices) const {
+        Points points;
+        for (const int64_t i : indices) {
+            points.prompts.push_back(prompt_of(crop_, grid_[static_cast<std::size_t>(i)]));
+            points.origins.push_back(origin_of(points.prompts.back(), first_prompt_ + i));
+        }
+        return points;
+    }
+
     // The filters in their order, up to the crop's edge.
-    void find(const std::vector<int64_t>& points) {
-        const EverythingOptions& o = run_.options;
-        const float above = o.pred_iou_thresh > 0 ? static_cast<float>(o.pred_iou_thresh)
-                                                  : -std::numeric_limits<float>::infinity();
+    void find(const std::vector<int64_t>& indices) {
+        const Points points = points_of(indices);
         Stopwatch watch;
-        Span span("decode", points.front());
-        DecodedBatch batch = decoded(points, above);
-        keep_if(batch, [&](const BatchMask& m) { return m.iou > above; });
+        Span span("decode", indices.front());
+        DecodedBatch batch = decoded(points, run_.request());
+        keep_if(batch, [&](const BatchMask& m) { return passes_iou(run_.options, m.iou); });
         run_.stats.add("decode", watch.seconds());
         watch = {};
-        span.next("scan");  // (on CUDA also what is left of decoding: it goes on behind the last
-                            // number that came back)
-        std::vector<std::optional<Mask>> masks(batch.masks.size());
-        const BatchScan::Found scanned = scan(batch, [&](int64_t i, const ScanResult& result) {
-            const BatchMask& m = batch.masks[static_cast<std::size_t>(i)];
-            const int64_t p = points[static_cast<std::size_t>(m.prompt)];
-            auto& mask = masks[static_cast<std::size_t>(i)];
-            mask = candidate(run_, crop_, result, m.iou, first_prompt_ + p, point(p));
-            return mask.has_value();
-        });
-        keep(batch, scanned, masks);
+        // (on CUDA also the rest of decoding, which goes on after the last number has come back)
+        span.next("scan");
+        PromptMaskBatches::Scanned scanned = way_->scan(
+            batch, points.origins, budget_.scan_bytes(),
+            [&](std::size_t, const Mask& m) { return passes_scan(run_.options, crop_, m); });
+        keep(batch, scanned);
         run_.stats.add("scan", watch.seconds());
     }
 
-    DecodedBatch decoded(const std::vector<int64_t>& points, float above) const {
-        std::vector<ModelPrompt> prompts;
-        for (const int64_t p : points) {
-            prompts.push_back(to_model(
-                Prompt{.points = {point(p)}, .labels = {1}, .box = {}, .mask_hint = nullptr},
-                crop_.frame));
+    void restore_batch(const std::vector<int64_t>& indices,
+                       const std::map<int64_t, std::map<int64_t, Mask*>>& wanted) const {
+        const Points points = points_of(indices);
+        DecodedBatch batch = decoded(points, {.multimask = run_.options.multimask});
+        const auto mask_of = [&](const BatchMask& m) -> Mask* {
+            const auto& of_point = wanted.at(indices[static_cast<std::size_t>(m.prompt)]);
+            const auto place = of_point.find(m.number);
+            return place == of_point.end() ? nullptr : place->second;
+        };
+        keep_if(batch, [&](const BatchMask& m) { return mask_of(m) != nullptr; });
+        PromptMaskBatches::Scanned scanned =
+            way_->scan(batch, points.origins, budget_.scan_bytes(),
+                       [](std::size_t, const Mask&) { return true; });
+        std::vector<Runs> runs = collect_runs(at::cat(scanned.found.runs), scanned.found.counts);
+        for (std::size_t i = 0; i < batch.masks.size(); ++i) {
+            Mask& mask = *mask_of(batch.masks[i]);
+            mask.box = scanned.masks[i].box;
+            mask.area = scanned.masks[i].area;
+            mask.stability = scanned.masks[i].stability;
+            mask.runs = std::move(runs[i]);
         }
-        DecodeRequest request{.multimask = run_.options.multimask};
-        if (!run_.options.use_m2m) request.iou_above = above;
-        DecodedBatch batch = model_.decode_batch(*crop_.context, prompts, request);
-        if (run_.options.use_m2m) refine(prompts, batch);
+    }
+
+    DecodedBatch decoded(const Points& points, const DecodeRequest& request) const {
+        DecodedBatch batch = way_->decode(points.prompts, request);
+        if (run_.options.use_m2m) way_->refine(points.prompts, batch);
         return batch;
     }
 
-    BatchScan::Found scan(const DecodedBatch& batch,
-                          const std::function<bool(int64_t, const ScanResult&)>& wanted) const {
-        const EverythingOptions& o = run_.options;
-        const at::Tensor logits =
-            filled(batch.logits, model_.low_res(), {o.max_hole_area, o.max_sprinkle_area});
-        return (*scan_)(logits, static_cast<float>(o.mask_threshold),
-                        static_cast<float>(o.stability_score_offset), budget_.scan_bytes(), wanted);
-    }
-
     // Only now, when nothing of this batch can fail for memory any more.
-    void keep(const DecodedBatch& batch, const BatchScan::Found& scanned,
-              std::vector<std::optional<Mask>>& masks) {
+    void keep(const DecodedBatch& batch, PromptMaskBatches::Scanned& scanned) {
+        const BatchScan::Found& found = scanned.found;
         std::size_t next = 0;  // among the masks that were wanted
-        for (const at::Tensor& runs : scanned.runs) {
+        for (const at::Tensor& runs : found.runs) {
             const auto bytes = static_cast<int64_t>(runs.nbytes());
             const bool fits = run_.options.box_nms_thresh >= 1 ||
                               run_.held + bytes <= run_.options.candidate_memory;
@@ -182,11 +179,11 @@ private:
                 found_.runs.push_back(runs);
             }
             for (int64_t row = 0;
-                 row < runs.size(0) || (next < scanned.wanted.size() && scanned.counts[next] == 0);
+                 row < runs.size(0) || (next < found.wanted.size() && found.counts[next] == 0);
                  ++next) {
-                const auto i = static_cast<std::size_t>(scanned.wanted[next]);
-                const int64_t count = scanned.counts[next];
-                found_.masks.push_back(std::move(*masks[i]));
+                const auto i = static_cast<std::size_t>(found.wanted[next]);
+                const int64_t count = found.counts[next];
+                found_.masks.push_back(std::move(scanned.masks[i]));
                 found_.places.push_back({batch.masks[i].number,
                                          fits ? static_cast<int64_t>(found_.runs.size()) - 1 : -1,
                                          row, count});
@@ -194,18 +191,6 @@ private:
                 ++run_.kept;
             }
         }
-    }
-
-    // sam2's one step of refinement: each mask is asked for once more with its own logits as hint.
-    void refine(const std::vector<ModelPrompt>& prompts, DecodedBatch& batch) const {
-        std::vector<ModelPrompt> again;
-        for (const BatchMask& m : batch.masks)
-            again.push_back(prompts[static_cast<std::size_t>(m.prompt)]);
-        const DecodedBatch refined = model_.decode_batch(
-            *crop_.context, again, {}, batch.logits.clamp(-kHintLimit, kHintLimit));
-        for (std::size_t i = 0; i < batch.masks.size(); ++i)
-            batch.masks[i].iou = refined.masks[i].iou;
-        batch.logits = refined.logits;
     }
 
     template <class Wanted>
@@ -222,17 +207,13 @@ private:
         batch.masks = std::move(masks);
     }
 
-    ImagePoint point(int64_t index) const {
-        return point_in(crop_, grid_[static_cast<std::size_t>(index)]);
-    }
-
     Generation& run_;
     const Embedding& crop_;
     const std::vector<ImagePoint>& grid_;
     int64_t first_prompt_;
     const SegmentationModel& model_;
     DeviceBudget budget_;
-    std::optional<BatchScan> scan_;
+    std::optional<PromptMaskBatches> way_;
     Candidates found_;
 };
 
@@ -247,8 +228,7 @@ void decode_crop_by_batches(Generation& run, const Embedding& crop,
     std::vector<int64_t> kept;
     try {
         batches.decode();
-        run.stage = "filter";
-        run.tell(true);
+        run.begin("filter");
         const Stopwatch watch;
         run_on_devices(run.schedule, [&] {
             const Span span("box nms");
@@ -257,15 +237,15 @@ void decode_crop_by_batches(Generation& run, const Embedding& crop,
             set = std::move(set).select(kept);
             found.fetch(kept, set.masks());
         });
-        batches.remember(kept, set);
+        batches.restore_runs(kept, set);
         run_in_worker(run.schedule, [&] { append_masks(run, crop, set); });
         run.stats.add("filter", watch.seconds());
-    } catch (...) {  // what is there goes on, unthinned
+    } catch (...) {  // the caller gets what is there, before NMS
         set.masks() = found.masks;
         kept.resize(found.masks.size());
         std::iota(kept.begin(), kept.end(), 0);
         run_on_devices({}, [&] { found.fetch(kept, set.masks()); });
-        std::erase_if(set.masks(), forgotten);
+        std::erase_if(set.masks(), runs_given_up);
         append_masks(run, crop, set);
         throw;
     }

@@ -2,49 +2,27 @@
 #pragma once
 
 #include <atomic>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "core/memory.h"
 #include "engine/everything.h"
+#include "engine/prompt_masks.h"
 
 namespace segrid {
 
-// Everything one call shares: what it counts, and what it tells.
+// Everything one call shares: its options, what it has counted, and the masks found so far.
 struct Generation {
-    Generation(const Segmenter& s, const EverythingCall& c, Size image)
-        : segmenter(s), call(c), options(c.options), masks(image) {
-        schedule = s.capped(c.schedule);
-        schedule.poll = [this, outer = c.schedule.poll] {
-            try {
-                if (outer) outer();
-                tell(false);
-            } catch (...) {
-                interrupted = true;
-                throw;
-            }
-        };
-    }
+    Generation(const Segmenter& segmenter, const EverythingCall& call, Size image);
 
     // For long steps that are one task: throws when the call is to stop.
-    void check() const {
-        if (interrupted) throw Cancelled();
-        schedule.cancel.check();
-    }
+    void check() const;
+    // Progress goes to the caller, at most once per interval; tell_now() does not wait.
+    void tell();
+    void tell_now();
+    void begin(const std::string& stage);  // tells it
 
-    void tell(bool now) {
-        if (!call.progress) return;
-        const double elapsed = watch.seconds();
-        if (!now && elapsed - told < call.progress_interval) return;
-        told = elapsed;
-        call.progress({.stage = stage,
-                       .done = done,
-                       .total = total,
-                       .kept = kept,
-                       .elapsed = elapsed,
-                       .memory_mb = resident_mb()});
-    }
+    MaskRules mask_rules() const;
+    DecodeRequest request() const;
 
     const Segmenter& segmenter;
     const EverythingCall& call;
@@ -62,28 +40,28 @@ struct Generation {
     std::atomic<int64_t> decode_ns{0}, scan_ns{0};  // of all workers
 };
 
-// A mask of a crop that has been scanned, without its runs; none where stability or the crop's edge
-// rule it out.
-std::optional<Mask> candidate(const Generation& run, const Embedding& crop, const ScanResult& found,
-                              float iou, int64_t prompt, ImagePoint point);
+// The prompt of a grid point, which lies in [0, 1]^2 of the crop.
+Prompt prompt_of(const Embedding& crop, const ImagePoint& grid_point);
+// Whether predicted IoU lets a mask pass. Without a threshold (0) all do, also NaN.
+bool passes_iou(const EverythingOptions& options, float iou);
+// Whether stability and the crop's edge let a scanned mask pass.
+bool passes_scan(const EverythingOptions& options, const Embedding& crop, const Mask& mask);
+
+// Whether a mask's runs were given up for lack of memory (an empty mask has none to give up).
+bool runs_given_up(const Mask& mask);
 // The masks that box NMS keeps, best first by `scores`.
 std::vector<int64_t> kept_by_box_nms(const Generation& run, const MaskSet& set,
                                      const std::vector<float>& scores, double threshold);
 std::vector<float> predicted_iou(const MaskSet& set);
-// To image coordinates, behind run.masks.
+// Moves the masks of a crop to the end of run.masks, in image coordinates.
 void append_masks(Generation& run, const Embedding& crop, MaskSet& set);
-// What scanning found of a mask of a crop. An empty mask's box is zeros in its crop, as in
-// segment-anything.
-void place(Mask& mask, const Embedding& crop, const ScanResult& found);
-// Whether a mask's runs were given up for memory (an empty mask has none to give up).
-inline bool forgotten(const Mask& m) { return m.runs.empty() && m.area > 0; }
-// A mask's own logits as a hint are cut to this, as in sam2.
-inline constexpr float kHintLimit = 32;
-// Where the grid's points lie in a crop.
-ImagePoint point_in(const Embedding& crop, const ImagePoint& of_grid);
 
-// All points of one crop on a device: batch by batch, the masks' runs stay there until box NMS has
-// chosen among them.
+// All points of one crop, which add to run.masks. The first of them is prompt `first_prompt` of the
+// call. On workers: a task per point...
+void decode_crop_on_workers(Generation& run, const Embedding& crop,
+                            const std::vector<ImagePoint>& grid, int64_t first_prompt);
+// ... or on a device: batch by batch, and the masks' runs stay there until box NMS has chosen among
+// them.
 void decode_crop_by_batches(Generation& run, const Embedding& crop,
                             const std::vector<ImagePoint>& grid, int64_t first_prompt);
 

@@ -9,7 +9,7 @@
 #include "core/trace.h"
 #include "engine/batches.h"
 #include "engine/segmenter.h"
-#include "kernels/mask_scan/batch.h"
+#include "engine/prompt_masks.h"
 
 namespace segrid {
 namespace {
@@ -21,7 +21,9 @@ public:
             const PredictOptions& options)
         : embedding(e),
           prompts(prompts),
-          threshold(static_cast<float>(options.mask_threshold)),
+          rules{.threshold = static_cast<float>(options.mask_threshold),
+                .max_hole_area = options.max_hole_area,
+                .max_sprinkle_area = options.max_sprinkle_area},
           each(options.multimask ? model.multimask_outputs() : 1),
           low(model.low_res()) {
         out.masks = MaskSet(e.image());
@@ -33,34 +35,20 @@ public:
                 at::empty({static_cast<int64_t>(out.masks.masks().size()), low.height, low.width});
     }
 
-    void keep(int64_t p, int64_t m, const ScanResult& found, Runs runs, float iou,
-              float object_score) {
-        Mask& mask = out.masks.masks()[static_cast<std::size_t>(p * each + m)];
-        mask.runs = std::move(runs);
-        mask.box = {static_cast<double>(found.x0), static_cast<double>(found.y0),
-                    static_cast<double>(found.x1), static_cast<double>(found.y1)};
-        mask.area = found.area;
-        mask.score = iou;
-        mask.object_score = object_score;
-        mask.stability = found.stability;
-        mask.prompt = p;
-        mask.crop_box = embedding.frame.crop_box();
-        const Prompt& prompt = prompts[static_cast<std::size_t>(p)];
-        const double none = std::numeric_limits<double>::quiet_NaN();
-        mask.point = prompt.points.empty() ? ImagePoint{none, none} : prompt.points.front();
+    void keep(int64_t p, int64_t m, Mask mask) {
+        out.masks.masks()[static_cast<std::size_t>(p * each + m)] = std::move(mask);
     }
     void keep_logits(int64_t p, int64_t m, const float* logits) {
         if (out.low_res.defined())
             std::copy_n(logits, low.area(),
                         out.low_res.mutable_data_ptr<float>() + (p * each + m) * low.area());
     }
-    ModelPrompt prompt(int64_t p) const {
-        return to_model(prompts[static_cast<std::size_t>(p)], embedding.frame);
-    }
+    const Prompt& prompt(int64_t p) const { return prompts[static_cast<std::size_t>(p)]; }
+    MaskOrigin origin(int64_t p) const { return origin_of(prompt(p), p); }
 
     const Embedding& embedding;
     const std::vector<Prompt>& prompts;
-    float threshold;
+    MaskRules rules;
     int64_t each;
     Size low;
     Predicted out;
@@ -69,10 +57,8 @@ public:
 void by_prompts(const SegmentationModel& model, Answers& answers, const PredictOptions& options,
                 const Schedule& schedule) {
     const int64_t count = static_cast<int64_t>(answers.prompts.size());
-    const ScanPlan plan = scan_plan(model, answers.embedding.frame);
+    const PromptMasks way(model, answers.embedding, answers.rules);
     const DecodeRequest request{.multimask = options.multimask, .object_score = true};
-    const RegionFilling filling{options.max_hole_area, options.max_sprinkle_area,
-                                answers.threshold};
     const int workers =
         schedule.max_workers > 0 ? std::min(schedule.max_workers, threads()) : threads();
     Schedule outer = schedule, inner = schedule;
@@ -90,18 +76,15 @@ void by_prompts(const SegmentationModel& model, Answers& answers, const PredictO
     }
     parallel_for(count, outer, [&](int64_t p, Worker& worker) {
         Span span("decode", p);
-        const auto masks = model.decode(*answers.embedding.context, answers.prompt(p), request,
-                                        inner, worker.arena);
+        const auto masks = way.decode(answers.prompt(p), request, inner, worker.arena);
         span.end();
         parallel_for(static_cast<int64_t>(masks.size()), inner, [&](int64_t m, Worker& helper) {
             const Span scanning("scan", p);
             const DecodedMask& decoded = masks[static_cast<std::size_t>(m)];
-            ScanResult result;
             thread_local Runs runs;  // grows once per worker; the mask gets a copy of just its size
-            scan(filled(decoded.logits, answers.low, filling, helper.arena), plan,
-                 answers.threshold, 1.0F, result, &runs, helper.arena);
-            answers.keep(p, m, result, Runs(runs.begin(), runs.end()), decoded.iou,
-                         decoded.object_score);
+            Mask mask = way.scan(decoded, answers.origin(p), runs, helper.arena);
+            mask.runs = Runs(runs.begin(), runs.end());
+            answers.keep(p, m, std::move(mask));
             answers.keep_logits(p, m, decoded.logits);
         });
     });
@@ -110,38 +93,37 @@ void by_prompts(const SegmentationModel& model, Answers& answers, const PredictO
 void by_batches(const SegmentationModel& model, Answers& answers, const PredictOptions& options,
                 const Schedule& schedule) {
     const DecodeRequest request{.multimask = options.multimask, .object_score = true};
-    const RegionFilling filling{options.max_hole_area, options.max_sprinkle_area,
-                                answers.threshold};
     DeviceBudget budget(model, 1, options.batch_size);
-    std::optional<BatchScan> scan;
-    run_on_devices(
-        schedule, [&] { scan.emplace(scan_plan(model, answers.embedding.frame), model.device()); });
-    budget.over(
-        static_cast<int64_t>(answers.prompts.size()), schedule, answers.out.stats,
-        [&](int64_t first, int64_t count) {
-            std::vector<ModelPrompt> prompts;
-            for (int64_t p = first; p < first + count; ++p) prompts.push_back(answers.prompt(p));
-            const DecodedBatch batch =
-                model.decode_batch(*answers.embedding.context, prompts, request);
-            at::Tensor host;
-            if (answers.out.low_res.defined()) host = batch.logits.to(at::kCPU).contiguous();
-            const auto place = [&](std::size_t i) {
-                return std::pair(first + batch.masks[i].prompt, batch.masks[i].number);
-            };
-            for (std::size_t i = 0; host.defined() && i < batch.masks.size(); ++i) {
-                answers.keep_logits(
-                    place(i).first, place(i).second,
-                    host.const_data_ptr<float>() + static_cast<int64_t>(i) * answers.low.area());
-            }
-            const BatchScan::Found found =
-                (*scan)(filled(batch.logits, answers.low, filling), answers.threshold, 1.0F,
-                        budget.scan_bytes(), [](int64_t, const ScanResult&) { return true; });
-            std::vector<Runs> runs = collect_runs(at::cat(found.runs), found.counts);
-            for (std::size_t i = 0; i < batch.masks.size(); ++i) {
-                answers.keep(place(i).first, place(i).second, found.results[i], std::move(runs[i]),
-                             batch.masks[i].iou, batch.masks[i].object_score);
-            }
-        });
+    std::optional<PromptMaskBatches> way;
+    run_on_devices(schedule, [&] { way.emplace(model, answers.embedding, answers.rules); });
+    budget.over(static_cast<int64_t>(answers.prompts.size()), schedule, answers.out.stats,
+                [&](int64_t first, int64_t count) {
+                    std::vector<Prompt> prompts;
+                    std::vector<MaskOrigin> origins;
+                    for (int64_t p = first; p < first + count; ++p) {
+                        prompts.push_back(answers.prompt(p));
+                        origins.push_back(answers.origin(p));
+                    }
+                    const DecodedBatch batch = way->decode(prompts, request);
+                    at::Tensor host;
+                    if (answers.out.low_res.defined())
+                        host = batch.logits.to(at::kCPU).contiguous();
+                    for (std::size_t i = 0; host.defined() && i < batch.masks.size(); ++i) {
+                        answers.keep_logits(first + batch.masks[i].prompt, batch.masks[i].number,
+                                            host.const_data_ptr<float>() +
+                                                static_cast<int64_t>(i) * answers.low.area());
+                    }
+                    PromptMaskBatches::Scanned scanned =
+                        way->scan(batch, origins, budget.scan_bytes(),
+                                  [](std::size_t, const Mask&) { return true; });
+                    std::vector<Runs> runs =
+                        collect_runs(at::cat(scanned.found.runs), scanned.found.counts);
+                    for (std::size_t i = 0; i < batch.masks.size(); ++i) {
+                        scanned.masks[i].runs = std::move(runs[i]);
+                        answers.keep(first + batch.masks[i].prompt, batch.masks[i].number,
+                                     std::move(scanned.masks[i]));
+                    }
+                });
 }
 
 }  // namespace
