@@ -1,4 +1,4 @@
-"""The rules of the house: levels, sizes, names, README snippets."""
+"""The rules of the house: levels, sizes, names, width, and snippets of README and docs."""
 
 import re
 import subprocess
@@ -112,12 +112,40 @@ def test_stubs_are_up_to_date(tmp_path):
     assert made.read_text() == (ROOT / "python/segrid/_core.pyi").read_text(), "run: make stubs"
 
 
-@pytest.mark.parametrize("number", range(2))
-def test_readme_snippets_run(number):
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(snippets) == 2
-    exec(compile(snippets[number], "README.md", "exec"), {})
+def test_markdown_is_at_most_120_columns_wide():
+    """Of prose alone: tables, code blocks and lines that hold nothing but a link may be wider."""
+    wide = []
+    for f in FILES:
+        if f.suffix != ".md":
+            continue
+        in_code = False
+        for number, line in enumerate(f.read_text().split("\n"), 1):
+            in_code ^= line.lstrip().startswith("```")
+            bare_link = re.fullmatch(r"\s*([-*] )?(https?://\S+|!?\[[^]]*\]\(\S+\))", line)
+            if len(line) > 120 and not (in_code or line.lstrip().startswith("|") or bare_link):
+                wide.append(f"{f.relative_to(ROOT)}:{number}: {len(line)} columns")
+    assert not wide
 
 
-def test_readme_figures_are_the_results():
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_snippets_of_pages_run(page, tmp_path):
+    """A page's snippets run from top to bottom as one program, in a folder of their own."""
+    lines, in_python, found = [], False, 0
+    for line in page.read_text().split("\n"):  # line numbers stay those of the page
+        if line.startswith("```"):
+            in_python = line == "```python"
+            found += in_python
+            line = ""
+        lines.append(line if in_python else "")
+    assert found or page.stem == "index"
+    program = tmp_path / f"{page.stem}.md.py"
+    program.write_text("\n".join(lines))
+    subprocess.run([sys.executable, program], cwd=tmp_path, check=True, timeout=120)
+
+
+def test_figures_of_pages_are_the_results():
+    """Those of README.md and docs/speed.md; `python -m benchmarks.report` writes them."""
     subprocess.run([sys.executable, "-m", "benchmarks.report", "--check"], cwd=ROOT, check=True)

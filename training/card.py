@@ -1,6 +1,7 @@
 """The model card, written from measured figures; a missing figure is a dash, a missed target is
 said."""
 
+import textwrap
 from pathlib import Path
 
 from .curve import read
@@ -51,6 +52,11 @@ def _text(value):
     return "-" if value is None else f"{value:.3f}"
 
 
+def _prose(text, indent=""):
+    """A paragraph of the width that Markdown has here."""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_on_hyphens=False)
+
+
 def _measured(figures, before):
     """Lines of the card: how it was measured, a table, the targets missed, how many objects."""
     settings = figures.get("settings", {})
@@ -84,8 +90,9 @@ def _measured(figures, before):
     ]
     return lines + [
         "",
-        "Targets missed: " + ("; ".join(missed) if missed else "none") + ".",
-        "Objects clicked (and pictures segmented whole): " + ", ".join(sizes) + ".",
+        _prose("Targets missed: " + ("; ".join(missed) if missed else "none") + "."),
+        "",
+        _prose("Objects clicked (and pictures segmented whole): " + ", ".join(sizes) + "."),
     ]
 
 
@@ -96,12 +103,13 @@ def _trained(run):
     return [
         "## Training",
         "",
-        f"{len(steps)} steps of 4 pictures x 12 prompts (+ 4 x 4 corrected), {minutes:.0f} min "
-        "on 2 CPU",
-        "cores (by the clock: the machine was shared), from the `tiny` before it; the recipe "
-        "is `training/README.md`.",
+        _prose(
+            f"{len(steps)} steps of 4 pictures x 12 prompts (+ 4 x 4 corrected) in {minutes:.0f} "
+            "minutes on 2 CPU cores (by the clock: the machine was shared), from the weights of "
+            "the `tiny` before it; the recipe is `training/README.md`."
+        ),
         "",
-        *(f"- step {c['step']}: kept-out check {c['check']}" for c in checks),
+        *(_prose(f"- step {c['step']}: kept-out check {c['check']}", "  ") for c in checks),
     ]
 
 

@@ -43,8 +43,8 @@ class Segmenter(LoadedModel):
         it, else fp32. "int8-torch", a baseline: the same layers go through LibTorch's dynamic
         quantisation, all else is fp32. On "cuda" (and "cpu-plain") "fp32", "fp16" and "bf16": all
         weights and activations (not MobileSAM in fp16, whose encoder overflows). "auto": the
-        fastest of these whose loss, by the model's own table (`segrid.json`), is small (see the
-        README); fp32 for models without a table
+        fastest of these whose loss, by the model's own table (`segrid.json`), is small (see
+        docs/precision.md); fp32 for models without a table
     threads : most threads of the process's budget that a call uses; None: all
     profile : a profile.json of `segrid tune`: its precision, threads and points along each side
         stand where nothing else is given

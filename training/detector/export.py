@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import shutil
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,13 @@ def card(figures, parameters, trained):
     head = head.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}")
     lines = [
         head,
-        f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared CPU "
-        "cores (`training/detector/`): procedural scenes and, "
-        "for the nuclei, the training part of BBBC038v1 (CC0).",
+        textwrap.fill(
+            f"Trained for {trained['steps']} steps in {trained['minutes']} minutes on two shared "
+            "CPU cores (`training/detector/`), on procedural scenes and, for the nuclei, on the "
+            "training part of BBBC038v1 (CC0).",
+            120,
+            break_on_hyphens=False,
+        ),
         "",
     ]
     if figures:
