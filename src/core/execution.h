@@ -10,16 +10,16 @@
 
 namespace segrid {
 
-// Of the plain definitions (models/plain): ATen operations on a device, weights and activations in
-// one type.
+// Where the plain definitions (models/plain) run: ATen operations on one device, with weights and
+// activations in one type.
 struct Placement {
     c10::Device device{c10::kCPU};
     c10::ScalarType type = c10::kFloat;
 };
 
 struct Execution {
-    Precisions precisions;           // of the CPU's kernels
-    std::optional<Placement> plain;  // where set, these definitions run, not the kernels
+    Precisions precisions;           // used by the CPU's kernels
+    std::optional<Placement> plain;  // if set, the plain definitions run instead of the kernels
 };
 
 }  // namespace segrid
