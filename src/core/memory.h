@@ -6,7 +6,7 @@ namespace segrid {
 // Megabytes of 10^6 bytes, now and at most so far.
 double resident_mb();
 double peak_resident_mb();
-// Returns free pages, which the C library would keep for later use, to the system. Takes a
+// Gives free pages, which the C library would keep for later, back to the system. Takes a
 // millisecond or two.
 void give_back_memory();
 
