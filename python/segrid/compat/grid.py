@@ -60,8 +60,8 @@ def parallel_grid_segmentation(
 
     Raises ValueError naming the argument, TypeError for another kind of sam_model, and the errors
     of reading the image. Source: the grid tool around SAM 2 that has a function of this name. It
-    shuffles its points and stops at the first `max_masks`; here the best masks stay, in any order
-    of the points.
+    shuffles its points and stops at the first `max_masks`; here the best masks stay, whatever the
+    order of the points.
     """
     model = _segmenter(sam_model)
     max_workers, batch_size = _count("max_workers", max_workers), _count("batch_size", batch_size)
