@@ -15,7 +15,7 @@ import numpy as np
 
 
 class MaskData:
-    """Columns (lists, arrays or tensors, with one row per mask) that are filtered and joined together."""
+    """Columns (lists, arrays or tensors) with one row per mask, filtered and joined together."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._stats: dict[str, Any] = {}

@@ -131,8 +131,8 @@ class ParallelFrameProcessor:
     ) -> list[Any]:
         """Processes frames in parallel; results are in the frames' order.
 
-        With prompts and a threshold, it returns [{"frame_idx", "detections", "segmentations"}]. If a
-        frame fails, its result has "error".
+        With prompts and a threshold, it returns [{"frame_idx", "detections", "segmentations"}]. The
+        result of a frame that failed has "error".
 
         With a function instead of prompts, it returns the function's result for each frame and
         `args`. If the function raises, the result is None and a line is printed.
