@@ -153,9 +153,9 @@ def batch(
         typer.Option(
             metavar="auto|INTEGER",
             parser=layers,
-            help="Layers of crops, for large images with small objects; auto: chosen by the image's "
-            "size and the model's working scale. In Python, Segmenter.everything and segrid.stream "
-            "take 0 by default.",
+            help="Layers of crops, for large images with small objects; auto: chosen by the "
+            "image's size and the model's working scale. In Python, Segmenter.everything and "
+            "segrid.stream take 0 by default.",
         ),
     ] = "auto",
     min_area_frac: Annotated[
