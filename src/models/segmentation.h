@@ -50,7 +50,7 @@ struct DecodedMask {
         nullptr;  // low_res() floats in the arena given to decode(); null when skipped
 };
 
-// Of one of a model's feature maps.
+// The shape of one of a model's feature maps.
 struct FeatureShape {
     Size grid;
     int64_t channels = 0;
