@@ -30,7 +30,7 @@ constexpr int kMaxThreads = 1024;
 
 struct Job {
     int64_t count = 0;
-    int64_t next = 0;  // first index nobody has taken
+    int64_t next = 0;  // the first index that no worker has taken
     int active = 0;    // workers inside body
     int cap = 0;       // the most workers that may be inside body at once
     const Task* body = nullptr;
@@ -107,7 +107,7 @@ public:
         {
             std::unique_lock lock(mutex_);
             closed_ |= close;
-            idle_.wait(lock, [&] { return !stopping_; });  // another shutdown
+            idle_.wait(lock, [&] { return !stopping_; });  // waits for another shutdown
             stopping_ = true;
             wake_.notify_all();
             idle_.wait(lock, [&] { return jobs_.empty(); });
