@@ -26,7 +26,8 @@ using Array = py::array_t<T, py::array::c_style>;
 template <class T>
 Array<T> array_of(const py::handle& value, const std::vector<py::ssize_t>& shape,
                   const char* name) {
-    if (!py::isinstance<Array<T>>(value)) damaged(std::string(name) + " is no array of its type");
+    if (!py::isinstance<Array<T>>(value))
+        damaged(std::string(name) + " is not an array of its type");
     auto array = py::reinterpret_borrow<Array<T>>(value);
     bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
     for (std::size_t i = 0; fits && i < shape.size(); ++i) {
