@@ -85,9 +85,7 @@ def machine(
         )
         > 1
     ):
-        raise ValueError(
-            "give --boxes, or a detector with --prompt, or --views; not several of them"
-        )
+        raise ValueError("give --boxes, or --prompt or --detector, or --views; not several of them")
     if asked.view and asked.views is None:
         raise ValueError("--view: names a view of --views FILE, which is not given")
     limit = {} if asked.sam_batch_size is None else {"batch_size": asked.sam_batch_size}

@@ -48,8 +48,8 @@ class MaskDecoder(Part):
         sparse, dense = sparse_prompt_embeddings, dense_prompt_embeddings
         if not isinstance(sparse, SparsePrompts) or not isinstance(dense, DensePrompts):
             raise NotImplementedError(
-                "mask_decoder: segrid decodes only what its own prompt_encoder returned, unchanged; "
-                "it cannot decode embeddings made elsewhere"
+                "mask_decoder: segrid decodes only what its own prompt_encoder returned, "
+                "unchanged, and cannot decode embeddings made elsewhere"
             )
         own = self._sam.prompt_encoder.get_dense_pe()
         if image_pe is not own and not torch.equal(image_pe.to(own), own):
