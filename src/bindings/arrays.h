@@ -1,4 +1,4 @@
-// Between NumPy and the engine. Arrays that share memory hold a reference to their owner.
+// Conversions between NumPy and the engine. Arrays that share memory hold a reference to its owner.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -16,7 +16,7 @@ namespace segrid::bindings {
 
 namespace py = pybind11;
 
-// For building blocks, which take a precision by name.
+// Reads a precision by name, for building blocks.
 inline Precision precision_of(const std::string& name) {
     if (name == "fp32") return Precision::Fp32;
     if (name == "bf16") return Precision::Bf16;
@@ -25,14 +25,14 @@ inline Precision precision_of(const std::string& name) {
     invalid("precision: fp32, bf16, int8 or int8-torch, got '" + name + "'");
 }
 
-// Also on a CPU that lacks the instructions: what they compute can be looked at everywhere.
+// Works also on a CPU that lacks the instructions, so that every machine can compute their results.
 inline Execution execution_of(const std::string& precision, const std::string& device) {
     const ResolvedDevice resolved = resolve_device(device);
     if (resolved.plain) return resolve_precision(precision, "", resolved.plain).execution;
     return {precisions_of(precision_of(precision)), {}};
 }
 
-// An array over memory that `owner` keeps alive.
+// Returns an array over memory that `owner` keeps alive.
 template <class T>
 py::array_t<T> share(std::vector<py::ssize_t> shape, const T* data,
                      std::shared_ptr<const void> owner, bool writable) {
@@ -44,7 +44,7 @@ py::array_t<T> share(std::vector<py::ssize_t> shape, const T* data,
     return array;
 }
 
-// A column of the masks as a fresh array.
+// Returns one property of all masks as a new array.
 template <class T, class Items, class Get>
 py::array_t<T> column(const Items& items, py::ssize_t width, Get get) {
     std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(items.size())};

@@ -44,10 +44,10 @@ DetectOptions options_of(double threshold, std::optional<double> nms, bool every
 }
 
 void check_labels(std::size_t texts, const std::vector<int64_t>& label_of) {
-    if (label_of.size() != texts) internal("detect: a label for each text");
+    if (label_of.size() != texts) internal("detect: there must be one label for each text");
     for (const int64_t label : label_of) {
         if (label < 0 || label >= static_cast<int64_t>(texts))
-            internal("detect: labels are numbered from 0");
+            internal("detect: labels must be from 0 to the number of texts - 1");
     }
 }
 
@@ -90,7 +90,8 @@ void bind_detector(py::module_ m) {
             },
             py::arg("scene"), py::arg("texts"), py::arg("label_of"), py::arg("threshold"),
             py::arg("nms") = py::none(), py::arg("every_label") = false,
-            "(N, 4) float32 boxes, (N,) float32 scores, (N,) int64 labels, (N,) int64 patches.")
+            "Returns (N, 4) float32 boxes, (N,) float32 scores, (N,) int64 labels, (N,) int64 "
+            "patches.")
         .def(
             "detect_like",
             [](const Detector& d, const std::shared_ptr<Scene>& scene,
@@ -98,7 +99,7 @@ void bind_detector(py::module_ m) {
                const std::vector<std::optional<std::array<double, 4>>>& boxes, double threshold,
                double nms) {
                 if (examples.empty() || boxes.size() != examples.size())
-                    internal("detect_like: a box or None for each example");
+                    internal("detect_like: there must be a box or None for each example");
                 const Schedule schedule = schedule_for(nullptr);
                 return columns(without_gil([&] {
                     Queries queries;
@@ -172,7 +173,7 @@ void bind_detector(py::module_ m) {
             return py::array_t<int64_t>(static_cast<py::ssize_t>(kept.size()), kept.data());
         },
         py::arg("boxes"), py::arg("scores"), py::arg("labels"), py::arg("iou_threshold"),
-        "Indices of the kept boxes (XYXY), ascending; scores descend.");
+        "Returns the indices of the kept boxes (XYXY), ascending. scores must be descending.");
     m.def(
         "detect_and_segment",
         [](const Detector& d, const Segmenter& s, const Image& image, const Ids& texts,

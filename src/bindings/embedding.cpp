@@ -10,7 +10,7 @@ namespace segrid::bindings {
 
 namespace {
 
-// Stored token by token; shown as (1, C, h, w) through strides, without a copy.
+// The features are stored token by token. Strides present them as (1, C, h, w) without a copy.
 py::array_t<float> view(const FeatureShape& shape, const at::Tensor& features) {
     const auto channels = static_cast<py::ssize_t>(shape.channels);
     const auto h = static_cast<py::ssize_t>(shape.grid.height),

@@ -20,8 +20,8 @@ using Points = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using Labels = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
-// Arrays of P prompts to prompts; validates them against the image. Mask hints stay the arrays'
-// memory.
+// Turns arrays of P prompts into prompts and validates them against the image. Mask hints point
+// into the array's memory.
 std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional<Points>& points,
                            const std::optional<Labels>& labels, const std::optional<Points>& boxes,
                            const std::optional<Floats>& hints, bool anywhere) {
@@ -29,7 +29,7 @@ std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional
     const auto agree = [&](const char* what, py::ssize_t n) {
         if (count >= 0 && n != count) {
             invalid("predict: " + std::string(what) + " are for " + std::to_string(n) +
-                    " prompts, the arguments before for " + std::to_string(count));
+                    " prompts, but the arguments before are for " + std::to_string(count));
         }
         count = n;
     };
@@ -59,7 +59,7 @@ std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional
         }
         agree("mask_hints", hints->shape(0));
     }
-    if (count < 0 && anywhere) count = 1;  // segment-anything's predict() without a prompt
+    if (count < 0 && anywhere) count = 1;  // as segment-anything's predict() without a prompt
     if (count <= 0) invalid("predict: no prompts; give points, boxes or mask_hints");
     std::vector<Prompt> prompts(static_cast<std::size_t>(count));
     for (py::ssize_t p = 0; p < count; ++p) {
@@ -172,8 +172,8 @@ PyMaskSet run_everything(const Segmenter& s, const py::object& image, const py::
         const auto embedding = image.cast<std::shared_ptr<Embedding>>();
         result = without_gil([&] { return segment_everything(s, *embedding, call); });
     } else {
-        const auto pixels =
-            image.cast<Image>();  // shares the pixels, so the image outlives the call
+        // Shares the pixels, so that the image outlives the call.
+        const auto pixels = image.cast<Image>();
         result = without_gil([&] { return segment_everything(s, pixels.view(), call); });
     }
     warn_of_halving(result.stats);
@@ -272,7 +272,8 @@ void bind_engine(py::module_ m) {
             py::arg("anywhere") = false, py::arg("batch_size") = 0)
         .def_static(
             "check_everything", [](const py::dict& options) { read_options(options).check(); },
-            py::arg("options"), "Raises what `everything` raises for these options on any image.")
+            py::arg("options"),
+            "Raises the error that `everything` would raise for these options on any image.")
         .def("everything", &run_everything, py::arg("image"), py::arg("options"),
              py::arg("progress") = py::none(), py::arg("cancel") = nullptr,
              py::arg("partial") = py::none());

@@ -1,4 +1,4 @@
-// The one table from the engine's errors to Python's.
+// The one table that maps the engine's errors to Python's.
 #include <c10/util/Exception.h>
 #include <pybind11/pybind11.h>
 

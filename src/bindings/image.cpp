@@ -17,7 +17,7 @@ py::tuple with_warnings(Image image, std::vector<std::string> warnings) {
     return py::make_tuple(std::move(image), std::move(warnings));
 }
 
-// Copied under the GIL, whatever the strides, so that later changes of the array do not matter.
+// Copies under the GIL, for any strides, so that later changes of the array have no effect.
 Image from_array(const py::array_t<uint8_t>& array) {
     if (array.ndim() != 3 || array.shape(2) != 3) invalid("image: must be (H, W, 3) uint8");
     if (array.shape(0) < 1 || array.shape(1) < 1) invalid("image: is empty");
@@ -67,7 +67,7 @@ bool equal(const Image& a, const Image& b) {
     return true;
 }
 
-// (version, (H, W, 3) uint8), as a pickle holds an image.
+// Reads a pickled image: (version, (H, W, 3) uint8).
 Image from_state(const py::tuple& state) {
     if (state.size() != 2 || !py::isinstance<py::int_>(state[0]) || state[0].cast<int64_t>() != 1 ||
         !py::isinstance<py::array_t<uint8_t>>(state[1])) {
@@ -111,7 +111,7 @@ void bind_image(py::module_ m) {
         "inspect_bytes",
         [](const py::bytes& data, const py::bytes& encoded_name, int64_t max_pixels, bool lenient) {
             const std::string_view view = data;
-            const std::string name = encoded_name;  // as os.fsencode gives it
+            const std::string name = encoded_name;  // encoded by os.fsencode
             std::vector<std::string> warnings;
             const ImageHeader header = without_gil([&] {
                 return inspect_bytes(
@@ -121,10 +121,10 @@ void bind_image(py::module_ m) {
             return py::make_tuple(header.orientation, std::move(warnings));
         },
         py::arg("data"), py::arg("name"), py::arg("max_pixels"), py::arg("lenient"),
-        "(EXIF orientation, warnings) of what decode_bytes would decode, and its errors, without "
-        "decoding.");
+        "Returns (EXIF orientation, warnings) without decoding. Raises the errors that "
+        "decode_bytes would raise before it decodes.");
     m.def("image_from_array", &from_array, py::arg("array"),
-          "An Image that owns a copy of an (H, W, 3) uint8 RGB array.");
+          "Returns an Image that owns a copy of an (H, W, 3) uint8 RGB array.");
     m.def(
         "write_png",
         [](const py::bytes& encoded_path, const py::array& array) {
@@ -140,7 +140,7 @@ void bind_image(py::module_ m) {
                 const Size size{gray.shape(0), gray.shape(1)};
                 without_gil([&] { write_png_gray16(path, data, size); });
             } else {
-                invalid("write_png: takes (H, W, 3) uint8 or (H, W) uint16");
+                invalid("write_png: the array must be (H, W, 3) uint8 or (H, W) uint16");
             }
         },
         py::arg("path"), py::arg("array"));

@@ -76,8 +76,8 @@ void bind_detection_kernels(py::module_ m) {
     m.def("detector_taps", &detector_taps, py::arg("config_path"), py::arg("weights_path"),
           py::arg("rgb"), py::arg("texts"), py::arg("precision") = "fp32",
           py::arg("device") = "cpu",
-          "Intermediate results by name: pixels (h, w, 3) normalised, towers, logits, boxes XYXY "
-          "in 0..1, objectness.");
+          "Returns intermediate results by name: pixels (h, w, 3) normalised, towers, logits, "
+          "boxes (XYXY in 0..1), objectness.");
     m.def("resize_rgb_blurred", [](const Bytes& rgb, int64_t side) {
         py::array_t<float> out(
             {static_cast<py::ssize_t>(side), static_cast<py::ssize_t>(side), py::ssize_t{3}});

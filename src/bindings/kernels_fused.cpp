@@ -1,4 +1,4 @@
-// The fused kernels, each on its own, for tests against their definitions.
+// The fused kernels, one at a time, for tests against their definitions.
 #include <ATen/Functions.h>
 #include <pybind11/stl.h>
 
@@ -23,7 +23,7 @@ at::Tensor tensor(const Floats& a) {
     return at::from_blob(const_cast<float*>(a.data()), shape, at::kFloat);
 }
 
-// q, k, v: [tokens, head_dim]; queries [first, first + rows).
+// q, k, v: [tokens, head_dim]. Computes queries [first, first + rows).
 Floats attention(const Floats& q, const Floats& k, const Floats& v,
                  std::pair<int64_t, int64_t> grid, const MaybeFloats& rel_h,
                  const MaybeFloats& rel_w, int64_t first, int64_t rows,
@@ -53,8 +53,8 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v,
     return out;
 }
 
-// Column-wise queries from [heads, tokens, dim], or in blocks from [tokens, heads * width] for a
-// side of that width.
+// Arranges queries by columns from [heads, tokens, dim], or in blocks from [tokens, heads * width]
+// if there is an image side of that width.
 segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape& shape,
                           const Floats& ask, int64_t width, bool blocks, segrid::Arena& arena) {
     const int64_t across = blocks ? shape.group_columns() : shape.columns();
@@ -76,8 +76,8 @@ segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape
     return segrid::make_factor(precision, rows, across, matrix, across, arena);
 }
 
-// One sweep in ranges of `range` keys, merged: returns updated keys and what was read, acc / sum,
-// [heads, tokens, width].
+// Runs one sweep in ranges of `range` keys and merges them. Returns the updated keys, and acc / sum
+// of the read as [heads, tokens, width].
 py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask, const Floats& bias,
                   const Floats& values, const Floats& gamma, const Floats& read, int64_t readers,
                   const MaybeFloats& side, const MaybeFloats& read_values, int64_t range,
@@ -184,15 +184,14 @@ void bind_fused_kernels(py::module_ m) {
     m.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("grid"),
           py::arg("rel_h") = py::none(), py::arg("rel_w") = py::none(), py::arg("first"),
           py::arg("rows"), py::arg("precision") = "fp32", py::arg("bias") = py::none(),
-          "Scale 0.5.");
+          "The scale is 0.5.");
     m.def("two_way", &two_way, py::arg("keys"), py::arg("position"), py::arg("ask"),
           py::arg("bias"), py::arg("values"), py::arg("gamma"), py::arg("read"), py::arg("readers"),
           py::arg("side") = py::none(), py::arg("read_values") = py::none(), py::arg("range"),
           py::arg("precision") = "fp32",
-          "ask, read: [heads, tokens, dim], or [tokens, heads * width] where there is a side "
-          "(read: and read_values) [keys, heads * width]; bias: "
-          "[heads, tokens]; values: [heads, tokens, dim]. gamma also serves as the output's bias "
-          "and as beta; eps 1e-5.");
+          "ask, read: [heads, tokens, dim], or [tokens, heads * width] if there is a side of "
+          "[keys, heads * width] (for read: and read_values). bias: [heads, tokens]. values: "
+          "[heads, tokens, dim]. gamma also serves as the output's bias and as beta; eps is 1e-5.");
     m.def("upscale", &upscale, py::arg("keys"), py::arg("grid_w"), py::arg("w1"), py::arg("b1"),
           py::arg("gamma"), py::arg("beta"), py::arg("w2"), py::arg("b2"), py::arg("hyper"),
           py::arg("precision") = "fp32", py::arg("features") = std::vector<Floats>{});

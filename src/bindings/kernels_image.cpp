@@ -1,4 +1,4 @@
-// Image and weights building blocks, for tests.
+// Building blocks for images and weights, for tests.
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"

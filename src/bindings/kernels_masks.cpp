@@ -1,4 +1,4 @@
-// Mask building blocks, for tests.
+// Building blocks for masks, for tests.
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
@@ -54,7 +54,7 @@ Grid grid_array(const std::vector<segrid::ImagePoint>& points) {
                                             });
 }
 
-// side 0: the one-step plan (resized is not used).
+// side 0 selects the one-step plan, which does not use `resized`.
 py::dict scan(const Floats& logits, int64_t side, Pair resized, Pair crop, float threshold,
               float offset) {
     segrid::ScanResult r;
@@ -204,7 +204,7 @@ void bind_mask_kernels(py::module_ m) {
         }
         segrid::validate_grids(given);
     });
-    // prompts: (points, labels, box or None) each
+    // Each prompt is (points, labels, box or None).
     m.def("validate_prompts",
           [](const std::vector<std::tuple<std::vector<std::pair<double, double>>, std::vector<int>,
                                           std::optional<std::array<double, 4>>>>& given,
@@ -220,7 +220,7 @@ void bind_mask_kernels(py::module_ m) {
               segrid::validate(prompts, {image.first, image.second});
           });
     m.def("runs", [](const Bytes& mask) { return pairs(runs_of(mask)); });
-    // An engine MaskSet from dense masks, to test what it does with them.
+    // Makes an engine MaskSet from dense masks, to test its methods.
     m.def("mask_set",
           [](const Bytes& masks) { return segrid::bindings::PyMaskSet(set_of(masks), {}); });
 }

@@ -55,7 +55,7 @@ py::dict encoder_taps(const std::string& config, const std::string& weights,
 void bind_model_kernels(py::module_ m) {
     m.def("encoder_taps", &encoder_taps, py::arg("config_path"), py::arg("weights_path"),
           py::arg("rgb"), py::arg("precision") = "fp32", py::arg("device") = "cpu",
-          "Intermediate results of the encoder by name, each [tokens, channels].");
+          "Returns intermediate results of the encoder by name, each [tokens, channels].");
     m.def(
         "matmul",
         [](const Floats& a, const Floats& b, const std::string& precision) {
@@ -180,7 +180,7 @@ void bind_model_kernels(py::module_ m) {
             });
             return out;
         },
-        "The inner dimension part by part.");
+        "Multiplies the inner dimension part by part.");
     m.def(
         "linear_by_columns",
         [](const Floats& x, const Floats& weight, const Floats& bias, const std::string& precision,
@@ -208,7 +208,8 @@ void bind_model_kernels(py::module_ m) {
         },
         py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("precision"), py::arg("part"),
         py::arg("onto") = py::none(),
-        "The columns part by part, of rows that are prepared once; added to `onto`.");
+        "Computes the columns part by part, from rows that are prepared once, and adds them to "
+        "`onto`.");
     m.def("layer_norm", [](const Floats& x, const Floats& gamma, const Floats& beta, float eps) {
         py::array_t<float> out(x.size());
         segrid::layer_norm(x.size(), x.data(), gamma.data(), beta.data(), eps, out.mutable_data());

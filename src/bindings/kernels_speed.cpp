@@ -1,4 +1,4 @@
-// Building blocks on their own, timed inside the engine: for benchmarks/.
+// Times building blocks inside the engine, for benchmarks/.
 #include <ATen/Functions.h>
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
@@ -24,8 +24,8 @@ double now() {
         .count();
 }
 
-// GFLOP/s of out[rows, n] = x[rows, k] W on one worker, for about `seconds`: the median of its
-// repetitions.
+// Returns the GFLOP/s of out[rows, n] = x[rows, k] W on one worker: the median over repetitions of
+// about `seconds` in total.
 double linear_rate(const std::string& precision, int64_t rows, int64_t n, int64_t k,
                    double seconds) {
     double rate = 0;
@@ -51,9 +51,9 @@ double linear_rate(const std::string& precision, int64_t rows, int64_t n, int64_
     return rate;
 }
 
-// Low-resolution logits [masks, h, w] of an image `crop` that was resized to `resized` inside a
-// square `side`: (area, x0, y0, x1, y1, stability, runs) per mask, masks in parallel; with rle, the
-// runs as compressed COCO RLE and its bytes in place of their number.
+// Scans low-res logits [masks, h, w] of an image `crop` that was resized to `resized` inside a
+// square `side`. Returns (area, x0, y0, x1, y1, stability, runs) per mask, with masks in parallel.
+// With rle, the runs are compressed to COCO RLE, and its bytes are counted instead of the runs.
 using Scanned = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, float, std::size_t>;
 std::vector<Scanned> scan_all(const Floats& logits, int64_t side, Pair resized, Pair crop,
                               float offset, bool rle) {

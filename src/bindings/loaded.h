@@ -1,4 +1,4 @@
-// What the bindings of every loaded model have.
+// The bindings that every loaded model has.
 #pragma once
 
 #include <pybind11/stl.h>
@@ -9,7 +9,7 @@
 
 namespace segrid::bindings {
 
-// The constructor from files, what is known of the model, and copies with a cap on threads.
+// Binds the constructor from files, the model's properties, and copies with a cap on threads.
 template <class Class>
 void bind_loaded(py::class_<Class, std::shared_ptr<Class>>& c) {
     c.def(

@@ -69,8 +69,8 @@ py::array_t<Number> boxes(const Set& s, ImageBox Mask::*member, bool as_xywh = f
         const ImageBox& b = m.*member;
         *out++ = static_cast<Number>(b.x0);
         *out++ = static_cast<Number>(b.y0);
-        // pycocotools' toBbox: width and height in pixels, so + 1 behind an inclusive maximum;
-        // zeros for an empty mask
+        // As pycocotools' toBbox, width and height are in pixels, so 1 is added to the difference
+        // from an inclusive maximum. An empty mask gives zeros.
         const double extra = m.area > 0 ? 1 : 0;
         *out++ = static_cast<Number>(as_xywh ? b.x1 - b.x0 + extra : b.x1);
         *out++ = static_cast<Number>(as_xywh ? b.y1 - b.y0 + extra : b.y1);

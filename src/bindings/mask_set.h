@@ -1,4 +1,4 @@
-// The Python face of a MaskSet: an immutable value with its pixels rendered once, on first access.
+// The Python face of a MaskSet: an immutable value whose pixels are rendered once, on first access.
 #pragma once
 
 #include <memory>
@@ -21,8 +21,7 @@ public:
     const Stats& stats() const { return stats_; }
     const at::Tensor& low_res() const { return low_res_; }
 
-    // (N, H, W) bool over memory that this object and every array share; the same memory at each
-    // call.
+    // (N, H, W) bool. This object and every returned array share one memory.
     py::array_t<bool> dense();
     PyMaskSet select(const std::vector<int64_t>& indices) const;
     PyMaskSet resized(int64_t height, int64_t width) const;

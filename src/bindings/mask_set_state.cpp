@@ -22,11 +22,12 @@ using Array = py::array_t<T, py::array::c_style>;
     invalid("masks: the pickled state is damaged (" + what + ")");
 }
 
-// The array of that type and shape (-1: any length).
+// Returns the value as an array of type T and the given shape (-1: any length).
 template <class T>
 Array<T> array_of(const py::handle& value, const std::vector<py::ssize_t>& shape,
                   const char* name) {
-    if (!py::isinstance<Array<T>>(value)) damaged(std::string(name) + " is no array of its type");
+    if (!py::isinstance<Array<T>>(value))
+        damaged(std::string(name) + " is not an array of its type");
     auto array = py::reinterpret_borrow<Array<T>>(value);
     bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
     for (std::size_t i = 0; fits && i < shape.size(); ++i) {
@@ -160,7 +161,7 @@ PyMaskSet from_state(const py::tuple& state) {
         const auto [height, width] = state[1].cast<std::pair<int64_t, int64_t>>();
         size = {height, width};
     } catch (const py::cast_error&) {
-        damaged("its size is no pair of whole numbers");
+        damaged("its size is not a pair of whole numbers");
     }
     check_size("masks", size);
     const auto counts = array_of<int64_t>(state[2], {-1}, "the number of runs");

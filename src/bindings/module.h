@@ -16,10 +16,10 @@ void bind_detector(py::module_ m);
 
 }  // namespace segrid::bindings
 
-// Building blocks for tests, under segrid._core._kernels.
+// Building blocks for tests, in segrid._core._kernels.
 void bind_mask_kernels(pybind11::module_ m);
 void bind_image_kernels(pybind11::module_ m);
 void bind_model_kernels(pybind11::module_ m);
 void bind_detection_kernels(pybind11::module_ m);
 void bind_fused_kernels(pybind11::module_ m);
-void bind_speed(pybind11::module_ m);  // timings of them, for benchmarks
+void bind_speed(pybind11::module_ m);  // timings of building blocks, for benchmarks

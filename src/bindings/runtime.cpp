@@ -24,16 +24,16 @@ void bind_runtime(py::module_ m) {
             return py::make_tuple(memory.now_mb, memory.peak_mb);
         },
         py::arg("device"),
-        "MB of a device's memory that this process has, and the most it has had at once; zeros on "
-        "the CPU.");
+        "Returns (MB of the device's memory that this process holds now, the most it has held). "
+        "Both are 0 on the CPU.");
     m.def(
         "resolve_device",
         [](const std::string& request) {
             return without_gil([&] { return resolve_device(request).name; });
         },
         py::arg("request"),
-        "The device that a request means on this machine. Raises NotImplementedError for one that "
-        "is not there, ValueError for an unknown name.");
+        "Returns the device that a request stands for on this machine. Raises NotImplementedError "
+        "if the machine does not have it, and ValueError for an unknown name.");
     m.def("cpu_model", &cpu_model);
     m.def("cpu_features", [] {
         const CpuFeatures& f = cpu_features();
@@ -54,8 +54,9 @@ void bind_runtime(py::module_ m) {
             d["masked"] = mask.masked;
             return d;
         },
-        "What SEGRID_CPU hides of this CPU: {\"level\", \"masked\"}. Raises ValueError for a level "
-        "that is not there.");
+        "Returns the effect of SEGRID_CPU: {\"level\": its value, \"masked\": features of this CPU "
+        "that are not used}. Raises ValueError for a level that is unknown or that this CPU "
+        "lacks.");
     m.def("force_kernels", &force_kernels, py::arg("request"));
     m.def("kernel_choices", [] {
         py::list list;
@@ -81,7 +82,7 @@ void bind_runtime(py::module_ m) {
         return d;
     });
     m.def("trace_start", &trace::start,
-          "Begins a recording of what each worker does; one at a time.");
+          "Begins a recording of what each worker does. Only one can run at a time.");
     m.def(
         "trace_stop",
         [] {
@@ -91,21 +92,22 @@ void bind_runtime(py::module_ m) {
                 events.append(py::make_tuple(e.name, e.begin, e.duration, e.index, e.thread));
             return py::make_tuple(events, recording.dropped);
         },
-        "Ends it: ([(name, begin in ns, duration in ns, index, thread)], events that did not "
-        "fit).");
+        "Ends the recording. Returns ([(name, begin in ns, duration in ns, index, thread)], number "
+        "of events that did not fit).");
     m.def("shutdown", &shut_down, py::arg("close") = false,
-          "Cancels running work and joins the workers. The pool starts again when it is used "
-          "again, unless close.");
-    py::class_<CancelToken>(m, "CancelToken",
-                            "Stops calls from another thread: pass it as cancel=, or make the "
-                            "calls inside `with token:` (which holds for the thread that "
-                            "enters it), then call cancel(). They raise segrid.Cancelled at the "
-                            "next tile; a token stays cancelled.")
+          "Cancels running work and joins the workers. The pool starts again at its next use, "
+          "unless close is true.");
+    py::class_<CancelToken>(
+        m, "CancelToken",
+        "Stops calls from another thread. Pass it as cancel=, or make the calls inside `with "
+        "token:`, which applies to the thread that enters it; then call cancel(). The calls raise "
+        "segrid.Cancelled at the next tile. A cancelled token stays cancelled.")
         .def(py::init<>())
-        .def("cancel", &CancelToken::cancel, "Stops every call that was given this token.")
-        .def_property_readonly("cancelled", &CancelToken::cancelled, "Whether cancel() was called.")
+        .def("cancel", &CancelToken::cancel, "Stops every call that uses this token.")
+        .def_property_readonly("cancelled", &CancelToken::cancelled,
+                               "Whether cancel() has been called.")
         .def_static("scopes", &scopes,
-                    "The tokens whose `with` this thread is in, the innermost last.")
+                    "The tokens whose `with` this thread has entered, the innermost last.")
         .def("__enter__",
              [](const CancelToken& token) {
                  enter_scope(token);
@@ -113,7 +115,7 @@ void bind_runtime(py::module_ m) {
              })
         .def("__exit__", [](const CancelToken& token, const py::args&) { leave_scope(token); });
     m.def("give_back_memory", &give_back_memory, py::call_guard<py::gil_scoped_release>(),
-          "Pages that are free go back to the system, which the C library would keep for later.");
+          "Gives free pages, which the C library would keep for later, back to the system.");
 }
 
 }  // namespace segrid::bindings

@@ -19,8 +19,8 @@ thread_local std::vector<CancelToken> entered;
 }  // namespace
 
 WithoutGil::WithoutGil() {
-    static const int registered = pthread_atfork(
-        nullptr, nullptr, [] { inside = 0; });  // the other threads are not in the child
+    // The other threads do not exist in a forked child.
+    static const int registered = pthread_atfork(nullptr, nullptr, [] { inside = 0; });
     (void)registered;
     ++inside;
 }
@@ -53,8 +53,9 @@ Schedule schedule_for(const CancelToken* cancel) {
         return schedule;
     }
     for (const CancelToken& token : tokens) token.check();
-    schedule.cancel =
-        tokens.back();  // checked before every task; the others by the waiting thread, every 20 ms
+    // The pool checks this token before every task. The waiting thread checks the others every 20
+    // ms.
+    schedule.cancel = tokens.back();
     tokens.pop_back();
     schedule.poll = [signals = poll_signals(), tokens] {
         for (const CancelToken& token : tokens) token.check();
@@ -74,8 +75,8 @@ std::vector<CancelToken> scopes() { return entered; }
 
 ProgressCallback progress_callback(const py::object& callback) {
     if (callback.is_none()) return {};
-    // Held by the call's own argument for as long as it runs, so a plain handle is enough and needs
-    // no GIL to copy.
+    // The call's own argument keeps the callback alive for as long as the call runs. A plain handle
+    // is therefore enough, and copying it needs no GIL.
     return [callback = callback.ptr()](const Progress& p) {
         const py::gil_scoped_acquire gil;
         py::dict info;

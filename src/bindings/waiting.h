@@ -1,4 +1,4 @@
-// How a native call waits: without the GIL, waking to run Python callbacks and to notice Ctrl-C.
+// How a native call waits: without the GIL, waking up to run Python callbacks and to notice Ctrl-C.
 #pragma once
 
 #include <c10/core/InferenceMode.h>
@@ -13,19 +13,22 @@ namespace segrid::bindings {
 
 namespace py = pybind11;
 
-// Takes the GIL, lets Python handle signals and throws what that raised.
+// Returns a function that takes the GIL, lets Python handle signals, and throws the exception that
+// a handler raised.
 std::function<void()> poll_signals();
-// Of a call from this thread: stopped by `cancel` and by every scope that the thread is in.
+// The schedule of a call from this thread. The call is stopped by `cancel` and by every token whose
+// `with` the thread has entered.
 Schedule schedule_for(const CancelToken* cancel);
-// `with token:` in this thread.
+// Enters and leaves `with token:` in this thread.
 void enter_scope(const CancelToken& token);
 void leave_scope(const CancelToken& token);
-std::vector<CancelToken> scopes();  // that this thread is in, the innermost last
+// The tokens whose `with` this thread has entered, the innermost last.
+std::vector<CancelToken> scopes();
 ProgressCallback progress_callback(const py::object& callback);
 
-// Counts the threads between giving the GIL up and having it back. A thread that asks for the GIL
-// while the interpreter ends is killed inside C++, which ends the process with an error; so the end
-// of the process waits for them (see shut_down).
+// Counts the threads that have released the GIL and not taken it back yet. A thread that asks for
+// the GIL while the interpreter ends is killed inside C++, which ends the process with an error.
+// Therefore the end of the process waits for these threads (see shut_down).
 class WithoutGil {
 public:
     WithoutGil();
@@ -33,24 +36,25 @@ public:
     WithoutGil(const WithoutGil&) = delete;
     WithoutGil& operator=(const WithoutGil&) = delete;
 };
-// Cancels all work and joins the workers; close: for good, and waits until every call has left.
+// Cancels all work and joins the workers. With close, the pool stays closed, and this waits until
+// every call has returned.
 void shut_down(bool close);
 
 bool process_is_ending();
 
-// Runs body without the GIL; with it once the process is ending (what needs the pool then throws
-// Cancelled). Tensors that it makes are plain ones also where the caller is in
-// torch.inference_mode(), since other threads write into them.
+// Runs body without the GIL. Once the process is ending, it keeps the GIL, and a body that needs
+// the pool throws Cancelled. Tensors made in body are ordinary ones even if the caller is in
+// torch.inference_mode(), because other threads write into them.
 template <class Body>
 auto without_gil(const Body& body) {
     const c10::InferenceMode plain(false);
     if (process_is_ending()) return body();
     const WithoutGil counted;
-    const py::gil_scoped_release release;  // ends first
+    const py::gil_scoped_release release;  // destroyed before `counted`
     return body();
 }
 
-// Tells (RuntimeWarning) where a device's memory ran out on the way.
+// Warns (RuntimeWarning) if a device's memory ran out during the call.
 void warn_of_halving(const Stats& stats);
 
 }  // namespace segrid::bindings

@@ -17,8 +17,8 @@ void Arena::Free::operator()(std::byte* p) const { std::free(p); }
 void* Arena::take_bytes(std::size_t bytes) {
     bytes = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
     while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size) {
-        if (used_ == 0 && block_ + 1 == blocks_.size())
-            break;  // an unused last block that is too small is replaced
+        // An unused last block that is too small is replaced.
+        if (used_ == 0 && block_ + 1 == blocks_.size()) break;
         ++block_;
         used_ = 0;
     }

@@ -1,4 +1,5 @@
-// Scratch memory that a worker keeps between tasks: fresh large allocations cost page faults.
+// Scratch memory that a worker keeps between tasks, because fresh large allocations cost page
+// faults.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +9,8 @@
 
 namespace segrid {
 
-// A stack of 64-byte aligned blocks. take() grows the arena when needed; release is by scope (see
-// Scope). Not thread-safe: each worker owns one.
+// A stack of 64-byte aligned blocks. take() grows the arena when needed; memory is given back when
+// a Scope closes (see Scope). Not thread-safe: each worker owns one.
 class Arena {
 public:
     Arena() = default;
@@ -23,7 +24,7 @@ public:
         return static_cast<T*>(take_bytes(static_cast<std::size_t>(count) * sizeof(T)));
     }
 
-    // Everything taken after the Scope was opened is given back when it closes.
+    // When it closes, it gives back everything that was taken after it was opened.
     class Scope {
     public:
         explicit Scope(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_) {}
@@ -39,8 +40,10 @@ public:
         std::size_t block_, used_;
     };
 
-    std::size_t capacity() const;  // bytes held
-    void trim();                   // give all memory back; only when nothing is taken
+    // Bytes held.
+    std::size_t capacity() const;
+    // Gives all memory back. To be called only while nothing is taken.
+    void trim();
 
 private:
     void* take_bytes(std::size_t bytes);

@@ -23,7 +23,8 @@ CpuFeatures detect() {
     f.avx512_vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
     f.avx512_bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
-    std::ifstream info("/proc/cpuinfo");  // AMX has no name in g++ 12's __builtin_cpu_supports
+    // AMX has no name in g++ 12's __builtin_cpu_supports.
+    std::ifstream info("/proc/cpuinfo");
     for (std::string line; std::getline(info, line);) {
         if (line.rfind("flags", 0) == 0) {
             f.amx = line.find(" amx_tile") != std::string::npos;
@@ -33,15 +34,16 @@ CpuFeatures detect() {
     return f;
 }
 
-// A level of SEGRID_CPU: its feature, and what the libraries that torch computes with call it.
+// A level of SEGRID_CPU: the feature it needs, and its name in each library that torch computes
+// with.
 struct Level {
     const char* name;
-    bool CpuFeatures::*feature;  // null: none is needed
+    bool CpuFeatures::*feature;  // null: no feature is needed
     const char *aten, *fbgemm, *onednn, *mkl;
 };
 
+// Lowest first.
 constexpr Level kLevels[] = {
-    // lowest first
     {"plain", nullptr, "default", "AVX2", "SSE41", "SSE4_2"},
     {"avx2", &CpuFeatures::avx2, "avx2", "AVX2", "AVX2", "AVX2"},
     {"avx512", &CpuFeatures::avx512, "avx512", "AVX512", "AVX512_CORE", "AVX512"},
@@ -55,8 +57,8 @@ constexpr Level kLevels[] = {
 struct Cpu {
     CpuFeatures features;
     CpuMask mask;
-    std::string problem;  // why SEGRID_CPU is refused; thrown later, since kernels are registered
-                          // before main
+    // Why SEGRID_CPU is refused. Thrown later, because kernels are registered before main.
+    std::string problem;
 
     Cpu() : features(detect()) {
         const char* asked = std::getenv("SEGRID_CPU");
@@ -130,7 +132,7 @@ Registry& registry() {
     return *r;
 }
 
-// What `request` says of `op`: empty where it says nothing.
+// The implementation that `request` names for `op`; empty if it names none.
 std::string requested(const std::string& request, const std::string& op) {
     std::string answer;
     for (std::size_t begin = 0; begin <= request.size();) {

@@ -15,28 +15,29 @@ struct CpuFeatures {
     bool amx = false;
 };
 
-// Asked of the CPU and of the operating system, once, less what SEGRID_CPU masks.
+// Read once from the CPU and the operating system, without the features that SEGRID_CPU masks.
 const CpuFeatures& cpu_features();
 std::string cpu_model();  // as the operating system names it
 
-// SEGRID_CPU=plain|avx2|avx512|avx512_vnni|avx512_bf16|amx: the process computes as on a CPU that
-// has this level and none above it. It holds for the libraries that torch computes with, too, where
-// torch has not computed anything yet: their environment variables are set unless they are set
-// already.
+// SEGRID_CPU=plain|avx2|avx512|avx512_vnni|avx512_bf16|amx makes the process compute as on a CPU
+// that has this level and none above it. The libraries that torch computes with follow if torch has
+// not computed anything yet: their environment variables are set here, except those that the user
+// has set.
 struct CpuMask {
-    std::string level;                // what SEGRID_CPU names; empty: nothing is masked
+    std::string level;                // the value of SEGRID_CPU; empty: nothing is masked
     std::vector<std::string> masked;  // features that the CPU has and this process does not use
 };
-// Throws InvalidInput for a level that is unknown or that this CPU lacks (nothing is masked then).
+// Throws InvalidInput for a level that is unknown or that this CPU lacks; nothing is masked in that
+// case.
 const CpuMask& cpu_mask();
 
-// A kernel that has more than one implementation: a static object in its op.cpp. Which one runs is
-// decided by the CPU and by SEGRID_KERNELS: unset or "auto": the best one; "plain": the
-// definitions; or a list such as "gemm=plain,mask_scan=avx512". Packed weights stay valid for every
-// implementation, so the choice may change between calls.
+// A kernel that has more than one implementation: a static object in its op.cpp. The CPU and
+// SEGRID_KERNELS decide which implementation runs. Unset or "auto" means the best one, "plain"
+// means the definitions, and a list such as "gemm=plain,mask_scan=avx512" names one per op. Packed
+// weights stay valid for every implementation, so the choice may change between calls.
 class KernelSwitch {
 public:
-    // available: what runs on this CPU, best first; the last one is "plain".
+    // available: the implementations that run on this CPU, best first; the last one is "plain".
     KernelSwitch(std::string op, std::vector<std::string> available);
     KernelSwitch(const KernelSwitch&) = delete;
     KernelSwitch& operator=(const KernelSwitch&) = delete;
@@ -46,14 +47,13 @@ public:
     const std::string& chosen() const {
         return available_[static_cast<std::size_t>(chosen_.load(std::memory_order_relaxed))];
     }
-    int index() const {
-        return chosen_.load(std::memory_order_relaxed);
-    }  // of the chosen one in available()
+    // The position of the chosen implementation in available().
+    int index() const { return chosen_.load(std::memory_order_relaxed); }
     bool plain() const { return index() + 1 == static_cast<int>(available_.size()); }
 
-    // The implementation that `request` wants of this op; -1: one that is not there. And its
-    // choice.
+    // The position of the implementation that `request` names for this op; -1 if it does not exist.
     int wanted(const std::string& request) const;
+    // Runs this implementation from now on.
     void choose(int index) const { chosen_.store(index, std::memory_order_relaxed); }
 
 private:
@@ -62,8 +62,8 @@ private:
     mutable std::atomic<int> chosen_{0};
 };
 
-// A kernel whose implementations are tables of functions: *kernel is the chosen one's. A null table
-// is not there on this CPU.
+// A kernel whose implementations are tables of functions. *kernel is the chosen table. A null table
+// means that this CPU cannot run the implementation.
 template <class Table>
 class KernelTables {
 public:
@@ -101,9 +101,9 @@ struct KernelChoice {
 };
 std::vector<KernelChoice> kernel_choices();
 
-// Forces implementations from now on, in the syntax of SEGRID_KERNELS, all or none: throws
-// InvalidInput for an op that is not there, and for a name that no op (or not the op that was
-// named) has.
+// Forces implementations from now on, in the syntax of SEGRID_KERNELS. Throws InvalidInput, and
+// changes nothing, if an op does not exist or if a name is not an implementation of any op (or of
+// the op named).
 void force_kernels(const std::string& request);
 
 }  // namespace segrid

@@ -12,7 +12,7 @@
 namespace segrid {
 namespace {
 
-// CPUs worth of quota in this cgroup directory, or 0 where there is no limit.
+// The CPUs that the quota of this cgroup directory allows; 0 if there is no limit.
 double quota_v2(const std::string& directory) {
     std::ifstream file(directory + "/cpu.max");
     std::string quota;

@@ -1,4 +1,5 @@
-// The five kinds of error (plus what Python has its own names for). bindings/errors.cpp maps them.
+// The five kinds of error, and those that Python has its own names for. bindings/errors.cpp maps
+// them to Python exceptions.
 #pragma once
 
 #include <cstddef>
@@ -16,10 +17,10 @@ enum class ErrorKind {
     PermissionDenied,  // PermissionError
     IsADirectory,      // IsADirectoryError
     UnknownKey,        // KeyError
-    OutOfMemory,       // MemoryError; the message names the size asked
+    OutOfMemory,       // MemoryError; the message gives the size that was requested
 };
 
-// Messages say where, the rule, what was got, and how to fix it.
+// A message says where the error is, which rule was broken, what was got, and how to fix it.
 class Error : public std::runtime_error {
 public:
     Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
@@ -29,7 +30,7 @@ private:
     ErrorKind kind_;
 };
 
-// A cancelled call (token, Ctrl-C or shutdown). Never caught inside the engine.
+// A call was cancelled by a token, Ctrl-C or shutdown. Never caught inside the engine.
 class Cancelled : public std::runtime_error {
 public:
     explicit Cancelled(const std::string& message = "cancelled") : std::runtime_error(message) {}
@@ -40,7 +41,7 @@ public:
 [[noreturn]] void internal(const std::string& message);  // ErrorKind::Internal
 [[noreturn]] void out_of_memory(const std::string& what, std::size_t bytes);
 
-// "1.5 GB", "312 MB", "80 kB"
+// For example "1.5 GB", "312 MB", "80 kB".
 std::string human_bytes(std::size_t bytes);
 
 }  // namespace segrid

@@ -18,8 +18,8 @@ struct Placement {
 };
 
 struct Execution {
-    Precisions precisions;           // of the CPU's kernels
-    std::optional<Placement> plain;  // where set, these definitions run, not the kernels
+    Precisions precisions;           // used by the CPU's kernels
+    std::optional<Placement> plain;  // if set, the plain definitions run instead of the kernels
 };
 
 }  // namespace segrid

@@ -1,11 +1,11 @@
 // Frames and the one place that converts between them.
 //
-// Three coordinate systems exist; each is its own type, so that a point of one cannot be used as a
-// point of another:
-//   Image  pixels of the original image; every public boundary speaks this one
+// There are three coordinate systems. Each is a type of its own, so that a point of one cannot be
+// used as a point of another:
+//   Image  pixels of the original image; every public boundary uses this one
 //   Crop   pixels of one crop of the image (a crop that is the whole image has offset 0,0)
-//   Model  pixels of the square the model sees (long side = PreprocessSpec::side)
-// Boxes are XYXY. Whether the maximum is inclusive is said where a box is used.
+//   Model  pixels of the square the model sees (its side is PreprocessSpec::side)
+// Boxes are XYXY. Whether the maximum is inclusive is stated where a box is used.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ struct Size {
     int64_t area() const { return height * width; }
 };
 
-// Of any image or mask, wherever it comes from: runs count pixels in 32 bits.
+// The limit for any image or mask: runs count pixels in 32 bits.
 inline constexpr int64_t kMaxImagePixels = 4'000'000'000;
-// Throws InvalidInput, naming `what`, for a size that is not positive or has more pixels.
+// Throws InvalidInput, naming `what`, if a size is not positive or has more than kMaxImagePixels.
 void check_size(const char* what, Size size);
 
 enum class Frame { Image, Crop, Model };
@@ -50,20 +50,22 @@ using ImageBox = BoxIn<Frame::Image>;
 using CropBox = BoxIn<Frame::Crop>;
 using ModelBox = BoxIn<Frame::Model>;
 
-// How a family prepares its input.
+// How a family fits an image into its square input.
 enum class Resize {
-    LongestSidePad,  // SAM: keep the aspect, long side = side, zero padding at the bottom and right
-                     // after normalising
-    Squash,          // SAM 2, OWL-ViT: side x side without padding
-    PadThenSquash,   // OWLv2: zeros at the bottom or right make it square before it is resized to
-                     // side x side
+    // SAM: keeps the aspect ratio; the long side becomes `side`. After normalising, zeros fill the
+    // rest at the bottom or right.
+    LongestSidePad,
+    // SAM 2, OWL-ViT: side x side, no padding.
+    Squash,
+    // OWLv2: zeros at the bottom or right make the image square, then it is resized to side x side.
+    PadThenSquash,
 };
-// And with which filter.
+// The filter that resizes it.
 enum class Resample {
     Bilinear,         // Pillow's, antialiased, rounded to 8 bits
     Bicubic,          // Pillow's, antialiased, rounded to 8 bits
     BilinearFloat,    // torch's, antialiased, not rounded
-    BlurredBilinear,  // SciPy's: a Gaussian where the image shrinks, then bilinear, not rounded
+    BlurredBilinear,  // SciPy's: a Gaussian if the image shrinks, then bilinear, not rounded
 };
 
 struct PreprocessSpec {
@@ -78,18 +80,17 @@ struct PreprocessSpec {
     Size resized(Size image) const;
 };
 
-// Where one crop of an image lies and how it is scaled into the model's square. Owns all scale
-// factors.
+// Maps one crop of an image into the model's square. Owns all scale factors.
 class FrameMap {
 public:
     FrameMap() = default;
-    // crop: integer pixel rectangle of the image, exclusive maximum. Throws InvalidInput when it is
-    // empty or outside.
+    // crop: a rectangle of whole pixels in the image, exclusive maximum. Throws InvalidInput if it
+    // is empty or not inside the image.
     FrameMap(Size image, ImageBox crop, const PreprocessSpec& spec);
 
     Size image() const { return image_; }
     Size crop() const { return crop_; }
-    Size resized() const { return resized_; }  // the part of the model square that holds image
+    Size resized() const { return resized_; }  // the part of the model's square that holds image
     int64_t side() const { return side_; }
     ImageBox crop_box() const { return box_; }  // exclusive maximum
 

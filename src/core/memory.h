@@ -1,11 +1,12 @@
-// What the process takes of the machine's memory.
+// How much memory the process uses.
 #pragma once
 
 namespace segrid {
 
+// Megabytes of 10^6 bytes, now and at most so far.
 double resident_mb();
 double peak_resident_mb();
-// Gives pages that are free back to the system, which the C library would keep for later: a
+// Gives free pages, which the C library would keep for later, back to the system. Takes a
 // millisecond or two.
 void give_back_memory();
 

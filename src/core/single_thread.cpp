@@ -7,10 +7,10 @@
 namespace segrid {
 
 SingleThreadLibraries::SingleThreadLibraries() {
-    at::init_num_threads();  // ATen's own first-use initialisation would otherwise undo the next
-                             // line
-    omp_set_num_threads(
-        1);  // per-thread setting: ATen and MKL (its GNU threading layer) ask OpenMP
+    // Called first, because ATen's own initialisation on first use would undo the next line.
+    at::init_num_threads();
+    // A setting per thread, which ATen and MKL (its GNU threading layer) read from OpenMP.
+    omp_set_num_threads(1);
     at::GradMode::set_enabled(false);
 }
 

@@ -1,4 +1,4 @@
-// Inside a worker, ATen, MKL and OpenMP run single-threaded; the user's own torch keeps its
+// Inside a worker, ATen, MKL and OpenMP run single-threaded. The user's own torch keeps its
 // settings.
 #pragma once
 
@@ -7,14 +7,14 @@
 
 namespace segrid {
 
-// For the thread that constructs it, from then on.
+// Applies to the constructing thread, and stays in force after destruction.
 class SingleThreadLibraries {
 public:
     SingleThreadLibraries();
 };
 
-// On the thread of devices, as long as it is there: nothing is prepared for gradients, and a
-// product in fp32 is not one in TF32, whatever the user allows.
+// Applies to the device thread while the object exists: nothing is recorded for gradients, and fp32
+// products never run in TF32, even if the user allows it.
 class DeviceThread {
     c10::InferenceMode inference_;
     at::NoTF32Guard exact_;

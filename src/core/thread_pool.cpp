@@ -30,9 +30,9 @@ constexpr int kMaxThreads = 1024;
 
 struct Job {
     int64_t count = 0;
-    int64_t next = 0;  // first index nobody has taken
+    int64_t next = 0;  // the first index that no worker has taken
     int active = 0;    // workers inside body
-    int cap = 0;       // workers it may use
+    int cap = 0;       // the most workers that may be inside body at once
     const Task* body = nullptr;
     CancelToken cancel;
     bool stopped = false;  // no further index is handed out
@@ -46,13 +46,12 @@ struct Job {
 };
 
 thread_local Worker* this_worker = nullptr;
-thread_local const void* this_pool = nullptr;  // of the worker
+thread_local const void* this_pool = nullptr;  // the pool of this_worker
 
 class Pool {
 public:
     Pool() = default;
-    // Of threads that wait for a device more than they compute: what they run keeps to fp32 in full
-    // where it is fp32.
+    // For the device thread, which waits for a device more than it computes. See DeviceThread.
     struct OfDevices {};
     explicit Pool(OfDevices) : budget_(1), of_devices_(true) {}
 
@@ -79,8 +78,8 @@ public:
         close(job, lock);
     }
 
-    // The same from inside a task: its worker computes, others may join it. No worker waits for one
-    // that waits: those that joined compute.
+    // Does the same from inside a task. The task's worker computes and others may join it. It waits
+    // only for workers that are computing, so it cannot deadlock.
     void share(int64_t count, const Schedule& schedule, const Task& body, Worker& worker) {
         Job job(count, schedule, body);
         std::unique_lock lock(mutex_);
@@ -108,7 +107,7 @@ public:
         {
             std::unique_lock lock(mutex_);
             closed_ |= close;
-            idle_.wait(lock, [&] { return !stopping_; });  // another shutdown
+            idle_.wait(lock, [&] { return !stopping_; });  // waits for another shutdown
             stopping_ = true;
             wake_.notify_all();
             idle_.wait(lock, [&] { return jobs_.empty(); });
@@ -149,7 +148,7 @@ private:
         }
     }
 
-    // The job that has work for one more worker; jobs take turns so that no caller starves.
+    // A job with work for one more worker. Jobs take turns, so that no caller starves.
     Job* pick() {
         for (std::size_t i = 0; i < jobs_.size(); ++i) {
             Job* job = jobs_[(turn_ + i) % jobs_.size()];
@@ -200,9 +199,9 @@ private:
             do run_next(*job, worker, lock);
             while (job->open() && jobs_.size() == 1 && worker.index < budget_);
             --job->active;
+            // Others are woken because a single worker might be beyond the budget and sleep again.
             if (job->finished()) job->done.notify_all();
-            else if (job->open())
-                wake_.notify_all();  // one alone might be beyond the budget, and sleep again
+            else if (job->open()) wake_.notify_all();
         }
     }
 
@@ -226,7 +225,7 @@ private:
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::thread> threads_;
     bool stopping_ = false;
-    bool closed_ = false;  // for good: the process ends
+    bool closed_ = false;  // permanently, because the process ends
 };
 
 // Never destroyed: worker threads may outlive static destructors. A forked child starts with a new
@@ -234,7 +233,8 @@ private:
 std::atomic<Pool*> the_pool{nullptr}, the_device_pool{nullptr};
 std::mutex pool_mutex;
 
-void forget_pools_in_children() {  // once: a second registration would lock the mutex twice
+// Registers once, because a second registration would lock the mutex twice.
+void forget_pools_in_children() {
     static const int registered =
         pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
                        [] {

@@ -14,8 +14,9 @@ std::atomic<bool> recording{false};
 
 namespace {
 
-struct Buffer {        // of one thread
-    std::mutex mutex;  // uncontended but for stop()
+// The events of one thread.
+struct Buffer {
+    std::mutex mutex;  // contended only by stop()
     std::vector<TraceEvent> events;
     int thread = 0;
 };
@@ -57,9 +58,8 @@ void start() {
     std::lock_guard lock(r.mutex);
     if (recording.load()) invalid("trace: a recording is under way; one at a time");
     r.begin = now();
-    std::erase_if(r.buffers, [](const auto& buffer) {
-        return buffer.use_count() == 1;
-    });  // their threads have ended
+    // Drops the buffers of threads that have ended.
+    std::erase_if(r.buffers, [](const auto& buffer) { return buffer.use_count() == 1; });
     for (const auto& buffer : r.buffers) {
         std::lock_guard own(buffer->mutex);
         buffer->events.clear();
@@ -87,14 +87,14 @@ Recording stop() {
 void record(const char* name, int64_t begin, int64_t index) {
     const int64_t duration = now() - begin,
                   since_start = begin - recorder().begin.load(std::memory_order_relaxed);
-    if (since_start < 0 || !recording.load(std::memory_order_relaxed))
-        return;  // begun in another recording, or too late
+    // The span began in another recording, or ended too late for this one.
+    if (since_start < 0 || !recording.load(std::memory_order_relaxed)) return;
     if (recorder().count.fetch_add(1, std::memory_order_relaxed) >= kMaxEvents) return;
     try {
         Buffer& own = own_buffer();
         std::lock_guard lock(own.mutex);
         own.events.push_back({name, since_start, duration, index, own.thread});
-    } catch (const std::bad_alloc&) {  // a recording is not worth the work it records
+    } catch (const std::bad_alloc&) {  // the event is lost, but the work it records goes on
     }
 }
 

@@ -1,4 +1,4 @@
-// Non-owning views of pixels and bits. The owner is always named where a view is handed out.
+// Non-owning views of pixels. Whoever hands one out names its owner.
 #pragma once
 
 #include <cstdint>

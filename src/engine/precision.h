@@ -21,8 +21,8 @@ struct ResolvedPrecision {
 ResolvedPrecision resolve_precision(const std::string& request, const std::string& settings_path,
                                     std::optional<c10::Device> device = {});
 
-// Of one that was named: what all products run in, and the encoder's Linear layers. With int8
-// everything but these layers is bf16 where the CPU has it.
+// The precisions that a named precision stands for: of all products, and of the encoder's Linear
+// layers. With int8, everything except these layers is bf16 if the CPU has it.
 Precisions precisions_of(Precision precision);
 
 // Against fp32 on the model's own images (mask IoU of matched masks; AP50 against labels): what

@@ -59,8 +59,8 @@ public:
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
     Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule,
                           Stats* stats = nullptr) const;
-    // Of an image that is already resized for the model: packed RGB floats in 0..255 of the size
-    // that `image` gets, else InvalidInput.
+    // Encodes an image that is already resized for the model: packed RGB floats in 0..255.
+    // `resized` must be the size that the model gives to `image`, else InvalidInput.
     Embedding encode_resized(const float* pixels, Size resized, Size image,
                              const Schedule& schedule) const;
     // An embedding from features that were kept elsewhere; throws InvalidInput when they are not

@@ -1,4 +1,4 @@
-// JPEG through libjpeg, with its messages kept instead of printed.
+// JPEG through libjpeg. Its messages are kept instead of printed.
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -14,17 +14,18 @@ namespace segrid {
 namespace {
 
 // Each scan of a progressive image costs a pass over all its pixels. Cameras and programs write
-// about ten; more than these are only written to keep a reader busy.
+// about ten scans; a file with more than these limits only serves to keep a reader busy.
 constexpr int64_t kMaxScans = 500, kMaxPixelsOfAllScans = 4'000'000'000;
 
-// All that lives while libjpeg works, outside of the function that it may leave by longjmp.
+// All state that exists while libjpeg works. It lives outside the function that libjpeg may leave
+// by longjmp.
 struct Reader {
     jpeg_error_mgr messages;  // first: libjpeg hands out a pointer to it
     std::jmp_buf stop;
     char error[JMSG_LENGTH_MAX] = "", damaged[JMSG_LENGTH_MAX] = "";
     jpeg_progress_mgr progress;
     jpeg_decompress_struct decoder;
-    std::vector<uint8_t> inks;  // of one row
+    std::vector<uint8_t> inks;  // one row of CMYK
 
     static Reader& of(j_common_ptr c) { return *reinterpret_cast<Reader*>(c->err); }
 };
@@ -61,7 +62,8 @@ void count_scans(j_common_ptr c) {
     }
 }
 
-// Inks of an Adobe file, which are stored inverted, to RGB; no colour profile is applied.
+// Converts the inks of an Adobe file, which are stored inverted, to RGB. No colour profile is
+// applied.
 void from_inks(const uint8_t* cmyk, JDIMENSION width, uint8_t* rgb) {
     for (JDIMENSION x = 0; x < width; ++x, cmyk += 4) {
         const int white = cmyk[3];
@@ -92,7 +94,7 @@ void read(Reader& reader, const Encoded& from, uint8_t* rgb) {
     jpeg_finish_decompress(&c);
 }
 
-// False where libjpeg gave up.
+// False if libjpeg gave up.
 bool decoded(Reader& reader, const Encoded& from, uint8_t* rgb) {
     if (setjmp(reader.stop) != 0) return false;  // NOLINT: libjpeg's way to report an error
     jpeg_create_decompress(&reader.decoder);

@@ -1,4 +1,4 @@
-// PNG through libpng, with its messages kept instead of printed.
+// PNG through libpng. Its messages are kept instead of printed.
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -18,7 +18,8 @@ using Message = char[256];
     png_longjmp(png, 1);
 }
 
-void ignore(png_structp, png_const_charp) {}  // warnings are about chunks that no pixel depends on
+// Warnings concern chunks that no pixel depends on.
+void ignore(png_structp, png_const_charp) {}
 
 struct Source {
     const uint8_t* data;
@@ -34,7 +35,7 @@ void give(png_structp png, png_bytep out, png_size_t count) {
 
 // Only trivial objects live here: libpng leaves by longjmp.
 void read(png_structp png, png_infop info, const Encoded& from, uint8_t* const* rows) {
-    // Checksums and the size were looked at before (find_damage, inspect_bytes).
+    // Checksums and the size have been checked already (find_damage, inspect_bytes).
     png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_read_info(png, info);
@@ -44,7 +45,7 @@ void read(png_structp png, png_infop info, const Encoded& from, uint8_t* const* 
     }
     png_set_palette_to_rgb(png);
     png_set_expand_gray_1_2_4_to_8(png);
-    png_set_scale_16(png);  // to nearest
+    png_set_scale_16(png);  // rounds to nearest
     png_set_strip_alpha(png);
     png_set_gray_to_rgb(png);
     png_set_interlace_handling(png);
@@ -65,7 +66,7 @@ Decoded decode_png(const Encoded& from, uint8_t* rgb) {
     Source source{from.data, from.size};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, stop, ignore);
     png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
-    if (info != nullptr && setjmp(png_jmpbuf(png)) == 0) {  // NOLINT: libpng's way to report one
+    if (info != nullptr && setjmp(png_jmpbuf(png)) == 0) {  // NOLINT: libpng reports errors so
         png_set_read_fn(png, &source, give);
         read(png, info, from, rows.data());
         *error = '\0';

@@ -1,5 +1,5 @@
-// The decoders of image files. Each writes all of an image or says why it cannot, and prints
-// nothing.
+// The decoders of image files. Each fills a whole image or reports why it cannot. None prints
+// anything.
 #pragma once
 
 #include <cstddef>
@@ -10,22 +10,23 @@
 
 namespace segrid {
 
-// Bytes to decode, and the size that their header says.
+// Bytes to decode, and the image size that their header states.
 struct Encoded {
     const uint8_t* data;
     std::size_t size;
     Size image;
 };
 
-// How a decoder ended.
+// The outcome of a decoder.
 struct Decoded {
-    std::string error;  // why it stopped; empty where it did not. What was decoded before stands.
-    std::string
-        damaged;  // what is wrong with data that was decoded nevertheless; empty where nothing is
+    // Why it stopped; empty if it did not stop. The rows decoded before that are kept.
+    std::string error;
+    // The fault in data that was decoded nevertheless; empty if there is none.
+    std::string damaged;
 };
 
-// As the file holds them, not turned: image.height packed rows of RGB to `rgb`, by the rules in
-// image.h. Rows that cannot be decoded are left as they are.
+// Write image.height packed RGB rows to `rgb`, by the rules in image.h but without applying the
+// orientation. Rows that cannot be decoded are left as they are.
 Decoded decode_jpeg(const Encoded& from, uint8_t* rgb);
 Decoded decode_png(const Encoded& from, uint8_t* rgb);
 

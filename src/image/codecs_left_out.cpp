@@ -1,4 +1,4 @@
-// What a build with SEGRID_OPENCV=OFF has in place of the codecs.
+// Replaces the codecs in a build with SEGRID_OPENCV=OFF.
 #include "core/error.h"
 #include "image/codecs.h"
 #include "image/encode.h"

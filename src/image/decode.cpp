@@ -1,4 +1,4 @@
-// From encoded bytes to an upright image: inspected, decoded, turned.
+// From encoded bytes to an upright image: inspects, decodes, applies the orientation.
 #include <algorithm>
 #include <cstdlib>
 
@@ -18,7 +18,7 @@ Pixels black(Size size, const std::string& name) {
     return pixels;
 }
 
-// Where pixel (y, x) of the stored image lies in the upright one.
+// Maps pixel (y, x) of the stored image to its index in the upright one.
 struct Upright {
     int orientation;
     Size stored;
@@ -62,7 +62,8 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
     Pixels pixels = black(header.size, name);
     const Encoded from{data, size, header.size};
     const Decoded outcome = jpeg ? decode_jpeg(from, pixels.get()) : decode_png(from, pixels.get());
-    const auto warn = [&](const std::string& what) {  // once: inspect_bytes may have said it
+    // Does not repeat a warning that inspect_bytes has already given.
+    const auto warn = [&](const std::string& what) {
         const bool said = options.lenient && !find_damage(data, size, header.format).empty();
         if (options.warnings != nullptr && !said)
             options.warnings->push_back(name + ": " + format + " " + what);

@@ -1,4 +1,4 @@
-// What is refused, or said, of an image file before any decoder sees it; the same in every build.
+// Refuses an image file, or warns about it, before any decoder sees it. The same in every build.
 #include <algorithm>
 
 #include "core/error.h"

@@ -1,4 +1,4 @@
-// From a crop of an image to what the encoder reads.
+// From a crop of an image to the pixels that the encoder reads.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace segrid {
 
-// The crop at frame.resized(), packed RGB rows: bytes, or floats in 0..255 where the filter does
-// not round.
+// The crop resized to frame.resized(), as packed RGB rows: bytes, or floats in 0..255 if the filter
+// does not round.
 class ResizedImage {
 public:
     // crop.size must be frame.crop().

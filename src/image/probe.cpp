@@ -10,7 +10,7 @@
 namespace segrid {
 namespace {
 
-// Bounds-checked reads; beyond the end everything is 0.
+// Bounds-checked reads; every byte beyond the end reads as 0.
 struct Bytes {
     const uint8_t* data;
     std::size_t size;
@@ -31,14 +31,14 @@ struct Bytes {
 
 int valid_orientation(uint32_t v) { return v >= 1 && v <= 8 ? static_cast<int>(v) : 1; }
 
-// The first directory of a TIFF structure that begins at `base`: f(tag, type, count, value
-// position).
+// Calls f(tag, type, count, value position) for the entries of the first directory of a TIFF
+// structure that begins at `base`.
 template <class F>
 void first_directory(Bytes b, std::size_t base, const F& f) {
     b.big = b.is(base, "MM");
     const std::size_t directory = base + b.u32(base + 4);
-    const uint32_t entries =
-        std::min<uint32_t>(b.u16(directory), 4096);  // a camera writes some dozens
+    // A camera writes some dozens of entries.
+    const uint32_t entries = std::min<uint32_t>(b.u16(directory), 4096);
     for (uint32_t i = 0; i < entries; ++i) {
         const std::size_t at = directory + 2 + 12 * std::size_t{i};
         if (at + 12 > b.size) return;
@@ -59,7 +59,7 @@ int exif_orientation(const Bytes& b, std::size_t tiff) {
 
 void probe_png(const Bytes& b, ImageHeader& h) {
     if (!b.is(12, "IHDR") || b.size < 24) return;
-    bool exif = false;  // the first block counts
+    bool exif = false;  // only the first block counts
     h.size = {b.u32(20), b.u32(16)};
     h.bit_depth = static_cast<int>(b.u8(24));
     const uint32_t type = b.u8(25);
@@ -75,8 +75,8 @@ void probe_png(const Bytes& b, ImageHeader& h) {
     }
 }
 
-// Calls f(marker, place) for the segments in front of the compressed data. Returns where that
-// begins; the size when it never does.
+// Calls f(marker, place) for the segments before the compressed data. Returns where the compressed
+// data begins, or the size if there is none.
 template <class F>
 std::size_t jpeg_segments(const Bytes& b, const F& f) {
     for (std::size_t at = 2; at + 4 <= b.size;) {
@@ -98,7 +98,7 @@ std::size_t jpeg_segments(const Bytes& b, const F& f) {
 }
 
 void probe_jpeg(const Bytes& b, ImageHeader& h) {
-    bool exif = false;  // the first block counts
+    bool exif = false;  // only the first block counts
     jpeg_segments(b, [&](uint32_t marker, std::size_t at) {
         if (marker == 0xE1 && b.is(at + 4, std::string_view("Exif\0\0", 6)) &&
             !std::exchange(exif, true))
@@ -126,7 +126,7 @@ void probe_bmp(Bytes b, ImageHeader& h) {
 
 void probe_webp(Bytes b, ImageHeader& h) {
     b.big = false;
-    bool exif = false;  // the first block counts
+    bool exif = false;  // only the first block counts
     h.bit_depth = 8;
     h.channels = 3;
     const auto u24 = [&](std::size_t at) {
@@ -178,9 +178,10 @@ std::string png_damage(const Bytes& b) {
 }
 
 std::string jpeg_damage(const Bytes& b) {
-    const std::size_t scan = jpeg_segments(b, [](uint32_t, std::size_t) {
-    });  // a thumbnail in front of it has an end marker of its own
-    for (std::size_t at = b.size; at >= scan + 4; --at) {  // bytes behind the end marker do no harm
+    // Starts at the scan, because a thumbnail before it has an end marker of its own.
+    const std::size_t scan = jpeg_segments(b, [](uint32_t, std::size_t) {});
+    // Goes backwards, because bytes after the end marker do no harm.
+    for (std::size_t at = b.size; at >= scan + 4; --at) {
         if (b.data[at - 2] == 0xFF && b.data[at - 1] == 0xD9) return "";
     }
     return "truncated: no end-of-image marker";

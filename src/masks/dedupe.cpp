@@ -5,7 +5,7 @@
 namespace segrid {
 namespace {
 
-// Most that two masks can share: the area where their boxes meet, and the smaller mask.
+// An upper bound on the intersection of two masks: the overlap of their boxes, or the smaller area.
 int64_t shared_at_most(const Mask& a, const Mask& b) {
     const double w = std::min(a.box.x1, b.box.x1) - std::max(a.box.x0, b.box.x0) + 1;
     const double h = std::min(a.box.y1, b.box.y1) - std::max(a.box.y0, b.box.y0) + 1;

@@ -1,5 +1,5 @@
-// Duplicates by the masks themselves, at the cost of box NMS: only masks whose boxes meet are
-// compared, on runs.
+// Removes duplicates by comparing the masks themselves. Only masks whose boxes overlap are
+// compared, on runs, so the cost is close to that of box NMS.
 #pragma once
 
 #include <functional>
@@ -8,14 +8,15 @@
 
 namespace segrid {
 
-// Goes through the masks in `order` and drops each whose mask IoU with one that was kept is above
-// the threshold. Returns the kept indices in that order. check is called now and then; what it
-// throws stops the work.
+// Goes through the masks in `order` and drops each one whose mask IoU with a kept mask is above the
+// threshold. Returns the kept indices in that order. check is called regularly; an exception that
+// it throws stops the work.
 std::vector<int64_t> mask_nms(const MaskSet& set, const std::vector<int64_t>& order,
                               double iou_threshold, const std::function<void()>& check = {});
-// The same with intersection over the smaller area: drops parts of better masks, and wholes of
-// better parts. 1.0 keeps all. Two masks that were found in different crops are held to
-// across_crops: an object on the seam of two crops is seen twice, by one of them perhaps in part.
+// The same with the intersection over the smaller area: drops masks that are parts of better ones,
+// and masks whose parts are better. 1.0 keeps all. Two masks from different crops use the threshold
+// across_crops, because an object on the seam of two crops is seen twice, perhaps once only in
+// part.
 struct ContainmentThresholds {
     double within = 1.0;
     double across_crops = 1.0;

@@ -1,4 +1,4 @@
-// The masks of one call: runs and what is known of each. A value.
+// The masks of one call: their runs and properties. A value.
 #pragma once
 
 #include <limits>
@@ -10,17 +10,18 @@
 namespace segrid {
 
 struct Mask {
-    Runs runs;         // of the set's size
+    Runs runs;         // over the set's size
     ImageBox box;      // inclusive maximum (segment-anything's); zeros when empty
     int64_t area = 0;  // pixels
     float score = 0;   // predicted IoU
     float stability = 0;
-    float object_score =
-        std::numeric_limits<float>::quiet_NaN();  // logit; NaN where the model has none
+    // A logit; NaN if the model has none.
+    float object_score = std::numeric_limits<float>::quiet_NaN();
+    // The point that prompted the mask; NaN if there is none.
     ImagePoint point{std::numeric_limits<double>::quiet_NaN(),
-                     std::numeric_limits<double>::quiet_NaN()};  // NaN: none
-    int64_t prompt = 0;                                          // index of the prompt it came from
-    ImageBox crop_box;                                           // exclusive maximum
+                     std::numeric_limits<double>::quiet_NaN()};
+    int64_t prompt = 0;  // index of the prompt it came from
+    ImageBox crop_box;   // exclusive maximum
 };
 
 class MaskSet {
@@ -32,12 +33,12 @@ public:
     const std::vector<Mask>& masks() const { return masks_; }
     std::vector<Mask>& masks() { return masks_; }
 
-    // The masks at these indices, in that order. Throws InvalidInput for an index out of range.
+    // The masks at these indices, in that order. Throws InvalidInput for an index out of range. The
+    // second form moves the masks, so its indices must be distinct.
     MaskSet select(const std::vector<int64_t>& indices) const&;
-    MaskSet select(
-        const std::vector<int64_t>& indices) &&;  // moves the masks: the indices are distinct
-    // At another size: runs by nearest neighbour; boxes, areas from the new runs; points and crop
-    // boxes scaled.
+    MaskSet select(const std::vector<int64_t>& indices) &&;
+    // Resizes runs by nearest neighbour, recomputes boxes and areas from them, and scales points
+    // and crop boxes.
     MaskSet resized(Size to) const;
 
 private:

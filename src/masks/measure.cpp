@@ -21,7 +21,7 @@ struct PowerSums {
 
 Measures of(const Mask& mask, int64_t width, const std::optional<ImageView>& image) {
     Measures m;
-    // Around the box's corner: in large images sums of squares would lose digits.
+    // Relative to the box's corner, because in large images sums of squares would lose digits.
     const double cx = mask.box.x0, cy = mask.box.y0;
     double n = 0, sx = 0, sy = 0, sxx = 0, syy = 0, sxy = 0;
     uint64_t light[3] = {0, 0, 0};

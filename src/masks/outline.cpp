@@ -18,10 +18,10 @@ bool in_raster_order(const Corner& a, const Corner& b) {
     return std::tie(a.second, a.first) < std::tie(b.second, b.first);
 }
 
-// Appends a closed walk as rings that pass no corner twice, each from its first corner in raster
-// order. A walk comes back to a corner where two pixels touch there: what lies between the two
-// visits is a ring of its own (a hole, which may touch its outer ring there), so that every polygon
-// is valid.
+// Appends a closed walk as rings that pass no corner twice, each starting at its first corner in
+// raster order. A walk returns to a corner if two pixels touch there. The part between the two
+// visits becomes a ring of its own (a hole, which may touch its outer ring there), so that every
+// polygon is valid.
 void split_where_it_touches_itself(const Ring& walk, std::vector<Ring>& rings) {
     const auto add = [&](Ring ring) {
         std::rotate(ring.begin(), std::min_element(ring.begin(), ring.end(), in_raster_order),
@@ -29,7 +29,7 @@ void split_where_it_touches_itself(const Ring& walk, std::vector<Ring>& rings) {
         rings.push_back(std::move(ring));
     };
     Ring path;
-    std::map<Corner, std::size_t> place;  // of each corner on the path
+    std::map<Corner, std::size_t> place;  // the index in path of each of its corners
     for (const Corner& corner : walk) {
         const auto [known, fresh] = place.try_emplace(corner, path.size());
         if (fresh) {
@@ -44,8 +44,8 @@ void split_where_it_touches_itself(const Ring& walk, std::vector<Ring>& rings) {
     add(std::move(path));
 }
 
-// Edges of a bitmap with inside on the right hand: at each corner a bit for every direction in
-// which one leaves.
+// The edges of a bitmap, with the inside on the right-hand side. Each corner has one bit for every
+// direction in which an edge leaves it.
 class Edges {
 public:
     Edges(const Mask& mask, int64_t image_width)
@@ -55,8 +55,8 @@ public:
           height_(static_cast<int64_t>(mask.box.y1) - y0_ + 1),
           corners_(static_cast<std::size_t>((width_ + 1) * (height_ + 1)), 0),
           beside_(corners_.size(), -1) {
-        std::vector<uint8_t> inside(static_cast<std::size_t>((width_ + 2) * (height_ + 2)),
-                                    0);  // with a border
+        // With a border of one pixel.
+        std::vector<uint8_t> inside(static_cast<std::size_t>((width_ + 2) * (height_ + 2)), 0);
         const auto at = [&](int64_t x, int64_t y) -> uint8_t& {
             return inside[static_cast<std::size_t>((y + 1) * (width_ + 2) + x + 1)];
         };
@@ -74,7 +74,7 @@ public:
         }
     }
 
-    // All rings, each edge in one, in raster order of their first corners.
+    // All rings, in raster order of their first corners. Each edge belongs to one ring.
     std::vector<Ring> walk() {
         std::vector<Ring> rings;
         for (int64_t start = 0; start < static_cast<int64_t>(corners_.size()); ++start) {
@@ -90,8 +90,8 @@ public:
         return rings;
     }
 
-    // The ring with the next edge to the left of a ring's first corner, in the row below it: of the
-    // same part, where that ring is a hole.
+    // The ring that owns the nearest edge to the left of a ring's first corner, in the row below
+    // that corner. For a hole, that ring belongs to the same component.
     std::size_t left_of(const Ring& ring) const {
         const int64_t y = ring.front().second - y0_;
         for (int64_t x = ring.front().first - x0_ - 1; x >= 0; --x) {
@@ -110,7 +110,7 @@ private:
         corner(x, y) = static_cast<uint8_t>(corner(x, y) | 1U << d);
     }
 
-    // The closed walk that leaves (x, y): the corners where it turns.
+    // The closed walk that leaves (x, y), as the corners at which it turns.
     Ring from(int64_t x, int64_t y) {
         Ring ring;
         const int64_t begin_x = x, begin_y = y;
@@ -123,8 +123,8 @@ private:
             x += kStep[d][0];
             y += kStep[d][1];
             last = d;
-            for (const int turn :
-                 {1, 0, 3}) {  // right first: it stays with the pixel where two touch at a corner
+            // Turns right first, which stays with the same pixel if two touch at a corner.
+            for (const int turn : {1, 0, 3}) {
                 if (corner(x, y) >> (last + turn) % 4 & 1) {
                     d = (last + turn) % 4;
                     break;
@@ -134,7 +134,7 @@ private:
         return ring;
     }
 
-    // Notes a ring's number at each of its vertical edges.
+    // Records a ring's number at each of its vertical edges.
     void own(const Ring& ring, int32_t number) {
         for (std::size_t i = 0; i < ring.size(); ++i) {
             const auto& [x, y] = ring[i];
@@ -150,7 +150,7 @@ private:
     std::vector<int32_t> beside_;  // the ring of the vertical edge below each corner; -1: none
 };
 
-int64_t doubled_area(const Ring& ring) {  // positive: clockwise on the screen
+int64_t doubled_area(const Ring& ring) {  // positive if clockwise on the screen
     int64_t sum = 0;
     for (std::size_t i = 0; i < ring.size(); ++i) {
         const auto& [x0, y0] = ring[i];
@@ -167,8 +167,8 @@ std::vector<Polygon> outline(const Mask& mask, Size size) {
     if (mask.runs.empty()) return out;
     Edges edges(mask, size.width);
     std::vector<Ring> rings = edges.walk();
-    std::vector<std::size_t> part(
-        rings.size());  // of each ring; a hole's left neighbour comes before it
+    // The polygon of each ring. The ring to the left of a hole always comes before it.
+    std::vector<std::size_t> part(rings.size());
     for (std::size_t i = 0; i < rings.size(); ++i) {
         const bool hole = doubled_area(rings[i]) < 0;
         part[i] = hole ? part[edges.left_of(rings[i])] : out.size();

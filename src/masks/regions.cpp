@@ -8,14 +8,15 @@
 namespace segrid {
 namespace {
 
-struct Segment {  // a run's part in one row, or the gap between two
+// The part of a run in one row, or the gap between two.
+struct Segment {
     int64_t y, x0, x1;
 };
 
 // The segments of the mask (or of its complement) in raster order.
 std::vector<Segment> segments_of(const Runs& runs, Size size, bool complement) {
     std::vector<Segment> segments;
-    int64_t y = 0, x = 0;  // behind what has been looked at
+    int64_t y = 0, x = 0;  // the first position that has not been looked at
     const auto gap_until = [&](int64_t row, int64_t column) {
         if (!complement) return;
         for (; y < row; ++y, x = 0) {
@@ -33,16 +34,15 @@ std::vector<Segment> segments_of(const Runs& runs, Size size, bool complement) {
     return segments;
 }
 
-// Area of the component that each segment belongs to, and the component's first segment.
+// The component of each segment, named by its first segment, and the area of each component.
 struct Components {
     std::vector<std::size_t> root;
     std::vector<int64_t> area;  // at the root
 };
 
 Components connect(const std::vector<Segment>& segments, Connectivity connectivity) {
-    const int64_t reach = connectivity == Connectivity::Eight
-                              ? 1
-                              : 0;  // columns beyond a segment's sides that still touch it
+    // Columns beyond a segment's sides that still touch it.
+    const int64_t reach = connectivity == Connectivity::Eight ? 1 : 0;
     Components c{std::vector<std::size_t>(segments.size()),
                  std::vector<int64_t>(segments.size(), 0)};
     std::iota(c.root.begin(), c.root.end(), std::size_t{0});
@@ -84,7 +84,7 @@ bool remove_small_regions(Runs& runs, Size size, int64_t min_area, Region what,
         if (components.area[i] > components.area[largest]) largest = i;
     }
     if (!small) return false;
-    const auto stays = [&](std::size_t i) {  // in the mask
+    const auto stays = [&](std::size_t i) {  // whether segment i is in the cleaned mask
         const std::size_t root = components.root[i];
         if (holes) return components.area[root] < min_area;
         return components.area[root] >= min_area || (!large && root == largest);
@@ -147,7 +147,7 @@ void postprocess_small_regions(MaskSet& set, int64_t min_area, Connectivity conn
         const bool islands =
             remove_small_regions(mask.runs, set.size(), min_area, Region::Islands, connectivity);
         unchanged[index] = holes || islands ? 0.0F : 1.0F;
-        // NMS sees boxes of the pixels; a mask that did not change keeps the box it had.
+        // NMS compares the boxes of the pixels, but an unchanged mask keeps the box it had.
         const ImageBox b = inclusive_box(mask.runs, set.size());
         const double corners[4] = {b.x0, b.y0, b.x1, b.y1};
         for (std::size_t c = 0; c < 4; ++c) boxes[4 * index + c] = static_cast<float>(corners[c]);

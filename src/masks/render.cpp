@@ -23,7 +23,7 @@ struct Colour {
     double r, g, b;
 };
 
-// Well separated hues by the golden ratio, two brightnesses.
+// Hues separated by the golden ratio, in two brightnesses.
 Colour colour_of(std::size_t index) {
     const double hue = std::fmod(0.11 + 0.61803398875 * static_cast<double>(index), 1.0) * 6.0;
     const double value = index % 2 ? 1.0 : 0.85, low = value * 0.15;

@@ -21,7 +21,7 @@ struct ModelInput {
     Size size;
     const uint8_t* bytes = nullptr;
     const float* floats = nullptr;
-    // Of channel i % 3, as the networks take it.
+    // The normalised value i, of channel i % 3, as the networks read it.
     float normalised(const PreprocessSpec& spec, int64_t i) const {
         return ((bytes != nullptr ? static_cast<float>(bytes[i]) : floats[i]) - spec.mean[i % 3]) /
                spec.std[i % 3];

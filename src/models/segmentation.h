@@ -55,7 +55,7 @@ struct DecodedMask {
     const float* token = nullptr;
 };
 
-// Of one of a model's feature maps.
+// The shape of one of a model's feature maps.
 struct FeatureShape {
     Size grid;
     int64_t channels = 0;

@@ -1,4 +1,4 @@
-// The small parts every model is made of: const callables on rows of floats, built once from a
+// The small parts that every model is made of: const callables on rows of floats, built once from a
 // scope of weights.
 #pragma once
 
@@ -11,8 +11,8 @@
 
 namespace segrid {
 
-// Of a Linear, [out, in]: fp32; or s8 with the factors of its rows, where the file has it so and
-// the scope asks for int8.
+// The weight of a Linear, [out, in]. It is fp32, or s8 with one scale per row if the file has it so
+// and the scope asks for int8.
 struct LinearWeight {
     at::Tensor values, scales;  // scales: undefined for fp32
     LinearWeight(const Scope& scope, int64_t in, int64_t out);
@@ -24,15 +24,15 @@ class Linear {
 public:
     Linear() = default;
     Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias = true);
-    Linear(const at::Tensor& weight, at::Tensor bias,
-           Precision precision);  // [out, in], [out] or undefined
+    // weight: [out, in]; bias: [out] or undefined.
+    Linear(const at::Tensor& weight, at::Tensor bias, Precision precision);
     Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope);
-    // Several Linears of one input as one: `parts` below the scope, `out` outputs each, side by
-    // side.
+    // Joins several Linears of the same input into one. `parts` are names below the scope; their
+    // outputs (`out` each) lie side by side.
     static Linear stacked(const Scope& scope, const std::vector<std::string>& parts, int64_t in,
                           int64_t out);
 
-    // out[rows, n] (ldo floats apart) = x W^T + b, then the activation
+    // out[rows, n] = activation(x W^T + b). Rows of x are ldx floats apart, rows of out ldo.
     void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,
                     Activation activation = Activation::None) const;
     // out += x W^T + b
@@ -40,7 +40,7 @@ public:
 
     const PackedMatrix& weight() const { return weight_; }
     const float* bias() const { return bias_.defined() ? bias_.const_data_ptr<float>() : nullptr; }
-    at::Tensor of_zeros() const;  // [out]: what a row of zeros becomes
+    at::Tensor of_zeros() const;  // [out]: the result for a row of zeros
 
 private:
     PackedMatrix weight_;
@@ -51,8 +51,8 @@ class LayerNorm {
 public:
     LayerNorm() = default;
     LayerNorm(const Scope& scope, int64_t dim, float eps);
-    void operator()(int64_t rows, const float* x,
-                    float* out) const;  // contiguous rows; out may be x
+    // Rows are contiguous; out may be x.
+    void operator()(int64_t rows, const float* x, float* out) const;
     const float* gamma() const { return gamma_.const_data_ptr<float>(); }
     const float* beta() const { return beta_.const_data_ptr<float>(); }
     float eps() const { return eps_; }
@@ -62,7 +62,7 @@ private:
     float eps_ = 1e-6F;
 };
 
-// transformers' SamFeedForward: proj_in, layers.*, proj_out with ReLU between.
+// transformers' SamFeedForward: proj_in, layers.*, proj_out with ReLU between them.
 class FeedForward {
 public:
     FeedForward() = default;

@@ -32,7 +32,7 @@ public:
     at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const {
         return place(scope_.tensor(name, shape));
     }
-    // Of what was computed from several of them, in fp32.
+    // Places a tensor that was computed in fp32 from several of them.
     at::Tensor place(const at::Tensor& value) const;
 
 private:

@@ -11,10 +11,10 @@
 namespace segrid {
 namespace {
 
-constexpr int64_t kHidden =
-    PackedMatrix::kGroup;  // MLP neurons at a time, so that a tile stays in the second-level cache
+// MLP neurons at a time, so that a tile stays in the second-level cache.
+constexpr int64_t kHidden = PackedMatrix::kGroup;
 
-// `asking` queries, head by head, against the keys and values of all tokens of the grid.
+// Lets `asking` queries, head by head, attend to the keys and values of all tokens of the grid.
 void attend_to_all(Precision precision, Size grid, const RelativePositions* positions,
                    int64_t asking, int64_t hidden, int64_t heads, const float* q, int64_t ldq,
                    const float* qkv, float* out, const Schedule& schedule) {
@@ -78,7 +78,7 @@ ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, i
 void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
     float* normed = arena.take<float>(rows * dim_);
     norm_(rows, x, normed);
-    if (precision() == Precision::Int8Torch) {  // has no parts
+    if (precision() == Precision::Int8Torch) {  // cannot be computed in parts
         float* whole = arena.take<float>(rows * hidden_);
         in_(rows, normed, dim_, whole, hidden_, activation_);
         return out_.add_to(rows, whole, hidden_, x, dim_);
@@ -128,8 +128,8 @@ void GridSelfAttention::in_windows(const float* queries, int64_t ldq, const floa
                      const Span span("window attention", index);
                      const int64_t y0 = index / across * window, x0 = index % across * window;
                      const int64_t qy0 = y0 / pool, qx0 = x0 / pool;
-                     // Rows of queries behind the grid's edge are left out; columns are not, since
-                     // a query's place in the window is its row's number.
+                     // Rows of queries beyond the grid's edge are left out. Columns are kept,
+                     // because the row number of a query must be its position in the window.
                      const int64_t asking = std::min(query_window, query_side - qy0) * query_window;
                      float* q = worker.arena.take<float>(asking * dim);
                      float* k = worker.arena.take<float>(tokens * dim);

@@ -1,5 +1,5 @@
-// What vision transformers are made of, over all tokens of a square grid: row tiles, the MLP with
-// its residual, self-attention in windows or over the whole grid.
+// The parts of vision transformers, over all tokens of a square grid: row tiles, the MLP with its
+// residual, and self-attention in windows or over the whole grid.
 #pragma once
 
 #include <algorithm>
@@ -13,20 +13,20 @@ namespace segrid {
 
 inline constexpr int64_t kRowTile = 64;  // tokens per task
 
-// body(first row, rows, arena) for tiles of rows, on the pool.
+// Calls body(first row, rows, arena) for tiles of rows, on the pool.
 template <class Body>
 void over_rows(int64_t rows, const Schedule& schedule, const Body& body, int64_t size = kRowTile) {
     parallel_for((rows + size - 1) / size, schedule, [&](int64_t tile, Worker& worker) {
         body(tile * size, std::min(size, rows - tile * size), worker.arena);
     });
 }
-// The tile in which a Linear of that precision is at its best.
+// The tile size at which a Linear of that precision is fastest.
 inline int64_t row_tile(Precision precision) {
     return precision == Precision::Int8Torch ? 8 * kRowTile : kRowTile;
 }
 
-// What every block needs of all tokens, used by one block after the other: fresh pages cost as much
-// as a tenth of the encoder.
+// Buffers over all tokens that every block needs. Blocks reuse them one after the other, because
+// fresh pages cost as much as a tenth of the encoder.
 class TokenBuffers {
 public:
     float* qkv(int64_t floats) { return at_least(qkv_, floats); }
@@ -60,13 +60,13 @@ private:
 struct GridAttentionShape {
     int64_t side = 0, hidden = 0, heads = 0;
     int64_t window = 0;  // tokens along each side of a window; 0: all tokens attend to all
-    int64_t pool = 1;    // queries come from a grid that is this much coarser; divides window
+    int64_t pool = 1;    // the grid of queries is this many times coarser; divides window
     int64_t query_side() const { return side / pool; }
 };
 
-// Where the grid is not a multiple of the window, tokens behind its edge take part as keys whose k
-// and v are `padding` (models pad after the norm, so that these are the bias alone); they have no
-// queries.
+// If the grid is not a multiple of the window, tokens beyond its edge take part as keys whose k and
+// v are `padding`. Models pad after the norm, so the padding is the bias alone. These tokens have
+// no queries.
 class GridSelfAttention {
 public:
     GridSelfAttention() = default;
@@ -74,9 +74,8 @@ public:
     GridSelfAttention(const GridAttentionShape& shape, Precision precision, at::Tensor padding,
                       RelativePositions positions = {}, at::Tensor bias = {});
 
-    // qkv: rows [q | k | v] of side x side tokens, 3 hidden floats each; out: [query_side^2,
-    // hidden]. With pooling, each query is the largest of pool x pool neighbours, component by
-    // component.
+    // qkv: rows [q | k | v] of side x side tokens, 3 hidden floats each. out: [query_side^2,
+    // hidden]. With pooling, each query is the component-wise maximum of pool x pool neighbours.
     void operator()(const float* qkv, float* out, const Schedule& schedule) const;
 
 private:
@@ -92,13 +91,13 @@ private:
     at::Tensor bias_;
 };
 
-// Of `tokens` tokens that lie in no grid, each attending to all. qkv: rows [q | k | v] of 3 hidden
-// floats; out: [tokens, hidden].
+// Self-attention of `tokens` tokens without a grid; each attends to all. qkv: rows [q | k | v] of 3
+// hidden floats; out: [tokens, hidden].
 void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads,
                     const float* qkv, float* out, const Schedule& schedule);
 
-// The largest of each pool x pool neighbours of a side x side grid of rows, `ld` floats apart,
-// component by component: [(side / pool)^2, width].
+// Component-wise maximum over each pool x pool block of a side x side grid of rows, which are `ld`
+// floats apart. Returns [(side / pool)^2, width].
 at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld,
                     const Schedule& schedule);
 

@@ -20,7 +20,7 @@ CropPlan generate_crop_boxes(Size image, int64_t layers, double overlap_ratio) {
                                                   static_cast<double>(side)));
         };
         const int64_t w = length(image.width), h = length(image.height);
-        for (int64_t i = 0; i < side; ++i) {  // x outer, y inner
+        for (int64_t i = 0; i < side; ++i) {  // x is the outer loop, as in segment-anything
             for (int64_t j = 0; j < side; ++j) {
                 const int64_t x0 = (w - overlap) * i, y0 = (h - overlap) * j;
                 const int64_t x1 = std::min(x0 + w, image.width),

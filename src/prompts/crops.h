@@ -9,11 +9,11 @@ namespace segrid {
 
 struct CropPlan {
     std::vector<ImageBox> boxes;  // exclusive maximum; the whole image first
-    std::vector<int64_t> layers;  // of each box
+    std::vector<int64_t> layers;  // the layer of each box
 };
 
-// Of a very narrow image crops may be empty, as there. Layer i has 2^i x 2^i crops that overlap by
-// int(overlap_ratio * min side * 2 / 2^i) pixels.
+// Layer i has 2^i x 2^i crops that overlap by int(overlap_ratio * min side * 2 / 2^i) pixels. Crops
+// of a very narrow image may be empty, as in segment-anything.
 CropPlan generate_crop_boxes(Size image, int64_t layers, double overlap_ratio);
 
 inline constexpr int64_t kMaxCropLayers = 5;

@@ -8,7 +8,8 @@
 namespace segrid {
 
 std::vector<ImagePoint> build_point_grid(int64_t n) {
-    // NumPy's linspace(offset, 1 - offset, n): start + i * step, and the end exactly.
+    // The formula of NumPy's linspace(offset, 1 - offset, n): start + i * step, and the end
+    // exactly.
     const double offset = 1.0 / (2.0 * static_cast<double>(n)), stop = 1.0 - offset;
     const double step = n > 1 ? (stop - offset) / static_cast<double>(n - 1) : 0.0;
     const auto place = [&](int64_t i) {

@@ -11,11 +11,12 @@ namespace segrid {
 std::vector<ImagePoint> build_point_grid(int64_t n);
 // int(n / factor^layer).
 int64_t points_per_side_of_layer(int64_t n, int64_t layer, int64_t factor);
-// One grid per crop layer, of points_per_side_of_layer points a side; InvalidInput where that is
-// none.
+// One grid per crop layer, with points_per_side_of_layer points a side. Throws InvalidInput if a
+// layer has no points.
 std::vector<std::vector<ImagePoint>> build_all_layer_point_grids(int64_t n, int64_t layers,
                                                                  int64_t factor);
-// A user's own grids: finite and in [0, 1]. Throws InvalidInput naming grid, index and value.
+// Checks a user's own grids: finite and in [0, 1]. Throws InvalidInput naming grid, index and
+// value.
 void validate_grids(const std::vector<std::vector<ImagePoint>>& grids);
 
 }  // namespace segrid

@@ -48,7 +48,7 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
                         " is none of 1 (foreground), 0 (background), -1 (padding), 2 and 3 (box "
                         "corners)");
             }
-            if (label == -1) continue;  // padding has no place
+            if (label == -1) continue;  // padding has no position
             const bool inside = point.x >= 0 && point.y >= 0 && point.x <= w && point.y <= h;
             if (!std::isfinite(point.x) || !std::isfinite(point.y) || (!anywhere && !inside)) {
                 invalid("points" + where + ": (" + text(point.x) + ", " + text(point.y) + ")" +

@@ -16,7 +16,7 @@ namespace segrid {
 inline constexpr std::size_t kMaxConfigBytes = 16'000'000;
 inline constexpr int kMaxConfigDepth = 32;
 
-// What a number may be: both ends inclusive.
+// The range of a number; both ends inclusive.
 struct IntegerRange {
     int64_t low = std::numeric_limits<int64_t>::min();
     int64_t high = std::numeric_limits<int64_t>::max();
@@ -26,9 +26,9 @@ struct NumberRange {
     double high = std::numeric_limits<double>::infinity();
 };
 
-// Immutable; copies share the document. Keys are dotted paths: "vision_config.hidden_size". A key
-// that is missing (or null, or under something missing) gives the fallback; without a fallback it
-// is a Corrupt error. A value of another type or outside its range is a Corrupt error too. Errors
+// Immutable; copies share the document. Keys are dotted paths such as "vision_config.hidden_size".
+// A key that is missing, null, or below something missing gives the fallback; without a fallback it
+// is a Corrupt error. A value of another type or outside its range is also a Corrupt error. Errors
 // name the file and the key.
 class Config {
 public:
@@ -37,7 +37,7 @@ public:
 
     int64_t integer(const std::string& key, std::optional<int64_t> fallback = {},
                     IntegerRange range = {}) const;
-    // A number n, or two equal ones: [n, n].
+    // Reads a number n, or two equal ones [n, n].
     int64_t side(const std::string& key, std::optional<int64_t> fallback = {},
                  IntegerRange range = {}) const;
     double number(const std::string& key, std::optional<double> fallback = {},

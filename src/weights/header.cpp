@@ -17,8 +17,8 @@ std::optional<ScalarKind> kind_named(const std::string& name) {
     return {};
 }
 
-// Collects entries while the parser runs, so that duplicate keys, depth and counts are seen before
-// anything is built.
+// Collects entries while the parser runs, so that duplicate keys, excessive depth and excessive
+// counts are found before anything is built.
 class Reader : public nlohmann::json_sax<nlohmann::json> {
 public:
     explicit Reader(const std::string& path) : path_(path) {}
@@ -141,7 +141,7 @@ TensorHeader parse_header(const char* json, std::size_t length, uint64_t data_by
                 wrong(e, "has a shape whose size overflows");
         }
         if (e.begin > e.end) wrong(e, "has reversed data_offsets");
-        if (e.end > data_bytes) wrong(e, "ends behind the end of the file");
+        if (e.end > data_bytes) wrong(e, "ends after the end of the file");
         if (e.end - e.begin != bytes) {
             wrong(e, "has " + std::to_string(e.end - e.begin) +
                          " bytes of data; its dtype and shape need " + std::to_string(bytes));
@@ -160,7 +160,7 @@ TensorHeader parse_header(const char* json, std::size_t length, uint64_t data_by
     }
     if (at != data_bytes)
         fail(ErrorKind::Corrupt,
-             path + ": " + std::to_string(data_bytes - at) + " bytes behind the last tensor");
+             path + ": " + std::to_string(data_bytes - at) + " bytes after the last tensor");
     return header;
 }
 

@@ -10,7 +10,7 @@
 
 namespace segrid {
 
-// Limits of what is accepted as a header; the safetensors library has the same limit on its bytes.
+// Limits on a header. The safetensors library has the same limit on its bytes.
 inline constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 inline constexpr std::size_t kMaxTensors = 200'000;
 inline constexpr std::size_t kMaxTensorDims = 16;
@@ -41,28 +41,29 @@ const char* scalar_name(ScalarKind kind);  // as safetensors spells it: "F32", "
 struct TensorView {
     ScalarKind dtype = ScalarKind::F32;
     std::vector<int64_t> shape;
-    const std::byte* data =
-        nullptr;  // row-major, little-endian, 64-byte aligned; owned by the SafeTensors
+    // Row-major, little-endian, 64-byte aligned; owned by the SafeTensors.
+    const std::byte* data = nullptr;
     std::size_t bytes = 0;
 };
 
-// A file read into memory and checked. Immutable; copies share the tensors.
+// A file that has been read into memory and checked. Immutable; copies share the tensors.
 class SafeTensors {
 public:
-    // Reads, does not map: a file that shrinks meanwhile is a Corrupt error, not a SIGBUS. The
-    // header is checked against the limits above and the file's size before anything large is
-    // allocated. Errors: NotFound, IsADirectory, PermissionDenied, Corrupt (naming the file, the
-    // tensor and the rule), OutOfMemory.
+    // Reads the file instead of mapping it, so that a file that shrinks during the read is a
+    // Corrupt error and not a SIGBUS. Checks the header against the limits above and the file's
+    // size before anything large is allocated. Errors: NotFound, IsADirectory, PermissionDenied,
+    // Corrupt (naming the file, the tensor and the rule), OutOfMemory.
     static SafeTensors read(const std::string& path);
 
     const std::string& path() const { return path_; }
     std::vector<std::string> names() const;  // sorted
     bool has(const std::string& name) const { return tensors_.count(name) != 0; }
     TensorView view(const std::string& name) const;  // throws UnknownKey
-    // The tensor's own memory, which outlives the SafeTensors for whoever keeps it.
+    // The tensor's own memory. It lives as long as the returned pointer, even after the
+    // SafeTensors.
     std::shared_ptr<const std::byte> memory(const std::string& name) const;
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
-    std::size_t bytes() const;  // of all tensors
+    std::size_t bytes() const;  // the sum over all tensors
 
 private:
     struct Tensor {

@@ -53,9 +53,8 @@ at::Tensor WeightStore::tensor(const std::string& name, const TensorView& view,
 }
 
 at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>& expected_shape) {
-    const auto stand_in = [&] {
-        return at::zeros({1}).expand(expected_shape);
-    };  // one value, whatever the shape
+    // A single value, expanded, so that a large expected shape costs no memory.
+    const auto stand_in = [&] { return at::zeros({1}).expand(expected_shape); };
     if (is_quantised(name)) {
         const QuantisedTensor q = take_quantised(name, expected_shape);
         return q.values.to(at::kFloat) * q.scales.unsqueeze(1);

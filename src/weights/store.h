@@ -1,4 +1,5 @@
-// Named weights for building a model: typed, checked, and all faults of a file in one message.
+// Named weights for building a model. Reads are typed and checked; all faults of a file are
+// reported in one message.
 #pragma once
 
 #include <cstdint>
@@ -15,57 +16,57 @@
 
 namespace segrid {
 
-// Row n of the matrix is scales[n] values[n].
+// Row n of the matrix is scales[n] * values[n].
 struct QuantisedTensor {
     at::Tensor values;  // [n, k] s8
     at::Tensor scales;  // [n] fp32
 };
 
-// Used by one thread while a model loads; then finish() and drop it. Tensors keep only their own
-// memory alive.
+// Used by one thread while a model loads, which then calls finish() and drops it. Tensors keep only
+// their own memory alive.
 class WeightStore {
 public:
     explicit WeightStore(SafeTensors file);
 
-    // fp32, contiguous, on the CPU; fp16 and bf16 are converted. The tensor may share memory with
-    // the file's buffer: read only. A name that is missing, has another shape, another dtype or
-    // holds NaN or Inf is recorded, and zeros of the expected shape are returned, so that one load
-    // finds every fault; finish() throws.
+    // Returns fp32, contiguous, on the CPU; fp16 and bf16 are converted. The tensor may share
+    // memory with the file's buffer, so it is read-only. If the name is missing, or its tensor has
+    // another shape, another dtype, or holds NaN or Inf, the fault is recorded and zeros of the
+    // expected shape are returned. So one load finds every fault; finish() throws.
     at::Tensor take(const std::string& name, const std::vector<int64_t>& expected_shape);
     bool has(const std::string& name) const { return file_.has(name); }
-    // A matrix that the file keeps in I8, beside the F32 factors of its rows under name + "_scale"
-    // (take() multiplies the two).
+    // True for a matrix that the file keeps in I8, with the F32 scales of its rows under name +
+    // "_scale". take() multiplies the two.
     bool is_quantised(const std::string& name) const;
     QuantisedTensor take_quantised(const std::string& name,
                                    const std::vector<int64_t>& expected_shape);
-    // Notes that a tensor cannot be used, and why ("is not ..."); finish() throws.
+    // Records that a tensor cannot be used, and why ("is not ..."); finish() throws.
     void refuse(const std::string& name, const std::string& why) { wrong_[name] = why; }
-    // Empty when missing. For models that infer sizes from their weights.
+    // Empty if the tensor is missing. For models that infer sizes from their weights.
     std::vector<int64_t> shape(const std::string& name) const;
     const std::string& path() const { return file_.path(); }
-    // Weights that a layer keeps in int8, noted as it is built.
+    // Records, while a layer is built, that it keeps this weight in int8.
     void note_quantised(const std::string& name) { quantised_.push_back(name); }
     const std::vector<std::string>& quantised() const { return quantised_; }
 
-    // Throws Corrupt, listing all missing, unexpected, wrongly shaped and non-finite tensors, when
-    // there is any; a model must not be used before this returned. Tensors that were never taken
-    // are unexpected unless their name begins with one of ignore_prefixes.
+    // Throws Corrupt if any tensor is missing, unexpected, wrongly shaped or non-finite, and lists
+    // all of them. A model must not be used before this has returned. A tensor that was never taken
+    // is unexpected unless its name begins with one of ignore_prefixes.
     void finish(const std::vector<std::string>& ignore_prefixes = {}) const;
 
 private:
-    // The tensor's view, or null where it is missing or has another shape (recorded).
+    // The tensor's view, or null (and the fault is recorded) if it is missing or has another shape.
     const TensorView* find(const std::string& name, const std::vector<int64_t>& expected_shape,
                            TensorView& view);
-    at::Tensor tensor(const std::string& name, const TensorView& view,
-                      at::ScalarType type) const;  // shares the file's memory
+    // Shares the file's memory.
+    at::Tensor tensor(const std::string& name, const TensorView& view, at::ScalarType type) const;
 
     SafeTensors file_;
     std::set<std::string> taken_, missing_;
     std::vector<std::string> quantised_;
-    std::map<std::string, std::string> wrong_;  // name -> what is wrong with it
+    std::map<std::string, std::string> wrong_;  // name -> its fault
 };
 
-// A place in the tree of names: Scope(store) / "vision_encoder" / "layers" / 3, then
+// A position in the tree of names: Scope(store) / "vision_encoder" / "layers" / 3, then
 // .tensor("weight", {768, 768}). Does not own the store.
 class Scope {
 public:
@@ -89,11 +90,11 @@ public:
         return store_->take_quantised(full(name), shape);
     }
     const std::string& prefix() const { return prefix_; }
-    // What the products of the layers built from here run in.
+    // The precision of products in the layers built from here.
     Precision precision() const { return precisions_.products; }
     Scope in(Precision precision) const { return Scope(*store_, {precision, precision}, prefix_); }
-    // The same place for the Linear layers in the blocks of an encoder, which may be quantised
-    // where nothing else is.
+    // The same position for the Linear layers in an encoder's blocks, which may be quantised while
+    // the other layers are not.
     Scope encoder_linears() const { return in(precisions_.encoder_linears); }
     WeightStore& store() const { return *store_; }
 

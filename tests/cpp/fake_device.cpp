@@ -1,7 +1,7 @@
-// A device for the tests of what runs on CUDA, where there is no GPU: a backend of torch whose
-// memory is the CPU's, but which, like CUDA, refuses an operation on tensors of two devices, has an
-// allocator that runs out, and keeps nothing that is not copied. Loaded by ctypes; its name is
-// "fake".
+// A device that lets the CUDA code paths be tested without a GPU. It is a backend of torch whose
+// memory is the CPU's. Like CUDA, it refuses an operation on tensors of two devices, its allocator
+// can run out of memory, and it keeps only data that was copied to it. Tests load it by ctypes; its
+// name is "fake".
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/EmptyTensor.h>
@@ -22,10 +22,12 @@ namespace {
 constexpr c10::DeviceType kFake = c10::DeviceType::PrivateUse1;
 
 std::atomic<int64_t> limit{int64_t{2} << 30}, hidden{0}, cached{0}, held{0}, peak{0}, emptied{0};
-std::atomic<bool> exact{true};  // whether everything so far ran in inference mode and without TF32
-std::atomic<bool> from_cublas{false};  // whether memory runs out by another name
+// Whether everything so far ran in inference mode and without TF32.
+std::atomic<bool> exact{true};
+// Whether memory runs out with cuBLAS's error instead of the allocator's.
+std::atomic<bool> from_cublas{false};
 std::mutex threads_mutex;
-std::set<std::thread::id> threads;    // that ran operations
+std::set<std::thread::id> threads;    // the threads that ran operations
 std::atomic<int64_t> copied_back{0};  // bytes from the device to the CPU
 
 struct Block {
@@ -90,7 +92,7 @@ const bool registered = [] {
     return true;
 }();
 
-// The same memory as a tensor of the CPU.
+// The same memory as a CPU tensor.
 at::Tensor on_cpu(const at::Tensor& x) {
     return at::from_blob(
         x.data_ptr(), x.sizes(), x.strides(), [x](void*) {}, at::TensorOptions(x.scalar_type()));
@@ -144,7 +146,8 @@ at::Tensor strided_view(const at::Tensor& x, c10::IntArrayRef size, c10::IntArra
 }
 
 at::Tensor reshaped_view(const at::Tensor& x, c10::IntArrayRef asked) {
-    const at::Tensor seen = on_cpu(x).view(asked);  // throws where the strides do not allow it
+    // Throws if the strides do not allow it.
+    const at::Tensor seen = on_cpu(x).view(asked);
     return strided_view(x, seen.sizes(), seen.strides(), {});
 }
 
@@ -176,8 +179,7 @@ int64_t sdp_choice(const at::Tensor&, const at::Tensor&, const at::Tensor&,
     return 0;  // the definition
 }
 
-// The CPU computes; but, as on CUDA, all tensors that are not single numbers must lie on the
-// device.
+// Computes on the CPU. As on CUDA, all tensors except single numbers must lie on the device.
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     for (const c10::IValue& v : torch::jit::last(*stack, op.schema().arguments().size())) {
         if (v.isTensor()) on_this_device(v.toTensor(), op.schema().name());
@@ -192,7 +194,7 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     }
     const int64_t before = copied_back;
     at::native::cpu_fallback(op, stack);
-    copied_back = before;  // its own copies are not the caller's
+    copied_back = before;  // does not count copies made here as the caller's
 }
 
 }  // namespace
@@ -220,23 +222,23 @@ TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
 
 extern "C" {
 __attribute__((visibility("default"))) void fake_limit(int64_t bytes) { limit = bytes; }
-// Bytes more are said to be free than are.
+// Reports this many more bytes as free than there are.
 __attribute__((visibility("default"))) void fake_lie(int64_t bytes) { hidden = bytes; }
-// So many bytes are kept for later, as torch's allocator for CUDA does.
+// Keeps this many bytes for later, as torch's CUDA allocator does.
 __attribute__((visibility("default"))) void fake_cache(int64_t bytes) { cached = bytes; }
 __attribute__((visibility("default"))) int64_t fake_held() { return held; }
 __attribute__((visibility("default"))) int64_t fake_emptied() { return emptied; }
-// Memory runs out as cuBLAS says it, not as the allocator does.
+// Lets memory run out with cuBLAS's error instead of the allocator's.
 __attribute__((visibility("default"))) void fake_from_cublas(int64_t yes) {
     from_cublas = yes != 0;
 }
-// Threads that ran operations so far; negative where one was not in inference mode or would have
-// used TF32.
+// The number of threads that have run operations; negative if one of them was not in inference mode
+// or would have used TF32.
 __attribute__((visibility("default"))) int64_t fake_threads() {
     const std::lock_guard lock(threads_mutex);
     return exact ? static_cast<int64_t>(threads.size()) : -1;
 }
-// Bytes copied from the device since the last call.
+// Bytes copied from the device since the last call of this function.
 __attribute__((visibility("default"))) int64_t fake_copied_back() {
     return copied_back.exchange(0);
 }

@@ -40,7 +40,7 @@ std::vector<float> logits_of(Kind kind, Size size, unsigned seed) {
     return out;
 }
 
-// Every pixel in double from the plan's operators.
+// Computes every pixel in double precision from the plan's operators.
 std::vector<double> dense(const std::vector<float>& logits, const ScanPlan& plan) {
     const ScanAxis &r = plan.rows(), &c = plan.columns();
     std::vector<double> out;

@@ -79,7 +79,7 @@ TEST(Runs, BadCountsAreRefused) {
     EXPECT_THROW(from_coco_counts({5}, {2, 2}), Error);
     EXPECT_THROW(from_coco_counts({}, {2, 2}), Error);
     EXPECT_THROW(decompress(std::string("\x7f")), Error);
-    EXPECT_THROW(decompress("o"), Error);  // continues behind the end
+    EXPECT_THROW(decompress("o"), Error);  // a number that continues beyond the end
 }
 
 TEST(Runs, TranslateCutsAtTheImage) {
@@ -88,7 +88,7 @@ TEST(Runs, TranslateCutsAtTheImage) {
     EXPECT_EQ(translate(all, {2, 3}, {4, 5}, 3, 3), (Runs{{18, 20}}));
     EXPECT_EQ(translate(all, {2, 3}, {4, 5}, -1, -1), (Runs{{0, 2}}));
     EXPECT_EQ(translate(all, {2, 3}, {4, 5}, 9, 0), Runs{});
-    EXPECT_EQ(translate(all, {2, 3}, {2, 3}, 0, 0), all);  // neighbouring rows stay one run
+    EXPECT_EQ(translate(all, {2, 3}, {2, 3}, 0, 0), all);  // adjacent rows still form one run
 }
 
 }  // namespace

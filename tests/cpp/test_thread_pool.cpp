@@ -17,7 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Restores the budget a test changes.
+// Restores the budget that a test changes.
 struct Budget {
     explicit Budget(int n) : before(threads()) { set_threads(n); }
     ~Budget() { set_threads(before); }
@@ -141,8 +141,9 @@ TEST(ThreadPool, SharedTasksEnlistIdleWorkersUpToTheCap) {
             int* of_outer = outer.arena.take<int>(4);
             of_outer[0] = 42;
             parallel_for(40, schedule, [&](int64_t i, Worker& worker) {
-                worker.arena.take<int>(1000)[0] =
-                    7;  // its own, or behind what the outer task holds
+                // Writes to the worker's own arena, or to this one beyond the memory that the outer
+                // task holds.
+                worker.arena.take<int>(1000)[0] = 7;
                 ++seen[static_cast<std::size_t>(i)];
                 const auto arrived = [&] {
                     std::lock_guard lock(mutex);

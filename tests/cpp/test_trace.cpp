@@ -19,7 +19,7 @@ TEST(Trace, RecordsWhileWorkersComeAndGo) {
         const auto recording = trace::stop();
         EXPECT_EQ(recording.events.size(), 400U);
         parallel_for(20, {},
-                     [](int64_t i, Worker&) { const Span span("task", i); });  // nobody records
+                     [](int64_t i, Worker&) { const Span span("task", i); });  // no recording
     }
 }
 

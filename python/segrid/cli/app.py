@@ -11,7 +11,7 @@ from segrid.cli.folder_commands import batch, tune
 from segrid.cli.image_commands import detect, everything
 from segrid.cli.model_commands import bench, compare, convert, info, quantize
 
-# No markup in help texts: rich would take "[x0, y0, x1, y1]" for a style and drop it.
+# No markup in help texts, because rich would take "[x0, y0, x1, y1]" for a style and drop it.
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,

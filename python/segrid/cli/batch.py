@@ -1,4 +1,4 @@
-"""`segrid batch`: folders of images, resumable."""
+"""`segrid batch`: processes folders of images, and can be resumed."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from segrid.folders.machine import Machine
     from segrid.folders.run import Job, Plan, Summary
 
-SHOWN = 20  # entries of a list that the summary shows
+SHOWN = 20  # the most entries of a list that the summary shows
 
 
 @dataclass
 class Command:
-    """What `segrid batch` was given; see its help.
+    """The arguments of `segrid batch`; see its help.
 
-    asked : as `segrid.folders.machine.Asked`; options : of segment everything
-    engine, workers, ray_address : where it runs
-    unnamed : packaged models that run because no other was named
-    """
+    asked : as `segrid.folders.machine.Asked`
+    options : of segment everything
+    engine, workers, ray_address : where the run takes place
+    unnamed : packaged models that run because the user named no other"""
 
     inputs: list[str]
     output: Path
@@ -68,8 +68,8 @@ class Command:
 
 
 def run(command: Command) -> int:
-    """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped. Exits with 2
-    when nothing can begin."""
+    """Runs the command. Returns the exit code: 0 if all images are done, 1 if an image is
+    quarantined or the run stopped. Exits with 2 if the run cannot begin."""
     console = Console(stderr=True)
     with refusing():
         with _notes(console):
@@ -85,13 +85,14 @@ def run(command: Command) -> int:
         except BlockingIOError as error:
             raise ValueError(f"{command.output}: another run is writing there") from error
     _say(summary, len(made.images), command)
-    if summary.done > summary.earlier:  # the folder belongs to the model that has filled it
+    # The folder belongs to the model that has filled it.
+    if summary.done > summary.earlier:
         advise(console, command.unnamed, also="and another -o")
     return 1 if summary.failed or summary.stopped else 0
 
 
 def _prepared(command: Command) -> tuple[Machine, Job]:
-    """The images and what is done to each; complains before the first image is read."""
+    """Collects the images and determines the job. Raises before the first image is read."""
     import segrid
     from segrid.folders.machine import Asked, machine, of_option
     from segrid.folders.run import Job, check_output
@@ -154,11 +155,12 @@ def _images(command: Command) -> list[Input]:
 
 
 def _engine(command: Command) -> Any:
-    """Where it runs, as `segrid.folders.run.run` takes it; None: in this process."""
+    """Returns the engine that runs the job, as `segrid.folders.run.run` takes it; None: this
+    process."""
     if command.engine == "local":
         return None
     if command.engine != "ray":
-        raise ValueError(f"--engine: local or ray, got {command.engine!r}")
+        raise ValueError(f"--engine: must be local or ray, got {command.engine!r}")
     import segrid
     from segrid.folders.on_ray import engine
 
@@ -167,7 +169,7 @@ def _engine(command: Command) -> Any:
 
 
 def _done(job: Job, made: Machine, command: Command, elsewhere: Any, console: Console) -> Summary:
-    """Runs the job with a bar of what this run does."""
+    """Runs the job with a progress bar of this run."""
     from segrid.folders.run import run as work
 
     with _bar(console, quiet=command.as_json) as bar:
@@ -187,7 +189,7 @@ def _done(job: Job, made: Machine, command: Command, elsewhere: Any, console: Co
 
 
 def _say_plan(plan: Plan, made: Machine, command: Command) -> None:
-    """What would be done, by view where there are views."""
+    """Prints what the run would do, for each view if there are views."""
     counts = {
         "images": len(made.images),
         "done": len(plan.done),
@@ -273,7 +275,7 @@ def _earlier(count: int) -> str:
 
 @contextmanager
 def _notes(console: Console) -> Iterator[None]:
-    """What is warned of while inputs are collected, as lines of their own."""
+    """Prints the warnings that occur while inputs are collected, one line each."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", UserWarning)
         try:

@@ -1,4 +1,4 @@
-"""`segrid bench`: seconds per stage, here."""
+"""`segrid bench`: measures the seconds per stage on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from segrid.cli.choice import ModelChoice
 from segrid.cli.output import refusing, shown
 
-# Stage, and the spans it is made of (see segrid.Trace): what a reader sees indented below it.
+# The spans that each stage consists of (see segrid.Trace). The table shows them indented below it.
 PARTS = {
     "encode": ("qkv", "window attention", "pack keys", "global attention", "mlp", "neck"),
     "decode": ("tokens", "sweep", "upscale"),
@@ -27,7 +27,7 @@ STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
 def run(
     images: list[Path], choice: ModelChoice, points_per_side: int, repeat: int, *, as_json: bool
 ) -> int:
-    """Returns the exit code 0. Exits with 2 when something cannot be run."""
+    """Runs the command. Returns the exit code 0. Exits with 2 if something cannot be run."""
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
@@ -73,7 +73,8 @@ def run(
 def sweep(
     image: Path, counts: list[int], choice: ModelChoice, repeat: int, *, as_json: bool
 ) -> int:
-    """The prompt batch alone. Returns the exit code 0. Exits with 2 when nothing can be run."""
+    """Measures the prompt batch alone. Returns the exit code 0. Exits with 2 if nothing can be
+    run."""
     import segrid
     from segrid.prompt_sweep import sweep_prompts
 
@@ -111,7 +112,7 @@ def sweep(
 
 
 def drawn() -> np.ndarray:
-    """(1200, 1800, 3) uint8: discs on a slope, always the same."""
+    """Draws a (1200, 1800, 3) uint8 picture of discs on a slope, always the same."""
     y, x = np.mgrid[:1200, :1800]
     picture = np.stack([x / 1800, y / 1200, (x + y) / 3000], axis=2) * 160
     random = np.random.default_rng(0)
@@ -122,8 +123,8 @@ def drawn() -> np.ndarray:
 
 
 def measure(segmenter: Any, image: Any, points_per_side: int, repeat: int) -> dict[str, Any]:
-    """The median of `repeat` runs after a first one: seconds per stage (wall clock), and per part
-    (summed over workers)."""
+    """Returns the median of `repeat` runs after a first one: seconds per stage (wall clock), and
+    per part (summed over workers)."""
     import segrid
 
     segmenter.everything(image, points_per_side=points_per_side)
@@ -163,6 +164,8 @@ def _table(record: dict[str, Any]) -> Table:
         )
         parts = [(p, workers[p]) for p in PARTS.get(stage, ()) if p in workers]
         together = sum(s for _, s in parts)
-        for part, spent in parts:  # the stage's wall-clock time, shared out as the workers spent it
+        # The stage's wall-clock time, divided in proportion to the time that workers spent on each
+        # part.
+        for part, spent in parts:
             table.add_row(f"  {part}", f"{wall * spent / together:.3f}", "", "")
     return table

@@ -1,4 +1,4 @@
-"""Which model a command runs, and what it says when it ran a packaged one that nobody named."""
+"""Chooses the model that a command runs, and advises users who ran a packaged one by default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segrid.cli.output import shown
 SEGMENTER = "facebook/sam2.1-hiera-tiny"
 DETECTOR = "google/owlv2-base-patch16-ensemble"
 DOWNLOADS = {SEGMENTER: "156 MB, Apache-2.0", DETECTOR: "620 MB, Apache-2.0"}
-# What the packaged models are for, by their cards.
+# The purpose of the packaged models, according to their cards.
 MADE_FOR = {
     "tiny": "`tiny`, the packaged model, is for trying segrid out and for blobs (nuclei, colonies, "
     "coins)",
@@ -24,7 +24,7 @@ MADE_FOR = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelChoice:
-    """--model, --device, --precision and --threads. named: the user gave --model."""
+    """The values of --model, --device, --precision and --threads. named: the user gave --model."""
 
     model: str
     device: str
@@ -38,7 +38,8 @@ class ModelChoice:
         return {"device": self.device, "precision": self.precision}
 
     def segmenter(self) -> Any:
-        """The segmenter, after the thread budget is set. Raises what `segrid.Segmenter` raises."""
+        """Sets the thread budget and returns the segmenter. Raises the errors of
+        `segrid.Segmenter`."""
         import segrid
 
         self.set_threads()
@@ -55,13 +56,13 @@ class ModelChoice:
 def advise(
     console: Console, unnamed: dict[str, str], command: Sequence[str] = (), also: str = ""
 ) -> None:
-    """One note, where a packaged model ran that the user had not named: what it is for, and the
-    options that take models made for photos, with what they cost.
+    """Prints a note if a packaged model ran that the user had not named. It gives the model's
+    purpose, and the options that select models made for photos, with the size of their download.
 
-    unnamed : option -> packaged model that stood for it
-    command : what ran; the note repeats it with those options. None given: no command is shown
-    also : what else must change, such as "and another -o"
-    """
+    unnamed : option -> packaged model that was its default
+    command : the words of the command that ran, which the note repeats with those options; if
+        empty, no command is shown
+    also : what else must change, such as "and another -o"."""
     if not unnamed:
         return
     better = {
@@ -73,8 +74,8 @@ def advise(
     costs = "; ".join(f"{name}: {DOWNLOADS[name]}" for name in dict.fromkeys(better.values()))
     again = f":\n  {shown(shlex.join([*command, *options]))}" if command else ""
     console.print(
-        f"[yellow]note:[/yellow] {shown(about)}. On everyday photos little of what it finds is of "
-        f"use. For what is made for photos, downloaded once ({shown(costs)}), "
+        f"[yellow]note:[/yellow] {shown(about)}. On everyday photos its results are of little use. "
+        f"For models made for photos, which are downloaded once ({shown(costs)}), "
         f"add {' '.join(options)}{also and ' ' + also}{again}",
         highlight=False,
         soft_wrap=True,

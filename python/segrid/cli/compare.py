@@ -1,4 +1,4 @@
-"""`segrid compare`: the price of each precision on the user's own images."""
+"""`segrid compare`: compares the precisions on the user's own images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ STAGES = ("encode", "decode", "scan", "filter", "total")
 
 
 def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path], list[str]]:
-    """`--precision fp32 bf16 int8`: the names after the first arrive among the images."""
+    """Separates images and precisions. In `--precision fp32 bf16 int8`, the names after the first
+    arrive among the images."""
     if not precisions:
         return images, ["fp32", "bf16", "int8"]
     also = [p for p in images if str(p) in PRECISIONS and not p.exists()]
@@ -37,7 +38,7 @@ def run(
     options: dict[str, Any],
     as_json: bool,
 ) -> int:
-    """Returns the exit code 0. Exits with 2 when nothing can be compared."""
+    """Runs the command. Returns the exit code 0. Exits with 2 if nothing can be compared."""
     from segrid.comparison import compare
 
     console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""`segrid convert`: an original checkpoint to a model folder."""
+"""`segrid convert`: converts an original checkpoint to a model folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from segrid.cli.output import refusing, shown
 
 
 def run(checkpoint: Path, output: Path, as_json: bool) -> int:
-    """Returns the exit code 0. Exits with 2 when the checkpoint is not one."""
+    """Runs the command. Returns the exit code 0. Exits with 2 if the file is not such a
+    checkpoint."""
     from segrid.convert import convert
 
     with refusing():

@@ -1,4 +1,4 @@
-"""`segrid detect`: images and words in, pictures and COCO JSON with masks out."""
+"""`segrid detect`: takes images and words, writes pictures and COCO JSON with masks."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ def run(
     as_json: bool,
     command: Callable[[str], list[str]],
 ) -> int:
-    """segmenter : makes the masks; None: boxes alone. options : threshold and nms. command : the
-    words of this command for an image.
+    """Runs the command.
 
-    Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing could begin.
-    """
+    segmenter : makes the masks; None: boxes only
+    options : threshold and nms
+    command : returns the words of this command for an image
+
+    Returns the exit code: 0, or 1 if an image failed. Exits with 2 if the run cannot begin."""
     import segrid
     from segrid.detector import check_thresholds
 
@@ -44,7 +46,8 @@ def run(
         check_thresholds(**options)
         detector.set_threads()
         loaded = segrid.Detector(detector.model, **detector.where)
-        loaded.texts_of(prompts)  # complains before the first image is read
+        # Raises before the first image is read.
+        loaded.texts_of(prompts)
         find: Any = (
             loaded.detect if segmenter is None else segrid.Pipeline(loaded, segmenter.segmenter())
         )
@@ -55,7 +58,7 @@ def run(
         for item in items(images, output):
             try:
                 record = _one(find, item, prompts, options, lenient)
-            except Exception as error:  # whatever is wrong with one image, the others are done
+            except Exception as error:  # an error in one image must not stop the others
                 record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
             records.append(record)
             bars.update(task, advance=1, note=shown(item.path.name))

@@ -1,4 +1,4 @@
-"""`segrid everything`: images in, pictures and COCO JSON out."""
+"""`segrid everything`: takes images, writes pictures and COCO JSON."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ def run(
     trace: Path | None = None,
     command: Callable[[str], list[str]],
 ) -> int:
-    """command : the words of this command for an image.
+    """Runs the command.
 
-    Returns the exit code: 0, or 1 when an image failed. Exits with 2 when nothing can begin.
-    """
+    command : returns the words of this command for an image
+
+    Returns the exit code: 0, or 1 if an image failed. Exits with 2 if the run cannot begin."""
     import segrid
 
     console = Console(stderr=True)
@@ -54,7 +55,7 @@ def run(
             try:
                 progress = functools.partial(_advance, bars, task)
                 record = _one(segmenter, item, options, lenient, progress)
-            except Exception as error:  # whatever is wrong with one image, the others are done
+            except Exception as error:  # an error in one image must not stop the others
                 record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
                 bars.update(task, total=1, completed=0, note="failed")
             records.append(record)

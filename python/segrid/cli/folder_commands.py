@@ -1,4 +1,4 @@
-"""The commands for folders of images, batch and tune: their options."""
+"""The options of the commands for folders of images: batch and tune."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def batch(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, patterns ('photos/**/*.png'), lists of paths (.txt, a path a line) and "
-            "image files. Hidden files, and what segrid wrote, are left out; links to folders are "
-            "followed."
+            help="Folders, patterns ('photos/**/*.png'), lists of paths (.txt, one path per line) "
+            "and image files. Hidden files and files that segrid wrote are skipped; links to "
+            "folders are followed."
         ),
     ],
     output: Annotated[
@@ -25,19 +25,20 @@ def batch(
         typer.Option(
             "-o",
             "--output",
-            help="Folder for the results and the manifest, from which a killed run "
-            "goes on. It may be the input folder, or lie in it.",
+            help="Folder for the results and the manifest, from which the same command resumes a "
+            "run that was stopped. It may be the input folder, or be inside it.",
         ),
     ],
     prompt: Annotated[
         Optional[list[str]],
         typer.Option(
-            help="What to look for, once for each thing; without it, --boxes and --views "
+            help="An object to look for; may be repeated. Without --prompt, --boxes and --views, "
             "everything is segmented."
         ),
     ] = None,
     boxes: Annotated[
-        Optional[Path], typer.Option(help='JSON: {"image.png": [[x0, y0, x1, y1], ...], ...}.')
+        Optional[Path],
+        typer.Option(help='JSON file with boxes: {"image.png": [[x0, y0, x1, y1], ...], ...}.'),
     ] = None,
     detector: Annotated[
         Optional[str],
@@ -46,72 +47,80 @@ def batch(
     views: Annotated[
         Optional[Path],
         typer.Option(
-            help='JSON, a detector for each kind of picture: {"front": {"pattern": "*_front.*", '
-            '"detector": "front.torchscript"}, ...}; also "prompts", "threshold", "nms".'
+            help='JSON file with a detector for each kind of picture: {"front": {"pattern": '
+            '"*_front.*", "detector": "front.torchscript"}, ...}; each may also have "prompts", '
+            '"threshold" and "nms".'
         ),
     ] = None,
     view: Annotated[
         Optional[list[str]],
         typer.Option(
-            help="Only images of this view of --views; may be repeated. A lone one without a "
-            "pattern: all images are of it."
+            help="Process only images of this view of --views; may be repeated. If --views has one "
+            "view without a pattern, all images belong to it."
         ),
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="The TorchScript file may run its code.")
+        bool, typer.Option("--trust", help="Allow a TorchScript file to run the code it contains.")
     ] = False,
-    conf_threshold: Annotated[float, typer.Option(help="Detection scores are above it.")] = 0.1,
+    conf_threshold: Annotated[
+        float, typer.Option(help="Keep detections whose score is above this value.")
+    ] = 0.1,
     nms: Annotated[
         Optional[float],
-        typer.Option(help="Of two boxes of one prompt with a larger IoU the better one stays."),
+        typer.Option(
+            help="IoU above which the worse of two boxes of one prompt is dropped; default: keep "
+            "all."
+        ),
     ] = None,
     write: Annotated[
         str,
         typer.Option(
-            help="Some of coco, labels, tiff, classes, overlay, objects, csv, parquet, geojson, "
-            "with commas between; each has a folder. classes: a PNG whose pixels are class "
-            "numbers, 0 where nothing is: the class's name where that is a whole number (teeth), "
-            "else its place among the prompts or classes, from 1; classes.json says which; the "
-            "higher score wins."
+            help="Outputs, separated by commas: coco, labels, tiff, classes, overlay, objects, "
+            "csv, parquet, geojson. Each has its own folder. classes is a PNG whose pixels are "
+            "class numbers, and 0 outside all objects. The number of a class is its name if that "
+            "is a whole number (as for teeth), else its position among the prompts or classes, "
+            "from 1; classes.json lists them. Where objects overlap, the higher score wins."
         ),
     ] = "coco,labels,overlay",
     output_suffix: Annotated[
         Optional[str],
         typer.Option(
             metavar="TEXT",
-            help="_mask: class PNGs are STEM_mask.png directly below -o, not in a "
-            "folder of their own; so they lie beside the images where -o is the input folder. "
-            "Images with such names are left out.",
+            help="Ending of class PNGs, which are then written directly in the -o folder. With "
+            "_mask, the class PNG of cat.jpg is cat_mask.png; if -o is the input folder, it lies "
+            "beside the image. Images with such names are skipped.",
         ),
     ] = None,
     exclude_suffix: Annotated[
         Optional[list[str]],
         typer.Option(
-            metavar="TEXT", help="_mask: images named STEM_mask are left out; may be repeated."
+            metavar="TEXT",
+            help="Skip images whose name without its ending ends with this text, such as _mask; "
+            "may be repeated.",
         ),
     ] = None,
     skip_existing: Annotated[
         bool,
         typer.Option(
             "--skip-existing",
-            help="Images whose result files are all there are done, whoever wrote "
-            "them, with whatever options.",
+            help="Treat an image as done if all its result files exist, whatever program and "
+            "options made them.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Say how many images there are (of each view), how many are done, and "
-            "write nothing.",
+            help="Print how many images there are (for each view) and how many are done, and write "
+            "nothing.",
         ),
     ] = False,
     lenient: Annotated[
         bool,
         typer.Option(
             "--lenient",
-            help="Damaged files give what could be decoded, with a note in the manifest; "
-            "with --retry also those that an earlier run set aside.",
+            help="Use the part of a damaged file that can be decoded, with a note in the manifest. "
+            "With --retry, this includes files that an earlier run quarantined.",
         ),
     ] = False,
     model: Model = "tiny",
@@ -120,19 +129,19 @@ def batch(
     threads: Threads = None,
     image_batch_size: Annotated[
         Optional[int],
-        typer.Option(min=1, help="Most images computed at once; default: one for each thread."),
+        typer.Option(min=1, help="The most images computed at once; default: one per thread."),
     ] = None,
     sam_batch_size: Annotated[
         Optional[int],
         typer.Option(
-            min=1, help="Most boxes of an image decoded at once; default: one for each thread."
+            min=1, help="The most boxes of an image decoded at once; default: one per thread."
         ),
     ] = None,
     io_workers: Annotated[
         Optional[int],
         typer.Option(
             min=1,
-            help="Most images read or written at once, held beside those that are computed; "
+            help="The most images read or written at once, in addition to those being computed; "
             "default: as many as are computed.",
         ),
     ] = None,
@@ -144,45 +153,42 @@ def batch(
         typer.Option(
             metavar="auto|INTEGER",
             parser=layers,
-            help="Layers of crops, for large images with small "
-            "objects; auto: by the image's size and the model's working scale. In Python, "
-            "Segmenter.everything and segrid.stream take 0 where nothing is given.",
+            help="Layers of crops, for large images with small objects; auto: chosen by the "
+            "image's size and the model's working scale. In Python, Segmenter.everything and "
+            "segrid.stream take 0 by default.",
         ),
     ] = "auto",
     min_area_frac: Annotated[
-        float, typer.Option(help="Least share of the image a mask covers.")
+        float, typer.Option(help="The least share of the image that a mask must cover.")
     ] = 0.0,
-    max_masks: Annotated[
-        Optional[int], typer.Option(help="At most this many masks an image.")
-    ] = None,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Quarantined images are tried again.")
-    ] = False,
+    max_masks: Annotated[Optional[int], typer.Option(help="The most masks per image.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try quarantined images again.")] = False,
     profile: Annotated[
         Optional[Path],
-        typer.Option(help="profile.json of segrid tune, where nothing else is given."),
+        typer.Option(help="profile.json of segrid tune; applies where no option is given."),
     ] = None,
     engine: Annotated[
         str,
         typer.Option(
-            help="local, or ray: processes on a Ray cluster, same outputs (needs the ray package)."
+            help="local, or ray: processes on a Ray cluster with the same outputs (needs the ray "
+            "package)."
         ),
     ] = "local",
     workers: Annotated[
         Optional[int],
-        typer.Option(min=1, help="Processes of --engine ray; default: one for each thread."),
+        typer.Option(min=1, help="Processes of --engine ray; default: one per thread."),
     ] = None,
     ray_address: Annotated[
         Optional[str],
         typer.Option(
-            help="Of a running cluster ('auto', 'ray://...'); default: one is started here."
+            help="Address of a running cluster ('auto', 'ray://...'); default: start one here."
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Folders of images: every core busy, bad files set aside, resumable. Exit code 0: all done; 1:
-    an image is quarantined (also by an earlier run); 2: usage.
-    """
+    """Processes folders of images: uses every core, quarantines bad files, and can be resumed. Exit
+    code 0: all images are done; 1: an image is quarantined (also by an earlier run); 2: wrong
+    usage."""
     from segrid.cli.batch import Command, run
 
     options = {
@@ -252,25 +258,31 @@ def tune(
     device: Device = "auto",
     precision: Annotated[
         Optional[str],
-        typer.Option(help="To try, commas between; default: those that this CPU runs."),
+        typer.Option(
+            help="Precisions to try, separated by commas; default: all that this CPU runs."
+        ),
     ] = None,
     threads: Annotated[
         Optional[str],
         typer.Option(
-            help="Budgets to try, commas between; default: powers of two up to the CPUs this "
-            "process may use."
+            help="Thread budgets to try, separated by commas; default: powers of two up to the "
+            "CPUs this process may use."
         ),
     ] = None,
-    points: Annotated[str, typer.Option(help="Points along each side to try.")] = "16,24,32",
-    images: Annotated[int, typer.Option(min=1, help="At most this many of the images.")] = 6,
+    points: Annotated[
+        str, typer.Option(help="Points along each side to try, separated by commas.")
+    ] = "16,24,32",
+    images: Annotated[int, typer.Option(min=1, help="The most images to use.")] = 6,
     limit_mb: Annotated[
-        Optional[int], typer.Option(help="A setting that takes more memory is a row that says so.")
+        Optional[int],
+        typer.Option(
+            help="Memory limit; settings that exceed it are reported as such in the table."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measures this machine on your own images: threads, images at once, precisions, points; a
-    report, a recommendation, a profile for --profile.
-    """
+    """Measures this machine on your own images: threads, images at once, precisions and points.
+    Writes a report, a recommendation, and a profile for --profile."""
     from segrid.cli.tune import run
 
     sweep = {

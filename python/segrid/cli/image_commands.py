@@ -1,4 +1,4 @@
-"""The commands for single images, everything and detect: their options."""
+"""The options of the commands for single images: everything and detect."""
 
 from __future__ import annotations
 
@@ -36,36 +36,48 @@ def everything(
         Optional[int], typer.Option(help="Points along each side of the grid (default 32).")
     ] = None,
     target_points: Annotated[
-        Optional[int], typer.Option(help="About this many points instead.")
+        Optional[int],
+        typer.Option(help="Approximate number of points, instead of --points-per-side."),
     ] = None,
     pred_iou_thresh: Annotated[
-        Optional[float], typer.Option(help="Default: the model's recommended value.")
+        Optional[float],
+        typer.Option(
+            help="The least predicted IoU of a mask; default: the model's recommended value."
+        ),
     ] = None,
     stability_score_thresh: Annotated[
-        Optional[float], typer.Option(help="Default: the model's recommended value.")
+        Optional[float],
+        typer.Option(
+            help="The least stability score of a mask; default: the model's recommended value."
+        ),
     ] = None,
     containment_thresh: Annotated[
-        Optional[float], typer.Option(help="Default: the model's recommended value.")
+        Optional[float],
+        typer.Option(
+            help="Drop a mask whose intersection with a better one, over the smaller area, is "
+            "above this value; default: the model's recommended value."
+        ),
     ] = None,
     crop_n_layers: Annotated[
         str, typer.Option(metavar="auto|INTEGER", parser=layers, help=CROP_HELP)
     ] = "auto",
     min_area_frac: Annotated[
-        float, typer.Option(help="Least share of the image a mask covers.")
+        float, typer.Option(help="The least share of the image that a mask must cover.")
     ] = 0.0,
-    max_masks: Annotated[Optional[int], typer.Option(help="At most this many masks.")] = None,
+    max_masks: Annotated[
+        Optional[int], typer.Option(help="The most masks to keep, by predicted IoU.")
+    ] = None,
     trace: Annotated[
         Optional[Path],
         typer.Option(
-            help="Write what each worker did when, for chrome://tracing or ui.perfetto.dev."
+            help="Write a trace of each worker's steps, for chrome://tracing or ui.perfetto.dev."
         ),
     ] = None,
     lenient: Lenient = False,
     json: Json = False,
 ) -> None:
-    """Segment everything: an overlay PNG, a 16-bit label PNG and a COCO JSON per image. Exit code 1
-    when an image failed.
-    """
+    """Segments everything in each image. Writes an overlay PNG, a 16-bit label PNG and a COCO JSON
+    per image. The exit code is 1 if an image failed."""
     from segrid.cli.choice import ModelChoice
     from segrid.cli.everything import run
 
@@ -97,7 +109,7 @@ def everything(
 def detect(
     context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    prompt: Annotated[list[str], typer.Option(help="What to look for; once for each thing.")],
+    prompt: Annotated[list[str], typer.Option(help="An object to look for; may be repeated.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
         "segrid-out"
     ),
@@ -107,27 +119,28 @@ def detect(
     segmenter: Annotated[
         str,
         typer.Option(
-            help="Makes masks of the boxes: packaged model, model folder or Hugging Face id."
+            help="Segmenter for the boxes: packaged model, model folder or Hugging Face id."
         ),
     ] = "tiny",
-    masks: Annotated[bool, typer.Option(help="Masks as well as boxes.")] = True,
+    masks: Annotated[bool, typer.Option(help="Whether to make masks of the boxes.")] = True,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
-    threshold: Annotated[float, typer.Option(help="Scores are above it.")] = 0.1,
+    threshold: Annotated[
+        float, typer.Option(help="Keep detections whose score is above this value.")
+    ] = 0.1,
     nms: Annotated[
         Optional[float],
         typer.Option(
-            help="Of two boxes of one prompt with a larger IoU the better one stays; default: all "
-            "stay."
+            help="IoU above which the worse of two boxes of one prompt is dropped; default: keep "
+            "all."
         ),
     ] = None,
     lenient: Lenient = False,
     json: Json = False,
 ) -> None:
-    """Words to boxes and masks: a picture and a COCO JSON per image. Exit code 1 when an image
-    failed.
-    """
+    """Finds the objects that words name, as boxes and masks. Writes a picture and a COCO JSON per
+    image. The exit code is 1 if an image failed."""
     from segrid.cli.choice import ModelChoice
     from segrid.cli.detect import run
 

@@ -1,4 +1,4 @@
-"""`segrid info`: what runs here."""
+"""`segrid info`: prints the build, the machine and the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segrid.cli.output import refusing, shown
 
 
 def collect(choice: ModelChoice) -> dict[str, Any]:
-    """Everything the command shows, as one dictionary."""
+    """Returns everything the command shows, as one dictionary."""
     import segrid
     from segrid._native import _core, openmp_runtimes
 
@@ -41,7 +41,7 @@ def collect(choice: ModelChoice) -> dict[str, Any]:
 
 
 def _cuda() -> str:
-    """The first device, or why there is none."""
+    """Returns the first CUDA device, or the reason why there is none."""
     from segrid._native import _core
 
     try:
@@ -52,7 +52,7 @@ def _cuda() -> str:
 
 
 def run(choice: ModelChoice, *, as_json: bool) -> None:
-    """Prints what runs here. Exits with 2 where the model cannot be loaded."""
+    """Prints the information. Exits with 2 if the model cannot be loaded."""
     with refusing():
         found = collect(choice)
     if as_json:

@@ -1,4 +1,4 @@
-"""The commands about a model and this machine: their options."""
+"""The options of the commands about a model and this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def convert(
     ],
     json: Json = False,
 ) -> None:
-    """An original checkpoint to a model folder. Only its weights are read; no code in it runs."""
+    """Converts an original checkpoint to a model folder. Reads only its weights; no code in it
+    runs."""
     from segrid.cli.convert import run
 
     raise typer.Exit(run(checkpoint, output, json))
@@ -33,7 +34,7 @@ def quantize(
     model: Model = "tiny",
     json: Json = False,
 ) -> None:
-    """A model folder with int8 weights: loads without quantising again."""
+    """Makes a model folder with int8 weights, which loads without quantising again."""
     from segrid.cli.quantize import run
 
     raise typer.Exit(run(model, output, json))
@@ -45,18 +46,19 @@ def compare(
         Optional[list[str]],
         typer.Option(
             metavar="NAME...",
-            help="One or more, the reference first: --precision fp32 bf16 int8 (the default).",
+            help="One or more precisions, the reference first: --precision fp32 bf16 int8 (the "
+            "default).",
         ),
     ] = None,
     labels: Annotated[
         Optional[Path],
         typer.Option(
-            help="Folder with an instance map per image (<stem>.png or .tif, 0 is ground): adds "
-            "AP50."
+            help="Folder with an instance map per image (<stem>.png or .tif, 0 is background); "
+            "adds AP50."
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Picture of the worst difference.")
+        Path, typer.Option("-o", "--output", help="File for a picture of the worst difference.")
     ] = Path("segrid-compare.png"),
     model: Model = "tiny",
     device: Device = "auto",
@@ -69,9 +71,7 @@ def compare(
     ] = "auto",
     json: Json = False,
 ) -> None:
-    """The price of each precision on your own images: time, memory, and what becomes of the
-    masks.
-    """
+    """Compares the precisions on your own images: time, memory, and the changes in the masks."""
     from segrid.cli.compare import run, split
 
     images, precisions = split(images, precision)
@@ -92,7 +92,8 @@ def compare(
 
 def bench(
     images: Annotated[
-        Optional[list[Path]], typer.Argument(help="Image files; a drawn one where none is given.")
+        Optional[list[Path]],
+        typer.Argument(help="Image files; by default, a drawn image is used."),
     ] = None,
     model: Model = "tiny",
     device: Device = "auto",
@@ -103,23 +104,22 @@ def bench(
     ] = 32,
     repeat: Annotated[
         int,
-        typer.Option(min=1, help="Timed runs, after one that warms up; the median one is shown."),
+        typer.Option(min=1, help="Timed runs after a warm-up run; their median is shown."),
     ] = 3,
     image: Annotated[
         Optional[Path],
         typer.Option(
-            help="Sweep the prompt batch on this image instead: boxes/s and memory by boxes in one "
-            "call."
+            help="Measure batches of boxes on this image instead: boxes per second and memory by "
+            "the number of boxes in one call."
         ),
     ] = None,
     batches: Annotated[
-        str, typer.Option(help="Boxes in one call, for --image.")
+        str, typer.Option(help="Numbers of boxes in one call, for --image, separated by commas.")
     ] = "1,2,4,8,16,32,64,128,256",
     json: Json = False,
 ) -> None:
-    """How long each stage of segment everything takes here, on one image after the other; or, with
-    --image, how many boxes to give to one call.
-    """
+    """Measures how long each stage of segment everything takes on this machine, one image after
+    another; or, with --image, how many boxes to give to one call."""
     from segrid.cli.bench import run, sweep
     from segrid.cli.choice import ModelChoice
 
@@ -127,7 +127,7 @@ def bench(
     if image is not None:
         if images:
             raise typer.BadParameter(
-                "give images for the stages, or --image for the sweep of prompts; not both"
+                "give images to measure the stages, or --image to sweep prompts; not both"
             )
         raise typer.Exit(sweep(image, numbers(batches), choice, repeat, as_json=json))
     raise typer.Exit(run(images or [], choice, points_per_side, repeat, as_json=json))
@@ -140,7 +140,7 @@ def info(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """The build, the CPU, the kernels in use, the thread budget and the model."""
+    """Prints the build, the CPU, the kernels in use, the thread budget and the model."""
     from segrid.cli.choice import ModelChoice
     from segrid.cli.info import run
 

@@ -12,15 +12,15 @@ Model = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        help="auto (CUDA where there is a device, else cpu), cpu, cuda, cuda:N, or cpu-plain (what "
-        "runs on CUDA, on the CPU)."
+        help="auto (CUDA if there is a CUDA device, else the CPU), cpu, cuda, cuda:N, or cpu-plain "
+        "(the code that runs on CUDA, but on the CPU)."
     ),
 ]
 Precision = Annotated[
     str,
     typer.Option(
-        help="auto (by the model's table), fp32, bf16, int8 or int8-torch; on CUDA fp32, fp16 or "
-        "bf16."
+        help="auto (chosen from the model's table), fp32, bf16, int8 or int8-torch; on CUDA fp32, "
+        "fp16 or bf16."
     ),
 ]
 Threads = Annotated[
@@ -29,11 +29,14 @@ Threads = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables and bars.")]
 Lenient = Annotated[
     bool,
-    typer.Option("--lenient", help="Of a damaged file take what can be decoded, with a warning."),
+    typer.Option(
+        "--lenient",
+        help="Use the part of a damaged file that can be decoded, with a warning.",
+    ),
 ]
 CROP_HELP = (
-    "Layers of crops, for large images with small objects; auto: by the image's size and the "
-    "model's working scale. (In Python the default is 0, as in segment-anything.)"
+    "Layers of crops, for large images with small objects; auto: chosen by the image's size and "
+    "the model's working scale. (In Python the default is 0, as in segment-anything.)"
 )
 
 
@@ -45,17 +48,17 @@ def layers(text: str) -> int | str:
 
 
 def numbers(text: str) -> list[int]:
-    """Reads whole numbers with commas between. Raises BadParameter."""
+    """Reads whole numbers separated by commas. Raises BadParameter."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise typer.BadParameter(
-            f"expected whole numbers with commas between, got {text!r}"
+            f"expected whole numbers separated by commas, got {text!r}"
         ) from None
 
 
 def given(context: typer.Context, path: str) -> list[str]:
-    """The words of a command with all options that the user gave, for one of its paths."""
+    """Returns the words of a command for one of its paths, with all options that the user gave."""
     words = ["segrid", str(context.info_name), path if path[0] != "-" else f"./{path}"]
     for option in context.command.params:
         name = str(option.name)
@@ -71,6 +74,6 @@ def given(context: typer.Context, path: str) -> list[str]:
 
 
 def named(context: typer.Context, option: str) -> bool:
-    """Whether the user gave this option, rather than left its default."""
+    """Whether the user gave this option and did not leave its default."""
     source = context.get_parameter_source(option)
     return source is not None and source.name != "DEFAULT"

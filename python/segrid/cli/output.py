@@ -1,4 +1,4 @@
-"""What the commands share: names of files, text for the terminal, bars, the end of each image."""
+"""The common part of the commands: file names, text for the terminal, bars, image outcomes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CANNOT_BEGIN: tuple[type[Exception], ...] = (
 
 
 def shown(text: object) -> str:
-    """Text for rich: its markup escaped, bytes that are not UTF-8 replaced."""
+    """Prepares text for rich: escapes its markup and replaces bytes that are not UTF-8."""
     return escape(_printable(text))
 
 
@@ -35,22 +35,24 @@ def _printable(text: object) -> str:
 
 
 class Item(NamedTuple):
-    """An image that a command was given."""
+    """An image given to a command."""
 
     path: Path
-    name: str  # in COCO files: relative to the deepest folder that holds them all, with slashes
-    target: Path  # the paths of its results, without their endings
+    # The name in COCO files: relative to the deepest folder that holds all images, with slashes.
+    name: str
+    # The path of the results, without their endings.
+    target: Path
 
     def files(self, endings: dict[str, str]) -> dict[str, Path]:
-        """The paths of its results. endings : of each kind, such as {"coco": "_coco.json"}."""
+        """Returns the paths of the results. endings : one per kind, such as {"coco":
+        "_coco.json"}."""
         return {k: self.target.with_name(self.target.name + end) for k, end in endings.items()}
 
 
 def items(images: list[Path], output: Path) -> list[Item]:
-    """The images with their targets in `output`.
+    """Returns the images with their targets in `output`.
 
-    A second image of the same stem gets -2, and so on, so that none overwrites another.
-    """
+    The second image with the same stem gets -2, and so on, so that none overwrites another."""
     paths = [Path(os.path.abspath(image)) for image in images]
     root = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(root).as_posix() for path in paths]
@@ -63,8 +65,9 @@ def items(images: list[Path], output: Path) -> list[Item]:
 
 @contextmanager
 def refusing(*also: type[Exception]) -> Iterator[None]:
-    """What a command cannot begin with (a model, an option, a folder) is said once, on standard
-    error, and the command exits with 2. also : further exceptions that mean that."""
+    """Turns an error with which a command cannot begin (a model, an option, a folder) into one
+    message on standard error and exit code 2. also : further exceptions that count as such
+    errors."""
     try:
         yield
     except (*CANNOT_BEGIN, *also) as error:
@@ -82,12 +85,13 @@ def show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """In the place of `warnings.showwarning`: the text, without the line of code that gave it."""
+    """Replaces `warnings.showwarning`: prints the text without the line of code that raised it."""
     print(f"warning: {_printable(message)}", file=file or sys.stderr)
 
 
 def bar(console: Console, quiet: bool) -> Progress:
-    """A progress bar over images, with a note for each; hidden where nobody looks."""
+    """Returns a progress bar over images, with a note for each; hidden if the output is not a
+    terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -100,7 +104,7 @@ def bar(console: Console, quiet: bool) -> Progress:
 
 
 def show_outcome(records: list[dict[str, Any]], console: Console) -> None:
-    """The files of each image, or why it failed."""
+    """Prints the files of each image, or the reason why it failed."""
     for r in records:
         if "error" in r:
             console.print(

@@ -1,4 +1,4 @@
-"""`segrid quantize`: a model folder whose weights are int8."""
+"""`segrid quantize`: makes a model folder with int8 weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segrid.cli.output import refusing, shown
 
 
 def run(model: str, output: Path, as_json: bool) -> int:
-    """Returns the exit code 0. Exits with 2 when it cannot be done."""
+    """Runs the command. Returns the exit code 0. Exits with 2 if the model cannot be saved so."""
     import segrid
 
     with refusing():

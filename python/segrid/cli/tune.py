@@ -1,4 +1,4 @@
-"""`segrid tune`: what this machine does best with your own images."""
+"""`segrid tune`: finds the best settings of this machine for your own images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from segrid.cli.output import bar, refusing, shown
 def run(
     inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool
 ) -> int:
-    """sweep: options of `segrid.tune`.
+    """Runs the command.
 
-    Returns the exit code 0. Exits with 2 where nothing could be measured.
-    """
+    sweep : options of `segrid.tune`
+
+    Returns the exit code 0. Exits with 2 if nothing can be measured."""
     from segrid.folders.inputs import collect
     from segrid.tuning import tune
     from segrid.tuning_report import write_report

@@ -1,8 +1,8 @@
-"""The small functions of the originals' `utils.amg`, which both libraries have and programs
-call: grids, crops, runs, boxes, regions. Each gives what the original gives; tensors stay on
-their device.
+"""The small functions of the originals' `utils.amg` that both libraries have and programs call:
+grids, crops, runs, boxes, regions. Each returns what the original returns; tensors stay on their
+device.
 
-Source: segment_anything.utils.amg and sam2.utils.amg, their names, arguments and results."""
+Source: segment_anything.utils.amg and sam2.utils.amg, with their names, arguments and results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class MaskData:
-    """Columns (lists, arrays or tensors, one row a mask) that are filtered and joined together."""
+    """Columns (lists, arrays or tensors) with one row per mask, filtered and joined together."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._stats: dict[str, Any] = {}
@@ -39,7 +39,8 @@ class MaskData:
         return self._stats.items()
 
     def filter(self, keep: Any) -> None:
-        """Keeps the rows that `keep` names, a tensor of booleans or of indices, in its order."""
+        """Keeps the rows that `keep` selects, in its order. `keep` is a tensor of booleans or of
+        indices."""
         rows = keep.detach().cpu().numpy()
         picked = np.flatnonzero(rows) if rows.dtype == bool else rows
         for key, column in self._stats.items():
@@ -51,7 +52,7 @@ class MaskData:
                 self._stats[key] = column[rows]
 
     def cat(self, new_stats: MaskData) -> None:
-        """Adds the rows of another; columns that are not here yet are copied."""
+        """Appends the rows of another MaskData. Columns that do not exist here yet are copied."""
         for key, column in new_stats.items():
             mine = self._stats.get(key)
             if mine is None:
@@ -66,7 +67,7 @@ class MaskData:
                 self._stats[key] = np.concatenate([mine, column])
 
     def to_numpy(self) -> None:
-        """Tensors become arrays."""
+        """Turns tensors into arrays."""
         for key, column in self._stats.items():
             if _is_tensor(column):
                 self._stats[key] = column.detach().cpu().numpy()
@@ -80,7 +81,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def build_point_grid(n_per_side: int) -> np.ndarray:
-    """(n^2, 2) x, y in 0..1, row by row: the centres of n x n equal cells."""
+    """Returns (n^2, 2) points x, y in 0..1, row by row: the centres of n x n equal cells."""
     half = 1 / (2 * n_per_side)
     centres = np.linspace(half, 1 - half, n_per_side)
     x, y = np.meshgrid(centres, centres)
@@ -90,8 +91,8 @@ def build_point_grid(n_per_side: int) -> np.ndarray:
 def build_all_layer_point_grids(
     n_per_side: int, n_layers: int, scale_per_layer: int
 ) -> list[np.ndarray]:
-    """The grid of the image and one for each layer of crops, each side `scale_per_layer` times
-    shorter than the one before."""
+    """Returns the grid of the image and one grid for each layer of crops. Each layer has
+    `scale_per_layer` times fewer points along a side than the layer before."""
     sides = [int(n_per_side / scale_per_layer**layer) for layer in range(n_layers + 1)]
     return [build_point_grid(side) for side in sides]
 
@@ -99,8 +100,9 @@ def build_all_layer_point_grids(
 def generate_crop_boxes(
     im_size: tuple[int, ...], n_layers: int, overlap_ratio: float
 ) -> tuple[list[list[int]], list[int]]:
-    """The image (H, W), then for each layer its 2^i x 2^i overlapping crops, column by column: XYXY
-    boxes with exclusive ends, and the layer of each."""
+    """Returns (boxes, layers): the image of im_size (H, W), then for each layer i its 2^i x 2^i
+    overlapping crops, column by column. Boxes are XYXY with exclusive ends; layers holds the layer
+    of each box."""
     height, width = im_size
     boxes, layers = [[0, 0, width, height]], [0]
     for layer in range(1, n_layers + 1):
@@ -116,7 +118,7 @@ def generate_crop_boxes(
 
 
 def batch_iterator(batch_size: int, *args: Any) -> Iterator[list[Any]]:
-    """Slices of all arguments, `batch_size` long, one after the other."""
+    """Yields consecutive slices of all arguments, each `batch_size` long."""
     assert len(args) > 0 and all(len(a) == len(args[0]) for a in args), (
         "Batched iteration must have inputs of all the same size."
     )
@@ -128,17 +130,17 @@ def batch_iterator(batch_size: int, *args: Any) -> Iterator[list[Any]]:
 
 
 def uncrop_boxes_xyxy(boxes: Any, crop_box: list[int]) -> Any:
-    """(N, 4) or (N, C, 4) boxes of a crop, in the image."""
+    """Moves (N, 4) or (N, C, 4) boxes from a crop to the image."""
     return boxes + _tensor(list(crop_box[:2]) * 2, boxes)
 
 
 def uncrop_points(points: Any, crop_box: list[int]) -> Any:
-    """(N, 2) or (N, C, 2) points of a crop, in the image."""
+    """Moves (N, 2) or (N, C, 2) points from a crop to the image."""
     return points + _tensor(list(crop_box[:2]), points)
 
 
 def uncrop_masks(masks: Any, crop_box: list[int], orig_h: int, orig_w: int) -> Any:
-    """(N, h, w) masks of a crop, in the image, 0 outside the crop."""
+    """Moves (N, h, w) masks from a crop to the image; outside the crop they are 0."""
     x0, y0, x1, y1 = crop_box
     if (x0, y0, x1, y1) == (0, 0, orig_w, orig_h):
         return masks
@@ -150,8 +152,8 @@ def uncrop_masks(masks: Any, crop_box: list[int], orig_h: int, orig_w: int) -> A
 def is_box_near_crop_edge(
     boxes: Any, crop_box: list[int], orig_box: list[int], atol: float = 20.0
 ) -> Any:
-    """(N,) bool: boxes (N, 4) of a crop with a side within `atol` pixels of the crop's, where that
-    is not within `atol` of the image's."""
+    """Returns (N,) bool: whether a side of a crop's box (boxes (N, 4)) is within `atol` pixels of
+    the crop's side, and not within `atol` of the image's side."""
     sides = uncrop_boxes_xyxy(boxes, crop_box).float()
     from_crop, from_image = (
         (sides - _tensor(edges, boxes)).abs() for edges in (crop_box, orig_box)
@@ -169,7 +171,8 @@ def _tensor(numbers: Any, beside: Any) -> Any:
 
 
 def mask_to_rle_pytorch(tensor: Any) -> list[dict[str, Any]]:
-    """(B, H, W) bool to COCO's uncompressed RLE: counts of pixels down the columns, zeros first."""
+    """Encodes (B, H, W) bool masks as COCO's uncompressed RLE: pixel counts down the columns, zeros
+    first."""
     height, width = tensor.shape[1:]
     out = []
     for mask in tensor.detach().cpu().numpy():
@@ -181,19 +184,19 @@ def mask_to_rle_pytorch(tensor: Any) -> list[dict[str, Any]]:
 
 
 def rle_to_mask(rle: dict[str, Any]) -> np.ndarray:
-    """(H, W) bool of an uncompressed RLE."""
+    """Decodes an uncompressed RLE to (H, W) bool."""
     height, width = rle["size"]
     values = np.arange(len(rle["counts"])) % 2 == 1
     return np.repeat(values, rle["counts"]).reshape(width, height).T
 
 
 def area_from_rle(rle: dict[str, Any]) -> int:
-    """Pixels of an uncompressed RLE's mask."""
+    """Returns the number of pixels in an uncompressed RLE's mask."""
     return sum(rle["counts"][1::2])
 
 
 def coco_encode_rle(uncompressed_rle: dict[str, Any]) -> dict[str, Any]:
-    """The compressed RLE, counts as text. Needs pycocotools."""
+    """Compresses an RLE; its counts become text. Needs pycocotools."""
     from pycocotools import mask as coco  # type: ignore[import-untyped]
 
     packed = coco.frPyObjects(uncompressed_rle, *uncompressed_rle["size"])
@@ -204,8 +207,8 @@ def coco_encode_rle(uncompressed_rle: dict[str, Any]) -> dict[str, Any]:
 
 
 def calculate_stability_score(masks: Any, mask_threshold: float, threshold_offset: float) -> Any:
-    """(...,) float32 of logits (..., H, W): pixels above threshold + offset, over pixels above
-    threshold - offset."""
+    """Returns (...,) float32 for logits (..., H, W): the number of pixels above threshold + offset,
+    divided by the number above threshold - offset."""
     import torch
 
     inner, outer = (
@@ -216,7 +219,8 @@ def calculate_stability_score(masks: Any, mask_threshold: float, threshold_offse
 
 
 def batched_mask_to_box(masks: Any) -> Any:
-    """(..., 4) XYXY of masks (..., H, W) bool, the maximum inclusive; zeros for empty masks."""
+    """Returns (..., 4) XYXY boxes of masks (..., H, W) bool, with inclusive maximum; zeros for
+    empty masks."""
     import torch
 
     if masks.numel() == 0:
@@ -233,7 +237,8 @@ def batched_mask_to_box(masks: Any) -> Any:
 
 
 def box_xyxy_to_xywh(box_xyxy: Any) -> Any:
-    """(4,) XYXY, or four such rows, to XYWH: the ends less the starts."""
+    """Converts one (4,) XYXY box, or four such rows, to XYWH by subtracting the starts from the
+    ends."""
     out = deepcopy(box_xyxy)
     out[2] = out[2] - out[0]
     out[3] = out[3] - out[1]
@@ -243,9 +248,9 @@ def box_xyxy_to_xywh(box_xyxy: Any) -> Any:
 def remove_small_regions(
     mask: np.ndarray, area_thresh: float, mode: str
 ) -> tuple[np.ndarray, bool]:
-    """Fills holes ("holes") or removes parts ("islands") of fewer than `area_thresh` pixels,
-    8-connected; the largest part stays if all are small. The mask, and whether it changed. Needs
-    OpenCV (the package cv2)."""
+    """Fills holes (mode "holes") or removes parts (mode "islands") of fewer than `area_thresh`
+    pixels, 8-connected. If all parts are small, the largest stays. Returns the mask and whether it
+    changed. Needs OpenCV (the package cv2)."""
     import cv2
 
     assert mode in ["holes", "islands"]
@@ -257,7 +262,8 @@ def remove_small_regions(
     small = areas < area_thresh
     if not small.any():
         return mask, False
-    if mode == "holes":  # the mask is the background of its holes, and the small ones
+    # The mask is the background of its holes, together with the small holes.
+    if mode == "holes":
         kept = np.concatenate([[True], small])
     else:
         if small.all():

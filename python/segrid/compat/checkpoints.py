@@ -1,4 +1,4 @@
-"""Between the originals' checkpoint files and a Segmenter."""
+"""Turns the originals' checkpoint files into a Segmenter, and back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from segrid.convert import ORIGINAL_RULES, convert
 from segrid.convert.names import original_names
 
 PICKLED = (".pt", ".pth")
-VERSION = b"2"  # changes where the converter makes something else of the same weights
+# Changes when the converter produces something else from the same weights.
+VERSION = b"2"
 
 
 def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
-    """A Segmenter for an original .pt or .pth file (converted once into a cache, as weights only),
-    a model folder or a Hugging Face id."""
+    """Loads an original .pt or .pth file (as weights only, converted once into a cache), a model
+    folder or a Hugging Face id."""
     path = Path(checkpoint)
     if path.suffix not in PICKLED:
         return segrid.Segmenter(checkpoint, precision="fp32", device=device)
@@ -37,9 +38,9 @@ def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
 def weights_of(
     segmenter: segrid.Segmenter, beginning: str = "", ending: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """(name, tensor on the CPU) of each of its tensors whose name begins and ends so, read from its
-    file one by one. SAM's and MobileSAM's have the names of the original checkpoint, others those
-    of transformers.
+    """Yields (name, tensor on the CPU) of each tensor whose name has this beginning and ending, one
+    by one from the segmenter's file. SAM and MobileSAM tensors have the names of the original
+    checkpoint, others those of transformers.
 
     Raises NotImplementedError for a model that is saved in int8."""
     from safetensors import safe_open
@@ -48,26 +49,28 @@ def weights_of(
         names = list(file.keys())
         rules = ORIGINAL_RULES.get(segmenter.family, [])
         to = original_names(names, rules) if rules else {name: name for name in names}
-        once = {to[name]: name for name in names if name in to}  # ties may stand there twice
+        # Tied weights may be stored under several names.
+        once = {to[name]: name for name in names if name in to}
         for original, name in once.items():
             if not (original.startswith(beginning) and original.endswith(ending)):
                 continue
             if file.get_slice(name).get_dtype() == "I8":
                 raise NotImplementedError(
-                    f"{segmenter._files.weights}: holds int8 weights, which "
-                    "have no place among an original model's parameters"
+                    f"{segmenter._files.weights}: holds int8 weights, which cannot be an original "
+                    "model's parameters"
                 )
             yield original, file.get_tensor(name)
 
 
 def cache() -> Path:
-    """Where converted checkpoints lie: SEGRID_CACHE, else segrid/ in the user's cache folder."""
+    """Returns the folder of converted checkpoints, in SEGRID_CACHE if it is set, else in segrid/ of
+    the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("SEGRID_CACHE") or Path(home) / "segrid") / "converted"
 
 
 def _converted(name: str, make: Callable[[str], Any]) -> Path:
-    """The cache's folder of this name, made where it is not there yet."""
+    """Returns the cache's folder of this name, and makes it if it does not exist."""
     folder = cache() / name
     if not (folder / "config.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Prompts to masks with their low-res logits, however many prompts there are."""
+"""From prompts to masks with their low-res logits, for any number of prompts."""
 
 from __future__ import annotations
 
@@ -12,42 +12,43 @@ from segrid.embedding import Embedding
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
 
-LOW_RES_BYTES = 256 << 20  # the engine keeps no more logits of one call (kMaxLowResBytes)
+# The engine keeps no more logits of one call (kMaxLowResBytes).
+LOW_RES_BYTES = 256 << 20
 PROMPTS = ("points", "labels", "boxes", "mask_hints")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Masks of one or several calls of the engine, one after the other."""
+    """The masks of one or several calls of the engine, one call after the other."""
 
     parts: Sequence[Masks]
 
     @property
     def array(self) -> np.ndarray:
-        """(N, H, W) bool: views of the engine's memory if it was one call."""
+        """(N, H, W) bool: a view of the engine's memory if there was one call."""
         return _joined([part.array for part in self.parts])
 
     @property
     def scores(self) -> np.ndarray:
-        """(N,) float32, for the user to write into."""
+        """(N,) float32, a copy that the user may write into."""
         return np.concatenate([part.scores for part in self.parts])
 
     @property
     def low_res(self) -> np.ndarray:
-        """(N, h, w) float32 logits, for the user to write into."""
+        """(N, h, w) float32 logits, a copy that the user may write into."""
         return np.concatenate([_low_res(part) for part in self.parts])
 
 
 def decode(
     segmenter: Segmenter, embedding: Embedding, *, multimask: bool, **arguments: Any
 ) -> Decoded:
-    """`Segmenter.predict` with `anywhere=True`, in as many calls as the engine needs to keep the
-    logits of all masks. Without any prompt it decodes one empty prompt, as the originals do."""
+    """Calls `Segmenter.predict` with `anywhere=True`, as often as the engine needs in order to keep
+    the logits of all masks. Without any prompt it decodes one empty prompt, as the originals do."""
     prompts = {name: arguments.pop(name) for name in PROMPTS if arguments.get(name) is not None}
     counts = {len(rows) for rows in prompts.values()}
     height, width = segmenter._engine.low_res
     most = max(1, LOW_RES_BYTES // (4 * height * width * (3 if multimask else 1)))
-    # Counts that differ are for `predict` to refuse.
+    # If the counts differ, `predict` refuses them.
     starts = range(0, max(counts), most) if len(counts) == 1 and max(counts) > most else [0]
     return Decoded(
         [

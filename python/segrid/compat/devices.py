@@ -1,4 +1,4 @@
-"""Between torch's devices and segrid's."""
+"""Translates torch's devices to segrid's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 
 def named(device: Any) -> str:
-    """What torch means by it: "cuda" is the device that torch.cuda.set_device chose, a number is
-    CUDA's."""
+    """Returns segrid's name of a torch device. "cuda" is the device that torch.cuda.set_device
+    chose; a number is a CUDA device."""
     if isinstance(device, int):
         return f"cuda:{device}"
     if str(device) == "cuda":

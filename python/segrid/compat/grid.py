@@ -31,36 +31,37 @@ def parallel_grid_segmentation(
     max_workers: int = 4,
     batch_size: int = 32,
 ) -> tuple[list[np.ndarray], list[Box], list[int]]:
-    """Segments an image on a grid of about `target_points` points, cleans the masks, drops small
-    ones and duplicates.
+    """Segments an image on a grid of about `target_points` points, cleans the masks, and drops
+    small ones and duplicates.
 
     Parameters
     ----------
-    sam_model : a Segmenter; what the drop-ins' registry and `build_sam2` return; a drop-in's
+    sam_model : a Segmenter; the result of the drop-ins' registry or `build_sam2`; or a drop-in's
         predictor
-    filepath : a path, or an image as every call takes it
-    original_size : (width, height) of the results, PIL's order; they are resized (nearest
-        neighbour) when it is not the image's
-    target_points : about this many: max(8, round(sqrt(target_points))) along each side, from 0 to
-        width - 1 and to height - 1
-    max_masks : at most this many masks, those with the highest predicted IoU
-    min_area_frac : least share of the image that a mask covers
+    filepath : a path, or an image of any kind that `read_image` takes
+    original_size : (width, height) of the results, in PIL's order. If it is not the image's size,
+        the results are resized by nearest neighbour
+    target_points : the approximate number of points: max(8, round(sqrt(target_points))) along each
+        side, from 0 to width - 1 and from 0 to height - 1
+    max_masks : the most masks that are returned: those with the highest predicted IoU
+    min_area_frac : the least share of the image that a mask must cover
     min_region_area : parts and holes of fewer pixels (4-connected) are removed and filled before
         anything is measured; None: a quarter of the least area, at least 16 pixels; 0: off
-    nms_box_thresh : box IoU above which the lesser of two masks is dropped
-    dup_mask_iou_thresh : mask IoU above which the lesser of two masks is dropped
-    max_workers : most threads used, inside the thread budget of the process
-    batch_size : points between two lines of the report on standard error (kept so far, seconds, MB)
+    nms_box_thresh : the box IoU above which the worse of two masks is dropped
+    dup_mask_iou_thresh : the mask IoU above which the worse of two masks is dropped
+    max_workers : the most threads that are used, within the thread budget of the process
+    batch_size : points per line of the report on standard error (masks kept so far, seconds, MB)
 
     Returns
     -------
-    masks : list of (H, W) uint8 arrays of 0 and 1, views of the engine's memory (nothing is copied)
+    masks : list of (H, W) uint8 arrays of 0 and 1, views of the engine's memory (not copied)
     boxes : list of (x0, y0, x1, y1), floats, pixels, inclusive maximum
     areas : list of int, pixels
 
-    Raises ValueError naming the argument, TypeError for another sam_model; and what reading the
-    image raises. Source: the grid tool around SAM 2 whose function has this name. It shuffles its
-    points and stops at the first `max_masks`; here the best ones stay, whatever the order.
+    Raises ValueError naming the argument, TypeError for another kind of sam_model, and the errors
+    of reading the image. Source: the grid tool around SAM 2 that has a function of this name. It
+    shuffles its points and stops at the first `max_masks`; here the best masks stay, whatever the
+    order of the points.
     """
     model = _segmenter(sam_model)
     max_workers, batch_size = _count("max_workers", max_workers), _count("batch_size", batch_size)
@@ -100,7 +101,7 @@ def parallel_grid_segmentation(
 
 
 def _segmenter(model: Any) -> Segmenter:
-    """The Segmenter that is given, or that a drop-in's model or its predictor holds."""
+    """Returns the Segmenter that is given, or the one that a drop-in's model or predictor holds."""
     holders = (
         model,
         getattr(model, "segmenter", None),
@@ -116,7 +117,7 @@ def _segmenter(model: Any) -> Segmenter:
 
 
 def _count(name: str, value: Any, least: int = 1) -> int:
-    """The whole number that is given. Raises ValueError naming it."""
+    """Returns the value as a whole number. Raises ValueError naming it."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -127,7 +128,7 @@ def _count(name: str, value: Any, least: int = 1) -> int:
 
 
 def _size(original_size: Any) -> tuple[int, int]:
-    """The (width, height) that are given."""
+    """Returns the given (width, height) as whole numbers."""
     try:
         width, height = (_count("a side", pixels) for pixels in original_size)
     except (TypeError, ValueError) as error:
@@ -139,16 +140,16 @@ def _size(original_size: Any) -> tuple[int, int]:
 
 
 def _grid(target_points: int, width: int, height: int) -> np.ndarray:
-    """(N, 2) points as fractions of the image, from pixel 0 to width - 1 and to height - 1."""
+    """Returns (N, 2) points as fractions of the image, from pixel 0 to width - 1 and to height -
+    1."""
     side = max(8, round(target_points**0.5))
     x, y = (np.linspace(0, pixels - 1, side) / pixels for pixels in (width, height))
     return np.stack(np.meshgrid(x, y), axis=2).reshape(-1, 2)
 
 
 def _report(batch_size: int) -> Callable[[dict[str, Any]], None]:
-    """A function for `everything`'s progress that prints a line on standard error per batch of
-    points.
-    """
+    """Returns a function for `everything`'s progress that prints one line per batch of points on
+    standard error."""
     reported = 0
 
     def tell(state: dict[str, Any]) -> None:

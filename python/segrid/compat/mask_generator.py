@@ -1,4 +1,4 @@
-"""What the originals' mask generators have in common: their options, which are attributes, and the
+"""The common part of the originals' mask generators: their options, which are attributes, and the
 records they return."""
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ class MaskGenerator:
     """Everything mode with the originals' arguments.
 
     As in the originals, every option of the constructor is an attribute of that name, which
-    `generate` reads (`points_per_side` becomes `point_grids`). Subclasses say how their predictor
-    is made, and which options `Segmenter.everything` has under another name (`_asked`).
+    `generate` reads (`points_per_side` becomes `point_grids`). A subclass defines how its predictor
+    is made, and which options have another name in `Segmenter.everything` (`_asked`).
 
-    The originals' inner steps (`_process_batch` and the like) are one call of the engine here: a
-    subclass or an object that defines one of them raises NotImplementedError, naming it; so does
-    reading one, and a predictor of a subclass that overrides the calls that the originals make.
+    The originals' inner steps (`_process_batch` and the like) are one call of the engine here. A
+    subclass or an object that defines one of them raises NotImplementedError naming it. Reading one
+    of them raises it too, and so does a predictor that overrides a call which the originals make.
     """
 
     predictor: Any
-    predictor_type: type  # of the drop-in
+    predictor_type: type  # the drop-in's own class
     point_grids: list[np.ndarray]
     points_per_batch: int
     output_mode: str
     as_float32 = False  # sam2 keeps points in float32, segment_anything in float64
 
     def _configure(self, arguments: dict[str, Any]) -> None:
-        """Takes `locals()` of the subclass's constructor: all its arguments but the model."""
+        """Takes `locals()` of the subclass's constructor: all its arguments except the model."""
         for hook in HOOKS:
             if hasattr(type(self), hook):
                 raise NotImplementedError(_never_runs(f"{type(self).__name__}.{hook}"))
@@ -70,16 +70,17 @@ class MaskGenerator:
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        """Of what is not there."""
+        """Called only for attributes that do not exist."""
         if name in HOOKS:
             raise NotImplementedError(_never_runs(f"{type(self).__name__}.{name}"))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """image : (H, W, 3) uint8 RGB. A list of records in the original's order: segmentation,
-        area, bbox XYWH, predicted_iou, point_coords, stability_score, crop_box XYWH.
+        """Segments an (H, W, 3) uint8 RGB image. Returns a list of records in the original's order:
+        segmentation, area, bbox XYWH, predicted_iou, point_coords, stability_score, crop_box XYWH.
 
-        Raises NotImplementedError where the predictor overrides what would never be called."""
+        Raises NotImplementedError if the predictor overrides a method that would never be
+        called."""
         for name in ENCODING:
             own = getattr(self.predictor_type, name, None)
             if getattr(type(self.predictor), name, None) is not own or name in vars(self.predictor):
@@ -90,10 +91,11 @@ class MaskGenerator:
         return records(found, self.output_mode, self.as_float32)
 
     def _asked(self) -> dict[str, Any]:
-        """The attributes as they are now, as arguments of `Segmenter.everything`."""
+        """Returns the current attributes as arguments of `Segmenter.everything`."""
         asked = {name: _number(name, getattr(self, name)) for name in self._names}
         for name in ("pred_iou_thresh", "stability_score_thresh"):
-            if not asked[name] > 0:  # the originals do not filter then, NaN included
+            # Such a value, NaN included, turns the filter off in the originals.
+            if not asked[name] > 0:
                 asked[name] = 0.0
         for name in ("box_nms_thresh", "crop_nms_thresh"):
             asked[name] = min(asked[name], 1.0)  # no IoU exceeds 1
@@ -107,8 +109,8 @@ class MaskGenerator:
 
 
 def _number(name: str, value: Any) -> Any:
-    """NumPy's and torch's scalars as Python's, and whole numbers as int where the engine needs one:
-    an area below 24.5 pixels is one below 25, and one below 0 is none."""
+    """Turns scalars of NumPy and torch into Python's, and gives an int where the engine needs a
+    whole number: an area below 24.5 pixels is one below 25, and an area below 0 is none."""
     value = value.item() if hasattr(value, "item") else value
     if name == "min_mask_region_area":
         return max(0, math.ceil(value))
@@ -125,8 +127,8 @@ def _never_runs(hook: str) -> str:
 
 
 def records(masks: Masks, output_mode: str, as_float32: bool) -> list[dict[str, Any]]:
-    """A dict per mask: segmentation, area, bbox (XYWH, the inclusive maximum minus the minimum),
-    predicted_iou, point_coords, stability_score, crop_box."""
+    """Returns a dict per mask: segmentation, area, bbox (XYWH, the inclusive maximum minus the
+    minimum), predicted_iou, point_coords, stability_score, crop_box."""
     if output_mode == "binary_mask":
         segmentations: Any = (m.array[0] for m in masks)
     elif output_mode == "coco_rle":

@@ -1,4 +1,4 @@
-"""What scripts call on a torch module, for the drop-ins' models and their parts."""
+"""The calls of a torch module that scripts make, for the drop-ins' models and their parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Keys(NamedTuple):
 
 
 class LoadedKeys(Keys):
-    """What `load_state_dict` returns, as torch's."""
+    """The result of `load_state_dict`, as torch's."""
 
     def __repr__(self) -> str:
         return super().__repr__() if any(self) else "<All keys matched successfully>"
@@ -32,7 +32,7 @@ class LoadedKeys(Keys):
 
 
 class Module:
-    """What inference scripts call on a torch.nn.Module. Nothing here trains."""
+    """The calls of a torch.nn.Module that inference scripts make. Nothing here trains."""
 
     training = False
 
@@ -65,25 +65,26 @@ class Module:
         return self
 
     def _weights(self) -> Iterator[tuple[str, Any]]:
-        """(name, tensor) of each of its weights where it runs, read one by one."""
+        """Yields (name, tensor on its device) of each weight, read one by one."""
         raise NotImplementedError
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
-        """(name, torch.nn.Parameter without gradient) of each weight, read one by one. Raises
-        NotImplementedError for recurse=False."""
+        """Yields (name, torch.nn.Parameter without gradient) of each weight, read one by one.
+        Raises NotImplementedError for recurse=False."""
         import torch
 
         if not recurse:
             raise self._lacks("named_parameters(recurse=False)", "it has no layers of its own")
         for name, tensor in self._weights():
-            if not name.endswith("positional_encoding_gaussian_matrix"):  # which is a buffer
+            # This tensor is a buffer.
+            if not name.endswith("positional_encoding_gaussian_matrix"):
                 named = f"{prefix}.{name}" if prefix else name
                 yield named, torch.nn.Parameter(tensor, requires_grad=False)
 
     def parameters(self, recurse: bool = True) -> Iterator[Any]:
-        """torch.nn.Parameter of each weight, read one by one."""
+        """Yields a torch.nn.Parameter of each weight, read one by one."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class Module:
 
     def _lacks(self, call: str, instead: str) -> NotImplementedError:
         return NotImplementedError(
-            f"{type(self).__name__}.{call}: this is no torch.nn.Module; {instead}"
+            f"{type(self).__name__}.{call}: this is not a torch.nn.Module; {instead}"
         )
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -120,26 +121,26 @@ class Module:
         return (part for _, part in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Itself, its parts, and theirs."""
+        """Yields this module, its parts, and their parts, by name."""
         yield prefix, self
         for name, part in self.named_children():
             yield from part.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Iterator[Module]:
-        """Itself, its parts, and theirs."""
+        """Yields this module, its parts, and their parts."""
         return (part for _, part in self.named_modules())
 
 
 class Model(Module):
-    """A drop-in's model: a Segmenter that can move to another device or precision, and that may get
-    its weights later (`load_state_dict`).
+    """The model of a drop-in: a Segmenter that can move to another device or precision, and that
+    may get its weights later (`load_state_dict`).
 
-    Tensors of `parameters`, `state_dict` and the like are copies, read from the model's file: what
-    is written into them changes nothing; give them to `load_state_dict` for that. Their names are
-    the original's for segment_anything and MobileSAM, transformers' for SAM 2.
-    """
+    The tensors of `parameters`, `state_dict` and the like are copies, read from the model's file.
+    Writing into them changes nothing; pass them to `load_state_dict` instead. Their names are the
+    original's for segment_anything and MobileSAM, and transformers' for SAM 2."""
 
-    roots: tuple[str, ...] = ()  # what names in an original checkpoint begin with, if that is known
+    # The beginnings of names in an original checkpoint, if they are known.
+    roots: tuple[str, ...] = ()
 
     def __init__(self, segmenter: Segmenter | None, device: str = "cpu") -> None:
         self._segmenter = segmenter
@@ -147,7 +148,7 @@ class Model(Module):
 
     @property
     def segmenter(self) -> Segmenter:
-        """The model itself. Raises RuntimeError while it has no weights."""
+        """The Segmenter. Raises RuntimeError while the model has no weights."""
         if self._segmenter is None:
             raise RuntimeError(
                 f"{type(self).__name__}: it has no weights yet; give a checkpoint "
@@ -158,35 +159,35 @@ class Model(Module):
 
     @property
     def has_weights(self) -> bool:
-        """Whether the model has its weights, so that it can be called."""
+        """Whether the model has weights and can be called."""
         return self._segmenter is not None
 
     @property
     def device(self) -> Any:
-        """The torch.device on which it runs."""
+        """The torch.device on which the model runs."""
         import torch
 
         return torch.device(self._wanted[0].removesuffix("-plain"))
 
     @property
     def dtype(self) -> Any:
-        """The torch.dtype of its weights where it runs."""
+        """The torch.dtype of the weights that the model computes with."""
         import torch
 
         precision = self._wanted[1] if self._segmenter is None else self._segmenter.precision
         return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
 
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
-        """As torch's: a device, a dtype, or both. Raises NotImplementedError for a device that is
-        not there, or that lacks the precision.
+        """Moves the model, as torch does, to a device, a dtype, or both. Raises NotImplementedError
+        for a device that does not exist or that lacks the precision.
 
-        float16 and bfloat16 are for CUDA. On the CPU the model stays in float32: the results are at
-        least as close to the original's, and `dtype` says so."""
+        float16 and bfloat16 need CUDA. On the CPU the model stays in float32, which `dtype`
+        reports; its results are at least as close to the original's."""
         self._move(*self._asked(args, kwargs))
         return self
 
     def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
-        """The device and the precision that these arguments of `to` ask for."""
+        """Returns the device and the precision that these arguments of `to` request."""
         import torch
 
         precisions = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -218,15 +219,15 @@ class Model(Module):
         return self.to("cpu")
 
     def cuda(self: Self, device: Any = None) -> Self:
-        """Moves the model to CUDA. Raises NotImplementedError where there is none."""
+        """Moves the model to CUDA. Raises NotImplementedError if there is no CUDA device."""
         return self.to("cuda" if device is None else device)
 
     def half(self: Self) -> Self:
-        """float16 where it runs on CUDA; see `to`."""
+        """Computes in float16 if the model runs on CUDA; see `to`."""
         return self._in("fp16")
 
     def bfloat16(self: Self) -> Self:
-        """bfloat16 where it runs on CUDA; see `to`."""
+        """Computes in bfloat16 if the model runs on CUDA; see `to`."""
         return self._in("bf16")
 
     def float(self: Self) -> Self:
@@ -240,12 +241,12 @@ class Model(Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> LoadedKeys:
-        """Weights by the original checkpoint's names, such as `torch.load` gives, or by the names
-        that `state_dict` gives.
+        """Loads weights, by the names of the original checkpoint (as `torch.load` returns it) or by
+        the names that `state_dict` returns.
 
-        With strict=False, what is missing stays as it is, if the model has weights already, and
-        names that it does not know are left out; both are returned. Raises RuntimeError for names
-        or shapes that do not fit, NotImplementedError for another architecture."""
+        With strict=False, missing tensors keep their values if the model has weights already, and
+        unknown names are ignored; both are returned. Raises RuntimeError for names or shapes that
+        do not fit, and NotImplementedError for another architecture."""
         given, before = dict(state_dict), self._segmenter
         places = {} if before is None else slots(before, given)
         unexpected = [name for name in given if self._is_unexpected(name, places)]

@@ -1,4 +1,4 @@
-"""Parts of the drop-ins' models as scripts call them on torch modules."""
+"""Parts of the drop-ins' models, with the calls that scripts make on torch modules."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Self = TypeVar("Self", bound="Part")
 
 
 class Part(Module):
-    """A part of a model, whose weights are the model's below `prefix`, with the names that follow
-    it. It is where the model is."""
+    """A part of a model. Its weights are those of the model whose names begin with `prefix`; here
+    they have the rest of the name. It is on the model's device."""
 
     def __init__(self, model: Model, prefix: str) -> None:
         self._model, self._prefix = model, prefix
 
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
-        """Itself, where the model is there already, in that precision. Raises NotImplementedError
-        else: a part cannot be moved alone."""
+        """Returns the part itself if its model already has that device and precision. Otherwise
+        raises NotImplementedError, because a part cannot be moved alone."""
         model = self._model
         device, precision = model._asked(args, kwargs)
         device = _core.resolve_device(device)

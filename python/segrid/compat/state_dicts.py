@@ -1,5 +1,5 @@
-"""A Segmenter of a state dict: of a whole one, or of one that replaces some tensors of another
-Segmenter. Their files lie in temporary folders."""
+"""Makes a Segmenter from a state dict: from a complete one, or from one that replaces some tensors
+of another Segmenter. Its files are in temporary folders."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from segrid.convert.mobile_sam import UNUSED
 from segrid.convert.names import depth, original_names, renamed
 
 RULES = {**ORIGINAL_RULES, "sam2": sam2.ORIGINAL_RULES}
-MISSING = re.compile(r"missing \(\d+\): ([^;]*)")  # in the engine's message
+# Finds the names in the engine's message.
+MISSING = re.compile(r"missing \(\d+\): ([^;]*)")
 
 
 class TemporaryFolder(str):
-    """The path of a folder that is removed with the last Segmenter that was loaded from it (it is
-    among the Segmenter's arguments), or when the process ends."""
+    """The path of a folder that is removed together with the last Segmenter loaded from it, or when
+    the process ends. The Segmenter keeps this object among its arguments."""
 
     before: Any = None  # a folder that must live as long
 
@@ -43,12 +44,13 @@ class TemporaryFolder(str):
 
 
 def _remove(folder: str, maker: int) -> None:
-    if os.getpid() == maker:  # a forked process has the path, too
+    # A forked process has the path too, but must not remove it.
+    if os.getpid() == maker:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class MissingTensors(Exception):
-    """A state dict lacks tensors; `names` are the original's."""
+    """A state dict lacks tensors; `names` are their names in the original."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))
@@ -56,7 +58,7 @@ class MissingTensors(Exception):
 
 
 class Slot(NamedTuple):
-    """Where a tensor of a state dict belongs: a tensor of the model's file, or a row of it."""
+    """The place of a state dict's tensor in the model's file: a whole tensor, or a row of one."""
 
     name: str
     row: int | None
@@ -64,8 +66,8 @@ class Slot(NamedTuple):
 
 
 def load_whole(weights: Mapping[str, Any]) -> segrid.Segmenter:
-    """A Segmenter of all tensors of an original checkpoint by their names there, on the CPU; its
-    mask decoder has the heads of every published one.
+    """Makes a Segmenter on the CPU from all tensors of an original checkpoint, by their original
+    names. Its mask decoder has the heads that every published one has.
 
     Raises MissingTensors, CorruptFileError for tensors that do not fit together, and
     NotImplementedError for another architecture."""
@@ -88,9 +90,9 @@ def load_whole(weights: Mapping[str, Any]) -> segrid.Segmenter:
 def load_over(
     before: segrid.Segmenter, weights: Mapping[str, Any], places: Mapping[str, Slot]
 ) -> segrid.Segmenter:
-    """The Segmenter `before` with some of its tensors replaced, on the CPU.
+    """Returns the Segmenter `before` with some of its tensors replaced, on the CPU.
 
-    places : where each of the weights belongs, as `slots` tells"""
+    places : the place of each of the weights, as `slots` returns it"""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -113,8 +115,8 @@ def load_over(
 
 
 def slots(segmenter: segrid.Segmenter, given: Iterable[str]) -> dict[str, Slot]:
-    """Where tensors of a state dict belong, by the original's names; by the names of the model's
-    own file where those given are such.
+    """Returns the places of a state dict's tensors, by the original's names, or by the names of the
+    model's own file if the given names are such.
 
     Raises NotImplementedError for another family, and for a model that is saved in int8."""
     from safetensors import safe_open
@@ -145,12 +147,12 @@ def slots(segmenter: segrid.Segmenter, given: Iterable[str]) -> dict[str, Slot]:
 
 
 def is_unused(name: str) -> bool:
-    """Whether original checkpoints hold a tensor of that name which no image needs."""
+    """Whether the name is that of a tensor in original checkpoints which no image needs."""
     return bool(UNUSED.search(name) or sam2.UNUSED.search(name))
 
 
 def _twins(name: str) -> tuple[str, ...]:
-    """The names under which transformers' files hold one and the same tensor."""
+    """Returns the names under which transformers' files store one and the same tensor."""
     places = (
         "shared_image_embedding.positional_embedding",
         "prompt_encoder.shared_embedding.positional_embedding",
@@ -159,13 +161,13 @@ def _twins(name: str) -> tuple[str, ...]:
 
 
 def _told(message: str) -> list[str]:
-    """The tensors that the engine's message names as missing."""
+    """Returns the tensors that the engine's message names as missing."""
     found = MISSING.search(message)
     return [name.strip() for name in found[1].split(",") if name.strip()] if found else []
 
 
 def _original(name: str, weights: Mapping[str, Any]) -> str:
-    """The name in the original checkpoint of what transformers calls `name`."""
+    """Returns the name in the original checkpoint of the tensor that transformers calls `name`."""
     family = next(f for f in FAMILIES if f.recognises(weights))
     if family is sam2 and name.startswith("prompt_encoder.point_embeddings."):
         return f"sam_{name}"

@@ -1,4 +1,4 @@
-"""Arrays of the engine as torch users expect them."""
+"""Converts between the engine's arrays and torch's tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 
 def array_of(tensor: Any) -> np.ndarray:
-    """A tensor of any device, or what NumPy takes; bfloat16, which NumPy lacks, as float32."""
+    """Converts a tensor of any device, or anything that NumPy takes, to an array. bfloat16, which
+    NumPy lacks, becomes float32."""
     if not hasattr(tensor, "detach"):
         return np.asarray(tensor)
     tensor = tensor.detach().cpu()
@@ -18,8 +19,8 @@ def array_of(tensor: Any) -> np.ndarray:
 
 
 def tensor_of(array: np.ndarray) -> Any:
-    """A tensor on the array's memory, also where that is read-only (torch has no such thing: do not
-    write into it)."""
+    """Returns a tensor that shares the array's memory, even if that is read-only. torch has no
+    read-only tensors: do not write into it."""
     import torch
 
     with warnings.catch_warnings():
@@ -28,15 +29,15 @@ def tensor_of(array: np.ndarray) -> Any:
 
 
 class Seen:
-    """Tensors as they were at one time, to tell whether others are the same, with nothing written
-    into them since. It keeps them, so that none can take another's place in memory."""
+    """Remembers tensors, to tell later whether others are the same ones and have not been written
+    into. It keeps the tensors, so that no other tensor can take their memory."""
 
     def __init__(self, tensors: Iterable[Any]) -> None:
         self._tensors = [(tensor, _version(tensor)) for tensor in tensors]
 
     def are(self, tensors: Iterable[Any]) -> bool:
-        """Whether these are the tensors, unchanged. False for arrays and for tensors made in
-        torch.inference_mode: neither can tell what is written into them."""
+        """Whether these are the remembered tensors, unchanged. False for arrays and for tensors
+        made in torch.inference_mode, because neither records writes."""
         now = list(tensors)
         return len(now) == len(self._tensors) and all(
             tensor is then and version is not None and version == _version(tensor)
@@ -45,7 +46,7 @@ class Seen:
 
 
 def _version(tensor: Any) -> int | None:
-    """How often it was written into; None where that is not counted."""
+    """Returns how often the tensor was written into, or None if that is not counted."""
     if not hasattr(tensor, "is_inference") or tensor.is_inference():
         return None
     version: int = tensor._version

@@ -1,4 +1,4 @@
-"""What drop-ins say where a program asks for the tracking of objects through videos."""
+"""The error of drop-ins for programs that track objects through videos."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import NoReturn
 
 
 def not_yet(name: str, instead: str = "images work as in the original") -> NoReturn:
-    """Raises NotImplementedError that names what was called and what there is instead."""
+    """Raises NotImplementedError that names the call and its replacement."""
     raise NotImplementedError(f"{name}: segrid follows no objects through videos yet; {instead}")

@@ -1,1 +1,1 @@
-"""Folders of images: what `segrid batch` does."""
+"""Folders of images, as processed by `segrid batch`."""

@@ -1,4 +1,4 @@
-"""What a run can find, by name: the numbers that stand for it in its files."""
+"""The classes that a run can find, and the numbers that represent them in its files."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ TOP = 65535  # the largest number that a 16-bit picture holds
 
 @dataclass(frozen=True)
 class Classes:
-    """names : of all that can be found, each once, in the order of the prompts, or of the views and
-    the classes of each. They are there whatever is found, so that numbers mean the same in all
-    files.
+    """The names of all classes that can be found.
 
-    A detector that does not name its classes finds `class 0`, `class 1`, ...; those follow after
-    the names: `class k` is len(names) + k + 1.
-    """
+    names : each name once, in the order of the prompts, or of the views and the classes of each.
+        They do not depend on what is found, so that numbers mean the same in all files.
+
+    A detector that does not name its classes finds `class 0`, `class 1`, ... These follow after the
+    names: `class k` has the number len(names) + k + 1."""
 
     names: tuple[str, ...]
 
     def category(self, label: str, class_id: int) -> int:
-        """COCO's category_id: the place of the label among the names, from 1. class_id : that of
-        its detector, for a label that is not among them."""
+        """Returns COCO's category_id: the position of the label among the names, from 1. class_id :
+        the detector's number of the class, used for a label that is not among the names."""
         return (
             self.names.index(label) + 1 if label in self.names else len(self.names) + class_id + 1
         )
 
     def value(self, label: str, class_id: int) -> int:
-        """In class pictures: the label itself where it is a whole number from 1 to 65535, as those
-        of teeth; else its category, or, where a number among the names has that value, the next one
-        above all values. 0 is background. Raises ValueError above 65535."""
+        """Returns the class's value in class pictures; 0 is background.
+
+        It is the label itself if that is a whole number from 1 to 65535, as for teeth. Otherwise it
+        is the category, or, if a number among the names has that value, the next one above all
+        values. Raises ValueError above 65535."""
         values = self.values()
         found = values.get(label) or max([len(self.names), *values.values()]) + class_id + 1
         if found > TOP:
@@ -41,7 +43,7 @@ class Classes:
         return found
 
     def values(self) -> dict[str, int]:
-        """The values of all names."""
+        """Returns the values of all names."""
         values = {name: number for name in self.names if (number := _number(name)) is not None}
         taken = set(values.values())
         for place, name in enumerate(self.names, 1):
@@ -51,8 +53,8 @@ class Classes:
         return values
 
     def categories(self, found: dict[str, int] | None = None) -> list[dict[str, Any]]:
-        """COCO's categories: all names, then those in `found` ({label: category}) that are not
-        among them, by number."""
+        """Returns COCO's categories: all names, then those in `found` ({label: category}) that are
+        not among the names, by number."""
         named = [{"id": place, "name": name} for place, name in enumerate(self.names, 1)]
         more = sorted(
             (number, label) for label, number in (found or {}).items() if label not in self.names
@@ -61,12 +63,13 @@ class Classes:
 
 
 def _number(name: str) -> int | None:
-    """The whole number from 1 to TOP that a name is, as it is usually written; else None."""
+    """Returns the whole number from 1 to TOP that a name consists of, as it is usually written,
+    else None."""
     if not (name.isascii() and name.isdecimal() and len(name) <= len(str(TOP))):
         return None
     return int(name) if 1 <= int(name) <= TOP and not name.startswith("0") else None
 
 
 def classes_of(names: list[str]) -> Classes:
-    """The classes with these names, in their order; each name is taken once."""
+    """Returns the classes with these names, in order; each name appears once."""
     return Classes(tuple(dict.fromkeys(names)))

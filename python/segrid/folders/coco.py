@@ -1,11 +1,10 @@
-"""COCO files whose numbers stay the same: of one image, of a run, of several runs.
+"""COCO files with stable numbers: of one image, of a run, of several runs.
 
-Categories are numbered by their place among the prompts (or the views and the classes of each), and
-all are listed, whatever was found. An image's id follows from its name and its file's content, an
-annotation's id from the image and from what was found in it; both are below 2**53. So the files of
-two runs can be joined: the same image has the same id, and different ones have different ids, even
-where two folders hold a 0001.jpg each.
-"""
+Categories are numbered by their position among the prompts (or among the views and the classes of
+each). All are listed, even those of which nothing was found. An image's id follows from its name
+and its file's content; an annotation's id follows from the image and from all that was found in it.
+Both are below 2**53. The files of two runs can therefore be joined: the same image has the same id,
+and different images have different ids, even if two folders each hold a 0001.jpg."""
 
 from __future__ import annotations
 
@@ -23,7 +22,8 @@ from segrid.results import Masks
 
 
 def image_id(name: str, file: Path) -> int:
-    """From 1 to 2**52, of an image's name among the inputs and its content. Raises OSError."""
+    """Returns a number from 1 to 2**52 that depends on an image's name among the inputs and on its
+    content. Raises OSError."""
     return _number(os.fsencode(name), sha1(file))
 
 
@@ -33,7 +33,7 @@ def _number(*parts: bytes) -> int:
 
 
 def of_image(result: Masks | Detections, name: str, file: Path, classes: Classes) -> dict[str, Any]:
-    """The COCO file of one image's result. name : file_name."""
+    """Returns the COCO file of one image's result. name : its file_name."""
     height, width = result.size
     number = image_id(name, file)
     found = {}
@@ -60,21 +60,22 @@ def merge(
     classes: Classes | None = None,
     refused: Callable[[str | os.PathLike[str], Exception], Any] | None = None,
 ) -> None:
-    """Joins COCO files of images or of runs into one, which is written whole or not at all.
+    """Joins COCO files of images or of runs into one file, which is written completely or not at
+    all.
 
-    A category keeps its number where that is free, else it gets the next one; the same name is the
-    same category. An image that is in several files is there once, with the annotations of all;
-    equal annotations are there once.
+    A category keeps its number if that is free; otherwise it gets the next free one. The same name
+    is the same category. An image that is in several files appears once, with the annotations of
+    all files; equal annotations appear once.
 
-    classes : listed first, with their numbers
-    refused : called with each file that cannot be joined, and the reason; the others are. Not
-        given: the first such file is an error
+    classes : are listed first, with their numbers
+    refused : called with each file that cannot be joined, and the reason; the other files are
+        joined. If it is None, the first such file raises an error
 
-    Raises ValueError where two images, or two annotations, have one id (files that segrid did not
-    write may have such ids), or a file is not COCO; OSError.
-    """
+    Raises ValueError if two images, or two annotations, have the same id (possible in files that
+    segrid did not write), or if a file is not COCO; and OSError."""
     joined = _Joined([] if classes is None else classes.categories())
-    with whole(target) as part, open(part, "w", encoding="utf-8") as file:  # there may be many
+    # Annotations are written one by one, because there may be many.
+    with whole(target) as part, open(part, "w", encoding="utf-8") as file:
         file.write('{"annotations": [')
         comma = "\n"
         for path in files:
@@ -94,7 +95,7 @@ def merge(
 
 
 class _Joined:
-    """What was joined so far: images by id, categories by name."""
+    """The data joined so far: images by id, categories by name."""
 
     def __init__(self, categories: list[dict[str, Any]]) -> None:
         self.images: dict[int, dict[str, Any]] = {}
@@ -103,7 +104,7 @@ class _Joined:
         self._hashes: dict[int, int] = {}  # hashes of annotations, by id
 
     def add(self, path: str | os.PathLike[str]) -> list[str]:
-        """The annotations of a file that are new, as JSON. A file that cannot be joined changes
+        """Returns the new annotations of a file, as JSON. A file that cannot be joined changes
         nothing."""
         own = _read(path)
         images: dict[int, dict[str, Any]] = {}
@@ -143,7 +144,8 @@ class _Joined:
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A COCO file, whose images, annotations and categories have what joining needs."""
+    """Reads a COCO file and checks that its images, annotations and categories have the fields that
+    joining needs."""
     own = read_json(path)
     parts: dict[str, dict[str, type]] = {
         "images": {"id": int, "file_name": str},

@@ -1,4 +1,4 @@
-"""From folders, patterns and lists to images with names."""
+"""Turns folders, patterns and lists into images with names."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ from segrid.folders.walk import Results, images_below, is_broken_link, is_locked
 
 @dataclass(frozen=True)
 class Input:
-    """An image file; key: its path below the folder that all inputs share, with slashes; stem: the
-    name of its outputs. Both follow from the inputs alone."""
+    """An image file.
+
+    key : its path relative to the folder that all inputs share, with slashes
+    stem : the name of its outputs
+
+    Both follow from the inputs alone."""
 
     path: Path
     key: str
@@ -33,17 +37,18 @@ def collect(
     kinds: Iterable[str] = (),
     exclude: Iterable[str] = (),
 ) -> list[Input]:
-    """The images of folders (with all below them), patterns (`*`, `**`), list files (.txt) and
-    files, sorted by key.
+    """Returns the images of folders (with their subfolders), patterns (`*`, `**`), list files
+    (.txt) and single files, sorted by key.
 
-    Keys are paths relative to the folder of a lone input; of several inputs, relative to the
-    deepest folder that holds them all. Outputs of a.png and a.jpg keep the ending. What segrid
-    wrote is no input (see `Results`): output, kinds : where this run writes, and the folders in it.
-    exclude : images whose names, without the ending, end so are left out.
+    Keys are paths relative to the folder of a single input, or to the deepest folder that holds all
+    of several inputs. The outputs of a.png and a.jpg keep the ending in their names. Files that
+    segrid wrote are not inputs (see `Results`).
 
-    Raises FileNotFoundError for an input that is not there, for a folder, pattern or list without
-    images, and where `exclude` leaves none; ValueError for a list that is not UTF-8.
-    """
+    output, kinds : the output folder of this run, and the folders it makes there
+    exclude : images whose names without their ending end with one of these texts are left out
+
+    Raises FileNotFoundError for an input that does not exist, for a folder, pattern or list without
+    images, and if `exclude` leaves no image; ValueError for a list that is not UTF-8."""
     results, endings = Results(output, kinds), tuple(exclude)
     paths: dict[Path, None] = {}
     roots: list[str] = []
@@ -75,7 +80,7 @@ def _named(keyed: dict[str, Path]) -> list[Input]:
 
 
 def _expanded(text: str, results: Results) -> tuple[list[Path], list[Path]]:
-    """The folders that names are relative to, and the files, of one input."""
+    """Returns the folders that names are relative to, and the files, of one input."""
     path = Path(text)
     if path.is_dir():
         return [path], images_below(path, results)
@@ -97,11 +102,11 @@ def _expanded(text: str, results: Results) -> tuple[list[Path], list[Path]]:
 
 
 def read_list(path: Path) -> list[str]:
-    """The paths in a list file, one a line; empty lines and lines that begin with # are none.
+    """Returns the paths in a list file, one per line. Empty lines and lines that begin with # are
+    skipped.
 
-    A byte order mark, the line ends of every system, and names that are not UTF-8 are fine. Raises
-    ValueError for UTF-16 and UTF-32, OSError.
-    """
+    A byte order mark, the line ends of every system, and names that are not UTF-8 are accepted.
+    Raises ValueError for UTF-16 and UTF-32, and OSError."""
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise ValueError(

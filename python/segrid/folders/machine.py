@@ -1,5 +1,5 @@
-"""What a run does to each image: everything, words, given boxes, a detector's boxes, or a detector
-for each view."""
+"""Decides what a run computes for each image: everything, or masks for words, given boxes, a
+detector's boxes, or a detector for each view."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from segrid.views import View, Views, read_views
 
 @dataclass
 class Machine:
-    """model : for `segrid.stream`; options : of its calls
+    """The computation of a run.
+
+    model, options : of `segrid.stream` and of its calls
     images : in the order in which they are done
-    named : what the results depend on, beside the segmenter
-    boxes : by image, where they are given
-    rules : what the results of each view depend on; view_of : of each image, by key
-    classes : what can be found
-    """
+    named : settings on which the results depend, in addition to the segmenter
+    boxes : given boxes, by image
+    rules : settings on which the results of each view depend
+    view_of : the view of each image, by key
+    classes : the classes that can be found"""
 
     model: Any
     images: list[Input]
@@ -45,7 +47,7 @@ class Machine:
 
 @dataclass
 class Asked:
-    """What a user asks for; see `segrid batch --help`."""
+    """The user's request; see `segrid batch --help`."""
 
     prompts: list[str] = field(default_factory=list)
     boxes: Path | None = None
@@ -63,12 +65,12 @@ class Asked:
 def machine(
     segmenter: Segmenter, asked: Asked, images: list[Input], options: dict[str, Any]
 ) -> Machine:
-    """Loads what is asked for, and complains before the first image is read. options: of segment
-    everything, where nothing else is asked for.
+    """Loads the requested models. Raises before the first image is read.
 
-    Raises ValueError for a wrong mixture, values out of range, images without boxes or view; and
-    what Detector, ScriptedDetector and read_views raise.
-    """
+    options : of segment everything; used if nothing else is requested
+
+    Raises ValueError for a combination that is not allowed, for values out of range, and for images
+    without boxes or view; and the errors of Detector, ScriptedDetector and read_views."""
     _try_options(segmenter, options)
     for name, value in (("--conf-threshold", asked.conf_threshold), ("--nms", asked.nms)):
         if value is not None and not 0 <= value <= 1:
@@ -83,10 +85,7 @@ def machine(
         )
         > 1
     ):
-        raise ValueError(
-            "give --boxes, or a detector with what it should look for, or --views; "
-            "not several of them"
-        )
+        raise ValueError("give --boxes, or --prompt or --detector, or --views; not several of them")
     if asked.view and asked.views is None:
         raise ValueError("--view: names a view of --views FILE, which is not given")
     limit = {} if asked.sam_batch_size is None else {"batch_size": asked.sam_batch_size}
@@ -137,7 +136,7 @@ def machine(
 def _by_view(
     segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]
 ) -> Machine:
-    """Images grouped by view; with --view those of other views are left out."""
+    """Groups images by view. With --view, images of other views are left out."""
     assert asked.views is not None
     with of_option("--views"):
         given = read_views(asked.views, asked.conf_threshold, asked.nms)
@@ -155,7 +154,7 @@ def _by_view(
         if asked.view and not any(
             v.pattern is None or v.fits(one.path.name) for v in given.values()
         ):
-            continue  # named views leave out what is of none
+            continue  # with --view, images that belong to no view are left out
         if (view := every.view_of(one.path)) in chosen.views:
             of[one.key] = str(view)
     kept = [one for one in images if one.key in of]
@@ -180,11 +179,10 @@ def _by_view(
 
 
 def _teller(given: dict[str, View], asked: Asked) -> Callable[[Any], str] | None:
-    """The function that puts all images into the one view of --view, where that view has no
-    pattern.
+    """Returns a function that assigns all images to the one view of --view, if that view has no
+    pattern, and None if every view has a pattern.
 
-    None where every view has a pattern. Raises ValueError for other views without a pattern.
-    """
+    Raises ValueError for other views without a pattern."""
     lacking = [name for name, view in given.items() if view.pattern is None]
     if len(asked.view) == 1 and asked.view[0] in lacking:
         return partial(_always, asked.view[0])
@@ -201,10 +199,9 @@ def _always(view: str, path: Any) -> str:
 
 
 def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
-    """What identifies a detector: its model and precision, or a hash of its file.
+    """Returns a text that identifies a detector: its model and precision, or a hash of its file.
 
-    Raises ValueError where prompts and detector do not go together.
-    """
+    Raises ValueError if prompts and detector do not fit together."""
     if isinstance(pipeline.detector, Detector):
         if not prompts:
             raise ValueError(
@@ -222,7 +219,8 @@ def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any
 
 
 def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
-    """Raises what `everything` says of its options, before any image is set aside for them."""
+    """Raises the errors of `everything` about its options, before any image is quarantined for
+    them."""
     segmenter.everything(
         np.zeros((8, 8, 3), np.uint8),
         **(
@@ -238,7 +236,7 @@ def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
 
 @contextmanager
 def of_option(name: str) -> Iterator[None]:
-    """What is wrong with a file is said with the option that named it."""
+    """Adds the option that named a file to errors about that file."""
     try:
         yield
     except OSError as error:
@@ -248,7 +246,7 @@ def of_option(name: str) -> Iterator[None]:
 
 
 def _read_boxes(path: Path) -> dict[str, Any]:
-    """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
+    """Reads {"image": [[x0, y0, x1, y1], ...]} from a JSON file."""
     with of_option("--boxes"):
         found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):

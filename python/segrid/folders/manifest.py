@@ -1,5 +1,5 @@
-"""What is done: one line for each image, written after its files are there. A run that was killed
-goes on from it."""
+"""The manifest: a record of the images that are done. It has one line for each image, written after
+the image's files. A run that was killed resumes from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from segrid._native import CorruptFileError
 
 NAME = "manifest.jsonl"
-LONGEST = 2**20  # characters of a first line with options that segrid wrote
+LONGEST = 2**20  # the most characters of a first line with options that segrid writes
 Records = dict[str, dict[str, Any]]  # by image
 
 
@@ -21,12 +21,11 @@ class OtherOptions(ValueError):
 
 
 class Manifest:
-    """The open manifest of an output folder; one run at a time has it.
+    """The open manifest of an output folder. Only one run at a time can have it open.
 
-    Raises OtherOptions where the folder was made with other options, CorruptFileError (naming the
-    line) for a file that is no manifest, which is left as it is, BlockingIOError while another run
-    has it, OSError.
-    """
+    Raises OtherOptions if the folder was made with other options; CorruptFileError, naming the
+    line, for a file that is not a manifest, which is not changed; BlockingIOError while another run
+    has it open; and OSError."""
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         self.path = folder / NAME
@@ -37,7 +36,8 @@ class Manifest:
             lines = self._file.read().splitlines(keepends=True)
             whole = [line for line in lines if line.endswith("\n")]
             self.records = _parsed(self.path, lines, options)
-            if len(whole) < len(lines):  # the line that was being written when the run was killed
+            # The last line was being written when the run was killed.
+            if len(whole) < len(lines):
                 self._file.truncate(sum(len(line.encode()) for line in whole))
             if not whole:
                 self._write({"options": options})
@@ -46,7 +46,7 @@ class Manifest:
             raise
 
     def add(self, record: dict[str, Any]) -> None:
-        """Appends the record of an image, on disk when this returns."""
+        """Appends the record of an image. It is on disk when this returns."""
         self.records[record["image"]] = record
         self._write(record)
 
@@ -57,13 +57,13 @@ class Manifest:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the manifest, so that other runs can have it."""
+        """Closes the manifest, so that other runs can open it."""
         self._file.close()
 
 
 def read_records(folder: Path, options: dict[str, Any]) -> Records:
-    """The records of a folder's manifest, none where there is no manifest; nothing is written.
-    Raises what `Manifest` raises of a manifest's content, OSError."""
+    """Returns the records of a folder's manifest, or none if there is no manifest. Writes nothing.
+    Raises the errors of `Manifest` about a manifest's content, and OSError."""
     path = folder / NAME
     if not path.exists():
         return {}
@@ -71,9 +71,10 @@ def read_records(folder: Path, options: dict[str, Any]) -> Records:
 
 
 def options_of(folder: Path) -> dict[str, Any] | None:
-    """The options in a folder's manifest; None where it has none that segrid wrote."""
+    """Returns the options in a folder's manifest, or None if it has no manifest that segrid
+    wrote."""
     path = folder / NAME
-    if not os.path.isfile(path):  # a pipe of that name would be waited for
+    if not os.path.isfile(path):  # opening a pipe of that name would block
         return None
     try:
         with open(path, encoding="utf-8") as file:
@@ -85,10 +86,8 @@ def options_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
-    """The records in a manifest's lines, the last of which may be half a line.
-
-    It checks that the lines are a manifest's.
-    """
+    """Checks that the lines belong to a manifest, and returns their records. The last line may be
+    incomplete."""
     parsed = [
         _line(path, i, line)
         for i, line in enumerate(lines)
@@ -133,8 +132,8 @@ def _foreign(path: Path, number: int) -> CorruptFileError:
 
 
 def fingerprint(path: Path) -> list[int] | None:
-    """Size and time of change, by which a file that changed is done again; None for one that is not
-    there."""
+    """Returns size and modification time, or None for a file that does not exist. If they change,
+    the image is done again."""
     try:
         about = path.stat()
     except OSError:

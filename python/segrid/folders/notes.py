@@ -1,4 +1,4 @@
-"""What reading an image warns of, kept for its record."""
+"""Collects the warnings of reading an image, for the image's record."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 
 class Notes:
-    """UserWarnings of each thread. While a `listening` block runs, those that a thread raises in
-    its own `taken` block go into that block's list rather than to stderr; all others go their usual
-    way. One `listening` block at a time."""
+    """Collects UserWarnings of each thread. While a `listening` block runs, the warnings that a
+    thread raises in its own `taken` block go into that block's list and not to stderr. All other
+    warnings are shown as usual. Only one `listening` block can run at a time."""
 
     def __init__(self) -> None:
         self._own = threading.local()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listens for the whole run, as the filters and the hook of Python's warnings belong to the
-        process.
-        """
+        """Listens during the whole run, because the filters and the hook of Python's warnings
+        belong to the process."""
         with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)  # the same note for many images
+            # Many images may raise the same warning.
+            warnings.simplefilter("always", UserWarning)
             usual = warnings.showwarning
 
             def show(message: Any, category: Any, *where: Any, **more: Any) -> None:

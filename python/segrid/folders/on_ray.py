@@ -1,7 +1,6 @@
-"""The same job on a Ray cluster, with the same manifest and the same bytes.
+"""Runs a job on a Ray cluster, with the same manifest and the same bytes.
 
-It is a stateful stage of Ray Data with one copy of the model for each worker.
-"""
+It is a stateful stage of Ray Data, with one copy of the model for each worker."""
 
 from __future__ import annotations
 

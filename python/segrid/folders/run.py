@@ -1,5 +1,5 @@
-"""One run over the images of folders: resumable, bad files set aside, all outputs functions of
-inputs and options."""
+"""One run over the images of folders. It can be resumed, it quarantines bad files, and all outputs
+depend only on inputs and options."""
 
 from __future__ import annotations
 
@@ -25,24 +25,27 @@ from segrid.folders.writers import SEGMENTED, WRITERS, Place, is_class_picture
 from segrid.streaming import Streamed, stream
 from segrid.views import Views
 
-FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # these are errors of the place, not of the image
+# Errors that concern the output folder and not the image.
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass
 class Job:
-    """What is done to every image. Can be sent to other processes.
+    """The work that is done for every image. It can be sent to other processes.
 
-    model, options : of `segrid.stream` and of its calls; limits : of `stream`
-    folder, writers : where and what is written; suffix : of class pictures, see `Place`
-    boxes : by image, where they are given
-    rules : what the results of each view depend on; kept with its images, which are done again
-        where it changes
-    classes : what can be found
-    lenient : damaged files give what could be decoded
-    skip_existing : images whose files are all there are done, whoever wrote them
+    model, options : of `segrid.stream` and of its calls
+    limits : of `stream`
+    folder, writers : the output folder, and the kinds of results that are written
+    suffix : of class pictures, see `Place`
+    boxes : given boxes, by image
+    rules : settings on which the results of each view depend; stored with each image, which is done
+        again if they change
+    classes : the classes that can be found
+    lenient : damaged files give the part that can be decoded
+    skip_existing : images whose files all exist are done, whatever program wrote them
 
-    Raises ValueError for unknown writers, and for a suffix that would name no file of its own.
-    """
+    Raises ValueError for unknown writers, and for a suffix that would not give files names of their
+    own."""
 
     model: Any
     folder: Path
@@ -61,8 +64,8 @@ class Job:
         check_output(self.writers, self.suffix)
 
     def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
-        """The manifest's record of each image, in order, its files being written. One of an OSError
-        in FATAL has "fatal": the run must stop."""
+        """Yields the manifest's record of each image, in order, after its files are written. The
+        record of an OSError in FATAL has "fatal": the run must stop."""
         notes = Notes()
         calls: dict[str, Any] = {
             "consume": self._save,
@@ -75,31 +78,32 @@ class Job:
                 yield _record(item, seen) | self.rule_of(item.source)
 
     def rule_of(self, one: Input) -> dict[str, Any]:
-        """{"rule": that of the image's view}, or nothing."""
+        """Returns {"rule": the rule of the image's view}, or nothing."""
         if isinstance(self.model, Views) and (view := self.model.view_of(one.path)) is not None:
             return {"rule": self.rules[view]}
         return {}
 
     def place(self, one: Input) -> Place:
-        """Where an image's results go."""
+        """Returns the place of an image's results."""
         return Place(self.folder, one.stem, one.path, one.key, self.classes, self.suffix)
 
     def paths(self, one: Input) -> list[Path]:
-        """The files, and the folder of objects, that an image's results are in."""
+        """Returns the paths of an image's results: files, and the folder of objects."""
         return [WRITERS[name].path(self.place(one)) for name in self.writers]
 
     def named(self, named: dict[str, Any]) -> dict[str, Any]:
-        """The manifest's options: what results depend on, and what is written."""
+        """Returns the manifest's options: the settings on which results depend, and what is
+        written."""
         suffix = {} if self.suffix is None else {"output_suffix": self.suffix}
         return named | {"write": sorted(self.writers)} | suffix
 
     def _read(self, one: Input, notes: Notes) -> Any:
-        # The file as it is when it is read; one that changes meanwhile is done again.
+        # The state of the file when it is read. A file that changes later is done again.
         seen: dict[str, Any] = {"file": fingerprint(one.path)}
         self._seen[one.key] = seen
         if is_broken_link(one.path):
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
-        if os.path.isdir(one.path):  # says why it may not be read
+        if os.path.isdir(one.path):  # raises the reason why the folder may not be read
             os.listdir(one.path), os.stat(os.path.join(one.path, "."))
         with notes.taken() as found:
             image = to_image(one.path, lenient=self.lenient)
@@ -123,15 +127,15 @@ class Job:
 
 
 def check_output(writers: list[str], suffix: str | None) -> None:
-    """Raises ValueError for unknown writers, and for a suffix that is empty, is no part of a name,
-    or is given without class pictures."""
+    """Raises ValueError for unknown writers, and for a suffix that is empty, that cannot be part of
+    a name, or that is given without class pictures."""
     unknown = [w for w in writers if w not in WRITERS]
     if unknown:
         raise ValueError(f"--write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
     if suffix is None:
         return
     if "classes" not in writers:
-        raise ValueError("--output-suffix: names class pictures, add classes to --write")
+        raise ValueError("--output-suffix: names class pictures, so add classes to --write")
     if not suffix or "/" in suffix or "\0" in suffix:
         raise ValueError(
             f"--output-suffix: expected a part of a file's name such as _mask, got {suffix!r}"
@@ -151,15 +155,16 @@ def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
     if isinstance(error, OSError):
         if error.errno in FATAL:
             record["fatal"] = True
-        if isinstance(error.filename, bytes):  # its text would be b'...'
+        # The error's text would show the name as b'...'.
+        if isinstance(error.filename, bytes):
             error = type(error)(error.errno, error.strerror, os.fsdecode(error.filename))
     return record | {"status": "failed", "error": f"{type(error).__name__}: {error}"}
 
 
 @dataclass
 class Plan:
-    """What there is to do: images that are not done, those that are, and those that failed and are
-    not tried again."""
+    """The images that are to be done, those that are done, and those that failed and are not tried
+    again."""
 
     todo: list[Input] = field(default_factory=list)
     done: list[Input] = field(default_factory=list)
@@ -167,8 +172,8 @@ class Plan:
 
 
 def plan(job: Job, inputs: list[Input], named: dict[str, Any], retry: bool = False) -> Plan:
-    """What `run` would do with the same arguments; nothing is written. Raises what `run` raises
-    before its first image."""
+    """Returns what `run` would do with the same arguments. Writes nothing. Raises the errors that
+    `run` raises before its first image."""
     return _planned(job, inputs, read_records(job.folder, job.named(named)), retry)
 
 
@@ -196,8 +201,8 @@ def _planned(job: Job, inputs: list[Input], records: Records, retry: bool) -> Pl
 
 
 def _stands(record: dict[str, Any] | None, one: Input, job: Job) -> bool:
-    """Whether an earlier run's record stands: the file and its view's rule are as they were, its
-    outputs are there."""
+    """Whether an earlier run's record is still valid: the file and its view's rule have not
+    changed, and its outputs exist."""
     if (
         record is None
         or record["file"] != fingerprint(one.path)
@@ -211,14 +216,14 @@ def _stands(record: dict[str, Any] | None, one: Input, job: Job) -> bool:
 
 @dataclass
 class Summary:
-    """How a run ended."""
+    """The outcome of a run."""
 
-    done: int = 0  # images, with those of earlier runs
-    skipped: int = 0  # images of done and failed that earlier runs did
-    earlier: int = 0  # images of done that earlier runs did
-    failed: list[tuple[str, str]] = field(default_factory=list)  # image, why
-    notes: list[tuple[str, str]] = field(default_factory=list)  # image, what reading it warned of
-    stopped: str | None = None  # why the run ended before its last image
+    done: int = 0  # images, including those of earlier runs
+    skipped: int = 0  # images, done or failed, that earlier runs processed
+    earlier: int = 0  # images that earlier runs did
+    failed: list[tuple[str, str]] = field(default_factory=list)  # image, reason
+    notes: list[tuple[str, str]] = field(default_factory=list)  # image, warning of reading it
+    stopped: str | None = None  # the reason if the run ended before its last image
 
 
 def run(
@@ -230,18 +235,16 @@ def run(
     engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None,
     planned: Callable[[Plan], None] | None = None,
 ) -> Summary:
-    """Does the job to every input that the folder's manifest does not hold yet.
+    """Does the job for every input that the folder's manifest does not contain yet.
 
-    named : what the results depend on, as kept in the manifest
+    named : settings on which the results depend, as kept in the manifest
     each : called with each record
     retry : images that failed are tried again
     engine : makes the records of inputs; default: this process (`Job.records`)
     planned : called once, before the first image
 
-    A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions,
-    BlockingIOError, OSError; ValueError where a class picture would replace a file that segrid did
-    not write.
-    """
+    A full or read-only disk stops the run; it can be resumed. Raises OtherOptions, BlockingIOError
+    and OSError; ValueError if a class picture would replace a file that segrid did not write."""
     job.folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(job.folder, job.named(named))
     try:
@@ -258,7 +261,8 @@ def run(
             manifest.add(record)
             if each is not None:
                 each(record)
-        kept = {one.key for one in found.done}  # some without a record
+        # Some of these have no record.
+        kept = {one.key for one in found.done}
         held = [manifest.records[one.key] for one in inputs if one.key in manifest.records]
         summary.failed = [
             (r["image"], r["error"])
@@ -275,8 +279,9 @@ def run(
 
 
 def _finish(job: Job, inputs: list[Input], failed: dict[str, str]) -> list[tuple[str, str]]:
-    """What is made of all images: quarantined.json, coco.json of the images' own, and classes.json,
-    the values of class pictures. Returns the images whose files could not be joined, and why."""
+    """Writes the files about all images: quarantined.json, coco.json (joined from the images' own
+    files), and classes.json (the values of class pictures). Returns the images whose files could
+    not be joined, and the reasons."""
     notes: list[tuple[str, str]] = []
     bad = {
         one.key: failed[one.key].replace(str(one.path), one.key)

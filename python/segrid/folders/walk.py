@@ -1,4 +1,4 @@
-"""Which files of a folder are images: neither what systems leave behind nor what segrid wrote."""
+"""Finds the images of a folder, without files that belong to the system or that segrid wrote."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from segrid.folders.writers import WRITERS
 
 
 class Results:
-    """What segrid wrote below an input folder, in this or an earlier run.
+    """The files that segrid wrote below an input folder, in this or an earlier run.
 
-    A folder with a manifest holds results, and nothing in it is an image. Where results lie beside
-    the images (the folder is itself the input, or its manifest names an output suffix), only the
-    writers' folders in it, and files that end in the suffix, are results.
-    """
+    A folder with a manifest holds results, and nothing in it is an image. There is one exception:
+    results may lie beside the images, if the folder is itself the input or its manifest names an
+    output suffix. Then only the writers' folders in it, and files whose names end with the suffix,
+    are results."""
 
     def __init__(self, output: Path | None = None, kinds: Iterable[str] = ()) -> None:
         self._output = None if output is None else os.path.realpath(output)
@@ -28,14 +28,14 @@ class Results:
         self._options = cache(options_of)
 
     def fill(self, folder: Path) -> bool:
-        """Whether a folder below an input holds results alone."""
+        """Whether a folder below an input holds only results."""
         if folder.name in self._kinds_in(folder.parent):
             return True
         options = self._options(folder)
         return self._is_output(folder) or (options is not None and "output_suffix" not in options)
 
     def hold(self, file: Path, root: Path) -> bool:
-        """Whether a file below the input folder `root` is a result, or what a system left."""
+        """Whether a file below the input folder `root` is a result or belongs to the system."""
         between = [folder for folder in file.parents if folder != root and root in folder.parents]
         return (
             is_litter(file.name)
@@ -44,7 +44,7 @@ class Results:
         )
 
     def is_suffixed(self, name: str, folder: Path) -> bool:
-        """Whether a name ends in the output suffix of the folder's manifest."""
+        """Whether a name ends with the output suffix of the folder's manifest."""
         suffix = (self._options(folder) or {}).get("output_suffix")
         return isinstance(suffix, str) and Path(name).stem.endswith(suffix)
 
@@ -52,27 +52,28 @@ class Results:
         return self._output is not None and os.path.realpath(folder) == self._output
 
     def _kinds_in(self, folder: Path) -> frozenset[str]:
-        """Names of the folders that writers make in a folder."""
+        """Returns the names of the folders that writers make in a folder."""
         written = (self._options(folder) or {}).get("write")
-        names = written if isinstance(written, list) else []  # who wrote it is not known
+        # The manifest may come from another program, so its content is checked.
+        names = written if isinstance(written, list) else []
         here = frozenset(WRITERS[n].kind for n in names if isinstance(n, str) and n in WRITERS)
         return here | self._kinds if self._is_output(folder) else here
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden or a system's own: .ipynb_checkpoints, ._a.jpg,
+    """Whether a file or folder is hidden or belongs to the system: .ipynb_checkpoints, ._a.jpg,
     __MACOSX."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def is_broken_link(path: str | os.PathLike[str]) -> bool:
-    """Whether it is a link to what is not there, or to itself."""
+    """Whether the path is a link to something that does not exist, or to itself."""
     return os.path.islink(path) and not os.path.exists(path) and not is_locked(path)
 
 
 def is_locked(path: str | os.PathLike[str]) -> bool:
-    """Whether nothing may be known of it: it is, or links to what is, in a folder that may not be
-    searched."""
+    """Whether the path cannot be examined because it is, or links to something, in a folder that
+    may not be searched."""
     try:
         os.stat(path)
     except PermissionError:
@@ -83,21 +84,22 @@ def is_locked(path: str | os.PathLike[str]) -> bool:
 
 
 def images_below(root: Path, results: Results) -> list[Path]:
-    """Files named like images in a folder and all below it.
+    """Returns the files in a folder and its subfolders that are named like images.
 
-    Links to folders are followed, after the folders that are there by themselves, so that each is
-    read once; a link to a folder that was read already is left out with a UserWarning, and so is a
-    broken link that is not named like an image. Broken links that are, and folders and links that
-    may not be read, are in the list: reading them says what is wrong.
-    """
+    Links to folders are followed after the folders that are not links, so that each folder is read
+    once. A link to a folder that was already read is skipped with a UserWarning, and so is a broken
+    link that is not named like an image. Broken links named like images, and folders and links that
+    may not be read, are in the list, so that reading them gives an error."""
     found: list[Path] = []
     seen: dict[tuple[int, int], Path] = {}
-    folders: deque[tuple[Path, tuple[Path, ...]]] = deque([(root, ())])  # with those above
+    # Each folder with its parents.
+    folders: deque[tuple[Path, tuple[Path, ...]]] = deque([(root, ())])
     links: deque[tuple[Path, tuple[Path, ...]]] = deque()
     while folders or links:
         folder, above = (folders or links).popleft()
         try:
-            about = os.stat(os.path.join(folder, "."))  # asks whether it may be searched, too
+            # The "." also checks whether the folder may be searched.
+            about = os.stat(os.path.join(folder, "."))
             names = sorted(os.listdir(folder))
         except OSError:
             found.append(folder)

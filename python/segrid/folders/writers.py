@@ -1,4 +1,5 @@
-"""Results to files, each a function of image and options alone; whole or not at all."""
+"""Writes results to files. Each file depends only on image and options, and is written completely
+or not at all."""
 
 from __future__ import annotations
 
@@ -19,19 +20,20 @@ from segrid.folders.classes import Classes
 from segrid.folders.coco import of_image
 from segrid.results import Masks
 
-SEGMENTED = Classes(("object",))  # what there is without a detector
+SEGMENTED = Classes(("object",))  # the classes without a detector
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the results of one image go.
+    """The place of one image's results.
 
-    folder : of all results; stem : name of this image's, perhaps with folders
-    file : the image's; name : that in COCO's file_name
-    classes : what can be found
-    suffix : class pictures are STEM + suffix, directly in the folder; None: in a folder of their
-        own
-    """
+    folder : folder of all results
+    stem : name of this image's results, possibly with folders
+    file : the image's file
+    name : file_name in COCO files
+    classes : the classes that can be found
+    suffix : class pictures are written as STEM + suffix directly in the folder; None: in a folder
+        of their own"""
 
     folder: Path
     stem: str
@@ -43,21 +45,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Writer:
-    """One kind of result: KIND/STEM + ending below the results' folder, written by
-    write(result, pixels, path, place)."""
+    """One kind of result. It is the file KIND/STEM + ending below the results' folder, and is
+    written by write(result, pixels, path, place)."""
 
     kind: str
     ending: str
     write: Callable[[Any, np.ndarray, Path, Place], None]
 
     def path(self, place: Place) -> Path:
-        """The file, or the folder of several."""
+        """Returns the file, or the folder if there are several files."""
         if self.kind == "classes" and place.suffix is not None:
             return place.folder / f"{place.stem}{place.suffix}{self.ending}"
         return place.folder / self.kind / f"{place.stem}{self.ending}"
 
     def __call__(self, result: Any, image: np.ndarray, place: Place) -> list[Path]:
-        """Writes an image's result; returns the files. Raises ValueError, OSError."""
+        """Writes an image's result and returns the files. Raises ValueError and OSError."""
         path = self.path(place)
         self.write(result, image, path, place)
         return object_files(path) if self.kind == "objects" else [path]
@@ -71,15 +73,15 @@ def _picture(path: Path, array: np.ndarray, form: str = "PNG", **more: Any) -> N
 
 
 def masks_of(result: Masks | Detections) -> Masks:
-    """The result's masks. Raises ValueError for boxes without masks."""
+    """Returns the result's masks. Raises ValueError for boxes without masks."""
     masks = result.masks if isinstance(result, Detections) else result
     if masks is None:
-        raise ValueError("there are boxes alone; masks need a segmenter")
+        raise ValueError("there are only boxes; masks need a segmenter")
     return masks
 
 
 def coco(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """One image's COCO file; see `segrid.folders.coco`."""
+    """Writes one image's COCO file; see `segrid.folders.coco`."""
     write_text(path, json.dumps(of_image(result, place.name, place.file, place.classes)))
 
 
@@ -97,8 +99,9 @@ def tiff(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def classes(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """A PNG whose pixels are the values of classes (see `Classes.value`), 0 where nothing is; of
-    two masks the one with the higher score is seen. 8 bits, or 16 where values exceed 255."""
+    """Writes a PNG whose pixels are the values of classes (see `Classes.value`), and 0 outside all
+    objects. Where masks overlap, the higher score wins. It has 8 bits, or 16 if values exceed
+    255."""
     from PIL.PngImagePlugin import PngInfo
 
     text = PngInfo()
@@ -107,7 +110,7 @@ def classes(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def class_map(result: Masks | Detections, classes: Classes) -> np.ndarray:
-    """(H, W) uint8 or uint16, as the class picture has it. Raises ValueError for values above
+    """Returns the class picture as (H, W) uint8 or uint16. Raises ValueError for values above
     65535."""
     masks, scores = masks_of(result), np.asarray(result.scores)
     names, kinds = [classes.names[0]] * len(masks), [0] * len(masks)
@@ -116,14 +119,16 @@ def class_map(result: Masks | Detections, classes: Classes) -> np.ndarray:
     values = [classes.value(name, kind) for name, kind in zip(names, kinds, strict=True)]
     most = max([0, *classes.values().values(), *values])
     found = np.zeros(result.size, np.uint8 if most <= 255 else np.uint16)
-    for i in np.argsort(-scores, kind="stable")[::-1]:  # best last; of equal ones the first
+    # The best is drawn last; among equal scores, the first one.
+    for i in np.argsort(-scores, kind="stable")[::-1]:
         found[masks[i].array[0]] = values[i]
     return found
 
 
 def is_class_picture(path: Path) -> bool:
     """Whether a file is a class picture that segrid wrote."""
-    from PIL.PngImagePlugin import PngImageFile  # Image.open has a limit of its own for pixels
+    # Image.open would apply its own limit on pixels.
+    from PIL.PngImagePlugin import PngImageFile
 
     try:
         with PngImageFile(path) as opened:
@@ -139,7 +144,8 @@ def overlay(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 def objects(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     """Writes a folder with a binary PNG (0, 255) for each object: 0001.png, ..."""
-    for file in object_files(path):  # an earlier version of the image may have had more
+    # An earlier version of the image may have had more objects.
+    for file in object_files(path):
         file.unlink()
     path.mkdir(parents=True, exist_ok=True)
     for i, one in enumerate(masks_of(result), 1):
@@ -147,13 +153,14 @@ def objects(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
 
 
 def object_files(folder: Path) -> list[Path]:
-    """The objects' files in an image's folder, which may also hold folders of other images."""
+    """Returns the objects' files in an image's folder, which may also hold folders of other
+    images."""
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(f for f in found if re.fullmatch(r"\d{4,}\.png", f.name) and f.is_file())
 
 
 def table(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
-    """A row for each object."""
+    """Writes a CSV table with a row for each object."""
     text = io.StringIO()
     rows = table_of(result, image)
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -238,8 +245,8 @@ COLUMNS = [
 
 
 def table_of(result: Masks | Detections, image: np.ndarray) -> list[dict[str, Any]]:
-    """A row for each object: box with inclusive maximum, score the predicted IoU, the rest as
-    `Masks.measure`."""
+    """Returns a row for each object: its box with inclusive maximum, the predicted IoU as score,
+    and the numbers of `Masks.measure`."""
     masks = masks_of(result)
     numbers, boxes, areas, scores = (
         masks.measure(image),

@@ -1,9 +1,9 @@
 // Self-attention over a grid of image tokens with decomposed relative positions (SAM's ViT,
 // "Exploring plain vision transformer backbones", section "relative position"), one head at a time:
 //   out[q] = softmax_k( scale q.k + q.Rh[qy - ky] + q.Rw[qx - kx] ) v
-// or, in other families, with a table of biases for every pair of tokens.
-// The (tokens x tokens) bias of relative positions is never stored: q.R is one product per query
-// tile, and the bias is added to a score tile row by row.
+// Other families use a table of biases for every pair of tokens instead. The (tokens x tokens) bias
+// of relative positions is never stored: q.R is one product per query tile, and the bias is added
+// to a score tile row by row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,13 +16,13 @@
 namespace segrid {
 
 // The tables of one layer, reversed and side by side: [head_dim, rows + columns] with rows = 2
-// grid_h - 1, columns = 2 grid_w - 1. Reversed, the values of one query for ascending keys are a
-// contiguous slice that starts at (grid - 1 - q).
+// grid_h - 1, columns = 2 grid_w - 1. Because they are reversed, the values of query q for
+// ascending keys are a contiguous slice that starts at (grid - 1 - q).
 class RelativePositions {
 public:
     RelativePositions() = default;
-    RelativePositions(const at::Tensor& rel_h,
-                      const at::Tensor& rel_w);  // (2 g - 1, head_dim) each; fp32
+    // rel_h, rel_w: (2 g - 1, head_dim) each, in fp32.
+    RelativePositions(const at::Tensor& rel_h, const at::Tensor& rel_w);
     bool present() const { return packed_.defined(); }
     const float* data() const { return packed_.const_data_ptr<float>(); }
     int64_t width() const { return packed_.size(1); }
@@ -46,12 +46,13 @@ PackedHead pack_head(Precision precision, int64_t tokens, int64_t head_dim, cons
 struct GridAttention {
     int64_t grid_h = 0, grid_w = 0, head_dim = 0;
     float scale = 1;
-    const RelativePositions* positions = nullptr;  // null or !present(): without
-    const float* bias = nullptr;  // [tokens, tokens], added to the scaled scores; null: without
+    const RelativePositions* positions = nullptr;  // null or !present(): no positions
+    const float* bias = nullptr;  // [tokens, tokens], added to the scaled scores; may be null
     PackedHead head;
 };
 
-// Queries [first, first + rows) of the grid; q and out: rows `ldq` and `ldo` floats apart.
+// Attention of the queries [first, first + rows) of the grid. Rows of q and out are `ldq` and `ldo`
+// floats apart.
 void grid_attention(const GridAttention& a, int64_t first, int64_t rows, const float* q,
                     int64_t ldq, float* out, int64_t ldo, Arena& arena);
 

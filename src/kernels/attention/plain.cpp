@@ -1,4 +1,4 @@
-// The definition, in ATen operations, for the query rows asked for.
+// The definition in ATen operations, for the given query rows.
 #include <ATen/ATen.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Score tiles with a running softmax, built from gemm and rows: what runs where those have a fast
+// Score tiles with a running softmax, built from gemm and rows. Used where those have a fast
 // implementation.
 #include <algorithm>
 #include <limits>
@@ -10,17 +10,18 @@
 namespace segrid::attention {
 namespace {
 
-// In bf16 scores are kept in units of ln 2: a power of two is cheaper than one of e.
+// In bf16, scores are kept in units of ln 2, because a power of two is cheaper than a power of e.
 constexpr float kPerLn2 = 1.44269504F;
 
-// Rows of scores at a time: what is read of a row just after it was written in other vectors (a
-// window's 14 columns) waits for the writes.
+// Rows of scores processed together. If a row were read immediately after it was written with
+// vectors of another size (a window's 14 columns), the reads would wait for the writes.
 constexpr int64_t kTogether = 4;
 
-// What queries, keys and values are multiplied in, and a tile of scores between the two products.
+// The queries, keys and values of a tile in the precision of the products, and the tile of scores
+// between the two products.
 class ScoreTile {
 public:
-    // scale: of q.k; as in segment-anything it is multiplied into q.
+    // scale: the factor of q.k. As in segment-anything, q is multiplied by it.
     ScoreTile(const GridAttention& a, int64_t rows, const float* q, int64_t ldq, float scale,
               int64_t block, Arena& arena)
         : head_(a.head),
@@ -41,14 +42,14 @@ public:
     bool rounded() const { return head_.keys.bf16 != nullptr; }
     float* row(int64_t r) { return scores_ + r * block_; }
 
-    // Of keys [k0, k0 + count).
+    // Computes the scores of keys [k0, k0 + count).
     void ask(int64_t k0, int64_t count) {
         if (rounded())
             matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_,
                           block_);
         else matmul_panels(rows_, k0, count, dim_, q_, dim_, head_.keys, scores_, block_);
     }
-    // Of a panel of keys, in bf16.
+    // Computes the scores of one panel of keys, in bf16, whose sums begin with start.
     void ask_from(const Start& start, int64_t k0, int64_t column) {
         matmul_panel(rows_, k0 + column, depth_, rounded_q_, depth_, head_.keys, scores_ + column,
                      block_, start);
@@ -73,9 +74,9 @@ private:
     uint16_t *rounded_q_ = nullptr, *powers_ = nullptr;
 };
 
-// Keys at a time: whole grid rows, so that a bias slice never breaks; an even number, since bf16
-// keeps values in pairs. In bf16 so few that a tile of scores stays in the first-level cache; in
-// fp32 that is no gain.
+// Keys at a time: whole grid rows, so that a bias slice is never split, and an even number, because
+// bf16 keeps values in pairs. In bf16 they are few enough that a tile of scores stays in the
+// first-level cache; in fp32 that brings no gain.
 int64_t block_of(const GridAttention& a) {
     const int64_t about = a.head.keys.bf16 != nullptr && a.grid_h * a.grid_w > 512 ? 128 : 512;
     int64_t grid_rows = std::max<int64_t>(1, std::min(a.grid_h, about / a.grid_w));
@@ -93,8 +94,8 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     const int64_t bias_width = relative ? a.positions->width() : 0, across = 2 * a.grid_h - 1;
     const float unit = a.head.keys.bf16 != nullptr ? kPerLn2 : 1.0F;
     ScoreTile tile(a, rows, q, ldq, a.scale * unit, block, arena);
-    // Where panels of keys lie in one row of the grid, and so do the queries, positions are what
-    // the products' sums begin with.
+    // If each panel of keys lies in one row of the grid, and the queries do too, the products' sums
+    // begin with the positions.
     const bool in_products = relative && tile.rounded() && sums_can_start() &&
                              a.grid_w % kPanel == 0 && first % a.grid_w + rows <= a.grid_w;
     float* bias = nullptr;

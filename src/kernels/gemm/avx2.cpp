@@ -1,6 +1,6 @@
-// A register tile of 6 x 16 sums, for CPUs without AVX-512. bf16 is widened in registers: the same
-// products, in fp32 arithmetic. int8 is widened to 16 bits, since the instruction for bytes
-// saturates.
+// For CPUs without AVX-512: a register tile of 6 x 16 sums. bf16 is widened in registers, so
+// products are the same in fp32 arithmetic. int8 is widened to 16 bits, because the instruction for
+// bytes saturates.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -14,14 +14,14 @@ namespace {
 
 constexpr int kRows = 6, kColumns = 16;
 
-// The first `lanes` of 8.
+// A mask of the first `lanes` of 8 lanes.
 inline __m256i lanes_of(int64_t lanes) {
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(std::clamp<int64_t>(lanes, 0, 8))),
                               index);
 }
 
-// Where a tile reads and writes its up to 16 columns.
+// Access to a tile's columns, which are all 16 (WholeTile) or fewer (PartTile).
 struct WholeTile {
     static __m256 load(const float* p, int) { return _mm256_loadu_ps(p); }
     static __m256i load(const uint16_t* p, int) {
@@ -40,7 +40,7 @@ struct PartTile {
 
 struct Fp32 {
     using Number = float;
-    static constexpr int64_t kStep = 1;  // rows of B that lie together
+    static constexpr int64_t kStep = 1;  // rows of B per step
     // sums[i] += a[i][k] b[k]
     template <int R, class Tile>
     static void step(const Tile& tile, const float* a, int64_t lda, const float* b,
@@ -120,8 +120,9 @@ void rows_product(const Tile& tile, int64_t m, int64_t k, const typename Form::N
 template <class Form>
 void product(int64_t m, int64_t n, int64_t k, const typename Form::Number* a, int64_t lda,
              const typename Form::Number* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
-    constexpr int64_t kDepth =
-        256;  // of B, so that its 16 columns stay in the first-level cache for all rows
+    // Rows of B at a time, so that 16 of its columns stay in the first-level cache for all rows of
+    // A.
+    constexpr int64_t kDepth = 256;
     for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
         const int64_t depth = std::min(kDepth, k - k0);
         for (int64_t n0 = 0; n0 < n; n0 += kColumns) {
@@ -137,15 +138,15 @@ void product(int64_t m, int64_t n, int64_t k, const typename Form::Number* a, in
     }
 }
 
-// Four numbers of a row, widened, four times.
+// Four bytes of a row, widened to 16 bits and repeated four times.
 inline __m256i four_of(const uint8_t* a) {
     int32_t bits;
     std::memcpy(&bits, a, sizeof bits);
     return _mm256_cvtepu8_epi16(_mm_set1_epi32(bits));
 }
 
-// R rows times 8 columns of a panel: products of 16-bit pairs, exact; a column's sum lies in two
-// neighbours until the end.
+// R rows times 8 columns of a panel, as exact sums of products of 16-bit pairs. Each column's sum
+// stays split over two adjacent lanes until the end.
 template <int R>
 void int8_rows(int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, int32_t* sum) {
     __m256i sums[R][2];

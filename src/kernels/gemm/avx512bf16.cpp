@@ -1,4 +1,4 @@
-// A register tile of 6 x 64 sums: 4 loads of B and 6 broadcasts of A for 24 instructions of 32
+// A register tile of 6 x 64 sums: 4 loads of B and 6 broadcasts of A feed 24 instructions of 32
 // products each.
 #include <immintrin.h>
 
@@ -17,7 +17,7 @@ inline __m512bh pair_of(const uint16_t* a) {
     return (__m512bh)_mm512_set1_epi32(bits);
 }
 
-// V vectors of 16 columns, of which the last one may be a part; kWhole: is none.
+// V vectors of 16 columns. The last vector may be partial, unless kWhole.
 template <int V, bool kWhole>
 struct Columns {
     __mmask16 last;
@@ -36,7 +36,7 @@ struct Columns {
     }
 };
 
-// R rows, whose sums begin with begin(row, part).
+// Multiplies R rows; sums begin with begin(row, part).
 template <int R, int V, bool kWhole, class Begin>
 void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
           int64_t ldb, float* c, int64_t ldc, const Begin& begin) {
@@ -73,7 +73,7 @@ void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, const uint16_t*
                 [&](int row, int part) { return begin(i + row, part); });
     };
     int64_t i = 0;
-    if constexpr (V <= 2) {  // fewer sums than that would wait for each other
+    if constexpr (V <= 2) {  // with fewer sums, each instruction would wait for the one before
         for (; i + 12 <= m; i += 12) rows.template operator()<12>(i);
     }
     for (; i + 6 <= m; i += 6) rows.template operator()<6>(i);

@@ -1,6 +1,6 @@
-// A register tile of 12 x 32 sums: 2 loads of B and 12 broadcasts of A for 24 instructions of 64
-// products each; half a panel stays in the first-level cache for all rows. The sums become fp32
-// where they lie.
+// A register tile of 12 x 32 sums: 2 loads of B and 12 broadcasts of A feed 24 instructions of 64
+// products each. Half a panel stays in the first-level cache for all rows. The sums become fp32 in
+// their registers.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -28,7 +28,7 @@ void tile(int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, 
     for (int i = 0; i < R; ++i) {
         for (int part = 0; part < kParts; ++part) sums[i][part] = _mm512_setzero_si512();
     }
-    for (int i = 0; i < R; ++i) {  // where the sums will go
+    for (int i = 0; i < R; ++i) {  // prefetches the memory that the sums are written to
         for (int part = 0; part < kParts; ++part)
             _mm_prefetch(c + i * ldc + 16 * part, _MM_HINT_T0);
     }
@@ -43,7 +43,7 @@ void tile(int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, 
         }
     }
 #pragma GCC unroll 2
-    for (int part = 0; part < kParts; ++part) {  // (unrolled, so that the sums stay in registers)
+    for (int part = 0; part < kParts; ++part) {  // unrolled, so that the sums stay in registers
         const int64_t left = n - 16 * part;
         const auto lanes = static_cast<__mmask16>(left >= 16 ? 0xFFFF
                                                   : left > 0 ? (1U << left) - 1U
@@ -73,8 +73,8 @@ void half_panel(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, 
     };
     int64_t i = 0;
     for (; i + 12 <= m && m - i != 16; i += 12) rows.template operator()<12>(i);
-    for (; i + 8 <= m; i += 8)
-        rows.template operator()<8>(i);  // 64 rows are four times 12 and twice 8
+    // 64 rows are four times 12 and twice 8.
+    for (; i + 8 <= m; i += 8) rows.template operator()<8>(i);
     for (; i + 4 <= m; i += 4) rows.template operator()<4>(i);
     for (; i < m; ++i) rows.template operator()<1>(i);
 }

@@ -10,8 +10,8 @@ namespace {
 
 using at::native::cpublas::brgemm;
 
-// Tiles that keep B's part in the first-level cache's reach; the shapes repeat, so the generated
-// code is cached. product(m0, mc, n0, nc, k0, kc).
+// Calls product(m0, mc, n0, nc, k0, kc) for tiles small enough that their part of B stays in the
+// first-level cache. The shapes repeat, so the generated code is cached.
 template <class Product>
 void tiles(int64_t m, int64_t n, int64_t k, const Product& product) {
     constexpr int64_t kRows = 64, kColumns = 64, kDepth = 1024;
@@ -62,8 +62,8 @@ const Fp32Implementation& fp32_brgemm() {
 }
 
 const Bf16Implementation& bf16_brgemm() {
-    static const Bf16Implementation table{
-        bf16, [] { at::native::cpublas::brgemm_release(true); }};  // AMX: gives the tiles' shape up
+    // With AMX, this releases the configuration of the tile registers.
+    static const Bf16Implementation table{bf16, [] { at::native::cpublas::brgemm_release(true); }};
     return table;
 }
 

@@ -1,5 +1,5 @@
-// The implementations that gemm/op.cpp chooses from. All compute C = A B (+ C); A row-major, B and
-// C as in op.h.
+// The implementations that gemm/op.cpp chooses from. All compute C = A B (+ C) with A row-major,
+// and B and C as in op.h.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,12 @@
 
 namespace segrid::gemm {
 
-// How a product in int8 becomes fp32: dequantise_row of each row.
+// The factors that turn an int8 product into fp32, applied to each row by dequantise_row.
 struct Dequantisation {
     const RowScale* rows;
-    const int32_t* offsets;  // of the columns
+    const int32_t* offsets;  // one per column
     const float* scales;
-    const float* bias;  // null: without
+    const float* bias;  // may be null
 };
 
 struct Fp32Implementation {
@@ -23,44 +23,46 @@ struct Fp32Implementation {
 };
 
 struct Bf16Implementation {
-    // A in bf16, lda even; k even; B in pairs of rows
+    // A is bf16 and lda is even; k is even; B holds pairs of rows.
     void (*product)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
                     const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
-    void (*leave)() = nullptr;  // behind the last of several
-    // With one panel, from where sums begin; null: without
+    // Called after the last of several products; may be null.
+    void (*leave)() = nullptr;
+    // The product with one panel whose sums begin with start; null if the implementation has none.
     void (*panel_from)(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
                        float* c, int64_t ldc, const Start& start) = nullptr;
 };
 
 struct Int8Implementation {
-    // A in u8, lda and k multiples of 4; at most 64 rows and kPanel columns; B one panel in s8, in
-    // fours of rows, [k / 4][kPanel][4], 64-byte aligned
+    // A is u8, with lda and k multiples of 4 and at most 64 rows. B is one s8 panel in groups of
+    // four rows, [k / 4][kPanel][4], 64-byte aligned, with at most kPanel columns.
     void (*product)(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b,
                     float* c, int64_t ldc, bool accumulate, const Dequantisation& to);
-    void (*leave)() = nullptr;  // behind the last of several
+    // Called after the last of several products; may be null.
+    void (*leave)() = nullptr;
 };
 
-// brgemm is LibTorch's: AVX-512, its bf16 instructions, and AMX where there is one; over 90 % of a
-// core's peak where MKL on AMD reaches a third.
+// brgemm is LibTorch's: AVX-512, its bf16 instructions, and AMX where the CPU has it. It reaches
+// over 90 % of a core's peak; MKL reaches a third of it on AMD.
 const Fp32Implementation& fp32_plain();
 const Fp32Implementation& fp32_avx2();
 const Fp32Implementation& fp32_brgemm();
 
 const Bf16Implementation& bf16_plain();
 const Bf16Implementation& bf16_avx2();
-// Only call on a CPU that has AVX512-BF16 (brgemm: or AMX). Without AMX brgemm's is slower, most
-// where k is small.
+// Only call on a CPU that has AVX512-BF16 (brgemm: or AMX). Without AMX, brgemm's is the slower
+// one, most of all for small k.
 const Bf16Implementation& bf16_avx512bf16();
 const Bf16Implementation& bf16_brgemm();
 
 const Int8Implementation& int8_plain();
 const Int8Implementation& int8_avx2();
-// Only call on a CPU that has AVX512-VNNI (brgemm: or AMX). Without AMX brgemm's is a quarter
-// slower, and leaves its sums in memory.
+// Only call on a CPU that has AVX512-VNNI (brgemm: or AMX). Without AMX, brgemm's is a quarter
+// slower, and stores its integer sums in memory.
 const Int8Implementation& int8_avx512vnni();
 const Int8Implementation& int8_brgemm();
 
-// By way of exact sums in memory, which sums(int32_t out[64][64]) computes.
+// Computes a product through exact integer sums in memory. sums(out) fills int32_t out[64][64].
 template <class Sums>
 void dequantised(int64_t m, int64_t n, float* c, int64_t ldc, bool accumulate,
                  const Dequantisation& to, const Sums& sums) {

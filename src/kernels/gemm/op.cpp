@@ -53,7 +53,7 @@ const gemm::Int8Implementation& int8_implementation() {
 [[maybe_unused]] const bool registered =
     (fp32_implementation(), bf16_implementation(), int8_implementation(), true);
 
-// Gives up, behind the last of several products, what an implementation holds on to.
+// Releases, after the last of several products, the resources that an implementation holds.
 class Leaving {
 public:
     explicit Leaving(Precision precision)
@@ -70,15 +70,15 @@ private:
     void (*leave_)();
 };
 
-// The left-hand side of a product, in the precision of the right-hand one: rounded once for all
-// panels it meets.
+// The left-hand side of a product in the precision of the right-hand side. It is rounded once and
+// used for all panels.
 class Left {
 public:
     Left(bool bf16, int64_t m, int64_t k, const float* a, int64_t lda)
         : fp32_(a), ld_(lda), k_(k), leaving_(bf16 ? Precision::Bf16 : Precision::Fp32) {
         if (!bf16) return;
-        thread_local std::vector<uint16_t>
-            rounded;  // grows to the largest tile: one call at a time uses it
+        // Grows to the largest tile. It is safe because a thread makes one call at a time.
+        thread_local std::vector<uint16_t> rounded;
         k_ = ld_ = even(k);
         rounded.resize(std::max(rounded.size(), static_cast<std::size_t>(m * ld_)));
         to_bf16_rows(m, k, a, lda, rounded.data());
@@ -115,10 +115,10 @@ void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k,
     }
 }
 
-// Rows of a weight at a time, so that what is rounded of A stays in the second-level cache.
+// Rows at a time, so that the rounded part of A stays in the second-level cache.
 constexpr int64_t kRows = 64;
 
-// The inner dimension with the zeros behind it.
+// The inner dimension, including the zeros that pad it.
 int64_t depth(Precision precision, int64_t k) {
     return precision == Precision::Bf16   ? even(k)
            : precision == Precision::Int8 ? (k + 3) / 4 * 4
@@ -172,7 +172,7 @@ void finish(int64_t rows, int64_t nc, float* out, int64_t ldo, const float* bias
     for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out + r * ldo);
 }
 
-// Of at most kRows rows.
+// Multiplies at most kRows prepared rows.
 void product(const LinearInput& a, const PackedMatrix& w, const Part& part, float* out, int64_t ldo,
              bool accumulate, const Epilogue& epilogue) {
     const int64_t k = depth(w.precision(), part.k);
@@ -200,7 +200,7 @@ void product(const LinearInput& a, const PackedMatrix& w, const Part& part, floa
     }
 }
 
-// Of rows that nobody has prepared: tile by tile.
+// Multiplies rows that have not been prepared, tile by tile.
 void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, const Part& part,
              float* out, int64_t ldo, bool accumulate, const Epilogue& epilogue) {
     if (w.torch() != nullptr) {
@@ -208,8 +208,8 @@ void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, c
         w.torch()->product(rows, a, lda, out, ldo, accumulate);
         return finish(rows, w.n(), out, ldo, epilogue.bias, epilogue.activation);
     }
-    thread_local std::vector<std::byte>
-        memory;  // grows to the largest tile: one call at a time uses it
+    // Grows to the largest tile. It is safe because a thread makes one call at a time.
+    thread_local std::vector<std::byte> memory;
     memory.resize(std::max(memory.size(),
                            static_cast<std::size_t>(input_bytes(w.precision(), kRows, part.k))));
     for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
@@ -219,11 +219,11 @@ void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, c
     }
 }
 
-// Whether the residual is there already: out = product + bias + out needs no extra memory.
+// Whether out already holds the residual: then out = product + bias + out needs no extra memory.
 bool in_place(const Epilogue& e, const float* out) {
     const bool there = e.residual == out && e.activation == Activation::None;
     if (e.residual != nullptr && !there)
-        internal("linear: the residual is added in place, behind no activation");
+        internal("linear: the residual is added in place, without an activation");
     return there;
 }
 

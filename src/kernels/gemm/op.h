@@ -1,6 +1,6 @@
-// Matrix products on raw row-major memory, for use inside a worker (single-threaded). Rows go in
-// and come out in fp32; a product in bf16 rounds both of its factors to bf16 (round to nearest
-// even) and sums in fp32; one in int8 quantises rows (quantise_row) against a weight in s8 and sums
+// Matrix products on raw row-major memory, for use inside a worker (single-threaded). Inputs and
+// outputs are fp32. A bf16 product rounds both factors to bf16 (round to nearest even) and sums in
+// fp32. An int8 product quantises rows (quantise_row), multiplies them with an s8 weight, and sums
 // exactly.
 #pragma once
 
@@ -18,8 +18,8 @@ namespace segrid {
 
 inline int64_t even(int64_t n) { return (n + 1) / 2 * 2; }
 
-// The right-hand side of a product: row-major fp32, or bf16 in pairs of rows, [k / 2][ld][2], as
-// the instructions read it (k even, the last row zero where it was odd). Not owned.
+// The right-hand side of a product: row-major fp32, or bf16 in pairs of rows, [k / 2][ld][2], the
+// layout that the instructions read. For bf16 k is even; an odd k gets a row of zeros. Not owned.
 struct Factor {
     const float* fp32 = nullptr;
     const uint16_t* bf16 = nullptr;
@@ -28,18 +28,18 @@ struct Factor {
         return {fp32 != nullptr ? fp32 + n0 : nullptr, bf16 != nullptr ? bf16 + 2 * n0 : nullptr,
                 ld};
     }
-    // k0 even
+    // k0 must be even.
     Factor from_row(int64_t k0) const {
         return {fp32 != nullptr ? fp32 + k0 * ld : nullptr,
                 bf16 != nullptr ? bf16 + k0 * ld : nullptr, ld};
     }
 };
-// b[k, n] prepared as a factor: in fp32 it refers to b; in bf16 it lies in the arena.
+// Prepares b[k, n] as a factor. In fp32 the factor refers to b; in bf16 it lies in the arena.
 Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
                    Arena& arena);
 
-// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). lda, ldc: floats from one row to the next. C
-// overlaps neither A nor B.
+// C[m,n] = A[m,k] B[k,n] (+ C if accumulate). lda, ldc: floats from one row to the next. C overlaps
+// neither A nor B.
 void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c,
             int64_t ldc, bool accumulate = false);
 inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
@@ -47,47 +47,48 @@ inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
     matmul(m, n, k, a, lda, Factor{b, nullptr, ldb}, c, ldc, accumulate);
 }
 
-// The same with A in bf16 already; b is, too. k and lda are even, here and in matmul_panels.
+// The same with A already in bf16; b must be bf16 too. k and lda are even, here and in
+// matmul_panels.
 void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b,
             float* c, int64_t ldc, bool accumulate = false);
 
-// k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
+// Returns k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
 at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 
-// C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel
-// columns, each [k][kPanel], one behind the other.
+// C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix stored as consecutive panels of kPanel
+// columns, each [k][kPanel].
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda,
                    const Factor& panels, float* c, int64_t ldc);
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
                    const Factor& panels, float* c, int64_t ldc);
 // C[m, kPanel] = start + A times the columns [n0, n0 + kPanel); n0 is a multiple of kPanel. Only
-// where sums_can_start(): not every implementation can.
+// call if sums_can_start(), because not every implementation can do this.
 bool sums_can_start();
 void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda,
                   const Factor& panels, float* c, int64_t ldc, const Start& start);
 
-// A Linear's weight in s8: row n of the weight is scales[n] values[n].
+// A Linear's weight in s8: row n of the weight is scales[n] * values[n].
 struct QuantisedWeight {
     at::Tensor values;  // [n, k] s8, from -127 to 127
     at::Tensor scales;  // [n]
 };
-// Symmetric, the largest of each row becomes 127.
+// Symmetric: the largest magnitude in each row becomes 127.
 QuantisedWeight quantise(const at::Tensor& weight);
 at::Tensor dequantise(const QuantisedWeight& weight);
 
 class TorchInt8;
 struct RowScale;
 
-// A Linear's weight, packed once at load: panels of 64 columns, each a factor of all k rows, the
-// last one zero-padded.
+// A Linear's weight, packed once at load into panels of 64 columns. Each panel is a factor of all k
+// rows; the last panel is zero-padded.
 class PackedMatrix {
 public:
-    // Int8 panels keep sums of their columns up to every kGroup-th row: parts of the inner
-    // dimension begin and end there.
+    // Int8 panels keep sums of their columns up to every kGroup-th row, so parts of the inner
+    // dimension must begin and end at multiples of kGroup.
     static constexpr int64_t kGroup = 512;
 
     PackedMatrix() = default;
-    // [n, k] as torch.nn.Linear keeps it; fp32. name: said in errors.
+    // weight: [n, k] in fp32, as torch.nn.Linear keeps it. name: appears in errors.
     PackedMatrix(const at::Tensor& weight, Precision precision, std::string name = "");
     PackedMatrix(const QuantisedWeight& weight, std::string name);  // Int8
 
@@ -95,9 +96,9 @@ public:
     int64_t n() const { return n_; }
     Precision precision() const { return precision_; }
     const std::string& name() const { return name_; }
-    Factor panel(int64_t index) const;  // fp32, bf16
-    // Int8: fours of rows [k / 4][kPanel][4] from row k0 on; scales, and sums of the columns over
-    // [k0, k1), of its panel.
+    Factor panel(int64_t index) const;  // for fp32 and bf16
+    // For int8: the panel from row k0 on, in groups of four rows, [k / 4][kPanel][4]; its scales;
+    // and the sums of its columns over [k0, k1).
     const int8_t* panel_int8(int64_t index, int64_t k0) const;
     const float* scales(int64_t index) const;
     void sums(int64_t index, int64_t k0, int64_t k1, int32_t out[kPanel]) const;
@@ -105,7 +106,7 @@ public:
 
 private:
     at::Tensor data_, scales_, sums_;
-    std::shared_ptr<const TorchInt8> torch_;  // Int8Torch
+    std::shared_ptr<const TorchInt8> torch_;  // set for Int8Torch only
     Precision precision_ = Precision::Fp32;
     int64_t k_ = 0, n_ = 0;
     std::string name_;
@@ -113,16 +114,16 @@ private:
 
 enum class Activation { None, Gelu, QuickGelu, Relu };
 
-// What happens to a product before it is stored: out = activation(product + bias) + residual. Null:
-// without.
+// The steps applied to a product before it is stored: out = activation(product + bias) + residual.
+// A null pointer skips its step.
 struct Epilogue {
     const float* bias = nullptr;
     Activation activation = Activation::None;
-    const float* residual = nullptr;  // null, or out itself (then without activation)
+    const float* residual = nullptr;  // null, or out itself (then there is no activation)
 };
 
-// Rows in front of a Linear as its products take them, prepared once for all parts of its columns:
-// as they are, rounded, or quantised, each row with its scale.
+// The input rows of a Linear, prepared once for all parts of its columns: unchanged, rounded to
+// bf16, or quantised with one scale per row.
 struct LinearInput {
     int64_t rows = 0, ld = 0;
     const float* fp32 = nullptr;
@@ -131,22 +132,23 @@ struct LinearInput {
     const RowScale* scales = nullptr;
     LinearInput from_row(int64_t r) const;
 };
-// In the arena, but for fp32, which stays where it is. Throws as linear does. Not in Int8Torch.
+// The prepared rows lie in the arena, except that fp32 rows stay where they are. Throws as linear
+// does. Not for Int8Torch.
 LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w,
                          Arena& arena);
 
-// out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight where a row
-// holds NaN or Inf: no scale could hold it.
+// out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight if a row holds
+// NaN or Inf, because no scale can represent it.
 void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out,
             int64_t ldo, const Epilogue& epilogue = {});
 
-// The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 +
-// count]. k0 is even, in int8 a multiple of kGroup; a row's scale is that of the part. Not in
-// Int8Torch.
+// Multiplies only the part [k0, k0 + count) of the inner dimension: out (+)= a[rows, count] W[k0 :
+// k0 + count]. k0 is even, and in int8 a multiple of kGroup. In int8 each row gets a scale for this
+// part. Not for Int8Torch.
 void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0,
                  int64_t count, float* out, int64_t ldo, bool accumulate);
-// The part of the columns [n0, n0 + count) alone, of rows prepared for w; n0 is a multiple of
-// kPanel. Not in Int8Torch.
+// Computes only the columns [n0, n0 + count), from rows prepared for w. n0 is a multiple of kPanel.
+// Not for Int8Torch.
 void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count,
                     float* out, int64_t ldo, const Epilogue& epilogue);
 

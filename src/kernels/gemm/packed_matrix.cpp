@@ -1,4 +1,4 @@
-// Weights as the products read them.
+// Packs weights into the layout that the products read.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -16,8 +16,8 @@ int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 }  // namespace
 
 QuantisedWeight quantise(const at::Tensor& weight) {
-    // Row by row: ATen's temporaries of the whole matrix would leave holes in the heap as large as
-    // a tenth of the model.
+    // Works row by row, because ATen's temporaries for the whole matrix would leave holes in the
+    // heap as large as a tenth of the model.
     const at::Tensor from = weight.contiguous();
     const int64_t n = from.size(0), k = from.size(1);
     QuantisedWeight to{at::empty({n, k}, at::kChar), at::empty({n})};

@@ -1,14 +1,14 @@
-// Panels, for files that are compiled for an instruction set and include nothing of ATen.
+// Panels, declared without ATen for the files that are compiled for one instruction set.
 #pragma once
 
 #include <cstdint>
 
 namespace segrid {
 
-inline constexpr int64_t kPanel = 64;  // columns of a panel, where matrices are kept in panels
+inline constexpr int64_t kPanel = 64;  // columns of a panel
 
-// What the sums of a product with a panel begin with: row i with offsets[i offset_step] + table[i
-// table_step + column].
+// The values that the sums of a product with a panel begin with: row i begins with offsets[i *
+// offset_step] + table[i * table_step + column].
 struct Start {
     const float* offsets;
     int64_t offset_step;

@@ -1,5 +1,5 @@
-// The definitions: ATen's matrix product on views of the caller's memory; for bf16, of the values
-// widened to fp32.
+// The definitions: ATen's matrix product on views of the caller's memory. bf16 values are widened
+// to fp32 first.
 #include <ATen/Functions.h>
 
 #include "kernels/gemm/implementations.h"

@@ -18,8 +18,8 @@ TorchInt8::TorchInt8(const at::Tensor& weight) : k_(weight.size(1)), n_(weight.s
                                     .typed<c10::intrusive_ptr<LinearPackedParamsBase>(
                                         at::Tensor, std::optional<at::Tensor>)>();
     auto packed = prepack.call(quantised, std::nullopt);
-    packed_ = {packed.get(),
-               [packed](LinearPackedParamsBase*) {}};  // the intrusive pointer lives in the deleter
+    // The intrusive pointer lives in the deleter.
+    packed_ = {packed.get(), [packed](LinearPackedParamsBase*) {}};
 }
 
 void TorchInt8::product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo,
@@ -27,8 +27,8 @@ void TorchInt8::product(int64_t rows, const float* a, int64_t lda, float* out, i
     const at::Tensor input =
         at::from_blob(const_cast<float*>(a), {rows, k_}, {lda, 1}, at::kFloat).contiguous();
     at::Tensor to = at::from_blob(out, {rows, n_}, {ldo, 1}, at::kFloat);
-    // Without VNNI, FBGEMM adds products of u8 and s8 in pairs of 16 bits that saturate: 7 bits of
-    // the input fit.
+    // Without VNNI, FBGEMM adds pairs of u8 x s8 products in 16 bits, which saturate; 7 bits of
+    // input fit.
     const bool reduce_range = !cpu_features().avx512_vnni;
     const at::Tensor result = packed_->apply_dynamic(input, reduce_range);
     if (accumulate) to.add_(result);

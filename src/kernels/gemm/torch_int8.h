@@ -1,5 +1,5 @@
-// LibTorch's dynamic quantisation (quantized::linear_dynamic: one scale for all rows of a call, one
-// per output of the weight), the baseline that our own int8 is compared with.
+// LibTorch's dynamic quantisation (quantized::linear_dynamic): one scale for all rows of a call,
+// and one per output of the weight. It is the baseline for our own int8.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +14,7 @@ namespace segrid {
 class TorchInt8 {
 public:
     explicit TorchInt8(const at::Tensor& weight);  // [n, k] fp32
-    // out (+)= a W, without bias.
+    // out (+)= a W, without a bias.
     void product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo,
                  bool accumulate) const;
 

@@ -11,8 +11,8 @@ inline __mmask16 tail(int64_t left) {
     return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
 }
 
-// Sixteen neighbouring outputs of an enlargement read few neighbouring inputs: one load and a
-// permutation for each tap, where they fit.
+// If sixteen adjacent outputs of an enlargement read at most sixteen inputs, one load and one
+// permutation per tap replace a gather.
 void expand(const ScanAxis& axis, const float* row, int64_t begin, int64_t end, float* out) {
     for (int64_t x = begin; x < end; x += 16) {
         const __mmask16 m = tail(end - x);

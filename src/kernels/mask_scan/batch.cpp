@@ -21,20 +21,20 @@ at::Tensor dense(const ScanAxis& axis) {  // [outputs, inputs]
     return matrix;
 }
 
-// [masks, 2]: the first and the last index that is set; (length, -1) where none is. any: [masks,
-// length]
+// Returns [masks, 2]: the first and the last index that is set, or (length, -1) if none is. any:
+// [masks, length].
 at::Tensor ends(const at::Tensor& any) {
     const at::Tensor index = at::arange(any.size(1), any.options().dtype(at::kLong));
     return at::stack(
         {at::where(any, index, any.size(1)).amin(1), at::where(any, index, -1).amax(1)}, 1);
 }
 
-// [runs, 2] of all masks, and how many each has. inside: [masks, pixels]
+// Returns the runs of all masks, [runs, 2], and the number of runs of each. inside: [masks,
+// pixels].
 std::pair<at::Tensor, at::Tensor> runs_of(const at::Tensor& inside) {
     const at::Tensor border = at::zeros({inside.size(0), 1}, inside.options());
-    const at::Tensor edges =
-        at::cat({inside, border}, 1)
-            .ne(at::cat({border, inside}, 1));  // where a run begins or has ended, in turn
+    // Marks the positions where runs begin and end, alternately.
+    const at::Tensor edges = at::cat({inside, border}, 1).ne(at::cat({border, inside}, 1));
     return {edges.nonzero().select(1, 1).view({-1, 2}).to(at::kInt),
             edges.sum(1, false, at::kInt).to(at::kLong).div(2, "floor")};
 }

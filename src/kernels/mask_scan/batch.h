@@ -1,5 +1,5 @@
-// scan() for many masks at once, in ATen on the device of their logits: the definition, pixel by
-// pixel, in pieces of bounded size. Called on the thread of devices.
+// scan() for many masks at once, in ATen on the device of their logits. It is the definition, pixel
+// by pixel, in pieces of bounded size. Called on the device thread.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,17 +16,18 @@ public:
     BatchScan(const ScanPlan& plan, at::Device device);
 
     struct Found {
-        std::vector<ScanResult> results;  // of each mask
-        std::vector<at::Tensor> runs;  // on the device, [runs, 2] in 32 bits, one tensor a piece:
-                                       // of the masks that were wanted, one behind the other
-        std::vector<int64_t> wanted, counts;  // those masks, and how many runs each has
+        std::vector<ScanResult> results;  // one per mask
+        // The runs of the wanted masks, one mask after another, on the device: [runs, 2] in 32
+        // bits, one tensor per piece.
+        std::vector<at::Tensor> runs;
+        std::vector<int64_t> wanted, counts;  // the wanted masks, and the number of runs of each
     };
-    // logits: [masks, rows.inputs, columns.inputs]. wanted: whether a mask's runs are. bytes: about
-    // what may be used besides logits and runs.
+    // logits: [masks, rows.inputs, columns.inputs]. wanted: returns whether the runs of a mask are
+    // needed. bytes: the approximate memory that may be used in addition to logits and runs.
     Found operator()(
         const at::Tensor& logits, float threshold, float offset, int64_t bytes,
         const std::function<bool(int64_t mask, const ScanResult& result)>& wanted) const;
-    // Of a mask, while its pixels are looked at.
+    // The memory that one mask needs while its pixels are computed.
     int64_t bytes_per_mask() const { return size_.area() * 12; }
 
 private:
@@ -34,10 +35,10 @@ private:
     at::Tensor rows_, columns_;  // [outputs, inputs], [inputs, outputs]
 };
 
-// Indices for index_select on a device.
+// Copies indices to a device, for index_select.
 at::Tensor on_device(const std::vector<int64_t>& indices, at::Device device);
 
-// Runs as they lie on a device, on the CPU: `counts` of them for each mask.
+// Copies runs from a device and splits them into masks; mask i has counts[i] runs.
 std::vector<Runs> collect_runs(const at::Tensor& runs, const std::vector<int64_t>& counts);
 
 }  // namespace segrid

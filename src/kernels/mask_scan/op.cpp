@@ -44,8 +44,8 @@ void for_each_run(const uint64_t* bits, int64_t begin, int64_t end, const F& f) 
     }
 }
 
-// What one low-res row can do. live: from its first to its last value above the lowest level
-// (empty: none); sure: its longest stretch above the highest level.
+// Bounds for one low-res row. live: from its first to its last value above the lowest level (empty
+// if there is none). sure: its longest stretch above the highest level.
 struct Reach {
     Stretch live, sure;
 };
@@ -67,8 +67,8 @@ Reach reach_of(const mask_scan::Table& table, const float* row, int64_t count, f
     return reach;
 }
 
-// Low-res rows expanded to the output's width, each as far as it was asked for. Row y lies in slot
-// y % taps.
+// Low-res rows expanded to the output's width, each only as far as requested. Row y lies in slot y
+// % taps.
 class Ring {
 public:
     Ring(const mask_scan::Table& table, const ScanAxis& columns, const float* logits, int64_t slots,
@@ -82,7 +82,7 @@ public:
         std::fill_n(slots_, slots, Slot{-1, {}});
     }
 
-    // Valid in `wanted` until `slots` rows further down.
+    // The result is valid in `wanted` until row y + slots is requested.
     const float* row(int64_t y, Stretch wanted) {
         Slot& slot = slots_[y % count_];
         float* out = values_ + y % count_ * columns_.outputs;
@@ -115,18 +115,18 @@ private:
     Slot* slots_;
 };
 
-// The first output whose taps begin at `input` or behind it.
+// The first output whose first input is `input` or a later one.
 int64_t first_from(const ScanAxis& axis, int64_t input) {
     return std::lower_bound(axis.first.begin(), axis.first.end(), static_cast<int32_t>(input)) -
            axis.first.begin();
 }
 
-// The outputs that read any of these inputs; begins at a whole word of 64.
+// The outputs that read any of these inputs; begins at a multiple of 64.
 Stretch reading_any(const ScanAxis& axis, Stretch inputs) {
     return {first_from(axis, inputs.begin - axis.taps + 1) / 64 * 64, first_from(axis, inputs.end)};
 }
 
-// The outputs within a span that read nothing but these inputs, cut to whole words of 64.
+// The outputs within a span that read only these inputs; both ends are multiples of 64.
 Stretch reading_only(const ScanAxis& axis, Stretch inputs, Stretch within) {
     const int64_t begin = std::max((first_from(axis, inputs.begin) + 63) / 64 * 64, within.begin);
     const int64_t end =
@@ -135,8 +135,8 @@ Stretch reading_only(const ScanAxis& axis, Stretch inputs, Stretch within) {
     return {begin, end};
 }
 
-// The first and the last one among the bits [span.begin, span.end); there is one, and span.begin is
-// a multiple of 64.
+// The first and the last set bit in [span.begin, span.end). At least one bit must be set, and
+// span.begin must be a multiple of 64.
 Stretch bounds_of(const uint64_t* bits, Stretch span) {
     const auto word = [&](int64_t w) {
         return span.end - w * 64 >= 64 ? bits[w]
@@ -185,8 +185,8 @@ void scan(const float* logits, const ScanPlan& plan, float threshold, float offs
             if (r.live.begin < r.live.end)
                 live = {std::min(live.begin, r.live.begin), std::max(live.end, r.live.end)};
         }
-        if (live.begin >= live.end)
-            continue;  // every corner of every cell is below: no pixel of this row can be above
+        // All inputs of this row are at or below the lowest level, so no pixel can be above it.
+        if (live.begin >= live.end) continue;
         const Stretch part = reading_any(columns, live);
         const Stretch inside = reading_only(columns, sure, part);
         const int64_t certain = inside.end - inside.begin;

@@ -11,16 +11,16 @@
 
 namespace segrid {
 
-// One direction of the composite resize as a sparse operator: output i is a sum of `taps`
-// neighbouring inputs.
+// One direction of the composite resize, as a sparse operator: output i is a weighted sum of `taps`
+// adjacent inputs.
 struct ScanAxis {
     int64_t inputs = 0, outputs = 0, taps = 0;
-    std::vector<int32_t> first;  // [outputs]: the first input
-    std::vector<float> weights;  // [taps][outputs], zero where an output has fewer
+    std::vector<int32_t> first;  // [outputs]: the first input of each output
+    std::vector<float> weights;  // [taps][outputs], zero if an output has fewer taps
 };
 
-// How logits become pixels of one crop. SAM resizes twice (bilinear, align_corners=False: low-res
-// -> side x side, cut to `resized`, -> crop); both steps are linear and separable, so each
+// The map from logits to the pixels of one crop. SAM resizes twice (bilinear, align_corners=False:
+// low-res -> side x side, cut to `resized`, -> crop). Both steps are linear and separable, so each
 // direction is one sparse operator with few taps.
 class ScanPlan {
 public:
@@ -37,18 +37,19 @@ private:
 };
 
 struct ScanResult {
-    int64_t area = 0;     // pixels above the threshold
-    int64_t above = 0;    // above threshold + offset
-    int64_t below = 0;    // above threshold - offset
-    float stability = 0;  // above / below, float32; 0 where both are 0 (segment-anything: NaN,
-                          // which fails its filter too)
-    int64_t x0 = 0, y0 = 0, x1 = 0, y1 = 0;  // inclusive; zeros when the mask is empty
+    int64_t area = 0;   // pixels above the threshold
+    int64_t above = 0;  // above threshold + offset
+    int64_t below = 0;  // above threshold - offset
+    // above / below in float32. 0 if both are 0; segment-anything gets NaN, which fails its filter
+    // too.
+    float stability = 0;
+    int64_t x0 = 0, y0 = 0, x1 = 0, y1 = 0;  // inclusive; zeros if the mask is empty
 };
 
-// logits: [rows.inputs][columns.inputs]. runs: replaced; null when not wanted. Scratch: a few
-// output rows. NaN is not above anything. An upsampled value is a convex combination of its inputs,
-// so pixels all of whose inputs are at or below threshold - offset, or all above threshold +
-// offset, are not computed (offset >= 0).
+// logits: [rows.inputs][columns.inputs]. runs: replaced; may be null. Scratch memory: a few output
+// rows. NaN is not above any level. offset >= 0. An upsampled value is a convex combination of its
+// inputs; so if all inputs of a pixel are at or below threshold - offset, or all are above
+// threshold + offset, the pixel is not computed.
 void scan(const float* logits, const ScanPlan& plan, float threshold, float offset,
           ScanResult& result, Runs* runs, Arena& arena);
 

@@ -10,9 +10,9 @@ struct Tap {
     int64_t index;
     double weight;
 };
-using Operator = std::vector<std::vector<Tap>>;  // per output
+using Operator = std::vector<std::vector<Tap>>;  // the taps of each output
 
-// torch's bilinear interpolate with align_corners=False from `inputs` to `outputs` samples.
+// torch's bilinear interpolation with align_corners=False from `inputs` to `outputs` samples.
 Operator bilinear(int64_t inputs, int64_t outputs) {
     Operator op(static_cast<std::size_t>(outputs));
     const float scale = static_cast<float>(inputs) / static_cast<float>(outputs);
@@ -22,7 +22,7 @@ Operator bilinear(int64_t inputs, int64_t outputs) {
                       high = std::min(low + 1, inputs - 1);
         const float fraction = std::min(std::max(place - static_cast<float>(low), 0.0F), 1.0F);
         auto& taps = op[static_cast<std::size_t>(i)];
-        if (high == low) {  // behind the last sample
+        if (high == low) {  // beyond the last sample
             taps.push_back({low, 1.0});
         } else {
             taps.push_back({low, 1.0 - static_cast<double>(fraction)});
@@ -32,7 +32,7 @@ Operator bilinear(int64_t inputs, int64_t outputs) {
     return op;
 }
 
-// second after first
+// Applies first, then second.
 Operator compose(const Operator& first, const Operator& second) {
     Operator op;
     for (const auto& outer : second) {
@@ -66,7 +66,8 @@ ScanAxis pack(const Operator& op, int64_t inputs) {
     for (std::size_t i = 0; i < op.size(); ++i) {
         int64_t low = inputs;
         for (const Tap& t : op[i]) low = std::min(low, t.index);
-        low = std::min(low, std::max<int64_t>(0, inputs - axis.taps));  // all taps lie inside
+        // All taps must lie inside.
+        low = std::min(low, std::max<int64_t>(0, inputs - axis.taps));
         axis.first[i] = static_cast<int32_t>(low);
         for (const Tap& t : op[i])
             axis.weights[static_cast<std::size_t>(t.index - low) * op.size() + i] =

@@ -12,7 +12,7 @@ std::vector<int64_t> box_nms(const float* boxes, const float* scores, int64_t n,
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
                      [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
-    // Columns in order of score, so that the inner loop is a straight vectorisable pass.
+    // Columns in the order of the scores, so that the compiler can vectorise the inner loop.
     const auto count = static_cast<std::size_t>(n);
     std::vector<float> x0(count), y0(count), x1(count), y1(count), area(count);
     for (std::size_t i = 0; i < count; ++i) {

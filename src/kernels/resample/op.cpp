@@ -14,7 +14,7 @@ constexpr int kPrecision = 32 - 8 - 2;  // Pillow's PRECISION_BITS
 constexpr int64_t kMaxSide = int64_t{1} << 24;
 constexpr int64_t kBand = 64;  // output rows per task
 
-// Per output sample: the first input, and its integer weights.
+// For each output sample: its first input and its integer weights.
 struct Filter {
     std::vector<int32_t> first, count, weights;
     int64_t taps = 0;
@@ -27,8 +27,8 @@ double cubic(double x) {
     return x < 2.0 ? (((x - 5) * x + 8) * x - 4) * a : 0.0;
 }
 
-// kernel: of a distance of at least 0, in input samples where the image does not shrink; 0 from
-// `reach` on.
+// kernel: the weight at a distance >= 0, which is in input samples if the image does not shrink; it
+// is 0 from `reach` on.
 Filter pillow(int64_t inputs, int64_t outputs, double (*kernel)(double), double reach) {
     const double scale = static_cast<double>(inputs) / static_cast<double>(outputs),
                  stretch = std::max(scale, 1.0), support = reach * stretch;
@@ -58,7 +58,7 @@ Filter pillow(int64_t inputs, int64_t outputs, double (*kernel)(double), double 
     return f;
 }
 
-// The weights as torch computes them, every step in fp32.
+// The weights as torch computes them, with every step in fp32.
 struct FloatFilter {
     std::vector<int32_t> first, count;
     std::vector<float> weights;
@@ -104,7 +104,7 @@ void check_sides(Size from, Size to) {
 
 inline uint8_t clip(int32_t v) { return static_cast<uint8_t>(std::clamp(v >> kPrecision, 0, 255)); }
 
-// One row along x.
+// Resamples one row along x.
 void along_x(const uint8_t* row, const Filter& f, int64_t width, uint8_t* out) {
     for (int64_t x = 0; x < width; ++x) {
         const auto index = static_cast<std::size_t>(x);
@@ -122,7 +122,7 @@ void along_x(const uint8_t* row, const Filter& f, int64_t width, uint8_t* out) {
     }
 }
 
-// One row along y: the weighted sum of rows row(first), row(first + 1), ...
+// Computes one row along y: the weighted sum of row(first), row(first + 1), ...
 template <class Row>
 void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t* sums,
              uint8_t* out) {
@@ -136,8 +136,8 @@ void along_y(const Filter& f, int64_t y, int64_t bytes, const Row& row, int32_t*
     for (int64_t x = 0; x < bytes; ++x) out[x] = clip(sums[x]);
 }
 
-// Weights at -limit..limit around a sample, as scipy.ndimage.gaussian_filter1d has them; one weight
-// of 1 where sigma is 0.
+// Weights at -limit..limit around a sample, as in scipy.ndimage.gaussian_filter1d; a single weight
+// of 1 if sigma is 0.
 std::vector<double> gaussian(double sigma) {
     if (sigma <= 1e-15) return {1.0};
     const auto reach = static_cast<int64_t>(4.0 * sigma + 0.5);
@@ -149,7 +149,7 @@ std::vector<double> gaussian(double sigma) {
     return w;
 }
 
-// Of the first `inputs` of `square` samples, the others being zeros.
+// The filter for the first `inputs` of `square` samples; the others are zeros.
 FloatFilter blurred_bilinear(int64_t inputs, int64_t square, int64_t outputs) {
     const double scale = static_cast<double>(square) / static_cast<double>(outputs);
     const std::vector<double> blur = gaussian(std::max(0.0, (scale - 1) / 2));
@@ -191,7 +191,7 @@ FloatFilter blurred_bilinear(int64_t inputs, int64_t square, int64_t outputs) {
     return f;
 }
 
-// Pillow's Image.resize with that filter.
+// Pillow's Image.resize with the given kernel.
 void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(double), double reach,
                     const Schedule& schedule) {
     check_sides(src.size, to);
@@ -222,7 +222,7 @@ void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(doubl
             }
             return;
         }
-        // A ring of rows that are resized along x: input row y lies in slot y % taps.
+        // A ring of rows that have been resized along x: input row y lies in slot y % taps.
         uint8_t* ring = worker.arena.take<uint8_t>(rows.taps * bytes);
         int64_t next = rows.first[static_cast<std::size_t>(begin)];
         for (int64_t y = begin; y < end; ++y) {
@@ -237,14 +237,14 @@ void resize_rounded(ImageView src, uint8_t* dst, Size to, double (*kernel)(doubl
     });
 }
 
-// First along x, then along y, in fp32.
+// Resamples along x, then along y, in fp32.
 void resize_floats(ImageView src, float* dst, Size to, const FloatFilter& columns,
                    const FloatFilter& rows, const Schedule& schedule) {
     const int64_t floats = to.width * 3;
     parallel_for((to.height + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
         const int64_t begin = band * kBand, end = std::min(to.height, begin + kBand);
-        float* ring = worker.arena.take<float>(
-            rows.taps * floats);  // input row y, resized along x, lies in slot y % taps
+        // A ring: input row y, resized along x, lies in slot y % taps.
+        float* ring = worker.arena.take<float>(rows.taps * floats);
         int64_t next = rows.first[static_cast<std::size_t>(begin)];
         for (int64_t y = begin; y < end; ++y) {
             const int64_t first = rows.first[static_cast<std::size_t>(y)],

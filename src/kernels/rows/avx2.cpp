@@ -1,6 +1,6 @@
-// For CPUs without AVX-512: loops that the compiler turns into vectors of eight (the flags are in
-// src/CMakeLists.txt), with an exponential and an error function that it can turn, too. `omp simd`
-// allows it to add in another order, in those sums alone.
+// For CPUs without AVX-512: loops that the compiler vectorises to eight lanes (the flags are in
+// src/CMakeLists.txt), with an exponential and an error function that it can vectorise too. `omp
+// simd` permits it to reorder additions in the marked sums only.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -111,7 +111,7 @@ void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
 
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out,
                int64_t ldo) {
-    constexpr int64_t kBlock = 16;  // both sides stay in the first-level cache
+    constexpr int64_t kBlock = 16;  // so that both sides stay in the first-level cache
     for (int64_t i0 = 0; i0 < rows; i0 += kBlock) {
         for (int64_t j = 0; j < columns; ++j) {
             for (int64_t i = i0; i < std::min(i0 + kBlock, rows); ++i)

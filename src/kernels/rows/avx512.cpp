@@ -33,7 +33,8 @@ void relu(int64_t n, float* x) {
     });
 }
 
-// The last two passes of a LayerNorm: variance, then the result, of n values whose sum is known.
+// The last two passes of a LayerNorm over n values whose sum is known: the variance, then the
+// result.
 inline void normalise(int64_t n, float total, const float* x, const float* gamma, const float* beta,
                       float eps, float* out) {
     const __m512 mean = _mm512_set1_ps(total / static_cast<float>(n));
@@ -72,7 +73,7 @@ void residual_norm(int64_t n, const float* x, const float* bias, const float* re
     normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), out, gamma, beta, eps, out);
 }
 
-// Each lane's group of kSize lanes reduced with `op`, in every lane of it.
+// Reduces each group of kSize lanes with `op` and puts the result in every lane of the group.
 template <int kSize, class Op>
 inline __m512 within_groups(__m512 v, const Op& op) {
     if constexpr (kSize >= 2) v = op(v, _mm512_permute_ps(v, 0xB1));
@@ -260,7 +261,7 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
         const __m512 v = lanes.load(x + i);
         low[k] = _mm512_min_ps(low[k], v);
         high[k] = _mm512_max_ps(high[k], v);
-        poison[k] = _mm512_fmadd_ps(v, zero, poison[k]);  // NaN where v is NaN or Inf
+        poison[k] = _mm512_fmadd_ps(v, zero, poison[k]);  // becomes NaN if v is NaN or Inf
     });
     const float least = _mm512_reduce_min_ps(_mm512_min_ps(low[0], low[1])),
                 most = _mm512_reduce_max_ps(_mm512_max_ps(high[0], high[1]));
@@ -270,7 +271,8 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
     row = row_scale(least, most);
     const __m512 inverse = _mm512_set1_ps(1.0F / row.scale);
     const __m512i offset = _mm512_set1_epi32(row.zero);
-    const auto shorts = [&](int64_t i) {  // 32 of them, in fours from the one half and the other
+    // 32 values as shorts. Groups of four from the first half and the second half alternate.
+    const auto shorts = [&](int64_t i) {
         const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
         const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i + 16), inverse));
         return _mm512_add_epi16(_mm512_packs_epi32(a, b),

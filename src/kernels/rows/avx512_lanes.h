@@ -1,5 +1,5 @@
-// Rows in vectors of AVX-512, for the avx512 files of this folder: each file has its own copy of
-// these functions, since each is compiled for other instructions.
+// Vectors of AVX-512 along a row, for the avx512 files of this folder. Each file has its own copy
+// of these functions, because each is compiled for other instructions.
 #pragma once
 
 #include <immintrin.h>
@@ -13,8 +13,8 @@ inline __mmask16 tail(int64_t left) {
     return left >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << left) - 1U);
 }
 
-// A vector's place in a row: whole, or the last lanes of it. Lanes that are not there read as 0 (or
-// as `other`) and are not written.
+// Access to one vector of a row: a whole one, or the partial one at the row's end. Missing lanes
+// are read as 0 (or as `other`) and are not written.
 struct Whole {
     __m512 load(const float* p) const { return _mm512_loadu_ps(p); }
     __m512 load(const float* p, __m512) const { return _mm512_loadu_ps(p); }
@@ -29,8 +29,8 @@ struct Part {
     __m512 keep(__m512 v) const { return _mm512_maskz_mov_ps(mask, v); }
 };
 
-// step(i, lanes, k) for every vector of a row of n, k counting them modulo 2: sums that alternate
-// do not wait for each other.
+// Calls step(i, lanes, k) for every vector of a row of n. k alternates between 0 and 1, so that two
+// independent sums do not wait for each other.
 template <class Step>
 inline void for_vectors(int64_t n, const Step& step) {
     int64_t i = 0;
@@ -41,11 +41,11 @@ inline void for_vectors(int64_t n, const Step& step) {
     for (; i < n; i += 16) step(i, Part{tail(n - i)}, 0);
 }
 
-// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients); scalef handles
-// under- and overflow.
+// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients). scalef handles
+// underflow and overflow.
 inline __m512 exp16(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-105.0F),
-                      x);  // below that the result is 0; in this order NaN stays NaN
+    // Below -105 the result is 0. This order of operands keeps NaN.
+    x = _mm512_max_ps(_mm512_set1_ps(-105.0F), x);
     const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)),
                                           _MM_FROUND_TO_NEAREST_INT);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375F), x);

@@ -8,9 +8,9 @@
 namespace segrid::rows {
 namespace {
 
-// 2^x: 2^n times a polynomial in what is left, which lies in [-1/2, 1/2] (of least relative
-// error, 2.6e-6); scalef handles underflow, -infinity too (what is left of it is NaN, whose power
-// of -infinity is 0).
+// 2^x: 2^n times a polynomial in the remainder, which lies in [-1/2, 1/2]; it has the least
+// relative error, 2.6e-6. scalef handles underflow. It also handles -infinity: the remainder is
+// NaN, and scalef(NaN, -infinity) is 0.
 inline __m512 power16(__m512 x) {
     const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT), r = _mm512_sub_ps(x, n);
     __m512 p = _mm512_set1_ps(9.5701016526e-03F);

@@ -1,4 +1,4 @@
-// GELU by a table of the normal distribution, and its quick form.
+// GELU by a table of the normal distribution, and CLIP's quick form of it.
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -9,17 +9,18 @@
 namespace segrid::rows {
 namespace {
 
-// Phi(t) - 1/2, the normal distribution's, for 0 <= t < kReach: polynomials of degree 4 in 32 equal
-// intervals, through the Chebyshev nodes of each. Their error (2e-9) is far below fp32's; beyond
-// kReach it is 1/2 to fp32.
+// Phi(t) - 1/2 of the normal distribution for 0 <= t < kReach, as polynomials of degree 4 in 32
+// equal intervals, interpolated at the Chebyshev nodes of each. Their error (2e-9) is far below
+// fp32's. Beyond kReach, Phi(t) - 1/2 equals 1/2 in fp32.
 struct HalfNormal {
     static constexpr int kIntervals = 32, kTerms = 5;
     static constexpr double kReach = 5.76, kWidth = kReach / kIntervals;
-    alignas(64) float term[kTerms][kIntervals];  // of u in [-1/2, 1/2), the place in the interval
+    // Coefficients of the powers of u, the position in the interval, in [-1/2, 1/2).
+    alignas(64) float term[kTerms][kIntervals];
 
     HalfNormal() {
         for (int i = 0; i < kIntervals; ++i) {
-            double m[kTerms][kTerms + 1];  // Vandermonde's matrix and the values
+            double m[kTerms][kTerms + 1];  // the Vandermonde matrix and the values
             for (int j = 0; j < kTerms; ++j) {
                 const double u = 0.5 * std::cos((2 * j + 1) * M_PI / (2 * kTerms));
                 for (int t = 0; t < kTerms; ++t) m[j][t] = std::pow(u, t);
@@ -56,8 +57,8 @@ void gelu_rows_avx512(int64_t rows, int64_t n, float* x, int64_t ld) {
     const __m512 end = _mm512_set1_ps(31.999998F);
     const auto step = [&](int64_t i, auto lanes, int) {
         const __m512 v = lanes.load(x + i), t = _mm512_abs_ps(v);
-        const __m512 place =
-            _mm512_min_ps(end, _mm512_mul_ps(t, scale));  // in this order NaN stays NaN
+        // This order of operands keeps NaN.
+        const __m512 place = _mm512_min_ps(end, _mm512_mul_ps(t, scale));
         const __m512i interval = _mm512_cvttps_epi32(place);
         const __m512 u = _mm512_sub_ps(_mm512_sub_ps(place, _mm512_cvtepi32_ps(interval)), half);
         __m512 p = _mm512_permutex2var_ps(low[4], interval, high[4]);

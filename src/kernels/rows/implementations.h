@@ -8,8 +8,8 @@
 
 namespace segrid::rows {
 
-// The scale of a row whose values lie in [low, high], with 0 among them. In float: every
-// implementation must get the same bits.
+// The scale of a row whose values lie in [low, high], which includes 0. Computed in float, because
+// every implementation must get the same bits.
 inline RowScale row_scale(float low, float high) {
     const float range = high - low;
     if (!(range > 0)) return {1.0F, 0};
@@ -46,11 +46,11 @@ const Table& plain();
 const Table& avx2();
 const Table& avx512();  // only call on a CPU that has it
 
-// Of gelu_avx512.cpp; only call on a CPU that has AVX-512.
+// Defined in gelu_avx512.cpp. Only call on a CPU that has AVX-512.
 void gelu_rows_avx512(int64_t rows, int64_t n, float* x, int64_t ld);
 void quick_gelu_avx512(int64_t n, float* x);
 
-// What the bf16 instructions of AVX-512 do, in their own file; only call on a CPU that has them.
+// Defined in avx512bf16.cpp. Only call on a CPU that has the bf16 instructions of AVX-512.
 void to_bf16_avx512bf16(int64_t n, const float* x, uint16_t* out);
 void pair_bf16_avx512bf16(int64_t n, const float* a, const float* b, uint16_t* out);
 float running_power_row_avx512bf16(int64_t n, const float* s, float& max, float& sum,

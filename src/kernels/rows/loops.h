@@ -1,5 +1,5 @@
-// Loops that are the definition as they stand, and fast as they stand where the compiler may use
-// wide vectors. Each file includes them for its own flags, so they belong to that file alone.
+// Loops that serve as definitions, and that are also fast where the compiler may use wide vectors.
+// Each file compiles its own copy with its own flags.
 #pragma once
 
 #include <algorithm>
@@ -37,8 +37,9 @@ void blend_row(int64_t n, float a, float* x, float b, const float* y) {
 inline uint16_t rounded(float x) {
     const auto bits = std::bit_cast<uint32_t>(x);
     const uint32_t nearest = (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16;
+    // NaN stays NaN.
     return static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? (bits >> 16 | 0x40U)
-                                                                    : nearest);  // NaN stays NaN
+                                                                    : nearest);
 }
 
 void to_bf16(int64_t n, const float* x, uint16_t* out) {
@@ -75,7 +76,7 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
             const float v = x[i + l];
             low[l] = v < low[l] ? v : low[l];
             high[l] = v > high[l] ? v : high[l];
-            poison[l] += v * 0.0F;  // NaN where v is NaN or Inf
+            poison[l] += v * 0.0F;  // becomes NaN if v is NaN or Inf
         }
     }
     for (; i < n; ++i) {

@@ -6,7 +6,7 @@
 namespace segrid {
 namespace {
 
-// (Not inside of a function: asking whether it is there took longer than some of the rows.)
+// Not a static inside a function: the check whether it is initialised took longer than some rows.
 const KernelTables<rows::Table> kernel("rows",
                                        {{"avx512",
                                          cpu_features().avx512 ? &rows::avx512() : nullptr},

@@ -41,7 +41,7 @@ ImageBox inclusive_box(const Runs& runs, Size size) {
     int64_t x0 = size.width, x1 = 0;
     for (const Run& r : runs) {
         const int64_t first = r.begin / size.width, last = (r.end - 1) / size.width;
-        if (first != last) {  // reaches the right edge, and the left one a row below
+        if (first != last) {  // reaches the right edge, and the left edge one row below
             x0 = 0;
             x1 = size.width - 1;
         } else {
@@ -55,14 +55,14 @@ ImageBox inclusive_box(const Runs& runs, Size size) {
 
 namespace {
 
-// Calls f(x0, x1, y) for the stretches of columns where rows y - 1 and y of the mask differ (the
-// outside counts as a row of zeros).
+// Calls f(x0, x1, y) for the stretches of columns in which rows y - 1 and y of the mask differ.
+// Rows outside the mask count as zeros.
 template <class F>
 void for_each_change(const Runs& runs, Size size, const F& f) {
-    std::vector<int64_t> above, here;  // edges x0, x1, x0, x1... of two neighbouring rows
+    std::vector<int64_t> above, here;  // edges x0, x1, x0, x1... of two adjacent rows
     int64_t row = -1;
-    const auto compare = [&](int64_t y) {  // the symmetric difference is what lies between the
-                                           // merged edges, taken in pairs
+    // The merged edges, taken in pairs, delimit the symmetric difference.
+    const auto compare = [&](int64_t y) {
         std::size_t i = 0, j = 0;
         int64_t open = -1;
         while (i < above.size() || j < here.size()) {
@@ -84,7 +84,7 @@ void for_each_change(const Runs& runs, Size size, const F& f) {
         compare(row);
         above.swap(here);
         here.clear();
-        if (row + 1 < y) {  // empty rows between
+        if (row + 1 < y) {  // there are empty rows between the two
             ++row;
             if (!above.empty()) compare(row);
             above.clear();
@@ -106,12 +106,11 @@ void for_each_change(const Runs& runs, Size size, const F& f) {
 
 }  // namespace
 
-// Going down a column, the mask changes at row y where rows y - 1 and y differ. Sorted by column
-// (they come sorted by row: one counting sort), the changes are the boundaries of the column-major
-// runs.
+// Going down a column, the mask changes at row y if rows y - 1 and y differ. The changes come
+// sorted by row; one counting sort by column makes them the boundaries of the column-major runs.
 std::vector<uint32_t> coco_counts(const Runs& runs, Size size) {
-    std::vector<uint32_t> end(static_cast<std::size_t>(size.width) + 1,
-                              0);  // of each column's changes
+    // The end of each column's changes.
+    std::vector<uint32_t> end(static_cast<std::size_t>(size.width) + 1, 0);
     for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t) {
         for (int64_t x = x0; x < x1; ++x) ++end[static_cast<std::size_t>(x) + 1];
     });
@@ -123,7 +122,7 @@ std::vector<uint32_t> coco_counts(const Runs& runs, Size size) {
     });
     std::vector<uint32_t> counts;
     counts.reserve(changes.size() + 2);
-    int64_t last = 0;  // column-major place of the last change
+    int64_t last = 0;  // column-major position of the last change
     bool inside = false;
     const auto change_at = [&](int64_t place) {
         counts.push_back(static_cast<uint32_t>(place - last));
@@ -147,8 +146,7 @@ Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size) {
         invalid("RLE: the counts add up to " + std::to_string(total) + ", the size is " +
                 std::to_string(size.height) + " x " + std::to_string(size.width));
     }
-    // Columns to rows by the same argument: collect (row, column) boundaries column by column as
-    // vertical spans.
+    // From columns to rows: collects each row's horizontal spans while it goes through the columns.
     std::vector<std::vector<std::pair<int64_t, int64_t>>> rows(
         static_cast<std::size_t>(size.height));
     int64_t place = 0;
@@ -172,7 +170,7 @@ Runs from_coco_counts(const std::vector<uint32_t>& counts, Size size) {
 }
 
 std::string compress(const std::vector<uint32_t>& counts) {
-    constexpr std::size_t kMost = 7;  // bytes of a count
+    constexpr std::size_t kMost = 7;  // the most bytes of a count
     std::string out(counts.size() * kMost, '\0');
     char* to = out.data();
     for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -226,8 +224,8 @@ Runs translate(const Runs& runs, Size crop, Size image, int64_t dx, int64_t dy) 
 
 Runs resize_nearest(const Runs& runs, Size from, Size to) {
     // Column x of the source covers the target columns [first(x), first(x + 1)).
-    const auto first = [](int64_t x, int64_t source,
-                          int64_t target) {  // least t with floor((t + 0.5) source / target) >= x
+    // The least t with floor((t + 0.5) source / target) >= x.
+    const auto first = [](int64_t x, int64_t source, int64_t target) {
         return std::clamp<int64_t>((2 * x * target - source + 2 * source - 1) / (2 * source), 0,
                                    target);
     };

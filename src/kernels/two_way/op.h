@@ -1,18 +1,21 @@
-// One sweep over image tokens in the two-way decoder (SAM, figure 14): the image-to-token attention
-// of one layer with its residual and LayerNorm, and in the same pass the token-to-image attention
-// of the next one. Both are linear in the image side, so their projections are folded into small
-// matrices on the token side:
-//   score of key x for token t, head h:   (Wk x + bk) . q_th  =  x . (Wk_h^T q_th) + const (the
-//   constant cancels in the softmax over keys) update of key x:                      Wo concat_h(
-//   sum_t p_th v_th ) + bo  =  sum_th p_th (Wo_h v_th) + bo what token t reads: sum_x p_x (Wv_h x +
-//   bv_h)  =  Wv_h (sum_x p_x x) + bv_h
-// The queries of the next token-to-image attention do not depend on the sweep (tokens change only
-// between sweeps), which is why one pass over a tile of keys suffices; its softmax over all keys is
-// a running one.
+// One sweep over image tokens in the two-way decoder (SAM, figure 14). It computes the
+// image-to-token attention of one layer, with its residual and LayerNorm, and in the same pass the
+// token-to-image attention of the next layer. Both are linear in the image side, so their
+// projections are folded into small matrices on the token side:
+//   score of key x for token t, head h
+//     (Wk x + bk) . q_th  =  x . (Wk_h^T q_th) + const
+//     (the constant cancels in the softmax over keys)
+//   update of key x
+//     Wo concat_h( sum_t p_th v_th ) + bo  =  sum_th p_th (Wo_h v_th) + bo
+//   value that token t reads
+//     sum_x p_x (Wv_h x + bv_h)  =  Wv_h (sum_x p_x x) + bv_h
+// One pass over a tile of keys suffices because the queries of the next token-to-image attention do
+// not depend on the sweep: tokens change only between sweeps. Its softmax over all keys is a
+// running softmax.
 //
 // Every [., columns] matrix keeps a head's tokens side by side: token t of head h is column h *
-// slots + t. Slots beyond the tokens are padding that a softmax ignores; slots and columns are such
-// that heads fill vectors of 16 floats without crossing them.
+// slots + t. Slots beyond the tokens are padding that the softmax ignores. Slots and columns are
+// chosen such that heads fill vectors of 16 floats without crossing them.
 #pragma once
 
 #include <bit>
@@ -32,26 +35,26 @@ struct TwoWayShape {
                             : (tokens + 15) / 16 * 16;
     }
     int64_t columns() const { return (heads * slots() + 15) / 16 * 16; }
-    // Heads that fill one vector; they share a product where the image side is projected already
-    // and each head sees its own part of it.
+    // Heads that fill one vector. They share a product if the image side is already projected and
+    // each head reads its own part of it.
     int64_t group() const { return slots() < 16 ? 16 / slots() : 1; }
     int64_t groups() const { return (heads + group() - 1) / group(); }
     int64_t group_columns() const { return group() * slots(); }
 };
 
-// Where the scores come from.
-//   rows null: the keys plus their positional encoding; queries is [dim, columns].
-//   else: rows [keys, heads * width], projected once for all prompts; queries holds for each group
-//   of heads a block of `depth` rows and group_columns() columns, zero where a column's head does
-//   not own the row.
+// The image side of the scores.
+//   rows is null: the keys plus their positional encoding; queries is [dim, columns].
+//   otherwise: rows are [keys, heads * width], projected once for all prompts. queries holds a
+//   block of `depth` rows and group_columns() columns for each group of heads. The block is zero
+//   where a column's head does not own the row.
 struct ImageSide {
     const float* rows = nullptr;
-    int64_t width = 0;  // of one head
+    int64_t width = 0;  // per head
     Factor queries;
     int64_t depth(const TwoWayShape& shape) const { return (shape.group() * width + 1) / 2 * 2; }
 };
 
-// Image-to-token attention: keys = LayerNorm(keys + softmax_t(scores + query_bias) values + bias)
+// Image-to-token attention: keys = LayerNorm(keys + softmax_t(scores + query_bias) values + bias).
 struct ImageUpdate {
     TwoWayShape shape;
     ImageSide side;
@@ -63,20 +66,19 @@ struct ImageUpdate {
     float eps = 0;
 };
 
-// Token-to-image attention: per column the running softmax of the scores, and its sum over value
-// rows: the (updated) keys without position, or `values` [keys, heads * side.width], of which a
-// column takes the part of its group.
+// Token-to-image attention: for each column the running softmax of the scores, and the weighted sum
+// of value rows. The value rows are the (updated) keys without position, or `values` [keys, heads *
+// side.width], of which a column reads the part of its group.
 struct TokenRead {
     TwoWayShape shape;
     ImageSide side;
     const float* values = nullptr;
-    int64_t width() const {
-        return values != nullptr ? shape.group() * side.width : shape.dim;
-    }  // of what a column gathers
+    // The width of the value rows that a column sums.
+    int64_t width() const { return values != nullptr ? shape.group() * side.width : shape.dim; }
 };
 
-// What a token-to-image attention has seen so far. Partials of disjoint ranges are joined with
-// merge().
+// The state of a token-to-image attention over the keys seen so far. merge() joins the partials of
+// disjoint ranges.
 struct TokenPartial {
     float* max = nullptr;  // [columns]
     float* sum = nullptr;  // [columns]
@@ -89,13 +91,13 @@ void merge(const TokenRead& read, TokenPartial& into, const TokenPartial& other)
 struct TwoWaySweep {
     Precision precision = Precision::Fp32;
     const float* keys_in = nullptr;       // [keys, dim]
-    float* keys_out = nullptr;            // where updated keys go; may be keys_in
+    float* keys_out = nullptr;            // receives the updated keys; may be keys_in
     const float* position = nullptr;      // [keys, dim]
-    const ImageUpdate* update = nullptr;  // null: keys stay
+    const ImageUpdate* update = nullptr;  // null: the keys do not change
     const TokenRead* read = nullptr;
 };
 
-// Keys [begin, end). Tiles begin at `begin`, so results have the same bits for the same ranges.
+// Sweeps over the keys [begin, end). Tiles begin at `begin`, so the same ranges give the same bits.
 void two_way_sweep(const TwoWaySweep& sweep, int64_t begin, int64_t end, TokenPartial& partial,
                    Arena& arena);
 

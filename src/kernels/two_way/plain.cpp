@@ -1,4 +1,4 @@
-// The definition, in ATen operations over the whole range at once, head by head.
+// The definition in ATen operations, over the whole range at once, head by head.
 #include <ATen/ATen.h>
 
 #include "kernels/two_way/implementations.h"
@@ -10,7 +10,7 @@ at::Tensor view(const float* p, int64_t rows, int64_t columns) {
     return at::from_blob(const_cast<float*>(p), {rows, columns}, at::kFloat);
 }
 
-// [n, heads, tokens] scores of head h.
+// The scores [n, heads, tokens] of all heads.
 at::Tensor scores(const TwoWayShape& shape, const ImageSide& side, int64_t begin, int64_t n,
                   const at::Tensor& placed) {
     std::vector<at::Tensor> heads;
@@ -33,7 +33,7 @@ at::Tensor scores(const TwoWayShape& shape, const ImageSide& side, int64_t begin
     return at::stack(heads, 1);
 }
 
-// The columns of a head's tokens in a matrix of `columns` rows: [heads, tokens, width]
+// The rows of each head's tokens in a matrix of `columns` rows: [heads, tokens, width].
 at::Tensor by_head(const TwoWayShape& shape, const at::Tensor& rows) {
     return rows.narrow(0, 0, shape.heads * shape.slots())
         .view({shape.heads, shape.slots(), rows.size(1)})

@@ -1,4 +1,4 @@
-// Tiles of 64 keys that stay in the second-level cache through the whole sweep.
+// Tiles of 64 keys, which stay in the second-level cache during the whole sweep.
 #include <algorithm>
 
 #include "kernels/rows/op.h"
@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t kTile = 64;
 
-// scores[n, columns] of the tile at key k; `placed` are its keys plus position.
+// scores[n, columns] of the tile that begins at key k. `placed` are its keys plus their position.
 void score(const TwoWayShape& shape, const ImageSide& side, int64_t k, int64_t n,
            const float* placed, float* scores) {
     const int64_t columns = shape.columns();
@@ -27,7 +27,7 @@ void score(const TwoWayShape& shape, const ImageSide& side, int64_t k, int64_t n
     }
 }
 
-// keys = LayerNorm(keys + softmax_t(scores) values + bias)
+// keys = LayerNorm(keys + softmax_t(scores) values + bias).
 void update_tile(const ImageUpdate& u, int64_t n, float* scores, const float* keys, float* delta,
                  float* out) {
     const int64_t dim = u.shape.dim, columns = u.shape.columns(),
@@ -43,7 +43,7 @@ void update_tile(const ImageUpdate& u, int64_t n, float* scores, const float* ke
     }
 }
 
-// Adds the tile's value rows to what every column has gathered.
+// Adds the tile's weighted value rows to the partial sums of every column.
 void read_tile(const TokenRead& r, Precision precision, int64_t k, int64_t n, float* scores,
                float* weights, float* scale, const float* keys, TokenPartial& partial,
                Arena& arena) {

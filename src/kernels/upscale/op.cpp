@@ -15,7 +15,7 @@ const KernelSwitch& choice() {
 
 [[maybe_unused]] const bool registered = (choice(), true);
 
-// (in, out, 2, 2) -> rows (dy, dx, out) of [4 out, in]
+// (in, out, 2, 2) -> [4 out, in], with rows in the order (dy, dx, out).
 at::Tensor as_linear(const at::Tensor& w) {
     return w.permute({2, 3, 1, 0}).reshape({4 * w.size(1), w.size(0)}).contiguous();
 }

@@ -1,7 +1,7 @@
 // From image tokens to mask logits in SAM's decoder: two transposed convolutions of stride 2 (each
-// one a product, since their windows do not overlap), LayerNorm and GELU between, and the product
-// with the hypernetworks' outputs. Goes image row by image row; the upscaled embedding is never
-// stored.
+// one a product, because their windows do not overlap), LayerNorm and GELU between them, and the
+// product with the hypernetworks' outputs. Works image row by image row; the upscaled embedding is
+// never stored.
 #pragma once
 
 #include <cstdint>
@@ -21,28 +21,28 @@ struct UpscaleWeights {
     int64_t c1 = 0, c2 = 0;
 
     UpscaleWeights() = default;
-    // As torch.nn.ConvTranspose2d keeps them: (in, out, 2, 2). The second convolution stays in
-    // fp32, a sixth of the decoder's products: rounded to bf16 it is what moves pixels at the edges
-    // of masks most.
+    // Weights as torch.nn.ConvTranspose2d keeps them: (in, out, 2, 2). The second convolution, a
+    // sixth of the decoder's products, stays in fp32: rounding it to bf16 would move more pixels at
+    // the edges of masks than rounding any other product.
     UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::Tensor gamma, at::Tensor beta,
                    const at::Tensor& w2, const at::Tensor& b2, float eps, Precision precision);
 };
 
-// High-resolution features that SAM 2 adds behind the two convolutions, in the order in which a
-// token's pixels are made: per image token 4 rows (dy, dx) of c1 floats, and 16 rows (dy, dx of the
-// first, then of the second convolution) of c2.
+// High-resolution features that SAM 2 adds after each of the two convolutions, in the order in
+// which a token's pixels are computed. Each image token has 4 rows (dy, dx) of c1 floats, and 16
+// rows (dy, dx of the first convolution, then of the second) of c2 floats.
 struct UpscaleFeatures {
     const float* first = nullptr;   // [tokens][4][c1]
     const float* second = nullptr;  // [tokens][16][c2]
 };
-// From pixels, row by row (of twice resp. four times the grid's size), to that order. levels: 1 or
-// 2 convolutions.
+// Reorders pixels, given row by row at twice (levels 1) or four times (levels 2) the grid's size,
+// into that order. levels is the number of convolutions before them.
 at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t grid_w,
                             int64_t levels);
 
-// Image rows [first, last) of a grid of grid_w columns. hyper: [c2, 16], one column a mask,
-// zero-padded; masks <= 16. logits: [masks][4 grid_h][4 grid_w]; `plane` floats from mask to mask.
-// features: null for SAM.
+// Computes image rows [first, last) of a grid of grid_w columns. hyper: [c2, 16], one column per
+// mask, zero-padded; masks <= 16. logits: [masks][4 grid_h][4 grid_w], with `plane` floats from
+// mask to mask. features: null for SAM.
 void upscale_masks(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys,
                    int64_t dim, int64_t grid_w, int64_t first, int64_t last, const float* hyper,
                    int64_t masks, float* logits, int64_t plane, Arena& arena);

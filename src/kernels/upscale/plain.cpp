@@ -1,4 +1,4 @@
-// The definition: the convolutions as ATen products over the rows asked for.
+// The definition: the convolutions as ATen products over the given rows.
 #include <ATen/ATen.h>
 
 #include <algorithm>

@@ -30,8 +30,8 @@ void tiled(const UpscaleWeights& w, const UpscaleFeatures* features, const float
         }
         matmul(grid_w * 16, kHyper, w.c2, twice, w.c2, hyper, kHyper, values, kHyper);
         for (int64_t x = 0; x < grid_w; ++x) {
-            for (int64_t part = 0; part < 16;
-                 ++part) {  // (dy, dx) of the first convolution, then of the second
+            // part: (dy, dx) of the first convolution, then of the second.
+            for (int64_t part = 0; part < 16; ++part) {
                 const int64_t row = 4 * y + 2 * (part >> 3) + (part >> 1 & 1);
                 const int64_t column = 4 * x + 2 * (part >> 2 & 1) + (part & 1);
                 for (int64_t m = 0; m < masks; ++m) {

@@ -8,7 +8,7 @@
 
 namespace segrid::owlv2 {
 
-// Of one of the two towers: CLIP's encoder.
+// The sizes of one of the two towers, which are CLIP's encoders.
 struct TowerConfig {
     int64_t hidden = 0, mlp = 0, layers = 12, heads = 0;
     Activation activation = Activation::QuickGelu;

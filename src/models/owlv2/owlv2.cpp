@@ -181,7 +181,7 @@ std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store,
                                      const Execution& execution) {
     const Owlv2Config c(config);
     auto model = std::make_unique<Owlv2>(Scope(store, execution.precisions), c, execution.plain);
-    // Of CLIP's own head, which detection does not use, and buffers that old files hold.
+    // These belong to CLIP's own head, which detection does not use, or are buffers in old files.
     store.finish({c.family + ".visual_projection", c.family + ".logit_scale",
                   c.family + ".vision_model.embeddings.position_ids",
                   c.family + ".text_model.embeddings.position_ids", "box_bias"});

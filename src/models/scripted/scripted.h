@@ -10,7 +10,7 @@
 
 namespace segrid {
 
-// Of the first output, a [1, a, b] tensor; boxes in pixels of the input.
+// The layout of the first output, a [1, a, b] tensor. Boxes are in pixels of the input.
 enum class YoloLayout {
     Auto,        // by shape: a < b Channels; b = 6 with at most 1000 rows Finished; else Objectness
     Channels,    // [1, 4 + classes, n]: cx, cy, w, h, scores (YOLOv8, v9, 11)

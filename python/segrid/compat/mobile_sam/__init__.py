@@ -1,5 +1,6 @@
-"""MobileSAM's public names (its package `mobile_sam`) on segrid's engine: segment_anything's, with
-`build_sam_vit_t` and the registry's "vit_t". What differs is what differs there."""
+"""MobileSAM's public names (its package `mobile_sam`) on segrid's engine: segment_anything's names,
+with `build_sam_vit_t` and the registry's "vit_t". The differences are those of
+`segrid.compat.segment_anything`."""
 
 from segrid.compat.mobile_sam.automatic_mask_generator import SamAutomaticMaskGenerator
 from segrid.compat.mobile_sam.build_sam import (

@@ -1,4 +1,4 @@
-"""SamAutomaticMaskGenerator: segment_anything's."""
+"""SamAutomaticMaskGenerator, the same as segment_anything's."""
 
 from segrid.compat.segment_anything.automatic_mask_generator import SamAutomaticMaskGenerator
 

@@ -1,5 +1,5 @@
-"""`sam_model_registry["vit_t"](checkpoint="mobile_sam.pt")`: segment_anything's functions, which
-tell MobileSAM from its weights."""
+"""`sam_model_registry["vit_t"](checkpoint="mobile_sam.pt")`. These are segment_anything's
+functions, which recognise MobileSAM by its weights."""
 
 from segrid.compat.segment_anything.build_sam import (
     build_sam,

@@ -1,4 +1,4 @@
-"""The types of a model and of its parts: segment_anything's."""
+"""The types of a model and of its parts, the same as segment_anything's."""
 
 from segrid.compat.segment_anything.modeling import (
     ImageEncoderViT,

@@ -1,4 +1,4 @@
-"""SamPredictor: segment_anything's."""
+"""SamPredictor, the same as segment_anything's."""
 
 from segrid.compat.segment_anything.predictor import SamPredictor
 

@@ -1,11 +1,11 @@
 """sam2's names for images on segrid's engine, with its arguments, results, orders and dtypes. The
-modules are named as there: `build_sam`, `sam2_image_predictor`, `automatic_mask_generator`,
+modules have the original's names: `build_sam`, `sam2_image_predictor`, `automatic_mask_generator`,
 `sam2_video_predictor` (which raises until segrid has a tracker), `modeling.sam2_base`, `utils`.
 
-What differs: small holes and specks are filled here, too (sam2 needs its CUDA extension for that
-and otherwise warns and leaves them); nothing trains; parts of the model (`image_encoder`,
-`sam_mask_decoder`) cannot be called alone; names of `state_dict()` are transformers'.
-"""
+There are four differences. Small holes and specks are always filled and removed (sam2 needs its
+CUDA extension for that; without it, it warns and leaves them). Nothing trains. Parts of the model
+(`image_encoder`, `sam_mask_decoder`) cannot be called alone. The names of `state_dict()` are
+transformers'."""
 
 from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from segrid.compat.sam2.build_sam import build_sam2, build_sam2_hf

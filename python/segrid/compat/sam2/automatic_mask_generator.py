@@ -13,7 +13,7 @@ from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 
 
 class SAM2AutomaticMaskGenerator(MaskGenerator):
-    """As sam2.SAM2AutomaticMaskGenerator; `points_per_batch` is taken and not needed."""
+    """As sam2.SAM2AutomaticMaskGenerator. `points_per_batch` is accepted and has no effect."""
 
     as_float32 = True
     predictor_type = SAM2ImagePredictor
@@ -45,7 +45,8 @@ class SAM2AutomaticMaskGenerator(MaskGenerator):
         )
 
     def _asked(self) -> dict[str, Any]:
-        """As in sam2, `min_mask_region_area` is the predictor's from the construction on."""
+        """As in sam2, `min_mask_region_area` goes to the predictor at construction; changing the
+        attribute later has no effect."""
         asked = super()._asked() | self.predictor._areas()
         asked["multimask"] = asked.pop("multimask_output")
         del asked["min_mask_region_area"]
@@ -53,6 +54,6 @@ class SAM2AutomaticMaskGenerator(MaskGenerator):
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2AutomaticMaskGenerator:
-        """From a Hugging Face id. The arguments are those of `build_sam2` and of the constructor;
-        each takes its own."""
+        """Builds a generator from a Hugging Face id. The arguments are those of `build_sam2` and of
+        the constructor; each receives its own."""
         return cls(build_sam2_hf(model_id, **kwargs), **kwargs)

@@ -14,7 +14,7 @@ from segrid.compat.sam2.settings import settings_of
 from segrid.compat.video import not_yet
 
 SIZES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
-# For each id its configuration, and its checkpoint in that repository.
+# The configuration of each id, and the name of its checkpoint in that repository.
 HF_MODEL_ID_TO_FILENAMES = {
     f"facebook/{version}-hiera-{size}": (
         f"configs/{version}/{version}_hiera_{short}.yaml",
@@ -34,20 +34,19 @@ def build_sam2(
     apply_postprocessing: bool = True,
     **kwargs: Any,
 ) -> SAM2Base:
-    """A model from an original checkpoint (.pt, read as weights only), a model folder or a Hugging
-    Face id; without one, a model that gets its weights by `load_state_dict`.
+    """Builds a model from an original checkpoint (.pt, read as weights only), a model folder or a
+    Hugging Face id. Without one, the model gets its weights by `load_state_dict`.
 
-    config_file : not needed, the sizes are told from the weights
-    device : None is CUDA where there is one, else the CPU
+    config_file : has no effect; the weights determine the sizes
+    device : None is CUDA if there is a CUDA device, else the CPU
     hydra_overrides_extra : "++model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability=",
         "..._stability_delta=", "..._stability_thresh=", "++model.iou_prediction_use_sigmoid=";
-        those of memory and tracking are taken, images do not need them
-    apply_postprocessing : single masks that are not stable give way to the best of three (as the
-        model's config.json says; for a checkpoint delta 0.05, threshold 0.98)
+        those of memory and tracking are accepted and have no effect on images
+    apply_postprocessing : single masks that are not stable are replaced by the best of three (as
+        the model's config.json says; for a checkpoint, delta 0.05 and threshold 0.98)
 
-    Raises NotImplementedError for a device that is not there, for mode="train" and for other
-    overrides; ValueError for values of another type.
-    """
+    Raises NotImplementedError for a device that does not exist, for mode="train" and for other
+    overrides; ValueError for values of another type."""
     if mode != "eval":
         raise NotImplementedError(
             f"build_sam2: only mode='eval', got {mode!r}; segrid does not train, use sam2 for that"
@@ -60,19 +59,22 @@ def build_sam2(
 
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:
-    """The same from a Hugging Face id ("facebook/sam2.1-hiera-tiny")."""
+    """Builds a model from a Hugging Face id such as "facebook/sam2.1-hiera-tiny"; see
+    `build_sam2`."""
     return build_sam2(None, model_id, **kwargs)
 
 
 def build_sam2_video_predictor(
     config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None, *_: Any, **__: Any
 ) -> Any:
-    """Raises NotImplementedError: videos come with segrid's tracker."""
+    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
+    yet."""
     not_yet("build_sam2_video_predictor", "images work as in sam2: build_sam2, SAM2ImagePredictor")
 
 
 def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> Any:
-    """Raises NotImplementedError: videos come with segrid's tracker."""
+    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
+    yet."""
     not_yet(
         "build_sam2_video_predictor_hf",
         "images work as in sam2: build_sam2_hf, SAM2ImagePredictor.from_pretrained",

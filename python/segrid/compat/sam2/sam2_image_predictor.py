@@ -1,4 +1,4 @@
-"""SAM2ImagePredictor: one image set, or a batch of them, then prompts."""
+"""SAM2ImagePredictor: set one image, or a batch of them, then give prompts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class SAM2ImagePredictor:
-    """As sam2.SAM2ImagePredictor. Holds the current images; for many threads use `model.segmenter`
-    and embeddings, which hold none.
+    """As sam2.SAM2ImagePredictor. It holds the current images; for many threads use
+    `model.segmenter` and embeddings, which hold none.
 
-    `_features`, `_orig_hw`, `_is_image_set` and `_is_batch` may be kept and put back, as programs
-    do that store embeddings: `_features` is {"image_embed": (B, C, h, w), "high_res_feats":
-    [(B, C, 4h, 4w), (B, C, 2h, 2w)]}, tensors or arrays; `_orig_hw` is [(H, W)] of the B images.
-    """
+    Programs that store embeddings may save `_features`, `_orig_hw`, `_is_image_set` and `_is_batch`
+    and set them again. `_features` is {"image_embed": (B, C, h, w), "high_res_feats": [(B, C, 4h,
+    4w), (B, C, 2h, 2w)]} of tensors or arrays; `_orig_hw` is [(H, W)] of the B images."""
 
     def __init__(
         self,
@@ -44,8 +43,8 @@ class SAM2ImagePredictor:
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2ImagePredictor:
-        """From a Hugging Face id. The arguments are those of `build_sam2` and of the constructor;
-        each takes its own."""
+        """Builds a predictor from a Hugging Face id. The arguments are those of `build_sam2` and of
+        the constructor; each receives its own."""
         return cls(build_sam2_hf(model_id, **kwargs), **kwargs)
 
     @property
@@ -56,14 +55,14 @@ class SAM2ImagePredictor:
     # ---- images
 
     def set_image(self, image: Any) -> None:
-        """image : (H, W, 3) uint8 RGB array or PIL image."""
+        """Encodes an image: an (H, W, 3) uint8 RGB array or a PIL image."""
         self.reset_predictor()
         if not isinstance(image, np.ndarray) and not hasattr(image, "getpixel"):
             raise NotImplementedError("Image format not supported")
         self._set([image])
 
     def set_image_batch(self, image_list: list[np.ndarray]) -> None:
-        """image_list : (H, W, 3) uint8 RGB arrays of any sizes."""
+        """Encodes images of any sizes: (H, W, 3) uint8 RGB arrays."""
         self.reset_predictor()
         assert isinstance(image_list, list)
         for image in image_list:
@@ -78,11 +77,13 @@ class SAM2ImagePredictor:
         self._is_image_set = self._is_batch = False
         self._embeddings: list[Embedding] | None = None
         self._sizes: list[tuple[int, int]] | None = None
-        self._shown: Any = None  # the features as torch's, made when they are asked for
-        self._seen = Seen([])  # the tensors of `_shown` from which the embeddings are
+        # The features as torch tensors, made on first access.
+        self._shown: Any = None
+        # The tensors of `_shown` from which the embeddings were made.
+        self._seen = Seen([])
 
     def get_image_embedding(self) -> Any:
-        """(1, C, h, w) float32 tensor of the last image."""
+        """Returns the features of the last image, a (1, C, h, w) float32 tensor."""
         if not self._is_image_set:
             raise RuntimeError(
                 "An image must be set with .set_image(...) to generate an embedding."
@@ -125,10 +126,12 @@ class SAM2ImagePredictor:
         self._sizes = sizes
 
     def _embedding(self, index: int) -> Embedding:
-        """The embedding of the features as they are now, whoever put or changed them."""
+        """Returns the embedding of the current features, even if the user has set or changed
+        them."""
         segmenter = self.model.segmenter
         known = self._embeddings
-        if known and known[0].model_id != segmenter._engine.model_id:  # the model was exchanged
+        # The model has been replaced.
+        if known and known[0].model_id != segmenter._engine.model_id:
             known, self._shown = None, self._features
         levels = _levels(self._shown)
         if known is None or not self._seen.are(levels):
@@ -155,13 +158,13 @@ class SAM2ImagePredictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> Triple:
-        """masks float32 of 0 and 1 (logits with `return_logits`), scores float32, low-res logits
-        float32 within +-32: (C, H, W), (C,), (C, h, w), with one more axis in front for several
-        prompts.
+        """Returns masks, float32 of 0 and 1 (logits with `return_logits`), scores float32, and
+        low-res logits float32 within +-32: (C, H, W), (C,) and (C, h, w). For several prompts there
+        is one more axis in front.
 
-        point_coords (N, 2) or (B, N, 2) x, y, in image pixels (with normalize_coords=False in
-        0..1), point_labels (N,) or (B, N), box (4,) or (B, 4) XYXY, mask_input (1, h, w) or
-        (B, 1, h, w)."""
+        The prompts are point_coords (N, 2) or (B, N, 2) x, y in image pixels (in 0..1 with
+        normalize_coords=False), point_labels (N,) or (B, N), box (4,) or (B, 4) XYXY, and
+        mask_input (1, h, w) or (B, 1, h, w)."""
         if not self._is_image_set:
             raise RuntimeError(NO_IMAGE)
         return self._answer(
@@ -182,7 +185,7 @@ class SAM2ImagePredictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-        """`predict` for each image of the batch: three lists."""
+        """Calls `predict` for each image of the batch and returns three lists."""
         assert self._is_batch, "This function should only be used when in batched mode"
         if not self._is_image_set:
             raise RuntimeError(
@@ -222,8 +225,9 @@ class SAM2ImagePredictor:
         normalize_coords: bool,
         img_idx: int = -1,
     ) -> tuple[Any, Any, Any, Any]:
-        """Tensors as `_predict` takes them: mask (B, 1, h, w), points (B, N, 2) in pixels of the
-        model's square, labels (B, N), boxes (B, 2, 2) there; None for what is None."""
+        """Returns tensors as `_predict` takes them: mask (B, 1, h, w), points (B, N, 2) in pixels
+        of the model's square, labels (B, N), boxes (B, 2, 2) in the same pixels. An argument that
+        is None stays None."""
         import torch
 
         size, here = (self._orig_hw or [])[img_idx], self.device
@@ -259,8 +263,8 @@ class SAM2ImagePredictor:
         return_logits: bool = False,
         img_idx: int = -1,
     ) -> tuple[Any, Any, Any]:
-        """masks (B, C, H, W) bool, or logits with `return_logits`; scores (B, C); low-res logits
-        (B, C, h, w) within +-32: tensors. Prompts as `_prep_prompts` gives them."""
+        """Returns tensors: masks (B, C, H, W) bool, or logits with `return_logits`; scores (B, C);
+        low-res logits (B, C, h, w) within +-32. Takes prompts as `_prep_prompts` returns them."""
         import torch
 
         if not self._is_image_set:
@@ -272,7 +276,8 @@ class SAM2ImagePredictor:
         corners = None if boxes is None else array_of(boxes).reshape(-1, 2, 2).astype(float) * scale
         hints = None if mask_input is None else array_of(mask_input)[:, 0]
         count = max((len(a) for a in (points, corners, hints) if a is not None), default=1)
-        if hints is not None and len(hints) == 1 < count:  # one mask for all prompts
+        # One mask applies to all prompts.
+        if hints is not None and len(hints) == 1 < count:
             hints = np.repeat(hints, count, axis=0)
         found = decode(
             self.model.segmenter,
@@ -301,7 +306,7 @@ class SAM2ImagePredictor:
         )
 
     def _areas(self) -> dict[str, int]:
-        """Holes and specks up to which size go, in low-res pixels."""
+        """Returns the largest holes and specks that are filled and removed, in low-res pixels."""
         return {
             name: max(0, int(getattr(self._transforms, name)))
             for name in ("max_hole_area", "max_sprinkle_area")
@@ -309,7 +314,7 @@ class SAM2ImagePredictor:
 
 
 def _levels(features: Any) -> list[Any]:
-    """Its tensors, coarsest first."""
+    """Returns the features' tensors, coarsest first."""
     return (
         [] if features is None else [features["image_embed"], *reversed(features["high_res_feats"])]
     )

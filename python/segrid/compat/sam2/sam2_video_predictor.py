@@ -1,4 +1,4 @@
-"""SAM2VideoPredictor, which comes with segrid's tracker."""
+"""SAM2VideoPredictor, which needs segrid's tracker and raises until there is one."""
 
 from __future__ import annotations
 

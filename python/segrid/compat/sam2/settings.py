@@ -1,5 +1,5 @@
-"""sam2's switches of the mask decoder: from Hydra's overrides to a model with another config.json
-over the same weights."""
+"""sam2's settings of the mask decoder. Hydra's overrides lead to a model with another config.json
+and the same weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segrid.compat.checkpoints import cache
 from segrid.compat.state_dicts import TemporaryFolder
 from segrid.segmenter import Segmenter
 
-# What the engine takes where a config.json says nothing; the keys are those of mask_decoder_config.
+# The engine's values for keys of mask_decoder_config that a config.json lacks.
 DEFAULTS = {
     "dynamic_multimask_via_stability": True,
     "dynamic_multimask_stability_delta": 0.05,
@@ -27,14 +27,14 @@ DEFAULTS = {
 
 
 def boolean(value: Any) -> bool:
-    """true or false, as a text or a bool. Raises ValueError."""
+    """Converts true or false, given as text or as a bool. Raises ValueError for anything else."""
     text = str(value).lower()
     if text not in ("true", "false"):
         raise ValueError(f"must be true or false, got {value!r}")
     return text == "true"
 
 
-# What sam2's mask decoder has as attributes, and their types.
+# The attributes of sam2's mask decoder, and their types.
 DECODER: dict[str, Callable[[Any], Any]] = {
     "dynamic_multimask_via_stability": boolean,
     "dynamic_multimask_stability_delta": float,
@@ -42,8 +42,8 @@ DECODER: dict[str, Callable[[Any], Any]] = {
 }
 OVERRIDES = {f"sam_mask_decoder_extra_args.{name}": (name, kind) for name, kind in DECODER.items()}
 OVERRIDES["iou_prediction_use_sigmoid"] = ("iou_prediction_use_sigmoid", boolean)
-# Settings of memory and tracking, which images do not need. They are taken and have no effect, as
-# in sam2's predictor.
+# Settings of memory and tracking, which images do not need. They are accepted and have no effect,
+# as in sam2's predictor.
 OF_VIDEOS = {
     "add_all_frames_to_correct_as_cond",
     "binarize_mask_from_pts_for_mem_enc",
@@ -69,12 +69,13 @@ OF_VIDEOS = {
 
 
 def settings_of(overrides: Iterable[str], apply_postprocessing: bool) -> dict[str, Any]:
-    """What `build_sam2` changes in mask_decoder_config. Without post-processing the mask decoder is
-    as in the YAML files, where single masks stay whatever their stability; with it sam2 writes the
-    dynamic_multimask_* over the overrides, and the model's own stay.
+    """Returns the values that `build_sam2` changes in mask_decoder_config. Without post-processing
+    the mask decoder is as in the YAML files: single masks stay, however unstable they are. With it,
+    sam2 replaces the overrides of dynamic_multimask_* by its own values, so here the model's own
+    values stay.
 
-    Raises NotImplementedError for overrides that segrid has no switch for, ValueError for values of
-    another type."""
+    Raises NotImplementedError for overrides that segrid has no setting for, and ValueError for
+    values of another type."""
     asked = {} if apply_postprocessing else {"dynamic_multimask_via_stability": False}
     for override in overrides:
         known = re.fullmatch(r"\+{0,2}model\.([\w.]+)=(.*)", override)
@@ -96,13 +97,14 @@ def settings_of(overrides: Iterable[str], apply_postprocessing: bool) -> dict[st
 
 
 def setting_of(segmenter: Segmenter, name: str) -> Any:
-    """What config.json says, or the engine's default."""
+    """Returns the value of config.json, or the engine's default."""
     return _decoder(_config(segmenter)).get(name, DEFAULTS[name])
 
 
 def with_settings(segmenter: Segmenter, settings: Mapping[str, Any]) -> Segmenter:
-    """The same weights with these values in mask_decoder_config: itself where they hold already,
-    else loaded from a folder in the cache, whose weights are links to the model's."""
+    """Returns a Segmenter of the same weights with these values in mask_decoder_config. It is the
+    given one if it has these values already; otherwise it is loaded from a folder in the cache,
+    whose weights are links to the model's."""
     if all(setting_of(segmenter, name) == value for name, value in settings.items()):
         return segmenter
     config = _config(segmenter)
@@ -112,7 +114,8 @@ def with_settings(segmenter: Segmenter, settings: Mapping[str, Any]) -> Segmente
     stamp = os.stat(weights)
     if isinstance(source := segmenter._arguments["model"], TemporaryFolder):
         fresh = TemporaryFolder.make()
-        fresh.before = source  # the links need it where they cannot be hard ones
+        # Symbolic links need the folder to exist; they are used where hard links cannot be.
+        fresh.before = source
         _fill(Path(fresh), text, weights, segmenter._files.settings)
         return type(segmenter)(**{**segmenter._arguments, "model": fresh})
     key = f"{text}{weights}{stamp.st_size}{stamp.st_mtime_ns}"
@@ -129,7 +132,8 @@ def _write(folder: Path, config: str, weights: str, settings: str | None) -> Non
         _fill(fresh, config, weights, settings)
         os.replace(fresh, folder)
     except OSError:
-        if not (folder / "config.json").exists():  # else another process was faster
+        # If the file exists, another process was faster.
+        if not (folder / "config.json").exists():
             raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -145,7 +149,7 @@ def _fill(folder: Path, config: str, weights: str, settings: str | None) -> None
 def _link(source: str, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another file system
+    except OSError:  # the target is on another file system
         os.symlink(source, target)
 
 

@@ -1,12 +1,11 @@
 """segment_anything's public names on segrid's engine, with its arguments, results, orders and
-dtypes. The modules are named as there: `build_sam`, `predictor`, `automatic_mask_generator`,
+dtypes. The modules have the original's names: `build_sam`, `predictor`, `automatic_mask_generator`,
 `modeling`, `utils.amg`, `utils.transforms`.
 
-What differs: `prompt_encoder` returns what only `mask_decoder` can read; weights are copies, put
-back by `load_state_dict`, and nothing trains; the generator's inner steps cannot be overridden; in
-half precision it runs on CUDA only. Each raises NotImplementedError, but half precision on the CPU,
-which stays float32.
-"""
+There are five differences. Only `mask_decoder` can read the result of `prompt_encoder`. Weights are
+copies, which `load_state_dict` puts back. Nothing trains. The generator's inner steps cannot be
+overridden. Half precision runs on CUDA only; on the CPU the model stays in float32. Except for the
+last one, each raises NotImplementedError."""
 
 from segrid.compat.segment_anything.automatic_mask_generator import SamAutomaticMaskGenerator
 from segrid.compat.segment_anything.build_sam import (

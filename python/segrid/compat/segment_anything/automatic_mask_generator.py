@@ -12,9 +12,10 @@ from segrid.compat.segment_anything.predictor import SamPredictor
 
 
 class SamAutomaticMaskGenerator(MaskGenerator):
-    """As segment_anything.SamAutomaticMaskGenerator; `points_per_batch` is taken and not needed.
+    """As segment_anything.SamAutomaticMaskGenerator. `points_per_batch` is accepted and has no
+    effect.
 
-    The mask threshold is the model's (`model.mask_threshold`), as there."""
+    The mask threshold is the model's (`model.mask_threshold`), as in segment_anything."""
 
     predictor_type = SamPredictor
 
@@ -39,10 +40,10 @@ class SamAutomaticMaskGenerator(MaskGenerator):
         self.predictor = SamPredictor(model)
 
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """image : (H, W, 3) uint8 RGB (flipped first where `model.image_format` is "BGR", as
-        there). A list of records in the original's order: segmentation, area, bbox XYWH,
-        predicted_iou, point_coords, stability_score, crop_box XYWH.
-        """
+        """Segments an (H, W, 3) uint8 RGB image, which is flipped first if `model.image_format` is
+        "BGR", as in segment_anything. Returns a list of records in the original's order:
+        segmentation, area, bbox XYWH, predicted_iou, point_coords, stability_score, crop_box
+        XYWH."""
         flipped = self.predictor.model.image_format != "RGB"
         return super().generate(image[..., ::-1] if flipped else image)
 

@@ -10,16 +10,18 @@ from segrid.compat.segment_anything.modeling.image_encoder import TinyViT
 
 
 def build_sam(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
-    """A model from an original checkpoint (.pth, read as weights only), a model folder or a Hugging
-    Face id. Its size is told from the weights. On the CPU until `to`, like the original.
+    """Builds a model from an original checkpoint (.pth, read as weights only), a model folder or a
+    Hugging Face id. The weights determine its size. Like the original, it is on the CPU until `to`
+    moves it.
 
-    Without a checkpoint it is empty until `load_state_dict`: every call that needs weights raises
-    RuntimeError (segment_anything's has random ones)."""
+    Without a checkpoint the model is empty until `load_state_dict`: every call that needs weights
+    raises RuntimeError. (segment_anything's model has random weights in this case.)"""
     return Sam(None if checkpoint is None else load(checkpoint, "cpu"))
 
 
 def build_sam_vit_t(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
-    """`build_sam` of MobileSAM: without a checkpoint, its encoder is a TinyViT all the same."""
+    """Does the same as `build_sam` for MobileSAM. Without a checkpoint, its encoder is still a
+    TinyViT."""
     sam = build_sam(checkpoint)
     if not sam.has_weights:
         sam.image_encoder = TinyViT(sam)

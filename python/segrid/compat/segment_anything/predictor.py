@@ -1,4 +1,4 @@
-"""SamPredictor: one image set, then prompts."""
+"""SamPredictor: set one image, then give prompts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from segrid.compat.tensors import Seen, array_of, tensor_of
 from segrid.embedding import Embedding
 
 NO_IMAGE = "An image must be set with .set_image(...) before mask prediction."
-Prompts = tuple[Any, Any, Any]  # points with labels, boxes, masks: the prompt encoder's
+# The prompt encoder's prompts: points with labels, boxes, masks.
+Prompts = tuple[Any, Any, Any]
 
 
 class SamPredictor:
-    """As segment_anything.SamPredictor. Holds the current image; for many threads use
+    """As segment_anything.SamPredictor. It holds the current image; for many threads use
     `model.segmenter` and embeddings, which hold none.
 
-    `features`, `original_size`, `input_size` and `is_image_set` may be set, as programs do that
-    keep features: a tensor or array (1, C, h, w) that this model made before, (H, W) of the image,
-    (h, w) of the resized one, True.
-    """
+    Programs that keep features may set `features`, `original_size`, `input_size` and
+    `is_image_set`: a tensor or array (1, C, h, w) that this model made before, (H, W) of the image,
+    (h, w) of the resized image, and True."""
 
     is_image_set: bool
     original_size: Any
@@ -38,7 +38,7 @@ class SamPredictor:
         self.reset_image()
 
     def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
-        """image : (H, W, 3) uint8 in `image_format`, "RGB" or "BGR"."""
+        """Encodes an (H, W, 3) uint8 image in `image_format`, "RGB" or "BGR"."""
         assert image_format in ["RGB", "BGR"], (
             f"image_format must be in ['RGB', 'BGR'], is {image_format}."
         )
@@ -49,8 +49,8 @@ class SamPredictor:
         self._set(embedding, embedding.image_size, self._resized(embedding.image_size))
 
     def set_torch_image(self, transformed_image: Any, original_image_size: tuple[int, ...]) -> None:
-        """transformed_image : (1, 3, h, w) tensor, resized by `transform`, values 0..255;
-        original_image_size : (H, W)."""
+        """Encodes a (1, 3, h, w) tensor with values 0..255 that was resized by `transform`.
+        original_image_size is (H, W)."""
         side = self.model.image_encoder.img_size
         shape = tuple(transformed_image.shape)
         assert len(shape) == 4 and shape[1] == 3 and max(shape[2:]) == side, (
@@ -73,11 +73,12 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """masks (C, H, W) bool (float32 logits with `return_logits`), scores (C,) float32, low-res
-        logits (C, h, w) float32.
+        """Returns masks (C, H, W) bool (float32 logits with `return_logits`), scores (C,) float32,
+        and low-res logits (C, h, w) float32.
 
-        point_coords (N, 2) x, y and point_labels (N,), box (4,) XYXY, in image pixels, mask_input
-        (1, h, w). Raises RuntimeError for several boxes: `predict_torch` takes them."""
+        The prompts are point_coords (N, 2) x, y with point_labels (N,), box (4,) XYXY, all in image
+        pixels, and mask_input (1, h, w). Raises RuntimeError for several boxes: use `predict_torch`
+        for them."""
         if not self.is_image_set:
             raise RuntimeError(NO_IMAGE)
         points = corners = None
@@ -104,9 +105,9 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[Any, Any, Any]:
-        """As `predict` for B prompts at once, all in the model's frame (see `transform`):
-        point_coords (B, N, 2), point_labels (B, N), boxes (B, 4), mask_input (B, 1, h, w). Returns
-        tensors (B, C, H, W), (B, C), (B, C, h, w) on `device`."""
+        """Does the same as `predict` for B prompts at once, all in the model's frame (see
+        `transform`): point_coords (B, N, 2), point_labels (B, N), boxes (B, 4), mask_input (B, 1,
+        h, w). Returns tensors (B, C, H, W), (B, C) and (B, C, h, w) on `device`."""
         if not self.is_image_set:
             raise RuntimeError(NO_IMAGE)
         points = None if point_coords is None else (point_coords, point_labels)
@@ -117,7 +118,7 @@ class SamPredictor:
         return masks, scores, low_res
 
     def get_image_embedding(self) -> Any:
-        """(1, C, h, w) float32 tensor."""
+        """Returns the features, a (1, C, h, w) float32 tensor."""
         if not self.is_image_set:
             raise RuntimeError(
                 "An image must be set with .set_image(...) to generate an embedding."
@@ -132,7 +133,7 @@ class SamPredictor:
 
     @property
     def features(self) -> Any:
-        """(1, C, h, w) float32 tensor, or None. What is written into it counts."""
+        """(1, C, h, w) float32 tensor, or None. Writing into it changes later predictions."""
         if self._features is None and self._embedding is not None:
             self._features = tensor_of(self._embedding.features.copy()).to(self.device)
             self._given = self._features
@@ -144,7 +145,8 @@ class SamPredictor:
         import torch
 
         self._features = None if value is None else torch.as_tensor(value)
-        self._given = value  # an array, too, whose memory the tensor shares
+        # This may be an array; the tensor then shares its memory.
+        self._given = value
         self._embedding = None
 
     def reset_image(self) -> None:
@@ -164,9 +166,8 @@ class SamPredictor:
         return self.transform.get_preprocess_shape(size[0], size[1], self.transform.target_length)
 
     def _encoded(self) -> tuple[Embedding, bool]:
-        """The image as the engine knows it, and whether that is in image pixels. It is not where
-        the image was resized to another size than the engine's rule gives: it is then in the
-        model's frame."""
+        """Returns the image's embedding, and whether it is in image pixels. It is in the model's
+        frame instead if the image was resized to another size than the engine's rule gives."""
         height, width = (int(n) for n in self.original_size)
         regular = tuple(int(n) for n in self.input_size) == self._resized((height, width))
         side = self.transform.target_length
@@ -185,7 +186,8 @@ class SamPredictor:
         return known, regular
 
     def _predict(self, prompts: Prompts, multimask: bool, return_logits: bool) -> list[np.ndarray]:
-        """(B, C, H, W), (B, C), (B, C, h, w), all the user's own."""
+        """Returns (B, C, H, W), (B, C) and (B, C, h, w) arrays, all copies that the user may
+        change."""
         embedding, regular = self._encoded()
         sparse, dense = self.model.prompt_encoder(*prompts)
         scale = self.transform.scale(self.original_size) if regular else np.ones(2)

@@ -1,8 +1,8 @@
 """SOWLv2's pipelines (github.com/bladeszasza/SOWLv2) and its command `sowlv2-detect`.
 
-Folders and names are the original's: `sowlv2.optimizations.optimized_pipeline` is
-`segrid.compat.sowlv2.optimizations.optimized_pipeline`, and users import from
-segrid.compat.sowlv2.optimizations the class OptimizedSOWLv2Pipeline.
+The folders and names are the original's: `sowlv2.optimizations.optimized_pipeline` is
+`segrid.compat.sowlv2.optimizations.optimized_pipeline`. Users import the class
+OptimizedSOWLv2Pipeline from segrid.compat.sowlv2.optimizations.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 from segrid.compat.sowlv2.utils.frame_utils import VALID_VIDEO_EXTS
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--input": {"help": "image file or folder of frames"},
+    "--input": {"help": "image file, or folder of frames"},
     "--output": {"default": "output", "help": "folder for masks and overlays"},
     "--owl-model": {
         "default": "google/owlv2-base-patch16-ensemble",
@@ -20,16 +20,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": "facebook/sam2.1-hiera-small",
         "help": "segmenter: Hugging Face id, folder or packaged name (tiny)",
     },
-    "--threshold": {"type": float, "default": 0.1, "help": "scores are above it"},
-    "--fps": {"type": int, "default": 24, "help": "of videos"},
+    "--threshold": {"type": float, "default": 0.1, "help": "detections have scores above it"},
+    "--fps": {"type": int, "default": 24, "help": "frames per second of videos"},
     "--device": {
         "default": "cpu",
-        "help": "cpu or cuda; where there is no CUDA device, that is reported and the CPU runs",
+        "help": "cpu or cuda; without a CUDA device, a warning says so and the CPU is used",
     },
     "--no-merged": {
         "dest": "merged",
         "action": "store_false",
-        "help": "no outputs over all objects",
+        "help": "do not write outputs that combine all objects",
     },
     "--no-binary": {"dest": "binary", "action": "store_false", "help": "no binary masks"},
     "--no-overlay": {"dest": "overlay", "action": "store_false", "help": "no overlays"},
@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--batch-size": {
         "type": int,
         "default": 4,
-        "help": "taken and not needed: the engine sizes its batches by itself",
+        "help": "accepted without effect: the engine chooses its batch sizes itself",
     },
     "--disable-gpu-batching": {"action": "store_true", "help": "taken and not needed"},
     "--enable-vjepa2": {"action": "store_true", "help": "of videos"},
@@ -50,8 +50,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Options as the original's, of the command line where `arguments` is None; values of a
-    --config file stand where the command line says nothing.
+    """Parses the original's options, from the command line if `arguments` is None. Values of a
+    --config file replace the defaults of options that the command line does not give.
 
     Ends the program with a message (exit status 2) for options that do not fit."""
     parser = argparse.ArgumentParser(
@@ -59,7 +59,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Detect and segment objects in images or folders of frames with text prompts.",
     )
     parser.add_argument(
-        "--prompt", nargs="+", help="what to look for: cat, or cat dog 'a red bicycle'"
+        "--prompt", nargs="+", help="objects to look for: cat, or cat dog 'a red bicycle'"
     )
     for name, how in OPTIONS.items():
         parser.add_argument(name, **how)
@@ -90,7 +90,7 @@ def _settings(path: str) -> dict[str, Any]:
 def _fill(
     args: argparse.Namespace, parser: argparse.ArgumentParser, settings: dict[str, Any]
 ) -> None:
-    """Values of the file where the command line left the default."""
+    """Fills in the file's values for options that have their default on the command line."""
     for key, value in settings.items():
         name = key.replace("-", "_")
         if not hasattr(args, name):
@@ -118,8 +118,8 @@ def _kind(name: str, default: Any) -> type:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point. Returns 0, or 1 where the input is missing or of another kind, or a model or an
-    image cannot be read."""
+    """Runs the command. Returns 0, or 1 if the input is missing or of another kind, or if a model
+    or an image cannot be read."""
     args = parse_args(arguments)
     from segrid.compat.sowlv2 import OptimizedSOWLv2Pipeline, PipelineBaseData, PipelineConfig
     from segrid.compat.sowlv2.optimizations.parallel_processor import ParallelConfig

@@ -1,4 +1,4 @@
-"""Where SOWLv2's models run."""
+"""Chooses the device of SOWLv2's models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from segrid._native import _core
 
 
 def device_of(device: str) -> str:
-    """Where models run; where CUDA is asked for and not there, "cpu", and a warning says why.
-    Raises ValueError for unknown names."""
+    """Returns the device that models run on. If CUDA is requested and missing, it is "cpu", and a
+    warning gives the reason. Raises ValueError for unknown names."""
     try:
         return _core.resolve_device(str(device))
     except NotImplementedError as error:

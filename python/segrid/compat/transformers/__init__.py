@@ -1,7 +1,7 @@
 """transformers' pipelines for segrid's models: `from segrid.compat.transformers import pipeline`.
 
-Every other name comes from transformers, where it is installed: `from segrid.compat.transformers
-import pipeline, SamModel, AutoProcessor` works in one line.
+Every other name comes from transformers, if it is installed, so that `from
+segrid.compat.transformers import pipeline, SamModel, AutoProcessor` works in one line.
 """
 
 from __future__ import annotations
@@ -17,5 +17,6 @@ __all__ = ["MaskGenerationPipeline", "ZeroShotObjectDetectionPipeline", "pipelin
 
 
 def __getattr__(name: str) -> Any:
-    """transformers' own. Raises ImportError that names it where transformers is not installed."""
+    """Returns transformers' own name. If transformers is not installed, raises ImportError naming
+    it."""
     return original(name)

@@ -1,4 +1,4 @@
-"""What the pipelines have in common: inputs one by one, in lists or as streams, and the attributes
+"""The common part of the pipelines: inputs one by one, in lists or as streams, and the attributes
 of transformers' pipelines."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from segrid.compat.transformers.originals import original
 
 
 class Model(modules.Model):
-    """`pipe.model` of a model that segrid loaded."""
+    """`pipe.model` for a model that segrid loaded."""
 
     def __init__(self, loaded: Any) -> None:
         super().__init__(loaded)
@@ -24,16 +24,18 @@ class Model(modules.Model):
 
     @property
     def config(self) -> Any:
-        """transformers' configuration object. Raises ImportError where it is not installed."""
+        """transformers' configuration object. Raises ImportError if transformers is not
+        installed."""
         return original("AutoConfig").from_pretrained(Path(self.segmenter._files.config).parent)
 
 
 class Pipeline:
-    """Base of the pipelines here. Subclasses have a `task`, the `kind` of their model, and whether
-    it has words. Arguments as transformers.Pipeline's; those of the call may be given here as
-    defaults.
+    """Base class of the pipelines here. Subclasses define a `task`, the `kind` of their model, and
+    whether it reads words. The arguments are those of transformers.Pipeline; those of the call may
+    be given here as defaults.
 
-    Raises ValueError for a transformers model whose words nothing reads, and what `kind` raises."""
+    Raises ValueError for a transformers model without the tokenizer that it needs, and the errors
+    of `kind`."""
 
     task = ""
     kind: Any
@@ -86,9 +88,9 @@ class Pipeline:
 
     @property
     def model(self) -> Any:
-        """The transformers model that was given, else segrid's. Of a transformers model the weights
-        were copied when the pipeline was made: later changes to it do not count, and another model
-        needs another pipeline (this attribute cannot be set)."""
+        """The transformers model that was given, or else segrid's. The weights of a transformers
+        model are copied when the pipeline is made: later changes to the model have no effect, and
+        another model needs another pipeline (this attribute cannot be set)."""
         return self._model
 
     @property
@@ -105,8 +107,9 @@ class Pipeline:
 
     @property
     def image_processor(self) -> Any:
-        """What was given, else transformers' for this model. Raises ImportError where transformers
-        is not installed, OSError where the model's folder describes none."""
+        """The image processor that was given, or else transformers' for this model. Raises
+        ImportError if transformers is not installed, and OSError if the model's folder describes
+        none."""
         if self._image_processor is None:
             folder = Path(self._own.segmenter._files.config).parent
             self._image_processor = original("AutoImageProcessor").from_pretrained(folder)
@@ -114,8 +117,8 @@ class Pipeline:
 
     @property
     def tokenizer(self) -> Any:
-        """What was given, else transformers' for this model; None for models without words. Raises
-        ImportError where transformers is not installed."""
+        """The tokenizer that was given, or else transformers' for this model; None for models
+        without words. Raises ImportError if transformers is not installed."""
         if self._tokenizer is None and self.has_words:
             loaded = self._own.segmenter
             folder = tokenizer_folder(self._own.name_or_path, loaded._files)
@@ -132,15 +135,16 @@ class Pipeline:
         return f"{type(self).__name__}: {self._own.segmenter!r}"
 
     def _merged(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options over the defaults, with scalars of NumPy and torch as Python's."""
+        """Returns the defaults, replaced by the options. Scalars of NumPy and torch become
+        Python's."""
         return {
             name: value.item() if hasattr(value, "item") else value
             for name, value in (self._defaults | options).items()
         }
 
     def _answer(self, inputs: Any, one: Callable[[Any], Any]) -> Any:
-        """`one` of an input; a list of answers for a list; answers one by one for a dataset and for
-        an iterator."""
+        """Applies `one` to the inputs. Returns one answer for an input, a list of answers for a
+        list, and answers one by one for a dataset or an iterator."""
         self.call_count += 1
         if isinstance(inputs, (list, tuple)):
             return [one(item) for item in inputs]
@@ -151,12 +155,12 @@ SINGLE = (str, bytes, bytearray, memoryview, dict, np.ndarray)
 
 
 def is_stream(inputs: Any) -> bool:
-    """Whether it holds inputs, rather than being one: an iterator, or a dataset (what has items by
-    number, or is iterated)."""
+    """Whether the object holds inputs and is not one itself: an iterator, or a dataset (an object
+    with items by number, or one that can be iterated)."""
     if isinstance(inputs, Iterator):
         return True
-    # A tensor has `detach`, a PIL image has `getpixel`. A shape alone tells nothing: files of many
-    # images (h5py, zarr) have one, too.
+    # A tensor has `detach`, a PIL image has `getpixel`. A shape alone does not tell, because files
+    # of many images (h5py, zarr) have one too.
     single = isinstance(inputs, SINGLE) or any(
         hasattr(inputs, name) for name in ("detach", "getpixel")
     )
@@ -165,8 +169,8 @@ def is_stream(inputs: Any) -> bool:
 
 
 class Answers(Iterator[Any]):
-    """The answers to a dataset's items, computed when they are asked for. It has the dataset's
-    length, and each `iter` of it begins anew where the dataset's does."""
+    """The answers to a dataset's items, computed on demand. It has the dataset's length, and each
+    `iter` of it starts again if an `iter` of the dataset does."""
 
     def __init__(self, inputs: Any, one: Callable[[Any], Any]) -> None:
         self._inputs, self._one = inputs, one

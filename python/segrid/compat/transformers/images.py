@@ -1,4 +1,4 @@
-"""What transformers' load_image takes: paths, URLs, base64 and PIL images."""
+"""Loads the images that transformers' load_image takes: paths, URLs, base64 text and PIL images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ MAX_BYTES = 256 << 20  # the most that is downloaded
 
 
 def load(image: Any, timeout: float | None = None) -> Any:
-    """The bytes at a URL or of base64 text; everything else as it is.
+    """Returns the bytes at a URL or of base64 text, and everything else unchanged.
 
     timeout : seconds to wait for the server
 
     Raises ValueError, as transformers does, for text that is none of these and for a file above
-    MAX_BYTES; URLError for the network.
-    """
+    MAX_BYTES; URLError for network errors."""
     if not isinstance(image, str) or os.path.isfile(image):
         return image
     if image.startswith(("http://", "https://")):

@@ -1,4 +1,4 @@
-"""What `model`, `device` and `dtype` of transformers.pipeline become."""
+"""Loads a model from the arguments `model`, `device` and `dtype` of transformers.pipeline."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PRECISIONS = {
 
 
 def load(kind: Any, model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
-    """A Segmenter or Detector. A transformers model is written into a folder that is gone when it
-    is loaded, with `parts` (its tokenizer, say) beside it.
+    """Loads a Segmenter or Detector. A transformers model is written into a temporary folder,
+    together with `parts` (its tokenizer, for example), which is removed after loading.
 
-    Raises ValueError for other dtypes, and what `kind` raises."""
+    Raises ValueError for other dtypes, and the errors of `kind`."""
     if isinstance(model, kind):
         return model
     precision = _PRECISIONS.get(str(dtype).removeprefix("torch."))
@@ -34,16 +34,18 @@ def load(kind: Any, model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
         except NotImplementedError:
             if precision not in ("bf16", "fp16"):
                 raise
-            # torch computes in every type on every device; fp32 is at least as close to its result
+            # The device lacks this precision. torch computes in every type on every device; the
+            # result of fp32 is at least as close to torch's.
             loaded = kind(source, device=where, precision="fp32")
         if hasattr(loaded, "read_words"):
-            loaded.read_words()  # while they are there
+            # The folder of the words exists only until the end of this block.
+            loaded.read_words()
         return loaded
 
 
 def device_of(device: Any) -> str:
-    """segrid's name of what transformers takes as a device: None is CUDA where there is one, -1 the
-    CPU, and a number of a GPU the CPU where torch has none."""
+    """Returns segrid's name of a device that transformers takes. None is CUDA if there is a CUDA
+    device, -1 is the CPU, and the number of a GPU is the CPU if torch has no CUDA."""
     if device is None:
         return "auto"
     if isinstance(device, int):

@@ -20,15 +20,16 @@ from segrid.segmenter import Segmenter
 class MaskGenerationPipeline(Pipeline):
     """Works as transformers.MaskGenerationPipeline does.
 
-    `points_per_batch`, `batch_size` and `num_workers` are taken and not needed.
+    `points_per_batch`, `batch_size` and `num_workers` are accepted and have no effect.
 
-    One difference: max_hole_area and max_sprinkle_area fill and remove (in pixels of the low-res
-    masks); transformers 5 takes and ignores them for SAM 2 and fails with them for SAM.
+    There is one difference: max_hole_area and max_sprinkle_area fill holes and remove specks (in
+    pixels of the low-res masks). transformers 5 accepts and ignores them for SAM 2, and fails with
+    them for SAM.
 
-    One fault is kept: for SAM 2 transformers places the grid as if the image had been padded rather
-    than squashed, so that on an image that is not square the points cover only the upper (or left)
-    part. Results are equal to the original's; `Segmenter.everything` has no such fault.
-    """
+    One fault is kept: for SAM 2, transformers places the grid as if the image had been padded and
+    not squashed. On an image that is not square, the points therefore cover only the upper (or
+    left) part. Results are equal to the original's; `Segmenter.everything` does not have this
+    fault."""
 
     task = "mask-generation"
     kind = Segmenter
@@ -39,22 +40,23 @@ class MaskGenerationPipeline(Pipeline):
         return self._own.segmenter
 
     def __call__(self, inputs: Any = None, *args: Any, image: Any = None, **options: Any) -> Any:
-        """inputs : a path, URL, base64 text, PIL image or (H, W, 3) uint8 RGB array; or a list of
-        them; or a dataset of them (what has items by number, or is iterated) or an iterator, whose
-        results come one by one, computed when they are asked for
+        """Generates the masks of one or more images.
 
-        points_per_crop=32, crops_n_layers=0, crop_overlap_ratio=512/1500,
+        inputs : a path, URL, base64 text, PIL image or (H, W, 3) uint8 RGB array; or a list of
+            them; or a dataset of them (an object with items by number, or one that can be iterated)
+            or an iterator, whose results are computed on demand, one by one
+
+        The options are points_per_crop=32, crops_n_layers=0, crop_overlap_ratio=512/1500,
         crop_n_points_downscale_factor=1, pred_iou_thresh=0.88, stability_score_thresh=0.95,
         stability_score_offset=1, mask_threshold=0, crops_nms_thresh=0.7, max_hole_area,
-        max_sprinkle_area, output_rle_mask=False, output_bboxes_mask=False, timeout (seconds, of
-        URLs).
+        max_sprinkle_area, output_rle_mask=False, output_bboxes_mask=False, and timeout (in seconds,
+        for URLs).
 
         Returns {"masks": list of (H, W) bool tensors on the engine's memory, "scores": (N,) float32
-        tensor}, best score first, with "rle_mask" (list of uncompressed RLE) and "bounding_boxes"
-        ((N, 4) int64 tensor, XYXY, inclusive; transformers' turns float32 where a batch of points
-        gave nothing) where asked; a list of them for a list.
-        Raises ValueError naming the option, and what `Segmenter.everything` raises.
-        """
+        tensor}, best score first, and on request "rle_mask" (list of uncompressed RLE) and
+        "bounding_boxes" ((N, 4) int64 tensor, XYXY, inclusive; transformers' becomes float32 if a
+        batch of points gives no mask). Returns a list of them for a list. Raises ValueError naming
+        the option, and the errors of `Segmenter.everything`."""
         options = self._merged(options)
         return self._answer(
             image if inputs is None else inputs, lambda item: self._one(item, **options)
@@ -87,10 +89,10 @@ class MaskGenerationPipeline(Pipeline):
             )
         pixels = to_image(load(image, timeout))
         height, width = pixels.shape[:2]
-        # As in transformers, 0 and below is off.
+        # As in transformers, values of 0 and below turn the filter off.
         iou = pred_iou_thresh if pred_iou_thresh > 0 else 0.0
         stability = 0.0
-        # Scores above the threshold are kept, where segment-anything also keeps equal ones.
+        # transformers keeps scores above the threshold; segment-anything also keeps equal ones.
         if stability_score_thresh > 0:
             stability = float(np.nextafter(np.float32(stability_score_thresh), np.float32(np.inf)))
         beyond = max(iou, stability) > 1 or stability_score_offset < 0
@@ -143,8 +145,10 @@ class MaskGenerationPipeline(Pipeline):
 
 
 def _one_nms(found: Masks, threshold: float) -> Masks:
-    """Greedy NMS by score over the masks of all crops, as torchvision's: stable, float32 boxes."""
-    found = found[np.argsort(found.prompt, kind="stable")]  # crop by crop, as they were generated
+    """Applies a greedy NMS by score to the masks of all crops, as torchvision does: stable, with
+    float32 boxes."""
+    # Crop by crop, in the order in which transformers generates them.
+    found = found[np.argsort(found.prompt, kind="stable")]
     order = np.argsort(-found.scores, kind="stable")
     x0, y0, x1, y1 = found.boxes[order].T
     areas = (x1 - x0) * (y1 - y0)

@@ -1,4 +1,4 @@
-"""pipeline("zero-shot-object-detection"): boxes of what candidate labels name.
+"""pipeline("zero-shot-object-detection"): boxes of the objects that candidate labels name.
 
 The image passes through the model once, however many labels there are.
 """
@@ -14,7 +14,8 @@ from segrid.detector import Detector
 
 class ZeroShotObjectDetectionPipeline(Pipeline):
     """As transformers.ZeroShotObjectDetectionPipeline, for OWLv2 and OWL-ViT. transformers encodes
-    the image once more for every label. `batch_size` and `num_workers` are taken and not needed."""
+    the image again for every label; segrid encodes it once. `batch_size` and `num_workers` are
+    accepted and have no effect."""
 
     task = "zero-shot-object-detection"
     kind = Detector
@@ -26,16 +27,19 @@ class ZeroShotObjectDetectionPipeline(Pipeline):
         return self._own.segmenter  # type: ignore[return-value]
 
     def __call__(self, image: Any, candidate_labels: Any = None, **options: Any) -> Any:
-        """image : a path, URL, base64 text or PIL image with candidate_labels (a list, or one text
-            with commas between them); or a list of images; or {"image", "candidate_labels"}, a list
-            of them, or a dataset of them (what has items by number, or is iterated) or an iterator,
-            whose results come one by one, computed when they are asked for
-        threshold=0.1 : scores are above it. top_k : so many of the best. timeout : seconds, of URLs
+        """Detects objects in one or more images.
+
+        image : a path, URL, base64 text or PIL image, with candidate_labels (a list, or one text
+            with commas between the labels); or a list of images; or {"image", "candidate_labels"},
+            or a list of them; or a dataset of them (an object with items by number, or one that can
+            be iterated) or an iterator, whose results are computed on demand, one by one
+        threshold : the least score, 0.1 by default; results are above it
+        top_k : the most results, best first
+        timeout : seconds to wait for URLs
 
         Returns [{"score", "label", "box": {"xmin", "ymin", "xmax", "ymax"} (ints, image pixels)}],
-        best score first; a list of them for a list.
-        Raises ValueError as transformers, and what `Detector.detect` raises.
-        """
+        best score first; a list of them for a list. Raises ValueError as transformers does, and the
+        errors of `Detector.detect`."""
         options = self._merged(options)
         labels = options.pop("text_queries", candidate_labels)
         if isinstance(image, (list, tuple)) and not any(isinstance(item, dict) for item in image):
@@ -80,7 +84,7 @@ class ZeroShotObjectDetectionPipeline(Pipeline):
 
 
 def _labels_of_each(labels: Any, count: int) -> list[Any]:
-    """The labels for each of a list of images: the same for all, or a list for each."""
+    """Returns the labels for each of a list of images: the same for all, or a list for each."""
     if isinstance(labels, str) or (
         isinstance(labels, (list, tuple)) and all(isinstance(x, str) for x in labels)
     ):

@@ -1,4 +1,4 @@
-"""What comes from transformers itself, which segrid does not depend on."""
+"""Names that come from transformers itself, on which segrid does not depend."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 
 def original(name: str, module: str = "transformers") -> Any:
-    """The attribute of that name of transformers, or of one of its modules.
+    """Returns the attribute of that name from transformers, or from one of its modules.
 
-    Raises ImportError that names it where transformers is not installed, AttributeError where
+    Raises ImportError naming it if transformers is not installed, and AttributeError if
     transformers has no such name."""
-    if name.startswith("__"):  # what Python asks every module for
+    # Python asks every module for such names.
+    if name.startswith("__"):
         raise AttributeError(f"module segrid.compat.transformers has no attribute {name!r}")
     try:
         library = importlib.import_module(module)

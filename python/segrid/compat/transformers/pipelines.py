@@ -1,4 +1,4 @@
-"""`pipeline`: segrid's for its tasks and models, transformers' for all others."""
+"""`pipeline`: segrid's for its tasks and models, and transformers' for all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger("segrid.compat.transformers")
 
 
 class Task(NamedTuple):
-    """What segrid runs of a task: its class, its model types, and transformers' default model."""
+    """A task that segrid runs: its class, its model types, and transformers' default model."""
 
     pipeline: Any
     model_types: tuple[str, ...]
@@ -60,25 +60,24 @@ def pipeline(
     pipeline_class: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """As transformers.pipeline: segrid runs "mask-generation" (SAM, SAM 2, MobileSAM) and
-    "zero-shot-object-detection" (OWLv2, OWL-ViT); all other tasks and models, a `config` and a
+    """As transformers.pipeline. segrid runs "mask-generation" (SAM, SAM 2, MobileSAM) and
+    "zero-shot-object-detection" (OWLv2, OWL-ViT). Other tasks and models, a `config` and a
     `pipeline_class` go to transformers.pipeline with all arguments.
 
-    task : left out, it is told from the model
+    task : if omitted, the model determines it
     model : a Hugging Face id, a folder, a packaged name, a `segrid.Segmenter` or `segrid.Detector`,
-        or a transformers model (whose weights are copied; a detector's with its tokenizer or
-        processor); left out, transformers' default for the task
-    device : "cpu", "cuda", a torch.device or a number of a GPU (the CPU where there is none)
-    dtype (or torch_dtype, there or in model_kwargs) : "auto" and float32 run in fp32, bfloat16 and
-        float16 in these where the device has them, else in fp32
-    tokenizer, image_processor, feature_extractor, processor : attributes of the result
-    batch_size, num_workers : taken and not needed: the engine sizes its batches by itself
-    token, use_fast, trust_remote_code : taken and not needed
+        or a transformers model (whose weights are copied; a detector needs its tokenizer or
+        processor too); if omitted, transformers' default for the task
+    device : "cpu", "cuda", a torch.device or the number of a GPU (the CPU if there is none)
+    dtype (or torch_dtype, here or in model_kwargs) : "auto" and float32 run in fp32; bfloat16 and
+        float16 run in these if the device has them, else in fp32
+    tokenizer, image_processor, feature_extractor, processor : become attributes of the result
+    batch_size, num_workers : have no effect, because the engine chooses its batch sizes itself
+    token, use_fast, trust_remote_code : accepted without effect
 
-    Arguments of the call may be given here as defaults. Raises RuntimeError without task and model,
-    ImportError where transformers is needed and not installed, and what `segrid.Segmenter` raises.
-    Source: transformers.pipeline.
-    """
+    Arguments of the call may be given here as defaults. Raises RuntimeError without a task and a
+    model, ImportError if transformers is needed and not installed, and the errors of
+    `segrid.Segmenter`. Source: transformers.pipeline."""
     given = {name: value for name, value in locals().items() if name not in ("task", "kwargs")}
     if task is None and model is None:
         raise RuntimeError(
@@ -111,7 +110,8 @@ def pipeline(
 
 
 def _mapped(device: Any, device_map: Any) -> Any:
-    """The device that either asks for: a map that names one ("cpu", "cuda:0") does."""
+    """Returns the device that either argument requests; a map can do so by naming one ("cpu",
+    "cuda:0")."""
     planned = ("auto", "balanced", "balanced_low_0", "sequential")
     if device is not None or device_map is None or device_map in planned:
         return device
@@ -123,7 +123,7 @@ def _dtypes_of(model_kwargs: dict[str, Any] | None) -> list[Any]:
 
 
 def _task_of(task: str | None, model: Any, kind: str | None) -> str | None:
-    """The name of the task if segrid runs it with this type of model, else None."""
+    """Returns the name of the task if segrid runs it with this type of model, else None."""
     if task is None:
         return next((name for name, own in TASKS.items() if kind in own.model_types), None)
     if task not in TASKS or not (model is None or kind is None or kind in TASKS[task].model_types):
@@ -132,7 +132,7 @@ def _task_of(task: str | None, model: Any, kind: str | None) -> str | None:
 
 
 def _type_of(model: Any, revision: str | None) -> str | None:
-    """The model_type of config.json; None where it cannot be told."""
+    """Returns the model_type of config.json, or None if it cannot be determined."""
     if isinstance(model, (Segmenter, Detector)):
         return model.family
     if not isinstance(model, str):
@@ -151,7 +151,8 @@ def _type_of(model: Any, revision: str | None) -> str | None:
 
 
 def _config_from_hub(model: str, revision: str | None) -> Path | None:
-    """None where the Hub cannot be asked or has none: what loads the model says so."""
+    """Returns None if the Hub cannot be asked or has no config; loading the model will report
+    that."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -163,7 +164,7 @@ def _config_from_hub(model: str, revision: str | None) -> Path | None:
 
 
 def _theirs(task: str | None, given: dict[str, Any], kind: str | None) -> Any:
-    """transformers.pipeline, with what was given beside its defaults."""
+    """Calls transformers.pipeline with the arguments that differ from its defaults."""
     if task in TASKS and kind is not None:
         log.warning("segrid has no models of type %s; transformers runs it.", kind)
     make: Callable[..., Any] = original("pipeline")
@@ -177,5 +178,5 @@ def _theirs(task: str | None, given: dict[str, Any], kind: str | None) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Names that are not here are those of transformers.pipelines."""
+    """Returns names that do not exist here from transformers.pipelines."""
     return original(name, "transformers.pipelines")

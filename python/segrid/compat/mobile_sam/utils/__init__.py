@@ -1,1 +1,1 @@
-"""mobile_sam's `utils`: `amg` and `transforms`, segment_anything's."""
+"""mobile_sam's `utils`: `amg` and `transforms`, the same as segment_anything's."""

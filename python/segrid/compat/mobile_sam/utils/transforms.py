@@ -1,4 +1,4 @@
-"""ResizeLongestSide: segment_anything's."""
+"""ResizeLongestSide, the same as segment_anything's."""
 
 from segrid.compat.segment_anything.utils.transforms import ResizeLongestSide
 

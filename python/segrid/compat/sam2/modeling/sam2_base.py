@@ -1,4 +1,4 @@
-"""SAM2Base: the model, with what inference scripts touch of it."""
+"""SAM2Base: the model, with the attributes and methods that inference scripts use."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class PromptEncoder(Part):
 
 
 class MaskDecoder(Part):
-    """`model.sam_mask_decoder`, which cannot be called alone. Its settings may be set:
-    dynamic_multimask_via_stability (single masks that are not stable give way to the best of
+    """`model.sam_mask_decoder`, which cannot be called alone. Its settings may be changed:
+    dynamic_multimask_via_stability (single masks that are not stable are replaced by the best of
     three), dynamic_multimask_stability_delta and dynamic_multimask_stability_thresh."""
 
     _model: SAM2Base
@@ -41,8 +41,9 @@ class MaskDecoder(Part):
 
 
 class SAM2Base(Model):
-    """What `build_sam2` returns: a model, or the place of one that gets its weights by
-    `load_state_dict`. `settings` are those of the mask decoder that differ from the model's own."""
+    """The result of `build_sam2`: a model, or an empty one that gets its weights by
+    `load_state_dict`. `settings` are the settings of the mask decoder that differ from the model's
+    own."""
 
     directly_add_no_mem_embed = True
     use_high_res_features_in_sam = True
@@ -61,20 +62,20 @@ class SAM2Base(Model):
 
     @property
     def image_size(self) -> int:
-        """Side of the square that images are resized into, pixels."""
+        """The side, in pixels, of the square that images are resized into."""
         return PUBLISHED_SIDE if self._segmenter is None else self._segmenter.side
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> LoadedKeys:
-        """Weights by sam2's names, such as `torch.load(path)["model"]`. Raises RuntimeError for
-        names or shapes that do not fit, NotImplementedError for another architecture."""
+        """Loads weights by sam2's names, as in `torch.load(path)["model"]`. Raises RuntimeError for
+        names or shapes that do not fit, and NotImplementedError for another architecture."""
         keys = super().load_state_dict(state_dict, strict, assign)
         self._change({})
         return keys
 
     def _setting(self, name: str) -> Any:
-        """What the mask decoder does now."""
+        """Returns the current value of a setting of the mask decoder."""
         return setting_of(self.segmenter, name) if self._segmenter else self._settings.get(name)
 
     def _change(self, settings: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The functions of sam2.utils.amg, which are segment_anything's but for `MaskData.to_numpy`."""
+"""The functions of sam2.utils.amg, which are segment_anything's except for `MaskData.to_numpy`."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ __all__ = [
 
 
 class MaskData(amg.MaskData):
-    """Columns (lists, arrays or tensors, one row a mask) that are filtered and joined together."""
+    """Columns (lists, arrays or tensors, with one row per mask) that are filtered and joined
+    together."""
 
     def to_numpy(self) -> None:
-        """Tensors become arrays of floats, whatever they were."""
+        """Turns tensors of any type into arrays of floats."""
         for key, column in self._stats.items():
             if hasattr(column, "detach"):
                 self._stats[key] = column.float()

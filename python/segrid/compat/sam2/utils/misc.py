@@ -1,4 +1,4 @@
-"""The functions of sam2.utils.misc that programs for images call; those that load videos raise."""
+"""The functions of sam2.utils.misc that programs for images call. Those that load videos raise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from segrid.compat.video import not_yet
 
 
 def get_sdpa_settings() -> tuple[bool, bool, bool]:
-    """Whether the GPU is old (or none is there), whether it has flash attention, and whether
-    attention in plain products is needed. For programs that ask; segrid has its own attention."""
+    """Returns whether the GPU is old (or there is none), whether it has flash attention, and
+    whether attention in plain products is needed. It serves programs that ask; segrid has its own
+    attention."""
     import torch
 
     if not torch.cuda.is_available():
@@ -21,8 +22,9 @@ def get_sdpa_settings() -> tuple[bool, bool, bool]:
 
 
 def get_connected_components(mask: Any) -> tuple[Any, Any]:
-    """mask : (N, 1, H, W) tensor, foreground where it is not 0. Two int32 tensors of that shape:
-    the number of the component of each pixel (8-connected, 0 for the background), and its area.
+    """Labels the components of a mask, an (N, 1, H, W) tensor whose foreground is not 0. Returns
+    two int32 tensors of that shape: the number of each pixel's component (8-connected, 0 for the
+    background), and its area.
 
     sam2 needs its CUDA extension for this; segrid does it on the CPU."""
     import torch
@@ -34,7 +36,8 @@ def get_connected_components(mask: Any) -> tuple[Any, Any]:
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(labels, areas) of (H, W) bool: the runs of its rows, joined where they touch."""
+    """Returns (labels, areas) of an (H, W) bool mask: labels the runs of its rows and joins those
+    that touch."""
     turns = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     rows, starts = np.nonzero(turns == 1)
     ends = np.nonzero(turns == -1)[1]
@@ -45,7 +48,7 @@ def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             root[run] = run = root[root[run]]
         return run
 
-    above = 0  # the first run of the row before that may still touch
+    above = 0  # the first run of the previous row that may still touch
     for run, row in enumerate(rows):
         while rows[above] < row - 1 or (rows[above] == row - 1 and ends[above] < starts[run]):
             above += 1
@@ -64,12 +67,13 @@ def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mask_to_box(masks: Any) -> Any:
-    """masks : (B, 1, H, W) bool tensor. (B, 1, 4) int32 XYXY, the maximum inclusive; (W, H, -1, -1)
-    for empty masks."""
+    """Returns (B, 1, 4) int32 XYXY boxes of masks (B, 1, H, W) bool, with inclusive maximum; (W, H,
+    -1, -1) for empty masks."""
     import torch
 
     ends: list[Any] = []
-    for along in (masks.any(dim=-2), masks.any(dim=-1)):  # columns that hold something, then rows
+    # Columns that are not empty, then rows.
+    for along in (masks.any(dim=-2), masks.any(dim=-1)):
         at = torch.arange(along.shape[-1], dtype=torch.int32, device=masks.device)
         ends.append(
             (torch.where(along, at, along.shape[-1]).amin(-1), torch.where(along, at, -1).amax(-1))
@@ -79,8 +83,8 @@ def mask_to_box(masks: Any) -> Any:
 
 
 def fill_holes_in_mask_scores(mask: Any, max_area: float) -> Any:
-    """(N, 1, H, W) logits with 0.1 where a hole (0 and below, 8-connected) has at most `max_area`
-    pixels."""
+    """Returns the (N, 1, H, W) logits with 0.1 in every hole of at most `max_area` pixels. Holes
+    are 8-connected regions of values <= 0."""
     import torch
 
     assert max_area > 0, "max_area must be positive"
@@ -91,7 +95,8 @@ def fill_holes_in_mask_scores(mask: Any, max_area: float) -> Any:
 def concat_points(
     old_point_inputs: dict[str, Any] | None, new_points: Any, new_labels: Any
 ) -> dict[str, Any]:
-    """{"point_coords" (B, K, 2), "point_labels" (B, K)}: the new ones after the old."""
+    """Returns {"point_coords" (B, K, 2), "point_labels" (B, K)} with the new points after the old
+    ones."""
     import torch
 
     if old_point_inputs is None:
@@ -101,7 +106,8 @@ def concat_points(
 
 
 def load_video_frames(*_: Any, **__: Any) -> Any:
-    """Raises NotImplementedError: videos come with segrid's tracker."""
+    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
+    yet."""
     not_yet("load_video_frames")
 
 
@@ -109,7 +115,7 @@ load_video_frames_from_jpg_images = load_video_frames_from_video_file = load_vid
 
 
 class AsyncVideoFrameLoader:
-    """Raises NotImplementedError when constructed: videos come with segrid's tracker."""
+    """Raises NotImplementedError when constructed, because videos need segrid's tracker."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         not_yet("AsyncVideoFrameLoader")

@@ -1,4 +1,4 @@
-"""SAM2Transforms: between images and coordinates and the model's square of them."""
+"""SAM2Transforms: maps images and coordinates to the model's square, and masks back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from segrid.compat.sam2.utils.misc import get_connected_components
 class SAM2Transforms:
     """As sam2.utils.transforms.SAM2Transforms, with torch's functions instead of torchvision's.
 
-    resolution : side of the model's square, pixels
-    mask_threshold : logits above it are the mask
-    max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are filled
-        and removed (0: off). sam2 needs its CUDA extension for that and else leaves them, with a
-        warning; here they go on every device
+    resolution : side of the model's square, in pixels
+    mask_threshold : logits above it belong to the mask
+    max_hole_area, max_sprinkle_area : holes and specks of at most this many low-res pixels are
+        filled and removed (0: off). sam2 needs its CUDA extension for that; without it, it warns
+        and leaves them. segrid does it on every device
     """
 
     mean = (0.485, 0.456, 0.406)
@@ -35,12 +35,12 @@ class SAM2Transforms:
         self.max_sprinkle_area = max_sprinkle_area
 
     def __call__(self, x: Any) -> Any:
-        """(3, resolution, resolution) float32 of a PIL image or an (H, W, 3) array (uint8 0..255,
-        floats 0..1): resized (bilinear, antialiased) and normalised."""
+        """Resizes (bilinear, antialiased) and normalises a PIL image or an (H, W, 3) array (uint8
+        0..255 or floats 0..1). Returns (3, resolution, resolution) float32."""
         return self.transforms(self.to_tensor(x))
 
     def to_tensor(self, image: Any) -> Any:
-        """(C, H, W) float32 tensor; uint8 becomes 0..1."""
+        """Converts an image to a (C, H, W) float32 tensor; uint8 becomes 0..1."""
         import torch
 
         array = np.array(image)
@@ -49,7 +49,7 @@ class SAM2Transforms:
         return (tensor.to(torch.float32) / 255 if is_bytes else tensor).contiguous()
 
     def transforms(self, tensor: Any) -> Any:
-        """A (C, H, W) tensor, resized and normalised."""
+        """Resizes and normalises a (C, H, W) tensor."""
         import torch
 
         mean, std = (
@@ -63,7 +63,7 @@ class SAM2Transforms:
         return (resized - mean) / std
 
     def forward_batch(self, img_list: list[Any]) -> Any:
-        """(B, 3, resolution, resolution) of B images."""
+        """Returns (B, 3, resolution, resolution) for B images."""
         import torch
 
         return torch.stack([self(image) for image in img_list])
@@ -71,8 +71,8 @@ class SAM2Transforms:
     def transform_coords(
         self, coords: Any, normalize: bool = False, orig_hw: tuple[int, int] | None = None
     ) -> Any:
-        """(..., 2) x, y in 0..1, or with `normalize` in pixels of an image of (height, width), to
-        pixels of the model's square."""
+        """Maps (..., 2) x, y to pixels of the model's square. They are in 0..1, or with `normalize`
+        in pixels of an image of size orig_hw (height, width)."""
         if normalize:
             assert orig_hw is not None
             coords = coords / coords.new_tensor([orig_hw[1], orig_hw[0]])
@@ -81,12 +81,12 @@ class SAM2Transforms:
     def transform_boxes(
         self, boxes: Any, normalize: bool = False, orig_hw: tuple[int, int] | None = None
     ) -> Any:
-        """(B, 2, 2) corners of (B, 4) boxes XYXY, as `transform_coords`."""
+        """Returns the (B, 2, 2) corners of (B, 4) XYXY boxes, mapped as by `transform_coords`."""
         return self.transform_coords(boxes.reshape(-1, 2, 2), normalize, orig_hw)
 
     def postprocess_masks(self, masks: Any, orig_hw: tuple[int, int]) -> Any:
-        """(B, C, h, w) low-res logits to (B, C, H, W) of the image, small holes filled and small
-        specks removed."""
+        """Resizes (B, C, h, w) low-res logits to (B, C, H, W) of the image, after small holes are
+        filled and small specks are removed."""
         import torch
 
         masks = masks.float()
@@ -102,5 +102,5 @@ class SAM2Transforms:
         return torch.nn.functional.interpolate(masks, orig_hw, mode="bilinear", align_corners=False)
 
     def to(self, *_: Any, **__: Any) -> SAM2Transforms:
-        """Itself: it holds no tensors."""
+        """Returns itself, because it holds no tensors."""
         return self

@@ -1,4 +1,4 @@
-"""The image encoder of a Sam, callable alone: `sam.image_encoder(sam.preprocess(x))`."""
+"""The image encoder of a Sam, which can be called alone: `sam.image_encoder(sam.preprocess(x))`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class ImageEncoder(Part):
 
     @property
     def img_size(self) -> int:
-        """Side of the square that images are resized into, pixels."""
+        """The side, in pixels, of the square that images are resized into."""
         return self._sam.segmenter.side if self._sam.has_weights else PUBLISHED_SIDE
 
     def forward(self, x: Any) -> Any:
-        """(B, 3, S, S) float tensor, normalised and padded (`Sam.preprocess`; or in any other way,
-        as MedSAM does), to features (B, C, h, w), float32 on the model's device."""
+        """Encodes a (B, 3, S, S) float tensor that is normalised and padded (by `Sam.preprocess`,
+        or in any other way, as MedSAM does). Returns features (B, C, h, w), float32 on the model's
+        device."""
         import torch
 
         if x.ndim != 4 or x.shape[1] != 3 or tuple(x.shape[2:]) != (self.img_size,) * 2:
@@ -36,7 +37,7 @@ class ImageEncoder(Part):
                 f"got {tuple(x.shape)}"
             )
         sam = self._sam
-        # The engine normalises by itself, so that the same is undone here.
+        # The engine normalises by itself, so the normalisation is undone here.
         pixels = x.to(sam.device).float() * sam.pixel_std + sam.pixel_mean
         encoded = [
             sam.segmenter.encode_resized(p, (self.img_size, self.img_size))

@@ -1,4 +1,5 @@
-"""The mask decoder of a Sam, callable alone, with features and what `prompt_encoder` returned."""
+"""The mask decoder of a Sam, which can be called alone with features and the result of
+`prompt_encoder`."""
 
 from __future__ import annotations
 
@@ -34,21 +35,21 @@ class MaskDecoder(Part):
         dense_prompt_embeddings: DensePrompts,
         multimask_output: bool,
     ) -> tuple[Any, Any]:
-        """Low-res logits (B, M, h, w) and predicted IoU (B, M), M being 3 or 1.
+        """Returns low-res logits (B, M, h, w) and predicted IoU (B, M); M is 3 or 1.
 
-        image_embeddings : (1, C, h, w), or (B, C, h, w), one for each prompt as in MedSAM's fork
-        image_pe : `prompt_encoder.get_dense_pe()`
+        image_embeddings : (1, C, h, w), or (B, C, h, w) with one for each prompt, as in MedSAM's
+            fork
+        image_pe : the result of `prompt_encoder.get_dense_pe()`
 
-        Raises NotImplementedError for prompts and positions that did not come from
-        `prompt_encoder`, RuntimeError for as many features as fit no prompt.
-        """
+        Raises NotImplementedError for prompts and positions that do not come from `prompt_encoder`,
+        and RuntimeError if the number of image embeddings does not fit the number of prompts."""
         import torch
 
         sparse, dense = sparse_prompt_embeddings, dense_prompt_embeddings
         if not isinstance(sparse, SparsePrompts) or not isinstance(dense, DensePrompts):
             raise NotImplementedError(
-                "mask_decoder: segrid decodes what its own prompt_encoder "
-                "returned, unchanged; embeddings made elsewhere it cannot"
+                "mask_decoder: segrid decodes only what its own prompt_encoder returned, "
+                "unchanged, and cannot decode embeddings made elsewhere"
             )
         own = self._sam.prompt_encoder.get_dense_pe()
         if image_pe is not own and not torch.equal(image_pe.to(own), own):
@@ -81,15 +82,15 @@ class MaskDecoder(Part):
         scale: Any = 1.0,
         prompts: slice = slice(None),
     ) -> Decoded:
-        """The masks of some of the prompts, whose coordinates are divided by `scale` (x, y) first:
-        from the model's frame to the embedding's."""
+        """Returns the masks of some of the prompts. Coordinates are first divided by `scale` (x,
+        y), which maps them from the model's frame to the embedding's."""
 
         def of(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else array[prompts]
 
         points, labels, boxes = of(sparse.points), of(sparse.labels), of(sparse.boxes)
         if points is not None and boxes is not None and points.shape[1] == 0:
-            points = labels = None  # SAM pads points only where there is no box
+            points = labels = None  # SAM pads points only if there is no box
         return decode(
             self._sam.segmenter,
             embedding,

@@ -1,4 +1,4 @@
-"""The prompt encoder of a Sam: it checks prompts and hands them on to the mask decoder."""
+"""The prompt encoder of a Sam. It checks prompts and passes them on to the mask decoder."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from segrid.compat.segment_anything.modeling.sam import Sam
 
 PUBLISHED_WIDTH = 256
-PLACE_ONLY = 4  # to the engine: a label of which only the place is encoded
+# A label for the engine which makes it encode only the position.
+PLACE_ONLY = 4
 
 
 @dataclass(frozen=True)
 class SparsePrompts:
-    """Stands for the tokens of points and boxes: it holds the prompts themselves, which the mask
-    decoder gives to the engine. In the model's frame, pixels.
+    """Stands for the tokens of points and boxes. It holds the prompts themselves, in pixels of the
+    model's frame, and the mask decoder passes them to the engine.
 
-    points (B, N, 2), labels (B, N), boxes (B, 4); `shape` is that of the original's tensor."""
+    points (B, N, 2), labels (B, N), boxes (B, 4). `shape` is that of the original's tensor."""
 
     points: np.ndarray | None
     labels: np.ndarray | None
@@ -32,26 +33,26 @@ class SparsePrompts:
     shape: tuple[int, int, int]
 
     def to(self, *_: Any, **__: Any) -> SparsePrompts:
-        """Itself: it is on every device."""
+        """Returns itself, because it is on every device."""
         return self
 
 
 @dataclass(frozen=True)
 class DensePrompts:
-    """Stands for the embedding of mask inputs: masks (B, h, w) low-res logits, or None. `shape` is
-    that of the original's tensor."""
+    """Stands for the embedding of mask inputs. It holds masks, (B, h, w) low-res logits, or None.
+    `shape` is that of the original's tensor."""
 
     masks: np.ndarray | None
     shape: tuple[int, int, int, int]
 
     def to(self, *_: Any, **__: Any) -> DensePrompts:
-        """Itself: it is on every device."""
+        """Returns itself, because it is on every device."""
         return self
 
 
 class PromptEncoder(Part):
-    """As segment_anything.modeling.PromptEncoder, but that what it returns is not a tensor: it
-    stands for one, and only `mask_decoder` reads it."""
+    """As segment_anything.modeling.PromptEncoder, except that the results are not tensors. They
+    stand for tensors, and only `mask_decoder` reads them."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__(sam, "prompt_encoder.")
@@ -80,11 +81,11 @@ class PromptEncoder(Part):
 
     @property
     def embed_dim(self) -> int:
-        """Channels of the features."""
+        """The number of channels of the features."""
         return self.get_dense_pe().shape[1] if self._sam.has_weights else PUBLISHED_WIDTH
 
     def get_dense_pe(self) -> Any:
-        """(1, C, h, w) positional encoding of the features' places."""
+        """Returns the (1, C, h, w) positional encoding of the features' positions."""
         import torch
 
         segmenter = self._sam.segmenter
@@ -101,11 +102,14 @@ class PromptEncoder(Part):
     def forward(
         self, points: tuple[Any, Any] | None, boxes: Any | None, masks: Any | None
     ) -> tuple[SparsePrompts, DensePrompts]:
-        """points : coordinates (B, N, 2) x, y and labels (B, N): 1 foreground, 0 background, -1
-        padding; of any other label only the place is encoded, as in the original. boxes : (B, 4)
-        XYXY. All in the model's frame. masks : (B, 1, h, w) low-res logits.
+        """Checks prompts, all in the model's frame.
 
-        Raises RuntimeError for another number of boxes than there are prompts."""
+        points : coordinates (B, N, 2) x, y and labels (B, N): 1 foreground, 0 background, -1
+            padding; for any other label only the position is encoded, as in the original
+        boxes : (B, 4) XYXY
+        masks : (B, 1, h, w) low-res logits
+
+        Raises RuntimeError if the number of boxes is not the number of prompts."""
         coords = labels = corners = None
         if points is not None:
             coords, labels = array_of(points[0]), array_of(points[1])

@@ -1,4 +1,4 @@
-"""Sam: a model, its parts, and the call that takes a batch of images with their prompts."""
+"""Sam: a model, its parts, and the call for a batch of images with their prompts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from segrid.segmenter import Segmenter
 
 
 class Sam(Model):
-    """As segment_anything.modeling.Sam, on the engine. For many threads use `segmenter`, its
-    segrid.Segmenter, and embeddings."""
+    """As segment_anything.modeling.Sam, on the engine. For many threads use embeddings and
+    `segmenter`, the model's segrid.Segmenter."""
 
     mask_threshold: float = 0.0
     image_format: str = "RGB"
@@ -33,12 +33,12 @@ class Sam(Model):
 
     @property
     def pixel_mean(self) -> Any:
-        """(3, 1, 1) tensor: what `preprocess` takes from R, G and B."""
+        """(3, 1, 1) tensor that `preprocess` subtracts from R, G and B."""
         return self._column(123.675, 116.28, 103.53)
 
     @property
     def pixel_std(self) -> Any:
-        """(3, 1, 1) tensor: what `preprocess` divides by then."""
+        """(3, 1, 1) tensor that `preprocess` then divides by."""
         return self._column(58.395, 57.12, 57.375)
 
     def _column(self, *values: float) -> Any:
@@ -47,20 +47,19 @@ class Sam(Model):
         return torch.tensor(values, device=self.device).view(3, 1, 1)
 
     def positional_matrix(self) -> Any:
-        """(2, C / 2) tensor of its positional encoding, on the CPU."""
+        """(2, C / 2) tensor of the model's positional encoding, on the CPU."""
         ending = "positional_encoding_gaussian_matrix"
         return next(weights_of(self.segmenter, ending=ending))[1].float()
 
     def forward(
         self, batched_input: list[dict[str, Any]], multimask_output: bool
     ) -> list[dict[str, Any]]:
-        """A dict for each image: "masks" (B, C, H, W) bool, "iou_predictions" (B, C),
+        """Returns a dict for each image: "masks" (B, C, H, W) bool, "iou_predictions" (B, C),
         "low_res_logits" (B, C, h, w).
 
-        batched_input : dicts with "image" (3, h, w), resized by ResizeLongestSide, "original_size"
-        (H, W), and, in the model's frame, "point_coords" (B, N, 2) with "point_labels" (B, N),
-        "boxes" (B, 4), "mask_inputs" (B, 1, h, w)
-        """
+        batched_input : dicts with "image" (3, h, w), resized by ResizeLongestSide; "original_size"
+            (H, W); and prompts in the model's frame: "point_coords" (B, N, 2) with "point_labels"
+            (B, N), "boxes" (B, 4), "mask_inputs" (B, 1, h, w)"""
         out = []
         for record in batched_input:
             points = None
@@ -89,7 +88,7 @@ class Sam(Model):
         return out
 
     def preprocess(self, x: Any) -> Any:
-        """(..., 3, h, w) tensor, 0..255, to the normalised one, padded with 0 to the square."""
+        """Normalises a (..., 3, h, w) tensor of 0..255 and pads it with 0 to the model's square."""
         import torch
 
         x = (x.to(self.device) - self.pixel_mean) / self.pixel_std
@@ -99,8 +98,8 @@ class Sam(Model):
     def postprocess_masks(
         self, masks: Any, input_size: tuple[int, ...], original_size: tuple[int, ...]
     ) -> Any:
-        """Low-res logits (B, C, h, w) at `original_size` (H, W): to the model's square, cut to
-        `input_size`, where the image was, to the image."""
+        """Resizes low-res logits (B, C, h, w) to the model's square, cuts them to `input_size`, the
+        part that holds the image, and resizes that to `original_size` (H, W)."""
         import torch
 
         def resize(logits: Any, size: tuple[int, ...]) -> Any:

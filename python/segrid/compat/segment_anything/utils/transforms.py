@@ -1,5 +1,5 @@
-"""segment_anything.utils.transforms: coordinates and images to the model's frame, whose long side
-is `target_length`."""
+"""segment_anything.utils.transforms: maps coordinates and images to the model's frame, whose long
+side is `target_length`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ResizeLongestSide:
         self.target_length = target_length
 
     def apply_image(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8, resized as Pillow's BILINEAR."""
+        """Resizes an (H, W, 3) uint8 image as Pillow's BILINEAR does."""
         from PIL import Image
 
         oldh, oldw = image.shape[:2]
@@ -23,7 +23,7 @@ class ResizeLongestSide:
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def apply_coords(self, coords: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
-        """(..., 2) x, y in image pixels to the model's frame."""
+        """Maps (..., 2) x, y from image pixels to the model's frame."""
         out = np.array(coords, dtype=float)
         return out * self.scale(original_size)
 
@@ -32,8 +32,8 @@ class ResizeLongestSide:
         return self.apply_coords(np.asarray(boxes).reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Any) -> Any:
-        """(B, C, H, W) float tensor; sizes are read as in segment_anything, from the first two
-        axes."""
+        """Resizes a (B, C, H, W) float tensor. As in segment_anything, the size is read from the
+        first two axes."""
         import torch
 
         target = self.get_preprocess_shape(image.shape[0], image.shape[1], self.target_length)
@@ -53,13 +53,13 @@ class ResizeLongestSide:
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def scale(self, original_size: tuple[int, ...]) -> np.ndarray:
-        """(2,) x, y: pixels of the model's frame for each of the image."""
+        """Returns (2,) x, y: the pixels of the model's frame per pixel of the image."""
         oldh, oldw = original_size
         height, width = self.get_preprocess_shape(oldh, oldw, self.target_length)
         return np.array([width / oldw, height / oldh])
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:
-        """(H, W) with the long side at `long_side_length`."""
+        """Returns (H, W) with the long side equal to `long_side_length`."""
         scale = long_side_length * 1.0 / max(oldh, oldw)
         return int(oldh * scale + 0.5), int(oldw * scale + 0.5)

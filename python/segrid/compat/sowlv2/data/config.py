@@ -1,4 +1,4 @@
-"""What a pipeline is made of."""
+"""The configuration of a pipeline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class PipelineConfig:
-    """Which outputs are kept: both kinds merged over all objects, binary masks, overlays."""
+    """Selects the outputs: those merged over all objects, binary masks, overlays."""
 
     merged: bool = True
     binary: bool = True
@@ -19,8 +19,7 @@ class PipelineBaseData:
     """Models, detection threshold, frames per second of videos, and device.
 
     Models are Hugging Face ids, folders or packaged names. compile_models is accepted and has no
-    effect: nothing is compiled at run time.
-    """
+    effect, because nothing is compiled at run time."""
 
     owl_model: str = "google/owlv2-base-patch16-ensemble"
     sam_model: str = "facebook/sam2.1-hiera-small"

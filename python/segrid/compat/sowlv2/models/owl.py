@@ -1,4 +1,4 @@
-"""The detector under the names and with the results that SOWLv2 gives it."""
+"""The detector, with SOWLv2's names and results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from segrid.detector import Detector
 
 
 class OWLV2Wrapper:
-    """OWLv2 or OWL-ViT; `model_name` may be a `segrid.Detector`. Source: sowlv2.models.owl."""
+    """OWLv2 or OWL-ViT. `model_name` may be a `segrid.Detector`. Source: sowlv2.models.owl."""
 
     def __init__(
         self, model_name: Any = "google/owlv2-base-patch16-ensemble", device: str = "cpu"
@@ -24,8 +24,8 @@ class OWLV2Wrapper:
     def detect(
         self, *, image: Any, prompt: str | list[str], threshold: float = 0.1
     ) -> list[dict[str, Any]]:
-        """[{"box" [x0, y0, x1, y1], "score", "label" ("a photo of ..."), "core_prompt"}]: each
-        patch with the prompt that suits it best, in patch order."""
+        """Returns [{"box" [x0, y0, x1, y1], "score", "label" ("a photo of ..."), "core_prompt"}],
+        in patch order. Each patch has the prompt that fits it best."""
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         return [
             record for own in self._detect(image, prompts, threshold, each=False) for record in own
@@ -34,7 +34,8 @@ class OWLV2Wrapper:
     def detect_each(
         self, image: Any, prompts: list[str], threshold: float
     ) -> list[list[dict[str, Any]]]:
-        """What `detect` gives for each prompt alone, for all of them in one image pass."""
+        """Returns the result of `detect` for each prompt alone, in one image pass for all of
+        them."""
         return self._detect(image, prompts, threshold, each=True)
 
     def _detect(

@@ -1,4 +1,4 @@
-"""The segmenter under the names and with the results that SOWLv2 gives it."""
+"""The segmenter, with SOWLv2's names and results."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from segrid.segmenter import Segmenter
 
 
 class SAM2Wrapper:
-    """SAM 2 (or any of segrid's models); `model_name` may be a `segrid.Segmenter`. The last image
-    stays encoded. Source: sowlv2.models.sam2_wrapper."""
+    """SAM 2, or any of segrid's models. `model_name` may be a `segrid.Segmenter`. The embedding of
+    the last image is kept. Source: sowlv2.models.sam2_wrapper."""
 
     def __init__(
         self, model_name: Any = "facebook/sam2.1-hiera-small", device: str = "cpu"
@@ -30,11 +30,11 @@ class SAM2Wrapper:
         self._last: tuple[bytes, Embedding] | None = None
 
     def segment(self, pil_image: Any, box_xyxy: Any) -> np.ndarray:
-        """(H, W) uint8, 0 and 255: the mask of a box XYXY."""
+        """Returns the mask of an XYXY box: (H, W) uint8, 0 and 255."""
         return self.segment_all(pil_image, [box_xyxy])[0]
 
     def segment_all(self, image: Any, boxes: list[Any]) -> list[np.ndarray]:
-        """The masks of several boxes, in one batch."""
+        """Returns the masks of several boxes, computed in one batch."""
         if not boxes:
             return []
         masks = self.segmenter.predict(
@@ -43,15 +43,18 @@ class SAM2Wrapper:
         return [mask.astype(np.uint8) * 255 for mask in masks.array]
 
     def init_state(self, frames_dir: str) -> Any:
-        """Raises NotImplementedError: videos come with segrid's tracker."""
+        """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
+        yet."""
         not_yet("SAM2Wrapper.init_state", "use segment for each frame")
 
     def add_new_box(self, state: Any, frame_idx: int, box: Any, obj_idx: int) -> Any:
-        """Raises NotImplementedError: videos come with segrid's tracker."""
+        """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
+        yet."""
         not_yet("SAM2Wrapper.add_new_box", "use segment for each frame")
 
     def propagate_in_video(self, state: Any) -> Any:
-        """Raises NotImplementedError: videos come with segrid's tracker."""
+        """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
+        yet."""
         not_yet("SAM2Wrapper.propagate_in_video", "use segment for each frame")
 
     def _embedding(self, image: Any) -> Embedding:

@@ -1,8 +1,7 @@
-"""The GPU helpers, for pipelines that call them.
+"""SOWLv2's GPU helpers, for pipelines that call them.
 
-With a CUDA torch they do to torch models what their names say; on a CPU they do what applies there.
-What segrid's own models need is done inside the engine.
-"""
+With a CUDA torch they apply to torch models what their names say; on a CPU they do the part that is
+possible there. segrid's own models need none of them, because the engine does this work itself."""
 
 from __future__ import annotations
 
@@ -13,9 +12,10 @@ from typing import Any
 
 
 class GPUOptimizer:
-    """memory_fraction : share of a GPU's memory that torch may take. use_amp : whether
-    autocast_context does something.
-    """
+    """Helpers for torch models on a GPU.
+
+    memory_fraction : share of a GPU's memory that torch may use
+    use_amp : whether autocast_context has an effect"""
 
     def __init__(self, device: str = "cuda") -> None:
         import torch
@@ -33,17 +33,16 @@ class GPUOptimizer:
 
     @contextlib.contextmanager
     def autocast_context(self) -> Iterator[None]:
-        """FP16 autocast on CUDA; nothing on a CPU."""
+        """A context with FP16 autocast on CUDA, and without effect on a CPU."""
         import torch
 
         with torch.autocast("cuda", torch.float16) if self.use_amp else contextlib.nullcontext():
             yield
 
     def optimize_model_for_inference(self, model: Any) -> Any:
-        """A torch module in eval mode, without gradients, on the device.
+        """Puts a torch module into eval mode, without gradients, on the device, and returns it.
 
-        Anything else (such as segrid's models) is returned as it is.
-        """
+        Anything else, such as segrid's models, is returned unchanged."""
         if hasattr(model, "parameters") and hasattr(model, "eval"):
             model.eval()
             for parameter in model.parameters():
@@ -54,10 +53,10 @@ class GPUOptimizer:
     def batch_inference(
         self, model: Callable[..., Any], inputs: list[Any], batch_size: int = 4
     ) -> list[Any]:
-        """The model's outputs for a list of tensors of one shape, `batch_size` stacked at a time.
+        """Returns the model's outputs for a list of tensors of one shape, stacked `batch_size` at a
+        time.
 
-        Raises ValueError below 1.
-        """
+        Raises ValueError for a batch_size below 1."""
         import torch
 
         if batch_size < 1:
@@ -70,7 +69,7 @@ class GPUOptimizer:
 
     @staticmethod
     def profile_gpu_memory() -> dict[str, float]:
-        """{"allocated", "reserved", "free"} in GB; empty without CUDA."""
+        """Returns {"allocated", "reserved", "free"} in GB; empty without CUDA."""
         import torch
 
         if not torch.cuda.is_available():
@@ -84,7 +83,7 @@ class GPUOptimizer:
         }
 
     def clear_cache(self) -> None:
-        """Gives back what torch holds and collects garbage."""
+        """Releases the memory that torch caches, and collects garbage."""
         import torch
 
         if torch.cuda.is_available():
@@ -94,7 +93,7 @@ class GPUOptimizer:
 
 
 class StreamedProcessing:
-    """Calls a function item by item, on CUDA streams in turn where there are some."""
+    """Calls a function item by item, on alternating CUDA streams if there are any."""
 
     def __init__(self, num_streams: int = 2) -> None:
         import torch
@@ -107,7 +106,7 @@ class StreamedProcessing:
     def process_with_streams(
         self, process_func: Callable[..., Any], data_list: list[Any], *args: Any, **kwargs: Any
     ) -> list[Any]:
-        """Results in the items' order."""
+        """Returns the results in the items' order."""
         import torch
 
         results = []

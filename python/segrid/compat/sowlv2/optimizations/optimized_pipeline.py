@@ -1,4 +1,4 @@
-"""Prompts to binary masks and overlays on disk."""
+"""Turns prompts into binary masks and overlays on disk."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from segrid.compat.video import not_yet
 
 
 class OptimizedSOWLv2Pipeline:
-    """As sowlv2.optimizations' pipeline (and as SOWLv2Pipeline); models of the configuration may be
-    segrid's own objects. Both are loaded once and the image passes through each once, whatever the
-    number of prompts."""
+    """As the pipeline of sowlv2.optimizations, and as SOWLv2Pipeline. The models of the
+    configuration may be segrid's own objects. Both models are loaded once, and each sees the image
+    once for any number of prompts."""
 
     def __init__(
         self, config: PipelineBaseData | None = None, parallel_config: ParallelConfig | None = None
@@ -56,17 +56,16 @@ class OptimizedSOWLv2Pipeline:
         prompt: str | list[str],
         output_dir: str | os.PathLike[str],
     ) -> None:
-        """Writes, below output_dir,
+        """Writes these files below output_dir, except those that the configuration leaves out.
 
         binary/frames/{name}_obj{i}_{prompt}_mask.png,
-        overlay/frames/{name}_obj{i}_{prompt}_overlay.png : of each object; spaces become
-            underscores
+        overlay/frames/{name}_obj{i}_{prompt}_overlay.png : for each object; spaces become
+        underscores
         binary/merged/{number:06d}_merged_mask.png, overlay/merged/{number:06d}_merged_overlay.png :
-            of all; number is the image's name where that is one, else 0
+        for all objects; number is the image's name if that is a number, else 0
 
-        less what the configuration leaves out. Nothing, and a line on the terminal, where nothing
-        was found. Raises what reading and detecting raise.
-        """
+        If no object is found, it prints a line and writes nothing. Raises the errors of reading and
+        detecting."""
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         pixels = read_image(image_path)
         results = self.detection_processor.detect_multiple_prompts_parallel(
@@ -109,7 +108,8 @@ class OptimizedSOWLv2Pipeline:
         prompt: str | list[str],
         output_dir: str | os.PathLike[str],
     ) -> None:
-        """`process_image` for each image of a folder, into a folder of its (lower-case) name."""
+        """Calls `process_image` for each image of a folder. The outputs go into a folder with the
+        image's (lower-case) name."""
         for file in sorted(os.listdir(folder_path)):
             stem, ending = os.path.splitext(file.lower())
             if is_valid_image_extension(ending):
@@ -120,8 +120,8 @@ class OptimizedSOWLv2Pipeline:
     def process_images_batch(
         self, image_paths: list[str], prompt: str | list[str], output_dir: str | os.PathLike[str]
     ) -> None:
-        """`process_image` for each of them; what fails is named on the terminal, the rest is
-        done."""
+        """Calls `process_image` for each image. A failure is printed, and the other images are
+        still processed."""
         for path in image_paths:
             try:
                 self.process_image(path, prompt, output_dir)
@@ -129,8 +129,8 @@ class OptimizedSOWLv2Pipeline:
                 print(f"Error processing {path}: {error}")
 
     def process_video(self, video_path: str, prompt: str | list[str], output_dir: str) -> None:
-        """Not in this version: following objects through a video comes with segrid's tracker.
-        Raises NotImplementedError, before anything is written."""
+        """Raises NotImplementedError before anything is written, because following objects through
+        a video needs segrid's tracker, which does not exist yet."""
         not_yet(
             "process_video",
             "extract the frames (ffmpeg -i VIDEO frames/%06d.jpg) and use "
@@ -150,7 +150,8 @@ class OptimizedSOWLv2Pipeline:
 
 
 class _Files:
-    """The pictures of one image, written some at a time: not all of them are held at once."""
+    """The pictures of one image. They are written a few at a time, so that not all are held at
+    once."""
 
     def __init__(
         self, pipeline: OptimizedSOWLv2Pipeline, output_dir: str | os.PathLike[str]
@@ -162,7 +163,8 @@ class _Files:
         self._tasks: list[tuple[str, Any]] = []
 
     def add(self, kind: str, folder: str, name: str, array: np.ndarray) -> None:
-        """Unless the configuration leaves out `kind` ("binary", "overlay") or "merged"."""
+        """Adds a picture, unless the configuration leaves out `kind` ("binary", "overlay") or
+        "merged"."""
         from PIL import Image
 
         if getattr(self._wanted, kind) and (folder != "merged" or self._wanted.merged):
@@ -178,6 +180,6 @@ class _Files:
 
 
 def slug(prompt: str) -> str:
-    """A prompt as part of a file's name: spaces become underscores, as in the original; so do
-    characters that no name may hold."""
+    """Returns a prompt as part of a file's name. Spaces become underscores, as in the original, and
+    so do characters that no name may contain."""
     return "".join("_" if c in " /\\\0" else c for c in prompt)[:100]

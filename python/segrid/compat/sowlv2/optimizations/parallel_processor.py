@@ -1,4 +1,4 @@
-"""Several prompts, boxes, frames and files at once. The engine's own pool does the computing."""
+"""Processes several prompts, boxes, frames and files at once. The engine's own pool computes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ IO_THREADS = 16
 
 @dataclass
 class ParallelConfig:
-    """The options of SOWLv2 as of June 2025, then those of earlier versions.
+    """The options of SOWLv2 as of June 2025, followed by those of earlier versions.
 
-    max_workers : threads that read and write files, where `thread_pool_size` does not say
-    enable_threading : False: files one after the other
+    max_workers : threads that read and write files, if `thread_pool_size` is not given
+    enable_threading : False: files are processed one after the other
     thread_pool_size : threads that read and write files; None: max_workers, else IO_THREADS
     detection_batch_size, segmentation_batch_size, io_batch_size, thread_safety, batch_size,
-        use_gpu_batching : taken and not needed: the engine sizes its batches by itself, and its
-        models may be used from many threads
-    """
+        use_gpu_batching : accepted without effect, because the engine chooses its batch sizes
+        itself and its models may be used from many threads"""
 
     max_workers: int | None = None
     detection_batch_size: int = 4
@@ -37,7 +36,7 @@ class ParallelConfig:
 
     @property
     def io_threads(self) -> int:
-        """Threads that read and write files."""
+        """The number of threads that read and write files."""
         if not self.enable_threading:
             return 1
         return self.thread_pool_size or self.max_workers or IO_THREADS
@@ -45,7 +44,7 @@ class ParallelConfig:
 
 @dataclass
 class BatchDetectionResult:
-    """Detections of one prompt. segrid raises where detection fails: there are no errors here."""
+    """The detections of one prompt. It has no errors, because segrid raises if detection fails."""
 
     detections: list[dict[str, Any]] = field(default_factory=list)
     success_count: int = 0
@@ -56,8 +55,8 @@ class BatchDetectionResult:
 
 
 class ParallelDetectionProcessor:
-    """Detection of several prompts in one image pass. Models may be segrid's own objects, or names
-    of models."""
+    """Detects several prompts in one image pass. The models may be segrid's own objects or names of
+    models."""
 
     def __init__(
         self,
@@ -76,7 +75,8 @@ class ParallelDetectionProcessor:
     def detect_multiple_prompts_parallel(
         self, image: Any, prompts: list[str], threshold: float
     ) -> list[BatchDetectionResult]:
-        """One result for each prompt, in their order: what detecting each of them alone gives."""
+        """Returns one result for each prompt, in order: the same as if each prompt were detected
+        alone."""
         if not prompts:
             return []
         found = self.owl_model.detect_each(image, prompts, threshold)
@@ -87,7 +87,7 @@ class ParallelDetectionProcessor:
 
 
 class ParallelSegmentationProcessor:
-    """Masks of all boxes of an image, in one batch."""
+    """Segments all boxes of an image in one batch."""
 
     def __init__(
         self,
@@ -103,14 +103,14 @@ class ParallelSegmentationProcessor:
     def segment_detections_parallel(
         self, image: Any, detections: list[dict[str, Any]]
     ) -> list[tuple[dict[str, Any], Any]]:
-        """[(detection, (H, W) uint8 mask of 0 and 255)] in their order."""
+        """Returns [(detection, (H, W) uint8 mask of 0 and 255)] in the detections' order."""
         masks = self.sam_model.segment_all(image, [d["box"] for d in detections])
         return list(zip(detections, masks, strict=True))
 
 
 class ParallelFrameProcessor:
-    """Many frames: detected and segmented, as of June 2025, or each given to a function, as in
-    earlier versions."""
+    """Processes many frames. They are detected and segmented, as of June 2025, or each is passed to
+    a function, as in earlier versions."""
 
     def __init__(
         self,
@@ -131,11 +131,11 @@ class ParallelFrameProcessor:
     ) -> list[Any]:
         """Processes frames in parallel; results are in the frames' order.
 
-        With prompts and a threshold it returns [{"frame_idx", "detections", "segmentations"}], with
-        "error" where a frame failed.
+        With prompts and a threshold, it returns [{"frame_idx", "detections", "segmentations"}]. The
+        result of a frame that failed has "error".
 
-        With a function instead of prompts it returns the function's results for each frame and
-        `args`; where the function raised, the result is None and a line is printed on the terminal.
+        With a function instead of prompts, it returns the function's result for each frame and
+        `args`. If the function raises, the result is None and a line is printed.
         """
         if callable(prompts):
             return self._each(frames, prompts, args, kwargs)
@@ -182,8 +182,8 @@ class ParallelIOProcessor:
         self.config = parallel_config or config or ParallelConfig()
 
     def save_outputs_parallel(self, save_tasks: list[tuple[str, Any]]) -> None:
-        """Writes (path, PIL image) pairs as PNG, each whole or not at all. Raises what writing
-        raises, of the first that failed."""
+        """Writes (path, PIL image) pairs as PNG. Each file is written completely or not at all.
+        Raises the error of the first one that failed."""
         with ThreadPoolExecutor(self.config.io_threads) as pool:
             list(pool.map(lambda task: _save(*task), save_tasks))
 

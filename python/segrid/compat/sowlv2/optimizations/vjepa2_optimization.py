@@ -15,7 +15,7 @@ class VJepa2VideoOptimizer:
 
 
 def create_vjepa2_optimizer(config: Any, enable_vjepa2: bool = True) -> None:
-    """None, and a line on the terminal where it was asked for: the original's answer where V-JEPA 2
-    is not there."""
+    """Returns None, as the original does if V-JEPA 2 is missing, and prints a line if it was
+    requested."""
     if enable_vjepa2:
         print("V-JEPA 2 optimization not available, falling back to standard processing")

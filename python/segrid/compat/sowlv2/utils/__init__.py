@@ -1,1 +1,1 @@
-"""As sowlv2.utils: file names, folders, masks and colours of SOWLv2's outputs."""
+"""As sowlv2.utils: the file names, folders, masks and colours of SOWLv2's outputs."""

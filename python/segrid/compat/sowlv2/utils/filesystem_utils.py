@@ -8,8 +8,8 @@ from segrid.compat.sowlv2.utils.path_config import DirectoryStructure
 
 
 def remove_empty_folders(root_dir: str) -> None:
-    """Removes the folders below `root_dir`, and itself, that hold no file. Nothing where it is
-    missing; a line on the terminal where a folder cannot be removed."""
+    """Removes `root_dir` and the folders below it if they hold no file. Does nothing if it is
+    missing; prints a line if a folder cannot be removed."""
     for folder, _, _ in os.walk(root_dir, topdown=False):
         try:
             if not os.listdir(folder):
@@ -19,7 +19,7 @@ def remove_empty_folders(root_dir: str) -> None:
 
 
 def create_output_directories(base_dir: str, include_video: bool = False) -> dict[str, str]:
-    """Makes the tree of `DirectoryStructure.get_directory_map` and returns it."""
+    """Makes the folders of `DirectoryStructure.get_directory_map` and returns the map."""
     folders = DirectoryStructure.get_directory_map(base_dir, include_video)
     for folder in folders.values():
         os.makedirs(folder, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which files are images and videos."""
+"""Recognises image and video files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ VALID_VIDEO_EXTS = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 
 
 def is_valid_image_extension(ext: str) -> bool:
-    """Whether a lower-case ending with its dot (".png") is an image's."""
+    """Whether a lower-case ending with its dot (".png") belongs to an image."""
     return ext in VALID_EXTS
 
 
 def process_propagated_frame(*_: Any, **__: Any) -> Any:
-    """Raises NotImplementedError: videos come with segrid's tracker."""
+    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
+    yet."""
     not_yet("process_propagated_frame", "process_frames detects in every frame")

@@ -1,4 +1,4 @@
-"""Names of the files and folders that SOWLv2 writes."""
+"""The names of the files and folders that SOWLv2 writes."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class FilePattern:
 
     @classmethod
     def get_individual_patterns(cls) -> dict[str, str]:
-        """Formats of the files of one object."""
+        """Returns the name formats of the files of one object."""
         return {"mask": cls.INDIVIDUAL_MASK, "overlay": cls.INDIVIDUAL_OVERLAY}
 
     @classmethod
     def get_merged_patterns(cls) -> dict[str, str]:
-        """Formats of the files of all objects together."""
+        """Returns the name formats of the files of all objects together."""
         return {"mask": cls.MERGED_MASK, "overlay": cls.MERGED_OVERLAY}
 
 
 class DirectoryStructure:
-    """Names of folders: binary/frames, binary/merged, overlay/frames, overlay/merged, video."""
+    """The names of folders: binary/frames, binary/merged, overlay/frames, overlay/merged, video."""
 
     BINARY = "binary"
     OVERLAY = "overlay"
@@ -50,7 +50,7 @@ class DirectoryStructure:
 
     @classmethod
     def get_directory_map(cls, base_dir: str, include_video: bool = False) -> dict[str, str]:
-        """{"binary": ..., "binary_frames": ..., "overlay_merged": ...} below `base_dir`."""
+        """Returns {"binary": ..., "binary_frames": ..., "overlay_merged": ...} below `base_dir`."""
         tree = {kind: (cls.FRAMES, cls.MERGED) for kind in (cls.BINARY, cls.OVERLAY)}
         if include_video:
             tree[cls.VIDEO] = (cls.BINARY, cls.OVERLAY)
@@ -62,21 +62,21 @@ class DirectoryStructure:
 
     @classmethod
     def get_base_directories(cls) -> list[str]:
-        """Names of the folders at the top."""
+        """Returns the names of the top folders."""
         return [cls.BINARY, cls.OVERLAY, cls.VIDEO]
 
 
 class FilePatternMatcher:
-    """Regular expressions that take the names of `FilePattern` apart."""
+    """Regular expressions that split the names of `FilePattern` into their parts."""
 
     @staticmethod
     def get_individual_mask_pattern() -> str:
-        """Groups: number, object, prompt."""
+        """Has the groups number, object and prompt."""
         return r"(\d+)_obj(\d+)_(.*?)_mask\.png"
 
     @staticmethod
     def get_simple_mask_pattern() -> str:
-        """Groups: number, "obj" with the object's number."""
+        """Has the groups number and "obj" with the object's number."""
         return r"(\d+)_(obj\d+)_mask\.png"
 
     @staticmethod
@@ -91,5 +91,5 @@ class FilePatternMatcher:
 
     @staticmethod
     def natural_sort_key(s: str) -> list[int | str]:
-        """A key by which "a10" comes after "a9"."""
+        """Returns a sort key by which "a10" comes after "a9"."""
         return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", s)]

@@ -43,8 +43,9 @@ Colour = tuple[int, int, int]
 
 
 def validate_mask(mask: Any) -> np.ndarray | None:
-    """(H, W) uint8 of a mask of any kind: other types become 0 and 255 (above 0), axes of length 1
-    go. None for None and for what is no array."""
+    """Converts a mask of any kind to (H, W) uint8. Other types become 0 and 255 (for values above
+    0), and axes of length 1 are removed. Returns None for None and for anything that is not an
+    array."""
     if mask is None:
         return None
     try:
@@ -57,15 +58,16 @@ def validate_mask(mask: Any) -> np.ndarray | None:
 
 
 def blended(pixels: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
-    """A copy of (H, W, 3) uint8 pixels with half of the colour where the mask is above 0."""
+    """Returns a copy of (H, W, 3) uint8 pixels, blended half and half with the colour where the
+    mask is above 0."""
     out, inside = pixels.copy(), mask > 0
     out[inside] = (0.5 * out[inside] + 0.5 * np.array(colour, np.uint8)).astype(np.uint8)
     return out
 
 
 def create_overlay(pil_image: Any, bool_mask_np: Any, color: Colour) -> Any:
-    """A PIL image (RGB) with half of the colour where the mask is. Raises ValueError without a
-    mask."""
+    """Returns a PIL image (RGB), blended half and half with the colour where the mask is. Raises
+    ValueError without a mask."""
     from PIL import Image
 
     mask = validate_mask(bool_mask_np)
@@ -78,7 +80,7 @@ def create_merged_binary_mask(
     items: list[np.ndarray], output_dir: str, base_name: str, pipeline_config: PipelineConfig
 ) -> None:
     """Writes the union of the masks as {base_name}_merged_mask.png (0 and 255) into `output_dir`.
-    Nothing without masks, or where the configuration leaves binary masks out."""
+    Writes nothing without masks, or if the configuration leaves binary masks out."""
     from PIL import Image
 
     if pipeline_config.binary and items:
@@ -99,7 +101,7 @@ def create_merged_overlay(
     pipeline_config: PipelineConfig,
 ) -> None:
     """Writes all masks in their colours over the image as {base_name}_merged_overlay.png into
-    `output_dir`. Nothing without masks, or where the configuration leaves overlays out."""
+    `output_dir`. Writes nothing without masks, or if the configuration leaves overlays out."""
     if pipeline_config.overlay and items:
         merged = original_pil_image
         for mask, colour in items:
@@ -113,7 +115,8 @@ def get_prompt_color(
     palette: list[Colour],
     next_color_idx: int,
 ) -> tuple[Colour, int]:
-    """(the prompt's colour, index of the next one); a new prompt's is put into the map."""
+    """Returns (the prompt's colour, index of the next colour). The colour of a new prompt is added
+    to the map."""
     if core_prompt in prompt_color_map:
         return prompt_color_map[core_prompt], next_color_idx
     colour = prompt_color_map[core_prompt] = palette[next_color_idx % len(palette)]
@@ -126,5 +129,5 @@ def _save(image: Any, folder: str, name: str, what: str) -> None:
         os.makedirs(folder, exist_ok=True)
         image.save(path)
         print(f"Saved merged {what}: {path}")
-    except OSError as error:  # the original's answer, too
+    except OSError as error:  # the original prints this too
         print(f"Error saving merged {what}: {error}")
