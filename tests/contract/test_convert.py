@@ -63,10 +63,10 @@ def test_sam2(tmp_path, name):
         text=True,
     )
     report = json.loads(done.stdout)
-    assert (
-        done.returncode == 0
-        and report["family"] == "sam2"
-        and any(d.startswith("memory_attention") for d in report["dropped"])
+    assert done.returncode == 0 and (report["family"], report["video"], report["dropped"]) == (
+        "sam2",
+        True,
+        [],
     )
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
@@ -81,6 +81,53 @@ def test_sam2(tmp_path, name):
         and np.abs(ours.scores - scores).max() < 1e-3
     )
     assert (ours.array == masks.astype(bool)).mean() > 0.999
+
+
+@pytest.mark.parametrize("name", ["sam2.1_hiera_t", "sam2_hiera_t"])
+def test_the_memory_of_sam2_is_that_of_transformers(tmp_path, name):
+    """transformers' video model loads the folder, every tensor in its place: memory attention,
+    memory encoder and object pointers answer as sam2's do."""
+    from transformers import Sam2VideoModel
+
+    theirs = random_sam2.original(name)
+    torch.save({"model": theirs.state_dict()}, tmp_path / "sam2.pt")
+    segrid.convert.convert(tmp_path / "sam2.pt", tmp_path / "out")
+    model, told = Sam2VideoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(told.values()), told
+    made = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(shape, generator=made)
+
+    side = model.backbone_feature_sizes[-1][0]
+    image, place = random(side**2, 1, 256), random(side**2, 1, 256)
+    memory, where = random(side**2 + 4, 1, 64), random(side**2 + 4, 1, 64)
+    with torch.no_grad():
+        expected = theirs.memory_attention(image, memory, place, where, num_obj_ptr_tokens=4)
+        found = model.memory_attention(image, memory, place, where, num_object_pointer_tokens=4)
+        torch.testing.assert_close(
+            found[0] if found.ndim == 4 else found,
+            expected.reshape_as(found[0] if found.ndim == 4 else found),
+            rtol=1e-3,
+            atol=1e-4,
+        )
+        features, masks = random(1, 256, side, side), random(1, 1, 16 * side, 16 * side)
+        expected = theirs.memory_encoder(features, masks, skip_mask_sigmoid=True)
+        found = model.memory_encoder(features, masks)
+        torch.testing.assert_close(found[0], expected["vision_features"], rtol=1e-3, atol=1e-4)
+        token = random(1, 256)
+        torch.testing.assert_close(model.object_pointer_proj(token), theirs.obj_ptr_proj(token))
+    same = dict(
+        memory_temporal_positional_encoding=theirs.maskmem_tpos_enc,
+        no_object_pointer=theirs.no_obj_ptr,
+        no_memory_embedding=theirs.no_mem_embed,
+        no_memory_positional_encoding=theirs.no_mem_pos_enc,
+    )
+    if name.startswith("sam2.1"):
+        same["occlusion_spatial_embedding_parameter"] = theirs.no_obj_embed_spatial
+    for name, value in same.items():
+        assert torch.equal(getattr(model, name), value), name
+    assert torch.equal(model.mask_downsample.weight, theirs.mask_downsample.weight)
 
 
 @pytest.mark.parametrize("size", ["small", "base_plus", "large"])
@@ -105,13 +152,13 @@ def test_every_published_size_of_sam2_is_known(tmp_path, size):
         tuple(backbone["global_attention_blocks"]),
         backbone["num_attention_heads"],
     ) == (widths, blocks, windows, of_all, heads)
-    from transformers import Sam2Config, Sam2Model
+    from transformers import Sam2VideoConfig, Sam2VideoModel
 
     with torch.device("meta"):
         wanted = {
-            k: tuple(v.shape) for k, v in Sam2Model(Sam2Config(**config)).state_dict().items()
+            k: tuple(v.shape)
+            for k, v in Sam2VideoModel(Sam2VideoConfig(**config)).state_dict().items()
         }
-    wanted.pop("prompt_encoder.shared_embedding.positional_embedding")
     assert {k: tuple(v.shape) for k, v in tensors.items()} == wanted
 
 

@@ -21,10 +21,11 @@ def run(checkpoint: Path, output: Path, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(found | {"folder": str(output)}, indent=2) + "\n")
     else:
-        left = f", {len(found['dropped'])} left out (video memory)" if found["dropped"] else ""
+        left = f", {len(found['dropped'])} left out" if found["dropped"] else ""
+        memory = " with the memory of video" if found["video"] else ""
         Console().print(
-            f"{found['family']}: {found['tensors']} tensors{left}, {found['bytes'] / 1e6:.0f} MB, "
-            f"checked by a click: {shown(output)}",
+            f"{found['family']}{memory}: {found['tensors']} tensors{left}, "
+            f"{found['bytes'] / 1e6:.0f} MB, checked by a click: {shown(output)}",
             highlight=False,
             soft_wrap=True,
         )

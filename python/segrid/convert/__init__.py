@@ -34,7 +34,8 @@ def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) 
 
     The checkpoint is read as weights only (no code of it runs), its family and sizes are told from
     its tensors, and the result is checked by loading it and answering a click. Returns {"family",
-    "tensors", "dropped", "bytes"}; `dropped` are tensors that images do not need.
+    "video", "tensors", "dropped", "bytes"}: `video` says whether the model has the memory that
+    video needs, `dropped` are the tensors that segrid has no use for.
 
     No tensor tells the attention heads of the mask decoder. A config.json beside the checkpoint
     does ({"mask_decoder_config": {"num_attention_heads": n}}); without one they are 8, as in every
@@ -79,7 +80,8 @@ def convert_weights(
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     _check(folder)
     return {
-        "family": config["model_type"],
+        "family": config["model_type"].removesuffix("_video"),
+        "video": config["model_type"].endswith("_video"),
         "tensors": len(renamed),
         "dropped": dropped,
         "bytes": written.stat().st_size,

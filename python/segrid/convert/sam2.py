@@ -1,10 +1,11 @@
-"""sam2's checkpoints (Ravi et al. 2024): sam2_hiera_* and sam2.1_hiera_*, their image part."""
+"""sam2's checkpoints (Ravi et al. 2024): sam2_hiera_* and sam2.1_hiera_*."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from segrid.convert import sam2_memory
 from segrid.convert.names import (
     DECODER_RULES,
     ORIGINAL_DECODER_RULES,
@@ -77,7 +78,10 @@ def recognises(weights: dict[str, Any]) -> bool:
 
 
 def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Returns (config.json, tensors, names of the tensors left out: the memory of video)."""
+    """Returns (config.json, tensors, names of the tensors left out).
+
+    The result is transformers' Sam2VideoModel where the checkpoint holds the memory of video, as
+    published ones do, else its Sam2Model."""
     import torch
 
     heads = (
@@ -90,6 +94,8 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
     out = {k: v for k, v in everything.items() if k.startswith(IMAGE)}
     points = [out.pop(f"prompt_encoder.point_embeddings.{i}.weight") for i in range(4)]
     out[POINTS] = torch.cat(points)
+    memory = sam2_memory.convert(weights)
+    video = "_video" if memory else ""
     grid = 4 * backbone_config(out)["image_size"][0] // 16
     vision = {
         "model_type": "sam2_vision_model",
@@ -101,11 +107,11 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
         "num_feature_levels": 3,
     }
     config = {
-        "architectures": ["Sam2Model"],
-        "model_type": "sam2",
+        "architectures": ["Sam2VideoModel" if memory else "Sam2Model"],
+        "model_type": f"sam2{video}",
         "vision_config": vision,
         "prompt_encoder_config": {
-            "model_type": "sam2_prompt_encoder",
+            "model_type": f"sam2{video}_prompt_encoder",
             "hidden_size": out["prompt_encoder.no_mask_embed.weight"].shape[1],
             "image_size": backbone_config(out)["image_size"][0],
             "patch_size": 16,
@@ -114,13 +120,20 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
         },
         "mask_decoder_config": decoder_config(out)
         | {
-            "model_type": "sam2_mask_decoder",
+            "model_type": f"sam2{video}_mask_decoder",
             "dynamic_multimask_via_stability": True,
             "dynamic_multimask_stability_delta": 0.05,
             "dynamic_multimask_stability_thresh": 0.98,
         },
     }
-    return config, out, sorted(k for k in everything if not k.startswith(IMAGE))
+    if memory:  # (Sam2VideoModel reads this matrix under both names)
+        out["prompt_encoder.shared_embedding.positional_embedding"] = out[
+            "shared_image_embedding.positional_embedding"
+        ]
+        config |= {"image_size": vision["backbone_config"]["image_size"][0]}
+        config |= sam2_memory.config(memory, vision["backbone_config"]["image_size"][0] // 16)
+    dropped = [] if memory else sorted(k for k in everything if not k.startswith(IMAGE))
+    return config, out | memory, dropped
 
 
 def backbone_config(w: dict[str, Any]) -> dict[str, Any]:
