@@ -1,4 +1,4 @@
-// What a long call reports while it runs, and the statistics that it returns.
+// The reports of a long call while it runs, and the statistics that it returns.
 #pragma once
 
 #include <chrono>
