@@ -5,9 +5,9 @@
 namespace segrid {
 namespace {
 
-constexpr int64_t kMost = 256;  // prompts; more at once is not faster
-constexpr int64_t kMostScanned =
-    int64_t{4} << 30;  // bytes, nor is this; and some of torch's kernels count in 31 bits
+constexpr int64_t kMost = 256;  // prompts per batch; larger batches are not faster
+// Bytes. More is not faster, and some of torch's kernels count in 31 bits.
+constexpr int64_t kMostScanned = int64_t{4} << 30;
 constexpr int64_t kLeastScanned = int64_t{16} << 20;
 
 }  // namespace
@@ -26,7 +26,7 @@ void DeviceBudget::shrink(int64_t count) {
         fail(ErrorKind::OutOfMemory,
              device_.str() + ": out of memory with a single prompt (about " +
                  human_bytes(static_cast<std::size_t>(free_memory(device_))) +
-                 " are free); take a smaller image, or 'fp16' or 'bf16'");
+                 " are free); use a smaller image, or precision 'fp16' or 'bf16'");
     }
     batch_ = std::max<int64_t>(1, count / 2);
     scan_bytes_ /= count == 1 ? 8 : 2;

@@ -1,4 +1,4 @@
-// Prompts by the batch, for models that have a device to fill.
+// Decodes prompts in batches, for models on a device, which one prompt does not keep busy.
 #pragma once
 
 #include <algorithm>
@@ -12,22 +12,22 @@
 
 namespace segrid {
 
-// How much of the device one call takes: half of what is free for decoding, a quarter for looking
-// at pixels.
+// How much of the device's memory one call may use: half of what is free for decoding, a quarter
+// for scanning. Belongs to one call and one thread.
 class DeviceBudget {
 public:
-    // each: masks a prompt that are decoded once more. at_most: prompts a batch; 0: as the memory
-    // allows.
+    // each: how many masks are decoded at once per prompt (more than 1 if every mask of a prompt is
+    // refined). at_most: the most prompts per batch; 0: as many as memory allows.
     DeviceBudget(const SegmentationModel& model, int64_t each, int64_t at_most);
     int64_t scan_bytes() const { return scan_bytes_; }
 
-    // body(first, count) on the thread of devices for batches of [0, total), in order. Where memory
-    // runs out the batch is halved, and the same prompts come again: body must not have kept
-    // anything by then. Stats tell.
+    // Calls body(first, count) on the device thread for consecutive batches of [0, total). If
+    // memory runs out, the batch is halved and the same prompts are passed again, so body must
+    // store results only when nothing can fail any more. Records the batch size, the halvings and
+    // the peak memory in `stats`.
     template <class Body>
     void over(int64_t total, const Schedule& schedule, Stats& stats, const Body& body) {
-        for (int64_t first = 0;
-             first < total;) {  // (largest_: that went well since the last time memory ran out)
+        for (int64_t first = 0; first < total;) {
             const int64_t count = std::min(batch_, total - first);
             try {
                 run_on_devices(schedule, [&] { body(first, count); });
@@ -39,18 +39,20 @@ public:
                 largest_ = 0;
                 ++stats.halved;
             }
-            if (schedule.poll)
-                schedule.poll();  // batches may be shorter than the interval at which waiting does
+            // Needed here because a batch may be shorter than the interval at which waiting polls.
+            if (schedule.poll) schedule.poll();
         }
         stats.batch_size = largest_;
         stats.peak_device_mb = std::max(stats.peak_device_mb, device_memory(device_).peak_mb);
     }
 
 private:
-    void shrink(
-        int64_t count);  // with less than `count` prompts took; throws where there is no less
+    // Reduces the memory used from now on, after `count` prompts took too much. Throws OutOfMemory
+    // if it cannot be reduced further.
+    void shrink(int64_t count);
 
     c10::Device device_;
+    // largest_: the largest batch that succeeded since memory last ran out.
     int64_t batch_ = 1, scan_bytes_ = 0, largest_ = 0;
 };
 

@@ -20,7 +20,7 @@ constexpr int64_t kPatches = 64;  // per task
 
 float sigmoid(float x) { return 1.0F / (1.0F + std::exp(-x)); }
 
-// How far the model's square reaches, in image pixels.
+// The size of the model's square in image pixels.
 ImagePoint reach(const PreprocessSpec& spec, Size image) {
     const auto longest = static_cast<double>(std::max(image.height, image.width));
     if (spec.resize == Resize::PadThenSquash) return {longest, longest};
@@ -29,7 +29,7 @@ ImagePoint reach(const PreprocessSpec& spec, Size image) {
 
 }  // namespace
 
-// Vectors of texts by their tokens.
+// The cache of text vectors, by the texts' tokens.
 struct Detector::Remembered {
     std::mutex mutex;
     std::map<TokenIds, std::vector<float>> vectors;
@@ -78,7 +78,7 @@ at::Tensor Detector::embed(const std::vector<TokenIds>& texts,
     const auto width = static_cast<std::size_t>(model().dim());
     at::Tensor out = at::empty({static_cast<int64_t>(texts.size()), model().dim()});
     float* rows = out.mutable_data_ptr<float>();
-    std::map<TokenIds, std::vector<std::size_t>> fresh;  // where they go
+    std::map<TokenIds, std::vector<std::size_t>> fresh;  // texts to encode -> their rows in `out`
     {
         const std::lock_guard lock(remembered_->mutex);
         for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -128,7 +128,7 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
                                         const Schedule& schedule) const {
     std::stable_sort(found.begin(), found.end(),
                      [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
-    std::vector<int64_t> patches;  // one may have several labels
+    std::vector<int64_t> patches;  // without duplicates: a patch may have several labels
     for (const Candidate& c : found) patches.push_back(c.patch);
     std::sort(patches.begin(), patches.end());
     patches.erase(std::unique(patches.begin(), patches.end()), patches.end());
@@ -156,9 +156,8 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
     for (const int64_t number : kept) {
         const auto i = static_cast<std::size_t>(number);
         const UnitBox& b = boxes[i];
-        const auto x = static_cast<float>(far.x),
-                   y = static_cast<float>(
-                       far.y);  // in fp32, as it is handed out: the segmenter gets the same box
+        // In fp32, the type in which boxes are returned, so that the segmenter gets the same box.
+        const auto x = static_cast<float>(far.x), y = static_cast<float>(far.y);
         out.push_back({{b.x0 * x, b.y0 * y, b.x1 * x, b.y1 * y},
                        found[i].score,
                        found[i].label,

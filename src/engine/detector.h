@@ -1,4 +1,4 @@
-// Image and texts -> boxes. The image is encoded once for any number of texts.
+// Image and texts -> boxes. An image is encoded once for any number of texts.
 #pragma once
 
 #include <map>
@@ -14,15 +14,15 @@
 
 namespace segrid {
 
-// An image as a detector sees it: an immutable value.
+// An encoded image: an immutable value that any number of threads may use.
 struct Scene {
     Size image;
     DetectionFeatures features;
     std::string model_id;
 };
 
-// What is looked for: unit vectors, each with the number of the label it stands for (synonyms share
-// one), from 0 to labels - 1.
+// The objects to look for: unit vectors, each with its label in [0, labels). Synonyms share a
+// label.
 struct Queries {
     at::Tensor vectors;  // [n, dim]
     std::vector<int64_t> label_of;
@@ -30,22 +30,24 @@ struct Queries {
 };
 
 struct Detection {
-    ImageBox box;  // XYXY in image pixels, where the model put it: not clipped to the image
+    ImageBox box;  // XYXY in image pixels; a Detector does not clip it to the image
     float score = 0;
     int64_t label = 0;
-    int64_t patch = 0;  // of the image, row by row: the order in which the originals list boxes
+    // Index of the image's patch, row-major: the order in which the originals list boxes.
+    int64_t patch = 0;
 };
 
 struct DetectOptions {
-    double threshold = 0.1;     // scores are above it
-    std::optional<double> nms;  // of two boxes of one label with a larger IoU the better stays
-    bool every_label = false;   // a patch may have several labels, rather than its best alone
+    double threshold = 0.1;     // boxes with a score above it are kept
+    std::optional<double> nms;  // IoU above which the worse of two boxes of one label is dropped
+    bool every_label = false;   // a patch may give a box for each label, not for its best one only
 };
 
-// Texts (and examples) of one call.
+// The most texts and examples in one call.
 inline constexpr std::size_t kMaxQueries = 10'000;
 
-// Immutable after construction, but for the texts it remembers; shared by any number of threads.
+// Immutable after construction except for a cache of text vectors, which a lock protects. Any
+// number of threads may share a Detector.
 class Detector : public Loaded<DetectionModel> {
 public:
     explicit Detector(const ModelSettings& settings);
@@ -53,36 +55,40 @@ public:
     Detector with_threads(int n) const;
 
     Scene encode(ImageView image, const Schedule& schedule) const;
-    // The vectors of texts; those of earlier calls are remembered.
+    // The vectors of texts, [texts, dim]. Those of earlier calls come from the cache.
     at::Tensor embed(const std::vector<TokenIds>& texts, const Schedule& schedule) const;
-    // The vector of what an example image shows, in a box of it where one is given.
+    // The vector [1, dim] of the object that an example image shows, inside `box` if it is given.
     at::Tensor embed_example(const Scene& example, const std::optional<ImageBox>& box,
                              const Schedule& schedule) const;
 
-    // Sorted by score; ties by label, then by patch. transformers'
-    // post_process_grounded_object_detection; with every_label its zero-shot pipeline.
+    // Sorted by score. Equal scores are ordered by patch; with every_label by label, then by patch.
+    // Follows transformers' post_process_grounded_object_detection, or its zero-shot pipeline with
+    // every_label.
     std::vector<Detection> detect(const Scene& scene, const Queries& queries,
                                   const DetectOptions& options, const Schedule& schedule) const;
-    // transformers' post_process_image_guided_detection: suppression over all labels at options.nms
-    // (0.3), then scores relative to the best one, from 0 at a tenth of it to 1.
+    // Follows transformers' post_process_image_guided_detection: non-maximum suppression over all
+    // labels at IoU options.nms (0.3 if empty), then scores are rescaled so that a tenth of the
+    // best becomes 0 and the best 1. Boxes with score 0 are dropped.
     std::vector<Detection> detect_like(const Scene& scene, const Queries& queries,
                                        const DetectOptions& options,
                                        const Schedule& schedule) const;
-    // Boxes of anything, by objectness; label 0.
+    // Boxes of objects of any kind, scored by objectness. Their label is 0.
     std::vector<Detection> propose(const Scene& scene, const DetectOptions& options,
                                    const Schedule& schedule) const;
 
 private:
     void check(const Scene& scene, const DetectOptions& options) const;
-    // With the boxes of the patches that are kept; sorted, and thinned where asked.
     struct Candidate {
         int64_t patch;
         float score;
         int64_t label;
     };
+    // Sorts the candidates by score, computes the boxes of their patches, and suppresses boxes if
+    // `nms` is given: among those of one label, or among all with across_labels.
     std::vector<Detection> finish(const Scene& scene, std::vector<Candidate> found,
                                   std::optional<double> nms, bool across_labels,
                                   const Schedule& schedule) const;
+    // The best label of each patch whose score is above `above`, in the order of the patches.
     std::vector<Candidate> best_labels(const Scene& scene, const Queries& queries, float above,
                                        const Schedule& schedule) const;
 

@@ -22,7 +22,8 @@
 namespace segrid {
 namespace {
 
-// torch's CUDA half, which registers itself when it is loaded. Empty: it is there; else why not.
+// Loads torch's CUDA libraries, which register themselves. Returns "", or the reason why they
+// cannot be loaded.
 std::string load_cuda() {
     static std::mutex mutex;
     static bool loaded = false;
@@ -45,13 +46,14 @@ bool has_driver() {
     return found;
 }
 
-// Empty: the device can be used; else why not.
+// Returns "" if the device can be used, otherwise the reason.
 std::string try_device(c10::Device device) {
     std::string why = load_cuda();
     if (!why.empty()) return why;
     if (!has_driver()) return "no NVIDIA driver was found (libcuda.so.1)";
     run_on_devices({}, [&] {
-        try {  // a kernel, too: memory can be had of devices for which this torch has none
+        // Runs a kernel, too: torch can allocate memory on devices for which it has no kernels.
+        try {
             at::zeros({1}, at::TensorOptions(device)).add_(1).item<float>();
         } catch (const c10::Error& e) {
             why = e.what_without_backtrace();
@@ -60,7 +62,7 @@ std::string try_device(c10::Device device) {
     return why.substr(0, why.find('\n'));
 }
 
-// N of "cuda:N"; 0 for "cuda"; none for other text.
+// N for "cuda:N", 0 for "cuda", nothing for any other text.
 std::optional<c10::DeviceIndex> cuda_index(std::string_view request) {
     if (request == "cuda") return c10::DeviceIndex{0};
     constexpr std::string_view prefix = "cuda:";
@@ -78,8 +80,8 @@ std::optional<c10::DeviceIndex> cuda_index(std::string_view request) {
 }  // namespace
 
 ResolvedDevice resolve_device(const std::string& request) {
-    // ATen asks once in a process what CUDA offers, as soon as anything (a convolution on the CPU)
-    // wants to know: its other half must be there by then.
+    // ATen asks CUDA for its devices only once per process, as soon as any code (such as a
+    // convolution on the CPU) needs them. torch's CUDA libraries must be loaded before that.
     if (has_driver()) load_cuda();
     if (request == "cpu") return {"cpu", {}};
     if (request == "cpu-plain") return {request, c10::Device(c10::kCPU)};
@@ -116,7 +118,7 @@ ResolvedDevice resolve_device(const std::string& request) {
 
 int64_t free_memory(c10::Device device) {
     if (device.is_cpu()) return int64_t{1} << 30;
-    // What torch holds and does not use is free, too.
+    // Memory that torch has cached but does not use is free, too.
     auto* allocator = at::getDeviceAllocator(device.type());
     const auto stats = allocator->getDeviceStats(device.index());
     const auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
@@ -137,8 +139,8 @@ bool is_out_of_memory(const std::exception_ptr& error) {
         std::rethrow_exception(error);
     } catch (const c10::OutOfMemoryError&) {
         return true;
-    } catch (const c10::Error& e) {  // what does not come from torch's own allocator of devices is
-                                     // known by its text
+    } catch (const c10::Error& e) {
+        // Errors that do not come from torch's device allocator are recognised by their text.
         const std::string_view text = e.what_without_backtrace();
         const auto says = [&](std::string_view words) {
             return text.find(words) != std::string_view::npos;
@@ -147,7 +149,8 @@ bool is_out_of_memory(const std::exception_ptr& error) {
     } catch (const std::bad_alloc&) {
         return true;
 #if AT_MKLDNN_ENABLED()
-    } catch (const dnnl::error& e) {  // it had no memory for the code that it makes at run time
+        // oneDNN had no memory for the code that it generates at run time.
+    } catch (const dnnl::error& e) {
         return e.status == dnnl_out_of_memory;
 #endif
     } catch (...) {

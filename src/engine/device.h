@@ -1,5 +1,5 @@
-// Where models may run, and what a device has left. CUDA comes with the installed torch: nothing
-// here is compiled against it.
+// The devices that models may run on, and their memory. CUDA comes with the installed torch:
+// nothing here is compiled against it.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -12,26 +12,32 @@ namespace segrid {
 
 struct ResolvedDevice {
     std::string name;                  // cpu, cpu-plain, cuda:0
-    std::optional<c10::Device> plain;  // where the plain definitions run; none: the CPU's kernels
+    std::optional<c10::Device> plain;  // where plain definitions run; empty: the CPU's kernels run
 };
 
-// request: auto (what the environment's SEGRID_DEVICE says, else the first CUDA device where torch
-// has CUDA and there is one, else cpu), cpu, cuda, cuda:N, cpu-plain (what runs on CUDA, on the
-// CPU: to check the one against the other), or the name of a backend that an extension has
-// registered with torch. Throws InvalidInput for another name, Unsupported where torch has no CUDA
-// or finds no such device, with torch's reason.
+// request is one of
+//   auto       the environment variable SEGRID_DEVICE if it is set, otherwise the first CUDA
+//              device if torch can use it, otherwise cpu
+//   cpu        the CPU's kernels
+//   cpu-plain  on the CPU what runs on CUDA, to compare the two
+//   cuda, cuda:N
+//   or the name of a backend that an extension has registered with torch.
+// Throws InvalidInput for any other name, and Unsupported, with torch's reason, if torch has no
+// CUDA or finds no such device.
 ResolvedDevice resolve_device(const std::string& request);
 
-// Bytes that may be used now; on the CPU, where nothing tells, a gigabyte.
+// Bytes of the device's memory that are free, including those that torch has cached. For the CPU
+// always 1 GiB.
 int64_t free_memory(c10::Device device);
-// What this process has of the device's memory, and the most it has had at once; zeros on the CPU.
+// The device memory that this process uses now, and its peak so far, in megabytes of 10^6 bytes.
+// Zeros for the CPU.
 struct DeviceMemory {
     double now_mb = 0, peak_mb = 0;
 };
 DeviceMemory device_memory(c10::Device device);
-// Whether it says that memory ran out, the device's or the process's.
+// Whether the error says that memory ran out, on the device or in the process.
 bool is_out_of_memory(const std::exception_ptr& error);
-// What torch keeps of the device's memory for later goes back.
+// Gives back the device memory that torch has cached.
 void release_cached(c10::Device device);
 
 }  // namespace segrid

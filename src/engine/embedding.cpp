@@ -8,8 +8,8 @@ namespace segrid {
 
 uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed) {
     constexpr uint64_t kPrime = 0x9E3779B97F4A7C15ULL;
-    uint64_t lanes[4] = {seed ^ kPrime, seed + 1, seed + 2,
-                         seed + 3};  // four lanes: the multiplications overlap
+    // Four lanes, so that the multiplications overlap.
+    uint64_t lanes[4] = {seed ^ kPrime, seed + 1, seed + 2, seed + 3};
     const auto* bytes = static_cast<const unsigned char*>(data);
     std::size_t i = 0;
     for (; i + 32 <= size; i += 32) {

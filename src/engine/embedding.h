@@ -1,4 +1,4 @@
-// One encoded image: an immutable value, usable from many threads.
+// One encoded image: an immutable value that any number of threads may use.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,26 +12,26 @@
 namespace segrid {
 
 struct Embedding {
-    FrameMap frame;     // the whole image in the model's square
-    Features features;  // the encoder's, [grid area, channels] each, where the model is
-    // What decoding an image alone adds to the image tokens, [channels]. Undefined: nothing, or the
-    // features hold it already (those that were put back from where they had been kept so).
+    FrameMap frame;     // maps the whole image to the model's square
+    Features features;  // the encoder's, [grid area, channels] each, on the model's device
+    // The vector that is added to the image tokens when an image is decoded alone, [channels].
+    // Undefined if the model has none, or if restored features already include it.
     at::Tensor no_memory;
     std::vector<FeatureShape> shapes;               // of the features
-    std::shared_ptr<const DecoderContext> context;  // what decoding derives from it
-    std::string model_id;                           // of the weights that made it
+    std::shared_ptr<const DecoderContext> context;  // derived from alone() for decoding
+    std::string model_id;                           // of the weights that made the features
 
     Size image() const { return frame.image(); }
-    // As an image alone is decoded: with no_memory.
+    // The features from which an image alone is decoded: with no_memory added.
     Features alone() const;
-    // Those of alone(), and the encoder's own, in fp32 on the CPU; no copy where they are there.
+    // alone() and features, in fp32 on the CPU. Tensors that already are so are not copied.
     Features host_alone() const;
     Features host_features() const;
-    at::Tensor host_no_memory() const;  // of a no_memory that is defined
-    uint64_t content_hash() const;      // of image size, model and features
+    at::Tensor host_no_memory() const;  // in fp32 on the CPU; no_memory must be defined
+    uint64_t content_hash() const;      // of image size, model_id and host_alone()
 };
 
-// A 64-bit hash of bytes, the same on every machine; not for security.
+// A 64-bit hash that is the same on every machine. Not for security.
 uint64_t hash_bytes(const void* data, std::size_t size, uint64_t seed = 0);
 
 }  // namespace segrid

@@ -13,7 +13,7 @@
 namespace segrid {
 namespace {
 
-// All points of one crop.
+// Decodes all points of one crop and adds their masks to run.masks.
 void decode_crop(Generation& run, const Embedding& crop, const std::vector<ImagePoint>& grid,
                  int64_t first_prompt) {
     run.begin("decode");
@@ -31,7 +31,7 @@ std::vector<int64_t> order_by_score(const MaskSet& set) {
     return order;
 }
 
-// What segrid adds to segment-anything's filters, in the order of the signature.
+// Applies the filters that segrid adds to segment-anything's, in the order of EverythingOptions.
 void thin(Generation& run) {
     const Span span("thin");
     const EverythingOptions& o = run.options;
@@ -68,7 +68,7 @@ Everything finish(Generation& run, const CropPlan& crops) {
     const EverythingOptions& o = run.options;
     MaskSet& set = run.masks;
     const Stopwatch filter;
-    if (crops.boxes.size() > 1) {  // masks from smaller crops come first
+    if (crops.boxes.size() > 1) {  // smaller crops get higher scores, so NMS prefers their masks
         std::vector<float> scores;
         for (const Mask& m : set.masks()) {
             const auto area = static_cast<float>((m.crop_box.x1 - m.crop_box.x0) *
@@ -92,7 +92,8 @@ Everything finish(Generation& run, const CropPlan& crops) {
     return {std::move(set), std::move(run.stats)};
 }
 
-// Runs `body`, which adds to run.masks. When it is stopped, what is there goes to call.partial.
+// Runs `body`, which adds masks to run.masks, and filters them. If an exception ends this, the
+// masks found so far go to call.partial.
 template <class Body>
 Everything generate(Generation& run, const CropPlan& crops, const Body& body) {
     try {
@@ -102,7 +103,7 @@ Everything generate(Generation& run, const CropPlan& crops, const Body& body) {
         const auto stop = std::current_exception();
         try {
             if (run.call.partial) run.call.partial(std::move(run.masks));
-        } catch (...) {  // the reason to stop is what the caller must see
+        } catch (...) {  // dropped: the caller must see the exception that ended the call
         }
         std::rethrow_exception(stop);
     }

@@ -1,6 +1,6 @@
-// "Segment everything" on a device: the same filters in the same order as in everything.cpp, over
-// batches. What comes back before the end are numbers (scores, areas, boxes); the masks themselves
-// are copied once, when box NMS has chosen among them.
+// "Segment everything" on a device: applies the filters in the order of everything_workers.cpp, but
+// to batches of points. Only numbers (scores, areas, boxes) are copied from the device before box
+// NMS; the runs of the masks that it keeps are copied once, after it.
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 
@@ -16,21 +16,21 @@
 namespace segrid {
 namespace {
 
-// Where a candidate's runs lie: rows of one of the tensors; in none where they were given up for
-// memory.
+// Where the runs of a candidate are stored: in rows [first, first + count) of a tensor. tensor is
+// -1 if the runs were dropped to save memory.
 struct Place {
-    int64_t number = 0;  // of the mask among its prompt's
+    int64_t number = 0;  // index of the mask among its prompt's masks
     int64_t tensor = -1, first = 0, count = 0;
 };
 
-// What was found so far, in the order of the prompts.
+// The candidates found so far, in the order of their prompts.
 struct Candidates {
     std::vector<Mask> masks;
     std::vector<Place> places;
     std::vector<at::Tensor> runs;
 
-    // The one copy back, tensor by tensor: to set[k] the runs of candidate which[k]; none where
-    // they were given up.
+    // Copies the runs of candidate which[k] to set[k], with one copy per tensor. Candidates without
+    // runs are left alone.
     void fetch(const std::vector<int64_t>& which, std::vector<Mask>& set) const {
         for (std::size_t t = 0; t < runs.size(); ++t) {
             std::vector<at::Tensor> parts;
@@ -66,7 +66,7 @@ public:
         run_on_devices(run.schedule, [&] { way_.emplace(model_, crop, run.mask_rules()); });
     }
 
-    // All points of the grid: what passes the filters.
+    // Decodes all points of the grid and keeps the candidates that pass the filters.
     void decode() {
         budget_.over(static_cast<int64_t>(grid_.size()), run_.schedule, run_.stats,
                      [&](int64_t first, int64_t count) {
@@ -79,9 +79,9 @@ public:
 
     const Candidates& found() const { return found_; }
 
-    // Decodes again those of the set (candidates `kept`) whose runs were given up, batch by batch,
-    // whatever the filters would say of them this time: a batch of another size may round
-    // differently.
+    // Decodes again, in batches, the masks of the set (candidates `kept`) whose runs were dropped.
+    // They are kept even if the filters would now reject them, because a batch of another size may
+    // round differently.
     void restore_runs(const std::vector<int64_t>& kept, MaskSet& set) {
         std::map<int64_t, std::map<int64_t, Mask*>> wanted;  // by point and number
         for (std::size_t k = 0; k < kept.size(); ++k) {
@@ -99,13 +99,13 @@ public:
         for (const auto& [point, masks] : wanted) {
             for (const auto& [number, mask] : masks) {
                 if (runs_given_up(*mask))
-                    internal("everything: a candidate that was decoded again did not come");
+                    internal("everything: a candidate was decoded again, but no mask came out");
             }
         }
     }
 
 private:
-    // What the masks of some points share: their prompts, and where they come from.
+    // Some points: their prompts, and the origins of their masks.
     struct Points {
         std::vector<Prompt> prompts;
         std::vector<MaskOrigin> origins;
@@ -119,7 +119,8 @@ private:
         return points;
     }
 
-    // The filters in their order, up to the crop's edge.
+    // Decodes some points, and applies the filters in their order, up to the one at the crop's
+    // edge.
     void find(const std::vector<int64_t>& indices) {
         const Points points = points_of(indices);
         Stopwatch watch;
@@ -128,7 +129,8 @@ private:
         keep_if(batch, [&](const BatchMask& m) { return passes_iou(run_.options, m.iou); });
         run_.stats.add("decode", watch.seconds());
         watch = {};
-        // (on CUDA also the rest of decoding, which goes on after the last number has come back)
+        // On CUDA this also measures the end of decoding, which continues after the scores have
+        // arrived.
         span.next("scan");
         PromptMaskBatches::Scanned scanned = way_->scan(
             batch, points.origins, budget_.scan_bytes(),
@@ -166,10 +168,10 @@ private:
         return batch;
     }
 
-    // Only now, when nothing of this batch can fail for memory any more.
+    // Adds a batch to the candidates. Called only when this batch can no longer run out of memory.
     void keep(const DecodedBatch& batch, PromptMaskBatches::Scanned& scanned) {
         const BatchScan::Found& found = scanned.found;
-        std::size_t next = 0;  // among the masks that were wanted
+        std::size_t next = 0;  // index into found.wanted
         for (const at::Tensor& runs : found.runs) {
             const auto bytes = static_cast<int64_t>(runs.nbytes());
             const bool fits = run_.options.box_nms_thresh >= 1 ||
@@ -240,7 +242,7 @@ void decode_crop_by_batches(Generation& run, const Embedding& crop,
         batches.restore_runs(kept, set);
         run_in_worker(run.schedule, [&] { append_masks(run, crop, set); });
         run.stats.add("filter", watch.seconds());
-    } catch (...) {  // the caller gets what is there, before NMS
+    } catch (...) {  // the caller gets the candidates found so far, before NMS
         set.masks() = found.masks;
         kept.resize(found.masks.size());
         std::iota(kept.begin(), kept.end(), 0);

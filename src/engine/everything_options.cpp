@@ -38,7 +38,7 @@ void check_crops(const CropPlan& crops) {
         const ImageBox& b = crops.boxes[i];
         if (b.x0 < b.x1 && b.y0 < b.y1) continue;
         invalid("crop_n_layers: a crop of layer " + std::to_string(crops.layers[i]) +
-                " would be empty, the image is too narrow; use fewer layers, or a smaller "
+                " would be empty because the image is too narrow; use fewer layers, or a smaller "
                 "crop_overlap_ratio");
     }
 }
@@ -72,7 +72,7 @@ void EverythingOptions::check() const {
     };
     const auto threshold = [&](const char* name, double v) {
         if (!any_thresholds) fraction(name, v);
-        else if (std::isnan(v)) invalid(std::string(name) + ": is not a number");
+        else if (std::isnan(v)) invalid(std::string(name) + ": must be a number, got NaN");
     };
     threshold("pred_iou_thresh", pred_iou_thresh);
     threshold("stability_score_thresh", stability_score_thresh);
@@ -102,7 +102,7 @@ void EverythingOptions::check() const {
     range("candidate_memory", candidate_memory, 0, int64_t{1} << 50);
     if (!point_grids.empty() &&
         static_cast<int64_t>(point_grids.size()) < crop_n_layers.value_or(0) + 1) {
-        invalid("point_grids: one grid per layer is needed: " +
+        invalid("point_grids: must have one grid per crop layer: " +
                 std::to_string(crop_n_layers.value_or(0) + 1) + ", got " +
                 std::to_string(point_grids.size()));
     }

@@ -1,4 +1,4 @@
-// "Segment everything" on workers: a task per point of the grid.
+// "Segment everything" on workers: one task per point of the grid.
 #include <algorithm>
 #include <iterator>
 #include <map>
@@ -24,7 +24,7 @@ public:
           way_(run.segmenter.model(), crop, run.mask_rules()),
           found_(grid.size()) {}
 
-    // All points of the grid: the masks that pass the filters.
+    // Decodes all points of the grid and keeps the masks that pass the filters.
     void decode() {
         parallel_for(static_cast<int64_t>(grid_.size()), run_.schedule,
                      [&](int64_t i, Worker& worker) {
@@ -35,14 +35,14 @@ public:
                      });
     }
 
-    // Moves what was found to the end of the set, in the order of the points.
+    // Moves the masks found to the end of the set, in the order of the points.
     void collect(MaskSet& set) {
         for (auto& masks : found_)
             std::move(masks.begin(), masks.end(), std::back_inserter(set.masks()));
         found_.clear();
     }
 
-    // Decodes again those whose runs were given up: the bits are the same.
+    // Decodes again the masks whose runs were dropped. They get the same bits.
     void restore_runs(MaskSet& set) const {
         std::map<int64_t, std::vector<Mask*>> by_point;
         for (Mask& m : set.masks()) {
@@ -59,8 +59,8 @@ public:
     }
 
 private:
-    // Decode, drop by predicted IoU before pixels are computed, scan, drop by stability and by the
-    // crop's edge.
+    // Decodes a point, drops masks by predicted IoU before their pixels are computed, scans the
+    // others, and drops those that are unstable or cut off by the crop's edge.
     std::vector<Mask> masks_of_point(int64_t index, RunsKept kept, Arena& arena) const {
         const Prompt prompt = prompt_of(crop_, grid_[static_cast<std::size_t>(index)]);
         const MaskOrigin origin = origin_of(prompt, first_prompt_ + index);
@@ -72,7 +72,7 @@ private:
         watch = {};
         span.next("scan");
         std::vector<Mask> masks;
-        thread_local Runs runs;  // grows once per worker; survivors get a copy of just their size
+        thread_local Runs runs;  // reused by all masks of a worker; masks get copies of exact size
         for (const DecodedMask& d : decoded) {
             if (d.logits == nullptr || !passes_iou(run_.options, d.iou)) continue;
             Mask mask = way_.scan(d, origin, runs, arena);
@@ -84,7 +84,8 @@ private:
         return masks;
     }
 
-    // Whether the candidates' memory has room for these runs, which then count.
+    // Counts these runs as held if the candidates' memory has room for them; returns whether it
+    // has.
     bool hold(const Runs& runs) const {
         const auto bytes = static_cast<int64_t>(runs.size() * sizeof(Run));
         if (run_.options.box_nms_thresh >= 1 ||
@@ -103,7 +104,7 @@ private:
             made.runs.clear();
             return;
         }
-        internal("everything: a candidate that was decoded again came out as another one");
+        internal("everything: a candidate was decoded again and gave another mask");
     }
 
     Generation& run_;
@@ -141,14 +142,14 @@ void decode_crop_on_workers(Generation& run, const Embedding& crop,
             append_masks(run, crop, set);
             filter += own.seconds();
         });
-        // Wall-clock time, divided in the proportion of the workers' times.
+        // Wall-clock time, divided in the ratio of the workers' times.
         const double decode = static_cast<double>(run.decode_ns - decode_before),
                      scanned = static_cast<double>(run.scan_ns - scan_before);
         const double both = watch.seconds() - filter;
         run.stats.add("filter", filter);
         run.stats.add("decode", both * decode / std::max(1.0, decode + scanned));
         run.stats.add("scan", both * scanned / std::max(1.0, decode + scanned));
-    } catch (...) {  // all tasks have ended; the caller gets what is there, before NMS
+    } catch (...) {  // all tasks have ended; the caller gets the masks found so far, before NMS
         points.collect(set);
         std::erase_if(set.masks(), runs_given_up);
         append_masks(run, crop, set);

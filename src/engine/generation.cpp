@@ -58,7 +58,7 @@ MaskRules Generation::mask_rules() const {
 
 DecodeRequest Generation::request() const {
     DecodeRequest request{.multimask = options.multimask};
-    // What fails before refinement may pass after it.
+    // A mask below the threshold may be above it after refinement.
     if (options.pred_iou_thresh > 0 && !options.use_m2m)
         request.iou_above = static_cast<float>(options.pred_iou_thresh);
     return request;
@@ -77,7 +77,7 @@ bool passes_iou(const EverythingOptions& o, float iou) {
 }
 
 bool passes_scan(const EverythingOptions& o, const Embedding& crop, const Mask& mask) {
-    // (NaN fails, too)
+    // Written so that NaN fails.
     if (o.stability_score_thresh > 0 &&
         !(mask.stability >= static_cast<float>(o.stability_score_thresh)))
         return false;

@@ -1,4 +1,4 @@
-// What every model is loaded from, and how it is known afterwards.
+// Loading a model of any kind: its settings, its device and precision, its id.
 #pragma once
 
 #include <memory>
@@ -17,36 +17,36 @@ struct ModelSettings {
     std::string settings_path;       // segrid.json, or empty
     std::string device = "auto";     // see resolve_device
     std::string precision = "auto";  // see resolve_precision
-    int threads = 0;                 // most workers one call may use; 0: the whole budget
+    int threads = 0;                 // the most workers one call may use; 0: the whole budget
 };
 
-// Throws InvalidInput for a number of threads below 0.
+// Throws InvalidInput if the number of threads is below 0.
 void check_settings(const ModelSettings& settings);
-// Throws InvalidInput below 1.
+// Throws InvalidInput if n is below 1.
 void check_threads(int n);
 
-// Hash of config and weights: equal files give equal ids on every machine.
+// A hash of config and weights: equal files give equal ids on every machine.
 std::string identify(const std::string& config_path, const std::string& weights_path);
 
-// A model and what is known of it, shared by all copies of the object; each copy has its own cap on
-// workers.
+// A model with its id, device and precision. Copies of the object share the model, and each has its
+// own limit on workers. Immutable after construction.
 template <class Model>
 class Loaded {
 public:
     const Model& model() const { return *model_; }
     const std::string& model_id() const { return model_id_; }
     const std::string& device() const { return device_; }
-    const std::string& precision() const { return precision_; }  // what runs
+    const std::string& precision() const { return precision_; }  // the resolved one, never "auto"
     // Names of the weights that run in int8.
     const std::vector<std::string>& quantised() const { return quantised_; }
-    // The schedule with this object's cap on workers.
+    // The schedule with this object's limit on workers.
     Schedule capped(Schedule schedule) const {
         if (threads_ > 0) schedule.max_workers = threads_;
         return schedule;
     }
 
 protected:
-    // load: one of factory.h's.
+    // load: one of the functions in models/factory.h.
     template <class Load>
     Loaded(const ModelSettings& s, const Load& load) : threads_(s.threads) {
         check_settings(s);
@@ -55,15 +55,15 @@ protected:
             resolve_precision(s.precision, s.settings_path, device.plain);
         device_ = device.name;
         precision_ = precision.name;
-        // On a worker: ATen runs single-threaded there, and the caller's own OpenMP threads (or
-        // what a fork left of them) stay out of it.
+        // On a worker, because ATen is single-threaded there and does not use the caller's OpenMP
+        // threads, which may be missing after a fork.
         run_in_worker({}, [&] {
             auto loaded = load(s.config_path, s.weights_path, precision.execution);
             model_ = std::move(loaded.model);
             quantised_ = std::move(loaded.quantised);
             model_id_ = identify(s.config_path, s.weights_path);
         });
-        give_back_memory();  // what the weights were read and packed with
+        give_back_memory();  // the memory that reading and packing the weights used
     }
     void cap(int threads) {
         check_threads(threads);

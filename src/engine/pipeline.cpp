@@ -9,7 +9,7 @@ DetectedMasks detect_and_segment(const Detector& detector, const Segmenter& segm
                                  ImageView image, const std::vector<TokenIds>& texts,
                                  const std::vector<int64_t>& label_of, const DetectOptions& options,
                                  const PredictOptions& masks, const Schedule& schedule) {
-    Schedule beside;  // polls nothing: that is the calling thread's
+    Schedule beside;  // without poll, which must run on the calling thread
     beside.max_workers = schedule.max_workers;
     std::future<Embedding> embedding = std::async(std::launch::async, [&segmenter, image, beside] {
         return segmenter.encode(image, beside);

@@ -21,12 +21,10 @@ bool within_gates(const Config& settings, const std::string& name) {
 std::string automatic(const std::string& settings_path, bool plain) {
     if (settings_path.empty()) return "fp32";
     const Config settings = Config::read(settings_path);
-    if (plain)
-        return within_gates(settings, "fp16")
-                   ? "fp16"
-                   : "fp32";  // the row of bf16 is of the CPU's kernels, which round less
+    // The table's bf16 row was measured with the CPU's kernels, which round less than a device.
+    if (plain) return within_gates(settings, "fp16") ? "fp16" : "fp32";
     if (settings.text("quantised", "") == "int8") return "int8";
-    // The table is read whole on every CPU, so that a broken one is an error everywhere.
+    // Both rows are read on every CPU, so that a broken table is an error everywhere.
     const bool int8 = within_gates(settings, "int8"), bf16 = within_gates(settings, "bf16");
     if (int8 && has_int8()) return "int8";
     return bf16 && has_bf16() ? "bf16" : "fp32";
@@ -37,9 +35,8 @@ std::string automatic(const std::string& settings_path, bool plain) {
 Precisions precisions_of(Precision precision) {
     switch (precision) {
         case Precision::Int8: return {has_bf16() ? Precision::Bf16 : Precision::Fp32, precision};
-        case Precision::Int8Torch:
-            return {Precision::Fp32, precision};  // as LibTorch's dynamic quantisation leaves
-                                                  // everything but the Linear layers
+        // LibTorch's dynamic quantisation leaves everything except the Linear layers in fp32.
+        case Precision::Int8Torch: return {Precision::Fp32, precision};
         default: return {precision, precision};
     }
 }
@@ -68,14 +65,14 @@ ResolvedPrecision resolve_precision(const std::string& request, const std::strin
     if (name == "bf16") {
         if (!has_bf16()) {
             fail(ErrorKind::Unsupported,
-                 "precision='bf16': this CPU has neither AVX512-BF16 nor AMX, it would be slower "
-                 "than fp32; use 'auto', 'int8' or 'fp32'");
+                 "precision='bf16': this CPU has neither AVX512-BF16 nor AMX, so bf16 would be "
+                 "slower than fp32; use 'auto', 'int8' or 'fp32'");
         }
         return kernels(Precision::Bf16);
     }
     if (name == "fp16")
         fail(ErrorKind::Unsupported,
-             "precision='fp16': there is none on CPUs; use 'auto', 'bf16' or 'int8'");
+             "precision='fp16': the CPU's kernels do not have it; use 'auto', 'bf16' or 'int8'");
     invalid("precision='" + request +
             "': unknown; use 'auto', 'fp32', 'bf16', 'fp16', 'int8' or 'int8-torch'");
 }

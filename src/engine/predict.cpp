@@ -1,4 +1,4 @@
-// Masks of prompts: each on a worker, or by the batch on a device.
+// Masks of prompts: one task per prompt on workers, or batches of prompts on a device.
 #include <ATen/Functions.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace segrid {
 namespace {
 
-// What one call is to fill: a place for every mask, in prompt order.
+// The result of one call while it is filled: a place for every mask, in prompt order.
 class Answers {
 public:
     Answers(const SegmentationModel& model, const Embedding& e, const std::vector<Prompt>& prompts,
@@ -66,10 +66,10 @@ void by_prompts(const SegmentationModel& model, Answers& answers, const PredictO
                             ? static_cast<int>(std::min<int64_t>(workers, options.batch_size))
                             : workers;
     if (at_once < workers) outer.max_workers = at_once;
-    if (at_once == threads()) {  // few prompts: workers without one help with the others'
+    if (at_once == threads()) {  // if prompts are few, idle workers share the others' steps
         inner.max_workers = 0;
         inner.share = count < 2 * workers;
-    } else {  // under a cap each prompt has its part of the workers
+    } else {  // with a limit, each prompt gets an equal part of the workers
         inner.max_workers =
             static_cast<int>(std::max<int64_t>(1, workers / std::min<int64_t>(count, at_once)));
         inner.share = inner.max_workers > 1;
@@ -81,7 +81,7 @@ void by_prompts(const SegmentationModel& model, Answers& answers, const PredictO
         parallel_for(static_cast<int64_t>(masks.size()), inner, [&](int64_t m, Worker& helper) {
             const Span scanning("scan", p);
             const DecodedMask& decoded = masks[static_cast<std::size_t>(m)];
-            thread_local Runs runs;  // grows once per worker; the mask gets a copy of just its size
+            thread_local Runs runs;  // reused by all masks of a worker; the mask gets its own copy
             Mask mask = way.scan(decoded, answers.origin(p), runs, helper.arena);
             mask.runs = Runs(runs.begin(), runs.end());
             answers.keep(p, m, std::move(mask));

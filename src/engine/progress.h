@@ -1,4 +1,4 @@
-// What a long call tells while it runs, and what it knows when it ends.
+// The reports of a long call while it runs, and the statistics that it returns.
 #pragma once
 
 #include <chrono>
@@ -19,15 +19,15 @@ struct Progress {
 };
 using ProgressCallback = std::function<void(const Progress&)>;
 
-// Seconds per stage, in wall-clock time.
+// Wall-clock seconds per stage, memory and batches of one call.
 struct Stats {
     std::map<std::string, double> seconds;
     double peak_memory_mb = 0;  // of the process, so far
-    // Where prompts go by the batch: how many at once, in the end, and how often memory ran out and
-    // the batch was halved.
+    // Only for batches on devices: the prompts in a batch at the end of the call, and how often
+    // memory ran out and the batch was halved.
     int64_t batch_size = 0, halved = 0;
-    double peak_device_mb =
-        0;  // of the device's memory, by this process since it began; 0 on the CPU
+    // The peak device memory of this process since it began; 0 on the CPU.
+    double peak_device_mb = 0;
 
     void add(const std::string& stage, double s) { seconds[stage] += s; }
 };

@@ -10,7 +10,7 @@
 namespace segrid {
 namespace {
 
-// A mask's own logits are cut to this before they become a hint, as in sam2.
+// A mask's own logits are clamped to this range before they become a hint, as in sam2.
 constexpr float kHintLimit = 32;
 
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
@@ -29,8 +29,8 @@ std::vector<ModelPrompt> to_model(const std::vector<Prompt>& prompts, const Fram
     return out;
 }
 
-// From low-res logits to the pixels of the frame's crop: through the model's square where the image
-// was padded, directly where it was squashed.
+// The resize from low-res logits to the pixels of the frame's crop. If the image was padded, it
+// goes through the model's square; if it was squashed, it is direct.
 ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame) {
     const Size low = model.low_res();
     if (model.preprocess().resize == Resize::Squash) return {low, low.height, low, frame.crop()};
@@ -45,7 +45,8 @@ bool fills(const MaskRules& rules) {
     return rules.max_hole_area > 0 || rules.max_sprinkle_area > 0;
 }
 
-// In image pixels. An empty mask's box is zeros in its crop, as in segment-anything.
+// The mask in image pixels, without runs. The box of an empty mask is zeros in its crop, as in
+// segment-anything.
 Mask make_mask(const ScanResult& found, const FrameMap& frame, float iou, float object_score,
                const MaskOrigin& origin) {
     Mask mask;

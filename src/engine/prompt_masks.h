@@ -1,6 +1,7 @@
-// The one way from a prompt to a mask: into the model's frame, decode, fill small regions, scan,
-// make the Mask. Predict, everything mode and video go this way, on workers (PromptMasks) or by
-// the batch on a device (PromptMaskBatches). Both keep references to the model and the image.
+// The one way from a prompt to a mask: convert it to the model's frame, decode, fill small regions,
+// scan, make the Mask. Predict and everything mode use it, on workers (PromptMasks) or in batches
+// on a device (PromptMaskBatches). Both classes keep references to the model and the image, which
+// must outlive them.
 #pragma once
 
 #include <functional>
@@ -19,30 +20,31 @@ namespace segrid {
 struct MaskRules {
     float threshold = 0;         // pixels whose logit is above it belong to the mask
     float stability_offset = 1;  // around the threshold, see ScanResult
-    // Pixels of the low-res logits, see fill_small_regions; 0 is off. The logits of a DecodedMask
-    // stay as they were decoded.
+    // In pixels of the low-res logits, see fill_small_regions; 0 is off. The logits of a
+    // DecodedMask are not changed.
     int64_t max_hole_area = 0, max_sprinkle_area = 0;
 };
 
-// Where a mask comes from.
+// The prompt that a mask comes from.
 struct MaskOrigin {
     int64_t prompt = 0;  // its index in the call
-    ImagePoint point;    // its first point; NaN where it has none
+    ImagePoint point;    // its first point; NaN if it has none
 };
 MaskOrigin origin_of(const Prompt& prompt, int64_t index);
 
-// Inside a worker.
+// To be used inside workers; any number of them may share one.
 class PromptMasks {
 public:
     PromptMasks(const SegmentationModel& model, const Embedding& image, const MaskRules& rules);
 
-    // As SegmentationModel::decode: the logits lie in the arena.
+    // See SegmentationModel::decode. The logits lie in the arena.
     std::vector<DecodedMask> decode(const Prompt& prompt, const DecodeRequest& request,
                                     const Schedule& schedule, Arena& arena) const;
-    // sam2's one step of refinement: each mask is decoded once more with its own logits as hint.
+    // One step of refinement, as in sam2: each mask is decoded once more with its own logits as
+    // hint.
     void refine(const Prompt& prompt, std::vector<DecodedMask>& masks, const Schedule& schedule,
                 Arena& arena) const;
-    // The mask without its runs, which replace those in `runs`.
+    // Returns the mask without runs and writes them to `runs`, in place of those it held.
     Mask scan(const DecodedMask& decoded, const MaskOrigin& origin, Runs& runs, Arena& arena) const;
 
 private:
@@ -52,22 +54,22 @@ private:
     ScanPlan plan_;
 };
 
-// On the thread of devices.
+// To be used on the device thread.
 class PromptMaskBatches {
 public:
     PromptMaskBatches(const SegmentationModel& model, const Embedding& image,
                       const MaskRules& rules);
 
     DecodedBatch decode(const std::vector<Prompt>& prompts, const DecodeRequest& request) const;
-    // As PromptMasks::refine. The batch must hold the masks of these prompts.
+    // See PromptMasks::refine. All masks of the batch must belong to these prompts.
     void refine(const std::vector<Prompt>& prompts, DecodedBatch& batch) const;
 
     struct Scanned {
-        std::vector<Mask> masks;  // of the batch, without their runs
-        BatchScan::Found found;   // the runs of those that were wanted
+        std::vector<Mask> masks;  // the batch's masks, without their runs
+        BatchScan::Found found;   // the runs of the wanted masks
     };
-    // origins: of the batch's prompts. bytes: about what may be used besides logits and runs.
-    // wanted: whether the runs of the batch's mask i are.
+    // origins: of the batch's prompts. bytes: the memory to use, roughly, in addition to logits and
+    // runs. wanted: tells whether the runs of the batch's mask i are wanted.
     Scanned scan(const DecodedBatch& batch, const std::vector<MaskOrigin>& origins, int64_t bytes,
                  const std::function<bool(std::size_t i, const Mask& mask)>& wanted) const;
 

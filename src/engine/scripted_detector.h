@@ -1,5 +1,5 @@
-// A TorchScript detector behind the image's own pixels: letterbox, forward, suppression, back to
-// the image.
+// A TorchScript detector for images of any size: letterbox, forward, non-maximum suppression, and
+// boxes in image pixels.
 #pragma once
 
 #include <memory>
@@ -11,17 +11,19 @@
 
 namespace segrid {
 
+// Immutable after construction; any number of threads may share it.
 class ScriptedDetector {
 public:
-    // side 0: what the file says, else 640. See ScriptedModel for errors.
+    // side: of the model's square input in pixels, from 32 to 8192 (otherwise InvalidInput); 0: the
+    // side that the file states, or 640. See ScriptedModel for other errors.
     ScriptedDetector(const std::string& path, int64_t side, YoloLayout layout);
 
     int64_t side() const { return side_; }
     const std::vector<std::string>& names() const { return model_->names(); }
 
-    // Sorted by score. The image is scaled to fit side x side, centred, and framed in gray (114),
-    // as YOLO models are trained; the filter is Pillow's antialiased bilinear one. options.nms:
-    // among boxes of one class.
+    // Sorted by score. The image is resized to fit side x side with Pillow's antialiased bilinear
+    // filter, centred, and surrounded by gray (114), as YOLO models are trained. options.nms
+    // applies to boxes of one class. Boxes are clipped to the image.
     std::vector<Detection> detect(ImageView image, const DetectOptions& options,
                                   const Schedule& schedule) const;
 

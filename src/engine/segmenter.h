@@ -19,64 +19,65 @@ namespace segrid {
 
 struct PredictOptions {
     bool multimask = false;
-    double mask_threshold = 0;  // of logits: pixels above it are the mask's
-    int64_t max_hole_area = 0,
-            max_sprinkle_area =
-                0;  // see fill_small_regions; the logits returned stay as they were decoded
-    int64_t batch_size = 0;  // most prompts decoded at once, each by a part of the workers; 0: as
-                             // many as there are workers, or as a device's memory allows
+    double mask_threshold = 0;  // pixels whose logit is above it belong to the mask
+    // In pixels of the low-res logits, see fill_small_regions. The returned logits are not changed.
+    int64_t max_hole_area = 0, max_sprinkle_area = 0;
+    // The most prompts decoded at once; each then gets a part of the workers. 0: as many prompts as
+    // workers, or as a device's memory allows.
+    int64_t batch_size = 0;
 };
 
 struct Predicted {
     MaskSet masks;
-    at::Tensor low_res;  // [masks, h, w] logits; undefined when they would exceed kMaxLowResBytes
+    // Logits [masks, h, w]; undefined if they would exceed kMaxLowResBytes.
+    at::Tensor low_res;
     Stats stats;
 };
 
-// Logits are kept beside predicted masks (as hints for the next call) up to this size.
+// The most bytes of logits that are returned with predicted masks (as hints for the next call).
 inline constexpr std::size_t kMaxLowResBytes = std::size_t{256} << 20;
-// Prompts of one predict() call.
+// The most prompts in one predict() call.
 inline constexpr std::size_t kMaxPrompts = 100'000;
 
-// Features of an image in fp32 on the CPU, as files and other programs keep them.
+// Features of an image in fp32 on the CPU, as files and other programs store them.
 struct KeptFeatures {
     Features features;
-    bool no_memory_added = false;  // whether the image tokens hold SegmentationModel::no_memory()
-    std::string model_id;          // of the weights that made them
+    // Whether the image tokens include SegmentationModel::no_memory().
+    bool no_memory_added = false;
+    std::string model_id;  // of the weights that made them
 };
 
-// Immutable after construction and shared by any number of threads.
+// Immutable after construction; any number of threads may share it.
 class Segmenter : public Loaded<SegmentationModel> {
 public:
     explicit Segmenter(const ModelSettings& settings);
 
-    // Recommended thresholds: segrid.json's, else the family's.
+    // Recommended thresholds by option name: segrid.json's, or else the family's.
     const std::map<std::string, double>& defaults() const { return defaults_; }
-    // Long side in pixels of the images (or crops) in which the model finds objects best:
-    // segrid.json's, where it says so.
+    // The longest side, in pixels, of images or crops in which the model finds objects best. Empty
+    // if segrid.json does not state it.
     std::optional<double> working_scale() const { return working_scale_; }
 
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
     Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule,
                           Stats* stats = nullptr) const;
-    // Encodes an image that is already resized for the model: packed RGB floats in 0..255.
-    // `resized` must be the size that the model gives to `image`, else InvalidInput.
+    // Encodes an image that is already resized for the model: packed RGB floats in 0..255. Throws
+    // InvalidInput unless `resized` is the size that the model gives to `image`.
     Embedding encode_resized(const float* pixels, Size resized, Size image,
                              const Schedule& schedule) const;
-    // An embedding from features that were kept elsewhere; throws InvalidInput when they are not
-    // this model's.
+    // An embedding from stored features. Throws InvalidInput if they are not this model's.
     Embedding restore(Size image, const KeptFeatures& kept, const Schedule& schedule) const;
-    // Masks in prompt order (three per prompt with multimask). Prompts must have been validated
+    // Masks in prompt order, with multimask several per prompt. Prompts must have been validated
     // against the image.
     Predicted predict(const Embedding& embedding, const std::vector<Prompt>& prompts,
                       const PredictOptions& options, const Schedule& schedule) const;
 
-    // The same model, shared, with another cap on workers.
+    // The same model, shared, with another limit on workers.
     Segmenter with_threads(int n) const;
-    // Throws InvalidInput when the embedding was made by other weights.
+    // Throws InvalidInput if the embedding was made by other weights.
     void check_embedding(const Embedding& embedding) const;
-    // The embedding as this model decodes it: itself, or, where the same weights made it on another
-    // device, with what is prepared here.
+    // The embedding as this model decodes it. If the same weights made it on another device, its
+    // copy is prepared here.
     Embedding prepared(const Embedding& embedding, const Schedule& schedule) const;
 
 private:

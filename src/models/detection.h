@@ -1,5 +1,5 @@
-// What the engine needs of an open-vocabulary detector. Implementations are immutable after load
-// and used from many threads.
+// The engine's interface to open-vocabulary detectors. Implementations are immutable after load;
+// any number of threads may use one.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,15 +16,14 @@
 
 namespace segrid {
 
-// What a detector makes of an image: one row for each of its patches, each of which may be an
-// object.
+// A detector's features of an image: one row for each patch, and each patch may be an object.
 struct DetectionFeatures {
     at::Tensor patches;  // [P, hidden]
-    at::Tensor classes;  // [P, dim], what is compared with queries; not normalised
+    at::Tensor classes;  // [P, dim]: compared with queries; not normalised
     at::Tensor scoring;  // [P, 3]: a patch's logit is (class . query * [0] + [1]) * [2]
 };
 
-// A box in units of the model's square: 0..1 where it lies inside. XYXY.
+// A box in units of the model's square: 0..1 inside it. XYXY.
 struct UnitBox {
     float x0 = 0, y0 = 0, x1 = 0, y1 = 0;
 };
@@ -37,29 +36,30 @@ public:
 
     virtual std::string family() const = 0;
     virtual const PreprocessSpec& preprocess() const = 0;
-    virtual int64_t text_length() const = 0;  // most tokens of a text
+    virtual int64_t text_length() const = 0;  // the most tokens of a text
     virtual int64_t vocabulary() const = 0;
     virtual int64_t dim() const = 0;  // of queries
 
     virtual DetectionFeatures encode(const ModelInput& input, const Schedule& schedule,
                                      const Tap* tap = nullptr) const = 0;
-    // [texts, dim], unit vectors. Ids lie in [0, vocabulary()), at most text_length() of them.
+    // Returns unit vectors [texts, dim]. A text has 1 to text_length() ids in [0, vocabulary());
+    // throws InvalidInput otherwise.
     virtual at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule,
                                    const Tap* tap = nullptr) const = 0;
-    // The patch of an example image that stands for its object, in the box where one is given, else
-    // wherever the originals look.
+    // The patch that stands for the object of an example image. With `box`, the object is the one
+    // in this box; without, the one that the originals choose.
     virtual int64_t example_patch(const DetectionFeatures& features,
                                   const std::optional<UnitBox>& box,
                                   const Schedule& schedule) const = 0;
-    // For patches [first, first + rows), inside a worker: logits[rows, queries]. queries: [n, dim]
-    // unit vectors, packed.
+    // To be called inside a worker. Writes the logits of patches [first, first + rows) to
+    // out: [rows, n]. queries: unit vectors [n, dim], packed.
     virtual void logits(const DetectionFeatures& features, const PackedMatrix& queries,
                         int64_t first, int64_t rows, float* out) const = 0;
+    // The boxes of the given patches, in their order.
     virtual std::vector<UnitBox> boxes(const DetectionFeatures& features,
                                        const std::vector<int64_t>& patches,
                                        const Schedule& schedule) const = 0;
-    // Logits [P] that a patch is an object of any kind; throws Unsupported where the family has
-    // none.
+    // Logits [P] that a patch is an object of any kind. Throws Unsupported if the family has none.
     virtual std::vector<float> objectness(const DetectionFeatures& features,
                                           const Schedule& schedule) const = 0;
 };

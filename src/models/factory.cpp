@@ -15,7 +15,7 @@
 namespace segrid {
 namespace {
 
-// A segmentation model with the CPU's kernels, and by its plain definitions.
+// The loaders of a segmentation family: with the CPU's kernels, and with its plain definitions.
 struct Family {
     std::string_view type;
     std::unique_ptr<SegmentationModel> (*kernels)(const Config&, WeightStore&, Precisions);

@@ -1,4 +1,4 @@
-// From files to a model: config.json's model_type picks the family.
+// Loads a model from files. The model_type in config.json selects the family.
 #pragma once
 
 #include <memory>
@@ -17,8 +17,8 @@ struct FromFiles {
     std::vector<std::string> quantised;  // names of the weights that run in int8
 };
 
-// Throws Unsupported for a model_type that this build does not know (the message lists those it
-// knows), and what reading throws.
+// Both throw Unsupported if this build does not know the model_type (the message lists those it
+// knows), and whatever reading the files throws.
 FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_path,
                                                      const std::string& weights_path,
                                                      const Execution& execution);

@@ -8,14 +8,16 @@
 
 namespace segrid::mask_decoder {
 
-// Throw Corrupt naming the key when a value is outside its plausible range or two contradict each
-// other.
+// Both throw Corrupt, naming the key, if a value is outside its plausible range or if two values
+// contradict each other.
 DecoderShape read_decoder(const Config& config);
-// side: of the model's square in pixels; grid: image tokens along it; dim: their channels.
+// side: of the model's square, in pixels. grid: number of image tokens along it. dim: their
+// channels.
 PromptShape read_prompt(const Config& config, int64_t side, int64_t grid, int64_t dim);
 
-// value must be from low to high; Corrupt naming the key otherwise.
+// Throws Corrupt, naming the key, unless value is from low to high.
 void within(const Config& config, const char* key, int64_t value, int64_t low, int64_t high);
+// Throws Corrupt with the config's name and the rule that it breaks.
 [[noreturn]] void contradiction(const Config& config, const std::string& what);
 
 }  // namespace segrid::mask_decoder

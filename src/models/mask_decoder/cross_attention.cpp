@@ -11,7 +11,7 @@ namespace {
 
 const char* out_name(bool sam2_names) { return sam2_names ? "o_proj" : "out_proj"; }
 
-// x[rows, in] -> [rows, out], on the pool.
+// x[rows, in] -> [rows, out], split over the pool.
 at::Tensor project(const Linear& layer, const at::Tensor& x, const Schedule& schedule) {
     constexpr int64_t kRows = 64;
     const int64_t rows = x.size(0), in = layer.weight().k(), out = layer.weight().n();
@@ -24,14 +24,14 @@ at::Tensor project(const Linear& layer, const at::Tensor& x, const Schedule& sch
     return result;
 }
 
-// The weight of a Linear in plain row-major form; transposed: [in, out].
+// The weight of a Linear, row-major and not packed: [out, in], or [in, out] if transposed.
 at::Tensor raw(const Scope& scope, int64_t in, int64_t out, bool transposed) {
     const at::Tensor w = scope.tensor("weight", {out, in});
     return (transposed ? w.t() : w).contiguous();
 }
 
-// folded[d, column(t, h)] = sum_j weight[h * width + j, d] * rows[t, h * width + j]: the image-side
-// weight absorbed by the token rows.
+// folded[d, column(t, h)] = sum_j weight[h * width + j, d] * rows[t, h * width + j]. The token rows
+// absorb the image-side weight.
 Factor fold_scores(Precision precision, const TwoWayShape& shape, int64_t inner,
                    const at::Tensor& weight, const float* rows, Arena& arena) {
     const int64_t width = inner / shape.heads, columns = shape.columns();
@@ -47,8 +47,8 @@ Factor fold_scores(Precision precision, const TwoWayShape& shape, int64_t inner,
     return make_factor(precision, shape.dim, columns, folded, columns, arena);
 }
 
-// For a side that is projected already: a block for each group of heads, in which a column sees its
-// own head's part of the inner dimension.
+// For an image side that is already projected: a block for each group of heads, in which a column
+// holds only its own head's part of the inner dimension.
 Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, const float* rows,
                  Arena& arena) {
     const int64_t width = inner / shape.heads, across = shape.group_columns();
@@ -151,7 +151,7 @@ void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, fl
         float* acc = partial.acc + h * shape.slots() * seen;
         for (int64_t t = 0; t < shape.tokens; ++t)
             scale_row(seen, 1.0F / partial.sum[h * shape.slots() + t], acc + t * seen);
-        if (read.values != nullptr) {  // projected values, bias included: take each head's own part
+        if (read.values != nullptr) {  // projected, with bias: take each head's own part
             for (int64_t t = 0; t < shape.tokens; ++t) {
                 std::copy_n(acc + t * seen + h % shape.group() * width, width,
                             mixed + t * inner_ + h * width);
@@ -218,8 +218,8 @@ ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, cons
         return update;
     }
     update.side.queries = fold_scores(precision_, shape, inner_, wq_, k, arena);
-    for (int64_t t = 0; t < shape.tokens;
-         ++t) {  // the query bias does not cancel: the softmax is over tokens
+    // The query bias does not cancel, because the softmax is over tokens.
+    for (int64_t t = 0; t < shape.tokens; ++t) {
         for (int64_t i = 0; i < inner_; ++i)
             query_bias[i / width * shape.slots() + t] += q_.bias()[i] * k[t * inner_ + i];
     }

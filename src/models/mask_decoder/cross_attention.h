@@ -1,6 +1,6 @@
 // Attention between the prompt tokens (few) and the image tokens (many), with the image side folded
-// into the token side (see kernels/two_way/op.h for the algebra). Both directions are the same four
-// projections with the roles exchanged.
+// into the token side; kernels/two_way/op.h has the algebra. Both directions have the same four
+// projections, with the roles exchanged.
 #pragma once
 
 #include "core/thread_pool.h"
@@ -9,12 +9,12 @@
 
 namespace segrid::mask_decoder {
 
-// Attention among the tokens themselves.
+// Self-attention of the prompt tokens.
 class SelfAttention {
 public:
     SelfAttention() = default;
     SelfAttention(const Scope& scope, int64_t dim, int64_t heads, bool sam2_names);
-    // out[t] = attention(q = k = queries, v = values); rows of dim floats
+    // out[t] = attention(q = k = queries, v = values). All are rows of dim floats.
     void operator()(int64_t tokens, const float* queries, const float* values, float* out,
                     Arena& arena) const;
 
@@ -23,23 +23,24 @@ private:
     Linear q_, k_, v_, out_;
 };
 
-// The image side of one attention, projected once per image (layer 1, where all prompts see the
-// same keys).
+// The image side of one attention, projected once per image. It exists for layer 1 only, where all
+// prompts have the same keys.
 struct SharedSide {
     at::Tensor scores;  // [keys, inner]: projected image queries or keys
     at::Tensor values;  // [keys, inner]: projected image values (token-to-image only)
 };
 
-// Tokens ask, the image answers.
+// Token-to-image attention: prompt tokens are the queries, image tokens are the keys and values.
 class TokenToImage {
 public:
     TokenToImage() = default;
     TokenToImage(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
+    // Projects the image side for all prompts. placed: the keys with positions added.
     SharedSide share(const at::Tensor& keys, const at::Tensor& placed,
                      const Schedule& schedule) const;
-    // Prepares the read: queries of `tokens` rows (with their positions added) -> folded, or in
-    // blocks for a shared side.
+    // Prepares the read from rows of queries with positions added. They are folded, or arranged in
+    // blocks if the image side is shared.
     TokenRead fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared,
                    Arena& arena) const;
     // out += Wo concat_h(Wv_h acc_h / sum + bv_h) + bo
@@ -53,15 +54,15 @@ private:
     at::Tensor wv_t_;  // [dim, inner]
 };
 
-// The image asks, tokens answer.
+// Image-to-token attention: image tokens are the queries, prompt tokens are the keys and values.
 class ImageToToken {
 public:
     ImageToToken() = default;
     ImageToToken(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
     SharedSide share(const at::Tensor& placed, const Schedule& schedule) const;
-    // keys: token rows with positions added; values: token rows. The norm behind the residual is
-    // the caller's.
+    // Prepares the update. keys: token rows with positions added. values: token rows. norm: the
+    // LayerNorm after the residual.
     ImageUpdate fold(const TwoWayShape& shape, const float* keys, const float* values,
                      const SharedSide* shared, const LayerNorm& norm, Arena& arena) const;
 

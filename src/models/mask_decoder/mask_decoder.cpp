@@ -56,7 +56,7 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     const int64_t wanted = request.multimask ? shape_.masks - 1 : 1, plane = 16 * grid.area();
     const bool dynamic = !request.multimask && shape_.dynamic_threshold > 0;
     std::vector<DecodedMask> masks(static_cast<std::size_t>(wanted));
-    // Logits first: they outlive the scope of everything else.
+    // Taken before the scope opens, because they outlive everything else.
     float* logits = arena.take<float>(wanted * plane);
     float* mask_tokens = request.tokens ? arena.take<float>(wanted * dim) : nullptr;
     const Arena::Scope scope(arena);
@@ -65,8 +65,8 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     std::copy_n(output_tokens_.const_data_ptr<float>(), outputs * dim, tokens);
     std::copy_n(prompt, count * dim, tokens + outputs * dim);
     float* keys = arena.take<float>(image.count * dim);
-    std::vector<int64_t> read{
-        iou_token()};  // the tokens of the IoU and of the masks that are asked for, or may be
+    // The tokens to read: that of the IoU, and those of all masks that may be returned.
+    std::vector<int64_t> read{iou_token()};
     for (int64_t m = 0; m < (dynamic ? shape_.masks : wanted); ++m)
         read.push_back(mask_token(first + m));
     const bool score = shape_.object_score && request.object_score;
@@ -78,8 +78,8 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
             masks[static_cast<std::size_t>(m)].token = mask_tokens + m * dim;
     }
 
-    // IoU before pixels: it depends on the tokens alone, and a mask that fails needs no upscaling.
-    // Same result.
+    // The IoU depends on the tokens alone. Masks that fail it are not upscaled, which does not
+    // change the result.
     float* iou = arena.take<float>(shape_.masks);
     std::vector<int64_t> kept;
     run_in_worker(schedule, [&] {

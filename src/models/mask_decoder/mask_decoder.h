@@ -1,5 +1,6 @@
-// SAM's mask decoder around the two-way transformer: output tokens in front of the prompt's, IoU
-// before pixels, then upscaling and the hypernetworks' products for the masks that are wanted.
+// SAM's mask decoder. Output tokens are put before the prompt's tokens and pass the two-way
+// transformer. The IoU is predicted before pixels are computed; then the image tokens are upscaled
+// and multiplied by the hypernetworks' outputs, for the wanted masks only.
 #pragma once
 
 #include "kernels/upscale/op.h"
@@ -10,13 +11,13 @@ namespace segrid::mask_decoder {
 
 struct DecoderShape {
     Shape transformer;
-    int64_t masks = 4;  // one single mask, then the multimask ones
+    int64_t masks = 4;  // the single mask, then the multimask ones
     int64_t iou_depth = 3, iou_hidden = 256;
-    // SAM 2's.
-    bool object_score = false;  // one more output token, in front
+    // The members below are SAM 2's.
+    bool object_score = false;  // one more output token, before the others
     bool sigmoid_iou = false;
-    // A single mask whose stability at +-delta is below the threshold gives way to the best of the
-    // others. 0: never.
+    // If the stability of the single mask at +-dynamic_delta is below dynamic_threshold, the best
+    // of the other masks replaces it. Threshold 0: never.
     float dynamic_delta = 0.05F, dynamic_threshold = 0;
 };
 
@@ -24,8 +25,8 @@ class MaskDecoder {
 public:
     MaskDecoder(const Scope& scope, const DecoderShape& shape);
 
-    // prompt: [count, dim] tokens of the prompt. grid: image tokens' layout. Logits lie in `arena`
-    // until the caller's scope ends. high_res: null where the family has none.
+    // prompt: [count, dim], the prompt's tokens. grid: the layout of the image tokens. high_res:
+    // null if the family has none. The logits lie in `arena` until the caller's scope ends.
     std::vector<DecodedMask> operator()(const ImageTokens& image, Size grid,
                                         const UpscaleFeatures* high_res, const float* prompt,
                                         int64_t count, const DecodeRequest& request,
@@ -36,7 +37,7 @@ public:
 private:
     int64_t iou_token() const { return shape_.object_score ? 1 : 0; }
     int64_t mask_token(int64_t m) const { return iou_token() + 1 + m; }
-    // Logits of the masks whose tokens are given (at most 16), one plane after the other.
+    // Computes the logits of the masks with these numbers (at most 16), one plane after the other.
     void upscale(const float* keys, Size grid, const UpscaleFeatures* high_res, const float* tokens,
                  const std::vector<int64_t>& masks, float* logits, const Schedule& schedule,
                  Arena& arena) const;

@@ -10,8 +10,8 @@
 namespace segrid::plain {
 namespace {
 
-// A transposed 2x2 convolution of stride 2 as a product: of a token's channels, [its four pixels,
-// row by row][channels].
+// A transposed 2x2 convolution of stride 2 as a Linear: from a token's channels to [its four
+// pixels, row by row][channels].
 Linear by_four(const Weights& w, int64_t in, int64_t out) {
     return {w.place((w.scope())
                         .tensor("weight", {in, out, 2, 2})
@@ -40,7 +40,7 @@ at::Tensor Attention::operator()(const at::Tensor& queries, const at::Tensor& ke
     at::Tensor q = q_(queries);
     const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2) / heads_));
     const at::Tensor k = split_heads(k_(keys), heads_), v = split_heads(v_(values), heads_);
-    if (queries.size(0) > keys.size(0)) {  // all ask the same keys: one long sequence of queries
+    if (queries.size(0) > keys.size(0)) {  // the keys are shared: one long sequence of queries
         q = q.reshape({1, batch * queries.size(1), q.size(2)});
         return out_(merge_heads(attend(split_heads(q, heads_), k, v, scale))
                         .view({batch, queries.size(1), -1}));
@@ -134,7 +134,7 @@ std::pair<at::Tensor, at::Tensor> MaskDecoder::transform(const ImageContext& ima
     at::Tensor keys = image.features + (hints.defined() ? mask_(hints) : no_mask_), q = tokens;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         const TwoWayLayer& layer = layers_[i];
-        // The first layer adds no position and has no residual.
+        // The self-attention of the first layer has no positions and no residual.
         q = layer.norm1(i == 0 ? layer.self(q, q, q) : q + layer.self(q + tokens, q + tokens, q));
         q = layer.norm2(q + layer.read(q + tokens, keys + position_, keys));
         q = layer.norm3(q + layer.mlp2(at::relu(layer.mlp1(q))));
@@ -158,7 +158,7 @@ at::Tensor MaskDecoder::upscale(const ImageContext& image, const at::Tensor& tok
     const at::Tensor products =
         at::matmul(at::gelu(x).view({prompts, 16 * area, dim / 8}), at::stack(weights, 2))
             .to(at::kFloat);
-    // (y, x, dy, dx, dy', dx', mask): a token's pixels lie together
+    // The order is (y, x, dy, dx, dy', dx', mask): the pixels of a token lie together.
     return products.view({prompts, side, side, 2, 2, 2, 2, count})
         .permute({0, 7, 1, 3, 5, 2, 4, 6})
         .reshape({prompts, count, 4 * side, 4 * side});
@@ -183,7 +183,7 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
     if (shape_.object_score && request.object_score)
         objects = floats(object_head_(answers.select(1, 0)));
 
-    // IoU before pixels: prompts of which no mask is wanted are not upscaled.
+    // A prompt is not upscaled if none of its masks passes the IoU threshold.
     std::vector<int64_t> rows, picked;
     DecodedBatch out;
     for (int64_t p = 0; p < count; ++p) {
@@ -208,7 +208,8 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
         return all ? x : x.index_select(0, on_device(rows, placement_.device));
     };
     const at::Tensor own = of_rows(answers), of_image = of_rows(keys);
-    if (request.tokens)  // (a dynamic mask's is the single one's: of as many rows as prompts)
+    // If `dynamic`, this is the token of the single mask: one row per prompt.
+    if (request.tokens)
         out.tokens = own.narrow(1, mask_token(first), wanted).flatten(0, 1).to(at::kFloat);
     if (!dynamic) {
         out.logits = upscale(image, own, of_image, first, wanted).flatten(0, 1);
@@ -219,7 +220,7 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
         }
         return out;
     }
-    // A single mask that is not stable gives way to the best of the others.
+    // A single mask that is not stable is replaced by the best of the others.
     const at::Tensor logits = upscale(image, own, of_image, 0, shape_.masks),
                      single = logits.select(1, 0);
     const at::Tensor inner = (single > shape_.dynamic_delta).sum({1, 2}),
@@ -246,8 +247,8 @@ DecodedBatch MaskDecoder::operator()(const ImageContext& image,
         tokens.push_back(at::cat({output_tokens_, prompts_.tokens(p)}));
     DecodedBatch out;
     std::vector<at::Tensor> logits, mask_tokens;
-    for (std::size_t begin = 0, end = 0; begin < prompts.size();
-         begin = end) {  // prompts with equally many tokens go together
+    // Consecutive prompts go together if they have equally many tokens and all or none have a hint.
+    for (std::size_t begin = 0, end = 0; begin < prompts.size(); begin = end) {
         while (end < prompts.size() && tokens[end].size(0) == tokens[begin].size(0) &&
                (prompts[end].mask_hint == nullptr) == (prompts[begin].mask_hint == nullptr))
             ++end;

@@ -1,5 +1,5 @@
-// The mask decoder that all SAM families share, plainly and for many prompts at once: the figures
-// are in models/mask_decoder/.
+// The plain definition of the mask decoder that all SAM families share, for many prompts at once.
+// The figures are in mask_decoder.h and two_way_transformer.h.
 #pragma once
 
 #include <vector>
@@ -11,14 +11,15 @@
 
 namespace segrid::plain {
 
-// Attention with its four projections, into `inner` dimensions and back. Where one side has fewer
-// in its batch, it is shared by the other's.
+// Attention with its four projections, to `inner` dimensions and back. If queries or keys have a
+// batch of 1, the whole batch of the other side shares them.
 class Attention {
 public:
     Attention() = default;
     Attention(const Weights& weights, int64_t dim, int64_t inner, int64_t heads, bool sam2_names);
+    // [batch, tokens, dim] in and out.
     at::Tensor operator()(const at::Tensor& queries, const at::Tensor& keys,
-                          const at::Tensor& values) const;  // [batch, tokens, dim]
+                          const at::Tensor& values) const;
 
 private:
     int64_t heads_ = 1;
@@ -32,23 +33,23 @@ struct TwoWayLayer {
     Linear mlp1, mlp2;
 };
 
-// A mask hint to one embedding per image token.
+// Maps mask hints to an embedding for each image token: [prompts, h, w] -> [prompts, tokens, dim].
 class MaskEmbedding {
 public:
     MaskEmbedding(const Weights& weights, const mask_decoder::PromptShape& shape);
-    at::Tensor operator()(
-        const at::Tensor& hints) const;  // [prompts, h, w] -> [prompts, tokens, dim]
+    at::Tensor operator()(const at::Tensor& hints) const;
 
 private:
     at::Tensor conv1_, bias1_, conv2_, bias2_, conv3_, bias3_;
     LayerNorm norm1_, norm2_;
 };
 
-// What decoding needs of an image.
+// The data that decoding needs of one image; immutable.
 struct ImageContext : DecoderContext {
-    at::Tensor features;       // [1, tokens, dim]
-    at::Tensor half, quarter;  // SAM 2's, in the order of upscaling: [tokens, 4, dim / 4] and
-                               // [tokens, 16, dim / 8]
+    at::Tensor features;  // [1, tokens, dim]
+    // SAM 2's high-resolution features, in the order of upscaling: [tokens, 4, dim / 4] and
+    // [tokens, 16, dim / 8].
+    at::Tensor half, quarter;
 };
 
 class MaskDecoder {
@@ -56,6 +57,7 @@ public:
     MaskDecoder(const Weights& root, const mask_decoder::PromptShape& prompt,
                 const mask_decoder::DecoderShape& shape);
 
+    // To be called on the device thread; see SegmentationModel::decode_batch.
     DecodedBatch operator()(const ImageContext& image, const std::vector<ModelPrompt>& prompts,
                             const DecodeRequest& request, const at::Tensor& hints) const;
     Size grid() const { return {prompt_.grid, prompt_.grid}; }
@@ -63,12 +65,13 @@ public:
     int64_t bytes_per_prompt() const;
 
 private:
+    // The same for prompts with equally many tokens. tokens: [prompts, outputs + count, dim].
     DecodedBatch equal_batch(const ImageContext& image, const at::Tensor& tokens,
                              const DecodeRequest& request, const at::Tensor& hints) const;
-    // Prompt and output tokens, and the image's, after the two-way transformer.
+    // The output and prompt tokens, and the image tokens, after the two-way transformer.
     std::pair<at::Tensor, at::Tensor> transform(const ImageContext& image, const at::Tensor& tokens,
                                                 const at::Tensor& hints) const;
-    // Logits [prompts, count, h, w] of masks [first, first + count).
+    // Logits [prompts, count, h, w] of the masks [first, first + count).
     at::Tensor upscale(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& keys,
                        int64_t first, int64_t count) const;
     int64_t iou_token() const { return shape_.object_score ? 1 : 0; }
@@ -80,7 +83,7 @@ private:
     mask_decoder::PromptEncoder prompts_;
     MaskEmbedding mask_;
     at::Tensor no_mask_, position_;  // [dim], [1, tokens, dim]
-    at::Tensor output_tokens_;       // [outputs, dim], on the CPU, where prompts become tokens
+    at::Tensor output_tokens_;  // [outputs, dim], on the CPU, where the prompts' tokens are made
     std::vector<TwoWayLayer> layers_;
     Attention final_read_;
     LayerNorm final_norm_, upscale_norm_;

@@ -1,5 +1,5 @@
-// Prompt encoder and mask decoder over one image's tokens: what every SAM family does behind its
-// encoder.
+// Prompt encoder and mask decoder over one image's tokens: the part of every SAM family that
+// follows the image encoder.
 #pragma once
 
 #include "models/mask_decoder/mask_decoder.h"
@@ -10,7 +10,7 @@ namespace segrid::mask_decoder {
 struct ImageContext : DecoderContext {
     at::Tensor features;      // [grid area, dim]
     at::Tensor keys;          // features + no_mask
-    SharedSide read, update;  // layer 1 on `keys`
+    SharedSide read, update;  // of layer 1, from `keys`
 };
 
 class MaskPredictor {
@@ -21,8 +21,9 @@ public:
     Size grid() const { return {shape_.grid, shape_.grid}; }
     Size low_res() const { return {4 * shape_.grid, 4 * shape_.grid}; }
 
+    // Fills the context from features [grid area, dim].
     void prepare(ImageContext& context, const at::Tensor& features, const Schedule& schedule) const;
-    // high_res: null where the family has none. The rest as SegmentationModel::decode.
+    // See SegmentationModel::decode. high_res: null if the family has none.
     std::vector<DecodedMask> decode(const ImageContext& context, const UpscaleFeatures* high_res,
                                     const ModelPrompt& prompt, const DecodeRequest& request,
                                     const Schedule& schedule, Arena& arena) const;

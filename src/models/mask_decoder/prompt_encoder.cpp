@@ -40,10 +40,10 @@ at::Tensor positional_gaussian(const Scope& root, int64_t dim) {
     const std::vector<int64_t> shape{2, dim / 2};
     if (!shared.has(name)) return tied.tensor(name, shape);
     const at::Tensor values = shared.tensor(name, shape);
-    if (tied.has(name) &&
-        !at::equal(tied.tensor(name, shape), values)) {  // a file may hold the one table twice
-        tied.refuse(
-            name, "differs from " + shared.prefix() + "." + name + ", of which it must be a copy");
+    // A file may hold this table twice.
+    if (tied.has(name) && !at::equal(tied.tensor(name, shape), values)) {
+        tied.refuse(name, "differs from " + shared.prefix() + "." + name +
+                              "; it must be a copy of that tensor");
     }
     return values;
 }
@@ -85,8 +85,8 @@ at::Tensor PromptEncoder::tokens(const ModelPrompt& prompt) const {
         if (label == -1) {
             add(dim, token, not_a_point_.const_data_ptr<float>(), token);
         } else {
-            const double side =
-                static_cast<double>(shape_.side);  // pixel centres are at half integers
+            // Pixel centres are at half integers.
+            const double side = static_cast<double>(shape_.side);
             position_(static_cast<float>((x + 0.5) / side), static_cast<float>((y + 0.5) / side),
                       token);
             if (label >= 0 && label < 4)

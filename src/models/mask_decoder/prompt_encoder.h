@@ -1,5 +1,5 @@
-// The prompt encoder of the SAM families: points and boxes to tokens, a mask hint to one embedding
-// per image token.
+// The prompt encoder of the SAM families: it makes tokens of points and boxes, and of a mask hint
+// an embedding for each image token.
 #pragma once
 
 #include "models/segmentation.h"
@@ -7,13 +7,13 @@
 
 namespace segrid::mask_decoder {
 
-// Random Fourier features of a place in [0, 1]^2: sin and cos of 2 pi G (2 p - 1).
+// Random Fourier features of a point p in [0, 1]^2: sin and cos of 2 pi G (2 p - 1).
 class PositionEncoding {
 public:
     explicit PositionEncoding(const at::Tensor& gaussian);  // [2, dim / 2]
-    void operator()(float x, float y, float* out) const;    // dim floats
-    at::Tensor grid(int64_t height,
-                    int64_t width) const;  // [height * width, dim], at pixel centres
+    void operator()(float x, float y, float* out) const;    // out: dim floats
+    // The features of all pixel centres of a grid, row-major: [height * width, dim].
+    at::Tensor grid(int64_t height, int64_t width) const;
     int64_t dim() const { return 2 * gaussian_.size(1); }
 
 private:
@@ -21,26 +21,28 @@ private:
 };
 
 struct PromptShape {
-    int64_t side = 1024;  // of the model's square, pixels
-    int64_t grid = 64;    // image tokens along it
+    int64_t side = 1024;  // of the model's square, in pixels
+    int64_t grid = 64;    // number of image tokens along it
     int64_t dim = 256, mask_channels = 16;
     float eps = 1e-6F;
-    bool padded_boxes = false;  // SAM 2: a padding point behind every prompt's points and boxes;
-                                // SAM: behind points without a box
+    // Where a padding point is added. SAM 2 (true): after points and after boxes. SAM (false): only
+    // after points without a box.
+    bool padded_boxes = false;
 };
 
-// The matrix of the random features, which files keep once or twice under tied names.
+// The matrix G of the Fourier features, [2, dim / 2]. Files hold it once, or twice under tied
+// names; if these differ, it is refused (see WeightStore::refuse).
 at::Tensor positional_gaussian(const Scope& root, int64_t dim);
 
 class PromptEncoder {
 public:
     PromptEncoder(const Scope& scope, const PromptShape& shape, const at::Tensor& gaussian);
 
-    // [count, dim]: points, box corners, padding. Without points and box: [0, dim].
+    // Tokens [count, dim] of points, box corners and padding. Without points and box: [0, dim].
     at::Tensor tokens(const ModelPrompt& prompt) const;
-    // What is added to every image token: no_mask of a prompt without hint ([dim])...
+    // The vector [dim] that is added to every image token if a prompt has no mask hint.
     const at::Tensor& no_mask() const { return no_mask_; }
-    // ... or the embedding of a hint of low_res() logits: [grid area, dim].
+    // The rows [grid area, dim] that are added to the image tokens for a hint of low_res() logits.
     at::Tensor mask(const float* hint) const;
 
 private:

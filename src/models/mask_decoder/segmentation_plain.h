@@ -1,5 +1,5 @@
-// A segmentation model of any family by its plain definitions: the family's encoder, then the mask
-// decoder that all share.
+// A segmentation model of any family in its plain definition: the family's image encoder, then the
+// mask decoder that all families share.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,7 @@
 
 namespace segrid::plain {
 
-// On the thread of devices: [1, 3, side, side], normalised, to the model's feature maps.
+// Maps a normalised image [1, 3, side, side] to the model's features. Called on the device thread.
 using Encoder = std::function<Features(const at::Tensor& image, const Tap* tap)>;
 
 struct Parts {
@@ -25,7 +25,8 @@ struct Parts {
     mask_decoder::DecoderShape decoder;
 };
 
-// Reads prompt encoder and mask decoder from the root of the weights.
+// Joins the parts with the prompt encoder and mask decoder, which it reads from the root of the
+// weights.
 std::unique_ptr<SegmentationModel> assemble(const Weights& root, Parts parts);
 
 }  // namespace segrid::plain

@@ -9,8 +9,8 @@
 namespace segrid::mask_decoder {
 namespace {
 
-// The image tokens are swept in this many ranges, always, so that one click can use all workers
-// with the same bits as one worker.
+// The image tokens are always swept in this many ranges, so that one click can use all workers with
+// the same bits as one worker.
 constexpr int64_t kRanges = 8;
 constexpr int64_t kTile = 64;
 
@@ -21,7 +21,7 @@ float* placed(int64_t count, int64_t dim, const float* rows, const float* positi
     return sum;
 }
 
-// The rows of some tokens.
+// Copies the rows of the given tokens.
 float* gather(const std::vector<int64_t>& tokens, int64_t dim, const float* rows, Arena& arena) {
     float* own = arena.take<float>(static_cast<int64_t>(tokens.size()) * dim);
     for (std::size_t i = 0; i < tokens.size(); ++i)
@@ -31,8 +31,8 @@ float* gather(const std::vector<int64_t>& tokens, int64_t dim, const float* rows
 
 }  // namespace
 
-// In fp32 whatever the rest runs in: the tokens, which are few, and the update of the keys, whose
-// rounding every later layer would read.
+// Two parts run in fp32 in every precision: the tokens, because they are few, and the update of the
+// keys, because every later layer would read its rounding errors.
 TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first)
     : TwoWayLayer(s, s.in(Precision::Fp32), c, first) {}
 
@@ -103,14 +103,14 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
     const int64_t ranges = (image.count + range - 1) / range;
 
     const float* keys = image.keys;
-    ImageUpdate update;  // of the layer before
+    ImageUpdate update;  // of the previous layer
     for (std::size_t i = 0; i <= layers_.size(); ++i) {
         const bool last = i == layers_.size();
         const TokenToImage& reader = last ? final_read_ : layers_[i].read();
         const SharedSide* shared_read = i == 0 ? image.read : nullptr;
 
-        // Tokens: attend to each other, then know what they will ask the image. Only the wanted
-        // ones take part in the last read.
+        // Tokens: attend to each other, then prepare the queries to the image. Only the wanted
+        // tokens take part in the last read.
         TokenRead read;
         std::array<TokenPartial, kRanges> partials;
         run_in_worker(schedule, [&] {
@@ -127,7 +127,8 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
                 partials[static_cast<std::size_t>(r)] = TokenPartial(read, arena);
         });
 
-        // Image: one sweep updates the keys by the layer before and reads them for this one.
+        // Image: one sweep applies the update of the previous layer and reads the keys for this
+        // one.
         const TwoWaySweep sweep{.precision = precision_,
                                 .keys_in = keys,
                                 .keys_out = keys_out,
@@ -141,7 +142,7 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         });
         if (i > 0) keys = keys_out;
 
-        // Tokens: take what was read, then prepare what they will tell the image.
+        // Tokens: take the values that were read, then prepare the update of the image.
         run_in_worker(schedule, [&] {
             const Span span("tokens");
             for (int64_t r = 1; r < ranges; ++r) {

@@ -1,6 +1,6 @@
-// The two-way transformer of SAM's mask decoder (figure 14): tokens attend to each other, tokens
-// read the image, tokens pass an MLP, the image reads the tokens; after the last layer the tokens
-// read the image once more.
+// The two-way transformer of SAM's mask decoder (figure 14). In each layer the tokens attend to
+// each other, read the image and pass an MLP; then the image reads the tokens. After the last layer
+// the tokens read the image once more.
 #pragma once
 
 #include <vector>
@@ -9,15 +9,17 @@
 
 namespace segrid::mask_decoder {
 
-struct Shape {  // of the decoder, whatever the family
+// The sizes of the transformer, which all families have.
+struct Shape {
     int64_t dim = 256, layers = 2, heads = 8, mlp = 2048, downsample = 2;
     float eps = 1e-6F;
-    bool sam2_names = false;  // of the tensors: o_proj for out_proj, mlp.proj_in and proj_out for
-                              // mlp.lin1 and lin2
+    // Whether tensors have SAM 2's names: o_proj instead of out_proj, mlp.proj_in and mlp.proj_out
+    // instead of mlp.lin1 and mlp.lin2.
+    bool sam2_names = false;
 };
 
-// The image as the transformer sees it. Shared by all prompts; a prompt with a mask hint brings its
-// own keys and no shared sides.
+// The image as the transformer reads it. All prompts share it, except that a prompt with a mask
+// hint has its own keys and no shared sides.
 struct ImageTokens {
     const float* keys = nullptr;      // [count, dim]
     const float* position = nullptr;  // [count, dim]
@@ -30,9 +32,9 @@ class TwoWayLayer {
 public:
     TwoWayLayer(const Scope& scope, const Shape& shape, bool first);
 
-    // Up to the queries that read the image: q = norm(q + self attention(q))
+    // The steps before the tokens read the image: q = norm(q + self_attention(q)).
     void begin(int64_t tokens, float* q, const float* position, Arena& arena) const;
-    // After the read: norm, MLP, norm
+    // The steps after the read: norm, MLP, norm.
     void end(int64_t tokens, float* q, Arena& arena) const;
 
     const TokenToImage& read() const { return read_; }
@@ -55,15 +57,16 @@ class TwoWayTransformer {
 public:
     TwoWayTransformer(const Scope& scope, const Shape& shape);
 
-    // tokens: [count, dim], the prompt tokens in, the final ones out, as far as they are `wanted`
-    // (their indices; the others stay unfinished). keys_out: [image.count, dim], the final image
-    // tokens. Splits over the pool, inside a worker only where the schedule shares; same bits in
-    // every case.
+    // tokens: [count, dim], all tokens before the first layer. On return, those whose indices are
+    // in `wanted` are final; the others are not. keys_out: [image.count, dim], receives the final
+    // image tokens. Splits over the pool; inside a worker only if the schedule shares. The bits are
+    // the same in every case.
     void operator()(const ImageTokens& image, int64_t count, float* tokens,
                     const std::vector<int64_t>& wanted, float* keys_out, const Schedule& schedule,
                     Arena& arena) const;
 
-    // The projections of layer 1 that all prompts of an image share.
+    // The projections of layer 1 that all prompts of an image share. placed: keys with positions
+    // added.
     SharedSide share_read(const at::Tensor& keys, const at::Tensor& placed,
                           const Schedule& schedule) const;
     SharedSide share_update(const at::Tensor& placed, const Schedule& schedule) const;

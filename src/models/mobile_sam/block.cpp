@@ -8,7 +8,7 @@
 namespace segrid::mobile_sam {
 namespace {
 
-// Rows of the file's qkv go head by head, [q | k | v] of each; here all q, all k, all v.
+// The file's rows of qkv are ordered by head, [q | k | v] for each. Returns all q, all k, all v.
 at::Tensor by_kind(const at::Tensor& rows, int64_t heads) {
     const int64_t dim = rows.size(0) / 3;
     return rows.view({heads, 3, dim / heads, -1})
@@ -24,7 +24,8 @@ Linear read_qkv(const Scope& s, int64_t dim, int64_t heads) {
     return {weight, by_kind(s.tensor("bias", {3 * dim}), heads).view({3 * dim}), s};
 }
 
-// One value per head and distance (|dy|, |dx|) in a window, for every pair of its places.
+// A bias per head for every pair of places in a window. The table has one value per distance (|dy|,
+// |dx|).
 at::Tensor pair_biases(const Scope& s, int64_t heads, int64_t window) {
     const at::Tensor table = s.tensor("attention_biases", {heads, window * window});
     const at::Tensor at_y = at::arange(window * window, at::kLong).div(window, "floor"),
@@ -46,8 +47,8 @@ Block::Block(const Scope& s, const TinyVitConfig& c, std::size_t stage)
       mlp_(s / "mlp" / "norm", s.encoder_linears() / "mlp" / "fc1",
            s.encoder_linears() / "mlp" / "fc2", dim_,
            static_cast<int64_t>(static_cast<double>(dim_) * c.mlp_ratio), 1e-5F) {
-    at::Tensor padding = at::empty(
-        {3 * dim_});  // windows are padded with zeros before the norm, of which it makes its beta
+    // Windows are padded with zeros before the norm, which turns these into its beta.
+    at::Tensor padding = at::empty({3 * dim_});
     qkv_(1, norm_.beta(), dim_, padding.mutable_data_ptr<float>(), 3 * dim_);
     attention_ = GridSelfAttention(
         {.side = side_, .hidden = dim_, .heads = c.heads[stage], .window = c.windows[stage]},

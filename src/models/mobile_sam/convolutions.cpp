@@ -8,9 +8,9 @@
 namespace segrid::mobile_sam {
 namespace {
 
+// A convolution ("c", without bias) with the BatchNorm ("bn") that follows it folded in.
 struct Folded {
     at::Tensor weight, bias;
-    // "c": a convolution without bias; "bn": the BatchNorm behind it.
     Folded(const Scope& s, int64_t out, int64_t in, int64_t kernel) {
         const Scope bn = s / "bn";
         const at::Tensor scale = bn.tensor("weight", {out}) /
@@ -24,8 +24,8 @@ struct Folded {
     }
 };
 
-constexpr int64_t kBand =
-    8;  // output rows per task of a bottleneck, so that its wide middle stays small
+// Output rows per task of a bottleneck: few, so that its wide middle stays small.
+constexpr int64_t kBand = 8;
 
 }  // namespace
 
@@ -122,7 +122,7 @@ at::Tensor TinyVit::patches(const ModelInput& input, const Schedule& schedule) c
     float* inner_data = inner.mutable_data_ptr<float>();
     float* out_data = out.mutable_data_ptr<float>();
     parallel_for(half, schedule, [&](int64_t y, Worker& worker) {
-        float* rows = worker.arena.take<float>(3 * side * 3);  // normalised, zero behind the image
+        float* rows = worker.arena.take<float>(3 * side * 3);  // normalised, zero beyond the image
         std::fill_n(rows, 3 * side * 3, 0.0F);
         for (int64_t k = 0; k < 3; ++k) {
             const int64_t row = 2 * y - 1 + k;

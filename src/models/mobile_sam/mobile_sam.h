@@ -1,7 +1,7 @@
-// MobileSAM (Zhang et al. 2023, "Faster Segment Anything"): TinyViT in front of SAM's prompt
-// encoder and mask decoder. Its folders are segrid's own
-// (`segrid convert mobile_sam.pt`): model_type "mobile_sam", TinyViT's tensors under
-// vision_encoder, the rest named as transformers names SAM's.
+// MobileSAM (Zhang et al. 2023, "Faster Segment Anything"): TinyViT, then SAM's prompt encoder and
+// mask decoder. Its folders have a format of segrid's own, which `segrid convert mobile_sam.pt`
+// writes: model_type is "mobile_sam", TinyViT's tensors are under vision_encoder, and the others
+// have the names that transformers gives SAM's.
 #pragma once
 
 #include <memory>
@@ -13,11 +13,11 @@
 
 namespace segrid::mobile_sam {
 
-// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do
+// Reads every tensor from the store and finishes it. Throws Corrupt if the file and the config do
 // not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions);
-// The same by the plain definitions: what runs on CUDA. Throws Unsupported in fp16, in which its
+// The same with the plain definitions, which run on CUDA. Throws Unsupported for fp16, in which the
 // encoder overflows.
 std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
                                               Placement placement);

@@ -1,8 +1,7 @@
 // TinyViT (Wu et al. 2022, "TinyViT: fast pretraining distillation for small vision transformers")
 // as MobileSAM uses it: the last stage keeps the grid of the one before, and SAM's neck follows.
 // BatchNorms are folded into their convolutions at load.
-//   two strided convolutions -> MBConv blocks -> merge -> three stages of blocks with merges
-//   between -> neck
+//   two strided convolutions -> MBConv blocks -> three times (merge -> blocks) -> neck
 #pragma once
 
 #include <vector>
@@ -14,21 +13,24 @@ namespace segrid::mobile_sam {
 
 inline constexpr std::size_t kStages = 4;
 
+// image: side in pixels. output: channels of the features. Each list has one number per stage.
 struct TinyVitConfig {
     int64_t image = 1024, output = 256;
     std::vector<int64_t> dims{64, 128, 160, 320}, depths{2, 2, 6, 2}, heads{2, 4, 5, 10},
         windows{7, 7, 14, 7};
     double mlp_ratio = 4, expand = 4;
+    // The side of a stage's grid of tokens.
     int64_t grid(std::size_t stage) const { return image / 4 >> std::min<std::size_t>(stage, 2); }
-    // Throws Corrupt naming the key.
+    // Throws Corrupt, naming the key, if a value is outside its plausible range or if two values
+    // contradict each other.
     explicit TinyVitConfig(const Config& config);
 };
 
-// 3x3 convolution of stride 2 over rows of channels, zero padding.
+// A 3x3 convolution of stride 2 with zero padding. Rows are [column][channel].
 class StridedConvolution {
 public:
     StridedConvolution(const Scope& scope, int64_t in, int64_t out);
-    // Output row y of side / 2 places; rows: input row or null where it lies behind the edge.
+    // Writes output row y, of side / 2 columns. rows(i) is input row i, or null beyond the edge.
     template <class Rows>
     void operator()(int64_t y, int64_t side, const Rows& rows, float* out, Arena& arena) const;
 
@@ -37,13 +39,13 @@ private:
     Linear product_;
 };
 
-// 3x3 convolution of every channel on its own, zero padding.
+// A depthwise 3x3 convolution with zero padding.
 class DepthwiseConvolution {
 public:
     DepthwiseConvolution() = default;
     DepthwiseConvolution(const Scope& scope, int64_t channels, int64_t stride);
-    // One output row of side / stride places from the three input rows above, at and below it (null
-    // behind the edge).
+    // Writes one output row, of side / stride columns, from the three input rows above, at and
+    // below it. A row beyond the edge is null.
     void operator()(const float* const rows[3], int64_t side, float* out) const;
 
 private:
@@ -51,8 +53,8 @@ private:
     at::Tensor taps_, bias_;  // [9, channels], [channels]
 };
 
-// 1x1, depthwise 3x3, 1x1, GELU between: MBConv (with residual and a last GELU) and the merge
-// between stages (stride 1 or 2, neither).
+// A 1x1, a depthwise 3x3 and a 1x1 convolution with GELU between them. With a residual and a last
+// GELU it is an MBConv; without these, at stride 1 or 2, it is the merge between stages.
 class Bottleneck {
 public:
     Bottleneck(const Scope& scope, int64_t side, int64_t in, int64_t hidden, int64_t out,
@@ -66,7 +68,8 @@ private:
     DepthwiseConvolution middle_;
 };
 
-// x += attention(x) in windows with a bias per pair of places; x = depthwise(x); x += mlp(norm(x)).
+// One block over tokens [side * side, dim]. Attention has windows, and a bias per pair of places.
+//   x += attention(x); x = depthwise(x); x += mlp(norm(x))
 class Block {
 public:
     Block(const Scope& scope, const TinyVitConfig& config, std::size_t stage);
@@ -84,6 +87,7 @@ private:
 class TinyVit {
 public:
     TinyVit(const Scope& scope, const TinyVitConfig& config);
+    // Returns features [grid * grid, output]. tap may be null.
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 
 private:

@@ -52,7 +52,7 @@ TinyVitBlock::TinyVitBlock(const Weights& w, const mobile_sam::TinyVitConfig& c,
     local_ = NormedConvolution(w / "local_conv", dim, dim, 3, 1, dim);
     mlp_ = NormedMlp(w / "mlp" / "norm", w / "mlp" / "fc1", w / "mlp" / "fc2", dim,
                      static_cast<int64_t>(static_cast<double>(dim) * c.mlp_ratio), 1e-5F);
-    // One value per head and distance (|dy|, |dx|), for every pair of places.
+    // The table has one value per head and distance (|dy|, |dx|); each pair of places gets its own.
     const int64_t places = window_ * window_;
     const at::Tensor table = (w.scope() / "attn").tensor("attention_biases", {heads_, places});
     const at::Tensor y = at::arange(places, at::kLong).div(window_, "floor"),
@@ -63,8 +63,8 @@ TinyVitBlock::TinyVitBlock(const Weights& w, const mobile_sam::TinyVitConfig& c,
 
 at::Tensor TinyVitBlock::operator()(const at::Tensor& x) const {
     const int64_t side = x.size(0), dim = x.size(2);
-    const at::Tensor qkv = qkv_(
-        norm_(to_windows(x, window_)));  // the file's rows go head by head, [q | k | v] of each
+    // The file's rows of qkv are ordered by head, [q | k | v] for each.
+    const at::Tensor qkv = qkv_(norm_(to_windows(x, window_)));
     const at::Tensor by_head =
         qkv.view({qkv.size(0), qkv.size(1), heads_, 3, dim / heads_}).permute({3, 0, 2, 1, 4});
     const at::Tensor attended =

@@ -1,4 +1,4 @@
-// MobileSAM's image encoder, plainly: the figure is in models/mobile_sam/tiny_vit.h.
+// The plain definition of MobileSAM's image encoder. The figure is in tiny_vit.h.
 #pragma once
 
 #include <vector>
@@ -10,7 +10,7 @@
 
 namespace segrid::plain {
 
-// A convolution with its BatchNorm.
+// A convolution with the BatchNorm that follows it folded in.
 class NormedConvolution {
 public:
     NormedConvolution() = default;
@@ -23,7 +23,7 @@ private:
     at::Tensor weight_, bias_;
 };
 
-// 1x1, depthwise 3x3, 1x1, GELU between.
+// A 1x1, a depthwise 3x3 and a 1x1 convolution with GELU between them; see mobile_sam::Bottleneck.
 struct Bottleneck {
     NormedConvolution first, middle, last;
     bool residual = false;

@@ -1,4 +1,4 @@
-// Owlv2Config and OwlViTConfig, as transformers writes them.
+// The config.json of OWLv2 and OWL-ViT (Owlv2Config, OwlViTConfig), as transformers writes it.
 #pragma once
 
 #include <string>
@@ -16,14 +16,14 @@ struct TowerConfig {
 };
 
 struct Owlv2Config {
-    std::string family;  // owlv2, owlvit: also the name under which the towers' weights lie
+    std::string family;  // "owlv2" or "owlvit"; also the prefix of the towers' weights
     TowerConfig vision, text;
-    int64_t image = 0, patch = 0;
+    int64_t image = 0, patch = 0;  // sides in pixels
     int64_t vocabulary = 49408, length = 16;
     int64_t grid() const { return image / patch; }
 
-    // Throws Corrupt naming the key when a value is outside its plausible range or two values
-    // contradict each other, Unsupported for other activations.
+    // Throws Corrupt, naming the key, if a value is outside its plausible range or if two values
+    // contradict each other. Throws Unsupported for unknown activations.
     explicit Owlv2Config(const Config& config);
 };
 

@@ -11,7 +11,7 @@
 namespace segrid::owlv2 {
 namespace {
 
-// What a coordinate is before the sigmoid.
+// The inverse of the sigmoid, with the originals' epsilon.
 float logit(double share) {
     const auto x = static_cast<float>(share);
     return std::log(x + 1e-4F) - std::log1p(-x + 1e-4F);
@@ -85,9 +85,10 @@ std::vector<UnitBox> BoxHead::operator()(const at::Tensor& patches,
                   mlp_(rows, asked, raw, arena);
                   for (int64_t r = 0; r < rows; ++r) {
                       const int64_t patch = which[static_cast<std::size_t>(first + r)];
+                      // The originals' bias is the lower right corner of the patch.
                       const auto corner = [&](int64_t i) {
                           return logit(static_cast<double>(i + 1) / static_cast<double>(grid_));
-                      };  // the originals' bias: its lower right
+                      };
                       const float cx = sigmoid(raw[4 * r] + corner(patch % grid_)),
                                   cy = sigmoid(raw[4 * r + 1] + corner(patch / grid_));
                       const float w = sigmoid(raw[4 * r + 2] + own_size),

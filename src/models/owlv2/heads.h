@@ -1,4 +1,4 @@
-// What is read off every patch: its class, its box, whether it is an object.
+// The heads that read every patch: its class, its box, and whether it is an object.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace segrid::owlv2 {
 
-// Three Linears with GELU between.
+// Three Linear layers with GELU between them: [rows, hidden] -> [rows, out].
 class PatchMlp {
 public:
     PatchMlp() = default;
@@ -21,7 +21,8 @@ private:
     Linear first_, second_, third_;
 };
 
-// The class of a patch, and how its products with queries become logits.
+// Fills `classes` and `scoring` of DetectionFeatures: the class vector of each patch, and the
+// numbers that turn its products with queries into logits.
 class ClassHead {
 public:
     ClassHead(const Scope& scope, const Owlv2Config& config);
@@ -33,7 +34,7 @@ private:
     Linear classes_, shift_, scale_;
 };
 
-// A box around the place of its patch.
+// The boxes of the patches `which`, in their order. The head predicts a box relative to its patch.
 class BoxHead {
 public:
     BoxHead(const Scope& scope, const Owlv2Config& config);

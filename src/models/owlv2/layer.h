@@ -1,5 +1,5 @@
-// One layer of CLIP's encoder, which both towers are made of: x += attention(norm(x)); x +=
-// mlp(norm(x)).
+// One layer of CLIP's encoder, of which both towers consist:
+//   x += attention(norm(x)); x += mlp(norm(x))
 #pragma once
 
 #include <vector>
@@ -13,10 +13,10 @@ class EncoderLayer {
 public:
     EncoderLayer(const Scope& scope, const TowerConfig& config);
 
-    // tokens: [n, hidden]; each attends to all.
+    // tokens: [n, hidden]. Each token attends to all.
     void operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;
-    // Inside a worker. x: the tokens of several sequences one behind the other; each attends to
-    // those before it in its sequence and to itself.
+    // To be called inside a worker. x: [sum of lengths, hidden], the tokens of several sequences,
+    // one after the other. Each token attends to itself and to those before it in its sequence.
     void causal(const std::vector<int64_t>& lengths, float* x, Arena& arena) const;
 
 private:

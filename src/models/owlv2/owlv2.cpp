@@ -29,7 +29,7 @@ float overlap(const UnitBox& a, const UnitBox& b) {
     return w * h / (area(a) + area(b) - w * h);
 }
 
-// Where nothing overlaps: closer is larger.
+// The generalised IoU of boxes that do not overlap. It is larger if they are closer.
 float generalised_overlap(const UnitBox& a, const UnitBox& b) {
     const float hull = (std::max(a.x1, b.x1) - std::min(a.x0, b.x0)) *
                        (std::max(a.y1, b.y1) - std::min(a.y0, b.y0));
@@ -131,8 +131,8 @@ public:
     }
 
 private:
-    // OWL-ViT's rule: of the patches whose boxes fit the example nearly as well as the best, the
-    // one that is least like the average patch.
+    // OWL-ViT's rule: among the patches whose boxes fit the example at least 0.8 times as well as
+    // the best one, take the patch that is least like the average patch.
     int64_t least_typical_in(const DetectionFeatures& f, const UnitBox& example,
                              const Schedule& schedule) const {
         std::vector<int64_t> all(static_cast<std::size_t>(f.patches.size(0)));
@@ -181,7 +181,7 @@ std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store,
                                      const Execution& execution) {
     const Owlv2Config c(config);
     auto model = std::make_unique<Owlv2>(Scope(store, execution.precisions), c, execution.plain);
-    // These belong to CLIP's own head, which detection does not use, or are buffers in old files.
+    // Detection does not use CLIP's own head; the others are buffers in old files.
     store.finish({c.family + ".visual_projection", c.family + ".logit_scale",
                   c.family + ".vision_model.embeddings.position_ids",
                   c.family + ".text_model.embeddings.position_ids", "box_bias"});

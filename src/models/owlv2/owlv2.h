@@ -11,9 +11,9 @@
 
 namespace segrid::owlv2 {
 
-// Where the execution asks for plain definitions, the image goes through them; texts and the boxes
-// of patches stay with the CPU's kernels, in fp32. Reads every tensor from the store and finishes
-// it. Throws Corrupt when the file and the config do not belong together.
+// With plain definitions in the execution, these encode the image; the CPU's kernels still do texts
+// and the boxes of patches, in fp32. Reads every tensor from the store and finishes it. Throws
+// Corrupt if the file and the config do not belong together.
 std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store,
                                      const Execution& execution);
 

@@ -10,8 +10,8 @@
 namespace segrid::owlv2 {
 namespace {
 
-// Tokens behind the one with the highest id (the end of the text, where it is read off) are seen by
-// none before them.
+// The number of tokens up to the one with the highest id. This one ends the text, and the text's
+// vector is read at it. Under the causal mask it does not see later tokens, so they are left out.
 int64_t read_length(const TokenIds& ids) {
     return std::max_element(ids.begin(), ids.end()) - ids.begin() + 1;
 }
@@ -33,7 +33,7 @@ TextTower::TextTower(const Scope& root, const Owlv2Config& c) : config_(c) {
 at::Tensor TextTower::operator()(const std::vector<TokenIds>& texts, const Schedule& schedule,
                                  const Tap* tap) const {
     const int64_t hidden = config_.text.hidden;
-    std::vector<std::vector<std::size_t>> groups;  // texts that fill a tile of rows together
+    std::vector<std::vector<std::size_t>> groups;  // texts that share a tile of rows
     int64_t rows = kRowTile;
     for (std::size_t i = 0; i < texts.size(); ++i) {
         for (const int64_t id : texts[i]) {

@@ -1,8 +1,8 @@
-// OWLv2's two towers ("Scaling open-vocabulary object detection"; the backbone of "Simple
-// open-vocabulary object detection", figure 1).
-//   image: patches and a class token -> + positions -> norm -> layers -> norm -> every patch times
-//   the class token -> norm text:  tokens -> + positions -> layers -> norm -> the last token ->
-//   projection
+// The two towers of OWLv2 ("Scaling open-vocabulary object detection"); its backbone is that of
+// "Simple open-vocabulary object detection", figure 1.
+//   image: patches and a class token -> + positions -> norm -> layers -> norm
+//          -> every patch times the class token -> norm
+//   text:  tokens -> + positions -> layers -> norm -> the last token -> projection
 #pragma once
 
 #include <vector>
@@ -14,7 +14,7 @@ namespace segrid::owlv2 {
 
 class VisionTower {
 public:
-    // root: of all weights.
+    // root: the scope of all weights.
     VisionTower(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess);
     // [grid * grid, hidden]
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;

@@ -59,8 +59,8 @@ DetectionFeatures Owlv2Vision::operator()(const ModelInput& input, const Schedul
         const at::Tensor rows = image.reshape({3, grid, patch, grid, patch})
                                     .permute({1, 3, 0, 2, 4})
                                     .reshape({grid * grid, -1});
-        at::Tensor x = before_(at::cat({class_token_, patches_(rows)}) + positions_)
-                           .unsqueeze(0);  // the class token first
+        // The class token comes first.
+        at::Tensor x = before_(at::cat({class_token_, patches_(rows)}) + positions_).unsqueeze(0);
         tell(tap, "embeddings", x);
         for (std::size_t i = 0; i < layers_.size(); ++i) {
             x = layers_[i](x);

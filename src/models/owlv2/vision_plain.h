@@ -1,6 +1,5 @@
-// What OWLv2 makes of an image, plainly: the vision tower and the class head
-// (models/owlv2/towers.h, heads.h). Texts and boxes of single patches stay on the CPU, where they
-// cost little.
+// The plain definition of the image side of OWLv2: the vision tower and the class head (towers.h,
+// heads.h). Texts and the boxes of patches stay on the CPU, where they cost little.
 #pragma once
 
 #include <vector>
@@ -27,7 +26,7 @@ class Owlv2Vision {
 public:
     Owlv2Vision(const Weights& root, const owlv2::Owlv2Config& config,
                 const PreprocessSpec& preprocess);
-    // On the CPU.
+    // Runs on the device. The features returned are in fp32 on the CPU.
     DetectionFeatures operator()(const ModelInput& input, const Schedule& schedule,
                                  const Tap* tap) const;
 

@@ -28,7 +28,7 @@ at::Tensor VisionTower::operator()(const ModelInput& input, const Schedule& sche
                                    const Tap* tap) const {
     const int64_t grid = config_.grid(), hidden = config_.vision.hidden,
                   inputs = 3 * config_.patch * config_.patch, count = grid * grid;
-    at::Tensor tokens = at::empty({1 + count, hidden});  // the class token first
+    at::Tensor tokens = at::empty({1 + count, hidden});  // the class token comes first
     float* x = tokens.mutable_data_ptr<float>();
     const float* positions = positions_.const_data_ptr<float>();
     parallel_for(grid, schedule, [&](int64_t y, Worker& worker) {

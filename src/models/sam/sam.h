@@ -1,5 +1,5 @@
-// SAM (transformers' SamModel): encoder -> features; prompt -> tokens; both -> masks. Other
-// families put their own encoder in front.
+// SAM (transformers' SamModel): image -> features; prompt -> tokens; both -> masks. Other families
+// use it with an image encoder of their own.
 #pragma once
 
 #include <functional>
@@ -14,15 +14,15 @@
 
 namespace segrid::sam {
 
-// Reads every tensor from the store and finishes it. Throws Corrupt when the file and the config do
+// Reads every tensor from the store and finishes it. Throws Corrupt if the file and the config do
 // not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions);
-// The same by the plain definitions: what runs on CUDA.
+// The same with the plain definitions, which run on CUDA.
 std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
                                               Placement placement);
 
-// Features [grid area, dim] of a padded image.
+// Returns the features [grid area, dim] of an image that was padded to the model's square.
 using Encoder =
     std::function<at::Tensor(const ModelInput& input, const Schedule& schedule, const Tap* tap)>;
 
@@ -32,7 +32,8 @@ struct Parts {
     mask_decoder::DecoderShape decoder;
     Encoder encoder;
 };
-// SAM's prompt encoder and mask decoder, read from the root of the weights, behind an encoder.
+// Joins an encoder with SAM's prompt encoder and mask decoder, which it reads from the root of the
+// weights.
 std::unique_ptr<SegmentationModel> assemble(const Scope& root, Parts parts);
 
 }  // namespace segrid::sam

@@ -11,11 +11,12 @@
 
 namespace segrid::sam {
 
-// Non-overlapping patches to tokens: one product.
+// Non-overlapping patches to tokens, with one product per grid row.
 class PatchEmbed {
 public:
     PatchEmbed(const Scope& scope, const VisionConfig& config);
-    // Grid row y of the image (zero behind its edges after normalising) to out[grid, hidden].
+    // Writes the tokens of grid row y to out[grid, hidden]. Beyond the image's edges the normalised
+    // input is zero.
     void operator()(int64_t y, const ModelInput& input, float* out, Arena& arena) const;
 
 private:
@@ -24,7 +25,8 @@ private:
     at::Tensor positions_;  // [grid * grid, hidden] or undefined
 };
 
-// One transformer block over all tokens: x += attention(norm(x)); x += mlp(norm(x)).
+// One transformer block over all tokens, [grid * grid, hidden]:
+//   x += attention(norm(x)); x += mlp(norm(x))
 class Block {
 public:
     Block(const Scope& scope, const VisionConfig& config, int64_t layer);
@@ -38,7 +40,8 @@ private:
     ResidualMlp mlp_;
 };
 
-// 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm.
+// 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm. Maps [grid * grid, hidden] to
+// [grid * grid, output].
 class Neck {
 public:
     Neck(const Scope& scope, const VisionConfig& config);
@@ -48,12 +51,13 @@ private:
     int64_t grid_, hidden_, output_;
     Linear conv1_;
     LayerNorm norm1_, norm2_;
-    std::vector<Linear> conv2_;  // the nine taps of the 3x3 kernel, row by row
+    std::vector<Linear> conv2_;  // the nine taps of the 3x3 kernel, row-major
 };
 
 class VisionEncoder {
 public:
     VisionEncoder(const Scope& scope, const VisionConfig& config);
+    // Returns features [grid * grid, output]. tap may be null.
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 
 private:

@@ -7,7 +7,7 @@
 namespace segrid::plain {
 namespace {
 
-// [extent, extent, d]: the row of the table that belongs to each pair of places.
+// The row of the table for each pair of places: [extent, extent, d].
 at::Tensor by_pair(const at::Tensor& table, int64_t extent) {
     const at::Tensor place = at::arange(extent, at::kLong);
     const at::Tensor distance = place.unsqueeze(1) - place.unsqueeze(0) + (extent - 1);
@@ -38,9 +38,9 @@ VitBlock::VitBlock(const Weights& w, const sam::VisionConfig& c, int64_t layer)
     in_column_ = of_keys(one_hot.unsqueeze(0));
 }
 
-// A score is scale q.k + q.rows[y, y'] + q.columns[x, x']. The two sums over positions are
-// products, too: of what q has with every row (column), and of the key's row (column) as a one-hot
-// vector. So they go beside q and k, and nothing of size queries x keys is ever made.
+// A score is scale q.k + q.rows[y, y'] + q.columns[x, x']. Each term with positions is a product,
+// too: of q's products with all rows (columns), and of the key's row (column) as a one-hot vector.
+// These vectors are appended to q and k, so no tensor of size queries x keys is needed.
 at::Tensor VitBlock::attention(const at::Tensor& x) const {
     const int64_t count = x.size(0), d = x.size(2) / heads_, e = extent_;
     const double scale = 1.0 / std::sqrt(static_cast<double>(d));
@@ -52,7 +52,7 @@ at::Tensor VitBlock::attention(const at::Tensor& x) const {
     const at::Tensor of_rows = at::matmul(grid, rows_.transpose(1, 2));  // (y, x, y')
     const at::Tensor of_columns =
         at::matmul(grid.transpose(2, 3), columns_.transpose(1, 2)).transpose(2, 3);
-    const int64_t width = (d + 2 * e + 7) / 8 * 8;  // what fused kernels take
+    const int64_t width = (d + 2 * e + 7) / 8 * 8;  // fused kernels need a multiple of 8
     const auto beside = [&](std::vector<at::Tensor> all, int64_t used) {
         if (used < width)
             all.push_back(at::zeros({count, heads_, e * e, width - used}, q.options()));

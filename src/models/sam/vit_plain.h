@@ -1,4 +1,4 @@
-// SAM's image encoder, plainly: the figure is in models/sam/vision_encoder.h.
+// The plain definition of SAM's image encoder. The figure is in vision_encoder.h.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace segrid::plain {
 
-// x += attention(norm(x)) in windows or over the grid; x += mlp(norm(x)).
+// x += attention(norm(x)), in windows or over the whole grid; x += mlp(norm(x)).
 class VitBlock {
 public:
     VitBlock(const Weights& weights, const sam::VisionConfig& config, int64_t layer);
@@ -18,16 +18,17 @@ public:
 private:
     at::Tensor attention(const at::Tensor& x) const;  // [windows, extent * extent, hidden]
 
-    int64_t heads_, window_, extent_;  // extent: of the square in which tokens attend
+    int64_t heads_, window_, extent_;  // extent_: side of the square within which tokens attend
     LayerNorm norm_;
     Linear qkv_, projection_;
-    at::Tensor rows_, columns_;  // [extent, extent, d]: of a query's row (column) and a key's
-    at::Tensor in_row_,
-        in_column_;  // [1, 1, extent^2, extent]: 1 where a key lies in that row (column)
+    // [extent, extent, d]: the positions of a query's row (column) relative to a key's.
+    at::Tensor rows_, columns_;
+    // [1, 1, extent^2, extent]: 1 if a key lies in that row (column).
+    at::Tensor in_row_, in_column_;
     NormedMlp mlp_;
 };
 
-// 1x1 convolution, norm, 3x3 convolution, norm. [side, side, channels] in and out.
+// 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm. [side, side, channels] in and out.
 class SamNeck {
 public:
     SamNeck(const Weights& weights, int64_t in, int64_t out);

@@ -17,7 +17,7 @@ int64_t mlp_width(const HieraConfig& c, int64_t dim) {
 Block::Block(const Scope& s, const HieraConfig& c, int64_t stage, bool first, int64_t layer)
     : side_(c.grid(stage)), in_(c.dims[static_cast<std::size_t>(stage)]), out_(in_), pool_(1) {
     auto window = c.windows[static_cast<std::size_t>(stage)];
-    if (first && stage > 0) {  // begins on the grid, and in the windows, of the stage before
+    if (first && stage > 0) {  // starts on the grid, and in the windows, of the previous stage
         side_ = c.grid(stage - 1);
         in_ = c.dims[static_cast<std::size_t>(stage - 1)];
         window = c.windows[static_cast<std::size_t>(stage - 1)];

@@ -39,20 +39,20 @@ Sam2Config::Sam2Config(const Config& c) {
 
     for (const auto* list : {&h.blocks, &h.dims, &h.heads, &h.windows}) {
         if (list->size() != kStages)
-            unsupported("Hiera encoders have four stages here; a list of backbone_config has " +
-                        std::to_string(list->size()));
+            unsupported(
+                "backbone_config: lists must have four numbers, one per stage; one list has " +
+                std::to_string(list->size()));
     }
     if (c.integer(b + "num_query_pool_stages", 3) != 3 || c.side(b + "query_stride", 2) != 2) {
         unsupported(
-            "backbone_config: queries are pooled by 2 at the beginning of stages 2, 3 and 4");
+            "backbone_config: queries must be pooled by 2 at the beginning of stages 2, 3 and 4");
     }
-    if (has(0) || has(1))
-        unsupported("vision_config.fpn_top_down_levels: levels 0 and 1 take nothing from above");
+    if (has(0) || has(1)) unsupported("vision_config.fpn_top_down_levels: must not contain 0 or 1");
     if (c.integer(v + "num_feature_levels", 3) != 3)
         unsupported("vision_config.num_feature_levels must be 3");
     if (c.integer(v + "fpn_kernel_size", 1) != 1 || c.integer(v + "fpn_stride", 1) != 1 ||
         c.integer(v + "fpn_padding", 0) != 0) {
-        unsupported("vision_config: the neck's convolutions are 1 x 1");
+        unsupported("vision_config: the neck's convolutions must be 1 x 1");
     }
     if (h.image % (8 * h.stride) != 0)
         contradiction(c, b + "image_size must be a multiple of 8 x patch_stride");
@@ -72,8 +72,8 @@ Sam2Config::Sam2Config(const Config& c) {
             contradiction(
                 c, b + "embed_dim_per_stage must be multiples of num_attention_heads_per_stage");
         if (s + 1 < kStages && h.windows[s] % 2 != 0)
-            unsupported(b +
-                        "window_size_per_stage: windows whose queries are pooled have even sides");
+            unsupported(
+                b + "window_size_per_stage: windows whose queries are pooled must have even sides");
     }
     const auto channels = c.integers(v + "backbone_channel_list",
                                      std::vector<int64_t>(h.dims.rbegin(), h.dims.rend()));
@@ -85,8 +85,8 @@ Sam2Config::Sam2Config(const Config& c) {
     decoder.transformer.sam2_names = true;
     decoder.transformer.eps = 1e-5F;  // torch's default, whatever the config says
     decoder.object_score = true;
-    decoder.sigmoid_iou = c.boolean("mask_decoder_config.iou_prediction_use_sigmoid",
-                                    true);  // (transformers has no such key)
+    // transformers has no such key.
+    decoder.sigmoid_iou = c.boolean("mask_decoder_config.iou_prediction_use_sigmoid", true);
     if (decoder.transformer.layers != 2)
         unsupported("mask_decoder_config.num_hidden_layers must be 2");
     if (c.boolean("mask_decoder_config.dynamic_multimask_via_stability", true)) {

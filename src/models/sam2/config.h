@@ -1,5 +1,4 @@
-// Sam2Config, as transformers writes it (and Sam2VideoConfig, of which an image needs the same
-// parts).
+// Sam2Config, as transformers writes it, and Sam2VideoConfig, which has the same parts for images.
 #pragma once
 
 #include <vector>
@@ -8,13 +7,17 @@
 
 namespace segrid::sam2 {
 
+// image: side in pixels. kernel, stride, padding: of the convolution that makes patches.
+// background: side of the coarse table of positions. Each list but global_blocks has one number per
+// stage.
 struct HieraConfig {
-    int64_t image = 1024, kernel = 7, stride = 4, padding = 3;  // of the patches
-    int64_t hidden = 96, background = 7;  // background: side of the coarse table of positions
+    int64_t image = 1024, kernel = 7, stride = 4, padding = 3;
+    int64_t hidden = 96, background = 7;
     std::vector<int64_t> blocks{1, 2, 7, 2}, dims{96, 192, 384, 768}, heads{1, 2, 4, 8},
         windows{8, 4, 14, 7}, global_blocks{5, 7, 9};
     double mlp_ratio = 4;
     float eps = 1e-6F;
+    // The number of tokens along a side in a stage.
     int64_t grid(int64_t stage) const { return image / stride >> stage; }
 };
 
@@ -23,12 +26,12 @@ inline constexpr int64_t kStages = 4;
 struct Sam2Config {
     HieraConfig hiera;
     int64_t fpn = 256;     // channels of the neck
-    bool top_down = true;  // whether the coarsest level is added to the one of the image tokens
+    bool top_down = true;  // whether the coarsest level is added to the level of the image tokens
     mask_decoder::DecoderShape decoder;
     mask_decoder::PromptShape prompt;
 
-    // Throws Corrupt naming the key when a value is outside its plausible range or two values
-    // contradict each other, Unsupported for shapes that no published model has.
+    // Throws Corrupt, naming the key, if a value is outside its plausible range or if two values
+    // contradict each other. Throws Unsupported for shapes that no published model has.
     explicit Sam2Config(const Config& config);
 };
 

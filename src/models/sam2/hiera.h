@@ -1,6 +1,6 @@
 // SAM 2's image encoder: Hiera (Ryali et al. 2023, "Hiera: a hierarchical vision transformer
-// without the bells-and-whistles"), four stages whose grids halve, and a neck that brings three of
-// them to the decoder's width ("SAM 2", section C.1).
+// without the bells-and-whistles"), which has four stages, each with half the grid of the one
+// before, and a neck that brings three of them to the decoder's width ("SAM 2", section C.1).
 //   patches -> + positions -> blocks of four stages -> neck
 #pragma once
 
@@ -13,12 +13,13 @@
 
 namespace segrid::sam2 {
 
-// Overlapping patches to tokens: one product per grid row. Positions: a coarse table, enlarged,
-// plus one of a window, repeated.
+// Overlapping patches to tokens, with one product per grid row. Positions are the sum of a coarse
+// table, enlarged, and the table of a window, repeated.
 class PatchEmbed {
 public:
     PatchEmbed(const Scope& scope, const HieraConfig& config);
-    // Grid row y of the image (packed RGB floats in 0..255) to out[grid, hidden].
+    // Writes the tokens of grid row y to out[grid, hidden]. The input must be packed RGB floats in
+    // 0..255.
     void operator()(int64_t y, const ModelInput& input, float* out, Arena& arena) const;
 
 private:
@@ -27,11 +28,11 @@ private:
     at::Tensor positions_;  // [grid * grid, hidden]
 };
 
-// x = shortcut + attention(norm(x)); x += mlp(norm(x)). The first block of a stage widens: its
-// shortcut is a projection, and queries and shortcut are max-pooled to the next grid.
+// x = shortcut + attention(norm(x)); x += mlp(norm(x)). The first block of every later stage also
+// widens: its shortcut is a projection, and queries and shortcut are max-pooled to the next grid.
 class Block {
 public:
-    // layer: over all stages; grid: of its input.
+    // first: whether the block is the first of its stage. layer: its index over all stages.
     Block(const Scope& scope, const HieraConfig& config, int64_t stage, bool first, int64_t layer);
     at::Tensor operator()(const at::Tensor& tokens, TokenBuffers& buffers,
                           const Schedule& schedule) const;
@@ -44,13 +45,13 @@ private:
     ResidualMlp mlp_;
 };
 
-// 1x1 convolutions of the stages; the image tokens also take the stage above, enlarged. The
-// decoder's own 1x1 convolutions of the two finer levels are multiplied into them.
+// A 1x1 convolution of each stage. The image tokens also take the coarsest stage, enlarged. The
+// decoder's own 1x1 convolutions of the two finer levels are multiplied into those of the neck.
 class Neck {
 public:
     Neck(const Scope& vision, const Scope& decoder, const Sam2Config& config);
-    // stages: tokens of the four stages. Returns image tokens [fpn], half [fpn / 4] and quarter
-    // [fpn / 8] resolution features, finest last.
+    // stages: the tokens of the four stages. Returns the image tokens [., fpn], then features at
+    // twice [., fpn / 4] and at four times [., fpn / 8] their resolution.
     Features operator()(const std::array<at::Tensor, kStages>& stages,
                         const Schedule& schedule) const;
 
@@ -64,6 +65,7 @@ private:
 class Hiera {
 public:
     Hiera(const Scope& vision, const Scope& decoder, const Sam2Config& config);
+    // Returns the features of the neck. tap may be null.
     Features operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 
 private:

@@ -19,8 +19,8 @@ at::Tensor pooled(const at::Tensor& x) { return pool_by_two(x.unsqueeze(0)).sque
 HieraBlock::HieraBlock(const Weights& w, const sam2::HieraConfig& c, int64_t stage, bool first,
                        int64_t layer)
     : heads_(c.heads[static_cast<std::size_t>(stage)]), pools_(first && stage > 0) {
-    const auto before = static_cast<std::size_t>(
-        pools_ ? stage - 1 : stage);  // a stage begins in the windows of the one before
+    // A stage begins in the windows of the previous stage.
+    const auto before = static_cast<std::size_t>(pools_ ? stage - 1 : stage);
     const int64_t in = c.dims[before], out = c.dims[static_cast<std::size_t>(stage)];
     const bool global =
         std::find(c.global_blocks.begin(), c.global_blocks.end(), layer) != c.global_blocks.end();

@@ -1,4 +1,4 @@
-// SAM 2's image encoder, plainly: the figure is in models/sam2/hiera.h.
+// The plain definition of SAM 2's image encoder. The figure is in hiera.h.
 #pragma once
 
 #include <array>
@@ -21,14 +21,14 @@ private:
     bool pools_;
     LayerNorm norm_;
     Linear qkv_, projection_;
-    std::optional<Linear> shortcut_;  // where the block widens
+    std::optional<Linear> shortcut_;  // if the block widens
     NormedMlp mlp_;
 };
 
 class Hiera {
 public:
     Hiera(const Weights& vision, const Weights& decoder, const sam2::Sam2Config& config);
-    // As models/sam2's Hiera: image tokens, half and quarter resolution.
+    // image: [1, 3, side, side], normalised. Returns the same features as sam2::Hiera.
     Features operator()(const at::Tensor& image, const Tap* tap) const;
 
 private:

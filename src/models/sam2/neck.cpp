@@ -14,7 +14,7 @@ struct Convolution {  // 1 x 1
           bias(s.tensor("bias", {out})) {}
 };
 
-// second after first
+// Two convolutions, one after the other, as a single Linear.
 Linear both(const Convolution& first, const Convolution& second, Precision precision) {
     return {at::matmul(second.weight, first.weight).contiguous(),
             (at::matmul(second.weight, first.bias) + second.bias).contiguous(), precision};

@@ -14,11 +14,11 @@ PatchEmbed::PatchEmbed(const Scope& scope, const HieraConfig& c)
       padding_(c.padding),
       grid_(c.grid(0)),
       hidden_(c.hidden),
+      // A row of the weight is ordered (row, column, channel), as pixels are.
       projection_((scope / "patch_embed" / "projection")
                       .tensor("weight", {c.hidden, 3, c.kernel, c.kernel})
                       .permute({0, 2, 3, 1})
-                      .reshape({c.hidden,
-                                3 * c.kernel * c.kernel}),  // (row, column, channel), as pixels lie
+                      .reshape({c.hidden, 3 * c.kernel * c.kernel}),
                   (scope / "patch_embed" / "projection").tensor("bias", {c.hidden}),
                   scope.precision()) {
     const int64_t window = c.windows.front();
@@ -32,9 +32,8 @@ PatchEmbed::PatchEmbed(const Scope& scope, const HieraConfig& c)
 void PatchEmbed::operator()(int64_t y, const ModelInput& input, float* out, Arena& arena) const {
     const PreprocessSpec spec;
     const int64_t inputs = 3 * kernel_ * kernel_, padded = image_ + 2 * padding_;
-    float* rows = arena.take<float>(
-        kernel_ * padded *
-        3);  // the normalised image rows that this grid row sees, zero behind the edges
+    // The normalised image rows that this grid row reads, with zeros beyond the edges.
+    float* rows = arena.take<float>(kernel_ * padded * 3);
     std::fill_n(rows, kernel_ * padded * 3, 0.0F);
     for (int64_t k = 0; k < kernel_; ++k) {
         const int64_t row = y * stride_ - padding_ + k;

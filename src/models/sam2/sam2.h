@@ -1,5 +1,5 @@
-// SAM 2 and 2.1 on images (transformers' Sam2Model, and the image part of Sam2VideoModel): encoder
-// -> features of three resolutions; prompt -> tokens; all -> masks ("SAM 2: Segment Anything in
+// SAM 2 and 2.1 for images (transformers' Sam2Model, and the image part of Sam2VideoModel): image
+// -> features at three resolutions; prompt -> tokens; both -> masks ("SAM 2: Segment Anything in
 // Images and Videos", 2024).
 #pragma once
 
@@ -15,16 +15,16 @@
 
 namespace segrid::sam2 {
 
-// Reads every tensor that images need from the store and finishes it; the memory's tensors may be
-// there. Throws Corrupt when the file and the config do not belong together.
+// Reads every tensor that images need from the store and finishes it; tensors of a video's memory
+// may be present. Throws Corrupt if the file and the config do not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions);
-// The same by the plain definitions: what runs on CUDA.
+// The same with the plain definitions, which run on CUDA.
 std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
                                               Placement placement);
 PreprocessSpec preprocess(const Sam2Config& config);
 std::vector<FeatureShape> feature_shapes(const Sam2Config& config);
-// Beginnings of the names of tensors that images do not need.
+// The prefixes of the names of tensors that only videos need.
 std::vector<std::string> of_video();
 
 }  // namespace segrid::sam2

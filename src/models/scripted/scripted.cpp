@@ -20,7 +20,7 @@ namespace {
 
 constexpr float kMaxClass = 100'000;
 
-// The first line of a message; of an interpreter's trace the last one.
+// The first line of a message, or the last line of an interpreter's trace.
 std::string reason(const std::exception& error) {
     std::string text = error.what();
     text.erase(text.find_last_not_of(" \n") + 1);
@@ -72,7 +72,7 @@ std::vector<ScriptedBox> ScriptedModel::forward(const float* input, int64_t side
             value = torch::jit::IValue(value.toListRef()[0]);
         if (!value.isTensor())
             fail(ErrorKind::Unsupported,
-                 path_ + ": its output is no tensor but " + value.tagKind());
+                 path_ + ": its output must be a tensor, got " + value.tagKind());
         output = value.toTensor().to(at::kCPU, at::kFloat).contiguous();
     } catch (const Error&) {
         throw;

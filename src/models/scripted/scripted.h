@@ -1,5 +1,5 @@
-// Detectors in TorchScript files, run by LibTorch: YOLO-style heads of the usual layouts. Loading
-// such a file can run code: only for files that the user trusts.
+// Detectors in TorchScript files, run by LibTorch: YOLO heads of the usual layouts. Loading such a
+// file can run code, so only trusted files may be loaded.
 #pragma once
 
 #include <memory>
@@ -10,12 +10,12 @@
 
 namespace segrid {
 
-// The layout of the first output, a [1, a, b] tensor. Boxes are in pixels of the input.
+// The layout of the first output, a [1, a, b] tensor. Boxes are in pixels of the input. With
+// Objectness, the score of a class is multiplied by the objectness.
 enum class YoloLayout {
     Auto,        // by shape: a < b Channels; b = 6 with at most 1000 rows Finished; else Objectness
     Channels,    // [1, 4 + classes, n]: cx, cy, w, h, scores (YOLOv8, v9, 11)
-    Objectness,  // [1, n, 5 + classes]: cx, cy, w, h, objectness, scores (YOLOv5, v7); a score is
-                 // their product
+    Objectness,  // [1, n, 5 + classes]: cx, cy, w, h, objectness, scores (YOLOv5, v7)
     Finished,    // [1, n, 6]: x0, y0, x1, y1, score, class (YOLOv10, 26, exports with NMS)
 };
 
@@ -28,19 +28,19 @@ struct ScriptedBox {
 // Immutable after load; forward() may be called from several threads.
 class ScriptedModel {
 public:
-    // Throws NotFound, Corrupt (not a TorchScript file).
+    // Throws NotFound, or Corrupt if the file is not TorchScript.
     explicit ScriptedModel(const std::string& path);
     ~ScriptedModel();
     ScriptedModel(ScriptedModel&&) noexcept;
 
-    // What ultralytics writes into its exports, where it is there: the side of its input (0: not
-    // said), the classes' names.
+    // The side of the input in pixels (0: not stated) and the names of the classes, if the file has
+    // the text that ultralytics writes into its exports.
     int64_t side() const { return side_; }
     const std::vector<std::string>& names() const { return names_; }
 
-    // input: [3][side][side] RGB in 0..1. Boxes with scores above the threshold, in the output's
-    // order. Inside a worker. Throws Unsupported for outputs of other shapes, Corrupt for NaN in
-    // them and for what the script throws.
+    // To be called inside a worker. input: [3][side][side], RGB in 0..1. Returns the boxes with
+    // scores above the threshold, in the output's order. Throws Unsupported for outputs of other
+    // shapes, and Corrupt for NaN or Inf in them and for exceptions of the script.
     std::vector<ScriptedBox> forward(const float* input, int64_t side, float threshold,
                                      YoloLayout layout) const;
 
