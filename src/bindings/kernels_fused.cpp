@@ -170,9 +170,12 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
                 second = segrid::in_upscale_order(tensor(features[1]), h, grid_w, 2);
                 added = {first.const_data_ptr<float>(), second.const_data_ptr<float>()};
             }
-            segrid::upscale_masks(weights, features.empty() ? nullptr : &added, keys.data(),
-                                  keys.shape(1), grid_w, 0, h, columns.data(), masks, to,
-                                  16 * h * grid_w, arena);
+            const segrid::UpscaleInput input{.keys = {keys.data(), keys.shape(1)},
+                                             .grid_w = grid_w,
+                                             .features = features.empty() ? nullptr : &added,
+                                             .hyper = columns.data(),
+                                             .masks = masks};
+            segrid::upscale_masks(weights, input, 0, h, {to, 16 * h * grid_w}, arena);
         });
     });
     return out;

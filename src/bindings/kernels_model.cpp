@@ -69,7 +69,7 @@ void bind_model_kernels(py::module_ m) {
                     const segrid::Factor factor =
                         segrid::make_factor(segrid::bindings::precision_of(precision), depth,
                                             columns, pb, columns, arena);
-                    segrid::matmul(rows, columns, depth, pa, depth, factor, pc, columns);
+                    segrid::matmul(rows, columns, depth, {pa, depth}, factor, {pc, columns});
                 });
             });
             return c;
@@ -89,7 +89,7 @@ void bind_model_kernels(py::module_ m) {
                         at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat),
                         segrid::bindings::precision_of(precision), "weight");
                     segrid::linear(
-                        rows, px, in, w, po, n,
+                        rows, {px, in}, w, {po, n},
                         {.bias = pb,
                          .activation = gelu ? segrid::Activation::Gelu : segrid::Activation::None});
                 });
@@ -174,8 +174,8 @@ void bind_model_kernels(py::module_ m) {
                         at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat),
                         segrid::bindings::precision_of(precision), "weight");
                     for (int64_t k = 0; k < in; k += part)
-                        segrid::linear_part(rows, px + k, in, w, k, std::min(part, in - k), po, n,
-                                            k > 0);
+                        segrid::linear_part(rows, {px + k, in}, w, k, std::min(part, in - k),
+                                            {po, n}, k > 0);
                 });
             });
             return out;
@@ -197,9 +197,10 @@ void bind_model_kernels(py::module_ m) {
                     const segrid::PackedMatrix w(
                         at::from_blob(const_cast<float*>(pw), {n, in}, at::kFloat),
                         segrid::bindings::precision_of(precision), "weight");
-                    const segrid::LinearInput input = segrid::linear_input(rows, px, in, w, arena);
+                    const segrid::LinearInput input =
+                        segrid::linear_input(rows, {px, in}, w, arena);
                     for (int64_t c = 0; c < n; c += part) {
-                        segrid::linear_columns(input, w, c, std::min(part, n - c), po + c, n,
+                        segrid::linear_columns(input, w, c, std::min(part, n - c), {po + c, n},
                                                {.bias = pb, .residual = add ? po + c : nullptr});
                     }
                 });

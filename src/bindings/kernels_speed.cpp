@@ -38,8 +38,8 @@ double linear_rate(const std::string& precision, int64_t rows, int64_t n, int64_
             std::vector<double> times;
             for (const double end = now() + seconds; now() < end || times.size() < 3;) {
                 const double begin = now();
-                segrid::linear(rows, x.const_data_ptr<float>(), k, w, out.mutable_data_ptr<float>(),
-                               n);
+                segrid::linear(rows, {x.const_data_ptr<float>(), k}, w,
+                               {out.mutable_data_ptr<float>(), n});
                 times.push_back(now() - begin);
             }
             std::nth_element(times.begin(),

@@ -12,6 +12,7 @@
 
 #include "core/arena.h"
 #include "core/precision.h"
+#include "core/rows.h"
 #include "kernels/gemm/panel.h"
 
 namespace segrid {
@@ -38,33 +39,33 @@ struct Factor {
 Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
                    Arena& arena);
 
-// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). lda, ldc: floats from one row to the next. C
-// overlaps neither A nor B.
-void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c,
-            int64_t ldc, bool accumulate = false);
-inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
-                   int64_t ldb, float* c, int64_t ldc, bool accumulate = false) {
-    matmul(m, n, k, a, lda, Factor{b, nullptr, ldb}, c, ldc, accumulate);
+// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). C overlaps neither A nor B.
+void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
+            bool accumulate = false);
+inline void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,
+                   Rows<float> c, bool accumulate = false) {
+    matmul(m, n, k, a, Factor{b.data, nullptr, b.stride}, c, accumulate);
 }
 
-// The same with A in bf16 already; b is, too. k and lda are even, here and in matmul_panels.
-void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b,
-            float* c, int64_t ldc, bool accumulate = false);
+// The same with A in bf16 already; b is, too. k and the stride of A are even, here and in
+// matmul_panels.
+void matmul(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, const Factor& b, Rows<float> c,
+            bool accumulate = false);
 
 // k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
 at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 
 // C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix that is kept in panels of kPanel
 // columns, each [k][kPanel], one behind the other.
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda,
-                   const Factor& panels, float* c, int64_t ldc);
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
-                   const Factor& panels, float* c, int64_t ldc);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const float> a,
+                   const Factor& panels, Rows<float> c);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const uint16_t> a,
+                   const Factor& panels, Rows<float> c);
 // C[m, kPanel] = start + A times the columns [n0, n0 + kPanel); n0 is a multiple of kPanel. Only
 // where sums_can_start(): not every implementation can.
 bool sums_can_start();
-void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda,
-                  const Factor& panels, float* c, int64_t ldc, const Start& start);
+void matmul_panel(int64_t m, int64_t n0, int64_t k, Rows<const uint16_t> a, const Factor& panels,
+                  Rows<float> c, const Start& start);
 
 // A Linear's weight in s8: row n of the weight is scales[n] values[n].
 struct QuantisedWeight {
@@ -132,22 +133,21 @@ struct LinearInput {
     LinearInput from_row(int64_t r) const;
 };
 // In the arena, but for fp32, which stays where it is. Throws as linear does. Not in Int8Torch.
-LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w,
-                         Arena& arena);
+LinearInput linear_input(int64_t rows, Rows<const float> a, const PackedMatrix& w, Arena& arena);
 
 // out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight where a row
 // holds NaN or Inf: no scale could hold it.
-void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out,
-            int64_t ldo, const Epilogue& epilogue = {});
+void linear(int64_t rows, Rows<const float> a, const PackedMatrix& w, Rows<float> out,
+            const Epilogue& epilogue = {});
 
 // The part of the inner dimension [k0, k0 + count) alone: out (+)= a[rows, count] W[k0 : k0 +
 // count]. k0 is even, in int8 a multiple of kGroup; a row's scale is that of the part. Not in
 // Int8Torch.
-void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0,
-                 int64_t count, float* out, int64_t ldo, bool accumulate);
+void linear_part(int64_t rows, Rows<const float> a, const PackedMatrix& w, int64_t k0,
+                 int64_t count, Rows<float> out, bool accumulate);
 // The part of the columns [n0, n0 + count) alone, of rows prepared for w; n0 is a multiple of
 // kPanel. Not in Int8Torch.
 void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count,
-                    float* out, int64_t ldo, const Epilogue& epilogue);
+                    Rows<float> out, const Epilogue& epilogue);
 
 }  // namespace segrid
