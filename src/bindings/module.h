@@ -13,6 +13,8 @@ void bind_mask_set(py::module_ m);
 void bind_embedding(py::module_ m);
 void bind_engine(py::module_ m);
 void bind_detector(py::module_ m);
+void bind_scripted_detector(py::module_ m);
+void bind_pipeline(py::module_ m);
 
 }  // namespace segrid::bindings
 

@@ -10,10 +10,20 @@
 
 namespace segrid::bindings {
 
-void bind_runtime(py::module_ m) {
+namespace {
+
+void bind_threads(py::module_& m) {
     m.def("set_threads", &set_threads, py::arg("n"));
     m.def("threads", &threads);
     m.def("available_cpus", &available_cpus);
+    m.def("shutdown", &shut_down, py::arg("close") = false,
+          "Cancels running work and joins the workers. The pool starts again when it is used "
+          "again, unless close.");
+    m.def("give_back_memory", &give_back_memory, py::call_guard<py::gil_scoped_release>(),
+          "Pages that are free go back to the system, which the C library would keep for later.");
+}
+
+void bind_devices(py::module_& m) {
     m.def(
         "device_memory",
         [](const std::string& device) {
@@ -34,6 +44,9 @@ void bind_runtime(py::module_ m) {
         py::arg("request"),
         "The device that a request means on this machine. Raises NotImplementedError for one that "
         "is not there, ValueError for an unknown name.");
+}
+
+void bind_cpu(py::module_& m) {
     m.def("cpu_model", &cpu_model);
     m.def("cpu_features", [] {
         const CpuFeatures& f = cpu_features();
@@ -68,6 +81,9 @@ void bind_runtime(py::module_ m) {
         }
         return list;
     });
+}
+
+void bind_build_info(py::module_& m) {
     m.def("build_info", [] {
         py::dict d;
         d["version"] = SEGRID_VERSION;
@@ -80,6 +96,9 @@ void bind_runtime(py::module_ m) {
 #endif
         return d;
     });
+}
+
+void bind_trace(py::module_& m) {
     m.def("trace_start", &trace::start,
           "Begins a recording of what each worker does; one at a time.");
     m.def(
@@ -93,9 +112,9 @@ void bind_runtime(py::module_ m) {
         },
         "Ends it: ([(name, begin in ns, duration in ns, index, thread)], events that did not "
         "fit).");
-    m.def("shutdown", &shut_down, py::arg("close") = false,
-          "Cancels running work and joins the workers. The pool starts again when it is used "
-          "again, unless close.");
+}
+
+void bind_cancel_token(py::module_& m) {
     py::class_<CancelToken>(m, "CancelToken",
                             "Stops calls from another thread: pass it as cancel=, or make the "
                             "calls inside `with token:` (which holds for the thread that "
@@ -112,8 +131,17 @@ void bind_runtime(py::module_ m) {
                  return token;
              })
         .def("__exit__", [](const CancelToken& token, const py::args&) { leave_scope(token); });
-    m.def("give_back_memory", &give_back_memory, py::call_guard<py::gil_scoped_release>(),
-          "Pages that are free go back to the system, which the C library would keep for later.");
+}
+
+}  // namespace
+
+void bind_runtime(py::module_ m) {
+    bind_threads(m);
+    bind_devices(m);
+    bind_cpu(m);
+    bind_build_info(m);
+    bind_trace(m);
+    bind_cancel_token(m);
 }
 
 }  // namespace segrid::bindings
