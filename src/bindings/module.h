@@ -17,11 +17,3 @@ void bind_scripted_detector(py::module_ m);
 void bind_pipeline(py::module_ m);
 
 }  // namespace segrid::bindings
-
-// Building blocks for tests, under segrid._core._kernels.
-void bind_mask_kernels(pybind11::module_ m);
-void bind_image_kernels(pybind11::module_ m);
-void bind_model_kernels(pybind11::module_ m);
-void bind_detection_kernels(pybind11::module_ m);
-void bind_fused_kernels(pybind11::module_ m);
-void bind_speed(pybind11::module_ m);  // timings of them, for benchmarks

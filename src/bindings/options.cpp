@@ -66,7 +66,7 @@ py::object to_python(const PointGrids& grids) {
         for (const ImagePoint& point : grid) points.append(py::make_tuple(point.x, point.y));
         out.append(std::move(points));
     }
-    return std::move(out);
+    return out;
 }
 
 }  // namespace segrid::bindings
