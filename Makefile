@@ -7,8 +7,10 @@ STAMPS := $(VENV)/stamps
 JOBS ?= $(shell nproc)
 TORCH := torch==2.13.0
 NATIVE := $(shell find src cmake -type f 2>/dev/null) CMakeLists.txt pyproject.toml
+NATIVE_TESTS := $(shell find tests/bindings tests/cpp -type f 2>/dev/null)
 PACKAGE := $(shell find python -type f -not -name '*.pyc' 2>/dev/null)
 
+.NOTPARALLEL:  # one pip at a time works on the virtual environment
 .PHONY: demo test build lint format stubs model clean
 
 demo: $(STAMPS)/package $(STAMPS)/demo-data
@@ -17,10 +19,7 @@ demo: $(STAMPS)/package $(STAMPS)/demo-data
 	  --prompt "a cat" --nms 0.5 -o out/demo
 	@echo "Pictures, label maps and COCO files: out/demo"
 
-test: $(STAMPS)/package $(STAMPS)/test-tools
-	cmake -S . -B build/tests -G Ninja -DSEGRID_TESTS=ON -DSEGRID_DEV=ON -DPython_EXECUTABLE=$(abspath $(PY)) \
-	  -Dpybind11_DIR=$$($(PY) -m pybind11 --cmakedir) > build/tests-configure.log || (cat build/tests-configure.log; false)
-	cmake --build build/tests -j $(JOBS) --target segrid_cpp_tests
+test: $(STAMPS)/package-with-tests $(STAMPS)/test-tools
 	ctest --test-dir build/tests --output-on-failure
 	$(PY) -m ruff check python tests benchmarks scripts training
 	$(PY) -m pytest
@@ -29,7 +28,7 @@ test: $(STAMPS)/package $(STAMPS)/test-tools
 
 build: $(STAMPS)/package
 
-lint: $(STAMPS)/test-tools
+lint: $(STAMPS)/package $(STAMPS)/test-tools
 	$(PY) -m ruff check python tests benchmarks scripts training
 	$(PY) -m pytest tests/test_codebase.py -k "formatted or types"
 
@@ -60,16 +59,27 @@ $(STAMPS)/venv: $(STAMPS)/system
 	cmake --version | head -1 | awk '{split($$3, v, "."); exit !(v[1] > 3 || v[2] >= 24)}' || $(PY) -m pip install --quiet "cmake>=3.24,<4"
 	@mkdir -p $(STAMPS) && touch $@
 
+INSTALL := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PY) -m pip install --quiet --no-build-isolation --no-deps
+DEPENDENCIES := $(PY) -m pip install --quiet $(TORCH) numpy typer rich pillow safetensors huggingface_hub tokenizers pyyaml tifffile
+
+# The package as a wheel has it.
 $(STAMPS)/package: $(STAMPS)/venv $(NATIVE) $(PACKAGE)
-	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PY) -m pip install --quiet --no-build-isolation --no-deps .
-	$(PY) -m pip install --quiet $(TORCH) numpy typer rich pillow safetensors huggingface_hub tokenizers pyyaml tifffile
+	$(INSTALL) .
+	$(DEPENDENCIES)
+	@rm -f $(STAMPS)/package-with-tests  # which it has replaced
 	@touch $@
+
+# The package with the test bindings, the C++ tests and the fake device, from one build in build/tests. It serves as the package, too.
+$(STAMPS)/package-with-tests: $(STAMPS)/venv $(NATIVE) $(NATIVE_TESTS) $(PACKAGE)
+	$(INSTALL) -C build-dir=build/tests -C cmake.define.SEGRID_TESTS=ON -C cmake.define.SEGRID_DEV=ON .
+	$(DEPENDENCIES)
+	@touch $(STAMPS)/package $@
 
 $(STAMPS)/demo-data: $(STAMPS)/venv
 	$(PY) -m pip install --quiet scikit-image
 	@touch $@
 
-$(STAMPS)/test-tools: $(STAMPS)/package
+$(STAMPS)/test-tools: $(STAMPS)/venv
 	$(PY) -m pip install --quiet $(TORCH) "transformers>=5" safetensors pytest hypothesis pycocotools scikit-image opencv-python-headless \
 	  matplotlib nbclient nbformat ipykernel psutil ruff==0.17.6 clang-format==18.1.8 mypy supervision scipy imagecodecs shapely pyarrow "ray[data]"
 	$(PY) -m pip install --quiet hydra-core iopath setuptools

@@ -74,7 +74,6 @@ def describe(module):
             lines += body or ["    ..."]
         elif callable(value):
             lines.append(signature(name, value, False))
-    lines.append("_kernels: Any")
     return "\n".join(lines) + "\n"
 
 

@@ -1,11 +1,13 @@
 """The rules of the house: levels, sizes, names, width, and snippets of README and docs."""
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cpp_functions import Function, functions
 
 ROOT = Path(__file__).parents[1]
 FILES = [
@@ -94,6 +96,77 @@ def test_no_file_is_longer_than_400_lines():
         for f in CODE
         if (n := f.read_text().count("\n")) > 400 and f.suffix != ".pyi"
     }
+    assert not long
+
+
+def cpp_functions():
+    for f in CODE:
+        if f.suffix in (".cpp", ".h"):
+            for function in functions(f.read_text()):
+                yield f.relative_to(ROOT), function
+
+
+def test_no_cpp_function_is_longer_than_80_lines():
+    assert not [
+        f"{f}:{function.line}: {function.name} has {function.body_lines} lines"
+        for f, function in cpp_functions()
+        if function.body_lines > 80
+    ]
+
+
+def test_no_cpp_function_has_more_than_8_parameters():
+    """What belongs together is a struct, or a view such as Rows (core/rows.h)."""
+    assert not [
+        f"{f}:{function.line}: {function.name} has {function.parameters} parameters"
+        for f, function in cpp_functions()
+        if f.parts[0] == "src" and function.parameters > 8
+    ]
+
+
+def test_cpp_functions_are_found():
+    text = """
+    template <class T, int N>
+    struct Left : Base<T, N> {
+        Left(int64_t m, std::vector<int> k = {1, 2}) noexcept : m_(m), k_{k}, n_(f(k)) {
+            // one { bracket
+        }
+        bool operator()(std::map<int, char> a, void (*f)(int, int)) const override {
+            const char* text = "}";
+            if (a.empty()) {
+                for (int i = 0; i < 1'000; ++i) { f(i, '{'); }
+            }
+            return [&](int i, auto&&... rest) mutable -> bool {
+                return i > 0;
+            }(3);
+        }
+        std::array<int, 3> data{1, 2, 3};
+    };
+    static const Table table{[] { return 1; }, {2}};
+    void declared(int a, int b);
+    """
+    found = functions(text)
+    assert found == [
+        Function("Left", 4, 2, 1),
+        Function("lambda", 12, 2, 1),
+        Function("operator()", 7, 2, 7),
+        Function("lambda", 18, 0, 0),
+    ]
+
+
+def test_no_python_function_is_longer_than_60_lines():
+    """Signature and docstring aside."""
+    long = []
+    for f in CODE:
+        path = f.relative_to(ROOT)
+        if f.suffix != ".py" or path.parts[0] == "tests":
+            continue
+        for node in ast.walk(ast.parse(f.read_text())):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            if lines > 60:
+                long.append(f"{path}:{node.lineno}: {node.name} has {lines} lines")
     assert not long
 
 

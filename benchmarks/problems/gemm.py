@@ -44,7 +44,8 @@ def rates():
     torch.nn.functional.linear's."""
     import torch
     import torch.utils.benchmark
-    from segrid._native import _core
+
+    from tests.building_blocks import kernels
 
     torch.set_num_threads(1)
     rows = []
@@ -57,8 +58,8 @@ def rates():
         rows.append(
             {
                 "shape": [m, n, k],
-                "fp32": _core._kernels.linear_rate("fp32", m, n, k),
-                "bf16": _core._kernels.linear_rate("bf16", m, n, k),
+                "fp32": kernels.linear_rate("fp32", m, n, k),
+                "bf16": kernels.linear_rate("bf16", m, n, k),
                 "torch": theirs,
             }
         )

@@ -178,12 +178,14 @@ class Segmenter(LoadedModel):
             labels,
             boxes,
             hints,
-            multimask,
-            max_hole_area,
-            max_sprinkle_area,
-            mask_threshold,
             anywhere,
-            at_most(batch_size),
+            {
+                "multimask": multimask,
+                "mask_threshold": mask_threshold,
+                "max_hole_area": max_hole_area,
+                "max_sprinkle_area": max_sprinkle_area,
+                "batch_size": at_most(batch_size),
+            },
         )
         return Masks(found, shown)
 
@@ -262,34 +264,9 @@ class Segmenter(LoadedModel):
         Source: segment_anything.SamAutomaticMaskGenerator; "auto", the last four thresholds and
         target_points are segrid's.
         """
-        options = self._resolved(
-            {
-                "points_per_side": points_per_side,
-                "target_points": target_points,
-                "point_grids": point_grids,
-                "pred_iou_thresh": pred_iou_thresh,
-                "stability_score_thresh": stability_score_thresh,
-                "stability_score_offset": stability_score_offset,
-                "mask_threshold": mask_threshold,
-                "box_nms_thresh": box_nms_thresh,
-                "crop_n_layers": crop_n_layers,
-                "crop_nms_thresh": crop_nms_thresh,
-                "crop_overlap_ratio": crop_overlap_ratio,
-                "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
-                "min_mask_region_area": min_mask_region_area,
-                "region_connectivity": region_connectivity,
-                "multimask": multimask,
-                "use_m2m": use_m2m,
-                "max_hole_area": max_hole_area,
-                "max_sprinkle_area": max_sprinkle_area,
-                "min_area_frac": min_area_frac,
-                "mask_iou_thresh": mask_iou_thresh,
-                "containment_thresh": containment_thresh,
-                "crop_containment_thresh": crop_containment_thresh,
-                "max_masks": max_masks,
-                "any_thresholds": any_thresholds,
-            }
-        )
+        arguments = dict(locals())
+        names = ("target_points", *_core.Engine.everything_options())
+        options = self._resolved({name: arguments.get(name) for name in names})
         source = native(image, self._engine)
         shown = to_image(cast("ImageLike", image)) if source is None else None
         unfinished: list[Any] = []

@@ -5,32 +5,11 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
-#include <string>
 #include <vector>
-
-#include "core/error.h"
-#include "engine/device.h"
-#include "engine/precision.h"
 
 namespace segrid::bindings {
 
 namespace py = pybind11;
-
-// Reads a precision by name, for building blocks.
-inline Precision precision_of(const std::string& name) {
-    if (name == "fp32") return Precision::Fp32;
-    if (name == "bf16") return Precision::Bf16;
-    if (name == "int8") return Precision::Int8;
-    if (name == "int8-torch") return Precision::Int8Torch;
-    invalid("precision: fp32, bf16, int8 or int8-torch, got '" + name + "'");
-}
-
-// Works also on a CPU that lacks the instructions, so that every machine can compute their results.
-inline Execution execution_of(const std::string& precision, const std::string& device) {
-    const ResolvedDevice resolved = resolve_device(device);
-    if (resolved.plain) return resolve_precision(precision, "", resolved.plain).execution;
-    return {precisions_of(precision_of(precision)), {}};
-}
 
 // Returns an array over memory that `owner` keeps alive.
 template <class T>

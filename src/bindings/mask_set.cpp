@@ -29,7 +29,7 @@ py::array_t<bool> PyMaskSet::dense() {
     const auto h = static_cast<py::ssize_t>(masks_->size().height),
                w = static_cast<py::ssize_t>(masks_->size().width);
     const bool* first = reinterpret_cast<const bool*>(data.get());
-    return share<bool>({n, h, w}, first, std::move(data), true);
+    return share<bool>({n, h, w}, first, std::move(data), /*writable=*/true);
 }
 
 PyMaskSet PyMaskSet::select(const std::vector<int64_t>& indices) const {
@@ -128,173 +128,159 @@ py::array label_map(const Set& s) {
     return labels;
 }
 
+// One member of every mask, as a column.
+template <class Number>
+auto each(Number Mask::*member) {
+    return [member](const Set& s) {
+        return column<Number>(s.masks().masks(), 0, [&](const Mask& mask, Number* out) {
+            *out = mask.*member;
+            return out + 1;
+        });
+    };
+}
+
+py::array points(const Set& s) {
+    return column<double>(s.masks().masks(), 2, [](const Mask& mask, double* out) {
+        out[0] = mask.point.x;
+        out[1] = mask.point.y;
+        return out + 2;
+    });
+}
+
+py::object low_res(const Set& s) {
+    if (!s.low_res().defined()) return py::none();
+    auto owner = std::make_shared<at::Tensor>(s.low_res());
+    const float* data = owner->const_data_ptr<float>();
+    return share<float>({owner->size(0), owner->size(1), owner->size(2)}, data, owner,
+                        /*writable=*/false);
+}
+
+py::dict stats(const Set& s) {
+    py::dict d;
+    d["seconds"] = s.stats().seconds;
+    d["peak_memory_mb"] = s.stats().peak_memory_mb;
+    if (s.stats().batch_size > 0) {
+        d["batch_size"] = s.stats().batch_size;
+        d["halved"] = s.stats().halved;
+        d["peak_device_memory_mb"] = s.stats().peak_device_mb;
+    }
+    return d;
+}
+
+std::size_t count_runs(const Set& s) {
+    std::size_t total = 0;
+    for (const Mask& mask : s.masks().masks()) total += mask.runs.size();
+    return total;
+}
+
+py::array_t<bool> dense_mask(const Set& s, int64_t index) {
+    const Mask& mask = at(s, index);
+    const Size size = s.masks().size();
+    py::array_t<bool> out(
+        {static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
+    auto* pixels = reinterpret_cast<uint8_t*>(out.mutable_data());
+    without_gil([&] {
+        std::fill_n(pixels, size.area(), uint8_t{0});
+        render(mask.runs, pixels);
+    });
+    return out;
+}
+
+py::list polygons(const Set& s, int64_t index) {
+    const std::vector<Polygon> found =
+        without_gil([&] { return outline(at(s, index), s.masks().size()); });
+    py::list polygons;
+    for (const Polygon& polygon : found) {
+        py::list rings;
+        for (const Ring& ring : polygon) {
+            rings.append(
+                column<int64_t>(ring, 2, [](const std::pair<int64_t, int64_t>& p, int64_t* out) {
+                    out[0] = p.first;
+                    out[1] = p.second;
+                    return out + 2;
+                }));
+        }
+        polygons.append(rings);
+    }
+    return polygons;
+}
+
+py::dict measured(const Set& s, const std::optional<Image>& image) {
+    const std::vector<Measures> found = without_gil(
+        [&] { return measure(s.masks(), image ? std::optional(image->view()) : std::nullopt); });
+    py::dict d;
+    d["centroid"] = column<double>(found, 2, [](const Measures& m, double* out) {
+        out[0] = m.x;
+        out[1] = m.y;
+        return out + 2;
+    });
+    d["axes"] = column<double>(found, 2, [](const Measures& m, double* out) {
+        out[0] = m.major;
+        out[1] = m.minor;
+        return out + 2;
+    });
+    d["angle"] = column<double>(found, 0, [](const Measures& m, double* out) {
+        *out = m.angle;
+        return out + 1;
+    });
+    d["intensity"] = column<double>(
+        found, 3, [](const Measures& m, double* out) { return std::copy_n(m.intensity, 3, out); });
+    return d;
+}
+
+py::object equals(const Set& a, const py::object& other) {
+    if (!py::isinstance<Set>(other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+    const Set& b = other.cast<const Set&>();
+    return py::bool_(without_gil([&] { return equal(a, b); }));
+}
+
+// What is known of the masks without their pixels.
+void bind_columns(py::class_<Set>& set) {
+    set.def_property_readonly("boxes", [](const Set& s) { return boxes<float>(s, &Mask::box); })
+        .def_property_readonly("crop_boxes",
+                               [](const Set& s) { return boxes<float>(s, &Mask::crop_box); })
+        .def_property_readonly(
+            "coco_bboxes",
+            [](const Set& s) { return boxes<double>(s, &Mask::box, /*as_xywh=*/true); })
+        .def_property_readonly("areas", each(&Mask::area))
+        .def_property_readonly("scores", each(&Mask::score))
+        .def_property_readonly("object_scores", each(&Mask::object_score))
+        .def_property_readonly("stability", each(&Mask::stability))
+        .def_property_readonly("points", &points)
+        .def_property_readonly("prompt", each(&Mask::prompt))
+        .def_property_readonly("low_res", &low_res)
+        .def_property_readonly("stats", &stats)
+        .def_property_readonly("runs", &count_runs);
+}
+
+// The masks as pixels, runs, outlines and numbers.
+void bind_forms(py::class_<Set>& set) {
+    set.def("dense", &Set::dense)
+        .def("mask", &dense_mask)
+        .def("counts", &counts_of)
+        .def("rles", &rles_of)
+        .def("label_map", &label_map)
+        .def("polygons", &polygons, py::arg("index"))
+        .def("measure", &measured, py::arg("image") = py::none())
+        .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5);
+}
+
 }  // namespace
 
 void bind_mask_set(py::module_ m) {
-    py::class_<Set>(m, "MaskSet")
-        .def("__len__", [](const Set& s) { return s.masks().masks().size(); })
+    py::class_<Set> set(m, "MaskSet");
+    set.def("__len__", [](const Set& s) { return s.masks().masks().size(); })
         .def_property_readonly("size",
                                [](const Set& s) {
                                    return py::make_tuple(s.masks().size().height,
                                                          s.masks().size().width);
                                })
-        .def_property_readonly("boxes", [](const Set& s) { return boxes<float>(s, &Mask::box); })
-        .def_property_readonly("crop_boxes",
-                               [](const Set& s) { return boxes<float>(s, &Mask::crop_box); })
-        .def_property_readonly("coco_bboxes",
-                               [](const Set& s) { return boxes<double>(s, &Mask::box, true); })
-        .def_property_readonly("areas",
-                               [](const Set& s) {
-                                   return column<int64_t>(s.masks().masks(), 0,
-                                                          [](const Mask& k, int64_t* out) {
-                                                              *out = k.area;
-                                                              return out + 1;
-                                                          });
-                               })
-        .def_property_readonly("scores",
-                               [](const Set& s) {
-                                   return column<float>(s.masks().masks(), 0,
-                                                        [](const Mask& k, float* out) {
-                                                            *out = k.score;
-                                                            return out + 1;
-                                                        });
-                               })
-        .def_property_readonly("object_scores",
-                               [](const Set& s) {
-                                   return column<float>(s.masks().masks(), 0,
-                                                        [](const Mask& k, float* out) {
-                                                            *out = k.object_score;
-                                                            return out + 1;
-                                                        });
-                               })
-        .def_property_readonly("stability",
-                               [](const Set& s) {
-                                   return column<float>(s.masks().masks(), 0,
-                                                        [](const Mask& k, float* out) {
-                                                            *out = k.stability;
-                                                            return out + 1;
-                                                        });
-                               })
-        .def_property_readonly("points",
-                               [](const Set& s) {
-                                   return column<double>(s.masks().masks(), 2,
-                                                         [](const Mask& k, double* out) {
-                                                             out[0] = k.point.x;
-                                                             out[1] = k.point.y;
-                                                             return out + 2;
-                                                         });
-                               })
-        .def_property_readonly("prompt",
-                               [](const Set& s) {
-                                   return column<int64_t>(s.masks().masks(), 0,
-                                                          [](const Mask& k, int64_t* out) {
-                                                              *out = k.prompt;
-                                                              return out + 1;
-                                                          });
-                               })
-        .def_property_readonly("low_res",
-                               [](const Set& s) -> py::object {
-                                   if (!s.low_res().defined()) return py::none();
-                                   auto owner = std::make_shared<at::Tensor>(s.low_res());
-                                   const float* data = owner->const_data_ptr<float>();
-                                   return share<float>(
-                                       {owner->size(0), owner->size(1), owner->size(2)}, data,
-                                       owner, false);
-                               })
-        .def_property_readonly("stats",
-                               [](const Set& s) {
-                                   py::dict d;
-                                   d["seconds"] = s.stats().seconds;
-                                   d["peak_memory_mb"] = s.stats().peak_memory_mb;
-                                   if (s.stats().batch_size > 0) {
-                                       d["batch_size"] = s.stats().batch_size;
-                                       d["halved"] = s.stats().halved;
-                                       d["peak_device_memory_mb"] = s.stats().peak_device_mb;
-                                   }
-                                   return d;
-                               })
-        .def_property_readonly("runs",
-                               [](const Set& s) {
-                                   std::size_t total = 0;
-                                   for (const Mask& k : s.masks().masks()) total += k.runs.size();
-                                   return total;
-                               })
-        .def("dense", &Set::dense)
-        .def("mask",
-             [](const Set& s, int64_t i) {
-                 const Mask& mask = at(s, i);
-                 const Size size = s.masks().size();
-                 py::array_t<bool> out(
-                     {static_cast<py::ssize_t>(size.height), static_cast<py::ssize_t>(size.width)});
-                 auto* pixels = reinterpret_cast<uint8_t*>(out.mutable_data());
-                 without_gil([&] {
-                     std::fill_n(pixels, size.area(), uint8_t{0});
-                     render(mask.runs, pixels);
-                 });
-                 return out;
-             })
-        .def("counts", &counts_of)
-        .def("rles", &rles_of)
         .def("select", &Set::select, py::arg("indices"))
         .def("resized", &Set::resized, py::arg("height"), py::arg("width"))
-        .def("label_map", &label_map)
-        .def(
-            "polygons",
-            [](const Set& s, int64_t i) {
-                const std::vector<Polygon> found =
-                    without_gil([&] { return outline(at(s, i), s.masks().size()); });
-                py::list polygons;
-                for (const Polygon& polygon : found) {
-                    py::list rings;
-                    for (const Ring& ring : polygon) {
-                        rings.append(column<int64_t>(
-                            ring, 2, [](const std::pair<int64_t, int64_t>& p, int64_t* out) {
-                                out[0] = p.first;
-                                out[1] = p.second;
-                                return out + 2;
-                            }));
-                    }
-                    polygons.append(rings);
-                }
-                return polygons;
-            },
-            py::arg("index"))
-        .def(
-            "measure",
-            [](const Set& s, const std::optional<Image>& image) {
-                const std::vector<Measures> found = without_gil([&] {
-                    return measure(s.masks(), image ? std::optional(image->view()) : std::nullopt);
-                });
-                py::dict d;
-                d["centroid"] = column<double>(found, 2, [](const Measures& m, double* out) {
-                    out[0] = m.x;
-                    out[1] = m.y;
-                    return out + 2;
-                });
-                d["axes"] = column<double>(found, 2, [](const Measures& m, double* out) {
-                    out[0] = m.major;
-                    out[1] = m.minor;
-                    return out + 2;
-                });
-                d["angle"] = column<double>(found, 0, [](const Measures& m, double* out) {
-                    *out = m.angle;
-                    return out + 1;
-                });
-                d["intensity"] = column<double>(found, 3, [](const Measures& m, double* out) {
-                    return std::copy_n(m.intensity, 3, out);
-                });
-                return d;
-            },
-            py::arg("image") = py::none())
-        .def("overlay", &overlay, py::arg("rgb"), py::arg("alpha") = 0.5)
-        .def("__eq__",
-             [](const Set& a, const py::object& other) -> py::object {
-                 if (!py::isinstance<Set>(other))
-                     return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-                 const Set& b = other.cast<const Set&>();
-                 return py::bool_(without_gil([&] { return equal(a, b); }));
-             })
+        .def("__eq__", &equals)
         .def(py::pickle(&state_of, &from_state));
+    bind_columns(set);
+    bind_forms(set);
     m.def(
         "no_masks", [](int64_t height, int64_t width) { return Set(MaskSet({height, width}), {}); },
         py::arg("height"), py::arg("width"));

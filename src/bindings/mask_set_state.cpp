@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "bindings/waiting.h"
+#include "core/error.h"
 
 namespace segrid::bindings {
 namespace {

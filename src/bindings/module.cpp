@@ -11,11 +11,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     segrid::bindings::bind_embedding(m);
     segrid::bindings::bind_engine(m);
     segrid::bindings::bind_detector(m);
-    auto kernels = m.def_submodule("_kernels", "Building blocks, for tests.");
-    bind_mask_kernels(kernels);
-    bind_image_kernels(kernels);
-    bind_model_kernels(kernels);
-    bind_detection_kernels(kernels);
-    bind_fused_kernels(kernels);
-    bind_speed(kernels);
+    segrid::bindings::bind_scripted_detector(m);
+    segrid::bindings::bind_pipeline(m);
 }

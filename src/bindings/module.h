@@ -13,13 +13,7 @@ void bind_mask_set(py::module_ m);
 void bind_embedding(py::module_ m);
 void bind_engine(py::module_ m);
 void bind_detector(py::module_ m);
+void bind_scripted_detector(py::module_ m);
+void bind_pipeline(py::module_ m);
 
 }  // namespace segrid::bindings
-
-// Building blocks for tests, in segrid._core._kernels.
-void bind_mask_kernels(pybind11::module_ m);
-void bind_image_kernels(pybind11::module_ m);
-void bind_model_kernels(pybind11::module_ m);
-void bind_detection_kernels(pybind11::module_ m);
-void bind_fused_kernels(pybind11::module_ m);
-void bind_speed(pybind11::module_ m);  // timings of building blocks, for benchmarks

@@ -10,10 +10,20 @@
 
 namespace segrid::bindings {
 
-void bind_runtime(py::module_ m) {
+namespace {
+
+void bind_threads(py::module_& m) {
     m.def("set_threads", &set_threads, py::arg("n"));
     m.def("threads", &threads);
     m.def("available_cpus", &available_cpus);
+    m.def("shutdown", &shut_down, py::arg("close") = false,
+          "Cancels running work and joins the workers. The pool starts again when it is used "
+          "again, unless close.");
+    m.def("give_back_memory", &give_back_memory, py::call_guard<py::gil_scoped_release>(),
+          "Gives free pages, which the C library would keep for later, back to the system.");
+}
+
+void bind_devices(py::module_& m) {
     m.def(
         "device_memory",
         [](const std::string& device) {
@@ -34,6 +44,9 @@ void bind_runtime(py::module_ m) {
         py::arg("request"),
         "Returns the device that a request stands for on this machine. Raises NotImplementedError "
         "if the machine does not have it, and ValueError for an unknown name.");
+}
+
+void bind_cpu(py::module_& m) {
     m.def("cpu_model", &cpu_model);
     m.def("cpu_features", [] {
         const CpuFeatures& f = cpu_features();
@@ -69,6 +82,9 @@ void bind_runtime(py::module_ m) {
         }
         return list;
     });
+}
+
+void bind_build_info(py::module_& m) {
     m.def("build_info", [] {
         py::dict d;
         d["version"] = SEGRID_VERSION;
@@ -81,6 +97,9 @@ void bind_runtime(py::module_ m) {
 #endif
         return d;
     });
+}
+
+void bind_trace(py::module_& m) {
     m.def("trace_start", &trace::start,
           "Begins a recording of what each worker does. Only one can run at a time.");
     m.def(
@@ -94,14 +113,14 @@ void bind_runtime(py::module_ m) {
         },
         "Ends the recording. Returns ([(name, begin in ns, duration in ns, index, thread)], number "
         "of events that did not fit).");
-    m.def("shutdown", &shut_down, py::arg("close") = false,
-          "Cancels running work and joins the workers. The pool starts again at its next use, "
-          "unless close is true.");
-    py::class_<CancelToken>(
-        m, "CancelToken",
-        "Stops calls from another thread. Pass it as cancel=, or make the calls inside `with "
-        "token:`, which applies to the thread that enters it; then call cancel(). The calls raise "
-        "segrid.Cancelled at the next tile. A cancelled token stays cancelled.")
+}
+
+void bind_cancel_token(py::module_& m) {
+    py::class_<CancelToken>(m, "CancelToken",
+                            "Stops calls from another thread: pass it as cancel=, or make the "
+                            "calls inside `with token:` (which holds for the thread that "
+                            "enters it), then call cancel(). They raise segrid.Cancelled at the "
+                            "next tile; a token stays cancelled.")
         .def(py::init<>())
         .def("cancel", &CancelToken::cancel, "Stops every call that uses this token.")
         .def_property_readonly("cancelled", &CancelToken::cancelled,
@@ -114,8 +133,17 @@ void bind_runtime(py::module_ m) {
                  return token;
              })
         .def("__exit__", [](const CancelToken& token, const py::args&) { leave_scope(token); });
-    m.def("give_back_memory", &give_back_memory, py::call_guard<py::gil_scoped_release>(),
-          "Gives free pages, which the C library would keep for later, back to the system.");
+}
+
+}  // namespace
+
+void bind_runtime(py::module_ m) {
+    bind_threads(m);
+    bind_devices(m);
+    bind_cpu(m);
+    bind_build_info(m);
+    bind_trace(m);
+    bind_cancel_token(m);
 }
 
 }  // namespace segrid::bindings

@@ -53,11 +53,11 @@ Linear Linear::stacked(const Scope& scope, const std::vector<std::string>& parts
 
 void Linear::operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,
                         Activation activation) const {
-    linear(rows, x, ldx, weight_, out, ldo, {.bias = bias(), .activation = activation});
+    linear(rows, {x, ldx}, weight_, {out, ldo}, {.bias = bias(), .activation = activation});
 }
 
 void Linear::add_to(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo) const {
-    linear(rows, x, ldx, weight_, out, ldo, {.bias = bias(), .residual = out});
+    linear(rows, {x, ldx}, weight_, {out, ldo}, {.bias = bias(), .residual = out});
 }
 
 at::Tensor Linear::of_zeros() const { return bias_.defined() ? bias_ : at::zeros({weight_.n()}); }

@@ -14,11 +14,17 @@ namespace {
 // MLP neurons at a time, so that a tile stays in the second-level cache.
 constexpr int64_t kHidden = PackedMatrix::kGroup;
 
-// Lets `asking` queries, head by head, attend to the keys and values of all tokens of the grid.
-void attend_to_all(Precision precision, Size grid, const RelativePositions* positions,
-                   int64_t asking, int64_t hidden, int64_t heads, const float* q, int64_t ldq,
-                   const float* qkv, float* out, const Schedule& schedule) {
-    const int64_t dim = hidden / heads, tokens = grid.area();
+struct AttendedGrid {
+    Size size;
+    const RelativePositions* positions;  // null: without
+    int64_t hidden, heads;
+};
+
+// The queries q, `asking` rows, head by head against the keys and values of all tokens of the grid.
+void attend_to_all(Precision precision, const AttendedGrid& grid, int64_t asking,
+                   Rows<const float> q, const float* qkv, float* out, const Schedule& schedule) {
+    const int64_t hidden = grid.hidden, heads = grid.heads;
+    const int64_t dim = hidden / heads, tokens = grid.size.area();
     at::Tensor packed = at::empty({heads, PackedHead::floats(tokens, dim)});
     std::vector<PackedHead> of_heads(static_cast<std::size_t>(heads));
     parallel_for(heads, schedule, [&](int64_t h, Worker& worker) {
@@ -32,16 +38,15 @@ void attend_to_all(Precision precision, Size grid, const RelativePositions* posi
     parallel_for(heads * tiles, schedule, [&](int64_t index, Worker& worker) {
         const Span span("global attention", index);
         const int64_t h = index / tiles, first = index % tiles * kRowTile;
-        const GridAttention attention{.grid_h = grid.height,
-                                      .grid_w = grid.width,
+        const GridAttention attention{.grid_h = grid.size.height,
+                                      .grid_w = grid.size.width,
                                       .head_dim = dim,
                                       .scale = 1.0F / std::sqrt(static_cast<float>(dim)),
-                                      .positions = positions,
+                                      .positions = grid.positions,
                                       .bias = nullptr,
                                       .head = of_heads[static_cast<std::size_t>(h)]};
-        grid_attention(attention, first, std::min(kRowTile, asking - first),
-                       q + first * ldq + h * dim, ldq, out + first * hidden + h * dim, hidden,
-                       worker.arena);
+        grid_attention(attention, first, std::min(kRowTile, asking - first), q[first] + h * dim,
+                       q.stride, out + first * hidden + h * dim, hidden, worker.arena);
     });
 }
 
@@ -83,13 +88,13 @@ void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
         in_(rows, normed, dim_, whole, hidden_, activation_);
         return out_.add_to(rows, whole, hidden_, x, dim_);
     }
-    const LinearInput input = linear_input(rows, normed, dim_, in_.weight(), arena);
+    const LinearInput input = linear_input(rows, {normed, dim_}, in_.weight(), arena);
     float* inner = arena.take<float>(rows * kHidden);
     for (int64_t n0 = 0; n0 < hidden_; n0 += kHidden) {
         const int64_t n = std::min(kHidden, hidden_ - n0);
-        linear_columns(input, in_.weight(), n0, n, inner, kHidden,
+        linear_columns(input, in_.weight(), n0, n, {inner, kHidden},
                        {.bias = in_.bias(), .activation = activation_});
-        linear_part(rows, inner, kHidden, out_.weight(), n0, n, x, dim_, true);
+        linear_part(rows, {inner, kHidden}, out_.weight(), n0, n, {x, dim_}, /*accumulate=*/true);
     }
     for (int64_t r = 0; r < rows; ++r) add(dim_, x + r * dim_, out_.bias(), x + r * dim_);
 }
@@ -181,15 +186,15 @@ void GridSelfAttention::in_windows(const float* queries, int64_t ldq, const floa
 
 void GridSelfAttention::over_all(const float* q, int64_t ldq, const float* qkv, float* out,
                                  const Schedule& schedule) const {
-    attend_to_all(precision_, {shape_.side, shape_.side}, &positions_,
-                  shape_.query_side() * shape_.query_side(), shape_.hidden, shape_.heads, q, ldq,
-                  qkv, out, schedule);
+    const AttendedGrid grid{{shape_.side, shape_.side}, &positions_, shape_.hidden, shape_.heads};
+    attend_to_all(precision_, grid, shape_.query_side() * shape_.query_side(), {q, ldq}, qkv, out,
+                  schedule);
 }
 
 void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t heads,
                     const float* qkv, float* out, const Schedule& schedule) {
-    attend_to_all(precision, {tokens, 1}, nullptr, tokens, hidden, heads, qkv, 3 * hidden, qkv, out,
-                  schedule);
+    const AttendedGrid grid{{tokens, 1}, /*positions=*/nullptr, hidden, heads};
+    attend_to_all(precision, grid, tokens, {qkv, 3 * hidden}, qkv, out, schedule);
 }
 
 at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld,

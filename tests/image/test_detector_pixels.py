@@ -4,11 +4,11 @@ processor, and OWL-ViT's bicubic is Pillow's."""
 import numpy as np
 import pytest
 import skimage.data
+from building_blocks import kernels
 from PIL import Image
 from reference.resize import owlv2_torchvision
-from segrid import _core
 
-blurred = _core._kernels.resize_rgb_blurred
+blurred = kernels.resize_rgb_blurred
 SIZES = [
     ((480, 640), 320),
     ((640, 480), 320),
@@ -80,5 +80,5 @@ def test_how_far_transformers_torchvision_processor_is(name, side):
 )
 def test_bicubic_equals_pillow(size, to):
     rgb = noise(size)
-    got = _core._kernels.resize_rgb_bicubic(rgb, *to)
+    got = kernels.resize_rgb_bicubic(rgb, *to)
     assert np.array_equal(got, np.asarray(Image.fromarray(rgb).resize(to[::-1], Image.BICUBIC)))

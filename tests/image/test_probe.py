@@ -6,12 +6,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+from building_blocks import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from segrid import _core
 
-probe_image = _core._kernels.probe_image
+probe_image = kernels.probe_image
 FORMATS = {"unknown", "PNG", "JPEG", "GIF", "BMP", "WebP"}
 SIZE = (261, 515)  # two different bytes each
 

@@ -4,13 +4,14 @@ import numpy as np
 import PIL
 import pytest
 import torch
+from building_blocks import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from segrid import _core
 
-resize_rgb = _core._kernels.resize_rgb
-resize_rgb_unrounded = _core._kernels.resize_rgb_unrounded
+resize_rgb = kernels.resize_rgb
+resize_rgb_unrounded = kernels.resize_rgb_unrounded
 SIDE = 1024
 
 # from (height, width), to (height, width)

@@ -1,3 +1,4 @@
+import building_blocks
 import pytest
 from segrid import _core
 
@@ -10,5 +11,5 @@ def kernels(request):
         _core.force_kernels(request.param)
     except ValueError:
         pytest.skip(f"no {request.param} here")
-    yield _core._kernels
+    yield building_blocks.kernels
     _core.force_kernels("auto")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import segrid
+from building_blocks import kernels
 from skimage.measure import regionprops
 
 
@@ -53,10 +54,10 @@ def filled(polygons, size):
 
 
 def test_polygons_are_the_masks(tiny):
-    from segrid import Masks, _core
+    from segrid import Masks
 
     def masks_of(bitmaps):
-        return Masks(_core._kernels.mask_set(np.stack(bitmaps).astype(np.uint8)))
+        return Masks(kernels.mask_set(np.stack(bitmaps).astype(np.uint8)))
 
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:40, :50]
@@ -96,11 +97,11 @@ def test_polygons_are_valid(share):
     """Shapely judges: a ring that touches itself at a corner is not valid; a hole may touch its
     outer ring there."""
     shapely = pytest.importorskip("shapely")
-    from segrid import Masks, _core
+    from segrid import Masks
 
     noise = np.random.default_rng(int(100 * share)).random((20, 40, 50)) < share
     for bitmap, polygons in zip(
-        noise, Masks(_core._kernels.mask_set(noise.astype(np.uint8))).polygons(), strict=True
+        noise, Masks(kernels.mask_set(noise.astype(np.uint8))).polygons(), strict=True
     ):
         shapes = [shapely.Polygon(rings[0], rings[1:]) for rings in polygons]
         assert all(shape.is_valid for shape in shapes), shapely.is_valid_reason(
@@ -114,9 +115,9 @@ def test_polygons_are_valid(share):
 def test_polygons_of_noise_take_no_longer_than_their_pixels():
     import time
 
-    from segrid import Masks, _core
+    from segrid import Masks
 
     noise = np.random.default_rng(1).random((1024, 1024)) < 0.6
     began = time.perf_counter()
-    polygons = Masks(_core._kernels.mask_set(noise[None].astype(np.uint8))).polygons()[0]
+    polygons = Masks(kernels.mask_set(noise[None].astype(np.uint8))).polygons()[0]
     assert time.perf_counter() - began < 10 and len(polygons) > 20_000

@@ -3,6 +3,7 @@ tap (tests/parity, ../shared/parity.md)."""
 
 import numpy as np
 import torch
+from building_blocks import kernels
 
 
 def close(name, ours, theirs, gate=1e-4):
@@ -14,11 +15,10 @@ def close(name, ours, theirs, gate=1e-4):
 
 def test_every_layer(everywhere):
     from segment_anything.utils.transforms import ResizeLongestSide
-    from segrid import _core
     from transformers import SamModel
 
     model = SamModel.from_pretrained(everywhere.folder).float().eval()
-    taps = _core._kernels.encoder_taps(
+    taps = kernels.encoder_taps(
         str(everywhere.folder / "config.json"),
         str(everywhere.folder / "model.safetensors"),
         everywhere.image,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import segrid
 import torch
+from building_blocks import kernels
 from PIL import Image
 
 from benchmarks import random_mobile_sam
@@ -37,10 +38,9 @@ def small(tmp_path_factory):
 
 @pytest.mark.parametrize("size", [(233, 150), (90, 200)])
 def test_every_stage(small, size, device):
-    from segrid import _core
 
     image = smooth_image(size)
-    taps = _core._kernels.encoder_taps(
+    taps = kernels.encoder_taps(
         str(small / "config.json"), str(small / "model.safetensors"), image, device=device
     )
     theirs = random_mobile_sam.encoder("small")(padded(image, 144))

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from building_blocks import kernels
 from PIL import Image
 
 from benchmarks import random_owlv2
@@ -69,10 +70,9 @@ def theirs(folder, image):
 
 
 def test_every_layer(folder, image, theirs, device):
-    from segrid import _core
     from segrid._text import Tokenizer
 
-    taps = _core._kernels.detector_taps(
+    taps = kernels.detector_taps(
         str(folder / "config.json"),
         str(folder / "model.safetensors"),
         image,

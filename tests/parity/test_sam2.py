@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import segrid
 import torch
+from building_blocks import kernels
 from PIL import Image
 
 from benchmarks import random_sam2
@@ -81,9 +82,8 @@ def close(name, ours, theirs, gate=1e-4):
 
 
 def test_every_layer(pair):
-    from segrid import _core
 
-    taps = _core._kernels.encoder_taps(
+    taps = kernels.encoder_taps(
         str(pair.folder / "config.json"),
         str(pair.folder / "model.safetensors"),
         pair.image,

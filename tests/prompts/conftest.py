@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import building_blocks
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -11,9 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 @pytest.fixture(scope="session")
 def kernels():
-    from segrid import _core
-
-    return _core._kernels
+    return building_blocks.kernels
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import segrid
 import torch
+from building_blocks import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
-from segrid import _core
 
-names, take = _core._kernels.safetensors_names, _core._kernels.safetensors_take
+names, take = kernels.safetensors_names, kernels.safetensors_take
 
 
 @pytest.fixture

@@ -122,19 +122,18 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
         "model": segmenter._engine.model_id,
         "precision": segmenter.precision,
     } | made.named
-    limits = {"image_batch_size": batch, "io_workers": command.io_workers}
     job = Job(
-        made.model,
-        command.output,
-        command.writers,
-        made.options,
-        made.boxes,
-        limits,
-        made.rules,
-        made.classes,
-        command.output_suffix,
-        command.lenient,
-        command.skip_existing,
+        model=made.model,
+        folder=command.output,
+        writers=command.writers,
+        options=made.options,
+        boxes=made.boxes,
+        limits={"image_batch_size": batch, "io_workers": command.io_workers},
+        rules=made.rules,
+        classes=made.classes,
+        suffix=command.output_suffix,
+        lenient=command.lenient,
+        skip_existing=command.skip_existing,
     )
     return made, job
 

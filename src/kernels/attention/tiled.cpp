@@ -45,14 +45,13 @@ public:
     // Computes the scores of keys [k0, k0 + count).
     void ask(int64_t k0, int64_t count) {
         if (rounded())
-            matmul_panels(rows_, k0, count, depth_, rounded_q_, depth_, head_.keys, scores_,
-                          block_);
-        else matmul_panels(rows_, k0, count, dim_, q_, dim_, head_.keys, scores_, block_);
+            matmul_panels(rows_, k0, count, depth_, {rounded_q_, depth_}, head_.keys, scores());
+        else matmul_panels(rows_, k0, count, dim_, {q_, dim_}, head_.keys, scores());
     }
     // Computes the scores of one panel of keys, in bf16, whose sums begin with start.
     void ask_from(const Start& start, int64_t k0, int64_t column) {
-        matmul_panel(rows_, k0 + column, depth_, rounded_q_, depth_, head_.keys, scores_ + column,
-                     block_, start);
+        matmul_panel(rows_, k0 + column, depth_, {rounded_q_, depth_}, head_.keys,
+                     scores().from_column(column), start);
     }
     float soften(int64_t r, int64_t count, float& max, float& sum) {
         if (!rounded()) return running_softmax_row(count, row(r), max, sum);
@@ -60,14 +59,16 @@ public:
         if (count % 2 != 0) powers[count] = 0;
         return running_power_row(count, row(r), max, sum, powers);
     }
-    void answer(int64_t k0, int64_t count, float* out, int64_t ldo) {
+    void answer(int64_t k0, int64_t count, Rows<float> out) {
         const Factor values = head_.values.from_row(k0);
         if (rounded())
-            matmul(rows_, dim_, even(count), powers_, even(block_), values, out, ldo, k0 > 0);
-        else matmul(rows_, dim_, count, scores_, block_, values, out, ldo, k0 > 0);
+            matmul(rows_, dim_, even(count), {powers_, even(block_)}, values, out, k0 > 0);
+        else matmul(rows_, dim_, count, scores(), values, out, k0 > 0);
     }
 
 private:
+    Rows<float> scores() const { return {scores_, block_}; }
+
     const PackedHead& head_;
     int64_t dim_, rows_, block_, depth_ = 0;
     float *q_, *scores_;
@@ -101,7 +102,8 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     float* bias = nullptr;
     if (relative) {
         bias = arena.take<float>(rows * bias_width);
-        matmul(rows, bias_width, dim, q, ldq, a.positions->data(), bias_width, bias, bias_width);
+        matmul(rows, bias_width, dim, {q, ldq}, {a.positions->data(), bias_width},
+               {bias, bias_width});
         if (unit != 1.0F) scale_row(rows * bias_width, unit, bias);
     }
     float* max = arena.take<float>(rows);
@@ -139,7 +141,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
                 if (k0 > 0 && factor != 1.0F) scale_row(dim, factor, out + r * ldo);
             }
         }
-        tile.answer(k0, count, out, ldo);
+        tile.answer(k0, count, {out, ldo});
     }
     for (int64_t r = 0; r < rows; ++r) scale_row(dim, 1.0F / sum[r], out + r * ldo);
 }

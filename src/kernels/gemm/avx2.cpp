@@ -81,58 +81,59 @@ struct Bf16 {
     }
 };
 
+// Rows of either factor.
+template <class Form>
+using FactorRows = Rows<const typename Form::Number>;
+
 template <class Form, int R, class Tile>
-void tile_product(const Tile& tile, int64_t k, const typename Form::Number* a, int64_t lda,
-                  const typename Form::Number* b, int64_t ldb, float* c, int64_t ldc,
-                  bool accumulate) {
+void tile_product(const Tile& tile, int64_t k, FactorRows<Form> a, FactorRows<Form> b,
+                  Rows<float> c, bool accumulate) {
     __m256 sums[R][2];
     for (int i = 0; i < R; ++i) {
         for (int half = 0; half < 2; ++half)
-            sums[i][half] =
-                accumulate ? tile.load(c + i * ldc + 8 * half, half) : _mm256_setzero_ps();
+            sums[i][half] = accumulate ? tile.load(c[i] + 8 * half, half) : _mm256_setzero_ps();
     }
-    for (int64_t j = 0; j < k; j += Form::kStep) Form::step(tile, a + j, lda, b + j * ldb, sums);
+    for (int64_t j = 0; j < k; j += Form::kStep) Form::step(tile, a.data + j, a.stride, b[j], sums);
     for (int i = 0; i < R; ++i) {
-        for (int half = 0; half < 2; ++half)
-            tile.store(c + i * ldc + 8 * half, half, sums[i][half]);
+        for (int half = 0; half < 2; ++half) tile.store(c[i] + 8 * half, half, sums[i][half]);
     }
 }
 
 template <class Form, class Tile>
-void rows_product(const Tile& tile, int64_t m, int64_t k, const typename Form::Number* a,
-                  int64_t lda, const typename Form::Number* b, int64_t ldb, float* c, int64_t ldc,
-                  bool accumulate) {
+void rows_product(const Tile& tile, int64_t m, int64_t k, FactorRows<Form> a, FactorRows<Form> b,
+                  Rows<float> c, bool accumulate) {
     int64_t i = 0;
     for (; i + kRows <= m; i += kRows)
-        tile_product<Form, kRows>(tile, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
-    a += i * lda;
-    c += i * ldc;
+        tile_product<Form, kRows>(tile, k, a.from_row(i), b, c.from_row(i), accumulate);
+    a = a.from_row(i);
+    c = c.from_row(i);
     switch (m - i) {
-        case 1: return tile_product<Form, 1>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
-        case 2: return tile_product<Form, 2>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
-        case 3: return tile_product<Form, 3>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
-        case 4: return tile_product<Form, 4>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
-        case 5: return tile_product<Form, 5>(tile, k, a, lda, b, ldb, c, ldc, accumulate);
+        case 1: return tile_product<Form, 1>(tile, k, a, b, c, accumulate);
+        case 2: return tile_product<Form, 2>(tile, k, a, b, c, accumulate);
+        case 3: return tile_product<Form, 3>(tile, k, a, b, c, accumulate);
+        case 4: return tile_product<Form, 4>(tile, k, a, b, c, accumulate);
+        case 5: return tile_product<Form, 5>(tile, k, a, b, c, accumulate);
         default: return;
     }
 }
 
 template <class Form>
-void product(int64_t m, int64_t n, int64_t k, const typename Form::Number* a, int64_t lda,
-             const typename Form::Number* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+void product(int64_t m, int64_t n, int64_t k, FactorRows<Form> a, FactorRows<Form> b, Rows<float> c,
+             bool accumulate) {
     // Rows of B at a time, so that 16 of its columns stay in the first-level cache for all rows of
     // A.
     constexpr int64_t kDepth = 256;
     for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
         const int64_t depth = std::min(kDepth, k - k0);
         for (int64_t n0 = 0; n0 < n; n0 += kColumns) {
-            const auto* from = b + k0 * ldb + n0 * Form::kStep;
+            const FactorRows<Form> from = b.from_row(k0).from_column(n0 * Form::kStep);
+            const bool add = accumulate || k0 > 0;
             if (n - n0 >= kColumns) {
-                rows_product<Form>(WholeTile{}, m, depth, a + k0, lda, from, ldb, c + n0, ldc,
-                                   accumulate || k0 > 0);
+                rows_product<Form>(WholeTile{}, m, depth, a.from_column(k0), from,
+                                   c.from_column(n0), add);
             } else {
                 rows_product<Form>(PartTile{{lanes_of(n - n0), lanes_of(n - n0 - 8)}}, m, depth,
-                                   a + k0, lda, from, ldb, c + n0, ldc, accumulate || k0 > 0);
+                                   a.from_column(k0), from, c.from_column(n0), add);
             }
         }
     }
@@ -168,14 +169,14 @@ void int8_rows(int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, int32_
     }
 }
 
-void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c,
-          int64_t ldc, bool accumulate, const Dequantisation& to) {
-    dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
+void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
+          bool accumulate, const Dequantisation& by) {
+    dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
         for (int64_t n0 = 0; n0 < n; n0 += 8) {
             int64_t i = 0;
             for (; i + 4 <= m; i += 4)
-                int8_rows<4>(k, a + i * lda, lda, b + 4 * n0, sums + i * 64 + n0);
-            for (; i < m; ++i) int8_rows<1>(k, a + i * lda, lda, b + 4 * n0, sums + i * 64 + n0);
+                int8_rows<4>(k, a[i], a.stride, b + 4 * n0, sums + i * 64 + n0);
+            for (; i < m; ++i) int8_rows<1>(k, a[i], a.stride, b + 4 * n0, sums + i * 64 + n0);
         }
     });
 }

@@ -38,8 +38,8 @@ struct Columns {
 
 // Multiplies R rows; sums begin with begin(row, part).
 template <int R, int V, bool kWhole, class Begin>
-void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
-          int64_t ldb, float* c, int64_t ldc, const Begin& begin) {
+void tile(Columns<V, kWhole> columns, int64_t k, Rows<const uint16_t> a, Rows<const uint16_t> b,
+          Rows<float> c, const Begin& begin) {
     __m512 sums[R][V];
 #pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
@@ -49,10 +49,10 @@ void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda,
     for (int64_t j = 0; j < k; j += 2) {
         __m512bh y[V];
 #pragma GCC unroll 4
-        for (int part = 0; part < V; ++part) y[part] = columns.pairs(b + j * ldb, part);
+        for (int part = 0; part < V; ++part) y[part] = columns.pairs(b[j], part);
 #pragma GCC unroll 12
         for (int i = 0; i < R; ++i) {
-            const __m512bh x = pair_of(a + i * lda + j);
+            const __m512bh x = pair_of(a[i] + j);
 #pragma GCC unroll 4
             for (int part = 0; part < V; ++part)
                 sums[i][part] = _mm512_dpbf16_ps(sums[i][part], x, y[part]);
@@ -61,15 +61,15 @@ void tile(Columns<V, kWhole> columns, int64_t k, const uint16_t* a, int64_t lda,
 #pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
-        for (int part = 0; part < V; ++part) columns.store(c + i * ldc, part, sums[i][part]);
+        for (int part = 0; part < V; ++part) columns.store(c[i], part, sums[i][part]);
     }
 }
 
 template <int V, bool kWhole, class Begin>
-void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, const uint16_t* a, int64_t lda,
-               const uint16_t* b, int64_t ldb, float* c, int64_t ldc, const Begin& begin) {
+void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, Rows<const uint16_t> a,
+               Rows<const uint16_t> b, Rows<float> c, const Begin& begin) {
     const auto rows = [&]<int R>(int64_t i) {
-        tile<R>(columns, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc,
+        tile<R>(columns, k, a.from_row(i), b, c.from_row(i),
                 [&](int row, int part) { return begin(i + row, part); });
     };
     int64_t i = 0;
@@ -83,32 +83,32 @@ void over_rows(Columns<V, kWhole> columns, int64_t m, int64_t k, const uint16_t*
 }
 
 template <int V, bool kWhole>
-void panel(__mmask16 last, int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
-           int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+void panel(__mmask16 last, int64_t m, int64_t k, Rows<const uint16_t> a, Rows<const uint16_t> b,
+           Rows<float> c, bool accumulate) {
     const Columns<V, kWhole> columns{last};
-    over_rows(columns, m, k, a, lda, b, ldb, c, ldc, [&](int64_t i, int part) {
-        return accumulate ? columns.load(c + i * ldc, part) : _mm512_setzero_ps();
+    over_rows(columns, m, k, a, b, c, [&](int64_t i, int part) {
+        return accumulate ? columns.load(c[i], part) : _mm512_setzero_ps();
     });
 }
 
-void panel_from(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, float* c,
-                int64_t ldc, const Start& start) {
+void panel_from(int64_t m, int64_t k, Rows<const uint16_t> a, const uint16_t* b, Rows<float> c,
+                const Start& start) {
     static_assert(kPanel == 64);
-    over_rows(Columns<4, true>{}, m, k, a, lda, b, kPanel, c, ldc, [&](int64_t i, int part) {
+    over_rows(Columns<4, true>{}, m, k, a, Rows{b, kPanel}, c, [&](int64_t i, int part) {
         const __m512 table = _mm512_loadu_ps(start.table + i * start.table_step + 16 * part);
         return _mm512_add_ps(table, _mm512_set1_ps(start.offsets[i * start.offset_step]));
     });
 }
 
-void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
-             int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+void product(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const uint16_t> b,
+             Rows<float> c, bool accumulate) {
     static constexpr decltype(&panel<4, true>) panels[] = {panel<1, false>, panel<2, false>,
                                                            panel<3, false>, panel<4, false>};
     for (int64_t n0 = 0; n0 < n; n0 += 64) {
         const int64_t columns = std::min<int64_t>(64, n - n0), vectors = (columns + 15) / 16;
         const auto last = static_cast<__mmask16>(0xFFFFU >> (16 * vectors - columns));
-        (columns == 64 ? panel<4, true> : panels[vectors - 1])(last, m, k, a, lda, b + 2 * n0, ldb,
-                                                               c + n0, ldc, accumulate);
+        (columns == 64 ? panel<4, true> : panels[vectors - 1])(last, m, k, a, b.from_column(2 * n0),
+                                                               c.from_column(n0), accumulate);
     }
 }
 

@@ -25,31 +25,32 @@ void tiles(int64_t m, int64_t n, int64_t k, const Product& product) {
     }
 }
 
-void fp32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
-          float* c, int64_t ldc, bool accumulate) {
+void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b, Rows<float> c,
+          bool accumulate) {
     tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
-        brgemm(mc, nc, kc, lda, ldb, ldc, accumulate || k0 > 0, a + m0 * lda + k0,
-               b + k0 * ldb + n0, c + m0 * ldc + n0);
+        brgemm(mc, nc, kc, a.stride, b.stride, c.stride, accumulate || k0 > 0, a[m0] + k0,
+               b[k0] + n0, c[m0] + n0);
     });
 }
 
-void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
-          int64_t ldb, float* c, int64_t ldc, bool accumulate) {
-    const auto* left = reinterpret_cast<const c10::BFloat16*>(a);
-    const auto* right = reinterpret_cast<const c10::BFloat16*>(b);
+void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const uint16_t> b,
+          Rows<float> c, bool accumulate) {
+    const auto* left = reinterpret_cast<const c10::BFloat16*>(a.data);
+    const auto* right = reinterpret_cast<const c10::BFloat16*>(b.data);
     tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
-        brgemm(mc, nc, kc, lda, ldb, ldc, accumulate || k0 > 0, left + m0 * lda + k0,
-               right + k0 * ldb + 2 * n0, c + m0 * ldc + n0, true);
+        brgemm(mc, nc, kc, a.stride, b.stride, c.stride, accumulate || k0 > 0,
+               left + m0 * a.stride + k0, right + k0 * b.stride + 2 * n0, c[m0] + n0,
+               /*is_vnni=*/true);
     });
 }
 
-void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c,
-          int64_t ldc, bool accumulate, const Dequantisation& to) {
+void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
+          bool accumulate, const Dequantisation& by) {
     const auto* right = reinterpret_cast<const signed char*>(b);
-    dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
+    dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
         tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
-            brgemm(mc, nc, kc, lda, kPanel, 64, k0 > 0, a + m0 * lda + k0,
-                   right + k0 * kPanel + 4 * n0, sums + m0 * 64 + n0, true);
+            brgemm(mc, nc, kc, a.stride, kPanel, 64, k0 > 0, a[m0] + k0,
+                   right + k0 * kPanel + 4 * n0, sums + m0 * 64 + n0, /*is_vnni=*/true);
         });
     });
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "core/rows.h"
 #include "kernels/gemm/panel.h"
 #include "kernels/rows/op.h"
 
@@ -18,26 +19,27 @@ struct Dequantisation {
 };
 
 struct Fp32Implementation {
-    void (*product)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
-                    int64_t ldb, float* c, int64_t ldc, bool accumulate);
+    void (*product)(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,
+                    Rows<float> c, bool accumulate);
 };
 
 struct Bf16Implementation {
-    // A is bf16 and lda is even; k is even; B holds pairs of rows.
-    void (*product)(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
-                    const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
+    // A in bf16 with an even stride; k even; B in pairs of rows, as Factor::bf16, its stride the
+    // factor's `ld`
+    void (*product)(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const uint16_t> b,
+                    Rows<float> c, bool accumulate);
     // Called after the last of several products; may be null.
     void (*leave)() = nullptr;
     // The product with one panel whose sums begin with start; null if the implementation has none.
-    void (*panel_from)(int64_t m, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
-                       float* c, int64_t ldc, const Start& start) = nullptr;
+    void (*panel_from)(int64_t m, int64_t k, Rows<const uint16_t> a, const uint16_t* b,
+                       Rows<float> c, const Start& start) = nullptr;
 };
 
 struct Int8Implementation {
-    // A is u8, with lda and k multiples of 4 and at most 64 rows. B is one s8 panel in groups of
-    // four rows, [k / 4][kPanel][4], 64-byte aligned, with at most kPanel columns.
-    void (*product)(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b,
-                    float* c, int64_t ldc, bool accumulate, const Dequantisation& to);
+    // A in u8, its stride and k multiples of 4; at most 64 rows and kPanel columns; B one panel in
+    // s8, in fours of rows, [k / 4][kPanel][4], 64-byte aligned
+    void (*product)(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b,
+                    Rows<float> c, bool accumulate, const Dequantisation& by);
     // Called after the last of several products; may be null.
     void (*leave)() = nullptr;
 };
@@ -64,12 +66,12 @@ const Int8Implementation& int8_brgemm();
 
 // Computes a product through exact integer sums in memory. sums(out) fills int32_t out[64][64].
 template <class Sums>
-void dequantised(int64_t m, int64_t n, float* c, int64_t ldc, bool accumulate,
-                 const Dequantisation& to, const Sums& sums) {
+void dequantised(int64_t m, int64_t n, Rows<float> c, bool accumulate, const Dequantisation& by,
+                 const Sums& sums) {
     alignas(64) int32_t whole[64 * 64];
     sums(whole);
     for (int64_t i = 0; i < m; ++i)
-        dequantise_row(n, whole + 64 * i, to.offsets, to.rows[i], to.scales, to.bias, c + i * ldc,
+        dequantise_row(n, whole + 64 * i, by.offsets, by.rows[i], by.scales, by.bias, c[i],
                        accumulate);
 }
 

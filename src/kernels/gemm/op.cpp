@@ -74,43 +74,41 @@ private:
 // used for all panels.
 class Left {
 public:
-    Left(bool bf16, int64_t m, int64_t k, const float* a, int64_t lda)
-        : fp32_(a), ld_(lda), k_(k), leaving_(bf16 ? Precision::Bf16 : Precision::Fp32) {
+    Left(bool bf16, int64_t m, int64_t k, Rows<const float> a)
+        : fp32_(a), k_(k), leaving_(bf16 ? Precision::Bf16 : Precision::Fp32) {
         if (!bf16) return;
         // Grows to the largest tile. It is safe because a thread makes one call at a time.
         thread_local std::vector<uint16_t> rounded;
-        k_ = ld_ = even(k);
-        rounded.resize(std::max(rounded.size(), static_cast<std::size_t>(m * ld_)));
-        to_bf16_rows(m, k, a, lda, rounded.data());
-        bf16_ = rounded.data();
+        k_ = even(k);
+        rounded.resize(std::max(rounded.size(), static_cast<std::size_t>(m * k_)));
+        to_bf16_rows(m, k, a.data, a.stride, rounded.data());
+        bf16_ = {rounded.data(), k_};
     }
-    Left(int64_t k, const uint16_t* a, int64_t lda)
-        : bf16_(a), ld_(lda), k_(k), leaving_(Precision::Bf16) {}
+    Left(int64_t k, Rows<const uint16_t> a) : bf16_(a), k_(k), leaving_(Precision::Bf16) {}
 
-    void times(int64_t m, int64_t n, const Factor& b, float* c, int64_t ldc,
-               bool accumulate) const {
-        if (bf16_ != nullptr) {
-            bf16_implementation().product(m, n, k_, bf16_, ld_, b.bf16, b.ld, c, ldc, accumulate);
+    void times(int64_t m, int64_t n, const Factor& b, Rows<float> c, bool accumulate) const {
+        if (bf16_.data != nullptr) {
+            bf16_implementation().product(m, n, k_, bf16_, {b.bf16, b.ld}, c, accumulate);
         } else {
-            fp32_implementation().product(m, n, k_, fp32_, ld_, b.fp32, b.ld, c, ldc, accumulate);
+            fp32_implementation().product(m, n, k_, fp32_, {b.fp32, b.ld}, c, accumulate);
         }
     }
 
 private:
-    const float* fp32_ = nullptr;
-    const uint16_t* bf16_ = nullptr;
-    int64_t ld_, k_;
+    Rows<const float> fp32_;
+    Rows<const uint16_t> bf16_;
+    int64_t k_;
     Leaving leaving_;
 };
 
 void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k,
-                 const Factor& panels, float* c, int64_t ldc) {
+                 const Factor& panels, Rows<float> c) {
     for (int64_t done = 0; done < n;) {
         const int64_t column = (n0 + done) % kPanel, count = std::min(kPanel - column, n - done);
         const Factor panel =
             panels.from_row((n0 + done) / kPanel * (panels.bf16 != nullptr ? even(k) : k))
                 .from_column(column);
-        left.times(m, count, panel, c + done, ldc, false);
+        left.times(m, count, panel, c.from_column(done), /*accumulate=*/false);
         done += count;
     }
 }
@@ -131,12 +129,12 @@ int64_t input_bytes(Precision precision, int64_t rows, int64_t k) {
     return precision == Precision::Bf16 ? rows * depth(precision, k) * 2 : 0;
 }
 
-LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const PackedMatrix& w,
+LinearInput prepare(int64_t rows, int64_t k, Rows<const float> a, const PackedMatrix& w,
                     std::byte* memory) {
     const int64_t ld = depth(w.precision(), k);
     if (w.precision() == Precision::Bf16) {
         auto* rounded = reinterpret_cast<uint16_t*>(memory);
-        to_bf16_rows(rows, k, a, lda, rounded);
+        to_bf16_rows(rows, k, a.data, a.stride, rounded);
         return {.rows = rows, .ld = ld, .bf16 = rounded};
     }
     if (w.precision() == Precision::Int8) {
@@ -144,7 +142,7 @@ LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const 
         auto* quantised = reinterpret_cast<uint8_t*>(scales + rows);
         for (int64_t i = 0; i < rows; ++i) {
             uint8_t* row = quantised + i * ld;
-            if (!quantise_row(k, a + i * lda, row, scales[i])) {
+            if (!quantise_row(k, a[i], row, scales[i])) {
                 fail(ErrorKind::Corrupt,
                      "int8: the activations in front of " + w.name() +
                          " hold NaN or Inf, for which there is no scale; precision='fp32' "
@@ -154,7 +152,7 @@ LinearInput prepare(int64_t rows, int64_t k, const float* a, int64_t lda, const 
         }
         return {.rows = rows, .ld = ld, .int8 = quantised, .scales = scales};
     }
-    return {.rows = rows, .ld = lda, .fp32 = a};
+    return {.rows = rows, .ld = a.stride, .fp32 = a.data};
 }
 
 // A part of a weight: rows [k0, k0 + k) of columns [n0, n0 + n).
@@ -162,51 +160,50 @@ struct Part {
     int64_t k0, k, n0, n;
 };
 
-void finish(int64_t rows, int64_t nc, float* out, int64_t ldo, const float* bias,
-            Activation activation) {
-    for (int64_t r = 0; bias != nullptr && r < rows; ++r)
-        add(nc, out + r * ldo, bias, out + r * ldo);
-    if (activation == Activation::Gelu) gelu_rows(rows, nc, out, ldo);
+void finish(int64_t rows, int64_t nc, Rows<float> out, const float* bias, Activation activation) {
+    for (int64_t r = 0; bias != nullptr && r < rows; ++r) add(nc, out[r], bias, out[r]);
+    if (activation == Activation::Gelu) gelu_rows(rows, nc, out.data, out.stride);
     for (int64_t r = 0; activation == Activation::QuickGelu && r < rows; ++r)
-        quick_gelu(nc, out + r * ldo);
-    for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out + r * ldo);
+        quick_gelu(nc, out[r]);
+    for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out[r]);
 }
 
 // Multiplies at most kRows prepared rows.
-void product(const LinearInput& a, const PackedMatrix& w, const Part& part, float* out, int64_t ldo,
+void product(const LinearInput& a, const PackedMatrix& w, const Part& part, Rows<float> out,
              bool accumulate, const Epilogue& epilogue) {
     const int64_t k = depth(w.precision(), part.k);
     const Leaving leaving(w.precision());
     for (int64_t c = 0; c < part.n; c += kPanel) {
         const int64_t n = std::min(kPanel, part.n - c), panel = (part.n0 + c) / kPanel;
+        const Rows<float> to = out.from_column(c);
         const float* bias = epilogue.bias != nullptr ? epilogue.bias + part.n0 + c : nullptr;
         if (w.precision() == Precision::Int8) {
             alignas(64) int32_t offsets[kPanel];
             w.sums(panel, part.k0, part.k0 + part.k, offsets);
-            const gemm::Dequantisation to{a.scales, offsets, w.scales(panel), bias};
-            int8_implementation().product(a.rows, n, k, a.int8, a.ld, w.panel_int8(panel, part.k0),
-                                          out + c, ldo, accumulate, to);
+            int8_implementation().product(a.rows, n, k, {a.int8, a.ld},
+                                          w.panel_int8(panel, part.k0), to, accumulate,
+                                          {a.scales, offsets, w.scales(panel), bias});
             bias = nullptr;
         } else {
             const Factor of = w.panel(panel).from_row(part.k0);
             if (w.precision() == Precision::Bf16)
-                bf16_implementation().product(a.rows, n, k, a.bf16, a.ld, of.bf16, of.ld, out + c,
-                                              ldo, accumulate);
+                bf16_implementation().product(a.rows, n, k, {a.bf16, a.ld}, {of.bf16, of.ld}, to,
+                                              accumulate);
             else
-                fp32_implementation().product(a.rows, n, k, a.fp32, a.ld, of.fp32, of.ld, out + c,
-                                              ldo, accumulate);
+                fp32_implementation().product(a.rows, n, k, {a.fp32, a.ld}, {of.fp32, of.ld}, to,
+                                              accumulate);
         }
-        finish(a.rows, n, out + c, ldo, bias, epilogue.activation);
+        finish(a.rows, n, to, bias, epilogue.activation);
     }
 }
 
 // Multiplies rows that have not been prepared, tile by tile.
-void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, const Part& part,
-             float* out, int64_t ldo, bool accumulate, const Epilogue& epilogue) {
+void product(int64_t rows, Rows<const float> a, const PackedMatrix& w, const Part& part,
+             Rows<float> out, bool accumulate, const Epilogue& epilogue) {
     if (w.torch() != nullptr) {
         if (part.k != w.k() || part.n != w.n()) internal("linear: int8-torch has no parts");
-        w.torch()->product(rows, a, lda, out, ldo, accumulate);
-        return finish(rows, w.n(), out, ldo, epilogue.bias, epilogue.activation);
+        w.torch()->product(rows, a, out, accumulate);
+        return finish(rows, w.n(), out, epilogue.bias, epilogue.activation);
     }
     // Grows to the largest tile. It is safe because a thread makes one call at a time.
     thread_local std::vector<std::byte> memory;
@@ -214,8 +211,8 @@ void product(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, c
                            static_cast<std::size_t>(input_bytes(w.precision(), kRows, part.k))));
     for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
         const LinearInput tile =
-            prepare(std::min(kRows, rows - r0), part.k, a + r0 * lda, lda, w, memory.data());
-        product(tile, w, part, out + r0 * ldo, ldo, accumulate, epilogue);
+            prepare(std::min(kRows, rows - r0), part.k, a.from_row(r0), w, memory.data());
+        product(tile, w, part, out.from_row(r0), accumulate, epilogue);
     }
 }
 
@@ -247,9 +244,9 @@ Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, in
     return {nullptr, pairs, n};
 }
 
-void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c,
-            int64_t ldc, bool accumulate) {
-    if (m > 0 && n > 0) Left(b.bf16 != nullptr, m, k, a, lda).times(m, n, b, c, ldc, accumulate);
+void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
+            bool accumulate) {
+    if (m > 0 && n > 0) Left(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate);
 }
 
 at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
@@ -264,61 +261,58 @@ at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
         .narrow(0, 0, k);
 }
 
-void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b,
-            float* c, int64_t ldc, bool accumulate) {
-    if (m > 0 && n > 0) Left(k, a, lda).times(m, n, b, c, ldc, accumulate);
+void matmul(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, const Factor& b, Rows<float> c,
+            bool accumulate) {
+    if (m > 0 && n > 0) Left(k, a).times(m, n, b, c, accumulate);
 }
 
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda,
-                   const Factor& panels, float* c, int64_t ldc) {
-    over_panels(Left(panels.bf16 != nullptr, m, k, a, lda), m, n0, n, k, panels, c, ldc);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const float> a,
+                   const Factor& panels, Rows<float> c) {
+    over_panels(Left(panels.bf16 != nullptr, m, k, a), m, n0, n, k, panels, c);
 }
 
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
-                   const Factor& panels, float* c, int64_t ldc) {
-    over_panels(Left(k, a, lda), m, n0, n, k, panels, c, ldc);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const uint16_t> a,
+                   const Factor& panels, Rows<float> c) {
+    over_panels(Left(k, a), m, n0, n, k, panels, c);
 }
 
 bool sums_can_start() { return bf16_implementation().panel_from != nullptr; }
 
-void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda,
-                  const Factor& panels, float* c, int64_t ldc, const Start& start) {
-    bf16_implementation().panel_from(m, k, a, lda, panels.from_row(n0 / kPanel * k).bf16, c, ldc,
-                                     start);
+void matmul_panel(int64_t m, int64_t n0, int64_t k, Rows<const uint16_t> a, const Factor& panels,
+                  Rows<float> c, const Start& start) {
+    bf16_implementation().panel_from(m, k, a, panels.from_row(n0 / kPanel * k).bf16, c, start);
 }
 
-void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0,
-                 int64_t count, float* out, int64_t ldo, bool accumulate) {
-    product(rows, a, lda, w, {.k0 = k0, .k = count, .n0 = 0, .n = w.n()}, out, ldo, accumulate, {});
+void linear_part(int64_t rows, Rows<const float> a, const PackedMatrix& w, int64_t k0,
+                 int64_t count, Rows<float> out, bool accumulate) {
+    product(rows, a, w, {.k0 = k0, .k = count, .n0 = 0, .n = w.n()}, out, accumulate, {});
 }
 
-LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w,
-                         Arena& arena) {
+LinearInput linear_input(int64_t rows, Rows<const float> a, const PackedMatrix& w, Arena& arena) {
     if (w.torch() != nullptr) internal("linear: int8-torch takes rows as they are");
-    return prepare(rows, w.k(), a, lda, w,
+    return prepare(rows, w.k(), a, w,
                    arena.take<std::byte>(input_bytes(w.precision(), rows, w.k())));
 }
 
 void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count,
-                    float* out, int64_t ldo, const Epilogue& e) {
+                    Rows<float> out, const Epilogue& e) {
     const bool fits = w.precision() == Precision::Int8   ? a.int8 != nullptr
                       : w.precision() == Precision::Bf16 ? a.bf16 != nullptr
                                                          : a.fp32 != nullptr;
     if (!fits || w.torch() != nullptr)
         internal("linear: rows were prepared for a weight in another precision");
-    const bool accumulate = in_place(e, out);
+    const bool accumulate = in_place(e, out.data);
     for (int64_t r0 = 0; r0 < a.rows; r0 += kRows) {
         LinearInput tile = a.from_row(r0);
         tile.rows = std::min(kRows, tile.rows);
-        product(tile, w, {.k0 = 0, .k = w.k(), .n0 = n0, .n = count}, out + r0 * ldo, ldo,
-                accumulate, e);
+        product(tile, w, {.k0 = 0, .k = w.k(), .n0 = n0, .n = count}, out.from_row(r0), accumulate,
+                e);
     }
 }
 
-void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out,
-            int64_t ldo, const Epilogue& e) {
-    product(rows, a, lda, w, {.k0 = 0, .k = w.k(), .n0 = 0, .n = w.n()}, out, ldo, in_place(e, out),
-            e);
+void linear(int64_t rows, Rows<const float> a, const PackedMatrix& w, Rows<float> out,
+            const Epilogue& e) {
+    product(rows, a, w, {.k0 = 0, .k = w.k(), .n0 = 0, .n = w.n()}, out, in_place(e, out.data), e);
 }
 
 }  // namespace segrid

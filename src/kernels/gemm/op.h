@@ -12,6 +12,7 @@
 
 #include "core/arena.h"
 #include "core/precision.h"
+#include "core/rows.h"
 #include "kernels/gemm/panel.h"
 
 namespace segrid {
@@ -38,34 +39,33 @@ struct Factor {
 Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
                    Arena& arena);
 
-// C[m,n] = A[m,k] B[k,n] (+ C if accumulate). lda, ldc: floats from one row to the next. C overlaps
-// neither A nor B.
-void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const Factor& b, float* c,
-            int64_t ldc, bool accumulate = false);
-inline void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
-                   int64_t ldb, float* c, int64_t ldc, bool accumulate = false) {
-    matmul(m, n, k, a, lda, Factor{b, nullptr, ldb}, c, ldc, accumulate);
+// C[m,n] = A[m,k] B[k,n] (+ C when accumulate). C overlaps neither A nor B.
+void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
+            bool accumulate = false);
+inline void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,
+                   Rows<float> c, bool accumulate = false) {
+    matmul(m, n, k, a, Factor{b.data, nullptr, b.stride}, c, accumulate);
 }
 
-// The same with A already in bf16; b must be bf16 too. k and lda are even, here and in
+// The same with A in bf16 already; b is, too. k and the stride of A are even, here and in
 // matmul_panels.
-void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const Factor& b,
-            float* c, int64_t ldc, bool accumulate = false);
+void matmul(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, const Factor& b, Rows<float> c,
+            bool accumulate = false);
 
 // Returns k rows and n columns of a factor as an fp32 matrix, for definitions and tests.
 at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 
 // C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix stored as consecutive panels of kPanel
 // columns, each [k][kPanel].
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const float* a, int64_t lda,
-                   const Factor& panels, float* c, int64_t ldc);
-void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, const uint16_t* a, int64_t lda,
-                   const Factor& panels, float* c, int64_t ldc);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const float> a,
+                   const Factor& panels, Rows<float> c);
+void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const uint16_t> a,
+                   const Factor& panels, Rows<float> c);
 // C[m, kPanel] = start + A times the columns [n0, n0 + kPanel); n0 is a multiple of kPanel. Only
 // call if sums_can_start(), because not every implementation can do this.
 bool sums_can_start();
-void matmul_panel(int64_t m, int64_t n0, int64_t k, const uint16_t* a, int64_t lda,
-                  const Factor& panels, float* c, int64_t ldc, const Start& start);
+void matmul_panel(int64_t m, int64_t n0, int64_t k, Rows<const uint16_t> a, const Factor& panels,
+                  Rows<float> c, const Start& start);
 
 // A Linear's weight in s8: row n of the weight is scales[n] * values[n].
 struct QuantisedWeight {
@@ -134,22 +134,21 @@ struct LinearInput {
 };
 // The prepared rows lie in the arena, except that fp32 rows stay where they are. Throws as linear
 // does. Not for Int8Torch.
-LinearInput linear_input(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w,
-                         Arena& arena);
+LinearInput linear_input(int64_t rows, Rows<const float> a, const PackedMatrix& w, Arena& arena);
 
 // out[rows, n] = epilogue(a[rows, k] W). In int8, throws Corrupt naming the weight if a row holds
 // NaN or Inf, because no scale can represent it.
-void linear(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, float* out,
-            int64_t ldo, const Epilogue& epilogue = {});
+void linear(int64_t rows, Rows<const float> a, const PackedMatrix& w, Rows<float> out,
+            const Epilogue& epilogue = {});
 
 // Multiplies only the part [k0, k0 + count) of the inner dimension: out (+)= a[rows, count] W[k0 :
 // k0 + count]. k0 is even, and in int8 a multiple of kGroup. In int8 each row gets a scale for this
 // part. Not for Int8Torch.
-void linear_part(int64_t rows, const float* a, int64_t lda, const PackedMatrix& w, int64_t k0,
-                 int64_t count, float* out, int64_t ldo, bool accumulate);
+void linear_part(int64_t rows, Rows<const float> a, const PackedMatrix& w, int64_t k0,
+                 int64_t count, Rows<float> out, bool accumulate);
 // Computes only the columns [n0, n0 + count), from rows prepared for w. n0 is a multiple of kPanel.
 // Not for Int8Torch.
 void linear_columns(const LinearInput& a, const PackedMatrix& w, int64_t n0, int64_t count,
-                    float* out, int64_t ldo, const Epilogue& epilogue);
+                    Rows<float> out, const Epilogue& epilogue);
 
 }  // namespace segrid

@@ -8,8 +8,9 @@
 namespace segrid::gemm {
 namespace {
 
-at::Tensor view(const float* p, int64_t rows, int64_t columns, int64_t ld) {
-    return at::from_blob(const_cast<float*>(p), {rows, columns}, {ld, 1}, at::kFloat);
+at::Tensor view(Rows<const float> from, int64_t rows, int64_t columns) {
+    return at::from_blob(const_cast<float*>(from.data), {rows, columns}, {from.stride, 1},
+                         at::kFloat);
 }
 
 void product(const at::Tensor& a, const at::Tensor& b, at::Tensor c, bool accumulate) {
@@ -20,30 +21,31 @@ void product(const at::Tensor& a, const at::Tensor& b, at::Tensor c, bool accumu
     }
 }
 
-void fp32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
-          float* c, int64_t ldc, bool accumulate) {
-    product(view(a, m, k, lda), view(b, k, n, ldb), view(c, m, n, ldc), accumulate);
+void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b, Rows<float> c,
+          bool accumulate) {
+    product(view(a, m, k), view(b, k, n), view(c, m, n), accumulate);
 }
 
-void bf16(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b,
-          int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const uint16_t> b,
+          Rows<float> c, bool accumulate) {
     const at::Tensor left =
-        at::from_blob(const_cast<uint16_t*>(a), {m, k}, {lda, 1}, at::kBFloat16).to(at::kFloat);
-    const at::Tensor right =
-        at::from_blob(const_cast<uint16_t*>(b), {k / 2, n, 2}, {2 * ldb, 2, 1}, at::kBFloat16);
-    product(left, right.to(at::kFloat).transpose(1, 2).reshape({k, n}), view(c, m, n, ldc),
-            accumulate);
+        at::from_blob(const_cast<uint16_t*>(a.data), {m, k}, {a.stride, 1}, at::kBFloat16)
+            .to(at::kFloat);
+    const at::Tensor right = at::from_blob(const_cast<uint16_t*>(b.data), {k / 2, n, 2},
+                                           {2 * b.stride, 2, 1}, at::kBFloat16);
+    product(left, right.to(at::kFloat).transpose(1, 2).reshape({k, n}), view(c, m, n), accumulate);
 }
 
-void int8(int64_t m, int64_t n, int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, float* c,
-          int64_t ldc, bool accumulate, const Dequantisation& to) {
-    dequantised(m, n, c, ldc, accumulate, to, [&](int32_t* sums) {
+void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
+          bool accumulate, const Dequantisation& by) {
+    dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
         const at::Tensor left =
-            at::from_blob(const_cast<uint8_t*>(a), {m, k}, {lda, 1}, at::kByte).to(at::kInt);
+            at::from_blob(const_cast<uint8_t*>(a.data), {m, k}, {a.stride, 1}, at::kByte)
+                .to(at::kInt);
         const at::Tensor right =
             at::from_blob(const_cast<int8_t*>(b), {k / 4, n, 4}, {4 * kPanel, 4, 1}, at::kChar);
         product(left, right.to(at::kInt).transpose(1, 2).reshape({k, n}),
-                at::from_blob(sums, {m, n}, {64, 1}, at::kInt), false);
+                at::from_blob(sums, {m, n}, {64, 1}, at::kInt), /*accumulate=*/false);
     });
 }
 

@@ -22,11 +22,11 @@ TorchInt8::TorchInt8(const at::Tensor& weight) : k_(weight.size(1)), n_(weight.s
     packed_ = {packed.get(), [packed](LinearPackedParamsBase*) {}};
 }
 
-void TorchInt8::product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo,
-                        bool accumulate) const {
+void TorchInt8::product(int64_t rows, Rows<const float> a, Rows<float> out, bool accumulate) const {
     const at::Tensor input =
-        at::from_blob(const_cast<float*>(a), {rows, k_}, {lda, 1}, at::kFloat).contiguous();
-    at::Tensor to = at::from_blob(out, {rows, n_}, {ldo, 1}, at::kFloat);
+        at::from_blob(const_cast<float*>(a.data), {rows, k_}, {a.stride, 1}, at::kFloat)
+            .contiguous();
+    at::Tensor to = at::from_blob(out.data, {rows, n_}, {out.stride, 1}, at::kFloat);
     // Without VNNI, FBGEMM adds pairs of u8 x s8 products in 16 bits, which saturate; 7 bits of
     // input fit.
     const bool reduce_range = !cpu_features().avx512_vnni;

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/rows.h"
+
 struct LinearPackedParamsBase;
 
 namespace segrid {
@@ -15,8 +17,7 @@ class TorchInt8 {
 public:
     explicit TorchInt8(const at::Tensor& weight);  // [n, k] fp32
     // out (+)= a W, without a bias.
-    void product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldo,
-                 bool accumulate) const;
+    void product(int64_t rows, Rows<const float> a, Rows<float> out, bool accumulate) const;
 
 private:
     int64_t k_, n_;

@@ -120,8 +120,8 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
     }
 }
 
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
-                             float* sum, float* scale, float* p_t, int64_t ldp) {
+bool running_softmax_columns(int64_t rows, int64_t columns, Rows<const float> s, float* max,
+                             float* sum, float* scale, Rows<float> p_t) {
     bool rescaled = false;
     constexpr int64_t kLanes = 16;
     for (int64_t c0 = 0; c0 < columns; c0 += kLanes) {  // columns is a multiple of 16
@@ -129,7 +129,7 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
         for (int64_t c = 0; c < kLanes; ++c) top[c] = max[c0 + c];
         for (int64_t r = 0; r < rows; ++r) {
             for (int64_t c = 0; c < kLanes; ++c)
-                top[c] = top[c] > s[r * lds + c0 + c] ? top[c] : s[r * lds + c0 + c];
+                top[c] = top[c] > s[r][c0 + c] ? top[c] : s[r][c0 + c];
         }
         for (int64_t c = 0; c < kLanes; ++c) {
             scale[c0 + c] = top[c] == max[c0 + c] ? 1.0F : exponential(max[c0 + c] - top[c]);
@@ -139,10 +139,10 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
         }
         for (int64_t r = 0; r < rows; ++r) {
             for (int64_t c = 0; c < kLanes; ++c) {
-                e[c] = exponential(s[r * lds + c0 + c] - top[c]);
+                e[c] = exponential(s[r][c0 + c] - top[c]);
                 total[c] += e[c];
             }
-            for (int64_t c = 0; c < kLanes; ++c) p_t[(c0 + c) * ldp + r] = e[c];
+            for (int64_t c = 0; c < kLanes; ++c) p_t[c0 + c][r] = e[c];
         }
         for (int64_t c = 0; c < kLanes; ++c) sum[c0 + c] = sum[c0 + c] * scale[c0 + c] + total[c];
     }

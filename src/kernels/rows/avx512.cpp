@@ -178,15 +178,14 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
     }
 }
 
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
-                             float* sum, float* scale, float* p_t, int64_t ldp) {
+bool running_softmax_columns(int64_t rows, int64_t columns, Rows<const float> s, float* max,
+                             float* sum, float* scale, Rows<float> p_t) {
     bool rescaled = false;
     const __m512 one = _mm512_set1_ps(1.0F);
     for (int64_t c = 0; c < columns; c += 16) {  // columns is a multiple of 16
         const __m512 before = _mm512_loadu_ps(max + c);
         __m512 top = before;
-        for (int64_t r = 0; r < rows; ++r)
-            top = _mm512_max_ps(top, _mm512_loadu_ps(s + r * lds + c));
+        for (int64_t r = 0; r < rows; ++r) top = _mm512_max_ps(top, _mm512_loadu_ps(s[r] + c));
         const __mmask16 raised = _mm512_cmp_ps_mask(top, before, _CMP_NEQ_UQ);
         const __m512 factor =
             raised ? _mm512_mask_blend_ps(raised, one, exp16(_mm512_sub_ps(before, top))) : one;
@@ -198,11 +197,11 @@ bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int6
             __m512 e[16];
             const int64_t left = std::min<int64_t>(16, rows - r);
             for (int64_t i = 0; i < 16; ++i) {
-                e[i] = i < left ? exp16(_mm512_sub_ps(_mm512_loadu_ps(s + (r + i) * lds + c), top))
+                e[i] = i < left ? exp16(_mm512_sub_ps(_mm512_loadu_ps(s[r + i] + c), top))
                                 : _mm512_setzero_ps();
                 total = _mm512_add_ps(total, e[i]);
             }
-            transpose16(e, p_t + c * ldp + r, ldp, tail(left));
+            transpose16(e, p_t[c] + r, p_t.stride, tail(left));
         }
         _mm512_storeu_ps(sum + c, _mm512_fmadd_ps(_mm512_loadu_ps(sum + c), factor, total));
     }

@@ -27,8 +27,8 @@ struct Table {
     void (*residual_norm)(int64_t, const float*, const float*, const float*, const float*,
                           const float*, float, float*);
     void (*softmax_groups)(int64_t, int64_t, const float*, float*);
-    bool (*running_softmax_columns)(int64_t, int64_t, const float*, int64_t, float*, float*, float*,
-                                    float*, int64_t);
+    bool (*running_softmax_columns)(int64_t, int64_t, Rows<const float>, float*, float*, float*,
+                                    Rows<float>);
     float (*running_softmax_row)(int64_t, float*, float&, float&);
     float (*running_power_row)(int64_t, const float*, float&, float&, uint16_t*);
     void (*scale_row)(int64_t, float, float*);

@@ -35,9 +35,9 @@ void residual_norm(int64_t n, const float* x, const float* bias, const float* re
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     table().softmax_groups(count, size, bias, x);
 }
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
-                             float* sum, float* scale, float* p_t, int64_t ldp) {
-    return table().running_softmax_columns(rows, columns, s, lds, max, sum, scale, p_t, ldp);
+bool running_softmax_columns(int64_t rows, int64_t columns, Rows<const float> s, float* max,
+                             float* sum, float* scale, Rows<float> p_t) {
+    return table().running_softmax_columns(rows, columns, s, max, sum, scale, p_t);
 }
 float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     return table().running_softmax_row(n, s, max, sum);

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/rows.h"
+
 namespace segrid {
 
 void add(int64_t n, const float* a, const float* b, float* out);  // out = a + b; out may be a or b
@@ -24,12 +26,12 @@ void residual_norm(int64_t n, const float* x, const float* bias, const float* re
 // size. bias may be null. Where bias is -infinity the result is 0, as long as the group has another
 // value.
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x);
-// One step of the running softmax of a score tile s[rows, columns] over its rows, for each column.
-// Raises max[columns] to the tile's maximum, writes p = exp(s - max), transposed, to p_t[columns,
-// ldp], adds the sums of p to sum[columns], and writes to scale[columns] the factors for earlier
-// sums (1 if the maximum did not change). Returns whether any scale differs from 1.
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
-                             float* sum, float* scale, float* p_t, int64_t ldp);
+// One step of the running softmax of a score tile s[rows, columns] over its rows, per column:
+// raises max[columns] to the tile's, writes p = exp(s - max), transposed, to p_t[columns, rows],
+// adds the sums to sum[columns], and writes what earlier sums must be multiplied by to
+// scale[columns] (1 where the maximum stood). Returns whether any scale differs from 1.
+bool running_softmax_columns(int64_t rows, int64_t columns, Rows<const float> s, float* max,
+                             float* sum, float* scale, Rows<float> p_t);
 // The same over the n columns of one row, in place: s becomes exp(s - max). Returns the factor for
 // earlier sums.
 float running_softmax_row(int64_t n, float* s, float& max, float& sum);

@@ -50,17 +50,16 @@ void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     }
 }
 
-bool running_softmax_columns(int64_t rows, int64_t columns, const float* s, int64_t lds, float* max,
-                             float* sum, float* scale, float* p_t, int64_t ldp) {
+bool running_softmax_columns(int64_t rows, int64_t columns, Rows<const float> s, float* max,
+                             float* sum, float* scale, Rows<float> p_t) {
     bool rescaled = false;
     for (int64_t c = 0; c < columns; ++c) {
         float top = max[c], total = 0;
-        for (int64_t r = 0; r < rows; ++r) top = std::max(top, s[r * lds + c]);
+        for (int64_t r = 0; r < rows; ++r) top = std::max(top, s[r][c]);
         scale[c] = top == max[c] ? 1.0F : std::exp(max[c] - top);
         rescaled |= scale[c] != 1.0F;
         max[c] = top;
-        for (int64_t r = 0; r < rows; ++r)
-            total += p_t[c * ldp + r] = std::exp(s[r * lds + c] - top);
+        for (int64_t r = 0; r < rows; ++r) total += p_t[c][r] = std::exp(s[r][c] - top);
         sum[c] = sum[c] * scale[c] + total;
     }
     return rescaled;

@@ -9,63 +9,71 @@ namespace {
 
 constexpr int64_t kTile = 64;
 
-// scores[n, columns] of the tile that begins at key k. `placed` are its keys plus their position.
-void score(const TwoWayShape& shape, const ImageSide& side, int64_t k, int64_t n,
-           const float* placed, float* scores) {
-    const int64_t columns = shape.columns();
+// Keys [k, k + n) of a sweep, and memory for what is made of them.
+struct Tile {
+    int64_t k, n;
+    const float* keys;       // [n, dim]
+    float* placed;           // [n, dim]: keys plus position
+    float* scores;           // [n, columns]
+    float* delta;            // [n, dim]: what an update adds to the keys
+    float *weights, *scale;  // [columns, kTile], [columns]: see running_softmax_columns
+};
+
+void score(const TwoWayShape& shape, const ImageSide& side, const Tile& tile) {
+    const int64_t n = tile.n, columns = shape.columns();
     if (side.rows == nullptr) {
-        matmul(n, columns, shape.dim, placed, shape.dim, side.queries, scores, columns);
+        matmul(n, columns, shape.dim, {tile.placed, shape.dim}, side.queries,
+               {tile.scores, columns});
         return;
     }
     const int64_t all = shape.heads * side.width;
     for (int64_t g = 0; g < shape.groups(); ++g) {
         const int64_t first = g * shape.group() * side.width,
                       depth = std::min(shape.group() * side.width, all - first);
-        matmul(n, shape.group_columns(), depth, side.rows + k * all + first, all,
-               side.queries.from_row(g * side.depth(shape)), scores + g * shape.group_columns(),
-               columns);
+        matmul(n, shape.group_columns(), depth, {side.rows + tile.k * all + first, all},
+               side.queries.from_row(g * side.depth(shape)),
+               {tile.scores + g * shape.group_columns(), columns});
     }
 }
 
-// keys = LayerNorm(keys + softmax_t(scores) values + bias).
-void update_tile(const ImageUpdate& u, int64_t n, float* scores, const float* keys, float* delta,
-                 float* out) {
-    const int64_t dim = u.shape.dim, columns = u.shape.columns(),
-                  live = u.shape.heads * u.shape.slots();
-    for (int64_t i = 0; i < n; ++i) {
-        softmax_groups(live, u.shape.slots(), u.query_bias, scores + i * columns);
-        std::fill(scores + i * columns + live, scores + (i + 1) * columns, 0.0F);
+// out = LayerNorm(keys + softmax_t(scores) values + bias)
+void update_tile(const ImageUpdate& u, const Tile& tile, float* out) {
+    const int64_t dim = u.shape.dim, live = u.shape.heads * u.shape.slots();
+    const Rows<float> scores{tile.scores, u.shape.columns()};
+    for (int64_t i = 0; i < tile.n; ++i) {
+        softmax_groups(live, u.shape.slots(), u.query_bias, scores[i]);
+        std::fill(scores[i] + live, scores[i + 1], 0.0F);
     }
-    matmul(n, dim, columns, scores, columns, u.values, delta, dim);
-    for (int64_t i = 0; i < n; ++i) {
-        residual_norm(dim, delta + i * dim, u.bias, keys + i * dim, u.gamma, u.beta, u.eps,
-                      out + i * dim);
+    matmul(tile.n, dim, scores.stride, scores, u.values, {tile.delta, dim});
+    for (int64_t i = 0; i < tile.n; ++i) {
+        residual_norm(dim, tile.delta + i * dim, u.bias, tile.keys + i * dim, u.gamma, u.beta,
+                      u.eps, out + i * dim);
     }
 }
 
 // Adds the tile's weighted value rows to the partial sums of every column.
-void read_tile(const TokenRead& r, Precision precision, int64_t k, int64_t n, float* scores,
-               float* weights, float* scale, const float* keys, TokenPartial& partial,
+void read_tile(const TokenRead& r, Precision precision, const Tile& tile, TokenPartial& partial,
                Arena& arena) {
     const Arena::Scope scope(arena);
-    const int64_t columns = r.shape.columns(), width = r.width();
-    if (running_softmax_columns(n, columns, scores, columns, partial.max, partial.sum, scale,
-                                weights, kTile)) {
+    const int64_t n = tile.n, columns = r.shape.columns(), width = r.width();
+    const Rows<float> weights{tile.weights, kTile};
+    if (running_softmax_columns(n, columns, {tile.scores, columns}, partial.max, partial.sum,
+                                tile.scale, weights)) {
         for (int64_t c = 0; c < columns; ++c) {
-            if (scale[c] != 1.0F) scale_row(width, scale[c], partial.acc + c * width);
+            if (tile.scale[c] != 1.0F) scale_row(width, tile.scale[c], partial.acc + c * width);
         }
     }
     if (r.values == nullptr) {
-        matmul(columns, width, n, weights, kTile,
-               make_factor(precision, n, width, keys, width, arena), partial.acc, width, true);
+        const Factor values = make_factor(precision, n, width, tile.keys, width, arena);
+        matmul(columns, width, n, weights, values, {partial.acc, width}, /*accumulate=*/true);
         return;
     }
     const int64_t all = r.shape.heads * r.side.width, across = r.shape.group_columns();
-    const Factor values = make_factor(precision, n, all, r.values + k * all, all, arena);
+    const Factor values = make_factor(precision, n, all, r.values + tile.k * all, all, arena);
     for (int64_t g = 0; g < r.shape.groups(); ++g) {
         const int64_t first = g * width, count = std::min(width, all - first);
-        matmul(across, count, n, weights + g * across * kTile, kTile, values.from_column(first),
-               partial.acc + g * across * width, width, true);
+        matmul(across, count, n, weights.from_row(g * across), values.from_column(first),
+               {partial.acc + g * across * width, width}, /*accumulate=*/true);
     }
 }
 
@@ -76,24 +84,28 @@ void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& parti
     const int64_t dim = s.read->shape.dim;
     const int64_t columns =
         std::max(s.read->shape.columns(), s.update != nullptr ? s.update->shape.columns() : 0);
-    float* placed = arena.take<float>(kTile * dim);  // keys + position
-    float* scores = arena.take<float>(kTile * columns);
-    float* delta = arena.take<float>(kTile * dim);
-    float* weights = arena.take<float>(columns * kTile);
-    float* scale = arena.take<float>(columns);
-    for (int64_t k = begin; k < end; k += kTile) {
-        const int64_t n = std::min(kTile, end - k);
-        const float* keys = s.keys_in + k * dim;
-        const auto place = [&] { add(n * dim, keys, s.position + k * dim, placed); };
+    Tile tile{.k = begin,
+              .n = kTile,
+              .keys = nullptr,
+              .placed = arena.take<float>(kTile * dim),
+              .scores = arena.take<float>(kTile * columns),
+              .delta = arena.take<float>(kTile * dim),
+              .weights = arena.take<float>(columns * kTile),
+              .scale = arena.take<float>(columns)};
+    for (; tile.k < end; tile.k += kTile) {
+        const int64_t first = tile.k * dim;
+        tile.n = std::min(kTile, end - tile.k);
+        tile.keys = s.keys_in + first;
+        const auto place = [&] { add(tile.n * dim, tile.keys, s.position + first, tile.placed); };
         if (s.update != nullptr) {
             if (s.update->side.rows == nullptr) place();
-            score(s.update->shape, s.update->side, k, n, placed, scores);
-            update_tile(*s.update, n, scores, keys, delta, s.keys_out + k * dim);
-            keys = s.keys_out + k * dim;
+            score(s.update->shape, s.update->side, tile);
+            update_tile(*s.update, tile, s.keys_out + first);
+            tile.keys = s.keys_out + first;
         }
         if (s.read->side.rows == nullptr) place();
-        score(s.read->shape, s.read->side, k, n, placed, scores);
-        read_tile(*s.read, s.precision, k, n, scores, weights, scale, keys, partial, arena);
+        score(s.read->shape, s.read->side, tile);
+        read_tile(*s.read, s.precision, tile, partial, arena);
     }
 }
 

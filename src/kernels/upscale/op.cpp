@@ -45,15 +45,10 @@ at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t gr
         .contiguous();
 }
 
-void upscale_masks(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys,
-                   int64_t dim, int64_t grid_w, int64_t first, int64_t last, const float* hyper,
-                   int64_t masks, float* logits, int64_t plane, Arena& arena) {
-    if (choice().plain()) {
-        upscale::plain(w, features, keys, dim, grid_w, first, last, hyper, masks, logits, plane);
-    } else {
-        upscale::tiled(w, features, keys, dim, grid_w, first, last, hyper, masks, logits, plane,
-                       arena);
-    }
+void upscale_masks(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
+                   Rows<float> logits, Arena& arena) {
+    if (choice().plain()) upscale::plain(w, input, first, last, logits);
+    else upscale::tiled(w, input, first, last, logits, arena);
 }
 
 }  // namespace segrid

@@ -40,11 +40,16 @@ struct UpscaleFeatures {
 at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t grid_w,
                             int64_t levels);
 
-// Computes image rows [first, last) of a grid of grid_w columns. hyper: [c2, 16], one column per
-// mask, zero-padded; masks <= 16. logits: [masks][4 grid_h][4 grid_w], with `plane` floats from
-// mask to mask. features: null for SAM.
-void upscale_masks(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys,
-                   int64_t dim, int64_t grid_w, int64_t first, int64_t last, const float* hyper,
-                   int64_t masks, float* logits, int64_t plane, Arena& arena);
+struct UpscaleInput {
+    Rows<const float> keys;  // the image tokens, row by row of the grid
+    int64_t grid_w = 0;
+    const UpscaleFeatures* features = nullptr;  // null for SAM
+    const float* hyper = nullptr;               // [c2, 16], one column a mask, zero-padded
+    int64_t masks = 0;                          // <= 16
+};
+
+// Image rows [first, last) of the grid. logits: a row per mask, [4 grid_h][4 grid_w].
+void upscale_masks(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
+                   Rows<float> logits, Arena& arena);
 
 }  // namespace segrid

@@ -17,12 +17,12 @@ at::Tensor unpacked(const PackedMatrix& w) {  // [k, n]
 
 }  // namespace
 
-void plain(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys, int64_t dim,
-           int64_t grid_w, int64_t first, int64_t last, const float* hyper, int64_t masks,
-           float* logits, int64_t plane) {
-    const int64_t rows = last - first;
-    at::Tensor x = at::from_blob(const_cast<float*>(keys + first * grid_w * dim),
-                                 {rows * grid_w, dim}, at::kFloat);
+void plain(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
+           Rows<float> logits) {
+    const UpscaleFeatures* features = input.features;
+    const int64_t rows = last - first, grid_w = input.grid_w;
+    at::Tensor x = at::from_blob(const_cast<float*>(input.keys[first * grid_w]),
+                                 {rows * grid_w, w.first.k()}, {input.keys.stride, 1}, at::kFloat);
     const auto added = [&](const float* from, int64_t parts, int64_t channels) {
         return at::from_blob(const_cast<float*>(from + first * grid_w * parts * channels),
                              {rows * grid_w, parts, channels}, at::kFloat);
@@ -37,9 +37,10 @@ void plain(const UpscaleWeights& w, const UpscaleFeatures* features, const float
             .view({rows, grid_w, 2, 2, 2, 2, w.c2})
             .permute({0, 2, 4, 1, 3, 5, 6})
             .reshape({-1, w.c2});  // pixels, row by row
-    const at::Tensor h =
-        at::from_blob(const_cast<float*>(hyper), {w.c2, 16}, at::kFloat).narrow(1, 0, masks);
-    at::from_blob(logits + first * 16 * grid_w, {masks, rows * 16 * grid_w}, {plane, 1}, at::kFloat)
+    const at::Tensor h = at::from_blob(const_cast<float*>(input.hyper), {w.c2, 16}, at::kFloat)
+                             .narrow(1, 0, input.masks);
+    at::from_blob(logits.data + first * 16 * grid_w, {input.masks, rows * 16 * grid_w},
+                  {logits.stride, 1}, at::kFloat)
         .copy_(x.matmul(h).t());
 }
 

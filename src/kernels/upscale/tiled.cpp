@@ -3,41 +3,40 @@
 
 namespace segrid::upscale {
 
-void tiled(const UpscaleWeights& w, const UpscaleFeatures* features, const float* keys, int64_t dim,
-           int64_t grid_w, int64_t first, int64_t last, const float* hyper, int64_t masks,
-           float* logits, int64_t plane, Arena& arena) {
+void tiled(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
+           Rows<float> logits, Arena& arena) {
     const Arena::Scope scope(arena);
     constexpr int64_t kHyper = 16;
+    const UpscaleFeatures* features = input.features;
+    const int64_t grid_w = input.grid_w;
     float* once = arena.take<float>(grid_w * 4 * w.c1);
     float* twice = arena.take<float>(grid_w * 16 * w.c2);
     float* values = arena.take<float>(grid_w * 16 * kHyper);
     const float* gamma = w.gamma.const_data_ptr<float>();
     const float* beta = w.beta.const_data_ptr<float>();
     for (int64_t y = first; y < last; ++y) {
-        linear(grid_w, keys + y * grid_w * dim, dim, w.first, once, 4 * w.c1,
+        linear(grid_w, input.keys.from_row(y * grid_w), w.first, {once, 4 * w.c1},
                {.bias = w.first_bias.const_data_ptr<float>()});
         if (features != nullptr)
             add(grid_w * 4 * w.c1, once, features->first + y * grid_w * 4 * w.c1, once);
         for (int64_t i = 0; i < grid_w * 4; ++i)
             layer_norm(w.c1, once + i * w.c1, gamma, beta, w.eps, once + i * w.c1);
         gelu(grid_w * 4 * w.c1, once);
-        linear(grid_w * 4, once, w.c1, w.second, twice, 4 * w.c2,
+        linear(grid_w * 4, {once, w.c1}, w.second, {twice, 4 * w.c2},
                {.bias = w.second_bias.const_data_ptr<float>(),
                 .activation = features == nullptr ? Activation::Gelu : Activation::None});
         if (features != nullptr) {
             add(grid_w * 16 * w.c2, twice, features->second + y * grid_w * 16 * w.c2, twice);
             gelu(grid_w * 16 * w.c2, twice);
         }
-        matmul(grid_w * 16, kHyper, w.c2, twice, w.c2, hyper, kHyper, values, kHyper);
+        matmul(grid_w * 16, kHyper, w.c2, {twice, w.c2}, {input.hyper, kHyper}, {values, kHyper});
         for (int64_t x = 0; x < grid_w; ++x) {
             // part: (dy, dx) of the first convolution, then of the second.
             for (int64_t part = 0; part < 16; ++part) {
                 const int64_t row = 4 * y + 2 * (part >> 3) + (part >> 1 & 1);
                 const int64_t column = 4 * x + 2 * (part >> 2 & 1) + (part & 1);
-                for (int64_t m = 0; m < masks; ++m) {
-                    logits[m * plane + row * 4 * grid_w + column] =
-                        values[(x * 16 + part) * kHyper + m];
-                }
+                for (int64_t m = 0; m < input.masks; ++m)
+                    logits[m][row * 4 * grid_w + column] = values[(x * 16 + part) * kHyper + m];
             }
         }
     }

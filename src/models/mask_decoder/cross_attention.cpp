@@ -39,9 +39,9 @@ Factor fold_scores(Precision precision, const TwoWayShape& shape, int64_t inner,
     float* by_column = arena.take<float>(columns * shape.dim);
     std::fill_n(by_column, columns * shape.dim, 0.0F);
     for (int64_t h = 0; h < shape.heads; ++h) {
-        matmul(shape.tokens, shape.dim, width, rows + h * width, inner,
-               weight.const_data_ptr<float>() + h * width * shape.dim, shape.dim,
-               by_column + h * shape.slots() * shape.dim, shape.dim);
+        matmul(shape.tokens, shape.dim, width, {rows + h * width, inner},
+               {weight.const_data_ptr<float>() + h * width * shape.dim, shape.dim},
+               {by_column + h * shape.slots() * shape.dim, shape.dim});
     }
     transpose(columns, shape.dim, by_column, shape.dim, folded, columns);
     return make_factor(precision, shape.dim, columns, folded, columns, arena);
@@ -157,8 +157,9 @@ void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, fl
                             mixed + t * inner_ + h * width);
             }
         } else {
-            matmul(shape.tokens, width, dim_, acc, seen, wv_t_.const_data_ptr<float>() + h * width,
-                   inner_, mixed + h * width, inner_);
+            matmul(shape.tokens, width, dim_, {acc, seen},
+                   {wv_t_.const_data_ptr<float>() + h * width, inner_},
+                   {mixed + h * width, inner_});
         }
     }
     if (read.values == nullptr) {
@@ -195,9 +196,9 @@ ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, cons
     float* folded_values = arena.take<float>(columns * dim_);
     std::fill_n(folded_values, columns * dim_, 0.0F);
     for (int64_t h = 0; h < shape.heads; ++h) {
-        matmul(shape.tokens, dim_, width, v + h * width, inner_,
-               wo_t_.const_data_ptr<float>() + h * width * dim_, dim_,
-               folded_values + h * shape.slots() * dim_, dim_);
+        matmul(shape.tokens, dim_, width, {v + h * width, inner_},
+               {wo_t_.const_data_ptr<float>() + h * width * dim_, dim_},
+               {folded_values + h * shape.slots() * dim_, dim_});
     }
     float* query_bias = arena.take<float>(columns);
     for (int64_t c = 0; c < columns; ++c) {

@@ -138,11 +138,15 @@ void MaskDecoder::upscale(const float* keys, Size grid, const UpscaleFeatures* h
                 hyper[c * kHyper + static_cast<int64_t>(i)] = weights[c];
         }
     });
+    const UpscaleInput input{.keys = {keys, dim},
+                             .grid_w = grid.width,
+                             .features = high_res,
+                             .hyper = hyper,
+                             .masks = static_cast<int64_t>(masks.size())};
     parallel_for((grid.height + kRows - 1) / kRows, schedule, [&](int64_t task, Worker& worker) {
         const Span span("upscale", task);
-        upscale_masks(upscale_, high_res, keys, dim, grid.width, task * kRows,
-                      std::min(grid.height, (task + 1) * kRows), hyper,
-                      static_cast<int64_t>(masks.size()), logits, plane, worker.arena);
+        upscale_masks(upscale_, input, task * kRows, std::min(grid.height, (task + 1) * kRows),
+                      {logits, plane}, worker.arena);
     });
 }
 

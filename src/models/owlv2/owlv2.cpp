@@ -93,8 +93,8 @@ public:
 
     void logits(const DetectionFeatures& f, const PackedMatrix& queries, int64_t first,
                 int64_t rows, float* out) const override {
-        linear(rows, f.classes.const_data_ptr<float>() + first * dim(), dim(), queries, out,
-               queries.n());
+        linear(rows, {f.classes.const_data_ptr<float>() + first * dim(), dim()}, queries,
+               {out, queries.n()});
         for (int64_t r = 0; r < rows; ++r) {
             const float* scoring = f.scoring.const_data_ptr<float>() + 3 * (first + r);
             for (float* v = out + r * queries.n(); v != out + (r + 1) * queries.n(); ++v)

@@ -43,9 +43,9 @@ at::Tensor Neck::operator()(const at::Tensor& tokens, const Schedule& schedule) 
         const Span span("neck", y);
         float* row = out_data + y * grid_ * output_;
         for (int64_t tap = 0; tap < 9; ++tap) {
-            linear_part(grid_, inner_data + ((y + tap / 3) * padded + tap % 3) * output_, output_,
-                        conv2_[static_cast<std::size_t>(tap)].weight(), 0, output_, row, output_,
-                        tap > 0);
+            linear_part(grid_, {inner_data + ((y + tap / 3) * padded + tap % 3) * output_, output_},
+                        conv2_[static_cast<std::size_t>(tap)].weight(), 0, output_, {row, output_},
+                        /*accumulate=*/tap > 0);
         }
         norm2_(grid_, row, row);
     });

@@ -1,14 +1,15 @@
-// A detector's building blocks, for parity tests.
+// The intermediate results of models, for parity tests.
 #include <ATen/Functions.h>
 #include <pybind11/stl.h>
 
 #include <numeric>
 
 #include "bindings/arrays.h"
-#include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "image/preprocess.h"
+#include "kernels.h"
 #include "models/factory.h"
+#include "precisions.h"
 
 namespace py = pybind11;
 using segrid::bindings::without_gil;
@@ -17,8 +18,33 @@ using Bytes = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 namespace {
 
 py::array_t<float> to_array(const at::Tensor& t) {
-    py::array_t<float> out(std::vector<py::ssize_t>(t.sizes().begin(), t.sizes().end()));
-    std::copy_n(t.const_data_ptr<float>(), t.numel(), out.mutable_data());
+    const at::Tensor c = t.contiguous();
+    std::vector<py::ssize_t> shape(c.sizes().begin(), c.sizes().end());
+    py::array_t<float> out(shape);
+    std::copy_n(c.const_data_ptr<float>(), c.numel(), out.mutable_data());
+    return out;
+}
+
+py::dict encoder_taps(const std::string& config, const std::string& weights, const Bytes& rgb,
+                      const std::string& precision, const std::string& device) {
+    std::map<std::string, at::Tensor> taps;
+    without_gil([&] {
+        const auto model =
+            segrid::load_segmentation_model(config, weights, execution_of(precision, device)).model;
+        const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
+        const segrid::FrameMap frame(
+            view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
+            model->preprocess());
+        const segrid::ResizedImage resized(view, frame, model->preprocess(), {});
+        const segrid::Tap tap = [&](const std::string& name, const at::Tensor& t) {
+            taps[name] = t;
+        };
+        model->encode(
+            {.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()}, {},
+            &tap);
+    });
+    py::dict out;
+    for (const auto& [name, tensor] : taps) out[py::str(name)] = to_array(tensor);
     return out;
 }
 
@@ -27,9 +53,8 @@ py::dict detector_taps(const std::string& config, const std::string& weights, co
                        const std::string& device) {
     std::map<std::string, at::Tensor> taps;
     without_gil([&] {
-        const auto model = segrid::load_detection_model(
-                               config, weights, segrid::bindings::execution_of(precision, device))
-                               .model;
+        const auto model =
+            segrid::load_detection_model(config, weights, execution_of(precision, device)).model;
         const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
         const segrid::FrameMap frame(
             view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
@@ -72,27 +97,13 @@ py::dict detector_taps(const std::string& config, const std::string& weights, co
 
 }  // namespace
 
-void bind_detection_kernels(py::module_ m) {
+void bind_taps(py::module_ m) {
+    m.def("encoder_taps", &encoder_taps, py::arg("config_path"), py::arg("weights_path"),
+          py::arg("rgb"), py::arg("precision") = "fp32", py::arg("device") = "cpu",
+          "Intermediate results of the encoder by name, each [tokens, channels].");
     m.def("detector_taps", &detector_taps, py::arg("config_path"), py::arg("weights_path"),
           py::arg("rgb"), py::arg("texts"), py::arg("precision") = "fp32",
           py::arg("device") = "cpu",
           "Returns intermediate results by name: pixels (h, w, 3) normalised, towers, logits, "
           "boxes (XYXY in 0..1), objectness.");
-    m.def("resize_rgb_blurred", [](const Bytes& rgb, int64_t side) {
-        py::array_t<float> out(
-            {static_cast<py::ssize_t>(side), static_cast<py::ssize_t>(side), py::ssize_t{3}});
-        const segrid::ImageView view{rgb.data(), {rgb.shape(0), rgb.shape(1)}, rgb.shape(1) * 3};
-        const segrid::PreprocessSpec spec{.resize = segrid::Resize::PadThenSquash,
-                                          .resample = segrid::Resample::BlurredBilinear,
-                                          .side = side};
-        const segrid::FrameMap frame(
-            view.size, {0, 0, static_cast<double>(rgb.shape(1)), static_cast<double>(rgb.shape(0))},
-            spec);
-        float* data = out.mutable_data();
-        without_gil([&] {
-            const segrid::ResizedImage resized(view, frame, spec, {});
-            std::copy_n(resized.floats(), side * side * 3, data);
-        });
-        return out;
-    });
 }

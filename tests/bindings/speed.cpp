@@ -6,11 +6,12 @@
 #include <chrono>
 
 #include "bindings/arrays.h"
-#include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/thread_pool.h"
+#include "kernels.h"
 #include "kernels/gemm/op.h"
 #include "kernels/mask_scan/op.h"
+#include "precisions.h"
 
 namespace py = pybind11;
 using segrid::bindings::without_gil;
@@ -31,15 +32,14 @@ double linear_rate(const std::string& precision, int64_t rows, int64_t n, int64_
     double rate = 0;
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
-            const segrid::PackedMatrix w(at::rand({n, k}),
-                                         segrid::bindings::precision_of(precision));
+            const segrid::PackedMatrix w(at::rand({n, k}), precision_of(precision));
             const at::Tensor x = at::rand({rows, k});
             at::Tensor out = at::empty({rows, n});
             std::vector<double> times;
             for (const double end = now() + seconds; now() < end || times.size() < 3;) {
                 const double begin = now();
-                segrid::linear(rows, x.const_data_ptr<float>(), k, w, out.mutable_data_ptr<float>(),
-                               n);
+                segrid::linear(rows, {x.const_data_ptr<float>(), k}, w,
+                               {out.mutable_data_ptr<float>(), n});
                 times.push_back(now() - begin);
             }
             std::nth_element(times.begin(),

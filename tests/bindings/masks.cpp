@@ -1,19 +1,16 @@
-// Building blocks for masks, for tests.
+// Masks: from logits to runs, and what is done with runs.
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
 #include "bindings/mask_set.h"
-#include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/thread_pool.h"
+#include "kernels.h"
 #include "kernels/mask_scan/op.h"
 #include "kernels/nms/op.h"
 #include "masks/dedupe.h"
 #include "masks/filter.h"
 #include "masks/regions.h"
-#include "prompts/crops.h"
-#include "prompts/grid.h"
-#include "prompts/prompts.h"
 
 namespace py = pybind11;
 using segrid::Size;
@@ -41,17 +38,6 @@ std::vector<Pair> pairs(const segrid::Runs& runs) {
     std::vector<Pair> out;
     for (const auto& r : runs) out.emplace_back(r.begin, r.end);
     return out;
-}
-
-using Grid = py::array_t<double, py::array::c_style | py::array::forcecast>;
-
-Grid grid_array(const std::vector<segrid::ImagePoint>& points) {
-    return segrid::bindings::column<double>(points, 2,
-                                            [](const segrid::ImagePoint& p, double* out) {
-                                                out[0] = p.x;
-                                                out[1] = p.y;
-                                                return out + 2;
-                                            });
 }
 
 // side 0 selects the one-step plan, which does not use `resized`.
@@ -94,14 +80,10 @@ segrid::MaskSet set_of(const Bytes& masks) {
     return set;
 }
 
-}  // namespace
-
-void bind_mask_kernels(py::module_ m) {
+void bind_runs(py::module_ m) {
     m.def("scan", &scan, py::arg("logits"), py::arg("side"), py::arg("resized"), py::arg("crop"),
           py::arg("threshold") = 0.0F, py::arg("offset") = 1.0F);
-    m.def("box_nms", [](const Floats& boxes, const Floats& scores, double threshold) {
-        return segrid::box_nms(boxes.data(), scores.data(), scores.size(), threshold);
-    });
+    m.def("runs", [](const Bytes& mask) { return pairs(runs_of(mask)); });
     m.def("coco_counts", [](const Bytes& mask) {
         return segrid::coco_counts(runs_of(mask), {mask.shape(0), mask.shape(1)});
     });
@@ -129,6 +111,15 @@ void bind_mask_kernels(py::module_ m) {
                                              {to.first, to.second}),
                       {to.first, to.second});
     });
+    // Makes an engine MaskSet from dense masks, to test its methods.
+    m.def("mask_set",
+          [](const Bytes& masks) { return segrid::bindings::PyMaskSet(set_of(masks), {}); });
+}
+
+void bind_suppression(py::module_ m) {
+    m.def("box_nms", [](const Floats& boxes, const Floats& scores, double threshold) {
+        return segrid::box_nms(boxes.data(), scores.data(), scores.size(), threshold);
+    });
     m.def("mask_nms", [](const Bytes& masks, const std::vector<int64_t>& order, double t) {
         return segrid::mask_nms(set_of(masks), order, t);
     });
@@ -147,6 +138,9 @@ void bind_mask_kernels(py::module_ m) {
               return segrid::near_crop_edge({b[0], b[1], b[2], b[3]}, {c[0], c[1], c[2], c[3]},
                                             {image.first, image.second}, atol);
           });
+}
+
+void bind_regions(py::module_ m) {
     m.def(
         "remove_small_regions",
         [](Bytes mask, int64_t min_area, bool holes, int connectivity) {
@@ -181,46 +175,12 @@ void bind_mask_kernels(py::module_ m) {
         }
         return py::make_tuple(kept, pixels);
     });
-    m.def("generate_crop_boxes", [](Pair image, int64_t layers, double ratio) {
-        const auto plan = segrid::generate_crop_boxes({image.first, image.second}, layers, ratio);
-        std::vector<std::array<double, 4>> boxes;
-        for (const auto& b : plan.boxes) boxes.push_back({b.x0, b.y0, b.x1, b.y1});
-        return py::make_tuple(boxes, plan.layers);
-    });
-    m.def("crop_layers_for", [](Pair image, double scale, double ratio, int64_t most) {
-        return segrid::crop_layers_for({image.first, image.second}, scale, ratio, most);
-    });
-    m.def("build_point_grid", [](int64_t n) { return grid_array(segrid::build_point_grid(n)); });
-    m.def("build_all_layer_point_grids", [](int64_t n, int64_t layers, int64_t factor) {
-        py::list out;
-        for (const auto& g : segrid::build_all_layer_point_grids(n, layers, factor))
-            out.append(grid_array(g));
-        return out;
-    });
-    m.def("validate_grids", [](const std::vector<std::vector<std::pair<double, double>>>& grids) {
-        std::vector<std::vector<segrid::ImagePoint>> given(grids.size());
-        for (std::size_t g = 0; g < grids.size(); ++g) {
-            for (const auto& [x, y] : grids[g]) given[g].push_back({x, y});
-        }
-        segrid::validate_grids(given);
-    });
-    // Each prompt is (points, labels, box or None).
-    m.def("validate_prompts",
-          [](const std::vector<std::tuple<std::vector<std::pair<double, double>>, std::vector<int>,
-                                          std::optional<std::array<double, 4>>>>& given,
-             Pair image) {
-              std::vector<segrid::Prompt> prompts;
-              for (const auto& [points, labels, box] : given) {
-                  segrid::Prompt p;
-                  for (const auto& [x, y] : points) p.points.push_back({x, y});
-                  p.labels = labels;
-                  if (box) p.box = segrid::ImageBox{(*box)[0], (*box)[1], (*box)[2], (*box)[3]};
-                  prompts.push_back(std::move(p));
-              }
-              segrid::validate(prompts, {image.first, image.second});
-          });
-    m.def("runs", [](const Bytes& mask) { return pairs(runs_of(mask)); });
-    // Makes an engine MaskSet from dense masks, to test its methods.
-    m.def("mask_set",
-          [](const Bytes& masks) { return segrid::bindings::PyMaskSet(set_of(masks), {}); });
+}
+
+}  // namespace
+
+void bind_masks(py::module_ m) {
+    bind_runs(m);
+    bind_suppression(m);
+    bind_regions(m);
 }

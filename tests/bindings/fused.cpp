@@ -5,11 +5,12 @@
 #include <limits>
 
 #include "bindings/arrays.h"
-#include "bindings/module.h"
 #include "bindings/waiting.h"
+#include "kernels.h"
 #include "kernels/attention/op.h"
 #include "kernels/two_way/op.h"
 #include "kernels/upscale/op.h"
+#include "precisions.h"
 
 namespace py = pybind11;
 using segrid::bindings::without_gil;
@@ -37,9 +38,8 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v,
             const auto positions = rel_h ? segrid::RelativePositions(tensor(*rel_h), tensor(*rel_w))
                                          : segrid::RelativePositions();
             float* packed = arena.take<float>(segrid::PackedHead::floats(tokens, dim));
-            const segrid::PackedHead head =
-                segrid::pack_head(segrid::bindings::precision_of(precision), tokens, dim, k.data(),
-                                  v.data(), dim, packed, arena);
+            const segrid::PackedHead head = segrid::pack_head(
+                precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, arena);
             const segrid::GridAttention call{.grid_h = grid.first,
                                              .grid_w = grid.second,
                                              .head_dim = dim,
@@ -82,7 +82,7 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
                   const Floats& values, const Floats& gamma, const Floats& read, int64_t readers,
                   const MaybeFloats& side, const MaybeFloats& read_values, int64_t range,
                   const std::string& name) {
-    const segrid::Precision precision = segrid::bindings::precision_of(name);
+    const segrid::Precision precision = precision_of(name);
     const int64_t heads = values.shape(0), count = keys.shape(0), dim = keys.shape(1),
                   width = side ? side->shape(1) / heads : 0;
     const segrid::TwoWayShape shape{.dim = dim, .heads = heads, .tokens = values.shape(1)};
@@ -157,7 +157,7 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
             segrid::Arena arena;
             const segrid::UpscaleWeights weights(tensor(w1), tensor(b1), tensor(gamma),
                                                  tensor(beta), tensor(w2), tensor(b2), 1e-6F,
-                                                 segrid::bindings::precision_of(precision));
+                                                 precision_of(precision));
             std::vector<float> columns(static_cast<std::size_t>(16 * c2), 0.0F);
             for (int64_t m = 0; m < masks; ++m) {
                 for (int64_t c = 0; c < c2; ++c)
@@ -170,9 +170,12 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
                 second = segrid::in_upscale_order(tensor(features[1]), h, grid_w, 2);
                 added = {first.const_data_ptr<float>(), second.const_data_ptr<float>()};
             }
-            segrid::upscale_masks(weights, features.empty() ? nullptr : &added, keys.data(),
-                                  keys.shape(1), grid_w, 0, h, columns.data(), masks, to,
-                                  16 * h * grid_w, arena);
+            const segrid::UpscaleInput input{.keys = {keys.data(), keys.shape(1)},
+                                             .grid_w = grid_w,
+                                             .features = features.empty() ? nullptr : &added,
+                                             .hyper = columns.data(),
+                                             .masks = masks};
+            segrid::upscale_masks(weights, input, 0, h, {to, 16 * h * grid_w}, arena);
         });
     });
     return out;
@@ -180,7 +183,7 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
 
 }  // namespace
 
-void bind_fused_kernels(py::module_ m) {
+void bind_fused(py::module_ m) {
     m.def("attention", &attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("grid"),
           py::arg("rel_h") = py::none(), py::arg("rel_w") = py::none(), py::arg("first"),
           py::arg("rows"), py::arg("precision") = "fp32", py::arg("bias") = py::none(),
