@@ -2,26 +2,20 @@
 
 import ctypes
 import functools
+import importlib.util
 import os
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-os.environ["SEGRID_DEVICE"] = (
-    "cpu"  # also where there is a GPU: what is to run there is marked `cuda` and names it
-)
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # torch's threads do not spin against others on a busy machine
+# Tests run on the CPU even where there is a GPU. A test of the GPU is marked `cuda` and names it.
+os.environ["SEGRID_DEVICE"] = "cpu"
+# On a busy machine, torch's waiting threads must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(
-    0, str(ROOT)
-)  # benchmarks/ holds the random models and the stand-in for torchvision
-
 
 # Where a model may run: with the CPU's kernels ("cpu"); by its plain definitions, which are what
 # runs on CUDA ("cpu-plain"); on a device that refuses what CUDA refuses ("fake", which is
@@ -137,3 +131,17 @@ def coins():
     import skimage.data
 
     return np.repeat(skimage.data.coins()[:, :, None], 3, axis=2)
+
+
+@pytest.fixture(scope="session")
+def amg():
+    """segment_anything.utils.amg, loaded from its file: importing the package needs torchvision."""
+    pytest.importorskip("torch")
+    package = importlib.util.find_spec("segment_anything")
+    if package is None:
+        pytest.skip("segment-anything is not installed")
+    path = Path(package.submodule_search_locations[0]) / "utils" / "amg.py"
+    spec = importlib.util.spec_from_file_location("segment_anything_amg", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

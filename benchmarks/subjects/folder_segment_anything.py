@@ -8,7 +8,7 @@ STATE = {}
 def begin(model, options):
     import torch
 
-    from benchmarks.random_sam import to_segment_anything
+    from tests.models.sam import to_segment_anything
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)

@@ -9,7 +9,7 @@ class Subject(segment_anything.Subject):
         super().__init__(random_sam_of(), threads, precision)
 
     def prepare(self, sam):
-        from benchmarks.random_mobile_sam import encoder
+        from tests.models.mobile_sam import encoder
 
         network = encoder("mobile_sam")
         size = sam.image_encoder.img_size
@@ -22,9 +22,9 @@ def random_sam_of():
     import tempfile
     from pathlib import Path
 
-    from benchmarks import random_sam
+    from tests import models
 
-    return str(random_sam.make("vit_b", Path(tempfile.gettempdir()) / "segrid-vit_b"))
+    return str(models.sam.make("vit_b", Path(tempfile.gettempdir()) / "segrid-vit_b"))
 
 
 def Encoder(network, size):

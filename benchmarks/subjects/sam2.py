@@ -9,7 +9,7 @@ class Subject:
     def __init__(self, model, threads, precision="fp32", device="cpu"):
         import torch
 
-        from benchmarks.random_sam2 import original
+        from tests.models.sam2 import original
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)

@@ -6,7 +6,7 @@ class Subject:
     def __init__(self, model, threads, precision="fp32", device="cpu"):
         import torch
 
-        from benchmarks.random_sam import to_segment_anything
+        from tests.models.sam import to_segment_anything
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)

@@ -7,9 +7,9 @@ import pytest
 import segrid
 import torch
 from PIL import Image
-from reference.sam2_calls import CONFIG
 
-from benchmarks import random_sam
+from tests import models
+from tests.reference.sam2_calls import CONFIG
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def image():
 def sam_checkpoint(tmp_path_factory):
     """(segment_anything's model, the .pth file with its weights)."""
     folder = tmp_path_factory.mktemp("sam")
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", folder))
+    theirs = models.sam.to_segment_anything(models.sam.make("wide", folder))
     torch.save(theirs.state_dict(), folder / "sam.pth")  # its config.json lies beside it
     return theirs, folder / "sam.pth"
 
@@ -66,16 +66,14 @@ def trained_pair():
     folder = Path(segrid.__file__).parent / "models/tiny"
     return (
         sam_model_registry["default"](checkpoint=folder),
-        random_sam.to_segment_anything(folder),
+        models.sam.to_segment_anything(folder),
     )
 
 
 @pytest.fixture(scope="session")
 def sam2_checkpoint(tmp_path_factory):
     """(sam2's model, the .pt file with its weights)."""
-    from benchmarks import random_sam2
-
-    theirs = random_sam2.original("sam2.1_hiera_t")
+    theirs = models.sam2.original("sam2.1_hiera_t")
     file = tmp_path_factory.mktemp("sam2") / "sam2.pt"
     torch.save({"model": theirs.state_dict()}, file)
     return theirs, file
@@ -84,9 +82,7 @@ def sam2_checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_sam2(tmp_path_factory):
     """The folder of a small SAM 2.1, for tests where nothing need be slow."""
-    from benchmarks import random_sam2
-
-    return random_sam2.make("small", tmp_path_factory.mktemp("small"))
+    return models.sam2.make("small", tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")

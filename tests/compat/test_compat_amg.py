@@ -7,7 +7,7 @@ import pytest
 import torch
 from segrid.compat.segment_anything.utils import amg
 
-from benchmarks.subjects import torchvision_stand_in
+from tests.models import torchvision_stand_in
 
 SHAPES = [(1, 1), (1, 9), (7, 1), (23, 31), (64, 64)]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 LABELS = ["a red circle", "the small blue star", "nuclei"]
 
@@ -20,7 +20,7 @@ def both(request, tmp_path_factory):
     from segrid.compat.transformers import pipeline
 
     with torch.no_grad():
-        folder = random_owlv2.make(
+        folder = models.owlv2.make(
             request.param, tmp_path_factory.mktemp(f"zero-shot-{request.param}")
         )
     kind = {"small": "Owlv2", "owlvit": "OwlViT"}[request.param]

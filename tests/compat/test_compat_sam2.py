@@ -251,9 +251,9 @@ def test_video_checkpoints_are_not_unexpected(tmp_path, name, image):
     import segrid
     import transformers
 
-    from benchmarks import random_sam2
+    from tests import models
 
-    folder = random_sam2.make("small", tmp_path / "image")
+    folder = models.sam2.make("small", tmp_path / "image")
     expected = segrid.Segmenter(folder).predict(image, points=[[[40, 30]]]).low_res
     if name == "sam2_video":
         still = transformers.Sam2Model.from_pretrained(folder)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from reference.agreement import same_arrays
 from segrid.compat.segment_anything import SamAutomaticMaskGenerator, SamPredictor
+
+from tests.reference.agreement import same_arrays
 
 PROMPTS = {
     "point": dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([1])),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 PROMPTS = ["red circle", "small blue star"]
 LEAST = 0.03  # score, with these random weights
@@ -18,7 +18,7 @@ LEAST = 0.03  # score, with these random weights
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     with torch.no_grad():
-        return random_owlv2.make("small", tmp_path_factory.mktemp("sowlv2"))
+        return models.owlv2.make("small", tmp_path_factory.mktemp("sowlv2"))
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from segrid.compat.transformers import pipeline
 
-from benchmarks import random_sam2
-from benchmarks.subjects import torchvision_stand_in
+from tests import models
+from tests.models import torchvision_stand_in
 
 OPTIONS = dict(
     points_per_crop=6,
@@ -108,7 +108,7 @@ def pair(request, tmp_path_factory):
         side = model.config.vision_config.image_size
         processor = sam(size={"longest_edge": side}, pad_size={"height": side, "width": side})
     else:
-        folder = random_sam2.make("small", tmp_path_factory.mktemp("sam2"))
+        folder = models.sam2.make("small", tmp_path_factory.mktemp("sam2"))
         model = Sam2Model.from_pretrained(folder).float().eval()
         side = model.config.prompt_encoder_config.image_size
         processor = sam2(size={"longest_edge": side})

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from reference.agreement import same_arrays
-from reference.sam2_calls import CONFIG
 from segrid.compat import decoding
 from segrid.compat.sam2.build_sam import build_sam2
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 from segrid.compat.segment_anything import SamPredictor
+
+from tests.reference.agreement import same_arrays
+from tests.reference.sam2_calls import CONFIG
 
 
 def boxes(count):

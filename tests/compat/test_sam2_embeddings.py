@@ -4,9 +4,10 @@ changed in place, prompts that are tensors."""
 import numpy as np
 import pytest
 import torch
-from reference.sam2_calls import CLICKS, CONFIG, close
 from segrid.compat.sam2.build_sam import build_sam2
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
+
+from tests.reference.sam2_calls import CLICKS, CONFIG, close
 
 
 def test_embeddings_of_the_original(originals, sam2_checkpoint, image):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.subjects import torchvision_stand_in
+from tests.models import torchvision_stand_in
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,11 +4,12 @@ come later, names of the hub, options that change."""
 import numpy as np
 import pytest
 import torch
-from reference.sam2_calls import CLICKS, CONFIG, close
 from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from segrid.compat.sam2.build_sam import build_sam2, build_sam2_hf
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
+
+from tests.reference.sam2_calls import CLICKS, CONFIG, close
 
 DECODER = "++model.sam_mask_decoder_extra_args.dynamic_multimask_"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.subjects import torchvision_stand_in
+from tests.models import torchvision_stand_in
 
 PREDICTOR = """
 import numpy as np

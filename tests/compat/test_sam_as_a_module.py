@@ -6,11 +6,11 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from reference.agreement import same_arrays
 from segrid.compat.segment_anything import SamPredictor, build_sam, sam_model_registry
 from segrid.compat.segment_anything.modeling import Sam
 
-from benchmarks import random_mobile_sam, random_sam
+from tests import models
+from tests.reference.agreement import same_arrays
 
 
 def test_a_batch_with_all_kinds_of_prompts(sam_pair, image, other_image):
@@ -223,7 +223,7 @@ def test_some_weights_later(sam_checkpoint, image):
 
 def test_heads_of_a_decoder(tmp_path, image):
     """No tensor tells them: a config.json beside the checkpoint does, or it is refused."""
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path / "source"))
+    theirs = models.sam.to_segment_anything(models.sam.make("wide", tmp_path / "source"))
     for layer in (*theirs.mask_decoder.transformer.layers, theirs.mask_decoder.transformer):
         for name in (
             "self_attn",
@@ -280,7 +280,7 @@ def test_mobile_sam(tmp_path, image):
     from segrid.compat.mobile_sam import sam_model_registry as registry
     from segrid.compat.mobile_sam.modeling import TinyViT
 
-    weights = random_mobile_sam.checkpoint("small", tmp_path)
+    weights = models.mobile_sam.checkpoint("small", tmp_path)
     (tmp_path / "config.json").write_text('{"mask_decoder_config": {"num_attention_heads": 4}}')
     torch.save(weights, tmp_path / "mobile_sam.pt")
     sam = registry["vit_t"](checkpoint=str(tmp_path / "mobile_sam.pt"))

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import segrid
 import torch
-from reference.sam2_calls import CLICKS, CONFIG, close
 from segrid.compat.sam2.build_sam import build_sam2
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 from segrid.compat.segment_anything import build_sam
 from segrid.compat.state_dicts import TemporaryFolder
+
+from tests.reference.sam2_calls import CLICKS, CONFIG, close
 
 TINY = Path(segrid.__file__).parent / "models/tiny"
 

@@ -16,7 +16,7 @@ from segrid.compat.transformers import pipeline
 from segrid.compat.transformers.base import is_stream
 from segrid.compat.transformers.loading import device_of
 
-from benchmarks import random_owlv2
+from tests import models
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_models_that_segrid_lacks_are_named(theirs, tmp_path, caplog):
 
 def test_the_task_is_told_from_the_model(tmp_path):
     with torch.no_grad():
-        folder = random_owlv2.make("small", tmp_path)
+        folder = models.owlv2.make("small", tmp_path)
     for model, task in (
         ("tiny", "mask-generation"),
         (segrid.Segmenter("tiny"), "mask-generation"),

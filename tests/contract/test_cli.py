@@ -331,10 +331,10 @@ def test_detect(tmp_path, coins):
     import torch
     from pycocotools import mask as coco
 
-    from benchmarks import random_owlv2
+    from tests import models
 
     with torch.no_grad():
-        folder = random_owlv2.make("small", tmp_path / "detector")
+        folder = models.owlv2.make("small", tmp_path / "detector")
     Image.fromarray(coins).save(tmp_path / "photo.png")
     (tmp_path / "bad.png").write_text("no image")
     done = segrid(

@@ -13,7 +13,7 @@ import segrid
 import torch
 from segrid.convert import convert
 
-from benchmarks import random_sam, random_sam2
+from tests import models
 
 
 def smooth_image(size):
@@ -26,7 +26,7 @@ def smooth_image(size):
 def test_segment_anything(tmp_path):
     """The converted folder answers as the checkpoint's own predictor does; the decoder's LayerNorms
     have torch's epsilon."""
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path))
+    theirs = models.sam.to_segment_anything(models.sam.make("wide", tmp_path))
     torch.save(theirs.state_dict(), tmp_path / "sam.pth")  # its config.json lies beside it
     report = convert(tmp_path / "sam.pth", tmp_path / "out")
     assert report["family"] == "sam" and report["dropped"] == []
@@ -46,7 +46,7 @@ def test_segment_anything(tmp_path):
 
 @pytest.mark.parametrize("name", ["sam2.1_hiera_t", "sam2_hiera_t"])
 def test_sam2(tmp_path, name):
-    theirs = random_sam2.original(name)
+    theirs = models.sam2.original(name)
     torch.save({"model": theirs.state_dict()}, tmp_path / "sam2.pt")
     done = subprocess.run(
         [
@@ -96,7 +96,7 @@ def test_every_published_size_of_sam2_is_known(tmp_path, size):
     yaml = {"small": "sam2.1_hiera_s", "base_plus": "sam2.1_hiera_b+", "large": "sam2.1_hiera_l"}[
         size
     ]
-    config, tensors, _ = sam2.convert(random_sam2.original(yaml, calibrated=False).state_dict())
+    config, tensors, _ = sam2.convert(models.sam2.original(yaml, calibrated=False).state_dict())
     backbone = config["vision_config"]["backbone_config"]
     assert (
         backbone["hidden_size"],

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import segrid
 import torch
-from reference.detector_inputs import PROMPTS, noise
 
-from benchmarks import random_owlv2
+from tests import models
+from tests.reference.detector_inputs import PROMPTS, noise
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ class Pair:
     def __init__(self, preset, folder):
         import transformers
 
-        self.folder = random_owlv2.make(preset, folder)
+        self.folder = models.owlv2.make(preset, folder)
         self.ours = segrid.Detector(self.folder, precision="fp32")
         kind = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[self.ours.family]
         self.model = (
@@ -163,7 +163,7 @@ def test_objectness(small, image):
 
 
 def test_objectness_is_owlv2s(tmp_path, image):
-    detector = segrid.Detector(random_owlv2.make("owlvit", tmp_path))
+    detector = segrid.Detector(models.owlv2.make("owlvit", tmp_path))
     with pytest.raises(NotImplementedError, match="owlvit model has none"):
         detector.propose(image)
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import segrid
 import torch
-from reference.detector_inputs import PROMPTS, noise
 
-from benchmarks import random_owlv2
+from tests import models
+from tests.reference.detector_inputs import PROMPTS, noise
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     with torch.no_grad():
-        return random_owlv2.make("small", tmp_path_factory.mktemp("detector-faults"))
+        return models.owlv2.make("small", tmp_path_factory.mktemp("detector-faults"))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_files_are_checked(folder, small, tmp_path):
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
     with torch.no_grad():
-        return random_owlv2.make("slow", tmp_path_factory.mktemp("slow"))
+        return models.owlv2.make("slow", tmp_path_factory.mktemp("slow"))
 
 
 INTERRUPTED = """

@@ -8,8 +8,9 @@ import textwrap
 import numpy as np
 import pytest
 import segrid
-from reference.agreement import same_masks
 from segrid import _core
+
+from tests.reference.agreement import same_masks
 
 GRID = dict(points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.75)
 

@@ -5,9 +5,9 @@ run there, too."""
 import numpy as np
 import pytest
 import segrid
-from reference.agreement import same_masks
 
-from benchmarks import random_sam2
+from tests import models
+from tests.reference.agreement import same_masks
 
 GRID = dict(points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.75)
 OPTIONS = [
@@ -78,7 +78,7 @@ def test_prompts_go_by_the_batch(plain, kernels, coins):
 
 def test_prompts_of_every_kind_in_one_batch(tmp_path, coins, plain_device):
     """SAM 2, too: hints, boxes with points, padding; object scores."""
-    folder = random_sam2.make("small", tmp_path)
+    folder = models.sam2.make("small", tmp_path)
     a, b = (
         segrid.Segmenter(folder, device=device, precision="fp32")
         for device in ("cpu", plain_device)

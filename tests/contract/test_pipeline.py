@@ -8,14 +8,14 @@ import segrid
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     with torch.no_grad():
         return segrid.Detector(
-            random_owlv2.make("small", tmp_path_factory.mktemp("pipeline")), precision="fp32"
+            models.owlv2.make("small", tmp_path_factory.mktemp("pipeline")), precision="fp32"
         )
 
 

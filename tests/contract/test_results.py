@@ -127,9 +127,9 @@ def test_embedding_is_a_value(tiny, coins, tmp_path):
 
 
 def test_embeddings_of_other_weights_are_refused(tiny, coins, tmp_path):
-    from benchmarks import random_sam
+    from tests import models
 
-    other = segrid.Segmenter(random_sam.make("small", tmp_path))
+    other = segrid.Segmenter(models.sam.make("small", tmp_path))
     with pytest.raises(ValueError, match="other weights"):
         tiny.predict(other.encode(coins), points=[[10, 10]])
     with pytest.raises(ValueError, match="crop_n_layers needs the image"):

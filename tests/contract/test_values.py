@@ -156,9 +156,9 @@ def test_embeddings(tiny, coins):
 
 
 def test_embeddings_of_sam2_keep_their_fine_features(tmp_path, coins):
-    from benchmarks import random_sam2
+    from tests import models
 
-    model = segrid.Segmenter(random_sam2.make("small", tmp_path / "sam2"), precision="fp32")
+    model = segrid.Segmenter(models.sam2.make("small", tmp_path / "sam2"), precision="fp32")
     embedding = model.encode(coins)
     again = pickle.loads(pickle.dumps(embedding))
     assert (
@@ -168,9 +168,9 @@ def test_embeddings_of_sam2_keep_their_fine_features(tmp_path, coins):
 
 
 def test_an_unpickled_embedding_is_refused_by_other_weights(tiny, coins, tmp_path):
-    from benchmarks import random_sam
+    from tests import models
 
-    other = segrid.Segmenter(random_sam.make("small", tmp_path))
+    other = segrid.Segmenter(models.sam.make("small", tmp_path))
     again = pickle.loads(pickle.dumps(other.encode(coins)))
     with pytest.raises(ValueError, match="other weights"):
         tiny.predict(again, points=[[10, 10]])

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from reference.resize import owlv2_torchvision
 from segrid import _core
+
+from tests.reference.resize import owlv2_torchvision
 
 blurred = _core._kernels.resize_rgb_blurred
 SIZES = [

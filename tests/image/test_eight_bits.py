@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from reference.tiff import percentiles
 from segrid._eight_bits import mapped, stretched
 from segrid._tiff_colour import _full_range
+
+from tests.reference.tiff import percentiles
 
 SIZE = (2000, 4000, 3)
 VALUES = np.random.default_rng(0).integers(0, 16, SIZE, np.uint8)

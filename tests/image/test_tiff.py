@@ -7,7 +7,8 @@ import pytest
 import segrid
 import tifffile
 from PIL import Image, ImageOps
-from reference.tiff import PHOTO, RNG, SIZE, gray, percentiles, pillow, read, tiff
+
+from tests.reference.tiff import PHOTO, RNG, SIZE, gray, percentiles, pillow, read, tiff
 
 DEEP = {
     "int8": PHOTO.astype(int) // 2 - 60,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import segrid
 import tifffile
-from reference.tiff import PHOTO, SIZE, gray, percentiles, read
+
+from tests.reference.tiff import PHOTO, SIZE, gray, percentiles, read
 
 FIRST = PHOTO[..., 0].astype(np.uint16) * 90
 SECOND = FIRST[::-1].copy()

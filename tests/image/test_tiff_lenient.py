@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import segrid
 import tifffile
-from reference.tiff import PHOTO, SIZE, gray, percentiles, tiff
+
+from tests.reference.tiff import PHOTO, SIZE, gray, percentiles, tiff
 
 ROWS = 15
 LOST = np.zeros(SIZE, bool)

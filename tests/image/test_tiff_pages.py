@@ -10,7 +10,8 @@ import pytest
 import segrid
 import tifffile
 from PIL import Image
-from reference.tiff import PHOTO, SIZE, gray, percentiles, pillow, read, tiff
+
+from tests.reference.tiff import PHOTO, SIZE, gray, percentiles, pillow, read, tiff
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])

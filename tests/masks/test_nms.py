@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from reference import masks as ref
+
+from tests.reference import masks as ref
 
 
 def boxes_of(rng, n, span=60):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from reference import regions as ref
+
+from tests.reference import regions as ref
 
 
 def speckled(seed, size=(40, 57)):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from pycocotools import mask as coco
-from reference import masks as ref
+
+from tests.reference import masks as ref
 
 
 @pytest.fixture

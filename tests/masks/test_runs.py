@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
-from reference import masks as ref
+
+from tests.reference import masks as ref
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 90))
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from reference import masks as ref
-from reference.resize import bilinear, sam_upsample
+
+from tests.reference import masks as ref
+from tests.reference.resize import bilinear, sam_upsample
 
 # low-res, side, resized, crop
 SHAPES = [

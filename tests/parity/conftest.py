@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_sam
+from tests import models
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ class Trio:
 
     def __init__(self, folder, image):
         self.folder, self.image = folder, image
-        self.theirs = random_sam.to_segment_anything(folder)
+        self.theirs = models.sam.to_segment_anything(folder)
         self.on("cpu")
 
     def on(self, device):
@@ -64,7 +64,7 @@ PRESETS = ["small", "tester", "wide", "packaged"]
 def trio(request, tmp_path_factory):
     if request.param == "packaged":
         return packaged()
-    folder = random_sam.make(request.param, tmp_path_factory.mktemp(request.param))
+    folder = models.sam.make(request.param, tmp_path_factory.mktemp(request.param))
     return Trio(folder, smooth_image())
 
 
@@ -86,4 +86,4 @@ def trained_everywhere(trained, device):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    return Trio(random_sam.make("small", tmp_path_factory.mktemp("small-one")), smooth_image())
+    return Trio(models.sam.make("small", tmp_path_factory.mktemp("small-one")), smooth_image())

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 from segrid import _core
 
-from benchmarks import random_mobile_sam, random_sam, random_sam2
+from tests import models
 
 
 def smooth(size=(233, 150)):
@@ -20,7 +20,7 @@ def smooth(size=(233, 150)):
 
 @pytest.fixture(scope="module", params=["sam", "sam2", "mobile_sam"])
 def folder(request, tmp_path_factory):
-    make = {"sam": random_sam, "sam2": random_sam2, "mobile_sam": random_mobile_sam}[
+    make = {"sam": models.sam, "sam2": models.sam2, "mobile_sam": models.mobile_sam}[
         request.param
     ].make
     return make("small", tmp_path_factory.mktemp(request.param))

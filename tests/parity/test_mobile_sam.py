@@ -7,7 +7,7 @@ import segrid
 import torch
 from PIL import Image
 
-from benchmarks import random_mobile_sam
+from tests import models
 
 
 def smooth_image(size):
@@ -32,7 +32,7 @@ def padded(image, side):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return random_mobile_sam.make("small", tmp_path_factory.mktemp("mobile"))
+    return models.mobile_sam.make("small", tmp_path_factory.mktemp("mobile"))
 
 
 @pytest.mark.parametrize("size", [(233, 150), (90, 200)])
@@ -43,7 +43,7 @@ def test_every_stage(small, size, device):
     taps = _core._kernels.encoder_taps(
         str(small / "config.json"), str(small / "model.safetensors"), image, device=device
     )
-    theirs = random_mobile_sam.encoder("small")(padded(image, 144))
+    theirs = models.mobile_sam.encoder("small")(padded(image, 144))
     assert set(taps) == set(theirs)
     for name, value in theirs.items():
         value = value[0].flatten(1).T.numpy()
@@ -78,13 +78,11 @@ def test_prompts_and_everything(small, device):
     the same."""
     import tempfile
 
-    from benchmarks import random_sam
-
     image = smooth_image((233, 150))
     ours = segrid.Segmenter(small)
     with tempfile.TemporaryDirectory() as scratch:
-        sam = random_sam.to_segment_anything(random_sam.make("small", scratch))
-    features = random_mobile_sam.encoder("small")(padded(image, 144))["neck"]
+        sam = models.sam.to_segment_anything(models.sam.make("small", scratch))
+    features = models.mobile_sam.encoder("small")(padded(image, 144))["neck"]
     # segment_anything's prompt encoder is built for this size
     sam.prompt_encoder.image_embedding_size, sam.prompt_encoder.input_image_size = (
         (9, 9),
@@ -117,7 +115,7 @@ def test_prompts_and_everything(small, device):
 def test_the_published_checkpoint_converts(tmp_path):
     from segrid.convert import convert
 
-    weights = random_mobile_sam.checkpoint("mobile_sam", tmp_path)
+    weights = models.mobile_sam.checkpoint("mobile_sam", tmp_path)
     weights |= {
         "image_encoder.head.weight": torch.zeros(1000, 320),
         "image_encoder.norm_head.bias": torch.zeros(320),
@@ -130,5 +128,5 @@ def test_the_published_checkpoint_converts(tmp_path):
     ]
     image = smooth_image((300, 200))
     ours = segrid.Segmenter(tmp_path / "out").encode(image).features
-    theirs = random_mobile_sam.encoder("mobile_sam")(padded(image, 1024))["neck"].numpy()
+    theirs = models.mobile_sam.encoder("mobile_sam")(padded(image, 1024))["neck"].numpy()
     assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 TEXTS = [
     "a red circle",
@@ -18,7 +18,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=["small", "tester", "owlvit"])
 def folder(request, tmp_path_factory):
-    return random_owlv2.make(request.param, tmp_path_factory.mktemp(request.param))
+    return models.owlv2.make(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")

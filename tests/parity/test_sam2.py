@@ -10,7 +10,7 @@ import segrid
 import torch
 from PIL import Image
 
-from benchmarks import random_sam2
+from tests import models
 
 PROMPTS = {
     "point": dict(points=[[[50, 60]]], labels=[[1]]),
@@ -69,7 +69,7 @@ def smooth_image(size):
 def pair(request, tmp_path_factory, device):
     preset, size = request.param
     return Pair(
-        random_sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device
+        models.sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device
     )
 
 

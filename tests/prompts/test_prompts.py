@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from reference import prompts as ref
+
+from tests.reference import prompts as ref
 
 
 def test_point_grid(kernels, amg):

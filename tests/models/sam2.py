@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import random_weights
+from tests.models import seeded_weights
 
 PRESETS = {
     # delta: at which about half of the random single masks are stable enough
@@ -85,15 +85,15 @@ def make(preset, folder, seed=0):
     from transformers import Sam2Model
 
     torch.manual_seed(seed)
-    return random_weights.save(Sam2Model(config_of(preset)), _calibrate, folder)
+    return seeded_weights.save(Sam2Model(config_of(preset)), _calibrate, folder)
 
 
 def _calibrate(model):
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(
         model.shared_image_embedding.positional_embedding
     )
-    out = random_weights.clicks(model, model.config.prompt_encoder_config.image_size)
-    random_weights.spread(
+    out = seeded_weights.clicks(model, model.config.prompt_encoder_config.image_size)
+    seeded_weights.spread(
         model, out.pred_masks, torch.logit(out.iou_scores.clamp(1e-6, 1 - 1e-6)), 1.5, 0.6
     )
 
@@ -101,7 +101,7 @@ def _calibrate(model):
 def original(name, seed=0, calibrated=True):
     """sam2's own model for one of its configurations ("sam2.1_hiera_t"), with seeded random weights
     that behave."""
-    from benchmarks.subjects import torchvision_stand_in
+    from tests.models import torchvision_stand_in
 
     torchvision_stand_in.import_sam2()
     from sam2.build_sam import build_sam2
@@ -118,7 +118,7 @@ def original(name, seed=0, calibrated=True):
                 )
                 if p.ndim == 1:
                     hf = "norm.weight" if full.endswith("weight") else "bias"
-                p.copy_(random_weights.value(hf, p))
+                p.copy_(seeded_weights.value(hf, p))
             for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
                 mlp.layers[-1].weight.mul_(2)
             model.sam_mask_decoder.iou_prediction_head.layers[-1].weight.mul_(0.5)

@@ -3,7 +3,7 @@ over the image. With a tokenizer."""
 
 import torch
 
-from benchmarks import random_weights
+from tests.models import seeded_weights
 
 PRESETS = {
     # family, image, patch, hidden, layers, heads, mlp; text: hidden, layers, heads, mlp
@@ -114,7 +114,7 @@ def make(preset, folder, seed=0):
         size={"height": c["image"], "width": c["image"]}
     )
     processor.save_pretrained(folder)
-    return random_weights.save(
+    return seeded_weights.save(
         getattr(transformers, f"{kind}ForObjectDetection")(config), _calibrate, folder
     )
 

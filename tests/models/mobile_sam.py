@@ -58,12 +58,10 @@ def encoder(preset, seed=0):
 
 def checkpoint(preset, scratch, seed=0):
     """The tensors of a MobileSAM checkpoint, as mobile_sam.pt names them."""
-    from benchmarks import random_sam
+    from tests.models import sam
 
     c = PRESETS[preset]
-    rest = random_sam.to_segment_anything(
-        random_sam.make(c["sam"], Path(scratch) / "sam")
-    ).state_dict()
+    rest = sam.to_segment_anything(sam.make(c["sam"], Path(scratch) / "sam")).state_dict()
     rest = {k: v for k, v in rest.items() if not k.startswith("image_encoder.")}
     return {f"image_encoder.{k}": v for k, v in encoder(preset, seed).state_dict().items()} | rest
 

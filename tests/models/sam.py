@@ -5,7 +5,7 @@ import re
 
 import torch
 
-from benchmarks import random_weights
+from tests.models import seeded_weights
 
 PRESETS = {
     "small": dict(
@@ -95,12 +95,12 @@ def make(preset, folder, seed=0):
             layer_norm_eps=1e-5,
         ),
     )
-    return random_weights.save(SamModel(config), _calibrate, folder)
+    return seeded_weights.save(SamModel(config), _calibrate, folder)
 
 
 def _calibrate(model):
-    out = random_weights.clicks(model, model.config.vision_config.image_size)
-    random_weights.spread(model, out.pred_masks, out.iou_scores, 0.8, 0.15)
+    out = seeded_weights.clicks(model, model.config.vision_config.image_size)
+    seeded_weights.spread(model, out.pred_masks, out.iou_scores, 0.8, 0.15)
 
 
 def _segment_anything(v, p, d):
@@ -158,7 +158,7 @@ def to_segment_anything(folder):
     """segment_anything's own Sam with the weights of a transformers folder."""
     from transformers import SamModel
 
-    from benchmarks.subjects import torchvision_stand_in
+    from tests.models import torchvision_stand_in
 
     torchvision_stand_in.import_segment_anything()
     source = SamModel.from_pretrained(folder).float()
