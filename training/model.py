@@ -24,11 +24,9 @@ class Mlp(nn.Module):
 
     def __init__(self, dim, hidden, activation):
         super().__init__()
-        self.lin1, self.lin2, self.activation = (
-            nn.Linear(dim, hidden),
-            nn.Linear(hidden, dim),
-            activation,
-        )
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+        self.activation = activation
 
     def forward(self, x):
         return self.lin2(self.activation(self.lin1(x)))
@@ -182,12 +180,10 @@ class TwoWayBlock(nn.Module):
 
     def __init__(self, c, first):
         super().__init__()
-        dim, heads, rate, eps = (
-            c["hidden_size"],
-            c["num_attention_heads"],
-            c["attention_downsample_rate"],
-            1e-6,
-        )
+        dim = c["hidden_size"]
+        heads = c["num_attention_heads"]
+        rate = c["attention_downsample_rate"]
+        eps = 1e-6
         self.first = first
         self.self_attn = Attention(dim, heads, 1)
         self.cross_attn_token_to_image = Attention(dim, heads, rate)

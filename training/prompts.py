@@ -76,10 +76,8 @@ def prompted(rng, picture, count, points, size):
     empty = picture.labels == 0
     background = 0.13 if picture.complete and empty.mean() > 0.02 else 0.0
     masks = np.zeros((count, size // 2, size // 2), np.uint8)
-    xy, kinds = (
-        np.zeros((count, points + 1, 2), np.float32),
-        np.full((count, points + 1), -1, np.int8),
-    )
+    xy = np.zeros((count, points + 1, 2), np.float32)
+    kinds = np.full((count, points + 1), -1, np.int8)
     real, box = np.zeros(count, bool), np.zeros(count, bool)
     for n in range(count):
         if not chosen or rng.random() < background:

@@ -10,11 +10,9 @@ class Subject:
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self.precision, self.threads, self.device = (
-            precision,
-            threads,
-            "cpu" if device == "cpu-plain" else device,
-        )
+        self.precision = precision
+        self.threads = threads
+        self.device = "cpu" if device == "cpu-plain" else device
         self.model = self.prepare(to_segment_anything(model).to(self.device))
         from segment_anything import SamPredictor
 

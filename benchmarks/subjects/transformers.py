@@ -29,10 +29,8 @@ class Subject:
             .float()
             .permute(2, 0, 1)
         )
-        mean, std = (
-            torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1),
-            torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1),
-        )
+        mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+        std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
         padded = torch.nn.functional.pad((pixels - mean) / std, (0, side - w, 0, side - h))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
             self.features = self.model.get_image_embeddings(padded[None]).float()

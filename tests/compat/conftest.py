@@ -96,11 +96,9 @@ def originals(sam2_checkpoint, image):
 
     def make(**switches):
         predictor = Original(original(CONFIG, str(sam2_checkpoint[1]), device="cpu", **switches))
-        predictor._features, predictor._orig_hw, predictor._is_image_set = (
-            first._features,
-            first._orig_hw,
-            True,
-        )
+        predictor._features = first._features
+        predictor._orig_hw = first._orig_hw
+        predictor._is_image_set = True
         return predictor
 
     return make

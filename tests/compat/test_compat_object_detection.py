@@ -48,9 +48,8 @@ def same(ours, theirs):
     for o, t in pairs:
         assert o["label"] == t["label"]
         for name, value in t["box"].items():
-            assert (
-                type(o["box"][name]) is int and abs(o["box"][name] - value) <= 1
-            )  # a coordinate beside a whole number may fall to either side
+            # A coordinate next to a whole number may be rounded to either side.
+            assert type(o["box"][name]) is int and abs(o["box"][name] - value) <= 1
     exact = [o["box"] == t["box"] for o, t in zip(ours, theirs, strict=True)]
     assert np.mean(exact) > 0.9
 
@@ -79,10 +78,8 @@ def test_one_image(both, cut, least, options):
 def test_forms_of_input(both, tmp_path):
     ours, theirs = both
     picture().save(tmp_path / "a.png")
-    path, text = (
-        str(tmp_path / "a.png"),
-        base64.b64encode((tmp_path / "a.png").read_bytes()).decode(),
-    )
+    path = str(tmp_path / "a.png")
+    text = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
     records = [
         {"image": path, "candidate_labels": LABELS},
         {"image": path, "candidate_labels": LABELS[:1]},
@@ -94,10 +91,8 @@ def test_forms_of_input(both, tmp_path):
         ([picture(), picture(5)], LABELS),
         ([picture(), picture(5)], [LABELS, LABELS[:1]]),
     ):
-        mine, other = (
-            ours(image, candidate_labels=labels, threshold=0.001),
-            theirs(image, candidate_labels=labels, threshold=0.001),
-        )
+        mine = ours(image, candidate_labels=labels, threshold=0.001)
+        other = theirs(image, candidate_labels=labels, threshold=0.001)
         for one, two in (
             zip(mine, other, strict=True) if isinstance(image, list) else [(mine, other)]
         ):

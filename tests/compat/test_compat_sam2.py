@@ -99,10 +99,8 @@ def test_batches(ours, sam2_checkpoint, image, other_image):
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
 
     images, results = [image, other_image], []
-    points, labels = (
-        [np.array([[50.0, 60]]), np.array([[[20.0, 30]], [[60, 70]]])],
-        [np.array([1]), np.array([[1], [1]])],
-    )
+    points = [np.array([[50.0, 60]]), np.array([[[20.0, 30]], [[60, 70]]])]
+    labels = [np.array([1]), np.array([[1], [1]])]
     for predictor in (SAM2ImagePredictor(ours), Original(sam2_checkpoint[0])):
         predictor.set_image_batch(images)
         first = predictor.predict_batch(points, labels)
@@ -146,10 +144,8 @@ def test_generator(ours, sam2_checkpoint, image, options):
         )
         | options
     )
-    mine, original = (
-        SAM2AutomaticMaskGenerator(ours, **options).generate(image),
-        Original(sam2_checkpoint[0], **options).generate(image),
-    )
+    mine = SAM2AutomaticMaskGenerator(ours, **options).generate(image)
+    original = Original(sam2_checkpoint[0], **options).generate(image)
     assert len(original) > 4 and len(mine) == len(original)
 
     def order(r):

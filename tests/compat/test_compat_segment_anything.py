@@ -65,10 +65,8 @@ def test_low_res_masks_go_back_in(predictors):
 
 
 def test_predict_torch(predictors, image):
-    points, boxes = (
-        torch.tensor([[[50.0, 60]], [[120, 40]], [[200, 140]]]),
-        torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]]),
-    )
+    points = torch.tensor([[[50.0, 60]], [[120, 40]], [[200, 140]]])
+    boxes = torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]])
     results = []
     for p in predictors:
         at = p.transform.apply_coords_torch(points, image.shape[:2])
@@ -168,18 +166,15 @@ def test_generator(trained_pair, coins, mode):
         output_mode=mode,
         points_per_batch=16,
     )
-    mine, original = (
-        SamAutomaticMaskGenerator(trained_pair[0], **options).generate(coins),
-        Original(trained_pair[1], **options).generate(coins),
-    )
+    mine = SamAutomaticMaskGenerator(trained_pair[0], **options).generate(coins)
+    original = Original(trained_pair[1], **options).generate(coins)
     assert len(mine) == len(original) > 5
     for a, b in zip(mine, original, strict=True):
         assert list(a) == list(b)
         for key in a:
             assert type(a[key]) is type(b[key]), key
-        assert (
-            len(a["bbox"]) == len(b["bbox"]) == 4
-        )  # (theirs are floats when a batch of points gave nothing, else ints as ours)
+        # Theirs are floats when a batch of points gave nothing, otherwise ints, as ours are.
+        assert len(a["bbox"]) == len(b["bbox"]) == 4
         assert (
             abs(a["predicted_iou"] - b["predicted_iou"]) < 1e-4
             and a["point_coords"] == b["point_coords"]

@@ -119,9 +119,8 @@ def pair(request, tmp_path_factory):
 def test_equals_the_original(pair, image, variant):
     original, folder = pair
     options = OPTIONS | VARIANTS[variant]
-    if (
-        pair[0].model.config.model_type == "sam2"
-    ):  # boxes of random masks are their crops': NMS is SAM's part
+    # boxes of random masks are their crops': NMS is SAM's part
+    if pair[0].model.config.model_type == "sam2":
         options["crops_nms_thresh"] = 1.0
     photo = Image.fromarray(image)
     theirs, ours = original(photo, **options), pipeline("mask-generation", folder)(photo, **options)
@@ -251,10 +250,8 @@ def test_holes_are_filled(image):
     options = dict(
         points_per_crop=4, pred_iou_thresh=0.0, stability_score_thresh=0.0, crops_nms_thresh=1.0
     )
-    before, after = (
-        generate(image, **options),
-        generate(image, **options, max_hole_area=200, max_sprinkle_area=200),
-    )
+    before = generate(image, **options)
+    after = generate(image, **options, max_hole_area=200, max_sprinkle_area=200)
     assert any(not torch.equal(a, b) for a, b in zip(before["masks"], after["masks"], strict=True))
 
 
@@ -284,16 +281,13 @@ def test_datasets_and_generators_stream(pair, image):
     photos = [Image.fromarray(image), Image.fromarray(image[::-1].copy())]
     one_by_one = [ours(photo, **options) for photo in photos]
     data = KeyDataset(Photos(photos), "image")
-    theirs, mine = (
-        original(data, batch_size=1, num_workers=0, **options),
-        ours(data, batch_size=1, num_workers=0, **options),
-    )
+    theirs = original(data, batch_size=1, num_workers=0, **options)
+    mine = ours(data, batch_size=1, num_workers=0, **options)
     assert len(mine) == len(data) == 2
     for a, b, c in zip(theirs, mine, one_by_one, strict=True):
         assert len(a["masks"]) == len(b["masks"]) and torch.equal(b["scores"], c["scores"])
-    assert [len(r["masks"]) for r in mine] == [
-        len(r["masks"]) for r in one_by_one
-    ]  # a second time from the beginning
+    # a second time from the beginning
+    assert [len(r["masks"]) for r in mine] == [len(r["masks"]) for r in one_by_one]
 
     class BySequence:  # of no library
         def __len__(self):

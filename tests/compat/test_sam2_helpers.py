@@ -73,14 +73,11 @@ def test_connected_components(shape):
     from segrid.compat.sam2.utils.misc import get_connected_components
 
     masks = blobs(shape)
-    (labels, areas), (wanted, wanted_areas) = (
-        get_connected_components(masks),
-        scipy_components(masks),
-    )
+    labels, areas = get_connected_components(masks)
+    wanted, wanted_areas = scipy_components(masks)
     assert torch.equal(areas, wanted_areas) and labels.dtype == areas.dtype == torch.int32
-    for mine, other in zip(
-        labels, wanted, strict=True
-    ):  # the numbers may differ, the parts may not
+    # the numbers may differ, the parts may not
+    for mine, other in zip(labels, wanted, strict=True):
         pairs = {(int(a), int(b)) for a, b in zip(mine.ravel(), other.ravel(), strict=True)}
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
     spiral = torch.zeros(1, 1, 9, 9, dtype=torch.bool)

@@ -105,14 +105,12 @@ def run(sam2_checkpoint, image, tmp_path, monkeypatch):
     Image.fromarray(image).save(tmp_path / "photo.png")
 
     def execute(script, original):
-        records, names = (
-            [],
-            {
-                "image_file": tmp_path / "photo.png",
-                "sam2_checkpoint": str(sam2_checkpoint[1]),
-                "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml",
-            },
-        )
+        records = []
+        names = {
+            "image_file": tmp_path / "photo.png",
+            "sam2_checkpoint": str(sam2_checkpoint[1]),
+            "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml",
+        }
 
         def record(masks, scores, low, order=slice(None), **arguments):
             logits = (
@@ -177,9 +175,10 @@ def test_automatic_mask_generator_example(run):
                 abs(a["predicted_iou"] - b["predicted_iou"]) < 1e-4
                 and abs(a["stability_score"] - b["stability_score"]) < 1e-3
             )
+            # pixels whose logit is next to 0
             assert (a["segmentation"] != b["segmentation"]).sum() <= 3 and abs(
                 a["area"] - b["area"]
-            ) <= 3  # pixels whose logit is next to 0
+            ) <= 3
     assert [r["area"] for r in mine["sorted_anns"]] == pytest.approx(
         [r["area"] for r in other["sorted_anns"]], abs=3
     )

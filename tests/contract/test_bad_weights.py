@@ -228,11 +228,9 @@ def test_row_37_other_kernels_where_the_isa_is_missing(coins, tmp_path, kernels)
         check=True,
         env={**os.environ, "SEGRID_KERNELS": kernels, "ATEN_CPU_CAPABILITY": "default"},
     )
-    ours, other = (
-        segrid.Segmenter("tiny", precision="fp32").predict(
-            coins, points=[[150, 60]], multimask=True
-        ),
-        np.load(out),
+    ours = segrid.Segmenter("tiny", precision="fp32").predict(
+        coins, points=[[150, 60]], multimask=True
     )
+    other = np.load(out)
     assert np.abs(other["low"] - ours.low_res).max() < 1e-4 * np.abs(ours.low_res).max()
     assert (other["masks"] != ours.array).sum() < 20

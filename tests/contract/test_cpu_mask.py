@@ -59,9 +59,8 @@ def test_a_level_hides_all_above_it(level):
             for names in seen["kernels"].values()
             for name in names
         )
-        assert (
-            seen["precision"] == "fp32"
-        )  # the packaged model's table allows int8, but nothing makes it fast here
+        # The packaged model's table allows int8, but no instruction makes it fast here.
+        assert seen["precision"] == "fp32"
     if level == "plain":
         # (tiled forms have no instructions of their own)
         assert not any(

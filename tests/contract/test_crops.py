@@ -39,10 +39,8 @@ def counts(masks, centres):
 def test_auto_finds_small_objects_once(tiny, field):
     image, centres = field
     assert tiny.working_scale == 400
-    auto, whole = (
-        tiny.everything(image, crop_n_layers="auto", points_per_side=24),
-        tiny.everything(image, points_per_side=24),
-    )
+    auto = tiny.everything(image, crop_n_layers="auto", points_per_side=24)
+    whole = tiny.everything(image, points_per_side=24)
     same = tiny.everything(image, crop_n_layers=2, points_per_side=24)
     assert auto.rle == same.rle and np.array_equal(auto.scores, same.scores)
     found = counts(auto, centres)

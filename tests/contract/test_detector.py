@@ -118,9 +118,8 @@ def test_image_guided(pair, image):
     overlaps = np.sort(
         [_iou(a, b) for i, a in enumerate(every.boxes) for b in every.boxes[:i] if _iou(a, b) > 0]
     )
-    nms = float(
-        np.mean(overlaps[len(overlaps) // 2 - 1 :][:2])
-    )  # some boxes overlap by more, some by less
+    # Some boxes overlap by more than the threshold, some by less.
+    nms = float(np.mean(overlaps[len(overlaps) // 2 - 1 :][:2]))
     ours = pair.ours.detect_like(image, example, threshold=0.1, nms=nms)
     theirs, suppressed = (
         pair.processor.post_process_image_guided_detection(
@@ -261,10 +260,8 @@ def test_every_precision(small, image, precision):
         detector = segrid.Detector(small.folder, precision=precision)
     except NotImplementedError:
         pytest.skip("this CPU has no bf16")
-    exact, rough = (
-        small.ours.detect(image, PROMPTS, threshold=0),
-        detector.detect(image, PROMPTS, threshold=0),
-    )
+    exact = small.ours.detect(image, PROMPTS, threshold=0)
+    rough = detector.detect(image, PROMPTS, threshold=0)
     assert detector.precision == precision and not np.array_equal(exact.scores, rough.scores)
     assert np.abs(np.sort(exact.scores) - np.sort(rough.scores)).max() < 0.1
 

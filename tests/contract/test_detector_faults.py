@@ -96,9 +96,8 @@ def test_files_are_checked(folder, small, tmp_path):
         segrid.Segmenter(folder)
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "tokenizer.json").unlink()
-    same = segrid.Detector(copy, precision="fp32").detect(
-        noise(3), PROMPTS
-    )  # vocab.json and merges.txt
+    # The tokenizer is vocab.json and merges.txt.
+    same = segrid.Detector(copy, precision="fp32").detect(noise(3), PROMPTS)
     np.testing.assert_array_equal(same.scores, small.detect(noise(3), PROMPTS).scores)
     (copy / "merges.txt").unlink()
     with pytest.raises(FileNotFoundError, match="neither tokenizer.json nor vocab.json"):

@@ -90,9 +90,8 @@ def test_a_device_that_runs_out_halves_its_batches(fake, coins):
     )
     fake.fake_cache(0)
     held, sizes = fake.fake_held(), []
-    fake.fake_lie(
-        2 << 30
-    )  # as when another process takes it: batches are sized by more than there is
+    # Another process may take memory like this: batches are sized by more than there is.
+    fake.fake_lie(2 << 30)
     for megabytes in (60, 25):
         fake.fake_limit(held + megabytes * 2**20)
         emptied = fake.fake_emptied()

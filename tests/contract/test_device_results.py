@@ -84,10 +84,8 @@ def test_prompts_of_every_kind_in_one_batch(tmp_path, coins, plain_device):
         for device in ("cpu", plain_device)
     )
     rng = np.random.default_rng(1)
-    points, boxes = (
-        rng.uniform(5, 295, (9, 2, 2)),
-        np.tile([20.0, 30, 250, 200], (9, 1)) + rng.uniform(0, 20, (9, 4)),
-    )
+    points = rng.uniform(5, 295, (9, 2, 2))
+    boxes = np.tile([20.0, 30, 250, 200], (9, 1)) + rng.uniform(0, 20, (9, 4))
     labels = rng.integers(-1, 2, (9, 2))
     first = a.predict(coins, points=points, labels=labels, boxes=boxes)
     for call in (
@@ -189,10 +187,8 @@ def test_embeddings_travel_between_devices(plain, kernels, coins):
         (kernels, half, 0.02),
         (half, plain, 0.02),
     ):
-        expected, found = (
-            kernels.predict(coins, **point),
-            user.predict(maker.encode(coins), **point),
-        )
+        expected = kernels.predict(coins, **point)
+        found = user.predict(maker.encode(coins), **point)
         assert (
             np.abs(found.low_res - expected.low_res).max() <= gate * np.abs(expected.low_res).max()
         )
@@ -208,10 +204,8 @@ def test_what_was_given_up_comes_back_at_a_threshold_too(coins):
     from segrid._image import to_image
 
     plain = segrid.Segmenter("tiny", device="cpu-plain", precision="fp32")
-    image, options = (
-        to_image(coins),
-        dict(points_per_side=6, stability_score_thresh=0.0, box_nms_thresh=0.99),
-    )
+    image = to_image(coins)
+    options = dict(points_per_side=6, stability_score_thresh=0.0, box_nms_thresh=0.99)
     scores = np.unique(
         segrid.Masks(
             plain._engine.everything(image, {**options, "pred_iou_thresh": 0.3}), None

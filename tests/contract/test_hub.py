@@ -104,9 +104,8 @@ def test_download_cache_offline(tmp_path, endpoint, tiny):
         tiny._engine.model_id,
     ]
     assert not Hub.asked
-    assert (
-        load("owner/tiny", tmp_path, "http://127.0.0.1:9", HF_HUB_ETAG_TIMEOUT="1")[0] == 0.5
-    )  # the Hub is down
+    # The Hub is down.
+    assert load("owner/tiny", tmp_path, "http://127.0.0.1:9", HF_HUB_ETAG_TIMEOUT="1")[0] == 0.5
     assert load("owner/plain", tmp_path, endpoint)[0] == 0.88
 
 

@@ -15,9 +15,8 @@ def test_points_per_prompt(tiny, coins):
     embedding = tiny.encode(coins)
     with pytest.raises(ValueError, match="1025.*1024"):
         tiny.predict(embedding, points=np.full((1, 1025, 2), 5.0), labels=np.ones((1, 1025), int))
-    many = tiny.predict(
-        embedding, points=np.full((1, 40, 2), 5.0), labels=np.ones((1, 40), int)
-    )  # more tokens than a vector has lanes
+    # The prompts have more tokens than a vector has lanes.
+    many = tiny.predict(embedding, points=np.full((1, 40, 2), 5.0), labels=np.ones((1, 40), int))
     assert len(many) == 1
 
 

@@ -60,12 +60,10 @@ def test_objects_keep_their_colour_and_marks_agree_with_it(scene):
 
 def test_masks_are_outlined(scene):
     image, found = scene
-    plain, alone = (
-        found.picture(alpha=0),
-        segrid.Detections(
-            found.boxes, found.scores, found.labels, found.class_id, found.size, None, image
-        ).picture(),
-    )
+    plain = found.picture(alpha=0)
+    alone = segrid.Detections(
+        found.boxes, found.scores, found.labels, found.class_id, found.size, None, image
+    ).picture()
     changed = (plain != alone).any(axis=2)
     inside = found.masks.array.any(axis=0)
     assert changed.any() and not (changed & ~inside).any()  # the outline lies in the mask

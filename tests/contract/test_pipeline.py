@@ -162,10 +162,8 @@ def test_ultralytics_gets_what_it_takes_for_rgb(tiny):
 def test_boxes_at_once(pipeline, coins, way, four_threads):
     pipe, arguments = pipeline, {"prompts": PROMPTS, "threshold": 0}
     if way == "boxes":
-        pipe, arguments = (
-            segrid.Pipeline(None, pipeline.segmenter),
-            {"boxes": np.tile(BOXES, (9, 1))},
-        )
+        pipe = segrid.Pipeline(None, pipeline.segmenter)
+        arguments = {"boxes": np.tile(BOXES, (9, 1))}
     at_once = {}
     for size in (1, None):
         with segrid.Trace() as trace:
@@ -196,9 +194,10 @@ def test_supervision_and_prompts(tiny, coins):
         and found.labels == ["coin", "lid"]
         and found.class_id.tolist() == [0, 1]
     )
+    # without NMS, too
     assert segrid.Pipeline(detect, tiny)(
         coins, ["coin", "lid"], threshold=0.45
-    ).scores.tolist() == pytest.approx([0.9, 0.5])  # without NMS, too
+    ).scores.tolist() == pytest.approx([0.9, 0.5])
     thinned = segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.0, nms=0.5)
     assert thinned.labels == ["coin", "lid"]  # the third box lies on the first, of the same class
 

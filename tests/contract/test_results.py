@@ -137,10 +137,8 @@ def test_embeddings_of_other_weights_are_refused(tiny, coins, tmp_path):
 
 
 def test_an_embedding_gives_the_same_as_its_image(tiny, coins):
-    a, b = (
-        tiny.everything(coins, points_per_side=6),
-        tiny.everything(tiny.encode(coins), points_per_side=6),
-    )
+    a = tiny.everything(coins, points_per_side=6)
+    b = tiny.everything(tiny.encode(coins), points_per_side=6)
     assert a.rle == b.rle
 
 

@@ -209,10 +209,8 @@ def test_candidates_forgotten_for_memory_come_back_the_same(tiny, coins):
         )
         assert np.array_equal(frugal.areas, whole.areas) and frugal.areas.min() > 0
     crops = {**options, "crop_n_layers": 1, "candidate_memory": 0}
-    a, b = (
-        native.everything(segrid._image.to_image(coins), crops),
-        native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30}),
-    )
+    a = native.everything(segrid._image.to_image(coins), crops)
+    b = native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30})
     assert np.array_equal(a.dense(), b.dense())
 
 
@@ -227,9 +225,8 @@ def test_few_clicks_use_the_idle_workers_and_no_more_than_allowed(tiny, coins, f
     embedding = tiny.encode(coins)
     assert sweeps_at_once(tiny.with_threads(1), embedding) == 1
     for model, most in ((tiny, 4), (tiny.with_threads(2), 2)):
-        for _ in range(
-            1000
-        ):  # the packaged model's sweeps are short: on a busy machine a worker seldom wakes in time
+        # the packaged model's sweeps are short: on a busy machine a worker seldom wakes in time
+        for _ in range(1000):
             seen = sweeps_at_once(model, embedding)
             assert seen <= most
             if seen > 1:

@@ -22,12 +22,10 @@ class Yolo(torch.nn.Module):
     def forward(self, x: torch.Tensor):
         bright = x[0].amin(0) > 0.9
         ys, xs = torch.where(bright)
-        x0, y0, x1, y1 = (
-            xs.min().float(),
-            ys.min().float(),
-            xs.max().float() + 1,
-            ys.max().float() + 1,
-        )
+        x0 = xs.min().float()
+        y0 = ys.min().float()
+        x1 = xs.max().float() + 1
+        y1 = ys.max().float() + 1
         w, h, cx, cy = x1 - x0, y1 - y0, (x0 + x1) / 2, (y0 + y1) / 2
         zero = torch.zeros(())
         rows = []

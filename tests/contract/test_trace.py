@@ -140,10 +140,11 @@ def test_bench_and_trace_on_the_command_line(tmp_path):
 
 def test_spans_at_once():
     trace = segrid.Trace()
+    # the third begins as the first ends
     trace.events = [
         ("a", 0, 10, -1, 0),
         ("a", 5, 10, -1, 1),
         ("a", 10, 2, -1, 0),
         ("b", 0, 100, -1, 2),
-    ]  # the third begins as the first ends
+    ]
     assert trace.at_once("a") == 2 and trace.at_once("b") == 1 and trace.at_once("c") == 0

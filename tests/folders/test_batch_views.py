@@ -85,9 +85,8 @@ def test_batch(batch, photos, tmp_path):
     for f in (tmp_path / "front/table").iterdir():
         assert f.read_bytes() == (tmp_path / "all/table" / f.name).read_bytes()
     other = photos / "other.png"
-    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(
-        other
-    )  # of no view: in the way of none that is named
+    # A file of no view does not get in the way of files that a view names.
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(other)
     told = batch(
         photos,
         "-o",
@@ -103,16 +102,18 @@ def test_batch(batch, photos, tmp_path):
     assert told.returncode == 0 and json.loads(told.stdout)["skipped"] == 3
     assert batch(other, "-o", tmp_path / "none", "--views", rules).returncode == 2
     other.unlink()
+    # The rest follows into the same folder.
     told = json.loads(
         batch(photos, "-o", tmp_path / "front", "--views", rules, "--write", "csv", "--json").stdout
-    )  # the rest follows into the same folder
+    )
     assert told["images"] == 6 and told["skipped"] == 3 and told["done"] == 6
     changed = json.loads(rules.read_text())
     changed["rest"]["threshold"] = 0.9999
     rules.write_text(json.dumps(changed))
+    # Images of that view are done again.
     told = json.loads(
         batch(photos, "-o", tmp_path / "front", "--views", rules, "--write", "csv", "--json").stdout
-    )  # images of that view are done again
+    )
     assert (
         told["skipped"] == 3
         and len((tmp_path / "front/table/p0_side.csv").read_text().splitlines()) == 1

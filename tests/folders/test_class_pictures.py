@@ -134,9 +134,8 @@ def test_beside_the_images(visit):
     }
     masks = {"f1_front_mask.png", "f2_front_mask.png", "p2/f3_top_mask.png"}
     assert left == frames | masks | {"manifest.jsonl", "quarantined.json", "classes.json"}
-    told = batch(
-        visit / "in", "-o", visit / "other", "--json", "--points-per-side", 2
-    )  # of another run
+    # These settings are those of another run.
+    told = batch(visit / "in", "-o", visit / "other", "--json", "--points-per-side", 2)
     assert json.loads(told.stdout)["images"] == 3
     told = batch(
         *(visit / "in" / name for name in sorted(frames | masks)),

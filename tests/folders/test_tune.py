@@ -197,9 +197,10 @@ def test_how_many_boxes_a_call(images):
     )
     for row in rows:
         assert row["boxes_per_second"] == pytest.approx(row["boxes"] / row["seconds"])
+    # The logits of 40 boxes take 10 MB.
     assert (
         rows[2]["seconds"] > 3 * rows[0]["seconds"] and rows[2]["memory_mb"] > rows[0]["memory_mb"]
-    )  # the logits of 40 boxes are 10 MB
+    )
     shown = subprocess.run([*sweep, "--batches", "2"], capture_output=True, text=True).stdout
     assert "fastest" in shown and "boxes/s" in shown
     for wrong in (("--batches", "0"), ("--batches", "a"), (one,)):

@@ -87,10 +87,11 @@ def test_each_detector_is_loaded_once(tiny, photos, monkeypatch):
     done = list(segrid.stream(model, sorted(photos.iterdir()) * 2))
     assert all(one.error is None for one in done)
     alone = model.with_threads(1)
+    # The view counts, whoever loaded the detector.
     assert (
         alone.pipeline("front").segmenter is alone.segmenter
         and model.pipeline("front").segmenter is model.segmenter
-    )  # whoever loaded it
+    )
     assert (
         alone.pipeline("side").detector._arguments["threads"] == 1
         and model.pipeline("side").detector._arguments["threads"] is None

@@ -255,6 +255,7 @@ def test_odd_metadata_is_nobodys_business():
 
 def test_the_limit_is_ours_not_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    # (WebP's largest is 16383 square)
     for kind in (
         "PNG",
         "JPEG",
@@ -262,7 +263,7 @@ def test_the_limit_is_ours_not_pillows(monkeypatch):
         "GIF",
         "PPM",
         "JPEG2000",
-    ):  # (WebP's largest is 16383 square)
+    ):
         assert read(saved(kind)).shape == PHOTO.shape
     for data in (
         b"P5 30000 30000 255\n" + bytes(99),

@@ -128,9 +128,8 @@ def test_animated(kind):
 def test_orientations(orientation, order):
     tag = exif(orientation, order)
     files = [file(kind, exif=b"Exif\0\0" + tag) for kind in ("JPEG", "PNG", "WebP")]
-    files.append(
-        files[-1].replace(b"EXIF\x1a\0\0\0", b"EXIF\x20\0\0\0Exif\0\0")
-    )  # JPEG's prefix, which Pillow leaves out of WebP
+    # Pillow leaves JPEG's prefix out of WebP.
+    files.append(files[-1].replace(b"EXIF\x1a\0\0\0", b"EXIF\x20\0\0\0Exif\0\0"))
     assert len(set(files)) == 4
     for data in files:
         assert probe_image(data)["orientation"] == orientation and probe_image(data)["size"] == SIZE

@@ -276,9 +276,8 @@ def test_a_sparse_tiff_is_empty_where_nothing_was_written():
 
 
 def test_tifffile_says_nothing_and_is_left_as_it_was(caplog):
-    odd = bytearray(
-        picture(**{"65000": (99, 1, 0)})
-    )  # a tag of an unknown type, which tifffile logs as an error
+    # tifffile logs a tag of an unknown type as an error.
+    odd = bytearray(picture(**{"65000": (99, 1, 0)}))
     with caplog.at_level(logging.DEBUG):
         segrid.read_image(bytes(odd))
     assert not caplog.records

@@ -127,10 +127,8 @@ def test_int8_in_parts(kernels, k):
 def test_columns_in_parts_of_prepared_rows(kernels, precision, m):
     rng = np.random.default_rng(m)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, 101), (200, 101), (200,)))
-    whole, onto = (
-        kernels.linear(x, w, b, False, precision),
-        rng.normal(size=(m, 200)).astype(np.float32),
-    )
+    whole = kernels.linear(x, w, b, False, precision)
+    onto = rng.normal(size=(m, 200)).astype(np.float32)
     assert np.array_equal(kernels.linear_by_columns(x, w, b, precision, 128), whole)
     assert close(
         kernels.linear_by_columns(x, w, b, precision, 128, onto),
@@ -162,9 +160,8 @@ def test_quantise_row(kernels, n):
             bad = rng.normal(size=n).astype(np.float32)
             bad[at] = poison
             assert not kernels.quantise_row(bad)[0]
-    assert not kernels.quantise_row(np.array([3e38, -3e38] * n, np.float32))[
-        0
-    ]  # the range itself is not finite
+    # the range itself is not finite
+    assert not kernels.quantise_row(np.array([3e38, -3e38] * n, np.float32))[0]
 
 
 def test_int8_names_the_weight_that_met_nan(kernels):

@@ -87,11 +87,9 @@ def _import(name):
         "torchvision.transforms.functional",
     )
     modules = {n: types.ModuleType(n) for n in names}
-    boxes, transforms, functional = (
-        modules["torchvision.ops.boxes"],
-        modules["torchvision.transforms"],
-        modules["torchvision.transforms.functional"],
-    )
+    boxes = modules["torchvision.ops.boxes"]
+    transforms = modules["torchvision.transforms"]
+    functional = modules["torchvision.transforms.functional"]
     boxes.batched_nms = batched_nms
     boxes.box_area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     transforms.Normalize, transforms.Resize, transforms.ToTensor = Normalize, Resize, ToTensor

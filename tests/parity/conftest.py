@@ -28,10 +28,8 @@ class Trio:
     def on(self, device):
         import segrid
 
-        self.device, self.ours = (
-            device,
-            segrid.Segmenter(self.folder, precision="fp32", device=device),
-        )
+        self.device = device
+        self.ours = segrid.Segmenter(self.folder, precision="fp32", device=device)
         return self
 
     def predictor(self):
@@ -44,9 +42,8 @@ class Trio:
 
 def smooth_image():
     noise = np.random.default_rng(3).integers(0, 255, (7, 9, 3), dtype=np.uint8)
-    return np.asarray(
-        Image.fromarray(noise).resize((233, 150), Image.BICUBIC)
-    )  # not square, larger than the models' sides
+    # The image is not square, and larger than the sides of the models.
+    return np.asarray(Image.fromarray(noise).resize((233, 150), Image.BICUBIC))
 
 
 def packaged():

@@ -38,10 +38,8 @@ def test_no_further_from_fp32_than_autocast(trio, low):
     low_features = predictor.features
     height, width = trio.image.shape[:2]
     points = np.random.default_rng(0).uniform((5, 5), (width - 5, height - 5), (24, 1, 2))
-    full, rounded = (
-        trio.ours.predict(trio.image, points=points, multimask=True),
-        low.predict(trio.image, points=points, multimask=True),
-    )
+    full = trio.ours.predict(trio.image, points=points, multimask=True)
+    rounded = low.predict(trio.image, points=points, multimask=True)
     placed = torch.from_numpy(predictor.transform.apply_coords(points, (height, width))).float()
     labels = torch.ones(len(points), 1, dtype=torch.int)
     predictor.features = exact

@@ -36,9 +36,8 @@ def test_features_are_near_those_in_fp32(folder, precision):
     low = segrid.Segmenter(folder, precision=precision)
     assert low.precision == precision
     exact, features = full.encode(image), low.encode(image)
-    assert (
-        0.002 < error(features.features, exact.features) < 0.06
-    )  # u8 and s8 have 8 bits: less would mean that nothing was quantised
+    # u8 and s8 have 8 bits. A smaller error would mean that nothing was quantised.
+    assert 0.002 < error(features.features, exact.features) < 0.06
     for a, b in zip(features.high_res_features, exact.high_res_features, strict=True):
         assert 0 < error(a, b) < 0.06
 
@@ -75,11 +74,9 @@ def test_same_bits_for_any_thread_count_and_again(folder):
 def test_the_definition_agrees(folder):
     """The same integers are summed exactly; fp32 between the layers moves some of them to a
     neighbour."""
-    image, low, full = (
-        smooth(),
-        segrid.Segmenter(folder, precision="int8"),
-        segrid.Segmenter(folder, precision="fp32"),
-    )
+    image = smooth()
+    low = segrid.Segmenter(folder, precision="int8")
+    full = segrid.Segmenter(folder, precision="fp32")
     fast, exact = low.encode(image).features, full.encode(image).features
     try:
         _core.force_kernels("plain")
@@ -159,9 +156,8 @@ def test_overflow_names_the_layer(folder, tmp_path):
         for n in segrid.Segmenter(folder, precision="int8")._engine.quantised
         if "mlp" in n and tensors[n].shape[0] > tensors[n].shape[1]
     )
-    signs = np.random.default_rng(0).choice(
-        [-1, 1], tensors[name].shape
-    )  # a norm's output adds up to about nothing
+    # The output of a norm adds up to about 0.
+    signs = np.random.default_rng(0).choice([-1, 1], tensors[name].shape)
     tensors[name] = (3e38 * signs).astype(np.float32)
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     save_file(tensors, tmp_path / "model.safetensors")
@@ -199,9 +195,8 @@ def test_auto_goes_by_the_models_table(folder, tmp_path):
         auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.97, "ap50_loss": 0.0}})
         == bf16
     )
-    assert (
-        auto_precision(folder, tmp_path, {"int8": {"iou_mean": 0.99}}) == "fp32"
-    )  # not measured against labels
+    # This precision was not measured against labels.
+    assert auto_precision(folder, tmp_path, {"int8": {"iou_mean": 0.99}}) == "fp32"
     assert auto_precision(folder, tmp_path, {"bf16": {"iou_mean": 0.999, "iou_min": 0.9}}) == "fp32"
     assert auto_precision(folder, tmp_path, {}) == "fp32"
     with pytest.raises(segrid.CorruptFileError, match="precision.int8.iou_mean"):

@@ -84,13 +84,10 @@ def test_prompts_and_everything(small, device):
         sam = models.sam.to_segment_anything(models.sam.make("small", scratch))
     features = models.mobile_sam.encoder("small")(padded(image, 144))["neck"]
     # segment_anything's prompt encoder is built for this size
-    sam.prompt_encoder.image_embedding_size, sam.prompt_encoder.input_image_size = (
-        (9, 9),
-        (144, 144),
-    )
-    point = torch.tensor(
-        [[[50 * 144 / 233, 60 * 93 / 150]]]
-    )  # 93 rows of the square hold the image
+    sam.prompt_encoder.image_embedding_size = (9, 9)
+    sam.prompt_encoder.input_image_size = (144, 144)
+    # 93 rows of the square hold the image.
+    point = torch.tensor([[[50 * 144 / 233, 60 * 93 / 150]]])
     sparse, dense = sam.prompt_encoder(points=(point, torch.ones(1, 1)), boxes=None, masks=None)
     logits, iou = sam.mask_decoder(
         image_embeddings=features,

@@ -36,10 +36,8 @@ class Pair:
         pixels = torch.nn.functional.interpolate(
             pixels, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
         )
-        mean, std = (
-            torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1),
-            torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1),
-        )
+        mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+        std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
         self.pixels = (pixels - mean) / std
 
     def predict(self, prompt, multimask, hint=None):
@@ -99,10 +97,8 @@ def test_every_layer(pair):
     seen["features_0"] = (features[2] - pair.theirs.no_memory_embedding.view(1, -1, 1, 1)).permute(
         0, 2, 3, 1
     )
-    seen["features_1"], seen["features_2"] = (
-        features[1].permute(0, 2, 3, 1),
-        features[0].permute(0, 2, 3, 1),
-    )
+    seen["features_1"] = features[1].permute(0, 2, 3, 1)
+    seen["features_2"] = features[0].permute(0, 2, 3, 1)
     assert set(seen) == set(taps)
     for name, value in seen.items():
         theirs = value.reshape(-1, value.shape[-1]).detach().numpy()
@@ -177,9 +173,8 @@ def test_unstable_single_masks_give_way(pair, cut, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(decoder, "dynamic_multimask_via_stability", False)
         plain = pair.predict(prompt, False)
-    threshold = cut(
-        decoder._get_stability_scores(plain.pred_masks[0, :, 0]), 12
-    )  # a third to two thirds of these random masks are stable
+    # A third to two thirds of these random masks are stable.
+    threshold = cut(decoder._get_stability_scores(plain.pred_masks[0, :, 0]), 12)
     config = json.loads((pair.folder / "config.json").read_text())
     config["mask_decoder_config"]["dynamic_multimask_stability_thresh"] = threshold
     (tmp_path / "config.json").write_text(json.dumps(config))

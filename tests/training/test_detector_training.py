@@ -67,9 +67,8 @@ def test_every_known_word_is_a_token(tmp_path):
     written = (tmp_path / "vocab.json").stat().st_mtime_ns
     tokens.build(tmp_path)
     assert (tmp_path / "vocab.json").stat().st_mtime_ns == written  # training goes on with it
-    assert (
-        hashlib.sha256((tmp_path / "merges.txt").read_bytes()).hexdigest()[:12] == "c6b2695518cc"
-    )  # the same in every process
+    # The tokenizer is the same in every process.
+    assert hashlib.sha256((tmp_path / "merges.txt").read_bytes()).hexdigest()[:12] == "c6b2695518cc"
     assert all(
         tokens.build(tmp_path / str(i)).get_vocab() == tokenizer.get_vocab() for i in range(3)
     )
@@ -112,9 +111,10 @@ def test_targets_lie_where_things_are(tmp_path):
     )
     assert centre.sum() > 0 and np.isfinite(boxes[centre]).all() and (many != 0).any()
     at = boxes[centre, :2] * 16
+    # This is the patch that holds the centre.
     assert np.array_equal(
         at.astype(int), np.stack([np.flatnonzero(centre) % 16, np.flatnonzero(centre) // 16], 1)
-    )  # the patch that holds the centre
+    )
     assert (many[centre] == one[centre]).all()
 
 

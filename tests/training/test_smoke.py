@@ -96,9 +96,8 @@ def test_loss_falls(tmp_path):
         "--adam-rate",
         "2e-3",
     )
-    losses = [
-        r["mask"] + r["second_mask"] for r in records
-    ]  # the sharpening term comes later in the schedule
+    # the sharpening term comes later in the schedule
+    losses = [r["mask"] + r["second_mask"] for r in records]
     print(sum(losses[:25]), sum(losses[-50:]) / 2)
     assert sum(losses[-50:]) / 2 < 0.85 * sum(losses[:25])
     assert all(r["norm"] < float("inf") for r in records)

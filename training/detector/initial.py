@@ -95,10 +95,8 @@ def _look_around(tower, config):
             )
             for row, pair in enumerate(torch.cat([chosen, chosen + pairs]).tolist()):
                 turn = float(rates[pair % pairs]) * (dx if pair < pairs else dy)
-                rows, columns = (
-                    slice(head * each + 2 * row, head * each + 2 * row + 2),
-                    slice(2 * pair, 2 * pair + 2),
-                )
+                rows = slice(head * each + 2 * row, head * each + 2 * row + 2)
+                columns = slice(2 * pair, 2 * pair + 2)
                 # a key further along by the offset has its angle ahead by `turn`; turned back, it
                 # meets the query
                 c, s = math.cos(turn), math.sin(turn)

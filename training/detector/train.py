@@ -29,10 +29,8 @@ from .initial import fresh
 from .scenes import Source
 from .words import phrase, queries
 
-MEAN, STD = (
-    np.float32([0.48145466, 0.4578275, 0.40821073]),
-    np.float32([0.26862954, 0.26130258, 0.27577711]),
-)
+MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])
+STD = np.float32([0.26862954, 0.26130258, 0.27577711])
 QUERIES = 12
 MANY_UNTIL = 0.4  # share of a run
 
