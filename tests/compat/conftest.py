@@ -1,4 +1,4 @@
-"""The original and the drop-in on equal weights, in one process."""
+"""The originals and the drop-ins on equal weights, in one process."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def sam_checkpoint(tmp_path_factory):
     """(segment_anything's model, the .pth file with its weights)."""
     folder = tmp_path_factory.mktemp("sam")
     theirs = models.sam.to_segment_anything(models.sam.make("wide", folder))
-    torch.save(theirs.state_dict(), folder / "sam.pth")  # its config.json lies beside it
+    torch.save(theirs.state_dict(), folder / "sam.pth")  # Its config.json is in the same folder.
     return theirs, folder / "sam.pth"
 
 
@@ -81,13 +81,13 @@ def sam2_checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_sam2(tmp_path_factory):
-    """The folder of a small SAM 2.1, for tests where nothing need be slow."""
+    """The folder of a small SAM 2.1, for tests that need no large model."""
     return models.sam2.make("small", tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")
 def originals(sam2_checkpoint, image):
-    """sam2's predictor for given switches, on the features of one image pass."""
+    """make(**switches): sam2's predictor with these switches, on the features of one image pass."""
     from sam2.build_sam import build_sam2 as original
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
 

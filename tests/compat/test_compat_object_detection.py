@@ -15,7 +15,7 @@ LABELS = ["a red circle", "the small blue star", "nuclei"]
 
 @pytest.fixture(scope="module", params=["small", "owlvit"])
 def both(request, tmp_path_factory):
-    """Our pipeline and theirs."""
+    """(our pipeline, transformers' pipeline)."""
     import transformers
     from segrid.compat.transformers import pipeline
 
@@ -42,8 +42,8 @@ def same(ours, theirs):
     assert len(ours) == len(theirs) > 3, "vacuous"
     assert [set(o) for o in ours] == [set(t) for t in theirs]
     np.testing.assert_allclose([o["score"] for o in ours], [t["score"] for t in theirs], atol=1e-5)
-    # Scores that differ in the last bits may change places: what is compared is what lies at each
-    # place by its score.
+    # Records whose scores differ in the last bits may change places, so both lists are sorted
+    # first.
     pairs = zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True)
     for o, t in pairs:
         assert o["label"] == t["label"]

@@ -1,4 +1,5 @@
-"""segrid.compat.segment_anything against segment_anything, changed by one import."""
+"""segrid.compat.segment_anything against segment_anything: the same calls with one import line
+changed."""
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_set_torch_image_and_bgr(ours, sam_checkpoint, image):
         floats = torch.nn.functional.interpolate(
             tensor, small.shape[:2], mode="bilinear", antialias=True
         )
-        predictor.set_torch_image(floats, image.shape[:2])  # which are not rounded
+        predictor.set_torch_image(floats, image.shape[:2])  # Floats are not rounded.
         unrounded = predictor.features.clone()
         predictor.set_torch_image(torch.as_tensor(small).permute(2, 0, 1)[None], image.shape[:2])
         assert not torch.equal(unrounded, predictor.features)
@@ -155,8 +156,8 @@ def test_errors_that_people_match_on(ours, sam_checkpoint, image):
 
 @pytest.mark.parametrize("mode", ["binary_mask", "uncompressed_rle", "coco_rle"])
 def test_generator(trained_pair, coins, mode):
-    """The generator's records on trained weights have the same keys in the same order, the same
-    types, and the same masks in the same order."""
+    """On trained weights the records of both generators have the same keys, types and masks, all in
+    the same order."""
     from segment_anything import SamAutomaticMaskGenerator as Original
 
     options = dict(

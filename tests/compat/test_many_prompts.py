@@ -1,4 +1,4 @@
-"""More prompts than the engine keeps logits of in one call: the drop-ins ask in pieces."""
+"""More prompts than one call of the engine keeps logits of: the drop-ins ask in pieces."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_pieces_give_what_one_call_gives(library, request, monkeypatch):
 
 
 def test_more_than_the_engine_keeps(image):
-    """With pieces of the true size, none of which may lose its logits."""
+    """The pieces have their true size, and none may lose its logits."""
     from segrid import Segmenter
     from segrid.compat.segment_anything.modeling import Sam
 

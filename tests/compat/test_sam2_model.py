@@ -1,5 +1,5 @@
-"""segrid.compat.sam2: what programs do with the model beside predicting: settings, weights that
-come later, names of the hub, options that change."""
+"""segrid.compat.sam2 beside predicting: settings of the model, weights that are loaded later, names
+of the Hub, options that change."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_other_overrides_are_refused_by_name(small_sam2):
 
 
 def test_settings_of_the_decoder_can_be_set(small_sam2, image):
-    """As scripts do; the weights on disk are the same file."""
+    """Scripts set these attributes of the decoder; the model keeps its weights file."""
     model = build_sam2(CONFIG, small_sam2, device="cpu")
     predictor = SAM2ImagePredictor(model)
     predictor.set_image(image)
@@ -220,7 +220,7 @@ def test_videos_raise_when_called_not_when_imported(small_sam2):
 
 
 def test_options_that_are_set_after_construction(small_sam2, image):
-    """`generate` reads them, as in sam2."""
+    """`generate` reads the options when it is called, as in sam2."""
     model = build_sam2(CONFIG, small_sam2, device="cpu")
     loose = dict(
         points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0

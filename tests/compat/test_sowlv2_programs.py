@@ -1,5 +1,5 @@
-"""segrid.compat.sowlv2 as programs of June 2025 use it: options of parallel work, the modules of
-`utils`, the command's options, batches."""
+"""segrid.compat.sowlv2 for programs of June 2025: options of parallel work, the modules of `utils`,
+the options of the command, batches."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from PIL import Image
 from tests import models
 
 PROMPTS = ["red circle", "small blue star"]
-LEAST = 0.03  # score, with these random weights
+LEAST = 0.03  # a threshold for the scores of these random weights
 
 
 @pytest.fixture(scope="module")

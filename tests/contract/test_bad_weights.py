@@ -1,4 +1,4 @@
-"""Model files: rows 31-35, 37 of faults.md."""
+"""Model files: rows 31 to 37 of the bad inputs in tests/README.md."""
 
 import json
 import os

@@ -1,5 +1,5 @@
-"""Bad inputs of `Detector` (faults 7, 25, 26), damaged files, Ctrl-C (fault 40), and a Python
-without transformers."""
+"""Bad inputs of `Detector` (rows 7, 25, 26 and 40 of the bad inputs in tests/README.md), damaged
+files, and a Python without transformers."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def image():
 def test_row_25_prompts(small, image):
     detect = small.detect
     twice = detect(image, ["nuclei", "nuclei"], threshold=0)
-    assert set(twice.class_id) == {0}  # the first of equals
+    assert set(twice.class_id) == {0}  # The first of equal prompts gets the boxes.
     for empty in ("", "  ", [""], ["ok", "\t"]):
         with pytest.raises(ValueError, match=r"prompts\[\d\]: empty"):
             detect(image, empty)
@@ -145,7 +145,7 @@ print(len(detector.detect(image[:8, :8], "a", threshold=1)))
 
 @pytest.mark.parametrize("what", ["detect", "pipeline", "callable"])
 def test_row_40_ctrl_c(slow, what):
-    """A model that takes several seconds returns soon after Ctrl-C, and works afterwards."""
+    """A call of several seconds returns soon after Ctrl-C, and the model works afterwards."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(slow), what],
         capture_output=True,

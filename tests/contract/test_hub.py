@@ -1,5 +1,5 @@
-"""Hugging Face ids: a model is downloaded once, then it comes from the cache, also offline. A local
-server stands in for the Hub."""
+"""Hugging Face ids: a model is downloaded once and then read from the cache, also offline. A local
+server takes the place of the Hub."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves owner/tiny (all files), owner/plain (no segrid.json) and owner/code (only a
-    pickle)."""
+    """Serves owner/tiny with all files, owner/plain without segrid.json, and owner/code with a
+    pickle only."""
 
     asked: list[str] = []
 
@@ -68,8 +68,8 @@ def endpoint():
 
 
 def load(model, home, endpoint, **environment):
-    """What `Segmenter(model)` gives in a fresh process: its recommended IoU threshold and its id,
-    or the error."""
+    """`Segmenter(model)` in a fresh process: the recommended IoU threshold and the id, or the
+    error."""
     code = (
         f"import json, segrid\ntry:\n    s = segrid.Segmenter({model!r}); "
         "print(json.dumps([s.recommended['pred_iou_thresh'], s._engine.model_id]))\n"

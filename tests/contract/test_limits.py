@@ -1,4 +1,4 @@
-"""Named limits and switches: a refusal says what they are called, and nothing is left half done."""
+"""Limits and switches: a refusal names the limit, and no state is left half changed."""
 
 import json
 import subprocess
@@ -55,8 +55,8 @@ def test_a_closed_pool_refuses_work():
 
 
 def test_names_on_the_command_line(tmp_path, coins):
-    """Two images of one name, a name with markup and one that is not UTF-8 have three results each,
-    and none is overwritten."""
+    """Two images of one name, a name with markup and a name that is not UTF-8 have three results
+    each; none is overwritten."""
     (tmp_path / "other").mkdir()
     names = [tmp_path / "a.png", tmp_path / "other" / "a.png", tmp_path / "[red]b.png"]
     for path in names:
@@ -89,7 +89,7 @@ def test_names_on_the_command_line(tmp_path, coins):
 
 
 def test_a_thumbnail_does_not_count_as_the_photo(coins, tmp_path):
-    """A JPEG cut short whose EXIF thumbnail is whole."""
+    """The JPEG is cut short, but its EXIF thumbnail is complete."""
     small, large, exif = tmp_path / "t.jpg", tmp_path / "p.jpg", Image.Exif()
     Image.fromarray(coins[:40, :40]).save(small, "JPEG")
     exif[0x010E] = small.read_bytes().decode("latin-1")[:2000]

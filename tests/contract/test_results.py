@@ -1,4 +1,5 @@
-"""Masks: zero copy, lifetime, slicing, formats; rows 44 and 48 of faults.md; embeddings."""
+"""Masks: shared memory, lifetime, slicing and formats; embeddings. Rows 44 and 48 of the bad inputs
+in tests/README.md."""
 
 import gc
 import pickle
@@ -21,7 +22,7 @@ def test_row_48_array_shares_the_engines_memory(masks):
     assert first.__array_interface__["data"] == second.__array_interface__["data"]
     assert not first.flags.owndata and first.base is not None
     kept = first[0, 0, 0]
-    first[0, 0, 0] = not kept  # writable: seen through every view
+    first[0, 0, 0] = not kept  # The array is writable, and every view shows the change.
     assert second[0, 0, 0] != kept
     first[0, 0, 0] = kept
 

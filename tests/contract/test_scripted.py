@@ -1,5 +1,5 @@
-"""Detectors in TorchScript files: layouts, letterbox, suppression; and faults (row 36: no code runs
-without trust)."""
+"""Detectors in TorchScript files: layouts, letterbox, suppression, scripts that fail. No code runs
+without trust (row 36 of the bad inputs in tests/README.md)."""
 
 import json
 
@@ -10,8 +10,7 @@ import torch
 
 
 class Yolo(torch.nn.Module):
-    """Finds the one bright rectangle of its input, and says it twice in one of the usual
-    layouts."""
+    """Finds the bright rectangle of its input and returns it twice, in one of the usual layouts."""
 
     layout: str
 

@@ -27,7 +27,7 @@ PROTOCOLS = [2, pickle.HIGHEST_PROTOCOL]
 
 @pytest.fixture(scope="module")
 def clicked(tiny, coins):
-    """From `predict`: with logits, and prompts without points."""
+    """Masks of `predict`, with logits; the prompts are boxes without points."""
     return tiny.predict(coins, boxes=[[30, 20, 90, 80], [100, 40, 180, 120]], multimask=True)
 
 
@@ -56,7 +56,7 @@ def test_masks_are_copied_whole(clicked, again):
         assert getattr(other, name).dtype == getattr(clicked, name).dtype
     np.testing.assert_array_equal(other.low_res, clicked.low_res)
     np.testing.assert_array_equal(other.array, clicked.array)
-    np.testing.assert_array_equal(other.picture(), clicked.picture())  # the image comes along
+    np.testing.assert_array_equal(other.picture(), clicked.picture())  # The copy has the image.
     np.testing.assert_array_equal(other.measure()["intensity"], clicked.measure()["intensity"])
 
 
@@ -85,14 +85,14 @@ def test_masks_are_equal_by_content(tiny, coins, clicked):
         clicked[:2] != clicked and clicked[[1, 0]] != clicked[[0, 1]] and clicked[[]] == clicked[[]]
     )
     assert clicked[0] != tiny.predict(coins, boxes=[[30, 20, 90, 81]])
-    assert clicked.resized(clicked.size) != clicked  # without logits
+    assert clicked.resized(clicked.size) != clicked  # A resized result has no logits.
     assert clicked != clicked.rle and clicked != None  # noqa: E711
     with pytest.raises(TypeError, match="unhashable"):
         hash(clicked)
 
 
 def damaged_states():
-    """Each a change of a good state of two masks of 3 x 4 pixels."""
+    """Changes that damage a good state of two masks of 3 x 4 pixels."""
 
     def put(index, value):
         return lambda state: (*state[:index], value, *state[index + 1 :])
@@ -150,7 +150,7 @@ def test_embeddings(tiny, coins):
     assert tiny.everything(pickle.loads(pickle.dumps(embedding)), **grid) == tiny.everything(
         embedding, **grid
     )
-    assert again == embedding  # also after use
+    assert again == embedding  # The embedding is still equal after use.
     assert copy.deepcopy(embedding) == embedding and copy.copy(embedding) is embedding
     assert embedding != tiny.encode(coins[:, ::-1]) and embedding != tiny.encode(coins[:-1])
 
@@ -222,7 +222,7 @@ def test_detections_are_equal_by_content(found, tiny):
         size=found.size,
         masks=found.masks,
     )
-    assert segrid.Detections(**parts) == found  # whatever the image
+    assert segrid.Detections(**parts) == found  # Images do not count in the comparison.
     changes = dict(
         boxes=found.boxes + 1,
         scores=found.scores / 2,

@@ -1,4 +1,4 @@
-"""`segrid batch --views FILE`: a detector for each kind of picture, by rules in a file."""
+"""`segrid batch --views FILE`: a detector for each kind of image, by rules in a file."""
 
 import json
 
@@ -151,7 +151,7 @@ def test_mistakes_are_said_before_anything_runs(batch, photos, tmp_path, content
 
 
 def test_limits_and_precision_arrive(photos, tmp_path, monkeypatch):
-    """They change no output, so that outputs do not tell."""
+    """These options change no output, so the test looks at the arguments of the stream."""
     from segrid.cli.app import app
     from segrid.folders import run as folders_run
     from typer.testing import CliRunner
@@ -189,7 +189,8 @@ def test_limits_and_precision_arrive(photos, tmp_path, monkeypatch):
 
 
 def test_how_many_boxes_at_once_reaches_the_model(tiny, photos, tmp_path):
-    """Its masks are the same, so that outputs do not tell."""
+    """The masks are the same for any number of boxes, so the test looks at the options of the
+    job."""
     from segrid.folders.inputs import collect
     from segrid.folders.machine import Asked, machine
 
@@ -211,7 +212,7 @@ def test_how_many_boxes_at_once_reaches_the_model(tiny, photos, tmp_path):
 
 
 class Middle(torch.nn.Module):
-    """Finds the middle half of every picture."""
+    """Finds the middle half of every image."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         side = float(x.size(2))
@@ -227,7 +228,7 @@ class Middle(torch.nn.Module):
 
 @pytest.mark.parametrize("way", ["detector", "views"])
 def test_files_of_torchscript(batch, photos, tmp_path, tiny, way):
-    """A clinic's: one file for each view, low thresholds, one PNG for each object."""
+    """A clinic's use: one file for each view, low thresholds, one PNG for each object."""
     file = tmp_path / "front.torchscript"
     torch.jit.save(torch.jit.script(Middle()), str(file))
     (tmp_path / "views.json").write_text(

@@ -1,4 +1,4 @@
-"""What the probe reads from image headers, and that no bytes bring it down."""
+"""The probe: what it reads from image headers, and that no input crashes it."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from segrid import _core
 
 probe_image = _core._kernels.probe_image
 FORMATS = {"unknown", "PNG", "JPEG", "GIF", "BMP", "WebP"}
-SIZE = (261, 515)  # two different bytes each
+SIZE = (261, 515)  # Each number has two different bytes.
 
 
 @cache
@@ -111,7 +111,7 @@ def test_bmp_upside_down():
 
 
 def test_gif_is_only_named():
-    """GIF is not decoded: the name is for the message."""
+    """GIF is not decoded by the engine; it needs the name for its message."""
     assert {probe_image(file("GIF", "P", frames=n))["format"] for n in (1, 3)} == {"GIF"}
     assert probe_image(b"GIF87a")["format"] == "GIF"
 
@@ -184,7 +184,7 @@ NO_IMAGES = [
 
 
 @pytest.mark.parametrize("data", NO_IMAGES)
-def test_what_is_no_image(data):
+def test_files_that_are_no_images(data):
     assert probe_image(data) == {
         "format": "unknown",
         "size": (0, 0),

@@ -1,4 +1,4 @@
-"""TIFFs of every kind against the rules of `_image`."""
+"""TIFFs of every kind against the rules of `read_image`."""
 
 import io
 

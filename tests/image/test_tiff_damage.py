@@ -1,5 +1,5 @@
-"""TIFFs that are cut off, damaged or made to harm give an image or an error that names the file,
-soon and within bounds of memory."""
+"""TIFFs that are cut off, damaged or malicious give an image or an error that names the file,
+within a bounded time and memory."""
 
 import io
 import logging
@@ -110,7 +110,7 @@ def test_every_truncation(kind, tmp_path):
 
 
 def cut(whole, share=0.6):
-    """Without the end of the pixels, which lie last."""
+    """The file without the end of the pixels, which are its last part."""
     return whole[: int(len(whole) * share)]
 
 
@@ -127,11 +127,12 @@ def test_lenient_gives_what_can_be_decoded(kind):
     if kind == "tiles":
         assert np.array_equal(part[:16], whole[:16])
     with pytest.raises(segrid.CorruptFileError, match="truncated"):
-        segrid.read_image(cut(FILES["rgb"]), lenient=True)  # one strip: nothing is left
+        # The file has one strip, of which nothing is left.
+        segrid.read_image(cut(FILES["rgb"]), lenient=True)
 
 
 def directory(tags, *, next_place=0, order="<", place=8):
-    """A file of one directory. tags: (code, type, count, value)."""
+    """A file of one directory with the tags (code, type, count, value)."""
     body = b"".join(struct.pack(order + "HHII", *tag) for tag in tags)
     return (
         {"<": b"II", ">": b"MM"}[order]

@@ -4,8 +4,8 @@ from segrid import _core
 
 @pytest.fixture(params=["auto", "avx2", "plain"])
 def kernels(request):
-    """The test hooks: with the best implementations of this CPU, with those for AVX2, and with the
-    definitions; with others where a test says so by parametrize(..., indirect=True)."""
+    """The test hooks, with the best implementations of this CPU, with those for AVX2, and with the
+    definitions. A test may name others by parametrize(..., indirect=True)."""
     try:
         _core.force_kernels(request.param)
     except ValueError:

@@ -1,5 +1,5 @@
-"""The fused kernels against the formula in their header, which is written here in torch float64, on
-odd shapes."""
+"""The fused kernels on odd shapes against the formulas of their headers, computed by torch in
+float64."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,8 @@ def test_grid_attention(kernels, grid, dim, relative):
         scores = scores + bias.view(h * w, h * w)
     expected = (scores.softmax(1) @ double(v)).numpy()
     tables = (rel_h, rel_w) if relative else (None, None)
-    # The width of the grid, which is not a multiple of a register tile's rows.
+    # These queries are in one row of the grid; their number is not a multiple of a register tile's
+    # rows.
     in_one_row = (
         h // 2 * w + w // 4,
         max(1, w - w // 4 - 1),
@@ -91,7 +92,7 @@ def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side)
         rows, ask = draw(2, (keys, heads * width), (tokens, heads * width))
         of_image = double(rows).view(keys, heads, width).permute(1, 0, 2)
     ask = ask / ask.shape[-1] ** 0.5
-    # Each is (heads, tokens, .).
+    # asked is (heads, tokens, width).
     asked = double(ask) if not side else double(ask).view(tokens, heads, width).permute(1, 0, 2)
     p = (of_image @ asked.mT + double(bias)[:, None]).softmax(2)  # (heads, keys, tokens)
     g = double(gamma)
@@ -132,7 +133,7 @@ def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side)
         assert np.abs(got_keys - updated.numpy()).max() < tolerance * max(
             1, np.abs(updated.numpy()).max()
         )
-        # a column of a group also gathers what belongs to its neighbours' heads
+        # A column of a group also gathers sums that belong to the heads of its neighbours.
         for h in range(heads):
             first = h % (got_seen.shape[2] // width) * width if side == "both" else 0
             own = got_seen[h, :, first : first + seen.shape[2]]

@@ -1,4 +1,4 @@
-"""Small regions and the crop-edge filter, against segment-anything and the NumPy definitions."""
+"""Small regions and the crop-edge filter against segment-anything and the NumPy definitions."""
 
 import numpy as np
 import pytest

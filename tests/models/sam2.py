@@ -1,5 +1,5 @@
-"""SAM 2.1 models with seeded random weights that behave: logits of both signs, predicted IoUs
-spread. And the same weights for the original sam2."""
+"""SAM 2.1 models with seeded random weights, whose logits have both signs and whose predicted IoUs
+are spread; and such weights for the original sam2."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from tests.models import seeded_weights
 
 PRESETS = {
-    # delta: at which about half of the random single masks are stable enough
+    # At this delta about half of the random single masks are stable enough.
     "small": dict(
         image=128,
         dims=[24, 48, 96, 192],
@@ -45,7 +45,7 @@ PRESETS = {
 
 
 def config_of(preset):
-    """A transformers Sam2Config."""
+    """transformers' Sam2Config of a preset."""
     from transformers import Sam2Config, Sam2HieraDetConfig, Sam2VisionConfig
 
     c = PRESETS[preset]
@@ -80,8 +80,8 @@ def config_of(preset):
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and
-    returns the folder."""
+    """Writes config.json and model.safetensors of a preset into `folder` in transformers' format,
+    and returns the folder."""
     from transformers import Sam2Model
 
     torch.manual_seed(seed)
@@ -99,8 +99,8 @@ def _calibrate(model):
 
 
 def original(name, seed=0, calibrated=True):
-    """sam2's own model for one of its configurations ("sam2.1_hiera_t"), with seeded random weights
-    that behave."""
+    """sam2's own model for one of its configurations ("sam2.1_hiera_t") with seeded random weights,
+    which are scaled like those of `make` where calibrated."""
     from tests.models import torchvision_stand_in
 
     torchvision_stand_in.import_sam2()
@@ -127,7 +127,7 @@ def original(name, seed=0, calibrated=True):
 
 
 def converted(name, folder):
-    """The weights of original(name) as a model folder."""
+    """Writes the weights of original(name) as a model folder and returns it."""
     import tempfile
 
     from segrid.convert import convert

@@ -1,4 +1,4 @@
-"""The same seeded random weights for segrid, transformers and segment-anything."""
+"""segrid, transformers and segment-anything with the same seeded random weights."""
 
 import copy
 from pathlib import Path
@@ -67,7 +67,7 @@ def trio(request, tmp_path_factory):
 
 @pytest.fixture
 def everywhere(trio, device):
-    """A trio, on each device."""
+    """A trio on each device."""
     yield copy.copy(trio).on(device)
 
 

@@ -1,11 +1,11 @@
-"""Prompts of every kind against segment_anything's SamPredictor and transformers, on equal
+"""Prompts of every kind against segment_anything's SamPredictor and transformers on equal
 weights."""
 
 import numpy as np
 import pytest
 import torch
 
-GATE = 1e-4  # of the largest logit
+GATE = 1e-4  # relative to the largest logit
 
 PROMPTS = {
     "point": (

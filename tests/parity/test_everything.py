@@ -1,5 +1,5 @@
-"""Segment everything gives the masks of segment_anything's SamAutomaticMaskGenerator on the
-packaged model's weights, in the same order."""
+"""Everything mode gives the masks of segment_anything's SamAutomaticMaskGenerator on the packaged
+model's weights, in the same order."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_generator(trained_everywhere, variant):
         union = (pixels[i] | record["segmentation"]).sum()
         assert shared >= 0.9999 * union - 2, f"mask {i}: IoU {shared / union}"
         assert abs(ours.scores[i] - record["predicted_iou"]) < 1e-4
-        # The difference may be two pixels.
+        # Two pixels may differ.
         assert abs(ours.stability[i] - record["stability_score"]) <= 2 / record["area"]
         assert np.abs(ours.points[i] - record["point_coords"][0]).max() < 1e-9
         x, y, w, h = record["bbox"]

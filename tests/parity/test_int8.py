@@ -1,5 +1,4 @@
-"""precision="int8" and "int8-torch" for every family: against our fp32, and against what was
-promised of them."""
+"""precision="int8" and "int8-torch" for every family against our fp32, and their promises."""
 
 import json
 
@@ -72,7 +71,7 @@ def test_same_bits_for_any_thread_count_and_again(folder):
 
 
 def test_the_definition_agrees(folder):
-    """The same integers are summed exactly; fp32 between the layers moves some of them to a
+    """The same integers are summed exactly. fp32 between the layers moves some integers to a
     neighbour."""
     image = smooth()
     low = segrid.Segmenter(folder, precision="int8")
@@ -106,8 +105,8 @@ def test_saved_and_loaded_again(folder, tmp_path):
     saved = (folder / "model.safetensors").stat().st_size - (
         tmp_path / "small/model.safetensors"
     ).stat().st_size
-    assert saved > 2.8 * quantised  # of four bytes each, one and the scales are left
-    # The same weights in other precisions: rounded once, not twice.
+    assert saved > 2.8 * quantised  # One byte of four is left, and the scales.
+    # In another precision the same weights are rounded once, not twice.
     full = segrid.Segmenter(tmp_path / "small", precision="fp32")
     assert (
         full.precision == "fp32"
@@ -120,7 +119,8 @@ def test_saved_and_loaded_again(folder, tmp_path):
 
 
 def test_damaged_quantised_files(folder, tmp_path):
-    """Faults row 31 and 32 for them: scales that are missing, misshapen or not finite are named."""
+    """Rows 31 and 32 of the bad inputs for quantised files: scales that are missing, misshapen or
+    not finite are named."""
     from safetensors.numpy import load_file, save_file
 
     low = segrid.Segmenter(folder, precision="int8")
@@ -146,8 +146,8 @@ def test_damaged_quantised_files(folder, tmp_path):
 
 
 def test_overflow_names_the_layer(folder, tmp_path):
-    """Weights whose products leave fp32's range give an error with the layer's name, not a silent
-    scale."""
+    """Weights whose products leave the range of fp32 give an error with the name of the layer, not
+    a wrong scale."""
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
@@ -184,7 +184,7 @@ def test_auto_goes_by_the_models_table(folder, tmp_path):
         "bf16": {"iou_mean": 0.996, "iou_min": 0.98},
         "int8": {"iou_mean": 0.985, "ap50_loss": 0.004},
     }
-    assert segrid.Segmenter(folder).precision == "fp32"  # no table
+    assert segrid.Segmenter(folder).precision == "fp32"  # The folder has no table.
     assert auto_precision(folder, tmp_path, good) == int8
     assert auto_precision(folder, tmp_path, {"bf16": good["bf16"]}) == bf16
     assert (

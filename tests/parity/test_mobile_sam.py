@@ -1,5 +1,5 @@
 """MobileSAM: TinyViT against the plain reference, stage by stage; its decoder against SAM's, which
-it is; and the published sizes through the converter."""
+is the same; and the published sizes through the converter."""
 
 import numpy as np
 import pytest
@@ -68,14 +68,14 @@ def test_plain_kernels_and_bf16(small):
     if any(_core.cpu_features()[k] for k in ("avx512_bf16", "amx")):
         half = segrid.Segmenter(small, precision="bf16").encode(image).features
         assert 1e-4 < np.abs(half - fast).max() / np.abs(fast).max() < 0.1
-    for device in ("cpu", "cpu-plain"):  # MobileSAM never runs in fp16
+    for device in ("cpu", "cpu-plain"):  # MobileSAM never runs in fp16.
         with pytest.raises(NotImplementedError, match="fp16"):
             segrid.Segmenter(small, precision="fp16", device=device)
 
 
 def test_prompts_and_everything(small, device):
-    """The decoder is SAM's: fed with the reference's features, segment_anything's own decoder says
-    the same."""
+    """The decoder is SAM's: segment_anything's own decoder gives the same masks for the reference's
+    features."""
     import tempfile
 
     image = smooth_image((233, 150))
@@ -83,7 +83,7 @@ def test_prompts_and_everything(small, device):
     with tempfile.TemporaryDirectory() as scratch:
         sam = models.sam.to_segment_anything(models.sam.make("small", scratch))
     features = models.mobile_sam.encoder("small")(padded(image, 144))["neck"]
-    # segment_anything's prompt encoder is built for this size
+    # segment_anything's prompt encoder is built for this size.
     sam.prompt_encoder.image_embedding_size = (9, 9)
     sam.prompt_encoder.input_image_size = (144, 144)
     # 93 rows of the square hold the image.

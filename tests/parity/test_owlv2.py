@@ -1,5 +1,5 @@
 """OWLv2 and OWL-ViT against transformers, tap by tap. The gate is 1e-4 of the largest value
-(../shared/parity.md)."""
+(tests/README.md)."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def image():
 
 @pytest.fixture(scope="module")
 def theirs(folder, image):
-    """Everything transformers computes, and the processor's pixels."""
+    """The taps of transformers' model, and the pixels of its processor."""
     import transformers
     from transformers import AutoConfig, CLIPTokenizer
 
@@ -63,7 +63,7 @@ def theirs(folder, image):
     }
     if "objectness_logits" in out:
         seen["objectness"] = out.objectness_logits[0]
-    # class_embeds are normalised only where queries are given
+    # transformers normalises class_embeds only where queries are given.
     seen["classes"] = model.class_head.dense0(seen["merged"])
     return model, {name: value.detach().numpy() for name, value in seen.items()}
 

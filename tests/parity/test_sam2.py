@@ -1,6 +1,6 @@
 """SAM 2.1 against transformers' Sam2Model on equal random weights: the encoder tap by tap, prompts
-of every kind, single masks that give way. The gate is 1e-4 of the largest value
-(../shared/parity.md)."""
+of every kind, and unstable single masks that are replaced. The gate is 1e-4 of the largest value
+(tests/README.md)."""
 
 import json
 
@@ -22,8 +22,8 @@ PROMPTS = {
 
 
 class Pair:
-    """Our model and transformers' on equal weights, an image, and its pixels as transformers wants
-    them (by sam2's own transform: floats, antialiased)."""
+    """Our model and transformers' model on equal weights, an image, and its pixels for
+    transformers, which sam2's own transform makes (floats, antialiased)."""
 
     def __init__(self, folder, image, device):
         from transformers import Sam2Model
@@ -162,8 +162,8 @@ def test_a_mask_hint_moves_the_mask_as_theirs(pair):
 
 
 def test_unstable_single_masks_give_way(pair, cut, monkeypatch, tmp_path):
-    """Over a grid of clicks some single masks are token 0's and some are the best of the others, as
-    in transformers."""
+    """For a grid of clicks some single masks are those of token 0, and some are the best of the
+    other three, as in transformers."""
     xs, ys = np.meshgrid(
         np.linspace(5, pair.image.shape[1] - 5, 6), np.linspace(5, pair.image.shape[0] - 5, 6)
     )

@@ -1,4 +1,5 @@
-"""Grids and crops equal segment-anything's; bad prompts say which and why."""
+"""Grids and crops equal segment-anything's; errors of bad prompts name the prompt and the
+reason."""
 
 import numpy as np
 import pytest

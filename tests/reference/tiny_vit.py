@@ -40,7 +40,8 @@ class Merge(nn.Module):
 
 
 class Attention(nn.Module):
-    """Over one window (B, N, C); a learned bias for every distance of two places."""
+    """Attention over one window (B, N, C), with a learned bias for every offset of two
+    positions."""
 
     def __init__(self, dim, heads, window):
         super().__init__()

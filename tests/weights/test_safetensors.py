@@ -254,7 +254,7 @@ def test_no_permission(path):
     save_file({"a": np.ones(2, np.float32)}, path)
     os.chmod(path, 0)
     user = os.geteuid()
-    if user == 0:  # root may read everything
+    if user == 0:  # Root may read everything.
         os.seteuid(65534)
     try:
         with pytest.raises(PermissionError, match="model.safetensors: no permission to read"):
