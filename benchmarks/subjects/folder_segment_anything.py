@@ -1,4 +1,4 @@
-"""A process for each thread around segment-anything's generator, torch on one thread in each."""
+"""One process for each thread, each with segment-anything's generator and torch on one thread."""
 
 from benchmarks.subjects import folder_processes
 

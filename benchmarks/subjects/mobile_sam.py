@@ -1,5 +1,5 @@
-"""MobileSAM's weights in segment-anything's generator, as MobileSAM's own package runs them: its
-TinyViT (here the plain reference) as the image encoder."""
+"""MobileSAM's weights in segment-anything's generator, as in MobileSAM's own package. The image
+encoder is the plain TinyViT of tests/reference."""
 
 from benchmarks.subjects import segment_anything
 
@@ -18,7 +18,7 @@ class Subject(segment_anything.Subject):
 
 
 def random_sam_of():
-    """The random SAM whose prompt encoder and decoder the random MobileSAM has."""
+    """The folder of the random SAM whose prompt encoder and decoder the random MobileSAM has."""
     import tempfile
     from pathlib import Path
 

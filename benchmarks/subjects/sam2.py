@@ -1,5 +1,5 @@
 """sam2's predictor and SAM2AutomaticMaskGenerator on the same weights; bf16 and fp16 are autocast,
-as its own examples use it."""
+as in sam2's examples."""
 
 import contextlib
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""transformers' SamModel: its encoder and its mask decoder (its mask-generation pipeline needs
-torchvision, so not everything); bf16 is autocast."""
+"""transformers' SamModel: the image encoder and the mask decoder; bf16 is autocast. Its
+mask-generation pipeline needs torchvision, so it does not run everything mode."""
 
 
 class Subject:

@@ -1,5 +1,5 @@
-"""transformers' Owlv2ForObjectDetection with its Pillow processor (torchvision's has no CPU build
-here); bf16 is autocast."""
+"""transformers' Owlv2ForObjectDetection with its Pillow processor, which needs no torchvision; bf16
+is autocast."""
 
 
 class Subject:
