@@ -111,7 +111,7 @@ def test_a_device_that_runs_out_halves_its_batches(fake, coins):
         segmenter.predict(embedding, points=[[50, 50]])
     fake.fake_limit(2 << 30)
     assert len(segmenter.predict(embedding, points=[[50, 50]])) == 1, (
-        "nothing is left of the failure"
+        "the segmenter works after the failure"
     )
 
 
@@ -139,7 +139,7 @@ def test_only_numbers_and_kept_masks_are_copied_back(fake, coins):
     # Neither pixels nor logits of masks are copied.
     assert fake.fake_copied_back() < 8 * runs + 100 * candidates
     del masks
-    assert fake.fake_held() == held, "memory of the device is left behind"
+    assert fake.fake_held() == held, "memory of the device is still in use"
 
 
 def test_masks_of_one_prompt_go_one_by_one_when_memory_is_short(fake):

@@ -202,7 +202,7 @@ def test_dropped_candidates_come_back_the_same(tiny, coins):
                 segrid._image.to_image(coins), {**options, "candidate_memory": memory}
             )
         assert len([e for e in trace.events if e[0] == "decode"]) > 100, (
-            "nothing was decoded again: vacuous"
+            "vacuous: no candidate was decoded again"
         )
         assert np.array_equal(frugal.dense(), whole.dense()) and np.array_equal(
             frugal.boxes, whole.boxes

@@ -90,7 +90,9 @@ def test_damage_gives_an_error_or_an_image(kind):
         for lenient in (False, True):
             survives(bytes(data), lenient=lenient)
     assert time.monotonic() - began < 60
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2_000_000, "kilobytes"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2_000_000, (
+        "too many kilobytes of memory"
+    )
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -230,7 +232,7 @@ def test_harmful_files_are_refused_from_their_tags(name, tmp_path):
     assert (
         time.monotonic() - began < 2
         and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
-    ), "kilobytes"
+    ), "too many kilobytes of memory"
 
 
 def test_directories_that_lead_back_to_themselves():
@@ -284,7 +286,7 @@ def test_tifffile_says_nothing_and_is_left_as_it_was(caplog):
     assert not caplog.records
     with caplog.at_level(logging.DEBUG):
         tifffile.TiffFile(io.BytesIO(bytes(odd)))
-    assert caplog.records, "who uses tifffile himself hears it"
+    assert caplog.records, "tifffile must log for its own users"
 
 
 SILENT = """
