@@ -32,7 +32,6 @@ def add(parser, *names):
 
 def add_subjects(parser, *peers, default, ours="segrid"):
     """Adds --subjects: the peers that run beside ours, which always runs and runs first."""
-
     parser.add_argument(
         "--subjects",
         nargs="+",

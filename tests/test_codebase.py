@@ -162,3 +162,25 @@ def test_rows_of_bad_inputs_have_tests():
     assert shown <= rows and rows - shown == {38, 56, 57}
     missing = [t for t in re.findall(r"::(test_\w+)", page) if f"def {t}(" not in tests]
     assert not missing
+
+
+def test_benchmark_problems_are_complete():
+    """`benchmarks.run --help` has a line for each module of benchmarks/problems, and each has the
+    functions that run.py calls."""
+    from importlib import import_module
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    modules = [f.stem for f in FILES if f.match("benchmarks/problems/*.py")]
+    modules.remove("__init__")
+    assert len(modules) >= 7
+    for name in modules:
+        problem = import_module(f"benchmarks.problems.{name}")
+        assert problem.__doc__.partition("\n")[0] in " ".join(shown.split()), name
+        for function in ("add_arguments", "measure", "compare", "summarise"):
+            assert callable(getattr(problem, function)), (name, function)

@@ -3,7 +3,8 @@ call:
 
 - `add_arguments(parser)` declares its options,
 - `measure(a, scratch)` starts the rows, prints what is measured, and returns a `harness.Measured`,
-- `measure_row(job)` measures one row in a process of its own,
+- `measure_row(job)` measures one row in a process of its own; gemm has no rows of subjects and
+  measures in `measure`,
 - `compare(body, scratch)` returns ratios and the agreement of the subjects' results,
 - `summarise(body)` returns the lines to print.
 
