@@ -1,4 +1,4 @@
-"""What a reader needs to know of the machine, the packages and the commit behind a result."""
+"""The environment of a result: the CPU or GPU, the versions of packages, and the commit."""
 
 import os
 import platform

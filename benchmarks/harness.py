@@ -19,8 +19,8 @@ ROOT = HERE.parent
 
 @dataclass
 class Measured:
-    """What a problem's `measure` returns: the name of the result file, the facts of the setup that
-    go into it, and the rows, {subject: `summary` of its runs}."""
+    """The result of a problem's `measure`: the name of the result file, the facts of the setup that
+    it states, and the rows, {subject: `summary` of its runs}."""
 
     name: str
     facts: dict

@@ -59,8 +59,9 @@ def measure(a, scratch):
 
 
 def options_for(model, folder, points, image, nms):
-    """The options of everything mode: the packaged model's recommended thresholds; for random
-    weights the 75th percentile of predicted IoU, and `nms` as the threshold of box NMS."""
+    """The options of everything mode. The packaged model has its recommended thresholds. Models
+    with random weights have the 75th percentile of predicted IoU, and `nms` as the threshold of box
+    NMS."""
     if model == "tiny":
         return models.recommended(points)
     import segrid

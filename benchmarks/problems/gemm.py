@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import harness
 
-# (rows, n, k) of the products: a tile of SAM ViT-B's qkv, MLP and neck; of the decoder's scores,
+# (rows, n, k) of the products: tiles of SAM ViT-B's qkv, MLP and neck, and of the decoder's scores,
 # values and upscaling.
 SHAPES = (
     (64, 2304, 768),

@@ -36,7 +36,7 @@ def measure(a, scratch):
         f"steps: {a.model}, {name} at {size}, {a.precision}, {a.threads} threads; decode is "
         f"{PROMPTS} prompts of three masks"
     )
-    # Everybody gets the same logits to postprocess: segrid's for the 64 clicks.
+    # All subjects postprocess the same logits, which are segrid's for the 64 clicks.
     logits, segmenter = Path(scratch) / "logits.npy", segrid.Segmenter(folder, device="cpu")
     masks = segmenter.predict(image, points=points(tuple(a.size)), multimask=True)
     np.save(logits, masks.low_res)
@@ -86,8 +86,8 @@ def points(size):
 
 
 def compare(body, scratch):
-    """How many times as long as segrid each peer takes, {stage: {peer: ratio}}; the largest
-    difference of its values from ours, and from the first peer's."""
+    """The time of each peer relative to segrid's, {stage: {peer: ratio}}; the largest difference of
+    the peer's values from ours, and from the first peer's."""
     rows = body["rows"]
     peers = [s for s in rows if s != "segrid"]
     kept = {s: harness.kept(scratch, s) for s in rows}

@@ -97,7 +97,7 @@ def test_killed_at_any_moment_it_goes_on(batch, fields, whole, tmp_path):
     told = json.loads(done.stdout)
     assert done.returncode == 1 and told["done"] == 12 and told["skipped"] >= before - 1 > 0
     records = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()][1:]
-    # No image is lost, none is there twice.
+    # No image is lost or recorded twice.
     assert len(records) == 15 == len({r["image"] for r in records})
     left = [p for p in out.rglob("*.part")]
     for part in left:
