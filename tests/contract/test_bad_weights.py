@@ -211,9 +211,8 @@ def test_row_36_pickles_are_refused(tmp_path):
             segrid.Segmenter(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    "kernels", ["plain", "avx2", "gemm=plain,rows=plain,mask_scan=plain"]
-)  # the last: tiled forms on plain building blocks
+# The last value runs the tiled forms on plain building blocks.
+@pytest.mark.parametrize("kernels", ["plain", "avx2", "gemm=plain,rows=plain,mask_scan=plain"])
 def test_row_37_other_kernels_where_the_isa_is_missing(coins, tmp_path, kernels):
     code = (
         "import segrid, sys, numpy as np, skimage.data\n"
