@@ -12,16 +12,16 @@ def folder_of(model):
     if model == "tiny":
         return str(PACKAGED)
     # These import torch, which a process that measures must not load before its subject does.
-    from benchmarks import random_mobile_sam, random_owlv2, random_sam, random_sam2
+    from tests import models
 
     folder = Path(tempfile.gettempdir()) / f"segrid-{model}"
     if model.startswith("sam2"):
-        return str(random_sam2.converted(model, folder))
+        return str(models.sam2.converted(model, folder))
     if model.startswith("owlv2-"):
-        return str(random_owlv2.make(model.removeprefix("owlv2-"), folder))
+        return str(models.owlv2.make(model.removeprefix("owlv2-"), folder))
     if model == "mobile_sam":
-        return str(random_mobile_sam.make(model, folder))
-    return str(random_sam.make(model, folder))
+        return str(models.mobile_sam.make(model, folder))
+    return str(models.sam.make(model, folder))
 
 
 def recommended(points):

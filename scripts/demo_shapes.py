@@ -1,16 +1,16 @@
-"""Draws the picture for the demo's words and prints its path: plain shapes with soft edges.
-`python scripts/demo_shapes.py FILE`."""
+"""Draws plain shapes with soft edges for `segrid detect` of the demo, and prints the path of the
+picture: `python scripts/demo_shapes.py FILE`."""
 
 import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-SCALE = 4  # drawn larger, then reduced: soft edges
+SCALE = 4  # The picture is drawn larger and then reduced, which makes edges soft.
 
 
 def draw(size=(640, 420)):
-    """The picture."""
+    """The picture as a PIL image."""
     canvas = Image.new("RGB", (size[0] * SCALE, size[1] * SCALE), (236, 233, 225))
     pen = ImageDraw.Draw(canvas)
 

@@ -1,5 +1,5 @@
-"""Writes the stub of the extension module from what it says of itself: signatures as pybind11
-states them."""
+"""Writes the stub of the extension module from the signatures that pybind11 writes into its
+docstrings."""
 
 import inspect
 import re

@@ -1,31 +1,24 @@
-"""What all tests share."""
+"""Fixtures of all tests: devices, the fake device, the packaged model, threads, thresholds."""
 
 import ctypes
 import functools
+import importlib.util
 import os
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-os.environ["SEGRID_DEVICE"] = (
-    "cpu"  # also where there is a GPU: what is to run there is marked `cuda` and names it
-)
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # torch's threads do not spin against others on a busy machine
+# Tests run on the CPU even where there is a GPU. A test of the GPU is marked `cuda` and names it.
+os.environ["SEGRID_DEVICE"] = "cpu"
+# On a busy machine, torch's waiting threads must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(
-    0, str(ROOT)
-)  # benchmarks/ holds the random models and the stand-in for torchvision
 
-
-# Where a model may run: with the CPU's kernels ("cpu"); by its plain definitions, which are what
-# runs on CUDA ("cpu-plain"); on a device that refuses what CUDA refuses ("fake", which is
-# tests/cpp/fake_device.cpp); and on CUDA itself.
+# The devices of tests (tests/README.md): the CPU's kernels, the plain definitions on the CPU, the
+# fake device of tests/cpp/fake_device.cpp, and CUDA.
 PLAIN_DEVICES = ["cpu-plain", "fake", pytest.param("cuda", marks=pytest.mark.cuda)]
 DEVICES = ["cpu", *PLAIN_DEVICES]
 FAKE = ROOT / "build/tests/tests/cpp/libfake_device.so"
@@ -33,7 +26,7 @@ FAKE = ROOT / "build/tests/tests/cpp/libfake_device.so"
 
 @functools.cache
 def fake_device():
-    """The fake device's own functions."""
+    """The functions that control the fake device."""
     import segrid._native  # noqa: F401  (it is torch's, whose libraries come with the engine)
 
     if not FAKE.exists():
@@ -87,7 +80,7 @@ def plain_device(request):
 
 @pytest.fixture
 def fake():
-    """The fake device, with 2 GiB; a test may set another limit."""
+    """The fake device with 2 GiB of memory; a test may set another limit."""
     library = fake_device()
     yield library
     library.fake_limit(2 << 30)
@@ -105,7 +98,7 @@ def tiny():
 
 @pytest.fixture
 def four_threads():
-    """A budget of four, on machines with fewer CPUs, too."""
+    """A budget of four threads, also on machines with fewer CPUs."""
     import segrid
 
     before = segrid.threads()
@@ -118,9 +111,9 @@ def four_threads():
 
 @pytest.fixture(scope="session")
 def cut():
-    """cut(scores, least=6, most=24): a threshold that keeps so many of a random model's scores, and
-    not all, whatever weights this machine's torch makes of the seed. It lies in the middle of the
-    widest gap, so that no rounding decides."""
+    """cut(scores, least=6, most=24): a threshold that keeps from `least` to `most` of a random
+    model's scores. It is the middle of the widest gap between scores, so that rounding decides
+    nothing. A fixed threshold would not do: the random weights depend on the machine's torch."""
 
     def threshold(scores, least=6, most=24):
         falling = np.sort(np.asarray(scores, np.float64))[::-1]
@@ -133,7 +126,21 @@ def cut():
 
 @pytest.fixture(scope="session")
 def coins():
-    """(303, 384, 3) uint8."""
+    """scikit-image's photo of coins, (303, 384, 3) uint8."""
     import skimage.data
 
     return np.repeat(skimage.data.coins()[:, :, None], 3, axis=2)
+
+
+@pytest.fixture(scope="session")
+def amg():
+    """segment_anything.utils.amg, loaded from its file: importing the package needs torchvision."""
+    pytest.importorskip("torch")
+    package = importlib.util.find_spec("segment_anything")
+    if package is None:
+        pytest.skip("segment-anything is not installed")
+    path = Path(package.submodule_search_locations[0]) / "utils" / "amg.py"
+    spec = importlib.util.spec_from_file_location("segment_anything_amg", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

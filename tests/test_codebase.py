@@ -1,4 +1,4 @@
-"""The rules of the house: levels, sizes, names, width, and snippets of README and docs."""
+"""The rules of the source tree: levels, formatting, sizes, names, stubs, snippets of pages."""
 
 import ast
 import re
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cpp_functions import Function, functions
+
+from tests.cpp_functions import Function, functions
 
 ROOT = Path(__file__).parents[1]
 FILES = [
@@ -73,14 +74,14 @@ PYTHON = ["python", "tests", "benchmarks", "scripts", "training"]
 
 
 def test_python_is_formatted():
-    """`make format` does it."""
+    """`make format` formats the code."""
     subprocess.run(
         [sys.executable, "-m", "ruff", "format", "--check", "--diff", *PYTHON], cwd=ROOT, check=True
     )
 
 
 def test_cpp_is_formatted():
-    """`make format` does it."""
+    """`make format` formats the code."""
     files = [str(f) for f in CODE if f.suffix in (".cpp", ".h")]
     tool = Path(sys.executable).with_name("clang-format")
     subprocess.run([tool, "--dry-run", "-Werror", *files], cwd=ROOT, check=True)
@@ -222,3 +223,66 @@ def test_snippets_of_pages_run(page, tmp_path):
 def test_figures_of_pages_are_the_results():
     """Those of README.md and docs/speed.md; `python -m benchmarks.report` writes them."""
     subprocess.run([sys.executable, "-m", "benchmarks.report", "--check"], cwd=ROOT, check=True)
+
+
+def test_pages_that_are_named_exist():
+    """Sources, comments and pages name no page that the repository does not hold. Strings of tests
+    are left out: tests write pages of their own."""
+    import ast
+    import io
+    import tokenize
+
+    written = {"report.md"}  # by `segrid tune`
+    pages = {f.name for f in FILES if f.suffix == ".md"} | written
+
+    def comments(source):
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        yield from (t.string for t in tokens if t.type == tokenize.COMMENT)
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        parts = (n for n in ast.walk(ast.parse(source)) if isinstance(n, kinds))
+        yield from (ast.get_docstring(n) or "" for n in parts)
+
+    wrong = []
+    for f in FILES:
+        if f.suffix not in (".py", ".pyi", ".cpp", ".h", ".md", ".txt", ".toml", ".sh", ".ipynb"):
+            continue
+        text, name = f.read_text(), f.relative_to(ROOT)
+        if name.parts[0] == "tests" and f.suffix == ".py":
+            text = "\n".join(comments(text))
+        named = {Path(page).name for page in re.findall(r"[\w./-]+\.md\b", text)}
+        wrong += [f"{name}: {page}" for page in sorted(named - pages)]
+    assert not wrong
+
+
+def test_rows_of_bad_inputs_have_tests():
+    """tests/README.md has a row for each `test_row_N_...`, and the tests that it names exist."""
+    page = (ROOT / "tests/README.md").read_text()
+    rows = {int(row) for row in re.findall(r"^\| (\d+) \|", page, re.M)}
+    tests = "\n".join(f.read_text() for f in FILES if f.match("tests/*/test_*.py"))
+    named = re.findall(r"def test_rows?_(\d+)(?:_(?:and_)?(\d+)_)?", tests)
+    shown = {int(n) for pair in named for n in pair if n}
+    assert shown <= rows and rows - shown == {38, 56, 57}
+    missing = [t for t in re.findall(r"::(test_\w+)", page) if f"def {t}(" not in tests]
+    assert not missing
+
+
+def test_benchmark_problems_are_complete():
+    """`benchmarks.run --help` has a line for each module of benchmarks/problems, and each has the
+    functions that run.py calls."""
+    from importlib import import_module
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    modules = [f.stem for f in FILES if f.match("benchmarks/problems/*.py")]
+    modules.remove("__init__")
+    assert len(modules) >= 7
+    for name in modules:
+        problem = import_module(f"benchmarks.problems.{name}")
+        assert problem.__doc__.partition("\n")[0] in " ".join(shown.split()), name
+        for function in ("add_arguments", "measure", "compare", "summarise"):
+            assert callable(getattr(problem, function)), (name, function)

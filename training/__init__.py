@@ -1,1 +1,1 @@
-"""How the packaged models were made. Never imported by the segrid package."""
+"""The making of the packaged models. The package segrid never imports this."""

@@ -1,9 +1,9 @@
-"""The scale of the logits; this prints the factor for `export`:
+"""Prints the factor by which `export` scales the logits:
 `python -m training.calibrate WEIGHTS.safetensors --config CONFIG --data DATA`.
 
-SAM's stability score compares the masks at logits +1 and -1; what that means depends on how sharp a
-model's logits are. The factor makes the chosen masks of clicks on nuclei (whole frames that
-training used) reach the mean stability asked for: scaling logits by s is the same as comparing at
+SAM's stability score compares the masks at logits +1 and -1, so its meaning depends on how sharp a
+model's logits are. With this factor the chosen masks of clicks on nuclei (whole frames that
+training used) reach the mean stability asked for. Scaling logits by s is the same as comparing at
 +1/s and -1/s."""
 
 import argparse

@@ -1,5 +1,5 @@
-"""The model card, written from measured figures; a missing figure is a dash, a missed target is
-said."""
+"""The model card, written from measured figures. A missing figure is a dash; the card names missed
+targets."""
 
 import textwrap
 from pathlib import Path
@@ -58,7 +58,8 @@ def _prose(text, indent=""):
 
 
 def _measured(figures, before):
-    """Lines of the card: how it was measured, a table, the targets missed, how many objects."""
+    """Lines of the card: the command, a table of figures, the missed targets, the numbers of
+    objects."""
     settings = figures.get("settings", {})
     known = [key for key in ("objects", "frames", "scenes", "photos") if key in settings]
     limits = " ".join(
@@ -97,7 +98,7 @@ def _measured(figures, before):
 
 
 def _trained(run):
-    """Lines of the card: how long the run took, and its checks."""
+    """Lines of the card: the duration of the run, and its checks."""
     steps, checks = read(run)
     minutes = steps[-1]["minutes"]
     return [

@@ -18,20 +18,20 @@ from .sample import Picture, photometric, whole_targets
 from .scenes import scene
 
 OBJECT_SETS = {"litter_taco": 0.42, "coco_ccby": 0.3, "davis_bsd": 0.28}
-COMPLETE_SETS = {"nuclei_dsb2018"}  # everything of interest is annotated: label 0 is background
+COMPLETE_SETS = {"nuclei_dsb2018"}  # Every object is annotated, so label 0 is background.
 
 
 def held_out(name):
-    """True for the fifth of the pictures that training never sees: SHA-1 of the stem, modulo 5, is
-    0. A trailing `_` + five digits (a video frame's number, as in DAVIS) is cut first, so that
-    whole sequences stay together."""
+    """True for the fifth of the pictures that training never sees: those with SHA-1 of the stem
+    modulo 5 equal to 0. A trailing `_` and five digits (the number of a video frame, as in DAVIS)
+    are cut first, so that whole sequences stay together."""
     stem = re.sub(r"_\d{5}$", "", Path(name).stem)
     return int(hashlib.sha1(stem.encode()).hexdigest(), 16) % 5 == 0
 
 
 class Folder:
-    """One labelled set; pictures are read on first use and kept, scaled to at most `limit` px (0:
-    as they are)."""
+    """One labelled set. Pictures are read on first use and kept, scaled to at most `limit` px (0:
+    not scaled)."""
 
     def __init__(self, root, keep, limit=0):
         """keep(name) -> bool picks the files."""
@@ -71,13 +71,13 @@ class Folder:
         return Picture(image, labels, whole_targets(labels), self.complete)
 
     def draw(self, rng):
-        """A random frame, by the strata's weights."""
+        """A random frame, drawn by the weights of the strata."""
         return self.picture(int(rng.choice(len(self.files), p=self.weights)))
 
 
 def window(rng, picture, side, around=None):
-    """A random window of `side` (h, w) pixels, cut off at the frame; over the pixel `around` (x, y)
-    if given."""
+    """A random window of `side` (h, w) pixels inside the frame; it contains the pixel `around` (x,
+    y) if given."""
     h, w = picture.labels.shape
     ch, cw = min(h, int(side[0])), min(w, int(side[1]))
     y, x = rng.integers(0, h - ch + 1), rng.integers(0, w - cw + 1)
@@ -141,7 +141,7 @@ def everyday(rng, folder):
 
 
 def collage(rng, folders, photos, size):
-    """Real objects, cut out along their masks, scaled, turned and pasted on another photo."""
+    """Real objects, cut out by their masks, scaled, turned and pasted onto another photo."""
     back = folders[rng.integers(len(folders))].draw(rng)
     base = window(rng, back, np.array([0.6, 0.6]) * max(back.labels.shape))
     image = cv2.resize(base.image, (size, size), interpolation=cv2.INTER_AREA)
@@ -176,7 +176,7 @@ def collage(rng, folders, photos, size):
 
 
 class Mixture:
-    """`picture(rng)`: nuclei, everyday objects, collages of them, else procedural scenes."""
+    """`picture(rng)`: nuclei, everyday objects, collages of those, or procedural scenes."""
 
     def __init__(
         self, root=None, size=256, nuclei_share=0.3, object_share=0.22, collage_share=0.08

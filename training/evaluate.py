@@ -45,7 +45,8 @@ def iou(a, b):
 
 
 def _correct(net, embedded, scale, size, mask, click, hint, found):
-    """IoU after a second click on the deepest wrong pixel, with the first mask's logits as hint."""
+    """The IoU after a second click on the deepest wrong pixel, with the logits of the first mask as
+    hint."""
     missed, extra = mask & ~found, found & ~mask
     deep = [
         cv2.distanceTransform(np.pad(e.astype(np.uint8), 1), cv2.DIST_L2, 5).max()
@@ -63,8 +64,8 @@ def _correct(net, embedded, scale, size, mask, click, hint, found):
 
 @torch.no_grad()
 def prompt_figures(net, pictures, objects, least, rng, tile=0):
-    """Click, correction and box figures over (Picture) `pictures`. `least`: smallest share of the
-    frame."""
+    """Figures of clicks, corrections and boxes over `pictures` (of type Picture). `least`: the
+    smallest share of the frame that an object must have."""
     rows, pairs = [], []
     for picture in pictures:
         masks = [picture.mask(t) for t in picture.targets]
@@ -108,8 +109,8 @@ def prompt_figures(net, pictures, objects, least, rng, tile=0):
 
 
 def everything_figures(segmenter, pictures, complete):
-    """Pooled TP, FP, FN of everything mode over pictures, AP50, precision, recall; the seconds it
-    took."""
+    """TP, FP and FN of everything mode, pooled over pictures; AP50, precision, recall; and the
+    seconds taken."""
     tp = fp = fn = 0
     begin = time.monotonic()
     for picture in pictures:
@@ -143,7 +144,7 @@ def everything_figures(segmenter, pictures, complete):
 
 
 def spread(folder, limit):
-    """At most `limit` whole frames, evenly over the sorted names."""
+    """At most `limit` whole frames, evenly spaced in the order of their names."""
     return [
         folder.picture(int(i)) for i in np.unique(np.linspace(0, len(folder) - 1, limit).round())
     ]
@@ -156,8 +157,7 @@ def scenes_kept(count, photos=()):
 
 
 def quick_set(data, size=256):
-    """A small fixed validation batch per kind, of kept-out pictures, for choosing among
-    checkpoints."""
+    """A small fixed batch of kept-out pictures of each kind, for the choice among checkpoints."""
     data, out = Path(data), {}
     field = Folder(data / "nuclei_dsb2018", held_out)
     rng = np.random.default_rng(5)
@@ -189,7 +189,7 @@ def quick_check(net, sets):
 
 
 def evaluate(net, segmenter, data, objects, frames, scenes, count=4):
-    """The whole table as a dict; net and segmenter are the same weights. `count`: photos per set in
+    """All figures as a dict; net and segmenter have the same weights. `count`: photos per set in
     everything mode."""
     data, table, pairs = Path(data), {}, []
     rng = np.random.default_rng(11)

@@ -24,9 +24,9 @@ LIMIT = 12_000_000
 
 
 def scaled(weights, factor):
-    """The same masks with logits `factor` times larger (so that SAM's stability offset of 1 means
-    something), and mask hints read accordingly: the hypernetworks' last layers grow, the hint's
-    first convolution shrinks."""
+    """Weights that give the same masks with logits `factor` times larger, so that SAM's stability
+    offset of 1 suits them. The last layers of the hypernetworks grow; the first convolution of mask
+    hints shrinks, because hints are such logits."""
     out = dict(weights)
     for name, value in weights.items():
         if "output_hypernetworks_mlps" in name and "proj_out" in name:
@@ -36,8 +36,8 @@ def scaled(weights, factor):
 
 
 def write_weights(weights, file, limit):
-    """In fp16, at most `limit` bytes; ValueError for more, and for values that fp16 does not
-    hold."""
+    """Writes the weights in fp16, in at most `limit` bytes. ValueError for more bytes, and for
+    values out of the range of fp16."""
     tensors = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
     bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if bad:
@@ -49,8 +49,8 @@ def write_weights(weights, file, limit):
 
 
 def export(weights, config, out, figures=None, before=None, run=None):
-    """Writes the folder. figures / before: dicts of `evaluate.py` for these weights and for the
-    ones they came from."""
+    """Writes the folder. figures and before: tables of `evaluate.py` for these weights and for the
+    weights from which they were trained."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_weights(weights, out / "model.safetensors", LIMIT)

@@ -14,13 +14,13 @@ def smooth_noise(rng, h, w, cells):
 
 
 def colour(rng):
-    """A random colour, greys more often than chance."""
+    """A random colour; greys are more frequent than by chance."""
     base = rng.uniform(10, 245, 3) if rng.random() < 0.75 else np.full(3, rng.uniform(10, 245))
     return base.astype(np.float32)
 
 
 def photo_crop(rng, photos, h, w):
-    """A random crop of a random photo, flipped, scaled to (h, w)."""
+    """A random crop of a random photo, flipped at random and scaled to (h, w)."""
     photo = photos[rng.integers(len(photos))]
     ph, pw = photo.shape[:2]
     scale = rng.uniform(0.25, 1.0)
@@ -36,7 +36,7 @@ def photo_crop(rng, photos, h, w):
 
 
 def surface(rng, h, w, photos=(), photo_share=0.25):
-    """(h, w, 3) float32 in 0..255."""
+    """A random surface, (h, w, 3) float32 in 0..255."""
     if photos and rng.random() < photo_share:
         return photo_crop(rng, photos, h, w)
     base = np.broadcast_to(colour(rng), (h, w, 3)).copy()

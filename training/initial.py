@@ -1,5 +1,5 @@
-"""Weights for a start from nothing. transformers' own defaults do not train (positional std, vision
-range): see README."""
+"""Initial weights. transformers' own defaults do not train: the positional embedding has a standard
+deviation of hidden / 2 (SAM's is 1), and the vision encoder an initial range of 1e-10."""
 
 import math
 
@@ -10,7 +10,7 @@ from .model import Attention, Sam, VisionAttention
 
 
 def _cosines(patch, dim):
-    """(dim, 3, patch, patch): the first cosine patterns of a patch in luminance and two colour
+    """(dim, 3, patch, patch): the first cosine patterns of a patch, in luminance and two colour
     differences."""
     at = (torch.arange(patch) + 0.5) * math.pi / patch
     waves = torch.cos(at[None] * torch.arange(patch)[:, None]) * (2 / patch) ** 0.5
@@ -26,9 +26,9 @@ def _cosines(patch, dim):
 
 @torch.no_grad()
 def fresh(config, seed):
-    """A Sam with hand-made initial weights: cosine patch embedding, decoder cross-attention that
-    starts as the positional kernel (q_proj = k_proj), positional frequencies of std 0.5 - 4 by
-    octave."""
+    """A Sam with initial weights: the patch embedding is made of cosines, the decoder's
+    cross-attention starts as the positional kernel (q_proj = k_proj), and positional frequencies
+    have a standard deviation of 0.5 to 4 by octave."""
     torch.manual_seed(seed)
     net = Sam(config)
     for name, module in net.named_modules():

@@ -1,4 +1,4 @@
-"""Losses on the low-res masks, balanced so that small objects count, and on the predicted IoU."""
+"""Losses of low-resolution masks, balanced so that small objects count, and of predicted IoUs."""
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,8 @@ def iou(logits, masks):
 
 
 def mask_terms(logits, masks, sharp):
-    """Per mask (..., ): 2 focal + dice, + `sharp` x balanced BCE. Focal's positives are divided by
-    (area + 8), its negatives by (area + 2 % of the image)."""
+    """The loss of each mask (..., ): 2 x focal + dice + `sharp` x balanced BCE. Positives of the
+    focal loss are divided by (area + 8), negatives by (area + 2 % of the image)."""
     area = masks.sum((-1, -2))
     pixels = masks.shape[-1] * masks.shape[-2]
     probability = logits.sigmoid()

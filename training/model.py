@@ -24,19 +24,17 @@ class Mlp(nn.Module):
 
     def __init__(self, dim, hidden, activation):
         super().__init__()
-        self.lin1, self.lin2, self.activation = (
-            nn.Linear(dim, hidden),
-            nn.Linear(hidden, dim),
-            activation,
-        )
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+        self.activation = activation
 
     def forward(self, x):
         return self.lin2(self.activation(self.lin1(x)))
 
 
 class VisionAttention(nn.Module):
-    """Attention over `size` x `size` tokens with decomposed relative positions, exact, without a
-    bias tensor."""
+    """Attention over `size` x `size` tokens with decomposed relative positions: exact, without a
+    tensor of biases."""
 
     def __init__(self, dim, heads, size):
         super().__init__()
@@ -73,7 +71,7 @@ class VisionAttention(nn.Module):
 
 
 class VisionLayer(nn.Module):
-    """Pre-norm transformer block; the caller has put the tokens in window order."""
+    """Transformer block with norms first; the caller has put the tokens in window order."""
 
     def __init__(self, c, size):
         super().__init__()
@@ -136,7 +134,7 @@ class VisionEncoder(nn.Module):
 
 
 class Attention(nn.Module):
-    """The decoder's attention; `fold*` apply its projections on the side that has few tokens."""
+    """The decoder's attention; `fold*` apply its projections to the side with few tokens."""
 
     def __init__(self, dim, heads, rate):
         super().__init__()
@@ -182,12 +180,10 @@ class TwoWayBlock(nn.Module):
 
     def __init__(self, c, first):
         super().__init__()
-        dim, heads, rate, eps = (
-            c["hidden_size"],
-            c["num_attention_heads"],
-            c["attention_downsample_rate"],
-            1e-6,
-        )
+        dim = c["hidden_size"]
+        heads = c["num_attention_heads"]
+        rate = c["attention_downsample_rate"]
+        eps = 1e-6
         self.first = first
         self.self_attn = Attention(dim, heads, 1)
         self.cross_attn_token_to_image = Attention(dim, heads, rate)
@@ -257,7 +253,8 @@ class MaskDecoder(nn.Module):
 
     @staticmethod
     def spread(conv, x):
-        """The 2x2 stride-2 transposed convolution as a Linear: (..., in) to (..., 4, out)."""
+        """The transposed convolution (2 x 2, stride 2) as a Linear layer: (..., in) to (..., 4,
+        out)."""
         weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
         return F.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))
 

@@ -1,5 +1,5 @@
-"""Optimiser: Muon (orthogonalised momentum) on the hidden matrices, AdamW on everything else, on
-fp32 masters."""
+"""The optimiser: Muon (orthogonalised momentum) for the hidden matrices, AdamW for everything else,
+on fp32 masters."""
 
 import torch
 
@@ -41,7 +41,7 @@ class Optimiser:
         self.groups = list(groups.values())
 
     def hidden(self, name):
-        """Whether Muon takes the parameter: matrices between hidden activations."""
+        """True for parameters that Muon updates: matrices between hidden activations."""
         p = self.named[name]
         outside = ("embed", "iou_token", "mask_tokens", "head.proj_out", "positional", "rel_pos")
         return p.ndim == 2 and not any(part in name for part in outside)

@@ -1,13 +1,13 @@
-"""What bf16 and int8 cost the model on pictures kept out of training, and the table of it in
-segrid.json, by which precision="auto" decides:
+"""Measures the cost of bf16 and int8 on pictures kept out of training, and writes the table in
+segrid.json by which precision="auto" decides:
 `python -m training.price FOLDER --data DATA --write`.
 
-fp16 is of devices: `--device cuda` prices it there, `--device cpu-plain` by the same definitions on
-the CPU (slowly).
+fp16 runs on devices: `--device cuda` measures it there, `--device cpu-plain` measures the same
+definitions on the CPU (slowly).
 
-Kept-out nuclei frames and fixed scenes, as in evaluate.py; `segrid.compare` against fp32. Per
-precision the worse of both sets counts: mean and least IoU of matched masks, points of AP50
-lost."""
+The pictures are kept-out nuclei frames and fixed scenes, as in evaluate.py; `segrid.compare`
+compares with fp32. For each precision the worse of both sets counts: the mean and the least IoU of
+matched masks, and the points of AP50 lost."""
 
 import argparse
 import json
@@ -25,7 +25,8 @@ PRECISIONS = {"cpu": ("fp32", "bf16", "int8"), "device": ("fp32", "fp16", "bf16"
 
 
 def written(pictures, folder):
-    """Images and label maps of the outermost targets as files; the images' paths."""
+    """Writes images and label maps of the outermost targets, and returns the paths of the
+    images."""
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True)
     for i, picture in enumerate(pictures):
@@ -71,7 +72,7 @@ def price(model, data, frames, scenes, device):
 
 
 def table(found):
-    """What segrid.json keeps."""
+    """The table for segrid.json."""
     rows = {}
     for precision in sorted(
         {r.precision for results in found.values() for r in results} - {"fp32"}
@@ -91,7 +92,8 @@ def table(found):
 
 
 def keep(folder, rows):
-    """Writes them into the folder's segrid.json; those of precisions that this CPU has not stay."""
+    """Writes the table into the folder's segrid.json. Entries of precisions that this CPU lacks
+    stay."""
     file = Path(folder) / "segrid.json"
     kept = json.loads(file.read_text())
     file.write_text(
@@ -119,7 +121,7 @@ def main():
     rows = table(price(args.folder, args.data, args.frames, args.scenes, args.device))
     print(json.dumps(rows))
     if args.device != "cpu":
-        rows.pop("bf16", None)  # the table's is of the CPU's kernels, which round less
+        rows.pop("bf16", None)  # The table keeps bf16 of the CPU's kernels, which round less.
     if args.write:
         keep(args.folder, rows)
 

@@ -1,8 +1,7 @@
-"""Prompts for training: what a user might click or draw for a target, and the batches that carry
-them.
+"""Prompts for training: clicks and boxes that a user might give for a target, and batches of them.
 
-A batch has one number of points per prompt: K points end with a "no point" token as in SAM; a box
-is two corner tokens, after K - 1 points; so every prompt of a batch has K + 1 tokens."""
+All prompts of a batch have the same number of points. K points end with a "no point" token as in
+SAM; a box is two corner tokens after K - 1 points. So every prompt of a batch has K + 1 tokens."""
 
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ class Batch:
 
 
 def inside(rng, mask, central):
-    """A pixel (x, y) of a non-empty bool mask: uniformly, or one of the deepest ones."""
+    """A pixel (x, y) of a non-empty bool mask, chosen uniformly or among the deepest ones."""
     ys, xs = np.nonzero(mask)
     if central:
         y0, x0 = ys.min(), xs.min()
@@ -43,7 +42,7 @@ def inside(rng, mask, central):
 
 
 def box_of(rng, mask, jitter):
-    """XYXY of a mask, each side moved by up to a tenth of the box when jittered."""
+    """The XYXY box of a mask; if jittered, each side is moved by up to a tenth of the box."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = np.array([xs[0], ys[0], xs[-1], ys[-1]], np.float32)
     if jitter:
@@ -53,7 +52,7 @@ def box_of(rng, mask, jitter):
 
 
 def near(rng, mask, size):
-    """A pixel outside the mask, near it nine times of ten: a negative click."""
+    """A pixel outside the mask for a negative click, which is near the mask nine times of ten."""
     ys, xs = np.nonzero(mask)
     spread = 0.5 * (max(np.ptp(ys), np.ptp(xs)) + 8) if rng.random() < 0.9 else max(size)
     for _ in range(12):
@@ -76,10 +75,8 @@ def prompted(rng, picture, count, points, size):
     empty = picture.labels == 0
     background = 0.13 if picture.complete and empty.mean() > 0.02 else 0.0
     masks = np.zeros((count, size // 2, size // 2), np.uint8)
-    xy, kinds = (
-        np.zeros((count, points + 1, 2), np.float32),
-        np.full((count, points + 1), -1, np.int8),
-    )
+    xy = np.zeros((count, points + 1, 2), np.float32)
+    kinds = np.full((count, points + 1), -1, np.int8)
     real, box = np.zeros(count, bool), np.zeros(count, bool)
     for n in range(count):
         if not chosen or rng.random() < background:
@@ -106,7 +103,7 @@ def prompted(rng, picture, count, points, size):
 
 
 def batch_at(mixture, seed, step, images, prompts, size):
-    """The batch of one step: a function of (seed, step) and the files alone, so that a run resumes
+    """The batch of one step. It depends on (seed, step) and the files only, so that a run resumes
     exactly."""
     rng = np.random.default_rng((seed, step))
     points = 1 if rng.random() < 0.75 else int(rng.integers(2, 5))
@@ -122,9 +119,9 @@ def batch_at(mixture, seed, step, images, prompts, size):
 
 
 def correction(logits, masks, generator):
-    """A click (N, 2) in mask pixels on a random wrong pixel and its label (N,): 1 where the mask
-    was missed. A prompt without errors gets a click inside its mask. logits and masks (N, h, w),
-    masks in 0..1."""
+    """A click (N, 2) in mask pixels on a random wrong pixel, and its label (N,): 1 where the pixel
+    belongs to the mask. A prompt without errors gets a click inside its mask. logits and masks (N,
+    h, w), masks in 0..1."""
     w = masks.shape[-1]
     truth, found = masks.flatten(1) > 0.5, logits.flatten(1) > 0
     wrong = truth != found

@@ -1,4 +1,4 @@
-"""One training picture, its targets, and how it is brought to the model's frame."""
+"""One training picture, its targets, and its way to the model's frame."""
 
 from dataclasses import dataclass, field
 
@@ -31,8 +31,7 @@ def whole_targets(labels):
 
 
 def fit(picture, size):
-    """Scales the long side to `size` (area filter when shrinking): a new Picture, not yet
-    padded."""
+    """A new Picture whose long side is `size`, not yet padded; an area filter shrinks."""
     h, w = picture.labels.shape
     scale = size / max(h, w)
     shape = (max(1, round(w * scale)), max(1, round(h * scale)))
@@ -51,7 +50,7 @@ def pad(array, size):
 
 
 def photometric(rng, image, strength=1.0):
-    """Light, colour, blur, noise and JPEG, each with some probability."""
+    """Changes light, colour, blur, noise and JPEG quality, each with some probability."""
     x = image.astype(np.float32)
     if rng.random() < 0.7 * strength:
         gain = np.exp(rng.normal(0, 0.22 * strength)) * np.exp(rng.normal(0, 0.06 * strength, 3))

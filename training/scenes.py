@@ -1,9 +1,8 @@
-"""Procedural scenes with exact masks. Everything follows from the generator: same seed, same
-picture.
+"""Procedural scenes with exact masks. The same seed gives the same picture.
 
-`scene(rng, size, photos)` draws one of: objects on a background (with composites, whose whole and
-parts are both targets), a partition of the picture into regions with objects on top, a field of
-cells. `python training/scenes.py OUT --count 20` writes a few to look at."""
+`scene(rng, size, photos)` draws one of three kinds: objects on a background (with composites, whose
+whole and parts are both targets), a partition of the picture into regions with objects on top, or a
+field of cells. `python training/scenes.py OUT --count 20` writes a few to look at."""
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from .shapes import _fill, blob, silhouette
 
 
 def _shade(rng, patch, mask):
-    """Light from one side, brighter at the rim or the middle."""
+    """Light from one side, and a brighter rim or middle."""
     h, w = mask.shape
     if rng.random() < 0.5:
         angle = rng.uniform(0, 2 * np.pi)
@@ -30,8 +29,8 @@ def _shade(rng, patch, mask):
 
 
 def _paint(rng, image, labels, mask, ident, photos):
-    """Draws one object: fill, shading, shadow, outline; the label goes where it is visible. False
-    if too small."""
+    """Draws one object with fill, shading, shadow and outline, and its label where it is visible.
+    False if the object is too small."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(ys) < 3 or len(xs) < 3:
         return False
@@ -82,7 +81,7 @@ def _objects(rng, image, labels, targets, photos, count, low, high):
                     targets.append((ident,))
                     group.append(ident)
                     ident += 1
-        # A piece that sticks out is part of the same thing.
+        # A piece that sticks out belongs to the same thing.
         if radius > 0.05 * size and rng.random() < 0.25:
             at = centre + _direction(rng) * radius
             piece = silhouette(rng, h, w, at, radius * rng.uniform(0.3, 0.7))
@@ -147,7 +146,7 @@ def _cells(rng, h, w):
         soft = cv2.GaussianBlur(part.astype(np.float32), (0, 0), float(rng.uniform(0.5, 1.5)))
         view += (soft * level * texture)[..., None] * tint
         labels[box][part] = ident
-    for _ in range(int(rng.integers(0, 6))):  # debris and glow, not annotated
+    for _ in range(int(rng.integers(0, 6))):  # Debris and glow are not annotated.
         at, r = rng.uniform(0, 1, 2) * (w, h), radius * rng.uniform(0.15, 0.35)
         spot = _fill(blob(rng, max(1.0, r)) + at, h, w) & (labels == 0)
         image[spot] += (1 if bright else -1) * rng.uniform(10, 60)
@@ -197,7 +196,7 @@ def scene(rng, size=256, photos=()):
 
 
 def main():
-    """Writes a few scenes, picture and coloured labels side by side."""
+    """Writes a few scenes, with picture and coloured labels side by side."""
     import argparse
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Silhouettes: (h, w) bool masks drawn as filled polygons, all seeded."""
+"""Silhouettes: (h, w) bool masks of filled polygons, drawn from a seeded generator."""
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ def _turn(points, angle):
 
 
 def blob(rng, radius, rough=0.25, waves=6):
-    """Outline of a Fourier blob around the origin, (n, 2)."""
+    """The outline of a Fourier blob around the origin, (n, 2)."""
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     r = np.ones_like(t)
     for k in range(2, waves):

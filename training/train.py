@@ -1,10 +1,10 @@
 """Trains a small SAM: `python -m training.train RUN --data DATA --init FOLDER --minutes 45`.
 
-RUN gets `checkpoint.pt` (masters, EMA, optimiser, step: a later call with the same RUN goes on from
-it), `log.jsonl`, `ema.safetensors` (the latest average) and `best.safetensors` (the best on a small
-fixed set of kept-out pictures). Batches and clicks are functions of (seed, step), so a run cut off
-resumes exactly. The schedule follows --steps, or the minutes trained so far where --steps is not
-given."""
+RUN gets `checkpoint.pt` (masters, EMA, optimiser and step; a later call with the same RUN continues
+from it), `log.jsonl`, `ema.safetensors` (the latest average) and `best.safetensors` (the best on a
+small fixed set of kept-out pictures). Batches and clicks depend on (seed, step) only, so an
+interrupted run resumes exactly. The schedule follows --steps, or without it the minutes trained so
+far."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ from .muon import Optimiser
 
 
 def _produce(queue, settings, first):
-    """The one loader process."""
+    """The loop of the loader process."""
     os.nice(max(0, 19 - os.nice(0)))
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -68,8 +68,8 @@ class Loader:
 
 
 def rates(progress, peak, decay_from=0.4, warm=0.01, last=0.02):
-    """Learning-rate factor at `progress` in 0..1: short warm-up, constant, then linear down to
-    `last`."""
+    """The factor of the learning rate at `progress` in 0..1: a short warm-up, then constant, then
+    linear down to `last`."""
     if progress < warm:
         return peak * (0.1 + 0.9 * progress / warm)
     if progress < decay_from:
@@ -78,9 +78,9 @@ def rates(progress, peak, decay_from=0.4, warm=0.01, last=0.02):
 
 
 def forward_backward(net, batch, progress, seed, step, second_prompts):
-    """Loss of the prompts as given, then of a correction: the chosen mask's error gets a click, and
-    three times of four the earlier logits are the mask hint. Gradients are left on `net`. Returns
-    the log."""
+    """Adds the gradients of two losses to `net` and returns the log. The first is that of the
+    prompts, the second that of a correction: an error of the chosen mask gets a click, and three
+    times of four the earlier logits are the mask hint."""
     device = next(net.parameters()).device
     batch = prompts.Batch(*[getattr(batch, f).to(device) for f in batch.__dataclass_fields__])
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -132,21 +132,21 @@ def forward_backward(net, batch, progress, seed, step, second_prompts):
 
 
 def save_atomically(write, path):
-    """write(temporary path), then rename."""
+    """Calls write(temporary path) and renames the file."""
     temporary = path.with_suffix(".part")
     write(temporary)
     temporary.replace(path)
 
 
 def save_weights(weights, path):
-    """fp32 safetensors."""
+    """Writes weights as fp32 safetensors."""
     tensors = {name: w.detach().float().cpu().contiguous() for name, w in weights.items()}
     save_atomically(lambda p: save_file(tensors, str(p)), path)
 
 
 def start(args, config, checkpoint):
-    """The network and its optimiser on args.device, and the step, seconds and best score so far;
-    from `checkpoint` where that file exists."""
+    """The network and its optimiser on args.device, and the step, seconds and best score so far.
+    They come from `checkpoint` where that file exists."""
     torch.manual_seed(args.seed)
     net = model.load(args.init) if args.init else fresh(config, args.seed)
     optimiser = Optimiser(net.float())
@@ -163,7 +163,7 @@ def start(args, config, checkpoint):
 
 
 def checked(config, weights, device, checks):
-    """What quick_check says of the weights."""
+    """The record of quick_check for the weights."""
     from .evaluate import quick_check
 
     average = model.Sam(config)
@@ -172,7 +172,7 @@ def checked(config, weights, device, checks):
 
 
 def train(args):
-    """Runs or resumes; returns the list of log records of this call."""
+    """Starts or resumes a run and returns the log records of this call."""
     run = Path(args.run)
     run.mkdir(parents=True, exist_ok=True)
     config_file = Path(args.config) if args.config else Path(args.init or run) / "config.json"
@@ -223,7 +223,7 @@ def train(args):
 
             checks = checks or quick_set(args.data)
             found = checked(config, optimiser.averaged(), args.device, checks)
-            spent += time.monotonic() - begin  # the schedule is in wall-clock time
+            spent += time.monotonic() - begin  # The schedule follows wall-clock time.
             log_file.write(json.dumps(dict(step=step, minutes=spent / 60, check=found)) + "\n")
             if found["score"] > best:
                 best = found["score"]

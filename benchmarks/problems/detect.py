@@ -1,18 +1,75 @@
-"""Words to boxes: one prompt, sixteen prompts, and sixteen labels as transformers' zero-shot
-pipeline does them. Texts are new in every run. Run through benchmarks/run.py."""
+"""Words to boxes with OWLv2, against transformers.
 
-import tempfile
+The model is OWLv2 base at 960 px, with one prompt and with sixteen. In fp32 transformers' zero-shot
+pipeline runs once, too, with sixteen labels, which takes minutes. The texts are new in every run,
+so that no subject finds them in a cache.
+
+python -m benchmarks.run detect --precision bf16"""
+
 import time
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks import harness, models
-from benchmarks.problems.everything import photo
-from benchmarks.problems.job import begin, end
-from benchmarks.problems.steps import timed
+from benchmarks import arguments, harness, models
+from benchmarks.photo import photo
+from benchmarks.row import timed
 
 COLOURS, THINGS = ("red", "green", "blue", "yellow"), ("circle", "square", "rectangle", "triangle")
+COUNTS = (1, 16)
+ZERO_SHOT = "zero-shot pipeline, 16 labels"
+
+
+def add_arguments(parser):
+    arguments.add(parser, "size", "precision", "threads", "repeat")
+
+
+def measure(a, scratch):
+    _, name = photo(tuple(a.size))
+    print(
+        f"detect: OWLv2 base at 960 px, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, "
+        f"{a.threads} threads"
+    )
+    row = {
+        "model": models.folder_of("owlv2-base"),
+        "size": a.size,
+        "precision": a.precision,
+        "zero_shot": a.precision == "fp32",
+    }
+    facts = {
+        "model": "owlv2-base",
+        "image": name,
+        "size": a.size,
+        "precision": a.precision,
+        "threads": a.threads,
+    }
+    rows = harness.alternate("detect", ["segrid", "transformers"], row, a, scratch)
+    return harness.Measured(f"detect-owlv2-base-{a.precision}", facts, rows)
+
+
+def measure_row(job):
+    subject = job.load("_detector")
+    image, _ = photo(tuple(job.arguments["size"]))
+    stages, kept, runs = {}, {}, iter(range(100))
+    for count in COUNTS:
+        stages[stage(count)], _ = timed(
+            3, lambda count=count: subject.detect(image, prompts(count, next(runs)), 0.1)
+        )
+    if hasattr(subject, "zero_shot") and job.arguments["zero_shot"]:
+        # It takes two minutes, so it runs once; the model is warm.
+        began = time.perf_counter()
+        subject.zero_shot(image, prompts(16, 100), 0.1)
+        stages[ZERO_SHOT] = time.perf_counter() - began
+    for count in COUNTS:
+        kept[f"scores {count}"], kept[f"boxes {count}"] = subject.detect(
+            image, prompts(count, 200), 0.02
+        )
+    job.keep(**kept)
+    job.end(sum(stages.values()), len(kept["scores 16"]), stages)
+
+
+def stage(count):
+    """The name of the stage with so many prompts."""
+    return "1 prompt" if count == 1 else f"{count} prompts"
 
 
 def prompts(count, run):
@@ -21,9 +78,22 @@ def prompts(count, run):
     return every[:count]
 
 
+def compare(body, scratch):
+    ours, theirs = (body["rows"][s]["stages"] for s in ("segrid", "transformers"))
+    kept = {s: harness.kept(scratch, s) for s in body["rows"]}
+    ratio = {name: theirs[name] / ours[name] for name in ours}
+    if ZERO_SHOT in theirs:
+        ratio[ZERO_SHOT] = theirs[ZERO_SHOT] / ours["16 prompts"]
+    return {
+        "ratio": ratio,
+        "16 prompts over 1": ours["16 prompts"] / ours["1 prompt"],
+        "agreement": {f"{count} prompts": agreement(count, **kept) for count in COUNTS},
+    }
+
+
 def agreement(count, segrid, transformers):
-    """How near the scores and boxes of both are for `count` prompts. Each of the two is a dict of
-    arrays "scores COUNT" (N,) and "boxes COUNT" (N, 4), the best first."""
+    """The differences between the scores and boxes of both for `count` prompts. Each of the two is
+    a dict of arrays "scores COUNT" (N,) and "boxes COUNT" (N, 4), the best first."""
     (ours, mine), (theirs, other) = (
         (kept[f"scores {count}"], kept[f"boxes {count}"]) for kept in (segrid, transformers)
     )
@@ -35,70 +105,9 @@ def agreement(count, segrid, transformers):
     }
 
 
-def run(a):
-    """OWLv2: one prompt, sixteen, and transformers' zero-shot pipeline with sixteen labels (fp32
-    only: it takes minutes)."""
-    folder = models.folder_of("owlv2-base")
-    image, name = photo(tuple(a.size))
-    print(
-        f"detect: OWLv2 base at 960 px, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, "
-        f"{a.threads} threads"
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = {
-            "model": folder,
-            "size": a.size,
-            "precision": a.precision,
-            "zero_shot": a.precision == "fp32",
-        }
-        rows = harness.compare(
-            "detect", ["segrid", "transformers"], arguments, a.threads, a.repeat, scratch
-        )
-        kept = {s: dict(np.load(Path(scratch) / f"{s}-0.json.npz")) for s in rows}
-    ours, theirs = rows["segrid"]["stages"], rows["transformers"]["stages"]
-    body = {
-        "model": "owlv2-base",
-        "image": name,
-        "size": a.size,
-        "precision": a.precision,
-        "threads": a.threads,
-        "rows": rows,
-        "ratio": {stage: theirs[stage] / ours[stage] for stage in ours},
-        "16 prompts over 1": ours["16 prompts"] / ours["1 prompt"],
-        "agreement": {f"{count} prompts": agreement(count, **kept) for count in (1, 16)},
-    }
-    if "zero-shot pipeline, 16 labels" in theirs:
-        body["ratio"]["zero-shot pipeline, 16 labels"] = (
-            theirs["zero-shot pipeline, 16 labels"] / ours["16 prompts"]
-        )
-    for what, ratio in body["ratio"].items():
-        print(f"  {what}: transformers takes {ratio:.1f}x as long")
-    print(
+def summarise(body):
+    for name, ratio in body["ratio"].items():
+        yield f"  {name}: transformers takes {ratio:.1f}x as long"
+    yield (
         f"  16 prompts cost {body['16 prompts over 1']:.3f}x of one; agreement {body['agreement']}"
     )
-    print("written:", harness.record(a.name or f"detect-owlv2-base-{a.precision}", body))
-
-
-def main():
-    job, a, subject = begin("_detector")
-    image, _ = photo(tuple(a["size"]))
-    stages, kept, runs = {}, {}, iter(range(100))
-    for stage, count, repeat in (("1 prompt", 1, 3), ("16 prompts", 16, 3)):
-        stages[stage], _ = timed(
-            repeat, lambda count=count: subject.detect(image, prompts(count, next(runs)), 0.1)
-        )
-    if hasattr(subject, "zero_shot") and a["zero_shot"]:
-        # 16 labels take transformers two minutes: once, warm
-        began = time.perf_counter()
-        subject.zero_shot(image, prompts(16, 100), 0.1)
-        stages["zero-shot pipeline, 16 labels"] = time.perf_counter() - began
-    for count in (1, 16):
-        kept[f"scores {count}"], kept[f"boxes {count}"] = subject.detect(
-            image, prompts(count, 200), 0.02
-        )
-    np.savez(job["out"] + ".npz", **kept)
-    end(job, sum(stages.values()), len(kept["scores 16"]), stages)
-
-
-if __name__ == "__main__":
-    main()

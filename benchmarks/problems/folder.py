@@ -1,21 +1,55 @@
-"""A folder of mixed images, segmented with the packaged model: images per second, memory of all
-processes (PSS), how busy the thread budget was. Run through benchmarks/run.py."""
+"""A folder of images: our stream and pools of processes.
+
+All run the packaged model on mixed images. The result holds images per second, the memory of all
+processes (PSS), and the share of the time for which the thread budget was busy. segment-anything's
+pool gets at most twelve images.
+
+python -m benchmarks.run folder --repeat 1
+python -m benchmarks.run folder --repeat 1 --count 120 \\
+    --subjects folder_stream folder_processes --name folder-own
+python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 \\
+    --subjects folder_stream --name folder-long"""
 
 import tempfile
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 
-from benchmarks import harness, models
-from benchmarks.problems.job import begin, end
+from benchmarks import arguments, harness, models
+
+OURS = "folder_stream"
+
+
+def add_arguments(parser):
+    arguments.add(parser, "points", "threads", "repeat")
+    parser.add_argument("--count", type=int, default=200, help="images (%(default)s)")
+    peers = ("folder_processes", "folder_segment_anything")
+    arguments.add_subjects(parser, *peers, default=[OURS, *peers], ours=OURS)
+
+
+def measure(a, scratch):
+    options = models.recommended(a.points)
+    print(f"folder: {a.count} images, {options}, {a.threads} threads")
+    pictures = Path(tempfile.gettempdir()) / f"segrid-folder-{a.count}"
+    images(pictures, a.count)
+    row = {
+        "model": models.folder_of("tiny"),
+        "folder": str(pictures),
+        "count": a.count,
+        "options": options,
+        "count of folder_segment_anything": min(a.count, 12),
+    }
+    facts = {"model": "tiny", "threads": a.threads, "images": a.count, "options": options}
+    rows = harness.alternate("folder", arguments.with_ours(a.subjects, OURS), row, a, scratch)
+    return harness.Measured("folder", facts, rows)
 
 
 def images(folder, count):
-    """`count` pictures of 256 to 1024 px cut from scikit-image's samples: PNG and JPEG, the same
-    for everybody. In the runner's process: what makes them is nobody's memory."""
-    import numpy as np
+    """Writes `count` pictures of 256 to 1024 px, PNG and JPEG, cut from scikit-image's samples. The
+    runner's process makes them, so that no subject's memory holds scikit-image."""
     import skimage.data
     from PIL import Image
 
@@ -38,9 +72,30 @@ def images(folder, count):
             ).save(path)
 
 
+def measure_row(job):
+    a, subject = job.arguments, job.load(option="options")
+    count = a.get(f"count of {job.subject}", a["count"])
+    paths = sorted(str(p) for p in Path(a["folder"]).iterdir())[:count]
+    subject.run(paths[: 2 * job.threads])  # the processes start and load their models here
+    watch = Watch(subject)
+    watch.start()
+    began, cpu = time.perf_counter(), seconds_of_cpu()
+    counts = subject.run(paths)
+    seconds = time.perf_counter() - began
+    busy = (seconds_of_cpu() - cpu) / (job.threads * seconds)
+    watch.stop.set()
+    watch.join()
+    subject.close()
+    stages = {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}
+    early, late = watch.between(60, 140), watch.between(len(paths) - 80, len(paths))
+    if early is not None and late is not None:
+        stages |= {"MB around image 100": early, "MB around the last": late}
+    job.end(seconds / len(paths), sum(counts), stages, watch.peak)
+
+
 class Watch(threading.Thread):
-    """Samples the PSS of this process and all below it, MB: its peak, and beside how many images
-    the subject had done."""
+    """Samples the PSS of this process and its children, in MB: the peak, and pairs of the images
+    that the subject had done and the PSS then."""
 
     def __init__(self, subject):
         super().__init__(daemon=True)
@@ -58,13 +113,13 @@ class Watch(threading.Thread):
             self.samples.append((getattr(self.subject, "done", 0), total / 2**20))
 
     def between(self, first, last):
-        """The highest while these images were done; None where there were too few to say."""
+        """The highest PSS while these images were done; None for fewer than ten samples."""
         found = [mb for done, mb in self.samples if first <= done <= last]
         return max(found) if len(found) >= 10 else None
 
 
 def seconds_of_cpu():
-    """User and system time of this process and of those below it, living and gone."""
+    """User and system time of this process and of its children, those that ended included."""
     total = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
@@ -76,71 +131,24 @@ def seconds_of_cpu():
     return total + own.children_user + own.children_system
 
 
-def run(a):
-    """A folder of mixed images with the packaged model: our stream, a pool of processes around our
-    Segmenter, one around segment-anything (fewer images)."""
-    options = models.recommended(a.points)
-    every = ["folder_stream", "folder_processes", "folder_segment_anything"]
-    subjects = [s for s in every if s in a.subjects] or every
-    print(f"folder: {a.count} images, {options}, {a.threads} threads")
-    pictures = Path(tempfile.gettempdir()) / f"segrid-folder-{a.count}"
-    images(pictures, a.count)
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = {
-            "model": models.folder_of("tiny"),
-            "folder": str(pictures),
-            "count": a.count,
-            "options": options,
-            "precision": "fp32",
-            "count of folder_segment_anything": min(a.count, 12),
-        }
-        rows = harness.compare("folder", subjects, arguments, a.threads, a.repeat, scratch)
-    ours = rows["folder_stream"]
-    body = {
-        "model": "tiny",
-        "threads": a.threads,
-        "images": a.count,
-        "options": options,
-        "rows": rows,
-        "ratio": {s: r["median"] / ours["median"] for s, r in rows.items()},
-        "memory": {s: r["memory_mb"] / ours["memory_mb"] for s, r in rows.items()},
+def compare(body, scratch):
+    rows = body["rows"]
+    return {
+        "ratio": {s: r["median"] / rows[OURS]["median"] for s, r in rows.items()},
+        "memory": {s: r["memory_mb"] / rows[OURS]["memory_mb"] for s, r in rows.items()},
     }
-    for s, r in rows.items():
-        print(
+
+
+def summarise(body):
+    for s, r in body["rows"].items():
+        yield (
             f"  {s}: {r['stages']['images per second']:.2f} images/s "
             f"({body['ratio'][s]:.2f}x as long as stream), {r['memory_mb']:.0f} MB PSS "
             f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, "
             f"{r['count']} masks in {r['stages']['images']:.0f} images"
         )
         if "MB around image 100" in r["stages"]:
-            print(
+            yield (
                 f"    {r['stages']['MB around image 100']:.0f} MB around image 100, "
                 f"{r['stages']['MB around the last']:.0f} MB around the last"
             )
-    print("written:", harness.record(a.name or "folder", body))
-
-
-def main():
-    job, a, subject = begin("", "options")
-    paths = sorted(str(p) for p in Path(a["folder"]).iterdir())[
-        : a.get(f"count of {job['subject']}", a["count"])
-    ]
-    subject.run(paths[: 2 * job["threads"]])  # warm: processes and models are there
-    watch = Watch(subject)
-    watch.start()
-    began, cpu = time.perf_counter(), seconds_of_cpu()
-    counts = subject.run(paths)
-    seconds = time.perf_counter() - began
-    busy = (seconds_of_cpu() - cpu) / (job["threads"] * seconds)
-    watch.stop.set()
-    watch.join()
-    subject.close()
-    stages = {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}
-    early, late = watch.between(60, 140), watch.between(len(paths) - 80, len(paths))
-    if early is not None and late is not None:
-        stages |= {"MB around image 100": early, "MB around the last": late}
-    end(job, seconds / len(paths), sum(counts), stages, watch.peak)
-
-
-if __name__ == "__main__":
-    main()

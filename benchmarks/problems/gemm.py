@@ -1,4 +1,6 @@
-"""Products of a Linear on one core against the core's own peak. Run through benchmarks/run.py."""
+"""Matrix products on one core against its peak.
+
+python -m benchmarks.run gemm"""
 
 import subprocess
 import tempfile
@@ -6,7 +8,8 @@ from pathlib import Path
 
 from benchmarks import harness
 
-# rows, n, k: a tile of SAM ViT-B's qkv, MLP and neck; of the decoder's scores, values and upscaling
+# (rows, n, k) of the products: tiles of SAM ViT-B's qkv, MLP and neck, and of the decoder's scores,
+# values and upscaling.
 SHAPES = (
     (64, 2304, 768),
     (64, 3072, 768),
@@ -20,28 +23,35 @@ SHAPES = (
 )
 
 
+def add_arguments(parser):
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.3,
+        help="time for each of torch's products (%(default)s)",
+    )
+
+
+def measure(a, scratch):
+    """Measures in this process: there are no subjects."""
+    before = peak()
+    rows = rates(a.seconds)
+    return harness.Measured("gemm", {"peak": max(before, peak())}, rows)
+
+
 def peak():
-    """GFLOP/s of fp32 fused multiply-adds, measured by peak.cpp."""
+    """GFLOP/s of fused multiply-adds in fp32 on one core, measured by peak.cpp."""
+    source = Path(__file__).parents[1] / "peak.cpp"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "peak"
-        subprocess.run(
-            [
-                "c++",
-                "-O3",
-                "-march=native",
-                "-std=c++20",
-                Path(__file__).parents[1] / "peak.cpp",
-                "-o",
-                program,
-            ],
-            check=True,
-        )
+        compiler = ["c++", "-O3", "-march=native", "-std=c++20"]
+        subprocess.run([*compiler, source, "-o", program], check=True)
         return float(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
 
 
-def rates():
-    """[{"shape", "fp32", "bf16", "torch"}]: GFLOP/s on one core, ours and
-    torch.nn.functional.linear's."""
+def rates(seconds):
+    """[{"shape", "fp32", "bf16", "torch"}]: GFLOP/s on one core, ours in fp32 and in bf16, and
+    torch.nn.functional.linear's in fp32."""
     import torch
     import torch.utils.benchmark
 
@@ -54,7 +64,7 @@ def rates():
         timer = torch.utils.benchmark.Timer(
             "torch.nn.functional.linear(x, w)", globals={"torch": torch, "x": x, "w": w}
         )
-        theirs = 2e-9 * m * n * k / timer.blocked_autorange(min_run_time=0.3).median
+        theirs = 2e-9 * m * n * k / timer.blocked_autorange(min_run_time=seconds).median
         rows.append(
             {
                 "shape": [m, n, k],
@@ -66,19 +76,18 @@ def rates():
     return rows
 
 
-def run(a):
-    """Products on one core against its peak."""
-    before = peak()
-    rows = rates()
-    top = max(before, peak())
-    print(
-        f"gemm: one core's peak in fp32 is {top:.0f} GFLOP/s (bf16 may reach twice that, more with "
-        "AMX)"
+def compare(body, scratch):
+    """The shares of the peak in fp32 that ours reaches, shape by shape."""
+    return {"share of the peak": [r["fp32"] / body["peak"] for r in body["rows"]]}
+
+
+def summarise(body):
+    yield (
+        f"gemm: one core's peak in fp32 is {body['peak']:.0f} GFLOP/s (bf16 may reach twice that, "
+        "more with AMX)"
     )
-    for r in rows:
-        print(
-            f"  {'x'.join(map(str, r['shape'])):>13}: fp32 {r['fp32']:.0f} "
-            f"({100 * r['fp32'] / top:.0f} %), bf16 {r['bf16']:.0f}, torch's linear "
-            f"{r['torch']:.0f}"
+    for r, share in zip(body["rows"], body["share of the peak"], strict=True):
+        yield (
+            f"  {'x'.join(map(str, r['shape'])):>13}: fp32 {r['fp32']:.0f} ({100 * share:.0f} %), "
+            f"bf16 {r['bf16']:.0f}, torch's linear {r['torch']:.0f}"
         )
-    print("written:", harness.record(a.name or "gemm", {"peak": top, "rows": rows}))

@@ -1,23 +1,70 @@
-"""The image encoder in one precision, and what its weights take. Run through benchmarks/run.py."""
+"""The encoder in four precisions, and its weights' memory.
 
+The precisions are fp32, bf16, int8 and int8-torch; peers run in fp32 and bf16.
+
+python -m benchmarks.run precisions --model vit_b --subjects segrid openvino"""
+
+import ctypes
 import gc
-import json
-import os
-import tempfile
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import harness, models
-from benchmarks.problems.everything import photo
-from benchmarks.problems.steps import timed
+from benchmarks import arguments, harness, models
+from benchmarks.photo import photo
+from benchmarks.row import timed
+
+OURS = ["segrid@fp32", "segrid@bf16", "segrid@int8", "segrid@int8-torch"]
+
+
+def add_arguments(parser):
+    arguments.add(parser, "model", "size", "threads", "repeat")
+    arguments.add_subjects(
+        parser,
+        *("segment_anything", "openvino", "transformers", "sam2", "sam2_openvino"),
+        default=["segrid", "segment_anything"],
+    )
+
+
+def measure(a, scratch):
+    folder = models.folder_of(a.model)
+    _, name = photo(tuple(a.size))
+    print(
+        f"precisions: {a.model}'s encoder, {name} at {a.size[0]}x{a.size[1]}, {a.threads} threads"
+    )
+    peers = [f"{p}@{q}" for p in arguments.with_ours(a.subjects)[1:] for q in ("fp32", "bf16")]
+    row = {"model": folder, "size": a.size, "precision": "fp32"}
+    facts = {"model": a.model, "image": name, "size": a.size, "threads": a.threads}
+    rows = harness.alternate("precisions", OURS + peers, row, a, scratch)
+    return harness.Measured(f"precisions-{a.model}", facts, rows)
+
+
+def measure_row(job):
+    # The libraries are loaded first, so that the memory counted is that of the weights.
+    import_module(f"benchmarks.subjects.{job.subject}")
+    if job.subject == "segrid":
+        import segrid
+
+        segrid.set_threads(job.threads)
+    before = anonymous_mb()
+    try:
+        subject = job.load()
+    except NotImplementedError as refused:
+        job.refuse(str(refused))  # this CPU has no instructions for the precision
+        return
+    weights = anonymous_mb() - before
+    image, _ = photo(tuple(job.arguments["size"]))
+    seconds, features = timed(5, lambda: subject.encode(image))
+    stages = {"encode": seconds}
+    if hasattr(subject, "linears"):
+        stages["linears"] = subject.linears(image)
+    job.keep(features=np.asarray(features, np.float32).ravel())
+    job.end(seconds, 0, stages, weights)
 
 
 def anonymous_mb():
-    """Resident memory of this process without the libraries' own pages."""
-    import ctypes
-
+    """Resident memory of this process without the pages of its libraries, in MB."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return next(
@@ -27,101 +74,39 @@ def anonymous_mb():
     )
 
 
-def compared(rows, kept):
-    """Times against int8's, the error of the features and the memory of the weights against our
-    fp32's, of every subject that this CPU can run."""
-    full = kept["segrid@fp32"]
+def compare(body, scratch):
+    """Times against int8's; the error of the features and the memory of the weights against our
+    fp32's; of every subject that this CPU can run."""
+    ran = {s: r for s, r in body["rows"].items() if "error" not in r}
+    features = {s: harness.kept(scratch, s)["features"] for s in ran}
+    full = features["segrid@fp32"]
     return {
         "times as long as int8": {
-            s: r["median"] / rows["segrid@int8"]["median"] for s, r in rows.items() if s in kept
+            s: r["median"] / ran["segrid@int8"]["median"] for s, r in ran.items()
         },
         "feature error": {
-            s: float(np.sqrt(np.square(k - full).mean() / np.square(full).mean()))
-            for s, k in kept.items()
+            s: float(np.sqrt(np.square(f - full).mean() / np.square(full).mean()))
+            for s, f in features.items()
         },
         "weights": {
-            s: r["memory_mb"] / rows["segrid@fp32"]["memory_mb"]
-            for s, r in rows.items()
-            if s.startswith("segrid") and s in kept
+            s: r["memory_mb"] / ran["segrid@fp32"]["memory_mb"]
+            for s, r in ran.items()
+            if s.startswith("segrid")
         },
     }
 
 
-def run(a):
-    """The encoder in every precision, ours and OpenVINO's, alternating; what the weights take; how
-    far the features are from ours in fp32."""
-    folder = models.folder_of(a.model)
-    image, name = photo(tuple(a.size))
-    subjects = ["segrid@fp32", "segrid@bf16", "segrid@int8", "segrid@int8-torch"] + [
-        f"{p}@{q}" for p in a.subjects if p != "segrid" for q in ("fp32", "bf16")
-    ]
-    print(
-        f"precisions: {a.model}'s encoder, {name} at {a.size[0]}x{a.size[1]}, {a.threads} threads"
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        rows = harness.compare(
-            "precisions",
-            subjects,
-            {"model": folder, "size": a.size, "precision": "fp32"},
-            a.threads,
-            a.repeat,
-            scratch,
-        )
-        kept = {
-            s: np.load(Path(scratch) / f"{s}-0.json.npy")
-            for s in subjects
-            if "error" not in rows[s]
-        }
-    body = {
-        "model": a.model,
-        "image": name,
-        "size": a.size,
-        "threads": a.threads,
-        "rows": rows,
-        **compared(rows, kept),
-    }
-    for s, r in rows.items():
+def summarise(body):
+    for s, r in body["rows"].items():
         if "error" in r:
-            print(f"  {s}: {r['error']}")
+            yield f"  {s}: {r['error']}"
             continue
-        print(
+        yield (
             f"  {s}: {r['median']:.3f} s ({body['times as long as int8'][s]:.2f}x int8's), "
             f"features off by {body['feature error'][s]:.1e} of their size"
         )
         if s in body["weights"]:
-            print(
+            yield (
                 f"    weights {r['memory_mb']:.0f} MB ({body['weights'][s]:.2f} of fp32's), Linear "
                 f"layers {r['stages']['linears']:.3f} s"
             )
-    print("written:", harness.record(a.name or f"precisions-{a.model}", body))
-
-
-def main():
-    job = json.loads(os.environ["SEGRID_BENCHMARK"])
-    a = job["arguments"]
-    module = import_module(f"benchmarks.subjects.{job['subject']}")
-    if job["subject"] == "segrid":
-        import segrid
-
-        segrid.set_threads(job["threads"])  # the extension is loaded
-    before = anonymous_mb()
-    try:
-        subject = module.Subject(a["model"], job["threads"], a["precision"])
-    except NotImplementedError as refused:
-        # This CPU has no instructions for it: the row says so.
-        Path(job["out"]).write_text(json.dumps({"error": str(refused)}))
-        return
-    weights = anonymous_mb() - before
-    image, _ = photo(tuple(a["size"]))
-    seconds, features = timed(5, lambda: subject.encode(image))
-    stages = {"encode": seconds}
-    if hasattr(subject, "linears"):
-        stages["linears"] = subject.linears(image)
-    np.save(job["out"] + ".npy", np.asarray(features, np.float32).ravel())
-    Path(job["out"]).write_text(
-        json.dumps({"seconds": seconds, "memory_mb": weights, "count": 0, "stages": stages})
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,40 +1,96 @@
-"""The steps of segment everything one by one: encoder, 64 prompts of three masks, one click, logits
-to runs. Run through benchmarks/run.py."""
+"""The steps of segment everything one by one.
 
-import statistics
-import tempfile
-import time
+They are the encoder, 64 prompts of three masks, one click, and logits to runs.
+
+python -m benchmarks.run steps --model vit_b --subjects segrid segment_anything openvino
+python -m benchmarks.run steps --model sam2.1_hiera_t --subjects segrid sam2_openvino sam2"""
+
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import harness, models
-from benchmarks.problems.everything import photo
-from benchmarks.problems.job import begin, end
+from benchmarks import arguments, harness, models
+from benchmarks.photo import photo
+from benchmarks.row import timed
 
 PROMPTS = 64
 
 
+def add_arguments(parser):
+    arguments.add(parser, "model", "size", "precision", "threads", "repeat")
+    arguments.add_subjects(
+        parser,
+        *("segment_anything", "openvino", "onnxruntime", "transformers", "mobile_sam"),
+        *("sam2", "sam2_openvino"),
+        default=["segrid", "segment_anything"],
+    )
+
+
+def measure(a, scratch):
+    import segrid
+
+    folder = models.folder_of(a.model)
+    image, name = photo(tuple(a.size))
+    size = f"{a.size[0]}x{a.size[1]}"
+    print(
+        f"steps: {a.model}, {name} at {size}, {a.precision}, {a.threads} threads; decode is "
+        f"{PROMPTS} prompts of three masks"
+    )
+    # All subjects postprocess the same logits, which are segrid's for the 64 clicks.
+    logits, segmenter = Path(scratch) / "logits.npy", segrid.Segmenter(folder, device="cpu")
+    masks = segmenter.predict(image, points=points(tuple(a.size)), multimask=True)
+    np.save(logits, masks.low_res)
+    row = {"model": folder, "size": a.size, "precision": a.precision, "logits": str(logits)}
+    facts = {
+        "model": a.model,
+        "image": name,
+        "size": a.size,
+        "precision": a.precision,
+        "threads": a.threads,
+    }
+    rows = harness.alternate("steps", arguments.with_ours(a.subjects), row, a, scratch)
+    return harness.Measured(f"steps-{a.model}-{a.precision}-{size}", facts, rows)
+
+
+def measure_row(job):
+    subject, size = job.load(), tuple(job.arguments["size"])
+    image, _ = photo(size)
+    clicks = points(size)
+    stages, kept = {}, {}
+    stages["encode"], features = timed(3, lambda: subject.encode(image))
+    kept["encode"] = np.asarray(features, np.float32).ravel()[::17]
+    if subject.decode:
+        stages["decode"], low_res = timed(2, lambda: subject.decode(clicks))
+        # segrid's predict goes on to runs and boxes, which the peers' decoders do not.
+        if hasattr(subject, "beyond_decoding"):
+            stages["decode"] -= subject.beyond_decoding(clicks)
+        kept["decode"] = np.asarray(low_res, np.float32).ravel()[::17]
+    if getattr(subject, "click", None):
+        stages["click"], one = timed(10, lambda: subject.click(clicks[27, 0]))
+        kept["click"] = np.asarray(one, np.float32).ravel()
+    if hasattr(subject, "postprocess"):
+        logits = np.load(job.arguments["logits"])
+        stages["postprocess"], areas = timed(
+            2, lambda: subject.postprocess(logits, (size[1], size[0]))
+        )
+        kept["postprocess"] = np.asarray(areas, np.float64)
+    job.keep(**kept)
+    job.end(sum(stages.values()), PROMPTS, stages)
+
+
 def points(size):
-    """64 clicks in 8 x 8 places, as (64, 1, 2)."""
+    """64 clicks on a grid of 8 x 8, as (64, 1, 2)."""
     w, h = size
     x, y = np.meshgrid((np.arange(8) + 0.5) * w / 8, (np.arange(8) + 0.5) * h / 8)
     return np.stack([x.ravel(), y.ravel()], axis=1)[:, None]
 
 
-def timed(repeat, step):
-    """Median seconds of `repeat` runs after one that warms up, and what the last one returned."""
-    result, seconds = step(), []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        result = step()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds), result
-
-
-def compared(peers, rows, kept):
-    """How many times as long as segrid each peer takes, {stage: {peer: ratio}}; the largest
-    difference of its values from ours, and from the first peer's."""
+def compare(body, scratch):
+    """The time of each peer relative to segrid's, {stage: {peer: ratio}}; the largest difference of
+    the peer's values from ours, and from the first peer's."""
+    rows = body["rows"]
+    peers = [s for s in rows if s != "segrid"]
+    kept = {s: harness.kept(scratch, s) for s in rows}
     ratio, apart, among = {}, {}, {}
     for peer in peers:
         for stage, seconds in rows[peer]["stages"].items():
@@ -44,90 +100,19 @@ def compared(peers, rows, kept):
             if peer != peers[0] and first is not None:
                 pair = f"{peers[0]}, {peer}"
                 among.setdefault(stage, {})[pair] = difference(first, theirs)
-    return ratio, apart, among
+    return {"ratio": ratio, "largest difference": apart, "peers among themselves": among}
 
 
 def difference(ours, theirs):
-    """The largest difference as a share of their largest value."""
+    """The largest difference, as a share of their largest value."""
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def run(a):
-    """Encoder, 64 prompts, one click, and logits to runs."""
-    import segrid
-
-    folder = models.folder_of(a.model)
-    image, name = photo(tuple(a.size))
-    print(
-        f"steps: {a.model}, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {a.threads} threads; "
-        f"decode is {PROMPTS} prompts of three masks"
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        # What the model says of the 64 clicks is the same for everybody.
-        logits, segmenter = Path(scratch) / "logits.npy", segrid.Segmenter(folder, device="cpu")
-        said = segmenter.predict(image, points=points(tuple(a.size)), multimask=True)
-        np.save(logits, said.low_res)
-        arguments = {
-            "model": folder,
-            "size": a.size,
-            "precision": a.precision,
-            "logits": str(logits),
-        }
-        rows = harness.compare("steps", a.subjects, arguments, a.threads, a.repeat, scratch)
-        kept = {s: dict(np.load(Path(scratch) / f"{s}-0.json.npz")) for s in a.subjects}
-    ratio, apart, among = compared(a.subjects[1:], rows, kept)
-    for stage, of in ratio.items():
-        print(
-            f"  {stage}: segrid {rows['segrid']['stages'][stage]:.4f} s; "
-            + "; ".join(
-                f"{p} {r:.1f}x as long (largest difference {apart[stage][p]:.1e} of the largest "
-                "value)"
-                for p, r in of.items()
-            )
+def summarise(body):
+    for stage, of in body["ratio"].items():
+        apart = body["largest difference"][stage]
+        peers = "; ".join(
+            f"{p} {r:.1f}x as long (largest difference {apart[p]:.1e} of the largest value)"
+            for p, r in of.items()
         )
-    body = {
-        "model": a.model,
-        "image": name,
-        "size": a.size,
-        "precision": a.precision,
-        "threads": a.threads,
-        "rows": rows,
-        "ratio": ratio,
-        "largest difference": apart,
-        "peers among themselves": among,
-    }
-    print(
-        "written:",
-        harness.record(a.name or f"steps-{a.model}-{a.precision}-{a.size[0]}x{a.size[1]}", body),
-    )
-
-
-def main():
-    job, a, subject = begin()
-    size = tuple(a["size"])
-    image, _ = photo(size)
-    clicks = points(size)
-    stages, kept = {}, {}
-    stages["encode"], features = timed(3, lambda: subject.encode(image))
-    kept["encode"] = np.asarray(features, np.float32).ravel()[::17]
-    if subject.decode:
-        stages["decode"], low_res = timed(2, lambda: subject.decode(clicks))
-        # These are seconds of that step for which the peers' decoders are not timed.
-        if hasattr(subject, "beyond_decoding"):
-            stages["decode"] -= subject.beyond_decoding(clicks)
-        kept["decode"] = np.asarray(low_res, np.float32).ravel()[::17]
-    if getattr(subject, "click", None):
-        stages["click"], one = timed(10, lambda: subject.click(clicks[27, 0]))
-        kept["click"] = np.asarray(one, np.float32).ravel()
-    if hasattr(subject, "postprocess"):
-        logits = np.load(a["logits"])
-        stages["postprocess"], areas = timed(
-            2, lambda: subject.postprocess(logits, (size[1], size[0]))
-        )
-        kept["postprocess"] = np.asarray(areas, np.float64)
-    np.savez(job["out"] + ".npz", **kept)
-    end(job, sum(stages.values()), PROMPTS, stages)
-
-
-if __name__ == "__main__":
-    main()
+        yield f"  {stage}: segrid {body['rows']['segrid']['stages'][stage]:.4f} s; {peers}"

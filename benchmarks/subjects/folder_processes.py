@@ -1,4 +1,4 @@
-"""A process for each thread, each with a Segmenter of its own on one thread: what people build
+"""One process for each thread, each with its own Segmenter on one thread: the pool that users build
 around a library."""
 
 import multiprocessing

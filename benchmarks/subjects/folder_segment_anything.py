@@ -1,4 +1,4 @@
-"""A process for each thread around segment-anything's generator, torch on one thread in each."""
+"""One process for each thread, each with segment-anything's generator and torch on one thread."""
 
 from benchmarks.subjects import folder_processes
 
@@ -8,7 +8,7 @@ STATE = {}
 def begin(model, options):
     import torch
 
-    from benchmarks.random_sam import to_segment_anything
+    from tests.models.sam import to_segment_anything
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)

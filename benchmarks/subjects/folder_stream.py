@@ -1,4 +1,4 @@
-"""segrid.stream: one process, the engine's threads."""
+"""segrid.stream: one process with the engine's threads."""
 
 
 class Subject:

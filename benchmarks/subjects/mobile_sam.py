@@ -1,5 +1,5 @@
-"""MobileSAM's weights in segment-anything's generator, as MobileSAM's own package runs them: its
-TinyViT (here the plain reference) as the image encoder."""
+"""MobileSAM's weights in segment-anything's generator, as in MobileSAM's own package. The image
+encoder is the plain TinyViT of tests/reference."""
 
 from benchmarks.subjects import segment_anything
 
@@ -9,7 +9,7 @@ class Subject(segment_anything.Subject):
         super().__init__(random_sam_of(), threads, precision)
 
     def prepare(self, sam):
-        from benchmarks.random_mobile_sam import encoder
+        from tests.models.mobile_sam import encoder
 
         network = encoder("mobile_sam")
         size = sam.image_encoder.img_size
@@ -18,13 +18,13 @@ class Subject(segment_anything.Subject):
 
 
 def random_sam_of():
-    """The random SAM whose prompt encoder and decoder the random MobileSAM has."""
+    """The folder of the random SAM whose prompt encoder and decoder the random MobileSAM has."""
     import tempfile
     from pathlib import Path
 
-    from benchmarks import random_sam
+    from tests import models
 
-    return str(random_sam.make("vit_b", Path(tempfile.gettempdir()) / "segrid-vit_b"))
+    return str(models.sam.make("vit_b", Path(tempfile.gettempdir()) / "segrid-vit_b"))
 
 
 def Encoder(network, size):

@@ -1,5 +1,5 @@
-"""segment-anything with its two networks exported to ONNX and run by onnxruntime (fp32; its CPU
-provider has no bf16)."""
+"""segment-anything with its two networks exported to ONNX and run by onnxruntime in fp32; the CPU
+provider has no bf16."""
 
 import torch
 

@@ -1,5 +1,5 @@
-"""segment-anything with its two networks compiled by OpenVINO (latency hint; bf16 by its inference
-precision)."""
+"""segment-anything with its two networks compiled by OpenVINO, with the latency hint; bf16 is the
+inference precision."""
 
 import torch
 

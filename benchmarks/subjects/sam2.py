@@ -1,5 +1,5 @@
 """sam2's predictor and SAM2AutomaticMaskGenerator on the same weights; bf16 and fp16 are autocast,
-as its own examples use it."""
+as in sam2's examples."""
 
 import contextlib
 from pathlib import Path
@@ -9,7 +9,7 @@ class Subject:
     def __init__(self, model, threads, precision="fp32", device="cpu"):
         import torch
 
-        from benchmarks.random_sam2 import original
+        from tests.models.sam2 import original
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)

@@ -1,5 +1,5 @@
-"""sam2's predictor with its image encoder (Hiera and neck) compiled by OpenVINO (latency hint; bf16
-by its inference precision). The encoder alone."""
+"""sam2's predictor with its image encoder (Hiera and neck) compiled by OpenVINO, with the latency
+hint; bf16 is the inference precision. Only the encoder is measured."""
 
 import torch
 
@@ -10,7 +10,7 @@ class Subject(sam2.Subject):
     def __init__(self, model, threads, precision="fp32"):
         import openvino as ov
 
-        super().__init__(model, threads)  # what is left to torch runs in fp32
+        super().__init__(model, threads)  # The parts that stay in torch run in fp32.
         inner, side = self.model.image_encoder, self.model.image_size
         settings = {
             "PERFORMANCE_HINT": "LATENCY",

@@ -1,27 +1,25 @@
 """segment-anything's predictor and SamAutomaticMaskGenerator on the same weights; bf16 and fp16 are
-autocast, around the network as its users do it."""
+autocast around the networks, as users do it."""
 
 
 class Subject:
     def __init__(self, model, threads, precision="fp32", device="cpu"):
         import torch
 
-        from benchmarks.random_sam import to_segment_anything
+        from tests.models.sam import to_segment_anything
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self.precision, self.threads, self.device = (
-            precision,
-            threads,
-            "cpu" if device == "cpu-plain" else device,
-        )
+        self.precision = precision
+        self.threads = threads
+        self.device = "cpu" if device == "cpu-plain" else device
         self.model = self.prepare(to_segment_anything(model).to(self.device))
         from segment_anything import SamPredictor
 
         self.predictor = SamPredictor(self.model)
 
     def prepare(self, sam):
-        """Where other runtimes put their own networks in place of segment-anything's."""
+        """The model to measure. Subclasses replace its networks by those of other runtimes."""
         if self.precision != "fp32":
             for module in (sam.image_encoder, sam.mask_decoder):
                 in_autocast(
@@ -45,7 +43,7 @@ class Subject:
         return self.predictor.features.float().cpu().numpy()
 
     def low_res(self, points):
-        """As the predictor's predict_torch, without the upsampling to the image's size."""
+        """The predictor's predict_torch without the upsampling to the image's size."""
         import numpy as np
         import torch
 
@@ -77,7 +75,7 @@ class Subject:
         )[2]
 
     def boxes(self, boxes):
-        """One mask a box, (N, H, W) bool: predict_torch with all of them in one batch."""
+        """One mask for each box, (N, H, W) bool, by predict_torch with all boxes in one batch."""
         import torch
 
         p = self.predictor
@@ -93,8 +91,8 @@ class Subject:
         )
 
     def postprocess(self, logits, size):
-        """What the generator does with every mask: upsample, stability, threshold, boxes, RLE; 64
-        prompts at a time."""
+        """The generator's work on masks, for 64 prompts at a time: upsampling, stability,
+        threshold, boxes, RLE."""
         import torch
         from segment_anything.utils.amg import (
             batched_mask_to_box,
@@ -115,7 +113,7 @@ class Subject:
 
 
 def in_autocast(module, device, dtype):
-    """Runs a module's forward in autocast and hands out fp32."""
+    """Makes a module's forward run in autocast and return fp32."""
     import torch
 
     forward = module.forward

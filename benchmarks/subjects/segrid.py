@@ -1,4 +1,4 @@
-"""segrid, through its public classes (and the scan alone through its building blocks)."""
+"""segrid through its public classes; the scan alone through the test hooks."""
 
 
 class Subject:
@@ -22,7 +22,7 @@ class Subject:
         return self.embedding.features
 
     def linears(self, image):
-        """Seconds of a thread in the stages that hold the encoder's Linear layers."""
+        """Seconds of one thread in the stages that hold the encoder's Linear layers."""
         import segrid
 
         with segrid.Trace() as trace:
@@ -46,7 +46,7 @@ class Subject:
         return self.model.predict(self.embedding, points=[[point]], multimask=True).low_res
 
     def boxes(self, boxes):
-        """One mask a box, (N, H, W) bool."""
+        """One mask for each box, (N, H, W) bool."""
         return self.model.predict(self.embedding, boxes=boxes).array
 
     def postprocess(self, logits, size):

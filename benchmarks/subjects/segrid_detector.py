@@ -1,4 +1,4 @@
-"""segrid's detector, through its public class."""
+"""segrid's detector through its public class."""
 
 
 class Subject:

@@ -1,5 +1,5 @@
-"""transformers' SamModel: its encoder and its mask decoder (its mask-generation pipeline needs
-torchvision, so not everything); bf16 is autocast."""
+"""transformers' SamModel: the image encoder and the mask decoder; bf16 is autocast. Its
+mask-generation pipeline needs torchvision, so it does not run everything mode."""
 
 
 class Subject:
@@ -29,10 +29,8 @@ class Subject:
             .float()
             .permute(2, 0, 1)
         )
-        mean, std = (
-            torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1),
-            torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1),
-        )
+        mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+        std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
         padded = torch.nn.functional.pad((pixels - mean) / std, (0, side - w, 0, side - h))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
             self.features = self.model.get_image_embeddings(padded[None]).float()

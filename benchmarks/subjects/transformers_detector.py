@@ -1,5 +1,5 @@
-"""transformers' Owlv2ForObjectDetection with its Pillow processor (torchvision's has no CPU build
-here); bf16 is autocast."""
+"""transformers' Owlv2ForObjectDetection with its Pillow processor, which needs no torchvision; bf16
+is autocast."""
 
 
 class Subject:
@@ -15,10 +15,8 @@ class Subject:
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         self.model = Owlv2ForObjectDetection.from_pretrained(model).float().eval()
-        self.words, self.images = (
-            CLIPTokenizer.from_pretrained(model),
-            Owlv2ImageProcessorPil.from_pretrained(model),
-        )
+        self.words = CLIPTokenizer.from_pretrained(model)
+        self.images = Owlv2ImageProcessorPil.from_pretrained(model)
         self.processor = Owlv2Processor(self.images, self.words)
         self.low = precision == "bf16"
 

@@ -1,4 +1,4 @@
-"""The original and the drop-in on equal weights, in one process."""
+"""The originals and the drop-ins on equal weights, in one process."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import pytest
 import segrid
 import torch
 from PIL import Image
-from reference.sam2_calls import CONFIG
 
-from benchmarks import random_sam
+from tests import models
+from tests.reference.sam2_calls import CONFIG
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,8 @@ def image():
 def sam_checkpoint(tmp_path_factory):
     """(segment_anything's model, the .pth file with its weights)."""
     folder = tmp_path_factory.mktemp("sam")
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", folder))
-    torch.save(theirs.state_dict(), folder / "sam.pth")  # its config.json lies beside it
+    theirs = models.sam.to_segment_anything(models.sam.make("wide", folder))
+    torch.save(theirs.state_dict(), folder / "sam.pth")  # Its config.json is in the same folder.
     return theirs, folder / "sam.pth"
 
 
@@ -66,16 +66,14 @@ def trained_pair():
     folder = Path(segrid.__file__).parent / "models/tiny"
     return (
         sam_model_registry["default"](checkpoint=folder),
-        random_sam.to_segment_anything(folder),
+        models.sam.to_segment_anything(folder),
     )
 
 
 @pytest.fixture(scope="session")
 def sam2_checkpoint(tmp_path_factory):
     """(sam2's model, the .pt file with its weights)."""
-    from benchmarks import random_sam2
-
-    theirs = random_sam2.original("sam2.1_hiera_t")
+    theirs = models.sam2.original("sam2.1_hiera_t")
     file = tmp_path_factory.mktemp("sam2") / "sam2.pt"
     torch.save({"model": theirs.state_dict()}, file)
     return theirs, file
@@ -83,15 +81,13 @@ def sam2_checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_sam2(tmp_path_factory):
-    """The folder of a small SAM 2.1, for tests where nothing need be slow."""
-    from benchmarks import random_sam2
-
-    return random_sam2.make("small", tmp_path_factory.mktemp("small"))
+    """The folder of a small SAM 2.1, for tests that need no large model."""
+    return models.sam2.make("small", tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")
 def originals(sam2_checkpoint, image):
-    """sam2's predictor for given switches, on the features of one image pass."""
+    """make(**switches): sam2's predictor with these switches, on the features of one image pass."""
     from sam2.build_sam import build_sam2 as original
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
 
@@ -100,11 +96,9 @@ def originals(sam2_checkpoint, image):
 
     def make(**switches):
         predictor = Original(original(CONFIG, str(sam2_checkpoint[1]), device="cpu", **switches))
-        predictor._features, predictor._orig_hw, predictor._is_image_set = (
-            first._features,
-            first._orig_hw,
-            True,
-        )
+        predictor._features = first._features
+        predictor._orig_hw = first._orig_hw
+        predictor._is_image_set = True
         return predictor
 
     return make

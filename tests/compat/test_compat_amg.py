@@ -7,7 +7,7 @@ import pytest
 import torch
 from segrid.compat.segment_anything.utils import amg
 
-from benchmarks.subjects import torchvision_stand_in
+from tests.models import torchvision_stand_in
 
 SHAPES = [(1, 1), (1, 9), (7, 1), (23, 31), (64, 64)]
 
@@ -26,7 +26,7 @@ def rng(request):
 
 
 def equal(mine, theirs):
-    """Equal to the bit, in type and dtype too."""
+    """Equal bits, types and dtypes."""
     assert type(mine) is type(theirs)
     if isinstance(theirs, dict):
         assert list(mine) == list(theirs)
@@ -45,7 +45,7 @@ def equal(mine, theirs):
 
 
 def blobs(rng, shape, n=5):
-    """(n, H, W) bool with parts and holes of many sizes, an empty and a full one."""
+    """(n, H, W) bool with parts and holes of many sizes; one mask is empty and one is full."""
     masks = rng.random((n, *shape)) < rng.random((n, 1, 1))
     masks[0], masks[-1] = False, True
     return masks
@@ -89,7 +89,7 @@ def test_small_regions(original, rng, shape, mode, area):
 
 def test_stability(original, rng):
     logits = torch.from_numpy(rng.normal(0, 2, (3, 4, 20, 30)).astype(np.float32))
-    logits[0] = -9  # 0 / 0
+    logits[0] = -9  # The stability of this mask is 0 / 0.
     for threshold, offset in ((0.0, 1.0), (0.5, 0.2), (0.0, 0.0), (0.0, -1.0)):
         equal(
             amg.calculate_stability_score(logits, threshold, offset),

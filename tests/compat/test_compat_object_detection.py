@@ -8,19 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 LABELS = ["a red circle", "the small blue star", "nuclei"]
 
 
 @pytest.fixture(scope="module", params=["small", "owlvit"])
 def both(request, tmp_path_factory):
-    """Our pipeline and theirs."""
+    """(our pipeline, transformers' pipeline)."""
     import transformers
     from segrid.compat.transformers import pipeline
 
     with torch.no_grad():
-        folder = random_owlv2.make(
+        folder = models.owlv2.make(
             request.param, tmp_path_factory.mktemp(f"zero-shot-{request.param}")
         )
     kind = {"small": "Owlv2", "owlvit": "OwlViT"}[request.param]
@@ -42,15 +42,14 @@ def same(ours, theirs):
     assert len(ours) == len(theirs) > 3, "vacuous"
     assert [set(o) for o in ours] == [set(t) for t in theirs]
     np.testing.assert_allclose([o["score"] for o in ours], [t["score"] for t in theirs], atol=1e-5)
-    # Scores that differ in the last bits may change places: what is compared is what lies at each
-    # place by its score.
+    # Records whose scores differ in the last bits may change places, so both lists are sorted
+    # first.
     pairs = zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True)
     for o, t in pairs:
         assert o["label"] == t["label"]
         for name, value in t["box"].items():
-            assert (
-                type(o["box"][name]) is int and abs(o["box"][name] - value) <= 1
-            )  # a coordinate beside a whole number may fall to either side
+            # A coordinate next to a whole number may be rounded to either side.
+            assert type(o["box"][name]) is int and abs(o["box"][name] - value) <= 1
     exact = [o["box"] == t["box"] for o, t in zip(ours, theirs, strict=True)]
     assert np.mean(exact) > 0.9
 
@@ -79,10 +78,8 @@ def test_one_image(both, cut, least, options):
 def test_forms_of_input(both, tmp_path):
     ours, theirs = both
     picture().save(tmp_path / "a.png")
-    path, text = (
-        str(tmp_path / "a.png"),
-        base64.b64encode((tmp_path / "a.png").read_bytes()).decode(),
-    )
+    path = str(tmp_path / "a.png")
+    text = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
     records = [
         {"image": path, "candidate_labels": LABELS},
         {"image": path, "candidate_labels": LABELS[:1]},
@@ -94,10 +91,8 @@ def test_forms_of_input(both, tmp_path):
         ([picture(), picture(5)], LABELS),
         ([picture(), picture(5)], [LABELS, LABELS[:1]]),
     ):
-        mine, other = (
-            ours(image, candidate_labels=labels, threshold=0.001),
-            theirs(image, candidate_labels=labels, threshold=0.001),
-        )
+        mine = ours(image, candidate_labels=labels, threshold=0.001)
+        other = theirs(image, candidate_labels=labels, threshold=0.001)
         for one, two in (
             zip(mine, other, strict=True) if isinstance(image, list) else [(mine, other)]
         ):

@@ -1,4 +1,4 @@
-"""segrid.compat.sam2 against sam2, changed by the import lines."""
+"""segrid.compat.sam2 against sam2: the same calls with only the import lines changed."""
 
 import numpy as np
 import pytest
@@ -99,10 +99,8 @@ def test_batches(ours, sam2_checkpoint, image, other_image):
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
 
     images, results = [image, other_image], []
-    points, labels = (
-        [np.array([[50.0, 60]]), np.array([[[20.0, 30]], [[60, 70]]])],
-        [np.array([1]), np.array([[1], [1]])],
-    )
+    points = [np.array([[50.0, 60]]), np.array([[[20.0, 30]], [[60, 70]]])]
+    labels = [np.array([1]), np.array([[1], [1]])]
     for predictor in (SAM2ImagePredictor(ours), Original(sam2_checkpoint[0])):
         predictor.set_image_batch(images)
         first = predictor.predict_batch(points, labels)
@@ -133,7 +131,7 @@ def test_batches(ours, sam2_checkpoint, image, other_image):
     ids=["plain", "m2m", "one mask", "crops", "threshold"],
 )
 def test_generator(ours, sam2_checkpoint, image, options):
-    """NMS is off and thresholds are low: all random masks are kept, and each can be compared."""
+    """NMS is off and thresholds are low, so that all random masks are kept and compared."""
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator as Original
 
     options = (
@@ -146,10 +144,8 @@ def test_generator(ours, sam2_checkpoint, image, options):
         )
         | options
     )
-    mine, original = (
-        SAM2AutomaticMaskGenerator(ours, **options).generate(image),
-        Original(sam2_checkpoint[0], **options).generate(image),
-    )
+    mine = SAM2AutomaticMaskGenerator(ours, **options).generate(image)
+    original = Original(sam2_checkpoint[0], **options).generate(image)
     assert len(original) > 4 and len(mine) == len(original)
 
     def order(r):
@@ -182,7 +178,7 @@ def test_generator(ours, sam2_checkpoint, image, options):
 def test_holes_and_specks_are_filled_without_cuda(
     ours, sam2_checkpoint, image, monkeypatch, mask_threshold
 ):
-    """sam2 with its CUDA components replaced by SciPy's."""
+    """sam2 runs with SciPy's connected components in place of its CUDA extension."""
     import sam2.utils.misc
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
     from scipy import ndimage
@@ -247,13 +243,13 @@ def test_errors_that_people_match_on(ours, sam2_checkpoint, image):
 
 @pytest.mark.parametrize("name", ["sam2", "sam2_video"])
 def test_video_checkpoints_are_not_unexpected(tmp_path, name, image):
-    """transformers' Sam2VideoModel files hold the memory, too."""
+    """Files of transformers' Sam2VideoModel hold the tensors of the memory, too."""
     import segrid
     import transformers
 
-    from benchmarks import random_sam2
+    from tests import models
 
-    folder = random_sam2.make("small", tmp_path / "image")
+    folder = models.sam2.make("small", tmp_path / "image")
     expected = segrid.Segmenter(folder).predict(image, points=[[[40, 30]]]).low_res
     if name == "sam2_video":
         still = transformers.Sam2Model.from_pretrained(folder)

@@ -1,10 +1,12 @@
-"""segrid.compat.segment_anything against segment_anything, changed by one import."""
+"""segrid.compat.segment_anything against segment_anything: the same calls with one import line
+changed."""
 
 import numpy as np
 import pytest
 import torch
-from reference.agreement import same_arrays
 from segrid.compat.segment_anything import SamAutomaticMaskGenerator, SamPredictor
+
+from tests.reference.agreement import same_arrays
 
 PROMPTS = {
     "point": dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([1])),
@@ -64,10 +66,8 @@ def test_low_res_masks_go_back_in(predictors):
 
 
 def test_predict_torch(predictors, image):
-    points, boxes = (
-        torch.tensor([[[50.0, 60]], [[120, 40]], [[200, 140]]]),
-        torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]]),
-    )
+    points = torch.tensor([[[50.0, 60]], [[120, 40]], [[200, 140]]])
+    boxes = torch.tensor([[20.0, 30, 150, 120], [5, 5, 60, 60]])
     results = []
     for p in predictors:
         at = p.transform.apply_coords_torch(points, image.shape[:2])
@@ -111,7 +111,7 @@ def test_set_torch_image_and_bgr(ours, sam_checkpoint, image):
         floats = torch.nn.functional.interpolate(
             tensor, small.shape[:2], mode="bilinear", antialias=True
         )
-        predictor.set_torch_image(floats, image.shape[:2])  # which are not rounded
+        predictor.set_torch_image(floats, image.shape[:2])  # Floats are not rounded.
         unrounded = predictor.features.clone()
         predictor.set_torch_image(torch.as_tensor(small).permute(2, 0, 1)[None], image.shape[:2])
         assert not torch.equal(unrounded, predictor.features)
@@ -156,8 +156,8 @@ def test_errors_that_people_match_on(ours, sam_checkpoint, image):
 
 @pytest.mark.parametrize("mode", ["binary_mask", "uncompressed_rle", "coco_rle"])
 def test_generator(trained_pair, coins, mode):
-    """The generator's records on trained weights have the same keys in the same order, the same
-    types, and the same masks in the same order."""
+    """On trained weights the records of both generators have the same keys, types and masks, all in
+    the same order."""
     from segment_anything import SamAutomaticMaskGenerator as Original
 
     options = dict(
@@ -167,18 +167,15 @@ def test_generator(trained_pair, coins, mode):
         output_mode=mode,
         points_per_batch=16,
     )
-    mine, original = (
-        SamAutomaticMaskGenerator(trained_pair[0], **options).generate(coins),
-        Original(trained_pair[1], **options).generate(coins),
-    )
+    mine = SamAutomaticMaskGenerator(trained_pair[0], **options).generate(coins)
+    original = Original(trained_pair[1], **options).generate(coins)
     assert len(mine) == len(original) > 5
     for a, b in zip(mine, original, strict=True):
         assert list(a) == list(b)
         for key in a:
             assert type(a[key]) is type(b[key]), key
-        assert (
-            len(a["bbox"]) == len(b["bbox"]) == 4
-        )  # (theirs are floats when a batch of points gave nothing, else ints as ours)
+        # Theirs are floats when a batch of points gave nothing, otherwise ints, as ours are.
+        assert len(a["bbox"]) == len(b["bbox"]) == 4
         assert (
             abs(a["predicted_iou"] - b["predicted_iou"]) < 1e-4
             and a["point_coords"] == b["point_coords"]

@@ -1,5 +1,5 @@
-"""segrid.compat.sowlv2 has the names, the results and the files of SOWLv2, whose detections are
-transformers' here."""
+"""segrid.compat.sowlv2 has the names, the results and the files of SOWLv2. SOWLv2's detections come
+from transformers here."""
 
 import subprocess
 import sys
@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 PROMPTS = ["red circle", "small blue star"]
-LEAST = 0.03  # score, with these random weights
+LEAST = 0.03  # a threshold for the scores of these random weights
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     with torch.no_grad():
-        return random_owlv2.make("small", tmp_path_factory.mktemp("sowlv2"))
+        return models.owlv2.make("small", tmp_path_factory.mktemp("sowlv2"))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def image(tmp_path_factory):
 
 
 def theirs(folder, image, prompts, threshold):
-    """What SOWLv2's OWLV2Wrapper.detect does, word for word in its order of steps."""
+    """The steps of SOWLv2's OWLV2Wrapper.detect in their order."""
     from transformers import (
         CLIPTokenizer,
         Owlv2ForObjectDetection,
@@ -125,7 +125,7 @@ def test_the_tree_of_files(folder, image, tiny, tmp_path):
     for name, detection, mask in zip(names, wanted, masks, strict=True):
         binary = np.array(Image.open(tmp_path / f"binary/frames/{name}_mask.png"))
         assert binary.dtype == np.uint8 and set(np.unique(binary)) <= {0, 255}
-        assert ((binary > 0) != mask).mean() < 1e-3  # boxes are equal to about 1e-5 only
+        assert ((binary > 0) != mask).mean() < 1e-3  # Boxes are equal to about 1e-5.
         overlay = np.array(Image.open(tmp_path / f"overlay/frames/{name}_overlay.png"))
         inside = binary > 0
         np.testing.assert_array_equal(overlay[~inside], pixels[~inside])

@@ -1,4 +1,5 @@
-"""segrid.compat.transformers.pipeline against transformers' own, changed by the import line."""
+"""segrid.compat.transformers.pipeline against transformers' own, with only the import line
+changed."""
 
 import base64
 import io
@@ -15,8 +16,8 @@ import torch
 from PIL import Image
 from segrid.compat.transformers import pipeline
 
-from benchmarks import random_sam2
-from benchmarks.subjects import torchvision_stand_in
+from tests import models
+from tests.models import torchvision_stand_in
 
 OPTIONS = dict(
     points_per_crop=6,
@@ -42,8 +43,8 @@ VARIANTS = {
 
 
 def processors():
-    """transformers' image processors as far as they run without torchvision: SAM's with the
-    stand-in's NMS, and SAM 2's resize and upsampling in it."""
+    """transformers' image processors without torchvision: SAM's uses the NMS of the stand-in, and
+    SAM 2's adds the resize and the upsampling."""
     from transformers.models.sam import image_processing_pil_sam as pil
 
     class Sam(pil.SamImageProcessorPil):
@@ -108,7 +109,7 @@ def pair(request, tmp_path_factory):
         side = model.config.vision_config.image_size
         processor = sam(size={"longest_edge": side}, pad_size={"height": side, "width": side})
     else:
-        folder = random_sam2.make("small", tmp_path_factory.mktemp("sam2"))
+        folder = models.sam2.make("small", tmp_path_factory.mktemp("sam2"))
         model = Sam2Model.from_pretrained(folder).float().eval()
         side = model.config.prompt_encoder_config.image_size
         processor = sam2(size={"longest_edge": side})
@@ -119,9 +120,9 @@ def pair(request, tmp_path_factory):
 def test_equals_the_original(pair, image, variant):
     original, folder = pair
     options = OPTIONS | VARIANTS[variant]
-    if (
-        pair[0].model.config.model_type == "sam2"
-    ):  # boxes of random masks are their crops': NMS is SAM's part
+    # The box of a random SAM 2 mask is its whole crop, so that NMS would leave one. SAM's variant
+    # tests NMS.
+    if pair[0].model.config.model_type == "sam2":
         options["crops_nms_thresh"] = 1.0
     photo = Image.fromarray(image)
     theirs, ours = original(photo, **options), pipeline("mask-generation", folder)(photo, **options)
@@ -130,7 +131,7 @@ def test_equals_the_original(pair, image, variant):
         theirs["scores"].dtype == ours["scores"].dtype
         and (theirs["scores"] - ours["scores"]).abs().max() < 1e-4
     )
-    # (where a whole batch of points gave nothing, transformers' are float32)
+    # transformers' boxes are float32 where a whole batch of points gave no mask.
     assert (
         theirs["bounding_boxes"].dtype in (torch.int64, torch.float32)
         and ours["bounding_boxes"].dtype == torch.int64
@@ -150,7 +151,7 @@ def test_equals_the_original(pair, image, variant):
 
 
 def test_inputs(image, tmp_path):
-    """Paths, URLs, base64, PIL images, lists, iterators."""
+    """The pipeline takes paths, URLs, base64, PIL images, lists and iterators."""
     generate = pipeline(
         "mask-generation",
         "tiny",
@@ -200,7 +201,8 @@ def test_inputs(image, tmp_path):
 
 
 def test_models(pair, image):
-    """A transformers model, a Segmenter and a folder give the same; precision goes by dtype."""
+    """A transformers model, a Segmenter and a folder give the same masks; dtype chooses the
+    precision."""
     original, folder = pair
     results = [
         pipeline("mask-generation", m)(
@@ -234,8 +236,8 @@ def test_nothing_found(image):
 
 
 def test_thresholds_above_one(pair, image):
-    """Only what exceeds them is kept, which is nothing here; transformers fails, as it cannot stack
-    nothing."""
+    """No mask exceeds such a threshold, so that the result is empty. transformers fails here,
+    because it cannot stack an empty list."""
     ours = pipeline("mask-generation", pair[1])
     for options in (
         dict(pred_iou_thresh=1e9),
@@ -246,20 +248,18 @@ def test_thresholds_above_one(pair, image):
 
 
 def test_holes_are_filled(image):
-    """What transformers takes and ignores."""
+    """The sizes of holes and specks count; transformers takes these options and ignores them."""
     generate = pipeline("mask-generation", "tiny")
     options = dict(
         points_per_crop=4, pred_iou_thresh=0.0, stability_score_thresh=0.0, crops_nms_thresh=1.0
     )
-    before, after = (
-        generate(image, **options),
-        generate(image, **options, max_hole_area=200, max_sprinkle_area=200),
-    )
+    before = generate(image, **options)
+    after = generate(image, **options, max_hole_area=200, max_sprinkle_area=200)
     assert any(not torch.equal(a, b) for a, b in zip(before["masks"], after["masks"], strict=True))
 
 
 class Photos(torch.utils.data.Dataset):
-    """A dataset of records, as `datasets` gives them."""
+    """A dataset of records like those of the package `datasets`."""
 
     def __init__(self, photos):
         self.photos = photos
@@ -272,7 +272,7 @@ class Photos(torch.utils.data.Dataset):
 
 
 def test_datasets_and_generators_stream(pair, image):
-    """What comes out is an iterator with the dataset's length, as in transformers; nothing is
+    """The result is an iterator with the length of the dataset, as in transformers. No result is
     computed before it is asked for."""
     from transformers.pipelines.pt_utils import KeyDataset
 
@@ -284,18 +284,15 @@ def test_datasets_and_generators_stream(pair, image):
     photos = [Image.fromarray(image), Image.fromarray(image[::-1].copy())]
     one_by_one = [ours(photo, **options) for photo in photos]
     data = KeyDataset(Photos(photos), "image")
-    theirs, mine = (
-        original(data, batch_size=1, num_workers=0, **options),
-        ours(data, batch_size=1, num_workers=0, **options),
-    )
+    theirs = original(data, batch_size=1, num_workers=0, **options)
+    mine = ours(data, batch_size=1, num_workers=0, **options)
     assert len(mine) == len(data) == 2
     for a, b, c in zip(theirs, mine, one_by_one, strict=True):
         assert len(a["masks"]) == len(b["masks"]) and torch.equal(b["scores"], c["scores"])
-    assert [len(r["masks"]) for r in mine] == [
-        len(r["masks"]) for r in one_by_one
-    ]  # a second time from the beginning
+    # A second iteration starts from the beginning.
+    assert [len(r["masks"]) for r in mine] == [len(r["masks"]) for r in one_by_one]
 
-    class BySequence:  # of no library
+    class BySequence:  # A sequence of no library.
         def __len__(self):
             return 2
 
@@ -314,7 +311,7 @@ def test_datasets_and_generators_stream(pair, image):
 
 
 def without_types(config):
-    """What says in which type the file was written, and where it lies, is the reader's."""
+    """A configuration without the entries that depend on the reader: the dtype and the path."""
     return {
         k: without_types(v) if isinstance(v, dict) else v
         for k, v in config.items()

@@ -1,10 +1,11 @@
-"""SamPredictor's state as programs keep and restore it, its labels, and what it gives back."""
+"""SamPredictor: the state that programs keep and restore, labels of points, and the results."""
 
 import numpy as np
 import pytest
 import torch
-from reference.agreement import same_arrays
 from segrid.compat.segment_anything import SamPredictor
+
+from tests.reference.agreement import same_arrays
 
 POINT = dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([1]))
 BOX = dict(box=np.array([20, 30, 150, 120]))
@@ -19,7 +20,8 @@ def predictors(sam_pair):
 
 @pytest.mark.parametrize("kind", ["tensor", "array", "half", "double"])
 def test_features_put_back(predictors, image, kind):
-    """As micro-sam's precomputed embeddings and napari's plugins do, into a fresh predictor."""
+    """micro-sam and napari's plugins put precomputed embeddings into a fresh predictor like
+    this."""
     to = {
         "tensor": lambda t: t,
         "array": lambda t: t.numpy(),
@@ -43,7 +45,8 @@ def test_features_put_back(predictors, image, kind):
 
 
 def test_an_array_put_back_and_written_into(predictors, image):
-    """Its tensor shares its memory, which nothing counts."""
+    """The tensor of an array shares its memory and has no version counter, so a write must be
+    noticed otherwise."""
     mine, original = predictors
     original.set_image(image)
     mine.features = kept = original.get_image_embedding().numpy().copy()
@@ -56,7 +59,7 @@ def test_an_array_put_back_and_written_into(predictors, image):
 
 
 def test_tiles(predictors, image, other_image):
-    """Features of several images, put in one after the other."""
+    """Features of several images are put into one predictor in turn."""
     for predictor in predictors:
         predictor.tiles = []
         for tile in (image, other_image, image[:100]):
@@ -75,7 +78,7 @@ def test_tiles(predictors, image, other_image):
         same_arrays(*results)
 
 
-def test_what_is_written_into_features_counts(predictors, image):
+def test_a_write_into_features_counts(predictors, image):
     results = []
     for predictor in predictors:
         predictor.set_image(image)
@@ -88,7 +91,8 @@ def test_what_is_written_into_features_counts(predictors, image):
 
 
 def test_in_inference_mode(predictors, image):
-    """Whose tensors do not count what is written into them."""
+    """Tensors of inference mode have no version counter; a write into the features must count
+    nevertheless."""
     mine, original = predictors
     original.set_image(image)
     wanted = original.predict(**POINT)
@@ -120,7 +124,8 @@ def features(predictor, image):
 
 
 def test_an_image_resized_otherwise(predictors, image):
-    """apply_image_torch, which stretches: `input_size` is another than the rule's."""
+    """apply_image_torch stretches the image, so `input_size` differs from the size that the rule
+    gives."""
     results = []
     for predictor in predictors:
         batch = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
@@ -172,7 +177,8 @@ LABELS = [[2], [3], [1, 2], [2, 3], [0, 3, 1], [7, 1], [-1, 1], [-2, 1], [1.7, 0
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("boxed", [False, True])
 def test_labels_are_the_originals(predictors, image, labels, boxed):
-    """2 and 3 are no box corners in SAM 1: of an unknown label only the place is encoded."""
+    """Labels 2 and 3 are not box corners in SAM 1. For an unknown label only the position is
+    encoded."""
     points = np.array([[50.0, 60], [120, 40], [200, 140]])[: len(labels)]
     prompt = dict(point_coords=points, point_labels=np.array(labels)) | (BOX if boxed else {})
     batch = torch.from_numpy(points)[None].float(), torch.tensor([labels])
@@ -211,7 +217,7 @@ def test_one_mask_input_for_many_prompts(predictors, image):
 
 
 def test_several_boxes_for_predict(predictors, image):
-    """Which takes one; nothing may be answered for the first alone."""
+    """`predict` takes one box. Several are an error, not an answer for the first one alone."""
     boxes = np.array([[20.0, 30, 150, 120], [5, 5, 60, 60]])
     torch_boxes = torch.from_numpy(boxes).float()
     for predictor in predictors:
@@ -229,7 +235,7 @@ def test_one_image_for_set_torch_image(predictors):
 
 
 def test_other_weights_under_a_live_predictor(sam_checkpoint, image):
-    """It goes on with the features that it has, as the original does."""
+    """The predictor keeps its features, as the original does."""
     from segment_anything import SamPredictor as Original
     from segrid.compat.segment_anything import build_sam
 

@@ -1,5 +1,5 @@
-"""Options of segment_anything's mask generator: attributes that count, numbers of every kind,
-thresholds of every size; its inner steps are refused."""
+"""Options of segment_anything's mask generator: attributes set later, numbers of every type,
+thresholds of every size. Its inner steps are refused."""
 
 import copy
 import inspect
@@ -19,7 +19,7 @@ def coins(coins):
 
 @pytest.fixture(scope="module")
 def generators(trained_pair):
-    """make(**options): the drop-in's generator and the original's, of the same weights."""
+    """make(**options): the drop-in's generator and the original's, on the same weights."""
     from segment_anything import SamAutomaticMaskGenerator as Original
 
     def make(**options):
@@ -41,7 +41,7 @@ def same_records(mine, theirs):
 
 
 def generate(generators, change, image):
-    """What each gives after `change` of its attributes."""
+    """The records after `change(generator)`; they must be the same for both generators."""
     results = []
     for generator in generators:
         change(generator)
@@ -102,7 +102,7 @@ def test_output_mode_and_crops_set_later(generators, coins):
     assert {len(r["segmentation"]) for r in records} == {2}
     assert len({tuple(r["crop_box"]) for r in records}) > 2
     for generator in generators():
-        generator.crop_n_layers = 1  # and no grid for it
+        generator.crop_n_layers = 1  # The new layer has no grid.
         with pytest.raises(IndexError):
             generator.generate(coins)
 
@@ -117,7 +117,7 @@ def test_numbers_of_other_kinds(generators, coins, kind):
         min_mask_region_area=kind(25.0),
     )
     pair = generators(**options)
-    if kind in (np.array, torch.tensor):  # which the original cannot compare with everywhere
+    if kind in (np.array, torch.tensor):  # The original cannot compare with these types everywhere.
         wanted = generators(min_mask_region_area=25)[0].generate(coins)
         same_records(pair[0].generate(coins), wanted)
     else:
@@ -128,10 +128,11 @@ def test_numbers_of_other_kinds(generators, coins, kind):
 def test_whole_numbers_of_other_kinds(generators, coins, kind):
     options = dict(points_per_side=kind(8), points_per_batch=32, min_mask_region_area=kind(60))
     if kind is float:
-        options["points_per_side"] = 8  # which is no float in the original either
+        options["points_per_side"] = 8  # The original takes no float here either.
     first = generate(generators(**options), lambda g: None, coins)
     mine, _ = generators(**options)
-    mine.min_mask_region_area = 59.5  # below 59.5 is below 60
+    # An area below 59.5 is also below 60, because areas are whole numbers.
+    mine.min_mask_region_area = 59.5
     same_records(mine.generate(coins), first)
 
 
@@ -155,7 +156,7 @@ def test_thresholds_outside_0_to_1(generators, coins, thresholds):
 
 
 def test_a_predicted_iou_above_1(sam_pair, image):
-    """Random weights, whose predicted IoU is 0.8 +- 0.15."""
+    """With random weights predicted IoUs are 0.8 +- 0.15, so that some exceed 1."""
     from segment_anything import SamAutomaticMaskGenerator as Original
 
     options = dict(

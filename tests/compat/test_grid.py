@@ -1,4 +1,4 @@
-"""`parallel_grid_segmentation` as the grid tool's own has it: parameters, types, grid, cleaning."""
+"""`parallel_grid_segmentation` has the parameters, types, grid and cleaning of the grid tool."""
 
 import inspect
 
@@ -71,7 +71,7 @@ def test_size_is_width_and_height(tiny, coins):
 
 
 def test_points_go_from_the_first_pixel_to_the_last(tiny, coins, monkeypatch):
-    """Where the engine clicks, told by the masks of all points."""
+    """The masks of all points tell where the engine clicks."""
     asked = []
     everything = segrid.Segmenter.everything
     monkeypatch.setattr(
@@ -98,7 +98,7 @@ def test_points_go_from_the_first_pixel_to_the_last(tiny, coins, monkeypatch):
 
 @pytest.mark.parametrize("least", [None, 0, 400])
 def test_small_parts_and_holes_are_gone(tiny, least, coins):
-    """4-connected: SciPy's default."""
+    """Parts are 4-connected, which is SciPy's default."""
     masks, _, _ = parallel_grid_segmentation(
         tiny, coins, (384, 303), 144, min_area_frac=0.002, min_region_area=least
     )
@@ -112,7 +112,8 @@ def test_small_parts_and_holes_are_gone(tiny, least, coins):
 
 
 def test_regions_are_4_connected_on_request(tiny, coins):
-    """A diagonal of single pixels is one part with 8 neighbours, and many with 4."""
+    """A diagonal of single pixels is one part when parts are 8-connected, and many parts when they
+    are 4-connected."""
     common = dict(
         points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
     )

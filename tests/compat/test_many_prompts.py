@@ -1,14 +1,15 @@
-"""More prompts than the engine keeps logits of in one call: the drop-ins ask in pieces."""
+"""More prompts than one call of the engine keeps logits of: the drop-ins ask in pieces."""
 
 import numpy as np
 import pytest
 import torch
-from reference.agreement import same_arrays
-from reference.sam2_calls import CONFIG
 from segrid.compat import decoding
 from segrid.compat.sam2.build_sam import build_sam2
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 from segrid.compat.segment_anything import SamPredictor
+
+from tests.reference.agreement import same_arrays
+from tests.reference.sam2_calls import CONFIG
 
 
 def boxes(count):
@@ -42,7 +43,7 @@ def test_pieces_give_what_one_call_gives(library, request, monkeypatch):
 
 
 def test_more_than_the_engine_keeps(image):
-    """With pieces of the true size, none of which may lose its logits."""
+    """The pieces have their true size, and none may lose its logits."""
     from segrid import Segmenter
     from segrid.compat.segment_anything.modeling import Sam
 

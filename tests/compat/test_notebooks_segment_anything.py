@@ -1,5 +1,5 @@
-"""The calls of segment_anything's two example notebooks, in their order, run with the original and,
-with nothing but the import lines changed, with the drop-in."""
+"""The calls of segment_anything's two example notebooks in their order, with the original and with
+the drop-in; only the import lines differ."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import segrid
 
-# notebooks/predictor_example.ipynb; each `keep` takes what the notebook shows as a picture.
+# notebooks/predictor_example.ipynb. `keep` stands where the notebook shows a picture.
 PREDICTOR = """
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ keep(masks2)
 
 @pytest.fixture
 def both(monkeypatch, trained_pair):
-    """run(script, keep, **names): with the original, then with the drop-in."""
+    """run(script, keep, **names): runs a script with the original, then with the drop-in."""
     import segment_anything
 
     folder = Path(segrid.__file__).parent / "models/tiny"

@@ -1,16 +1,18 @@
-"""segrid.compat.sam2's predictor: embeddings kept and put back, features and results that are
-changed in place, prompts that are tensors."""
+"""segrid.compat.sam2's predictor: embeddings that are kept and put back, features and results that
+are changed in place, prompts that are tensors."""
 
 import numpy as np
 import pytest
 import torch
-from reference.sam2_calls import CLICKS, CONFIG, close
 from segrid.compat.sam2.build_sam import build_sam2
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 
+from tests.reference.sam2_calls import CLICKS, CONFIG, close
+
 
 def test_embeddings_of_the_original(originals, sam2_checkpoint, image):
-    """Tensors and arrays, into a fresh predictor; and ours into the original."""
+    """A fresh predictor takes the original's embeddings as tensors and as arrays; the original
+    takes ours."""
     other = originals()
     model = build_sam2(CONFIG, sam2_checkpoint[1], device="cpu")
     wanted = other.predict(**CLICKS)
@@ -45,7 +47,7 @@ def test_embeddings_kept_and_put_back(small_sam2, image, other_image):
         predictor._features, predictor._orig_hw, predictor._is_image_set = features, size, True
         close(predictor.predict(**CLICKS), wanted, 1e-6)
     assert not np.array_equal(kept[0][2][1], kept[1][2][1])
-    predictor._is_batch = True  # two images of one file of embeddings
+    predictor._is_batch = True  # One file may hold the embeddings of two images.
     predictor._features = {
         "image_embed": torch.cat([f["image_embed"] for f, _, _ in kept]),
         "high_res_feats": [
@@ -87,8 +89,7 @@ def test_results_may_be_written_into(small_sam2, image):
 
 
 def test_tensors_as_prompts_of_the_inner_calls(small_sam2, image):
-    """_prep_prompts and _predict, which programs call for tensors; one mask hint for all
-    prompts."""
+    """Programs call _prep_prompts and _predict to get tensors. One mask hint serves all prompts."""
     predictor = SAM2ImagePredictor(build_sam2(CONFIG, small_sam2, device="cpu"))
     predictor.set_image(image)
     hint = predictor.predict(**CLICKS)[2][0]
@@ -126,7 +127,8 @@ def put_back(model, features, sizes):
 
 
 def test_in_inference_mode(small_sam2, image):
-    """Whose tensors do not count what is written into them."""
+    """Tensors of inference mode have no version counter; a write into the features must count
+    nevertheless."""
     model = build_sam2(CONFIG, small_sam2, device="cpu")
     mine = SAM2ImagePredictor(model)
     mine.set_image(image)
@@ -144,7 +146,8 @@ def test_in_inference_mode(small_sam2, image):
 
 
 def test_features_that_are_exchanged(small_sam2, image):
-    """A new tensor may lie where the one that it replaces lay; arrays count nothing."""
+    """A new tensor may have the address of the one that it replaces, and arrays have no version
+    counter; the new values must count."""
     model = build_sam2(CONFIG, small_sam2, device="cpu")
     mine = SAM2ImagePredictor(model)
     mine.set_image(image)

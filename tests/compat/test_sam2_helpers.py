@@ -1,11 +1,11 @@
-"""segrid.compat.sam2.utils against sam2.utils, on random inputs."""
+"""segrid.compat.sam2.utils against sam2.utils on random inputs."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks.subjects import torchvision_stand_in
+from tests.models import torchvision_stand_in
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,7 +18,7 @@ def noise(shape, seed=0):
 
 
 def blobs(shape, seed=0):
-    """Masks with parts and holes of many sizes, one empty and one full."""
+    """Masks with parts and holes of many sizes; one is empty and one is full."""
     smooth = torch.nn.functional.avg_pool2d(
         noise((shape[0], 1, shape[1] + 4, shape[2] + 4), seed), 5, 1
     )
@@ -28,7 +28,7 @@ def blobs(shape, seed=0):
 
 
 def scipy_components(mask):
-    """What sam2's CUDA extension gives, by SciPy."""
+    """The connected components of sam2's CUDA extension, computed by SciPy."""
     from scipy import ndimage
 
     labels, areas = np.zeros(mask.shape, np.int32), np.zeros(mask.shape, np.int32)
@@ -73,14 +73,11 @@ def test_connected_components(shape):
     from segrid.compat.sam2.utils.misc import get_connected_components
 
     masks = blobs(shape)
-    (labels, areas), (wanted, wanted_areas) = (
-        get_connected_components(masks),
-        scipy_components(masks),
-    )
+    labels, areas = get_connected_components(masks)
+    wanted, wanted_areas = scipy_components(masks)
     assert torch.equal(areas, wanted_areas) and labels.dtype == areas.dtype == torch.int32
-    for mine, other in zip(
-        labels, wanted, strict=True
-    ):  # the numbers may differ, the parts may not
+    # The numbers of the parts may differ, the parts may not.
+    for mine, other in zip(labels, wanted, strict=True):
         pairs = {(int(a), int(b)) for a, b in zip(mine.ravel(), other.ravel(), strict=True)}
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
     spiral = torch.zeros(1, 1, 9, 9, dtype=torch.bool)

@@ -1,14 +1,15 @@
-"""segrid.compat.sam2: what programs do with the model beside predicting: settings, weights that
-come later, names of the hub, options that change."""
+"""segrid.compat.sam2 beside predicting: settings of the model, weights that are loaded later, names
+of the Hub, options that change."""
 
 import numpy as np
 import pytest
 import torch
-from reference.sam2_calls import CLICKS, CONFIG, close
 from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from segrid.compat.sam2.build_sam import build_sam2, build_sam2_hf
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
+
+from tests.reference.sam2_calls import CLICKS, CONFIG, close
 
 DECODER = "++model.sam_mask_decoder_extra_args.dynamic_multimask_"
 
@@ -52,9 +53,8 @@ def test_switches(originals, sam2_checkpoint, answers, name):
     masks, *rest = answers[name] = mine.predict(**CLICKS)
     wanted, *wanted_rest = other.predict(**CLICKS)
     close(rest, wanted_rest)
-    assert (
-        masks.shape == wanted.shape and (masks != wanted).sum() <= 4
-    )  # where the logit is next to 0
+    # They may differ where the logit is next to 0.
+    assert masks.shape == wanted.shape and (masks != wanted).sum() <= 4
     decoder, theirs = mine.model.sam_mask_decoder, other.model.sam_mask_decoder
     assert decoder.dynamic_multimask_via_stability == theirs.dynamic_multimask_via_stability
     if theirs.dynamic_multimask_via_stability:
@@ -90,7 +90,7 @@ def test_other_overrides_are_refused_by_name(small_sam2):
 
 
 def test_settings_of_the_decoder_can_be_set(small_sam2, image):
-    """As scripts do; the weights on disk are the same file."""
+    """Scripts set these attributes of the decoder; the model keeps its weights file."""
     model = build_sam2(CONFIG, small_sam2, device="cpu")
     predictor = SAM2ImagePredictor(model)
     predictor.set_image(image)
@@ -124,11 +124,9 @@ def test_weights_that_come_later(sam2_checkpoint, image):
         build_sam2(CONFIG, sam2_checkpoint[1], device="cpu", apply_postprocessing=False)
     )
     predictor.set_image(image)
-    at_once._features, at_once._orig_hw, at_once._is_image_set = (
-        predictor._features,
-        predictor._orig_hw,
-        True,
-    )
+    at_once._features = predictor._features
+    at_once._orig_hw = predictor._orig_hw
+    at_once._is_image_set = True
     close(predictor.predict(**CLICKS), at_once.predict(**CLICKS), 1e-6)
     with pytest.raises((RuntimeError, NotImplementedError)):
         later.load_state_dict({"nonsense": torch.zeros(2)})
@@ -222,7 +220,7 @@ def test_videos_raise_when_called_not_when_imported(small_sam2):
 
 
 def test_options_that_are_set_after_construction(small_sam2, image):
-    """`generate` reads them, as in sam2."""
+    """`generate` reads the options when it is called, as in sam2."""
     model = build_sam2(CONFIG, small_sam2, device="cpu")
     loose = dict(
         points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
@@ -246,9 +244,7 @@ def test_options_that_are_set_after_construction(small_sam2, image):
         at_once = (
             loose | {name: value} | ({"points_per_side": None} if name == "point_grids" else {})
         )
-        mine, wanted = (
-            later.generate(image),
-            SAM2AutomaticMaskGenerator(model, **at_once).generate(image),
-        )
+        mine = later.generate(image)
+        wanted = SAM2AutomaticMaskGenerator(model, **at_once).generate(image)
         assert [str(r) for r in mine] == [str(r) for r in wanted], name
         assert [str(r) for r in mine] != [str(r) for r in everything], f"{name}: vacuous"

@@ -1,14 +1,15 @@
-"""sam2's two example notebooks for images, their calls in their order, with sam2 and with only the
+"""The calls of sam2's two example notebooks for images in their order, with sam2 and with only the
 import lines changed.
 
-Masks are equal but where the original's logit is within 1e-4 of the threshold (docs: parity)."""
+Masks are equal except where the original's logit is within 1e-4 of the threshold
+(tests/README.md)."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks.subjects import torchvision_stand_in
+from tests.models import torchvision_stand_in
 
 PREDICTOR = """
 import numpy as np
@@ -86,7 +87,7 @@ masks2 = mask_generator_2.generate(image)
 
 
 def components(mask):
-    """What sam2's CUDA extension gives, by SciPy."""
+    """The connected components of sam2's CUDA extension, computed by SciPy."""
     from scipy import ndimage
 
     labels, areas = np.zeros(mask.shape, np.int32), np.zeros(mask.shape, np.int32)
@@ -98,21 +99,19 @@ def components(mask):
 
 @pytest.fixture
 def run(sam2_checkpoint, image, tmp_path, monkeypatch):
-    """The names of a script after it ran, with sam2 ("original") and with the drop-in's import
-    lines; what it records comes with the logits of its masks."""
+    """run(script, original): the names of a script after it ran, with sam2's import lines or with
+    the drop-in's. Its records have the logits of the original's masks."""
     torchvision_stand_in.import_sam2()
     monkeypatch.setattr("sam2.utils.misc.get_connected_components", components)
     Image.fromarray(image).save(tmp_path / "photo.png")
 
     def execute(script, original):
-        records, names = (
-            [],
-            {
-                "image_file": tmp_path / "photo.png",
-                "sam2_checkpoint": str(sam2_checkpoint[1]),
-                "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml",
-            },
-        )
+        records = []
+        names = {
+            "image_file": tmp_path / "photo.png",
+            "sam2_checkpoint": str(sam2_checkpoint[1]),
+            "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml",
+        }
 
         def record(masks, scores, low, order=slice(None), **arguments):
             logits = (
@@ -177,9 +176,10 @@ def test_automatic_mask_generator_example(run):
                 abs(a["predicted_iou"] - b["predicted_iou"]) < 1e-4
                 and abs(a["stability_score"] - b["stability_score"]) < 1e-3
             )
+            # Pixels whose logit is next to 0 may differ.
             assert (a["segmentation"] != b["segmentation"]).sum() <= 3 and abs(
                 a["area"] - b["area"]
-            ) <= 3  # pixels whose logit is next to 0
+            ) <= 3
     assert [r["area"] for r in mine["sorted_anns"]] == pytest.approx(
         [r["area"] for r in other["sorted_anns"]], abs=3
     )

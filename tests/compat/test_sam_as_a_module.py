@@ -1,16 +1,16 @@
-"""segrid.compat.segment_anything's Sam as inference scripts use the original: called with a batch,
-part by part, and as a torch module; and segrid.compat.mobile_sam."""
+"""segrid.compat.segment_anything's Sam in the ways of inference scripts: called with a batch, part
+by part, and as a torch module. Also segrid.compat.mobile_sam."""
 
 import importlib
 
 import numpy as np
 import pytest
 import torch
-from reference.agreement import same_arrays
 from segrid.compat.segment_anything import SamPredictor, build_sam, sam_model_registry
 from segrid.compat.segment_anything.modeling import Sam
 
-from benchmarks import random_mobile_sam, random_sam
+from tests import models
+from tests.reference.agreement import same_arrays
 
 
 def test_a_batch_with_all_kinds_of_prompts(sam_pair, image, other_image):
@@ -40,7 +40,7 @@ def test_a_batch_with_all_kinds_of_prompts(sam_pair, image, other_image):
 
 
 def medsam(sam, image, box):
-    """MedSAM's inference, in its steps."""
+    """The steps of MedSAM's inference."""
     small = np.asarray(image[:160, :160], np.float32)
     pixels = (small - small.min()) / (small.max() - small.min())
     batch = torch.nn.functional.pad(torch.tensor(pixels).permute(2, 0, 1)[None], (0, 0, 0, 10))
@@ -148,7 +148,8 @@ def test_parts_as_torch_modules(sam_pair):
 
 
 def test_half_precision(sam_checkpoint, image):
-    """float16 where it runs as on CUDA; the CPU stays in float32, and says so."""
+    """float16 is used where the model runs as on CUDA; on the CPU the model stays in float32 and
+    its dtype says so."""
     sam = build_sam(sam_checkpoint[1])
     predictor = SamPredictor(sam)
 
@@ -195,7 +196,8 @@ def test_weights_later(sam_checkpoint, image):
 
 
 def test_some_weights_later(sam_checkpoint, image):
-    """A fine-tuned decoder over loaded weights; names that do not fit, as torch has it."""
+    """A fine-tuned decoder is loaded over the weights; names that do not fit are handled as in
+    torch."""
     original, file = sam_checkpoint
     sam = build_sam(file)
     tuned = {
@@ -222,8 +224,9 @@ def test_some_weights_later(sam_checkpoint, image):
 
 
 def test_heads_of_a_decoder(tmp_path, image):
-    """No tensor tells them: a config.json beside the checkpoint does, or it is refused."""
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path / "source"))
+    """No tensor tells the number of heads. A config.json beside the checkpoint does; without it the
+    checkpoint is refused."""
+    theirs = models.sam.to_segment_anything(models.sam.make("wide", tmp_path / "source"))
     for layer in (*theirs.mask_decoder.transformer.layers, theirs.mask_decoder.transformer):
         for name in (
             "self_attn",
@@ -274,13 +277,14 @@ def test_modules_are_where_they_were(package, module):
 
 
 def test_mobile_sam(tmp_path, image):
-    """Its checkpoint by its package's names; its weights by their original names."""
+    """The checkpoint loads by the names of MobileSAM's package, its weights by their original
+    names."""
     from segrid.compat.mobile_sam import SamPredictor as Predictor
     from segrid.compat.mobile_sam import build_sam_vit_t
     from segrid.compat.mobile_sam import sam_model_registry as registry
     from segrid.compat.mobile_sam.modeling import TinyViT
 
-    weights = random_mobile_sam.checkpoint("small", tmp_path)
+    weights = models.mobile_sam.checkpoint("small", tmp_path)
     (tmp_path / "config.json").write_text('{"mask_decoder_config": {"num_attention_heads": 4}}')
     torch.save(weights, tmp_path / "mobile_sam.pt")
     sam = registry["vit_t"](checkpoint=str(tmp_path / "mobile_sam.pt"))
@@ -294,7 +298,7 @@ def test_mobile_sam(tmp_path, image):
     predictor = Predictor(sam)
     predictor.set_image(image)
     wanted = predictor.predict(np.array([[50.0, 60]]), np.array([1]))
-    sam.load_state_dict(weights, strict=True)  # over weights that are there
+    sam.load_state_dict(weights, strict=True)  # The weights replace those that are loaded.
     same_arrays(predictor.predict(np.array([[50.0, 60]]), np.array([1])), wanted, 0)
     empty = build_sam_vit_t()
     assert isinstance(empty.image_encoder, TinyViT) and not empty.has_weights

@@ -1,5 +1,5 @@
-"""segrid.compat.sowlv2 as programs of June 2025 use it: options of parallel work, the modules of
-`utils`, the command's options, batches."""
+"""segrid.compat.sowlv2 for programs of June 2025: options of parallel work, the modules of `utils`,
+the options of the command, batches."""
 
 import os
 import sys
@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 PROMPTS = ["red circle", "small blue star"]
-LEAST = 0.03  # score, with these random weights
+LEAST = 0.03  # a threshold for the scores of these random weights
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     with torch.no_grad():
-        return random_owlv2.make("small", tmp_path_factory.mktemp("sowlv2"))
+        return models.owlv2.make("small", tmp_path_factory.mktemp("sowlv2"))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
-"""load_state_dict of the drop-ins' models: round trips, parts, what does not fit, and the files
-that it leaves."""
+"""load_state_dict of the drop-ins' models: round trips, parts, tensors that do not fit, and
+temporary files."""
 
 import copy
 import gc
@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import segrid
 import torch
-from reference.sam2_calls import CLICKS, CONFIG, close
 from segrid.compat.sam2.build_sam import build_sam2
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 from segrid.compat.segment_anything import build_sam
 from segrid.compat.state_dicts import TemporaryFolder
+
+from tests.reference.sam2_calls import CLICKS, CONFIG, close
 
 TINY = Path(segrid.__file__).parent / "models/tiny"
 
@@ -47,7 +48,7 @@ def test_a_round_trip_of_sam():
 
 
 def test_a_tuned_decoder_of_sam2(originals, sam2_checkpoint, image):
-    """By the original's names, as it loads there; and the whole checkpoint over it."""
+    """A tuned decoder loads by the original's names; then the whole checkpoint loads over it."""
     other = originals()
     features, whole = other._features, other.model.state_dict()
     model = build_sam2(CONFIG, sam2_checkpoint[1], device="cpu")
@@ -102,7 +103,7 @@ def test_a_missing_tensor_of_an_empty_model(absent, tmp_path, monkeypatch):
 
 
 def test_files_go_with_the_model(small_sam2, tmp_path, monkeypatch):
-    """Nothing lies in the cache; the files are there as long as state_dict may read them."""
+    """Temporary files exist as long as state_dict may read them, and none is left in the cache."""
     monkeypatch.setenv("SEGRID_CACHE", str(tmp_path))
     for make in (lambda: build_sam(TINY), lambda: build_sam2(CONFIG, small_sam2, device="cpu")):
         model = make()

@@ -1,5 +1,5 @@
-"""What of segrid.compat.transformers is segrid's, and what is transformers' own: names, tasks,
-models, arguments."""
+"""segrid.compat.transformers: which names, tasks, models and arguments are segrid's, and which are
+passed on to transformers."""
 
 import inspect
 import json
@@ -16,12 +16,12 @@ from segrid.compat.transformers import pipeline
 from segrid.compat.transformers.base import is_stream
 from segrid.compat.transformers.loading import device_of
 
-from benchmarks import random_owlv2
+from tests import models
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    """The arguments of a pipeline of another task."""
+    """Arguments of a pipeline of another task."""
     config = transformers.ViTConfig(
         hidden_size=16,
         num_hidden_layers=1,
@@ -38,7 +38,7 @@ def classifier():
 
 @pytest.fixture
 def theirs(monkeypatch):
-    """What transformers.pipeline was called with."""
+    """The arguments with which transformers.pipeline was called."""
     calls = []
 
     def original(name):
@@ -146,7 +146,7 @@ def test_models_that_segrid_lacks_are_named(theirs, tmp_path, caplog):
 
 def test_the_task_is_told_from_the_model(tmp_path):
     with torch.no_grad():
-        folder = random_owlv2.make("small", tmp_path)
+        folder = models.owlv2.make("small", tmp_path)
     for model, task in (
         ("tiny", "mask-generation"),
         (segrid.Segmenter("tiny"), "mask-generation"),
@@ -160,7 +160,7 @@ def test_the_task_is_told_from_the_model(tmp_path):
 
 
 def test_the_model_is_the_originals_default(monkeypatch):
-    """And its revision goes with the id."""
+    """The revision of the default model goes with its id."""
     asked = []
 
     def refuse(model):
@@ -234,7 +234,8 @@ def test_devices(options, classifier):
 
 
 class Stack:
-    """Many images in a file, as h5py and zarr show them: a shape, a length, items by number."""
+    """Many images in one file, like an array of h5py or zarr: with a shape, a length, and items by
+    number."""
 
     def __init__(self, images):
         self._images, self.shape, self.dtype = images, images.shape, images.dtype
@@ -264,7 +265,7 @@ def test_what_is_one_input_and_what_holds_many():
 
 
 def test_the_model_of_a_pipeline_cannot_be_set():
-    """Another one would not be asked."""
+    """A model that is set later would not be used, so setting it is an error."""
     generate = pipeline("mask-generation", "tiny", device="cpu")
     with pytest.raises(AttributeError, match="model"):
         generate.model = None

@@ -1,4 +1,4 @@
-"""What the contract's tests share."""
+"""A fresh Python process for code that must not run in this one."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Bad and unusual images: rows 1-16 of faults.md. Each test is named after its row."""
+"""Bad and unusual images: rows 1 to 16 of the bad inputs in tests/README.md."""
 
 import io
 import os
@@ -40,12 +40,13 @@ def test_row_01_paths(tmp_path, tiny):
     locked = tmp_path / "locked.png"
     locked.write_bytes(png(np.zeros((8, 8, 3), np.uint8)))
     locked.chmod(0)
-    if os.geteuid() == 0:  # root may read everything: drop to nobody in a child
+    if os.geteuid() == 0:  # Root may read everything, so a child process reads as nobody.
         tmp_path.chmod(0o755)
         code = (
             "import os, segrid\n"
             f"try: segrid.read_image({str(tmp_path / 'missing.png')!r})\n"
-            "except FileNotFoundError: pass\n"  # all modules are loaded: nobody may not load them
+            # All modules are loaded before, because nobody may not read them.
+            "except FileNotFoundError: pass\n"
             "os.seteuid(65534)\n"
             f"try: segrid.read_image({str(locked)!r})\n"
             "except PermissionError as e: print(type(e).__name__, e)"
@@ -63,8 +64,9 @@ def test_row_01_paths(tmp_path, tiny):
 
 
 @pytest.mark.parametrize("name, kind", [("pipe.png", "FIFO"), ("/dev/zero", "device")])
-def test_what_has_no_end_is_not_read(tmp_path, name, kind):
-    """In a child with little memory, as a read that goes on would not come back."""
+def test_endless_files_are_not_read(tmp_path, name, kind):
+    """A child process with little memory reads the file: a read that goes on would not come
+    back."""
     if name == "pipe.png":
         os.mkfifo(tmp_path / name)
     path = str(tmp_path / name)
@@ -78,7 +80,7 @@ def test_what_has_no_end_is_not_read(tmp_path, name, kind):
     assert out.startswith(f"{path}: not a file, but a ") and kind in out
 
 
-def test_of_an_unknown_file_the_head_is_read(tmp_path):
+def test_only_the_head_of_an_unknown_file_is_read(tmp_path):
     path = tmp_path / "huge.png"
     with open(path, "wb") as file:
         file.write(b"just some words\n")
@@ -298,7 +300,7 @@ def test_row_16_several_frames(photo):
 
 
 def test_builds_without_codecs_say_the_same_of_bad_files(photo, tmp_path, monkeypatch):
-    """Rows 2, 3, 4, 6 and 16 where Pillow decodes, as it does in builds without OpenCV."""
+    """Rows 2, 3, 4, 6 and 16 hold where Pillow decodes, as it does in builds without OpenCV."""
     info = segrid._image._core.build_info()
     monkeypatch.setattr(segrid._image._core, "build_info", lambda: info | {"opencv": False})
     test_row_02_empty_file(tmp_path)
@@ -308,7 +310,7 @@ def test_builds_without_codecs_say_the_same_of_bad_files(photo, tmp_path, monkey
         test_row_04_not_an_image(tmp_path, data, what)
     test_row_06_bomb_is_refused_from_its_header()
     test_row_16_several_frames(photo)
-    odd = bytes(tmp_path) + b"/\xff.img"  # a name that is not UTF-8
+    odd = bytes(tmp_path) + b"/\xff.img"  # The name is not UTF-8.
     for kind in ("PNG", "TIFF", "BMP"):
         with open(odd, "wb") as file:
             Image.fromarray(photo).save(file, kind)

@@ -1,8 +1,9 @@
-"""Prompts and options: rows 17-24 and 26 of faults.md."""
+"""Prompts and options: rows 17 to 24 and 26 of the bad inputs in tests/README.md."""
 
 import numpy as np
 import pytest
-from building_blocks import kernels
+
+from tests.building_blocks import kernels
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,9 @@ def test_anywhere_takes_what_the_originals_take(tiny, embedding):
     )
     assert len(found) == 1 and np.isfinite(found.low_res).all()
     unknown = tiny.predict(embedding, points=[[100, 90]], labels=[9], anywhere=True)
-    assert len(unknown) == 1  # a place and no more, see the drop-ins' tests
+    # Only the position of an unknown label is encoded; compat/ compares the masks with the
+    # originals'.
+    assert len(unknown) == 1
     for nonsense in (dict(points=[[np.nan, 2]]), dict(boxes=[[0, 0, np.inf, 2]])):
         with pytest.raises(ValueError, match=r"\[0\]"):
             tiny.predict(embedding, **nonsense, anywhere=True)

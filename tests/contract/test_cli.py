@@ -1,4 +1,4 @@
-"""The command line: outputs, a failed image among others, JSON."""
+"""The command line: outputs, an image that fails among others, JSON."""
 
 import json
 import re
@@ -163,7 +163,7 @@ def test_a_missing_image_is_named(tmp_path, photo):
 
 
 def helped(*arguments):
-    """What a command prints, in this process."""
+    """The output of a command that runs in this process."""
     from segrid.cli.app import app
     from typer.testing import CliRunner
 
@@ -184,7 +184,7 @@ def test_version_and_short_help():
 
 
 def test_help_shows_brackets():
-    """Of all commands: what stands in brackets in a help text stands on the screen."""
+    """Text in brackets in the help of a command appears on the screen."""
     from segrid.cli.app import app
     from typer.main import get_command
 
@@ -248,7 +248,8 @@ def test_what_tiny_is_for_is_said_once(tmp_path, photo):
         f"segrid everything {photo} -o {tmp_path}/out --target-points 4 "
         "--model facebook/sam2.1-hiera-tiny"
     )
-    assert notes(segrid("everything", photo, *few, "--model", "tiny")) == 0  # who names it knows it
+    # No note: the user named the model.
+    assert notes(segrid("everything", photo, *few, "--model", "tiny")) == 0
     as_json = segrid("everything", photo, *few, "--json")
     assert notes(as_json) == 1 and json.loads(as_json.stdout)
 
@@ -274,7 +275,8 @@ def parsed(words):
     ],
 )
 def test_the_advised_command_has_all_that_was_given(tmp_path, photo, words):
-    """It parses, for the first image that was done, with the same options and other models."""
+    """The advised command parses; it names the first image that succeeded, the same options and
+    other models."""
     for name in ("-p.png", "p q.png"):
         (tmp_path / name).write_bytes(photo.read_bytes())
     (tmp_path / "bad").write_text("no image")
@@ -291,14 +293,15 @@ def test_the_advised_command_has_all_that_was_given(tmp_path, photo, words):
 
 
 def test_batch_advises_another_output_folder(tmp_path, photo):
-    """The folder that the run has filled is refused with another model."""
+    """The advice names another folder, because a folder with results of one model is refused for
+    another."""
     few = [photo, "-o", tmp_path / "out", "--points-per-side", 2, "--write", "coco"]
     said = " ".join(segrid("batch", *few).stderr.split())
     assert said.endswith("add --model facebook/sam2.1-hiera-tiny and another -o")
     words = ["--prompt", "a cat", "--conf-threshold", 0.9]
     said = segrid("batch", photo, "-o", tmp_path / "words", *words).stderr
     assert "add --model facebook/sam2.1-hiera-tiny --detector google/owlv2-base" in said
-    assert notes(segrid("batch", *few)) == 0  # nothing was done
+    assert notes(segrid("batch", *few)) == 0  # No image was processed.
 
 
 @pytest.mark.parametrize("command", ["everything", "detect", "batch"])
@@ -309,7 +312,7 @@ def test_no_advice_where_no_image_was_done(tmp_path, command):
     assert done.returncode == 1 and notes(done) == 0, done.stderr
 
 
-def test_what_the_packaged_detector_is_for(tmp_path, photo):
+def test_a_note_says_what_the_packaged_detector_finds(tmp_path, photo):
     few = [photo, "--prompt", "a cat", "-o", tmp_path / "out"]
     said = " ".join(segrid("detect", *few).stderr.split())
     assert (
@@ -331,10 +334,10 @@ def test_detect(tmp_path, coins):
     import torch
     from pycocotools import mask as coco
 
-    from benchmarks import random_owlv2
+    from tests import models
 
     with torch.no_grad():
-        folder = random_owlv2.make("small", tmp_path / "detector")
+        folder = models.owlv2.make("small", tmp_path / "detector")
     Image.fromarray(coins).save(tmp_path / "photo.png")
     (tmp_path / "bad.png").write_text("no image")
     done = segrid(

@@ -1,4 +1,4 @@
-"""segrid.compare and its command: what a precision costs, on one's own images."""
+"""segrid.compare and its command: the cost of a precision on the user's images."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def photos(coins, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labels(photos, tmp_path_factory):
-    """Instance maps that are the fp32 masks themselves: the AP50 of fp32 is 1 where these do not
+    """Instance maps made of the fp32 masks: the AP50 of fp32 is 1 where the masks do not
     overlap."""
     folder = tmp_path_factory.mktemp("labels")
     for file in photos:
@@ -32,12 +32,12 @@ def labels(photos, tmp_path_factory):
         assert len(masks) > 3
         numbers = np.zeros(masks.size, np.uint16)
         for i, mask in enumerate(masks):
-            numbers[mask.array[0]] = 300 + i  # more than 8 bits
+            numbers[mask.array[0]] = 300 + i  # Labels have more than 8 bits.
         Image.fromarray(numbers).save(folder / file.name)
     return folder
 
 
-def test_what_it_says(photos, labels, tmp_path):
+def test_results_and_progress(photos, labels, tmp_path):
     told = []
     found = segrid.compare(
         photos, precisions=["fp32", "int8"], labels=labels, progress=told.append, **OPTIONS
@@ -58,7 +58,7 @@ def test_what_it_says(photos, labels, tmp_path):
         and full.iou_mean == full.iou_min == 1
     )
     assert low.masks == len(expected[2]) + len(expected[3])
-    # every pair by brute force
+    # All pairs are matched by brute force.
     ious = []
     for a, b in ((expected[0], expected[2]), (expected[1], expected[3])):
         table = np.array([[(x & y).sum() / (x | y).sum() for y in b.array] for x in a.array])
@@ -134,7 +134,7 @@ def test_matching_is_one_to_one():
     pixels[0, :5] = pixels[1, :4] = pixels[2, 6:] = True
     masks = [cut_out(p) for p in pixels]
     assert iou_of(masks[0], masks[1]) == pytest.approx(0.8) and iou_of(masks[0], masks[2]) == 0
-    assert match(masks[:1], masks[:2]) == [(0, 0, 1.0)]  # the second has no partner left
+    assert match(masks[:1], masks[:2]) == [(0, 0, 1.0)]  # The second mask has no partner left.
     assert match(masks[1:], masks) == [(0, 1, 1.0), (1, 2, 1.0)]
 
 
@@ -145,7 +145,8 @@ def command(*arguments):
 
 
 def test_command(photos, labels, tmp_path):
-    """`segrid compare IMAGE... --precision fp32 int8`: names after the first are not images."""
+    """`segrid compare IMAGE... --precision fp32 int8`: the second name after --precision is not an
+    image."""
     done = command(
         "compare",
         *photos,
@@ -203,7 +204,7 @@ def test_quantize_command(tmp_path):
 
 
 def test_the_packaged_model_keeps_to_its_table():
-    """precision="auto" follows segrid.json; what it names was measured by training/price.py."""
+    """precision="auto" follows the table in segrid.json, which training/price.py measured."""
     from pathlib import Path
 
     table = json.loads((Path(segrid.__file__).parent / "models/tiny/segrid.json").read_text())[
@@ -228,7 +229,7 @@ def test_the_packaged_model_keeps_to_its_table():
 
 @pytest.mark.parametrize("command", ["everything", "detect", "batch", "tune", "compare", "bench"])
 def test_every_command_takes_a_device(command, tmp_path):
-    """An unknown one reaches the engine, which says what there is."""
+    """The name of an unknown device reaches the engine, whose error lists the devices."""
     image = tmp_path / "a.png"
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
     more = {"detect": ["--prompt", "a", "-o", tmp_path / "o"], "bench": [], "compare": []}.get(

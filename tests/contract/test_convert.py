@@ -1,5 +1,5 @@
-"""`segrid convert`: what it makes of segment-anything's and sam2's checkpoints answers as the
-originals do; a checkpoint with code in it runs nothing."""
+"""`segrid convert`: converted checkpoints of segment-anything and sam2 answer as the originals do;
+a checkpoint that holds code runs none."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import segrid
 import torch
 from segrid.convert import convert
 
-from benchmarks import random_sam, random_sam2
+from tests import models
 
 
 def smooth_image(size):
@@ -24,10 +24,10 @@ def smooth_image(size):
 
 
 def test_segment_anything(tmp_path):
-    """The converted folder answers as the checkpoint's own predictor does; the decoder's LayerNorms
-    have torch's epsilon."""
-    theirs = random_sam.to_segment_anything(random_sam.make("wide", tmp_path))
-    torch.save(theirs.state_dict(), tmp_path / "sam.pth")  # its config.json lies beside it
+    """The converted folder answers as the checkpoint's own predictor does; the LayerNorms of the
+    decoder get torch's epsilon."""
+    theirs = models.sam.to_segment_anything(models.sam.make("wide", tmp_path))
+    torch.save(theirs.state_dict(), tmp_path / "sam.pth")  # Its config.json is in the same folder.
     report = convert(tmp_path / "sam.pth", tmp_path / "out")
     assert report["family"] == "sam" and report["dropped"] == []
     from segment_anything import SamPredictor
@@ -46,7 +46,7 @@ def test_segment_anything(tmp_path):
 
 @pytest.mark.parametrize("name", ["sam2.1_hiera_t", "sam2_hiera_t"])
 def test_sam2(tmp_path, name):
-    theirs = random_sam2.original(name)
+    theirs = models.sam2.original(name)
     torch.save({"model": theirs.state_dict()}, tmp_path / "sam2.pt")
     done = subprocess.run(
         [
@@ -74,7 +74,7 @@ def test_sam2(tmp_path, name):
     predictor.set_image(image)
     masks, scores, low = predictor.predict(np.array([[100.0, 60]]), np.array([1]))
     ours = segrid.Segmenter(tmp_path / "out").predict(image, points=[[[100, 60]]], multimask=True)
-    low_res = np.clip(ours.low_res, -32, 32)  # sam2 clamps what it returns
+    low_res = np.clip(ours.low_res, -32, 32)  # sam2 clamps the logits that it returns.
     assert (
         low.std() > 1
         and np.abs(low_res - low).max() < 1e-3 * np.abs(low).max()
@@ -132,7 +132,7 @@ def test_the_memory_of_sam2_is_that_of_transformers(tmp_path, name):
 
 @pytest.mark.parametrize("size", ["small", "base_plus", "large"])
 def test_every_published_size_of_sam2_is_known(tmp_path, size):
-    """transformers' own converter writes these configs for them."""
+    """transformers' own converter writes the same configurations."""
     from segrid.convert import sam2
 
     widths, blocks, windows, of_all, heads = {
@@ -143,7 +143,7 @@ def test_every_published_size_of_sam2_is_known(tmp_path, size):
     yaml = {"small": "sam2.1_hiera_s", "base_plus": "sam2.1_hiera_b+", "large": "sam2.1_hiera_l"}[
         size
     ]
-    config, tensors, _ = sam2.convert(random_sam2.original(yaml, calibrated=False).state_dict())
+    config, tensors, _ = sam2.convert(models.sam2.original(yaml, calibrated=False).state_dict())
     backbone = config["vision_config"]["backbone_config"]
     assert (
         backbone["hidden_size"],

@@ -1,4 +1,5 @@
-"""SEGRID_CPU: a process computes as on a CPU with fewer instructions (faults.md row 37)."""
+"""SEGRID_CPU: a process computes as on a CPU with fewer instructions (row 37 in
+tests/README.md)."""
 
 import json
 import os
@@ -30,13 +31,13 @@ def run(level, *command):
 
 
 def levels_here():
-    """Those of the CPU itself, also where this process is masked."""
+    """The levels of the CPU itself, even where this process is masked."""
     features, masked = _core.cpu_features(), _core.cpu_mask()["masked"]
     return [level for level in LEVELS if level == "plain" or features[level] or level in masked]
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_level_hides_all_above_it(level):
+def test_a_level_hides_the_instructions_above_it(level):
     if level not in levels_here():
         refused = run(level, "-c", PROBE)
         assert (
@@ -53,17 +54,16 @@ def test_a_level_hides_all_above_it(level):
         1 : here.index(level) + 1
     ]
     if level == "avx2":
-        assert seen["torch"] == "AVX2"  # ATen's own kernels, too
+        assert seen["torch"] == "AVX2"  # ATen's own kernels are masked, too.
         assert not any(
             "512" in name or name == "brgemm"
             for names in seen["kernels"].values()
             for name in names
         )
-        assert (
-            seen["precision"] == "fp32"
-        )  # the packaged model's table allows int8, but nothing makes it fast here
+        # The packaged model's table allows int8, but no instruction makes it fast here.
+        assert seen["precision"] == "fp32"
     if level == "plain":
-        # (tiled forms have no instructions of their own)
+        # Tiled forms have no instructions of their own.
         assert not any(
             "avx" in name or name == "brgemm"
             for names in seen["kernels"].values()
@@ -71,7 +71,7 @@ def test_a_level_hides_all_above_it(level):
         )
 
 
-def test_an_unknown_level_is_refused_with_those_that_there_are():
+def test_an_unknown_level_is_refused_with_the_list_of_levels():
     refused = run("sse9", "-c", "import segrid; segrid.Segmenter('tiny')")
     assert refused.returncode == 1
     assert "ValueError: SEGRID_CPU='sse9': unknown; levels of this CPU are plain" in refused.stderr

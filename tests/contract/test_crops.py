@@ -1,5 +1,5 @@
-"""Large frames: the model's working scale chooses the crop layers, and an object on the seam of
-crops comes once."""
+"""Large images: the model's working scale chooses the crop layers, and an object on the seam of
+crops is found once."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import segrid
 
 @pytest.fixture(scope="module")
 def field():
-    """(700, 900, 3) uint8 with 140 bright disks on dark ground at known places, many of them on
+    """A (700, 900, 3) uint8 image with 140 bright disks on a dark background, many of them on the
     seams of crops; and the centres of the disks."""
     rng = np.random.default_rng(3)
     centres = [
@@ -30,7 +30,7 @@ def field():
 
 
 def counts(masks, centres):
-    """How many masks of about a disk's area cover each centre."""
+    """The number of masks of about a disk's area that cover each centre."""
     small = masks[np.flatnonzero(masks.areas < 2000)]
     at = np.rint(centres).astype(int)
     return small.array[:, at[:, 1], at[:, 0]].sum(axis=0)
@@ -39,10 +39,8 @@ def counts(masks, centres):
 def test_auto_finds_small_objects_once(tiny, field):
     image, centres = field
     assert tiny.working_scale == 400
-    auto, whole = (
-        tiny.everything(image, crop_n_layers="auto", points_per_side=24),
-        tiny.everything(image, points_per_side=24),
-    )
+    auto = tiny.everything(image, crop_n_layers="auto", points_per_side=24)
+    whole = tiny.everything(image, points_per_side=24)
     same = tiny.everything(image, crop_n_layers=2, points_per_side=24)
     assert auto.rle == same.rle and np.array_equal(auto.scores, same.scores)
     found = counts(auto, centres)
@@ -55,7 +53,7 @@ def test_auto_finds_small_objects_once(tiny, field):
         crop_containment_thresh=1.0,
         containment_thresh=1.0,
     )
-    assert (counts(doubled, centres) > 1).sum() > 10  # what merging is for
+    assert (counts(doubled, centres) > 1).sum() > 10  # Merging removes these.
 
 
 def test_small_images_need_no_crops(tiny, coins):
@@ -85,7 +83,7 @@ def test_auto_keeps_to_the_grids_and_the_point_limit(tiny, field):
         tiny.everything(
             image, crop_n_layers="auto", points_per_side=200, progress=progress, cancel=token
         )
-    assert totals[0] == 5 * 200**2  # a second layer would have been 840,000 points
+    assert totals[0] == 5 * 200**2  # A second layer would have 840,000 points.
 
 
 def test_models_without_a_working_scale_crop_nothing(tiny, field, tmp_path):

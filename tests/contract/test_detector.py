@@ -1,4 +1,4 @@
-"""What `Detector` returns, against transformers' post-processing on equal weights."""
+"""The results of `Detector` against transformers' post-processing on equal weights."""
 
 import inspect
 import pickle
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import segrid
 import torch
-from reference.detector_inputs import PROMPTS, noise
 
-from benchmarks import random_owlv2
+from tests import models
+from tests.reference.detector_inputs import PROMPTS, noise
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ class Pair:
     def __init__(self, preset, folder):
         import transformers
 
-        self.folder = random_owlv2.make(preset, folder)
+        self.folder = models.owlv2.make(preset, folder)
         self.ours = segrid.Detector(self.folder, precision="fp32")
         kind = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[self.ours.family]
         self.model = (
@@ -61,8 +61,8 @@ def image():
 
 
 def same(ours, theirs, atol, longest):
-    """The same boxes with the same scores and classes; scores that differ in the last bits may
-    change places."""
+    """The same boxes with the same scores and classes. Boxes whose scores differ in the last bits
+    may change places."""
     assert len(ours) == len(theirs["scores"])
     np.testing.assert_allclose(
         ours.scores, torch.sort(theirs["scores"], descending=True).values, atol=atol
@@ -94,8 +94,8 @@ def test_grounded(pair, cut):
 
 
 def check_suppression(kept, every, threshold):
-    """The rule, whichever of equal scores comes first: what is kept does not overlap, and each of
-    the others overlaps one of the kept that scores no less."""
+    """The rule of suppression, for any order of equal scores: kept boxes do not overlap, and each
+    other box overlaps a kept box whose score is not lower."""
     boxes, scores = np.asarray(every["boxes"], np.float64), np.asarray(every["scores"], np.float64)
     places = [
         int(np.abs(boxes - box).max(1).argmin()) for box in np.asarray(kept["boxes"], np.float64)
@@ -108,8 +108,8 @@ def check_suppression(kept, every, threshold):
 
 
 def test_image_guided(pair, image):
-    """All boxes as transformers'; and by the rule itself what suppression leaves of theirs and of
-    ours: among scores that saturate either may come first."""
+    """All boxes are transformers' boxes. Suppression is checked by its rule for theirs and for
+    ours, because scores saturate and either of two equal boxes may come first."""
     example = noise(8, (90, 120))
     inputs = pair.processor(images=image, query_images=example, return_tensors="pt")
     out = pair.model.image_guided_detection(**inputs)
@@ -118,9 +118,8 @@ def test_image_guided(pair, image):
     overlaps = np.sort(
         [_iou(a, b) for i, a in enumerate(every.boxes) for b in every.boxes[:i] if _iou(a, b) > 0]
     )
-    nms = float(
-        np.mean(overlaps[len(overlaps) // 2 - 1 :][:2])
-    )  # some boxes overlap by more, some by less
+    # Some boxes overlap by more than the threshold, some by less.
+    nms = float(np.mean(overlaps[len(overlaps) // 2 - 1 :][:2]))
     ours = pair.ours.detect_like(image, example, threshold=0.1, nms=nms)
     theirs, suppressed = (
         pair.processor.post_process_image_guided_detection(
@@ -128,7 +127,8 @@ def test_image_guided(pair, image):
         )[0]
         for n in (1.0, nms)
     )
-    assert inspect.signature(pair.ours.detect_like).parameters["nms"].default == 0.3  # as theirs
+    # The default is theirs.
+    assert inspect.signature(pair.ours.detect_like).parameters["nms"].default == 0.3
     same(every, theirs, 1e-4, max(image.shape))
     assert len(ours) == len(suppressed["scores"])
     check_suppression(suppressed, theirs, nms)
@@ -163,7 +163,7 @@ def test_objectness(small, image):
 
 
 def test_objectness_is_owlv2s(tmp_path, image):
-    detector = segrid.Detector(random_owlv2.make("owlvit", tmp_path))
+    detector = segrid.Detector(models.owlv2.make("owlvit", tmp_path))
     with pytest.raises(NotImplementedError, match="owlvit model has none"):
         detector.propose(image)
 
@@ -261,10 +261,8 @@ def test_every_precision(small, image, precision):
         detector = segrid.Detector(small.folder, precision=precision)
     except NotImplementedError:
         pytest.skip("this CPU has no bf16")
-    exact, rough = (
-        small.ours.detect(image, PROMPTS, threshold=0),
-        detector.detect(image, PROMPTS, threshold=0),
-    )
+    exact = small.ours.detect(image, PROMPTS, threshold=0)
+    rough = detector.detect(image, PROMPTS, threshold=0)
     assert detector.precision == precision and not np.array_equal(exact.scores, rough.scores)
     assert np.abs(np.sort(exact.scores) - np.sort(rough.scores)).max() < 0.1
 
@@ -290,7 +288,8 @@ def test_many_threads_one_detector(small, image):
             ),
             range(48),
         ):
-            if found.labels == wanted.labels:  # where no unheard-of word suits a patch better
+            # This holds where no unknown word suits a patch better.
+            if found.labels == wanted.labels:
                 assert np.array_equal(found.boxes, wanted.boxes) and np.array_equal(
                     found.scores, wanted.scores
                 )

@@ -1,5 +1,5 @@
-"""Bad inputs of `Detector` (faults 7, 25, 26), damaged files, Ctrl-C (fault 40), and a Python
-without transformers."""
+"""Bad inputs of `Detector` (rows 7, 25, 26 and 40 of the bad inputs in tests/README.md), damaged
+files, and a Python without transformers."""
 
 import subprocess
 import sys
@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import segrid
 import torch
-from reference.detector_inputs import PROMPTS, noise
 
-from benchmarks import random_owlv2
+from tests import models
+from tests.reference.detector_inputs import PROMPTS, noise
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     with torch.no_grad():
-        return random_owlv2.make("small", tmp_path_factory.mktemp("detector-faults"))
+        return models.owlv2.make("small", tmp_path_factory.mktemp("detector-faults"))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def image():
 def test_row_25_prompts(small, image):
     detect = small.detect
     twice = detect(image, ["nuclei", "nuclei"], threshold=0)
-    assert set(twice.class_id) == {0}  # the first of equals
+    assert set(twice.class_id) == {0}  # The first of equal prompts gets the boxes.
     for empty in ("", "  ", [""], ["ok", "\t"]):
         with pytest.raises(ValueError, match=r"prompts\[\d\]: empty"):
             detect(image, empty)
@@ -96,9 +96,8 @@ def test_files_are_checked(folder, small, tmp_path):
         segrid.Segmenter(folder)
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "tokenizer.json").unlink()
-    same = segrid.Detector(copy, precision="fp32").detect(
-        noise(3), PROMPTS
-    )  # vocab.json and merges.txt
+    # The tokenizer is vocab.json and merges.txt.
+    same = segrid.Detector(copy, precision="fp32").detect(noise(3), PROMPTS)
     np.testing.assert_array_equal(same.scores, small.detect(noise(3), PROMPTS).scores)
     (copy / "merges.txt").unlink()
     with pytest.raises(FileNotFoundError, match="neither tokenizer.json nor vocab.json"):
@@ -119,7 +118,7 @@ def test_files_are_checked(folder, small, tmp_path):
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
     with torch.no_grad():
-        return random_owlv2.make("slow", tmp_path_factory.mktemp("slow"))
+        return models.owlv2.make("slow", tmp_path_factory.mktemp("slow"))
 
 
 INTERRUPTED = """
@@ -146,7 +145,7 @@ print(len(detector.detect(image[:8, :8], "a", threshold=1)))
 
 @pytest.mark.parametrize("what", ["detect", "pipeline", "callable"])
 def test_row_40_ctrl_c(slow, what):
-    """A model that takes several seconds returns soon after Ctrl-C, and works afterwards."""
+    """A call of several seconds returns soon after Ctrl-C, and the model works afterwards."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(slow), what],
         capture_output=True,

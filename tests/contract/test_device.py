@@ -1,4 +1,4 @@
-"""Where models run: names of devices, their precisions, moves, overflows, forks and threads."""
+"""Devices: their names, their precisions, moves, overflows, forks and threads."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def test_unknown_names(name):
 
 
 def test_absent_devices_say_why():
-    """Faults row 38: torch without CUDA, or without a driver, or with fewer devices."""
+    """Row 38 of the bad inputs: torch has no CUDA, no driver, or fewer devices."""
     with pytest.raises(
         NotImplementedError, match=r"device='cuda:99': .+; use 'cpu', or install torch with CUDA"
     ):
@@ -30,7 +30,7 @@ def test_absent_devices_say_why():
         segrid.Detector(device="mps")
 
 
-def test_auto_takes_what_is_there(monkeypatch):
+def test_auto_takes_the_best_device(monkeypatch):
     import torch
 
     for name in ("cpu", "cpu-plain"):
@@ -79,8 +79,8 @@ def test_moving():
 
 
 def overflowing(folder, names, factor):
-    """The packaged model with some weights so large that activations pass fp16's last number,
-    65504."""
+    """The packaged model with some weights so large that activations exceed 65504, the largest
+    number of fp16."""
     from safetensors.numpy import load_file, save_file
 
     source = segrid.Segmenter("tiny")._files
@@ -93,7 +93,7 @@ def overflowing(folder, names, factor):
 
 
 def test_an_encoder_that_overflows_is_an_error(tmp_path, coins):
-    """Never garbage in place of masks."""
+    """The error takes the place of wrong masks."""
     model = overflowing(
         tmp_path,
         ("vision_encoder.layers.0.mlp.lin2.weight", "vision_encoder.layers.0.mlp.lin2.bias"),
@@ -105,7 +105,7 @@ def test_an_encoder_that_overflows_is_an_error(tmp_path, coins):
 
 
 def test_a_decoder_that_overflows_is_an_error(tmp_path, coins):
-    """Not an empty result, nor masks of what is left."""
+    """The result is neither empty nor the masks of the remaining prompts."""
     model = overflowing(
         tmp_path,
         [f"mask_decoder.transformer.layers.0.mlp.lin1.{name}" for name in ("weight", "bias")],
@@ -139,8 +139,8 @@ UNPREPARED = """
     reason="torch is a build without CUDA",
 )
 def test_cuda_is_there_after_work_on_the_cpu():
-    """ATen asks once what CUDA offers: nobody imported torch, and its CUDA half must be loaded
-    before the first convolution."""
+    """ATen asks only once what CUDA offers. So torch's CUDA half must be loaded before the first
+    convolution, although nobody imported torch."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(UNPREPARED)],
         capture_output=True,
@@ -176,8 +176,8 @@ def test_a_forked_child_has_threads_of_its_own():
 
 
 def test_devices_have_one_thread_that_is_exact(fake, coins):
-    """torch keeps handles and plans for each thread; and a user who allows TF32 does not mean our
-    masks."""
+    """torch keeps handles and plans for each thread. A user who allows TF32 in torch does not
+    change our masks."""
     import threading
 
     segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")

@@ -1,4 +1,5 @@
-"""A device's memory: batches that do not fit, what is copied back, what is left behind."""
+"""The memory of a device: batches that do not fit, the size of copies back, no memory left in
+use."""
 
 import json
 import subprocess
@@ -8,8 +9,9 @@ import textwrap
 import numpy as np
 import pytest
 import segrid
-from reference.agreement import same_masks
 from segrid import _core
+
+from tests.reference.agreement import same_masks
 
 GRID = dict(points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.75)
 
@@ -57,8 +59,8 @@ def limited(megabytes, height=300, width=400):
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_masks_are_the_same():
-    """Faults row 38: the process may take ever less memory. The call does with it, and says so;
-    when one prompt is too much, that is the error."""
+    """Row 38 of the bad inputs: the process may take less and less memory. The call takes smaller
+    batches and warns. Only when one prompt is too much is there an error."""
     free = limited(4096)
     assert (free["halved"], free["told"], free["prompts"][:50]) == (
         0,
@@ -72,26 +74,25 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_masks_are_the_same():
         and (tight["masks"], tight["prompts"]) == (free["masks"], free["prompts"])
     )
     assert len(tight["told"]) == 1 and f"batches of {tight['batch_size']}" in tight["told"][0]
-    none = limited(150, 5000, 7000)  # its pixels alone
+    none = limited(150, 5000, 7000)  # The pixels of the image alone fill the memory.
     assert "out of memory with a single prompt" in none.get("error", str(none)), none
 
 
 def test_a_device_that_runs_out_halves_its_batches(fake, coins):
-    """The same holds with an allocator that throws what CUDA's throws: with ever less memory the
-    masks stay the same, what torch kept is given back, and in the end there is an error."""
+    """The same holds for an allocator that throws CUDA's errors. With less and less memory the
+    masks stay the same and torch's cache is emptied; in the end there is an error."""
     segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")
     embedding = segmenter.encode(coins)
     expected = segmenter.everything(embedding, **GRID)
     assert expected.stats["halved"] == 0 and expected.stats["peak_device_memory_mb"] > 20
-    fake.fake_cache(1 << 30)  # what torch keeps and does not use is free for it
+    fake.fake_cache(1 << 30)  # Memory in torch's cache counts as free.
     assert (
         segmenter.everything(embedding, **GRID).stats["batch_size"] == expected.stats["batch_size"]
     )
     fake.fake_cache(0)
     held, sizes = fake.fake_held(), []
-    fake.fake_lie(
-        2 << 30
-    )  # as when another process takes it: batches are sized by more than there is
+    # Another process may take memory like this: batches are sized by more than there is.
+    fake.fake_lie(2 << 30)
     for megabytes in (60, 25):
         fake.fake_limit(held + megabytes * 2**20)
         emptied = fake.fake_emptied()
@@ -101,7 +102,7 @@ def test_a_device_that_runs_out_halves_its_batches(fake, coins):
         assert masks.stats["halved"] == fake.fake_emptied() - emptied > 0
         sizes.append(masks.stats["batch_size"])
     assert expected.stats["batch_size"] > sizes[0] > sizes[1] >= 1
-    fake.fake_from_cublas(1)  # which has no error of its own for it
+    fake.fake_from_cublas(1)  # cuBLAS reports its own lack of memory by a general error.
     fake.fake_limit(held + 60 * 2**20)
     with pytest.warns(RuntimeWarning, match="prompts went in batches of"):
         same_masks(segmenter.everything(embedding, **GRID), expected, pixels=0)
@@ -110,11 +111,11 @@ def test_a_device_that_runs_out_halves_its_batches(fake, coins):
         segmenter.predict(embedding, points=[[50, 50]])
     fake.fake_limit(2 << 30)
     assert len(segmenter.predict(embedding, points=[[50, 50]])) == 1, (
-        "nothing is left of the failure"
+        "the segmenter works after the failure"
     )
 
 
-def test_what_comes_back_is_numbers_and_the_masks_that_were_kept(fake, coins):
+def test_only_numbers_and_kept_masks_are_copied_back(fake, coins):
     segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")
     embedding = segmenter.encode(coins)
     fake.fake_copied_back()
@@ -135,13 +136,14 @@ def test_what_comes_back_is_numbers_and_the_masks_that_were_kept(fake, coins):
     flat = masks.array.reshape(len(masks), -1)
     runs = (flat[:, 1:] & ~flat[:, :-1]).sum() + flat[:, 0].sum()
     assert len(masks) < candidates / 3
-    assert fake.fake_copied_back() < 8 * runs + 100 * candidates  # no mask's pixels, no logits
+    # Neither pixels nor logits of masks are copied.
+    assert fake.fake_copied_back() < 8 * runs + 100 * candidates
     del masks
-    assert fake.fake_held() == held, "memory of the device is left behind"
+    assert fake.fake_held() == held, "memory of the device is still in use"
 
 
-def test_one_prompt_is_looked_at_mask_by_mask_before_it_is_too_much(fake):
-    """Three masks of six megapixels do not fit at once, one does."""
+def test_masks_of_one_prompt_go_one_by_one_when_memory_is_short(fake):
+    """Three masks of six megapixels do not fit into memory at once; one does."""
     image = np.random.default_rng(0).integers(0, 255, (2000, 3000, 3), dtype=np.uint8)
     segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")
     embedding = segmenter.encode(image)

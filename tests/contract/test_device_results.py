@@ -1,13 +1,12 @@
-"""What a device gives is what the CPU's kernels give. What runs on CUDA is tested on the CPU
-("cpu-plain") and on a device that refuses what CUDA refuses ("fake"); tests that are marked `cuda`
-run there, too."""
+"""Results of a device equal those of the CPU's kernels. The definitions that run on CUDA are tested
+on the CPU ("cpu-plain"), on the fake device and, where there is one, on CUDA."""
 
 import numpy as np
 import pytest
 import segrid
-from reference.agreement import same_masks
 
-from benchmarks import random_sam2
+from tests import models
+from tests.reference.agreement import same_masks
 
 GRID = dict(points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.75)
 OPTIONS = [
@@ -43,7 +42,7 @@ def test_everything_gives_what_the_kernels_give(plain, kernels, coins, options):
             kernels.everything(coins, **call),
             pixels=2 if not options.get("use_m2m") else 4,
         )
-    # runs that were given up are decoded again: an option of the engine
+    # With this option of the engine, runs are dropped to save memory and decoded again.
     from segrid._image import to_image
 
     masks = segrid.Masks(
@@ -77,17 +76,15 @@ def test_prompts_go_by_the_batch(plain, kernels, coins):
 
 
 def test_prompts_of_every_kind_in_one_batch(tmp_path, coins, plain_device):
-    """SAM 2, too: hints, boxes with points, padding; object scores."""
-    folder = random_sam2.make("small", tmp_path)
+    """One batch may hold hints, boxes with points, and padding; SAM 2 gives object scores, too."""
+    folder = models.sam2.make("small", tmp_path)
     a, b = (
         segrid.Segmenter(folder, device=device, precision="fp32")
         for device in ("cpu", plain_device)
     )
     rng = np.random.default_rng(1)
-    points, boxes = (
-        rng.uniform(5, 295, (9, 2, 2)),
-        np.tile([20.0, 30, 250, 200], (9, 1)) + rng.uniform(0, 20, (9, 4)),
-    )
+    points = rng.uniform(5, 295, (9, 2, 2))
+    boxes = np.tile([20.0, 30, 250, 200], (9, 1)) + rng.uniform(0, 20, (9, 4))
     labels = rng.integers(-1, 2, (9, 2))
     first = a.predict(coins, points=points, labels=labels, boxes=boxes)
     for call in (
@@ -156,7 +153,7 @@ def test_it_can_be_watched_and_stopped(plain, coins):
 
     with pytest.raises(segrid.Cancelled) as stopped:
         plain.everything(coins, **GRID, progress=stop, cancel=token)
-    assert len(stopped.value.partial) == 0  # before the first batch
+    assert len(stopped.value.partial) == 0  # The call stopped before the first batch.
     token = segrid.CancelToken()
 
     def stop_later(progress):
@@ -178,8 +175,8 @@ def test_it_can_be_watched_and_stopped(plain, coins):
 
 
 def test_embeddings_travel_between_devices(plain, kernels, coins):
-    """The same weights made them: what a device prepares for decoding is prepared where it is
-    needed."""
+    """An embedding made on one device is decoded on another with the same weights: the data that a
+    device prepares for decoding is prepared where it is needed."""
     point = dict(points=[[100, 100], [250, 60]], multimask=True)
     half = segrid.Segmenter("tiny", device="cpu-plain", precision="fp16")
     for maker, user, gate in (
@@ -189,10 +186,8 @@ def test_embeddings_travel_between_devices(plain, kernels, coins):
         (kernels, half, 0.02),
         (half, plain, 0.02),
     ):
-        expected, found = (
-            kernels.predict(coins, **point),
-            user.predict(maker.encode(coins), **point),
-        )
+        expected = kernels.predict(coins, **point)
+        found = user.predict(maker.encode(coins), **point)
         assert (
             np.abs(found.low_res - expected.low_res).max() <= gate * np.abs(expected.low_res).max()
         )
@@ -202,16 +197,14 @@ def test_embeddings_travel_between_devices(plain, kernels, coins):
         ) <= (0 if gate < 1e-3 else 3)
 
 
-def test_what_was_given_up_comes_back_at_a_threshold_too(coins):
-    """Another batch size rounds otherwise: a score that passed may fail when it is asked for once
-    more."""
+def test_dropped_runs_come_back_near_a_threshold(coins):
+    """Another batch size rounds differently, so that a mask that passed a threshold may fail it
+    when it is decoded again. It must come back nevertheless."""
     from segrid._image import to_image
 
     plain = segrid.Segmenter("tiny", device="cpu-plain", precision="fp32")
-    image, options = (
-        to_image(coins),
-        dict(points_per_side=6, stability_score_thresh=0.0, box_nms_thresh=0.99),
-    )
+    image = to_image(coins)
+    options = dict(points_per_side=6, stability_score_thresh=0.0, box_nms_thresh=0.99)
     scores = np.unique(
         segrid.Masks(
             plain._engine.everything(image, {**options, "pred_iou_thresh": 0.3}), None

@@ -1,4 +1,4 @@
-"""Model files that are something else: empty, web pages, git-lfs pointers, text, archives."""
+"""Model files with other content: empty files, web pages, git-lfs pointers, text, archives."""
 
 import shutil
 import subprocess

@@ -1,5 +1,5 @@
-"""Hugging Face ids: a model is downloaded once, then it comes from the cache, also offline. A local
-server stands in for the Hub."""
+"""Hugging Face ids: a model is downloaded once and then read from the cache, also offline. A local
+server takes the place of the Hub."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves owner/tiny (all files), owner/plain (no segrid.json) and owner/code (only a
-    pickle)."""
+    """Serves owner/tiny with all files, owner/plain without segrid.json, and owner/code with a
+    pickle only."""
 
     asked: list[str] = []
 
@@ -68,8 +68,8 @@ def endpoint():
 
 
 def load(model, home, endpoint, **environment):
-    """What `Segmenter(model)` gives in a fresh process: its recommended IoU threshold and its id,
-    or the error."""
+    """`Segmenter(model)` in a fresh process: the recommended IoU threshold and the id, or the
+    error."""
     code = (
         f"import json, segrid\ntry:\n    s = segrid.Segmenter({model!r}); "
         "print(json.dumps([s.recommended['pred_iou_thresh'], s._engine.model_id]))\n"
@@ -104,9 +104,8 @@ def test_download_cache_offline(tmp_path, endpoint, tiny):
         tiny._engine.model_id,
     ]
     assert not Hub.asked
-    assert (
-        load("owner/tiny", tmp_path, "http://127.0.0.1:9", HF_HUB_ETAG_TIMEOUT="1")[0] == 0.5
-    )  # the Hub is down
+    # The Hub is down.
+    assert load("owner/tiny", tmp_path, "http://127.0.0.1:9", HF_HUB_ETAG_TIMEOUT="1")[0] == 0.5
     assert load("owner/plain", tmp_path, endpoint)[0] == 0.88
 
 

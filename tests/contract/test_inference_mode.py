@@ -6,9 +6,9 @@ import pytest
 import segrid
 import torch
 
-from benchmarks import random_mobile_sam, random_owlv2, random_sam, random_sam2
+from tests import models
 
-FAMILIES = {"sam": random_sam, "sam2": random_sam2, "mobile_sam": random_mobile_sam}
+FAMILIES = {"sam": models.sam, "sam2": models.sam2, "mobile_sam": models.mobile_sam}
 
 
 def photo():
@@ -32,7 +32,7 @@ def test_segmenters(family, tmp_path, plain_or_cpu):
 
 
 def test_detectors(tmp_path):
-    folder = random_owlv2.make("small", tmp_path)
+    folder = models.owlv2.make("small", tmp_path)
     expected = segrid.Detector(folder).detect(photo(), ["a cat"], threshold=0.0)
     with torch.inference_mode():
         inside = segrid.Detector(folder).detect(photo(), ["a cat"], threshold=0.0)

@@ -1,4 +1,5 @@
-"""Ctrl-C, cancelling, callbacks, forks and exits: rows 40-44 and 47 of faults.md."""
+"""Ctrl-C, cancelling, callbacks, forks and exits: rows 40 to 44 and 47 of the bad inputs in
+tests/README.md."""
 
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import segrid
 def test_row_40_ctrl_c_returns_within_200_ms(python):
     code = (
         "import signal\n"
-        # What a shell runs in the background ignores SIGINT until it sets a handler.
+        # A process that a shell runs in the background ignores SIGINT until it sets a handler.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "t = {}\n"
         "def press():\n    time.sleep(0.4); t['at'] = time.perf_counter()\n"

@@ -1,4 +1,4 @@
-"""Named limits and switches: a refusal says what they are called, and nothing is left half done."""
+"""Limits and switches: a refusal names the limit, and no state is left half changed."""
 
 import json
 import subprocess
@@ -15,9 +15,8 @@ def test_points_per_prompt(tiny, coins):
     embedding = tiny.encode(coins)
     with pytest.raises(ValueError, match="1025.*1024"):
         tiny.predict(embedding, points=np.full((1, 1025, 2), 5.0), labels=np.ones((1, 1025), int))
-    many = tiny.predict(
-        embedding, points=np.full((1, 40, 2), 5.0), labels=np.ones((1, 40), int)
-    )  # more tokens than a vector has lanes
+    # The prompts have more tokens than a vector has lanes.
+    many = tiny.predict(embedding, points=np.full((1, 40, 2), 5.0), labels=np.ones((1, 40), int))
     assert len(many) == 1
 
 
@@ -56,8 +55,8 @@ def test_a_closed_pool_refuses_work():
 
 
 def test_names_on_the_command_line(tmp_path, coins):
-    """Two images of one name, a name with markup and one that is not UTF-8 have three results each,
-    and none is overwritten."""
+    """Two images of one name, a name with markup and a name that is not UTF-8 have three results
+    each; none is overwritten."""
     (tmp_path / "other").mkdir()
     names = [tmp_path / "a.png", tmp_path / "other" / "a.png", tmp_path / "[red]b.png"]
     for path in names:
@@ -90,7 +89,7 @@ def test_names_on_the_command_line(tmp_path, coins):
 
 
 def test_a_thumbnail_does_not_count_as_the_photo(coins, tmp_path):
-    """A JPEG cut short whose EXIF thumbnail is whole."""
+    """The JPEG is cut short, but its EXIF thumbnail is complete."""
     small, large, exif = tmp_path / "t.jpg", tmp_path / "p.jpg", Image.Exif()
     Image.fromarray(coins[:40, :40]).save(small, "JPEG")
     exif[0x010E] = small.read_bytes().decode("latin-1")[:2000]

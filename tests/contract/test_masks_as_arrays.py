@@ -1,4 +1,4 @@
-"""What NumPy makes of results."""
+"""Results in functions of NumPy."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_copy_false_is_an_error_where_a_dtype_needs_one(masks):
 
 
 def test_numpy_1_calls_it_without_copy(masks):
-    """NumPy 1 passes a dtype or nothing."""
+    """NumPy 1 calls __array__ with a dtype or without arguments."""
     assert np.shares_memory(masks.__array__(), masks.array)
     assert masks.__array__(np.dtype("uint8")).dtype == np.uint8
 

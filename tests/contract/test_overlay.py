@@ -1,4 +1,4 @@
-"""Pictures of detections: colours that agree with labels, and text that can be read."""
+"""Pictures of detections: colours agree with labels, and text is readable."""
 
 import colorsys
 
@@ -15,7 +15,7 @@ def hue(colour):
 
 
 def of_hue(picture, wanted):
-    """Where a saturated pixel has about that hue."""
+    """True for saturated pixels of about that hue."""
     return np.apply_along_axis(
         lambda c: (
             colorsys.rgb_to_hsv(*(c / 255))[1] > 0.3
@@ -28,7 +28,7 @@ def of_hue(picture, wanted):
 
 @pytest.fixture(scope="module")
 def scene(tiny):
-    """A red and a yellow square on white, found as "yellow star" and "red circle"."""
+    """A red and a yellow square on white, detected as "yellow star" and "red circle"."""
     image = np.full((120, 200, 3), 235, np.uint8)
     image[30:90, 20:80], image[30:90, 120:180] = RED, YELLOW
     boxes = np.array([[120, 30, 180, 90], [20, 30, 80, 90]], np.float32)
@@ -43,7 +43,7 @@ def test_a_class_has_the_colour_that_its_label_names():
     for word, colour in NAMED.items():
         assert class_colour(3, f"a {word.upper()} thing") == colour
     assert class_colour(2, "the red and blue ball") == NAMED["red"]
-    for label in ("cat", "a redhead", "Greenland", ""):  # words, not parts of words
+    for label in ("cat", "a redhead", "Greenland", ""):  # Only whole words name a colour.
         assert [class_colour(i, label) for i in range(16)] == [*PALETTE, *PALETTE]
     assert not set(PALETTE) & set(NAMED.values())
 
@@ -60,15 +60,13 @@ def test_objects_keep_their_colour_and_marks_agree_with_it(scene):
 
 def test_masks_are_outlined(scene):
     image, found = scene
-    plain, alone = (
-        found.picture(alpha=0),
-        segrid.Detections(
-            found.boxes, found.scores, found.labels, found.class_id, found.size, None, image
-        ).picture(),
-    )
+    plain = found.picture(alpha=0)
+    alone = segrid.Detections(
+        found.boxes, found.scores, found.labels, found.class_id, found.size, None, image
+    ).picture()
     changed = (plain != alone).any(axis=2)
     inside = found.masks.array.any(axis=0)
-    assert changed.any() and not (changed & ~inside).any()  # the outline lies in the mask
+    assert changed.any() and not (changed & ~inside).any()  # The outline is inside the mask.
     assert changed.sum() < inside.sum() / 2
     bright = found.picture(alpha=1)[inside].astype(int) - plain[inside]
     assert bright.min() >= 0 and bright.max() > 20
@@ -76,7 +74,7 @@ def test_masks_are_outlined(scene):
 
 @pytest.mark.parametrize("colour", [*NAMED.values(), *PALETTE])
 def test_text_is_readable_on_its_ground(colour):
-    """WCAG 2 asks for a contrast of 4.5."""
+    """WCAG 2 requires a contrast of 4.5."""
 
     def luminance(rgb):
         c = np.array(rgb) / 255

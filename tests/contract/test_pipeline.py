@@ -8,14 +8,14 @@ import segrid
 import torch
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
 
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     with torch.no_grad():
         return segrid.Detector(
-            random_owlv2.make("small", tmp_path_factory.mktemp("pipeline")), precision="fp32"
+            models.owlv2.make("small", tmp_path_factory.mktemp("pipeline")), precision="fp32"
         )
 
 
@@ -29,12 +29,13 @@ PROMPTS = ["a red circle", ["nuclei", "cells"]]
 
 @pytest.fixture(scope="module")
 def threshold(detector, coins, cut):
-    """Keeps at least six boxes."""
+    """A threshold that keeps at least six boxes."""
     return cut(detector.detect(coins, PROMPTS, threshold=0).scores)
 
 
 def test_equals_its_parts(pipeline, detector, tiny, coins, threshold):
-    """Boxes of the detector, masks of the segmenter for exactly these boxes, in the same order."""
+    """The boxes are the detector's, the masks are the segmenter's for these boxes, in the same
+    order."""
     found = pipeline(coins, PROMPTS, threshold=threshold)
     alone = detector.detect(coins, PROMPTS, threshold=threshold)
     assert len(found) > 5, "vacuous"
@@ -142,7 +143,7 @@ def test_any_callable(tiny, coins, form):
 
 
 def test_ultralytics_gets_what_it_takes_for_rgb(tiny):
-    """Its models take arrays for BGR, Pillow's images for what they are."""
+    """ultralytics' models take arrays as BGR, and Pillow's images as RGB."""
     seen = []
 
     class Yolo:
@@ -162,10 +163,8 @@ def test_ultralytics_gets_what_it_takes_for_rgb(tiny):
 def test_boxes_at_once(pipeline, coins, way, four_threads):
     pipe, arguments = pipeline, {"prompts": PROMPTS, "threshold": 0}
     if way == "boxes":
-        pipe, arguments = (
-            segrid.Pipeline(None, pipeline.segmenter),
-            {"boxes": np.tile(BOXES, (9, 1))},
-        )
+        pipe = segrid.Pipeline(None, pipeline.segmenter)
+        arguments = {"boxes": np.tile(BOXES, (9, 1))}
     at_once = {}
     for size in (1, None):
         with segrid.Trace() as trace:
@@ -196,11 +195,13 @@ def test_supervision_and_prompts(tiny, coins):
         and found.labels == ["coin", "lid"]
         and found.class_id.tolist() == [0, 1]
     )
+    # The scores are the same without NMS.
     assert segrid.Pipeline(detect, tiny)(
         coins, ["coin", "lid"], threshold=0.45
-    ).scores.tolist() == pytest.approx([0.9, 0.5])  # without NMS, too
+    ).scores.tolist() == pytest.approx([0.9, 0.5])
     thinned = segrid.Pipeline(detect, tiny)(coins, ["coin", "lid"], threshold=0.0, nms=0.5)
-    assert thinned.labels == ["coin", "lid"]  # the third box lies on the first, of the same class
+    # The third box overlaps the first and has the same class.
+    assert thinned.labels == ["coin", "lid"]
 
 
 def test_pictures_of_odd_boxes(tiny, coins):
@@ -244,4 +245,4 @@ def test_errors(tiny, coins, pipeline):
         segrid.Pipeline(3, tiny)
     with pytest.raises(ValueError, match="prompts"):
         pipeline(coins, [""])
-    assert len(pipeline(coins, "nuclei", threshold=0)) > 0  # and it goes on working
+    assert len(pipeline(coins, "nuclei", threshold=0)) > 0  # The pipeline works afterwards.

@@ -1,4 +1,5 @@
-"""Masks: zero copy, lifetime, slicing, formats; rows 44 and 48 of faults.md; embeddings."""
+"""Masks: shared memory, lifetime, slicing and formats; embeddings. Rows 44 and 48 of the bad inputs
+in tests/README.md."""
 
 import gc
 import pickle
@@ -21,7 +22,7 @@ def test_row_48_array_shares_the_engines_memory(masks):
     assert first.__array_interface__["data"] == second.__array_interface__["data"]
     assert not first.flags.owndata and first.base is not None
     kept = first[0, 0, 0]
-    first[0, 0, 0] = not kept  # writable: seen through every view
+    first[0, 0, 0] = not kept  # The array is writable, and every view shows the change.
     assert second[0, 0, 0] != kept
     first[0, 0, 0] = kept
 
@@ -127,9 +128,9 @@ def test_embedding_is_a_value(tiny, coins, tmp_path):
 
 
 def test_embeddings_of_other_weights_are_refused(tiny, coins, tmp_path):
-    from benchmarks import random_sam
+    from tests import models
 
-    other = segrid.Segmenter(random_sam.make("small", tmp_path))
+    other = segrid.Segmenter(models.sam.make("small", tmp_path))
     with pytest.raises(ValueError, match="other weights"):
         tiny.predict(other.encode(coins), points=[[10, 10]])
     with pytest.raises(ValueError, match="crop_n_layers needs the image"):
@@ -137,10 +138,8 @@ def test_embeddings_of_other_weights_are_refused(tiny, coins, tmp_path):
 
 
 def test_an_embedding_gives_the_same_as_its_image(tiny, coins):
-    a, b = (
-        tiny.everything(coins, points_per_side=6),
-        tiny.everything(tiny.encode(coins), points_per_side=6),
-    )
+    a = tiny.everything(coins, points_per_side=6)
+    b = tiny.everything(tiny.encode(coins), points_per_side=6)
     assert a.rle == b.rle
 
 

@@ -1,5 +1,5 @@
-"""Threads, the GIL, memory and the process's surroundings: rows 39, 45, 46, 49, 58, 59 of
-faults.md."""
+"""Threads, the GIL, memory and the environment of the process: rows 39, 45, 46, 49, 58 and 59 of
+the bad inputs in tests/README.md."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def test_the_gil_is_free_while_the_engine_works(tiny, coins):
         took = time.perf_counter() - begin
         stop.set()
         thread.join()
-        # Held for the whole call, the GIL would leave one gap as long as the call.
+        # If the call held the GIL, there would be one gap as long as the call.
         assert max(gaps) < max(0.1, 0.6 * took), (max(gaps), took)
 
 
@@ -93,7 +93,7 @@ def test_row_45_declares_itself_free_threaded():
     assert "mod_gil_not_used" in source
 
 
-def test_row_46_64_threads_on_one_engine(tiny, coins):
+def test_row_46_many_threads_on_one_engine(tiny, coins):
     embedding = tiny.encode(coins)
     expected = [tiny.predict(embedding, points=[[x, 60]]).low_res.copy() for x in (100, 150)]
     wrong = []
@@ -177,7 +177,7 @@ def test_memory_stays_bounded_on_50_megapixels(python):
         "model.encode(big[:99, :99].copy())\n"
         "before = int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
         "m = model.everything(big, points_per_side=16)\n"
-        # ru_maxrss would not do: it also holds what the parent had when it started this process.
+        # ru_maxrss would also count the memory that the parent had when it started this process.
         "peak = next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]\n"
         "peak = int(peak) * 1024 / 1e6\n"
         "print(len(m) > 0, peak - before)",
@@ -187,7 +187,7 @@ def test_memory_stays_bounded_on_50_megapixels(python):
     assert found == "True" and float(above) < 600
 
 
-def test_candidates_forgotten_for_memory_come_back_the_same(tiny, coins):
+def test_dropped_candidates_come_back_the_same(tiny, coins):
     options = {
         "points_per_side": 10,
         "pred_iou_thresh": 0.5,
@@ -202,22 +202,20 @@ def test_candidates_forgotten_for_memory_come_back_the_same(tiny, coins):
                 segrid._image.to_image(coins), {**options, "candidate_memory": memory}
             )
         assert len([e for e in trace.events if e[0] == "decode"]) > 100, (
-            "nothing was decoded again: vacuous"
+            "vacuous: no candidate was decoded again"
         )
         assert np.array_equal(frugal.dense(), whole.dense()) and np.array_equal(
             frugal.boxes, whole.boxes
         )
         assert np.array_equal(frugal.areas, whole.areas) and frugal.areas.min() > 0
     crops = {**options, "crop_n_layers": 1, "candidate_memory": 0}
-    a, b = (
-        native.everything(segrid._image.to_image(coins), crops),
-        native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30}),
-    )
+    a = native.everything(segrid._image.to_image(coins), crops)
+    b = native.everything(segrid._image.to_image(coins), {**crops, "candidate_memory": 1 << 30})
     assert np.array_equal(a.dense(), b.dense())
 
 
 def sweeps_at_once(model, embedding):
-    """The most sweeps of one click that ran at the same time."""
+    """The largest number of sweeps of one click that ran at the same time."""
     with segrid.Trace() as trace:
         model.predict(embedding, points=[[60.0, 60.0]], multimask=True)
     return trace.at_once("sweep")
@@ -227,9 +225,9 @@ def test_few_clicks_use_the_idle_workers_and_no_more_than_allowed(tiny, coins, f
     embedding = tiny.encode(coins)
     assert sweeps_at_once(tiny.with_threads(1), embedding) == 1
     for model, most in ((tiny, 4), (tiny.with_threads(2), 2)):
-        for _ in range(
-            1000
-        ):  # the packaged model's sweeps are short: on a busy machine a worker seldom wakes in time
+        # The packaged model's sweeps are short, so that on a busy machine a worker seldom wakes in
+        # time.
+        for _ in range(1000):
             seen = sweeps_at_once(model, embedding)
             assert seen <= most
             if seen > 1:

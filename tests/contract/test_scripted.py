@@ -1,5 +1,5 @@
-"""Detectors in TorchScript files: layouts, letterbox, suppression; and faults (row 36: no code runs
-without trust)."""
+"""Detectors in TorchScript files: layouts, letterbox, suppression, scripts that fail. No code runs
+without trust (row 36 of the bad inputs in tests/README.md)."""
 
 import json
 
@@ -10,8 +10,7 @@ import torch
 
 
 class Yolo(torch.nn.Module):
-    """Finds the one bright rectangle of its input, and says it twice in one of the usual
-    layouts."""
+    """Finds the bright rectangle of its input and returns it twice, in one of the usual layouts."""
 
     layout: str
 
@@ -22,12 +21,10 @@ class Yolo(torch.nn.Module):
     def forward(self, x: torch.Tensor):
         bright = x[0].amin(0) > 0.9
         ys, xs = torch.where(bright)
-        x0, y0, x1, y1 = (
-            xs.min().float(),
-            ys.min().float(),
-            xs.max().float() + 1,
-            ys.max().float() + 1,
-        )
+        x0 = xs.min().float()
+        y0 = ys.min().float()
+        x1 = xs.max().float() + 1
+        y1 = ys.max().float() + 1
         w, h, cx, cy = x1 - x0, y1 - y0, (x0 + x1) / 2, (y0 + y1) / 2
         zero = torch.zeros(())
         rows = []

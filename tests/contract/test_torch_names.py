@@ -1,4 +1,4 @@
-"""torch.device and dtypes of torch where a device or a precision is asked for."""
+"""Arguments for devices and precisions take torch.device and torch's dtypes."""
 
 import pickle
 import subprocess

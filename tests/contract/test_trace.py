@@ -1,4 +1,4 @@
-"""A profile anyone can get: segrid.Trace, --trace, segrid bench."""
+"""Profiles for users: segrid.Trace, --trace, segrid bench."""
 
 import json
 import subprocess
@@ -26,7 +26,8 @@ def test_spans_cover_the_call_and_nest(tiny, coins):
         "box nms",
         "thin",
     } <= set(seconds)
-    assert {e[3] for e in trace.events if e[0] == "decode"} == set(range(36))  # one for each point
+    # There is one span for each point.
+    assert {e[3] for e in trace.events if e[0] == "decode"} == set(range(36))
     assert trace.dropped == 0
     inner = seconds["tokens"] + seconds["sweep"] + seconds["upscale"]
     assert 0.7 * seconds["decode"] < inner <= seconds["decode"]
@@ -40,7 +41,7 @@ def test_spans_cover_the_call_and_nest(tiny, coins):
     for name, begin, duration, _, thread in trace.events:
         if name in ("decode", "scan"):
             by_thread.setdefault(thread, []).append((begin, begin + duration))
-    for spans in by_thread.values():  # a worker does one thing at a time
+    for spans in by_thread.values():  # A worker does one thing at a time.
         assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
 
 
@@ -58,7 +59,7 @@ def test_one_recording_at_a_time():
     with segrid.Trace():
         with pytest.raises(ValueError, match="one at a time"):
             segrid.Trace().__enter__()
-    with segrid.Trace():  # and the next one works
+    with segrid.Trace():  # The next recording works.
         pass
 
 
@@ -140,10 +141,11 @@ def test_bench_and_trace_on_the_command_line(tmp_path):
 
 def test_spans_at_once():
     trace = segrid.Trace()
+    # The third span begins when the first ends.
     trace.events = [
         ("a", 0, 10, -1, 0),
         ("a", 5, 10, -1, 1),
         ("a", 10, 2, -1, 0),
         ("b", 0, 100, -1, 2),
-    ]  # the third begins as the first ends
+    ]
     assert trace.at_once("a") == 2 and trace.at_once("b") == 1 and trace.at_once("c") == 0

@@ -27,7 +27,7 @@ PROTOCOLS = [2, pickle.HIGHEST_PROTOCOL]
 
 @pytest.fixture(scope="module")
 def clicked(tiny, coins):
-    """From `predict`: with logits, and prompts without points."""
+    """Masks of `predict`, with logits; the prompts are boxes without points."""
     return tiny.predict(coins, boxes=[[30, 20, 90, 80], [100, 40, 180, 120]], multimask=True)
 
 
@@ -56,7 +56,7 @@ def test_masks_are_copied_whole(clicked, again):
         assert getattr(other, name).dtype == getattr(clicked, name).dtype
     np.testing.assert_array_equal(other.low_res, clicked.low_res)
     np.testing.assert_array_equal(other.array, clicked.array)
-    np.testing.assert_array_equal(other.picture(), clicked.picture())  # the image comes along
+    np.testing.assert_array_equal(other.picture(), clicked.picture())  # The copy has the image.
     np.testing.assert_array_equal(other.measure()["intensity"], clicked.measure()["intensity"])
 
 
@@ -85,14 +85,14 @@ def test_masks_are_equal_by_content(tiny, coins, clicked):
         clicked[:2] != clicked and clicked[[1, 0]] != clicked[[0, 1]] and clicked[[]] == clicked[[]]
     )
     assert clicked[0] != tiny.predict(coins, boxes=[[30, 20, 90, 81]])
-    assert clicked.resized(clicked.size) != clicked  # without logits
+    assert clicked.resized(clicked.size) != clicked  # A resized result has no logits.
     assert clicked != clicked.rle and clicked != None  # noqa: E711
     with pytest.raises(TypeError, match="unhashable"):
         hash(clicked)
 
 
 def damaged_states():
-    """Each a change of a good state of two masks of 3 x 4 pixels."""
+    """Changes that damage a good state of two masks of 3 x 4 pixels."""
 
     def put(index, value):
         return lambda state: (*state[:index], value, *state[index + 1 :])
@@ -150,15 +150,15 @@ def test_embeddings(tiny, coins):
     assert tiny.everything(pickle.loads(pickle.dumps(embedding)), **grid) == tiny.everything(
         embedding, **grid
     )
-    assert again == embedding  # also after use
+    assert again == embedding  # The embedding is still equal after use.
     assert copy.deepcopy(embedding) == embedding and copy.copy(embedding) is embedding
     assert embedding != tiny.encode(coins[:, ::-1]) and embedding != tiny.encode(coins[:-1])
 
 
 def test_embeddings_of_sam2_keep_their_fine_features(tmp_path, coins):
-    from benchmarks import random_sam2
+    from tests import models
 
-    model = segrid.Segmenter(random_sam2.make("small", tmp_path / "sam2"), precision="fp32")
+    model = segrid.Segmenter(models.sam2.make("small", tmp_path / "sam2"), precision="fp32")
     embedding = model.encode(coins)
     again = pickle.loads(pickle.dumps(embedding))
     assert (
@@ -170,7 +170,7 @@ def test_embeddings_of_sam2_keep_their_fine_features(tmp_path, coins):
 def test_files_hold_the_features_without_the_no_memory_embedding(coins, tmp_path):
     """SAM 2 adds it to the image tokens of an image that is decoded alone. Files of an older
     segrid, which do not say whether theirs hold it, are refused."""
-    from benchmarks import random_sam2
+    from tests.models import sam2 as random_sam2
 
     model = segrid.Segmenter(random_sam2.make("small", tmp_path))
     embedding = model.encode(coins)
@@ -198,9 +198,9 @@ def test_files_hold_the_features_without_the_no_memory_embedding(coins, tmp_path
 
 
 def test_an_unpickled_embedding_is_refused_by_other_weights(tiny, coins, tmp_path):
-    from benchmarks import random_sam
+    from tests import models
 
-    other = segrid.Segmenter(random_sam.make("small", tmp_path))
+    other = segrid.Segmenter(models.sam.make("small", tmp_path))
     again = pickle.loads(pickle.dumps(other.encode(coins)))
     with pytest.raises(ValueError, match="other weights"):
         tiny.predict(again, points=[[10, 10]])
@@ -255,7 +255,7 @@ def test_detections_are_equal_by_content(found, tiny):
         size=found.size,
         masks=found.masks,
     )
-    assert segrid.Detections(**parts) == found  # whatever the image
+    assert segrid.Detections(**parts) == found  # Images do not count in the comparison.
     changes = dict(
         boxes=found.boxes + 1,
         scores=found.scores / 2,

@@ -1,4 +1,4 @@
-"""What the tests of folders share: two folders of images, and the command."""
+"""Two folders of images, and the command `segrid batch`."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from PIL import Image
 
 @pytest.fixture(scope="session")
 def batch():
-    """batch(*arguments, **environment): `segrid batch` with these arguments, after it has ended."""
+    """batch(*arguments, **environment): runs `segrid batch` and returns the finished process."""
 
     def run(*arguments, **environment):
         return subprocess.run(
@@ -26,7 +26,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory):
-    """Twelve good images in two folders and four bad ones."""
+    """Twelve good images in two folders, three bad ones, and a text file that is not an input."""
     root = tmp_path_factory.mktemp("batch") / "in"
     rng = np.random.default_rng(2)
     for i in range(12):
@@ -44,7 +44,7 @@ def fields(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Six images of two views, whose names end in Front or side."""
+    """Six images of two views; their names end in Front or side."""
     root = tmp_path_factory.mktemp("views") / "in"
     root.mkdir()
     rng = np.random.default_rng(4)

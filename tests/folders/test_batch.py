@@ -1,5 +1,5 @@
-"""`segrid batch`: outputs are functions of inputs and options, a killed run goes on, bad files are
-set aside."""
+"""`segrid batch`: outputs depend on inputs and options only, a killed run is continued, and bad
+files are set aside."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def contents(out):
 
 @pytest.fixture(scope="module")
 def whole(batch, fields, tmp_path_factory):
-    """An undisturbed run."""
+    """The output folder and the summary of a run without interruption."""
     out = tmp_path_factory.mktemp("whole") / "out"
     done = batch(fields, "-o", out, *OPTIONS, "--json")
     assert done.returncode == 1, done.stderr
@@ -92,15 +92,16 @@ def test_killed_at_any_moment_it_goes_on(batch, fields, whole, tmp_path):
         process.wait()
     before = _lines(out)
     with open(out / "manifest.jsonl", "a", encoding="utf-8") as file:
-        file.write('{"image": "half a li')  # as if killed while writing
+        file.write('{"image": "half a li')  # The line ends as if the run was killed while it wrote.
     done = batch(fields, "-o", out, *OPTIONS, "--json")
     told = json.loads(done.stdout)
     assert done.returncode == 1 and told["done"] == 12 and told["skipped"] >= before - 1 > 0
     records = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()][1:]
-    assert len(records) == 15 == len({r["image"] for r in records})  # none lost, none twice
+    # No image is lost or recorded twice.
+    assert len(records) == 15 == len({r["image"] for r in records})
     left = [p for p in out.rglob("*.part")]
     for part in left:
-        part.unlink()  # what SIGKILL left; nothing takes it for a result
+        part.unlink()  # SIGKILL left this file; it does not count as a result.
     assert contents(out) == contents(whole[0])
 
 
@@ -136,7 +137,7 @@ def test_changed_files_and_retry(batch, fields, tmp_path):
     assert done.returncode == 0 and json.loads(done.stdout)["done"] == 3
     assert (out / "labels/x.png").read_bytes() == (out / "labels/z.png").read_bytes()
     made = (out / "overlay/y.png").read_bytes()
-    (out / "overlay/y.png").unlink()  # an output that somebody removed comes back
+    (out / "overlay/y.png").unlink()  # An output that somebody removed is written again.
     assert (
         json.loads(batch(source, "-o", out, *OPTIONS, "--json").stdout)["skipped"] == 2
         and (out / "overlay/y.png").read_bytes() == made
@@ -162,8 +163,8 @@ def test_usage(batch, fields, tmp_path):
 
 
 def test_row_55_disk_full_and_read_only(fields, tmp_path, monkeypatch):
-    """A writer that finds the disk full stops the run with the file's name; it goes on when there
-    is room."""
+    """When a writer finds the disk full, the run stops and names the file. It continues when there
+    is space again."""
     import segrid
     from segrid.folders import run, writers
     from segrid.folders.inputs import collect
@@ -222,7 +223,7 @@ def test_a_foreign_manifest_is_left_alone(batch, fields, tmp_path):
 
 @pytest.fixture(scope="module")
 def three(fields, tmp_path_factory):
-    """Two images and one that is cut off."""
+    """Two images, and one that is cut off."""
     root = tmp_path_factory.mktemp("three")
     for name in ("x.jpg", "y.jpg", "z.jpg"):
         content = (fields / "b c/field 00.jpg").read_bytes()
@@ -274,7 +275,8 @@ def test_lenient(batch, three, tmp_path):
 
 
 def test_notes_are_each_images_own(three, tmp_path):
-    """Of images that are read at once; what other threads warn of is no image's."""
+    """Images are read at the same time; each gets its own notes, and warnings of other threads
+    belong to no image."""
     import warnings
 
     from segrid.folders.notes import Notes

@@ -1,5 +1,4 @@
-"""`segrid batch`: what it is asked for and what it writes: prompts, writers, help, wrong
-options."""
+"""`segrid batch`: prompts, writers, help, and wrong options."""
 
 import json
 import os

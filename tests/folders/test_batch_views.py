@@ -1,4 +1,4 @@
-"""`segrid batch --views FILE`: a detector for each kind of picture, by rules in a file."""
+"""`segrid batch --views FILE`: a detector for each kind of image, by rules in a file."""
 
 import json
 
@@ -8,38 +8,36 @@ import segrid
 import torch
 from PIL import Image
 
+RULES = {
+    "front": {"pattern": "*_front.*", "prompts": ["a red circle"], "threshold": 0},
+    "rest": {
+        "pattern": ["*_side.*"],
+        "prompts": [["a star", "stars"]],
+        "threshold": 0.0,
+        "nms": 0.1,
+    },
+}
 
-def test_batch(batch, photos, tmp_path):
-    rules = tmp_path / "views.json"
-    rules.write_text(
-        json.dumps(
-            {
-                "front": {"pattern": "*_front.*", "prompts": ["a red circle"], "threshold": 0},
-                "rest": {
-                    "pattern": ["*_side.*"],
-                    "prompts": [["a star", "stars"]],
-                    "threshold": 0.0,
-                    "nms": 0.1,
-                },
-            }
-        )
-    )
-    done = batch(
-        photos,
-        "-o",
-        tmp_path / "all",
-        "--views",
-        rules,
-        "--write",
-        "csv,coco",
-        "--io-workers",
-        2,
-        "--sam-batch-size",
-        3,
-        "--image-batch-size",
-        1,
-    )
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory):
+    """The file of RULES."""
+    file = tmp_path_factory.mktemp("rules") / "views.json"
+    file.write_text(json.dumps(RULES))
+    return file
+
+
+@pytest.fixture(scope="module")
+def all_views(batch, photos, rules, tmp_path_factory):
+    """The output folder of a run over both views."""
+    out = tmp_path_factory.mktemp("all") / "out"
+    sizes = ["--io-workers", 2, "--sam-batch-size", 3, "--image-batch-size", 1]
+    done = batch(photos, "-o", out, "--views", rules, "--write", "csv,coco", *sizes)
     assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_each_view_has_its_detector(photos, all_views):
     detector, segmenter = segrid.Detector("tiny-detector"), segrid.Segmenter("tiny")
     for file in photos.iterdir():
         front = "Front" in file.name
@@ -49,74 +47,56 @@ def test_batch(batch, photos, tmp_path):
             threshold=0,
             nms=None if front else 0.1,
         )
-        lines = (tmp_path / f"all/table/{file.stem}.csv").read_text().splitlines()
+        lines = (all_views / f"table/{file.stem}.csv").read_text().splitlines()
         assert len(lines) == len(found) + 1 and all(
             f",{found.labels[0]}," in line for line in lines[1:]
         )
-    merged = json.loads((tmp_path / "all/coco.json").read_text())
-    names, files = (
-        {e["id"]: e[key] for e in merged[of]}
-        for of, key in (("categories", "name"), ("images", "file_name"))
-    )
+
+
+def test_views_go_one_after_the_other_into_one_coco_file(all_views):
+    merged = json.loads((all_views / "coco.json").read_text())
+    names = {e["id"]: e["name"] for e in merged["categories"]}
+    files = {e["id"]: e["file_name"] for e in merged["images"]}
     assert {
         (names[a["category_id"]], "Front" in files[a["image_id"]]) for a in merged["annotations"]
     } == {("a red circle", True), ("a star", False)}
-    order = [
-        json.loads(line)["image"]
-        for line in (tmp_path / "all/manifest.jsonl").read_text().splitlines()[1:]
-    ]
+    lines = (all_views / "manifest.jsonl").read_text().splitlines()[1:]
+    order = [json.loads(line)["image"] for line in lines]
     assert ["Front" in name for name in order] == [True] * 3 + [False] * 3
-    done = batch(
-        photos,
-        "-o",
-        tmp_path / "front",
-        "--views",
-        rules,
-        "--view",
-        "front",
-        "--write",
-        "csv",
-        "--json",
-    )
+
+
+def test_one_view_and_then_the_rest(batch, photos, rules, all_views, tmp_path):
+    out = tmp_path / "front"
+    arguments = [photos, "-o", out, "--views", rules, "--write", "csv", "--json"]
+    done = batch(*arguments, "--view", "front")
     assert done.returncode == 0 and json.loads(done.stdout)["images"] == 3
-    assert sorted(p.name for p in (tmp_path / "front/table").iterdir()) == [
+    assert sorted(p.name for p in (out / "table").iterdir()) == [
         f"p{i}_Front.csv" for i in (1, 3, 5)
     ]
-    for f in (tmp_path / "front/table").iterdir():
-        assert f.read_bytes() == (tmp_path / "all/table" / f.name).read_bytes()
+    for f in (out / "table").iterdir():
+        assert f.read_bytes() == (all_views / "table" / f.name).read_bytes()
+    # A file of no view does not get in the way of files that a view names.
     other = photos / "other.png"
-    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(
-        other
-    )  # of no view: in the way of none that is named
-    told = batch(
-        photos,
-        "-o",
-        tmp_path / "front",
-        "--views",
-        rules,
-        "--view",
-        "front",
-        "--write",
-        "csv",
-        "--json",
-    )
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(other)
+    told = batch(*arguments, "--view", "front")
     assert told.returncode == 0 and json.loads(told.stdout)["skipped"] == 3
     assert batch(other, "-o", tmp_path / "none", "--views", rules).returncode == 2
     other.unlink()
-    told = json.loads(
-        batch(photos, "-o", tmp_path / "front", "--views", rules, "--write", "csv", "--json").stdout
-    )  # the rest follows into the same folder
+    # The rest follows into the same folder.
+    told = json.loads(batch(*arguments).stdout)
     assert told["images"] == 6 and told["skipped"] == 3 and told["done"] == 6
-    changed = json.loads(rules.read_text())
-    changed["rest"]["threshold"] = 0.9999
-    rules.write_text(json.dumps(changed))
-    told = json.loads(
-        batch(photos, "-o", tmp_path / "front", "--views", rules, "--write", "csv", "--json").stdout
-    )  # images of that view are done again
-    assert (
-        told["skipped"] == 3
-        and len((tmp_path / "front/table/p0_side.csv").read_text().splitlines()) == 1
-    )
+
+
+def test_images_of_a_changed_view_are_done_again(batch, photos, tmp_path):
+    rules, out = tmp_path / "views.json", tmp_path / "out"
+    rules.write_text(json.dumps(RULES))
+    arguments = [photos, "-o", out, "--views", rules, "--write", "csv", "--json"]
+    assert json.loads(batch(*arguments).stdout)["done"] == 6
+    rules.write_text(json.dumps({**RULES, "rest": {**RULES["rest"], "threshold": 0.9999}}))
+    told = json.loads(batch(*arguments).stdout)
+    assert told["skipped"] == 3 and told["done"] == 6
+    for i in (0, 2, 4):
+        assert len((out / f"table/p{i}_side.csv").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +130,7 @@ def test_mistakes_are_said_before_anything_runs(batch, photos, tmp_path, content
 
 
 def test_limits_and_precision_arrive(photos, tmp_path, monkeypatch):
-    """They change no output, so that outputs do not tell."""
+    """These options change no output, so the test looks at the arguments of the stream."""
     from segrid.cli.app import app
     from segrid.folders import run as folders_run
     from typer.testing import CliRunner
@@ -188,7 +168,8 @@ def test_limits_and_precision_arrive(photos, tmp_path, monkeypatch):
 
 
 def test_how_many_boxes_at_once_reaches_the_model(tiny, photos, tmp_path):
-    """Its masks are the same, so that outputs do not tell."""
+    """The masks are the same for any number of boxes, so the test looks at the options of the
+    job."""
     from segrid.folders.inputs import collect
     from segrid.folders.machine import Asked, machine
 
@@ -210,7 +191,7 @@ def test_how_many_boxes_at_once_reaches_the_model(tiny, photos, tmp_path):
 
 
 class Middle(torch.nn.Module):
-    """Finds the middle half of every picture."""
+    """Finds the middle half of every image."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         side = float(x.size(2))
@@ -226,7 +207,7 @@ class Middle(torch.nn.Module):
 
 @pytest.mark.parametrize("way", ["detector", "views"])
 def test_files_of_torchscript(batch, photos, tmp_path, tiny, way):
-    """A clinic's: one file for each view, low thresholds, one PNG for each object."""
+    """A clinic's use: one file for each view, low thresholds, one PNG for each object."""
     file = tmp_path / "front.torchscript"
     torch.jit.save(torch.jit.script(Middle()), str(file))
     (tmp_path / "views.json").write_text(

@@ -1,4 +1,4 @@
-"""One PNG for each image whose pixels are class numbers; Pillow reads them."""
+"""Class pictures: one PNG for each image, whose pixels are class numbers. Pillow reads them."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def batch(*arguments):
 
 
 class Teeth(torch.nn.Module):
-    """Finds class 1 in the left half, class 0 in the whole picture with a lower score, class 2
+    """Finds class 1 in the left half, class 0 in the whole image with a lower score, and class 2
     never."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def detector(path, names):
 
 @pytest.fixture
 def visit(tmp_path):
-    """A folder of frames, detectors for two views, and the rules."""
+    """A folder with frames, detectors for two views, and the rules."""
     rng = np.random.default_rng(4)
     for name in ("f1_front.png", "f2_front.jpg", "p2/f3_top.png"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def visit(tmp_path):
 
 
 def wanted(visit, file, values):
-    """Painted from the pipeline's masks, the best one last."""
+    """The picture painted from the pipeline's masks; the best mask is painted last."""
     view = file.stem.rsplit("_", 1)[1]
     model = segrid.ScriptedDetector(visit / f"{view}.torchscript", trust=True)
     found = segrid.Pipeline(model, "tiny")(file, threshold=0.01)
@@ -102,7 +102,8 @@ def test_pixels_are_tooth_numbers(visit):
 
 
 def test_beside_the_images(visit):
-    """The dental tool's way: FRAME_mask.png beside each frame, again and again."""
+    """As in the dental tool, FRAME_mask.png is written beside each frame; a second run changes
+    nothing."""
     frames = {"f1_front.png", "f2_front.jpg", "p2/f3_top.png"}
     before = {name: (visit / "in" / name).read_bytes() for name in frames}
     arguments = [
@@ -134,9 +135,8 @@ def test_beside_the_images(visit):
     }
     masks = {"f1_front_mask.png", "f2_front_mask.png", "p2/f3_top_mask.png"}
     assert left == frames | masks | {"manifest.jsonl", "quarantined.json", "classes.json"}
-    told = batch(
-        visit / "in", "-o", visit / "other", "--json", "--points-per-side", 2
-    )  # of another run
+    # Another run does not take the masks for images.
+    told = batch(visit / "in", "-o", visit / "other", "--json", "--points-per-side", 2)
     assert json.loads(told.stdout)["images"] == 3
     told = batch(
         *(visit / "in" / name for name in sorted(frames | masks)),
@@ -181,7 +181,8 @@ def test_files_of_others_stay(visit):
     (visit / "in/manifest.jsonl").unlink()
     done = batch(*arguments, "--skip-existing")
     assert "3 of 3 images done (3 earlier)" in done.stdout
-    (visit / "in/manifest.jsonl").write_text("")  # killed before its first record
+    # This is the state of a run that was killed before its first record.
+    (visit / "in/manifest.jsonl").write_text("")
     mine.unlink()
     assert batch(*arguments).returncode == 0 and mine.read_bytes() != content
 
@@ -202,7 +203,7 @@ def test_suffixes_that_name_nothing(visit, more, what):
 
 
 def test_class_pictures_of_every_size_are_ours(tmp_path, monkeypatch):
-    """Pillow's own limit of pixels (a warning, or an error above twice as many) is not asked."""
+    """Pillow's own limit of pixels, which warns or raises, does not apply."""
     path = tmp_path / "a_mask.png"
     text = PngInfo()
     text.add_text("Software", "segrid")
@@ -220,7 +221,8 @@ def test_class_pictures_of_every_size_are_ours(tmp_path, monkeypatch):
 
 
 def test_skip_existing_takes_what_is_there(visit):
-    """Images whose files exist are done, by whatever options and without a record; objects, too."""
+    """An image whose files exist counts as done, whatever the options were and without a record.
+    The same holds for objects."""
     arguments = [
         visit / "in",
         "-o",
@@ -280,7 +282,7 @@ def test_dry_run_writes_nothing_and_counts_views(visit):
 
 
 def test_a_view_for_all_images(visit):
-    """`--view front` where its view has no pattern, as the dental tool's."""
+    """`--view front` applies a view without a pattern to all images, as in the dental tool."""
     rules = {"front": {"detector": "front.torchscript"}, "top": {"detector": "top.torchscript"}}
     (visit / "views.json").write_text(json.dumps(rules))
     arguments = [

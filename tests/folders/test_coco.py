@@ -1,4 +1,4 @@
-"""COCO files whose numbers mean the same in every file; pycocotools reads them."""
+"""COCO files: ids mean the same in every file, and pycocotools reads them."""
 
 import hashlib
 import json
@@ -26,7 +26,8 @@ def batch(*arguments):
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory):
-    """Two folders with files of the same names and other content, and one file that is in both."""
+    """Two folders with files of the same names and different content, and one file that is in
+    both."""
     root = tmp_path_factory.mktemp("days")
     rng = np.random.default_rng(5)
     for day in ("day1", "day2"):
@@ -91,7 +92,7 @@ def test_file_names_can_be_opened_and_numbers_are_equal_everywhere(days, runs):
 
 
 def test_an_image_id_does_not_load_the_file(tmp_path):
-    """It is the SHA-1 of the content; a file of 300 MB takes a few MB."""
+    """The id is the SHA-1 of the content. For a file of 300 MB it takes a few MB of memory."""
     big = tmp_path / "big.tif"
     with open(big, "wb") as file:
         file.write(b"II*\0")
@@ -120,13 +121,13 @@ def test_labels_and_masks_are_those_of_the_pipeline(days, runs):
 
 
 def test_outputs_of_two_runs_join_as_they_are(runs, tmp_path):
-    """Without a tool: lists behind each other, nothing clashes."""
+    """Concatenating the lists joins the files: no ids clash."""
     parts = [json.loads((runs / day / "coco.json").read_text()) for day in ("day1", "day2")]
     joined = {key: parts[0][key] + parts[1][key] for key in ("images", "annotations")}
     (tmp_path / "all.json").write_text(json.dumps(joined | {"categories": parts[0]["categories"]}))
     found = COCO(tmp_path / "all.json")
     images = {image["id"]: image for image in joined["images"]}
-    assert len(joined["images"]) == 10 and len(found.imgs) == 9  # same.png is one image
+    assert len(joined["images"]) == 10 and len(found.imgs) == 9  # same.png is one image in both.
     assert images.keys() == found.imgs.keys()
     assert len(found.anns) == len({json.dumps(a) for a in joined["annotations"]}) > 0
     merge([runs / day / "coco.json" for day in ("day1", "day2")], tmp_path / "merged.json")
@@ -161,7 +162,7 @@ def test_runs_with_other_prompts_merge_by_name(days, runs, tmp_path):
             assert joined["segmentation"] == annotation["segmentation"]
 
 
-def test_what_cannot_be_merged_is_said(tmp_path):
+def test_files_that_cannot_be_merged_are_named(tmp_path):
     image = {"id": 1, "file_name": "a.png", "height": 2, "width": 2}
     for name, content in (
         (
@@ -227,7 +228,8 @@ def test_foreign_files_are_refused_by_name(tmp_path, content):
 
 
 def test_a_file_that_is_refused_leaves_nothing(tmp_path):
-    """Neither its images nor its categories, nor the annotations before the one that clashes."""
+    """None of its images and categories are left, and none of the annotations before the one that
+    clashes."""
     kind = {"categories": [{"id": 1, "name": "x"}]}
     mark = {"id": 7, "image_id": 1, "category_id": 1}
     first = EMPTY | kind | {"images": [IMAGE], "annotations": [mark]}
@@ -247,7 +249,8 @@ def test_a_file_that_is_refused_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("content", ['{"shapes": []}', "no JSON", "[" * 100_000])
 def test_a_foreign_file_does_not_end_a_run(days, tmp_path, content):
-    """With --skip-existing it is as it was, said as a note; the others are joined."""
+    """With --skip-existing a foreign file stays as it is, a note says so, and the other files are
+    joined."""
     (tmp_path / "coco").mkdir()
     (tmp_path / "coco/same.json").write_text(content)
     few = ("--write", "coco", "--points-per-side", "2", "--skip-existing")
@@ -278,8 +281,8 @@ def test_several_roots_keep_their_folders(days, tmp_path):
 
 
 def test_views_number_their_classes_in_their_order(days, tmp_path):
-    """The numbers of a view's own detector begin at 0 in each; an image without objects lists
-    all."""
+    """The class numbers of each view's detector begin at 0. An image without objects lists all
+    categories."""
     rules = {
         "one": {"pattern": "0001.*", "prompts": ["a star", ["tooth", "teeth"]], "threshold": 0.02},
         "two": {"pattern": "*", "prompts": ["a red circle", "a star"], "threshold": 0.02},

@@ -1,4 +1,4 @@
-"""Which files are images, and what they are called."""
+"""Inputs: which files are images, and the names of their results."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def test_lists_in_utf_16_are_named(tmp_path, code):
 
 
 def test_names_of_many_images_take_seconds():
-    """20,000 images: each name is found without looking at all that were given before."""
+    """20,000 images: finding a name does not look at all earlier names."""
     count = 20_000
     began = process_time()
     keyed = {f"d/{i // 2}.{'jp' if i % 2 else 'pn'}g": Path(f"/d/{i}") for i in range(count)}
@@ -109,7 +109,7 @@ def test_what_systems_leave_behind(tmp_path):
     for name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
         (tmp_path / name).write_bytes(b"x")
     assert keys(tmp_path) == keys(f"{tmp_path}/**/*.png") == ["a.png"]
-    assert keys(tmp_path / ".hidden.png") == [".hidden.png"]  # asked for by name
+    assert keys(tmp_path / ".hidden.png") == [".hidden.png"]  # The file was asked for by name.
     assert keys(tmp_path / ".git") == ["a.png"]
 
 
@@ -123,7 +123,7 @@ def test_endings(tmp_path, name):
 
 
 def test_outputs_are_no_inputs(tmp_path):
-    """Neither of this run nor of an earlier one to another name."""
+    """Outputs of this run and of an earlier run to another folder are not inputs."""
     picture(tmp_path / "in/p.png"), picture(tmp_path / "in/sub/q.png")
     out = tmp_path / "in/out1"
     assert batch(tmp_path / "in", "-o", out).returncode == 0
@@ -132,8 +132,8 @@ def test_outputs_are_no_inputs(tmp_path):
     again = batch(tmp_path / "in", "-o", tmp_path / "in/sub/out2", "--json")
     assert json.loads(again.stdout)["images"] == 2, again.stderr
     assert keys(f"{tmp_path}/in/**/*.png") == ["p.png", "sub/q.png"]
-    assert keys(out / "overlay") == ["p.png", "sub/q.png"]  # asked for by name
-    (tmp_path / "up/in").mkdir(parents=True)  # results above the images
+    assert keys(out / "overlay") == ["p.png", "sub/q.png"]  # The file was asked for by name.
+    (tmp_path / "up/in").mkdir(parents=True)  # The results are in the parent folder of the images.
     picture(tmp_path / "up/in/p.png")
     assert batch(tmp_path / "up/in", "-o", tmp_path / "up", "--json").returncode == 0
     assert keys(tmp_path / "up/in", output=tmp_path / "up") == ["p.png"]
@@ -149,14 +149,15 @@ FOREIGN = [
 
 @pytest.mark.parametrize("options", FOREIGN, ids=json.dumps)
 def test_manifests_of_others(tmp_path, options):
-    """What cannot be segrid's is no reason to end."""
+    """A manifest that cannot be segrid's does not end the run."""
     picture(tmp_path / "a/b/x.png"), picture(tmp_path / "a/y.png")
     (tmp_path / "a/manifest.jsonl").write_text(json.dumps({"options": options}) + "\n")
     assert keys(tmp_path / "a") == ["b/x.png", "y.png"]
 
 
 def test_a_manifest_that_cannot_be_one_is_not_read(tmp_path):
-    """A pipe, a line without an end, brackets without an end: the images beside them are inputs."""
+    """The manifests are a pipe, a line without an end, and brackets without an end. The images
+    beside them are inputs."""
     for name in ("pipe", "long", "deep"):
         picture(tmp_path / f"in/{name}/x.png")
     os.mkfifo(tmp_path / "in/pipe/manifest.jsonl")
@@ -186,14 +187,14 @@ def test_results_in_the_input_folder(tmp_path):
         assert told["images"] == 2
     assert keys(tmp_path) == keys(f"{tmp_path}/**/*.png") == ["p.png", "sub/q.png"]
     (tmp_path / "manifest.jsonl").unlink()
-    picture(tmp_path / "labels/mine.png")  # a folder that this run would write to
+    picture(tmp_path / "labels/mine.png")  # This run would write to that folder.
     assert "labels/mine.png" not in keys(tmp_path, output=tmp_path, kinds={"labels", "overlay"})
 
 
 def test_links(tmp_path):
     root, away = tmp_path / "in", tmp_path / "away"
     picture(root / "z/p.png"), picture(away / "q.png")
-    (root / "a").symlink_to(root / "z")  # read already, by its own name
+    (root / "a").symlink_to(root / "z")  # The folder is read by its own name already.
     (root / "z/loop").symlink_to(root)
     (root / "b").symlink_to(away)
     (away / "back").symlink_to(root / "z")
@@ -223,7 +224,7 @@ def test_links(tmp_path):
     )
     assert str(tmp_path / "nowhere.png") in bad["gone.png"]
     assert "day3: a broken link" in told.stderr and "Traceback" not in told.stderr
-    assert ".py:" not in told.stderr  # lines for users, no warnings of Python's
+    assert ".py:" not in told.stderr  # Users see plain lines, not Python's warnings.
 
 
 def test_folders_that_may_not_be_read(tmp_path, monkeypatch):
@@ -271,7 +272,7 @@ print(json.dumps({"keys": [one.key for one in images], "failed": summary.failed,
 
 
 def test_folders_that_may_be_listed_but_not_searched(tmp_path):
-    """They become a record, also what links into them; the other images are done."""
+    """Such folders, and links into them, become records; the other images are done."""
     picture(tmp_path / "in/ok/a.png"), picture(tmp_path / "in/listed/b.png")
     (tmp_path / "in/listed/sub").mkdir()
     (tmp_path / "in/c.png").symlink_to(tmp_path / "in/listed/b.png")

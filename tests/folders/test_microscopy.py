@@ -1,4 +1,4 @@
-"""Fields of nuclei: order, tables, lenses, 16-bit TIFFs, bad files."""
+"""Microscopy: order, tables, lenses, 16-bit TIFFs, bad files."""
 
 import csv
 
@@ -11,7 +11,7 @@ from segrid.microscopy import DIAMETER_10X, DIAMETER_40X, options_for
 
 
 def field(seed, size, diameter, count):
-    """Bright discs on a dark ground, that hardly touch; picture and centres."""
+    """Bright disks on a dark background that hardly touch: the picture and the centres."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size[0], : size[1]]
     picture, centres = np.full(size, 18.0), []
@@ -37,7 +37,8 @@ def fields(tmp_path_factory):
         if i == 2:
             Image.fromarray(picture.astype(np.uint8)).save(path)
         else:
-            tifffile.imwrite(path, (picture * 12 + 300).astype(np.uint16))  # a 12-bit camera
+            # The values are those of a 12-bit camera.
+            tifffile.imwrite(path, (picture * 12 + 300).astype(np.uint16))
         out.append((path, lens, centres, diameter))
     return out
 
@@ -105,7 +106,8 @@ def test_bad_files_and_arguments(fields, tiny, tmp_path):
     assert results[0].centroids.shape == (0, 2) and np.array_equal(
         results[1].centroids, results[3].centroids
     )
-    assert len(list((tmp_path / "out/table").iterdir())) == 2  # equal names, two files
+    # Two images of the same name have two files.
+    assert len(list((tmp_path / "out/table").iterdir())) == 2
     for arguments, what in (
         ({"is_10x": [True]}, "1 values for 2"),
         ({"num_workers": 0}, "num_workers"),

@@ -1,5 +1,5 @@
-"""`segrid batch --engine ray`: a local cluster of several processes gives the same bytes, also when
-one of them is killed."""
+"""`segrid batch --engine ray`: a local cluster of several processes writes the same bytes, even
+when one of them is killed."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_same_bytes_with_a_worker_killed(folder, tmp_path):
     killed = []
 
     def kill():
-        """One of the cluster's workers that hold the model, once the first image is done."""
+        """Kills one of the workers that hold the model, after the first image is done."""
         deadline = time.time() + 90
         while time.time() < deadline and not killed:
             if list((tmp_path / "ray").rglob("*.csv")):
@@ -97,7 +97,8 @@ def test_same_bytes_with_a_worker_killed(folder, tmp_path):
 
 
 def _below(pid, ancestor):
-    """Whether a process descends from another: only those that this test started are killed."""
+    """True where a process descends from another: only processes that this test started are
+    killed."""
     while pid > 1:
         if pid == ancestor:
             return True

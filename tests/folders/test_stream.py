@@ -1,4 +1,4 @@
-"""Many images: order, bits, bad ones, bounds."""
+"""segrid.stream: order, equal bits, bad images, bounds of memory."""
 
 import io
 import threading
@@ -79,7 +79,7 @@ def test_no_more_in_memory_than_asked(tiny):
     assert done == list(range(12))
 
 
-def test_free_pages_go_back_behind_each_encoding_and_each_image(tiny, monkeypatch):
+def test_free_pages_go_back_after_each_encoding_and_each_image(tiny, monkeypatch):
     from segrid import _core, streaming
 
     given, told = [], []
@@ -88,7 +88,7 @@ def test_free_pages_go_back_behind_each_encoding_and_each_image(tiny, monkeypatc
     monkeypatch.setattr(streaming, "LONG", 0)
     list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
     assert given == ["encode", "filter"] * 2 and told[-1]["done"] == 16
-    monkeypatch.setattr(streaming, "TIDY_EVERY", 1000)  # of what is behind images alone
+    monkeypatch.setattr(streaming, "TIDY_EVERY", 1000)  # Now pages go back after encodings only.
     given.clear()
     list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
     assert given == ["encode"] * 2
@@ -139,7 +139,7 @@ def test_pipelines_and_functions(tiny):
 
 def test_closing_stops_soon(tiny):
     large = np.asarray(Image.fromarray(pictures(1)[0]).resize((900, 700)))
-    # an image of it takes a core most of a minute, so that one which is not stopped shows
+    # An image takes a core most of a minute, so that the test shows an image that is not stopped.
     running = segrid.stream(
         tiny,
         (image for image in [pictures(1)[0], *[large] * 50]),
@@ -156,9 +156,8 @@ def test_closing_stops_soon(tiny):
 
 
 class Counting:
-    """A function that knows how many calls are in it at once. The first `expected` calls wait for
-    one another, so that they meet however busy the machine is; where they cannot meet, they
-    raise."""
+    """A function that counts how many calls run in it at once. The first `expected` calls wait for
+    one another, so that they meet however busy the machine is; calls that cannot meet raise."""
 
     def __init__(self, expected):
         self.inside, self.most, self.lock = 0, 0, threading.Lock()
@@ -207,7 +206,7 @@ def test_equal_bits_for_any_batch(tiny):
 
 
 def test_closing_stops_what_a_pipeline_does(tiny):
-    """Twenty thousand boxes take a core minutes."""
+    """Twenty thousand boxes would take a core minutes."""
     small, large = pictures(2)
     boxes = np.tile([[1, 2, 30, 30]], (20_000, 1))
     running = segrid.stream(
@@ -221,7 +220,7 @@ def test_closing_stops_what_a_pipeline_does(tiny):
     assert time.perf_counter() - began < 3
 
 
-def test_a_token_stops_what_is_within(tiny):
+def test_a_token_stops_calls_in_its_scope(tiny):
     image, token = pictures(1)[0], segrid.CancelToken()
     assert segrid.CancelToken.scopes() == []
     with token:
@@ -237,13 +236,14 @@ def test_a_token_stops_what_is_within(tiny):
         ):
             with pytest.raises(segrid.Cancelled):
                 call()
-        with pytest.raises(segrid.Cancelled), segrid.CancelToken():  # all scopes count
+        with pytest.raises(segrid.Cancelled), segrid.CancelToken():  # Outer scopes count, too.
             tiny.encode(image)
     assert len(tiny.predict(image, boxes=[1, 2, 30, 30])) == 1 and segrid.CancelToken.scopes() == []
     first, second = segrid.CancelToken(), segrid.CancelToken()
     first.__enter__()
     second.__enter__()
-    first.__exit__(None, None, None)  # as two generators on one thread may
+    # Two generators on one thread may leave their scopes in this order.
+    first.__exit__(None, None, None)
     second.cancel()
     with pytest.raises(segrid.Cancelled):
         tiny.encode(image)
@@ -253,7 +253,8 @@ def test_a_token_stops_what_is_within(tiny):
 
 def test_a_scope_around_a_stream_stops_it(tiny):
     token, seen = segrid.CancelToken(), []
-    with token, segrid.CancelToken(), pytest.raises(segrid.Cancelled):  # an outer one, too
+    # The outer scope stops the stream, too.
+    with token, segrid.CancelToken(), pytest.raises(segrid.Cancelled):
         for one in segrid.stream(tiny, pictures(9), **OPTIONS):
             seen.append(one)
             token.cancel()
@@ -307,7 +308,7 @@ def test_a_models_own_cap_is_kept(tiny, four_threads):
     ],
 )
 def test_a_lone_image_is_not_many(tiny, lone):
-    """Never a stream over characters, bytes, rows or lines; said when it is called."""
+    """A single image is not streamed by characters, bytes, rows or lines: the call is an error."""
     with pytest.raises(
         TypeError, match=r"expected a list or another iterable of images, got .*pass \[image\]"
     ):
@@ -326,7 +327,7 @@ def test_arrays_and_columns_of_paths_are_many(tiny, tmp_path):
 
 
 def columns(path):
-    """As pandas has them, where it is installed."""
+    """Columns of pandas, where it is installed."""
     try:
         import pandas
     except ImportError:

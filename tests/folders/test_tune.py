@@ -1,5 +1,5 @@
-"""`segrid tune`: every setting has a row, the recommendation keeps its gates, and the profile is
-read again."""
+"""`segrid tune`: every setting has a row, the recommendation respects the limits, and the profile
+is read again."""
 
 import json
 import subprocess
@@ -28,8 +28,8 @@ def tuned(images):
 
 def test_rows(tuned):
     settings = [r.setting for r in tuned.rows]
-    # These are (2, 3), (2, 2), (2, 1), (1, 2), (1, 1); then two precisions by two grids, less the
-    # one that is already there.
+    # Five settings of threads and jobs: (2, 3), (2, 2), (2, 1), (1, 2), (1, 1). Then two precisions
+    # by two grids, without the one that was measured already.
     assert len(set(settings)) == len(settings) == 5 + 3
     assert (
         settings[0].threads == 2
@@ -197,9 +197,10 @@ def test_how_many_boxes_a_call(images):
     )
     for row in rows:
         assert row["boxes_per_second"] == pytest.approx(row["boxes"] / row["seconds"])
+    # The logits of 40 boxes take 10 MB.
     assert (
         rows[2]["seconds"] > 3 * rows[0]["seconds"] and rows[2]["memory_mb"] > rows[0]["memory_mb"]
-    )  # the logits of 40 boxes are 10 MB
+    )
     shown = subprocess.run([*sweep, "--batches", "2"], capture_output=True, text=True).stdout
     assert "fastest" in shown and "boxes/s" in shown
     for wrong in (("--batches", "0"), ("--batches", "a"), (one,)):
@@ -207,7 +208,7 @@ def test_how_many_boxes_a_call(images):
 
 
 def test_a_batch_too_large_is_a_row(images):
-    """Nine hundred boxes in 60 MB of address space."""
+    """Nine hundred boxes do not fit into 60 MB of address space: the row says so."""
     code = (
         "import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\n"
         "m = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"

@@ -1,4 +1,4 @@
-"""A detector for each kind of picture, told by the file's name."""
+"""Views: a detector for each kind of image, chosen by the name of the file."""
 
 import pickle
 import threading
@@ -14,7 +14,7 @@ WHOLE = np.array([[4, 5, 60, 50]])
 
 
 class Finder:
-    """A detector that says where it was told, and how often it was asked."""
+    """A detector that returns the given boxes and counts its calls."""
 
     def __init__(self, boxes, name):
         self.boxes, self.name, self.asked = boxes, name, 0
@@ -87,10 +87,11 @@ def test_each_detector_is_loaded_once(tiny, photos, monkeypatch):
     done = list(segrid.stream(model, sorted(photos.iterdir()) * 2))
     assert all(one.error is None for one in done)
     alone = model.with_threads(1)
+    # Each copy has its own segmenter, whichever of them loaded the detector.
     assert (
         alone.pipeline("front").segmenter is alone.segmenter
         and model.pipeline("front").segmenter is model.segmenter
-    )  # whoever loaded it
+    )
     assert (
         alone.pipeline("side").detector._arguments["threads"] == 1
         and model.pipeline("side").detector._arguments["threads"] is None
@@ -99,7 +100,8 @@ def test_each_detector_is_loaded_once(tiny, photos, monkeypatch):
 
 
 class Poses:
-    """A function path -> view, as one that reads camera poses: counts its calls, can be pickled."""
+    """A function path -> view, like one that reads camera poses. It counts its calls and can be
+    pickled."""
 
     def __init__(self, **told):
         self.told, self.asked = told, []
@@ -124,7 +126,8 @@ def test_a_function_tells_the_view(tiny, photos):
         view_of=poses,
     )
     seen = list(segrid.stream(model, files))
-    assert [one.index for one in seen] == [0, 2, 3, 4, 5]  # None leaves the image out
+    # An image whose view is None is left out.
+    assert [one.index for one in seen] == [0, 2, 3, 4, 5]
     assert [one.result and one.result.labels for one in seen] == [
         ["tooth"],
         None,
@@ -134,7 +137,8 @@ def test_a_function_tells_the_view(tiny, photos):
     ]
     assert str(seen[1].error) == f"{files[2]}: view_of returned 'back'; there are front, rest"
     assert isinstance(seen[3].error, KeyError)
-    assert poses.asked == [(f, threading.main_thread().name) for f in files]  # each once
+    # The function is called once for each image.
+    assert poses.asked == [(f, threading.main_thread().name) for f in files]
     assert np.array_equal(seen[2].result.masks.array, tiny.predict(files[3], boxes=WHOLE / 2).array)
     assert model(files[0]).labels == ["tooth"] and model(files[1], view="rest").labels == ["jaw"]
     with pytest.raises(ValueError, match="leaves this image out"):
@@ -151,7 +155,7 @@ def test_a_function_tells_the_view(tiny, photos):
         tiny,
         view_of=lambda path: "rest",
     )
-    assert beside.view_of(files[0]) == "rest"  # patterns are not looked at
+    assert beside.view_of(files[0]) == "rest"  # Patterns do not count beside view_of.
     patterns = segrid.Views({"front": segrid.View("*_side.*"), "rest": segrid.View()}, tiny)
     assert patterns.view_of(files[0]) == "front"
     with pytest.raises(ValueError, match="of no view"):

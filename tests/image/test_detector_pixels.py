@@ -1,12 +1,13 @@
-"""The resizing before detectors: OWLv2's pad, blur and zoom are those of transformers' Pillow
-processor, and OWL-ViT's bicubic is Pillow's."""
+"""The resizing before detectors: OWLv2's pad, blur and zoom equal those of transformers' Pillow
+processor, and OWL-ViT's bicubic filter equals Pillow's."""
 
 import numpy as np
 import pytest
 import skimage.data
-from building_blocks import kernels
 from PIL import Image
-from reference.resize import owlv2_torchvision
+
+from tests.building_blocks import kernels
+from tests.reference.resize import owlv2_torchvision
 
 blurred = kernels.resize_rgb_blurred
 SIZES = [
@@ -41,13 +42,13 @@ def theirs(rgb, side):
 
 @pytest.mark.parametrize("size,side", SIZES)
 def test_equals_transformers_pillow_processor(size, side):
-    """Within 1e-4 of 255: fp32 against SciPy's float64 sums."""
+    """The pixels are within 1e-4 of 255: fp32 sums against SciPy's float64 sums."""
     rgb = noise(size)
     np.testing.assert_allclose(blurred(rgb, side), theirs(rgb, side), atol=255e-4)
 
 
 def test_the_square_around_a_narrow_image_is_never_made():
-    """24,000 x 9 pixels: their square would be 1.7 GB."""
+    """The image has 24,000 x 9 pixels; its square would take 1.7 GB."""
     from segrid.memory import forget_peak, resident_mb
 
     rgb = noise((24_000, 9))
@@ -60,8 +61,8 @@ def test_the_square_around_a_narrow_image_is_never_made():
 @pytest.mark.parametrize("name", ["coffee", "chelsea", "noise"])
 @pytest.mark.parametrize("side", [300, 150, 60])
 def test_how_far_transformers_torchvision_processor_is(name, side):
-    """transformers has two processors that disagree: the other one cuts the Gaussian at 3 sigma and
-    clamps at the edges. They differ by at most 0.4 of 255, and by 0.03 in the mean."""
+    """transformers has two processors that disagree: the torchvision one cuts the Gaussian at 3
+    sigma and clamps at the edges. They differ by at most 0.4 of 255, and by 0.03 in the mean."""
     rgb = noise((400, 600)) if name == "noise" else getattr(skimage.data, name)()
     apart = np.abs(blurred(rgb, side) - owlv2_torchvision(rgb, side))
     assert 0 < apart.max() < 0.4 and apart.mean() < 0.03, (apart.max(), apart.mean())

@@ -1,17 +1,18 @@
-"""More or fewer than 8 bits become 8 without copies of the whole picture."""
+"""Images of more or fewer than 8 bits become 8 bits without copies of the whole picture."""
 
 import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from reference.tiff import percentiles
 from segrid._eight_bits import mapped, stretched
 from segrid._tiff_colour import _full_range
 
+from tests.reference.tiff import percentiles
+
 SIZE = (2000, 4000, 3)
 VALUES = np.random.default_rng(0).integers(0, 16, SIZE, np.uint8)
-MOST = 70_000_000  # bytes; the result takes 24, a copy in float64 192 million
+MOST = 70_000_000  # Bytes: the result takes 24 million, a copy in float64 would take 192 million.
 
 
 def bounded(work):

@@ -1,5 +1,5 @@
-"""Files other than TIFF: by which rule they are read, what is refused by its name, and that no
-codec writes to stderr."""
+"""Files other than TIFF: the rule for each kind, the kinds that are refused by name, and silence of
+the codecs on stderr."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ def saved(kind, image=PHOTO, **options):
 
 
 def read(data, **options):
-    """Whatever is warned of is an error."""
+    """segrid.read_image, where a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return segrid.read_image(data, **options)
@@ -42,7 +42,7 @@ def chunk(name, data):
 
 
 def with_chunk(png, name, data):
-    """After the header."""
+    """The PNG with a chunk after its header."""
     return png[:33] + chunk(name, data) + png[33:]
 
 
@@ -228,8 +228,8 @@ def test_what_is_not_read_is_named(data, tmp_path):
     )
 
 
-def test_odd_metadata_is_nobodys_business():
-    """Pillow warns of each of these."""
+def test_odd_metadata_gives_no_warning():
+    """Pillow warns of each of these files; segrid does not."""
     broken = b"Exif\0\0II*\0\x08\0\0\0\5\0\x1a\1\5\0\1\0\0\0\xff\xff\0\0" + bytes(4)
     jpeg = saved("JPEG")
     assert np.array_equal(
@@ -255,6 +255,7 @@ def test_odd_metadata_is_nobodys_business():
 
 def test_the_limit_is_ours_not_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    # WebP is not among them, because its largest image is 16383 pixels square.
     for kind in (
         "PNG",
         "JPEG",
@@ -262,7 +263,7 @@ def test_the_limit_is_ours_not_pillows(monkeypatch):
         "GIF",
         "PPM",
         "JPEG2000",
-    ):  # (WebP's largest is 16383 square)
+    ):
         assert read(saved(kind)).shape == PHOTO.shape
     for data in (
         b"P5 30000 30000 255\n" + bytes(99),
@@ -287,7 +288,7 @@ for path in sys.argv[1:]:
 
 
 def test_nothing_on_stderr(tmp_path):
-    """libpng, libjpeg and OpenCV write there by themselves, of odd and of damaged files."""
+    """libpng, libjpeg and OpenCV write to stderr by themselves when a file is odd or damaged."""
     odd = [
         with_chunk(saved("PNG"), b"iCCP", b"odd\0\0" + zlib.compress(b"no profile")),
         saved("PNG") + b"more",
@@ -338,7 +339,7 @@ def test_lenient_gives_what_can_be_decoded(kind):
     with pytest.warns(UserWarning, match="truncated|decoded"):
         part = segrid.read_image(cut, lenient=True)
     top = read(whole)[:8]
-    rows = part[-8:] if kind == "BMP" else part[:8]  # which begins at the bottom
+    rows = part[-8:] if kind == "BMP" else part[:8]  # A BMP begins with the bottom row.
     assert part.shape == photo.shape and np.array_equal(
         rows, read(whole)[-8:] if kind == "BMP" else top
     )

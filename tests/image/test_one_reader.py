@@ -1,4 +1,4 @@
-"""One file is the same pixels for whoever is given its path."""
+"""Every function that takes a path reads the same pixels from one file."""
 
 import dataclasses
 import io
@@ -123,9 +123,8 @@ def test_the_same_pixels_for_all(name, folder, tiny, tmp_path, monkeypatch):
         ],
     )
     assert done.exit_code == 0, done.output
-    seen["segrid everything"] = np.asarray(
-        Image.open(tmp_path / f"{path.stem}_overlay.png")
-    )  # of no masks
+    # No mask passes the threshold, so the overlay is the image.
+    seen["segrid everything"] = np.asarray(Image.open(tmp_path / f"{path.stem}_overlay.png"))
     assert len(seen) == 6
     for who, image in seen.items():
         assert np.array_equal(image, pixels), who

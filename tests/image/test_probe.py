@@ -1,4 +1,4 @@
-"""What the probe reads from image headers, and that no bytes bring it down."""
+"""The probe: what it reads from image headers, and that no input crashes it."""
 
 import io
 import struct
@@ -6,14 +6,15 @@ from functools import cache
 
 import numpy as np
 import pytest
-from building_blocks import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.building_blocks import kernels
+
 probe_image = kernels.probe_image
 FORMATS = {"unknown", "PNG", "JPEG", "GIF", "BMP", "WebP"}
-SIZE = (261, 515)  # two different bytes each
+SIZE = (261, 515)  # Each number has two different bytes.
 
 
 @cache
@@ -111,7 +112,7 @@ def test_bmp_upside_down():
 
 
 def test_gif_is_only_named():
-    """GIF is not decoded: the name is for the message."""
+    """GIF is not decoded by the engine; it needs the name for its message."""
     assert {probe_image(file("GIF", "P", frames=n))["format"] for n in (1, 3)} == {"GIF"}
     assert probe_image(b"GIF87a")["format"] == "GIF"
 
@@ -128,9 +129,8 @@ def test_animated(kind):
 def test_orientations(orientation, order):
     tag = exif(orientation, order)
     files = [file(kind, exif=b"Exif\0\0" + tag) for kind in ("JPEG", "PNG", "WebP")]
-    files.append(
-        files[-1].replace(b"EXIF\x1a\0\0\0", b"EXIF\x20\0\0\0Exif\0\0")
-    )  # JPEG's prefix, which Pillow leaves out of WebP
+    # Pillow leaves JPEG's prefix out of WebP.
+    files.append(files[-1].replace(b"EXIF\x1a\0\0\0", b"EXIF\x20\0\0\0Exif\0\0"))
     assert len(set(files)) == 4
     for data in files:
         assert probe_image(data)["orientation"] == orientation and probe_image(data)["size"] == SIZE
@@ -185,7 +185,7 @@ NO_IMAGES = [
 
 
 @pytest.mark.parametrize("data", NO_IMAGES)
-def test_what_is_no_image(data):
+def test_files_that_are_no_images(data):
     assert probe_image(data) == {
         "format": "unknown",
         "size": (0, 0),

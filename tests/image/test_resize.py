@@ -1,14 +1,15 @@
-"""The resize in front of the encoder, bit for bit what Pillow's BILINEAR returns."""
+"""The resize before the encoder: equal bits to Pillow's BILINEAR."""
 
 import numpy as np
 import PIL
 import pytest
 import torch
-from building_blocks import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from segrid import _core
+
+from tests.building_blocks import kernels
 
 resize_rgb = kernels.resize_rgb
 resize_rgb_unrounded = kernels.resize_rgb_unrounded
@@ -85,8 +86,8 @@ def pillow(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def one_by_one(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
-    """One call of Pillow per direction, in the order that Pillow 13 takes (which any version then
-    follows)."""
+    """One call of Pillow per direction, in the order of Pillow 13, so that the result is the same
+    in every version."""
     shrunk = rgb.shape[0] - height
     if shrunk > 0 and shrunk > 2 * (rgb.shape[1] - width):
         return pillow(pillow(rgb, height, rgb.shape[1]), height, width)
@@ -133,7 +134,7 @@ def test_any_size(height, width, to_height, to_width, seed):
 
 @pytest.mark.parametrize("kind", ["noise", "white", "checks", "ramps"])
 def test_unrounded_equals_torch(kind):
-    # (torch 2.13 repeats one row where the width becomes 1)
+    # torch 2.13 repeats one row where the width becomes 1.
     for size, to in [s for s in SIZES if max(s[0] + s[1]) < 5000 and s[1][1] > 1] + [
         (p, (SIDE, SIDE)) for p in PHOTOS[:5]
     ]:
@@ -209,8 +210,8 @@ def test_sizes_out_of_range(size, to):
 
 @pytest.mark.parametrize("size", [(303, 384), (300, 200), (97, 61), (5, 700), (1, 3)])
 def test_encode_resizes_as_pillow(tiny, size):
-    """tiny sees 256 x 256: an image that Pillow brought to that long side is encoded to the same
-    bits."""
+    """The model `tiny` sees 256 x 256 pixels: an image that Pillow resized to that long side is
+    encoded to the same bits."""
     rgb = picture("noise", size)
     small = pillow(rgb, *(max(1, n) for n in longest_side(*size, 256)))
     assert np.array_equal(tiny.encode(rgb).features, tiny.encode(small).features)

@@ -1,4 +1,4 @@
-"""TIFFs of every kind against the rules of `_image`."""
+"""TIFFs of every kind against the rules of `read_image`."""
 
 import io
 
@@ -7,7 +7,8 @@ import pytest
 import segrid
 import tifffile
 from PIL import Image, ImageOps
-from reference.tiff import PHOTO, RNG, SIZE, gray, percentiles, pillow, read, tiff
+
+from tests.reference.tiff import PHOTO, RNG, SIZE, gray, percentiles, pillow, read, tiff
 
 DEEP = {
     "int8": PHOTO.astype(int) // 2 - 60,
@@ -31,12 +32,12 @@ def test_more_than_eight_bits(kind):
         stored = deep if planar == "contig" else np.ascontiguousarray(np.moveaxis(deep, -1, 0))
         colours = read(tiff(stored, photometric="rgb", planarconfig=planar))
         assert np.array_equal(colours, percentiles(deep)), (
-            "the colours of one picture share their range"
+            "the colours of one picture share one range"
         )
         channels = read(tiff(stored, photometric="minisblack", planarconfig=planar))
         assert np.array_equal(
             channels, np.stack([percentiles(deep[..., c]) for c in range(3)], axis=-1)
-        ), "channels have one each"
+        ), "each channel has its own range"
 
 
 def test_eight_bits_stay():
@@ -124,7 +125,7 @@ def test_jpeg(options):
     )
     assert np.abs(read(data).astype(int) - PHOTO).mean() < 6
     theirs = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.abs(read(data).astype(int) - theirs).max() <= 3, "YCbCr becomes RGB once"
+    assert np.abs(read(data).astype(int) - theirs).max() <= 3, "YCbCr must become RGB only once"
     assert (
         np.abs(
             read(tiff(PHOTO[..., 0], compression="jpeg")).astype(int) - gray(PHOTO[..., 0])
@@ -254,7 +255,7 @@ def test_palettes():
     )
     assert np.array_equal(
         read(tiff(indices, photometric="palette", colormap=table)), table.T[indices]
-    ), "tables of 8 bits"
+    ), "a palette may have entries of 8 bits"
 
 
 def test_inks():

@@ -1,5 +1,5 @@
-"""Channels of a TIFF in pages of their own: each page is decoded by its own tags, and what is not
-there is said."""
+"""Channels of a TIFF in separate pages: each page is decoded by its own tags, and a note names
+channels that are missing."""
 
 import io
 import time
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import segrid
 import tifffile
-from reference.tiff import PHOTO, SIZE, gray, percentiles, read
+
+from tests.reference.tiff import PHOTO, SIZE, gray, percentiles, read
 
 FIRST = PHOTO[..., 0].astype(np.uint16) * 90
 SECOND = FIRST[::-1].copy()
@@ -18,7 +19,7 @@ SECOND = FIRST[::-1].copy()
 def ome(
     *, channels=2, slices=1, times=1, kind="uint16", planes=None, size=SIZE, others="", first=""
 ):
-    """A description as OME writes it, of planes that lie in the file in order."""
+    """A description in OME's format for planes in the order of the file."""
     planes = channels * slices * times if planes is None else planes
     return (
         '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
@@ -30,7 +31,7 @@ def ome(
 
 
 def written(text, *pages):
-    """A file of (array, options) pages, the first of which has the text."""
+    """A file of (array, options) pages; the first page has the text."""
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         for number, (array, options) in enumerate(pages):
@@ -117,8 +118,8 @@ def test_a_channel_in_another_file():
     assert said == ["bytes: TIFF with 2 channels; channel 2 is not in this file and is left out"]
 
 
-def test_pages_that_are_said_are_those_found():
-    """Of 2 channels and 10 times only 5 pages were written."""
+def test_notes_count_the_pages_that_exist():
+    """The text claims 2 channels at 10 times; only 5 pages were written."""
     pages = [(FIRST, {}), (SECOND, {})] * 2 + [(FIRST, {})]
     image, said = warned(written(ome(times=10), *pages))
     assert np.array_equal(image, channels(FIRST, SECOND))
@@ -161,7 +162,7 @@ def test_texts_that_claim_far_too_many_pages(name):
 
 
 def hurt(data, page):
-    """Without anything that can be decoded in one page."""
+    """The file with one page that cannot be decoded."""
     whole = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as opened:
         one = opened.pages[page]
@@ -185,7 +186,7 @@ def test_lenient_keeps_the_channels_that_can_be_decoded():
 
 
 def test_another_series_after_a_stack_without_tags():
-    """The second directory is not the second channel."""
+    """The second directory belongs to another series; it is not the second channel."""
     stack = np.stack([FIRST, SECOND, FIRST[:, ::-1]])
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:

@@ -1,5 +1,5 @@
-"""TIFFs that are cut off, damaged or made to harm give an image or an error that names the file,
-soon and within bounds of memory."""
+"""TIFFs that are cut off, damaged or malicious give an image or an error that names the file,
+within a bounded time and memory."""
 
 import io
 import logging
@@ -90,7 +90,9 @@ def test_damage_gives_an_error_or_an_image(kind):
         for lenient in (False, True):
             survives(bytes(data), lenient=lenient)
     assert time.monotonic() - began < 60
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2_000_000, "kilobytes"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2_000_000, (
+        "too many kilobytes of memory"
+    )
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -110,7 +112,7 @@ def test_every_truncation(kind, tmp_path):
 
 
 def cut(whole, share=0.6):
-    """Without the end of the pixels, which lie last."""
+    """The file without the end of the pixels, which are its last part."""
     return whole[: int(len(whole) * share)]
 
 
@@ -127,11 +129,12 @@ def test_lenient_gives_what_can_be_decoded(kind):
     if kind == "tiles":
         assert np.array_equal(part[:16], whole[:16])
     with pytest.raises(segrid.CorruptFileError, match="truncated"):
-        segrid.read_image(cut(FILES["rgb"]), lenient=True)  # one strip: nothing is left
+        # The file has one strip, of which nothing is left.
+        segrid.read_image(cut(FILES["rgb"]), lenient=True)
 
 
 def directory(tags, *, next_place=0, order="<", place=8):
-    """A file of one directory. tags: (code, type, count, value)."""
+    """A file of one directory with the tags (code, type, count, value)."""
     body = b"".join(struct.pack(order + "HHII", *tag) for tag in tags)
     return (
         {"<": b"II", ">": b"MM"}[order]
@@ -229,7 +232,7 @@ def test_harmful_files_are_refused_from_their_tags(name, tmp_path):
     assert (
         time.monotonic() - began < 2
         and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
-    ), "kilobytes"
+    ), "too many kilobytes of memory"
 
 
 def test_directories_that_lead_back_to_themselves():
@@ -276,15 +279,14 @@ def test_a_sparse_tiff_is_empty_where_nothing_was_written():
 
 
 def test_tifffile_says_nothing_and_is_left_as_it_was(caplog):
-    odd = bytearray(
-        picture(**{"65000": (99, 1, 0)})
-    )  # a tag of an unknown type, which tifffile logs as an error
+    # tifffile logs a tag of an unknown type as an error.
+    odd = bytearray(picture(**{"65000": (99, 1, 0)}))
     with caplog.at_level(logging.DEBUG):
         segrid.read_image(bytes(odd))
     assert not caplog.records
     with caplog.at_level(logging.DEBUG):
         tifffile.TiffFile(io.BytesIO(bytes(odd)))
-    assert caplog.records, "who uses tifffile himself hears it"
+    assert caplog.records, "tifffile must log for its own users"
 
 
 SILENT = """

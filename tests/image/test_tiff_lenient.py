@@ -1,4 +1,5 @@
-"""What cannot be decoded of a TIFF that is read leniently is black and does not count."""
+"""Lenient reading of TIFFs: a part that cannot be decoded is black and does not count in the range
+of values."""
 
 import io
 import warnings
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import segrid
 import tifffile
-from reference.tiff import PHOTO, SIZE, gray, percentiles, tiff
+
+from tests.reference.tiff import PHOTO, SIZE, gray, percentiles, tiff
 
 ROWS = 15
 LOST = np.zeros(SIZE, bool)
@@ -17,7 +19,7 @@ GRAY = PHOTO[..., 0]
 
 
 def hurt(data, strip=0):
-    """With one strip that cannot be decoded."""
+    """The file with one strip that cannot be decoded."""
     whole = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as opened:
         page = opened.pages[0]

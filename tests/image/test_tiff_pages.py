@@ -1,4 +1,4 @@
-"""TIFFs of several pages, channels and smaller copies; and what is read without imagecodecs."""
+"""TIFFs of several pages, channels and smaller copies; reading without imagecodecs."""
 
 import io
 import subprocess
@@ -10,7 +10,8 @@ import pytest
 import segrid
 import tifffile
 from PIL import Image
-from reference.tiff import PHOTO, SIZE, gray, percentiles, pillow, read, tiff
+
+from tests.reference.tiff import PHOTO, SIZE, gray, percentiles, pillow, read, tiff
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
@@ -84,7 +85,7 @@ def test_channels_in_pages_of_their_own(axes, shape, options, kind):
 
 
 def test_pages_in_one_directory():
-    """ImageJ's large stacks have one directory and the other planes after the first."""
+    """ImageJ's large stacks have one directory, and the other planes follow the first."""
     stack = np.stack([PHOTO[..., c].astype(np.uint16) * 9 for c in range(3)])
     buffer = io.BytesIO()
     tifffile.imwrite(
@@ -120,7 +121,7 @@ def test_pages_of_other_sizes():
 
 
 def test_only_the_first_page_is_read(tmp_path):
-    """A stack far larger than its page does not come into memory."""
+    """A stack that is far larger than its page is not read into memory."""
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, np.zeros((200, 256, 256), np.uint16), photometric="minisblack")
     counted = 0
@@ -192,7 +193,7 @@ def test_without_imagecodecs(tmp_path):
 
 
 def bomb():
-    """A strip of 64 bytes that inflates to 64 MB."""
+    """A file with a strip of 64 bytes that inflates to 64 MB."""
     import zlib
 
     data = bytearray(tiff(np.zeros((8, 8), np.uint8), compression="zlib"))

@@ -1,5 +1,5 @@
-"""The fused kernels against the formula in their header, which is written here in torch float64, on
-odd shapes."""
+"""The fused kernels on odd shapes against the formulas of their headers, computed by torch in
+float64."""
 
 import numpy as np
 import pytest
@@ -52,10 +52,12 @@ def test_grid_attention(kernels, grid, dim, relative):
         scores = scores + bias.view(h * w, h * w)
     expected = (scores.softmax(1) @ double(v)).numpy()
     tables = (rel_h, rel_w) if relative else (None, None)
+    # These queries are in one row of the grid; their number is not a multiple of a register tile's
+    # rows.
     in_one_row = (
         h // 2 * w + w // 4,
         max(1, w - w // 4 - 1),
-    )  # in a row of the grid; not a multiple of a register tile's rows
+    )
     for first, rows in {(0, h * w), (h * w // 3, (h * w + 1) // 2), in_one_row}:
         for precision, tolerance in (
             ("fp32", 1e-6 * scores.abs().max()),
@@ -90,19 +92,16 @@ def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side)
         rows, ask = draw(2, (keys, heads * width), (tokens, heads * width))
         of_image = double(rows).view(keys, heads, width).permute(1, 0, 2)
     ask = ask / ask.shape[-1] ** 0.5
-    asked = (
-        double(ask) if not side else double(ask).view(tokens, heads, width).permute(1, 0, 2)
-    )  # (heads, tokens, .)
+    # asked is (heads, tokens, width).
+    asked = double(ask) if not side else double(ask).view(tokens, heads, width).permute(1, 0, 2)
     p = (of_image @ asked.mT + double(bias)[:, None]).softmax(2)  # (heads, keys, tokens)
     g = double(gamma)
     updated = torch.nn.functional.layer_norm(
         double(x) + (p @ double(values)).sum(0) + g, (dim,), g, g, 1e-5
     )
-    of_image, shown, read_values = (
-        (updated + double(position)).expand(heads, keys, dim),
-        updated.expand(heads, keys, dim),
-        None,
-    )
+    of_image = (updated + double(position)).expand(heads, keys, dim)
+    shown = updated.expand(heads, keys, dim)
+    read_values = None
     (read,) = draw(3, (heads, readers, dim))
     if side == "both":
         read, read_values = draw(4, (readers, heads * width), (keys, heads * width))
@@ -134,9 +133,8 @@ def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side)
         assert np.abs(got_keys - updated.numpy()).max() < tolerance * max(
             1, np.abs(updated.numpy()).max()
         )
-        for h in range(
-            heads
-        ):  # a column of a group also gathers what belongs to its neighbours' heads
+        # A column of a group also gathers sums that belong to the heads of its neighbours.
+        for h in range(heads):
             first = h % (got_seen.shape[2] // width) * width if side == "both" else 0
             own = got_seen[h, :, first : first + seen.shape[2]]
             assert np.abs(own - seen[h].numpy()).max() < tolerance * 2

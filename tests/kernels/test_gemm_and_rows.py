@@ -1,4 +1,4 @@
-"""Every implementation of gemm and rows against float64, on odd shapes."""
+"""Every implementation of gemm and rows against float64 on odd shapes."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ ODD = [
 
 
 def rounded(x):
-    """Through bf16 and back, by torch."""
+    """Rounded to bf16 by torch, as float32."""
     return torch.from_numpy(x).bfloat16().float().numpy()
 
 
@@ -66,8 +66,8 @@ def test_linear(kernels, m, n, k, gelu):
 
 
 def quantised_row(x):
-    """u8 with the finest scale that holds the row and 0: (q, scale, zero), in float32 as
-    documented."""
+    """(q, scale, zero): the row in u8 with the finest scale that holds the row and 0, computed in
+    float32 as documented."""
     low, high = np.float32(min(x.min(), 0)), np.float32(max(x.max(), 0))
     scale = np.float32((high - low) / np.float32(255)) if high > low else np.float32(1)
     zero = int(np.rint(-low / scale)) if high > low else 0
@@ -79,7 +79,7 @@ def quantised_row(x):
 
 
 def int8_product(x, w):
-    """Rows and weight through their integers and back, in float64."""
+    """The product of rows and weights that were quantised and restored, in float64."""
     scales = np.abs(w).max(axis=1, keepdims=True) / np.float32(127)
     scales[scales == 0] = 1
     weight = np.rint(w / scales).astype(np.float64)
@@ -91,11 +91,11 @@ def int8_product(x, w):
 @pytest.mark.parametrize("gelu", [False, True])
 @pytest.mark.parametrize("m, n, k", [*ODD, (13, 65, 512), (70, 33, 515)])
 def test_int8_linear(kernels, m, n, k, gelu):
-    """The same integers as the definition: what is left is fp32's rounding."""
+    """The integers are those of the definition; only fp32's rounding differs."""
     rng = np.random.default_rng(m + n * k)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
     x[0] = 0
-    x[-1] = np.abs(x[-1])  # no negative number: its zero is 0
+    x[-1] = np.abs(x[-1])  # The row has no negative number, so its zero point is 0.
     expected = torch.from_numpy(int8_product(x, w) + b)
     expected = (torch.nn.functional.gelu(expected) if gelu else expected).numpy()
     assert close(kernels.linear(x, w, b, gelu, "int8"), expected, k**0.5 * 4)
@@ -107,7 +107,7 @@ def test_int8_linear(kernels, m, n, k, gelu):
 @INT8
 @pytest.mark.parametrize("k", [100, 512, 1024, 1300])
 def test_int8_in_parts(kernels, k):
-    """Part by part of the inner dimension: each with scales of its own."""
+    """The inner dimension goes in parts, each with its own scales."""
     rng = np.random.default_rng(k)
     x, w = rng.normal(size=(20, k)).astype(np.float32), rng.normal(size=(70, k)).astype(np.float32)
     got = kernels.linear_in_parts(x, w, "int8", 512)
@@ -127,10 +127,8 @@ def test_int8_in_parts(kernels, k):
 def test_columns_in_parts_of_prepared_rows(kernels, precision, m):
     rng = np.random.default_rng(m)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, 101), (200, 101), (200,)))
-    whole, onto = (
-        kernels.linear(x, w, b, False, precision),
-        rng.normal(size=(m, 200)).astype(np.float32),
-    )
+    whole = kernels.linear(x, w, b, False, precision)
+    onto = rng.normal(size=(m, 200)).astype(np.float32)
     assert np.array_equal(kernels.linear_by_columns(x, w, b, precision, 128), whole)
     assert close(
         kernels.linear_by_columns(x, w, b, precision, 128, onto),
@@ -162,9 +160,8 @@ def test_quantise_row(kernels, n):
             bad = rng.normal(size=n).astype(np.float32)
             bad[at] = poison
             assert not kernels.quantise_row(bad)[0]
-    assert not kernels.quantise_row(np.array([3e38, -3e38] * n, np.float32))[
-        0
-    ]  # the range itself is not finite
+    # The range of the row is not finite.
+    assert not kernels.quantise_row(np.array([3e38, -3e38] * n, np.float32))[0]
 
 
 def test_int8_names_the_weight_that_met_nan(kernels):
@@ -177,8 +174,8 @@ def test_int8_names_the_weight_that_met_nan(kernels):
 @INT8
 @pytest.mark.parametrize("precision", ["int8", "int8-torch"])
 def test_no_product_saturates(kernels, precision):
-    """The largest activations meet the largest weights of both signs: sums of two such products do
-    not fit 16 bits."""
+    """The largest activations meet the largest weights of both signs. Sums of two such products do
+    not fit into 16 bits."""
     rows, outputs, depth = 33, 70, 1024
     x = np.ones((rows, depth), np.float32)
     signs = np.where(np.arange(outputs)[:, None] % 2 == 0, 1, -1) * np.ones((1, depth))
@@ -190,8 +187,8 @@ def test_no_product_saturates(kernels, precision):
 
 @pytest.mark.parametrize("m, n, k", ODD[3:])
 def test_the_baseline_is_libtorchs(kernels, m, n, k):
-    """int8-torch is quantized::linear_dynamic, with activations of 7 bits where the CPU has no VNNI
-    (torch's reduce_range)."""
+    """int8-torch is torch's quantized::linear_dynamic. Activations have 7 bits where the CPU has no
+    VNNI (reduce_range)."""
     rng = np.random.default_rng(n)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
     scales = torch.from_numpy(np.abs(w).max(axis=1) / np.float32(127)).double()
@@ -285,7 +282,7 @@ def test_softmax_groups(kernels, groups, size, biased):
         if biased
         else np.zeros((groups, size), np.float32)
     )
-    bias[:, size // 2 + 1 :] = -np.inf if biased else 0  # as a head's padding
+    bias[:, size // 2 + 1 :] = -np.inf if biased else 0  # The padding of a head looks like this.
     expected = torch.softmax(
         torch.from_numpy(x).double() + torch.from_numpy(bias).double(), 1
     ).numpy()
@@ -298,10 +295,11 @@ def test_softmax_groups(kernels, groups, size, biased):
 
 @pytest.mark.parametrize("n", [1, 16, 31, 128, 150])
 def test_running_power_row(kernels, n):
-    """Block by block as over all at once; each power within one step of bf16's."""
+    """Block by block the result equals that over the whole row; each power is within one step of
+    bf16."""
     s = (np.random.default_rng(n).normal(size=(4, n)) * 9).astype(np.float32)
     s[1] -= 40
-    s[2] += 30  # may lie below 32 more
+    s[2] += 30  # The maximum is raised only by more than 32.
     s[3] += 120
     best, total, powers = float("-inf"), 0.0, np.zeros((0, n))
     for row in s:
@@ -314,7 +312,7 @@ def test_running_power_row(kernels, n):
             [powers * factor, torch.from_numpy(out).view(torch.bfloat16).double().numpy()[None]]
         )
     expected = 2 ** (s.astype(np.float64) - best)
-    assert abs(total - powers.sum()) < 1e-6 * total  # of what was rounded
+    assert abs(total - powers.sum()) < 1e-6 * total  # The total is that of the rounded powers.
     np.testing.assert_allclose(powers, expected, rtol=2.0**-8)
     out, best, total, factor = kernels.running_power_row(
         np.array([1, np.nan, -300, -np.inf], np.float32), 1.0, 2.0
@@ -323,7 +321,7 @@ def test_running_power_row(kernels, n):
 
 
 def test_powers_everywhere(kernels):
-    """Right to 4e-6: so few fall to the other side of a rounding."""
+    """Powers are accurate to 4e-6, so that few are rounded to the other neighbour."""
     s = np.concatenate([[0], -np.random.default_rng(0).uniform(0, 30, 400_000)]).astype(np.float32)
     out = kernels.running_power_row(s, float("-inf"), 0.0)[0]
     steps = (

@@ -1,10 +1,11 @@
-"""Numbers of masks against scikit-image's regionprops."""
+"""Masks.measure against scikit-image's regionprops."""
 
 import numpy as np
 import pytest
 import segrid
-from building_blocks import kernels
 from skimage.measure import regionprops
+
+from tests.building_blocks import kernels
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_equals_regionprops(masks, coins):
             atol=1e-6,
         )
         np.testing.assert_allclose(found["intensity"][i], region.intensity_mean, rtol=1e-12)
-        # regionprops' orientation is against the rows' axis, counter-clockwise
+        # regionprops measures the orientation from the axis of the rows, counter-clockwise.
         turned = (
             found["angle"][i] - (np.pi / 2 - region.orientation) + np.pi / 2
         ) % np.pi - np.pi / 2
@@ -34,7 +35,7 @@ def test_equals_regionprops(masks, coins):
 
 def test_empty_masks_and_images(tiny, coins):
     masks = tiny.predict(tiny.encode(coins), points=[[150, 60]])
-    assert np.isnan(masks.measure()["intensity"]).all()  # of an embedding: no image
+    assert np.isnan(masks.measure()["intensity"]).all()  # Masks of an embedding have no image.
     assert np.isfinite(masks.measure(coins)["intensity"]).all()
     with pytest.raises(ValueError, match="measure: the image is 5 x 6"):
         masks.measure(np.zeros((5, 6, 3), np.uint8))
@@ -43,7 +44,7 @@ def test_empty_masks_and_images(tiny, coins):
 
 
 def filled(polygons, size):
-    """Even-odd filling of rings of pixel corners."""
+    """Fills rings of pixel corners by the even-odd rule."""
     out = np.zeros(size, bool)
     for rings in polygons:
         for ring in rings:
@@ -94,8 +95,8 @@ def test_polygons_are_the_masks(tiny):
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.6, 0.7, 0.9])
 def test_polygons_are_valid(share):
-    """Shapely judges: a ring that touches itself at a corner is not valid; a hole may touch its
-    outer ring there."""
+    """Shapely decides: a ring that touches itself at a corner is not valid, but a hole may touch
+    its outer ring there."""
     shapely = pytest.importorskip("shapely")
     from segrid import Masks
 

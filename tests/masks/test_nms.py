@@ -1,8 +1,9 @@
-"""Box NMS and the removal of duplicates on runs."""
+"""Box NMS, and the removal of duplicate masks on runs."""
 
 import numpy as np
 import pytest
-from reference import masks as ref
+
+from tests.reference import masks as ref
 
 
 def boxes_of(rng, n, span=60):
@@ -15,7 +16,7 @@ def boxes_of(rng, n, span=60):
 def test_box_nms(kernels, n, threshold):
     rng = np.random.default_rng(n)
     boxes = boxes_of(rng, n)
-    scores = rng.integers(0, 20, n).astype(np.float32) / 20  # many ties
+    scores = rng.integers(0, 20, n).astype(np.float32) / 20  # Many scores are equal.
     assert kernels.box_nms(boxes, scores, threshold) == ref.box_nms(boxes, scores, threshold)
 
 
@@ -25,7 +26,7 @@ def test_box_nms_on_the_threshold(kernels):
         np.float32,
     )
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32)
-    # 0.7 in float32 is below 0.7; boxes without area never overlap (0 / 0)
+    # 0.7 in float32 is below 0.7. Boxes without area never overlap: their IoU is 0 / 0.
     assert kernels.box_nms(boxes, scores, 0.7) == ref.box_nms(boxes, scores, 0.7)
     assert kernels.box_nms(boxes, scores, 0.5) == [0, 2, 3, 4]
 
@@ -79,8 +80,8 @@ def test_containment_across_crops(kernels, within, across):
 
 
 def test_only_across_crops(kernels):
-    """Two halves that share a third of their pixels are one object where they come from different
-    crops, and two where both come from one."""
+    """Two halves that share a third of their pixels are one object if they come from different
+    crops, and two objects if they come from one crop."""
     masks = np.zeros((2, 6, 12), bool)
     masks[0, :, :6] = masks[1, :, 4:10] = True
     for crops, kept in (([0, 1], [0]), ([1, 1], [0, 1])):

@@ -1,8 +1,9 @@
-"""Small regions and the crop-edge filter, against segment-anything and the NumPy definitions."""
+"""Small regions and the crop-edge filter against segment-anything and the NumPy definitions."""
 
 import numpy as np
 import pytest
-from reference import regions as ref
+
+from tests.reference import regions as ref
 
 
 def speckled(seed, size=(40, 57)):

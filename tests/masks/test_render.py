@@ -1,9 +1,10 @@
-"""What an engine MaskSet gives: dense masks, labels, pictures, COCO pieces, another size."""
+"""MaskSet: dense masks, labels, pictures, parts of COCO records, resizing."""
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco
-from reference import masks as ref
+
+from tests.reference import masks as ref
 
 
 @pytest.fixture
@@ -48,9 +49,9 @@ def test_overlay(kernels, masks):
     colours = {
         tuple(made.overlay(np.zeros_like(rgb), alpha=1.0)[area][0]) for area in inner if area.any()
     }
-    assert len(colours) == sum(area.any() for area in inner)  # distinct
+    assert len(colours) == sum(area.any() for area in inner)  # The colours are distinct.
     edge = (labels > 0) & (np.pad(labels, 1, mode="edge")[1:-1, 2:] != labels)
-    assert np.array_equal(out[edge], made.overlay(rgb, alpha=1.0)[edge])  # outlines are opaque
+    assert np.array_equal(out[edge], made.overlay(rgb, alpha=1.0)[edge])  # Outlines are opaque.
     with pytest.raises(ValueError, match="alpha"):
         made.overlay(rgb, alpha=1.5)
     with pytest.raises(ValueError, match="another size"):

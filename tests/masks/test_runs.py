@@ -1,4 +1,4 @@
-"""Runs and COCO RLE: against NumPy, pycocotools and segment-anything's definitions."""
+"""Runs and COCO RLE against NumPy, pycocotools and segment-anything's definitions."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
-from reference import masks as ref
+
+from tests.reference import masks as ref
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 90))
 
 
 @st.composite
 def bitmaps(draw, size=None):
-    """Noise, or a few rectangles (long runs that touch edges)."""
+    """Noise, or a few rectangles, which give long runs that touch the edges."""
     size = size or draw(sizes)
     if draw(st.booleans()):
         return draw(hnp.arrays(np.bool_, size))

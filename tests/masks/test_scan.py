@@ -1,11 +1,12 @@
-"""The streaming scan against two dense resizes, in NumPy and as torch does them."""
+"""The streaming scan against two dense resizes, computed by NumPy and by torch."""
 
 import numpy as np
 import pytest
-from reference import masks as ref
-from reference.resize import bilinear, sam_upsample
 
-# low-res, side, resized, crop
+from tests.reference import masks as ref
+from tests.reference.resize import bilinear, sam_upsample
+
+# (low-res, side, resized, crop)
 SHAPES = [
     ((64, 64), 256, (171, 256), (300, 450)),
     ((64, 64), 256, (256, 130), (97, 49)),
@@ -91,15 +92,15 @@ def test_stability_as_segment_anything(kernels, amg):
     torch = pytest.importorskip("torch")
     for kind in ("noise", "blob", "full"):
         values = logits(kind, (64, 64))
-        got = kernels.scan(values, 0, (0, 0), (64, 64))  # identity
+        got = kernels.scan(values, 0, (0, 0), (64, 64))  # The resize is the identity.
         assert got["stability"] == float(
             amg.calculate_stability_score(torch.from_numpy(values)[None], 0.0, 1.0)[0]
         )
 
 
 def test_edges_keep_their_weight(kernels):
-    """Outputs beyond the last sample repeat it, as in torch: a constant stays that constant up to
-    every edge."""
+    """Outputs beyond the last sample repeat it, as in torch, so that a constant stays the same up
+    to every edge."""
     got = kernels.scan(np.full((16, 16), 1.01, np.float32), 64, (43, 64), (75, 112))
     assert got["above"] == got["area"] == 75 * 112
 

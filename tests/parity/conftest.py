@@ -1,4 +1,4 @@
-"""The same seeded random weights for segrid, transformers and segment-anything."""
+"""segrid, transformers and segment-anything with the same seeded random weights."""
 
 import copy
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import random_sam
+from tests import models
 
 
 @pytest.fixture(autouse=True)
@@ -22,16 +22,14 @@ class Trio:
 
     def __init__(self, folder, image):
         self.folder, self.image = folder, image
-        self.theirs = random_sam.to_segment_anything(folder)
+        self.theirs = models.sam.to_segment_anything(folder)
         self.on("cpu")
 
     def on(self, device):
         import segrid
 
-        self.device, self.ours = (
-            device,
-            segrid.Segmenter(self.folder, precision="fp32", device=device),
-        )
+        self.device = device
+        self.ours = segrid.Segmenter(self.folder, precision="fp32", device=device)
         return self
 
     def predictor(self):
@@ -44,9 +42,8 @@ class Trio:
 
 def smooth_image():
     noise = np.random.default_rng(3).integers(0, 255, (7, 9, 3), dtype=np.uint8)
-    return np.asarray(
-        Image.fromarray(noise).resize((233, 150), Image.BICUBIC)
-    )  # not square, larger than the models' sides
+    # The image is not square, and larger than the sides of the models.
+    return np.asarray(Image.fromarray(noise).resize((233, 150), Image.BICUBIC))
 
 
 def packaged():
@@ -64,13 +61,13 @@ PRESETS = ["small", "tester", "wide", "packaged"]
 def trio(request, tmp_path_factory):
     if request.param == "packaged":
         return packaged()
-    folder = random_sam.make(request.param, tmp_path_factory.mktemp(request.param))
+    folder = models.sam.make(request.param, tmp_path_factory.mktemp(request.param))
     return Trio(folder, smooth_image())
 
 
 @pytest.fixture
 def everywhere(trio, device):
-    """A trio, on each device."""
+    """A trio on each device."""
     yield copy.copy(trio).on(device)
 
 
@@ -86,4 +83,4 @@ def trained_everywhere(trained, device):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    return Trio(random_sam.make("small", tmp_path_factory.mktemp("small-one")), smooth_image())
+    return Trio(models.sam.make("small", tmp_path_factory.mktemp("small-one")), smooth_image())

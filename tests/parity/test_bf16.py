@@ -1,4 +1,4 @@
-"""precision="bf16" against our fp32 and against what bf16 autocast does to the originals."""
+"""precision="bf16" against our fp32, and against the effect of bf16 autocast on the originals."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,7 @@ def low(trio):
 
 
 def test_no_further_from_fp32_than_autocast(trio, low):
-    """Features and clicks: our rounding may cost at most what torch's does, and a little for
-    chance."""
+    """Our rounding may cost features and clicks at most 1.2 times what torch's autocast costs."""
     assert low.precision == "bf16" and trio.ours.precision == "fp32"
     predictor = trio.predictor()
     exact = predictor.features
@@ -38,10 +37,8 @@ def test_no_further_from_fp32_than_autocast(trio, low):
     low_features = predictor.features
     height, width = trio.image.shape[:2]
     points = np.random.default_rng(0).uniform((5, 5), (width - 5, height - 5), (24, 1, 2))
-    full, rounded = (
-        trio.ours.predict(trio.image, points=points, multimask=True),
-        low.predict(trio.image, points=points, multimask=True),
-    )
+    full = trio.ours.predict(trio.image, points=points, multimask=True)
+    rounded = low.predict(trio.image, points=points, multimask=True)
     placed = torch.from_numpy(predictor.transform.apply_coords(points, (height, width))).float()
     labels = torch.ones(len(points), 1, dtype=torch.int)
     predictor.features = exact
@@ -62,8 +59,8 @@ def test_everything_on_the_packaged_model(trained):
 
 
 def test_clicks_on_scenes(trained):
-    """What the decoder keeps in fp32 it keeps for this: with all its products rounded it loses more
-    than twice as much."""
+    """The parts of the decoder that stay in fp32 are needed here: with all products rounded the
+    loss is more than twice as large."""
     from training.evaluate import scenes_kept
 
     low, found = segrid.Segmenter(trained.folder, precision="bf16"), []
@@ -91,11 +88,11 @@ def test_same_bits_for_any_thread_count(trained):
 
 
 def test_the_definition_agrees(small, trained):
-    """The plain implementations round the same factors: sums in another order move some of them to
-    the next bf16, and that is all.
+    """The plain implementations round the same factors. Sums in another order move some factors to
+    the next bf16, and nothing else differs.
 
-    (The trained decoder's logits do not show it: there those few are nearly as much as all
-    rounding, of which a random one of equal size keeps two fifths.)"""
+    The logits of the trained decoder do not show this: there these few factors cause nearly as much
+    as all rounding, in a random decoder of equal size two fifths of it."""
 
     def apart(model, see):
         low, full = segrid.Segmenter(model.folder, precision="bf16"), model.ours

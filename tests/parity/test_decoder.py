@@ -1,11 +1,11 @@
-"""Prompts of every kind against segment_anything's SamPredictor and transformers, on equal
+"""Prompts of every kind against segment_anything's SamPredictor and transformers on equal
 weights."""
 
 import numpy as np
 import pytest
 import torch
 
-GATE = 1e-4  # of the largest logit
+GATE = 1e-4  # relative to the largest logit
 
 PROMPTS = {
     "point": (
@@ -38,9 +38,8 @@ def test_prompts(everywhere, kind, multimask, monkeypatch):
     theirs = {"multimask_output": multimask, **{k: np.array(v, float) for k, v in theirs.items()}}
     predictor = everywhere.predictor()
     masks, _, low_res = predictor.predict(**theirs)
-    threshold = (
-        0.0 if 0 < masks.mean() < 1 else float(np.median(low_res))
-    )  # at 0 a random model's single mask may fill the picture
+    # At 0 a random model's single mask may fill the image.
+    threshold = 0.0 if 0 < masks.mean() < 1 else float(np.median(low_res))
     monkeypatch.setattr(predictor.model, "mask_threshold", threshold)
     check(
         *predictor.predict(**theirs),

@@ -1,9 +1,10 @@
-"""The encoder, layer by layer, against transformers. The gate is 1e-4 of the largest value of each
-tap (tests/parity, ../shared/parity.md)."""
+"""The encoder against transformers, layer by layer. The gate is 1e-4 of the largest value of each
+tap (tests/README.md)."""
 
 import numpy as np
 import torch
-from building_blocks import kernels
+
+from tests.building_blocks import kernels
 
 
 def close(name, ours, theirs, gate=1e-4):

@@ -1,5 +1,4 @@
-"""precision="int8" and "int8-torch" for every family: against our fp32, and against what was
-promised of them."""
+"""precision="int8" and "int8-torch" for every family against our fp32, and their promises."""
 
 import json
 
@@ -10,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 from segrid import _core
 
-from benchmarks import random_mobile_sam, random_sam, random_sam2
+from tests import models
 
 
 def smooth(size=(233, 150)):
@@ -20,7 +19,7 @@ def smooth(size=(233, 150)):
 
 @pytest.fixture(scope="module", params=["sam", "sam2", "mobile_sam"])
 def folder(request, tmp_path_factory):
-    make = {"sam": random_sam, "sam2": random_sam2, "mobile_sam": random_mobile_sam}[
+    make = {"sam": models.sam, "sam2": models.sam2, "mobile_sam": models.mobile_sam}[
         request.param
     ].make
     return make("small", tmp_path_factory.mktemp(request.param))
@@ -36,9 +35,8 @@ def test_features_are_near_those_in_fp32(folder, precision):
     low = segrid.Segmenter(folder, precision=precision)
     assert low.precision == precision
     exact, features = full.encode(image), low.encode(image)
-    assert (
-        0.002 < error(features.features, exact.features) < 0.06
-    )  # u8 and s8 have 8 bits: less would mean that nothing was quantised
+    # u8 and s8 have 8 bits. A smaller error would mean that nothing was quantised.
+    assert 0.002 < error(features.features, exact.features) < 0.06
     for a, b in zip(features.high_res_features, exact.high_res_features, strict=True):
         assert 0 < error(a, b) < 0.06
 
@@ -73,13 +71,11 @@ def test_same_bits_for_any_thread_count_and_again(folder):
 
 
 def test_the_definition_agrees(folder):
-    """The same integers are summed exactly; fp32 between the layers moves some of them to a
+    """The same integers are summed exactly. fp32 between the layers moves some integers to a
     neighbour."""
-    image, low, full = (
-        smooth(),
-        segrid.Segmenter(folder, precision="int8"),
-        segrid.Segmenter(folder, precision="fp32"),
-    )
+    image = smooth()
+    low = segrid.Segmenter(folder, precision="int8")
+    full = segrid.Segmenter(folder, precision="fp32")
     fast, exact = low.encode(image).features, full.encode(image).features
     try:
         _core.force_kernels("plain")
@@ -109,8 +105,8 @@ def test_saved_and_loaded_again(folder, tmp_path):
     saved = (folder / "model.safetensors").stat().st_size - (
         tmp_path / "small/model.safetensors"
     ).stat().st_size
-    assert saved > 2.8 * quantised  # of four bytes each, one and the scales are left
-    # The same weights in other precisions: rounded once, not twice.
+    assert saved > 2.8 * quantised  # One byte of four is left, and the scales.
+    # In another precision the same weights are rounded once, not twice.
     full = segrid.Segmenter(tmp_path / "small", precision="fp32")
     assert (
         full.precision == "fp32"
@@ -123,7 +119,8 @@ def test_saved_and_loaded_again(folder, tmp_path):
 
 
 def test_damaged_quantised_files(folder, tmp_path):
-    """Faults row 31 and 32 for them: scales that are missing, misshapen or not finite are named."""
+    """Rows 31 and 32 of the bad inputs for quantised files: scales that are missing, misshapen or
+    not finite are named."""
     from safetensors.numpy import load_file, save_file
 
     low = segrid.Segmenter(folder, precision="int8")
@@ -149,8 +146,8 @@ def test_damaged_quantised_files(folder, tmp_path):
 
 
 def test_overflow_names_the_layer(folder, tmp_path):
-    """Weights whose products leave fp32's range give an error with the layer's name, not a silent
-    scale."""
+    """Weights whose products leave the range of fp32 give an error with the name of the layer, not
+    a wrong scale."""
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
@@ -159,9 +156,8 @@ def test_overflow_names_the_layer(folder, tmp_path):
         for n in segrid.Segmenter(folder, precision="int8")._engine.quantised
         if "mlp" in n and tensors[n].shape[0] > tensors[n].shape[1]
     )
-    signs = np.random.default_rng(0).choice(
-        [-1, 1], tensors[name].shape
-    )  # a norm's output adds up to about nothing
+    # The output of a norm adds up to about 0.
+    signs = np.random.default_rng(0).choice([-1, 1], tensors[name].shape)
     tensors[name] = (3e38 * signs).astype(np.float32)
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     save_file(tensors, tmp_path / "model.safetensors")
@@ -188,7 +184,7 @@ def test_auto_goes_by_the_models_table(folder, tmp_path):
         "bf16": {"iou_mean": 0.996, "iou_min": 0.98},
         "int8": {"iou_mean": 0.985, "ap50_loss": 0.004},
     }
-    assert segrid.Segmenter(folder).precision == "fp32"  # no table
+    assert segrid.Segmenter(folder).precision == "fp32"  # The folder has no table.
     assert auto_precision(folder, tmp_path, good) == int8
     assert auto_precision(folder, tmp_path, {"bf16": good["bf16"]}) == bf16
     assert (
@@ -199,9 +195,8 @@ def test_auto_goes_by_the_models_table(folder, tmp_path):
         auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.97, "ap50_loss": 0.0}})
         == bf16
     )
-    assert (
-        auto_precision(folder, tmp_path, {"int8": {"iou_mean": 0.99}}) == "fp32"
-    )  # not measured against labels
+    # This precision was not measured against labels.
+    assert auto_precision(folder, tmp_path, {"int8": {"iou_mean": 0.99}}) == "fp32"
     assert auto_precision(folder, tmp_path, {"bf16": {"iou_mean": 0.999, "iou_min": 0.9}}) == "fp32"
     assert auto_precision(folder, tmp_path, {}) == "fp32"
     with pytest.raises(segrid.CorruptFileError, match="precision.int8.iou_mean"):

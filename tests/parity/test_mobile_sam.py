@@ -1,14 +1,14 @@
 """MobileSAM: TinyViT against the plain reference, stage by stage; its decoder against SAM's, which
-it is; and the published sizes through the converter."""
+is the same; and the published sizes through the converter."""
 
 import numpy as np
 import pytest
 import segrid
 import torch
-from building_blocks import kernels
 from PIL import Image
 
-from benchmarks import random_mobile_sam
+from tests import models
+from tests.building_blocks import kernels
 
 
 def smooth_image(size):
@@ -33,7 +33,7 @@ def padded(image, side):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return random_mobile_sam.make("small", tmp_path_factory.mktemp("mobile"))
+    return models.mobile_sam.make("small", tmp_path_factory.mktemp("mobile"))
 
 
 @pytest.mark.parametrize("size", [(233, 150), (90, 200)])
@@ -43,7 +43,7 @@ def test_every_stage(small, size, device):
     taps = kernels.encoder_taps(
         str(small / "config.json"), str(small / "model.safetensors"), image, device=device
     )
-    theirs = random_mobile_sam.encoder("small")(padded(image, 144))
+    theirs = models.mobile_sam.encoder("small")(padded(image, 144))
     assert set(taps) == set(theirs)
     for name, value in theirs.items():
         value = value[0].flatten(1).T.numpy()
@@ -68,31 +68,26 @@ def test_plain_kernels_and_bf16(small):
     if any(_core.cpu_features()[k] for k in ("avx512_bf16", "amx")):
         half = segrid.Segmenter(small, precision="bf16").encode(image).features
         assert 1e-4 < np.abs(half - fast).max() / np.abs(fast).max() < 0.1
-    for device in ("cpu", "cpu-plain"):  # MobileSAM never runs in fp16
+    for device in ("cpu", "cpu-plain"):  # MobileSAM never runs in fp16.
         with pytest.raises(NotImplementedError, match="fp16"):
             segrid.Segmenter(small, precision="fp16", device=device)
 
 
 def test_prompts_and_everything(small, device):
-    """The decoder is SAM's: fed with the reference's features, segment_anything's own decoder says
-    the same."""
+    """The decoder is SAM's: segment_anything's own decoder gives the same masks for the reference's
+    features."""
     import tempfile
-
-    from benchmarks import random_sam
 
     image = smooth_image((233, 150))
     ours = segrid.Segmenter(small)
     with tempfile.TemporaryDirectory() as scratch:
-        sam = random_sam.to_segment_anything(random_sam.make("small", scratch))
-    features = random_mobile_sam.encoder("small")(padded(image, 144))["neck"]
-    # segment_anything's prompt encoder is built for this size
-    sam.prompt_encoder.image_embedding_size, sam.prompt_encoder.input_image_size = (
-        (9, 9),
-        (144, 144),
-    )
-    point = torch.tensor(
-        [[[50 * 144 / 233, 60 * 93 / 150]]]
-    )  # 93 rows of the square hold the image
+        sam = models.sam.to_segment_anything(models.sam.make("small", scratch))
+    features = models.mobile_sam.encoder("small")(padded(image, 144))["neck"]
+    # segment_anything's prompt encoder is built for this size.
+    sam.prompt_encoder.image_embedding_size = (9, 9)
+    sam.prompt_encoder.input_image_size = (144, 144)
+    # 93 rows of the square hold the image.
+    point = torch.tensor([[[50 * 144 / 233, 60 * 93 / 150]]])
     sparse, dense = sam.prompt_encoder(points=(point, torch.ones(1, 1)), boxes=None, masks=None)
     logits, iou = sam.mask_decoder(
         image_embeddings=features,
@@ -117,7 +112,7 @@ def test_prompts_and_everything(small, device):
 def test_the_published_checkpoint_converts(tmp_path):
     from segrid.convert import convert
 
-    weights = random_mobile_sam.checkpoint("mobile_sam", tmp_path)
+    weights = models.mobile_sam.checkpoint("mobile_sam", tmp_path)
     weights |= {
         "image_encoder.head.weight": torch.zeros(1000, 320),
         "image_encoder.norm_head.bias": torch.zeros(320),
@@ -130,5 +125,5 @@ def test_the_published_checkpoint_converts(tmp_path):
     ]
     image = smooth_image((300, 200))
     ours = segrid.Segmenter(tmp_path / "out").encode(image).features
-    theirs = random_mobile_sam.encoder("mobile_sam")(padded(image, 1024))["neck"].numpy()
+    theirs = models.mobile_sam.encoder("mobile_sam")(padded(image, 1024))["neck"].numpy()
     assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()

@@ -1,13 +1,13 @@
 """OWLv2 and OWL-ViT against transformers, tap by tap. The gate is 1e-4 of the largest value
-(../shared/parity.md)."""
+(tests/README.md)."""
 
 import numpy as np
 import pytest
 import torch
-from building_blocks import kernels
 from PIL import Image
 
-from benchmarks import random_owlv2
+from tests import models
+from tests.building_blocks import kernels
 
 TEXTS = [
     "a red circle",
@@ -19,7 +19,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=["small", "tester", "owlvit"])
 def folder(request, tmp_path_factory):
-    return random_owlv2.make(request.param, tmp_path_factory.mktemp(request.param))
+    return models.owlv2.make(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def image():
 
 @pytest.fixture(scope="module")
 def theirs(folder, image):
-    """Everything transformers computes, and the processor's pixels."""
+    """The taps of transformers' model, and the pixels of its processor."""
     import transformers
     from transformers import AutoConfig, CLIPTokenizer
 
@@ -64,7 +64,7 @@ def theirs(folder, image):
     }
     if "objectness_logits" in out:
         seen["objectness"] = out.objectness_logits[0]
-    # class_embeds are normalised only where queries are given
+    # transformers normalises class_embeds only where queries are given.
     seen["classes"] = model.class_head.dense0(seen["merged"])
     return model, {name: value.detach().numpy() for name, value in seen.items()}
 

@@ -1,6 +1,6 @@
 """SAM 2.1 against transformers' Sam2Model on equal random weights: the encoder tap by tap, prompts
-of every kind, single masks that give way. The gate is 1e-4 of the largest value
-(../shared/parity.md)."""
+of every kind, and unstable single masks that are replaced. The gate is 1e-4 of the largest value
+(tests/README.md)."""
 
 import json
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import segrid
 import torch
-from building_blocks import kernels
 from PIL import Image
 
-from benchmarks import random_sam2
+from tests import models
+from tests.building_blocks import kernels
 
 PROMPTS = {
     "point": dict(points=[[[50, 60]]], labels=[[1]]),
@@ -23,8 +23,8 @@ PROMPTS = {
 
 
 class Pair:
-    """Our model and transformers' on equal weights, an image, and its pixels as transformers wants
-    them (by sam2's own transform: floats, antialiased)."""
+    """Our model and transformers' model on equal weights, an image, and its pixels for
+    transformers, which sam2's own transform makes (floats, antialiased)."""
 
     def __init__(self, folder, image, device):
         from transformers import Sam2Model
@@ -37,10 +37,8 @@ class Pair:
         pixels = torch.nn.functional.interpolate(
             pixels, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
         )
-        mean, std = (
-            torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1),
-            torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1),
-        )
+        mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+        std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
         self.pixels = (pixels - mean) / std
 
     def predict(self, prompt, multimask, hint=None):
@@ -70,7 +68,7 @@ def smooth_image(size):
 def pair(request, tmp_path_factory, device):
     preset, size = request.param
     return Pair(
-        random_sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device
+        models.sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device
     )
 
 
@@ -99,10 +97,8 @@ def test_every_layer(pair):
     seen["features_0"] = (features[2] - pair.theirs.no_memory_embedding.view(1, -1, 1, 1)).permute(
         0, 2, 3, 1
     )
-    seen["features_1"], seen["features_2"] = (
-        features[1].permute(0, 2, 3, 1),
-        features[0].permute(0, 2, 3, 1),
-    )
+    seen["features_1"] = features[1].permute(0, 2, 3, 1)
+    seen["features_2"] = features[0].permute(0, 2, 3, 1)
     assert set(seen) == set(taps)
     for name, value in seen.items():
         theirs = value.reshape(-1, value.shape[-1]).detach().numpy()
@@ -166,8 +162,8 @@ def test_a_mask_hint_moves_the_mask_as_theirs(pair):
 
 
 def test_unstable_single_masks_give_way(pair, cut, monkeypatch, tmp_path):
-    """Over a grid of clicks some single masks are token 0's and some are the best of the others, as
-    in transformers."""
+    """For a grid of clicks some single masks are those of token 0, and some are the best of the
+    other three, as in transformers."""
     xs, ys = np.meshgrid(
         np.linspace(5, pair.image.shape[1] - 5, 6), np.linspace(5, pair.image.shape[0] - 5, 6)
     )
@@ -177,9 +173,8 @@ def test_unstable_single_masks_give_way(pair, cut, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(decoder, "dynamic_multimask_via_stability", False)
         plain = pair.predict(prompt, False)
-    threshold = cut(
-        decoder._get_stability_scores(plain.pred_masks[0, :, 0]), 12
-    )  # a third to two thirds of these random masks are stable
+    # A third to two thirds of these random masks are stable.
+    threshold = cut(decoder._get_stability_scores(plain.pred_masks[0, :, 0]), 12)
     config = json.loads((pair.folder / "config.json").read_text())
     config["mask_decoder_config"]["dynamic_multimask_stability_thresh"] = threshold
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -1,8 +1,10 @@
-"""Grids and crops equal segment-anything's; bad prompts say which and why."""
+"""Grids and crops equal segment-anything's; errors of bad prompts name the prompt and the
+reason."""
 
 import numpy as np
 import pytest
-from reference import prompts as ref
+
+from tests.reference import prompts as ref
 
 
 def test_point_grid(kernels, amg):
@@ -17,10 +19,8 @@ def test_point_grid(kernels, amg):
     "n, layers, factor", [(32, 0, 1), (32, 3, 1), (32, 3, 2), (33, 2, 3), (10, 1, 4)]
 )
 def test_grids_of_all_layers(kernels, amg, n, layers, factor):
-    got, theirs = (
-        kernels.build_all_layer_point_grids(n, layers, factor),
-        amg.build_all_layer_point_grids(n, layers, factor),
-    )
+    got = kernels.build_all_layer_point_grids(n, layers, factor)
+    theirs = amg.build_all_layer_point_grids(n, layers, factor)
     assert len(got) == len(theirs) and all(
         np.array_equal(a, b) for a, b in zip(got, theirs, strict=True)
     )
@@ -91,9 +91,8 @@ def test_good_prompts(kernels):
     kernels.validate_prompts(
         [GOOD, ([(0, 0), (60, 40)], [1, 0], (0, 0, 60, 40)), ([], [], (1, 2, 3.5, 4))], IMAGE
     )
-    kernels.validate_prompts(
-        [([(-99, float("nan"))], [-1], (0, 0, 1, 1))], IMAGE
-    )  # padding has no place
+    # Padding has no coordinates.
+    kernels.validate_prompts([([(-99, float("nan"))], [-1], (0, 0, 1, 1))], IMAGE)
 
 
 @pytest.mark.parametrize(

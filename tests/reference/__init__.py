@@ -1,1 +1,1 @@
-"""Slow, obvious NumPy definitions that the engine is tested against."""
+"""Slow, obvious definitions against which the engine is tested."""

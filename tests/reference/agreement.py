@@ -1,10 +1,11 @@
-"""Whether two results are the same."""
+"""Checks that two results are the same."""
 
 import numpy as np
 
 
 def same_masks(ours, theirs, pixels=2):
-    """The same masks in the same order, but for pixels whose logit is next to the threshold."""
+    """The same masks in the same order, except for `pixels` pixels whose logit is next to the
+    threshold."""
     assert len(ours) == len(theirs) > 5
     assert np.abs(ours.scores - theirs.scores).max() < 1e-4
     assert (
@@ -22,8 +23,8 @@ def same_masks(ours, theirs, pixels=2):
 
 
 def same_arrays(mine, theirs, tolerance=1e-3):
-    """Equal types, dtypes and shapes (arrays or tensors); numbers within `tolerance` of the
-    largest, masks but for a few pixels."""
+    """Arrays or tensors of equal types, dtypes and shapes. Numbers are within `tolerance` of the
+    largest; of masks 99.95 % of the pixels are equal."""
     for one, other in zip(mine, theirs, strict=True):
         assert type(one) is type(other) and one.dtype == other.dtype
         assert tuple(one.shape) == tuple(other.shape)

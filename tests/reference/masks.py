@@ -1,4 +1,4 @@
-"""What is known of a mask, and which masks are kept."""
+"""Properties of masks, and the choice of masks that are kept."""
 
 import numpy as np
 
@@ -86,7 +86,8 @@ def containment(
 
 
 def label_map(masks: np.ndarray) -> np.ndarray:
-    """0 is background; smaller masks over larger ones, later over earlier at equal area."""
+    """0 is background; a smaller mask covers a larger one, and at equal areas a later one covers an
+    earlier one."""
     labels = np.zeros(masks.shape[1:], np.uint32)
     for i in sorted(range(len(masks)), key=lambda i: -int(masks[i].sum())):
         labels[masks[i]] = i + 1

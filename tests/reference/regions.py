@@ -1,4 +1,4 @@
-"""Small regions, by a flood fill; and segment-anything's whole step on a set of masks."""
+"""Small regions by a flood fill; and segment-anything's whole step on a set of masks."""
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def remove_small_regions(mask: np.ndarray, min_area: int, holes: bool) -> tuple[
 def postprocess(
     masks: np.ndarray, min_area: int, nms_threshold: float
 ) -> tuple[list[int], np.ndarray]:
-    """The kept indices in their order, and all masks after cleaning."""
+    """The indices of the kept masks in their order, and all masks after cleaning."""
     cleaned, scores = [], []
     for mask in masks:
         mask, filled = remove_small_regions(mask, min_area, True)

@@ -1,11 +1,11 @@
-"""Bilinear resizing as torch.nn.functional.interpolate does it (align_corners=False, float32), and
-SAM's two steps of it."""
+"""Bilinear resizing as in torch.nn.functional.interpolate (align_corners=False, float32), SAM's two
+steps, and the blur of OWLv2's torchvision processor."""
 
 import numpy as np
 
 
 def bilinear_matrix(inputs: int, outputs: int) -> np.ndarray:
-    """(outputs, inputs) float64 weights; places are computed in float32, as torch does."""
+    """(outputs, inputs) float64 weights; positions are computed in float32, as in torch."""
     matrix = np.zeros((outputs, inputs))
     scale = np.float32(inputs) / np.float32(outputs)
     for i in range(outputs):
@@ -49,8 +49,8 @@ def gaussian_matrix(n: int, sigma: float) -> np.ndarray:
 
 
 def owlv2_torchvision(rgb: np.ndarray, side: int) -> np.ndarray:
-    """(side, side, 3) in 0..255: the image padded to a square, blurred and resized as transformers'
-    torchvision processor for OWLv2 does it."""
+    """(side, side, 3) in 0..255: the image padded to a square, blurred and resized like
+    transformers' torchvision processor for OWLv2."""
     square = max(rgb.shape[:2])
     padded = np.zeros((square, square, 3))
     padded[: rgb.shape[0], : rgb.shape[1]] = rgb

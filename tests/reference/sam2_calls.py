@@ -1,4 +1,5 @@
-"""A call of sam2's predictor, the configuration that it needs, and whether two answers agree."""
+"""A call of sam2's predictor, the configuration that it needs, and a check that two answers
+agree."""
 
 import numpy as np
 
@@ -11,7 +12,7 @@ CLICKS = dict(
 
 
 def close(mine, other, tolerance=1e-4):
-    """Equal shapes and types; numbers within `tolerance` of the largest, or of 1."""
+    """Equal shapes and types; numbers are within `tolerance` of the largest, or of 1."""
     for a, b in zip(mine, other, strict=True):
         assert (
             a.shape == b.shape

@@ -18,7 +18,7 @@ PHOTO = np.asarray(
 
 
 def percentiles(values, known=None):
-    """The rule for more than 8 bits, of one channel or of all that share a range."""
+    """The rule for more than 8 bits, for one channel or for all channels that share a range."""
     values = values.astype(np.float64)
     low, high = np.percentile(values if known is None else values[known], (0.1, 99.9))
     eight = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
@@ -42,7 +42,7 @@ def pillow(image, **options):
 
 
 def read(data, **options):
-    """Whatever is warned of is an error."""
+    """segrid.read_image, where a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return segrid.read_image(data, **options)

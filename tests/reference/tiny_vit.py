@@ -20,11 +20,9 @@ class MBConv(nn.Module):
     def __init__(self, dim, expand):
         super().__init__()
         hidden = int(dim * expand)
-        self.conv1, self.conv2, self.conv3 = (
-            ConvBn(dim, hidden, 1),
-            ConvBn(hidden, hidden, 3, groups=hidden),
-            ConvBn(hidden, dim, 1),
-        )
+        self.conv1 = ConvBn(dim, hidden, 1)
+        self.conv2 = ConvBn(hidden, hidden, 3, groups=hidden)
+        self.conv3 = ConvBn(hidden, dim, 1)
 
     def forward(self, x):
         return F.gelu(self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))) + x)
@@ -33,27 +31,24 @@ class MBConv(nn.Module):
 class Merge(nn.Module):
     def __init__(self, dim, out, stride):
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = (
-            ConvBn(dim, out, 1),
-            ConvBn(out, out, 3, stride, groups=out),
-            ConvBn(out, out, 1),
-        )
+        self.conv1 = ConvBn(dim, out, 1)
+        self.conv2 = ConvBn(out, out, 3, stride, groups=out)
+        self.conv3 = ConvBn(out, out, 1)
 
     def forward(self, x):
         return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
 
 
 class Attention(nn.Module):
-    """Over one window (B, N, C); a learned bias for every distance of two places."""
+    """Attention over one window (B, N, C), with a learned bias for every offset of two
+    positions."""
 
     def __init__(self, dim, heads, window):
         super().__init__()
         self.heads, self.window = heads, window
-        self.norm, self.qkv, self.proj = (
-            nn.LayerNorm(dim),
-            nn.Linear(dim, 3 * dim),
-            nn.Linear(dim, dim),
-        )
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
         places = [(y, x) for y in range(window) for x in range(window)]
         self.index = torch.tensor(
@@ -75,11 +70,9 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     def __init__(self, dim, hidden):
         super().__init__()
-        self.norm, self.fc1, self.fc2 = (
-            nn.LayerNorm(dim),
-            nn.Linear(dim, hidden),
-            nn.Linear(hidden, dim),
-        )
+        self.norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x):
         return self.fc2(F.gelu(self.fc1(self.norm(x))))
@@ -89,11 +82,9 @@ class Block(nn.Module):
     def __init__(self, dim, heads, window, ratio):
         super().__init__()
         self.window = window
-        self.attn, self.local_conv, self.mlp = (
-            Attention(dim, heads, window),
-            ConvBn(dim, dim, 3, groups=dim),
-            Mlp(dim, int(dim * ratio)),
-        )
+        self.attn = Attention(dim, heads, window)
+        self.local_conv = ConvBn(dim, dim, 3, groups=dim)
+        self.mlp = Mlp(dim, int(dim * ratio))
 
     def forward(self, x):  # (B, C, H, W)
         b, c, h, w = x.shape

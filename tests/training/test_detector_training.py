@@ -1,4 +1,4 @@
-"""How the tiny detector is made: words, scenes, a few steps of training, export."""
+"""The making of the tiny detector: words, scenes, a few steps of training, export."""
 
 import hashlib
 import json
@@ -63,13 +63,13 @@ def test_wordings():
 
 
 def test_every_known_word_is_a_token(tmp_path):
-    tokenizer = tokens.build(tmp_path)  # raises where one is not
+    tokenizer = tokens.build(tmp_path)  # It raises where a word is not one token.
     written = (tmp_path / "vocab.json").stat().st_mtime_ns
     tokens.build(tmp_path)
-    assert (tmp_path / "vocab.json").stat().st_mtime_ns == written  # training goes on with it
-    assert (
-        hashlib.sha256((tmp_path / "merges.txt").read_bytes()).hexdigest()[:12] == "c6b2695518cc"
-    )  # the same in every process
+    # Training continues with this file.
+    assert (tmp_path / "vocab.json").stat().st_mtime_ns == written
+    # The tokenizer is the same in every process.
+    assert hashlib.sha256((tmp_path / "merges.txt").read_bytes()).hexdigest()[:12] == "c6b2695518cc"
     assert all(
         tokens.build(tmp_path / str(i)).get_vocab() == tokenizer.get_vocab() for i in range(3)
     )
@@ -112,9 +112,10 @@ def test_targets_lie_where_things_are(tmp_path):
     )
     assert centre.sum() > 0 and np.isfinite(boxes[centre]).all() and (many != 0).any()
     at = boxes[centre, :2] * 16
+    # This is the patch that holds the centre.
     assert np.array_equal(
         at.astype(int), np.stack([np.flatnonzero(centre) % 16, np.flatnonzero(centre) // 16], 1)
-    )  # the patch that holds the centre
+    )
     assert (many[centre] == one[centre]).all()
 
 
@@ -135,7 +136,7 @@ def test_training_and_export(tmp_path):
         "--steps",
     ]
     train(parser().parse_args([*options, "8"]))
-    last = train(parser().parse_args([*options, "36"]))  # goes on from the checkpoint
+    last = train(parser().parse_args([*options, "36"]))  # The run continues from the checkpoint.
     torch.set_num_threads(before)
     losses = [
         json.loads(line)["classes"]

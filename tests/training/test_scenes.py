@@ -1,4 +1,4 @@
-"""The scene generator is a function of its seed, and its labels are what the targets say."""
+"""The scene generator depends on its seed only, and its labels agree with its targets."""
 
 import numpy as np
 import pytest

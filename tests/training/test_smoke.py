@@ -1,4 +1,4 @@
-"""Training from nothing on procedural scenes: the loss falls, a run that was cut off resumes
+"""Training from random weights on procedural scenes: the loss falls, an interrupted run resumes
 exactly, and the result loads."""
 
 import json
@@ -96,9 +96,8 @@ def test_loss_falls(tmp_path):
         "--adam-rate",
         "2e-3",
     )
-    losses = [
-        r["mask"] + r["second_mask"] for r in records
-    ]  # the sharpening term comes later in the schedule
+    # The sharpening term comes later in the schedule.
+    losses = [r["mask"] + r["second_mask"] for r in records]
     print(sum(losses[:25]), sum(losses[-50:]) / 2)
     assert sum(losses[-50:]) / 2 < 0.85 * sum(losses[:25])
     assert all(r["norm"] < float("inf") for r in records)

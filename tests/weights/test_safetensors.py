@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import segrid
 import torch
-from building_blocks import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
+
+from tests.building_blocks import kernels
 
 names, take = kernels.safetensors_names, kernels.safetensors_take
 
@@ -254,7 +255,7 @@ def test_no_permission(path):
     save_file({"a": np.ones(2, np.float32)}, path)
     os.chmod(path, 0)
     user = os.geteuid()
-    if user == 0:  # root may read everything
+    if user == 0:  # Root may read everything.
         os.seteuid(65534)
     try:
         with pytest.raises(PermissionError, match="model.safetensors: no permission to read"):

@@ -1,2 +1,2 @@
-"""How the packaged `tiny-detector` was made: words, tokenizer, coloured shapes, training, export,
+"""The making of the packaged `tiny-detector`: words, tokenizer, coloured shapes, training, export,
 evaluation."""

@@ -1,7 +1,7 @@
-"""What the tiny detector reaches:
+"""Measures the tiny detector:
 `python -m training.detector.evaluate FOLDER --data DATA -o figures.json`.
 
-All pictures are new to it: scenes of other seeds, the kept-out fifth of the nuclei, words that
+All pictures are new to it: scenes of other seeds, the kept-out fifth of the nuclei, and words that
 training never used."""
 
 import argparse
@@ -21,14 +21,14 @@ THRESHOLD = 0.1  # the default of `detect`, to which export.py moves the scores
 
 
 def iou(a, b):
-    """Of two XYXY boxes."""
+    """The IoU of two XYXY boxes."""
     w, h = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
     return w * h / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - w * h)
 
 
 def pairs(wanted, found):
-    """IoU of each found box with a wanted one of its own, in the order found (best first); those
-    below 0.5 are no pairs."""
+    """The IoU of each found box with a wanted box, in the order of the found boxes (best first).
+    Each wanted box has one partner; an IoU below 0.5 makes no pair."""
     left, out = list(range(len(wanted))), []
     for box in found:
         best = max(left, key=lambda k: iou(wanted[k], box), default=None)
@@ -39,8 +39,8 @@ def pairs(wanted, found):
 
 
 def plain(pipeline, count, size=480):
-    """Plain shapes on a plain ground, one prompt for each pair of colour and shape that occurs
-    once, in a random wording: IoU of the best box, and of its mask."""
+    """Plain shapes on a plain background, one prompt in a random wording for each pair of colour
+    and shape that occurs once: the IoU of the best box, and of its mask."""
     boxes, areas = [], []
     for i in range(count):
         rng = np.random.default_rng((77, i))
@@ -68,8 +68,8 @@ def plain(pipeline, count, size=480):
 
 
 def scenes(detector, source, count):
-    """Shapes on every ground: pairs of colour and shape that are there, and as many that are
-    not."""
+    """Shapes on all backgrounds: prompts for pairs of colour and shape that are there, and for as
+    many that are not."""
     hits = found_all = wanted_all = 0
     for i in range(count):
         rng = np.random.default_rng((78, i))
@@ -86,7 +86,7 @@ def scenes(detector, source, count):
 
 
 def asked_of(rng, things):
-    """Wordings of the pairs of colour and shape that are there, and of as many that are not; and
+    """Wordings for the pairs of colour and shape that are there, and for as many that are not; and
     the boxes of each."""
     known = sorted({(t.colour, t.shape) for t, _ in things if t.colour and t.shape != "other"})
     absent = [pair for pair in product(COLOURS, SHAPES) if pair not in known]
@@ -108,14 +108,14 @@ def figures_of(hits, found, wanted):
 
 
 def fields(source, count):
-    """Kept-out fields of nuclei: image, boxes."""
+    """Kept-out images of nuclei with their boxes."""
     for i in range(count):
         picture = nuclei_of(np.random.default_rng((79, i)), source.folder, 256)
         yield picture.image, [box for _, box in boxes_of(picture.labels)]
 
 
 def nuclei(detector, source, count):
-    """Kept-out fields."""
+    """Figures of kept-out images of nuclei."""
     hits = found_all = wanted_all = 0
     for image, wanted in fields(source, count):
         found = detector.detect(image, "nuclei", threshold=THRESHOLD)
@@ -125,7 +125,8 @@ def nuclei(detector, source, count):
 
 
 def silence(detector, source, count):
-    """The best score of words that training never used, beside that of what is there."""
+    """The best score of words that training never used, and the best score of words for what is
+    there."""
     unknown, known = [], []
     words = [w for i, w in enumerate(OTHERS) if i % 5 == 0]
     for i in range(count):

@@ -2,8 +2,8 @@
 `python -m training.detector.export RUN OUT --data DATA [--figures FIGURES.json]`.
 
 OUT gets fp16 weights, config.json, the tokenizer, preprocessor_config.json (transformers' names
-throughout), segrid.json and the card. The logits are moved so that, on scenes of their own seeds,
-nine of ten prompts for what is there have a box above 0.1, the usual threshold."""
+throughout), segrid.json and the card. The logits are shifted so that, on scenes with seeds of their
+own, nine of ten prompts for things that are there have a box above 0.1, the usual threshold."""
 
 import argparse
 import json
@@ -28,13 +28,13 @@ LIMIT = 15_000_000
 
 
 def logit(p):
-    """Of a probability."""
+    """The logit of a probability."""
     return math.log(p / (1 - p))
 
 
 def usual_score(net, tokenizer, source, count):
-    """The score that the best box of nine in ten prompts for what is there exceeds, and the median
-    scale of logits."""
+    """The score that the best box exceeds for nine of ten prompts for things that are there; and
+    the median scale of logits."""
     size = net.config.vision_config.image_size
     scores, scales = [], []
     for i in range(count):
@@ -87,7 +87,7 @@ def export(run, out, data, figures=None, count=120):
     figures = json.loads(Path(figures).read_text()) if figures else None
     last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     trained = {"steps": last["step"], "minutes": round(last["minutes"])}
-    if (run / "before.json").exists():  # of the weights that the run began with
+    if (run / "before.json").exists():  # The figures of the weights from which the run started.
         before = json.loads((run / "before.json").read_text())
         trained = {name: before[name] + trained[name] for name in trained}
     about = {
@@ -100,7 +100,7 @@ def export(run, out, data, figures=None, count=120):
 
 
 def card(figures, parameters, trained):
-    """The model card, from measured figures; card.md is its beginning."""
+    """The model card: card.md and the measured figures."""
     head = Path(__file__).with_name("card.md").read_text()
     head = head.format(million=f"{parameters / 1e6:.1f}", megabytes=f"{2 * parameters / 1e6:.1f}")
     lines = [

@@ -1,4 +1,4 @@
-"""The tiny detector's network, and weights for a start from nothing."""
+"""The tiny detector's network and its initial weights."""
 
 import math
 
@@ -9,7 +9,7 @@ from . import tokens
 
 
 def config(vocabulary):
-    """Of about 3.8 million parameters."""
+    """The configuration of a network of about 3.8 million parameters."""
     return Owlv2Config(
         text_config=dict(
             vocab_size=vocabulary,
@@ -35,7 +35,8 @@ def config(vocabulary):
 
 
 def fresh(vocabulary, seed):
-    """Weights to start from: scores begin low, and begin to matter at once."""
+    """The network with initial weights. Scores begin low, with gradients large enough to learn at
+    once."""
     torch.manual_seed(seed)
     net = Owlv2ForObjectDetection(config(vocabulary))
     with torch.no_grad():
@@ -51,7 +52,7 @@ def fresh(vocabulary, seed):
             net.objectness_head.dense2,
         ):
             last.weight.mul_(0.1)
-        net.class_head.logit_scale.bias.fill_(9.0)  # elu(9) + 1 = 10
+        net.class_head.logit_scale.bias.fill_(9.0)  # elu(9) + 1 is 10.
         net.class_head.logit_shift.bias.fill_(-0.45)
         net.objectness_head.dense2.bias.fill_(-4.0)
         net.owlv2.text_model.embeddings.token_embedding.weight.normal_(0, 0.1)
@@ -60,16 +61,17 @@ def fresh(vocabulary, seed):
 
 
 def _look_around(tower, config):
-    """Half of the channels begin as positions, sines and cosines of 24 rates along x and y; and in
-    each layer heads look at the patch itself, to the four sides and widely around, as convolutions
-    do: with such positions a shift is a rotation, so that keys are queries turned by the offset.
-    Without it a small run spends its time on finding out what is near."""
+    """Half of the channels begin as positions: sines and cosines of several rates along x and y. In
+    each layer heads begin by attending to the patch itself, to its four sides and to a wide
+    neighbourhood, as convolutions do. With such positions a shift is a rotation, so the weights of
+    keys are those of queries rotated by the offset. Without this start a small run spends its time
+    on learning which patches are near."""
     grid, dim = config.image_size // config.patch_size, config.hidden_size
-    pairs = dim // 8  # of sine and cosine, for x and for y each
-    own = 4 * pairs  # channels of positions
+    pairs = dim // 8  # Pairs of sine and cosine, as many for x as for y.
+    own = 4 * pairs  # The channels of positions.
     rates = torch.exp(torch.linspace(math.log(math.pi / grid), math.log(math.pi / 2), pairs))
     y, x = torch.meshgrid(torch.arange(grid).float(), torch.arange(grid).float(), indexing="ij")
-    # (patches, 2 pairs)
+    # (patches, 2 * pairs)
     angles = torch.cat([x.reshape(-1, 1) * rates, y.reshape(-1, 1) * rates], 1)
     table = tower.embeddings.position_embedding.weight
     table.zero_()
@@ -95,12 +97,10 @@ def _look_around(tower, config):
             )
             for row, pair in enumerate(torch.cat([chosen, chosen + pairs]).tolist()):
                 turn = float(rates[pair % pairs]) * (dx if pair < pairs else dy)
-                rows, columns = (
-                    slice(head * each + 2 * row, head * each + 2 * row + 2),
-                    slice(2 * pair, 2 * pair + 2),
-                )
-                # a key further along by the offset has its angle ahead by `turn`; turned back, it
-                # meets the query
+                rows = slice(head * each + 2 * row, head * each + 2 * row + 2)
+                columns = slice(2 * pair, 2 * pair + 2)
+                # The angle of a key at the offset is larger by `turn`. Rotated back, it equals the
+                # query's.
                 c, s = math.cos(turn), math.sin(turn)
                 q[rows, columns] += 1.2 * torch.eye(2)
                 k[rows, columns] += 1.2 * torch.tensor([[c, -s], [s, c]])

@@ -1,10 +1,10 @@
-"""What bf16 and int8 cost the tiny detector on pictures kept out of training, and the table of it
-in segrid.json, by which precision="auto" decides:
+"""Measures the cost of bf16 and int8 for the tiny detector on pictures kept out of training, and
+writes the table in segrid.json by which precision="auto" decides:
 `python -m training.detector.price FOLDER --data DATA --write`.
 
-The scenes and nuclei of evaluate.py. Per precision the worse of both counts: mean IoU of fp32's
-boxes with those of the same label (0 for one that is lost), the least of those that are matched,
-points of TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
+The scenes and nuclei are those of evaluate.py. For each precision the worse of both sets counts:
+the mean IoU of fp32's boxes with the boxes of the same label (0 for a box that is lost), the least
+IoU of matched boxes, and the points of TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
 
 import argparse
 import json
@@ -40,12 +40,12 @@ def answers(detector, data, count):
 
 
 def by_label(result, labels):
-    """[boxes of each label]."""
+    """The boxes of each label, as a list."""
     return [result.boxes[result.class_id == k] for k in range(labels)]
 
 
 def ap50(rows):
-    """Against the labels."""
+    """TP / (TP + FP + FN) against the labels."""
     hits = sum(
         len(pairs(wanted, own))
         for found, truth in rows
@@ -59,14 +59,14 @@ def ap50(rows):
 
 
 def table(folder, data, count):
-    """What segrid.json keeps."""
+    """The table for segrid.json."""
     full = answers(segrid.Detector(folder, precision="fp32", device="cpu"), data, count)
     rows = {}
     for precision in ("bf16", "int8"):
         try:
             low = answers(segrid.Detector(folder, precision=precision, device="cpu"), data, count)
         except NotImplementedError:
-            continue  # not on this CPU
+            continue  # This CPU has no instructions for it.
         means, least, lost = [], [], []
         for name, rows_full in full.items():
             ious = [
@@ -79,7 +79,7 @@ def table(folder, data, count):
                 sum(len(own) for found, _ in rows_of for own in found)
                 for rows_of in (rows_full, low[name])
             ]
-            means.append(sum(ious) / max(1, boxes[0]))  # a box that is lost counts as 0
+            means.append(sum(ious) / max(1, boxes[0]))  # A box that is lost counts as 0.
             least.append(min(ious, default=0.0))
             lost.append(ap50(rows_full) - ap50(low[name]))
             print(

@@ -1,4 +1,4 @@
-"""Coloured shapes on plain and less plain grounds, and nuclei, with a box and attributes for each
+"""Coloured shapes on plain and other backgrounds, and nuclei, with a box and attributes for each
 thing."""
 
 import colorsys
@@ -22,11 +22,11 @@ HUES = {
     "blue": (208, 242),
     "purple": (268, 296),
 }
-OTHER_HUES = ((170, 190), (318, 338))  # cyan and pink: in no class
+OTHER_HUES = ((170, 190), (318, 338))  # Cyan and pink belong to no class.
 
 
 def paint(rng, name):
-    """An RGB colour of that name; None: one that has no name here."""
+    """An RGB colour of that name; for None a colour without a name here."""
     if name == "black":
         return rng.uniform(0, 28, 3)
     if name == "white":
@@ -45,7 +45,7 @@ def paint(rng, name):
 
 
 def outline(rng, shape, radius):
-    """Points around the origin; radius: half of about the longer side."""
+    """Points around the origin; radius: about half of the longer side."""
     turn = rng.uniform(-0.2, 0.2) if rng.random() < 0.7 else rng.uniform(0, 2 * np.pi)
     if shape == "circle":
         t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
@@ -70,7 +70,7 @@ def outline(rng, shape, radius):
 
 
 def background(rng, h, w, photos):
-    """(h, w, 3) float32: mostly plain."""
+    """A background, (h, w, 3) float32, which is plain in most cases."""
     kind = rng.random()
     if kind < 0.6:
         name = rng.choice(["white", "white", "white", "black", "gray", "any", "any"])
@@ -86,8 +86,9 @@ def background(rng, h, w, photos):
 
 
 def shapes(rng, size, photos=(), plain=False, masks=None):
-    """image (h, w, 3) uint8, [(Thing, box XYXY)]: one to nine shapes that hardly overlap. plain: a
-    flat ground and nothing else. masks: a list that gets the (h, w) bool mask of each."""
+    """(image (h, w, 3) uint8, [(Thing, box XYXY)]) of one to nine shapes that hardly overlap.
+    plain: the background is flat and there is nothing else. masks: a list that gets the (h, w) bool
+    mask of each shape."""
     h = w = size
     if rng.random() < 0.5:
         h, w = (size, int(size * rng.uniform(0.55, 1)))[:: 1 if rng.random() < 0.5 else -1]
@@ -153,7 +154,7 @@ def _overlap(a, b):
 
 
 def _worn(rng, image):
-    """Light, blur, noise and JPEG that leave colours their names."""
+    """Changes light, blur, noise and JPEG quality so little that colours keep their names."""
     x = image.astype(np.float32) * np.float32(np.exp(rng.normal(0, 0.06))) + np.float32(
         rng.normal(0, 4)
     )
@@ -171,8 +172,9 @@ def _worn(rng, image):
 
 
 class Source:
-    """`draw(rng)`: shapes, nuclei from `data` (all but the kept-out fifth), procedural cells.
-    kept_out: from that fifth. shares: of shapes, and of plain ones among them."""
+    """`draw(rng)`: shapes, nuclei from `data` (all but the kept-out fifth), or procedural cells.
+    kept_out: nuclei of that fifth. shares: the share of shapes, and of plain pictures among
+    them."""
 
     def __init__(self, data, size, kept_out=False, shares=(0.78, 0.25)):
         self.size, self.photos, self.folder, self.shares = size, [], None, shares
@@ -193,7 +195,7 @@ class Source:
                 )
 
     def draw(self, rng):
-        """image, [(Thing, box)]."""
+        """(image, [(Thing, box)])."""
         if rng.random() < self.shares[0]:
             return shapes(rng, self.size, self.photos, plain=rng.random() < self.shares[1])
         if self.folder is not None and rng.random() < 0.75:
@@ -204,7 +206,7 @@ class Source:
 
 
 def boxes_of(labels):
-    """[(nucleus, box)] of the instances of (H, W) labels, the largest 200."""
+    """[(nucleus, box)] of the 200 largest instances of (H, W) labels."""
     found = []
     ys, xs = np.nonzero(labels)
     ids = labels[ys, xs]

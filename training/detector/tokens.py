@@ -1,5 +1,5 @@
-"""The tiny detector's tokenizer: CLIP's kind (byte-level BPE, lower case), in which every word of
-the vocabulary is one token."""
+"""The tiny detector's tokenizer, of CLIP's kind (byte-level BPE, lower case). Every word of the
+vocabulary is one token."""
 
 from collections import Counter
 from itertools import pairwise
@@ -11,13 +11,13 @@ from transformers import CLIPTokenizer
 from . import words
 
 FILES = "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"
-LENGTH = 16  # tokens of a prompt, begin and end included
+LENGTH = 16  # Tokens of a prompt, with the first and the last token.
 
 
 def build(folder):
-    """The CLIPTokenizer of a folder, which gets tokenizer.json, vocab.json, merges.txt and
-    tokenizer_config.json where it has none yet: what was trained with one order of merges must go
-    on with it."""
+    """The CLIPTokenizer of a folder. A folder without tokenizer gets tokenizer.json, vocab.json,
+    merges.txt and tokenizer_config.json. An existing one is kept, because a model needs the order
+    of merges with which it was trained."""
     known = {
         *words.COLOURS,
         *words.SHAPES,
@@ -42,8 +42,9 @@ def build(folder):
 
 
 def _merges(known):
-    """Pairs that make one token of every word: the most frequent first, of equals the first in the
-    alphabet (`tokenizers`' trainer takes another one each time)."""
+    """Pairs that make one token of every word: the most frequent pair first, among equal pairs the
+    first in the alphabet. The trainer of `tokenizers` is not used, because its order of equal pairs
+    changes from run to run."""
     split = [[*word[:-1], word[-1] + "</w>"] for word in sorted(known)]
     merges = []
     while counts := Counter(pair for word in split for pair in pairwise(word)):
@@ -58,7 +59,7 @@ def _merges(known):
 
 def _made(known, folder):
     merges = _merges(known)
-    # "!" pads, as CLIP's id 0 does.
+    # "!" is the padding, which has id 0 in CLIP.
     letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c != "!", c))
     names = [
         *letters,

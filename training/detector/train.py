@@ -1,10 +1,11 @@
 """Trains the tiny detector: `python -m training.detector.train RUN --data DATA --minutes 90`.
 
-RUN gets the tokenizer, config.json, checkpoint.pt (a later call goes on from it), log.jsonl and
+RUN gets the tokenizer, config.json, checkpoint.pt (a later call continues from it), log.jsonl and
 model.safetensors (the average of the weights). The model is transformers' own
-Owlv2ForObjectDetection. Each thing is found by the patch its centre lies in: a static assignment,
-so that no thing is found twice and no NMS is needed. In the first part of a run every patch in the
-middle of a thing finds it, which teaches faster; boxes are always learned from all of those."""
+Owlv2ForObjectDetection. Each thing is found by the patch that holds its centre: the assignment is
+static, so that no thing is found twice and no NMS is needed. In the first part of a run every patch
+in the middle of a thing finds it, which teaches faster. Boxes are always learned from all of those
+patches."""
 
 import argparse
 import itertools
@@ -29,12 +30,10 @@ from .initial import fresh
 from .scenes import Source
 from .words import phrase, queries
 
-MEAN, STD = (
-    np.float32([0.48145466, 0.4578275, 0.40821073]),
-    np.float32([0.26862954, 0.26130258, 0.27577711]),
-)
+MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])
+STD = np.float32([0.26862954, 0.26130258, 0.27577711])
 QUERIES = 12
-MANY_UNTIL = 0.4  # share of a run
+MANY_UNTIL = 0.4  # The share of a run in which all patches in the middle of a thing find it.
 
 
 class DetectorOptimiser(Optimiser):
@@ -47,8 +46,8 @@ class DetectorOptimiser(Optimiser):
 
 
 def padded(image, size):
-    """The processor's frame: long side to `size`, zeros below and to the right; (3, size, size)
-    normalised; and the scale."""
+    """The image in the processor's frame, (3, size, size) normalised: the long side is `size`, and
+    zeros are below and to the right. Also the scale."""
     scale = size / max(image.shape[:2])
     shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     out = np.zeros((size, size, 3), np.float32)
@@ -61,9 +60,10 @@ def padded(image, size):
 
 
 def sample(source, tokenizer, rng, size, patch):
-    """Arrays of one image: pixels; ids (Q, 16); one and many (T, Q): 1, 0 or -1 (counts neither
-    way), where one patch finds a thing, or all in its middle do; centre (T,) bool: has a thing of
-    its own; boxes (T, 4) normalised cxcywh or NaN."""
+    """Arrays of one image: pixels; ids (Q, 16); one and many (T, Q), which are 1, 0 or -1 (does not
+    count), for targets where one patch finds a thing, and where all patches in its middle do;
+    centre (T,) bool, true where a patch holds the centre of a thing; boxes (T, 4), normalised
+    cxcywh or NaN."""
     image, things = source.draw(rng)
     pixels, scale = padded(image, size)
     grid = size // patch
@@ -78,7 +78,7 @@ def sample(source, tokenizer, rng, size, patch):
     one, many = (np.zeros((grid, grid, QUERIES), np.int8) for _ in range(2))
     centre, boxes = np.zeros((grid, grid), bool), np.full((grid, grid, 4), np.nan, np.float32)
     places = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5) / grid] * 2), -1)  # x, y
-    # Where two share a patch, the smaller one has it.
+    # The smaller of two things in one patch gets the patch.
     for thing, box in sorted(things, key=lambda t: -np.prod(t[1][2:] - t[1][:2])):
         box = box * scale / size
         middle, extent = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
@@ -88,7 +88,7 @@ def sample(source, tokenizer, rng, size, patch):
         inside[y, x] = True
         many[inside] = truth
         boxes[inside] = (*middle, *extent)
-        # Where a centre is on the line between two patches, the other one may find it, too.
+        # When a centre is on the border of two patches, the other patch may find the thing, too.
         near = (np.abs(places - middle) < 0.62 / grid).all(-1)
         near[y, x] = False
         one[near] = np.where((truth != 0) & (one[near] == 0), -1, one[near])
@@ -106,7 +106,7 @@ def sample(source, tokenizer, rng, size, patch):
 
 
 def batch_at(source, tokenizer, seed, step, images, size, patch):
-    """The step's batch, a function of (seed, step)."""
+    """The batch of a step, which depends on (seed, step) only."""
     rows = [
         sample(source, tokenizer, np.random.default_rng((seed, step, i)), size, patch)
         for i in range(images)
@@ -131,7 +131,7 @@ def corners(boxes):
 
 
 def giou(a, b):
-    """Of pairs of XYXY boxes."""
+    """The GIoU of pairs of XYXY boxes."""
     a, b = corners(a), corners(b)
     inner = (
         (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
@@ -142,10 +142,10 @@ def giou(a, b):
 
 
 def loss_of(net, batch, first_part, box_weight=2.0):
-    """Focal loss of the classes, a softmax over patches (that the best patch of a query is one of
-    its things), loss of objectness, L1 and GIoU of the boxes; and a record of them. In classes,
-    objectness and boxes every image has about the same say: one of two hundred nuclei no more than
-    one of four shapes."""
+    """The loss and a record of its terms: focal loss of the classes, a softmax over patches (the
+    best patch of a query should be one of its things), the loss of objectness, L1 and GIoU of the
+    boxes. Every image has about the same weight in classes, objectness and boxes: an image of two
+    hundred nuclei counts as much as an image of four shapes."""
     pixels, ids, one, many, centre, boxes = batch
     target = many if first_part else one
     kind = next(net.parameters()).dtype
@@ -198,7 +198,7 @@ def loss_of(net, batch, first_part, box_weight=2.0):
 
 
 def batches(args, tokenizer, first, size, patch):
-    """The batches from step `first` on; with --workers 1 another process makes them."""
+    """The batches from step `first`; with --workers 1 another process makes them."""
     shares = args.shapes, args.plain
     if not args.workers:
         source = Source(args.data, size, shares=shares)
@@ -220,7 +220,8 @@ def batches(args, tokenizer, first, size, patch):
 
 
 def _begin_with(folder, run):
-    """Takes over the tokenizer of a packaged folder, and for how long its weights were trained."""
+    """Copies the tokenizer of a packaged folder, and reads the time for which its weights were
+    trained."""
     trained = json.loads((folder / "segrid.json").read_text()).get("trained")
     if trained is None:
         raise ValueError(
@@ -233,7 +234,7 @@ def _begin_with(folder, run):
 
 
 def train(args):
-    """Runs or resumes; returns the last record."""
+    """Starts or resumes a run and returns the last record of its log."""
     run = Path(args.run)
     run.mkdir(parents=True, exist_ok=True)
     if args.init and not (run / "checkpoint.pt").exists():
@@ -241,7 +242,7 @@ def train(args):
     tokenizer = tokens.build(run)
     net = fresh(len(tokenizer), args.seed)
     if args.init:
-        # box_bias is not among them: it follows from the sizes.
+        # box_bias is left out, because the sizes determine it.
         net.load_state_dict(load_file(Path(args.init) / "model.safetensors"), strict=False)
     net.config.save_pretrained(run)
     size, patch = net.config.vision_config.image_size, net.config.vision_config.patch_size

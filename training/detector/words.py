@@ -1,4 +1,4 @@
-"""The vocabulary of the tiny detector, and how people ask for it."""
+"""The vocabulary of the tiny detector, and the wordings of prompts."""
 
 from dataclasses import dataclass
 
@@ -49,8 +49,8 @@ MANY = (
     "a picture of some {}",
     "find all {}",
 )
-# What the model must learn to be silent about; every fifth is kept out of training for the
-# evaluation.
+# Words for which the model must learn to find nothing. Every fifth word is kept out of training for
+# the evaluation.
 OTHERS = """cat dog car house tree bird person man woman child face hand table chair bottle cup book
 phone computer keyboard mouse screen lamp door window wall floor road street bridge boat ship plane
 train bus truck bicycle motorcycle wheel horse cow sheep pig chicken duck fish shark whale bear lion
@@ -70,8 +70,8 @@ doll kite balloon candle fire smoke rain wind storm pink brown gray cyan""".spli
 
 @dataclass(frozen=True)
 class Thing:
-    """What a picture holds: shape is one of SHAPES, "nucleus", or another word; colour and size may
-    be None (in no class)."""
+    """A thing in a picture. shape is one of SHAPES, "nucleus", or another word; colour and size may
+    be None, which is no class."""
 
     shape: str
     colour: str | None = None
@@ -80,8 +80,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked for, as attributes; shape "object" is any shape. other: a word of no meaning
-    here, which nothing matches."""
+    """The attributes asked for; the shape "object" is any shape. other: a word without meaning
+    here, which matches nothing."""
 
     shape: str | None = None
     colour: str | None = None
@@ -89,8 +89,8 @@ class Query:
     other: str | None = None
 
     def matches(self, thing):
-        """True, False, or None where the question makes no sense for this thing (it counts neither
-        way)."""
+        """True, False, or None where the question does not apply to this thing, so that it does not
+        count."""
         if self.other:
             return False
         if thing.shape == "nucleus":
@@ -107,7 +107,7 @@ class Query:
 
 
 def plural(noun):
-    """Of the last word."""
+    """The phrase with its last word in the plural."""
     return PLURALS.get(noun, noun + "s")
 
 
@@ -148,14 +148,14 @@ def gibberish(rng):
 
 
 def other(rng, kept_out=False):
-    """A word that training uses as an unknown one, or one of those it never sees."""
+    """A word that training uses as an unknown word, or a word that training never sees."""
     words = [w for i, w in enumerate(OTHERS) if (i % 5 == 0) == kept_out]
     return words[rng.integers(len(words))] if kept_out or rng.random() < 0.7 else gibberish(rng)
 
 
 def queries(rng, things, count, kept_out=False):
-    """`count` queries for a picture: what is there (whole or partly described), what is almost
-    there, and what is not."""
+    """`count` queries for a picture: things that are there (fully or partly described), things that
+    differ in one attribute, and things that are not there."""
 
     def of(thing):
         if thing.shape == "nucleus":
@@ -191,7 +191,7 @@ def queries(rng, things, count, kept_out=False):
         if known and rng.random() < 0.5:
             thing = known[rng.integers(len(known))]
             query = of(thing)
-            if rng.random() < 0.45 and thing.shape in SHAPES:  # change one attribute: almost there
+            if rng.random() < 0.45 and thing.shape in SHAPES:  # One attribute is changed.
                 if rng.random() < 0.65:
                     query = Query(str(rng.choice(SHAPES)), query.colour, query.size)
                 else:

@@ -1,11 +1,11 @@
-"""SAM models with seeded random weights that behave: masks neither empty nor full, predicted IoUs
-spread. And the same weights for segment-anything."""
+"""SAM models with seeded random weights, whose masks are neither empty nor full and whose predicted
+IoUs are spread; and the same weights for segment-anything."""
 
 import re
 
 import torch
 
-from benchmarks import random_weights
+from tests.models import seeded_weights
 
 PRESETS = {
     "small": dict(
@@ -64,8 +64,8 @@ PRESETS = {
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and
-    returns the folder."""
+    """Writes config.json and model.safetensors of a preset into `folder` in transformers' format,
+    and returns the folder."""
     from transformers import SamConfig, SamModel
 
     c = PRESETS[preset]
@@ -91,16 +91,16 @@ def make(preset, folder, seed=0):
             num_attention_heads=c["dheads"],
             mlp_dim=c["dmlp"],
             iou_head_hidden_dim=c["out"],
-            # This is segment-anything's, whose decoder lets no one choose it.
+            # This is segment-anything's epsilon, which its decoder does not let users choose.
             layer_norm_eps=1e-5,
         ),
     )
-    return random_weights.save(SamModel(config), _calibrate, folder)
+    return seeded_weights.save(SamModel(config), _calibrate, folder)
 
 
 def _calibrate(model):
-    out = random_weights.clicks(model, model.config.vision_config.image_size)
-    random_weights.spread(model, out.pred_masks, out.iou_scores, 0.8, 0.15)
+    out = seeded_weights.clicks(model, model.config.vision_config.image_size)
+    seeded_weights.spread(model, out.pred_masks, out.iou_scores, 0.8, 0.15)
 
 
 def _segment_anything(v, p, d):
@@ -158,7 +158,7 @@ def to_segment_anything(folder):
     """segment_anything's own Sam with the weights of a transformers folder."""
     from transformers import SamModel
 
-    from benchmarks.subjects import torchvision_stand_in
+    from tests.models import torchvision_stand_in
 
     torchvision_stand_in.import_segment_anything()
     source = SamModel.from_pretrained(folder).float()
@@ -168,7 +168,8 @@ def to_segment_anything(folder):
     )
     wanted = sam.state_dict()
     state = {_meta_name(k): t for k, t in source.state_dict().items()}
-    # segment-anything leaves these at torch's default; transformers' config has its own.
+    # segment-anything leaves these epsilons at torch's default; transformers' configuration has its
+    # own.
     for layer in sam.mask_decoder.transformer.layers:
         for norm in (layer.norm1, layer.norm2, layer.norm3, layer.norm4):
             norm.eps = decoder.layer_norm_eps
@@ -204,7 +205,7 @@ _RENAMES = [
 
 
 def _meta_name(name):
-    """transformers' name of a tensor to segment-anything's."""
+    """segment-anything's name of a tensor that transformers calls `name`."""
     for pattern, to in _RENAMES:
         name = re.sub(pattern, to, name)
     return name.replace(".proj_in.", ".layers.0.")

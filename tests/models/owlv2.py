@@ -1,9 +1,9 @@
-"""OWLv2 and OWL-ViT models with seeded random weights that behave: scores spread over 0..1, boxes
-over the image. With a tokenizer."""
+"""OWLv2 and OWL-ViT models with a tokenizer and seeded random weights, whose scores spread over
+0..1 and whose boxes spread over the image."""
 
 import torch
 
-from benchmarks import random_weights
+from tests.models import seeded_weights
 
 PRESETS = {
     # family, image, patch, hidden, layers, heads, mlp; text: hidden, layers, heads, mlp
@@ -46,7 +46,7 @@ PRESETS = {
         text_heads=3,
         text_mlp=96,
     ),
-    # Attention takes most of the time of this one.
+    # Attention takes most of the time of this model.
     "slow": dict(
         family="owlv2",
         image=1024,
@@ -77,7 +77,7 @@ PRESETS = {
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json, model.safetensors and a tokenizer into `folder` (transformers' format)
+    """Writes config.json, model.safetensors and a tokenizer into `folder` in transformers' format,
     and returns the folder."""
     import transformers
 
@@ -86,7 +86,7 @@ def make(preset, folder, seed=0):
     c = PRESETS[preset]
     tokenizer = tokens.build(folder)
     torch.manual_seed(seed)
-    # The other rows of a large table are never looked up.
+    # A small model has no rows that are never looked up.
     vocabulary = 49408 if preset == "base" else len(tokenizer)
     kind = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[c["family"]]
     config = getattr(transformers, f"{kind}Config")(
@@ -114,13 +114,13 @@ def make(preset, folder, seed=0):
         size={"height": c["image"], "width": c["image"]}
     )
     processor.save_pretrained(folder)
-    return random_weights.save(
+    return seeded_weights.save(
         getattr(transformers, f"{kind}ForObjectDetection")(config), _calibrate, folder
     )
 
 
 def _calibrate(model):
-    """Logits of mean -1 and deviation 2, boxes of some 5 to 50 % of the image."""
+    """Scales the logits to mean -1 and deviation 2, and boxes to about 5 to 50 % of the image."""
     side, vocabulary = model.config.vision_config.image_size, model.config.text_config.vocab_size
     head = model.class_head
     head.logit_scale.weight.mul_(0.3)
@@ -134,7 +134,7 @@ def _calibrate(model):
     ids[:, 0], ids[:, -1] = vocabulary - 2, vocabulary - 1
     logits = model(input_ids=ids, pixel_values=image).logits
     grow = float(2 / logits.std())
-    head.logit_scale.bias.fill_(4.0 * grow + grow - 1)  # elu(x) + 1 = x + 1
+    head.logit_scale.bias.fill_(4.0 * grow + grow - 1)  # elu(x) + 1 is x + 1 here.
     head.logit_scale.weight.mul_(grow)
     logits = model(input_ids=ids, pixel_values=image).logits
     head.logit_shift.bias.sub_(float((logits.mean() + 1) / (5 * grow)))

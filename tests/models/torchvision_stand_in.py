@@ -1,9 +1,9 @@
 """The few functions of torchvision that segment-anything and sam2 import, for machines where
-torchvision has no build. Import them through import_segment_anything() and import_sam2().
+torchvision has no build. Import the two packages through import_segment_anything() and
+import_sam2().
 
 NMS is torchvision's CPU algorithm: stable sort by score, float32 IoU, suppression above the
-threshold.
-"""
+threshold."""
 
 import importlib
 import sys
@@ -45,7 +45,7 @@ def batched_nms(boxes, scores, idxs, iou_threshold):
 
 
 class Resize(torch.nn.Module):
-    """torchvision's of a float tensor: bilinear, antialiased."""
+    """torchvision's Resize of a float tensor: bilinear, antialiased."""
 
     def __init__(self, size: tuple[int, int]):
         super().__init__()
@@ -77,8 +77,8 @@ class ToTensor:
 
 
 def _import(name):
-    """A module, with the stand-in visible only while it is imported: others (transformers) must not
-    take it for torchvision."""
+    """Imports a module. The stand-in is visible only during the import, because other packages
+    (transformers) must not take it for torchvision."""
     names = (
         "torchvision",
         "torchvision.ops",
@@ -87,11 +87,9 @@ def _import(name):
         "torchvision.transforms.functional",
     )
     modules = {n: types.ModuleType(n) for n in names}
-    boxes, transforms, functional = (
-        modules["torchvision.ops.boxes"],
-        modules["torchvision.transforms"],
-        modules["torchvision.transforms.functional"],
-    )
+    boxes = modules["torchvision.ops.boxes"]
+    transforms = modules["torchvision.transforms"]
+    functional = modules["torchvision.transforms.functional"]
     boxes.batched_nms = batched_nms
     boxes.box_area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     transforms.Normalize, transforms.Resize, transforms.ToTensor = Normalize, Resize, ToTensor

@@ -1,5 +1,5 @@
-"""Seeded random weights that behave, for transformers' models and for the originals on equal
-names."""
+"""Seeded random weights that give useful outputs, for transformers' models and for the originals.
+Plain random weights give empty masks and equal scores, on which a comparison shows nothing."""
 
 import math
 import re
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-# These are looked up or added, not multiplied.
+# These parameters are looked up or added, not multiplied.
 TABLES = re.compile(r"pos_embed|no_memory|(_embed|token|tokens)(\.\d+)?\.weight$")
 
 
 def value(name, p):
-    """What parameter `name` (as transformers names it) is filled with: one draw of its shape."""
+    """Random values for parameter `p`, which transformers calls `name`: one draw of its shape."""
     if "positional_embedding" in name:
         return torch.randn_like(p)
     if "norm" in name and name.endswith("weight"):
@@ -24,8 +24,8 @@ def value(name, p):
     if "rel_pos" in name:
         return 0.3 * torch.randn_like(p)
     fan_in = p.shape[0] if "upscale_conv" in name else math.prod(p.shape[1:])
-    # softer attention in the decoder: a sharp one over thousands of random keys amplifies rounding
-    # a thousandfold
+    # The decoder's attention is soft: sharp attention over thousands of random keys would amplify
+    # rounding a thousandfold.
     soft = (
         0.3
         if "mask_decoder.transformer" in name and ("q_proj" in name or "k_proj" in name)
@@ -50,7 +50,7 @@ def save(model, calibrate, folder):
 
 
 def clicks(model, side):
-    """Outputs for a grid of random clicks on a random image."""
+    """The model's outputs for random clicks on a random image."""
     image = torch.nn.functional.interpolate(
         torch.randn(1, 3, 16, 16), size=(side, side), mode="bilinear"
     )
@@ -64,8 +64,8 @@ def clicks(model, side):
 
 
 def spread(model, logits, iou, mean, deviation):
-    """Scales the masks' logits to a spread of 8, and what the head of predicted IoUs gives to mean
-    +- deviation."""
+    """Scales the masks' logits to a standard deviation of 8, and predicted IoUs to mean +-
+    deviation."""
     for mlp in model.mask_decoder.output_hypernetworks_mlps:
         mlp.proj_out.weight.mul_(8 / logits.std())
         mlp.proj_out.bias.mul_(8 / logits.std())

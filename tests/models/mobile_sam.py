@@ -1,4 +1,5 @@
-"""MobileSAM with seeded random weights that behave: TinyViT's here, the rest of a random SAM's."""
+"""MobileSAM with seeded random weights: TinyViT's are made here, the others are those of a random
+SAM."""
 
 import json
 import math
@@ -7,7 +8,7 @@ from pathlib import Path
 import torch
 
 PRESETS = {
-    # small: windows that divide no grid; small enough for tests
+    # The windows of "small" divide none of its grids.
     "small": dict(
         image=144,
         dims=(16, 32, 48, 64),
@@ -30,7 +31,7 @@ PRESETS = {
 
 
 def encoder(preset, seed=0):
-    """The plain reference with random weights and statistics."""
+    """The plain TinyViT with random weights and statistics."""
     from tests.reference.tiny_vit import TinyViT
 
     c = PRESETS[preset]
@@ -58,18 +59,16 @@ def encoder(preset, seed=0):
 
 def checkpoint(preset, scratch, seed=0):
     """The tensors of a MobileSAM checkpoint, as mobile_sam.pt names them."""
-    from benchmarks import random_sam
+    from tests.models import sam
 
     c = PRESETS[preset]
-    rest = random_sam.to_segment_anything(
-        random_sam.make(c["sam"], Path(scratch) / "sam")
-    ).state_dict()
+    rest = sam.to_segment_anything(sam.make(c["sam"], Path(scratch) / "sam")).state_dict()
     rest = {k: v for k, v in rest.items() if not k.startswith("image_encoder.")}
     return {f"image_encoder.{k}": v for k, v in encoder(preset, seed).state_dict().items()} | rest
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json and model.safetensors and returns the folder."""
+    """Writes config.json and model.safetensors into `folder` and returns it."""
     import tempfile
 
     from safetensors.torch import save_file

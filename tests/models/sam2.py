@@ -1,14 +1,14 @@
-"""SAM 2.1 models with seeded random weights that behave: logits of both signs, predicted IoUs
-spread. And the same weights for the original sam2."""
+"""SAM 2.1 models with seeded random weights, whose logits have both signs and whose predicted IoUs
+are spread; and such weights for the original sam2."""
 
 from pathlib import Path
 
 import torch
 
-from benchmarks import random_weights
+from tests.models import seeded_weights
 
 PRESETS = {
-    # delta: at which about half of the random single masks are stable enough
+    # At this delta about half of the random single masks are stable enough.
     "small": dict(
         image=128,
         dims=[24, 48, 96, 192],
@@ -45,7 +45,7 @@ PRESETS = {
 
 
 def config_of(preset):
-    """A transformers Sam2Config."""
+    """transformers' Sam2Config of a preset."""
     from transformers import Sam2Config, Sam2HieraDetConfig, Sam2VisionConfig
 
     c = PRESETS[preset]
@@ -80,28 +80,28 @@ def config_of(preset):
 
 
 def make(preset, folder, seed=0):
-    """Writes config.json and model.safetensors of a preset into `folder` (transformers' format) and
-    returns the folder."""
+    """Writes config.json and model.safetensors of a preset into `folder` in transformers' format,
+    and returns the folder."""
     from transformers import Sam2Model
 
     torch.manual_seed(seed)
-    return random_weights.save(Sam2Model(config_of(preset)), _calibrate, folder)
+    return seeded_weights.save(Sam2Model(config_of(preset)), _calibrate, folder)
 
 
 def _calibrate(model):
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(
         model.shared_image_embedding.positional_embedding
     )
-    out = random_weights.clicks(model, model.config.prompt_encoder_config.image_size)
-    random_weights.spread(
+    out = seeded_weights.clicks(model, model.config.prompt_encoder_config.image_size)
+    seeded_weights.spread(
         model, out.pred_masks, torch.logit(out.iou_scores.clamp(1e-6, 1 - 1e-6)), 1.5, 0.6
     )
 
 
 def original(name, seed=0, calibrated=True):
-    """sam2's own model for one of its configurations ("sam2.1_hiera_t"), with seeded random weights
-    that behave."""
-    from benchmarks.subjects import torchvision_stand_in
+    """sam2's own model for one of its configurations ("sam2.1_hiera_t") with seeded random weights,
+    which are scaled like those of `make` where calibrated."""
+    from tests.models import torchvision_stand_in
 
     torchvision_stand_in.import_sam2()
     from sam2.build_sam import build_sam2
@@ -118,7 +118,7 @@ def original(name, seed=0, calibrated=True):
                 )
                 if p.ndim == 1:
                     hf = "norm.weight" if full.endswith("weight") else "bias"
-                p.copy_(random_weights.value(hf, p))
+                p.copy_(seeded_weights.value(hf, p))
             for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
                 mlp.layers[-1].weight.mul_(2)
             model.sam_mask_decoder.iou_prediction_head.layers[-1].weight.mul_(0.5)
@@ -127,7 +127,7 @@ def original(name, seed=0, calibrated=True):
 
 
 def converted(name, folder):
-    """The weights of original(name) as a model folder."""
+    """Writes the weights of original(name) as a model folder and returns it."""
     import tempfile
 
     from segrid.convert import convert

@@ -1,0 +1,68 @@
+"""The process of one row: python -m benchmarks.row, started by harness.run_row.
+
+It imports nothing that a subject might want to load first: torch comes with the subject."""
+
+import json
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+
+@dataclass
+class Job:
+    """One row to measure: a module of problems/, a module of subjects/, and where the row goes."""
+
+    problem: str
+    subject: str
+    arguments: dict
+    threads: int
+    out: str
+
+    def load(self, kind="", option="precision"):
+        """benchmarks.subjects.<subject><kind>.Subject(model, threads, the argument `option`), on
+        the device of the job where that is not the CPU."""
+        a = self.arguments
+        more = {"device": a["device"]} if a.get("device", "cpu") != "cpu" else {}
+        module = import_module(f"benchmarks.subjects.{self.subject}{kind}")
+        return module.Subject(a["model"], self.threads, a[option], **more)
+
+    def keep(self, **arrays):
+        """Keeps arrays for the problem's `compare`; `harness.kept` reads them."""
+        import numpy as np
+
+        np.savez_compressed(Path(self.out).with_suffix(".npz"), **arrays)
+
+    def beside(self, kind):
+        """The path of another file that is kept for `compare`."""
+        return Path(self.out).with_suffix(kind)
+
+    def refuse(self, reason):
+        """The row of a subject that cannot run here."""
+        Path(self.out).write_text(json.dumps({"error": reason}))
+
+    def end(self, seconds, count, stages, memory_mb=0):
+        """Writes the row for harness.summary."""
+        row = {"seconds": seconds, "memory_mb": memory_mb, "count": count, "stages": stages}
+        Path(self.out).write_text(json.dumps(row))
+
+
+def timed(repeat, step):
+    """The median seconds of `repeat` runs of `step` after one that warms up, and the result of the
+    last run."""
+    result, seconds = step(), []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        result = step()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds), result
+
+
+if __name__ == "__main__":
+    # The problems import this module by its name, not as __main__.
+    from benchmarks import row
+
+    job = row.Job(**json.loads(os.environ["SEGRID_BENCHMARK"]))
+    import_module(f"benchmarks.problems.{job.problem}").measure_row(job)

@@ -1,0 +1,1 @@
+"""A package, so that test modules and benchmarks import tests.models and tests.reference."""
