@@ -89,7 +89,7 @@ def test_the_memory_of_sam2_is_that_of_transformers(tmp_path, name):
     memory encoder and object pointers answer as sam2's do."""
     from transformers import Sam2VideoModel
 
-    theirs = random_sam2.original(name)
+    theirs = models.sam2.original(name)
     torch.save({"model": theirs.state_dict()}, tmp_path / "sam2.pt")
     segrid.convert.convert(tmp_path / "sam2.pt", tmp_path / "out")
     model, told = Sam2VideoModel.from_pretrained(tmp_path / "out", output_loading_info=True)

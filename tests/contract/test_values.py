@@ -170,9 +170,9 @@ def test_embeddings_of_sam2_keep_their_fine_features(tmp_path, coins):
 def test_files_hold_the_features_without_the_no_memory_embedding(coins, tmp_path):
     """SAM 2 adds it to the image tokens of an image that is decoded alone. Files of an older
     segrid, which do not say whether theirs hold it, are refused."""
-    from tests.models import sam2 as random_sam2
+    from tests.models import sam2
 
-    model = segrid.Segmenter(random_sam2.make("small", tmp_path))
+    model = segrid.Segmenter(sam2.make("small", tmp_path))
     embedding = model.encode(coins)
     embedding.save(tmp_path / "e.npz")
     held = dict(np.load(tmp_path / "e.npz"))
