@@ -286,3 +286,31 @@ def test_benchmark_problems_are_complete():
         assert problem.__doc__.partition("\n")[0] in " ".join(shown.split()), name
         for function in ("add_arguments", "measure", "compare", "summarise"):
             assert callable(getattr(problem, function)), (name, function)
+
+
+def test_families_are_complete():
+    """The table of families in src/README.md: every file in it exists, every family has a row, and
+    its types are those that factory.cpp knows."""
+    section = (ROOT / "src/README.md").read_text().split("## A model family")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.M)
+    families = {
+        name: [re.findall(r"`([^`]+)`", cell) for cell in cells.split(" | ")]
+        for name, cells in rows
+    }
+    loading = {
+        f.parent.name
+        for f in FILES
+        if f.match("src/models/*/*.h")
+        and re.search(r"^std::unique_ptr<\w+> load\(", f.read_text(), re.M)
+    }
+    assert set(families) == loading
+    factory = (ROOT / "src/models/factory.cpp").read_text()
+    for name, (types, plain, converter, weights, parity) in families.items():
+        assert f"{name}::load" in factory and all(f'"{t}"' in factory for t in types)
+        for path in (*plain, *converter, *weights, *parity):
+            assert (ROOT / path).exists(), path
+        assert plain[0].startswith(f"src/models/{name}/") and weights and parity
+        if name != "owlv2":
+            from segrid.convert import FAMILIES
+
+            assert f"segrid.convert.{name}" in {f.__name__ for f in FAMILIES}

@@ -163,7 +163,7 @@ PyMaskSet predict(const Segmenter& s, const std::shared_ptr<Embedding>& e,
 }  // namespace
 
 void bind_engine(py::module_ m) {
-    PySegmenter engine(m, "Engine");
+    PySegmenter engine(m, "Segmenter");
     bind_loaded(engine);
     engine
         .def_property_readonly("low_res",

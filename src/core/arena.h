@@ -10,14 +10,14 @@
 namespace segrid {
 
 // A stack of 64-byte aligned blocks. take() grows the arena when needed; memory is given back when
-// a Scope closes (see Scope). Not thread-safe: each worker owns one.
+// a Lifetime closes (see Lifetime). Not thread-safe: each worker owns one.
 class Arena {
 public:
     Arena() = default;
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
-    // Uninitialised; valid until the enclosing Scope ends. T must be trivial.
+    // Uninitialised; valid until the enclosing Lifetime ends. T must be trivial.
     template <class T>
     T* take(int64_t count) {
         static_assert(std::is_trivially_copyable_v<T>);
@@ -25,15 +25,15 @@ public:
     }
 
     // When it closes, it gives back everything that was taken after it was opened.
-    class Scope {
+    class Lifetime {
     public:
-        explicit Scope(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_) {}
-        ~Scope() {
+        explicit Lifetime(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_) {}
+        ~Lifetime() {
             arena_.block_ = block_;
             arena_.used_ = used_;
         }
-        Scope(const Scope&) = delete;
-        Scope& operator=(const Scope&) = delete;
+        Lifetime(const Lifetime&) = delete;
+        Lifetime& operator=(const Lifetime&) = delete;
 
     private:
         Arena& arena_;

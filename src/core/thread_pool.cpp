@@ -170,7 +170,7 @@ private:
         lock.unlock();
         std::exception_ptr error;
         try {
-            const Arena::Scope scope(worker.arena);
+            const Arena::Lifetime scope(worker.arena);
             (*job.body)(index, worker);
         } catch (...) {
             error = std::current_exception();
@@ -274,7 +274,7 @@ void parallel_for(int64_t count, const Schedule& schedule, const Task& body) {
     if (this_worker != nullptr) {
         for (int64_t i = 0; i < count; ++i) {
             schedule.cancel.check();
-            const Arena::Scope scope(this_worker->arena);
+            const Arena::Lifetime scope(this_worker->arena);
             body(i, *this_worker);
         }
         return;

@@ -15,7 +15,7 @@
 namespace segrid {
 namespace {
 
-constexpr std::size_t kMaxRemembered = 50'000;
+constexpr std::size_t kMaxCachedTexts = 50'000;
 constexpr int64_t kPatches = 64;  // per task
 
 float sigmoid(float x) { return 1.0F / (1.0F + std::exp(-x)); }
@@ -30,13 +30,13 @@ ImagePoint reach(const PreprocessSpec& spec, Size image) {
 }  // namespace
 
 // The cache of text vectors, by the texts' tokens.
-struct Detector::Remembered {
+struct Detector::TextCache {
     std::mutex mutex;
     std::map<TokenIds, std::vector<float>> vectors;
 };
 
 Detector::Detector(const ModelSettings& s)
-    : Loaded(s, load_detection_model), remembered_(std::make_shared<Remembered>()) {}
+    : Loaded(s, load_detection_model), cached_texts_(std::make_shared<TextCache>()) {}
 
 Detector Detector::with_threads(int n) const {
     Detector other = *this;
@@ -80,10 +80,10 @@ at::Tensor Detector::embed(const std::vector<TokenIds>& texts,
     float* rows = out.mutable_data_ptr<float>();
     std::map<TokenIds, std::vector<std::size_t>> fresh;  // texts to encode -> their rows in `out`
     {
-        const std::lock_guard lock(remembered_->mutex);
+        const std::lock_guard lock(cached_texts_->mutex);
         for (std::size_t i = 0; i < texts.size(); ++i) {
-            const auto known = remembered_->vectors.find(texts[i]);
-            if (known == remembered_->vectors.end()) fresh[texts[i]].push_back(i);
+            const auto known = cached_texts_->vectors.find(texts[i]);
+            if (known == cached_texts_->vectors.end()) fresh[texts[i]].push_back(i);
             else std::copy(known->second.begin(), known->second.end(), rows + i * width);
         }
     }
@@ -92,13 +92,14 @@ at::Tensor Detector::embed(const std::vector<TokenIds>& texts,
     std::vector<TokenIds> asked;
     for (const auto& [ids, places] : fresh) asked.push_back(ids);
     const at::Tensor vectors = model().embed_texts(asked, capped(asked_schedule));
-    const std::lock_guard lock(remembered_->mutex);
-    if (remembered_->vectors.size() + asked.size() > kMaxRemembered) remembered_->vectors.clear();
+    const std::lock_guard lock(cached_texts_->mutex);
+    if (cached_texts_->vectors.size() + asked.size() > kMaxCachedTexts)
+        cached_texts_->vectors.clear();
     for (std::size_t i = 0; i < asked.size(); ++i) {
         const float* row = vectors.const_data_ptr<float>() + i * width;
         for (const std::size_t place : fresh[asked[i]])
             std::copy(row, row + width, rows + place * width);
-        remembered_->vectors.try_emplace(asked[i], row, row + width);
+        cached_texts_->vectors.try_emplace(asked[i], row, row + width);
     }
     return out;
 }
@@ -124,7 +125,7 @@ at::Tensor Detector::embed_example(const Scene& example, const std::optional<Ima
 }
 
 std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidate> found,
-                                        std::optional<double> nms, bool across_labels,
+                                        const Suppression& suppression,
                                         const Schedule& schedule) const {
     std::stable_sort(found.begin(), found.end(),
                      [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
@@ -143,12 +144,12 @@ std::vector<Detection> Detector::finish(const Scene& scene, std::vector<Candidat
     for (std::size_t i = 0; i < found.size(); ++i) {
         flat.insert(flat.end(), {boxes[i].x0, boxes[i].y0, boxes[i].x1, boxes[i].y1});
         scores.push_back(found[i].score);
-        labels.push_back(across_labels ? 0 : found[i].label);
+        labels.push_back(suppression.across_labels ? 0 : found[i].label);
         kept[i] = static_cast<int64_t>(i);
     }
-    if (nms) {
+    if (suppression.iou) {
         kept = box_nms_by_label(flat.data(), scores.data(), labels.data(),
-                                static_cast<int64_t>(found.size()), *nms,
+                                static_cast<int64_t>(found.size()), *suppression.iou,
                                 [&] { schedule.cancel.check(); });
     }
     const ImagePoint far = reach(model().preprocess(), scene.image);
@@ -172,7 +173,7 @@ std::vector<Detection> Detector::detect(const Scene& scene, const Queries& queri
     const Schedule schedule = capped(asked);
     const auto above = static_cast<float>(options.threshold);
     if (!options.every_label)
-        return finish(scene, best_labels(scene, queries, above, schedule), options.nms, false,
+        return finish(scene, best_labels(scene, queries, above, schedule), {.iou = options.nms},
                       schedule);
     std::vector<Candidate> found;
     PackedMatrix packed;
@@ -202,7 +203,7 @@ std::vector<Detection> Detector::detect(const Scene& scene, const Queries& queri
     std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {
         return std::pair{a.label, a.patch} < std::pair{b.label, b.patch};
     });
-    return finish(scene, std::move(found), options.nms, false, schedule);
+    return finish(scene, std::move(found), {.iou = options.nms}, schedule);
 }
 
 std::vector<Detector::Candidate> Detector::best_labels(const Scene& scene, const Queries& queries,
@@ -239,7 +240,9 @@ std::vector<Detection> Detector::detect_like(const Scene& scene, const Queries& 
     std::vector<Candidate> all = best_labels(scene, queries, -1.0F, schedule);
     std::optional<double> nms = options.nms.value_or(0.3);
     if (*nms >= 1) nms.reset();
-    std::vector<Detection> kept = finish(scene, std::move(all), nms, true, schedule), out;
+    std::vector<Detection> kept = finish(scene, std::move(all), {.iou = nms, .across_labels = true},
+                                         schedule),
+                           out;
     if (kept.empty()) return out;
     const float best =
         (kept.front().score < static_cast<float>(options.threshold) ? 0.0F : kept.front().score) +
@@ -262,7 +265,7 @@ std::vector<Detection> Detector::propose(const Scene& scene, const DetectOptions
         if (const float score = sigmoid(logits[p]); score > static_cast<float>(options.threshold))
             found.push_back({static_cast<int64_t>(p), score, 0});
     }
-    return finish(scene, std::move(found), options.nms, false, schedule);
+    return finish(scene, std::move(found), {.iou = options.nms}, schedule);
 }
 
 }  // namespace segrid

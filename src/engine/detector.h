@@ -83,17 +83,21 @@ private:
         float score;
         int64_t label;
     };
-    // Sorts the candidates by score, computes the boxes of their patches, and suppresses boxes if
-    // `nms` is given: among those of one label, or among all with across_labels.
+    // Which boxes are suppressed: none without `iou`; else those that overlap a better one of their
+    // label, or of any label, by more than it.
+    struct Suppression {
+        std::optional<double> iou;
+        bool across_labels = false;
+    };
+    // Sorts the candidates by score, computes the boxes of their patches and suppresses boxes.
     std::vector<Detection> finish(const Scene& scene, std::vector<Candidate> found,
-                                  std::optional<double> nms, bool across_labels,
-                                  const Schedule& schedule) const;
+                                  const Suppression& suppression, const Schedule& schedule) const;
     // The best label of each patch whose score is above `above`, in the order of the patches.
     std::vector<Candidate> best_labels(const Scene& scene, const Queries& queries, float above,
                                        const Schedule& schedule) const;
 
-    struct Remembered;
-    std::shared_ptr<Remembered> remembered_;
+    struct TextCache;
+    std::shared_ptr<TextCache> cached_texts_;
 };
 
 }  // namespace segrid

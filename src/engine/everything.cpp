@@ -53,7 +53,7 @@ void thin(Generation& run) {
     if (o.mask_iou_thresh)
         keep_sorted(mask_nms(set, order_by_score(set), *o.mask_iou_thresh, check));
     const ContainmentThresholds thresholds{
-        .within = o.containment_thresh,
+        .same_crop = o.containment_thresh,
         .across_crops = std::min(o.containment_thresh, o.crop_containment_thresh)};
     if (thresholds.across_crops < 1.0)
         keep_sorted(containment(set, order_by_score(set), thresholds, check));

@@ -45,10 +45,10 @@ std::vector<int64_t> mask_nms(const MaskSet& set, const std::vector<int64_t>& or
 std::vector<int64_t> containment(const MaskSet& set, const std::vector<int64_t>& order,
                                  ContainmentThresholds thresholds,
                                  const std::function<void()>& check) {
-    if (thresholds.within >= 1.0 && thresholds.across_crops >= 1.0) return order;
+    if (thresholds.same_crop >= 1.0 && thresholds.across_crops >= 1.0) return order;
     return keep_first(set, order, check, [&](int64_t shared, const Mask& a, const Mask& b) {
         const double threshold =
-            a.crop_box == b.crop_box ? thresholds.within : thresholds.across_crops;
+            a.crop_box == b.crop_box ? thresholds.same_crop : thresholds.across_crops;
         return static_cast<double>(shared) >
                threshold * static_cast<double>(std::min(a.area, b.area));
     });

@@ -18,7 +18,7 @@ std::vector<int64_t> mask_nms(const MaskSet& set, const std::vector<int64_t>& or
 // across_crops, because an object on the seam of two crops is seen twice, perhaps once only in
 // part.
 struct ContainmentThresholds {
-    double within = 1.0;
+    double same_crop = 1.0;
     double across_crops = 1.0;
 };
 std::vector<int64_t> containment(const MaskSet& set, const std::vector<int64_t>& order,

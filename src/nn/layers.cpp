@@ -8,7 +8,7 @@
 
 namespace segrid {
 
-LinearWeight::LinearWeight(const Scope& scope, int64_t in, int64_t out) {
+LinearWeight::LinearWeight(const WeightScope& scope, int64_t in, int64_t out) {
     if (scope.precision() == Precision::Int8)
         scope.store().note_quantised(scope.prefix() + ".weight");
     if (scope.precision() == Precision::Int8 && scope.is_quantised("weight")) {
@@ -20,11 +20,11 @@ LinearWeight::LinearWeight(const Scope& scope, int64_t in, int64_t out) {
     }
 }
 
-Linear::Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias)
+Linear::Linear(const WeightScope& scope, int64_t in, int64_t out, bool with_bias)
     : Linear(LinearWeight(scope, in, out), with_bias ? scope.tensor("bias", {out}) : at::Tensor(),
              scope) {}
 
-Linear::Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope)
+Linear::Linear(const LinearWeight& weight, at::Tensor bias, const WeightScope& scope)
     : weight_(weight.scales.defined()
                   ? PackedMatrix(QuantisedWeight{weight.values, weight.scales}, scope.prefix())
                   : PackedMatrix(weight.values, scope.precision(), scope.prefix())),
@@ -33,7 +33,7 @@ Linear::Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope)
 Linear::Linear(const at::Tensor& weight, at::Tensor bias, Precision precision)
     : weight_(weight, precision), bias_(std::move(bias)) {}
 
-Linear Linear::stacked(const Scope& scope, const std::vector<std::string>& parts, int64_t in,
+Linear Linear::stacked(const WeightScope& scope, const std::vector<std::string>& parts, int64_t in,
                        int64_t out) {
     std::vector<at::Tensor> values, scales, biases;
     for (const std::string& part : parts) {
@@ -62,7 +62,7 @@ void Linear::add_to(int64_t rows, const float* x, int64_t ldx, float* out, int64
 
 at::Tensor Linear::of_zeros() const { return bias_.defined() ? bias_ : at::zeros({weight_.n()}); }
 
-LayerNorm::LayerNorm(const Scope& scope, int64_t dim, float eps)
+LayerNorm::LayerNorm(const WeightScope& scope, int64_t dim, float eps)
     : gamma_(scope.tensor("weight", {dim})), beta_(scope.tensor("bias", {dim})), eps_(eps) {}
 
 void LayerNorm::operator()(int64_t rows, const float* x, float* out) const {
@@ -71,7 +71,8 @@ void LayerNorm::operator()(int64_t rows, const float* x, float* out) const {
         layer_norm(dim, x + r * dim, gamma(), beta(), eps_, out + r * dim);
 }
 
-FeedForward::FeedForward(const Scope& scope, int64_t in, int64_t hidden, int64_t out, int64_t depth)
+FeedForward::FeedForward(const WeightScope& scope, int64_t in, int64_t hidden, int64_t out,
+                         int64_t depth)
     : hidden_(hidden) {
     layers_.emplace_back(scope / "proj_in", in, hidden);
     for (int64_t i = 0; i < depth - 2; ++i)
@@ -81,7 +82,7 @@ FeedForward::FeedForward(const Scope& scope, int64_t in, int64_t hidden, int64_t
 
 void FeedForward::operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,
                              Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
         float* h = arena.take<float>(rows * hidden_);
         layers_[i](rows, x, ldx, h, hidden_, Activation::Relu);

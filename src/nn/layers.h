@@ -15,7 +15,7 @@ namespace segrid {
 // and the scope asks for int8.
 struct LinearWeight {
     at::Tensor values, scales;  // scales: undefined for fp32
-    LinearWeight(const Scope& scope, int64_t in, int64_t out);
+    LinearWeight(const WeightScope& scope, int64_t in, int64_t out);
     LinearWeight(at::Tensor all_values, at::Tensor all_scales)
         : values(std::move(all_values)), scales(std::move(all_scales)) {}
 };
@@ -23,14 +23,14 @@ struct LinearWeight {
 class Linear {
 public:
     Linear() = default;
-    Linear(const Scope& scope, int64_t in, int64_t out, bool with_bias = true);
+    Linear(const WeightScope& scope, int64_t in, int64_t out, bool with_bias = true);
     // weight: [out, in]; bias: [out] or undefined.
     Linear(const at::Tensor& weight, at::Tensor bias, Precision precision);
-    Linear(const LinearWeight& weight, at::Tensor bias, const Scope& scope);
+    Linear(const LinearWeight& weight, at::Tensor bias, const WeightScope& scope);
     // Joins several Linears of the same input into one. `parts` are names below the scope; their
     // outputs (`out` each) lie side by side.
-    static Linear stacked(const Scope& scope, const std::vector<std::string>& parts, int64_t in,
-                          int64_t out);
+    static Linear stacked(const WeightScope& scope, const std::vector<std::string>& parts,
+                          int64_t in, int64_t out);
 
     // out[rows, n] = activation(x W^T + b). Rows of x are ldx floats apart, rows of out ldo.
     void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,
@@ -50,7 +50,7 @@ private:
 class LayerNorm {
 public:
     LayerNorm() = default;
-    LayerNorm(const Scope& scope, int64_t dim, float eps);
+    LayerNorm(const WeightScope& scope, int64_t dim, float eps);
     // Rows are contiguous; out may be x.
     void operator()(int64_t rows, const float* x, float* out) const;
     const float* gamma() const { return gamma_.const_data_ptr<float>(); }
@@ -66,7 +66,7 @@ private:
 class FeedForward {
 public:
     FeedForward() = default;
-    FeedForward(const Scope& scope, int64_t in, int64_t hidden, int64_t out, int64_t depth);
+    FeedForward(const WeightScope& scope, int64_t in, int64_t hidden, int64_t out, int64_t depth);
     void operator()(int64_t rows, const float* x, int64_t ldx, float* out, int64_t ldo,
                     Arena& arena) const;
 

@@ -14,17 +14,18 @@
 
 namespace segrid::plain {
 
-// A Scope whose tensors go to the device.
+// A WeightScope whose tensors go to the device.
 class Weights {
 public:
-    Weights(Scope scope, Placement placement) : scope_(std::move(scope)), placement_(placement) {}
+    Weights(WeightScope scope, Placement placement)
+        : scope_(std::move(scope)), placement_(placement) {}
 
     template <class Name>
     Weights operator/(const Name& name) const {
         return {scope_ / name, placement_};
     }
     bool has(const std::string& name) const { return scope_.has(name); }
-    const Scope& scope() const { return scope_; }
+    const WeightScope& scope() const { return scope_; }
     const Placement& placement() const { return placement_; }
     // The same place with another type.
     Weights in(at::ScalarType type) const { return {scope_, {placement_.device, type}}; }
@@ -36,7 +37,7 @@ public:
     at::Tensor place(const at::Tensor& value) const;
 
 private:
-    Scope scope_;
+    WeightScope scope_;
     Placement placement_;
 };
 

@@ -71,8 +71,8 @@ void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, c
         row_tile(linear.weight().precision()));
 }
 
-ResidualMlp::ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim,
-                         int64_t hidden, float eps, Activation activation)
+ResidualMlp::ResidualMlp(const WeightScope& norm, const WeightScope& in, const WeightScope& out,
+                         int64_t dim, int64_t hidden, float eps, Activation activation)
     : dim_(dim),
       hidden_(hidden),
       activation_(activation),

@@ -45,8 +45,8 @@ void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, c
 class ResidualMlp {
 public:
     ResidualMlp() = default;
-    ResidualMlp(const Scope& norm, const Scope& in, const Scope& out, int64_t dim, int64_t hidden,
-                float eps, Activation activation = Activation::Gelu);
+    ResidualMlp(const WeightScope& norm, const WeightScope& in, const WeightScope& out, int64_t dim,
+                int64_t hidden, float eps, Activation activation = Activation::Gelu);
     void operator()(int64_t rows, float* x, Arena& arena) const;
     Precision precision() const { return in_.weight().precision(); }
 

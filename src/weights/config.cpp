@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string shown(const nlohmann::json& value) {
+std::string excerpt(const nlohmann::json& value) {
     return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 60);
 }
 
@@ -63,7 +63,7 @@ const nlohmann::json* Config::find(const std::string& key) const {
 
 void Config::wrong(const std::string& key, const std::string& rule,
                    const nlohmann::json& got) const {
-    fail(ErrorKind::Corrupt, name_ + ": " + key + " must be " + rule + ", got " + shown(got));
+    fail(ErrorKind::Corrupt, name_ + ": " + key + " must be " + rule + ", got " + excerpt(got));
 }
 void Config::missing(const std::string& key) const {
     fail(ErrorKind::Corrupt, name_ + ": has no " + key);

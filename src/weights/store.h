@@ -66,17 +66,17 @@ private:
     std::map<std::string, std::string> wrong_;  // name -> its fault
 };
 
-// A position in the tree of names: Scope(store) / "vision_encoder" / "layers" / 3, then
+// A position in the tree of names: WeightScope(store) / "vision_encoder" / "layers" / 3, then
 // .tensor("weight", {768, 768}). Does not own the store.
-class Scope {
+class WeightScope {
 public:
-    explicit Scope(WeightStore& store, Precisions precisions = {}, std::string prefix = "")
+    explicit WeightScope(WeightStore& store, Precisions precisions = {}, std::string prefix = "")
         : store_(&store), precisions_(precisions), prefix_(std::move(prefix)) {}
 
-    Scope operator/(const std::string& name) const {
-        return Scope(*store_, precisions_, full(name));
+    WeightScope operator/(const std::string& name) const {
+        return WeightScope(*store_, precisions_, full(name));
     }
-    Scope operator/(int64_t index) const { return *this / std::to_string(index); }
+    WeightScope operator/(int64_t index) const { return *this / std::to_string(index); }
     at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const {
         return store_->take(full(name), shape);
     }
@@ -92,10 +92,12 @@ public:
     const std::string& prefix() const { return prefix_; }
     // The precision of products in the layers built from here.
     Precision precision() const { return precisions_.products; }
-    Scope in(Precision precision) const { return Scope(*store_, {precision, precision}, prefix_); }
+    WeightScope in(Precision precision) const {
+        return WeightScope(*store_, {precision, precision}, prefix_);
+    }
     // The same position for the Linear layers in an encoder's blocks, which may be quantised while
     // the other layers are not.
-    Scope encoder_linears() const { return in(precisions_.encoder_linears); }
+    WeightScope encoder_linears() const { return in(precisions_.encoder_linears); }
     WeightStore& store() const { return *store_; }
 
 private:

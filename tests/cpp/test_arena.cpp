@@ -10,7 +10,7 @@ namespace {
 
 TEST(Arena, BlocksAreAlignedAndDisjoint) {
     Arena arena;
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     uint8_t* previous_end = nullptr;
     for (int i = 1; i < 50; ++i) {
         auto* p = arena.take<uint8_t>(i * 7);
@@ -27,12 +27,12 @@ TEST(Arena, ScopeGivesBackAndMemoryIsReused) {
     Arena arena;
     float* first = nullptr;
     {
-        const Arena::Scope scope(arena);
+        const Arena::Lifetime scope(arena);
         first = arena.take<float>(1000);
     }
     const std::size_t held = arena.capacity();
     for (int i = 0; i < 100; ++i) {
-        const Arena::Scope scope(arena);
+        const Arena::Lifetime scope(arena);
         EXPECT_EQ(arena.take<float>(1000), first);
     }
     EXPECT_EQ(arena.capacity(), held);
@@ -40,7 +40,7 @@ TEST(Arena, ScopeGivesBackAndMemoryIsReused) {
 
 TEST(Arena, GrowthKeepsWhatWasTaken) {
     Arena arena;
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     auto* small = arena.take<int64_t>(10);
     for (int i = 0; i < 10; ++i) small[i] = i;
     for (int round = 0; round < 6; ++round) {
@@ -52,11 +52,11 @@ TEST(Arena, GrowthKeepsWhatWasTaken) {
 
 TEST(Arena, NestedScopesAcrossBlocks) {
     Arena arena;
-    const Arena::Scope outer(arena);
+    const Arena::Lifetime outer(arena);
     auto* kept = arena.take<uint8_t>(100);
     std::memset(kept, 42, 100);
     for (int i = 0; i < 5; ++i) {
-        const Arena::Scope inner(arena);
+        const Arena::Lifetime inner(arena);
         std::memset(arena.take<uint8_t>(3 << 20), 1, 3 << 20);
     }
     auto* next = arena.take<uint8_t>(100);
@@ -67,13 +67,13 @@ TEST(Arena, NestedScopesAcrossBlocks) {
 TEST(Arena, TrimGivesAllBack) {
     Arena arena;
     {
-        const Arena::Scope scope(arena);
+        const Arena::Lifetime scope(arena);
         arena.take<uint8_t>(1 << 22);
     }
     EXPECT_GT(arena.capacity(), 0U);
     arena.trim();
     EXPECT_EQ(arena.capacity(), 0U);
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     EXPECT_NE(arena.take<uint8_t>(1), nullptr);
 }
 

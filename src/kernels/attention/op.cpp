@@ -36,7 +36,7 @@ PackedHead pack_head(Precision precision, int64_t tokens, int64_t dim, const flo
         for (int64_t t = 0; t < tokens; ++t) std::copy_n(v + t * ld, dim, values + t * dim);
         return {.keys = {memory, nullptr, kPanel}, .values = {values, nullptr, dim}};
     }
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     float* panel = arena.take<float>(dim * kPanel);
     const int64_t depth = even(dim);
     auto* keys = reinterpret_cast<uint16_t*>(memory);

@@ -89,7 +89,7 @@ int64_t block_of(const GridAttention& a) {
 
 void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, int64_t ldq,
            float* out, int64_t ldo, Arena& arena) {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const int64_t tokens = a.grid_h * a.grid_w, dim = a.head_dim, block = block_of(a);
     const bool relative = a.positions != nullptr && a.positions->present();
     const int64_t bias_width = relative ? a.positions->width() : 0, across = 2 * a.grid_h - 1;

@@ -54,17 +54,17 @@ const gemm::Int8Implementation& int8_implementation() {
     (fp32_implementation(), bf16_implementation(), int8_implementation(), true);
 
 // Releases, after the last of several products, the resources that an implementation holds.
-class Leaving {
+class ReleaseAtEnd {
 public:
-    explicit Leaving(Precision precision)
+    explicit ReleaseAtEnd(Precision precision)
         : leave_(precision == Precision::Int8   ? int8_implementation().leave
                  : precision == Precision::Bf16 ? bf16_implementation().leave
                                                 : nullptr) {}
-    ~Leaving() {
+    ~ReleaseAtEnd() {
         if (leave_ != nullptr) leave_();
     }
-    Leaving(const Leaving&) = delete;
-    Leaving& operator=(const Leaving&) = delete;
+    ReleaseAtEnd(const ReleaseAtEnd&) = delete;
+    ReleaseAtEnd& operator=(const ReleaseAtEnd&) = delete;
 
 private:
     void (*leave_)();
@@ -72,10 +72,10 @@ private:
 
 // The left-hand side of a product in the precision of the right-hand side. It is rounded once and
 // used for all panels.
-class Left {
+class LeftFactor {
 public:
-    Left(bool bf16, int64_t m, int64_t k, Rows<const float> a)
-        : fp32_(a), k_(k), leaving_(bf16 ? Precision::Bf16 : Precision::Fp32) {
+    LeftFactor(bool bf16, int64_t m, int64_t k, Rows<const float> a)
+        : fp32_(a), k_(k), release_(bf16 ? Precision::Bf16 : Precision::Fp32) {
         if (!bf16) return;
         // Grows to the largest tile. It is safe because a thread makes one call at a time.
         thread_local std::vector<uint16_t> rounded;
@@ -84,7 +84,7 @@ public:
         to_bf16_rows(m, k, a.data, a.stride, rounded.data());
         bf16_ = {rounded.data(), k_};
     }
-    Left(int64_t k, Rows<const uint16_t> a) : bf16_(a), k_(k), leaving_(Precision::Bf16) {}
+    LeftFactor(int64_t k, Rows<const uint16_t> a) : bf16_(a), k_(k), release_(Precision::Bf16) {}
 
     void times(int64_t m, int64_t n, const Factor& b, Rows<float> c, bool accumulate) const {
         if (bf16_.data != nullptr) {
@@ -98,10 +98,10 @@ private:
     Rows<const float> fp32_;
     Rows<const uint16_t> bf16_;
     int64_t k_;
-    Leaving leaving_;
+    ReleaseAtEnd release_;
 };
 
-void over_panels(const Left& left, int64_t m, int64_t n0, int64_t n, int64_t k,
+void over_panels(const LeftFactor& left, int64_t m, int64_t n0, int64_t n, int64_t k,
                  const Factor& panels, Rows<float> c) {
     for (int64_t done = 0; done < n;) {
         const int64_t column = (n0 + done) % kPanel, count = std::min(kPanel - column, n - done);
@@ -172,7 +172,7 @@ void finish(int64_t rows, int64_t nc, Rows<float> out, const float* bias, Activa
 void product(const LinearInput& a, const PackedMatrix& w, const Part& part, Rows<float> out,
              bool accumulate, const Epilogue& epilogue) {
     const int64_t k = depth(w.precision(), part.k);
-    const Leaving leaving(w.precision());
+    const ReleaseAtEnd release(w.precision());
     for (int64_t c = 0; c < part.n; c += kPanel) {
         const int64_t n = std::min(kPanel, part.n - c), panel = (part.n0 + c) / kPanel;
         const Rows<float> to = out.from_column(c);
@@ -246,7 +246,7 @@ Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, in
 
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
             bool accumulate) {
-    if (m > 0 && n > 0) Left(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate);
+    if (m > 0 && n > 0) LeftFactor(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate);
 }
 
 at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
@@ -263,17 +263,17 @@ at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
 
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, const Factor& b, Rows<float> c,
             bool accumulate) {
-    if (m > 0 && n > 0) Left(k, a).times(m, n, b, c, accumulate);
+    if (m > 0 && n > 0) LeftFactor(k, a).times(m, n, b, c, accumulate);
 }
 
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const float> a,
                    const Factor& panels, Rows<float> c) {
-    over_panels(Left(panels.bf16 != nullptr, m, k, a), m, n0, n, k, panels, c);
+    over_panels(LeftFactor(panels.bf16 != nullptr, m, k, a), m, n0, n, k, panels, c);
 }
 
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const uint16_t> a,
                    const Factor& panels, Rows<float> c) {
-    over_panels(Left(k, a), m, n0, n, k, panels, c);
+    over_panels(LeftFactor(k, a), m, n0, n, k, panels, c);
 }
 
 bool sums_can_start() { return bf16_implementation().panel_from != nullptr; }

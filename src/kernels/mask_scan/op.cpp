@@ -127,11 +127,11 @@ Stretch reading_any(const ScanAxis& axis, Stretch inputs) {
 }
 
 // The outputs within a span that read only these inputs; both ends are multiples of 64.
-Stretch reading_only(const ScanAxis& axis, Stretch inputs, Stretch within) {
-    const int64_t begin = std::max((first_from(axis, inputs.begin) + 63) / 64 * 64, within.begin);
+Stretch reading_only(const ScanAxis& axis, Stretch inputs, Stretch limits) {
+    const int64_t begin = std::max((first_from(axis, inputs.begin) + 63) / 64 * 64, limits.begin);
     const int64_t end =
-        std::min(first_from(axis, inputs.end - axis.taps + 1), within.end) / 64 * 64;
-    if (begin >= end) return {within.end, within.end};
+        std::min(first_from(axis, inputs.end - axis.taps + 1), limits.end) / 64 * 64;
+    if (begin >= end) return {limits.end, limits.end};
     return {begin, end};
 }
 
@@ -153,7 +153,7 @@ Stretch bounds_of(const uint64_t* bits, Stretch span) {
 void scan(const float* logits, const ScanPlan& plan, float threshold, float offset,
           ScanResult& result, Runs* runs, Arena& arena) {
     const mask_scan::Table& table = implementation();
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const ScanAxis& rows = plan.rows();
     const ScanAxis& columns = plan.columns();
     const int64_t width = columns.outputs, taps = rows.taps;

@@ -54,7 +54,7 @@ void update_tile(const ImageUpdate& u, const Tile& tile, float* out) {
 // Adds the tile's weighted value rows to the partial sums of every column.
 void read_tile(const TokenRead& r, Precision precision, const Tile& tile, TokenPartial& partial,
                Arena& arena) {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const int64_t n = tile.n, columns = r.shape.columns(), width = r.width();
     const Rows<float> weights{tile.weights, kTile};
     if (running_softmax_columns(n, columns, {tile.scores, columns}, partial.max, partial.sum,
@@ -80,7 +80,7 @@ void read_tile(const TokenRead& r, Precision precision, const Tile& tile, TokenP
 }  // namespace
 
 void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& partial, Arena& arena) {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const int64_t dim = s.read->shape.dim;
     const int64_t columns =
         std::max(s.read->shape.columns(), s.update != nullptr ? s.update->shape.columns() : 0);

@@ -5,7 +5,7 @@ namespace segrid::upscale {
 
 void tiled(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
            Rows<float> logits, Arena& arena) {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     constexpr int64_t kHyper = 16;
     const UpscaleFeatures* features = input.features;
     const int64_t grid_w = input.grid_w;

@@ -8,7 +8,7 @@ void contradiction(const Config& config, const std::string& what) {
     fail(ErrorKind::Corrupt, config.name() + ": " + what);
 }
 
-void within(const Config& config, const char* key, int64_t value, int64_t low, int64_t high) {
+void check_range(const Config& config, const char* key, int64_t value, int64_t low, int64_t high) {
     if (value >= low && value <= high) return;
     contradiction(config, std::string(key) + " must be from " + std::to_string(low) + " to " +
                               std::to_string(high) + ", got " + std::to_string(value));
@@ -27,14 +27,14 @@ DecoderShape read_decoder(const Config& c) {
     d.masks = 1 + multimask;
     d.iou_depth = c.integer("mask_decoder_config.iou_head_depth", 3);
     d.iou_hidden = c.integer("mask_decoder_config.iou_head_hidden_dim", 256);
-    within(c, "mask_decoder_config.hidden_size", t.dim, 8, 16384);
-    within(c, "mask_decoder_config.num_hidden_layers", t.layers, 1, 64);
-    within(c, "mask_decoder_config.num_attention_heads", t.heads, 1, 256);
-    within(c, "mask_decoder_config.mlp_dim", t.mlp, 1, 65536);
-    within(c, "mask_decoder_config.attention_downsample_rate", t.downsample, 1, 64);
-    within(c, "mask_decoder_config.num_multimask_outputs", multimask, 1, 15);
-    within(c, "mask_decoder_config.iou_head_depth", d.iou_depth, 2, 16);
-    within(c, "mask_decoder_config.iou_head_hidden_dim", d.iou_hidden, 1, 16384);
+    check_range(c, "mask_decoder_config.hidden_size", t.dim, 8, 16384);
+    check_range(c, "mask_decoder_config.num_hidden_layers", t.layers, 1, 64);
+    check_range(c, "mask_decoder_config.num_attention_heads", t.heads, 1, 256);
+    check_range(c, "mask_decoder_config.mlp_dim", t.mlp, 1, 65536);
+    check_range(c, "mask_decoder_config.attention_downsample_rate", t.downsample, 1, 64);
+    check_range(c, "mask_decoder_config.num_multimask_outputs", multimask, 1, 15);
+    check_range(c, "mask_decoder_config.iou_head_depth", d.iou_depth, 2, 16);
+    check_range(c, "mask_decoder_config.iou_head_hidden_dim", d.iou_hidden, 1, 16384);
     if (t.dim % 8 != 0) contradiction(c, "mask_decoder_config.hidden_size must be a multiple of 8");
     if (t.dim % t.heads != 0 || t.dim % (t.downsample * t.heads) != 0) {
         contradiction(c,
@@ -48,7 +48,7 @@ PromptShape read_prompt(const Config& c, int64_t side, int64_t grid, int64_t dim
     PromptShape p{.side = side, .grid = grid, .dim = dim};
     p.mask_channels = c.integer("prompt_encoder_config.mask_input_channels", 16);
     p.eps = static_cast<float>(c.number("prompt_encoder_config.layer_norm_eps", 1e-6));
-    within(c, "prompt_encoder_config.mask_input_channels", p.mask_channels, 4, 1024);
+    check_range(c, "prompt_encoder_config.mask_input_channels", p.mask_channels, 4, 1024);
     return p;
 }
 

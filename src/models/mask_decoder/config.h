@@ -16,7 +16,7 @@ DecoderShape read_decoder(const Config& config);
 PromptShape read_prompt(const Config& config, int64_t side, int64_t grid, int64_t dim);
 
 // Throws Corrupt, naming the key, unless value is from low to high.
-void within(const Config& config, const char* key, int64_t value, int64_t low, int64_t high);
+void check_range(const Config& config, const char* key, int64_t value, int64_t low, int64_t high);
 // Throws Corrupt with the config's name and the rule that it breaks.
 [[noreturn]] void contradiction(const Config& config, const std::string& what);
 

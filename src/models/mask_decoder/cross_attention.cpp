@@ -25,7 +25,7 @@ at::Tensor project(const Linear& layer, const at::Tensor& x, const Schedule& sch
 }
 
 // The weight of a Linear, row-major and not packed: [out, in], or [in, out] if transposed.
-at::Tensor raw(const Scope& scope, int64_t in, int64_t out, bool transposed) {
+at::Tensor raw(const WeightScope& scope, int64_t in, int64_t out, bool transposed) {
     const at::Tensor w = scope.tensor("weight", {out, in});
     return (transposed ? w.t() : w).contiguous();
 }
@@ -67,7 +67,7 @@ Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, c
 
 }  // namespace
 
-SelfAttention::SelfAttention(const Scope& s, int64_t dim, int64_t heads, bool sam2_names)
+SelfAttention::SelfAttention(const WeightScope& s, int64_t dim, int64_t heads, bool sam2_names)
     : dim_(dim),
       heads_(heads),
       q_(s / "q_proj", dim, dim),
@@ -77,7 +77,7 @@ SelfAttention::SelfAttention(const Scope& s, int64_t dim, int64_t heads, bool sa
 
 void SelfAttention::operator()(int64_t tokens, const float* queries, const float* values,
                                float* out, Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const int64_t width = dim_ / heads_;
     float* q = arena.take<float>(tokens * dim_);
     float* k = arena.take<float>(tokens * dim_);
@@ -109,7 +109,7 @@ void SelfAttention::operator()(int64_t tokens, const float* queries, const float
     out_(tokens, mixed, dim_, out, dim_);
 }
 
-TokenToImage::TokenToImage(const Scope& s, int64_t dim, int64_t downsample, bool sam2_names)
+TokenToImage::TokenToImage(const WeightScope& s, int64_t dim, int64_t downsample, bool sam2_names)
     : dim_(dim),
       inner_(dim / downsample),
       precision_(s.precision()),
@@ -143,7 +143,7 @@ TokenRead TokenToImage::fold(const TwoWayShape& shape, const float* queries,
 
 void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, float* out,
                           Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const TwoWayShape& shape = read.shape;
     const int64_t width = inner_ / shape.heads, seen = read.width();
     float* mixed = arena.take<float>(shape.tokens * inner_);
@@ -169,7 +169,7 @@ void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, fl
     out_.add_to(shape.tokens, mixed, inner_, out, dim_);
 }
 
-ImageToToken::ImageToToken(const Scope& s, int64_t dim, int64_t downsample, bool sam2_names)
+ImageToToken::ImageToToken(const WeightScope& s, int64_t dim, int64_t downsample, bool sam2_names)
     : dim_(dim),
       inner_(dim / downsample),
       precision_(s.precision()),

@@ -13,7 +13,7 @@ namespace segrid::mask_decoder {
 class SelfAttention {
 public:
     SelfAttention() = default;
-    SelfAttention(const Scope& scope, int64_t dim, int64_t heads, bool sam2_names);
+    SelfAttention(const WeightScope& scope, int64_t dim, int64_t heads, bool sam2_names);
     // out[t] = attention(q = k = queries, v = values). All are rows of dim floats.
     void operator()(int64_t tokens, const float* queries, const float* values, float* out,
                     Arena& arena) const;
@@ -34,7 +34,7 @@ struct SharedSide {
 class TokenToImage {
 public:
     TokenToImage() = default;
-    TokenToImage(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
+    TokenToImage(const WeightScope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
     // Projects the image side for all prompts. placed: the keys with positions added.
     SharedSide share(const at::Tensor& keys, const at::Tensor& placed,
@@ -58,7 +58,7 @@ private:
 class ImageToToken {
 public:
     ImageToToken() = default;
-    ImageToToken(const Scope& scope, int64_t dim, int64_t downsample, bool sam2_names);
+    ImageToToken(const WeightScope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
     SharedSide share(const at::Tensor& placed, const Schedule& schedule) const;
     // Prepares the update. keys: token rows with positions added. values: token rows. norm: the

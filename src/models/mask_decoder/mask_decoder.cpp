@@ -10,7 +10,7 @@
 namespace segrid::mask_decoder {
 namespace {
 
-UpscaleWeights upscale_weights(const Scope& s, int64_t dim) {
+UpscaleWeights upscale_weights(const WeightScope& s, int64_t dim) {
     const int64_t c1 = dim / 4, c2 = dim / 8;
     return {(s / "upscale_conv1").tensor("weight", {dim, c1, 2, 2}),
             (s / "upscale_conv1").tensor("bias", {c1}),
@@ -24,7 +24,7 @@ UpscaleWeights upscale_weights(const Scope& s, int64_t dim) {
 
 }  // namespace
 
-MaskDecoder::MaskDecoder(const Scope& s, const DecoderShape& c)
+MaskDecoder::MaskDecoder(const WeightScope& s, const DecoderShape& c)
     : shape_(c),
       transformer_(s / "transformer", c.transformer),
       upscale_(upscale_weights(s, c.transformer.dim)),
@@ -59,7 +59,7 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     // Taken before the scope opens, because they outlive everything else.
     float* logits = arena.take<float>(wanted * plane);
     float* mask_tokens = request.tokens ? arena.take<float>(wanted * dim) : nullptr;
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
 
     float* tokens = arena.take<float>((outputs + count) * dim);
     std::copy_n(output_tokens_.const_data_ptr<float>(), outputs * dim, tokens);

@@ -23,7 +23,7 @@ struct DecoderShape {
 
 class MaskDecoder {
 public:
-    MaskDecoder(const Scope& scope, const DecoderShape& shape);
+    MaskDecoder(const WeightScope& scope, const DecoderShape& shape);
 
     // prompt: [count, dim], the prompt's tokens. grid: the layout of the image tokens. high_res:
     // null if the family has none. The logits lie in `arena` until the caller's scope ends.

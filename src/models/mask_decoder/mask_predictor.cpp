@@ -4,7 +4,7 @@
 
 namespace segrid::mask_decoder {
 
-MaskPredictor::MaskPredictor(const Scope& root, const PromptShape& prompt,
+MaskPredictor::MaskPredictor(const WeightScope& root, const PromptShape& prompt,
                              const DecoderShape& decoder)
     : shape_(prompt),
       gaussian_(positional_gaussian(root, prompt.dim)),

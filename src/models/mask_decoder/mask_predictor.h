@@ -16,7 +16,7 @@ struct ImageContext : DecoderContext {
 class MaskPredictor {
 public:
     // Reads shared_image_embedding, prompt_encoder and mask_decoder from the root of the weights.
-    MaskPredictor(const Scope& root, const PromptShape& prompt, const DecoderShape& decoder);
+    MaskPredictor(const WeightScope& root, const PromptShape& prompt, const DecoderShape& decoder);
 
     Size grid() const { return {shape_.grid, shape_.grid}; }
     Size low_res() const { return {4 * shape_.grid, 4 * shape_.grid}; }

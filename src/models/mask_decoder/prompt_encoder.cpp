@@ -33,9 +33,9 @@ at::Tensor PositionEncoding::grid(int64_t height, int64_t width) const {
     return out;
 }
 
-at::Tensor positional_gaussian(const Scope& root, int64_t dim) {
-    const Scope shared = root / "shared_image_embedding",
-                tied = root / "prompt_encoder" / "shared_embedding";
+at::Tensor positional_gaussian(const WeightScope& root, int64_t dim) {
+    const WeightScope shared = root / "shared_image_embedding",
+                      tied = root / "prompt_encoder" / "shared_embedding";
     const std::string name = "positional_embedding";
     const std::vector<int64_t> shape{2, dim / 2};
     if (!shared.has(name)) return tied.tensor(name, shape);
@@ -48,7 +48,8 @@ at::Tensor positional_gaussian(const Scope& root, int64_t dim) {
     return values;
 }
 
-PromptEncoder::PromptEncoder(const Scope& s, const PromptShape& shape, const at::Tensor& gaussian)
+PromptEncoder::PromptEncoder(const WeightScope& s, const PromptShape& shape,
+                             const at::Tensor& gaussian)
     : shape_(shape), position_(gaussian) {
     const int64_t dim = shape.dim;
     if (s.has("point_embed.weight")) {  // SAM 2 keeps the four in one table
@@ -60,7 +61,7 @@ PromptEncoder::PromptEncoder(const Scope& s, const PromptShape& shape, const at:
     }
     not_a_point_ = (s / "not_a_point_embed").tensor("weight", {1, dim});
     no_mask_ = (s / "no_mask_embed").tensor("weight", {1, dim}).view({dim});
-    const Scope m = s / "mask_embed";
+    const WeightScope m = s / "mask_embed";
     const int64_t wide = shape.mask_channels, narrow = wide / 4;
     conv1_ = (m / "conv1").tensor("weight", {narrow, 1, 2, 2});
     bias1_ = (m / "conv1").tensor("bias", {narrow});

@@ -32,11 +32,11 @@ struct PromptShape {
 
 // The matrix G of the Fourier features, [2, dim / 2]. Files hold it once, or twice under tied
 // names; if these differ, it is refused (see WeightStore::refuse).
-at::Tensor positional_gaussian(const Scope& root, int64_t dim);
+at::Tensor positional_gaussian(const WeightScope& root, int64_t dim);
 
 class PromptEncoder {
 public:
-    PromptEncoder(const Scope& scope, const PromptShape& shape, const at::Tensor& gaussian);
+    PromptEncoder(const WeightScope& scope, const PromptShape& shape, const at::Tensor& gaussian);
 
     // Tokens [count, dim] of points, box corners and padding. Without points and box: [0, dim].
     at::Tensor tokens(const ModelPrompt& prompt) const;

@@ -33,10 +33,10 @@ float* gather(const std::vector<int64_t>& tokens, int64_t dim, const float* rows
 
 // Two parts run in fp32 in every precision: the tokens, because they are few, and the update of the
 // keys, because every later layer would read its rounding errors.
-TwoWayLayer::TwoWayLayer(const Scope& s, const Shape& c, bool first)
+TwoWayLayer::TwoWayLayer(const WeightScope& s, const Shape& c, bool first)
     : TwoWayLayer(s, s.in(Precision::Fp32), c, first) {}
 
-TwoWayLayer::TwoWayLayer(const Scope& s, const Scope& exact, const Shape& c, bool first)
+TwoWayLayer::TwoWayLayer(const WeightScope& s, const WeightScope& exact, const Shape& c, bool first)
     : dim_(c.dim),
       mlp_(c.mlp),
       first_(first),
@@ -51,7 +51,7 @@ TwoWayLayer::TwoWayLayer(const Scope& s, const Scope& exact, const Shape& c, boo
       update_(exact / "cross_attn_image_to_token", c.dim, c.downsample, c.sam2_names) {}
 
 void TwoWayLayer::begin(int64_t tokens, float* q, const float* position, Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     float* attended = arena.take<float>(tokens * dim_);
     if (first_) {  // the first layer adds no position and has no residual
         self_(tokens, q, q, attended, arena);
@@ -64,7 +64,7 @@ void TwoWayLayer::begin(int64_t tokens, float* q, const float* position, Arena& 
 }
 
 void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     norm2_(tokens, q, q);
     float* inner = arena.take<float>(tokens * mlp_);
     mlp1_(tokens, q, dim_, inner, mlp_, Activation::Relu);
@@ -72,7 +72,7 @@ void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
     norm3_(tokens, q, q);
 }
 
-TwoWayTransformer::TwoWayTransformer(const Scope& s, const Shape& c)
+TwoWayTransformer::TwoWayTransformer(const WeightScope& s, const Shape& c)
     : shape_(c),
       precision_(s.precision()),
       final_read_(s / "final_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
@@ -94,7 +94,7 @@ SharedSide TwoWayTransformer::share_update(const at::Tensor& with_position,
 void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, float* q,
                                    const std::vector<int64_t>& wanted, float* keys_out,
                                    const Schedule& schedule, Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const int64_t dim = shape_.dim, size = count * dim, kept = static_cast<int64_t>(wanted.size());
     const TwoWayShape shape{.dim = dim, .heads = shape_.heads, .tokens = count};
     float* position = arena.take<float>(size);  // the prompt tokens are their own positions

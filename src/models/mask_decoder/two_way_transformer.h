@@ -30,7 +30,7 @@ struct ImageTokens {
 
 class TwoWayLayer {
 public:
-    TwoWayLayer(const Scope& scope, const Shape& shape, bool first);
+    TwoWayLayer(const WeightScope& scope, const Shape& shape, bool first);
 
     // The steps before the tokens read the image: q = norm(q + self_attention(q)).
     void begin(int64_t tokens, float* q, const float* position, Arena& arena) const;
@@ -42,7 +42,7 @@ public:
     const LayerNorm& update_norm() const { return norm4_; }
 
 private:
-    TwoWayLayer(const Scope& scope, const Scope& exact, const Shape& shape, bool first);
+    TwoWayLayer(const WeightScope& scope, const WeightScope& exact, const Shape& shape, bool first);
 
     int64_t dim_, mlp_;
     bool first_;
@@ -55,7 +55,7 @@ private:
 
 class TwoWayTransformer {
 public:
-    TwoWayTransformer(const Scope& scope, const Shape& shape);
+    TwoWayTransformer(const WeightScope& scope, const Shape& shape);
 
     // tokens: [count, dim], all tokens before the first layer. On return, those whose indices are
     // in `wanted` are final; the others are not. keys_out: [image.count, dim], receives the final

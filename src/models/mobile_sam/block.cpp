@@ -17,7 +17,7 @@ at::Tensor by_kind(const at::Tensor& rows, int64_t heads) {
         .contiguous();
 }
 
-Linear read_qkv(const Scope& s, int64_t dim, int64_t heads) {
+Linear read_qkv(const WeightScope& s, int64_t dim, int64_t heads) {
     LinearWeight weight(s, dim, 3 * dim);
     weight.values = by_kind(weight.values, heads);
     if (weight.scales.defined()) weight.scales = by_kind(weight.scales, heads).view({3 * dim});
@@ -26,7 +26,7 @@ Linear read_qkv(const Scope& s, int64_t dim, int64_t heads) {
 
 // A bias per head for every pair of places in a window. The table has one value per distance (|dy|,
 // |dx|).
-at::Tensor pair_biases(const Scope& s, int64_t heads, int64_t window) {
+at::Tensor pair_biases(const WeightScope& s, int64_t heads, int64_t window) {
     const at::Tensor table = s.tensor("attention_biases", {heads, window * window});
     const at::Tensor at_y = at::arange(window * window, at::kLong).div(window, "floor"),
                      at_x = at::arange(window * window, at::kLong).remainder(window);
@@ -37,7 +37,7 @@ at::Tensor pair_biases(const Scope& s, int64_t heads, int64_t window) {
 
 }  // namespace
 
-Block::Block(const Scope& s, const TinyVitConfig& c, std::size_t stage)
+Block::Block(const WeightScope& s, const TinyVitConfig& c, std::size_t stage)
     : side_(c.grid(stage)),
       dim_(c.dims[stage]),
       norm_(s / "attn" / "norm", dim_, 1e-5F),

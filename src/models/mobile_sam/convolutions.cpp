@@ -11,8 +11,8 @@ namespace {
 // A convolution ("c", without bias) with the BatchNorm ("bn") that follows it folded in.
 struct Folded {
     at::Tensor weight, bias;
-    Folded(const Scope& s, int64_t out, int64_t in, int64_t kernel) {
-        const Scope bn = s / "bn";
+    Folded(const WeightScope& s, int64_t out, int64_t in, int64_t kernel) {
+        const WeightScope bn = s / "bn";
         const at::Tensor scale = bn.tensor("weight", {out}) /
                                  (bn.tensor("running_var", {out}).clamp_min(0) + 1e-5).sqrt();
         weight = (s / "c").tensor("weight", {out, in, kernel, kernel}) * scale.view({out, 1, 1, 1});
@@ -29,7 +29,7 @@ constexpr int64_t kBand = 8;
 
 }  // namespace
 
-StridedConvolution::StridedConvolution(const Scope& s, int64_t in, int64_t out)
+StridedConvolution::StridedConvolution(const WeightScope& s, int64_t in, int64_t out)
     : in_(in), out_(out), product_(Folded(s, out, in, 3).product(s.precision())) {}
 
 template <class Rows>
@@ -50,7 +50,7 @@ void StridedConvolution::operator()(int64_t y, int64_t side, const Rows& rows, f
     product_(places, patches, inputs, out, out_);
 }
 
-DepthwiseConvolution::DepthwiseConvolution(const Scope& s, int64_t channels, int64_t stride)
+DepthwiseConvolution::DepthwiseConvolution(const WeightScope& s, int64_t channels, int64_t stride)
     : channels_(channels), stride_(stride) {
     const Folded folded(s, channels, 1, 3);
     taps_ = folded.weight.view({channels, 9}).t().contiguous();
@@ -70,44 +70,39 @@ void DepthwiseConvolution::operator()(const float* const rows[3], int64_t side, 
     }
 }
 
-Bottleneck::Bottleneck(const Scope& s, int64_t side, int64_t in, int64_t hidden, int64_t out,
-                       int64_t stride, bool residual)
-    : side_(side),
-      in_(in),
-      hidden_(hidden),
-      out_(out),
-      stride_(stride),
-      residual_(residual),
-      first_(Folded(s / "conv1", hidden, in, 1).product(s.precision())),
-      last_(Folded(s / "conv3", out, hidden, 1).product(s.precision())),
-      middle_(s / "conv2", hidden, stride) {}
+Bottleneck::Bottleneck(const WeightScope& s, const BottleneckShape& c)
+    : shape_(c),
+      first_(Folded(s / "conv1", c.hidden, c.in, 1).product(s.precision())),
+      last_(Folded(s / "conv3", c.out, c.hidden, 1).product(s.precision())),
+      middle_(s / "conv2", c.hidden, c.stride) {}
 
 at::Tensor Bottleneck::operator()(const at::Tensor& input, const Schedule& schedule) const {
-    const int64_t to_side = side_ / stride_;
-    at::Tensor output = at::empty({to_side * to_side, out_});
+    const auto [side, in, hidden, width, stride, residual] = shape_;
+    const int64_t to_side = side / stride;
+    at::Tensor output = at::empty({to_side * to_side, width});
     const float* x = input.const_data_ptr<float>();
     float* out = output.mutable_data_ptr<float>();
     parallel_for((to_side + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {
         const Span span("bottleneck", band);
         const int64_t begin = band * kBand, end = std::min(to_side, begin + kBand);
-        const int64_t low = std::max<int64_t>(0, begin * stride_ - 1),
-                      high = std::min(side_, (end - 1) * stride_ + 2);
-        float* wide = worker.arena.take<float>((high - low) * side_ * hidden_);
-        float* middle = worker.arena.take<float>(to_side * hidden_);
-        first_((high - low) * side_, x + low * side_ * in_, in_, wide, hidden_, Activation::Gelu);
+        const int64_t low = std::max<int64_t>(0, begin * stride - 1),
+                      high = std::min(side, (end - 1) * stride + 2);
+        float* wide = worker.arena.take<float>((high - low) * side * hidden);
+        float* middle = worker.arena.take<float>(to_side * hidden);
+        first_((high - low) * side, x + low * side * in, in, wide, hidden, Activation::Gelu);
         for (int64_t y = begin; y < end; ++y) {
             const float* rows[3];
             for (int64_t k = 0; k < 3; ++k) {
-                const int64_t row = y * stride_ - 1 + k;
-                rows[k] = row >= 0 && row < side_ ? wide + (row - low) * side_ * hidden_ : nullptr;
+                const int64_t row = y * stride - 1 + k;
+                rows[k] = row >= 0 && row < side ? wide + (row - low) * side * hidden : nullptr;
             }
-            middle_(rows, side_, middle);
-            gelu(to_side * hidden_, middle);
-            float* to = out + y * to_side * out_;
-            last_(to_side, middle, hidden_, to, out_);
-            if (residual_) {
-                add(to_side * out_, to, x + y * side_ * in_, to);
-                gelu(to_side * out_, to);
+            middle_(rows, side, middle);
+            gelu(to_side * hidden, middle);
+            float* to = out + y * to_side * width;
+            last_(to_side, middle, hidden, to, width);
+            if (residual) {
+                add(to_side * width, to, x + y * side * in, to);
+                gelu(to_side * width, to);
             }
         }
     });

@@ -10,7 +10,7 @@ std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store
                                         Precisions precisions) {
     const TinyVitConfig c(config);
     const auto decoder = mask_decoder::read_decoder(config);
-    const Scope root(store, precisions);
+    const WeightScope root(store, precisions);
     auto encoder = std::make_shared<const TinyVit>(root / "vision_encoder", c);
     auto model = sam::assemble(
         root, {.family = "mobile_sam",

@@ -13,7 +13,7 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
                  ": precision='fp16': MobileSAM's encoder overflows in it; use 'bf16' or 'fp32'");
     }
     const TinyVitConfig c(config);
-    const plain::Weights root(Scope(store), placement);
+    const plain::Weights root(WeightScope(store), placement);
     auto encoder = std::make_shared<const plain::TinyVit>(root / "vision_encoder", c);
     const mask_decoder::PromptShape prompt =
         mask_decoder::read_prompt(config, c.image, c.grid(kStages - 1), c.output);

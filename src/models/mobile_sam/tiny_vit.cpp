@@ -18,6 +18,19 @@ sam::VisionConfig neck_config(const TinyVitConfig& c) {
 
 }  // namespace
 
+BottleneckShape TinyVitConfig::convolution() const {
+    const auto hidden = static_cast<int64_t>(static_cast<double>(dims[0]) * expand);
+    return {.side = grid(0), .in = dims[0], .hidden = hidden, .out = dims[0], .residual = true};
+}
+
+BottleneckShape TinyVitConfig::merge(std::size_t stage) const {
+    return {.side = grid(stage - 1),
+            .in = dims[stage - 1],
+            .hidden = dims[stage],
+            .out = dims[stage],
+            .stride = grid(stage - 1) / grid(stage)};
+}
+
 TinyVitConfig::TinyVitConfig(const Config& c) {
     const std::string v = "vision_config.";
     image = c.integer(v + "image_size", image, {.low = 16, .high = 8192});
@@ -46,21 +59,18 @@ TinyVitConfig::TinyVitConfig(const Config& c) {
     if (image % 16 != 0) mask_decoder::contradiction(c, v + "image_size must be a multiple of 16");
 }
 
-TinyVit::TinyVit(const Scope& s, const TinyVitConfig& c)
+TinyVit::TinyVit(const WeightScope& s, const TinyVitConfig& c)
     : config_(c),
       first_(s / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2),
       second_(s / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0]),
       neck_(s / "neck", neck_config(c)) {
-    const Scope layers = s / "layers";
+    const WeightScope layers = s / "layers";
     for (int64_t i = 0; i < c.depths[0]; ++i) {
-        convolutions_.emplace_back(layers / "0" / "blocks" / i, c.grid(0), c.dims[0],
-                                   static_cast<int64_t>(static_cast<double>(c.dims[0]) * c.expand),
-                                   c.dims[0], 1, true);
+        convolutions_.emplace_back(layers / "0" / "blocks" / i, c.convolution());
     }
     for (std::size_t stage = 1; stage < kStages; ++stage) {
         merges_.emplace_back(layers / static_cast<int64_t>(stage - 1) / "downsample",
-                             c.grid(stage - 1), c.dims[stage - 1], c.dims[stage], c.dims[stage],
-                             c.grid(stage - 1) / c.grid(stage), false);
+                             c.merge(stage));
         auto& blocks = stages_.emplace_back();
         for (int64_t i = 0; i < c.depths[stage]; ++i)
             blocks.emplace_back(layers / static_cast<int64_t>(stage) / "blocks" / i, c, stage);

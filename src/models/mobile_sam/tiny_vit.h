@@ -13,6 +13,15 @@ namespace segrid::mobile_sam {
 
 inline constexpr std::size_t kStages = 4;
 
+// A 1x1, a depthwise 3x3 and a 1x1 convolution with GELU between them, over a square grid. With a
+// residual and a last GELU it is an MBConv; without these it is the merge between stages.
+struct BottleneckShape {
+    int64_t side = 0;  // of the grid of inputs
+    int64_t in = 0, hidden = 0, out = 0;
+    int64_t stride = 1;
+    bool residual = false;
+};
+
 // image: side in pixels. output: channels of the features. Each list has one number per stage.
 struct TinyVitConfig {
     int64_t image = 1024, output = 256;
@@ -21,6 +30,8 @@ struct TinyVitConfig {
     double mlp_ratio = 4, expand = 4;
     // The side of a stage's grid of tokens.
     int64_t grid(std::size_t stage) const { return image / 4 >> std::min<std::size_t>(stage, 2); }
+    BottleneckShape convolution() const;             // of the first stage
+    BottleneckShape merge(std::size_t stage) const;  // before that stage, from 1 on
     // Throws Corrupt, naming the key, if a value is outside its plausible range or if two values
     // contradict each other.
     explicit TinyVitConfig(const Config& config);
@@ -29,7 +40,7 @@ struct TinyVitConfig {
 // A 3x3 convolution of stride 2 with zero padding. Rows are [column][channel].
 class StridedConvolution {
 public:
-    StridedConvolution(const Scope& scope, int64_t in, int64_t out);
+    StridedConvolution(const WeightScope& scope, int64_t in, int64_t out);
     // Writes output row y, of side / 2 columns. rows(i) is input row i, or null beyond the edge.
     template <class Rows>
     void operator()(int64_t y, int64_t side, const Rows& rows, float* out, Arena& arena) const;
@@ -43,7 +54,7 @@ private:
 class DepthwiseConvolution {
 public:
     DepthwiseConvolution() = default;
-    DepthwiseConvolution(const Scope& scope, int64_t channels, int64_t stride);
+    DepthwiseConvolution(const WeightScope& scope, int64_t channels, int64_t stride);
     // Writes one output row, of side / stride columns, from the three input rows above, at and
     // below it. A row beyond the edge is null.
     void operator()(const float* const rows[3], int64_t side, float* out) const;
@@ -53,17 +64,13 @@ private:
     at::Tensor taps_, bias_;  // [9, channels], [channels]
 };
 
-// A 1x1, a depthwise 3x3 and a 1x1 convolution with GELU between them. With a residual and a last
-// GELU it is an MBConv; without these, at stride 1 or 2, it is the merge between stages.
 class Bottleneck {
 public:
-    Bottleneck(const Scope& scope, int64_t side, int64_t in, int64_t hidden, int64_t out,
-               int64_t stride, bool residual);
+    Bottleneck(const WeightScope& scope, const BottleneckShape& shape);
     at::Tensor operator()(const at::Tensor& x, const Schedule& schedule) const;
 
 private:
-    int64_t side_, in_, hidden_, out_, stride_;
-    bool residual_;
+    BottleneckShape shape_;
     Linear first_, last_;
     DepthwiseConvolution middle_;
 };
@@ -72,7 +79,7 @@ private:
 //   x += attention(x); x = depthwise(x); x += mlp(norm(x))
 class Block {
 public:
-    Block(const Scope& scope, const TinyVitConfig& config, std::size_t stage);
+    Block(const WeightScope& scope, const TinyVitConfig& config, std::size_t stage);
     at::Tensor operator()(at::Tensor x, TokenBuffers& buffers, const Schedule& schedule) const;
 
 private:
@@ -86,7 +93,7 @@ private:
 
 class TinyVit {
 public:
-    TinyVit(const Scope& scope, const TinyVitConfig& config);
+    TinyVit(const WeightScope& scope, const TinyVitConfig& config);
     // Returns features [grid * grid, output]. tap may be null.
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 

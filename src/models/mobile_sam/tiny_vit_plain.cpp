@@ -14,11 +14,10 @@ at::Tensor channels_first(const at::Tensor& x) {
     return x.permute({2, 0, 1}).unsqueeze(0).contiguous();
 }
 
-Bottleneck bottleneck(const Weights& w, int64_t in, int64_t hidden, int64_t out, int64_t stride,
-                      bool residual) {
-    return {NormedConvolution(w / "conv1", in, hidden, 1, 1),
-            NormedConvolution(w / "conv2", hidden, hidden, 3, stride, hidden),
-            NormedConvolution(w / "conv3", hidden, out, 1, 1), residual};
+Bottleneck bottleneck(const Weights& w, const mobile_sam::BottleneckShape& c) {
+    return {NormedConvolution(w / "conv1", c.in, c.hidden, 1, 1),
+            NormedConvolution(w / "conv2", c.hidden, c.hidden, 3, c.stride, c.hidden),
+            NormedConvolution(w / "conv3", c.hidden, c.out, 1, 1), c.residual};
 }
 
 }  // namespace
@@ -26,7 +25,7 @@ Bottleneck bottleneck(const Weights& w, int64_t in, int64_t hidden, int64_t out,
 NormedConvolution::NormedConvolution(const Weights& w, int64_t in, int64_t out, int64_t kernel,
                                      int64_t stride, int64_t groups)
     : kernel_(kernel), stride_(stride), groups_(groups) {
-    const Scope bn = w.scope() / "bn";
+    const WeightScope bn = w.scope() / "bn";
     const at::Tensor scale =
         bn.tensor("weight", {out}) / (bn.tensor("running_var", {out}).clamp_min(0) + 1e-5).sqrt();
     weight_ = w.place((w.scope() / "c").tensor("weight", {out, in / groups, kernel, kernel}) *
@@ -81,14 +80,11 @@ TinyVit::TinyVit(const Weights& w, const mobile_sam::TinyVitConfig& c)
       neck_(w / "neck", c.dims.back(), c.output) {
     const Weights layers = w / "layers";
     for (int64_t i = 0; i < c.depths[0]; ++i) {
-        convolutions_.push_back(bottleneck(
-            layers / "0" / "blocks" / i, c.dims[0],
-            static_cast<int64_t>(static_cast<double>(c.dims[0]) * c.expand), c.dims[0], 1, true));
+        convolutions_.push_back(bottleneck(layers / "0" / "blocks" / i, c.convolution()));
     }
     for (std::size_t stage = 1; stage < mobile_sam::kStages; ++stage) {
-        merges_.push_back(bottleneck(layers / static_cast<int64_t>(stage - 1) / "downsample",
-                                     c.dims[stage - 1], c.dims[stage], c.dims[stage],
-                                     c.grid(stage - 1) / c.grid(stage), false));
+        merges_.push_back(
+            bottleneck(layers / static_cast<int64_t>(stage - 1) / "downsample", c.merge(stage)));
         auto& blocks = stages_.emplace_back();
         for (int64_t i = 0; i < c.depths[stage]; ++i)
             blocks.emplace_back(layers / static_cast<int64_t>(stage) / "blocks" / i, c, stage);

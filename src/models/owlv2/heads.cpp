@@ -21,7 +21,7 @@ float sigmoid(float x) { return 1.0F / (1.0F + std::exp(-x)); }
 
 }  // namespace
 
-PatchMlp::PatchMlp(const Scope& scope, int64_t hidden, int64_t out)
+PatchMlp::PatchMlp(const WeightScope& scope, int64_t hidden, int64_t out)
     : hidden_(hidden),
       out_(out),
       first_(scope / "dense0", hidden, hidden),
@@ -29,7 +29,7 @@ PatchMlp::PatchMlp(const Scope& scope, int64_t hidden, int64_t out)
       third_(scope / "dense2", hidden, out) {}
 
 void PatchMlp::operator()(int64_t rows, const float* x, float* out, Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     float* one = arena.take<float>(rows * hidden_);
     float* two = arena.take<float>(rows * hidden_);
     first_(rows, x, hidden_, one, hidden_, Activation::Gelu);
@@ -37,7 +37,7 @@ void PatchMlp::operator()(int64_t rows, const float* x, float* out, Arena& arena
     third_(rows, two, hidden_, out, out_);
 }
 
-ClassHead::ClassHead(const Scope& scope, const Owlv2Config& c)
+ClassHead::ClassHead(const WeightScope& scope, const Owlv2Config& c)
     : hidden_(c.vision.hidden),
       dim_(c.text.hidden),
       classes_(scope / "dense0", hidden_, dim_),
@@ -66,7 +66,7 @@ void ClassHead::operator()(const at::Tensor& patches, DetectionFeatures& out,
     });
 }
 
-BoxHead::BoxHead(const Scope& scope, const Owlv2Config& c)
+BoxHead::BoxHead(const WeightScope& scope, const Owlv2Config& c)
     : grid_(c.grid()), hidden_(c.vision.hidden), mlp_(scope, hidden_, 4) {}
 
 std::vector<UnitBox> BoxHead::operator()(const at::Tensor& patches,

@@ -13,7 +13,7 @@ namespace segrid::owlv2 {
 class PatchMlp {
 public:
     PatchMlp() = default;
-    PatchMlp(const Scope& scope, int64_t hidden, int64_t out);
+    PatchMlp(const WeightScope& scope, int64_t hidden, int64_t out);
     void operator()(int64_t rows, const float* x, float* out, Arena& arena) const;
 
 private:
@@ -25,7 +25,7 @@ private:
 // numbers that turn its products with queries into logits.
 class ClassHead {
 public:
-    ClassHead(const Scope& scope, const Owlv2Config& config);
+    ClassHead(const WeightScope& scope, const Owlv2Config& config);
     void operator()(const at::Tensor& patches, DetectionFeatures& out,
                     const Schedule& schedule) const;
 
@@ -37,7 +37,7 @@ private:
 // The boxes of the patches `which`, in their order. The head predicts a box relative to its patch.
 class BoxHead {
 public:
-    BoxHead(const Scope& scope, const Owlv2Config& config);
+    BoxHead(const WeightScope& scope, const Owlv2Config& config);
     std::vector<UnitBox> operator()(const at::Tensor& patches, const std::vector<int64_t>& which,
                                     const Schedule& schedule) const;
 

@@ -8,7 +8,7 @@
 
 namespace segrid::owlv2 {
 
-EncoderLayer::EncoderLayer(const Scope& scope, const TowerConfig& c)
+EncoderLayer::EncoderLayer(const WeightScope& scope, const TowerConfig& c)
     : config_(c),
       precision_(scope.precision()),
       norm_(scope / "layer_norm1", c.hidden, c.eps),
@@ -41,7 +41,7 @@ void EncoderLayer::operator()(at::Tensor& tokens, TokenBuffers& buffers,
 }
 
 void EncoderLayer::causal(const std::vector<int64_t>& lengths, float* x, Arena& arena) const {
-    const Arena::Scope scope(arena);
+    const Arena::Lifetime scope(arena);
     const int64_t hidden = config_.hidden, dim = hidden / config_.heads;
     const int64_t rows = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
     const float scale = 1.0F / std::sqrt(static_cast<float>(dim));

@@ -11,7 +11,7 @@ namespace segrid::owlv2 {
 
 class EncoderLayer {
 public:
-    EncoderLayer(const Scope& scope, const TowerConfig& config);
+    EncoderLayer(const WeightScope& scope, const TowerConfig& config);
 
     // tokens: [n, hidden]. Each token attends to all.
     void operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;

@@ -40,7 +40,7 @@ float generalised_overlap(const UnitBox& a, const UnitBox& b) {
 using ImageEncoder = std::function<DetectionFeatures(const ModelInput& input,
                                                      const Schedule& schedule, const Tap* tap)>;
 
-ImageEncoder with_kernels(const Scope& root, const Owlv2Config& config,
+ImageEncoder with_kernels(const WeightScope& root, const Owlv2Config& config,
                           const PreprocessSpec& preprocess) {
     auto vision = std::make_shared<const VisionTower>(root, config, preprocess);
     auto classes = std::make_shared<const ClassHead>(root / "class_head", config);
@@ -53,8 +53,8 @@ ImageEncoder with_kernels(const Scope& root, const Owlv2Config& config,
     };
 }
 
-ImageEncoder plainly(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess,
-                     Placement placement) {
+ImageEncoder plainly(const WeightScope& root, const Owlv2Config& config,
+                     const PreprocessSpec& preprocess, Placement placement) {
     auto vision = std::make_shared<const plain::Owlv2Vision>(plain::Weights(root, placement),
                                                              config, preprocess);
     return [vision](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
@@ -64,7 +64,8 @@ ImageEncoder plainly(const Scope& root, const Owlv2Config& config, const Preproc
 
 class Owlv2 final : public DetectionModel {
 public:
-    Owlv2(const Scope& root, const Owlv2Config& config, const std::optional<Placement>& placed)
+    Owlv2(const WeightScope& root, const Owlv2Config& config,
+          const std::optional<Placement>& placed)
         : config_(config),
           preprocess_(preprocess_of(config)),
           image_(placed ? plainly(root, config, preprocess_, *placed)
@@ -180,7 +181,8 @@ private:
 std::unique_ptr<DetectionModel> load(const Config& config, WeightStore& store,
                                      const Execution& execution) {
     const Owlv2Config c(config);
-    auto model = std::make_unique<Owlv2>(Scope(store, execution.precisions), c, execution.plain);
+    auto model =
+        std::make_unique<Owlv2>(WeightScope(store, execution.precisions), c, execution.plain);
     // Detection does not use CLIP's own head; the others are buffers in old files.
     store.finish({c.family + ".visual_projection", c.family + ".logit_scale",
                   c.family + ".vision_model.embeddings.position_ids",

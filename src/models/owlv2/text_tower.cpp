@@ -18,8 +18,8 @@ int64_t read_length(const TokenIds& ids) {
 
 }  // namespace
 
-TextTower::TextTower(const Scope& root, const Owlv2Config& c) : config_(c) {
-    const Scope tower = root / c.family / "text_model";
+TextTower::TextTower(const WeightScope& root, const Owlv2Config& c) : config_(c) {
+    const WeightScope tower = root / c.family / "text_model";
     tokens_ =
         (tower / "embeddings" / "token_embedding").tensor("weight", {c.vocabulary, c.text.hidden});
     positions_ =

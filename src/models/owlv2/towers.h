@@ -15,7 +15,8 @@ namespace segrid::owlv2 {
 class VisionTower {
 public:
     // root: the scope of all weights.
-    VisionTower(const Scope& root, const Owlv2Config& config, const PreprocessSpec& preprocess);
+    VisionTower(const WeightScope& root, const Owlv2Config& config,
+                const PreprocessSpec& preprocess);
     // [grid * grid, hidden]
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 
@@ -30,7 +31,7 @@ private:
 
 class TextTower {
 public:
-    TextTower(const Scope& root, const Owlv2Config& config);
+    TextTower(const WeightScope& root, const Owlv2Config& config);
     // [texts, hidden], unit vectors
     at::Tensor operator()(const std::vector<TokenIds>& texts, const Schedule& schedule,
                           const Tap* tap) const;

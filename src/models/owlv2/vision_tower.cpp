@@ -6,9 +6,10 @@
 
 namespace segrid::owlv2 {
 
-VisionTower::VisionTower(const Scope& root, const Owlv2Config& c, const PreprocessSpec& preprocess)
+VisionTower::VisionTower(const WeightScope& root, const Owlv2Config& c,
+                         const PreprocessSpec& preprocess)
     : config_(c), preprocess_(preprocess) {
-    const Scope tower = root / c.family / "vision_model", embeddings = tower / "embeddings";
+    const WeightScope tower = root / c.family / "vision_model", embeddings = tower / "embeddings";
     const int64_t hidden = c.vision.hidden;
     patches_ = Linear((embeddings / "patch_embedding")
                           .tensor("weight", {hidden, 3, c.patch, c.patch})

@@ -4,7 +4,7 @@
 namespace segrid::sam {
 namespace {
 
-RelativePositions positions(const Scope& scope, const VisionConfig& c, int64_t extent) {
+RelativePositions positions(const WeightScope& scope, const VisionConfig& c, int64_t extent) {
     if (!c.relative_positions) return {};
     const std::vector<int64_t> shape{2 * extent - 1, c.hidden / c.heads};
     return {scope.tensor("rel_pos_h", shape), scope.tensor("rel_pos_w", shape)};
@@ -12,7 +12,7 @@ RelativePositions positions(const Scope& scope, const VisionConfig& c, int64_t e
 
 }  // namespace
 
-Block::Block(const Scope& scope, const VisionConfig& c, int64_t layer)
+Block::Block(const WeightScope& scope, const VisionConfig& c, int64_t layer)
     : hidden_(c.hidden),
       norm_(scope / "layer_norm1", c.hidden, c.eps),
       qkv_(scope.encoder_linears() / "attn" / "qkv", c.hidden, 3 * c.hidden, c.qkv_bias),

@@ -6,7 +6,7 @@
 
 namespace segrid::sam {
 
-using mask_decoder::within;
+using mask_decoder::check_range;
 
 bool VisionConfig::is_global(int64_t layer) const {
     return std::find(global_layers.begin(), global_layers.end(), layer) != global_layers.end();
@@ -35,15 +35,15 @@ SamConfig::SamConfig(const Config& c) {
 
     decoder = mask_decoder::read_decoder(c);
 
-    within(c, "vision_config.image_size", v.image, 1, 8192);
-    within(c, "vision_config.patch_size", v.patch, 1, 256);
-    within(c, "vision_config.num_channels", v.channels, 3, 3);
-    within(c, "vision_config.hidden_size", v.hidden, 1, 16384);
-    within(c, "vision_config.num_hidden_layers", v.layers, 1, 256);
-    within(c, "vision_config.num_attention_heads", v.heads, 1, 256);
-    within(c, "vision_config.mlp_dim", v.mlp, 1, 65536);
-    within(c, "vision_config.window_size", v.window, 0, 1024);
-    within(c, "vision_config.output_channels", v.output, 4, 16384);
+    check_range(c, "vision_config.image_size", v.image, 1, 8192);
+    check_range(c, "vision_config.patch_size", v.patch, 1, 256);
+    check_range(c, "vision_config.num_channels", v.channels, 3, 3);
+    check_range(c, "vision_config.hidden_size", v.hidden, 1, 16384);
+    check_range(c, "vision_config.num_hidden_layers", v.layers, 1, 256);
+    check_range(c, "vision_config.num_attention_heads", v.heads, 1, 256);
+    check_range(c, "vision_config.mlp_dim", v.mlp, 1, 65536);
+    check_range(c, "vision_config.window_size", v.window, 0, 1024);
+    check_range(c, "vision_config.output_channels", v.output, 4, 16384);
     if (v.image % v.patch != 0)
         mask_decoder::contradiction(c, "vision_config.image_size must be a multiple of patch_size");
     if (v.grid() > 512)

@@ -8,7 +8,7 @@
 
 namespace segrid::sam {
 
-Neck::Neck(const Scope& scope, const VisionConfig& c)
+Neck::Neck(const WeightScope& scope, const VisionConfig& c)
     : grid_(c.grid()),
       hidden_(c.hidden),
       output_(c.output),

@@ -2,7 +2,7 @@
 
 namespace segrid::sam {
 
-PatchEmbed::PatchEmbed(const Scope& scope, const VisionConfig& c)
+PatchEmbed::PatchEmbed(const WeightScope& scope, const VisionConfig& c)
     : patch_(c.patch),
       grid_(c.grid()),
       hidden_(c.hidden),

@@ -9,7 +9,7 @@ using mask_decoder::ImageContext;
 
 class Sam final : public SegmentationModel {
 public:
-    Sam(const Scope& root, Parts parts)
+    Sam(const WeightScope& root, Parts parts)
         : parts_(std::move(parts)), predictor_(root, parts_.prompt, parts_.decoder) {
         preprocess_.side = parts_.prompt.side;
     }
@@ -53,14 +53,14 @@ private:
 
 }  // namespace
 
-std::unique_ptr<SegmentationModel> assemble(const Scope& root, Parts parts) {
+std::unique_ptr<SegmentationModel> assemble(const WeightScope& root, Parts parts) {
     return std::make_unique<Sam>(root, std::move(parts));
 }
 
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions) {
     const SamConfig c(config);
-    const Scope root(store, precisions);
+    const WeightScope root(store, precisions);
     auto encoder = std::make_shared<const VisionEncoder>(root / "vision_encoder", c.vision);
     auto model = assemble(
         root, {.family = "sam",

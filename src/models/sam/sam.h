@@ -34,6 +34,6 @@ struct Parts {
 };
 // Joins an encoder with SAM's prompt encoder and mask decoder, which it reads from the root of the
 // weights.
-std::unique_ptr<SegmentationModel> assemble(const Scope& root, Parts parts);
+std::unique_ptr<SegmentationModel> assemble(const WeightScope& root, Parts parts);
 
 }  // namespace segrid::sam

@@ -7,7 +7,7 @@ namespace segrid::sam {
 std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
                                               Placement placement) {
     const SamConfig c(config);
-    const plain::Weights root(Scope(store), placement);
+    const plain::Weights root(WeightScope(store), placement);
     auto encoder = std::make_shared<const plain::Vit>(root / "vision_encoder", c.vision);
     const Size grid{c.vision.grid(), c.vision.grid()};
     auto model = plain::assemble(

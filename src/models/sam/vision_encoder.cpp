@@ -4,7 +4,7 @@
 
 namespace segrid::sam {
 
-VisionEncoder::VisionEncoder(const Scope& scope, const VisionConfig& c)
+VisionEncoder::VisionEncoder(const WeightScope& scope, const VisionConfig& c)
     : config_(c), patches_(scope, c), neck_(scope / "neck", c) {
     blocks_.reserve(static_cast<std::size_t>(c.layers));
     for (int64_t layer = 0; layer < c.layers; ++layer)

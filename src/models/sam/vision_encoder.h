@@ -14,7 +14,7 @@ namespace segrid::sam {
 // Non-overlapping patches to tokens, with one product per grid row.
 class PatchEmbed {
 public:
-    PatchEmbed(const Scope& scope, const VisionConfig& config);
+    PatchEmbed(const WeightScope& scope, const VisionConfig& config);
     // Writes the tokens of grid row y to out[grid, hidden]. Beyond the image's edges the normalised
     // input is zero.
     void operator()(int64_t y, const ModelInput& input, float* out, Arena& arena) const;
@@ -29,7 +29,7 @@ private:
 //   x += attention(norm(x)); x += mlp(norm(x))
 class Block {
 public:
-    Block(const Scope& scope, const VisionConfig& config, int64_t layer);
+    Block(const WeightScope& scope, const VisionConfig& config, int64_t layer);
     void operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule& schedule) const;
 
 private:
@@ -44,7 +44,7 @@ private:
 // [grid * grid, output].
 class Neck {
 public:
-    Neck(const Scope& scope, const VisionConfig& config);
+    Neck(const WeightScope& scope, const VisionConfig& config);
     at::Tensor operator()(const at::Tensor& tokens, const Schedule& schedule) const;
 
 private:
@@ -56,7 +56,7 @@ private:
 
 class VisionEncoder {
 public:
-    VisionEncoder(const Scope& scope, const VisionConfig& config);
+    VisionEncoder(const WeightScope& scope, const VisionConfig& config);
     // Returns features [grid * grid, output]. tap may be null.
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 

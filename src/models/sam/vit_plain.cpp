@@ -26,7 +26,7 @@ VitBlock::VitBlock(const Weights& w, const sam::VisionConfig& c, int64_t layer)
       mlp_(w / "layer_norm2", w / "mlp" / "lin1", w / "mlp" / "lin2", c.hidden, c.mlp, c.eps) {
     if (!c.relative_positions) return;
     const std::vector<int64_t> shape{2 * extent_ - 1, c.hidden / c.heads};
-    const Scope attention = w.scope() / "attn";
+    const WeightScope attention = w.scope() / "attn";
     rows_ = w.place(by_pair(attention.tensor("rel_pos_h", shape), extent_));
     columns_ = w.place(by_pair(attention.tensor("rel_pos_w", shape), extent_));
     const at::Tensor one_hot = at::eye(extent_);

@@ -14,7 +14,7 @@ int64_t mlp_width(const HieraConfig& c, int64_t dim) {
 
 }  // namespace
 
-Block::Block(const Scope& s, const HieraConfig& c, int64_t stage, bool first, int64_t layer)
+Block::Block(const WeightScope& s, const HieraConfig& c, int64_t stage, bool first, int64_t layer)
     : side_(c.grid(stage)), in_(c.dims[static_cast<std::size_t>(stage)]), out_(in_), pool_(1) {
     auto window = c.windows[static_cast<std::size_t>(stage)];
     if (first && stage > 0) {  // starts on the grid, and in the windows, of the previous stage
@@ -25,7 +25,7 @@ Block::Block(const Scope& s, const HieraConfig& c, int64_t stage, bool first, in
     }
     if (std::find(c.global_blocks.begin(), c.global_blocks.end(), layer) != c.global_blocks.end())
         window = 0;
-    const Scope linears = s.encoder_linears();
+    const WeightScope linears = s.encoder_linears();
     norm_ = LayerNorm(s / "layer_norm1", in_, c.eps);
     qkv_ = Linear(linears / "attn" / "qkv", in_, 3 * out_);
     if (in_ != out_) shortcut_ = Linear(linears / "proj", in_, out_);

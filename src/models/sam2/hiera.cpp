@@ -6,7 +6,7 @@
 
 namespace segrid::sam2 {
 
-Hiera::Hiera(const Scope& vision, const Scope& decoder, const Sam2Config& c)
+Hiera::Hiera(const WeightScope& vision, const WeightScope& decoder, const Sam2Config& c)
     : config_(c.hiera), patches_(vision / "backbone", c.hiera), neck_(vision, decoder, c) {
     int64_t layer = 0;
     for (int64_t stage = 0; stage < kStages; ++stage) {

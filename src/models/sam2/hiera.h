@@ -17,7 +17,7 @@ namespace segrid::sam2 {
 // table, enlarged, and the table of a window, repeated.
 class PatchEmbed {
 public:
-    PatchEmbed(const Scope& scope, const HieraConfig& config);
+    PatchEmbed(const WeightScope& scope, const HieraConfig& config);
     // Writes the tokens of grid row y to out[grid, hidden]. The input must be packed RGB floats in
     // 0..255.
     void operator()(int64_t y, const ModelInput& input, float* out, Arena& arena) const;
@@ -33,7 +33,8 @@ private:
 class Block {
 public:
     // first: whether the block is the first of its stage. layer: its index over all stages.
-    Block(const Scope& scope, const HieraConfig& config, int64_t stage, bool first, int64_t layer);
+    Block(const WeightScope& scope, const HieraConfig& config, int64_t stage, bool first,
+          int64_t layer);
     at::Tensor operator()(const at::Tensor& tokens, TokenBuffers& buffers,
                           const Schedule& schedule) const;
 
@@ -49,7 +50,7 @@ private:
 // decoder's own 1x1 convolutions of the two finer levels are multiplied into those of the neck.
 class Neck {
 public:
-    Neck(const Scope& vision, const Scope& decoder, const Sam2Config& config);
+    Neck(const WeightScope& vision, const WeightScope& decoder, const Sam2Config& config);
     // stages: the tokens of the four stages. Returns the image tokens [., fpn], then features at
     // twice [., fpn / 4] and at four times [., fpn / 8] their resolution.
     Features operator()(const std::array<at::Tensor, kStages>& stages,
@@ -64,7 +65,7 @@ private:
 
 class Hiera {
 public:
-    Hiera(const Scope& vision, const Scope& decoder, const Sam2Config& config);
+    Hiera(const WeightScope& vision, const WeightScope& decoder, const Sam2Config& config);
     // Returns the features of the neck. tap may be null.
     Features operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 

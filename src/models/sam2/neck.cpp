@@ -9,7 +9,7 @@ namespace {
 
 struct Convolution {  // 1 x 1
     at::Tensor weight, bias;
-    Convolution(const Scope& s, int64_t in, int64_t out)
+    Convolution(const WeightScope& s, int64_t in, int64_t out)
         : weight(s.tensor("weight", {out, in, 1, 1}).view({out, in})),
           bias(s.tensor("bias", {out})) {}
 };
@@ -22,7 +22,7 @@ Linear both(const Convolution& first, const Convolution& second, Precision preci
 
 }  // namespace
 
-Neck::Neck(const Scope& vision, const Scope& decoder, const Sam2Config& c)
+Neck::Neck(const WeightScope& vision, const WeightScope& decoder, const Sam2Config& c)
     : fpn_(c.fpn), top_down_(c.top_down) {
     for (std::size_t stage = 0; stage < kStages; ++stage) {
         sides_[stage] = c.hiera.grid(static_cast<int64_t>(stage));

@@ -7,7 +7,7 @@
 
 namespace segrid::sam2 {
 
-PatchEmbed::PatchEmbed(const Scope& scope, const HieraConfig& c)
+PatchEmbed::PatchEmbed(const WeightScope& scope, const HieraConfig& c)
     : image_(c.image),
       kernel_(c.kernel),
       stride_(c.stride),

@@ -15,7 +15,7 @@ struct Context : mask_decoder::ImageContext {
 
 class Sam2 final : public SegmentationModel {
 public:
-    Sam2(const Scope& root, const Sam2Config& c)
+    Sam2(const WeightScope& root, const Sam2Config& c)
         : config_(c),
           encoder_(root / "vision_encoder", root / "mask_decoder", c),
           predictor_(root, c.prompt, c.decoder),
@@ -94,7 +94,7 @@ std::vector<std::string> of_video() {
 
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions) {
-    auto model = std::make_unique<Sam2>(Scope(store, precisions), Sam2Config(config));
+    auto model = std::make_unique<Sam2>(WeightScope(store, precisions), Sam2Config(config));
     store.finish(of_video());
     return model;
 }

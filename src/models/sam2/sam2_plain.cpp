@@ -7,7 +7,7 @@ namespace segrid::sam2 {
 std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
                                               Placement placement) {
     const Sam2Config c(config);
-    const plain::Weights root(Scope(store), placement);
+    const plain::Weights root(WeightScope(store), placement);
     auto encoder =
         std::make_shared<const plain::Hiera>(root / "vision_encoder", root / "mask_decoder", c);
     auto model = plain::assemble(
