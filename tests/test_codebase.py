@@ -1,5 +1,6 @@
 """The rules of the house: levels, sizes, names, README snippets."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -121,3 +122,66 @@ def test_readme_snippets_run(number):
 
 def test_readme_figures_are_the_results():
     subprocess.run([sys.executable, "-m", "benchmarks.report", "--check"], cwd=ROOT, check=True)
+
+
+def python_imports():
+    """{module: modules of the package that it imports}, with those of function bodies and without
+    those for type checkers. `segrid.NAME` counts as the module that holds NAME."""
+    root = ROOT / "python"
+    files = {}
+    for f in CODE:
+        if f.suffix == ".py" and f.is_relative_to(root):
+            parts = f.relative_to(root).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = f
+    faces = ast.parse(files["segrid"].read_text())
+    holders = next(
+        ast.literal_eval(node.value)
+        for node in faces.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "_WHERE"
+    )
+
+    def module_of(name):
+        first, _, rest = name.partition(".")
+        if first == "segrid" and rest.partition(".")[0] in holders:
+            return f"segrid.{holders[rest.partition('.')[0]]}"
+        while name and name not in files:
+            name = name.rpartition(".")[0]
+        return name
+
+    def imported(node):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            nodes = node.orelse
+        else:
+            nodes = ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole path"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+        for child in nodes:
+            yield from imported(child)
+
+    return {
+        name: {module_of(i) for i in imported(ast.parse(f.read_text()))} - {name, ""}
+        for name, f in files.items()
+    }
+
+
+@pytest.mark.parametrize("rooms", [False, True], ids=["modules", "rooms"])
+def test_python_imports_in_no_circle(rooms):
+    """A room is a folder of the package with all below it; a module beside them is one, too."""
+
+    def room(module):
+        return ".".join(module.split(".")[:2]) if rooms else module
+
+    graph = {}
+    for module, imported in python_imports().items():
+        graph.setdefault(room(module), set()).update({room(m) for m in imported} - {room(module)})
+    assert len(graph) > 15 and any(graph.values())
+    while leaves := [name for name, imported in graph.items() if not imported & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    left = {name: sorted(imported & graph.keys()) for name, imported in graph.items()}
+    assert not left, "these, or what they import, import each other"

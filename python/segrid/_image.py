@@ -59,11 +59,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 
-from segrid import _formats
 from segrid._files import whole
-from segrid._formats import ENDINGS as ENDINGS
 from segrid._native import CorruptFileError, _core
-from segrid._orientation import upright
+from segrid.image_files import formats
+from segrid.image_files.formats import ENDINGS as ENDINGS
+from segrid.image_files.orientation import upright
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -86,7 +86,7 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
         return image
     if isinstance(image, (str, os.PathLike)):
         path = os.fspath(image)
-        if (kind := _formats.no_file(os.stat(path).st_mode)) is not None:
+        if (kind := formats.no_file(os.stat(path).st_mode)) is not None:
             raise ValueError(f"{os.fsdecode(path)}: not a file, but {kind}; it may have no end")
         with open(path, "rb") as file:  # raises for what is missing, a folder or not permitted
             return _from_file(file, os.fsdecode(path), lenient)
@@ -117,20 +117,20 @@ def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) ->
 
 def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
     """The engine's image of an open file, by what its first bytes say."""
-    head = file.read(_formats.HEAD)
-    if (kind := _formats.unread(head)) is not None:
+    head = file.read(formats.HEAD)
+    if (kind := formats.unread(head)) is not None:
         raise NotImplementedError(
             f"{name}: {kind} is not read; convert it to PNG, JPEG, TIFF, BMP or WebP"
         )
-    if (kind := _formats.no_image(head)) is not None:
+    if (kind := formats.no_image(head)) is not None:
         raise CorruptFileError(
             f"{name}: not an image, but {kind}; give the picture itself, as PNG, JPEG or TIFF"
         )
-    kind = _formats.read_as(head)
+    kind = formats.read_as(head)
     if kind == "TIFF":
-        from segrid import _tiff
+        from segrid.image_files import tiff
 
-        pixels, notes = _tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
+        pixels, notes = tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
         return _noted(_core.image_from_array(pixels), notes)
     if kind is None:
         _core.inspect_bytes(head, os.fsencode(name), MAX_PIXELS, lenient)  # says what it is
@@ -149,9 +149,9 @@ def _whole(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[
     orientation, notes = 1, []
     if kind not in BY_PILLOW_ALONE:  # the engine checks all others and names what is no image
         orientation, notes = _core.inspect_bytes(data, encoded, MAX_PIXELS, lenient)
-    from segrid import _pillow
+    from segrid.image_files import pillow
 
-    stored, more = _pillow.read(data, kind, name, max_pixels=MAX_PIXELS, lenient=lenient)
+    stored, more = pillow.read(data, kind, name, max_pixels=MAX_PIXELS, lenient=lenient)
     try:
         samples = _from_array(stored, bgr=False)
     except ValueError as error:  # floats out of range

@@ -65,7 +65,7 @@ class Segmenter(LoadedModel):
     ) -> None:
         self._points_per_side = 32
         if profile is not None:
-            from segrid.tuning import read_profile
+            from segrid.profile import read_profile
 
             tuned = read_profile(profile)
             precision = tuned["precision"] if precision == "auto" else precision

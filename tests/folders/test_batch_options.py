@@ -118,9 +118,9 @@ def test_every_writer(batch, fields, tmp_path):
 
 
 def test_no_two_images_write_the_same_files(fields, tmp_path):
+    from segrid.compat.microscopy import _stems
     from segrid.folders.inputs import collect
     from segrid.folders.writers import whole
-    from segrid.microscopy import _stems
 
     for name in ("a.png", "a.jpg", "a.png.jpg", "b.png"):
         (tmp_path / name).write_bytes((fields / "a/field 01.png").read_bytes())

@@ -190,7 +190,7 @@ def test_limits_and_precision_arrive(photos, tmp_path, monkeypatch):
 def test_how_many_boxes_at_once_reaches_the_model(tiny, photos, tmp_path):
     """Its masks are the same, so that outputs do not tell."""
     from segrid.folders.inputs import collect
-    from segrid.folders.machine import Asked, machine
+    from segrid.folders.job_plan import Asked, machine
 
     (tmp_path / "views.json").write_text('{"a": {"pattern": "*", "prompts": ["a"]}}')
     (tmp_path / "boxes.json").write_text(

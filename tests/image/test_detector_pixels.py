@@ -48,7 +48,7 @@ def test_equals_transformers_pillow_processor(size, side):
 
 def test_the_square_around_a_narrow_image_is_never_made():
     """24,000 x 9 pixels: their square would be 1.7 GB."""
-    from segrid.memory import forget_peak, resident_mb
+    from segrid.measuring.memory import forget_peak, resident_mb
 
     rgb = noise((24_000, 9))
     forget_peak()

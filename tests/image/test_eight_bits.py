@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from reference.tiff import percentiles
-from segrid._eight_bits import mapped, stretched
-from segrid._tiff_colour import _full_range
+from segrid.image_files.eight_bits import mapped, stretched
+from segrid.image_files.tiff_colour import _full_range
 
 SIZE = (2000, 4000, 3)
 VALUES = np.random.default_rng(0).integers(0, 16, SIZE, np.uint8)

@@ -27,7 +27,7 @@ from segrid.cli.output import refusing, shown
 
 if TYPE_CHECKING:
     from segrid.folders.inputs import Input
-    from segrid.folders.machine import Machine
+    from segrid.folders.job_plan import Machine
     from segrid.folders.run import Job, Plan, Summary
 
 SHOWN = 20  # entries of a list that the summary shows
@@ -37,7 +37,7 @@ SHOWN = 20  # entries of a list that the summary shows
 class Command:
     """What `segrid batch` was given; see its help.
 
-    asked : as `segrid.folders.machine.Asked`; options : of segment everything
+    asked : as `segrid.folders.job_plan.Asked`; options : of segment everything
     engine, workers, ray_address : where it runs
     unnamed : packaged models that run because no other was named
     """
@@ -93,7 +93,7 @@ def run(command: Command) -> int:
 def _prepared(command: Command) -> tuple[Machine, Job]:
     """The images and what is done to each; complains before the first image is read."""
     import segrid
-    from segrid.folders.machine import Asked, machine, of_option
+    from segrid.folders.job_plan import Asked, machine, of_option
     from segrid.folders.run import Job, check_output
 
     check_output(command.writers, command.output_suffix)
@@ -103,7 +103,7 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
         segrid.set_threads(threads)
     tuned = None
     if command.profile is not None:
-        from segrid.tuning import read_profile
+        from segrid.profile import read_profile
 
         with of_option("--profile"):
             tuned = read_profile(command.profile)

@@ -6,22 +6,13 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from segrid.cli.choice import ModelChoice
 from segrid.cli.output import refusing, shown
-
-# Stage, and the spans it is made of (see segrid.Trace): what a reader sees indented below it.
-PARTS = {
-    "encode": ("qkv", "window attention", "pack keys", "global attention", "mlp", "neck"),
-    "decode": ("tokens", "sweep", "upscale"),
-}
-STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
 
 
 def run(
@@ -31,12 +22,13 @@ def run(
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
+    from segrid.measuring.stages import drawn_picture, stage_seconds
 
     console = Console(stderr=True)
     with refusing():
         segmenter = choice.segmenter()
         pixels = [(path.name, to_image(path)) for path in images] or [
-            ("drawn, 1800 x 1200", to_image(drawn()))
+            ("drawn, 1800 x 1200", to_image(drawn_picture()))
         ]
         records = []
         for name, image in pixels:
@@ -45,7 +37,7 @@ def run(
                     {
                         "image": name,
                         "points": points_per_side**2,
-                        **measure(segmenter, image, points_per_side, repeat),
+                        **stage_seconds(segmenter, image, points_per_side, repeat),
                     }
                 )
     about = {
@@ -75,7 +67,7 @@ def sweep(
 ) -> int:
     """The prompt batch alone. Returns the exit code 0. Exits with 2 when nothing can be run."""
     import segrid
-    from segrid.prompt_sweep import sweep_prompts
+    from segrid.measuring.prompt_sweep import sweep_prompts
 
     console = Console(stderr=True)
     with refusing():
@@ -110,41 +102,9 @@ def sweep(
     return 0
 
 
-def drawn() -> np.ndarray:
-    """(1200, 1800, 3) uint8: discs on a slope, always the same."""
-    y, x = np.mgrid[:1200, :1800]
-    picture = np.stack([x / 1800, y / 1200, (x + y) / 3000], axis=2) * 160
-    random = np.random.default_rng(0)
-    for _ in range(60):
-        cx, cy, r = random.uniform(0, 1800), random.uniform(0, 1200), random.uniform(15, 120)
-        picture[(x - cx) ** 2 + (y - cy) ** 2 < r * r] = random.uniform(0, 255, 3)
-    return picture.astype(np.uint8)
-
-
-def measure(segmenter: Any, image: Any, points_per_side: int, repeat: int) -> dict[str, Any]:
-    """The median of `repeat` runs after a first one: seconds per stage (wall clock), and per part
-    (summed over workers)."""
-    import segrid
-
-    segmenter.everything(image, points_per_side=points_per_side)
-    runs = []
-    for _ in range(repeat):
-        begin = perf_counter()
-        with segrid.Trace() as trace:
-            masks = segmenter.everything(image, points_per_side=points_per_side)
-        runs.append((perf_counter() - begin, masks.stats, trace.seconds(), len(masks)))
-    total, stats, parts, objects = sorted(runs, key=lambda r: r[0])[(repeat - 1) // 2]
-    return {
-        "objects": objects,
-        "seconds": {s: stats["seconds"].get(s, 0.0) for s in STAGES},
-        "worker_seconds": parts,
-        "fastest": min(r[0] for r in runs),
-        "slowest": max(r[0] for r in runs),
-        "peak_memory_mb": stats["peak_memory_mb"],
-    }
-
-
 def _table(record: dict[str, Any]) -> Table:
+    from segrid.measuring.stages import PARTS, STAGES
+
     table = Table(
         title=f"{shown(record['image'])}: {record['objects']} objects from {record['points']} "
         f"points, peak {record['peak_memory_mb']:.0f} MB",

@@ -38,7 +38,7 @@ def run(
     as_json: bool,
 ) -> int:
     """Returns the exit code 0. Exits with 2 when nothing can be compared."""
-    from segrid.comparison import compare
+    from segrid.measuring.comparison import compare
 
     console = Console(stderr=True)
     with refusing(RuntimeError):

@@ -20,8 +20,8 @@ def run(
     Returns the exit code 0. Exits with 2 where nothing could be measured.
     """
     from segrid.folders.inputs import collect
-    from segrid.tuning import tune
-    from segrid.tuning_report import write_report
+    from segrid.measuring.tuning import tune
+    from segrid.measuring.tuning_report import write_report
 
     console = Console(stderr=True)
     with refusing(RuntimeError):

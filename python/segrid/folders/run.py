@@ -20,10 +20,10 @@ from segrid.folders.coco import merge
 from segrid.folders.inputs import Input
 from segrid.folders.manifest import Manifest, Records, fingerprint, read_records
 from segrid.folders.notes import Notes
+from segrid.folders.stream import Streamed, stream
+from segrid.folders.views import Views
 from segrid.folders.walk import is_broken_link
 from segrid.folders.writers import SEGMENTED, WRITERS, Place, is_class_picture
-from segrid.streaming import Streamed, stream
-from segrid.views import Views
 
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # these are errors of the place, not of the image
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from segrid._eight_bits import check_finite, mapped, stretched
 from segrid._native import CorruptFileError
-from segrid._orientation import upright
+from segrid.image_files.eight_bits import check_finite, mapped, stretched
+from segrid.image_files.orientation import upright
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
 ALPHA = (1, 2)  # ExtraSamples: associated, unassociated

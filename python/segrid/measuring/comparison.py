@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from segrid.matching import BoxedMask, cut_out, match, packed, unpacked
-from segrid.memory import difference, forget_peak, resident_mb
+from segrid.measuring.matching import BoxedMask, cut_out, match, packed, unpacked
+from segrid.measuring.memory import difference, forget_peak, resident_mb
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 
@@ -255,7 +255,7 @@ def _process(
     with (
         tempfile.TemporaryFile("w+") as said_wrong,
         subprocess.Popen(
-            [sys.executable, "-c", "from segrid.comparison import _main; _main()"],
+            [sys.executable, "-c", "from segrid.measuring.comparison import _main; _main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said_wrong,

@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 
 from segrid._native import _core
+from segrid.folders.stream import Streamed, stream
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
-from segrid.streaming import Streamed, stream
 
 # Diameters, in pixels, of nuclei of about 10 micrometres. A camera whose pixels measure 6.5
 # micrometres sees 0.65 and 0.16 micrometres a pixel through 10x and 40x lenses.

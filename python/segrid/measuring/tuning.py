@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from segrid._files import read_json
-from segrid.matching import match, packed, unpacked
-from segrid.memory import difference, forget_peak, resident_mb
-from segrid.prompt_sweep import sweep_prompts
+from segrid.measuring.matching import match, packed, unpacked
+from segrid.measuring.memory import difference, forget_peak, resident_mb
+from segrid.measuring.prompt_sweep import sweep_prompts
+from segrid.profile import profile_of
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 BOXES = 64  # in the prompt batch whose speed is measured
@@ -84,13 +84,8 @@ class Tuning:
     machine: dict[str, Any]
 
     def profile(self) -> dict[str, Any]:
-        """What `Segmenter(profile=...)` and `--profile` read."""
-        return {
-            "segrid profile": 1,
-            "model": self.model,
-            **asdict(self.best.setting),
-            "machine": self.machine,
-        }
+        """The content of the file that `Segmenter(profile=...)` and `--profile` read."""
+        return profile_of(self.model, asdict(self.best.setting), self.machine)
 
 
 def tune(
@@ -226,23 +221,6 @@ def _bottleneck(rows: list[Row], best: Row) -> str:
     return "Computing is the bottleneck."
 
 
-def read_profile(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A profile that `tune` wrote: {"threads", "in_flight", "precision", "points_per_side", ...}.
-
-    Raises FileNotFoundError; ValueError for other files.
-    """
-    found = read_json(path)
-    numbers = ("threads", "in_flight", "points_per_side")
-    if (
-        not isinstance(found, dict)
-        or found.get("segrid profile") != 1
-        or not isinstance(found.get("precision"), str)
-        or not all(isinstance(found.get(k), int) and 1 <= found[k] <= 1024 for k in numbers)
-    ):
-        raise ValueError(f"{os.fspath(path)}: not a profile that `segrid tune` wrote")
-    return found
-
-
 def _measured(
     setting: Setting,
     model: str,
@@ -262,7 +240,7 @@ def _measured(
         "out": str(out),
     }
     done = subprocess.run(
-        [sys.executable, "-c", "from segrid.tuning import _main; _main()"],
+        [sys.executable, "-c", "from segrid.measuring.tuning import _main; _main()"],
         input=json.dumps(job),
         capture_output=True,
         text=True,

@@ -17,10 +17,10 @@ from segrid._files import read_json
 from segrid.detector import Detector, Prompts
 from segrid.folders.classes import Classes, classes_of
 from segrid.folders.inputs import Input
+from segrid.folders.views import View, Views, read_views
 from segrid.folders.writers import SEGMENTED
 from segrid.pipeline import Pipeline
 from segrid.segmenter import Segmenter
-from segrid.views import View, Views, read_views
 
 
 @dataclass

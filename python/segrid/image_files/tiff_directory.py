@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segrid._native import CorruptFileError
-from segrid._tiff_limits import Source
+from segrid.image_files.tiff_limits import Source
 
 MOST_TAGS = 4096  # as tifffile and libtiff accept
 MOST_PAGES = 65_536  # counted; more are not looked for

@@ -16,10 +16,10 @@ from segrid._image import to_image
 from segrid._native import CancelToken, _core, threads, within
 from segrid.detections import Detections
 from segrid.detector import Detector
+from segrid.folders.views import Views
 from segrid.pipeline import Pipeline
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
-from segrid.views import Views
 
 TIDY_EVERY = 0.1  # seconds
 LONG = 0.02  # seconds of an encoding, many times what giving its pages back costs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from segrid._files import whole, write_text
 
 if TYPE_CHECKING:
-    from segrid.tuning import Tuning
+    from segrid.measuring.tuning import Tuning
 
 
 def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:

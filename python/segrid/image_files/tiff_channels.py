@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from segrid._native import CorruptFileError
-from segrid._tiff_colour import ORIENTATION, Layout, layout_of
-from segrid._tiff_directory import Directory
-from segrid._tiff_limits import Plane, Source, check_page, told
+from segrid.image_files.tiff_colour import ORIENTATION, Layout, layout_of
+from segrid.image_files.tiff_directory import Directory
+from segrid.image_files.tiff_limits import Plane, Source, check_page, told
 
 CHANNELLED = (
     "shaped",

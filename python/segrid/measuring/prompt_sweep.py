@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segrid.memory import difference, forget_peak, resident_mb
+from segrid.measuring.memory import difference, forget_peak, resident_mb
 
 if TYPE_CHECKING:
     from segrid.embedding import Embedding

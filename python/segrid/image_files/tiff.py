@@ -2,7 +2,7 @@
 
 tifffile says what the tags mean and decodes strips and tiles; imagecodecs decompresses what
 Python's own library does not.
-What a file claims is held against what it has (`_tiff_limits`) before anything is allocated.
+What a file claims is held against what it has (`tiff_limits`) before anything is allocated.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segrid._native import CorruptFileError
-from segrid._tiff_channels import planes_of
-from segrid._tiff_colour import Layout, layout_of, missing_value, to_rgb
-from segrid._tiff_directory import camera_raw, directories, first_picture
-from segrid._tiff_limits import (
+from segrid.image_files.tiff_channels import planes_of
+from segrid.image_files.tiff_colour import Layout, layout_of, missing_value, to_rgb
+from segrid.image_files.tiff_directory import camera_raw, directories, first_picture
+from segrid.image_files.tiff_limits import (
     Plane,
     Source,
     check_page,
