@@ -185,3 +185,25 @@ def test_python_imports_in_no_circle(rooms):
             del graph[name]
     left = {name: sorted(imported & graph.keys()) for name, imported in graph.items()}
     assert not left, "these, or what they import, import each other"
+
+
+def test_engine_objects_are_private_to_their_classes():
+    """`._engine` and `._native` are read inside the classes that set them, and nowhere else."""
+    private = {"_engine", "_native"}
+
+    def accesses(node):
+        return [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in private]
+
+    wrong, owners = [], 0
+    for f in CODE:
+        if f.suffix != ".py" or not f.is_relative_to(ROOT / "python"):
+            continue
+        tree = ast.parse(f.read_text())
+        inside = set()
+        for owner in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
+            of_self = {n for n in accesses(owner) if ast.unparse(n.value) == "self"}
+            sets = any(isinstance(n.ctx, ast.Store) for n in of_self)
+            inside |= set(accesses(owner)) if sets else of_self
+            owners += sets
+        wrong += [f"{f}:{n.lineno}: {ast.unparse(n)}" for n in accesses(tree) if n not in inside]
+    assert owners >= 3 and not wrong

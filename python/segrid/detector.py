@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Union, overload
+from typing import Any, NamedTuple, Union, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid import _hub
 from segrid._image import ImageLike, to_image
@@ -18,6 +19,16 @@ from segrid.loaded import LoadedModel
 from segrid.torch_names import Device, Precision
 
 Prompts = Union[str, Sequence[Union[str, Sequence[str]]]]
+
+
+class PatchBoxes(NamedTuple):
+    """N boxes as the model gives them, best score first."""
+
+    boxes: NDArray[np.float32]  # (N, 4) XYXY, image pixels
+    scores: NDArray[np.float32]  # (N,)
+    labels: NDArray[np.int64]  # (N,), indices into `names`
+    patches: NDArray[np.int64]  # (N,), indices of the image's patches, row-major
+    names: list[str]
 
 
 class Detector(LoadedModel):
@@ -127,6 +138,29 @@ class Detector(LoadedModel):
             scene.image_size,
             shown,
         )
+
+    def patch_boxes(
+        self,
+        image: Any,
+        prompts: Prompts,
+        *,
+        threshold: float = 0.1,
+        every_label: bool = False,
+    ) -> PatchBoxes:
+        """The boxes of `detect` without non-maximum suppression, each with its patch.
+
+        image, prompts, threshold : as in `detect`
+        every_label : a patch gives a box for each label whose score is above the threshold, rather
+            than for the best label alone
+
+        Raises what `detect` raises.
+        """
+        texts, label_of, names = self.texts_of(prompts)
+        scene, _ = self._scene(image)
+        boxes, scores, labels, patches = self._engine.detect(
+            scene, texts, label_of, threshold, None, every_label
+        )
+        return PatchBoxes(boxes, scores, labels, patches, names)
 
     def detect_like(
         self, image: Any, examples: Any, *, threshold: float = 0.0, nms: float = 0.3

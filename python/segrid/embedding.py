@@ -13,6 +13,7 @@ from segrid._files import whole
 from segrid._native import CorruptFileError
 
 if TYPE_CHECKING:
+    from segrid import _core
     from segrid.segmenter import Segmenter
 
 
@@ -29,8 +30,8 @@ class Embedding:
     model_id : identifies the weights that made it
     """
 
-    def __init__(self, source: Any) -> None:
-        self._source = source  # the engine's embedding, or `_Stored`
+    def __init__(self, source: _core.Embedding | _Stored) -> None:
+        self._source = source
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -81,6 +82,17 @@ class Embedding:
         shape = tuple(self.features.shape)
         return f"Embedding(image {h} x {w}, features {shape}, model {self.model_id})"
 
+    def in_engine(self, engine: _core.Engine) -> _core.Embedding:
+        """The engine's embedding, which an unpickled one becomes here, once.
+
+        It serves segrid itself. Raises ValueError where the features are another model's.
+        """
+        source = self._source
+        if isinstance(source, _Stored):
+            source = engine.restore(source.image_size, source.features, source.model_id)
+            self._source = source
+        return source
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the embedding to a .npz file (features, image size, model id; no pickled objects),
         whole or not at all. Raises OSError."""
@@ -118,7 +130,7 @@ class Embedding:
         ):
             held = [(f.dtype.name, f.shape) for f in features]
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding (features {held})")
-        return Embedding(model._engine.restore((int(size[0]), int(size[1])), features, name))
+        return model.restore((int(size[0]), int(size[1])), features, name)
 
     @staticmethod
     def of(model: Segmenter, image_size: tuple[int, int], features: Sequence[Any]) -> Embedding:
@@ -133,23 +145,7 @@ class Embedding:
         arrays = [np.ascontiguousarray(f, np.float32) for f in features]
         if not all(np.isfinite(a).all() for a in arrays):
             raise ValueError("features: hold NaN or Inf")
-        return Embedding(
-            model._engine.restore(
-                (int(image_size[0]), int(image_size[1])), arrays, model._engine.model_id
-            )
-        )
-
-
-def native(image_or_embedding: Any, engine: Any) -> Any:
-    """The engine's object of an Embedding, else None. One that was unpickled becomes the engine's
-    here, once. Raises ValueError where its features are another model's."""
-    if not isinstance(image_or_embedding, Embedding):
-        return None
-    source = image_or_embedding._source
-    if isinstance(source, _Stored):
-        source = engine.restore(source.image_size, source.features, source.model_id)
-        image_or_embedding._source = source
-    return source
+        return model.restore((int(image_size[0]), int(image_size[1])), arrays, model.model_id)
 
 
 class _Stored(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from segrid._native import _core
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 Self = TypeVar("Self", bound="LoadedModel")
+T = TypeVar("T")
 
 
 class LoadedModel:
@@ -78,6 +80,11 @@ class LoadedModel:
         return self._engine.precision
 
     @property
+    def model_id(self) -> str:
+        """Identifies the weights: equal for models that were loaded from the same weights."""
+        return self._engine.model_id
+
+    @property
     def family(self) -> str:
         """The architecture's family: one of "sam", "sam2", "mobile_sam", "owlv2" and "owlvit"."""
         return self._engine.family
@@ -101,6 +108,16 @@ class LoadedModel:
     def within(self: Self, threads: int) -> Self:
         """`with_threads`, but no more than its own `threads=`."""
         return self.with_threads(min(threads, self._arguments["threads"] or threads))
+
+    @staticmethod
+    def together(
+        function: Callable[..., T], models: Sequence[LoadedModel], *arguments: object
+    ) -> T:
+        """Calls a function of the engine whose first arguments are several models.
+
+        It serves segrid itself: the engine's functions are no public interface.
+        """
+        return function(*(model._engine for model in models), *arguments)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes an int8 model so that it loads again without quantising.

@@ -13,6 +13,7 @@ from segrid._image import ImageLike, to_image
 from segrid._native import CancelToken, _core, within
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds, detections
+from segrid.loaded import LoadedModel
 from segrid.results import Masks
 from segrid.scripted import ScriptedDetector
 from segrid.segmenter import Segmenter, at_most
@@ -123,9 +124,9 @@ class Pipeline:
             if prompts is None:
                 raise ValueError("pipeline: no prompts; say what to look for, or give boxes")
             texts, label_of, names = self.detector.texts_of(prompts)
-            columns, masks = _core.detect_and_segment(
-                self.detector._engine,
-                self.segmenter._engine,
+            columns, native = LoadedModel.together(
+                _core.detect_and_segment,
+                [self.detector, self.segmenter],
                 pixels,
                 texts,
                 label_of,
@@ -133,7 +134,7 @@ class Pipeline:
                 nms,
                 at_most(batch_size),
             )
-            return detections(columns, names, _size(pixels), pixels, Masks(masks, pixels))
+            return detections(columns, names, _size(pixels), pixels, Masks(native, pixels))
         if boxes is None and self.detector is None:
             raise ValueError("pipeline: no boxes, and no detector to find them")
         stop = CancelToken()
@@ -152,18 +153,18 @@ class Pipeline:
                 stop.cancel()
                 raise
         if len(found):
-            native = self.segmenter.predict(
+            masks = self.segmenter.predict(
                 embedding, boxes=found.boxes, anywhere=True, batch_size=batch_size
-            )._native
+            ).over(pixels)
         else:
-            native = _core.no_masks(*_size(pixels))
+            masks = Masks(_core.no_masks(*_size(pixels)), pixels)
         return Detections(
             found.boxes,
             found.scores,
             found.labels,
             found.class_id,
             found.size,
-            Masks(native, pixels),
+            masks,
             pixels,
         )
 

@@ -164,6 +164,10 @@ class Masks(Shown):
         h, w = self.size
         return f"Masks({len(self)} masks of {h} x {w})"
 
+    def over(self, image: Any) -> Masks:
+        """The same masks, shown over another image (None: over none)."""
+        return Masks(self._native, image)
+
     def resized(self, size: tuple[int, int]) -> Masks:
         """The masks at another size (H, W) in pixels, by nearest neighbour; boxes and areas follow.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._image import ImageLike, to_image
 from segrid._native import Cancelled, CancelToken, _core
-from segrid.embedding import Embedding, native
+from segrid.embedding import Embedding
 from segrid.loaded import LoadedModel
 from segrid.results import Masks
 from segrid.torch_names import Device, Precision
@@ -114,6 +115,25 @@ class Segmenter(LoadedModel):
             self._engine.encode_resized(np.ascontiguousarray(pixels, np.float32), image_size)
         )
 
+    @property
+    def low_res_size(self) -> tuple[int, int]:
+        """(height, width) of the logits of a mask, and of mask hints, at the model's resolution."""
+        return self._engine.low_res
+
+    def restore(
+        self,
+        image_size: tuple[int, int],
+        features: Sequence[NDArray[np.float32]],
+        model_id: str,
+    ) -> Embedding:
+        """An embedding of features that were kept elsewhere; see `Embedding.of` and `load`.
+
+        model_id : of the model that made the features
+
+        Raises ValueError where that is another model, and for features of another shape.
+        """
+        return Embedding(self._engine.restore(image_size, features, model_id))
+
     def predict(
         self,
         image: ImageLike | Embedding,
@@ -159,11 +179,12 @@ class Segmenter(LoadedModel):
         model's; and what `encode` raises.
         Source: segment_anything.SamPredictor.predict; sam2.SAM2ImagePredictor.predict.
         """
-        embedding = native(image, self._engine)
-        shown = None
-        if embedding is None:
-            shown = to_image(cast("ImageLike", image))
-            embedding = self._engine.encode(shown)
+        pixels = None
+        if isinstance(image, Embedding):
+            embedding = image.in_engine(self._engine)
+        else:
+            pixels = to_image(image)
+            embedding = self._engine.encode(pixels)
         points, labels = _points(points, labels, anywhere)
         boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
         if boxes is not None and sort_corners and boxes.shape[-1] == 4:
@@ -185,7 +206,7 @@ class Segmenter(LoadedModel):
             anywhere,
             at_most(batch_size),
         )
-        return Masks(found, shown)
+        return Masks(found, pixels)
 
     def everything(
         self,
@@ -290,19 +311,17 @@ class Segmenter(LoadedModel):
                 "any_thresholds": any_thresholds,
             }
         )
-        source = native(image, self._engine)
-        shown = to_image(cast("ImageLike", image)) if source is None else None
+        pixels = None if isinstance(image, Embedding) else to_image(image)
+        source = image.in_engine(self._engine) if isinstance(image, Embedding) else pixels
         unfinished: list[Any] = []
         try:
-            found = self._engine.everything(
-                shown if source is None else source, options, progress, cancel, unfinished.append
-            )
+            found = self._engine.everything(source, options, progress, cancel, unfinished.append)
         except (Cancelled, KeyboardInterrupt) as stop:
             stop.partial = (  # type: ignore[union-attr]
-                Masks(unfinished[0], shown) if unfinished else None
+                Masks(unfinished[0], pixels) if unfinished else None
             )
             raise
-        return Masks(found, shown)
+        return Masks(found, pixels)
 
     def check_options(self, **options: Any) -> None:
         """Raises what `everything` would raise for these of its options, whatever the image: for

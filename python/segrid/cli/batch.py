@@ -118,7 +118,7 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
     asked = Asked(**command.asked, device=command.device, precision=command.precision)
     made = machine(segmenter, asked, images, options)
     made.named = {
-        "model": segmenter._engine.model_id,
+        "model": segmenter.model_id,
         "precision": segmenter.precision,
     } | made.named
     limits = {"image_batch_size": batch, "io_workers": command.io_workers}

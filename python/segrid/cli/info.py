@@ -32,7 +32,7 @@ def collect(choice: ModelChoice) -> dict[str, Any]:
         "cuda": _cuda(),
         "model": {
             "name": choice.model,
-            "family": segmenter._engine.family,
+            "family": segmenter.family,
             "precision": segmenter.precision,
             "device": segmenter.device,
             "recommended": segmenter.recommended,

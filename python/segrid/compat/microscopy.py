@@ -131,7 +131,7 @@ def perform_parallel_segmentation(
                     files[one.index],
                     table,
                     centroids,
-                    Masks(cast("Masks", one.result)._native),
+                    cast("Masks", one.result).over(None),
                     written,
                 )
             )

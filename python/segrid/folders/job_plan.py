@@ -212,7 +212,7 @@ def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any
                 + ("--prompt" if where.startswith("--") else '"prompts"')
             )
         pipeline.detector.texts_of(prompts)
-        return f"{pipeline.detector._engine.model_id} {pipeline.detector.precision}"
+        return f"{pipeline.detector.model_id} {pipeline.detector.precision}"
     if prompts:
         word = "--prompt" if where.startswith("--") else '"prompts"'
         raise ValueError(

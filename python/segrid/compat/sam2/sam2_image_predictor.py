@@ -128,7 +128,7 @@ class SAM2ImagePredictor:
         """The embedding of the features as they are now, whoever put or changed them."""
         segmenter = self.model.segmenter
         known = self._embeddings
-        if known and known[0].model_id != segmenter._engine.model_id:  # the model was exchanged
+        if known and known[0].model_id != segmenter.model_id:  # the model was exchanged
             known, self._shown = None, self._features
         levels = _levels(self._shown)
         if known is None or not self._seen.are(levels):
