@@ -59,7 +59,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 
-from segrid._files import whole
+from segrid._files import atomic_write
 from segrid._native import CorruptFileError, _core
 from segrid.image_files import formats
 from segrid.image_files.formats import ENDINGS as ENDINGS
@@ -131,17 +131,17 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
         from segrid.image_files import tiff
 
         pixels, notes = tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
-        return _noted(_core.image_from_array(pixels), notes)
+        return _warned(_core.image_from_array(pixels), notes)
     if kind is None:
         _core.inspect_bytes(head, os.fsencode(name), MAX_PIXELS, lenient)  # says what it is
     size = file.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
         raise ValueError(f"{name}: {size} bytes; the limit is {MAX_BYTES} bytes (MAX_BYTES)")
     file.seek(0)
-    return _noted(*_whole(file.read(size), str(kind), name, lenient))
+    return _warned(*_decoded(file.read(size), str(kind), name, lenient))
 
 
-def _whole(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[str]]:
+def _decoded(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[str]]:
     """The engine's image and warnings of a file that is no TIFF."""
     encoded: Any = os.fsencode(name)  # a name need not be UTF-8
     if kind in ("PNG", "JPEG") and _core.build_info()["opencv"]:
@@ -159,7 +159,7 @@ def _whole(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[
     return _core.image_from_array(upright(samples, orientation)), notes + more
 
 
-def _noted(image: Any, notes: list[str]) -> Any:
+def _warned(image: Any, notes: list[str]) -> Any:
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=5)
     return image
@@ -172,7 +172,7 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         return
     from PIL import Image
 
-    with whole(path) as part:
+    with atomic_write(path) as part:
         Image.fromarray(array).save(part, "PNG")
 
 

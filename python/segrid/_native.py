@@ -38,7 +38,7 @@ CorruptFileError = _core.CorruptFileError
 
 
 @contextmanager
-def within(tokens: Iterable[Any]) -> Iterator[None]:
+def cancel_scope(tokens: Iterable[Any]) -> Iterator[None]:
     """Enters `with` each of the tokens. Raises Cancelled where one has been cancelled already."""
     with ExitStack() as scopes:
         for token in tokens:

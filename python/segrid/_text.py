@@ -42,17 +42,17 @@ class Tokenizer:
     def _load(self) -> Any:
         import tokenizers
 
-        whole, vocab, merges = (
+        single_file, vocab, merges = (
             self._folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
         )
-        for path in (whole, vocab, merges):
+        for path in (single_file, vocab, merges):
             if path.exists() and path.stat().st_size > MAX_BYTES:
                 raise CorruptFileError(
                     f"{path}: {path.stat().st_size} bytes; a tokenizer has at most {MAX_BYTES} "
                     "(MAX_BYTES)"
                 )
-        if whole.exists():
-            return tokenizers.Tokenizer.from_file(str(whole))
+        if single_file.exists():
+            return tokenizers.Tokenizer.from_file(str(single_file))
         if not vocab.exists() or not merges.exists():
             raise FileNotFoundError(
                 f"{self._folder}: has neither tokenizer.json nor vocab.json with merges.txt, which "

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from segrid.notebook_picture import NotebookPicture
 from segrid.results import Masks
-from segrid.shown import Shown
 
 
 @dataclass(frozen=True, eq=False)
-class Detections(Shown):
+class Detections(NotebookPicture):
     """N labelled boxes over one image, best score first.
 
     Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
@@ -42,7 +42,7 @@ class Detections(Shown):
     masks: Masks | None = None
     image: Any = field(default=None, repr=False)
 
-    things = "detections"  # (not a field)
+    noun = "detections"  # (not a field)
 
     def __post_init__(self) -> None:
         boxes = (
@@ -96,9 +96,9 @@ class Detections(Shown):
                 "detections: they are no array of numbers; take .boxes, .scores, "
                 ".class_id or .masks"
             )
-        whole = np.empty((), object)
-        whole[()] = self
-        return whole
+        single = np.empty((), object)
+        single[()] = self
+        return single
 
     def __getitem__(self, key: Any) -> Detections:
         n = len(self)

@@ -60,7 +60,7 @@ class Detector(LoadedModel):
         threads: int | None = None,
     ) -> None:
         super().__init__(_core.Detector, model, device, precision, threads)
-        self._words: Tokenizer | None = None
+        self._tokenizer: Tokenizer | None = None
 
     def encode(self, image: ImageLike) -> Any:
         """Encodes an image once, for any number of calls that take the result in the image's place.
@@ -231,17 +231,17 @@ class Detector(LoadedModel):
         )
         return found if max_boxes is None else found[:max_boxes]
 
-    def read_words(self) -> Tokenizer:
+    def read_tokenizer(self) -> Tokenizer:
         """The tokenizer, read from the model's files on first use.
 
         Raises FileNotFoundError, CorruptFileError.
         """
-        if self._words is None:
-            self._words = Tokenizer(
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer(
                 _hub.tokenizer_folder(str(self._arguments["model"]), self._files),
                 self._engine.text_length,
             )
-        return self._words
+        return self._tokenizer
 
     def _scene(self, image: Any) -> tuple[Any, Any]:
         if isinstance(image, _core.Scene):
@@ -264,7 +264,7 @@ class Detector(LoadedModel):
         for i, group in enumerate(synonyms):
             if not group:
                 raise ValueError(f"prompts[{i}]: an empty list of synonyms")
-        ids = self.read_words()([text for group in synonyms for text in group])
+        ids = self.read_tokenizer()([text for group in synonyms for text in group])
         return (
             ids,
             [i for i, group in enumerate(synonyms) for _ in group],

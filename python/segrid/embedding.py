@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from segrid._files import whole
+from segrid._files import atomic_write
 from segrid._native import CorruptFileError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Embedding:
             "image_size": np.asarray(self.image_size, np.int64),
             "model_id": np.asarray(self.model_id),
         }
-        with whole(path) as part, open(part, "wb") as file:
+        with atomic_write(path) as part, open(part, "wb") as file:
             np.savez(file, **arrays)
 
     @staticmethod
@@ -166,10 +166,10 @@ def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _unpickled(image_size: Any, features: Any, model_id: Any) -> Embedding:
-    whole = all(
+    valid = all(
         isinstance(f, np.ndarray) and f.dtype == np.float32 and f.ndim == 4 for f in features
     )
-    if not features or not whole or len(image_size) != 2 or not isinstance(model_id, str):
+    if not features or not valid or len(image_size) != 2 or not isinstance(model_id, str):
         raise CorruptFileError("embedding: the pickle is damaged; encode the image again")
     views = tuple(f.transpose(0, 3, 1, 2) for f in features)
     for view in views:

@@ -105,7 +105,7 @@ class LoadedModel:
         other._arguments = {**self._arguments, "threads": threads}
         return other
 
-    def within(self: Self, threads: int) -> Self:
+    def capped(self: Self, threads: int) -> Self:
         """`with_threads`, but no more than its own `threads=`."""
         return self.with_threads(min(threads, self._arguments["threads"] or threads))
 

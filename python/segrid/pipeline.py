@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from segrid._image import ImageLike, to_image
-from segrid._native import CancelToken, _core, within
+from segrid._native import CancelToken, _core, cancel_scope
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds, detections
 from segrid.loaded import LoadedModel
 from segrid.results import Masks
 from segrid.scripted import ScriptedDetector
-from segrid.segmenter import Segmenter, at_most
+from segrid.segmenter import Segmenter, batch_limit
 from segrid.torch_names import Device, Precision
 
 
@@ -76,9 +76,9 @@ class Pipeline:
         ValueError below 1.
         """
         detector = (
-            self.detector.within(threads) if isinstance(self.detector, Detector) else self.detector
+            self.detector.capped(threads) if isinstance(self.detector, Detector) else self.detector
         )
-        return Pipeline(detector, self.segmenter.within(threads))
+        return Pipeline(detector, self.segmenter.capped(threads))
 
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.segmenter!r})"
@@ -132,7 +132,7 @@ class Pipeline:
                 label_of,
                 threshold,
                 nms,
-                at_most(batch_size),
+                batch_limit(batch_size),
             )
             return detections(columns, names, _size(pixels), pixels, Masks(native, pixels))
         if boxes is None and self.detector is None:
@@ -169,7 +169,7 @@ class Pipeline:
         )
 
     def _encode(self, pixels: Any, tokens: list[CancelToken]) -> Any:
-        with within(tokens):
+        with cancel_scope(tokens):
             return self.segmenter.encode(pixels)
 
 

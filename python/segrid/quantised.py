@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from segrid._files import whole
+from segrid._files import atomic_write
 from segrid._hub import ModelFiles
 
 
@@ -35,7 +35,7 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
     settings = (
         json.loads(Path(files.settings).read_text(encoding="utf-8")) if files.settings else {}
     )
-    with whole(target) as part:  # it comes last: a folder with weights is whole
+    with atomic_write(target) as part:  # it comes last: a folder with weights is whole
         save_file(
             {name: t.contiguous() for name, t in tensors.items()},
             str(part),

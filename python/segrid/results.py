@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from segrid.shown import Shown
+from segrid.notebook_picture import NotebookPicture
 
 
-class Masks(Shown):
+class Masks(NotebookPicture):
     """N masks over one image. Held as runs; pixels are rendered when they are asked for.
 
     Slicing (an int, a slice, a boolean or an index array) gives `Masks` again; iteration gives
@@ -42,7 +42,7 @@ class Masks(Shown):
         this process has used so far (0 on the CPU)
     """
 
-    things = "masks"
+    noun = "masks"
 
     def __init__(self, native: Any, image: Any = None) -> None:
         self._native = native

@@ -204,7 +204,7 @@ class Segmenter(LoadedModel):
             max_sprinkle_area,
             mask_threshold,
             anywhere,
-            at_most(batch_size),
+            batch_limit(batch_size),
         )
         return Masks(found, pixels)
 
@@ -347,7 +347,7 @@ class Segmenter(LoadedModel):
         return {"points_per_side": self._points_per_side} | self.recommended | options
 
 
-def at_most(batch_size: int | None) -> int:
+def batch_limit(batch_size: int | None) -> int:
     """As the engine takes it: 0 for no limit. Raises ValueError below 1."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: must be at least 1, got {batch_size}")

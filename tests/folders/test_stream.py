@@ -85,11 +85,11 @@ def test_free_pages_go_back_behind_each_encoding_and_each_image(tiny, monkeypatc
 
     given, told = [], []
     monkeypatch.setattr(_core, "give_back_memory", lambda: given.append(told[-1]["stage"]))
-    monkeypatch.setattr(stream, "TIDY_EVERY", 0)
-    monkeypatch.setattr(stream, "LONG", 0)
+    monkeypatch.setattr(stream, "GIVE_BACK_INTERVAL", 0)
+    monkeypatch.setattr(stream, "LONG_ENCODING", 0)
     list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
     assert given == ["encode", "filter"] * 2 and told[-1]["done"] == 16
-    monkeypatch.setattr(stream, "TIDY_EVERY", 1000)  # of what is behind images alone
+    monkeypatch.setattr(stream, "GIVE_BACK_INTERVAL", 1000)  # of what is behind images alone
     given.clear()
     list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
     assert given == ["encode"] * 2

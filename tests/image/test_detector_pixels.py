@@ -48,10 +48,10 @@ def test_equals_transformers_pillow_processor(size, side):
 
 def test_the_square_around_a_narrow_image_is_never_made():
     """24,000 x 9 pixels: their square would be 1.7 GB."""
-    from segrid.measuring.memory import forget_peak, resident_mb
+    from segrid.measuring.memory import reset_peak, resident_mb
 
     rgb = noise((24_000, 9))
-    forget_peak()
+    reset_peak()
     before = resident_mb("VmHWM")
     blurred(rgb, 64)
     assert resident_mb("VmHWM") - before < 100

@@ -23,28 +23,28 @@ from rich.progress import (
 )
 
 from segrid.cli.choice import advise
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 if TYPE_CHECKING:
     from segrid.folders.inputs import Input
-    from segrid.folders.job_plan import Machine
-    from segrid.folders.run import Job, Plan, Summary
+    from segrid.folders.job_plan import JobPlan
+    from segrid.folders.run import Job, RunStatus, Summary
 
-SHOWN = 20  # entries of a list that the summary shows
+LISTED = 20  # entries of a list that the summary shows
 
 
 @dataclass
 class Command:
     """What `segrid batch` was given; see its help.
 
-    asked : as `segrid.folders.job_plan.Asked`; options : of segment everything
+    request : fields of `segrid.folders.job_plan.JobRequest`; options : of segment everything
     engine, workers, ray_address : where it runs
     unnamed : packaged models that run because no other was named
     """
 
     inputs: list[str]
     output: Path
-    asked: dict[str, Any]
+    request: dict[str, Any]
     writers: list[str]
     options: dict[str, Any]
     model: str = "tiny"
@@ -71,29 +71,29 @@ def run(command: Command) -> int:
     """Returns the exit code: 0 all done, 1 an image is quarantined or the run stopped. Exits with 2
     when nothing can begin."""
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         with _notes(console):
-            made, job = _prepared(command)
-        elsewhere = _engine(command)
+            plan, job = _prepared(command)
+        make_records = _records_maker(command)
         if command.dry_run:
-            from segrid.folders.run import plan
+            from segrid.folders.run import run_status
 
-            _say_plan(plan(job, made.images, made.named, command.retry), made, command)
+            _say_status(run_status(job, plan.images, plan.named, command.retry), plan, command)
             return 0
         try:
-            summary = _done(job, made, command, elsewhere, console)
+            summary = _done(job, plan, command, make_records, console)
         except BlockingIOError as error:
             raise ValueError(f"{command.output}: another run is writing there") from error
-    _say(summary, len(made.images), command)
+    _say(summary, len(plan.images), command)
     if summary.done > summary.earlier:  # the folder belongs to the model that has filled it
         advise(console, command.unnamed, also="and another -o")
     return 1 if summary.failed or summary.stopped else 0
 
 
-def _prepared(command: Command) -> tuple[Machine, Job]:
+def _prepared(command: Command) -> tuple[JobPlan, Job]:
     """The images and what is done to each; complains before the first image is read."""
     import segrid
-    from segrid.folders.job_plan import Asked, machine, of_option
+    from segrid.folders.job_plan import JobRequest, errors_name_option, plan_job
     from segrid.folders.run import Job, check_output
 
     check_output(command.writers, command.output_suffix)
@@ -105,7 +105,7 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
     if command.profile is not None:
         from segrid.profile import read_profile
 
-        with of_option("--profile"):
+        with errors_name_option("--profile"):
             tuned = read_profile(command.profile)
     segmenter = segrid.Segmenter(
         command.model, device=command.device, precision=command.precision, profile=command.profile
@@ -115,27 +115,27 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
         options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
         if threads is None:
             segrid.set_threads(tuned["threads"])
-    asked = Asked(**command.asked, device=command.device, precision=command.precision)
-    made = machine(segmenter, asked, images, options)
-    made.named = {
+    request = JobRequest(**command.request, device=command.device, precision=command.precision)
+    plan = plan_job(segmenter, request, images, options)
+    plan.named = {
         "model": segmenter.model_id,
         "precision": segmenter.precision,
-    } | made.named
+    } | plan.named
     limits = {"image_batch_size": batch, "io_workers": command.io_workers}
     job = Job(
-        made.model,
+        plan.model,
         command.output,
         command.writers,
-        made.options,
-        made.boxes,
+        plan.options,
+        plan.boxes,
         limits,
-        made.rules,
-        made.classes,
+        plan.rules,
+        plan.classes,
         command.output_suffix,
         command.lenient,
         command.skip_existing,
     )
-    return made, job
+    return plan, job
 
 
 def _images(command: Command) -> list[Input]:
@@ -153,25 +153,29 @@ def _images(command: Command) -> list[Input]:
     return collect(command.inputs, command.output, kinds=kinds, exclude=excluded)
 
 
-def _engine(command: Command) -> Any:
+def _records_maker(command: Command) -> Any:
     """Where it runs, as `segrid.folders.run.run` takes it; None: in this process."""
     if command.engine == "local":
         return None
     if command.engine != "ray":
         raise ValueError(f"--engine: local or ray, got {command.engine!r}")
     import segrid
-    from segrid.folders.on_ray import engine
+    from segrid.folders.on_ray import ray_records
 
     share = max(1, segrid.threads() // command.workers) if command.workers else 1
-    return engine(command.workers or max(1, segrid.threads() // share), share, command.ray_address)
+    return ray_records(
+        command.workers or max(1, segrid.threads() // share), share, command.ray_address
+    )
 
 
-def _done(job: Job, made: Machine, command: Command, elsewhere: Any, console: Console) -> Summary:
+def _done(
+    job: Job, plan: JobPlan, command: Command, make_records: Any, console: Console
+) -> Summary:
     """Runs the job with a bar of what this run does."""
-    from segrid.folders.run import run as work
+    from segrid.folders.run import run as run_job
 
     with _bar(console, quiet=command.as_json) as bar:
-        task = bar.add_task("batch", total=len(made.images), rate="", bad=0)
+        task = bar.add_task("batch", total=len(plan.images), rate="", bad=0)
         begin, count, bad = perf_counter(), 0, 0
 
         def each(record: dict[str, Any]) -> None:
@@ -180,29 +184,29 @@ def _done(job: Job, made: Machine, command: Command, elsewhere: Any, console: Co
             rate = f"{count / (perf_counter() - begin):.1f} images/s"
             bar.update(task, advance=1, rate=rate, bad=bad)
 
-        def planned(plan: Plan) -> None:
-            bar.update(task, completed=len(plan.done) + len(plan.failed))
+        def show_status(status: RunStatus) -> None:
+            bar.update(task, completed=len(status.done) + len(status.failed))
 
-        return work(job, made.images, made.named, each, command.retry, elsewhere, planned)
+        return run_job(job, plan.images, plan.named, each, command.retry, make_records, show_status)
 
 
-def _say_plan(plan: Plan, made: Machine, command: Command) -> None:
+def _say_status(status: RunStatus, plan: JobPlan, command: Command) -> None:
     """What would be done, by view where there are views."""
     counts = {
-        "images": len(made.images),
-        "done": len(plan.done),
-        "quarantined": len(plan.failed),
-        "todo": len(plan.todo),
+        "images": len(plan.images),
+        "done": len(status.done),
+        "quarantined": len(status.failed),
+        "todo": len(status.todo),
     }
     views = {}
-    for view in made.view_of and made.model.views:
+    for view in plan.view_of and plan.model.views:
         of = {
-            name: Counter(made.view_of[one.key] for one in images)[view]
+            name: Counter(plan.view_of[one.key] for one in images)[view]
             for name, images in (
-                ("images", made.images),
-                ("done", plan.done),
-                ("quarantined", plan.failed),
-                ("todo", plan.todo),
+                ("images", plan.images),
+                ("done", status.done),
+                ("quarantined", status.failed),
+                ("todo", status.todo),
             )
         }
         views[view] = of
@@ -211,12 +215,12 @@ def _say_plan(plan: Plan, made: Machine, command: Command) -> None:
         return
     out = Console()
     out.print(
-        f"dry run, nothing is written: {_counts(counts)}: {shown(command.output)}",
+        f"dry run, nothing is written: {_counts(counts)}: {printable(command.output)}",
         highlight=False,
         soft_wrap=True,
     )
     for view, of in views.items():
-        out.print(f"  {shown(view)}: {_counts(of)}", highlight=False, soft_wrap=True)
+        out.print(f"  {printable(view)}: {_counts(of)}", highlight=False, soft_wrap=True)
 
 
 def _counts(of: dict[str, int]) -> str:
@@ -246,22 +250,26 @@ def _say(summary: Summary, images: int, command: Command) -> None:
         + _earlier(summary.earlier)
         + f", {len(summary.failed)} quarantined"
         + _earlier(before)
-        + f": {shown(command.output)}",
+        + f": {printable(command.output)}",
         highlight=False,
         soft_wrap=True,
     )
     for kind, lines in (("[red]quarantined[/red]", summary.failed), ("note", summary.notes)):
-        for name, text in lines[:SHOWN]:
-            out.print(f"{kind} {shown(name)}: {shown(text)}", highlight=False, soft_wrap=True)
-        if len(lines) > SHOWN:
+        for name, text in lines[:LISTED]:
             out.print(
-                f"{kind} and {len(lines) - SHOWN} more: see manifest.jsonl there",
+                f"{kind} {printable(name)}: {printable(text)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if len(lines) > LISTED:
+            out.print(
+                f"{kind} and {len(lines) - LISTED} more: see manifest.jsonl there",
                 highlight=False,
                 soft_wrap=True,
             )
     if summary.stopped:
         out.print(
-            f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here",
+            f"[red]stopped[/red] {printable(summary.stopped)}; the same command goes on from here",
             highlight=False,
             soft_wrap=True,
         )
@@ -280,7 +288,7 @@ def _notes(console: Console) -> Iterator[None]:
             yield
         finally:
             for one in found:
-                console.print(f"note: {shown(one.message)}", highlight=False, soft_wrap=True)
+                console.print(f"note: {printable(one.message)}", highlight=False, soft_wrap=True)
 
 
 def _bar(console: Console, *, quiet: bool) -> Progress:

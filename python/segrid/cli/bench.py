@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segrid.cli.choice import ModelChoice
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 
 def run(
@@ -25,14 +25,14 @@ def run(
     from segrid.measuring.stages import drawn_picture, stage_seconds
 
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         segmenter = choice.segmenter()
         pixels = [(path.name, to_image(path)) for path in images] or [
             ("drawn, 1800 x 1200", to_image(drawn_picture()))
         ]
         records = []
         for name, image in pixels:
-            with console.status(f"{shown(name)}: {repeat + 1} runs", spinner="line"):
+            with console.status(f"{printable(name)}: {repeat + 1} runs", spinner="line"):
                 records.append(
                     {
                         "image": name,
@@ -53,7 +53,7 @@ def run(
     out = Console()
     out.print(
         f"{about['cpu']}, {about['threads']} threads, {about['precision']}, "
-        f"model {shown(choice.model)}",
+        f"model {printable(choice.model)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -70,17 +70,17 @@ def sweep(
     from segrid.measuring.prompt_sweep import sweep_prompts
 
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         segmenter = choice.segmenter()
-        with console.status(f"{shown(str(image))}: {len(counts)} batches", spinner="line"):
+        with console.status(f"{printable(str(image))}: {len(counts)} batches", spinner="line"):
             rows = sweep_prompts(segmenter, image, counts, repeat)
     if as_json:
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
         return 0
     best = max(rows, key=lambda r: r.boxes_per_second)
     table = Table(
-        title=f"{shown(str(image))}: boxes to masks, {segrid.threads()} threads, "
-        f"{segmenter.precision}, model {shown(choice.model)}",
+        title=f"{printable(str(image))}: boxes to masks, {segrid.threads()} threads, "
+        f"{segmenter.precision}, model {printable(choice.model)}",
         title_justify="left",
     )
     for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", ""):
@@ -106,7 +106,7 @@ def _table(record: dict[str, Any]) -> Table:
     from segrid.measuring.stages import PARTS, STAGES
 
     table = Table(
-        title=f"{shown(record['image'])}: {record['objects']} objects from {record['points']} "
+        title=f"{printable(record['image'])}: {record['objects']} objects from {record['points']} "
         f"points, peak {record['peak_memory_mb']:.0f} MB",
         title_justify="left",
     )

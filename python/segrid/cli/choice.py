@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from segrid.cli.output import shown
+from segrid.cli.output import printable
 
 SEGMENTER = "facebook/sam2.1-hiera-tiny"
 DETECTOR = "google/owlv2-base-patch16-ensemble"
@@ -71,10 +71,10 @@ def advise(
     options = [word for pair in better.items() for word in pair]
     about = "; ".join(MADE_FOR[model] for model in dict.fromkeys(unnamed.values()))
     costs = "; ".join(f"{name}: {DOWNLOADS[name]}" for name in dict.fromkeys(better.values()))
-    again = f":\n  {shown(shlex.join([*command, *options]))}" if command else ""
+    again = f":\n  {printable(shlex.join([*command, *options]))}" if command else ""
     console.print(
-        f"[yellow]note:[/yellow] {shown(about)}. On everyday photos little of what it finds is of "
-        f"use. For what is made for photos, downloaded once ({shown(costs)}), "
+        f"[yellow]note:[/yellow] {printable(about)}. On everyday photos little of what it finds is "
+        f"of use. For what is made for photos, downloaded once ({printable(costs)}), "
         f"add {' '.join(options)}{also and ' ' + also}{again}",
         highlight=False,
         soft_wrap=True,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 
 def run(checkpoint: Path, output: Path, as_json: bool) -> int:
     """Returns the exit code 0. Exits with 2 when the checkpoint is not one."""
     from segrid.convert import convert
 
-    with refusing():
+    with exit_on_error():
         found = convert(checkpoint, output)
     if as_json:
         sys.stdout.write(json.dumps(found | {"folder": str(output)}, indent=2) + "\n")
@@ -23,7 +23,7 @@ def run(checkpoint: Path, output: Path, as_json: bool) -> int:
         left = f", {len(found['dropped'])} left out (video memory)" if found["dropped"] else ""
         Console().print(
             f"{found['family']}: {found['tensors']} tensors{left}, {found['bytes'] / 1e6:.0f} MB, "
-            f"checked by a click: {shown(output)}",
+            f"checked by a click: {printable(output)}",
             highlight=False,
             soft_wrap=True,
         )

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from segrid._files import write_text
 from segrid.cli.choice import ModelChoice, advise
-from segrid.cli.output import Item, bar, items, refusing, show_outcome, shown
+from segrid.cli.output import Item, exit_on_error, items, printable, progress_bar, show_outcome
 
 ENDINGS = {"picture": "_detections.png", "coco": "_coco.json"}
 
@@ -40,7 +40,7 @@ def run(
     from segrid.detector import check_thresholds
 
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         check_thresholds(**options)
         detector.set_threads()
         loaded = segrid.Detector(detector.model, **detector.where)
@@ -50,7 +50,7 @@ def run(
         )
         output.mkdir(parents=True, exist_ok=True)
     records = []
-    with bar(console, as_json) as bars:
+    with progress_bar(console, as_json) as bars:
         task = bars.add_task("detect", total=len(images), note="")
         for item in items(images, output):
             try:
@@ -58,7 +58,7 @@ def run(
             except Exception as error:  # whatever is wrong with one image, the others are done
                 record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
             records.append(record)
-            bars.update(task, advance=1, note=shown(item.path.name))
+            bars.update(task, advance=1, note=printable(item.path.name))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -108,11 +108,11 @@ def _report(records: list[dict[str, Any]], prompts: list[str], console: Console)
     )
     table.add_column("image", overflow="fold")
     for prompt in prompts:
-        table.add_column(shown(prompt), justify="right")
+        table.add_column(printable(prompt), justify="right")
     table.add_column("best", justify="right")
     table.add_column("s", justify="right")
     for r in records:
-        name = shown(Path(r["image"]).name)
+        name = printable(Path(r["image"]).name)
         if "error" in r:
             table.add_row(name, "[red]failed[/red]")
         else:

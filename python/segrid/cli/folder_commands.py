@@ -191,7 +191,7 @@ def batch(
         "min_area_frac": min_area_frac,
         "max_masks": max_masks,
     }
-    asked = {
+    request = {
         "prompts": prompt or [],
         "boxes": boxes,
         "detector": detector,
@@ -210,7 +210,7 @@ def batch(
             Command(
                 inputs,
                 output,
-                asked,
+                request,
                 [name.strip() for name in write.split(",")],
                 options,
                 model,

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from segrid.cli.choice import ModelChoice
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 
 def collect(choice: ModelChoice) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _cuda() -> str:
 
 def run(choice: ModelChoice, *, as_json: bool) -> None:
     """Prints what runs here. Exits with 2 where the model cannot be loaded."""
-    with refusing():
+    with exit_on_error():
         found = collect(choice)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -66,4 +66,4 @@ def run(choice: ModelChoice, *, as_json: bool) -> None:
             )
         elif isinstance(value, list):
             value = ", ".join(map(str, value)) or "none"
-        console.print(f"[bold]{key}[/bold]: {shown(value)}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{key}[/bold]: {printable(value)}", highlight=False, soft_wrap=True)

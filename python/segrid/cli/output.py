@@ -25,12 +25,12 @@ CANNOT_BEGIN: tuple[type[Exception], ...] = (
 )
 
 
-def shown(text: object) -> str:
+def printable(text: object) -> str:
     """Text for rich: its markup escaped, bytes that are not UTF-8 replaced."""
-    return escape(_printable(text))
+    return escape(_utf8(text))
 
 
-def _printable(text: object) -> str:
+def _utf8(text: object) -> str:
     return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -62,19 +62,19 @@ def items(images: list[Path], output: Path) -> list[Item]:
 
 
 @contextmanager
-def refusing(*also: type[Exception]) -> Iterator[None]:
+def exit_on_error(*also: type[Exception]) -> Iterator[None]:
     """What a command cannot begin with (a model, an option, a folder) is said once, on standard
     error, and the command exits with 2. also : further exceptions that mean that."""
     try:
         yield
     except (*CANNOT_BEGIN, *also) as error:
         Console(stderr=True).print(
-            f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True
+            f"[red]error:[/red] {printable(error)}", highlight=False, soft_wrap=True
         )
         raise typer.Exit(2) from error
 
 
-def show_warning(
+def print_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -83,10 +83,10 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """In the place of `warnings.showwarning`: the text, without the line of code that gave it."""
-    print(f"warning: {_printable(message)}", file=file or sys.stderr)
+    print(f"warning: {_utf8(message)}", file=file or sys.stderr)
 
 
-def bar(console: Console, quiet: bool) -> Progress:
+def progress_bar(console: Console, quiet: bool) -> Progress:
     """A progress bar over images, with a note for each; hidden where nobody looks."""
     return Progress(
         TextColumn("{task.description}"),
@@ -104,10 +104,10 @@ def show_outcome(records: list[dict[str, Any]], console: Console) -> None:
     for r in records:
         if "error" in r:
             console.print(
-                f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}",
+                f"[red]failed[/red] {printable(r['image'])}: {printable(r['error'])}",
                 highlight=False,
                 soft_wrap=True,
             )
         else:
             for kind, path in r["files"].items():
-                console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)
+                console.print(f"  {kind:8} {printable(path)}", highlight=False, soft_wrap=True)

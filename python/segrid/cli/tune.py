@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from segrid.cli.output import bar, refusing, shown
+from segrid.cli.output import exit_on_error, printable, progress_bar
 
 
 def run(
@@ -24,9 +24,9 @@ def run(
     from segrid.measuring.tuning_report import write_report
 
     console = Console(stderr=True)
-    with refusing(RuntimeError):
+    with exit_on_error(RuntimeError):
         chosen = [str(one.path) for one in collect(inputs)][:images]
-        with bar(console, as_json) as bars:
+        with progress_bar(console, as_json) as bars:
             task = bars.add_task("tune", total=None, note="")
 
             def each(state: dict[str, Any]) -> None:
@@ -46,10 +46,10 @@ def run(
         return 0
     out = Console()
     out.print(
-        shown((output / "recommendation.txt").read_text(encoding="utf-8").strip()),
+        printable((output / "recommendation.txt").read_text(encoding="utf-8").strip()),
         highlight=False,
         soft_wrap=True,
     )
     for file in files:
-        out.print(f"  {shown(file)}", highlight=False, soft_wrap=True)
+        out.print(f"  {printable(file)}", highlight=False, soft_wrap=True)
     return 0

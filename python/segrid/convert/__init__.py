@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from segrid._downloads import check_checkpoint
-from segrid._files import whole
+from segrid._files import atomic_write
 from segrid._native import CorruptFileError
 from segrid.convert import mobile_sam, sam, sam2
 
@@ -101,8 +101,8 @@ def heads_in(config: str | os.PathLike[str]) -> int | None:
     """Attention heads of the mask decoder by a config.json; None where it is not there, or does not
     tell them."""
     try:
-        told = json.loads(Path(config).read_text(encoding="utf-8"))
-        return int(told["mask_decoder_config"]["num_attention_heads"])
+        config_file = json.loads(Path(config).read_text(encoding="utf-8"))
+        return int(config_file["mask_decoder_config"]["num_attention_heads"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # or another program's config.json
         return None
 
@@ -160,7 +160,7 @@ def _save(tensors: dict[str, Any], path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    with whole(path) as part:
+    with atomic_write(path) as part:
         save_file(
             {k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()},
             str(part),

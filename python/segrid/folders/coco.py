@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from segrid._files import read_json, sha1, whole
+from segrid._files import atomic_write, read_json, sha1
 from segrid.detections import Detections
 from segrid.folders.classes import Classes
 from segrid.results import Masks
@@ -74,7 +74,8 @@ def merge(
     write may have such ids), or a file is not COCO; OSError.
     """
     joined = _Joined([] if classes is None else classes.categories())
-    with whole(target) as part, open(part, "w", encoding="utf-8") as file:  # there may be many
+    # Annotations are written one by one, because there may be many.
+    with atomic_write(target) as part, open(part, "w", encoding="utf-8") as file:
         file.write('{"annotations": [')
         comma = "\n"
         for path in files:

@@ -24,7 +24,7 @@ from segrid.segmenter import Segmenter
 
 
 @dataclass
-class Machine:
+class JobPlan:
     """model : for `segrid.stream`; options : of its calls
     images : in the order in which they are done
     named : what the results depend on, beside the segmenter
@@ -44,7 +44,7 @@ class Machine:
 
 
 @dataclass
-class Asked:
+class JobRequest:
     """What a user asks for; see `segrid batch --help`."""
 
     prompts: list[str] = field(default_factory=list)
@@ -60,25 +60,26 @@ class Asked:
     precision: str = "auto"
 
 
-def machine(
-    segmenter: Segmenter, asked: Asked, images: list[Input], options: dict[str, Any]
-) -> Machine:
-    """Loads what is asked for, and complains before the first image is read. options: of segment
-    everything, where nothing else is asked for.
+def plan_job(
+    segmenter: Segmenter, request: JobRequest, images: list[Input], options: dict[str, Any]
+) -> JobPlan:
+    """Loads the models that a request needs, and refuses a wrong request before any image is read.
+
+    options : of segment everything, for a request that names nothing else
 
     Raises ValueError for a wrong mixture, values out of range, images without boxes or view; and
     what Detector, ScriptedDetector and read_views raise.
     """
     _try_options(segmenter, options)
-    for name, value in (("--conf-threshold", asked.conf_threshold), ("--nms", asked.nms)):
+    for name, value in (("--conf-threshold", request.conf_threshold), ("--nms", request.nms)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}: must be from 0 to 1, got {value}")
     if (
         sum(
             (
-                asked.boxes is not None,
-                bool(asked.prompts or asked.detector),
-                asked.views is not None,
+                request.boxes is not None,
+                bool(request.prompts or request.detector),
+                request.views is not None,
             )
         )
         > 1
@@ -87,72 +88,75 @@ def machine(
             "give --boxes, or a detector with what it should look for, or --views; "
             "not several of them"
         )
-    if asked.view and asked.views is None:
+    if request.view and request.views is None:
         raise ValueError("--view: names a view of --views FILE, which is not given")
-    limit = {} if asked.sam_batch_size is None else {"batch_size": asked.sam_batch_size}
-    if asked.views is not None:
-        return _by_view(segmenter, asked, images, limit)
-    if asked.boxes is not None:
-        listed = _read_boxes(asked.boxes)
+    limit = {} if request.sam_batch_size is None else {"batch_size": request.sam_batch_size}
+    if request.views is not None:
+        return _plan_views(segmenter, request, images, limit)
+    if request.boxes is not None:
+        listed = _read_boxes(request.boxes)
         missing = [
             one.key for one in images if one.key not in listed and one.path.name not in listed
         ]
         if missing:
             raise ValueError(
-                f"--boxes: {asked.boxes}: no boxes for {missing[0]}"
+                f"--boxes: {request.boxes}: no boxes for {missing[0]}"
                 + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
             )
-        return Machine(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
-    if asked.prompts or asked.detector:
+        return JobPlan(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
+    if request.prompts or request.detector:
         pipeline = Pipeline(
-            asked.detector or "tiny-detector",
+            request.detector or "tiny-detector",
             segmenter,
-            trust=asked.trust,
-            device=asked.device,
-            precision=asked.precision,
+            trust=request.trust,
+            device=request.device,
+            precision=request.precision,
         )
         named = {
             "detector": _identity(
-                pipeline, asked.prompts or None, f"--detector {asked.detector}", asked.detector
+                pipeline,
+                request.prompts or None,
+                f"--detector {request.detector}",
+                request.detector,
             )
         }
-        more: dict[str, Any] = {"threshold": asked.conf_threshold, "nms": asked.nms} | (
-            {"prompts": asked.prompts} if asked.prompts else {}
+        more: dict[str, Any] = {"threshold": request.conf_threshold, "nms": request.nms} | (
+            {"prompts": request.prompts} if request.prompts else {}
         )
         classes = classes_of(
-            View(prompts=asked.prompts or None, detector=pipeline.detector).class_names()
+            View(prompts=request.prompts or None, detector=pipeline.detector).class_names()
         )
-        return Machine(
+        return JobPlan(
             pipeline,
             images,
             more | limit,
             named | {"options": {k: v for k, v in more.items() if v is not None}},
             classes=classes,
         )
-    return Machine(
+    return JobPlan(
         segmenter, images, options, {"options": {k: v for k, v in options.items() if v is not None}}
     )
 
 
-def _by_view(
-    segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]
-) -> Machine:
+def _plan_views(
+    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: dict[str, Any]
+) -> JobPlan:
     """Images grouped by view; with --view those of other views are left out."""
-    assert asked.views is not None
-    with of_option("--views"):
-        given = read_views(asked.views, asked.conf_threshold, asked.nms)
+    assert request.views is not None
+    with errors_name_option("--views"):
+        given = read_views(request.views, request.conf_threshold, request.nms)
     every = Views(
         given,
         segmenter,
-        view_of=_teller(given, asked),
-        trust=asked.trust,
-        device=asked.device,
-        precision=asked.precision,
+        view_of=_view_for_all(given, request),
+        trust=request.trust,
+        device=request.device,
+        precision=request.precision,
     )
-    chosen = every.only(asked.view) if asked.view else every
+    chosen = every.only(request.view) if request.view else every
     of = {}
     for one in images:
-        if asked.view and not any(
+        if request.view and not any(
             v.pattern is None or v.fits(one.path.name) for v in given.values()
         ):
             continue  # named views leave out what is of none
@@ -160,7 +164,7 @@ def _by_view(
             of[one.key] = str(view)
     kept = [one for one in images if one.key in of]
     if not kept:
-        raise ValueError(f"--view {', '.join(asked.view)}: none of {len(images)} images is of it")
+        raise ValueError(f"--view {', '.join(request.view)}: none of {len(images)} images is of it")
     order = list(chosen.views)
     kept.sort(key=lambda one: order.index(of[one.key]))
     classes = classes_of([name for v in every.views.values() for name in v.class_names()])
@@ -176,27 +180,27 @@ def _by_view(
             "nms": rule.nms,
             "categories": [classes.category(name, 0) for name in rule.class_names()],
         }
-    return Machine(chosen, kept, limit, {"views": True}, None, rules, classes, of)
+    return JobPlan(chosen, kept, limit, {"views": True}, None, rules, classes, of)
 
 
-def _teller(given: dict[str, View], asked: Asked) -> Callable[[Any], str] | None:
+def _view_for_all(given: dict[str, View], request: JobRequest) -> Callable[[Any], str] | None:
     """The function that puts all images into the one view of --view, where that view has no
     pattern.
 
     None where every view has a pattern. Raises ValueError for other views without a pattern.
     """
     lacking = [name for name, view in given.items() if view.pattern is None]
-    if len(asked.view) == 1 and asked.view[0] in lacking:
-        return partial(_always, asked.view[0])
+    if len(request.view) == 1 and request.view[0] in lacking:
+        return partial(_constant_view, request.view[0])
     if lacking:
         raise ValueError(
-            f"{asked.views}: view {lacking[0]!r}: no pattern; give one, or say with "
+            f"{request.views}: view {lacking[0]!r}: no pattern; give one, or say with "
             f"--view {lacking[0]} alone that all images are of this view"
         )
     return None
 
 
-def _always(view: str, path: Any) -> str:
+def _constant_view(view: str, path: Any) -> str:
     return view
 
 
@@ -237,7 +241,7 @@ def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
 
 
 @contextmanager
-def of_option(name: str) -> Iterator[None]:
+def errors_name_option(name: str) -> Iterator[None]:
     """What is wrong with a file is said with the option that named it."""
     try:
         yield
@@ -249,7 +253,7 @@ def of_option(name: str) -> Iterator[None]:
 
 def _read_boxes(path: Path) -> dict[str, Any]:
     """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
-    with of_option("--boxes"):
+    with errors_name_option("--boxes"):
         found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise ValueError(f'--boxes: {path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')

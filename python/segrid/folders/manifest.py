@@ -35,11 +35,11 @@ class Manifest:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)
             lines = self._file.read().splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]
+            complete = [line for line in lines if line.endswith("\n")]
             self.records = _parsed(self.path, lines, options)
-            if len(whole) < len(lines):  # the line that was being written when the run was killed
-                self._file.truncate(sum(len(line.encode()) for line in whole))
-            if not whole:
+            if len(complete) < len(lines):  # the run was killed while it wrote the last line
+                self._file.truncate(sum(len(line.encode()) for line in complete))
+            if not complete:
                 self._write({"options": options})
         except BaseException:
             self._file.close()

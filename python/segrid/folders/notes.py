@@ -10,9 +10,12 @@ from typing import Any
 
 
 class Notes:
-    """UserWarnings of each thread. While a `listening` block runs, those that a thread raises in
-    its own `taken` block go into that block's list rather than to stderr; all others go their usual
-    way. One `listening` block at a time."""
+    """UserWarnings of each thread.
+
+    While a `listening` block runs, those that a thread raises in its own `collected` block go into
+    that block's list rather than to stderr; all others go their usual way. There is one `listening`
+    block at a time.
+    """
 
     def __init__(self) -> None:
         self._own = threading.local()
@@ -37,7 +40,7 @@ class Notes:
             yield
 
     @contextmanager
-    def taken(self) -> Iterator[list[str]]:
+    def collected(self) -> Iterator[list[str]]:
         """The notes of this thread in this block."""
         found: list[str] = []
         self._own.into = found

@@ -35,8 +35,9 @@ class Stage:
         return {"record": [json.dumps(record) for record in self.job.records(inputs)]}
 
 
-def engine(workers: int, threads: int, address: str | None = None, gpus: float = 0) -> Any:
-    """An engine for `run` on the Ray cluster at the address, or on one that is started here.
+def ray_records(workers: int, threads: int, address: str | None = None, gpus: float = 0) -> Any:
+    """A function for `make_records=` of `run`: the Ray cluster at the address, or one that is
+    started here, makes the records.
 
     It has `workers` processes of `threads` threads each, and of `gpus` GPUs each where the model
     uses them. Paths must mean the same files everywhere. A worker that dies is started again, and

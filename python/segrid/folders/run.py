@@ -101,7 +101,7 @@ class Job:
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
         if os.path.isdir(one.path):  # says why it may not be read
             os.listdir(one.path), os.stat(os.path.join(one.path, "."))
-        with notes.taken() as found:
+        with notes.collected() as found:
             image = to_image(one.path, lenient=self.lenient)
         if found:
             seen["notes"] = [note.removeprefix(f"{one.path}: ") for note in found]
@@ -157,7 +157,7 @@ def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Plan:
+class RunStatus:
     """What there is to do: images that are not done, those that are, and those that failed and are
     not tried again."""
 
@@ -166,14 +166,18 @@ class Plan:
     failed: list[Input] = field(default_factory=list)
 
 
-def plan(job: Job, inputs: list[Input], named: dict[str, Any], retry: bool = False) -> Plan:
-    """What `run` would do with the same arguments; nothing is written. Raises what `run` raises
-    before its first image."""
-    return _planned(job, inputs, read_records(job.folder, job.named(named)), retry)
+def run_status(
+    job: Job, inputs: list[Input], named: dict[str, Any], retry: bool = False
+) -> RunStatus:
+    """The status that `run` would begin with, for the same arguments; nothing is written.
+
+    Raises what `run` raises before its first image.
+    """
+    return _status(job, inputs, read_records(job.folder, job.named(named)), retry)
 
 
-def _planned(job: Job, inputs: list[Input], records: Records, retry: bool) -> Plan:
-    found = Plan()
+def _status(job: Job, inputs: list[Input], records: Records, retry: bool) -> RunStatus:
+    found = RunStatus()
     for one in inputs:
         if job.skip_existing and all(path.exists() for path in job.paths(one)):
             found.done.append(one)
@@ -227,16 +231,16 @@ def run(
     named: dict[str, Any],
     each: Callable[[dict[str, Any]], None] | None = None,
     retry: bool = False,
-    engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None,
-    planned: Callable[[Plan], None] | None = None,
+    make_records: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None,
+    on_status: Callable[[RunStatus], None] | None = None,
 ) -> Summary:
     """Does the job to every input that the folder's manifest does not hold yet.
 
     named : what the results depend on, as kept in the manifest
     each : called with each record
     retry : images that failed are tried again
-    engine : makes the records of inputs; default: this process (`Job.records`)
-    planned : called once, before the first image
+    make_records : makes the records of inputs; default: this process (`Job.records`)
+    on_status : called once, before the first image
 
     A disk that is full or read-only stops the run; it can be resumed. Raises OtherOptions,
     BlockingIOError, OSError; ValueError where a class picture would replace a file that segrid did
@@ -245,11 +249,11 @@ def run(
     job.folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(job.folder, job.named(named))
     try:
-        found = _planned(job, inputs, manifest.records, retry)
-        if planned is not None:
-            planned(found)
+        found = _status(job, inputs, manifest.records, retry)
+        if on_status is not None:
+            on_status(found)
         summary = Summary(skipped=len(found.done) + len(found.failed), earlier=len(found.done))
-        records = (engine or Job.records)(job, found.todo)
+        records = (make_records or Job.records)(job, found.todo)
         for record in records:
             if record.pop("fatal", False):
                 summary.stopped = record["error"]

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from segrid._image import to_image
-from segrid._native import CancelToken, _core, threads, within
+from segrid._native import CancelToken, _core, cancel_scope, threads
 from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.folders.views import Views
@@ -21,8 +21,8 @@ from segrid.pipeline import Pipeline
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
 
-TIDY_EVERY = 0.1  # seconds
-LONG = 0.02  # seconds of an encoding, many times what giving its pages back costs
+GIVE_BACK_INTERVAL = 0.1  # seconds
+LONG_ENCODING = 0.02  # seconds of an encoding, many times what giving its pages back costs
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def stream(
     in_flight : most images in memory at once; default: one more than are computed, or the sum of
         both numbers. With `image_batch_size` not given it caps the images computed at once, too
     read : makes an image of what was given, on one of those threads; default: `read_image`
-    options_for : called with what was given and the pixels: options for this image alone, such as
-        boxes (with a Segmenter they go to `predict` then)
+    options_for : called with what was given and the pixels: options for this image alone, such
+        as boxes (with a Segmenter they go to `predict` then)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
     While more images wait than are computed at once, each image has its part of the threads (one,
@@ -147,12 +147,12 @@ def _check_many(images: Any) -> None:
 
 
 # An image's index, its source, and its view as an option, or why there is none.
-_Chosen = tuple[int, Any, dict[str, Any] | Exception]
+_ChosenImage = tuple[int, Any, dict[str, Any] | Exception]
 
 
 def _chosen(
     images: Iterable[Any], view_of: Callable[[Any], str | None] | None
-) -> Iterator[_Chosen]:
+) -> Iterator[_ChosenImage]:
     """The images that are in a view; all images where there are no views."""
     for index, source in enumerate(images):
         view: dict[str, Any] | Exception = {}
@@ -168,19 +168,19 @@ def _chosen(
         yield index, source, view
 
 
-def _part(model: Any, share: int) -> Any:
+def _capped(model: Any, share: int) -> Any:
     """The model, whose calls use its part of the threads."""
     if isinstance(model, (Segmenter, Detector)):
-        return model.within(share)
+        return model.capped(share)
     return model.with_threads(share) if isinstance(model, (Pipeline, Views)) else model
 
 
-class _Tidy:
+class _MemoryReturn:
     """Gives free pages back to the system.
 
-    After images (at most every TIDY_EVERY seconds) these are the pages that the images leave free
-    between them, which would be kept for ever. After encodings they are what the encoder needed,
-    which would lie idle while its image is decoded.
+    After an image (at most every GIVE_BACK_INTERVAL seconds) these are the free pages between the
+    images' memory, which glibc would keep for ever. After an encoding they are the encoder's
+    memory, which would be idle while the image is decoded.
     """
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class _Tidy:
 
     def __call__(self) -> None:
         with self._lock:
-            late = perf_counter() - self._last > TIDY_EVERY
+            late = perf_counter() - self._last > GIVE_BACK_INTERVAL
             self._last = perf_counter() if late else self._last
         if late:
             _core.give_back_memory()
@@ -201,7 +201,7 @@ class _Tidy:
 
         def told(state: dict[str, Any]) -> None:
             nonlocal before, began
-            if before == "encode" != state["stage"] and perf_counter() - began > LONG:
+            if before == "encode" != state["stage"] and perf_counter() - began > LONG_ENCODING:
                 _core.give_back_memory()
             if before != state["stage"]:
                 before, began = state["stage"], perf_counter()
@@ -211,12 +211,12 @@ class _Tidy:
         return told
 
 
-def _compute(model: Any, pixels: Any, options: dict[str, Any], tidy: _Tidy) -> Any:
+def _compute(model: Any, pixels: Any, options: dict[str, Any], give_back: _MemoryReturn) -> Any:
     if isinstance(model, Segmenter):
         if options.keys() & {"boxes", "points", "mask_hints"}:
             return model.predict(pixels, **options)
         return model.everything(
-            pixels, **options | {"progress": tidy.after_encoding(options.get("progress"))}
+            pixels, **options | {"progress": give_back.after_encoding(options.get("progress"))}
         )
     return (
         model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
@@ -225,7 +225,7 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any], tidy: _Tidy) -> A
 
 def _stream(
     model: Any,
-    images: Iterator[_Chosen],
+    images: Iterator[_ChosenImage],
     consume: Any,
     at_once: int,
     io_workers: int,
@@ -234,14 +234,14 @@ def _stream(
     options_for: Any,
     options: dict[str, Any],
 ) -> Iterator[Streamed]:
-    alone, scopes = _part(model, max(1, threads() // at_once)), CancelToken.scopes()
+    capped_model, scopes = _capped(model, max(1, threads() // at_once)), CancelToken.scopes()
     cancel, lock, computing, files = (
         CancelToken(),
         threading.Lock(),
         threading.Semaphore(at_once),
         threading.Semaphore(io_workers),
     )
-    tidy = _Tidy()
+    give_back = _MemoryReturn()
     waiting: deque[Future[Streamed]] = deque()
     left, exhausted = 0, False  # images that are begun or wait; no more come
 
@@ -254,20 +254,20 @@ def _stream(
         try:
             if isinstance(view, Exception):
                 raise view
-            with files, within([*scopes, cancel]), _timed(seconds, "read"):
+            with files, cancel_scope([*scopes, cancel]), _timed(seconds, "read"):
                 pixels = to_image(read(source))
-            with computing, within([*scopes, cancel]):
+            with computing, cancel_scope([*scopes, cancel]):
                 with lock:
                     few = exhausted and left < at_once
                 with _timed(seconds, "compute"):
                     result = _compute(
-                        model if few else alone,
+                        model if few else capped_model,
                         pixels,
                         options | view | options_for(source, pixels.array),
-                        tidy,
+                        give_back,
                     )
             if consume is not None:
-                with files, within([*scopes, cancel]), _timed(seconds, "write"):
+                with files, cancel_scope([*scopes, cancel]), _timed(seconds, "write"):
                     output = consume(
                         Streamed(index, source, result, None, None, seconds), pixels.array
                     )
@@ -275,12 +275,12 @@ def _stream(
             error, result = raised, None
         with lock:
             left -= 1
-        tidy()
+        give_back()
         return Streamed(index, source, result, error, output, seconds)
 
     def done() -> Streamed:
         one = waiting.popleft().result()
-        with within(scopes):  # raises Cancelled rather than yield what was stopped
+        with cancel_scope(scopes):  # raises Cancelled rather than yield what was stopped
             return one
 
     with ThreadPoolExecutor(in_flight, thread_name_prefix="segrid-stream") as pool:

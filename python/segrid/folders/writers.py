@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from segrid._files import whole, write_text
+from segrid._files import atomic_write, write_text
 from segrid.detections import Detections
 from segrid.folders.classes import Classes
 from segrid.folders.coco import of_image
@@ -66,7 +66,7 @@ class Writer:
 def _picture(path: Path, array: np.ndarray, form: str = "PNG", **more: Any) -> None:
     from PIL import Image
 
-    with whole(path) as part:
+    with atomic_write(path) as part:
         Image.fromarray(array).save(part, form, **more)
 
 
@@ -212,7 +212,7 @@ def parquet(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
         ]
     )
     columns = {c: [None if row[c] == "" else row[c] for row in rows] for c in schema.names}
-    with whole(path) as part:
+    with atomic_write(path) as part:
         pq.write_table(pa.table(columns, schema=schema), part)
 
 

@@ -38,7 +38,9 @@ def stretched(samples: np.ndarray, *, together: bool, ignored: np.ndarray | None
         if counted.size:
             low, high = _range(counted)
             if low < high:
-                out[..., part] = mapped(values, functools.partial(_eight, low=low, high=high))
+                out[..., part] = mapped(
+                    values, functools.partial(_scaled_to_255, low=low, high=high)
+                )
     if ignored is not None:
         out[ignored] = 0
     return out
@@ -52,13 +54,13 @@ def check_finite(values: np.ndarray) -> None:
             raise ValueError(f"{bad} of {values.size} values are NaN or Inf")
 
 
-def mapped(values: np.ndarray, eight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def mapped(values: np.ndarray, rule: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """(H, W, C) uint8 that a rule gives for each of (H, W, C) numbers.
 
     Numbers of at most 16 bits are looked up in a table. A million are treated at once, because
     rules and tables take copies of 8 bytes a number."""
     if values.dtype.itemsize <= 2:
-        eight, values = _table(values.dtype, eight), values.view(f"u{values.dtype.itemsize}")
+        rule, values = _table(values.dtype, rule), values.view(f"u{values.dtype.itemsize}")
     out = np.empty(values.shape, np.uint8)
     height, width, channels = values.shape
     columns = max(1, min(width, VALUES_AT_ONCE // channels))
@@ -66,17 +68,17 @@ def mapped(values: np.ndarray, eight: Callable[[np.ndarray], np.ndarray]) -> np.
     for row in range(0, height, rows):
         for column in range(0, width, columns):
             piece = slice(row, row + rows), slice(column, column + columns)
-            out[piece] = eight(values[piece])
+            out[piece] = rule(values[piece])
     return out
 
 
 def _table(
-    kind: np.dtype[Any], eight: Callable[[np.ndarray], np.ndarray]
+    kind: np.dtype[Any], rule: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The rule for numbers of that kind, given by their bits."""
     count = 2 if kind.kind == "b" else 2 ** (8 * kind.itemsize)
     every = np.arange(count, dtype=f"u{kind.itemsize}").view(kind)
-    return eight(every).__getitem__
+    return rule(every).__getitem__
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
@@ -105,7 +107,7 @@ def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
     return np.searchsorted(np.cumsum(counts), ranks, side="right").astype(np.float64).tolist()
 
 
-def _eight(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _scaled_to_255(values: np.ndarray, low: float, high: float) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # missing values may be NaN
         # Halves are taken because the whole range may not be finite.
         parts = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)

@@ -53,7 +53,7 @@ def _read(
     module, plugin = PLUGINS[kind]
     make = getattr(importlib.import_module(f"PIL.{module}"), plugin)
     try:
-        with _TRUNCATED.taken(truncated), make(io.BytesIO(data)) as opened:
+        with _TRUNCATED.allowed(truncated), make(io.BytesIO(data)) as opened:
             width, height = opened.size
             if width * height <= max_pixels:
                 opened.load()
@@ -88,7 +88,7 @@ class _Truncated:
         self._free, self._users, self._lenient = threading.Condition(), 0, False
 
     @contextmanager
-    def taken(self, lenient: bool) -> Iterator[None]:
+    def allowed(self, lenient: bool) -> Iterator[None]:
         from PIL import ImageFile
 
         with self._free:

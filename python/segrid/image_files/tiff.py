@@ -26,8 +26,8 @@ from segrid.image_files.tiff_limits import (
     Source,
     check_page,
     checked_segment,
+    errors_name_file,
     segment_place,
-    told,
     wanted_segments,
 )
 
@@ -56,7 +56,7 @@ def read(
                 "develop it to TIFF, PNG or JPEG"
             )
         file.seek(0)
-        with told(name, "its tags cannot be read"):
+        with errors_name_file(name, "its tags cannot be read"):
             opened = tifffile.TiffFile(file, name=name.rsplit("/", 1)[-1], _multifile=False)
             page: Any = opened.pages[number]
         check_page(source, page)
@@ -171,7 +171,7 @@ def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: 
         )
     source.file.seek(offset)
     data = source.file.read(count)
-    with told(name, f"{kind} {index} cannot be decoded"):
+    with errors_name_file(name, f"{kind} {index} cannot be decoded"):
         data = checked_segment(source, page, data)
         segment, (plane_at, _, y, x, _), _ = page.decode(
             data, index, jpegtables=plane.tables, jpegheader=page.jpegheader

@@ -16,7 +16,7 @@ import numpy as np
 from segrid._native import CorruptFileError
 from segrid.image_files.tiff_colour import ORIENTATION, Layout, layout_of
 from segrid.image_files.tiff_directory import Directory
-from segrid.image_files.tiff_limits import Plane, Source, check_page, told
+from segrid.image_files.tiff_limits import Plane, Source, check_page, errors_name_file
 
 CHANNELLED = (
     "shaped",
@@ -223,7 +223,7 @@ def _plane(
         if not other.dataoffsets or min(other.dataoffsets) <= 0:
             raise _LeftOut("is not in this file")
         return Plane(page, other.dataoffsets, other.databytecounts, other.jpegtables, channel)
-    with told(source.name, f"the tags of page {place} cannot be read"):
+    with errors_name_file(source.name, f"the tags of page {place} cannot be read"):
         other = opened.pages.get(place, aspage=True)
     if other.shape != page.shape or other.dtype != page.dtype:
         raise _LeftOut(

@@ -97,16 +97,16 @@ def missing_value(page: Any) -> float | int | None:
             with np.errstate(over="ignore"):
                 return float(kind.type(number))
         # A whole number is read as one, because floats hold only 53 bits.
-        whole = int(number) if "." in text or "e" in text.lower() else int(text)
+        integer = int(number) if "." in text or "e" in text.lower() else int(text)
     except (ValueError, OverflowError):
         return None
     if (
         kind.kind == "b"
-        or float(whole) != number
-        or not np.iinfo(kind).min <= whole <= np.iinfo(kind).max
+        or float(integer) != number
+        or not np.iinfo(kind).min <= integer <= np.iinfo(kind).max
     ):
         return None
-    return whole
+    return integer
 
 
 def to_rgb(
@@ -126,7 +126,7 @@ def to_rgb(
             rgb = (
                 _from_cmyk(samples, page)
                 if photometric == CMYK
-                else _eight(samples, lost, page, layout)
+                else _to_eight_bits(samples, lost, page, layout)
             )
         except ValueError as error:
             raise ValueError(
@@ -144,7 +144,9 @@ def _is_plain(page: Any) -> bool:
     return page.dtype.kind == "b" or page.dtype == np.uint8
 
 
-def _eight(samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout) -> np.ndarray:
+def _to_eight_bits(
+    samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout
+) -> np.ndarray:
     """Gray, RGB or channels in 8 bits; what has no data is 0."""
     inverted = layout.photometric == WHITE_IS_ZERO
     if _is_plain(page):
@@ -181,7 +183,7 @@ def _full_range(samples: np.ndarray, page: Any) -> np.ndarray:
 def _from_cmyk(samples: np.ndarray, page: Any) -> np.ndarray:
     check_finite(samples)
     inks = _full_range(samples, page)
-    return _product(255 - inks[..., :3], 255 - inks[..., 3:])
+    return _scaled_product(255 - inks[..., :3], 255 - inks[..., 3:])
 
 
 def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:
@@ -195,7 +197,7 @@ def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:
     return table.T[indices.astype(np.intp)]
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _scaled_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The product a b / 255, rounded."""
     return ((a.astype(np.uint32) * b + 127) // 255).astype(np.uint8)
 

@@ -65,14 +65,14 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
         ]
     )
     found: list[Directory] = []
-    whole = True
+    complete = True
     seen: set[int] = set()
     while place and place not in seen and len(found) < MOST_PAGES:
         seen.add(place)
         try:
             tags = _tags(file, min(place, size), order + ("Q" if big else "H"), entry)
         except EOFError:
-            whole = False
+            complete = False
             break
         if tags is None:
             break
@@ -87,7 +87,7 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
         found.append(Directory(place, _numbers(tags, order), frozenset(tags["code"].tolist())))
         following = file.read(width)
         if len(following) < width:
-            whole = False
+            complete = False
             break
         place = int.from_bytes(following, "little" if order == "<" else "big")
     if not found:
@@ -95,7 +95,7 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
             f"{name}: TIFF truncated or damaged: its first directory is not at byte {place}, "
             "where the header says"
         )
-    if place < size and whole:
+    if place < size and complete:
         return found, []
     missing = (
         f"{name}: TIFF truncated: page {len(found)} is at byte {place}, the file has {size}"

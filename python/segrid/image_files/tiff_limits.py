@@ -73,7 +73,7 @@ class Plane:
 
 
 @contextmanager
-def told(name: str, what: str) -> Iterator[None]:
+def errors_name_file(name: str, what: str) -> Iterator[None]:
     """The error that a library raised, as one that names the file."""
     try:
         yield

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from segrid.measuring.matching import BoxedMask, cut_out, match, packed, unpacked
-from segrid.measuring.memory import difference, forget_peak, resident_mb
+from segrid.measuring.matching import BoxedMask, crop_to_box, match, packed, unpacked
+from segrid.measuring.memory import difference, reset_peak, resident_mb
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 
@@ -199,7 +199,7 @@ def _ap50(found: list[list[BoxedMask]], maps: list[Path]) -> float:
                 f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has "
                 f"{masks[0].size[1]} x {masks[0].size[0]}"
             )
-        truths = [cut_out(numbers == n) for n in np.unique(numbers) if n != 0]
+        truths = [crop_to_box(numbers == n) for n in np.unique(numbers) if n != 0]
         hits = len(match(truths, masks))
         true, false, missed = true + hits, false + len(masks) - hits, missed + len(truths) - hits
     return true / max(1, true + false + missed)
@@ -210,7 +210,7 @@ def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.n
 
     from segrid._image import to_image
 
-    union = cut_out(reference | other)
+    union = crop_to_box(reference | other)
     (x0, y0, x1, y1), (height, width) = union.box, union.size
     margin = max(8, (x1 - x0) // 4, (y1 - y0) // 4)
     x0, y0, x1, y1 = (
@@ -314,7 +314,7 @@ def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     weights_mb = difference(resident_mb("RssAnon"), before)
     on_device, _ = _core.device_memory(segmenter.device)
     loaded = resident_mb("VmRSS")
-    forget_peak()
+    reset_peak()
     seconds: dict[str, float] = {}
     kept: dict[str, np.ndarray] = {}
     for i, path in enumerate(job["images"]):

@@ -65,7 +65,7 @@ def match(
     return matched
 
 
-def cut_out(pixels: np.ndarray) -> BoxedMask:
+def crop_to_box(pixels: np.ndarray) -> BoxedMask:
     """The part of a (H, W) bool mask that its box holds; the mask must not be empty."""
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -24,7 +24,7 @@ def resident_mb(field: str) -> float | None:
     return int(line.split()[1]) / 1024
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
     """Makes the peak (VmHWM) begin here."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segrid.measuring.memory import difference, forget_peak, resident_mb
+from segrid.measuring.memory import difference, reset_peak, resident_mb
 
 if TYPE_CHECKING:
     from segrid.embedding import Embedding
@@ -57,7 +57,7 @@ def sweep_prompts(
             segmenter.predict(embedding, boxes=_boxes(embedding, min(count, 2)))  # warm
             boxes = _boxes(embedding, count)
             before = resident_mb("VmRSS")
-            forget_peak()
+            reset_peak()
             times = []
             for _ in range(repeat):
                 began = perf_counter()

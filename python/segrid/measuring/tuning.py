@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from segrid.measuring.matching import match, packed, unpacked
-from segrid.measuring.memory import difference, forget_peak, resident_mb
+from segrid.measuring.memory import difference, reset_peak, resident_mb
 from segrid.measuring.prompt_sweep import sweep_prompts
 from segrid.profile import profile_of
 from segrid.torch_names import Device, Precision, device_name, precision_name
@@ -295,7 +295,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {"points_per_side": s.points_per_side, "crop_n_layers": "auto"}
     segmenter.everything(job["images"][0], points_per_side=2)  # warm
     loaded = resident_mb("VmRSS")
-    forget_peak()
+    reset_peak()
     repeat = max(1, -(-2 * s.in_flight // len(job["images"])))
     begin = perf_counter()
     results = list(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segrid._files import whole, write_text
+from segrid._files import atomic_write, write_text
 
 if TYPE_CHECKING:
     from segrid.measuring.tuning import Tuning
@@ -85,7 +85,7 @@ def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
         axes.invert_yaxis()
         axes.set_xlabel("images/s")
         figure.tight_layout()
-        with whole(target / "speed.svg") as part:
+        with atomic_write(target / "speed.svg") as part:
             figure.savefig(part, format="svg")
         files.append(target / "speed.svg")
         lines += ["", "![images/s](speed.svg)"]

@@ -36,8 +36,8 @@ def load(kind: Any, model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
                 raise
             # torch computes in every type on every device; fp32 is at least as close to its result
             loaded = kind(source, device=where, precision="fp32")
-        if hasattr(loaded, "read_words"):
-            loaded.read_words()  # while they are there
+        if hasattr(loaded, "read_tokenizer"):
+            loaded.read_tokenizer()  # while they are there
         return loaded
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 
-class Shown:
-    """Something with a `size` (H, W), a length and a `picture`; `things` is what it calls them."""
+class NotebookPicture:
+    """Something with a `size` (H, W), a length and a `picture`; `noun` is what it calls them."""
 
-    things = "results"
+    noun = "results"
     size: Any
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class Shown:
             height, width = self.size
             ax = plt.subplots(figsize=(8, 8 * height / width))[1]
         ax.imshow(self.picture(image, alpha))
-        ax.set_title(f"{len(self)} {self.things}")
+        ax.set_title(f"{len(self)} {self.noun}")
         ax.set_axis_off()
         return ax
 
