@@ -71,70 +71,75 @@ def plan_job(
     what Detector, ScriptedDetector and read_views raise.
     """
     _try_options(segmenter, options)
+    _check_request(request)
+    limit = {} if request.sam_batch_size is None else {"batch_size": request.sam_batch_size}
+    if request.views is not None:
+        return _plan_views(segmenter, request, images, limit)
+    if request.boxes is not None:
+        listed = _boxes_for(images, request.boxes)
+        return JobPlan(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
+    if request.prompts or request.detector:
+        return _plan_detector(segmenter, request, images, limit)
+    return JobPlan(segmenter, images, options, {"options": _given(options)})
+
+
+def _check_request(request: JobRequest) -> None:
     for name, value in (("--conf-threshold", request.conf_threshold), ("--nms", request.nms)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}: must be from 0 to 1, got {value}")
-    if (
-        sum(
-            (
-                request.boxes is not None,
-                bool(request.prompts or request.detector),
-                request.views is not None,
-            )
-        )
-        > 1
-    ):
+    ways = (
+        request.boxes is not None,
+        bool(request.prompts or request.detector),
+        request.views is not None,
+    )
+    if sum(ways) > 1:
         raise ValueError(
             "give --boxes, or a detector with what it should look for, or --views; "
             "not several of them"
         )
     if request.view and request.views is None:
         raise ValueError("--view: names a view of --views FILE, which is not given")
-    limit = {} if request.sam_batch_size is None else {"batch_size": request.sam_batch_size}
-    if request.views is not None:
-        return _plan_views(segmenter, request, images, limit)
-    if request.boxes is not None:
-        listed = _read_boxes(request.boxes)
-        missing = [
-            one.key for one in images if one.key not in listed and one.path.name not in listed
-        ]
-        if missing:
-            raise ValueError(
-                f"--boxes: {request.boxes}: no boxes for {missing[0]}"
-                + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
-            )
-        return JobPlan(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
-    if request.prompts or request.detector:
-        pipeline = Pipeline(
-            request.detector or "tiny-detector",
-            segmenter,
-            trust=request.trust,
-            device=request.device,
-            precision=request.precision,
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _boxes_for(images: list[Input], file: Path) -> dict[str, Any]:
+    """The boxes in a JSON file. Raises ValueError where an image has none."""
+    listed = _read_boxes(file)
+    missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
+    if missing:
+        raise ValueError(
+            f"--boxes: {file}: no boxes for {missing[0]}"
+            + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
         )
-        named = {
-            "detector": _identity(
-                pipeline,
-                request.prompts or None,
-                f"--detector {request.detector}",
-                request.detector,
-            )
-        }
-        more: dict[str, Any] = {"threshold": request.conf_threshold, "nms": request.nms} | (
-            {"prompts": request.prompts} if request.prompts else {}
-        )
-        classes = classes_of(
-            View(prompts=request.prompts or None, detector=pipeline.detector).class_names()
-        )
-        return JobPlan(
-            pipeline,
-            images,
-            more | limit,
-            named | {"options": {k: v for k, v in more.items() if v is not None}},
-            classes=classes,
-        )
+    return listed
+
+
+def _plan_detector(
+    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: dict[str, Any]
+) -> JobPlan:
+    """Every image goes through one detector."""
+    pipeline = Pipeline(
+        request.detector or "tiny-detector",
+        segmenter,
+        trust=request.trust,
+        device=request.device,
+        precision=request.precision,
+    )
+    prompts = request.prompts or None
+    identity = _identity(pipeline, prompts, f"--detector {request.detector}", request.detector)
+    options: dict[str, Any] = {"threshold": request.conf_threshold, "nms": request.nms}
+    if prompts:
+        options["prompts"] = prompts
+    names = View(prompts=prompts, detector=pipeline.detector).class_names()
     return JobPlan(
-        segmenter, images, options, {"options": {k: v for k, v in options.items() if v is not None}}
+        pipeline,
+        images,
+        options | limit,
+        {"detector": identity, "options": _given(options)},
+        classes=classes_of(names),
     )
 
 
