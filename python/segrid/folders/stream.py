@@ -1,4 +1,4 @@
-"""Many images: read, computed and written at once, results in order."""
+"""A stream of images: some are read while others are computed and written; results in order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segrid._image import to_image
 from segrid._native import CancelToken, _core, cancel_scope, threads
@@ -32,9 +35,9 @@ class Streamed:
     Attributes
     ----------
     index : its place among the images, from 0
-    source : what was given for it
+    source : the item of `images`
     result : `Masks` or `Detections`; None where it failed
-    error : why it failed, or None
+    error : the exception where it failed, else None
     output : what `consume` returned
     seconds : {"read", "compute", "write"}
     """
@@ -61,35 +64,36 @@ def stream(
 ) -> Iterator[Streamed]:
     """Yields a `Streamed` for each image, in the images' order, as soon as it is done.
 
-    For a bad image the `Streamed` has an `error`, and the others go on. Images that the function of
-    `Views` leaves out are skipped.
+    The `Streamed` of a bad image has an `error`, and the stream goes on. Images that the function
+    of `Views` leaves out are skipped.
 
     Parameters
     ----------
     model : a Segmenter (its `everything`), a Pipeline or a Detector (with prompts=... among the
         options), `Views`, or a callable that takes the engine's image
-    images : paths, arrays, PIL images or bytes; any iterable, read as far ahead as `in_flight`
-        says. A lone image is not accepted: pass [image]
-    consume : called with the Streamed (whose output is None yet) and the image's pixels ((H, W, 3)
-        uint8) on one of the threads at work, so that files are written beside the computing; what
-        it raises becomes the image's error
-    image_batch_size : most images computed at once; default: one for each thread of the budget
-    io_workers : most images read or written at once; default: as many as are computed. Given, so
-        many are held beside those that are computed
-    in_flight : most images in memory at once; default: one more than are computed, or the sum of
-        both numbers. With `image_batch_size` not given it caps the images computed at once, too
-    read : makes an image of what was given, on one of those threads; default: `read_image`
-    options_for : called with what was given and the pixels: options for this image alone, such
-        as boxes (with a Segmenter they go to `predict` then)
+    images : paths, arrays, PIL images or bytes; any iterable, of which at most `in_flight` items
+        are taken ahead. A lone image is not accepted: pass [image]
+    consume : called with the Streamed (whose output is still None) and the image's pixels, (H, W,
+        3) uint8, on one of the stream's threads, so that files are written while other images are
+        computed. An exception that it raises becomes the image's error
+    image_batch_size : the largest number of images that are computed at once; default: one for
+        each thread of the budget
+    io_workers : the largest number of images that are read or written at once; default: as many as
+        are computed. A number that is given adds to `in_flight`
+    in_flight : the largest number of images in memory at once; default: one more than are computed,
+        or the sum of `image_batch_size` and `io_workers`. Without `image_batch_size` it also caps
+        the images that are computed at once
+    read : makes an image of an item, on one of the stream's threads; default: `read_image`
+    options_for : called with the item and its pixels; returns options for this image alone, such
+        as boxes (a Segmenter then runs `predict`)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
-    While more images wait than are computed at once, each image has its part of the threads (one,
-    unless `image_batch_size` is smaller than the budget), which wastes nothing. The last images
-    share the threads that are free. Results have the same bits either way. A model's own `threads=`
-    is kept.
+    While more images wait than are computed at once, each image has its share of the threads: one,
+    unless `image_batch_size` is smaller than the budget. The last images use all free threads.
+    Results have the same bits in both cases. A model's own `threads=` stays the limit.
 
-    Three things stop all that runs in the engine at its next tile, and begin nothing more: closing
-    the generator, Ctrl-C, and every token whose `with` the iterating thread is in.
+    Closing the generator, Ctrl-C, and every cancel token whose `with` block the iterating thread is
+    in stop all running work at its next tile; nothing more begins.
 
     Raises ValueError for numbers below 1, TypeError for a lone image.
     """
@@ -102,36 +106,55 @@ def stream(
         if value is not None and value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
     at_once = image_batch_size or min(threads(), in_flight or threads())
-    view_of = (
-        model.view_of
-        if isinstance(model, Views) and "view" not in options and options_for is None
-        else None
+    limits = _Limits(
+        computed=at_once,
+        read_or_written=io_workers or at_once,
+        in_memory=in_flight or at_once + (io_workers or 1),
     )
-    chosen = _chosen(images, view_of)
-    held = in_flight or at_once + (io_workers or 1)
-    return _stream(
-        model,
-        chosen,
-        consume,
-        at_once,
-        io_workers or at_once,
-        held,
-        read or (lambda source: source),
-        options_for or (lambda *_: {}),
-        options,
-    )
+    calls = _Calls(options, read=read, options_for=options_for, consume=consume)
+    view_of = None
+    if isinstance(model, Views) and "view" not in options and options_for is None:
+        view_of = model.view_of
+    return _stream(model, _chosen_images(images, view_of), calls, limits)
+
+
+def _stream(
+    model: Any, images: Iterator[_ChosenImage], calls: _Calls, limits: _Limits
+) -> Iterator[Streamed]:
+    # As a generator it begins with the first image that is asked for: the tokens that count are
+    # those of the thread that iterates.
+    yield from _Stream(model, calls, limits).results(images)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Numbers of images: computed at once, read or written at once, in memory at once."""
+
+    computed: int
+    read_or_written: int
+    in_memory: int
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What is called for each image, as `stream` documents it."""
+
+    options: dict[str, Any]
+    read: Callable[[Any], Any] | None
+    options_for: Callable[[Any, NDArray[np.uint8]], dict[str, Any]] | None
+    consume: Callable[[Streamed, NDArray[np.uint8]], Any] | None
 
 
 def _check_many(images: Any) -> None:
     """Raises TypeError for a lone image.
 
-    Its characters, bytes, rows or lines would be taken for many images. Arrays and columns of
-    paths, or of objects, are many.
+    Its characters, bytes, rows or lines would count as many images. Arrays and columns of paths or
+    of objects are many images.
     """
     lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
         images, "read"
     )
-    kind = getattr(getattr(images, "dtype", None), "kind", "f")  # of no array of NumPy's: numbers
+    kind = getattr(getattr(images, "dtype", None), "kind", "f")  # without a dtype: as numbers
     flat = hasattr(images, "shape") and getattr(images, "ndim", 4) <= 3 and kind in "biufc"
     if (
         lone
@@ -146,26 +169,31 @@ def _check_many(images: Any) -> None:
         )
 
 
-# An image's index, its source, and its view as an option, or why there is none.
-_ChosenImage = tuple[int, Any, dict[str, Any] | Exception]
+@dataclass(frozen=True)
+class _ChosenImage:
+    """An image to compute. view : its view as an option, or the error of looking for it."""
+
+    index: int
+    source: Any
+    view: dict[str, str] | Exception
 
 
-def _chosen(
+def _chosen_images(
     images: Iterable[Any], view_of: Callable[[Any], str | None] | None
 ) -> Iterator[_ChosenImage]:
     """The images that are in a view; all images where there are no views."""
     for index, source in enumerate(images):
-        view: dict[str, Any] | Exception = {}
+        view: dict[str, str] | Exception = {}
         if view_of is not None:
             try:
                 name = view_of(source)
-            except Exception as error:  # it is this image's
+            except Exception as error:  # it belongs to this image, the others go on
                 view = error
             else:
                 if name is None:
                     continue
                 view = {"view": name}
-        yield index, source, view
+        yield _ChosenImage(index, source, view)
 
 
 def _capped(model: Any, share: int) -> Any:
@@ -223,81 +251,92 @@ def _compute(model: Any, pixels: Any, options: dict[str, Any], give_back: _Memor
     )
 
 
-def _stream(
-    model: Any,
-    images: Iterator[_ChosenImage],
-    consume: Any,
-    at_once: int,
-    io_workers: int,
-    in_flight: int,
-    read: Any,
-    options_for: Any,
-    options: dict[str, Any],
-) -> Iterator[Streamed]:
-    capped_model, scopes = _capped(model, max(1, threads() // at_once)), CancelToken.scopes()
-    cancel, lock, computing, files = (
-        CancelToken(),
-        threading.Lock(),
-        threading.Semaphore(at_once),
-        threading.Semaphore(io_workers),
-    )
-    give_back = _MemoryReturn()
-    waiting: deque[Future[Streamed]] = deque()
-    left, exhausted = 0, False  # images that are begun or wait; no more come
+class _Stream:
+    """One run of `stream`: what its threads share."""
 
-    def work(index: int, source: Any, view: dict[str, Any] | Exception) -> Streamed:
-        nonlocal left
+    def __init__(self, model: Any, calls: _Calls, limits: _Limits) -> None:
+        self._model, self._calls, self._limits = model, calls, limits
+        self._capped_model = _capped(model, max(1, threads() // limits.computed))
+        self._scopes, self._stop = CancelToken.scopes(), CancelToken()
+        self._computing = threading.Semaphore(limits.computed)
+        self._files = threading.Semaphore(limits.read_or_written)
+        self._give_back = _MemoryReturn()
+        self._lock = threading.Lock()  # of the two below
+        self._unfinished = 0  # images that are begun or wait
+        self._exhausted = False  # no more images come
+
+    def results(self, images: Iterator[_ChosenImage]) -> Iterator[Streamed]:
+        """The images in order, each as soon as it is done."""
+        waiting: deque[Future[Streamed]] = deque()
+        size = self._limits.in_memory
+        with ThreadPoolExecutor(size, thread_name_prefix="segrid-stream") as pool:
+            try:
+                for image in images:
+                    with self._lock:
+                        self._unfinished += 1
+                    waiting.append(pool.submit(self._process, image))
+                    if len(waiting) >= size:
+                        yield self._done(waiting.popleft())
+                with self._lock:
+                    self._exhausted = True
+                while waiting:
+                    yield self._done(waiting.popleft())
+            finally:
+                self._stop.cancel()
+                pool.shutdown(cancel_futures=True)
+
+    def _done(self, future: Future[Streamed]) -> Streamed:
+        one = future.result()
+        with cancel_scope(self._scopes):  # raises Cancelled, so that nothing stopped is yielded
+            return one
+
+    def _process(self, image: _ChosenImage) -> Streamed:
+        """Reads, computes and writes an image, on one of the pool's threads."""
         seconds: dict[str, float] = {}
         result: Any = None
         output: Any = None
         error: Exception | None = None
+        index, source, view = image.index, image.source, image.view
         try:
             if isinstance(view, Exception):
                 raise view
-            with files, cancel_scope([*scopes, cancel]), _timed(seconds, "read"):
-                pixels = to_image(read(source))
-            with computing, cancel_scope([*scopes, cancel]):
-                with lock:
-                    few = exhausted and left < at_once
+            with self._step(self._files, seconds, "read"):
+                pixels = to_image(source if self._calls.read is None else self._calls.read(source))
+            with self._computing, self._cancellable():
+                model = self._model if self._has_free_threads() else self._capped_model
                 with _timed(seconds, "compute"):
                     result = _compute(
-                        model if few else capped_model,
-                        pixels,
-                        options | view | options_for(source, pixels.array),
-                        give_back,
+                        model, pixels, self._options(source, view, pixels), self._give_back
                     )
-            if consume is not None:
-                with files, cancel_scope([*scopes, cancel]), _timed(seconds, "write"):
-                    output = consume(
-                        Streamed(index, source, result, None, None, seconds), pixels.array
-                    )
-        except Exception as raised:  # this image's; KeyboardInterrupt is the main thread's
+            if self._calls.consume is not None:
+                unwritten = Streamed(index, source, result, None, None, seconds)
+                with self._step(self._files, seconds, "write"):
+                    output = self._calls.consume(unwritten, pixels.array)
+        except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
             error, result = raised, None
-        with lock:
-            left -= 1
-        give_back()
+        with self._lock:
+            self._unfinished -= 1
+        self._give_back()
         return Streamed(index, source, result, error, output, seconds)
 
-    def done() -> Streamed:
-        one = waiting.popleft().result()
-        with cancel_scope(scopes):  # raises Cancelled rather than yield what was stopped
-            return one
+    def _options(self, source: Any, view: dict[str, str], pixels: _core.Image) -> dict[str, Any]:
+        own = self._calls.options_for
+        return self._calls.options | view | ({} if own is None else own(source, pixels.array))
 
-    with ThreadPoolExecutor(in_flight, thread_name_prefix="segrid-stream") as pool:
-        try:
-            for one in images:
-                with lock:
-                    left += 1
-                waiting.append(pool.submit(work, *one))
-                if len(waiting) >= in_flight:
-                    yield done()
-            with lock:
-                exhausted = True
-            while waiting:
-                yield done()
-        finally:
-            cancel.cancel()
-            pool.shutdown(cancel_futures=True)
+    def _has_free_threads(self) -> bool:
+        """Whether fewer images are left than are computed at once."""
+        with self._lock:
+            return self._exhausted and self._unfinished < self._limits.computed
+
+    def _cancellable(self) -> contextlib.AbstractContextManager[None]:
+        return cancel_scope([*self._scopes, self._stop])
+
+    @contextlib.contextmanager
+    def _step(
+        self, turn: threading.Semaphore, seconds: dict[str, float], name: str
+    ) -> Iterator[None]:
+        with turn, self._cancellable(), _timed(seconds, name):
+            yield
 
 
 @contextlib.contextmanager
