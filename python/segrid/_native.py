@@ -57,9 +57,9 @@ def set_threads(n: int) -> None:
     Raises ValueError unless 1 <= n <= 1024.
     """
     _core.set_threads(n)
-    if n > _core.available_cpus():
+    if n > available_cpus():
         warnings.warn(
-            f"segrid.set_threads({n}): this process may use {_core.available_cpus()} CPUs; more "
+            f"segrid.set_threads({n}): this process may use {available_cpus()} CPUs; more "
             "threads than that are slower",
             RuntimeWarning,
             stacklevel=2,
@@ -69,6 +69,11 @@ def set_threads(n: int) -> None:
 def threads() -> int:
     """The thread budget of the process."""
     return _core.threads()
+
+
+def available_cpus() -> int:
+    """The number of CPUs that affinity and cgroup quota allow this process."""
+    return _core.available_cpus()
 
 
 def openmp_runtimes() -> list[str]:
@@ -94,9 +99,9 @@ def _warn_of_environment() -> None:
             stacklevel=3,
         )
     asked = os.environ.get("SEGRID_THREADS", "")
-    if asked.isdigit() and int(asked) > _core.available_cpus():
+    if asked.isdigit() and int(asked) > available_cpus():
         warnings.warn(
-            f"SEGRID_THREADS={asked}, but this process may use {_core.available_cpus()} CPUs",
+            f"SEGRID_THREADS={asked}, but this process may use {available_cpus()} CPUs",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -94,12 +94,13 @@ def test_report_and_profile(tuned, tmp_path, coins):
 def test_out_of_memory_is_a_row(images, monkeypatch):
     from segrid.measuring import tuning
 
-    real = tuning._measured
+    real = tuning._Measurements._measure
 
-    def tight(setting, model, device, paths, limit, *rest):
-        return real(setting, model, device, paths, 8 if setting.in_flight == 1 else limit, *rest)
+    def tight(self, setting):
+        self._job["limit_mb"] = 8 if setting.in_flight == 1 else None
+        return real(self, setting)
 
-    monkeypatch.setattr(tuning, "_measured", tight)
+    monkeypatch.setattr(tuning._Measurements, "_measure", tight)
     found = segrid.tune(sorted(images.iterdir())[:1], threads=[2], precisions=["fp32"], points=(4,))
     assert [r.error for r in found.rows] == [
         None,

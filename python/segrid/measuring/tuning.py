@@ -1,4 +1,4 @@
-"""Finds what this machine does best with your own images.
+"""Finds the fastest setting of this machine for the user's own images.
 
 Each setting is measured in a process of its own.
 """
@@ -12,28 +12,32 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segrid.measuring.matching import match, packed, unpacked
+from segrid._native import _core, available_cpus
+from segrid.measuring.image_paths import existing_paths
+from segrid.measuring.matching import BoxedMask, match, packed, unpacked
 from segrid.measuring.memory import difference, reset_peak, resident_mb
 from segrid.measuring.prompt_sweep import sweep_prompts
 from segrid.profile import profile_of
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
-BOXES = 64  # in the prompt batch whose speed is measured
+BOXES = 64  # the size of the prompt batch whose speed is measured
 
 
 @dataclass(frozen=True)
 class Setting:
     """A setting to measure.
 
-    threads : the budget of the process
-    in_flight : images at once (`segrid.stream`)
+    threads : the thread budget of the process
+    in_flight : images in memory at once (`segrid.stream`)
+    points_per_side : points along each side of the grid
     """
 
     threads: int
@@ -46,11 +50,11 @@ class Setting:
 class Row:
     """One setting, measured.
 
-    images_per_second, boxes_per_second : the speeds
-    latency : seconds of computing an image, median
-    memory_mb : peak above the weights
-    io_share : reading's part of all seconds
-    masks, iou_mean, lost, new : masks found, compared with the reference setting's masks
+    images_per_second : of segment everything; boxes_per_second : of `predict`
+    latency : the median of the seconds that an image is computed
+    memory_mb : the peak of memory above that of the loaded model
+    io_share : the share of reading in the seconds of reading and computing
+    masks, iou_mean, lost, new : the masks found, compared with those of the reference setting
     error : why there are no figures ("out of memory", "refused: ..."), else None
     """
 
@@ -69,12 +73,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` measured.
+    """The result of `tune`.
 
-    rows : the reference (all threads, fp32, the most points) first
+    rows : the reference (all threads, the first precision, the most points) comes first
     best : the recommended row
-    bottleneck : a sentence
-    machine : what the machine is
+    bottleneck : a sentence that says what limits the speed
+    machine : the CPU, its number of cores and its features
     """
 
     model: str
@@ -103,90 +107,164 @@ def tune(
 ) -> Tuning:
     """Measures segment everything on your images.
 
-    Threads and images at once come first, then precisions and points with the fastest of those.
+    Numbers of threads and of images at once are measured first, then precisions and numbers of
+    points with the fastest of these.
 
-    images : paths; a few that are typical (each setting runs all of them)
-    threads : budgets to try; default: powers of two up to the CPUs this process may use (affinity
-        and cgroup), and all of them
-    device, precisions : as `Segmenter` takes them; default: the precisions that this CPU runs
-    least_iou, most_lost : a setting may be recommended when its matched masks have this mean IoU
-        with the reference's and at most this share of them is lost
-    limit_mb : a setting whose process would take more memory than this above its start is a row
-        that says so
+    images : paths of a few typical images (each setting runs all of them)
+    threads : budgets to try; default: powers of two up to the CPUs that this process may use
+        (affinity and cgroup), and all of these CPUs
+    device, precisions : as `Segmenter` takes them; default: the precisions that this CPU runs fast
+    points : numbers of points along each side of the grid
+    least_iou, most_lost : a setting may be recommended where its matched masks have at least this
+        mean IoU with those of the reference, and at most this share of the reference's masks is
+        lost
+    limit_mb : where the process of a setting needs more memory than this above its start, the row
+        of that setting says so
     progress : called with {"setting", "done", "total"} before each setting
 
     Raises ValueError for no images or numbers below 1, FileNotFoundError, RuntimeError where the
     reference itself fails.
     """
-    from segrid._native import _core
-
-    paths = [str(Path(p).resolve()) for p in images]
+    paths = existing_paths(images)
     if not paths:
         raise ValueError("tune: give at least one image")
-    for path in paths:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such image")
-    cpus = _core.available_cpus()
-    budgets = sorted(
-        {*(2**k for k in range(10) if 2**k <= cpus), cpus} if threads is None else set(threads),
-        reverse=True,
-    )
+    budgets = _budgets(threads)
     if not budgets or min(budgets) < 1 or not points or min(points) < 1:
         raise ValueError("tune: threads and points must be at least 1")
-    features = _core.cpu_features()
-    if precisions is None:
-        bf16, int8 = (
-            features["avx512_bf16"] or features["amx"],
-            features["avx512_vnni"] or features["amx"],
-        )
-        names = ["fp32", *(["bf16"] if bf16 else []), *(["int8"] if int8 else [])]
-    else:
-        names = [precision_name(p) for p in precisions]
-    device, most = device_name(device), max(points)
+    names = _precisions(precisions)
+    counts = sorted(points, reverse=True)
     first = [
-        Setting(t, n, names[0], most) for t in budgets for n in sorted({1, t, t + 1}, reverse=True)
+        Setting(budget, in_flight, names[0], counts[0])
+        for budget in budgets
+        for in_flight in sorted({1, budget, budget + 1}, reverse=True)
     ]
-    total, reference = len(first) + len(names) * len(points) - 1, None
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as scratch:
-
-        def measure(setting: Setting) -> Row:
-            nonlocal reference
-            if progress is not None:
-                progress({"setting": asdict(setting), "done": len(rows), "total": total})
-            row, masks = _measured(
-                setting, os.fspath(model), device, paths, limit_mb, Path(scratch), reference
-            )
-            if reference is None:
-                if row.error is not None:
-                    raise RuntimeError(f"tune: the reference setting {setting} failed: {row.error}")
-                reference = masks
-            return row
-
-        for setting in first:
-            rows.append(measure(setting))
-        fastest = max(
-            (r for r in rows if r.error is None), key=lambda r: r.images_per_second
-        ).setting
-        for precision in names:
-            for count in sorted(points, reverse=True):
-                if (precision, count) != (names[0], most):
-                    rows.append(
-                        measure(Setting(fastest.threads, fastest.in_flight, precision, count))
-                    )
-    fit = [
-        r
-        for r in rows
-        if r.error is None
-        and (r is rows[0] or (r.iou_mean >= least_iou and r.lost <= most_lost * rows[0].masks))
-    ]
-    best = max(fit, key=lambda r: r.images_per_second)
-    machine = {
-        "cpu": _core.cpu_model(),
-        "cpus": cpus,
-        "features": sorted(k for k, v in features.items() if v),
+    job = {
+        "model": os.fspath(model),
+        "device": device_name(device),
+        "images": paths,
+        "limit_mb": limit_mb,
     }
-    return Tuning(os.fspath(model), rows, best, _bottleneck(rows, best), machine)
+    total = len(first) + len(names) * len(points) - 1
+    with tempfile.TemporaryDirectory() as scratch:
+        measured = _Measurements(job, Path(scratch) / "masks.npz", total, progress)
+        for setting in first:
+            measured.add(setting)
+        fastest = _fastest([r for r in measured.rows if r.error is None]).setting
+        for name in names:
+            for count in counts:
+                if (name, count) != (names[0], counts[0]):
+                    measured.add(replace(fastest, precision=name, points_per_side=count))
+    rows = measured.rows
+    best = _fastest(
+        [
+            r
+            for r in rows
+            if r.error is None
+            and (r is rows[0] or (r.iou_mean >= least_iou and r.lost <= most_lost * rows[0].masks))
+        ]
+    )
+    return Tuning(os.fspath(model), rows, best, _bottleneck(rows, best), _machine())
+
+
+def _budgets(threads: Sequence[int] | None) -> list[int]:
+    """The thread budgets to try, the largest first."""
+    cpus = available_cpus()
+    powers = {2**k for k in range(10) if 2**k <= cpus}
+    return sorted({*powers, cpus} if threads is None else set(threads), reverse=True)
+
+
+def _precisions(given: Sequence[Precision] | None) -> list[str]:
+    """The precisions to try: those that are given, else those that this CPU runs fast."""
+    if given is not None:
+        return [precision_name(precision) for precision in given]
+    features = _core.cpu_features()
+    names = ["fp32"]
+    if features["avx512_bf16"] or features["amx"]:
+        names.append("bf16")
+    if features["avx512_vnni"] or features["amx"]:
+        names.append("int8")
+    return names
+
+
+def _fastest(rows: list[Row]) -> Row:
+    return max(rows, key=lambda row: row.images_per_second)
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": _core.cpu_model(),
+        "cpus": available_cpus(),
+        "features": sorted(name for name, there in _core.cpu_features().items() if there),
+    }
+
+
+class _Measurements:
+    """The rows of settings, each measured in a process of its own. The first setting is the
+    reference, with whose masks the others are compared.
+
+    job : what is the same for all settings
+    masks_file : where a process leaves the masks that it found
+    """
+
+    def __init__(
+        self,
+        job: dict[str, Any],
+        masks_file: Path,
+        total: int,
+        progress: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        self.rows: list[Row] = []
+        self._job, self._masks_file = job, masks_file
+        self._total, self._progress = total, progress
+        self._reference: list[list[BoxedMask]] = []
+
+    def add(self, setting: Setting) -> None:
+        """Measures a setting. Raises RuntimeError where it is the reference and fails."""
+        if self._progress is not None:
+            done = len(self.rows)
+            self._progress({"setting": asdict(setting), "done": done, "total": self._total})
+        row = self._measure(setting)
+        if not self.rows and row.error is not None:
+            raise RuntimeError(f"tune: the reference setting {setting} failed: {row.error}")
+        self.rows.append(row)
+
+    def _measure(self, setting: Setting) -> Row:
+        job = self._job | {"setting": asdict(setting), "out": str(self._masks_file)}
+        done = subprocess.run(
+            [sys.executable, "-c", "from segrid.measuring.tuning import _main; _main()"],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+        )
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        if done.returncode != 0 or not lines:
+            return Row(setting, error=_failure(done, self._job["limit_mb"] is not None))
+        found = json.loads(lines[-1])
+        if "refused" in found:
+            return Row(setting, error=f"refused: {found['refused']}"[:200])
+        masks = unpacked(self._masks_file)
+        self._reference = self._reference if self.rows else masks
+        pairs = zip(self._reference, masks, strict=True)
+        ious = [iou for a, b in pairs for *_, iou in match(a, b)]
+        count, wanted = sum(map(len, masks)), sum(map(len, self._reference))
+        return Row(
+            setting,
+            **found,
+            masks=count,
+            iou_mean=float(np.mean(ious)) if ious else float("nan"),
+            lost=wanted - len(ious),
+            new=count - len(ious),
+        )
+
+
+def _failure(done: subprocess.CompletedProcess[str], limited: bool) -> str:
+    """Why a process gave no figures. limited : its memory had a limit."""
+    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    signs = ["MemoryError", "bad_alloc", "not enough memory"]
+    if limited:  # the stack of a thread counts as memory, too
+        signs += ["can't start new thread", "Resource temporarily unavailable"]
+    killed = done.returncode in (-9, 137) or any(sign in reason for sign in signs)
+    return "out of memory" if killed else reason[:200]
 
 
 def _bottleneck(rows: list[Row], best: Row) -> str:
@@ -221,104 +299,63 @@ def _bottleneck(rows: list[Row], best: Row) -> str:
     return "Computing is the bottleneck."
 
 
-def _measured(
-    setting: Setting,
-    model: str,
-    device: str,
-    paths: list[str],
-    limit_mb: int | None,
-    scratch: Path,
-    reference: Any,
-) -> tuple[Row, Any]:
-    out = scratch / "masks.npz"
-    job = {
-        "setting": asdict(setting),
-        "model": model,
-        "device": device,
-        "images": paths,
-        "limit_mb": limit_mb,
-        "out": str(out),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", "from segrid.measuring.tuning import _main; _main()"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode != 0 or not lines:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        signs = ["MemoryError", "bad_alloc", "not enough memory"]
-        if limit_mb is not None:  # a thread's stack counts, too
-            signs += ["can't start new thread", "Resource temporarily unavailable"]
-        killed = done.returncode in (-9, 137) or any(sign in reason for sign in signs)
-        return Row(setting, error="out of memory" if killed else reason[:200]), None
-    found = json.loads(lines[-1])
-    if "refused" in found:
-        return Row(setting, error=f"refused: {found['refused']}"[:200]), None
-    masks = unpacked(out)
-    pairs = [iou for a, b in zip(reference or masks, masks, strict=True) for *_, iou in match(a, b)]
-    count, wanted = sum(map(len, masks)), sum(map(len, reference or masks))
-    return Row(
-        setting,
-        **found,
-        masks=count,
-        iou_mean=float(np.mean(pairs)) if pairs else float("nan"),
-        lost=wanted - len(pairs),
-        new=count - len(pairs),
-    ), masks
-
-
 def _main() -> None:
+    """The process that measures one setting: the job comes in, and its figures go out, as JSON."""
     job = json.loads(sys.stdin.read())
-    out, sys.stdout = sys.stdout, sys.stderr  # what libraries print
-    out.write(json.dumps(_work(job)) + "\n")
+    out, sys.stdout = sys.stdout, sys.stderr  # libraries print to the latter
+    out.write(json.dumps(_figures(job)) + "\n")
 
 
-def _work(job: dict[str, Any]) -> dict[str, Any]:
+def _figures(job: dict[str, Any]) -> dict[str, Any]:
     import segrid
 
-    s = Setting(**job["setting"])
-    segrid.set_threads(s.threads)
+    setting = Setting(**job["setting"])
+    segrid.set_threads(setting.threads)
     if job["limit_mb"] is not None:
-        import resource
-
-        now = (
-            int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-            * resource.getpagesize()
-        )
-        resource.setrlimit(resource.RLIMIT_AS, (now + (job["limit_mb"] << 20),) * 2)
+        _limit_memory(job["limit_mb"])
     try:
-        segmenter = segrid.Segmenter(job["model"], device=job["device"], precision=s.precision)
+        segmenter = segrid.Segmenter(
+            job["model"], device=job["device"], precision=setting.precision
+        )
     except NotImplementedError as error:
         return {"refused": str(error)}
-    options: dict[str, Any] = {"points_per_side": s.points_per_side, "crop_n_layers": "auto"}
-    segmenter.everything(job["images"][0], points_per_side=2)  # warm
+    images, in_flight = job["images"], setting.in_flight
+    options: dict[str, Any] = {
+        "points_per_side": setting.points_per_side,
+        "crop_n_layers": "auto",
+    }
+    segmenter.everything(images[0], points_per_side=2)  # warms up
     loaded = resident_mb("VmRSS")
     reset_peak()
-    repeat = max(1, -(-2 * s.in_flight // len(job["images"])))
+    repeat = max(1, -(-2 * in_flight // len(images)))
     begin = perf_counter()
-    results = list(
-        segrid.stream(segmenter, job["images"] * repeat, in_flight=s.in_flight, **options)
-    )
+    results = list(segrid.stream(segmenter, images * repeat, in_flight=in_flight, **options))
     seconds = perf_counter() - begin
     peak = resident_mb("VmHWM")
     for one in results:
         if one.error is not None:
             raise one.error
-    prompts = sweep_prompts(segmenter, job["images"][0], [BOXES])[0]
+    prompts = sweep_prompts(segmenter, images[0], [BOXES])[0]
     if prompts.error is not None:
         raise MemoryError(prompts.error)
-    kept: dict[str, np.ndarray] = {}
-    for i, one in enumerate(results[: len(job["images"])]):
-        kept |= packed(one.result, i)
-    np.savez(job["out"], **kept)  # type: ignore[arg-type]
+    masks: dict[str, NDArray[Any]] = {}
+    for i, one in enumerate(results[: len(images)]):
+        masks |= packed(one.result, i)
+    np.savez(job["out"], **masks)  # type: ignore[arg-type]
     read, computed = (sum(r.seconds.get(k, 0.0) for r in results) for k in ("read", "compute"))
-    latency = statistics.median(r.seconds["compute"] for r in results)
     return {
         "images_per_second": len(results) / seconds,
         "boxes_per_second": prompts.boxes_per_second,
-        "latency": latency,
+        "latency": statistics.median(r.seconds["compute"] for r in results),
         "memory_mb": difference(peak, loaded),
         "io_share": read / (read + computed),
     }
+
+
+def _limit_memory(more_mb: int) -> None:
+    """Limits the address space of this process to its present size and `more_mb`."""
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + (more_mb << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
