@@ -146,7 +146,8 @@ def _decoded(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, lis
     encoded: Any = os.fsencode(name)  # a name need not be UTF-8
     if kind in ("PNG", "JPEG") and _core.build_info()["opencv"]:
         return _core.decode_bytes(data, encoded, MAX_PIXELS, lenient)
-    orientation, notes = 1, []
+    orientation: int = 1
+    notes: list[str] = []
     if kind not in BY_PILLOW_ALONE:  # the engine checks all others and names what is no image
         orientation, notes = _core.inspect_bytes(data, encoded, MAX_PIXELS, lenient)
     from segrid.image_files import pillow
