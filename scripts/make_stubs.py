@@ -65,8 +65,8 @@ def member_lines(owner, name, member):
         return [f"def __enter__(self) -> {owner}: ..."]
     if name == "__exit__":
         return ["def __exit__(self, *error: object) -> None: ..."]
-    stated = "__init__(" in (member.__doc__ or "")
-    if (name == "__init__" and stated) or (callable(member) and not name.startswith("_")):
+    stated = f"{name}(" in (member.__doc__ or "")  # those that Python provides state nothing
+    if stated and (name in ("__init__", "__len__") or not name.startswith("_")):
         return [signature(name, member)]
     return []
 

@@ -58,6 +58,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._files import atomic_write
 from segrid._native import CorruptFileError, _core
@@ -68,7 +69,7 @@ from segrid.image_files.orientation import upright
 if TYPE_CHECKING:
     import PIL.Image
 
-    ImageLike = Union[str, os.PathLike[str], bytes, np.ndarray, PIL.Image.Image]
+    ImageLike = Union[str, os.PathLike[str], bytes, np.ndarray, PIL.Image.Image, _core.Image]
 else:
     ImageLike = Any
 
@@ -77,7 +78,7 @@ BY_PILLOW_ALONE = ("GIF", "PPM", "JPEG 2000")
 MAX_BYTES = 2**31 - 1  # the most of a file that is decoded as a whole
 
 
-def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
+def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> _core.Image:
     """The engine's image of a path, bytes, PIL image or array, by the module's rules.
 
     Raises what `read_image` raises.
@@ -97,7 +98,7 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
     return _core.image_from_array(_from_array(image, bgr))
 
 
-def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> np.ndarray:
+def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of anything that segrid takes, by the rules that every call uses.
 
     `segrid._image` states the rules.
@@ -115,7 +116,7 @@ def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) ->
     return to_image(image, lenient=lenient, bgr=bgr).array
 
 
-def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
+def _from_file(file: BinaryIO, name: str, lenient: bool) -> _core.Image:
     """The engine's image of an open file, by what its first bytes say."""
     head = file.read(formats.HEAD)
     if (kind := formats.unread(head)) is not None:
@@ -141,7 +142,7 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
     return _warned(*_decoded(file.read(size), str(kind), name, lenient))
 
 
-def _decoded(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[str]]:
+def _decoded(data: bytes, kind: str, name: str, lenient: bool) -> tuple[_core.Image, list[str]]:
     """The engine's image and warnings of a file that is no TIFF."""
     encoded: Any = os.fsencode(name)  # a name need not be UTF-8
     if kind in ("PNG", "JPEG") and _core.build_info()["opencv"]:
@@ -160,13 +161,13 @@ def _decoded(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, lis
     return _core.image_from_array(upright(samples, orientation)), notes + more
 
 
-def _warned(image: Any, notes: list[str]) -> Any:
+def _warned(image: _core.Image, notes: list[str]) -> _core.Image:
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=5)
     return image
 
 
-def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
+def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8 | np.uint16]) -> None:
     """Writes (H, W, 3) uint8 RGB or (H, W) uint16, whole or not at all."""
     if _core.build_info()["opencv"]:
         _core.write_png(os.fsencode(path), array)
@@ -177,7 +178,7 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
         Image.fromarray(array).save(part, "PNG")
 
 
-def _from_pil(image: PIL.Image.Image) -> np.ndarray:
+def _from_pil(image: PIL.Image.Image) -> NDArray[np.uint8]:
     from PIL import ImageOps
 
     frames = getattr(image, "n_frames", 1)
@@ -193,7 +194,7 @@ def _from_pil(image: PIL.Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(upright.convert("RGB")))
 
 
-def _from_array(image: Any, bgr: bool) -> np.ndarray:
+def _from_array(image: object, bgr: bool) -> NDArray[np.uint8]:
     if isinstance(image, io.IOBase):
         raise TypeError("image: a file object; pass its bytes (f.read()) or its path")
     array = np.asarray(image)
@@ -225,7 +226,7 @@ def _from_array(image: Any, bgr: bool) -> np.ndarray:
     return array[:, :, ::-1] if bgr else array
 
 
-def _to_uint8(array: np.ndarray) -> np.ndarray:
+def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -243,7 +244,7 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
     return array.astype(np.uint8)
 
 
-def _float_to_uint8(array: np.ndarray) -> np.ndarray:
+def _float_to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     bad = int(array.size - np.count_nonzero(np.isfinite(array)))
     if bad:
         raise ValueError(f"image: {bad} of {array.size} values are NaN or Inf")

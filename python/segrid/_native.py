@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
-from typing import Any
 
 try:
     from segrid import _core
@@ -38,7 +37,7 @@ CorruptFileError = _core.CorruptFileError
 
 
 @contextmanager
-def cancel_scope(tokens: Iterable[Any]) -> Iterator[None]:
+def cancel_scope(tokens: Iterable[_core.CancelToken]) -> Iterator[None]:
     """Enters `with` each of the tokens. Raises Cancelled where one has been cancelled already."""
     with ExitStack() as scopes:
         for token in tokens:

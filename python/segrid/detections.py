@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
+from segrid._types import ImageItem, JsonObject
 from segrid.notebook_picture import NotebookPicture
 from segrid.results import Masks
 
@@ -34,13 +36,13 @@ class Detections(NotebookPicture):
     Raises ValueError where the lengths differ.
     """
 
-    boxes: np.ndarray
-    scores: np.ndarray
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
     labels: list[str]
-    class_id: np.ndarray
+    class_id: NDArray[np.int64]
     size: tuple[int, int]
     masks: Masks | None = None
-    image: Any = field(default=None, repr=False)
+    image: ImageItem = field(default=None, repr=False)
 
     noun = "detections"  # (not a field)
 
@@ -88,7 +90,9 @@ class Detections(NotebookPicture):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[np.object_]:
         """An array of dtype object that holds this one, since each of the detections is a
         `Detections` again. Raises TypeError for other dtypes."""
         if dtype is not None and np.dtype(dtype) != object:
@@ -122,7 +126,7 @@ class Detections(NotebookPicture):
     def __iter__(self) -> Iterator[Detections]:
         return (self[i] for i in range(len(self)))
 
-    def to_coco(self, image_id: int = 0) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int = 0) -> list[JsonObject]:
         """COCO result annotations of the detections.
 
         Each has bbox XYWH, score and category_id = class_id + 1; with masks also segmentation (RLE,
@@ -131,7 +135,7 @@ class Detections(NotebookPicture):
         records = [] if self.masks is None else self.masks.to_coco(image_id)
         out = []
         for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
-            record: dict[str, Any] = {
+            record: JsonObject = {
                 "id": i + 1,
                 "image_id": image_id,
                 "category_id": int(self.class_id[i]) + 1,
@@ -164,7 +168,7 @@ class Detections(NotebookPicture):
             data={"class_name": np.array(self.labels, dtype=str)},
         )
 
-    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
+    def picture(self, image: ImageItem = None, alpha: float = 0.5) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB: boxes with label and score, and outlines of masks, over an image of
         the same size (the one that was looked at, else black).
 

@@ -14,8 +14,10 @@ from segrid import _hub
 from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid._text import Tokenizer
+from segrid._types import ImageItem
 from segrid.detections import Detections
 from segrid.loaded import LoadedModel
+from segrid.results import Masks
 from segrid.torch_names import Device, Precision
 
 Prompts = Union[str, Sequence[Union[str, Sequence[str]]]]
@@ -62,7 +64,7 @@ class Detector(LoadedModel):
         super().__init__(_core.Detector, model, device, precision, threads)
         self._tokenizer: Tokenizer | None = None
 
-    def encode(self, image: ImageLike) -> Any:
+    def encode(self, image: ImageLike) -> _core.Scene:
         """Encodes an image once, for any number of calls that take the result in the image's place.
 
         The result is an immutable value with `image_size` (H, W).
@@ -72,7 +74,7 @@ class Detector(LoadedModel):
     @overload
     def detect(
         self,
-        image: list[Any] | tuple[Any, ...],
+        image: list[ImageItem] | tuple[ImageItem, ...],
         prompts: Prompts,
         *,
         threshold: float = ...,
@@ -82,7 +84,7 @@ class Detector(LoadedModel):
     @overload
     def detect(
         self,
-        image: ImageLike,
+        image: ImageLike | _core.Scene,
         prompts: Prompts,
         *,
         threshold: float = ...,
@@ -91,7 +93,7 @@ class Detector(LoadedModel):
     ) -> Detections: ...
     def detect(
         self,
-        image: Any,
+        image: ImageItem | list[ImageItem] | tuple[ImageItem, ...],
         prompts: Prompts,
         *,
         threshold: float = 0.1,
@@ -141,7 +143,7 @@ class Detector(LoadedModel):
 
     def patch_boxes(
         self,
-        image: Any,
+        image: ImageLike | _core.Scene,
         prompts: Prompts,
         *,
         threshold: float = 0.1,
@@ -163,7 +165,12 @@ class Detector(LoadedModel):
         return PatchBoxes(boxes, scores, labels, patches, names)
 
     def detect_like(
-        self, image: Any, examples: Any, *, threshold: float = 0.0, nms: float = 0.3
+        self,
+        image: ImageLike | _core.Scene,
+        examples: Any,
+        *,
+        threshold: float = 0.0,
+        nms: float = 0.3,
     ) -> Detections:
         """Boxes of what looks like the examples (one-shot detection).
 
@@ -212,7 +219,7 @@ class Detector(LoadedModel):
 
     def propose(
         self,
-        image: Any,
+        image: ImageLike | _core.Scene,
         *,
         threshold: float = 0.1,
         nms: float | None = None,
@@ -243,7 +250,7 @@ class Detector(LoadedModel):
             )
         return self._tokenizer
 
-    def _scene(self, image: Any) -> tuple[Any, Any]:
+    def _scene(self, image: ImageLike | _core.Scene) -> tuple[_core.Scene, _core.Image | None]:
         if isinstance(image, _core.Scene):
             return image, None
         pixels = to_image(image)
@@ -273,7 +280,11 @@ class Detector(LoadedModel):
 
 
 def detections(
-    columns: Any, labels: Sequence[str], size: tuple[int, int], image: Any, masks: Any = None
+    columns: tuple[Any, ...],
+    labels: Sequence[str],
+    size: tuple[int, int],
+    image: _core.Image | None,
+    masks: Masks | None = None,
 ) -> Detections:
     """The engine's columns with the names of their labels."""
     boxes, scores, index = columns[:3]
@@ -282,7 +293,7 @@ def detections(
     )
 
 
-def _read(image: Any) -> Any:
+def _read(image: ImageLike | _core.Scene) -> _core.Image | _core.Scene:
     return image if isinstance(image, _core.Scene) else to_image(image)
 
 
@@ -296,7 +307,7 @@ def check_thresholds(threshold: float, nms: float | None) -> None:
 def _examples(examples: Any) -> list[tuple[Any, list[float] | None]]:
     """(image or None, box or None) of each."""
 
-    def box_of(value: Any) -> list[float] | None:
+    def box_of(value: object) -> list[float] | None:
         if isinstance(value, (str, bytes, os.PathLike)) or hasattr(value, "getexif"):
             return None
         try:

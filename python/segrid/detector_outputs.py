@@ -34,12 +34,12 @@ def to_detections(output: Any, size: tuple[int, int]) -> Detections:
     if found.boxes is None:
         raise ValueError("detector: returned no boxes (an empty array says that nothing was found)")
     table = _table(found.boxes, type(output).__name__)
-    boxes, scores, class_ids = table[:, :4], found.scores, found.class_ids
+    boxes, scores, class_ids = table[:, :4].astype(np.float32), found.scores, found.class_ids
     if table.shape[1] > 4 and scores is None:
         scores = table[:, 4]
     if table.shape[1] > 5 and class_ids is None:
         class_ids = table[:, 5]
-    scores = np.ones(len(boxes)) if scores is None else to_numpy(scores)
+    scores = np.ones(len(boxes), np.float32) if scores is None else to_numpy(scores)
     if found.names is not None:
         names = [str(name) for name in found.names]
         if class_ids is None:

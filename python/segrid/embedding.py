@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from segrid._files import atomic_write
 from segrid._native import CorruptFileError
@@ -38,11 +39,11 @@ class Embedding:
         return self._source.image_size
 
     @property
-    def features(self) -> np.ndarray:
+    def features(self) -> NDArray[np.float32]:
         return self._source.features[0]
 
     @property
-    def high_res_features(self) -> tuple[np.ndarray, ...]:
+    def high_res_features(self) -> tuple[NDArray[np.float32], ...]:
         return self._source.features[1:]
 
     @property
@@ -66,7 +67,7 @@ class Embedding:
             and all(map(_same_bits, mine.features, theirs.features))
         )
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickles the features and what they belong to; no model is needed to load them."""
         features = [_token_by_token(f) for f in self._source.features]
         return _unpickled, (self.image_size, features, self.model_id)
@@ -74,7 +75,7 @@ class Embedding:
     def __copy__(self) -> Embedding:
         return self  # immutable
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Embedding:
+    def __deepcopy__(self, memo: dict[int, object]) -> Embedding:
         return self
 
     def __repr__(self) -> str:
@@ -133,7 +134,9 @@ class Embedding:
         return model.restore((int(size[0]), int(size[1])), features, name)
 
     @staticmethod
-    def of(model: Segmenter, image_size: tuple[int, int], features: Sequence[Any]) -> Embedding:
+    def of(
+        model: Segmenter, image_size: tuple[int, int], features: Sequence[ArrayLike]
+    ) -> Embedding:
         """An embedding of features that `model` made earlier and that were kept elsewhere.
 
         image_size : (H, W) of the original image, in whose pixels prompts and masks are
@@ -152,16 +155,16 @@ class _Stored(NamedTuple):
     """What an unpickled embedding holds until a model uses it: as the engine's, without engine."""
 
     image_size: tuple[int, int]
-    features: tuple[np.ndarray, ...]  # (1, C, h, w) float32, read-only
+    features: tuple[NDArray[np.float32], ...]  # (1, C, h, w) float32, read-only
     model_id: str
 
 
-def _token_by_token(features: np.ndarray) -> np.ndarray:
+def _token_by_token(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """(1, h, w, C) of (1, C, h, w): as the engine stores them, so a view of its memory."""
     return np.ascontiguousarray(features.transpose(0, 2, 3, 1))
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+def _same_bits(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     return np.array_equal(_token_by_token(a).view(np.uint32), _token_by_token(b).view(np.uint32))
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from segrid import _hub
 from segrid._native import _core
+from segrid._types import Options
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 Self = TypeVar("Self", bound="LoadedModel")
@@ -49,7 +50,7 @@ class LoadedModel:
             threads,
         )
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self._arguments))
 
     def __repr__(self) -> str:
@@ -135,5 +136,5 @@ class LoadedModel:
         save(self._files, self._engine.quantised, self.precision, Path(folder))
 
 
-def _rebuild(kind: Any, arguments: dict[str, Any]) -> Any:
+def _rebuild(kind: Any, arguments: Options) -> LoadedModel:
     return kind(**arguments)

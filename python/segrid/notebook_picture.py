@@ -6,6 +6,9 @@ import io
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from segrid._types import ImageItem
 
 
 class NotebookPicture:
@@ -17,11 +20,11 @@ class NotebookPicture:
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
+    def picture(self, image: ImageItem = None, alpha: float = 0.5) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB."""
         raise NotImplementedError
 
-    def plot(self, image: Any = None, alpha: float = 0.5, ax: Any = None) -> Any:
+    def plot(self, image: ImageItem = None, alpha: float = 0.5, ax: Any = None) -> Any:
         """Draws :meth:`picture` with matplotlib on `ax`, or on a new figure, and returns the axes.
 
         Raises ImportError without matplotlib.

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from segrid._image import ImageLike, to_image
 from segrid._native import CancelToken, _core, cancel_scope
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds, detections
 from segrid.detector_outputs import to_detections
+from segrid.embedding import Embedding
 from segrid.loaded import LoadedModel
 from segrid.results import Masks
 from segrid.scripted import ScriptedDetector
@@ -89,7 +91,7 @@ class Pipeline:
         image: ImageLike,
         prompts: Prompts | None = None,
         *,
-        boxes: Any = None,
+        boxes: ArrayLike | None = None,
         labels: Sequence[str] | None = None,
         threshold: float = 0.1,
         nms: float | None = None,
@@ -171,18 +173,18 @@ class Pipeline:
             pixels,
         )
 
-    def _encode(self, pixels: Any, tokens: list[CancelToken]) -> Any:
+    def _encode(self, pixels: _core.Image, tokens: list[CancelToken]) -> Embedding:
         with cancel_scope(tokens):
             return self.segmenter.encode(pixels)
 
 
-def _size(pixels: Any) -> tuple[int, int]:
+def _size(pixels: _core.Image) -> tuple[int, int]:
     height, width = pixels.array.shape[:2]
     return int(height), int(width)
 
 
 def _ask(
-    detector: Any, pixels: Any, prompts: Prompts | None, threshold: float, nms: float | None
+    detector: Any, pixels: _core.Image, prompts: Prompts | None, threshold: float, nms: float | None
 ) -> Detections:
     if isinstance(detector, ScriptedDetector):
         if prompts is not None:
@@ -190,7 +192,7 @@ def _ask(
                 "pipeline: a TorchScript detector has classes of its own and takes no prompts"
             )
         return detector.detect(pixels, threshold=threshold, nms=nms)
-    array = pixels.array
+    array: Any = pixels.array
     if type(detector).__module__.split(".")[0] == "ultralytics":  # takes arrays for BGR
         from PIL import Image
 

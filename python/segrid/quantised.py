@@ -9,6 +9,7 @@ from typing import Any
 
 from segrid._files import atomic_write
 from segrid._hub import ModelFiles
+from segrid._types import Tensors
 
 
 def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> None:
@@ -25,7 +26,7 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
     if target.exists():
         raise FileExistsError(f"{target}: exists; give another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Any] = {}
+    tensors: Tensors = {}
     with safe_open(files.weights, "pt") as source:
         for name in source.keys():  # noqa: SIM118 (not a dict)
             tensors[name] = source.get_tensor(name)

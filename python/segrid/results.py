@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
+from segrid._types import ImageItem, JsonObject
 from segrid.notebook_picture import NotebookPicture
+
+if TYPE_CHECKING:
+    from segrid import _core
 
 
 class Masks(NotebookPicture):
@@ -44,7 +49,7 @@ class Masks(NotebookPicture):
 
     noun = "masks"
 
-    def __init__(self, native: Any, image: Any = None) -> None:
+    def __init__(self, native: _core.MaskSet, image: ImageItem = None) -> None:
         self._native = native
         self._image = image
 
@@ -57,7 +62,7 @@ class Masks(NotebookPicture):
         return self._native.size
 
     @property
-    def array(self) -> np.ndarray:
+    def array(self) -> NDArray[np.bool_]:
         """(N, H, W) bool, shared with the engine (see the class).
 
         Raises MemoryError above 8 GiB, naming the size.
@@ -65,7 +70,7 @@ class Masks(NotebookPicture):
         array = self._native.dense()
         return array if len(self) else array.reshape(0, *self.size)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """`array` as NumPy asks for it: shared unless a copy is asked for or another dtype needs
         one. Raises ValueError where `copy` is False and the dtype is not bool."""
         array = self.array
@@ -84,54 +89,54 @@ class Masks(NotebookPicture):
     __hash__ = None  # type: ignore[assignment]
 
     @property
-    def boxes(self) -> np.ndarray:
+    def boxes(self) -> NDArray[np.float32]:
         return self._native.boxes
 
     @property
-    def areas(self) -> np.ndarray:
+    def areas(self) -> NDArray[np.int64]:
         return self._native.areas
 
     @property
-    def scores(self) -> np.ndarray:
+    def scores(self) -> NDArray[np.float32]:
         return self._native.scores
 
     @property
-    def object_scores(self) -> np.ndarray:
+    def object_scores(self) -> NDArray[np.float32]:
         return self._native.object_scores
 
     @property
-    def stability(self) -> np.ndarray:
+    def stability(self) -> NDArray[np.float32]:
         return self._native.stability
 
     @property
-    def points(self) -> np.ndarray:
+    def points(self) -> NDArray[np.float64]:
         return self._native.points
 
     @property
-    def prompt(self) -> np.ndarray:
+    def prompt(self) -> NDArray[np.int64]:
         return self._native.prompt
 
     @property
-    def crop_boxes(self) -> np.ndarray:
+    def crop_boxes(self) -> NDArray[np.float32]:
         return self._native.crop_boxes
 
     @property
-    def rle(self) -> list[dict[str, Any]]:
+    def rle(self) -> list[JsonObject]:
         return self._native.rles()
 
     @property
-    def uncompressed_rle(self) -> list[dict[str, Any]]:
+    def uncompressed_rle(self) -> list[JsonObject]:
         """segment-anything's form: counts as a list of ints that begins with a run of zeros."""
         return [
             {"size": list(self.size), "counts": self._native.counts(i)} for i in range(len(self))
         ]
 
     @property
-    def low_res(self) -> np.ndarray | None:
+    def low_res(self) -> NDArray[np.float32] | None:
         return self._native.low_res
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> JsonObject:
         return self._native.stats
 
     def __getitem__(self, key: Any) -> Masks:
@@ -164,7 +169,7 @@ class Masks(NotebookPicture):
         h, w = self.size
         return f"Masks({len(self)} masks of {h} x {w})"
 
-    def over(self, image: Any) -> Masks:
+    def over(self, image: ImageItem) -> Masks:
         """The same masks, shown over another image (None: over none)."""
         return Masks(self._native, image)
 
@@ -175,7 +180,7 @@ class Masks(NotebookPicture):
         """
         return Masks(self._native.resized(int(size[0]), int(size[1])))
 
-    def measure(self, image: Any = None) -> dict[str, np.ndarray]:
+    def measure(self, image: ImageItem = None) -> dict[str, NDArray[np.float64]]:
         """Measures each mask, in pixels.
 
         image : of the masks' size; None: the one that was segmented
@@ -193,7 +198,7 @@ class Masks(NotebookPicture):
         image = self._image if image is None else image
         return self._native.measure(None if image is None else to_image(image))
 
-    def polygons(self) -> list[list[list[np.ndarray]]]:
+    def polygons(self) -> list[list[list[NDArray[np.int64]]]]:
         """For each mask a list of polygons; filled, they are exactly the mask.
 
         There is one polygon for each part whose pixels touch by their sides. A polygon is a list of
@@ -202,14 +207,14 @@ class Masks(NotebookPicture):
         """
         return [self._native.polygons(i) for i in range(len(self))]
 
-    def label_map(self) -> np.ndarray:
+    def label_map(self) -> NDArray[np.uint16 | np.uint32]:
         """(H, W) uint16 (uint32 above 65535 masks): 0 is background, i + 1 is mask i.
 
         Smaller masks lie above larger ones.
         """
         return self._native.label_map()
 
-    def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[JsonObject]:
         """COCO result annotations of the masks.
 
         Each has segmentation (RLE, counts as str), bbox XYWH (pycocotools' toBbox), area, score and
@@ -249,7 +254,7 @@ class Masks(NotebookPicture):
             class_id=np.zeros(len(self), int),
         )
 
-    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
+    def picture(self, image: ImageItem = None, alpha: float = 0.5) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB: every mask in its own colour over an image of the masks' size (the
         one that was segmented, else black).
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from segrid._downloads import check_model_file
 from segrid._image import ImageLike, to_image
@@ -53,7 +52,7 @@ class ScriptedDetector:
         self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
         self.classes = list(classes) if classes is not None else list(self._engine.names)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         # Where it is unpickled, the file is loaded again; it was trusted here.
         return (_rebuild, (self.path, self._engine.side, self.classes, self._layout))
 
@@ -79,8 +78,7 @@ class ScriptedDetector:
         """
         check_thresholds(threshold, nms)
         pixels = to_image(image)
-        columns: Any = self._engine.detect(pixels, threshold, nms)
-        boxes, scores, kinds, _ = columns
+        boxes, scores, kinds, _ = self._engine.detect(pixels, threshold, nms)
         names = [self.classes[k] if k < len(self.classes) else f"class {k}" for k in kinds.tolist()]
         height, width = pixels.array.shape[:2]
         return Detections(boxes, scores, names, kinds, (int(height), int(width)), None, pixels)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from segrid._image import ImageLike, to_image
 from segrid._native import Cancelled, CancelToken, _core
+from segrid._types import Options, Progress
 from segrid.embedding import Embedding
 from segrid.loaded import LoadedModel
 from segrid.results import Masks
 from segrid.torch_names import Device, Precision
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 class Segmenter(LoadedModel):
@@ -99,7 +98,7 @@ class Segmenter(LoadedModel):
         """
         return Embedding(self._engine.encode(to_image(image)))
 
-    def encode_resized(self, pixels: Any, image_size: tuple[int, int]) -> Embedding:
+    def encode_resized(self, pixels: ArrayLike, image_size: tuple[int, int]) -> Embedding:
         """Encodes an image that is already resized for the model.
 
         It serves pipelines that resize (and augment) by themselves.
@@ -138,10 +137,10 @@ class Segmenter(LoadedModel):
         self,
         image: ImageLike | Embedding,
         *,
-        points: Any = None,
-        labels: Any = None,
-        boxes: Any = None,
-        mask_hints: Any = None,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        mask_hints: ArrayLike | None = None,
         multimask: bool = False,
         sort_corners: bool = False,
         max_hole_area: int = 0,
@@ -214,7 +213,7 @@ class Segmenter(LoadedModel):
         *,
         points_per_side: int | None = None,
         target_points: int | None = None,
-        point_grids: Sequence[Any] | None = None,
+        point_grids: Sequence[ArrayLike] | None = None,
         pred_iou_thresh: float | None = None,
         stability_score_thresh: float | None = None,
         stability_score_offset: float = 1.0,
@@ -313,7 +312,7 @@ class Segmenter(LoadedModel):
         )
         pixels = None if isinstance(image, Embedding) else to_image(image)
         source = image.in_engine(self._engine) if isinstance(image, Embedding) else pixels
-        unfinished: list[Any] = []
+        unfinished: list[_core.MaskSet] = []
         try:
             found = self._engine.everything(source, options, progress, cancel, unfinished.append)
         except (Cancelled, KeyboardInterrupt) as stop:
@@ -329,7 +328,7 @@ class Segmenter(LoadedModel):
         option, KeyError for one that `everything` does not have."""
         self._engine.check_everything(self._resolved(options))
 
-    def _resolved(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _resolved(self, options: Options) -> Options:
         """The engine's options of those of `everything`: one grid, and the model's recommended
         thresholds where None is given."""
         ways = ("points_per_side", "target_points", "point_grids")
@@ -354,7 +353,7 @@ def batch_limit(batch_size: int | None) -> int:
     return batch_size or 0
 
 
-def _numbers(name: str, value: Any) -> np.ndarray:
+def _numbers(name: str, value: ArrayLike) -> NDArray[np.float64]:
     try:
         return np.ascontiguousarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -362,8 +361,8 @@ def _numbers(name: str, value: Any) -> np.ndarray:
 
 
 def _points(
-    points: Any, labels: Any, anywhere: bool
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+    points: ArrayLike | None, labels: ArrayLike | None, anywhere: bool
+) -> tuple[NDArray[np.float64] | None, NDArray[np.int64] | None]:
     if points is None:
         if labels is not None:
             raise ValueError("labels: given without points")
@@ -397,7 +396,7 @@ def _points(
     return points, given.astype(np.int64)
 
 
-def _hints(mask_hints: Any) -> np.ndarray:
+def _hints(mask_hints: ArrayLike) -> NDArray[np.float32]:
     hints = np.asarray(mask_hints)
     if hints.dtype.kind != "f":
         raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")

@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from segrid._types import JsonObject, Options
 from segrid.cli.choice import advise
 from segrid.cli.output import exit_on_error, printable
 
@@ -44,9 +45,9 @@ class Command:
 
     inputs: list[str]
     output: Path
-    request: dict[str, Any]
+    request: JsonObject
     writers: list[str]
-    options: dict[str, Any]
+    options: Options
     model: str = "tiny"
     device: str = "auto"
     precision: str = "auto"
@@ -178,7 +179,7 @@ def _done(
         task = bar.add_task("batch", total=len(plan.images), rate="", bad=0)
         begin, count, bad = perf_counter(), 0, 0
 
-        def each(record: dict[str, Any]) -> None:
+        def each(record: JsonObject) -> None:
             nonlocal count, bad
             count, bad = count + 1, bad + (record["status"] == "failed")
             rate = f"{count / (perf_counter() - begin):.1f} images/s"

@@ -6,11 +6,11 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from segrid._types import JsonObject
 from segrid.cli.choice import ModelChoice
 from segrid.cli.output import exit_on_error, printable
 
@@ -102,7 +102,7 @@ def sweep(
     return 0
 
 
-def _table(record: dict[str, Any]) -> Table:
+def _table(record: JsonObject) -> Table:
     from segrid.measuring.stages import PARTS, STAGES
 
     table = Table(

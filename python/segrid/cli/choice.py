@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from segrid._types import JsonObject
 from segrid.cli.output import printable
 
 SEGMENTER = "facebook/sam2.1-hiera-tiny"
@@ -33,7 +34,7 @@ class ModelChoice:
     named: bool = True
 
     @property
-    def where(self) -> dict[str, Any]:
+    def where(self) -> JsonObject:
         """The keyword arguments for loading the model."""
         return {"device": self.device, "precision": self.precision}
 

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from segrid._types import Options
 from segrid.cli.output import exit_on_error, printable
 
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
@@ -34,7 +35,7 @@ def run(
     model: str,
     device: str,
     threads: int | None,
-    options: dict[str, Any],
+    options: Options,
     as_json: bool,
 ) -> int:
     """Returns the exit code 0. Exits with 2 when nothing can be compared."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segrid._files import write_text
+from segrid._types import JsonObject, Options
 from segrid.cli.choice import ModelChoice, advise
 from segrid.cli.output import Item, exit_on_error, items, printable, progress_bar, show_outcome
 
@@ -25,7 +26,7 @@ def run(
     output: Path,
     detector: ModelChoice,
     segmenter: ModelChoice | None,
-    options: dict[str, Any],
+    options: Options,
     *,
     lenient: bool,
     as_json: bool,
@@ -73,9 +74,7 @@ def run(
     return 1 if any("error" in r for r in records) else 0
 
 
-def _one(
-    find: Any, item: Item, prompts: list[str], options: dict[str, Any], lenient: bool
-) -> dict[str, Any]:
+def _one(find: Any, item: Item, prompts: list[str], options: Options, lenient: bool) -> JsonObject:
     from time import perf_counter
 
     from segrid._image import to_image, write_png
@@ -99,7 +98,7 @@ def _one(
     }
 
 
-def _report(records: list[dict[str, Any]], prompts: list[str], console: Console) -> None:
+def _report(records: list[JsonObject], prompts: list[str], console: Console) -> None:
     table = Table(
         title="detect: boxes for each prompt, the best score, seconds (with reading)",
         title_justify="left",

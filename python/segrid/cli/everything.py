@@ -16,6 +16,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from segrid._files import write_text
+from segrid._types import JsonObject, Options
 from segrid.cli.choice import ModelChoice, advise
 from segrid.cli.output import Item, exit_on_error, items, printable, progress_bar, show_outcome
 
@@ -27,7 +28,7 @@ def run(
     images: list[Path],
     output: Path,
     choice: ModelChoice,
-    options: dict[str, Any],
+    options: Options,
     *,
     lenient: bool,
     as_json: bool,
@@ -77,14 +78,12 @@ def run(
     return 1 if any("error" in r for r in records) else 0
 
 
-def _advance(bars: Progress, task: TaskID, state: dict[str, Any]) -> None:
+def _advance(bars: Progress, task: TaskID, state: JsonObject) -> None:
     note = f"{state['stage']} {state['kept']} kept"
     bars.update(task, total=state["total"], completed=state["done"], note=note)
 
 
-def _one(
-    segmenter: Any, item: Item, options: dict[str, Any], lenient: bool, progress: Any
-) -> dict[str, Any]:
+def _one(segmenter: Any, item: Item, options: Options, lenient: bool, progress: Any) -> JsonObject:
     from time import perf_counter
 
     from segrid._image import to_image, write_png
@@ -113,7 +112,7 @@ def _one(
     }
 
 
-def _report(records: list[dict[str, Any]], console: Console) -> None:
+def _report(records: list[JsonObject], console: Console) -> None:
     table = Table(
         title="segment everything: objects, seconds per stage, peak memory",
         title_justify="left",

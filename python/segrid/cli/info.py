@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 from rich.console import Console
 
+from segrid._types import JsonObject
 from segrid.cli.choice import ModelChoice
 from segrid.cli.output import exit_on_error, printable
 
 
-def collect(choice: ModelChoice) -> dict[str, Any]:
+def collect(choice: ModelChoice) -> JsonObject:
     """Everything the command shows, as one dictionary."""
     import segrid
     from segrid._native import _core, openmp_runtimes

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from segrid._files import free_name
+from segrid._types import JsonObject
 
 CANNOT_BEGIN: tuple[type[Exception], ...] = (
     ValueError,
@@ -99,7 +100,7 @@ def progress_bar(console: Console, quiet: bool) -> Progress:
     )
 
 
-def show_outcome(records: list[dict[str, Any]], console: Console) -> None:
+def show_outcome(records: list[JsonObject], console: Console) -> None:
     """The files of each image, or why it failed."""
     for r in records:
         if "error" in r:

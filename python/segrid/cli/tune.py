@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from segrid._types import JsonObject
 from segrid.cli.output import exit_on_error, printable, progress_bar
 
 
 def run(
-    inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool
+    inputs: list[str], output: Path, model: str, images: int, sweep: JsonObject, as_json: bool
 ) -> int:
     """sweep: options of `segrid.tune`.
 
@@ -29,7 +29,7 @@ def run(
         with progress_bar(console, as_json) as bars:
             task = bars.add_task("tune", total=None, note="")
 
-            def each(state: dict[str, Any]) -> None:
+            def each(state: JsonObject) -> None:
                 s = state["setting"]
                 bars.update(
                     task,

@@ -17,6 +17,7 @@ from typing import Any
 from segrid._downloads import check_checkpoint
 from segrid._files import atomic_write
 from segrid._native import CorruptFileError
+from segrid._types import JsonObject, Tensors
 from segrid.convert import mobile_sam, sam, sam2
 
 FAMILIES = (sam, mobile_sam, sam2)
@@ -28,7 +29,7 @@ ORIGINAL_RULES = {"sam": sam.ORIGINAL_RULES, "mobile_sam": mobile_sam.ORIGINAL_R
 PUBLISHED_WIDTH, PUBLISHED_HEADS = 256, 8  # all published mask decoders have these
 
 
-def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
+def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> JsonObject:
     """Writes config.json and model.safetensors (fp32, transformers' names) of an original
     checkpoint into the folder `output`.
 
@@ -56,7 +57,7 @@ def convert_weights(
     *,
     heads: int | None = None,
     source: str = "the weights",
-) -> dict[str, Any]:
+) -> JsonObject:
     """`convert` of tensors by their original names, such as `torch.load` gives.
 
     heads : attention heads of the mask decoder; None: 8 for the published width of 256, and
@@ -107,7 +108,7 @@ def heads_in(config: str | os.PathLike[str]) -> int | None:
         return None
 
 
-def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
+def _heads(config: JsonObject, given: int | None, source: str) -> int:
     width = config["mask_decoder_config"]["hidden_size"]
     if given is None and width != PUBLISHED_WIDTH:
         raise NotImplementedError(
@@ -118,7 +119,7 @@ def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
     return PUBLISHED_HEADS if given is None else given
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Tensors:
     """The tensors of a .pt or .pth file by name.
 
     {"model": ...} and {"state_dict": ...} are unwrapped.
@@ -156,7 +157,7 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _save(tensors: dict[str, Any], path: Path) -> None:
+def _save(tensors: Tensors, path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 

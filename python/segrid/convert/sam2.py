@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from segrid._types import JsonObject, Tensors
 from segrid.convert.names import (
     DECODER_RULES,
     ORIGINAL_DECODER_RULES,
@@ -72,11 +72,11 @@ IMAGE = (
 MARKS = ("image_encoder.trunk.blocks.0.attn.qkv.weight", "sam_mask_decoder.iou_token.weight")
 
 
-def recognises(weights: dict[str, Any]) -> bool:
+def recognises(weights: Tensors) -> bool:
     return all(name in weights for name in MARKS)
 
 
-def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def convert(weights: Tensors) -> tuple[JsonObject, Tensors, list[str]]:
     """Returns (config.json, tensors, names of the tensors left out: the memory of video)."""
     import torch
 
@@ -123,7 +123,7 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
     return config, out, sorted(k for k in everything if not k.startswith(IMAGE))
 
 
-def backbone_config(w: dict[str, Any]) -> dict[str, Any]:
+def backbone_config(w: Tensors) -> JsonObject:
     blocks: list[int] = []
     widths: list[int] = []
     for i in range(depth(w, "vision_encoder.backbone.blocks")):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from segrid._files import read_json
+from segrid._types import JsonObject, Options
 from segrid.detector import Detector, Prompts
 from segrid.folders.classes import Classes, classes_of
 from segrid.folders.inputs import Input
@@ -35,10 +36,10 @@ class JobPlan:
 
     model: Any
     images: list[Input]
-    options: dict[str, Any]
-    named: dict[str, Any] = field(default_factory=dict)
-    boxes: dict[str, Any] | None = None
-    rules: dict[str, Any] = field(default_factory=dict)
+    options: Options
+    named: JsonObject = field(default_factory=dict)
+    boxes: JsonObject | None = None
+    rules: JsonObject = field(default_factory=dict)
     classes: Classes = SEGMENTED
     view_of: dict[str, str] = field(default_factory=dict)
 
@@ -61,7 +62,7 @@ class JobRequest:
 
 
 def plan_job(
-    segmenter: Segmenter, request: JobRequest, images: list[Input], options: dict[str, Any]
+    segmenter: Segmenter, request: JobRequest, images: list[Input], options: Options
 ) -> JobPlan:
     """Loads the models that a request needs, and refuses a wrong request before any image is read.
 
@@ -101,11 +102,11 @@ def _check_request(request: JobRequest) -> None:
         raise ValueError("--view: names a view of --views FILE, which is not given")
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
+def _given(options: Options) -> Options:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _boxes_for(images: list[Input], file: Path) -> dict[str, Any]:
+def _boxes_for(images: list[Input], file: Path) -> JsonObject:
     """The boxes in a JSON file. Raises ValueError where an image has none."""
     listed = _read_boxes(file)
     missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
@@ -118,7 +119,7 @@ def _boxes_for(images: list[Input], file: Path) -> dict[str, Any]:
 
 
 def _plan_detector(
-    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: dict[str, Any]
+    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: Options
 ) -> JobPlan:
     """Every image goes through one detector."""
     pipeline = Pipeline(
@@ -130,7 +131,7 @@ def _plan_detector(
     )
     prompts = request.prompts or None
     identity = _identity(pipeline, prompts, f"--detector {request.detector}", request.detector)
-    options: dict[str, Any] = {"threshold": request.conf_threshold, "nms": request.nms}
+    options: Options = {"threshold": request.conf_threshold, "nms": request.nms}
     if prompts:
         options["prompts"] = prompts
     names = View(prompts=prompts, detector=pipeline.detector).class_names()
@@ -144,7 +145,7 @@ def _plan_detector(
 
 
 def _plan_views(
-    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: dict[str, Any]
+    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: Options
 ) -> JobPlan:
     """Images grouped by view; with --view those of other views are left out."""
     assert request.views is not None
@@ -188,7 +189,7 @@ def _plan_views(
     return JobPlan(chosen, kept, limit, {"views": True}, None, rules, classes, of)
 
 
-def _view_for_all(given: dict[str, View], request: JobRequest) -> Callable[[Any], str] | None:
+def _view_for_all(given: dict[str, View], request: JobRequest) -> Callable[[object], str] | None:
     """The function that puts all images into the one view of --view, where that view has no
     pattern.
 
@@ -205,11 +206,11 @@ def _view_for_all(given: dict[str, View], request: JobRequest) -> Callable[[Any]
     return None
 
 
-def _constant_view(view: str, path: Any) -> str:
+def _constant_view(view: str, path: object) -> str:
     return view
 
 
-def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
+def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: object) -> str:
     """What identifies a detector: its model and precision, or a hash of its file.
 
     Raises ValueError where prompts and detector do not go together.
@@ -230,7 +231,7 @@ def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any
     return hashlib.sha1(Path(str(file)).read_bytes()).hexdigest()
 
 
-def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
+def _try_options(segmenter: Segmenter, options: Options) -> None:
     """Raises what `everything` says of its options, before any image is set aside for them."""
     segmenter.everything(
         np.zeros((8, 8, 3), np.uint8),
@@ -256,7 +257,7 @@ def errors_name_option(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _read_boxes(path: Path) -> dict[str, Any]:
+def _read_boxes(path: Path) -> JsonObject:
     """{"image": [[x0, y0, x1, y1], ...]} of a JSON file."""
     with errors_name_option("--boxes"):
         found = read_json(path)

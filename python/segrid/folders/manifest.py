@@ -7,13 +7,13 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from segrid._native import CorruptFileError
+from segrid._types import JsonObject, Options
 
 NAME = "manifest.jsonl"
 LONGEST = 2**20  # characters of a first line with options that segrid wrote
-Records = dict[str, dict[str, Any]]  # by image
+Records = dict[str, JsonObject]  # by image
 
 
 class OtherOptions(ValueError):
@@ -28,7 +28,7 @@ class Manifest:
     has it, OSError.
     """
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, options: Options) -> None:
         self.path = folder / NAME
         self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (closed by close)
         try:
@@ -45,12 +45,12 @@ class Manifest:
             self._file.close()
             raise
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: JsonObject) -> None:
         """Appends the record of an image, on disk when this returns."""
         self.records[record["image"]] = record
         self._write(record)
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: JsonObject) -> None:
         self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
@@ -61,7 +61,7 @@ class Manifest:
         self._file.close()
 
 
-def read_records(folder: Path, options: dict[str, Any]) -> Records:
+def read_records(folder: Path, options: Options) -> Records:
     """The records of a folder's manifest, none where there is no manifest; nothing is written.
     Raises what `Manifest` raises of a manifest's content, OSError."""
     path = folder / NAME
@@ -70,7 +70,7 @@ def read_records(folder: Path, options: dict[str, Any]) -> Records:
     return _parsed(path, path.read_text(encoding="utf-8").splitlines(keepends=True), options)
 
 
-def options_of(folder: Path) -> dict[str, Any] | None:
+def options_of(folder: Path) -> JsonObject | None:
     """The options in a folder's manifest; None where it has none that segrid wrote."""
     path = folder / NAME
     if not os.path.isfile(path):  # a pipe of that name would be waited for
@@ -84,7 +84,7 @@ def options_of(folder: Path) -> dict[str, Any] | None:
     return options if isinstance(options, dict) else None
 
 
-def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
+def _parsed(path: Path, lines: list[str], options: Options) -> Records:
     """The records in a manifest's lines, the last of which may be half a line.
 
     It checks that the lines are a manifest's.
@@ -106,12 +106,12 @@ def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
     return {record["image"]: record for record in parsed[1:]}
 
 
-def _line(path: Path, number: int, line: str) -> dict[str, Any]:
+def _line(path: Path, number: int, line: str) -> JsonObject:
     try:
         found = json.loads(line)
     except ValueError:
         found = None
-    kinds: dict[str, Any] = (
+    kinds: JsonObject = (
         {"options": dict}
         if number == 0
         else {"image": str, "status": str, "file": (list, type(None))}

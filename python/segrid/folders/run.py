@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._files import write_text
 from segrid._image import to_image
+from segrid._native import _core
+from segrid._types import JsonObject, Options
 from segrid.folders.classes import Classes
 from segrid.folders.coco import merge
 from segrid.folders.inputs import Input
@@ -47,24 +50,24 @@ class Job:
     model: Any
     folder: Path
     writers: list[str]
-    options: dict[str, Any]
-    boxes: dict[str, Any] | None = None
-    limits: dict[str, Any] = field(default_factory=dict)
-    rules: dict[str, Any] = field(default_factory=dict)
+    options: Options
+    boxes: JsonObject | None = None
+    limits: Options = field(default_factory=dict)
+    rules: JsonObject = field(default_factory=dict)
     classes: Classes = SEGMENTED
     suffix: str | None = None
     lenient: bool = False
     skip_existing: bool = False
-    _seen: dict[str, Any] = field(default_factory=dict, repr=False)
+    _seen: JsonObject = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_output(self.writers, self.suffix)
 
-    def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
+    def records(self, inputs: Iterable[Input]) -> Iterator[JsonObject]:
         """The manifest's record of each image, in order, its files being written. One of an OSError
         in FATAL has "fatal": the run must stop."""
         notes = Notes()
-        calls: dict[str, Any] = {
+        calls: JsonObject = {
             "consume": self._save,
             "read": lambda one: self._read(one, notes),
             "options_for": self._own,
@@ -74,7 +77,7 @@ class Job:
                 seen = self._seen.pop(item.source.key, {"file": None})
                 yield _record(item, seen) | self.rule_of(item.source)
 
-    def rule_of(self, one: Input) -> dict[str, Any]:
+    def rule_of(self, one: Input) -> JsonObject:
         """{"rule": that of the image's view}, or nothing."""
         if isinstance(self.model, Views) and (view := self.model.view_of(one.path)) is not None:
             return {"rule": self.rules[view]}
@@ -88,14 +91,14 @@ class Job:
         """The files, and the folder of objects, that an image's results are in."""
         return [WRITERS[name].path(self.place(one)) for name in self.writers]
 
-    def named(self, named: dict[str, Any]) -> dict[str, Any]:
+    def named(self, named: JsonObject) -> JsonObject:
         """The manifest's options: what results depend on, and what is written."""
         suffix = {} if self.suffix is None else {"output_suffix": self.suffix}
         return named | {"write": sorted(self.writers)} | suffix
 
-    def _read(self, one: Input, notes: Notes) -> Any:
+    def _read(self, one: Input, notes: Notes) -> _core.Image:
         # The file as it is when it is read; one that changes meanwhile is done again.
-        seen: dict[str, Any] = {"file": fingerprint(one.path)}
+        seen: JsonObject = {"file": fingerprint(one.path)}
         self._seen[one.key] = seen
         if is_broken_link(one.path):
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
@@ -107,7 +110,7 @@ class Job:
             seen["notes"] = [note.removeprefix(f"{one.path}: ") for note in found]
         return image
 
-    def _own(self, one: Input, _: Any) -> dict[str, Any]:
+    def _own(self, one: Input, _: object) -> JsonObject:
         if isinstance(self.model, Views):
             return {"view": self.model.view_of(one.path)}
         return (
@@ -116,7 +119,8 @@ class Job:
             else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
         )
 
-    def _save(self, item: Streamed, pixels: np.ndarray) -> list[str]:
+    def _save(self, item: Streamed, pixels: NDArray[np.uint8]) -> list[str]:
+        assert item.result is not None, "files are written of results"
         place = self.place(item.source)
         files = [f for name in self.writers for f in WRITERS[name](item.result, pixels, place)]
         return [f.relative_to(self.folder).as_posix() for f in files]
@@ -138,9 +142,9 @@ def check_output(writers: list[str], suffix: str | None) -> None:
         )
 
 
-def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
+def _record(item: Streamed, seen: JsonObject) -> JsonObject:
     one: Input = item.source
-    record: dict[str, Any] = {"image": one.key, "seconds": item.seconds} | seen
+    record: JsonObject = {"image": one.key, "seconds": item.seconds} | seen
     if item.error is None:
         return record | {
             "status": "done",
@@ -166,9 +170,7 @@ class RunStatus:
     failed: list[Input] = field(default_factory=list)
 
 
-def run_status(
-    job: Job, inputs: list[Input], named: dict[str, Any], retry: bool = False
-) -> RunStatus:
+def run_status(job: Job, inputs: list[Input], named: JsonObject, retry: bool = False) -> RunStatus:
     """The status that `run` would begin with, for the same arguments; nothing is written.
 
     Raises what `run` raises before its first image.
@@ -199,7 +201,7 @@ def _status(job: Job, inputs: list[Input], records: Records, retry: bool) -> Run
     return found
 
 
-def _stands(record: dict[str, Any] | None, one: Input, job: Job) -> bool:
+def _stands(record: JsonObject | None, one: Input, job: Job) -> bool:
     """Whether an earlier run's record stands: the file and its view's rule are as they were, its
     outputs are there."""
     if (
@@ -228,10 +230,10 @@ class Summary:
 def run(
     job: Job,
     inputs: list[Input],
-    named: dict[str, Any],
-    each: Callable[[dict[str, Any]], None] | None = None,
+    named: JsonObject,
+    each: Callable[[JsonObject], None] | None = None,
     retry: bool = False,
-    make_records: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None,
+    make_records: Callable[[Job, list[Input]], Iterator[JsonObject]] | None = None,
     on_status: Callable[[RunStatus], None] | None = None,
 ) -> Summary:
     """Does the job to every input that the folder's manifest does not hold yet.

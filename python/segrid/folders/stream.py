@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from segrid._image import to_image
 from segrid._native import CancelToken, _core, cancel_scope, threads
+from segrid._types import ImageItem, Options, Progress
 from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.folders.views import Views
@@ -43,7 +44,7 @@ class Streamed:
     """
 
     index: int
-    source: Any
+    source: ImageItem
     result: Masks | Detections | None
     error: Exception | None
     output: Any
@@ -52,14 +53,14 @@ class Streamed:
 
 def stream(
     model: Segmenter | Pipeline | Detector | Views | Callable[..., Any],
-    images: Iterable[Any],
+    images: Iterable[ImageItem],
     *,
-    consume: Callable[[Streamed, Any], Any] | None = None,
+    consume: Callable[[Streamed, NDArray[np.uint8]], object] | None = None,
     image_batch_size: int | None = None,
     io_workers: int | None = None,
     in_flight: int | None = None,
-    read: Callable[[Any], Any] | None = None,
-    options_for: Callable[[Any, Any], dict[str, Any]] | None = None,
+    read: Callable[[ImageItem], ImageItem] | None = None,
+    options_for: Callable[[ImageItem, NDArray[np.uint8]], Options] | None = None,
     **options: Any,
 ) -> Iterator[Streamed]:
     """Yields a `Streamed` for each image, in the images' order, as soon as it is done.
@@ -139,10 +140,10 @@ class _Limits:
 class _Calls:
     """What is called for each image, as `stream` documents it."""
 
-    options: dict[str, Any]
-    read: Callable[[Any], Any] | None
-    options_for: Callable[[Any, NDArray[np.uint8]], dict[str, Any]] | None
-    consume: Callable[[Streamed, NDArray[np.uint8]], Any] | None
+    options: Options
+    read: Callable[[ImageItem], ImageItem] | None
+    options_for: Callable[[ImageItem, NDArray[np.uint8]], Options] | None
+    consume: Callable[[Streamed, NDArray[np.uint8]], object] | None
 
 
 def _check_many(images: Any) -> None:
@@ -174,12 +175,12 @@ class _ChosenImage:
     """An image to compute. view : its view as an option, or the error of looking for it."""
 
     index: int
-    source: Any
+    source: ImageItem
     view: dict[str, str] | Exception
 
 
 def _chosen_images(
-    images: Iterable[Any], view_of: Callable[[Any], str | None] | None
+    images: Iterable[ImageItem], view_of: Callable[[ImageItem], str | None] | None
 ) -> Iterator[_ChosenImage]:
     """The images that are in a view; all images where there are no views."""
     for index, source in enumerate(images):
@@ -221,13 +222,11 @@ class _MemoryReturn:
         if late:
             _core.give_back_memory()
 
-    def after_encoding(
-        self, progress: Callable[[dict[str, Any]], Any] | None
-    ) -> Callable[[dict[str, Any]], None]:
+    def after_encoding(self, progress: Progress | None) -> Progress:
         """A function for `progress=` that gives memory back after each encoding."""
         before, began = "", 0.0
 
-        def told(state: dict[str, Any]) -> None:
+        def told(state: Options) -> None:
             nonlocal before, began
             if before == "encode" != state["stage"] and perf_counter() - began > LONG_ENCODING:
                 _core.give_back_memory()
@@ -239,7 +238,7 @@ class _MemoryReturn:
         return told
 
 
-def _compute(model: Any, pixels: Any, options: dict[str, Any], give_back: _MemoryReturn) -> Any:
+def _compute(model: Any, pixels: _core.Image, options: Options, give_back: _MemoryReturn) -> Any:
     if isinstance(model, Segmenter):
         if options.keys() & {"boxes", "points", "mask_hints"}:
             return model.predict(pixels, **options)
@@ -319,7 +318,7 @@ class _Stream:
         self._give_back()
         return Streamed(index, source, result, error, output, seconds)
 
-    def _options(self, source: Any, view: dict[str, str], pixels: _core.Image) -> dict[str, Any]:
+    def _options(self, source: ImageItem, view: dict[str, str], pixels: _core.Image) -> Options:
         own = self._calls.options_for
         return self._calls.options | view | ({} if own is None else own(source, pixels.array))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from segrid._files import read_json
 from segrid._image import ImageLike
+from segrid._types import ImageItem, JsonObject, Options
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds
 from segrid.pipeline import Pipeline
@@ -78,7 +79,7 @@ class Views:
         views: Mapping[str, View],
         segmenter: Segmenter | str | os.PathLike[str] = "tiny",
         *,
-        view_of: Callable[[Any], str | None] | None = None,
+        view_of: Callable[[ImageItem], str | None] | None = None,
         trust: bool = False,
         device: str = "auto",
         precision: str = "auto",
@@ -87,7 +88,7 @@ class Views:
             raise ValueError("views: there are none")
         self.views = dict(views)
         self._choose_view = view_of
-        self._pipeline_options: dict[str, Any] = {
+        self._pipeline_options: Options = {
             "trust": trust,
             "device": device,
             "precision": precision,
@@ -98,10 +99,10 @@ class Views:
             else Segmenter(segmenter, device=device, precision=precision)
         )
         self._threads: int | None = None
-        self._loaded: dict[str, Any] = {}  # detectors
+        self._loaded: JsonObject = {}  # detectors
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.views, self.segmenter, self._choose_view, self._pipeline_options))
 
     def __repr__(self) -> str:
@@ -197,7 +198,7 @@ class Views:
 
 
 def _rebuild(
-    views: dict[str, View], segmenter: Segmenter, choose_view: Any, pipeline_options: dict[str, Any]
+    views: dict[str, View], segmenter: Segmenter, choose_view: Any, pipeline_options: Options
 ) -> Views:
     return Views(views, segmenter, view_of=choose_view, **pipeline_options)
 
@@ -206,15 +207,15 @@ def _rebuild(
 class _ChosenViews:
     """A function path -> view that leaves some views out."""
 
-    choose_view: Callable[[Any], str | None]
+    choose_view: Callable[[ImageItem], str | None]
     others: frozenset[str]
 
-    def __call__(self, path: Any) -> str | None:
+    def __call__(self, path: ImageItem) -> str | None:
         view = self.choose_view(path)
         return None if view in self.others else view
 
 
-def _printable(path: Any) -> str:
+def _printable(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else type(path).__name__
 
 
@@ -239,17 +240,17 @@ def names_in(file: str | os.PathLike[str]) -> list[str]:
     return [str(name) for _, name in sorted(names.items(), key=lambda pair: int(pair[0]))]
 
 
-def _texts(value: Any) -> bool:
+def _texts(value: object) -> bool:
     return isinstance(value, str) or (
         isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
     )
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "pattern": (_texts, "a text or a list of texts"),
     "detector": (lambda v: isinstance(v, str), "a text"),
     "prompts": (

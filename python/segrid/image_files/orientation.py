@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
 
 
-def upright(pixels: np.ndarray, orientation: Any) -> np.ndarray:
+def upright(pixels: NDArray[T], orientation: object) -> NDArray[T]:
     """The upright view, (H, W, ...) or (W, H, ...), of pixels as they are stored.
 
     orientation : 1 to 8; anything else that stands in a file counts as upright

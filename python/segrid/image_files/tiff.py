@@ -13,11 +13,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from segrid._native import CorruptFileError
+from segrid._types import TiffPage
 from segrid.image_files.tiff_channels import planes_of
 from segrid.image_files.tiff_colour import Layout, layout_of, missing_value, to_rgb
 from segrid.image_files.tiff_directory import camera_raw, directories, first_picture
@@ -58,7 +59,7 @@ def read(
         file.seek(0)
         with errors_name_file(name, "its tags cannot be read"):
             opened = tifffile.TiffFile(file, name=name.rsplit("/", 1)[-1], _multifile=False)
-            page: Any = opened.pages[number]
+            page: TiffPage = opened.pages[number]
         check_page(source, page)
         layout = layout_of(page, name)
         planes = planes_of(source, opened, page, layout, pages, notes)

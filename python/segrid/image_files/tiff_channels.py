@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from segrid._native import CorruptFileError
+from segrid._types import TiffFile, TiffPage
 from segrid.image_files.tiff_colour import ORIENTATION, Layout, layout_of
 from segrid.image_files.tiff_directory import Directory
 from segrid.image_files.tiff_limits import Plane, Source, check_page, errors_name_file
@@ -60,8 +61,8 @@ class _LeftOut(Exception):
 
 def planes_of(
     source: Source,
-    opened: Any,
-    page: Any,
+    opened: TiffFile,
+    page: TiffPage,
     layout: Layout,
     directories: list[Directory],
     notes: list[str],
@@ -106,7 +107,7 @@ def _why(error: Exception) -> str:
     return str(error) if isinstance(error, _LeftOut) else f"cannot be read ({error})"
 
 
-def _stack(source: Source, opened: Any, page: Any, directories: list[Directory]) -> Stack:
+def _stack(source: Source, opened: TiffFile, page: TiffPage, directories: list[Directory]) -> Stack:
     pictures = sum(one.is_picture for one in directories)
     if not any(getattr(opened, f"is_{kind}", False) for kind in CHANNELLED):
         return Stack(1, 1, pictures)
@@ -145,7 +146,7 @@ def _stack(source: Source, opened: Any, page: Any, directories: list[Directory])
     return Stack(shape[at], math.prod(shape[at + 1 : inner]), pages, series, tagless)
 
 
-def _named(opened: Any) -> tuple[int, int]:
+def _named(opened: TiffFile) -> tuple[int, int]:
     """How many pages the texts of OME and Micro-Manager make tifffile list, and how many channels
     OME names for its first picture."""
     claimed, channels = 0, 1
@@ -183,7 +184,7 @@ def _named(opened: Any) -> tuple[int, int]:
     return claimed, channels
 
 
-def _series(opened: Any) -> Any:
+def _series(opened: TiffFile) -> Any:
     """tifffile's first series of pages."""
     try:
         return opened.series[0]
@@ -198,8 +199,8 @@ def _series(opened: Any) -> Any:
 
 def _plane(
     source: Source,
-    opened: Any,
-    page: Any,
+    opened: TiffFile,
+    page: TiffPage,
     layout: Layout,
     stack: Stack,
     channel: int,
@@ -235,9 +236,9 @@ def _plane(
     return Plane(other, other.dataoffsets, other.databytecounts, other.jpegtables, channel)
 
 
-def _size(page: Any) -> str:
+def _size(page: TiffPage) -> str:
     return f"{page.imagewidth} x {page.imagelength} pixels"
 
 
-def _stored(page: Any) -> tuple[Any, Any]:
+def _stored(page: TiffPage) -> tuple[object, object]:
     return page.tags.valueof(ORIENTATION, 1), page.bitspersample

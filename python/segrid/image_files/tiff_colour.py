@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from segrid._native import CorruptFileError
+from segrid._types import TiffPage
 from segrid.image_files.eight_bits import check_finite, mapped, stretched
 from segrid.image_files.orientation import upright
 
@@ -34,7 +35,7 @@ class Layout:
     most: int
 
 
-def layout_of(page: Any, name: str) -> Layout:
+def layout_of(page: TiffPage, name: str) -> Layout:
     """The layout of a page's samples.
 
     Raises NotImplementedError for colours that are not read, CorruptFileError where samples are
@@ -86,7 +87,7 @@ def layout_of(page: Any, name: str) -> Layout:
     )
 
 
-def missing_value(page: Any) -> float | int | None:
+def missing_value(page: TiffPage) -> float | int | None:
     """The tag GDAL_NODATA as a number of the samples' type.
 
     None where it is absent, no number, or a number that they cannot hold."""
@@ -110,7 +111,7 @@ def missing_value(page: Any) -> float | int | None:
 
 
 def to_rgb(
-    samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout, name: str
+    samples: np.ndarray, lost: np.ndarray | None, page: TiffPage, layout: Layout, name: str
 ) -> np.ndarray:
     """(H, W, 3) uint8, upright, of (H, W, C) samples as they are stored.
 
@@ -139,13 +140,13 @@ def to_rgb(
     return np.ascontiguousarray(upright(_three(rgb), page.tags.valueof(ORIENTATION, 1)))
 
 
-def _is_plain(page: Any) -> bool:
+def _is_plain(page: TiffPage) -> bool:
     """Whether samples are unsigned integers of at most 8 bits, which have a scale of their own."""
     return page.dtype.kind == "b" or page.dtype == np.uint8
 
 
 def _to_eight_bits(
-    samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout
+    samples: np.ndarray, lost: np.ndarray | None, page: TiffPage, layout: Layout
 ) -> np.ndarray:
     """Gray, RGB or channels in 8 bits; what has no data is 0."""
     inverted = layout.photometric == WHITE_IS_ZERO
@@ -165,7 +166,7 @@ def _to_eight_bits(
     return eight
 
 
-def _full_range(samples: np.ndarray, page: Any) -> np.ndarray:
+def _full_range(samples: np.ndarray, page: TiffPage) -> np.ndarray:
     """0 to 0, the largest number that so many bits hold (1 of floats) to 255."""
     if samples.dtype == np.uint8 and (
         page.bitspersample == 8 or isinstance(page.bitspersample, tuple)
@@ -180,13 +181,13 @@ def _full_range(samples: np.ndarray, page: Any) -> np.ndarray:
     )
 
 
-def _from_cmyk(samples: np.ndarray, page: Any) -> np.ndarray:
+def _from_cmyk(samples: np.ndarray, page: TiffPage) -> np.ndarray:
     check_finite(samples)
     inks = _full_range(samples, page)
     return _scaled_product(255 - inks[..., :3], 255 - inks[..., 3:])
 
 
-def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:
+def _coloured(indices: np.ndarray, colours: ArrayLike, name: str) -> np.ndarray:
     """The palette's colours, 16 bits each; some writers left them at 8."""
     table = np.asarray(colours)
     table = (table if table.max() < 256 else table >> 8).astype(np.uint8)

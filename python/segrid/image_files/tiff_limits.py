@@ -8,7 +8,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segrid._native import CorruptFileError, _core
+from segrid._types import TiffPage
 
 # Decoded samples that are kept may take so many bytes for each of the most pixels.
 BYTES_OF_A_PIXEL = 8
@@ -65,9 +66,9 @@ class Plane:
     channel : the channel that it is, counted from 0
     """
 
-    page: Any
-    offsets: Any
-    counts: Any
+    page: TiffPage
+    offsets: Sequence[int]
+    counts: Sequence[int]
     tables: bytes | None
     channel: int = 0
 
@@ -89,7 +90,7 @@ def errors_name_file(name: str, what: str) -> Iterator[None]:
         raise CorruptFileError(f"{name}: TIFF damaged: {what} ({error})") from error
 
 
-def check_page(source: Source, page: Any) -> None:
+def check_page(source: Source, page: TiffPage) -> None:
     """Refuses what is damaged, too large or not decoded here, from the tags alone."""
     name, most = source.name, source.max_pixels
     for number in NUMBERS:
@@ -126,14 +127,14 @@ def check_page(source: Source, page: Any) -> None:
         )
 
 
-def segment_size(page: Any) -> tuple[int, int]:
+def segment_size(page: TiffPage) -> tuple[int, int]:
     """Rows and columns of a tile or strip."""
     return (
         (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     )
 
 
-def _samples(page: Any) -> int:
+def _samples(page: TiffPage) -> int:
     """The number of samples in a tile or strip."""
     return (
         math.prod(segment_size(page))
@@ -147,7 +148,7 @@ def _has_imagecodecs() -> bool:
     return importlib.util.find_spec("imagecodecs") is not None
 
 
-def _check_codec(page: Any, name: str) -> None:
+def _check_codec(page: TiffPage, name: str) -> None:
     from tifffile import TIFF
 
     compression, bits = page.compression, page.bitspersample
@@ -182,7 +183,7 @@ def _check_codec(page: Any, name: str) -> None:
         ) from error
 
 
-def segment_place(page: Any, index: int, taken: tuple[int, ...]) -> tuple[Any, ...]:
+def segment_place(page: TiffPage, index: int, taken: tuple[int, ...]) -> tuple[slice | int, ...]:
     """The rows, columns and taken samples that a strip or tile holds."""
     (rows, columns), apart = segment_size(page), _is_planar(page)
     across, each = _segments(page)
@@ -194,18 +195,18 @@ def segment_place(page: Any, index: int, taken: tuple[int, ...]) -> tuple[Any, .
     )
 
 
-def _is_planar(page: Any) -> bool:
+def _is_planar(page: TiffPage) -> bool:
     return bool(page.planarconfig == 2 and page.samplesperpixel > 1)
 
 
-def _segments(page: Any) -> tuple[int, int]:
+def _segments(page: TiffPage) -> tuple[int, int]:
     """How many strips or tiles lie side by side, and how many there are of one sample."""
     rows, columns = segment_size(page)
     across = math.ceil(page.imagewidth / columns)
     return across, across * math.ceil(page.imagelength / rows)
 
 
-def _depths(page: Any) -> int:
+def _depths(page: TiffPage) -> int:
     """How many layers of tiles or strips a volume has; 1 for a picture."""
     return math.ceil(page.imagedepth / page.tiledepth) if page.is_tiled else int(page.imagedepth)
 
@@ -252,7 +253,7 @@ def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> np.
     return wanted
 
 
-def checked_segment(source: Source, page: Any, data: bytes) -> bytes:
+def checked_segment(source: Source, page: TiffPage, data: bytes) -> bytes:
     """The data of a strip or tile, as it is decoded.
 
     Raises ValueError for what would decode to far more than its part of the picture."""

@@ -12,13 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid._types import JsonObject, Progress
 from segrid.measuring.image_paths import existing_paths
 from segrid.measuring.matching import BoxedMask, Match, crop_to_box, match, packed, unpacked
 from segrid.measuring.memory import difference, reset_peak, resident_mb
@@ -99,7 +100,7 @@ def compare(
     labels: str | os.PathLike[str] | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Comparison:
     """Segments everything in every image in every precision, and measures what each precision
@@ -158,7 +159,7 @@ class _Rows:
         self._paths, self._label_files = paths, label_files
         self._reference: list[list[BoxedMask]] = []
 
-    def add(self, answer: dict[str, Any], found: list[list[BoxedMask]]) -> None:
+    def add(self, answer: JsonObject, found: list[list[BoxedMask]]) -> None:
         """Adds a precision. answer : its figures; found : the masks of each image."""
         self._reference = self._reference or found
         pairs = [match(a, b) for a, b in zip(self._reference, found, strict=True)]
@@ -267,11 +268,9 @@ def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.n
     sheet.save(path)
 
 
-def _measured(
-    job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None
-) -> dict[str, Any]:
+def _measured(job: JsonObject, progress: Progress | None) -> JsonObject:
     """What `_measure` says in a process of its own, whose memory is that of one precision alone."""
-    answer: dict[str, Any] = {}
+    answer: JsonObject = {}
     with (
         tempfile.TemporaryFile("w+") as stderr,
         subprocess.Popen(
@@ -313,14 +312,14 @@ def _main() -> None:
     out = sys.stdout
     sys.stdout = sys.stderr  # libraries print to it
 
-    def send(message: dict[str, Any]) -> None:
+    def send(message: JsonObject) -> None:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
     _measure(job, send)
 
 
-def _measure(job: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+def _measure(job: JsonObject, send: Progress) -> None:
     """Measures one precision. Sends the progress, then the figures."""
     import segrid
     from segrid._native import _core

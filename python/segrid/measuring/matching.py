@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from segrid.results import Masks
 
 MATCH = 0.5  # the mask IoU from which two masks count as the same object
 
@@ -20,10 +24,10 @@ class BoxedMask:
 
     size: tuple[int, int]
     box: Box  # x0, y0, x1, y1, exclusive maximum
-    inside: np.ndarray  # (y1 - y0, x1 - x0) bool
+    inside: NDArray[np.bool_]  # (y1 - y0, x1 - x0) bool
     area: int
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self) -> NDArray[np.bool_]:
         """(H, W) bool."""
         full = np.zeros(self.size, bool)
         x0, y0, x1, y1 = self.box
@@ -61,7 +65,7 @@ def match(reference: list[BoxedMask], other: list[BoxedMask], least: float = MAT
     return matched
 
 
-def crop_to_box(pixels: np.ndarray) -> BoxedMask:
+def crop_to_box(pixels: NDArray[np.bool_]) -> BoxedMask:
     """The pixels of a (H, W) bool mask inside its box; the mask must not be empty."""
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -73,7 +77,7 @@ def crop_to_box(pixels: np.ndarray) -> BoxedMask:
     )
 
 
-def packed(masks: Any, image: int) -> dict[str, np.ndarray]:
+def packed(masks: Masks, image: int) -> dict[str, NDArray[Any]]:
     """The masks of one image as arrays that `np.savez` writes and `unpacked` reads."""
     height, width = masks.size
     kept = {f"{image}.size": np.array([height, width])}

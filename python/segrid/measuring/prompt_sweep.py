@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from segrid._types import ImageItem
 from segrid.measuring.memory import difference, reset_peak, resident_mb
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class PromptBatch:
 
 def sweep_prompts(
     segmenter: Segmenter,
-    image: Any,
+    image: ImageItem,
     counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256),
     repeat: int = 3,
 ) -> list[PromptBatch]:
@@ -73,7 +75,7 @@ def sweep_prompts(
     return rows
 
 
-def _boxes(embedding: Embedding, count: int) -> np.ndarray:
+def _boxes(embedding: Embedding, count: int) -> NDArray[np.float64]:
     height, width = embedding.image_size
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 0.5, (count, 2))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from segrid._types import ImageItem, JsonObject
 from segrid.measuring.trace import Trace
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ PARTS = {
 STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
 
 
-def drawn_picture() -> np.ndarray:
+def drawn_picture() -> NDArray[np.uint8]:
     """(1200, 1800, 3) uint8: discs on a colour gradient; every call returns the same picture."""
     y, x = np.mgrid[:1200, :1800]
     picture = np.stack([x / 1800, y / 1200, (x + y) / 3000], axis=2) * 160
@@ -32,8 +34,8 @@ def drawn_picture() -> np.ndarray:
 
 
 def stage_seconds(
-    segmenter: Segmenter, image: Any, points_per_side: int, repeat: int
-) -> dict[str, Any]:
+    segmenter: Segmenter, image: ImageItem, points_per_side: int, repeat: int
+) -> JsonObject:
     """Measures segment everything on one image: the run of median length among `repeat` runs.
 
     One run before them warms up. The result holds the seconds of each stage (wall clock) and of

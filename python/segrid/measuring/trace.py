@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 from segrid._native import _core
+from segrid._types import JsonObject
 
 
 class Trace:
@@ -40,7 +40,7 @@ class Trace:
         _core.trace_start()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.events, self.dropped = _core.trace_stop()
         if self.path is not None:
             with open(self.path, "w", encoding="utf-8") as file:
@@ -60,9 +60,9 @@ class Trace:
             (sum(begin <= moment < end for begin, end in spans) for moment, _ in spans), default=0
         )
 
-    def chrome(self) -> dict[str, Any]:
+    def chrome(self) -> JsonObject:
         """The recording in Chrome's trace format (complete events, microseconds)."""
-        events: list[dict[str, Any]] = [
+        events: list[JsonObject] = [
             {
                 "name": "thread_name",
                 "ph": "M",
@@ -73,7 +73,7 @@ class Trace:
             for thread in sorted({e[4] for e in self.events})
         ]
         for name, begin, duration, index, thread in self.events:
-            event: dict[str, Any] = {
+            event: JsonObject = {
                 "name": name,
                 "ph": "X",
                 "ts": begin / 1e3,

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid._native import _core, available_cpus
+from segrid._types import JsonObject, Options, Progress
 from segrid.measuring.image_paths import existing_paths
 from segrid.measuring.matching import BoxedMask, match, packed, unpacked
 from segrid.measuring.memory import difference, reset_peak, resident_mb
@@ -85,9 +86,9 @@ class Tuning:
     rows: list[Row]
     best: Row
     bottleneck: str
-    machine: dict[str, Any]
+    machine: JsonObject
 
-    def profile(self) -> dict[str, Any]:
+    def profile(self) -> JsonObject:
         """The content of the file that `Segmenter(profile=...)` and `--profile` read."""
         return profile_of(self.model, asdict(self.best.setting), self.machine)
 
@@ -103,7 +104,7 @@ def tune(
     least_iou: float = 0.98,
     most_lost: float = 0.05,
     limit_mb: int | None = None,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tuning:
     """Measures segment everything on your images.
 
@@ -190,7 +191,7 @@ def _fastest(rows: list[Row]) -> Row:
     return max(rows, key=lambda row: row.images_per_second)
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> JsonObject:
     return {
         "cpu": _core.cpu_model(),
         "cpus": available_cpus(),
@@ -208,10 +209,10 @@ class _Measurements:
 
     def __init__(
         self,
-        job: dict[str, Any],
+        job: JsonObject,
         masks_file: Path,
         total: int,
-        progress: Callable[[dict[str, Any]], None] | None,
+        progress: Progress | None,
     ) -> None:
         self.rows: list[Row] = []
         self._job, self._masks_file = job, masks_file
@@ -306,7 +307,7 @@ def _main() -> None:
     out.write(json.dumps(_figures(job)) + "\n")
 
 
-def _figures(job: dict[str, Any]) -> dict[str, Any]:
+def _figures(job: JsonObject) -> JsonObject:
     import segrid
 
     setting = Setting(**job["setting"])
@@ -320,7 +321,7 @@ def _figures(job: dict[str, Any]) -> dict[str, Any]:
     except NotImplementedError as error:
         return {"refused": str(error)}
     images, in_flight = job["images"], setting.in_flight
-    options: dict[str, Any] = {
+    options: Options = {
         "points_per_side": setting.points_per_side,
         "crop_n_layers": "auto",
     }
@@ -340,6 +341,7 @@ def _figures(job: dict[str, Any]) -> dict[str, Any]:
         raise MemoryError(prompts.error)
     masks: dict[str, NDArray[Any]] = {}
     for i, one in enumerate(results[: len(images)]):
+        assert isinstance(one.result, segrid.Masks)
         masks |= packed(one.result, i)
     np.savez(job["out"], **masks)  # type: ignore[arg-type]
     read, computed = (sum(r.seconds.get(k, 0.0) for r in results) for k in ("read", "compute"))

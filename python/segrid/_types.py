@@ -1,0 +1,14 @@
+"""Types that many signatures share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Options = dict[str, Any]  # keyword arguments by name
+JsonObject = dict[str, Any]  # an object of JSON
+Progress = Callable[[dict[str, Any]], None]  # is called with the state of a long call
+ImageItem = Any  # what a user gives for an image: ImageLike, or what `read=` of `stream` takes
+Tensors = dict[str, Any]  # torch's tensors by name; torch is imported where they are made
+TiffFile = Any  # tifffile's; its attributes come from tags, and have no fixed types
+TiffPage = Any  # tifffile's page or frame, likewise
