@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numpy.typing import NDArray
+
 Options = dict[str, Any]  # keyword arguments by name
 JsonObject = dict[str, Any]  # an object of JSON
 Progress = Callable[[dict[str, Any]], None]  # is called with the state of a long call
 ImageItem = Any  # what a user gives for an image: ImageLike, or what `read=` of `stream` takes
 Tensors = dict[str, Any]  # torch's tensors by name; torch is imported where they are made
+Samples = NDArray[Any]  # (H, W, C) numbers of a file, of the type that the file has
 TiffFile = Any  # tifffile's; its attributes come from tags, and have no fixed types
 TiffPage = Any  # tifffile's page or frame, likewise

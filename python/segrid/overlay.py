@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from segrid.detections import Detections
@@ -67,7 +68,7 @@ def readable_on(background: Colour) -> Colour:
     return (255, 255, 255) if on_white >= on_black else (0, 0, 0)
 
 
-def labelled_picture(rgb: np.ndarray, found: Detections, alpha: float) -> np.ndarray:
+def labelled_picture(rgb: NDArray[np.uint8], found: Detections, alpha: float) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: each box and the outline of each mask in the colour of its class, label and
     score on a ground of that colour. The inside of masks is only brightened: objects keep their
     colour.
@@ -86,8 +87,12 @@ def labelled_picture(rgb: np.ndarray, found: Detections, alpha: float) -> np.nda
 
 
 def _with_outlines(
-    rgb: np.ndarray, labels: np.ndarray, colours: Sequence[Colour], alpha: float, line: int
-) -> np.ndarray:
+    rgb: NDArray[np.uint8],
+    labels: NDArray[np.unsignedinteger],
+    colours: Sequence[Colour],
+    alpha: float,
+    line: int,
+) -> NDArray[np.uint8]:
     """labels : (H, W), i + 1 where mask i lies on top. line : pixels."""
     edge = np.zeros(labels.shape, bool)
     for rows, marks in ((labels, edge), (labels.T, edge.T)):
@@ -104,8 +109,8 @@ def _with_outlines(
 
 
 def _with_boxes(
-    rgb: np.ndarray, found: Detections, colours: Sequence[Colour], line: int
-) -> np.ndarray:
+    rgb: NDArray[np.uint8], found: Detections, colours: Sequence[Colour], line: int
+) -> NDArray[np.uint8]:
     from PIL import Image, ImageDraw, ImageFont
 
     canvas = Image.fromarray(rgb)

@@ -10,12 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from segrid._types import Samples
 
 LOWEST, HIGHEST = 0.1, 99.9  # percentiles: one hot or dead pixel must not decide
 VALUES_AT_ONCE = 1 << 20
 
 
-def stretched(samples: np.ndarray, *, together: bool, ignored: np.ndarray | None) -> np.ndarray:
+def stretched(
+    samples: Samples, *, together: bool, ignored: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
     """(H, W, C) uint8 of (H, W, C) numbers: 255 (v - low) / (high - low), rounded and cut.
 
     low and high are the 0.1st and the 99.9th percentile (linear between ranks); where these are
@@ -46,7 +51,7 @@ def stretched(samples: np.ndarray, *, together: bool, ignored: np.ndarray | None
     return out
 
 
-def check_finite(values: np.ndarray) -> None:
+def check_finite(values: Samples) -> None:
     """Raises ValueError with the count of values that are NaN or Inf."""
     if values.dtype.kind == "f":
         bad = values.size - int(np.count_nonzero(np.isfinite(values)))
@@ -54,7 +59,7 @@ def check_finite(values: np.ndarray) -> None:
             raise ValueError(f"{bad} of {values.size} values are NaN or Inf")
 
 
-def mapped(values: np.ndarray, rule: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def mapped(values: Samples, rule: Callable[[Samples], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """(H, W, C) uint8 that a rule gives for each of (H, W, C) numbers.
 
     Numbers of at most 16 bits are looked up in a table. A million are treated at once, because
@@ -73,15 +78,15 @@ def mapped(values: np.ndarray, rule: Callable[[np.ndarray], np.ndarray]) -> np.n
 
 
 def _table(
-    kind: np.dtype[Any], rule: Callable[[np.ndarray], np.ndarray]
-) -> Callable[[np.ndarray], np.ndarray]:
+    kind: np.dtype[Any], rule: Callable[[Samples], NDArray[np.uint8]]
+) -> Callable[[Samples], NDArray[np.uint8]]:
     """The rule for numbers of that kind, given by their bits."""
     count = 2 if kind.kind == "b" else 2 ** (8 * kind.itemsize)
     every = np.arange(count, dtype=f"u{kind.itemsize}").view(kind)
     return rule(every).__getitem__
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
+def _range(values: Samples) -> tuple[float, float]:
     """The low and the high percentile; where these are equal, the minimum and the maximum.
 
     They are as np.percentile gives them in float64, without a float64 copy of the values.
@@ -97,7 +102,7 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return (low, high) if low < high else (float(values.min()), float(values.max()))
 
 
-def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
+def _at_ranks(values: Samples, ranks: list[int]) -> list[float]:
     """The values that would stand at these ranks if all were sorted."""
     if values.dtype != np.uint16:
         return np.partition(values, sorted(set(ranks)))[ranks].astype(np.float64).tolist()
@@ -107,7 +112,7 @@ def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
     return np.searchsorted(np.cumsum(counts), ranks, side="right").astype(np.float64).tolist()
 
 
-def _scaled_to_255(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _scaled_to_255(values: Samples, low: float, high: float) -> NDArray[np.uint8]:
     with np.errstate(invalid="ignore"):  # missing values may be NaN
         # Halves are taken because the whole range may not be finite.
         parts = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)

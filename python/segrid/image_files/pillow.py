@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from segrid._native import CorruptFileError
+from segrid._types import Samples
 
 PLUGINS = {  # not Image.open, which has a limit of its own for pixels and warns below it
     "PNG": ("PngImagePlugin", "PngImageFile"),
@@ -29,7 +30,7 @@ PLUGINS = {  # not Image.open, which has a limit of its own for pixels and warns
 
 def read(
     data: bytes, kind: str, name: str, *, max_pixels: int, lenient: bool
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[Samples, list[str]]:
     """The samples of a file as they are stored, and warnings.
 
     kind : one of `PLUGINS`
@@ -49,7 +50,7 @@ def read(
 
 def _read(
     data: bytes, kind: str, name: str, max_pixels: int, *, truncated: bool
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[Samples, list[str]]:
     module, plugin = PLUGINS[kind]
     make = getattr(importlib.import_module(f"PIL.{module}"), plugin)
     try:
@@ -110,7 +111,7 @@ class _Truncated:
 _TRUNCATED = _Truncated()
 
 
-def _samples(image: Any) -> np.ndarray:
+def _samples(image: Any) -> Samples:
     if image.mode.startswith("I;16") or (image.format in ("PPM", "PNG") and image.mode == "I"):
         return np.asarray(image).astype(np.uint16)  # fewer bits, from 9, Pillow scales to 16
     if image.mode in ("I", "F", "L", "RGB"):

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError
-from segrid._types import TiffPage
+from segrid._types import Samples, TiffPage
 from segrid.image_files.tiff_channels import planes_of
 from segrid.image_files.tiff_colour import Layout, layout_of, missing_value, to_rgb
 from segrid.image_files.tiff_directory import camera_raw, directories, first_picture
@@ -35,7 +36,7 @@ from segrid.image_files.tiff_limits import (
 
 def read(
     file: BinaryIO, name: str, *, max_pixels: int, lenient: bool
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[NDArray[np.uint8], list[str]]:
     """((H, W, 3) uint8 RGB, warnings) of an open TIFF, of which only what is needed is read.
 
     lenient : strips and tiles that cannot be decoded are black, with a warning, where otherwise
@@ -98,8 +99,8 @@ def _silent() -> Iterator[None]:
 class Decoded:
     """(H, W, C) samples, and (H, W, C) bool of those that could not be decoded; None: all could."""
 
-    samples: np.ndarray
-    lost: np.ndarray | None
+    samples: Samples
+    lost: NDArray[np.bool_] | None
 
 
 def _parts(
@@ -118,7 +119,7 @@ def _parts(
     return parts
 
 
-def _joined(parts: list[Decoded]) -> tuple[np.ndarray, np.ndarray | None]:
+def _joined(parts: list[Decoded]) -> tuple[Samples, NDArray[np.bool_] | None]:
     if len(parts) == 1:
         return parts[0].samples, parts[0].lost
     samples = np.concatenate([part.samples for part in parts], axis=2)
@@ -159,7 +160,7 @@ def _decoded(
     return Decoded(out, lost)
 
 
-def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: np.ndarray) -> None:
+def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: Samples) -> None:
     page = plane.page
     offset, count = int(plane.offsets[index]), int(plane.counts[index])
     if offset == 0 and count == 0:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from segrid._native import CorruptFileError
-from segrid._types import TiffPage
+from segrid._types import Samples, TiffPage
 from segrid.image_files.eight_bits import check_finite, mapped, stretched
 from segrid.image_files.orientation import upright
 
@@ -111,8 +111,8 @@ def missing_value(page: TiffPage) -> float | int | None:
 
 
 def to_rgb(
-    samples: np.ndarray, lost: np.ndarray | None, page: TiffPage, layout: Layout, name: str
-) -> np.ndarray:
+    samples: Samples, lost: NDArray[np.bool_] | None, page: TiffPage, layout: Layout, name: str
+) -> NDArray[np.uint8]:
     """(H, W, 3) uint8, upright, of (H, W, C) samples as they are stored.
 
     lost : (H, W, C) bool of samples that could not be decoded: they do not count for percentiles
@@ -146,8 +146,8 @@ def _is_plain(page: TiffPage) -> bool:
 
 
 def _to_eight_bits(
-    samples: np.ndarray, lost: np.ndarray | None, page: TiffPage, layout: Layout
-) -> np.ndarray:
+    samples: Samples, lost: NDArray[np.bool_] | None, page: TiffPage, layout: Layout
+) -> NDArray[np.uint8]:
     """Gray, RGB or channels in 8 bits; what has no data is 0."""
     inverted = layout.photometric == WHITE_IS_ZERO
     if _is_plain(page):
@@ -166,7 +166,7 @@ def _to_eight_bits(
     return eight
 
 
-def _full_range(samples: np.ndarray, page: TiffPage) -> np.ndarray:
+def _full_range(samples: Samples, page: TiffPage) -> NDArray[np.uint8]:
     """0 to 0, the largest number that so many bits hold (1 of floats) to 255."""
     if samples.dtype == np.uint8 and (
         page.bitspersample == 8 or isinstance(page.bitspersample, tuple)
@@ -181,13 +181,13 @@ def _full_range(samples: np.ndarray, page: TiffPage) -> np.ndarray:
     )
 
 
-def _from_cmyk(samples: np.ndarray, page: TiffPage) -> np.ndarray:
+def _from_cmyk(samples: Samples, page: TiffPage) -> NDArray[np.uint8]:
     check_finite(samples)
     inks = _full_range(samples, page)
     return _scaled_product(255 - inks[..., :3], 255 - inks[..., 3:])
 
 
-def _coloured(indices: np.ndarray, colours: ArrayLike, name: str) -> np.ndarray:
+def _coloured(indices: Samples, colours: ArrayLike, name: str) -> NDArray[np.uint8]:
     """The palette's colours, 16 bits each; some writers left them at 8."""
     table = np.asarray(colours)
     table = (table if table.max() < 256 else table >> 8).astype(np.uint8)
@@ -198,19 +198,19 @@ def _coloured(indices: np.ndarray, colours: ArrayLike, name: str) -> np.ndarray:
     return table.T[indices.astype(np.intp)]
 
 
-def _scaled_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _scaled_product(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The product a b / 255, rounded."""
     return ((a.astype(np.uint32) * b + 127) // 255).astype(np.uint8)
 
 
-def _from_ycbcr(samples: np.ndarray) -> np.ndarray:
+def _from_ycbcr(samples: Samples) -> NDArray[np.uint8]:
     """Converts by ITU-R BT.601, whose coefficients TIFF names as its default."""
     y, blue, red = (samples[..., i].astype(np.float32) - (0, 128, 128)[i] for i in range(3))
     rgb = (y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue)
     return np.stack([np.rint(np.clip(c, 0, 255)) for c in rgb], axis=-1).astype(np.uint8)
 
 
-def _three(samples: np.ndarray) -> np.ndarray:
+def _three(samples: Samples) -> NDArray[np.uint8]:
     """One band is gray; two are red and green."""
     if samples.shape[2] == 1:
         return np.repeat(samples, 3, axis=2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError
 from segrid.image_files.tiff_limits import Source
@@ -110,7 +111,7 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
 
 def _tags(
     file: BinaryIO, place: int, number_format: str, entry: np.dtype[Any]
-) -> np.ndarray | None:
+) -> NDArray[np.void] | None:
     """The entries of the directory at that place; None where there is none.
 
     Raises EOFError where the file ends within it."""
@@ -128,7 +129,7 @@ def _tags(
     return np.frombuffer(data, entry)
 
 
-def _numbers(tags: np.ndarray, order: str) -> dict[int, int]:
+def _numbers(tags: NDArray[np.void], order: str) -> dict[int, int]:
     return {
         int(tag["code"]): struct.unpack(
             order + ("H" if tag["type"] == 3 else "I"),

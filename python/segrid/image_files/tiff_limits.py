@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError, _core
 from segrid._types import TiffPage
@@ -211,7 +212,7 @@ def _depths(page: TiffPage) -> int:
     return math.ceil(page.imagedepth / page.tiledepth) if page.is_tiled else int(page.imagedepth)
 
 
-def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> np.ndarray:
+def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> NDArray[np.intp]:
     """The places of the strips or tiles of the taken samples in the plane's tables.
 
     Refuses samples that take too many bytes once decoded, and tables that are too short (before as

@@ -226,7 +226,9 @@ def _ap50(found: list[list[BoxedMask]], maps: list[Path]) -> float:
     return true / max(1, true + false + missed)
 
 
-def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.ndarray) -> None:
+def _draw(
+    path: Path, image: str, title: str, reference: NDArray[np.bool_], other: NDArray[np.bool_]
+) -> None:
     from PIL import Image, ImageDraw
 
     from segrid._image import to_image
@@ -337,7 +339,7 @@ def _measure(job: JsonObject, send: Progress) -> None:
     loaded = resident_mb("VmRSS")
     reset_peak()
     seconds: dict[str, float] = {}
-    kept: dict[str, np.ndarray] = {}
+    kept: dict[str, NDArray[Any]] = {}
     for i, path in enumerate(job["images"]):
         send({"done": i, "total": len(job["images"]), "image": path})
         masks = segmenter.everything(path, **job["options"])
