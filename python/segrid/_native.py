@@ -1,6 +1,6 @@
-"""Loads the engine (the extension module segrid._core) once, on first use.
+"""Loads the engine, the extension module segrid._core, once, on first use.
 
-Where that is not possible, the error says why.
+Where it cannot be loaded, the error says why.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ CorruptFileError = _core.CorruptFileError
 
 @contextmanager
 def cancel_scope(tokens: Iterable[_core.CancelToken]) -> Iterator[None]:
-    """Enters `with` each of the tokens. Raises Cancelled where one has been cancelled already."""
+    """A block whose calls of the engine stop when one of the tokens is cancelled.
+
+    Raises Cancelled where one is cancelled already.
+    """
     with ExitStack() as scopes:
         for token in tokens:
             if token.cancelled:
@@ -107,5 +110,5 @@ def _warn_of_environment() -> None:
 
 
 _warn_of_environment()
-# Before the interpreter goes: running work is cancelled and the workers are joined.
+# Before the interpreter ends, running work is cancelled and the workers are joined.
 atexit.register(_core.shutdown, True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 Options = dict[str, Any]  # keyword arguments by name
 JsonObject = dict[str, Any]  # an object of JSON
 Progress = Callable[[dict[str, Any]], None]  # is called with the state of a long call
-ImageItem = Any  # what a user gives for an image: ImageLike, or what `read=` of `stream` takes
+ImageItem = Any  # an image as a user gives it: ImageLike, or an item that `read=` of `stream` takes
 Tensors = dict[str, Any]  # torch's tensors by name; torch is imported where they are made
 Samples = NDArray[Any]  # (H, W, C) numbers of a file, of the type that the file has
-TiffFile = Any  # tifffile's; its attributes come from tags, and have no fixed types
-TiffPage = Any  # tifffile's page or frame, likewise
+TiffFile = Any  # tifffile's class; the types of its attributes depend on the file
+TiffPage = Any  # tifffile's page or frame; the types of its attributes depend on the file

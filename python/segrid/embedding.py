@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 
 class Embedding:
-    """What :meth:`Segmenter.encode` returns: an immutable value, hashable by content, usable from
-    many threads. It pickles (a process pool may return it) and loads where no model is.
+    """An encoded image, the result of :meth:`Segmenter.encode`: an immutable value that is hashed
+    by its content and that many threads may use. It can be pickled (a process pool may return it),
+    and no model is needed to unpickle it.
 
     Attributes
     ----------
     image_size : (H, W) of the original image, pixels
-    features : (1, C, h, w) float32, read-only view of the engine's memory (segment-anything's
+    features : (1, C, h, w) float32, a read-only view of the engine's memory (segment-anything's
         ``get_image_embedding()``)
-    high_res_features : SAM 2's, finest first, views like `features`; empty for other families
+    high_res_features : views like `features` of SAM 2's finer levels, the finest first; empty for
+        other families
     model_id : identifies the weights that made it
     """
 
@@ -68,7 +70,7 @@ class Embedding:
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickles the features and what they belong to; no model is needed to load them."""
+        """Pickles the features, the image size and the model id."""
         features = [_token_by_token(f) for f in self._source.features]
         return _unpickled, (self.image_size, features, self.model_id)
 
@@ -95,8 +97,10 @@ class Embedding:
         return source
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the embedding to a .npz file (features, image size, model id; no pickled objects),
-        whole or not at all. Raises OSError."""
+        """Writes the embedding to a .npz file with features, image size and model id.
+
+        The file holds no pickled objects. It appears when it is complete. Raises OSError.
+        """
         arrays: dict[str, Any] = {f"high_res_{i}": f for i, f in enumerate(self.high_res_features)}
         arrays |= {
             "features": self.features,
@@ -108,10 +112,12 @@ class Embedding:
 
     @staticmethod
     def load(path: str | os.PathLike[str], model: Segmenter) -> Embedding:
-        """Reads what :meth:`save` wrote. `model` must have the weights that made it, else
-        ValueError.
+        """Reads a file that :meth:`save` wrote.
 
-        Raises FileNotFoundError, and CorruptFileError when the file is something else.
+        model : has the weights that made the embedding
+
+        Raises ValueError for another model, FileNotFoundError, and CorruptFileError for any other
+        file.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -124,7 +130,7 @@ class Embedding:
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
         except MemoryError:
             raise
-        except Exception as error:  # zipfile.BadZipFile and what zlib raises
+        except Exception as error:  # zipfile.BadZipFile and errors of zlib
             raise CorruptFileError(f"{os.fspath(path)}: not a saved embedding ({error})") from error
         if size.shape != (2,) or any(
             f.dtype != np.float32 or f.ndim != 4 or not np.isfinite(f).all() for f in features
@@ -139,11 +145,11 @@ class Embedding:
     ) -> Embedding:
         """An embedding of features that `model` made earlier and that were kept elsewhere.
 
-        image_size : (H, W) of the original image, in whose pixels prompts and masks are
+        image_size : (H, W) of the original image; prompts and masks are in its pixels
         features : `features`, then `high_res_features`, of any float dtype; they are copied
 
-        Raises ValueError for other shapes than this model's, NaN and Inf. That this model made them
-        cannot be checked. Source: micro_sam.util.set_precomputed.
+        Raises ValueError for shapes that this model does not have, NaN and Inf. It cannot check
+        that this model made the features. Source: micro_sam.util.set_precomputed.
         """
         arrays = [np.ascontiguousarray(f, np.float32) for f in features]
         if not all(np.isfinite(a).all() for a in arrays):
@@ -152,7 +158,7 @@ class Embedding:
 
 
 class _Stored(NamedTuple):
-    """What an unpickled embedding holds until a model uses it: as the engine's, without engine."""
+    """The content of an unpickled embedding until a model uses it, with the engine's attributes."""
 
     image_size: tuple[int, int]
     features: tuple[NDArray[np.float32], ...]  # (1, C, h, w) float32, read-only
@@ -160,7 +166,7 @@ class _Stored(NamedTuple):
 
 
 def _token_by_token(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(1, h, w, C) of (1, C, h, w): as the engine stores them, so a view of its memory."""
+    """(1, h, w, C) of (1, C, h, w). The engine stores features so: the result is a view of them."""
     return np.ascontiguousarray(features.transpose(0, 2, 3, 1))
 
 

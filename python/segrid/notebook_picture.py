@@ -1,4 +1,4 @@
-"""Results that show themselves: in notebooks, and with matplotlib."""
+"""A base class of results that have a picture: for notebooks and for matplotlib."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segrid._types import ImageItem
 
 
 class NotebookPicture:
-    """Something with a `size` (H, W), a length and a `picture`; `noun` is what it calls them."""
+    """A result with a `size` (H, W), a length and a `picture`. noun : the name of its items."""
 
     noun = "results"
     size: Any

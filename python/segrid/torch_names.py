@@ -1,5 +1,5 @@
-"""What users of torch pass where a device or a precision is asked for. torch itself is not
-imported: its objects are told by the names of their types."""
+"""Devices and precisions, which may be objects of torch. torch itself is not imported: its objects
+are recognised by the names of their types."""
 
 from __future__ import annotations
 

@@ -33,13 +33,14 @@ def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) 
     """Writes config.json and model.safetensors (fp32, transformers' names) of an original
     checkpoint into the folder `output`.
 
-    The checkpoint is read as weights only (no code of it runs), its family and sizes are told from
-    its tensors, and the result is checked by loading it and answering a click. Returns {"family",
+    The checkpoint is read as weights only, so that no code in it runs. Its tensors give its family
+    and sizes. The result is checked: it is loaded and answers a click. Returns {"family",
     "tensors", "dropped", "bytes"}; `dropped` are tensors that images do not need.
 
-    No tensor tells the attention heads of the mask decoder. A config.json beside the checkpoint
-    does ({"mask_decoder_config": {"num_attention_heads": n}}); without one they are 8, as in every
-    published checkpoint, whose decoders are 256 wide, and a decoder of another width is refused.
+    The number of attention heads of the mask decoder is not in the tensors. A config.json beside
+    the checkpoint can give it ({"mask_decoder_config": {"num_attention_heads": n}}). Without one it
+    is 8, as in every published checkpoint, whose decoders are 256 wide; a decoder of another width
+    is then refused.
 
     Raises FileNotFoundError, CorruptFileError (not a checkpoint, or one that holds more than
     weights), NotImplementedError (an unknown architecture).
@@ -58,11 +59,11 @@ def convert_weights(
     heads: int | None = None,
     source: str = "the weights",
 ) -> JsonObject:
-    """`convert` of tensors by their original names, such as `torch.load` gives.
+    """Does the same for tensors by their original names, as `torch.load` returns them.
 
-    heads : attention heads of the mask decoder; None: 8 for the published width of 256, and
-        NotImplementedError for another
-    source : what messages call them
+    heads : the number of attention heads of the mask decoder; None: 8 for the published width of
+        256, and NotImplementedError for another width
+    source : the name of the tensors in messages
     """
     folder = Path(output)
     family = family_of(weights, source)
@@ -88,7 +89,8 @@ def convert_weights(
 
 
 def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
-    """The module here that knows these tensors. Raises NotImplementedError where none does."""
+    """The module of this package that converts these tensors. Raises NotImplementedError where
+    there is none."""
     for family in FAMILIES:
         if family.recognises(weights):
             return family
@@ -99,8 +101,8 @@ def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
 
 
 def heads_in(config: str | os.PathLike[str]) -> int | None:
-    """Attention heads of the mask decoder by a config.json; None where it is not there, or does not
-    tell them."""
+    """The number of attention heads of the mask decoder in a config.json; None where the file is
+    missing or does not give it."""
     try:
         config_file = json.loads(Path(config).read_text(encoding="utf-8"))
         return int(config_file["mask_decoder_config"]["num_attention_heads"])
@@ -170,10 +172,8 @@ def _save(tensors: Tensors, path: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Loads the folder, which checks every tensor's name and shape, and answers a click.
-
-    The click is on a drawn image.
-    """
+    """Loads the folder, which checks the name and shape of every tensor, and clicks on a drawn
+    image."""
     import numpy as np
 
     import segrid

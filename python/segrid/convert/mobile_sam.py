@@ -8,7 +8,7 @@ from segrid._types import JsonObject, Tensors
 from segrid.convert import sam
 from segrid.convert.names import decoder_config, depth, feed_forward_names, renamed
 
-# sam's rules, but for those that would rename TinyViT's own layers.
+# The rules of SAM, without those that would rename layers of TinyViT.
 RULES = [
     r
     for r in sam.RULES
@@ -35,7 +35,7 @@ def recognises(weights: Tensors) -> bool:
 def convert(weights: Tensors, image_size: int = 1024) -> tuple[JsonObject, Tensors, list[str]]:
     """Returns (config.json, tensors, names of the tensors left out).
 
-    Those left out are the classifier that TinyViT was trained with.
+    The tensors left out are the classifier with which TinyViT was trained.
     """
     dropped = sorted(k for k in weights if UNUSED.search(k))
     out = feed_forward_names(

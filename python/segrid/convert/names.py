@@ -8,8 +8,8 @@ from typing import Any
 
 from segrid._types import JsonObject, Tensors
 
-# Names that the prompt encoders and mask decoders of segment-anything and sam2 share: theirs, then
-# those of transformers.
+# (original, transformers): names that the prompt encoders and mask decoders of segment-anything and
+# sam2 share.
 DECODER_RULES = [
     (r"mask_downscaling\.0\.", "mask_embed.conv1."),
     (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
@@ -23,7 +23,7 @@ DECODER_RULES = [
     (r"norm_final_attn\.", "layer_norm_final_attn."),
 ]
 
-# The way back.
+# (transformers, original): the reverse of `DECODER_RULES`.
 ORIGINAL_DECODER_RULES = [
     (r"mask_embed\.conv1\.", "mask_downscaling.0."),
     (r"mask_embed\.layer_norm1\.", "mask_downscaling.1."),
@@ -88,13 +88,13 @@ def original_names(names: Iterable[str], rules: list[tuple[str, str]]) -> dict[s
 
 
 def depth(weights: Tensors, prefix: str) -> int:
-    """The number of `prefix`.0, .1, ... that there are."""
+    """The number of modules `prefix`.0, .1, ..."""
     pattern = re.compile(rf"^{re.escape(prefix)}\.(\d+)\.")
     return 1 + max((int(m[1]) for name in weights if (m := pattern.match(name))), default=-1)
 
 
 def decoder_config(weights: Tensors) -> JsonObject:
-    """transformers' mask_decoder_config, from renamed tensors."""
+    """The mask_decoder_config of transformers, from renamed tensors."""
     dim = weights["mask_decoder.iou_token.weight"].shape[1]
     return {
         "hidden_size": dim,

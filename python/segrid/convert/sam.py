@@ -31,7 +31,7 @@ RULES = [
     (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
     *DECODER_RULES,
 ]
-# The way back.
+# The reverse of `RULES`.
 ORIGINAL_RULES = [
     (r"^vision_encoder\.layers\.(\d+)\.layer_norm(\d)\.", r"image_encoder.blocks.\1.norm\2."),
     (r"^vision_encoder\.layers\.", "image_encoder.blocks."),

@@ -29,7 +29,7 @@ RULES = [
     (r"^no_mem_embed$", "no_memory_embedding"),
     *DECODER_RULES,
 ]
-# The way back; the rows of POINTS are four tensors there.
+# The reverse of `RULES`. The rows of POINTS are four tensors in the original.
 ORIGINAL_RULES = [
     (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
     (r"patch_embed\.projection\.", "patch_embed.proj."),
@@ -47,13 +47,13 @@ ORIGINAL_RULES = [
 ]
 POINTS = "prompt_encoder.point_embed.weight"
 ORIGINAL_POINTS = "sam_prompt_encoder.point_embeddings"
-# What original checkpoints hold beside, for videos.
+# Tensors of original checkpoints that only videos need.
 UNUSED = re.compile(
     r"^(memory_attention|memory_encoder|mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\.|"
     r"^(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)$"
 )
-# The settings that shapes do not tell, for each published size: (first width, blocks) -> windows,
-# blocks of global attention, heads of the first stage.
+# Settings that shapes do not give, for each published size: (first width, blocks) -> windows, blocks
+# of global attention, heads of the first stage.
 SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
     (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),  # tiny
     (96, (1, 2, 11, 2)): ((8, 4, 14, 7), (7, 10, 13), 1),  # small

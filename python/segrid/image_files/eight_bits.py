@@ -1,4 +1,4 @@
-"""Turns more than 8 bits into 8 where numbers have no scale.
+"""Maps numbers of more than 8 bits, which have no reliable scale, to 8 bits by their range.
 
 The darkest number becomes 0, the brightest 255.
 """
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from segrid._types import Samples
 
-LOWEST, HIGHEST = 0.1, 99.9  # percentiles: one hot or dead pixel must not decide
+LOWEST, HIGHEST = 0.1, 99.9  # percentiles, so that one hot or dead pixel does not matter
 VALUES_AT_ONCE = 1 << 20
 
 
 def stretched(
     samples: Samples, *, together: bool, ignored: NDArray[np.bool_] | None
 ) -> NDArray[np.uint8]:
-    """(H, W, C) uint8 of (H, W, C) numbers: 255 (v - low) / (high - low), rounded and cut.
+    """(H, W, C) uint8 of (H, W, C) numbers: 255 (v - low) / (high - low), rounded and clipped.
 
-    low and high are the 0.1st and the 99.9th percentile (linear between ranks); where these are
-    equal, the minimum and the maximum; where these are equal too, everything is 0.
+    low and high are the 0.1st and the 99.9th percentile (linear between ranks). Where these are
+    equal, they are the minimum and the maximum; where these are equal too, the result is 0.
 
     together : all channels share one low and high, so that colours keep their hue; otherwise each
         channel has its own
@@ -60,10 +60,11 @@ def check_finite(values: Samples) -> None:
 
 
 def mapped(values: Samples, rule: Callable[[Samples], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """(H, W, C) uint8 that a rule gives for each of (H, W, C) numbers.
+    """Applies a rule that gives uint8 to each of (H, W, C) numbers.
 
-    Numbers of at most 16 bits are looked up in a table. A million are treated at once, because
-    rules and tables take copies of 8 bytes a number."""
+    Numbers of at most 16 bits are looked up in a table. The numbers are converted a million at a
+    time, because rules and tables make copies of 8 bytes for each number.
+    """
     if values.dtype.itemsize <= 2:
         rule, values = _table(values.dtype, rule), values.view(f"u{values.dtype.itemsize}")
     out = np.empty(values.shape, np.uint8)
@@ -80,7 +81,7 @@ def mapped(values: Samples, rule: Callable[[Samples], NDArray[np.uint8]]) -> NDA
 def _table(
     kind: np.dtype[Any], rule: Callable[[Samples], NDArray[np.uint8]]
 ) -> Callable[[Samples], NDArray[np.uint8]]:
-    """The rule for numbers of that kind, given by their bits."""
+    """The rule as a table over all numbers of a dtype, indexed by their bits."""
     count = 2 if kind.kind == "b" else 2 ** (8 * kind.itemsize)
     every = np.arange(count, dtype=f"u{kind.itemsize}").view(kind)
     return rule(every).__getitem__
@@ -89,7 +90,7 @@ def _table(
 def _range(values: Samples) -> tuple[float, float]:
     """The low and the high percentile; where these are equal, the minimum and the maximum.
 
-    They are as np.percentile gives them in float64, without a float64 copy of the values.
+    They equal np.percentile in float64, and need no float64 copy of the values.
     """
     ranks = [(values.size - 1) * percent / 100 for percent in (LOWEST, HIGHEST)]
     around = [min(int(rank) + step, values.size - 1) for rank in ranks for step in (0, 1)]
@@ -103,7 +104,7 @@ def _range(values: Samples) -> tuple[float, float]:
 
 
 def _at_ranks(values: Samples, ranks: list[int]) -> list[float]:
-    """The values that would stand at these ranks if all were sorted."""
+    """The values at these ranks of the sorted values."""
     if values.dtype != np.uint16:
         return np.partition(values, sorted(set(ranks)))[ranks].astype(np.float64).tolist()
     counts = np.zeros(65536, np.int64)
@@ -114,6 +115,6 @@ def _at_ranks(values: Samples, ranks: list[int]) -> list[float]:
 
 def _scaled_to_255(values: Samples, low: float, high: float) -> NDArray[np.uint8]:
     with np.errstate(invalid="ignore"):  # missing values may be NaN
-        # Halves are taken because the whole range may not be finite.
+        # Halves are subtracted, because high - low may overflow.
         parts = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
         return np.rint(np.clip(parts, 0, 1) * 255).astype(np.uint8)

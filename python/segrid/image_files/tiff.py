@@ -1,8 +1,8 @@
-"""TIFF files to 8-bit RGB by the rules that `_image` states: the first picture, upright.
+"""Reads the first picture of a TIFF as upright 8-bit RGB, by the rules in `segrid._image`.
 
-tifffile says what the tags mean and decodes strips and tiles; imagecodecs decompresses what
-Python's own library does not.
-What a file claims is held against what it has (`tiff_limits`) before anything is allocated.
+tifffile interprets the tags and decodes strips and tiles; imagecodecs decompresses what Python's
+standard library cannot. The claims of a file are checked against its size and the limits
+(`tiff_limits`) before memory is allocated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from segrid.image_files.tiff_limits import (
 def read(
     file: BinaryIO, name: str, *, max_pixels: int, lenient: bool
 ) -> tuple[NDArray[np.uint8], list[str]]:
-    """((H, W, 3) uint8 RGB, warnings) of an open TIFF, of which only what is needed is read.
+    """((H, W, 3) uint8 RGB, warnings) of an open TIFF. Only the parts that are needed are read.
 
     lenient : strips and tiles that cannot be decoded are black, with a warning, where otherwise
         an error is raised
@@ -70,9 +70,10 @@ def read(
 
 
 class _Silence(logging.Filter):
-    """Keeps tifffile's log of odd files away from stderr while segrid reads.
+    """Keeps tifffile's log messages away from stderr while segrid reads a file.
 
-    What matters of it becomes an error or a warning."""
+    Where they matter, segrid raises an error or a warning of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +98,10 @@ def _silent() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Decoded:
-    """(H, W, C) samples, and (H, W, C) bool of those that could not be decoded; None: all could."""
+    """Samples of a picture.
+
+    samples : (H, W, C); lost : (H, W, C) bool of those that could not be decoded; None: all could
+    """
 
     samples: Samples
     lost: NDArray[np.bool_] | None
@@ -106,8 +110,8 @@ class Decoded:
 def _parts(
     source: Source, planes: list[Plane], layout: Layout, empty: float | int, notes: list[str]
 ) -> list[Decoded]:
-    """The planes' samples. Of a file that is read leniently, channels of which nothing can be
-    decoded are left out."""
+    """The samples of the planes. In a lenient read, channels of which nothing can be decoded are
+    left out."""
     parts: list[Decoded] = []
     for plane in planes:
         try:
@@ -132,9 +136,10 @@ def _joined(parts: list[Decoded]) -> tuple[Samples, NDArray[np.bool_] | None]:
 def _decoded(
     source: Source, plane: Plane, layout: Layout, empty: float | int, notes: list[str]
 ) -> Decoded:
-    """The samples that the layout takes.
+    """The samples of a plane that the layout uses.
 
-    empty : the value of strips and tiles that were never written"""
+    empty : the value of strips and tiles that were never written
+    """
     page = plane.page
     height, width = page.imagelength, page.imagewidth
     shape = height, width, len(layout.taken)
@@ -155,7 +160,7 @@ def _decoded(
     if first is not None:
         if failed == len(wanted):
             raise first
-        out[lost] = 0  # part of a strip may have come before the damage
+        out[lost] = 0  # a damaged strip may have been decoded in part
         notes.append(f"{first}; {failed} of {len(wanted)} strips or tiles are left black")
     return Decoded(out, lost)
 
@@ -164,7 +169,7 @@ def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: 
     page = plane.page
     offset, count = int(plane.offsets[index]), int(plane.counts[index])
     if offset == 0 and count == 0:
-        return  # sparse: nothing was ever written there
+        return  # sparse: it was never written
     name, kind = source.name, "tile" if page.is_tiled else "strip"
     if offset <= 0 or count <= 0 or offset + count > source.size:
         raise CorruptFileError(

@@ -1,4 +1,4 @@
-"""What the samples of a TIFF page mean, and the page as upright 8-bit RGB."""
+"""Interprets the samples of a TIFF page, and converts them to upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PHOTOMETRIC, ORIENTATION, INK_SET, NODATA = 262, 274, 332, 42113
 
 @dataclass(frozen=True)
 class Layout:
-    """What of a pixel is used.
+    """The samples of a pixel that are used.
 
     photometric : one of the numbers above
-    taken : the samples that are used, by their place in the pixel
-    bands : how many samples it has, alpha aside
-    most : how many of them are used at most
+    taken : the indices of the samples that are used
+    bands : the number of samples without alpha
+    most : the largest number of samples that are used
     """
 
     photometric: int
@@ -90,14 +90,15 @@ def layout_of(page: TiffPage, name: str) -> Layout:
 def missing_value(page: TiffPage) -> float | int | None:
     """The tag GDAL_NODATA as a number of the samples' type.
 
-    None where it is absent, no number, or a number that they cannot hold."""
+    None where it is absent, is not a number, or does not fit the type.
+    """
     text, kind = str(page.tags.valueof(NODATA)).strip("\0 \t\r\n").replace(",", "."), page.dtype
     try:
         number = float(text)
         if kind.kind == "f":
             with np.errstate(over="ignore"):
                 return float(kind.type(number))
-        # A whole number is read as one, because floats hold only 53 bits.
+        # An integer is not read as a float, which holds only 53 bits.
         integer = int(number) if "." in text or "e" in text.lower() else int(text)
     except (ValueError, OverflowError):
         return None
@@ -113,12 +114,13 @@ def missing_value(page: TiffPage) -> float | int | None:
 def to_rgb(
     samples: Samples, lost: NDArray[np.bool_] | None, page: TiffPage, layout: Layout, name: str
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, upright, of (H, W, C) samples as they are stored.
+    """(H, W, 3) uint8, upright, of (H, W, C) samples as the file stores them.
 
     lost : (H, W, C) bool of samples that could not be decoded: they do not count for percentiles
-        and become 0, and so do all three colours where these are made of several samples
+        and become 0. Where a colour is computed from several samples, all three colours become 0
 
-    Raises ValueError for NaN and Inf, CorruptFileError for colours that the palette lacks."""
+    Raises ValueError for NaN and Inf, CorruptFileError for colours that the palette lacks.
+    """
     photometric = layout.photometric
     if photometric == PALETTE:
         rgb = _coloured(samples[..., 0], page.colormap, name)
@@ -148,7 +150,7 @@ def _is_plain(page: TiffPage) -> bool:
 def _to_eight_bits(
     samples: Samples, lost: NDArray[np.bool_] | None, page: TiffPage, layout: Layout
 ) -> NDArray[np.uint8]:
-    """Gray, RGB or channels in 8 bits; what has no data is 0."""
+    """Gray, RGB or channels in 8 bits; samples without data are 0."""
     inverted = layout.photometric == WHITE_IS_ZERO
     if _is_plain(page):
         eight = _full_range(samples, page)
@@ -167,7 +169,7 @@ def _to_eight_bits(
 
 
 def _full_range(samples: Samples, page: TiffPage) -> NDArray[np.uint8]:
-    """0 to 0, the largest number that so many bits hold (1 of floats) to 255."""
+    """Maps 0 to 0, and the largest number of that many bits (for floats, 1) to 255."""
     if samples.dtype == np.uint8 and (
         page.bitspersample == 8 or isinstance(page.bitspersample, tuple)
     ):
@@ -188,7 +190,7 @@ def _from_cmyk(samples: Samples, page: TiffPage) -> NDArray[np.uint8]:
 
 
 def _coloured(indices: Samples, colours: ArrayLike, name: str) -> NDArray[np.uint8]:
-    """The palette's colours, 16 bits each; some writers left them at 8."""
+    """The colours of the palette, which have 16 bits, or 8 bits by some writers."""
     table = np.asarray(colours)
     table = (table if table.max() < 256 else table >> 8).astype(np.uint8)
     if int(indices.max()) >= table.shape[1]:

@@ -1,4 +1,4 @@
-"""The directories of a TIFF as they lie in the file: how many pages it has, and which is read."""
+"""The directories of a TIFF: the number of its pages, and the page that is read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from segrid._native import CorruptFileError
 from segrid.image_files.tiff_limits import Source
 
-MOST_TAGS = 4096  # as tifffile and libtiff accept
-MOST_PAGES = 65_536  # counted; more are not looked for
+MOST_TAGS = 4096  # tifffile and libtiff have the same limit
+MOST_PAGES = 65_536  # pages after these are not counted
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 SUBFILE, PHOTOMETRIC, SUBDIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
 SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
@@ -27,9 +27,9 @@ class Directory:
     """The tags of one page.
 
     place : the byte of the file at which it begins
-    values : numbers of the tags that hold one short or long number in the directory itself, by the
-        tag's code
-    codes : codes of all tags
+    values : by the tag's code, the values of the tags that hold one short or long number in the
+        directory itself
+    codes : the codes of all tags
     """
 
     place: int
@@ -45,10 +45,10 @@ class Directory:
 def directories(source: Source) -> tuple[list[Directory], list[str]]:
     """The directories of the file's pages in their order, and warnings.
 
-    The chain ends where a page is no directory, or at a page that it has visited before.
+    The chain ends where the next page is no directory, or was visited before.
 
     Raises CorruptFileError where the first directory is missing, where the file ends before or
-    within the directory of a page (unless it is read leniently), or where the tags of a page claim
+    within the directory of a page (except in a lenient read), or where the tags of a page claim
     more bytes than the file has.
     """
     file, size, name = source.file, source.size, source.name
@@ -114,7 +114,8 @@ def _tags(
 ) -> NDArray[np.void] | None:
     """The entries of the directory at that place; None where there is none.
 
-    Raises EOFError where the file ends within it."""
+    Raises EOFError where the file ends within it.
+    """
     file.seek(place)
     width = struct.calcsize(number_format)
     head = file.read(width)
@@ -140,9 +141,10 @@ def _numbers(tags: NDArray[np.void], order: str) -> dict[int, int]:
 
 
 def first_picture(pages: list[Directory]) -> int | None:
-    """The first page that is no smaller copy of another.
+    """The first page that is not a smaller copy of another.
 
-    None where only copies are in the chain, as in cameras' raw files."""
+    None where the chain has only copies, as in raw files of cameras.
+    """
     number = next((i for i, page in enumerate(pages) if page.is_picture), None)
     if number is None and SUBDIRECTORIES not in pages[0].codes:
         return 0

@@ -1,4 +1,4 @@
-"""How many boxes to give to one call of `predict`: measured, batch after batch."""
+"""Measures how many boxes to give to one call of `predict`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class PromptBatch:
     """The speed of a batch of boxes.
 
-    boxes : boxes in one call of `predict` on an encoded image
-    seconds : of the call (the fastest of `repeat`)
-    memory_mb : peak above what was there before
+    boxes : the number of boxes in one call of `predict` on an encoded image
+    seconds : of the call, the fastest of `repeat`
+    memory_mb : the peak of memory above that before the calls
     error : why there are no figures ("out of memory"), else None
     """
 
@@ -43,8 +43,8 @@ def sweep_prompts(
 ) -> list[PromptBatch]:
     """Measures how many boxes to give to one call.
 
-    The image is encoded once, then batch after batch of random boxes is decoded. A batch that does
-    not fit in memory is a row that says so.
+    The image is encoded once; then batches of random boxes are decoded. The row of a batch that
+    does not fit in memory says so.
 
     Raises ValueError for counts below 1, and what `encode` raises.
     """
@@ -56,7 +56,7 @@ def sweep_prompts(
     rows = []
     for count in counts:
         try:
-            segmenter.predict(embedding, boxes=_boxes(embedding, min(count, 2)))  # warm
+            segmenter.predict(embedding, boxes=_boxes(embedding, min(count, 2)))  # warms up
             boxes = _boxes(embedding, count)
             before = resident_mb("VmRSS")
             reset_peak()
