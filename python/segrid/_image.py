@@ -135,10 +135,8 @@ def _from_file(file: BinaryIO, name: str, lenient: bool) -> _core.Image:
 
         pixels, notes = tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
         return _warned(_core.image_from_array(pixels), notes)
-    if kind is None:
-        _core.inspect_bytes(
-            head, os.fsencode(name), MAX_PIXELS, lenient
-        )  # raises an error that names the format
+    if kind is None:  # this raises an error that names the content
+        _core.inspect_bytes(head, os.fsencode(name), MAX_PIXELS, lenient)
     size = file.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
         raise ValueError(f"{name}: {size} bytes; the limit is {MAX_BYTES} bytes (MAX_BYTES)")

@@ -127,19 +127,19 @@ class Detector(LoadedModel):
                 ahead = [reader.submit(_read, item) for item in image[:batch_size]]
                 found = []
                 for i in range(len(image)):
-                    pixels = ahead.pop(0).result()
+                    item = ahead.pop(0).result()
                     if i + batch_size < len(image):
                         ahead.append(reader.submit(_read, image[i + batch_size]))
-                    found.append(self.detect(pixels, prompts, threshold=threshold, nms=nms))
+                    found.append(self.detect(item, prompts, threshold=threshold, nms=nms))
             return found
         texts, label_of, labels = self.texts_of(prompts)
         check_thresholds(threshold, nms)
-        scene, shown = self._scene(image)
+        scene, pixels = self._scene(image)
         return detections(
             self._engine.detect(scene, texts, label_of, threshold, nms),
             labels,
             scene.image_size,
-            shown,
+            pixels,
         )
 
     def patch_boxes(
@@ -192,7 +192,7 @@ class Detector(LoadedModel):
         as in scenic's OWL-ViT.
         """
         check_thresholds(threshold, nms)
-        scene, shown = self._scene(image)
+        scene, pixels = self._scene(image)
         scenes, boxes = [], []
         for i, (source, box) in enumerate(_examples(examples)):
             own = scene if source is None else self._scene(source)[0]
@@ -215,7 +215,7 @@ class Detector(LoadedModel):
             self._engine.detect_like(scene, scenes, boxes, threshold, nms),
             labels,
             scene.image_size,
-            shown,
+            pixels,
         )
 
     def propose(
@@ -233,9 +233,9 @@ class Detector(LoadedModel):
         Raises NotImplementedError for OWL-ViT, which has none, and what `detect` raises.
         """
         check_thresholds(threshold, nms)
-        scene, shown = self._scene(image)
+        scene, pixels = self._scene(image)
         found = detections(
-            self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, shown
+            self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, pixels
         )
         return found if max_boxes is None else found[:max_boxes]
 

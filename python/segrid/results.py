@@ -123,7 +123,7 @@ class Masks(NotebookPicture):
         return self._native.crop_boxes
 
     @property
-    def rle(self) -> list[JsonObject]:
+    def rle(self) -> list[dict[str, Any]]:
         return self._native.rles()
 
     @property
@@ -172,7 +172,7 @@ class Masks(NotebookPicture):
         return f"Masks({len(self)} masks of {h} x {w})"
 
     def over(self, image: ImageItem) -> Masks:
-        """The same masks, shown over another image (None: over none)."""
+        """The same masks, with another image to be shown on (None: without one)."""
         return Masks(self._native, image)
 
     def resized(self, size: tuple[int, int]) -> Masks:

@@ -45,7 +45,7 @@ class Command:
 
     inputs: list[str]
     output: Path
-    request: JsonObject
+    request: Options
     writers: list[str]
     options: Options
     model: str = "tiny"

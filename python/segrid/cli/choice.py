@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from segrid._types import JsonObject
+from segrid._types import Options
 from segrid.cli.output import printable
 
 SEGMENTER = "facebook/sam2.1-hiera-tiny"
@@ -34,7 +34,7 @@ class ModelChoice:
     named: bool = True
 
     @property
-    def where(self) -> JsonObject:
+    def where(self) -> Options:
         """The keyword arguments for loading the model."""
         return {"device": self.device, "precision": self.precision}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segrid._types import JsonObject
+from segrid._types import JsonObject, Options
 from segrid.cli.output import exit_on_error, printable, progress_bar
 
 
 def run(
-    inputs: list[str], output: Path, model: str, images: int, sweep: JsonObject, as_json: bool
+    inputs: list[str], output: Path, model: str, images: int, sweep: Options, as_json: bool
 ) -> int:
     """sweep: options of `segrid.tune`.
 

@@ -52,8 +52,8 @@ UNUSED = re.compile(
     r"^(memory_attention|memory_encoder|mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\.|"
     r"^(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)$"
 )
-# Settings that shapes do not give, for each published size: (first width, blocks) -> windows, blocks
-# of global attention, heads of the first stage.
+# Settings that shapes do not give, for each published size: (first width, blocks) -> windows,
+# blocks of global attention, heads of the first stage.
 SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
     (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),  # tiny
     (96, (1, 2, 11, 2)): ((8, 4, 14, 7), (7, 10, 13), 1),  # small

@@ -111,7 +111,7 @@ def _line(path: Path, number: int, line: str) -> JsonObject:
         found = json.loads(line)
     except ValueError:
         found = None
-    kinds: JsonObject = (
+    kinds: dict[str, type | tuple[type, ...]] = (
         {"options": dict}
         if number == 0
         else {"image": str, "status": str, "file": (list, type(None))}

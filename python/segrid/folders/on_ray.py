@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from segrid._types import JsonObject
 from segrid.folders.inputs import Input
 from segrid.folders.run import Job
@@ -24,7 +26,7 @@ class Stage:
         segrid.set_threads(threads)
         self.job = job
 
-    def __call__(self, batch: JsonObject) -> JsonObject:
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[str]]:
         """Turns rows of inputs into rows of records.
 
         Where it runs twice (after a worker was killed), it writes the same bytes.

@@ -67,7 +67,7 @@ class Job:
         """The manifest's record of each image, in order, its files being written. One of an OSError
         in FATAL has "fatal": the run must stop."""
         notes = Notes()
-        calls: JsonObject = {
+        calls: Options = {
             "consume": self._save,
             "read": lambda one: self._read(one, notes),
             "options_for": self._own,
@@ -110,7 +110,7 @@ class Job:
             seen["notes"] = [note.removeprefix(f"{one.path}: ") for note in found]
         return image
 
-    def _own(self, one: Input, _: object) -> JsonObject:
+    def _own(self, one: Input, _: object) -> Options:
         if isinstance(self.model, Views):
             return {"view": self.model.view_of(one.path)}
         return (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segrid._image import to_image
 from segrid._native import CancelToken, _core, cancel_scope, threads
-from segrid._types import ImageItem, Options, Progress
+from segrid._types import ImageItem, JsonObject, Options, Progress
 from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.folders.views import Views
@@ -226,7 +226,7 @@ class _MemoryReturn:
         """A function for `progress=` that gives memory back after each encoding."""
         before, began = "", 0.0
 
-        def told(state: Options) -> None:
+        def forward(state: JsonObject) -> None:
             nonlocal before, began
             if before == "encode" != state["stage"] and perf_counter() - began > LONG_ENCODING:
                 _core.give_back_memory()
@@ -235,7 +235,7 @@ class _MemoryReturn:
             if progress is not None:
                 progress(state)
 
-        return told
+        return forward
 
 
 def _compute(model: Any, pixels: _core.Image, options: Options, give_back: _MemoryReturn) -> Any:

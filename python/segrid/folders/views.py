@@ -1,4 +1,4 @@
-"""One detector for each kind of picture, told by the file's name or by a function."""
+"""One detector for each kind of picture; the file's name or a function tells the kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from segrid._files import read_json
 from segrid._image import ImageLike
-from segrid._types import ImageItem, JsonObject, Options
+from segrid._types import ImageItem, Options
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds
 from segrid.pipeline import Pipeline
@@ -99,7 +99,7 @@ class Views:
             else Segmenter(segmenter, device=device, precision=precision)
         )
         self._threads: int | None = None
-        self._loaded: JsonObject = {}  # detectors
+        self._loaded: dict[str, Detector | Callable[..., Any] | None] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
