@@ -14,6 +14,7 @@ from segrid._native import Cancelled, CancelToken, _core
 from segrid._types import Options, Progress
 from segrid.embedding import Embedding
 from segrid.loaded import LoadedModel
+from segrid.prompt_arrays import box_array, hint_array, numbers, point_arrays
 from segrid.results import Masks
 from segrid.torch_names import Device, Precision
 
@@ -185,14 +186,9 @@ class Segmenter(LoadedModel):
         else:
             pixels = to_image(image)
             embedding = self._engine.encode(pixels)
-        points, labels = _points(points, labels, anywhere)
-        boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
-        if boxes is not None and sort_corners and boxes.shape[-1] == 4:
-            boxes = np.concatenate(
-                [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])],
-                axis=1,
-            )
-        hints = None if mask_hints is None else _hints(mask_hints)
+        points, labels = point_arrays(points, labels, anywhere=anywhere)
+        boxes = None if boxes is None else box_array(boxes, sort_corners=sort_corners)
+        hints = None if mask_hints is None else hint_array(mask_hints)
         found = self._engine.predict(
             embedding,
             points,
@@ -345,7 +341,7 @@ class Segmenter(LoadedModel):
                 raise ValueError(f"target_points: must be from 1 to 250000, got {target}")
             options["points_per_side"] = max(1, round(target**0.5))
         if "point_grids" in options:
-            options["point_grids"] = [_numbers("point_grids", g) for g in options["point_grids"]]
+            options["point_grids"] = [numbers("point_grids", g) for g in options["point_grids"]]
         return {"points_per_side": self._points_per_side} | self.recommended | options
 
 
@@ -354,54 +350,3 @@ def batch_limit(batch_size: int | None) -> int:
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
     return batch_size or 0
-
-
-def _numbers(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    try:
-        return np.ascontiguousarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected numbers in a regular array ({error})") from error
-
-
-def _points(
-    points: ArrayLike | None, labels: ArrayLike | None, anywhere: bool
-) -> tuple[NDArray[np.float64] | None, NDArray[np.int64] | None]:
-    if points is None:
-        if labels is not None:
-            raise ValueError("labels: given without points")
-        return None, None
-    points = _numbers("points", points)
-    if points.ndim == 2 and points.shape[1] == 2:
-        count = len(points)
-        if labels is not None and count > 1 and np.size(labels) == 1:
-            raise ValueError(
-                f"labels: one label for {count} prompts of one point each. In segment-anything a "
-                "(K, 2) array is one prompt of K points: pass points[None] with labels[None] for "
-                "that"
-            )
-        points = points[:, None, :]
-    if points.ndim != 3 or points.shape[2] != 2:
-        raise ValueError(f"points: expected (P, 2) or (P, K, 2), got shape {points.shape}")
-    if points.shape[0] == 0 or points.shape[1] == 0 and not anywhere:
-        raise ValueError(f"predict: no prompts; points has shape {points.shape}")
-    if labels is None:
-        return points, np.ones(points.shape[:2], np.int64)
-    given = _numbers("labels", labels)
-    if not np.array_equal(given, np.rint(given)):
-        raise ValueError("labels: must be whole numbers: 1 foreground, 0 background, -1 padding")
-    if given.ndim == 1 and points.shape[1] == 1:
-        given = given[:, None]
-    if given.shape != points.shape[:2]:
-        raise ValueError(
-            f"labels: shape {np.shape(labels)} for points of shape {points.shape}; expected "
-            f"{points.shape[:2]}"
-        )
-    return points, given.astype(np.int64)
-
-
-def _hints(mask_hints: ArrayLike) -> NDArray[np.float32]:
-    hints = np.asarray(mask_hints)
-    if hints.dtype.kind != "f":
-        raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")
-    # It is a copy, because other threads may write into the array while the GIL is free.
-    return np.array(hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C")
