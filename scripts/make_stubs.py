@@ -1,79 +1,97 @@
-"""Writes the stub of the extension module from the signatures that pybind11 writes into its
-docstrings."""
+"""Writes the stub of the extension module, from the signatures that pybind11 states in docstrings.
+
+Arrays that go in are ArrayLike, because pybind11 converts them. Arrays that come out are NDArray
+with their dtype. Shapes are in the docstrings of the classes that pass them on.
+"""
 
 import inspect
 import re
 import sys
 from pathlib import Path
 
-TYPES = {
-    "collections.abc.Sequence": "Sequence",
-    "collections.abc.Callable": "Callable",
-    "typing.": "",
-    "segrid._core.": "",
-}
+HEADER = """# Made by scripts/make_stubs.py; do not edit.
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+"""
+# What pybind11 writes, as a pattern, and the type for users of the stub; in this order.
+TYPES = (
+    (r"typing\.SupportsInt \| typing\.SupportsIndex", "int"),
+    (r"typing\.SupportsFloat \| typing\.SupportsIndex", "float"),
+    (r"collections\.abc\.", ""),
+    (r"typing\.Annotated\[numpy\.typing\.ArrayLike, [\w.]+\]", "ArrayLike"),
+    (r"typing\.Annotated\[([^\"]+), \"FixedSize\(\d+\)\"\]", r"\1"),
+    (r"numpy\.typing\.", ""),
+    (r"numpy\.ndarray", "NDArray[Any]"),
+    (r"numpy\.bool\b", "np.bool_"),
+    (r"numpy\.", "np."),
+    (r"segrid\._core\.", ""),
+    (r"\bdict\b(?!\[)", "dict[str, Any]"),
+    (r"\blist\b(?!\[)", "list[Any]"),
+    (r"\btuple\b(?!\[)", "tuple[Any, ...]"),
+    (r"self: \w+", "self"),
+    (r": (?!object\b)([^,=|]+) = None", r": \1 | None = None"),
+)
 
 
-def clean(text):
-    for a, b in TYPES.items():
-        text = text.replace(a, b)
-    text = re.sub(r"Annotated\[([^,\]]+),[^\]]*\]", r"\1", text)
-    text = re.sub(r"numpy\.typing\.(?:ArrayLike|NDArray)(?:\[[^\]]*\])?", "Any", text)
-    text = re.sub(r"numpy\.ndarray(?:\[[^\]]*\])?", "Any", text)
-    text = re.sub(r": (\w+) = None", r": \1 | None = None", text)
-    return re.sub(r"<[^>]*>", "...", text)
+def translated(text):
+    for pattern, replacement in TYPES:
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
-def signature(name, function, method):
+def returned(text):
+    """The type of a result: one that pybind11 knows only as an object may be anything."""
+    return "Any" if text == "object" else translated(text)
+
+
+def signature(name, function):
     first = (function.__doc__ or "").strip().split("\n")[0]
-    found = re.match(r"\w+(\(.*\)) -> (.*)$", first)
+    found = re.fullmatch(r"\w+\((.*)\) -> (.*)", first)
     if not found:
-        return f"def {name}(*args: Any, **kwargs: Any) -> Any: ..."
-    arguments = found.group(1)
-    if re.search(r"[<>]|arg\d|Annotated|\[", arguments + found.group(2)):
-        names = re.findall(r"[(,] ?(\w+)(?=: )", arguments)
-        if any(n.startswith("arg") for n in names) or not names:
-            return f"def {name}({'self, ' if method else ''}*args: Any) -> Any: ..."
-        optional = set(re.findall(r"(\w+): [^=,]*(?:\[[^=]*\])?[^=,]* = ", arguments))
-        parts = [
-            n if n == "self" else f"{n}: Any" + (" = ..." if n in optional else "") for n in names
-        ]
-        return f"def {name}({', '.join(parts)}) -> Any: ..."
-    return f"def {name}{clean(arguments)} -> {clean(found.group(2))}: ..."
+        raise ValueError(f"{name}: states no signature: {first!r}")
+    return f"def {name}({translated(found[1])}) -> {returned(found[2])}: ..."
+
+
+def member_lines(owner, name, member):
+    if isinstance(member, property):
+        found = re.search(r" -> (.*)$", (member.fget.__doc__ or "").strip().split("\n")[0])
+        return ["@property", f"def {name}(self) -> {returned(found[1])}: ..."]
+    if isinstance(member, staticmethod):
+        return ["@staticmethod", signature(name, member.__func__)]
+    if name == "__enter__":
+        return [f"def __enter__(self) -> {owner}: ..."]
+    if name == "__exit__":
+        return ["def __exit__(self, *error: object) -> None: ..."]
+    stated = f"{name}(" in (member.__doc__ or "")  # those that Python provides state nothing
+    if stated and (name in ("__init__", "__len__") or not name.startswith("_")):
+        return [signature(name, member)]
+    return []
+
+
+def class_lines(name, value):
+    base = next((b.__name__ for b in value.__mro__[1:] if issubclass(b, BaseException)), None)
+    if base is not None:
+        return [f"class {name}({base}): ..."]
+    lines = [
+        f"    {line}"
+        for member, attribute in sorted(vars(value).items())
+        for line in member_lines(name, member, attribute)
+    ]
+    return [f"class {name}:", *lines]
 
 
 def describe(module):
-    lines = [
-        "# Made by scripts/make_stubs.py; do not edit.",
-        "from typing import Any, SupportsFloat, SupportsIndex, SupportsInt",
-        "",
-    ]
+    lines = [HEADER]
     for name, value in sorted(vars(module).items()):
         if name.startswith("_"):
             continue
         if inspect.isclass(value):
-            base = next((b.__name__ for b in value.__mro__[1:] if issubclass(b, BaseException)), "")
-            lines.append(f"class {name}{f'({base})' if base else ''}:")
-            body = []
-            for member, attribute in sorted(vars(value).items()):
-                if isinstance(attribute, property):
-                    body += ["    @property", f"    def {member}(self) -> Any: ..."]
-                elif isinstance(attribute, staticmethod):
-                    body += [
-                        "    @staticmethod",
-                        "    " + signature(member, attribute.__func__, False),
-                    ]
-                elif member == "__enter__":
-                    body.append(f"    def __enter__(self) -> {name}: ...")
-                elif member == "__exit__":
-                    body.append("    def __exit__(self, *args: Any) -> None: ...")
-                elif callable(attribute) and not member.startswith("_") and not base:
-                    body.append("    " + signature(member, attribute, True))
-            if "__init__" in vars(value) and not base:
-                body.append("    def __init__(self, *args: Any, **kwargs: Any) -> None: ...")
-            lines += body or ["    ..."]
+            lines += [*class_lines(name, value), ""]
         elif callable(value):
-            lines.append(signature(name, value, False))
+            lines.append(signature(name, value))
     return "\n".join(lines) + "\n"
 
 

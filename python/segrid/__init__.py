@@ -23,16 +23,16 @@ _WHERE = {
     "Embedding": "embedding",
     "Masks": "results",
     "parallel_grid_segmentation": "compat.grid",
-    "perform_parallel_segmentation": "microscopy",
-    "FieldResult": "microscopy",
+    "perform_parallel_segmentation": "compat.microscopy",
+    "FieldResult": "compat.microscopy",
     "read_image": "_image",
-    "compare": "comparison",
-    "Streamed": "streaming",
-    "stream": "streaming",
-    "tune": "tuning",
-    "Trace": "trace",
-    "View": "views",
-    "Views": "views",
+    "compare": "measuring.comparison",
+    "Streamed": "folders.stream",
+    "stream": "folders.stream",
+    "tune": "measuring.tuning",
+    "Trace": "measuring.trace",
+    "View": "folders.views",
+    "Views": "folders.views",
     "CancelToken": "_native",
     "Cancelled": "_native",
     "CorruptFileError": "_native",
@@ -45,20 +45,20 @@ __all__ = ["__version__", *sorted(_WHERE)]
 if TYPE_CHECKING:
     from segrid._image import read_image
     from segrid._native import Cancelled, CancelToken, CorruptFileError, set_threads, threads
-    from segrid.comparison import compare
     from segrid.compat.grid import parallel_grid_segmentation
+    from segrid.compat.microscopy import FieldResult, perform_parallel_segmentation
     from segrid.detections import Detections
     from segrid.detector import Detector
     from segrid.embedding import Embedding
-    from segrid.microscopy import FieldResult, perform_parallel_segmentation
+    from segrid.folders.stream import Streamed, stream
+    from segrid.folders.views import View, Views
+    from segrid.measuring.comparison import compare
+    from segrid.measuring.trace import Trace
+    from segrid.measuring.tuning import tune
     from segrid.pipeline import Pipeline
     from segrid.results import Masks
     from segrid.scripted import ScriptedDetector
     from segrid.segmenter import Segmenter
-    from segrid.streaming import Streamed, stream
-    from segrid.trace import Trace
-    from segrid.tuning import tune
-    from segrid.views import View, Views
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,5 @@
-"""What stands in the place of a model's file when a download went wrong: nothing, a web page, a
-git-lfs pointer. Said before anything tries to read it."""
+"""Recognises failed downloads of models, before anything reads them: an empty file, a web page, a
+git-lfs pointer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from segrid._native import CorruptFileError
 
-LOOKED_AT = 1024  # bytes at the beginning
+LOOKED_AT = 1024  # bytes at the beginning of a file
 
 
 def check_model_file(path: str | os.PathLike[str], *, binary: str = "") -> None:
-    """Raises CorruptFileError that says what the file is and how to get the right one, where it
-    holds no model for one of these reasons; OSError where it cannot be read.
+    """Raises CorruptFileError for a failed download; the message says what the file is and how to
+    get the right one. Raises OSError where it cannot be read.
 
-    binary : what it should hold where that is no text ("weights")
+    binary : the name of its content where a text file is wrong ("weights")
     """
     with open(path, "rb") as file:
         begin = file.read(LOOKED_AT)
@@ -26,8 +26,8 @@ def check_model_file(path: str | os.PathLike[str], *, binary: str = "") -> None:
 
 
 def check_checkpoint(path: Path) -> None:
-    """As `check_model_file`, for original checkpoints: also zip archives that hold none, and
-    safetensors files, which need no converting."""
+    """Does the same for an original checkpoint. It also refuses zip archives without a checkpoint,
+    and safetensors files, which need no conversion."""
     check_model_file(path, binary="weights")
     with path.open("rb") as file:
         begin = file.read(9)
@@ -75,7 +75,7 @@ def _is_text(begin: bytes) -> bool:
     try:
         text = begin.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(begin) - 4:  # else a character that is cut off
+        if error.start < len(begin) - 4:  # else the last character is cut off
             return False
         text = begin[: error.start].decode("utf-8")
     return all(character.isprintable() or character in "\t\r\n" for character in text)

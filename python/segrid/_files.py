@@ -1,4 +1,4 @@
-"""Files: written whole or not at all; read as JSON; hashed; names that none has yet."""
+"""Files: atomic writing, reading of JSON, hashes, and unused names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BLOCK = 2**20  # bytes of a file that are hashed at a time
 
 
 @contextmanager
-def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, whose folder is made.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, and makes its folder.
 
-    The temporary file is renamed to `path` at the end, and removed where the body raises. An
-    OSError names the file.
+    At the end of the block the temporary file is renamed to `path`; where the block raises, it is
+    removed. An OSError names `path`.
     """
     target = Path(os.fsdecode(path))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,14 +39,14 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Writes the text as UTF-8, whole or not at all."""
-    with whole(path) as part:
+    """Writes the text as UTF-8, by `atomic_write`."""
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Raises ValueError naming the file where it is not JSON, OSError."""
+    """The content of a JSON file. Raises ValueError naming a file that is not JSON, OSError."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -54,8 +54,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def sha1(path: str | os.PathLike[str]) -> bytes:
-    """The SHA-1 digest of a file of any size, a block of which is in memory at a time. Raises
-    OSError."""
+    """The SHA-1 digest of a file of any size, which is read in blocks. Raises OSError."""
     digest = hashlib.sha1()
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
@@ -66,8 +65,8 @@ def sha1(path: str | os.PathLike[str]) -> bytes:
 def free_name(names: Sequence[str], taken: dict[str, int]) -> str:
     """The first of `names` that is not taken, else the last one with -2, -3, ... after it.
 
-    taken : the names that were given, each with the number to try next; the new one is added. So
-    many equal names take no longer than as many different ones.
+    taken : the names in use, each with the number to try next; the new name is added. With these
+        numbers, many equal names take no longer than as many different ones.
     """
     name = next((n for n in names if n not in taken), None)
     if name is None:

@@ -62,7 +62,7 @@ def _located(model: str | os.PathLike[str]) -> ModelFiles:
 
 
 def tokenizer_folder(model: str, files: ModelFiles) -> Path:
-    """Where the tokenizer files of a located model lie; those of a Hub model are fetched now."""
+    """The folder with the tokenizer files of a located model; those of a Hub model are fetched."""
     folder = Path(files.config).parent
     if model in packaged_models() or Path(model).exists():
         return folder
@@ -99,9 +99,8 @@ def _files(folder: Path, weights: Path) -> ModelFiles:
 
 
 def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
-    """Takes the files from huggingface_hub, with its cache, offline mode (HF_HUB_OFFLINE=1) and
-    bar.
-    """
+    """Gets the files through huggingface_hub, with its cache, its offline mode (HF_HUB_OFFLINE=1)
+    and its progress bar."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,

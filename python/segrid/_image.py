@@ -1,53 +1,54 @@
-"""The one place where images of every kind become the engine's: H x W x 3, uint8, RGB.
+"""The one place where images of every kind become images of the engine: H x W x 3, uint8, RGB.
 
-Whoever is given a path reads it here: one file is the same pixels for every call and command.
+All calls and commands read files here, so that a file gives the same pixels everywhere.
 
 Rules
 -----
-path, bytes   What the first bytes say counts, whatever the name: PNG, JPEG, BMP, GIF, PPM, PGM,
-              PBM, JPEG 2000, WebP (the engine decodes PNG and JPEG, Pillow the others; a build
-              without OpenCV leaves all to Pillow) and TIFF (tifffile). Other formats are refused by
-              their name. The orientation of EXIF and TIFF is applied once; gray is repeated; alpha
-              is dropped, and colours are what the file holds (straight alpha is never multiplied
-              in); palettes are expanded; of several frames or pages the first is taken, with a
-              warning
+path, bytes   The first bytes decide the format, not the name: PNG, JPEG, BMP, GIF, PPM, PGM, PBM,
+              JPEG 2000, WebP (the engine decodes PNG and JPEG, Pillow the others; in a build
+              without OpenCV Pillow decodes all of these) and TIFF (tifffile). An error names any
+              other format. The orientation of EXIF and TIFF is applied once; gray is repeated;
+              alpha is dropped, and colours stay as they are in the file (they are never multiplied
+              by alpha); palettes are expanded; the first of several frames or pages is used, with
+              a warning
   more bits   PNG, PGM and JPEG 2000 of 16 bits: round(v / 257). TIFF: see below
   TIFF        Unsigned samples of at most 8 bits keep their scale: 0 becomes 0, the largest number
-              255 (8 bits stay as they are). All others (9 to 64 bits, signed, floats) have no scale
-              that can be trusted: a 12-bit camera writes 0 to 4095 into 16 bits. There the 0.1st
-              percentile becomes 0, the 99.9th 255, and what lies outside is cut. The three colours
-              of an RGB picture share one pair of percentiles, which keeps their hue; channels
-              (samples that are not RGB, pages along a channel axis) have a pair each.
+              255 (8 bits do not change). All others (9 to 64 bits, signed, floats) have no reliable
+              scale: a 12-bit camera writes 0 to 4095 into 16 bits. There the 0.1st percentile
+              becomes 0, the 99.9th 255, and values outside are clipped. The three colours of an RGB
+              picture share one pair of percentiles, which keeps their hue; channels (samples that
+              are not RGB, pages along a channel axis) have a pair each.
               Where percentiles are taken, pixels of the value in the tag GDAL_NODATA (a number, or
               nan) do not count for them and become 0 (at most 8 unsigned bits, palettes and CMYK
               keep that value like any other); all other NaN and Inf are errors.
-              One band is gray, two are red and green, of more the first three are used, with a
-              warning. A channel whose page is not in the file, or differs from the first one in
-              size, type or colours, is left out, with a warning. WhiteIsZero is inverted. Palettes,
+              One band is gray, and two bands are red and green. The first three of more bands are
+              used, with a warning. A channel whose page is not in the file, or differs from the
+              first one in size, type or colours, is left out, with a warning. WhiteIsZero is
+              inverted. Palettes,
               YCbCr and CMYK become RGB without a colour profile, CMYK as (255 - C) (255 - K) / 255.
               CMYK of more bits is scaled by its bits first (16 bits: v / 257; floats: 0 to 1), not
               by percentiles; YCbCr of more than 8 bits is refused unless it is a JPEG
               1 to 64 bits, planar or chunky, strips or tiles, BigTIFF; uncompressed, PackBits and
               Deflate; with the imagecodecs package (pip install "segrid[microscopy]") LZW, zstd,
-              JPEG, fax and all else that it decodes, but JPEG XR
+              JPEG, fax and the other compressions that it decodes, except JPEG XR
 PIL image     EXIF orientation applied; alpha dropped; 16-bit modes scaled by 1/257; everything else
               through ``convert("RGB")``
 array         (H, W) gray, (H, W, 1), (H, W, 3) or (H, W, 4) (alpha dropped), RGB
-  uint8       as it is
+  uint8       not changed
   uint16      rounded v / 257
   bool        False 0, True 255
   float       All values in 0..1 are scaled by 255; all values in 0..255 with a maximum of 2 or more
-              are rounded; less than half a step of 8 bits outside either range counts as rounding
-              and is cut. What lies between (a maximum above 1 and below 2) or outside is ambiguous
-              and an error
-  other ints  values in 0..255 are taken as they are; anything else is an error
+              are rounded; values less than half a step of 8 bits outside either range count as
+              rounding errors and are clipped. Values between (a maximum above 1 and below 2) or
+              outside are ambiguous and an error
+  other ints  values in 0..255 are not changed; others are an error
 NaN and Inf are errors. (3, H, W) arrays are errors with a hint. Arrays are copied before the call
 returns or releases the GIL.
 
-lenient=True gives what can be decoded of a damaged file, with a warning, where that is anything at
-all. Of a TIFF these are the strips and tiles that are whole; the others do not count for the
-percentiles and are black (where each channel has strips of its own, in that channel). A channel of
-which nothing can be decoded is left out.
+lenient=True gives the part of a damaged file that can be decoded, with a warning; a file without
+such a part stays an error. In a TIFF this part is the undamaged strips and tiles; the others do not
+count for the percentiles and are black (where each channel has strips of its own, in that channel).
+A channel of which nothing can be decoded is left out.
 """
 
 from __future__ import annotations
@@ -58,26 +59,27 @@ import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segrid import _formats
-from segrid._files import whole
-from segrid._formats import ENDINGS as ENDINGS
+from segrid._files import atomic_write
 from segrid._native import CorruptFileError, _core
-from segrid._orientation import upright
+from segrid.image_files import formats
+from segrid.image_files.formats import ENDINGS as ENDINGS
+from segrid.image_files.orientation import upright
 
 if TYPE_CHECKING:
     import PIL.Image
 
-    ImageLike = Union[str, os.PathLike[str], bytes, np.ndarray, PIL.Image.Image]
+    ImageLike = Union[str, os.PathLike[str], bytes, np.ndarray, PIL.Image.Image, _core.Image]
 else:
     ImageLike = Any
 
 MAX_PIXELS = 200_000_000
 BY_PILLOW_ALONE = ("GIF", "PPM", "JPEG 2000")
-MAX_BYTES = 2**31 - 1  # the most of a file that is decoded as a whole
+MAX_BYTES = 2**31 - 1  # the largest file that is decoded at once
 
 
-def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> Any:
+def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> _core.Image:
     """The engine's image of a path, bytes, PIL image or array, by the module's rules.
 
     Raises what `read_image` raises.
@@ -86,7 +88,7 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
         return image
     if isinstance(image, (str, os.PathLike)):
         path = os.fspath(image)
-        if (kind := _formats.no_file(os.stat(path).st_mode)) is not None:
+        if (kind := formats.no_file(os.stat(path).st_mode)) is not None:
             raise ValueError(f"{os.fsdecode(path)}: not a file, but {kind}; it may have no end")
         with open(path, "rb") as file:  # raises for what is missing, a folder or not permitted
             return _from_file(file, os.fsdecode(path), lenient)
@@ -97,14 +99,15 @@ def to_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> A
     return _core.image_from_array(_from_array(image, bgr))
 
 
-def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of anything that segrid takes, by the rules that every call uses.
+def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of any image that segrid takes, by the rules that every call uses.
 
-    `segrid._image` states the rules.
+    The docstring of `segrid._image` states the rules.
 
     Parameters
     ----------
-    lenient : a damaged file gives what can be decoded, with a warning, not CorruptFileError
+    lenient : a damaged file gives the part that can be decoded, with a warning; False: it raises
+        CorruptFileError
     bgr : an array's channels are in the order blue, green, red (OpenCV's)
 
     The array is read-only and shares the engine's memory.
@@ -115,43 +118,44 @@ def read_image(image: ImageLike, *, lenient: bool = False, bgr: bool = False) ->
     return to_image(image, lenient=lenient, bgr=bgr).array
 
 
-def _from_file(file: BinaryIO, name: str, lenient: bool) -> Any:
-    """The engine's image of an open file, by what its first bytes say."""
-    head = file.read(_formats.HEAD)
-    if (kind := _formats.unread(head)) is not None:
+def _from_file(file: BinaryIO, name: str, lenient: bool) -> _core.Image:
+    """The engine's image of an open file, whose format its first bytes decide."""
+    head = file.read(formats.HEAD)
+    if (kind := formats.unread(head)) is not None:
         raise NotImplementedError(
             f"{name}: {kind} is not read; convert it to PNG, JPEG, TIFF, BMP or WebP"
         )
-    if (kind := _formats.no_image(head)) is not None:
+    if (kind := formats.no_image(head)) is not None:
         raise CorruptFileError(
             f"{name}: not an image, but {kind}; give the picture itself, as PNG, JPEG or TIFF"
         )
-    kind = _formats.read_as(head)
+    kind = formats.read_as(head)
     if kind == "TIFF":
-        from segrid import _tiff
+        from segrid.image_files import tiff
 
-        pixels, notes = _tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
-        return _noted(_core.image_from_array(pixels), notes)
-    if kind is None:
-        _core.inspect_bytes(head, os.fsencode(name), MAX_PIXELS, lenient)  # says what it is
+        pixels, notes = tiff.read(file, name, max_pixels=MAX_PIXELS, lenient=lenient)
+        return _warned(_core.image_from_array(pixels), notes)
+    if kind is None:  # this raises an error that names the content
+        _core.inspect_bytes(head, os.fsencode(name), MAX_PIXELS, lenient)
     size = file.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
         raise ValueError(f"{name}: {size} bytes; the limit is {MAX_BYTES} bytes (MAX_BYTES)")
     file.seek(0)
-    return _noted(*_whole(file.read(size), str(kind), name, lenient))
+    return _warned(*_decoded(file.read(size), str(kind), name, lenient))
 
 
-def _whole(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[str]]:
+def _decoded(data: bytes, kind: str, name: str, lenient: bool) -> tuple[_core.Image, list[str]]:
     """The engine's image and warnings of a file that is no TIFF."""
     encoded: Any = os.fsencode(name)  # a name need not be UTF-8
     if kind in ("PNG", "JPEG") and _core.build_info()["opencv"]:
         return _core.decode_bytes(data, encoded, MAX_PIXELS, lenient)
-    orientation, notes = 1, []
-    if kind not in BY_PILLOW_ALONE:  # the engine checks all others and names what is no image
+    orientation: int = 1
+    notes: list[str] = []
+    if kind not in BY_PILLOW_ALONE:  # the engine checks the others, and names other content
         orientation, notes = _core.inspect_bytes(data, encoded, MAX_PIXELS, lenient)
-    from segrid import _pillow
+    from segrid.image_files import pillow
 
-    stored, more = _pillow.read(data, kind, name, max_pixels=MAX_PIXELS, lenient=lenient)
+    stored, more = pillow.read(data, kind, name, max_pixels=MAX_PIXELS, lenient=lenient)
     try:
         samples = _from_array(stored, bgr=False)
     except ValueError as error:  # floats out of range
@@ -159,24 +163,24 @@ def _whole(data: bytes, kind: str, name: str, lenient: bool) -> tuple[Any, list[
     return _core.image_from_array(upright(samples, orientation)), notes + more
 
 
-def _noted(image: Any, notes: list[str]) -> Any:
+def _warned(image: _core.Image, notes: list[str]) -> _core.Image:
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=5)
     return image
 
 
-def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Writes (H, W, 3) uint8 RGB or (H, W) uint16, whole or not at all."""
+def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8 | np.uint16]) -> None:
+    """Writes (H, W, 3) uint8 RGB or (H, W) uint16. The file appears when it is complete."""
     if _core.build_info()["opencv"]:
         _core.write_png(os.fsencode(path), array)
         return
     from PIL import Image
 
-    with whole(path) as part:
+    with atomic_write(path) as part:
         Image.fromarray(array).save(part, "PNG")
 
 
-def _from_pil(image: PIL.Image.Image) -> np.ndarray:
+def _from_pil(image: PIL.Image.Image) -> NDArray[np.uint8]:
     from PIL import ImageOps
 
     frames = getattr(image, "n_frames", 1)
@@ -192,7 +196,7 @@ def _from_pil(image: PIL.Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(upright.convert("RGB")))
 
 
-def _from_array(image: Any, bgr: bool) -> np.ndarray:
+def _from_array(image: object, bgr: bool) -> NDArray[np.uint8]:
     if isinstance(image, io.IOBase):
         raise TypeError("image: a file object; pass its bytes (f.read()) or its path")
     array = np.asarray(image)
@@ -224,7 +228,7 @@ def _from_array(image: Any, bgr: bool) -> np.ndarray:
     return array[:, :, ::-1] if bgr else array
 
 
-def _to_uint8(array: np.ndarray) -> np.ndarray:
+def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -242,7 +246,7 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
     return array.astype(np.uint8)
 
 
-def _float_to_uint8(array: np.ndarray) -> np.ndarray:
+def _float_to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     bad = int(array.size - np.count_nonzero(np.isfinite(array)))
     if bad:
         raise ValueError(f"image: {bad} of {array.size} values are NaN or Inf")

@@ -1,6 +1,6 @@
-"""Loads the engine (the extension module segrid._core) once, on first use.
+"""Loads the engine, the extension module segrid._core, once, on first use.
 
-Where that is not possible, the error says why.
+Where it cannot be loaded, the error says why.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
-from typing import Any
 
 try:
     from segrid import _core
@@ -38,8 +37,11 @@ CorruptFileError = _core.CorruptFileError
 
 
 @contextmanager
-def within(tokens: Iterable[Any]) -> Iterator[None]:
-    """Enters `with` each of the tokens. Raises Cancelled where one has been cancelled already."""
+def cancel_scope(tokens: Iterable[_core.CancelToken]) -> Iterator[None]:
+    """A block whose calls of the engine stop when one of the tokens is cancelled.
+
+    Raises Cancelled where one is cancelled already.
+    """
     with ExitStack() as scopes:
         for token in tokens:
             if token.cancelled:
@@ -57,9 +59,9 @@ def set_threads(n: int) -> None:
     Raises ValueError unless 1 <= n <= 1024.
     """
     _core.set_threads(n)
-    if n > _core.available_cpus():
+    if n > available_cpus():
         warnings.warn(
-            f"segrid.set_threads({n}): this process may use {_core.available_cpus()} CPUs; more "
+            f"segrid.set_threads({n}): this process may use {available_cpus()} CPUs; more "
             "threads than that are slower",
             RuntimeWarning,
             stacklevel=2,
@@ -69,6 +71,11 @@ def set_threads(n: int) -> None:
 def threads() -> int:
     """The thread budget of the process."""
     return _core.threads()
+
+
+def available_cpus() -> int:
+    """The number of CPUs that affinity and cgroup quota allow this process."""
+    return _core.available_cpus()
 
 
 def openmp_runtimes() -> list[str]:
@@ -94,14 +101,14 @@ def _warn_of_environment() -> None:
             stacklevel=3,
         )
     asked = os.environ.get("SEGRID_THREADS", "")
-    if asked.isdigit() and int(asked) > _core.available_cpus():
+    if asked.isdigit() and int(asked) > available_cpus():
         warnings.warn(
-            f"SEGRID_THREADS={asked}, but this process may use {_core.available_cpus()} CPUs",
+            f"SEGRID_THREADS={asked}, but this process may use {available_cpus()} CPUs",
             RuntimeWarning,
             stacklevel=3,
         )
 
 
 _warn_of_environment()
-# Before the interpreter goes: running work is cancelled and the workers are joined.
+# Before the interpreter ends, running work is cancelled and the workers are joined.
 atexit.register(_core.shutdown, True)

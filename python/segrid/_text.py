@@ -10,7 +10,7 @@ from typing import Any
 
 from segrid._native import CorruptFileError
 
-MAX_BYTES = 64 << 20  # the largest file of a tokenizer that is read
+MAX_BYTES = 64 << 20  # the largest tokenizer file that is read
 MAX_CHARACTERS = 10_000  # the longest prompt
 
 
@@ -19,10 +19,11 @@ class Tokenizer:
 
     It uses the `tokenizers` library; transformers is not needed.
 
-    folder : where the files are
-    length : most tokens of a text, begin and end included; longer ones are cut, with a warning
+    folder : the folder with the files
+    length : the largest number of tokens of a text, with its begin and end tokens; longer texts are
+        cut, with a warning
 
-    Raises FileNotFoundError naming what is missing, CorruptFileError for files that are none.
+    Raises FileNotFoundError naming the missing file, CorruptFileError for files of another kind.
     """
 
     def __init__(self, folder: str | os.PathLike[str], length: int) -> None:
@@ -42,17 +43,17 @@ class Tokenizer:
     def _load(self) -> Any:
         import tokenizers
 
-        whole, vocab, merges = (
+        single_file, vocab, merges = (
             self._folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
         )
-        for path in (whole, vocab, merges):
+        for path in (single_file, vocab, merges):
             if path.exists() and path.stat().st_size > MAX_BYTES:
                 raise CorruptFileError(
                     f"{path}: {path.stat().st_size} bytes; a tokenizer has at most {MAX_BYTES} "
                     "(MAX_BYTES)"
                 )
-        if whole.exists():
-            return tokenizers.Tokenizer.from_file(str(whole))
+        if single_file.exists():
+            return tokenizers.Tokenizer.from_file(str(single_file))
         if not vocab.exists() or not merges.exists():
             raise FileNotFoundError(
                 f"{self._folder}: has neither tokenizer.json nor vocab.json with merges.txt, which "
@@ -84,7 +85,7 @@ class Tokenizer:
                     f"prompts[{i}]: holds half a character (a lone surrogate) at {error.start}"
                 ) from None
         out = []
-        for text in texts:  # one by one: a batch would start threads of the library's own
+        for text in texts:  # one by one, because a batch would start threads of the library
             ids = self._tokenizer.encode(text).ids
             if len(ids) > self.length:
                 warnings.warn(
@@ -99,7 +100,7 @@ class Tokenizer:
 
 
 def _clip(vocab: dict[str, int], merges: str) -> Any:
-    """What transformers' CLIPTokenizer builds of the two files."""
+    """The tokenizer that transformers' CLIPTokenizer builds from the two files."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     pairs: Any = [

@@ -1,4 +1,4 @@
-"""What was found in an image: boxes, scores, labels, and masks where there are some."""
+"""The objects found in an image: boxes, scores, labels, and masks where there are some."""
 
 from __future__ import annotations
 
@@ -7,42 +7,45 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
+from segrid._types import ImageItem, JsonObject
+from segrid.notebook_picture import NotebookPicture
 from segrid.results import Masks
-from segrid.shown import Shown
 
 
 @dataclass(frozen=True, eq=False)
-class Detections(Shown):
+class Detections(NotebookPicture):
     """N labelled boxes over one image, best score first.
 
-    Slicing (an int, a slice, a boolean or an index array) gives `Detections` again.
+    An index (an int, a slice, a boolean or an index array) gives `Detections` again.
 
-    Two are equal when all attributes but the image are. They pickle, with their masks and image; a
-    process pool may return them. Not hashable. To NumPy they are one object, not a sequence.
+    Two are equal when all attributes except the image are equal. They can be pickled with their
+    masks and image; a process pool may return them. They are not hashable. NumPy takes them as one
+    object, not as a sequence.
 
     Attributes
     ----------
     boxes : (N, 4) float32 XYXY, image pixels, as the detector gave them: they may reach beyond the
         image
-    scores : (N,) float32, 0..1, detection score
+    scores : (N,) float32, 0..1, detection scores
     labels : list of N str
-    class_id : (N,) int64, index of the prompt (or class) of each
+    class_id : (N,) int64, the index of the prompt or class of each box
     masks : `Masks`, one for each box in the same order (their scores are predicted IoUs), or None
     size : (H, W) of the image, pixels
 
     Raises ValueError where the lengths differ.
     """
 
-    boxes: np.ndarray
-    scores: np.ndarray
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
     labels: list[str]
-    class_id: np.ndarray
+    class_id: NDArray[np.int64]
     size: tuple[int, int]
     masks: Masks | None = None
-    image: Any = field(default=None, repr=False)
+    image: ImageItem = field(default=None, repr=False)
 
-    things = "detections"  # (not a field)
+    noun = "detections"  # (not a field)
 
     def __post_init__(self) -> None:
         boxes = (
@@ -88,17 +91,22 @@ class Detections(Shown):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """An array of dtype object that holds this one, since each of the detections is a
-        `Detections` again. Raises TypeError for other dtypes."""
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[np.object_]:
+        """A zero-dimensional array of dtype object that holds these `Detections`.
+
+        NumPy would otherwise nest without end, because each item is `Detections` again. Raises
+        TypeError for other dtypes.
+        """
         if dtype is not None and np.dtype(dtype) != object:
             raise TypeError(
                 "detections: they are no array of numbers; take .boxes, .scores, "
                 ".class_id or .masks"
             )
-        whole = np.empty((), object)
-        whole[()] = self
-        return whole
+        single = np.empty((), object)
+        single[()] = self
+        return single
 
     def __getitem__(self, key: Any) -> Detections:
         n = len(self)
@@ -122,7 +130,7 @@ class Detections(Shown):
     def __iter__(self) -> Iterator[Detections]:
         return (self[i] for i in range(len(self)))
 
-    def to_coco(self, image_id: int = 0) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int = 0) -> list[JsonObject]:
         """COCO result annotations of the detections.
 
         Each has bbox XYWH, score and category_id = class_id + 1; with masks also segmentation (RLE,
@@ -131,7 +139,7 @@ class Detections(Shown):
         records = [] if self.masks is None else self.masks.to_coco(image_id)
         out = []
         for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
-            record: dict[str, Any] = {
+            record: JsonObject = {
                 "id": i + 1,
                 "image_id": image_id,
                 "category_id": int(self.class_id[i]) + 1,
@@ -164,13 +172,16 @@ class Detections(Shown):
             data={"class_name": np.array(self.labels, dtype=str)},
         )
 
-    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: boxes with label and score, and outlines of masks, over an image of
-        the same size (the one that was looked at, else black).
+    def picture(self, image: ImageItem = None, alpha: float = 0.5) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB: boxes with labels and scores, and outlines of masks, over an image.
 
-        A class whose label names a colour ("a red circle") is drawn in it, others in a palette's.
-        alpha : 0 leaves the inside of masks as it is, 1 brightens it most; colours stay as they
-            are. Raises ValueError for another alpha and for an image of another size.
+        A class whose label names a colour ("a red circle") is drawn in that colour, other classes
+        in colours of a palette.
+
+        image : an image of the same size; None: the image of the detections, else black
+        alpha : 0 does not change the inside of masks, 1 brightens it most
+
+        Raises ValueError for an alpha outside 0..1 and for an image of another size.
         """
         from segrid._image import to_image
         from segrid.overlay import labelled_picture

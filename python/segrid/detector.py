@@ -5,37 +5,50 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Union, overload
+from typing import Any, NamedTuple, Union, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid import _hub
 from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid._text import Tokenizer
+from segrid._types import ImageItem
 from segrid.detections import Detections
 from segrid.loaded import LoadedModel
+from segrid.results import Masks
 from segrid.torch_names import Device, Precision
 
 Prompts = Union[str, Sequence[Union[str, Sequence[str]]]]
 
 
+class PatchBoxes(NamedTuple):
+    """N boxes as the model gives them, best score first."""
+
+    boxes: NDArray[np.float32]  # (N, 4) XYXY, image pixels
+    scores: NDArray[np.float32]  # (N,)
+    labels: NDArray[np.int64]  # (N,), indices into `names`
+    patches: NDArray[np.int64]  # (N,), indices of the image's patches, row-major
+    names: list[str]
+
+
 class Detector(LoadedModel):
     """An open-vocabulary detector: OWLv2 (Minderer et al. 2023) or OWL-ViT (Minderer et al. 2022).
 
-    Immutable but for the texts it remembers; share it between threads.
+    Immutable, except for its cache of encoded texts; share it between threads.
 
     Parameters
     ----------
     model : a packaged model's name ("tiny-detector"), a folder with config.json,
         model.safetensors and tokenizer.json (or vocab.json and merges.txt; transformers'
         Owlv2ForObjectDetection and OwlViTForObjectDetection), or a Hugging Face id, perhaps with
-        "@revision". "tiny-detector" knows colours, shapes and nuclei and is for trying segrid out;
-        for photos take "google/owlv2-base-patch16-ensemble" (620 MB once, Apache-2.0)
-    device : as `Segmenter`'s; on CUDA the image goes through it, texts and the boxes of what was
-        found stay on the CPU
-    precision : as `Segmenter`'s; it holds for both towers
-    threads : most threads of the process's budget that a call uses; None: all
+        "@revision". "tiny-detector" knows colours, shapes and nuclei, and serves for a first try;
+        for photos take "google/owlv2-base-patch16-ensemble" (a download of 620 MB, Apache-2.0)
+    device : as `Segmenter` takes it; on CUDA the image tower runs there, while texts and the boxes
+        of what was found are computed on the CPU
+    precision : as `Segmenter` takes it; it holds for both towers
+    threads : the largest number of threads of the process's budget that a call uses; None: all
 
     Raises what `Segmenter` raises.
     """
@@ -49,10 +62,10 @@ class Detector(LoadedModel):
         threads: int | None = None,
     ) -> None:
         super().__init__(_core.Detector, model, device, precision, threads)
-        self._words: Tokenizer | None = None
+        self._tokenizer: Tokenizer | None = None
 
-    def encode(self, image: ImageLike) -> Any:
-        """Encodes an image once, for any number of calls that take the result in the image's place.
+    def encode(self, image: ImageLike) -> _core.Scene:
+        """Encodes an image once; any number of calls take the result in place of the image.
 
         The result is an immutable value with `image_size` (H, W).
         """
@@ -61,7 +74,7 @@ class Detector(LoadedModel):
     @overload
     def detect(
         self,
-        image: list[Any] | tuple[Any, ...],
+        image: list[ImageItem] | tuple[ImageItem, ...],
         prompts: Prompts,
         *,
         threshold: float = ...,
@@ -71,7 +84,7 @@ class Detector(LoadedModel):
     @overload
     def detect(
         self,
-        image: ImageLike,
+        image: ImageLike | _core.Scene,
         prompts: Prompts,
         *,
         threshold: float = ...,
@@ -80,29 +93,30 @@ class Detector(LoadedModel):
     ) -> Detections: ...
     def detect(
         self,
-        image: Any,
+        image: ImageItem | list[ImageItem] | tuple[ImageItem, ...],
         prompts: Prompts,
         *,
         threshold: float = 0.1,
         nms: float | None = None,
         batch_size: int = 8,
     ) -> Detections | list[Detections]:
-        """Boxes of what the prompts name, in one pass over the image however many there are.
+        """Boxes of the objects that the prompts name, in one pass over the image for all prompts.
 
         Parameters
         ----------
-        image : path, bytes, PIL image, array, or what `encode` returned; or a list of them
-        prompts : a text, or a list of them; a list in the place of a text holds synonyms, whose
-            label is its first. Texts of earlier calls are not encoded again
-        threshold : scores are above it
-        nms : of two boxes of one label whose IoU exceeds it the better one stays; None: all stay,
-            as in the originals
-        batch_size : of a list of images: most of them that are read ahead while one is computed
+        image : path, bytes, PIL image, array, or the result of `encode`; or a list of them
+        prompts : a text, or a list of texts. A list in the place of a text holds synonyms, and its
+            first text is their label. Texts of earlier calls are not encoded again
+        threshold : boxes have scores above it
+        nms : the IoU above which the worse of two boxes with one label is dropped; None: all boxes
+            stay, as in the originals
+        batch_size : for a list of images: the largest number that are read ahead while one is
+            computed
 
         Every patch of the image gives at most one box, with the label that suits it best. A prompt
-        longer than the model reads is cut, with a warning.
-        Returns `Detections`, best score first, `class_id` being the index into `prompts`; a list of
-        them for a list of images.
+        that is longer than the model reads is cut, with a warning.
+        Returns `Detections`, best score first, whose `class_id` is the index into `prompts`; a list
+        of them for a list of images.
         Raises ValueError naming the prompt or the option, and what `Segmenter.encode` raises.
         Source: transformers' Owlv2Processor.post_process_grounded_object_detection.
         """
@@ -113,44 +127,72 @@ class Detector(LoadedModel):
                 ahead = [reader.submit(_read, item) for item in image[:batch_size]]
                 found = []
                 for i in range(len(image)):
-                    pixels = ahead.pop(0).result()
+                    item = ahead.pop(0).result()
                     if i + batch_size < len(image):
                         ahead.append(reader.submit(_read, image[i + batch_size]))
-                    found.append(self.detect(pixels, prompts, threshold=threshold, nms=nms))
+                    found.append(self.detect(item, prompts, threshold=threshold, nms=nms))
             return found
         texts, label_of, labels = self.texts_of(prompts)
         check_thresholds(threshold, nms)
-        scene, shown = self._scene(image)
+        scene, pixels = self._scene(image)
         return detections(
             self._engine.detect(scene, texts, label_of, threshold, nms),
             labels,
             scene.image_size,
-            shown,
+            pixels,
         )
 
+    def patch_boxes(
+        self,
+        image: ImageLike | _core.Scene,
+        prompts: Prompts,
+        *,
+        threshold: float = 0.1,
+        every_label: bool = False,
+    ) -> PatchBoxes:
+        """The boxes of `detect` without non-maximum suppression, each with its patch.
+
+        image, prompts, threshold : as in `detect`
+        every_label : a patch gives a box for each label whose score is above the threshold, rather
+            than for the best label alone
+
+        Raises what `detect` raises.
+        """
+        texts, label_of, names = self.texts_of(prompts)
+        scene, _ = self._scene(image)
+        boxes, scores, labels, patches = self._engine.detect(
+            scene, texts, label_of, threshold, None, every_label
+        )
+        return PatchBoxes(boxes, scores, labels, patches, names)
+
     def detect_like(
-        self, image: Any, examples: Any, *, threshold: float = 0.0, nms: float = 0.3
+        self,
+        image: ImageLike | _core.Scene,
+        examples: Any,
+        *,
+        threshold: float = 0.0,
+        nms: float = 0.3,
     ) -> Detections:
-        """Boxes of what looks like the examples (one-shot detection).
+        """Boxes of objects that look like the examples (one-shot detection).
 
         Parameters
         ----------
         image : as in `detect`
-        examples : an example or a list of them. An example is an image (its object is what the
-            model takes for the main one), a box (4 numbers XYXY or a row of an (N, 4) array) in
-            `image` itself, or a pair (image, box)
-        threshold : of scores, before they are made relative
-        nms : of two boxes whose IoU exceeds it the better one stays, whatever their labels; 1: all
-            stay
+        examples : an example or a list of them. An example is an image (the model chooses its main
+            object), a box (4 numbers XYXY or a row of an (N, 4) array) in `image` itself, or a pair
+            (image, box)
+        threshold : for scores before they are made relative
+        nms : the IoU above which the worse of two boxes is dropped, whatever their labels are; 1:
+            all boxes stay
 
-        Returns `Detections`; labels are "example 0", ...; scores are relative, as the original's: 1
-        for the best box, 0 (left out) for a tenth of its score.
+        Returns `Detections` with the labels "example 0", ... Scores are relative, as in the
+        original: 1 for the best box, 0 (left out) for a tenth of its score.
         Raises ValueError naming the example, and what `detect` raises.
         Source: transformers' image_guided_detection and post_process_image_guided_detection; boxes
         as in scenic's OWL-ViT.
         """
         check_thresholds(threshold, nms)
-        scene, shown = self._scene(image)
+        scene, pixels = self._scene(image)
         scenes, boxes = [], []
         for i, (source, box) in enumerate(_examples(examples)):
             own = scene if source is None else self._scene(source)[0]
@@ -173,12 +215,12 @@ class Detector(LoadedModel):
             self._engine.detect_like(scene, scenes, boxes, threshold, nms),
             labels,
             scene.image_size,
-            shown,
+            pixels,
         )
 
     def propose(
         self,
-        image: Any,
+        image: ImageLike | _core.Scene,
         *,
         threshold: float = 0.1,
         nms: float | None = None,
@@ -191,35 +233,35 @@ class Detector(LoadedModel):
         Raises NotImplementedError for OWL-ViT, which has none, and what `detect` raises.
         """
         check_thresholds(threshold, nms)
-        scene, shown = self._scene(image)
+        scene, pixels = self._scene(image)
         found = detections(
-            self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, shown
+            self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, pixels
         )
         return found if max_boxes is None else found[:max_boxes]
 
-    def read_words(self) -> Tokenizer:
+    def read_tokenizer(self) -> Tokenizer:
         """The tokenizer, read from the model's files on first use.
 
         Raises FileNotFoundError, CorruptFileError.
         """
-        if self._words is None:
-            self._words = Tokenizer(
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer(
                 _hub.tokenizer_folder(str(self._arguments["model"]), self._files),
                 self._engine.text_length,
             )
-        return self._words
+        return self._tokenizer
 
-    def _scene(self, image: Any) -> tuple[Any, Any]:
+    def _scene(self, image: ImageLike | _core.Scene) -> tuple[_core.Scene, _core.Image | None]:
         if isinstance(image, _core.Scene):
             return image, None
         pixels = to_image(image)
         return self._engine.encode(pixels), pixels
 
     def texts_of(self, prompts: Prompts) -> tuple[list[list[int]], list[int], list[str]]:
-        """What the engine gets of prompts: token ids of each text, its label's number, the labels'
-        names.
+        """The prompts as the engine takes them: the token ids of each text, the index of its label,
+        and the labels.
 
-        Raises what `detect` says of prompts.
+        Raises what `detect` raises for prompts.
         """
         groups: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
         if not groups:
@@ -230,7 +272,7 @@ class Detector(LoadedModel):
         for i, group in enumerate(synonyms):
             if not group:
                 raise ValueError(f"prompts[{i}]: an empty list of synonyms")
-        ids = self.read_words()([text for group in synonyms for text in group])
+        ids = self.read_tokenizer()([text for group in synonyms for text in group])
         return (
             ids,
             [i for i, group in enumerate(synonyms) for _ in group],
@@ -239,30 +281,34 @@ class Detector(LoadedModel):
 
 
 def detections(
-    columns: Any, labels: Sequence[str], size: tuple[int, int], image: Any, masks: Any = None
+    columns: tuple[Any, ...],
+    labels: Sequence[str],
+    size: tuple[int, int],
+    image: _core.Image | None,
+    masks: Masks | None = None,
 ) -> Detections:
-    """The engine's columns with the names of their labels."""
+    """The columns of the engine as `Detections`, with the names of their labels."""
     boxes, scores, index = columns[:3]
     return Detections(
         boxes, scores, [labels[i] for i in index], index, (int(size[0]), int(size[1])), masks, image
     )
 
 
-def _read(image: Any) -> Any:
+def _read(image: ImageLike | _core.Scene) -> _core.Image | _core.Scene:
     return image if isinstance(image, _core.Scene) else to_image(image)
 
 
 def check_thresholds(threshold: float, nms: float | None) -> None:
-    """Raises ValueError naming the one that is not from 0 to 1."""
+    """Raises ValueError naming the threshold that is not from 0 to 1."""
     for name, value in (("threshold", threshold), ("nms", nms)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}: must be from 0 to 1, got {value}")
 
 
 def _examples(examples: Any) -> list[tuple[Any, list[float] | None]]:
-    """(image or None, box or None) of each."""
+    """(image or None, box or None) of each example."""
 
-    def box_of(value: Any) -> list[float] | None:
+    def box_of(value: object) -> list[float] | None:
         if isinstance(value, (str, bytes, os.PathLike)) or hasattr(value, "getexif"):
             return None
         try:

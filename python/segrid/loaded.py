@@ -1,23 +1,26 @@
-"""The base of every loaded model: its files, its device and precision, copies with a thread cap."""
+"""The base class of loaded models: files, device, precision, and copies with a thread limit."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from segrid import _hub
 from segrid._native import _core
+from segrid._types import Options
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 Self = TypeVar("Self", bound="LoadedModel")
+T = TypeVar("T")
 
 
 class LoadedModel:
-    """A model of the engine, `kind` being its class there. Pickles its arguments; the weights are
-    loaded again where it is unpickled.
+    """A model of the engine. Its pickle holds its arguments; unpickling loads the weights again.
 
-    device, precision : names, or torch's own (torch.device, torch.dtype)
+    kind : the class in the engine
+    device, precision : names, or objects of torch (torch.device, torch.dtype)
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class LoadedModel:
             threads,
         )
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self._arguments))
 
     def __repr__(self) -> str:
@@ -58,13 +61,16 @@ class LoadedModel:
 
     @property
     def device(self) -> str:
-        """Where it runs: "cpu", "cuda:0", "cpu-plain"."""
+        """The device where it runs: "cpu", "cuda:0", "cpu-plain"."""
         return self._engine.device
 
     def to(self: Self, device: Device, precision: Precision | None = None) -> Self:
-        """The same model on another device, in another precision where one is given: this one where
-        it is so already, else loaded again, with what else was asked for. Raises
-        NotImplementedError for a device that is not there, or that lacks the precision."""
+        """The same model on another device, and in another precision where one is given.
+
+        Returns this model where it has both already, else loads it again with the other arguments
+        that it was made with. Raises NotImplementedError for a device that is not there or that
+        lacks the precision.
+        """
         wanted = _core.resolve_device(device_name(device))
         named = None if precision is None else precision_name(precision)
         if wanted == self.device and named in (None, self.precision):
@@ -74,8 +80,13 @@ class LoadedModel:
 
     @property
     def precision(self) -> str:
-        """What it runs in."""
+        """The precision in which it runs, never "auto"."""
         return self._engine.precision
+
+    @property
+    def model_id(self) -> str:
+        """Identifies the weights: equal for models that were loaded from the same weights."""
+        return self._engine.model_id
 
     @property
     def family(self) -> str:
@@ -88,7 +99,7 @@ class LoadedModel:
         return self._engine.side
 
     def with_threads(self: Self, threads: int) -> Self:
-        """The same model (weights shared) whose calls use at most this many threads.
+        """The same model with shared weights, whose calls use at most this many threads.
 
         Raises ValueError below 1.
         """
@@ -98,17 +109,27 @@ class LoadedModel:
         other._arguments = {**self._arguments, "threads": threads}
         return other
 
-    def within(self: Self, threads: int) -> Self:
-        """`with_threads`, but no more than its own `threads=`."""
+    def capped(self: Self, threads: int) -> Self:
+        """`with_threads`, with its own `threads=` where that is smaller."""
         return self.with_threads(min(threads, self._arguments["threads"] or threads))
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes an int8 model so that it loads again without quantising.
+    @staticmethod
+    def together(
+        function: Callable[..., T], models: Sequence[LoadedModel], *arguments: object
+    ) -> T:
+        """Calls a function of the engine whose first arguments are several models.
 
-        The folder gets config.json, model.safetensors, segrid.json and a detector's tokenizer.
-        model.safetensors holds the quantised weights in I8 beside their scales (`NAME_scale`); all
-        else is as it was. precision="auto" means int8 for that folder; other precisions read the
-        same rounded weights.
+        It serves segrid itself: the engine's functions are no public interface.
+        """
+        return function(*(model._engine for model in models), *arguments)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes an int8 model, so that it loads again without being quantised.
+
+        The folder gets config.json, model.safetensors, segrid.json and the tokenizer of a detector.
+        model.safetensors holds the quantised weights in I8 beside their scales (`NAME_scale`); the
+        other tensors do not change. precision="auto" means int8 for that folder; other precisions
+        read the same rounded weights.
 
         Raises ValueError when this model runs in another precision than int8, FileExistsError when
         the folder holds a model.
@@ -118,5 +139,5 @@ class LoadedModel:
         save(self._files, self._engine.quantised, self.precision, Path(folder))
 
 
-def _rebuild(kind: Any, arguments: dict[str, Any]) -> Any:
+def _rebuild(kind: Any, arguments: Options) -> LoadedModel:
     return kind(**arguments)

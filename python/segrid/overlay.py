@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from segrid.detections import Detections
 
 Colour = tuple[int, int, int]
 
-# What a label may name. A class whose label names a colour is drawn in it.
+# Colours that a label may name. A class whose label names a colour is drawn in that colour.
 NAMED: dict[str, Colour] = {
     "red": (220, 30, 30),
     "green": (20, 150, 50),
@@ -35,7 +36,7 @@ NAMED: dict[str, Colour] = {
     "silver": (185, 185, 190),
     "beige": (225, 210, 175),
 }
-# The other classes go through these in turn. None of them is one of the common names above.
+# The other classes take these in turn. All of them differ from the common colours above.
 PALETTE: tuple[Colour, ...] = (
     (0, 140, 140),
     (200, 20, 120),
@@ -49,15 +50,15 @@ PALETTE: tuple[Colour, ...] = (
 
 
 def class_colour(class_id: int, label: str) -> Colour:
-    """RGB of a class: the first colour that its label names, else one of the palette by its number,
-    the same in every image."""
+    """RGB of a class: the first colour that its label names, else the palette's colour of its
+    number. It is the same in every image."""
     words = re.findall(r"[a-z]+", label.lower())
     named = next((NAMED[word] for word in words if word in NAMED), None)
     return named or PALETTE[class_id % len(PALETTE)]
 
 
 def readable_on(background: Colour) -> Colour:
-    """Black or white, whichever has the larger contrast (WCAG 2: of relative luminances)."""
+    """Black or white, whichever has the larger contrast (WCAG 2, by relative luminances)."""
     linear = [
         c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
         for c in (value / 255 for value in background)
@@ -67,10 +68,10 @@ def readable_on(background: Colour) -> Colour:
     return (255, 255, 255) if on_white >= on_black else (0, 0, 0)
 
 
-def labelled_picture(rgb: np.ndarray, found: Detections, alpha: float) -> np.ndarray:
-    """(H, W, 3) uint8: each box and the outline of each mask in the colour of its class, label and
-    score on a ground of that colour. The inside of masks is only brightened: objects keep their
-    colour.
+def labelled_picture(rgb: NDArray[np.uint8], found: Detections, alpha: float) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: each box and the outline of each mask in the colour of its class, with label
+    and score on a background of that colour. The inside of masks is only brightened, so that
+    objects keep their colour.
 
     rgb : (H, W, 3) uint8, of the detections' size
     alpha : 0 leaves the inside of masks as it is, 1 brightens it most
@@ -86,9 +87,13 @@ def labelled_picture(rgb: np.ndarray, found: Detections, alpha: float) -> np.nda
 
 
 def _with_outlines(
-    rgb: np.ndarray, labels: np.ndarray, colours: Sequence[Colour], alpha: float, line: int
-) -> np.ndarray:
-    """labels : (H, W), i + 1 where mask i lies on top. line : pixels."""
+    rgb: NDArray[np.uint8],
+    labels: NDArray[np.unsignedinteger],
+    colours: Sequence[Colour],
+    alpha: float,
+    line: int,
+) -> NDArray[np.uint8]:
+    """labels : (H, W), i + 1 where mask i is on top. line : the width of outlines, pixels."""
     edge = np.zeros(labels.shape, bool)
     for rows, marks in ((labels, edge), (labels.T, edge.T)):
         for distance in range(1, line + 1):
@@ -104,8 +109,8 @@ def _with_outlines(
 
 
 def _with_boxes(
-    rgb: np.ndarray, found: Detections, colours: Sequence[Colour], line: int
-) -> np.ndarray:
+    rgb: NDArray[np.uint8], found: Detections, colours: Sequence[Colour], line: int
+) -> NDArray[np.uint8]:
     from PIL import Image, ImageDraw, ImageFont
 
     canvas = Image.fromarray(rgb)
@@ -116,7 +121,7 @@ def _with_boxes(
     )
     corners = [_inside(box, canvas.size, 2.0 * line) for box, *_ in marks]
     for (left, top, right, bottom), (*_, colour) in zip(corners, marks, strict=True):
-        halo = readable_on(colour)  # so that a box is seen on an object of its colour
+        halo = readable_on(colour)  # it separates a box from an object of the same colour
         draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=halo, width=line + 2)
         draw.rectangle((left, top, right, bottom), outline=colour, width=line)
     for (left, top, *_), (_, score, label, colour) in zip(corners, marks, strict=True):
@@ -139,7 +144,8 @@ def _inside(box: Sequence[float], size: tuple[int, int], margin: float) -> list[
 def _write(
     draw: Any, place: tuple[float, float, int], text: str, colour: Colour, font: Any
 ) -> None:
-    """The text on a ground of that colour: above the box where there is room, else in its corner.
+    """Writes the text on a background of that colour: above the box where there is room, else in
+    its corner.
 
     place : x and y of the box's corner, and the picture's width
     """

@@ -1,4 +1,4 @@
-"""Models whose weights are kept in int8: what `Segmenter.save` writes."""
+"""Writes models whose weights are kept in int8, for `Segmenter.save`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from segrid._files import whole
+from segrid._files import atomic_write
 from segrid._hub import ModelFiles
+from segrid._types import Tensors
 
 
 def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> None:
-    """Writes the model of `files` with `names` in I8, and their scales; see `Segmenter.save`."""
+    """Writes the model of `files`, with the tensors in `names` as I8 beside their scales."""
     if precision != "int8":
         raise ValueError(
             f"save: this model runs in {precision}; only int8 needs its own files: Segmenter(..., "
@@ -25,7 +26,7 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
     if target.exists():
         raise FileExistsError(f"{target}: exists; give another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Any] = {}
+    tensors: Tensors = {}
     with safe_open(files.weights, "pt") as source:
         for name in source.keys():  # noqa: SIM118 (not a dict)
             tensors[name] = source.get_tensor(name)
@@ -35,14 +36,14 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
     settings = (
         json.loads(Path(files.settings).read_text(encoding="utf-8")) if files.settings else {}
     )
-    with whole(target) as part:  # it comes last: a folder with weights is whole
+    with atomic_write(target) as part:  # it appears last: a folder with weights is complete
         save_file(
             {name: t.contiguous() for name, t in tensors.items()},
             str(part),
             metadata={"format": "pt"},
         )
         shutil.copyfile(files.config, folder / "config.json")
-        # A detector has these files, too.
+        # These are the tokenizer files of a detector.
         for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
             if (words := Path(files.config).parent / name).exists():
                 shutil.copyfile(words, folder / name)
@@ -54,8 +55,8 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
 def quantise(weight: Any) -> tuple[Any, Any]:
     """Quantises a (N, K) tensor to (N, K) int8 values and (N,) float32 scales.
 
-    Row n is scale[n] * values[n], and its largest number becomes 127. It is the engine's rule, bit
-    by bit.
+    Row n is scale[n] * values[n], and its largest magnitude becomes 127. The result has the same
+    bits as the engine's own quantisation.
     """
     import torch
 

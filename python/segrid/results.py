@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from segrid.shown import Shown
+from segrid._types import ImageItem, JsonObject
+from segrid.notebook_picture import NotebookPicture
+
+if TYPE_CHECKING:
+    from segrid import _core
 
 
-class Masks(Shown):
-    """N masks over one image. Held as runs; pixels are rendered when they are asked for.
+class Masks(NotebookPicture):
+    """N masks over one image, kept as runs of pixels; `array` renders them on first access.
 
-    Slicing (an int, a slice, a boolean or an index array) gives `Masks` again; iteration gives
-    one-mask `Masks`. To NumPy it is its `array`: `np.asarray(masks)` copies nothing.
-    Two `Masks` are equal when all masks and their attributes are (NaN equals NaN), whatever their
-    `stats` and the image they are shown on. Copies and pickles hold everything but what was
-    written into `array`; a process pool may return them. Not hashable.
+    An index (an int, a slice, a boolean or an index array) gives `Masks` again; iteration gives
+    `Masks` of one mask each. NumPy takes `Masks` as their `array`: `np.asarray(masks)` copies
+    nothing.
+    Two `Masks` are equal when all masks and their attributes are equal (NaN equals NaN); their
+    `stats` and their images do not count. Copies and pickles hold everything except what was
+    written into `array`; a process pool may return them. They are not hashable.
 
     Attributes
     ----------
-    array : (N, H, W) bool, shares the engine's memory, the same memory at each access, valid after
-        everything else is gone. Writable: what you write shows in later accesses of this array, not
-        in runs, boxes or areas. MemoryError, naming the size, above 8 GiB
+    array : (N, H, W) bool, shares the engine's memory, and is the same memory at each access. It
+        stays valid when all other objects are gone. It is writable: later accesses of `array` show
+        what was written, while runs, boxes and areas do not change. Above 8 GiB it raises
+        MemoryError, naming the size
     boxes : (N, 4) float32 XYXY, pixels, inclusive maximum (segment-anything's convention); zeros
         for empty masks
     areas : (N,) int64, pixels
@@ -32,19 +39,19 @@ class Masks(Shown):
         `predict`; NaN where the model has none
     stability : (N,) float32, count(logit > +offset) / count(logit > -offset)
     points : (N, 2) float64, the click that made the mask; NaN where there was none
-    prompt : (N,) int64, index of the prompt each mask came from
-    crop_boxes : (N, 4) float32 XYXY, the crop each mask was found in, exclusive maximum
-    rle : list of N COCO RLE dicts {"size": [H, W], "counts": bytes}, what pycocotools writes
+    prompt : (N,) int64, the index of the prompt of each mask
+    crop_boxes : (N, 4) float32 XYXY, the crop in which each mask was found, exclusive maximum
+    rle : list of N COCO RLE dicts {"size": [H, W], "counts": bytes}, as pycocotools writes them
     low_res : (N, h, w) float32 logits of `predict`, usable as `mask_hints`; None after `everything`
-    stats : {"seconds": {stage: s}, "peak_memory_mb": MB}. On a device also "batch_size", how many
-        prompts ran at once in the end; "halved", how often its memory ran out and the batch was
-        halved (a RuntimeWarning says so); and "peak_device_memory_mb", the peak of its memory that
-        this process has used so far (0 on the CPU)
+    stats : {"seconds": {stage: s}, "peak_memory_mb": MB}. On a device also "batch_size", the number
+        of prompts in the last batch; "halved", how often the batch was halved because memory ran
+        out (with a RuntimeWarning); and "peak_device_memory_mb", the peak of the device's memory
+        that this process has used so far (0 on the CPU)
     """
 
-    things = "masks"
+    noun = "masks"
 
-    def __init__(self, native: Any, image: Any = None) -> None:
+    def __init__(self, native: _core.MaskSet, image: ImageItem = None) -> None:
         self._native = native
         self._image = image
 
@@ -57,7 +64,7 @@ class Masks(Shown):
         return self._native.size
 
     @property
-    def array(self) -> np.ndarray:
+    def array(self) -> NDArray[np.bool_]:
         """(N, H, W) bool, shared with the engine (see the class).
 
         Raises MemoryError above 8 GiB, naming the size.
@@ -65,8 +72,8 @@ class Masks(Shown):
         array = self._native.dense()
         return array if len(self) else array.reshape(0, *self.size)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """`array` as NumPy asks for it: shared unless a copy is asked for or another dtype needs
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """`array` for NumPy. It is shared, except where a copy is requested or another dtype needs
         one. Raises ValueError where `copy` is False and the dtype is not bool."""
         array = self.array
         if dtype is None or np.dtype(dtype) == array.dtype:
@@ -84,35 +91,35 @@ class Masks(Shown):
     __hash__ = None  # type: ignore[assignment]
 
     @property
-    def boxes(self) -> np.ndarray:
+    def boxes(self) -> NDArray[np.float32]:
         return self._native.boxes
 
     @property
-    def areas(self) -> np.ndarray:
+    def areas(self) -> NDArray[np.int64]:
         return self._native.areas
 
     @property
-    def scores(self) -> np.ndarray:
+    def scores(self) -> NDArray[np.float32]:
         return self._native.scores
 
     @property
-    def object_scores(self) -> np.ndarray:
+    def object_scores(self) -> NDArray[np.float32]:
         return self._native.object_scores
 
     @property
-    def stability(self) -> np.ndarray:
+    def stability(self) -> NDArray[np.float32]:
         return self._native.stability
 
     @property
-    def points(self) -> np.ndarray:
+    def points(self) -> NDArray[np.float64]:
         return self._native.points
 
     @property
-    def prompt(self) -> np.ndarray:
+    def prompt(self) -> NDArray[np.int64]:
         return self._native.prompt
 
     @property
-    def crop_boxes(self) -> np.ndarray:
+    def crop_boxes(self) -> NDArray[np.float32]:
         return self._native.crop_boxes
 
     @property
@@ -120,18 +127,18 @@ class Masks(Shown):
         return self._native.rles()
 
     @property
-    def uncompressed_rle(self) -> list[dict[str, Any]]:
-        """segment-anything's form: counts as a list of ints that begins with a run of zeros."""
+    def uncompressed_rle(self) -> list[JsonObject]:
+        """RLE in segment-anything's form: counts are a list of ints that begins with zeros."""
         return [
             {"size": list(self.size), "counts": self._native.counts(i)} for i in range(len(self))
         ]
 
     @property
-    def low_res(self) -> np.ndarray | None:
+    def low_res(self) -> NDArray[np.float32] | None:
         return self._native.low_res
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> JsonObject:
         return self._native.stats
 
     def __getitem__(self, key: Any) -> Masks:
@@ -164,22 +171,28 @@ class Masks(Shown):
         h, w = self.size
         return f"Masks({len(self)} masks of {h} x {w})"
 
+    def over(self, image: ImageItem) -> Masks:
+        """The same masks, with another image to be shown on (None: without one)."""
+        return Masks(self._native, image)
+
     def resized(self, size: tuple[int, int]) -> Masks:
-        """The masks at another size (H, W) in pixels, by nearest neighbour; boxes and areas follow.
+        """The masks at another size (H, W) in pixels, resized by nearest neighbour, with the boxes
+        and areas of that size.
 
         Raises ValueError for sizes below 1 or above the engine's limit.
         """
         return Masks(self._native.resized(int(size[0]), int(size[1])))
 
-    def measure(self, image: Any = None) -> dict[str, np.ndarray]:
+    def measure(self, image: ImageItem = None) -> dict[str, NDArray[np.float64]]:
         """Measures each mask, in pixels.
 
-        image : of the masks' size; None: the one that was segmented
+        image : an image of the masks' size; None: the image that was segmented
 
         Returns {"centroid": (N, 2) float64 x, y, where the centre of pixel (y, x) is x, y; "axes":
-        (N, 2) major and minor axis of the ellipse with the same second moments; "angle": (N,) of
-        the major axis against the x axis, in radians, clockwise on the screen; "intensity": (N, 3)
-        mean R, G, B over the image, NaN where there is none}. All are NaN for empty masks.
+        (N, 2), the major and the minor axis of the ellipse with the same second moments; "angle":
+        (N,), the angle of the major axis to the x axis, in radians, clockwise on the screen;
+        "intensity": (N, 3), mean R, G, B of the image, NaN without an image}. All are NaN for empty
+        masks.
 
         Raises ValueError when the image's size differs from the masks'.
         Source: skimage.measure.regionprops.
@@ -189,23 +202,23 @@ class Masks(Shown):
         image = self._image if image is None else image
         return self._native.measure(None if image is None else to_image(image))
 
-    def polygons(self) -> list[list[list[np.ndarray]]]:
-        """For each mask a list of polygons; filled, they are exactly the mask.
+    def polygons(self) -> list[list[list[NDArray[np.int64]]]]:
+        """A list of polygons for each mask; filled, they are exactly the mask.
 
-        There is one polygon for each part whose pixels touch by their sides. A polygon is a list of
-        rings: the outer one first, then its holes. A ring is (M, 2) int64 x, y of pixel corners,
-        and the first corner is not repeated.
+        There is one polygon for each 4-connected part. A polygon is a list of rings: the outer one
+        first, then its holes. A ring is (M, 2) int64 x, y of pixel corners, and its first corner is
+        not repeated at its end.
         """
         return [self._native.polygons(i) for i in range(len(self))]
 
-    def label_map(self) -> np.ndarray:
+    def label_map(self) -> NDArray[np.uint16 | np.uint32]:
         """(H, W) uint16 (uint32 above 65535 masks): 0 is background, i + 1 is mask i.
 
-        Smaller masks lie above larger ones.
+        Where masks overlap, the smaller one is on top.
         """
         return self._native.label_map()
 
-    def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int = 0, category_id: int = 1) -> list[JsonObject]:
         """COCO result annotations of the masks.
 
         Each has segmentation (RLE, counts as str), bbox XYWH (pycocotools' toBbox), area, score and
@@ -232,7 +245,7 @@ class Masks(Shown):
     def to_supervision(self) -> Any:
         """``supervision.Detections`` with masks, and predicted IoU as confidence.
 
-        It needs the supervision package.
+        Needs the supervision package.
         """
         import supervision as sv
 
@@ -245,12 +258,14 @@ class Masks(Shown):
             class_id=np.zeros(len(self), int),
         )
 
-    def picture(self, image: Any = None, alpha: float = 0.5) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: every mask in its own colour over an image of the masks' size (the
-        one that was segmented, else black).
+    def picture(self, image: ImageItem = None, alpha: float = 0.5) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB: every mask in a colour of its own over an image.
 
-        alpha : of the colours inside the outlines: 0 shows the image there, 1 the colours alone.
-            Raises ValueError when the image's size differs from the masks'.
+        image : an image of the masks' size; None: the image that was segmented, else black
+        alpha : the opacity of the colours inside the outlines: 0 shows the image, 1 the colours
+            alone
+
+        Raises ValueError when the image's size differs from the masks'.
         """
         from segrid._image import to_image
 

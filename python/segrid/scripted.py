@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from segrid._downloads import check_model_file
 from segrid._image import ImageLike, to_image
@@ -20,16 +19,16 @@ class ScriptedDetector:
     Parameters
     ----------
     path : the file (ultralytics: `yolo export format=torchscript`)
-    trust : loading such a file can run any code it holds; True says that you know where it comes
-        from
-    side : of its square input, pixels; None: what the file says, else 640
-    classes : names; None: what the file says, else "class 0", ...
-    layout : of its first output: "channels" [1, 4 + classes, n] (YOLOv8 to 11), "objectness" [1, n,
-        5 + classes] (YOLOv5, v7), "finished" [1, n, 6] with XYXY, score and class (YOLOv10, 26,
-        exports with NMS); "auto": by its shape
+    trust : must be True. Loading such a file can run any code in it; True says that you know its
+        origin
+    side : the side of its square input, pixels; None: the file's value, else 640
+    classes : names; None: the file's names, else "class 0", ...
+    layout : the layout of its first output: "channels" [1, 4 + classes, n] (YOLOv8 to 11),
+        "objectness" [1, n, 5 + classes] (YOLOv5, v7), "finished" [1, n, 6] with XYXY, score and
+        class (YOLOv10, 26, exports with NMS); "auto": by the output's shape
 
-    It computes on one worker at a time; a `Pipeline` encodes for the segmenter on the others
-    meanwhile.
+    It computes on one worker at a time; meanwhile a `Pipeline` encodes for the segmenter on the
+    other workers.
     Raises ValueError without trust, FileNotFoundError, CorruptFileError for other files.
     """
 
@@ -48,13 +47,13 @@ class ScriptedDetector:
                 "trust=True if you know where it comes from"
             )
         self.path, self._layout = os.fspath(path), layout
-        if os.path.isfile(self.path):  # the engine names what is missing
+        if os.path.isfile(self.path):  # the engine names a file that is missing
             check_model_file(self.path, binary="TorchScript")
         self._engine = _core.ScriptedDetector(self.path, side or 0, layout)
         self.classes = list(classes) if classes is not None else list(self._engine.names)
 
-    def __reduce__(self) -> Any:
-        # Where it is unpickled, the file is loaded again; it was trusted here.
+    def __reduce__(self) -> tuple[object, ...]:
+        # Unpickling loads the file again. The user trusted it when this object was made.
         return (_rebuild, (self.path, self._engine.side, self.classes, self._layout))
 
     def __repr__(self) -> str:
@@ -70,17 +69,16 @@ class ScriptedDetector:
     ) -> Detections:
         """Boxes with scores above the threshold, best first, clipped to the image.
 
-        Of two boxes of one class whose IoU exceeds `nms` the better one stays. The image is scaled
-        to fit the input, centred and framed in gray, as ultralytics does (with an antialiased
-        filter).
+        Non-maximum suppression drops the worse of two boxes of one class whose IoU exceeds `nms`.
+        The image is scaled to fit the input with an antialiased filter, centred, and padded with
+        gray, as in ultralytics.
 
         Raises NotImplementedError for outputs of other layouts, CorruptFileError where the script
         fails, ValueError, and what `Segmenter.encode` raises.
         """
         check_thresholds(threshold, nms)
         pixels = to_image(image)
-        columns: Any = self._engine.detect(pixels, threshold, nms)
-        boxes, scores, kinds, _ = columns
+        boxes, scores, kinds, _ = self._engine.detect(pixels, threshold, nms)
         names = [self.classes[k] if k < len(self.classes) else f"class {k}" for k in kinds.tolist()]
         height, width = pixels.array.shape[:2]
         return Detections(boxes, scores, names, kinds, (int(height), int(width)), None, pixels)

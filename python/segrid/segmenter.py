@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from segrid._image import ImageLike, to_image
 from segrid._native import Cancelled, CancelToken, _core
-from segrid.embedding import Embedding, native
+from segrid._types import Options, Progress
+from segrid.embedding import Embedding
 from segrid.loaded import LoadedModel
+from segrid.prompt_arrays import box_array, hint_array, numbers, point_arrays
 from segrid.results import Masks
 from segrid.torch_names import Device, Precision
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 class Segmenter(LoadedModel):
@@ -27,27 +28,28 @@ class Segmenter(LoadedModel):
     model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors
         (transformers' SamModel, Sam2Model, Sam2VideoModel; what `segrid convert` makes of original
         checkpoints), a .safetensors file beside its config.json, or a Hugging Face id, perhaps
-        with "@revision". "tiny" is for trying segrid out and for blobs (nuclei, colonies, coins);
-        on everyday photos it finds little of use: take "facebook/sam2.1-hiera-tiny" (156 MB once,
-        Apache-2.0) for those
-    device : a name or a torch.device. "cpu"; "cuda" or "cuda:N", where the plain definitions of
-        the models run, prompts by the batch; "cpu-plain": these definitions on the CPU, to check
-        the one against the other; "auto": what the environment's SEGRID_DEVICE says, else CUDA
-        where torch has it and finds a device, else the CPU
-    precision : a name or a dtype of torch (float32, float16, bfloat16): what the large matrix
-        products run in; everything between them is fp32. `precision` of the object tells what runs.
-        "fp32". "bf16": factors of products of encoder and decoder are rounded to bf16, sums are in
-        fp32; it needs AVX512-BF16 or AMX (`segrid info` tells), and raises NotImplementedError
-        without. "int8": the Linear layers of the encoder's blocks have activations in u8 (a scale
-        per token) and weights in s8 (a scale per output); all else is as in bf16 where the CPU has
-        it, else fp32. "int8-torch", a baseline: the same layers go through LibTorch's dynamic
-        quantisation, all else is fp32. On "cuda" (and "cpu-plain") "fp32", "fp16" and "bf16": all
-        weights and activations (not MobileSAM in fp16, whose encoder overflows). "auto": the
-        fastest of these whose loss, by the model's own table (`segrid.json`), is small (see
-        docs/precision.md); fp32 for models without a table
-    threads : most threads of the process's budget that a call uses; None: all
-    profile : a profile.json of `segrid tune`: its precision, threads and points along each side
-        stand where nothing else is given
+        with "@revision". "tiny" serves for a first try and for round objects (nuclei, colonies,
+        coins). It finds little of use on everyday photos; take "facebook/sam2.1-hiera-tiny" (a
+        download of 156 MB, Apache-2.0) for those
+    device : a name or a torch.device. "cpu" runs the fast kernels. "cuda" or "cuda:N" runs the
+        plain definitions of the models on a GPU, with prompts in batches. "cpu-plain" runs these
+        definitions on the CPU, to check them against the fast kernels. "auto" is the value of the
+        environment variable SEGRID_DEVICE, else CUDA where torch finds a device, else the CPU
+    precision : a name or a dtype of torch (float32, float16, bfloat16), in which the large matrix
+        products run; everything between them is fp32. The property `precision` tells which one
+        runs.
+        "fp32". "bf16": the factors of products in encoder and decoder are rounded to bf16, and sums
+        are in fp32; this needs AVX512-BF16 or AMX (`segrid info` lists them), and raises
+        NotImplementedError without them. "int8": the Linear layers of the encoder's blocks have
+        activations in u8 (a scale per token) and weights in s8 (a scale per output); the rest is as
+        in bf16 where the CPU has it, else as in fp32. "int8-torch" is a baseline: the same layers
+        go through LibTorch's dynamic quantisation, and the rest is fp32. On "cuda" and "cpu-plain",
+        "fp32", "fp16" and "bf16" hold for all weights and activations; MobileSAM in fp16 is
+        refused, because its encoder overflows. "auto": the fastest precision whose loss is small by
+        the model's own table (`segrid.json`, see docs/precision.md); fp32 without a table
+    threads : the largest number of threads of the process's budget that a call uses; None: all
+    profile : a profile.json of `segrid tune`: its precision, its threads and its points along each
+        side are the defaults of this object
 
     Raises FileNotFoundError, NotImplementedError (device, precision or model type that this version
     lacks), CorruptFileError (files that do not fit, every missing, unexpected and misshapen tensor
@@ -65,13 +67,13 @@ class Segmenter(LoadedModel):
     ) -> None:
         self._points_per_side = 32
         if profile is not None:
-            from segrid.tuning import read_profile
+            from segrid.profile import read_profile
 
             tuned = read_profile(profile)
             precision = tuned["precision"] if precision == "auto" else precision
             threads = tuned["threads"] if threads is None else threads
             self._points_per_side = tuned["points_per_side"]
-        super().__init__(_core.Engine, model, device, precision, threads, profile=profile)
+        super().__init__(_core.Segmenter, model, device, precision, threads, profile=profile)
 
     @property
     def recommended(self) -> dict[str, float]:
@@ -80,17 +82,17 @@ class Segmenter(LoadedModel):
 
     @property
     def working_scale(self) -> float | None:
-        """The long side, in pixels, of images and crops in which the model finds objects best.
+        """The long side, in pixels, of the images and crops in which the model finds objects best.
 
-        None where its segrid.json does not say.
+        None where the model's segrid.json gives no value.
         """
         return self._engine.working_scale
 
     def encode(self, image: ImageLike) -> Embedding:
         """Encodes an image once for any number of prompts.
 
-        image : path, bytes, PIL image, or array ((H, W, 3) uint8 RGB; `read_image` documents the
-            rules for others)
+        image : path, bytes, PIL image, or array ((H, W, 3) uint8 RGB; see `read_image` for the
+            rules of other arrays)
 
         Raises FileNotFoundError, IsADirectoryError, PermissionError, CorruptFileError, ValueError
         or TypeError (the image), MemoryError.
@@ -98,30 +100,53 @@ class Segmenter(LoadedModel):
         """
         return Embedding(self._engine.encode(to_image(image)))
 
-    def encode_resized(self, pixels: Any, image_size: tuple[int, int]) -> Embedding:
+    def encode_resized(self, pixels: ArrayLike, image_size: tuple[int, int]) -> Embedding:
         """Encodes an image that is already resized for the model.
 
-        It serves pipelines that resize (and augment) by themselves.
+        It serves pipelines that resize and augment images by themselves.
 
-        pixels : (h, w, 3) RGB, 0..255, any numeric dtype, nothing rounded; long side `side` (SAM,
-            MobileSAM), or `side` x `side` (SAM 2)
-        image_size : (height, width) of the original, in whose pixels prompts and masks are
+        pixels : (h, w, 3) RGB, 0..255, any numeric dtype, not rounded; the long side is `side`
+            (SAM, MobileSAM), or the size is `side` x `side` (SAM 2)
+        image_size : (height, width) of the original image; prompts and masks are in its pixels
 
-        Raises ValueError for another size than the model gives such an image, and for NaN or Inf.
+        Raises ValueError where (h, w) is not the size that the model gives an image of
+        `image_size`, and for NaN or Inf.
         Source: segment_anything.SamPredictor.set_torch_image.
         """
         return Embedding(
             self._engine.encode_resized(np.ascontiguousarray(pixels, np.float32), image_size)
         )
 
+    @property
+    def low_res_size(self) -> tuple[int, int]:
+        """(height, width) of the logits of a mask, and of mask hints, at the model's resolution."""
+        return self._engine.low_res
+
+    def restore(
+        self,
+        image_size: tuple[int, int],
+        features: Sequence[NDArray[np.float32]],
+        model_id: str,
+        *,
+        no_memory_added: bool,
+    ) -> Embedding:
+        """An embedding of features that were kept elsewhere; see `Embedding.of` and `load`.
+
+        model_id : of the model that made the features
+        no_memory_added : whether the image tokens hold SAM 2's "no memory" embedding
+
+        Raises ValueError where that is another model, and for features of another shape.
+        """
+        return Embedding(self._engine.restore(image_size, features, model_id, no_memory_added))
+
     def predict(
         self,
         image: ImageLike | Embedding,
         *,
-        points: Any = None,
-        labels: Any = None,
-        boxes: Any = None,
-        mask_hints: Any = None,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        mask_hints: ArrayLike | None = None,
         multimask: bool = False,
         sort_corners: bool = False,
         max_hole_area: int = 0,
@@ -134,44 +159,39 @@ class Segmenter(LoadedModel):
 
         Parameters
         ----------
-        points : (P, K, 2) x, y in image pixels; or (P, 2), one point a prompt
+        points : (P, K, 2) x, y in image pixels; or (P, 2), one point for each prompt
         labels : (P, K) or (P,): 1 foreground, 0 background, -1 padding; 1 where not given
         boxes : (P, 4) XYXY in image pixels, or (4,) for one
         mask_hints : (P, h, w) float32 logits at the model's low resolution, such as `Masks.low_res`
-        multimask : three masks a prompt, in prompt order, rather than one
-        max_hole_area, max_sprinkle_area : holes and specks of at most so many low-res pixels are
-            filled and removed (sam2's; 0: off)
-        mask_threshold : pixels whose logit is above it are the mask's
-        anywhere : as the originals allow, rather than raise: points and boxes outside the image;
-            boxes without area; other labels (only the place of such a point is encoded); prompts
-            without points, (P, 0, 2)
-        batch_size : most prompts decoded at once; default: one for each thread, on a device as many
-            as its memory takes. Masks are the same (on a device but for the rounding of products of
-            another size)
-        sort_corners : boxes may name any two opposite corners, rather than raise when they are
-            reversed
+        multimask : three masks for each prompt, in prompt order, rather than one
+        max_hole_area, max_sprinkle_area : holes of at most this many low-resolution pixels are
+            filled, and sprinkles are removed, as in sam2 (0: off)
+        mask_threshold : a mask is the pixels whose logit is above it
+        anywhere : accepts what the originals accept: points and boxes outside the image; boxes
+            without area; other labels (only the position of such a point is encoded); prompts
+            without points, (P, 0, 2). False: these raise
+        batch_size : the largest number of prompts that are decoded at once; default: one for each
+            thread; on a device as many as its memory takes. Masks do not depend on it, except that
+            on a device products of another size round differently
+        sort_corners : a box may name any two opposite corners. False: reversed boxes raise
 
-        Returns P masks (3 P with `multimask`), upright in image pixels, never suppressed or sorted;
-        `Masks.low_res` holds their logits.
+        Returns P masks (3 P with `multimask`), upright, in image pixels, in the order of the
+        prompts, without non-maximum suppression; `Masks.low_res` holds their logits.
 
         Raises ValueError naming index and value for points or boxes outside the image, reversed
-        boxes, unknown labels, and no prompts at all; ValueError when the embedding is another
-        model's; and what `encode` raises.
+        boxes, unknown labels, and no prompts at all; ValueError when another model made the
+        embedding; and what `encode` raises.
         Source: segment_anything.SamPredictor.predict; sam2.SAM2ImagePredictor.predict.
         """
-        embedding = native(image, self._engine)
-        shown = None
-        if embedding is None:
-            shown = to_image(cast("ImageLike", image))
-            embedding = self._engine.encode(shown)
-        points, labels = _points(points, labels, anywhere)
-        boxes = None if boxes is None else np.atleast_2d(_numbers("boxes", boxes))
-        if boxes is not None and sort_corners and boxes.shape[-1] == 4:
-            boxes = np.concatenate(
-                [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])],
-                axis=1,
-            )
-        hints = None if mask_hints is None else _hints(mask_hints)
+        pixels = None
+        if isinstance(image, Embedding):
+            embedding = image.in_engine(self._engine)
+        else:
+            pixels = to_image(image)
+            embedding = self._engine.encode(pixels)
+        points, labels = point_arrays(points, labels, anywhere=anywhere)
+        boxes = None if boxes is None else box_array(boxes, sort_corners=sort_corners)
+        hints = None if mask_hints is None else hint_array(mask_hints)
         found = self._engine.predict(
             embedding,
             points,
@@ -184,10 +204,10 @@ class Segmenter(LoadedModel):
                 "mask_threshold": mask_threshold,
                 "max_hole_area": max_hole_area,
                 "max_sprinkle_area": max_sprinkle_area,
-                "batch_size": at_most(batch_size),
+                "batch_size": batch_limit(batch_size),
             },
         )
-        return Masks(found, shown)
+        return Masks(found, pixels)
 
     def everything(
         self,
@@ -195,7 +215,7 @@ class Segmenter(LoadedModel):
         *,
         points_per_side: int | None = None,
         target_points: int | None = None,
-        point_grids: Sequence[Any] | None = None,
+        point_grids: Sequence[ArrayLike] | None = None,
         pred_iou_thresh: float | None = None,
         stability_score_thresh: float | None = None,
         stability_score_offset: float = 1.0,
@@ -221,75 +241,75 @@ class Segmenter(LoadedModel):
         cancel: CancelToken | None = None,
     ) -> Masks:
         """Segments everything on a grid of points, as segment_anything.SamAutomaticMaskGenerator
-        does, then thins the result.
+        does, then filters the masks.
 
         Parameters
         ----------
-        points_per_side : points along each side of the grid; default 32, or the profile's
-        target_points : about this many points instead: side = round(sqrt(n))
-        point_grids : own grids instead, one (N, 2) array in 0..1 per crop layer
+        points_per_side : points along each side of the grid; default: 32, or the profile's number
+        target_points : in its place, the approximate number of points: the side is round(sqrt(n))
+        point_grids : in its place, one (N, 2) array of points in 0..1 for each crop layer
         pred_iou_thresh, stability_score_thresh, containment_thresh, crop_containment_thresh : None
-            is the model's recommended value (`recommended`); for the first two 0 is off, for
-            containment 1.0
-        mask_threshold : of logits; pixels above it are a mask's, and its stability is measured
-            around it
-        stability_score_offset ... min_mask_region_area : segment-anything's
-        crop_n_layers : layers of crops, 2^i x 2^i overlapping ones in layer i; "auto" takes as
-            few as bring the smallest crops to the model's `working_scale` (none where the model
-            names no such scale), within the limit on points. The default here is 0, as in
-            segment-anything; the command line's is "auto", which finds more on large images
-        region_connectivity : 8 (segment-anything's) or 4: whether pixels that touch at a corner
-            belong to one part or hole of `min_mask_region_area`
-        multimask, use_m2m, max_hole_area, max_sprinkle_area : sam2's: three masks a point or one;
-            each mask once more with itself as hint; holes and specks of at most so many low-res
-            pixels are filled and removed
-        min_area_frac : drops masks below this share of the image
+            is the model's recommended value (`recommended`); 0 turns the first two off, and 1.0
+            turns the containment filters off
+        mask_threshold : a mask is the pixels whose logit is above it; the stability score is
+            measured around it
+        stability_score_offset ... min_mask_region_area : as in segment-anything
+        crop_n_layers : layers of crops, with 2^i x 2^i overlapping crops in layer i. "auto" is the
+            least number whose smallest crops are as small as the model's `working_scale`, within
+            the limit on points; it is 0 for a model without such a scale. The default here is 0,
+            as in segment-anything; that of the command line is "auto", which finds more on large
+            images
+        region_connectivity : 8 (as in segment-anything) or 4, of the parts and holes that
+            `min_mask_region_area` removes
+        multimask, use_m2m, max_hole_area, max_sprinkle_area : as in sam2: three masks for each
+            point or one; a second pass that has each mask as its hint; holes of at most this many
+            low-resolution pixels are filled, and sprinkles are removed
+        min_area_frac : drops masks whose area is below this share of the image
         mask_iou_thresh : drops a mask whose mask IoU with a better one exceeds it (None: off)
         containment_thresh : drops a mask whose intersection with a better one, over the smaller
             area, exceeds it
-        crop_containment_thresh : the same for two masks found in different crops, so that an object
-            on a seam comes once
+        crop_containment_thresh : the same for two masks of different crops, so that an object at
+            the border of two crops is found once
         max_masks : keeps those with the highest predicted IoU
         any_thresholds : pred_iou_thresh and stability_score_thresh may lie outside 0..1 (a
             predicted IoU can exceed 1), as the originals allow, rather than raise
         progress : called on this thread with {"stage", "done", "total", "kept", "elapsed",
             "memory_mb"}
-        cancel : a token; once cancelled, the call raises `segrid.Cancelled`. That exception, and
-            KeyboardInterrupt, has `partial`: the masks of the points that had been decoded, after
-            the thresholds (box NMS has been done in finished crops only; on very large images
-            without those that did not fit in memory)
+        cancel : a token; when it is cancelled, the call raises `segrid.Cancelled`. That exception
+            and KeyboardInterrupt have `partial`: the masks of the points that were decoded before,
+            after the thresholds. Box NMS has run in finished crops only. On very large images,
+            masks that did not fit in memory are missing
 
         Returns masks in segment-anything's order. Raises ValueError naming the option, Cancelled,
         MemoryError, and what `encode` raises.
-        Source: segment_anything.SamAutomaticMaskGenerator; "auto", the last four thresholds and
-        target_points are segrid's.
+        Source: segment_anything.SamAutomaticMaskGenerator. crop_n_layers="auto", the last four
+        thresholds and target_points are segrid's own.
         """
         arguments = dict(locals())
-        names = ("target_points", *_core.Engine.everything_options())
+        names = ("target_points", *_core.Segmenter.everything_options())
         options = self._resolved({name: arguments.get(name) for name in names})
-        source = native(image, self._engine)
-        shown = to_image(cast("ImageLike", image)) if source is None else None
-        unfinished: list[Any] = []
+        pixels = None if isinstance(image, Embedding) else to_image(image)
+        source = image.in_engine(self._engine) if isinstance(image, Embedding) else pixels
+        unfinished: list[_core.MaskSet] = []
         try:
-            found = self._engine.everything(
-                shown if source is None else source, options, progress, cancel, unfinished.append
-            )
+            found = self._engine.everything(source, options, progress, cancel, unfinished.append)
         except (Cancelled, KeyboardInterrupt) as stop:
             stop.partial = (  # type: ignore[union-attr]
-                Masks(unfinished[0], shown) if unfinished else None
+                Masks(unfinished[0], pixels) if unfinished else None
             )
             raise
-        return Masks(found, shown)
+        return Masks(found, pixels)
 
     def check_options(self, **options: Any) -> None:
-        """Raises what `everything` would raise for these of its options, whatever the image: for
-        programs that want to know before they read the first one. Raises ValueError naming the
-        option, KeyError for one that `everything` does not have."""
+        """Checks options of `everything` before any image is read.
+
+        Raises ValueError naming the option, KeyError for one that `everything` does not have.
+        """
         self._engine.check_everything(self._resolved(options))
 
-    def _resolved(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The engine's options of those of `everything`: one grid, and the model's recommended
-        thresholds where None is given."""
+    def _resolved(self, options: Options) -> Options:
+        """The options as the engine takes them: one way to give the grid, and the model's
+        recommended thresholds where None is given."""
         ways = ("points_per_side", "target_points", "point_grids")
         given = [way for way in ways if options.get(way) is not None]
         if len(given) > 1:
@@ -301,63 +321,12 @@ class Segmenter(LoadedModel):
                 raise ValueError(f"target_points: must be from 1 to 250000, got {target}")
             options["points_per_side"] = max(1, round(target**0.5))
         if "point_grids" in options:
-            options["point_grids"] = [_numbers("point_grids", g) for g in options["point_grids"]]
+            options["point_grids"] = [numbers("point_grids", g) for g in options["point_grids"]]
         return {"points_per_side": self._points_per_side} | self.recommended | options
 
 
-def at_most(batch_size: int | None) -> int:
-    """As the engine takes it: 0 for no limit. Raises ValueError below 1."""
+def batch_limit(batch_size: int | None) -> int:
+    """The batch size as the engine takes it, 0 for no limit. Raises ValueError below 1."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
     return batch_size or 0
-
-
-def _numbers(name: str, value: Any) -> np.ndarray:
-    try:
-        return np.ascontiguousarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected numbers in a regular array ({error})") from error
-
-
-def _points(
-    points: Any, labels: Any, anywhere: bool
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if points is None:
-        if labels is not None:
-            raise ValueError("labels: given without points")
-        return None, None
-    points = _numbers("points", points)
-    if points.ndim == 2 and points.shape[1] == 2:
-        count = len(points)
-        if labels is not None and count > 1 and np.size(labels) == 1:
-            raise ValueError(
-                f"labels: one label for {count} prompts of one point each. In segment-anything a "
-                "(K, 2) array is one prompt of K points: pass points[None] with labels[None] for "
-                "that"
-            )
-        points = points[:, None, :]
-    if points.ndim != 3 or points.shape[2] != 2:
-        raise ValueError(f"points: expected (P, 2) or (P, K, 2), got shape {points.shape}")
-    if points.shape[0] == 0 or points.shape[1] == 0 and not anywhere:
-        raise ValueError(f"predict: no prompts; points has shape {points.shape}")
-    if labels is None:
-        return points, np.ones(points.shape[:2], np.int64)
-    given = _numbers("labels", labels)
-    if not np.array_equal(given, np.rint(given)):
-        raise ValueError("labels: must be whole numbers: 1 foreground, 0 background, -1 padding")
-    if given.ndim == 1 and points.shape[1] == 1:
-        given = given[:, None]
-    if given.shape != points.shape[:2]:
-        raise ValueError(
-            f"labels: shape {np.shape(labels)} for points of shape {points.shape}; expected "
-            f"{points.shape[:2]}"
-        )
-    return points, given.astype(np.int64)
-
-
-def _hints(mask_hints: Any) -> np.ndarray:
-    hints = np.asarray(mask_hints)
-    if hints.dtype.kind != "f":
-        raise ValueError(f"mask_hints: expected float logits, got {hints.dtype}")
-    # This is a copy, because others may write while the GIL is free.
-    return np.array(hints[None] if hints.ndim == 2 else hints, dtype=np.float32, order="C")

@@ -1,5 +1,5 @@
-"""What users of torch pass where a device or a precision is asked for. torch itself is not
-imported: its objects are told by the names of their types."""
+"""Devices and precisions, which may be objects of torch. torch itself is not imported: its objects
+are recognised by the names of their types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ else:
 PRECISIONS = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16"}
 
 
-def device_name(device: Any) -> str:
+def device_name(device: object) -> str:
     """The name of a device as the engine takes it: a text as it is, a torch.device by its text
     ("cuda:0"). Raises TypeError for anything else."""
     if isinstance(device, str):
@@ -28,7 +28,7 @@ def device_name(device: Any) -> str:
     )
 
 
-def precision_name(precision: Any) -> str:
+def precision_name(precision: object) -> str:
     """The name of a precision as the engine takes it: a text as it is, torch.float32,
     torch.float16 and torch.bfloat16 by their short names.
 
@@ -48,6 +48,6 @@ def precision_name(precision: Any) -> str:
     return PRECISIONS[str(precision)]
 
 
-def _is_of_torch(value: Any, name: str) -> bool:
+def _is_of_torch(value: object, name: str) -> bool:
     kind = type(value)
     return kind.__module__ == "torch" and kind.__name__ == name

@@ -9,7 +9,7 @@ import pytest
 import segrid
 from PIL import Image
 from segrid import _core
-from segrid.matching import cut_out, iou_of, match
+from segrid.measuring.matching import crop_to_box, iou_of, match
 
 OPTIONS = dict(points_per_side=8, crop_n_layers=0)
 
@@ -132,7 +132,7 @@ def test_bad_input(photos, labels, tmp_path):
 def test_matching_is_one_to_one():
     pixels = np.zeros((3, 10, 10), bool)
     pixels[0, :5] = pixels[1, :4] = pixels[2, 6:] = True
-    masks = [cut_out(p) for p in pixels]
+    masks = [crop_to_box(p) for p in pixels]
     assert iou_of(masks[0], masks[1]) == pytest.approx(0.8) and iou_of(masks[0], masks[2]) == 0
     assert match(masks[:1], masks[:2]) == [(0, 0, 1.0)]  # The second mask has no partner left.
     assert match(masks[1:], masks) == [(0, 1, 1.0), (1, 2, 1.0)]

@@ -6,7 +6,7 @@ import pytest
 import segrid
 from segrid import _core
 
-TABLE = _core.Engine.everything_options()
+TABLE = _core.Segmenter.everything_options()
 FOR_TESTS = {"candidate_memory"}
 BESIDE_THE_TABLE = {"self", "image", "target_points", "progress", "cancel"}
 
@@ -34,13 +34,13 @@ def test_defaults_are_the_same(tiny):
 def test_a_wrong_type_is_refused_by_name(name):
     wrong = [[["x"]]] if name == "point_grids" else "much"
     with pytest.raises(ValueError, match="could not convert" if name == "point_grids" else name):
-        _core.Engine.check_everything({name: wrong})
+        _core.Segmenter.check_everything({name: wrong})
 
 
 @pytest.mark.parametrize("value", [3, None])
 def test_an_unknown_option_is_refused_by_name(tiny, value):
     with pytest.raises(KeyError, match="everything: unknown option 'points_per_sid'"):
-        _core.Engine.check_everything({"points_per_sid": value})
+        _core.Segmenter.check_everything({"points_per_sid": value})
     with pytest.raises(TypeError, match="points_per_sid"):
         tiny.everything("never read.png", points_per_sid=value)
 

@@ -284,7 +284,7 @@ def test_notes_are_each_images_own(three, tmp_path):
     notes, names = Notes(), [f"image {i}" for i in range(40)]
 
     def read(name):
-        with notes.taken() as found:
+        with notes.collected() as found:
             for _ in range(3):
                 warnings.warn(name, UserWarning, stacklevel=1)
                 time.sleep(0.001)

@@ -117,9 +117,9 @@ def test_every_writer(batch, fields, tmp_path):
 
 
 def test_no_two_images_write_the_same_files(fields, tmp_path):
+    from segrid.compat.microscopy import _stems
     from segrid.folders.inputs import collect
-    from segrid.folders.writers import whole
-    from segrid.microscopy import _stems
+    from segrid.folders.writers import atomic_write
 
     for name in ("a.png", "a.jpg", "a.png.jpg", "b.png"):
         (tmp_path / name).write_bytes((fields / "a/field 01.png").read_bytes())
@@ -127,13 +127,13 @@ def test_no_two_images_write_the_same_files(fields, tmp_path):
     stems = _stems([tmp_path / "x/a.tif", tmp_path / "y/a.tif", tmp_path / "z/a-2.tif"])
     assert len(set(stems)) == 3 and stems[0] == "a"
     long = "猫" * 80 + ".png"
-    with whole(tmp_path / long) as one, whole(tmp_path / ("x" + long[1:])) as two:
+    with atomic_write(tmp_path / long) as one, atomic_write(tmp_path / ("x" + long[1:])) as two:
         assert one != two
         one.write_text("1")
         two.write_text("2")
     assert (tmp_path / long).read_text() == "1"
     with pytest.raises(OSError, match="w.png: only words"):
-        with whole(tmp_path / "w.png"):
+        with atomic_write(tmp_path / "w.png"):
             raise OSError("only words")
 
 
@@ -154,16 +154,16 @@ def test_wrong_mixtures_set_nothing_aside(batch, fields, tmp_path):
 
 
 def test_files_are_whole_or_not_there(tmp_path):
-    from segrid._files import whole, write_text
+    from segrid._files import atomic_write, write_text
 
     target = tmp_path / "deep/labels.png"
-    with pytest.raises(KeyError), whole(target) as part:
+    with pytest.raises(KeyError), atomic_write(target) as part:
         part.write_bytes(b"half")
         assert not target.exists()
         raise KeyError
     assert list(target.parent.iterdir()) == []
     write_text(target, "old")
-    with pytest.raises(OSError, match="labels.png"), whole(target) as part:
+    with pytest.raises(OSError, match="labels.png"), atomic_write(target) as part:
         part.write_bytes(b"half")
         raise OSError(28, "No space left on device")
     assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1

@@ -171,7 +171,7 @@ def test_how_many_boxes_at_once_reaches_the_model(tiny, photos, tmp_path):
     """The masks are the same for any number of boxes, so the test looks at the options of the
     job."""
     from segrid.folders.inputs import collect
-    from segrid.folders.machine import Asked, machine
+    from segrid.folders.job_plan import JobRequest, plan_job
 
     (tmp_path / "views.json").write_text('{"a": {"pattern": "*", "prompts": ["a"]}}')
     (tmp_path / "boxes.json").write_text(
@@ -184,10 +184,11 @@ def test_how_many_boxes_at_once_reaches_the_model(tiny, photos, tmp_path):
         {"views": tmp_path / "views.json"},
     ):
         assert (
-            machine(tiny, Asked(**asked, sam_batch_size=3), images, {}).options["batch_size"] == 3
+            plan_job(tiny, JobRequest(**asked, sam_batch_size=3), images, {}).options["batch_size"]
+            == 3
         )
-        assert "batch_size" not in machine(tiny, Asked(**asked), images, {}).options
-    assert machine(tiny, Asked(), images, {"max_masks": 3}).options == {"max_masks": 3}
+        assert "batch_size" not in plan_job(tiny, JobRequest(**asked), images, {}).options
+    assert plan_job(tiny, JobRequest(), images, {"max_masks": 3}).options == {"max_masks": 3}
 
 
 class Middle(torch.nn.Module):

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from segrid.folders.classes import Classes, classes_of
+from segrid.folders.views import names_in
 from segrid.folders.writers import class_map, is_class_picture
-from segrid.views import names_in
 
 COMMAND = [sys.executable, "-m", "segrid", "batch"]
 

@@ -7,7 +7,7 @@ import pytest
 import segrid
 import tifffile
 from PIL import Image
-from segrid.microscopy import DIAMETER_10X, DIAMETER_40X, options_for
+from segrid.compat.microscopy import DIAMETER_10X, DIAMETER_40X, options_for
 
 
 def field(seed, size, diameter, count):

@@ -52,7 +52,7 @@ def test_same_bytes_with_a_worker_killed(folder, tmp_path):
     assert local.returncode == 1, local.stderr
     from segrid import Segmenter
     from segrid.folders.inputs import collect
-    from segrid.folders.on_ray import engine
+    from segrid.folders.on_ray import ray_records
     from segrid.folders.run import Job, run
 
     killed = []
@@ -82,7 +82,7 @@ def test_same_bytes_with_a_worker_killed(folder, tmp_path):
         ["coco", "labels", "csv"],
         {"points_per_side": 4, "crop_n_layers": 0},
     )
-    summary = run(job, collect([str(folder)]), {}, engine=engine(2, 1))
+    summary = run(job, collect([str(folder)]), {}, make_records=ray_records(2, 1))
     watcher.join()
     assert killed, "no worker was killed"
     assert summary.done == 16 and [name for name, _ in summary.failed] == ["bad.png"]

@@ -80,15 +80,17 @@ def test_no_more_in_memory_than_asked(tiny):
 
 
 def test_free_pages_go_back_after_each_encoding_and_each_image(tiny, monkeypatch):
-    from segrid import _core, streaming
+    from segrid import _core
+    from segrid.folders import stream
 
     given, told = [], []
     monkeypatch.setattr(_core, "give_back_memory", lambda: given.append(told[-1]["stage"]))
-    monkeypatch.setattr(streaming, "TIDY_EVERY", 0)
-    monkeypatch.setattr(streaming, "LONG", 0)
+    monkeypatch.setattr(stream, "GIVE_BACK_INTERVAL", 0)
+    monkeypatch.setattr(stream, "LONG_ENCODING", 0)
     list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
     assert given == ["encode", "filter"] * 2 and told[-1]["done"] == 16
-    monkeypatch.setattr(streaming, "TIDY_EVERY", 1000)  # Now pages go back after encodings only.
+    # Now pages go back after encodings only.
+    monkeypatch.setattr(stream, "GIVE_BACK_INTERVAL", 1000)
     given.clear()
     list(segrid.stream(tiny, pictures(2), in_flight=1, progress=told.append, **OPTIONS))
     assert given == ["encode"] * 2

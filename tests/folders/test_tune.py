@@ -62,8 +62,8 @@ def test_rows(tuned):
 
 
 def test_report_and_profile(tuned, tmp_path, coins):
-    from segrid.tuning import read_profile
-    from segrid.tuning_report import write_report
+    from segrid.measuring.tuning_report import write_report
+    from segrid.profile import read_profile
 
     write_report(tuned, tmp_path)
     report = (tmp_path / "report.md").read_text()
@@ -92,14 +92,15 @@ def test_report_and_profile(tuned, tmp_path, coins):
 
 
 def test_out_of_memory_is_a_row(images, monkeypatch):
-    from segrid import tuning
+    from segrid.measuring import tuning
 
-    real = tuning._measured
+    real = tuning._Measurements._measure
 
-    def tight(setting, model, device, paths, limit, *rest):
-        return real(setting, model, device, paths, 8 if setting.in_flight == 1 else limit, *rest)
+    def tight(self, setting):
+        self._job["limit_mb"] = 8 if setting.in_flight == 1 else None
+        return real(self, setting)
 
-    monkeypatch.setattr(tuning, "_measured", tight)
+    monkeypatch.setattr(tuning._Measurements, "_measure", tight)
     found = segrid.tune(sorted(images.iterdir())[:1], threads=[2], precisions=["fp32"], points=(4,))
     assert [r.error for r in found.rows] == [
         None,
@@ -113,7 +114,7 @@ def _report(found):
     import tempfile
     from pathlib import Path
 
-    from segrid.tuning_report import write_report
+    from segrid.measuring.tuning_report import write_report
 
     with tempfile.TemporaryDirectory() as folder:
         write_report(found, folder)
@@ -210,7 +211,7 @@ def test_how_many_boxes_a_call(images):
 def test_a_batch_too_large_is_a_row(images):
     """Nine hundred boxes do not fit into 60 MB of address space: the row says so."""
     code = (
-        "import resource, sys, segrid\nfrom segrid.tuning import sweep_prompts\n"
+        "import resource, sys, segrid\nfrom segrid.measuring.tuning import sweep_prompts\n"
         "m = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
         "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import segrid
 from PIL import Image
-from segrid.views import read_views
+from segrid.folders.views import read_views
 
 WHOLE = np.array([[4, 5, 60, 50]])
 

@@ -49,10 +49,10 @@ def test_equals_transformers_pillow_processor(size, side):
 
 def test_the_square_around_a_narrow_image_is_never_made():
     """The image has 24,000 x 9 pixels; its square would take 1.7 GB."""
-    from segrid.memory import forget_peak, resident_mb
+    from segrid.measuring.memory import reset_peak, resident_mb
 
     rgb = noise((24_000, 9))
-    forget_peak()
+    reset_peak()
     before = resident_mb("VmHWM")
     blurred(rgb, 64)
     assert resident_mb("VmHWM") - before < 100

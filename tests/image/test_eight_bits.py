@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from segrid._eight_bits import mapped, stretched
-from segrid._tiff_colour import _full_range
+from segrid.image_files.eight_bits import mapped, stretched
+from segrid.image_files.tiff_colour import _full_range
 
 from tests.reference.tiff import percentiles
 

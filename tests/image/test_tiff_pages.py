@@ -133,10 +133,10 @@ def test_only_the_first_page_is_read(tmp_path):
             counted += len(data)
             return data
 
-    from segrid import _tiff
+    from segrid.image_files import tiff
 
     with Counting(path) as file:
-        _tiff.read(file, "stack.tif", max_pixels=10**8, lenient=False)
+        tiff.read(file, "stack.tif", max_pixels=10**8, lenient=False)
     assert counted < 4 * 256 * 256 * 2
 
 

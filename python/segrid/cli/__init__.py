@@ -8,7 +8,7 @@ def main() -> None:
     import warnings
 
     from segrid.cli.app import app
-    from segrid.cli.output import show_warning
+    from segrid.cli.output import print_warning
 
-    warnings.showwarning = show_warning
+    warnings.showwarning = print_warning
     app(prog_name="segrid")

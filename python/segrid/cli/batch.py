@@ -22,31 +22,32 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from segrid._types import JsonObject, Options
 from segrid.cli.choice import advise
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 if TYPE_CHECKING:
     from segrid.folders.inputs import Input
-    from segrid.folders.machine import Machine
-    from segrid.folders.run import Job, Plan, Summary
+    from segrid.folders.job_plan import JobPlan
+    from segrid.folders.run import Job, RunStatus, Summary
 
-SHOWN = 20  # the most entries of a list that the summary shows
+LISTED = 20  # the most entries of a list that the summary shows
 
 
 @dataclass
 class Command:
     """The arguments of `segrid batch`; see its help.
 
-    asked : as `segrid.folders.machine.Asked`
+    request : fields of `segrid.folders.job_plan.JobRequest`
     options : of segment everything
     engine, workers, ray_address : where the run takes place
     unnamed : packaged models that run because the user named no other"""
 
     inputs: list[str]
     output: Path
-    asked: dict[str, Any]
+    request: Options
     writers: list[str]
-    options: dict[str, Any]
+    options: Options
     model: str = "tiny"
     device: str = "auto"
     precision: str = "auto"
@@ -71,30 +72,30 @@ def run(command: Command) -> int:
     """Runs the command. Returns the exit code: 0 if all images are done, 1 if an image is
     quarantined or the run stopped. Exits with 2 if the run cannot begin."""
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         with _notes(console):
-            made, job = _prepared(command)
-        elsewhere = _engine(command)
+            plan, job = _prepared(command)
+        make_records = _records_maker(command)
         if command.dry_run:
-            from segrid.folders.run import plan
+            from segrid.folders.run import run_status
 
-            _say_plan(plan(job, made.images, made.named, command.retry), made, command)
+            _say_status(run_status(job, plan.images, plan.named, command.retry), plan, command)
             return 0
         try:
-            summary = _done(job, made, command, elsewhere, console)
+            summary = _done(job, plan, command, make_records, console)
         except BlockingIOError as error:
             raise ValueError(f"{command.output}: another run is writing there") from error
-    _say(summary, len(made.images), command)
+    _say(summary, len(plan.images), command)
     # The folder belongs to the model that has filled it.
     if summary.done > summary.earlier:
         advise(console, command.unnamed, also="and another -o")
     return 1 if summary.failed or summary.stopped else 0
 
 
-def _prepared(command: Command) -> tuple[Machine, Job]:
+def _prepared(command: Command) -> tuple[JobPlan, Job]:
     """Collects the images and determines the job. Raises before the first image is read."""
     import segrid
-    from segrid.folders.machine import Asked, machine, of_option
+    from segrid.folders.job_plan import JobRequest, errors_name_option, plan_job
     from segrid.folders.run import Job, check_output
 
     check_output(command.writers, command.output_suffix)
@@ -104,9 +105,9 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
         segrid.set_threads(threads)
     tuned = None
     if command.profile is not None:
-        from segrid.tuning import read_profile
+        from segrid.profile import read_profile
 
-        with of_option("--profile"):
+        with errors_name_option("--profile"):
             tuned = read_profile(command.profile)
     segmenter = segrid.Segmenter(
         command.model, device=command.device, precision=command.precision, profile=command.profile
@@ -116,26 +117,26 @@ def _prepared(command: Command) -> tuple[Machine, Job]:
         options["points_per_side"] = options.get("points_per_side") or tuned["points_per_side"]
         if threads is None:
             segrid.set_threads(tuned["threads"])
-    asked = Asked(**command.asked, device=command.device, precision=command.precision)
-    made = machine(segmenter, asked, images, options)
-    made.named = {
-        "model": segmenter._engine.model_id,
+    request = JobRequest(**command.request, device=command.device, precision=command.precision)
+    plan = plan_job(segmenter, request, images, options)
+    plan.named = {
+        "model": segmenter.model_id,
         "precision": segmenter.precision,
-    } | made.named
+    } | plan.named
     job = Job(
-        model=made.model,
+        model=plan.model,
         folder=command.output,
         writers=command.writers,
-        options=made.options,
-        boxes=made.boxes,
+        options=plan.options,
+        boxes=plan.boxes,
         limits={"image_batch_size": batch, "io_workers": command.io_workers},
-        rules=made.rules,
-        classes=made.classes,
+        rules=plan.rules,
+        classes=plan.classes,
         suffix=command.output_suffix,
         lenient=command.lenient,
         skip_existing=command.skip_existing,
     )
-    return made, job
+    return plan, job
 
 
 def _images(command: Command) -> list[Input]:
@@ -153,57 +154,61 @@ def _images(command: Command) -> list[Input]:
     return collect(command.inputs, command.output, kinds=kinds, exclude=excluded)
 
 
-def _engine(command: Command) -> Any:
-    """Returns the engine that runs the job, as `segrid.folders.run.run` takes it; None: this
-    process."""
+def _records_maker(command: Command) -> Any:
+    """Returns the function that makes the records, as `segrid.folders.run.run` takes it; None: this
+    process makes them."""
     if command.engine == "local":
         return None
     if command.engine != "ray":
         raise ValueError(f"--engine: must be local or ray, got {command.engine!r}")
     import segrid
-    from segrid.folders.on_ray import engine
+    from segrid.folders.on_ray import ray_records
 
     share = max(1, segrid.threads() // command.workers) if command.workers else 1
-    return engine(command.workers or max(1, segrid.threads() // share), share, command.ray_address)
+    return ray_records(
+        command.workers or max(1, segrid.threads() // share), share, command.ray_address
+    )
 
 
-def _done(job: Job, made: Machine, command: Command, elsewhere: Any, console: Console) -> Summary:
+def _done(
+    job: Job, plan: JobPlan, command: Command, make_records: Any, console: Console
+) -> Summary:
     """Runs the job with a progress bar of this run."""
-    from segrid.folders.run import run as work
+    from segrid.folders.run import run as run_job
 
     with _bar(console, quiet=command.as_json) as bar:
-        task = bar.add_task("batch", total=len(made.images), rate="", bad=0)
+        task = bar.add_task("batch", total=len(plan.images), rate="", bad=0)
         begin, count, bad = perf_counter(), 0, 0
 
-        def each(record: dict[str, Any]) -> None:
+        def each(record: JsonObject) -> None:
             nonlocal count, bad
             count, bad = count + 1, bad + (record["status"] == "failed")
             rate = f"{count / (perf_counter() - begin):.1f} images/s"
             bar.update(task, advance=1, rate=rate, bad=bad)
 
-        def planned(plan: Plan) -> None:
-            bar.update(task, completed=len(plan.done) + len(plan.failed))
+        def show_status(status: RunStatus) -> None:
+            bar.update(task, completed=len(status.done) + len(status.failed))
 
-        return work(job, made.images, made.named, each, command.retry, elsewhere, planned)
+        return run_job(job, plan.images, plan.named, each, command.retry, make_records, show_status)
 
 
-def _say_plan(plan: Plan, made: Machine, command: Command) -> None:
+def _say_status(status: RunStatus, plan: JobPlan, command: Command) -> None:
     """Prints what the run would do, for each view if there are views."""
     counts = {
-        "images": len(made.images),
-        "done": len(plan.done),
-        "quarantined": len(plan.failed),
-        "todo": len(plan.todo),
+        "images": len(plan.images),
+        "done": len(status.done),
+        "quarantined": len(status.failed),
+        "todo": len(status.todo),
     }
     views = {}
-    for view in made.view_of and made.model.views:
+    for view in plan.view_of and plan.model.views:
         of = {
-            name: Counter(made.view_of[one.key] for one in images)[view]
+            name: Counter(plan.view_of[one.key] for one in images)[view]
             for name, images in (
-                ("images", made.images),
-                ("done", plan.done),
-                ("quarantined", plan.failed),
-                ("todo", plan.todo),
+                ("images", plan.images),
+                ("done", status.done),
+                ("quarantined", status.failed),
+                ("todo", status.todo),
             )
         }
         views[view] = of
@@ -212,12 +217,12 @@ def _say_plan(plan: Plan, made: Machine, command: Command) -> None:
         return
     out = Console()
     out.print(
-        f"dry run, nothing is written: {_counts(counts)}: {shown(command.output)}",
+        f"dry run, nothing is written: {_counts(counts)}: {printable(command.output)}",
         highlight=False,
         soft_wrap=True,
     )
     for view, of in views.items():
-        out.print(f"  {shown(view)}: {_counts(of)}", highlight=False, soft_wrap=True)
+        out.print(f"  {printable(view)}: {_counts(of)}", highlight=False, soft_wrap=True)
 
 
 def _counts(of: dict[str, int]) -> str:
@@ -247,22 +252,26 @@ def _say(summary: Summary, images: int, command: Command) -> None:
         + _earlier(summary.earlier)
         + f", {len(summary.failed)} quarantined"
         + _earlier(before)
-        + f": {shown(command.output)}",
+        + f": {printable(command.output)}",
         highlight=False,
         soft_wrap=True,
     )
     for kind, lines in (("[red]quarantined[/red]", summary.failed), ("note", summary.notes)):
-        for name, text in lines[:SHOWN]:
-            out.print(f"{kind} {shown(name)}: {shown(text)}", highlight=False, soft_wrap=True)
-        if len(lines) > SHOWN:
+        for name, text in lines[:LISTED]:
             out.print(
-                f"{kind} and {len(lines) - SHOWN} more: see manifest.jsonl there",
+                f"{kind} {printable(name)}: {printable(text)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if len(lines) > LISTED:
+            out.print(
+                f"{kind} and {len(lines) - LISTED} more: see manifest.jsonl there",
                 highlight=False,
                 soft_wrap=True,
             )
     if summary.stopped:
         out.print(
-            f"[red]stopped[/red] {shown(summary.stopped)}; the same command goes on from here",
+            f"[red]stopped[/red] {printable(summary.stopped)}; the same command goes on from here",
             highlight=False,
             soft_wrap=True,
         )
@@ -281,7 +290,7 @@ def _notes(console: Console) -> Iterator[None]:
             yield
         finally:
             for one in found:
-                console.print(f"note: {shown(one.message)}", highlight=False, soft_wrap=True)
+                console.print(f"note: {printable(one.message)}", highlight=False, soft_wrap=True)
 
 
 def _bar(console: Console, *, quiet: bool) -> Progress:

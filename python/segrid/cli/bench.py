@@ -6,22 +6,13 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from segrid._types import JsonObject
 from segrid.cli.choice import ModelChoice
-from segrid.cli.output import refusing, shown
-
-# The spans that each stage consists of (see segrid.Trace). The table shows them indented below it.
-PARTS = {
-    "encode": ("qkv", "window attention", "pack keys", "global attention", "mlp", "neck"),
-    "decode": ("tokens", "sweep", "upscale"),
-}
-STAGES = ("resize", "encode", "decode", "scan", "filter", "total")
+from segrid.cli.output import exit_on_error, printable
 
 
 def run(
@@ -31,21 +22,22 @@ def run(
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
+    from segrid.measuring.stages import drawn_picture, stage_seconds
 
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         segmenter = choice.segmenter()
         pixels = [(path.name, to_image(path)) for path in images] or [
-            ("drawn, 1800 x 1200", to_image(drawn()))
+            ("drawn, 1800 x 1200", to_image(drawn_picture()))
         ]
         records = []
         for name, image in pixels:
-            with console.status(f"{shown(name)}: {repeat + 1} runs", spinner="line"):
+            with console.status(f"{printable(name)}: {repeat + 1} runs", spinner="line"):
                 records.append(
                     {
                         "image": name,
                         "points": points_per_side**2,
-                        **measure(segmenter, image, points_per_side, repeat),
+                        **stage_seconds(segmenter, image, points_per_side, repeat),
                     }
                 )
     about = {
@@ -61,7 +53,7 @@ def run(
     out = Console()
     out.print(
         f"{about['cpu']}, {about['threads']} threads, {about['precision']}, "
-        f"model {shown(choice.model)}",
+        f"model {printable(choice.model)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -76,20 +68,20 @@ def sweep(
     """Measures the prompt batch alone. Returns the exit code 0. Exits with 2 if nothing can be
     run."""
     import segrid
-    from segrid.prompt_sweep import sweep_prompts
+    from segrid.measuring.prompt_sweep import sweep_prompts
 
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         segmenter = choice.segmenter()
-        with console.status(f"{shown(str(image))}: {len(counts)} batches", spinner="line"):
+        with console.status(f"{printable(str(image))}: {len(counts)} batches", spinner="line"):
             rows = sweep_prompts(segmenter, image, counts, repeat)
     if as_json:
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
         return 0
     best = max(rows, key=lambda r: r.boxes_per_second)
     table = Table(
-        title=f"{shown(str(image))}: boxes to masks, {segrid.threads()} threads, "
-        f"{segmenter.precision}, model {shown(choice.model)}",
+        title=f"{printable(str(image))}: boxes to masks, {segrid.threads()} threads, "
+        f"{segmenter.precision}, model {printable(choice.model)}",
         title_justify="left",
     )
     for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", ""):
@@ -111,43 +103,11 @@ def sweep(
     return 0
 
 
-def drawn() -> np.ndarray:
-    """Draws a (1200, 1800, 3) uint8 picture of discs on a slope, always the same."""
-    y, x = np.mgrid[:1200, :1800]
-    picture = np.stack([x / 1800, y / 1200, (x + y) / 3000], axis=2) * 160
-    random = np.random.default_rng(0)
-    for _ in range(60):
-        cx, cy, r = random.uniform(0, 1800), random.uniform(0, 1200), random.uniform(15, 120)
-        picture[(x - cx) ** 2 + (y - cy) ** 2 < r * r] = random.uniform(0, 255, 3)
-    return picture.astype(np.uint8)
+def _table(record: JsonObject) -> Table:
+    from segrid.measuring.stages import PARTS, STAGES
 
-
-def measure(segmenter: Any, image: Any, points_per_side: int, repeat: int) -> dict[str, Any]:
-    """Returns the median of `repeat` runs after a first one: seconds per stage (wall clock), and
-    per part (summed over workers)."""
-    import segrid
-
-    segmenter.everything(image, points_per_side=points_per_side)
-    runs = []
-    for _ in range(repeat):
-        begin = perf_counter()
-        with segrid.Trace() as trace:
-            masks = segmenter.everything(image, points_per_side=points_per_side)
-        runs.append((perf_counter() - begin, masks.stats, trace.seconds(), len(masks)))
-    total, stats, parts, objects = sorted(runs, key=lambda r: r[0])[(repeat - 1) // 2]
-    return {
-        "objects": objects,
-        "seconds": {s: stats["seconds"].get(s, 0.0) for s in STAGES},
-        "worker_seconds": parts,
-        "fastest": min(r[0] for r in runs),
-        "slowest": max(r[0] for r in runs),
-        "peak_memory_mb": stats["peak_memory_mb"],
-    }
-
-
-def _table(record: dict[str, Any]) -> Table:
     table = Table(
-        title=f"{shown(record['image'])}: {record['objects']} objects from {record['points']} "
+        title=f"{printable(record['image'])}: {record['objects']} objects from {record['points']} "
         f"points, peak {record['peak_memory_mb']:.0f} MB",
         title_justify="left",
     )

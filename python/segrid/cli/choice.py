@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from segrid.cli.output import shown
+from segrid._types import Options
+from segrid.cli.output import printable
 
 SEGMENTER = "facebook/sam2.1-hiera-tiny"
 DETECTOR = "google/owlv2-base-patch16-ensemble"
@@ -33,7 +34,7 @@ class ModelChoice:
     named: bool = True
 
     @property
-    def where(self) -> dict[str, Any]:
+    def where(self) -> Options:
         """The keyword arguments for loading the model."""
         return {"device": self.device, "precision": self.precision}
 
@@ -72,10 +73,10 @@ def advise(
     options = [word for pair in better.items() for word in pair]
     about = "; ".join(MADE_FOR[model] for model in dict.fromkeys(unnamed.values()))
     costs = "; ".join(f"{name}: {DOWNLOADS[name]}" for name in dict.fromkeys(better.values()))
-    again = f":\n  {shown(shlex.join([*command, *options]))}" if command else ""
+    again = f":\n  {printable(shlex.join([*command, *options]))}" if command else ""
     console.print(
-        f"[yellow]note:[/yellow] {shown(about)}. On everyday photos its results are of little use. "
-        f"For models made for photos, which are downloaded once ({shown(costs)}), "
+        f"[yellow]note:[/yellow] {printable(about)}. On everyday photos its results are of little "
+        f"use. For models made for photos, which are downloaded once ({printable(costs)}), "
         f"add {' '.join(options)}{also and ' ' + also}{again}",
         highlight=False,
         soft_wrap=True,

@@ -12,7 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from segrid.cli.output import refusing, shown
+from segrid._types import Options
+from segrid.cli.output import exit_on_error, printable
 
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
 STAGES = ("encode", "decode", "scan", "filter", "total")
@@ -35,14 +36,14 @@ def run(
     model: str,
     device: str,
     threads: int | None,
-    options: dict[str, Any],
+    options: Options,
     as_json: bool,
 ) -> int:
     """Runs the command. Returns the exit code 0. Exits with 2 if nothing can be compared."""
-    from segrid.comparison import compare
+    from segrid.measuring.comparison import compare
 
     console = Console(stderr=True)
-    with refusing(RuntimeError):
+    with exit_on_error(RuntimeError):
         with console.status("starting", spinner="line") as status:
             found = compare(
                 images,
@@ -53,7 +54,7 @@ def run(
                 threads=threads,
                 progress=lambda at: status.update(
                     f"{at['precision']}: image {at['done'] + 1} of {at['total']}, "
-                    f"{shown(Path(at['image']).name)}"
+                    f"{printable(Path(at['image']).name)}"
                 ),
                 **options,
             )
@@ -84,7 +85,8 @@ def run(
     count = f"{len(found.images)} image{'s' if len(found.images) > 1 else ''}"
     table = Table(
         box=SIMPLE_HEAD,
-        title=f"{count}, model {shown(model)}; masks against those of {found.results[0].precision}",
+        title=f"{count}, model {printable(model)}; masks against those of "
+        f"{found.results[0].precision}",
         title_justify="left",
     )
     table.add_column("")
@@ -94,9 +96,9 @@ def run(
         table.add_row(name, *(cell(r) for r in found.results))
     out.print(table)
     for precision, why in found.refused.items():
-        out.print(f"  {precision}: {shown(why)}", highlight=False, soft_wrap=True)
+        out.print(f"  {precision}: {printable(why)}", highlight=False, soft_wrap=True)
     if drawn:
-        out.print(f"  worst difference: {shown(output)}", highlight=False, soft_wrap=True)
+        out.print(f"  worst difference: {printable(output)}", highlight=False, soft_wrap=True)
     return 0
 
 

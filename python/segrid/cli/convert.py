@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 
 def run(checkpoint: Path, output: Path, as_json: bool) -> int:
@@ -16,7 +16,7 @@ def run(checkpoint: Path, output: Path, as_json: bool) -> int:
     checkpoint."""
     from segrid.convert import convert
 
-    with refusing():
+    with exit_on_error():
         found = convert(checkpoint, output)
     if as_json:
         sys.stdout.write(json.dumps(found | {"folder": str(output)}, indent=2) + "\n")
@@ -25,7 +25,7 @@ def run(checkpoint: Path, output: Path, as_json: bool) -> int:
         memory = " with the memory of video" if found["video"] else ""
         Console().print(
             f"{found['family']}{memory}: {found['tensors']} tensors{left}, "
-            f"{found['bytes'] / 1e6:.0f} MB, checked by a click: {shown(output)}",
+            f"{found['bytes'] / 1e6:.0f} MB, checked by a click: {printable(output)}",
             highlight=False,
             soft_wrap=True,
         )

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from segrid._files import write_text
+from segrid._types import JsonObject, Options
 from segrid.cli.choice import ModelChoice, advise
-from segrid.cli.output import Item, bar, items, refusing, show_outcome, shown
+from segrid.cli.output import Item, exit_on_error, items, printable, progress_bar, show_outcome
 
 ENDINGS = {"picture": "_detections.png", "coco": "_coco.json"}
 
@@ -25,7 +26,7 @@ def run(
     output: Path,
     detector: ModelChoice,
     segmenter: ModelChoice | None,
-    options: dict[str, Any],
+    options: Options,
     *,
     lenient: bool,
     as_json: bool,
@@ -42,7 +43,7 @@ def run(
     from segrid.detector import check_thresholds
 
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         check_thresholds(**options)
         detector.set_threads()
         loaded = segrid.Detector(detector.model, **detector.where)
@@ -53,7 +54,7 @@ def run(
         )
         output.mkdir(parents=True, exist_ok=True)
     records = []
-    with bar(console, as_json) as bars:
+    with progress_bar(console, as_json) as bars:
         task = bars.add_task("detect", total=len(images), note="")
         for item in items(images, output):
             try:
@@ -61,7 +62,7 @@ def run(
             except Exception as error:  # an error in one image must not stop the others
                 record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
             records.append(record)
-            bars.update(task, advance=1, note=shown(item.path.name))
+            bars.update(task, advance=1, note=printable(item.path.name))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -76,9 +77,7 @@ def run(
     return 1 if any("error" in r for r in records) else 0
 
 
-def _one(
-    find: Any, item: Item, prompts: list[str], options: dict[str, Any], lenient: bool
-) -> dict[str, Any]:
+def _one(find: Any, item: Item, prompts: list[str], options: Options, lenient: bool) -> JsonObject:
     from time import perf_counter
 
     from segrid._image import to_image, write_png
@@ -102,7 +101,7 @@ def _one(
     }
 
 
-def _report(records: list[dict[str, Any]], prompts: list[str], console: Console) -> None:
+def _report(records: list[JsonObject], prompts: list[str], console: Console) -> None:
     table = Table(
         title="detect: boxes for each prompt, the best score, seconds (with reading)",
         title_justify="left",
@@ -111,11 +110,11 @@ def _report(records: list[dict[str, Any]], prompts: list[str], console: Console)
     )
     table.add_column("image", overflow="fold")
     for prompt in prompts:
-        table.add_column(shown(prompt), justify="right")
+        table.add_column(printable(prompt), justify="right")
     table.add_column("best", justify="right")
     table.add_column("s", justify="right")
     for r in records:
-        name = shown(Path(r["image"]).name)
+        name = printable(Path(r["image"]).name)
         if "error" in r:
             table.add_row(name, "[red]failed[/red]")
         else:

@@ -16,8 +16,9 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from segrid._files import write_text
+from segrid._types import JsonObject, Options
 from segrid.cli.choice import ModelChoice, advise
-from segrid.cli.output import Item, bar, items, refusing, show_outcome, shown
+from segrid.cli.output import Item, exit_on_error, items, printable, progress_bar, show_outcome
 
 ENDINGS = {"overlay": "_overlay.png", "labels": "_labels.png", "coco": "_coco.json"}
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
@@ -27,7 +28,7 @@ def run(
     images: list[Path],
     output: Path,
     choice: ModelChoice,
-    options: dict[str, Any],
+    options: Options,
     *,
     lenient: bool,
     as_json: bool,
@@ -42,16 +43,19 @@ def run(
     import segrid
 
     console = Console(stderr=True)
-    with refusing():
+    with exit_on_error():
         segmenter = choice.segmenter()
         segmenter.check_options(**options)
         output.mkdir(parents=True, exist_ok=True)
         if trace is not None:
             trace.touch()
     records = []
-    with bar(console, as_json) as bars, segrid.Trace(trace) if trace else contextlib.nullcontext():
+    with (
+        progress_bar(console, as_json) as bars,
+        segrid.Trace(trace) if trace else contextlib.nullcontext(),
+    ):
         for item in items(images, output):
-            task = bars.add_task(shown(item.path.name), total=None, note="")
+            task = bars.add_task(printable(item.path.name), total=None, note="")
             try:
                 progress = functools.partial(_advance, bars, task)
                 record = _one(segmenter, item, options, lenient, progress)
@@ -65,7 +69,7 @@ def run(
         _report(records, Console())
         if trace:
             Console().print(
-                f"  trace    {shown(trace)} (open it in chrome://tracing or "
+                f"  trace    {printable(trace)} (open it in chrome://tracing or "
                 "https://ui.perfetto.dev)",
                 highlight=False,
                 soft_wrap=True,
@@ -75,14 +79,12 @@ def run(
     return 1 if any("error" in r for r in records) else 0
 
 
-def _advance(bars: Progress, task: TaskID, state: dict[str, Any]) -> None:
+def _advance(bars: Progress, task: TaskID, state: JsonObject) -> None:
     note = f"{state['stage']} {state['kept']} kept"
     bars.update(task, total=state["total"], completed=state["done"], note=note)
 
 
-def _one(
-    segmenter: Any, item: Item, options: dict[str, Any], lenient: bool, progress: Any
-) -> dict[str, Any]:
+def _one(segmenter: Any, item: Item, options: Options, lenient: bool, progress: Any) -> JsonObject:
     from time import perf_counter
 
     from segrid._image import to_image, write_png
@@ -111,7 +113,7 @@ def _one(
     }
 
 
-def _report(records: list[dict[str, Any]], console: Console) -> None:
+def _report(records: list[JsonObject], console: Console) -> None:
     table = Table(
         title="segment everything: objects, seconds per stage, peak memory",
         title_justify="left",
@@ -123,10 +125,10 @@ def _report(records: list[dict[str, Any]], console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for r in records:
         if "error" in r:
-            table.add_row(shown(Path(r["image"]).name), "[red]failed[/red]")
+            table.add_row(printable(Path(r["image"]).name), "[red]failed[/red]")
         else:
             table.add_row(
-                shown(Path(r["image"]).name),
+                printable(Path(r["image"]).name),
                 str(r["objects"]),
                 *(f"{r['seconds'].get(s, 0):.2f}" for s in STAGES),
                 f"{r['peak_memory_mb']:.0f}",

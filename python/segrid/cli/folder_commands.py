@@ -197,7 +197,7 @@ def batch(
         "min_area_frac": min_area_frac,
         "max_masks": max_masks,
     }
-    asked = {
+    request = {
         "prompts": prompt or [],
         "boxes": boxes,
         "detector": detector,
@@ -216,7 +216,7 @@ def batch(
             Command(
                 inputs=inputs,
                 output=output,
-                asked=asked,
+                request=request,
                 writers=[name.strip() for name in write.split(",")],
                 options=options,
                 model=model,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 from rich.console import Console
 
+from segrid._types import JsonObject
 from segrid.cli.choice import ModelChoice
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 
-def collect(choice: ModelChoice) -> dict[str, Any]:
+def collect(choice: ModelChoice) -> JsonObject:
     """Returns everything the command shows, as one dictionary."""
     import segrid
     from segrid._native import _core, openmp_runtimes
@@ -32,7 +32,7 @@ def collect(choice: ModelChoice) -> dict[str, Any]:
         "cuda": _cuda(),
         "model": {
             "name": choice.model,
-            "family": segmenter._engine.family,
+            "family": segmenter.family,
             "precision": segmenter.precision,
             "device": segmenter.device,
             "recommended": segmenter.recommended,
@@ -53,7 +53,7 @@ def _cuda() -> str:
 
 def run(choice: ModelChoice, *, as_json: bool) -> None:
     """Prints the information. Exits with 2 if the model cannot be loaded."""
-    with refusing():
+    with exit_on_error():
         found = collect(choice)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -66,4 +66,4 @@ def run(choice: ModelChoice, *, as_json: bool) -> None:
             )
         elif isinstance(value, list):
             value = ", ".join(map(str, value)) or "none"
-        console.print(f"[bold]{key}[/bold]: {shown(value)}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{key}[/bold]: {printable(value)}", highlight=False, soft_wrap=True)

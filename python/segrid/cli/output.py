@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from segrid._files import free_name
+from segrid._types import JsonObject
 
 CANNOT_BEGIN: tuple[type[Exception], ...] = (
     ValueError,
@@ -25,12 +26,12 @@ CANNOT_BEGIN: tuple[type[Exception], ...] = (
 )
 
 
-def shown(text: object) -> str:
+def printable(text: object) -> str:
     """Prepares text for rich: escapes its markup and replaces bytes that are not UTF-8."""
-    return escape(_printable(text))
+    return escape(_utf8(text))
 
 
-def _printable(text: object) -> str:
+def _utf8(text: object) -> str:
     return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -64,7 +65,7 @@ def items(images: list[Path], output: Path) -> list[Item]:
 
 
 @contextmanager
-def refusing(*also: type[Exception]) -> Iterator[None]:
+def exit_on_error(*also: type[Exception]) -> Iterator[None]:
     """Turns an error with which a command cannot begin (a model, an option, a folder) into one
     message on standard error and exit code 2. also : further exceptions that count as such
     errors."""
@@ -72,12 +73,12 @@ def refusing(*also: type[Exception]) -> Iterator[None]:
         yield
     except (*CANNOT_BEGIN, *also) as error:
         Console(stderr=True).print(
-            f"[red]error:[/red] {shown(error)}", highlight=False, soft_wrap=True
+            f"[red]error:[/red] {printable(error)}", highlight=False, soft_wrap=True
         )
         raise typer.Exit(2) from error
 
 
-def show_warning(
+def print_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -86,10 +87,10 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Replaces `warnings.showwarning`: prints the text without the line of code that raised it."""
-    print(f"warning: {_printable(message)}", file=file or sys.stderr)
+    print(f"warning: {_utf8(message)}", file=file or sys.stderr)
 
 
-def bar(console: Console, quiet: bool) -> Progress:
+def progress_bar(console: Console, quiet: bool) -> Progress:
     """Returns a progress bar over images, with a note for each; hidden if the output is not a
     terminal."""
     return Progress(
@@ -103,15 +104,15 @@ def bar(console: Console, quiet: bool) -> Progress:
     )
 
 
-def show_outcome(records: list[dict[str, Any]], console: Console) -> None:
+def show_outcome(records: list[JsonObject], console: Console) -> None:
     """Prints the files of each image, or the reason why it failed."""
     for r in records:
         if "error" in r:
             console.print(
-                f"[red]failed[/red] {shown(r['image'])}: {shown(r['error'])}",
+                f"[red]failed[/red] {printable(r['image'])}: {printable(r['error'])}",
                 highlight=False,
                 soft_wrap=True,
             )
         else:
             for kind, path in r["files"].items():
-                console.print(f"  {kind:8} {shown(path)}", highlight=False, soft_wrap=True)
+                console.print(f"  {kind:8} {printable(path)}", highlight=False, soft_wrap=True)

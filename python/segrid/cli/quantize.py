@@ -8,18 +8,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segrid.cli.output import refusing, shown
+from segrid.cli.output import exit_on_error, printable
 
 
 def run(model: str, output: Path, as_json: bool) -> int:
     """Runs the command. Returns the exit code 0. Exits with 2 if the model cannot be saved so."""
     import segrid
 
-    with refusing():
+    with exit_on_error():
         segrid.Segmenter(model, precision="int8").save(output)
     size = (output / "model.safetensors").stat().st_size
     if as_json:
         sys.stdout.write(json.dumps({"folder": str(output), "bytes": size}) + "\n")
     else:
-        Console().print(f"{size / 1e6:.1f} MB: {shown(output)}", highlight=False, soft_wrap=True)
+        Console().print(
+            f"{size / 1e6:.1f} MB: {printable(output)}", highlight=False, soft_wrap=True
+        )
     return 0

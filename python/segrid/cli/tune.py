@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from segrid.cli.output import bar, refusing, shown
+from segrid._types import JsonObject, Options
+from segrid.cli.output import exit_on_error, printable, progress_bar
 
 
 def run(
-    inputs: list[str], output: Path, model: str, images: int, sweep: dict[str, Any], as_json: bool
+    inputs: list[str], output: Path, model: str, images: int, sweep: Options, as_json: bool
 ) -> int:
     """Runs the command.
 
@@ -21,16 +21,16 @@ def run(
 
     Returns the exit code 0. Exits with 2 if nothing can be measured."""
     from segrid.folders.inputs import collect
-    from segrid.tuning import tune
-    from segrid.tuning_report import write_report
+    from segrid.measuring.tuning import tune
+    from segrid.measuring.tuning_report import write_report
 
     console = Console(stderr=True)
-    with refusing(RuntimeError):
+    with exit_on_error(RuntimeError):
         chosen = [str(one.path) for one in collect(inputs)][:images]
-        with bar(console, as_json) as bars:
+        with progress_bar(console, as_json) as bars:
             task = bars.add_task("tune", total=None, note="")
 
-            def each(state: dict[str, Any]) -> None:
+            def each(state: JsonObject) -> None:
                 s = state["setting"]
                 bars.update(
                     task,
@@ -47,10 +47,10 @@ def run(
         return 0
     out = Console()
     out.print(
-        shown((output / "recommendation.txt").read_text(encoding="utf-8").strip()),
+        printable((output / "recommendation.txt").read_text(encoding="utf-8").strip()),
         highlight=False,
         soft_wrap=True,
     )
     for file in files:
-        out.print(f"  {shown(file)}", highlight=False, soft_wrap=True)
+        out.print(f"  {printable(file)}", highlight=False, soft_wrap=True)
     return 0

@@ -46,7 +46,7 @@ def decode(
     the logits of all masks. Without any prompt it decodes one empty prompt, as the originals do."""
     prompts = {name: arguments.pop(name) for name in PROMPTS if arguments.get(name) is not None}
     counts = {len(rows) for rows in prompts.values()}
-    height, width = segmenter._engine.low_res
+    height, width = segmenter.low_res_size
     most = max(1, LOW_RES_BYTES // (4 * height * width * (3 if multimask else 1)))
     # If the counts differ, `predict` refuses them.
     starts = range(0, max(counts), most) if len(counts) == 1 and max(counts) > most else [0]

@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from segrid._downloads import check_checkpoint
-from segrid._files import whole
+from segrid._files import atomic_write
 from segrid._native import CorruptFileError
+from segrid._types import JsonObject, Tensors
 from segrid.convert import mobile_sam, sam, sam2
 
 FAMILIES = (sam, mobile_sam, sam2)
@@ -28,18 +29,19 @@ ORIGINAL_RULES = {"sam": sam.ORIGINAL_RULES, "mobile_sam": mobile_sam.ORIGINAL_R
 PUBLISHED_WIDTH, PUBLISHED_HEADS = 256, 8  # all published mask decoders have these
 
 
-def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
+def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) -> JsonObject:
     """Writes config.json and model.safetensors (fp32, transformers' names) of an original
     checkpoint into the folder `output`.
 
-    The checkpoint is read as weights only (no code of it runs), its family and sizes are told from
-    its tensors, and the result is checked by loading it and answering a click. Returns {"family",
-    "video", "tensors", "dropped", "bytes"}: `video` says whether the model has the memory that
-    video needs, `dropped` are the tensors that segrid has no use for.
+    The checkpoint is read as weights only, so that no code in it runs. Its tensors give its family
+    and sizes. The result is checked: it is loaded and answers a click. Returns {"family", "video",
+    "tensors", "dropped", "bytes"}: `video` says whether the model has the memory that video needs,
+    `dropped` are the tensors that segrid has no use for.
 
-    No tensor tells the attention heads of the mask decoder. A config.json beside the checkpoint
-    does ({"mask_decoder_config": {"num_attention_heads": n}}); without one they are 8, as in every
-    published checkpoint, whose decoders are 256 wide, and a decoder of another width is refused.
+    The number of attention heads of the mask decoder is not in the tensors. A config.json beside
+    the checkpoint can give it ({"mask_decoder_config": {"num_attention_heads": n}}). Without one it
+    is 8, as in every published checkpoint, whose decoders are 256 wide; a decoder of another width
+    is then refused.
 
     Raises FileNotFoundError, CorruptFileError (not a checkpoint, or one that holds more than
     weights), NotImplementedError (an unknown architecture).
@@ -57,12 +59,12 @@ def convert_weights(
     *,
     heads: int | None = None,
     source: str = "the weights",
-) -> dict[str, Any]:
-    """`convert` of tensors by their original names, such as `torch.load` gives.
+) -> JsonObject:
+    """Does the same for tensors by their original names, as `torch.load` returns them.
 
-    heads : attention heads of the mask decoder; None: 8 for the published width of 256, and
-        NotImplementedError for another
-    source : what messages call them
+    heads : the number of attention heads of the mask decoder; None: 8 for the published width of
+        256, and NotImplementedError for another width
+    source : the name of the tensors in messages
     """
     folder = Path(output)
     family = family_of(weights, source)
@@ -89,7 +91,8 @@ def convert_weights(
 
 
 def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
-    """The module here that knows these tensors. Raises NotImplementedError where none does."""
+    """The module of this package that converts these tensors. Raises NotImplementedError where
+    there is none."""
     for family in FAMILIES:
         if family.recognises(weights):
             return family
@@ -100,16 +103,16 @@ def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
 
 
 def heads_in(config: str | os.PathLike[str]) -> int | None:
-    """Attention heads of the mask decoder by a config.json; None where it is not there, or does not
-    tell them."""
+    """The number of attention heads of the mask decoder in a config.json; None where the file is
+    missing or does not give it."""
     try:
-        told = json.loads(Path(config).read_text(encoding="utf-8"))
-        return int(told["mask_decoder_config"]["num_attention_heads"])
+        config_file = json.loads(Path(config).read_text(encoding="utf-8"))
+        return int(config_file["mask_decoder_config"]["num_attention_heads"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # or another program's config.json
         return None
 
 
-def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
+def _heads(config: JsonObject, given: int | None, source: str) -> int:
     width = config["mask_decoder_config"]["hidden_size"]
     if given is None and width != PUBLISHED_WIDTH:
         raise NotImplementedError(
@@ -120,7 +123,7 @@ def _heads(config: dict[str, Any], given: int | None, source: str) -> int:
     return PUBLISHED_HEADS if given is None else given
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Tensors:
     """The tensors of a .pt or .pth file by name.
 
     {"model": ...} and {"state_dict": ...} are unwrapped.
@@ -158,11 +161,11 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _save(tensors: dict[str, Any], path: Path) -> None:
+def _save(tensors: Tensors, path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    with whole(path) as part:
+    with atomic_write(path) as part:
         save_file(
             {k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()},
             str(part),
@@ -171,10 +174,8 @@ def _save(tensors: dict[str, Any], path: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Loads the folder, which checks every tensor's name and shape, and answers a click.
-
-    The click is on a drawn image.
-    """
+    """Loads the folder, which checks the name and shape of every tensor, and clicks on a drawn
+    image."""
     import numpy as np
 
     import segrid

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from segrid._types import JsonObject, Tensors
 from segrid.convert import sam
 from segrid.convert.names import decoder_config, depth, feed_forward_names, renamed
 
-# sam's rules, but for those that would rename TinyViT's own layers.
+# The rules of SAM, without those that would rename layers of TinyViT.
 RULES = [
     r
     for r in sam.RULES
@@ -28,16 +28,14 @@ UNUSED = re.compile(
 MARKS = ("image_encoder.patch_embed.seq.0.c.weight", "mask_decoder.iou_token.weight")
 
 
-def recognises(weights: dict[str, Any]) -> bool:
+def recognises(weights: Tensors) -> bool:
     return all(name in weights for name in MARKS)
 
 
-def convert(
-    weights: dict[str, Any], image_size: int = 1024
-) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def convert(weights: Tensors, image_size: int = 1024) -> tuple[JsonObject, Tensors, list[str]]:
     """Returns (config.json, tensors, names of the tensors left out).
 
-    Those left out are the classifier that TinyViT was trained with.
+    The tensors left out are the classifier with which TinyViT was trained.
     """
     dropped = sorted(k for k in weights if UNUSED.search(k))
     out = feed_forward_names(
@@ -60,7 +58,7 @@ def convert(
     return config, out, [k for k in dropped if "head." in k]
 
 
-def vision_config(w: dict[str, Any]) -> dict[str, Any]:
+def vision_config(w: Tensors) -> JsonObject:
     layers = "vision_encoder.layers"
     stages = range(1, depth(w, layers))
     first = w[f"{layers}.0.blocks.0.conv1.c.weight"]

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# Names that the prompt encoders and mask decoders of segment-anything and sam2 share: theirs, then
-# those of transformers.
+from segrid._types import JsonObject, Tensors
+
+# (original, transformers): names that the prompt encoders and mask decoders of segment-anything and
+# sam2 share.
 DECODER_RULES = [
     (r"mask_downscaling\.0\.", "mask_embed.conv1."),
     (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
@@ -21,7 +23,7 @@ DECODER_RULES = [
     (r"norm_final_attn\.", "layer_norm_final_attn."),
 ]
 
-# The way back.
+# (transformers, original): the reverse of `DECODER_RULES`.
 ORIGINAL_DECODER_RULES = [
     (r"mask_embed\.conv1\.", "mask_downscaling.0."),
     (r"mask_embed\.layer_norm1\.", "mask_downscaling.1."),
@@ -36,7 +38,7 @@ ORIGINAL_DECODER_RULES = [
 ]
 
 
-def renamed(weights: dict[str, Any], rules: list[tuple[str, str]]) -> dict[str, Any]:
+def renamed(weights: Tensors, rules: list[tuple[str, str]]) -> Tensors:
     """Renames the tensors: every rule is applied to every name, in order."""
     out = {}
     for name, value in weights.items():
@@ -46,7 +48,7 @@ def renamed(weights: dict[str, Any], rules: list[tuple[str, str]]) -> dict[str, 
     return out
 
 
-def feed_forward_names(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+def feed_forward_names(weights: Tensors, prefix: str) -> Tensors:
     """Renames chains of Linears to transformers' names, for every prefix that the pattern matches.
 
     `prefix`.layers.0, .1 ... .n become proj_in, layers.0 ..., proj_out.
@@ -85,14 +87,14 @@ def original_names(names: Iterable[str], rules: list[tuple[str, str]]) -> dict[s
     return out
 
 
-def depth(weights: dict[str, Any], prefix: str) -> int:
-    """The number of `prefix`.0, .1, ... that there are."""
+def depth(weights: Tensors, prefix: str) -> int:
+    """The number of modules `prefix`.0, .1, ..."""
     pattern = re.compile(rf"^{re.escape(prefix)}\.(\d+)\.")
     return 1 + max((int(m[1]) for name in weights if (m := pattern.match(name))), default=-1)
 
 
-def decoder_config(weights: dict[str, Any]) -> dict[str, Any]:
-    """transformers' mask_decoder_config, from renamed tensors."""
+def decoder_config(weights: Tensors) -> JsonObject:
+    """The mask_decoder_config of transformers, from renamed tensors."""
     dim = weights["mask_decoder.iou_token.weight"].shape[1]
     return {
         "hidden_size": dim,
@@ -112,5 +114,5 @@ def decoder_config(weights: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _first(weights: dict[str, Any], *names: str) -> Any:
+def _first(weights: Tensors, *names: str) -> Any:
     return next(weights[n] for n in names if n in weights)

@@ -5,8 +5,7 @@ They are sam_vit_b, sam_vit_l, sam_vit_h, and others of that architecture.
 
 from __future__ import annotations
 
-from typing import Any
-
+from segrid._types import JsonObject, Tensors
 from segrid.convert.names import (
     DECODER_RULES,
     ORIGINAL_DECODER_RULES,
@@ -32,7 +31,7 @@ RULES = [
     (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
     *DECODER_RULES,
 ]
-# The way back.
+# The reverse of `RULES`.
 ORIGINAL_RULES = [
     (r"^vision_encoder\.layers\.(\d+)\.layer_norm(\d)\.", r"image_encoder.blocks.\1.norm\2."),
     (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
@@ -54,11 +53,11 @@ ORIGINAL_RULES = [
 MARKS = ("image_encoder.blocks.0.attn.qkv.weight", "mask_decoder.iou_token.weight")
 
 
-def recognises(weights: dict[str, Any]) -> bool:
+def recognises(weights: Tensors) -> bool:
     return all(name in weights for name in MARKS)
 
 
-def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def convert(weights: Tensors) -> tuple[JsonObject, Tensors, list[str]]:
     """Returns (config.json, tensors, names of the tensors left out)."""
     weights = {k: v for k, v in weights.items() if k not in ("pixel_mean", "pixel_std")}
     out = feed_forward_names(
@@ -78,7 +77,7 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
     )
 
 
-def vision_config(w: dict[str, Any]) -> dict[str, Any]:
+def vision_config(w: Tensors) -> JsonObject:
     layers = depth(w, "vision_encoder.layers")
     hidden, _, patch, _ = w["vision_encoder.patch_embed.projection.weight"].shape
     grid = w["vision_encoder.pos_embed"].shape[1]
@@ -107,7 +106,7 @@ def vision_config(w: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def prompt_config(w: dict[str, Any]) -> dict[str, Any]:
+def prompt_config(w: Tensors) -> JsonObject:
     grid, patch = (
         w["vision_encoder.pos_embed"].shape[1],
         w["vision_encoder.patch_embed.projection.weight"].shape[2],

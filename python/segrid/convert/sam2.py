@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from segrid._types import JsonObject, Tensors
 from segrid.convert import sam2_memory
 from segrid.convert.names import (
     DECODER_RULES,
@@ -30,7 +30,7 @@ RULES = [
     (r"^no_mem_embed$", "no_memory_embedding"),
     *DECODER_RULES,
 ]
-# The way back; the rows of POINTS are four tensors there.
+# The reverse of `RULES`. The rows of POINTS are four tensors in the original.
 ORIGINAL_RULES = [
     (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
     (r"patch_embed\.projection\.", "patch_embed.proj."),
@@ -48,12 +48,12 @@ ORIGINAL_RULES = [
 ]
 POINTS = "prompt_encoder.point_embed.weight"
 ORIGINAL_POINTS = "sam_prompt_encoder.point_embeddings"
-# What original checkpoints hold beside, for videos.
+# Tensors of original checkpoints that only videos need.
 UNUSED = re.compile(
     r"^(memory_attention|memory_encoder|mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\.|"
     r"^(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)$"
 )
-# The settings that shapes do not tell, for each published size: (first width, blocks) -> windows,
+# Settings that shapes do not give, for each published size: (first width, blocks) -> windows,
 # blocks of global attention, heads of the first stage.
 SIZES: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...], int]] = {
     (96, (1, 2, 7, 2)): ((8, 4, 14, 7), (5, 7, 9), 1),  # tiny
@@ -73,11 +73,11 @@ IMAGE = (
 MARKS = ("image_encoder.trunk.blocks.0.attn.qkv.weight", "sam_mask_decoder.iou_token.weight")
 
 
-def recognises(weights: dict[str, Any]) -> bool:
+def recognises(weights: Tensors) -> bool:
     return all(name in weights for name in MARKS)
 
 
-def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def convert(weights: Tensors) -> tuple[JsonObject, Tensors, list[str]]:
     """Returns (config.json, tensors, names of the tensors left out).
 
     The result is transformers' Sam2VideoModel where the checkpoint holds the memory of video, as
@@ -136,7 +136,7 @@ def convert(weights: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], li
     return config, out | memory, dropped
 
 
-def backbone_config(w: dict[str, Any]) -> dict[str, Any]:
+def backbone_config(w: Tensors) -> JsonObject:
     blocks: list[int] = []
     widths: list[int] = []
     for i in range(depth(w, "vision_encoder.backbone.blocks")):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from segrid._types import JsonObject, Tensors
 from segrid.convert.names import depth, feed_forward_names, renamed
 
 PREFIXES = (
@@ -41,7 +41,7 @@ RULES = [
 _CHAIN = re.compile(r"^memory_encoder\.mask_downsampler\.encoder\.(\d+)\.(weight|bias)$")
 
 
-def convert(weights: dict[str, Any]) -> dict[str, Any]:
+def convert(weights: Tensors) -> Tensors:
     """The video tensors among the original's, by transformers' names. Empty where the checkpoint
     has none, or not all of them."""
     chain = [int(found[1]) for name in weights if (found := _CHAIN.match(name))]
@@ -63,7 +63,7 @@ def _place(number: int, last: int) -> str:
     return f"layers.{number // 3}.{'conv' if number % 3 == 0 else 'layer_norm'}."
 
 
-def config(tensors: dict[str, Any], grid: int) -> dict[str, Any]:
+def config(tensors: Tensors, grid: int) -> JsonObject:
     """What transformers' Sam2VideoConfig has beyond Sam2Config: sizes by the tensors, settings as
     sam2's published configurations have them. grid: image tokens along a side."""
     attention = tensors["memory_attention.layers.0.self_attn.q_proj.weight"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from segrid._types import JsonObject
 
 TOP = 65535  # the largest number that a 16-bit picture holds
 
@@ -52,7 +53,7 @@ class Classes:
                 taken.add(values[name])
         return values
 
-    def categories(self, found: dict[str, int] | None = None) -> list[dict[str, Any]]:
+    def categories(self, found: dict[str, int] | None = None) -> list[JsonObject]:
         """Returns COCO's categories: all names, then those in `found` ({label: category}) that are
         not among the names, by number."""
         named = [{"id": place, "name": name} for place, name in enumerate(self.names, 1)]

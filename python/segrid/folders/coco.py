@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from segrid._files import read_json, sha1, whole
+from segrid._files import atomic_write, read_json, sha1
+from segrid._types import JsonObject
 from segrid.detections import Detections
 from segrid.folders.classes import Classes
 from segrid.results import Masks
@@ -32,7 +33,7 @@ def _number(*parts: bytes) -> int:
     return int.from_bytes(digest[:8], "big") % 2**52 + 1
 
 
-def of_image(result: Masks | Detections, name: str, file: Path, classes: Classes) -> dict[str, Any]:
+def of_image(result: Masks | Detections, name: str, file: Path, classes: Classes) -> JsonObject:
     """Returns the COCO file of one image's result. name : its file_name."""
     height, width = result.size
     number = image_id(name, file)
@@ -75,7 +76,7 @@ def merge(
     segrid did not write), or if a file is not COCO; and OSError."""
     joined = _Joined([] if classes is None else classes.categories())
     # Annotations are written one by one, because there may be many.
-    with whole(target) as part, open(part, "w", encoding="utf-8") as file:
+    with atomic_write(target) as part, open(part, "w", encoding="utf-8") as file:
         file.write('{"annotations": [')
         comma = "\n"
         for path in files:
@@ -97,8 +98,8 @@ def merge(
 class _Joined:
     """The data joined so far: images by id, categories by name."""
 
-    def __init__(self, categories: list[dict[str, Any]]) -> None:
-        self.images: dict[int, dict[str, Any]] = {}
+    def __init__(self, categories: list[JsonObject]) -> None:
+        self.images: dict[int, JsonObject] = {}
         self.categories = {category["name"]: category for category in categories}
         self._taken = {category["id"] for category in categories}
         self._hashes: dict[int, int] = {}  # hashes of annotations, by id
@@ -107,7 +108,7 @@ class _Joined:
         """Returns the new annotations of a file, as JSON. A file that cannot be joined changes
         nothing."""
         own = _read(path)
-        images: dict[int, dict[str, Any]] = {}
+        images: dict[int, JsonObject] = {}
         for image in own["images"]:
             other = self.images.get(image["id"]) or images.setdefault(image["id"], image)
             if other != image:
@@ -115,7 +116,7 @@ class _Joined:
                     f"{os.fspath(path)}: image id {image['id']} is that of "
                     f"{image['file_name']} here, and of {other['file_name']} elsewhere"
                 )
-        categories: dict[str, dict[str, Any]] = {}
+        categories: dict[str, JsonObject] = {}
         for category in own["categories"]:
             if category["name"] not in self.categories:
                 taken = self._taken | {one["id"] for one in categories.values()}
@@ -143,7 +144,7 @@ class _Joined:
         return new
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _read(path: str | os.PathLike[str]) -> JsonObject:
     """Reads a COCO file and checks that its images, annotations and categories have the fields that
     joining needs."""
     own = read_json(path)

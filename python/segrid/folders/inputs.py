@@ -12,8 +12,8 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from segrid._files import free_name
-from segrid._formats import ENDINGS
 from segrid.folders.walk import Results, images_below, is_broken_link, is_locked
+from segrid.image_files.formats import ENDINGS
 
 
 @dataclass(frozen=True)

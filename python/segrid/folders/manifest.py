@@ -7,13 +7,13 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from segrid._native import CorruptFileError
+from segrid._types import JsonObject, Options
 
 NAME = "manifest.jsonl"
 LONGEST = 2**20  # the most characters of a first line with options that segrid writes
-Records = dict[str, dict[str, Any]]  # by image
+Records = dict[str, JsonObject]  # by image
 
 
 class OtherOptions(ValueError):
@@ -27,30 +27,30 @@ class Manifest:
     line, for a file that is not a manifest, which is not changed; BlockingIOError while another run
     has it open; and OSError."""
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, options: Options) -> None:
         self.path = folder / NAME
         self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (closed by close)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)
             lines = self._file.read().splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]
+            complete = [line for line in lines if line.endswith("\n")]
             self.records = _parsed(self.path, lines, options)
             # The last line was being written when the run was killed.
-            if len(whole) < len(lines):
-                self._file.truncate(sum(len(line.encode()) for line in whole))
-            if not whole:
+            if len(complete) < len(lines):
+                self._file.truncate(sum(len(line.encode()) for line in complete))
+            if not complete:
                 self._write({"options": options})
         except BaseException:
             self._file.close()
             raise
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: JsonObject) -> None:
         """Appends the record of an image. It is on disk when this returns."""
         self.records[record["image"]] = record
         self._write(record)
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: JsonObject) -> None:
         self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
@@ -61,7 +61,7 @@ class Manifest:
         self._file.close()
 
 
-def read_records(folder: Path, options: dict[str, Any]) -> Records:
+def read_records(folder: Path, options: Options) -> Records:
     """Returns the records of a folder's manifest, or none if there is no manifest. Writes nothing.
     Raises the errors of `Manifest` about a manifest's content, and OSError."""
     path = folder / NAME
@@ -70,7 +70,7 @@ def read_records(folder: Path, options: dict[str, Any]) -> Records:
     return _parsed(path, path.read_text(encoding="utf-8").splitlines(keepends=True), options)
 
 
-def options_of(folder: Path) -> dict[str, Any] | None:
+def options_of(folder: Path) -> JsonObject | None:
     """Returns the options in a folder's manifest, or None if it has no manifest that segrid
     wrote."""
     path = folder / NAME
@@ -85,7 +85,7 @@ def options_of(folder: Path) -> dict[str, Any] | None:
     return options if isinstance(options, dict) else None
 
 
-def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
+def _parsed(path: Path, lines: list[str], options: Options) -> Records:
     """Checks that the lines belong to a manifest, and returns their records. The last line may be
     incomplete."""
     parsed = [
@@ -105,12 +105,12 @@ def _parsed(path: Path, lines: list[str], options: dict[str, Any]) -> Records:
     return {record["image"]: record for record in parsed[1:]}
 
 
-def _line(path: Path, number: int, line: str) -> dict[str, Any]:
+def _line(path: Path, number: int, line: str) -> JsonObject:
     try:
         found = json.loads(line)
     except ValueError:
         found = None
-    kinds: dict[str, Any] = (
+    kinds: dict[str, type | tuple[type, ...]] = (
         {"options": dict}
         if number == 0
         else {"image": str, "status": str, "file": (list, type(None))}

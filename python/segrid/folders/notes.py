@@ -11,8 +11,8 @@ from typing import Any
 
 class Notes:
     """Collects UserWarnings of each thread. While a `listening` block runs, the warnings that a
-    thread raises in its own `taken` block go into that block's list and not to stderr. All other
-    warnings are shown as usual. Only one `listening` block can run at a time."""
+    thread raises in its own `collected` block go into that block's list and not to stderr. All
+    other warnings are shown as usual. Only one `listening` block can run at a time."""
 
     def __init__(self) -> None:
         self._own = threading.local()
@@ -37,7 +37,7 @@ class Notes:
             yield
 
     @contextmanager
-    def taken(self) -> Iterator[list[str]]:
+    def collected(self) -> Iterator[list[str]]:
         """The notes of this thread in this block."""
         found: list[str] = []
         self._own.into = found

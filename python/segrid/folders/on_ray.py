@@ -5,10 +5,13 @@ It is a stateful stage of Ray Data, with one copy of the model for each worker."
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
+from segrid._types import JsonObject
 from segrid.folders.inputs import Input
 from segrid.folders.run import Job
 
@@ -22,7 +25,7 @@ class Stage:
         segrid.set_threads(threads)
         self.job = job
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[str]]:
         """Turns rows of inputs into rows of records.
 
         Where it runs twice (after a worker was killed), it writes the same bytes.
@@ -34,15 +37,18 @@ class Stage:
         return {"record": [json.dumps(record) for record in self.job.records(inputs)]}
 
 
-def engine(workers: int, threads: int, address: str | None = None, gpus: float = 0) -> Any:
-    """An engine for `run` on the Ray cluster at the address, or on one that is started here.
+def ray_records(
+    workers: int, threads: int, address: str | None = None, gpus: float = 0
+) -> Callable[[Job, list[Input]], Iterator[JsonObject]]:
+    """A function for `make_records=` of `run`: the Ray cluster at the address, or one that is
+    started here, makes the records.
 
     It has `workers` processes of `threads` threads each, and of `gpus` GPUs each where the model
     uses them. Paths must mean the same files everywhere. A worker that dies is started again, and
     its images are done again. Raises ImportError without ray.
     """
 
-    def records(job: Job, inputs: list[Input]) -> Iterator[dict[str, Any]]:
+    def records(job: Job, inputs: list[Input]) -> Iterator[JsonObject]:
         import ray
 
         own = not ray.is_initialized()

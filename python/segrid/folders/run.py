@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._files import write_text
 from segrid._image import to_image
+from segrid._native import _core
+from segrid._types import JsonObject, Options
 from segrid.folders.classes import Classes
 from segrid.folders.coco import merge
 from segrid.folders.inputs import Input
 from segrid.folders.manifest import Manifest, Records, fingerprint, read_records
 from segrid.folders.notes import Notes
+from segrid.folders.stream import Streamed, stream
+from segrid.folders.views import Views
 from segrid.folders.walk import is_broken_link
 from segrid.folders.writers import SEGMENTED, WRITERS, Place, is_class_picture
-from segrid.streaming import Streamed, stream
-from segrid.views import Views
 
 # Errors that concern the output folder and not the image.
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -50,24 +53,24 @@ class Job:
     model: Any
     folder: Path
     writers: list[str]
-    options: dict[str, Any]
-    boxes: dict[str, Any] | None = None
-    limits: dict[str, Any] = field(default_factory=dict)
-    rules: dict[str, Any] = field(default_factory=dict)
+    options: Options
+    boxes: JsonObject | None = None
+    limits: Options = field(default_factory=dict)
+    rules: JsonObject = field(default_factory=dict)
     classes: Classes = SEGMENTED
     suffix: str | None = None
     lenient: bool = False
     skip_existing: bool = False
-    _seen: dict[str, Any] = field(default_factory=dict, repr=False)
+    _seen: JsonObject = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_output(self.writers, self.suffix)
 
-    def records(self, inputs: Iterable[Input]) -> Iterator[dict[str, Any]]:
+    def records(self, inputs: Iterable[Input]) -> Iterator[JsonObject]:
         """Yields the manifest's record of each image, in order, after its files are written. The
         record of an OSError in FATAL has "fatal": the run must stop."""
         notes = Notes()
-        calls: dict[str, Any] = {
+        calls: Options = {
             "consume": self._save,
             "read": lambda one: self._read(one, notes),
             "options_for": self._own,
@@ -77,7 +80,7 @@ class Job:
                 seen = self._seen.pop(item.source.key, {"file": None})
                 yield _record(item, seen) | self.rule_of(item.source)
 
-    def rule_of(self, one: Input) -> dict[str, Any]:
+    def rule_of(self, one: Input) -> JsonObject:
         """Returns {"rule": the rule of the image's view}, or nothing."""
         if isinstance(self.model, Views) and (view := self.model.view_of(one.path)) is not None:
             return {"rule": self.rules[view]}
@@ -91,27 +94,27 @@ class Job:
         """Returns the paths of an image's results: files, and the folder of objects."""
         return [WRITERS[name].path(self.place(one)) for name in self.writers]
 
-    def named(self, named: dict[str, Any]) -> dict[str, Any]:
+    def named(self, named: JsonObject) -> JsonObject:
         """Returns the manifest's options: the settings on which results depend, and what is
         written."""
         suffix = {} if self.suffix is None else {"output_suffix": self.suffix}
         return named | {"write": sorted(self.writers)} | suffix
 
-    def _read(self, one: Input, notes: Notes) -> Any:
+    def _read(self, one: Input, notes: Notes) -> _core.Image:
         # The state of the file when it is read. A file that changes later is done again.
-        seen: dict[str, Any] = {"file": fingerprint(one.path)}
+        seen: JsonObject = {"file": fingerprint(one.path)}
         self._seen[one.key] = seen
         if is_broken_link(one.path):
             raise FileNotFoundError(f"{one.path}: a broken link (to {os.readlink(one.path)})")
         if os.path.isdir(one.path):  # raises the reason why the folder may not be read
             os.listdir(one.path), os.stat(os.path.join(one.path, "."))
-        with notes.taken() as found:
+        with notes.collected() as found:
             image = to_image(one.path, lenient=self.lenient)
         if found:
             seen["notes"] = [note.removeprefix(f"{one.path}: ") for note in found]
         return image
 
-    def _own(self, one: Input, _: Any) -> dict[str, Any]:
+    def _own(self, one: Input, _: object) -> Options:
         if isinstance(self.model, Views):
             return {"view": self.model.view_of(one.path)}
         return (
@@ -120,7 +123,8 @@ class Job:
             else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
         )
 
-    def _save(self, item: Streamed, pixels: np.ndarray) -> list[str]:
+    def _save(self, item: Streamed, pixels: NDArray[np.uint8]) -> list[str]:
+        assert item.result is not None, "files are written of results"
         place = self.place(item.source)
         files = [f for name in self.writers for f in WRITERS[name](item.result, pixels, place)]
         return [f.relative_to(self.folder).as_posix() for f in files]
@@ -142,9 +146,9 @@ def check_output(writers: list[str], suffix: str | None) -> None:
         )
 
 
-def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
+def _record(item: Streamed, seen: JsonObject) -> JsonObject:
     one: Input = item.source
-    record: dict[str, Any] = {"image": one.key, "seconds": item.seconds} | seen
+    record: JsonObject = {"image": one.key, "seconds": item.seconds} | seen
     if item.error is None:
         return record | {
             "status": "done",
@@ -162,7 +166,7 @@ def _record(item: Streamed, seen: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Plan:
+class RunStatus:
     """The images that are to be done, those that are done, and those that failed and are not tried
     again."""
 
@@ -171,14 +175,14 @@ class Plan:
     failed: list[Input] = field(default_factory=list)
 
 
-def plan(job: Job, inputs: list[Input], named: dict[str, Any], retry: bool = False) -> Plan:
+def run_status(job: Job, inputs: list[Input], named: JsonObject, retry: bool = False) -> RunStatus:
     """Returns what `run` would do with the same arguments. Writes nothing. Raises the errors that
     `run` raises before its first image."""
-    return _planned(job, inputs, read_records(job.folder, job.named(named)), retry)
+    return _status(job, inputs, read_records(job.folder, job.named(named)), retry)
 
 
-def _planned(job: Job, inputs: list[Input], records: Records, retry: bool) -> Plan:
-    found = Plan()
+def _status(job: Job, inputs: list[Input], records: Records, retry: bool) -> RunStatus:
+    found = RunStatus()
     for one in inputs:
         if job.skip_existing and all(path.exists() for path in job.paths(one)):
             found.done.append(one)
@@ -200,7 +204,7 @@ def _planned(job: Job, inputs: list[Input], records: Records, retry: bool) -> Pl
     return found
 
 
-def _stands(record: dict[str, Any] | None, one: Input, job: Job) -> bool:
+def _stands(record: JsonObject | None, one: Input, job: Job) -> bool:
     """Whether an earlier run's record is still valid: the file and its view's rule have not
     changed, and its outputs exist."""
     if (
@@ -229,30 +233,30 @@ class Summary:
 def run(
     job: Job,
     inputs: list[Input],
-    named: dict[str, Any],
-    each: Callable[[dict[str, Any]], None] | None = None,
+    named: JsonObject,
+    each: Callable[[JsonObject], None] | None = None,
     retry: bool = False,
-    engine: Callable[[Job, list[Input]], Iterator[dict[str, Any]]] | None = None,
-    planned: Callable[[Plan], None] | None = None,
+    make_records: Callable[[Job, list[Input]], Iterator[JsonObject]] | None = None,
+    on_status: Callable[[RunStatus], None] | None = None,
 ) -> Summary:
     """Does the job for every input that the folder's manifest does not contain yet.
 
     named : settings on which the results depend, as kept in the manifest
     each : called with each record
     retry : images that failed are tried again
-    engine : makes the records of inputs; default: this process (`Job.records`)
-    planned : called once, before the first image
+    make_records : makes the records of inputs; default: this process (`Job.records`)
+    on_status : called once, before the first image
 
     A full or read-only disk stops the run; it can be resumed. Raises OtherOptions, BlockingIOError
     and OSError; ValueError if a class picture would replace a file that segrid did not write."""
     job.folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(job.folder, job.named(named))
     try:
-        found = _planned(job, inputs, manifest.records, retry)
-        if planned is not None:
-            planned(found)
+        found = _status(job, inputs, manifest.records, retry)
+        if on_status is not None:
+            on_status(found)
         summary = Summary(skipped=len(found.done) + len(found.failed), earlier=len(found.done))
-        records = (engine or Job.records)(job, found.todo)
+        records = (make_records or Job.records)(job, found.todo)
         for record in records:
             if record.pop("fatal", False):
                 summary.stopped = record["error"]

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from segrid._formats import ENDINGS
 from segrid.folders.manifest import options_of
 from segrid.folders.writers import WRITERS
+from segrid.image_files.formats import ENDINGS
 
 
 class Results:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segrid._files import whole, write_text
+from segrid._files import atomic_write, write_text
+from segrid._types import JsonObject
 from segrid.detections import Detections
 from segrid.folders.classes import Classes
 from segrid.folders.coco import of_image
@@ -50,7 +52,7 @@ class Writer:
 
     kind: str
     ending: str
-    write: Callable[[Any, np.ndarray, Path, Place], None]
+    write: Callable[[Masks | Detections, NDArray[np.uint8], Path, Place], None]
 
     def path(self, place: Place) -> Path:
         """Returns the file, or the folder if there are several files."""
@@ -58,17 +60,19 @@ class Writer:
             return place.folder / f"{place.stem}{place.suffix}{self.ending}"
         return place.folder / self.kind / f"{place.stem}{self.ending}"
 
-    def __call__(self, result: Any, image: np.ndarray, place: Place) -> list[Path]:
+    def __call__(
+        self, result: Masks | Detections, image: NDArray[np.uint8], place: Place
+    ) -> list[Path]:
         """Writes an image's result and returns the files. Raises ValueError and OSError."""
         path = self.path(place)
         self.write(result, image, path, place)
         return object_files(path) if self.kind == "objects" else [path]
 
 
-def _picture(path: Path, array: np.ndarray, form: str = "PNG", **more: Any) -> None:
+def _picture(path: Path, array: NDArray[Any], form: str = "PNG", **more: Any) -> None:
     from PIL import Image
 
-    with whole(path) as part:
+    with atomic_write(path) as part:
         Image.fromarray(array).save(part, form, **more)
 
 
@@ -80,12 +84,12 @@ def masks_of(result: Masks | Detections) -> Masks:
     return masks
 
 
-def coco(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def coco(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes one image's COCO file; see `segrid.folders.coco`."""
     write_text(path, json.dumps(of_image(result, place.name, place.file, place.classes)))
 
 
-def labels(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def labels(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes 16-bit labels. Raises ValueError above 65535 objects."""
     found = masks_of(result).label_map()
     if found.dtype.itemsize > 2:
@@ -93,12 +97,12 @@ def labels(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     _picture(path, found)
 
 
-def tiff(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def tiff(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes 32-bit labels as TIFF."""
     _picture(path, masks_of(result).label_map().astype(np.int32), "TIFF")
 
 
-def classes(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def classes(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes a PNG whose pixels are the values of classes (see `Classes.value`), and 0 outside all
     objects. Where masks overlap, the higher score wins. It has 8 bits, or 16 if values exceed
     255."""
@@ -109,7 +113,7 @@ def classes(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     _picture(path, class_map(result, place.classes), pnginfo=text)
 
 
-def class_map(result: Masks | Detections, classes: Classes) -> np.ndarray:
+def class_map(result: Masks | Detections, classes: Classes) -> NDArray[np.uint8 | np.uint16]:
     """Returns the class picture as (H, W) uint8 or uint16. Raises ValueError for values above
     65535."""
     masks, scores = masks_of(result), np.asarray(result.scores)
@@ -137,12 +141,12 @@ def is_class_picture(path: Path) -> bool:
         return False
 
 
-def overlay(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def overlay(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes the objects in colours over the image."""
     _picture(path, result.picture(image))
 
 
-def objects(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def objects(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes a folder with a binary PNG (0, 255) for each object: 0001.png, ..."""
     # An earlier version of the image may have had more objects.
     for file in object_files(path):
@@ -159,7 +163,7 @@ def object_files(folder: Path) -> list[Path]:
     return sorted(f for f in found if re.fullmatch(r"\d{4,}\.png", f.name) and f.is_file())
 
 
-def table(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def table(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes a CSV table with a row for each object."""
     text = io.StringIO()
     rows = table_of(result, image)
@@ -171,7 +175,7 @@ def table(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     write_text(path, text.getvalue())
 
 
-def geojson(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def geojson(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes a (Multi)Polygon of pixel corners (x to the right, y down) for each object."""
     masks = masks_of(result)
     features = []
@@ -196,7 +200,7 @@ def geojson(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
     write_text(path, json.dumps({"type": "FeatureCollection", "features": features}))
 
 
-def parquet(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
+def parquet(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes the CSV's columns and rle (COCO's counts as text). Needs the pyarrow package."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -219,7 +223,7 @@ def parquet(result: Any, image: np.ndarray, path: Path, place: Place) -> None:
         ]
     )
     columns = {c: [None if row[c] == "" else row[c] for row in rows] for c in schema.names}
-    with whole(path) as part:
+    with atomic_write(path) as part:
         pq.write_table(pa.table(columns, schema=schema), part)
 
 
@@ -244,7 +248,7 @@ COLUMNS = [
 ]
 
 
-def table_of(result: Masks | Detections, image: np.ndarray) -> list[dict[str, Any]]:
+def table_of(result: Masks | Detections, image: NDArray[np.uint8]) -> list[JsonObject]:
     """Returns a row for each object: its box with inclusive maximum, the predicted IoU as score,
     and the numbers of `Masks.measure`."""
     masks = masks_of(result)
@@ -256,7 +260,7 @@ def table_of(result: Masks | Detections, image: np.ndarray) -> list[dict[str, An
     )
     rows = []
     for i in range(len(masks)):
-        found: dict[str, Any] = {"label": "object", "detection_score": ""}
+        found: JsonObject = {"label": "object", "detection_score": ""}
         if isinstance(result, Detections):
             found = {"label": result.labels[i], "detection_score": float(result.scores[i])}
         values = [

@@ -131,7 +131,7 @@ class SAM2ImagePredictor:
         segmenter = self.model.segmenter
         known = self._embeddings
         # The model has been replaced.
-        if known and known[0].model_id != segmenter._engine.model_id:
+        if known and known[0].model_id != segmenter.model_id:
             known, self._shown = None, self._features
         levels = _levels(self._shown)
         if known is None or not self._seen.are(levels):

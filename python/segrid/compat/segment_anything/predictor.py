@@ -176,7 +176,7 @@ class SamPredictor:
         if (
             known is None
             or known.image_size != size
-            or known.model_id != segmenter._engine.model_id  # other weights were loaded
+            or known.model_id != segmenter.model_id  # other weights were loaded
             or (self._features is not None and not self._seen.are([self._given]))
         ):
             if self.features is None:

@@ -37,9 +37,9 @@ def load(kind: Any, model: Any, device: Any, dtype: Any, *parts: Any) -> Any:
             # The device lacks this precision. torch computes in every type on every device; the
             # result of fp32 is at least as close to torch's.
             loaded = kind(source, device=where, precision="fp32")
-        if hasattr(loaded, "read_words"):
+        if hasattr(loaded, "read_tokenizer"):
             # The folder of the words exists only until the end of this block.
-            loaded.read_words()
+            loaded.read_tokenizer()
         return loaded
 
 

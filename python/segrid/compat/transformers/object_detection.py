@@ -65,22 +65,22 @@ class ZeroShotObjectDetectionPipeline(Pipeline):
         **_: Any,
     ) -> list[dict[str, Any]]:
         labels = labels.split(",") if isinstance(labels, str) else list(labels)
-        texts, label_of, names = self.detector.texts_of(labels)
-        scene = self.detector.encode(load(image, timeout))
-        boxes, scores, index, _ = self.detector._engine.detect(
-            scene, texts, label_of, threshold, None, every_label=True
+        found = self.detector.patch_boxes(
+            load(image, timeout), labels, threshold=threshold, every_label=True
         )
-        found = [
+        records = [
             {
                 "score": score,
-                "label": names[i],
+                "label": found.names[i],
                 "box": dict(
                     zip(("xmin", "ymin", "xmax", "ymax"), (int(v) for v in box), strict=True)
                 ),
             }
-            for box, score, i in zip(boxes.tolist(), scores.tolist(), index.tolist(), strict=True)
+            for box, score, i in zip(
+                found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+            )
         ]
-        return found[:top_k] if top_k else found
+        return records[:top_k] if top_k else records
 
 
 def _labels_of_each(labels: Any, count: int) -> list[Any]:

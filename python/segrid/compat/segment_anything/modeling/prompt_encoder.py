@@ -70,7 +70,7 @@ class PromptEncoder(Part):
         """(H, W) of the features."""
         if not self._sam.has_weights:
             return PUBLISHED_SIDE // 16, PUBLISHED_SIDE // 16
-        height, width = self._sam.segmenter._engine.low_res
+        height, width = self._sam.segmenter.low_res_size
         return height // 4, width // 4
 
     @property

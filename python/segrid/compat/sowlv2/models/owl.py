@@ -41,24 +41,14 @@ class OWLV2Wrapper:
     def _detect(
         self, image: Any, prompts: list[str], threshold: float, each: bool
     ) -> list[list[dict[str, Any]]]:
-        texts, label_of, _ = self.detector.texts_of([f"a photo of {p}" for p in prompts])
-        scene = self.detector.encode(image)
-        boxes, scores, index, patches = self.detector._engine.detect(
-            scene, texts, label_of, threshold, None, each
+        found = self.detector.patch_boxes(
+            image, [f"a photo of {p}" for p in prompts], threshold=threshold, every_label=each
         )
-        groups = index.tolist() if each else [0] * len(index)
-        found = sorted(
-            zip(
-                groups,
-                patches.tolist(),
-                boxes.tolist(),
-                scores.tolist(),
-                index.tolist(),
-                strict=True,
-            )
-        )
+        labels = found.labels.tolist()
+        groups = labels if each else [0] * len(labels)
+        columns = found.patches.tolist(), found.boxes.tolist(), found.scores.tolist()
         out: list[list[dict[str, Any]]] = [[] for _ in prompts]
-        for group, _, box, score, i in found:
+        for group, _, box, score, i in sorted(zip(groups, *columns, labels, strict=True)):
             out[group].append(
                 {
                     "box": box,

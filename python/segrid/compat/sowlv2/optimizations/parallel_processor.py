@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from segrid._files import whole
+from segrid._files import atomic_write
 from segrid.compat.sowlv2.models import OWLV2Wrapper, SAM2Wrapper
 
 IO_THREADS = 16
@@ -189,5 +189,5 @@ class ParallelIOProcessor:
 
 
 def _save(path: str, image: Any) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         image.save(part, format="PNG")

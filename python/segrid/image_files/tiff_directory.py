@@ -1,4 +1,4 @@
-"""The directories of a TIFF as they lie in the file: how many pages it has, and which is read."""
+"""The directories of a TIFF: the number of its pages, and the page that is read."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError
-from segrid._tiff_limits import Source
+from segrid.image_files.tiff_limits import Source
 
-MOST_TAGS = 4096  # as tifffile and libtiff accept
-MOST_PAGES = 65_536  # counted; more are not looked for
+MOST_TAGS = 4096  # tifffile and libtiff have the same limit
+MOST_PAGES = 65_536  # pages after these are not counted
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 SUBFILE, PHOTOMETRIC, SUBDIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
 SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
@@ -26,9 +27,9 @@ class Directory:
     """The tags of one page.
 
     place : the byte of the file at which it begins
-    values : numbers of the tags that hold one short or long number in the directory itself, by the
-        tag's code
-    codes : codes of all tags
+    values : by the tag's code, the values of the tags that hold one short or long number in the
+        directory itself
+    codes : the codes of all tags
     """
 
     place: int
@@ -44,10 +45,10 @@ class Directory:
 def directories(source: Source) -> tuple[list[Directory], list[str]]:
     """The directories of the file's pages in their order, and warnings.
 
-    The chain ends where a page is no directory, or at a page that it has visited before.
+    The chain ends where the next page is no directory, or was visited before.
 
     Raises CorruptFileError where the first directory is missing, where the file ends before or
-    within the directory of a page (unless it is read leniently), or where the tags of a page claim
+    within the directory of a page (except in a lenient read), or where the tags of a page claim
     more bytes than the file has.
     """
     file, size, name = source.file, source.size, source.name
@@ -65,14 +66,14 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
         ]
     )
     found: list[Directory] = []
-    whole = True
+    complete = True
     seen: set[int] = set()
     while place and place not in seen and len(found) < MOST_PAGES:
         seen.add(place)
         try:
             tags = _tags(file, min(place, size), order + ("Q" if big else "H"), entry)
         except EOFError:
-            whole = False
+            complete = False
             break
         if tags is None:
             break
@@ -87,7 +88,7 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
         found.append(Directory(place, _numbers(tags, order), frozenset(tags["code"].tolist())))
         following = file.read(width)
         if len(following) < width:
-            whole = False
+            complete = False
             break
         place = int.from_bytes(following, "little" if order == "<" else "big")
     if not found:
@@ -95,7 +96,7 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
             f"{name}: TIFF truncated or damaged: its first directory is not at byte {place}, "
             "where the header says"
         )
-    if place < size and whole:
+    if place < size and complete:
         return found, []
     missing = (
         f"{name}: TIFF truncated: page {len(found)} is at byte {place}, the file has {size}"
@@ -110,10 +111,11 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
 
 def _tags(
     file: BinaryIO, place: int, number_format: str, entry: np.dtype[Any]
-) -> np.ndarray | None:
+) -> NDArray[np.void] | None:
     """The entries of the directory at that place; None where there is none.
 
-    Raises EOFError where the file ends within it."""
+    Raises EOFError where the file ends within it.
+    """
     file.seek(place)
     width = struct.calcsize(number_format)
     head = file.read(width)
@@ -128,7 +130,7 @@ def _tags(
     return np.frombuffer(data, entry)
 
 
-def _numbers(tags: np.ndarray, order: str) -> dict[int, int]:
+def _numbers(tags: NDArray[np.void], order: str) -> dict[int, int]:
     return {
         int(tag["code"]): struct.unpack(
             order + ("H" if tag["type"] == 3 else "I"),
@@ -139,9 +141,10 @@ def _numbers(tags: np.ndarray, order: str) -> dict[int, int]:
 
 
 def first_picture(pages: list[Directory]) -> int | None:
-    """The first page that is no smaller copy of another.
+    """The first page that is not a smaller copy of another.
 
-    None where only copies are in the chain, as in cameras' raw files."""
+    None where the chain has only copies, as in raw files of cameras.
+    """
     number = next((i for i, page in enumerate(pages) if page.is_picture), None)
     if number is None and SUBDIRECTORIES not in pages[0].codes:
         return 0

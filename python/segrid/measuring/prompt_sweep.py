@@ -1,15 +1,17 @@
-"""How many boxes to give to one call of `predict`: measured, batch after batch."""
+"""Measures how many boxes to give to one call of `predict`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segrid.memory import difference, forget_peak, resident_mb
+from segrid._types import ImageItem
+from segrid.measuring.memory import difference, reset_peak, resident_mb
 
 if TYPE_CHECKING:
     from segrid.embedding import Embedding
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
 class PromptBatch:
     """The speed of a batch of boxes.
 
-    boxes : boxes in one call of `predict` on an encoded image
-    seconds : of the call (the fastest of `repeat`)
-    memory_mb : peak above what was there before
+    boxes : the number of boxes in one call of `predict` on an encoded image
+    seconds : of the call, the fastest of `repeat`
+    memory_mb : the peak of memory above that before the calls
     error : why there are no figures ("out of memory"), else None
     """
 
@@ -35,14 +37,14 @@ class PromptBatch:
 
 def sweep_prompts(
     segmenter: Segmenter,
-    image: Any,
+    image: ImageItem,
     counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256),
     repeat: int = 3,
 ) -> list[PromptBatch]:
     """Measures how many boxes to give to one call.
 
-    The image is encoded once, then batch after batch of random boxes is decoded. A batch that does
-    not fit in memory is a row that says so.
+    The image is encoded once; then batches of random boxes are decoded. The row of a batch that
+    does not fit in memory says so.
 
     Raises ValueError for counts below 1, and what `encode` raises.
     """
@@ -54,10 +56,10 @@ def sweep_prompts(
     rows = []
     for count in counts:
         try:
-            segmenter.predict(embedding, boxes=_boxes(embedding, min(count, 2)))  # warm
+            segmenter.predict(embedding, boxes=_boxes(embedding, min(count, 2)))  # warms up
             boxes = _boxes(embedding, count)
             before = resident_mb("VmRSS")
-            forget_peak()
+            reset_peak()
             times = []
             for _ in range(repeat):
                 began = perf_counter()
@@ -73,7 +75,7 @@ def sweep_prompts(
     return rows
 
 
-def _boxes(embedding: Embedding, count: int) -> np.ndarray:
+def _boxes(embedding: Embedding, count: int) -> NDArray[np.float64]:
     height, width = embedding.image_size
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 0.5, (count, 2))

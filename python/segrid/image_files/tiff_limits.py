@@ -1,4 +1,4 @@
-"""What a TIFF page claims, held against the file and the limits before memory is taken for it."""
+"""Checks the claims of a TIFF page against the file and the limits, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError, _core
+from segrid._types import TiffPage
 
-# Decoded samples that are kept may take so many bytes for each of the most pixels.
+# Decoded samples may take this many bytes for each pixel of the limit.
 BYTES_OF_A_PIXEL = 8
 DEFLATE = (8, 32946)
 WITHOUT_IMAGECODECS = (1, 32773, *DEFLATE)  # none, PackBits
@@ -42,12 +44,12 @@ NUMBERS = (
 
 
 class MissingCodec(ImportError, NotImplementedError):
-    """The error for a file that is fine, where the codec that decompresses it is not installed."""
+    """The error for an undamaged file whose codec is not installed."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open file, with the name it has in messages."""
+    """An open file. name : its name in messages; size : bytes."""
 
     file: BinaryIO
     name: str
@@ -58,23 +60,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Plane:
-    """Where the strips or tiles of one channel, or of all, lie in the file.
+    """The places of the strips or tiles of one channel, or of all channels, in the file.
 
     page : tifffile's page, whose tags say how they are decoded
-    tables : what its JPEGs share
-    channel : the channel that it is, counted from 0
+    offsets, counts : the first byte and the number of bytes of each strip or tile
+    tables : the tables that JPEG tiles share
+    channel : the number of the channel, from 0
     """
 
-    page: Any
-    offsets: Any
-    counts: Any
+    page: TiffPage
+    offsets: Sequence[int]
+    counts: Sequence[int]
     tables: bytes | None
     channel: int = 0
 
 
 @contextmanager
-def told(name: str, what: str) -> Iterator[None]:
-    """The error that a library raised, as one that names the file."""
+def errors_name_file(name: str, what: str) -> Iterator[None]:
+    """Turns errors of libraries into errors that name the file."""
     try:
         yield
     except MemoryError as error:
@@ -89,8 +92,8 @@ def told(name: str, what: str) -> Iterator[None]:
         raise CorruptFileError(f"{name}: TIFF damaged: {what} ({error})") from error
 
 
-def check_page(source: Source, page: Any) -> None:
-    """Refuses what is damaged, too large or not decoded here, from the tags alone."""
+def check_page(source: Source, page: TiffPage) -> None:
+    """Refuses a page that is damaged, too large or not supported, by its tags alone."""
     name, most = source.name, source.max_pixels
     for number in NUMBERS:
         if not isinstance(getattr(page, number), (int, np.integer)):
@@ -126,14 +129,14 @@ def check_page(source: Source, page: Any) -> None:
         )
 
 
-def segment_size(page: Any) -> tuple[int, int]:
+def segment_size(page: TiffPage) -> tuple[int, int]:
     """Rows and columns of a tile or strip."""
     return (
         (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     )
 
 
-def _samples(page: Any) -> int:
+def _samples(page: TiffPage) -> int:
     """The number of samples in a tile or strip."""
     return (
         math.prod(segment_size(page))
@@ -147,7 +150,7 @@ def _has_imagecodecs() -> bool:
     return importlib.util.find_spec("imagecodecs") is not None
 
 
-def _check_codec(page: Any, name: str) -> None:
+def _check_codec(page: TiffPage, name: str) -> None:
     from tifffile import TIFF
 
     compression, bits = page.compression, page.bitspersample
@@ -182,8 +185,8 @@ def _check_codec(page: Any, name: str) -> None:
         ) from error
 
 
-def segment_place(page: Any, index: int, taken: tuple[int, ...]) -> tuple[Any, ...]:
-    """The rows, columns and taken samples that a strip or tile holds."""
+def segment_place(page: TiffPage, index: int, taken: tuple[int, ...]) -> tuple[slice | int, ...]:
+    """The rows, columns and used samples that a strip or tile holds."""
     (rows, columns), apart = segment_size(page), _is_planar(page)
     across, each = _segments(page)
     down, right = divmod(index % each, across)
@@ -194,27 +197,29 @@ def segment_place(page: Any, index: int, taken: tuple[int, ...]) -> tuple[Any, .
     )
 
 
-def _is_planar(page: Any) -> bool:
+def _is_planar(page: TiffPage) -> bool:
     return bool(page.planarconfig == 2 and page.samplesperpixel > 1)
 
 
-def _segments(page: Any) -> tuple[int, int]:
-    """How many strips or tiles lie side by side, and how many there are of one sample."""
+def _segments(page: TiffPage) -> tuple[int, int]:
+    """The number of strips or tiles in a row, and the number for one sample."""
     rows, columns = segment_size(page)
     across = math.ceil(page.imagewidth / columns)
     return across, across * math.ceil(page.imagelength / rows)
 
 
-def _depths(page: Any) -> int:
-    """How many layers of tiles or strips a volume has; 1 for a picture."""
+def _depths(page: TiffPage) -> int:
+    """The number of layers of tiles or strips: 1, except in a volume."""
     return math.ceil(page.imagedepth / page.tiledepth) if page.is_tiled else int(page.imagedepth)
 
 
-def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> np.ndarray:
-    """The places of the strips or tiles of the taken samples in the plane's tables.
+def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> NDArray[np.intp]:
+    """The indices of the strips or tiles of the used samples in the plane's tables.
 
-    Refuses samples that take too many bytes once decoded, and tables that are too short (before as
-    many places are listed), hold no numbers, or claim more than the file and the picture hold."""
+    Raises ValueError for samples that take too many bytes when they are decoded, CorruptFileError
+    for tables that are too short, hold no numbers, or claim more than the file and the picture
+    hold.
+    """
     page, most = plane.page, BYTES_OF_A_PIXEL * source.max_pixels
     kept = page.imagelength * page.imagewidth * len(taken) * page.dtype.itemsize
     if kept > most:
@@ -252,11 +257,12 @@ def wanted_segments(source: Source, plane: Plane, taken: tuple[int, ...]) -> np.
     return wanted
 
 
-def checked_segment(source: Source, page: Any, data: bytes) -> bytes:
-    """The data of a strip or tile, as it is decoded.
+def checked_segment(source: Source, page: TiffPage, data: bytes) -> bytes:
+    """The data of a strip or tile, checked.
 
-    Raises ValueError for what would decode to far more than its part of the picture."""
-    if page.compression in DEFLATE and not _has_imagecodecs():  # Python's own zlib knows no bound
+    Raises ValueError for data that would decode to far more than its part of the picture.
+    """
+    if page.compression in DEFLATE and not _has_imagecodecs():  # zlib has no limit of its own
         most = _samples(page) * page.dtype.itemsize + 4096
         if len(zlib.decompressobj().decompress(data, most)) >= most:
             raise ValueError("it inflates to more than its picture holds")
@@ -265,7 +271,7 @@ def checked_segment(source: Source, page: Any, data: bytes) -> bytes:
         (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
     ):
         encoded: Any = os.fsencode(source.name)
-        if data.startswith(b"\x89PNG"):  # imagecodecs would print what is wrong with it
+        if data.startswith(b"\x89PNG"):  # imagecodecs would print its errors
             _core.decode_bytes(data, encoded, most, False)
         else:
             _core.inspect_bytes(data, encoded, most, True)

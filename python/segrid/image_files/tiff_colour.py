@@ -1,15 +1,16 @@
-"""What the samples of a TIFF page mean, and the page as upright 8-bit RGB."""
+"""Interprets the samples of a TIFF page, and converts them to upright 8-bit RGB."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from segrid._eight_bits import check_finite, mapped, stretched
 from segrid._native import CorruptFileError
-from segrid._orientation import upright
+from segrid._types import Samples, TiffPage
+from segrid.image_files.eight_bits import check_finite, mapped, stretched
+from segrid.image_files.orientation import upright
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
 ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
@@ -20,12 +21,12 @@ PHOTOMETRIC, ORIENTATION, INK_SET, NODATA = 262, 274, 332, 42113
 
 @dataclass(frozen=True)
 class Layout:
-    """What of a pixel is used.
+    """The samples of a pixel that are used.
 
     photometric : one of the numbers above
-    taken : the samples that are used, by their place in the pixel
-    bands : how many samples it has, alpha aside
-    most : how many of them are used at most
+    taken : the indices of the samples that are used
+    bands : the number of samples without alpha
+    most : the largest number of samples that are used
     """
 
     photometric: int
@@ -34,7 +35,7 @@ class Layout:
     most: int
 
 
-def layout_of(page: Any, name: str) -> Layout:
+def layout_of(page: TiffPage, name: str) -> Layout:
     """The layout of a page's samples.
 
     Raises NotImplementedError for colours that are not read, CorruptFileError where samples are
@@ -86,38 +87,40 @@ def layout_of(page: Any, name: str) -> Layout:
     )
 
 
-def missing_value(page: Any) -> float | int | None:
+def missing_value(page: TiffPage) -> float | int | None:
     """The tag GDAL_NODATA as a number of the samples' type.
 
-    None where it is absent, no number, or a number that they cannot hold."""
+    None where it is absent, is not a number, or does not fit the type.
+    """
     text, kind = str(page.tags.valueof(NODATA)).strip("\0 \t\r\n").replace(",", "."), page.dtype
     try:
         number = float(text)
         if kind.kind == "f":
             with np.errstate(over="ignore"):
                 return float(kind.type(number))
-        # A whole number is read as one, because floats hold only 53 bits.
-        whole = int(number) if "." in text or "e" in text.lower() else int(text)
+        # An integer is not read as a float, which holds only 53 bits.
+        integer = int(number) if "." in text or "e" in text.lower() else int(text)
     except (ValueError, OverflowError):
         return None
     if (
         kind.kind == "b"
-        or float(whole) != number
-        or not np.iinfo(kind).min <= whole <= np.iinfo(kind).max
+        or float(integer) != number
+        or not np.iinfo(kind).min <= integer <= np.iinfo(kind).max
     ):
         return None
-    return whole
+    return integer
 
 
 def to_rgb(
-    samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout, name: str
-) -> np.ndarray:
-    """(H, W, 3) uint8, upright, of (H, W, C) samples as they are stored.
+    samples: Samples, lost: NDArray[np.bool_] | None, page: TiffPage, layout: Layout, name: str
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8, upright, of (H, W, C) samples as the file stores them.
 
     lost : (H, W, C) bool of samples that could not be decoded: they do not count for percentiles
-        and become 0, and so do all three colours where these are made of several samples
+        and become 0. Where a colour is computed from several samples, all three colours become 0
 
-    Raises ValueError for NaN and Inf, CorruptFileError for colours that the palette lacks."""
+    Raises ValueError for NaN and Inf, CorruptFileError for colours that the palette lacks.
+    """
     photometric = layout.photometric
     if photometric == PALETTE:
         rgb = _coloured(samples[..., 0], page.colormap, name)
@@ -126,7 +129,7 @@ def to_rgb(
             rgb = (
                 _from_cmyk(samples, page)
                 if photometric == CMYK
-                else _eight(samples, lost, page, layout)
+                else _to_eight_bits(samples, lost, page, layout)
             )
         except ValueError as error:
             raise ValueError(
@@ -139,13 +142,15 @@ def to_rgb(
     return np.ascontiguousarray(upright(_three(rgb), page.tags.valueof(ORIENTATION, 1)))
 
 
-def _is_plain(page: Any) -> bool:
+def _is_plain(page: TiffPage) -> bool:
     """Whether samples are unsigned integers of at most 8 bits, which have a scale of their own."""
     return page.dtype.kind == "b" or page.dtype == np.uint8
 
 
-def _eight(samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layout) -> np.ndarray:
-    """Gray, RGB or channels in 8 bits; what has no data is 0."""
+def _to_eight_bits(
+    samples: Samples, lost: NDArray[np.bool_] | None, page: TiffPage, layout: Layout
+) -> NDArray[np.uint8]:
+    """Gray, RGB or channels in 8 bits; samples without data are 0."""
     inverted = layout.photometric == WHITE_IS_ZERO
     if _is_plain(page):
         eight = _full_range(samples, page)
@@ -163,8 +168,8 @@ def _eight(samples: np.ndarray, lost: np.ndarray | None, page: Any, layout: Layo
     return eight
 
 
-def _full_range(samples: np.ndarray, page: Any) -> np.ndarray:
-    """0 to 0, the largest number that so many bits hold (1 of floats) to 255."""
+def _full_range(samples: Samples, page: TiffPage) -> NDArray[np.uint8]:
+    """Maps 0 to 0, and the largest number of that many bits (for floats, 1) to 255."""
     if samples.dtype == np.uint8 and (
         page.bitspersample == 8 or isinstance(page.bitspersample, tuple)
     ):
@@ -178,14 +183,14 @@ def _full_range(samples: np.ndarray, page: Any) -> np.ndarray:
     )
 
 
-def _from_cmyk(samples: np.ndarray, page: Any) -> np.ndarray:
+def _from_cmyk(samples: Samples, page: TiffPage) -> NDArray[np.uint8]:
     check_finite(samples)
     inks = _full_range(samples, page)
-    return _product(255 - inks[..., :3], 255 - inks[..., 3:])
+    return _scaled_product(255 - inks[..., :3], 255 - inks[..., 3:])
 
 
-def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:
-    """The palette's colours, 16 bits each; some writers left them at 8."""
+def _coloured(indices: Samples, colours: ArrayLike, name: str) -> NDArray[np.uint8]:
+    """The colours of the palette, which have 16 bits, or 8 bits by some writers."""
     table = np.asarray(colours)
     table = (table if table.max() < 256 else table >> 8).astype(np.uint8)
     if int(indices.max()) >= table.shape[1]:
@@ -195,19 +200,19 @@ def _coloured(indices: np.ndarray, colours: Any, name: str) -> np.ndarray:
     return table.T[indices.astype(np.intp)]
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _scaled_product(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The product a b / 255, rounded."""
     return ((a.astype(np.uint32) * b + 127) // 255).astype(np.uint8)
 
 
-def _from_ycbcr(samples: np.ndarray) -> np.ndarray:
+def _from_ycbcr(samples: Samples) -> NDArray[np.uint8]:
     """Converts by ITU-R BT.601, whose coefficients TIFF names as its default."""
     y, blue, red = (samples[..., i].astype(np.float32) - (0, 128, 128)[i] for i in range(3))
     rgb = (y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue)
     return np.stack([np.rint(np.clip(c, 0, 255)) for c in rgb], axis=-1).astype(np.uint8)
 
 
-def _three(samples: np.ndarray) -> np.ndarray:
+def _three(samples: Samples) -> NDArray[np.uint8]:
     """One band is gray; two are red and green."""
     if samples.shape[2] == 1:
         return np.repeat(samples, 3, axis=2)

@@ -1,18 +1,18 @@
-"""Where the time goes: what each worker of the engine did and when."""
+"""A trace of the engine: what each of its threads did, and when."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 from segrid._native import _core
+from segrid._types import JsonObject
 
 
 class Trace:
-    """Records what every thread of the engine does between entry and exit of a ``with`` block.
+    """Records the work of every thread of the engine during a ``with`` block.
 
-    There is one recording at a time (else ValueError).
+    A second recording at the same time raises ValueError.
 
     >>> with segrid.Trace("out.json") as trace:
     ...     model.everything("photo.jpg")
@@ -20,15 +20,16 @@ class Trace:
 
     Parameters
     ----------
-    path : where to write Chrome's trace format (chrome://tracing, https://ui.perfetto.dev); None:
-        nowhere
+    path : a file for Chrome's trace format (chrome://tracing, https://ui.perfetto.dev); None: no
+        file
 
     Attributes
     ----------
-    events : after the block: list of (name, begin in ns, duration in ns, index of the prompt or
-        tile or -1, thread). Spans of one thread nest: "tokens", "sweep" and "upscale" lie within
-        "decode", except those of workers that help with another worker's prompt (few clicks)
-    dropped : events beyond a million, which were not kept
+    events : after the block, a list of (name, begin in ns, duration in ns, index of the prompt or
+        tile or -1, thread). Spans of one thread nest: "tokens", "sweep" and "upscale" are inside
+        "decode", except where a worker helps with the prompt of another worker, as it does with
+        few clicks
+    dropped : the number of events beyond a million, which are not kept
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -40,7 +41,7 @@ class Trace:
         _core.trace_start()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.events, self.dropped = _core.trace_stop()
         if self.path is not None:
             with open(self.path, "w", encoding="utf-8") as file:
@@ -60,9 +61,9 @@ class Trace:
             (sum(begin <= moment < end for begin, end in spans) for moment, _ in spans), default=0
         )
 
-    def chrome(self) -> dict[str, Any]:
+    def chrome(self) -> JsonObject:
         """The recording in Chrome's trace format (complete events, microseconds)."""
-        events: list[dict[str, Any]] = [
+        events: list[JsonObject] = [
             {
                 "name": "thread_name",
                 "ph": "M",
@@ -73,7 +74,7 @@ class Trace:
             for thread in sorted({e[4] for e in self.events})
         ]
         for name, begin, duration, index, thread in self.events:
-            event: dict[str, Any] = {
+            event: JsonObject = {
                 "name": name,
                 "ph": "X",
                 "ts": begin / 1e3,

@@ -1,4 +1,4 @@
-"""Turns more than 8 bits into 8 where numbers have no scale.
+"""Maps numbers of more than 8 bits, which have no reliable scale, to 8 bits by their range.
 
 The darkest number becomes 0, the brightest 255.
 """
@@ -10,16 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-LOWEST, HIGHEST = 0.1, 99.9  # percentiles: one hot or dead pixel must not decide
+from segrid._types import Samples
+
+LOWEST, HIGHEST = 0.1, 99.9  # percentiles, so that one hot or dead pixel does not matter
 VALUES_AT_ONCE = 1 << 20
 
 
-def stretched(samples: np.ndarray, *, together: bool, ignored: np.ndarray | None) -> np.ndarray:
-    """(H, W, C) uint8 of (H, W, C) numbers: 255 (v - low) / (high - low), rounded and cut.
+def stretched(
+    samples: Samples, *, together: bool, ignored: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
+    """(H, W, C) uint8 of (H, W, C) numbers: 255 (v - low) / (high - low), rounded and clipped.
 
-    low and high are the 0.1st and the 99.9th percentile (linear between ranks); where these are
-    equal, the minimum and the maximum; where these are equal too, everything is 0.
+    low and high are the 0.1st and the 99.9th percentile (linear between ranks). Where these are
+    equal, they are the minimum and the maximum; where these are equal too, the result is 0.
 
     together : all channels share one low and high, so that colours keep their hue; otherwise each
         channel has its own
@@ -38,13 +43,15 @@ def stretched(samples: np.ndarray, *, together: bool, ignored: np.ndarray | None
         if counted.size:
             low, high = _range(counted)
             if low < high:
-                out[..., part] = mapped(values, functools.partial(_eight, low=low, high=high))
+                out[..., part] = mapped(
+                    values, functools.partial(_scaled_to_255, low=low, high=high)
+                )
     if ignored is not None:
         out[ignored] = 0
     return out
 
 
-def check_finite(values: np.ndarray) -> None:
+def check_finite(values: Samples) -> None:
     """Raises ValueError with the count of values that are NaN or Inf."""
     if values.dtype.kind == "f":
         bad = values.size - int(np.count_nonzero(np.isfinite(values)))
@@ -52,13 +59,14 @@ def check_finite(values: np.ndarray) -> None:
             raise ValueError(f"{bad} of {values.size} values are NaN or Inf")
 
 
-def mapped(values: np.ndarray, eight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(H, W, C) uint8 that a rule gives for each of (H, W, C) numbers.
+def mapped(values: Samples, rule: Callable[[Samples], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Applies a rule that gives uint8 to each of (H, W, C) numbers.
 
-    Numbers of at most 16 bits are looked up in a table. A million are treated at once, because
-    rules and tables take copies of 8 bytes a number."""
+    Numbers of at most 16 bits are looked up in a table. The numbers are converted a million at a
+    time, because rules and tables make copies of 8 bytes for each number.
+    """
     if values.dtype.itemsize <= 2:
-        eight, values = _table(values.dtype, eight), values.view(f"u{values.dtype.itemsize}")
+        rule, values = _table(values.dtype, rule), values.view(f"u{values.dtype.itemsize}")
     out = np.empty(values.shape, np.uint8)
     height, width, channels = values.shape
     columns = max(1, min(width, VALUES_AT_ONCE // channels))
@@ -66,23 +74,23 @@ def mapped(values: np.ndarray, eight: Callable[[np.ndarray], np.ndarray]) -> np.
     for row in range(0, height, rows):
         for column in range(0, width, columns):
             piece = slice(row, row + rows), slice(column, column + columns)
-            out[piece] = eight(values[piece])
+            out[piece] = rule(values[piece])
     return out
 
 
 def _table(
-    kind: np.dtype[Any], eight: Callable[[np.ndarray], np.ndarray]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """The rule for numbers of that kind, given by their bits."""
+    kind: np.dtype[Any], rule: Callable[[Samples], NDArray[np.uint8]]
+) -> Callable[[Samples], NDArray[np.uint8]]:
+    """The rule as a table over all numbers of a dtype, indexed by their bits."""
     count = 2 if kind.kind == "b" else 2 ** (8 * kind.itemsize)
     every = np.arange(count, dtype=f"u{kind.itemsize}").view(kind)
-    return eight(every).__getitem__
+    return rule(every).__getitem__
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
+def _range(values: Samples) -> tuple[float, float]:
     """The low and the high percentile; where these are equal, the minimum and the maximum.
 
-    They are as np.percentile gives them in float64, without a float64 copy of the values.
+    They equal np.percentile in float64, and need no float64 copy of the values.
     """
     ranks = [(values.size - 1) * percent / 100 for percent in (LOWEST, HIGHEST)]
     around = [min(int(rank) + step, values.size - 1) for rank in ranks for step in (0, 1)]
@@ -95,8 +103,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return (low, high) if low < high else (float(values.min()), float(values.max()))
 
 
-def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
-    """The values that would stand at these ranks if all were sorted."""
+def _at_ranks(values: Samples, ranks: list[int]) -> list[float]:
+    """The values at these ranks of the sorted values."""
     if values.dtype != np.uint16:
         return np.partition(values, sorted(set(ranks)))[ranks].astype(np.float64).tolist()
     counts = np.zeros(65536, np.int64)
@@ -105,8 +113,8 @@ def _at_ranks(values: np.ndarray, ranks: list[int]) -> list[float]:
     return np.searchsorted(np.cumsum(counts), ranks, side="right").astype(np.float64).tolist()
 
 
-def _eight(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _scaled_to_255(values: Samples, low: float, high: float) -> NDArray[np.uint8]:
     with np.errstate(invalid="ignore"):  # missing values may be NaN
-        # Halves are taken because the whole range may not be finite.
+        # Halves are subtracted, because high - low may overflow.
         parts = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
         return np.rint(np.clip(parts, 0, 1) * 255).astype(np.uint8)

@@ -1,11 +1,10 @@
-"""What a file is, by its first bytes and its mode: who decodes it, or what it is called where
-nobody does."""
+"""Recognises the format of a file by its first bytes, and what is no file by its mode."""
 
 from __future__ import annotations
 
 import stat
 
-HEAD = 4096  # bytes of a file that are looked at
+HEAD = 4096  # bytes at the beginning of a file that decide its format
 JPEG_2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 NETPBM = tuple(
     kind + space
@@ -22,7 +21,7 @@ READ = {
     "JPEG 2000": JPEG_2000,
 }
 
-# Endings of files that are looked for in folders. What a file is, its first bytes say.
+# Files in folders are found by these endings. Their first bytes decide the format.
 ENDINGS = (
     ".png",
     ".jpg",
@@ -42,7 +41,7 @@ ENDINGS = (
     ".j2k",
 )
 
-# (place, first bytes, name): pictures that are known and not read.
+# (offset, bytes there, name): picture formats that are recognised and not read.
 UNREAD = (
     (4, b"ftypavif", "an AVIF image"),
     (4, b"ftypavis", "an AVIF image"),
@@ -77,7 +76,7 @@ UNREAD = (
     (0, b"FOVb", "a camera's raw file (X3F)"),
 )
 
-# (place, first bytes, name): no pictures at all, or pictures only once they are drawn.
+# (offset, bytes there, name): formats that are no raster images.
 NO_IMAGE = (
     (0, b"%PDF", "a PDF document"),
     (0, b"%!PS", "a PostScript document"),
@@ -102,9 +101,10 @@ def unread(head: bytes) -> str | None:
 
 
 def no_image(head: bytes) -> str | None:
-    """The name of what is certainly no raster image, or None.
+    """The name of a format that is no raster image, or None.
 
-    The engine names HTML and other text itself."""
+    The engine itself recognises HTML and other text.
+    """
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"<") and b"<svg" in head.lower():
         return "an SVG drawing"
@@ -112,7 +112,8 @@ def no_image(head: bytes) -> str | None:
 
 
 def no_file(mode: int) -> str | None:
-    """What is neither a file nor a folder, by its mode, or None. Reading it could last for ever."""
+    """The name of what is neither a file nor a folder, by its mode, or None. Reading it might not
+    end."""
     kinds = (
         (stat.S_ISFIFO, "a pipe (FIFO)"),
         (stat.S_ISCHR, "a character device"),

@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 
 from segrid._files import read_json
+from segrid._types import JsonObject, Options
 from segrid.detector import Detector, Prompts
 from segrid.folders.classes import Classes, classes_of
 from segrid.folders.inputs import Input
+from segrid.folders.views import View, Views, read_views
 from segrid.folders.writers import SEGMENTED
 from segrid.pipeline import Pipeline
 from segrid.segmenter import Segmenter
-from segrid.views import View, Views, read_views
 
 
 @dataclass
-class Machine:
+class JobPlan:
     """The computation of a run.
 
     model, options : of `segrid.stream` and of its calls
@@ -37,16 +38,16 @@ class Machine:
 
     model: Any
     images: list[Input]
-    options: dict[str, Any]
-    named: dict[str, Any] = field(default_factory=dict)
-    boxes: dict[str, Any] | None = None
-    rules: dict[str, Any] = field(default_factory=dict)
+    options: Options
+    named: JsonObject = field(default_factory=dict)
+    boxes: JsonObject | None = None
+    rules: JsonObject = field(default_factory=dict)
     classes: Classes = SEGMENTED
     view_of: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
-class Asked:
+class JobRequest:
     """The user's request; see `segrid batch --help`."""
 
     prompts: list[str] = field(default_factory=list)
@@ -62,96 +63,106 @@ class Asked:
     precision: str = "auto"
 
 
-def machine(
-    segmenter: Segmenter, asked: Asked, images: list[Input], options: dict[str, Any]
-) -> Machine:
-    """Loads the requested models. Raises before the first image is read.
+def plan_job(
+    segmenter: Segmenter, request: JobRequest, images: list[Input], options: Options
+) -> JobPlan:
+    """Loads the models that a request needs, and refuses a wrong request before any image is read.
+
+    options : of segment everything, for a request that names nothing else
 
     options : of segment everything; used if nothing else is requested
 
     Raises ValueError for a combination that is not allowed, for values out of range, and for images
     without boxes or view; and the errors of Detector, ScriptedDetector and read_views."""
     _try_options(segmenter, options)
-    for name, value in (("--conf-threshold", asked.conf_threshold), ("--nms", asked.nms)):
+    _check_request(request)
+    limit = {} if request.sam_batch_size is None else {"batch_size": request.sam_batch_size}
+    if request.views is not None:
+        return _plan_views(segmenter, request, images, limit)
+    if request.boxes is not None:
+        listed = _boxes_for(images, request.boxes)
+        return JobPlan(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
+    if request.prompts or request.detector:
+        return _plan_detector(segmenter, request, images, limit)
+    return JobPlan(segmenter, images, options, {"options": _given(options)})
+
+
+def _check_request(request: JobRequest) -> None:
+    for name, value in (("--conf-threshold", request.conf_threshold), ("--nms", request.nms)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}: must be from 0 to 1, got {value}")
-    if (
-        sum(
-            (
-                asked.boxes is not None,
-                bool(asked.prompts or asked.detector),
-                asked.views is not None,
-            )
-        )
-        > 1
-    ):
+    ways = (
+        request.boxes is not None,
+        bool(request.prompts or request.detector),
+        request.views is not None,
+    )
+    if sum(ways) > 1:
         raise ValueError("give --boxes, or --prompt or --detector, or --views; not several of them")
-    if asked.view and asked.views is None:
+    if request.view and request.views is None:
         raise ValueError("--view: names a view of --views FILE, which is not given")
-    limit = {} if asked.sam_batch_size is None else {"batch_size": asked.sam_batch_size}
-    if asked.views is not None:
-        return _by_view(segmenter, asked, images, limit)
-    if asked.boxes is not None:
-        listed = _read_boxes(asked.boxes)
-        missing = [
-            one.key for one in images if one.key not in listed and one.path.name not in listed
-        ]
-        if missing:
-            raise ValueError(
-                f"--boxes: {asked.boxes}: no boxes for {missing[0]}"
-                + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
-            )
-        return Machine(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
-    if asked.prompts or asked.detector:
-        pipeline = Pipeline(
-            asked.detector or "tiny-detector",
-            segmenter,
-            trust=asked.trust,
-            device=asked.device,
-            precision=asked.precision,
+
+
+def _given(options: Options) -> Options:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _boxes_for(images: list[Input], file: Path) -> JsonObject:
+    """The boxes in a JSON file. Raises ValueError where an image has none."""
+    listed = _read_boxes(file)
+    missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
+    if missing:
+        raise ValueError(
+            f"--boxes: {file}: no boxes for {missing[0]}"
+            + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
         )
-        named = {
-            "detector": _identity(
-                pipeline, asked.prompts or None, f"--detector {asked.detector}", asked.detector
-            )
-        }
-        more: dict[str, Any] = {"threshold": asked.conf_threshold, "nms": asked.nms} | (
-            {"prompts": asked.prompts} if asked.prompts else {}
-        )
-        classes = classes_of(
-            View(prompts=asked.prompts or None, detector=pipeline.detector).class_names()
-        )
-        return Machine(
-            pipeline,
-            images,
-            more | limit,
-            named | {"options": {k: v for k, v in more.items() if v is not None}},
-            classes=classes,
-        )
-    return Machine(
-        segmenter, images, options, {"options": {k: v for k, v in options.items() if v is not None}}
+    return listed
+
+
+def _plan_detector(
+    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: Options
+) -> JobPlan:
+    """Every image goes through one detector."""
+    pipeline = Pipeline(
+        request.detector or "tiny-detector",
+        segmenter,
+        trust=request.trust,
+        device=request.device,
+        precision=request.precision,
+    )
+    prompts = request.prompts or None
+    identity = _identity(pipeline, prompts, f"--detector {request.detector}", request.detector)
+    options: Options = {"threshold": request.conf_threshold, "nms": request.nms}
+    if prompts:
+        options["prompts"] = prompts
+    names = View(prompts=prompts, detector=pipeline.detector).class_names()
+    return JobPlan(
+        pipeline,
+        images,
+        options | limit,
+        {"detector": identity, "options": _given(options)},
+        classes=classes_of(names),
     )
 
 
-def _by_view(
-    segmenter: Segmenter, asked: Asked, images: list[Input], limit: dict[str, Any]
-) -> Machine:
+def _plan_views(
+    segmenter: Segmenter, request: JobRequest, images: list[Input], limit: Options
+) -> JobPlan:
     """Groups images by view. With --view, images of other views are left out."""
-    assert asked.views is not None
-    with of_option("--views"):
-        given = read_views(asked.views, asked.conf_threshold, asked.nms)
+    assert request.views is not None
+    with errors_name_option("--views"):
+        given = read_views(request.views, request.conf_threshold, request.nms)
     every = Views(
         given,
         segmenter,
-        view_of=_teller(given, asked),
-        trust=asked.trust,
-        device=asked.device,
-        precision=asked.precision,
+        view_of=_view_for_all(given, request),
+        trust=request.trust,
+        device=request.device,
+        precision=request.precision,
     )
-    chosen = every.only(asked.view) if asked.view else every
+    chosen = every.only(request.view) if request.view else every
     of = {}
     for one in images:
-        if asked.view and not any(
+        if request.view and not any(
             v.pattern is None or v.fits(one.path.name) for v in given.values()
         ):
             continue  # with --view, images that belong to no view are left out
@@ -159,7 +170,7 @@ def _by_view(
             of[one.key] = str(view)
     kept = [one for one in images if one.key in of]
     if not kept:
-        raise ValueError(f"--view {', '.join(asked.view)}: none of {len(images)} images is of it")
+        raise ValueError(f"--view {', '.join(request.view)}: none of {len(images)} images is of it")
     order = list(chosen.views)
     kept.sort(key=lambda one: order.index(of[one.key]))
     classes = classes_of([name for v in every.views.values() for name in v.class_names()])
@@ -175,30 +186,30 @@ def _by_view(
             "nms": rule.nms,
             "categories": [classes.category(name, 0) for name in rule.class_names()],
         }
-    return Machine(chosen, kept, limit, {"views": True}, None, rules, classes, of)
+    return JobPlan(chosen, kept, limit, {"views": True}, None, rules, classes, of)
 
 
-def _teller(given: dict[str, View], asked: Asked) -> Callable[[Any], str] | None:
+def _view_for_all(given: dict[str, View], request: JobRequest) -> Callable[[object], str] | None:
     """Returns a function that assigns all images to the one view of --view, if that view has no
     pattern, and None if every view has a pattern.
 
     Raises ValueError for other views without a pattern."""
     lacking = [name for name, view in given.items() if view.pattern is None]
-    if len(asked.view) == 1 and asked.view[0] in lacking:
-        return partial(_always, asked.view[0])
+    if len(request.view) == 1 and request.view[0] in lacking:
+        return partial(_constant_view, request.view[0])
     if lacking:
         raise ValueError(
-            f"{asked.views}: view {lacking[0]!r}: no pattern; give one, or say with "
+            f"{request.views}: view {lacking[0]!r}: no pattern; give one, or say with "
             f"--view {lacking[0]} alone that all images are of this view"
         )
     return None
 
 
-def _always(view: str, path: Any) -> str:
+def _constant_view(view: str, path: object) -> str:
     return view
 
 
-def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any) -> str:
+def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: object) -> str:
     """Returns a text that identifies a detector: its model and precision, or a hash of its file.
 
     Raises ValueError if prompts and detector do not fit together."""
@@ -209,7 +220,7 @@ def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any
                 + ("--prompt" if where.startswith("--") else '"prompts"')
             )
         pipeline.detector.texts_of(prompts)
-        return f"{pipeline.detector._engine.model_id} {pipeline.detector.precision}"
+        return f"{pipeline.detector.model_id} {pipeline.detector.precision}"
     if prompts:
         word = "--prompt" if where.startswith("--") else '"prompts"'
         raise ValueError(
@@ -218,7 +229,7 @@ def _identity(pipeline: Pipeline, prompts: Prompts | None, where: str, file: Any
     return hashlib.sha1(Path(str(file)).read_bytes()).hexdigest()
 
 
-def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
+def _try_options(segmenter: Segmenter, options: Options) -> None:
     """Raises the errors of `everything` about its options, before any image is quarantined for
     them."""
     segmenter.everything(
@@ -235,7 +246,7 @@ def _try_options(segmenter: Segmenter, options: dict[str, Any]) -> None:
 
 
 @contextmanager
-def of_option(name: str) -> Iterator[None]:
+def errors_name_option(name: str) -> Iterator[None]:
     """Adds the option that named a file to errors about that file."""
     try:
         yield
@@ -245,9 +256,9 @@ def of_option(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _read_boxes(path: Path) -> dict[str, Any]:
+def _read_boxes(path: Path) -> JsonObject:
     """Reads {"image": [[x0, y0, x1, y1], ...]} from a JSON file."""
-    with of_option("--boxes"):
+    with errors_name_option("--boxes"):
         found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise ValueError(f'--boxes: {path}: expected {{"image.png": [[x0, y0, x1, y1], ...], ...}}')

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from segrid._native import _core
+from segrid._native import available_cpus
+from segrid.folders.stream import Streamed, stream
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
-from segrid.streaming import Streamed, stream
 
 # Diameters, in pixels, of nuclei of about 10 micrometres. A camera whose pixels measure 6.5
 # micrometres sees 0.65 and 0.16 micrometres a pixel through 10x and 40x lenses.
@@ -87,7 +87,7 @@ def perform_parallel_segmentation(
     )
     if len(lenses) != len(files):
         raise ValueError(f"is_10x: {len(lenses)} values for {len(files)} images")
-    workers = max(1, _core.available_cpus() - 1) if num_workers is None else num_workers
+    workers = max(1, available_cpus() - 1) if num_workers is None else num_workers
     if workers < 1:
         raise ValueError(f"num_workers: must be at least 1, got {workers}")
     if diameter is not None and not 2 <= diameter < math.inf:
@@ -131,7 +131,7 @@ def perform_parallel_segmentation(
                     files[one.index],
                     table,
                     centroids,
-                    Masks(cast("Masks", one.result)._native),
+                    cast("Masks", one.result).over(None),
                     written,
                 )
             )

@@ -1,4 +1,4 @@
-"""One detector for each kind of picture, told by the file's name or by a function."""
+"""One detector for each kind of picture; the file's name or a function tells the kind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from segrid._files import read_json
 from segrid._image import ImageLike
+from segrid._types import ImageItem, Options
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds
 from segrid.pipeline import Pipeline
@@ -78,7 +79,7 @@ class Views:
         views: Mapping[str, View],
         segmenter: Segmenter | str | os.PathLike[str] = "tiny",
         *,
-        view_of: Callable[[Any], str | None] | None = None,
+        view_of: Callable[[ImageItem], str | None] | None = None,
         trust: bool = False,
         device: str = "auto",
         precision: str = "auto",
@@ -86,19 +87,23 @@ class Views:
         if not views:
             raise ValueError("views: there are none")
         self.views = dict(views)
-        self._told_by = view_of
-        self._how: dict[str, Any] = {"trust": trust, "device": device, "precision": precision}
+        self._choose_view = view_of
+        self._pipeline_options: Options = {
+            "trust": trust,
+            "device": device,
+            "precision": precision,
+        }
         self.segmenter = (
             segmenter
             if isinstance(segmenter, Segmenter)
             else Segmenter(segmenter, device=device, precision=precision)
         )
         self._threads: int | None = None
-        self._loaded: dict[str, Any] = {}  # detectors
+        self._loaded: dict[str, Detector | Callable[..., Any] | None] = {}
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> Any:
-        return (_rebuild, (self.views, self.segmenter, self._told_by, self._how))
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.views, self.segmenter, self._choose_view, self._pipeline_options))
 
     def __repr__(self) -> str:
         return f"Views({', '.join(self.views)}; {self.segmenter!r})"
@@ -109,11 +114,12 @@ class Views:
         Raises ValueError where no pattern fits, or the function names a view that is not there;
         TypeError for what has no name; and what the function raises.
         """
-        if self._told_by is not None:
-            view = self._told_by(path)
+        if self._choose_view is not None:
+            view = self._choose_view(path)
             if view is not None and view not in self.views:
                 raise ValueError(
-                    f"{_shown(path)}: view_of returned {view!r}; there are {', '.join(self.views)}"
+                    f"{_printable(path)}: view_of returned {view!r}; "
+                    f"there are {', '.join(self.views)}"
                 )
             return view
         name = Path(path).name
@@ -121,7 +127,7 @@ class Views:
             if rule.fits(name):
                 return view
         raise ValueError(
-            f"{_shown(path)}: of no view "
+            f"{_printable(path)}: of no view "
             f"({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})"
         )
 
@@ -132,10 +138,10 @@ class Views:
             if name not in self.views:
                 raise ValueError(f"view {name!r}: there are {', '.join(self.views)}")
         chosen = {name: view for name, view in self.views.items() if name in names}
-        told_by = self._told_by and _Among(
-            self._told_by, frozenset(self.views.keys() - chosen.keys())
+        choose_view = self._choose_view and _ChosenViews(
+            self._choose_view, frozenset(self.views.keys() - chosen.keys())
         )
-        return _rebuild(chosen, self.segmenter, told_by, self._how)
+        return _rebuild(chosen, self.segmenter, choose_view, self._pipeline_options)
 
     def pipeline(self, view: str) -> Pipeline:
         """The pipeline of a view, whose detector is loaded where that has not been done.
@@ -147,11 +153,11 @@ class Views:
         with self._lock:
             if view not in self._loaded:
                 self._loaded[view] = Pipeline(
-                    self.views[view].detector, self.segmenter, **self._how
+                    self.views[view].detector, self.segmenter, **self._pipeline_options
                 ).detector
             detector = self._loaded[view]
         if self._threads is not None and isinstance(detector, Detector):
-            detector = detector.within(self._threads)
+            detector = detector.capped(self._threads)
         return Pipeline(detector, self.segmenter)
 
     def with_threads(self, threads: int) -> Views:
@@ -159,7 +165,9 @@ class Views:
 
         A model's own `threads=` is kept where it is smaller. Raises ValueError below 1.
         """
-        other = _rebuild(self.views, self.segmenter.within(threads), self._told_by, self._how)
+        other = _rebuild(
+            self.views, self.segmenter.capped(threads), self._choose_view, self._pipeline_options
+        )
         other._threads, other._loaded, other._lock = threads, self._loaded, self._lock
         return other
 
@@ -180,7 +188,7 @@ class Views:
             view = self.view_of(image)
             if view is None:
                 raise ValueError(
-                    f"{_shown(image)}: view_of leaves this image out (it returned None); pass "
+                    f"{_printable(image)}: view_of leaves this image out (it returned None); pass "
                     "view=..."
                 )
         pipeline, rule = self.pipeline(view), self.views[view]
@@ -190,24 +198,24 @@ class Views:
 
 
 def _rebuild(
-    views: dict[str, View], segmenter: Segmenter, told_by: Any, how: dict[str, Any]
+    views: dict[str, View], segmenter: Segmenter, choose_view: Any, pipeline_options: Options
 ) -> Views:
-    return Views(views, segmenter, view_of=told_by, **how)
+    return Views(views, segmenter, view_of=choose_view, **pipeline_options)
 
 
 @dataclass(frozen=True)
-class _Among:
+class _ChosenViews:
     """A function path -> view that leaves some views out."""
 
-    told_by: Callable[[Any], str | None]
+    choose_view: Callable[[ImageItem], str | None]
     others: frozenset[str]
 
-    def __call__(self, path: Any) -> str | None:
-        view = self.told_by(path)
+    def __call__(self, path: ImageItem) -> str | None:
+        view = self.choose_view(path)
         return None if view in self.others else view
 
 
-def _shown(path: Any) -> str:
+def _printable(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else type(path).__name__
 
 
@@ -232,17 +240,17 @@ def names_in(file: str | os.PathLike[str]) -> list[str]:
     return [str(name) for _, name in sorted(names.items(), key=lambda pair: int(pair[0]))]
 
 
-def _texts(value: Any) -> bool:
+def _texts(value: object) -> bool:
     return isinstance(value, str) or (
         isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
     )
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "pattern": (_texts, "a text or a list of texts"),
     "detector": (lambda v: isinstance(v, str), "a text"),
     "prompts": (

@@ -1,4 +1,4 @@
-"""What a precision costs on your own images.
+"""Compares precisions on the user's own images.
 
 The same call runs in several precisions, each in a process of its own.
 """
@@ -12,15 +12,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segrid.matching import BoxedMask, cut_out, match, packed, unpacked
-from segrid.memory import difference, forget_peak, resident_mb
+from segrid._types import JsonObject, Progress
+from segrid.measuring.image_paths import existing_paths
+from segrid.measuring.matching import BoxedMask, Match, crop_to_box, match, packed, unpacked
+from segrid.measuring.memory import difference, reset_peak, resident_mb
 from segrid.torch_names import Device, Precision, device_name, precision_name
+
+Difference = tuple[str, str, float, NDArray[np.bool_], NDArray[np.bool_]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +33,10 @@ class PrecisionResult:
     """One precision over all images.
 
     seconds : of each stage (resize, encode, decode, scan, filter, total), the mean over the images
-    weights_mb, working_mb : resident memory that loading added, and the peak above it while it
-        worked (None where the system does not tell); on CUDA they are the device's memory
-    masks, matched, lost, new : masks found; those that are the same object as a mask of the
-        reference; masks of the reference without a partner; masks without a partner there
+    weights_mb, working_mb : the resident memory that loading added, and the peak above it during
+        the work (None where the system does not tell); on CUDA, memory of the device
+    masks : the number of masks found; matched : of these, the masks of the same object as a mask
+        of the reference; lost : masks of the reference without a match; new : masks without a match
     iou_mean, iou_min : mask IoU of the matched pairs; NaN without any
     ap50 : TP / (TP + FP + FN) against the labels at mask IoU 0.5, pooled over the images; None
         without labels
@@ -52,21 +57,27 @@ class PrecisionResult:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """results : one per precision, the reference first. worst : (precision, image, IoU, the
-    reference's mask, the other's mask) of the least matched pair, masks (H, W) bool, or None where
-    every pair is equal; not looked at where two are compared. refused : precision -> why it does
-    not run here."""
+    """The result of `compare`.
+
+    images : the absolute paths
+    results : one per precision, the reference first
+    refused : precision -> the reason why it does not run here
+    worst : (precision, image, IoU, the reference's mask, the other mask) of the matched pair with
+        the least IoU, masks (H, W) bool; None where all pairs are equal. Comparisons are equal
+        whatever their `worst` is
+    """
 
     model: str
     images: list[str]
     results: list[PrecisionResult]
     refused: dict[str, str]
-    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = dataclasses.field(compare=False)
+    worst: Difference | None = dataclasses.field(compare=False)
 
     def picture(self, path: str | os.PathLike[str]) -> bool:
-        """Writes the worst difference as PNG, and returns False where there is none.
+        """Writes the worst difference as a PNG; writes nothing and returns False without one.
 
-        Pixels of both are yellow, those of the reference alone green, those of the other alone red.
+        Pixels of both masks are yellow, those of the reference alone green, those of the other
+        mask alone red.
         """
         if self.worst is None:
             return False
@@ -89,90 +100,100 @@ def compare(
     labels: str | os.PathLike[str] | None = None,
     device: Device = "auto",
     threads: int | None = None,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Comparison:
-    """Segments everything in every image with every precision and says what each costs and changes.
+    """Segments everything in every image in every precision, and measures what each precision
+    costs and changes.
 
     images : paths
     precisions, device : as `Segmenter` takes them; the first precision is the reference; those that
         this CPU refuses are named in `refused`
-    labels : a folder with an instance map for every image, `<stem>.png` or .tif (0 is ground, every
-        other number an object), of the image's size
+    labels : a folder with a label map for every image, `<stem>.png` or .tif, of the image's size:
+        0 is background, every other number is an object
     progress : called with {"precision", "image", "done", "total"} before each image
-    options : of `Segmenter.everything`; crop_n_layers is "auto" unless given
+    options : of `Segmenter.everything`; crop_n_layers is "auto" unless it is given
 
     Raises ValueError (no images, no precision, labels that do not fit), FileNotFoundError, and
     RuntimeError with the message of a process that failed.
     """
-    paths = [str(Path(p).resolve()) for p in images]
+    paths = existing_paths(images)
     if not paths or not precisions:
         raise ValueError("compare: give at least one image and one precision")
-    for path in paths:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such image")
-    device = device_name(device)
+    job = {
+        "model": os.fspath(model),
+        "device": device_name(device),
+        "images": paths,
+        "threads": threads,
+        "options": {"crop_n_layers": "auto"} | options,
+    }
     names = [precision_name(precision) for precision in precisions]
-    maps = None if labels is None else [_label_file(Path(labels), Path(p)) for p in paths]
-    done: list[PrecisionResult] = []
+    label_files = None if labels is None else [_label_file(Path(labels), Path(p)) for p in paths]
+    rows = _Rows(paths, label_files)
     refused: dict[str, str] = {}
-    worst: tuple[str, str, float, np.ndarray, np.ndarray] | None = None
-    reference: list[list[BoxedMask]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for precision in names:
-            out = Path(scratch) / f"{precision}.npz"
-            job: dict[str, Any] = {
-                "model": os.fspath(model),
-                "device": device,
-                "precision": precision,
-                "images": paths,
-                "threads": threads,
-                "out": str(out),
-                "options": {"crop_n_layers": "auto"} | options,
-            }
-            answer = _process(job, progress)
+        for name in names:
+            out = Path(scratch) / f"{name}.npz"
+            answer = _measured(job | {"precision": name, "out": str(out)}, progress)
             if "refused" in answer:
-                refused[precision] = answer["refused"]
-                continue
-            found = unpacked(out)
-            if not reference:
-                reference = found
-            pairs = [match(a, b) for a, b in zip(reference, found, strict=True)]
-            ious = [iou for of_image in pairs for _, _, iou in of_image]
-            if done and ious and (worst is None or min(ious) < worst[2]) and min(ious) < 1:
-                at = min(
-                    range(len(pairs)), key=lambda i: min((iou for *_, iou in pairs[i]), default=2.0)
-                )
-                i, j, iou = min(pairs[at], key=lambda pair: pair[2])
-                worst = (
-                    answer["precision"],
-                    paths[at],
-                    iou,
-                    reference[at][i].pixels(),
-                    found[at][j].pixels(),
-                )
-            masks = sum(map(len, found))
-            done.append(
-                PrecisionResult(
-                    answer["precision"],
-                    answer["seconds"],
-                    answer["weights_mb"],
-                    answer["working_mb"],
-                    masks,
-                    len(ious),
-                    sum(map(len, reference)) - len(ious),
-                    masks - len(ious),
-                    float(np.mean(ious)) if ious else float("nan"),
-                    min(ious, default=float("nan")),
-                    None if maps is None else _ap50(found, maps),
-                )
-            )
-    if not done:
+                refused[name] = answer["refused"]
+            else:
+                rows.add(answer, unpacked(out))
+    if not rows.results:
         raise RuntimeError(
             "compare: none of the precisions runs here: "
-            + "; ".join(f"{p}: {why}" for p, why in refused.items())
+            + "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         )
-    return Comparison(str(model), paths, done, refused, worst)
+    return Comparison(str(model), paths, rows.results, refused, rows.worst)
+
+
+class _Rows:
+    """The results of the precisions, whose masks are compared with those of the first one.
+
+    label_files : a label map for each image, or None
+    """
+
+    def __init__(self, paths: list[str], label_files: list[Path] | None) -> None:
+        self.results: list[PrecisionResult] = []
+        self.worst: Difference | None = None
+        self._paths, self._label_files = paths, label_files
+        self._reference: list[list[BoxedMask]] = []
+
+    def add(self, answer: JsonObject, found: list[list[BoxedMask]]) -> None:
+        """Adds a precision. answer : its figures; found : the masks of each image."""
+        self._reference = self._reference or found
+        pairs = [match(a, b) for a, b in zip(self._reference, found, strict=True)]
+        ious = [iou for of_image in pairs for _, _, iou in of_image]
+        least = min(ious, default=1.0)
+        if self.results and least < (1.0 if self.worst is None else self.worst[2]):
+            self.worst = self._least_similar(answer["precision"], pairs, found)
+        masks = sum(map(len, found))
+        self.results.append(
+            PrecisionResult(
+                answer["precision"],
+                answer["seconds"],
+                answer["weights_mb"],
+                answer["working_mb"],
+                masks,
+                matched=len(ious),
+                lost=sum(map(len, self._reference)) - len(ious),
+                new=masks - len(ious),
+                iou_mean=float(np.mean(ious)) if ious else float("nan"),
+                iou_min=min(ious, default=float("nan")),
+                ap50=None if self._label_files is None else _ap50(found, self._label_files),
+            )
+        )
+
+    def _least_similar(
+        self, precision: str, pairs: list[list[Match]], found: list[list[BoxedMask]]
+    ) -> Difference:
+        """The matched pair of masks with the least IoU, over all images."""
+        image, (i, j, iou) = min(
+            ((image, pair) for image, of_image in enumerate(pairs) for pair in of_image),
+            key=lambda candidate: candidate[1][2],
+        )
+        reference, other = self._reference[image][i].pixels(), found[image][j].pixels()
+        return precision, self._paths[image], iou, reference, other
 
 
 def _label_file(folder: Path, image: Path) -> Path:
@@ -199,18 +220,20 @@ def _ap50(found: list[list[BoxedMask]], maps: list[Path]) -> float:
                 f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has "
                 f"{masks[0].size[1]} x {masks[0].size[0]}"
             )
-        truths = [cut_out(numbers == n) for n in np.unique(numbers) if n != 0]
+        truths = [crop_to_box(numbers == n) for n in np.unique(numbers) if n != 0]
         hits = len(match(truths, masks))
         true, false, missed = true + hits, false + len(masks) - hits, missed + len(truths) - hits
     return true / max(1, true + false + missed)
 
 
-def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.ndarray) -> None:
+def _draw(
+    path: Path, image: str, title: str, reference: NDArray[np.bool_], other: NDArray[np.bool_]
+) -> None:
     from PIL import Image, ImageDraw
 
     from segrid._image import to_image
 
-    union = cut_out(reference | other)
+    union = crop_to_box(reference | other)
     (x0, y0, x1, y1), (height, width) = union.box, union.size
     margin = max(8, (x1 - x0) // 4, (y1 - y0) // 4)
     x0, y0, x1, y1 = (
@@ -247,38 +270,36 @@ def _draw(path: Path, image: str, title: str, reference: np.ndarray, other: np.n
     sheet.save(path)
 
 
-def _process(
-    job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None
-) -> dict[str, Any]:
-    """Runs `_work` in a fresh process: its memory is that of one precision alone."""
-    answer: dict[str, Any] = {}
+def _measured(job: JsonObject, progress: Progress | None) -> JsonObject:
+    """What `_measure` says in a process of its own, whose memory is that of one precision alone."""
+    answer: JsonObject = {}
     with (
-        tempfile.TemporaryFile("w+") as said_wrong,
+        tempfile.TemporaryFile("w+") as stderr,
         subprocess.Popen(
-            [sys.executable, "-c", "from segrid.comparison import _main; _main()"],
+            [sys.executable, "-c", "from segrid.measuring.comparison import _main; _main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said_wrong,
+            stderr=stderr,
             text=True,
         ) as child,
     ):
         assert child.stdin is not None and child.stdout is not None
         try:
-            with contextlib.suppress(BrokenPipeError):  # it died at once; what it said tells why
+            with contextlib.suppress(BrokenPipeError):  # it ended at once; its last line tells why
                 child.stdin.write(json.dumps(job))
                 child.stdin.close()
             for line in child.stdout:
-                said = json.loads(line)
-                if "done" not in said:
-                    answer = said
+                message = json.loads(line)
+                if "done" not in message:
+                    answer = message
                 elif progress is not None:
-                    progress(said | {"precision": job["precision"]})
+                    progress(message | {"precision": job["precision"]})
         except BaseException:
             child.kill()
             raise
         child.wait()
-        said_wrong.seek(0)
-        errors = said_wrong.read()
+        stderr.seek(0)
+        errors = stderr.read()
     if not answer:
         raise RuntimeError(
             f"compare: the process for {job['precision']} failed: "
@@ -288,46 +309,48 @@ def _process(
 
 
 def _main() -> None:
+    """The process that measures one precision: messages are lines of JSON."""
     job = json.loads(sys.stdin.read())
     out = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print
+    sys.stdout = sys.stderr  # libraries print to it
 
-    def say(what: dict[str, Any]) -> None:
-        out.write(json.dumps(what) + "\n")
+    def send(message: JsonObject) -> None:
+        out.write(json.dumps(message) + "\n")
         out.flush()
 
-    _work(job, say)
+    _measure(job, send)
 
 
-def _work(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+def _measure(job: JsonObject, send: Progress) -> None:
+    """Measures one precision. Sends the progress, then the figures."""
     import segrid
     from segrid._native import _core
 
     if job["threads"] is not None:
         segrid.set_threads(job["threads"])
-    segrid.threads()  # the extension is loaded
+    segrid.threads()  # loads the extension
     before = resident_mb("RssAnon")
     try:
         segmenter = segrid.Segmenter(job["model"], device=job["device"], precision=job["precision"])
     except NotImplementedError as error:
-        return say({"refused": str(error)})
+        return send({"refused": str(error)})
     weights_mb = difference(resident_mb("RssAnon"), before)
     on_device, _ = _core.device_memory(segmenter.device)
     loaded = resident_mb("VmRSS")
-    forget_peak()
+    reset_peak()
     seconds: dict[str, float] = {}
-    kept: dict[str, np.ndarray] = {}
+    kept: dict[str, NDArray[Any]] = {}
     for i, path in enumerate(job["images"]):
-        say({"done": i, "total": len(job["images"]), "image": path})
+        send({"done": i, "total": len(job["images"]), "image": path})
         masks = segmenter.everything(path, **job["options"])
         for stage, value in masks.stats["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value / len(job["images"])
         kept |= packed(masks, i)
     peak, most = resident_mb("VmHWM"), _core.device_memory(segmenter.device)[1]
-    if on_device:  # a GPU's memory is what runs short there
+    if on_device:  # there the memory of the GPU is what runs short
         weights_mb, loaded, peak = on_device, on_device, most
     np.savez(job["out"], **kept)  # type: ignore[arg-type]
-    say(
+    send(
         {
             "precision": segmenter.precision,
             "seconds": seconds,

@@ -1,6 +1,6 @@
-"""Files that Pillow decodes: all but TIFF, and PNG and JPEG only where the engine has no codecs.
+"""Decodes files with Pillow: all formats except TIFF; PNG and JPEG only in builds without OpenCV.
 
-Nothing is written to stderr. Orientation is read by the engine.
+Nothing is written to stderr. The engine reads the orientation.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from segrid._native import CorruptFileError
+from segrid._types import Samples
 
-PLUGINS = {  # not Image.open, which has a limit of its own for pixels and warns below it
+PLUGINS = {  # instead of Image.open, whose own limit of pixels warns and raises
     "PNG": ("PngImagePlugin", "PngImageFile"),
     "JPEG": ("JpegImagePlugin", "JpegImageFile"),
     "BMP": ("BmpImagePlugin", "BmpImageFile"),
@@ -29,8 +30,8 @@ PLUGINS = {  # not Image.open, which has a limit of its own for pixels and warns
 
 def read(
     data: bytes, kind: str, name: str, *, max_pixels: int, lenient: bool
-) -> tuple[np.ndarray, list[str]]:
-    """The samples of a file as they are stored, and warnings.
+) -> tuple[Samples, list[str]]:
+    """The samples of a file as the file stores them, and warnings.
 
     kind : one of `PLUGINS`
 
@@ -49,11 +50,11 @@ def read(
 
 def _read(
     data: bytes, kind: str, name: str, max_pixels: int, *, truncated: bool
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[Samples, list[str]]:
     module, plugin = PLUGINS[kind]
     make = getattr(importlib.import_module(f"PIL.{module}"), plugin)
     try:
-        with _TRUNCATED.taken(truncated), make(io.BytesIO(data)) as opened:
+        with _TRUNCATED.allowed(truncated), make(io.BytesIO(data)) as opened:
             width, height = opened.size
             if width * height <= max_pixels:
                 opened.load()
@@ -69,7 +70,7 @@ def _read(
                 return _samples(opened), notes
     except MemoryError as error:
         raise MemoryError(f"{name}: {error}") from error
-    except Exception as error:  # the plugins raise what reading damaged numbers raises
+    except Exception as error:  # for damaged files the plugins raise errors of many kinds
         if "not available" in str(error):  # "decoder jpeg2k not available"
             raise NotImplementedError(
                 f"{name}: {kind} is not read by this Pillow ({error})"
@@ -81,14 +82,14 @@ def _read(
 
 
 class _Truncated:
-    """Whether Pillow takes truncated files, which is a setting of its module: threads that want it
-    wait for those that do not, and the other way round."""
+    """The setting of Pillow's module that truncated files are decoded. Threads that need it on wait
+    for those that need it off, and the reverse."""
 
     def __init__(self) -> None:
         self._free, self._users, self._lenient = threading.Condition(), 0, False
 
     @contextmanager
-    def taken(self, lenient: bool) -> Iterator[None]:
+    def allowed(self, lenient: bool) -> Iterator[None]:
         from PIL import ImageFile
 
         with self._free:
@@ -110,10 +111,10 @@ class _Truncated:
 _TRUNCATED = _Truncated()
 
 
-def _samples(image: Any) -> np.ndarray:
+def _samples(image: Any) -> Samples:
     if image.mode.startswith("I;16") or (image.format in ("PPM", "PNG") and image.mode == "I"):
-        return np.asarray(image).astype(np.uint16)  # fewer bits, from 9, Pillow scales to 16
+        return np.asarray(image).astype(np.uint16)  # Pillow scales 9 to 15 bits to 16
     if image.mode in ("I", "F", "L", "RGB"):
         return np.asarray(image)
-    image.info.pop("transparency", None)  # Pillow would warn that a palette's is dropped
+    image.info.pop("transparency", None)  # else Pillow warns that it drops that of a palette
     return np.asarray(image.convert("RGB"))

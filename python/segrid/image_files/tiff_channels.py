@@ -1,7 +1,7 @@
 """The planes of a TIFF that become one picture: its page, or channels in pages of their own.
 
-tifffile knows the texts in which microscopes and ImageJ name their channels. What such a text
-claims is bounded before tifffile makes lists of it.
+tifffile reads the metadata in which microscopes and ImageJ describe their channels. The number of
+pages in such metadata is checked before tifffile makes lists of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from segrid._native import CorruptFileError
-from segrid._tiff_colour import ORIENTATION, Layout, layout_of
-from segrid._tiff_directory import Directory
-from segrid._tiff_limits import Plane, Source, check_page, told
+from segrid._types import TiffFile, TiffPage
+from segrid.image_files.tiff_colour import ORIENTATION, Layout, layout_of
+from segrid.image_files.tiff_directory import Directory
+from segrid.image_files.tiff_limits import Plane, Source, check_page, errors_name_file
 
 CHANNELLED = (
     "shaped",
@@ -31,19 +32,19 @@ CHANNELLED = (
     "qpi",
     "scanimage",
 )
-WITHOUT_TAGS = ("imagej", "shaped", "stk")  # kinds whose pages may lie after one directory
-MOST_CLAIMED = 1_000_000  # pages that a text may name
-MOST_REREAD = 4096  # pages whose tags are all read where those of one channel differ
+WITHOUT_TAGS = ("imagej", "shaped", "stk")  # formats whose pages may share one directory
+MOST_CLAIMED = 1_000_000  # pages that metadata may name
+MOST_REREAD = 4096  # pages whose tags are all read where the tags of channels differ
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What a file says of its pages.
+    """The pages of a file by its metadata.
 
-    channels : how many channels have pages of their own
-    apart : how many pages there are from one channel to the next
-    pages : how many pages there are in the file
-    series : tifffile's list of them; None where it has none that begins with the page
+    channels : the number of channels that have pages of their own
+    apart : the number of pages from one channel to the next
+    pages : the number of pages in the file
+    series : tifffile's list of the pages; None where no list begins with the first picture
     tagless : the pages after the first one have no directories and follow it in the file
     """
 
@@ -55,23 +56,24 @@ class Stack:
 
 
 class _LeftOut(Exception):
-    """Why a channel cannot be had."""
+    """The reason why a channel is left out."""
 
 
 def planes_of(
     source: Source,
-    opened: Any,
-    page: Any,
+    opened: TiffFile,
+    page: TiffPage,
     layout: Layout,
     directories: list[Directory],
     notes: list[str],
 ) -> list[Plane]:
-    """The page's plane, or those of the first three channels where each has a page of its own.
+    """The plane of the page, or the planes of the first three channels where each has its own page.
 
-    What is left out is added to the notes.
+    A note is added for what is left out.
 
-    Raises what `check_page` raises for the page of a channel; where it is damaged and the file is
-    read leniently, the channel is left out."""
+    Raises what `check_page` raises for the page of a channel; in a lenient read, a damaged channel
+    is left out instead.
+    """
     name = source.name
     planes = [Plane(page, page.dataoffsets, page.databytecounts, page.jpegtables)]
     stack = _stack(source, opened, page, directories)
@@ -106,7 +108,7 @@ def _why(error: Exception) -> str:
     return str(error) if isinstance(error, _LeftOut) else f"cannot be read ({error})"
 
 
-def _stack(source: Source, opened: Any, page: Any, directories: list[Directory]) -> Stack:
+def _stack(source: Source, opened: TiffFile, page: TiffPage, directories: list[Directory]) -> Stack:
     pictures = sum(one.is_picture for one in directories)
     if not any(getattr(opened, f"is_{kind}", False) for kind in CHANNELLED):
         return Stack(1, 1, pictures)
@@ -120,10 +122,10 @@ def _stack(source: Source, opened: Any, page: Any, directories: list[Directory])
         axes, shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
         if (
             series[0] is None or series[0].offset != page.offset
-        ):  # another page is the first channel
+        ):  # the first channel is another page
             return Stack(1, 1, pictures)
         size = page.size
-    except Exception:  # the microscope's own text is damaged or unknown; the first page needs none
+    except Exception:  # damaged or unknown metadata; the first page is read without it
         return Stack(channels, 1, pictures)
     inner = next((k for k in range(len(shape) + 1) if math.prod(shape[k:]) == size), None)
     if inner is None:
@@ -145,9 +147,9 @@ def _stack(source: Source, opened: Any, page: Any, directories: list[Directory])
     return Stack(shape[at], math.prod(shape[at + 1 : inner]), pages, series, tagless)
 
 
-def _named(opened: Any) -> tuple[int, int]:
-    """How many pages the texts of OME and Micro-Manager make tifffile list, and how many channels
-    OME names for its first picture."""
+def _named(opened: TiffFile) -> tuple[int, int]:
+    """The number of pages that tifffile would list by the metadata of OME and Micro-Manager, and
+    the number of channels of OME's first picture."""
     claimed, channels = 0, 1
     if opened.is_mmstack:
         places = opened.micromanager_metadata["IndexMap"][:, :4].astype(np.float64)
@@ -163,7 +165,7 @@ def _named(opened: Any) -> tuple[int, int]:
         return claimed, channels
     root = ElementTree.fromstring(opened.ome_metadata)
     pictures = [one for one in root.iter() if one.tag.endswith("Pixels")]
-    for picture in reversed(pictures):  # the first one is the last whose channels are set
+    for picture in reversed(pictures):  # in reverse, so that the first one sets the channels
         sizes = [int(picture.attrib[f"Size{axis}"]) for axis in "CZT"]
         if min(sizes) < 1:
             raise ValueError("a size below 1")
@@ -183,11 +185,11 @@ def _named(opened: Any) -> tuple[int, int]:
     return claimed, channels
 
 
-def _series(opened: Any) -> Any:
+def _series(opened: TiffFile) -> Any:
     """tifffile's first series of pages."""
     try:
         return opened.series[0]
-    except RuntimeError:  # it took the tags of the first page for those of all
+    except RuntimeError:  # it assumed the tags of the first page for all pages
         if len(opened.pages) > MOST_REREAD:
             raise
         opened.pages.cache = True
@@ -198,14 +200,14 @@ def _series(opened: Any) -> Any:
 
 def _plane(
     source: Source,
-    opened: Any,
-    page: Any,
+    opened: TiffFile,
+    page: TiffPage,
     layout: Layout,
     stack: Stack,
     channel: int,
     directories: list[Directory],
 ) -> Plane:
-    """The plane of a channel, decoded by the tags of its own page where it has tags."""
+    """The plane of a channel, which is decoded by the tags of its own page where it has tags."""
     number = channel * stack.apart
     if stack.tagless:
         offsets = [offset + number * page.nbytes for offset in page.dataoffsets]
@@ -219,11 +221,11 @@ def _plane(
     if other is None:
         raise _LeftOut("is not in this file")
     place = next((i for i, one in enumerate(directories) if one.place == other.offset), None)
-    if place is None:  # without tags: the first page's are its own
+    if place is None:  # it has no tags: those of the first page hold
         if not other.dataoffsets or min(other.dataoffsets) <= 0:
             raise _LeftOut("is not in this file")
         return Plane(page, other.dataoffsets, other.databytecounts, other.jpegtables, channel)
-    with told(source.name, f"the tags of page {place} cannot be read"):
+    with errors_name_file(source.name, f"the tags of page {place} cannot be read"):
         other = opened.pages.get(place, aspage=True)
     if other.shape != page.shape or other.dtype != page.dtype:
         raise _LeftOut(
@@ -235,9 +237,9 @@ def _plane(
     return Plane(other, other.dataoffsets, other.databytecounts, other.jpegtables, channel)
 
 
-def _size(page: Any) -> str:
+def _size(page: TiffPage) -> str:
     return f"{page.imagewidth} x {page.imagelength} pixels"
 
 
-def _stored(page: Any) -> tuple[Any, Any]:
+def _stored(page: TiffPage) -> tuple[object, object]:
     return page.tags.valueof(ORIENTATION, 1), page.bitspersample

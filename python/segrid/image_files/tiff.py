@@ -1,8 +1,8 @@
-"""TIFF files to 8-bit RGB by the rules that `_image` states: the first picture, upright.
+"""Reads the first picture of a TIFF as upright 8-bit RGB, by the rules in `segrid._image`.
 
-tifffile says what the tags mean and decodes strips and tiles; imagecodecs decompresses what
-Python's own library does not.
-What a file claims is held against what it has (`_tiff_limits`) before anything is allocated.
+tifffile interprets the tags and decodes strips and tiles; imagecodecs decompresses what Python's
+standard library cannot. The claims of a file are checked against its size and the limits
+(`tiff_limits`) before memory is allocated.
 """
 
 from __future__ import annotations
@@ -13,29 +13,31 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError
-from segrid._tiff_channels import planes_of
-from segrid._tiff_colour import Layout, layout_of, missing_value, to_rgb
-from segrid._tiff_directory import camera_raw, directories, first_picture
-from segrid._tiff_limits import (
+from segrid._types import Samples, TiffPage
+from segrid.image_files.tiff_channels import planes_of
+from segrid.image_files.tiff_colour import Layout, layout_of, missing_value, to_rgb
+from segrid.image_files.tiff_directory import camera_raw, directories, first_picture
+from segrid.image_files.tiff_limits import (
     Plane,
     Source,
     check_page,
     checked_segment,
+    errors_name_file,
     segment_place,
-    told,
     wanted_segments,
 )
 
 
 def read(
     file: BinaryIO, name: str, *, max_pixels: int, lenient: bool
-) -> tuple[np.ndarray, list[str]]:
-    """((H, W, 3) uint8 RGB, warnings) of an open TIFF, of which only what is needed is read.
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """((H, W, 3) uint8 RGB, warnings) of an open TIFF. Only the parts that are needed are read.
 
     lenient : strips and tiles that cannot be decoded are black, with a warning, where otherwise
         an error is raised
@@ -56,9 +58,9 @@ def read(
                 "develop it to TIFF, PNG or JPEG"
             )
         file.seek(0)
-        with told(name, "its tags cannot be read"):
+        with errors_name_file(name, "its tags cannot be read"):
             opened = tifffile.TiffFile(file, name=name.rsplit("/", 1)[-1], _multifile=False)
-            page: Any = opened.pages[number]
+            page: TiffPage = opened.pages[number]
         check_page(source, page)
         layout = layout_of(page, name)
         planes = planes_of(source, opened, page, layout, pages, notes)
@@ -68,9 +70,10 @@ def read(
 
 
 class _Silence(logging.Filter):
-    """Keeps tifffile's log of odd files away from stderr while segrid reads.
+    """Keeps tifffile's log messages away from stderr while segrid reads a file.
 
-    What matters of it becomes an error or a warning."""
+    Where they matter, segrid raises an error or a warning of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,17 +98,20 @@ def _silent() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Decoded:
-    """(H, W, C) samples, and (H, W, C) bool of those that could not be decoded; None: all could."""
+    """Samples of a picture.
 
-    samples: np.ndarray
-    lost: np.ndarray | None
+    samples : (H, W, C); lost : (H, W, C) bool of those that could not be decoded; None: all could
+    """
+
+    samples: Samples
+    lost: NDArray[np.bool_] | None
 
 
 def _parts(
     source: Source, planes: list[Plane], layout: Layout, empty: float | int, notes: list[str]
 ) -> list[Decoded]:
-    """The planes' samples. Of a file that is read leniently, channels of which nothing can be
-    decoded are left out."""
+    """The samples of the planes. In a lenient read, channels of which nothing can be decoded are
+    left out."""
     parts: list[Decoded] = []
     for plane in planes:
         try:
@@ -117,7 +123,7 @@ def _parts(
     return parts
 
 
-def _joined(parts: list[Decoded]) -> tuple[np.ndarray, np.ndarray | None]:
+def _joined(parts: list[Decoded]) -> tuple[Samples, NDArray[np.bool_] | None]:
     if len(parts) == 1:
         return parts[0].samples, parts[0].lost
     samples = np.concatenate([part.samples for part in parts], axis=2)
@@ -130,9 +136,10 @@ def _joined(parts: list[Decoded]) -> tuple[np.ndarray, np.ndarray | None]:
 def _decoded(
     source: Source, plane: Plane, layout: Layout, empty: float | int, notes: list[str]
 ) -> Decoded:
-    """The samples that the layout takes.
+    """The samples of a plane that the layout uses.
 
-    empty : the value of strips and tiles that were never written"""
+    empty : the value of strips and tiles that were never written
+    """
     page = plane.page
     height, width = page.imagelength, page.imagewidth
     shape = height, width, len(layout.taken)
@@ -153,16 +160,16 @@ def _decoded(
     if first is not None:
         if failed == len(wanted):
             raise first
-        out[lost] = 0  # part of a strip may have come before the damage
+        out[lost] = 0  # a damaged strip may have been decoded in part
         notes.append(f"{first}; {failed} of {len(wanted)} strips or tiles are left black")
     return Decoded(out, lost)
 
 
-def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: np.ndarray) -> None:
+def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: Samples) -> None:
     page = plane.page
     offset, count = int(plane.offsets[index]), int(plane.counts[index])
     if offset == 0 and count == 0:
-        return  # sparse: nothing was ever written there
+        return  # sparse: it was never written
     name, kind = source.name, "tile" if page.is_tiled else "strip"
     if offset <= 0 or count <= 0 or offset + count > source.size:
         raise CorruptFileError(
@@ -171,7 +178,7 @@ def _put_segment(source: Source, plane: Plane, index: int, layout: Layout, out: 
         )
     source.file.seek(offset)
     data = source.file.read(count)
-    with told(name, f"{kind} {index} cannot be decoded"):
+    with errors_name_file(name, f"{kind} {index} cannot be decoded"):
         data = checked_segment(source, page, data)
         segment, (plane_at, _, y, x, _), _ = page.decode(
             data, index, jpegtables=plane.tables, jpegheader=page.jpegheader

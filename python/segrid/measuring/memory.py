@@ -1,4 +1,4 @@
-"""How much memory this process takes, where /proc tells."""
+"""The memory of this process, on systems with /proc."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from segrid._native import _core
 
 
 def resident_mb(field: str) -> float | None:
-    """MB of this process, where /proc tells. RssAnon leaves the libraries' own pages out."""
+    """A field of /proc/self/status in MB; None without /proc.
+
+    VmRSS is the resident memory, VmHWM its peak, and RssAnon is VmRSS without pages of libraries.
+    """
     gc.collect()
     if field != "VmHWM":
-        _core.give_back_memory()  # what is free but not given back is nobody's
+        _core.give_back_memory()  # freed memory that glibc keeps does not count
     try:
         line = next(
             text
@@ -24,8 +27,8 @@ def resident_mb(field: str) -> float | None:
     return int(line.split()[1]) / 1024
 
 
-def forget_peak() -> None:
-    """Makes the peak (VmHWM) begin here."""
+def reset_peak() -> None:
+    """Resets the peak (VmHWM) to the present size."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -33,5 +36,5 @@ def forget_peak() -> None:
 
 
 def difference(a: float | None, b: float | None) -> float | None:
-    """The first less the second; None where either is None."""
+    """a - b; None where either is None."""
     return None if a is None or b is None else a - b

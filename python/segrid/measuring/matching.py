@@ -1,31 +1,33 @@
-"""Finds which masks of two results are the same object.
-
-It also turns masks into small arrays that can be handed to another process.
-"""
+"""Finds the masks of two results that are the same object, and packs masks for another process."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-MATCH = 0.5  # mask IoU from which two masks are the same object
+if TYPE_CHECKING:
+    from segrid.results import Masks
+
+MATCH = 0.5  # the mask IoU from which two masks count as the same object
 
 Box = tuple[int, int, int, int]
+Match = tuple[int, int, float]  # index, index, IoU
 
 
 @dataclasses.dataclass(frozen=True)
 class BoxedMask:
-    """A mask as the pixels of its box."""
+    """A mask, kept as the pixels inside its box."""
 
     size: tuple[int, int]
-    box: Box  # x0, y0, x1, y1, the last exclusive
-    inside: np.ndarray  # (y1 - y0, x1 - x0) bool
+    box: Box  # x0, y0, x1, y1, exclusive maximum
+    inside: NDArray[np.bool_]  # (y1 - y0, x1 - x0) bool
     area: int
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self) -> NDArray[np.bool_]:
         """(H, W) bool."""
         full = np.zeros(self.size, bool)
         x0, y0, x1, y1 = self.box
@@ -34,7 +36,7 @@ class BoxedMask:
 
 
 def iou_of(a: BoxedMask, b: BoxedMask) -> float:
-    """Mask IoU of two masks over one image."""
+    """The mask IoU of two masks of one image."""
     x0, y0, x1, y1 = (
         max(a.box[0], b.box[0]),
         max(a.box[1], b.box[1]),
@@ -48,10 +50,8 @@ def iou_of(a: BoxedMask, b: BoxedMask) -> float:
     return shared / (a.area + b.area - shared)
 
 
-def match(
-    reference: list[BoxedMask], other: list[BoxedMask], least: float = MATCH
-) -> list[tuple[int, int, float]]:
-    """Pairs masks one to one, best pairs first: (index, index, IoU)."""
+def match(reference: list[BoxedMask], other: list[BoxedMask], least: float = MATCH) -> list[Match]:
+    """Pairs of masks whose IoU is at least `least`, best first; no mask is in two pairs."""
     pairs = [(iou_of(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(other)]
     taken: tuple[set[int], set[int]] = (set(), set())
     matched = []
@@ -65,8 +65,8 @@ def match(
     return matched
 
 
-def cut_out(pixels: np.ndarray) -> BoxedMask:
-    """The part of a (H, W) bool mask that its box holds; the mask must not be empty."""
+def crop_to_box(pixels: NDArray[np.bool_]) -> BoxedMask:
+    """The pixels of a (H, W) bool mask inside its box; the mask must not be empty."""
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     return BoxedMask(
@@ -77,8 +77,8 @@ def cut_out(pixels: np.ndarray) -> BoxedMask:
     )
 
 
-def packed(masks: Any, image: int) -> dict[str, np.ndarray]:
-    """The masks of one image, each in its box, for `unpacked` in another process."""
+def packed(masks: Masks, image: int) -> dict[str, NDArray[Any]]:
+    """The masks of one image as arrays that `np.savez` writes and `unpacked` reads."""
     height, width = masks.size
     kept = {f"{image}.size": np.array([height, width])}
     for j, mask in enumerate(masks):
@@ -96,7 +96,7 @@ def packed(masks: Any, image: int) -> dict[str, np.ndarray]:
 
 
 def unpacked(file: Path) -> list[list[BoxedMask]]:
-    """The masks of each image, from the file into which `np.savez` wrote what `packed` gave."""
+    """The masks of each image, from a file of `np.savez` with the arrays of `packed`."""
     with np.load(file) as stored:
         images: list[list[BoxedMask]] = [[] for name in stored.files if name.endswith(".size")]
         for name in stored.files:

@@ -1,0 +1,1 @@
+"""The formats of image files; `segrid._image` is the one face to them."""
