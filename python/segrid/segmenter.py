@@ -257,8 +257,7 @@ class Segmenter(LoadedModel):
         crop_n_layers : layers of crops, with 2^i x 2^i overlapping crops in layer i. "auto" is the
             least number whose smallest crops are as small as the model's `working_scale`, within
             the limit on points; it is 0 for a model without such a scale. The default here is 0,
-            as in segment-anything; that of the command line is "auto", which finds more on large
-            images
+            as in segment-anything; the command line's is "auto", which finds more on large images
         region_connectivity : 8 (as in segment-anything) or 4, of the parts and holes that
             `min_mask_region_area` removes
         multimask, use_m2m, max_hole_area, max_sprinkle_area : as in sam2: three masks for each
