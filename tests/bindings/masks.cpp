@@ -129,7 +129,7 @@ void bind_suppression(py::module_ m) {
            const std::vector<int>& crops, double across) {
             auto set = set_of(masks);
             for (std::size_t i = 0; i < crops.size(); ++i) set.masks()[i].crop_box.x0 = crops[i];
-            return segrid::containment(set, order, {.within = t, .across_crops = across});
+            return segrid::containment(set, order, {.same_crop = t, .across_crops = across});
         },
         py::arg(), py::arg(), py::arg(), py::arg("crops") = std::vector<int>{},
         py::arg("across") = 1.0);

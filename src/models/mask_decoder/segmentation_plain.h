@@ -20,7 +20,7 @@ struct Parts {
     PreprocessSpec preprocess;
     std::vector<FeatureShape> features;
     Encoder encoder;
-    at::Tensor no_memory;  // see SegmentationModel; may be undefined
+    at::Tensor no_memory{};  // see SegmentationModel; may be undefined
     mask_decoder::PromptShape prompt;
     mask_decoder::DecoderShape decoder;
 };

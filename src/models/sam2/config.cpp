@@ -9,12 +9,16 @@ namespace segrid::sam2 {
 
 using mask_decoder::contradiction;
 
-Sam2Config::Sam2Config(const Config& c) {
-    const auto unsupported = [&](const std::string& what) {
-        fail(ErrorKind::Unsupported, c.name() + ": " + what);
-    };
-    const std::string v = "vision_config.", b = v + "backbone_config.";
-    HieraConfig& h = hiera;
+namespace {
+
+const std::string v = "vision_config.", b = v + "backbone_config.";
+
+[[noreturn]] void unsupported(const Config& c, const std::string& what) {
+    fail(ErrorKind::Unsupported, c.name() + ": " + what);
+}
+
+HieraConfig read_hiera(const Config& c) {
+    HieraConfig h;
     h.image = c.side(b + "image_size", h.image, {.low = 16, .high = 8192});
     h.kernel = c.side(b + "patch_kernel_size", h.kernel, {.low = 1, .high = 64});
     h.stride = c.side(b + "patch_stride", h.stride, {.low = 1, .high = 64});
@@ -30,37 +34,29 @@ Sam2Config::Sam2Config(const Config& c) {
         c.integers(b + "global_attention_blocks", h.global_blocks, {.low = 0, .high = 1024});
     h.mlp_ratio = c.number(b + "mlp_ratio", h.mlp_ratio, {.low = 0.01, .high = 64});
     h.eps = static_cast<float>(c.number(b + "layer_norm_eps", 1e-6));
-    fpn = c.integer(v + "fpn_hidden_size", fpn, {.low = 8, .high = 16384});
-    const auto levels = c.integers(v + "fpn_top_down_levels", std::vector<int64_t>{2, 3});
-    const auto has = [&](int64_t level) {
-        return std::find(levels.begin(), levels.end(), level) != levels.end();
-    };
-    top_down = has(2);
-
     for (const auto* list : {&h.blocks, &h.dims, &h.heads, &h.windows}) {
         if (list->size() != kStages)
             unsupported(
-                "backbone_config: lists must have four numbers, one per stage; one list has " +
-                std::to_string(list->size()));
+                c, "backbone_config: lists must have four numbers, one per stage; one list has " +
+                       std::to_string(list->size()));
     }
+    return h;
+}
+
+// The values of h that contradict each other, or that no published model has.
+void check_hiera(const Config& c, const HieraConfig& h) {
     if (c.integer(b + "num_query_pool_stages", 3) != 3 || c.side(b + "query_stride", 2) != 2) {
         unsupported(
+            c,
             "backbone_config: queries must be pooled by 2 at the beginning of stages 2, 3 and 4");
-    }
-    if (has(0) || has(1)) unsupported("vision_config.fpn_top_down_levels: must not contain 0 or 1");
-    if (c.integer(v + "num_feature_levels", 3) != 3)
-        unsupported("vision_config.num_feature_levels must be 3");
-    if (c.integer(v + "fpn_kernel_size", 1) != 1 || c.integer(v + "fpn_stride", 1) != 1 ||
-        c.integer(v + "fpn_padding", 0) != 0) {
-        unsupported("vision_config: the neck's convolutions must be 1 x 1");
     }
     if (h.image % (8 * h.stride) != 0)
         contradiction(c, b + "image_size must be a multiple of 8 x patch_stride");
     if (h.grid(0) > 1024) contradiction(c, b + "image_size / patch_stride must be at most 1024");
     if ((h.image + 2 * h.padding - h.kernel) / h.stride + 1 != h.grid(0)) {
-        unsupported(b +
-                    "patch_kernel_size, patch_stride and patch_padding must give image_size / "
-                    "patch_stride patches a side");
+        unsupported(c,
+                    b + "patch_kernel_size, patch_stride and patch_padding must give image_size / "
+                        "patch_stride patches a side");
     }
     if (h.dims[0] != h.hidden)
         contradiction(c, b + "embed_dim_per_stage must begin with hidden_size");
@@ -73,7 +69,48 @@ Sam2Config::Sam2Config(const Config& c) {
                 c, b + "embed_dim_per_stage must be multiples of num_attention_heads_per_stage");
         if (s + 1 < kStages && h.windows[s] % 2 != 0)
             unsupported(
+                c,
                 b + "window_size_per_stage: windows whose queries are pooled must have even sides");
+    }
+}
+
+mask_decoder::DecoderShape read_decoder(const Config& c) {
+    mask_decoder::DecoderShape decoder = mask_decoder::read_decoder(c);
+    decoder.transformer.sam2_names = true;
+    decoder.transformer.eps = 1e-5F;  // torch's default, whatever the config says
+    decoder.object_score = true;
+    // transformers has no such key.
+    decoder.sigmoid_iou = c.boolean("mask_decoder_config.iou_prediction_use_sigmoid", true);
+    if (decoder.transformer.layers != 2)
+        unsupported(c, "mask_decoder_config.num_hidden_layers must be 2");
+    if (c.boolean("mask_decoder_config.dynamic_multimask_via_stability", true)) {
+        decoder.dynamic_delta = static_cast<float>(
+            c.number("mask_decoder_config.dynamic_multimask_stability_delta", 0.05));
+        decoder.dynamic_threshold = static_cast<float>(
+            c.number("mask_decoder_config.dynamic_multimask_stability_thresh", 0.98));
+    }
+    return decoder;
+}
+
+}  // namespace
+
+Sam2Config::Sam2Config(const Config& c) : hiera(read_hiera(c)), decoder(read_decoder(c)) {
+    const HieraConfig& h = hiera;
+    check_hiera(c, h);
+    fpn = c.integer(v + "fpn_hidden_size", fpn, {.low = 8, .high = 16384});
+    const auto levels = c.integers(v + "fpn_top_down_levels", std::vector<int64_t>{2, 3});
+    const auto has = [&](int64_t level) {
+        return std::find(levels.begin(), levels.end(), level) != levels.end();
+    };
+    top_down = has(2);
+
+    if (has(0) || has(1))
+        unsupported(c, "vision_config.fpn_top_down_levels: must not contain 0 or 1");
+    if (c.integer(v + "num_feature_levels", 3) != 3)
+        unsupported(c, "vision_config.num_feature_levels must be 3");
+    if (c.integer(v + "fpn_kernel_size", 1) != 1 || c.integer(v + "fpn_stride", 1) != 1 ||
+        c.integer(v + "fpn_padding", 0) != 0) {
+        unsupported(c, "vision_config: the neck's convolutions must be 1 x 1");
     }
     const auto channels = c.integers(v + "backbone_channel_list",
                                      std::vector<int64_t>(h.dims.rbegin(), h.dims.rend()));
@@ -81,20 +118,6 @@ Sam2Config::Sam2Config(const Config& c) {
         contradiction(c, v + "backbone_channel_list must be embed_dim_per_stage reversed");
     }
 
-    decoder = mask_decoder::read_decoder(c);
-    decoder.transformer.sam2_names = true;
-    decoder.transformer.eps = 1e-5F;  // torch's default, whatever the config says
-    decoder.object_score = true;
-    // transformers has no such key.
-    decoder.sigmoid_iou = c.boolean("mask_decoder_config.iou_prediction_use_sigmoid", true);
-    if (decoder.transformer.layers != 2)
-        unsupported("mask_decoder_config.num_hidden_layers must be 2");
-    if (c.boolean("mask_decoder_config.dynamic_multimask_via_stability", true)) {
-        decoder.dynamic_delta = static_cast<float>(
-            c.number("mask_decoder_config.dynamic_multimask_stability_delta", 0.05));
-        decoder.dynamic_threshold = static_cast<float>(
-            c.number("mask_decoder_config.dynamic_multimask_stability_thresh", 0.98));
-    }
     if (decoder.transformer.dim != fpn)
         contradiction(c,
                       "vision_config.fpn_hidden_size must equal mask_decoder_config.hidden_size");
