@@ -78,6 +78,8 @@ struct DecodedBatch {
 // feature_shapes(). In fp32 on the CPU, or in the model's type on its device.
 using Features = std::vector<at::Tensor>;
 
+class MemoryModel;  // models/tracking.h
+
 class SegmentationModel {
 public:
     virtual ~SegmentationModel() = default;
@@ -95,6 +97,8 @@ public:
     // SAM 2's embedding for "there is no memory", [channels], on the features' device. It must be
     // added to the image tokens when an image is decoded alone. Undefined if the family has none.
     virtual at::Tensor no_memory() const { return {}; }
+    // The memory with which objects are followed through video. Null if the checkpoint has none.
+    virtual const MemoryModel* memory() const { return nullptr; }
     // features: ready for decoding. Those of an image alone include no_memory(), those of a video
     // frame include its memory.
     virtual std::shared_ptr<const DecoderContext> prepare(const Features& features,

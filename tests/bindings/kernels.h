@@ -11,4 +11,5 @@ void bind_prompts(pybind11::module_ m);
 void bind_images(pybind11::module_ m);
 void bind_weights(pybind11::module_ m);
 void bind_taps(pybind11::module_ m);
+void bind_memory(pybind11::module_ m);
 void bind_speed(pybind11::module_ m);  // timings, for benchmarks

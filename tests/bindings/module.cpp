@@ -12,5 +12,6 @@ PYBIND11_MODULE(_kernels, m, pybind11::mod_gil_not_used()) {
     bind_images(m);
     bind_weights(m);
     bind_taps(m);
+    bind_memory(m);
     bind_speed(m);
 }

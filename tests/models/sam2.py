@@ -88,6 +88,47 @@ def make(preset, folder, seed=0):
     return seeded_weights.save(Sam2Model(config_of(preset)), _calibrate, folder)
 
 
+def make_video(preset, folder, seed=0, **settings):
+    """As `make`, for transformers' Sam2VideoModel: with the memory of video.
+
+    settings : of Sam2VideoConfig, such as enable_occlusion_spatial_embedding"""
+    from transformers import Sam2VideoConfig, Sam2VideoModel
+
+    image = config_of(preset)
+    grid = image.prompt_encoder_config.image_size // 16
+    parts = {
+        "vision_config": image.vision_config.to_dict(),
+        "prompt_encoder_config": image.prompt_encoder_config.to_dict(),
+        "mask_decoder_config": image.mask_decoder_config.to_dict(),
+    }
+    for name in ("prompt_encoder", "mask_decoder"):
+        parts[f"{name}_config"]["model_type"] = f"sam2_video_{name}"
+    dim = PRESETS[preset]["fpn"]
+    config = Sam2VideoConfig(
+        **parts,
+        image_size=image.prompt_encoder_config.image_size,
+        memory_attention_hidden_size=dim,
+        memory_attention_feed_forward_hidden_size=2 * dim,
+        memory_attention_rope_feat_sizes=[grid, grid],
+        memory_encoder_hidden_size=dim,
+        mask_downsampler_embed_dim=dim,
+        memory_fuser_embed_dim=dim,
+        memory_fuser_intermediate_dim=2 * dim,
+        **settings,
+    )
+    torch.manual_seed(seed)
+    return seeded_weights.save(Sam2VideoModel(config), _calibrate_video, folder)
+
+
+def _calibrate_video(model):
+    """Random values, large enough that each part of the memory shows in the results."""
+    model.prompt_encoder.shared_embedding.positional_embedding.copy_(
+        model.shared_image_embedding.positional_embedding
+    )
+    for block in model.memory_encoder.memory_fuser.layers:
+        block.scale.fill_(0.5)  # its initial 1e-6 would hide the block
+
+
 def _calibrate(model):
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(
         model.shared_image_embedding.positional_embedding

@@ -20,6 +20,7 @@ public:
     std::vector<FeatureShape> feature_shapes() const override { return parts_.features; }
     int64_t multimask_outputs() const override { return parts_.decoder.masks - 1; }
     at::Tensor no_memory() const override { return parts_.no_memory; }
+    const MemoryModel* memory() const override { return parts_.memory.get(); }
     at::Device device() const override { return placement_.device; }
     bool batched() const override { return true; }
     int64_t bytes_per_prompt() const override { return decoder_.bytes_per_prompt(); }

@@ -9,6 +9,7 @@
 
 #include "models/mask_decoder/mask_decoder_plain.h"
 #include "models/segmentation.h"
+#include "models/tracking.h"
 
 namespace segrid::plain {
 
@@ -20,7 +21,8 @@ struct Parts {
     PreprocessSpec preprocess;
     std::vector<FeatureShape> features;
     Encoder encoder;
-    at::Tensor no_memory{};  // see SegmentationModel; may be undefined
+    at::Tensor no_memory{};                       // see SegmentationModel; may be undefined
+    std::shared_ptr<const MemoryModel> memory{};  // may be null
     mask_decoder::PromptShape prompt;
     mask_decoder::DecoderShape decoder;
 };

@@ -4,6 +4,7 @@
 
 #include "models/mask_decoder/mask_predictor.h"
 #include "models/sam2/hiera.h"
+#include "models/sam2/memory_plain.h"
 
 namespace segrid::sam2 {
 namespace {
@@ -15,12 +16,13 @@ struct Context : mask_decoder::ImageContext {
 
 class Sam2 final : public SegmentationModel {
 public:
-    Sam2(const WeightScope& root, const Sam2Config& c)
+    Sam2(const WeightScope& root, const Sam2Config& c, std::unique_ptr<MemoryModel> memory)
         : config_(c),
           encoder_(root / "vision_encoder", root / "mask_decoder", c),
           predictor_(root, c.prompt, c.decoder),
           no_memory_(root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn})),
-          preprocess_(sam2::preprocess(c)) {}
+          preprocess_(sam2::preprocess(c)),
+          memory_(std::move(memory)) {}
 
     std::string family() const override { return "sam2"; }
     const PreprocessSpec& preprocess() const override { return preprocess_; }
@@ -35,6 +37,7 @@ public:
         return encoder_(input, schedule, tap);
     }
     at::Tensor no_memory() const override { return no_memory_; }
+    const MemoryModel* memory() const override { return memory_.get(); }
 
     std::shared_ptr<const DecoderContext> prepare(const Features& features,
                                                   const Schedule& schedule) const override {
@@ -67,7 +70,10 @@ private:
     mask_decoder::MaskPredictor predictor_;
     at::Tensor no_memory_;
     PreprocessSpec preprocess_;
+    std::unique_ptr<MemoryModel> memory_;
 };
+
+bool has_memory(const Config& config) { return config.text("model_type") == "sam2_video"; }
 
 }  // namespace
 
@@ -82,20 +88,25 @@ std::vector<FeatureShape> feature_shapes(const Sam2Config& c) {
     return {{square(2), c.fpn}, {square(1), c.fpn / 4}, {square(0), c.fpn / 8}};
 }
 
-std::vector<std::string> of_video() {
-    return {"memory_",
-            "mask_downsample",
-            "object_pointer_proj",
-            "temporal_positional_encoding_projection_layer",
-            "no_memory_positional_encoding",
-            "no_object_pointer",
-            "occlusion_spatial_embedding_parameter"};
+std::unique_ptr<MemoryModel> load_memory(const Config& config, const Sam2Config& image,
+                                         const plain::Weights& root) {
+    return has_memory(config) ? load_memory_plain(config, image, root) : nullptr;
+}
+
+void finish(const Config& config, const WeightStore& store) {
+    if (has_memory(config)) return store.finish();
+    store.finish({"memory_", "mask_downsample", "object_pointer_proj",
+                  "temporal_positional_encoding_projection_layer", "no_memory_positional_encoding",
+                  "no_object_pointer", "occlusion_spatial_embedding_parameter"});
 }
 
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions) {
-    auto model = std::make_unique<Sam2>(WeightScope(store, precisions), Sam2Config(config));
-    store.finish(of_video());
+    const Sam2Config c(config);
+    const WeightScope root(store, precisions);
+    auto model =
+        std::make_unique<Sam2>(root, c, load_memory(config, c, plain::Weights(root, Placement{})));
+    finish(config, store);
     return model;
 }
 

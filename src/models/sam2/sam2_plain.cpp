@@ -17,9 +17,10 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
                .encoder = [encoder](const at::Tensor& image,
                                     const Tap* tap) { return (*encoder)(image, tap); },
                .no_memory = root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn}),
+               .memory = load_memory(config, c, root),
                .prompt = c.prompt,
                .decoder = c.decoder});
-    store.finish(of_video());
+    finish(config, store);
     return model;
 }
 

@@ -1,0 +1,110 @@
+#include "models/sam2/memory_attention_plain.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numbers>
+
+namespace segrid::plain {
+namespace {
+
+constexpr float kEps = 1e-5F;  // torch's default
+
+}  // namespace
+
+at::Tensor sine_positions(int64_t grid, int64_t channels) {
+    const int64_t half = channels / 2;
+    const at::Tensor place = at::arange(1, grid + 1, at::kFloat) /
+                             (static_cast<double>(grid) + 1e-6) * 2 * std::numbers::pi;
+    const at::Tensor step = at::arange(half, at::kLong).div(2, "floor").to(at::kFloat);
+    const at::Tensor period = at::pow(10000.0, 2 * step / half);
+    const at::Tensor angle = place.unsqueeze(1) / period;  // [grid, half]
+    const at::Tensor waves =
+        at::stack({angle.slice(1, 0, half, 2).sin(), angle.slice(1, 1, half, 2).cos()}, 2)
+            .flatten(1);
+    const at::Tensor rows = waves.unsqueeze(1).expand({grid, grid, half}),
+                     columns = waves.unsqueeze(0).expand({grid, grid, half});
+    return at::cat({rows, columns}, 2).view({grid * grid, channels});
+}
+
+RotaryPositions::RotaryPositions(int64_t grid, int64_t head_dim, double theta,
+                                 const Placement& placement) {
+    const at::Tensor exponent =
+        at::arange(0, head_dim / 2, 2, at::kFloat) / static_cast<double>(head_dim / 2);
+    const at::Tensor frequency = 1 / at::pow(theta, exponent);  // [head_dim / 4]
+    const at::Tensor token = at::arange(grid * grid, at::kLong);
+    const at::Tensor column = token.remainder(grid).to(at::kFloat),
+                     row = token.div(grid, "floor").to(at::kFloat);
+    const at::Tensor angles =
+        at::cat({column.unsqueeze(1) * frequency, row.unsqueeze(1) * frequency}, 1)
+            .repeat_interleave(2, 1);
+    cos_ = angles.cos().to(placement.device);
+    sin_ = angles.sin().to(placement.device);
+}
+
+at::Tensor RotaryPositions::operator()(const at::Tensor& x, int64_t last) const {
+    const int64_t tokens = x.size(2) - last, grids = tokens / cos_.size(0);
+    if (tokens == 0) return x;
+    const at::Tensor pairs = x.narrow(2, 0, tokens).to(at::kFloat);
+    const at::Tensor cos = cos_.repeat({grids, 1}), sin = sin_.repeat({grids, 1});
+    const at::Tensor split = pairs.unflatten(-1, {-1, 2});
+    const at::Tensor turned =
+        at::stack({-split.select(-1, 1), split.select(-1, 0)}, -1).flatten(-2);
+    const at::Tensor result = (pairs * cos + turned * sin).to(x.scalar_type());
+    return last == 0 ? result : at::cat({result, x.narrow(2, tokens, last)}, 2);
+}
+
+MemoryAttentionLayer::Projections::Projections(const Weights& w, int64_t dim, int64_t inner,
+                                               int64_t memory)
+    : q(w / "q_proj", dim, inner),
+      k(w / "k_proj", memory, inner),
+      v(w / "v_proj", memory, inner),
+      out(w / "o_proj", inner, dim) {}
+
+MemoryAttentionLayer::MemoryAttentionLayer(const Weights& w, const sam2::MemoryConfig& c)
+    : heads_(c.attention.heads),
+      norm1_(w / "layer_norm1", c.dim, kEps),
+      norm2_(w / "layer_norm2", c.dim, kEps),
+      mlp_(w / "layer_norm3", w / "linear1", w / "linear2", c.dim, c.attention.mlp, kEps,
+           Activation::Relu) {
+    const int64_t inner = c.dim / c.attention.downsample;
+    scale_ = 1 / std::sqrt(static_cast<double>(inner / heads_));
+    self_ = Projections(w / "self_attn", c.dim, inner, c.dim);
+    memory_ = Projections(w / "cross_attn_image", c.dim, inner, c.encoder.channels);
+}
+
+at::Tensor MemoryAttentionLayer::attention(const Projections& p, const at::Tensor& queries,
+                                           const at::Tensor& keys, const at::Tensor& values,
+                                           int64_t pointers, const RotaryPositions& rotary) const {
+    const at::Tensor q = rotary(split_heads(p.q(queries), heads_)),
+                     k = rotary(split_heads(p.k(keys), heads_), pointers),
+                     v = split_heads(p.v(values), heads_);
+    return p.out(merge_heads(attend(q, k, v, scale_)));
+}
+
+at::Tensor MemoryAttentionLayer::operator()(const at::Tensor& input, const at::Tensor& keys,
+                                            const at::Tensor& values, int64_t pointers,
+                                            const RotaryPositions& rotary) const {
+    const at::Tensor own = norm1_(input);
+    at::Tensor x = input + attention(self_, own, own, own, 0, rotary);
+    x = x + attention(memory_, norm2_(x), keys, values, pointers, rotary);
+    return x + mlp_(x);
+}
+
+MemoryAttention::MemoryAttention(const Weights& w, const sam2::MemoryConfig& c)
+    : image_positions_(w.place(0.1 * sine_positions(c.grid, c.dim))),
+      rotary_(c.grid, c.dim / c.attention.downsample / c.attention.heads, c.attention.theta,
+              w.placement()),
+      norm_(w / "layer_norm", c.dim, kEps) {
+    for (int64_t i = 0; i < c.attention.layers; ++i) layers_.emplace_back(w / "layers" / i, c);
+}
+
+at::Tensor MemoryAttention::operator()(const at::Tensor& image, const at::Tensor& memory,
+                                       const at::Tensor& positions, int64_t pointers) const {
+    at::Tensor x = (image + image_positions_).unsqueeze(0);
+    const at::Tensor keys = (memory + positions).unsqueeze(0), values = memory.unsqueeze(0);
+    for (const MemoryAttentionLayer& layer : layers_) x = layer(x, keys, values, pointers, rotary_);
+    return norm_(x).squeeze(0);
+}
+
+}  // namespace segrid::plain

@@ -1,0 +1,72 @@
+// SAM 2's memory attention, plainly ("SAM 2: Segment Anything in Images and Videos", section 4):
+//   x = image tokens + 0.1 positions
+//   per layer: x += self attention(norm(x)); x += attention(norm(x), memory); x += mlp(norm(x))
+//   norm(x)
+// with rotary positions on queries and keys. A frame's memory lies on the image's grid, so its keys
+// turn as the image's do; keys of object pointers have no place and do not turn.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "models/sam2/memory_config.h"
+#include "nn/plain.h"
+
+namespace segrid::plain {
+
+// The turning of pairs of channels: half of the pairs by a token's column, half by its row.
+class RotaryPositions {
+public:
+    RotaryPositions(int64_t grid, int64_t head_dim, double theta, const Placement& placement);
+    // x: [1, heads, tokens, head_dim]. Turns the first tokens - last; these are whole grids, one
+    // after the other.
+    at::Tensor operator()(const at::Tensor& x, int64_t last = 0) const;
+
+private:
+    at::Tensor cos_, sin_;  // [grid^2, head_dim], in fp32
+};
+
+class MemoryAttentionLayer {
+public:
+    MemoryAttentionLayer(const Weights& weights, const sam2::MemoryConfig& config);
+    // x: [1, tokens, dim]; keys, values: [1, memory tokens, memory channels], of which the last
+    // `pointers` are object pointers.
+    at::Tensor operator()(const at::Tensor& x, const at::Tensor& keys, const at::Tensor& values,
+                          int64_t pointers, const RotaryPositions& rotary) const;
+
+private:
+    struct Projections {
+        Projections() = default;
+        Projections(const Weights& weights, int64_t dim, int64_t inner, int64_t memory);
+        Linear q, k, v, out;
+    };
+    at::Tensor attention(const Projections& p, const at::Tensor& queries, const at::Tensor& keys,
+                         const at::Tensor& values, int64_t pointers,
+                         const RotaryPositions& rotary) const;
+
+    int64_t heads_;
+    double scale_;
+    Projections self_, memory_;
+    LayerNorm norm1_, norm2_;
+    NormedMlp mlp_;
+};
+
+class MemoryAttention {
+public:
+    MemoryAttention(const Weights& weights, const sam2::MemoryConfig& config);
+    // image: [tokens, dim]; memory and its positions: [memory tokens, memory channels].
+    at::Tensor operator()(const at::Tensor& image, const at::Tensor& memory,
+                          const at::Tensor& positions, int64_t pointers) const;
+
+private:
+    at::Tensor image_positions_;  // [tokens, dim], times 0.1
+    RotaryPositions rotary_;
+    std::vector<MemoryAttentionLayer> layers_;
+    LayerNorm norm_;
+};
+
+// Sines and cosines of the places of a grid x grid square, rows in the first half of the channels
+// and columns in the second: [grid^2, channels] in fp32 on the CPU.
+at::Tensor sine_positions(int64_t grid, int64_t channels);
+
+}  // namespace segrid::plain

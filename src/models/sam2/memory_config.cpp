@@ -1,0 +1,66 @@
+#include "models/sam2/memory_config.h"
+
+#include "core/error.h"
+
+namespace segrid::sam2 {
+
+using mask_decoder::contradiction;
+
+MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
+    : dim(image.fpn), grid(image.hiera.grid(2)) {
+    const auto must_be = [&](const std::string& key, int64_t value, int64_t wanted) {
+        if (c.integer(key, wanted) != wanted)
+            fail(ErrorKind::Unsupported,
+                 c.name() + ": " + key + " must be " + std::to_string(value) + " for this model");
+    };
+    frames = c.integer("num_maskmem", frames, {.low = 1, .high = 64});
+    occlusion = c.boolean("enable_occlusion_spatial_embedding", true);
+    pointer_times = c.boolean("enable_temporal_pos_encoding_for_object_pointers", true);
+
+    MemoryAttentionConfig& a = attention;
+    a.layers = c.integer("memory_attention_num_layers", a.layers, {.low = 1, .high = 64});
+    a.heads = c.integer("memory_attention_num_attention_heads", a.heads, {.low = 1, .high = 256});
+    a.downsample =
+        c.integer("memory_attention_downsample_rate", a.downsample, {.low = 1, .high = 64});
+    a.mlp =
+        c.integer("memory_attention_feed_forward_hidden_size", a.mlp, {.low = 1, .high = 65536});
+    a.theta = c.number("rope_parameters.rope_theta", c.number("memory_attention_rope_theta", 10000),
+                       {.low = 1, .high = 1e9});
+    must_be("memory_attention_hidden_size", dim, dim);
+    if (c.text("memory_attention_feed_forward_hidden_act", "relu") != "relu")
+        fail(ErrorKind::Unsupported,
+             c.name() + ": memory_attention_feed_forward_hidden_act must be relu");
+    // Rotary positions turn pairs of channels, half of them by the row and half by the column.
+    if (dim % (4 * a.heads * a.downsample) != 0)
+        contradiction(c,
+                      "memory_attention_hidden_size must be a multiple of four times heads x "
+                      "downsample rate");
+
+    MemoryEncoderConfig& e = encoder;
+    e.channels = c.integer("memory_encoder_output_channels", e.channels, {.low = 4, .high = 16384});
+    e.kernel = c.integer("mask_downsampler_kernel_size", e.kernel, {.low = 1, .high = 31});
+    e.total_stride =
+        c.integer("mask_downsampler_total_stride", e.total_stride, {.low = 2, .high = 256});
+    e.embedding = c.integer("mask_downsampler_embed_dim", e.embedding, {.low = 1, .high = 16384});
+    e.fuser_layers = c.integer("memory_fuser_num_layers", e.fuser_layers, {.low = 0, .high = 64});
+    e.fuser_hidden =
+        c.integer("memory_fuser_intermediate_dim", e.fuser_hidden, {.low = 1, .high = 65536});
+    e.fuser_kernel = c.integer("memory_fuser_kernel_size", e.fuser_kernel, {.low = 1, .high = 31});
+    e.scale = c.number("sigmoid_scale_for_mem_enc", e.scale, {.low = -1e4, .high = 1e4});
+    e.bias = c.number("sigmoid_bias_for_mem_enc", e.bias, {.low = -1e4, .high = 1e4});
+    must_be("mask_downsampler_stride", 2, 2);
+    must_be("mask_downsampler_padding", e.kernel / 2, e.kernel / 2);
+    must_be("memory_fuser_padding", e.fuser_kernel / 2, e.fuser_kernel / 2);
+    must_be("memory_fuser_embed_dim", dim, dim);
+    must_be("memory_encoder_hidden_size", dim, dim);
+    if (e.embedding != dim)
+        contradiction(c, "mask_downsampler_embed_dim must equal vision_config.fpn_hidden_size");
+    if (grid * e.total_stride != image.hiera.image)
+        contradiction(c, "mask_downsampler_total_stride must bring image_size to the image tokens");
+    if (dim % e.channels != 0 || e.channels % 4 != 0)
+        contradiction(c,
+                      "memory_encoder_output_channels must divide vision_config.fpn_hidden_size "
+                      "and be a multiple of 4");
+}
+
+}  // namespace segrid::sam2

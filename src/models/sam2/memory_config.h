@@ -1,0 +1,35 @@
+// The part of Sam2VideoConfig that images do not need, as transformers writes it.
+#pragma once
+
+#include "models/sam2/config.h"
+
+namespace segrid::sam2 {
+
+struct MemoryAttentionConfig {
+    int64_t layers = 4, heads = 1, downsample = 1, mlp = 2048;
+    double theta = 10000;  // of the rotary positions
+};
+
+struct MemoryEncoderConfig {
+    int64_t channels = 64;                                   // of what is remembered
+    int64_t kernel = 3, total_stride = 16, embedding = 256;  // of the mask's convolutions
+    int64_t fuser_layers = 2, fuser_hidden = 1024, fuser_kernel = 7;
+    // The mask's probabilities are scaled and shifted before they are encoded.
+    double scale = 20, bias = -10;
+};
+
+struct MemoryConfig {
+    int64_t frames = 7;         // that are attended to
+    int64_t dim = 256;          // channels of the image tokens
+    int64_t grid = 64;          // image tokens along a side
+    bool occlusion = true;      // SAM 2.1: a hidden object adds an embedding to its memory
+    bool pointer_times = true;  // SAM 2.1: object pointers carry their age
+    MemoryAttentionConfig attention;
+    MemoryEncoderConfig encoder;
+
+    // Throws Corrupt naming the key when a value is outside its plausible range or two values
+    // contradict each other, Unsupported for shapes that no published model has.
+    MemoryConfig(const Config& config, const Sam2Config& image);
+};
+
+}  // namespace segrid::sam2

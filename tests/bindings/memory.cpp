@@ -1,0 +1,84 @@
+// The memory of video, for parity tests.
+#include <ATen/Functions.h>
+#include <pybind11/stl.h>
+
+#include "bindings/waiting.h"
+#include "kernels.h"
+#include "models/factory.h"
+#include "models/tracking.h"
+#include "precisions.h"
+
+namespace py = pybind11;
+using segrid::bindings::without_gil;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+namespace {
+
+at::Tensor tensor_of(const Floats& array) {
+    const std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
+    return at::from_blob(const_cast<float*>(array.data()), shape, at::kFloat).clone();
+}
+
+py::array_t<float> array_of(const at::Tensor& tensor) {
+    const at::Tensor host = tensor.to(at::kCPU, at::kFloat).contiguous();
+    py::array_t<float> out(std::vector<py::ssize_t>(host.sizes().begin(), host.sizes().end()));
+    std::copy_n(host.const_data_ptr<float>(), host.numel(), out.mutable_data());
+    return out;
+}
+
+// A video model's memory, called step by step.
+struct Memory {
+    Memory(const std::string& config, const std::string& weights, const std::string& device)
+        : execution(execution_of("fp32", device)),
+          model(segrid::load_segmentation_model(config, weights, execution).model) {}
+
+    at::Tensor placed(const Floats& array) const {
+        const segrid::Placement placement = execution.plain.value_or(segrid::Placement{});
+        return tensor_of(array).to(placement.device, placement.type);
+    }
+
+    Floats attend(const Floats& image, const std::vector<std::pair<Floats, int64_t>>& frames,
+                  const std::vector<std::pair<Floats, double>>& pointers) const {
+        std::vector<segrid::RememberedFrame> seen;
+        for (const auto& [features, age] : frames)
+            seen.push_back({tensor_of(features).to(at::kBFloat16), age});
+        std::vector<segrid::RememberedPointer> known;
+        for (const auto& [pointer, age] : pointers) known.push_back({placed(pointer), age});
+        return array_of(
+            without_gil([&] { return model->memory()->attend(placed(image), seen, known, {}); }));
+    }
+
+    Floats encode(const Floats& image, const Floats& mask, bool from_prompt, bool appears) const {
+        return array_of(without_gil([&] {
+            return model->memory()->encode(placed(image), tensor_of(mask), {from_prompt, appears},
+                                           {});
+        }));
+    }
+
+    Floats pointer(const Floats& token, bool appears) const {
+        return array_of(
+            without_gil([&] { return model->memory()->pointer(placed(token), appears, {}); }));
+    }
+
+    Floats hint_of(const Floats& mask) const {
+        return array_of(without_gil([&] { return model->memory()->hint_of(tensor_of(mask), {}); }));
+    }
+
+    segrid::Execution execution;
+    std::unique_ptr<segrid::SegmentationModel> model;
+};
+
+}  // namespace
+
+void bind_memory(py::module_ m) {
+    py::class_<Memory>(m, "Memory")
+        .def(py::init<std::string, std::string, std::string>(), py::arg("config_path"),
+             py::arg("weights_path"), py::arg("device"))
+        .def("present", [](const Memory& m) { return m.model->memory() != nullptr; })
+        .def("frames", [](const Memory& m) { return m.model->memory()->frames(); })
+        .def("attend", &Memory::attend, py::arg("image"), py::arg("frames"), py::arg("pointers"))
+        .def("encode", &Memory::encode, py::arg("image"), py::arg("mask"), py::arg("from_prompt"),
+             py::arg("appears"))
+        .def("pointer", &Memory::pointer, py::arg("token"), py::arg("appears"))
+        .def("hint_of", &Memory::hint_of, py::arg("mask"));
+}
