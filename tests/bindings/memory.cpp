@@ -1,5 +1,6 @@
 // The memory of video, for parity tests.
 #include <ATen/Functions.h>
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include "bindings/waiting.h"
