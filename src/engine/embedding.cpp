@@ -43,7 +43,8 @@ Features on_host(const Features& features) {
 Features Embedding::alone() const {
     Features result = features;
     if (!no_memory.defined()) return result;
-    const auto add = [&] { result.front() = features.front() + no_memory; };
+    // Kept features may lie on the CPU in fp32: the sum is made as the model makes it.
+    const auto add = [&] { result.front() = features.front().to(no_memory.options()) + no_memory; };
     if (no_memory.is_cpu()) run_in_worker({}, add);
     else run_on_devices({}, add);
     return result;

@@ -261,6 +261,7 @@ def test_video_checkpoints_are_not_unexpected(tmp_path, name, image):
             memory_attention_hidden_size=64,
             memory_encoder_hidden_size=64,
             memory_fuser_embed_dim=64,
+            mask_downsampler_embed_dim=64,
         )
         video = transformers.Sam2VideoModel(config)
         video.load_state_dict(still.state_dict(), strict=False)
