@@ -143,7 +143,8 @@ def slots(segmenter: segrid.Segmenter, given: Iterable[str]) -> dict[str, Slot]:
                 originals[key] = Slot(name, row, (1, *shapes[name][1:]))
         else:
             originals[original] = own[name]
-    return own if any(n in own and n not in originals for n in given) else originals
+    # (The names of video tensors may be the same in both, so they do not tell.)
+    return own if any(n in shapes and n not in originals for n in given) else originals
 
 
 def is_unused(name: str) -> bool:
