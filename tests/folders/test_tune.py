@@ -209,12 +209,12 @@ def test_how_many_boxes_a_call(images):
 
 
 def test_a_batch_too_large_is_a_row(images):
-    """Nine hundred boxes do not fit into 60 MB of address space: the row says so."""
+    """Nine hundred boxes do not fit into 30 MB of address space: the row says so."""
     code = (
         "import resource, sys, segrid\nfrom segrid.measuring.tuning import sweep_prompts\n"
         "m = segrid.Segmenter('tiny')\nm.everything(sys.argv[1], points_per_side=2)\n"
         "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (size + (60 << 20),) * 2)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (size + (30 << 20),) * 2)\n"
         "print([(r.boxes, r.error) for r in sweep_prompts(m, sys.argv[1], [2, 900, 3], repeat=1)])"
     )
     done = subprocess.run(
