@@ -187,7 +187,7 @@ def test_stubs_are_up_to_date(tmp_path):
 
 
 def test_markdown_is_at_most_120_columns_wide():
-    """Of prose alone: tables, code blocks and lines that hold nothing but a link may be wider."""
+    """This holds for prose. Tables, code blocks and lines of nothing but a link may be wider."""
     wide = []
     for f in FILES:
         if f.suffix != ".md":

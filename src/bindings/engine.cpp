@@ -90,7 +90,7 @@ std::vector<Prompt> gather(const Embedding& e, Size low_res, const std::optional
     return prompts;
 }
 
-// Of segment-anything's and sam2's predict.
+// The arguments of predict() that segment-anything and sam2 have, too.
 constexpr Option<PredictOptions> kPredictOptions[] = {
     {"multimask", &PredictOptions::multimask},
     {"mask_threshold", &PredictOptions::mask_threshold},

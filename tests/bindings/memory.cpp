@@ -61,6 +61,32 @@ struct Memory {
             without_gil([&] { return model->memory()->pointer(placed(token), appears, {}); }));
     }
 
+    // The output tokens of a click's masks, [masks, channels], and their predicted IoUs. features:
+    // [grid area, channels] of each level. x, y: in the model's square.
+    std::pair<Floats, std::vector<float>> tokens(const std::vector<Floats>& features, double x,
+                                                 double y, bool multimask) const {
+        segrid::ModelPrompt prompt;
+        prompt.points = {{x, y}};
+        prompt.points_given = true;
+        prompt.labels = {1};
+        std::vector<at::Tensor> rows;
+        std::vector<float> iou;
+        without_gil([&] {
+            segrid::Features placed_features;
+            for (const Floats& f : features) placed_features.push_back(placed(f));
+            const auto context = model->prepare(placed_features, {});
+            segrid::Arena arena;
+            const segrid::DecodeRequest request{.multimask = multimask, .tokens = true};
+            for (const auto& m : model->decode(*context, prompt, request, {}, arena)) {
+                rows.push_back(at::from_blob(const_cast<float*>(m.token),
+                                             {model->feature_shapes().front().channels}, at::kFloat)
+                                   .clone());
+                iou.push_back(m.iou);
+            }
+        });
+        return {array_of(at::stack(rows)), iou};
+    }
+
     Floats hint_of(const Floats& mask) const {
         return array_of(without_gil([&] { return model->memory()->hint_of(tensor_of(mask), {}); }));
     }
@@ -81,5 +107,7 @@ void bind_memory(py::module_ m) {
         .def("encode", &Memory::encode, py::arg("image"), py::arg("mask"), py::arg("from_prompt"),
              py::arg("appears"))
         .def("pointer", &Memory::pointer, py::arg("token"), py::arg("appears"))
+        .def("tokens", &Memory::tokens, py::arg("features"), py::arg("x"), py::arg("y"),
+             py::arg("multimask"))
         .def("hint_of", &Memory::hint_of, py::arg("mask"));
 }

@@ -1,7 +1,10 @@
 """SAM 2's memory of video against transformers: what is remembered, and features in its light."""
 
+import json
+
 import numpy as np
 import pytest
+import segrid
 import torch
 
 from tests import models
@@ -136,6 +139,53 @@ def test_pointers(memory, original, appears):
     assert np.abs(memory.pointer(token, appears) - theirs.numpy()).max() < 1e-5 * (
         1 + theirs.abs().max().item()
     )
+
+
+@pytest.mark.parametrize("multimask", [False, True])
+def test_pointers_of_clicks(memory, original, multimask):
+    """The decoder's output token of the mask becomes the pointer of the object."""
+    sizes, dim = original.backbone_feature_sizes, original.hidden_dim
+    levels = [
+        random(h * w, channels, seed=i)
+        for i, ((h, w), channels) in enumerate(
+            zip(sizes[::-1], (dim, dim // 4, dim // 8), strict=True)
+        )
+    ]
+    side = original.image_size
+    maps = [f.T.reshape(1, -1, *size) for f, size in zip(levels, sizes[::-1], strict=True)]
+    with torch.no_grad():
+        theirs = original._single_frame_forward(
+            image_embeddings=maps[::-1],
+            input_points=torch.tensor([[[[0.4 * side, 0.6 * side]]]]),
+            input_labels=torch.ones(1, 1, 1, dtype=torch.int32),
+            multimask_output=multimask,
+        )
+    tokens, scores = memory.tokens(levels, 0.4 * side, 0.6 * side, multimask)
+    assert len(scores) == (3 if multimask else 1)
+    appears = theirs.object_score_logits.item() > 0
+    ours = memory.pointer(tokens[int(np.argmax(scores)) if multimask else 0], True)
+    expected = (
+        theirs.object_pointer[0, 0]
+        if appears
+        else original.object_pointer_proj(torch.from_numpy(tokens[0]))
+    )
+    assert appears, "vacuous: the object must appear"
+    same(ours, expected)
+
+
+def test_a_memory_that_does_not_fit_is_refused_by_name(tmp_path):
+    folder = models.sam2.make_video("small", tmp_path / "video")
+    config = json.loads((folder / "config.json").read_text())
+    for key, value, kind in (
+        ("mask_downsampler_total_stride", 24, NotImplementedError),
+        ("memory_fuser_kernel_size", 6, NotImplementedError),
+        ("memory_encoder_output_channels", 48, segrid.CorruptFileError),
+        ("num_maskmem", 5, segrid.CorruptFileError),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | {key: value}))
+        name = "memory_temporal" if key == "num_maskmem" else key.removesuffix("_size")
+        with pytest.raises(kind, match=name.replace("_kernel", "")):
+            segrid.Segmenter(folder)
 
 
 def test_a_mask_becomes_a_hint(memory, original):

@@ -12,13 +12,16 @@ constexpr float kEps = 1e-5F;  // torch's default
 
 }  // namespace
 
+at::Tensor wave_periods(int64_t count) {
+    const at::Tensor pair = at::arange(count, at::kLong).div(2, "floor").to(at::kFloat);
+    return at::pow(10000.0, 2 * pair / count);
+}
+
 at::Tensor sine_positions(int64_t grid, int64_t channels) {
     const int64_t half = channels / 2;
     const at::Tensor place = at::arange(1, grid + 1, at::kFloat) /
                              (static_cast<double>(grid) + 1e-6) * 2 * std::numbers::pi;
-    const at::Tensor step = at::arange(half, at::kLong).div(2, "floor").to(at::kFloat);
-    const at::Tensor period = at::pow(10000.0, 2 * step / half);
-    const at::Tensor angle = place.unsqueeze(1) / period;  // [grid, half]
+    const at::Tensor angle = place.unsqueeze(1) / wave_periods(half);  // [grid, half]
     const at::Tensor waves =
         at::stack({angle.slice(1, 0, half, 2).sin(), angle.slice(1, 1, half, 2).cos()}, 2)
             .flatten(1);

@@ -65,6 +65,8 @@ private:
     LayerNorm norm_;
 };
 
+// The periods of `count` waves, in pairs from 1 to 10000: [count] in fp32 on the CPU.
+at::Tensor wave_periods(int64_t count);
 // Sines and cosines of the places of a grid x grid square, rows in the first half of the channels
 // and columns in the second: [grid^2, channels] in fp32 on the CPU.
 at::Tensor sine_positions(int64_t grid, int64_t channels);

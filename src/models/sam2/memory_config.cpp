@@ -55,6 +55,12 @@ MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
     must_be("memory_encoder_hidden_size", dim, dim);
     if (e.embedding != dim)
         contradiction(c, "mask_downsampler_embed_dim must equal vision_config.fpn_hidden_size");
+    if ((e.total_stride & (e.total_stride - 1)) != 0 || e.kernel % 2 == 0 ||
+        e.fuser_kernel % 2 == 0)
+        fail(ErrorKind::Unsupported,
+             c.name() +
+                 ": mask_downsampler_total_stride must be a power of two, and the kernel "
+                 "sizes of mask_downsampler and memory_fuser must be odd");
     if (grid * e.total_stride != image.hiera.image)
         contradiction(c, "mask_downsampler_total_stride must bring image_size to the image tokens");
     if (dim % e.channels != 0 || e.channels % 4 != 0)

@@ -12,13 +12,10 @@ using plain::Linear, plain::Weights;
 
 // Sines, then cosines, of ages in 0..1: [ages, channels] in fp32 on the CPU.
 at::Tensor sine_ages(const std::vector<RememberedPointer>& pointers, int64_t channels) {
-    const int64_t half = channels / 2;
-    const at::Tensor step = at::arange(half, at::kLong).div(2, "floor").to(at::kFloat);
-    const at::Tensor period = at::pow(10000.0, 2 * step / half);
     at::Tensor ages = at::empty({static_cast<int64_t>(pointers.size()), 1});
     for (std::size_t i = 0; i < pointers.size(); ++i)
         ages[static_cast<int64_t>(i)] = pointers[i].age;
-    const at::Tensor angle = ages / period;
+    const at::Tensor angle = ages / plain::wave_periods(channels / 2);
     return at::cat({angle.sin(), angle.cos()}, 1);
 }
 
