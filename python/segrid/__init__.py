@@ -19,6 +19,8 @@ _WHERE = {
     "Detector": "detector",
     "Detections": "detections",
     "Pipeline": "pipeline",
+    "Tracker": "video.tracker",
+    "TrackedFrame": "video.tracked_frame",
     "ScriptedDetector": "scripted",
     "Embedding": "embedding",
     "Masks": "results",
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from segrid.results import Masks
     from segrid.scripted import ScriptedDetector
     from segrid.segmenter import Segmenter
+    from segrid.video.tracked_frame import TrackedFrame
+    from segrid.video.tracker import Tracker
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     segrid::bindings::bind_mask_set(m);
     segrid::bindings::bind_embedding(m);
     segrid::bindings::bind_engine(m);
+    segrid::bindings::bind_session(m);
     segrid::bindings::bind_detector(m);
     segrid::bindings::bind_scripted_detector(m);
     segrid::bindings::bind_pipeline(m);

@@ -12,6 +12,7 @@ void bind_image(py::module_ m);
 void bind_mask_set(py::module_ m);
 void bind_embedding(py::module_ m);
 void bind_engine(py::module_ m);
+void bind_session(py::module_ m);
 void bind_detector(py::module_ m);
 void bind_scripted_detector(py::module_ m);
 void bind_pipeline(py::module_ m);

@@ -10,9 +10,6 @@
 namespace segrid {
 namespace {
 
-// A mask's own logits are clamped to this range before they become a hint, as in sam2.
-constexpr float kHintLimit = 32;
-
 ModelPrompt to_model(const Prompt& prompt, const FrameMap& frame) {
     ModelPrompt out;
     out.labels = prompt.labels;
@@ -38,7 +35,9 @@ ScanPlan scan_plan(const SegmentationModel& model, const FrameMap& frame) {
 }
 
 RegionFilling filling_of(const MaskRules& rules) {
-    return {rules.max_hole_area, rules.max_sprinkle_area, rules.threshold};
+    return {.max_hole_area = rules.max_hole_area,
+            .max_sprinkle_area = rules.max_sprinkle_area,
+            .threshold = rules.threshold};
 }
 
 bool fills(const MaskRules& rules) {
@@ -71,9 +70,26 @@ MaskOrigin origin_of(const Prompt& prompt, int64_t index) {
     return {index, prompt.points.empty() ? ImagePoint{none, none} : prompt.points.front()};
 }
 
+MaskScan::MaskScan(const SegmentationModel& model, const FrameMap& frame, const MaskRules& rules)
+    : low_res_(model.low_res()), frame_(frame), rules_(rules), plan_(scan_plan(model, frame)) {}
+
+Mask MaskScan::operator()(const DecodedMask& decoded, const MaskOrigin& origin, Runs& runs,
+                          Arena& arena) const {
+    const float* logits = decoded.logits;
+    if (fills(rules_)) {
+        float* own = arena.take<float>(low_res_.area());
+        std::copy_n(logits, low_res_.area(), own);
+        fill_small_regions(own, low_res_, filling_of(rules_));
+        logits = own;
+    }
+    ScanResult found;
+    segrid::scan(logits, plan_, rules_.threshold, rules_.stability_offset, found, &runs, arena);
+    return make_mask(found, frame_, decoded.iou, decoded.object_score, origin);
+}
+
 PromptMasks::PromptMasks(const SegmentationModel& model, const Embedding& image,
                          const MaskRules& rules)
-    : model_(model), image_(image), rules_(rules), plan_(scan_plan(model, image.frame)) {}
+    : model_(model), image_(image), scan_(model, image.frame, rules) {}
 
 std::vector<DecodedMask> PromptMasks::decode(const Prompt& prompt, const DecodeRequest& request,
                                              const Schedule& schedule, Arena& arena) const {
@@ -91,20 +107,6 @@ void PromptMasks::refine(const Prompt& prompt, std::vector<DecodedMask>& masks,
         again.mask_hint = hint;
         mask = decode(again, {}, schedule, arena).front();
     }
-}
-
-Mask PromptMasks::scan(const DecodedMask& decoded, const MaskOrigin& origin, Runs& runs,
-                       Arena& arena) const {
-    const float* logits = decoded.logits;
-    if (fills(rules_)) {
-        float* own = arena.take<float>(model_.low_res().area());
-        std::copy_n(logits, model_.low_res().area(), own);
-        fill_small_regions(own, model_.low_res(), filling_of(rules_));
-        logits = own;
-    }
-    ScanResult found;
-    segrid::scan(logits, plan_, rules_.threshold, rules_.stability_offset, found, &runs, arena);
-    return make_mask(found, image_.frame, decoded.iou, decoded.object_score, origin);
 }
 
 PromptMaskBatches::PromptMaskBatches(const SegmentationModel& model, const Embedding& image,

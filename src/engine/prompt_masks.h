@@ -16,6 +16,9 @@
 
 namespace segrid {
 
+// A mask's own logits are clamped to this range before they become a hint, as in sam2.
+inline constexpr float kHintLimit = 32;
+
 // How logits become a mask.
 struct MaskRules {
     float threshold = 0;         // pixels whose logit is above it belong to the mask
@@ -32,6 +35,23 @@ struct MaskOrigin {
 };
 MaskOrigin origin_of(const Prompt& prompt, int64_t index);
 
+// From logits to a mask of one frame. Immutable.
+class MaskScan {
+public:
+    MaskScan(const SegmentationModel& model, const FrameMap& frame, const MaskRules& rules);
+
+    // Returns the mask without runs and writes them to `runs`, in place of those it held.
+    Mask operator()(const DecodedMask& decoded, const MaskOrigin& origin, Runs& runs,
+                    Arena& arena) const;
+    const ScanPlan& plan() const { return plan_; }
+
+private:
+    Size low_res_;
+    FrameMap frame_;
+    MaskRules rules_;
+    ScanPlan plan_;
+};
+
 // To be used inside workers; any number of them may share one.
 class PromptMasks {
 public:
@@ -44,14 +64,16 @@ public:
     // hint.
     void refine(const Prompt& prompt, std::vector<DecodedMask>& masks, const Schedule& schedule,
                 Arena& arena) const;
-    // Returns the mask without runs and writes them to `runs`, in place of those it held.
-    Mask scan(const DecodedMask& decoded, const MaskOrigin& origin, Runs& runs, Arena& arena) const;
+    // See MaskScan.
+    Mask scan(const DecodedMask& decoded, const MaskOrigin& origin, Runs& runs,
+              Arena& arena) const {
+        return scan_(decoded, origin, runs, arena);
+    }
 
 private:
     const SegmentationModel& model_;
     const Embedding& image_;
-    MaskRules rules_;
-    ScanPlan plan_;
+    MaskScan scan_;
 };
 
 // To be used on the device thread.

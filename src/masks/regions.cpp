@@ -131,8 +131,8 @@ void fill_small_regions(float* logits, Size size, const RegionFilling& filling) 
                           value);
         }
     };
-    fill(false, filling.max_hole_area, threshold + 10.0F);
-    fill(true, filling.max_sprinkle_area, threshold - 10.0F);
+    fill(false, filling.max_hole_area, threshold + filling.margin);
+    fill(true, filling.max_sprinkle_area, threshold - filling.margin);
 }
 
 void postprocess_small_regions(MaskSet& set, int64_t min_area, Connectivity connectivity,

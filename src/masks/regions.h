@@ -24,11 +24,12 @@ void postprocess_small_regions(MaskSet& set, int64_t min_area, Connectivity conn
                                double nms_threshold, const Schedule& schedule);
 
 // sam2's filling of holes and sprinkles, in place on a mask's logits. First, 8-connected regions of
-// at most max_hole_area pixels at or below the threshold become threshold + 10. Then regions of at
-// most max_sprinkle_area pixels above it become threshold - 10. 0 turns a step off.
+// at most max_hole_area pixels at or below the threshold become threshold + margin. Then regions of
+// at most max_sprinkle_area pixels above it become threshold - margin. 0 turns a step off.
 struct RegionFilling {
     int64_t max_hole_area = 0, max_sprinkle_area = 0;
     float threshold = 0;
+    float margin = 10;  // sam2's for images; for video it is 0.1
 };
 void fill_small_regions(float* logits, Size size, const RegionFilling& filling);
 

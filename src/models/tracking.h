@@ -24,6 +24,18 @@ struct RememberedPointer {
     double age = 0;      // frames between then and now, over the most that are looked back; in 0..1
 };
 
+// What a session must know of the checkpoint's config.
+struct MemoryRules {
+    int64_t channels = 64;     // of a frame's memory
+    int64_t frames = 7;        // the most that attend() takes, if one frame was prompted
+    int64_t conditioning = 0;  // the most prompted frames that are attended to; 0: all
+    int64_t pointers = 16;     // frames that are looked back for pointers, with the current one
+    // A decoder's best of several masks is taken if a prompt has from min_points to max_points
+    // clicks (0 while an object is followed): where it appears first, and while it is followed.
+    bool multimask = true, multimask_in_tracking = true;
+    int64_t min_points = 0, max_points = 1;
+};
+
 // How a mask was found, which decides how it is remembered.
 struct MaskNature {
     bool from_prompt = false;  // the user's points or mask: remembered as 0 and 1
@@ -34,10 +46,10 @@ class MemoryModel {
 public:
     virtual ~MemoryModel() = default;
 
-    // The most frames that attend() takes, with those that the user prompted.
-    virtual int64_t frames() const = 0;
+    virtual const MemoryRules& rules() const = 0;
     // [image tokens, channels]: the image's own features in the light of what is remembered of one
-    // object. There is at least one frame; ages of frames are below frames().
+    // object. There is at least one frame; ages of frames are below
+    // rules().frames.
     virtual at::Tensor attend(const at::Tensor& image_tokens,
                               const std::vector<RememberedFrame>& frames,
                               const std::vector<RememberedPointer>& pointers,

@@ -102,7 +102,7 @@ void bind_memory(py::module_ m) {
         .def(py::init<std::string, std::string, std::string>(), py::arg("config_path"),
              py::arg("weights_path"), py::arg("device"))
         .def("present", [](const Memory& m) { return m.model->memory() != nullptr; })
-        .def("frames", [](const Memory& m) { return m.model->memory()->frames(); })
+        .def("frames", [](const Memory& m) { return m.model->memory()->rules().frames; })
         .def("attend", &Memory::attend, py::arg("image"), py::arg("frames"), py::arg("pointers"))
         .def("encode", &Memory::encode, py::arg("image"), py::arg("mask"), py::arg("from_prompt"),
              py::arg("appears"))

@@ -1,5 +1,7 @@
 #include "models/sam2/memory_config.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace segrid::sam2 {
@@ -13,7 +15,19 @@ MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
             fail(ErrorKind::Unsupported,
                  c.name() + ": " + key + " must be " + std::to_string(value) + " for this model");
     };
-    frames = c.integer("num_maskmem", frames, {.low = 1, .high = 64});
+    rules.frames = c.integer("num_maskmem", rules.frames, {.low = 1, .high = 64});
+    // -1 in the file stands for all of them.
+    rules.conditioning =
+        std::max<int64_t>(0, c.integer("max_cond_frame_num", -1, {.low = -1, .high = 1 << 20}));
+    rules.pointers =
+        c.integer("max_object_pointers_in_encoder", rules.pointers, {.low = 1, .high = 1 << 10});
+    rules.multimask = c.boolean("multimask_output_in_sam", rules.multimask);
+    rules.multimask_in_tracking =
+        c.boolean("multimask_output_for_tracking", rules.multimask_in_tracking);
+    rules.min_points =
+        c.integer("multimask_min_pt_num", rules.min_points, {.low = 0, .high = 1 << 10});
+    rules.max_points =
+        c.integer("multimask_max_pt_num", rules.max_points, {.low = 0, .high = 1 << 10});
     occlusion = c.boolean("enable_occlusion_spatial_embedding", true);
     pointer_times = c.boolean("enable_temporal_pos_encoding_for_object_pointers", true);
 
@@ -38,6 +52,7 @@ MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
 
     MemoryEncoderConfig& e = encoder;
     e.channels = c.integer("memory_encoder_output_channels", e.channels, {.low = 4, .high = 16384});
+    rules.channels = e.channels;
     e.kernel = c.integer("mask_downsampler_kernel_size", e.kernel, {.low = 1, .high = 31});
     e.total_stride =
         c.integer("mask_downsampler_total_stride", e.total_stride, {.low = 2, .high = 256});

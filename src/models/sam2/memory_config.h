@@ -2,6 +2,7 @@
 #pragma once
 
 #include "models/sam2/config.h"
+#include "models/tracking.h"
 
 namespace segrid::sam2 {
 
@@ -19,7 +20,7 @@ struct MemoryEncoderConfig {
 };
 
 struct MemoryConfig {
-    int64_t frames = 7;         // that are attended to
+    MemoryRules rules;
     int64_t dim = 256;          // channels of the image tokens
     int64_t grid = 64;          // image tokens along a side
     bool occlusion = true;      // SAM 2.1: a hidden object adds an embedding to its memory

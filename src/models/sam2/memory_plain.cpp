@@ -28,8 +28,8 @@ public:
           encoder_(root / "memory_encoder", c),
           positions_(root.place(plain::sine_positions(c.grid, c.encoder.channels))),
           ages_(root.tensor("memory_temporal_positional_encoding",
-                            {c.frames, 1, 1, c.encoder.channels})
-                    .view({c.frames, c.encoder.channels})),
+                            {c.rules.frames, 1, 1, c.encoder.channels})
+                    .view({c.rules.frames, c.encoder.channels})),
           pointer_(root / "object_pointer_proj", c.dim, c.dim, c.dim, 3),
           no_pointer_(root.tensor("no_object_pointer", {1, c.dim}).view({c.dim})),
           hint_weight_(root.tensor("mask_downsample.weight", {1, 1, 4, 4})),
@@ -44,7 +44,7 @@ public:
                 root.tensor("occlusion_spatial_embedding_parameter", {1, c.encoder.channels});
     }
 
-    int64_t frames() const override { return config_.frames; }
+    const MemoryRules& rules() const override { return config_.rules; }
 
     at::Tensor attend(const at::Tensor& image, const std::vector<RememberedFrame>& frames,
                       const std::vector<RememberedPointer>& pointers,
@@ -56,7 +56,7 @@ public:
                 memory.push_back(f.features.to(placement_.device, placement_.type));
                 // The last encoding is that of frames that the user prompted.
                 positions.push_back(positions_ +
-                                    ages_[f.age == 0 ? config_.frames - 1 : f.age - 1]);
+                                    ages_[f.age == 0 ? config_.rules.frames - 1 : f.age - 1]);
             }
             int64_t tokens = 0;
             if (!pointers.empty()) {

@@ -1,0 +1,141 @@
+"""A session whose frames are pushed one by one: a camera."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from segrid._image import ImageLike, to_image
+from segrid._native import _core
+from segrid._types import Options
+from segrid.results import Masks
+from segrid.video.session import Objects, Prompt
+from segrid.video.tracked_frame import TrackedFrame
+
+
+@dataclass
+class _Waiting:
+    """A prompt that was given before the first frame."""
+
+    id: int
+    prompt: Prompt
+    replace: bool
+
+
+class LiveSession(Objects):
+    """Follows objects through frames that come one after the other, for ever, made by
+    `Tracker.live`. Its memory does not grow: nothing is kept of frames that no later one looks at.
+
+    options : see `Session`; keep_masks is False where it is not given
+    """
+
+    def __init__(self, engine: _core.Segmenter, options: Options) -> None:
+        # The first frame tells the size; until then this checks the options.
+        super().__init__(engine, (1, 1), 1, {"keep_masks": False, **options})
+        self._waiting: list[_Waiting] = []
+        self._embedding: _core.Embedding | None = None
+        self._size: tuple[int, int] | None = None
+        self._index = -1
+
+    @property
+    def index(self) -> int:
+        """The number of the last frame, from 0; -1 before the first one."""
+        return self._index
+
+    def add(
+        self,
+        id: int,
+        *,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        replace: bool = False,
+        name: str | None = None,
+        category: int | None = None,
+    ) -> Masks | None:
+        """Prompts an object in the last frame that was pushed; arguments as for `Session.add`.
+
+        Before the first frame, the prompt waits for it, and the result is None. Afterwards returns
+        the masks of all objects in the last frame. Raises ValueError for prompts that do not fit.
+        """
+        prompt = Prompt(points, labels, boxes, mask)
+        id = operator.index(id)
+        with self._owned("add"):
+            if self._embedding is None:
+                self._waiting.append(_Waiting(id, prompt, replace))
+                self._name(id, name, category)
+                return None
+            found = self._prompt(id, self._index, self._embedding, prompt, replace=replace)
+            self._name(id, name, category)
+            return found.masks
+
+    def step(self, image: ImageLike) -> Masks:
+        """Pushes the next frame, and returns the masks of all objects in it, in the order of `ids`.
+
+        Raises ValueError for a frame of another size than the first one, and what `read_image`
+        raises; the session stays as it was before.
+        """
+        return self.step_frame(image).masks
+
+    def step_frame(self, image: ImageLike) -> TrackedFrame:
+        """`step` with the frame's number and the ids of the objects."""
+        picture = to_image(image)
+        size = (picture.height, picture.width)
+        with self._owned("step"):
+            if self._size is None:
+                self._native = _core.Session(self._engine, size, 1, self._options)
+                self._size = size
+            if size != self._size:
+                raise ValueError(
+                    f"step: frame {self._index + 1} has {size[1]} x {size[0]} pixels, but the first "
+                    f"one had {self._size[1]} x {self._size[0]}; open another session for it"
+                )
+            embedding = self._engine.encode(picture)
+            self._settle()
+            self._native.frames = max(1, self._index + 2)
+            self._index, self._embedding = self._index + 1, embedding
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                self._prompt(one.id, self._index, embedding, one.prompt, replace=one.replace)
+            self._settle()
+            return self._frame(self._native.track(self._index, embedding, False))
+
+    def _settle(self) -> None:
+        """Lets the prompts of the last frame take part in memory."""
+        if self._embedding is not None and self.ids:
+            for frame in self._native.unremembered():
+                self._native.remember(frame, self._embedding)
+            self._native.commit()
+
+    def clear(self, id: int) -> None:
+        """Takes back the prompts of an object in the last frame."""
+        with self._owned("clear"):
+            self._native.clear(operator.index(id), self._index)
+
+    def remove(self, id: int) -> None:
+        """Removes an object. Raises ValueError for an unknown id."""
+        with self._owned("remove"):
+            self._native.remove(operator.index(id))
+            self._forget_names()
+
+    def reset(self) -> None:
+        """Removes all objects; the frames go on."""
+        with self._owned("reset"):
+            self._native.reset()
+            self._waiting.clear()
+            self._forget_names()
+
+    def close(self) -> None:
+        """Drops everything. A second call does nothing."""
+        self._native.reset()
+        self._embedding = None
+        self._waiting.clear()
+
+    def __enter__(self) -> LiveSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,479 @@
+"""One video with the objects that are followed through it."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segrid._image import to_image
+from segrid._native import CancelToken, _core, cancel_scope
+from segrid._types import Options, Progress
+from segrid.prompt_arrays import numbers, point_arrays
+from segrid.results import Masks
+from segrid.video.frames import Frames, FrameNotFound
+from segrid.video.prefetch import Prefetch
+from segrid.video.snapshots import Snapshot, write_snapshot
+from segrid.video.tracked_frame import TrackedFrame
+
+Direction = Literal["forward", "backward", "both"]
+UNKNOWN_LENGTH = 1 << 40  # frames of a video that does not tell how many it has
+EMBEDDINGS = 2  # of frames that are kept: that of the last prompt and that of the last step
+
+
+class Objects:
+    """The prompts and objects that sessions of files and of cameras share. One thread at a time may
+    use a session."""
+
+    def __init__(
+        self, engine: _core.Segmenter, size: tuple[int, int], count: int, options: Options
+    ) -> None:
+        unknown = sorted(options.keys() - _core.Session.options().keys())
+        if unknown:
+            raise TypeError(
+                f"session: unknown option {unknown[0]!r}; the options are "
+                f"{', '.join(_core.Session.options())}"
+            )
+        self._engine = engine
+        self._options = dict(options)
+        self._native = _core.Session(engine, size, count, options)
+        self._owner = threading.Lock()
+        self.names: dict[int, str] = {}
+        self.categories: dict[int, int] = {}
+
+    @property
+    def ids(self) -> list[int]:
+        """The objects, in the order in which they were added."""
+        return self._native.ids
+
+    @contextmanager
+    def _owned(self, call: str) -> Iterator[None]:
+        """A block that one thread at a time may run."""
+        if not self._owner.acquire(blocking=False):
+            raise RuntimeError(
+                f"{call}: another thread uses this session; a session has one owner at a time. Open "
+                "a session for each thread, or take turns with a lock"
+            )
+        try:
+            yield
+        finally:
+            self._owner.release()
+
+    def _prompt(
+        self,
+        id: int,
+        frame: int,
+        embedding: _core.Embedding,
+        prompt: Prompt,
+        *,
+        replace: bool,
+    ) -> TrackedFrame:
+        if prompt.mask is not None:
+            found = self._native.add_mask(id, frame, embedding, prompt.mask)
+        else:
+            found = self._native.add(
+                id, frame, embedding, prompt.points, prompt.labels, prompt.box, replace
+            )
+        return self._frame(found)
+
+    def _name(self, id: int, name: str | None, category: int | None) -> None:
+        if name is not None:
+            self.names[id] = name
+        if category is not None:
+            self.categories[id] = operator.index(category)
+
+    def _frame(
+        self, found: tuple[int, list[int], _core.MaskSet], progress: str = ""
+    ) -> TrackedFrame:
+        index, ids, masks = found
+        names = {id: self.names[id] for id in ids if id in self.names}
+        return TrackedFrame(index, ids, Masks(masks), names, progress)
+
+    def _forget_names(self) -> None:
+        for known in (self.names, self.categories):
+            for id in known.keys() - set(self.ids):
+                del known[id]
+
+
+class Prompt:
+    """The prompt of one object as the engine takes it.
+
+    Raises ValueError for shapes that do not fit, and for nothing at all.
+    """
+
+    def __init__(
+        self,
+        points: ArrayLike | None,
+        labels: ArrayLike | None,
+        boxes: ArrayLike | None,
+        mask: ArrayLike | None,
+    ) -> None:
+        if points is None and boxes is None and mask is None:
+            raise ValueError("add: no prompt; give points, boxes or mask")
+        if mask is not None and (points is not None or boxes is not None):
+            raise ValueError("add: a mask takes the place of points and boxes; give one of them")
+        self.points = self.labels = self.box = self.mask = None
+        if mask is not None:
+            self.mask = np.ascontiguousarray(np.asarray(mask) > 0)
+        if points is not None:
+            clicks = numbers("points", points)
+            one = None if labels is None else np.asarray(labels)[None]
+            prompts, given = point_arrays(np.atleast_2d(clicks)[None], one, anywhere=False)
+            assert prompts is not None and given is not None
+            self.points, self.labels = prompts[0], given[0]
+        elif labels is not None:
+            raise ValueError("labels: given without points")
+        if boxes is not None:
+            box = numbers("boxes", boxes)
+            if box.shape not in ((4,), (1, 4)):
+                raise ValueError(
+                    f"boxes: one object has one box, (4,) or (1, 4) XYXY; got shape {box.shape}"
+                )
+            self.box = box.reshape(4)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """How the video was opened, see `Tracker.open`. path: None where it has none."""
+
+    path: str | None
+    long_side: int | None
+
+
+class Session(Objects):
+    """A video that objects are followed through, made by `Tracker.open`. The rules are those of
+    sam2's SAM2VideoPredictor, call by call (docs/video.md has the table).
+
+    Use it in a `with` block, or call `close`. It is the only mutable object of this package and has
+    one owner: a second thread that enters at the same time gets a RuntimeError.
+
+    Options of `Tracker.open`, with sam2's names
+    --------------------------------------------
+    memory_frames : frames that are looked back at, one of them prompted (num_maskmem); default: the
+        model's 7. Fewer are faster and forget sooner
+    conditioning_frames : the most prompted frames that are looked at, 0 for all
+        (max_cond_frames_in_attn)
+    pointers : frames that are looked back at for object pointers (max_obj_ptrs_in_encoder)
+    memory_stride : every which frame is remembered (memory_temporal_stride_for_eval)
+    max_hole_area : holes of at most this many low-resolution pixels are filled (fill_hole_area)
+    non_overlap : each pixel belongs to one object at most (non_overlap_masks)
+    corrections_condition : a correction of a frame that was followed is a conditioning frame from
+        then on (add_all_frames_to_correct_as_cond)
+    forget_near_prompts : a prompt drops the memory of frames near it
+        (clear_non_cond_mem_around_input)
+    history : frames whose logits are kept in memory; of older ones the mask is kept
+    keep_masks : False keeps no masks of frames that no later frame looks at
+    max_objects : the most objects of the session
+
+    Attributes
+    ----------
+    names, categories : of the objects that have one
+    """
+
+    def __init__(
+        self, engine: _core.Segmenter, frames: Frames, opened: Opened, options: Options
+    ) -> None:
+        length = UNKNOWN_LENGTH if frames.count is None else frames.count
+        super().__init__(engine, frames.size, length, options)
+        self._frames, self._opened = frames, opened
+        self._embeddings: OrderedDict[int, _core.Embedding] = OrderedDict()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the video, in pixels."""
+        return self._frames.size
+
+    @property
+    def count(self) -> int | None:
+        """The number of frames; None where it is not known yet."""
+        return self._frames.count
+
+    @property
+    def prompted_frames(self) -> list[int]:
+        """The frames that have a prompt, ascending."""
+        return self._native.prompted_frames
+
+    @property
+    def tracked_frames(self) -> list[int]:
+        """The frames that have masks after `propagate`, ascending."""
+        return self._native.tracked_frames
+
+    def add(
+        self,
+        id: int,
+        frame: int = 0,
+        *,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        replace: bool = False,
+        name: str | None = None,
+        category: int | None = None,
+    ) -> Masks:
+        """Prompts an object in a frame, before, during or after `propagate`. A second call for the
+        same frame refines it.
+
+        Parameters
+        ----------
+        id : the object, a new or a known one
+        points, labels : (K, 2) clicks in pixels of the video; (K,) 1 foreground, 0 background
+        boxes : (4,) XYXY in pixels; before any click
+        mask : (H, W) bool, the size of the video, in place of clicks and box
+        replace : drops the clicks that the object has in this frame, rather than adding to them
+            (sam2's clear_old_points)
+        name, category : kept for exports
+
+        Returns the masks of all objects in this frame, in the order of `ids`. Raises ValueError for
+        prompts that do not fit, FrameNotFound (an IndexError), and what reading the frame raises.
+        Source: sam2.SAM2VideoPredictor.add_new_points_or_box, add_new_mask.
+        """
+        prompt = Prompt(points, labels, boxes, mask)
+        id, frame = operator.index(id), operator.index(frame)
+        with self._owned("add"):
+            self._check_number(frame)
+            embedding = self._embedding(frame)
+            self._recall(self._native.forgotten(frame, False))
+            found = self._prompt(id, frame, embedding, prompt, replace=replace)
+            self._name(id, name, category)
+            return found.masks
+
+    def propagate(
+        self,
+        direction: Direction = "forward",
+        *,
+        start: int | None = None,
+        frames: int | None = None,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Iterator[TrackedFrame]:
+        """Follows all objects from frame to frame. Each step of the iterator computes one frame, so
+        a loop may stop, add prompts and call this again at any time.
+
+        Parameters
+        ----------
+        direction : "both" goes forward, then backward from the frame before the start
+        start : the first frame; default: the earliest prompted one
+        frames : how many frames to follow after the first; default: to the end of the video
+        progress : called after each frame with {"stage", "done", "total", "elapsed",
+            "frames_per_second", "text"}; total is None where the length is not known
+        cancel : a token; when it is cancelled, the next step raises `segrid.Cancelled`. What was
+            found before stays
+
+        Raises ValueError without a prompt and for a start outside the video, Cancelled, and errors
+        of frames that cannot be read, with their index; what was found before stays.
+        Source: sam2.SAM2VideoPredictor.propagate_in_video.
+        """
+        if direction not in ("forward", "backward", "both"):
+            raise ValueError(f"direction: expected forward, backward or both, got {direction!r}")
+        if frames is not None and operator.index(frames) < 0:
+            raise ValueError(f"frames: must be at least 0, got {frames}")
+        with self._owned("propagate"):
+            self._recall(self._native.unremembered())
+            self._native.commit()
+            first = min(self._native.prompted_frames) if start is None else start
+            self._check_number(operator.index(first))
+        return self._steps(direction, first, frames, progress, cancel)
+
+    def _steps(
+        self,
+        direction: Direction,
+        start: int,
+        most: int | None,
+        progress: Progress | None,
+        cancel: CancelToken | None,
+    ) -> Iterator[TrackedFrame]:
+        last = None if self.count is None else self.count - 1
+        if most is not None and last is not None:
+            last = min(last, start + most)
+        elif most is not None:
+            last = start + most
+        lowest = 0 if most is None else max(0, start - most)
+        back_from = start - 1 if direction == "both" else start
+        runs: list[tuple[int, int | None, int]] = []  # first, last, step
+        if direction != "backward":
+            runs.append((start, last, 1))
+        if direction != "forward" and start > 0:  # sam2 does not go back from the first frame
+            runs.append((back_from, lowest, -1))
+        known = all(end is not None for _, end, _ in runs)
+        total = sum(abs(end - begin) + 1 for begin, end, _ in runs if end is not None)
+        told = Told(total if known else None, progress)
+        for begin, end, step in runs:
+            indices = count(begin, step) if end is None else range(begin, end + step, step)
+            with Prefetch(self._frames, indices) as pictures:
+                yield from self._run(pictures, step < 0, told, cancel)
+
+    def _run(
+        self, pictures: Prefetch, backwards: bool, told: Told, cancel: CancelToken | None
+    ) -> Iterator[TrackedFrame]:
+        tokens = [] if cancel is None else [cancel]
+        while True:
+            try:
+                index, picture = next(pictures)
+            except StopIteration:
+                return
+            except FrameNotFound:
+                if self._frames.count_is_exact and self.count is not None and not backwards:
+                    return  # the header had claimed more frames, or none at all
+                raise
+            with cancel_scope(tokens):
+                found = self._step(index, picture, backwards)
+            yield self._frame(found, told.next())
+
+    def _step(
+        self, index: int, picture: NDArray[np.uint8], backwards: bool
+    ) -> tuple[int, list[int], _core.MaskSet]:
+        with self._owned("propagate"):
+            if index not in self._embeddings:
+                self._keep(index, self._engine.encode(to_image(picture)))
+            embedding = self._embedding(index)
+            self._recall(self._native.unremembered())
+            self._native.commit()
+            self._recall(self._native.forgotten(index, backwards))
+            return self._native.track(index, embedding, backwards)
+
+    def masks(self, frame: int) -> Masks:
+        """The masks of all objects in a frame that was prompted or followed, in the order of `ids`.
+
+        Raises ValueError where there are none.
+        """
+        return self.frame(frame).masks
+
+    def frame(self, frame: int) -> TrackedFrame:
+        """`masks` with the ids and names of the objects."""
+        with self._owned("masks"):
+            return self._frame(self._native.masks(operator.index(frame)))
+
+    def clear(self, id: int, frame: int) -> None:
+        """Takes back the prompts of an object in a frame. The frame's mask stays as one that was
+        followed; `propagate` computes it again.
+
+        Source: sam2.SAM2VideoPredictor.clear_all_prompts_in_frame.
+        """
+        with self._owned("clear"):
+            self._native.clear(operator.index(id), operator.index(frame))
+
+    def remove(self, id: int) -> list[int]:
+        """Removes an object, and returns the frames in which it was prompted.
+
+        Raises ValueError for an unknown id. Source: sam2.SAM2VideoPredictor.remove_object.
+        """
+        with self._owned("remove"):
+            frames = self._native.remove(operator.index(id))
+            self._forget_names()
+            return frames
+
+    def reset(self) -> None:
+        """Removes all objects. Source: sam2.SAM2VideoPredictor.reset_state."""
+        with self._owned("reset"):
+            self._native.reset()
+            self._forget_names()
+
+    def snapshot(self, path: str | os.PathLike[str]) -> None:
+        """Writes everything but the video's frames to one file; `Tracker.restore` goes on from it.
+
+        The file is complete or absent, also when the process is killed.
+        """
+        with self._owned("snapshot"):
+            write_snapshot(
+                path,
+                Snapshot(
+                    model_id=self._engine.model_id,
+                    path=self._opened.path,
+                    long_side=self._opened.long_side,
+                    size=self.size,
+                    options=self._options,
+                    names=self.names,
+                    categories=self.categories,
+                    tracks=self._native.state(),
+                ),
+            )
+
+    def take_up(self, kept: Snapshot) -> None:
+        """Goes on from a snapshot; see `Tracker.restore`.
+
+        Raises ValueError where the video has another size.
+        """
+        if kept.size != self.size:
+            raise ValueError(
+                f"restore: the snapshot is of a video of {kept.size[1]} x {kept.size[0]} pixels, "
+                f"and {self._frames.name} has {self.size[1]} x {self.size[0]}"
+            )
+        with self._owned("restore"):
+            self._native.restore(kept.tracks)
+            self.names, self.categories = dict(kept.names), dict(kept.categories)
+
+    def close(self) -> None:
+        """Closes the video and drops all masks. A second call does nothing."""
+        self._frames.close()
+        self._embeddings.clear()
+        self._native.reset()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_number(self, frame: int) -> None:
+        if frame < 0 or (self.count is not None and frame >= self.count):
+            raise FrameNotFound(self._frames.name, frame, self.count)
+
+    def _embedding(self, frame: int) -> _core.Embedding:
+        if frame not in self._embeddings:
+            self._keep(frame, self._engine.encode(to_image(self._frames.read(frame))))
+        self._embeddings.move_to_end(frame)
+        return self._embeddings[frame]
+
+    def _keep(self, frame: int, embedding: _core.Embedding) -> None:
+        self._embeddings[frame] = embedding
+        while len(self._embeddings) > EMBEDDINGS:
+            self._embeddings.popitem(last=False)
+
+    def _recall(self, frames: list[int]) -> None:
+        """Encodes the memory of frames that lack it."""
+        for frame in frames:
+            self._native.remember(frame, self._embedding(frame))
+
+
+class Told:
+    """Counts frames and tells how far a run is."""
+
+    def __init__(self, total: int | None, progress: Progress | None) -> None:
+        self._total, self._progress = total, progress
+        self._done, self._begin = 0, perf_counter()
+
+    def next(self) -> str:
+        self._done += 1
+        elapsed = perf_counter() - self._begin
+        rate = self._done / max(elapsed, 1e-9)
+        whole = "" if self._total is None else f"/{self._total}"
+        text = f"{self._done}{whole} frames ({rate:.3g} frames/s)"
+        if self._progress is not None:
+            self._progress(
+                {
+                    "stage": "track",
+                    "done": self._done,
+                    "total": self._total,
+                    "elapsed": elapsed,
+                    "frames_per_second": rate,
+                    "text": text,
+                }
+            )
+        return text

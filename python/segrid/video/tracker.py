@@ -1,0 +1,116 @@
+"""Follows objects through video."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from segrid._native import _core
+from segrid.loaded import LoadedModel
+from segrid.torch_names import Device, Precision
+from segrid.video.frame_store import FrameStore
+from segrid.video.live import LiveSession
+from segrid.video.session import Opened, Session
+from segrid.video.snapshots import read_snapshot
+from segrid.video.sources import VideoLike, open_frames
+
+
+class Tracker(LoadedModel):
+    """A model that follows objects through video: SAM 2 and 2.1 (Ravi et al. 2024). Immutable;
+    share it between threads, and open any number of sessions on it.
+
+    Parameters
+    ----------
+    model, device, precision, threads : as for `Segmenter`; the model must have the memory of video
+        (config.json with the model_type sam2_video, as transformers publishes SAM 2)
+
+    Raises what `Segmenter` raises; NotImplementedError for a model without memory.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "facebook/sam2.1-hiera-tiny",
+        *,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(_core.Segmenter, model, device, precision, threads)
+        _core.Session(self._engine, (1, 1), 1)  # raises where the model has no memory
+
+    def open(
+        self,
+        source: VideoLike,
+        *,
+        long_side: int | None = 1024,
+        store_bytes: int | None = None,
+        **options: Any,
+    ) -> Session:
+        """Opens a video. Objects are prompted and followed in the session.
+
+        Parameters
+        ----------
+        source : path of a video file, its bytes, a folder of frames, a list or an iterator of
+            images, or a callable(index) that gives an image
+        long_side : larger frames are reduced to this long side, in pixels, before they are encoded
+            (area interpolation); masks have the video's own size. None: frames are not reduced
+        store_bytes : for iterators, which cannot go back: their frames are kept on disk as JPEG of
+            quality 85, up to this many bytes (None: 2 GiB)
+        options : see `Session`
+
+        Raises what `open_frames` raises, and ValueError naming an option.
+        """
+        store = None
+        if isinstance(source, Iterator):
+            store = FrameStore() if store_bytes is None else FrameStore(store_bytes)
+        frames = open_frames(source, long_side=long_side, store=store)
+        try:
+            path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
+            return Session(self._engine, frames, Opened(path, long_side), options)
+        except BaseException:
+            frames.close()
+            raise
+
+    def live(self, **options: Any) -> LiveSession:
+        """A session whose frames are pushed one by one, for cameras.
+
+        options : see `Session`
+        """
+        return LiveSession(self._engine, options)
+
+    def restore(
+        self,
+        snapshot: str | os.PathLike[str],
+        source: VideoLike | None = None,
+        *,
+        store_bytes: int | None = None,
+    ) -> Session:
+        """Takes a session up again, in this process or another one: it goes on with the same bits.
+
+        snapshot : a file that `Session.snapshot` wrote
+        source : the video; None: the path that the session was opened with
+
+        Raises FileNotFoundError, CorruptFileError, and ValueError where another model made the
+        snapshot, where the video has another size, or where no path is known.
+        """
+        kept = read_snapshot(snapshot)
+        if kept.model_id != self.model_id:
+            raise ValueError(
+                f"{os.fspath(snapshot)}: made by other weights ({kept.model_id}); this model is "
+                f"{self.model_id}"
+            )
+        source = kept.path if source is None else source
+        if source is None:
+            raise ValueError(
+                f"{os.fspath(snapshot)}: the session was not opened by a path; give source="
+            )
+        session = self.open(
+            source, long_side=kept.long_side, store_bytes=store_bytes, **kept.options
+        )
+        try:
+            session.take_up(kept)
+        except BaseException:
+            session.close()
+            raise
+        return session

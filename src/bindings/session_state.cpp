@@ -1,0 +1,141 @@
+#include "bindings/session_state.h"
+
+#include <ATen/ATen.h>
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "bindings/waiting.h"
+#include "core/error.h"
+
+namespace segrid::bindings {
+namespace {
+
+using Masks = std::map<int64_t, TrackedMask> Track::*;
+constexpr std::pair<const char*, Masks> kLists[] = {{"conditioning", &Track::conditioning},
+                                                    {"followed", &Track::followed},
+                                                    {"new_conditioning", &Track::new_conditioning},
+                                                    {"new_followed", &Track::new_followed}};
+
+py::object array_of(const at::Tensor& tensor, const char* dtype) {
+    if (!tensor.defined()) return py::none();
+    const at::Tensor host = without_gil([&] {
+        at::Tensor result;
+        const auto copy = [&] { result = tensor.to(at::kCPU).contiguous(); };
+        if (tensor.is_cpu()) run_in_worker({}, copy);
+        else run_on_devices({}, copy);
+        return result;
+    });
+    const std::vector<py::ssize_t> shape(host.sizes().begin(), host.sizes().end());
+    return py::array(py::dtype(dtype), shape, host.const_data_ptr());
+}
+
+at::Tensor tensor_of(const py::handle& value, at::ScalarType type, at::IntArrayRef shape,
+                     const char* what) {
+    if (value.is_none()) return {};
+    const auto array = py::array::ensure(value, py::array::c_style);
+    const bool fits = array && static_cast<std::size_t>(array.ndim()) == shape.size() &&
+                      array.itemsize() == static_cast<py::ssize_t>(at::elementSize(type)) &&
+                      std::equal(shape.begin(), shape.end(), array.shape());
+    if (!fits) invalid(std::string("restore: ") + what + " has another shape than this model's");
+    return at::from_blob(const_cast<void*>(array.data()), shape, type).clone();
+}
+
+py::dict dict_of(const char* list, int64_t frame, const TrackedMask& mask) {
+    py::dict out;
+    out["list"] = list;
+    out["frame"] = frame;
+    out["score"] = mask.score;
+    out["iou"] = mask.iou;
+    out["prompted"] = mask.prompted;
+    out["counts"] = py::bytes(mask.counts);
+    const bool half = mask.logits.defined() && mask.logits.scalar_type() == at::kHalf;
+    out["logits"] = array_of(mask.logits, half ? "float16" : "float32");
+    out["memory"] = array_of(mask.memory, "uint16");
+    at::Tensor pointer;
+    without_gil([&] { run_on_devices({}, [&] { pointer = mask.pointer.to(at::kFloat); }); });
+    out["pointer"] = array_of(pointer, "float32");
+    return out;
+}
+
+TrackedMask mask_of(const py::dict& in, const Session& session) {
+    const SegmentationModel& model = session.model();
+    const FeatureShape& image = model.feature_shapes().front();
+    const Size low = model.low_res();
+    TrackedMask mask;
+    mask.score = in["score"].cast<float>();
+    mask.iou = in["iou"].cast<float>();
+    mask.prompted = in["prompted"].cast<bool>();
+    mask.counts = in["counts"].cast<std::string>();
+    if (!mask.counts.empty()) from_coco_counts(decompress(mask.counts), session.video());
+    const bool half = !in["logits"].is_none() && py::array(in["logits"]).itemsize() == 2;
+    mask.logits = tensor_of(in["logits"], half ? at::kHalf : at::kFloat, {low.height, low.width},
+                            "a mask's logits");
+    if (!mask.logits.defined() && mask.counts.empty())
+        invalid("restore: a mask has neither logits nor runs");
+    mask.memory = tensor_of(in["memory"], at::kBFloat16,
+                            {image.grid.area(), model.memory()->rules().channels}, "a memory");
+    if (mask.memory.defined() && !model.device().is_cpu())
+        without_gil(
+            [&] { run_on_devices({}, [&] { mask.memory = mask.memory.to(model.device()); }); });
+    mask.pointer = tensor_of(in["pointer"], at::kFloat, {image.channels}, "a pointer");
+    if (!mask.pointer.defined()) invalid("restore: a mask has no pointer");
+    return mask;
+}
+
+}  // namespace
+
+py::list state_of(const std::vector<Track>& tracks) {
+    py::list out;
+    for (const Track& track : tracks) {
+        py::list prompts, masks;
+        for (const auto& [frame, prompt] : track.prompts) {
+            std::vector<std::pair<double, double>> points;
+            for (const ImagePoint& p : prompt.points) points.emplace_back(p.x, p.y);
+            prompts.append(py::make_tuple(frame, points, prompt.labels));
+        }
+        for (const auto& [name, list] : kLists) {
+            for (const auto& [frame, mask] : track.*list) masks.append(dict_of(name, frame, mask));
+        }
+        py::dict one;
+        one["id"] = track.id;
+        one["visited"] =
+            std::vector<std::pair<int64_t, bool>>(track.visited.begin(), track.visited.end());
+        one["prompts"] = prompts;
+        one["masks"] = masks;
+        out.append(one);
+    }
+    return out;
+}
+
+std::vector<Track> tracks_of(const py::list& state, const Session& session) {
+    std::vector<Track> tracks;
+    for (const py::handle& item : state) {
+        const auto one = item.cast<py::dict>();
+        Track& track = tracks.emplace_back();
+        track.id = one["id"].cast<int64_t>();
+        for (const auto& [frame, backwards] :
+             one["visited"].cast<std::vector<std::pair<int64_t, bool>>>()) {
+            track.visited[frame] = backwards;
+        }
+        for (const py::handle& row : one["prompts"].cast<py::list>()) {
+            const auto [frame, points, labels] = row.cast<
+                std::tuple<int64_t, std::vector<std::pair<double, double>>, std::vector<int>>>();
+            if (points.size() != labels.size()) invalid("restore: a prompt lacks labels");
+            Prompt& prompt = track.prompts[frame];
+            for (const auto& [x, y] : points) prompt.points.push_back({x, y});
+            prompt.labels = labels;
+            prompt.points_given = true;
+        }
+        for (const py::handle& row : one["masks"].cast<py::list>()) {
+            const auto mask = row.cast<py::dict>();
+            const auto name = mask["list"].cast<std::string>();
+            const auto* place = std::find_if(std::begin(kLists), std::end(kLists),
+                                             [&](const auto& list) { return name == list.first; });
+            if (place == std::end(kLists)) invalid("restore: unknown list of masks " + name);
+            (track.*place->second)[mask["frame"].cast<int64_t>()] = mask_of(mask, session);
+        }
+    }
+    return tracks;
+}
+
+}  // namespace segrid::bindings

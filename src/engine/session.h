@@ -1,0 +1,106 @@
+// Follows objects through one video: prompts in any frame, then masks frame by frame. The caller
+// encodes the frames and decides their order; a session holds none of them.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "core/arena.h"
+#include "engine/prompt_masks.h"
+#include "engine/segmenter.h"
+#include "engine/track.h"
+
+namespace segrid {
+
+// The masks of all objects in one frame, in the order in which the objects were added.
+struct SessionFrame {
+    int64_t frame = 0;
+    std::vector<int64_t> ids;
+    MaskSet masks;       // at the video's size; empty masks for objects that are not found
+    at::Tensor low_res;  // [objects, low_res] logits, holes filled; undefined for old frames
+    Stats stats;
+};
+
+// A session has one owner: no two threads may use it at once. Frames are numbered from 0. Every
+// Embedding is one of the segmenter, of the frame that is named.
+class Session {
+public:
+    // video_frames: the number of frames; it may grow, see set_video_frames. Throws Unsupported if
+    // the model has no memory.
+    Session(Segmenter segmenter, Size video, int64_t video_frames, const TrackingOptions& options);
+
+    // For cameras and other videos whose length is not known: at least the frames so far.
+    void set_video_frames(int64_t count) { video_frames_ = count; }
+    int64_t video_frames() const { return video_frames_; }
+    Size video() const { return frame_.image(); }
+    const SegmentationModel& model() const { return segmenter_.model(); }
+    std::vector<int64_t> ids() const;
+    // The frames that the user prompted, or that were followed, in ascending order.
+    std::vector<int64_t> prompted_frames() const;
+    std::vector<int64_t> tracked_frames() const;
+
+    // Clicks and a box for one object, new or known. `replace`: earlier clicks of the frame are
+    // dropped, else these are added to them; a box must come first. The masks of the frame result.
+    SessionFrame add(int64_t id, int64_t frame, const Embedding& image, const Prompt& prompt,
+                     bool replace, const Schedule& schedule);
+    // The mask itself. runs: at the video's size.
+    SessionFrame add_mask(int64_t id, int64_t frame, const Embedding& image, const Runs& runs,
+                          const Schedule& schedule);
+
+    // To be called before the first track() of a run, and once those frames are remembered.
+    // Frames whose memory must be encoded before it:
+    std::vector<int64_t> unremembered() const;
+    void commit();
+    // Frames that track(frame) looks at, and that have no memory any more.
+    std::vector<int64_t> forgotten(int64_t frame, bool backwards);
+    // Encodes what this frame lacks of memory.
+    void remember(int64_t frame, const Embedding& image, const Schedule& schedule);
+
+    // Follows all objects into this frame.
+    SessionFrame track(int64_t frame, const Embedding& image, bool backwards,
+                       const Schedule& schedule);
+    // The masks that were found in this frame. Throws InvalidInput if there are none.
+    SessionFrame masks(int64_t frame, const Schedule& schedule);
+
+    // Removes the prompts of an object in one frame.
+    void clear(int64_t id, int64_t frame);
+    // Returns the frames in which the object was prompted. Throws InvalidInput for an unknown id.
+    std::vector<int64_t> remove(int64_t id);
+    void reset() { tracks_.clear(); }
+
+    const std::vector<Track>& tracks() const { return tracks_; }
+    void restore(std::vector<Track> tracks) { tracks_ = std::move(tracks); }
+
+private:
+    Track& track_of(int64_t id);  // a new one for a new id
+    Track& known(int64_t id);
+    void check_frame(int64_t frame) const;
+    bool backwards_in(const Track& track, int64_t frame) const;
+    std::map<int64_t, TrackedMask>& place_of_prompt(Track& track, int64_t frame) const;
+    // The context in which the object's mask is decoded: the frame in the light of its memory.
+    std::shared_ptr<const DecoderContext> with_memory(Track& track, int64_t frame,
+                                                      const Embedding& image, bool backwards,
+                                                      const Schedule& schedule);
+    TrackedMask decode(const DecoderContext& context, const ModelPrompt& prompt, bool multimask,
+                       const Schedule& schedule);
+    void encode_memory(TrackedMask& mask, const Embedding& image, const Schedule& schedule);
+    at::Tensor filled(const TrackedMask& mask, const Schedule& schedule) const;
+    at::Tensor low_res_of(const at::Tensor& square, const Schedule& schedule) const;
+    at::Tensor square_of(const Runs& runs, const Schedule& schedule) const;
+    ModelPrompt in_model(const Prompt& prompt) const;
+    SessionFrame result(int64_t frame, const std::vector<TrackedMask*>& found,
+                        const Schedule& schedule);
+    SessionFrame result(int64_t frame, const Schedule& schedule);
+    void trim(int64_t frame);
+
+    Segmenter segmenter_;
+    const MemoryModel& memory_;
+    FrameMap frame_;
+    int64_t video_frames_;
+    TrackingOptions options_;
+    MemoryRules rules_;
+    std::vector<Track> tracks_;  // in the order of their ids' first prompts
+    Arena arena_;
+};
+
+}  // namespace segrid

@@ -1,0 +1,259 @@
+// A session's memory: what is looked back at, decoded in its light, and remembered.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "core/trace.h"
+#include "engine/session.h"
+#include "masks/regions.h"
+
+namespace segrid {
+namespace {
+
+constexpr float kFilledHole = 0.1F;
+
+at::Tensor resized(const at::Tensor& plane, int64_t height, int64_t width) {
+    return at::upsample_bilinear2d(plane.unsqueeze(0).unsqueeze(0), {height, width}, false)
+        .squeeze(0)
+        .squeeze(0);
+}
+
+}  // namespace
+
+std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, int64_t frame,
+                                                           const Embedding& image, bool backwards,
+                                                           const Schedule& schedule) {
+    const Span span("memory attention");
+    const Look look = track.look(frame, backwards, rules_, options_.memory_stride, video_frames_);
+    if (look.memories.empty()) {
+        invalid("session: object " + std::to_string(track.id) +
+                " has no prompt any more; add one or remove the object");
+    }
+    std::vector<RememberedFrame> frames;
+    for (const Look::Seen& seen : look.memories) frames.push_back({seen.mask->memory, seen.age});
+    std::vector<RememberedPointer> pointers;
+    for (const Look::Seen& seen : look.pointers) {
+        pointers.push_back({seen.mask->pointer, static_cast<double>(seen.age) /
+                                                    static_cast<double>(look.oldest_pointer)});
+    }
+    Features features = image.features;
+    features.front() = memory_.attend(features.front(), frames, pointers, schedule);
+    return segmenter_.model().prepare(features, schedule);
+}
+
+TrackedMask Session::decode(const DecoderContext& context, const ModelPrompt& prompt,
+                            bool multimask, const Schedule& asked) {
+    const Span span("decode");
+    Schedule schedule = asked;
+    schedule.share = true;
+    const Arena::Lifetime lifetime(arena_);
+    const SegmentationModel& model = segmenter_.model();
+    const std::vector<DecodedMask> masks = model.decode(
+        context, prompt, {.multimask = multimask, .object_score = true, .tokens = true}, schedule,
+        arena_);
+    const DecodedMask& best =
+        *std::max_element(masks.begin(), masks.end(),
+                          [](const DecodedMask& a, const DecodedMask& b) { return a.iou < b.iou; });
+    const Size low = model.low_res();
+    const auto channels = model.feature_shapes().front().channels;
+    TrackedMask found;
+    found.iou = best.iou;
+    found.score = best.object_score;
+    at::Tensor token;
+    run_in_worker(schedule, [&] {
+        found.logits = at::empty({low.height, low.width});
+        if (found.appears())
+            std::copy_n(best.logits, low.area(), found.logits.mutable_data_ptr<float>());
+        else found.logits.fill_(kHidden);
+        token = at::empty({channels});
+        std::copy_n(best.token, channels, token.mutable_data_ptr<float>());
+    });
+    found.pointer = memory_.pointer(token, found.appears(), schedule);
+    return found;
+}
+
+// The low-res logits with small holes filled, in fp32. If only the mask was kept, they are -10 and
+// 10, as those of a mask that the user gave.
+at::Tensor Session::filled(const TrackedMask& mask, const Schedule& schedule) const {
+    if (!mask.logits.defined())
+        return low_res_of(square_of(from_coco_counts(decompress(mask.counts), video()), schedule),
+                          schedule);
+    at::Tensor logits;
+    run_in_worker(schedule, [&] {
+        logits = mask.logits.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+        if (options_.max_hole_area > 0) {
+            fill_small_regions(logits.mutable_data_ptr<float>(), segmenter_.model().low_res(),
+                               {.max_hole_area = options_.max_hole_area, .margin = kFilledHole});
+        }
+    });
+    return logits;
+}
+
+// A mask in the model's square, 0 and 1, as sam2 resizes one that a user gives.
+at::Tensor Session::square_of(const Runs& runs, const Schedule& schedule) const {
+    const int64_t side = frame_.side();
+    at::Tensor square;
+    run_in_worker(schedule, [&] {
+        const at::Tensor bytes = at::zeros({video().height, video().width}, at::kByte);
+        render(runs, bytes.mutable_data_ptr<uint8_t>());
+        const at::Tensor plane = bytes.to(at::kFloat).unsqueeze(0).unsqueeze(0);
+        square = video() == Size{side, side}
+                     ? plane
+                     : (at::_upsample_bilinear2d_aa(plane, {side, side}, false, {}, {}) >= 0.5)
+                           .to(at::kFloat);
+        square = square.squeeze(0).squeeze(0);
+    });
+    return square;
+}
+
+// The logits of a mask in the model's square, as in sam2.
+at::Tensor Session::low_res_of(const at::Tensor& square, const Schedule& schedule) const {
+    const Size low = segmenter_.model().low_res();
+    at::Tensor logits;
+    run_in_worker(schedule, [&] {
+        logits = at::_upsample_bilinear2d_aa((square * 20 - 10).unsqueeze(0).unsqueeze(0),
+                                             {low.height, low.width}, false, {}, {})
+                     .squeeze(0)
+                     .squeeze(0);
+    });
+    return logits;
+}
+
+void Session::encode_memory(TrackedMask& mask, const Embedding& image, const Schedule& schedule) {
+    const Span span("memory encoder");
+    at::Tensor square;
+    if (mask.logits.defined()) {
+        // sam2 encodes the mask of a prompt after its holes were filled, that of a followed object
+        // before.
+        const at::Tensor logits = mask.prompted ? filled(mask, schedule) : mask.logits;
+        run_in_worker(schedule, [&] {
+            square = resized(logits.to(at::kFloat), frame_.side(), frame_.side());
+        });
+    } else {
+        const at::Tensor kept =
+            square_of(from_coco_counts(decompress(mask.counts), video()), schedule);
+        run_in_worker(schedule, [&] { square = kept * 20 - 10; });
+    }
+    mask.memory =
+        memory_.encode(image.features.front(), square,
+                       {.from_prompt = mask.prompted, .appears = mask.appears()}, schedule);
+}
+
+std::vector<int64_t> Session::unremembered() const {
+    std::set<int64_t> frames;
+    for (const Track& track : tracks_) {
+        for (const auto* masks : {&track.new_conditioning, &track.new_followed}) {
+            for (const auto& [frame, mask] : *masks) {
+                if (!mask.memory.defined()) frames.insert(frame);
+            }
+        }
+    }
+    return {frames.begin(), frames.end()};
+}
+
+std::vector<int64_t> Session::forgotten(int64_t frame, bool backwards) {
+    std::set<int64_t> frames;
+    for (Track& track : tracks_) {
+        if (track.conditioning.contains(frame)) continue;
+        const Look look =
+            track.look(frame, backwards, rules_, options_.memory_stride, video_frames_);
+        for (const Look::Seen& seen : look.memories) {
+            if (!seen.mask->memory.defined()) frames.insert(seen.frame);
+        }
+    }
+    return {frames.begin(), frames.end()};
+}
+
+void Session::remember(int64_t frame, const Embedding& image, const Schedule& asked) {
+    const Schedule schedule = segmenter_.capped(asked);
+    segmenter_.check_embedding(image);
+    const Embedding here = segmenter_.prepared(image, schedule);
+    for (Track& track : tracks_) {
+        for (auto* masks :
+             {&track.new_conditioning, &track.new_followed, &track.conditioning, &track.followed}) {
+            const auto found = masks->find(frame);
+            if (found != masks->end() && !found->second.memory.defined())
+                encode_memory(found->second, here, schedule);
+        }
+    }
+}
+
+void Session::commit() {
+    if (tracks_.empty()) invalid("propagate: no object has a prompt yet; add one first");
+    const int64_t reach = options_.memory_stride * rules_.frames;
+    for (Track& track : tracks_) {
+        for (auto [from, to] : {std::pair{&track.new_followed, &track.followed},
+                                std::pair{&track.new_conditioning, &track.conditioning}}) {
+            for (auto& [frame, mask] : *from) {
+                if (!mask.memory.defined())
+                    fail(ErrorKind::Internal, "session: a prompted frame is not remembered");
+                to->insert_or_assign(frame, std::move(mask));
+                if (options_.forget_near_prompts) track.forget(frame - reach, frame + reach);
+            }
+            from->clear();
+        }
+        if (track.conditioning.empty()) {
+            invalid("propagate: object " + std::to_string(track.id) +
+                    " has no prompt; add one or remove the object");
+        }
+        for (const auto& [frame, mask] : track.conditioning) track.followed.erase(frame);
+    }
+}
+
+SessionFrame Session::track(int64_t frame, const Embedding& image, bool backwards,
+                            const Schedule& asked) {
+    const Schedule schedule = segmenter_.capped(asked);
+    segmenter_.check_embedding(image);
+    check_frame(frame);
+    const Stopwatch watch;
+    const Embedding here = segmenter_.prepared(image, schedule);
+    const int64_t reach = options_.memory_stride * rules_.frames;
+    std::vector<TrackedMask*> found;
+    for (Track& track : tracks_) {
+        const auto prompted = track.conditioning.find(frame);
+        if (prompted != track.conditioning.end()) {
+            found.push_back(&prompted->second);
+            if (options_.forget_near_prompts) track.forget(frame - reach, frame + reach);
+        } else {
+            const auto context = with_memory(track, frame, here, backwards, schedule);
+            const bool multimask =
+                rules_.multimask && rules_.multimask_in_tracking && rules_.min_points == 0;
+            TrackedMask mask = decode(*context, in_model({}), multimask, schedule);
+            encode_memory(mask, here, schedule);
+            found.push_back(&track.followed.insert_or_assign(frame, std::move(mask)).first->second);
+        }
+        track.visited[frame] = backwards;
+    }
+    SessionFrame masks = result(frame, found, schedule);
+    for (std::size_t i = 0; i < found.size(); ++i)
+        found[i]->counts = compress(coco_counts(masks.masks.masks()[i].runs, video()));
+    trim(frame);
+    masks.stats.add("track", watch.seconds());
+    masks.stats.peak_memory_mb = peak_resident_mb();
+    return masks;
+}
+
+// Drops what frames beyond the reach of this one hold of memory, so that a session stays small.
+void Session::trim(int64_t frame) {
+    const int64_t reach = options_.memory_stride * rules_.frames;
+    for (Track& track : tracks_) {
+        for (auto it = track.followed.begin(); it != track.followed.end();) {
+            const int64_t distance = std::abs(it->first - frame);
+            TrackedMask& mask = it->second;
+            if (distance > reach && mask.memory.defined()) {
+                mask.memory.reset();
+                if (mask.logits.defined() && mask.logits.scalar_type() == at::kFloat)
+                    run_in_worker({}, [&] { mask.logits = mask.logits.to(at::kHalf); });
+            }
+            if (distance > std::max(reach, options_.history) && !mask.counts.empty())
+                mask.logits.reset();
+            const bool drop = !options_.keep_masks && distance > std::max(reach, rules_.pointers);
+            if (drop) track.visited.erase(it->first);
+            it = drop ? track.followed.erase(it) : std::next(it);
+        }
+    }
+}
+
+}  // namespace segrid
