@@ -1,0 +1,69 @@
+"""Writes the objects of a video to files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from segrid.video.frames import Frames
+from segrid.video.label_folder import LabelFolder
+from segrid.video.overlay_video import OverlayVideo
+from segrid.video.rle_file import RleFile
+from segrid.video.track_table import TrackTable
+from segrid.video.tracked import Tracked
+
+DEFAULT_RATE = 25.0
+PathLike = str | os.PathLike[str]
+
+
+def export(
+    results: Iterable[Tracked],
+    frames: Frames,
+    *,
+    overlay: PathLike | None = None,
+    labels: PathLike | None = None,
+    rle: PathLike | None = None,
+    table: PathLike | None = None,
+    rate: float | None = None,
+) -> list[Path]:
+    """Writes what has a path, and returns the paths. Nothing is kept in memory.
+
+    results : the objects of each frame, in the order in which they are to be written
+    frames : of the same video; only `overlay` reads them
+    overlay : an .mp4, .mov, .mkv or .avi file with the objects drawn on the frames
+    labels : a folder of PNGs, whose pixels are the objects' ids
+    rle : a .json file of all masks (see `RleFile`)
+    table : a .csv file of areas, boxes and centroids
+    rate : frames per second of the overlay; None: that of the frames, else 25
+
+    The files appear when all frames are written; label pictures appear one by one. Raises
+    ValueError where there is nothing to write, and what the writers and `frames` raise.
+    """
+    rate = rate or frames.rate
+    written: list[Path] = []
+    add: list[Callable[[Tracked], object]] = []
+    with ExitStack() as files:
+        if rle is not None:
+            rle_file = files.enter_context(RleFile(rle, rate=rate))
+            add.append(rle_file.add)
+            written.append(rle_file.path)
+        if table is not None:
+            track_table = files.enter_context(TrackTable(table))
+            add.append(track_table.add)
+            written.append(track_table.path)
+        if labels is not None:
+            folder = LabelFolder(labels)
+            add.append(folder.add)
+            written.append(folder.folder)
+        if overlay is not None:
+            video = files.enter_context(OverlayVideo(overlay, rate=rate or DEFAULT_RATE))
+            add.append(lambda tracked: video.add(frames.read(tracked.index), tracked))
+            written.append(video.path)
+        if not written:
+            raise ValueError("export: pass at least one of overlay=, labels=, rle= and table=")
+        for tracked in results:
+            for write in add:
+                write(tracked)
+    return written

@@ -1,0 +1,62 @@
+"""A file to which frames are added one by one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from segrid._files import atomic_write
+
+Own = TypeVar("Own", bound="GrowingFile")
+
+
+class GrowingFile(ABC):
+    """It is written beside its place and gets there when it is closed; an exception in its `with`
+    block drops it. Its folder is made. An OSError names the file."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.fsdecode(path))
+        self._place = ExitStack()
+        self._part = self._place.enter_context(atomic_write(self.path))
+        self._closed = False
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Writes what comes at the end, and closes the file that is written."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Closes the file that is written, which is not used."""
+
+    def close(self) -> None:
+        """Completes the file. A second call does nothing. Raises OSError."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._finish()
+        except BaseException:
+            if not self._place.__exit__(*sys.exc_info()):
+                raise
+        self._place.close()
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif not self._closed:
+            self._closed = True
+            self._drop()
+            self._place.__exit__(kind, error, trace)

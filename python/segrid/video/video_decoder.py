@@ -1,0 +1,276 @@
+"""One pass of FFmpeg (PyAV) over a video file: pictures in the order in which they are shown."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segrid._native import CorruptFileError
+from segrid.image_files import formats
+from segrid.image_files.orientation import upright
+from segrid.video.av_library import av_library
+
+if TYPE_CHECKING:
+    import av
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
+MAX_COUNTED_BYTES = 32 << 20  # the largest file whose packets are counted
+
+# The containers that are read (FFmpeg's names). Playlists and the like, which name other files or
+# addresses, are not among them.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,ogg,flv,live_flv,asf,gif,"
+    "apng,ivf,h264,hevc,av1,obu,vvc,nut,mxf,yuv4mpegpipe,dv,swf,rm,wtv,mjpeg"
+)
+# By whether the display matrix swaps rows and columns, whether the rows of the result run backwards
+# and whether its columns do: the orientation of EXIF.
+ORIENTATIONS = {
+    (False, False, False): 1,
+    (False, False, True): 2,
+    (False, True, True): 3,
+    (False, True, False): 4,
+    (True, False, False): 5,
+    (True, False, True): 6,
+    (True, True, True): 7,
+    (True, True, False): 8,
+}
+
+
+class VideoDecoder:
+    """Decodes the first video stream of an open file, on one thread.
+
+    Attributes
+    ----------
+    header_count : the number of frames by the header, or 0
+    claimed : that, or the number of packets of a small file; None where neither tells it
+    rate : frames per second on average, or None
+    seconds_per_tick : the unit of a picture's `pts`
+    failure : why no more pictures come, where that is not the end of the video
+
+    Raises CorruptFileError for what is no video, for videos without pictures and for damaged
+    headers; NotImplementedError for a codec that is not in this FFmpeg; ValueError above
+    MAX_PIXELS.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._av = av_library("reading videos")
+        self._file, self._name = file, name
+        self.failure: str | None = None
+        self._ready: deque[VideoFrame] = deque()
+        self._cut_packets: set[int] = set()  # times of packets that are not whole
+        self._at_end = self._any_picture = False
+        self._container, self._stream = self._opened()
+        self._begin_packets(any_picture=False)
+        self.header_count = max(0, self._stream.frames)
+        self.claimed = self.header_count or self._counted_packets()
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.rate = float(rate) if rate else None
+        self.seconds_per_tick = float(self._stream.time_base or math.nan)
+
+    def restart(self) -> None:
+        """Begins again with the first picture. Raises like the constructor."""
+        self.close()
+        self._container, self._stream = self._opened()
+        self._begin_packets(any_picture=False)
+
+    def seek(self, pts: int) -> bool:
+        """Goes to the last key frame at or before a time in ticks; False where that fails.
+
+        After it, only pictures that decode without earlier ones come, from a key frame on."""
+        try:
+            self._container.seek(pts, stream=self._stream)
+        except (self._av.FFmpegError, OSError):
+            return False
+        self._begin_packets(any_picture=True)
+        return True
+
+    def next(self) -> VideoFrame | None:
+        """The next picture, or None at the end and where decoding fails (see `failure`).
+
+        Raises MemoryError.
+        """
+        while not self._ready and not self._at_end:
+            try:
+                packet = next(self._packets, None)
+                if packet is None:
+                    self._at_end = True
+                    break
+                if packet.is_corrupt and packet.pts is not None:
+                    self._cut_packets.add(packet.pts)
+                self._ready.extend(packet.decode())
+            except EOFError:
+                self._at_end = True
+            except MemoryError as error:
+                raise MemoryError(f"{self._name}: {error}") from error
+            except (self._av.FFmpegError, OSError) as error:
+                # Recordings that were cut out of longer ones begin with packets that need others.
+                if self._any_picture or self._ready:
+                    self._fail(error)
+            self._any_picture |= bool(self._ready)
+        return self._ready.popleft() if self._ready else None
+
+    def put_back(self, picture: VideoFrame) -> None:
+        """Makes a picture that `next` gave the next one again."""
+        self._ready.appendleft(picture)
+
+    def is_damaged(self, picture: VideoFrame) -> bool:
+        """Whether the decoder or the container says that this picture's data is not intact."""
+        return picture.is_corrupt or picture.pts in self._cut_packets
+
+    def close(self) -> None:
+        """Gives the decoder's memory back. The file stays open."""
+        self._ready.clear()
+        self._container.close()
+
+    def _begin_packets(self, *, any_picture: bool) -> None:
+        self._packets = self._container.demux(self._stream)
+        self._ready.clear()
+        self._cut_packets.clear()
+        self._at_end, self._any_picture = False, any_picture
+
+    def _fail(self, error: Exception) -> None:
+        """Ends the pass. The pictures before the failure, which the decoder may still hold to put
+        them in order, come first."""
+        self.failure, self._at_end = reason(error), True
+        try:
+            self._ready.extend(self._stream.codec_context.decode(None))
+        except (self._av.FFmpegError, OSError):
+            pass  # the decoder gives nothing more
+
+    def _opened(self) -> tuple[av.container.InputContainer, VideoStream]:
+        self._file.seek(0)
+        head = self._file.read(formats.HEAD)
+        self._file.seek(0)
+        if not head:
+            raise CorruptFileError(f"{self._name}: empty file")
+        options = {
+            "format_whitelist": CONTAINERS,
+            "protocol_whitelist": "none",
+            "max_pixels": str(MAX_PIXELS),
+        }
+        try:
+            container = self._av.open(
+                self._file, "r", options=options, metadata_errors="replace", buffer_size=1 << 16
+            )
+        except MemoryError as error:
+            raise MemoryError(f"{self._name}: {error}") from error
+        except (self._av.FFmpegError, ValueError, EOFError) as error:
+            raise CorruptFileError(
+                f"{self._name}: not a video that can be read ({_content(head) or reason(error)}); "
+                "give an MP4, MOV, MKV, WebM, AVI or GIF file, or a folder of images"
+            ) from error
+        try:
+            return container, self._checked(container)
+        except BaseException:
+            container.close()
+            raise
+
+    def _checked(self, container: av.container.InputContainer) -> VideoStream:
+        """The stream of moving pictures, whose codec and size can be decoded."""
+        cover = self._av.stream.Disposition.attached_pic
+        streams = [s for s in container.streams.video if not s.disposition & cover]
+        if not streams:
+            held = sorted({s.type for s in container.streams if s.type != "video"})
+            what = f"only {', '.join(held)}" if held else "nothing that can be shown"
+            raise CorruptFileError(f"{self._name}: no video in this file, {what}")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise NotImplementedError(
+                f"{self._name}: this build of FFmpeg has no decoder for the video's codec; convert "
+                "it, for example with: ffmpeg -i IN -c:v libx264 OUT.mp4"
+            )
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise ValueError(
+                f"{self._name}: frames of {width} x {height} pixels; the limit is {MAX_PIXELS} "
+                "pixels (MAX_PIXELS)"
+            )
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        return stream
+
+    def _counted_packets(self) -> int | None:
+        """The number of packets, which is that of frames in nearly all files."""
+        self._file.seek(0, 2)
+        if self._file.tell() > MAX_COUNTED_BYTES:
+            return None
+        try:
+            count = sum(p.size > 0 and not p.is_discard for p in self._packets)
+        except (self._av.FFmpegError, OSError):
+            return None
+        finally:
+            self.restart()
+        return count or None
+
+
+def to_rgb(picture: VideoFrame, name: str) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a decoded picture, turned as its metadata says.
+
+    Colours are converted by the matrix and range that the video names (BT.601 where it names
+    none); alpha is dropped. Raises NotImplementedError for a rotation that is not a multiple of 90
+    degrees, CorruptFileError for a format of pixels that FFmpeg cannot convert.
+    """
+    try:
+        pixels = picture.to_ndarray(format="rgb24", threads=1)
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {error}") from error
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise CorruptFileError(
+            f"{name}: pixels of format {picture.format.name} cannot become RGB ({reason(error)})"
+        ) from error
+    turned = upright(pixels.astype(np.uint8, copy=False), _orientation(picture, name))
+    return np.ascontiguousarray(turned)
+
+
+def shown_size(picture: VideoFrame, name: str) -> tuple[int, int]:
+    """(H, W) of a decoded picture after its rotation. Raises NotImplementedError like `to_rgb`."""
+    swapped = _orientation(picture, name) > 4
+    return (picture.width, picture.height) if swapped else (picture.height, picture.width)
+
+
+def _orientation(picture: VideoFrame, name: str) -> int:
+    """The orientation, as EXIF numbers it, of the picture's display matrix. The pixel (x, y) is
+    shown at (a x + c y, b x + d y); the matrix is a, b, _, c, d, _, ..."""
+    found = cast("Mapping[str, bytes]", picture.side_data).get("DISPLAYMATRIX")
+    if found is None:
+        return 1
+    a, b, _, c, d, *_ = struct.unpack("9i", bytes(found))
+    if a * d == b * c:  # no rotation, but damaged
+        return 1
+    swapped = abs(a) < abs(b)
+    slanted = max(abs(a), abs(d)) if swapped else max(abs(b), abs(c))
+    if slanted * 100 > max(abs(a), abs(b)):
+        raise NotImplementedError(
+            f"{name}: the video is to be shown turned by {picture.rotation} degrees; only "
+            "multiples of 90 are supported. Turn it first, or remove that from its metadata"
+        )
+    across, down = (c, b) if swapped else (a, d)
+    return ORIENTATIONS[swapped, down < 0, across < 0]
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's words for an error, without the number and the call."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _content(head: bytes) -> str | None:
+    """What the beginning of a file that is no video is, or None."""
+    kind = formats.read_as(head)
+    if kind is not None:
+        return f"it is an image ({kind})"
+    named = formats.unread(head) or formats.no_image(head)
+    if named is not None and "video" not in named:
+        return f"it is {named}"
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode("utf-8") if error.start > len(head) - 4 else "\0"
+    return "it is text" if text.isprintable() or not set(text) & set(map(chr, range(9))) else None
