@@ -102,7 +102,7 @@ void bind_session(py::module_ m) {
              py::arg("segmenter"), py::arg("video"), py::arg("frames"),
              py::arg("options") = py::dict())
         .def_static("options", [] { return defaults_of(kOptions); })
-        .def_property("frames", &Session::video_frames, &Session::set_video_frames)
+        .def("set_frames", &Session::set_video_frames, py::arg("count"))
         .def_property_readonly("ids", &Session::ids)
         .def_property_readonly("prompted_frames", &Session::prompted_frames)
         .def_property_readonly("tracked_frames", &Session::tracked_frames)

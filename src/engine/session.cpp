@@ -169,8 +169,10 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     const Embedding here = segmenter_.prepared(image, schedule);
     TrackedMask mask =
         first ? decode(*here.context, in_frame, multimask, schedule)
-              : decode(*with_memory(track, frame, here, backwards_in(track, frame), schedule),
-                       in_frame, multimask, schedule);
+              : decode(
+                    *with_memory(track, sight_of(frame, backwards_in(track, frame), here, schedule),
+                                 schedule),
+                    in_frame, multimask, schedule);
     mask.prompted = true;
     place.insert_or_assign(frame, std::move(mask));
     return result(frame, schedule);

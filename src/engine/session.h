@@ -77,9 +77,17 @@ private:
     void check_frame(int64_t frame) const;
     bool backwards_in(const Track& track, int64_t frame) const;
     std::map<int64_t, TrackedMask>& place_of_prompt(Track& track, int64_t frame) const;
+    // A frame with its part of memory attention.
+    struct Sight {
+        int64_t frame = 0;
+        bool backwards = false;
+        const Embedding& image;
+        std::shared_ptr<const FrameContext> context;
+    };
+    Sight sight_of(int64_t frame, bool backwards, const Embedding& image,
+                   const Schedule& schedule) const;
     // The context in which the object's mask is decoded: the frame in the light of its memory.
-    std::shared_ptr<const DecoderContext> with_memory(Track& track, int64_t frame,
-                                                      const Embedding& image, bool backwards,
+    std::shared_ptr<const DecoderContext> with_memory(Track& track, const Sight& sight,
                                                       const Schedule& schedule);
     TrackedMask decode(const DecoderContext& context, const ModelPrompt& prompt, bool multimask,
                        const Schedule& schedule);

@@ -22,11 +22,17 @@ at::Tensor resized(const at::Tensor& plane, int64_t height, int64_t width) {
 
 }  // namespace
 
-std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, int64_t frame,
-                                                           const Embedding& image, bool backwards,
+Session::Sight Session::sight_of(int64_t frame, bool backwards, const Embedding& image,
+                                 const Schedule& schedule) const {
+    const Span span("memory attention");
+    return {frame, backwards, image, memory_.look(image.features.front(), schedule)};
+}
+
+std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, const Sight& sight,
                                                            const Schedule& schedule) {
     const Span span("memory attention");
-    const Look look = track.look(frame, backwards, rules_, options_.memory_stride, video_frames_);
+    const Look look =
+        track.look(sight.frame, sight.backwards, rules_, options_.memory_stride, video_frames_);
     if (look.memories.empty()) {
         invalid("session: object " + std::to_string(track.id) +
                 " has no prompt any more; add one or remove the object");
@@ -38,8 +44,8 @@ std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, int64_t
         pointers.push_back({seen.mask->pointer, static_cast<double>(seen.age) /
                                                     static_cast<double>(look.oldest_pointer)});
     }
-    Features features = image.features;
-    features.front() = memory_.attend(features.front(), frames, pointers, schedule);
+    Features features = sight.image.features;
+    features.front() = memory_.attend(*sight.context, frames, pointers, schedule);
     return segmenter_.model().prepare(features, schedule);
 }
 
@@ -211,13 +217,15 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
     const Embedding here = segmenter_.prepared(image, schedule);
     const int64_t reach = options_.memory_stride * rules_.frames;
     std::vector<TrackedMask*> found;
+    std::optional<Sight> sight;
     for (Track& track : tracks_) {
         const auto prompted = track.conditioning.find(frame);
         if (prompted != track.conditioning.end()) {
             found.push_back(&prompted->second);
             if (options_.forget_near_prompts) track.forget(frame - reach, frame + reach);
         } else {
-            const auto context = with_memory(track, frame, here, backwards, schedule);
+            if (!sight) sight.emplace(sight_of(frame, backwards, here, schedule));
+            const auto context = with_memory(track, *sight, schedule);
             const bool multimask =
                 rules_.multimask && rules_.multimask_in_tracking && rules_.min_points == 0;
             TrackedMask mask = decode(*context, in_model({}), multimask, schedule);

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -42,16 +43,25 @@ struct MaskNature {
     bool appears = true;       // whether the object is in the frame at all
 };
 
+// What attend() needs of one frame's image, whichever object it is for. Each family has its own
+// type. Immutable.
+struct FrameContext {
+    virtual ~FrameContext() = default;
+};
+
 class MemoryModel {
 public:
     virtual ~MemoryModel() = default;
 
     virtual const MemoryRules& rules() const = 0;
+    // The part of attend() that all objects of a frame share. image_tokens: the image's own
+    // features, [image tokens, channels].
+    virtual std::shared_ptr<const FrameContext> look(const at::Tensor& image_tokens,
+                                                     const Schedule& schedule) const = 0;
     // [image tokens, channels]: the image's own features in the light of what is remembered of one
-    // object. There is at least one frame; ages of frames are below
+    // object. image: of this model's look(). There is at least one frame; ages of frames are below
     // rules().frames.
-    virtual at::Tensor attend(const at::Tensor& image_tokens,
-                              const std::vector<RememberedFrame>& frames,
+    virtual at::Tensor attend(const FrameContext& image, const std::vector<RememberedFrame>& frames,
                               const std::vector<RememberedPointer>& pointers,
                               const Schedule& schedule) const = 0;
     // [image tokens, memory channels] in bf16: one object in this frame. image_tokens: the image's

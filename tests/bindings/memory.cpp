@@ -45,8 +45,10 @@ struct Memory {
             seen.push_back({tensor_of(features).to(at::kBFloat16), age});
         std::vector<segrid::RememberedPointer> known;
         for (const auto& [pointer, age] : pointers) known.push_back({placed(pointer), age});
-        return array_of(
-            without_gil([&] { return model->memory()->attend(placed(image), seen, known, {}); }));
+        return array_of(without_gil([&] {
+            const auto frame = model->memory()->look(placed(image), {});
+            return model->memory()->attend(*frame, seen, known, {});
+        }));
     }
 
     Floats encode(const Floats& image, const Floats& mask, bool from_prompt, bool appears) const {

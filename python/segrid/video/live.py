@@ -83,19 +83,19 @@ class LiveSession(Objects):
     def step_frame(self, image: ImageLike) -> TrackedFrame:
         """`step` with the frame's number and the ids of the objects."""
         picture = to_image(image)
-        size = (picture.height, picture.width)
+        size = picture.shape[:2]
         with self._owned("step"):
             if self._size is None:
                 self._native = _core.Session(self._engine, size, 1, self._options)
                 self._size = size
             if size != self._size:
                 raise ValueError(
-                    f"step: frame {self._index + 1} has {size[1]} x {size[0]} pixels, but the first "
-                    f"one had {self._size[1]} x {self._size[0]}; open another session for it"
+                    f"step: frame {self._index + 1} has {size[1]} x {size[0]} pixels, but the "
+                    f"first one had {self._size[1]} x {self._size[0]}; open another session for it"
                 )
             embedding = self._engine.encode(picture)
             self._settle()
-            self._native.frames = max(1, self._index + 2)
+            self._native.set_frames(self._index + 2)
             self._index, self._embedding = self._index + 1, embedding
             waiting, self._waiting = self._waiting, []
             for one in waiting:

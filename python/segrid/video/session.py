@@ -22,7 +22,7 @@ from segrid._native import CancelToken, _core, cancel_scope
 from segrid._types import Options, Progress
 from segrid.prompt_arrays import numbers, point_arrays
 from segrid.results import Masks
-from segrid.video.frames import Frames, FrameNotFound
+from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.prefetch import Prefetch
 from segrid.video.snapshots import Snapshot, write_snapshot
 from segrid.video.tracked_frame import TrackedFrame
@@ -62,8 +62,8 @@ class Objects:
         """A block that one thread at a time may run."""
         if not self._owner.acquire(blocking=False):
             raise RuntimeError(
-                f"{call}: another thread uses this session; a session has one owner at a time. Open "
-                "a session for each thread, or take turns with a lock"
+                f"{call}: another thread uses this session; a session has one owner at a time. "
+                "Open a session for each thread, or take turns with a lock"
             )
         try:
             yield

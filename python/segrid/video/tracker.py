@@ -63,7 +63,7 @@ class Tracker(LoadedModel):
         """
         store = None
         if isinstance(source, Iterator):
-            store = FrameStore() if store_bytes is None else FrameStore(store_bytes)
+            store = FrameStore() if store_bytes is None else FrameStore(max_bytes=store_bytes)
         frames = open_frames(source, long_side=long_side, store=store)
         try:
             path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None

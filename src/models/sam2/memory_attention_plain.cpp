@@ -85,11 +85,14 @@ at::Tensor MemoryAttentionLayer::attention(const Projections& p, const at::Tenso
     return p.out(merge_heads(attend(q, k, v, scale_)));
 }
 
-at::Tensor MemoryAttentionLayer::operator()(const at::Tensor& input, const at::Tensor& keys,
-                                            const at::Tensor& values, int64_t pointers,
-                                            const RotaryPositions& rotary) const {
-    const at::Tensor own = norm1_(input);
-    at::Tensor x = input + attention(self_, own, own, own, 0, rotary);
+at::Tensor MemoryAttentionLayer::look(const at::Tensor& x, const RotaryPositions& rotary) const {
+    const at::Tensor own = norm1_(x);
+    return x + attention(self_, own, own, own, 0, rotary);
+}
+
+at::Tensor MemoryAttentionLayer::remember(at::Tensor x, const at::Tensor& keys,
+                                          const at::Tensor& values, int64_t pointers,
+                                          const RotaryPositions& rotary) const {
     x = x + attention(memory_, norm2_(x), keys, values, pointers, rotary);
     return x + mlp_(x);
 }
@@ -102,11 +105,18 @@ MemoryAttention::MemoryAttention(const Weights& w, const sam2::MemoryConfig& c)
     for (int64_t i = 0; i < c.attention.layers; ++i) layers_.emplace_back(w / "layers" / i, c);
 }
 
-at::Tensor MemoryAttention::operator()(const at::Tensor& image, const at::Tensor& memory,
+at::Tensor MemoryAttention::look(const at::Tensor& image) const {
+    return layers_.front().look((image + image_positions_).unsqueeze(0), rotary_);
+}
+
+at::Tensor MemoryAttention::operator()(const at::Tensor& looked, const at::Tensor& memory,
                                        const at::Tensor& positions, int64_t pointers) const {
-    at::Tensor x = (image + image_positions_).unsqueeze(0);
     const at::Tensor keys = (memory + positions).unsqueeze(0), values = memory.unsqueeze(0);
-    for (const MemoryAttentionLayer& layer : layers_) x = layer(x, keys, values, pointers, rotary_);
+    at::Tensor x = looked;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        if (i > 0) x = layers_[i].look(x, rotary_);
+        x = layers_[i].remember(x, keys, values, pointers, rotary_);
+    }
     return norm_(x).squeeze(0);
 }
 

@@ -29,10 +29,12 @@ private:
 class MemoryAttentionLayer {
 public:
     MemoryAttentionLayer(const Weights& weights, const sam2::MemoryConfig& config);
-    // x: [1, tokens, dim]; keys, values: [1, memory tokens, memory channels], of which the last
+    // x + self attention(norm(x)). x: [1, tokens, dim].
+    at::Tensor look(const at::Tensor& x, const RotaryPositions& rotary) const;
+    // The rest of the layer. keys, values: [1, memory tokens, memory channels], of which the last
     // `pointers` are object pointers.
-    at::Tensor operator()(const at::Tensor& x, const at::Tensor& keys, const at::Tensor& values,
-                          int64_t pointers, const RotaryPositions& rotary) const;
+    at::Tensor remember(at::Tensor x, const at::Tensor& keys, const at::Tensor& values,
+                        int64_t pointers, const RotaryPositions& rotary) const;
 
 private:
     struct Projections {
@@ -54,8 +56,11 @@ private:
 class MemoryAttention {
 public:
     MemoryAttention(const Weights& weights, const sam2::MemoryConfig& config);
-    // image: [tokens, dim]; memory and its positions: [memory tokens, memory channels].
-    at::Tensor operator()(const at::Tensor& image, const at::Tensor& memory,
+    // What does not depend on the memory: up to the first layer's self-attention. image: [tokens,
+    // dim]. Returns [1, tokens, dim].
+    at::Tensor look(const at::Tensor& image) const;
+    // The rest. memory and its positions: [memory tokens, memory channels]. Returns [tokens, dim].
+    at::Tensor operator()(const at::Tensor& looked, const at::Tensor& memory,
                           const at::Tensor& positions, int64_t pointers) const;
 
 private:

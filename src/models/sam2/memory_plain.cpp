@@ -19,6 +19,10 @@ at::Tensor sine_ages(const std::vector<RememberedPointer>& pointers, int64_t cha
     return at::cat({angle.sin(), angle.cos()}, 1);
 }
 
+struct PlainFrame : FrameContext {
+    at::Tensor tokens;  // [1, image tokens, dim]
+};
+
 class PlainMemory final : public MemoryModel {
 public:
     PlainMemory(const MemoryConfig& c, const Weights& root)
@@ -46,7 +50,14 @@ public:
 
     const MemoryRules& rules() const override { return config_.rules; }
 
-    at::Tensor attend(const at::Tensor& image, const std::vector<RememberedFrame>& frames,
+    std::shared_ptr<const FrameContext> look(const at::Tensor& image,
+                                             const Schedule& schedule) const override {
+        auto frame = std::make_shared<PlainFrame>();
+        run(schedule, [&] { frame->tokens = attention_.look(image); });
+        return frame;
+    }
+
+    at::Tensor attend(const FrameContext& image, const std::vector<RememberedFrame>& frames,
                       const std::vector<RememberedPointer>& pointers,
                       const Schedule& schedule) const override {
         at::Tensor result;
@@ -65,7 +76,8 @@ public:
                 positions.push_back(where);
                 tokens = values.size(0);
             }
-            result = attention_(image, at::cat(memory), at::cat(positions), tokens);
+            result = attention_(static_cast<const PlainFrame&>(image).tokens, at::cat(memory),
+                                at::cat(positions), tokens);
         });
         return result;
     }
