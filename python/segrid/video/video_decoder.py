@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import struct
 from collections import deque
 from collections.abc import Mapping
@@ -15,9 +17,11 @@ from segrid._native import CorruptFileError
 from segrid.image_files import formats
 from segrid.image_files.orientation import upright
 from segrid.video.av_library import av_library
+from segrid.video.declared_length import declared_length
 
 if TYPE_CHECKING:
     import av
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -55,9 +59,8 @@ class VideoDecoder:
     seconds_per_tick : the unit of a picture's `pts`
     failure : why no more pictures come, where that is not the end of the video
 
-    Raises CorruptFileError for what is no video, for videos without pictures and for damaged
-    headers; NotImplementedError for a codec that is not in this FFmpeg; ValueError above
-    MAX_PIXELS.
+    Raises CorruptFileError for what is no video, for damaged headers and for frames above
+    MAX_PIXELS; NotImplementedError for a codec that is not in this FFmpeg.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -67,6 +70,9 @@ class VideoDecoder:
         self._ready: deque[VideoFrame] = deque()
         self._cut_packets: set[int] = set()  # times of packets that are not whole
         self._at_end = self._any_picture = False
+        self._packets_read = self.header_count = 0
+        self._last_dts: int | None = None
+        self._skipped: str | None = None  # why the packets before the first picture were left out
         self._container, self._stream = self._opened()
         self._begin_packets(any_picture=False)
         self.header_count = max(0, self._stream.frames)
@@ -102,20 +108,57 @@ class VideoDecoder:
                 packet = next(self._packets, None)
                 if packet is None:
                     self._at_end = True
-                    break
-                if packet.is_corrupt and packet.pts is not None:
-                    self._cut_packets.add(packet.pts)
-                self._ready.extend(packet.decode())
+                elif packet.size:
+                    self._decode(packet)
+                else:  # after the last packet: the pictures that the decoder still holds
+                    self._decode_rest(packet)
             except EOFError:
                 self._at_end = True
             except MemoryError as error:
                 raise MemoryError(f"{self._name}: {error}") from error
             except (self._av.FFmpegError, OSError) as error:
-                # Recordings that were cut out of longer ones begin with packets that need others.
-                if self._any_picture or self._ready:
-                    self._fail(error)
+                self._fail(error)
             self._any_picture |= bool(self._ready)
         return self._ready.popleft() if self._ready else None
+
+    def _decode(self, packet: Packet[VideoStream]) -> None:
+        self._packets_read += 1
+        if packet.is_corrupt and packet.pts is not None:
+            self._cut_packets.add(packet.pts)
+        self._last_dts = packet.dts
+        self._ready.extend(packet.decode())
+
+    def _decode_rest(self, packet: Packet[VideoStream]) -> None:
+        self._ready.extend(packet.decode())
+        length = self._file.seek(0, os.SEEK_END)
+        declared = declared_length(self._file) or 0
+        if declared > length and not 0 < self.header_count <= self._packets_read:
+            self.failure = f"the file ends too early, after {length} of {declared} bytes"
+            if self._last_dts is not None:
+                self._drop_after(self._last_dts + 1)
+        elif not self._any_picture and not self._ready and self._skipped is not None:
+            self.failure = self._skipped
+
+    def _fail(self, error: Exception) -> None:
+        """Ends the pass, after the pictures that the decoder still holds to put them in order.
+
+        Recordings that were cut out of longer ones begin with packets that need earlier ones; these
+        are skipped.
+        """
+        why = f"it cannot be decoded ({reason(error)})"
+        if not self._any_picture and not self._ready:
+            self._skipped = why
+            return
+        self.failure, self._at_end = why, True
+        with contextlib.suppress(self._av.FFmpegError, OSError):
+            self._ready.extend(self._stream.codec_context.decode(None))
+        if self._last_dts is not None:
+            self._drop_after(self._last_dts)
+
+    def _drop_after(self, dts: int) -> None:
+        """Drops the pictures that are shown at or after the time when the first missing packet was
+        to be decoded: that packet's picture may belong before them."""
+        self._ready = deque(p for p in self._ready if p.pts is None or p.pts < dts)
 
     def put_back(self, picture: VideoFrame) -> None:
         """Makes a picture that `next` gave the next one again."""
@@ -135,15 +178,7 @@ class VideoDecoder:
         self._ready.clear()
         self._cut_packets.clear()
         self._at_end, self._any_picture = False, any_picture
-
-    def _fail(self, error: Exception) -> None:
-        """Ends the pass. The pictures before the failure, which the decoder may still hold to put
-        them in order, come first."""
-        self.failure, self._at_end = reason(error), True
-        try:
-            self._ready.extend(self._stream.codec_context.decode(None))
-        except (self._av.FFmpegError, OSError):
-            pass  # the decoder gives nothing more
+        self._packets_read, self._last_dts, self._skipped = 0, None, None
 
     def _opened(self) -> tuple[av.container.InputContainer, VideoStream]:
         self._file.seek(0)
@@ -188,10 +223,10 @@ class VideoDecoder:
                 "it, for example with: ffmpeg -i IN -c:v libx264 OUT.mp4"
             )
         width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > MAX_PIXELS:
-            raise ValueError(
-                f"{self._name}: frames of {width} x {height} pixels; the limit is {MAX_PIXELS} "
-                "pixels (MAX_PIXELS)"
+        if not 0 < width * height <= MAX_PIXELS:  # FFmpeg clears a size that is too large for it
+            size = f"{width} x {height} pixels" if width and height else "no size, or a larger one"
+            raise CorruptFileError(
+                f"{self._name}: frames of {size}; the limit is {MAX_PIXELS} pixels (MAX_PIXELS)"
             )
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}

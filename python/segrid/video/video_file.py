@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from array import array
 from bisect import bisect_left, bisect_right
@@ -12,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError
-from segrid.video.declared_length import declared_length
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.video_decoder import VideoDecoder, shown_size, to_rgb
 
@@ -84,16 +82,16 @@ class VideoFileFrames(Frames):
 
     def _pixels(self, index: int, picture: VideoFrame) -> NDArray[np.uint8]:
         if (flaw := self._flaw(index, picture)) is not None:
-            raise CorruptFileError(flaw)
+            raise flaw
         return to_rgb(picture, self._place(index))
 
-    def _flaw(self, index: int, picture: VideoFrame) -> str | None:
+    def _flaw(self, index: int, picture: VideoFrame) -> ValueError | None:
         """Why a picture is no frame of this video, or None."""
         if index in self._flaws:
-            return f"{self._place(index)}: {self._flaws[index]}"
+            return CorruptFileError(f"{self._place(index)}: {self._flaws[index]}")
         size = shown_size(picture, self._place(index))
         other = self.size != (0, 0) and size != self.size
-        return self._other_size(index, size) if other else None
+        return ValueError(self._other_size(index, size)) if other else None
 
     def _beyond(self, index: int) -> Exception:
         """The error of a frame that is not there."""
@@ -129,16 +127,9 @@ class VideoFileFrames(Frames):
             self._flaws[index] = "its data is damaged or incomplete"
 
     def _note_end(self, count: int) -> None:
-        self._end, claimed = count, self._decoder.claimed
-        if self._decoder.failure is not None:
-            self._end_reason = f"it cannot be decoded ({self._decoder.failure})"
-            return
-        if 0 < self._decoder.header_count <= count:
-            return
-        length, declared = self._file.seek(0, os.SEEK_END), declared_length(self._file)
-        if declared is not None and declared > length:
-            self._end_reason = f"the file ends too early, after {length} of {declared} bytes"
-        elif claimed is not None and claimed > count:
+        self._end, self._end_reason = count, self._decoder.failure
+        claimed = self._decoder.claimed
+        if self._end_reason is None and claimed is not None and 0 < count < claimed:
             warnings.warn(
                 f"{self.name}: its header counts {claimed} frames; it has {count}",
                 UserWarning,
