@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError
 from segrid.video.frames import FrameNotFound, Frames
-from segrid.video.video_decoder import VideoDecoder, shown_size, to_rgb
+from segrid.video.pictures import shown_size, to_rgb
+from segrid.video.video_decoder import VideoDecoder
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
