@@ -229,6 +229,18 @@ def test_a_bad_frame_of_an_iterator_ends_it():
         assert np.array_equal(frames.read(0), FRAMES[0])
 
 
+def test_an_interrupted_read_of_an_iterator_loses_no_frame(monkeypatch):
+    with open_frames(iter(FRAMES)) as frames:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+            def interrupt(*_):
+                raise KeyboardInterrupt
+
+            patch.setattr(frames, "_reduced", interrupt)
+            frames.read(3)
+        assert all(np.array_equal(frames.read(i), FRAMES[i]) for i in (1, 3, 4))
+
+
 def test_frame_not_found_can_be_pickled():
     import pickle
 

@@ -195,6 +195,22 @@ def test_threads_may_read_together(tmp_path):
     assert all(np.array_equal(a, original[i]) for a, i in zip(found, order, strict=True))
 
 
+@pytest.mark.parametrize("place", ["_keep", "_note"])
+def test_an_interrupted_read_loses_no_frame(tmp_path, place, monkeypatch):
+    path = clip(tmp_path / "a.mp4")
+    original = by_opencv(path)
+    with open_frames(path) as frames:
+        for order in ((5, 9, 10), (12, 3, 29)):
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+                def interrupt(*_):
+                    raise KeyboardInterrupt
+
+                patch.setattr(frames, place, interrupt)
+                frames.read(order[0])
+            assert all(np.array_equal(frames.read(i), original[i]) for i in order)
+
+
 def test_memory_is_flat(tmp_path):
     """4000 frames at constant memory, forward and backward."""
     path = clip(tmp_path / "a.mp4", 4000, (48, 64), rate=30)
@@ -217,7 +233,15 @@ print(peak() - before)
 
 
 def test_without_the_av_package(tmp_path, monkeypatch):
+    import av
+
     path = clip(tmp_path / "a.mp4", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(av, "__version__", "16.1.0")
+        with pytest.raises(
+            ImportError, match=r"needs av 17 or later, and 16.1.0 is installed: pip"
+        ):
+            open_frames(path)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r'pip install "segrid\[video\]"'):
         open_frames(path)

@@ -193,7 +193,7 @@ from tests.video.tracks import tracked
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 for kind, (make, name) in WRITERS.items():
-    for count in (30, 200):  # it is full when the file is completed, or before
+    for count in (30, 100):  # it is full when the file is completed, or before
         try:
             with make(folder / name) as file:
                 for i in range(count):

@@ -43,6 +43,7 @@ class VideoFileFrames(Frames):
         self._keys = array("q")  # the indices of key frames among them
         self._can_seek = True  # every frame has a time, and times rise
         self._sought = False  # whether the decoder came to where it is by a seek
+        self._interrupted = False  # Ctrl-C may have lost a picture between decoder and index
         self._flaws: dict[int, str] = {}
         self._end: int | None = None  # the number of frames that can be read
         self._end_reason: str | None = None  # why that is not the end of the video
@@ -66,6 +67,18 @@ class VideoFileFrames(Frames):
         return np.where(ticks == NO_TIME, np.nan, seconds)
 
     def _fetch(self, index: int) -> NDArray[np.uint8]:
+        if self._interrupted:
+            self._restart()
+        self._interrupted = True
+        try:
+            frame = self._decoded(index)
+        except (ValueError, FrameNotFound, NotImplementedError):  # the decoder is where it should
+            self._interrupted = False
+            raise
+        self._interrupted = False
+        return frame
+
+    def _decoded(self, index: int) -> NDArray[np.uint8]:
         if self._end is not None and index >= self._end:
             raise self._beyond(index)
         backwards = index < self._next_index
