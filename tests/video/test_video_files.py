@@ -11,7 +11,7 @@ from segrid.video import frames as frames_module
 from segrid.video.frames import FrameNotFound
 from segrid.video.sources import open_frames
 
-from tests.video.clips import KINDS, all_of, by_opencv, clip, clip_bytes, drawn
+from tests.video.clips import KINDS, all_of, by_opencv, clip, clip_bytes, drawn, encode
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,19 @@ def test_mirrored_videos(tmp_path, across, down, flipped):
         assert np.abs(frames.read(0) - flipped(drawn(0)).astype(int)).mean() < 8
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_files_larger_than_what_is_read_at_once(tmp_path, ending, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (24, 128, 128, 3), dtype=np.uint8)
+    path = tmp_path / f"a.{ending}"
+    encode(noise, str(path), options={"g": "8"})
+    assert path.stat().st_size > 3 << 16
+    original = by_opencv(path)
+    monkeypatch.setattr(frames_module, "CACHE_BYTES", 3 * noise[0].nbytes)
+    with open_frames(path) as frames:
+        for order in (range(24), range(23, -1, -1), (3, 20, 9)):
+            assert all(np.array_equal(frames.read(i), original[i]) for i in order)
+
+
 def test_variable_rate_counts_frames_and_keeps_times(tmp_path):
     times = [0, 1, 2, 10, 11, 30, 31, 32, 33, 60]
     path = clip(tmp_path / "a.mkv", 10, times=times)
@@ -154,6 +167,10 @@ def test_claims_are_not_believed(tmp_path):
     at = data.index(b"stsz") + 12
     assert int.from_bytes(data[at : at + 4], "big") == 30
     data[at : at + 4] = (20).to_bytes(4, "big")
+    counts = data.index(b"stts") + 12
+    many = bytearray(data)
+    many[counts : counts + 4] = (1 << 30).to_bytes(4, "big")
+    assert open_frames(bytes(many)).count != 1 << 30  # more frames than bytes
     with (
         open_frames(bytes(data)) as frames,
         pytest.warns(UserWarning, match="counts 30 frames; it"),

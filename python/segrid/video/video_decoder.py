@@ -37,7 +37,8 @@ class VideoDecoder:
     Attributes
     ----------
     header_count : the number of frames by the header, or 0
-    claimed : that, or the number of packets of a small file; None where neither tells it
+    claimed : that, or the number of packets of a small file; None where neither tells it, and for
+        more frames than the file has bytes
     rate : frames per second on average, or None
     seconds_per_tick : the unit of a picture's `pts`
     failure : why no more pictures come, where that is not the end of the video
@@ -49,6 +50,8 @@ class VideoDecoder:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._av = av_library("reading videos")
         self._file, self._name = file, name
+        # Taken before FFmpeg reads the file, whose position must then be left to it.
+        self._length, self._declared = file.seek(0, os.SEEK_END), declared_length(file)
         self.failure: str | None = None
         self._ready: deque[VideoFrame] = deque()
         self._cut_packets: set[int] = set()  # times of packets that are not whole
@@ -59,7 +62,8 @@ class VideoDecoder:
         self._container, self._stream = self._opened()
         self._begin_packets(any_picture=False)
         self.header_count = max(0, self._stream.frames)
-        self.claimed = self.header_count or self._counted_packets()
+        claimed = self.header_count or self._counted_packets()
+        self.claimed = claimed if 0 < claimed <= self._length else None
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate = float(rate) if rate else None
         self.seconds_per_tick = float(self._stream.time_base or math.nan)
@@ -113,8 +117,7 @@ class VideoDecoder:
 
     def _decode_rest(self, packet: Packet[VideoStream]) -> None:
         self._ready.extend(packet.decode())
-        length = self._file.seek(0, os.SEEK_END)
-        declared = declared_length(self._file) or 0
+        length, declared = self._length, self._declared or 0
         if declared > length and not 0 < self.header_count <= self._packets_read:
             self.failure = f"the file ends too early, after {length} of {declared} bytes"
             if self._last_dts is not None:
@@ -216,18 +219,17 @@ class VideoDecoder:
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
 
-    def _counted_packets(self) -> int | None:
-        """The number of packets, which is that of frames in nearly all files."""
-        self._file.seek(0, 2)
-        if self._file.tell() > MAX_COUNTED_BYTES:
-            return None
+    def _counted_packets(self) -> int:
+        """The number of packets, which is that of frames in nearly all files; 0 where it is not
+        known."""
+        if self._length > MAX_COUNTED_BYTES:
+            return 0
         try:
-            count = sum(p.size > 0 and not p.is_discard for p in self._packets)
+            return sum(p.size > 0 and not p.is_discard for p in self._packets)
         except (self._av.FFmpegError, OSError):
-            return None
+            return 0
         finally:
             self.restart()
-        return count or None
 
 
 def _content(head: bytes) -> str | None:
