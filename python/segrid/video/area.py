@@ -2,7 +2,7 @@
 
 The area of an output pixel has edges inside input pixels; these count by the share that is covered
 (OpenCV's INTER_AREA has the same definition). Sums are 32-bit floats and are rounded once, at the
-end.
+end, halves upwards.
 """
 
 from __future__ import annotations

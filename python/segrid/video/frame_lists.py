@@ -112,6 +112,7 @@ class IteratorFrames(_Images):
         self._items, self._store = items, store
         self._hint = operator.length_hint(items, -1)
         self._read = 0
+        self._item: tuple[ImageItem] | None = None  # taken, and not yet a frame: Ctrl-C may come
         self._stop: Exception | None = None  # why nothing comes after `_read`
 
     @property
@@ -142,13 +143,15 @@ class IteratorFrames(_Images):
 
     def _taken(self) -> NDArray[np.uint8]:
         """The next frame of the iterator."""
-        index, item = self._read, next(self._items)
-        frame = self._reduced(index, self._pixels(index, item))
+        if self._item is None:
+            self._item = (next(self._items),)
+        index = self._read
+        frame = self._reduced(index, self._pixels(index, self._item[0]))
         if self._store is not None:
             self._store.put(index, frame)
             frame = self._store.get(index)
         self._cache.put(index, frame)
-        self._read += 1
+        self._read, self._item = index + 1, None
         return frame
 
     def _earlier(self, index: int) -> NDArray[np.uint8]:

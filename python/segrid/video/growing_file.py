@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -58,5 +58,6 @@ class GrowingFile(ABC):
             self.close()
         elif not self._closed:
             self._closed = True
-            self._drop()
+            with suppress(OSError):
+                self._drop()
             self._place.__exit__(kind, error, trace)

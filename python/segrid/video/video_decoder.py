@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import struct
+import os
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, BinaryIO
 
 from segrid._native import CorruptFileError
 from segrid.image_files import formats
-from segrid.image_files.orientation import upright
 from segrid.video.av_library import av_library
+from segrid.video.declared_length import declared_length
+from segrid.video.pictures import reason
 
 if TYPE_CHECKING:
     import av
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -30,18 +29,6 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,ogg,flv,live_flv,asf,gif,"
     "apng,ivf,h264,hevc,av1,obu,vvc,nut,mxf,yuv4mpegpipe,dv,swf,rm,wtv,mjpeg"
 )
-# By whether the display matrix swaps rows and columns, whether the rows of the result run backwards
-# and whether its columns do: the orientation of EXIF.
-ORIENTATIONS = {
-    (False, False, False): 1,
-    (False, False, True): 2,
-    (False, True, True): 3,
-    (False, True, False): 4,
-    (True, False, False): 5,
-    (True, False, True): 6,
-    (True, True, True): 7,
-    (True, True, False): 8,
-}
 
 
 class VideoDecoder:
@@ -50,27 +37,33 @@ class VideoDecoder:
     Attributes
     ----------
     header_count : the number of frames by the header, or 0
-    claimed : that, or the number of packets of a small file; None where neither tells it
+    claimed : that, or the number of packets of a small file; None where neither tells it, and for
+        more frames than the file has bytes
     rate : frames per second on average, or None
     seconds_per_tick : the unit of a picture's `pts`
     failure : why no more pictures come, where that is not the end of the video
 
-    Raises CorruptFileError for what is no video, for videos without pictures and for damaged
-    headers; NotImplementedError for a codec that is not in this FFmpeg; ValueError above
-    MAX_PIXELS.
+    Raises CorruptFileError for what is no video, for damaged headers and for frames above
+    MAX_PIXELS; NotImplementedError for a codec that is not in this FFmpeg.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._av = av_library("reading videos")
         self._file, self._name = file, name
+        # Taken before FFmpeg reads the file, whose position must then be left to it.
+        self._length, self._declared = file.seek(0, os.SEEK_END), declared_length(file)
         self.failure: str | None = None
         self._ready: deque[VideoFrame] = deque()
         self._cut_packets: set[int] = set()  # times of packets that are not whole
         self._at_end = self._any_picture = False
+        self._packets_read = self.header_count = 0
+        self._last_dts: int | None = None
+        self._skipped: str | None = None  # why the packets before the first picture were left out
         self._container, self._stream = self._opened()
         self._begin_packets(any_picture=False)
         self.header_count = max(0, self._stream.frames)
-        self.claimed = self.header_count or self._counted_packets()
+        claimed = self.header_count or self._counted_packets()
+        self.claimed = claimed if 0 < claimed <= self._length else None
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate = float(rate) if rate else None
         self.seconds_per_tick = float(self._stream.time_base or math.nan)
@@ -102,20 +95,56 @@ class VideoDecoder:
                 packet = next(self._packets, None)
                 if packet is None:
                     self._at_end = True
-                    break
-                if packet.is_corrupt and packet.pts is not None:
-                    self._cut_packets.add(packet.pts)
-                self._ready.extend(packet.decode())
+                elif packet.size:
+                    self._decode(packet)
+                else:  # after the last packet: the pictures that the decoder still holds
+                    self._decode_rest(packet)
             except EOFError:
                 self._at_end = True
             except MemoryError as error:
                 raise MemoryError(f"{self._name}: {error}") from error
             except (self._av.FFmpegError, OSError) as error:
-                # Recordings that were cut out of longer ones begin with packets that need others.
-                if self._any_picture or self._ready:
-                    self._fail(error)
+                self._fail(error)
             self._any_picture |= bool(self._ready)
         return self._ready.popleft() if self._ready else None
+
+    def _decode(self, packet: Packet[VideoStream]) -> None:
+        self._packets_read += 1
+        if packet.is_corrupt and packet.pts is not None:
+            self._cut_packets.add(packet.pts)
+        self._last_dts = packet.dts
+        self._ready.extend(packet.decode())
+
+    def _decode_rest(self, packet: Packet[VideoStream]) -> None:
+        self._ready.extend(packet.decode())
+        length, declared = self._length, self._declared or 0
+        if declared > length and not 0 < self.header_count <= self._packets_read:
+            self.failure = f"the file ends too early, after {length} of {declared} bytes"
+            if self._last_dts is not None:
+                self._drop_after(self._last_dts + 1)
+        elif not self._any_picture and not self._ready and self._skipped is not None:
+            self.failure = self._skipped
+
+    def _fail(self, error: Exception) -> None:
+        """Ends the pass, after the pictures that the decoder still holds to put them in order.
+
+        Recordings that were cut out of longer ones begin with packets that need earlier ones; these
+        are skipped.
+        """
+        why = f"it cannot be decoded ({reason(error)})"
+        if not self._any_picture and not self._ready:
+            self._skipped = why
+            return
+        self.failure, self._at_end = why, True
+        with contextlib.suppress(self._av.FFmpegError, OSError):
+            self._ready.extend(self._stream.codec_context.decode(None))
+        if self._last_dts is not None:
+            self._drop_after(self._last_dts)
+
+    def _drop_after(self, dts: int) -> None:
+        """Drops the pictures that are shown at or after the time when the first missing packet was
+        to be decoded: that packet's picture may belong before them."""
+        self._ready = deque(p for p in self._ready if p.pts is None or p.pts < dts)
 
     def put_back(self, picture: VideoFrame) -> None:
         """Makes a picture that `next` gave the next one again."""
@@ -135,15 +164,8 @@ class VideoDecoder:
         self._ready.clear()
         self._cut_packets.clear()
         self._at_end, self._any_picture = False, any_picture
-
-    def _fail(self, error: Exception) -> None:
-        """Ends the pass. The pictures before the failure, which the decoder may still hold to put
-        them in order, come first."""
-        self.failure, self._at_end = reason(error), True
-        try:
-            self._ready.extend(self._stream.codec_context.decode(None))
-        except (self._av.FFmpegError, OSError):
-            pass  # the decoder gives nothing more
+        self._packets_read, self._last_dts = 0, None
+        self._skipped = self.failure = None
 
     def _opened(self) -> tuple[av.container.InputContainer, VideoStream]:
         self._file.seek(0)
@@ -188,77 +210,26 @@ class VideoDecoder:
                 "it, for example with: ffmpeg -i IN -c:v libx264 OUT.mp4"
             )
         width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > MAX_PIXELS:
-            raise ValueError(
-                f"{self._name}: frames of {width} x {height} pixels; the limit is {MAX_PIXELS} "
-                "pixels (MAX_PIXELS)"
+        if not 0 < width * height <= MAX_PIXELS:  # FFmpeg clears a size that is too large for it
+            size = f"{width} x {height} pixels" if width and height else "no size, or a larger one"
+            raise CorruptFileError(
+                f"{self._name}: frames of {size}; the limit is {MAX_PIXELS} pixels (MAX_PIXELS)"
             )
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
 
-    def _counted_packets(self) -> int | None:
-        """The number of packets, which is that of frames in nearly all files."""
-        self._file.seek(0, 2)
-        if self._file.tell() > MAX_COUNTED_BYTES:
-            return None
+    def _counted_packets(self) -> int:
+        """The number of packets, which is that of frames in nearly all files; 0 where it is not
+        known."""
+        if self._length > MAX_COUNTED_BYTES:
+            return 0
         try:
-            count = sum(p.size > 0 and not p.is_discard for p in self._packets)
+            return sum(p.size > 0 and not p.is_discard for p in self._packets)
         except (self._av.FFmpegError, OSError):
-            return None
+            return 0
         finally:
             self.restart()
-        return count or None
-
-
-def to_rgb(picture: VideoFrame, name: str) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a decoded picture, turned as its metadata says.
-
-    Colours are converted by the matrix and range that the video names (BT.601 where it names
-    none); alpha is dropped. Raises NotImplementedError for a rotation that is not a multiple of 90
-    degrees, CorruptFileError for a format of pixels that FFmpeg cannot convert.
-    """
-    try:
-        pixels = picture.to_ndarray(format="rgb24", threads=1)
-    except MemoryError as error:
-        raise MemoryError(f"{name}: {error}") from error
-    except (ValueError, OSError, NotImplementedError) as error:
-        raise CorruptFileError(
-            f"{name}: pixels of format {picture.format.name} cannot become RGB ({reason(error)})"
-        ) from error
-    turned = upright(pixels.astype(np.uint8, copy=False), _orientation(picture, name))
-    return np.ascontiguousarray(turned)
-
-
-def shown_size(picture: VideoFrame, name: str) -> tuple[int, int]:
-    """(H, W) of a decoded picture after its rotation. Raises NotImplementedError like `to_rgb`."""
-    swapped = _orientation(picture, name) > 4
-    return (picture.width, picture.height) if swapped else (picture.height, picture.width)
-
-
-def _orientation(picture: VideoFrame, name: str) -> int:
-    """The orientation, as EXIF numbers it, of the picture's display matrix. The pixel (x, y) is
-    shown at (a x + c y, b x + d y); the matrix is a, b, _, c, d, _, ..."""
-    found = cast("Mapping[str, bytes]", picture.side_data).get("DISPLAYMATRIX")
-    if found is None:
-        return 1
-    a, b, _, c, d, *_ = struct.unpack("9i", bytes(found))
-    if a * d == b * c:  # no rotation, but damaged
-        return 1
-    swapped = abs(a) < abs(b)
-    slanted = max(abs(a), abs(d)) if swapped else max(abs(b), abs(c))
-    if slanted * 100 > max(abs(a), abs(b)):
-        raise NotImplementedError(
-            f"{name}: the video is to be shown turned by {picture.rotation} degrees; only "
-            "multiples of 90 are supported. Turn it first, or remove that from its metadata"
-        )
-    across, down = (c, b) if swapped else (a, d)
-    return ORIENTATIONS[swapped, down < 0, across < 0]
-
-
-def reason(error: BaseException) -> str:
-    """FFmpeg's words for an error, without the number and the call."""
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def _content(head: bytes) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from array import array
 from bisect import bisect_left, bisect_right
@@ -12,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid._native import CorruptFileError
-from segrid.video.declared_length import declared_length
 from segrid.video.frames import FrameNotFound, Frames
-from segrid.video.video_decoder import VideoDecoder, shown_size, to_rgb
+from segrid.video.pictures import shown_size, to_rgb
+from segrid.video.video_decoder import VideoDecoder
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -44,6 +43,7 @@ class VideoFileFrames(Frames):
         self._keys = array("q")  # the indices of key frames among them
         self._can_seek = True  # every frame has a time, and times rise
         self._sought = False  # whether the decoder came to where it is by a seek
+        self._interrupted = False  # Ctrl-C may have lost a picture between decoder and index
         self._flaws: dict[int, str] = {}
         self._end: int | None = None  # the number of frames that can be read
         self._end_reason: str | None = None  # why that is not the end of the video
@@ -67,6 +67,18 @@ class VideoFileFrames(Frames):
         return np.where(ticks == NO_TIME, np.nan, seconds)
 
     def _fetch(self, index: int) -> NDArray[np.uint8]:
+        if self._interrupted:
+            self._restart()
+        self._interrupted = True
+        try:
+            frame = self._decoded(index)
+        except (ValueError, FrameNotFound, NotImplementedError):  # the decoder is where it should
+            self._interrupted = False
+            raise
+        self._interrupted = False
+        return frame
+
+    def _decoded(self, index: int) -> NDArray[np.uint8]:
         if self._end is not None and index >= self._end:
             raise self._beyond(index)
         backwards = index < self._next_index
@@ -84,16 +96,16 @@ class VideoFileFrames(Frames):
 
     def _pixels(self, index: int, picture: VideoFrame) -> NDArray[np.uint8]:
         if (flaw := self._flaw(index, picture)) is not None:
-            raise CorruptFileError(flaw)
+            raise flaw
         return to_rgb(picture, self._place(index))
 
-    def _flaw(self, index: int, picture: VideoFrame) -> str | None:
+    def _flaw(self, index: int, picture: VideoFrame) -> ValueError | None:
         """Why a picture is no frame of this video, or None."""
         if index in self._flaws:
-            return f"{self._place(index)}: {self._flaws[index]}"
+            return CorruptFileError(f"{self._place(index)}: {self._flaws[index]}")
         size = shown_size(picture, self._place(index))
         other = self.size != (0, 0) and size != self.size
-        return self._other_size(index, size) if other else None
+        return ValueError(self._other_size(index, size)) if other else None
 
     def _beyond(self, index: int) -> Exception:
         """The error of a frame that is not there."""
@@ -129,16 +141,9 @@ class VideoFileFrames(Frames):
             self._flaws[index] = "its data is damaged or incomplete"
 
     def _note_end(self, count: int) -> None:
-        self._end, claimed = count, self._decoder.claimed
-        if self._decoder.failure is not None:
-            self._end_reason = f"it cannot be decoded ({self._decoder.failure})"
-            return
-        if 0 < self._decoder.header_count <= count:
-            return
-        length, declared = self._file.seek(0, os.SEEK_END), declared_length(self._file)
-        if declared is not None and declared > length:
-            self._end_reason = f"the file ends too early, after {length} of {declared} bytes"
-        elif claimed is not None and claimed > count:
+        self._end, self._end_reason = count, self._decoder.failure
+        claimed = self._decoder.claimed
+        if self._end_reason is None and claimed is not None and 0 < count < claimed:
             warnings.warn(
                 f"{self.name}: its header counts {claimed} frames; it has {count}",
                 UserWarning,
