@@ -59,7 +59,7 @@ py::dict dict_of(const char* list, int64_t frame, const TrackedMask& mask) {
 
 TrackedMask mask_of(const py::dict& in, const Session& session) {
     const SegmentationModel& model = session.model();
-    const FeatureShape& image = model.feature_shapes().front();
+    const FeatureShape image = model.feature_shapes().front();
     const Size low = model.low_res();
     TrackedMask mask;
     mask.score = in["score"].cast<float>();

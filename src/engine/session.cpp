@@ -73,7 +73,7 @@ std::vector<int64_t> Session::tracked_frames() const {
     return {frames.begin(), frames.end()};
 }
 
-Track& Session::track_of(int64_t id) {
+Track& Session::track_of(int64_t id, Track& fresh) {
     for (Track& track : tracks_) {
         if (track.id == id) return track;
     }
@@ -81,8 +81,8 @@ Track& Session::track_of(int64_t id) {
         invalid("session: at most " + std::to_string(options_.max_objects) +
                 " objects (max_objects), and object " + std::to_string(id) + " is one more");
     }
-    tracks_.emplace_back().id = id;
-    return tracks_.back();
+    fresh.id = id;
+    return fresh;
 }
 
 Track& Session::known(int64_t id) {
@@ -132,9 +132,10 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     segmenter_.check_embedding(image);
     check_frame(frame);
     validate({given}, video());
-    Track& track = track_of(id);
-    Prompt& prompt = track.prompts[frame];
-    if (replace) prompt = {};
+    Track fresh;  // added last, so that an error leaves the session as it was
+    Track& track = track_of(id, fresh);
+    Prompt prompt;
+    if (!replace && track.prompts.contains(frame)) prompt = track.prompts.at(frame);
     if (given.box && !prompt.points.empty()) {
         invalid("add: object " + std::to_string(id) + " has clicks in frame " +
                 std::to_string(frame) +
@@ -175,6 +176,8 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
                     in_frame, multimask, schedule);
     mask.prompted = true;
     place.insert_or_assign(frame, std::move(mask));
+    track.prompts[frame] = prompt;
+    if (&track == &fresh) tracks_.push_back(std::move(fresh));
     return result(frame, schedule);
 }
 
@@ -183,8 +186,8 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     const Schedule schedule = segmenter_.capped(asked);
     segmenter_.check_embedding(image);
     check_frame(frame);
-    Track& track = track_of(id);
-    track.prompts.erase(frame);
+    Track fresh;  // added last, see add()
+    Track& track = track_of(id, fresh);
     const Embedding here = segmenter_.prepared(image, schedule);
     const at::Tensor square = square_of(runs, schedule);
     at::Tensor hint = memory_.hint_of(square, schedule);
@@ -203,6 +206,8 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     mask.iou = 1;
     mask.prompted = true;
     place_of_prompt(track, frame).insert_or_assign(frame, std::move(mask));
+    track.prompts.erase(frame);
+    if (&track == &fresh) tracks_.push_back(std::move(fresh));
     return result(frame, schedule);
 }
 

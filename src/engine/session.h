@@ -72,7 +72,8 @@ public:
     void restore(std::vector<Track> tracks) { tracks_ = std::move(tracks); }
 
 private:
-    Track& track_of(int64_t id);  // a new one for a new id
+    // The object's track; for a new id `fresh`, which is not one of the session's yet.
+    Track& track_of(int64_t id, Track& fresh);
     Track& known(int64_t id);
     void check_frame(int64_t frame) const;
     bool backwards_in(const Track& track, int64_t frame) const;
@@ -109,6 +110,7 @@ private:
     MemoryRules rules_;
     std::vector<Track> tracks_;  // in the order of their ids' first prompts
     Arena arena_;
+    int64_t steps_ = 0;  // frames that were followed
 };
 
 }  // namespace segrid

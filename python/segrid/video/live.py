@@ -11,7 +11,7 @@ from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid._types import Options
 from segrid.results import Masks
-from segrid.video.session import Objects, Prompt
+from segrid.video.session import UNKNOWN_LENGTH, Objects, Prompt
 from segrid.video.tracked_frame import TrackedFrame
 
 
@@ -86,7 +86,7 @@ class LiveSession(Objects):
         size = picture.shape[:2]
         with self._owned("step"):
             if self._size is None:
-                self._native = _core.Session(self._engine, size, 1, self._options)
+                self._native = _core.Session(self._engine, size, UNKNOWN_LENGTH, self._options)
                 self._size = size
             if size != self._size:
                 raise ValueError(
@@ -95,7 +95,6 @@ class LiveSession(Objects):
                 )
             embedding = self._engine.encode(picture)
             self._settle()
-            self._native.set_frames(self._index + 2)
             self._index, self._embedding = self._index + 1, embedding
             waiting, self._waiting = self._waiting, []
             for one in waiting:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Literal
@@ -22,6 +23,7 @@ from segrid._native import CancelToken, _core, cancel_scope
 from segrid._types import Options, Progress
 from segrid.prompt_arrays import numbers, point_arrays
 from segrid.results import Masks
+from segrid.video.export import export
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.prefetch import Prefetch
 from segrid.video.snapshots import Snapshot, write_snapshot
@@ -379,6 +381,35 @@ class Session(Objects):
         with self._owned("reset"):
             self._native.reset()
             self._forget_names()
+
+    def export(
+        self,
+        *,
+        overlay: str | os.PathLike[str] | None = None,
+        labels: str | os.PathLike[str] | None = None,
+        rle: str | os.PathLike[str] | None = None,
+        table: str | os.PathLike[str] | None = None,
+        rate: float | None = None,
+    ) -> list[Path]:
+        """Writes the objects of all frames that have masks, and returns the paths.
+
+        overlay : an .mp4, .mov, .mkv or .avi file with the objects drawn on the frames
+        labels : a folder of PNGs, whose pixels are the objects' ids
+        rle : a .json file of all masks as COCO's run lengths
+        table : a .csv file of areas, boxes and centroids
+        rate : frames per second of the overlay; None: that of the video, else 25
+
+        Raises ValueError where there is nothing to write, and OSError.
+        """
+        return export(
+            map(self.frame, self.tracked_frames),
+            self._frames,
+            overlay=overlay,
+            labels=labels,
+            rle=rle,
+            table=table,
+            rate=rate,
+        )
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Writes everything but the video's frames to one file; `Tracker.restore` goes on from it.

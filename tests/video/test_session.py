@@ -1,0 +1,434 @@
+"""Sessions: what they keep, refuse, tell and write. Their masks are held against the originals in
+tests/parity."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import segrid
+import torch
+from segrid.video.frames import FrameNotFound
+
+from tests.video.clips import SIZE, drawn, encode
+
+FRAMES = 24
+CLIP = [drawn(i) for i in range(FRAMES)]
+CLICK = [[10, 20]]
+
+
+def opened(tracker, source=None, **options):
+    return tracker.open(CLIP if source is None else source, **options)
+
+
+def low_res(frames):
+    return [(f.index, f.low_res) for f in frames]
+
+
+def equal(a, b):
+    return len(a) == len(b) and all(
+        i == j and np.array_equal(x, y) for (i, x), (j, y) in zip(a, b, strict=True)
+    )
+
+
+def test_frames_tell_index_ids_names_masks_scores_and_progress(tracker):
+    with opened(tracker) as session:
+        masks = session.add(7, points=CLICK, name="square", category=3)
+        session.add(2, boxes=[5, 5, 40, 30])
+        assert masks.size == SIZE and len(masks) == 1
+        told = []
+        found = list(session.propagate(progress=told.append))
+        assert [f.index for f in found] == list(range(FRAMES))
+        assert all(f.ids == [7, 2] and f.names == {7: "square"} for f in found)
+        assert found[3].masks.array.shape == (2, *SIZE) and found[3].scores.shape == (2,)
+        assert found[3].low_res.shape == (2, 32, 32)
+        assert np.array_equal(found[3][2].array[0], found[3].masks.array[1])
+        assert found[0].progress.startswith(f"1/{FRAMES} frames (")
+        assert [t["done"] for t in told] == list(range(1, FRAMES + 1))
+        assert told[0]["total"] == FRAMES and told[-1]["text"] == found[-1].progress
+        assert session.categories == {7: 3} and session.prompted_frames == [0]
+        assert np.array_equal(session.masks(5).array, found[5].masks.array)
+        with pytest.raises(KeyError, match="object 9"):
+            found[0][9]
+
+
+def test_a_file_gives_what_its_frames_give(tracker, tmp_path):
+    path = tmp_path / "clip.mp4"
+    encode(CLIP, str(path))
+    with tracker.open(path) as session:
+        session.add(1, points=CLICK)
+        from_file = low_res(session.propagate())
+        frames = [session._frames.read(i) for i in range(FRAMES)]
+    with opened(tracker, frames) as session:
+        session.add(1, points=CLICK)
+        assert equal(low_res(session.propagate()), from_file)
+
+
+def one_by_one(clip):
+    yield from clip
+
+
+def by_index(clip):
+    return lambda i: clip[i] if i < len(clip) else None
+
+
+@pytest.mark.parametrize("make", [one_by_one, by_index])
+def test_sources_of_unknown_length_end_where_their_frames_end(tracker, make):
+    with opened(tracker, make(CLIP)) as session:
+        session.add(1, points=CLICK)
+        found = list(session.propagate())
+        assert [f.index for f in found] == list(range(FRAMES))
+        assert found[0].progress.startswith("1 frames (")
+        assert session.count == FRAMES
+
+
+def test_both_directions_meet_every_frame_once(tracker):
+    with opened(tracker) as session:
+        session.add(1, frame=9, points=CLICK)
+        both = [f.index for f in session.propagate("both")]
+        assert both == [*range(9, FRAMES), *range(8, -1, -1)]
+        assert [f.index for f in session.propagate("backward", start=5, frames=2)] == [5, 4, 3]
+        assert [f.index for f in session.propagate(start=5, frames=2)] == [5, 6, 7]
+        assert list(session.propagate("backward", start=0)) == []  # as in sam2
+
+
+def test_a_loop_may_stop_and_go_on(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        whole = low_res(session.propagate())
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        for frame in session.propagate():
+            if frame.index == 6:
+                break
+        assert session.tracked_frames == list(range(7))
+        assert equal(low_res(session.propagate(start=7)), whole[7:])
+
+
+def test_long_side_reduces_frames_but_not_masks(tracker):
+    with opened(tracker, long_side=48) as session:
+        assert session._frames.read(0).shape == (32, 48, 3)
+        assert session.add(1, points=[[90, 60]]).size == SIZE
+
+
+def test_old_frames_keep_masks_and_can_be_corrected(tracker):
+    with opened(tracker, history=0) as small, opened(tracker) as whole:
+        for session in (small, whole):
+            session.add(1, points=CLICK)
+        a, b = list(small.propagate()), list(whole.propagate())
+        assert equal(low_res(a), low_res(b))
+        assert small.frame(3).low_res is None
+        assert whole.frame(3).low_res is not None
+        assert np.array_equal(small.masks(3).array, a[3].masks.array)
+        # The memory of frames 0 to 9 is encoded again, from what is kept of them.
+        corrected = small.add(1, 10, points=[[60, 40]], labels=[0])
+        assert corrected.low_res is not None
+        assert [f.index for f in small.propagate(start=10, frames=3)] == [10, 11, 12, 13]
+
+
+def test_going_back_encodes_memory_again_as_it_was(tracker):
+    """Frames beyond the reach of memory were dropped; a run from an early frame needs them."""
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        first = list(session.propagate())
+        again = list(session.propagate(start=12))
+        for old, new in zip(first[12:], again, strict=True):  # logits were kept in half precision
+            scale = np.abs(old.low_res).max()
+            assert np.abs(old.low_res - new.low_res).max() < 0.1 * scale
+
+
+def test_snapshot_goes_on_with_the_same_bits(tracker, tmp_path):
+    path = tmp_path / "session.safetensors"
+    with opened(tracker) as session:
+        session.add(1, points=CLICK, name="square")
+        session.add(2, mask=drawn(0)[..., 0] > 200, category=4)
+        run = session.propagate()
+        for _ in range(9):
+            next(run)
+        session.add(2, 12, points=CLICK)  # not in memory yet
+        session.snapshot(path)
+        rest = low_res(run)
+    again = tracker.restore(path, CLIP)
+    assert again.names == {1: "square"} and again.categories == {2: 4}
+    assert again.ids == [1, 2] and again.prompted_frames == [0, 12]
+    assert equal(low_res(again.propagate(start=9)), rest)
+
+
+def test_snapshots_that_do_not_fit_are_refused(tracker, video_model, tmp_path):
+    path = tmp_path / "session.safetensors"
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        session.snapshot(path)
+    with pytest.raises(ValueError, match="not opened by a path"):
+        tracker.restore(path)
+    with pytest.raises(ValueError, match="96 x 64 pixels, and frames has 64 x 64"):
+        tracker.restore(path, [drawn(0, (64, 64))])
+    whole = path.read_bytes()
+    for damaged in (whole[:-50], b"", b"{}", whole[:200]):
+        path.write_bytes(damaged)
+        with pytest.raises(segrid.CorruptFileError, match=r"session\.safetensors"):
+            tracker.restore(path, CLIP)
+    with pytest.raises(segrid.CorruptFileError, match="not a snapshot"):
+        tracker.restore(Path(video_model) / "model.safetensors", CLIP)
+    with pytest.raises(FileNotFoundError):
+        tracker.restore(tmp_path / "none", CLIP)
+
+
+KILLED = """
+import sys, segrid
+tracker = segrid.Tracker(sys.argv[1], precision="fp32")
+with tracker.open(sys.argv[2]) as session:
+    session.add(1, points=[[10, 20]])
+    for frame in session.propagate():
+        session.snapshot(sys.argv[3])
+        print(frame.index, flush=True)
+"""
+
+
+def test_a_killed_process_leaves_a_snapshot_that_goes_on(tracker, video_model, tmp_path):
+    clip, snapshot = tmp_path / "clip.mp4", tmp_path / "s.safetensors"
+    encode(CLIP, str(clip))
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, video_model, clip, snapshot], stdout=subprocess.PIPE
+    )
+    for line in child.stdout:
+        if int(line) == 8:
+            child.send_signal(signal.SIGKILL)
+            break
+    child.wait()
+    child.stdout.close()
+    with tracker.open(clip) as session:
+        session.add(1, points=CLICK)
+        whole = low_res(session.propagate())
+    again = tracker.restore(snapshot)
+    first = again.tracked_frames[-1] + 1
+    assert 9 <= first < FRAMES
+    assert equal(low_res(again.propagate(start=first)), whole[first:])
+
+
+def test_a_camera_gives_what_a_file_gives(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        expected = low_res(session.propagate())
+    live = tracker.live()
+    assert live.add(1, points=CLICK) is None and live.index == -1
+    assert equal([(f.index, f.low_res) for f in map(live.step_frame, CLIP)], expected)
+    assert live.index == FRAMES - 1
+    late = live.add(2, boxes=[5, 5, 40, 30])
+    assert len(late) == 2 and len(live.step(CLIP[0])) == 2
+    with pytest.raises(ValueError, match="step: frame 25 has 64 x 64 pixels"):
+        live.step(drawn(0, (64, 64)))
+    live.remove(1)
+    assert len(live.step(CLIP[0])) == 1 and live.index == 25
+    live.reset()
+    assert len(live.step(CLIP[0])) == 0
+
+
+def test_a_camera_keeps_nothing_that_no_later_frame_looks_at(tracker):
+    live = tracker.live()
+    live.add(1, points=CLICK)
+    sizes = []
+    for i in range(60):
+        live.step(CLIP[i % FRAMES])
+        sizes.append(len(live._native.tracked_frames))
+    assert max(sizes) == sizes[30] == sizes[-1] <= 20
+
+
+def test_memory_is_flat(tracker, monkeypatch):
+    monkeypatch.setattr("segrid.video.frames.CACHE_BYTES", 1 << 20)  # full after a few frames
+    process, sizes = psutil.Process(), []
+    with opened(tracker, lambda i: CLIP[i % FRAMES] if i < 600 else None) as session:
+        session.add(1, points=CLICK)
+        for frame in session.propagate():
+            if frame.index in (127, 575):
+                sizes.append(process.memory_info().rss / 2**20)
+        assert session.masks(50) is not None
+    assert sizes[1] - sizes[0] < 4, sizes  # MiB in 448 frames
+
+
+def test_objects_that_overlap_are_separated(tracker):
+    with opened(tracker) as free, opened(tracker, non_overlap=True) as apart:
+        for session in (free, apart):
+            for id, box in enumerate(([5, 5, 60, 60], [10, 10, 90, 50], [0, 0, 95, 63])):
+                session.add(id, boxes=box)
+        for a, b in zip(free.propagate(frames=4), apart.propagate(frames=4), strict=True):
+            assert np.array_equal(a.low_res, b.low_res)
+            logits = torch.nn.functional.interpolate(
+                torch.tensor(a.low_res)[None], SIZE, mode="bilinear"
+            )[0]
+            first = logits.argmax(0, keepdim=True) == torch.arange(3)[:, None, None]
+            expected = ((logits > 0) & first).numpy()
+            assert (b.masks.array != expected).sum() <= 2  # ties in the last bit
+            assert b.masks.array.sum(0).max() == 1
+            assert np.array_equal(b.masks.areas, b.masks.array.sum((1, 2)))
+            assert a.masks.array.sum(0).max() > 1
+
+
+def test_another_thread_is_refused_by_name(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        inside, leave, errors = threading.Event(), threading.Event(), []
+
+        def slow(index):
+            if index == 5:
+                inside.set()
+                leave.wait(30)
+            return CLIP[index]
+
+        with opened(tracker, slow, long_side=None) as busy:
+            busy.add(1, points=CLICK)
+            thread = threading.Thread(target=lambda: busy.add(1, 5, points=CLICK))
+            thread.start()
+            inside.wait(30)
+            try:
+                busy.add(2, 3, points=CLICK)
+            except RuntimeError as error:
+                errors.append(str(error))
+            leave.set()
+            thread.join()
+        assert errors and errors[0].startswith("add: another thread uses this session")
+
+
+def test_sessions_of_one_tracker_run_beside_each_other(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        expected = low_res(session.propagate())
+    results = [None] * 3
+
+    def follow(i):
+        with opened(tracker) as session:
+            session.add(1, points=CLICK)
+            results[i] = low_res(session.propagate())
+
+    threads = [threading.Thread(target=follow, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(equal(result, expected) for result in results)
+
+
+def test_bits_do_not_depend_on_threads(tracker):
+    results = []
+    for model in (tracker.with_threads(1), tracker):
+        with opened(model) as session:
+            session.add(1, points=CLICK)
+            results.append(low_res(session.propagate(frames=6)))
+    assert equal(*results)
+
+
+def test_cancelling_stops_the_next_step_and_keeps_the_rest(tracker):
+    token = segrid.CancelToken()
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        run = session.propagate(cancel=token)
+        for _ in range(4):
+            next(run)
+        token.cancel()
+        with pytest.raises(segrid.Cancelled):
+            next(run)
+        assert session.tracked_frames == [0, 1, 2, 3]
+        assert next(session.propagate(start=4)).index == 4
+
+
+def test_a_damaged_file_keeps_what_came_before(tracker, tmp_path):
+    whole, cut = tmp_path / "clip.mkv", tmp_path / "cut.mkv"
+    encode(CLIP * 4, str(whole))
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) * 8 // 10])
+    with tracker.open(cut) as session:
+        session.add(1, points=CLICK)
+        seen = []
+        with pytest.raises(segrid.CorruptFileError, match=r"cut\.mkv: frame \d+"):
+            for frame in session.propagate():
+                seen.append(frame.index)
+        assert len(seen) > 20 and session.tracked_frames == seen == list(range(len(seen)))
+        assert session.masks(seen[-1]) is not None
+
+
+def refused(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_what_does_not_fit_is_refused(tracker):
+    assert "Tracker: this model has no memory of video" in str(
+        pytest.raises(NotImplementedError, segrid.Tracker, "tiny").value
+    )
+    refused(lambda: opened(tracker, memory=3), TypeError, "unknown option 'memory'; the options")
+    refused(lambda: opened(tracker, memory_frames=9), ValueError, "has learned 7 frames, got 9")
+    refused(lambda: opened(tracker, conditioning_frames=1), ValueError, "at least 2, got 1")
+    with opened(tracker, max_objects=1) as s:
+        refused(lambda: next(s.propagate()), ValueError, "no object has a prompt yet")
+        refused(lambda: s.add(1), ValueError, "no prompt; give points, boxes or mask")
+        refused(lambda: s.add(1, points=[[200, 5]]), ValueError, "is not inside")
+        refused(lambda: s.add(1, points=CLICK, labels=[5]), ValueError, "label")
+        refused(lambda: s.add(1, points=CLICK, mask=np.ones(SIZE)), ValueError, "give one of them")
+        refused(lambda: s.add(1, mask=np.ones((3, 3))), ValueError, "the size of the video")
+        refused(lambda: s.add(1, boxes=[[1, 2, 3, 4]] * 2), ValueError, "one object has one box")
+        refused(lambda: s.add(1, FRAMES, points=CLICK), FrameNotFound, f"no frame {FRAMES}")
+        refused(lambda: s.masks(0), ValueError, "no object was prompted or followed in frame 0")
+        s.add(1, points=CLICK)
+        refused(lambda: s.add(1, boxes=[1, 2, 30, 40]), ValueError, "a box must come before them")
+        s.add(1, boxes=[1, 2, 30, 40], replace=True)
+        refused(lambda: s.add(2, points=CLICK), ValueError, r"at most 1 objects \(max_objects\)")
+        refused(lambda: s.remove(4), ValueError, "no object has the id 4; the objects are 1")
+        refused(lambda: s.propagate("up"), ValueError, "expected forward, backward or both")
+        refused(lambda: s.propagate(start=99), FrameNotFound, "no frame 99")
+        refused(lambda: s.propagate(frames=-1), ValueError, "at least 0")
+        s.clear(1, 0)
+        refused(lambda: s.propagate(), ValueError, "object 1 has no prompt; add one or remove")
+
+
+def test_a_refused_prompt_changes_nothing(tracker):
+    with opened(tracker) as s:
+        for _ in range(2):
+            with pytest.raises(ValueError):
+                s.add(5, points=[[500, 500]])
+            assert s.ids == []
+            with pytest.raises(ValueError):
+                s.add(5, mask=np.ones((3, 3)))
+            assert s.ids == []
+
+
+def test_export_writes_all_frames(tracker, tmp_path):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK, name="square")
+        list(session.propagate(frames=5))
+        written = session.export(
+            overlay=tmp_path / "o.mp4", labels=tmp_path / "l", rle=tmp_path / "r.json"
+        )
+        assert len(written) == 3
+        kept = json.loads((tmp_path / "r.json").read_text())
+        assert [frame["index"] for frame in kept["frames"]] == list(range(6))
+        from pycocotools import mask as coco
+
+        rle = kept["frames"][4]["objects"][0]["segmentation"]
+        decoded = coco.decode({"size": rle["size"], "counts": rle["counts"].encode()})
+        assert np.array_equal(decoded, session.masks(4).array[0])
+
+
+def test_the_gil_is_free_while_a_step_computes(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        run = session.propagate()
+        counted, stop = 0, threading.Event()
+
+        def follow():
+            for _ in range(6):
+                next(run)
+            stop.set()
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        while not stop.is_set():
+            counted += 1
+            time.sleep(0.001)
+        thread.join()
+        assert counted > 5
