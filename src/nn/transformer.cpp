@@ -73,16 +73,20 @@ void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, c
 
 ResidualMlp::ResidualMlp(const WeightScope& norm, const WeightScope& in, const WeightScope& out,
                          int64_t dim, int64_t hidden, float eps, Activation activation)
-    : dim_(dim),
-      hidden_(hidden),
-      activation_(activation),
-      norm_(norm, dim, eps),
-      in_(in, dim, hidden),
-      out_(out, hidden, dim) {}
+    : ResidualMlp(LayerNorm(norm, dim, eps), Linear(in, dim, hidden), Linear(out, hidden, dim),
+                  activation) {}
 
-void ResidualMlp::operator()(int64_t rows, float* x, Arena& arena) const {
+ResidualMlp::ResidualMlp(LayerNorm norm, Linear in, Linear out, Activation activation)
+    : dim_(in.weight().k()),
+      hidden_(in.weight().n()),
+      activation_(activation),
+      norm_(std::move(norm)),
+      in_(std::move(in)),
+      out_(std::move(out)) {}
+
+void ResidualMlp::operator()(int64_t rows, const float* from, float* x, Arena& arena) const {
     float* normed = arena.take<float>(rows * dim_);
-    norm_(rows, x, normed);
+    norm_(rows, from, normed);
     if (precision() == Precision::Int8Torch) {  // cannot be computed in parts
         float* whole = arena.take<float>(rows * hidden_);
         in_(rows, normed, dim_, whole, hidden_, activation_);

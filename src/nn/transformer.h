@@ -47,7 +47,10 @@ public:
     ResidualMlp() = default;
     ResidualMlp(const WeightScope& norm, const WeightScope& in, const WeightScope& out, int64_t dim,
                 int64_t hidden, float eps, Activation activation = Activation::Gelu);
-    void operator()(int64_t rows, float* x, Arena& arena) const;
+    ResidualMlp(LayerNorm norm, Linear in, Linear out, Activation activation = Activation::Gelu);
+    void operator()(int64_t rows, float* x, Arena& arena) const { (*this)(rows, x, x, arena); }
+    // x += W2 act(W1 norm(from) + b1) + b2
+    void operator()(int64_t rows, const float* from, float* x, Arena& arena) const;
     Precision precision() const { return in_.weight().precision(); }
 
 private:

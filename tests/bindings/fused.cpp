@@ -24,13 +24,14 @@ at::Tensor tensor(const Floats& a) {
     return at::from_blob(const_cast<float*>(a.data()), shape, at::kFloat);
 }
 
-// q, k, v: [tokens, head_dim]. Computes queries [first, first + rows).
+// q: [queries, head_dim], k: [tokens, head_dim], v: [tokens, value_dim]. Computes queries [first,
+// first + rows).
 Floats attention(const Floats& q, const Floats& k, const Floats& v,
                  std::pair<int64_t, int64_t> grid, const MaybeFloats& rel_h,
                  const MaybeFloats& rel_w, int64_t first, int64_t rows,
                  const std::string& precision, const MaybeFloats& bias) {
-    const int64_t tokens = k.shape(0), dim = k.shape(1);
-    Floats out({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(dim)});
+    const int64_t tokens = k.shape(0), dim = k.shape(1), width = v.shape(1);
+    Floats out({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(width)});
     float* to = out.mutable_data();
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
@@ -38,16 +39,31 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v,
             const auto positions = rel_h ? segrid::RelativePositions(tensor(*rel_h), tensor(*rel_w))
                                          : segrid::RelativePositions();
             float* packed = arena.take<float>(segrid::PackedHead::floats(tokens, dim));
-            const segrid::PackedHead head = segrid::pack_head(
-                precision_of(precision), tokens, dim, k.data(), v.data(), dim, packed, arena);
+            segrid::PackedKeys keys(precision_of(precision), tokens, 1, dim);
+            segrid::PackedValues values(precision_of(precision), tokens, width);
+            segrid::PackedHead head;
+            if (width == dim) {
+                head = segrid::pack_head(precision_of(precision), tokens, dim, k.data(), v.data(),
+                                         dim, packed, arena);
+            } else {
+                for (int64_t p = 0; p * segrid::kPanel < tokens; ++p) {
+                    const int64_t from = p * segrid::kPanel,
+                                  count = std::min(segrid::kPanel, tokens - from);
+                    keys.pack(p, count, {k.data(from, 0), dim}, arena);
+                    values.pack(from, count, {v.data(from, 0), width});
+                }
+                head = {keys.of_head(0), values.from_column(0)};
+            }
             const segrid::GridAttention call{.grid_h = grid.first,
                                              .grid_w = grid.second,
                                              .head_dim = dim,
+                                             .value_dim = width,
                                              .scale = 0.5F,
                                              .positions = &positions,
                                              .bias = bias ? bias->data() : nullptr,
                                              .head = head};
-            segrid::grid_attention(call, first, rows, q.data() + first * dim, dim, to, dim, arena);
+            segrid::grid_attention(call, first, rows, q.data() + first * dim, dim, to, width,
+                                   arena);
         });
     });
     return out;

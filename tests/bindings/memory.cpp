@@ -3,6 +3,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <chrono>
+
 #include "bindings/waiting.h"
 #include "kernels.h"
 #include "models/factory.h"
@@ -27,10 +30,24 @@ py::array_t<float> array_of(const at::Tensor& tensor) {
     return out;
 }
 
+template <class Step>
+double median_seconds(int repeat, const Step& step) {
+    std::vector<double> seconds;
+    for (int i = 0; i < repeat; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        step();
+        seconds.push_back(
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+    std::sort(seconds.begin(), seconds.end());
+    return seconds[seconds.size() / 2];
+}
+
 // A video model's memory, called step by step.
 struct Memory {
-    Memory(const std::string& config, const std::string& weights, const std::string& device)
-        : execution(execution_of("fp32", device)),
+    Memory(const std::string& config, const std::string& weights, const std::string& device,
+           const std::string& precision)
+        : execution(execution_of(precision, device)),
           model(segrid::load_segmentation_model(config, weights, execution).model) {}
 
     at::Tensor placed(const Floats& array) const {
@@ -38,17 +55,44 @@ struct Memory {
         return tensor_of(array).to(placement.device, placement.type);
     }
 
+    struct Remembered {
+        std::vector<segrid::RememberedFrame> frames;
+        std::vector<segrid::RememberedPointer> pointers;
+    };
+    Remembered remembered(const std::vector<std::pair<Floats, int64_t>>& frames,
+                          const std::vector<std::pair<Floats, double>>& pointers) const {
+        Remembered all;
+        for (const auto& [features, age] : frames)
+            all.frames.push_back({tensor_of(features).to(at::kBFloat16), age});
+        for (const auto& [pointer, age] : pointers) all.pointers.push_back({placed(pointer), age});
+        return all;
+    }
+
     Floats attend(const Floats& image, const std::vector<std::pair<Floats, int64_t>>& frames,
                   const std::vector<std::pair<Floats, double>>& pointers) const {
-        std::vector<segrid::RememberedFrame> seen;
-        for (const auto& [features, age] : frames)
-            seen.push_back({tensor_of(features).to(at::kBFloat16), age});
-        std::vector<segrid::RememberedPointer> known;
-        for (const auto& [pointer, age] : pointers) known.push_back({placed(pointer), age});
+        const Remembered all = remembered(frames, pointers);
         return array_of(without_gil([&] {
             const auto frame = model->memory()->look(placed(image), {});
-            return model->memory()->attend(*frame, seen, known, {});
+            return model->memory()->attend(*frame, all.frames, all.pointers, {});
         }));
+    }
+
+    // The seconds of look(), attend() and encode(), each the median of `repeat` runs.
+    std::vector<double> seconds(const Floats& image,
+                                const std::vector<std::pair<Floats, int64_t>>& frames,
+                                const std::vector<std::pair<Floats, double>>& pointers,
+                                const Floats& mask, int repeat) const {
+        const Remembered all = remembered(frames, pointers);
+        const at::Tensor tokens = placed(image), square = tensor_of(mask);
+        const segrid::MemoryModel& memory = *model->memory();
+        return without_gil([&] {
+            const auto frame = memory.look(tokens, {});
+            return std::vector<double>{
+                median_seconds(repeat, [&] { memory.look(tokens, {}); }),
+                median_seconds(repeat,
+                               [&] { memory.attend(*frame, all.frames, all.pointers, {}); }),
+                median_seconds(repeat, [&] { memory.encode(tokens, square, {}, {}); })};
+        });
     }
 
     Floats encode(const Floats& image, const Floats& mask, bool from_prompt, bool appears) const {
@@ -101,11 +145,13 @@ struct Memory {
 
 void bind_memory(py::module_ m) {
     py::class_<Memory>(m, "Memory")
-        .def(py::init<std::string, std::string, std::string>(), py::arg("config_path"),
-             py::arg("weights_path"), py::arg("device"))
+        .def(py::init<std::string, std::string, std::string, std::string>(), py::arg("config_path"),
+             py::arg("weights_path"), py::arg("device"), py::arg("precision") = "fp32")
         .def("present", [](const Memory& m) { return m.model->memory() != nullptr; })
         .def("frames", [](const Memory& m) { return m.model->memory()->rules().frames; })
         .def("attend", &Memory::attend, py::arg("image"), py::arg("frames"), py::arg("pointers"))
+        .def("seconds", &Memory::seconds, py::arg("image"), py::arg("frames"), py::arg("pointers"),
+             py::arg("mask"), py::arg("repeat"))
         .def("encode", &Memory::encode, py::arg("image"), py::arg("mask"), py::arg("from_prompt"),
              py::arg("appears"))
         .def("pointer", &Memory::pointer, py::arg("token"), py::arg("appears"))

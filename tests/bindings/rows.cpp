@@ -56,6 +56,12 @@ void bind_rows(py::module_ m) {
         segrid::blend_row(x.size(), a, out.mutable_data(), b, y.data());
         return out;
     });
+    m.def("turn_row", [](const Floats& cos, const Floats& sin, const Floats& x) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::turn_row(cos.size(), cos.data(), sin.data(), out.mutable_data());
+        return out;
+    });
     m.def("to_bf16", [](const Floats& x) {
         py::array_t<uint16_t> out(x.size());
         segrid::to_bf16(x.size(), x.data(), out.mutable_data());

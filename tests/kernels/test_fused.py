@@ -69,6 +69,27 @@ def test_grid_attention(kernels, grid, dim, relative):
             assert np.abs(got - expected[first : first + rows]).max() < tolerance
 
 
+@pytest.mark.parametrize(
+    "kernels",
+    ["auto", "gemm_bf16=avx512bf16", "gemm_bf16=brgemm", "avx2", "plain"],
+    indirect=True,
+)
+@pytest.mark.parametrize(
+    "queries, keys, dim, width",
+    [(1, 1, 8, 3), (5, 130, 12, 4), (64, 64, 256, 64), (100, 1003, 256, 64), (129, 700, 34, 66)],
+)
+def test_attention_to_other_tokens(kernels, queries, keys, dim, width):
+    """Keys without a grid, whose values are narrower or wider than they are."""
+    q, k, v = draw(keys, (queries, dim), (keys, dim), (keys, width))
+    q /= dim**0.5
+    scores = 0.5 * double(q) @ double(k).T
+    expected = (scores.softmax(1) @ double(v)).numpy()
+    for precision, tolerance in (("fp32", 3e-6), ("bf16", 0.02)):
+        got = kernels.attention(q, k, v, (keys, 1), first=0, rows=queries, precision=precision)
+        assert got.shape == expected.shape
+        assert np.abs(got - expected).max() < tolerance
+
+
 @pytest.mark.parametrize("side", ["", "update", "both"])
 @pytest.mark.parametrize(
     "keys, dim, heads, tokens, readers, range_",

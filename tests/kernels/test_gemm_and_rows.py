@@ -240,6 +240,11 @@ def test_rows(kernels, n):
         np.abs(kernels.blend_row(0.3, x, -2.0, bias) - (np.float32(0.3) * x - 2 * bias)).max()
         < 1e-6 * np.abs(x).max()
     )
+    turns = rng.normal(size=n).astype(np.float32)
+    turned = np.concatenate([x, bias])
+    got = kernels.turn_row(np.cos(turns), np.sin(turns), turned)
+    expected = (x + 1j * bias) * np.exp(1j * turns.astype(np.float64))
+    assert np.abs(got - np.concatenate([expected.real, expected.imag])).max() < 1e-5
     assert np.array_equal(
         kernels.to_bf16(x), torch.from_numpy(x).bfloat16().view(torch.uint16).numpy()
     )

@@ -20,6 +20,16 @@ PRESETS = {
         fpn=64,
         delta=0.3,
     ),
+    "odd": dict(
+        image=160,
+        dims=[24, 48, 96, 192],
+        heads=[1, 2, 4, 8],
+        blocks=[1, 1, 2, 1],
+        windows=[8, 4, 6, 4],
+        glob=[3],
+        background=7,
+        fpn=64,
+    ),
     "wide": dict(
         image=256,
         dims=[32, 64, 128, 256],
@@ -104,8 +114,7 @@ def make_video(preset, folder, seed=0, **settings):
     for name in ("prompt_encoder", "mask_decoder"):
         parts[f"{name}_config"]["model_type"] = f"sam2_video_{name}"
     dim = PRESETS[preset]["fpn"]
-    config = Sam2VideoConfig(
-        **parts,
+    sizes = dict(
         image_size=image.prompt_encoder_config.image_size,
         memory_attention_hidden_size=dim,
         memory_attention_feed_forward_hidden_size=2 * dim,
@@ -114,8 +123,8 @@ def make_video(preset, folder, seed=0, **settings):
         mask_downsampler_embed_dim=dim,
         memory_fuser_embed_dim=dim,
         memory_fuser_intermediate_dim=2 * dim,
-        **settings,
     )
+    config = Sam2VideoConfig(**parts, **sizes | settings)
     torch.manual_seed(seed)
     return seeded_weights.save(Sam2VideoModel(config), _calibrate_video, folder)
 

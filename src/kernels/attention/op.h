@@ -34,7 +34,7 @@ private:
 // The keys and values of one head, packed for the products.
 struct PackedHead {
     Factor keys;    // panels of kPanel keys, each [head_dim][kPanel]
-    Factor values;  // [tokens, head_dim]
+    Factor values;  // [tokens, value_dim]
     static int64_t floats(int64_t tokens, int64_t head_dim) {
         return ((tokens + kPanel - 1) / kPanel * kPanel + tokens + 1) * (head_dim + 1);
     }
@@ -43,16 +43,49 @@ struct PackedHead {
 PackedHead pack_head(Precision precision, int64_t tokens, int64_t head_dim, const float* k,
                      const float* v, int64_t ld, float* memory, Arena& arena);
 
+// The keys of several heads, packed panel by panel: by as many workers at once as there are panels.
+class PackedKeys {
+public:
+    PackedKeys(Precision precision, int64_t tokens, int64_t heads, int64_t head_dim);
+    // Packs the tokens of a panel, at most kPanel. k: their rows, each of all heads side by side.
+    void pack(int64_t panel, int64_t tokens, Rows<const float> k, Arena& arena);
+    Factor of_head(int64_t head) const;
+
+private:
+    Precision precision_;
+    int64_t heads_, dim_, panels_;
+    at::Tensor data_;
+};
+
+// Values, packed like that.
+class PackedValues {
+public:
+    PackedValues() = default;
+    PackedValues(Precision precision, int64_t tokens, int64_t width);
+    // first: the first of these tokens; it is even.
+    void pack(int64_t first, int64_t tokens, Rows<const float> v);
+    Factor from_column(int64_t column) const;
+
+private:
+    Precision precision_ = Precision::Fp32;
+    int64_t width_ = 0;
+    at::Tensor data_;
+};
+
+// Without positions and bias the keys need no grid, and queries may be others than the keys: then
+// grid_h is the number of keys and grid_w is 1.
 struct GridAttention {
     int64_t grid_h = 0, grid_w = 0, head_dim = 0;
+    int64_t value_dim = 0;  // 0: head_dim
     float scale = 1;
     const RelativePositions* positions = nullptr;  // null or !present(): no positions
     const float* bias = nullptr;  // [tokens, tokens], added to the scaled scores; may be null
     PackedHead head;
+    int64_t width() const { return value_dim > 0 ? value_dim : head_dim; }  // of a value
 };
 
 // Attention of the queries [first, first + rows) of the grid. Rows of q and out are `ldq` and `ldo`
-// floats apart.
+// floats apart; those of out hold width() floats.
 void grid_attention(const GridAttention& a, int64_t first, int64_t rows, const float* q,
                     int64_t ldq, float* out, int64_t ldo, Arena& arena);
 

@@ -26,6 +26,7 @@ public:
               int64_t block, Arena& arena)
         : head_(a.head),
           dim_(a.head_dim),
+          width_(a.width()),
           rows_(rows),
           block_(block),
           q_(arena.take<float>(rows * a.head_dim)),
@@ -62,15 +63,15 @@ public:
     void answer(int64_t k0, int64_t count, Rows<float> out) {
         const Factor values = head_.values.from_row(k0);
         if (rounded())
-            matmul(rows_, dim_, even(count), {powers_, even(block_)}, values, out, k0 > 0);
-        else matmul(rows_, dim_, count, scores(), values, out, k0 > 0);
+            matmul(rows_, width_, even(count), {powers_, even(block_)}, values, out, k0 > 0);
+        else matmul(rows_, width_, count, scores(), values, out, k0 > 0);
     }
 
 private:
     Rows<float> scores() const { return {scores_, block_}; }
 
     const PackedHead& head_;
-    int64_t dim_, rows_, block_, depth_ = 0;
+    int64_t dim_, width_, rows_, block_, depth_ = 0;
     float *q_, *scores_;
     uint16_t *rounded_q_ = nullptr, *powers_ = nullptr;
 };
@@ -138,12 +139,12 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
             for (int64_t r = r0; r < end; ++r) add_positions(r);
             for (int64_t r = r0; r < end; ++r) {
                 const float factor = tile.soften(r, count, max[r], sum[r]);
-                if (k0 > 0 && factor != 1.0F) scale_row(dim, factor, out + r * ldo);
+                if (k0 > 0 && factor != 1.0F) scale_row(a.width(), factor, out + r * ldo);
             }
         }
         tile.answer(k0, count, {out, ldo});
     }
-    for (int64_t r = 0; r < rows; ++r) scale_row(dim, 1.0F / sum[r], out + r * ldo);
+    for (int64_t r = 0; r < rows; ++r) scale_row(a.width(), 1.0F / sum[r], out + r * ldo);
 }
 
 }  // namespace segrid::attention

@@ -177,6 +177,7 @@ const Table& avx2() {
                              running_power_row,
                              scale_row,
                              offset_rows,
+                             turn_row,
                              blend_row,
                              transpose,
                              to_bf16,

@@ -245,6 +245,15 @@ void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* tab
     }
 }
 
+void turn_row(int64_t n, const float* cos, const float* sin, float* x) {
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        const __m512 a = lanes.load(x + i), b = lanes.load(x + n + i);
+        const __m512 c = lanes.load(cos + i), s = lanes.load(sin + i);
+        lanes.store(x + i, _mm512_fnmadd_ps(b, s, _mm512_mul_ps(a, c)));
+        lanes.store(x + n + i, _mm512_fmadd_ps(a, s, _mm512_mul_ps(b, c)));
+    });
+}
+
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     const __m512 fa = _mm512_set1_ps(a), fb = _mm512_set1_ps(b);
     for_vectors(n, [&](int64_t i, auto lanes, int) {
@@ -328,6 +337,7 @@ const Table& avx512() {
                              bf16 ? running_power_row_avx512bf16 : plain().running_power_row,
                              scale_row,
                              offset_rows,
+                             turn_row,
                              blend_row,
                              transpose,
                              bf16 ? to_bf16_avx512bf16 : plain().to_bf16,

@@ -30,6 +30,15 @@ void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* tab
     }
 }
 
+void turn_row(int64_t n, const float* cos, const float* sin, float* x) {
+    float* y = x + n;
+    for (int64_t i = 0; i < n; ++i) {
+        const float a = x[i], b = y[i];
+        x[i] = a * cos[i] - b * sin[i];
+        y[i] = b * cos[i] + a * sin[i];
+    }
+}
+
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     for (int64_t i = 0; i < n; ++i) x[i] = x[i] * a + b * y[i];
 }

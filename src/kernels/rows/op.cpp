@@ -49,6 +49,9 @@ void scale_row(int64_t n, float factor, float* x) { table().scale_row(n, factor,
 void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* add, float* x) {
     table().offset_rows(rows, n, offsets, add, x);
 }
+void turn_row(int64_t n, const float* cos, const float* sin, float* x) {
+    table().turn_row(n, cos, sin, x);
+}
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     table().blend_row(n, a, x, b, y);
 }

@@ -44,6 +44,8 @@ float running_power_row(int64_t n, const float* s, float& max, float& sum, uint1
 void scale_row(int64_t n, float factor, float* x);
 // x[i] += offsets[i] + table[0..n) for each of the consecutive rows x[i] of n floats.
 void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x);
+// Turns the pairs (x[i], x[n + i]) for i < n by angles whose cosines and sines are given.
+void turn_row(int64_t n, const float* cos, const float* sin, float* x);
 void blend_row(int64_t n, float a, float* x, float b, const float* y);  // x = a x + b y
 // out[j * ldo + i] = in[i * ldi + j] for i < rows, j < columns.
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out,

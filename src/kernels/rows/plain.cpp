@@ -98,6 +98,7 @@ const Table& plain() {
                              running_power_row,
                              scale_row,
                              offset_rows,
+                             turn_row,
                              blend_row,
                              transpose,
                              to_bf16,

@@ -29,52 +29,21 @@ constexpr int64_t kBand = 8;
 
 }  // namespace
 
-StridedConvolution::StridedConvolution(const WeightScope& s, int64_t in, int64_t out)
-    : in_(in), out_(out), product_(Folded(s, out, in, 3).product(s.precision())) {}
-
-template <class Rows>
-void StridedConvolution::operator()(int64_t y, int64_t side, const Rows& rows, float* out,
-                                    Arena& arena) const {
-    const int64_t places = side / 2, inputs = 9 * in_;
-    float* patches = arena.take<float>(places * inputs);  // (row, column, channel)
-    std::fill_n(patches, places * inputs, 0.0F);
-    for (int64_t k = 0; k < 3; ++k) {
-        const float* row = rows(2 * y - 1 + k);
-        if (row == nullptr) continue;
-        for (int64_t x = 0; x < places; ++x) {
-            const int64_t first = std::max<int64_t>(0, 2 * x - 1), last = std::min(side, 2 * x + 2);
-            std::copy_n(row + first * in_, (last - first) * in_,
-                        patches + x * inputs + (k * 3 + first - (2 * x - 1)) * in_);
-        }
-    }
-    product_(places, patches, inputs, out, out_);
+StridedConvolution strided_convolution(const WeightScope& s, int64_t in, int64_t out) {
+    const Folded folded(s, out, in, 3);
+    return {folded.weight, folded.bias, s.precision()};
 }
 
-DepthwiseConvolution::DepthwiseConvolution(const WeightScope& s, int64_t channels, int64_t stride)
-    : channels_(channels), stride_(stride) {
+DepthwiseConvolution depthwise_convolution(const WeightScope& s, int64_t channels, int64_t stride) {
     const Folded folded(s, channels, 1, 3);
-    taps_ = folded.weight.view({channels, 9}).t().contiguous();
-    bias_ = folded.bias;
-}
-
-void DepthwiseConvolution::operator()(const float* const rows[3], int64_t side, float* out) const {
-    const float* taps = taps_.const_data_ptr<float>();
-    for (int64_t x = 0; x < side / stride_; ++x) {
-        float* to = out + x * channels_;
-        std::copy_n(bias_.const_data_ptr<float>(), channels_, to);
-        for (int64_t k = 0; k < 9; ++k) {
-            const int64_t column = x * stride_ - 1 + k % 3;
-            if (rows[k / 3] == nullptr || column < 0 || column >= side) continue;
-            multiply_add(channels_, rows[k / 3] + column * channels_, taps + k * channels_, to);
-        }
-    }
+    return {folded.weight, folded.bias, stride};
 }
 
 Bottleneck::Bottleneck(const WeightScope& s, const BottleneckShape& c)
     : shape_(c),
       first_(Folded(s / "conv1", c.hidden, c.in, 1).product(s.precision())),
       last_(Folded(s / "conv3", c.out, c.hidden, 1).product(s.precision())),
-      middle_(s / "conv2", c.hidden, c.stride) {}
+      middle_(depthwise_convolution(s / "conv2", c.hidden, c.stride)) {}
 
 at::Tensor Bottleneck::operator()(const at::Tensor& input, const Schedule& schedule) const {
     const auto [side, in, hidden, width, stride, residual] = shape_;
@@ -126,22 +95,18 @@ at::Tensor TinyVit::patches(const ModelInput& input, const Schedule& schedule) c
             float* to = rows + k * side * 3;
             for (int64_t i = 0; i < count; ++i) to[i] = input.normalised(spec, row * count + i);
         }
+        const float* around[3];
+        for (int64_t k = 0; k < 3; ++k) {
+            const int64_t row = 2 * y - 1 + k;
+            around[k] = row < 0 || row >= side ? nullptr : rows + k * side * 3;
+        }
         float* to = inner_data + y * half * narrow;
-        first_(
-            y, side,
-            [&](int64_t row) {
-                return row < 0 || row >= side ? nullptr : rows + (row - (2 * y - 1)) * side * 3;
-            },
-            to, worker.arena);
+        first_(around, side, to, worker.arena);
         gelu(half * narrow, to);
     });
     parallel_for(half / 2, schedule, [&](int64_t y, Worker& worker) {
-        second_(
-            y, half,
-            [&](int64_t row) {
-                return row < 0 || row >= half ? nullptr : inner_data + row * half * narrow;
-            },
-            out_data + y * half / 2 * config_.dims[0], worker.arena);
+        second_(rows_around(inner_data, half, half * narrow, 2 * y, 3).data(), half,
+                out_data + y * half / 2 * config_.dims[0], worker.arena);
     });
     return out;
 }

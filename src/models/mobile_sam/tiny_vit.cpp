@@ -61,8 +61,8 @@ TinyVitConfig::TinyVitConfig(const Config& c) {
 
 TinyVit::TinyVit(const WeightScope& s, const TinyVitConfig& c)
     : config_(c),
-      first_(s / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2),
-      second_(s / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0]),
+      first_(strided_convolution(s / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2)),
+      second_(strided_convolution(s / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0])),
       neck_(s / "neck", neck_config(c)) {
     const WeightScope layers = s / "layers";
     for (int64_t i = 0; i < c.depths[0]; ++i) {

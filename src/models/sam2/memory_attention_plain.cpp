@@ -30,17 +30,19 @@ at::Tensor sine_positions(int64_t grid, int64_t channels) {
     return at::cat({rows, columns}, 2).view({grid * grid, channels});
 }
 
-RotaryPositions::RotaryPositions(int64_t grid, int64_t head_dim, double theta,
-                                 const Placement& placement) {
+at::Tensor rotary_angles(int64_t grid, int64_t head_dim, double theta) {
     const at::Tensor exponent =
         at::arange(0, head_dim / 2, 2, at::kFloat) / static_cast<double>(head_dim / 2);
     const at::Tensor frequency = 1 / at::pow(theta, exponent);  // [head_dim / 4]
     const at::Tensor token = at::arange(grid * grid, at::kLong);
     const at::Tensor column = token.remainder(grid).to(at::kFloat),
                      row = token.div(grid, "floor").to(at::kFloat);
-    const at::Tensor angles =
-        at::cat({column.unsqueeze(1) * frequency, row.unsqueeze(1) * frequency}, 1)
-            .repeat_interleave(2, 1);
+    return at::cat({column.unsqueeze(1) * frequency, row.unsqueeze(1) * frequency}, 1);
+}
+
+RotaryPositions::RotaryPositions(int64_t grid, int64_t head_dim, double theta,
+                                 const Placement& placement) {
+    const at::Tensor angles = rotary_angles(grid, head_dim, theta).repeat_interleave(2, 1);
     cos_ = angles.cos().to(placement.device);
     sin_ = angles.sin().to(placement.device);
 }

@@ -14,7 +14,7 @@
 
 namespace segrid::plain {
 
-// The turning of pairs of channels: half of the pairs by a token's column, half by its row.
+// The turning of neighbouring channels, pair by pair (rotary_angles).
 class RotaryPositions {
 public:
     RotaryPositions(int64_t grid, int64_t head_dim, double theta, const Placement& placement);
@@ -70,6 +70,9 @@ private:
     LayerNorm norm_;
 };
 
+// The angles by which a token's pairs of channels turn, half of them by its column and half by its
+// row: [grid^2, head_dim / 2] in fp32 on the CPU.
+at::Tensor rotary_angles(int64_t grid, int64_t head_dim, double theta);
 // The periods of `count` waves, in pairs from 1 to 10000: [count] in fp32 on the CPU.
 at::Tensor wave_periods(int64_t count);
 // Sines and cosines of the places of a grid x grid square, rows in the first half of the channels

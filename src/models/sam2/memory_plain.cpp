@@ -4,20 +4,10 @@
 
 #include "models/sam2/memory_attention_plain.h"
 #include "models/sam2/memory_encoder_plain.h"
+#include "models/sam2/memory_parts.h"
 
 namespace segrid::sam2 {
 namespace {
-
-using plain::Linear, plain::Weights;
-
-// Sines, then cosines, of ages in 0..1: [ages, channels] in fp32 on the CPU.
-at::Tensor sine_ages(const std::vector<RememberedPointer>& pointers, int64_t channels) {
-    at::Tensor ages = at::empty({static_cast<int64_t>(pointers.size()), 1});
-    for (std::size_t i = 0; i < pointers.size(); ++i)
-        ages[static_cast<int64_t>(i)] = pointers[i].age;
-    const at::Tensor angle = ages / plain::wave_periods(channels / 2);
-    return at::cat({angle.sin(), angle.cos()}, 1);
-}
 
 struct PlainFrame : FrameContext {
     at::Tensor tokens;  // [1, image tokens, dim]
@@ -25,30 +15,14 @@ struct PlainFrame : FrameContext {
 
 class PlainMemory final : public MemoryModel {
 public:
-    PlainMemory(const MemoryConfig& c, const Weights& root)
-        : config_(c),
+    PlainMemory(const MemoryConfig& c, const plain::Weights& root)
+        : rules_(c.rules),
           placement_(root.placement()),
           attention_(root / "memory_attention", c),
           encoder_(root / "memory_encoder", c),
-          positions_(root.place(plain::sine_positions(c.grid, c.encoder.channels))),
-          ages_(root.tensor("memory_temporal_positional_encoding",
-                            {c.rules.frames, 1, 1, c.encoder.channels})
-                    .view({c.rules.frames, c.encoder.channels})),
-          pointer_(root / "object_pointer_proj", c.dim, c.dim, c.dim, 3),
-          no_pointer_(root.tensor("no_object_pointer", {1, c.dim}).view({c.dim})),
-          hint_weight_(root.tensor("mask_downsample.weight", {1, 1, 4, 4})),
-          hint_bias_(root.tensor("mask_downsample.bias", {1})) {
-        // Published files hold it, and no model uses it.
-        root.tensor("no_memory_positional_encoding", {1, 1, c.dim});
-        if (c.pointer_times)
-            pointer_ages_ = Linear(root / "temporal_positional_encoding_projection_layer", c.dim,
-                                   c.encoder.channels);
-        if (c.occlusion)
-            occluded_ =
-                root.tensor("occlusion_spatial_embedding_parameter", {1, c.encoder.channels});
-    }
+          parts_(root, c) {}
 
-    const MemoryRules& rules() const override { return config_.rules; }
+    const MemoryRules& rules() const override { return rules_; }
 
     std::shared_ptr<const FrameContext> look(const at::Tensor& image,
                                              const Schedule& schedule) const override {
@@ -65,15 +39,13 @@ public:
             std::vector<at::Tensor> memory, positions;
             for (const RememberedFrame& f : frames) {
                 memory.push_back(f.features.to(placement_.device, placement_.type));
-                // The last encoding is that of frames that the user prompted.
-                positions.push_back(positions_ +
-                                    ages_[f.age == 0 ? config_.rules.frames - 1 : f.age - 1]);
+                positions.push_back(parts_.places() + parts_.age(f.age));
             }
             int64_t tokens = 0;
             if (!pointers.empty()) {
-                const auto [values, where] = pointer_tokens(pointers);
+                const auto [values, ages] = parts_.pointer_tokens(pointers);
                 memory.push_back(values);
-                positions.push_back(where);
+                positions.push_back(ages);
                 tokens = values.size(0);
             }
             result = attention_(static_cast<const PlainFrame&>(image).tokens, at::cat(memory),
@@ -86,12 +58,8 @@ public:
                       const Schedule& schedule) const override {
         at::Tensor result;
         run(schedule, [&] {
-            const at::Tensor logits = mask.to(placement_.device);
-            const at::Tensor share =
-                nature.from_prompt ? (logits > 0).to(at::kFloat) : at::sigmoid(logits);
-            result = encoder_(
-                image, (share * config_.encoder.scale + config_.encoder.bias).to(placement_.type));
-            if (config_.occlusion && !nature.appears) result = result + occluded_;
+            result = encoder_(image, parts_.encoder_input(mask, nature.from_prompt));
+            if (parts_.occluded().defined() && !nature.appears) result = result + parts_.occluded();
             result = result.to(at::kBFloat16);
         });
         return result;
@@ -99,24 +67,14 @@ public:
 
     at::Tensor pointer(const at::Tensor& token, bool appears,
                        const Schedule& schedule) const override {
-        if (!appears) return no_pointer_;
         at::Tensor result;
-        run(schedule, [&] {
-            result = pointer_(token.to(placement_.device, placement_.type).unsqueeze(0)).squeeze(0);
-        });
+        run(schedule, [&] { result = parts_.pointer(token, appears); });
         return result;
     }
 
     at::Tensor hint_of(const at::Tensor& mask, const Schedule& schedule) const override {
         at::Tensor result;
-        run(schedule, [&] {
-            const at::Tensor square =
-                mask.to(placement_.device, placement_.type).unsqueeze(0).unsqueeze(0);
-            result = plain::convolution(square, hint_weight_, hint_bias_, 4, 0)
-                         .squeeze(0)
-                         .squeeze(0)
-                         .to(at::kFloat);
-        });
+        run(schedule, [&] { result = parts_.hint_of(mask); });
         return result;
     }
 
@@ -127,30 +85,11 @@ private:
         else run_on_devices(schedule, body);
     }
 
-    // A pointer has more channels than memory: it is cut into several tokens of the same age.
-    // Returns values and positions, [tokens, memory channels] each.
-    std::pair<at::Tensor, at::Tensor> pointer_tokens(
-        const std::vector<RememberedPointer>& pointers) const {
-        const int64_t channels = config_.encoder.channels, parts = config_.dim / channels;
-        std::vector<at::Tensor> all;
-        for (const RememberedPointer& p : pointers)
-            all.push_back(p.pointer.to(placement_.device, placement_.type));
-        const at::Tensor values = at::stack(all).view({-1, channels});
-        if (!config_.pointer_times) return {values, at::zeros_like(values)};
-        const at::Tensor ages =
-            sine_ages(pointers, config_.dim).to(placement_.device, placement_.type);
-        return {values, pointer_ages_(ages).repeat_interleave(parts, 0)};
-    }
-
-    MemoryConfig config_;
+    MemoryRules rules_;
     Placement placement_;
     plain::MemoryAttention attention_;
     plain::MemoryEncoder encoder_;
-    at::Tensor positions_;  // [tokens, memory channels]
-    at::Tensor ages_;       // [frames, memory channels]
-    plain::FeedForward pointer_;
-    Linear pointer_ages_;
-    at::Tensor no_pointer_, occluded_, hint_weight_, hint_bias_;
+    MemoryParts parts_;
 };
 
 }  // namespace

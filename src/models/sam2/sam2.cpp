@@ -4,7 +4,7 @@
 
 #include "models/mask_decoder/mask_predictor.h"
 #include "models/sam2/hiera.h"
-#include "models/sam2/memory_plain.h"
+#include "models/sam2/memory.h"
 
 namespace segrid::sam2 {
 namespace {
@@ -73,8 +73,6 @@ private:
     std::unique_ptr<MemoryModel> memory_;
 };
 
-bool has_memory(const Config& config) { return config.text("model_type") == "sam2_video"; }
-
 }  // namespace
 
 PreprocessSpec preprocess(const Sam2Config& c) {
@@ -88,10 +86,7 @@ std::vector<FeatureShape> feature_shapes(const Sam2Config& c) {
     return {{square(2), c.fpn}, {square(1), c.fpn / 4}, {square(0), c.fpn / 8}};
 }
 
-std::unique_ptr<MemoryModel> load_memory(const Config& config, const Sam2Config& image,
-                                         const plain::Weights& root) {
-    return has_memory(config) ? load_memory_plain(config, image, root) : nullptr;
-}
+bool has_memory(const Config& config) { return config.text("model_type") == "sam2_video"; }
 
 void finish(const Config& config, const WeightStore& store) {
     if (has_memory(config)) return store.finish();
@@ -104,8 +99,8 @@ std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store
                                         Precisions precisions) {
     const Sam2Config c(config);
     const WeightScope root(store, precisions);
-    auto model =
-        std::make_unique<Sam2>(root, c, load_memory(config, c, plain::Weights(root, Placement{})));
+    auto model = std::make_unique<Sam2>(
+        root, c, has_memory(config) ? load_memory(config, c, root) : nullptr);
     finish(config, store);
     return model;
 }

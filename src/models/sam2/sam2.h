@@ -10,16 +10,14 @@
 #include "core/execution.h"
 #include "models/sam2/config.h"
 #include "models/segmentation.h"
-#include "models/tracking.h"
-#include "nn/plain.h"
 #include "weights/config.h"
 #include "weights/store.h"
 
 namespace segrid::sam2 {
 
-// Reads every tensor from the store and finishes it: of a Sam2VideoModel with its memory, which
-// runs by its plain definitions; of a Sam2Model without, also where the file holds one. Throws
-// Corrupt if the file and the config do not belong together.
+// Reads every tensor from the store and finishes it: of a Sam2VideoModel with its memory; of a
+// Sam2Model without, also where the file holds one. Throws Corrupt if the file and the config do
+// not belong together.
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions);
 // The same with the plain definitions, which run on CUDA.
@@ -27,9 +25,8 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
                                               Placement placement);
 PreprocessSpec preprocess(const Sam2Config& config);
 std::vector<FeatureShape> feature_shapes(const Sam2Config& config);
-// The memory of a checkpoint for video; null for one for images.
-std::unique_ptr<MemoryModel> load_memory(const Config& config, const Sam2Config& image,
-                                         const plain::Weights& root);
+// Whether the checkpoint is one for video.
+bool has_memory(const Config& config);
 // Throws Corrupt as WeightStore::finish does. Tensors of memory may be left where there is none.
 void finish(const Config& config, const WeightStore& store);
 

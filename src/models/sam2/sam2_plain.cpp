@@ -1,5 +1,6 @@
 #include "models/mask_decoder/segmentation_plain.h"
 #include "models/sam2/hiera_plain.h"
+#include "models/sam2/memory_plain.h"
 #include "models/sam2/sam2.h"
 
 namespace segrid::sam2 {
@@ -17,7 +18,7 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
                .encoder = [encoder](const at::Tensor& image,
                                     const Tap* tap) { return (*encoder)(image, tap); },
                .no_memory = root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn}),
-               .memory = load_memory(config, c, root),
+               .memory = has_memory(config) ? load_memory_plain(config, c, root) : nullptr,
                .prompt = c.prompt,
                .decoder = c.decoder});
     finish(config, store);

@@ -1,0 +1,78 @@
+// SAM 2's memory attention on the CPU's kernels. memory_attention_plain.h has the figure; here:
+//   - Values are the memory itself: with P the softmax, (P M) Wv Wo needs P M only in the memory's
+//     64 channels, and Wv Wo is one matrix for each head.
+//   - Queries and keys keep the channels of a head in another order, first the even ones, then the
+//     odd ones, so that pairs turn without shuffles. Their products are the same.
+//   - No row of scores is ever whole: tiles of queries meet blocks of keys (kernels/attention).
+#pragma once
+
+#include <vector>
+
+#include "models/sam2/memory_config.h"
+#include "nn/transformer.h"
+
+namespace segrid::sam2 {
+
+// Turns rows of heads by the rotary positions of their places.
+class Rotation {
+public:
+    Rotation(int64_t grid, int64_t head_dim, double theta);
+    // x: heads side by side, in the order of halves.
+    void operator()(int64_t place, int64_t heads, float* x) const;
+
+private:
+    int64_t dim_;
+    at::Tensor cos_, sin_;  // [grid^2, head_dim / 2]
+};
+
+// What is attended to: `tokens` tokens, of which the last `pointers` are object pointers. The
+// others lie on grids, one after the other.
+struct MemoryTokens {
+    int64_t tokens = 0, pointers = 0;
+    at::Tensor rows;      // [tokens, memory channels]: features and positions, from which keys come
+    PackedValues values;  // the features alone
+};
+
+class MemoryAttentionLayer {
+public:
+    MemoryAttentionLayer(const WeightScope& scope, const MemoryConfig& config);
+    // x[tokens, dim] += self attention(norm(x))
+    void look(const Rotation& turn, float* x, const Schedule& schedule) const;
+    // The rest of the layer: x += attention(norm(x), memory); x += mlp(norm(x)).
+    void remember(const Rotation& turn, const MemoryTokens& memory, float* x,
+                  const Schedule& schedule) const;
+
+private:
+    void project(const Rotation& turn, const float* x, float* q, PackedKeys& keys,
+                 PackedValues& values, const Schedule& schedule) const;
+    PackedKeys keys_of(const Rotation& turn, const MemoryTokens& memory,
+                       const Schedule& schedule) const;
+    GridAttention attention(int64_t keys, int64_t value_dim) const;
+
+    int64_t tokens_, dim_, inner_, heads_, channels_;
+    Precision precision_;  // of the attention itself
+    LayerNorm norm1_, norm2_;
+    Linear qkv_, out_;       // of the self-attention
+    Linear q_, k_, folded_;  // folded_: from heads x memory channels, Wv Wo
+    ResidualMlp mlp_;
+};
+
+class MemoryAttention {
+public:
+    MemoryAttention(const WeightScope& scope, const MemoryConfig& config);
+    // What does not depend on the memory: up to the first layer's self-attention. image: [tokens,
+    // dim]. Returns [tokens, dim].
+    at::Tensor look(const at::Tensor& image, const Schedule& schedule) const;
+    // The rest. looked: of look(). Returns [tokens, dim].
+    at::Tensor operator()(const at::Tensor& looked, const MemoryTokens& memory,
+                          const Schedule& schedule) const;
+
+private:
+    int64_t dim_;
+    at::Tensor image_positions_;  // [tokens, dim], times 0.1
+    Rotation turn_;
+    std::vector<MemoryAttentionLayer> layers_;
+    LayerNorm norm_;
+};
+
+}  // namespace segrid::sam2
