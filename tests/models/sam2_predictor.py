@@ -38,7 +38,16 @@ def load(folder, vos_optimized=False, **settings):
     for name in ("delta", "thresh"):  # (the builder sets its own)
         key = f"dynamic_multimask_stability_{name}"
         setattr(predictor.sam_mask_decoder, key, config["mask_decoder_config"][key])
+    predictor.memory_attention.register_forward_pre_hook(_in_fp32, with_kwargs=True)
     return predictor.eval()
+
+
+def _in_fp32(_, positional, named):
+    """Memory is kept in bf16. Without an object pointer among it (an object that is followed back
+    to frames before its prompt), sam2 does not raise it to fp32, and stops in the first product."""
+    if not torch.is_autocast_enabled("cpu"):
+        named["memory"] = named["memory"].float()
+    return positional, named
 
 
 def _overrides(config):
@@ -126,12 +135,14 @@ def connected_components(mask):
     return torch.stack(labels)[:, None], torch.stack(areas)[:, None]
 
 
-def fills_holes(monkeypatch):
+def fills_holes(replace=setattr):
     """Gives sam2 `connected_components`: on CPUs it leaves out the filling of holes with a warning,
-    because its CUDA extension is missing."""
+    because its CUDA extension is missing.
+
+    replace : sets an attribute of a module, for good or, as monkeypatch.setattr, for a while"""
     from tests.models import torchvision_stand_in
 
     torchvision_stand_in.import_sam2()
     from sam2.utils import misc
 
-    monkeypatch.setattr(misc, "get_connected_components", connected_components)
+    replace(misc, "get_connected_components", connected_components)

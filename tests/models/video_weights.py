@@ -28,35 +28,45 @@ STRONGER = {
     r"memory_encoder\.mask_downsampler\.final_conv\.weight": 8,  # the mask against the image
     r"mask_decoder\.transformer.*token_to_image.*\.q_proj\.weight": 2,  # tokens see places
 }
-FRAMES, OBJECTS = 12, 2  # of the clip that settings are measured on
+OBJECTS = 2  # of the clip that settings are measured on
+ENOUGH = 8  # frames, for a deviation of scores
 LOST = (0.2, 0.4)  # the part of tracked frames on which a score is below 0
 
 
 @torch.no_grad()
-def calibrate(model):
-    """Sets what the module's docstring says in transformers' `model`."""
-    for name, p in model.named_parameters():
-        for pattern, times in STRONGER.items():
-            if re.fullmatch(pattern, name):
-                p.mul_(times)
+def calibrate(model, frames):
+    """Sets what the module's docstring says in transformers' `model`.
+
+    frames : of the clip that outputs are measured on. With none, weights are only made to show
+        each part of the memory; with few, objects are never lost, because a deviation of scores
+        needs many"""
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(
         model.shared_image_embedding.positional_embedding
     )
     for block in model.memory_encoder.memory_fuser.layers:
         block.scale.fill_(0.5)  # its initial 1e-6 would hide the block
+    if frames == 0:
+        return
+    for name, p in model.named_parameters():
+        for pattern, times in STRONGER.items():
+            if re.fullmatch(pattern, name):
+                p.mul_(times)
     head = model.mask_decoder.pred_obj_score_head.proj_out
-    head.bias.fill_(1e4)  # every object appears while the rest is set
-    outputs = _seen(model, model.mask_decoder.register_forward_hook, lambda _, __, out: out[:2])
+    head.bias.fill_(10)  # every object appears while the rest is set
+    take = model.mask_decoder.register_forward_hook
+    outputs = _seen(model, frames, take, lambda _, __, out: out[:2])
     masks, ious = (torch.cat([out[i] for out in outputs]) for i in range(2))
     seeded_weights.spread(model, masks, torch.logit(ious.clamp(1e-6, 1 - 1e-6)), 1.5, 0.6)
-    for _ in range(3):  # objects that are lost change what is remembered, and so the scores
-        _look_at_what_varies(model, head)
+    if frames >= ENOUGH:
+        for _ in range(3):  # objects that are lost change what is remembered, and so the scores
+            _look_at_what_varies(model, frames, head)
 
 
-def _look_at_what_varies(model, head):
+def _look_at_what_varies(model, frames, head):
     """Sets the last layer of the object score from its inputs on a clip: the direction in which
     those of tracked frames vary most, without the one that tells clicks from tracking."""
-    inputs = _seen(model, head.register_forward_pre_hook, lambda _, given: given[0].reshape(-1))
+    take = head.register_forward_pre_hook
+    inputs = _seen(model, frames, take, lambda _, given: given[0].reshape(-1))
     clicks, tracked = torch.stack(inputs[:OBJECTS]), torch.stack(inputs[OBJECTS:])
     apart = clicks.mean(0) - tracked.mean(0)
     apart /= apart.norm()
@@ -78,17 +88,23 @@ def _gap(values):
     return float(rising[below] + rising[below + 1]) / 2
 
 
-def _seen(model, hook, take):
+def _seen(model, frames, hook, take):
     """What `take` finds in the arguments of a hook while OBJECTS objects are clicked on the first
     frame of a clip, then tracked: one entry for each click, then for each object and frame."""
     from tests.tracking import clip, with_transformers
     from tests.tracking.steps import Add, Propagate
 
     side, seen = model.image_size, []
-    frames = clip.blobs(FRAMES, side, side)
-    steps = [Add(i, points=(clip.place(i, 0, FRAMES, side, side)[:2],)) for i in range(OBJECTS)]
+    steps = [Add(i, points=(clip.place(i, 0, frames, side, side)[:2],)) for i in range(OBJECTS)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if side <= 256 else threads)  # small models lose by more than one
     hooked = hook(lambda *given: seen.append(take(*given)))
-    for _ in with_transformers.carry_out(model, frames, [*steps, Propagate()]):
-        pass
-    hooked.remove()
+    try:
+        for _ in with_transformers.carry_out(
+            model, clip.blobs(frames, side, side), [*steps, Propagate()]
+        ):
+            pass
+    finally:
+        hooked.remove()
+        torch.set_num_threads(threads)
     return seen

@@ -94,7 +94,7 @@ def originals(tmp_path_factory):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small models lose more than they gain by more
     patch = pytest.MonkeyPatch()
-    sam2_predictor.fills_holes(patch)
+    sam2_predictor.fills_holes(patch.setattr)
     yield Originals(tmp_path_factory.mktemp("video"))
     patch.undo()
     torch.set_num_threads(threads)

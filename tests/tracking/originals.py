@@ -59,19 +59,24 @@ class Gates:
     score: float = 0.1  # of the object score, whose deviation is 3
     first: float = 1e-4  # of the largest logit, where a prompt is decoded without memory
     logits: float = 1e-2  # root mean square of low-res logits, of the largest
+    undecided: float = 0.02  # with a score so close to 0 an object may be lost or not
 
 
 def differences(ours, theirs, gates=None):
     """Where two lists of `Shown` differ, in words. Scores of objects without a result on a frame
     (NaN) are not compared, nor their logits; logits only where both say that the object is
-    there."""
+    there. What follows a score that rounding decides is not compared."""
     gates = gates or Gates()
     calls = [[(s.step, s.frame, s.ids) for s in shown] for shown in (ours, theirs)]
     if calls[0] != calls[1]:
         return [f"steps, frames and ids: {calls[0]} and {calls[1]}"]
-    found = []
+    found, undecided = [], set()
     for a, b in zip(ours, theirs, strict=True):
         for i, id in enumerate(a.ids):
+            if abs(b.scores[i]) < gates.undecided and a.scores[i] * b.scores[i] <= 0:
+                undecided.add(id)
+            if id in undecided:
+                continue
             where = f"step {a.step}, frame {a.frame}, object {id}"
             found += [f"{where}: {text}" for text in _apart(a, b, i, gates)]
     return found

@@ -81,7 +81,7 @@ SCENARIOS = (
     ),
     Scenario(
         "both ways",
-        (Add(1, frame=5, points=CLICK), Propagate(), Propagate("backward")),
+        (Add(1, frame=6, points=CLICK), Propagate(), Propagate("backward")),
         settings=AS_TRANSFORMERS,
         as_transformers=True,
     ),
@@ -232,9 +232,17 @@ SCENARIOS = (
         ),
     ),
     # Settings and shapes.
+    # Few frames: random weights follow all objects to nearly the same logits, and the larger one
+    # takes the pixel.
     Scenario(
         "without overlap",
-        (Add(1, points=CLICK), Add(2, points=OTHER), Add(3, points=THIRD), Propagate(frames=6)),
+        (
+            Add(1, points=CLICK),
+            Add(2, mask=Ellipse(97, 70, 17, 13)),
+            Add(3, points=OTHER),
+            Add(4, mask=Ellipse(105, 62, 15, 19)),
+            Propagate(frames=1),
+        ),
         settings={"non_overlap_masks": True},
     ),
     Scenario(
@@ -252,7 +260,7 @@ SCENARIOS = (
     ),
     Scenario(
         "a wide video",
-        (Add(1, points=((150, 48),)), Add(2, mask=Ellipse(70, 66, 24, 14)), Propagate()),
+        (Add(1, points=((150, 48),)), Add(2, mask=Ellipse(70.3, 60.8, 24, 14.4)), Propagate()),
         size=(190, 96),
         frames=7,
     ),

@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from transformers import Sam2VideoInferenceSession, Sam2VideoProcessor
 
@@ -71,5 +70,5 @@ def _shown(number, size, found):
         found.object_ids,
         logits[:, 0].numpy(),
         found.object_score_logits.reshape(-1).numpy(),
-        np.array(low_res[:, 0]),
+        low_res[:, 0].numpy(),
     )
