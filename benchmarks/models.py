@@ -24,6 +24,21 @@ def folder_of(model):
     return str(models.sam.make(model, folder))
 
 
+def video_folder():
+    """A folder of SAM 2.1 tiny with the memory of video; seeded random weights that follow objects
+    (tests/models/video_weights.py)."""
+    from tests import models
+
+    return str(models.sam2.make_video("tiny", Path(tempfile.gettempdir()) / "segrid-video"))
+
+
+def of_side(folder, side):
+    """The same model with an image square of `side` pixels."""
+    from tests import models
+
+    return str(models.sam2.of_side(folder, side, f"{folder}-{side}"))
+
+
 def recommended(points):
     """The packaged model's recommended options of everything, with `points` x `points` clicks."""
     best = json.loads((PACKAGED / "segrid.json").read_text())["recommended"]

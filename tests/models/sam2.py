@@ -1,11 +1,14 @@
 """SAM 2.1 models with seeded random weights, whose logits have both signs and whose predicted IoUs
 are spread; and such weights for the original sam2."""
 
+import functools
+import json
+import shutil
 from pathlib import Path
 
 import torch
 
-from tests.models import seeded_weights
+from tests.models import seeded_weights, video_weights
 
 PRESETS = {
     # At this delta about half of the random single masks are stable enough.
@@ -41,6 +44,19 @@ PRESETS = {
         fpn=128,
         delta=0.15,
     ),
+    # For videos: memory has 64 channels everywhere, and here fewer than the features, as published
+    # models have it; heads double from stage to stage, so that sam2 can load it.
+    "clip": dict(
+        image=128,
+        dims=[24, 48, 96, 192],
+        heads=[1, 2, 4, 8],
+        blocks=[1, 2, 3, 1],
+        windows=[8, 4, 6, 4],
+        glob=[4],
+        background=7,
+        fpn=128,
+        tracked=12,
+    ),
     "tiny": dict(
         image=1024,
         dims=[96, 192, 384, 768],
@@ -50,6 +66,9 @@ PRESETS = {
         glob=[5, 7, 9],
         background=7,
         fpn=256,
+        mlp=2048,  # of the decoder, as the memory attention's
+        fuser=1024,
+        tracked=2,
     ),
 }
 
@@ -82,7 +101,7 @@ def config_of(preset):
         prompt_encoder_config=dict(hidden_size=c["fpn"], image_size=c["image"]),
         mask_decoder_config=dict(
             hidden_size=c["fpn"],
-            mlp_dim=4 * c["fpn"],
+            mlp_dim=c.get("mlp", 4 * c["fpn"]),
             iou_head_hidden_dim=c["fpn"],
             dynamic_multimask_stability_delta=c.get("delta", 0.05),
         ),
@@ -99,12 +118,13 @@ def make(preset, folder, seed=0):
 
 
 def make_video(preset, folder, seed=0, **settings):
-    """As `make`, for transformers' Sam2VideoModel: with the memory of video.
+    """As `make`, for transformers' Sam2VideoModel: with the memory of video. Weights of the presets
+    "clip" and "tiny" track (see video_weights.py); those of "tiny" never lose an object.
 
     settings : of Sam2VideoConfig, such as enable_occlusion_spatial_embedding"""
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
-    image = config_of(preset)
+    c, image = PRESETS[preset], config_of(preset)
     grid = image.prompt_encoder_config.image_size // 16
     parts = {
         "vision_config": image.vision_config.to_dict(),
@@ -113,29 +133,37 @@ def make_video(preset, folder, seed=0, **settings):
     }
     for name in ("prompt_encoder", "mask_decoder"):
         parts[f"{name}_config"]["model_type"] = f"sam2_video_{name}"
-    dim = PRESETS[preset]["fpn"]
+    dim = c["fpn"]
     sizes = dict(
         image_size=image.prompt_encoder_config.image_size,
         memory_attention_hidden_size=dim,
-        memory_attention_feed_forward_hidden_size=2 * dim,
+        memory_attention_feed_forward_hidden_size=c.get("mlp", 2 * dim),
         memory_attention_rope_feat_sizes=[grid, grid],
         memory_encoder_hidden_size=dim,
         mask_downsampler_embed_dim=dim,
         memory_fuser_embed_dim=dim,
-        memory_fuser_intermediate_dim=2 * dim,
+        memory_fuser_intermediate_dim=c.get("fuser", 2 * dim),
     )
     config = Sam2VideoConfig(**parts, **sizes | settings)
     torch.manual_seed(seed)
-    return seeded_weights.save(Sam2VideoModel(config), _calibrate_video, folder)
+    calibrate = functools.partial(video_weights.calibrate, frames=c.get("tracked", 0))
+    return seeded_weights.save(Sam2VideoModel(config), calibrate, folder)
 
 
-def _calibrate_video(model):
-    """Random values, large enough that each part of the memory shows in the results."""
-    model.prompt_encoder.shared_embedding.positional_embedding.copy_(
-        model.shared_image_embedding.positional_embedding
-    )
-    for block in model.memory_encoder.memory_fuser.layers:
-        block.scale.fill_(0.5)  # its initial 1e-6 would hide the block
+def of_side(folder, side, target):
+    """Writes the weights of a video model to the folder `target` with another image side: no tensor
+    depends on it. Returns `target`."""
+    config = json.loads((Path(folder) / "config.json").read_text())
+    vision, grid = config["vision_config"], side // 4
+    config["image_size"] = config["prompt_encoder_config"]["image_size"] = side
+    vision["backbone_config"]["image_size"] = [side, side]
+    vision["backbone_feature_sizes"] = [[grid] * 2, [grid // 2] * 2, [grid // 4] * 2]
+    config["memory_attention_rope_feat_sizes"] = [grid // 4] * 2
+    target = Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "config.json").write_text(json.dumps(config))
+    shutil.copyfile(Path(folder) / "model.safetensors", target / "model.safetensors")
+    return target
 
 
 def _calibrate(model):

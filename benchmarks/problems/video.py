@@ -1,0 +1,154 @@
+"""Objects followed through a clip: seconds a frame, first answers, memory.
+
+SAM 2.1 tiny at 1024 with random weights that never lose an object; a drawn clip of 640x360. Frames
+are timed whose memory is full. Each row is a subject with a number of objects; the rows of
+--image-side are ours with a smaller image square, beside their agreement with the full one.
+
+python -m benchmarks.run video                                 # minutes: 24 frames, 1 and 4 objects
+python -m benchmarks.run video --objects 1 --frames 9 --subjects segrid sam2 --repeat 1
+python -m benchmarks.run video --clip ../shared/data/videos/edgetam_21_biker.mp4"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import arguments, harness, models
+from benchmarks.clip import boxes, clip
+from benchmarks.problems.everything import forget_peak, status_mb
+
+OURS = ("segrid@fp32", "segrid@bf16", "segrid@int8")
+PEERS = {
+    "sam2": ("sam2@fp32", "sam2@bf16"),
+    "transformers": ("transformers@fp32",),
+    "sam2_compiled": ("sam2_compiled@fp32",),
+}
+FULL = 7  # the first frame that looks at seven others
+
+
+def add_arguments(parser):
+    arguments.add(parser, "threads", "repeat")
+    parser.set_defaults(repeat=1)
+    arguments.add_subjects(parser, *PEERS, default=["segrid", "sam2", "transformers"])
+    parser.add_argument("--frames", type=int, default=24, help="of the clip (%(default)s)")
+    parser.add_argument(
+        "--objects", type=int, nargs="+", default=[1, 4], help="from 1 to 4 each (1 4)"
+    )
+    parser.add_argument("--clip", type=Path, help="a video file in place of the drawn clip")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=[640, 360], metavar=("W", "H"), help="(640 360)"
+    )
+    parser.add_argument(
+        "--image-side", type=int, help="more rows for ours with this image square, such as 512"
+    )
+
+
+def measure(a, scratch):
+    if a.frames < FULL + 2 or not all(1 <= n <= 4 for n in a.objects):
+        raise SystemExit(
+            f"video: needs --frames of at least {FULL + 2} (frame {FULL} is the first with a full "
+            f"memory) and --objects from 1 to 4; got {a.frames} and {a.objects}"
+        )
+    name = a.clip.name if a.clip else "drawn"
+    print(
+        f"video: SAM 2.1 tiny, {name} clip of {a.frames} frames, {a.size[0]}x{a.size[1]}, "
+        f"{a.threads} threads; seconds are of a frame with a full memory"
+    )
+    folder, frames = models.video_folder(), Path(scratch) / "clip.npy"
+    np.save(frames, clip(a.frames, a.size, a.clip))
+    peers = [row for p in arguments.with_ours(a.subjects)[1:] for row in PEERS[p]]
+    sides = {None: (folder, [*OURS, *peers])}
+    if a.image_side:
+        sides[a.image_side] = (models.of_side(folder, a.image_side), list(OURS))
+    rows = {}
+    for objects in a.objects:
+        for side, (model, subjects) in sides.items():
+            row = {"model": model, "frames": str(frames), "objects": objects, "precision": "fp32"}
+            place = Path(scratch) / place_of(objects, side)
+            place.mkdir()
+            found = harness.alternate("video", subjects, row, a, place)
+            rows |= {f"{s}, {place.name}": r for s, r in found.items()}
+    facts = {
+        "model": "sam2.1_hiera_t",
+        "clip": name,
+        "frames": a.frames,
+        "size": a.size,
+        "threads": a.threads,
+    }
+    suffix = f"-{a.clip.stem}" if a.clip else ""
+    return harness.Measured(f"video-sam2.1_hiera_t{suffix}", facts, rows)
+
+
+def place_of(objects, side):
+    """The part of a row's name after the subject."""
+    return f"{objects} object{'s' if objects > 1 else ''}{f' at {side}' if side else ''}"
+
+
+def measure_row(job):
+    try:
+        subject = job.load("_video")
+    except NotImplementedError as refused:
+        job.refuse(str(refused))  # this CPU has no instructions for the precision
+        return
+    frames = np.load(job.arguments["frames"])
+    prompts = boxes(job.arguments["objects"], frames.shape[2:0:-1])
+    before = status_mb("VmRSS")
+    forget_peak()
+    began = time.perf_counter()
+    subject.open(frames)
+    subject.add(0, prompts[0])
+    first_mask = time.perf_counter() - began
+    for i, prompt in enumerate(prompts[1:], 1):
+        subject.add(i, prompt)
+    began, ends, masks = time.perf_counter(), [], []
+    for found in subject.follow():
+        ends.append(time.perf_counter() - began)
+        masks.append(np.packbits(found.reshape(len(found), -1), axis=1))
+    stages = {"first mask": first_mask, "first followed frame": ends[1]}
+    job.keep(masks=np.stack(masks))
+    seconds = float(np.median(np.diff(ends)[FULL - 1 :]))
+    job.end(seconds, len(prompts), stages, status_mb("VmHWM") - before)
+
+
+def compare(body, scratch):
+    """Times relative to ours in fp32, and the IoU of every frame and object with sam2's in fp32
+    (without sam2: with ours), of each row."""
+    ratio, agreement = {}, {}
+    for name, row in body["rows"].items():
+        subject, _, place = name.partition(", ")
+        if "error" in row:
+            continue
+        full = place.partition(" at ")[0]
+        ratio[name] = row["median"] / body["rows"][f"{OURS[0]}, {full}"]["median"]
+        other = "sam2@fp32" if f"sam2@fp32, {full}" in body["rows"] else OURS[0]
+        theirs = harness.kept(Path(scratch) / full, other)["masks"]
+        ious = overlap(harness.kept(Path(scratch) / place, subject)["masks"], theirs)
+        agreement[name] = {
+            "with": other,
+            "mean": float(ious.mean()),
+            "min": float(ious.min()),
+            "empty": float((theirs.any(-1) == 0).mean()),
+        }
+    return {"ratio": ratio, "agreement": agreement}
+
+
+def overlap(ours, theirs):
+    """IoU of masks as packed bits, (frames, objects); 1 where both are empty."""
+    both = np.bitwise_count(ours & theirs).sum(-1, dtype=np.int64)
+    union = np.bitwise_count(ours | theirs).sum(-1, dtype=np.int64)
+    return np.where(union == 0, 1.0, both / np.maximum(union, 1))
+
+
+def summarise(body):
+    for name, row in body["rows"].items():
+        if "error" in row:
+            yield f"  {name}: {row['error']}"
+            continue
+        a = body["agreement"][name]
+        yield (
+            f"  {name}: {row['median']:.3f} s a frame ({body['ratio'][name]:.2f}x ours in fp32), "
+            f"first mask {row['stages']['first mask']:.2f} s, first followed frame "
+            f"{row['stages']['first followed frame']:.2f} s, {row['memory_mb']:.0f} MB above the "
+            f"weights; IoU with {a['with']} mean {a['mean']:.4f}, least {a['min']:.4f} "
+            f"({a['empty']:.0%} of masks empty)"
+        )
