@@ -115,7 +115,6 @@ BAD = {
     "zeros": (bytes(5000), "not a video"),
     "noise": (random.Random(0).randbytes(5000), "not a video"),
     "no index": (clip_bytes()[:1500], "not a video that can be read"),
-    "playlist": (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n/etc/passwd\n", "it is text"),
 }
 
 
@@ -128,6 +127,15 @@ def test_row_27_no_video(tmp_path, kind):
         open_frames(path)
     with pytest.raises(segrid.CorruptFileError, match=f"bytes: .*{rule}"):
         open_frames(data)
+
+
+def test_row_27_playlists_open_no_other_file(tmp_path):
+    other = clip(tmp_path / "other.ts", 3)
+    playlist = tmp_path / "clip.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{other}\n#EXT-X-ENDLIST\n")
+    assert len(av.open(str(playlist)).streams.video) == 1, "vacuous"
+    with pytest.raises(segrid.CorruptFileError, match="clip.m3u8: not a video .*it is text"):
+        open_frames(playlist)
 
 
 def test_row_27_no_frames():
