@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from segrid._native import CorruptFileError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
 MAX_COUNTED_BYTES = 32 << 20  # the largest file whose packets are counted
+REORDERED = 32  # more packets than codecs put between decoding a picture and showing it
 
 # The containers that are read (FFmpeg's names). Playlists and the like, which name other files or
 # addresses, are not among them.
@@ -55,12 +57,14 @@ class VideoDecoder:
         self.failure: str | None = None
         self._ready: deque[VideoFrame] = deque()
         self._cut_packets: set[int] = set()  # times of packets that are not whole
-        self._at_end = self._any_picture = False
+        self._at_end = False
+        self._begun = False  # whether a key frame was decoded, or a picture came
         self._packets_read = self.header_count = 0
         self._last_dts: int | None = None
-        self._skipped: str | None = None  # why the packets before the first picture were left out
+        self._unfinished: int | None = None  # the time of the packet that is being decoded
+        self._skipped: str | None = None  # why the packets before the first key frame were left out
         self._container, self._stream = self._opened()
-        self._begin_packets(any_picture=False)
+        self._begin_packets()
         self.header_count = max(0, self._stream.frames)
         claimed = self.header_count or self._counted_packets()
         self.claimed = claimed if 0 < claimed <= self._length else None
@@ -72,7 +76,7 @@ class VideoDecoder:
         """Begins again with the first picture. Raises like the constructor."""
         self.close()
         self._container, self._stream = self._opened()
-        self._begin_packets(any_picture=False)
+        self._begin_packets()
 
     def seek(self, pts: int) -> bool:
         """Goes to the last key frame at or before a time in ticks; False where that fails.
@@ -82,7 +86,7 @@ class VideoDecoder:
             self._container.seek(pts, stream=self._stream)
         except (self._av.FFmpegError, OSError):
             return False
-        self._begin_packets(any_picture=True)
+        self._begin_packets(begun=True)
         return True
 
     def next(self) -> VideoFrame | None:
@@ -95,6 +99,7 @@ class VideoDecoder:
                 packet = next(self._packets, None)
                 if packet is None:
                     self._at_end = True
+                    self.failure = self.failure or (None if self._begun else self._skipped)
                 elif packet.size:
                     self._decode(packet)
                 else:  # after the last packet: the pictures that the decoder still holds
@@ -102,49 +107,55 @@ class VideoDecoder:
             except EOFError:
                 self._at_end = True
             except MemoryError as error:
-                raise MemoryError(f"{self._name}: {error}") from error
+                raise MemoryError(self._no_memory(error)) from error
             except (self._av.FFmpegError, OSError) as error:
                 self._fail(error)
-            self._any_picture |= bool(self._ready)
         return self._ready.popleft() if self._ready else None
 
     def _decode(self, packet: Packet[VideoStream]) -> None:
         self._packets_read += 1
         if packet.is_corrupt and packet.pts is not None:
             self._cut_packets.add(packet.pts)
-        self._last_dts = packet.dts
+        self._last_dts, self._unfinished = packet.dts, packet.pts
         self._ready.extend(packet.decode())
+        self._unfinished = None
+        self._begun |= packet.is_keyframe or bool(self._ready)
 
     def _decode_rest(self, packet: Packet[VideoStream]) -> None:
         self._ready.extend(packet.decode())
         length, declared = self._length, self._declared or 0
         if declared > length and not 0 < self.header_count <= self._packets_read:
             self.failure = f"the file ends too early, after {length} of {declared} bytes"
-            if self._last_dts is not None:
-                self._drop_after(self._last_dts + 1)
-        elif not self._any_picture and not self._ready and self._skipped is not None:
-            self.failure = self._skipped
+            self._drop_from(None if self._last_dts is None else self._last_dts + 1)
 
     def _fail(self, error: Exception) -> None:
         """Ends the pass, after the pictures that the decoder still holds to put them in order.
 
-        Recordings that were cut out of longer ones begin with packets that need earlier ones; these
-        are skipped.
+        Recordings that were cut out of longer ones begin with packets that need earlier ones; those
+        before the first key frame are skipped.
         """
         why = f"it cannot be decoded ({reason(error)})"
-        if not self._any_picture and not self._ready:
+        if not self._begun:
             self._skipped = why
             return
         self.failure, self._at_end = why, True
         with contextlib.suppress(self._av.FFmpegError, OSError):
             self._ready.extend(self._stream.codec_context.decode(None))
-        if self._last_dts is not None:
-            self._drop_after(self._last_dts)
+        self._drop_from(self._first_missing())
 
-    def _drop_after(self, dts: int) -> None:
-        """Drops the pictures that are shown at or after the time when the first missing packet was
-        to be decoded: that packet's picture may belong before them."""
-        self._ready = deque(p for p in self._ready if p.pts is None or p.pts < dts)
+    def _first_missing(self) -> int | None:
+        """The earliest time, in ticks, at which a picture would be shown that is not decoded."""
+        times = [] if self._unfinished is None else [self._unfinished]
+        try:
+            times += [p.pts for p in islice(self._packets, REORDERED) if p.pts is not None]
+        except (self._av.FFmpegError, OSError):
+            times.clear()
+        # A packet is shown when it is decoded, or later.
+        return min(times, default=None if self._last_dts is None else self._last_dts + 1)
+
+    def _drop_from(self, pts: int | None) -> None:
+        """Drops the pictures at the end of a pass before which others are missing."""
+        self._ready = deque(p for p in self._ready if pts is None or p.pts is None or p.pts < pts)
 
     def put_back(self, picture: VideoFrame) -> None:
         """Makes a picture that `next` gave the next one again."""
@@ -159,12 +170,12 @@ class VideoDecoder:
         self._ready.clear()
         self._container.close()
 
-    def _begin_packets(self, *, any_picture: bool) -> None:
+    def _begin_packets(self, *, begun: bool = False) -> None:
         self._packets = self._container.demux(self._stream)
         self._ready.clear()
         self._cut_packets.clear()
-        self._at_end, self._any_picture = False, any_picture
-        self._packets_read, self._last_dts = 0, None
+        self._at_end, self._begun = False, begun
+        self._packets_read, self._last_dts, self._unfinished = 0, None, None
         self._skipped = self.failure = None
 
     def _opened(self) -> tuple[av.container.InputContainer, VideoStream]:
@@ -183,7 +194,7 @@ class VideoDecoder:
                 self._file, "r", options=options, metadata_errors="replace", buffer_size=1 << 16
             )
         except MemoryError as error:
-            raise MemoryError(f"{self._name}: {error}") from error
+            raise MemoryError(self._no_memory(error)) from error
         except (self._av.FFmpegError, ValueError, EOFError) as error:
             raise CorruptFileError(
                 f"{self._name}: not a video that can be read ({_content(head) or reason(error)}); "
@@ -218,6 +229,12 @@ class VideoDecoder:
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
+
+    def _no_memory(self, error: MemoryError) -> str:
+        return (
+            f"{self._name}: FFmpeg did not get the memory that it needs ({reason(error)}); "
+            "the file may be damaged"
+        )
 
     def _counted_packets(self) -> int:
         """The number of packets, which is that of frames in nearly all files; 0 where it is not
