@@ -24,6 +24,7 @@ VideoLike = (
     | ImageList
     | Iterable[ImageItem]
     | Callable[[int], ImageItem | None]
+    | Frames
 )
 
 
@@ -42,6 +43,7 @@ def open_frames(
         each index, as `read_image` takes them (arrays, PIL images, paths, bytes)
         iterator: the same, one after the other; it only goes forward
         callable(index): gives the image; raises IndexError or returns None beyond the end
+        Frames: any class of this kind; `long_side` does not change it
     long_side : frames with a longer side above this many pixels are reduced by area interpolation
     store : keeps the frames of an iterator on disk (JPEG of quality 85), so that earlier ones can
         be read; closed together with the frames. Without it the last 64 MiB are remembered. Other
@@ -69,6 +71,8 @@ def open_frames(
 
 
 def _opened(source: VideoLike, long_side: int | None, store: FrameStore | None) -> Frames:
+    if isinstance(source, Frames):
+        return source
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), long_side)
     if isinstance(source, (bytes, bytearray, memoryview)):
