@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,14 +42,14 @@ class LoadedModel:
             **more,
         }
         self._files = _hub.locate(model)
-        self._engine = kind(
-            self._files.config,
-            self._files.weights,
-            self._files.settings,
-            device,
-            precision,
-            threads,
-        )
+        with self._config_file() as config:
+            self._engine = kind(
+                config, self._files.weights, self._files.settings, device, precision, threads
+            )
+
+    def _config_file(self) -> AbstractContextManager[str]:
+        """The path of the config that the engine reads; it exists inside the block."""
+        return nullcontext(str(self._files.config))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self._arguments))

@@ -432,3 +432,14 @@ def test_the_gil_is_free_while_a_step_computes(tracker):
             time.sleep(0.001)
         thread.join()
         assert counted > 5
+
+
+def test_another_image_side_is_another_model(tracker, video_model):
+    small = segrid.Tracker(video_model, precision="fp32", image_side=64)
+    assert small.side == 64 and tracker.side == 128 and small.model_id != tracker.model_id
+    with opened(small) as session:
+        session.add(1, points=CLICK)
+        frame = next(session.propagate())
+        assert frame.masks.size == SIZE and frame.low_res.shape == (1, 16, 16)
+    with pytest.raises(ValueError, match="multiple of 32 and at least 64, got 100"):
+        segrid.Tracker(video_model, image_side=100)
