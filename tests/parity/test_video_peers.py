@@ -36,7 +36,7 @@ OTHER_RULES = (  # in the order of the list above, holes aside
     "a mask",
     "the first frame is corrected after tracking",
     "a frame that was tracked backward is corrected",
-    "an object joins while others are tracked",
+    "an object joins before tracking, on a later frame",
     "prompts on more frames than are looked at",
 )
 # Settings of sam2's predictor, and a scenario in which each of them shows.
