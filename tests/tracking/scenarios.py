@@ -2,14 +2,16 @@
 
 from tests.tracking.steps import Add, Clear, Ellipse, Propagate, Remove, Reset, Scenario
 
-# Settings of Sam2VideoConfig for models.sam2.make_video("clip", ...).
+# What models.sam2.make_video("clip", ...) takes: settings of Sam2VideoConfig, and a seed.
 MODELS = {
     "sam2.1": {},
     "sam2": dict(
         enable_occlusion_spatial_embedding=False,
         enable_temporal_pos_encoding_for_object_pointers=False,
     ),
-    "short memory": dict(num_maskmem=3, max_object_pointers_in_encoder=4, max_cond_frame_num=2),
+    "short memory": dict(
+        num_maskmem=3, max_object_pointers_in_encoder=4, max_cond_frame_num=2, seed=2
+    ),
 }
 CLICK, OTHER, THIRD = ((102, 64),), ((45, 91),), ((46, 36),)
 AS_TRANSFORMERS = {"fill_hole_area": 0}
