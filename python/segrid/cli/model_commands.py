@@ -116,14 +116,35 @@ def bench(
     batches: Annotated[
         str, typer.Option(help="Numbers of boxes in one call, for --image, separated by commas.")
     ] = "1,2,4,8,16,32,64,128,256",
+    video: Annotated[
+        Optional[str],
+        typer.Option(
+            help='Measure following objects through this video instead; "drawn" draws one.'
+        ),
+    ] = None,
+    objects: Annotated[int, typer.Option(min=1, help="Objects to follow, for --video.")] = 1,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Frames to measure with a full memory, for --video.")
+    ] = 5,
+    memory_frames: Annotated[
+        Optional[int], typer.Option(min=1, help="Frames that are looked back at, for --video.")
+    ] = None,
+    image_side: Annotated[
+        Optional[int], typer.Option(help="Side of the model's square in pixels, for --video.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measures how long each stage of segment everything takes on this machine, one image after
-    another; or, with --image, how many boxes to give to one call."""
+    another; or, with --image, how many boxes to give to one call; or, with --video, each stage of
+    following objects."""
     from segrid.cli.bench import run, sweep
+    from segrid.cli.bench_video import VideoBench, run_video
     from segrid.cli.choice import ModelChoice
 
     choice = ModelChoice(model, device, precision, threads)
+    if video is not None:
+        what = VideoBench(video, objects, frames, memory_frames, image_side)
+        raise typer.Exit(run_video(what, choice, as_json=json))
     if image is not None:
         if images:
             raise typer.BadParameter(
