@@ -11,7 +11,8 @@ from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid._types import Options
 from segrid.results import Masks
-from segrid.video.session import UNKNOWN_LENGTH, Objects, Prompt
+from segrid.video.object_prompt import Prompt
+from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.tracked_frame import TrackedFrame
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,128 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 from segrid._image import to_image
 from segrid._native import CancelToken, _core, cancel_scope
 from segrid._types import Options, Progress
-from segrid.prompt_arrays import numbers, point_arrays
 from segrid.results import Masks
 from segrid.video.export import export
 from segrid.video.frames import FrameNotFound, Frames
+from segrid.video.object_prompt import Prompt
+from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.prefetch import Prefetch
 from segrid.video.snapshots import Snapshot, write_snapshot
 from segrid.video.tracked_frame import TrackedFrame
 
 Direction = Literal["forward", "backward", "both"]
-UNKNOWN_LENGTH = 1 << 40  # frames of a video that does not tell how many it has
 EMBEDDINGS = 2  # of frames that are kept: that of the last prompt and that of the last step
-
-
-class Objects:
-    """The prompts and objects that sessions of files and of cameras share. One thread at a time may
-    use a session."""
-
-    def __init__(
-        self, engine: _core.Segmenter, size: tuple[int, int], count: int, options: Options
-    ) -> None:
-        unknown = sorted(options.keys() - _core.Session.options().keys())
-        if unknown:
-            raise TypeError(
-                f"session: unknown option {unknown[0]!r}; the options are "
-                f"{', '.join(_core.Session.options())}"
-            )
-        self._engine = engine
-        self._options = dict(options)
-        self._native = _core.Session(engine, size, count, options)
-        self._owner = threading.Lock()
-        self.names: dict[int, str] = {}
-        self.categories: dict[int, int] = {}
-
-    @property
-    def ids(self) -> list[int]:
-        """The objects, in the order in which they were added."""
-        return self._native.ids
-
-    @contextmanager
-    def _owned(self, call: str) -> Iterator[None]:
-        """A block that one thread at a time may run."""
-        if not self._owner.acquire(blocking=False):
-            raise RuntimeError(
-                f"{call}: another thread uses this session; a session has one owner at a time. "
-                "Open a session for each thread, or take turns with a lock"
-            )
-        try:
-            yield
-        finally:
-            self._owner.release()
-
-    def _prompt(
-        self,
-        id: int,
-        frame: int,
-        embedding: _core.Embedding,
-        prompt: Prompt,
-        *,
-        replace: bool,
-    ) -> TrackedFrame:
-        if prompt.mask is not None:
-            found = self._native.add_mask(id, frame, embedding, prompt.mask)
-        else:
-            found = self._native.add(
-                id, frame, embedding, prompt.points, prompt.labels, prompt.box, replace
-            )
-        return self._frame(found)
-
-    def _name(self, id: int, name: str | None, category: int | None) -> None:
-        if name is not None:
-            self.names[id] = name
-        if category is not None:
-            self.categories[id] = operator.index(category)
-
-    def _frame(
-        self, found: tuple[int, list[int], _core.MaskSet], progress: str = ""
-    ) -> TrackedFrame:
-        index, ids, masks = found
-        names = {id: self.names[id] for id in ids if id in self.names}
-        return TrackedFrame(index, ids, Masks(masks), names, progress)
-
-    def _forget_names(self) -> None:
-        for known in (self.names, self.categories):
-            for id in known.keys() - set(self.ids):
-                del known[id]
-
-
-class Prompt:
-    """The prompt of one object as the engine takes it.
-
-    Raises ValueError for shapes that do not fit, and for nothing at all.
-    """
-
-    def __init__(
-        self,
-        points: ArrayLike | None,
-        labels: ArrayLike | None,
-        boxes: ArrayLike | None,
-        mask: ArrayLike | None,
-    ) -> None:
-        if points is None and boxes is None and mask is None:
-            raise ValueError("add: no prompt; give points, boxes or mask")
-        if mask is not None and (points is not None or boxes is not None):
-            raise ValueError("add: a mask takes the place of points and boxes; give one of them")
-        self.points = self.labels = self.box = self.mask = None
-        if mask is not None:
-            self.mask = np.ascontiguousarray(np.asarray(mask) > 0)
-        if points is not None:
-            clicks = numbers("points", points)
-            one = None if labels is None else np.asarray(labels)[None]
-            prompts, given = point_arrays(np.atleast_2d(clicks)[None], one, anywhere=False)
-            assert prompts is not None and given is not None
-            self.points, self.labels = prompts[0], given[0]
-        elif labels is not None:
-            raise ValueError("labels: given without points")
-        if boxes is not None:
-            box = numbers("boxes", boxes)
-            if box.shape not in ((4,), (1, 4)):
-                raise ValueError(
-                    f"boxes: one object has one box, (4,) or (1, 4) XYXY; got shape {box.shape}"
-                )
-            self.box = box.reshape(4)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from segrid._files import atomic_write
 from segrid._native import CorruptFileError
-from segrid._types import JsonObject, Options
+from segrid._types import JsonObject, Options, Samples
 
 FORMAT = "segrid-session-1"
+Prompted = tuple[int, list[tuple[float, float]], list[int]]  # frame, points, labels
 ARRAYS = ("logits", "memory", "pointer")  # of each mask, see `_core.Session.state`
 
 
@@ -42,12 +41,12 @@ class Snapshot:
     options: Options
     names: dict[int, str]
     categories: dict[int, int]
-    tracks: list[dict[str, Any]] = field(default_factory=list)
+    tracks: list[JsonObject] = field(default_factory=list)
 
 
 def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     """Writes the file; it is complete or absent. Raises OSError."""
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Samples] = {}
     tracks = [
         {**track, "masks": [_without_arrays(mask, arrays) for mask in track["masks"]]}
         for track in snapshot.tracks
@@ -58,7 +57,7 @@ def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
         part.write_bytes(save(arrays or {"none": np.zeros(1, np.uint8)}, metadata))
 
 
-def _without_arrays(mask: JsonObject, arrays: dict[str, NDArray[Any]]) -> JsonObject:
+def _without_arrays(mask: JsonObject, arrays: dict[str, Samples]) -> JsonObject:
     """The mask with the names of its arrays in their place."""
     kept = {**mask, "counts": mask["counts"].decode("ascii")}
     for name in ARRAYS:
@@ -101,6 +100,8 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
         raise CorruptFileError(f"{name}: a damaged snapshot ({error})") from error
 
 
-def _prompt(row: list[Any]) -> tuple[int, list[tuple[float, float]], list[int]]:
+def _prompt(
+    row: tuple[int, list[list[float]], list[int]],
+) -> tuple[int, list[tuple[float, float]], list[int]]:
     frame, points, labels = row
     return frame, [(x, y) for x, y in points], labels

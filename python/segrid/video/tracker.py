@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
 
 from segrid._native import _core
 from segrid.loaded import LoadedModel
@@ -57,7 +56,7 @@ class Tracker(LoadedModel):
         *,
         long_side: int | None = 1024,
         store_bytes: int | None = None,
-        **options: Any,
+        **options: int | bool | None,
     ) -> Session:
         """Opens a video. Objects are prompted and followed in the session.
 
@@ -84,7 +83,7 @@ class Tracker(LoadedModel):
             frames.close()
             raise
 
-    def live(self, **options: Any) -> LiveSession:
+    def live(self, **options: int | bool | None) -> LiveSession:
         """A session whose frames are pushed one by one, for cameras.
 
         options : see `Session`

@@ -1,0 +1,45 @@
+"""The prompt of one object in one frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from segrid.prompt_arrays import numbers, point_arrays
+
+
+class Prompt:
+    """The prompt of one object as the engine takes it.
+
+    Raises ValueError for shapes that do not fit, and for nothing at all.
+    """
+
+    def __init__(
+        self,
+        points: ArrayLike | None,
+        labels: ArrayLike | None,
+        boxes: ArrayLike | None,
+        mask: ArrayLike | None,
+    ) -> None:
+        if points is None and boxes is None and mask is None:
+            raise ValueError("add: no prompt; give points, boxes or mask")
+        if mask is not None and (points is not None or boxes is not None):
+            raise ValueError("add: a mask takes the place of points and boxes; give one of them")
+        self.points = self.labels = self.box = self.mask = None
+        if mask is not None:
+            self.mask = np.ascontiguousarray(np.asarray(mask) > 0)
+        if points is not None:
+            clicks = numbers("points", points)
+            one = None if labels is None else np.asarray(labels)[None]
+            prompts, given = point_arrays(np.atleast_2d(clicks)[None], one, anywhere=False)
+            assert prompts is not None and given is not None
+            self.points, self.labels = prompts[0], given[0]
+        elif labels is not None:
+            raise ValueError("labels: given without points")
+        if boxes is not None:
+            box = numbers("boxes", boxes)
+            if box.shape not in ((4,), (1, 4)):
+                raise ValueError(
+                    f"boxes: one object has one box, (4,) or (1, 4) XYXY; got shape {box.shape}"
+                )
+            self.box = box.reshape(4)
