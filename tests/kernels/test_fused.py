@@ -90,6 +90,20 @@ def test_attention_to_other_tokens(kernels, queries, keys, dim, width):
         assert np.abs(got - expected).max() < tolerance
 
 
+@pytest.mark.parametrize(
+    "queries, places, frames, width",
+    [(1, 16, 1, 4), (5, 32, 7, 64), (24, 64, 7, 64), (4, 16, 3, 33), (7, 48, 16, 8)],
+)
+def test_place_scores(kernels, queries, places, frames, width):
+    across, down, keys = draw(
+        places, (queries, places, width + 1), (queries, width + 1), (places, frames, width)
+    )
+    both = double(across) + double(down)[:, None]
+    expected = torch.einsum("qpc,pfc->qpf", both[..., :-1], double(keys)) + both[..., -1:]
+    got = kernels.place_scores(across, down, keys)
+    assert np.abs(got - expected.numpy()).max() < 1e-6 * width
+
+
 @pytest.mark.parametrize("side", ["", "update", "both"])
 @pytest.mark.parametrize(
     "keys, dim, heads, tokens, readers, range_",

@@ -22,13 +22,14 @@ PRESETS = {
         ),
     ),
     "two heads": ("wide", dict(memory_attention_num_attention_heads=2, num_maskmem=4)),
+    # The grid of `wide` is one that place_scores takes; more frames than one of its blocks holds.
+    "many frames": ("wide", dict(num_maskmem=9)),
     # 100 tokens, which are no multiple of a tile.
     "odd": (
         "odd",
         dict(
             memory_attention_downsample_rate=2,
             memory_attention_num_layers=3,
-            memory_encoder_output_channels=32,
             mask_downsampler_kernel_size=5,
             mask_downsampler_padding=2,
             memory_fuser_kernel_size=5,
@@ -48,7 +49,7 @@ MEMORIES = [
     ([0, 3, 1], 0),
     ([0, 0, 2], 5),
     ([3, 2, 1, 1], 16),
-    ([0, 6, 5, 4, 3, 2, 1], 16),
+    ([0, 8, 7, 6, 5, 4, 3, 2, 1], 16),
 ]
 MOST = 16  # frames that pointers look back
 # By how much of their size features, and what is remembered, may differ from transformers' fp32.

@@ -4,7 +4,6 @@
 
 #include "models/sam2/memory_attention.h"
 #include "models/sam2/memory_encoder.h"
-#include "models/sam2/memory_parts.h"
 
 namespace segrid::sam2 {
 namespace {
@@ -16,13 +15,13 @@ struct LookedAt : FrameContext {
 class FastMemory final : public MemoryModel {
 public:
     FastMemory(const MemoryConfig& c, const WeightScope& root)
-        : config_(c),
-          precision_(root.precision()),
+        : rules_(c.rules),
+          grid_(c.grid),
           attention_(root / "memory_attention", c),
           encoder_(root / "memory_encoder", c),
           parts_(plain::Weights(root, Placement{}), c) {}
 
-    const MemoryRules& rules() const override { return config_.rules; }
+    const MemoryRules& rules() const override { return rules_; }
 
     std::shared_ptr<const FrameContext> look(const at::Tensor& image,
                                              const Schedule& schedule) const override {
@@ -34,8 +33,10 @@ public:
     at::Tensor attend(const FrameContext& image, const std::vector<RememberedFrame>& frames,
                       const std::vector<RememberedPointer>& pointers,
                       const Schedule& schedule) const override {
+        const TokenOrder order = attention_.order(static_cast<int64_t>(frames.size()));
         return attention_(static_cast<const LookedAt&>(image).tokens,
-                          tokens_of(frames, pointers, schedule), schedule);
+                          memory_tokens(parts_, grid_, order, frames, pointers, schedule),
+                          schedule);
     }
 
     at::Tensor encode(const at::Tensor& image, const at::Tensor& mask, const MaskNature& nature,
@@ -64,49 +65,7 @@ public:
     }
 
 private:
-    // The memory of an object, in the order of frames and pointers.
-    MemoryTokens tokens_of(const std::vector<RememberedFrame>& frames,
-                           const std::vector<RememberedPointer>& pointers,
-                           const Schedule& schedule) const {
-        const int64_t area = config_.grid * config_.grid, channels = config_.encoder.channels;
-        const int64_t on_grids = static_cast<int64_t>(frames.size()) * area;
-        MemoryTokens memory;
-        MemoryParts::PointerTokens known;
-        std::vector<at::Tensor> ages;
-        run_in_worker(schedule, [&] {
-            if (!pointers.empty()) known = parts_.pointer_tokens(pointers);
-            for (const RememberedFrame& f : frames) ages.push_back(parts_.age(f.age).contiguous());
-        });
-        memory.pointers = pointers.empty() ? 0 : known.values.size(0);
-        memory.tokens = on_grids + memory.pointers;
-        memory.rows = at::empty({memory.tokens, channels});
-        memory.values = PackedValues(precision_, memory.tokens, channels);
-        float* rows_out = memory.rows.mutable_data_ptr<float>();
-        over_rows(memory.tokens, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-            float* values = arena.take<float>(rows * channels);
-            for (int64_t r = 0; r < rows; ++r) {
-                const int64_t t = first + r;
-                float *value = values + r * channels, *row = rows_out + t * channels;
-                if (t >= on_grids) {
-                    const int64_t at = (t - on_grids) * channels;
-                    std::copy_n(known.values.const_data_ptr<float>() + at, channels, value);
-                    add(channels, value, known.ages.const_data_ptr<float>() + at, row);
-                    continue;
-                }
-                const auto frame = static_cast<std::size_t>(t / area);
-                const int64_t at = t % area * channels;
-                std::copy_n(frames[frame].features.const_data_ptr<at::BFloat16>() + at, channels,
-                            value);
-                add(channels, value, parts_.places().const_data_ptr<float>() + at, row);
-                add(channels, row, ages[frame].const_data_ptr<float>(), row);
-            }
-            memory.values.pack(first, rows, {values, channels});
-        });
-        return memory;
-    }
-
-    MemoryConfig config_;
-    Precision precision_;
+    MemoryRules rules_;
     MemoryAttention attention_;
     MemoryEncoder encoder_;
     MemoryParts parts_;

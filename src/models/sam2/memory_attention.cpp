@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <optional>
 
 #include "core/trace.h"
 #include "models/sam2/memory_attention_plain.h"
@@ -87,6 +88,12 @@ MemoryAttentionLayer::MemoryAttentionLayer(const WeightScope& s, const MemoryCon
     q_ = turned(memory / "q_proj", dim_, inner_, heads_);
     k_ = turned(memory / "k_proj", channels_, inner_, heads_);
     folded_ = folded(s / "cross_attn_image", channels_, inner_, dim_, heads_);
+    if (precision_ == Precision::Fp32) {
+        const WeightScope k = s / "cross_attn_image" / "k_proj";
+        places_ = {by_halves(k.tensor("weight", {inner_, channels_}), heads_),
+                   by_halves(k.tensor("bias", {inner_}), heads_), heads_, c.grid,
+                   c.attention.theta};
+    }
     mlp_ = ResidualMlp(s / "layer_norm3", linears / "linear1", linears / "linear2", dim_,
                        c.attention.mlp, kEps, Activation::Relu);
 }
@@ -147,7 +154,7 @@ void MemoryAttentionLayer::look(const Rotation& turn, float* x, const Schedule& 
 PackedKeys MemoryAttentionLayer::keys_of(const Rotation& turn, const MemoryTokens& memory,
                                          const Schedule& schedule) const {
     PackedKeys keys(precision_, memory.tokens, heads_, inner_ / heads_);
-    const float* rows_in = memory.rows.const_data_ptr<float>();
+    const float* rows_in = memory.keys.const_data_ptr<float>();
     over_rows(memory.tokens, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
         const Span span("memory keys");
         float* k = arena.take<float>(rows * inner_);
@@ -161,25 +168,33 @@ PackedKeys MemoryAttentionLayer::keys_of(const Rotation& turn, const MemoryToken
     return keys;
 }
 
+void MemoryAttentionLayer::read(const MemoryTokens& memory, const PackedKeys* keys, int64_t rows,
+                                const float* q, float* out, Arena& arena) const {
+    if (keys == nullptr) return places_(memory, rows, q, out, arena);
+    const int64_t head_dim = inner_ / heads_;
+    GridAttention call = attention(memory.tokens, channels_);
+    for (int64_t h = 0; h < heads_; ++h) {
+        call.head = {keys->of_head(h), memory.values.from_column(0)};
+        grid_attention(call, 0, rows, q + h * head_dim, inner_, out + h * channels_,
+                       heads_ * channels_, arena);
+    }
+}
+
 void MemoryAttentionLayer::remember(const Rotation& turn, const MemoryTokens& memory, float* x,
                                     const Schedule& schedule) const {
-    const PackedKeys keys = keys_of(turn, memory, schedule);
-    const int64_t head_dim = inner_ / heads_, width = heads_ * channels_;
+    std::optional<PackedKeys> keys;
+    if (!memory.by_place) keys = keys_of(turn, memory, schedule);
+    const int64_t width = heads_ * channels_;
     over_rows(tokens_, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
         float *own = x + first * dim_, *normed = arena.take<float>(rows * dim_),
-              *q = arena.take<float>(rows * inner_), *attended = arena.take<float>(rows * width);
+              *q = arena.take<float>(rows * inner_), *means = arena.take<float>(rows * width);
         {
             const Span span("memory cross-attention");
             norm2_(rows, own, normed);
             q_(rows, normed, dim_, q, inner_);
             for (int64_t r = 0; r < rows; ++r) turn(first + r, heads_, q + r * inner_);
-            GridAttention call = attention(memory.tokens, channels_);
-            for (int64_t h = 0; h < heads_; ++h) {
-                call.head = {keys.of_head(h), memory.values.from_column(0)};
-                grid_attention(call, first, rows, q + h * head_dim, inner_,
-                               attended + h * channels_, width, arena);
-            }
-            folded_.add_to(rows, attended, width, own, dim_);
+            read(memory, keys ? &*keys : nullptr, rows, q, means, arena);
+            folded_.add_to(rows, means, width, own, dim_);
         }
         const Span span("memory mlp");
         mlp_(rows, own, arena);
@@ -187,11 +202,18 @@ void MemoryAttentionLayer::remember(const Rotation& turn, const MemoryTokens& me
 }
 
 MemoryAttention::MemoryAttention(const WeightScope& s, const MemoryConfig& c)
-    : dim_(c.dim),
+    : grid_(c.grid),
+      dim_(c.dim),
+      precision_(s.precision()),
       image_positions_((0.1 * plain::sine_positions(c.grid, c.dim)).contiguous()),
       turn_(c.grid, c.dim / c.attention.downsample / c.attention.heads, c.attention.theta),
       norm_(s / "layer_norm", c.dim, kEps) {
     for (int64_t i = 0; i < c.attention.layers; ++i) layers_.emplace_back(s / "layers" / i, c);
+}
+
+TokenOrder MemoryAttention::order(int64_t frames) const {
+    return {.by_place = precision_ == Precision::Fp32 && PlaceAttention::pays(grid_, frames),
+            .precision = precision_};
 }
 
 at::Tensor MemoryAttention::look(const at::Tensor& image, const Schedule& schedule) const {

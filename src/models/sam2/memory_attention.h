@@ -4,11 +4,13 @@
 //   - Queries and keys keep the channels of a head in another order, first the even ones, then the
 //     odd ones, so that pairs turn without shuffles. Their products are the same.
 //   - No row of scores is ever whole: tiles of queries meet blocks of keys (kernels/attention).
+//   - In fp32, with enough frames, keys are neither projected nor turned: queries are, for every
+//     row and column of the grid (place_attention.h).
 #pragma once
 
 #include <vector>
 
-#include "models/sam2/memory_config.h"
+#include "models/sam2/place_attention.h"
 #include "nn/transformer.h"
 
 namespace segrid::sam2 {
@@ -25,14 +27,6 @@ private:
     at::Tensor cos_, sin_;  // [grid^2, head_dim / 2]
 };
 
-// What is attended to: `tokens` tokens, of which the last `pointers` are object pointers. The
-// others lie on grids, one after the other.
-struct MemoryTokens {
-    int64_t tokens = 0, pointers = 0;
-    at::Tensor rows;      // [tokens, memory channels]: features and positions, from which keys come
-    PackedValues values;  // the features alone
-};
-
 class MemoryAttentionLayer {
 public:
     MemoryAttentionLayer(const WeightScope& scope, const MemoryConfig& config);
@@ -43,6 +37,10 @@ public:
                   const Schedule& schedule) const;
 
 private:
+    // Attention of turned queries to the memory. keys: projected ones, or null for a memory that is
+    // in the order of places.
+    void read(const MemoryTokens& memory, const PackedKeys* keys, int64_t rows, const float* q,
+              float* out, Arena& arena) const;
     void project(const Rotation& turn, const float* x, float* q, PackedKeys& keys,
                  PackedValues& values, const Schedule& schedule) const;
     PackedKeys keys_of(const Rotation& turn, const MemoryTokens& memory,
@@ -54,6 +52,7 @@ private:
     LayerNorm norm1_, norm2_;
     Linear qkv_, out_;       // of the self-attention
     Linear q_, k_, folded_;  // folded_: from heads x memory channels, Wv Wo
+    PlaceAttention places_;  // only in fp32
     ResidualMlp mlp_;
 };
 
@@ -63,12 +62,15 @@ public:
     // What does not depend on the memory: up to the first layer's self-attention. image: [tokens,
     // dim]. Returns [tokens, dim].
     at::Tensor look(const at::Tensor& image, const Schedule& schedule) const;
+    // How a memory of so many frames has to lie.
+    TokenOrder order(int64_t frames) const;
     // The rest. looked: of look(). Returns [tokens, dim].
     at::Tensor operator()(const at::Tensor& looked, const MemoryTokens& memory,
                           const Schedule& schedule) const;
 
 private:
-    int64_t dim_;
+    int64_t grid_, dim_;
+    Precision precision_;         // of the attention itself
     at::Tensor image_positions_;  // [tokens, dim], times 0.1
     Rotation turn_;
     std::vector<MemoryAttentionLayer> layers_;

@@ -1,0 +1,31 @@
+#include "kernels/place_scores/op.h"
+
+#include "core/cpu.h"
+#include "kernels/place_scores/implementations.h"
+
+namespace segrid {
+namespace {
+
+struct Table {
+    places::Scores* scores;
+};
+const Table plain{places::plain}, avx2{places::avx2}, avx512{places::avx512};
+
+const Table& table() {
+    static const KernelTables<Table> kernel("place_scores",
+                                            {{"avx512", cpu_features().avx512 ? &avx512 : nullptr},
+                                             {"avx2", cpu_features().avx2 ? &avx2 : nullptr},
+                                             {"plain", &plain}});
+    return *kernel;
+}
+
+[[maybe_unused]] const bool registered = (table(), true);
+
+}  // namespace
+
+void place_scores(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
+                  Rows<float> scores) {
+    table().scores(of, queries, packed, scores);
+}
+
+}  // namespace segrid
