@@ -66,6 +66,7 @@ public:
 
 private:
     MemoryRules rules_;
+    int64_t grid_;
     MemoryAttention attention_;
     MemoryEncoder encoder_;
     MemoryParts parts_;
