@@ -13,8 +13,9 @@ namespace segrid {
 namespace {
 
 constexpr float kFilledHole = 0.1F;
-// What is kept of each frame is small and lies between large blocks that are free again: without
-// this, the heap would grow with the number of frames.
+// What is kept of each frame is small and lies between large blocks that are free again: unless
+// free pages are given back, the heap grows with the number of frames. While the memory fills,
+// every frame needs larger blocks than the one before, so that it is done after each.
 constexpr int64_t kStepsBetweenReturns = 32;
 
 at::Tensor resized(const at::Tensor& plane, int64_t height, int64_t width) {
@@ -241,7 +242,8 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
     for (std::size_t i = 0; i < found.size(); ++i)
         found[i]->counts = compress(coco_counts(masks.masks.masks()[i].runs, video()));
     trim(frame);
-    if (++steps_ % kStepsBetweenReturns == 0) give_back_memory();
+    ++steps_;
+    if (steps_ <= 2 * rules_.frames || steps_ % kStepsBetweenReturns == 0) give_back_memory();
     masks.stats.add("track", watch.seconds());
     masks.stats.peak_memory_mb = peak_resident_mb();
     return masks;
