@@ -6,7 +6,9 @@
 
 #include <vector>
 
+#include "models/convolution_stem.h"
 #include "models/sam/vision_encoder.h"
+#include "nn/convolution.h"
 #include "nn/transformer.h"
 
 namespace segrid::mobile_sam {
@@ -37,32 +39,8 @@ struct TinyVitConfig {
     explicit TinyVitConfig(const Config& config);
 };
 
-// A 3x3 convolution of stride 2 with zero padding. Rows are [column][channel].
-class StridedConvolution {
-public:
-    StridedConvolution(const WeightScope& scope, int64_t in, int64_t out);
-    // Writes output row y, of side / 2 columns. rows(i) is input row i, or null beyond the edge.
-    template <class Rows>
-    void operator()(int64_t y, int64_t side, const Rows& rows, float* out, Arena& arena) const;
-
-private:
-    int64_t in_, out_;
-    Linear product_;
-};
-
-// A depthwise 3x3 convolution with zero padding.
-class DepthwiseConvolution {
-public:
-    DepthwiseConvolution() = default;
-    DepthwiseConvolution(const WeightScope& scope, int64_t channels, int64_t stride);
-    // Writes one output row, of side / stride columns, from the three input rows above, at and
-    // below it. A row beyond the edge is null.
-    void operator()(const float* const rows[3], int64_t side, float* out) const;
-
-private:
-    int64_t channels_ = 0, stride_ = 1;
-    at::Tensor taps_, bias_;  // [9, channels], [channels]
-};
+// A 3x3 convolution of each channel, with its BatchNorm folded in.
+DepthwiseConvolution depthwise(const WeightScope& scope, int64_t channels, int64_t stride);
 
 class Bottleneck {
 public:
@@ -98,10 +76,7 @@ public:
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 
 private:
-    at::Tensor patches(const ModelInput& input, const Schedule& schedule) const;
-
-    TinyVitConfig config_;
-    StridedConvolution first_, second_;
+    ConvolutionStem stem_;
     std::vector<Bottleneck> convolutions_, merges_;
     std::vector<std::vector<Block>> stages_;  // of stages 1 to 3
     sam::Neck neck_;
