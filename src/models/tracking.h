@@ -14,7 +14,7 @@ namespace segrid {
 
 // One object in one earlier frame.
 struct RememberedFrame {
-    at::Tensor features;  // [image tokens, memory channels] in bf16, as MemoryModel::encode gives
+    at::Tensor features;  // [kept tokens, memory channels], as MemoryModel::encode gives
     int64_t age = 0;      // frames between then and now; 0 for a frame that the user prompted
 };
 
@@ -42,8 +42,9 @@ public:
                               const std::vector<RememberedFrame>& frames,
                               const std::vector<RememberedPointer>& pointers,
                               const Schedule& schedule) const = 0;
-    // [image tokens, memory channels] in bf16: one object in this frame. image_tokens: the image's
-    // own features. mask: [side, side] logits in fp32, in the model's square.
+    // [kept tokens, memory channels]: one object in this frame. SAM 2 keeps as many tokens as the
+    // image has, in bf16; EdgeTAM keeps fewer, in the model's type. image_tokens: the image's own
+    // features. mask: [side, side] logits in fp32, in the model's square.
     virtual at::Tensor encode(const at::Tensor& image_tokens, const at::Tensor& mask,
                               const MaskNature& nature, const Schedule& schedule) const = 0;
     // [channels]: who the object is, from the output token of its mask (DecodedMask::token).

@@ -41,8 +41,7 @@ struct Memory {
     Floats attend(const Floats& image, const std::vector<std::pair<Floats, int64_t>>& frames,
                   const std::vector<std::pair<Floats, double>>& pointers) const {
         std::vector<segrid::RememberedFrame> seen;
-        for (const auto& [features, age] : frames)
-            seen.push_back({tensor_of(features).to(at::kBFloat16), age});
+        for (const auto& [features, age] : frames) seen.push_back({tensor_of(features), age});
         std::vector<segrid::RememberedPointer> known;
         for (const auto& [pointer, age] : pointers) known.push_back({placed(pointer), age});
         return array_of(

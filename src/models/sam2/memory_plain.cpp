@@ -4,6 +4,7 @@
 
 #include "models/sam2/memory_attention_plain.h"
 #include "models/sam2/memory_encoder_plain.h"
+#include "models/sam2/sam2.h"
 
 namespace segrid::sam2 {
 namespace {
@@ -19,14 +20,21 @@ at::Tensor sine_ages(const std::vector<RememberedPointer>& pointers, int64_t cha
     return at::cat({angle.sin(), angle.cos()}, 1);
 }
 
+// Where the tokens of a remembered frame are: [kept tokens, memory channels] in fp32 on the CPU.
+at::Tensor positions_of(const MemoryConfig& c) {
+    return at::cat({at::zeros({c.unplaced, c.encoder.channels}),
+                    plain::sine_positions(c.memory_grid, c.encoder.channels)});
+}
+
 class PlainMemory final : public MemoryModel {
 public:
-    PlainMemory(const MemoryConfig& c, const Weights& root)
+    PlainMemory(const MemoryConfig& c, const Weights& root, Keeping keeping)
         : config_(c),
           placement_(root.placement()),
           attention_(root / "memory_attention", c),
           encoder_(root / "memory_encoder", c),
-          positions_(root.place(plain::sine_positions(c.grid, c.encoder.channels))),
+          keeping_(std::move(keeping)),
+          positions_(root.place(positions_of(c))),
           ages_(root.tensor("memory_temporal_positional_encoding",
                             {c.frames, 1, 1, c.encoder.channels})
                     .view({c.frames, c.encoder.channels})),
@@ -80,7 +88,7 @@ public:
             result = encoder_(
                 image, (share * config_.encoder.scale + config_.encoder.bias).to(placement_.type));
             if (config_.occlusion && !nature.appears) result = result + occluded_;
-            result = result.to(at::kBFloat16);
+            result = keeping_.condense(result).to(keeping_.type);
         });
         return result;
     }
@@ -134,7 +142,8 @@ private:
     Placement placement_;
     plain::MemoryAttention attention_;
     plain::MemoryEncoder encoder_;
-    at::Tensor positions_;  // [tokens, memory channels]
+    Keeping keeping_;
+    at::Tensor positions_;  // [kept tokens, memory channels]
     at::Tensor ages_;       // [frames, memory channels]
     plain::FeedForward pointer_;
     Linear pointer_ages_;
@@ -143,9 +152,18 @@ private:
 
 }  // namespace
 
-std::unique_ptr<MemoryModel> load_memory_plain(const Config& config, const Sam2Config& image,
-                                               const plain::Weights& root) {
-    return std::make_unique<PlainMemory>(MemoryConfig(config, image), root);
+std::unique_ptr<MemoryModel> load_memory_plain(const MemoryConfig& config, const Weights& root,
+                                               Keeping keeping) {
+    return std::make_unique<PlainMemory>(config, root, std::move(keeping));
+}
+
+std::unique_ptr<MemoryModel> load_memory_plain(const Config& config, const ImageConfig& image,
+                                               const Weights& root) {
+    if (!has_memory(config)) return nullptr;
+    const MemoryConfig c(config, image);
+    return load_memory_plain(
+        c, root,
+        {.condense = [](const at::Tensor& memory) { return memory; }, .type = at::kBFloat16});
 }
 
 }  // namespace segrid::sam2
