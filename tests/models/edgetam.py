@@ -38,8 +38,6 @@ PRESETS = {
             memory_attention_num_attention_heads=2,
             perceiver_resampler_num_latents=10,
             perceiver_resampler_num_latents_2d=9,
-            perceiver_resampler_num_attention_heads=2,
-            perceiver_resampler_attention_head_dim=32,
             perceiver_resampler_mlp_intermediate_size=80,
         ),
     ),

@@ -100,7 +100,6 @@ MemoryConfig::MemoryConfig(const Config& c, const sam2::ImageConfig& image)
         c.integer(key + "num_latents_2d", p.square * p.square, {.low = 1, .high = 65536});
     p.square = std::lround(std::sqrt(static_cast<double>(placed)));
     p.layers = c.integer(key + "num_layers", p.layers, {.low = 1, .high = 64});
-    p.heads = c.integer(key + "num_attention_heads", p.heads, {.low = 1, .high = 256});
     p.hidden = c.integer(key + "mlp_intermediate_size", p.hidden, {.low = 1, .high = 65536});
     unplaced = p.global;
     memory_grid = p.square;
@@ -109,10 +108,13 @@ MemoryConfig::MemoryConfig(const Config& c, const sam2::ImageConfig& image)
                              std::to_string(grid) + " image tokens along a side");
     }
     const int64_t channels = encoder.channels;
+    if (c.integer(key + "num_attention_heads", 1) != 1)
+        unsupported(c, key + "num_attention_heads must be 1");
     if (c.integer(key + "hidden_size", 64) != channels ||
-        p.heads * c.integer(key + "attention_head_dim", 64) != channels) {
-        contradiction(c, key + "hidden_size, and num_attention_heads x attention_head_dim, must " +
-                             "equal memory_encoder_output_channels");
+        c.integer(key + "attention_head_dim", 64) != channels) {
+        contradiction(c, key +
+                             "hidden_size and attention_head_dim must equal "
+                             "memory_encoder_output_channels");
     }
     if (c.side("memory_attention_rope_feat_sizes", 64) != grid ||
         c.side("memory_attention_rope_k_sizes", 16) != p.square) {

@@ -39,7 +39,7 @@ private:
 // in the middle of a window; the global ones lie nowhere.
 struct PerceiverConfig {
     int64_t global = 256, square = 16;  // global latents; latents along the square's side
-    int64_t layers = 2, heads = 1, hidden = 256;
+    int64_t layers = 2, hidden = 256;
 };
 
 struct MemoryConfig : sam2::MemoryConfig {

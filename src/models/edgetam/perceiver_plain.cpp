@@ -22,9 +22,8 @@ at::Tensor PerceiverMlp::operator()(const at::Tensor& x) const {
     return out(at::gelu(in(norm(x))));
 }
 
-PerceiverAttention::PerceiverAttention(const Weights& w, int64_t dim, int64_t heads)
-    : heads_(heads),
-      q_(w / "q_proj", dim, dim, /*bias=*/false),
+PerceiverAttention::PerceiverAttention(const Weights& w, int64_t dim)
+    : q_(w / "q_proj", dim, dim, /*bias=*/false),
       k_(w / "k_proj", dim, dim, /*bias=*/false),
       v_(w / "v_proj", dim, dim, /*bias=*/false),
       out_(w / "o_proj", dim, dim, /*bias=*/false) {}
@@ -32,9 +31,9 @@ PerceiverAttention::PerceiverAttention(const Weights& w, int64_t dim, int64_t he
 at::Tensor PerceiverAttention::operator()(const at::Tensor& queries, const at::Tensor& inputs,
                                           const at::Tensor& positions) const {
     const auto placed = [&](const at::Tensor& x) {
-        return split_heads(positions.defined() ? x + positions : x, heads_);
+        return split_heads(positions.defined() ? x + positions : x, 1);
     };
-    const at::Tensor q = split_heads(q_(queries), heads_);
+    const at::Tensor q = split_heads(q_(queries), 1);
     const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
     return out_(merge_heads(attend(q, placed(k_(inputs)), placed(v_(inputs)), scale)));
 }
@@ -43,8 +42,8 @@ PerceiverLayer::PerceiverLayer(const Weights& w, const edgetam::MemoryConfig& c)
     : norm_latents(w / "layer_norm_latents", c.encoder.channels, kEps),
       norm_memory(w / "layer_norm_input", c.encoder.channels, kEps),
       norm_self(w / "layer_norm_self", c.encoder.channels, kEps),
-      cross(w / "cross_attention", c.encoder.channels, c.perceiver.heads),
-      self(w / "self_attention", c.encoder.channels, c.perceiver.heads),
+      cross(w / "cross_attention", c.encoder.channels),
+      self(w / "self_attention", c.encoder.channels),
       mlp(w / "mlp", c.encoder.channels, c.perceiver.hidden),
       self_mlp(w / "self_mlp", c.encoder.channels, c.perceiver.hidden) {}
 

@@ -23,16 +23,15 @@ struct PerceiverMlp {
     Linear in, out;
 };
 
-class PerceiverAttention {
+class PerceiverAttention {  // of one head
 public:
-    PerceiverAttention(const Weights& weights, int64_t dim, int64_t heads);
+    PerceiverAttention(const Weights& weights, int64_t dim);
     // queries: [batch, n, dim]; inputs: [batch, m, dim]. positions: added to keys and to values,
     // [1, m, dim] or undefined.
     at::Tensor operator()(const at::Tensor& queries, const at::Tensor& inputs,
                           const at::Tensor& positions) const;
 
 private:
-    int64_t heads_;
     Linear q_, k_, v_, out_;
 };
 
