@@ -83,7 +83,7 @@ $(STAMPS)/test-tools: $(STAMPS)/venv
 	$(PY) -m pip install --quiet $(TORCH) "transformers>=5" safetensors pytest hypothesis pycocotools scikit-image opencv-python-headless \
 	  matplotlib nbclient nbformat ipykernel psutil ruff==0.17.6 clang-format==18.1.8 mypy supervision scipy imagecodecs shapely pyarrow "ray[data]" "av>=18"
 	$(PY) -m pip install --quiet hydra-core iopath setuptools
-	$(PY) -m pip install --quiet --no-deps segment-anything
+	$(PY) -m pip install --quiet --no-deps segment-anything timm
 	SAM2_BUILD_CUDA=0 $(PY) -m pip install --quiet --no-deps --no-build-isolation sam2
 	@touch $@
 

@@ -91,7 +91,8 @@ class LoadedModel:
 
     @property
     def family(self) -> str:
-        """The architecture's family: one of "sam", "sam2", "mobile_sam", "owlv2" and "owlvit"."""
+        """The architecture's family: one of "sam", "sam2", "mobile_sam", "edgetam", "owlv2"
+        and "owlvit"."""
         return self._engine.family
 
     @property

@@ -21,13 +21,14 @@ from segrid.torch_names import Device, Precision
 
 class Segmenter(LoadedModel):
     """A promptable segmentation model: SAM (Kirillov et al. 2023), SAM 2 and 2.1 on images (Ravi et
-    al. 2024), MobileSAM (Zhang et al. 2023). Immutable; share it between threads.
+    al. 2024), EdgeTAM on images (Zhou et al. 2025), MobileSAM (Zhang et al. 2023). Immutable; share
+    it between threads.
 
     Parameters
     ----------
     model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors
-        (transformers' SamModel, Sam2Model, Sam2VideoModel; what `segrid convert` makes of original
-        checkpoints), a .safetensors file beside its config.json, or a Hugging Face id, perhaps
+        (transformers' SamModel, Sam2Model, Sam2VideoModel, EdgeTamModel, EdgeTamVideoModel; what
+        `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json, or a Hugging Face id, perhaps
         with "@revision". "tiny" serves for a first try and for round objects (nuclei, colonies,
         coins). It finds little of use on everyday photos; take "facebook/sam2.1-hiera-tiny" (a
         download of 156 MB, Apache-2.0) for those
@@ -106,7 +107,7 @@ class Segmenter(LoadedModel):
         It serves pipelines that resize and augment images by themselves.
 
         pixels : (h, w, 3) RGB, 0..255, any numeric dtype, not rounded; the long side is `side`
-            (SAM, MobileSAM), or the size is `side` x `side` (SAM 2)
+            (SAM, MobileSAM), or the size is `side` x `side` (SAM 2, EdgeTAM)
         image_size : (height, width) of the original image; prompts and masks are in its pixels
 
         Raises ValueError where (h, w) is not the size that the model gives an image of

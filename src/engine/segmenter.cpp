@@ -16,8 +16,10 @@ namespace {
 
 std::map<std::string, double> recommended(const std::string& settings_path,
                                           const std::string& family) {
-    std::map<std::string, double> values{{"pred_iou_thresh", family == "sam2" ? 0.8 : 0.88},
-                                         {"stability_score_thresh", 0.95},  // the originals'
+    // The originals'. EdgeTAM has SAM 2's generator of masks.
+    const bool as_sam2 = family == "sam2" || family == "edgetam";
+    std::map<std::string, double> values{{"pred_iou_thresh", as_sam2 ? 0.8 : 0.88},
+                                         {"stability_score_thresh", 0.95},
                                          {"containment_thresh", 1.0},
                                          {"crop_containment_thresh", 1.0}};
     if (settings_path.empty()) return values;

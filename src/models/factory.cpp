@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "models/edgetam/edgetam.h"
 #include "models/mobile_sam/mobile_sam.h"
 #include "models/owlv2/owlv2.h"
 #include "models/sam/sam.h"
@@ -24,7 +25,9 @@ struct Family {
 constexpr Family kFamilies[] = {{"sam", sam::load, sam::load_plain},
                                 {"mobile_sam", mobile_sam::load, mobile_sam::load_plain},
                                 {"sam2", sam2::load, sam2::load_plain},
-                                {"sam2_video", sam2::load, sam2::load_plain}};
+                                {"sam2_video", sam2::load, sam2::load_plain},
+                                {"edgetam", edgetam::load, edgetam::load_plain},
+                                {"edgetam_video", edgetam::load, edgetam::load_plain}};
 
 bool detects(const std::string& type) { return type == "owlv2" || type == "owlvit"; }
 
@@ -41,7 +44,7 @@ FromFiles<SegmentationModel> load_segmentation_model(const std::string& config_p
         fail(ErrorKind::Unsupported,
              config_path + ": model_type '" + type +
                  "' is not a segmentation model of this build; it knows: sam, mobile_sam, sam2, "
-                 "sam2_video" +
+                 "sam2_video, edgetam, edgetam_video" +
                  (detects(type) ? " (segrid.Detector loads this one)" : ""));
     }
     WeightStore store(SafeTensors::read(weights_path));

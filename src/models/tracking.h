@@ -15,7 +15,7 @@ namespace segrid {
 
 // One object in one earlier frame.
 struct RememberedFrame {
-    at::Tensor features;  // [image tokens, memory channels] in bf16, as MemoryModel::encode gives
+    at::Tensor features;  // [kept tokens, memory channels], as MemoryModel::encode gives
     int64_t age = 0;      // frames between then and now; 0 for a frame that the user prompted
 };
 
@@ -27,7 +27,9 @@ struct RememberedPointer {
 
 // What a session must know of the checkpoint's config.
 struct MemoryRules {
-    int64_t channels = 64;     // of a frame's memory
+    // Of a frame's memory, as encode() gives it.
+    int64_t tokens = 4096, channels = 64;
+    at::ScalarType type = at::kBFloat16;
     int64_t frames = 7;        // the most that attend() takes, if one frame was prompted
     int64_t conditioning = 0;  // the most prompted frames that are attended to; 0: all
     int64_t pointers = 16;     // frames that are looked back for pointers, with the current one
@@ -64,8 +66,9 @@ public:
     virtual at::Tensor attend(const FrameContext& image, const std::vector<RememberedFrame>& frames,
                               const std::vector<RememberedPointer>& pointers,
                               const Schedule& schedule) const = 0;
-    // [image tokens, memory channels] in bf16: one object in this frame. image_tokens: the image's
-    // own features. mask: [side, side] logits in fp32, in the model's square.
+    // [kept tokens, memory channels]: one object in this frame. SAM 2 keeps as many tokens as the
+    // image has, in bf16; EdgeTAM keeps fewer, in the model's type. image_tokens: the image's own
+    // features. mask: [side, side] logits in fp32, in the model's square.
     virtual at::Tensor encode(const at::Tensor& image_tokens, const at::Tensor& mask,
                               const MaskNature& nature, const Schedule& schedule) const = 0;
     // [channels]: who the object is, from the output token of its mask (DecodedMask::token).

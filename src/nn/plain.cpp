@@ -64,6 +64,22 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
         /*benchmark=*/false, /*deterministic=*/true, /*cudnn_enabled=*/true, /*allow_tf32=*/false);
 }
 
+NormedConvolution::NormedConvolution(const Weights& w, int64_t in, int64_t out, int64_t kernel,
+                                     int64_t stride, int64_t groups)
+    : NormedConvolution(w, FoldedConvolution(w.scope(), in / groups, out, kernel), stride, groups) {
+}
+
+NormedConvolution::NormedConvolution(const Weights& w, const FoldedConvolution& folded,
+                                     int64_t stride, int64_t groups)
+    : weight_(w.place(folded.weight)),
+      bias_(w.place(folded.bias)),
+      stride_(stride),
+      groups_(groups) {}
+
+at::Tensor NormedConvolution::operator()(const at::Tensor& x) const {
+    return convolution(x, weight_, bias_, stride_, weight_.size(2) / 2, groups_);
+}
+
 at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
     return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }

@@ -10,6 +10,7 @@
 #include "core/execution.h"
 #include "core/thread_pool.h"
 #include "kernels/gemm/op.h"
+#include "nn/folded_convolution.h"
 #include "weights/store.h"
 
 namespace segrid::plain {
@@ -94,6 +95,21 @@ at::Tensor activate(Activation activation, const at::Tensor& x);
 // x: [batch, channels, h, w]. Never in TF32, whatever cuDNN is allowed elsewhere.
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        int64_t stride, int64_t padding, int64_t groups = 1);
+
+// A convolution with the BatchNorm that follows it folded in. in: all input channels.
+class NormedConvolution {
+public:
+    NormedConvolution() = default;
+    NormedConvolution(const Weights& weights, int64_t in, int64_t out, int64_t kernel,
+                      int64_t stride, int64_t groups = 1);
+    NormedConvolution(const Weights& place, const FoldedConvolution& folded, int64_t stride,
+                      int64_t groups = 1);
+    at::Tensor operator()(const at::Tensor& x) const;  // [1, channels, h, w]
+
+private:
+    at::Tensor weight_, bias_;
+    int64_t stride_ = 1, groups_ = 1;
+};
 
 // [batch, tokens, n heads d] -> [batch, n, tokens, d] and back.
 at::Tensor split_heads(const at::Tensor& x, int64_t heads);

@@ -41,6 +41,8 @@ public:
                                    const std::vector<int64_t>& expected_shape);
     // Records that a tensor cannot be used, and why ("is not ..."); finish() throws.
     void refuse(const std::string& name, const std::string& why) { wrong_[name] = why; }
+    // Says that the model needs no tensor of that name, where the file has one.
+    void leave(const std::string& name) { taken_.insert(name); }
     // Empty if the tensor is missing. For models that infer sizes from their weights.
     std::vector<int64_t> shape(const std::string& name) const;
     const std::string& path() const { return file_.path(); }
@@ -82,6 +84,7 @@ public:
     }
     bool has(const std::string& name) const { return store_->has(full(name)); }
     std::vector<int64_t> shape(const std::string& name) const { return store_->shape(full(name)); }
+    void leave(const std::string& name) const { store_->leave(full(name)); }
     void refuse(const std::string& name, const std::string& why) const {
         store_->refuse(full(name), why);
     }

@@ -63,7 +63,7 @@ struct Memory {
                           const std::vector<std::pair<Floats, double>>& pointers) const {
         Remembered all;
         for (const auto& [features, age] : frames)
-            all.frames.push_back({tensor_of(features).to(at::kBFloat16), age});
+            all.frames.push_back({tensor_of(features).to(model->memory()->rules().type), age});
         for (const auto& [pointer, age] : pointers) all.pointers.push_back({placed(pointer), age});
         return all;
     }

@@ -1,10 +1,11 @@
-"""The few functions of torchvision that segment-anything and sam2 import, for machines where
-torchvision has no build. Import the two packages through import_segment_anything() and
-import_sam2().
+"""The few functions of torchvision that segment-anything, sam2 and timm import, for machines where
+torchvision has no build. Import the packages through import_segment_anything(), import_sam2() and
+import_timm().
 
 NMS is torchvision's CPU algorithm: stable sort by score, float32 IoU, suppression above the
 threshold."""
 
+import enum
 import importlib
 import sys
 import types
@@ -76,6 +77,20 @@ class ToTensor:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
 
 
+class Interpolation(enum.Enum):
+    """torchvision's InterpolationMode."""
+
+    NEAREST, BILINEAR, BICUBIC, BOX, HAMMING, LANCZOS = range(6)
+
+
+class FrozenBatchNorm2d(torch.nn.Module):
+    """timm asks whether a layer is one."""
+
+
+# timm imports the names of torchvision's data sets, and uses them only to load one.
+DATASETS = ("CIFAR10", "CIFAR100", "MNIST", "KMNIST", "FashionMNIST", "ImageFolder")
+
+
 def _import(name):
     """Imports a module. The stand-in is visible only during the import, because other packages
     (transformers) must not take it for torchvision."""
@@ -83,6 +98,8 @@ def _import(name):
         "torchvision",
         "torchvision.ops",
         "torchvision.ops.boxes",
+        "torchvision.ops.misc",
+        "torchvision.datasets",
         "torchvision.transforms",
         "torchvision.transforms.functional",
     )
@@ -93,6 +110,10 @@ def _import(name):
     boxes.batched_nms = batched_nms
     boxes.box_area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     transforms.Normalize, transforms.Resize, transforms.ToTensor = Normalize, Resize, ToTensor
+    modules["torchvision.ops.misc"].FrozenBatchNorm2d = FrozenBatchNorm2d
+    for data in DATASETS:
+        setattr(modules["torchvision.datasets"], data, None)
+    functional.InterpolationMode = Interpolation
     functional.to_pil_image = Image.fromarray
     functional.resize = lambda image, size: image.resize((size[1], size[0]), Image.BILINEAR)
     for full, module in modules.items():
@@ -119,3 +140,7 @@ def import_sam2():
     """The package sam2, with its predictor and its generator imported."""
     _import("sam2.automatic_mask_generator")
     return _import("sam2")
+
+
+def import_timm():
+    return _import("timm")

@@ -8,75 +8,21 @@ import numpy as np
 import pytest
 import segrid
 import torch
-from PIL import Image
 
 from tests import models
 from tests.building_blocks import kernels
-
-PROMPTS = {
-    "point": dict(points=[[[50, 60]]], labels=[[1]]),
-    "points": dict(points=[[[50, 60], [80, 20], [10, 140]]], labels=[[1, 0, 1]]),
-    "box": dict(boxes=[[20, 30, 150, 120]]),
-    "point and box": dict(points=[[[50, 60]]], labels=[[0]], boxes=[[20, 30, 150, 120]]),
-    "several": dict(points=[[[50, 60]], [[200, 20]], [[110, 140]]], labels=[[1], [1], [1]]),
-}
-
-
-class Pair:
-    """Our model and transformers' model on equal weights, an image, and its pixels for
-    transformers, which sam2's own transform makes (floats, antialiased)."""
-
-    def __init__(self, folder, image, device):
-        from transformers import Sam2Model
-
-        self.folder, self.image, self.device = folder, image, device
-        self.ours = segrid.Segmenter(folder, device=device)
-        self.theirs = Sam2Model.from_pretrained(folder).eval()
-        self.side = self.theirs.config.prompt_encoder_config.image_size
-        pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-        pixels = torch.nn.functional.interpolate(
-            pixels, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
-        )
-        mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-        std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        self.pixels = (pixels - mean) / std
-
-    def predict(self, prompt, multimask, hint=None):
-        scale = np.array([self.side / self.image.shape[1], self.side / self.image.shape[0]])
-        given = {}
-        if "points" in prompt:
-            given["input_points"] = torch.tensor(np.array(prompt["points"]) * scale).float()[None]
-            given["input_labels"] = torch.tensor(prompt["labels"])[None]
-        if "boxes" in prompt:
-            given["input_boxes"] = torch.tensor(
-                np.array(prompt["boxes"]) * np.tile(scale, 2)
-            ).float()[None]
-        if hint is not None:
-            given["input_masks"] = torch.tensor(hint)[None, None]
-        with torch.no_grad():
-            return self.theirs(self.pixels, multimask_output=multimask, **given)
-
-
-def smooth_image(size):
-    noise = np.random.default_rng(3).integers(0, 255, (7, 9, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(noise).resize(size, Image.BICUBIC))
+from tests.reference.sam2_pair import PROMPTS, Pair, close, smooth_image
 
 
 @pytest.fixture(
     scope="module", params=[("small", (233, 150)), ("wide", (300, 411))], ids=["small", "wide"]
 )
 def pair(request, tmp_path_factory, device):
+    from transformers import Sam2Model
+
     preset, size = request.param
-    return Pair(
-        models.sam2.make(preset, tmp_path_factory.mktemp(preset)), smooth_image(size), device
-    )
-
-
-def close(name, ours, theirs, gate=1e-4):
-    worst = np.abs(ours - theirs).max()
-    assert worst <= gate * np.abs(theirs).max(), (
-        f"{name}: off by {worst:.3g}, largest {np.abs(theirs).max():.3g}"
-    )
+    folder = models.sam2.make(preset, tmp_path_factory.mktemp(preset))
+    return Pair(folder, Sam2Model.from_pretrained(folder).eval(), smooth_image(size), device)
 
 
 def test_every_layer(pair):
@@ -92,14 +38,8 @@ def test_every_layer(pair):
     backbone.blocks[0].register_forward_pre_hook(lambda m, a: seen.__setitem__("patch_embed", a[0]))
     for i, block in enumerate(backbone.blocks):
         block.register_forward_hook(lambda m, a, o, i=i: seen.__setitem__(f"block_{i}", o))
-    with torch.no_grad():
-        features = pair.theirs.get_image_embeddings(pair.pixels)
-    seen["features_0"] = (features[2] - pair.theirs.no_memory_embedding.view(1, -1, 1, 1)).permute(
-        0, 2, 3, 1
-    )
-    seen["features_1"] = features[1].permute(0, 2, 3, 1)
-    seen["features_2"] = features[0].permute(0, 2, 3, 1)
-    assert set(seen) == set(taps)
+    pair.check_features(taps)
+    assert {*seen, "features_0", "features_1", "features_2"} == set(taps)
     for name, value in seen.items():
         theirs = value.reshape(-1, value.shape[-1]).detach().numpy()
         assert theirs.std() > 0.1, "vacuous"
@@ -125,25 +65,7 @@ def test_embedding(pair, tmp_path):
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("multimask", [True, False])
 def test_prompts(pair, prompt, multimask):
-    ours = pair.ours.predict(pair.image, **PROMPTS[prompt], multimask=multimask)
-    theirs = pair.predict(PROMPTS[prompt], multimask)
-    logits = theirs.pred_masks[0].flatten(0, 1).numpy()
-    assert logits.std() > 1 and 0.02 < (logits > 0).mean() < 0.98, "vacuous"
-    close("logits", ours.low_res, logits)
-    close("iou", ours.scores, theirs.iou_scores[0].flatten().numpy())
-    close(
-        "object score",
-        ours.object_scores,
-        np.repeat(theirs.object_score_logits[0].flatten().numpy(), 3 if multimask else 1),
-    )
-    full = torch.nn.functional.interpolate(
-        theirs.pred_masks[0].flatten(0, 1)[None],
-        pair.image.shape[:2],
-        mode="bilinear",
-        align_corners=False,
-    )[0]
-    agree = (ours.array == (full > 0).numpy()).mean()
-    assert agree > 0.9995, agree
+    pair.check_prompt(PROMPTS[prompt], multimask)
 
 
 def test_a_mask_hint_moves_the_mask_as_theirs(pair):

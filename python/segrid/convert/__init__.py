@@ -18,9 +18,9 @@ from segrid._downloads import check_checkpoint
 from segrid._files import atomic_write
 from segrid._native import CorruptFileError
 from segrid._types import JsonObject, Tensors
-from segrid.convert import mobile_sam, sam, sam2
+from segrid.convert import edgetam, mobile_sam, sam, sam2
 
-FAMILIES = (sam, mobile_sam, sam2)
+FAMILIES = (sam, mobile_sam, sam2, edgetam)
 # Rules for a Segmenter's family that turn transformers' names into the original checkpoint's names.
 # The families listed are those whose conversion does no more than rename.
 ORIGINAL_RULES = {"sam": sam.ORIGINAL_RULES, "mobile_sam": mobile_sam.ORIGINAL_RULES}
@@ -97,8 +97,8 @@ def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
         if family.recognises(weights):
             return family
     raise NotImplementedError(
-        f"{source}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2); it "
-        f"holds {len(weights)} tensors such as {', '.join(sorted(weights)[:4])}"
+        f"{source}: not a checkpoint of a known family (segment-anything, MobileSAM, sam2, "
+        f"EdgeTAM); it holds {len(weights)} tensors such as {', '.join(sorted(weights)[:4])}"
     )
 
 
@@ -167,7 +167,10 @@ def _save(tensors: Tensors, path: Path) -> None:
 
     with atomic_write(path) as part:
         save_file(
-            {k: v.to(torch.float32).contiguous().clone() for k, v in tensors.items()},
+            {
+                k: (v.to(torch.float32) if v.is_floating_point() else v).contiguous().clone()
+                for k, v in tensors.items()
+            },
             str(part),
             metadata={"format": "pt"},
         )

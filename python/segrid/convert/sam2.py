@@ -47,6 +47,8 @@ ORIGINAL_RULES = [
     *ORIGINAL_DECODER_RULES,
 ]
 POINTS = "prompt_encoder.point_embed.weight"
+# transformers' video models read shared_image_embedding.positional_embedding under this name, too.
+VIDEO_POSITIONS = "prompt_encoder.shared_embedding.positional_embedding"
 ORIGINAL_POINTS = "sam_prompt_encoder.point_embeddings"
 # Tensors of original checkpoints that only videos need.
 UNUSED = re.compile(
@@ -82,18 +84,7 @@ def convert(weights: Tensors) -> tuple[JsonObject, Tensors, list[str]]:
 
     The result is transformers' Sam2VideoModel where the checkpoint holds the memory of video, as
     published ones do, else its Sam2Model."""
-    import torch
-
-    heads = (
-        r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head|"
-        r"transformer\.layers\.\d+\.mlp)"
-    )
-    everything = feed_forward_names(
-        renamed(weights, RULES), rf"(?:{heads}|vision_encoder\.backbone\.blocks\.\d+\.mlp)"
-    )
-    out = {k: v for k, v in everything.items() if k.startswith(IMAGE)}
-    points = [out.pop(f"prompt_encoder.point_embeddings.{i}.weight") for i in range(4)]
-    out[POINTS] = torch.cat(points)
+    out, dropped = image_part(weights, RULES)
     memory = sam2_memory.convert(weights)
     video = "_video" if memory else ""
     grid = 4 * backbone_config(out)["image_size"][0] // 16
@@ -110,30 +101,53 @@ def convert(weights: Tensors) -> tuple[JsonObject, Tensors, list[str]]:
         "architectures": ["Sam2VideoModel" if memory else "Sam2Model"],
         "model_type": f"sam2{video}",
         "vision_config": vision,
+        **decoder_parts(out, f"sam2{video}", backbone_config(out)["image_size"][0]),
+    }
+    if memory:
+        out[VIDEO_POSITIONS] = out["shared_image_embedding.positional_embedding"]
+        config |= {"image_size": vision["backbone_config"]["image_size"][0]}
+        config |= sam2_memory.config(memory, vision["backbone_config"]["image_size"][0] // 16)
+    return config, out | memory, [] if memory else dropped
+
+
+def image_part(weights: Tensors, rules: list[tuple[str, str]]) -> tuple[Tensors, list[str]]:
+    """The tensors that images need, by transformers' names, and the names of all others.
+
+    rules : `RULES`, or those of another family with SAM 2's prompt encoder and mask decoder"""
+    import torch
+
+    heads = (
+        r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head|"
+        r"transformer\.layers\.\d+\.mlp)"
+    )
+    everything = feed_forward_names(
+        renamed(weights, rules), rf"(?:{heads}|vision_encoder\.backbone\.blocks\.\d+\.mlp)"
+    )
+    out = {k: v for k, v in everything.items() if k.startswith(IMAGE)}
+    points = [out.pop(f"prompt_encoder.point_embeddings.{i}.weight") for i in range(4)]
+    out[POINTS] = torch.cat(points)
+    return out, sorted(k for k in everything if not k.startswith(IMAGE))
+
+
+def decoder_parts(w: Tensors, model_type: str, image_size: int) -> JsonObject:
+    """The configs of the prompt encoder and the mask decoder, from renamed tensors."""
+    return {
         "prompt_encoder_config": {
-            "model_type": f"sam2{video}_prompt_encoder",
-            "hidden_size": out["prompt_encoder.no_mask_embed.weight"].shape[1],
-            "image_size": backbone_config(out)["image_size"][0],
+            "model_type": f"{model_type}_prompt_encoder",
+            "hidden_size": w["prompt_encoder.no_mask_embed.weight"].shape[1],
+            "image_size": image_size,
             "patch_size": 16,
-            "mask_input_channels": out["prompt_encoder.mask_embed.conv2.weight"].shape[0],
+            "mask_input_channels": w["prompt_encoder.mask_embed.conv2.weight"].shape[0],
             "layer_norm_eps": 1e-6,
         },
-        "mask_decoder_config": decoder_config(out)
+        "mask_decoder_config": decoder_config(w)
         | {
-            "model_type": f"sam2{video}_mask_decoder",
+            "model_type": f"{model_type}_mask_decoder",
             "dynamic_multimask_via_stability": True,
             "dynamic_multimask_stability_delta": 0.05,
             "dynamic_multimask_stability_thresh": 0.98,
         },
     }
-    if memory:  # (Sam2VideoModel reads this matrix under both names)
-        out["prompt_encoder.shared_embedding.positional_embedding"] = out[
-            "shared_image_embedding.positional_embedding"
-        ]
-        config |= {"image_size": vision["backbone_config"]["image_size"][0]}
-        config |= sam2_memory.config(memory, vision["backbone_config"]["image_size"][0] // 16)
-    dropped = [] if memory else sorted(k for k in everything if not k.startswith(IMAGE))
-    return config, out | memory, dropped
 
 
 def backbone_config(w: Tensors) -> JsonObject:

@@ -43,7 +43,7 @@ Block::Block(const WeightScope& s, const TinyVitConfig& c, std::size_t stage)
       norm_(s / "attn" / "norm", dim_, 1e-5F),
       qkv_(read_qkv(s.encoder_linears() / "attn" / "qkv", dim_, c.heads[stage])),
       projection_(s.encoder_linears() / "attn" / "proj", dim_, dim_),
-      local_(depthwise_convolution(s / "local_conv", dim_, 1)),
+      local_(depthwise(s / "local_conv", dim_, 1)),
       mlp_(s / "mlp" / "norm", s.encoder_linears() / "mlp" / "fc1",
            s.encoder_linears() / "mlp" / "fc2", dim_,
            static_cast<int64_t>(static_cast<double>(dim_) * c.mlp_ratio), 1e-5F) {

@@ -60,9 +60,7 @@ TinyVitConfig::TinyVitConfig(const Config& c) {
 }
 
 TinyVit::TinyVit(const WeightScope& s, const TinyVitConfig& c)
-    : config_(c),
-      first_(strided_convolution(s / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2)),
-      second_(strided_convolution(s / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0])),
+    : stem_(s / "patch_embed" / "seq" / "0", s / "patch_embed" / "seq" / "2", c.image, c.dims[0]),
       neck_(s / "neck", neck_config(c)) {
     const WeightScope layers = s / "layers";
     for (int64_t i = 0; i < c.depths[0]; ++i) {
@@ -82,7 +80,7 @@ at::Tensor TinyVit::operator()(const ModelInput& input, const Schedule& schedule
     const auto tell = [&](const std::string& name, const at::Tensor& value) {
         if (tap != nullptr) (*tap)(name, value.clone());
     };
-    at::Tensor x = patches(input, schedule);
+    at::Tensor x = stem_(input, PreprocessSpec{}, schedule);
     tell("patch_embed", x);
     for (const Bottleneck& block : convolutions_) x = block(x, schedule);
     TokenBuffers buffers;

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "models/convolution_stem.h"
 #include "models/sam/vision_encoder.h"
 #include "nn/convolution.h"
 #include "nn/transformer.h"
@@ -38,10 +39,8 @@ struct TinyVitConfig {
     explicit TinyVitConfig(const Config& config);
 };
 
-// 3x3 convolutions with the BatchNorm that follows them folded in; the former has stride 2.
-StridedConvolution strided_convolution(const WeightScope& scope, int64_t in, int64_t out);
-DepthwiseConvolution depthwise_convolution(const WeightScope& scope, int64_t channels,
-                                           int64_t stride);
+// A 3x3 convolution of each channel, with its BatchNorm folded in.
+DepthwiseConvolution depthwise(const WeightScope& scope, int64_t channels, int64_t stride);
 
 class Bottleneck {
 public:
@@ -77,10 +76,7 @@ public:
     at::Tensor operator()(const ModelInput& input, const Schedule& schedule, const Tap* tap) const;
 
 private:
-    at::Tensor patches(const ModelInput& input, const Schedule& schedule) const;
-
-    TinyVitConfig config_;
-    StridedConvolution first_, second_;
+    ConvolutionStem stem_;
     std::vector<Bottleneck> convolutions_, merges_;
     std::vector<std::vector<Block>> stages_;  // of stages 1 to 3
     sam::Neck neck_;

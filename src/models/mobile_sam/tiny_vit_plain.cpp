@@ -22,21 +22,6 @@ Bottleneck bottleneck(const Weights& w, const mobile_sam::BottleneckShape& c) {
 
 }  // namespace
 
-NormedConvolution::NormedConvolution(const Weights& w, int64_t in, int64_t out, int64_t kernel,
-                                     int64_t stride, int64_t groups)
-    : kernel_(kernel), stride_(stride), groups_(groups) {
-    const WeightScope bn = w.scope() / "bn";
-    const at::Tensor scale =
-        bn.tensor("weight", {out}) / (bn.tensor("running_var", {out}).clamp_min(0) + 1e-5).sqrt();
-    weight_ = w.place((w.scope() / "c").tensor("weight", {out, in / groups, kernel, kernel}) *
-                      scale.view({out, 1, 1, 1}));
-    bias_ = w.place(bn.tensor("bias", {out}) - bn.tensor("running_mean", {out}) * scale);
-}
-
-at::Tensor NormedConvolution::operator()(const at::Tensor& x) const {
-    return convolution(x, weight_, bias_, stride_, kernel_ / 2, groups_);
-}
-
 at::Tensor Bottleneck::operator()(const at::Tensor& x) const {
     const at::Tensor out = last(at::gelu(middle(at::gelu(first(x)))));
     return residual ? at::gelu(out + x) : out;

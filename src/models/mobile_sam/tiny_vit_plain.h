@@ -10,19 +10,6 @@
 
 namespace segrid::plain {
 
-// A convolution with the BatchNorm that follows it folded in.
-class NormedConvolution {
-public:
-    NormedConvolution() = default;
-    NormedConvolution(const Weights& weights, int64_t in, int64_t out, int64_t kernel,
-                      int64_t stride, int64_t groups = 1);
-    at::Tensor operator()(const at::Tensor& x) const;  // [1, channels, h, w]
-
-private:
-    int64_t kernel_ = 1, stride_ = 1, groups_ = 1;
-    at::Tensor weight_, bias_;
-};
-
 // A 1x1, a depthwise 3x3 and a 1x1 convolution with GELU between them; see mobile_sam::Bottleneck.
 struct Bottleneck {
     NormedConvolution first, middle, last;

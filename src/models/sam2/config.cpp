@@ -17,33 +17,7 @@ const std::string v = "vision_config.", b = v + "backbone_config.";
     fail(ErrorKind::Unsupported, c.name() + ": " + what);
 }
 
-HieraConfig read_hiera(const Config& c) {
-    HieraConfig h;
-    h.image = c.side(b + "image_size", h.image, {.low = 16, .high = 8192});
-    h.kernel = c.side(b + "patch_kernel_size", h.kernel, {.low = 1, .high = 64});
-    h.stride = c.side(b + "patch_stride", h.stride, {.low = 1, .high = 64});
-    h.padding = c.side(b + "patch_padding", h.padding, {.low = 0, .high = 64});
-    h.hidden = c.integer(b + "hidden_size", h.hidden, {.low = 1, .high = 16384});
-    h.background = c.side(b + "window_positional_embedding_background_size", h.background,
-                          {.low = 1, .high = 256});
-    h.blocks = c.integers(b + "blocks_per_stage", h.blocks, {.low = 1, .high = 256});
-    h.dims = c.integers(b + "embed_dim_per_stage", h.dims, {.low = 1, .high = 16384});
-    h.heads = c.integers(b + "num_attention_heads_per_stage", h.heads, {.low = 1, .high = 256});
-    h.windows = c.integers(b + "window_size_per_stage", h.windows, {.low = 0, .high = 1024});
-    h.global_blocks =
-        c.integers(b + "global_attention_blocks", h.global_blocks, {.low = 0, .high = 1024});
-    h.mlp_ratio = c.number(b + "mlp_ratio", h.mlp_ratio, {.low = 0.01, .high = 64});
-    h.eps = static_cast<float>(c.number(b + "layer_norm_eps", 1e-6));
-    for (const auto* list : {&h.blocks, &h.dims, &h.heads, &h.windows}) {
-        if (list->size() != kStages)
-            unsupported(
-                c, "backbone_config: lists must have four numbers, one per stage; one list has " +
-                       std::to_string(list->size()));
-    }
-    return h;
-}
-
-// The values of h that contradict each other, or that no published model has.
+// Throws where values of h contradict each other, or where no published model has them.
 void check_hiera(const Config& c, const HieraConfig& h) {
     if (c.integer(b + "num_query_pool_stages", 3) != 3 || c.side(b + "query_stride", 2) != 2) {
         unsupported(
@@ -74,6 +48,39 @@ void check_hiera(const Config& c, const HieraConfig& h) {
     }
 }
 
+HieraConfig read_hiera(const Config& c) {
+    HieraConfig h;
+    h.image = c.side(b + "image_size", h.image, {.low = 16, .high = 8192});
+    h.kernel = c.side(b + "patch_kernel_size", h.kernel, {.low = 1, .high = 64});
+    h.stride = c.side(b + "patch_stride", h.stride, {.low = 1, .high = 64});
+    h.padding = c.side(b + "patch_padding", h.padding, {.low = 0, .high = 64});
+    h.hidden = c.integer(b + "hidden_size", h.hidden, {.low = 1, .high = 16384});
+    h.background = c.side(b + "window_positional_embedding_background_size", h.background,
+                          {.low = 1, .high = 256});
+    h.blocks = c.integers(b + "blocks_per_stage", h.blocks, {.low = 1, .high = 256});
+    h.dims = c.integers(b + "embed_dim_per_stage", h.dims, {.low = 1, .high = 16384});
+    h.heads = c.integers(b + "num_attention_heads_per_stage", h.heads, {.low = 1, .high = 256});
+    h.windows = c.integers(b + "window_size_per_stage", h.windows, {.low = 0, .high = 1024});
+    h.global_blocks =
+        c.integers(b + "global_attention_blocks", h.global_blocks, {.low = 0, .high = 1024});
+    h.mlp_ratio = c.number(b + "mlp_ratio", h.mlp_ratio, {.low = 0.01, .high = 64});
+    h.eps = static_cast<float>(c.number(b + "layer_norm_eps", 1e-6));
+    for (const auto* list : {&h.blocks, &h.dims, &h.heads, &h.windows}) {
+        if (list->size() != kStages)
+            unsupported(
+                c, "backbone_config: lists must have four numbers, one per stage; one list has " +
+                       std::to_string(list->size()));
+    }
+    check_hiera(c, h);
+    return h;
+}
+
+StageShapes stages_of(const HieraConfig& h) {
+    StageShapes s{.image = h.image, .sides = {}, .dims = h.dims};
+    for (int64_t stage = 0; stage < kStages; ++stage) s.sides.push_back(h.grid(stage));
+    return s;
+}
+
 mask_decoder::DecoderShape read_decoder(const Config& c) {
     mask_decoder::DecoderShape decoder = mask_decoder::read_decoder(c);
     decoder.transformer.sam2_names = true;
@@ -94,9 +101,8 @@ mask_decoder::DecoderShape read_decoder(const Config& c) {
 
 }  // namespace
 
-Sam2Config::Sam2Config(const Config& c) : hiera(read_hiera(c)), decoder(read_decoder(c)) {
-    const HieraConfig& h = hiera;
-    check_hiera(c, h);
+ImageConfig::ImageConfig(const Config& c, StageShapes shapes)
+    : stages(std::move(shapes)), decoder(read_decoder(c)) {
     fpn = c.integer(v + "fpn_hidden_size", fpn, {.low = 8, .high = 16384});
     const auto levels = c.integers(v + "fpn_top_down_levels", std::vector<int64_t>{2, 3});
     const auto has = [&](int64_t level) {
@@ -112,22 +118,31 @@ Sam2Config::Sam2Config(const Config& c) : hiera(read_hiera(c)), decoder(read_dec
         c.integer(v + "fpn_padding", 0) != 0) {
         unsupported(c, "vision_config: the neck's convolutions must be 1 x 1");
     }
-    const auto channels = c.integers(v + "backbone_channel_list",
-                                     std::vector<int64_t>(h.dims.rbegin(), h.dims.rend()));
-    if (!std::equal(channels.begin(), channels.end(), h.dims.rbegin(), h.dims.rend())) {
-        contradiction(c, v + "backbone_channel_list must be embed_dim_per_stage reversed");
+    const std::vector<int64_t>& dims = stages.dims;
+    const auto channels =
+        c.integers(v + "backbone_channel_list", std::vector<int64_t>(dims.rbegin(), dims.rend()));
+    if (!std::equal(channels.begin(), channels.end(), dims.rbegin(), dims.rend())) {
+        contradiction(
+            c, v + "backbone_channel_list must be the channels of the encoder's stages, reversed");
     }
 
     if (decoder.transformer.dim != fpn)
         contradiction(c,
                       "vision_config.fpn_hidden_size must equal mask_decoder_config.hidden_size");
-    if (c.side("prompt_encoder_config.image_size", h.image) != h.image)
+    if (c.side("prompt_encoder_config.image_size", stages.image) != stages.image)
         contradiction(c, "prompt_encoder_config.image_size must equal backbone_config.image_size");
-    if (h.image / c.side("prompt_encoder_config.patch_size", 16) != h.grid(2)) {
-        contradiction(c, "prompt_encoder_config.patch_size must be four times patch_stride");
+    if (stages.image / c.side("prompt_encoder_config.patch_size", 16) != stages.sides[2]) {
+        contradiction(c,
+                      "prompt_encoder_config.patch_size must be the stride of the encoder's third "
+                      "stage");
     }
-    prompt = mask_decoder::read_prompt(c, h.image, h.grid(2), fpn);
+    prompt = mask_decoder::read_prompt(c, stages.image, stages.sides[2], fpn);
     prompt.padded_boxes = true;
 }
+
+Sam2Config::Sam2Config(const Config& c) : Sam2Config(c, read_hiera(c)) {}
+
+Sam2Config::Sam2Config(const Config& c, HieraConfig h)
+    : ImageConfig(c, stages_of(h)), hiera(std::move(h)) {}
 
 }  // namespace segrid::sam2

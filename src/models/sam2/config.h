@@ -23,8 +23,15 @@ struct HieraConfig {
 
 inline constexpr int64_t kStages = 4;
 
-struct Sam2Config {
-    HieraConfig hiera;
+// The stages of an image encoder, each with half the grid of the one before.
+struct StageShapes {
+    int64_t image = 1024;              // side in pixels
+    std::vector<int64_t> sides, dims;  // tokens along a side, and their channels, by stage
+};
+
+// Everything but the encoder's own layers. Families with another encoder have the same (EdgeTAM).
+struct ImageConfig {
+    StageShapes stages;
     int64_t fpn = 256;     // channels of the neck
     bool top_down = true;  // whether the coarsest level is added to the level of the image tokens
     mask_decoder::DecoderShape decoder;
@@ -32,7 +39,16 @@ struct Sam2Config {
 
     // Throws Corrupt, naming the key, if a value is outside its plausible range or if two values
     // contradict each other. Throws Unsupported for shapes that no published model has.
+    ImageConfig(const Config& config, StageShapes stages);
+};
+
+struct Sam2Config : ImageConfig {
+    HieraConfig hiera;
+    // Throws as ImageConfig does.
     explicit Sam2Config(const Config& config);
+
+private:
+    Sam2Config(const Config& config, HieraConfig hiera);
 };
 
 }  // namespace segrid::sam2

@@ -50,7 +50,7 @@ private:
 // decoder's own 1x1 convolutions of the two finer levels are multiplied into those of the neck.
 class Neck {
 public:
-    Neck(const WeightScope& vision, const WeightScope& decoder, const Sam2Config& config);
+    Neck(const WeightScope& vision, const WeightScope& decoder, const ImageConfig& config);
     // stages: the tokens of the four stages. Returns the image tokens [., fpn], then features at
     // twice [., fpn / 4] and at four times [., fpn / 8] their resolution.
     Features operator()(const std::array<at::Tensor, kStages>& stages,

@@ -8,10 +8,6 @@
 namespace segrid::plain {
 namespace {
 
-Linear one_by_one(const Weights& w, int64_t in, int64_t out) {
-    return {w.tensor("weight", {out, in, 1, 1}).view({out, in}), w.tensor("bias", {out})};
-}
-
 at::Tensor pooled(const at::Tensor& x) { return pool_by_two(x.unsqueeze(0)).squeeze(0); }
 
 }  // namespace
@@ -57,7 +53,7 @@ at::Tensor HieraBlock::operator()(const at::Tensor& x) const {
 }
 
 Hiera::Hiera(const Weights& vision, const Weights& decoder, const sam2::Sam2Config& c)
-    : config_(c.hiera), top_down_(c.top_down) {
+    : config_(c.hiera), neck_(vision, decoder, c) {
     const Weights backbone = vision / "backbone",
                   embedding = backbone / "patch_embed" / "projection";
     const sam2::HieraConfig& h = c.hiera;
@@ -78,13 +74,6 @@ Hiera::Hiera(const Weights& vision, const Weights& decoder, const sam2::Sam2Conf
         for (int64_t i = 0; i < h.blocks[static_cast<std::size_t>(stage)]; ++i, ++layer)
             blocks.emplace_back(backbone / "blocks" / layer, h, stage, i == 0, layer);
     }
-    for (int64_t stage = 0; stage < sam2::kStages; ++stage) {
-        lateral_[static_cast<std::size_t>(stage)] =
-            one_by_one(vision / "neck" / "convs" / (sam2::kStages - 1 - stage),
-                       h.dims[static_cast<std::size_t>(stage)], c.fpn);
-    }
-    quarter_ = one_by_one(decoder / "conv_s0", c.fpn, c.fpn / 8);
-    half_ = one_by_one(decoder / "conv_s1", c.fpn, c.fpn / 4);
 }
 
 Features Hiera::operator()(const at::Tensor& image, const Tap* tap) const {
@@ -102,15 +91,7 @@ Features Hiera::operator()(const at::Tensor& image, const Tap* tap) const {
         }
         stages[stage] = x;
     }
-    at::Tensor tokens = lateral_[2](stages[2]);
-    if (top_down_)
-        tokens = tokens + lateral_[3](stages[3]).repeat_interleave(2, 0).repeat_interleave(2, 1);
-    Features features{tokens, half_(lateral_[1](stages[1])), quarter_(lateral_[0](stages[0]))};
-    for (std::size_t i = 0; i < features.size(); ++i) {
-        features[i] = features[i].reshape({-1, features[i].size(2)});
-        tell(tap, "features_" + std::to_string(i), features[i]);
-    }
-    return features;
+    return neck_(stages, tap);
 }
 
 }  // namespace segrid::plain

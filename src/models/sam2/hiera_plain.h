@@ -1,12 +1,12 @@
 // The plain definition of SAM 2's image encoder. The figure is in hiera.h.
 #pragma once
 
-#include <array>
 #include <vector>
 
-#include "nn/plain.h"
 #include "models/sam2/config.h"
+#include "models/sam2/neck_plain.h"
 #include "models/segmentation.h"
+#include "nn/plain.h"
 
 namespace segrid::plain {
 
@@ -33,11 +33,9 @@ public:
 
 private:
     sam2::HieraConfig config_;
-    bool top_down_;
     at::Tensor patches_, bias_, positions_;
     std::vector<std::vector<HieraBlock>> stages_;
-    std::array<Linear, sam2::kStages> lateral_;
-    Linear quarter_, half_;  // the decoder's own convolutions
+    Neck neck_;
 };
 
 }  // namespace segrid::plain

@@ -74,7 +74,7 @@ private:
 
 }  // namespace
 
-std::unique_ptr<MemoryModel> load_memory(const Config& config, const Sam2Config& image,
+std::unique_ptr<MemoryModel> load_memory(const Config& config, const ImageConfig& image,
                                          const WeightScope& root) {
     return std::make_unique<FastMemory>(MemoryConfig(config, image), root);
 }

@@ -10,7 +10,7 @@
 namespace segrid::sam2 {
 
 // Reads every tensor of the memory from the root of the weights.
-std::unique_ptr<MemoryModel> load_memory(const Config& config, const Sam2Config& image,
+std::unique_ptr<MemoryModel> load_memory(const Config& config, const ImageConfig& image,
                                          const WeightScope& root);
 
 }  // namespace segrid::sam2

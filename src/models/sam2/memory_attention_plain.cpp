@@ -41,23 +41,29 @@ at::Tensor rotary_angles(int64_t grid, int64_t head_dim, double theta) {
 }
 
 RotaryPositions::RotaryPositions(int64_t grid, int64_t head_dim, double theta,
-                                 const Placement& placement) {
+                                 const Placement& placement, int64_t unplaced)
+    : unplaced_(unplaced) {
     const at::Tensor angles = rotary_angles(grid, head_dim, theta).repeat_interleave(2, 1);
     cos_ = angles.cos().to(placement.device);
     sin_ = angles.sin().to(placement.device);
 }
 
 at::Tensor RotaryPositions::operator()(const at::Tensor& x, int64_t last) const {
-    const int64_t tokens = x.size(2) - last, grids = tokens / cos_.size(0);
+    const int64_t tokens = x.size(2) - last, area = cos_.size(0);
     if (tokens == 0) return x;
-    const at::Tensor pairs = x.narrow(2, 0, tokens).to(at::kFloat);
-    const at::Tensor cos = cos_.repeat({grids, 1}), sin = sin_.repeat({grids, 1});
+    const at::Tensor frames = x.narrow(2, 0, tokens).unflatten(2, {-1, unplaced_ + area});
+    const at::Tensor pairs = frames.narrow(3, unplaced_, area).to(at::kFloat);
     const at::Tensor split = pairs.unflatten(-1, {-1, 2});
     const at::Tensor turned =
         at::stack({-split.select(-1, 1), split.select(-1, 0)}, -1).flatten(-2);
-    const at::Tensor result = (pairs * cos + turned * sin).to(x.scalar_type());
+    const at::Tensor grids = (pairs * cos_ + turned * sin_).to(x.scalar_type());
+    const at::Tensor result = at::cat({frames.narrow(3, 0, unplaced_), grids}, 3).flatten(2, 3);
     return last == 0 ? result : at::cat({result, x.narrow(2, tokens, last)}, 2);
 }
+
+MemoryRotary::MemoryRotary(const sam2::MemoryConfig& c, const Placement& placement)
+    : image(c.grid, c.head_dim(), c.attention.theta, placement),
+      memory(c.memory_grid, c.head_dim(), c.attention.theta, placement, c.unplaced) {}
 
 MemoryAttentionLayer::Projections::Projections(const Weights& w, int64_t dim, int64_t inner,
                                                int64_t memory)
@@ -70,39 +76,36 @@ MemoryAttentionLayer::MemoryAttentionLayer(const Weights& w, const sam2::MemoryC
     : heads_(c.attention.heads),
       norm1_(w / "layer_norm1", c.dim, kEps),
       norm2_(w / "layer_norm2", c.dim, kEps),
-      mlp_(w / "layer_norm3", w / "linear1", w / "linear2", c.dim, c.attention.mlp, kEps,
-           Activation::Relu) {
+      mlp_(w / "layer_norm3", w / c.attention.mlp_in, w / c.attention.mlp_out, c.dim,
+           c.attention.mlp, kEps, Activation::Relu) {
     const int64_t inner = c.dim / c.attention.downsample;
-    scale_ = 1 / std::sqrt(static_cast<double>(inner / heads_));
+    scale_ = 1 / std::sqrt(static_cast<double>(c.head_dim()));
     self_ = Projections(w / "self_attn", c.dim, inner, c.dim);
     memory_ = Projections(w / "cross_attn_image", c.dim, inner, c.encoder.channels);
 }
 
-at::Tensor MemoryAttentionLayer::attention(const Projections& p, const at::Tensor& queries,
-                                           const at::Tensor& keys, const at::Tensor& values,
-                                           int64_t pointers, const RotaryPositions& rotary) const {
-    const at::Tensor q = rotary(split_heads(p.q(queries), heads_)),
-                     k = rotary(split_heads(p.k(keys), heads_), pointers),
-                     v = split_heads(p.v(values), heads_);
-    return p.out(merge_heads(attend(q, k, v, scale_)));
+at::Tensor MemoryAttentionLayer::attention(const Projections& p, const at::Tensor& q,
+                                           const at::Tensor& k, const at::Tensor& values) const {
+    return p.out(merge_heads(attend(q, k, split_heads(p.v(values), heads_), scale_)));
 }
 
-at::Tensor MemoryAttentionLayer::look(const at::Tensor& x, const RotaryPositions& rotary) const {
+at::Tensor MemoryAttentionLayer::look(const at::Tensor& x, const MemoryRotary& rotary) const {
     const at::Tensor own = norm1_(x);
-    return x + attention(self_, own, own, own, 0, rotary);
+    return x + attention(self_, rotary.image(split_heads(self_.q(own), heads_)),
+                         rotary.image(split_heads(self_.k(own), heads_)), own);
 }
 
 at::Tensor MemoryAttentionLayer::remember(at::Tensor x, const at::Tensor& keys,
                                           const at::Tensor& values, int64_t pointers,
-                                          const RotaryPositions& rotary) const {
-    x = x + attention(memory_, norm2_(x), keys, values, pointers, rotary);
+                                          const MemoryRotary& rotary) const {
+    x = x + attention(memory_, rotary.image(split_heads(memory_.q(norm2_(x)), heads_)),
+                      rotary.memory(split_heads(memory_.k(keys), heads_), pointers), values);
     return x + mlp_(x);
 }
 
 MemoryAttention::MemoryAttention(const Weights& w, const sam2::MemoryConfig& c)
     : image_positions_(w.place(0.1 * sine_positions(c.grid, c.dim))),
-      rotary_(c.grid, c.dim / c.attention.downsample / c.attention.heads, c.attention.theta,
-              w.placement()),
+      rotary_(c, w.placement()),
       norm_(w / "layer_norm", c.dim, kEps) {
     for (int64_t i = 0; i < c.attention.layers; ++i) layers_.emplace_back(w / "layers" / i, c);
 }

@@ -2,8 +2,9 @@
 //   x = image tokens + 0.1 positions
 //   per layer: x += self attention(norm(x)); x += attention(norm(x), memory); x += mlp(norm(x))
 //   norm(x)
-// with rotary positions on queries and keys. A frame's memory lies on the image's grid, so its keys
-// turn as the image's do; keys of object pointers have no place and do not turn.
+// with rotary positions on queries and keys. A frame's memory lies on a grid over the image, so its
+// keys turn by their place there (SAM 2: as the image's do); keys of object pointers, and a frame's
+// tokens without a place, do not turn.
 #pragma once
 
 #include <utility>
@@ -17,24 +18,32 @@ namespace segrid::plain {
 // The turning of neighbouring channels, pair by pair (rotary_angles).
 class RotaryPositions {
 public:
-    RotaryPositions(int64_t grid, int64_t head_dim, double theta, const Placement& placement);
-    // x: [1, heads, tokens, head_dim]. Turns the first tokens - last; these are whole grids, one
-    // after the other.
+    RotaryPositions(int64_t grid, int64_t head_dim, double theta, const Placement& placement,
+                    int64_t unplaced = 0);
+    // x: [1, heads, tokens, head_dim]: frames of `unplaced` tokens and a whole grid each, one after
+    // the other, and then the `last` tokens. Turns the grids.
     at::Tensor operator()(const at::Tensor& x, int64_t last = 0) const;
 
 private:
+    int64_t unplaced_;
     at::Tensor cos_, sin_;  // [grid^2, head_dim], in fp32
+};
+
+// Of the image tokens, and of the memory's.
+struct MemoryRotary {
+    RotaryPositions image, memory;
+    MemoryRotary(const sam2::MemoryConfig& config, const Placement& placement);
 };
 
 class MemoryAttentionLayer {
 public:
     MemoryAttentionLayer(const Weights& weights, const sam2::MemoryConfig& config);
     // x + self attention(norm(x)). x: [1, tokens, dim].
-    at::Tensor look(const at::Tensor& x, const RotaryPositions& rotary) const;
+    at::Tensor look(const at::Tensor& x, const MemoryRotary& rotary) const;
     // The rest of the layer. keys, values: [1, memory tokens, memory channels], of which the last
     // `pointers` are object pointers.
     at::Tensor remember(at::Tensor x, const at::Tensor& keys, const at::Tensor& values,
-                        int64_t pointers, const RotaryPositions& rotary) const;
+                        int64_t pointers, const MemoryRotary& rotary) const;
 
 private:
     struct Projections {
@@ -42,9 +51,9 @@ private:
         Projections(const Weights& weights, int64_t dim, int64_t inner, int64_t memory);
         Linear q, k, v, out;
     };
-    at::Tensor attention(const Projections& p, const at::Tensor& queries, const at::Tensor& keys,
-                         const at::Tensor& values, int64_t pointers,
-                         const RotaryPositions& rotary) const;
+    // q, k: queries and keys in heads, turned.
+    at::Tensor attention(const Projections& p, const at::Tensor& q, const at::Tensor& k,
+                         const at::Tensor& values) const;
 
     int64_t heads_;
     double scale_;
@@ -65,7 +74,7 @@ public:
 
 private:
     at::Tensor image_positions_;  // [tokens, dim], times 0.1
-    RotaryPositions rotary_;
+    MemoryRotary rotary_;
     std::vector<MemoryAttentionLayer> layers_;
     LayerNorm norm_;
 };

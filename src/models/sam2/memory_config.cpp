@@ -8,8 +8,12 @@ namespace segrid::sam2 {
 
 using mask_decoder::contradiction;
 
-MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
-    : dim(image.fpn), grid(image.hiera.grid(2)) {
+MemoryConfig::MemoryConfig(const Config& c, const ImageConfig& image,
+                           MemoryAttentionConfig defaults)
+    : dim(image.fpn),
+      grid(image.stages.sides[2]),
+      memory_grid(grid),
+      attention(std::move(defaults)) {
     const auto must_be = [&](const std::string& key, int64_t value, int64_t wanted) {
         if (c.integer(key, wanted) != wanted)
             fail(ErrorKind::Unsupported,
@@ -36,14 +40,13 @@ MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
     a.heads = c.integer("memory_attention_num_attention_heads", a.heads, {.low = 1, .high = 256});
     a.downsample =
         c.integer("memory_attention_downsample_rate", a.downsample, {.low = 1, .high = 64});
-    a.mlp =
-        c.integer("memory_attention_feed_forward_hidden_size", a.mlp, {.low = 1, .high = 65536});
+    const std::string mlp = "memory_attention_" + a.mlp_key;
+    a.mlp = c.integer(mlp + "_hidden_size", a.mlp, {.low = 1, .high = 65536});
     a.theta = c.number("rope_parameters.rope_theta", c.number("memory_attention_rope_theta", 10000),
                        {.low = 1, .high = 1e9});
     must_be("memory_attention_hidden_size", dim, dim);
-    if (c.text("memory_attention_feed_forward_hidden_act", "relu") != "relu")
-        fail(ErrorKind::Unsupported,
-             c.name() + ": memory_attention_feed_forward_hidden_act must be relu");
+    if (c.text(mlp + "_hidden_act", "relu") != "relu")
+        fail(ErrorKind::Unsupported, c.name() + ": " + mlp + "_hidden_act must be relu");
     // Rotary positions turn pairs of channels, half of them by the row and half by the column.
     if (dim % (4 * a.heads * a.downsample) != 0)
         contradiction(c,
@@ -53,6 +56,7 @@ MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
     MemoryEncoderConfig& e = encoder;
     e.channels = c.integer("memory_encoder_output_channels", e.channels, {.low = 4, .high = 16384});
     rules.channels = e.channels;
+    rules.tokens = kept_tokens();
     e.kernel = c.integer("mask_downsampler_kernel_size", e.kernel, {.low = 1, .high = 31});
     e.total_stride =
         c.integer("mask_downsampler_total_stride", e.total_stride, {.low = 2, .high = 256});
@@ -76,7 +80,7 @@ MemoryConfig::MemoryConfig(const Config& c, const Sam2Config& image)
              c.name() +
                  ": mask_downsampler_total_stride must be a power of two, and the kernel "
                  "sizes of mask_downsampler and memory_fuser must be odd");
-    if (grid * e.total_stride != image.hiera.image)
+    if (grid * e.total_stride != image.stages.image)
         contradiction(c, "mask_downsampler_total_stride must bring image_size to the image tokens");
     if (dim % e.channels != 0 || e.channels % 4 != 0)
         contradiction(c,

@@ -1,6 +1,8 @@
 // The part of Sam2VideoConfig that images do not need, as transformers writes it.
 #pragma once
 
+#include <string>
+
 #include "models/sam2/config.h"
 #include "models/tracking.h"
 
@@ -9,6 +11,8 @@ namespace segrid::sam2 {
 struct MemoryAttentionConfig {
     int64_t layers = 4, heads = 1, downsample = 1, mlp = 2048;
     double theta = 10000;  // of the rotary positions
+    // The family's names: of the MLP in config.json, and of its two layers among the weights.
+    std::string mlp_key = "feed_forward", mlp_in = "linear1", mlp_out = "linear2";
 };
 
 struct MemoryEncoderConfig {
@@ -21,16 +25,23 @@ struct MemoryEncoderConfig {
 
 struct MemoryConfig {
     MemoryRules rules;
-    int64_t dim = 256;          // channels of the image tokens
-    int64_t grid = 64;          // image tokens along a side
+    int64_t dim = 256;  // channels of the image tokens
+    int64_t grid = 64;  // image tokens along a side
+    // A remembered frame is `unplaced` tokens (SAM 2: none), which lie nowhere, then a square of
+    // tokens over the image, with this many along a side (SAM 2: the image tokens' own grid).
+    int64_t unplaced = 0, memory_grid = 64;
     bool occlusion = true;      // SAM 2.1: a hidden object adds an embedding to its memory
     bool pointer_times = true;  // SAM 2.1: object pointers carry their age
     MemoryAttentionConfig attention;
     MemoryEncoderConfig encoder;
+    int64_t kept_tokens() const { return unplaced + memory_grid * memory_grid; }
+    int64_t head_dim() const { return dim / attention.downsample / attention.heads; }
 
     // Throws Corrupt naming the key when a value is outside its plausible range or two values
     // contradict each other, Unsupported for shapes that no published model has.
-    MemoryConfig(const Config& config, const Sam2Config& image);
+    // defaults: what the family has where config.json says nothing.
+    MemoryConfig(const Config& config, const ImageConfig& image,
+                 MemoryAttentionConfig defaults = {});
 };
 
 }  // namespace segrid::sam2

@@ -24,7 +24,8 @@ MemoryParts::MemoryParts(const plain::Weights& root, const MemoryConfig& c)
       scale_(c.encoder.scale),
       bias_(c.encoder.bias),
       placement_(root.placement()),
-      places_(root.place(plain::sine_positions(c.grid, channels_))),
+      places_(root.place(at::cat(
+          {at::zeros({c.unplaced, channels_}), plain::sine_positions(c.memory_grid, channels_)}))),
       ages_(root.tensor("memory_temporal_positional_encoding", {c.rules.frames, 1, 1, channels_})
                 .view({c.rules.frames, channels_})),
       pointer_(root / "object_pointer_proj", c.dim, c.dim, c.dim, 3),

@@ -15,7 +15,7 @@ public:
     // root: of the weights of the model.
     MemoryParts(const plain::Weights& root, const MemoryConfig& config);
 
-    // The encodings of a grid's places, [image tokens, memory channels].
+    // The encodings of the places of a remembered frame's tokens, [kept tokens, memory channels].
     const at::Tensor& places() const { return places_; }
     // The encoding of a frame's age, [memory channels].
     at::Tensor age(int64_t frames) const;

@@ -5,6 +5,7 @@
 #include "models/sam2/memory_attention_plain.h"
 #include "models/sam2/memory_encoder_plain.h"
 #include "models/sam2/memory_parts.h"
+#include "models/sam2/sam2.h"
 
 namespace segrid::sam2 {
 namespace {
@@ -15,12 +16,16 @@ struct PlainFrame : FrameContext {
 
 class PlainMemory final : public MemoryModel {
 public:
-    PlainMemory(const MemoryConfig& c, const plain::Weights& root)
+    PlainMemory(const MemoryConfig& c, const plain::Weights& root, Keeping keeping)
         : rules_(c.rules),
           placement_(root.placement()),
           attention_(root / "memory_attention", c),
           encoder_(root / "memory_encoder", c),
-          parts_(root, c) {}
+          parts_(root, c),
+          keeping_(std::move(keeping)) {
+        rules_.tokens = c.kept_tokens();
+        rules_.type = keeping_.type;
+    }
 
     const MemoryRules& rules() const override { return rules_; }
 
@@ -60,7 +65,7 @@ public:
         run(schedule, [&] {
             result = encoder_(image, parts_.encoder_input(mask, nature.from_prompt));
             if (parts_.occluded().defined() && !nature.appears) result = result + parts_.occluded();
-            result = result.to(at::kBFloat16);
+            result = keeping_.condense(result).to(keeping_.type);
         });
         return result;
     }
@@ -90,13 +95,23 @@ private:
     plain::MemoryAttention attention_;
     plain::MemoryEncoder encoder_;
     MemoryParts parts_;
+    Keeping keeping_;
 };
 
 }  // namespace
 
-std::unique_ptr<MemoryModel> load_memory_plain(const Config& config, const Sam2Config& image,
+std::unique_ptr<MemoryModel> load_memory_plain(const MemoryConfig& config,
+                                               const plain::Weights& root, Keeping keeping) {
+    return std::make_unique<PlainMemory>(config, root, std::move(keeping));
+}
+
+std::unique_ptr<MemoryModel> load_memory_plain(const Config& config, const ImageConfig& image,
                                                const plain::Weights& root) {
-    return std::make_unique<PlainMemory>(MemoryConfig(config, image), root);
+    if (!has_memory(config)) return nullptr;
+    const MemoryConfig c(config, image);
+    return load_memory_plain(
+        c, root,
+        {.condense = [](const at::Tensor& memory) { return memory; }, .type = at::kBFloat16});
 }
 
 }  // namespace segrid::sam2

@@ -22,13 +22,13 @@ Linear both(const Convolution& first, const Convolution& second, Precision preci
 
 }  // namespace
 
-Neck::Neck(const WeightScope& vision, const WeightScope& decoder, const Sam2Config& c)
+Neck::Neck(const WeightScope& vision, const WeightScope& decoder, const ImageConfig& c)
     : fpn_(c.fpn), top_down_(c.top_down) {
     for (std::size_t stage = 0; stage < kStages; ++stage) {
-        sides_[stage] = c.hiera.grid(static_cast<int64_t>(stage));
+        sides_[stage] = c.stages.sides[stage];
         const Convolution lateral(
             vision / "neck" / "convs" / static_cast<int64_t>(kStages - 1 - stage),
-            c.hiera.dims[stage], fpn_);
+            c.stages.dims[stage], fpn_);
         if (stage == 0)
             lateral_[stage] =
                 both(lateral, Convolution(decoder / "conv_s0", fpn_, fpn_ / 8), vision.precision());

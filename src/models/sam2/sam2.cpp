@@ -16,33 +16,32 @@ struct Context : mask_decoder::ImageContext {
 
 class Sam2 final : public SegmentationModel {
 public:
-    Sam2(const WeightScope& root, const Sam2Config& c, std::unique_ptr<MemoryModel> memory)
-        : config_(c),
-          encoder_(root / "vision_encoder", root / "mask_decoder", c),
-          predictor_(root, c.prompt, c.decoder),
-          no_memory_(root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn})),
-          preprocess_(sam2::preprocess(c)),
-          memory_(std::move(memory)) {}
+    Sam2(const WeightScope& root, Parts parts)
+        : parts_(std::move(parts)),
+          predictor_(root, parts_.config.prompt, parts_.config.decoder),
+          no_memory_(root.tensor("no_memory_embedding", {1, 1, parts_.config.fpn})
+                         .view({parts_.config.fpn})),
+          preprocess_(sam2::preprocess(parts_.config)) {}
 
-    std::string family() const override { return "sam2"; }
+    std::string family() const override { return parts_.family; }
     const PreprocessSpec& preprocess() const override { return preprocess_; }
     Size low_res() const override { return predictor_.low_res(); }
     std::vector<FeatureShape> feature_shapes() const override {
-        return sam2::feature_shapes(config_);
+        return sam2::feature_shapes(parts_.config);
     }
-    int64_t multimask_outputs() const override { return config_.decoder.masks - 1; }
+    int64_t multimask_outputs() const override { return parts_.config.decoder.masks - 1; }
 
     Features encode(const ModelInput& input, const Schedule& schedule,
                     const Tap* tap) const override {
-        return encoder_(input, schedule, tap);
+        return parts_.encoder(input, schedule, tap);
     }
     at::Tensor no_memory() const override { return no_memory_; }
-    const MemoryModel* memory() const override { return memory_.get(); }
+    const MemoryModel* memory() const override { return parts_.memory.get(); }
 
     std::shared_ptr<const DecoderContext> prepare(const Features& features,
                                                   const Schedule& schedule) const override {
         auto context = std::make_shared<Context>();
-        const int64_t side = config_.hiera.grid(2);
+        const int64_t side = parts_.config.stages.sides[2];
         run_in_worker(schedule, [&] {
             context->half = in_upscale_order(features[1], side, side, 1);
             context->quarter = in_upscale_order(features[2], side, side, 2);
@@ -65,42 +64,60 @@ public:
     }
 
 private:
-    Sam2Config config_;
-    Hiera encoder_;
+    Parts parts_;
     mask_decoder::MaskPredictor predictor_;
     at::Tensor no_memory_;
     PreprocessSpec preprocess_;
-    std::unique_ptr<MemoryModel> memory_;
 };
 
 }  // namespace
 
-PreprocessSpec preprocess(const Sam2Config& c) {
-    return {.resize = Resize::Squash, .resample = Resample::BilinearFloat, .side = c.hiera.image};
+PreprocessSpec preprocess(const ImageConfig& c) {
+    return {.resize = Resize::Squash, .resample = Resample::BilinearFloat, .side = c.stages.image};
 }
 
-std::vector<FeatureShape> feature_shapes(const Sam2Config& c) {
-    const auto square = [&](int64_t stage) {
-        return Size{c.hiera.grid(stage), c.hiera.grid(stage)};
+std::vector<FeatureShape> feature_shapes(const ImageConfig& c) {
+    const auto square = [&](std::size_t stage) {
+        return Size{c.stages.sides[stage], c.stages.sides[stage]};
     };
     return {{square(2), c.fpn}, {square(1), c.fpn / 4}, {square(0), c.fpn / 8}};
 }
 
-bool has_memory(const Config& config) { return config.text("model_type") == "sam2_video"; }
+bool has_memory(const Config& config) {
+    const std::string type = config.text("model_type"), video = "_video";
+    return type.size() > video.size() &&
+           type.compare(type.size() - video.size(), video.size(), video) == 0;
+}
 
-void finish(const Config& config, const WeightStore& store) {
+void finish(const Config& config, const WeightStore& store,
+            const std::vector<std::string>& more_of_memory) {
     if (has_memory(config)) return store.finish();
-    store.finish({"memory_", "mask_downsample", "object_pointer_proj",
-                  "temporal_positional_encoding_projection_layer", "no_memory_positional_encoding",
-                  "no_object_pointer", "occlusion_spatial_embedding_parameter"});
+    std::vector<std::string> left{"memory_",
+                                  "mask_downsample",
+                                  "object_pointer_proj",
+                                  "temporal_positional_encoding_projection_layer",
+                                  "no_memory_positional_encoding",
+                                  "no_object_pointer",
+                                  "occlusion_spatial_embedding_parameter"};
+    left.insert(left.end(), more_of_memory.begin(), more_of_memory.end());
+    store.finish(left);
+}
+
+std::unique_ptr<SegmentationModel> assemble(const WeightScope& root, Parts parts) {
+    return std::make_unique<Sam2>(root, std::move(parts));
 }
 
 std::unique_ptr<SegmentationModel> load(const Config& config, WeightStore& store,
                                         Precisions precisions) {
     const Sam2Config c(config);
     const WeightScope root(store, precisions);
-    auto model = std::make_unique<Sam2>(
-        root, c, has_memory(config) ? load_memory(config, c, root) : nullptr);
+    auto encoder = std::make_shared<const Hiera>(root / "vision_encoder", root / "mask_decoder", c);
+    auto model = assemble(
+        root, {.family = "sam2",
+               .config = c,
+               .encoder = [encoder](const ModelInput& input, const Schedule& schedule,
+                                    const Tap* tap) { return (*encoder)(input, schedule, tap); },
+               .memory = has_memory(config) ? load_memory(config, c, root) : nullptr});
     finish(config, store);
     return model;
 }

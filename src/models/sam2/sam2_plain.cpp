@@ -1,9 +1,21 @@
-#include "models/mask_decoder/segmentation_plain.h"
 #include "models/sam2/hiera_plain.h"
 #include "models/sam2/memory_plain.h"
 #include "models/sam2/sam2.h"
 
 namespace segrid::sam2 {
+
+std::unique_ptr<SegmentationModel> assemble_plain(const plain::Weights& root, PlainParts parts) {
+    const ImageConfig& c = parts.config;
+    return plain::assemble(
+        root, {.family = std::move(parts.family),
+               .preprocess = preprocess(c),
+               .features = feature_shapes(c),
+               .encoder = std::move(parts.encoder),
+               .no_memory = root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn}),
+               .memory = std::move(parts.memory),
+               .prompt = c.prompt,
+               .decoder = c.decoder});
+}
 
 std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore& store,
                                               Placement placement) {
@@ -11,16 +23,12 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
     const plain::Weights root(WeightScope(store), placement);
     auto encoder =
         std::make_shared<const plain::Hiera>(root / "vision_encoder", root / "mask_decoder", c);
-    auto model = plain::assemble(
+    auto model = assemble_plain(
         root, {.family = "sam2",
-               .preprocess = preprocess(c),
-               .features = feature_shapes(c),
+               .config = c,
                .encoder = [encoder](const at::Tensor& image,
                                     const Tap* tap) { return (*encoder)(image, tap); },
-               .no_memory = root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn}),
-               .memory = has_memory(config) ? load_memory_plain(config, c, root) : nullptr,
-               .prompt = c.prompt,
-               .decoder = c.decoder});
+               .memory = load_memory_plain(config, c, root)});
     finish(config, store);
     return model;
 }
