@@ -16,7 +16,13 @@ constexpr std::pair<const char*, Masks> kLists[] = {{"conditioning", &Track::con
                                                     {"new_conditioning", &Track::new_conditioning},
                                                     {"new_followed", &Track::new_followed}};
 
-py::object array_of(const at::Tensor& tensor, const char* dtype) {
+// NumPy has no bf16: it gets the bits.
+const char* dtype_of(at::ScalarType type) {
+    if (type == at::kBFloat16) return "uint16";
+    return type == at::kHalf ? "float16" : "float32";
+}
+
+py::object array_of(const at::Tensor& tensor) {
     if (!tensor.defined()) return py::none();
     const at::Tensor host = without_gil([&] {
         at::Tensor result;
@@ -26,7 +32,7 @@ py::object array_of(const at::Tensor& tensor, const char* dtype) {
         return result;
     });
     const std::vector<py::ssize_t> shape(host.sizes().begin(), host.sizes().end());
-    return py::array(py::dtype(dtype), shape, host.const_data_ptr());
+    return py::array(py::dtype(dtype_of(host.scalar_type())), shape, host.const_data_ptr());
 }
 
 at::Tensor tensor_of(const py::handle& value, at::ScalarType type, at::IntArrayRef shape,
@@ -48,12 +54,11 @@ py::dict dict_of(const char* list, int64_t frame, const TrackedMask& mask) {
     out["iou"] = mask.iou;
     out["prompted"] = mask.prompted;
     out["counts"] = py::bytes(mask.counts);
-    const bool half = mask.logits.defined() && mask.logits.scalar_type() == at::kHalf;
-    out["logits"] = array_of(mask.logits, half ? "float16" : "float32");
-    out["memory"] = array_of(mask.memory, "uint16");
+    out["logits"] = array_of(mask.logits);
+    out["memory"] = array_of(mask.memory);
     at::Tensor pointer;
     without_gil([&] { run_on_devices({}, [&] { pointer = mask.pointer.to(at::kFloat); }); });
-    out["pointer"] = array_of(pointer, "float32");
+    out["pointer"] = array_of(pointer);
     return out;
 }
 
@@ -72,8 +77,8 @@ TrackedMask mask_of(const py::dict& in, const Session& session) {
                             "a mask's logits");
     if (!mask.logits.defined() && mask.counts.empty())
         invalid("restore: a mask has neither logits nor runs");
-    mask.memory = tensor_of(in["memory"], at::kBFloat16,
-                            {image.grid.area(), model.memory()->rules().channels}, "a memory");
+    const MemoryRules& rules = model.memory()->rules();
+    mask.memory = tensor_of(in["memory"], rules.type, {rules.tokens, rules.channels}, "a memory");
     if (mask.memory.defined() && !model.device().is_cpu())
         without_gil(
             [&] { run_on_devices({}, [&] { mask.memory = mask.memory.to(model.device()); }); });
