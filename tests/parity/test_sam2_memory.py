@@ -53,8 +53,9 @@ MEMORIES = [
 ]
 MOST = 16  # frames that pointers look back
 # By how much of their size features, and what is remembered, may differ from transformers' fp32.
-# Measured: bf16 0.3 to 0.6 % and 0.2 to 0.4 %; int8 0.6 to 1.2 % and as bf16.
-OFF = {"bf16": (0.01, 0.008), "int8": (0.02, 0.008), "int8-torch": (0.03, 0.008)}
+# Measured: bf16 0.34 to 0.41 % and 0.5 %; int8 1.1 to 1.4 % and as bf16; int8-torch 1.3 to 1.5 %,
+# and its memory encoder is in fp32.
+OFF = {"bf16": (0.006, 0.008), "int8": (0.02, 0.008), "int8-torch": (0.025, 0.001)}
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -173,7 +174,7 @@ def test_lower_precisions(folder, original, level, precision):
         assert 1e-3 < off(attend(memory, image, frames, known), theirs) < most
     with torch.no_grad():
         kept = video_memory.remembered(original, image, mask)
-    assert 1e-4 < off(memory.encode(image, mask, False, True), kept) < most_kept
+    assert 0 < off(memory.encode(image, mask, False, True), kept) < most_kept
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])

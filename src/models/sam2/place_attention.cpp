@@ -12,9 +12,10 @@
 namespace segrid::sam2 {
 namespace {
 
-// Queries that meet the keys of a row of the grid together. What they become for all columns has to
-// stay in the second-level cache; with more of them, keys would be read less often.
-constexpr int64_t kQueries = 24;
+// Queries that meet the keys of a row of the grid together. What they become for all columns (half
+// a megabyte at SAM 2's size) has to stay in the second-level cache; with fewer of them, keys would
+// be read more often.
+constexpr int64_t kQueries = 32;
 
 // The running softmax over several sets of keys, of which each query reads the values' mean.
 class Reading {
