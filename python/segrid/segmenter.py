@@ -28,10 +28,10 @@ class Segmenter(LoadedModel):
     ----------
     model : a packaged model's name ("tiny"), a folder with config.json and model.safetensors
         (transformers' SamModel, Sam2Model, Sam2VideoModel, EdgeTamModel, EdgeTamVideoModel; what
-        `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json, or a Hugging Face id, perhaps
-        with "@revision". "tiny" serves for a first try and for round objects (nuclei, colonies,
-        coins). It finds little of use on everyday photos; take "facebook/sam2.1-hiera-tiny" (a
-        download of 156 MB, Apache-2.0) for those
+        `segrid convert` makes of original checkpoints), a .safetensors file beside its config.json,
+        or a Hugging Face id, perhaps with "@revision". "tiny" serves for a first try and for round
+        objects (nuclei, colonies, coins). It finds little of use on everyday photos; take
+        "facebook/sam2.1-hiera-tiny" (a download of 156 MB, Apache-2.0) for those
     device : a name or a torch.device. "cpu" runs the fast kernels. "cuda" or "cuda:N" runs the
         plain definitions of the models on a GPU, with prompts in batches. "cpu-plain" runs these
         definitions on the CPU, to check them against the fast kernels. "auto" is the value of the

@@ -102,6 +102,7 @@ void bind_session(py::module_ m) {
              py::arg("segmenter"), py::arg("video"), py::arg("frames"),
              py::arg("options") = py::dict())
         .def_static("options", [] { return defaults_of(kOptions); })
+        .def_property_readonly("frames", &Session::video_frames)
         .def("set_frames", &Session::set_video_frames, py::arg("count"))
         .def_property_readonly("ids", &Session::ids)
         .def_property_readonly("prompted_frames", &Session::prompted_frames)
@@ -114,6 +115,7 @@ void bind_session(py::module_ m) {
         .def("unremembered", &Session::unremembered)
         .def("commit", &Session::commit)
         .def("forgotten", &Session::forgotten, py::arg("frame"), py::arg("backwards"))
+        .def("forgotten_by_prompt", &Session::forgotten_by_prompt, py::arg("id"), py::arg("frame"))
         .def(
             "remember",
             [](Session& s, int64_t frame, const EmbeddingPtr& image) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include "core/arena.h"
@@ -51,8 +52,10 @@ public:
     // Frames whose memory must be encoded before it:
     std::vector<int64_t> unremembered() const;
     void commit();
-    // Frames that track(frame) looks at, and that have no memory any more.
+    // Frames without memory that track(frame) looks at; and those that a prompt of the object in
+    // this frame looks at.
     std::vector<int64_t> forgotten(int64_t frame, bool backwards);
+    std::vector<int64_t> forgotten_by_prompt(int64_t id, int64_t frame);
     // Encodes what this frame lacks of memory.
     void remember(int64_t frame, const Embedding& image, const Schedule& schedule);
 
@@ -76,6 +79,8 @@ private:
     Track& track_of(int64_t id, Track& fresh);
     Track& known(int64_t id);
     void check_frame(int64_t frame) const;
+    void add_forgotten(Track& track, int64_t frame, bool backwards,
+                       std::set<int64_t>& frames) const;
     bool backwards_in(const Track& track, int64_t frame) const;
     std::map<int64_t, TrackedMask>& place_of_prompt(Track& track, int64_t frame) const;
     // A frame with its part of memory attention.

@@ -42,7 +42,12 @@ std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, const S
                 " has no prompt any more; add one or remove the object");
     }
     std::vector<RememberedFrame> frames;
-    for (const Look::Seen& seen : look.memories) frames.push_back({seen.mask->memory, seen.age});
+    for (const Look::Seen& seen : look.memories) {
+        if (!seen.mask->memory.defined())
+            fail(ErrorKind::Internal, "session: frame " + std::to_string(seen.frame) +
+                                          " is looked at, but is not remembered");
+        frames.push_back({seen.mask->memory, seen.age});
+    }
     std::vector<RememberedPointer> pointers;
     for (const Look::Seen& seen : look.pointers) {
         pointers.push_back({seen.mask->pointer, static_cast<double>(seen.age) /
@@ -166,14 +171,26 @@ std::vector<int64_t> Session::unremembered() const {
 std::vector<int64_t> Session::forgotten(int64_t frame, bool backwards) {
     std::set<int64_t> frames;
     for (Track& track : tracks_) {
-        if (track.conditioning.contains(frame)) continue;
-        const Look look =
-            track.look(frame, backwards, rules_, options_.memory_stride, video_frames_);
-        for (const Look::Seen& seen : look.memories) {
-            if (!seen.mask->memory.defined()) frames.insert(seen.frame);
-        }
+        if (!track.conditioning.contains(frame)) add_forgotten(track, frame, backwards, frames);
     }
     return {frames.begin(), frames.end()};
+}
+
+std::vector<int64_t> Session::forgotten_by_prompt(int64_t id, int64_t frame) {
+    std::set<int64_t> frames;
+    for (Track& track : tracks_) {
+        if (track.id == id && track.visited.contains(frame))
+            add_forgotten(track, frame, backwards_in(track, frame), frames);
+    }
+    return {frames.begin(), frames.end()};
+}
+
+void Session::add_forgotten(Track& track, int64_t frame, bool backwards,
+                            std::set<int64_t>& frames) const {
+    const Look look = track.look(frame, backwards, rules_, options_.memory_stride, video_frames_);
+    for (const Look::Seen& seen : look.memories) {
+        if (!seen.mask->memory.defined()) frames.insert(seen.frame);
+    }
 }
 
 void Session::remember(int64_t frame, const Embedding& image, const Schedule& asked) {

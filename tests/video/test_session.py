@@ -443,3 +443,25 @@ def test_another_image_side_is_another_model(tracker, video_model):
         assert frame.masks.size == SIZE and frame.low_res.shape == (1, 16, 16)
     with pytest.raises(ValueError, match="multiple of 32 and at least 64, got 100"):
         segrid.Tracker(video_model, image_side=100)
+
+
+def test_a_correction_looks_back_the_way_the_frame_was_followed(tracker):
+    """A frame that was followed backwards is corrected in the light of later frames; their memory
+    was dropped and is encoded again."""
+    with opened(tracker) as session:
+        session.add(1, frame=FRAMES - 1, points=CLICK)
+        list(session.propagate("backward"))
+        assert len(session.add(1, 12, points=[[60, 40]], labels=[0])) == 1
+
+
+def test_headers_that_claim_another_length_are_not_believed(tracker, monkeypatch):
+    for claim in (FRAMES - 9, FRAMES + 9):
+        session = opened(tracker, lambda i: CLIP[i] if i < FRAMES else None)
+        monkeypatch.setattr(type(session._frames), "count", claim)
+        monkeypatch.setattr(type(session._frames), "count_is_exact", False)
+        session.add(1, points=CLICK)
+        found = [f.progress for f in session.propagate()]
+        assert len(found) == FRAMES and found[0].startswith(f"1/{claim} frames")
+        with pytest.raises(FrameNotFound):
+            list(session.propagate(start=FRAMES + 3))
+        monkeypatch.undo()

@@ -133,7 +133,7 @@ class Session(Objects):
         with self._owned("add"):
             self._check_number(frame)
             embedding = self._embedding(frame)
-            self._recall(self._native.forgotten(frame, False))
+            self._recall(self._native.forgotten_by_prompt(id, frame))
             found = self._prompt(id, frame, embedding, prompt, replace=replace)
             self._name(id, name, category)
             return found.masks
@@ -183,28 +183,33 @@ class Session(Objects):
         progress: Progress | None,
         cancel: CancelToken | None,
     ) -> Iterator[TrackedFrame]:
-        last = None if self.count is None else self.count - 1
-        if most is not None and last is not None:
-            last = min(last, start + most)
-        elif most is not None:
-            last = start + most
+        wanted = None if most is None else start + most
+        claimed = None if self.count is None else self.count - 1
+        # Only the end of the video is believed, not what its header says of it.
+        last = claimed if self._frames.count_is_exact else None
         lowest = 0 if most is None else max(0, start - most)
-        back_from = start - 1 if direction == "both" else start
         runs: list[tuple[int, int | None, int]] = []  # first, last, step
+        total: int | None = 0
         if direction != "backward":
-            runs.append((start, last, 1))
+            runs.append((start, min_of(last, wanted), 1))
+            ahead = min_of(claimed, wanted)
+            total = None if claimed is None or ahead is None else ahead - start + 1
         if direction != "forward" and start > 0:  # sam2 does not go back from the first frame
-            runs.append((back_from, lowest, -1))
-        known = all(end is not None for _, end, _ in runs)
-        total = sum(abs(end - begin) + 1 for begin, end, _ in runs if end is not None)
-        told = Told(total if known else None, progress)
+            runs.append((start - 1 if direction == "both" else start, lowest, -1))
+            total = None if total is None else total + runs[-1][0] - lowest + 1
+        told = Told(total, progress)
         for begin, end, step in runs:
             indices = count(begin, step) if end is None else range(begin, end + step, step)
             with Prefetch(self._frames, indices) as pictures:
-                yield from self._run(pictures, step < 0, told, cancel)
+                yield from self._run(pictures, begin, step < 0, told, cancel)
 
     def _run(
-        self, pictures: Prefetch, backwards: bool, told: Told, cancel: CancelToken | None
+        self,
+        pictures: Prefetch,
+        first: int,
+        backwards: bool,
+        told: Told,
+        cancel: CancelToken | None,
     ) -> Iterator[TrackedFrame]:
         tokens = [] if cancel is None else [cancel]
         while True:
@@ -212,10 +217,10 @@ class Session(Objects):
                 index, picture = next(pictures)
             except StopIteration:
                 return
-            except FrameNotFound:
-                if self._frames.count_is_exact and self.count is not None and not backwards:
-                    return  # the header had claimed more frames, or none at all
-                raise
+            except FrameNotFound as end:
+                if end.index == first or backwards:
+                    raise
+                return  # the end of the video
             with cancel_scope(tokens):
                 found = self._step(index, picture, backwards)
             yield self._frame(found, told.next())
@@ -350,13 +355,16 @@ class Session(Objects):
         self.close()
 
     def _check_number(self, frame: int) -> None:
-        if frame < 0 or (self.count is not None and frame >= self.count):
+        beyond = self.count is not None and frame >= self.count and self._frames.count_is_exact
+        if frame < 0 or beyond:
             raise FrameNotFound(self._frames.name, frame, self.count)
 
     def _embedding(self, frame: int) -> _core.Embedding:
         if frame not in self._embeddings:
             self._keep(frame, self._engine.encode(to_image(self._frames.read(frame))))
         self._embeddings.move_to_end(frame)
+        if frame >= self._native.frames:  # the header had claimed fewer
+            self._native.set_frames(frame + 1)
         return self._embeddings[frame]
 
     def _keep(self, frame: int, embedding: _core.Embedding) -> None:
@@ -368,6 +376,11 @@ class Session(Objects):
         """Encodes the memory of frames that lack it."""
         for frame in frames:
             self._native.remember(frame, self._embedding(frame))
+
+
+def min_of(a: int | None, b: int | None) -> int | None:
+    """The smaller number, where None stands for no limit."""
+    return b if a is None else a if b is None else min(a, b)
 
 
 class Told:
