@@ -3,11 +3,10 @@ benchmarks/results: python -m benchmarks.report (--check: only says whether they
 
 import json
 import sys
-import textwrap
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks/results"
+from benchmarks.report_text import RESULTS, ROOT, commands, load, prose, table
+from benchmarks.report_video import video
+
 PICTURE = ROOT / "docs/pictures/speed.png"
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- end of figures -->\n"
 NAMES = {
@@ -25,10 +24,6 @@ STEPS = {
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch")
 
 
-def load(name):
-    return json.loads((RESULTS / f"{name}.json").read_text())
-
-
 def everything(model, precision):
     return load(f"everything-{model}-{precision}-1800x1200")
 
@@ -37,24 +32,11 @@ def steps(model, precision):
     return load(f"steps-{model}-{precision}-1800x1200")
 
 
-def prose(text):
-    """A paragraph of the width that Markdown has in this repository."""
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
-
-
-def table(head, rows):
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def commands(*lines):
-    """The commands that made the figures above."""
-    return ["", "```sh", *(f"python -m benchmarks.run {line}" for line in lines), "```", ""]
-
-
 def machine():
-    """Where and when all results were measured."""
+    """Where and when all results but those of video were measured."""
     r = everything("vit_b", "fp32")
-    dates = sorted({json.loads(path.read_text())["date"] for path in RESULTS.glob("*.json")})
+    paths = (path for path in RESULTS.glob("*.json") if not path.stem.startswith("video-"))
+    dates = sorted({json.loads(path.read_text())["date"] for path in paths})
     return (
         f"{r['threads']} threads of {r['cpu']['model']} (family {r['cpu']['family']}: "
         f"{', '.join(r['cpu']['isa'])}), torch {r['versions']['torch']}, {dates[0]} to {dates[-1]}"
@@ -287,7 +269,10 @@ def precisions():
 
 def speed_page():
     """The figures of docs/speed.md."""
-    text = f"All figures: {machine()}. Weights are random (seeded), except those of `tiny`."
+    text = (
+        f"All figures but those of video: {machine()}. Weights are random (seeded), except those "
+        "of `tiny`."
+    )
     return [
         prose(text),
         *("", "### The stages of SAM ViT-B", "", *stages()),
@@ -295,6 +280,7 @@ def speed_page():
         *("### Words", "", detection(), *commands("detect", "detect --precision bf16")),
         *("### Boxes", "", boxes(), *commands("boxes --model vit_b")),
         *("### Folders", "", folders(), *commands("folder --repeat 1")),
+        *("### Video", "", *video()),
         *("### Precisions", "", *precisions()),
         *("### Limits", "", *limits()),
     ]
