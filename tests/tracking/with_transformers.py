@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import torch
 from transformers import Sam2VideoInferenceSession, Sam2VideoProcessor
+from transformers.models.edgetam_video.modeling_edgetam_video import EdgeTamVideoInferenceSession
 
 from tests.tracking.clip import pixels
 from tests.tracking.steps import Add, Propagate, Reset, Shown
@@ -18,8 +19,10 @@ def processor(side):
 
 
 def opened(model, frames):
-    return Sam2VideoInferenceSession(
-        video=pixels(frames, model.image_size),
+    edgetam = model.config.model_type == "edgetam_video"
+    session = EdgeTamVideoInferenceSession if edgetam else Sam2VideoInferenceSession
+    return session(
+        video=pixels(frames, model.config.image_size),
         video_height=frames.shape[1],
         video_width=frames.shape[2],
         dtype=torch.float32,
@@ -29,7 +32,7 @@ def opened(model, frames):
 def carry_out(model, frames, steps):
     """Yields what every step shows."""
     session, size = opened(model, frames), frames.shape[1:3]
-    inputs = processor(model.image_size)
+    inputs = processor(model.config.image_size)
     for number, step in enumerate(steps):
         match step:
             case Add():
