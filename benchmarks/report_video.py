@@ -50,9 +50,10 @@ def video():
         ),
         "",
         prose(
-            "On this machine sam2's matrix products (MKL, and oneDNN with AMX) run near the rate "
-            "that the processor has, so that only saved work counts: values folded into the "
-            "memory's 64 channels, keys folded into the queries, no row of scores in memory. With "
+            "sam2's matrix products go through MKL and oneDNN, which use all that this processor "
+            "has (AVX-512, AMX). What segrid gains is work that it leaves out: values folded into "
+            "the memory's 64 channels, keys folded into the queries, no row of scores in memory. "
+            "With "
             f"`image_side=512`, bf16, segrid is {faster:.1f} times as fast again "
             f"({1 / small:.1f} frames/s here); masks are those of a smaller picture then."
         ),
