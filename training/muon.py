@@ -43,7 +43,10 @@ class Optimiser:
     def hidden(self, name):
         """True for parameters that Muon updates: matrices between hidden activations."""
         p = self.named[name]
-        outside = ("embed", "iou_token", "mask_tokens", "head.proj_out", "positional", "rel_pos")
+        outside = (
+            ("embed", "iou_token", "mask_tokens", "score_token", "no_object")
+            + ("head.proj_out", "positional", "rel_pos")
+        )
         return p.ndim == 2 and not any(part in name for part in outside)
 
     @torch.no_grad()

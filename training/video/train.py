@@ -1,0 +1,180 @@
+"""Trains tiny-video: `python -m training.video.train RUN --data DATA --minutes 300`.
+
+RUN gets `checkpoint.pt` (a later call with the same RUN goes on from it), `log.jsonl` and
+`ema.safetensors` (the averaged weights). The schedule follows the minutes trained, without pauses;
+after its end the run goes on at the lowest rate. The file RUN/pause stops it between two steps for
+as long as it exists, and RUN/stop ends it. `--teacher FOLDER`: a packaged SAM of the same width,
+whose image features are a target of the first minutes."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..muon import Optimiser
+from ..train import rates, save_atomically, save_weights
+from . import loop, step
+from .batches import Loader, Plan, wait_while
+from .initial import TINY, fresh
+
+# From which minute on, and with which odds, steps have (clips, objects, frames).
+CURRICULUM = (
+    (0, [(1.0, (12, 5, 1))]),
+    (20, [(0.4, (12, 5, 1)), (0.6, (8, 3, 3))]),
+    (45, [(0.2, (12, 5, 1)), (0.5, (8, 3, 3)), (0.3, (6, 3, 5))]),
+    (75, [(0.15, (12, 5, 1)), (0.25, (8, 3, 3)), (0.3, (6, 3, 5)), (0.3, (4, 3, 8))]),
+)
+PROMPTS = {"image": (("click", 0.5), ("box", 0.2), ("points", 0.1), ("mask", 0.2)),
+           "video": (("mask", 0.4), ("click", 0.3), ("box", 0.15), ("points", 0.15))}
+TEACHER_MINUTES = 30.0
+
+
+def plan_for(seed, number, minutes):
+    """The Plan of a step, from the minutes trained so far."""
+    rng = np.random.default_rng((seed, number, 7))
+    odds = [stage for begin, stage in CURRICULUM if minutes >= begin][-1]
+    shape = odds[rng.choice(len(odds), p=[share for share, _ in odds])][1]
+    kinds, shares = zip(*PROMPTS["image" if shape[2] == 1 else "video"], strict=True)
+    return Plan(*shape, str(rng.choice(kinds, p=shares)))
+
+
+class Teacher:
+    """The image features of the packaged SAM, pooled to our tokens, as a target."""
+
+    def __init__(self, folder, dtype):
+        from .. import model
+
+        self.net = model.load(folder, dtype=dtype)
+
+    def __call__(self, frames, weight):
+        """A function of our Features of (F, S, S, 3) uint8 frames: `weight` x their squared distance,
+        in parts of the target's variance."""
+        with torch.no_grad():
+            sizes = torch.full((len(frames), 2), self.net.size)
+            tokens = self.net.vision_encoder(self.net.normalise(frames, sizes)).mT
+            target = F.avg_pool2d(tokens.unflatten(-1, (self.net.grid, self.net.grid)).float(), 2)
+
+        def loss(features):
+            return weight * (features.tokens.float() - target).square().mean() / target.var()
+
+        return loss
+
+
+class Run:
+    """The model, its optimiser and what a checkpoint keeps."""
+
+    def __init__(self, args):
+        self.folder = Path(args.run)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.args, self.dtype = args, torch.bfloat16 if args.bf16 else torch.float32
+        model = fresh(args.seed).train()
+        self.optimiser = Optimiser(model.float())
+        self.count, self.spent = 0, 0.0
+        checkpoint = self.folder / "checkpoint.pt"
+        if checkpoint.exists():
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            self.optimiser.load(saved["state"], saved["count"])
+            self.count, self.spent = saved["step"], saved["spent"]
+        self.model = loop.prepare(model, self.dtype)
+        self.optimiser.named = dict(self.model.named_parameters())
+        self.teacher = Teacher(args.teacher, self.dtype) if args.teacher else None
+
+    @property
+    def minutes(self):
+        """Trained so far, without pauses."""
+        return self.spent / 60
+
+    def save(self):
+        """Writes the checkpoint and the averaged weights, with the positions, which are buffers."""
+        data = dict(
+            state=self.optimiser.state,
+            count=self.optimiser.count,
+            step=self.count,
+            spent=self.spent,
+        )
+        save_atomically(lambda p: torch.save(data, p), self.folder / "checkpoint.pt")
+        places = ("shared_image_embedding", "prompt_encoder.shared_embedding")
+        buffers = {
+            f"{place}.positional_embedding": self.model.get_buffer(f"{place}.positional_embedding")
+            for place in places
+        }
+        save_weights(self.optimiser.averaged() | buffers, self.folder / "ema.safetensors")
+
+    def step(self, batch):
+        """One update; returns the record for the log."""
+        args, progress = self.args, min(1.0, self.minutes / self.args.minutes)
+        settings = step.Settings(
+            progress=progress,
+            teach=max(0.0, 1 - self.minutes / 90),
+            correct=0.12,
+            generator=torch.Generator().manual_seed(args.seed * 1_000_003 + self.count),
+        )
+        extra = None
+        if self.teacher and self.minutes < TEACHER_MINUTES and len(batch.frames) == 1:
+            weight = 2.0 * (1 - self.minutes / TEACHER_MINUTES)
+            extra = self.teacher(batch.frames.flatten(0, 1), weight)
+        loss, log = step.loss_of(self.model, batch, settings, extra)
+        loss.backward()
+        rate = max(rates(progress, 1.0), 0.05)
+        norm = self.optimiser.step(args.muon_rate * rate, args.adam_rate * rate)
+        self.count += 1
+        kind = dict(frames=len(batch.frames), prompt=batch.prompt)
+        return kind | dict(step=self.count, rate=rate, norm=norm, loss=float(loss.detach())) | log
+
+
+def train(args):
+    """Starts or resumes a run."""
+    run = Run(args)
+    stop, pause = run.folder / "stop", run.folder / "pause"
+    loader = Loader(
+        args.data, args.seed, run.count, lambda n: plan_for(args.seed, n, run.minutes), pause
+    )
+    saved = time.monotonic()
+    with (run.folder / "log.jsonl").open("a") as log:
+        while not stop.exists() and run.count != args.stop_at:
+            wait_while(pause)
+            begin = time.monotonic()
+            batch = loader.next()
+            waited = time.monotonic() - begin
+            record = run.step(batch)
+            seconds = time.monotonic() - begin
+            run.spent += seconds
+            record |= dict(minutes=run.minutes, seconds=seconds, waited=waited)
+            log.write(json.dumps({k: _short(v) for k, v in record.items()}) + "\n")
+            log.flush()
+            if time.monotonic() - saved > 60 * args.save_minutes:
+                run.save()
+                saved = time.monotonic()
+    run.save()
+    loader.close()
+
+
+def _short(value):
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def parser():
+    """The command line."""
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("run")
+    p.add_argument("--data", help="folder of the labelled sets; without it, procedural clips only")
+    p.add_argument("--minutes", type=float, default=300.0, help="of the schedule")
+    p.add_argument("--stop-at", type=int, help="end after this step")
+    p.add_argument("--teacher", default=str(TINY))
+    p.add_argument("--muon-rate", type=float, default=1.5e-3)
+    p.add_argument("--adam-rate", type=float, default=8e-4)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--fp32", dest="bf16", action="store_false")
+    p.add_argument("--save-minutes", type=float, default=4.0)
+    return p
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    train(parser().parse_args())
