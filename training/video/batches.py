@@ -1,17 +1,11 @@
-"""Batches of clips with prompts, and the process that makes them."""
+"""Batches of clips with prompts."""
 
-import os
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-import torch.multiprocessing as mp
 
 from ..prompts import box_of, inside, near
-from .clips import Maker
 
 
 @dataclass
@@ -57,8 +51,8 @@ def prompts_for(rng, mask, prompt):
 
 
 def batch_at(maker, seed, step, plan):
-    """The batch of one step, from (seed, step, plan) and the files alone."""
-    rng = np.random.default_rng((seed, step))
+    """The batch of one step, from (seed, step, plan) and the files alone. seed: a tuple."""
+    rng = np.random.default_rng((*seed, step))
     clips = [maker.clip(rng, plan.frames, plan.objects) for _ in range(plan.clips)]
     frames = np.stack([clip.frames for clip in clips], 1)
     masks = np.concatenate([clip.masks for clip in clips], 1)
@@ -66,51 +60,3 @@ def batch_at(maker, seed, step, plan):
     points = np.stack([points for points, _ in asked]).astype(np.float32)
     labels = np.array([labels for _, labels in asked], np.int32)
     return Batch(*map(torch.from_numpy, (frames, masks, points, labels)), plan.prompt)
-
-
-def wait_while(file):
-    """Returns when `file` does not exist; the seconds waited."""
-    begin = time.monotonic()
-    while Path(file).exists():
-        time.sleep(0.5)
-    return time.monotonic() - begin
-
-
-def _produce(asked, made, root, seed, pause):
-    """The loop of the loader process."""
-    os.nice(max(0, 19 - os.nice(0)))
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    maker = Maker(root)
-    while True:
-        step, plan = asked.get()
-        wait_while(pause)
-        made.put((step, batch_at(maker, seed, step, plan)))
-
-
-class Loader:
-    """Batches made by another process, a few steps ahead. plan_at(step) -> Plan."""
-
-    def __init__(self, root, seed, first, plan_at, pause, ahead=4):
-        context = mp.get_context("spawn")
-        self.asked, self.made = context.Queue(), context.Queue(maxsize=ahead)
-        self.plan_at, self.next_step = plan_at, first
-        self.process = context.Process(
-            target=_produce, args=(self.asked, self.made, root, seed, str(pause)), daemon=True
-        )
-        self.process.start()
-        for _ in range(ahead):
-            self._ask()
-
-    def _ask(self):
-        self.asked.put((self.next_step, self.plan_at(self.next_step)))
-        self.next_step += 1
-
-    def next(self):
-        """The next Batch."""
-        self._ask()
-        return self.made.get()[1]
-
-    def close(self):
-        """Ends the process."""
-        self.process.terminate()

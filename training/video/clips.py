@@ -141,7 +141,9 @@ class Maker:
         if root is not None:
             root = Path(root)
             self.davis = Davis(root / "davis_bsd", lambda name: not held_out(name))
-            nuclei = Folder(root / "nuclei_dsb2018", lambda n: not held_out(n) and n[0] in "01", 512)
+            nuclei = Folder(
+                root / "nuclei_dsb2018", lambda n: not held_out(n) and n[0] in "01", 512
+            )
             self.folders = [*self.folders, *self.folders[:2], nuclei]
 
     def clip(self, rng, frames, objects):
@@ -167,7 +169,9 @@ class Maker:
         """A part of a DAVIS sequence, forwards or backwards, at a random rate, as a camera sees
         it."""
         sequence, truth = self.davis.sequence(self.davis.names[rng.integers(len(self.davis.names))])
-        rate = 1 if frames == 1 else int(rng.integers(1, 1 + min(3, (len(truth) - 1) // (frames - 1))))
+        rate = (
+            1 if frames == 1 else int(rng.integers(1, 1 + min(3, (len(truth) - 1) // (frames - 1))))
+        )
         first = int(rng.integers(0, len(truth) - rate * (frames - 1)))
         at = first + rate * np.arange(frames)
         if rng.random() < 0.5:

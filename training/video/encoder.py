@@ -42,8 +42,7 @@ def _grid(x, count):
 
 def _pooled(x):
     """The largest of each 2 x 2 tokens of (n, h, w, C)."""
-    n, h, w, c = x.shape
-    return x.reshape(n, h // 2, 2, w // 2, 2, c).amax((2, 4))
+    return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def _attention(module, x):

@@ -26,7 +26,7 @@ def config():
         image_size=[SIDE, SIDE],
         blocks_per_stage=[1, 2, 5, 1],
         embed_dim_per_stage=DIMS,
-        num_attention_heads_per_stage=[1, 3, 6, 8],
+        num_attention_heads_per_stage=[1, 2, 3, 4],
         window_size_per_stage=[8, 8, 16, 8],
         global_attention_blocks=[4, 5, 6, 7],  # The windows of stage 3 are its whole grid, too.
         window_positional_embedding_background_size=[16, 16],

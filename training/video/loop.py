@@ -114,9 +114,10 @@ class Bank:
 
 
 def _upscaled(model, logits):
-    """(N, h, w) logits to (N, 1, S, S)."""
-    size = (model.image_size, model.image_size)
-    return F.interpolate(logits[:, None].float(), size, mode="bilinear", align_corners=False)
+    """(N, h, w) logits to (N, 1, S, S): bilinear, as two products, whose gradients are fast."""
+    eye = torch.eye(logits.shape[-1])[None]
+    spread = F.interpolate(eye, model.image_size, mode="linear", align_corners=False)[0].mT
+    return (spread @ logits.float() @ spread.mT)[:, None]
 
 
 def _small_mask(module, x):
@@ -146,7 +147,9 @@ def store(model, bank, frame, features, logits, pointer, present, prompted):
     mask = (logits > 0).float() if binary else logits.float().sigmoid()
     mask = (mask * c.sigmoid_scale_for_mem_enc + c.sigmoid_bias_for_mem_enc).to(dtype)
     encoder = model.memory_encoder
-    fused = encoder.feature_projection(features.tokens) + _small_mask(encoder.mask_downsampler, mask)
+    fused = encoder.feature_projection(features.tokens) + _small_mask(
+        encoder.mask_downsampler, mask
+    )
     memory = encoder.projection(encoder.memory_fuser(fused))
     here = present.to(dtype)[:, None]
     absent = (1 - here) * model.occlusion_spatial_embedding_parameter

@@ -57,7 +57,11 @@ class Account:
         real = truth.present & truth.judged
         rows = (truth.masks[None], real[None], torch.full_like(truth.masks[None, :, 0, 0], single))
         loss, log = losses.total_loss(
-            answer.masks[None].float(), answer.iou[None].float(), *rows, 0.1 - 0.07 * progress, sharp
+            answer.masks[None].float(),
+            answer.iou[None].float(),
+            *rows,
+            0.1 - 0.07 * progress,
+            sharp,
         )
         score = F.binary_cross_entropy_with_logits(
             answer.score.float(), truth.present.float(), reduction="none"

@@ -1,36 +1,44 @@
 """Trains tiny-video: `python -m training.video.train RUN --data DATA --minutes 300`.
 
 RUN gets `checkpoint.pt` (a later call with the same RUN goes on from it), `log.jsonl` and
-`ema.safetensors` (the averaged weights). The schedule follows the minutes trained, without pauses;
+`ema.safetensors` (the averaged weights). The schedule follows the CPU minutes of one process;
 after its end the run goes on at the lowest rate. The file RUN/pause stops it between two steps for
 as long as it exists, and RUN/stop ends it. `--teacher FOLDER`: a packaged SAM of the same width,
 whose image features are a target of the first minutes."""
 
 import argparse
 import json
+import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+import torch.multiprocessing as mp
 import torch.nn.functional as F
+from torch import distributed
 
 from ..muon import Optimiser
 from ..train import rates, save_atomically, save_weights
 from . import loop, step
-from .batches import Loader, Plan, wait_while
+from .batches import Plan, batch_at
+from .clips import Maker
 from .initial import TINY, fresh
 
-# From which minute on, and with which odds, steps have (clips, objects, frames).
+# From which minute on, and with which odds, steps have (clips, objects, frames) in each process.
 CURRICULUM = (
-    (0, [(1.0, (12, 5, 1))]),
-    (20, [(0.4, (12, 5, 1)), (0.6, (8, 3, 3))]),
-    (45, [(0.2, (12, 5, 1)), (0.5, (8, 3, 3)), (0.3, (6, 3, 5))]),
-    (75, [(0.15, (12, 5, 1)), (0.25, (8, 3, 3)), (0.3, (6, 3, 5)), (0.3, (4, 3, 8))]),
+    (0, [(1.0, (6, 5, 1))]),
+    (15, [(0.4, (6, 5, 1)), (0.6, (4, 3, 3))]),
+    (35, [(0.2, (6, 5, 1)), (0.5, (4, 3, 3)), (0.3, (3, 3, 5))]),
+    (60, [(0.15, (6, 5, 1)), (0.25, (4, 3, 3)), (0.3, (3, 3, 5)), (0.3, (2, 3, 8))]),
 )
-PROMPTS = {"image": (("click", 0.5), ("box", 0.2), ("points", 0.1), ("mask", 0.2)),
-           "video": (("mask", 0.4), ("click", 0.3), ("box", 0.15), ("points", 0.15))}
-TEACHER_MINUTES = 30.0
+PROMPTS = {
+    "image": (("click", 0.5), ("box", 0.2), ("points", 0.1), ("mask", 0.2)),
+    "video": (("mask", 0.4), ("click", 0.3), ("box", 0.15), ("points", 0.15)),
+}
+TEACHER_MINUTES = 12.0
 
 
 def plan_for(seed, number, minutes):
@@ -67,8 +75,8 @@ class Teacher:
 class Run:
     """The model, its optimiser and what a checkpoint keeps."""
 
-    def __init__(self, args):
-        self.folder = Path(args.run)
+    def __init__(self, args, rank=0):
+        self.folder, self.rank = Path(args.run), rank
         self.folder.mkdir(parents=True, exist_ok=True)
         self.args, self.dtype = args, torch.bfloat16 if args.bf16 else torch.float32
         model = fresh(args.seed).train()
@@ -85,8 +93,30 @@ class Run:
 
     @property
     def minutes(self):
-        """Trained so far, without pauses."""
+        """CPU time trained so far, per process."""
         return self.spent / 60
+
+    def mean(self, value):
+        """The mean of a number, or of a tensor in place, over the processes."""
+        shared = value if isinstance(value, torch.Tensor) else torch.tensor(float(value))
+        if self.args.processes > 1:
+            distributed.all_reduce(shared)
+            shared /= self.args.processes
+        return shared if isinstance(value, torch.Tensor) else float(shared)
+
+    def agree(self, wanted):
+        """Whether any process wants it."""
+        return self.mean(wanted) > 0
+
+    def _share_gradients(self):
+        """Averages the gradients over the processes. A parameter without any has None."""
+        named = list(self.optimiser.named.values())
+        flat = torch.cat(
+            [torch.zeros(p.numel()) if p.grad is None else p.grad.float().flatten() for p in named]
+        )
+        self.mean(flat)
+        for p, part in zip(named, flat.split([p.numel() for p in named]), strict=True):
+            p.grad = part.view_as(p).to(p.dtype) if bool(part.any()) else None
 
     def save(self):
         """Writes the checkpoint and the averaged weights, with the positions, which are buffers."""
@@ -109,9 +139,11 @@ class Run:
         args, progress = self.args, min(1.0, self.minutes / self.args.minutes)
         settings = step.Settings(
             progress=progress,
-            teach=max(0.0, 1 - self.minutes / 90),
+            teach=max(0.0, 1 - self.minutes / 70),
             correct=0.12,
-            generator=torch.Generator().manual_seed(args.seed * 1_000_003 + self.count),
+            generator=torch.Generator().manual_seed(
+                2 * (args.seed * 1_000_003 + self.count) + self.rank
+            ),
         )
         extra = None
         if self.teacher and self.minutes < TEACHER_MINUTES and len(batch.frames) == 1:
@@ -119,6 +151,7 @@ class Run:
             extra = self.teacher(batch.frames.flatten(0, 1), weight)
         loss, log = step.loss_of(self.model, batch, settings, extra)
         loss.backward()
+        self._share_gradients()
         rate = max(rates(progress, 1.0), 0.05)
         norm = self.optimiser.step(args.muon_rate * rate, args.adam_rate * rate)
         self.count += 1
@@ -126,31 +159,58 @@ class Run:
         return kind | dict(step=self.count, rate=rate, norm=norm, loss=float(loss.detach())) | log
 
 
-def train(args):
-    """Starts or resumes a run."""
-    run = Run(args)
+def train(args, rank=0):
+    """Starts or resumes a run, as process `rank` of args.processes."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    run = Run(args, rank)
+    maker = Maker(args.data)
     stop, pause = run.folder / "stop", run.folder / "pause"
-    loader = Loader(
-        args.data, args.seed, run.count, lambda n: plan_for(args.seed, n, run.minutes), pause
-    )
     saved = time.monotonic()
     with (run.folder / "log.jsonl").open("a") as log:
-        while not stop.exists() and run.count != args.stop_at:
-            wait_while(pause)
-            begin = time.monotonic()
-            batch = loader.next()
-            waited = time.monotonic() - begin
+        while not run.agree(stop.exists() or run.count == args.stop_at):
+            while pause.exists():
+                time.sleep(0.5)
+            begin, used = time.monotonic(), time.process_time()
+            plan = plan_for(args.seed, run.count, run.minutes)
+            batch = batch_at(maker, (args.seed, rank), run.count, plan)
+            made = time.process_time() - used
             record = run.step(batch)
-            seconds = time.monotonic() - begin
-            run.spent += seconds
-            record |= dict(minutes=run.minutes, seconds=seconds, waited=waited)
-            log.write(json.dumps({k: _short(v) for k, v in record.items()}) + "\n")
-            log.flush()
-            if time.monotonic() - saved > 60 * args.save_minutes:
+            used = time.process_time() - used
+            run.spent += run.mean(used)
+            record |= dict(minutes=run.minutes, made=made, used=used)
+            record |= dict(seconds=time.monotonic() - begin)
+            if rank == 0:
+                log.write(json.dumps({k: _short(v) for k, v in record.items()}) + "\n")
+                log.flush()
+            if rank == 0 and time.monotonic() - saved > 60 * args.save_minutes:
                 run.save()
                 saved = time.monotonic()
-    run.save()
-    loader.close()
+    if rank == 0:
+        run.save()
+
+
+def main(args):
+    """Trains in args.processes processes, each with one thread: two of them are faster than two
+    threads, and they wait for each other once a step only."""
+    rendezvous = Path(args.run) / "rendezvous"
+    rendezvous.parent.mkdir(parents=True, exist_ok=True)
+    rendezvous.unlink(missing_ok=True)
+    if args.processes == 1:
+        return train(args)
+    mp.spawn(_join, (args, rendezvous.resolve()), args.processes)
+
+
+def _join(rank, args, rendezvous):
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{rendezvous}",
+        rank=rank,
+        world_size=args.processes,
+        timeout=timedelta(days=2),  # A pause may be long.
+    )
+    train(args, rank)
 
 
 def _short(value):
@@ -164,17 +224,17 @@ def parser():
     )
     p.add_argument("run")
     p.add_argument("--data", help="folder of the labelled sets; without it, procedural clips only")
-    p.add_argument("--minutes", type=float, default=300.0, help="of the schedule")
+    p.add_argument("--minutes", type=float, default=300.0, help="CPU minutes of the schedule")
     p.add_argument("--stop-at", type=int, help="end after this step")
     p.add_argument("--teacher", default=str(TINY))
     p.add_argument("--muon-rate", type=float, default=1.5e-3)
     p.add_argument("--adam-rate", type=float, default=8e-4)
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--processes", type=int, default=2, help="each has one thread")
     p.add_argument("--fp32", dest="bf16", action="store_false")
     p.add_argument("--save-minutes", type=float, default=4.0)
     return p
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
-    train(parser().parse_args())
+    main(parser().parse_args())
