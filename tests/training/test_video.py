@@ -1,13 +1,23 @@
 """The training of tiny-video: its loop computes what transformers' session computes, its data are
 right, and a step learns."""
 
+import json
+
 import numpy as np
 import pytest
+import segrid
 import torch
+from safetensors.torch import load_file
 
-from training.model import MEAN, STD
-from training.video import loop
-from training.video.initial import SIDE, fresh
+pytest.importorskip("transformers")
+
+from training.model import MEAN, STD  # noqa: E402
+from training.video import loop, measure, step, train  # noqa: E402
+from training.video.batches import Plan, batch_at  # noqa: E402
+from training.video.clips import LEAST, Maker  # noqa: E402
+from training.video.export import export  # noqa: E402
+from training.video.initial import SIDE, fresh  # noqa: E402
+from training.video.sprites import Sprite, paint, path  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +92,119 @@ def test_loop_is_the_session(model, frames, kind):
         assert wanted[1:].std() > 1e-3 and (wanted[1:] - wanted[1]).abs().max() > 1e-3, "vacuous"
         assert (scores[1:, row] - score[1:]).abs().max() < 1e-4
         assert (every[:, row] - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
+def test_masks_belong_to_frames():
+    """A clip is a function of its generator; an object's mask is where its pixels are."""
+    maker = Maker()
+    clip, again = (maker.clip(np.random.default_rng(3), 5, 3) for _ in range(2))
+    assert np.array_equal(clip.frames, again.frames) and np.array_equal(clip.masks, again.masks)
+    assert clip.frames.shape == (5, SIDE, SIDE, 3) and clip.masks.shape == (5, 3, SIDE, SIDE)
+    assert (clip.masks[0].sum((1, 2)) >= LEAST).all()
+
+    patch = np.zeros((40, 40, 4), np.uint8)
+    patch[5:35, 5:35] = (250, 10, 10, 255)
+    rng = np.random.default_rng(0)
+    images = np.zeros((4, SIDE, SIDE, 3), np.uint8)
+    labels = np.zeros((4, SIDE, SIDE), np.uint16)
+    paint([Sprite(patch, path(rng, patch, 4, SIDE, (120, 120), 60))], images, labels, 1)
+    red = images[..., 0] > 125
+    assert red.any((1, 2)).all() and (red != (labels == 1)).mean() < 1e-3
+    places = [np.argwhere(frame).mean(0) for frame in red]
+    assert np.ptp(places, 0).max() > 2, "it does not move"
+
+
+def test_what_hides_is_kept_account_of():
+    """The sprite painted last covers the others; what is outside or covered has no mask."""
+    wall, ball = np.full((80, 80, 4), 255, np.uint8), np.full((20, 20, 4), 255, np.uint8)
+    still = np.tile(np.array([[1, 0, 90], [0, 1, 90]], np.float32), (4, 1, 1))
+    moving = still.copy()
+    moving[:, 0, 2] = (10, 60, 120, 300)  # beside the wall, touching it, behind it, outside
+    images = np.zeros((4, SIDE, SIDE, 3), np.uint8)
+    labels = np.zeros((4, SIDE, SIDE), np.uint16)
+    moving[:, 1, 2] = 120
+    moving[1, 0, 2] = 80
+    paint([Sprite(ball, moving), Sprite(wall, still)], images, labels, 5)
+    assert [int((frame == 5).sum()) for frame in labels] == [400, 200, 0, 0]
+    assert all(int((frame == 6).sum()) == 6400 for frame in labels)
+
+
+def test_steps_learn_and_resume(tmp_path):
+    """The loss of a fixed batch falls; a run goes on from its checkpoint; export loads again."""
+    args = train.parser().parse_args(
+        [str(tmp_path), "--fp32", "--processes", "1", "--muon-rate", "3e-3", "--adam-rate", "2e-3"]
+    )
+    run = train.Run(args)
+    batch = batch_at(Maker(), (0,), 0, Plan(1, 2, 3, "click"))
+    run.spent = 60 * 100.0  # after the warm-up, without the teacher, absence as predicted
+    losses = [run.step(batch)["loss"] for _ in range(8)]
+    assert np.isfinite(losses).all() and losses[-1] < 0.8 * losses[0]
+    run.save()
+    resumed = train.Run(args)
+    assert resumed.count == 8 and resumed.spent == run.spent
+    for name, value in run.optimiser.state.items():
+        assert torch.equal(value, resumed.optimiser.state[name]), name
+
+
+def test_every_parameter_learns(model):
+    """A clip with a correction gives each parameter a gradient, but for those of other prompts."""
+    training = loop.prepare(fresh(0).train())
+    generator = torch.Generator().manual_seed(0)
+    for prompt in ("mask", "click"):
+        settings = step.Settings(progress=0.5, teach=1.0, correct=1.0, generator=generator)
+        batch = batch_at(Maker(), (0,), 1, Plan(1, 2, 3, prompt))
+        batch.masks[1, 0] = False  # A hidden object uses the embeddings of absence.
+        step.loss_of(training, batch, settings)[0].backward()
+    without = {name for name, p in training.named_parameters() if p.grad is None}
+    assert without <= {"no_memory_positional_encoding"}
+
+
+def test_two_processes_train_alike(tmp_path):
+    """Two processes write one checkpoint and one log."""
+    args = train.parser().parse_args([str(tmp_path), "--stop-at", "2", "--teacher", ""])
+    train.main(args)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    weights = load_file(tmp_path / "ema.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_measures():
+    """J and F of squares that are equal, shifted, and empty."""
+    truth = np.zeros((100, 100), bool)
+    truth[20:60, 20:60] = True
+    shifted = np.roll(truth, 20, 1)
+    assert measure.region(truth, truth) == measure.boundary(truth, truth) == 1
+    assert measure.region(shifted, truth) == pytest.approx(1 / 3)
+    assert 0.2 < measure.boundary(shifted, truth) < 0.6
+    empty = np.zeros_like(truth)
+    assert measure.region(empty, truth) == measure.boundary(empty, truth) == 0
+    assert measure.region(empty, empty) == measure.boundary(empty, empty) == 1
+
+
+def test_export(tmp_path):
+    """The folder of some weights: transformers and segrid load it, and the card names what is
+    missed."""
+    from transformers import Sam2VideoModel
+
+    run, out = tmp_path / "run", tmp_path / "out"
+    run.mkdir()
+    model = fresh(3)
+    train.save_weights(model.state_dict(), run / "ema.safetensors")
+    (run / "log.jsonl").write_text('{"step": 7, "minutes": 2.4}\n')
+    ways = {"tiny-video": 0.3, "tiny, last box": 0.25, "first mask": 0.1}
+    row = {
+        kind: {way: dict.fromkeys(("J", "F", "J&F"), v) for way, v in ways.items()}
+        for kind in ("mask", "click")
+    }
+    figures = {"davis": {"goat": row}, "mean": {"davis": {"mask": ways, "click": ways}}}
+    export(run, out, figures=figures)
+    card = (out / "README.md").read_text()
+    assert "0.55 by 0.250" in card and "7 steps" in card and "| goat, click | 0.300" in card
+    assert (out / "model.safetensors").stat().st_size < 12_000_000
+    again = Sam2VideoModel.from_pretrained(out, dtype=torch.float32)
+    for name, value in model.state_dict().items():
+        assert torch.allclose(again.state_dict()[name], value, atol=1e-2, rtol=1e-3), name
+    frame = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+    masks = segrid.Segmenter(str(out), precision="fp32").predict(frame, points=[[[60.0, 40.0]]])
+    assert masks.array.shape == (1, 90, 120)

@@ -27,7 +27,8 @@ class Davis:
     by name, read on first use."""
 
     def __init__(self, root, keep, side=384):
-        """keep(name) -> bool picks the sequences by the names of their frames."""
+        """keep(name) -> bool picks the sequences by the names of their frames. side: None keeps the
+        size of the files."""
         self.root, self.side, self.cache = Path(root), side, {}
         self.files = {}
         for file in sorted((self.root / "images").glob("*.jpg")):
@@ -38,16 +39,19 @@ class Davis:
     def sequence(self, name):
         """Frames and labels of one sequence."""
         if name not in self.cache:
-            size, frames, labels = (self.side, self.side), [], []
+            frames, labels = [], []
             for file in self.files[name]:
                 frame = cv2.imread(str(file), cv2.IMREAD_COLOR)[..., ::-1]
                 label = cv2.imread(
                     str(self.root / "labels" / f"{file.stem}.png"), cv2.IMREAD_UNCHANGED
                 )
-                frames.append(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
-                labels.append(
-                    cv2.resize(label.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-                )
+                label = label.astype(np.uint8)
+                if self.side is not None:
+                    size = (self.side, self.side)
+                    frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+                frames.append(frame)
+                labels.append(label)
             self.cache[name] = np.stack(frames), np.stack(labels)
         return self.cache[name]
 
