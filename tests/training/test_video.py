@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 
 from training.model import MEAN, STD  # noqa: E402
 from training.video import loop, measure, step, train  # noqa: E402
+from training.video import memory as memory_module  # noqa: E402
 from training.video.batches import Plan, batch_at  # noqa: E402
 from training.video.clips import LEAST, Maker  # noqa: E402
 from training.video.export import export  # noqa: E402
@@ -91,7 +92,25 @@ def test_loop_is_the_session(model, frames, kind):
     for row, (wanted, score) in enumerate(sessions):
         assert wanted[1:].std() > 1e-3 and (wanted[1:] - wanted[1]).abs().max() > 1e-3, "vacuous"
         assert (scores[1:, row] - score[1:]).abs().max() < 1e-4
-        assert (every[:, row] - wanted).abs().max() < 1e-4 * wanted.abs().max()
+        # Memories are rounded to bf16, and a rounding may fall the other way.
+        assert (every[:, row] - wanted).abs().max() < 1e-3 * wanted.abs().max()
+        assert ((every[:, row] > 0) != (wanted > 0)).float().mean() < 1e-3
+
+
+def test_attention_is_the_modules(model):
+    """Memory attention with complex rotations against the module, without rounded memories."""
+    torch.manual_seed(0)
+    tokens, memory, place = (
+        torch.randn(2, 256, 128),
+        torch.randn(2, 772, 64),
+        torch.randn(2, 772, 64),
+    )
+    with torch.no_grad():
+        wanted = model.memory_attention(
+            tokens.transpose(0, 1), memory.transpose(0, 1), None, place.transpose(0, 1), 4
+        )[0]
+        found = memory_module.attend(model.memory_attention, tokens, memory, place, 4)
+    assert wanted.std() > 0.5 and (found - wanted).abs().max() < 1e-4
 
 
 def test_masks_belong_to_frames():

@@ -21,8 +21,8 @@ class Plan:
 
 @dataclass
 class Batch:
-    """frames (T, B, S, S, 3) uint8; masks (T, N, S, S) bool with N = B x objects, the objects of one
-    clip side by side; points (N, K, 2) float32 pixels and labels (N, K) int32, which are unused
+    """frames (T, B, S, S, 3) uint8; masks (T, N, S, S) bool with N = B x objects, the objects of
+    one clip side by side; points (N, K, 2) float32 pixels and labels (N, K) int32, which are unused
     where the prompt is a mask."""
 
     frames: torch.Tensor

@@ -46,7 +46,8 @@ def _pooled(x):
 
 
 def _attention(module, x):
-    """Attention within each of n windows (n, h, w, C); queries are pooled where the module pools."""
+    """Attention within each of n windows (n, h, w, C), with queries pooled where the module pools
+    them."""
     n, h, w, _ = x.shape
     heads = module.num_attention_heads
     qkv = module.qkv(x).view(n, h * w, 3, heads, -1)

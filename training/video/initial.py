@@ -1,7 +1,6 @@
 """The architecture of `tiny-video`, and its initial weights: prompt encoder and mask decoder come
 from the packaged `tiny`, whose decoder has the same width; the rest is drawn at random."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -99,7 +98,7 @@ def fresh(seed, tiny=TINY):
 
     torch.manual_seed(seed)
     model = Sam2VideoModel(config())
-    for name, module in model.named_modules():
+    for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5 * 0.7)
             nn.init.zeros_(module.bias)
@@ -127,6 +126,9 @@ def fresh(seed, tiny=TINY):
         model.occlusion_spatial_embedding_parameter,
     ):
         nn.init.normal_(values, std=0.1)
+    # The decoder of `tiny` knows no fine features: they begin small.
+    model.mask_decoder.conv_s0.weight.mul_(0.02)
+    model.mask_decoder.conv_s1.weight.mul_(0.2)
     # The prompted mask, 0 or 1, becomes logits of -10 or 10 averaged over 4 x 4 pixels.
     model.mask_downsample.weight.fill_(20 / 16)
     model.mask_downsample.bias.fill_(-10)

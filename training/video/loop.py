@@ -2,18 +2,19 @@
 
 transformers' own session follows one object at a time and cuts gradients off. Here every object of
 every clip of a batch is a row, and all rows are prompted and corrected on the same frames. The
-computation is that of the session, through the model's own submodules: `tests/training/test_video.py`
+computation is that of the session, on the model's own parameters: `tests/training/test_video.py`
 compares the masks. Shapes: N objects, M = 4 masks (the single one first), h x w low-resolution
 pixels (64 x 64), L image tokens (16 x 16)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
-from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE, get_1d_sine_pe
+from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE
 
 from .encoder import encode
+from .memory import Bank, condition, remember, store
 
 
 def _attend(module, query, key, value, attention_mask=None, scaling=1.0, dropout=0.0, **_):
@@ -93,118 +94,6 @@ def decode(model, features, tokens, points=None, labels=None, hint=None, multima
             chosen = decoder._dynamic_multimask_via_stability(masks[:, None], iou[:, None])[0]
             chosen = chosen[:, 0, 0]
     return Answer(masks, iou, score, chosen, model.object_pointer_proj(token))
-
-
-@dataclass
-class Remembered:
-    """One frame in the bank: memory (L, N, 64) and pointer (N, C)."""
-
-    memory: torch.Tensor
-    pointer: torch.Tensor
-
-
-@dataclass
-class Bank:
-    """What the objects of a batch remember: by frame, prompted frames apart from tracked ones.
-    `length`: the number of frames of the whole video, by which ages of pointers are scaled."""
-
-    length: int = 16
-    prompted: dict = field(default_factory=dict)
-    tracked: dict = field(default_factory=dict)
-
-
-def _upscaled(model, logits):
-    """(N, h, w) logits to (N, 1, S, S): bilinear, as two products, whose gradients are fast."""
-    eye = torch.eye(logits.shape[-1])[None]
-    spread = F.interpolate(eye, model.image_size, mode="linear", align_corners=False)[0].mT
-    return (spread @ logits.float() @ spread.mT)[:, None]
-
-
-def _small_mask(module, x):
-    """The mask downsampler, with its norms over 4 to 256 channels written out: torch's gradient of a
-    norm over so few values is slow."""
-    for layer in module.layers:
-        x = layer.conv(x)
-        mean = x.mean(1, keepdim=True)
-        x = x - mean
-        x = x * (x.square().mean(1, keepdim=True) + layer.layer_norm.eps).rsqrt()
-        weight, bias = layer.layer_norm.weight, layer.layer_norm.bias
-        x = layer.activation(x * weight[:, None, None] + bias[:, None, None])
-    return module.final_conv(x)
-
-
-def remember(model, bank, frame, features, answer, present, prompted):
-    """Stores the frame. present (N,) bool: whether the object is taken to be in the frame;
-    prompted: the mask comes from a prompt, which inference makes binary."""
-    logits = torch.where(present[:, None, None], answer.chosen, NO_OBJ_SCORE)
-    store(model, bank, frame, features, _upscaled(model, logits), answer.pointer, present, prompted)
-
-
-def store(model, bank, frame, features, logits, pointer, present, prompted):
-    """As `remember`, with logits (N, 1, S, S) at the size of the frame."""
-    c, dtype = model.config, features.tokens.dtype
-    binary = prompted and not model.training
-    mask = (logits > 0).float() if binary else logits.float().sigmoid()
-    mask = (mask * c.sigmoid_scale_for_mem_enc + c.sigmoid_bias_for_mem_enc).to(dtype)
-    encoder = model.memory_encoder
-    fused = encoder.feature_projection(features.tokens) + _small_mask(
-        encoder.mask_downsampler, mask
-    )
-    memory = encoder.projection(encoder.memory_fuser(fused))
-    here = present.to(dtype)[:, None]
-    absent = (1 - here) * model.occlusion_spatial_embedding_parameter
-    memory = (memory + absent[..., None, None]).to(torch.bfloat16).flatten(2).permute(2, 0, 1)
-    pointer = here * pointer + (1 - here) * model.no_object_pointer
-    (bank.prompted if prompted else bank.tracked)[frame] = Remembered(memory.to(dtype), pointer)
-    (bank.tracked if prompted else bank.prompted).pop(frame, None)
-
-
-def _positions(model, shape, dtype):
-    """Sine positions (L, 1, C) of a map with `shape`'s channels, rows and columns."""
-    sine = model.memory_encoder.position_encoding
-    return sine((1, *shape), "cpu", torch.float32).flatten(2).permute(2, 0, 1).to(dtype)
-
-
-def condition(model, bank, frame, features):
-    """Image tokens (N, C, g, g) of a frame after attention to the bank."""
-    n, channels, g, _ = features.tokens.shape
-    dtype, dim = features.tokens.dtype, model.mem_dim
-    place = _positions(model, (dim, g, g), dtype)
-    times = model.memory_temporal_positional_encoding
-    found = [(0, entry) for entry in bank.prompted.values()]
-    found += [
-        (age, bank.tracked[frame - age])
-        for age in range(model.num_maskmem - 1, 0, -1)
-        if frame - age in bank.tracked
-    ]
-    memories = [entry.memory for _, entry in found]
-    places = [(place + times[age - 1]).expand(-1, n, -1) for age, _ in found]
-
-    most = min(bank.length, model.config.max_object_pointers_in_encoder)
-    ages = [frame - index for index in bank.prompted if index <= frame]
-    pointers = [bank.prompted[index].pointer for index in bank.prompted if index <= frame]
-    for age in range(1, most):
-        if frame - age in bank.tracked:
-            ages.append(age)
-            pointers.append(bank.tracked[frame - age].pointer)
-    sine = get_1d_sine_pe(torch.tensor(ages, dtype=torch.float32) / float(most - 1), channels)
-    aged = model.temporal_positional_encoding_projection_layer(sine.to(dtype))
-    splits = channels // dim
-    pointers = torch.stack(pointers).unflatten(-1, (splits, dim)).transpose(1, 2).flatten(0, 1)
-    memories.append(pointers)
-    places.append(aged.repeat_interleave(splits, 0)[:, None].expand(-1, n, -1))
-
-    current = features.tokens.flatten(2).permute(2, 0, 1)
-    sine = model.vision_encoder.neck.position_encoding
-    where = sine((1, channels, g, g), "cpu", torch.float32).flatten(2).permute(2, 0, 1)
-    out = model.memory_attention(
-        current_vision_features=current,
-        current_vision_position_embeddings=where.to(dtype),
-        memory=torch.cat(memories),
-        memory_posision_embeddings=torch.cat(places),
-        num_object_pointer_tokens=len(pointers),
-    )
-    return out[0].mT.reshape(n, channels, g, g)
 
 
 def first_click(model, features, points, labels):

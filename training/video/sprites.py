@@ -13,8 +13,9 @@ from ..shapes import silhouette
 
 @dataclass
 class Sprite:
-    """patch (h, w, 4) uint8: RGB and alpha; warps (T, 2, 3): from its pixels to those of each frame;
-    bends: None, or (T, 4, 4, 2) displacements, as parts of its size, by which it changes shape."""
+    """patch (h, w, 4) uint8: RGB and alpha; warps (T, 2, 3): from its pixels to those of each
+    frame; bends: None, or (T, 4, 4, 2) displacements, in parts of its size, that change its
+    shape."""
 
     patch: np.ndarray
     warps: np.ndarray

@@ -1,5 +1,5 @@
-"""The loss of one batch: a prompt on frame 0, then tracking with corrections, with gradients through
-the whole clip."""
+"""The loss of one batch: a prompt on frame 0, then tracking with corrections, with gradients
+through the whole clip."""
 
 from dataclasses import dataclass
 

@@ -29,10 +29,10 @@ from .initial import TINY, fresh
 
 # From which minute on, and with which odds, steps have (clips, objects, frames) in each process.
 CURRICULUM = (
-    (0, [(1.0, (6, 5, 1))]),
-    (15, [(0.4, (6, 5, 1)), (0.6, (4, 3, 3))]),
-    (35, [(0.2, (6, 5, 1)), (0.5, (4, 3, 3)), (0.3, (3, 3, 5))]),
-    (60, [(0.15, (6, 5, 1)), (0.25, (4, 3, 3)), (0.3, (3, 3, 5)), (0.3, (2, 3, 8))]),
+    (0, [(1.0, (8, 5, 1))]),
+    (15, [(0.4, (8, 5, 1)), (0.6, (5, 3, 3))]),
+    (35, [(0.2, (8, 5, 1)), (0.5, (5, 3, 3)), (0.3, (4, 3, 5))]),
+    (60, [(0.15, (8, 5, 1)), (0.25, (5, 3, 3)), (0.3, (4, 3, 5)), (0.3, (3, 3, 8))]),
 )
 PROMPTS = {
     "image": (("click", 0.5), ("box", 0.2), ("points", 0.1), ("mask", 0.2)),
@@ -59,8 +59,8 @@ class Teacher:
         self.net = model.load(folder, dtype=dtype)
 
     def __call__(self, frames, weight):
-        """A function of our Features of (F, S, S, 3) uint8 frames: `weight` x their squared distance,
-        in parts of the target's variance."""
+        """A function of our Features of (F, S, S, 3) uint8 frames: `weight` x their squared
+        distance, in parts of the target's variance."""
         with torch.no_grad():
             sizes = torch.full((len(frames), 2), self.net.size)
             tokens = self.net.vision_encoder(self.net.normalise(frames, sizes)).mT
@@ -80,7 +80,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.args, self.dtype = args, torch.bfloat16 if args.bf16 else torch.float32
         model = fresh(args.seed).train()
-        self.optimiser = Optimiser(model.float())
+        self.optimiser = Optimiser(model.float(), products=self.dtype)
         self.count, self.spent = 0, 0.0
         checkpoint = self.folder / "checkpoint.pt"
         if checkpoint.exists():
