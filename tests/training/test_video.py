@@ -180,7 +180,7 @@ def test_every_parameter_learns(model):
 
 def test_two_processes_train_alike(tmp_path):
     """Two processes write one checkpoint and one log."""
-    args = train.parser().parse_args([str(tmp_path), "--stop-at", "2", "--teacher", ""])
+    args = train.parser().parse_args([str(tmp_path), "--stop-at", "2", "--teacher-minutes", "0"])
     train.main(args)
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]

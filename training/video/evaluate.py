@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from transformers import Sam2VideoModel
 
 from ..data import held_out
 from . import loop
 from .clips import Davis, Maker
-from .initial import SIDE, TINY, fresh
+from .initial import SIDE, TINY, config
 from .measure import scores
 
 CLIPS, FRAMES = 24, 12  # of procedural clips
@@ -28,7 +29,7 @@ def load(source):
     """The model of a packaged folder, or of a run's `ema.safetensors`, ready for inference."""
     source = Path(source)
     weights = load_file(str(source / "model.safetensors" if source.is_dir() else source))
-    model = fresh(0)
+    model = Sam2VideoModel(config())
     model.load_state_dict({name: value.float() for name, value in weights.items()})
     return loop.prepare(model.eval())
 
@@ -124,6 +125,7 @@ def main():
     )
     p.add_argument("model")
     p.add_argument("--data", help="folder of the labelled sets; without it, procedural clips only")
+    p.add_argument("--tiny", default=str(TINY), help="the segmenter of the baseline")
     p.add_argument("--no-baselines", action="store_true")
     p.add_argument("-o", "--out")
     args = p.parse_args()
@@ -131,7 +133,7 @@ def main():
     if not args.no_baselines:
         import segrid
 
-        segmenter = segrid.Segmenter(str(TINY), threads=1)
+        segmenter = segrid.Segmenter(args.tiny, threads=1)
     torch.set_num_threads(1)
     table = evaluate(load(args.model), args.data, segmenter)
     if args.out:

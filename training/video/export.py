@@ -137,6 +137,7 @@ def main():
     p.add_argument("run")
     p.add_argument("out")
     p.add_argument("--data", help="folder of the labelled sets")
+    p.add_argument("--tiny", default=str(TINY), help="the segmenter of the baseline")
     p.add_argument("--figures", help="JSON of evaluate.py for these weights, instead of measuring")
     args = p.parse_args()
     if args.figures:
@@ -145,7 +146,7 @@ def main():
         import segrid
 
         model = load(Path(args.run) / "ema.safetensors")
-        figures = evaluate(model, args.data, segrid.Segmenter(str(TINY), threads=1))
+        figures = evaluate(model, args.data, segrid.Segmenter(args.tiny, threads=1))
     export(args.run, args.out, args.data, figures)
 
 

@@ -2,9 +2,9 @@
 
 RUN gets `checkpoint.pt` (a later call with the same RUN goes on from it), `log.jsonl` and
 `ema.safetensors` (the averaged weights). The schedule follows the CPU minutes of one process;
-after its end the run goes on at the lowest rate. The file RUN/pause stops it between two steps for
-as long as it exists, and RUN/stop ends it. `--teacher FOLDER`: a packaged SAM of the same width,
-whose image features are a target of the first minutes."""
+with `--go-on` the run does not end with it, but continues at the lowest rate. The file RUN/pause stops it between two steps for
+as long as it exists, and RUN/stop ends it. `--tiny FOLDER`: a packaged SAM of the same width,
+from which the decoder starts, and whose image features are a target of the first minutes."""
 
 import argparse
 import json
@@ -38,7 +38,6 @@ PROMPTS = {
     "image": (("click", 0.5), ("box", 0.2), ("points", 0.1), ("mask", 0.2)),
     "video": (("mask", 0.4), ("click", 0.3), ("box", 0.15), ("points", 0.15)),
 }
-TEACHER_MINUTES = 12.0
 
 
 def plan_for(seed, number, minutes):
@@ -79,7 +78,7 @@ class Run:
         self.folder, self.rank = Path(args.run), rank
         self.folder.mkdir(parents=True, exist_ok=True)
         self.args, self.dtype = args, torch.bfloat16 if args.bf16 else torch.float32
-        model = fresh(args.seed).train()
+        model = fresh(args.seed, args.tiny).train()
         self.optimiser = Optimiser(model.float(), products=self.dtype)
         self.count, self.spent = 0, 0.0
         checkpoint = self.folder / "checkpoint.pt"
@@ -89,12 +88,17 @@ class Run:
             self.count, self.spent = saved["step"], saved["spent"]
         self.model = loop.prepare(model, self.dtype)
         self.optimiser.named = dict(self.model.named_parameters())
-        self.teacher = Teacher(args.teacher, self.dtype) if args.teacher else None
+        self.teacher = Teacher(args.tiny, self.dtype) if args.teacher_minutes else None
 
     @property
     def minutes(self):
         """CPU time trained so far, per process."""
         return self.spent / 60
+
+    def ended(self):
+        """Whether the run is at the end that its arguments name."""
+        args = self.args
+        return self.count == args.stop_at or (self.minutes >= args.minutes and not args.go_on)
 
     def mean(self, value):
         """The mean of a number, or of a tensor in place, over the processes."""
@@ -146,8 +150,8 @@ class Run:
             ),
         )
         extra = None
-        if self.teacher and self.minutes < TEACHER_MINUTES and len(batch.frames) == 1:
-            weight = 2.0 * (1 - self.minutes / TEACHER_MINUTES)
+        if self.teacher and self.minutes < args.teacher_minutes and len(batch.frames) == 1:
+            weight = 2.0 * (1 - self.minutes / args.teacher_minutes)
             extra = self.teacher(batch.frames.flatten(0, 1), weight)
         loss, log = step.loss_of(self.model, batch, settings, extra)
         loss.backward()
@@ -166,9 +170,9 @@ def train(args, rank=0):
     run = Run(args, rank)
     maker = Maker(args.data)
     stop, pause = run.folder / "stop", run.folder / "pause"
-    saved = time.monotonic()
+    saved, parent = time.monotonic(), os.getppid()
     with (run.folder / "log.jsonl").open("a") as log:
-        while not run.agree(stop.exists() or run.count == args.stop_at):
+        while not run.agree(run.ended() or stop.exists() or os.getppid() != parent):
             while pause.exists():
                 time.sleep(0.5)
             begin, used = time.monotonic(), time.process_time()
@@ -226,7 +230,9 @@ def parser():
     p.add_argument("--data", help="folder of the labelled sets; without it, procedural clips only")
     p.add_argument("--minutes", type=float, default=300.0, help="CPU minutes of the schedule")
     p.add_argument("--stop-at", type=int, help="end after this step")
-    p.add_argument("--teacher", default=str(TINY))
+    p.add_argument("--go-on", action="store_true", help="until RUN/stop exists")
+    p.add_argument("--tiny", default=str(TINY))
+    p.add_argument("--teacher-minutes", type=float, default=12.0)
     p.add_argument("--muon-rate", type=float, default=1.5e-3)
     p.add_argument("--adam-rate", type=float, default=8e-4)
     p.add_argument("--seed", type=int, default=0)
