@@ -154,13 +154,13 @@ def test_steps_learn_and_resume(tmp_path):
         [str(tmp_path), "--fp32", "--processes", "1", "--muon-rate", "3e-3", "--adam-rate", "2e-3"]
     )
     run = train.Run(args)
-    batch = batch_at(Maker(), (0,), 0, Plan(1, 2, 3, "click"))
+    batch = batch_at(Maker(), (0,), 0, Plan(1, 2, 2, "click"))
     run.spent = 60 * 100.0  # after the warm-up, without the teacher, absence as predicted
-    losses = [run.step(batch)["loss"] for _ in range(8)]
+    losses = [run.step(batch)["loss"] for _ in range(6)]
     assert np.isfinite(losses).all() and losses[-1] < 0.8 * losses[0]
     run.save()
     resumed = train.Run(args)
-    assert resumed.count == 8 and resumed.spent == run.spent
+    assert resumed.count == 6 and resumed.spent == run.spent
     for name, value in run.optimiser.state.items():
         assert torch.equal(value, resumed.optimiser.state[name]), name
 
@@ -180,10 +180,10 @@ def test_every_parameter_learns(model):
 
 def test_two_processes_train_alike(tmp_path):
     """Two processes write one checkpoint and one log."""
-    args = train.parser().parse_args([str(tmp_path), "--stop-at", "2", "--teacher-minutes", "0"])
+    args = train.parser().parse_args([str(tmp_path), "--stop-at", "1", "--teacher-minutes", "0"])
     train.main(args)
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    assert [json.loads(line)["step"] for line in lines] == [1]
     weights = load_file(tmp_path / "ema.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values())
 

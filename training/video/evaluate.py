@@ -90,21 +90,48 @@ def procedural():
         yield f"clip {index}", clip.frames, clip.masks[:, 0]
 
 
-def evaluate(model, data, segmenter=None):
-    """{set: {name: {kind: {method: scores}}}}, and the mean J&F of each set under "mean"."""
-    table = {"davis": {}, "procedural": {}}
+def table(data, ways):
+    """{set: {name: {kind: {method: scores}}}}. ways(frames, truth, kind) -> {method: masks}."""
+    found = {}
     sets = {"davis": sequences(data) if data else (), "procedural": procedural()}
     for group, clips in sets.items():
         for name, frames, truth in clips:
-            row = {}
-            for kind in KINDS:
-                ways = {"tiny-video": track(model, frames, truth, kind)}
-                if segmenter is not None:
-                    ways["first mask"] = np.repeat(truth[:1], len(truth), 0)
-                    ways["tiny, last box"] = asked_again(segmenter, frames, truth, kind)
-                row[kind] = {way: scores(found, truth) for way, found in ways.items()}
-            table[group][name] = row
-    return table | {"mean": {group: means(rows) for group, rows in table.items() if rows}}
+            row = {
+                kind: {way: scores(m, truth) for way, m in ways(frames, truth, kind).items()}
+                for kind in KINDS
+            }
+            found.setdefault(group, {})[name] = row
+    return found
+
+
+def evaluate(model, data, baselines):
+    """The table of a model beside `baselines`, and the mean J&F of each set under "mean"."""
+    ours = table(data, lambda *clip: {"tiny-video": track(model, *clip)})
+    for group, rows in ours.items():
+        for name, kinds in rows.items():
+            for kind, ways in kinds.items():
+                ways |= baselines[group][name][kind]
+    return ours | {"mean": {group: means(rows) for group, rows in ours.items()}}
+
+
+def baselines_of(tiny, data, file=None):
+    """The table of the baselines, with the segmenter in the folder `tiny`. They are the same for
+    every model: `file`, where given, keeps them."""
+    if file and Path(file).exists():
+        return json.loads(Path(file).read_text())
+    import segrid
+
+    segmenter = segrid.Segmenter(str(tiny), threads=1)
+    found = table(
+        data,
+        lambda frames, truth, kind: {
+            "first mask": np.repeat(truth[:1], len(truth), 0),
+            "tiny, last box": asked_again(segmenter, frames, truth, kind),
+        },
+    )
+    if file:
+        Path(file).write_text(json.dumps(found, indent=1) + "\n")
+    return found
 
 
 def means(rows):
@@ -126,19 +153,15 @@ def main():
     p.add_argument("model")
     p.add_argument("--data", help="folder of the labelled sets; without it, procedural clips only")
     p.add_argument("--tiny", default=str(TINY), help="the segmenter of the baseline")
-    p.add_argument("--no-baselines", action="store_true")
+    p.add_argument("--baselines", help="JSON that keeps the baselines from one call to the next")
     p.add_argument("-o", "--out")
     args = p.parse_args()
-    segmenter = None
-    if not args.no_baselines:
-        import segrid
-
-        segmenter = segrid.Segmenter(args.tiny, threads=1)
     torch.set_num_threads(1)
-    table = evaluate(load(args.model), args.data, segmenter)
+    baselines = baselines_of(args.tiny, args.data, args.baselines)
+    figures = evaluate(load(args.model), args.data, baselines)
     if args.out:
-        Path(args.out).write_text(json.dumps(table, indent=1) + "\n")
-    print(json.dumps(table["mean"], indent=1))
+        Path(args.out).write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures["mean"], indent=1))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from ..data import held_out
 from ..export import write_weights
 from .clips import Davis
-from .evaluate import evaluate, load
+from .evaluate import baselines_of, evaluate, load
 from .initial import TINY, config
 
 LIMIT = 12_000_000
@@ -143,10 +143,8 @@ def main():
     if args.figures:
         figures = json.loads(Path(args.figures).read_text())
     else:
-        import segrid
-
-        model = load(Path(args.run) / "ema.safetensors")
-        figures = evaluate(model, args.data, segrid.Segmenter(args.tiny, threads=1))
+        baselines = baselines_of(args.tiny, args.data, Path(args.run) / "baselines.json")
+        figures = evaluate(load(Path(args.run) / "ema.safetensors"), args.data, baselines)
     export(args.run, args.out, args.data, figures)
 
 

@@ -84,19 +84,19 @@ class Account:
         return self.total / self.weight, log
 
 
-def corrected(model, features, tokens, answer, truth, batch, settings, memory_points=None):
-    """The Answer after a click on an error of `answer`, with its logits as hint."""
+def corrected(model, features, tokens, answer, masks, generator, earlier=None):
+    """The Answer after a click on an error of `answer`, with its logits as hint. masks (N, h, w):
+    the truth; earlier: the points and labels that gave `answer`."""
     hint = answer.chosen.detach().float()
-    at, label = correction(hint, truth.masks, settings.generator)
+    at, label = correction(hint, masks, generator)
     side = model.image_size / hint.shape[-1]
     points, labels = ((at + 0.5) * side - 0.5)[:, None], label[:, None].int()
-    if memory_points is not None:
-        points = torch.cat([memory_points[0], points], 1)
-        labels = torch.cat([memory_points[1], labels], 1)
+    if earlier is not None:
+        points = torch.cat([earlier[0], points], 1)
+        labels = torch.cat([earlier[1], labels], 1)
     hint = hint.clamp(-32, 32)[:, None].to(tokens.dtype)
-    return loop.decode(
-        model, features, tokens, points, labels, hint, multimask=points.shape[1] <= 1
-    )
+    several = points.shape[1] > 1
+    return loop.decode(model, features, tokens, points, labels, hint, multimask=not several)
 
 
 def _begin(model, batch, features, truth, bank, account):
@@ -114,7 +114,9 @@ def _begin(model, batch, features, truth, bank, account):
     if settings.draw() < 0.5:
         tokens = features.tokens + model.no_memory_embedding.view(1, -1, 1, 1)
         earlier = (batch.points, batch.labels)
-        answer = corrected(model, features, tokens, answer, truth, batch, settings, earlier)
+        answer = corrected(
+            model, features, tokens, answer, truth.masks, settings.generator, earlier
+        )
         account.add("second", answer, truth, 1.0, 0.5)
     present = answer.score > 0 if settings.draw() >= settings.teach else truth.present
     loop.remember(model, bank, 0, features, answer, present, prompted=True)
@@ -139,7 +141,7 @@ def loss_of(model, batch, settings, extra=None):
         account.add("track", answer, truth, 0.35)
         prompted = bool(truth.present.all()) and settings.draw() < settings.correct
         if prompted:
-            answer = corrected(model, features, tokens, answer, truth, batch, settings)
+            answer = corrected(model, features, tokens, answer, truth.masks, settings.generator)
             account.add("corrected", answer, truth, 0.35, 0.5)
         if frame + 1 < count:
             present = answer.score > 0 if settings.draw() >= settings.teach else truth.present

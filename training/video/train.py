@@ -1,10 +1,11 @@
 """Trains tiny-video: `python -m training.video.train RUN --data DATA --minutes 300`.
 
 RUN gets `checkpoint.pt` (a later call with the same RUN goes on from it), `log.jsonl` and
-`ema.safetensors` (the averaged weights). The schedule follows the CPU minutes of one process;
-with `--go-on` the run does not end with it, but continues at the lowest rate. The file RUN/pause stops it between two steps for
-as long as it exists, and RUN/stop ends it. `--tiny FOLDER`: a packaged SAM of the same width,
-from which the decoder starts, and whose image features are a target of the first minutes."""
+`ema.safetensors` (the averaged weights). The schedule follows the CPU minutes of one process; with
+`--go-on` the run does not end with it, but continues at the lowest rate. The file RUN/pause stops
+it between two steps for as long as it exists, and RUN/stop ends it. `--tiny FOLDER`: a packaged SAM
+of the same width, from which the decoder starts, and whose image features are a target of the first
+minutes."""
 
 import argparse
 import json
