@@ -66,9 +66,10 @@ class Folder:
                 shape = (round(labels.shape[1] * scale), round(labels.shape[0] * scale))
                 image = cv2.resize(np.ascontiguousarray(image), shape, interpolation=cv2.INTER_AREA)
                 labels = cv2.resize(labels, shape, interpolation=cv2.INTER_NEAREST)
-            self.cache[index] = np.ascontiguousarray(image), labels.astype(np.uint16)
-        image, labels = self.cache[index]
-        return Picture(image, labels, whole_targets(labels), self.complete)
+            labels = labels.astype(np.uint16)
+            self.cache[index] = np.ascontiguousarray(image), labels, whole_targets(labels)
+        image, labels, targets = self.cache[index]
+        return Picture(image, labels, list(targets), self.complete)
 
     def draw(self, rng):
         """A random frame, drawn by the weights of the strata."""

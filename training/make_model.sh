@@ -1,4 +1,4 @@
-# DATA RUN MINUTES [INIT]: trains, sharpens, exports, evaluates, draws. The finished folder is RUN/tiny.
+# DATA RUN MINUTES [INIT]: trains, sharpens, exports, evaluates, draws. The finished folders are RUN/tiny and RUN/tiny-video.
 set -e
 data=$1 run=$2 minutes=$3 init=$4
 mkdir -p "$run"
@@ -20,3 +20,7 @@ fi
 python -m training.price "$run/tiny" --data "$data" --write
 python -m training.pictures "$run/tiny" --data "$data" --out "$run/tiny/kept_out.jpg"
 python -m training.curve "$run"
+# tiny-video begins with the decoder of this tiny.
+python -m training.video.train "$run/video" --data "$data" --minutes "$minutes" --tiny "$run/tiny"
+python -m training.video.export "$run/video" "$run/tiny-video" --data "$data" --tiny "$run/tiny"
+python -m training.video.pictures "$run/tiny-video" --data "$data" --out "$run/tiny-video/kept_out.jpg"

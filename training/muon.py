@@ -20,8 +20,10 @@ class Optimiser:
     """Keeps fp32 masters and an EMA of them beside a working model of any dtype; `step` reads the
     model's gradients and writes the model's weights. One dict of tensors holds its whole state."""
 
-    def __init__(self, model, ema=0.997, decay=0.02, clip=1.0):
+    def __init__(self, model, ema=0.997, decay=0.02, clip=1.0, products=torch.float32):
+        """products: the dtype in which Muon makes momentum orthogonal."""
         self.model, self.ema_rate, self.decay, self.clip = model, ema, decay, clip
+        self.products = products
         self.named = dict(model.named_parameters())
         self.state = {}
         for name, p in self.named.items():
@@ -43,7 +45,11 @@ class Optimiser:
     def hidden(self, name):
         """True for parameters that Muon updates: matrices between hidden activations."""
         p = self.named[name]
-        outside = ("embed", "iou_token", "mask_tokens", "head.proj_out", "positional", "rel_pos")
+        outside = ("embed", "iou_token", "mask_tokens", "score_token", "no_object") + (
+            "head.proj_out",
+            "positional",
+            "rel_pos",
+        )
         return p.ndim == 2 and not any(part in name for part in outside)
 
     @torch.no_grad()
@@ -65,7 +71,8 @@ class Optimiser:
                 continue
             g = torch.stack([grads[n] for n in names]) * scale
             m = torch.stack([s[f"m/{n}"] for n in names]).mul_(0.95).add_(g)
-            update = orthogonalise(g + 0.95 * m) * 0.2 * max(g.shape[-2:]) ** 0.5
+            update = orthogonalise((g + 0.95 * m).to(self.products)).float()
+            update *= 0.2 * max(g.shape[-2:]) ** 0.5
             for name, mm, u in zip(names, m, update, strict=True):
                 s[f"m/{name}"].copy_(mm)
                 s[f"master/{name}"].mul_(1 - muon_rate * self.decay).add_(u, alpha=-muon_rate)

@@ -1,0 +1,1 @@
+"""Makes `tiny-video`, the packaged model that follows objects through video."""
