@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests import models
 from tests.reference.sam2_calls import CONFIG
+from tests.tracking.originals import originals_in
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,10 @@ def originals(sam2_checkpoint, image):
         return predictor
 
     return make
+
+
+@pytest.fixture(scope="session")
+def video_originals(tmp_path_factory):
+    """sam2's and transformers' video models, on one thread, with sam2's filling of holes."""
+    with originals_in(tmp_path_factory.mktemp("video")) as found:
+        yield found

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from tests import models
-from tests.models import sam2_predictor
-from tests.tracking.originals import Originals
+from tests.tracking.originals import originals_in
 
 
 @pytest.fixture(autouse=True)
@@ -91,10 +90,5 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="session")
 def originals(tmp_path_factory):
     """sam2's and transformers' video models, on one thread, with sam2's filling of holes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small models lose more than they gain by more
-    patch = pytest.MonkeyPatch()
-    sam2_predictor.fills_holes(patch.setattr)
-    yield Originals(tmp_path_factory.mktemp("video"))
-    patch.undo()
-    torch.set_num_threads(threads)
+    with originals_in(tmp_path_factory.mktemp("video")) as found:
+        yield found

@@ -1,7 +1,11 @@
 """The originals on equal weights, and what they show in scenarios."""
 
+import contextlib
 import dataclasses
 import functools
+
+import pytest
+import torch
 
 from tests import models
 from tests.models import sam2_predictor
@@ -43,6 +47,21 @@ class Originals:
         from transformers import Sam2VideoModel
 
         return Sam2VideoModel.from_pretrained(self.folder(model)).eval()
+
+
+@contextlib.contextmanager
+def originals_in(root):
+    """Originals whose models are below the folder `root`, on one thread and with sam2's filling of
+    holes inside the block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small models lose more than they gain by more
+    patch = pytest.MonkeyPatch()
+    sam2_predictor.fills_holes(patch.setattr)
+    try:
+        yield Originals(root)
+    finally:
+        patch.undo()
+        torch.set_num_threads(threads)
 
 
 def frames_of(scenario):

@@ -1,9 +1,11 @@
-"""Carries out steps with sam2's own video predictor."""
+"""Carries out steps with sam2's own video predictor, and with segrid's of the same calls."""
 
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tests.tracking.clip import pixels
 from tests.tracking.steps import Add, Clear, Propagate, Remove, Reset, Shown
@@ -18,7 +20,28 @@ def opened(predictor, frames):
 
 def carry_out(predictor, frames, steps):
     """Yields what every step shows."""
-    state, (height, width) = opened(predictor, frames), frames.shape[1:3]
+    return _carried_out(predictor, opened(predictor, frames), steps, _shown)
+
+
+def carry_out_from_files(predictor, folder, steps):
+    """The same on a folder of files, read by the predictor itself."""
+    return _carried_out(predictor, predictor.init_state(str(folder)), steps, _shown)
+
+
+def carry_out_with_segrid(predictor, folder, steps):
+    """The same with the predictor of segrid.compat.sam2."""
+    return _carried_out(predictor, predictor.init_state(str(folder)), steps, _shown_by_segrid)
+
+
+def write(frames, folder):
+    """Writes frames as sam2 reads them, without loss: as PNG, under the names of JPEG files."""
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(Path(folder) / f"{number}.jpg", format="PNG")
+    return folder
+
+
+def _carried_out(predictor, state, steps, shown_of):
+    height, width = state["video_height"], state["video_width"]
     for number, step in enumerate(steps):
         match step:
             case Add(mask=None):
@@ -31,17 +54,17 @@ def carry_out(predictor, frames, steps):
                     box=step.box,
                     clear_old_points=step.replace or step.box is not None,
                 )
-                yield _shown(state, number, *shown)
+                yield shown_of(state, number, *shown)
             case Add():
                 mask = step.mask.drawn(width, height)
-                yield _shown(
+                yield shown_of(
                     state, number, *predictor.add_new_mask(state, step.frame, step.id, mask)
                 )
             case Propagate():
                 for shown in predictor.propagate_in_video(
                     state, step.start, step.frames, reverse=step.direction == "backward"
                 ):
-                    yield _shown(state, number, *shown)
+                    yield shown_of(state, number, *shown)
             case Clear():
                 predictor.clear_all_prompts_in_frame(state, step.frame, step.id)
             case Remove():
@@ -75,3 +98,11 @@ def _output(state, place, frame):
             if frame in (found := state[results][place][kind]):
                 return found[frame]
     return None
+
+
+def _shown_by_segrid(state, number, frame, ids, logits):
+    found = state["session"].frame(frame)
+    places = [found.ids.index(id) for id in ids]
+    return Shown(
+        number, frame, list(ids), logits[:, 0].numpy(), found.scores[places], found.low_res[places]
+    )

@@ -1,4 +1,4 @@
-"""Turns the originals' checkpoint files into a Segmenter, and back."""
+"""Turns the originals' checkpoint files into a Segmenter or a Tracker, and back."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ PICKLED = (".pt", ".pth")
 VERSION = b"2"
 
 
-def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
+def load(
+    checkpoint: str | os.PathLike[str], device: str, kind: Any = segrid.Segmenter, **options: Any
+) -> Any:
     """Loads an original .pt or .pth file (as weights only, converted once into a cache), a model
-    folder or a Hugging Face id."""
+    folder or a Hugging Face id.
+
+    kind, options : the class that is made (Segmenter or Tracker), and its further arguments"""
     path = Path(checkpoint)
     if path.suffix not in PICKLED:
-        return segrid.Segmenter(checkpoint, precision="fp32", device=device)
+        return kind(checkpoint, precision="fp32", device=device, **options)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     digest = hashlib.sha256(VERSION)
@@ -32,7 +36,7 @@ def load(checkpoint: str | os.PathLike[str], device: str) -> segrid.Segmenter:
         if file.exists():
             _add(digest, file)
     folder = _converted(f"{path.stem}-{digest.hexdigest()[:16]}", lambda to: convert(path, to))
-    return segrid.Segmenter(folder, precision="fp32", device=device)
+    return kind(folder, precision="fp32", device=device, **options)
 
 
 def weights_of(

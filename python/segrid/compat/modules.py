@@ -141,6 +141,7 @@ class Model(Module):
 
     # The beginnings of names in an original checkpoint, if they are known.
     roots: tuple[str, ...] = ()
+    kind: Any = Segmenter  # the class that computes
 
     def __init__(self, segmenter: Segmenter | None, device: str = "cpu") -> None:
         self._segmenter = segmenter
@@ -261,7 +262,7 @@ class Model(Module):
         try:
             if before is None and not wrong:
                 known = {name: t for name, t in given.items() if name not in unexpected}
-                self._segmenter = load_whole(known)
+                self._segmenter = load_whole(known, self.kind)
             elif before is not None and not wrong:
                 known = {name: tensor for name, tensor in given.items() if name in places}
                 self._segmenter = load_over(before, known, places)

@@ -65,9 +65,10 @@ class Slot(NamedTuple):
     shape: tuple[int, ...]
 
 
-def load_whole(weights: Mapping[str, Any]) -> segrid.Segmenter:
-    """Makes a Segmenter on the CPU from all tensors of an original checkpoint, by their original
-    names. Its mask decoder has the heads that every published one has.
+def load_whole(weights: Mapping[str, Any], kind: Any = segrid.Segmenter) -> Any:
+    """Makes a Segmenter, or another `kind` of model, on the CPU from all tensors of an original
+    checkpoint, by their original names. Its mask decoder has the heads that every published one
+    has.
 
     Raises MissingTensors, CorruptFileError for tensors that do not fit together, and
     NotImplementedError for another architecture."""
@@ -84,7 +85,7 @@ def load_whole(weights: Mapping[str, Any]) -> segrid.Segmenter:
             raise MissingTensors([_original(name, weights) for name in told]) from error
         text = str(error).replace(str(Path(folder, "model.safetensors")), "the weights")
         raise CorruptFileError(text.replace(folder, "the weights")) from error
-    return segrid.Segmenter(folder, precision="fp32", device="cpu")
+    return kind(folder, precision="fp32", device="cpu")
 
 
 def load_over(

@@ -10,8 +10,10 @@ from segrid._native import _core
 from segrid.compat.checkpoints import load
 from segrid.compat.devices import named
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
+from segrid.compat.sam2.sam2_video_predictor import SAM2VideoPredictor, SAM2VideoPredictorVOS
 from segrid.compat.sam2.settings import settings_of
-from segrid.compat.video import not_yet
+from segrid.compat.sam2.video_settings import video_settings_of
+from segrid.video.tracker import Tracker
 
 SIZES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
 # The configuration of each id, and the name of its checkpoint in that repository.
@@ -48,9 +50,7 @@ def build_sam2(
     Raises NotImplementedError for a device that does not exist, for mode="train" and for other
     overrides; ValueError for values of another type."""
     if mode != "eval":
-        raise NotImplementedError(
-            f"build_sam2: only mode='eval', got {mode!r}; segrid does not train, use sam2 for that"
-        )
+        raise _only_eval("build_sam2", mode)
     settings = settings_of(hydra_overrides_extra or (), apply_postprocessing)
     where = "auto" if device is None else named(device)
     if ckpt_path is None:
@@ -65,17 +65,46 @@ def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:
 
 
 def build_sam2_video_predictor(
-    config_file: str | None, ckpt_path: str | os.PathLike[str] | None = None, *_: Any, **__: Any
-) -> Any:
-    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
-    yet."""
-    not_yet("build_sam2_video_predictor", "images work as in sam2: build_sam2, SAM2ImagePredictor")
+    config_file: str | None,
+    ckpt_path: str | os.PathLike[str] | None = None,
+    device: Any = None,
+    mode: str = "eval",
+    hydra_overrides_extra: Iterable[str] = (),
+    apply_postprocessing: bool = True,
+    vos_optimized: bool = False,
+    **kwargs: Any,
+) -> SAM2VideoPredictor:
+    """Builds a video predictor from an original checkpoint (.pt, read as weights only), a model
+    folder or a Hugging Face id. Without one, it gets its weights by `load_state_dict`.
+
+    config_file : has no effect; the weights determine the sizes
+    device : None is CUDA if there is a CUDA device, else the CPU
+    hydra_overrides_extra : those of `build_sam2`, and "++model.NAME=" of the predictor's settings
+        (see `SAM2VideoPredictor`) and of image_size
+    apply_postprocessing : unstable single masks are replaced as in `build_sam2`, and holes of at
+        most 8 low-resolution pixels are filled. Without it, sam2 remembers prompted frames as
+        probabilities and no longer as 0 and 1; segrid remembers them as 0 and 1
+    vos_optimized : returns a SAM2VideoPredictorVOS, which computes the same
+
+    Raises as `build_sam2`; NotImplementedError also for a model without memory of video."""
+    if mode != "eval":
+        raise _only_eval("build_sam2_video_predictor", mode)
+    asked, settings = video_settings_of(hydra_overrides_extra or (), apply_postprocessing)
+    where = "auto" if device is None else named(device)
+    side = asked.pop("image_size", None)
+    kind = SAM2VideoPredictorVOS if vos_optimized else SAM2VideoPredictor
+    if ckpt_path is None:
+        return kind(None, _core.resolve_device(where), settings, **asked)
+    return kind(load(ckpt_path, where, Tracker, image_side=side), settings=settings, **asked)
 
 
-def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> Any:
-    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
-    yet."""
-    not_yet(
-        "build_sam2_video_predictor_hf",
-        "images work as in sam2: build_sam2_hf, SAM2ImagePredictor.from_pretrained",
+def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> SAM2VideoPredictor:
+    """Builds a video predictor from a Hugging Face id such as "facebook/sam2.1-hiera-tiny"; see
+    `build_sam2_video_predictor`."""
+    return build_sam2_video_predictor(None, model_id, **kwargs)
+
+
+def _only_eval(call: str, mode: str) -> NotImplementedError:
+    return NotImplementedError(
+        f"{call}: only mode='eval', got {mode!r}; segrid does not train, use sam2 for that"
     )

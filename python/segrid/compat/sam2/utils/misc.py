@@ -1,4 +1,4 @@
-"""The functions of sam2.utils.misc that programs for images call. Those that load videos raise."""
+"""The functions of sam2.utils.misc that programs call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from segrid.compat.video import not_yet
+from segrid.compat.sam2.video_frames import load_video_frames
 
 
 def get_sdpa_settings() -> tuple[bool, bool, bool]:
@@ -105,17 +105,4 @@ def concat_points(
     return {name: torch.cat([old_point_inputs[name], added], dim=1) for name, added in new.items()}
 
 
-def load_video_frames(*_: Any, **__: Any) -> Any:
-    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
-    yet."""
-    not_yet("load_video_frames")
-
-
 load_video_frames_from_jpg_images = load_video_frames_from_video_file = load_video_frames
-
-
-class AsyncVideoFrameLoader:
-    """Raises NotImplementedError when constructed, because videos need segrid's tracker."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        not_yet("AsyncVideoFrameLoader")

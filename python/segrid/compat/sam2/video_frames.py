@@ -1,0 +1,124 @@
+"""The frames of a video as sam2 reads them, one at a time instead of all at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segrid.compat.squashed_frames import SquashedFrames, known_count
+from segrid.compat.tensors import tensor_of
+from segrid.video.frame_lists import ListFrames
+from segrid.video.frames import Frames
+from segrid.video.sources import open_frames
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+JPEG_ENDINGS = (".jpg", ".jpeg", ".JPG", ".JPEG")
+
+
+class JpegFrames(ListFrames):
+    """Files as Pillow decodes them. The orientation that EXIF asks for is not applied, as in
+    sam2."""
+
+    def _pixels(self, index: int, item: Any) -> NDArray[np.uint8]:
+        with Image.open(item) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def squashed(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Returns the (side, side, 3) square of a frame: resized by Pillow's bicubic filter."""
+    return np.array(Image.fromarray(picture).resize((side, side)))
+
+
+def open_video(video_path: str | bytes | os.PathLike[str], side: int) -> SquashedFrames:
+    """Opens a video as sam2's `init_state` takes it.
+
+    video_path : a folder of JPEG files with whole numbers as names, in whose order they are read;
+        an .mp4 file; or the bytes of one. sam2 reads these by decord, segrid by the av package
+    side : of the model's square, in pixels
+
+    Raises NotImplementedError for anything else; RuntimeError for a folder without JPEG files;
+    ValueError for a name that is no number; and what `segrid.video.sources.open_frames` raises.
+    Source: sam2.utils.misc.load_video_frames.
+    """
+    if not isinstance(video_path, bytes):
+        video_path = os.fspath(video_path)
+    is_folder = isinstance(video_path, str) and os.path.isdir(video_path)
+    if not is_folder and not isinstance(video_path, bytes) and not _is_mp4(video_path):
+        raise NotImplementedError(
+            f"Only MP4 video and JPEG folder are supported at this moment; got {video_path!r}"
+        )
+    frames = JpegFrames(_numbered(video_path), str(video_path), None) if is_folder else video_path
+    return SquashedFrames(open_frames(frames), side, squashed)
+
+
+def _is_mp4(path: str) -> bool:
+    return os.path.splitext(path)[-1] in (".mp4", ".MP4")
+
+
+def _numbered(folder: Any) -> list[Path]:
+    """The JPEG files of a folder by their numbers."""
+    names = [n for n in os.listdir(folder) if os.path.splitext(n)[-1] in JPEG_ENDINGS]
+    if not names:
+        raise RuntimeError(f"no images found in {folder}")
+    return [Path(folder, n) for n in sorted(names, key=lambda n: int(os.path.splitext(n)[0]))]
+
+
+class VideoImages(Sequence[Any]):
+    """`inference_state["images"]`: the (3, side, side) float32 tensor of each frame, normalised,
+    made when it is asked for.
+
+    shape : (T, 3, side, side)
+    video_height, video_width : of the video itself, pixels
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        mean: Sequence[float] = MEAN,
+        deviation: Sequence[float] = DEVIATION,
+        device: Any = "cpu",
+    ) -> None:
+        self._frames, self._mean, self._deviation, self._device = frames, mean, deviation, device
+        self._count = known_count(frames)
+        self.video_height, self.video_width = frames.size
+        self.shape = (self._count, 3, *frames.reduced_size)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        import torch
+
+        if isinstance(index, slice):
+            return torch.stack([self[i] for i in range(*index.indices(self._count))])
+        at = range(self._count)[index]  # raises IndexError, and counts from the end
+        pixels = tensor_of(self._frames.read(at)).permute(2, 0, 1) / 255.0
+        mean, deviation = (torch.tensor(v)[:, None, None] for v in (self._mean, self._deviation))
+        return ((pixels - mean) / deviation).to(self._device)
+
+
+def load_video_frames(
+    video_path: str | bytes | os.PathLike[str],
+    image_size: int,
+    offload_video_to_cpu: bool,
+    img_mean: Sequence[float] = MEAN,
+    img_std: Sequence[float] = DEVIATION,
+    async_loading_frames: bool = False,
+    compute_device: Any = "cuda",
+) -> tuple[VideoImages, int, int]:
+    """Returns (images, height, width of the video); images are read when they are asked for.
+
+    video_path : see `open_video`
+    async_loading_frames : has no effect
+
+    Raises what `open_video` raises. Source: sam2.utils.misc.load_video_frames.
+    """
+    device = "cpu" if offload_video_to_cpu else compute_device
+    images = VideoImages(open_video(video_path, image_size), img_mean, img_std, device)
+    return images, images.video_height, images.video_width
