@@ -33,6 +33,7 @@ class Detections(NotebookPicture):
     class_id : (N,) int64, the index of the prompt or class of each box
     masks : `Masks`, one for each box in the same order (their scores are predicted IoUs), or None
     size : (H, W) of the image, pixels
+    tracker_id : (N,) int64, the numbers of the objects in a video (`Pipeline.track`), or None
 
     Raises ValueError where the lengths differ.
     """
@@ -44,6 +45,7 @@ class Detections(NotebookPicture):
     size: tuple[int, int]
     masks: Masks | None = None
     image: ImageItem = field(default=None, repr=False)
+    tracker_id: NDArray[np.int64] | None = None
 
     noun = "detections"  # (not a field)
 
@@ -70,6 +72,10 @@ class Detections(NotebookPicture):
         }
         if self.masks is not None:
             lengths["masks"] = len(self.masks)
+        if self.tracker_id is not None:
+            ids = np.ascontiguousarray(self.tracker_id, np.int64).reshape(-1)
+            object.__setattr__(self, "tracker_id", ids)
+            lengths["tracker_id"] = len(ids)
         if len(set(lengths.values())) > 1:
             raise ValueError(f"detections: lengths differ: {lengths}")
 
@@ -87,6 +93,7 @@ class Detections(NotebookPicture):
             and list(self.labels) == list(other.labels)
             and tuple(self.size) == tuple(other.size)
             and self.masks == other.masks
+            and np.array_equal(self.tracker_id, other.tracker_id)  # type: ignore[arg-type]
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -125,6 +132,7 @@ class Detections(NotebookPicture):
             self.size,
             None if self.masks is None else self.masks[index],
             self.image,
+            None if self.tracker_id is None else self.tracker_id[index],
         )
 
     def __iter__(self) -> Iterator[Detections]:
@@ -160,7 +168,7 @@ class Detections(NotebookPicture):
     def to_supervision(self) -> Any:
         """``supervision.Detections`` with xyxy, confidence, class_id and data["class_name"].
 
-        It has masks where there are some, and needs the supervision package.
+        It has masks and tracker_id where there are some, and needs the supervision package.
         """
         import supervision as sv
 
@@ -169,6 +177,7 @@ class Detections(NotebookPicture):
             confidence=self.scores.copy(),
             class_id=self.class_id.astype(int),
             mask=None if self.masks is None else self.masks.array,
+            tracker_id=None if self.tracker_id is None else self.tracker_id.astype(int),
             data={"class_name": np.array(self.labels, dtype=str)},
         )
 

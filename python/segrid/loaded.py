@@ -14,6 +14,7 @@ from segrid._types import Options
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 Self = TypeVar("Self", bound="LoadedModel")
+Other = TypeVar("Other", bound="LoadedModel")
 T = TypeVar("T")
 
 
@@ -109,6 +110,15 @@ class LoadedModel:
         other.__dict__ |= self.__dict__
         other._engine = self._engine.with_threads(threads)
         other._arguments = {**self._arguments, "threads": threads}
+        return other
+
+    def shared_as(self, kind: type[Other]) -> Other:
+        """The same loaded model as another class of the same engine, with shared weights. Arguments
+        that the other class does not have are kept, and refused when it is unpickled."""
+        other = object.__new__(kind)
+        other._engine, other._files = self._engine, self._files
+        kept = {name: value for name, value in self._arguments.items() if value is not None}
+        other._arguments = {"threads": None} | kept
         return other
 
     def capped(self: Self, threads: int) -> Self:

@@ -1,4 +1,4 @@
-"""Words, or any detector's boxes, to labelled masks."""
+"""Words, or any detector's boxes, to labelled masks, in images and videos."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from segrid._image import ImageLike, to_image
 from segrid._native import CancelToken, _core, cancel_scope
+from segrid._types import Progress
 from segrid.detections import Detections
 from segrid.detector import Detector, Prompts, check_thresholds, detections
 from segrid.detector_outputs import to_detections
@@ -21,6 +22,9 @@ from segrid.results import Masks
 from segrid.scripted import ScriptedDetector
 from segrid.segmenter import Segmenter, batch_limit
 from segrid.torch_names import Device, Precision
+from segrid.video.detected_tracks import Schedule, Tracks
+from segrid.video.sources import VideoLike
+from segrid.video.tracker import Tracker
 
 
 class Pipeline:
@@ -36,14 +40,15 @@ class Pipeline:
         (N, 5) or (N, 6) array of XYXY, score, class; or a packaged, local or Hugging Face model as
         `Detector` takes it, or a .torchscript file (`ScriptedDetector`, with trust=True); None:
         boxes are given with each call
-    segmenter : a `Segmenter`, or a model as `Segmenter` takes it
+    segmenter : a `Segmenter`, or a model as `Segmenter` takes it; or a `Tracker`. A model that
+        follows objects, such as "facebook/sam2.1-hiera-tiny", serves `track` in either form
     device, precision : for the models that are given by name; as `Segmenter` takes them
     """
 
     def __init__(
         self,
         detector: Detector | Callable[..., Any] | str | os.PathLike[str] | None = "tiny-detector",
-        segmenter: Segmenter | str | os.PathLike[str] = "tiny",
+        segmenter: Segmenter | Tracker | str | os.PathLike[str] = "tiny",
         *,
         trust: bool = False,
         device: Device = "auto",
@@ -57,9 +62,9 @@ class Pipeline:
                 else Detector(detector, device=device, precision=precision)
             )
         self.detector: Detector | Callable[..., Any] | None = detector
-        self.segmenter = (
+        self._masker: Segmenter | Tracker = (
             segmenter
-            if isinstance(segmenter, Segmenter)
+            if isinstance(segmenter, (Segmenter, Tracker))
             else Segmenter(segmenter, device=device, precision=precision)
         )
         if (
@@ -81,10 +86,25 @@ class Pipeline:
         detector = (
             self.detector.capped(threads) if isinstance(self.detector, Detector) else self.detector
         )
-        return Pipeline(detector, self.segmenter.capped(threads))
+        return Pipeline(detector, self._masker.capped(threads))
 
     def __repr__(self) -> str:
-        return f"Pipeline({self.detector!r}, {self.segmenter!r})"
+        return f"Pipeline({self.detector!r}, {self._masker!r})"
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """What makes the masks of images."""
+        masker = self._masker
+        return masker.segmenter if isinstance(masker, Tracker) else masker
+
+    @property
+    def tracker(self) -> Tracker:
+        """What follows objects through videos, with the segmenter's weights.
+
+        Raises NotImplementedError where its model has no memory.
+        """
+        masker = self._masker
+        return masker if isinstance(masker, Tracker) else Tracker.of(masker)
 
     def __call__(
         self,
@@ -171,6 +191,57 @@ class Pipeline:
             found.size,
             masks,
             pixels,
+        )
+
+    def track(
+        self,
+        video: VideoLike,
+        prompts: Prompts | None = None,
+        *,
+        every: int | None = None,
+        match_iou: float = 0.5,
+        threshold: float = 0.1,
+        nms: float | None = 0.5,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+        **options: int | bool | None,
+    ) -> Tracks:
+        """Detects objects in a video and follows them.
+
+        video : as `Tracker.open` takes it
+        prompts, threshold, nms : as in a call with an image; all prompts take one pass over a frame
+        every : objects are detected in the first frame, and in every which frame after it; None: in
+            the first one only
+        match_iou : a detection is a followed object if they have the same label and at least this
+            mask IoU (one detection for each object, the best pairs first). Detections that fit no
+            object are new, and join with the next number
+        progress : called after each frame, as in `Session.propagate`
+        cancel : a token; when it is cancelled, the next step raises `segrid.Cancelled`
+        options : of `Tracker.open` and `Session`: long_side, memory_frames, ...
+
+        Returns an iterator of `Detections` with `tracker_id`, one for each frame: see `Tracks`.
+        Raises ValueError for values that do not fit, NotImplementedError where the segmenter has no
+        memory of video, what `Tracker.open` raises, and from a step what the detector raises.
+        """
+        check_thresholds(threshold, nms)
+        schedule = Schedule(every=every, match_iou=match_iou)
+        detector = self.detector
+        if detector is None:
+            raise ValueError("pipeline: a detector is needed to find the objects of a video")
+        if isinstance(detector, Detector):
+            if prompts is None:
+                raise ValueError("pipeline: no prompts; say what to look for")
+            detector.texts_of(prompts)  # raises for prompts that do not fit
+
+        def detect(picture: NDArray[np.uint8]) -> Detections:
+            if isinstance(detector, Detector) and prompts is not None:
+                return detector.detect(picture, prompts, threshold=threshold, nms=nms)
+            return _ask(detector, to_image(picture), prompts, threshold, nms)
+
+        tracker = self.tracker
+        session = tracker.open(video, **options)
+        return Tracks(
+            session, tracker.segmenter, detect, schedule, progress=progress, cancel=cancel
         )
 
     def _encode(self, pixels: _core.Image, tokens: list[CancelToken]) -> Embedding:

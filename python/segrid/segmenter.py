@@ -18,6 +18,8 @@ from segrid.prompt_arrays import box_array, hint_array, numbers, point_arrays
 from segrid.results import Masks
 from segrid.torch_names import Device, Precision
 
+DEFAULT_POINTS = 32  # of `everything`, along each side of the grid
+
 
 class Segmenter(LoadedModel):
     """A promptable segmentation model: SAM (Kirillov et al. 2023), SAM 2 and 2.1 on images (Ravi et
@@ -66,7 +68,7 @@ class Segmenter(LoadedModel):
         threads: int | None = None,
         profile: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._points_per_side = 32
+        self._points_per_side = DEFAULT_POINTS
         if profile is not None:
             from segrid.profile import read_profile
 

@@ -172,7 +172,7 @@ def test_flags_frames_and_nothing_found(folder, image, tiny, tmp_path, capsys):
     assert run("no-overlay", overlay=False) == {"binary", "binary/frames", "binary/merged"}
     assert run("none", threshold=1.0) == set()
     assert "No objects detected for prompt(s) 'red circle'" in capsys.readouterr().out
-    with pytest.raises(NotImplementedError, match="process_frames"):
+    with pytest.raises(NotImplementedError, match="memory"):
         SOWLv2Pipeline(PipelineBaseData(str(folder), tiny)).process_video(
             "a.mp4", "x", str(tmp_path)
         )

@@ -9,7 +9,7 @@ import pytest
 import segrid
 from PIL import Image
 from segrid import _core
-from segrid.measuring.matching import crop_to_box, iou_of, match
+from segrid.mask_matching import crop_to_box, iou_of, match
 
 OPTIONS = dict(points_per_side=8, crop_n_layers=0)
 

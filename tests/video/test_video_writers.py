@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 from segrid.overlay import class_colour
-from segrid.video import overlay_video
+from segrid.video import picture_video
 from segrid.video.export import export
 from segrid.video.label_folder import LabelFolder, id_map
 from segrid.video.overlay_video import OverlayVideo, draw
@@ -114,10 +114,10 @@ def test_drawings_have_colours_of_ids():
 ENDINGS = ["mp4", "mov", "mkv", "avi"]
 
 
-@pytest.mark.parametrize("encoder", overlay_video.ENCODERS)
+@pytest.mark.parametrize("encoder", picture_video.ENCODERS)
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_overlay_video(tmp_path, ending, encoder, monkeypatch):
-    monkeypatch.setattr(overlay_video, "ENCODERS", {encoder: overlay_video.ENCODERS[encoder]})
+    monkeypatch.setattr(picture_video, "ENCODERS", {encoder: picture_video.ENCODERS[encoder]})
     path, size = tmp_path / "new" / f"o.{ending}", (127, 201)  # odd sizes are padded
     pictures = [drawn(i, size) for i in range(8)]
     with OverlayVideo(path, rate=29.97) as file:
@@ -158,7 +158,7 @@ def test_bad_overlays(tmp_path, monkeypatch):
             file.add(drawn(1, (40, 50)), tracked(1))
     with pytest.raises(ValueError, match="o.mp4: no frame was added"):
         OverlayVideo(tmp_path / "o.mp4", rate=10).close()
-    monkeypatch.setattr(overlay_video, "ENCODERS", {"no_such": {}})
+    monkeypatch.setattr(picture_video, "ENCODERS", {"no_such": {}})
     with pytest.raises(NotImplementedError, match="no encoder of no_such"):
         OverlayVideo(tmp_path / "o.mp4", rate=10)
     assert not list(tmp_path.iterdir())

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid._types import JsonObject, Progress
+from segrid.mask_matching import BoxedMask, Match, crop_to_box, match
 from segrid.measuring.image_paths import existing_paths
-from segrid.measuring.matching import BoxedMask, Match, crop_to_box, match, packed, unpacked
 from segrid.measuring.memory import difference, reset_peak, resident_mb
+from segrid.measuring.packed_masks import packed, unpacked
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
 Difference = tuple[str, str, float, NDArray[np.bool_], NDArray[np.bool_]]

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from segrid._native import _core, available_cpus
 from segrid._types import JsonObject, Options, Progress
+from segrid.mask_matching import BoxedMask, match
 from segrid.measuring.image_paths import existing_paths
-from segrid.measuring.matching import BoxedMask, match, packed, unpacked
 from segrid.measuring.memory import difference, reset_peak, resident_mb
+from segrid.measuring.packed_masks import packed, unpacked
 from segrid.measuring.prompt_sweep import sweep_prompts
 from segrid.profile import profile_of
 from segrid.torch_names import Device, Precision, device_name, precision_name

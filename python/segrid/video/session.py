@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from time import perf_counter
 from types import TracebackType
 from typing import Literal
 
@@ -19,12 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from segrid._image import to_image
 from segrid._native import CancelToken, _core, cancel_scope
 from segrid._types import Options, Progress
+from segrid.embedding import Embedding
 from segrid.results import Masks
 from segrid.video.export import export
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.object_prompt import Prompt
 from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.prefetch import Prefetch
+from segrid.video.run_progress import Told
 from segrid.video.snapshots import Snapshot, write_snapshot
 from segrid.video.tracked_frame import TrackedFrame
 
@@ -249,6 +250,19 @@ class Session(Objects):
         with self._owned("masks"):
             return self._frame(self._native.masks(operator.index(frame)))
 
+    def picture(self, frame: int) -> NDArray[np.uint8]:
+        """The pixels of a frame, (h, w, 3) uint8 RGB, reduced to `long_side`.
+
+        Raises FrameNotFound (an IndexError) beyond the end, and what reading the frame raises.
+        """
+        return self._frames.read(operator.index(frame))
+
+    def embedding(self, frame: int) -> Embedding:
+        """The encoded frame, of the size that `picture` has. The last frame that was followed or
+        prompted is not encoded again. Raises what `picture` raises."""
+        with self._owned("embedding"):
+            return Embedding(self._embedding(operator.index(frame)))
+
     def clear(self, id: int, frame: int) -> None:
         """Takes back the prompts of an object in a frame. The frame's mask stays as one that was
         followed; `propagate` computes it again.
@@ -381,30 +395,3 @@ class Session(Objects):
 def min_of(a: int | None, b: int | None) -> int | None:
     """The smaller number, where None stands for no limit."""
     return b if a is None else a if b is None else min(a, b)
-
-
-class Told:
-    """Counts frames and tells how far a run is."""
-
-    def __init__(self, total: int | None, progress: Progress | None) -> None:
-        self._total, self._progress = total, progress
-        self._done, self._begin = 0, perf_counter()
-
-    def next(self) -> str:
-        self._done += 1
-        elapsed = perf_counter() - self._begin
-        rate = self._done / max(elapsed, 1e-9)
-        whole = "" if self._total is None else f"/{self._total}"
-        text = f"{self._done}{whole} frames ({rate:.3g} frames/s)"
-        if self._progress is not None:
-            self._progress(
-                {
-                    "stage": "track",
-                    "done": self._done,
-                    "total": self._total,
-                    "elapsed": elapsed,
-                    "frames_per_second": rate,
-                    "text": text,
-                }
-            )
-        return text

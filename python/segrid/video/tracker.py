@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from segrid._native import _core
 from segrid.loaded import LoadedModel
+from segrid.segmenter import DEFAULT_POINTS, Segmenter
 from segrid.torch_names import Device, Precision
 from segrid.video.frame_store import FrameStore
 from segrid.video.image_side import config_of_side
@@ -46,6 +47,24 @@ class Tracker(LoadedModel):
         self._image_side = image_side
         super().__init__(_core.Segmenter, model, device, precision, threads, image_side=image_side)
         _core.Session(self._engine, (1, 1), 1)  # raises where the model has no memory
+
+    @classmethod
+    def of(cls, segmenter: Segmenter) -> Tracker:
+        """The tracker of a segmenter's model, with shared weights.
+
+        Raises NotImplementedError for a model without the memory of video.
+        """
+        tracker = segmenter.shared_as(cls)
+        tracker._image_side = None
+        _core.Session(tracker._engine, (1, 1), 1)  # raises where the model has no memory
+        return tracker
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model for single images, with shared weights."""
+        segmenter = self.shared_as(Segmenter)
+        segmenter._points_per_side = DEFAULT_POINTS
+        return segmenter
 
     def _config_file(self) -> AbstractContextManager[str]:
         return config_of_side(self._files.config, self._image_side)

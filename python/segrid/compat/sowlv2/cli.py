@@ -10,7 +10,7 @@ from typing import Any
 from segrid.compat.sowlv2.utils.frame_utils import VALID_VIDEO_EXTS
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--input": {"help": "image file, or folder of frames"},
+    "--input": {"help": "image file, video file, or folder of frames"},
     "--output": {"default": "output", "help": "folder for masks and overlays"},
     "--owl-model": {
         "default": "google/owlv2-base-patch16-ensemble",
@@ -41,11 +41,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "accepted without effect: the engine chooses its batch sizes itself",
     },
     "--disable-gpu-batching": {"action": "store_true", "help": "taken and not needed"},
-    "--enable-vjepa2": {"action": "store_true", "help": "of videos"},
-    "--vjepa2-frames-per-clip": {"type": int, "default": 16, "help": "of videos"},
-    "--temporal-detection-frames": {"type": int, "default": 5, "help": "of videos"},
-    "--temporal-merge-threshold": {"type": float, "default": 0.7, "help": "of videos"},
-    "--use-temporal-detection": {"action": "store_true", "help": "of videos"},
+    "--enable-vjepa2": {"action": "store_true", "help": "accepted; segrid has no V-JEPA 2"},
+    "--vjepa2-frames-per-clip": {"type": int, "default": 16, "help": "accepted without effect"},
+    "--temporal-detection-frames": {
+        "type": int,
+        "default": 5,
+        "help": "frames in which --use-temporal-detection detects, evenly spread",
+    },
+    "--temporal-merge-threshold": {
+        "type": float,
+        "default": 0.7,
+        "help": "mask IoU from which a detection is an object that is followed already",
+    },
+    "--use-temporal-detection": {
+        "action": "store_true",
+        "help": "detect in several frames of a video, and not in the first one alone",
+    },
+    "--follow-frames": {
+        "action": "store_true",
+        "help": "the images of an --input folder are the frames of one video (segrid's own option)",
+    },
 }
 
 
@@ -56,7 +71,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     Ends the program with a message (exit status 2) for options that do not fit."""
     parser = argparse.ArgumentParser(
         "sowlv2-detect",
-        description="Detect and segment objects in images or folders of frames with text prompts.",
+        description="Detect and segment objects in images, videos or folders of frames with text "
+        "prompts.",
     )
     parser.add_argument(
         "--prompt", nargs="+", help="objects to look for: cat, or cat dog 'a red bicycle'"
@@ -123,6 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_args(arguments)
     from segrid.compat.sowlv2 import OptimizedSOWLv2Pipeline, PipelineBaseData, PipelineConfig
     from segrid.compat.sowlv2.optimizations.parallel_processor import ParallelConfig
+    from segrid.compat.sowlv2.optimizations.vjepa2_optimization import create_vjepa2_optimizer
 
     prompt = args.prompt[0] if len(args.prompt) == 1 else args.prompt
     ending = os.path.splitext(args.input)[1].lower()
@@ -141,9 +158,14 @@ def main(arguments: list[str] | None = None) -> int:
             ),
             ParallelConfig(max_workers=args.max_workers),
         )
+        pipeline.use_temporal_detection = args.use_temporal_detection
+        pipeline.temporal_detection_frames = args.temporal_detection_frames
+        pipeline.temporal_merge_threshold = args.temporal_merge_threshold
+        if args.enable_vjepa2:
+            create_vjepa2_optimizer(pipeline.config)
         print(f"Processing with prompt(s): {prompt}")
         if os.path.isdir(args.input):
-            pipeline.process_frames(args.input, prompt, args.output)
+            pipeline.process_frames(args.input, prompt, args.output, follow=args.follow_frames)
         elif ending in VALID_VIDEO_EXTS:
             pipeline.process_video(args.input, prompt, args.output)
         else:

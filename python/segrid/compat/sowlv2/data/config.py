@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -28,3 +29,21 @@ class PipelineBaseData:
     device: str = "cpu"
     pipeline_config: PipelineConfig = field(default_factory=PipelineConfig)
     compile_models: bool = True
+
+
+@dataclass
+class PropagatedFrameOutput:
+    """A frame of a video and what was followed into it.
+
+    current_pil_img : PIL image of (W, H) pixels
+    frame_num : from 1
+    sam_obj_ids_tensor, mask_logits_tensor : the objects' numbers; (N, 1, H, W) logits, or masks
+    detection_details_map : [{"sam_id", "core_prompt", "color"}], of each object
+    """
+
+    current_pil_img: Any
+    frame_num: int
+    sam_obj_ids_tensor: Any
+    mask_logits_tensor: Any
+    detection_details_map: list[dict[str, Any]]
+    output_dir: str

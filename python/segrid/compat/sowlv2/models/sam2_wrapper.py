@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segrid._image import to_image
 from segrid.compat.sowlv2.devices import device_of
-from segrid.compat.video import not_yet
 from segrid.embedding import Embedding
 from segrid.segmenter import Segmenter
+from segrid.video.session import Session
+from segrid.video.tracked_frame import TrackedFrame
+from segrid.video.tracker import Tracker
+
+if TYPE_CHECKING:
+    import torch
 
 
 class SAM2Wrapper:
@@ -42,20 +48,30 @@ class SAM2Wrapper:
         )
         return [mask.astype(np.uint8) * 255 for mask in masks.array]
 
-    def init_state(self, frames_dir: str) -> Any:
-        """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
-        yet."""
-        not_yet("SAM2Wrapper.init_state", "use segment for each frame")
+    @property
+    def tracker(self) -> Tracker:
+        """What follows objects, with the segmenter's weights. Raises NotImplementedError where the
+        model has no memory of video."""
+        return Tracker.of(self.segmenter)
 
-    def add_new_box(self, state: Any, frame_idx: int, box: Any, obj_idx: int) -> Any:
-        """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
-        yet."""
-        not_yet("SAM2Wrapper.add_new_box", "use segment for each frame")
+    def init_state(self, frames_dir: str) -> Session:
+        """Opens a folder of frames, or a video file. The state is a `segrid.Session`: unlike the
+        original's, it holds no frames. Raises what `Tracker.open` raises."""
+        return self.tracker.open(frames_dir, long_side=None)
 
-    def propagate_in_video(self, state: Any) -> Any:
-        """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
-        yet."""
-        not_yet("SAM2Wrapper.propagate_in_video", "use segment for each frame")
+    def add_new_box(
+        self, state: Session, frame_idx: int, box: Any, obj_idx: int
+    ) -> tuple[int, list[int], torch.Tensor]:
+        """Prompts an object by an XYXY box in a frame. Returns (frame, ids, logits (N, 1, H, W) of
+        all objects); a mask is the pixels above 0. Raises ValueError for a box outside the
+        frame."""
+        state.add(obj_idx, frame_idx, boxes=np.asarray(box, np.float32).reshape(4))
+        return _logits(state.frame(frame_idx))
+
+    def propagate_in_video(self, state: Session) -> Iterator[tuple[int, list[int], torch.Tensor]]:
+        """Follows the objects from the first prompted frame to the end, and gives the result of
+        `add_new_box` for each frame."""
+        return map(_logits, state.propagate())
 
     def _embedding(self, image: Any) -> Embedding:
         pixels = to_image(image)
@@ -67,3 +83,13 @@ class SAM2Wrapper:
         if last is None or last[0] != known:
             last = self._last = (known, self.segmenter.encode(pixels))
         return last[1]
+
+
+def _logits(frame: TrackedFrame) -> tuple[int, list[int], torch.Tensor]:
+    import torch
+
+    assert frame.low_res is not None  # the last frame keeps its logits
+    logits = torch.nn.functional.interpolate(
+        torch.tensor(frame.low_res)[:, None], frame.masks.size, mode="bilinear"
+    )
+    return frame.index, frame.ids, logits

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-
-import numpy as np
 
 from segrid._image import read_image
 from segrid.compat.sowlv2.data.config import PipelineBaseData
@@ -17,21 +14,27 @@ from segrid.compat.sowlv2.optimizations.parallel_processor import (
     ParallelIOProcessor,
     ParallelSegmentationProcessor,
 )
+from segrid.compat.sowlv2.output_files import Outlined, OutputFiles, write_outputs
 from segrid.compat.sowlv2.utils.frame_utils import is_valid_image_extension
-from segrid.compat.sowlv2.utils.path_config import DirectoryStructure, FilePattern
+from segrid.compat.sowlv2.utils.path_config import FilePattern
 from segrid.compat.sowlv2.utils.pipeline_utils import (
     DEFAULT_PALETTE,
     Colour,
-    blended,
     get_prompt_color,
 )
-from segrid.compat.video import not_yet
+from segrid.compat.sowlv2.videos import process_video
 
 
 class OptimizedSOWLv2Pipeline:
     """As the pipeline of sowlv2.optimizations, and as SOWLv2Pipeline. The models of the
     configuration may be segrid's own objects. Both models are loaded once, and each sees the image
-    once for any number of prompts."""
+    once for any number of prompts.
+
+    use_temporal_detection : videos are detected in `temporal_detection_frames` frames, evenly
+        spread, and not in the first one alone. A detection is a followed object if they have the
+        same prompt and a mask IoU of at least `temporal_merge_threshold`; other detections are new
+        objects, which are followed from there on
+    """
 
     def __init__(
         self, config: PipelineBaseData | None = None, parallel_config: ParallelConfig | None = None
@@ -49,6 +52,9 @@ class OptimizedSOWLv2Pipeline:
         )
         self.io_processor = ParallelIOProcessor(self.parallel_config)
         self.prompt_color_map: dict[str, Colour] = {}
+        self.use_temporal_detection = False
+        self.temporal_detection_frames = 5
+        self.temporal_merge_threshold = 0.7
 
     def process_image(
         self,
@@ -80,36 +86,31 @@ class OptimizedSOWLv2Pipeline:
         name = os.path.splitext(os.path.basename(os.fspath(image_path)))[0]
         stem = name.replace(" ", "_")
         number = FilePattern.FRAME_NUM_FORMAT.format(int(name) if name.isdecimal() else 0)
-        files = _Files(self, output_dir)
-        merged_mask, merged_overlay = np.zeros(pixels.shape[:2], np.uint8), pixels
-        for i, (detection, mask) in enumerate(
-            self.segmentation_processor.segment_detections_parallel(pixels, detections)
-        ):
-            colour = self._get_color_for_prompt(detection["core_prompt"])
-            names = {"frame_num": stem, "obj_id": i, "prompt": slug(detection["core_prompt"])}
-            files.add("binary", "frames", FilePattern.INDIVIDUAL_MASK.format(**names), mask)
-            files.add(
-                "overlay",
-                "frames",
-                FilePattern.INDIVIDUAL_OVERLAY.format(**names),
-                blended(pixels, mask, colour),
-            )
-            merged_mask |= mask
-            merged_overlay = blended(merged_overlay, mask, colour)
-        files.add("binary", "merged", FilePattern.MERGED_MASK.format(frame_num=number), merged_mask)
-        files.add(
-            "overlay", "merged", FilePattern.MERGED_OVERLAY.format(frame_num=number), merged_overlay
+        found = self.segmentation_processor.segment_detections_parallel(pixels, detections)
+        objects = (
+            Outlined(i, d["core_prompt"], self._get_color_for_prompt(d["core_prompt"]), mask)
+            for i, (d, mask) in enumerate(found)
         )
-        files.write()
+        files = OutputFiles(self.config.pipeline_config, self.parallel_config, output_dir)
+        write_outputs(files, pixels, objects, stem, number)
 
     def process_frames(
         self,
         folder_path: str | os.PathLike[str],
         prompt: str | list[str],
         output_dir: str | os.PathLike[str],
+        *,
+        follow: bool = False,
     ) -> None:
         """Calls `process_image` for each image of a folder. The outputs go into a folder with the
-        image's (lower-case) name."""
+        image's (lower-case) name.
+
+        follow : the images are the frames of one video, sorted by their numbers, and are processed
+            as `process_video` does (this is segrid's own)
+        """
+        if follow:
+            process_video(self, folder_path, prompt, output_dir)
+            return
         for file in sorted(os.listdir(folder_path)):
             stem, ending = os.path.splitext(file.lower())
             if is_valid_image_extension(ending):
@@ -128,58 +129,42 @@ class OptimizedSOWLv2Pipeline:
             except (ValueError, OSError, NotImplementedError) as error:
                 print(f"Error processing {path}: {error}")
 
-    def process_video(self, video_path: str, prompt: str | list[str], output_dir: str) -> None:
-        """Raises NotImplementedError before anything is written, because following objects through
-        a video needs segrid's tracker, which does not exist yet."""
-        not_yet(
-            "process_video",
-            "extract the frames (ffmpeg -i VIDEO frames/%06d.jpg) and use "
-            "process_frames, which detects in every frame",
-        )
+    def process_video(
+        self,
+        video_path: str | os.PathLike[str],
+        prompt: str | list[str],
+        output_dir: str | os.PathLike[str],
+    ) -> None:
+        """Detects in the first frame, or in several (`use_temporal_detection`), and follows what
+        was found. Writes these files below output_dir, except those that the configuration leaves
+        out.
+
+        binary/frames/{n:06d}_obj{i}_{prompt}_mask.png,
+        overlay/frames/{n:06d}_obj{i}_{prompt}_overlay.png : for each object, in each frame from
+        that in which it joined; frames and objects are numbered from 1
+        binary/merged/{n:06d}_merged_mask.png, overlay/merged/{n:06d}_merged_overlay.png : for all
+        video/binary/obj{i}_{prompt}_mask.mp4, video/binary/merged_mask.mp4,
+        video/overlay/obj{i}_{prompt}_overlay.mp4, video/overlay/merged_overlay.mp4 : the same as
+        videos
+
+        Frames are taken at the configuration's `fps`, as the original does. If nothing is found, it
+        prints a line and writes nothing. Raises the errors of reading and detecting, and
+        NotImplementedError where the segmenter has no memory of video."""
+        process_video(self, video_path, prompt, output_dir)
 
     def process_videos_batch(
-        self, video_paths: list[str], prompt: str | list[str], output_dir: str
+        self, video_paths: list[str], prompt: str | list[str], output_dir: str | os.PathLike[str]
     ) -> None:
-        """Raises NotImplementedError, as `process_video` does."""
-        self.process_video(", ".join(video_paths), prompt, output_dir)
+        """Calls `process_video` for each video; the outputs go into a folder with its name. A
+        failure is printed, and the other videos are still processed."""
+        for path in video_paths:
+            name = os.path.splitext(os.path.basename(path))[0]
+            try:
+                self.process_video(path, prompt, os.path.join(output_dir, name))
+            except (ValueError, OSError, NotImplementedError) as error:
+                print(f"Error processing {path}: {error}")
 
     def _get_color_for_prompt(self, core_prompt: str) -> Colour:
         return get_prompt_color(
             core_prompt, self.prompt_color_map, DEFAULT_PALETTE, len(self.prompt_color_map)
         )[0]
-
-
-class _Files:
-    """The pictures of one image. They are written a few at a time, so that not all are held at
-    once."""
-
-    def __init__(
-        self, pipeline: OptimizedSOWLv2Pipeline, output_dir: str | os.PathLike[str]
-    ) -> None:
-        self._wanted = pipeline.config.pipeline_config
-        self._processor = pipeline.io_processor
-        self._most = 2 * pipeline.parallel_config.io_threads
-        self._folders = DirectoryStructure.get_directory_map(os.fspath(output_dir))
-        self._tasks: list[tuple[str, Any]] = []
-
-    def add(self, kind: str, folder: str, name: str, array: np.ndarray) -> None:
-        """Adds a picture, unless the configuration leaves out `kind` ("binary", "overlay") or
-        "merged"."""
-        from PIL import Image
-
-        if getattr(self._wanted, kind) and (folder != "merged" or self._wanted.merged):
-            self._tasks.append(
-                (os.path.join(self._folders[f"{kind}_{folder}"], name), Image.fromarray(array))
-            )
-        if len(self._tasks) >= self._most:
-            self.write()
-
-    def write(self) -> None:
-        self._processor.save_outputs_parallel(self._tasks)
-        self._tasks.clear()
-
-
-def slug(prompt: str) -> str:
-    """Returns a prompt as part of a file's name. Spaces become underscores, as in the original, and
-    so do characters that no name may contain."""
-    return "".join("_" if c in " /\\\0" else c for c in prompt)[:100]

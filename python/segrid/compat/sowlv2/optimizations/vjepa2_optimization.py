@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from segrid.compat.video import not_yet
-
 
 class VJepa2VideoOptimizer:
     """Raises NotImplementedError when constructed."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        not_yet("VJepa2VideoOptimizer", "process_frames detects in every frame")
+        raise NotImplementedError(
+            "VJepa2VideoOptimizer: segrid has no V-JEPA 2; process_video detects in the first "
+            "frame, or in several with use_temporal_detection"
+        )
 
 
 def create_vjepa2_optimizer(config: Any, enable_vjepa2: bool = True) -> None:

@@ -1,10 +1,12 @@
-"""Recognises image and video files."""
+"""Recognises image and video files, and writes the frames of videos."""
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
-from segrid.compat.video import not_yet
+from segrid.compat.sowlv2.data.config import PipelineConfig, PropagatedFrameOutput
+from segrid.compat.sowlv2.utils.path_config import FilePattern
+from segrid.compat.sowlv2.utils.pipeline_utils import Colour
 
 VALID_EXTS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 VALID_VIDEO_EXTS = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
@@ -15,7 +17,32 @@ def is_valid_image_extension(ext: str) -> bool:
     return ext in VALID_EXTS
 
 
-def process_propagated_frame(*_: Any, **__: Any) -> Any:
-    """Raises NotImplementedError, because videos need segrid's tracker, which does not exist
-    yet."""
-    not_yet("process_propagated_frame", "process_frames detects in every frame")
+def process_propagated_frame(
+    frame_output_data: PropagatedFrameOutput,
+    pipeline_config: PipelineConfig,
+    prompt_color_map: dict[str, Colour],
+    next_color_idx: int = 0,
+) -> tuple[dict[str, Colour], int]:
+    """Writes the masks and overlays of one frame, as the pipeline's `process_video` describes.
+
+    Returns the last two arguments, the first one copied. Prints a line for an object without
+    details."""
+    from segrid.compat.sowlv2.optimizations.parallel_processor import ParallelConfig
+    from segrid.compat.sowlv2.output_files import Outlined, OutputFiles, write_outputs
+
+    frame = frame_output_data
+    details = {int(one["sam_id"]): one for one in frame.detection_details_map}
+    objects = []
+    for number, logits in zip(frame.sam_obj_ids_tensor, frame.mask_logits_tensor, strict=True):
+        if (one := details.get(int(number))) is None:
+            print(f"Warning: No detection details found for SAM object ID {number}")
+            continue
+        mask = (np.asarray(logits).squeeze() > 0).astype(np.uint8) * 255
+        objects.append(Outlined(int(number), one["core_prompt"], one["color"], mask))
+    if objects:
+        files = OutputFiles(pipeline_config, ParallelConfig(), frame.output_dir)
+        number = FilePattern.FRAME_NUM_FORMAT.format(frame.frame_num)
+        write_outputs(
+            files, np.asarray(frame.current_pil_img.convert("RGB")), objects, number, number
+        )
+    return dict(prompt_color_map), next_color_idx

@@ -1,10 +1,9 @@
-"""Finds the masks of two results that are the same object, and packs masks for another process."""
+"""Finds the masks of two results that are the same object."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,39 +76,6 @@ def crop_to_box(pixels: NDArray[np.bool_]) -> BoxedMask:
     )
 
 
-def packed(masks: Masks, image: int) -> dict[str, NDArray[Any]]:
-    """The masks of one image as arrays that `np.savez` writes and `unpacked` reads."""
-    height, width = masks.size
-    kept = {f"{image}.size": np.array([height, width])}
-    for j, mask in enumerate(masks):
-        if mask.areas[0] == 0:
-            continue
-        x0, y0, x1, y1 = (int(v) for v in mask.boxes[0])
-        inside = mask.array[0][y0 : y1 + 1, x0 : x1 + 1]
-        kept[f"{image}.{j}"] = np.concatenate(
-            [
-                np.array([height, width, x0, y0, x1 + 1, y1 + 1], "<i8").view(np.uint8),
-                np.packbits(inside),
-            ]
-        )
-    return kept
-
-
-def unpacked(file: Path) -> list[list[BoxedMask]]:
-    """The masks of each image, from a file of `np.savez` with the arrays of `packed`."""
-    with np.load(file) as stored:
-        images: list[list[BoxedMask]] = [[] for name in stored.files if name.endswith(".size")]
-        for name in stored.files:
-            if name.endswith(".size"):
-                continue
-            data = stored[name]
-            height, width, x0, y0, x1, y1 = (int(v) for v in data[:48].view("<i8"))
-            inside = (
-                np.unpackbits(data[48:], count=(y1 - y0) * (x1 - x0))
-                .reshape(y1 - y0, x1 - x0)
-                .astype(bool)
-            )
-            images[int(name.split(".")[0])].append(
-                BoxedMask((height, width), (x0, y0, x1, y1), inside, int(inside.sum()))
-            )
-    return images
+def boxed(masks: Masks) -> list[BoxedMask | None]:
+    """The masks as `match` takes them; None in the place of an empty one."""
+    return [crop_to_box(mask.array[0]) if mask.areas[0] else None for mask in masks]

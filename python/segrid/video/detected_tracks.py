@@ -1,0 +1,233 @@
+"""Objects that a detector finds in some frames of a video, followed through all of them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segrid._native import CancelToken, _core, cancel_scope
+from segrid._types import Progress
+from segrid.detections import Detections
+from segrid.mask_matching import MATCH, boxed, iou_of, match
+from segrid.results import Masks
+from segrid.segmenter import Segmenter
+from segrid.video.frames import FrameNotFound
+from segrid.video.run_progress import Told
+from segrid.video.session import Session
+from segrid.video.tracked_frame import TrackedFrame
+
+Detect = Callable[[NDArray[np.uint8]], Detections]  # of (h, w, 3) RGB; boxes in its pixels
+NO_CLASS = -1  # class_id of objects that no detector has found
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """In which frames objects are detected, and which of them are known.
+
+    first : the first frame of the detector
+    every : it looks at every which frame from then on; None: at no other
+    match_iou : the mask IoU with a followed object of the same label from which a detection is that
+        object; below that, it is a new one
+
+    Raises ValueError naming the value.
+    """
+
+    first: int = 0
+    every: int | None = None
+    match_iou: float = MATCH
+
+    def __post_init__(self) -> None:
+        if operator.index(self.first) < 0:
+            raise ValueError(f"first: frames are counted from 0, got {self.first}")
+        if self.every is not None and operator.index(self.every) < 1:
+            raise ValueError(f"every: must be at least 1, or None, got {self.every}")
+        if not 0 < self.match_iou <= 1:
+            raise ValueError(f"match_iou: must be above 0 and at most 1, got {self.match_iou}")
+
+    def looks_at(self, frame: int) -> bool:
+        """Whether the detector looks at this frame."""
+        since = frame - self.first
+        return since == 0 or (self.every is not None and since > 0 and since % self.every == 0)
+
+
+class Tracks:
+    """An iterator over the frames of a video that gives `Detections` with `tracker_id`, made by
+    `segrid.Pipeline.track`.
+
+    The detector looks at the frames of the schedule. A detection whose mask fits that of a followed
+    object with the same label is that object; the others join the session, which follows all of
+    them. An object keeps its number and its label to the end. Boxes are cut to the picture.
+
+    The `Detections` of a frame hold the objects that are in it, in the order in which they joined:
+    boxes around the masks (the maximum is exclusive), the score of the last detection that was this
+    object (NaN if there is none), its label, the class of that label, the mask, of the video's size,
+    and `tracker_id`. They hold no image: `session.picture(index)` is it.
+
+    Use it in a `with` block to export what was found, or to close the video before its end:
+
+        with pipeline.track("clip.mp4", ["a dog"], every=25) as tracks:
+            for found in tracks:
+                print(tracks.frame.progress, found.tracker_id, found.labels)
+            tracks.session.export(overlay="dogs.mp4")
+
+    Attributes
+    ----------
+    session : the `Session` of the video
+    frame : the `TrackedFrame` of the last step, with its index, all objects and the progress; None
+        before the first one
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        segmenter: Segmenter,
+        detect: Detect,
+        schedule: Schedule,
+        *,
+        start: int | None = None,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """
+        session : it may have objects
+        segmenter : of the session's weights
+        start : the first frame of the iterator; default: that of the schedule
+        progress, cancel : as in `Session.propagate`
+        """
+        self.session = session
+        self.frame: TrackedFrame | None = None
+        self._segmenter, self._detect, self._schedule = segmenter, detect, schedule
+        self._start = schedule.first if start is None else start
+        self._scores: dict[int, float] = {}
+        self._progress, self._cancel = progress, cancel
+        self._steps = self._run()
+
+    def __iter__(self) -> Iterator[Detections]:
+        return self
+
+    def __next__(self) -> Detections:
+        return next(self._steps)
+
+    def _run(self) -> Iterator[Detections]:
+        count = self.session.count
+        told = Told(None if count is None else count - self._start, self._progress)
+        followed: Iterator[TrackedFrame] | None = None
+        index = self._start
+        while True:
+            if followed is None and self.session.ids:
+                followed = self._followed_from(index)
+            frame = self._empty(index) if followed is None else next(followed, None)
+            if frame is None:
+                return
+            if self._schedule.looks_at(index) and self._join(frame):
+                frame, followed = self.session.frame(index), None
+            self.frame = replace(frame, progress=told.next())
+            yield self._found(self.frame)
+            index += 1
+
+    def _followed_from(self, index: int) -> Iterator[TrackedFrame]:
+        try:
+            return self.session.propagate(start=index, cancel=self._cancel)
+        except FrameNotFound:  # the objects joined in the last frame
+            return iter(())
+
+    def _empty(self, index: int) -> TrackedFrame | None:
+        """A frame without objects; None beyond the end."""
+        try:
+            self.session.picture(index)
+        except FrameNotFound:
+            return None
+        return TrackedFrame(index, [], Masks(_core.no_masks(*self.session.size)))
+
+    def _join(self, frame: TrackedFrame) -> bool:
+        """Detects in a frame, and adds what is new there. Returns whether something was new."""
+        picture = self.session.picture(frame.index)
+        (height, width), (h, w) = self.session.size, picture.shape[:2]
+        with cancel_scope([] if self._cancel is None else [self._cancel]):
+            found = _inside(self._detect(picture), (w, h))
+            new = self._unknown(frame, found)
+        scale = np.array([width / w, height / h] * 2)
+        for i in new:
+            number = max(self.session.ids, default=0) + 1
+            self.session.add(
+                number,
+                frame.index,
+                boxes=found.boxes[i] * scale,
+                name=found.labels[i],
+                category=int(found.class_id[i]),
+            )
+            self._scores[number] = float(found.scores[i])
+        return bool(new)
+
+    def _unknown(self, frame: TrackedFrame, found: Detections) -> list[int]:
+        """The detections that are no object of the frame. Those that are one give it their
+        score."""
+        if len(found) == 0 or not frame.masks.areas.any():
+            return list(range(len(found)))
+        masks = self._segmenter.predict(
+            self.session.embedding(frame.index), boxes=found.boxes, anywhere=True
+        )
+        followed = (
+            frame.masks if masks.size == frame.masks.size else frame.masks.resized(masks.size)
+        )
+        tracks, candidates = boxed(followed), boxed(masks)
+        least, new = self._schedule.match_iou, []
+        for label in dict.fromkeys(found.labels):
+            known = [
+                (number, mask)
+                for number, mask in zip(frame.ids, tracks, strict=True)
+                if mask is not None and frame.names.get(number) == label
+            ]
+            named = [
+                (i, mask)
+                for i, mask in enumerate(candidates)
+                if mask is not None and found.labels[i] == label
+            ]
+            for a, b, _ in match([mask for _, mask in known], [mask for _, mask in named], least):
+                self._scores[known[a][0]] = float(found.scores[named[b][0]])
+            new += [
+                i for i, mask in named if all(iou_of(mask, other) < least for _, other in known)
+            ]
+        return sorted(new)
+
+    def _found(self, frame: TrackedFrame) -> Detections:
+        there = np.flatnonzero(frame.masks.areas).tolist()
+        masks, ids = frame.masks[there], [frame.ids[i] for i in there]
+        categories = self.session.categories
+        return Detections(
+            masks.boxes + np.array([0, 0, 1, 1], np.float32),
+            np.array([self._scores.get(number, np.nan) for number in ids], np.float32),
+            [frame.names.get(number, "object") for number in ids],
+            np.array([categories.get(number, NO_CLASS) for number in ids], np.int64),
+            self.session.size,
+            masks,
+            tracker_id=np.array(ids, np.int64),
+        )
+
+    def close(self) -> None:
+        """Closes the video. A second call does nothing."""
+        self._steps = iter(())
+        self.session.close()
+
+    def __enter__(self) -> Tracks:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _inside(found: Detections, size: tuple[int, int]) -> Detections:
+    """The detections with their boxes cut to a picture of (width, height); those outside it are
+    left out."""
+    boxes = np.clip(found.boxes, 0, [*size, *size])
+    return replace(found, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]

@@ -1,0 +1,194 @@
+"""Sessions: threads, cancelling, what is refused, and objects that share no pixel."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import segrid
+import torch
+from segrid.video.frames import FrameNotFound
+
+from tests.video.clips import SIZE
+from tests.video.test_session import CLICK, CLIP, FRAMES, equal, low_res, opened
+
+
+def test_snapshots_that_do_not_fit_are_refused(tracker, video_model, tmp_path):
+    path = tmp_path / "session.safetensors"
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        session.snapshot(path)
+    with pytest.raises(ValueError, match="not opened by a path"):
+        tracker.restore(path)
+    with pytest.raises(ValueError, match="96 x 64 pixels, and frames has 64 x 64"):
+        tracker.restore(path, [drawn(0, (64, 64))])
+    whole = path.read_bytes()
+    for damaged in (whole[:-50], b"", b"{}", whole[:200]):
+        path.write_bytes(damaged)
+        with pytest.raises(segrid.CorruptFileError, match=r"session\.safetensors"):
+            tracker.restore(path, CLIP)
+    with pytest.raises(segrid.CorruptFileError, match="not a snapshot"):
+        tracker.restore(Path(video_model) / "model.safetensors", CLIP)
+    with pytest.raises(FileNotFoundError):
+        tracker.restore(tmp_path / "none", CLIP)
+
+
+KILLED = """
+import sys, segrid
+tracker = segrid.Tracker(sys.argv[1], precision="fp32")
+with tracker.open(sys.argv[2]) as session:
+    session.add(1, points=[[10, 20]])
+    for frame in session.propagate():
+        session.snapshot(sys.argv[3])
+        print(frame.index, flush=True)
+"""
+
+
+def test_objects_that_overlap_are_separated(tracker):
+    with opened(tracker) as free, opened(tracker, non_overlap=True) as apart:
+        for session in (free, apart):
+            for id, box in enumerate(([5, 5, 60, 60], [10, 10, 90, 50], [0, 0, 95, 63])):
+                session.add(id, boxes=box)
+        for a, b in zip(free.propagate(frames=4), apart.propagate(frames=4), strict=True):
+            assert np.array_equal(a.low_res, b.low_res)
+            logits = torch.nn.functional.interpolate(
+                torch.tensor(a.low_res)[None], SIZE, mode="bilinear"
+            )[0]
+            first = logits.argmax(0, keepdim=True) == torch.arange(3)[:, None, None]
+            expected = ((logits > 0) & first).numpy()
+            assert (b.masks.array != expected).sum() <= 2  # ties in the last bit
+            assert b.masks.array.sum(0).max() == 1
+            assert np.array_equal(b.masks.areas, b.masks.array.sum((1, 2)))
+            assert a.masks.array.sum(0).max() > 1
+
+
+def test_another_thread_is_refused_by_name(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        inside, leave, errors = threading.Event(), threading.Event(), []
+
+        def slow(index):
+            if index == 5:
+                inside.set()
+                leave.wait(30)
+            return CLIP[index]
+
+        with opened(tracker, slow, long_side=None) as busy:
+            busy.add(1, points=CLICK)
+            thread = threading.Thread(target=lambda: busy.add(1, 5, points=CLICK))
+            thread.start()
+            inside.wait(30)
+            try:
+                busy.add(2, 3, points=CLICK)
+            except RuntimeError as error:
+                errors.append(str(error))
+            leave.set()
+            thread.join()
+        assert errors and errors[0].startswith("add: another thread uses this session")
+
+
+def test_sessions_of_one_tracker_run_beside_each_other(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        expected = low_res(session.propagate())
+    results = [None] * 3
+
+    def follow(i):
+        with opened(tracker) as session:
+            session.add(1, points=CLICK)
+            results[i] = low_res(session.propagate())
+
+    threads = [threading.Thread(target=follow, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(equal(result, expected) for result in results)
+
+
+def test_bits_do_not_depend_on_threads(tracker):
+    results = []
+    for model in (tracker.with_threads(1), tracker):
+        with opened(model) as session:
+            session.add(1, points=CLICK)
+            results.append(low_res(session.propagate(frames=6)))
+    assert equal(*results)
+
+
+def test_cancelling_stops_the_next_step_and_keeps_the_rest(tracker):
+    token = segrid.CancelToken()
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        run = session.propagate(cancel=token)
+        for _ in range(4):
+            next(run)
+        token.cancel()
+        with pytest.raises(segrid.Cancelled):
+            next(run)
+        assert session.tracked_frames == [0, 1, 2, 3]
+        assert next(session.propagate(start=4)).index == 4
+
+
+def refused(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_what_does_not_fit_is_refused(tracker):
+    assert "Tracker: this model has no memory of video" in str(
+        pytest.raises(NotImplementedError, segrid.Tracker, "tiny").value
+    )
+    refused(lambda: opened(tracker, memory=3), TypeError, "unknown option 'memory'; the options")
+    refused(lambda: opened(tracker, memory_frames=9), ValueError, "has learned 7 frames, got 9")
+    refused(lambda: opened(tracker, conditioning_frames=1), ValueError, "at least 2, got 1")
+    with opened(tracker, max_objects=1) as s:
+        refused(lambda: next(s.propagate()), ValueError, "no object has a prompt yet")
+        refused(lambda: s.add(1), ValueError, "no prompt; give points, boxes or mask")
+        refused(lambda: s.add(1, points=[[200, 5]]), ValueError, "is not inside")
+        refused(lambda: s.add(1, points=CLICK, labels=[5]), ValueError, "label")
+        refused(lambda: s.add(1, points=CLICK, mask=np.ones(SIZE)), ValueError, "give one of them")
+        refused(lambda: s.add(1, mask=np.ones((3, 3))), ValueError, "the size of the video")
+        refused(lambda: s.add(1, boxes=[[1, 2, 3, 4]] * 2), ValueError, "one object has one box")
+        refused(lambda: s.add(1, FRAMES, points=CLICK), FrameNotFound, f"no frame {FRAMES}")
+        refused(lambda: s.masks(0), ValueError, "no object was prompted or followed in frame 0")
+        s.add(1, points=CLICK)
+        refused(lambda: s.add(1, boxes=[1, 2, 30, 40]), ValueError, "a box must come before them")
+        s.add(1, boxes=[1, 2, 30, 40], replace=True)
+        refused(lambda: s.add(2, points=CLICK), ValueError, r"at most 1 objects \(max_objects\)")
+        refused(lambda: s.remove(4), ValueError, "no object has the id 4; the objects are 1")
+        refused(lambda: s.propagate("up"), ValueError, "expected forward, backward or both")
+        refused(lambda: s.propagate(start=99), FrameNotFound, "no frame 99")
+        refused(lambda: s.propagate(frames=-1), ValueError, "at least 0")
+        s.clear(1, 0)
+        refused(lambda: s.propagate(), ValueError, "object 1 has no prompt; add one or remove")
+
+
+def test_a_refused_prompt_changes_nothing(tracker):
+    with opened(tracker) as s:
+        for _ in range(2):
+            with pytest.raises(ValueError):
+                s.add(5, points=[[500, 500]])
+            assert s.ids == []
+            with pytest.raises(ValueError):
+                s.add(5, mask=np.ones((3, 3)))
+            assert s.ids == []
+
+
+def test_the_gil_is_free_while_a_step_computes(tracker):
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        run = session.propagate()
+        counted, stop = 0, threading.Event()
+
+        def follow():
+            for _ in range(6):
+                next(run)
+            stop.set()
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        while not stop.is_set():
+            counted += 1
+            time.sleep(0.001)
+        thread.join()
+        assert counted > 5
