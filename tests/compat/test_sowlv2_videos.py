@@ -96,7 +96,7 @@ def test_the_tree_of_a_video(make, tmp_path):
 def test_flags_leave_kinds_out(make, tmp_path):
     path = clip(tmp_path / "clip.mp4", 3)
     everything = tree({"obj1_cat": 1}, 3)
-    for flag, ending in (("binary", "mask"), ("overlay", "overlay"), ("merged", "merged")):
+    for flag, _ in (("binary", "mask"), ("overlay", "overlay"), ("merged", "merged")):
         pipeline, _ = make([(SQUARE, "cat")], **{flag: False})
         pipeline.process_video(str(path), "cat", str(tmp_path / flag))
         left = [f for f in everything if f"/{flag}/" not in f"/{f}" and "merged_" not in f]

@@ -156,6 +156,17 @@ def test_snapshot_goes_on_with_the_same_bits(tracker, tmp_path):
     assert equal(low_res(again.propagate(start=9)), rest)
 
 
+KILLED = """
+import sys, segrid
+tracker = segrid.Tracker(sys.argv[1], precision="fp32")
+with tracker.open(sys.argv[2]) as session:
+    session.add(1, points=[[10, 20]])
+    for frame in session.propagate():
+        session.snapshot(sys.argv[3])
+        print(frame.index, flush=True)
+"""
+
+
 def test_a_killed_process_leaves_a_snapshot_that_goes_on(tracker, video_model, tmp_path):
     clip, snapshot = tmp_path / "clip.mp4", tmp_path / "s.safetensors"
     encode(CLIP, str(clip))

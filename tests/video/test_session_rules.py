@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import segrid
 import torch
 from segrid.video.frames import FrameNotFound
 
-from tests.video.clips import SIZE
+from tests.video.clips import SIZE, drawn
 from tests.video.test_session import CLICK, CLIP, FRAMES, equal, low_res, opened
 
 
@@ -31,17 +32,6 @@ def test_snapshots_that_do_not_fit_are_refused(tracker, video_model, tmp_path):
         tracker.restore(Path(video_model) / "model.safetensors", CLIP)
     with pytest.raises(FileNotFoundError):
         tracker.restore(tmp_path / "none", CLIP)
-
-
-KILLED = """
-import sys, segrid
-tracker = segrid.Tracker(sys.argv[1], precision="fp32")
-with tracker.open(sys.argv[2]) as session:
-    session.add(1, points=[[10, 20]])
-    for frame in session.propagate():
-        session.snapshot(sys.argv[3])
-        print(frame.index, flush=True)
-"""
 
 
 def test_objects_that_overlap_are_separated(tracker):

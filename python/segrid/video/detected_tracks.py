@@ -65,8 +65,8 @@ class Tracks:
 
     The `Detections` of a frame hold the objects that are in it, in the order in which they joined:
     boxes around the masks (the maximum is exclusive), the score of the last detection that was this
-    object (NaN if there is none), its label, the class of that label, the mask, of the video's size,
-    and `tracker_id`. They hold no image: `session.picture(index)` is it.
+    object (NaN if there is none), its label, the class of that label, the mask, which has the size
+    of the video, and `tracker_id`. They hold no image: `session.picture(index)` is it.
 
     Use it in a `with` block to export what was found, or to close the video before its end:
 
