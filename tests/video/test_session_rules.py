@@ -182,3 +182,22 @@ def test_the_gil_is_free_while_a_step_computes(tracker):
             time.sleep(0.001)
         thread.join()
         assert counted > 5
+
+
+def test_plain_definitions_follow_alike(video_model, tracker, plain_device, tmp_path):
+    """On devices, and in the definitions that run there; a snapshot goes on with the same bits."""
+    path = tmp_path / "session.safetensors"
+    other = segrid.Tracker(video_model, device=plain_device, precision="fp32")
+    with opened(tracker) as ours, opened(other) as session:
+        for one in (ours, session):
+            one.add(1, points=CLICK)
+            one.add(2, boxes=[5, 5, 40, 30])
+        expected, run, found = low_res(ours.propagate(frames=5)), session.propagate(frames=5), []
+        for frame in run:
+            found.append((frame.index, frame.low_res))
+            if frame.index == 2:
+                session.snapshot(path)
+    for (i, a), (j, b) in zip(expected, found, strict=True):
+        assert i == j and np.abs(a - b).max() < 1e-2 * np.abs(a).max()
+    with other.restore(path, CLIP) as again:
+        assert equal(low_res(again.propagate(start=3, frames=2)), found[3:])
