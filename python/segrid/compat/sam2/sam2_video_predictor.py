@@ -37,7 +37,8 @@ class SAM2VideoPredictor(SAM2Base):
       resizing filter (Pillow's bicubic one) than decord's.
     - A prompt that is refused leaves no object behind. Points and boxes must lie in the frame,
       masks must have the video's size, and object ids are whole numbers.
-    - clear_non_cond_mem_around_input works; in sam2 1.1 it raises AttributeError.
+    - clear_non_cond_mem_around_input works; in sam2 1.1 it raises AttributeError. With a
+      num_maskmem below the model's, positions in time stay those that the model was trained with.
     """
 
     kind = Tracker
