@@ -1,6 +1,9 @@
 """segrid.compat.transformers' video sessions beside transformers' own: the scenarios in which its
 rules are sam2's, streams, and the results and errors that scripts rely on."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -101,8 +104,8 @@ def test_results_are_what_transformers_returns(pair):
         assert session.get_obj_num() == 1 and session.obj_idx_to_id(0) == 5
         session.reset_tracking_data()
         both = dict(
-            input_points=[[[[102, 64], [98, 72]], [[45, 91]]]],
-            input_labels=[[[1, 1], [1]]],
+            input_points=[[[[102, 64], [98, 72]], [[45, 91], [60, 30]]]],
+            input_labels=[[[1, 1], [1, 0]]],
             input_boxes=None,
         )
         add(session, 1, [4, 2], **both)
@@ -171,11 +174,21 @@ def test_objects_join_a_stream(ours):
         assert masks.shape == (len(found.object_ids), 1, 96, 190) and masks.dtype == torch.bool
 
 
-def test_post_processing_is_transformers(pair):
-    """Also with the constraint that objects do not overlap."""
-    from transformers.models.sam2.image_processing_pil_sam2 import Sam2ImageProcessorPil
+def original_functions(*names):
+    """An object with these functions of transformers' Sam2ImageProcessor, read from its source."""
+    folder = Path(transformers.__file__).parent / "models/sam2"
+    tree = ast.parse((folder / "image_processing_sam2.py").read_text())
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name in names]
+    assert len(found) == len(names)
+    scope = {"torch": torch, "np": np, "F": torch.nn.functional}
+    exec(compile(ast.Module(found, []), "image_processing_sam2.py", "exec"), scope)
+    return type("Functions", (), {name: scope[name] for name in names})()
 
-    theirs = Sam2ImageProcessorPil()
+
+def test_post_processing_is_transformers(pair):
+    """Also with the constraint that objects do not overlap. (transformers' class needs torchvision;
+    these two functions of it do not.)"""
+    theirs = original_functions("post_process_masks", "_apply_non_overlapping_constraints")
     logits = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 5
     for options in (
         dict(),
@@ -213,7 +226,7 @@ def test_errors_that_scripts_catch(pair):
         stream = (
             processor.init_video_session()
             if model is pair[0][0]
-            else transformers.Sam2VideoInferenceSession()
+            else transformers.Sam2VideoInferenceSession(dtype=torch.float32)
         )
         with pytest.raises(ValueError, match="original_size must be provided"):
             add(stream, 0, 1, **POINT)

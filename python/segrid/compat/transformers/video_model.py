@@ -53,6 +53,8 @@ class Sam2VideoModel(Model):
       resolution. It must have the video's size.
     - Objects without inputs in a frame are followed there only if they have no result yet.
     - With more prompted frames than max_cond_frame_num, pointers come from the chosen ones alone.
+    - Of several objects in one call, each is decoded with its own points. (transformers pads them
+      to one number, which counts when it chooses between one mask and three.)
     - Points and boxes must lie in the frame.
     - Results are float32, whatever the dtype of the model.
     """
