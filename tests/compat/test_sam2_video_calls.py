@@ -266,11 +266,15 @@ def test_an_original_checkpoint(tmp_path, folder):
     for a, b in zip(*shown, strict=True):
         torch.testing.assert_close(a, b, atol=2e-3 * b.abs().max().item(), rtol=0)
     assert shown[0][0].std() > 0, "vacuous"
-    later = build_sam2_video_predictor(CONFIG, device="cpu")
+    later = build_sam2_video_predictor(CONFIG, device="cpu", hydra_overrides_extra=side)
     with pytest.raises(RuntimeError, match="no weights yet"):
         later.init_state(folder)
     weights = torch.load(tmp_path / "sam2.pt", weights_only=True)["model"]
-    assert not any(later.load_state_dict(weights))
+    assert not any(later.load_state_dict(weights)) and later.image_size == 128
+    state = later.init_state(folder)
+    later.add_new_points_or_box(state, 0, 1, **CLICK)
+    again = [logits for *_, logits in later.propagate_in_video(state, None, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(again, shown[0], strict=True))
     lacking = {name: t for name, t in weights.items() if name != "maskmem_tpos_enc"}
     with pytest.raises(RuntimeError, match="memory_temporal_positional_encoding"):
         later.load_state_dict(lacking)
