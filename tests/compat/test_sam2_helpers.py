@@ -104,13 +104,6 @@ def test_the_rest_of_misc(monkeypatch):
     ):
         mine, other = (m.concat_points(old, points, labels) for m in (ours, theirs))
         assert set(mine) == set(other) and all(torch.equal(mine[k], other[k]) for k in mine)
-    for call in (
-        ours.load_video_frames,
-        ours.load_video_frames_from_jpg_images,
-        ours.AsyncVideoFrameLoader,
-    ):
-        with pytest.raises(NotImplementedError, match="follows no objects through videos yet"):
-            call("frames", 1024)
 
 
 @pytest.mark.parametrize("areas", [(0, 0), (12, 0), (0, 12), (9, 20)])

@@ -199,23 +199,18 @@ def test_names_of_the_hub():
     assert ours.HF_MODEL_ID_TO_FILENAMES == theirs.HF_MODEL_ID_TO_FILENAMES
 
 
-def test_videos_raise_when_called_not_when_imported(small_sam2):
+def test_a_model_of_images_follows_nothing(small_sam2):
     from segrid.compat.sam2.build_sam import (
         build_sam2_video_predictor,
         build_sam2_video_predictor_hf,
     )
     from segrid.compat.sam2.sam2_video_predictor import SAM2VideoPredictor
 
-    for call in (
-        lambda: build_sam2_video_predictor(
-            CONFIG, str(small_sam2), device="cpu", vos_optimized=True
-        ),
-        lambda: build_sam2_video_predictor_hf("facebook/sam2.1-hiera-tiny"),
-        SAM2VideoPredictor,
-        lambda: SAM2VideoPredictor.from_pretrained("facebook/sam2.1-hiera-tiny"),
-    ):
-        with pytest.raises(NotImplementedError, match="follows no objects through videos yet"):
-            call()
+    for build in (build_sam2_video_predictor_hf, SAM2VideoPredictor.from_pretrained):
+        with pytest.raises(NotImplementedError, match="no memory of video"):
+            build(str(small_sam2), device="cpu")
+    with pytest.raises(NotImplementedError, match="no memory of video"):
+        build_sam2_video_predictor(CONFIG, small_sam2, device="cpu", vos_optimized=True)
     assert isinstance(build_sam2_hf(str(small_sam2), device="cpu"), SAM2Base)
 
 

@@ -1,4 +1,5 @@
-"""Carries out steps with transformers' Sam2VideoModel and its sessions; they lack some calls."""
+"""Carries out steps with the Sam2VideoModel of transformers, or of segrid, and its sessions; they
+lack some calls."""
 
 from types import SimpleNamespace
 
@@ -31,8 +32,16 @@ def opened(model, frames):
 
 def carry_out(model, frames, steps):
     """Yields what every step shows."""
-    session, size = opened(model, frames), frames.shape[1:3]
-    inputs = processor(model.config.image_size)
+    return _carried_out(model, opened(model, frames), processor(model.config.image_size), steps)
+
+
+def carry_out_with_segrid(model, inputs, frames, steps):
+    """The same with the model and the processor of segrid.compat.transformers."""
+    return _carried_out(model, inputs.init_video_session(video=list(frames)), inputs, steps)
+
+
+def _carried_out(model, session, inputs, steps):
+    size = session.video_height, session.video_width
     for number, step in enumerate(steps):
         match step:
             case Add():

@@ -1,6 +1,6 @@
-"""sam2's names for images on segrid's engine, with its arguments, results, orders and dtypes. The
-modules have the original's names: `build_sam`, `sam2_image_predictor`, `automatic_mask_generator`,
-`sam2_video_predictor` (which raises until segrid has a tracker), `modeling.sam2_base`, `utils`.
+"""sam2's names on segrid's engine, with its arguments, results, orders and dtypes. The modules have
+the original's names: `build_sam`, `sam2_image_predictor`, `automatic_mask_generator`,
+`sam2_video_predictor` (whose docstring says where it differs), `modeling.sam2_base`, `utils`.
 
 There are four differences. Small holes and specks are always filled and removed (sam2 needs its
 CUDA extension for that; without it, it warns and leaves them). Nothing trains. Parts of the model
@@ -8,7 +8,21 @@ CUDA extension for that; without it, it warns and leaves them). Nothing trains. 
 transformers'."""
 
 from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
-from segrid.compat.sam2.build_sam import build_sam2, build_sam2_hf
+from segrid.compat.sam2.build_sam import (
+    build_sam2,
+    build_sam2_hf,
+    build_sam2_video_predictor,
+    build_sam2_video_predictor_hf,
+)
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
+from segrid.compat.sam2.sam2_video_predictor import SAM2VideoPredictor
 
-__all__ = ["SAM2AutomaticMaskGenerator", "SAM2ImagePredictor", "build_sam2", "build_sam2_hf"]
+__all__ = [
+    "SAM2AutomaticMaskGenerator",
+    "SAM2ImagePredictor",
+    "SAM2VideoPredictor",
+    "build_sam2",
+    "build_sam2_hf",
+    "build_sam2_video_predictor",
+    "build_sam2_video_predictor_hf",
+]

@@ -10,10 +10,8 @@ from segrid._native import _core
 from segrid.compat.checkpoints import load
 from segrid.compat.devices import named
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
-from segrid.compat.sam2.sam2_video_predictor import SAM2VideoPredictor, SAM2VideoPredictorVOS
+from segrid.compat.sam2.sam2_video_predictor import SAM2VideoPredictor, built
 from segrid.compat.sam2.settings import settings_of
-from segrid.compat.sam2.video_settings import video_settings_of
-from segrid.video.tracker import Tracker
 
 SIZES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
 # The configuration of each id, and the name of its checkpoint in that repository.
@@ -50,7 +48,9 @@ def build_sam2(
     Raises NotImplementedError for a device that does not exist, for mode="train" and for other
     overrides; ValueError for values of another type."""
     if mode != "eval":
-        raise _only_eval("build_sam2", mode)
+        raise NotImplementedError(
+            f"build_sam2: only mode='eval', got {mode!r}; segrid does not train, use sam2 for that"
+        )
     settings = settings_of(hydra_overrides_extra or (), apply_postprocessing)
     where = "auto" if device is None else named(device)
     if ckpt_path is None:
@@ -87,24 +87,17 @@ def build_sam2_video_predictor(
     vos_optimized : returns a SAM2VideoPredictorVOS, which computes the same
 
     Raises as `build_sam2`; NotImplementedError also for a model without memory of video."""
-    if mode != "eval":
-        raise _only_eval("build_sam2_video_predictor", mode)
-    asked, settings = video_settings_of(hydra_overrides_extra or (), apply_postprocessing)
-    where = "auto" if device is None else named(device)
-    side = asked.pop("image_size", None)
-    kind = SAM2VideoPredictorVOS if vos_optimized else SAM2VideoPredictor
-    if ckpt_path is None:
-        return kind(None, _core.resolve_device(where), settings, **asked)
-    return kind(load(ckpt_path, where, Tracker, image_side=side), settings=settings, **asked)
+    return built(
+        ckpt_path,
+        device,
+        mode,
+        hydra_overrides_extra=hydra_overrides_extra,
+        apply_postprocessing=apply_postprocessing,
+        vos_optimized=vos_optimized,
+    )
 
 
 def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> SAM2VideoPredictor:
     """Builds a video predictor from a Hugging Face id such as "facebook/sam2.1-hiera-tiny"; see
     `build_sam2_video_predictor`."""
     return build_sam2_video_predictor(None, model_id, **kwargs)
-
-
-def _only_eval(call: str, mode: str) -> NotImplementedError:
-    return NotImplementedError(
-        f"{call}: only mode='eval', got {mode!r}; segrid does not train, use sam2 for that"
-    )

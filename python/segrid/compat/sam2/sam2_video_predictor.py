@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from segrid._native import _core
+from segrid.compat.checkpoints import load
+from segrid.compat.devices import named
 from segrid.compat.modules import LoadedKeys
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.video_frames import VideoImages, open_video
-from segrid.compat.sam2.video_settings import of_model, session_options
+from segrid.compat.sam2.video_settings import of_model, session_options, video_settings_of
 from segrid.compat.sam2.video_state import State, rows
 from segrid.compat.tensors import array_of
 from segrid.video.tracked_frame import TrackedFrame
@@ -37,10 +41,11 @@ class SAM2VideoPredictor(SAM2Base):
       resizing filter (Pillow's bicubic one) than decord's.
     - A prompt that is refused leaves no object behind. Points and boxes must lie in the frame,
       masks must have the video's size, and object ids are whole numbers.
-    - clear_non_cond_mem_around_input works; in sam2 1.1 it raises AttributeError.
+    - clear_non_cond_mem_around_input works; in sam2 1.1 it raises AttributeError. With a
+      num_maskmem below the model's, positions in time stay those that the model was trained with.
     """
 
-    kind = Tracker
+    kind: Any = Tracker
 
     def __init__(
         self,
@@ -68,9 +73,7 @@ class SAM2VideoPredictor(SAM2Base):
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2VideoPredictor:
         """Builds a predictor from a Hugging Face id such as "facebook/sam2.1-hiera-tiny". The
         arguments are those of `build_sam2_video_predictor`."""
-        from segrid.compat.sam2.build_sam import build_sam2_video_predictor_hf
-
-        return build_sam2_video_predictor_hf(model_id, **kwargs)
+        return built(model_id, **kwargs)
 
     @property
     def tracker(self) -> Tracker:
@@ -285,6 +288,33 @@ class SAM2VideoPredictor(SAM2Base):
 
 class SAM2VideoPredictorVOS(SAM2VideoPredictor):
     """The same predictor: nothing is compiled, because the engine is compiled already."""
+
+
+def built(
+    ckpt_path: str | os.PathLike[str] | None,
+    device: Any = None,
+    mode: str = "eval",
+    *,
+    hydra_overrides_extra: Iterable[str] = (),
+    apply_postprocessing: bool = True,
+    vos_optimized: bool = False,
+    **_: Any,
+) -> SAM2VideoPredictor:
+    """Builds a predictor; `build_sam2_video_predictor` says how."""
+    if mode != "eval":
+        raise NotImplementedError(
+            f"build_sam2_video_predictor: only mode='eval', got {mode!r}; segrid does not train, "
+            "use sam2 for that"
+        )
+    asked, settings = video_settings_of(hydra_overrides_extra or (), apply_postprocessing)
+    where = "auto" if device is None else named(device)
+    side = asked.pop("image_size", None)
+    kind = SAM2VideoPredictorVOS if vos_optimized else SAM2VideoPredictor
+    if ckpt_path is None:
+        empty = kind(None, _core.resolve_device(where), settings, **asked)
+        empty.kind = partial(Tracker, image_side=side)  # for load_state_dict
+        return empty
+    return kind(load(ckpt_path, where, Tracker, image_side=side), settings=settings, **asked)
 
 
 def _floats(values: ArrayLike) -> np.ndarray:

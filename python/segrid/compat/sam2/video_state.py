@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from segrid.compat.mask_overlap import without_overlap
 from segrid.compat.sam2.video_frames import VideoImages
 from segrid.compat.tensors import tensor_of
 from segrid.video.session import Session
@@ -72,18 +73,6 @@ class State(dict[str, Any]):
             align_corners=False,
         )
         return without_overlap(logits) if non_overlap else logits
-
-
-def without_overlap(logits: Any) -> Any:
-    """Lowers (N, 1, H, W) logits to at most -10 where another object's is higher. Source:
-    sam2.SAM2Base._apply_non_overlapping_constraints."""
-    import torch
-
-    if len(logits) == 1:
-        return logits
-    objects = torch.arange(len(logits), device=logits.device)[:, None, None, None]
-    is_highest = logits.argmax(dim=0, keepdim=True) == objects
-    return torch.where(is_highest, logits, logits.clamp(max=-10.0))
 
 
 def rows(low_res: np.ndarray | None, ids: Sequence[int], wanted: Sequence[int]) -> Any:

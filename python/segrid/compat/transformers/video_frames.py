@@ -1,0 +1,110 @@
+"""The frames of a video session as transformers makes them: squashed into the model's square on
+8-bit pixels, whether a whole video is given or frames are pushed one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segrid.compat.squashed_frames import SquashedFrames
+from segrid.compat.tensors import array_of, tensor_of
+from segrid.video.frames import FrameNotFound, Frames
+from segrid.video.sources import open_frames
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def squashed(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Returns the (side, side, 3) square of an (H, W, 3) frame: bilinear with antialiasing, rounded
+    to 8 bits, as torchvision's resize makes it, which transformers calls."""
+    import torch
+
+    pixels = tensor_of(picture).permute(2, 0, 1)[None]
+    if picture.shape[:2] != (side, side):
+        pixels = torch.nn.functional.interpolate(
+            pixels, (side, side), mode="bilinear", align_corners=False, antialias=True
+        )
+    square: NDArray[np.uint8] = pixels[0].permute(1, 2, 0).numpy().copy()
+    return square
+
+
+def normalised(square: NDArray[np.uint8]) -> Any:
+    """Returns the (3, side, side) float32 tensor that a model of transformers reads of a square."""
+    import torch
+
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in (MEAN, DEVIATION))
+    return (tensor_of(square).permute(2, 0, 1) / 255.0 - mean) / deviation
+
+
+def square_of(pixel_values: Any, side: int) -> NDArray[np.uint8]:
+    """The inverse of `normalised`, which rounds to 8 bits, of a (3, side, side) or (1, 3, side,
+    side) tensor. Raises ValueError for other shapes."""
+    values = array_of(pixel_values).astype(np.float32)
+    values = values[0] if values.ndim == 4 and len(values) == 1 else values
+    if values.shape != (3, side, side):
+        raise ValueError(
+            f"frame: expected pixel_values of shape {(3, side, side)}, as the processor gives "
+            f"them; got {values.shape}"
+        )
+    mean, deviation = (np.array(v, np.float32) for v in (MEAN, DEVIATION))
+    levels = (values.transpose(1, 2, 0) * deviation + mean) * 255
+    return np.ascontiguousarray(np.rint(levels).clip(0, 255).astype(np.uint8))
+
+
+def open_video(video: Any, side: int) -> SquashedFrames:
+    """Opens a video as transformers takes it: a list of PIL images, arrays or tensors, a (T, H, W,
+    3) or (T, 3, H, W) array or tensor, or a path; and what `segrid.video.sources.open_frames`
+    takes, whose errors it raises."""
+    if isinstance(video, (list, tuple)) and len(video) == 1 and isinstance(video[0], (list, tuple)):
+        video = video[0]  # a batch of one video
+    if isinstance(video, (list, tuple)):
+        video = [_channels_last(item) for item in video]
+    elif hasattr(video, "ndim"):
+        video = _channels_last(video)
+    return SquashedFrames(open_frames(video), side, squashed)
+
+
+def _channels_last(image: Any) -> Any:
+    """Arrays and tensors with the three channels at their end; other images unchanged."""
+    if not hasattr(image, "ndim"):
+        return image
+    pixels = array_of(image)
+    first = pixels.ndim in (3, 4) and pixels.shape[-3] == 3 and pixels.shape[-1] != 3
+    return np.moveaxis(pixels, -3, -1) if first else pixels
+
+
+class PushedFrames(Frames):
+    """Squares that are pushed one by one. The last 64 MiB of them are kept.
+
+    size : (H, W) of the video itself
+    """
+
+    def __init__(self, size: tuple[int, int], side: int) -> None:
+        super().__init__("frames", None)
+        self.size, self.reduced_size, self.pushed = size, (side, side), 0
+
+    @property
+    def count(self) -> None:
+        return None
+
+    @property
+    def count_is_exact(self) -> bool:
+        return False
+
+    def push(self, square: NDArray[np.uint8]) -> int:
+        """Adds the next frame. Returns its index."""
+        square.flags.writeable = False
+        with self._lock:
+            self._cache.put(self.pushed, square)
+            self.pushed += 1
+        return self.pushed - 1
+
+    def _fetch(self, index: int) -> NDArray[np.uint8]:
+        if index >= self.pushed:
+            raise FrameNotFound(self.name, index, self.pushed)
+        raise ValueError(
+            f"{self._place(index)}: this frame was pushed and is no longer kept; for runs over "
+            "earlier frames give the whole video to init_video_session"
+        )

@@ -1,0 +1,187 @@
+"""Sam2VideoInferenceSession: a video with the prompts and the objects that are followed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segrid.compat.squashed_frames import SquashedFrames, known_count
+from segrid.compat.transformers.video_frames import PushedFrames, square_of
+from segrid.video.session import Session
+from segrid.video.tracked_frame import TrackedFrame
+from segrid.video.tracker import Tracker
+
+# transformers keeps every frame's logits, and as many objects as are prompted.
+WITHOUT_LIMIT = {"history": 1 << 40, "max_objects": 1 << 40}
+
+
+@dataclass
+class Inputs:
+    """The prompt of one object in one frame, in pixels of the video: points and labels of which the
+    first two may be the corners of a box, or a mask."""
+
+    points: np.ndarray | None = None  # (K, 2)
+    labels: np.ndarray | None = None  # (K,)
+    mask: np.ndarray | None = None  # (H, W) bool
+
+
+@dataclass
+class Found:
+    """What a step found in one frame."""
+
+    frame: int
+    ids: list[int]
+    low_res: np.ndarray  # (N, h, w) float32
+    scores: np.ndarray  # (N,) float32
+
+
+class Sam2VideoInferenceSession:
+    """As transformers.Sam2VideoInferenceSession; `Sam2VideoProcessor.init_video_session` makes it.
+
+    video_height, video_width : of the video itself, pixels; None before the first streamed frame
+    obj_ids : the objects, in the order in which they got inputs
+    """
+
+    def __init__(
+        self, frames: SquashedFrames | None, side: int, device: Any = "cpu", dtype: Any = None
+    ) -> None:
+        self.inference_device, self.dtype, self.side = device, dtype, side
+        self._frames: SquashedFrames | PushedFrames | None = frames
+        self.video_height: int | None = frames.size[0] if frames else None
+        self.video_width: int | None = frames.size[1] if frames else None
+        self._session: Session | None = None
+        self._tracker: Tracker | None = None
+        self.obj_ids: list[int] = []
+        self._inputs: dict[tuple[int, int], Inputs] = {}  # by object and frame
+        self._new: dict[tuple[int, int], Inputs] = {}  # those that were not decoded yet
+        self._decoded: set[tuple[int, int]] = set()
+
+    @property
+    def num_frames(self) -> int | None:
+        """Of the video, or those that were pushed; None before the first one."""
+        if isinstance(self._frames, PushedFrames):
+            return self._frames.pushed
+        return None if self._frames is None else known_count(self._frames)
+
+    @property
+    def obj_with_new_inputs(self) -> list[int]:
+        """The objects with inputs that the model has not seen."""
+        return list(dict.fromkeys(id for id, _ in self._new))
+
+    def get_obj_num(self) -> int:
+        """The number of objects."""
+        return len(self.obj_ids)
+
+    def obj_id_to_idx(self, obj_id: int) -> int:
+        """The place of an object in results; a new one gets the next place."""
+        if obj_id not in self.obj_ids:
+            self.obj_ids.append(obj_id)
+        return self.obj_ids.index(obj_id)
+
+    def obj_idx_to_id(self, obj_idx: int) -> int:
+        """The object at a place."""
+        return self.obj_ids[obj_idx]
+
+    def reset_tracking_data(self) -> None:
+        """Removes all objects; the frames stay."""
+        self.obj_ids = []
+        self._inputs.clear()
+        self._new.clear()
+        self._decoded.clear()
+        if self._session is not None:
+            self._session.reset()
+
+    reset_inference_session = reset_tracking_data
+
+    def add_new_frame(self, pixel_values: Any, frame_idx: int | None = None) -> int:
+        """Adds the next frame of a stream, (3, side, side) as the processor gives it. Returns its
+        number. Raises ValueError for a frame of a number that is not the next one, for one of
+        another shape, and while the size of the video is not known."""
+        if isinstance(self._frames, SquashedFrames):
+            raise ValueError("frame: this session has a whole video; streams begin without one")
+        square = square_of(pixel_values, self.side)
+        if self._frames is None:
+            if self.video_height is None or self.video_width is None:
+                raise ValueError("frame: give original_size with the inputs of the first frame")
+            size = self.video_height, self.video_width
+            self._frames = PushedFrames(size, self.side)
+        if frame_idx not in (None, self._frames.pushed):
+            raise ValueError(
+                f"frame: number {frame_idx} is not the next one, which is {self._frames.pushed}"
+            )
+        return self._frames.push(square)
+
+    # ---- inputs
+
+    def put(self, id: int, frame: int, inputs: Inputs, *, replace: bool) -> None:
+        """Notes the inputs of an object in a frame; the model decodes them when it is called."""
+        self.obj_id_to_idx(id)
+        earlier = self._inputs.get((id, frame))
+        if not replace and earlier is not None and earlier.points is not None:
+            assert earlier.labels is not None and inputs.points is not None
+            labels = np.concatenate([earlier.labels, inputs.labels])  # type: ignore[arg-type]
+            inputs = Inputs(np.concatenate([earlier.points, inputs.points]), labels)
+        self._inputs[id, frame] = self._new[id, frame] = inputs
+
+    def opened(self, tracker: Tracker) -> Session:
+        """segrid's session, opened with the first model that uses it. Raises ValueError for another
+        model, and for one with another side."""
+        if self._tracker not in (None, tracker):
+            raise ValueError("session: another model has begun with it; make a session for each")
+        if self._session is None:
+            if self._frames is None:
+                raise ValueError("session: no video; give one to init_video_session, or frame=")
+            if tracker.side != self.side:
+                raise ValueError(
+                    f"session: its frames have a side of {self.side} pixels, and the model takes "
+                    f"{tracker.side}; make the processor by from_pretrained of the same model"
+                )
+            limits = {} if isinstance(self._frames, PushedFrames) else WITHOUT_LIMIT
+            self._session = tracker.open(self._frames, long_side=None, max_hole_area=0, **limits)
+            self._tracker = tracker
+        return self._session
+
+    def decode(self, session: Session, frame: int | None = None) -> list[int]:
+        """Decodes the new inputs of a frame, or of all. Returns the objects that had some."""
+        places = [place for place in self._new if frame in (None, place[1])]
+        for id, number in places:
+            inputs = self._new[id, number]
+            if (id, number) in self._decoded and id in session.ids:
+                session.clear(id, number)
+            if inputs.mask is not None:
+                session.add(id, number, mask=inputs.mask)
+            else:
+                session.add(id, number, points=inputs.points, labels=inputs.labels, replace=True)
+            self._decoded.add((id, number))
+            del self._new[id, number]
+        return [id for id, _ in places]
+
+    # ---- following
+
+    def step(self, session: Session, frame: int, *, backwards: bool) -> Found:
+        """Decodes the new inputs of a frame, and follows the objects that have no result there."""
+        fresh = self.decode(session, frame)
+        prompted = _found(session.frame(frame)) if fresh else None
+        if prompted is not None and not np.isnan(prompted.scores).any():
+            return prompted
+        found = next(self.run(session, range(frame, frame + 1), backwards=backwards))
+        for id in fresh:  # a correction stays what it is
+            assert prompted is not None
+            place = found.ids.index(id)
+            found.low_res[place] = prompted.low_res[place]
+            found.scores[place] = prompted.scores[place]
+        return found
+
+    def run(self, session: Session, order: range, *, backwards: bool) -> Iterator[Found]:
+        """Follows all objects through the frames of `order`, which are neighbours."""
+        direction: Any = "backward" if backwards and order[0] > 0 else "forward"
+        for found in session.propagate(direction, start=order[0], frames=len(order) - 1):
+            yield _found(found)
+
+
+def _found(found: TrackedFrame) -> Found:
+    assert found.low_res is not None, "the session keeps the logits"
+    return Found(found.index, found.ids, np.array(found.low_res), np.array(found.scores))
