@@ -138,14 +138,16 @@ def test_the_calls_of_the_wrapper_give_what_sam2_gives(video_model, tmp_path):
     from segrid.compat.sowlv2.models import SAM2Wrapper
 
     from tests.models import sam2_predictor
+    from tests.tracking.with_sam2 import opened
 
-    for i in range(5):
-        Image.fromarray(drawn(i)).save(tmp_path / f"{i:05d}.jpg", quality=95)
+    frames = np.stack([drawn(i) for i in range(5)])
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{i:05d}.jpg", quality=95)
     sam = SAM2Wrapper(segrid.Segmenter(video_model, precision="fp32"))
     original = sam2_predictor.load(video_model)
-    # sam2 fills holes only with its CUDA extension.
-    state = sam.tracker.open(tmp_path, long_side=None, max_hole_area=0)
-    theirs = original.init_state(str(tmp_path))
+    # sam2 fills holes only with its CUDA extension, and its reader resizes files in another way.
+    state = sam.tracker.open(frames, max_hole_area=0)
+    theirs = opened(original, frames)
     assert sam.init_state(str(tmp_path)).count == 5
     frame, ids, logits = sam.add_new_box(state, 0, np.array(SQUARE), 1)
     wanted = original.add_new_points_or_box(theirs, 0, 1, box=np.array(SQUARE, np.float32))
