@@ -151,8 +151,8 @@ def test_the_calls_of_the_wrapper_give_what_sam2_gives(tmp_path):
     video_model = models.sam2.make_video("clip", tmp_path / "model")
     sam = SAM2Wrapper(segrid.Segmenter(video_model, precision="fp32"))
     original = sam2_predictor.load(video_model)
-    # sam2 fills holes only with its CUDA extension, and its reader resizes files in another way.
-    state = sam.tracker.open(frames, max_hole_area=0)
+    # sam2's reader resizes files in another way.
+    state = sam.tracker.open(frames)
     theirs = opened(original, frames)
     assert sam.init_state(str(folder)).count == 6
     frame, ids, logits = sam.add_new_box(state, 0, box, 1)

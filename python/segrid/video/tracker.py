@@ -46,7 +46,7 @@ class Tracker(LoadedModel):
     ) -> None:
         self._image_side = image_side
         super().__init__(_core.Segmenter, model, device, precision, threads, image_side=image_side)
-        _core.Session(self._engine, (1, 1), 1)  # raises where the model has no memory
+        self._check_memory()
 
     @classmethod
     def of(cls, segmenter: Segmenter) -> Tracker:
@@ -56,8 +56,12 @@ class Tracker(LoadedModel):
         """
         tracker = segmenter.shared_as(cls)
         tracker._image_side = None
-        _core.Session(tracker._engine, (1, 1), 1)  # raises where the model has no memory
+        tracker._check_memory()
         return tracker
+
+    def _check_memory(self) -> None:
+        """Raises NotImplementedError for a model without the memory of video."""
+        _core.Session(self._engine, (1, 1), 1)
 
     @property
     def segmenter(self) -> Segmenter:
