@@ -63,10 +63,10 @@ class Tracks:
     object with the same label is that object; the others join the session, which follows all of
     them. An object keeps its number and its label to the end. Boxes are cut to the picture.
 
-    The `Detections` of a frame hold the objects that are in it, in the order in which they joined:
-    boxes around the masks (the maximum is exclusive), the score of the last detection that was this
-    object (NaN if there is none), its label, the class of that label, the mask, which has the size
-    of the video, and `tracker_id`. They hold no image: `session.picture(index)` is it.
+    The `Detections` of a frame hold the objects that are in it, in the order in which they joined.
+    Each has the box around its mask (the maximum is exclusive), the score of the last detection
+    that was this object (NaN if there is none), its label with its class, the mask, of the video's
+    size, and its number as `tracker_id`. They hold no image: that is `session.picture(index)`.
 
     Use it in a `with` block to export what was found, or to close the video before its end:
 

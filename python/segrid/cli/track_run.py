@@ -1,0 +1,306 @@
+"""One run of `segrid track`: its session, what it is resumed from, and what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segrid._files import read_json, write_text
+from segrid._types import JsonObject, Options
+
+if TYPE_CHECKING:
+    from segrid.detections import Detections
+    from segrid.detector import Detector
+    from segrid.video.detected_tracks import Tracks
+    from segrid.video.tracked_frame import TrackedFrame
+    from segrid.video.tracker import Tracker
+
+SNAPSHOT_PAUSE = 5.0  # seconds between two snapshots, at least
+SNAPSHOT_SHARE = 20.0  # and this many times as long as one takes
+Click = tuple[float, float, int]  # x, y, label
+
+ENDINGS = {"overlay": "_overlay.mp4", "masks": "_masks.json", "tracks": "_tracks.csv"}
+
+
+@dataclass(frozen=True)
+class TrackRequest:
+    """What to follow, and where it goes.
+
+    points : the clicks of each object; boxes : XYXY of each object; prompts : texts
+    everything : the masks of segment everything, at most max_objects of them
+    frame : where all of these are given, and from where objects are followed
+    every, threshold, nms, match_iou : of the detection, see `segrid.Pipeline.track`
+    """
+
+    video: str
+    output: Path
+    points: list[list[Click]]
+    boxes: list[list[float]]
+    prompts: list[str]
+    everything: bool
+    frame: int
+    every: int | None
+    threshold: float
+    nms: float | None
+    match_iou: float
+    max_objects: int
+    long_side: int | None
+    memory_frames: int | None
+
+    def check(self) -> None:
+        """Raises ValueError for a request that asks for nothing or for too much."""
+        ways = [self.points or self.boxes, self.prompts, self.everything]
+        if not any(ways):
+            raise ValueError("nothing to follow: give --point, --box, --prompt or --everything")
+        if self.everything and any(ways[:2]):
+            raise ValueError("--everything follows all there is; give no other prompts with it")
+        if self.every is not None and not self.prompts:
+            raise ValueError("--every: the frames of a detector, which needs --prompt")
+
+    @property
+    def stem(self) -> str:
+        """The name of the results without their endings."""
+        path = Path(self.video)
+        return path.name if path.is_dir() else path.stem
+
+    def file(self, ending: str) -> Path:
+        """A file of the run in the output folder."""
+        return self.output / (self.stem + ending)
+
+
+class TrackRun:
+    """A session that is followed to its end, with snapshots from which a later run goes on."""
+
+    def __init__(self, request: TrackRequest, tracker: Tracker, detector: Detector | None) -> None:
+        """Opens the video and gives the prompts, or takes up the snapshot of an earlier run.
+
+        Raises FrameNotFound (an IndexError) for a first frame that the video does not have,
+        ValueError where the folder holds the unfinished run of another request, and what opening,
+        prompting and detecting raise."""
+        from segrid.video.detected_tracks import Schedule
+        from segrid.video.sources import open_frames
+
+        request.check()
+        self.request, self._tracker, self._detector = request, tracker, detector
+        self._schedule = Schedule(request.frame, request.every, request.match_iou)
+        self._state, self._job = request.file("_session.safetensors"), request.file("_job.json")
+        request.output.mkdir(parents=True, exist_ok=True)
+        self._frames = open_frames(request.video, long_side=request.long_side)
+        try:
+            self._options: Options = (
+                {} if request.memory_frames is None else {"memory_frames": request.memory_frames}
+            )
+            self._frames.read(request.frame)  # raises where there is no such frame
+            facts = self._facts()
+            self.resumed = self._state.exists()
+            if self.resumed:
+                self._check_job(facts)
+                self.session = tracker.restore(self._state, source=self._frames)
+            else:
+                self.session = tracker.open(
+                    self._frames, long_side=request.long_side, **self._options
+                )
+                self._prompt()
+        except BaseException:
+            self._frames.close()
+            raise
+        followed = self.session.tracked_frames if self.resumed else []
+        self.earlier = followed[-1] + 1 - request.frame if followed else 0
+        self.done = self.earlier
+        self._unwritten = None if self.resumed else facts
+        self._snapshot_at, self._snapshot_seconds = perf_counter(), 0.0
+
+    @property
+    def total(self) -> int | None:
+        """The number of frames to follow, where the video tells it."""
+        count = self.session.count
+        return None if count is None else max(0, count - self.request.frame)
+
+    def _facts(self) -> JsonObject:
+        """All that the results depend on."""
+        path = os.path.abspath(self.request.video)
+        stat = os.stat(path)
+        facts = asdict(self.request) | {
+            "video": path,
+            "bytes": stat.st_size,
+            "changed": stat.st_mtime_ns,
+            "model": self._tracker.model_id,
+            "precision": self._tracker.precision,
+            "detector": self._detector.model_id if self._detector else None,
+        }
+        del facts["output"]
+        plain: JsonObject = json.loads(json.dumps(facts))
+        return plain
+
+    def _check_job(self, facts: JsonObject) -> None:
+        known = read_json(self._job)
+        other = [name for name, value in facts.items() if known.get(name) != value]
+        if other:
+            raise ValueError(
+                f"{self.request.output}: holds the unfinished run of a command with another "
+                f"{', '.join(other)}; give another -o, or delete {self._state}"
+            )
+
+    def _prompt(self) -> None:
+        request, session = self.request, self.session
+        number = 0
+        for clicks in request.points:
+            number += 1
+            rows = np.array(clicks)
+            session.add(number, request.frame, points=rows[:, :2], labels=rows[:, 2].astype(int))
+        for box in request.boxes:
+            number += 1
+            session.add(number, request.frame, boxes=box)
+        if request.everything:
+            embedding = session.embedding(request.frame)
+            masks = self._tracker.segmenter.everything(embedding, max_masks=request.max_objects)
+            for number, mask in enumerate(masks, 1):
+                session.add(number, request.frame, mask=mask.resized(session.size).array[0])
+
+    def _tracks(self) -> Tracks:
+        from segrid.video.detected_tracks import Tracks
+
+        return Tracks(
+            self.session,
+            self._tracker.segmenter,
+            self._detect,
+            self._schedule,
+            start=self.request.frame + self.done,
+        )
+
+    def _detect(self, picture: NDArray[np.uint8]) -> Detections:
+        from segrid.detections import Detections
+
+        if self._detector is None:
+            boxes, classes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+            return Detections(boxes, boxes[:, 0], [], classes, (picture.shape[0], picture.shape[1]))
+        request = self.request
+        return self._detector.detect(
+            picture, request.prompts, threshold=request.threshold, nms=request.nms
+        )
+
+    def follow(self) -> Iterator[int]:
+        """Follows frame by frame; gives the number of objects in each. Writes a snapshot every few
+        seconds."""
+        for found in self._tracks():
+            self.done += 1
+            yield len(found)
+            if perf_counter() > self._snapshot_at + max(
+                SNAPSHOT_PAUSE, SNAPSHOT_SHARE * self._snapshot_seconds
+            ):
+                self.snapshot()
+
+    def snapshot(self) -> None:
+        """Writes the state from which the same command goes on. An interrupted step is left out: in
+        a frame that was followed, its detection may be missing."""
+        followed = self.session.tracked_frames
+        if followed and followed[-1] + 1 == self.request.frame + self.done:
+            begin = perf_counter()
+            if self._unwritten is not None:
+                write_text(self._job, json.dumps(self._unwritten, indent=2))
+                self._unwritten = None
+            self.session.snapshot(self._state)
+            self._snapshot_at = perf_counter()
+            self._snapshot_seconds = self._snapshot_at - begin
+
+    def finished(self) -> None:
+        """Removes the state: there is nothing to go on with."""
+        for file in (self._state, self._job):
+            file.unlink(missing_ok=True)
+
+    def write(self) -> dict[str, Path]:
+        """Writes the results of the frames that are done; nothing where there are none."""
+        from segrid.video.export import export
+
+        if self.done == 0:
+            return {}
+        files = {kind: self.request.file(ending) for kind, ending in ENDINGS.items()}
+        export(
+            self._results(),
+            self._frames,
+            overlay=files["overlay"],
+            rle=files["masks"],
+            table=files["tracks"],
+        )
+        return files
+
+    def _results(self) -> Iterator[TrackedFrame]:
+        from segrid._native import _core
+        from segrid.results import Masks
+        from segrid.video.tracked_frame import TrackedFrame
+
+        followed = set(self.session.tracked_frames)
+        for index in range(self.request.frame, self.request.frame + self.done):
+            if index in followed:
+                yield self.session.frame(index)
+            else:  # before the first object
+                yield TrackedFrame(index, [], Masks(_core.no_masks(*self.session.size)))
+
+    def objects(self) -> list[JsonObject]:
+        """[{"id", "name", "frames"}]: the number of frames in which each object is."""
+        seen = {number: 0 for number in self.session.ids}
+        for frame in self._results():
+            for number, area in zip(frame.ids, frame.masks.areas.tolist(), strict=True):
+                seen[number] += area > 0
+        names = self.session.names
+        return [{"id": i, "name": names.get(i), "frames": count} for i, count in seen.items()]
+
+    def close(self) -> None:
+        """Closes the video."""
+        self.session.close()
+
+
+def clicks(text: str) -> list[Click]:
+    """Reads the clicks of one object: x,y or x,y,label, several ones separated by spaces.
+
+    Raises ValueError."""
+    found = []
+    for part in text.split():
+        values = _values("--point", part, (2, 3))
+        label = int(values[2]) if len(values) == 3 else 1
+        if len(values) == 3 and values[2] not in (0, 1):
+            raise ValueError(f"--point: a label is 1 (inside) or 0 (outside), got {part!r}")
+        found.append((values[0], values[1], label))
+    if not found:
+        raise ValueError("--point: expected x,y in pixels, got an empty text")
+    return found
+
+
+def box(text: str) -> list[float]:
+    """Reads x0,y0,x1,y1. Raises ValueError."""
+    return _values("--box", text, (4,))
+
+
+def _values(option: str, text: str, lengths: tuple[int, ...]) -> list[float]:
+    wanted = {"--point": "x,y or x,y,label", "--box": "x0,y0,x1,y1"}[option]
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in lengths:
+        raise ValueError(f"{option}: expected {wanted} in pixels, got {text!r}")
+    return values
+
+
+def outcome(run: TrackRun, files: dict[str, Path], seconds: float, stopped: str) -> dict[str, Any]:
+    """The JSON record of a run."""
+    now = run.done - run.earlier
+    return {
+        "video": run.request.video,
+        "frames": run.done,
+        "earlier": run.earlier,
+        "total": run.total,
+        "objects": run.objects(),
+        "seconds": seconds,
+        "frames_per_second": now / seconds if now else None,
+        "stopped": stopped,
+        "files": {kind: str(path) for kind, path in files.items()},
+    }
