@@ -132,7 +132,7 @@ def test_frames_of_a_folder_and_another_rate(make, tmp_path):
     assert np.array_equal(overlay[~mask], by_opencv(path)[2][~mask])
 
 
-def test_the_calls_of_the_wrapper_give_what_sam2_gives(tmp_path):
+def test_the_calls_of_the_wrapper_give_what_sam2_gives(tmp_path, monkeypatch):
     from segrid.compat.sowlv2.models import SAM2Wrapper
 
     from tests.models import sam2_predictor
@@ -149,6 +149,7 @@ def test_the_calls_of_the_wrapper_give_what_sam2_gives(tmp_path):
     video_model = models.sam2.make_video("clip", tmp_path / "model")
     sam = SAM2Wrapper(segrid.Segmenter(video_model, precision="fp32"))
     original = sam2_predictor.load(video_model)
+    sam2_predictor.fills_holes(monkeypatch.setattr)
     # sam2's reader resizes files in another way.
     state = sam.tracker.open(frames)
     theirs = opened(original, frames)
