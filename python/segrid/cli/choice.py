@@ -20,7 +20,6 @@ MADE_FOR = {
     "tiny": "`tiny`, the packaged model, is for trying segrid out and for blobs (nuclei, colonies, "
     "coins)",
     "tiny-detector": "`tiny-detector`, the packaged detector, knows colours, plain shapes, nuclei",
-    "tiny-video": "`tiny-video`, the packaged tracker, is for trying segrid out",
 }
 
 

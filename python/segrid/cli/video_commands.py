@@ -58,7 +58,7 @@ def track(
     model: Annotated[
         str,
         typer.Option(help="Tracker: packaged model, model folder or Hugging Face id of a SAM 2."),
-    ] = "tiny-video",
+    ] = "facebook/sam2.1-hiera-tiny",
     detector: Annotated[
         str, typer.Option(help="Detector for --prompt: packaged model, folder or Hugging Face id.")
     ] = "tiny-detector",
