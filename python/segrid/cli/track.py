@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segrid._types import JsonObject
-from segrid.cli.choice import ModelChoice, advise
+from segrid.cli.choice import MADE_FOR, ModelChoice, advise
 from segrid.cli.frame_progress import FrameProgress
 from segrid.cli.output import CANNOT_BEGIN, exit_on_error, printable
 from segrid.cli.track_run import TrackRequest, TrackRun, outcome
@@ -66,7 +66,11 @@ def run(
     else:
         _report(record, Console())
     choices = [("--model", tracker)] + ([("--detector", detector)] if request.prompts else [])
-    unnamed = {option: choice.model for option, choice in choices if not choice.named}
+    unnamed = {
+        option: choice.model
+        for option, choice in choices
+        if not choice.named and choice.model in MADE_FOR
+    }
     advise(console, unnamed, command(request.video))
     return 1 if stopped else 0
 
