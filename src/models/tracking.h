@@ -27,7 +27,7 @@ struct RememberedPointer {
 
 // What a session must know of the checkpoint's config.
 struct MemoryRules {
-    // Of a frame's memory, as encode() gives it.
+    // The shape and the type of a frame's memory, as encode() gives it.
     int64_t tokens = 4096, channels = 64;
     at::ScalarType type = at::kBFloat16;
     int64_t frames = 7;        // the most that attend() takes, if one frame was prompted

@@ -13,8 +13,8 @@ from ..model import MEAN, STD
 
 @dataclass
 class Features:
-    """Of F frames: high (F, C/8, 4g, 4g) and middle (F, C/4, 2g, 2g) for the decoder, tokens (F, C,
-    g, g) for memory attention."""
+    """The features of F frames: high (F, C/8, 4g, 4g) and middle (F, C/4, 2g, 2g) for the decoder,
+    tokens (F, C, g, g) for memory attention."""
 
     high: torch.Tensor
     middle: torch.Tensor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from segrid.detections import Detections
 from segrid.mask_matching import MATCH, boxed, iou_of, match
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
+from segrid.video.closing import Closing
 from segrid.video.frames import FrameNotFound
 from segrid.video.run_progress import Told
 from segrid.video.session import Session
@@ -55,7 +55,7 @@ class Schedule:
         return since == 0 or (self.every is not None and since > 0 and since % self.every == 0)
 
 
-class Tracks:
+class Tracks(Closing):
     """An iterator over the frames of a video that gives `Detections` with `tracker_id`, made by
     `segrid.Pipeline.track`.
 
@@ -213,17 +213,6 @@ class Tracks:
         """Closes the video. A second call does nothing."""
         self._steps = iter(())
         self.session.close()
-
-    def __enter__(self) -> Tracks:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _inside(found: Detections, size: tuple[int, int]) -> Detections:

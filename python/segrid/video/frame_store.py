@@ -9,12 +9,12 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segrid._image import read_image
+from segrid.video.closing import Closing
 
 MAX_BYTES = 2 << 30
 QUALITY = 85
@@ -22,7 +22,7 @@ PREFIX = "segrid-frames-"
 LOCK = "in-use"
 
 
-class FrameStore:
+class FrameStore(Closing):
     """Frames by index, as JPEG of quality 85 (sam2's videos are such files, too).
 
     The folder is made below `folder` (default: the system's temporary folder) and removed by
@@ -92,17 +92,6 @@ class FrameStore:
     def _check_open(self) -> None:
         if not self._remove.alive:
             raise ValueError("frame store: it is closed; its files are removed")
-
-    def __enter__(self) -> FrameStore:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _remove(folder: Path, lock: int, owner: int) -> None:

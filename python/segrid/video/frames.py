@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import threading
-from abc import ABC, abstractmethod
-from types import TracebackType
+from abc import abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segrid.video.area import reduce_by_area, reduced_size
+from segrid.video.closing import Closing
 from segrid.video.frame_cache import FrameCache
 
 CACHE_BYTES = 64 << 20  # of the last frames, as they are after the reduction
@@ -41,7 +41,7 @@ class FrameNotFound(IndexError):
         return type(self), (self.name, self.index, self.count)
 
 
-class Frames(ABC):
+class Frames(Closing):
     """The frames of one video. `open_frames` makes them.
 
     Threads may read from the same object: one read at a time runs, the others wait.
@@ -151,14 +151,3 @@ class Frames(ABC):
 
     def _release(self) -> None:  # noqa: B027  (not every source has something to give back)
         """Closes what the source holds."""
-
-    def __enter__(self) -> Frames:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -11,6 +11,7 @@ from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid._types import Options
 from segrid.results import Masks
+from segrid.video.closing import Closing
 from segrid.video.object_prompt import Prompt
 from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.tracked_frame import TrackedFrame
@@ -25,7 +26,7 @@ class _Waiting:
     replace: bool
 
 
-class LiveSession(Objects):
+class LiveSession(Objects, Closing):
     """Follows objects through frames that come one after the other, for ever, made by
     `Tracker.live`. Its memory does not grow: nothing is kept of frames that no later one looks at.
 
@@ -133,9 +134,3 @@ class LiveSession(Objects):
         self._native.reset()
         self._embedding = None
         self._waiting.clear()
-
-    def __enter__(self) -> LiveSession:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid.video.closing import Closing
 from segrid.video.frames import Frames
 
 
-class Prefetch:
+class Prefetch(Closing):
     """An iterator of (index, frame), of which the next ones are read ahead.
 
     frames : where they are read
@@ -63,14 +63,3 @@ class Prefetch:
         self._closed = True
         self._pending.clear()
         self._thread.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Prefetch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from segrid._native import CancelToken, _core, cancel_scope
 from segrid._types import Options, Progress
 from segrid.embedding import Embedding
 from segrid.results import Masks
+from segrid.video.closing import Closing
 from segrid.video.export import export
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.object_prompt import Prompt
@@ -41,7 +41,7 @@ class Opened:
     long_side: int | None
 
 
-class Session(Objects):
+class Session(Objects, Closing):
     """A video that objects are followed through, made by `Tracker.open`. The rules are those of
     sam2's SAM2VideoPredictor, call by call (docs/video.md has the table).
 
@@ -356,17 +356,6 @@ class Session(Objects):
         self._frames.close()
         self._embeddings.clear()
         self._native.reset()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _check_number(self, frame: int) -> None:
         beyond = self.count is not None and frame >= self.count and self._frames.count_is_exact

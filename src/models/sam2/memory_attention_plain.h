@@ -29,7 +29,7 @@ private:
     at::Tensor cos_, sin_;  // [grid^2, head_dim], in fp32
 };
 
-// Of the image tokens, and of the memory's.
+// The rotary positions of the image tokens, and those of the memory's tokens.
 struct MemoryRotary {
     RotaryPositions image, memory;
     MemoryRotary(const sam2::MemoryConfig& config, const Placement& placement);

@@ -61,7 +61,7 @@ class Sam2VideoInferenceSession:
 
     @property
     def num_frames(self) -> int | None:
-        """Of the video, or those that were pushed; None before the first one."""
+        """The frames of the video, or those that were pushed; None before the first one."""
         if isinstance(self._frames, PushedFrames):
             return self._frames.pushed
         return None if self._frames is None else known_count(self._frames)
