@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -71,6 +72,12 @@ TrackedMask Session::decode(const DecoderContext& context, const ModelPrompt& pr
     const DecodedMask& best =
         *std::max_element(masks.begin(), masks.end(),
                           [](const DecodedMask& a, const DecodedMask& b) { return a.iou < b.iou; });
+    if (!std::isfinite(best.object_score) || !std::isfinite(best.iou)) {
+        fail(
+            ErrorKind::Internal,
+            "session: the model gave a mask whose score is not a finite number; its weights or its "
+            "precision overflow");
+    }
     const Size low = model.low_res();
     const auto channels = model.feature_shapes().front().channels;
     TrackedMask found;

@@ -201,3 +201,19 @@ def test_plain_definitions_follow_alike(video_model, tracker, plain_device, tmp_
         assert i == j and np.abs(a - b).max() < 1e-2 * np.abs(a).max()
     with other.restore(path, CLIP) as again:
         assert equal(low_res(again.propagate(start=3, frames=2)), found[3:])
+
+
+def test_a_score_that_is_no_number_is_no_empty_mask(video_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(Path(video_model) / "model.safetensors")
+    weights["memory_temporal_positional_encoding"][:] = 3e38
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((Path(video_model) / "config.json").read_bytes())
+    with opened(segrid.Tracker(tmp_path, precision="fp32")) as session:
+        session.add(1, points=CLICK)
+        steps = session.propagate()
+        next(steps)  # the prompted frame
+        with pytest.raises(RuntimeError, match="not a finite number|overflow"):
+            next(steps)
+        assert session.tracked_frames == [0]
