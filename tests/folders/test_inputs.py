@@ -165,10 +165,11 @@ def test_a_manifest_that_cannot_be_one_is_not_read(tmp_path):
         file.truncate(400 << 20)
     (tmp_path / "in/deep/manifest.jsonl").write_text("[" * 100_000)
     code = (
-        "import resource, sys\nfrom segrid.folders.inputs import collect\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import sys\nfrom segrid.folders.inputs import collect\n"
+        "from segrid.measuring.memory import resident_mb\n"
+        "before = resident_mb('VmHWM')\n"
         "print(*(one.key for one in collect(sys.argv[1:])))\n"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)"
+        "print(round(resident_mb('VmHWM') - before))"
     )
     told = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "in")],

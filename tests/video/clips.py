@@ -59,6 +59,7 @@ def encode(frames, file, **how):
     stream = container.add_stream(
         how.get("codec", "libx264"), rate=rate, options=how.get("options", {})
     )
+    stream.codec_context.thread_count = 1  # more make x264's bytes differ between runs
     if "turn" in how:
         stream.set_display_rotation(how["turn"])
     if "matrix" in how:

@@ -11,6 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
+from segrid.measuring.memory import resident_mb
 from segrid.video.frames import FrameNotFound
 from segrid.video.sources import open_frames
 
@@ -69,7 +70,7 @@ def main(count, paths):
         start = time.process_time()
         whole += read_all(data)
         slowest = max(slowest, time.process_time() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak = round(resident_mb("VmHWM"))
     print(f"errors {count - whole}\nwhole {whole}\nseconds {slowest:.2f}\npeak {peak}")
 
 

@@ -63,13 +63,15 @@ def test_row_27_damaged_in_the_middle(tmp_path, ending):
     whole = tmp_path / f"a.{ending}"
     encode(noise, str(whole), codec=codec, pixels=pixels)
     original, data = by_opencv(whole), bytearray(whole.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 3000] = bytes(3000)
+    with av.open(str(whole)) as container:
+        middle = [p.pos for p in container.demux(video=0) if p.size][15]
+    start = middle + (50 if ending == "avi" else -100)  # AVI's reader searches the next frame
+    data[start : start + 3000] = bytes(3000)
     bad = tmp_path / f"bad.{ending}"
     bad.write_bytes(data)
     with open_frames(bad) as frames:
         found, _ = holds_to_row_27(frames, 8, original)
-        assert len(found) < 20
+        assert len(found) <= 15
 
 
 @pytest.mark.parametrize("bad", [1, 2, 9])
@@ -89,16 +91,11 @@ def test_row_27_one_packet_is_damaged(tmp_path, bad):
 
 def test_row_27_a_recording_that_was_cut_out_of_another(tmp_path):
     """It begins with packets that need earlier ones; these count for nothing."""
-    data = clip_bytes(format="h264", options={"x264-params": "keyint=10:scenecut=0:bframes=0"})
+    options = {"x264-params": "keyint=10:scenecut=0:bframes=0"}
+    whole = clip(tmp_path / "a.h264", format="h264", options=options)
+    original, data = by_opencv(whole), whole.read_bytes()
     starts = [m for m in range(len(data)) if data[m : m + 4] == b"\0\0\0\1"]
     second = next(m for m in starts if m > 1 and data[m + 4] & 31 == 1 and m > starts[4])
-    original = by_opencv(
-        clip(
-            tmp_path / "a.h264",
-            format="h264",
-            options={"x264-params": "keyint=10:scenecut=0:bframes=0"},
-        )
-    )
     with pytest.warns(UserWarning, match="counts 26 frames; it has 20"):
         found = all_of(open_frames(data[second:]))
     assert 9 < len(found) < 30

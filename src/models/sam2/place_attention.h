@@ -40,8 +40,8 @@ private:
 
     int64_t grid_ = 0, dim_ = 0, width_ = 0;  // dim_: of a head
     std::vector<Head> heads_;
-    // The cosines and sines of the angles that turn backwards: [pairs / 2, grid] and, by rows of the
-    // grid, [grid, pairs / 2]. Half of the pairs of channels turn by the column.
+    // The cosines and sines of the angles that turn backwards: [pairs / 2, grid] and, by rows of
+    // the grid, [grid, pairs / 2]. Half of the pairs of channels turn by the column.
     at::Tensor cos_, sin_, cos_rows_, sin_rows_;
 };
 
