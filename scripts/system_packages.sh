@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what the build needs from the system, where it is missing. With apt; elsewhere prints what to install.
+# Installs what the build needs from the system, where it is missing, and the packages in its arguments. With apt; elsewhere prints what
+# to install.
 set -eu
-packages="g++ cmake ninja-build ccache make python3-venv python3-dev libopencv-dev libjpeg-dev libpng-dev nlohmann-json3-dev libgtest-dev"
+packages="g++ cmake ninja-build ccache make python3-venv python3-dev libopencv-dev libjpeg-dev libpng-dev nlohmann-json3-dev libgtest-dev $*"
 
 if ! command -v dpkg-query > /dev/null 2>&1 || ! command -v apt-get > /dev/null 2>&1; then
     for tool in g++ cmake ninja; do
