@@ -52,6 +52,7 @@ void bind_cpu(py::module_& m) {
         const CpuFeatures& f = cpu_features();
         py::dict d;
         d["avx2"] = f.avx2;
+        d["avx_vnni"] = f.avx_vnni;
         d["avx512"] = f.avx512;
         d["avx512_vnni"] = f.avx512_vnni;
         d["avx512_bf16"] = f.avx512_bf16;

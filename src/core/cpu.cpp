@@ -23,11 +23,12 @@ CpuFeatures detect() {
     f.avx512_vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
     f.avx512_bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
-    // AMX has no name in g++ 12's __builtin_cpu_supports.
+    // AMX and AVX-VNNI have no names in g++ 12's __builtin_cpu_supports.
     std::ifstream info("/proc/cpuinfo");
     for (std::string line; std::getline(info, line);) {
         if (line.rfind("flags", 0) == 0) {
             f.amx = line.find(" amx_tile") != std::string::npos;
+            f.avx_vnni = f.avx2 && line.find(" avx_vnni") != std::string::npos;
             break;
         }
     }
@@ -46,6 +47,7 @@ struct Level {
 constexpr Level kLevels[] = {
     {"plain", nullptr, "default", "AVX2", "SSE41", "SSE4_2"},
     {"avx2", &CpuFeatures::avx2, "avx2", "AVX2", "AVX2", "AVX2"},
+    {"avx_vnni", &CpuFeatures::avx_vnni, "avx2", "AVX2", "AVX2_VNNI", "AVX2"},
     {"avx512", &CpuFeatures::avx512, "avx512", "AVX512", "AVX512_CORE", "AVX512"},
     {"avx512_vnni", &CpuFeatures::avx512_vnni, "avx512", "AVX512_E1", "AVX512_CORE_VNNI",
      "AVX512_E1"},

@@ -8,8 +8,9 @@
 namespace segrid {
 
 struct CpuFeatures {
-    bool avx2 = false;    // with FMA
-    bool avx512 = false;  // F, BW, DQ, VL: what the avx512.cpp files are compiled for
+    bool avx2 = false;      // with FMA
+    bool avx_vnni = false;  // at 256 bits, also without AVX-512
+    bool avx512 = false;    // F, BW, DQ, VL: what the avx512.cpp files are compiled for
     bool avx512_vnni = false;
     bool avx512_bf16 = false;
     bool amx = false;
@@ -19,10 +20,10 @@ struct CpuFeatures {
 const CpuFeatures& cpu_features();
 std::string cpu_model();  // as the operating system names it
 
-// SEGRID_CPU=plain|avx2|avx512|avx512_vnni|avx512_bf16|amx makes the process compute as on a CPU
-// that has this level and none above it. The libraries that torch computes with follow if torch has
-// not computed anything yet: their environment variables are set here, except those that the user
-// has set.
+// SEGRID_CPU=plain|avx2|avx_vnni|avx512|avx512_vnni|avx512_bf16|amx makes the process compute as on
+// a CPU that has this level and none above it. The libraries that torch computes with follow if
+// torch has not computed anything yet: their environment variables are set here, except those that
+// the user has set.
 struct CpuMask {
     std::string level;                // the value of SEGRID_CPU; empty: nothing is masked
     std::vector<std::string> masked;  // features that the CPU has and this process does not use

@@ -8,7 +8,9 @@ namespace segrid {
 namespace {
 
 bool has_bf16() { return cpu_features().avx512_bf16 || cpu_features().amx; }
-bool has_int8() { return cpu_features().avx512_vnni || cpu_features().amx; }
+bool has_int8() {
+    return cpu_features().avx_vnni || cpu_features().avx512_vnni || cpu_features().amx;
+}
 
 bool within_gates(const Config& settings, const std::string& name) {
     const std::string table = "precision." + name + ".";

@@ -9,7 +9,7 @@ import sys
 import pytest
 from segrid import _core
 
-LEVELS = ["plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"]
+LEVELS = ["plain", "avx2", "avx_vnni", "avx512", "avx512_vnni", "avx512_bf16", "amx"]
 PROBE = """
 import json, warnings
 import segrid
@@ -62,6 +62,9 @@ def test_a_level_hides_the_instructions_above_it(level):
         )
         # The packaged model's table allows int8, but no instruction makes it fast here.
         assert seen["precision"] == "fp32"
+    if level == "avx_vnni":
+        assert seen["torch"] == "AVX2" and "avxvnni" in seen["kernels"]["gemm_int8"]
+        assert seen["precision"] == "int8"
     if level == "plain":
         # Tiled forms have no instructions of their own.
         assert not any(

@@ -31,7 +31,7 @@ BF16 = pytest.mark.parametrize(
     "kernels", ["auto", "gemm_bf16=brgemm", "avx2", "plain"], indirect=True
 )
 INT8 = pytest.mark.parametrize(
-    "kernels", ["auto", "gemm_int8=brgemm", "avx2", "plain"], indirect=True
+    "kernels", ["auto", "gemm_int8=brgemm", "gemm_int8=avxvnni", "avx2", "plain"], indirect=True
 )
 
 
@@ -121,7 +121,9 @@ def test_int8_in_parts(kernels, k):
     assert close(got, sum(parts), k**0.5 * 4)
 
 
-@pytest.mark.parametrize("kernels", ["auto", "gemm_int8=brgemm", "avx2", "plain"], indirect=True)
+@pytest.mark.parametrize(
+    "kernels", ["auto", "gemm_int8=brgemm", "gemm_int8=avxvnni", "avx2", "plain"], indirect=True
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 @pytest.mark.parametrize("m", [1, 64, 131])
 def test_columns_in_parts_of_prepared_rows(kernels, precision, m):

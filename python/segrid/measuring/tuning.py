@@ -183,7 +183,7 @@ def _precisions(given: Sequence[Precision] | None) -> list[str]:
     names = ["fp32"]
     if features["avx512_bf16"] or features["amx"]:
         names.append("bf16")
-    if features["avx512_vnni"] or features["amx"]:
+    if any(features[name] for name in ("avx_vnni", "avx512_vnni", "amx")):
         names.append("int8")
     return names
 

@@ -1,200 +1,119 @@
-// For CPUs without AVX-512: a register tile of 6 x 16 sums. bf16 is widened in registers, so
-// products are the same in fp32 arithmetic. int8 is widened to 16 bits, because the instruction for
-// bytes saturates.
+// fp32 and bf16. The numbers of bf16 factors are widened once per call, so the products are those
+// of fp32 arithmetic.
 #include <immintrin.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/gemm/implementations.h"
-#include "kernels/gemm/panel.h"
+#include "kernels/gemm/tiles_avx2.h"
 
 namespace segrid::gemm {
 namespace {
 
-constexpr int kRows = 6, kColumns = 16;
-
-// A mask of the first `lanes` of 8 lanes.
-inline __m256i lanes_of(int64_t lanes) {
-    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(std::clamp<int64_t>(lanes, 0, 8))),
-                              index);
-}
-
-// Access to a tile's columns, which are all 16 (WholeTile) or fewer (PartTile).
-struct WholeTile {
-    static __m256 load(const float* p, int) { return _mm256_loadu_ps(p); }
-    static __m256i load(const uint16_t* p, int) {
-        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    }
-    static void store(float* p, int, __m256 v) { _mm256_storeu_ps(p, v); }
-};
-struct PartTile {
-    __m256i mask[2];
-    __m256 load(const float* p, int half) const { return _mm256_maskload_ps(p, mask[half]); }
-    __m256i load(const uint16_t* p, int half) const {
-        return _mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask[half]);
-    }
-    void store(float* p, int half, __m256 v) const { _mm256_maskstore_ps(p, mask[half], v); }
-};
-
 struct Fp32 {
-    using Number = float;
-    static constexpr int64_t kStep = 1;  // rows of B per step
-    // sums[i] += a[i][k] b[k]
-    template <int R, class Tile>
-    static void step(const Tile& tile, const float* a, int64_t lda, const float* b,
-                     __m256 (&sums)[R][2]) {
-        const __m256 b0 = tile.load(b, 0), b1 = tile.load(b + 8, 1);
-        for (int i = 0; i < R; ++i) {
-            const __m256 x = _mm256_broadcast_ss(a + i * lda);
-            sums[i][0] = _mm256_fmadd_ps(x, b0, sums[i][0]);
-            sums[i][1] = _mm256_fmadd_ps(x, b1, sums[i][1]);
-        }
+    using Vector = __m256;
+    static Vector from_words(__m256i v) { return _mm256_castsi256_ps(v); }
+    static __m256i to_words(Vector v) { return _mm256_castps_si256(v); }
+    static Vector broadcast(const Word* p) {
+        return _mm256_broadcast_ss(reinterpret_cast<const float*>(p));
     }
+    static Vector add(Vector sums, Vector x, Vector y) { return _mm256_fmadd_ps(x, y, sums); }
 };
 
-struct Bf16 {
-    using Number = uint16_t;
-    static constexpr int64_t kStep = 2;
-    template <int R, class Tile>
-    static void step(const Tile& tile, const uint16_t* a, int64_t lda, const uint16_t* b,
-                     __m256 (&sums)[R][2]) {
-        const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
-        __m256 even[2], odd[2];
-        for (int half = 0; half < 2; ++half) {
-            const __m256i pairs = tile.load(b + 16 * half, half);
-            even[half] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-            odd[half] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
-        }
-        for (int i = 0; i < R; ++i) {
-            const __m256i pair =
-                _mm256_set1_epi32(static_cast<int>(a[i * lda]) |
-                                  static_cast<int>(static_cast<uint32_t>(a[i * lda + 1]) << 16));
-            const __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)),
-                         x1 = _mm256_castsi256_ps(_mm256_and_si256(pair, high));
-            for (int half = 0; half < 2; ++half) {
-                sums[i][half] =
-                    _mm256_fmadd_ps(x1, odd[half], _mm256_fmadd_ps(x0, even[half], sums[i][half]));
-            }
-        }
-    }
-};
+Rows<const Word> as_words(Rows<const float> a) {
+    return {reinterpret_cast<const Word*>(a.data), a.stride};
+}
+Rows<Word> as_words(Rows<float> c) { return {reinterpret_cast<Word*>(c.data), c.stride}; }
 
-// Rows of either factor.
-template <class Form>
-using FactorRows = Rows<const typename Form::Number>;
-
-template <class Form, int R, class Tile>
-void tile_product(const Tile& tile, int64_t k, FactorRows<Form> a, FactorRows<Form> b,
-                  Rows<float> c, bool accumulate) {
-    __m256 sums[R][2];
-    for (int i = 0; i < R; ++i) {
-        for (int half = 0; half < 2; ++half)
-            sums[i][half] = accumulate ? tile.load(c[i] + 8 * half, half) : _mm256_setzero_ps();
-    }
-    for (int64_t j = 0; j < k; j += Form::kStep) Form::step(tile, a.data + j, a.stride, b[j], sums);
-    for (int i = 0; i < R; ++i) {
-        for (int half = 0; half < 2; ++half) tile.store(c[i] + 8 * half, half, sums[i][half]);
-    }
+// Asks for the rows of a panel that follow these, which are read next, while the product runs.
+void prefetch(const void* begin, int64_t bytes) {
+    const auto* from = static_cast<const char*>(begin);
+    for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T1);
 }
 
-template <class Form, class Tile>
-void rows_product(const Tile& tile, int64_t m, int64_t k, FactorRows<Form> a, FactorRows<Form> b,
-                  Rows<float> c, bool accumulate) {
-    int64_t i = 0;
-    for (; i + kRows <= m; i += kRows)
-        tile_product<Form, kRows>(tile, k, a.from_row(i), b, c.from_row(i), accumulate);
-    a = a.from_row(i);
-    c = c.from_row(i);
-    switch (m - i) {
-        case 1: return tile_product<Form, 1>(tile, k, a, b, c, accumulate);
-        case 2: return tile_product<Form, 2>(tile, k, a, b, c, accumulate);
-        case 3: return tile_product<Form, 3>(tile, k, a, b, c, accumulate);
-        case 4: return tile_product<Form, 4>(tile, k, a, b, c, accumulate);
-        case 5: return tile_product<Form, 5>(tile, k, a, b, c, accumulate);
-        default: return;
-    }
+// A few rows, or a few rows of B, are not worth a copy.
+bool worth_a_copy(int64_t m, int64_t n, int64_t depth, int64_t stride) {
+    constexpr int64_t kFewRows = 12, kFewWords = 4096;
+    return n % kTileColumns != 0 || (m > kFewRows && depth * stride > kFewWords);
 }
 
-template <class Form>
-void product(int64_t m, int64_t n, int64_t k, FactorRows<Form> a, FactorRows<Form> b, Rows<float> c,
-             bool accumulate) {
-    // Rows of B at a time, so that 16 of its columns stay in the first-level cache for all rows of
-    // A.
-    constexpr int64_t kDepth = 256;
+void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b, Rows<float> c,
+          bool accumulate) {
+    Strips strips;
     for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
         const int64_t depth = std::min(kDepth, k - k0);
-        for (int64_t n0 = 0; n0 < n; n0 += kColumns) {
-            const FactorRows<Form> from = b.from_row(k0).from_column(n0 * Form::kStep);
-            const bool add = accumulate || k0 > 0;
-            if (n - n0 >= kColumns) {
-                rows_product<Form>(WholeTile{}, m, depth, a.from_column(k0), from,
-                                   c.from_column(n0), add);
+        const Rows<const Word> left = as_words(a.from_column(k0)), right = as_words(b.from_row(k0));
+        const bool add = accumulate || k0 > 0;
+        for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
+            const int64_t columns = std::min(kPanel, n - n0);
+            if (worth_a_copy(m, columns, depth, b.stride)) {
+                copy_strips(columns, depth, right.from_column(n0), strips);
+                if (b.stride == kPanel) prefetch(right[depth], depth * kPanel * 4);
+                strips.times<Fp32>(m, columns, depth, left, as_words(c.from_column(n0)), add);
             } else {
-                rows_product<Form>(PartTile{{lanes_of(n - n0), lanes_of(n - n0 - 8)}}, m, depth,
-                                   a.from_column(k0), from, c.from_column(n0), add);
+                for (int64_t i = n0; i < n0 + columns; i += kTileColumns)
+                    rows_product<Fp32>(WholeTile{}, m, depth, left, right.from_column(i),
+                                       as_words(c.from_column(i)), add);
             }
         }
     }
 }
 
-// Four bytes of a row, widened to 16 bits and repeated four times.
-inline __m256i four_of(const uint8_t* a) {
-    int32_t bits;
-    std::memcpy(&bits, a, sizeof bits);
-    return _mm256_cvtepu8_epi16(_mm_set1_epi32(bits));
+void widen(int64_t n, const uint16_t* from, Word* to) {
+    int64_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + j));
+        set_words(to + j, _mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
+    }
+    for (; j < n; ++j) to[j] = static_cast<Word>(static_cast<uint32_t>(from[j]) << 16);
 }
 
-// R rows times 8 columns of a panel, as exact sums of products of 16-bit pairs. Each column's sum
-// stays split over two adjacent lanes until the end.
-template <int R>
-void int8_rows(int64_t k, const uint8_t* a, int64_t lda, const int8_t* b, int32_t* sum) {
-    __m256i sums[R][2];
-    for (int i = 0; i < R; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_si256();
-    for (int64_t j = 0; j < k; j += 4) {
-        const __m256i fours = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + j * kPanel));
-        const __m256i low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(fours)),
-                      high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(fours, 1));
-        for (int i = 0; i < R; ++i) {
-            const __m256i x = four_of(a + i * lda + j);
-            sums[i][0] = _mm256_add_epi32(sums[i][0], _mm256_madd_epi16(x, low));
-            sums[i][1] = _mm256_add_epi32(sums[i][1], _mm256_madd_epi16(x, high));
+// b: pairs of rows, a word for each column.
+void widen_strips(int64_t columns, int64_t depth, Rows<const Word> b, Strips& strips) {
+    const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+    for (int64_t n0 = 0; n0 < columns; n0 += 8) {
+        Word* to = strips.at(n0 / kTileColumns) + n0 % kTileColumns;
+        const __m256i mask = lanes_of(columns - n0);
+        for (int64_t j = 0; j < depth; j += 2, to += 2 * kTileColumns) {
+            const __m256i pairs = _mm256_maskload_epi32(b[j / 2] + n0, mask);
+            set_words(to, _mm256_slli_epi32(pairs, 16));
+            set_words(to + kTileColumns, _mm256_and_si256(pairs, high));
         }
-    }
-    for (int i = 0; i < R; ++i) {
-        const __m256i pairs =
-            _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[i][0], sums[i][1]), 0xD8);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(sum + i * 64), pairs);
     }
 }
 
-void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
-          bool accumulate, const Dequantisation& by) {
-    dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
-        for (int64_t n0 = 0; n0 < n; n0 += 8) {
-            int64_t i = 0;
-            for (; i + 4 <= m; i += 4)
-                int8_rows<4>(k, a[i], a.stride, b + 4 * n0, sums + i * 64 + n0);
-            for (; i < m; ++i) int8_rows<1>(k, a[i], a.stride, b + 4 * n0, sums + i * 64 + n0);
+void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const uint16_t> b,
+          Rows<float> c, bool accumulate) {
+    constexpr int64_t kRows = 64;
+    alignas(64) Word left[kRows * kDepth];
+    Strips strips;
+    const Rows<const Word> right{reinterpret_cast<const Word*>(b.data), b.stride};
+    for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
+        const int64_t depth = std::min(kDepth, k - k0);
+        for (int64_t m0 = 0; m0 < m; m0 += kRows) {
+            const int64_t rows = std::min(kRows, m - m0);
+            for (int64_t i = 0; i < rows; ++i) widen(depth, a[m0 + i] + k0, left + i * kDepth);
+            for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
+                const int64_t columns = std::min(kPanel, n - n0);
+                widen_strips(columns, depth, right.from_row(k0 / 2).from_column(n0), strips);
+                if (b.stride == kPanel) prefetch(right[(k0 + depth) / 2], depth * kPanel * 2);
+                strips.times<Fp32>(rows, columns, depth, {left, kDepth},
+                                   as_words(c.from_row(m0).from_column(n0)), accumulate || k0 > 0);
+            }
         }
-    });
+    }
 }
 
 }  // namespace
 
 const Fp32Implementation& fp32_avx2() {
-    static const Fp32Implementation table{product<Fp32>};
+    static const Fp32Implementation table{fp32};
     return table;
 }
 
 const Bf16Implementation& bf16_avx2() {
-    static const Bf16Implementation table{product<Bf16>};
-    return table;
-}
-
-const Int8Implementation& int8_avx2() {
-    static const Int8Implementation table{int8};
+    static const Bf16Implementation table{bf16};
     return table;
 }
 

@@ -59,6 +59,8 @@ const Bf16Implementation& bf16_brgemm();
 
 const Int8Implementation& int8_plain();
 const Int8Implementation& int8_avx2();
+// Only call on a CPU that has AVX-VNNI.
+const Int8Implementation& int8_avxvnni();
 // Only call on a CPU that has AVX512-VNNI (brgemm: or AMX). Without AMX, brgemm's is a quarter
 // slower, and stores its integer sums in memory.
 const Int8Implementation& int8_avx512vnni();

@@ -45,6 +45,7 @@ const gemm::Int8Implementation& int8_implementation() {
     static const KernelTables<gemm::Int8Implementation> kernel(
         "gemm_int8", {amx ? brgemm : own,
                       amx ? own : brgemm,
+                      {"avxvnni", cpu_features().avx_vnni ? &gemm::int8_avxvnni() : nullptr},
                       {"avx2", cpu_features().avx2 ? &gemm::int8_avx2() : nullptr},
                       {"plain", &gemm::int8_plain()}});
     return *kernel;
