@@ -50,6 +50,17 @@ def cancel_scope(tokens: Iterable[_core.CancelToken]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def fair_share(workers: int) -> Iterator[None]:
+    """A block whose calls of the engine use at most this many of its threads while other Python
+    threads' calls have work for the rest, and more as soon as threads are idle."""
+    before = _core.set_fair_share(workers)
+    try:
+        yield
+    finally:
+        _core.set_fair_share(before)
+
+
 def set_threads(n: int) -> None:
     """Sets the thread budget of the process.
 

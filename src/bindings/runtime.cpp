@@ -14,6 +14,9 @@ namespace {
 
 void bind_threads(py::module_& m) {
     m.def("set_threads", &set_threads, py::arg("n"));
+    m.def("set_fair_share", &set_fair_share, py::arg("workers"),
+          "While other threads' calls have work for a worker, this thread's calls use at most so "
+          "many (0: no share). Returns the number before.");
     m.def("threads", &threads);
     m.def("available_cpus", &available_cpus);
     m.def("shutdown", &shut_down, py::arg("close") = false,

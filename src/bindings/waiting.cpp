@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace segrid::bindings {
@@ -15,6 +16,7 @@ namespace {
 std::atomic<int> inside{0};
 std::atomic<bool> ending{false};
 thread_local std::vector<CancelToken> entered;
+thread_local int fair_share = 0;
 
 }  // namespace
 
@@ -46,6 +48,7 @@ std::function<void()> poll_signals() {
 
 Schedule schedule_for(const CancelToken* cancel) {
     Schedule schedule;
+    schedule.fair_share = fair_share;
     std::vector<CancelToken> tokens = entered;
     if (cancel != nullptr) tokens.push_back(*cancel);
     if (tokens.empty()) {
@@ -70,6 +73,8 @@ void leave_scope(const CancelToken& token) {
     const auto last = std::find(entered.rbegin(), entered.rend(), token);
     if (last != entered.rend()) entered.erase(std::next(last).base());
 }
+
+int set_fair_share(int workers) { return std::exchange(fair_share, workers); }
 
 std::vector<CancelToken> scopes() { return entered; }
 

@@ -22,6 +22,8 @@ Schedule schedule_for(const CancelToken* cancel);
 // Enters and leaves `with token:` in this thread.
 void enter_scope(const CancelToken& token);
 void leave_scope(const CancelToken& token);
+// The share of every later call from this thread (Schedule::fair_share). Returns the one before.
+int set_fair_share(int workers);
 // The tokens whose `with` this thread has entered, the innermost last.
 std::vector<CancelToken> scopes();
 ProgressCallback progress_callback(const py::object& callback);

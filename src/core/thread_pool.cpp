@@ -33,6 +33,7 @@ struct Job {
     int64_t next = 0;  // the first index that no worker has taken
     int active = 0;    // workers inside body
     int cap = 0;       // the most workers that may be inside body at once
+    int share = 0;     // so many at most while another job has tasks for a worker
     const Task* body = nullptr;
     CancelToken cancel;
     bool stopped = false;  // no further index is handed out
@@ -124,6 +125,7 @@ public:
 private:
     void post(Job& job, const Schedule& schedule) {
         job.cap = schedule.max_workers > 0 ? std::min(schedule.max_workers, budget_) : budget_;
+        job.share = schedule.fair_share > 0 ? std::min(schedule.fair_share, job.cap) : job.cap;
         jobs_.push_back(&job);
         wake_.notify_all();
     }
@@ -148,11 +150,17 @@ private:
         }
     }
 
-    // A job with work for one more worker. Jobs take turns, so that no caller starves.
+    // A job with work for one more worker, first of all one below its share. Jobs take turns, so
+    // that no caller starves.
     Job* pick() {
+        Job* job = next_below(&Job::share);
+        return job != nullptr ? job : next_below(&Job::cap);
+    }
+
+    Job* next_below(int Job::*limit) {
         for (std::size_t i = 0; i < jobs_.size(); ++i) {
             Job* job = jobs_[(turn_ + i) % jobs_.size()];
-            if (job->open() && job->active < job->cap) {
+            if (job->open() && job->active < job->*limit) {
                 turn_ = (turn_ + i + 1) % jobs_.size();
                 return job;
             }

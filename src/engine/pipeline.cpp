@@ -11,6 +11,7 @@ DetectedMasks detect_and_segment(const Detector& detector, const Segmenter& segm
                                  const PredictOptions& masks, const Schedule& schedule) {
     Schedule beside;  // without poll, which must run on the calling thread
     beside.max_workers = schedule.max_workers;
+    beside.fair_share = schedule.fair_share;
     std::future<Embedding> embedding = std::async(std::launch::async, [&segmenter, image, beside] {
         return segmenter.encode(image, beside);
     });

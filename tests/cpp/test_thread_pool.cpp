@@ -254,6 +254,38 @@ TEST(ThreadPool, MaxWorkersCapsOneCall) {
     for (const int i : used) EXPECT_LT(i, 4);
 }
 
+// Two calls with shares of one worker each, one ten times as long as the other.
+TEST(ThreadPool, AFairShareGrowsWhenTheOthersHaveEnded) {
+    const Budget budget(2);
+    Schedule one;
+    one.fair_share = 1;
+    std::atomic<int> arrived{0}, running{0}, most_beside{0}, most_alone{0};
+    std::atomic<bool> beside{true};
+    const auto task = [&](int64_t, Worker&) {
+        const int now = ++running;
+        std::atomic<int>& most = beside ? most_beside : most_alone;
+        for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {
+        }
+        std::this_thread::sleep_for(1ms);
+        for (int wait = 0; !beside && most_alone < 2 && wait < 3000; ++wait)
+            std::this_thread::sleep_for(1ms);
+        --running;
+    };
+    std::thread other([&] {
+        parallel_for(20, one, [&](int64_t i, Worker&) {
+            ++arrived;
+            while (i == 0 && running == 0) std::this_thread::yield();  // both calls have begun
+            if (i == 18) beside = false;  // one task is left, so the shares hold until here
+            std::this_thread::sleep_for(1ms);
+        });
+    });
+    while (arrived == 0) std::this_thread::yield();
+    parallel_for(200, one, task);
+    other.join();
+    EXPECT_EQ(most_beside.load(), 1);
+    EXPECT_EQ(most_alone.load(), 2);
+}
+
 TEST(ThreadPool, SameBitsForAnyThreadCount) {
     const auto compute = [] {
         std::vector<float> out(500);

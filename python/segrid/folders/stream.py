@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid._image import to_image
-from segrid._native import CancelToken, _core, cancel_scope, threads
+from segrid._native import CancelToken, _core, cancel_scope, fair_share, threads
 from segrid._types import ImageItem, JsonObject, Options, Progress
 from segrid.detections import Detections
 from segrid.detector import Detector
@@ -89,9 +89,9 @@ def stream(
         as boxes (a Segmenter then runs `predict`)
     options : of `everything`, `Pipeline.__call__` or `Detector.detect`
 
-    While more images wait than are computed at once, each image has its share of the threads: one,
-    unless `image_batch_size` is smaller than the budget. The last images use all free threads.
-    Results have the same bits in both cases. A model's own `threads=` stays the limit.
+    Each image has its share of the threads: one, unless `image_batch_size` is smaller than the
+    budget. Threads that no other image needs at the moment, as at the end, join in. Results have
+    the same bits in all cases. A model's own `threads=` stays the limit.
 
     Closing the generator, Ctrl-C, and every cancel token whose `with` block the iterating thread is
     in stop all running work at its next tile; nothing more begins.
@@ -197,13 +197,6 @@ def _chosen_images(
         yield _ChosenImage(index, source, view)
 
 
-def _capped(model: Any, share: int) -> Any:
-    """The model, whose calls use its part of the threads."""
-    if isinstance(model, (Segmenter, Detector)):
-        return model.capped(share)
-    return model.with_threads(share) if isinstance(model, (Pipeline, Views)) else model
-
-
 class _MemoryReturn:
     """Gives free pages back to the system.
 
@@ -255,14 +248,11 @@ class _Stream:
 
     def __init__(self, model: Any, calls: _Calls, limits: _Limits) -> None:
         self._model, self._calls, self._limits = model, calls, limits
-        self._capped_model = _capped(model, max(1, threads() // limits.computed))
+        self._share = max(1, threads() // limits.computed)
         self._scopes, self._stop = CancelToken.scopes(), CancelToken()
         self._computing = threading.Semaphore(limits.computed)
         self._files = threading.Semaphore(limits.read_or_written)
         self._give_back = _MemoryReturn()
-        self._lock = threading.Lock()  # of the two below
-        self._unfinished = 0  # images that are begun or wait
-        self._exhausted = False  # no more images come
 
     def results(self, images: Iterator[_ChosenImage]) -> Iterator[Streamed]:
         """The images in order, each as soon as it is done."""
@@ -271,13 +261,9 @@ class _Stream:
         with ThreadPoolExecutor(size, thread_name_prefix="segrid-stream") as pool:
             try:
                 for image in images:
-                    with self._lock:
-                        self._unfinished += 1
                     waiting.append(pool.submit(self._process, image))
                     if len(waiting) >= size:
                         yield self._done(waiting.popleft())
-                with self._lock:
-                    self._exhausted = True
                 while waiting:
                     yield self._done(waiting.popleft())
             finally:
@@ -301,31 +287,22 @@ class _Stream:
                 raise view
             with self._step(self._files, seconds, "read"):
                 pixels = to_image(source if self._calls.read is None else self._calls.read(source))
-            with self._computing, self._cancellable():
-                model = self._model if self._has_free_threads() else self._capped_model
-                with _timed(seconds, "compute"):
-                    result = _compute(
-                        model, pixels, self._options(source, view, pixels), self._give_back
-                    )
+            with self._computing, self._cancellable(), _timed(seconds, "compute"):
+                options = self._options(source, view, pixels)
+                with fair_share(self._share):
+                    result = _compute(self._model, pixels, options, self._give_back)
             if self._calls.consume is not None:
                 unwritten = Streamed(index, source, result, None, None, seconds)
                 with self._step(self._files, seconds, "write"):
                     output = self._calls.consume(unwritten, pixels.array)
         except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
             error, result = raised, None
-        with self._lock:
-            self._unfinished -= 1
         self._give_back()
         return Streamed(index, source, result, error, output, seconds)
 
     def _options(self, source: ImageItem, view: dict[str, str], pixels: _core.Image) -> Options:
         own = self._calls.options_for
         return self._calls.options | view | ({} if own is None else own(source, pixels.array))
-
-    def _has_free_threads(self) -> bool:
-        """Whether fewer images are left than are computed at once."""
-        with self._lock:
-            return self._exhausted and self._unfinished < self._limits.computed
 
     def _cancellable(self) -> contextlib.AbstractContextManager[None]:
         return cancel_scope([*self._scopes, self._stop])
