@@ -16,6 +16,15 @@ from tests.tracking.clip import blobs, pixels
 from tests.tracking.originals import differences, frames_of
 from tests.tracking.scenarios import SCENARIOS, named
 
+# Where transformers' rules are not sam2's, but those of the drop-in: earlier logits are no hint, a
+# prompted frame starts anew, and corrections look where the argument `reverse` says.
+RULES_OF_ITS_OWN = (
+    "refined on the first frame",
+    "clicks replaced",
+    "a tracked frame is corrected",
+    "the first frame is corrected after tracking",
+    "a frame that was tracked backward is corrected",
+)
 POINT = dict(input_points=[[[[102, 64]]]], input_labels=[[[1]]])
 OTHER = dict(input_points=[[[[45, 91]]]], input_labels=[[[1]]])
 
@@ -44,7 +53,9 @@ def as_torchvision(frames, side):
     return pixels(resized.permute(0, 2, 3, 1).numpy(), side)
 
 
-@pytest.mark.parametrize("name", [s.name for s in SCENARIOS if s.as_transformers])
+@pytest.mark.parametrize(
+    "name", [*(s.name for s in SCENARIOS if s.as_transformers), *RULES_OF_ITS_OWN]
+)
 def test_as_transformers(name, ours, video_originals, monkeypatch):
     scenario = named(name)
     mine = with_transformers.carry_out_with_segrid(
