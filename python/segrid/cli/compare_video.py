@@ -127,21 +127,22 @@ def _table(found: VideoComparison) -> Table:
         title=f"{printable(Path(found.video).name)}: {objects} through {found.frames} frames, "
         f"model {printable(found.model)}; masks against those of the first row",
         title_justify="left",
+        padding=(0, 1, 0, 0),
     )
-    names = ("precision", "memory frames", "side", "J", "F", "J&F", "least J&F", "s a frame")
-    for name in (*names, "times as fast", "weights, MB", "above them, MB"):
-        table.add_column(name, justify="left" if name == "precision" else "right")
+    names = ("precision", "memory\nframes", "side", "J&F", "J", "F", "least\nJ&F", "in\nframe")
+    for name in (*names, "seconds\na frame", "times\nas fast", "MB: model\n+ work"):
+        table.add_column(name, justify="left" if name == "precision" else "right", no_wrap=True)
     for r in found.results:
-        least = "-" if r.worst is None else f"{r.worst.j_and_f:.3f} (frame {r.worst.frame})"
+        least = ("-", "-") if r.worst is None else (f"{r.worst.j_and_f:.3f}", str(r.worst.frame))
         memory = ("-" if mb is None else f"{mb:.0f}" for mb in (r.weights_mb, r.working_mb))
         table.add_row(
             r.precision,
             str(r.memory_frames),
             str(r.image_side),
-            *(f"{value:.4f}" for value in (r.j, r.f, r.j_and_f)),
-            least,
+            *(f"{value:.3f}" for value in (r.j_and_f, r.j, r.f)),
+            *least,
             f"{r.frame_seconds:.3f}",
             f"{reference.frame_seconds / max(r.frame_seconds, 1e-9):.2f}",
-            *memory,
+            " + ".join(memory),
         )
     return table
