@@ -55,9 +55,10 @@ def means(ours, theirs):
 def test_results_are_those_of_the_sessions(video_model, video, labels):
     objects = [VideoObject(box=BOX), VideoObject(clicks=[(70, 50, 1), (5, 5, 0)])]
     told = []
+    settings = dict(memory_frames=[7, 2], image_sides=[64])
     found = segrid.compare_video(
-        video, objects, model=video_model, memory_frames=[7, 2], image_sides=[64], progress=told.append
-    )  # fmt: skip
+        video, objects, model=video_model, progress=told.append, **settings
+    )
     own = own_setting(video_model)
     assert [(r.precision, r.memory_frames, r.image_side) for r in found.results] == [
         ("fp32", own.memory_frames, own.image_side),

@@ -127,7 +127,7 @@ def _table(found: VideoComparison) -> Table:
         title=f"{printable(Path(found.video).name)}: {objects} through {found.frames} frames, "
         f"model {printable(found.model)}; masks against those of the first row",
         title_justify="left",
-        padding=(0, 1, 0, 0),
+        padding=0,  # so that it fits 80 columns
     )
     names = ("precision", "memory\nframes", "side", "J&F", "J", "F", "least\nJ&F", "in\nframe")
     for name in (*names, "seconds\na frame", "times\nas fast", "MB: model\n+ work"):
