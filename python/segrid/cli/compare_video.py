@@ -7,12 +7,13 @@ import mimetypes
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from segrid._types import JsonObject
 from segrid.cli.choice import ModelChoice
 from segrid.cli.output import exit_on_error, printable
 
@@ -61,7 +62,7 @@ def run_video(
     console = Console(stderr=True)
     with exit_on_error(RuntimeError), console.status("starting", spinner="line") as status:
 
-        def show(at: dict[str, Any]) -> None:
+        def show(at: JsonObject) -> None:
             whole = "" if at["total"] is None else f" of {at['total']}"
             status.update(f"{printable(at['setting'])}: {at['done']}{whole} frames")
 

@@ -8,16 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 from segrid._types import JsonObject, Progress
 
 Measure = Callable[[JsonObject, Progress], None]
 
 
-def measured(
-    call: str, module: str, job: JsonObject, name: str, progress: Callable[[JsonObject], Any]
-) -> JsonObject:
+def measured(call: str, module: str, job: JsonObject, name: str, progress: Progress) -> JsonObject:
     """The last message of a process that runs `serve` in the function `_main` of `module`.
 
     call, name : for messages: what the user called, and what this process measures

@@ -14,12 +14,11 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segrid._types import JsonObject, Progress
+from segrid._types import JsonObject, Progress, Samples
 from segrid.mask_matching import BoxedMask
 from segrid.measuring.label_map import read_label_map
 from segrid.measuring.memory import difference, reset_peak, resident_mb
@@ -278,7 +277,7 @@ def _measure(job: JsonObject, send: Progress) -> None:
     on_device, _ = _core.device_memory(tracker.device)
     loaded = resident_mb("VmRSS")
     reset_peak()
-    kept: dict[str, NDArray[Any]] = {}
+    kept: dict[str, Samples] = {}
     seconds: list[float] = []
     with tracker.open(job["video"], memory_frames=job["memory_frames"]) as session:
         for id, one in enumerate(job["objects"]):
