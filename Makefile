@@ -17,7 +17,8 @@ demo: $(STAMPS)/package $(STAMPS)/demo-data
 	$(VENV)/bin/segrid everything $$($(PY) scripts/demo_images.py) -o out/demo
 	$(VENV)/bin/segrid detect $$($(PY) scripts/demo_shapes.py out/demo/shapes.png) --prompt "a red circle" --prompt "the yellow star" --prompt "a blue square" \
 	  --prompt "a cat" --nms 0.5 -o out/demo
-	@echo "Pictures, label maps and COCO files: out/demo"
+	$(VENV)/bin/segrid track $$($(PY) scripts/demo_clip.py out/demo/clip.mp4) --prompt "a red circle" --prompt "a blue square" -o out/demo
+	@echo "Pictures, label maps, COCO files, a video with its masks and its table: out/demo"
 
 test: $(STAMPS)/package-with-tests $(STAMPS)/test-tools
 	ctest --test-dir build/tests --output-on-failure
@@ -76,7 +77,7 @@ $(STAMPS)/package-with-tests: $(STAMPS)/venv $(NATIVE) $(NATIVE_TESTS) $(PACKAGE
 	@touch $(STAMPS)/package $@
 
 $(STAMPS)/demo-data: $(STAMPS)/venv
-	$(PY) -m pip install --quiet scikit-image
+	$(PY) -m pip install --quiet scikit-image "av>=17"
 	@touch $@
 
 $(STAMPS)/test-tools: $(STAMPS)/venv

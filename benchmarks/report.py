@@ -1,11 +1,11 @@
-"""Writes the figures of docs/speed.md, the README's six rows and the picture of speed.md from
+"""Writes the figures of docs/speed.md, the README's table and the picture of speed.md from
 benchmarks/results: python -m benchmarks.report (--check: only says whether they are there)."""
 
 import json
 import sys
 
 from benchmarks.report_text import RESULTS, ROOT, commands, load, prose, table
-from benchmarks.report_video import video
+from benchmarks.report_video import readme_rows, video, where_video
 
 PICTURE = ROOT / "docs/pictures/speed.png"
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- end of figures -->\n"
@@ -287,7 +287,7 @@ def speed_page():
 
 
 def readme():
-    """The README's six rows."""
+    """The README's table."""
     words, folder = load("detect-owlv2-base-fp32")["ratio"], load("folder")
     found = [
         (
@@ -324,6 +324,7 @@ def readme():
             folder["ratio"]["folder_segment_anything"],
             "folder --repeat 1",
         ),
+        *readme_rows(),
     ]
     rows = [
         (what, peer, f"{ratio:.1f} x", f"`python -m benchmarks.run {command}`")
@@ -332,7 +333,7 @@ def readme():
     return [
         prose(
             f"How many times as long as segrid each peer takes, on {machine()} (random weights, "
-            "except those of `tiny`):"
+            f"except those of `tiny`). The rows of video: {where_video()}."
         ),
         "",
         *table(("task", "peer", "peer's time", "command"), rows),

@@ -6,6 +6,25 @@ NAMES = {1: "video-sam2.1_hiera_t", 4: "video-sam2.1_hiera_t-4-objects"}
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
+RUN = "video --objects 1 --frames 11 --subjects segrid sam2"
+
+
+def where_video():
+    """Where and when the rows of `readme_rows` were measured."""
+    return where(load(NAMES[1]))
+
+
+def readme_rows():
+    """(task, peer, ratio, command) of one object, in fp32 and in bf16."""
+    rows = load(NAMES[1])["rows"]
+    for precision, peer in (("fp32", "sam2"), ("bf16", "sam2, autocast")):
+        ours, theirs = (
+            rows[f"{name}@{precision}, 1 object"]["median"] for name in ("segrid", "sam2")
+        )
+        what = f"a frame of video with a full memory, SAM 2.1 tiny, {precision}"
+        yield what, peer, theirs / ours, RUN
+
+
 def where(body):
     """The machine of a result, and its date."""
     cpu = body["cpu"]
@@ -58,7 +77,7 @@ def video():
             f"({1 / small:.1f} frames/s here); masks are those of a smaller picture then."
         ),
         *commands(
-            "video --objects 1 --frames 11 --subjects segrid sam2 --image-side 512",
+            f"{RUN} --image-side 512",
             "video --objects 4 --frames 9 --subjects segrid sam2 --name " + NAMES[4],
         ),
     ]

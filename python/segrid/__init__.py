@@ -29,6 +29,7 @@ _WHERE = {
     "FieldResult": "compat.microscopy",
     "read_image": "_image",
     "compare": "measuring.comparison",
+    "compare_video": "measuring.video_comparison",
     "Streamed": "folders.stream",
     "stream": "folders.stream",
     "tune": "measuring.tuning",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from segrid.measuring.comparison import compare
     from segrid.measuring.trace import Trace
     from segrid.measuring.tuning import tune
+    from segrid.measuring.video_comparison import compare_video
     from segrid.pipeline import Pipeline
     from segrid.results import Masks
     from segrid.scripted import ScriptedDetector

@@ -45,6 +45,20 @@ py::tuple frame_of(const Body& body) {
     return to_python(without_gil([&] { return body(schedule); }));
 }
 
+// What the dict lacks has its default.
+PromptManner manner_of(const py::dict& given) {
+    const auto flag = [&](const char* name) {
+        return given.contains(name) && given[name].cast<bool>();
+    };
+    PromptManner manner;
+    manner.replace = flag("replace");
+    manner.anywhere = flag("anywhere");
+    manner.anew = flag("anew");
+    if (given.contains("backwards") && !given["backwards"].is_none())
+        manner.backwards = flag("backwards");
+    return manner;
+}
+
 Prompt prompt_of(const std::optional<Points>& points, const std::optional<Labels>& labels,
                  const std::optional<Points>& box) {
     Prompt prompt;
@@ -69,23 +83,27 @@ Prompt prompt_of(const std::optional<Points>& points, const std::optional<Labels
 
 py::tuple add(Session& s, int64_t id, int64_t frame, const EmbeddingPtr& image,
               const std::optional<Points>& points, const std::optional<Labels>& labels,
-              const std::optional<Points>& box, bool replace) {
+              const std::optional<Points>& box, const py::dict& manner) {
     const Prompt prompt = prompt_of(points, labels, box);
-    return frame_of([&](const Schedule& schedule) {
-        return s.add(id, frame, *image, prompt, replace, schedule);
-    });
+    const PromptManner how = manner_of(manner);
+    return frame_of(
+        [&](const Schedule& schedule) { return s.add(id, frame, *image, prompt, how, schedule); });
 }
 
 py::tuple add_mask(Session& s, int64_t id, int64_t frame, const EmbeddingPtr& image,
-                   const py::array_t<bool, py::array::c_style>& mask) {
-    const Size size = s.video();
-    if (mask.ndim() != 2 || mask.shape(0) != size.height || mask.shape(1) != size.width) {
-        invalid("mask: must be (H, W) = (" + std::to_string(size.height) + ", " +
-                std::to_string(size.width) + "), the size of the video");
+                   const py::array_t<bool, py::array::c_style>& mask, const py::dict& manner) {
+    const PromptManner how = manner_of(manner);
+    const Size video = s.video();
+    if (mask.ndim() != 2) invalid("mask: must be (H, W)");
+    const Size size{mask.shape(0), mask.shape(1)};
+    if (how.anywhere) check_size("mask", size);
+    else if (size != video) {
+        invalid("mask: must be (H, W) = (" + std::to_string(video.height) + ", " +
+                std::to_string(video.width) + "), the size of the video");
     }
     const auto* pixels = reinterpret_cast<const uint8_t*>(mask.data());
     return frame_of([&](const Schedule& schedule) {
-        return s.add_mask(id, frame, *image, from_bitmap(pixels, size), schedule);
+        return s.add_mask(id, frame, *image, {size, from_bitmap(pixels, size)}, how, schedule);
     });
 }
 
@@ -109,13 +127,14 @@ void bind_session(py::module_ m) {
         .def_property_readonly("tracked_frames", &Session::tracked_frames)
         .def("add", &add, py::arg("id"), py::arg("frame"), py::arg("image"),
              py::arg("points") = py::none(), py::arg("labels") = py::none(),
-             py::arg("box") = py::none(), py::arg("replace") = false)
+             py::arg("box") = py::none(), py::arg("manner") = py::dict())
         .def("add_mask", &add_mask, py::arg("id"), py::arg("frame"), py::arg("image"),
-             py::arg("mask"))
+             py::arg("mask"), py::arg("manner") = py::dict())
         .def("unremembered", &Session::unremembered)
         .def("commit", &Session::commit)
         .def("forgotten", &Session::forgotten, py::arg("frame"), py::arg("backwards"))
-        .def("forgotten_by_prompt", &Session::forgotten_by_prompt, py::arg("id"), py::arg("frame"))
+        .def("forgotten_by_prompt", &Session::forgotten_by_prompt, py::arg("id"), py::arg("frame"),
+             py::arg("backwards") = py::none())
         .def(
             "remember",
             [](Session& s, int64_t frame, const EmbeddingPtr& image) {

@@ -33,6 +33,11 @@ void put_box_first(Prompt& prompt) {
     prompt.box.reset();
 }
 
+// Whether the prompt is decoded without memory.
+bool is_first(const Track& track, int64_t frame, const PromptManner& manner) {
+    return !track.visited.contains(frame) || (manner.anew && track.conditioning.contains(frame));
+}
+
 }  // namespace
 
 Session::Session(Segmenter segmenter, Size video, int64_t video_frames,
@@ -107,11 +112,10 @@ bool Session::backwards_in(const Track& track, int64_t frame) const {
     return visit != track.visited.end() && visit->second;
 }
 
-// Where the mask of a prompt in this frame belongs. A frame that was followed before is corrected,
-// which makes it a conditioning frame only if the options say so.
-std::map<int64_t, TrackedMask>& Session::place_of_prompt(Track& track, int64_t frame) const {
-    const bool conditions = !track.visited.contains(frame) || options_.corrections_condition;
-    return conditions ? track.new_conditioning : track.new_followed;
+// Where the mask of a prompt belongs. A frame that was followed before (it is not the `first` time)
+// is corrected, which makes it a conditioning frame only if the options say so.
+std::map<int64_t, TrackedMask>& Session::place_of_prompt(Track& track, bool first) const {
+    return first || options_.corrections_condition ? track.new_conditioning : track.new_followed;
 }
 
 ModelPrompt Session::in_model(const Prompt& prompt) const {
@@ -127,15 +131,15 @@ ModelPrompt Session::in_model(const Prompt& prompt) const {
 }
 
 SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, const Prompt& given,
-                          bool replace, const Schedule& asked) {
+                          const PromptManner& manner, const Schedule& asked) {
     const Schedule schedule = segmenter_.capped(asked);
     segmenter_.check_embedding(image);
     check_frame(frame);
-    validate({given}, video());
+    validate({given}, video(), manner.anywhere);
     Track fresh;  // added last, so that an error leaves the session as it was
     Track& track = track_of(id, fresh);
     Prompt prompt;
-    if (!replace && track.prompts.contains(frame)) prompt = track.prompts.at(frame);
+    if (!manner.replace && track.prompts.contains(frame)) prompt = track.prompts.at(frame);
     if (given.box && !prompt.points.empty()) {
         invalid("add: object " + std::to_string(id) + " has clicks in frame " +
                 std::to_string(frame) +
@@ -147,19 +151,16 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     prompt.labels.insert(prompt.labels.end(), added.labels.begin(), added.labels.end());
     prompt.points_given = true;
 
-    const bool first = !track.visited.contains(frame);
-    auto& place = place_of_prompt(track, frame);
+    const bool first = is_first(track, frame, manner);
+    auto& place = place_of_prompt(track, first);
     ModelPrompt in_frame = in_model(prompt);
     at::Tensor hint;  // what was found here before, whoever found it
-    const auto earlier = place.find(frame);
-    const TrackedMask* before = earlier != place.end() ? &earlier->second : nullptr;
-    if (before == nullptr) {
-        for (auto* masks : {&track.conditioning, &track.followed}) {
-            const auto found = masks->find(frame);
-            if (before == nullptr && found != masks->end()) before = &found->second;
-        }
+    const TrackedMask* before = nullptr;
+    for (const auto* masks : {&place, &track.conditioning, &track.followed}) {
+        const auto found = masks->find(frame);
+        if (before == nullptr && found != masks->end()) before = &found->second;
     }
-    if (before != nullptr) {
+    if (before != nullptr && !manner.anew) {
         const at::Tensor logits = filled(*before, schedule);
         run_in_worker(schedule, [&] { hint = logits.clamp(-kHintLimit, kHintLimit); });
         in_frame.mask_hint = hint.const_data_ptr<float>();
@@ -168,12 +169,11 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     const bool multimask = rules_.multimask && (first || rules_.multimask_in_tracking) &&
                            points >= rules_.min_points && points <= rules_.max_points;
     const Embedding here = segmenter_.prepared(image, schedule);
+    const bool backwards = manner.backwards.value_or(backwards_in(track, frame));
     TrackedMask mask =
         first ? decode(*here.context, in_frame, multimask, schedule)
-              : decode(
-                    *with_memory(track, sight_of(frame, backwards_in(track, frame), here, schedule),
-                                 schedule),
-                    in_frame, multimask, schedule);
+              : decode(*with_memory(track, sight_of(frame, backwards, here, schedule), schedule),
+                       in_frame, multimask, schedule);
     mask.prompted = true;
     place.insert_or_assign(frame, std::move(mask));
     track.prompts[frame] = prompt;
@@ -181,7 +181,8 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     return result(frame, schedule);
 }
 
-SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image, const Runs& runs,
+SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image,
+                               const GivenMask& given, const PromptManner& manner,
                                const Schedule& asked) {
     const Schedule schedule = segmenter_.capped(asked);
     segmenter_.check_embedding(image);
@@ -189,7 +190,7 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     Track fresh;  // added last, see add()
     Track& track = track_of(id, fresh);
     const Embedding here = segmenter_.prepared(image, schedule);
-    const at::Tensor square = square_of(runs, schedule);
+    const at::Tensor square = square_of(given, schedule);
     at::Tensor hint = memory_.hint_of(square, schedule);
     if (!hint.is_cpu()) run_on_devices(schedule, [&] { hint = hint.to(at::kCPU); });
     ModelPrompt prompt = in_model({});
@@ -197,7 +198,8 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     // As in sam2, the frame's own features, without a word about memory.
     TrackedMask mask =
         decode(*segmenter_.model().prepare(here.features, schedule), prompt, false, schedule);
-    const bool present = !runs.empty();
+    bool present = false;  // a few pixels of a large mask may be none in the square
+    run_in_worker(schedule, [&] { present = square.any().item<bool>(); });
     mask.logits = low_res_of(square, schedule);
     // The user says whether the object is there, not the decoder. An object that the decoder does
     // not see keeps the pointer of hidden ones, as in sam2.
@@ -205,7 +207,7 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     mask.score = present ? 10.0F : -10.0F;
     mask.iou = 1;
     mask.prompted = true;
-    place_of_prompt(track, frame).insert_or_assign(frame, std::move(mask));
+    place_of_prompt(track, is_first(track, frame, manner)).insert_or_assign(frame, std::move(mask));
     track.prompts.erase(frame);
     if (&track == &fresh) tracks_.push_back(std::move(fresh));
     return result(frame, schedule);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -20,6 +21,25 @@ struct SessionFrame {
     MaskSet masks;       // at the video's size; empty masks for objects that are not found
     at::Tensor low_res;  // [objects, low_res] logits, holes filled; undefined for old frames
     Stats stats;
+};
+
+// How a prompt is read, and what it is decoded with.
+struct PromptManner {
+    bool replace = false;  // earlier clicks of the frame are dropped, else these are added to them
+    // Points and boxes may lie outside the frame; see validate().
+    bool anywhere = false;
+    // The clicks count alone, as in transformers: the logits that were found in this frame before
+    // are no hint, and a frame that was prompted before is decoded without memory again.
+    bool anew = false;
+    // The memory with which a frame that was followed is corrected: that of a run in this
+    // direction. Empty: of the direction in which it was followed last.
+    std::optional<bool> backwards;
+};
+
+// A mask that a user gives, as runs over `size`. It is resized into the model's square.
+struct GivenMask {
+    Size size;
+    Runs runs;
 };
 
 // A session has one owner: no two threads may use it at once. Frames are numbered from 0. Every
@@ -40,13 +60,13 @@ public:
     std::vector<int64_t> prompted_frames() const;
     std::vector<int64_t> tracked_frames() const;
 
-    // Clicks and a box for one object, new or known. `replace`: earlier clicks of the frame are
-    // dropped, else these are added to them; a box must come first. The masks of the frame result.
+    // Clicks and a box for one object, new or known; a box must come before earlier clicks. The
+    // masks of the frame result.
     SessionFrame add(int64_t id, int64_t frame, const Embedding& image, const Prompt& prompt,
-                     bool replace, const Schedule& schedule);
-    // The mask itself. runs: at the video's size.
-    SessionFrame add_mask(int64_t id, int64_t frame, const Embedding& image, const Runs& runs,
-                          const Schedule& schedule);
+                     const PromptManner& manner, const Schedule& schedule);
+    // The mask itself. Of the manner, `anew` counts.
+    SessionFrame add_mask(int64_t id, int64_t frame, const Embedding& image, const GivenMask& mask,
+                          const PromptManner& manner, const Schedule& schedule);
 
     // To be called before the first track() of a run, and once those frames are remembered.
     // Frames whose memory must be encoded before it:
@@ -55,7 +75,8 @@ public:
     // Frames without memory that track(frame) looks at; and those that a prompt of the object in
     // this frame looks at.
     std::vector<int64_t> forgotten(int64_t frame, bool backwards);
-    std::vector<int64_t> forgotten_by_prompt(int64_t id, int64_t frame);
+    std::vector<int64_t> forgotten_by_prompt(int64_t id, int64_t frame,
+                                             std::optional<bool> backwards);
     // Encodes what this frame lacks of memory.
     void remember(int64_t frame, const Embedding& image, const Schedule& schedule);
 
@@ -82,7 +103,7 @@ private:
     void add_forgotten(Track& track, int64_t frame, bool backwards,
                        std::set<int64_t>& frames) const;
     bool backwards_in(const Track& track, int64_t frame) const;
-    std::map<int64_t, TrackedMask>& place_of_prompt(Track& track, int64_t frame) const;
+    std::map<int64_t, TrackedMask>& place_of_prompt(Track& track, bool first) const;
     // A frame with its part of memory attention.
     struct Sight {
         int64_t frame = 0;
@@ -100,7 +121,8 @@ private:
     void encode_memory(TrackedMask& mask, const Embedding& image, const Schedule& schedule);
     at::Tensor filled(const TrackedMask& mask, const Schedule& schedule) const;
     at::Tensor low_res_of(const at::Tensor& square, const Schedule& schedule) const;
-    at::Tensor square_of(const Runs& runs, const Schedule& schedule) const;
+    at::Tensor square_of(const GivenMask& mask, const Schedule& schedule) const;
+    at::Tensor square_of(const TrackedMask& kept, const Schedule& schedule) const;
     ModelPrompt in_model(const Prompt& prompt) const;
     SessionFrame result(int64_t frame, const std::vector<TrackedMask*>& found,
                         const Schedule& schedule);

@@ -99,9 +99,7 @@ TrackedMask Session::decode(const DecoderContext& context, const ModelPrompt& pr
 // The low-res logits with small holes filled, in fp32. If only the mask was kept, they are -10 and
 // 10, as those of a mask that the user gave.
 at::Tensor Session::filled(const TrackedMask& mask, const Schedule& schedule) const {
-    if (!mask.logits.defined())
-        return low_res_of(square_of(from_coco_counts(decompress(mask.counts), video()), schedule),
-                          schedule);
+    if (!mask.logits.defined()) return low_res_of(square_of(mask, schedule), schedule);
     at::Tensor logits;
     run_in_worker(schedule, [&] {
         logits = mask.logits.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
@@ -114,20 +112,26 @@ at::Tensor Session::filled(const TrackedMask& mask, const Schedule& schedule) co
 }
 
 // A mask in the model's square, 0 and 1, as sam2 resizes one that a user gives.
-at::Tensor Session::square_of(const Runs& runs, const Schedule& schedule) const {
+at::Tensor Session::square_of(const GivenMask& mask, const Schedule& schedule) const {
     const int64_t side = frame_.side();
     at::Tensor square;
     run_in_worker(schedule, [&] {
-        const at::Tensor bytes = at::zeros({video().height, video().width}, at::kByte);
-        render(runs, bytes.mutable_data_ptr<uint8_t>());
+        const at::Tensor bytes = at::zeros({mask.size.height, mask.size.width}, at::kByte);
+        render(mask.runs, bytes.mutable_data_ptr<uint8_t>());
         const at::Tensor plane = bytes.to(at::kFloat).unsqueeze(0).unsqueeze(0);
-        square = video() == Size{side, side}
+        square = mask.size == Size{side, side}
                      ? plane
                      : (at::_upsample_bilinear2d_aa(plane, {side, side}, false, {}, {}) >= 0.5)
                            .to(at::kFloat);
         square = square.squeeze(0).squeeze(0);
     });
     return square;
+}
+
+// The mask that is kept of a frame whose logits were dropped.
+at::Tensor Session::square_of(const TrackedMask& kept, const Schedule& schedule) const {
+    return square_of(GivenMask{video(), from_coco_counts(decompress(kept.counts), video())},
+                     schedule);
 }
 
 // The logits of a mask in the model's square, as in sam2.
@@ -154,8 +158,7 @@ void Session::encode_memory(TrackedMask& mask, const Embedding& image, const Sch
             square = resized(logits.to(at::kFloat), frame_.side(), frame_.side());
         });
     } else {
-        const at::Tensor kept =
-            square_of(from_coco_counts(decompress(mask.counts), video()), schedule);
+        const at::Tensor kept = square_of(mask, schedule);
         run_in_worker(schedule, [&] { square = kept * 20 - 10; });
     }
     mask.memory =
@@ -183,11 +186,12 @@ std::vector<int64_t> Session::forgotten(int64_t frame, bool backwards) {
     return {frames.begin(), frames.end()};
 }
 
-std::vector<int64_t> Session::forgotten_by_prompt(int64_t id, int64_t frame) {
+std::vector<int64_t> Session::forgotten_by_prompt(int64_t id, int64_t frame,
+                                                  std::optional<bool> backwards) {
     std::set<int64_t> frames;
     for (Track& track : tracks_) {
         if (track.id == id && track.visited.contains(frame))
-            add_forgotten(track, frame, backwards_in(track, frame), frames);
+            add_forgotten(track, frame, backwards.value_or(backwards_in(track, frame)), frames);
     }
     return {frames.begin(), frames.end()};
 }

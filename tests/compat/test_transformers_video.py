@@ -15,7 +15,17 @@ from tests.tracking import with_transformers
 from tests.tracking.clip import blobs, pixels
 from tests.tracking.originals import differences, frames_of
 from tests.tracking.scenarios import SCENARIOS, named
+from tests.tracking.steps import Ellipse
 
+# Where transformers' rules are not sam2's, but those of the drop-in: earlier logits are no hint, a
+# prompted frame starts anew, and corrections look where the argument `reverse` says.
+RULES_OF_ITS_OWN = (
+    "refined on the first frame",
+    "clicks replaced",
+    "a tracked frame is corrected",
+    "the first frame is corrected after tracking",
+    "a frame that was tracked backward is corrected",
+)
 POINT = dict(input_points=[[[[102, 64]]]], input_labels=[[[1]]])
 OTHER = dict(input_points=[[[[45, 91]]]], input_labels=[[[1]]])
 
@@ -44,7 +54,9 @@ def as_torchvision(frames, side):
     return pixels(resized.permute(0, 2, 3, 1).numpy(), side)
 
 
-@pytest.mark.parametrize("name", [s.name for s in SCENARIOS if s.as_transformers])
+@pytest.mark.parametrize(
+    "name", [*(s.name for s in SCENARIOS if s.as_transformers), *RULES_OF_ITS_OWN]
+)
 def test_as_transformers(name, ours, video_originals, monkeypatch):
     scenario = named(name)
     mine = with_transformers.carry_out_with_segrid(
@@ -127,6 +139,24 @@ def test_results_are_what_transformers_returns(pair):
     assert sum((shown.pred_masks > 0).any().item() for shown in theirs) > 6, "vacuous"
     for a, b in zip(mine, theirs, strict=True):
         same(a, b)
+
+
+def test_masks_of_any_size_and_points_outside(pair):
+    """The frame in which they are given; what follows a mask has other rules here."""
+    frames, answers = blobs(2, 128, 128), []
+    masks = [Ellipse(33, 19, 8, 6).drawn(61, 37), Ellipse(70, 60, 20, 25).drawn(128, 128)]
+    for model, processor in pair:
+        session = session_of(model, processor, frames)
+        add = processor.add_inputs_to_inference_session
+        add(session, 0, [1, 2], input_masks=masks)
+        shown = [model(session, frame_idx=0)]
+        session.reset_tracking_data()
+        add(session, 0, 1, input_points=[[[[-40, 20], [150, 70]]]], input_labels=[[[0, 1]]])
+        answers.append([*shown, model(session, frame_idx=0)])
+    for (a, b), (c, d) in [answers]:
+        assert (c.pred_masks > 0).any() and (d.pred_masks > 0).any(), "vacuous"
+        torch.testing.assert_close(a.pred_masks, c.pred_masks, atol=1e-4, rtol=1e-4)
+        same(b, d)
 
 
 def test_a_stream(pair):

@@ -53,6 +53,42 @@ SCENARIOS = (
     Scenario("a mask", (Add(1, mask=Ellipse(102, 64, 15, 19)), Propagate()), frames=9),
     Scenario("an empty mask", (Add(1, mask=Ellipse(-50, -50, 5, 5)), Propagate()), frames=4),
     Scenario(
+        "points outside the frame",
+        (
+            Add(1, points=((102, 64), (140, 70), (60, -9)), labels=(1, 1, 0)),
+            Add(2, points=((-30, 91),)),
+            Propagate(frames=4),
+        ),
+    ),
+    Scenario(
+        "a box that reaches beyond the frame",
+        (Add(1, box=(84, 46, 171, 82)), Propagate(frames=4)),
+        settings=AS_TRANSFORMERS,
+        as_transformers=True,
+    ),
+    Scenario(
+        "a box with its corners reversed",
+        (Add(1, box=(120, 82, 84, 46), points=((-5, 300),), labels=(0,)), Propagate(frames=4)),
+        settings=AS_TRANSFORMERS,
+        as_transformers=True,
+    ),
+    Scenario(
+        "masks of other sizes than the video",
+        (
+            Add(1, mask=Ellipse(33, 19, 8, 6, size=(61, 37))),
+            Add(2, mask=Ellipse(64, 64, 20, 25, size=(128, 128))),  # the size of the model's square
+            Add(3, mask=Ellipse(300, 90, 60, 70, size=(413, 250))),
+            Propagate(frames=4),
+        ),
+        size=(190, 96),
+    ),
+    Scenario(
+        "a mask of a pixel, which the model's square does not show",
+        (Add(1, mask=Ellipse(150, 130, 0.8, 0.8)), Add(2, points=((200, 150),)), Propagate()),
+        size=(310, 260),
+        frames=4,
+    ),
+    Scenario(
         "refined on the first frame",
         (
             Add(1, points=CLICK),

@@ -7,15 +7,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ellipse:
-    """A mask: centre and radii in pixels of the video."""
+    """A mask: centre and radii in pixels of the video; of the mask itself where it has a size
+    (width, height) of its own."""
 
     x: float
     y: float
     rx: float
     ry: float
+    size: tuple | None = None
 
     def drawn(self, width, height):
-        """(height, width) bool."""
+        """(height, width) bool for a video of this size."""
+        width, height = self.size or (width, height)
         y, x = np.mgrid[:height, :width]
         return ((x - self.x) / self.rx) ** 2 + ((y - self.y) / self.ry) ** 2 < 1
 

@@ -31,6 +31,7 @@ def carry_out(tracker, frames, steps, settings=None):
                         boxes=step.box,
                         mask=None if step.mask is None else step.mask.drawn(*frames.shape[2:0:-1]),
                         replace=step.replace or step.box is not None,
+                        anywhere=True,
                     )
                     yield _shown(number, step.frame, session.ids, found)
                 case Propagate():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 pytest.importorskip("transformers")
 
 from training.model import MEAN, STD  # noqa: E402
-from training.video import loop, measure, step, train  # noqa: E402
+from training.video import loop, step, train  # noqa: E402
 from training.video import memory as memory_module  # noqa: E402
 from training.video.batches import Plan, batch_at  # noqa: E402
 from training.video.clips import LEAST, Maker  # noqa: E402
@@ -186,19 +186,6 @@ def test_two_processes_train_alike(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [1]
     weights = load_file(tmp_path / "ema.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values())
-
-
-def test_measures():
-    """J and F of squares that are equal, shifted, and empty."""
-    truth = np.zeros((100, 100), bool)
-    truth[20:60, 20:60] = True
-    shifted = np.roll(truth, 20, 1)
-    assert measure.region(truth, truth) == measure.boundary(truth, truth) == 1
-    assert measure.region(shifted, truth) == pytest.approx(1 / 3)
-    assert 0.2 < measure.boundary(shifted, truth) < 0.6
-    empty = np.zeros_like(truth)
-    assert measure.region(empty, truth) == measure.boundary(empty, truth) == 0
-    assert measure.region(empty, empty) == measure.boundary(empty, empty) == 1
 
 
 def test_export(tmp_path):

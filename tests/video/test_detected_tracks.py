@@ -1,5 +1,6 @@
 """Objects that a detector finds, followed: who joins, and what each frame tells of them."""
 
+import json
 import pickle
 
 import numpy as np
@@ -211,7 +212,8 @@ def test_the_session_exports_and_a_loop_may_stop(tracker, tmp_path):
         for _, _ in zip(range(5), tracks, strict=False):
             pass
         assert tracks.frame.index >= 4 and tracks.frame.names == {1: "square"}
-        (table,) = tracks.session.export(table=tmp_path / "t.csv")
+        assert tracks.session.tracked_frames[-1] == tracks.frame.index
+        (table,) = tracks.export(table=tmp_path / "t.csv")
         assert table.read_text().splitlines()[1].startswith("0,1,square,")
     assert list(tracks) == []
     token = segrid.CancelToken()
@@ -243,3 +245,24 @@ def test_missing_detectors_and_prompts(tracker, detector):
         segrid.Pipeline(detector, tracker).track(CLIP)
     with pytest.raises(TypeError, match="unknown option"):
         segrid.Pipeline(Finds([]), tracker).track(CLIP, nonsense=1)
+
+
+def test_an_export_has_every_frame_that_was_given(tracker, tmp_path):
+    """Also the frames before the first object, and those in which an object joined last."""
+    from pycocotools import mask as coco
+
+    detector = Finds(
+        [], [], [(SQUARE, 0.9, "square")], [(SQUARE, 0.9, "square"), (GROUND, 0.4, "ground")]
+    )
+    with segrid.Pipeline(detector, tracker).track(CLIP[:10], every=3) as tracks:
+        shown = [tracks.frame for _ in tracks]
+        (file,) = tracks.export(rle=tmp_path / "masks.json")
+    written = {f["index"]: f["objects"] for f in json.loads(file.read_text())["frames"]}
+    assert list(written) == [frame.index for frame in shown] == list(range(10))
+    assert written[0] == written[5] == [] and written[9]
+    for index, objects in written.items():
+        there = {one["id"]: coco.decode(one["segmentation"]) for one in objects if one["area"]}
+        masks = dict(zip(shown[index].ids, shown[index].masks.array, strict=True))
+        masks = {number: mask for number, mask in masks.items() if mask.any()}
+        assert list(there) == list(masks)
+        assert all(np.array_equal(there[number], masks[number]) for number in there)

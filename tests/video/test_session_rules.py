@@ -147,6 +147,8 @@ def test_what_does_not_fit_is_refused(tracker):
         refused(lambda: s.add(2, points=CLICK), ValueError, r"at most 1 objects \(max_objects\)")
         refused(lambda: s.remove(4), ValueError, "no object has the id 4; the objects are 1")
         refused(lambda: s.propagate("up"), ValueError, "expected forward, backward or both")
+        up = dict(points=CLICK, direction="up")
+        refused(lambda: s.add(1, **up), ValueError, "expected forward or backward, got 'up'")
         refused(lambda: s.propagate(start=99), FrameNotFound, "no frame 99")
         refused(lambda: s.propagate(frames=-1), ValueError, "at least 0")
         s.clear(1, 0)
@@ -162,6 +164,43 @@ def test_a_refused_prompt_changes_nothing(tracker):
             with pytest.raises(ValueError):
                 s.add(5, mask=np.ones((3, 3)))
             assert s.ids == []
+
+
+def test_anywhere_takes_what_sam2_takes(tracker):
+    """tests/tracking has the results; NaN stays refused."""
+    with opened(tracker) as s:
+        for prompt in (
+            dict(points=[[500, -3]], labels=[7]),
+            dict(boxes=[90, 50, 20, -10], replace=True),
+            dict(mask=np.ones((3, 3), bool)),
+        ):
+            refused(lambda p=prompt: s.add(1, **p), ValueError, "")
+            assert len(s.add(1, anywhere=True, **prompt)) == 1
+        nowhere = dict(points=[[np.nan, 1]], anywhere=True)
+        refused(lambda: s.add(1, **nowhere), ValueError, "is not inside")
+        refused(lambda: s.add(1, mask=np.ones((0, 3)), anywhere=True), ValueError, "mask")
+
+
+def test_a_correction_looks_where_it_is_told(tracker):
+    """By itself, the way the frame was followed last. What was found there before counts, too,
+    unless the clicks count alone."""
+
+    def corrected(**how):
+        with opened(tracker) as s:
+            s.add(1, frame=6, points=CLICK)
+            list(s.propagate())
+            list(s.propagate("backward"))
+            frame = how.pop("frame", 3)
+            return s.add(1, frame, points=[[60, 40]], labels=[0], **how).low_res
+
+    alone = corrected()
+    assert np.array_equal(alone, corrected(direction="backward"))
+    assert not np.array_equal(alone, corrected(direction="forward"))
+    assert not np.array_equal(alone, corrected(anew=True))
+    with opened(tracker) as s:  # a frame that was prompted begins anew, without memory
+        fresh = s.add(1, 6, points=[[60, 40]], labels=[0]).low_res
+    assert np.array_equal(fresh, corrected(frame=6, anew=True, replace=True))
+    assert not np.array_equal(fresh, corrected(frame=6, replace=True))
 
 
 def test_the_gil_is_free_while_a_step_computes(tracker):

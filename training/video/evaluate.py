@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from segrid.measuring.track_agreement import agreement, mean_agreement
 from transformers import Sam2VideoModel
 
 from ..data import held_out
 from . import loop
 from .clips import Davis, Maker
 from .initial import SIDE, TINY, config
-from .measure import scores
 
 CLIPS, FRAMES = 24, 12  # of procedural clips
 KINDS = ("mask", "click")
@@ -88,6 +88,12 @@ def procedural():
     for index in range(CLIPS):
         clip = maker.clip(np.random.default_rng((9_000_001, index)), FRAMES, 1)
         yield f"clip {index}", clip.frames, clip.masks[:, 0]
+
+
+def scores(found, truth):
+    """{"J", "F", "J&F"}: means over frames 1, 2 ... of masks (T, h, w); frame 0 has the prompt."""
+    mean = mean_agreement([agreement(*pair) for pair in zip(found[1:], truth[1:], strict=True)])
+    return {"J": round(mean.j, 4), "F": round(mean.f, 4), "J&F": round(mean.mean, 4)}
 
 
 def table(data, ways):

@@ -12,6 +12,7 @@ from rich.console import Console
 from segrid._types import Options
 from segrid.cli.output import printable
 
+TRACKER = "tiny-video"
 SEGMENTER = "facebook/sam2.1-hiera-tiny"
 DETECTOR = "google/owlv2-base-patch16-ensemble"
 DOWNLOADS = {SEGMENTER: "156 MB, Apache-2.0", DETECTOR: "620 MB, Apache-2.0"}
@@ -20,6 +21,7 @@ MADE_FOR = {
     "tiny": "`tiny`, the packaged model, is for trying segrid out and for blobs (nuclei, colonies, "
     "coins)",
     "tiny-detector": "`tiny-detector`, the packaged detector, knows colours, plain shapes, nuclei",
+    TRACKER: "`tiny-video`, the packaged tracker, is for trying segrid out",
 }
 
 

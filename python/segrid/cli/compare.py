@@ -15,17 +15,33 @@ from rich.table import Table
 from segrid._types import Options
 from segrid.cli.output import exit_on_error, printable
 
+LEAST_SIDE = 64  # of a model's square; a memory never has as many frames
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
 STAGES = ("encode", "decode", "scan", "filter", "total")
 
 
-def split(images: list[Path], precisions: list[str] | None) -> tuple[list[Path], list[str]]:
+def split(images: list[Path], precisions: list[str]) -> tuple[list[Path], list[str]]:
     """Separates images and precisions. In `--precision fp32 bf16 int8`, the names after the first
-    arrive among the images."""
-    if not precisions:
-        return images, ["fp32", "bf16", "int8"]
-    also = [p for p in images if str(p) in PRECISIONS and not p.exists()]
-    return [p for p in images if p not in also], precisions + [str(p) for p in also]
+    arrive among the images; in `--precision fp32,bf16,int8`, they are one word."""
+    names = [name for text in precisions for name in text.split(",")]
+    also = [p for p in images if names and str(p) in PRECISIONS and not p.exists()]
+    return [p for p in images if p not in also], names + [str(p) for p in also]
+
+
+def split_numbers(
+    images: list[Path], memory_frames: list[int], image_sides: list[int]
+) -> list[Path]:
+    """Separates images and numbers in the same way: numbers of files that do not exist go to the
+    lists that are not empty, small ones to memory_frames. Returns the images."""
+    rest = []
+    for path in images:
+        number = int(str(path)) if str(path).isdecimal() and not path.exists() else -1
+        into = memory_frames if number < LEAST_SIDE else image_sides
+        if number < 0 or not into:
+            rest.append(path)
+        else:
+            into.append(number)
+    return rest
 
 
 def run(

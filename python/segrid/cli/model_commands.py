@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from segrid.cli.options import Device, Json, Model, Precision, Threads, layers, numbers
+from segrid.cli.options import Device, Json, Model, Precision, Threads, layers, named, numbers
 
 
 def convert(
@@ -41,13 +41,16 @@ def quantize(
 
 
 def compare(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    context: typer.Context,
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files; or a video file or a folder of its frames.")
+    ],
     precision: Annotated[
         Optional[list[str]],
         typer.Option(
             metavar="NAME...",
-            help="One or more precisions, the reference first: --precision fp32 bf16 int8 (the "
-            "default).",
+            help="One or more precisions: --precision fp32 bf16 int8 (the default for images), or "
+            "fp32,bf16,int8. The first is the reference; of a video it is fp32, the default there.",
         ),
     ] = None,
     labels: Annotated[
@@ -69,16 +72,59 @@ def compare(
     crop_n_layers: Annotated[
         str, typer.Option(metavar="auto|INTEGER", parser=layers, help="Layers of crops.")
     ] = "auto",
+    point: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="X,Y", help="Of a video: an object, as for `segrid track`."),
+    ] = None,
+    box: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="X0,Y0,X1,Y1", help="Of a video: an object by its box."),
+    ] = None,
+    mask: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Of a video: the objects of a label map of its first frame (.png or .tif, 0 is "
+            "background)."
+        ),
+    ] = None,
+    prompt: Annotated[
+        Optional[list[str]], typer.Option(help="Of a video: objects to look for.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="Detector for --prompt.")] = "tiny-detector",
+    memory_frames: Annotated[
+        str,
+        typer.Option(metavar="N,...", help="Of a video: frames that are looked back at: 7,4,2."),
+    ] = "",
+    image_side: Annotated[
+        str,
+        typer.Option(metavar="N,...", help="Of a video: sides of the model's square, pixels."),
+    ] = "",
+    frames: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="Of a video: frames after the first one; default: all."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Compares the precisions on your own images: time, memory, and the changes in the masks."""
-    from segrid.cli.compare import run, split
+    """Compares the precisions on your own images: time, memory, and the changes in the masks. Of a
+    video: every combination of precisions, frames of memory and sides, against fp32 with the
+    settings of the model."""
+    from segrid.cli.choice import TRACKER, ModelChoice
+    from segrid.cli.compare import run, split, split_numbers
+    from segrid.cli.compare_video import VideoRequest, is_video, run_video
 
-    images, precisions = split(images, precision)
+    ages, sides = ([] if not text else numbers(text) for text in (memory_frames, image_side))
+    images = split_numbers(images, ages, sides)
+    images, precisions = split(images, precision or [])
+    request = VideoRequest(point or [], box or [], prompt or [], mask, ages, sides, frames)
+    if request or any(is_video(path) for path in images):
+        if len(images) != 1:
+            raise typer.BadParameter(f"give one video with these options, got {len(images)} files")
+        choice = ModelChoice(model if named(context, "model") else TRACKER, device, "fp32", threads)
+        raise typer.Exit(run_video(images[0], request, precisions, choice, detector, as_json=json))
     raise typer.Exit(
         run(
             images,
-            precisions,
+            precisions or ["fp32", "bf16", "int8"],
             labels,
             output,
             model,

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from segrid.detections import Detections
     from segrid.detector import Detector
     from segrid.video.detected_tracks import Tracks
-    from segrid.video.tracked_frame import TrackedFrame
     from segrid.video.tracker import Tracker
 
 SNAPSHOT_PAUSE = 5.0  # seconds between two snapshots, at least
@@ -218,36 +217,26 @@ class TrackRun:
 
     def write(self) -> dict[str, Path]:
         """Writes the results of the frames that are done; nothing where there are none."""
-        from segrid.video.export import export
-
         if self.done == 0:
             return {}
         files = {kind: self.request.file(ending) for kind, ending in ENDINGS.items()}
-        export(
-            self._results(),
-            self._frames,
+        self.session.export(
+            frames=self._frames_done,
             overlay=files["overlay"],
             rle=files["masks"],
             table=files["tracks"],
         )
         return files
 
-    def _results(self) -> Iterator[TrackedFrame]:
-        from segrid._native import _core
-        from segrid.results import Masks
-        from segrid.video.tracked_frame import TrackedFrame
-
-        followed = set(self.session.tracked_frames)
-        for index in range(self.request.frame, self.request.frame + self.done):
-            if index in followed:
-                yield self.session.frame(index)
-            else:  # before the first object
-                yield TrackedFrame(index, [], Masks(_core.no_masks(*self.session.size)))
+    @property
+    def _frames_done(self) -> range:
+        return range(self.request.frame, self.request.frame + self.done)
 
     def objects(self) -> list[JsonObject]:
         """[{"id", "name", "frames"}]: the number of frames in which each object is."""
         seen = {number: 0 for number in self.session.ids}
-        for frame in self._results():
+        for index in set(self.session.shown_frames) & set(self._frames_done):
+            frame = self.session.frame(index)
             for number, area in zip(frame.ids, frame.masks.areas.tolist(), strict=True):
                 seen[number] += area > 0
         names = self.session.names

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from segrid.cli.choice import TRACKER
 from segrid.cli.options import Device, Json, Precision, Threads, given, named
 
 
@@ -58,7 +59,7 @@ def track(
     model: Annotated[
         str,
         typer.Option(help="Tracker: packaged model, model folder or Hugging Face id of a SAM 2."),
-    ] = "facebook/sam2.1-hiera-tiny",
+    ] = TRACKER,
     detector: Annotated[
         str, typer.Option(help="Detector for --prompt: packaged model, folder or Hugging Face id.")
     ] = "tiny-detector",

@@ -5,14 +5,11 @@ The same call runs in several precisions, each in a process of its own.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,9 @@ from numpy.typing import NDArray
 from segrid._types import JsonObject, Progress
 from segrid.mask_matching import BoxedMask, Match, crop_to_box, match
 from segrid.measuring.image_paths import existing_paths
+from segrid.measuring.label_map import read_label_map
 from segrid.measuring.memory import difference, reset_peak, resident_mb
+from segrid.measuring.own_process import measured, serve
 from segrid.measuring.packed_masks import packed, unpacked
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
@@ -135,7 +134,13 @@ def compare(
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             out = Path(scratch) / f"{name}.npz"
-            answer = _measured(job | {"precision": name, "out": str(out)}, progress)
+            answer = measured(
+                "compare",
+                __name__,
+                job | {"precision": name, "out": str(out)},
+                name,
+                partial(_tell, progress, name),
+            )
             if "refused" in answer:
                 refused[name] = answer["refused"]
             else:
@@ -146,6 +151,11 @@ def compare(
             + "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         )
     return Comparison(str(model), paths, rows.results, refused, rows.worst)
+
+
+def _tell(progress: Progress | None, precision: str, message: JsonObject) -> None:
+    if progress is not None:
+        progress(message | {"precision": precision})
 
 
 class _Rows:
@@ -205,17 +215,9 @@ def _label_file(folder: Path, image: Path) -> Path:
 
 
 def _ap50(found: list[list[BoxedMask]], maps: list[Path]) -> float:
-    from PIL import Image
-
     true = false = missed = 0
     for masks, file in zip(found, maps, strict=True):
-        with Image.open(file) as picture:
-            numbers = np.asarray(picture)
-        if numbers.ndim != 2:
-            raise ValueError(
-                f"{file}: a label map has one channel of object numbers, this one has shape "
-                f"{numbers.shape}"
-            )
+        numbers = read_label_map(file)
         if masks and masks[0].size != numbers.shape:
             raise ValueError(
                 f"{file}: {numbers.shape[1]} x {numbers.shape[0]} pixels, its image has "
@@ -271,55 +273,9 @@ def _draw(
     sheet.save(path)
 
 
-def _measured(job: JsonObject, progress: Progress | None) -> JsonObject:
-    """What `_measure` says in a process of its own, whose memory is that of one precision alone."""
-    answer: JsonObject = {}
-    with (
-        tempfile.TemporaryFile("w+") as stderr,
-        subprocess.Popen(
-            [sys.executable, "-c", "from segrid.measuring.comparison import _main; _main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        ) as child,
-    ):
-        assert child.stdin is not None and child.stdout is not None
-        try:
-            with contextlib.suppress(BrokenPipeError):  # it ended at once; its last line tells why
-                child.stdin.write(json.dumps(job))
-                child.stdin.close()
-            for line in child.stdout:
-                message = json.loads(line)
-                if "done" not in message:
-                    answer = message
-                elif progress is not None:
-                    progress(message | {"precision": job["precision"]})
-        except BaseException:
-            child.kill()
-            raise
-        child.wait()
-        stderr.seek(0)
-        errors = stderr.read()
-    if not answer:
-        raise RuntimeError(
-            f"compare: the process for {job['precision']} failed: "
-            f"{errors.strip().splitlines()[-1] if errors.strip() else child.returncode}"
-        )
-    return answer
-
-
 def _main() -> None:
-    """The process that measures one precision: messages are lines of JSON."""
-    job = json.loads(sys.stdin.read())
-    out = sys.stdout
-    sys.stdout = sys.stderr  # libraries print to it
-
-    def send(message: JsonObject) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
-
-    _measure(job, send)
+    """The process that measures one precision."""
+    serve(_measure)
 
 
 def _measure(job: JsonObject, send: Progress) -> None:

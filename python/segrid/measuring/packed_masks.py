@@ -35,8 +35,14 @@ def packed(masks: Masks, image: int) -> dict[str, NDArray[Any]]:
 
 def unpacked(file: Path) -> list[list[BoxedMask]]:
     """The masks of each image, from a file of `np.savez` with the arrays of `packed`."""
+    found = unpacked_by_place(file)
+    return [list(of_image.values()) for of_image in found]
+
+
+def unpacked_by_place(file: Path) -> list[dict[int, BoxedMask]]:
+    """The masks of each image by their place in it; empty masks are left out."""
     with np.load(file) as stored:
-        images: list[list[BoxedMask]] = [[] for name in stored.files if name.endswith(".size")]
+        images: list[dict[int, BoxedMask]] = [{} for name in stored.files if name.endswith(".size")]
         for name in stored.files:
             if name.endswith(".size"):
                 continue
@@ -47,7 +53,8 @@ def unpacked(file: Path) -> list[list[BoxedMask]]:
                 .reshape(y1 - y0, x1 - x0)
                 .astype(bool)
             )
-            images[int(name.split(".")[0])].append(
-                BoxedMask((height, width), (x0, y0, x1, y1), inside, int(inside.sum()))
+            image, place = (int(number) for number in name.split("."))
+            images[image][place] = BoxedMask(
+                (height, width), (x0, y0, x1, y1), inside, int(inside.sum())
             )
     return images

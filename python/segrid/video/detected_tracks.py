@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segrid._native import CancelToken, _core, cancel_scope
+from segrid._native import CancelToken, cancel_scope
 from segrid._types import Progress
 from segrid.detections import Detections
 from segrid.mask_matching import MATCH, boxed, iou_of, match
-from segrid.results import Masks
 from segrid.segmenter import Segmenter
 from segrid.video.closing import Closing
 from segrid.video.frames import FrameNotFound
@@ -73,7 +74,7 @@ class Tracks(Closing):
         with pipeline.track("clip.mp4", ["a dog"], every=25) as tracks:
             for found in tracks:
                 print(tracks.frame.progress, found.tracker_id, found.labels)
-            tracks.session.export(overlay="dogs.mp4")
+            tracks.export(overlay="dogs.mp4")
 
     Attributes
     ----------
@@ -142,14 +143,14 @@ class Tracks(Closing):
             self.session.picture(index)
         except FrameNotFound:
             return None
-        return TrackedFrame(index, [], Masks(_core.no_masks(*self.session.size)))
+        return TrackedFrame.empty(index, self.session.size)
 
     def _join(self, frame: TrackedFrame) -> bool:
         """Detects in a frame, and adds what is new there. Returns whether something was new."""
         picture = self.session.picture(frame.index)
         (height, width), (h, w) = self.session.size, picture.shape[:2]
         with cancel_scope([] if self._cancel is None else [self._cancel]):
-            found = _inside(self._detect(picture), (w, h))
+            found = inside(self._detect(picture), (w, h))
             new = self._unknown(frame, found)
         scale = np.array([width / w, height / h] * 2)
         for i in new:
@@ -209,13 +210,37 @@ class Tracks(Closing):
             tracker_id=np.array(ids, np.int64),
         )
 
+    def export(
+        self,
+        *,
+        overlay: str | os.PathLike[str] | None = None,
+        labels: str | os.PathLike[str] | None = None,
+        rle: str | os.PathLike[str] | None = None,
+        table: str | os.PathLike[str] | None = None,
+        rate: float | None = None,
+    ) -> list[Path]:
+        """Writes the frames that were given so far, with the objects that are in them, and returns
+        the paths. Frames before the first object are written, too.
+
+        Arguments and errors are those of `Session.export`.
+        """
+        last = self._start - 1 if self.frame is None else self.frame.index
+        return self.session.export(
+            frames=range(self._schedule.first, last + 1),
+            overlay=overlay,
+            labels=labels,
+            rle=rle,
+            table=table,
+            rate=rate,
+        )
+
     def close(self) -> None:
         """Closes the video. A second call does nothing."""
         self._steps = iter(())
         self.session.close()
 
 
-def _inside(found: Detections, size: tuple[int, int]) -> Detections:
+def inside(found: Detections, size: tuple[int, int]) -> Detections:
     """The detections with their boxes cut to a picture of (width, height); those outside it are
     left out."""
     boxes = np.clip(found.boxes, 0, [*size, *size])

@@ -12,7 +12,7 @@ from segrid._native import _core
 from segrid._types import Options
 from segrid.results import Masks
 from segrid.video.closing import Closing
-from segrid.video.object_prompt import Prompt
+from segrid.video.object_prompt import Manner, Prompt
 from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.tracked_frame import TrackedFrame
 
@@ -23,7 +23,6 @@ class _Waiting:
 
     id: int
     prompt: Prompt
-    replace: bool
 
 
 class LiveSession(Objects, Closing):
@@ -63,14 +62,14 @@ class LiveSession(Objects, Closing):
         Before the first frame, the prompt waits for it, and the result is None. Afterwards returns
         the masks of all objects in the last frame. Raises ValueError for prompts that do not fit.
         """
-        prompt = Prompt(points, labels, boxes, mask)
+        prompt = Prompt(points, labels, boxes, mask, Manner(replace))
         id = operator.index(id)
         with self._owned("add"):
             if self._embedding is None:
-                self._waiting.append(_Waiting(id, prompt, replace))
+                self._waiting.append(_Waiting(id, prompt))
                 self._name(id, name, category)
                 return None
-            found = self._prompt(id, self._index, self._embedding, prompt, replace=replace)
+            found = self._prompt(id, self._index, self._embedding, prompt)
             self._name(id, name, category)
             return found.masks
 
@@ -100,7 +99,7 @@ class LiveSession(Objects, Closing):
             self._index, self._embedding = self._index + 1, embedding
             waiting, self._waiting = self._waiting, []
             for one in waiting:
-                self._prompt(one.id, self._index, embedding, one.prompt, replace=one.replace)
+                self._prompt(one.id, self._index, embedding, one.prompt)
             self._settle()
             return self._frame(self._native.track(self._index, embedding, False))
 

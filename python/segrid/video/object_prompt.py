@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal, get_args
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from segrid._types import Options
 from segrid.prompt_arrays import numbers, point_arrays
+
+Way = Literal["forward", "backward"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a prompt is read, and what it is decoded with; `Session.add` says what each means.
+
+    Raises ValueError for an unknown direction.
+    """
+
+    replace: bool = False
+    anywhere: bool = False
+    anew: bool = False
+    direction: Way | None = None
+
+    def __post_init__(self) -> None:
+        if self.direction not in (None, *get_args(Way)):
+            raise ValueError(f"direction: expected forward or backward, got {self.direction!r}")
+
+    @property
+    def backwards(self) -> bool | None:
+        """The direction as the engine takes it."""
+        return None if self.direction is None else self.direction == "backward"
+
+    def options(self) -> Options:
+        """All of it as the engine takes it."""
+        return {
+            "replace": self.replace,
+            "anywhere": self.anywhere,
+            "anew": self.anew,
+            "backwards": self.backwards,
+        }
 
 
 class Prompt:
@@ -20,18 +57,22 @@ class Prompt:
         labels: ArrayLike | None,
         boxes: ArrayLike | None,
         mask: ArrayLike | None,
+        manner: Manner,
     ) -> None:
         if points is None and boxes is None and mask is None:
             raise ValueError("add: no prompt; give points, boxes or mask")
         if mask is not None and (points is not None or boxes is not None):
             raise ValueError("add: a mask takes the place of points and boxes; give one of them")
         self.points = self.labels = self.box = self.mask = None
+        self.manner = manner
         if mask is not None:
             self.mask = np.ascontiguousarray(np.asarray(mask) > 0)
         if points is not None:
             clicks = numbers("points", points)
             one = None if labels is None else np.asarray(labels)[None]
-            prompts, given = point_arrays(np.atleast_2d(clicks)[None], one, anywhere=False)
+            prompts, given = point_arrays(
+                np.atleast_2d(clicks)[None], one, anywhere=manner.anywhere
+            )
             assert prompts is not None and given is not None
             self.points, self.labels = prompts[0], given[0]
         elif labels is not None:

@@ -55,19 +55,14 @@ class Objects:
             self._owner.release()
 
     def _prompt(
-        self,
-        id: int,
-        frame: int,
-        embedding: _core.Embedding,
-        prompt: Prompt,
-        *,
-        replace: bool,
+        self, id: int, frame: int, embedding: _core.Embedding, prompt: Prompt
     ) -> TrackedFrame:
+        manner = prompt.manner.options()
         if prompt.mask is not None:
-            found = self._native.add_mask(id, frame, embedding, prompt.mask)
+            found = self._native.add_mask(id, frame, embedding, prompt.mask, manner)
         else:
             found = self._native.add(
-                id, frame, embedding, prompt.points, prompt.labels, prompt.box, replace
+                id, frame, embedding, prompt.points, prompt.labels, prompt.box, manner
             )
         return self._frame(found)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -22,23 +21,15 @@ from segrid.results import Masks
 from segrid.video.closing import Closing
 from segrid.video.export import export
 from segrid.video.frames import FrameNotFound, Frames
-from segrid.video.object_prompt import Prompt
+from segrid.video.object_prompt import Manner, Prompt, Way
 from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.prefetch import Prefetch
 from segrid.video.run_progress import Told
-from segrid.video.snapshots import Snapshot, write_snapshot
+from segrid.video.snapshots import Opened, Snapshot, write_snapshot
 from segrid.video.tracked_frame import TrackedFrame
 
 Direction = Literal["forward", "backward", "both"]
 EMBEDDINGS = 2  # of frames that are kept: that of the last prompt and that of the last step
-
-
-@dataclass(frozen=True)
-class Opened:
-    """How the video was opened, see `Tracker.open`. path: None where it has none."""
-
-    path: str | None
-    long_side: int | None
 
 
 class Session(Objects, Closing):
@@ -99,6 +90,11 @@ class Session(Objects, Closing):
         """The frames that have masks after `propagate`, ascending."""
         return self._native.tracked_frames
 
+    @property
+    def shown_frames(self) -> list[int]:
+        """The frames that have masks, because they were prompted or followed, ascending."""
+        return sorted({*self.prompted_frames, *self.tracked_frames})
+
     def add(
         self,
         id: int,
@@ -109,6 +105,9 @@ class Session(Objects, Closing):
         boxes: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         replace: bool = False,
+        anywhere: bool = False,
+        anew: bool = False,
+        direction: Way | None = None,
         name: str | None = None,
         category: int | None = None,
     ) -> Masks:
@@ -123,19 +122,26 @@ class Session(Objects, Closing):
         mask : (H, W) bool, the size of the video, in place of clicks and box
         replace : drops the clicks that the object has in this frame, rather than adding to them
             (sam2's clear_old_points)
+        anywhere : accepts what the originals accept: points and boxes outside the frame, boxes with
+            any corners, other labels, and a mask of any size, which is resized to the frame
+        anew : the clicks count alone, as in transformers: the logits that were found in this frame
+            before are no hint, and a frame that was prompted before is decoded without memory
+        direction : the run whose memory a frame that was followed is corrected with; None: the one
+            in which it was followed last
         name, category : kept for exports
 
         Returns the masks of all objects in this frame, in the order of `ids`. Raises ValueError for
         prompts that do not fit, FrameNotFound (an IndexError), and what reading the frame raises.
         Source: sam2.SAM2VideoPredictor.add_new_points_or_box, add_new_mask.
         """
-        prompt = Prompt(points, labels, boxes, mask)
+        manner = Manner(replace, anywhere, anew, direction)
+        prompt = Prompt(points, labels, boxes, mask, manner)
         id, frame = operator.index(id), operator.index(frame)
         with self._owned("add"):
             self._check_number(frame)
             embedding = self._embedding(frame)
-            self._recall(self._native.forgotten_by_prompt(id, frame))
-            found = self._prompt(id, frame, embedding, prompt, replace=replace)
+            self._recall(self._native.forgotten_by_prompt(id, frame, manner.backwards))
+            found = self._prompt(id, frame, embedding, prompt)
             self._name(id, name, category)
             return found.masks
 
@@ -296,6 +302,7 @@ class Session(Objects, Closing):
         rle: str | os.PathLike[str] | None = None,
         table: str | os.PathLike[str] | None = None,
         rate: float | None = None,
+        frames: Iterable[int] | None = None,
     ) -> list[Path]:
         """Writes the objects of all frames that have masks, and returns the paths.
 
@@ -304,11 +311,14 @@ class Session(Objects, Closing):
         rle : a .json file of all masks as COCO's run lengths
         table : a .csv file of areas, boxes and centroids
         rate : frames per second of the overlay; None: that of the video, else 25
+        frames : the frames to write, also such without objects; None: those that have masks
 
         Raises ValueError where there is nothing to write, and OSError.
         """
+        there = set(shown := self.shown_frames)
+        wanted = shown if frames is None else frames
         return export(
-            map(self.frame, self.tracked_frames),
+            (self.frame(i) if i in there else TrackedFrame.empty(i, self.size) for i in wanted),
             self._frames,
             overlay=overlay,
             labels=labels,

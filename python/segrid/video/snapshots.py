@@ -19,6 +19,14 @@ Prompted = tuple[int, list[tuple[float, float]], list[int]]  # frame, points, la
 ARRAYS = ("logits", "memory", "pointer")  # of each mask, see `_core.Session.state`
 
 
+@dataclass(frozen=True)
+class Opened:
+    """How a video was opened, see `Tracker.open`. path: None where it has none."""
+
+    path: str | None
+    long_side: int | None
+
+
 @dataclass
 class Snapshot:
     """What a session is made of, without the video.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid._native import _core
 from segrid.results import Masks
 
 
@@ -28,6 +29,11 @@ class TrackedFrame:
     masks: Masks
     names: dict[int, str] = field(default_factory=dict)
     progress: str = ""
+
+    @classmethod
+    def empty(cls, index: int, size: tuple[int, int]) -> TrackedFrame:
+        """A frame of (H, W) pixels without objects."""
+        return cls(index, [], Masks(_core.no_masks(*size)))
 
     @property
     def scores(self) -> NDArray[np.float32]:

@@ -13,8 +13,8 @@ from segrid.torch_names import Device, Precision
 from segrid.video.frame_store import FrameStore
 from segrid.video.image_side import config_of_side
 from segrid.video.live import LiveSession
-from segrid.video.session import Opened, Session
-from segrid.video.snapshots import read_snapshot
+from segrid.video.session import Session
+from segrid.video.snapshots import Opened, read_snapshot
 from segrid.video.sources import VideoLike, open_frames
 
 
@@ -37,7 +37,7 @@ class Tracker(LoadedModel):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] = "facebook/sam2.1-hiera-tiny",
+        model: str | os.PathLike[str] = "tiny-video",
         *,
         device: Device = "auto",
         precision: Precision = "auto",

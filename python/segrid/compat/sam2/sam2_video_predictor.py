@@ -39,8 +39,7 @@ class SAM2VideoPredictor(SAM2Base):
     - Small holes are filled on every device. sam2 needs its CUDA extension for that.
     - Frames are read when they are needed, and those of .mp4 files by another decoder and another
       resizing filter (Pillow's bicubic one) than decord's.
-    - A prompt that is refused leaves no object behind. Points and boxes must lie in the frame,
-      masks must have the video's size, and object ids are whole numbers.
+    - A prompt that is refused leaves no object behind, and object ids are whole numbers.
     - clear_non_cond_mem_around_input works; in sam2 1.1 it raises AttributeError. With a
       num_maskmem below the model's, positions in time stay those that the model was trained with.
     """
@@ -148,7 +147,7 @@ class SAM2VideoPredictor(SAM2Base):
     ) -> Shown:
         """Prompts an object in a frame by (K, 2) points x, y with (K,) labels (1 foreground, 0
         background), an XYXY box, or both, in pixels of the video (in 0..1 with
-        normalize_coords=False).
+        normalize_coords=False). They may lie outside the frame.
 
         Returns (frame_idx, ids of all objects, their (N, 1, H, W) float32 logits in this frame).
         Raises ValueError for prompts that do not fit, IndexError for a frame that is not there."""
@@ -177,14 +176,15 @@ class SAM2VideoPredictor(SAM2Base):
     def add_new_mask(
         self, inference_state: State, frame_idx: int, obj_id: int, mask: ArrayLike
     ) -> Shown:
-        """Prompts an object in a frame by an (H, W) mask of the video's size; pixels that are not 0
-        belong to the object. Returns and raises as `add_new_points_or_box`."""
+        """Prompts an object in a frame by an (H, W) mask of any size, which is resized to the
+        frame; pixels that are not 0 belong to the object. Returns and raises as
+        `add_new_points_or_box`."""
         pixels = array_of(mask).astype(bool)
         assert pixels.ndim == 2
         return self._prompt(inference_state, frame_idx, obj_id, mask=pixels)
 
     def _prompt(self, state: State, frame: int, id: int, **prompt: Any) -> Shown:
-        found = state.session.add(id, frame, **prompt)
+        found = state.session.add(id, frame, anywhere=True, **prompt)
         state["prompted_frames"].setdefault(id, set()).add(frame)
         return frame, state.note_objects(), state.logits(found.low_res, self.non_overlap_masks)
 

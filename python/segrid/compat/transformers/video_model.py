@@ -46,16 +46,12 @@ class Sam2VideoModel(Model):
 
     - Inputs are decoded when the model is called; several objects may get inputs before that. (In
       transformers the last call of add_inputs_to_inference_session counts.)
-    - Inputs of a frame that was followed, or was prompted before a run, are decoded together with
-      the earlier logits of the frame, and corrections with the memory of the direction in which the
-      frame was followed last.
     - A mask as input gives the object pointer of the single mask, and is remembered at low
-      resolution. It must have the video's size.
+      resolution.
     - Objects without inputs in a frame are followed there only if they have no result yet.
     - With more prompted frames than max_cond_frame_num, pointers come from the chosen ones alone.
     - Of several objects in one call, each is decoded with its own points. (transformers pads them
       to one number, which counts when it chooses between one mask and three.)
-    - Points and boxes must lie in the frame.
     - Results are float32, whatever the dtype of the model.
     """
 
@@ -129,7 +125,7 @@ class Sam2VideoModel(Model):
         from tqdm import tqdm  # type: ignore[import-untyped]
 
         session = inference_session.opened(self.tracker)
-        inference_session.decode(session)
+        inference_session.decode(session, backwards=reverse)
         prompted, count = session.prompted_frames, inference_session.num_frames or 0
         if not prompted:
             raise ValueError(

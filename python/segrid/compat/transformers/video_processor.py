@@ -105,9 +105,9 @@ class Sam2VideoProcessor:
 
         obj_ids : N objects, or one
         input_points, input_labels : [1][N][K][2] x, y and [1][N][K] (1 foreground, 0 background),
-            in pixels of the video
+            in pixels of the video; they may lie outside it
         input_boxes : [1][N][4] XYXY
-        input_masks : N masks (H, W) of the video's size, or one
+        input_masks : N masks (H, W) of any size, or one
         original_size : (height, width) of a streamed video, before its first frame
         clear_old_inputs : whether earlier points of the frame are dropped
 

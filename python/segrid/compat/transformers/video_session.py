@@ -25,7 +25,7 @@ class Inputs:
 
     points: np.ndarray | None = None  # (K, 2)
     labels: np.ndarray | None = None  # (K,)
-    mask: np.ndarray | None = None  # (H, W) bool
+    mask: np.ndarray | None = None  # (h, w) bool, of any size
 
 
 @dataclass
@@ -57,7 +57,6 @@ class Sam2VideoInferenceSession:
         self.obj_ids: list[int] = []
         self._inputs: dict[tuple[int, int], Inputs] = {}  # by object and frame
         self._new: dict[tuple[int, int], Inputs] = {}  # those that were not decoded yet
-        self._decoded: set[tuple[int, int]] = set()
 
     @property
     def num_frames(self) -> int | None:
@@ -90,7 +89,6 @@ class Sam2VideoInferenceSession:
         self.obj_ids = []
         self._inputs.clear()
         self._new.clear()
-        self._decoded.clear()
         if self._session is not None:
             self._session.reset()
 
@@ -144,26 +142,37 @@ class Sam2VideoInferenceSession:
             self._tracker = tracker
         return self._session
 
-    def decode(self, session: Session, frame: int | None = None) -> list[int]:
-        """Decodes the new inputs of a frame, or of all. Returns the objects that had some."""
+    def decode(
+        self, session: Session, frame: int | None = None, *, backwards: bool = False
+    ) -> list[int]:
+        """Decodes the new inputs of a frame, or of all, which then take part in memory. Returns the
+        objects that had some.
+
+        backwards : the direction of the memory that corrections look at"""
         places = [place for place in self._new if frame in (None, place[1])]
         for id, number in places:
             inputs = self._new[id, number]
-            if (id, number) in self._decoded and id in session.ids:
-                session.clear(id, number)
-            if inputs.mask is not None:
-                session.add(id, number, mask=inputs.mask)
-            else:
-                session.add(id, number, points=inputs.points, labels=inputs.labels, replace=True)
-            self._decoded.add((id, number))
+            session.add(
+                id,
+                number,
+                points=inputs.points,
+                labels=inputs.labels,
+                mask=inputs.mask,
+                replace=True,
+                anywhere=True,
+                anew=True,
+                direction="backward" if backwards else "forward",
+            )
             del self._new[id, number]
+        if places:
+            session.propagate(frames=0)  # (nothing is followed until it is iterated)
         return [id for id, _ in places]
 
     # ---- following
 
     def step(self, session: Session, frame: int, *, backwards: bool) -> Found:
         """Decodes the new inputs of a frame, and follows the objects that have no result there."""
-        fresh = self.decode(session, frame)
+        fresh = self.decode(session, frame, backwards=backwards)
         prompted = _found(session.frame(frame)) if fresh else None
         if prompted is not None and not np.isnan(prompted.scores).any():
             return prompted
