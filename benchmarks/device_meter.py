@@ -9,7 +9,7 @@ class DeviceMeter:
 
     busy : afterwards the share of the time, from 0 to 1, in which the GPU ran a kernel (NVML's
         utilisation, which the driver averages over a sixth of a second or more)
-    peak_mb : afterwards the peak of torch's memory on it, in MB of 10^6 bytes, with all tensors that
+    peak_mb : afterwards the peak of torch's memory on it, in MB of 10^6 bytes, of all tensors that
         were there before
     Both stay None on the CPU."""
 

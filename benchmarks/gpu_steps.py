@@ -10,12 +10,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The tests that are marked `cuda` are in these; tests/test_gpu_check.py compares.
+# Where the tests are that are marked `cuda`, and those that ask which devices are there;
+# tests/test_gpu_check.py compares.
 CUDA_TESTS = (
     "tests/parity",
     "tests/contract/test_device_results.py",
     "tests/video/test_session_rules.py",
 )
+DEVICE_TESTS = "tests/contract/test_device.py"
 FASTEST = ("--precision", "fp16")
 
 
@@ -62,9 +64,11 @@ def _preparations():
     if shutil.which("nvidia-smi"):
         lines += "nvidia-smi; "
     machine = lines + f"{sys.executable} -m pip list"
+    build, python = "scripts/gpu_build.sh", {"PYTHON": sys.executable}
     return [
         Step("machine", 20, ["bash", "-c", machine], needs=()),
-        Step("build", 210, ["scripts/gpu_build.sh"], needs=(), environ={"PYTHON": sys.executable}),
+        Step("configure", 40, [build, "configure"], needs=(), environ=python),
+        Step("build", 200, [build], needs=("configure",), environ=python),
     ]
 
 
@@ -77,11 +81,11 @@ def _tests(target):
     workers = ("-n", "8") if importlib.util.find_spec("xdist") else ()
     chosen = (*CUDA_TESTS, "-m", "cuda", *workers)
     if target.small:  # without a GPU those tests are skipped
-        small = "everything_gives and plain- and cpu or by_the_batch and cpu"
-        chosen = (CUDA_TESTS[1], "-k", small)
+        chosen = (CUDA_TESTS[1], "-k", "by_the_batch and cpu-plain")
     return [
         Step("minimal", 60, _python(*pytest, "tests/test_minimal.py")),
         Step("tests", 120, _python(*pytest, *chosen, "--durations=10")),
+        Step("devices", 40, _python(*pytest, DEVICE_TESTS, "-k", "absent or auto_takes or cuda")),
     ]
 
 

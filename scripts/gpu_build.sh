@@ -3,7 +3,7 @@
 # and puts it into python/segrid; builds the fake device of the tests, too. Part of gpu_check.sh.
 #
 # usage: scripts/gpu_build.sh [configure]
-#   configure   configures the build, and builds nothing
+#   configure   configures the build only
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}

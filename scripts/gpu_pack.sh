@@ -3,17 +3,19 @@
 # nlohmann_json and GoogleTest, the peers' Python packages, held-out pictures, a photo. Run it here, in
 # the root of the checkout, after `make test`; then take .gpu along with the working tree.
 #
-# usage: scripts/gpu_pack.sh [--no-wheels] [DATA]
-#   DATA          the folder of the training sets (../shared/data)
-#   --no-wheels   downloads nothing: for rehearsals, whose Python is another one anyway
+# usage: scripts/gpu_pack.sh [--no-wheels] [--into FOLDER] [DATA]
+#   --no-wheels     downloads nothing: for rehearsals, whose Python is another one anyway
+#   --into FOLDER   in place of .gpu
+#   DATA            the folder of the training sets (../shared/data); where it is not there, the prices
+#                   of low precisions cannot be measured
 set -euo pipefail
 cd "$(dirname "$0")/.."
-wheels=yes
+wheels=yes pack=.gpu
 if [ "${1:-}" = --no-wheels ]; then wheels=no; shift; fi
+if [ "${1:-}" = --into ]; then pack=$2; shift 2; fi
 data=${1:-../shared/data}
 python=${PYTHON:-.venv/bin/python}
 device_python=3.12
-pack=.gpu
 most_mb=40  # the working tree, which travels along, has 21 of the 64 MiB that may travel
 
 rm -rf "$pack"
@@ -49,8 +51,9 @@ if [ "$wheels" = yes ]; then
 fi
 
 # The photos, and of the nuclei the kept-out pictures, which training.price reads.
-cp "$data"/photos/* "$pack/data/photos/"
-PYTHONPATH=$PWD/python "$python" - "$data" "$pack/data" <<'PYTHON'
+if [ -d "$data/nuclei_dsb2018" ]; then
+    cp "$data"/photos/* "$pack/data/photos/"
+    PYTHONPATH=$PWD/python "$python" - "$data" "$pack/data" <<'PYTHON'
 import shutil, sys
 from pathlib import Path
 
@@ -64,6 +67,9 @@ for part in ("images", "labels"):
             shutil.copy(file, target / part)
 shutil.copy(source / "index.csv", target)
 PYTHON
+else
+    echo "$data is not there: no pictures are taken along"
+fi
 
 # What is measured: the copy of the working tree has no history.
 git describe --always --dirty > "$pack/commit"

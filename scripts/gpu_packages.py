@@ -1,29 +1,35 @@
-"""Links, in a folder, those installed packages that the machine with a GPU has, too, and no others:
-python scripts/gpu_packages.py FOLDER. The names stand in gpu_packages.txt."""
+"""Links, in a folder, those installed packages that the machine with a GPU has, too:
+python scripts/gpu_packages.py FOLDER. The names stand in gpu_packages.txt. What these packages
+require is linked with them, because here they have other versions, with other requirements."""
 
 import re
 import sys
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-
-def normal(name):
-    """A distribution's name as package indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+from packaging.requirements import Requirement
 
 
 def main(folder):
     listed = Path(__file__).with_suffix(".txt").read_text()
-    names = " ".join(line for line in listed.splitlines() if not line.startswith("#")).split()
-    there = {normal(name) for name in names}
-    for package in distributions():
-        if normal(package.metadata["Name"]) not in there:
+    lines = (line for line in listed.splitlines() if not line.startswith("#"))
+    names, seen = " ".join(lines).split(), set()
+    while names:
+        name = re.sub(r"[-_.]+", "-", names.pop()).lower()
+        if name in seen:
             continue
+        seen.add(name)
+        try:
+            package = distribution(name)
+        except PackageNotFoundError:
+            continue  # The machine has more than this environment.
+        needed = map(Requirement, package.requires or ())
+        names += [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
         tops = {file.parts[0] for file in package.files or () if ".." not in file.parts}
         for top in tops - {"__pycache__"}:
-            source, target = Path(package.locate_file(top)), Path(folder) / top
+            target = Path(folder) / top
             if not target.exists():
-                target.symlink_to(source.resolve())
+                target.symlink_to(Path(package.locate_file(top)).resolve())
 
 
 if __name__ == "__main__":

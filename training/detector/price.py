@@ -2,8 +2,8 @@
 writes the table in segrid.json by which precision="auto" decides:
 `python -m training.detector.price FOLDER --data DATA --write`.
 
-fp16 runs on devices: `--device cuda` measures it there, `--device cpu-plain` the same definitions on
-the CPU.
+fp16 runs on devices: `--device cuda` measures it there, `--device cpu-plain` measures the same
+definitions on the CPU.
 
 The scenes and nuclei are those of evaluate.py. For each precision the worse of both sets counts:
 the mean IoU of fp32's boxes with the boxes of the same label (0 for a box that is lost), the least
