@@ -138,7 +138,9 @@ def main():
     p.add_argument("--out", type=Path, default=ROOT / "out/gpu", help="folder of what comes back")
     p.add_argument("--device", default="cuda", help="of the benchmarks (%(default)s)")
     p.add_argument("--small", action="store_true", help="small settings, for the rehearsal")
-    p.add_argument("--seconds", type=float, default=480, help="of all steps (%(default)s)")
+    p.add_argument(
+        "--seconds", type=float, help="of all steps (480, with --small an hour)", default=None
+    )
     p.add_argument("--steps", nargs="+", help="the steps to run (all)")
     p.add_argument("--without", nargs="+", default=[], help="steps to leave out")
     p.add_argument("--list", action="store_true", help="prints the steps, and runs none")
@@ -158,7 +160,7 @@ def main():
         for step in chosen:
             print(f"{step.name}: at most {step.limit} s: {' '.join(step.command)}")
         return
-    check = Check(target, a.seconds)
+    check = Check(target, a.seconds or (3600 if a.small else 480))
     for step in chosen:
         with tempfile.TemporaryDirectory() as results:
             check.run(step, Path(results))
