@@ -1,6 +1,7 @@
-"""Links, in a folder, those installed packages that the machine with a GPU has, too:
-python scripts/gpu_packages.py FOLDER. The names stand in gpu_packages.txt. What these packages
-require is linked with them, because here they have other versions, with other requirements."""
+"""Links, in a folder, those installed packages that the machine with a GPU has, too, and others that
+are named: python scripts/gpu_packages.py FOLDER [NAME...]. What the machine has stands in
+gpu_packages.txt. What these packages require is linked with them, because here they have other
+versions, with other requirements."""
 
 import re
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 
-def main(folder):
+def main(folder, *more):
     listed = Path(__file__).with_suffix(".txt").read_text()
     lines = (line for line in listed.splitlines() if not line.startswith("#"))
-    names, seen = " ".join(lines).split(), set()
+    names, seen = [*" ".join(lines).split(), *more], set()
     while names:
         name = re.sub(r"[-_.]+", "-", names.pop()).lower()
         if name in seen:
@@ -33,4 +34,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -27,7 +27,8 @@ done | xargs -0 cp --parents -t "$copy"
 scripts/gpu_pack.sh --no-wheels --into "$copy/.gpu" "${DATA:-../shared/data}"
 
 "$PYTHON" -m venv --without-pip "$copy/.venv"
-"$PYTHON" scripts/gpu_packages.py "$copy"/.venv/lib/python*/site-packages
+# pycocotools goes there as a wheel, for that machine's Python.
+"$PYTHON" scripts/gpu_packages.py "$copy"/.venv/lib/python*/site-packages pycocotools
 
 steps=()
 if [ -n "$engine" ]; then
