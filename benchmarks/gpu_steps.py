@@ -69,8 +69,8 @@ def _preparations():
     build, python = "scripts/gpu_build.sh", {"PYTHON": sys.executable}
     return [
         Step("machine", 20, ["bash", "-c", machine], needs=()),
-        Step("configure", 40, [build, "configure"], needs=(), environ=python),
-        Step("build", 200, [build], needs=("configure",), environ=python),
+        Step("configure", 40, ["bash", build, "configure"], needs=(), environ=python),
+        Step("build", 200, ["bash", build], needs=("configure",), environ=python),
     ]
 
 

@@ -11,7 +11,14 @@ build=build/gpu
 generator=()
 command -v ninja > /dev/null && generator=(-G Ninja)
 
-cmake -S . -B "$build" "${generator[@]}" -DSEGRID_OPENCV=OFF -DSEGRID_TESTS=ON \
+# A Python that came without its headers gets those that were taken along.
+headers=()
+if ! "$python" -c "import os, sys, sysconfig
+sys.exit(not os.path.exists(sysconfig.get_path('include') + '/Python.h'))"; then
+    headers=(-DPython_INCLUDE_DIR="$PWD/.gpu/python-headers")
+fi
+
+cmake -S . -B "$build" "${generator[@]}" "${headers[@]}" -DSEGRID_OPENCV=OFF -DSEGRID_TESTS=ON \
     -DCMAKE_PREFIX_PATH="$PWD/.gpu/prefix" -DPython_EXECUTABLE="$(command -v "$python")" \
     -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)"
 if [ "${1:-}" = configure ]; then exit; fi

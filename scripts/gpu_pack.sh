@@ -29,6 +29,14 @@ mkdir -p "$pack/prefix/lib/$triplet/cmake"
 cp -r "/usr/lib/$triplet/cmake/GTest" "$pack/prefix/lib/$triplet/cmake/"
 cp "/usr/lib/$triplet"/libgtest*.a "$pack/prefix/lib/$triplet/"
 
+# Python's headers: nobody knows whether the machine has those of its Python.
+for there in "$(command -v python$device_python || true)" ~/.pyenv/versions/"$device_python".*/bin/python; do
+    [ -x "$there" ] || continue
+    include=$("$there" -c "import sysconfig; print(sysconfig.get_path('include'))" 2> /dev/null) || continue
+    if [ -f "$include/Python.h" ]; then cp -r "$include" "$pack/python-headers"; break; fi
+done
+[ -d "$pack/python-headers" ] || echo "no headers of Python $device_python here: none are taken along"
+
 # Python packages without compiled parts; pycocotools has them, and comes as a wheel.
 "$python" - "$pack/site" <<'PYTHON'
 import shutil, sys

@@ -1,7 +1,7 @@
-"""Links, in a folder, those installed packages that the machine with a GPU has, too, and others that
-are named: python scripts/gpu_packages.py FOLDER [NAME...]. What the machine has stands in
-gpu_packages.txt. What these packages require is linked with them, because here they have other
-versions, with other requirements."""
+"""Links, in a folder, those installed packages that the machine with a GPU has, too, and the NAMEs:
+python scripts/gpu_packages.py FOLDER [NAME...]. What the machine has stands in gpu_packages.txt.
+What these packages require is linked with them, because here they have other versions, with other
+requirements."""
 
 import re
 import sys
