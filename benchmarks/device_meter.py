@@ -56,8 +56,9 @@ def limit_memory(device, gigabytes):
         raise ValueError(f"limit_memory: needs a CUDA device, got {device!r}")
     import torch
 
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total), device)
+    index = torch.device(device).index or 0
+    total = torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total), index)
 
 
 def ran_out(error):

@@ -84,9 +84,12 @@ def _tests(target):
     chosen = (*CUDA_TESTS, "-m", "cuda", *workers)
     if target.small:  # without a GPU those tests are skipped
         chosen = (CUDA_TESTS[1], "-k", "by_the_batch and cpu-plain")
+    # The tests' originals run on the CPU, in eight processes at once.
+    threads = {"SEGRID_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    tests = _python(*pytest, *chosen, "--durations=10")
     return [
         Step("minimal", 60, _python(*pytest, "tests/test_minimal.py")),
-        Step("tests", 120, _python(*pytest, *chosen, "--durations=10")),
+        Step("tests", 120, tests, environ=threads),
         Step("devices", 40, _python(*pytest, DEVICE_TESTS, "-k", "absent or auto_takes or cuda")),
     ]
 
@@ -139,7 +142,7 @@ def _benchmarks(target):
 def _with_prices(steps, target):
     """The steps, with the prices of low precisions after the first benchmarks."""
     folder = Path("python/segrid/models")
-    frames, scenes, count = (2, 2, 2) if target.small else (36, 96, 100)
+    frames, scenes, count = (1, 1, 2) if target.small else (36, 96, 100)
     shared = ("--data", target.data, "--device", target.device)
     sizes = ("--frames", frames, "--scenes", scenes)
     tiny = _python("training.price", folder / "tiny", *sizes, *shared)
