@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import gpu
 from benchmarks.gpu_steps import CUDA_TESTS, DEVICE_TESTS, Step, Target, steps_for
+from benchmarks.run import command_line
 
 ROOT = Path(__file__).parents[1]
 REHEARSED = ("machine", "configure", "minimal", "batches-vit_b", "profile-boxes")
@@ -43,7 +44,7 @@ def test_it_runs_without_network_and_without_packages_of_the_system(tmp_path):
     batches = check["results"]["batches-tiny-fp16-cpu-plain"]
     for subject in ("segrid", "segment_anything"):
         table = batches["rows"][subject]["table"]
-        assert all(row["boxes_per_second"] > 0 for row in table) and len(table) == 2
+        assert all(row["boxes_per_second"] > 0 for row in table) and len(table) == 1
     assert batches["agreement"]["segment_anything"]["iou mean"] > 0.95
     profile = check["results"]["profile-boxes-tiny-fp16-cpu-plain"]["rows"]["segrid"]
     assert profile["stages"]["kernels"] > 100 and 0 < profile["stages"]["share of gaps"] < 1
@@ -96,13 +97,11 @@ def test_the_steps_have_options_that_there_are(tmp_path):
     steps = steps_for(target)
     names = [step.name for step in steps]
     assert len(set(names)) == len(names) and {n for s in steps for n in s.needs} <= set(names)
-    for step in steps:
-        if "benchmarks.run" in step.command:
-            place = step.command.index("benchmarks.run")
-            help = [sys.executable, "-m", *step.command[place : place + 2], "--help"]
-            text = subprocess.run(help, cwd=ROOT, capture_output=True, text=True).stdout
-            missing = [w for w in step.command if w.startswith("--") and w not in text]
-            assert not missing, (step.name, missing)
+    benchmarks = [step.command for step in steps if "benchmarks.run" in step.command]
+    assert len(benchmarks) > 10
+    for command in benchmarks:
+        options = command_line().parse_args(command[command.index("benchmarks.run") + 1 :])
+        assert options.device == "cuda"
 
 
 def test_the_tests_of_cuda_are_where_the_step_looks_for_them():

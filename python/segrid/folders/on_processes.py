@@ -6,12 +6,16 @@ import multiprocessing
 import os
 import queue
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from segrid._types import JsonObject
 from segrid.folders.inputs import Input
 from segrid.folders.run import Job
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+    from multiprocessing.queues import Queue
 
 POLL_SECONDS = 0.5  # how often it is asked whether a process has died
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -31,7 +35,8 @@ def process_records(
 
     def records(job: Job, inputs: list[Input]) -> Iterator[JsonObject]:
         context = multiprocessing.get_context("spawn")
-        tasks, results = context.Queue(), context.Queue()
+        tasks: Queue[Input | None] = context.Queue()
+        results: Queue[JsonObject] = context.Queue()
         for one in inputs:
             tasks.put(one)
         for _ in range(workers):
@@ -77,7 +82,7 @@ def count_gpus() -> int:
     return 64
 
 
-def _start(process: Any, number: int) -> None:
+def _start(process: BaseProcess, number: int) -> None:
     """Starts a process with one GPU. CUDA reads the variable when it is first used."""
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = gpu_of(number, before, count_gpus())
@@ -90,7 +95,9 @@ def _start(process: Any, number: int) -> None:
             os.environ[VISIBLE] = before
 
 
-def _in_order(inputs: list[Input], results: Any, processes: list[Any]) -> Iterator[JsonObject]:
+def _in_order(
+    inputs: list[Input], results: Queue[JsonObject], processes: Sequence[BaseProcess]
+) -> Iterator[JsonObject]:
     """The records that the processes send, in the order of the inputs."""
     early: dict[str, JsonObject] = {}
     for one in inputs:
@@ -100,7 +107,7 @@ def _in_order(inputs: list[Input], results: Any, processes: list[Any]) -> Iterat
         yield early.pop(one.key)
 
 
-def _next(results: Any, processes: list[Any]) -> JsonObject:
+def _next(results: Queue[JsonObject], processes: Sequence[BaseProcess]) -> JsonObject:
     """The next record. Raises ChildProcessError where a process has ended early."""
     while True:
         # Before the wait: what a process sent before it ended is read first.
@@ -119,14 +126,15 @@ def _next(results: Any, processes: list[Any]) -> JsonObject:
         return found
 
 
-def _work(job: Job, threads: int, tasks: Any, results: Any) -> None:
+def _work(job: Job, threads: int, tasks: Queue[Input | None], results: Queue[JsonObject]) -> None:
     """A process: it takes inputs until there are none, and sends their records."""
     import segrid
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
     try:
         segrid.set_threads(threads)
-        for record in job.records(iter(tasks.get, None)):
+        inputs: Iterator[Input] = iter(tasks.get, None)
+        for record in job.records(inputs):
             results.put(record)
     except Exception as error:
         results.put({"failure": f"{type(error).__name__}: {error}"})
