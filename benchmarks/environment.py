@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,7 @@ PACKAGES = (
     "segrid",
     "torch",
     "segment-anything",
+    "sam2",
     "transformers",
     "openvino",
     "onnxruntime",
@@ -67,6 +69,8 @@ def commit():
     pages that are written from them, do not count as code."""
 
     def git(*arguments):
+        if shutil.which("git") is None:
+            return ""
         return subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True
         ).stdout.strip()
@@ -74,4 +78,8 @@ def commit():
     changed = git(
         "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md", ":!docs"
     )
-    return (git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
+    described = git("describe", "--always")
+    if described:
+        return described + ("-dirty" if changed else "")
+    packed = ROOT / ".gpu/commit"  # A copy without history has what scripts/gpu_pack.sh wrote.
+    return packed.read_text().strip() if packed.exists() else "unknown"

@@ -101,12 +101,14 @@ def summary(runs):
         "count": runs[0]["count"],
         "stages": stages,
         "runs": len(runs),
+        **({"table": runs[0]["table"]} if "table" in runs[0] else {}),
     }
 
 
 def record(name, body):
-    """Writes results/<name>.json with everything that a reader needs to repeat the run."""
-    target = HERE / "results" / f"{name}.json"
+    """Writes <name>.json with everything that a reader needs to repeat the run, into results/ or
+    the folder that SEGRID_BENCHMARK_RESULTS names."""
+    target = Path(os.environ.get("SEGRID_BENCHMARK_RESULTS", HERE / "results")) / f"{name}.json"
     target.parent.mkdir(exist_ok=True)
     body = {
         "problem": name,

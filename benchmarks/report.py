@@ -33,9 +33,10 @@ def steps(model, precision):
 
 
 def machine():
-    """Where and when all results but those of video were measured."""
+    """Where and when all results but those of video and of GPUs were measured."""
     r = everything("vit_b", "fp32")
-    paths = (path for path in RESULTS.glob("*.json") if not path.stem.startswith("video-"))
+    elsewhere = ("video-", "gpu-")
+    paths = (path for path in RESULTS.glob("*.json") if not path.stem.startswith(elsewhere))
     dates = sorted({json.loads(path.read_text())["date"] for path in paths})
     return (
         f"{r['threads']} threads of {r['cpu']['model']} (family {r['cpu']['family']}: "

@@ -26,6 +26,8 @@ class Job:
         the device of the job where that is not the CPU."""
         a = self.arguments
         more = {"device": a["device"]} if a.get("device", "cpu") != "cpu" else {}
+        if more and option != "precision":
+            more["precision"] = a["precision"]
         module = import_module(f"benchmarks.subjects.{self.subject}{kind}")
         return module.Subject(a["model"], self.threads, a[option], **more)
 
@@ -43,10 +45,15 @@ class Job:
         """The row of a subject that cannot run here."""
         Path(self.out).write_text(json.dumps({"error": reason}))
 
-    def end(self, seconds, count, stages, memory_mb=0):
-        """Writes the row for harness.summary."""
+    def end(self, seconds, count, stages, memory_mb=0, table=None):
+        """Writes the row for harness.summary. table: a list of dicts, of the first run only."""
         row = {"seconds": seconds, "memory_mb": memory_mb, "count": count, "stages": stages}
-        Path(self.out).write_text(json.dumps(row))
+        Path(self.out).write_text(json.dumps(row | ({"table": table} if table else {})))
+
+    @property
+    def on_cpu(self):
+        """Whether the job runs by the CPU's kernels."""
+        return self.arguments.get("device", "cpu") == "cpu"
 
 
 def timed(repeat, step):

@@ -10,7 +10,8 @@ from importlib import import_module
 from benchmarks import harness, problems
 
 
-def main():
+def command_line():
+    """The parser of the command line: a subcommand for each problem."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     commands = parser.add_subparsers(metavar="PROBLEM", required=True)
     for found in pkgutil.iter_modules(problems.__path__):
@@ -24,7 +25,11 @@ def main():
         problem.add_arguments(command)
         command.add_argument("--name", help="name of the result file")
         command.set_defaults(problem=problem)
-    a = parser.parse_args()
+    return parser
+
+
+def main():
+    a = command_line().parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         print("written:", harness.run(a.problem, a, scratch))
 

@@ -47,11 +47,11 @@ def measure_row(job):
     job.end(seconds, len(masks), {"boxes": seconds})
 
 
-def boxes(size):
+def boxes(size, count=BOXES):
     """Seeded boxes of a tenth to a half of the image's width and height."""
     rng = np.random.default_rng(5)
-    extent = rng.uniform(0.1, 0.5, (BOXES, 2)) * size
-    corner = rng.uniform(0, 1, (BOXES, 2)) * (np.array(size) - extent)
+    extent = rng.uniform(0.1, 0.5, (count, 2)) * size
+    corner = rng.uniform(0, 1, (count, 2)) * (np.array(size) - extent)
     return np.concatenate([corner, corner + extent], 1).astype(np.float32)
 
 

@@ -1,8 +1,8 @@
 """Words to boxes with OWLv2, against transformers.
 
-The model is OWLv2 base at 960 px, with one prompt and with sixteen. In fp32 transformers' zero-shot
-pipeline runs once, too, with sixteen labels, which takes minutes. The texts are new in every run,
-so that no subject finds them in a cache.
+The model is OWLv2 base at 960 px, with one prompt and with sixteen. In fp32 on the CPU
+transformers' zero-shot pipeline runs once, too, with sixteen labels, which takes minutes. The texts
+are new in every run, so that no subject finds them in a cache.
 
 python -m benchmarks.run detect --precision bf16"""
 
@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from benchmarks import arguments, harness, models
+from benchmarks import arguments, environment, harness, models
 from benchmarks.photo import photo
 from benchmarks.row import timed
 
@@ -20,20 +20,19 @@ ZERO_SHOT = "zero-shot pipeline, 16 labels"
 
 
 def add_arguments(parser):
-    arguments.add(parser, "size", "precision", "threads", "repeat")
+    arguments.add(parser, "size", "precision", "device", "threads", "repeat")
 
 
 def measure(a, scratch):
     _, name = photo(tuple(a.size))
-    print(
-        f"detect: OWLv2 base at 960 px, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, "
-        f"{a.threads} threads"
-    )
+    on = environment.processor(a.device, a.threads)
+    print(f"detect: OWLv2 base at 960 px, {name} at {a.size[0]}x{a.size[1]}, {a.precision}, {on}")
     row = {
         "model": models.folder_of("owlv2-base"),
         "size": a.size,
         "precision": a.precision,
-        "zero_shot": a.precision == "fp32",
+        "device": a.device,
+        "zero_shot": a.precision == "fp32" and a.device == "cpu",
     }
     facts = {
         "model": "owlv2-base",
@@ -41,9 +40,11 @@ def measure(a, scratch):
         "size": a.size,
         "precision": a.precision,
         "threads": a.threads,
+        "device": on,
     }
     rows = harness.alternate("detect", ["segrid", "transformers"], row, a, scratch)
-    return harness.Measured(f"detect-owlv2-base-{a.precision}", facts, rows)
+    suffix = environment.device_suffix(a.device)
+    return harness.Measured(f"detect-owlv2-base-{a.precision}{suffix}", facts, rows)
 
 
 def measure_row(job):

@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import arguments, environment, harness, models
+from benchmarks.device_meter import DeviceMeter
 from benchmarks.photo import photo
+from benchmarks.row import timed
+
+# On a GPU, of a peer's masks: comparing all takes longer than computing them.
+COMPARED = 48
 
 
 def add_arguments(parser):
@@ -26,6 +31,7 @@ def add_arguments(parser):
     arguments.add_subjects(
         parser,
         *("segment_anything", "openvino", "onnxruntime", "mobile_sam", "sam2"),
+        *("segment_anything_compiled", "sam2_compiled"),
         default=["segrid", "segment_anything"],
     )
 
@@ -43,7 +49,10 @@ def measure(a, scratch):
         "size": a.size,
         "precision": a.precision,
         "device": a.device,
+        "runs": a.repeat,
     }
+    if a.device != "cpu":
+        a.repeat = 1  # processes; each repeats its runs itself
     facts = {
         "model": a.model,
         "image": name,
@@ -52,6 +61,7 @@ def measure(a, scratch):
         "options": options,
         "threads": a.threads,
         "device": on,
+        "compared": None if a.device == "cpu" else COMPARED,
     }
     rows = harness.alternate("everything", arguments.with_ours(a.subjects), row, a, scratch)
     suffix = environment.device_suffix(a.device)
@@ -88,14 +98,29 @@ def measure_row(job):
     subject.warm_up(image)
     before = status_mb("VmRSS")
     forget_peak()
-    began = time.perf_counter()
-    rles, stages = subject.everything(image, job.arguments["options"])
-    seconds = time.perf_counter() - began
-    job.end(seconds, len(rles), stages, status_mb("VmHWM") - before)
+    if job.on_cpu:
+        began = time.perf_counter()
+        rles, stages = subject.everything(image, job.arguments["options"])
+        seconds = time.perf_counter() - began
+        job.end(seconds, len(rles), stages, status_mb("VmHWM") - before)
+    else:
+        rles = measure_on_device(job, subject, image)
     for rle in rles:
         if isinstance(rle["counts"], bytes):
             rle["counts"] = rle["counts"].decode()
     job.beside(".masks").write_text(json.dumps(rles))
+
+
+def measure_on_device(job, subject, image):
+    """The median of several runs in this process, after one in which the device's libraries choose
+    their kernels and torch takes its memory. Returns the masks."""
+    a = job.arguments
+    with DeviceMeter(a["device"]) as meter:
+        seconds, (rles, stages) = timed(a["runs"], lambda: subject.everything(image, a["options"]))
+    if meter.busy is not None:
+        stages = {**stages, "busy": meter.busy}
+    job.end(seconds, len(rles), stages, meter.peak_mb or 0)
+    return rles
 
 
 def status_mb(field):
@@ -115,13 +140,24 @@ def compare(body, scratch):
     peers = [s for s in rows if s != "segrid"]
     return {
         "ratio": {p: rows[p]["median"] / rows["segrid"]["median"] for p in peers},
-        "agreement": {p: agreement(masks["segrid"], masks[p]) for p in peers},
+        "agreement": {p: agreement(masks["segrid"], masks[p], body["compared"]) for p in peers},
     }
 
 
-def agreement(ours, theirs):
+def agreement(ours, theirs, most=None):
     """Matched IoU of two lists of COCO RLE masks: each of their masks with ours at the same place
-    in the list, or else with the best of ours."""
+    in the list, or else with the best of ours. most: only of so many of their masks, evenly
+    spaced."""
+    if most and len(theirs) > most:
+        chosen = np.linspace(0, len(theirs) - 1, most).astype(int)
+        mine, other = [bits(r) for r in ours], [bits(theirs[i]) for i in chosen]
+        best = [max((iou(a, b) for a in mine), default=0.0) for b in other]
+        return {
+            "count": [len(ours), len(theirs)],
+            "compared": most,
+            "mean": float(np.mean(best)),
+            "min": float(min(best)),
+        }
     result = {"count": [len(ours), len(theirs)], "mean": None, "min": None, "same order": False}
     if not ours or not theirs:
         return result
@@ -159,4 +195,5 @@ def summarise(body):
     for peer, ratio in body["ratio"].items():
         yield f"segrid is {ratio:.1f}x faster than {peer}; agreement {body['agreement'][peer]}"
     memory = (f"{s} {r['memory_mb']:.0f} MB" for s, r in body["rows"].items())
-    yield f"memory above the weights: {', '.join(memory)}"
+    what = "memory above the weights" if body["compared"] is None else "peak of the GPU's memory"
+    yield f"{what}: {', '.join(memory)}"

@@ -7,6 +7,7 @@ pool gets at most twelve images.
 python -m benchmarks.run folder --repeat 1
 python -m benchmarks.run folder --repeat 1 --count 120 \\
     --subjects folder_stream folder_processes --name folder-own
+python -m benchmarks.run folder --device cuda --precision fp16 --subjects folder_stream
 python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 \\
     --subjects folder_stream --name folder-long"""
 
@@ -18,13 +19,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks import arguments, harness, models
+from benchmarks import arguments, environment, harness, models
+from benchmarks.device_meter import DeviceMeter
+from benchmarks.photo import sample
 
 OURS = "folder_stream"
 
 
 def add_arguments(parser):
-    arguments.add(parser, "points", "threads", "repeat")
+    arguments.add(parser, "points", "precision", "device", "threads", "repeat")
     parser.add_argument("--count", type=int, default=200, help="images (%(default)s)")
     peers = ("folder_processes", "folder_segment_anything")
     arguments.add_subjects(parser, *peers, default=[OURS, *peers], ours=OURS)
@@ -32,7 +35,8 @@ def add_arguments(parser):
 
 def measure(a, scratch):
     options = models.recommended(a.points)
-    print(f"folder: {a.count} images, {options}, {a.threads} threads")
+    on = environment.processor(a.device, a.threads)
+    print(f"folder: {a.count} images, {options}, {a.precision}, {on}")
     pictures = Path(tempfile.gettempdir()) / f"segrid-folder-{a.count}"
     images(pictures, a.count)
     row = {
@@ -40,25 +44,26 @@ def measure(a, scratch):
         "folder": str(pictures),
         "count": a.count,
         "options": options,
+        "device": a.device,
+        "precision": a.precision,
         "count of folder_segment_anything": min(a.count, 12),
     }
     facts = {"model": "tiny", "threads": a.threads, "images": a.count, "options": options}
+    facts |= {"precision": a.precision, "device": on}
     rows = harness.alternate("folder", arguments.with_ours(a.subjects, OURS), row, a, scratch)
-    return harness.Measured("folder", facts, rows)
+    suffix = environment.device_suffix(a.device)
+    return harness.Measured(f"folder{suffix and f'-{a.precision}'}{suffix}", facts, rows)
 
 
 def images(folder, count):
     """Writes `count` pictures of 256 to 1024 px, PNG and JPEG, cut from scikit-image's samples. The
     runner's process makes them, so that no subject's memory holds scikit-image."""
-    import skimage.data
     from PIL import Image
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [
-        np.asarray(Image.fromarray(a).convert("RGB"))
-        for a in (skimage.data.coins(), skimage.data.coffee(), skimage.data.hubble_deep_field())
-    ]
+    names = ("coins.png", "coffee.png", "hubble_deep_field.jpg")
+    sources = [np.asarray(Image.open(sample(name)).convert("RGB")) for name in names]
     rng = np.random.default_rng(9)
     for i in range(count):
         path = folder / f"{i:04d}.{'png' if i % 3 else 'jpg'}"
@@ -80,13 +85,17 @@ def measure_row(job):
     watch = Watch(subject)
     watch.start()
     began, cpu = time.perf_counter(), seconds_of_cpu()
-    counts = subject.run(paths)
+    with DeviceMeter(a["device"]) as meter:
+        counts = subject.run(paths)
     seconds = time.perf_counter() - began
     busy = (seconds_of_cpu() - cpu) / (job.threads * seconds)
     watch.stop.set()
     watch.join()
     subject.close()
     stages = {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}
+    stages |= getattr(subject, "shares", dict)()
+    if meter.busy is not None:
+        stages |= {"GPU": meter.busy, "MB of the GPU": meter.peak_mb}
     early, late = watch.between(60, 140), watch.between(len(paths) - 80, len(paths))
     if early is not None and late is not None:
         stages |= {"MB around image 100": early, "MB around the last": late}
@@ -139,6 +148,19 @@ def compare(body, scratch):
     }
 
 
+def bottleneck(stages):
+    """What limits a stream: the GPU, the CPU, or else that one waits for the other."""
+    steps = ", ".join(f"{100 * stages[k]:.0f} % {k}" for k in ("read", "compute", "write"))
+    gpu = f"; the GPU is busy {100 * stages['GPU']:.0f} %" if "GPU" in stages else ""
+    if stages.get("GPU", 0.0) > 0.85:
+        what = "the GPU"
+    elif stages["busy"] > 0.85:
+        what = "the CPU"
+    else:
+        what = "that one waits for the other"
+    return f"of an image's seconds: {steps}{gpu}; the bottleneck is {what}"
+
+
 def summarise(body):
     for s, r in body["rows"].items():
         yield (
@@ -147,6 +169,8 @@ def summarise(body):
             f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, "
             f"{r['count']} masks in {r['stages']['images']:.0f} images"
         )
+        if "read" in r["stages"]:
+            yield f"    {bottleneck(r['stages'])}"
         if "MB around image 100" in r["stages"]:
             yield (
                 f"    {r['stages']['MB around image 100']:.0f} MB around image 100, "

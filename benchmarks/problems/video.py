@@ -18,6 +18,7 @@ from benchmarks.clip import boxes, clip
 from benchmarks.problems.everything import forget_peak, status_mb
 
 OURS = ("segrid@fp32", "segrid@bf16", "segrid@int8")
+OURS_ON_DEVICES = ("segrid@fp32", "segrid@bf16", "segrid@fp16")
 PEERS = {
     "sam2": ("sam2@fp32", "sam2@bf16"),
     "transformers": ("transformers@fp32",),
@@ -27,7 +28,7 @@ FULL = 7  # the first frame that looks at seven others
 
 
 def add_arguments(parser):
-    arguments.add(parser, "threads", "repeat")
+    arguments.add(parser, "device", "threads", "repeat")
     parser.set_defaults(repeat=1)
     arguments.add_subjects(parser, *PEERS, default=["segrid", "sam2", "transformers"])
     parser.add_argument("--frames", type=int, default=24, help="of the clip (%(default)s)")
@@ -52,18 +53,20 @@ def measure(a, scratch):
     name = a.clip.name if a.clip else "drawn"
     print(
         f"video: SAM 2.1 tiny, {name} clip of {a.frames} frames, {a.size[0]}x{a.size[1]}, "
-        f"{a.threads} threads; seconds are of a frame with a full memory"
+        f"{environment.processor(a.device, a.threads)}; seconds are of a frame with a full memory"
     )
+    ours = OURS if a.device == "cpu" else OURS_ON_DEVICES
     folder, frames = models.video_folder(), Path(scratch) / "clip.npy"
     np.save(frames, clip(a.frames, a.size, a.clip))
-    peers = rows_of_peers(arguments.with_ours(a.subjects)[1:])
-    sides = {None: (folder, [*OURS, *peers])}
+    peers = rows_of_peers(arguments.with_ours(a.subjects)[1:], a.device)
+    sides = {None: (folder, [*ours, *peers])}
     if a.image_side:
-        sides[a.image_side] = (models.of_side(folder, a.image_side), list(OURS))
+        sides[a.image_side] = (models.of_side(folder, a.image_side), list(ours))
     rows = {}
     for objects in a.objects:
         for side, (model, subjects) in sides.items():
             row = {"model": model, "frames": str(frames), "objects": objects, "precision": "fp32"}
+            row |= {"device": a.device}
             place = Path(scratch) / place_of(objects, side)
             place.mkdir()
             found = harness.alternate("video", subjects, row, a, place)
@@ -74,16 +77,18 @@ def measure(a, scratch):
         "frames": a.frames,
         "size": a.size,
         "threads": a.threads,
+        "device": environment.processor(a.device, a.threads),
     }
     suffix = f"-{a.clip.stem}" if a.clip else ""
+    suffix += environment.device_suffix(a.device)
     return harness.Measured(f"video-sam2.1_hiera_t{suffix}", facts, rows)
 
 
-def rows_of_peers(peers):
+def rows_of_peers(peers, device):
     """The rows of PEERS without autocast where the CPU has no instructions for bf16: torch imitates
     them there, and a frame takes minutes."""
     rows = [row for peer in peers for row in PEERS[peer]]
-    if "avx512_bf16" in environment.cpu()["isa"]:
+    if device.startswith("cuda") or "avx512_bf16" in environment.cpu()["isa"]:
         return rows
     print("  this CPU has no instructions for bf16: rows of peers' autocast are left out")
     return [row for row in rows if not row.endswith("@bf16")]

@@ -2,11 +2,12 @@
 
 
 class Subject:
-    def __init__(self, model, threads, options):
+    def __init__(self, model, threads, options, device="cpu", precision="fp32"):
         import segrid
 
         segrid.set_threads(threads)
-        self.model, self.options = segrid.Segmenter(model, precision="fp32", device="cpu"), options
+        self.model = segrid.Segmenter(model, precision=precision, device=device)
+        self.options = options
 
     def run(self, paths):
         import segrid
@@ -20,10 +21,20 @@ class Subject:
             **self.options,
         )
         counts = []
+        self.seconds = {"read": 0.0, "compute": 0.0, "write": 0.0}
         for one in results:
+            if one.error is not None:
+                raise one.error
             counts.append(len(one.output))
             self.done = len(counts)
+            for step, spent in one.seconds.items():
+                self.seconds[step] += spent
         return counts
+
+    def shares(self):
+        """The shares of the last run's images' seconds that were spent on each step."""
+        whole = sum(self.seconds.values())
+        return {step: spent / whole for step, spent in self.seconds.items()}
 
     def close(self):
         pass

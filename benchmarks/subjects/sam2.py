@@ -56,10 +56,10 @@ class Subject:
             torch.from_numpy(np.asarray(points, float)).float(),
             normalize=True,
             orig_hw=p._orig_hw[-1],
-        )
+        ).to(self.device)
         with self.autocast():
             sparse, dense = p.model.sam_prompt_encoder(
-                points=(placed, torch.ones(placed.shape[:2], dtype=torch.int)),
+                points=(placed, torch.ones(placed.shape[:2], dtype=torch.int, device=self.device)),
                 boxes=None,
                 masks=None,
             )
@@ -72,7 +72,7 @@ class Subject:
                 repeat_image=True,
                 high_res_features=p._features["high_res_feats"],
             )[0]
-        return masks.float().flatten(0, 1).numpy()
+        return masks.float().flatten(0, 1).cpu().numpy()
 
     def decode(self, points):
         return self.low_res(points)
@@ -84,3 +84,9 @@ class Subject:
             return self.predictor.predict(
                 point_coords=np.asarray([point]), point_labels=np.ones(1), multimask_output=True
             )[2]
+
+    def boxes(self, boxes):
+        """One mask for each box, (N, H, W) bool, with all boxes in one batch."""
+        with self.autocast():
+            masks = self.predictor.predict(box=boxes, multimask_output=False)[0]
+        return masks.reshape(-1, *masks.shape[-2:]).astype(bool)

@@ -2,11 +2,11 @@
 
 
 class Subject:
-    def __init__(self, model, threads, precision="fp32"):
+    def __init__(self, model, threads, precision="fp32", device="cpu"):
         import segrid
 
         segrid.set_threads(threads)
-        self.model = segrid.Detector(model, precision=precision, device="cpu")
+        self.model = segrid.Detector(model, precision=precision, device=device)
 
     def detect(self, image, prompts, threshold):
         found = self.model.detect(image, prompts, threshold=threshold)

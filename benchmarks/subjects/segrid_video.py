@@ -2,11 +2,11 @@
 
 
 class Subject:
-    def __init__(self, model, threads, precision="fp32"):
+    def __init__(self, model, threads, precision="fp32", device="cpu"):
         import segrid
 
         segrid.set_threads(threads)
-        self.tracker = segrid.Tracker(model, precision=precision, device="cpu")
+        self.tracker = segrid.Tracker(model, precision=precision, device=device)
 
     def open(self, frames):
         self.session = self.tracker.open(list(frames))

@@ -1,9 +1,9 @@
 """transformers' Owlv2ForObjectDetection with its Pillow processor, which needs no torchvision; bf16
-is autocast."""
+and fp16 are autocast."""
 
 
 class Subject:
-    def __init__(self, model, threads, precision="fp32"):
+    def __init__(self, model, threads, precision="fp32", device="cpu"):
         import torch
         from transformers import (
             CLIPTokenizer,
@@ -15,20 +15,23 @@ class Subject:
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         self.model = Owlv2ForObjectDetection.from_pretrained(model).float().eval()
+        self.device = "cpu" if device == "cpu-plain" else device
+        self.model.to(self.device)
         self.words = CLIPTokenizer.from_pretrained(model)
         self.images = Owlv2ImageProcessorPil.from_pretrained(model)
         self.processor = Owlv2Processor(self.images, self.words)
-        self.low = precision == "bf16"
+        self.low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
     def detect(self, image, prompts, threshold):
         import torch
         from PIL import Image
 
         inputs = self.processor(text=[prompts], images=Image.fromarray(image), return_tensors="pt")
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
-            outputs = self.model(**inputs)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, self.low, enabled=self.low is not None):
+            outputs = self.model(**inputs.to(self.device))
         for name in ("logits", "pred_boxes"):
-            outputs[name] = outputs[name].float()
+            outputs[name] = outputs[name].float().cpu()
         found = self.processor.post_process_grounded_object_detection(
             outputs=outputs, target_sizes=[image.shape[:2]], threshold=threshold
         )[0]

@@ -3,6 +3,7 @@ from transformers here."""
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -274,3 +275,20 @@ def test_command(folder, image, tmp_path):
         text=True,
     )
     assert done.returncode == 2 and "must hold options" in done.stderr
+
+
+def test_memory_of_a_gpu_counts_the_engines(monkeypatch):
+    """torch gives zeros until its Python part is initialised, and the engine does not need that."""
+    from segrid.compat.sowlv2.optimizations import GPUOptimizer
+
+    ready = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", lambda: ready.append(True))
+    gib = 1024**3
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2 * gib if ready else 0)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 3 * gib if ready else 0)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * gib)
+    )
+    found = GPUOptimizer.profile_gpu_memory()
+    assert found == {"allocated": 2.0, "reserved": 3.0, "free": 5.0}

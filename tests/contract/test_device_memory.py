@@ -155,3 +155,22 @@ def test_masks_of_one_prompt_go_one_by_one_when_memory_is_short(fake):
     assert np.array_equal(tight.areas, expected.areas) and np.array_equal(
         tight.low_res, expected.low_res
     )
+
+
+def test_a_sweep_of_batches_says_where_the_devices_memory_runs_out(fake, coins):
+    """The device reports more free memory than there is, so that the batch is tried and halved."""
+    from segrid.measuring.prompt_sweep import fastest, sweep_prompts
+
+    segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")
+    free = sweep_prompts(segmenter, coins, [2, 64], repeat=1)
+    assert [(row.at_once, row.ran_out) for row in free] == [(2, False), (64, False)]
+    assert 0 < free[0].device_mb < free[1].device_mb
+    fake.fake_lie(4 << 30)
+    fake.fake_limit(int(0.5e6 * (free[0].device_mb + free[1].device_mb)))
+    tight = sweep_prompts(segmenter, coins, [2, 64], repeat=1)
+    assert [row.ran_out for row in tight] == [False, True], tight
+    assert tight[1].error is None and 1 <= tight[1].at_once < 64
+    assert fastest(tight) is tight[0]
+    fake.fake_limit(fake.fake_held() + 2**20)
+    with pytest.raises(MemoryError):  # not even the image
+        sweep_prompts(segmenter, coins, [2], repeat=1)

@@ -199,7 +199,7 @@ def test_usage_errors_are_said_once(batch, fields, tmp_path):
         ((tmp_path / "nowhere", "-o", tmp_path / "o"), "no such file"),
         ((tmp_path / "l.txt", "-o", tmp_path / "o"), "must be UTF-8"),
         ((fields, "-o", tmp_path / "o", "--write", "coco,,gif"), "unknown"),
-        ((fields, "-o", tmp_path / "o", "--engine", "spark"), "local or ray"),
+        ((fields, "-o", tmp_path / "o", "--engine", "spark"), "local, processes or ray"),
         (
             (fields, "-o", tmp_path / "o", "--crop-n-layers", "many"),
             "expected auto or a whole number",

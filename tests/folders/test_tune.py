@@ -4,11 +4,13 @@ is read again."""
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import segrid
 from PIL import Image
+from segrid.measuring.tuning_report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def test_report_and_profile(tuned, tmp_path, coins):
     write_report(tuned, tmp_path)
     report = (tmp_path / "report.md").read_text()
     assert (
-        report.count("\n| ") == len(tuned.rows) + 1
+        report.count("\n| ") == len(tuned.rows) + len(tuned.batches) + 2
         and "**best**" in report
         and (tmp_path / "speed.svg").read_text().lstrip().startswith("<?xml")
     )
@@ -170,6 +172,21 @@ def test_command_and_batch_with_its_profile(images, tmp_path):
         text=True,
     )
     assert done.returncode == 2 and "no such file" in " ".join(done.stderr.split())
+
+
+def test_boxes_in_one_call(tuned, tmp_path):
+    """Measured with the recommended setting, in a process of its own."""
+    assert [row.boxes for row in tuned.batches] == [1, 16, 64]
+    assert all(row.error is None and row.at_once is None for row in tuned.batches)  # on the CPU
+    best = max(tuned.batches, key=lambda row: row.boxes_per_second)
+    assert tuned.best_batch is best
+    write_report(tuned, tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert f"| {best.boxes} | {1e3 * best.seconds:.1f} | {best.boxes_per_second:.0f} |" in report
+    assert f"{best.boxes} boxes in one call" in (tmp_path / "recommendation.txt").read_text()
+    halved = replace(best, boxes=512, at_once=128)
+    write_report(replace(tuned, batches=[best, halved]), tmp_path)
+    assert "out of memory: 128 at once" in (tmp_path / "report.md").read_text()
 
 
 def test_errors(images):

@@ -45,7 +45,7 @@ def load(folder, vos_optimized=False, **settings):
 def _in_fp32(_, positional, named):
     """Memory is kept in bf16. Without an object pointer among it (an object that is followed back
     to frames before its prompt), sam2 does not raise it to fp32, and stops in the first product."""
-    if not torch.is_autocast_enabled("cpu"):
+    if not torch.is_autocast_enabled(named["memory"].device.type):
         named["memory"] = named["memory"].float()
     return positional, named
 

@@ -2,6 +2,9 @@
 writes the table in segrid.json by which precision="auto" decides:
 `python -m training.detector.price FOLDER --data DATA --write`.
 
+fp16 runs on devices: `--device cuda` measures it there, `--device cpu-plain` measures the same
+definitions on the CPU.
+
 The scenes and nuclei are those of evaluate.py. For each precision the worse of both sets counts:
 the mean IoU of fp32's boxes with the boxes of the same label (0 for a box that is lost), the least
 IoU of matched boxes, and the points of TP / (TP + FP + FN) at IoU 0.5 lost against the labels."""
@@ -13,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import segrid
 
-from training.price import keep
+from training.price import PRECISIONS, keep
 
 from .evaluate import THRESHOLD, asked_of, fields, figures_of, pairs
 from .scenes import Source, shapes
@@ -58,13 +61,13 @@ def ap50(rows):
     )["ap50"]
 
 
-def table(folder, data, count):
+def table(folder, data, count, device):
     """The table for segrid.json."""
-    full = answers(segrid.Detector(folder, precision="fp32", device="cpu"), data, count)
+    full = answers(segrid.Detector(folder, precision="fp32", device=device), data, count)
     rows = {}
-    for precision in ("bf16", "int8"):
+    for precision in PRECISIONS.get(device, PRECISIONS["device"])[1:]:
         try:
-            low = answers(segrid.Detector(folder, precision=precision, device="cpu"), data, count)
+            low = answers(segrid.Detector(folder, precision=precision, device=device), data, count)
         except NotImplementedError:
             continue  # This CPU has no instructions for it.
         means, least, lost = [], [], []
@@ -104,9 +107,12 @@ def main():
     p.add_argument("--data")
     p.add_argument("--count", type=int, default=100)
     p.add_argument("--write", action="store_true", help="into FOLDER/segrid.json")
+    p.add_argument("--device", default="cpu")
     args = p.parse_args()
-    rows = table(args.folder, args.data, args.count)
+    rows = table(args.folder, args.data, args.count, args.device)
     print(json.dumps(rows))
+    if args.device != "cpu":
+        rows.pop("bf16", None)  # The table keeps bf16 of the CPU's kernels, which round less.
     if args.write:
         keep(args.folder, rows)
 

@@ -159,9 +159,15 @@ def _records_maker(command: Command) -> Any:
     process makes them."""
     if command.engine == "local":
         return None
-    if command.engine != "ray":
-        raise ValueError(f"--engine: must be local or ray, got {command.engine!r}")
     import segrid
+
+    if command.engine == "processes":
+        from segrid.folders.on_processes import count_gpus, process_records
+
+        workers = command.workers or max(1, count_gpus())
+        return process_records(workers, max(1, segrid.threads() // workers))
+    if command.engine != "ray":
+        raise ValueError(f"--engine: must be local, processes or ray, got {command.engine!r}")
     from segrid.folders.on_ray import ray_records
 
     share = max(1, segrid.threads() // command.workers) if command.workers else 1

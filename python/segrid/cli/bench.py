@@ -68,7 +68,7 @@ def sweep(
     """Measures the prompt batch alone. Returns the exit code 0. Exits with 2 if nothing can be
     run."""
     import segrid
-    from segrid.measuring.prompt_sweep import sweep_prompts
+    from segrid.measuring.prompt_sweep import fastest, sweep_prompts
 
     console = Console(stderr=True)
     with exit_on_error():
@@ -78,13 +78,15 @@ def sweep(
     if as_json:
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
         return 0
-    best = max(rows, key=lambda r: r.boxes_per_second)
+    best = fastest(rows)
     table = Table(
         title=f"{printable(str(image))}: boxes to masks, {segrid.threads()} threads, "
         f"{segmenter.precision}, model {printable(choice.model)}",
         title_justify="left",
     )
-    for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", ""):
+    on_device = any(row.device_mb is not None for row in rows)
+    device_column = ("MB of the device",) if on_device else ()
+    for name in ("boxes a call", "ms", "ms a box", "boxes/s", "MB", *device_column, ""):
         table.add_column(name, justify="right")
     for row in rows:
         if row.seconds is None:
@@ -97,7 +99,12 @@ def sweep(
             f"{1e3 * row.seconds / row.boxes:.2f}",
             f"{row.boxes_per_second:.0f}",
             memory,
-            "fastest" if row is best else "",
+            *([f"{row.device_mb:.0f}"] if row.device_mb is not None else []),
+            f"out of memory: {row.at_once} at once"
+            if row.ran_out
+            else "fastest"
+            if row is best
+            else "",
         )
     Console().print(table)
     return 0

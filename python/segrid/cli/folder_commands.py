@@ -170,13 +170,16 @@ def batch(
     engine: Annotated[
         str,
         typer.Option(
-            help="local, or ray: processes on a Ray cluster with the same outputs (needs the ray "
-            "package)."
+            help="local; processes: one for each GPU, each with its own copy of the model; or ray: "
+            "processes on a Ray cluster (needs the ray package). The outputs are the same."
         ),
     ] = "local",
     workers: Annotated[
         Optional[int],
-        typer.Option(min=1, help="Processes of --engine ray; default: one per thread."),
+        typer.Option(
+            min=1,
+            help="Processes of --engine processes (default: one per GPU) or ray (one per thread).",
+        ),
     ] = None,
     ray_address: Annotated[
         Optional[str],

@@ -26,7 +26,12 @@ from segrid.mask_matching import BoxedMask, match
 from segrid.measuring.image_paths import existing_paths
 from segrid.measuring.memory import difference, reset_peak, resident_mb
 from segrid.measuring.packed_masks import packed, unpacked
-from segrid.measuring.prompt_sweep import sweep_prompts
+from segrid.measuring.prompt_sweep import (
+    PromptBatch,
+    fastest,
+    sweep_in_process,
+    sweep_prompts,
+)
 from segrid.profile import profile_of
 from segrid.torch_names import Device, Precision, device_name, precision_name
 
@@ -55,6 +60,7 @@ class Row:
     images_per_second : of segment everything; boxes_per_second : of `predict`
     latency : the median of the seconds that an image is computed
     memory_mb : the peak of memory above that of the loaded model
+    device_mb : the peak of the device's memory, the model included; None on CPUs
     io_share : the share of reading in the seconds of reading and computing
     masks, iou_mean, lost, new : the masks found, compared with those of the reference setting
     error : why there are no figures ("out of memory", "refused: ..."), else None
@@ -65,6 +71,7 @@ class Row:
     boxes_per_second: float = 0.0
     latency: float = 0.0
     memory_mb: float | None = None
+    device_mb: float | None = None
     io_share: float = 0.0
     masks: int = 0
     iou_mean: float = float("nan")
@@ -79,6 +86,7 @@ class Tuning:
 
     rows : the reference (all threads, the first precision, the most points) comes first
     best : the recommended row
+    batches : boxes in one call of `predict`, measured with the recommended setting
     bottleneck : a sentence that says what limits the speed
     machine : the CPU, its number of cores and its features
     """
@@ -86,8 +94,14 @@ class Tuning:
     model: str
     rows: list[Row]
     best: Row
+    batches: list[PromptBatch]
     bottleneck: str
     machine: JsonObject
+
+    @property
+    def best_batch(self) -> PromptBatch:
+        """The fastest of `batches`."""
+        return fastest(self.batches)
 
     def profile(self) -> JsonObject:
         """The content of the file that `Segmenter(profile=...)` and `--profile` read."""
@@ -110,12 +124,14 @@ def tune(
     """Measures segment everything on your images.
 
     Numbers of threads and of images at once are measured first, then precisions and numbers of
-    points with the fastest of these.
+    points with the fastest of these; in the end, numbers of boxes in one call with the recommended
+    setting.
 
     images : paths of a few typical images (each setting runs all of them)
     threads : budgets to try; default: powers of two up to the CPUs that this process may use
         (affinity and cgroup), and all of these CPUs
-    device, precisions : as `Segmenter` takes them; default: the precisions that this CPU runs fast
+    device, precisions : as `Segmenter` takes them; default: the precisions that this CPU runs
+        fast, or fp32, fp16 and bf16 on a device
     points : numbers of points along each side of the grid
     least_iou, most_lost : a setting may be recommended where its matched masks have at least this
         mean IoU with those of the reference, and at most this share of the reference's masks is
@@ -133,7 +149,7 @@ def tune(
     budgets = _budgets(threads)
     if not budgets or min(budgets) < 1 or not points or min(points) < 1:
         raise ValueError("tune: threads and points must be at least 1")
-    names = _precisions(precisions)
+    names = _precisions(precisions, device_name(device))
     counts = sorted(points, reverse=True)
     first = [
         Setting(budget, in_flight, names[0], counts[0])
@@ -165,7 +181,10 @@ def tune(
             and (r is rows[0] or (r.iou_mean >= least_iou and r.lost <= most_lost * rows[0].masks))
         ]
     )
-    return Tuning(os.fspath(model), rows, best, _bottleneck(rows, best), _machine())
+    asked = {"threads": best.setting.threads, "precision": best.setting.precision}
+    shared = {key: job[key] for key in ("model", "device")}
+    batches = sweep_in_process({**shared, **asked, "image": paths[0], "counts": None})
+    return Tuning(os.fspath(model), rows, best, batches, _bottleneck(rows, best), _machine())
 
 
 def _budgets(threads: Sequence[int] | None) -> list[int]:
@@ -175,10 +194,13 @@ def _budgets(threads: Sequence[int] | None) -> list[int]:
     return sorted({*powers, cpus} if threads is None else set(threads), reverse=True)
 
 
-def _precisions(given: Sequence[Precision] | None) -> list[str]:
-    """The precisions to try: those that are given, else those that this CPU runs fast."""
+def _precisions(given: Sequence[Precision] | None, device: str) -> list[str]:
+    """The precisions to try: those that are given, else those that this CPU runs fast, or those of
+    devices. (The others are refused there, and their rows say so.)"""
     if given is not None:
         return [precision_name(precision) for precision in given]
+    if _core.resolve_device(device) != "cpu":
+        return ["fp32", "fp16", "bf16"]
     features = _core.cpu_features()
     names = ["fp32"]
     if features["avx512_bf16"] or features["amx"]:
@@ -351,6 +373,7 @@ def _figures(job: JsonObject) -> JsonObject:
         "boxes_per_second": prompts.boxes_per_second,
         "latency": statistics.median(r.seconds["compute"] for r in results),
         "memory_mb": difference(peak, loaded),
+        "device_mb": _core.device_memory(segmenter.device)[1] or None,
         "io_share": read / (read + computed),
     }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from segrid._files import atomic_write, write_text
 
 if TYPE_CHECKING:
+    from segrid.measuring.prompt_sweep import PromptBatch
     from segrid.measuring.tuning import Row, Tuning
 
 COLUMNS = (
@@ -54,6 +55,14 @@ def write_report(tuning: Tuning, folder: str | os.PathLike[str]) -> list[Path]:
         "|" + "---|" * len(COLUMNS),
         *(_table_row(row, row is tuning.best) for row in tuning.rows),
     ]
+    lines += [
+        "",
+        "Boxes in one call of `predict`, with the best of these settings:",
+        "",
+        "| boxes | ms | boxes/s | MB | GPU | |",
+        "|---|---|---|---|---|---|",
+        *(_batch_row(row, row is tuning.best_batch) for row in tuning.batches),
+    ]
     if _draw_speeds(tuning, target / "speed.svg"):
         files.append(target / "speed.svg")
         lines += ["", "![images/s](speed.svg)"]
@@ -67,7 +76,7 @@ def _recommendation(tuning: Tuning) -> str:
         f"precision {setting.precision}, "
         f"{setting.points_per_side} points along each side: {best.images_per_second:.3g} images/s "
         f"({best.images_per_second / tuning.rows[0].images_per_second:.2f} times the reference), "
-        f"{best.boxes_per_second:.3g} boxes/s\n"
+        f"{best.boxes_per_second:.3g} boxes/s, {tuning.best_batch.boxes} boxes in one call\n"
         f"{tuning.bottleneck}\n"
     )
 
@@ -82,7 +91,7 @@ def _table_row(row: Row, best: bool) -> str:
         f"{row.boxes_per_second:.3g}",
         f"{row.latency:.3g}",
         "" if row.memory_mb is None else f"{row.memory_mb:.0f}",
-        "none",
+        "none" if row.device_mb is None else f"{row.device_mb:.0f} MB",
         f"{100 * row.io_share:.1f} %",
         str(row.masks),
         f"{row.iou_mean:.4f}",
@@ -90,6 +99,18 @@ def _table_row(row: Row, best: bool) -> str:
         str(row.new),
     ]
     return "| " + " | ".join(cells) + (" | **best**" if best else " |")
+
+
+def _batch_row(row: PromptBatch, best: bool) -> str:
+    if row.seconds is None:
+        return f"| {row.boxes} | {row.error} | | | | |"
+    note = "**best**" if best else ""
+    if row.ran_out:
+        note = f"out of memory: {row.at_once} at once"
+    memory = "" if row.memory_mb is None else f"{row.memory_mb:.0f}"
+    gpu = "none" if row.device_mb is None else f"{row.device_mb:.0f} MB"
+    speed = f"{1e3 * row.seconds:.1f} | {row.boxes_per_second:.0f}"
+    return f"| {row.boxes} | {speed} | {memory} | {gpu} | {note} |"
 
 
 def _draw_speeds(tuning: Tuning, path: Path) -> bool:

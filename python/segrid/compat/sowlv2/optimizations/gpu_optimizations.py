@@ -69,11 +69,15 @@ class GPUOptimizer:
 
     @staticmethod
     def profile_gpu_memory() -> dict[str, float]:
-        """Returns {"allocated", "reserved", "free"} in GB; empty without CUDA."""
+        """Returns {"allocated", "reserved", "free"} in GB; empty without CUDA.
+
+        segrid's models count, because they have torch's allocator."""
         import torch
 
         if not torch.cuda.is_available():
             return {}
+        # Before this call torch's Python part gives zeros, whatever the engine has allocated.
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
         total = torch.cuda.get_device_properties(0).total_memory
         return {
