@@ -115,7 +115,9 @@ def refused(answer, status):
 
 def test_statuses_and_texts_of_refusals(grid, photo):
     assert refused(grid.post("/upload", files={"other": b"x"}), 400) == "No image provided"
-    nameless = b'--b\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n--b--\r\n'
+    nameless = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n--b--\r\n'
+    )
     kind = {"content-type": "multipart/form-data; boundary=b"}
     refused(grid.post("/upload", content=nameless, headers=kind), 400)
     refused(grid.post("/upload", files={"image": ("a.png", b"<html>", "image/png")}), 400)

@@ -36,8 +36,8 @@ class Segment(Json):
     """What to segment: `prompts` is a list of points for "points", a box for "bbox", and may be
     missing for "grid"."""
 
-    file_id: str = Field(min_length=1, max_length=128)
-    prompt_type: str = Field(min_length=1, max_length=32, description="points, bbox or grid")
+    file_id: str | None = Field(None, max_length=128)
+    prompt_type: str | None = Field(None, max_length=32, description="points, bbox or grid")
     prompts: Annotated[list[Click], Field(max_length=1024)] | Corners | None = None
 
 

@@ -24,14 +24,17 @@ class FirstFrames(Frames):
         self._frames, self._most = frames, most
         self.size = self.reduced_size = reduced(frames.size, longest)
         self.rate = frames.rate
+        self._has_most = False  # whether the video has `most` frames and more
 
     @property
     def count(self) -> int | None:
+        if self._has_most:
+            return self._most
         return None if self._frames.count is None else min(self._frames.count, self._most)
 
     @property
     def count_is_exact(self) -> bool:
-        return self._frames.count_is_exact
+        return self._has_most or self._frames.count_is_exact
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -41,6 +44,7 @@ class FirstFrames(Frames):
         if index >= self._most:
             raise FrameNotFound(self.name, index, self._most)
         frame = reduce_by_area(self._frames.read(index), self.size)
+        self._has_most |= index == self._most - 1
         frame.flags.writeable = False
         self._cache.put(index, frame)
         return frame
