@@ -8,11 +8,10 @@ import pytest
 from segrid.serve.compat.video_frames import FirstFrames
 from segrid.video.sources import open_frames
 
-from tests.serve.video_front_end import HEALTH, png_of, picture_of
-from tests.video.clips import SIZE
+from tests.serve.compat.video_front_end import HEALTH, png_of, picture_of
+from tests.serve.compat.conftest import FRAMES, SIZE
 
-CLICK = [[10, 20]]
-FRAMES = 30
+CLICK, BOX = [[90, 45]], [30, 50, 60, 85]
 
 
 def session_beside(tracker, path, most=300, longest=1920):
@@ -44,10 +43,10 @@ def test_the_calls_of_a_front_end(front_end, film, tracker):
         assert expected.any() and not expected.all(), "vacuous"
         assert np.array_equal(picture_of(added["mask"]), expected)
 
-        boxed = front_end.add_box(id, 4, 0, [5, 5, 40, 30])
+        boxed = front_end.add_box(id, 4, 0, BOX)
         assert (boxed["name"], boxed["category"]) == ("Object 4", "")
         assert added["color"] == [255, 0, 0] and boxed["color"] == [0, 255, 0]
-        expected = as_pixels(beside.add(4, 0, boxes=[5, 5, 40, 30])[[1]])
+        expected = as_pixels(beside.add(4, 0, boxes=BOX)[[1]])
         assert np.array_equal(picture_of(boxed["mask"]), expected)
 
         seen = front_end.propagate(id)
@@ -66,7 +65,7 @@ def test_the_calls_of_a_front_end(front_end, film, tracker):
                 assert np.array_equal(pixels, as_pixels(followed[frame][object_id]))
 
         refined = front_end.refine(id, 1, 7, [[30, 25], [80, 60]], [1, 0])
-        expected = beside.add(1, 7, points=[[30, 25], [80, 60]], labels=[1, 0])
+        expected = beside.add(1, 7, points=[[30, 25], [80, 60]], labels=[1, 0], replace=True)
         assert np.array_equal(picture_of(refined["mask"]), as_pixels(expected[[0]]))
 
         drawn = np.zeros(SIZE, np.uint8)
@@ -121,14 +120,18 @@ def test_propagate_follows_the_frames_that_are_asked_for(front_end, film, asked,
     front_end.close(id)
 
 
-def test_another_add_of_an_object_in_a_frame_starts_it_again(front_end, film):
+def test_another_add_of_an_object_in_a_frame_starts_it_again(front_end, film, tracker):
     """There a new prompt of add-object takes the place of the clicks of that frame."""
     id = front_end.initialize(film)["session_id"]
-    first = front_end.add(id, 1, 0, CLICK, [1])
-    front_end.refine(id, 1, 0, [[60, 50]], [1])
-    again = front_end.add(id, 1, 0, CLICK, [1], name="again")
-    assert again["mask"] == first["mask"] and again["name"] == "again"
-    assert again["color"] == first["color"]
+    with session_beside(tracker, film) as beside:
+        first = front_end.add(id, 1, 0, CLICK, [1])
+        front_end.refine(id, 1, 0, [[60, 50]], [1])
+        again = front_end.add(id, 1, 0, CLICK, [0], name="again")
+        beside.add(1, 0, points=CLICK, labels=[1])
+        beside.add(1, 0, points=[[60, 50]], labels=[1], replace=True)
+        expected = beside.add(1, 0, points=CLICK, labels=[0], replace=True)
+    assert np.array_equal(picture_of(again["mask"]), as_pixels(expected))
+    assert again["name"] == "again" and again["color"] == first["color"]
     front_end.close(id)
 
 
@@ -192,9 +195,9 @@ def test_the_limits_of_the_service(make_front_end, film):
     with make_front_end(MAX_VIDEO_FRAMES="12", MAX_FRAME_DIMENSION="50") as front_end:
         opened = front_end.initialize(film)
         assert opened["total_frames"] == 12
-        assert (opened["frame_width"], opened["frame_height"]) == (50, 33)
+        assert (opened["frame_width"], opened["frame_height"]) == (50, 37)
         id = opened["session_id"]
-        assert picture_of(front_end.add(id, 1, 0, [[5, 10]], [1])["mask"]).shape == (33, 50)
+        assert picture_of(front_end.add(id, 1, 0, [[37, 18]], [1])["mask"]).shape == (37, 50)
         assert list(front_end.propagate_and_wait(id)) == list(range(12))
         second = front_end.initialize(film)["session_id"]
         third = front_end.client.post("/initialize", json={"video_path": str(film)})
