@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import segrid
+from segrid.serve.compat import PARTS
 from segrid.serve.errors import add_handlers
 from segrid.serve.service import Service
 from segrid.serve.settings import Settings
@@ -23,13 +24,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = Settings.from_environment() if settings is None else settings
     service = Service(settings)
+    parts = [PARTS[name](service) for name in settings.compat]
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
         try:
+            for part in parts:
+                await part.start()
             yield
         finally:
+            for part in parts:
+                await part.stop()
             await service.stop()
 
     app = FastAPI(
@@ -43,4 +49,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_handlers(app)
     for part in (images, sessions, jobs, models, health):
         app.include_router(part.router, prefix="/v1")
+    for each in parts:
+        app.mount(each.prefix, each.app)
     return app

@@ -83,6 +83,11 @@ class Settings:
     pending_jobs: int = _setting(32, "Jobs that may be pending.")
     kept_jobs: int = _setting(256, "Finished jobs that can still be asked for.")
     job_timeout: float = _setting(600.0, "Time for which a finished job is kept, seconds.")
+    # services that exist
+    compat: tuple[str, ...] = _setting(
+        ("video", "grid"),
+        "Services that exist and are answered as they answer, below /compat/NAME: video, grid.",
+    )
     # load
     compute_slots: int = _setting(2, "Requests that compute at once.")
     queue: int = _setting(64, "Requests that may wait for a slot.")

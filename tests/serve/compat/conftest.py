@@ -55,3 +55,9 @@ def grid(settings):
     """A client of the grid tool."""
     with TestClient(AtRoot(create_app(settings), "/compat/grid")) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def segmenter():
+    """The model of the tool."""
+    return segrid.Segmenter("tiny", precision="fp32", device="cpu")

@@ -7,7 +7,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import segrid
 from PIL import Image
 from segrid.compat.grid import parallel_grid_segmentation
 
@@ -48,11 +47,11 @@ def blended(rgb, mask, colour):
     return np.where(mask[..., None], mixed, rgb).astype(np.uint8)
 
 
-def test_points_and_boxes(grid, photo, coins, tiny):
+def test_points_and_boxes(grid, photo, coins, segmenter):
     file_id = upload(grid, photo)
     clicks = [{"x": 60, "y": 60, "label": 1}, {"x": 10, "y": 10, "label": 0}]
     _, shown = segment(grid, dict(file_id=file_id, prompt_type="points", prompts=clicks), ())
-    mask = tiny.predict(coins, points=[[[60, 60], [10, 10]]], labels=[[1, 0]]).array[0]
+    mask = segmenter.predict(coins, points=[[[60, 60], [10, 10]]], labels=[[1, 0]]).array[0]
     assert mask.any() and not mask.all(), "vacuous"
     assert np.array_equal(shown[..., :3], blended(coins, mask, (0, 0, 255)))
     assert (shown[..., 3] == 255).all()
@@ -62,11 +61,11 @@ def test_points_and_boxes(grid, photo, coins, tiny):
         grid, dict(file_id=file_id, prompt_type="bbox", prompts=corners), {"box"}
     )
     assert found["box"] == [30, 30, 100, 100]
-    mask = tiny.predict(coins, boxes=[30, 30, 100, 100]).array[0]
+    mask = segmenter.predict(coins, boxes=[30, 30, 100, 100]).array[0]
     assert np.array_equal(shown[..., :3], blended(coins, mask, (0, 0, 255)))
 
 
-def test_grid_and_its_settings(grid, photo, coins, tiny):
+def test_grid_and_its_settings(grid, photo, coins, segmenter):
     file_id = upload(grid, photo)
     asked = {"target_points": 100, "max_masks": 7, "max_workers": 2}
     answer = grid.post("/configure_parallel", json=asked)
@@ -76,7 +75,7 @@ def test_grid_and_its_settings(grid, photo, coins, tiny):
     found, shown = segment(
         grid, dict(file_id=file_id, prompt_type="grid"), {"mask_count", "labels"}
     )
-    masks, _, areas = parallel_grid_segmentation(tiny, coins, target_points=100, max_masks=7)
+    masks, _, areas = parallel_grid_segmentation(segmenter, coins, target_points=100, max_masks=7)
     assert 1 < found["mask_count"] == len(masks) <= 7
     assert isinstance(found["labels"], list)
     expected, colours = coins, [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
@@ -87,12 +86,12 @@ def test_grid_and_its_settings(grid, photo, coins, tiny):
     assert grid.post("/configure_parallel", json={}).json()["config"] == WAYS
 
 
-def test_the_zip_of_cut_outs(grid, photo, coins, tiny):
+def test_the_zip_of_cut_outs(grid, photo, coins, segmenter):
     file_id = upload(grid, photo)
     answer = grid.get(f"/download_psds/{file_id}")
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/zip"
     assert f"masks_{file_id}.zip" in answer.headers["content-disposition"]
-    masks, _, areas = parallel_grid_segmentation(tiny, coins, max_masks=10)
+    masks, _, areas = parallel_grid_segmentation(segmenter, coins, max_masks=10)
     order = np.argsort(-np.array(areas), kind="stable")
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.namelist() == [

@@ -75,7 +75,7 @@ class VideoServiceSettings:
             "precision": {None: None, True: "int8", False: "fp32"}[read.switch("SAM2_QUANTIZE")],
             "device": read.word("SAM2_DEVICE", ("auto", "cpu", "cuda")),
             "threads": min(
-                filter(None, map(read.whole, ("OMP_NUM_THREADS", "TORCH_NUM_THREADS"))),
+                filter(None, map(read.threads, ("OMP_NUM_THREADS", "TORCH_NUM_THREADS"))),
                 default=None,
             ),
         }
@@ -101,6 +101,11 @@ class _Variables:
         if not text.isascii() or not text.isdigit() or int(text) < 1:
             raise ValueError(f"{name}: expected a whole number from 1, got {text!r}")
         return int(text)
+
+    def threads(self, name: str) -> int | None:
+        """A number of threads; what OpenMP reads besides ("4,2") says nothing here."""
+        text = self._text(name) or ""
+        return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
 
     def switch(self, name: str) -> bool | None:
         text = self.word(name, ("true", "false", "1", "0"))
