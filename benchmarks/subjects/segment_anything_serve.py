@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import uuid
+from typing import Annotated
 
 from benchmarks.http_load import Connection, free_port, running
 
@@ -163,15 +164,15 @@ def app_of(images, videos):
         return {"id": await run_in_threadpool(images.encode, await request.body())}
 
     @app.post("/images/{id}/predict")
-    def predict(id: str, points: list = Body(), labels: list = Body()):
+    def predict(id: str, points: Annotated[list, Body()], labels: Annotated[list, Body()]):
         return {"mask": as_text(images.predict(id, points, labels))}
 
     @app.post("/videos")
-    def open_video(path: str = Body(embed=True)):
+    def open_video(path: Annotated[str, Body(embed=True)]):
         return {"id": videos.open(path)}
 
     @app.post("/videos/{id}/boxes")
-    def box(id: str, object_id: int = Body(), box: list = Body()):
+    def box(id: str, object_id: Annotated[int, Body()], box: Annotated[list, Body()]):
         return {"mask": as_text(videos.box(id, object_id, box))}
 
     @app.post("/videos/{id}/propagate")

@@ -44,8 +44,8 @@ class GridOptions:
             least = whole_number("min_region_area", self.min_region_area, least=0)
             object.__setattr__(self, "min_region_area", least)
         for name in ("min_area_frac", "nms_box_thresh", "dup_mask_iou_thresh"):
-            share = getattr(self, name)
-            if not isinstance(share, numbers.Real) or not 0 <= share <= 1:
+            share: Any = getattr(self, name)
+            if not isinstance(share, numbers.Real) or not 0 <= float(share) <= 1:
                 raise ValueError(f"{name}: must be a number from 0 to 1, got {share!r}")
 
 

@@ -24,17 +24,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = Settings.from_environment() if settings is None else settings
     service = Service(settings)
-    parts = [PARTS[name](service) for name in settings.compat]
+    parts = {name: PARTS[name](service) for name in settings.compat}
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
         try:
-            for part in parts:
+            for part in parts.values():
                 await part.start()
             yield
         finally:
-            for part in parts:
+            for part in parts.values():
                 await part.stop()
             await service.stop()
 
@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_handlers(app)
     for part in (images, sessions, jobs, models, health):
         app.include_router(part.router, prefix="/v1")
-    for each in parts:
+    app.state.parts = parts
+    for each in parts.values():
         app.mount(each.prefix, each.app)
     return app

@@ -9,6 +9,7 @@ from typing import Any
 
 PREFIX = "SEGRID_SERVE_"
 MIB = 1 << 20
+SERVICES = ("video", "grid")  # that exist, see segrid.serve.compat
 
 
 def _setting(default: Any, meaning: str) -> Any:
@@ -85,7 +86,7 @@ class Settings:
     job_timeout: float = _setting(600.0, "Time for which a finished job is kept, seconds.")
     # services that exist
     compat: tuple[str, ...] = _setting(
-        ("video", "grid"),
+        SERVICES,
         "Services that exist and are answered as they answer, below /compat/NAME: video, grid.",
     )
     # load
@@ -113,6 +114,9 @@ class Settings:
             # bool is an int, too, and has no range
             if type(value) in (int, float) and not value > 0:
                 raise ValueError(f"{each.name}: must be above 0, got {value}")
+        for name in self.compat:
+            if name not in SERVICES:
+                raise ValueError(f"compat: expected {', '.join(SERVICES)}; got {name!r}")
         if self.restore and not self.state_dir:
             raise ValueError("restore: needs state_dir, the folder where sessions are kept")
 

@@ -38,8 +38,9 @@ def make_front_end(settings, monkeypatch):
     def made(**variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        with TestClient(AtRoot(create_app(settings), "/compat/video")) as client:
-            yield FrontEnd(client)
+        app = create_app(settings)
+        with TestClient(AtRoot(app, "/compat/video")) as client:
+            yield FrontEnd(client, app)
 
     return made
 

@@ -8,8 +8,8 @@ import pytest
 from segrid.serve.compat.video_frames import FirstFrames
 from segrid.video.sources import open_frames
 
-from tests.serve.compat.video_front_end import HEALTH, png_of, picture_of
 from tests.serve.compat.conftest import FRAMES, SIZE
+from tests.serve.compat.video_front_end import HEALTH, picture_of, png_of
 
 CLICK, BOX = [[90, 45]], [30, 50, 60, 85]
 

@@ -79,10 +79,12 @@ def png_of(pixels):
 
 
 class FrontEnd:
-    """A front end with a client (httpx, or a test client) whose base URL is the service's."""
+    """A front end with a client (httpx, or a test client) whose base URL is the service's.
 
-    def __init__(self, client):
-        self.client = client
+    app : the server, where it is in this process"""
+
+    def __init__(self, client, app=None):
+        self.client, self.app = client, app
 
     def get(self, path, fields):
         return has(self._ok(self.client.get(path)), fields)

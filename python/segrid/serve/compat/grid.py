@@ -37,7 +37,9 @@ from segrid.serve.service import Service, service_of
 
 MOST_BYTES = 16 << 20  # of an upload
 IN_ZIP = 10  # masks at most
-BAD = {status: {"model": Failed} for status in (400, 404, 413, 500)}
+BAD: dict[int | str, dict[str, Any]] = {
+    status: {"model": Failed} for status in (400, 404, 413, 500)
+}
 
 
 class GridTool:

@@ -36,18 +36,18 @@ class Segment(Json):
     """What to segment: `prompts` is a list of points for "points", a box for "bbox", and may be
     missing for "grid"."""
 
-    file_id: str | None = Field(None, max_length=128)
-    prompt_type: str | None = Field(None, max_length=32, description="points, bbox or grid")
+    file_id: str | None = Field(default=None, max_length=128)
+    prompt_type: str | None = Field(default=None, max_length=32, description="points, bbox or grid")
     prompts: Annotated[list[Click], Field(max_length=1024)] | Corners | None = None
 
 
 class Parallel(Json):
     """The settings of grids. A number that is missing takes its default again."""
 
-    max_workers: int = Field(4, ge=1, le=MOST)
-    batch_size: int = Field(32, ge=1, le=MOST)
-    target_points: int = Field(256, ge=1, le=MOST)
-    max_masks: int = Field(50, ge=1, le=MOST)
+    max_workers: int = Field(default=4, ge=1, le=MOST)
+    batch_size: int = Field(default=32, ge=1, le=MOST)
+    target_points: int = Field(default=256, ge=1, le=MOST)
+    max_masks: int = Field(default=50, ge=1, le=MOST)
 
 
 class Configured(Json):

@@ -69,8 +69,10 @@ class Clicks(Prompt):
 class Named(Body):
     """The name and the category of a new object."""
 
-    name: str | None = Field("", max_length=200, description='Empty: "Object " and its number.')
-    category: str | None = Field("", max_length=200)
+    name: str | None = Field(
+        default="", max_length=200, description='Empty: "Object " and its number.'
+    )
+    category: str | None = Field(default="", max_length=200)
 
 
 class AddObject(Clicks, Named):
