@@ -25,6 +25,7 @@ logger = logging.getLogger("segrid.serve")
 OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 # Without a token: they show nothing of anybody, and a browser cannot send one for them.
 OPEN_TO_ALL = re.compile(r"/|/page/.*|/docs|/openapi\.json|/v1/health|/v1/ready|/favicon\.ico")
+PREFIXES = ("/v1", "/compat/video", "/compat/grid")
 SAFE = ("GET", "HEAD", "OPTIONS")
 SUBPROTOCOL = "segrid.bearer."  # + token: browsers send no headers for WebSockets
 
@@ -124,7 +125,7 @@ class Gate:
         return any([hmac.compare_digest(each.encode(), token) for each in sent])
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or "other"
+        route = route_of(scope)
         method = scope["method"] if scope["method"].isalpha() else "other"
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
@@ -188,6 +189,15 @@ class _Answer:
     ) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def route_of(scope: Scope) -> str:
+    """The address of a request with the names of its parameters, "other" where there is none."""
+    own = getattr(scope.get("route"), "path", None)
+    if own is None:
+        return "other"
+    prefix = scope["path"].split("/")[: -own.count("/")]
+    return "/".join(prefix) + own if "/".join(prefix) in PREFIXES else own
 
 
 def _name_of(host: str) -> str:
