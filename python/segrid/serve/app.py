@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
 
 import segrid
 from segrid.serve.compat import PARTS
 from segrid.serve.errors import add_handlers
+from segrid.serve.limits import Gate
+from segrid.serve.metrics import CONTENT_TYPE
 from segrid.serve.service import Service
 from segrid.serve.settings import Settings
 from segrid.serve.v1 import health, images, jobs, models, sessions
+from segrid.serve.v1.schemas import errors
+
+METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **errors()}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -52,4 +59,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.parts = parts
     for each in parts.values():
         app.mount(each.prefix, each.app)
+
+    @app.get("/metrics", tags=["health"], response_class=Response, responses=METRICS)
+    async def metrics() -> Response:
+        """The numbers of the service for Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(Gate, settings=settings, metrics=service.metrics)  # the outermost
     return app

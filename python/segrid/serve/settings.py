@@ -47,6 +47,9 @@ class Settings:
     hosts: tuple[str, ...] = _setting(
         (), "Names by which callers may address the service (the header Host); empty: any."
     )
+    proxies: tuple[str, ...] = _setting(
+        (), "Addresses of proxies whose X-Forwarded-For is believed; empty: none."
+    )
     cors: tuple[str, ...] = _setting((), "Origins whose pages may call the service; empty: none.")
     # files
     media_root: str = _setting(
@@ -100,6 +103,9 @@ class Settings:
     body_pause: float = _setting(15.0, "Longest pause inside a body, seconds.")
     body_seconds: float = _setting(900.0, "Longest time for a whole body, seconds.")
     header_seconds: float = _setting(10.0, "Longest time for the headers of a request, seconds.")
+    send_pause: float = _setting(
+        60.0, "Longest time for a client to take a piece of its answer, seconds."
+    )
     connections: int = _setting(256, "Connections at once.")
     streams: int = _setting(64, "Event streams and WebSockets at once.")
     # process

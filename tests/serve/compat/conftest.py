@@ -6,7 +6,7 @@ import pytest
 import segrid
 from fastapi.testclient import TestClient
 from segrid.serve import create_app
-from segrid.serve.compat.at_root import AtRoot
+from segrid.serve.server import AtPort
 
 from tests.serve.compat.video_front_end import FrontEnd
 from tests.tracking import clip
@@ -39,7 +39,7 @@ def make_front_end(settings, monkeypatch):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         app = create_app(settings)
-        with TestClient(AtRoot(app, "/compat/video")) as client:
+        with TestClient(AtPort(app, 80, "/compat/video")) as client:
             yield FrontEnd(client, app)
 
     return made
@@ -47,14 +47,14 @@ def make_front_end(settings, monkeypatch):
 
 @pytest.fixture(scope="module")
 def front_end(settings):
-    with TestClient(AtRoot(create_app(settings), "/compat/video")) as client:
+    with TestClient(AtPort(create_app(settings), 80, "/compat/video")) as client:
         yield FrontEnd(client)
 
 
 @pytest.fixture(scope="module")
 def grid(settings):
     """A client of the grid tool."""
-    with TestClient(AtRoot(create_app(settings), "/compat/grid")) as client:
+    with TestClient(AtPort(create_app(settings), 80, "/compat/grid")) as client:
         yield client
 
 

@@ -229,6 +229,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ServiceError)
     async def of_service(request: Request, error: ServiceError) -> JSONResponse:
+        service_of(request).count_error(error)
         status = {415: 400, 422: 400}.get(error.status, error.status)
         return answer(error.message, status, error.headers)
 

@@ -332,6 +332,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ServiceError)
     async def of_service(request: Request, error: ServiceError) -> JSONResponse:
+        service_of(request).count_error(error)
         status, text = {415: 400, 422: 400}.get(error.status, error.status), error.message
         if error.kind == "frame_not_found":
             status = 400
