@@ -32,9 +32,7 @@ def live_server(settings, *, group=None, cpus=None, **environment):
     group : a folder of a control group that the process joins
     cpus : the numbers of the CPUs that it may use
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", PROGRAM, json.dumps(settings), str(port)]
     if cpus is not None:
         command = ["taskset", "-c", ",".join(map(str, cpus)), *command]
@@ -53,6 +51,13 @@ def live_server(settings, *, group=None, cpus=None, **environment):
         finally:
             process.kill()
             process.wait()
+
+
+def free_port():
+    """A port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait(process, client):

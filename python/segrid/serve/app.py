@@ -22,15 +22,16 @@ from segrid.serve.v1.schemas import errors
 METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **errors()}
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, secret: bytes | None = None) -> FastAPI:
     """The service as an ASGI application.
 
     settings : default: those of the environment
+    secret : from which the ids of images are made; default: a new one
 
     Its start loads the models and raises what that raises.
     """
     settings = Settings.from_environment() if settings is None else settings
-    service = Service(settings)
+    service = Service(settings, secret)
     parts = {name: PARTS[name](service) for name in settings.compat}
 
     @asynccontextmanager

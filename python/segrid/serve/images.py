@@ -41,9 +41,9 @@ class Images:
     whoever sends the same image gets the same one. Those that were not used for longest are dropped
     where memory runs out (`images_bytes`)."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, secret: bytes | None = None) -> None:
         self._settings = settings
-        self._secret = secrets.token_bytes(32)
+        self._secret = secret or secrets.token_bytes(32)
         self._images: OrderedDict[str, EncodedImage] = OrderedDict()
         self._encoding: dict[str, asyncio.Event] = {}
         self._scenes: OrderedDict[tuple[str, str], Any] = OrderedDict()

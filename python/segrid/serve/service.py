@@ -29,10 +29,10 @@ FILE_THREADS = 4  # that read and write files and make pictures
 class Service:
     """The state of one server. `start` and `stop` are called on its event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, secret: bytes | None = None) -> None:
         self.settings = settings
         self.models = Models(settings)
-        self.images = Images(settings)
+        self.images = Images(settings, secret)
         self.metrics = Metrics()
         self.admission = Admission(settings)
         self.jobs = Jobs(settings, self.count_error)

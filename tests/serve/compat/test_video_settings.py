@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from fastapi.testclient import TestClient
 from segrid.serve import Settings, create_app
-from segrid.serve.server import AtPort
 from segrid.serve.compat.video_sessions import ServiceSessions
 from segrid.serve.compat.video_settings import VideoServiceSettings
+from segrid.serve.server import AtPort
 
 read = VideoServiceSettings.from_environment
 
