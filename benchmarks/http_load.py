@@ -18,10 +18,14 @@ STARTED = 300  # seconds within which a service must answer
 
 
 class Connection:
-    """JSON calls over one connection that stays open."""
+    """JSON calls over one connection that stays open as long as the server keeps it."""
 
     def __init__(self, port):
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
+        self._connect()
+
+    def _connect(self):
+        self._http.close()
         self._http.connect()
         self._http.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -40,8 +44,13 @@ class Connection:
             content, kind = json.dumps(body).encode(), "application/json"
         if content is not None:
             headers["Content-Type"] = kind
-        self._http.request(method, path, content, headers)
-        answer = self._http.getresponse()
+        try:
+            self._http.request(method, path, content, headers)
+            answer = self._http.getresponse()
+        except ConnectionError:  # servers close connections that were idle; clients connect again
+            self._connect()
+            self._http.request(method, path, content, headers)
+            answer = self._http.getresponse()
         return answer.status, answer.read()
 
     def close(self):

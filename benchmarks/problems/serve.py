@@ -189,29 +189,41 @@ def followed(a, client):
 def mixed_load(a, pid, client, octets):
     """Four clients that encode and click, and one that opens and follows videos. Returns MB at the
     start and at the end, and MB per minute of the second half."""
-    points, seconds = places(a["size"]), a["minutes"] * 60
-    callers, rounds = [client() for _ in range(5)], [0] * 5
-    box = boxes(1, (640, 360))[0].tolist()
-
-    def step(i):
-        caller = callers[i]
-        if i == 4:
-            video = caller.open(a["clip"])
-            caller.box(video, 0, box)
-            caller.follow(video)
-            caller.close(video)
-            return
-        if rounds[i] % 20 == 0:  # another image by its octets: those after the end count
-            step.images[i] = caller.encode(octets + f"{i} {rounds[i]}".encode())
-        caller.click(step.images[i], points[rounds[i] % POINTS])
-        rounds[i] += 1
-
-    step.images = [None] * 4
-    http_load.repeated(5, min(30.0, seconds / 4), step)  # caches fill
+    seconds = a["minutes"] * 60
+    users = [Clicking(a, client(), octets, i) for i in range(4)] + [Following(a, client())]
+    http_load.repeated(len(users), min(30.0, seconds / 4), lambda i: users[i].step())  # caches fill
     memory = http_load.Memory(pid)
     memory.start()
-    http_load.repeated(5, seconds, step)
+    http_load.repeated(len(users), seconds, lambda i: users[i].step())
     return memory.stop()
+
+
+class Clicking:
+    """A client that clicks, and sends another image after twenty clicks."""
+
+    def __init__(self, a, caller, octets, number):
+        self._caller, self._octets, self._number = caller, octets, number
+        self._points, self._clicks, self._image = places(a["size"]), 0, None
+
+    def step(self):
+        if self._clicks % 20 == 0:  # another one by its octets: decoders do not read the last ones
+            other = self._octets + f"{self._number} {self._clicks}".encode()
+            self._image = self._caller.encode(other)
+        self._caller.click(self._image, self._points[self._clicks % POINTS])
+        self._clicks += 1
+
+
+class Following:
+    """A client that opens a video, follows an object through it, and closes it."""
+
+    def __init__(self, a, caller):
+        self._caller, self._clip = caller, a["clip"]
+
+    def step(self):
+        video = self._caller.open(self._clip)
+        self._caller.box(video, 0, boxes(1, (640, 360))[0].tolist())
+        self._caller.follow(video)
+        self._caller.close(video)
 
 
 def compare(body, scratch):
@@ -249,13 +261,17 @@ def summarise(body):
         if "error" in row:
             yield f"  {name}: {row['error']}"
             continue
-        s = row["stages"]
-        yield f"  {name}: " + ", ".join(
-            f"{stage} {value * 1000:.1f} ms"
-            if "click" in stage[:6] or "frame" in stage[:6] and "per second" not in stage
-            else f"{stage} {value:.2f}"
-            for stage, value in s.items()
-        )
-    yield f"  targets of segrid: {body['targets']}"
+        facts = [in_words(stage, value) for stage, value in row["stages"].items()]
+        yield f"  {name}: {', '.join(facts)}"
+    yield "  targets of segrid: " + ", ".join(
+        f"{name} {value:.3f}" for name, value in body["targets"].items() if value is not None
+    )
     for stage, ratio in body.get("ratio", {}).items():
         yield f"  {stage}: {PEER} takes {ratio:.1f} times as long"
+
+
+def in_words(stage, value):
+    """A stage with its unit: those of a click or a frame are seconds."""
+    if stage.startswith(("click p", "click,", "frame,")):
+        return f"{stage} {value * 1000:.1f} ms"
+    return f"{stage} {value:.2f}"
