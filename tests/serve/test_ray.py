@@ -30,6 +30,11 @@ def cluster(settings):
     from segrid.serve.ray import deploy, remove
 
     port = free_port()
+    monkeypatch = pytest.MonkeyPatch()
+    # a busy machine is slow, not broken
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    for check in ("READY", "HEALTH"):
+        monkeypatch.setenv(f"RAY_SERVE_PROXY_{check}_CHECK_TIMEOUT_S", "120")
     ray.init(num_cpus=6, include_dashboard=False, log_to_driver=False)
     try:
         deploy(
@@ -42,6 +47,7 @@ def cluster(settings):
         remove()
     finally:
         ray.shutdown()
+        monkeypatch.undo()
 
 
 @pytest.fixture

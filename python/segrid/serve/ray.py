@@ -14,14 +14,13 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 from segrid.serve.errors import ServiceError
 from segrid.serve.in_actor import AppInActor, Call, Head
 from segrid.serve.limits import Gate
 from segrid.serve.metrics import Metrics
 from segrid.serve.ray_directory import Directory
-from segrid.serve.ray_forward import COMMON, DIRECTORY, NAMESPACE, Forward
+from segrid.serve.ray_forward import COMMON, DIRECTORY, NAMESPACE, Forward, OfRay
 from segrid.serve.settings import Settings
 
 APP, IMAGES = "segrid", "images"
@@ -105,6 +104,7 @@ def deploy(
     secret = secrets.token_bytes(32)
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
+    serve.start(http_options={"host": host, "port": port})
     actor = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     directory = ray.remote(Directory).options(name=DIRECTORY, num_cpus=0, max_restarts=-1, **actor)
     directory.remote(
@@ -123,13 +123,12 @@ def deploy(
         health_check_period_s=5,
         health_check_timeout_s=STARTED,  # the first one loads the models
     )(Worker)
-    serve.start(http_options={"host": host, "port": port})
     serve.run(
         _ingress(settings, secret, threads).bind(images.bind(inner, secret, threads)), name=APP
     )
 
 
-def _ingress(settings: Settings, secret: bytes, threads: int) -> Any:
+def _ingress(settings: Settings, secret: bytes, threads: int) -> OfRay:
     """The deployment that takes the requests."""
     from ray import serve
 
@@ -144,7 +143,7 @@ def _ingress(settings: Settings, secret: bytes, threads: int) -> Any:
             num_cpus=threads,
             max_concurrency=1000,
         )
-        worker = made.remote(one, secret, threads)
+        worker: OfRay = made.remote(one, secret, threads)
         try:
             await asyncio.wait_for(worker.start.remote(), STARTED)
         except asyncio.TimeoutError as error:
@@ -152,7 +151,7 @@ def _ingress(settings: Settings, secret: bytes, threads: int) -> Any:
                 503, "no_room", "the cluster has no free CPUs for a session", retry_after=30
             ) from error
 
-    def handle() -> Any:
+    def handle() -> OfRay:
         return serve.get_deployment_handle(IMAGES, APP)
 
     app = Gate(Forward(settings, handle, start_session), settings, Metrics())
@@ -164,7 +163,7 @@ def _ingress(settings: Settings, secret: bytes, threads: int) -> Any:
     class Ingress:
         """Takes the requests, and ends the actors of sessions that have timed out."""
 
-        def __init__(self, images: Any) -> None:
+        def __init__(self, images: OfRay) -> None:
             self._sweeping = asyncio.ensure_future(_sweep())
 
     return Ingress
@@ -194,8 +193,8 @@ def remove() -> None:
     import ray
     from ray import serve
 
-    directory = ray.get_actor(DIRECTORY, NAMESPACE)
-    names = [*ray.get(directory.sessions.remote()).values(), COMMON, DIRECTORY]
+    directory: OfRay = ray.get_actor(DIRECTORY, NAMESPACE)
+    names = [*dict(ray.get(directory.sessions.remote())).values(), COMMON, DIRECTORY]
     serve.shutdown()
     for name in names:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -17,6 +17,7 @@ from segrid.serve.in_actor import Call, Head
 from segrid.serve.settings import Settings
 
 Answer = AsyncGenerator[Head | bytes, None]
+OfRay = Any  # an object of Ray, whose types are not known
 
 NAMESPACE = "segrid"
 DIRECTORY, COMMON = "directory", "common"  # names of actors
@@ -37,7 +38,12 @@ class Forward:
     start_session : makes the actor of a session, by its name
     """
 
-    def __init__(self, settings: Settings, images: Any, start_session: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        images: Callable[[], OfRay],
+        start_session: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._settings, self._images, self._start_session = settings, images, start_session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -176,7 +182,7 @@ class Forward:
 
         try:
             actor = ray.get_actor(name, NAMESPACE)
-            pieces = actor.call.options(num_returns="streaming").remote(call, image_id)
+            pieces: OfRay = actor.call.options(num_returns="streaming").remote(call, image_id)
             async for piece in pieces:
                 yield await piece
         except (RayError, ValueError) as error:  # ValueError: there is no such actor any more
@@ -244,7 +250,7 @@ async def _keep_job(head: Head, body: bytes, actor: str) -> None:
         await _directory().keep_job.remote(json.loads(body)["job_id"], actor)
 
 
-def _directory() -> Any:
+def _directory() -> OfRay:
     import ray
 
     return ray.get_actor(DIRECTORY, NAMESPACE)
