@@ -2,14 +2,19 @@
 as it answers them. The masks are held against a session of segrid with the same prompts."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
+from safetensors.numpy import load_file, save_file
+from segrid.serve import create_app
 from segrid.serve.compat.video_frames import FirstFrames
+from segrid.serve.server import AtPort
 from segrid.video.sources import open_frames
 
 from tests.serve.compat.conftest import FRAMES, SIZE
-from tests.serve.compat.video_front_end import HEALTH, picture_of, png_of
+from tests.serve.compat.video_front_end import HEALTH, FrontEnd, picture_of, png_of
 
 CLICK, BOX = [[90, 45]], [30, 50, 60, 85]
 
@@ -246,3 +251,24 @@ def test_a_front_end_reads_the_openapi_document(front_end):
         ("GET", "/job/{job_id}/status"),
         ("POST", "/frame-masks"),
     }
+
+
+def test_masks_that_are_no_numbers_are_errors(settings, video_model, film, tmp_path):
+    """There they become empty pictures. Here the job fails and says where; frames before that one
+    keep their masks, and that one has none."""
+    weights = load_file(video_model / "model.safetensors")
+    weights["memory_temporal_positional_encoding"][:] = 3e38
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((video_model / "config.json").read_bytes())
+    app = create_app(replace(settings, trackers=(f"bad={tmp_path}",)))
+    with TestClient(AtPort(app, 80, "/compat/video")) as client:
+        front_end = FrontEnd(client)
+        id = front_end.initialize(film)["session_id"]
+        front_end.add(id, 3, 0, CLICK, [1])
+        last = front_end.propagate(id)[-1]
+        assert last["status"] == "failed" and last["result"] is None
+        assert last["error"].startswith("frame 1, object 3: ")
+        assert front_end.masks(id, 0).keys() == {3} and front_end.masks(id, 1) == {}
+        status, text = front_end.refused("/propagate?wait=true", {"session_id": id})
+        assert status == 500 and text == last["error"]
+        assert app.state.service.metrics.not_finite._value.get() == 2

@@ -90,9 +90,9 @@ def add_routes(app: FastAPI) -> None:
         image = _image(request, asked.file_id)
         if asked.prompt_type not in ("points", "bbox", "grid"):
             raise refused("Invalid prompt type")
-        if isinstance(asked.prompts, Corners) != (asked.prompt_type == "bbox"):
-            if asked.prompt_type != "grid":
-                raise refused(f"Invalid prompts parameter for the type {asked.prompt_type}")
+        is_box, wants_box = isinstance(asked.prompts, Corners), asked.prompt_type == "bbox"
+        if asked.prompt_type != "grid" and is_box != wants_box:
+            raise refused(f"Invalid prompts parameter for the type {asked.prompt_type}")
         model = service_of(request).models.segmenter(image.model)
         work = _with_grid if asked.prompt_type == "grid" else _with_prompt
         return await service_of(request).compute(

@@ -13,7 +13,7 @@ from segrid.compat.squashed_frames import known_count
 from segrid.serve.compat.video_frames import FirstFrames
 from segrid.serve.compat.video_schemas import AddObject, AddObjectBox, Propagate
 from segrid.serve.compat.video_settings import VideoServiceSettings
-from segrid.serve.errors import ServiceError, engine_errors
+from segrid.serve.errors import NotFinite, ServiceError, engine_errors
 from segrid.serve.jobs import Job, Jobs
 from segrid.serve.mask_formats import MaskRecord
 from segrid.serve.models import Models
@@ -174,10 +174,9 @@ def follow(session: VideoSession, job: Job, runs: list[Run]) -> JsonObject:
     """
     followed: set[int] = set()
     total = sum(run.frames for run in runs) + 1
-    with engine_errors():
-        for index in _steps(session, job, runs):
-            followed.add(index)
-            job.advance(len(followed), total)
+    for index in _steps(session, job, runs):
+        followed.add(index)
+        job.advance(len(followed), total)
     return {
         "session_id": session.session_id,
         "total_frames": session.engine.count,
@@ -188,9 +187,17 @@ def follow(session: VideoSession, job: Job, runs: list[Run]) -> JsonObject:
 
 def _steps(session: VideoSession, job: Job, runs: list[Run]) -> Iterator[int]:
     for run in runs:
-        for tracked in session.engine.propagate(
-            run.direction, start=run.start, frames=run.frames, cancel=job.token
-        ):
-            session.note(tracked)
-            session.last_used = time.time()
-            yield tracked.index
+        frame, step = run.start, -1 if run.direction == "backward" else 1
+        try:
+            with engine_errors():
+                for tracked in session.engine.propagate(
+                    run.direction, start=run.start, frames=run.frames, cancel=job.token
+                ):
+                    session.note(tracked)
+                    session.last_used = time.time()
+                    frame = tracked.index + step
+                    yield tracked.index
+        except NotFinite as error:
+            if error.facts:
+                raise
+            raise NotFinite(frame, session.engine.ids) from error
