@@ -80,9 +80,9 @@ def test_rings_of_a_large_mask_are_fast():
     import time
 
     y, x = np.mgrid[:1080, :1920]
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert len(rings(np.hypot(y - 540, x - 960) < 500)) == 1
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,9 @@ class Settings:
             # bool is an int, too, and has no range
             if type(value) in (int, float) and not value > 0:
                 raise ValueError(f"{each.name}: must be above 0, got {value}")
+        unknown = sorted(set(self.compat) - {"video", "grid"})
+        if unknown:
+            raise ValueError(f"compat: there are video and grid, got {unknown[0]!r}")
         if self.restore and not self.state_dir:
             raise ValueError("restore: needs state_dir, the folder where sessions are kept")
 
