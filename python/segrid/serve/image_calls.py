@@ -12,8 +12,9 @@ from fastapi import Request
 
 from segrid import CancelToken, Detections, Embedding, Masks, read_image
 from segrid._types import JsonObject, Options
+from segrid.segmenter import DEFAULT_POINTS
 from segrid.serve.errors import engine_errors, invalid
-from segrid.serve.images import EncodedImage, Scene, encode_file
+from segrid.serve.images import EncodedImage, encode_file
 from segrid.serve.jobs import Job
 from segrid.serve.mask_formats import (
     Form,
@@ -107,6 +108,8 @@ class ImageCalls:
                 "(everything_crop_layers)",
                 setting="everything_crop_layers",
             )
+        if not {"points_per_side", "target_points"} & options.keys() and DEFAULT_POINTS > most:
+            options["points_per_side"] = most
         return options
 
     async def everything(self, image_id: str, body: EverythingBody) -> JsonObject:
@@ -154,10 +157,9 @@ class ImageCalls:
     def _detected(self, image: EncodedImage, body: DetectBody) -> JsonObject:
         models = self._service.models
         detector = models.detector(body.model)
-        scene: Scene = self._service.images.scene(body.model or "", image, detector.encode)
-        found: Detections = detector.detect(
-            scene, body.prompts, threshold=body.threshold, nms=body.nms
-        )
+        scene = self._service.images.scene(body.model or "", image, detector.encode)
+        found = detector.detect(scene, body.prompts, threshold=body.threshold, nms=body.nms)
+        assert isinstance(found, Detections)  # one scene was given, not a list
         return {"detections": self._with_masks(image, found, body)}
 
     def _with_masks(
