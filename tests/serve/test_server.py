@@ -277,7 +277,7 @@ def test_row_54_sigterm_under_load(options, tmp_path, long_clip, coins):
             until(lambda: job.status()["done"] > 3 and len(statuses) > 10)
             begin = time.monotonic()
             assert server.end() == 0
-            assert time.monotonic() - begin < 3 + 3
+            assert time.monotonic() - begin < 3 + 8  # and the end of the process, on a busy machine
             stop.set()
             for thread in threads:
                 thread.join()

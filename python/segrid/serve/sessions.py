@@ -224,7 +224,8 @@ class VideoSessions:
             isinstance(most, int) and most <= limits.max_objects
         ):
             raise invalid(
-                f"snapshot: made for more than {limits.max_objects} objects (max_objects)",
+                f"snapshot: of a session that may have more than {limits.max_objects} objects; "
+                "open it with a smaller max_objects",
                 setting="max_objects",
             )
         tracker = self._models.tracker(found.origin.model, found.origin.image_side)
