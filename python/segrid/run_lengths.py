@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,14 +18,14 @@ def decode_rle(rle: JsonObject) -> NDArray[np.bool_]:
     objects. Source: pycocotools.mask.decode, for one mask.
     """
     height, width = (int(side) for side in rle["size"])
-    counts: Any = rle["counts"]
+    counts = rle["counts"]
     if isinstance(counts, str):
         counts = counts.encode("ascii")
     runs = np.asarray(_numbers(counts) if isinstance(counts, bytes) else counts)
     if runs.dtype.kind not in "iu" or runs.ndim != 1 or (runs < 0).any():
         raise ValueError("counts: expected numbers from 0")
-    if int(runs.sum()) != height * width:
-        raise ValueError(f"counts: fill {runs.sum()} pixels of {height} x {width}")
+    if runs.sum(dtype=np.float64) != height * width:  # a sum of whole numbers could overflow
+        raise ValueError(f"counts: do not fill {height} x {width} pixels")
     in_mask = np.arange(len(runs)) % 2 == 1
     return np.repeat(in_mask, runs).reshape(width, height).T
 

@@ -27,7 +27,9 @@ def expected(video_model, media):
         for tracked in session.propagate("both"):
             seen = ~np.isnan(tracked.scores)
             found[tracked.index] = {
-                id: tracked[id].array[0] for id, is_there in zip(tracked.ids, seen) if is_there
+                id: tracked[id].array[0]
+                for id, is_there in zip(tracked.ids, seen, strict=True)
+                if is_there
             }
     return found
 
@@ -74,14 +76,18 @@ def test_label_map_of_a_frame(client, expected):
     assert answer["masks"]["1"]["mask"] is None
 
 
-def test_refine_replace_clear_remove_reset(client):
+def test_refine_replace_clear_remove_reset(client, video_model, media):
     address, _ = opened(client)
-    first = client.post(f"{address}/objects", json=CLICK).json()
-    more = {**CLICK, "points": [[80, 30]], "labels": [0]}
-    refined = client.post(f"{address}/objects", json=more).json()
-    assert refined["mask"] != first["mask"]
-    again = client.post(f"{address}/objects", json={**CLICK, "replace": True}).json()
-    assert again["mask"] == first["mask"]
+    away = {**CLICK, "points": [[80, 30]], "labels": [0]}
+    tracker, found = segrid.Tracker(video_model, precision="fp32"), []
+    with tracker.open(media / "clip.mp4") as session:
+        for prompt in (CLICK, away, {**CLICK, "replace": True}):
+            answer = client.post(f"{address}/objects", json=prompt).json()
+            how = {name: prompt.get(name) for name in ("points", "labels")}
+            masks = session.add(1, 0, **how, replace=prompt.get("replace", False))
+            assert np.array_equal(decode_rle(answer["mask"]), masks.array[0])
+            found.append(answer["mask"])
+    assert found[0] != found[1] != found[2], "vacuous"
     assert client.get(address).json()["objects"][0]["prompted_frames"] == [0]
     clear = f"{address}/objects/1/prompts"
     error_of(client.delete(clear, params={"frame": 3}), 422, "invalid")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import HTTPBearer
 
 import segrid
+from segrid._types import JsonObject
 from segrid.serve.compat import PARTS
 from segrid.serve.errors import add_handlers
 from segrid.serve.limits import Gate
@@ -19,7 +20,9 @@ from segrid.serve.settings import Settings
 from segrid.serve.v1 import health, images, jobs, models, sessions
 from segrid.serve.v1.schemas import errors
 
-METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **errors()}
+# For the OpenAPI document; the gate has checked it before (limits.py).
+TOKEN = HTTPBearer(auto_error=False, description="where the service has a token")
+METRICS: dict[int | str, JsonObject] = {200: {"content": {"text/plain": {}}}, **errors()}
 
 
 def create_app(settings: Settings | None = None, *, secret: bytes | None = None) -> FastAPI:
@@ -56,7 +59,7 @@ def create_app(settings: Settings | None = None, *, secret: bytes | None = None)
     app.state.service = service
     add_handlers(app)
     for part in (images, sessions, jobs, models, health):
-        app.include_router(part.router, prefix="/v1")
+        app.include_router(part.router, prefix="/v1", dependencies=[Depends(TOKEN)])
     app.state.parts = parts
     for each in parts.values():
         app.mount(each.prefix, each.app)

@@ -9,10 +9,10 @@ from typing import Any
 
 PREFIX = "SEGRID_SERVE_"
 MIB = 1 << 20
-SERVICES = ("video", "grid")  # that exist, see segrid.serve.compat
+Value = Any  # of a setting: str, int, float, bool or a tuple of them
 
 
-def _setting(default: Any, meaning: str) -> Any:
+def _setting(default: Value, meaning: str) -> Value:
     """A field whose meaning is shown by the command line, by errors and in the documentation."""
     return field(default=default, metadata={"meaning": meaning})
 
@@ -89,7 +89,7 @@ class Settings:
     job_timeout: float = _setting(600.0, "Time for which a finished job is kept, seconds.")
     # services that exist
     compat: tuple[str, ...] = _setting(
-        SERVICES,
+        ("video", "grid"),
         "Services that exist and are answered as they answer, below /compat/NAME: video, grid.",
     )
     # load
@@ -120,15 +120,15 @@ class Settings:
             # bool is an int, too, and has no range
             if type(value) in (int, float) and not value > 0:
                 raise ValueError(f"{each.name}: must be above 0, got {value}")
-        for name in self.compat:
-            if name not in SERVICES:
-                raise ValueError(f"compat: expected {', '.join(SERVICES)}; got {name!r}")
+        unknown = sorted(set(self.compat) - {"video", "grid"})
+        if unknown:
+            raise ValueError(f"compat: there are video and grid, got {unknown[0]!r}")
         if self.restore and not self.state_dir:
             raise ValueError("restore: needs state_dir, the folder where sessions are kept")
 
     @classmethod
     def from_environment(
-        cls, environment: Mapping[str, str] | None = None, **given: Any
+        cls, environment: Mapping[str, str] | None = None, **given: Value
     ) -> Settings:
         """The settings of the environment variables SEGRID_SERVE_<NAME>, and what is given, which
         wins. Lists are separated by commas, switches are 1 or 0.
@@ -150,7 +150,7 @@ class Settings:
         return cls(**{**found, **given})
 
 
-def parsed(setting: Field[Any], text: str) -> Any:
+def parsed(setting: Field[Value], text: str) -> Value:
     """The value of a setting that a text gives. Raises ValueError naming the setting."""
     default = setting.default
     if isinstance(default, tuple):
@@ -168,7 +168,7 @@ def parsed(setting: Field[Any], text: str) -> Any:
     return text
 
 
-def setting_named(name: str) -> Field[Any]:
+def setting_named(name: str) -> Field[Value]:
     """The setting of a name. Raises ValueError where there is none."""
     for each in fields(Settings):
         if each.name == name:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from segrid._types import JsonObject
 
 MOST_POINTS = 1000
 MOST_BOXES = 256
@@ -63,7 +65,7 @@ class ErrorAnswer(BaseModel):
     error: ErrorFacts
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int) -> dict[int | str, JsonObject]:
     """The errors of a call for the OpenAPI document, with those that every call may have."""
     everywhere = (400, 401, 404, 408, 413, 422, 429, 500, 503)
     return {status: {"model": ErrorAnswer} for status in sorted({*everywhere, *statuses})}
@@ -80,6 +82,9 @@ class PredictBody(Body):
     """Points are one prompt of several points, each box is a prompt. Points and a hint go together
     with one box at most. Coordinates are pixels of the image."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"points": [[320, 240]], "labels": [1]}]}
+    )
     points: Points | None = None
     labels: Annotated[Labels | None, Field(description="1 in the object, 0 not; default: 1")] = None
     boxes: Annotated[
@@ -111,6 +116,7 @@ class MasksAnswer(BaseModel):
 class EverythingBody(Body):
     """The options of `Segmenter.everything`."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"points_per_side": 32}]})
     points_per_side: Annotated[int, Field(ge=1)] | None = None
     target_points: Annotated[int, Field(ge=1)] | None = None
     pred_iou_thresh: Share | None = None
@@ -164,6 +170,7 @@ class DetectionsAnswer(BaseModel):
 class OpenBody(Body):
     """A video below the service's media root."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"path": "clip.mp4"}]})
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     model: Text | None = None
     image_side: Annotated[int, Field(ge=1)] | None = None
@@ -195,6 +202,11 @@ class SessionAnswer(BaseModel):
 class AddBody(Body):
     """An object's prompt in a frame: points, a box, both, or a mask. A second call refines it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"object_id": 1, "frame": 0, "points": [[320, 240]], "labels": [1]}]
+        }
+    )
     object_id: ObjectId
     frame: Frame = 0
     points: Points | None = None
@@ -258,7 +270,7 @@ class JobAnswer(JobStarted):
     created_at: float
     started_at: float | None
     completed_at: float | None
-    result: dict[str, Any] | None
+    result: JsonObject | None
     error: ErrorFacts | None
 
 
