@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
@@ -30,7 +30,7 @@ from segrid.serve.compat.grid_schemas import (
     Uploaded,
 )
 from segrid.serve.errors import ServiceError
-from segrid.serve.image_calls import ImageCalls
+from segrid.serve.image_calls import IN_MEMORY, ImageCalls
 from segrid.serve.images import EncodedImage
 from segrid.serve.mask_formats import refuse_not_finite
 from segrid.serve.service import Service, service_of
@@ -72,7 +72,8 @@ def add_routes(app: FastAPI) -> None:
     )
     async def upload(request: Request) -> Uploaded:
         """Takes an image of at most 16 MB, in the field `image` of a form."""
-        with SpooledTemporaryFile(max_size=1 << 20) as file:
+        with SpooledTemporaryFile(max_size=IN_MEMORY) as spooled:
+            file = cast(BinaryIO, spooled)
             await _receive(request, file)
             image = await ImageCalls(service_of(request), request).put_file(None, file)
         height, width = image.size
@@ -138,7 +139,7 @@ FORM = {
 ZIP: dict[str, Any] = {"content": {"application/zip": {}}}
 
 
-async def _receive(request: Request, file: Any) -> None:
+async def _receive(request: Request, file: BinaryIO) -> None:
     """Writes the image of a form into a file. Raises HTTPException."""
     too_large = refused(f"The image is larger than {MOST_BYTES >> 20} MB", 413)
     declared = request.headers.get("content-length", "")

@@ -308,8 +308,11 @@ def _iso(seconds: float | None) -> str | None:
 
 
 async def _png(request: Request, record: MaskRecord) -> str:
-    text: str = await service_of(request).read(formatted, record.rle, "png")
-    return text
+    return await service_of(request).read(_as_png, record)
+
+
+def _as_png(record: MaskRecord) -> str:
+    return str(formatted(record.rle, "png"))
 
 
 def _of_frames(session: VideoSession, frames: list[int]) -> list[schemas.MasksOfFrame]:
@@ -318,7 +321,7 @@ def _of_frames(session: VideoSession, frames: list[int]) -> list[schemas.MasksOf
         schemas.MasksOfFrame(
             frame_idx=frame,
             masks={
-                number: formatted(record.rle, "png")
+                number: _as_png(record)
                 for number, record in (session.frame_masks(frame) or {}).items()
             },
         )
