@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -72,10 +73,17 @@ def running(command, ready, threads):
         "SEGRID_THREADS": str(threads),
         "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
-    process = subprocess.Popen([sys.executable, *command], env=environment, cwd=root)
+    log = tempfile.TemporaryFile()
+    process = subprocess.Popen(
+        [sys.executable, *command], env=environment, cwd=root, stdout=log, stderr=log
+    )
     try:
         _wait(process, *ready)
         yield process.pid
+    except BaseException:
+        log.seek(max(0, log.tell() - 4000))
+        sys.stderr.write(log.read().decode(errors="replace"))
+        raise
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -83,6 +91,7 @@ def running(command, ready, threads):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        log.close()
 
 
 def _wait(process, port, path):

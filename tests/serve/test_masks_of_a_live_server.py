@@ -180,7 +180,7 @@ def saturated(client, photo, clients):
             image = call(client, "POST", "/v1/images", 201, content=other, headers=kind)
             path = f"/v1/images/{image['image_id']}/everything"
             while not stop.is_set():
-                found = client.post(path, json={"points_per_side": 12, "format": "rle"})
+                found = client.post(path, json={"points_per_side": 5, "format": "rle"})
                 if found.status_code == 429:  # the queue is full: as intended
                     time.sleep(0.1)
                     continue
