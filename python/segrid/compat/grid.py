@@ -7,15 +7,46 @@ import numbers
 import operator
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from segrid._image import ImageLike, to_image
-from segrid._native import threads
+from segrid._native import CancelToken, threads
+from segrid._types import Progress
+from segrid.embedding import Embedding
+from segrid.results import Masks
 from segrid.segmenter import Segmenter
 
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """The options of `parallel_grid_segmentation` that decide which masks are found.
+
+    Raises ValueError naming the option.
+    """
+
+    target_points: int = 256
+    max_masks: int = 50
+    min_area_frac: float = 0.001
+    min_region_area: int | None = None
+    nms_box_thresh: float = 0.7
+    dup_mask_iou_thresh: float = 0.5
+    max_workers: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("max_workers", "target_points", "max_masks"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
+        if self.min_region_area is not None:
+            least = whole_number("min_region_area", self.min_region_area, least=0)
+            object.__setattr__(self, "min_region_area", least)
+        for name in ("min_area_frac", "nms_box_thresh", "dup_mask_iou_thresh"):
+            share: Any = getattr(self, name)
+            if not isinstance(share, numbers.Real) or not 0 <= float(share) <= 1:
+                raise ValueError(f"{name}: must be a number from 0 to 1, got {share!r}")
 
 
 def parallel_grid_segmentation(
@@ -64,40 +95,56 @@ def parallel_grid_segmentation(
     order of the points.
     """
     model = _segmenter(sam_model)
-    max_workers, batch_size = _count("max_workers", max_workers), _count("batch_size", batch_size)
-    target_points, max_masks = (
-        _count("target_points", target_points),
-        _count("max_masks", max_masks),
+    options = GridOptions(
+        target_points,
+        max_masks,
+        min_area_frac,
+        min_region_area,
+        nms_box_thresh,
+        dup_mask_iou_thresh,
+        max_workers,
     )
-    if min_region_area is not None:
-        min_region_area = _count("min_region_area", min_region_area, least=0)
-    for name, share in (
-        ("min_area_frac", min_area_frac),
-        ("nms_box_thresh", nms_box_thresh),
-        ("dup_mask_iou_thresh", dup_mask_iou_thresh),
-    ):
-        if not isinstance(share, numbers.Real) or not 0 <= share <= 1:
-            raise ValueError(f"{name}: must be a number from 0 to 1, got {share!r}")
+    report = _report(whole_number("batch_size", batch_size))
     size = None if original_size is None else _size(original_size)
     image = to_image(filepath)
     height, width = image.array.shape[:2]
-    if min_region_area is None:
-        min_region_area = max(16, int(min_area_frac * width * height) // 4)
-    found = model.with_threads(min(max_workers, threads())).everything(
-        image,
-        point_grids=[_grid(target_points, width, height)],
-        box_nms_thresh=nms_box_thresh,
-        min_mask_region_area=min_region_area,
-        region_connectivity=4,
-        min_area_frac=min_area_frac,
-        mask_iou_thresh=dup_mask_iou_thresh,
-        max_masks=max_masks,
-        progress=_report(batch_size),
-    )
+    found = grid_masks(model, image, (height, width), options, progress=report)
     if size is not None and size != (width, height):
         found = found.resized((size[1], size[0]))
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in found.boxes.tolist()]
     return list(found.array.view(np.uint8)), boxes, found.areas.tolist()
+
+
+def grid_masks(
+    segmenter: Segmenter,
+    image: ImageLike | Embedding,
+    size: tuple[int, int],
+    options: GridOptions,
+    *,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Masks:
+    """The masks of `parallel_grid_segmentation`, as `Masks`.
+
+    size : (H, W) of the image, in pixels
+    progress, cancel : as for `Segmenter.everything`
+    """
+    height, width = size
+    min_region_area = options.min_region_area
+    if min_region_area is None:
+        min_region_area = max(16, int(options.min_area_frac * width * height) // 4)
+    return segmenter.with_threads(min(options.max_workers, threads())).everything(
+        image,
+        point_grids=[_grid(options.target_points, width, height)],
+        box_nms_thresh=options.nms_box_thresh,
+        min_mask_region_area=min_region_area,
+        region_connectivity=4,
+        min_area_frac=options.min_area_frac,
+        mask_iou_thresh=options.dup_mask_iou_thresh,
+        max_masks=options.max_masks,
+        progress=progress,
+        cancel=cancel,
+    )
 
 
 def _segmenter(model: Any) -> Segmenter:
@@ -116,7 +163,7 @@ def _segmenter(model: Any) -> Segmenter:
     )
 
 
-def _count(name: str, value: Any, least: int = 1) -> int:
+def whole_number(name: str, value: Any, least: int = 1) -> int:
     """Returns the value as a whole number. Raises ValueError naming it."""
     try:
         number = operator.index(value)
@@ -130,7 +177,7 @@ def _count(name: str, value: Any, least: int = 1) -> int:
 def _size(original_size: Any) -> tuple[int, int]:
     """Returns the given (width, height) as whole numbers."""
     try:
-        width, height = (_count("a side", pixels) for pixels in original_size)
+        width, height = (whole_number("a side", pixels) for pixels in original_size)
     except (TypeError, ValueError) as error:
         raise ValueError(
             "original_size: must be (width, height), two whole numbers of at least 1, got "

@@ -1,0 +1,224 @@
+"""The service on a Ray cluster: calls about images by replicas, each session by an actor.
+
+python -m segrid.serve.ray --replicas 4 --threads 8        # on a node of a running cluster
+
+The addresses and answers are those of `segrid serve`, except that events of jobs come as
+server-sent events alone. Needs segrid[serve] and ray[serve]."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from segrid.serve.errors import ServiceError
+from segrid.serve.in_actor import AppInActor, Call, Head
+from segrid.serve.limits import Gate
+from segrid.serve.metrics import Metrics
+from segrid.serve.ray_directory import Directory
+from segrid.serve.ray_forward import COMMON, DIRECTORY, NAMESPACE, Forward, OfRay
+from segrid.serve.settings import Settings
+
+APP, IMAGES = "segrid", "images"
+EMPTY = 5.0  # seconds between two looks for actors whose session has timed out
+STARTED = 300.0  # seconds in which an actor must have loaded its models
+logger = logging.getLogger("segrid.serve")
+
+
+class Worker:
+    """What runs in each process: the application, and images that it lacks."""
+
+    def __init__(self, settings: Settings, secret: bytes, threads: int) -> None:
+        self._inside = AppInActor(settings, secret, threads)
+        self._ready: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Loads the models, once."""
+        if self._ready is None:
+            self._ready = asyncio.ensure_future(self._inside.start())
+        await asyncio.shield(self._ready)
+
+    async def call(self, call: Call, image_id: str | None) -> AsyncIterator[Head | bytes]:
+        """The answer. An image that another process has encoded is encoded here first."""
+        await self.start()
+        if image_id is not None and not self._inside.has_image(image_id):
+            await self._encode(image_id)
+        async for piece in self._inside.answer(call):
+            yield piece
+
+    async def _encode(self, image_id: str) -> None:
+        import ray
+
+        upload = await ray.get_actor(DIRECTORY, NAMESPACE).image.remote(image_id)
+        if upload is not None:
+            async for piece in self._inside.answer(upload):
+                if isinstance(piece, Head) and piece.status != 201:
+                    logger.error("image %s was refused: %d", image_id, piece.status)
+
+    async def session_count(self) -> int:
+        """The number of open sessions."""
+        await self.start()
+        return self._inside.session_count()
+
+    async def check_health(self) -> None:
+        """Ray asks it; a process that does not answer is replaced."""
+        await self.start()
+
+    def process(self) -> int:
+        """The number of the process."""
+        import os
+
+        return os.getpid()
+
+
+def deploy(
+    settings: Settings | None = None,
+    *,
+    replicas: int = 2,
+    threads: int = 1,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+) -> None:
+    """Deploys the service on the Ray cluster that this process is connected to, or on one that is
+    started here. It returns when the service answers.
+
+    settings : of every process; `state_dir` and `restore` do not apply. `max_sessions` is the cap
+        of the cluster, `images_bytes` that of each process and of the uploads that are kept
+    replicas : processes for calls about images, each with its own model
+    threads : the thread budget of each process, and the CPUs that Ray reserves for it
+
+    Raises ValueError for an address that others can reach without a token, ImportError without
+    ray[serve].
+    """
+    import ray
+    from ray import serve
+
+    from segrid.serve.server import for_host
+
+    settings = for_host(Settings.from_environment() if settings is None else settings, host)
+    settings = replace(settings, state_dir="", restore=False)
+    secret = secrets.token_bytes(32)
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False)
+    serve.start(http_options={"host": host, "port": port})
+    actor = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    directory = ray.remote(Directory).options(name=DIRECTORY, num_cpus=0, max_restarts=-1, **actor)
+    directory.remote(
+        settings.images_bytes, settings.kept_jobs + settings.pending_jobs, settings.max_sessions
+    )
+    inner = replace(settings, trackers=(), compat=())  # replicas follow nothing
+    common = ray.remote(Worker).options(
+        name=COMMON, num_cpus=threads, max_concurrency=1000, max_restarts=-1, **actor
+    )
+    common.remote(settings, secret, threads)
+    images = serve.deployment(
+        name=IMAGES,
+        num_replicas=replicas,
+        max_ongoing_requests=settings.queue,
+        ray_actor_options={"num_cpus": threads},
+        health_check_period_s=5,
+        health_check_timeout_s=STARTED,  # the first one loads the models
+    )(Worker)
+    serve.run(
+        _ingress(settings, secret, threads).bind(images.bind(inner, secret, threads)), name=APP
+    )
+
+
+def _ingress(settings: Settings, secret: bytes, threads: int) -> OfRay:
+    """The deployment that takes the requests."""
+    from ray import serve
+
+    async def start_session(name: str) -> None:
+        import ray
+
+        one = replace(settings, max_sessions=1, segmenters=(), detectors=(), compat=())
+        made = ray.remote(Worker).options(
+            name=name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=threads,
+            max_concurrency=1000,
+        )
+        worker: OfRay = made.remote(one, secret, threads)
+        try:
+            await asyncio.wait_for(worker.start.remote(), STARTED)
+        except asyncio.TimeoutError as error:
+            raise ServiceError(
+                503, "no_room", "the cluster has no free CPUs for a session", retry_after=30
+            ) from error
+
+    def handle() -> OfRay:
+        return serve.get_deployment_handle(IMAGES, APP)
+
+    app = Gate(Forward(settings, handle, start_session), settings, Metrics())
+
+    @serve.deployment(
+        name="ingress", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1}
+    )
+    @serve.ingress(app)
+    class Ingress:
+        """Takes the requests, and ends the actors of sessions that have timed out."""
+
+        def __init__(self, images: OfRay) -> None:
+            self._sweeping = asyncio.ensure_future(_sweep())
+
+    return Ingress
+
+
+async def _sweep() -> None:
+    """Ends actors whose session is closed, or that do not answer."""
+    import ray
+    from ray.exceptions import RayError
+
+    while True:
+        await asyncio.sleep(EMPTY)
+        directory = ray.get_actor(DIRECTORY, NAMESPACE)
+        for session_id, name in (await directory.sessions.remote()).items():
+            try:
+                actor = ray.get_actor(name, NAMESPACE)
+                if await actor.session_count.remote():
+                    continue
+                ray.kill(actor)
+            except (RayError, ValueError):
+                logger.warning("the actor of session %s is gone", session_id)
+            await directory.closed.remote(session_id)
+
+
+def remove() -> None:
+    """Ends the service on the cluster, with all sessions."""
+    import ray
+    from ray import serve
+
+    directory: OfRay = ray.get_actor(DIRECTORY, NAMESPACE)
+    names = [*dict(ray.get(directory.sessions.remote())).values(), COMMON, DIRECTORY]
+    serve.shutdown()
+    for name in names:
+        try:
+            ray.kill(ray.get_actor(name, NAMESPACE))
+        except ValueError:
+            pass
+
+
+def main() -> None:
+    """The command."""
+    import ray
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="auto", help="of the cluster (%(default)s)")
+    parser.add_argument("--replicas", type=int, default=2, help="processes for images")
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    a = parser.parse_args()
+    ray.init(a.address, log_to_driver=False)
+    deploy(replicas=a.replicas, threads=a.threads, host=a.host, port=a.port)
+    while True:
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()
