@@ -1,0 +1,338 @@
+/** The page: puts its parts together. */
+
+import { Api } from "./api.js";
+import { Canvas } from "./canvas.js";
+import { Editor } from "./editor.js";
+import { FORMATS, save } from "./exports.js";
+import { Frames } from "./frames.js";
+import { JobPanel } from "./jobs.js";
+import { Keyboard } from "./keyboard.js";
+import { MOUSE, PICTURE_KEYS, fillTable, keyTable } from "./help.js";
+import { Messages } from "./messages.js";
+import { ObjectList } from "./objects.js";
+import { Opening } from "./opening.js";
+import { Player } from "./player.js";
+import { Pointing } from "./pointing.js";
+import { Running } from "./running.js";
+import { Timeline } from "./timeline.js";
+import { Viewport } from "./viewport.js";
+
+const $ = (id) => document.getElementById(id);
+
+const api = new Api();
+const messages = new Messages($("messages"), $("status"));
+const editor = new Editor(messages);
+const viewport = new Viewport();
+const canvas = new Canvas($("picture"), viewport, scene);
+const panel = new JobPanel(
+  {
+    panel: $("job"), title: $("job-title"), bar: $("job-bar"), figures: $("job-figures"),
+    cancel: $("job-cancel"),
+  },
+  api,
+  messages,
+);
+const running = new Running({ editor, panel, messages, show: showFrame });
+const player = new Player({ frames: () => frames, show: showFrame, changed: showPlaying });
+const timeline = new Timeline(
+  {
+    slider: $("slider"), lanes: $("lanes"), number: $("number"), total: $("total"),
+    time: $("clock"),
+  },
+  editor,
+  go,
+);
+new ObjectList($("objects"), $("object-row"), editor);
+const opening = new Opening(
+  {
+    file: $("file"), loading: $("loading"), loadingText: $("loading-text"),
+    loadingBar: $("loading-bar"), tokenDialog: $("token-dialog"), token: $("token"),
+  },
+  { api, messages, opened: open },
+);
+const pointing = new Pointing($("picture"), viewport, {
+  enabled: () => editor.work !== null,
+  size: () => [editor.work.width, editor.work.height],
+  point: (x, y, adds) => prompted(() => editor.point(x, y, adds ?? chosenTool() === "add")),
+  box: (box) => prompted(() => editor.box(box)),
+  redraw: () => canvas.draw(),
+  say: (text) => messages.say(text),
+});
+
+// --------------------------------------------------------------------------- picture and frames
+
+let frames = null; // the pictures of the work that is open
+let shown = null; // {frame, picture} on the canvas
+let wanted = null; // the frame whose picture is awaited
+
+function scene() {
+  const { work, frame, selected } = editor;
+  if (!work || !shown) return null;
+  const masks = [...work.masksOf(shown.frame)]
+    .filter(([id, mask]) => work.objects.get(id)?.visible && !mask.empty)
+    .map(([id, mask]) => ({
+      mask, color: work.objects.get(id).color, selected: id === selected && !player.playing,
+    }))
+    .sort((a, b) => a.selected - b.selected || b.mask.area - a.mask.area);
+  return {
+    picture: shown.picture,
+    width: work.width,
+    height: work.height,
+    masks,
+    prompts: work.promptsOf(player.playing ? null : selected, frame),
+    color: work.objects.get(selected)?.color ?? [255, 255, 255],
+    box: pointing.box,
+    crosshair: pointing.crosshair,
+  };
+}
+
+function open(work) {
+  player.stop();
+  frames?.close();
+  frames = new Frames(work, canvas.longSide);
+  shown = null;
+  document.body.classList.remove("nothing-open");
+  document.title = `${work.name} – segrid`;
+  $("source").textContent = `${work.name} · ${work.width} × ${work.height}`;
+  $("time").hidden = !work.isVideo;
+  $("export").disabled = false;
+  viewport.setSize(work.width, work.height);
+  listFormats(work);
+  editor.open(work);
+  showFrame(0);
+  messages.say(`${work.name} is open.`);
+  if (work.isVideo) running.takeUp();
+}
+
+/** Goes to a frame that the user chose: the picture no longer follows a run. */
+function go(frame) {
+  if (!editor.work?.isVideo) return;
+  player.stop();
+  running.following = false;
+  showFrame(Math.min(Math.max(0, Math.round(frame)), editor.work.frames - 1));
+}
+
+async function showFrame(frame) {
+  const { work } = editor;
+  editor.frame = frame;
+  timeline.show();
+  if (!frames.suffice(canvas.longSide)) {
+    frames.close();
+    frames = new Frames(work, canvas.longSide);
+  }
+  if (wanted === frame && shown?.frame !== frame) return;
+  const busy = wanted !== null;
+  wanted = frame;
+  if (!busy) await loadWanted(work);
+}
+
+/** Loads one picture at a time, and of those that were asked for meanwhile the last. */
+async function loadWanted(work) {
+  while (wanted !== null && editor.work === work) {
+    const frame = wanted;
+    try {
+      const [picture] = await Promise.all([frames.get(frame), work.loadMasks(frame)]);
+      if (editor.work === work) shown = { frame, picture };
+    } catch (error) {
+      messages.report(error);
+    }
+    canvas.draw();
+    if (wanted === frame) wanted = null;
+  }
+}
+
+editor.addEventListener("change", () => {
+  const { work } = editor;
+  canvas.draw();
+  $("undo").disabled = !editor.canUndo;
+  $("count").textContent = work.objects.size || "";
+  $("picture").setAttribute("aria-label", described());
+});
+
+function described() {
+  const { work, frame, selected } = editor;
+  const where = work.isVideo ? `${work.name}, frame ${frame} of ${work.frames - 1}` : work.name;
+  const object = work.objects.get(selected);
+  const target = object ? `prompts go to ${object.name}` : "the next prompt makes a new object";
+  return `Picture ${where}; ${work.masksOf(frame).size} masks; ${target}`;
+}
+
+// --------------------------------------------------------------------------- prompts
+
+let waiting = 0; // prompts whose masks have not come
+
+async function prompted(action) {
+  if (panel.running && editor.work.isVideo) {
+    messages.show("Objects can be changed when the propagation is finished.", {
+      action: "Cancel it", act: () => $("job-cancel").click(),
+    });
+    return;
+  }
+  player.stop();
+  await busyWhile(action);
+}
+
+async function busyWhile(action) {
+  waiting += 1;
+  const late = setTimeout(() => {
+    $("working").hidden = false;
+  }, 250);
+  try {
+    await action();
+  } finally {
+    clearTimeout(late);
+    waiting -= 1;
+    if (waiting === 0) $("working").hidden = true;
+  }
+}
+
+function chosenTool() {
+  return document.querySelector('input[name="tool"]:checked').value;
+}
+
+function switchTool() {
+  const other = chosenTool() === "add" ? "remove" : "add";
+  document.querySelector(`input[name="tool"][value="${other}"]`).checked = true;
+  messages.say(other === "add" ? "Clicks add." : "Clicks take away.");
+}
+
+editor.addEventListener("corrected", ({ detail }) => {
+  messages.show("This frame is corrected. The frames after it still have the earlier masks.", {
+    action: "Propagate from here",
+    act: () => running.propagate({ direction: $("direction").value, start: detail.frame }),
+  });
+});
+
+// --------------------------------------------------------------------------- buttons and forms
+
+const onClick = (id, act) => $(id).addEventListener("click", act);
+
+onClick("open", () => opening.choose());
+onClick("choose", () => opening.choose());
+onClick("undo", () => editor.undo());
+onClick("new", () => editor.work && editor.startNew());
+onClick("zoom-in", () => zoom(1.5));
+onClick("zoom-out", () => zoom(1 / 1.5));
+onClick("fit", fit);
+onClick("play", () => player.toggle(editor.frame));
+onClick("back", () => go(editor.frame - 1));
+onClick("forward", () => go(editor.frame + 1));
+onClick("mark-back", () => goToMark(-1));
+onClick("mark-forward", () => goToMark(1));
+onClick("help", () => $("help-dialog").showModal());
+onClick("everything", () => editor.work && everything());
+
+$("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!editor.work) return;
+  prompted(() => running.detect($("words").value, $("threshold").valueAsNumber));
+});
+
+$("follow").addEventListener("submit", (event) => {
+  event.preventDefault();
+  player.stop();
+  const options = { direction: $("direction").value };
+  if ($("from-here").checked) options.start = editor.frame;
+  running.propagate(options);
+});
+
+$("threshold").addEventListener("input", () => {
+  $("threshold-value").textContent = $("threshold").valueAsNumber.toFixed(2);
+});
+
+function everything() {
+  prompted(() =>
+    running.everything({
+      points_per_side: Number($("side").value),
+      max_masks: Math.min(Math.max(1, $("most").valueAsNumber || 60), 500),
+    }),
+  );
+}
+
+function zoom(factor) {
+  viewport.zoom(factor);
+  canvas.draw();
+}
+
+function fit() {
+  viewport.fit();
+  canvas.draw();
+}
+
+function goToMark(direction) {
+  const frame = editor.work?.isVideo ? timeline.promptedFrom(direction) : undefined;
+  if (frame === undefined) messages.say("There is no frame with prompts in that direction.");
+  else go(frame);
+}
+
+function showPlaying() {
+  $("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
+  $("play").querySelector("use").setAttribute("href", player.playing ? "#i-pause" : "#i-play");
+  canvas.draw();
+}
+
+function listFormats(work) {
+  const list = $("export-menu").querySelector("ul");
+  list.replaceChildren(
+    ...FORMATS[work.isVideo ? "video" : "image"].map((format) => {
+      const [item, button, note] = ["li", "button", "small"].map((tag) => document.createElement(tag));
+      button.type = "button";
+      note.textContent = format.text;
+      button.append(format.label, note);
+      button.addEventListener("click", () => exportAs(work, format));
+      item.append(button);
+      return item;
+    }),
+  );
+}
+
+async function exportAs(work, format) {
+  $("export-menu").hidePopover();
+  messages.say(`Making ${format.label}`);
+  await busyWhile(async () => {
+    try {
+      messages.say(`Saved as ${await save(work, format)}.`);
+    } catch (error) {
+      messages.report(error);
+    }
+  });
+}
+
+// --------------------------------------------------------------------------- keys and help
+
+const keyboard = new Keyboard(
+  keyTable({
+    step: (by) => go(editor.frame + by),
+    first: () => go(0),
+    last: () => go(Infinity),
+    mark: goToMark,
+    play: () => editor.work?.isVideo && player.toggle(editor.frame),
+    newObject: () => editor.work && editor.startNew(),
+    undo: () => editor.undo(),
+    remove: () => editor.selected !== null && editor.remove(editor.selected),
+    select: (number) => selectNth(number),
+    hide: () => editor.selected !== null && editor.toggleVisible(editor.selected),
+    tool: switchTool,
+    words: () => $("words").focus(),
+    everything: () => editor.work && everything(),
+    propagate: () => editor.work?.isVideo && $("follow").requestSubmit(),
+    zoom,
+    fit,
+    open: () => opening.choose(),
+    help: () => $("help-dialog").showModal(),
+  }),
+);
+
+function selectNth(number) {
+  const id = [...(editor.work?.objects.keys() ?? [])].sort((a, b) => a - b)[number - 1];
+  if (id !== undefined) editor.select(id);
+}
+
+fillTable($("help-keys"), keyboard.table.filter(({ shown }) => shown));
+fillTable($("help-mouse"), MOUSE);
+fillTable($("help-picture"), PICTURE_KEYS);
+$("single-keys").checked = keyboard.on;
+$("single-keys").addEventListener("change", () => keyboard.setOn($("single-keys").checked));
+
+opening.openAddress();
+addEventListener("hashchange", () => opening.openAddress());
