@@ -29,6 +29,11 @@ export class Editor extends EventTarget {
     this.#changed();
   }
 
+  goTo(frame) {
+    this.frame = frame;
+    this.#changed();
+  }
+
   #changed() {
     if (this.selected !== null && !this.work.objects.has(this.selected)) this.selected = null;
     this.dispatchEvent(new Event("change"));
@@ -128,7 +133,7 @@ export class Editor extends EventTarget {
     this.messages.say(
       mask.empty
         ? `The model finds nothing of ${object.name} here. Add a point or draw a box.`
-        : `${object.name}: ${part.toFixed(1)} % of the picture, score ${object.score.toFixed(2)}.`,
+        : `${object.name}: ${part.toFixed(1)} % of the picture, score ${mask.score.toFixed(2)}.`,
     );
   }
 

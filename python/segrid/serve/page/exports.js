@@ -52,7 +52,7 @@ function coco(work) {
   const content = {
     images: [{ id: 1, file_name: name, width, height }],
     categories: names.map((category, i) => ({ id: i + 1, name: category })),
-    annotations: objects.map(({ id, name: category, mask, score }) => {
+    annotations: objects.map(({ id, name: category, mask }) => {
       const [left, top, right, bottom] = mask.box;
       return {
         id,
@@ -62,7 +62,7 @@ function coco(work) {
         bbox: [left, top, right - left, bottom - top],
         area: mask.area,
         iscrowd: 0,
-        score,
+        score: mask.score,
       };
     }),
   };
@@ -71,8 +71,8 @@ function coco(work) {
 
 function csv(work) {
   const rows = [["object_id", "name", "score", "area", "x1", "y1", "x2", "y2"]];
-  for (const { id, name, score, mask } of byId(masked(work))) {
-    rows.push([id, quoted(name), score ?? "", mask.area, ...mask.box]);
+  for (const { id, name, mask } of byId(masked(work))) {
+    rows.push([id, quoted(name), mask.score, mask.area, ...mask.box]);
   }
   return new Blob([rows.map((row) => `${row.join(",")}\r\n`).join("")], { type: "text/csv" });
 }

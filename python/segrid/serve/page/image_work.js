@@ -4,7 +4,7 @@ import { hasPrompts, Work } from "./work.js";
 import { keptWork } from "./stored.js";
 
 const COLORS = [
-  [255, 107, 74], [64, 156, 255], [255, 192, 46], [62, 207, 142],
+  [64, 156, 255], [255, 107, 74], [62, 207, 142], [255, 192, 46],
   [182, 120, 255], [255, 95, 168], [33, 199, 217], [163, 209, 59],
 ];
 
@@ -38,7 +38,8 @@ export class ImageWork extends Work {
   async send(id, frame, prompts) {
     if (!hasPrompts(prompts)) {
       const found = this.#found.get(id);
-      this.#show(id, found?.rle ?? null, found?.score ?? null);
+      if (found) this.#show(id, found.rle, found.score);
+      else this.dropMask(id, 0);
       return;
     }
     const body = {};
@@ -67,7 +68,7 @@ export class ImageWork extends Work {
     this.put(object);
     if (found) this.#found.set(object.id, found);
     for (const [frame, given] of prompts) this.setPrompts(object.id, frame, given);
-    for (const [frame, mask] of masks) this.setMask(object.id, frame, mask.rle);
+    for (const [frame, mask] of masks) this.setMask(object.id, frame, mask.rle, mask.score);
     this.keep();
     this.changed();
   }
@@ -112,25 +113,23 @@ export class ImageWork extends Work {
 
   #show(id, rle, score) {
     if (!this.objects.has(id)) return; // it was deleted while the server worked
-    this.setMask(id, 0, rle);
-    this.objects.get(id).score = score;
+    this.setMask(id, 0, rle, score);
     this.changed();
   }
 
   remembered() {
-    const objects = [...this.objects.values()].map((object) => ({
-      ...object,
-      rle: this.masksOf(0).get(object.id)?.rle ?? null,
-      found: this.#found.get(object.id) ?? null,
-    }));
+    const objects = [...this.objects.values()].map((object) => {
+      const { rle = null, score = null } = this.masksOf(0).get(object.id) ?? {};
+      return { ...object, rle, score, found: this.#found.get(object.id) ?? null };
+    });
     return { ...super.remembered(), kind: "image", objects };
   }
 
   recall() {
-    for (const { rle, found, ...object } of keptWork(this.id)?.objects ?? []) {
+    for (const { rle, score, found, ...object } of keptWork(this.id)?.objects ?? []) {
       this.put(object);
       if (found) this.#found.set(object.id, found);
-      if (rle) this.setMask(object.id, 0, rle);
+      if (rle) this.setMask(object.id, 0, rle, score);
     }
     return super.recall();
   }

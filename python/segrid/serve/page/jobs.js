@@ -21,7 +21,7 @@ export async function follow(api, jobId, handle, signal) {
         failures = 0;
         if (event === "progress") handle.progress(data);
         else if (event === "masks") handle.masks(data);
-        else if (event === "end") return ended(await api.get(`v1/jobs/${jobId}`, { signal }));
+        else if (event === "end") return ended(data);
       }
       throw new ApiError("The connection ended before the job did.");
     } catch (error) {
@@ -38,8 +38,9 @@ export async function follow(api, jobId, handle, signal) {
 
 function ended(job) {
   if (job.status !== "failed") return job;
-  const message = typeof job.error === "string" ? job.error : job.error?.message;
-  throw new ApiError(message || "The job failed, and the server gave no reason.", { status: 200 });
+  throw new ApiError(job.error?.message || "The job failed, and the server gave no reason.", {
+    status: 500,
+  });
 }
 
 /** The bar with frames per second, the time that is left, and a button that cancels. */
@@ -84,7 +85,7 @@ export class JobPanel {
     this.bar.value = progress;
     const parts = [total ? `${done} of ${total} ${unit}` : `${Math.round(progress)} %`];
     if (rate) parts.push(`${rate < 10 ? rate.toFixed(1) : Math.round(rate)} ${unit}/s`);
-    if (left !== null && left !== undefined && rate) parts.push(`${inWords(left)} left`);
+    if (left !== null) parts.push(`${inWords(left)} left`);
     this.figures.textContent = parts.join(" · ");
   }
 
@@ -103,5 +104,6 @@ export class JobPanel {
 function inWords(seconds) {
   if (seconds < 60) return `${Math.ceil(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
-  return minutes < 60 ? `${minutes} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

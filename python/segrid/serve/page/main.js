@@ -1,10 +1,8 @@
 /** The page: puts its parts together. */
 
 import { Api } from "./api.js";
-import { Canvas } from "./canvas.js";
 import { Editor } from "./editor.js";
 import { FORMATS, save } from "./exports.js";
-import { Frames } from "./frames.js";
 import { JobPanel } from "./jobs.js";
 import { Keyboard } from "./keyboard.js";
 import { MOUSE, PICTURE_KEYS, fillTable, keyTable } from "./help.js";
@@ -14,16 +12,19 @@ import { Opening } from "./opening.js";
 import { Player } from "./player.js";
 import { Pointing } from "./pointing.js";
 import { Running } from "./running.js";
+import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
-import { Viewport } from "./viewport.js";
 
 const $ = (id) => document.getElementById(id);
 
 const api = new Api();
 const messages = new Messages($("messages"), $("status"));
 const editor = new Editor(messages);
-const viewport = new Viewport();
-const canvas = new Canvas($("picture"), viewport, scene);
+const stage = new Stage($("picture"), {
+  editor,
+  messages,
+  pointing: () => ({ box: pointing.box, crosshair: pointing.crosshair }),
+});
 const panel = new JobPanel(
   {
     panel: $("job"), title: $("job-title"), bar: $("job-bar"), figures: $("job-figures"),
@@ -32,8 +33,12 @@ const panel = new JobPanel(
   api,
   messages,
 );
-const running = new Running({ editor, panel, messages, show: showFrame });
-const player = new Player({ frames: () => frames, show: showFrame, changed: showPlaying });
+const running = new Running({ editor, panel, messages, show: (frame) => stage.show(frame) });
+const player = new Player({
+  frames: () => stage.frames,
+  show: (frame) => stage.show(frame),
+  changed: showPlaying,
+});
 const timeline = new Timeline(
   {
     slider: $("slider"), lanes: $("lanes"), number: $("number"), total: $("total"),
@@ -50,56 +55,27 @@ const opening = new Opening(
   },
   { api, messages, opened: open },
 );
-const pointing = new Pointing($("picture"), viewport, {
+const pointing = new Pointing($("picture"), stage.viewport, {
   enabled: () => editor.work !== null,
   size: () => [editor.work.width, editor.work.height],
   point: (x, y, adds) => prompted(() => editor.point(x, y, adds ?? chosenTool() === "add")),
   box: (box) => prompted(() => editor.box(box)),
-  redraw: () => canvas.draw(),
+  redraw: () => stage.canvas.draw(),
   say: (text) => messages.say(text),
 });
 
 // --------------------------------------------------------------------------- picture and frames
 
-let frames = null; // the pictures of the work that is open
-let shown = null; // {frame, picture} on the canvas
-let wanted = null; // the frame whose picture is awaited
-
-function scene() {
-  const { work, frame, selected } = editor;
-  if (!work || !shown) return null;
-  const masks = [...work.masksOf(shown.frame)]
-    .filter(([id, mask]) => work.objects.get(id)?.visible && !mask.empty)
-    .map(([id, mask]) => ({
-      mask, color: work.objects.get(id).color, selected: id === selected && !player.playing,
-    }))
-    .sort((a, b) => a.selected - b.selected || b.mask.area - a.mask.area);
-  return {
-    picture: shown.picture,
-    width: work.width,
-    height: work.height,
-    masks,
-    prompts: work.promptsOf(player.playing ? null : selected, frame),
-    color: work.objects.get(selected)?.color ?? [255, 255, 255],
-    box: pointing.box,
-    crosshair: pointing.crosshair,
-  };
-}
-
 function open(work) {
   player.stop();
-  frames?.close();
-  frames = new Frames(work, canvas.longSide);
-  shown = null;
   document.body.classList.remove("nothing-open");
   document.title = `${work.name} – segrid`;
   $("source").textContent = `${work.name} · ${work.width} × ${work.height}`;
+  $("table").style.setProperty("--ratio", work.width / work.height);
   $("time").hidden = !work.isVideo;
   $("export").disabled = false;
-  viewport.setSize(work.width, work.height);
   listFormats(work);
   editor.open(work);
-  showFrame(0);
   messages.say(`${work.name} is open.`);
   if (work.isVideo) running.takeUp();
 }
@@ -109,43 +85,12 @@ function go(frame) {
   if (!editor.work?.isVideo) return;
   player.stop();
   running.following = false;
-  showFrame(Math.min(Math.max(0, Math.round(frame)), editor.work.frames - 1));
-}
-
-async function showFrame(frame) {
-  const { work } = editor;
-  editor.frame = frame;
-  timeline.show();
-  if (!frames.suffice(canvas.longSide)) {
-    frames.close();
-    frames = new Frames(work, canvas.longSide);
-  }
-  if (wanted === frame && shown?.frame !== frame) return;
-  const busy = wanted !== null;
-  wanted = frame;
-  if (!busy) await loadWanted(work);
-}
-
-/** Loads one picture at a time, and of those that were asked for meanwhile the last. */
-async function loadWanted(work) {
-  while (wanted !== null && editor.work === work) {
-    const frame = wanted;
-    try {
-      const [picture] = await Promise.all([frames.get(frame), work.loadMasks(frame)]);
-      if (editor.work === work) shown = { frame, picture };
-    } catch (error) {
-      messages.report(error);
-    }
-    canvas.draw();
-    if (wanted === frame) wanted = null;
-  }
+  stage.show(Math.min(Math.max(0, Math.round(frame)), editor.work.frames - 1));
 }
 
 editor.addEventListener("change", () => {
-  const { work } = editor;
-  canvas.draw();
   $("undo").disabled = !editor.canUndo;
-  $("count").textContent = work.objects.size || "";
+  $("count").textContent = editor.work.objects.size || "";
   $("picture").setAttribute("aria-label", described());
 });
 
@@ -211,9 +156,9 @@ onClick("open", () => opening.choose());
 onClick("choose", () => opening.choose());
 onClick("undo", () => editor.undo());
 onClick("new", () => editor.work && editor.startNew());
-onClick("zoom-in", () => zoom(1.5));
-onClick("zoom-out", () => zoom(1 / 1.5));
-onClick("fit", fit);
+onClick("zoom-in", () => stage.zoom(1.5));
+onClick("zoom-out", () => stage.zoom(1 / 1.5));
+onClick("fit", () => stage.fit());
 onClick("play", () => player.toggle(editor.frame));
 onClick("back", () => go(editor.frame - 1));
 onClick("forward", () => go(editor.frame + 1));
@@ -249,16 +194,6 @@ function everything() {
   );
 }
 
-function zoom(factor) {
-  viewport.zoom(factor);
-  canvas.draw();
-}
-
-function fit() {
-  viewport.fit();
-  canvas.draw();
-}
-
 function goToMark(direction) {
   const frame = editor.work?.isVideo ? timeline.promptedFrom(direction) : undefined;
   if (frame === undefined) messages.say("There is no frame with prompts in that direction.");
@@ -268,7 +203,8 @@ function goToMark(direction) {
 function showPlaying() {
   $("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
   $("play").querySelector("use").setAttribute("href", player.playing ? "#i-pause" : "#i-play");
-  canvas.draw();
+  stage.playing = player.playing;
+  stage.canvas.draw();
 }
 
 function listFormats(work) {
@@ -316,8 +252,8 @@ const keyboard = new Keyboard(
     words: () => $("words").focus(),
     everything: () => editor.work && everything(),
     propagate: () => editor.work?.isVideo && $("follow").requestSubmit(),
-    zoom,
-    fit,
+    zoom: (factor) => stage.zoom(factor),
+    fit: () => stage.fit(),
     open: () => opening.choose(),
     help: () => $("help-dialog").showModal(),
   }),

@@ -9,9 +9,11 @@ export class Mask {
   /**
    * @param {{size: [number, number], counts: string | number[]}} rle column by column, the first
    *   run is of pixels that are not set; `counts` as pycocotools compresses them, or a plain list
+   * @param {number} score that the model predicts for it
    */
-  constructor(rle) {
+  constructor(rle, score) {
     this.rle = rle;
+    this.score = score;
     [this.height, this.width] = rle.size;
     this.counts = typeof rle.counts === "string" ? decompressed(rle.counts) : rle.counts;
     const total = this.counts.reduce((sum, run) => sum + run, 0);

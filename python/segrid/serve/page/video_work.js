@@ -68,9 +68,9 @@ export class VideoWork extends Work {
 
   /** Takes masks of one frame: the answer above, or an event of a job. */
   takeMasks({ frame, masks }) {
-    for (const [key, { mask }] of Object.entries(masks)) {
+    for (const [key, { mask, score }] of Object.entries(masks)) {
       const id = Number(key);
-      if (this.objects.has(id)) this.#show(id, frame, mask);
+      if (this.objects.has(id)) this.#show(id, frame, mask, score);
     }
     this.changed();
   }
@@ -97,8 +97,7 @@ export class VideoWork extends Work {
     const answer = await this.api.post(`${this.path}/objects`, body);
     object.unsent = false;
     object.color = answer.color;
-    object.score = answer.score;
-    this.#show(id, frame, answer.mask);
+    this.#show(id, frame, answer.mask, answer.score);
   }
 
   /** Without any prompt left the object goes: a session has no object that nothing shows. */
@@ -114,9 +113,8 @@ export class VideoWork extends Work {
       return;
     }
     await this.api.delete(`${this.path}/objects/${id}/prompts?frame=${frame}`);
-    this.setMask(id, frame, null);
-    await this.refresh();
-    await this.loadMasks(frame);
+    await this.refresh(); // the mask may stay, as one that was followed
+    if (!this.hasMask(id, frame)) this.dropMask(id, frame);
   }
 
   async rename(id, name) {
@@ -199,8 +197,8 @@ export class VideoWork extends Work {
     return { points: [], labels: [], box: null, mask: null };
   }
 
-  #show(id, frame, rle) {
-    this.setMask(id, frame, rle);
+  #show(id, frame, rle, score) {
+    this.setMask(id, frame, rle, 1 / (1 + Math.exp(-score))); // the server's is a logit
     if (!this.#framesWithMasks.has(id)) this.#framesWithMasks.set(id, new Set());
     this.#framesWithMasks.get(id).add(frame);
   }

@@ -2,7 +2,7 @@
  * What is worked on: an image or a video with its objects, their prompts and masks. ImageWork and
  * VideoWork say how the server answers prompts; the rest of the page sees only what is here.
  *
- * An object: {id, name, color: [r, g, b], visible, score}
+ * An object: {id, name, color: [r, g, b], visible}
  * Prompts of an object in a frame: {points: [[x, y]], labels: [1 | 0], box: [x1, y1, x2, y2] | null,
  * mask: RLE | null}, in pixels of the image or video.
  */
@@ -53,7 +53,7 @@ export class Work extends EventTarget {
   }
 
   put(object) {
-    this.objects.set(object.id, { visible: true, score: null, ...object });
+    this.objects.set(object.id, { visible: true, ...object });
     this.changed();
   }
 
@@ -132,10 +132,13 @@ export class Work extends EventTarget {
     return this.#masks.get(frame)?.has(id) ?? false;
   }
 
-  setMask(id, frame, rle) {
+  setMask(id, frame, rle, score) {
     if (!this.#masks.has(frame)) this.#masks.set(frame, new Map());
-    if (rle === null) this.#masks.get(frame).delete(id);
-    else this.#masks.get(frame).set(id, new Mask(rle));
+    this.#masks.get(frame).set(id, new Mask(rle, score));
+  }
+
+  dropMask(id, frame) {
+    this.#masks.get(frame)?.delete(id);
   }
 
   /** The object whose mask holds the point; of several, that with the smallest mask. */
