@@ -90,6 +90,11 @@ class Session(Objects, Closing):
         return self._frames.count
 
     @property
+    def rate(self) -> float | None:
+        """The mean number of frames per second; None where the video does not tell."""
+        return self._frames.rate
+
+    @property
     def prompted_frames(self) -> list[int]:
         """The frames that have a prompt, ascending."""
         return self._native.prompted_frames

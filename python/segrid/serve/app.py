@@ -1,0 +1,46 @@
+"""The application: its routers, its middleware, its life."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import segrid
+from segrid.serve.errors import add_handlers
+from segrid.serve.service import Service
+from segrid.serve.settings import Settings
+from segrid.serve.v1 import health, images, jobs, models, sessions
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    settings : default: those of the environment
+
+    Its start loads the models and raises what that raises.
+    """
+    settings = Settings.from_environment() if settings is None else settings
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="segrid",
+        version=segrid.__version__,
+        summary="Promptable segmentation of images and videos",
+        lifespan=life,
+        redoc_url=None,
+    )
+    app.state.service = service
+    add_handlers(app)
+    for part in (images, sessions, jobs, models, health):
+        app.include_router(part.router, prefix="/v1")
+    return app

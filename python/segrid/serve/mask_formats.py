@@ -1,0 +1,223 @@
+"""Masks as the API gives and takes them: COCO run lengths, PNG, polygons, label map."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segrid import Masks, Segmenter
+from segrid._types import JsonObject
+from segrid.serve.errors import NotFinite, invalid
+from segrid.serve.mask_rings import rings
+
+Form = Literal["rle", "png", "polygons", "label_map"]
+HINT_LOGIT = 10.0  # of the pixels of a mask that is a hint, as in sam2's add_new_mask
+
+
+class MaskRecord(NamedTuple):
+    """One mask, small enough to be kept.
+
+    rle : COCO's compressed form, counts as text
+    score : predicted IoU of an image's mask, object score (a logit) of a video's
+    box : XYXY, inclusive maximum; zeros for an empty mask
+    """
+
+    rle: JsonObject
+    score: float
+    area: int
+    box: list[float]
+
+
+def records(
+    masks: Masks, scores: NDArray[np.float32], frame: int | None = None
+) -> list[JsonObject]:
+    """The masks with their facts in the form "rle"."""
+    return [mask_json(record, "rle") for record in kept(masks, scores, frame)]
+
+
+def kept(
+    masks: Masks,
+    scores: NDArray[np.float32],
+    frame: int | None = None,
+    ids: list[int] | None = None,
+) -> list[MaskRecord]:
+    """The masks as records.
+
+    frame, ids : of a video, for the error
+
+    Raises NotFinite where a score or a logit is not a finite number.
+    """
+    refuse_not_finite(masks, scores, frame, ids)
+    return [
+        MaskRecord(
+            {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+            float(score),
+            int(area),
+            [float(side) for side in box],
+        )
+        for rle, score, area, box in zip(masks.rle, scores, masks.areas, masks.boxes, strict=True)
+    ]
+
+
+def refuse_not_finite(
+    masks: Masks, scores: NDArray[np.float32], frame: int | None, ids: list[int] | None
+) -> None:
+    """Raises NotFinite naming the frame and the objects whose score or logits are no numbers."""
+    good = np.isfinite(np.asarray(scores))
+    if masks.low_res is not None and len(masks):
+        good &= np.isfinite(masks.low_res).all(axis=(1, 2))
+    if not good.all():
+        bad = np.flatnonzero(~good).tolist()
+        raise NotFinite(frame, bad if ids is None else [ids[i] for i in bad])
+
+
+def mask_json(record: MaskRecord, form: Form) -> JsonObject:
+    """{"mask", "score", "area", "box"} in a format."""
+    return {
+        "mask": formatted(record.rle, form),
+        "score": record.score,
+        "area": record.area,
+        "box": record.box,
+    }
+
+
+def formatted(rle: JsonObject, form: Form) -> Any:
+    """A mask in a format: an object of run lengths, text of a PNG, or rings of corners."""
+    if form == "rle":
+        return rle
+    mask = decoded(rle)
+    if form == "png":
+        return base64.b64encode(png(mask.astype(np.uint8) * np.uint8(255))).decode("ascii")
+    return rings(mask)
+
+
+def png(picture: NDArray[Any]) -> bytes:
+    """A picture, (H, W) uint8 or uint16 or (H, W, 3) uint8, as a PNG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def jpeg(picture: NDArray[np.uint8], long_side: int | None, quality: int = 85) -> bytes:
+    """A picture, (H, W, 3) uint8 RGB, as a JPEG; larger ones are reduced to the long side."""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    if long_side is not None and max(image.size) > long_side:
+        image.thumbnail((long_side, long_side), Image.Resampling.BOX)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def label_map(rles: list[JsonObject], numbers: list[int], size: tuple[int, int]) -> bytes:
+    """A PNG whose pixels are the numbers of the masks, 0 for none; of 8 bits, or 16 where a number
+    is above 255. Where masks overlap, the smaller one is on top.
+
+    Raises ServiceError for numbers below 1 or above 65535.
+    """
+    if any(not 1 <= number <= 65535 for number in numbers):
+        raise invalid("format: a label map holds numbers from 1 to 65535, and here is another one")
+    picture = np.zeros(size, np.uint8 if max(numbers, default=0) <= 255 else np.uint16)
+    masks = sorted(
+        ((decoded(rle), number) for rle, number in zip(rles, numbers, strict=True)),
+        key=lambda pair: -int(pair[0].sum()),
+    )
+    for mask, number in masks:
+        picture[mask] = number
+    return png(picture)
+
+
+def read_mask(field: str, value: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask that a caller sent: an object of run lengths (compressed or a list of numbers), or
+    the text of a PNG in base64 (above 0 is the object).
+
+    size : (H, W) that it must have
+
+    Raises ServiceError naming the field.
+    """
+    if isinstance(value, str):
+        return _read_png(field, value, size)
+    if list(value.get("size", [])) != list(size):
+        raise invalid(f"{field}.size: expected {list(size)} (height, width)")
+    try:
+        return decoded(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise invalid(f"{field}.counts: not the run lengths of a mask of that size") from error
+
+
+def _read_png(field: str, text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as file:
+            if file.size != (size[1], size[0]):
+                raise invalid(
+                    f"{field}: a picture of {file.size[0]} x {file.size[1]} pixels; expected "
+                    f"{size[1]} x {size[0]}"
+                )
+            return np.asarray(file.convert("L")) > 0
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise invalid(f"{field}: not a PNG in base64") from error
+
+
+def decoded(rle: JsonObject) -> NDArray[np.bool_]:
+    """(H, W) bool of COCO's run lengths. Raises ValueError where they do not fill the size."""
+    height, width = (int(side) for side in rle["size"])
+    counts = rle["counts"]
+    runs = np.asarray(_numbers(counts.encode("ascii")) if isinstance(counts, str) else counts)
+    if runs.dtype.kind not in "iu" or runs.ndim != 1 or (runs < 0).any():
+        raise ValueError("counts: expected numbers from 0")
+    if len(runs) > height * width + 1 or int(runs.sum()) != height * width:
+        raise ValueError("counts: do not fill the size")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def _numbers(text: bytes) -> list[int]:
+    """The runs of COCO's text: 5 bits in each character, the sixth says that more follow, and from
+    the third run on the difference to the run before the last one."""
+    found: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = character - 48
+        if not 0 <= bits < 64 or shift > 35:
+            raise ValueError("counts: not COCO's text")
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                number -= 1 << shift
+            found.append(number + found[-2] if len(found) > 2 else number)
+            number = shift = 0
+    if shift:
+        raise ValueError("counts: cut off")
+    return found
+
+
+def hint_logits(mask: NDArray[np.bool_], model: Segmenter) -> NDArray[np.float32]:
+    """(1, h, w) logits of a mask of an image, as `Segmenter.predict` takes them for hints.
+
+    SAM and MobileSAM see the image with its long side at the model's side and the rest padded, and
+    the other families see it resized to the square. Source: sam2's add_new_mask (20 m - 10, resized
+    with antialiasing), segment_anything.ResizeLongestSide.
+    """
+    from PIL import Image
+
+    h, w = model.low_res_size
+    height, width = mask.shape
+    inner = (h, w)
+    if model.family in ("sam", "mobile_sam"):
+        scale = max(h, w) / max(height, width)
+        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    picture = Image.fromarray(mask.astype(np.float32))
+    small = np.asarray(picture.resize((inner[1], inner[0]), Image.Resampling.BILINEAR))
+    logits = np.full((1, h, w), -HINT_LOGIT, np.float32)
+    logits[0, : inner[0], : inner[1]] = (2 * small - 1) * HINT_LOGIT
+    return logits

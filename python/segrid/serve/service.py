@@ -1,0 +1,105 @@
+"""What the requests of one server share: models, images, sessions, jobs, and threads to compute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from segrid import Cancelled, CancelToken
+from segrid.serve.errors import engine_errors
+from segrid.serve.images import Images
+from segrid.serve.jobs import Jobs
+from segrid.serve.models import Models
+from segrid.serve.sessions import VideoSessions
+from segrid.serve.settings import Settings
+
+T = TypeVar("T")
+FILE_THREADS = 4  # that read and write files and make pictures
+
+
+class Service:
+    """The state of one server. `start` and `stop` are called on its event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.models = Models(settings)
+        self.images = Images(settings)
+        self.jobs = Jobs(settings)
+        self.sessions = VideoSessions(settings, self.models, self.jobs)
+        self.compute_threads = ThreadPoolExecutor(settings.compute_slots, "segrid-compute")
+        self.file_threads = ThreadPoolExecutor(FILE_THREADS, "segrid-files")
+        self.job_threads = ThreadPoolExecutor(settings.running_jobs, "segrid-jobs")
+        self.is_draining = False
+
+    async def start(self) -> None:
+        """Loads the models, and cleans up what a crash left. Raises what loading a model raises."""
+        await asyncio.get_running_loop().run_in_executor(None, self.models.load_all)
+        await self.sessions.start()
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no more work, lets jobs finish, and cancels those that are not done in time."""
+        self.is_draining = True
+        await self.jobs.finish(seconds)
+
+    async def stop(self) -> None:
+        """Closes everything."""
+        await self.drain(0)
+        await self.sessions.stop()
+        for threads in (self.compute_threads, self.file_threads, self.job_threads):
+            threads.shutdown(wait=True, cancel_futures=True)
+
+    async def compute(self, request: Request, work: Callable[..., T], *arguments: object) -> T:
+        """Runs `work(*arguments)` on a thread; it is cancelled when the client goes away.
+
+        Errors of the engine become answers.
+        """
+        return await self.cancellable(request, self.compute_threads, work, *arguments)
+
+    async def cancellable(
+        self,
+        request: Request,
+        threads: ThreadPoolExecutor,
+        work: Callable[..., T],
+        *arguments: object,
+    ) -> T:
+        """`compute` on threads of one's own."""
+        token = CancelToken()
+        running = asyncio.get_running_loop().run_in_executor(threads, _run, token, work, arguments)
+        gone = asyncio.ensure_future(_wait_for_disconnect(request))
+        try:
+            both: set[asyncio.Future[Any]] = {running, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                token.cancel()
+            return await running
+        finally:
+            token.cancel()  # where the server cancels this request
+            gone.cancel()
+
+    async def read(self, work: Callable[..., T], *arguments: object) -> T:
+        """Runs `work(*arguments)`, which is short, on a thread for files and pictures."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self.file_threads, _run, CancelToken(), work, arguments
+        )
+
+
+def _run(token: CancelToken, work: Callable[..., T], arguments: tuple[object, ...]) -> T:
+    if token.cancelled:
+        raise Cancelled("the client went away")
+    with engine_errors(), token:
+        return work(*arguments)
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def service_of(request: Request) -> Service:
+    """The service of a request's app."""
+    service: Service = request.app.state.service
+    return service

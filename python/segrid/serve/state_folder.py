@@ -1,0 +1,86 @@
+"""The folder in which a server keeps the files of its sessions."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+PREFIX = "segrid-serve-"
+LOCK = "in-use"
+SESSION = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class StateFolder:
+    """A folder with one folder for each session, used by one server at a time.
+
+    A temporary one is made where no path is given; it is removed by `close`, and what a killed
+    server left is removed when the next one starts. A given one stays, and its sessions are
+    `leftovers`.
+
+    Raises ValueError where another server uses the folder, OSError.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._is_temporary = not path
+        if path:
+            self.path = Path(path).resolve()
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        else:
+            parent = Path(tempfile.gettempdir())
+            remove_abandoned(parent)
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise ValueError(
+                f"state_dir: another server uses {self.path}; give each server its own"
+            ) from error
+
+    def leftovers(self) -> list[str]:
+        """The ids of the sessions whose folders are there."""
+        return sorted(
+            entry.name
+            for entry in os.scandir(self.path)
+            if SESSION.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        )
+
+    def new(self, session_id: str) -> Path:
+        """Makes the folder of a session."""
+        folder = self.path / session_id
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def remove(self, session_id: str) -> None:
+        """Removes the folder of a session."""
+        shutil.rmtree(self.path / session_id, ignore_errors=True)
+
+    def close(self) -> None:
+        """Lets other servers use the folder; removes a temporary one."""
+        if self._is_temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Removes the temporary folders of servers that ended without doing so. Their locks tell: a
+    lock ends with its process."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:  # another user's, or one that is being made or removed
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # it is in use
+            pass
+        finally:
+            os.close(lock)

@@ -1,0 +1,1 @@
+"""The service's own interface, version 1: what the addresses take and give."""

@@ -1,0 +1,257 @@
+"""One video session of the service: its masks, the facts of its objects, and its one thread."""
+
+from __future__ import annotations
+
+import colorsys
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segrid import TrackedFrame
+from segrid._types import JsonObject
+from segrid.serve.errors import NotFinite, ServiceError, engine_errors, too_large
+from segrid.serve.jobs import Job
+from segrid.serve.mask_formats import MaskRecord, kept
+from segrid.serve.settings import Settings
+from segrid.video.session import Direction, Session
+
+FrameMasks = dict[int, MaskRecord]  # by object
+
+
+@dataclass
+class ObjectFacts:
+    """What callers say of an object. category : a word or a number of theirs."""
+
+    name: str | None
+    category: str | int | None
+    color: tuple[int, int, int]
+    prompted: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a session's video comes from.
+
+    path : of the file or folder
+    is_upload : whether it is a file of the session
+    """
+
+    path: Path
+    is_upload: bool
+    model: str
+    image_side: int | None
+
+
+class VideoSession:
+    """A session of the engine with what the API tells of it.
+
+    The engine's session is used on `worker` alone, a single thread. What was found is kept here as
+    run lengths as it comes, so that masks can be read at any time, also while a job runs.
+    """
+
+    def __init__(self, session_id: str, session: Session, origin: Origin) -> None:
+        self.session_id, self.engine, self.origin = session_id, session, origin
+        self.worker = ThreadPoolExecutor(1, "segrid-session")
+        self.objects: dict[int, ObjectFacts] = {}
+        self.created_at = self.last_used = time.time()
+        self.job: Job | None = None
+        self._found: dict[int, FrameMasks] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job uses the session."""
+        return self.job is not None and not self.job.is_over
+
+    def check_free(self) -> None:
+        """Raises ServiceError where a job uses the session: like sam2's, a session that is being
+        followed takes no other calls."""
+        if self.is_busy and self.job is not None:
+            raise ServiceError(
+                409,
+                "busy",
+                "a job uses this session; wait for its end or cancel it. Masks, frames and names "
+                "can be asked for meanwhile",
+                retry_after=1,
+                facts={"job_id": self.job.job_id},
+            )
+
+    def frame_masks(self, frame: int) -> FrameMasks | None:
+        """The masks of a frame by object; None where nothing was found in it."""
+        with self._lock:
+            found = self._found.get(frame)
+            return None if found is None else dict(found)
+
+    def frames_with_masks(self) -> dict[int, list[int]]:
+        """The frames in which each object has a mask, ascending."""
+        with self._lock:
+            found = {number: list(masks) for number, masks in self._found.items()}
+        frames: dict[int, list[int]] = {number: [] for number in self.objects}
+        for frame in sorted(found):
+            for number in found[frame]:
+                frames.setdefault(number, []).append(frame)
+        return frames
+
+    def json(self) -> JsonObject:
+        """The session as the API gives it."""
+        height, width = self.engine.size
+        frames = self.frames_with_masks()
+        return {
+            "session_id": self.session_id,
+            "frames": self.engine.count,
+            "width": width,
+            "height": height,
+            "rate": self.engine.rate,
+            "model": self.origin.model,
+            "created_at": self.created_at,
+            "last_used": self.last_used,
+            "idle_s": max(0.0, time.time() - self.last_used),
+            "job_id": self.job.job_id if self.is_busy and self.job is not None else None,
+            "objects": [
+                self.object_json(number, frames.get(number, [])) for number in list(self.objects)
+            ],
+        }
+
+    def object_json(self, number: int, frames: list[int]) -> JsonObject:
+        """An object as the API gives it."""
+        facts = self.objects[number]
+        return {
+            "object_id": number,
+            "name": facts.name,
+            "category": facts.category,
+            "color": list(facts.color),
+            "frames_with_masks": frames,
+            "prompted_frames": sorted(facts.prompted),
+        }
+
+    def describe(self, number: int, name: str | None, category: str | int | None) -> ObjectFacts:
+        """Notes what is given of an object, a new or a known one."""
+        facts = self.objects.setdefault(number, ObjectFacts(None, None, color_of(number)))
+        if name is not None:
+            facts.name = self.engine.names[number] = name
+        if category is not None:
+            facts.category = category
+            if isinstance(category, int):
+                self.engine.categories[number] = category
+        return facts
+
+    # The calls below use the engine's session: they run on `worker`.
+
+    def note(self, tracked: TrackedFrame) -> FrameMasks:
+        """Keeps the masks of a frame, and returns them. An object that was neither prompted nor
+        followed in it, whose score is NaN, has none.
+
+        Raises NotFinite.
+        """
+        there = np.flatnonzero(~np.isnan(tracked.scores))
+        ids = [tracked.ids[i] for i in there]
+        found = kept(tracked.masks[there], tracked.scores[there], tracked.index, ids)
+        masks = dict(zip(ids, found, strict=True))
+        with self._lock:
+            self._found[tracked.index] = masks
+        return masks
+
+    def take_stock(self) -> None:
+        """Keeps the masks of all frames that the engine's session has."""
+        frames = {*self.engine.tracked_frames, *self.engine.prompted_frames}
+        with self._lock:
+            self._found = {}
+        for frame in sorted(frames):
+            self.note(self.engine.frame(frame))
+
+    def drop_object(self, number: int) -> None:
+        """Removes an object with its masks."""
+        self.engine.remove(number)
+        self.objects.pop(number, None)
+        with self._lock:
+            for masks in self._found.values():
+                masks.pop(number, None)
+            self._found = {frame: masks for frame, masks in self._found.items() if masks}
+
+    def reset(self) -> None:
+        """Removes all objects."""
+        self.engine.reset()
+        self.objects.clear()
+        with self._lock:
+            self._found.clear()
+
+    def follow(
+        self,
+        job: Job,
+        settings: Settings,
+        direction: Direction,
+        start: int | None,
+        frames: int | None,
+    ) -> JsonObject:
+        """Follows the objects, telling the job. Returns its result.
+
+        Raises ServiceError, Cancelled; what was found before stays.
+        """
+        totals: list[int | None] = [None]
+        steps = self.engine.propagate(
+            direction,
+            start=start,
+            frames=frames,
+            progress=lambda state: totals.append(state["total"]),
+            cancel=job.token,
+        )
+        done, last = 0, None
+        try:
+            with engine_errors():
+                for tracked in steps:
+                    last = tracked.index
+                    if last >= settings.video_frames:
+                        raise too_large(
+                            f"frame {last}: the limit is {settings.video_frames} frames "
+                            "(video_frames)",
+                            "video_frames",
+                        )
+                    masks = self.note(tracked)
+                    done += 1
+                    self.last_used = time.time()
+                    job.tell("masks", (last, masks))
+                    job.advance(done, totals[-1])
+        except NotFinite as error:
+            if error.facts:
+                raise
+            raise NotFinite(self._failed_frame(direction, start, last), self.engine.ids) from error
+        return {
+            "session_id": self.session_id,
+            "total_frames": done,
+            "object_ids": self.engine.ids,
+        }
+
+    def _failed_frame(self, direction: Direction, start: int | None, last: int | None) -> int:
+        """The frame after the last one that `follow` did."""
+        first = min(self.engine.prompted_frames) if start is None else start
+        if last is None:
+            return first
+        if direction == "backward" or last < first:
+            return last - 1
+        at_end = direction == "both" and last + 1 == self.engine.count
+        return first - 1 if at_end else last + 1
+
+    def close(self) -> None:
+        """Closes the engine's session, on its thread."""
+        self.engine.close()
+
+
+def color_of(number: int) -> tuple[int, int, int]:
+    """The colour of an object: hues separated by the golden ratio."""
+    value = 1.0 if number % 2 else 0.85
+    r, g, b = colorsys.hsv_to_rgb((0.11 + 0.61803398875 * number) % 1.0, 0.85, value)
+    return round(255 * r), round(255 * g), round(255 * b)
+
+
+def prompted_frames(tracks: Iterable[JsonObject]) -> dict[int, set[int]]:
+    """The frames in which each object of a snapshot was prompted."""
+    return {
+        track["id"]: {row[0] for row in track["prompts"]}
+        | {mask["frame"] for mask in track["masks"] if mask["prompted"]}
+        for track in tracks
+    }
