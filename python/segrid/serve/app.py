@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 import segrid
 from segrid.serve.errors import add_handlers
+from segrid.serve.page_routes import add_page
 from segrid.serve.service import Service
 from segrid.serve.settings import Settings
 from segrid.serve.v1 import health, images, jobs, models, sessions
@@ -43,4 +44,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_handlers(app)
     for part in (images, sessions, jobs, models, health):
         app.include_router(part.router, prefix="/v1")
+    add_page(app)
     return app

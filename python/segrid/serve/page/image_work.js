@@ -1,6 +1,6 @@
 /** An image. The server knows the picture; its objects are kept here, in the browser. */
 
-import { hasPrompts, Work } from "./work.js";
+import { hasPrompts, SAME, Work } from "./work.js";
 import { keptWork } from "./stored.js";
 
 const COLORS = [
@@ -76,7 +76,7 @@ export class ImageWork extends Work {
   /** Objects of the things that the words name. @returns {Promise<number[]>} their ids */
   async detect(_frame, words, threshold) {
     const { detections } = await this.api.post(`${this.path}/detect`, {
-      prompts: words, threshold, masks: true,
+      prompts: words, threshold, masks: true, nms: SAME,
     });
     return this.#take(detections.map(({ label, score, box, mask }) => ({ label, score, box, mask })));
   }

@@ -1,7 +1,7 @@
 /** A video. The server holds the session: its objects, and the masks of each frame. */
 
 import { ApiError } from "./api.js";
-import { hasPrompts, Work } from "./work.js";
+import { hasPrompts, SAME, Work } from "./work.js";
 import { keptWork } from "./stored.js";
 
 export class VideoWork extends Work {
@@ -146,7 +146,7 @@ export class VideoWork extends Work {
   async detect(frame, words, threshold) {
     const image = await this.#asImage(frame);
     const { detections } = await this.api.post(`v1/images/${image}/detect`, {
-      prompts: words, threshold, masks: false,
+      prompts: words, threshold, masks: false, nms: SAME,
     });
     const ids = [];
     for (const { label, box } of detections) {

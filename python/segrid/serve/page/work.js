@@ -10,6 +10,7 @@
 import { Mask } from "./mask.js";
 import { keepWork, keptWork } from "./stored.js";
 
+export const SAME = 0.5; // IoU of two boxes from which on words mean one object
 export const NO_PROMPTS = Object.freeze({ points: [], labels: [], box: null, mask: null });
 
 export function hasPrompts(prompts) {

@@ -1,0 +1,168 @@
+"""Headless Chromium on the page of the service: what a user does, and what a user sees."""
+
+import shutil
+import time
+
+from axe_core_python.selenium import Axe
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
+
+
+def start(downloads):
+    """A browser whose downloads go to a folder."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_script_timeout(30)
+    driver.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)}
+    )
+    return driver
+
+
+class Page:
+    """The page in a browser."""
+
+    def __init__(self, driver, url, downloads):
+        self.driver, self.url, self.downloads = driver, url, downloads
+
+    def size(self, width, height):
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+
+    def prefer(self, scheme):
+        """The user's colour scheme: "light" or "dark"."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def load(self, fragment=""):
+        """Loads the page anew: a change of the fragment alone would not."""
+        self.driver.get("about:blank")
+        self.driver.get(f"{self.url}/{fragment}")
+
+    def forget(self):
+        """Drops what the browser keeps."""
+        self.driver.execute_script("localStorage.clear(); sessionStorage.clear()")
+
+    def find(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector):
+        return self.find(selector).text
+
+    def wait(self, condition, what, seconds=20):
+        """Waits for a condition; returns what it gives."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if found := condition():
+                    return found
+            except StaleElementReferenceException:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(
+            f"waited for {what}; status: {self.text('#status')!r}, "
+            f"messages: {self.text('#messages')!r}, console: {self.console()}"
+        )
+
+    def open(self, file):
+        """Opens a file by the button's input, and waits until its picture is there."""
+        self.find("#file").send_keys(str(file))
+        self.wait(lambda: self.text("#source").startswith(file.name), f"{file.name} to be open")
+        self.wait(lambda: self.pixel(0.5, 0.5)[3] == 255, "the picture")
+
+    def click(self, x, y, *, right=False):
+        """Clicks at a place of the canvas, both from 0 to 1."""
+        actions = self._at(x, y)
+        (actions.context_click() if right else actions.click()).perform()
+
+    def drag(self, start, end):
+        dx, dy = (end[0] - start[0]) * self._width(), (end[1] - start[1]) * self._height()
+        self._at(*start).click_and_hold().move_by_offset(int(dx), int(dy)).release().perform()
+
+    def _width(self):
+        return self.find("#picture").size["width"]
+
+    def _height(self):
+        return self.find("#picture").size["height"]
+
+    def _at(self, x, y):
+        return ActionChains(self.driver, duration=0).move_to_element_with_offset(
+            self.find("#picture"),
+            round((x - 0.5) * self._width()),
+            round((y - 0.5) * self._height()),
+        )
+
+    def keys(self, *keys):
+        """Presses keys one after the other, where the focus is."""
+        for key in keys:
+            ActionChains(self.driver).send_keys(key).perform()
+
+    def pixel(self, x, y):
+        """R, G, B, A of the canvas at a place."""
+        return self.driver.execute_script(
+            "const c = document.getElementById('picture');"
+            "return [...c.getContext('2d').getImageData("
+            "Math.floor(arguments[0] * c.width), Math.floor(arguments[1] * c.height), 1, 1).data]",
+            x,
+            y,
+        )
+
+    def names(self):
+        return [field.get_attribute("value") for field in self.all("#objects input")]
+
+    def kept(self):
+        """What the browser keeps of the work that is open: objects with masks, and prompts."""
+        return self.driver.execute_script(
+            "const id = location.hash.split('=')[1];"
+            "return JSON.parse(localStorage.getItem('segrid:work:' + id))"
+        )
+
+    def call(self, script, *arguments):
+        """Runs an async function's body in the page and returns its result."""
+        code = (
+            "const done = arguments[arguments.length - 1];"
+            f"(async (...given) => {{ {script} }})(...arguments)"
+            ".then((value) => done({ value }), (error) => done({ error: String(error) }));"
+        )
+        answer = self.driver.execute_async_script(code, *arguments)
+        assert "error" not in answer, answer
+        return answer.get("value")
+
+    def downloaded(self, ending):
+        """Waits for a download; returns its path."""
+        found = self.wait(
+            lambda: [path for path in self.downloads.iterdir() if path.name.endswith(ending)],
+            f"a file *{ending}",
+        )
+        return found[0]
+
+    def console(self):
+        """What the browser has complained about since the last call."""
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")
+            if entry["level"] in ("SEVERE", "WARNING")
+        ]
+
+    def faults(self):
+        """What axe finds against WCAG 2 A and AA and its own good practices."""
+        found = Axe().run(self.driver)
+        return [
+            f"{fault['id']}: {fault['help']}: {[node['html'][:120] for node in fault['nodes']]}"
+            for fault in found["violations"]
+        ]
