@@ -157,6 +157,7 @@ class Page:
             entry["message"]
             for entry in self.driver.get_log("browser")
             if entry["level"] in ("SEVERE", "WARNING")
+            and "readback" not in entry["message"]  # `pixel` reads the canvas often
         ]
 
     def faults(self):

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(
     browser.CHROMIUM is None or browser.DRIVER is None, reason="chromium is not installed"
 )
 FRAMES = 24
+MOST_SESSIONS = 3
 
 
 @contextlib.contextmanager
@@ -44,7 +45,9 @@ def serving(settings):
 
 @pytest.fixture(scope="module")
 def address(video_model):
-    with serving(Settings(trackers=(f"clip={video_model}",), device="cpu")) as found:
+    trackers = (f"clip={video_model}",)
+    settings = Settings(trackers=trackers, device="cpu", max_sessions=MOST_SESSIONS)
+    with serving(settings) as found:
         yield found
 
 
@@ -71,6 +74,10 @@ def page(chromium, address):
     page.console()
     yield page
     assert page.console() == []
+    page.call(
+        "const { keptIds } = await import('/page/stored.js');"
+        "for (const id of keptIds('video')) await fetch(`v1/sessions/${id}`, { method: 'DELETE' })"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +318,13 @@ def test_a_video_from_click_to_export(page, video):
     page.wait(lambda: page.pixel(0.5, 0.5) != first, "another picture")
     assert "masks of object 1" in slider.get_attribute("aria-valuetext")
     export(page, 4)
-    assert len(json.loads(page.downloaded("_coco.json").read_text())["annotations"]) > 0
+    frames = json.loads(page.downloaded("_coco.json").read_text())["frames"]
+    shown = page.call(
+        "const id = location.hash.split('=')[1];"
+        "return (await fetch(`v1/sessions/${id}/frames/7/masks`)).json()"
+    )
+    assert len(frames) == FRAMES and shown["masks"]["1"]["area"] > 0
+    assert frames[7]["objects"][0]["segmentation"] == shown["masks"]["1"]["mask"]
     assert "frame" in page.downloaded("_csv.csv").read_text().splitlines()[0]
     assert len(zipfile.ZipFile(page.downloaded("_png.zip")).namelist()) == FRAMES
     assert page.downloaded("_overlay.mp4").read_bytes()[4:8] == b"ftyp"
@@ -332,7 +345,7 @@ def test_a_correction_where_it_drifted(page, video):
     assert session(page)["objects"][0]["prompted_frames"] == [0, 10]
     button.click()
     propagated(page)
-    page.keys("[")
+    page.keys("[", "[")
     page.wait(lambda: "frame 0" in page.find("#picture").get_attribute("aria-label"), "frame 0")
 
 
@@ -371,6 +384,22 @@ def test_reload_keeps_a_session(page, video):
     page.wait(lambda: len(session(page)["objects"]) == 2, "another object")
     page.keys("z")
     page.wait(lambda: len(session(page)["objects"]) == 1, "undo on the server")
+
+
+def test_a_full_server_offers_to_close_the_oldest_session(page, video):
+    for count in range(MOST_SESSIONS + 1):
+        if count == MOST_SESSIONS:
+            page.find("#file").send_keys(str(video))
+            offer = page.wait(lambda: page.all(".message.error button"), "the offer")[0]
+            assert "max_sessions" in page.text(".message.error p")
+            page.console()  # the browser itself lists the answer of 429
+            before = page.driver.current_url
+            offer.click()
+            page.wait(lambda: page.driver.current_url != before, "the video")
+        else:
+            page.load()
+            page.open(video)
+    page.wait(lambda: session(page)["objects"] == [], "a session")
 
 
 def test_deleting_and_its_undo_reach_the_server(page, video):

@@ -70,11 +70,10 @@ export class Canvas {
     context.fillStyle = css(color, selected ? FILL_SELECTED : FILL);
     context.fill(path, "evenodd");
     context.lineJoin = "round";
-    if (selected) {
-      context.lineWidth = 4.5 / viewport.scale;
-      context.strokeStyle = "rgb(255 255 255 / 0.9)";
-      context.stroke(path);
-    }
+    // A border around the line keeps it visible on a ground of the same colour.
+    context.lineWidth = (selected ? 4.5 : 3) / viewport.scale;
+    context.strokeStyle = selected ? "rgb(255 255 255 / 0.9)" : "rgb(0 0 0 / 0.5)";
+    context.stroke(path);
     context.lineWidth = (selected ? 2.5 : 1.5) / viewport.scale;
     context.strokeStyle = css(color, 1);
     context.stroke(path);

@@ -170,6 +170,19 @@ export class Editor extends EventTarget {
     });
   }
 
+  /** Deletes all objects, in one step that can be undone. */
+  async removeAll() {
+    const { work } = this;
+    const saved = [];
+    await this.#attempt(async () => {
+      for (const id of [...work.objects.keys()]) saved.push(await work.remove(id));
+    });
+    this.messages.say(`${saved.length} objects were deleted.`);
+    this.#did("deletion of all objects", async () => {
+      for (const each of saved) await work.restore(each);
+    });
+  }
+
   /** Objects that words or "everything" found became part of the work, in one step. */
   async add(what, find) {
     const { work } = this;

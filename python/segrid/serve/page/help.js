@@ -3,6 +3,7 @@
 export const MOUSE = [
   { shown: "Click|tap", does: "adds the thing under it to the object" },
   { shown: "Right click", does: "takes away; on a touch screen, choose Take away first" },
+  { shown: "Shift+click", does: "selects the object that is there" },
   { shown: "Drag", does: "a box around the thing; earlier clicks of the frame go" },
   { shown: "Wheel|pinch", does: "zooms; the middle button or two fingers move the picture" },
 ];

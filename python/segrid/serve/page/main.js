@@ -60,11 +60,18 @@ const pointing = new Pointing($("picture"), stage.viewport, {
   size: () => [editor.work.width, editor.work.height],
   point: (x, y, adds) => prompted(() => editor.point(x, y, adds ?? chosenTool() === "add")),
   box: (box) => prompted(() => editor.box(box)),
+  pick: (x, y) => {
+    const id = editor.work.objectAt(x, y, editor.frame);
+    if (id !== null) editor.select(id);
+  },
   redraw: () => stage.canvas.draw(),
   say: (text) => messages.say(text),
 });
 
 // --------------------------------------------------------------------------- picture and frames
+
+const UNKEPT =
+  "The browser has no room to keep these objects: export them, because a reload would lose them.";
 
 function open(work) {
   player.stop();
@@ -75,6 +82,7 @@ function open(work) {
   $("time").hidden = !work.isVideo;
   $("export").disabled = false;
   listFormats(work);
+  work.addEventListener("unkept", () => messages.show(UNKEPT));
   editor.open(work);
   messages.say(`${work.name} is open.`);
   if (work.isVideo) running.takeUp();
@@ -90,6 +98,7 @@ function go(frame) {
 
 editor.addEventListener("change", () => {
   $("undo").disabled = !editor.canUndo;
+  $("clear").hidden = editor.work.objects.size < 2;
   $("count").textContent = editor.work.objects.size || "";
   $("picture").setAttribute("aria-label", described());
 });
@@ -142,7 +151,7 @@ function switchTool() {
 }
 
 editor.addEventListener("corrected", ({ detail }) => {
-  messages.show("This frame is corrected. The frames after it still have the earlier masks.", {
+  messages.show("This frame is corrected. The other frames keep their masks until you propagate again.", {
     action: "Propagate from here",
     act: () => running.propagate({ direction: $("direction").value, start: detail.frame }),
   });
@@ -155,6 +164,7 @@ const onClick = (id, act) => $(id).addEventListener("click", act);
 onClick("open", () => opening.choose());
 onClick("choose", () => opening.choose());
 onClick("undo", () => editor.undo());
+onClick("clear", () => editor.removeAll());
 onClick("new", () => editor.work && editor.startNew());
 onClick("zoom-in", () => stage.zoom(1.5));
 onClick("zoom-out", () => stage.zoom(1 / 1.5));

@@ -2,8 +2,10 @@
  * A mask from COCO's run lengths: its outline as a path, which stays crisp at any size.
  */
 
+const PATHS = 400; // that are kept, those that were drawn last
+const drawn = new Set(); // the masks that have one
+
 export class Mask {
-  #pixels = null; // of the box, with a border of one pixel that is not set
   #path = null;
 
   /**
@@ -32,23 +34,38 @@ export class Mask {
 
   /** The outline along the edges of the pixels, to fill with the rule "evenodd". */
   get path() {
-    if (this.#path === null) {
-      this.#path = new Path2D();
-      for (const ring of this.rings()) {
-        this.#path.moveTo(ring[0], ring[1]);
-        for (let i = 2; i < ring.length; i += 2) this.#path.lineTo(ring[i], ring[i + 1]);
-        this.#path.closePath();
-      }
+    this.#path ??= this.#outlines();
+    drawn.delete(this);
+    drawn.add(this);
+    for (const oldest of drawn) {
+      if (drawn.size <= PATHS) break;
+      oldest.#path = null;
+      drawn.delete(oldest);
     }
     return this.#path;
+  }
+
+  #outlines() {
+    const path = new Path2D();
+    for (const ring of this.rings()) {
+      path.moveTo(ring[0], ring[1]);
+      for (let i = 2; i < ring.length; i += 2) path.lineTo(ring[i], ring[i + 1]);
+      path.closePath();
+    }
+    return path;
   }
 
   /** Whether the pixel that holds the point is set. */
   contains(x, y) {
     const [left, top, right, bottom] = this.box;
     if (this.empty || x < left || y < top || x >= right || y >= bottom) return false;
-    const { stride, set } = this.#set();
-    return set[(Math.floor(x) - left + 1) * stride + (Math.floor(y) - top + 1)] === 1;
+    const at = Math.floor(x) * this.height + Math.floor(y);
+    let [run, end] = [0, this.counts[0]];
+    while (end <= at) {
+      run += 1;
+      end += this.counts[run];
+    }
+    return run % 2 === 1;
   }
 
   /** Calls `visit(x, top, bottom)` for each run of set pixels of a column; bottom is past the end. */
@@ -104,18 +121,16 @@ export class Mask {
     return right > 0 ? [left, top, right, bottom] : [0, 0, 0, 0];
   }
 
+  /** The pixels of the box, column by column, with a border of one pixel that is not set. */
   #set() {
-    if (this.#pixels === null) {
-      const [left, top, right, bottom] = this.box;
-      const stride = bottom - top + 2;
-      const set = new Uint8Array((right - left + 2) * stride);
-      this.forEachRun((x, from, to) => {
-        const column = (x - left + 1) * stride;
-        set.fill(1, column + from - top + 1, column + to - top + 1);
-      });
-      this.#pixels = { stride, set };
-    }
-    return this.#pixels;
+    const [left, top, right, bottom] = this.box;
+    const stride = bottom - top + 2;
+    const set = new Uint8Array((right - left + 2) * stride);
+    this.forEachRun((x, from, to) => {
+      const column = (x - left + 1) * stride;
+      set.fill(1, column + from - top + 1, column + to - top + 1);
+    });
+    return { stride, set };
   }
 }
 

@@ -1,5 +1,7 @@
 /** What the page tells: errors as text that stays until it is closed, news for screen readers. */
 
+const GONE = "The server no longer holds this: it was idle for too long. Open the file again.";
+
 export class Messages {
   /**
    * @param {HTMLElement} list takes errors and hints; a live region
@@ -17,8 +19,8 @@ export class Messages {
   /** Shows an error. What was cancelled by the user is none. */
   report(error) {
     if (error.name === "AbortError") return;
-    if (error.name !== "ApiError" && error.name !== "Error") console.error(error);
-    this.show(error.message, { isError: true });
+    if (!("status" in error)) console.error(error); // a fault of the page itself
+    this.show(error.status === 404 ? GONE : error.message, { isError: true });
   }
 
   /**

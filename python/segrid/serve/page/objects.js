@@ -56,6 +56,7 @@ export class ObjectList {
     row.classList.toggle("hidden", !visible);
     const swatch = row.querySelector(".select");
     swatch.style.setProperty("--color", `rgb(${red} ${green} ${blue})`);
+    swatch.style.setProperty("--on-color", readableOn(color));
     swatch.textContent = id;
     swatch.setAttribute("aria-label", `Select ${id}, ${name}`);
     swatch.setAttribute("aria-pressed", selected);
@@ -86,4 +87,14 @@ export class ObjectList {
     this.#rows.delete(id);
     if (focused) (next?.querySelector(".select") ?? this.list).focus();
   }
+}
+
+/** Black or white, whichever has the larger contrast (WCAG 2, by relative luminances). */
+function readableOn(color) {
+  const [red, green, blue] = color.map((value) => {
+    const part = value / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 ? "#fff" : "#000";
 }

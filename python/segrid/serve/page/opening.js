@@ -2,12 +2,16 @@
 
 import { ApiError } from "./api.js";
 import { ImageWork } from "./image_work.js";
-import { keepToken, keptToken } from "./stored.js";
+import { forgetWork, keepToken, keptIds, keptToken } from "./stored.js";
 import { VideoWork } from "./video_work.js";
 
+const AGAIN = "Open the file again.";
+const ERROR = { isError: true };
 const VIDEO_ENDING = /\.(mp4|mov|m4v|webm|mkv|avi|mpe?g|ts|gif)$/i;
 
 export class Opening {
+  #cancel = null; // of the upload that is under way
+
   /**
    * @param {object} parts file, loading, loadingText, loadingBar, tokenDialog, token: elements
    * @param {(work: import("./work.js").Work) => void} opened
@@ -45,13 +49,12 @@ export class Opening {
       });
       this.#take(work);
     } catch (error) {
-      this.messages.report(error);
+      if (error.kind === "too_many_sessions") this.#offerRoom(error, file);
+      else this.messages.report(error);
     } finally {
       if (this.#cancel === cancel) this.loading.hidden = true;
     }
   }
-
-  #cancel = null;
 
   /** Opens what the address names: #image=ID or #session=ID; #token=TOKEN is kept and taken out. */
   async openAddress() {
@@ -71,9 +74,8 @@ export class Opening {
     } catch (error) {
       const gone = error instanceof ApiError && error.status === 404;
       const what = kind === "image" ? "image" : "session";
-      this.messages.report(
-        gone ? new ApiError(`The server no longer holds this ${what}. Open the file again.`) : error,
-      );
+      if (gone) this.messages.show(`The server no longer holds this ${what}. ${AGAIN}`, ERROR);
+      else this.messages.report(error);
     } finally {
       this.loading.hidden = true;
     }
@@ -85,10 +87,30 @@ export class Opening {
     return (kind === "image" ? ImageWork : VideoWork).opened(this.api, answer);
   }
 
+  /** The address names the work, so that a reload keeps it and Back returns to the one before. */
   #take(work) {
     work.keep();
-    history.replaceState(null, "", `#${work.isVideo ? "session" : "image"}=${work.id}`);
+    const named = `#${work.isVideo ? "session" : "image"}=${work.id}`;
+    if (location.hash !== named) history.pushState(null, "", named);
     this.opened(work);
+  }
+
+  /** The server has no room for a session more: offers to close the one opened here longest ago. */
+  #offerRoom(error, file) {
+    const [oldest] = keptIds("video");
+    if (!oldest) {
+      this.messages.report(error);
+      return;
+    }
+    this.messages.show(error.message, {
+      isError: true,
+      action: "Close my oldest and try again",
+      act: async () => {
+        forgetWork(oldest);
+        await this.api.delete(`v1/sessions/${oldest}`).catch(() => {}); // it may be gone already
+        await this.open(file);
+      },
+    });
   }
 
   /** Asks for the token where the server wants one, and tries again. */

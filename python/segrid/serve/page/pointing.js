@@ -1,7 +1,7 @@
 /**
  * Mouse, fingers and keys on the canvas, as points and boxes of the picture.
  *
- * Mouse: left adds, right takes away, a drag is a box, the wheel zooms, the middle button moves.
+ * Mouse: left adds (with Shift it selects the object there), right takes away, a drag is a box, the wheel zooms, the middle button moves.
  * One finger is the left button; two fingers zoom and move.
  * Keys: arrows move the crosshair, Enter adds, Shift+Enter takes away, B marks a box's two corners.
  */
@@ -18,8 +18,9 @@ export class Pointing {
 
   /**
    * @param {{enabled: () => boolean, size: () => [number, number], point: Function,
-   *   box: Function, redraw: Function, say: Function}} events point(x, y, adds) and box(box), in
-   *   pixels of the picture; `adds` is null where the tool that is chosen decides
+   *   box: Function, pick: Function, redraw: Function, say: Function}} events point(x, y, adds),
+   *   box(box) and pick(x, y), in pixels of the picture; `adds` is null where the tool that is
+   *   chosen decides
    */
   constructor(element, viewport, events) {
     Object.assign(this, { element, viewport, events });
@@ -89,7 +90,8 @@ export class Pointing {
     if (this.#pinched) {
       if (this.#down.size === 0) this.#pinched = false;
     } else if (pointer && pointer.button !== 1) {
-      if (box) this.#drawn(box);
+      if (event.shiftKey) this.events.pick(...this.viewport.toPicture(...this.#at(event)));
+      else if (box) this.#drawn(box);
       else this.#clicked(pointer);
     }
     this.events.redraw();

@@ -45,6 +45,17 @@ export function keptWork(id) {
   return read(PREFIX + id);
 }
 
+/** The ids of the works of a kind that are kept, those that were used longest ago first. */
+export function keptIds(kind) {
+  return oldestFirst()
+    .filter((key) => read(key)?.kind === kind)
+    .map((key) => key.slice(PREFIX.length));
+}
+
+export function forgetWork(id) {
+  localStorage.removeItem(PREFIX + id);
+}
+
 function read(key) {
   try {
     return JSON.parse(localStorage.getItem(key));

@@ -23,6 +23,7 @@ export class Work extends EventTarget {
   #masks = new Map(); // frame -> Map of id -> Mask
   #latest = new Map(); // "id frame" -> number of the last prompts, so that older ones are not sent
   #queue = Promise.resolve();
+  #unkept = false;
 
   /**
    * @param {{id: string, name: string, width: number, height: number, frames: number,
@@ -160,8 +161,11 @@ export class Work extends EventTarget {
     return { name: this.name, prompts };
   }
 
+  /** Where the browser has no room for it, "unkept" is told, once. */
   keep() {
-    keepWork(this.id, this.remembered());
+    const kept = keepWork(this.id, this.remembered());
+    if (!kept && !this.#unkept) this.dispatchEvent(new Event("unkept"));
+    this.#unkept = !kept;
   }
 
   recall() {
