@@ -502,6 +502,25 @@ def test_errors_say_what_to_do(page, tmp_path, video):
     page.console()  # the browser itself lists answers of 400 and 404
 
 
+def test_a_token_is_asked_for_once_and_leaves_the_address(page, shapes):
+    with serving(Settings(token="a secret", device="cpu")) as address:
+        page.url = address
+        page.load()
+        page.find("#file").send_keys(str(shapes))
+        page.wait(lambda: page.find("#token-dialog").is_displayed(), "the question")
+        page.find("#token").send_keys("a secret\n")
+        page.wait(lambda: page.text("#source").startswith("shapes.png"), "the image")
+        page.click(*place(page, *DISC))
+        masked(page)
+        fragment = page.driver.current_url.split("#")[1]
+        page.forget()
+        page.load(f"#token=a%20secret&{fragment}")
+        page.wait(lambda: page.text("#source").startswith("image"), "the image")
+        assert page.driver.current_url.split("#")[1] == fragment
+        page.load()
+        page.console()  # the browser itself lists answers of 401
+
+
 def test_a_file_that_is_dropped_is_opened(page, shapes):
     page.call(
         "const bytes = Uint8Array.from(atob(given[0]), (c) => c.charCodeAt(0));"

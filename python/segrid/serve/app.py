@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
 
 import segrid
 from segrid.serve.errors import add_handlers
+from segrid.serve.limits import Gate
+from segrid.serve.metrics import CONTENT_TYPE
 from segrid.serve.page_routes import add_page
 from segrid.serve.service import Service
 from segrid.serve.settings import Settings
 from segrid.serve.v1 import health, images, jobs, models, sessions
+from segrid.serve.v1.schemas import errors
+
+METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **errors()}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -45,4 +52,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (images, sessions, jobs, models, health):
         app.include_router(part.router, prefix="/v1")
     add_page(app)
+
+    @app.get("/metrics", tags=["health"], response_class=Response, responses=METRICS)
+    async def metrics() -> Response:
+        """The numbers of the service for Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(Gate, settings=settings, metrics=service.metrics)  # the outermost
     return app

@@ -129,6 +129,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ServiceError)
     async def of_service(request: Request, error: ServiceError) -> JSONResponse:
+        request.app.state.service.count_error(error)
         return answer(error)
 
     @app.exception_handler(Cancelled)

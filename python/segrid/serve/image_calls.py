@@ -187,7 +187,7 @@ def masks_json(masks: Masks, form: Form) -> JsonObject:
     found = kept(masks, masks.scores)
     each = [
         {
-            "mask": None if form == "label_map" else formatted(record.rle, form),
+            "mask": formatted(record.rle, form),
             "score": record.score,
             "stability": float(stability) if math.isfinite(stability) else None,
             "area": record.area,

@@ -127,10 +127,13 @@ class Job:
 
 class Jobs:
     """The jobs of the service. `running_jobs` of them run at once, in the order in which they were
-    started; finished ones are kept for `job_timeout`."""
+    started; finished ones are kept for `job_timeout`.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    told : is called with the errors of jobs, on any thread
+    """
+
+    def __init__(self, settings: Settings, told: Callable[[ServiceError], None]) -> None:
+        self._settings, self._told = settings, told
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[Outcome]] = {}
         self._slots = asyncio.Semaphore(settings.running_jobs)
@@ -175,7 +178,22 @@ class Jobs:
         async with self._slots:
             job.status, job.started_at = "running", time.time()
             job.advance(job.done, job.total)
-            return await asyncio.get_running_loop().run_in_executor(executor, _done, work, job)
+            return await asyncio.get_running_loop().run_in_executor(executor, self._done, work, job)
+
+    def _done(self, work: Callable[[Job], JsonObject], job: Job) -> Outcome:
+        """Status, result and error of a run."""
+        try:
+            if job.token.cancelled:
+                return "cancelled", None, None
+            return "completed", work(job), None
+        except Cancelled:
+            return "cancelled", None, None
+        except ServiceError as error:
+            self._told(error)
+            return "failed", None, error.body["error"]
+        except Exception:
+            logger.exception("job %s failed", job.job_id)
+            return "failed", None, {"kind": "internal", "message": "an error inside the service"}
 
     def _finish(self, job: Job, task: asyncio.Task[Outcome]) -> None:
         if task.cancelled() or task.exception() is not None:  # pending, or the threads are gone
@@ -217,19 +235,3 @@ class Jobs:
                 await asyncio.wait(tasks, timeout=wait)
             for job in self.active():
                 self.cancel(job)
-
-
-def _done(work: Callable[[Job], JsonObject], job: Job) -> Outcome:
-    """Status, result and error of a run."""
-    try:
-        if job.token.cancelled:
-            return "cancelled", None, None
-        return "completed", work(job), None
-    except Cancelled:
-        return "cancelled", None, None
-    except ServiceError as error:
-        logger.warning("job %s failed: %s", job.job_id, error.message)
-        return "failed", None, error.body["error"]
-    except Exception:
-        logger.exception("job %s failed", job.job_id)
-        return "failed", None, {"kind": "internal", "message": "an error inside the service"}

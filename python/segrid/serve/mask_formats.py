@@ -32,13 +32,6 @@ class MaskRecord(NamedTuple):
     box: list[float]
 
 
-def records(
-    masks: Masks, scores: NDArray[np.float32], frame: int | None = None
-) -> list[JsonObject]:
-    """The masks with their facts in the form "rle"."""
-    return [mask_json(record, "rle") for record in kept(masks, scores, frame)]
-
-
 def kept(
     masks: Masks,
     scores: NDArray[np.float32],
@@ -86,7 +79,10 @@ def mask_json(record: MaskRecord, form: Form) -> JsonObject:
 
 
 def formatted(rle: JsonObject, form: Form) -> Any:
-    """A mask in a format: an object of run lengths, text of a PNG, or rings of corners."""
+    """A mask in a format: an object of run lengths, text of a PNG, or rings of corners. It is None
+    for "label_map", where one picture holds all masks."""
+    if form == "label_map":
+        return None
     if form == "rle":
         return rle
     mask = decoded(rle)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -10,14 +12,17 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from segrid import Cancelled, CancelToken
-from segrid.serve.errors import engine_errors
+from segrid.serve.admission import Admission
+from segrid.serve.errors import NotFinite, ServiceError, engine_errors
 from segrid.serve.images import Images
 from segrid.serve.jobs import Jobs
+from segrid.serve.metrics import Metrics
 from segrid.serve.models import Models
 from segrid.serve.sessions import VideoSessions
 from segrid.serve.settings import Settings
 
 T = TypeVar("T")
+logger = logging.getLogger("segrid.serve")
 FILE_THREADS = 4  # that read and write files and make pictures
 
 
@@ -28,12 +33,33 @@ class Service:
         self.settings = settings
         self.models = Models(settings)
         self.images = Images(settings)
-        self.jobs = Jobs(settings)
+        self.metrics = Metrics()
+        self.admission = Admission(settings)
+        self.jobs = Jobs(settings, self.count_error)
         self.sessions = VideoSessions(settings, self.models, self.jobs)
         self.compute_threads = ThreadPoolExecutor(settings.compute_slots, "segrid-compute")
         self.file_threads = ThreadPoolExecutor(FILE_THREADS, "segrid-files")
         self.job_threads = ThreadPoolExecutor(settings.running_jobs, "segrid-jobs")
         self.is_draining = False
+        self.streams = 0  # that are open
+        self._add_gauges()
+
+    def _add_gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("waiting", "Requests that wait for a slot.", lambda: self.admission.waiting)
+        gauge("computing", "Requests that compute.", lambda: self.admission.computing)
+        gauge("sessions", "Open video sessions.", lambda: len(self.sessions))
+        gauge("images", "Encoded images.", lambda: len(self.images))
+        gauge("image_bytes", "Memory of encoded images.", lambda: self.images.bytes)
+        gauge("jobs", "Jobs that are pending or running.", lambda: len(self.jobs.active()))
+        gauge("streams", "Open event streams and WebSockets.", lambda: self.streams)
+
+    def count_error(self, error: ServiceError) -> None:
+        """Counts an error that a caller is told; masks that are not finite are logged, too."""
+        self.metrics.errors.labels(error.kind).inc()
+        if isinstance(error, NotFinite):
+            self.metrics.not_finite.inc()
+            logger.error("%s", error.message, extra={"facts": error.facts})
 
     async def start(self) -> None:
         """Loads the models, and cleans up what a crash left. Raises what loading a model raises."""
@@ -67,18 +93,36 @@ class Service:
         *arguments: object,
     ) -> T:
         """`compute` on threads of one's own."""
+        gone = asyncio.ensure_future(_wait_for_disconnect(request))
+        client = request.client.host if request.client else ""
+        try:
+            await _unless_gone(gone, asyncio.ensure_future(self.admission.enter(client)))
+            begin = time.perf_counter()
+            try:
+                return await self._run(gone, threads, work, arguments)
+            finally:
+                self.admission.leave(time.perf_counter() - begin)
+        finally:
+            gone.cancel()
+
+    async def _run(
+        self,
+        gone: asyncio.Future[None],
+        threads: ThreadPoolExecutor,
+        work: Callable[..., T],
+        arguments: tuple[object, ...],
+    ) -> T:
         token = CancelToken()
         running = asyncio.get_running_loop().run_in_executor(threads, _run, token, work, arguments)
-        gone = asyncio.ensure_future(_wait_for_disconnect(request))
+        both: set[asyncio.Future[Any]] = {running, gone}
         try:
-            both: set[asyncio.Future[Any]] = {running, gone}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 token.cancel()
             return await running
-        finally:
-            token.cancel()  # where the server cancels this request
-            gone.cancel()
+        except asyncio.CancelledError:  # the server stops
+            token.cancel()
+            raise
 
     async def read(self, work: Callable[..., T], *arguments: object) -> T:
         """Runs `work(*arguments)`, which is short, on a thread for files and pictures."""
@@ -92,6 +136,20 @@ def _run(token: CancelToken, work: Callable[..., T], arguments: tuple[object, ..
         raise Cancelled("the client went away")
     with engine_errors(), token:
         return work(*arguments)
+
+
+async def _unless_gone(gone: asyncio.Future[None], entering: asyncio.Future[None]) -> None:
+    """Waits for a slot. Raises Cancelled where the client goes away first, and what `enter`
+    raises."""
+    both: set[asyncio.Future[Any]] = {entering, gone}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not entering.done():
+            raise Cancelled("the client went away")
+    except BaseException:
+        entering.cancel()  # it gives back a slot that it was given meanwhile
+        raise
+    await entering
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -220,21 +220,14 @@ class SessionCalls:
 
 def frame_json(frame: int, masks: FrameMasks, form: Form, size: tuple[int, int]) -> JsonObject:
     """The masks of a frame as the API gives them."""
-    if form == "label_map":
-        numbers = list(masks)
-        picture = label_map([masks[number].rle for number in numbers], numbers, size)
-        facts = {
-            str(number): {**mask_json(record, "rle"), "mask": None}
-            for number, record in masks.items()
-        }
-        return {
-            "frame": frame,
-            "masks": facts,
-            "label_map": base64.b64encode(picture).decode("ascii"),
-        }
+    facts = {str(number): mask_json(record, form) for number, record in masks.items()}
+    if form != "label_map":
+        return {"frame": frame, "masks": facts}
+    picture = label_map([record.rle for record in masks.values()], list(masks), size)
     return {
         "frame": frame,
-        "masks": {str(number): mask_json(record, form) for number, record in masks.items()},
+        "masks": facts,
+        "label_map": base64.b64encode(picture).decode("ascii"),
     }
 
 

@@ -94,6 +94,9 @@ class Settings:
     body_pause: float = _setting(15.0, "Longest pause inside a body, seconds.")
     body_seconds: float = _setting(900.0, "Longest time for a whole body, seconds.")
     header_seconds: float = _setting(10.0, "Longest time for the headers of a request, seconds.")
+    send_pause: float = _setting(
+        60.0, "Longest time for a client to take a piece of its answer, seconds."
+    )
     connections: int = _setting(256, "Connections at once.")
     streams: int = _setting(64, "Event streams and WebSockets at once.")
     # process

@@ -70,6 +70,8 @@ const pointing = new Pointing($("picture"), stage.viewport, {
 
 // --------------------------------------------------------------------------- picture and frames
 
+const CORRECTED =
+  "This frame is corrected. The other frames keep their masks until you propagate again.";
 const UNKEPT =
   "The browser has no room to keep these objects: export them, because a reload would lose them.";
 
@@ -151,9 +153,8 @@ function switchTool() {
 }
 
 editor.addEventListener("corrected", ({ detail }) => {
-  messages.show("This frame is corrected. The other frames keep their masks until you propagate again.", {
-    action: "Propagate from here",
-    act: () => running.propagate({ direction: $("direction").value, start: detail.frame }),
+  messages.show(CORRECTED, {
+    action: "Propagate from here", act: () => propagate(detail.frame),
   });
 });
 
@@ -185,11 +186,15 @@ $("find").addEventListener("submit", (event) => {
 
 $("follow").addEventListener("submit", (event) => {
   event.preventDefault();
-  player.stop();
-  const options = { direction: $("direction").value };
-  if ($("from-here").checked) options.start = editor.frame;
-  running.propagate(options);
+  propagate($("from-here").checked ? editor.frame : undefined);
 });
+
+/** @param {number | undefined} start undefined: the first frame with prompts */
+function propagate(start) {
+  player.stop();
+  messages.drop(CORRECTED);
+  running.propagate({ direction: $("direction").value, start });
+}
 
 $("threshold").addEventListener("input", () => {
   $("threshold-value").textContent = $("threshold").valueAsNumber.toFixed(2);

@@ -28,9 +28,7 @@ export class Messages {
    *   what it does
    */
   show(text, { isError = false, action = "", act = () => {} } = {}) {
-    for (const shown of this.list.children) {
-      if (shown.dataset.text === text) shown.remove();
-    }
+    this.drop(text);
     const message = document.createElement("div");
     message.className = isError ? "message error" : "message";
     message.dataset.text = text;
@@ -42,6 +40,12 @@ export class Messages {
     this.list.append(message);
     while (this.list.children.length > 3) this.list.firstChild.remove();
     return message;
+  }
+
+  drop(text) {
+    for (const shown of [...this.list.children]) {
+      if (shown.dataset.text === text) shown.remove();
+    }
   }
 
   #button(text, label, message, act) {

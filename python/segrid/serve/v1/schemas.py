@@ -208,7 +208,7 @@ class AddBody(Body):
 
 
 class MaskFacts(BaseModel):
-    mask: MaskOut
+    mask: Annotated[MaskOut | None, Field(description="null where the format is label_map")]
     score: Annotated[float, Field(description="a logit: above 0 the object is in the frame")]
     area: int
     box: Annotated[list[float], Field(description="XYXY, inclusive maximum")]
@@ -236,7 +236,7 @@ class PropagateBody(Body):
 
 class FrameMasksAnswer(BaseModel):
     frame: int
-    masks: Annotated[dict[str, Union[MaskFacts, Any]], Field(description="by object")]
+    masks: Annotated[dict[str, MaskFacts], Field(description="by object")]
     label_map: Annotated[
         str | None, Field(description="format=label_map: PNG in base64, pixels are objects")
     ] = None
