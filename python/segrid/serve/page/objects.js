@@ -48,7 +48,7 @@ export class ObjectList {
 
   #fill(row, object, selected) {
     const { id, name, color, visible } = object;
-    const score = this.editor.work.masksOf(this.editor.frame).get(id)?.score;
+    const mask = this.editor.work.masksOf(this.editor.frame).get(id);
     const [red, green, blue] = color;
     const newly = selected && !row.classList.contains("selected");
     row.classList.toggle("selected", selected);
@@ -63,7 +63,7 @@ export class ObjectList {
     const input = row.querySelector("input");
     if (document.activeElement !== input) input.value = name;
     input.setAttribute("aria-label", `Name of object ${id}`);
-    row.querySelector(".score").textContent = score?.toFixed(2) ?? "";
+    row.querySelector(".score").textContent = mask?.empty ? "lost" : (mask?.score.toFixed(2) ?? "");
     const eye = row.querySelector(".eye");
     eye.setAttribute("aria-pressed", visible);
     eye.setAttribute("aria-label", `Show ${name}`);

@@ -1,6 +1,6 @@
 /**
- * The timeline: one lane for each object, coloured where it has masks, with a mark where it has
- * prompts; a slider over the lanes, and the buttons beside it.
+ * The timeline: one lane for each object, coloured where it has masks (a thin line where it is
+ * lost), with a mark where it has prompts; a slider over the lanes, and the buttons beside it.
  */
 
 const LANE = 7; // height in CSS pixels
@@ -98,16 +98,27 @@ export class Timeline {
     context.fillStyle = `rgb(${color.join(" ")})`;
     context.globalAlpha = visible ? 1 : 0.35;
     const thick = id === selected ? 0 : 1;
-    for (let frame = 0; frame < work.frames; frame += 1) {
-      const first = frame;
-      while (frame < work.frames && work.hasMask(id, frame)) frame += 1;
-      if (frame === first) continue;
+    for (const { first, last, lost } of stretches(work, id)) {
       const left = Math.max(EDGE, middle(first) - step / 2);
-      const right = Math.min(middle(work.frames - 1), middle(frame - 1) + step / 2);
-      context.fillRect(left, y + thick, Math.max(2, right - left), LANE - 2 * thick);
+      const right = Math.min(middle(work.frames - 1), middle(last) + step / 2);
+      const inset = lost ? LANE / 2 - 0.75 : thick;
+      context.fillRect(left, y + inset, Math.max(1, right - left), LANE - 2 * inset);
     }
     for (const frame of work.promptedFrames(id)) mark(context, middle(frame), y + LANE / 2);
   }
+}
+
+/** The stretches of frames in which an object has masks; `lost`: masks without any pixel. */
+function stretches(work, id) {
+  const found = [];
+  for (let frame = 0; frame < work.frames; frame += 1) {
+    if (!work.hasMask(id, frame)) continue;
+    const lost = work.masksOf(frame).get(id)?.empty ?? false;
+    const before = found.at(-1);
+    if (before && before.last === frame - 1 && before.lost === lost) before.last = frame;
+    else found.push({ first: frame, last: frame, lost });
+  }
+  return found;
 }
 
 function mark(context, x, y) {

@@ -1,5 +1,6 @@
 """Headless Chromium on the page of the service: what a user does, and what a user sees."""
 
+import re
 import shutil
 import time
 
@@ -107,6 +108,14 @@ class Page:
             round((y - 0.5) * self._height()),
         )
 
+    def at(self, x, y, size):
+        """Where a pixel of a picture of (width, height) lies on the canvas, both from 0 to 1."""
+        scale = min(self._width() / size[0], self._height() / size[1])
+        return (
+            0.5 + (x - size[0] / 2) * scale / self._width(),
+            0.5 + (y - size[1] / 2) * scale / self._height(),
+        )
+
     def keys(self, *keys):
         """Presses keys one after the other, where the focus is."""
         for key in keys:
@@ -130,6 +139,55 @@ class Page:
         return self.driver.execute_script(
             "const id = location.hash.split('=')[1];"
             "return JSON.parse(localStorage.getItem('segrid:work:' + id))"
+        )
+
+    def masked(self, count=1):
+        """Waits until `count` objects of an image have masks; returns the objects."""
+
+        def found():
+            things = [thing for thing in (self.kept() or {}).get("objects", []) if thing["rle"]]
+            return things if len(things) == count else None
+
+        return self.wait(found, f"{count} masks")
+
+    def prompts(self, which=0):
+        """The prompts of an object in the first frame where it has any; None where it has none."""
+        prompts = self.kept()["prompts"]
+        return prompts[which][1][0][1] if prompts and prompts[which][1] else None
+
+    def export(self, count):
+        """Presses each entry of the export menu."""
+        for entry in range(count):
+            self.find("#export").click()
+            button = self.all("#export-menu button")[entry]
+            self.wait(button.is_displayed, "the menu")
+            button.click()
+            self.wait(lambda: "Saved as" in self.text("#status"), "the file", 60)
+
+    def session(self, path=""):
+        """What the server tells of the session that is open, or of a path below it."""
+        return self.call(
+            "const id = location.hash.split('=')[1];"
+            "return (await fetch(`v1/sessions/${id}${given[0]}`)).json()",
+            path,
+        )
+
+    def propagated(self):
+        self.wait(lambda: "Propagation is finished" in self.text("#status"), "the end", 120)
+
+    def frame(self):
+        """The frame that is shown, as screen readers tell it."""
+        label = self.find("#picture").get_attribute("aria-label")
+        return int(re.search(r"frame (\d+)", label)[1])
+
+    def lane(self):
+        """The part of the first lane that is in the object's colour."""
+        return self.driver.execute_script(
+            "const c = document.getElementById('lanes');"
+            "const d = c.getContext('2d').getImageData(0, 6, c.width, 1).data;"
+            "let n = 0; for (let i = 0; i < d.length; i += 4)"
+            "  if (Math.max(d[i], d[i+1], d[i+2]) - Math.min(d[i], d[i+1], d[i+2]) > 60) n += 1;"
+            "return n / c.width"
         )
 
     def call(self, script, *arguments):
