@@ -131,6 +131,22 @@ class Page:
             y,
         )
 
+    def time_change(self, x, y):
+        """Makes `window.changed` a promise of the seconds from the next click to another colour at
+        a place of the canvas. The page takes the time: the driver itself is slow."""
+        self.driver.execute_script(
+            "const c = document.getElementById('picture'), g = c.getContext('2d');"
+            "const [x, y] = [arguments[0] * c.width, arguments[1] * c.height].map(Math.floor);"
+            "const read = () => g.getImageData(x, y, 1, 1).data.join();"
+            "window.changed = new Promise((done) => c.addEventListener('pointerup', () => {"
+            "  const [start, before] = [performance.now(), read()];"
+            "  const look = () => read() === before ? requestAnimationFrame(look)"
+            "    : done((performance.now() - start) / 1000);"
+            "  look(); }, { once: true }));",
+            x,
+            y,
+        )
+
     def names(self):
         return [field.get_attribute("value") for field in self.all("#objects input")]
 

@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+from pycocotools import mask as coco
 from selenium.webdriver.common.keys import Keys
 
 from tests.serve.page.scenes import FRAMES, clicked_blob
@@ -33,7 +34,8 @@ def test_a_video_from_click_to_export(page, video):
     largest = max(frames[1:], key=lambda frame: frame["objects"][0]["area"])
     assert len(frames) == FRAMES and largest["objects"][0]["area"] > 0, "vacuous"
     shown = page.session(f"/frames/{largest['index']}/masks")["masks"]["1"]
-    assert largest["objects"][0]["segmentation"] == shown["mask"]
+    found, told = largest["objects"][0]["segmentation"], shown["mask"]
+    assert (coco.decode(found) != coco.decode(told)).sum() <= 4  # pixels whose logit is next to 0
     assert "frame" in page.downloaded("_csv.csv").read_text().splitlines()[0]
     assert len(zipfile.ZipFile(page.downloaded("_png.zip")).namelist()) == FRAMES
     assert page.downloaded("_overlay.mp4").read_bytes()[4:8] == b"ftyp"

@@ -61,7 +61,9 @@ export class Api {
       for (const [name, value] of Object.entries(this.#headers())) {
         request.setRequestHeader(name, value);
       }
-      request.setRequestHeader("Content-Type", file.type || "application/octet-stream");
+      // The content says what it is; the browser only guesses from the file's ending.
+      const known = /^(image|video)\//.test(file.type);
+      request.setRequestHeader("Content-Type", known ? file.type : "application/octet-stream");
       request.upload.onprogress = (event) => progress(event.loaded / (event.total || 1));
       request.onerror = () => reject(new ApiError(NO_ANSWER));
       request.onabort = () => reject(new DOMException(CANCELLED, "AbortError"));

@@ -20,11 +20,6 @@ export class Canvas {
     this.#resize();
   }
 
-  /** The pixels that the longer side of the canvas has on the screen. */
-  get longSide() {
-    return Math.max(this.element.width, this.element.height);
-  }
-
   /** Draws in the next frame of the screen, once for all that ask. */
   draw() {
     if (this.#asked) return;

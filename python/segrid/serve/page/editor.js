@@ -61,6 +61,7 @@ export class Editor extends EventTarget {
   }
 
   async undo() {
+    await this.work?.inTurn(() => {}); // a step is complete when its mask has come
     const step = this.#history.pop();
     if (!step) {
       this.messages.say("There is nothing to undo.");
@@ -183,18 +184,22 @@ export class Editor extends EventTarget {
     });
   }
 
-  /** Objects that words or "everything" found became part of the work, in one step. */
+  /**
+   * Adds what words or "everything" find, as one step that can be undone. Where an error ends it,
+   * the objects before it stay.
+   * @param {(made: (id: number) => void) => Promise<void>} find calls made() for each new object
+   * @returns {Promise<number | null>} how many; null after an error
+   */
   async add(what, find) {
     const { work } = this;
-    let ids = [];
-    const found = await this.#attempt(async () => {
-      ids = await find();
-    });
-    if (!found || ids.length === 0) return ids;
+    const ids = [];
+    const complete = await this.#attempt(() => find((id) => ids.push(id)));
+    const count = complete ? ids.length : null;
+    if (ids.length === 0) return count;
     this.selected = ids[0];
     this.#did(what, async () => {
       for (const id of ids.filter((id) => work.objects.has(id))) await work.remove(id);
     });
-    return ids;
+    return count;
   }
 }

@@ -73,12 +73,12 @@ export class ImageWork extends Work {
     this.changed();
   }
 
-  /** Objects of the things that the words name. @returns {Promise<number[]>} their ids */
-  async detect(_frame, words, threshold) {
+  /** Objects of the things that the words name; made() is told their ids. */
+  async detect(_frame, { words, threshold }, made) {
     const { detections } = await this.api.post(`${this.path}/detect`, {
       prompts: words, threshold, masks: true, nms: SAME,
     });
-    return this.#take(detections.map(({ label, score, box, mask }) => ({ label, score, box, mask })));
+    this.#take(detections, made);
   }
 
   /** Starts "everything". @returns {Promise<string>} the job's id */
@@ -87,22 +87,20 @@ export class ImageWork extends Work {
     return job.job_id;
   }
 
-  /** Takes what the job found. @returns {number[]} ids of the new objects */
-  takeEverything(masks) {
-    return this.#take(masks.map(({ score, box, mask }) => ({ label: "", score, box, mask })));
+  /** Objects of what the job found. */
+  takeEverything(masks, _frame, made) {
+    this.#take(masks, made);
   }
 
-  #take(things) {
-    const ids = [];
+  #take(things, made) {
     for (const { label, score, box, mask } of things) {
       const id = this.create(label);
       this.#found.set(id, { rle: mask, score, box });
       this.#show(id, mask, score);
-      ids.push(id);
+      made(id);
     }
     this.keep();
     this.changed();
-    return ids;
   }
 
   /** The box that clicks on a found object are sent with, so that they correct its mask. */

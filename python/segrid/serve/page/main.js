@@ -64,7 +64,7 @@ const pointing = new Pointing($("picture"), stage.viewport, {
     const id = editor.work.objectAt(x, y, editor.frame);
     if (id !== null) editor.select(id);
   },
-  redraw: () => stage.canvas.draw(),
+  redraw: () => stage.redraw(),
   say: (text) => messages.say(text),
 });
 
@@ -286,4 +286,7 @@ $("single-keys").checked = keyboard.on;
 $("single-keys").addEventListener("change", () => keyboard.setOn($("single-keys").checked));
 
 opening.openAddress();
-addEventListener("hashchange", () => opening.openAddress());
+addEventListener("hashchange", async () => {
+  const named = await opening.openAddress();
+  if (!named && editor.work) location.reload(); // back to the page as it was at first
+});

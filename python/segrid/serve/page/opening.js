@@ -7,7 +7,7 @@ import { VideoWork } from "./video_work.js";
 
 const AGAIN = "Open the file again.";
 const ERROR = { isError: true };
-const VIDEO_ENDING = /\.(mp4|mov|m4v|webm|mkv|avi|mpe?g|ts|gif)$/i;
+const VIDEO_ENDING = /\.(mp4|mov|m4v|webm|mkv|avi|mpe?g|ts)$/i;
 
 export class Opening {
   #cancel = null; // of the upload that is under way
@@ -56,7 +56,10 @@ export class Opening {
     }
   }
 
-  /** Opens what the address names: #image=ID or #session=ID; #token=TOKEN is kept and taken out. */
+  /**
+   * Opens what the address names: #image=ID or #session=ID; #token=TOKEN is kept and taken out.
+   * @returns {Promise<boolean>} whether it names an image or a session
+   */
   async openAddress() {
     const named = new URLSearchParams(location.hash.slice(1));
     if (named.has("token")) {
@@ -66,7 +69,7 @@ export class Opening {
     }
     this.api.token = keptToken();
     const kind = ["session", "image"].find((name) => named.has(name));
-    if (!kind) return;
+    if (!kind) return false;
     this.#showLoading("Opening");
     this.loadingBar.removeAttribute("value");
     try {
@@ -79,6 +82,7 @@ export class Opening {
     } finally {
       this.loading.hidden = true;
     }
+    return true;
   }
 
   async #found(kind, id) {

@@ -52,13 +52,13 @@ export class Running {
     }
     const { editor } = this;
     const { work, frame } = editor;
-    const ids = await editor.add("the objects that were detected", () =>
-      work.detect(frame, words, threshold),
+    const count = await editor.add("the objects that were detected", (made) =>
+      work.detect(frame, { words, threshold }, made),
     );
-    if (!ids) return;
+    if (count === null) return;
     this.messages.say(
-      ids.length
-        ? `${counted(ids.length)} found for ${words.join(", ")}.`
+      count
+        ? `${counted(count)} found for ${words.join(", ")}.`
         : `Nothing scores ${threshold.toFixed(2)} or more for ${words.join(", ")}. ` +
             "Lower the score in the options, or use other words.",
     );
@@ -68,12 +68,12 @@ export class Running {
     if (this.#busy()) return;
     const { editor } = this;
     const { work, frame } = editor;
-    const ids = await editor.add("everything", async () => {
+    const count = await editor.add("everything", async (made) => {
       const jobId = await work.everything(frame, options);
       const job = await this.panel.run(jobId, "Looking for everything", "points");
-      return job.status === "completed" ? work.takeEverything(job.result.masks, frame) : [];
+      if (job.status === "completed") await work.takeEverything(job.result.masks, frame, made);
     });
-    if (ids) this.messages.say(`${counted(ids.length)} found.`);
+    if (count !== null) this.messages.say(`${counted(count)} found.`);
   }
 
   #busy() {

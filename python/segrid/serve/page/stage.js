@@ -4,6 +4,7 @@ import { Canvas } from "./canvas.js";
 import { Frames } from "./frames.js";
 import { Viewport } from "./viewport.js";
 
+const SHARPEN_MS = 200;
 const NO_OBJECT = [255, 255, 255]; // colour of a box before its object is there
 
 export class Stage {
@@ -12,6 +13,7 @@ export class Stage {
   frames = null; // the pictures of the work that is open
   #shown = null; // {frame, picture} on the canvas
   #wanted = null; // the frame that is awaited
+  #later = 0; // timer of #sharpen
 
   /** @param {() => {box: number[] | null, crosshair: number[] | null}} pointing */
   constructor(element, { editor, messages, pointing }) {
@@ -19,15 +21,16 @@ export class Stage {
     this.canvas = new Canvas(element, this.viewport, () => this.#scene());
     editor.addEventListener("work", () => this.#open());
     editor.addEventListener("change", () => this.canvas.draw());
+    new ResizeObserver(() => this.redraw()).observe(element);
   }
 
   #open() {
     const { work } = this.editor;
     this.frames?.close();
-    this.frames = new Frames(work, this.canvas.longSide);
+    this.viewport.setSize(work.width, work.height);
+    this.frames = new Frames(work, this.#longSide());
     this.#shown = null;
     this.#wanted = null;
-    this.viewport.setSize(work.width, work.height);
     this.show(0);
   }
 
@@ -43,7 +46,7 @@ export class Stage {
     while (this.#wanted !== null && this.editor.work === work) {
       const frame = this.#wanted;
       try {
-        const [picture] = await Promise.all([this.#pictures().get(frame), work.loadMasks(frame)]);
+        const [picture] = await Promise.all([this.frames.get(frame), work.loadMasks(frame)]);
         if (this.editor.work === work) this.#shown = { frame, picture };
       } catch (error) {
         this.messages.report(error);
@@ -54,13 +57,24 @@ export class Stage {
     }
   }
 
-  /** Larger pictures are fetched where the window has grown. */
-  #pictures() {
-    if (!this.frames.suffice(this.canvas.longSide)) {
-      this.frames.close();
-      this.frames = new Frames(this.editor.work, this.canvas.longSide);
-    }
-    return this.frames;
+  /** The pixels that the longer side of the picture takes on the screen. */
+  #longSide() {
+    const { width, height } = this.editor.work;
+    return Math.max(width, height) * this.viewport.scale * devicePixelRatio;
+  }
+
+  /** Draws again after a change of zoom or position; a while later with more pixels if needed. */
+  redraw() {
+    this.canvas.draw();
+    clearTimeout(this.#later);
+    this.#later = setTimeout(() => this.#sharpen(), SHARPEN_MS);
+  }
+
+  #sharpen() {
+    if (!this.editor.work || this.frames.suffice(this.#longSide())) return;
+    this.frames.close();
+    this.frames = new Frames(this.editor.work, this.#longSide());
+    this.show(this.editor.frame);
   }
 
   #scene() {
@@ -85,7 +99,7 @@ export class Stage {
 
   zoom(factor) {
     this.viewport.zoom(factor);
-    this.canvas.draw();
+    this.redraw();
   }
 
   fit() {

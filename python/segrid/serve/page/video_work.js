@@ -1,7 +1,7 @@
 /** A video. The server holds the session: its objects, and the masks of each frame. */
 
 import { ApiError } from "./api.js";
-import { hasPrompts, SAME, Work } from "./work.js";
+import { hasPrompts, NO_PROMPTS, SAME, Work } from "./work.js";
 import { keptWork } from "./stored.js";
 
 export class VideoWork extends Work {
@@ -11,6 +11,12 @@ export class VideoWork extends Work {
 
   static async opened(api, answer, name) {
     const { session_id: id, width, height, frames, rate } = answer;
+    if (frames === null) {
+      throw new ApiError(
+        "The video does not tell how many frames it has. Convert it, for example with " +
+          "`ffmpeg -i in.avi out.mp4`, then open that file.",
+      );
+    }
     const title = name ?? keptWork(id)?.name ?? "video";
     const work = new VideoWork(api, { id, width, height, frames, rate, name: title });
     work.take(answer);
@@ -142,19 +148,15 @@ export class VideoWork extends Work {
     for (const [frame, given] of prompts) await this.prompt(object.id, frame, given);
   }
 
-  /** Objects in this frame of the things that the words name. @returns {Promise<number[]>} */
-  async detect(frame, words, threshold) {
+  /** Objects in this frame of the things that the words name; made() is told their ids. */
+  async detect(frame, { words, threshold }, made) {
     const image = await this.#asImage(frame);
     const { detections } = await this.api.post(`v1/images/${image}/detect`, {
       prompts: words, threshold, masks: false, nms: SAME,
     });
-    const ids = [];
     for (const { label, box } of detections) {
-      const id = this.create(label);
-      await this.prompt(id, frame, { points: [], labels: [], box, mask: null });
-      ids.push(id);
+      await this.#make(label, frame, { ...NO_PROMPTS, box }, made);
     }
-    return ids;
   }
 
   async everything(frame, options) {
@@ -163,14 +165,20 @@ export class VideoWork extends Work {
     return job.job_id;
   }
 
-  async takeEverything(masks, frame) {
-    const ids = [];
-    for (const { mask } of masks) {
-      const id = this.create();
-      await this.prompt(id, frame, { points: [], labels: [], box: null, mask });
-      ids.push(id);
+  async takeEverything(masks, frame, made) {
+    for (const { mask } of masks) await this.#make("", frame, { ...NO_PROMPTS, mask }, made);
+  }
+
+  /** An object that the server refuses does not stay in the list. */
+  async #make(name, frame, prompts, made) {
+    const id = this.create(name);
+    try {
+      await this.prompt(id, frame, prompts);
+    } catch (error) {
+      this.drop(id);
+      throw error;
     }
-    return ids;
+    made(id);
   }
 
   /** A frame as an image of the server, for the models that know images only. */
@@ -194,7 +202,7 @@ export class VideoWork extends Work {
   }
 
   firstPrompts() {
-    return { points: [], labels: [], box: null, mask: null };
+    return NO_PROMPTS;
   }
 
   #show(id, frame, rle, score) {
