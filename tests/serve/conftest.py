@@ -35,9 +35,23 @@ def settings(video_model, media):
 
 
 @pytest.fixture
-def client(settings):
-    with TestClient(create_app(settings)) as client:
-        yield client
+def started(media):
+    """started(settings) -> a client of a running application, which ends with the test."""
+    from contextlib import ExitStack
+
+    with ExitStack() as running:
+
+        def start(settings, **how):
+            client = running.enter_context(TestClient(create_app(settings), **how))
+            client.media = media
+            return client
+
+        yield start
+
+
+@pytest.fixture
+def client(started, settings):
+    return started(settings)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from segrid import __version__
 from segrid.cli.folder_commands import batch, tune
 from segrid.cli.image_commands import detect, everything
 from segrid.cli.model_commands import bench, compare, convert, info, quantize
+from segrid.cli.serve import serve
 from segrid.cli.video_commands import track
 
 # No markup in help texts, because rich would take "[x0, y0, x1, y1]" for a style and drop it.
@@ -40,5 +41,17 @@ def main(
     """Promptable segmentation on ordinary CPUs."""
 
 
-for _command in (everything, detect, track, batch, tune, convert, quantize, compare, bench, info):
+for _command in (
+    everything,
+    detect,
+    track,
+    batch,
+    serve,
+    tune,
+    convert,
+    quantize,
+    compare,
+    bench,
+    info,
+):
     app.command()(_command)

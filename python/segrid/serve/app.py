@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import HTTPBearer
 
 import segrid
 from segrid.serve.errors import add_handlers
@@ -19,6 +20,8 @@ from segrid.serve.settings import Settings
 from segrid.serve.v1 import health, images, jobs, models, sessions
 from segrid.serve.v1.schemas import errors
 
+# For the OpenAPI document; the gate has checked it before (limits.py).
+TOKEN = HTTPBearer(auto_error=False, description="where the service has a token")
 METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **errors()}
 
 
@@ -50,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     add_handlers(app)
     for part in (images, sessions, jobs, models, health):
-        app.include_router(part.router, prefix="/v1")
+        app.include_router(part.router, prefix="/v1", dependencies=[Depends(TOKEN)])
     add_page(app)
 
     @app.get("/metrics", tags=["health"], response_class=Response, responses=METRICS)

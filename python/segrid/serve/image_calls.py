@@ -49,12 +49,11 @@ class ImageCalls:
         models, settings = self._service.models, self._service.settings
         name = model or models.default_segmenter()
         segmenter = models.segmenter(name)
-        file.seek(0)
-        content = await self._service.read(file.read)
+        image_id = await self._service.read(self._service.images.id_of, name, file)
         return await self._service.images.put(
+            image_id,
             name,
-            content,
-            lambda: self._service.compute(self._request, encode_file, segmenter, content, settings),
+            lambda: self._service.compute(self._request, encode_file, segmenter, file, settings),
         )
 
     async def picture(self, image_id: str, long_side: int | None) -> bytes:

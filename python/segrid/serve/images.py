@@ -10,11 +10,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from segrid import Embedding, Segmenter
 from segrid.serve.errors import engine_errors, not_found, too_large
 from segrid.serve.settings import Settings
+
+BLOCK = 1 << 20  # bytes of a file that are hashed at a time
 
 
 @dataclass
@@ -51,27 +53,28 @@ class Images:
     def __len__(self) -> int:
         return len(self._images)
 
-    def id_of(self, model: str, content: bytes) -> str:
-        """The id of an image: 128 bits of HMAC-SHA256."""
+    def id_of(self, model: str, file: BinaryIO) -> str:
+        """The id of an image in a file: 128 bits of HMAC-SHA256."""
         digest = hmac.new(self._secret, model.encode() + b"\0", "sha256")
-        digest.update(content)
+        file.seek(0)
+        while block := file.read(BLOCK):
+            digest.update(block)
         return digest.hexdigest()[:32]
 
     async def put(
         self,
+        image_id: str,
         model: str,
-        content: bytes,
-        encode: Callable[[], Awaitable[Embedding]],
+        encode: Callable[[], Awaitable[tuple[bytes, Embedding]]],
     ) -> EncodedImage:
-        """The image of a content, which `encode` encodes unless that is done or under way."""
-        image_id = self.id_of(model, content)
+        """The image of an id, which `encode` reads and encodes unless that is done or under way."""
         while (found := self._get(image_id)) is None:
             if (other := self._encoding.get(image_id)) is not None:
                 await other.wait()
                 continue
             done = self._encoding[image_id] = asyncio.Event()
             try:
-                found = self._keep(image_id, model, content, await encode())
+                found = self._keep(image_id, model, *await encode())
                 break
             finally:
                 del self._encoding[image_id]
@@ -134,8 +137,11 @@ class Images:
         return found
 
 
-def encode_file(model: Segmenter, content: bytes, settings: Settings) -> Embedding:
-    """Encodes the file of an image. Raises ServiceError for what is no image, or too large."""
+def encode_file(model: Segmenter, file: BinaryIO, settings: Settings) -> tuple[bytes, Embedding]:
+    """The content of an image's file, and what it is encoded to. Raises ServiceError for what is no
+    image, or too large."""
+    file.seek(0)
+    content = file.read()
     with engine_errors():
         pixels = declared_pixels(content)
         if pixels is not None and pixels > settings.image_pixels:
@@ -144,7 +150,7 @@ def encode_file(model: Segmenter, content: bytes, settings: Settings) -> Embeddi
                 "(image_pixels). Send a smaller one",
                 "image_pixels",
             )
-        return model.encode(content)
+        return content, model.encode(content)
 
 
 def declared_pixels(content: bytes) -> int | None:

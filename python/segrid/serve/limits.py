@@ -10,7 +10,6 @@ import logging
 import re
 import secrets
 import time
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,9 +21,11 @@ from segrid.serve.settings import Settings
 from segrid.serve.streamed_body import Bodies, StreamedBody
 
 logger = logging.getLogger("segrid.serve")
+HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?", re.ASCII)  # the name, the port
 OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 # Without a token: they show nothing of anybody, and a browser cannot send one for them.
 OPEN_TO_ALL = re.compile(r"/|/page/.*|/docs|/openapi\.json|/v1/health|/v1/ready|/favicon\.ico")
+PREFIXES = ("/v1", "/compat/video", "/compat/grid")
 SAFE = ("GET", "HEAD", "OPTIONS")
 SUBPROTOCOL = "segrid.bearer."  # + token: browsers send no headers for WebSockets
 
@@ -56,18 +57,18 @@ class Gate:
             self._check(scope, headers)
             body.check_declared(headers)
             await self._app(scope, body.receive, answer.send_unless(body))
+            if body.refused is not None:
+                raise body.refused
         except ServiceError as error:
             self._metrics.errors.labels(error.kind).inc()
             await answer.refuse(error)
         except (TimeoutError, asyncio.TimeoutError):
             logger.info("the client does not read its answer")
         except Exception:
-            logger.exception("an error inside the service")
-            await answer.refuse(
-                ServiceError(
-                    500, "internal", f"an error inside the service; request {identity} in its log"
-                )
-            )
+            if body.refused is None:
+                logger.exception("an error inside the service")
+            text = f"an error inside the service; request {identity} in its log"
+            await answer.refuse(body.refused or ServiceError(500, "internal", text))
         finally:
             body.close()
             self._tell(scope, answer.status, time.perf_counter() - begin)
@@ -109,7 +110,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or scope.get("method") in SAFE or origin in self._settings.cors:
             return
-        if urlsplit(origin).netloc != host:  # a page of another site calls
+        if origin not in (f"http://{host}", f"https://{host}"):  # a page of another site calls
             raise ServiceError(
                 403, "other_site", "pages of other sites may not call (cors)", setting="cors"
             )
@@ -124,7 +125,7 @@ class Gate:
         return any([hmac.compare_digest(each.encode(), token) for each in sent])
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or "other"
+        route = route_of(scope)
         method = scope["method"] if scope["method"].isalpha() else "other"
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
@@ -154,8 +155,8 @@ class _Answer:
         the application makes of it."""
 
         async def send(message: Message) -> None:
-            if body.refused is not None:
-                raise body.refused
+            if body.refused is not None and not self._has_begun:
+                return
             if message["type"] == "http.response.start":
                 self._has_begun, self.status = True, message["status"]
                 own = (b"x-request-id", self._identity.encode())
@@ -190,7 +191,16 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": body})
 
 
+def route_of(scope: Scope) -> str:
+    """The address of a request with the names of its parameters, "other" where there is none."""
+    own = getattr(scope.get("route"), "path", None)
+    if own is None:
+        return "other"
+    prefix = scope["path"].split("/")[: -own.count("/")]
+    return "/".join(prefix) + own if "/".join(prefix) in PREFIXES else own
+
+
 def _name_of(host: str) -> str:
     """The name in a header Host, without the port."""
-    name = urlsplit(f"//{host}").hostname if "@" not in host else None
-    return name or ""
+    found = HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""

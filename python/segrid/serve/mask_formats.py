@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segrid import Masks, Segmenter
 from segrid._types import JsonObject
+from segrid.run_lengths import decode_rle
 from segrid.serve.errors import NotFinite, invalid
 from segrid.serve.mask_rings import rings
 
@@ -85,7 +86,7 @@ def formatted(rle: JsonObject, form: Form) -> Any:
         return None
     if form == "rle":
         return rle
-    mask = decoded(rle)
+    mask = decode_rle(rle)
     if form == "png":
         return base64.b64encode(png(mask.astype(np.uint8) * np.uint8(255))).decode("ascii")
     return rings(mask)
@@ -122,7 +123,7 @@ def label_map(rles: list[JsonObject], numbers: list[int], size: tuple[int, int])
         raise invalid("format: a label map holds numbers from 1 to 65535, and here is another one")
     picture = np.zeros(size, np.uint8 if max(numbers, default=0) <= 255 else np.uint16)
     masks = sorted(
-        ((decoded(rle), number) for rle, number in zip(rles, numbers, strict=True)),
+        ((decode_rle(rle), number) for rle, number in zip(rles, numbers, strict=True)),
         key=lambda pair: -int(pair[0].sum()),
     )
     for mask, number in masks:
@@ -143,7 +144,7 @@ def read_mask(field: str, value: Any, size: tuple[int, int]) -> NDArray[np.bool_
     if list(value.get("size", [])) != list(size):
         raise invalid(f"{field}.size: expected {list(size)} (height, width)")
     try:
-        return decoded(value)
+        return decode_rle(value)
     except (KeyError, TypeError, ValueError) as error:
         raise invalid(f"{field}.counts: not the run lengths of a mask of that size") from error
 
@@ -161,40 +162,6 @@ def _read_png(field: str, text: str, size: tuple[int, int]) -> NDArray[np.bool_]
             return np.asarray(file.convert("L")) > 0
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise invalid(f"{field}: not a PNG in base64") from error
-
-
-def decoded(rle: JsonObject) -> NDArray[np.bool_]:
-    """(H, W) bool of COCO's run lengths. Raises ValueError where they do not fill the size."""
-    height, width = (int(side) for side in rle["size"])
-    counts = rle["counts"]
-    runs = np.asarray(_numbers(counts.encode("ascii")) if isinstance(counts, str) else counts)
-    if runs.dtype.kind not in "iu" or runs.ndim != 1 or (runs < 0).any():
-        raise ValueError("counts: expected numbers from 0")
-    if len(runs) > height * width + 1 or int(runs.sum()) != height * width:
-        raise ValueError("counts: do not fill the size")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
-
-
-def _numbers(text: bytes) -> list[int]:
-    """The runs of COCO's text: 5 bits in each character, the sixth says that more follow, and from
-    the third run on the difference to the run before the last one."""
-    found: list[int] = []
-    number = shift = 0
-    for character in text:
-        bits = character - 48
-        if not 0 <= bits < 64 or shift > 35:
-            raise ValueError("counts: not COCO's text")
-        number |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            if bits & 16:
-                number -= 1 << shift
-            found.append(number + found[-2] if len(found) > 2 else number)
-            number = shift = 0
-    if shift:
-        raise ValueError("counts: cut off")
-    return found
 
 
 def hint_logits(mask: NDArray[np.bool_], model: Segmenter) -> NDArray[np.float32]:

@@ -42,6 +42,8 @@ class Service:
         self.job_threads = ThreadPoolExecutor(settings.running_jobs, "segrid-jobs")
         self.is_draining = False
         self.streams = 0  # that are open
+        self._tokens: set[CancelToken] = set()  # of the requests that compute
+        self._draining: asyncio.Future[None] | None = None
         self._add_gauges()
 
     def _add_gauges(self) -> None:
@@ -67,9 +69,20 @@ class Service:
         await self.sessions.start()
 
     async def drain(self, seconds: float) -> None:
-        """Takes no more work, lets jobs finish, and cancels those that are not done in time."""
-        self.is_draining = True
+        """Takes no more work, lets requests and jobs finish, and cancels what is not done in
+        time. A second call waits for the first one."""
+        if self._draining is None:
+            self.is_draining = True
+            self._draining = asyncio.ensure_future(self._drain(seconds))
+        await asyncio.shield(self._draining)
+
+    async def _drain(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
         await self.jobs.finish(seconds)
+        while self._tokens and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        for token in self._tokens:
+            token.cancel()
 
     async def stop(self) -> None:
         """Closes everything."""
@@ -113,6 +126,7 @@ class Service:
         arguments: tuple[object, ...],
     ) -> T:
         token = CancelToken()
+        self._tokens.add(token)
         running = asyncio.get_running_loop().run_in_executor(threads, _run, token, work, arguments)
         both: set[asyncio.Future[Any]] = {running, gone}
         try:
@@ -123,6 +137,8 @@ class Service:
         except asyncio.CancelledError:  # the server stops
             token.cancel()
             raise
+        finally:
+            self._tokens.discard(token)
 
     async def read(self, work: Callable[..., T], *arguments: object) -> T:
         """Runs `work(*arguments)`, which is short, on a thread for files and pictures."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -163,7 +163,11 @@ class SessionCalls:
                 raise invalid(f"start: the video has {found.engine.count} frames")
 
         def work(job: Job) -> JsonObject:
-            return found.follow(job, service.settings, body.direction, body.start, body.frames)
+            try:
+                return found.follow(job, service.settings, body.direction, body.start, body.frames)
+            finally:
+                if service.settings.restore:
+                    service.sessions.keep_now(found)
 
         found.job = service.jobs.start(Job("propagate", session_id), work, found.worker)
         return found.job
@@ -185,16 +189,15 @@ class SessionCalls:
             )
         return await self._service.read(frame_json, frame, masks, form, found.engine.size)
 
-    async def snapshot(self, session_id: str) -> bytes:
+    async def snapshot(self, session_id: str) -> WrittenFile:
         """Everything of a session but its video."""
         found = self._service.sessions.get(session_id)
-        return await self.call(found, self._snapshot, found)
+        return await self.call(found, self._written, found, self._snapshot)
 
-    def _snapshot(self, found: VideoSession) -> bytes:
-        with TemporaryDirectory(dir=self._service.sessions.folder.path) as folder:
-            path = Path(folder) / "snapshot.safetensors"
-            self._service.sessions.write_snapshot(found, path)
-            return path.read_bytes()
+    def _snapshot(self, found: VideoSession, folder: Path) -> tuple[Path, str]:
+        path = folder / "snapshot.safetensors"
+        self._service.sessions.write_snapshot(found, path)
+        return path, "application/octet-stream"
 
     async def take_up(self, session_id: str) -> VideoSession:
         """Goes on from the snapshot that the request uploads."""
@@ -206,16 +209,32 @@ class SessionCalls:
             await self.call(found, self._service.sessions.take_up, found, path)
         return found
 
-    async def export(self, session_id: str, form: str) -> tuple[bytes, str]:
-        """The file of an export and its type."""
+    async def export(self, session_id: str, form: str) -> WrittenFile:
+        """All masks of a session as one file."""
         found = self._service.sessions.get(session_id)
         if not found.frames_with_masks():
             raise invalid("export: the session has no masks")
-        return await self.call(found, self._exported, found, form)
+        return await self.call(found, self._written, found, EXPORTS[form])
 
-    def _exported(self, found: VideoSession, form: str) -> tuple[bytes, str]:
-        with TemporaryDirectory(dir=self._service.sessions.folder.path) as folder:
-            return EXPORTS[form](found, Path(folder))
+    def _written(self, found: VideoSession, write: Writer) -> WrittenFile:
+        folder = TemporaryDirectory(dir=self._service.sessions.folder.path)
+        try:
+            return WrittenFile(folder, *write(found, Path(folder.name)))
+        except BaseException:
+            folder.cleanup()
+            raise
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file for a caller, in a folder that `folder.cleanup` removes, and its type."""
+
+    folder: TemporaryDirectory[str]
+    path: Path
+    media_type: str
+
+
+Writer = Callable[[VideoSession, Path], tuple[Path, str]]  # writes into a folder: path, type
 
 
 def frame_json(frame: int, masks: FrameMasks, form: Form, size: tuple[int, int]) -> JsonObject:
@@ -231,31 +250,27 @@ def frame_json(frame: int, masks: FrameMasks, form: Form, size: tuple[int, int])
     }
 
 
-def _coco(found: VideoSession, folder: Path) -> tuple[bytes, str]:
-    found.engine.export(rle=folder / "masks.json")
-    return (folder / "masks.json").read_bytes(), "application/json"
+def _coco(found: VideoSession, folder: Path) -> tuple[Path, str]:
+    return found.engine.export(rle=folder / "masks.json")[0], "application/json"
 
 
-def _csv(found: VideoSession, folder: Path) -> tuple[bytes, str]:
-    found.engine.export(table=folder / "tracks.csv")
-    return (folder / "tracks.csv").read_bytes(), "text/csv"
+def _csv(found: VideoSession, folder: Path) -> tuple[Path, str]:
+    return found.engine.export(table=folder / "tracks.csv")[0], "text/csv"
 
 
-def _overlay(found: VideoSession, folder: Path) -> tuple[bytes, str]:
-    found.engine.export(overlay=folder / "overlay.mp4")
-    return (folder / "overlay.mp4").read_bytes(), "video/mp4"
+def _overlay(found: VideoSession, folder: Path) -> tuple[Path, str]:
+    return found.engine.export(overlay=folder / "overlay.mp4")[0], "video/mp4"
 
 
-def _label_pngs(found: VideoSession, folder: Path) -> tuple[bytes, str]:
+def _label_pngs(found: VideoSession, folder: Path) -> tuple[Path, str]:
     found.engine.export(labels=folder / "labels")
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(folder / "labels.zip", "w", zipfile.ZIP_STORED) as archive:
         for path in sorted((folder / "labels").iterdir()):
             archive.write(path, path.name)
-    return file.getvalue(), "application/zip"
+    return folder / "labels.zip", "application/zip"
 
 
-EXPORTS: dict[str, Callable[[VideoSession, Path], tuple[bytes, str]]] = {
+EXPORTS: dict[str, Writer] = {
     "coco": _coco,
     "csv": _csv,
     "png": _label_pngs,

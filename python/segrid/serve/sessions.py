@@ -241,11 +241,13 @@ class VideoSessions:
 
     async def keep(self, found: VideoSession) -> None:
         """Writes the snapshot from which a restarted server goes on."""
-        path = self.folder.path / found.session_id / SNAPSHOT
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(found.worker, self.keep_now, found)
+
+    def keep_now(self, found: VideoSession) -> None:
+        """`keep`, on the session's thread."""
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                found.worker, self.write_snapshot, found, path
-            )
+            self.write_snapshot(found, self.folder.path / found.session_id / SNAPSHOT)
         except Exception:
             logger.exception("session %s: its snapshot could not be written", found.session_id)
 

@@ -46,6 +46,9 @@ class Settings:
     hosts: tuple[str, ...] = _setting(
         (), "Names by which callers may address the service (the header Host); empty: any."
     )
+    proxies: tuple[str, ...] = _setting(
+        (), "Addresses of proxies whose X-Forwarded-For is believed; empty: none."
+    )
     cors: tuple[str, ...] = _setting((), "Origins whose pages may call the service; empty: none.")
     # files
     media_root: str = _setting(
@@ -83,6 +86,11 @@ class Settings:
     pending_jobs: int = _setting(32, "Jobs that may be pending.")
     kept_jobs: int = _setting(256, "Finished jobs that can still be asked for.")
     job_timeout: float = _setting(600.0, "Time for which a finished job is kept, seconds.")
+    # services that exist
+    compat: tuple[str, ...] = _setting(
+        ("video", "grid"),
+        "Services that exist and are answered as they answer, below /compat/NAME: video, grid.",
+    )
     # load
     compute_slots: int = _setting(2, "Requests that compute at once.")
     queue: int = _setting(64, "Requests that may wait for a slot.")
@@ -111,6 +119,9 @@ class Settings:
             # bool is an int, too, and has no range
             if type(value) in (int, float) and not value > 0:
                 raise ValueError(f"{each.name}: must be above 0, got {value}")
+        unknown = sorted(set(self.compat) - {"video", "grid"})
+        if unknown:
+            raise ValueError(f"compat: there are video and grid, got {unknown[0]!r}")
         if self.restore and not self.state_dir:
             raise ValueError("restore: needs state_dir, the folder where sessions are kept")
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 
 import numpy as np
 from PIL import Image

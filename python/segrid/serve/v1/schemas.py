@@ -80,6 +80,9 @@ class PredictBody(Body):
     """Points are one prompt of several points, each box is a prompt. Points and a hint go together
     with one box at most. Coordinates are pixels of the image."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"points": [[320, 240]], "labels": [1]}]}
+    )
     points: Points | None = None
     labels: Annotated[Labels | None, Field(description="1 in the object, 0 not; default: 1")] = None
     boxes: Annotated[
@@ -111,6 +114,7 @@ class MasksAnswer(BaseModel):
 class EverythingBody(Body):
     """The options of `Segmenter.everything`."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"points_per_side": 32}]})
     points_per_side: Annotated[int, Field(ge=1)] | None = None
     target_points: Annotated[int, Field(ge=1)] | None = None
     pred_iou_thresh: Share | None = None
@@ -164,6 +168,7 @@ class DetectionsAnswer(BaseModel):
 class OpenBody(Body):
     """A video below the service's media root."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"path": "clip.mp4"}]})
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     model: Text | None = None
     image_side: Annotated[int, Field(ge=1)] | None = None
@@ -195,6 +200,11 @@ class SessionAnswer(BaseModel):
 class AddBody(Body):
     """An object's prompt in a frame: points, a box, both, or a mask. A second call refines it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"object_id": 1, "frame": 0, "points": [[320, 240]], "labels": [1]}]
+        }
+    )
     object_id: ObjectId
     frame: Frame = 0
     points: Points | None = None

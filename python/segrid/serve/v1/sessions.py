@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import ValidationError
+from starlette.background import BackgroundTask
 
 from segrid.serve.errors import ServiceError, invalid
 from segrid.serve.mask_formats import mask_json
 from segrid.serve.service import service_of
-from segrid.serve.session_calls import SessionCalls
+from segrid.serve.session_calls import SessionCalls, WrittenFile
 from segrid.serve.uploads import media_type
 from segrid.serve.v1.schemas import (
     AddAnswer,
@@ -168,10 +170,9 @@ async def get_masks(
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": OCTETS}}, **errors(409)},
 )
-async def get_snapshot(request: Request, session_id: str) -> Response:
+async def get_snapshot(request: Request, session_id: str) -> FileResponse:
     """Everything of the session but its video, as one file; `Tracker.restore` reads it, too."""
-    content = await _calls(request).snapshot(session_id)
-    return Response(content, media_type="application/octet-stream")
+    return file_response(await _calls(request).snapshot(session_id))
 
 
 @router.post(
@@ -202,8 +203,13 @@ async def put_snapshot(request: Request, session_id: str) -> Any:
 )
 async def export(
     request: Request, session_id: str, format: Literal["coco", "csv", "png", "overlay"] = "coco"
-) -> Response:
+) -> FileResponse:
     """All masks as one file: COCO run lengths (JSON), a table (CSV), label pictures (zip of PNGs),
     or a video with the objects drawn on it (MP4)."""
-    content, kind = await _calls(request).export(session_id, format)
-    return Response(content, media_type=kind)
+    return file_response(await _calls(request).export(session_id, format))
+
+
+def file_response(file: WrittenFile) -> FileResponse:
+    """A file that is sent and then removed."""
+    remove = BackgroundTask(file.folder.cleanup)
+    return FileResponse(file.path, media_type=file.media_type, background=remove)

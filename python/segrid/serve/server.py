@@ -1,0 +1,148 @@
+"""Runs the service: sockets, signals, and the end without loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from segrid.serve import logs
+from segrid.serve.app import create_app
+from segrid.serve.connections import timed_protocol
+from segrid.serve.service import Service
+from segrid.serve.settings import Settings
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LONGEST_MESSAGE = 1 << 16  # bytes of a client over a WebSocket; it has nothing to say
+LAST_SECOND = 1.0  # of the grace, in which what was cancelled is answered
+
+
+def run(settings: Settings, host: str, port: int, compat_port: int | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes within `grace`.
+
+    compat_port : a second port, at whose root is the first service of the setting `compat`
+
+    Raises ValueError for an address that others can reach without a token, OSError for one that is
+    taken, and what loading the models raises.
+    """
+    settings = for_host(settings, host)
+    logs.configure(as_json=settings.log_json)
+    app = create_app(settings)
+    app.state.service.models.load_all()
+    served: ASGIApp = app
+    sockets = [_listening(host, port)]
+    if compat_port is not None:
+        sockets.append(_listening(host, compat_port))
+        served = AtPort(app, sockets[1].getsockname()[1], f"/compat/{settings.compat[0]}")
+    server = Server(served, app.state.service)
+    server.run(sockets)
+    if not server.started:
+        raise RuntimeError("the service could not start; its log says why")
+
+
+def for_host(settings: Settings, host: str) -> Settings:
+    """The settings as an address needs them. Without a token callers are those of this machine, and
+    they must name it: a name of another site that leads here is refused.
+
+    Raises ValueError for an address that others can reach without a token.
+    """
+    if settings.token:
+        return settings
+    if not is_loopback(host):
+        raise ValueError(
+            f"host: others can reach {host}, so that a token is needed. Set SEGRID_SERVE_TOKEN "
+            "to a long random text, or use --host 127.0.0.1"
+        )
+    return settings if settings.hosts else replace(settings, hosts=tuple({*LOOPBACK, host}))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises OSError naming the address."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except OSError as error:
+        raise OSError(f"{host}:{port}: {error.strerror or error}") from error
+
+
+class AtPort:
+    """An application part of which is at the root of a second port."""
+
+    def __init__(self, app: FastAPI, port: int, prefix: str) -> None:
+        self._app, self._port, self._prefix = app, port, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and scope["server"][1] == self._port:
+            path = self._prefix + scope["path"]
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        await self._app(scope, receive, send)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends with 0 after a signal and drains the service first."""
+
+    def __init__(self, served: ASGIApp, service: Service) -> None:
+        settings = service.settings
+        super().__init__(
+            uvicorn.Config(
+                served,
+                http=timed_protocol(settings),
+                ws="websockets-sansio",
+                ws_max_size=LONGEST_MESSAGE,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                proxy_headers=bool(settings.proxies),
+                forwarded_allow_ips=list(settings.proxies),
+                server_header=False,
+                limit_concurrency=settings.connections,
+                timeout_graceful_shutdown=max(1, round(settings.grace)),
+            )
+        )
+        self._service = service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            for each in sockets or []:
+                host, port = each.getsockname()[:2]
+                name = f"[{host}]" if ":" in host else host
+                print(f"segrid: http://{name}:{port}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        grace = self._service.settings.grace
+        draining = asyncio.create_task(self._service.drain(max(grace / 2, grace - LAST_SECOND)))
+        await super().shutdown(sockets)
+        await draining
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals end the server. uvicorn would raise them again after it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        both = (signal.SIGINT, signal.SIGTERM)
+        before: dict[int, Any] = {each: signal.signal(each, self.handle_exit) for each in both}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
