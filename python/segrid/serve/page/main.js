@@ -132,7 +132,8 @@ async function busyWhile(action) {
   waiting += 1;
   const late = setTimeout(() => {
     $("working").hidden = false;
-  }, 250);
+    messages.say("The model is at work.");
+  }, 400);
   try {
     await action();
   } finally {

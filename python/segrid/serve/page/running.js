@@ -34,6 +34,7 @@ export class Running {
 
   async #follow(work, jobId) {
     this.following = true;
+    this.messages.say("Propagating.");
     const job = await this.panel.run(jobId, "Propagating", "frames", (event) => {
       work.takeMasks(event);
       if (this.following && this.editor.work === work) this.show(event.frame);
