@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +18,7 @@ def decode_rle(rle: JsonObject) -> NDArray[np.bool_]:
     objects. Source: pycocotools.mask.decode, for one mask.
     """
     height, width = (int(side) for side in rle["size"])
-    counts: Any = rle["counts"]
+    counts = rle["counts"]
     if isinstance(counts, str):
         counts = counts.encode("ascii")
     runs = np.asarray(_numbers(counts) if isinstance(counts, bytes) else counts)

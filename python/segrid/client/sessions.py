@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -92,7 +92,7 @@ class RemoteSession:
         }
         return found_mask(self._connection.json("POST", f"{self._address}/objects", json=body))
 
-    def change(self, object_id: int, **facts: Any) -> JsonObject:
+    def change(self, object_id: int, **facts: str | int | list[int]) -> JsonObject:
         """Changes name=, category= or color= of an object. Raises ServiceError."""
         return self._connection.json("PATCH", f"{self._address}/objects/{object_id}", json=facts)
 

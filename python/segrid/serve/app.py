@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import Depends, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import HTTPBearer
 
 import segrid
+from segrid._types import JsonObject
 from segrid.serve.errors import add_handlers
 from segrid.serve.limits import Gate
 from segrid.serve.metrics import CONTENT_TYPE
@@ -22,7 +22,7 @@ from segrid.serve.v1.schemas import errors
 
 # For the OpenAPI document; the gate has checked it before (limits.py).
 TOKEN = HTTPBearer(auto_error=False, description="where the service has a token")
-METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **errors()}
+METRICS: dict[int | str, JsonObject] = {200: {"content": {"text/plain": {}}}, **errors()}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from typing import cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,10 +21,10 @@ def timed_protocol(settings: Settings) -> type[H11Protocol]:
     class TimedProtocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(cast("asyncio.Transport", transport))
             if len(self.connections) > MORE * settings.connections:
-                transport.abort()
+                self.transport.abort()
                 return
             own = transport.get_extra_info("socket")
             if own is not None and hasattr(socket, "TCP_USER_TIMEOUT"):

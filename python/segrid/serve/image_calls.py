@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import math
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import BinaryIO, cast
 
 import numpy as np
 from fastapi import Request
 
-from segrid import CancelToken, Detections, Masks, read_image
+from segrid import CancelToken, Detections, Embedding, Masks, read_image
 from segrid._types import JsonObject, Options
+from segrid.segmenter import DEFAULT_POINTS
 from segrid.serve.errors import engine_errors, invalid
 from segrid.serve.images import EncodedImage, encode_file
 from segrid.serve.jobs import Job
@@ -40,11 +41,12 @@ class ImageCalls:
 
     async def put(self, model: str | None) -> EncodedImage:
         """Encodes the image that the request uploads. Raises ServiceError."""
-        with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
-            await receive(self._request, "image", "image", file)  # type: ignore[arg-type]
+        with SpooledTemporaryFile(max_size=IN_MEMORY) as spooled:
+            file = cast("BinaryIO", spooled)
+            await receive(self._request, "image", "image", file)
             return await self.put_file(model, file)
 
-    async def put_file(self, model: str | None, file: Any) -> EncodedImage:
+    async def put_file(self, model: str | None, file: BinaryIO) -> EncodedImage:
         """Encodes the image in an open file."""
         models, settings = self._service.models, self._service.settings
         name = model or models.default_segmenter()
@@ -106,6 +108,8 @@ class ImageCalls:
                 "(everything_crop_layers)",
                 setting="everything_crop_layers",
             )
+        if not {"points_per_side", "target_points"} & options.keys() and DEFAULT_POINTS > most:
+            options["points_per_side"] = most
         return options
 
     async def everything(self, image_id: str, body: EverythingBody) -> JsonObject:
@@ -137,7 +141,7 @@ class ImageCalls:
             def progress(state: JsonObject, job: Job = job) -> None:
                 job.advance(state["done"], state["total"])
 
-        source: Any = image.embedding
+        source: Embedding | bytes = image.embedding
         if options.get("crop_n_layers"):  # every crop is encoded on its own
             source = image.content
         token: CancelToken | None = None if job is None else job.token
@@ -155,6 +159,7 @@ class ImageCalls:
         detector = models.detector(body.model)
         scene = self._service.images.scene(body.model or "", image, detector.encode)
         found = detector.detect(scene, body.prompts, threshold=body.threshold, nms=body.nms)
+        assert isinstance(found, Detections)  # one scene was given, not a list
         return {"detections": self._with_masks(image, found, body)}
 
     def _with_masks(

@@ -16,6 +16,7 @@ from segrid import Embedding, Segmenter
 from segrid.serve.errors import engine_errors, not_found, too_large
 from segrid.serve.settings import Settings
 
+Scene = Any  # what `Detector.encode` gives
 BLOCK = 1 << 20  # bytes of a file that are hashed at a time
 
 
@@ -46,7 +47,7 @@ class Images:
         self._secret = secrets.token_bytes(32)
         self._images: OrderedDict[str, EncodedImage] = OrderedDict()
         self._encoding: dict[str, asyncio.Event] = {}
-        self._scenes: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._scenes: OrderedDict[tuple[str, str], Scene] = OrderedDict()
         self._lock = threading.Lock()
         self.bytes = 0
 
@@ -121,7 +122,7 @@ class Images:
         for key in [key for key in self._scenes if key[1] == image_id]:
             del self._scenes[key]
 
-    def scene(self, detector: str, image: EncodedImage, encode: Callable[[bytes], Any]) -> Any:
+    def scene(self, detector: str, image: EncodedImage, encode: Callable[[bytes], Scene]) -> Scene:
         """The image as a detector encodes it; the last `scenes` ones are kept."""
         key = (detector, image.image_id)
         with self._lock:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segrid import Masks, Segmenter
-from segrid._types import JsonObject
+from segrid._types import JsonObject, Samples
 from segrid.run_lengths import decode_rle
 from segrid.serve.errors import NotFinite, invalid
 from segrid.serve.mask_rings import rings
 
 Form = Literal["rle", "png", "polygons", "label_map"]
+MaskValue = JsonObject | str | list[list[list[int]]] | None  # as a format has it
 HINT_LOGIT = 10.0  # of the pixels of a mask that is a hint, as in sam2's add_new_mask
 
 
@@ -79,7 +80,7 @@ def mask_json(record: MaskRecord, form: Form) -> JsonObject:
     }
 
 
-def formatted(rle: JsonObject, form: Form) -> Any:
+def formatted(rle: JsonObject, form: Form) -> MaskValue:
     """A mask in a format: an object of run lengths, text of a PNG, or rings of corners. It is None
     for "label_map", where one picture holds all masks."""
     if form == "label_map":
@@ -92,7 +93,7 @@ def formatted(rle: JsonObject, form: Form) -> Any:
     return rings(mask)
 
 
-def png(picture: NDArray[Any]) -> bytes:
+def png(picture: Samples) -> bytes:
     """A picture, (H, W) uint8 or uint16 or (H, W, 3) uint8, as a PNG."""
     from PIL import Image
 
@@ -131,7 +132,7 @@ def label_map(rles: list[JsonObject], numbers: list[int], size: tuple[int, int])
     return png(picture)
 
 
-def read_mask(field: str, value: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+def read_mask(field: str, value: JsonObject | str, size: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask that a caller sent: an object of run lengths (compressed or a list of numbers), or
     the text of a PNG in base64 (above 0 is the object).
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segrid import Detector, Segmenter, Tracker
-from segrid._types import JsonObject
+from segrid._types import JsonObject, Options
 from segrid.serve.errors import ServiceError, invalid, not_found
 from segrid.serve.settings import Settings
 
@@ -22,7 +22,7 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._where: dict[str, Any] = {"device": settings.device, "precision": settings.precision}
+        self._where: Options = {"device": settings.device, "precision": settings.precision}
         self.segmenters = dict(map(_named, settings.segmenters))
         self.detectors = dict(map(_named, settings.detectors))
         self.trackers = dict(map(_named, settings.trackers))

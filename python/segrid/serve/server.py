@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -140,7 +139,7 @@ class Server(uvicorn.Server):
             yield
             return
         both = (signal.SIGINT, signal.SIGTERM)
-        before: dict[int, Any] = {each: signal.signal(each, self.handle_exit) for each in both}
+        before = {each: signal.signal(each, self.handle_exit) for each in both}
         try:
             yield
         finally:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 
@@ -128,9 +128,8 @@ class Service:
         token = CancelToken()
         self._tokens.add(token)
         running = asyncio.get_running_loop().run_in_executor(threads, _run, token, work, arguments)
-        both: set[asyncio.Future[Any]] = {running, gone}
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await _first_of(running, gone)
             if not running.done():
                 token.cancel()
             return await running
@@ -157,15 +156,22 @@ def _run(token: CancelToken, work: Callable[..., T], arguments: tuple[object, ..
 async def _unless_gone(gone: asyncio.Future[None], entering: asyncio.Future[None]) -> None:
     """Waits for a slot. Raises Cancelled where the client goes away first, and what `enter`
     raises."""
-    both: set[asyncio.Future[Any]] = {entering, gone}
     try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await _first_of(entering, gone)
         if not entering.done():
             raise Cancelled("the client went away")
     except BaseException:
         entering.cancel()  # it gives back a slot that it was given meanwhile
         raise
     await entering
+
+
+async def _first_of(one: asyncio.Future[T], other: asyncio.Future[None]) -> None:
+    """Waits until one of two is done."""
+    done = asyncio.Event()
+    for each in (one, other):
+        each.add_done_callback(lambda _: done.set())
+    await done.wait()
 
 
 async def _wait_for_disconnect(request: Request) -> None:

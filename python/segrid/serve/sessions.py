@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from segrid._files import write_text
 from segrid._types import JsonObject
@@ -225,7 +224,8 @@ class VideoSessions:
             isinstance(most, int) and most <= limits.max_objects
         ):
             raise invalid(
-                f"snapshot: made for more than {limits.max_objects} objects (max_objects)",
+                f"snapshot: of a session that may have more than {limits.max_objects} objects; "
+                "open it with a smaller max_objects",
                 setting="max_objects",
             )
         tracker = self._models.tracker(found.origin.model, found.origin.image_side)
@@ -291,22 +291,21 @@ def _objects(
         own = kept.get(str(number), {}) if isinstance(kept, dict) else {}
         own = own if isinstance(own, dict) else {}
         name, category = own.get("name", engine.names.get(number)), own.get("category")
-        color: Any = own.get("color")
         found[number] = ObjectFacts(
             name if isinstance(name, str) else None,
             category if isinstance(category, (str, int)) else engine.categories.get(number),
-            tuple(color) if _is_color(color) else color_of(number),
+            _color(own.get("color")) or color_of(number),
             prompted.get(number, set()),
         )
     return found
 
 
-def _is_color(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 3
-        and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
-    )
+def _color(value: object) -> tuple[int, int, int] | None:
+    """The colour that a note holds, where it holds one."""
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    r, g, b = (part if isinstance(part, int) and 0 <= part <= 255 else -1 for part in value)
+    return None if min(r, g, b) < 0 else (r, g, b)
 
 
 def _origin_json(origin: Origin) -> JsonObject:

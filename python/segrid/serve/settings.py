@@ -9,9 +9,10 @@ from typing import Any
 
 PREFIX = "SEGRID_SERVE_"
 MIB = 1 << 20
+Value = Any  # of a setting: str, int, float, bool or a tuple of them
 
 
-def _setting(default: Any, meaning: str) -> Any:
+def _setting(default: Value, meaning: str) -> Value:
     """A field whose meaning is shown by the command line, by errors and in the documentation."""
     return field(default=default, metadata={"meaning": meaning})
 
@@ -127,7 +128,7 @@ class Settings:
 
     @classmethod
     def from_environment(
-        cls, environment: Mapping[str, str] | None = None, **given: Any
+        cls, environment: Mapping[str, str] | None = None, **given: Value
     ) -> Settings:
         """The settings of the environment variables SEGRID_SERVE_<NAME>, and what is given, which
         wins. Lists are separated by commas, switches are 1 or 0.
@@ -149,7 +150,7 @@ class Settings:
         return cls(**{**found, **given})
 
 
-def parsed(setting: Field[Any], text: str) -> Any:
+def parsed(setting: Field[Value], text: str) -> Value:
     """The value of a setting that a text gives. Raises ValueError naming the setting."""
     default = setting.default
     if isinstance(default, tuple):
@@ -167,7 +168,7 @@ def parsed(setting: Field[Any], text: str) -> Any:
     return text
 
 
-def setting_named(name: str) -> Field[Any]:
+def setting_named(name: str) -> Field[Value]:
     """The setting of a name. Raises ValueError where there is none."""
     for each in fields(Settings):
         if each.name == name:

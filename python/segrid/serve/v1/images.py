@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from segrid._types import JsonObject
 from segrid.serve.image_calls import ImageCalls
+from segrid.serve.images import EncodedImage
 from segrid.serve.service import service_of
 from segrid.serve.v1.schemas import (
     DetectBody,
@@ -32,13 +34,13 @@ router = APIRouter(prefix="/images", tags=["images"], responses=errors())
 )
 async def put_image(
     request: Request, model: Annotated[str | None, Query(max_length=200)] = None
-) -> Any:
+) -> JsonObject:
     """Encodes an image. The same image gets the same id, and is not encoded again."""
     return image_json(await ImageCalls(service_of(request), request).put(model))
 
 
 @router.get("/{image_id}", response_model=ImageAnswer)
-async def get_image(request: Request, image_id: str) -> Any:
+async def get_image(request: Request, image_id: str) -> JsonObject:
     """The facts of an encoded image. 404 where it was dropped to make room: send it again."""
     return image_json(service_of(request).images.get(image_id))
 
@@ -61,7 +63,7 @@ async def picture(request: Request, image_id: str, long_side: LongSide = None) -
 
 
 @router.post("/{image_id}/predict", response_model=MasksAnswer, responses=errors(500))
-async def predict(request: Request, image_id: str, body: PredictBody) -> Any:
+async def predict(request: Request, image_id: str, body: PredictBody) -> JsonObject:
     """Masks of points, boxes and a hint."""
     return await ImageCalls(service_of(request), request).predict(image_id, body)
 
@@ -72,8 +74,8 @@ async def predict(request: Request, image_id: str, body: PredictBody) -> Any:
     responses={202: {"model": JobStarted}, **errors()},
 )
 async def everything(
-    request: Request, response: Response, image_id: str, body: EverythingBody
-) -> Any:
+    request: Request, image_id: str, body: EverythingBody
+) -> JsonObject | Response:
     """Masks of everything. With wait=false a job is started (202)."""
     calls = ImageCalls(service_of(request), request)
     if body.wait:
@@ -87,12 +89,12 @@ async def everything(
 
 
 @router.post("/{image_id}/detect", response_model=DetectionsAnswer)
-async def detect(request: Request, image_id: str, body: DetectBody) -> Any:
+async def detect(request: Request, image_id: str, body: DetectBody) -> JsonObject:
     """Boxes, and masks, of what the prompts name."""
     return await ImageCalls(service_of(request), request).detect(image_id, body)
 
 
-def image_json(image: Any) -> dict[str, Any]:
+def image_json(image: EncodedImage) -> JsonObject:
     """An image as the API gives it."""
     height, width = image.size
     return {

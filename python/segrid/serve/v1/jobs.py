@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 
+from segrid._types import JsonObject
 from segrid.serve.errors import ServiceError
 from segrid.serve.job_events import counted_stream, event_message, event_stream
 from segrid.serve.jobs import Job
@@ -19,13 +20,13 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=errors())
 
 
 @router.get("/{job_id}", response_model=JobAnswer)
-async def get_job(request: Request, job_id: str) -> Any:
+async def get_job(request: Request, job_id: str) -> JsonObject:
     """The state of a job."""
     return service_of(request).jobs.get(job_id).json()
 
 
 @router.delete("/{job_id}", response_model=JobAnswer)
-async def cancel_job(request: Request, job_id: str) -> Any:
+async def cancel_job(request: Request, job_id: str) -> JsonObject:
     """Cancels a job; it stops at the next tile of its computation. What it found stays."""
     jobs = service_of(request).jobs
     job = jobs.get(job_id)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from segrid._types import JsonObject
 
 MOST_POINTS = 1000
 MOST_BOXES = 256
@@ -63,7 +65,7 @@ class ErrorAnswer(BaseModel):
     error: ErrorFacts
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int) -> dict[int | str, JsonObject]:
     """The errors of a call for the OpenAPI document, with those that every call may have."""
     everywhere = (400, 401, 404, 408, 413, 422, 429, 500, 503)
     return {status: {"model": ErrorAnswer} for status in sorted({*everywhere, *statuses})}
@@ -268,7 +270,7 @@ class JobAnswer(JobStarted):
     created_at: float
     started_at: float | None
     completed_at: float | None
-    result: dict[str, Any] | None
+    result: JsonObject | None
     error: ErrorFacts | None
 
 

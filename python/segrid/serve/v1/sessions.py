@@ -6,13 +6,14 @@ calls that change it are refused with 409 `busy` and the job's id.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
 from starlette.background import BackgroundTask
 
+from segrid._types import JsonObject
 from segrid.serve.errors import ServiceError, invalid
 from segrid.serve.mask_formats import mask_json
 from segrid.serve.service import service_of
@@ -54,7 +55,7 @@ async def open_session(
     request: Request,
     model: Annotated[str | None, Query(max_length=200)] = None,
     image_side: Annotated[int | None, Query(ge=1)] = None,
-) -> Any:
+) -> JsonObject:
     """Opens a video: an upload, or JSON with a path below the media root. The parameters model and
     image_side are those of an upload."""
     if media_type(request) != "application/json":
@@ -70,7 +71,7 @@ async def open_session(
 
 
 @router.get("/{session_id}", response_model=SessionAnswer)
-async def get_session(request: Request, session_id: str) -> Any:
+async def get_session(request: Request, session_id: str) -> JsonObject:
     """The session with its objects."""
     return service_of(request).sessions.get(session_id).json()
 
@@ -83,7 +84,7 @@ async def close_session(request: Request, session_id: str) -> None:
 
 
 @router.post("/{session_id}/objects", response_model=AddAnswer, responses=errors(409))
-async def add_object(request: Request, session_id: str, body: AddBody) -> Any:
+async def add_object(request: Request, session_id: str, body: AddBody) -> JsonObject:
     """Prompts an object in a frame; again refines it."""
     facts, _, record = await _calls(request).add(session_id, body)
     return {
@@ -99,7 +100,7 @@ async def add_object(request: Request, session_id: str, body: AddBody) -> Any:
 @router.patch("/{session_id}/objects/{object_id}", response_model=ObjectAnswer)
 async def change_object(
     request: Request, session_id: str, object_id: ObjectNumber, body: ChangeBody
-) -> Any:
+) -> JsonObject:
     """Changes name, category or colour of an object."""
     return _calls(request).change(session_id, object_id, body.name, body.category, body.color)
 
@@ -138,7 +139,7 @@ async def reset(request: Request, session_id: str) -> None:
 @router.post(
     "/{session_id}/propagate", status_code=202, response_model=JobStarted, responses=errors(409)
 )
-async def propagate(request: Request, session_id: str, body: PropagateBody) -> Any:
+async def propagate(request: Request, session_id: str, body: PropagateBody) -> JsonObject:
     """Starts a job that follows all objects."""
     job = _calls(request).propagate(session_id, body)
     return {"job_id": job.job_id, "status": job.status}
@@ -160,7 +161,7 @@ async def get_frame(
 @router.get("/{session_id}/frames/{frame}/masks", response_model=FrameMasksAnswer)
 async def get_masks(
     request: Request, session_id: str, frame: FrameNumber, format: MasksForm = "rle"
-) -> Any:
+) -> JsonObject:
     """The masks of a frame that was prompted or followed."""
     return await _calls(request).frame_masks(session_id, frame, format)
 
@@ -181,7 +182,7 @@ async def get_snapshot(request: Request, session_id: str) -> FileResponse:
     responses=errors(409, 415),
     openapi_extra=upload_of("snapshot"),
 )
-async def put_snapshot(request: Request, session_id: str) -> Any:
+async def put_snapshot(request: Request, session_id: str) -> JsonObject:
     """Goes on from a snapshot of the same video, in place of what the session holds."""
     return (await _calls(request).take_up(session_id)).json()
 

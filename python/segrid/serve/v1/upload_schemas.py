@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query
+from pydantic import BaseModel
 
 from segrid._types import JsonObject
 
@@ -12,7 +13,7 @@ LongSide = Annotated[int | None, Query(ge=16, le=8192)]
 OCTETS = {"schema": {"type": "string", "format": "binary"}}
 
 
-def upload_of(field: str, *types: str, body: type[Any] | None = None) -> JsonObject:
+def upload_of(field: str, *types: str, body: type[BaseModel] | None = None) -> JsonObject:
     """The body of an upload: raw, or a form with a file in a field; or JSON of a schema."""
     form = {
         "schema": {
