@@ -86,10 +86,15 @@ class Page:
         self.wait(lambda: self.text("#source").startswith(file.name), f"{file.name} to be open")
         self.wait(lambda: self.pixel(0.5, 0.5)[3] == 255, "the picture")
 
-    def click(self, x, y, *, right=False):
-        """Clicks at a place of the canvas, both from 0 to 1."""
+    def click(self, x, y, *, right=False, held=None):
+        """Clicks at a place of the canvas, both from 0 to 1, while a key is held."""
         actions = self._at(x, y)
-        (actions.context_click() if right else actions.click()).perform()
+        if held:
+            actions.key_down(held)
+        actions = actions.context_click() if right else actions.click()
+        if held:
+            actions.key_up(held)
+        actions.perform()
 
     def drag(self, start, end):
         dx, dy = (end[0] - start[0]) * self._width(), (end[1] - start[1]) * self._height()

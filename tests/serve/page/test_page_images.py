@@ -112,6 +112,42 @@ def test_reload_keeps_an_image_with_its_objects(page, shapes):
     page.wait(lambda: len(page.prompts()["points"]) == 2, "one more point on the same object")
 
 
+def test_the_eye_picking_and_clearing(page, shapes):
+    page.open(shapes)
+    plain = page.pixel(*page.at(180, 330, IMAGE))
+    page.click(*page.at(*DISC, IMAGE))
+    page.masked()
+    page.keys("n")
+    page.click(*page.at(*SQUARE, IMAGE))
+    page.masked(2)
+    assert page.pixel(*page.at(180, 330, IMAGE)) != plain
+    page.find("#objects .eye").click()
+    page.wait(lambda: page.pixel(*page.at(180, 330, IMAGE)) == plain, "the disc without its mask")
+    page.find("#objects .eye").click()
+    page.click(*page.at(180, 330, IMAGE), held=Keys.SHIFT)
+    page.wait(lambda: "selected" in page.all("#objects li")[0].get_attribute("class"), "the disc")
+    assert len(page.prompts(0)["points"]) == 1, "picking is no prompt"
+    page.find("#clear").click()
+    page.wait(lambda: page.names() == [], "no objects")
+    page.keys("z")
+    page.wait(lambda: page.names() == ["object 1", "object 2"], "both again")
+    page.masked(2)
+
+
+def test_zoom_shows_the_same_pixel_larger(page, shapes):
+    page.open(shapes)
+    page.click(*page.at(*DISC, IMAGE))
+    page.masked()
+    middle = page.pixel(0.5, 0.5)
+    for _ in range(3):
+        page.find("#zoom-in").click()
+    page.wait(lambda: page.pixel(0.02, 0.5) != page.pixel(0.5, 0.5) == middle, "the square")
+    page.keys("n")
+    page.click(0.5, 0.5)
+    page.masked(2)
+    assert np.abs(np.array(page.prompts(1)["points"][0]) - (450, 300)).max() < 1
+
+
 def test_exports_of_an_image(page, shapes):
     page.open(shapes)
     page.click(*page.at(*SQUARE, IMAGE))
