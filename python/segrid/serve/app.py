@@ -15,6 +15,7 @@ from segrid.serve.compat import PARTS
 from segrid.serve.errors import add_handlers
 from segrid.serve.limits import Gate
 from segrid.serve.metrics import CONTENT_TYPE
+from segrid.serve.page_routes import add_page
 from segrid.serve.service import Service
 from segrid.serve.settings import Settings
 from segrid.serve.v1 import health, images, jobs, models, sessions
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None, *, secret: bytes | None = None)
     app.state.parts = parts
     for each in parts.values():
         app.mount(each.prefix, each.app)
+    add_page(app)
 
     @app.get("/metrics", tags=["health"], response_class=Response, responses=METRICS)
     async def metrics() -> Response:
