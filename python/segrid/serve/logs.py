@@ -59,6 +59,6 @@ def configure(*, as_json: bool) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    # By default Python remembers the texts of warnings, to show each once. Here texts of callers are
-    # in them, and that memory would grow without end.
+    # By default Python remembers the texts of warnings, to show each once. Here they hold texts of
+    # callers, and that memory would grow without end.
     warnings.simplefilter("always")
