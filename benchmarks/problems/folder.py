@@ -8,6 +8,8 @@ python -m benchmarks.run folder --repeat 1
 python -m benchmarks.run folder --repeat 1 --count 120 \\
     --subjects folder_stream folder_processes --name folder-own
 python -m benchmarks.run folder --device cuda --precision fp16 --subjects folder_stream
+python -m benchmarks.run folder --repeat 1 --unlike --name folder-unlike \\
+    --subjects folder_stream folder_processes
 python -m benchmarks.run folder --repeat 1 --count 2000 --points 12 \\
     --subjects folder_stream --name folder-long"""
 
@@ -24,11 +26,18 @@ from benchmarks.device_meter import DeviceMeter
 from benchmarks.photo import sample
 
 OURS = "folder_stream"
+MIXED = (256, 384, 512, 768, 1024)  # long sides, pixels
+UNLIKE = (256, 2400, 320, 640, 1800, 384, 1200, 3000)  # the largest image is the last one
 
 
 def add_arguments(parser):
     arguments.add(parser, "points", "precision", "device", "threads", "repeat")
     parser.add_argument("--count", type=int, default=200, help="images (%(default)s)")
+    parser.add_argument(
+        "--unlike",
+        action="store_true",
+        help=f"{len(UNLIKE)} images of very different sizes instead, the largest one last",
+    )
     peers = ("folder_processes", "folder_segment_anything")
     arguments.add_subjects(parser, *peers, default=[OURS, *peers], ours=OURS)
 
@@ -36,27 +45,30 @@ def add_arguments(parser):
 def measure(a, scratch):
     options = models.recommended(a.points)
     on = environment.processor(a.device, a.threads)
-    print(f"folder: {a.count} images, {options}, {a.precision}, {on}")
-    pictures = Path(tempfile.gettempdir()) / f"segrid-folder-{a.count}"
-    images(pictures, a.count)
+    rng = np.random.default_rng(9)
+    sides = UNLIKE if a.unlike else tuple(map(int, rng.choice(MIXED, a.count)))
+    count = len(sides)
+    print(f"folder: {count} images, {options}, {a.precision}, {on}")
+    pictures = Path(tempfile.gettempdir()) / f"segrid-folder-{'unlike' if a.unlike else count}"
+    images(pictures, sides)
     row = {
         "model": models.folder_of("tiny"),
         "folder": str(pictures),
-        "count": a.count,
+        "count": count,
         "options": options,
         "device": a.device,
         "precision": a.precision,
-        "count of folder_segment_anything": min(a.count, 12),
+        "count of folder_segment_anything": min(count, 12),
     }
-    facts = {"model": "tiny", "threads": a.threads, "images": a.count, "options": options}
+    facts = {"model": "tiny", "threads": a.threads, "images": count, "options": options}
     facts |= {"precision": a.precision, "device": on}
     rows = harness.alternate("folder", arguments.with_ours(a.subjects, OURS), row, a, scratch)
     suffix = environment.device_suffix(a.device)
     return harness.Measured(f"folder{suffix and f'-{a.precision}'}{suffix}", facts, rows)
 
 
-def images(folder, count):
-    """Writes `count` pictures of 256 to 1024 px, PNG and JPEG, cut from scikit-image's samples. The
+def images(folder, sides):
+    """Writes a picture of each long side, PNG and JPEG, cut from scikit-image's samples. The
     runner's process makes them, so that no subject's memory holds scikit-image."""
     from PIL import Image
 
@@ -65,10 +77,9 @@ def images(folder, count):
     names = ("coins.png", "coffee.png", "hubble_deep_field.jpg")
     sources = [np.asarray(Image.open(sample(name)).convert("RGB")) for name in names]
     rng = np.random.default_rng(9)
-    for i in range(count):
+    for i, side in enumerate(sides):
         path = folder / f"{i:04d}.{'png' if i % 3 else 'jpg'}"
         source = Image.fromarray(sources[i % 3])
-        side = int(rng.choice([256, 384, 512, 768, 1024]))
         scale = side / max(source.size)
         left = rng.uniform(0, 0.2, 2) * source.size
         if not path.exists():
