@@ -143,7 +143,9 @@ def _with_prices(steps, target):
     """The steps, with the prices of low precisions after the first benchmarks."""
     folder = Path("python/segrid/models")
     frames, scenes, count = (1, 1, 2) if target.small else (36, 96, 100)
-    shared = ("--data", target.data, "--device", target.device)
+    # cpu-plain would take many minutes for the grids of the rehearsal's pictures.
+    device = "cpu" if target.small else target.device
+    shared = ("--data", target.data, "--device", device)
     sizes = ("--frames", frames, "--scenes", scenes)
     tiny = _python("training.price", folder / "tiny", *sizes, *shared)
     detector = ("training.detector.price", folder / "tiny-detector", "--count", count)
