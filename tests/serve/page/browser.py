@@ -123,8 +123,10 @@ class Page:
 
     def keys(self, *keys):
         """Presses keys one after the other, where the focus is."""
+        actions = ActionChains(self.driver)
         for key in keys:
-            ActionChains(self.driver).send_keys(key).perform()
+            actions.send_keys(key)
+        actions.perform()
 
     def pixel(self, x, y):
         """R, G, B, A of the canvas at a place."""

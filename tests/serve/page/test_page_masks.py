@@ -8,11 +8,11 @@ def random_masks():
     random = np.random.default_rng(3)
     yield np.zeros((7, 9), np.uint8)
     yield np.ones((7, 9), np.uint8)
-    for height, width in ((1, 1), (1, 40), (40, 1), (37, 53), (300, 410)):
+    for height, width in ((1, 1), (1, 40), (40, 1), (37, 53), (120, 170)):
         yield (random.random((height, width)) < 0.5).astype(np.uint8)
-    y, x = np.mgrid[:500, :700]
+    y, x = np.mgrid[:200, :280]
     for _ in range(3):
-        cx, cy, r = random.uniform(0, 700), random.uniform(0, 500), random.uniform(20, 300)
+        cx, cy, r = random.uniform(0, 280), random.uniform(0, 200), random.uniform(20, 120)
         yield (np.abs(np.hypot(x - cx, y - cy) - r) < r / 3).astype(np.uint8)
 
 

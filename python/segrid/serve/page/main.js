@@ -118,7 +118,7 @@ function described() {
 let waiting = 0; // prompts whose masks have not come
 
 async function prompted(action) {
-  if (panel.running && editor.work.isVideo) {
+  if (running.isPropagating(editor.work)) {
     messages.show("Objects can be changed when the propagation is finished.", {
       action: "Cancel it", act: () => $("job-cancel").click(),
     });

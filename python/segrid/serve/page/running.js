@@ -3,6 +3,8 @@
 import { ApiError } from "./api.js";
 
 export class Running {
+  #propagating = null; // the work whose objects are being followed, or null
+
   /**
    * @param {import("./jobs.js").JobPanel} panel
    * @param {(frame: number) => void} show goes to a frame without an end to following the run
@@ -10,6 +12,11 @@ export class Running {
   constructor({ editor, panel, messages, show }) {
     Object.assign(this, { editor, panel, messages, show });
     this.following = false; // whether the picture follows the run
+  }
+
+  /** Whether the objects of a work are being followed: the server takes no prompts meanwhile. */
+  isPropagating(work) {
+    return this.#propagating === work;
   }
 
   /** @param {{direction: string, start?: number}} options */
@@ -34,11 +41,16 @@ export class Running {
 
   async #follow(work, jobId) {
     this.following = true;
+    this.#propagating = work;
     this.messages.say("Propagating.");
-    const job = await this.panel.run(jobId, "Propagating", "frames", (event) => {
-      work.takeMasks(event);
-      if (this.following && this.editor.work === work) this.show(event.frame);
-    });
+    const job = await this.panel
+      .run(jobId, "Propagating", "frames", (event) => {
+        work.takeMasks(event);
+        if (this.following && this.editor.work === work) this.show(event.frame);
+      })
+      .finally(() => {
+        this.#propagating = null;
+      });
     await work.refresh();
     work.changed();
     const how = job.status === "cancelled" ? "was cancelled" : "is finished";
