@@ -43,6 +43,13 @@ SessionFrame Session::result(int64_t frame, const std::vector<TrackedMask*>& fou
                          .logits = logits[i].const_data_ptr<float>()},
                         origin, runs, worker.arena);
             mask.runs = Runs(runs.begin(), runs.end());
+            // Logits that were rounded to half precision since may move a pixel of the boundary.
+            if (found[i] != nullptr && found[i]->logits.scalar_type() == at::kHalf &&
+                !found[i]->counts.empty() && !options_.non_overlap) {
+                mask.runs = from_coco_counts(decompress(found[i]->counts), video());
+                mask.area = area(mask.runs);
+                mask.box = inclusive_box(mask.runs, video());
+            }
             return;
         }
         mask.prompt = index;
