@@ -251,6 +251,15 @@ def test_logs_are_json_with_the_ids_of_requests(server):
     assert line["method"] == "GET" and line["ms"] > 0 and line["level"] == "info"
 
 
+def test_warnings_are_logged_each_time_with_the_request(server, client, coins):
+    """Texts of callers in warnings are not remembered, which would let memory grow."""
+    image = client.image(coins)
+    for _ in range(2):
+        image.detect("a very long text " * 20, threshold=0.9)
+    found = [json.loads(line) for line in server.log.splitlines() if "is cut off" in line]
+    assert len(found) == 2 and len({line["request_id"] for line in found} - {"-"}) == 2
+
+
 def test_row_54_sigterm_under_load(options, tmp_path, long_clip, coins):
     """It accepts no more, finishes requests, cancels the job at the deadline, and ends with 0."""
     statuses, stop = [], threading.Event()

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from segrid import Cancelled, CancelToken
 from segrid._types import JsonObject
 from segrid.serve.errors import ServiceError, not_found
+from segrid.serve.logs import in_context
 from segrid.serve.settings import Settings
 
 logger = logging.getLogger("segrid.serve")
@@ -178,7 +179,9 @@ class Jobs:
         async with self._slots:
             job.status, job.started_at = "running", time.time()
             job.advance(job.done, job.total)
-            return await asyncio.get_running_loop().run_in_executor(executor, self._done, work, job)
+            return await asyncio.get_running_loop().run_in_executor(
+                executor, in_context(self._done, work, job)
+            )
 
     def _done(self, work: Callable[[Job], JsonObject], job: Job) -> Outcome:
         """Status, result and error of a run."""

@@ -6,8 +6,13 @@ import json
 import logging
 import sys
 import time
-from contextvars import ContextVar
+import warnings
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from functools import partial
+from typing import TypeVar
 
+T = TypeVar("T")
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -41,6 +46,11 @@ class TextLines(logging.Formatter):
         return super().format(record)
 
 
+def in_context(work: Callable[..., T], *arguments: object) -> Callable[[], T]:
+    """The call of a function that logs, on whatever thread it runs, the id of this request."""
+    return partial(copy_context().run, work, *arguments)
+
+
 def configure(*, as_json: bool) -> None:
     """Sends the logs of this process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
@@ -48,4 +58,7 @@ def configure(*, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    # By default Python remembers the texts of warnings, to show each once. Here they hold texts of
+    # callers, and that memory would grow without end.
+    warnings.simplefilter("always")

@@ -16,6 +16,7 @@ from segrid.serve.admission import Admission
 from segrid.serve.errors import NotFinite, ServiceError, engine_errors
 from segrid.serve.images import Images
 from segrid.serve.jobs import Jobs
+from segrid.serve.logs import in_context
 from segrid.serve.metrics import Metrics
 from segrid.serve.models import Models
 from segrid.serve.sessions import VideoSessions
@@ -127,7 +128,8 @@ class Service:
     ) -> T:
         token = CancelToken()
         self._tokens.add(token)
-        running = asyncio.get_running_loop().run_in_executor(threads, _run, token, work, arguments)
+        run = in_context(_run, token, work, arguments)
+        running = asyncio.get_running_loop().run_in_executor(threads, run)
         try:
             await _first_of(running, gone)
             if not running.done():
@@ -142,7 +144,7 @@ class Service:
     async def read(self, work: Callable[..., T], *arguments: object) -> T:
         """Runs `work(*arguments)`, which is short, on a thread for files and pictures."""
         return await asyncio.get_running_loop().run_in_executor(
-            self.file_threads, _run, CancelToken(), work, arguments
+            self.file_threads, in_context(_run, CancelToken(), work, arguments)
         )
 
 
