@@ -128,6 +128,14 @@ def test_old_frames_keep_masks_and_can_be_corrected(tracker):
         assert [f.index for f in small.propagate(start=10, frames=3)] == [10, 11, 12, 13]
 
 
+def test_masks_stay_as_they_were_told(tracker):
+    """Logits of old frames are kept in half precision, which would move pixels of large frames."""
+    with opened(tracker, [np.kron(f, np.ones((8, 8, 1), np.uint8)) for f in CLIP]) as session:
+        session.add(1, points=np.multiply(CLICK, 8))
+        for frame in list(session.propagate()):
+            assert np.array_equal(session.masks(frame.index).array, frame.masks.array)
+
+
 def test_going_back_encodes_memory_again_as_it_was(tracker):
     """Frames beyond the reach of memory were dropped; a run from an early frame needs them."""
     with opened(tracker) as session:
