@@ -35,7 +35,8 @@ class Settings:
         ("tiny-detector",), "Models that find what words name, NAME or NAME=MODEL."
     )
     trackers: tuple[str, ...] = _setting(
-        (), "Models that follow objects through video, NAME or NAME=MODEL; none: no video sessions."
+        ("tiny-video",),
+        "Models that follow objects through video, NAME or NAME=MODEL; none: no video sessions.",
     )
     image_sides: tuple[int, ...] = _setting(
         (), "Sides of a tracker's square that a session may ask for, besides the model's own."
