@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
+from segrid.detections import Detections
 from segrid.overlay import class_colour
 from segrid.video import picture_video
 from segrid.video.export import export
@@ -112,6 +113,21 @@ def test_drawings_have_colours_of_ids():
 
 
 ENDINGS = ["mp4", "mov", "mkv", "avi"]
+
+
+def test_an_overlay_names_objects_and_their_probabilities():
+    masks = masks_of(np.eye(40, 60, dtype=bool)[None].repeat(2, 0))
+    frame = Frame(0, [1, 2], masks, np.array([0.0, 2.0]), {1: "dog"})
+    wanted = Detections(
+        frame.masks.boxes,
+        np.float32([0.5, 1 / (1 + np.exp(-2))]),
+        ["dog #1", "#2"],
+        np.array([1, 2]),
+        (40, 60),
+        frame.masks,
+    )
+    picture = drawn(0, (40, 60))
+    assert np.array_equal(draw(picture, frame), wanted.picture(picture))
 
 
 @pytest.mark.parametrize("encoder", picture_video.ENCODERS)

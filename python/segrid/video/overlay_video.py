@@ -12,8 +12,8 @@ from segrid.video.tracked import Tracked, label_of
 
 
 def draw(picture: ImageItem, tracked: Tracked) -> NDArray[np.uint8]:
-    """Returns (H, W, 3) uint8: a frame with the outlines, boxes, ids, names and scores of its
-    objects; lost objects are left out.
+    """Returns (H, W, 3) uint8: a frame with the outlines, boxes, ids and names of its objects, and
+    the probabilities that they are there; lost objects are left out.
 
     An object has the same colour in all frames: that of `Detections.picture` for its id and name.
     picture : the frame, (H, W, 3); masks of another size are resized to its size
@@ -25,7 +25,7 @@ def draw(picture: ImageItem, tracked: Tracked) -> NDArray[np.uint8]:
         masks = masks.resized((height, width))
     ids = [tracked.ids[i] for i in there]
     labels = [label_of(tracked, number) for number in ids]
-    scores = np.asarray(tracked.scores, np.float32)[there]
+    scores = 1 / (1 + np.exp(-np.asarray(tracked.scores, np.float32)[there]))  # they are logits
     kinds = np.array(ids, np.int64)
     found = Detections(masks.boxes, scores, labels, kinds, (height, width), masks)
     return found.picture(picture)

@@ -36,6 +36,6 @@ class Tracked(Protocol):
 
 
 def label_of(tracked: Tracked, number: int) -> str:
-    """The name of an object with its number, or the number alone."""
+    """The name of an object with its number, or the number alone: "dog #1", "#1"."""
     name = tracked.names.get(number, "")
-    return f"{name} {number}" if name else str(number)
+    return f"{name} #{number}" if name else f"#{number}"
