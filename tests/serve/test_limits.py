@@ -243,8 +243,10 @@ def test_the_token(started, settings):
         {"authorization": "Bearer "},
         {"authorization": "Bearer \u00e9".encode("latin-1")},
     ]:
-        for address in ("/v1/models", "/metrics", "/v1/sessions/x", "/compat/video/health"):
+        for address in ("/v1/models", "/metrics", "/v1/sessions/x"):
             error_of(client.get(address, headers=headers), 401, "no_token")
+        for address in ("/compat/video/health", "/compat/grid/upload"):
+            assert client.get(address, headers=headers).status_code == 401
     assert client.get("/v1/models?token=s3cret").status_code == 401
     good = {"authorization": "Bearer s3cret"}
     assert client.get("/v1/models", headers=good).status_code == 200
