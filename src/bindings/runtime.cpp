@@ -40,6 +40,15 @@ void bind_devices(py::module_& m) {
         "Returns (MB of the device's memory that this process holds now, the most it has held). "
         "Both are 0 on the CPU.");
     m.def(
+        "reset_device_peak",
+        [](const std::string& device) {
+            without_gil([&] {
+                const ResolvedDevice resolved = resolve_device(device);
+                if (resolved.plain) reset_peak_memory(*resolved.plain);
+            });
+        },
+        py::arg("device"), "Makes the memory that this process holds now the most it has held.");
+    m.def(
         "resolve_device",
         [](const std::string& request) {
             return without_gil([&] { return resolve_device(request).name; });

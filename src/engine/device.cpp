@@ -134,6 +134,10 @@ DeviceMemory device_memory(c10::Device device) {
     return {static_cast<double>(bytes.current) / 1e6, static_cast<double>(bytes.peak) / 1e6};
 }
 
+void reset_peak_memory(c10::Device device) {
+    if (!device.is_cpu()) at::getDeviceAllocator(device.type())->resetPeakStats(device.index());
+}
+
 bool is_out_of_memory(const std::exception_ptr& error) {
     try {
         std::rethrow_exception(error);

@@ -29,12 +29,15 @@ ResolvedDevice resolve_device(const std::string& request);
 // Bytes of the device's memory that are free, including those that torch has cached. For the CPU
 // always 1 GiB.
 int64_t free_memory(c10::Device device);
-// The device memory that this process uses now, and its peak so far, in megabytes of 10^6 bytes.
+// The device memory that this process uses now, and its peak so far or since reset_peak_memory, in
+// megabytes of 10^6 bytes.
 // Zeros for the CPU.
 struct DeviceMemory {
     double now_mb = 0, peak_mb = 0;
 };
 DeviceMemory device_memory(c10::Device device);
+// Makes the memory that is used now the peak.
+void reset_peak_memory(c10::Device device);
 // Whether the error says that memory ran out, on the device or in the process.
 bool is_out_of_memory(const std::exception_ptr& error);
 // Gives back the device memory that torch has cached.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid._native import _core
 from segrid._types import ImageItem, JsonObject
 from segrid.measuring.memory import difference, reset_peak, resident_mb
 
@@ -122,6 +123,7 @@ def _measured(segmenter: Segmenter, embedding: Embedding, count: int, repeat: in
     boxes = _boxes(embedding, count)
     before = resident_mb("VmRSS")
     reset_peak()
+    _core.reset_device_peak(segmenter.device)
     times: list[float] = []
     at_once: list[int] = []
     with warnings.catch_warnings():
