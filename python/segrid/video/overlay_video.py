@@ -25,7 +25,8 @@ def draw(picture: ImageItem, tracked: Tracked) -> NDArray[np.uint8]:
         masks = masks.resized((height, width))
     ids = [tracked.ids[i] for i in there]
     labels = [label_of(tracked, number) for number in ids]
-    scores = 1 / (1 + np.exp(-np.asarray(tracked.scores, np.float32)[there]))  # they are logits
+    logits = np.asarray(tracked.scores, np.float64)[there]
+    scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
     kinds = np.array(ids, np.int64)
     found = Detections(masks.boxes, scores, labels, kinds, (height, width), masks)
     return found.picture(picture)

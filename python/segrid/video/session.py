@@ -131,8 +131,7 @@ class Session(Objects, Closing):
             any corners, other labels, and a mask of any size, which is resized to the frame
         anew : the clicks count alone, as in transformers: the logits that were found in this frame
             before are no hint, and a frame that was prompted before is decoded without memory
-        direction : the run whose memory a frame that was followed is corrected with; None: the one
-            in which it was followed last
+        direction : of the run whose memory corrects a followed frame; None: that of its last run
         name, category : kept for exports
 
         Returns the masks of all objects in this frame, in the order of `ids`. Raises ValueError for
