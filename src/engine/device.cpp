@@ -108,10 +108,10 @@ ResolvedDevice resolve_device(const std::string& request) {
                  "; use 'cpu', or install torch with CUDA (https://pytorch.org) and a driver that "
                  "is new enough for it");
     }
-    if (c10::is_privateuse1_backend_registered() && request == c10::get_privateuse1_backend()) {
-        const c10::Device device(c10::kPrivateUse1, 0);
-        return {device.str(), device};
-    }
+    const c10::Device other(c10::kPrivateUse1, 0);
+    if (c10::is_privateuse1_backend_registered() &&
+        (request == c10::get_privateuse1_backend() || request == other.str()))
+        return {other.str(), other};
     if (request == "mps") fail(ErrorKind::Unsupported, asked + "not in this build yet; use 'cpu'");
     invalid(asked + "unknown; use 'auto', 'cpu', 'cuda', 'cuda:N' or 'cpu-plain'");
 }
