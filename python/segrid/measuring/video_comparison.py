@@ -248,7 +248,7 @@ class _Rows:
 
 
 def _agreement(reference: BoxedMask | None, other: BoxedMask | None) -> Agreement:
-    """Of the masks of one object in one frame; None where it has none."""
+    """J and F between the masks of one object in one frame; None: it has none there."""
     if reference is None or other is None:
         return Agreement(*[float(reference is other)] * 2)
     return agreement(other.pixels(), reference.pixels())

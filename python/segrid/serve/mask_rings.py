@@ -23,7 +23,7 @@ def rings(mask: NDArray[np.bool_]) -> list[list[list[int]]]:
     y, x = np.nonzero(single)
     twice_y, twice_x = np.nonzero(diagonal)
     falling = up_left[twice_y, twice_x]  # the two pixels are up left and down right
-    # Of a double corner the first copy belongs to the upper pixel, the second to the lower one.
+    # The first copy of a double corner belongs to the upper pixel, the second to the lower one.
     y, x = np.concatenate([y, twice_y, twice_y]), np.concatenate([x, twice_x, twice_x])
     once = np.zeros(int(single.sum()), int)
     # In a row the copy whose edge goes to the left is first, in a column that whose edge goes up.
