@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from types import TracebackType
 
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid._closing import Closing
 from segrid._types import JsonObject
 from segrid.client.connection import Connection
 from segrid.client.images import RemoteImage
@@ -20,7 +20,7 @@ from segrid.client.sessions import RemoteSession
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 
-class Client:
+class Client(Closing):
     """A client of a running service. Threads may share it; a `with` block closes it at its end.
 
     Parameters
@@ -44,17 +44,6 @@ class Client:
     ) -> None:
         token = os.environ.get("SEGRID_SERVE_TOKEN") if token is None else token
         self._connection = Connection(url, token, timeout, retries, transport)
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Closes the connections. Sessions stay open until they are closed or time out."""

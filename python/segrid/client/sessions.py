@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from segrid._closing import Closing
 from segrid._types import JsonObject, Progress
 from segrid.client.connection import Connection, ServiceError
 from segrid.client.jobs import Job
@@ -20,7 +20,7 @@ from segrid.client.masks import FoundMask, FrameMasks, found_mask, frame_masks, 
 Direction = Literal["forward", "backward", "both"]
 
 
-class RemoteSession:
+class RemoteSession(Closing):
     """A video whose objects the service follows. A `with` block closes it at its end.
 
     Attributes
@@ -41,17 +41,6 @@ class RemoteSession:
         self.rate: float | None = facts["rate"]
         self.model: str = facts["model"]
         self._address = f"/v1/sessions/{self.session_id}"
-
-    def __enter__(self) -> RemoteSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def facts(self) -> JsonObject:
         """The session as the service tells it, with its objects. Raises ServiceError."""

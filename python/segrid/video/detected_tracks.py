@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid._closing import Closing
 from segrid._native import CancelToken, cancel_scope
 from segrid._types import Progress
 from segrid.detections import Detections
 from segrid.mask_matching import MATCH, boxed, iou_of, match
 from segrid.segmenter import Segmenter
-from segrid.video.closing import Closing
 from segrid.video.frames import FrameNotFound
 from segrid.video.run_progress import Told
 from segrid.video.session import Session

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid._closing import Closing
 from segrid._image import read_image
-from segrid.video.closing import Closing
 
 MAX_BYTES = 2 << 30
 QUALITY = 85

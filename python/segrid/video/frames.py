@@ -9,8 +9,8 @@ from abc import abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid._closing import Closing
 from segrid.video.area import reduce_by_area, reduced_size
-from segrid.video.closing import Closing
 from segrid.video.frame_cache import FrameCache
 
 CACHE_BYTES = 64 << 20  # of the last frames, as they are after the reduction

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
+from segrid._closing import Closing
 from segrid._image import ImageLike, to_image
 from segrid._native import _core
 from segrid._types import Options
 from segrid.results import Masks
-from segrid.video.closing import Closing
 from segrid.video.object_prompt import Manner, Prompt
 from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.tracked_frame import TrackedFrame

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from segrid.video.closing import Closing
+from segrid._closing import Closing
 from segrid.video.frames import Frames
 
 

@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segrid._closing import Closing
 from segrid._image import to_image
 from segrid._native import CancelToken, _core, cancel_scope
 from segrid._types import Options, Progress
 from segrid.embedding import Embedding
 from segrid.results import Masks
-from segrid.video.closing import Closing
 from segrid.video.export import export
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.object_prompt import Manner, Prompt, Way
