@@ -53,6 +53,14 @@ class Embedding:
     def model_id(self) -> str:
         return self._source.model_id
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that it holds, bytes: the features, and what the decoder derived of them."""
+        source = self._source
+        if isinstance(source, _Stored):
+            return sum(f.nbytes for f in source.own_features)
+        return source.nbytes
+
     def __hash__(self) -> int:
         digest = blake2b(repr((self.image_size, self.model_id)).encode(), digest_size=8)
         for features in self._source.features:

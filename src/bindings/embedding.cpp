@@ -39,6 +39,7 @@ void bind_embedding(py::module_ m) {
             "image_size",
             [](const Embedding& e) { return py::make_tuple(e.image().height, e.image().width); })
         .def_property_readonly("model_id", [](const Embedding& e) { return e.model_id; })
+        .def_property_readonly("nbytes", &Embedding::bytes)
         .def_property_readonly("features",
                                [](const Embedding& e) {
                                    return views(e, without_gil([&] { return e.host_alone(); }));

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 
 #include <cstring>
+#include <map>
 
 namespace segrid {
 
@@ -53,6 +54,22 @@ Features Embedding::alone() const {
 Features Embedding::host_alone() const { return on_host(alone()); }
 Features Embedding::host_features() const { return on_host(features); }
 at::Tensor Embedding::host_no_memory() const { return on_host({no_memory}).front(); }
+
+int64_t Embedding::bytes() const {
+    std::vector<at::Tensor> all = features;
+    all.push_back(no_memory);
+    if (context != nullptr) {
+        const std::vector<at::Tensor> derived = context->tensors();
+        all.insert(all.end(), derived.begin(), derived.end());
+    }
+    std::map<const void*, std::size_t> storages;
+    for (const at::Tensor& t : all) {
+        if (t.defined()) storages[t.storage().data()] = t.storage().nbytes();
+    }
+    int64_t sum = 0;
+    for (const auto& [place, size] : storages) sum += static_cast<int64_t>(size);
+    return sum;
+}
 
 uint64_t Embedding::content_hash() const {
     const int64_t sizes[2] = {image().height, image().width};

@@ -28,7 +28,9 @@ struct Embedding {
     Features host_alone() const;
     Features host_features() const;
     at::Tensor host_no_memory() const;  // in fp32 on the CPU; no_memory must be defined
-    uint64_t content_hash() const;      // of image size, model_id and host_alone()
+    // The memory of its tensors, of which those that share memory count once.
+    int64_t bytes() const;
+    uint64_t content_hash() const;  // of image size, model_id and host_alone()
 };
 
 // A 64-bit hash that is the same on every machine. Not for security.

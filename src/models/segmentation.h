@@ -31,6 +31,7 @@ struct ModelPrompt {
 // prompts. Each family has its own type. Immutable.
 struct DecoderContext {
     virtual ~DecoderContext() = default;
+    virtual std::vector<at::Tensor> tensors() const = 0;  // all that it holds
 };
 
 struct DecodeRequest {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import segrid
 from PIL import Image
+from segrid.measuring.memory import resident_mb
 from segrid.run_lengths import decode_rle
 
 from tests.serve.conftest import png
@@ -72,6 +73,16 @@ def test_the_least_used_image_goes_first(started, settings, coins):
     error_of(client.get(f"/v1/images/{first['image_id']}"), 404, "not_found")
     assert client.get(f"/v1/images/{second['image_id']}").status_code == 200
     assert len(client.app.state.service.images) == 1
+
+
+def test_an_encoded_image_counts_all_that_it_holds(model, coins):
+    """Also what the decoder derived of its features, which is more than these."""
+    kept = [model.encode(coins)]
+    before = resident_mb("RssAnon")
+    kept += [model.encode(coins[: 200 + i]) for i in range(60)]
+    grown = (resident_mb("RssAnon") - before) * 2**20
+    assert 0.8 < sum(e.nbytes for e in kept[1:]) / grown < 1.25
+    assert kept[0].nbytes > 2 * kept[0].features.nbytes
 
 
 def test_masks_of_a_click_in_each_form(client, image, model, coins):
@@ -209,7 +220,7 @@ def test_two_uploads_at_once_are_encoded_once():
     from segrid.serve.images import Images
 
     class Embedded:
-        features, high_res_features = np.zeros((1, 2, 3, 3), np.float32), ()
+        nbytes = 72
 
     async def run(fails):
         images, calls = Images(Settings()), []

@@ -99,8 +99,7 @@ class Images:
     def _keep(
         self, image_id: str, model: str, content: bytes, embedding: Embedding
     ) -> EncodedImage:
-        features = (embedding.features, *embedding.high_res_features)
-        held = len(content) + sum(f.nbytes for f in features)
+        held = len(content) + embedding.nbytes
         found = EncodedImage(image_id, model, content, embedding, held)
         with self._lock:
             self._images[image_id] = found

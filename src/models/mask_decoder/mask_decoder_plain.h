@@ -50,6 +50,7 @@ struct ImageContext : DecoderContext {
     // SAM 2's high-resolution features, in the order of upscaling: [tokens, 4, dim / 4] and
     // [tokens, 16, dim / 8].
     at::Tensor half, quarter;
+    std::vector<at::Tensor> tensors() const override { return {features, half, quarter}; }
 };
 
 class MaskDecoder {

@@ -11,6 +11,9 @@ struct ImageContext : DecoderContext {
     at::Tensor features;      // [grid area, dim]
     at::Tensor keys;          // features + no_mask
     SharedSide read, update;  // of layer 1, from `keys`
+    std::vector<at::Tensor> tensors() const override {
+        return {features, keys, read.scores, read.values, update.scores, update.values};
+    }
 };
 
 class MaskPredictor {

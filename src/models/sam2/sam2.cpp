@@ -12,6 +12,11 @@ namespace {
 struct Context : mask_decoder::ImageContext {
     at::Tensor half, quarter;  // in the order of upscaling
     UpscaleFeatures high_res;
+    std::vector<at::Tensor> tensors() const override {
+        std::vector<at::Tensor> all = ImageContext::tensors();
+        all.insert(all.end(), {half, quarter});
+        return all;
+    }
 };
 
 class Sam2 final : public SegmentationModel {
