@@ -84,6 +84,21 @@ def test_sources_of_unknown_length_end_where_their_frames_end(tracker, make):
         assert session.count == FRAMES
 
 
+class Repeatable:
+    """What has an iterator, and neither a length nor indices."""
+
+    def __iter__(self):
+        return iter(CLIP)
+
+
+@pytest.mark.parametrize("source", [lambda: one_by_one(CLIP), Repeatable])
+def test_what_only_goes_forward_is_stored_to_go_back(tracker, source, monkeypatch):
+    monkeypatch.setattr("segrid.video.frames.CACHE_BYTES", 1)
+    with opened(tracker, source()) as session:
+        session.add(1, 4, points=CLICK)
+        assert [f.index for f in session.propagate("backward")] == [4, 3, 2, 1, 0]
+
+
 def test_both_directions_meet_every_frame_once(tracker):
     with opened(tracker) as session:
         session.add(1, frame=9, points=CLICK)
