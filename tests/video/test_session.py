@@ -229,6 +229,53 @@ def test_a_camera_gives_what_a_file_gives(tracker):
     assert len(live.step(CLIP[0])) == 0
 
 
+def test_prompts_of_a_camera_wait_for_its_first_frame(tracker):
+    live = tracker.live()
+    live.add(1, points=CLICK, name="kept")
+    live.add(2, points=[[500, 500]], name="too far")
+    live.add(3, boxes=[5, 5, 40, 30])
+    live.add(4, points=CLICK)
+    live.remove(4)
+    with pytest.raises(ValueError, match="object 2, which waited for the first frame, does not"):
+        live.step(CLIP[0])
+    assert live.index == -1 and live.ids == []
+    first = live.step_frame(CLIP[0])
+    assert first.index == 0 and first.ids == [1, 3] and live.names == {1: "kept"}
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        session.add(3, boxes=[5, 5, 40, 30])
+        assert equal([(0, first.low_res)], low_res(session.propagate(frames=0)))
+    early = tracker.live()
+    early.add(1, points=CLICK)
+    early.clear(1)
+    assert len(early.step(CLIP[0])) == 0
+    for call in (tracker.live().clear, tracker.live().remove, early.remove):
+        with pytest.raises(ValueError, match="no object has the id 7; the objects are none"):
+            call(7)
+
+
+def test_a_camera_takes_prompts_as_a_file_does(tracker):
+    """anywhere=True accepts all that sam2 accepts, with anew=True the clicks count alone."""
+
+    def refined(**how):
+        live = tracker.live()
+        live.add(1, points=CLICK)
+        for image in CLIP[:3]:
+            live.step(image)
+        return live.add(1, points=[[60, 40]], labels=[0], **how).low_res
+
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        list(session.propagate(frames=2))
+        wanted = session.add(1, 2, points=[[60, 40]], labels=[0], anew=True).low_res
+    assert np.array_equal(refined(anew=True), wanted)
+    assert not np.array_equal(refined(), wanted)
+    live = tracker.live()
+    live.add(1, points=[[500, -3]], labels=[7], anywhere=True)  # it waits
+    live.step(CLIP[0])
+    assert len(live.add(2, mask=np.ones((3, 3), bool), anywhere=True)) == 2
+
+
 def test_a_camera_keeps_nothing_that_no_later_frame_looks_at(tracker):
     live = tracker.live()
     live.add(1, points=CLICK)
