@@ -11,6 +11,7 @@ import psutil
 import pytest
 import segrid
 from segrid.video.frames import FrameNotFound
+from segrid.video.runs import length_of
 
 from tests.video.clips import SIZE, drawn, encode
 
@@ -348,6 +349,13 @@ def test_a_correction_looks_back_the_way_the_frame_was_followed(tracker):
         session.add(1, frame=FRAMES - 1, points=CLICK)
         list(session.propagate("backward"))
         assert len(session.add(1, 12, points=[[60, 40]], labels=[0])) == 1
+
+
+def test_a_run_beyond_what_the_header_claims_has_no_known_length():
+    assert length_of("forward", 3, None, 10) == 7 and length_of("forward", 3, 2, 10) == 3
+    assert length_of("both", 3, None, 10) == 10 and length_of("backward", 3, 1, None) == 2
+    assert length_of("forward", 3, None, None) is None
+    assert length_of("forward", 10, None, 10) is None and length_of("both", 15, 9, 10) is None
 
 
 def test_headers_that_claim_another_length_are_not_believed(tracker, monkeypatch):

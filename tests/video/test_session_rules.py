@@ -120,13 +120,23 @@ def test_another_thread_is_refused_by_name(tracker):
             thread = threading.Thread(target=lambda: busy.add(1, 5, points=CLICK))
             thread.start()
             inside.wait(30)
-            try:
-                busy.add(2, 3, points=CLICK)
-            except RuntimeError as error:
-                errors.append(str(error))
+            calls = {
+                "add": lambda: busy.add(2, 3, points=CLICK),
+                "ids": lambda: busy.ids,
+                "prompted_frames": lambda: busy.prompted_frames,
+                "tracked_frames": lambda: busy.tracked_frames,
+                "close": busy.close,
+            }
+            for call in calls.values():
+                try:
+                    call()
+                except RuntimeError as error:
+                    errors.append(str(error))
             leave.set()
             thread.join()
-        assert errors and errors[0].startswith("add: another thread uses this session")
+            assert busy.ids == [1]
+        assert [error.split(":")[0] for error in errors] == list(calls)
+        assert all("another thread uses this session" in error for error in errors)
 
 
 def test_sessions_of_one_tracker_run_beside_each_other(tracker):

@@ -18,7 +18,8 @@ from segrid.serve.errors import NotFinite, ServiceError, engine_errors, too_larg
 from segrid.serve.jobs import Job
 from segrid.serve.mask_formats import MaskRecord, kept
 from segrid.serve.settings import Settings
-from segrid.video.session import Direction, Session
+from segrid.video.runs import Direction
+from segrid.video.session import Session
 
 FrameMasks = dict[int, MaskRecord]  # by object
 

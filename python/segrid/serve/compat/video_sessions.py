@@ -20,7 +20,8 @@ from segrid.serve.models import Models
 from segrid.serve.sessions import VideoSessions
 from segrid.serve.settings import Settings
 from segrid.serve.video_session import Origin, VideoSession
-from segrid.video.session import Direction, Session
+from segrid.video.runs import Direction
+from segrid.video.session import Session
 from segrid.video.sources import open_frames
 
 COLOURS = (
