@@ -124,9 +124,9 @@ class Tracker(LoadedModel):
         snapshot : a file that `Session.snapshot` wrote
         source : the video; None: the path that the session was opened with
 
-        Raises FileNotFoundError, CorruptFileError (a ValueError) for a file that is no snapshot, and
-        ValueError where another model made the snapshot, where the video has another size, or where
-        no path is known.
+        Raises FileNotFoundError, CorruptFileError (a ValueError) for a file that is no snapshot,
+        and ValueError where another model made the snapshot, where the video has another size, or
+        where no path is known.
         """
         kept = read_snapshot(snapshot)
         if kept.model_id != self.model_id:

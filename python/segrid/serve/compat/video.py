@@ -248,7 +248,12 @@ async def propagate(
     session.check_free()
     if not session.objects:
         raise HTTPException(400, "No objects to propagate")
-    runs = runs_of(asked, session.engine.prompted_frames, session.engine.count or 0)
+    # On the session's thread, which may still be adding an object.
+    prompted = await asyncio.get_running_loop().run_in_executor(
+        session.worker, lambda: session.engine.prompted_frames
+    )
+    session.check_free()  # since then a job may have begun
+    runs = runs_of(asked, prompted, session.engine.count or 0)
     session.job = job = Job(JOB, session.session_id)
     service.jobs.start(job, lambda job: follow(session, job, runs), session.worker)
     if not wait:
