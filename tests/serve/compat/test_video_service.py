@@ -10,11 +10,13 @@ from fastapi.testclient import TestClient
 from safetensors.numpy import load_file, save_file
 from segrid.serve import create_app
 from segrid.serve.compat.video_frames import FirstFrames
+from segrid.serve.jobs import Job
 from segrid.serve.server import AtPort
 from segrid.video.sources import open_frames
 
 from tests.serve.compat.conftest import FRAMES, SIZE
 from tests.serve.compat.video_front_end import HEALTH, FrontEnd, picture_of, png_of
+from tests.serve.waiting import held_after, until
 
 CLICK, BOX = [[90, 45]], [30, 50, 60, 85]
 
@@ -232,6 +234,26 @@ def test_a_job_keeps_its_session(make_front_end, film):
         front_end.add(id, 1, 0, CLICK, [1])
         assert front_end.propagate(id)[-1]["status"] == "completed"
         assert front_end.masks(id, 3)[1].shape == SIZE
+
+
+def test_a_job_that_is_refused_leaves_the_session_free(settings, film, monkeypatch):
+    """Where no more jobs may be pending, the session takes other calls and can be closed."""
+    app = create_app(replace(settings, running_jobs=1, pending_jobs=1))
+    with TestClient(AtPort(app, 80, "/compat/video")) as client, held_after(monkeypatch, 1):
+        front_end = FrontEnd(client)
+        first, second = (front_end.initialize(film)["session_id"] for _ in range(2))
+        for id in (first, second):
+            front_end.add(id, 1, 0, CLICK, [1])
+        job = client.post("/propagate", json={"session_id": first}).json()["job_id"]
+        until(lambda: client.get(f"/job/{job}/status").json()["status"] == "running")
+        service = app.state.service
+        client.portal.call(
+            lambda: service.jobs.start(Job("waits"), lambda job: {}, service.job_threads)
+        )
+        status, _ = front_end.refused("/propagate", {"session_id": second})
+        assert status == 429
+        front_end.add(second, 1, 0, CLICK, [1])
+        assert client.post("/session/close", json={"session_id": second}).status_code == 200
 
 
 def test_a_front_end_reads_the_openapi_document(front_end):

@@ -249,8 +249,10 @@ async def propagate(
     if not session.objects:
         raise HTTPException(400, "No objects to propagate")
     runs = runs_of(asked, session.engine.prompted_frames, session.engine.count or 0)
-    session.job = job = Job(JOB, session.session_id)
-    service.jobs.start(job, lambda job: follow(session, job, runs), session.worker)
+    job = service.jobs.start(
+        Job(JOB, session.session_id), lambda job: follow(session, job, runs), session.worker
+    )
+    session.job = job
     if not wait:
         return schemas.JobAccepted(
             job_id=job.job_id,
