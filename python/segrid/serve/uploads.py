@@ -6,7 +6,7 @@ import shutil
 from typing import BinaryIO
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException
 
 from segrid.serve.errors import ServiceError, invalid
@@ -14,9 +14,9 @@ from segrid.serve.errors import ServiceError, invalid
 FORM_FIELDS = 8  # besides the file
 
 
-def media_type(request: Request) -> str:
-    """The type of the body without parameters, in small letters; empty where none is given."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def media_type(headers: Headers) -> str:
+    """The type of a body without parameters, in small letters; empty where none is given."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def receive(request: Request, field: str, family: str, file: BinaryIO) -> None:
@@ -25,7 +25,7 @@ async def receive(request: Request, field: str, family: str, file: BinaryIO) -> 
 
     Raises ServiceError: 415 for other types, 400 for a damaged form, 422 for nothing.
     """
-    kind = media_type(request)
+    kind = media_type(request.headers)
     if kind == "multipart/form-data":
         await _from_form(request, field, file)
     elif kind == "application/octet-stream" or kind.startswith(f"{family}/"):
