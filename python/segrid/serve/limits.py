@@ -28,6 +28,7 @@ OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 OPEN_TO_ALL = re.compile(r"/|/page/.*|/docs|/openapi\.json|/v1/health|/v1/ready|/favicon\.ico")
 PREFIXES = ("/v1", "/compat/video", "/compat/grid")
 SAFE = ("GET", "HEAD", "OPTIONS")
+METHODS = (*SAFE, "POST", "PUT", "PATCH", "DELETE")  # the others share a name in the metrics
 SUBPROTOCOL = "segrid.bearer."  # + token: browsers send no headers for WebSockets
 
 
@@ -127,7 +128,7 @@ class Gate:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
-        method = scope["method"] if scope["method"].isalpha() else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         client = scope.get("client")
