@@ -125,34 +125,37 @@ def answer(error: ServiceError) -> JSONResponse:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Makes the app answer with errors of this form alone."""
+    """Makes the app answer with errors of this form alone, and count them."""
 
-    @app.exception_handler(ServiceError)
-    async def of_service(request: Request, error: ServiceError) -> JSONResponse:
+    def told(request: Request, error: ServiceError) -> JSONResponse:
         request.app.state.service.count_error(error)
         return answer(error)
 
+    @app.exception_handler(ServiceError)
+    async def of_service(request: Request, error: ServiceError) -> JSONResponse:
+        return told(request, error)
+
     @app.exception_handler(Cancelled)
     async def of_cancelling(request: Request, error: Exception) -> JSONResponse:
-        return answer(ServiceError(503, "cancelled", "the service stops", retry_after=5))
+        stops = ServiceError(503, "cancelled", "the service stops", retry_after=5)
+        return told(request, stops)
 
     @app.exception_handler(RequestValidationError)
     async def of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return answer(ServiceError(400, "not_json", "the body is not JSON"))
+            return told(request, ServiceError(400, "not_json", "the body is not JSON"))
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return answer(invalid(f"{where}: {first['msg']}"))
+        return told(request, invalid(f"{where}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, ServiceError):  # of the body: the gate answers and counts it
+            return answer(error.__cause__)
         if error.status_code == 404:
-            return answer(not_found())
+            return told(request, not_found())
         kinds = {400: "bad_request", 405: "method_not_allowed"}
-        found = answer(
-            ServiceError(
-                error.status_code, kinds.get(error.status_code, "error"), str(error.detail)
-            )
-        )
+        kind = kinds.get(error.status_code, "error")
+        found = told(request, ServiceError(error.status_code, kind, str(error.detail)))
         found.headers.update(error.headers or {})
         return found

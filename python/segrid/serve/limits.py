@@ -12,6 +12,7 @@ import secrets
 import time
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segrid.serve.compat.error_forms import error_body
@@ -66,11 +67,16 @@ class Gate:
             await answer.refuse(error)
         except (TimeoutError, asyncio.TimeoutError):
             logger.info("the client does not read its answer")
+        except ClientDisconnect:
+            logger.info("the client went away before its body was whole")
         except Exception:
-            if body.refused is None:
+            error = body.refused
+            if error is None:
                 logger.exception("an error inside the service")
-            text = f"an error inside the service; request {identity} in its log"
-            await answer.refuse(body.refused or ServiceError(500, "internal", text))
+                text = f"an error inside the service; request {identity} in its log"
+                error = ServiceError(500, "internal", text)
+            self._metrics.errors.labels(error.kind).inc()
+            await answer.refuse(error)
         finally:
             body.close()
             self._tell(scope, answer.status, time.perf_counter() - begin)
