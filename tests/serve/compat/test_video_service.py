@@ -1,6 +1,7 @@
 """The video service that exists (FastAPI around SAM 2, port 8002): its front end's calls, answered
 as it answers them. The masks are held against a session of segrid with the same prompts."""
 
+import re
 import time
 from dataclasses import replace
 
@@ -273,6 +274,17 @@ def test_a_front_end_reads_the_openapi_document(front_end):
         ("GET", "/job/{job_id}/status"),
         ("POST", "/frame-masks"),
     }
+
+
+def test_the_page_of_the_documentation_finds_its_document(front_end):
+    """On a port of its own, too, where addresses have the prefix once and not twice."""
+    client = front_end.client
+    page = client.get("/docs").text
+    (named,) = re.findall(r"url: '([^']+)'", page)
+    document = client.get(named).json()
+    server = document["servers"][0]["url"]
+    assert client.get(f"{server}/health").json()["status"] == "healthy"
+    assert client.get("/health/").json()["status"] == "healthy", "after a redirection"
 
 
 def test_masks_that_are_no_numbers_are_errors(settings, video_model, film, tmp_path):
