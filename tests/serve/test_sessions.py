@@ -4,6 +4,8 @@ description says."""
 import io
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,6 +179,25 @@ def test_while_a_job_runs(client, monkeypatch):
         assert finished(client, job_id)["status"] == "cancelled"
     assert client.get(address).json()["objects"][0]["frames_with_masks"][:3] == [0, 1, 2]
     assert client.post(f"{address}/objects", json=CLICK).status_code == 200
+
+
+def test_a_call_that_waits_while_its_session_ends_or_is_followed(started, settings, monkeypatch):
+    """A call waits for a slot while its session is closed, and another one while a job takes it:
+    they are told so when it is their turn, and take no slot from others."""
+    client = started(replace(settings, compute_slots=1))
+    (closed, _), (followed, _) = opened(client), opened(client)
+    assert client.post(f"{followed}/objects", json=CLICK).status_code == 200
+    admission = client.app.state.service.admission
+    client.portal.call(admission.enter, "another")
+    with ThreadPoolExecutor(2) as threads, held_after(monkeypatch, 1):
+        calls = [threads.submit(client.post, f"{a}/objects", json=CLICK) for a in (closed, followed)]
+        until(lambda: admission.waiting == 2)
+        assert client.delete(closed).status_code == 204
+        job = client.post(f"{followed}/propagate", json={}).json()["job_id"]
+        client.portal.call(admission.leave, 1.0)
+        error_of(calls[0].result(), 404, "not_found")
+        assert error_of(calls[1].result(), 409, "busy")["job_id"] == job
+        assert admission.computing == 0
 
 
 def test_closing_cancels_the_job_and_removes_the_files(client, monkeypatch, media):

@@ -68,9 +68,9 @@ class SessionCalls:
 
     async def call(self, found: VideoSession, work: Callable[..., T], *arguments: object) -> T:
         """Runs a call of the engine's session on its thread. Raises ServiceError where a job uses
-        it."""
+        it, or where it was closed while the call waited."""
         found.check_free()
-        return await self._service.cancellable(self._request, found.worker, work, *arguments)
+        return await self._service.cancellable(self._request, found.free_worker, work, *arguments)
 
     async def add(
         self, session_id: str, body: AddBody

@@ -184,6 +184,7 @@ class VideoSessions:
         nothing."""
         if self._sessions.pop(found.session_id, None) is None:
             return
+        found.is_closed = True
         if found.job is not None and not found.job.is_over:
             self._jobs.cancel(found.job)
             await found.job.finished.wait()

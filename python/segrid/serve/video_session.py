@@ -14,7 +14,7 @@ import numpy as np
 
 from segrid import TrackedFrame
 from segrid._types import JsonObject
-from segrid.serve.errors import NotFinite, ServiceError, engine_errors, too_large
+from segrid.serve.errors import NotFinite, ServiceError, engine_errors, not_found, too_large
 from segrid.serve.jobs import Job
 from segrid.serve.mask_formats import MaskRecord, kept
 from segrid.serve.settings import Settings
@@ -60,6 +60,7 @@ class VideoSession:
         self.objects: dict[int, ObjectFacts] = {}
         self.created_at = self.last_used = time.time()
         self.job: Job | None = None
+        self.is_closed = False
         self._found: dict[int, FrameMasks] = {}
         self._lock = threading.Lock()
 
@@ -69,8 +70,10 @@ class VideoSession:
         return self.job is not None and not self.job.is_over
 
     def check_free(self) -> None:
-        """Raises ServiceError where a job uses the session: like sam2's, a session that is being
-        followed takes no other calls."""
+        """Raises ServiceError where the session is closed, or where a job uses it: like sam2's, a
+        session that is being followed takes no other calls."""
+        if self.is_closed:
+            raise not_found()
         if self.is_busy and self.job is not None:
             raise ServiceError(
                 409,
@@ -80,6 +83,11 @@ class VideoSession:
                 retry_after=1,
                 facts={"job_id": self.job.job_id},
             )
+
+    def free_worker(self) -> ThreadPoolExecutor:
+        """The thread for a call that may begin now. Raises what `check_free` raises."""
+        self.check_free()
+        return self.worker
 
     def frame_masks(self, frame: int) -> FrameMasks | None:
         """The masks of a frame by object; None where nothing was found in it."""

@@ -181,7 +181,9 @@ async def _added(
 ) -> schemas.AddedObject:
     session = _in_frame(request, asked)
     session.check_free()
-    record = await service_of(request).cancellable(request, session.worker, add, session, asked)
+    record = await service_of(request).cancellable(
+        request, session.free_worker, add, session, asked
+    )
     facts = session.objects[asked.object_id]
     return schemas.AddedObject(
         object_id=asked.object_id,
@@ -215,7 +217,7 @@ async def _changed(
     session.check_free()
     record = await service_of(request).cancellable(
         request,
-        session.worker,
+        session.free_worker,
         lambda: prompted(session, asked.object_id, asked.frame_idx, **prompt),
     )
     session.objects[asked.object_id].prompted.add(asked.frame_idx)
