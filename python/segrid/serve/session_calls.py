@@ -98,7 +98,7 @@ class SessionCalls:
                 f"frame: the limit is {self._service.settings.video_frames} frames (video_frames)",
                 setting="video_frames",
             )
-        found.engine.add(
+        masks = found.prompt(
             body.object_id,
             body.frame,
             points=body.points,
@@ -107,7 +107,6 @@ class SessionCalls:
             mask=mask,
             replace=body.replace,
         )
-        masks = found.note(found.engine.frame(body.frame))
         facts = found.describe(body.object_id, body.name, body.category)
         facts.prompted.add(body.frame)
         return facts, masks, masks[body.object_id]

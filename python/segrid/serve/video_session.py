@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,6 +150,24 @@ class VideoSession:
         return facts
 
     # The calls below use the engine's session: they run on `worker`.
+
+    def prompt(self, number: int, frame: int, **prompt: Any) -> FrameMasks:
+        """Prompts an object as `Session.add` does, and returns the masks of the frame. After an
+        error a new object is gone again: callers do not know it yet.
+
+        Raises NotFinite naming the object, and what `Session.add` raises.
+        """
+        is_new = number not in self.engine.ids
+        try:
+            with engine_errors():
+                self.engine.add(number, frame, **prompt)
+                return self.note(self.engine.frame(frame))
+        except BaseException as error:
+            if is_new and number in self.engine.ids:
+                self.engine.remove(number)
+            if isinstance(error, NotFinite) and not error.facts:
+                raise NotFinite(frame, [number]) from error
+            raise
 
     def note(self, tracked: TrackedFrame) -> FrameMasks:
         """Keeps the masks of a frame, and returns them. An object that was neither prompted nor
