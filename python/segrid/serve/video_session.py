@@ -59,11 +59,27 @@ class VideoSession:
         self.session_id, self.engine, self.origin = session_id, session, origin
         self.worker = ThreadPoolExecutor(1, "segrid-session")
         self.objects: dict[int, ObjectFacts] = {}
-        self.created_at = self.last_used = time.time()
+        self.created_at = time.time()
+        self._used = time.monotonic()  # a clock that nobody sets
         self.job: Job | None = None
         self.is_closed = False
         self._found: dict[int, FrameMasks] = {}
         self._lock = threading.Lock()
+
+    def use(self) -> None:
+        """Notes that the session is in use now."""
+        self._used = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it was used."""
+        return time.monotonic() - self._used
+
+    @property
+    def last_used(self) -> float:
+        """When it was used, in seconds since 1970."""
+        idle = self.idle_s
+        return time.time() - idle
 
     @property
     def is_busy(self) -> bool:
@@ -119,7 +135,7 @@ class VideoSession:
             "model": self.origin.model,
             "created_at": self.created_at,
             "last_used": self.last_used,
-            "idle_s": max(0.0, time.time() - self.last_used),
+            "idle_s": self.idle_s,
             "job_id": self.job.job_id if self.is_busy and self.job is not None else None,
             "objects": [
                 self.object_json(number, frames.get(number, [])) for number in list(self.objects)
@@ -240,7 +256,7 @@ class VideoSession:
                         )
                     masks = self.note(tracked)
                     done += 1
-                    self.last_used = time.time()
+                    self.use()
                     job.tell("masks", (last, masks))
                     job.advance(done, totals[-1])
         except NotFinite as error:

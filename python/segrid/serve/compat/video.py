@@ -145,7 +145,7 @@ async def status(request: Request, session_id: str) -> schemas.SessionStatus:
         ],
         created_at=session.created_at,
         last_accessed=session.last_used,
-        idle_time=max(0.0, time.time() - session.last_used),
+        idle_time=session.idle_s,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -193,7 +192,7 @@ def _steps(session: VideoSession, job: Job, runs: list[Run]) -> Iterator[int]:
                     run.direction, start=run.start, frames=run.frames, cancel=job.token
                 ):
                     session.note(tracked)
-                    session.last_used = time.time()
+                    session.use()
                     frame = tracked.index + step
                     yield tracked.index
         except NotFinite as error:
