@@ -174,6 +174,18 @@ def test_row_59_a_clock_that_jumps_ends_nothing(client, followed, monkeypatch):
     assert client.get(f"/v1/jobs/{followed[1]}").status_code == 200
 
 
+def test_followed_frames_are_counted(client, followed):
+    """By both interfaces."""
+    assert "segrid_serve_frames_total 12.0" in client.get("/metrics").text
+    at = "/compat/video"
+    video = client.post(f"{at}/initialize", json={"video_path": "clip.mp4"}).json()["session_id"]
+    click = {"session_id": video, "frame_idx": 0, **CLICK}
+    assert client.post(f"{at}/add-object", json=click).status_code == 200
+    asked = {"session_id": video, "end_frame": 4}
+    assert client.post(f"{at}/propagate?wait=true", json=asked).status_code == 200
+    assert "segrid_serve_frames_total 17.0" in client.get("/metrics").text
+
+
 def test_streams_are_limited(started, settings, monkeypatch):
     client = started(replace(settings, streams=1))
     address, _ = opened(client)

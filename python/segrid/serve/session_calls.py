@@ -165,6 +165,7 @@ class SessionCalls:
             try:
                 return found.follow(job, service.settings, body.direction, body.start, body.frames)
             finally:
+                service.metrics.frames.inc(job.done)
                 if service.settings.restore:
                     service.sessions.keep_now(found)
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Query, R
 from fastapi.responses import JSONResponse
 
 from segrid import Cancelled
+from segrid._types import JsonObject
 from segrid.serve.compat import video_schemas as schemas
 from segrid.serve.compat.video_sessions import ServiceSessions, add, follow, prompted, runs_of
 from segrid.serve.compat.video_settings import VideoServiceSettings
@@ -251,10 +252,14 @@ async def propagate(
     if not session.objects:
         raise HTTPException(400, "No objects to propagate")
     runs = runs_of(asked, session.engine.prompted_frames, session.engine.count or 0)
-    job = service.jobs.start(
-        Job(JOB, session.session_id), lambda job: follow(session, job, runs), session.worker
-    )
-    session.job = job
+
+    def work(job: Job) -> JsonObject:
+        try:
+            return follow(session, job, runs)
+        finally:
+            service.metrics.frames.inc(job.done)
+
+    session.job = job = service.jobs.start(Job(JOB, session.session_id), work, session.worker)
     if not wait:
         return schemas.JobAccepted(
             job_id=job.job_id,
