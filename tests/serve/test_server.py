@@ -340,6 +340,7 @@ def test_a_restart_takes_up_the_sessions(options, tmp_path, media):
         (["--workers", "4"], "one process"),
         (["--host", "0.0.0.0"], "token"),
         (["--set", "max_session=1"], "max_session"),
+        (["--set", "token"], "expected NAME=VALUE"),
         (["--model", "/nowhere/model"], "no such"),
         (["--restore"], "state_dir"),
         (["--compat", "other"], "compat"),
