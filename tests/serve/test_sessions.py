@@ -2,6 +2,7 @@
 description says."""
 
 import io
+import json
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,13 @@ import pytest
 import segrid
 from PIL import Image
 from segrid.run_lengths import decode_rle
+from segrid.serve.errors import NotFinite
+from segrid.serve.mask_formats import kept
+from segrid.video.snapshots import FORMAT
 
 from tests.serve.waiting import CLICK, error_of, finished, held_after, opened, until
 
+OCTETS = {"content-type": "application/octet-stream"}
 TWO = [CLICK, {"object_id": 7, "frame": 2, "box": [90, 20, 140, 80]}]
 
 
@@ -247,6 +252,9 @@ def test_damaged_snapshots_leave_the_session_as_it_was(client):
     damaged = [b"", b"x" * 100, kept[:1000], kept[:-5], b"\xff" * 8 + kept[8:]]
     damaged.append(kept[: header // 2] + b"!" + kept[header // 2 + 1 :])
     damaged.append(kept.replace(b"max_objects", b"max_objectz"))
+    nested = {"__metadata__": {"format": FORMAT, "session": "[" * 100_000}}
+    text = json.dumps(nested).encode()
+    damaged.append(len(text).to_bytes(8, "little") + text)
     for content in damaged:
         answer = client.post(
             f"{address}/snapshot", content=content, headers={"content-type": "application/x"}
@@ -254,6 +262,28 @@ def test_damaged_snapshots_leave_the_session_as_it_was(client):
         assert answer.status_code == 422, (answer.status_code, answer.text)
     assert client.get(address).json()["objects"] == before
     assert client.get(f"{address}/frames/3/masks").status_code == 200
+
+
+def test_a_snapshot_that_fails_at_its_masks_leaves_the_session_as_it_was(client, monkeypatch):
+    address, _ = followed(client)
+    content = client.get(f"{address}/snapshot").content
+    assert client.delete(f"{address}/objects/7").status_code == 204
+    before = client.get(address).json()["objects"]
+    session = client.app.state.service.sessions.all()[0]
+    engine = session.engine
+
+    def fails(masks, scores, frame, ids):
+        if frame == 5:
+            raise NotFinite(frame, ids)
+        return kept(masks, scores, frame, ids)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("segrid.serve.video_session.kept", fails)
+        answer = client.post(f"{address}/snapshot", content=content, headers=OCTETS)
+        error_of(answer, 500, "not_finite")
+    assert session.engine is engine and client.get(address).json()["objects"] == before
+    assert client.get(f"{address}/frames/9/masks").status_code == 200
+    assert client.post(f"{address}/objects", json=CLICK).status_code == 200, "it is not closed"
 
 
 def test_exports(client, expected):

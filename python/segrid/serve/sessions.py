@@ -230,12 +230,10 @@ class VideoSessions:
         engine = tracker.restore(path, source=found.origin.path)
         try:
             objects = _objects(engine, notes, prompted_frames(snapshot.tracks))
+            found.go_on_with(engine, objects)
         except BaseException:
             engine.close()
             raise
-        found.engine.close()
-        found.engine, found.objects = engine, objects
-        found.take_stock()
 
     async def keep(self, found: VideoSession) -> None:
         """Writes the snapshot from which a restarted server goes on."""

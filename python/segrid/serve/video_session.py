@@ -186,26 +186,20 @@ class VideoSession:
             raise
 
     def note(self, tracked: TrackedFrame) -> FrameMasks:
-        """Keeps the masks of a frame, and returns them. An object that was neither prompted nor
-        followed in it, whose score is NaN, has none.
-
-        Raises NotFinite.
-        """
-        there = np.flatnonzero(~np.isnan(tracked.scores))
-        ids = [tracked.ids[i] for i in there]
-        found = kept(tracked.masks[there], tracked.scores[there], tracked.index, ids)
-        masks = dict(zip(ids, found, strict=True))
+        """Keeps the masks of a frame, and returns them. Raises NotFinite."""
+        masks = masks_of(tracked)
         with self._lock:
             self._found[tracked.index] = masks
         return masks
 
-    def take_stock(self) -> None:
-        """Keeps the masks of all frames that the engine's session has."""
-        frames = {*self.engine.tracked_frames, *self.engine.prompted_frames}
+    def go_on_with(self, engine: Session, objects: dict[int, ObjectFacts]) -> None:
+        """Takes another session of the engine, with all its masks, in place of its own, which is
+        closed. Raises NotFinite, Cancelled; then nothing has changed."""
+        found = {frame: masks_of(engine.frame(frame)) for frame in engine.shown_frames}
+        old = self.engine
         with self._lock:
-            self._found = {}
-        for frame in sorted(frames):
-            self.note(self.engine.frame(frame))
+            self.engine, self.objects, self._found = engine, objects, found
+        old.close()
 
     def drop_object(self, number: int) -> None:
         """Removes an object with its masks."""
@@ -282,6 +276,18 @@ class VideoSession:
     def close(self) -> None:
         """Closes the engine's session, on its thread."""
         self.engine.close()
+
+
+def masks_of(tracked: TrackedFrame) -> FrameMasks:
+    """The masks of a frame. An object that was neither prompted nor followed in it, whose score is
+    NaN, has none.
+
+    Raises NotFinite.
+    """
+    there = np.flatnonzero(~np.isnan(tracked.scores))
+    ids = [tracked.ids[i] for i in there]
+    found = kept(tracked.masks[there], tracked.scores[there], tracked.index, ids)
+    return dict(zip(ids, found, strict=True))
 
 
 def color_of(number: int) -> tuple[int, int, int]:

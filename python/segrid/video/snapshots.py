@@ -102,7 +102,14 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
             for key in ("names", "categories")
         }
         return Snapshot(**{**facts, **numbered, "size": tuple(facts["size"])})
-    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (
+        SafetensorError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        RecursionError,  # of JSON that is nested too deeply
+    ) as error:
         if isinstance(error, CorruptFileError):
             raise
         raise CorruptFileError(f"{name}: a damaged snapshot ({error})") from error
