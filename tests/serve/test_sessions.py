@@ -3,6 +3,8 @@ description says."""
 
 import io
 import json
+import sys
+import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -284,6 +286,30 @@ def test_a_snapshot_that_fails_at_its_masks_leaves_the_session_as_it_was(client,
     assert session.engine is engine and client.get(address).json()["objects"] == before
     assert client.get(f"{address}/frames/9/masks").status_code == 200
     assert client.post(f"{address}/objects", json=CLICK).status_code == 200, "it is not closed"
+
+
+def test_facts_can_be_asked_for_while_objects_come_and_go(client):
+    address, _ = opened(client)
+    session = client.app.state.service.sessions.all()[0]
+    ends, interval = threading.Event(), sys.getswitchinterval()
+
+    def come_and_go():
+        while not ends.is_set():
+            for number in range(32):
+                session.describe(number, None, None)
+            for number in range(32):
+                session.objects.pop(number)
+
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(2000):
+            session.json()
+    finally:
+        ends.set()
+        thread.join()
+        sys.setswitchinterval(interval)
 
 
 def test_exports(client, expected):

@@ -28,7 +28,7 @@ from segrid.serve.service import Service
 from segrid.serve.sessions import Place
 from segrid.serve.uploads import receive
 from segrid.serve.v1.schemas import AddBody, OpenBody, PropagateBody, Rle
-from segrid.serve.video_session import FrameMasks, ObjectFacts, Origin, VideoSession
+from segrid.serve.video_session import FrameMasks, ObjectFacts, Origin, VideoSession, object_json
 
 T = TypeVar("T")
 UPLOADED_SNAPSHOT = "taken-up.safetensors"
@@ -124,7 +124,7 @@ class SessionCalls:
         facts = found.describe(number, name, category)
         if color is not None:
             facts.color = (color[0], color[1], color[2])
-        return found.object_json(number, found.frames_with_masks().get(number, []))
+        return object_json(number, facts, found.frames_with_masks().get(number, []))
 
     def session_of_object(self, session_id: str, number: int) -> VideoSession:
         """The session, where it has the object. Raises ServiceError."""
@@ -202,7 +202,7 @@ class SessionCalls:
     async def take_up(self, session_id: str) -> VideoSession:
         """Goes on from the snapshot that the request uploads."""
         found = self._service.sessions.get(session_id)
-        with TemporaryDirectory(dir=self._service.sessions.folder.path) as folder:
+        with self._service.sessions.folder.scratch() as folder:
             path = Path(folder) / UPLOADED_SNAPSHOT
             with open(path, "wb") as file:
                 await receive(self._request, "snapshot", "application", file)
@@ -217,7 +217,7 @@ class SessionCalls:
         return await self.call(found, self._written, found, EXPORTS[form])
 
     def _written(self, found: VideoSession, write: Writer) -> WrittenFile:
-        folder = TemporaryDirectory(dir=self._service.sessions.folder.path)
+        folder = self._service.sessions.folder.scratch()
         try:
             return WrittenFile(folder, *write(found, Path(folder.name)))
         except BaseException:

@@ -116,7 +116,7 @@ class VideoSession:
         """The frames in which each object has a mask, ascending."""
         with self._lock:
             found = {number: list(masks) for number, masks in self._found.items()}
-        frames: dict[int, list[int]] = {number: [] for number in self.objects}
+        frames: dict[int, list[int]] = {number: [] for number in list(self.objects)}
         for frame in sorted(found):
             for number in found[frame]:
                 frames.setdefault(number, []).append(frame)
@@ -138,20 +138,9 @@ class VideoSession:
             "idle_s": self.idle_s,
             "job_id": self.job.job_id if self.is_busy and self.job is not None else None,
             "objects": [
-                self.object_json(number, frames.get(number, [])) for number in list(self.objects)
+                object_json(number, facts, frames.get(number, []))
+                for number, facts in list(self.objects.items())  # the worker changes them
             ],
-        }
-
-    def object_json(self, number: int, frames: list[int]) -> JsonObject:
-        """An object as the API gives it."""
-        facts = self.objects[number]
-        return {
-            "object_id": number,
-            "name": facts.name,
-            "category": facts.category,
-            "color": list(facts.color),
-            "frames_with_masks": frames,
-            "prompted_frames": sorted(facts.prompted),
         }
 
     def describe(self, number: int, name: str | None, category: str | int | None) -> ObjectFacts:
@@ -276,6 +265,18 @@ class VideoSession:
     def close(self) -> None:
         """Closes the engine's session, on its thread."""
         self.engine.close()
+
+
+def object_json(number: int, facts: ObjectFacts, frames: list[int]) -> JsonObject:
+    """An object as the API gives it."""
+    return {
+        "object_id": number,
+        "name": facts.name,
+        "category": facts.category,
+        "color": list(facts.color),
+        "frames_with_masks": frames,
+        "prompted_frames": sorted(facts.prompted),
+    }
 
 
 def masks_of(tracked: TrackedFrame) -> FrameMasks:

@@ -142,7 +142,7 @@ async def status(request: Request, session_id: str) -> schemas.SessionStatus:
                 color=list(facts.color),
                 frames_with_masks=len(frames.get(number, [])),
             )
-            for number, facts in session.objects.items()
+            for number, facts in list(session.objects.items())  # the worker changes them
         ],
         created_at=session.created_at,
         last_accessed=session.last_used,
