@@ -3,7 +3,6 @@
 import socket
 
 import pytest
-
 from segrid.serve import Settings, server
 
 

@@ -197,7 +197,9 @@ def test_a_call_that_waits_while_its_session_ends_or_is_followed(started, settin
     admission = client.app.state.service.admission
     client.portal.call(admission.enter, "another")
     with ThreadPoolExecutor(2) as threads, held_after(monkeypatch, 1):
-        calls = [threads.submit(client.post, f"{a}/objects", json=CLICK) for a in (closed, followed)]
+        calls = [
+            threads.submit(client.post, f"{a}/objects", json=CLICK) for a in (closed, followed)
+        ]
         until(lambda: admission.waiting == 2)
         assert client.delete(closed).status_code == 204
         job = client.post(f"{followed}/propagate", json={}).json()["job_id"]
