@@ -115,7 +115,7 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
         AttributeError,
         ValueError,
         OverflowError,
-        RecursionError,
+        RecursionError,  # of JSON that is nested too deeply
     ) as error:
         if isinstance(error, CorruptFileError):
             raise
