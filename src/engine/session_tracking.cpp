@@ -292,9 +292,14 @@ void Session::trim(int64_t frame) {
             if (distance > std::max(reach, options_.history) && !mask.counts.empty())
                 mask.logits.reset();
             const bool drop = !options_.keep_masks && distance > std::max(reach, rules_.pointers);
-            if (drop) track.visited.erase(it->first);
+            if (drop) {
+                track.prompts.erase(it->first);
+                track.visited.erase(it->first);
+            }
             it = drop ? track.followed.erase(it) : std::next(it);
         }
+        if (!options_.keep_masks)
+            track.drop_prompts(frame - std::max(reach, rules_.pointers), frame, rules_);
     }
 }
 

@@ -287,6 +287,28 @@ def test_a_camera_keeps_nothing_that_no_later_frame_looks_at(tracker):
     assert max(sizes) == sizes[30] == sizes[-1] <= 20
 
 
+@pytest.mark.parametrize("condition", [False, True])
+def test_a_camera_that_is_prompted_for_ever_keeps_the_prompts_that_count(tracker, condition):
+    """The masks are those of a camera that keeps everything."""
+
+    def prompted(**options):
+        live = tracker.live(
+            conditioning_frames=3, corrections_condition=condition, pointers=8, **options
+        )
+        live.add(1, points=CLICK)
+        seen = []
+        for i in range(50):
+            seen.append((i, live.step_frame(CLIP[i % FRAMES]).low_res))
+            live.add(1, points=CLICK)
+        [track] = live._native.state()
+        return [len(track[kept]) for kept in ("prompts", "masks", "visited")], seen
+
+    small, masks = prompted()
+    whole, wanted = prompted(keep_masks=True)
+    assert equal(masks, wanted)
+    assert min(whole) >= 50 and max(small) <= 14
+
+
 def test_memory_is_flat(tracker, monkeypatch):
     monkeypatch.setattr("segrid.video.frames.CACHE_BYTES", 1 << 20)  # full after a few frames
     process, sizes = psutil.Process(), []
