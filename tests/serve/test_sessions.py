@@ -268,6 +268,16 @@ def test_damaged_snapshots_leave_the_session_as_it_was(client):
     assert client.get(f"{address}/frames/3/masks").status_code == 200
 
 
+@pytest.mark.parametrize("element", [b"[],", b"\\u005b"])
+def test_a_header_of_millions_of_elements_is_not_read(client, element):
+    """As objects of Python they would take a hundred times the memory."""
+    address, _ = opened(client)
+    header = b'{"__metadata__":{"session":"' + element * 4_100_000 + b'"}}'
+    content = len(header).to_bytes(8, "little") + header
+    answer = client.post(f"{address}/snapshot", content=content, headers=OCTETS)
+    assert "elements" in error_of(answer, 422, "corrupt_file")["message"]
+
+
 def test_a_snapshot_that_fails_at_its_masks_leaves_the_session_as_it_was(client, monkeypatch):
     address, _ = followed(client)
     content = client.get(f"{address}/snapshot").content

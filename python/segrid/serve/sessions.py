@@ -209,7 +209,8 @@ class VideoSessions:
     def take_up(self, found: VideoSession, path: Path) -> None:
         """Goes on from a snapshot of the same video and model. Raises what is wrong with it; then
         the session is as it was."""
-        snapshot, notes = read_snapshot(path), read_notes(path)
+        notes = read_notes(path)  # first: it refuses a header that takes too much memory
+        snapshot = read_snapshot(path)
         limits = self._settings
         if snapshot.long_side is None or snapshot.long_side > limits.video_long_side:
             raise invalid(

@@ -11,6 +11,8 @@ from segrid._types import JsonObject
 
 KEY = "service"  # in the metadata of the safetensors file
 LONGEST_HEADER = 100 << 20  # bytes, as the safetensors library has it
+# Of the header's JSON, each of which takes tens of bytes as an object of Python. A mask has twenty.
+MOST_ELEMENTS = 4_000_000
 
 
 def add_notes(path: Path, notes: JsonObject) -> None:
@@ -42,8 +44,13 @@ def _header(path: Path) -> tuple[JsonObject, int]:
         length = int.from_bytes(file.read(8), "little")
         if length > LONGEST_HEADER:
             raise CorruptFileError("snapshot: not a safetensors file")
+        text = file.read(length)
+        if sum(text.count(mark) for mark in (b"[", b"{", b",", b"\\u")) > MOST_ELEMENTS:
+            raise CorruptFileError(
+                f"snapshot: its header has more than {MOST_ELEMENTS} elements, too many to read"
+            )
         try:
-            header = json.loads(file.read(length))
+            header = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise CorruptFileError("snapshot: not a safetensors file") from error
     if not isinstance(header, dict):
