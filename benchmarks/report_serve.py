@@ -47,7 +47,8 @@ def service():
             "that encode and click, one that opens and follows videos with `tiny-video`) the "
             f"server's memory went, as its caches filled, from {load_facts['MB at first']:.0f} to "
             f"{load_facts['MB at last']:.0f} MB, by {load_facts['MB per minute']:+.2f} MB a minute "
-            "in the second half."
+            "in the second half. That run shared its cores with other work, so its load was "
+            "lighter than on a quiet machine."
         ),
         *commands(
             "serve --minutes 0 --seconds 15 --frames 12",

@@ -1,5 +1,8 @@
 #include <pybind11/stl.h>
 
+#include <map>
+#include <string>
+
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/cpu.h"
@@ -142,15 +145,21 @@ void bind_trace(py::module_& m) {
         "trace_stop",
         [] {
             const trace::Recording recording = trace::stop();
-            py::list events, products;
+            py::list events;
+            std::map<std::string, MultiplyAdds> by_name;
             for (const TraceEvent& e : recording.events) {
                 events.append(py::make_tuple(e.name, e.begin, e.duration, e.index, e.thread));
-                products.append(by_precision(e.products));
+                MultiplyAdds& total = by_name[e.name];
+                for (std::size_t i = 0; i < total.size(); ++i) total[i] += e.products[i];
+            }
+            py::dict products;
+            for (const auto& [name, total] : by_name) {
+                if (py::dict own = by_precision(total); !own.empty()) products[name.c_str()] = own;
             }
             return py::make_tuple(events, products, recording.dropped);
         },
-        "Ends the recording. Returns ([(name, begin in ns, duration in ns, index, thread)], the "
-        "multiply-adds of each as {precision: number}, number of events that did not fit).");
+        "Ends the recording. Returns ([(name, begin in ns, duration in ns, index, thread)], "
+        "{name: {precision: multiply-adds}}, number of events that did not fit).");
     m.def(
         "product_rate",
         [](const std::string& precision, double seconds) {

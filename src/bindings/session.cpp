@@ -122,6 +122,9 @@ void bind_session(py::module_ m) {
         .def_static("options", [] { return defaults_of(kOptions); })
         .def_property_readonly("frames", &Session::video_frames)
         .def("set_frames", &Session::set_video_frames, py::arg("count"))
+        .def("drop_prompts", &Session::drop_prompts, py::arg("frame"),
+             py::call_guard<py::gil_scoped_release>(),
+             "Drops the prompts that no frame from this one on looks at.")
         .def_property_readonly("ids", &Session::ids)
         .def_property_readonly("prompted_frames", &Session::prompted_frames)
         .def_property_readonly("tracked_frames", &Session::tracked_frames)

@@ -91,6 +91,9 @@ public:
     // Returns the frames in which the object was prompted. Throws InvalidInput for an unknown id.
     std::vector<int64_t> remove(int64_t id);
     void reset() { tracks_.clear(); }
+    // Drops the prompts that no frame from this one on looks at: for a camera, which never goes
+    // back.
+    void drop_prompts(int64_t frame);
 
     const std::vector<Track>& tracks() const { return tracks_; }
     void restore(std::vector<Track> tracks) { tracks_ = std::move(tracks); }

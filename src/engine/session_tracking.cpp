@@ -298,9 +298,12 @@ void Session::trim(int64_t frame) {
             }
             it = drop ? track.followed.erase(it) : std::next(it);
         }
-        if (!options_.keep_masks)
-            track.drop_prompts(frame - std::max(reach, rules_.pointers), frame, rules_);
     }
+}
+
+void Session::drop_prompts(int64_t frame) {
+    const int64_t reach = std::max(options_.memory_stride * rules_.frames, rules_.pointers);
+    for (Track& track : tracks_) track.drop_prompts(frame - reach, frame, rules_);
 }
 
 }  // namespace segrid

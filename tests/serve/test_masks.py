@@ -185,7 +185,7 @@ def test_masks_of_overflowing_weights_are_errors_and_counted(
 
 
 def test_a_prompt_whose_mask_is_no_number_names_its_object(client, monkeypatch):
-    """Of two objects only the one that was prompted is named, and a new one is not kept."""
+    """The object that was prompted is named and not the other one; a new one is not kept."""
     from segrid.serve import video_session
 
     from tests.serve.waiting import CLICK, error_of, opened

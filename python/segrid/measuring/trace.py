@@ -35,7 +35,7 @@ class Trace:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = path
         self.events: list[tuple[str, int, int, int, int]] = []
-        self._products: list[dict[str, int]] = []
+        self._products: dict[str, dict[str, int]] = {}
         self.dropped = 0
 
     def __enter__(self) -> Trace:
@@ -61,12 +61,7 @@ class Trace:
 
         Products of models on devices are not counted.
         """
-        total: dict[str, dict[str, int]] = {}
-        for (name, *_), products in zip(self.events, self._products, strict=True):
-            own = total.setdefault(name, {})
-            for precision, count in products.items():
-                own[precision] = own.get(precision, 0) + count
-        return {name: products for name, products in total.items() if products}
+        return self._products
 
     def at_once(self, name: str) -> int:
         """The most spans of that name that ran at the same time."""

@@ -11,7 +11,8 @@ from segrid._types import JsonObject
 
 KEY = "service"  # in the metadata of the safetensors file
 LONGEST_HEADER = 100 << 20  # bytes, as the safetensors library has it
-# Of the header's JSON, each of which takes tens of bytes as an object of Python. A mask has twenty.
+# The header's JSON may have so many elements. Each takes tens of bytes as an object of Python; a
+# mask has twenty of them.
 MOST_ELEMENTS = 4_000_000
 
 

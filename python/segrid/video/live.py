@@ -103,7 +103,10 @@ class LiveSession(Objects, Closing):
             self._settle()
             self._index, self._embedding = self._index + 1, embedding
             self._settle()
-            return self._frame(self._native.track(self._index, embedding, False))
+            found = self._native.track(self._index, embedding, False)
+            if not self._options["keep_masks"]:
+                self._native.drop_prompts(self._index)
+            return self._frame(found)
 
     def _begin(self, size: tuple[int, int], embedding: _core.Embedding) -> None:
         """Gives the first frame the prompts that waited for it."""

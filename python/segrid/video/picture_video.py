@@ -48,7 +48,7 @@ class PictureVideo(GrowingFile):
         self._av = av_library("writing videos")
         self._encoder = self._available_encoder()
         super().__init__(path)
-        # Of a rate below 1, the seconds of a frame are rounded.
+        # Where the rate is below 1, the seconds of a frame are rounded.
         near = Fraction(max(rate, 1 / rate)).limit_denominator(1001)
         self._rate = near if rate >= 1 else 1 / near
         self._size: tuple[int, int] | None = None

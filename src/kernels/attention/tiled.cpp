@@ -67,7 +67,7 @@ public:
     }
 
 private:
-    // Of the powers: every row begins with a cache line (see gemm/op.cpp).
+    // The powers' stride: every row begins with a cache line (see gemm/op.cpp).
     int64_t stride() const { return (block_ + 31) / 32 * 32; }
     Rows<float> scores() const { return {scores_, block_}; }
 
