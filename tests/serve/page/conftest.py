@@ -74,3 +74,11 @@ def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("video") / "blobs.mp4"
     encode(list(clip.blobs(FRAMES, 320, 240)), str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def long_video(video, tmp_path_factory):
+    """A clip that begins as `video` does and that takes the model many seconds."""
+    path = tmp_path_factory.mktemp("video") / "long.mp4"
+    encode(list(clip.blobs(FRAMES, 320, 240)) * 25, str(path))
+    return path
