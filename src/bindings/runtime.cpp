@@ -3,10 +3,12 @@
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 #include "core/cpu.h"
+#include "core/error.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
 #include "core/trace.h"
 #include "engine/device.h"
+#include "kernels/gemm/rate.h"
 
 namespace segrid::bindings {
 
@@ -112,6 +114,27 @@ void bind_build_info(py::module_& m) {
     });
 }
 
+Precision of_products(const std::string& name) {
+    if (name == "fp32") return Precision::Fp32;
+    if (name == "bf16") return Precision::Bf16;
+    if (name == "int8") return Precision::Int8;
+    invalid("precision: products are in 'fp32', 'bf16' or 'int8', got '" + name + "'");
+}
+
+// {precision: multiply-adds}, without those that are 0.
+py::dict by_precision(const MultiplyAdds& products) {
+    py::dict of_names;
+    const auto put = [&](const char* name, Precision precision) {
+        if (const int64_t count = products[static_cast<std::size_t>(precision)]; count > 0)
+            of_names[name] = count;
+    };
+    put("fp32", Precision::Fp32);
+    put("bf16", Precision::Bf16);
+    put("int8", Precision::Int8);
+    put("int8-torch", Precision::Int8Torch);
+    return of_names;
+}
+
 void bind_trace(py::module_& m) {
     m.def("trace_start", &trace::start,
           "Begins a recording of what each worker does. Only one can run at a time.");
@@ -119,13 +142,25 @@ void bind_trace(py::module_& m) {
         "trace_stop",
         [] {
             const trace::Recording recording = trace::stop();
-            py::list events;
-            for (const TraceEvent& e : recording.events)
+            py::list events, products;
+            for (const TraceEvent& e : recording.events) {
                 events.append(py::make_tuple(e.name, e.begin, e.duration, e.index, e.thread));
-            return py::make_tuple(events, recording.dropped);
+                products.append(by_precision(e.products));
+            }
+            return py::make_tuple(events, products, recording.dropped);
         },
-        "Ends the recording. Returns ([(name, begin in ns, duration in ns, index, thread)], number "
-        "of events that did not fit).");
+        "Ends the recording. Returns ([(name, begin in ns, duration in ns, index, thread)], the "
+        "multiply-adds of each as {precision: number}, number of events that did not fit).");
+    m.def(
+        "product_rate",
+        [](const std::string& precision, double seconds) {
+            const Precision factors = of_products(precision);
+            const Schedule schedule = schedule_for(nullptr);
+            return without_gil([&] { return product_rate(factors, seconds, schedule); });
+        },
+        py::arg("precision"), py::arg("seconds") = 0.05,
+        "GFLOP/s that all threads together reach in matrix products ('fp32', 'bf16', 'int8') whose "
+        "factors lie in the caches. Takes about so many seconds.");
 }
 
 void bind_cancel_token(py::module_& m) {

@@ -11,6 +11,7 @@
 namespace segrid::trace {
 
 std::atomic<bool> recording{false};
+thread_local MultiplyAdds multiplied{};
 
 namespace {
 
@@ -84,16 +85,18 @@ Recording stop() {
     return result;
 }
 
-void record(const char* name, int64_t begin, int64_t index) {
+void record(const char* name, int64_t begin, int64_t index, const MultiplyAdds& before) {
     const int64_t duration = now() - begin,
                   since_start = begin - recorder().begin.load(std::memory_order_relaxed);
     // The span began in another recording, or ended too late for this one.
     if (since_start < 0 || !recording.load(std::memory_order_relaxed)) return;
     if (recorder().count.fetch_add(1, std::memory_order_relaxed) >= kMaxEvents) return;
     try {
+        MultiplyAdds products = multiplied;
+        for (std::size_t i = 0; i < products.size(); ++i) products[i] -= before[i];
         Buffer& own = own_buffer();
         std::lock_guard lock(own.mutex);
-        own.events.push_back({name, since_start, duration, index, own.thread});
+        own.events.push_back({name, since_start, duration, index, own.thread, products});
     } catch (const std::bad_alloc&) {  // the event is lost, but the work it records goes on
     }
 }

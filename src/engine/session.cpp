@@ -171,8 +171,9 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     const Embedding here = segmenter_.prepared(image, schedule);
     const bool backwards = manner.backwards.value_or(backwards_in(track, frame));
     TrackedMask mask =
-        first ? decode(*here.context, in_frame, multimask, schedule)
-              : decode(*with_memory(track, sight_of(frame, backwards, here, schedule), schedule),
+        first ? decode(id, frame, *here.context, in_frame, multimask, schedule)
+              : decode(id, frame,
+                       *with_memory(track, sight_of(frame, backwards, here, schedule), schedule),
                        in_frame, multimask, schedule);
     mask.prompted = true;
     place.insert_or_assign(frame, std::move(mask));
@@ -196,8 +197,8 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     ModelPrompt prompt = in_model({});
     prompt.mask_hint = hint.const_data_ptr<float>();
     // As in sam2, the frame's own features, without a word about memory.
-    TrackedMask mask =
-        decode(*segmenter_.model().prepare(here.features, schedule), prompt, false, schedule);
+    TrackedMask mask = decode(id, frame, *segmenter_.model().prepare(here.features, schedule),
+                              prompt, false, schedule);
     bool present = false;  // a few pixels of a large mask may be none in the square
     run_in_worker(schedule, [&] { present = square.any().item<bool>(); });
     mask.logits = low_res_of(square, schedule);

@@ -116,8 +116,9 @@ private:
     // The context in which the object's mask is decoded: the frame in the light of its memory.
     std::shared_ptr<const DecoderContext> with_memory(Track& track, const Sight& sight,
                                                       const Schedule& schedule);
-    TrackedMask decode(const DecoderContext& context, const ModelPrompt& prompt, bool multimask,
-                       const Schedule& schedule);
+    // The mask of object `id` on a frame.
+    TrackedMask decode(int64_t id, int64_t frame, const DecoderContext& context,
+                       const ModelPrompt& prompt, bool multimask, const Schedule& schedule);
     void encode_memory(TrackedMask& mask, const Embedding& image, const Schedule& schedule);
     at::Tensor filled(const TrackedMask& mask, const Schedule& schedule) const;
     at::Tensor low_res_of(const at::Tensor& square, const Schedule& schedule) const;

@@ -59,8 +59,8 @@ std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, const S
     return segmenter_.model().prepare(features, schedule);
 }
 
-TrackedMask Session::decode(const DecoderContext& context, const ModelPrompt& prompt,
-                            bool multimask, const Schedule& asked) {
+TrackedMask Session::decode(int64_t id, int64_t frame, const DecoderContext& context,
+                            const ModelPrompt& prompt, bool multimask, const Schedule& asked) {
     const Span span("decode");
     Schedule schedule = asked;
     schedule.share = true;
@@ -73,10 +73,10 @@ TrackedMask Session::decode(const DecoderContext& context, const ModelPrompt& pr
         *std::max_element(masks.begin(), masks.end(),
                           [](const DecodedMask& a, const DecodedMask& b) { return a.iou < b.iou; });
     if (!std::isfinite(best.object_score) || !std::isfinite(best.iou)) {
-        fail(
-            ErrorKind::Internal,
-            "session: the model gave a mask whose score is not a finite number; its weights or its "
-            "precision overflow");
+        fail(ErrorKind::Internal,
+             "session: frame " + std::to_string(frame) + ", object " + std::to_string(id) +
+                 ": the model gave a mask whose score is not a finite number; its weights or its "
+                 "precision overflow");
     }
     const Size low = model.low_res();
     const auto channels = model.feature_shapes().front().channels;
@@ -260,7 +260,7 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
             const auto context = with_memory(track, *sight, schedule);
             const bool multimask =
                 rules_.multimask && rules_.multimask_in_tracking && rules_.min_points == 0;
-            TrackedMask mask = decode(*context, in_model({}), multimask, schedule);
+            TrackedMask mask = decode(track.id, frame, *context, in_model({}), multimask, schedule);
             encode_memory(mask, here, schedule);
             found.push_back(&track.followed.insert_or_assign(frame, std::move(mask)).first->second);
         }
@@ -292,9 +292,14 @@ void Session::trim(int64_t frame) {
             if (distance > std::max(reach, options_.history) && !mask.counts.empty())
                 mask.logits.reset();
             const bool drop = !options_.keep_masks && distance > std::max(reach, rules_.pointers);
-            if (drop) track.visited.erase(it->first);
+            if (drop) {
+                track.prompts.erase(it->first);
+                track.visited.erase(it->first);
+            }
             it = drop ? track.followed.erase(it) : std::next(it);
         }
+        if (!options_.keep_masks)
+            track.drop_prompts(frame - std::max(reach, rules_.pointers), frame, rules_);
     }
 }
 

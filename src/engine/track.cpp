@@ -122,6 +122,20 @@ void Track::clear(int64_t frame) {
     visited.erase(frame);
 }
 
+void Track::drop_prompts(int64_t reached, int64_t frame, const MemoryRules& rules) {
+    // The nearest of those behind a frame stay the nearest of them for all later frames.
+    const std::set<int64_t> chosen = nearest(conditioning, frame, rules.conditioning);
+    std::erase_if(conditioning, [&](const auto& mask) {
+        const int64_t t = mask.first;
+        const bool drop = t < reached && !chosen.contains(t);
+        if (drop) {
+            prompts.erase(t);
+            visited.erase(t);
+        }
+        return drop;
+    });
+}
+
 void Track::forget(int64_t first, int64_t last) {
     followed.erase(followed.lower_bound(first), followed.upper_bound(last));
 }

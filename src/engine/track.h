@@ -84,6 +84,9 @@ struct Track {
               int64_t video_frames);
     // Removes the frame's prompts. Its mask stays as one that was followed.
     void clear(int64_t frame);
+    // Drops the prompts before frame `reached` that no frame from `frame` on looks at. With
+    // rules.conditioning 0 every frame looks at all of them.
+    void drop_prompts(int64_t reached, int64_t frame, const MemoryRules& rules);
     // Removes what was followed from `first` to `last`.
     void forget(int64_t first, int64_t last);
 };

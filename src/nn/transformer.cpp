@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/cpu.h"
 #include "core/geometry.h"
 #include "core/trace.h"
 
@@ -52,6 +53,15 @@ void attend_to_all(Precision precision, const AttendedGrid& grid, int64_t asking
 
 }  // namespace
 
+int64_t row_tile(Precision precision, int64_t rows) {
+    if (precision == Precision::Int8Torch) return 8 * kRowTile;
+    if (precision == Precision::Fp32 || !cpu_features().amx) return kRowTile;
+    // AMX waits for weights that do not fit the second-level cache unless more rows read them
+    // together. Every worker still gets two tiles.
+    const int64_t fair = rows / (2 * threads()) / kRowTile * kRowTile;
+    return std::clamp(fair, kRowTile, 4 * kRowTile);
+}
+
 float* TokenBuffers::at_least(at::Tensor& buffer, int64_t floats) {
     if (!buffer.defined() || buffer.numel() < floats) buffer = at::empty({floats});
     return buffer.mutable_data_ptr<float>();
@@ -68,7 +78,7 @@ void linear_of_norm(const LayerNorm& norm, const Linear& linear, int64_t rows, c
             norm(count, x + first * dim, normed);
             linear(count, normed, dim, out + first * n, n);
         },
-        row_tile(linear.weight().precision()));
+        row_tile(linear.weight().precision(), rows));
 }
 
 ResidualMlp::ResidualMlp(const WeightScope& norm, const WeightScope& in, const WeightScope& out,

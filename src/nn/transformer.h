@@ -20,10 +20,8 @@ void over_rows(int64_t rows, const Schedule& schedule, const Body& body, int64_t
         body(tile * size, std::min(size, rows - tile * size), worker.arena);
     });
 }
-// The tile size at which a Linear of that precision is fastest.
-inline int64_t row_tile(Precision precision) {
-    return precision == Precision::Int8Torch ? 8 * kRowTile : kRowTile;
-}
+// The tile size at which a Linear of that precision is fastest, of so many rows in all.
+int64_t row_tile(Precision precision, int64_t rows);
 
 // Buffers over all tokens that every block needs. Blocks reuse them one after the other, because
 // fresh pages cost as much as a tenth of the encoder.

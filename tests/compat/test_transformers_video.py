@@ -159,6 +159,18 @@ def test_masks_of_any_size_and_points_outside(pair):
         same(b, d)
 
 
+def test_a_mask_takes_the_place_of_points(pair):
+    answers = []
+    for model, processor in pair:
+        session = session_of(model, processor, blobs(2, 128, 128))
+        add = processor.add_inputs_to_inference_session
+        add(session, 0, 1, **POINT)
+        mask = Ellipse(70, 60, 20, 25).drawn(128, 128)
+        add(session, 0, 1, input_masks=mask, clear_old_inputs=False)
+        answers.append(model(session, frame_idx=0))
+    same(*answers)
+
+
 def test_a_stream(pair):
     """Frames that come one by one; a second object joins in the third."""
     frames, answers = blobs(9, 128, 128), []

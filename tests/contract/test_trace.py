@@ -3,10 +3,18 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import segrid
+from segrid._native import _core
+from segrid.measuring.product_share import product_rates, share_of_rate
+
+
+@pytest.fixture(scope="module")
+def fp32_tiny():
+    return segrid.Segmenter("tiny", precision="fp32")
 
 
 def test_spans_cover_the_call_and_nest(tiny, coins):
@@ -83,6 +91,36 @@ def test_recording_changes_no_result(tiny, coins):
     assert np.array_equal(plain.array, traced.array)
 
 
+def test_the_multiply_adds_are_those_of_the_model(fp32_tiny, coins):
+    config = json.loads((Path(segrid.__file__).parent / "models/tiny/config.json").read_text())
+    vision = config["vision_config"]
+    width, layers = vision["hidden_size"], vision["num_hidden_layers"]
+    tokens = (vision["image_size"] // vision["patch_size"]) ** 2
+    with segrid.Trace() as trace:
+        fp32_tiny.encode(coins)
+    products = trace.multiply_adds()
+    assert products["qkv"] == {"fp32": layers * tokens * width * 3 * width}
+    assert products["mlp"] == {
+        "fp32": layers * tokens * (width * width + 2 * width * vision["mlp_dim"])
+    }
+    own = len(vision["global_attn_indexes"]) * tokens * tokens * 2 * width
+    assert own < products["global attention"]["fp32"] < 1.5 * own  # and positions
+    with segrid.Trace() as trace:
+        pass
+    assert trace.multiply_adds() == {}
+
+
+def test_the_share_of_the_rate_is_the_time_of_the_products_alone():
+    products = [{"fp32": 50_000_000}, {"fp32": 50_000_000, "int8": 400_000_000}, {}]
+    assert share_of_rate(products, 2.0, {"fp32": 0.2, "int8": 0.8}) == pytest.approx(1.0)
+    assert share_of_rate(products, 2.0, {"fp32": 0.2}) is None
+    assert share_of_rate([{}], 2.0, {"fp32": 0.2}) is None
+    rates = product_rates(products, seconds=0.03)
+    assert set(rates) == {"fp32", "int8"} and all(rate > 0 for rate in rates.values())
+    with pytest.raises(ValueError, match="'fp32', 'bf16' or 'int8'"):
+        _core.product_rate("fp64")
+
+
 def segrid_command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "segrid", *map(str, arguments)],
@@ -97,8 +135,10 @@ def test_bench_and_trace_on_the_command_line(tmp_path):
     run = report["runs"][0]
     assert run["points"] == 9 and run["seconds"]["total"] > run["seconds"]["decode"] > 0
     assert {"sweep", "tokens", "qkv"} <= set(run["worker_seconds"])
+    assert {"sweep", "qkv"} <= set(run["multiply_adds"]) and report["product_rate"]
     shown = segrid_command("bench", "--points-per-side", 2, "--repeat", 1)
-    assert "sweep" in shown and "encode" in shown
+    assert "sweep" in shown and "encode" in shown and "GFLOP/s" in shown
+    assert "product rate" in segrid_command("info")
     from PIL import Image
 
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")

@@ -96,8 +96,10 @@ def test_no_root_and_a_read_only_root(stages, service):
     # what is written lies in a volume or in memory
     written = dict(re.findall(r"(\w+)=(/\S+)", dict(stages[1])["ENV"]))
     places = [v.partition(":")[2].partition(":")[0] for v in service["volumes"]]
-    for name in ("HF_HOME", "SEGRID_SERVE_STATE_DIR"):
+    for name in ("HF_HOME", "SEGRID_SERVE_STATE_DIR", "TMPDIR"):  # an upload may exceed the tmpfs
         assert any(written[name].startswith(place) for place in places), name
+    made = next(a for n, a in stages[1] if n == "RUN" and "install -d" in a).split()
+    assert written["TMPDIR"] in made, "Python takes /tmp where it is missing"
     assert [t.partition(":")[0] for t in service["tmpfs"]] == ["/tmp"]
     assert "PYTHONDONTWRITEBYTECODE=1" in dict(stages[1])["ENV"]
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from dataclasses import replace
 
 import pytest
@@ -160,6 +161,29 @@ def test_finished_jobs_are_forgotten(started, settings):
         jobs.append(client.post(f"{address}/propagate", json={"frames": 1}).json()["job_id"])
         until(lambda: not client.get(address).json()["job_id"])
     assert [client.get(f"/v1/jobs/{job}").status_code for job in jobs] == [404, 404, 200, 200]
+
+
+def test_row_59_a_clock_that_jumps_ends_nothing(client, followed, monkeypatch):
+    """Sessions and finished jobs live as long as they should when the clock is set."""
+    service, address = client.app.state.service, opened(client)[0]
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86_400)
+    client.portal.call(service.sessions.close_idle)
+    client.portal.call(service.jobs.forget_old)
+    assert client.get(address).json()["idle_s"] < 60
+    assert client.get(f"/v1/jobs/{followed[1]}").status_code == 200
+
+
+def test_followed_frames_are_counted(client, followed):
+    """By both interfaces."""
+    assert "segrid_serve_frames_total 12.0" in client.get("/metrics").text
+    at = "/compat/video"
+    video = client.post(f"{at}/initialize", json={"video_path": "clip.mp4"}).json()["session_id"]
+    click = {"session_id": video, "frame_idx": 0, **CLICK}
+    assert client.post(f"{at}/add-object", json=click).status_code == 200
+    asked = {"session_id": video, "end_frame": 4}
+    assert client.post(f"{at}/propagate?wait=true", json=asked).status_code == 200
+    assert "segrid_serve_frames_total 17.0" in client.get("/metrics").text
 
 
 def test_streams_are_limited(started, settings, monkeypatch):

@@ -2,7 +2,8 @@
 
 import socket
 
-from segrid.serve import server
+import pytest
+from segrid.serve import Settings, server
 
 
 def test_answers_do_not_wait_for_acknowledgements():
@@ -12,3 +13,8 @@ def test_answers_do_not_wait_for_acknowledgements():
             accepted, _ = listening.accept()
             with accepted:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_second_port_without_a_service_is_refused():
+    with pytest.raises(ValueError, match="compat-port: needs compat"):
+        server.run(Settings(compat=()), "127.0.0.1", 0, compat_port=0)

@@ -184,6 +184,33 @@ def test_masks_of_overflowing_weights_are_errors_and_counted(
     assert "segrid_serve_masks_not_finite_total 1.0" in client.get("/metrics").text
 
 
+def test_a_prompt_whose_mask_is_no_number_names_its_object(client, monkeypatch):
+    """Of two objects only the one that was prompted is named, and a new one is not kept."""
+    from segrid.serve import video_session
+
+    from tests.serve.waiting import CLICK, error_of, opened
+
+    address, _ = opened(client)
+    assert client.post(f"{address}/objects", json=CLICK).status_code == 200
+    fails = RuntimeError("session: frame 0, object 2: the score is not a finite number")
+    session = client.app.state.service.sessions.all()[0]
+    add, kept_before = session.engine.add, video_session.kept
+    monkeypatch.setattr(session.engine, "add", lambda *a, **k: (_ for _ in ()).throw(fails))
+    answer = client.post(f"{address}/objects", json={**CLICK, "object_id": 2})
+    error = error_of(answer, 500, "not_finite")
+    assert (error["frame"], error["objects"]) == (0, [2])
+
+    def none(masks, scores, frame, ids):
+        raise NotFinite(frame, ids[-1:])
+
+    monkeypatch.setattr(session.engine, "add", add)
+    monkeypatch.setattr(video_session, "kept", none)
+    answer = client.post(f"{address}/objects", json={**CLICK, "object_id": 3})
+    assert error_of(answer, 500, "not_finite")["objects"] == [3]
+    monkeypatch.setattr(video_session, "kept", kept_before)
+    assert session.engine.ids == [1] == list(session.objects)
+
+
 def test_the_public_classes_are_enough():
     """The service is built on what `segrid` shows, and on no object of the engine."""
     from pathlib import Path

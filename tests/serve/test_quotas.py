@@ -352,6 +352,13 @@ def test_temporary_folders_of_killed_servers_are_removed(tmp_path, monkeypatch):
     with StateFolderOf(tmp_path / "given") as folder:
         with pytest.raises(ValueError, match="another server"):
             StateFolder(str(folder.path))
+        (folder.path / ("0" * 32)).mkdir()
+        with folder.scratch() as scratch:
+            assert os.path.dirname(scratch) == str(folder.path)
+        left = folder.path / "scratch-of-a-crash"
+        left.mkdir()
+    with StateFolderOf(tmp_path / "given") as folder:
+        assert not left.exists() and folder.leftovers() == ["0" * 32]
 
 
 class StateFolderOf:

@@ -78,6 +78,15 @@ def test_the_client_finds_what_the_engine_finds(client, media, coins, video_mode
     assert gone.value.status == 404 and gone.value.kind == "not_found"
 
 
+def test_an_error_of_a_proxy_is_a_service_error():
+    """Its body may have another form, such as a text in the field `error`."""
+    sent = httpx2.MockTransport(lambda request: httpx2.Response(403, json={"error": "no entry"}))
+    with Client("http://proxy", transport=sent) as client:
+        with pytest.raises(ServiceError, match="no entry") as error:
+            client.models()
+    assert (error.value.status, error.value.kind) == (403, "error")
+
+
 def test_a_loop_that_is_left_cancels_its_job(client, long_clip):
     with client.session(long_clip) as session:
         session.add(1, points=[[60, 60]])
@@ -340,6 +349,7 @@ def test_a_restart_takes_up_the_sessions(options, tmp_path, media):
         (["--workers", "4"], "one process"),
         (["--host", "0.0.0.0"], "token"),
         (["--set", "max_session=1"], "max_session"),
+        (["--set", "token"], "expected NAME=VALUE"),
         (["--model", "/nowhere/model"], "no such"),
         (["--restore"], "state_dir"),
         (["--compat", "other"], "compat"),

@@ -2,17 +2,26 @@
 description says."""
 
 import io
+import json
+import sys
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import segrid
 from PIL import Image
 from segrid.run_lengths import decode_rle
+from segrid.serve.errors import NotFinite
+from segrid.serve.mask_formats import kept
+from segrid.video.snapshots import FORMAT
 
 from tests.serve.waiting import CLICK, error_of, finished, held_after, opened, until
 
+OCTETS = {"content-type": "application/octet-stream"}
 TWO = [CLICK, {"object_id": 7, "frame": 2, "box": [90, 20, 140, 80]}]
 
 
@@ -179,6 +188,27 @@ def test_while_a_job_runs(client, monkeypatch):
     assert client.post(f"{address}/objects", json=CLICK).status_code == 200
 
 
+def test_a_call_that_waits_while_its_session_ends_or_is_followed(started, settings, monkeypatch):
+    """A call waits for a slot while its session is closed, and another one while a job takes it:
+    they are told so when it is their turn, and take no slot from others."""
+    client = started(replace(settings, compute_slots=1))
+    (closed, _), (followed, _) = opened(client), opened(client)
+    assert client.post(f"{followed}/objects", json=CLICK).status_code == 200
+    admission = client.app.state.service.admission
+    client.portal.call(admission.enter, "another")
+    with ThreadPoolExecutor(2) as threads, held_after(monkeypatch, 1):
+        calls = [
+            threads.submit(client.post, f"{a}/objects", json=CLICK) for a in (closed, followed)
+        ]
+        until(lambda: admission.waiting == 2)
+        assert client.delete(closed).status_code == 204
+        job = client.post(f"{followed}/propagate", json={}).json()["job_id"]
+        client.portal.call(admission.leave, 1.0)
+        error_of(calls[0].result(), 404, "not_found")
+        assert error_of(calls[1].result(), 409, "busy")["job_id"] == job
+        assert admission.computing == 0
+
+
 def test_closing_cancels_the_job_and_removes_the_files(client, monkeypatch, media):
     folder = client.app.state.service.sessions.folder.path
     answer = client.post(
@@ -226,6 +256,9 @@ def test_damaged_snapshots_leave_the_session_as_it_was(client):
     damaged = [b"", b"x" * 100, kept[:1000], kept[:-5], b"\xff" * 8 + kept[8:]]
     damaged.append(kept[: header // 2] + b"!" + kept[header // 2 + 1 :])
     damaged.append(kept.replace(b"max_objects", b"max_objectz"))
+    nested = {"__metadata__": {"format": FORMAT, "session": "[" * 100_000}}
+    text = json.dumps(nested).encode()
+    damaged.append(len(text).to_bytes(8, "little") + text)
     for content in damaged:
         answer = client.post(
             f"{address}/snapshot", content=content, headers={"content-type": "application/x"}
@@ -233,6 +266,52 @@ def test_damaged_snapshots_leave_the_session_as_it_was(client):
         assert answer.status_code == 422, (answer.status_code, answer.text)
     assert client.get(address).json()["objects"] == before
     assert client.get(f"{address}/frames/3/masks").status_code == 200
+
+
+def test_a_snapshot_that_fails_at_its_masks_leaves_the_session_as_it_was(client, monkeypatch):
+    address, _ = followed(client)
+    content = client.get(f"{address}/snapshot").content
+    assert client.delete(f"{address}/objects/7").status_code == 204
+    before = client.get(address).json()["objects"]
+    session = client.app.state.service.sessions.all()[0]
+    engine = session.engine
+
+    def fails(masks, scores, frame, ids):
+        if frame == 5:
+            raise NotFinite(frame, ids)
+        return kept(masks, scores, frame, ids)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("segrid.serve.video_session.kept", fails)
+        answer = client.post(f"{address}/snapshot", content=content, headers=OCTETS)
+        error_of(answer, 500, "not_finite")
+    assert session.engine is engine and client.get(address).json()["objects"] == before
+    assert client.get(f"{address}/frames/9/masks").status_code == 200
+    assert client.post(f"{address}/objects", json=CLICK).status_code == 200, "it is not closed"
+
+
+def test_facts_can_be_asked_for_while_objects_come_and_go(client):
+    address, _ = opened(client)
+    session = client.app.state.service.sessions.all()[0]
+    ends, interval = threading.Event(), sys.getswitchinterval()
+
+    def come_and_go():
+        while not ends.is_set():
+            for number in range(32):
+                session.describe(number, None, None)
+            for number in range(32):
+                session.objects.pop(number)
+
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(2000):
+            session.json()
+    finally:
+        ends.set()
+        thread.join()
+        sys.setswitchinterval(interval)
 
 
 def test_exports(client, expected):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from segrid.cli.serve import refuse_workers
 from segrid.serve import Settings
+from segrid.serve.models import Models
 from segrid.serve.server import for_host
 
 
@@ -27,11 +28,27 @@ def test_the_environment_sets_every_kind():
 
 @pytest.mark.parametrize(
     "name, value",
-    [("MAX_SESSIONS", "many"), ("LOG_JSON", "maybe"), ("MAX_SESSIONS", "0"), ("X", "1")],
+    [
+        ("MAX_SESSIONS", "many"),
+        ("MAX_SESSIONS", "0"),
+        ("LOG_JSON", "maybe"),
+        ("IMAGE_SIDES", "512,large"),
+        ("GRACE", "inf"),
+        ("GRACE", "nan"),
+        ("X", "1"),
+    ],
 )
 def test_values_that_do_not_fit_are_named(name, value):
     with pytest.raises(ValueError, match=f"(?i){name}"):
         Settings.from_environment({f"SEGRID_SERVE_{name}": value})
+
+
+def test_two_models_need_two_names():
+    """The second one would take the place of the first one in silence."""
+    with pytest.raises(ValueError, match="segmenters.*a/tiny, b/tiny.*NAME=MODEL"):
+        Models(Settings(segmenters=("a/tiny", "b/tiny")))
+    named = Models(Settings(segmenters=("a/tiny", "other=b/tiny"), trackers=("tiny",)))
+    assert named.segmenters == {"tiny": "a/tiny", "other": "b/tiny"}
 
 
 def test_restore_needs_a_folder():

@@ -23,6 +23,8 @@ def test_the_stages_make_up_the_frame(video_model):
     assert all(value > 0 for value in stages.values())
     assert 0.3 * report["frame"] < sum(stages.values()) < 3 * report["frame"]
     assert report["first_mask"] > 0 and report["worker_seconds"]["memory cross-attention"] > 0
+    attention = report["multiply_adds"]["memory cross-attention"]
+    assert attention and set(report["product_rate"]) >= set(attention)
     table = run("drawn", "--model", video_model, "--frames", 1, "--image-side", 64)
     assert table.returncode == 0 and "frames/s with a full memory" in table.stdout
 

@@ -120,6 +120,19 @@ def test_what_cannot_be_compared(video_model, video, labels, tmp_path):
         objects_of(tmp_path / "none.png")
 
 
+def test_the_processes_import_nothing_from_the_working_folder(tmp_path, monkeypatch):
+    from segrid.measuring.own_process import main_of
+
+    for name in ("json", "tempfile", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('from the working folder')")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.py").write_text("import json, tempfile, numpy\n_main = int")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    done = subprocess.run(main_of("mine"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def command(*words):
     return subprocess.run(
         [sys.executable, "-m", "segrid", "compare", *map(str, words)],

@@ -136,9 +136,12 @@ def test_frames_before_the_first_object_are_empty(tracker, source):
     assert [len(f) for f in tracked(tracker, Finds([]), source())] == [0] * FRAMES
 
 
-def test_objects_may_join_in_the_last_frame(tracker):
+@pytest.mark.parametrize(
+    "source", [lambda: CLIP, lambda: one_by_one(CLIP)], ids=["list", "iterator"]
+)
+def test_objects_may_join_in_the_last_frame(tracker, source):
     boxes = [(SQUARE, 0.9, "square"), (GROUND, 0.5, "ground"), ([0, 0, 96, 64], 0.2, "all")]
-    found = tracked(tracker, Finds([], boxes), every=FRAMES - 1)
+    found = tracked(tracker, Finds([], boxes), source(), every=FRAMES - 1)
     assert len(found) == FRAMES and len(found[-1]) and not any(len(f) for f in found[:-1])
 
 
@@ -151,6 +154,9 @@ def test_boxes_are_of_the_reduced_frame_and_cut_to_it(tracker):
     assert all(
         np.array_equal(f.masks.array[0], wanted[i][1]) for i, f in enumerate(found) if len(f)
     )
+    # 19 * (21 / 19) is more than 21.
+    border = Finds([([2, 2, 99, 99], 0.9, "square")])
+    assert len(tracked(tracker, border, [drawn(0, (21, 16))], long_side=19)) == 1
     over = tracked(tracker, Finds([([-20, 10, 40, 34], 0.9, "square")]))[0]
     assert over == tracked(tracker, Finds([([0, 10, 40, 34], 0.9, "square")]))[0]
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import segrid
 from segrid.video.frames import FrameNotFound
+from segrid.video.runs import length_of
 
 from tests.video.clips import SIZE, drawn, encode
 
@@ -82,6 +83,21 @@ def test_sources_of_unknown_length_end_where_their_frames_end(tracker, make):
         assert [f.index for f in found] == list(range(FRAMES))
         assert found[0].progress.startswith("1 frames (")
         assert session.count == FRAMES
+
+
+class Repeatable:
+    """What has an iterator, and neither a length nor indices."""
+
+    def __iter__(self):
+        return iter(CLIP)
+
+
+@pytest.mark.parametrize("source", [lambda: one_by_one(CLIP), Repeatable])
+def test_what_only_goes_forward_is_stored_to_go_back(tracker, source, monkeypatch):
+    monkeypatch.setattr("segrid.video.frames.CACHE_BYTES", 1)
+    with opened(tracker, source()) as session:
+        session.add(1, 4, points=CLICK)
+        assert [f.index for f in session.propagate("backward")] == [4, 3, 2, 1, 0]
 
 
 def test_both_directions_meet_every_frame_once(tracker):
@@ -214,6 +230,53 @@ def test_a_camera_gives_what_a_file_gives(tracker):
     assert len(live.step(CLIP[0])) == 0
 
 
+def test_prompts_of_a_camera_wait_for_its_first_frame(tracker):
+    live = tracker.live()
+    live.add(1, points=CLICK, name="kept")
+    live.add(2, points=[[500, 500]], name="too far")
+    live.add(3, boxes=[5, 5, 40, 30])
+    live.add(4, points=CLICK)
+    live.remove(4)
+    with pytest.raises(ValueError, match="object 2, which waited for the first frame, does not"):
+        live.step(CLIP[0])
+    assert live.index == -1 and live.ids == []
+    first = live.step_frame(CLIP[0])
+    assert first.index == 0 and first.ids == [1, 3] and live.names == {1: "kept"}
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        session.add(3, boxes=[5, 5, 40, 30])
+        assert equal([(0, first.low_res)], low_res(session.propagate(frames=0)))
+    early = tracker.live()
+    early.add(1, points=CLICK)
+    early.clear(1)
+    assert len(early.step(CLIP[0])) == 0
+    for call in (tracker.live().clear, tracker.live().remove, early.remove):
+        with pytest.raises(ValueError, match="no object has the id 7; the objects are none"):
+            call(7)
+
+
+def test_a_camera_takes_prompts_as_a_file_does(tracker):
+    """anywhere=True accepts all that sam2 accepts, with anew=True the clicks count alone."""
+
+    def refined(**how):
+        live = tracker.live()
+        live.add(1, points=CLICK)
+        for image in CLIP[:3]:
+            live.step(image)
+        return live.add(1, points=[[60, 40]], labels=[0], **how).low_res
+
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        list(session.propagate(frames=2))
+        wanted = session.add(1, 2, points=[[60, 40]], labels=[0], anew=True).low_res
+    assert np.array_equal(refined(anew=True), wanted)
+    assert not np.array_equal(refined(), wanted)
+    live = tracker.live()
+    live.add(1, points=[[500, -3]], labels=[7], anywhere=True)  # it waits
+    live.step(CLIP[0])
+    assert len(live.add(2, mask=np.ones((3, 3), bool), anywhere=True)) == 2
+
+
 def test_a_camera_keeps_nothing_that_no_later_frame_looks_at(tracker):
     live = tracker.live()
     live.add(1, points=CLICK)
@@ -222,6 +285,28 @@ def test_a_camera_keeps_nothing_that_no_later_frame_looks_at(tracker):
         live.step(CLIP[i % FRAMES])
         sizes.append(len(live._native.tracked_frames))
     assert max(sizes) == sizes[30] == sizes[-1] <= 20
+
+
+@pytest.mark.parametrize("condition", [False, True])
+def test_a_camera_that_is_prompted_for_ever_keeps_the_prompts_that_count(tracker, condition):
+    """The masks are those of a camera that keeps everything."""
+
+    def prompted(**options):
+        live = tracker.live(
+            conditioning_frames=3, corrections_condition=condition, pointers=8, **options
+        )
+        live.add(1, points=CLICK)
+        seen = []
+        for i in range(50):
+            seen.append((i, live.step_frame(CLIP[i % FRAMES]).low_res))
+            live.add(1, points=CLICK)
+        [track] = live._native.state()
+        return [len(track[kept]) for kept in ("prompts", "masks", "visited")], seen
+
+    small, masks = prompted()
+    whole, wanted = prompted(keep_masks=True)
+    assert equal(masks, wanted)
+    assert min(whole) >= 50 and max(small) <= 14
 
 
 def test_memory_is_flat(tracker, monkeypatch):
@@ -286,6 +371,13 @@ def test_a_correction_looks_back_the_way_the_frame_was_followed(tracker):
         session.add(1, frame=FRAMES - 1, points=CLICK)
         list(session.propagate("backward"))
         assert len(session.add(1, 12, points=[[60, 40]], labels=[0])) == 1
+
+
+def test_a_run_beyond_what_the_header_claims_has_no_known_length():
+    assert length_of("forward", 3, None, 10) == 7 and length_of("forward", 3, 2, 10) == 3
+    assert length_of("both", 3, None, 10) == 10 and length_of("backward", 3, 1, None) == 2
+    assert length_of("forward", 3, None, None) is None
+    assert length_of("forward", 10, None, 10) is None and length_of("both", 15, 9, 10) is None
 
 
 def test_headers_that_claim_another_length_are_not_believed(tracker, monkeypatch):

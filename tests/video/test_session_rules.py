@@ -1,5 +1,6 @@
 """Sessions: threads, cancelling, what is refused, and objects that share no pixel."""
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import segrid
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from segrid.video.frames import FrameNotFound
 
 from tests.video.clips import SIZE, drawn
@@ -32,6 +35,55 @@ def test_snapshots_that_do_not_fit_are_refused(tracker, video_model, tmp_path):
         tracker.restore(Path(video_model) / "model.safetensors", CLIP)
     with pytest.raises(FileNotFoundError):
         tracker.restore(tmp_path / "none", CLIP)
+
+
+def edited(path, change):
+    """A snapshot whose facts and arrays are changed."""
+    with safe_open(path, "np") as file:
+        metadata, arrays = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
+    facts = json.loads(metadata["session"])
+    change(facts, facts["tracks"][0], facts["tracks"][0]["masks"][0])
+    save_file(arrays, path, metadata | {"session": json.dumps(facts)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts, track, mask: facts["options"].update(store_bytes=3),
+        lambda facts, track, mask: facts["options"].update(memory_frames="7"),
+        lambda facts, track, mask: facts.update(long_side="1024"),
+        lambda facts, track, mask: facts.update(path=7),
+        lambda facts, track, mask: facts["names"].update({"1": ["a"]}),
+        lambda facts, track, mask: facts["tracks"].append(track),
+        lambda facts, track, mask: track.pop("id"),
+        lambda facts, track, mask: track.update(id=2**70),
+        lambda facts, track, mask: track["prompts"].append([0, [[1, 2]], [2**40]]),
+        lambda facts, track, mask: mask.update(score=None),
+        lambda facts, track, mask: mask.pop("frame"),
+        lambda facts, track, mask: mask.update(frame=-5),
+        lambda facts, track, mask: mask.update(pointer=mask["logits"]),
+        lambda facts, track, mask: track["masks"].append({**mask, "frame": 1}),
+    ],
+)
+def test_snapshots_of_a_wrong_form_are_refused(tracker, tmp_path, change):
+    """They may come from anywhere. One array for many masks would make a small file large."""
+    path = tmp_path / "session.safetensors"
+    with opened(tracker) as session:
+        session.add(1, points=CLICK, name="square")
+        session.snapshot(path)
+    edited(path, lambda *_: None)
+    tracker.restore(path, CLIP).close()
+    edited(path, change)
+    with pytest.raises(segrid.CorruptFileError, match="a damaged snapshot"):
+        tracker.restore(path, CLIP)
+
+
+def test_nesting_without_end_is_no_snapshot(tracker, tmp_path):
+    path = tmp_path / "session.safetensors"
+    metadata = {"format": "segrid-session-1", "session": "[" * 200_000}
+    save_file({"none": np.zeros(1, np.uint8)}, path, metadata)
+    with pytest.raises(segrid.CorruptFileError, match="a damaged snapshot"):
+        tracker.restore(path, CLIP)
 
 
 def test_objects_that_overlap_are_separated(tracker):
@@ -68,13 +120,23 @@ def test_another_thread_is_refused_by_name(tracker):
             thread = threading.Thread(target=lambda: busy.add(1, 5, points=CLICK))
             thread.start()
             inside.wait(30)
-            try:
-                busy.add(2, 3, points=CLICK)
-            except RuntimeError as error:
-                errors.append(str(error))
+            calls = {
+                "add": lambda: busy.add(2, 3, points=CLICK),
+                "ids": lambda: busy.ids,
+                "prompted_frames": lambda: busy.prompted_frames,
+                "tracked_frames": lambda: busy.tracked_frames,
+                "close": busy.close,
+            }
+            for call in calls.values():
+                try:
+                    call()
+                except RuntimeError as error:
+                    errors.append(str(error))
             leave.set()
             thread.join()
-        assert errors and errors[0].startswith("add: another thread uses this session")
+            assert busy.ids == [1]
+        assert [error.split(":")[0] for error in errors] == list(calls)
+        assert all("another thread uses this session" in error for error in errors)
 
 
 def test_sessions_of_one_tracker_run_beside_each_other(tracker):
@@ -243,16 +305,17 @@ def test_plain_definitions_follow_alike(video_model, tracker, plain_device, tmp_
 
 
 def test_a_score_that_is_no_number_is_no_empty_mask(video_model, tmp_path):
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
+    from safetensors.torch import save_file as save_weights
 
     weights = load_file(Path(video_model) / "model.safetensors")
     weights["memory_temporal_positional_encoding"][:] = 3e38
-    save_file(weights, tmp_path / "model.safetensors")
+    save_weights(weights, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_bytes((Path(video_model) / "config.json").read_bytes())
     with opened(segrid.Tracker(tmp_path, precision="fp32")) as session:
         session.add(1, points=CLICK)
         steps = session.propagate()
         next(steps)  # the prompted frame
-        with pytest.raises(RuntimeError, match="not a finite number|overflow"):
+        with pytest.raises(RuntimeError, match="frame 1, object 1: .* not a finite number"):
             next(steps)
         assert session.tracked_frames == [0]

@@ -205,6 +205,8 @@ def test_a_damaged_video_stops_the_run(video_model, video, tmp_path):
         (["--point", "1,2", "--frame", "99"], "no frame 99"),
         (["--everything", "--frame", "12"], "no frame 12"),
         (["--point", "500,2"], "500"),
+        (["--point", "5,2,inf"], "a label is 1"),
+        (["--point", "5,2,nan"], "a label is 1"),
     ],
 )
 def test_what_cannot_begin(video_model, video, tmp_path, words, says):

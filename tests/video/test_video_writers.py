@@ -152,6 +152,21 @@ def test_overlay_video(tmp_path, ending, encoder, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == [f"o.{ending}"]
 
 
+@pytest.mark.parametrize("rate", [0.25, 1 / 3600])
+def test_slow_videos(tmp_path, rate):
+    with OverlayVideo(tmp_path / "o.mp4", rate=rate) as file:
+        for i in range(3):
+            file.add(drawn(i), tracked(i))
+    with open_frames(tmp_path / "o.mp4") as frames:
+        assert len(all_of(frames)) == 3 and frames.rate == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("make", [RleFile, TrackTable, lambda path: OverlayVideo(path, rate=5)])
+def test_a_file_that_cannot_be_opened_is_named(make):
+    with pytest.raises(OSError, match=r"/proc/tracks\.mp4"):
+        make("/proc/tracks.mp4")
+
+
 def test_overlay_video_plays_in_opencv(tmp_path):
     with OverlayVideo(tmp_path / "o.mp4", rate=10) as file:
         for i in range(5):

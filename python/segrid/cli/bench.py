@@ -22,6 +22,7 @@ def run(
     import segrid
     from segrid._image import to_image
     from segrid._native import _core
+    from segrid.measuring.product_share import product_rates, said
     from segrid.measuring.stages import drawn_picture, stage_seconds
 
     console = Console(stderr=True)
@@ -40,12 +41,14 @@ def run(
                         **stage_seconds(segmenter, image, points_per_side, repeat),
                     }
                 )
+        rates = product_rates(p for r in records for p in r["multiply_adds"].values())
     about = {
         "cpu": _core.cpu_model(),
         "threads": segrid.threads(),
         "precision": segmenter.precision,
         "model": choice.model,
         "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()},
+        "product_rate": rates,
     }
     if as_json:
         sys.stdout.write(json.dumps({**about, "runs": records}, indent=2) + "\n")
@@ -53,12 +56,12 @@ def run(
     out = Console()
     out.print(
         f"{about['cpu']}, {about['threads']} threads, {about['precision']}, "
-        f"model {printable(choice.model)}",
+        f"model {printable(choice.model)}" + (f"; products at most {said(rates)}" if rates else ""),
         highlight=False,
         soft_wrap=True,
     )
     for record in records:
-        out.print(_table(record))
+        out.print(_table(record, rates))
     return 0
 
 
@@ -110,7 +113,8 @@ def sweep(
     return 0
 
 
-def _table(record: JsonObject) -> Table:
+def _table(record: JsonObject, rates: dict[str, float]) -> Table:
+    from segrid.measuring.product_share import percent, share_of_rate
     from segrid.measuring.stages import PARTS, STAGES
 
     table = Table(
@@ -122,17 +126,25 @@ def _table(record: JsonObject) -> Table:
     table.add_column("seconds", justify="right")
     table.add_column("share", justify="right")
     table.add_column("ms a point", justify="right")
+    table.add_column("of the product rate", justify="right")
     seconds, workers = record["seconds"], record["worker_seconds"]
     for stage in STAGES:
         wall = seconds[stage]
         per_point = f"{1e3 * wall / record['points']:.2f}" if stage in ("decode", "scan") else ""
+        products = {p: record["multiply_adds"].get(p, {}) for p in PARTS.get(stage, ())}
         table.add_row(
-            stage, f"{wall:.3f}", f"{100 * wall / max(seconds['total'], 1e-9):.0f} %", per_point
+            stage,
+            f"{wall:.3f}",
+            f"{100 * wall / max(seconds['total'], 1e-9):.0f} %",
+            per_point,
+            percent(share_of_rate(products.values(), wall, rates)),
         )
         parts = [(p, workers[p]) for p in PARTS.get(stage, ()) if p in workers]
         together = sum(s for _, s in parts)
         # The stage's wall-clock time, divided in proportion to the time that workers spent on each
         # part.
         for part, spent in parts:
-            table.add_row(f"  {part}", f"{wall * spent / together:.3f}", "", "")
+            own = wall * spent / together
+            share = percent(share_of_rate([products[part]], own, rates))
+            table.add_row(f"  {part}", f"{own:.3f}", "", "", share)
     return table

@@ -27,6 +27,9 @@ def collect(choice: ModelChoice) -> JsonObject:
         "kernels": {c["op"]: c["chosen"] for c in _core.kernel_choices()},
         "kernels available": {c["op"]: c["available"] for c in _core.kernel_choices()},
         "threads": segrid.threads(),
+        "product rate (GFLOP/s)": {
+            p: round(_core.product_rate(p)) for p in ("fp32", "bf16", "int8")
+        },
         "cpus available": _core.available_cpus(),
         "openmp": openmp_runtimes(),
         "cuda": _cuda(),

@@ -106,7 +106,9 @@ def serve(
             if value is not None
         }
         for text in more or []:
-            name, _, value = text.partition("=")
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"--set {text}: expected NAME=VALUE, such as max_sessions=4")
             given[name] = settings.parsed(settings.setting_named(name), value)
         if threads is not None:
             import segrid

@@ -254,10 +254,10 @@ def clicks(text: str) -> list[Click]:
     found = []
     for part in text.split():
         values = _values("--point", part, (2, 3))
-        label = int(values[2]) if len(values) == 3 else 1
-        if len(values) == 3 and values[2] not in (0, 1):
+        label = values[2] if len(values) == 3 else 1
+        if label not in (0, 1):
             raise ValueError(f"--point: a label is 1 (inside) or 0 (outside), got {part!r}")
-        found.append((values[0], values[1], label))
+        found.append((values[0], values[1], int(label)))
     if not found:
         raise ValueError("--point: expected x,y in pixels, got an empty text")
     return found

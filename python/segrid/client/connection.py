@@ -120,6 +120,8 @@ def error_of(answer: httpx2.Response) -> ServiceError:
     try:
         facts = answer.json()["error"]
     except (ValueError, KeyError, TypeError):
+        facts = None
+    if not isinstance(facts, dict):  # a proxy in between answers in a form of its own
         facts = {"message": answer.text[:200]}
     after = answer.headers.get("retry-after", "")
     return ServiceError(answer.status_code, facts, float(after) if after.isdigit() else None)

@@ -14,6 +14,13 @@ from segrid._types import JsonObject, Progress
 Measure = Callable[[JsonObject, Progress], None]
 
 
+def main_of(module: str) -> list[str]:
+    """The command of a process that runs the function `_main` of a module. It imports from where
+    this process does: Python's own rule would look in the working folder first."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import _main; _main()"
+    return [sys.executable, "-c", code]
+
+
 def measured(call: str, module: str, job: JsonObject, name: str, progress: Progress) -> JsonObject:
     """The last message of a process that runs `serve` in the function `_main` of `module`.
 
@@ -27,7 +34,7 @@ def measured(call: str, module: str, job: JsonObject, name: str, progress: Progr
     with (
         tempfile.TemporaryFile("w+") as stderr,
         subprocess.Popen(
-            [sys.executable, "-c", f"from {module} import _main; _main()"],
+            main_of(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segrid._native import _core
 from segrid._types import ImageItem, JsonObject
 from segrid.measuring.memory import difference, reset_peak, resident_mb
+from segrid.measuring.own_process import main_of
 
 if TYPE_CHECKING:
     from segrid.embedding import Embedding
@@ -94,7 +95,7 @@ def sweep_in_process(job: JsonObject) -> list[PromptBatch]:
 
     Raises RuntimeError where the process fails."""
     done = subprocess.run(
-        [sys.executable, "-c", "from segrid.measuring.prompt_sweep import _main; _main()"],
+        main_of(__name__),
         input=json.dumps(job),
         capture_output=True,
         text=True,

@@ -39,7 +39,7 @@ def stage_seconds(
     """Measures segment everything on one image: the run of median length among `repeat` runs.
 
     One run before them warms up. The result holds the seconds of each stage (wall clock) and of
-    each part (summed over workers).
+    each part (summed over workers), and the multiply-adds of each part.
     """
     segmenter.everything(image, points_per_side=points_per_side)
     runs = []
@@ -47,12 +47,13 @@ def stage_seconds(
         begin = perf_counter()
         with Trace() as trace:
             masks = segmenter.everything(image, points_per_side=points_per_side)
-        runs.append((perf_counter() - begin, masks.stats, trace.seconds(), len(masks)))
-    total, stats, parts, objects = sorted(runs, key=lambda r: r[0])[(repeat - 1) // 2]
+        runs.append((perf_counter() - begin, masks.stats, trace, len(masks)))
+    total, stats, trace, objects = sorted(runs, key=lambda r: r[0])[(repeat - 1) // 2]
     return {
         "objects": objects,
         "seconds": {s: stats["seconds"].get(s, 0.0) for s in STAGES},
-        "worker_seconds": parts,
+        "worker_seconds": trace.seconds(),
+        "multiply_adds": trace.multiply_adds(),
         "fastest": min(r[0] for r in runs),
         "slowest": max(r[0] for r in runs),
         "peak_memory_mb": stats["peak_memory_mb"],

@@ -25,6 +25,7 @@ from segrid._types import JsonObject, Options, Progress
 from segrid.mask_matching import BoxedMask, match
 from segrid.measuring.image_paths import existing_paths
 from segrid.measuring.memory import difference, reset_peak, resident_mb
+from segrid.measuring.own_process import main_of
 from segrid.measuring.packed_masks import packed, unpacked
 from segrid.measuring.prompt_sweep import (
     PromptBatch,
@@ -255,7 +256,7 @@ class _Measurements:
     def _measure(self, setting: Setting) -> Row:
         job = self._job | {"setting": asdict(setting), "out": str(self._masks_file)}
         done = subprocess.run(
-            [sys.executable, "-c", "from segrid.measuring.tuning import _main; _main()"],
+            main_of(__name__),
             input=json.dumps(job),
             capture_output=True,
             text=True,

@@ -145,8 +145,8 @@ def compare_video(
     frames : how many frames to follow after the first; None: to the end
     progress : called with {"setting", "done", "total"} before each frame; total may be None
 
-    Raises ValueError (no objects, a setting that the model cannot have), FileNotFoundError, and
-    RuntimeError with the message of a process that failed.
+    Raises ValueError without objects, FileNotFoundError, and RuntimeError with the message of a
+    process that failed, such as that of a setting that the model cannot have.
     """
     path = os.path.abspath(video)
     if not os.path.exists(path):

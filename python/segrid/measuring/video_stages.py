@@ -53,8 +53,8 @@ def video_seconds(
 
     The result holds the seconds until the first mask and the first followed frame, of a frame with
     a full memory (the median), of its stages (on the calling thread) and their parts (summed over
-    workers), and the memory above that of the loaded model, in MB (None where the system
-    does not tell).
+    workers), the multiply-adds of the parts, and the memory above that of the loaded model, in MB
+    (None where the system does not tell).
 
     Raises ValueError for a video that is too short.
     """
@@ -87,6 +87,10 @@ def video_seconds(
         "frame": float(np.median(seconds[full:])),
         "seconds": {stage: spans.get(stage, 0.0) for stage in STAGES},
         "worker_seconds": spans,
+        "multiply_adds": {
+            name: {precision: count / frames for precision, count in products.items()}
+            for name, products in trace.multiply_adds().items()
+        },
         "memory_mb": difference(resident_mb("VmHWM"), loaded),
     }
 

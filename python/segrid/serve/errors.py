@@ -72,8 +72,15 @@ def too_large(message: str, setting: str) -> ServiceError:
     return ServiceError(413, "too_large", message, setting=setting)
 
 
+# What the engine says of a mask that holds no numbers.
+NOT_FINITE = re.compile(r"frame (\d+), object (-?\d+): .* not a finite number")
+
+
 class NotFinite(ServiceError):
-    """The model gave a mask that holds no numbers: it is never shown as an empty mask."""
+    """The model gave a mask that holds no numbers: it is never shown as an empty mask.
+
+    frame : None for an image
+    """
 
     def __init__(self, frame: int | None, objects: list[int]) -> None:
         where = "" if frame is None else f"frame {frame}, object {', '.join(map(str, objects))}: "
@@ -108,9 +115,10 @@ def engine_errors() -> Iterator[None]:
             503, "out_of_memory", "the server has too little memory for this", retry_after=30
         ) from error
     except RuntimeError as error:
-        if "not a finite number" in str(error):
-            raise NotFinite(None, []) from error
-        raise
+        found = NOT_FINITE.search(str(error))
+        if found is None:
+            raise
+        raise NotFinite(int(found[1]), [int(found[2])]) from error
 
 
 def shown(error: BaseException) -> str:
@@ -125,34 +133,37 @@ def answer(error: ServiceError) -> JSONResponse:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Makes the app answer with errors of this form alone."""
+    """Makes the app answer with errors of this form alone, and count them."""
 
-    @app.exception_handler(ServiceError)
-    async def of_service(request: Request, error: ServiceError) -> JSONResponse:
+    def told(request: Request, error: ServiceError) -> JSONResponse:
         request.app.state.service.count_error(error)
         return answer(error)
 
+    @app.exception_handler(ServiceError)
+    async def of_service(request: Request, error: ServiceError) -> JSONResponse:
+        return told(request, error)
+
     @app.exception_handler(Cancelled)
     async def of_cancelling(request: Request, error: Exception) -> JSONResponse:
-        return answer(ServiceError(503, "cancelled", "the service stops", retry_after=5))
+        stops = ServiceError(503, "cancelled", "the service stops", retry_after=5)
+        return told(request, stops)
 
     @app.exception_handler(RequestValidationError)
     async def of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return answer(ServiceError(400, "not_json", "the body is not JSON"))
+            return told(request, ServiceError(400, "not_json", "the body is not JSON"))
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return answer(invalid(f"{where}: {first['msg']}"))
+        return told(request, invalid(f"{where}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, ServiceError):  # of the body: the gate answers and counts it
+            return answer(error.__cause__)
         if error.status_code == 404:
-            return answer(not_found())
+            return told(request, not_found())
         kinds = {400: "bad_request", 405: "method_not_allowed"}
-        found = answer(
-            ServiceError(
-                error.status_code, kinds.get(error.status_code, "error"), str(error.detail)
-            )
-        )
+        kind = kinds.get(error.status_code, "error")
+        found = told(request, ServiceError(error.status_code, kind, str(error.detail)))
         found.headers.update(error.headers or {})
         return found

@@ -64,7 +64,7 @@ class AppInActor:
 
     def __init__(self, settings: Settings, secret: bytes, threads: int) -> None:
         segrid.set_threads(threads)
-        inside = replace(settings, token="", hosts=(), cors=(), state_dir="", restore=False)
+        inside = replace(settings, token="", hosts=(), state_dir="", restore=False)
         self._app = create_app(inside, secret=secret)
         self._life = self._app.router.lifespan_context(self._app)
 

@@ -49,6 +49,7 @@ class Job:
     created_at: float = field(default_factory=time.time)
     started_at: float | None = None
     completed_at: float | None = None
+    ended: float | None = None  # by the clock that nobody sets
     token: CancelToken = field(default_factory=CancelToken)
 
     def __post_init__(self) -> None:
@@ -203,7 +204,7 @@ class Jobs:
             job.status = "cancelled"
         else:
             job.status, job.result, job.error = task.result()
-        job.completed_at = time.time()
+        job.completed_at, job.ended = time.time(), time.monotonic()
         del self._tasks[job.job_id]
         job.tell("end", job.json())
         job.finished.set()
@@ -220,9 +221,9 @@ class Jobs:
         """Forgets finished jobs that are too many or too old."""
         over = [job for job in self._jobs.values() if job.is_over]
         surplus = len(over) - self._settings.kept_jobs
-        oldest = time.time() - self._settings.job_timeout
+        oldest = time.monotonic() - self._settings.job_timeout
         for place, job in enumerate(over):
-            if place < surplus or (job.completed_at or 0) < oldest:
+            if place < surplus or (job.ended or 0) < oldest:
                 del self._jobs[job.job_id]
 
     def forget_session(self, session_id: str) -> None:

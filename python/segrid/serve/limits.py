@@ -12,6 +12,7 @@ import secrets
 import time
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segrid.serve.compat.error_forms import error_body
@@ -28,6 +29,7 @@ OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 OPEN_TO_ALL = re.compile(r"/|/page/.*|/docs|/openapi\.json|/v1/health|/v1/ready|/favicon\.ico")
 PREFIXES = ("/v1", "/compat/video", "/compat/grid")
 SAFE = ("GET", "HEAD", "OPTIONS")
+METHODS = (*SAFE, "POST", "PUT", "PATCH", "DELETE")  # the others share a name in the metrics
 SUBPROTOCOL = "segrid.bearer."  # + token: browsers send no headers for WebSockets
 
 
@@ -65,11 +67,16 @@ class Gate:
             await answer.refuse(error)
         except (TimeoutError, asyncio.TimeoutError):
             logger.info("the client does not read its answer")
+        except ClientDisconnect:
+            logger.info("the client went away before its body was whole")
         except Exception:
-            if body.refused is None:
+            refusal = body.refused
+            if refusal is None:
                 logger.exception("an error inside the service")
-            text = f"an error inside the service; request {identity} in its log"
-            await answer.refuse(body.refused or ServiceError(500, "internal", text))
+                text = f"an error inside the service; request {identity} in its log"
+                refusal = ServiceError(500, "internal", text)
+            self._metrics.errors.labels(refusal.kind).inc()
+            await answer.refuse(refusal)
         finally:
             body.close()
             self._tell(scope, answer.status, time.perf_counter() - begin)
@@ -127,7 +134,7 @@ class Gate:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
-        method = scope["method"] if scope["method"].isalpha() else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         client = scope.get("client")

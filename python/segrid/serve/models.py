@@ -18,14 +18,17 @@ M = TypeVar("M", Segmenter, Detector, Tracker)
 
 
 class Models:
-    """Segmenters, detectors and trackers by name. Threads share it."""
+    """Segmenters, detectors and trackers by name. Threads share it.
+
+    Raises ValueError where two models of a kind have the same name.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._where: Options = {"device": settings.device, "precision": settings.precision}
-        self.segmenters = dict(map(_named, settings.segmenters))
-        self.detectors = dict(map(_named, settings.detectors))
-        self.trackers = dict(map(_named, settings.trackers))
+        self.segmenters = _by_name("segmenters", settings.segmenters)
+        self.detectors = _by_name("detectors", settings.detectors)
+        self.trackers = _by_name("trackers", settings.trackers)
         self._loaded: dict[tuple[str, str, int | None], Any] = {}
         self._lock = threading.RLock()  # a tracker's segmenter loads the tracker
 
@@ -113,6 +116,17 @@ class Models:
     def names(self) -> list[str]:
         """The names of all models, without repetition."""
         return list(dict.fromkeys([*self.segmenters, *self.detectors, *self.trackers]))
+
+
+def _by_name(setting: str, texts: tuple[str, ...]) -> dict[str, str]:
+    """The models of a setting. Raises ValueError where two have one name."""
+    models = dict(map(_named, texts))
+    if len(models) < len(texts):
+        raise ValueError(
+            f"{setting}: two models have the same name in {', '.join(texts)}. Name them, as in "
+            "NAME=MODEL"
+        )
+    return models
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -71,7 +71,7 @@ class Forward:
         if call.path.rstrip("/") == "/v1/sessions" and call.method == "POST":
             return self._open(call)
         if found := IMAGE.fullmatch(call.path):
-            return self._of_image(call, found[1])
+            return self._of_image(call, found[1], found[2] or "")
         if found := SESSION.fullmatch(call.path):
             return self._of_session(call, found[1], found[2] or "")
         if found := JOB.fullmatch(call.path):
@@ -88,10 +88,10 @@ class Forward:
         yield head
         yield body
 
-    async def _of_image(self, call: Call, image_id: str) -> Answer:
+    async def _of_image(self, call: Call, image_id: str, rest: str) -> Answer:
         if not await _directory().has_image.remote(image_id):
             raise not_found()
-        if call.method == "DELETE":
+        if call.method == "DELETE" and not rest:
             await _directory().drop_image.remote(image_id)
             yield Head(204, [])
             return

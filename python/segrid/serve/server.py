@@ -31,10 +31,12 @@ def run(settings: Settings, host: str, port: int, compat_port: int | None = None
 
     compat_port : a second port, at whose root is the first service of the setting `compat`
 
-    Raises ValueError for an address that others can reach without a token, OSError for one that is
-    taken, and what loading the models raises.
+    Raises ValueError for an address that others can reach without a token and for a second port
+    without a service, OSError for an address that is taken, and what loading the models raises.
     """
     settings = for_host(settings, host)
+    if compat_port is not None and not settings.compat:
+        raise ValueError("compat-port: needs compat, the service that is at its root")
     logs.configure(as_json=settings.log_json)
     app = create_app(settings)
     app.state.service.models.load_all()
@@ -87,15 +89,17 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 class AtPort:
-    """An application part of which is at the root of a second port."""
+    """An application part of which is at the root of a second port. Addresses that have the part's
+    prefix already, as its documentation page and its redirections name them, stay as they are."""
 
     def __init__(self, app: FastAPI, port: int, prefix: str) -> None:
         self._app, self._port, self._prefix = app, port, prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and scope["server"][1] == self._port:
-            path = self._prefix + scope["path"]
-            scope = {**scope, "path": path, "raw_path": path.encode()}
+            if not scope["path"].startswith(f"{self._prefix}/"):
+                path = self._prefix + scope["path"]
+                scope = {**scope, "path": path, "raw_path": path.encode()}
         await self._app(scope, receive, send)
 
 

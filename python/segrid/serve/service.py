@@ -97,23 +97,26 @@ class Service:
 
         Errors of the engine become answers.
         """
-        return await self.cancellable(request, self.compute_threads, work, *arguments)
+        return await self.cancellable(request, lambda: self.compute_threads, work, *arguments)
 
     async def cancellable(
         self,
         request: Request,
-        threads: ThreadPoolExecutor,
+        threads: Callable[[], ThreadPoolExecutor],
         work: Callable[..., T],
         *arguments: object,
     ) -> T:
-        """`compute` on threads of one's own."""
+        """`compute` on threads of one's own.
+
+        threads : gives them when it is the request's turn, or raises an error for the caller
+        """
         gone = asyncio.ensure_future(_wait_for_disconnect(request))
         client = request.client.host if request.client else ""
         try:
             await _unless_gone(gone, asyncio.ensure_future(self.admission.enter(client)))
             begin = time.perf_counter()
             try:
-                return await self._run(gone, threads, work, arguments)
+                return await self._run(gone, threads(), work, arguments)
             finally:
                 self.admission.leave(time.perf_counter() - begin)
         finally:

@@ -28,7 +28,7 @@ from segrid.serve.service import Service
 from segrid.serve.sessions import Place
 from segrid.serve.uploads import receive
 from segrid.serve.v1.schemas import AddBody, OpenBody, PropagateBody, Rle
-from segrid.serve.video_session import FrameMasks, ObjectFacts, Origin, VideoSession
+from segrid.serve.video_session import FrameMasks, ObjectFacts, Origin, VideoSession, object_json
 
 T = TypeVar("T")
 UPLOADED_SNAPSHOT = "taken-up.safetensors"
@@ -68,9 +68,9 @@ class SessionCalls:
 
     async def call(self, found: VideoSession, work: Callable[..., T], *arguments: object) -> T:
         """Runs a call of the engine's session on its thread. Raises ServiceError where a job uses
-        it."""
+        it, or where it was closed while the call waited."""
         found.check_free()
-        return await self._service.cancellable(self._request, found.worker, work, *arguments)
+        return await self._service.cancellable(self._request, found.free_worker, work, *arguments)
 
     async def add(
         self, session_id: str, body: AddBody
@@ -98,7 +98,7 @@ class SessionCalls:
                 f"frame: the limit is {self._service.settings.video_frames} frames (video_frames)",
                 setting="video_frames",
             )
-        found.engine.add(
+        masks = found.prompt(
             body.object_id,
             body.frame,
             points=body.points,
@@ -107,7 +107,6 @@ class SessionCalls:
             mask=mask,
             replace=body.replace,
         )
-        masks = found.note(found.engine.frame(body.frame))
         facts = found.describe(body.object_id, body.name, body.category)
         facts.prompted.add(body.frame)
         return facts, masks, masks[body.object_id]
@@ -125,7 +124,7 @@ class SessionCalls:
         facts = found.describe(number, name, category)
         if color is not None:
             facts.color = (color[0], color[1], color[2])
-        return found.object_json(number, found.frames_with_masks().get(number, []))
+        return object_json(number, facts, found.frames_with_masks().get(number, []))
 
     def session_of_object(self, session_id: str, number: int) -> VideoSession:
         """The session, where it has the object. Raises ServiceError."""
@@ -166,6 +165,7 @@ class SessionCalls:
             try:
                 return found.follow(job, service.settings, body.direction, body.start, body.frames)
             finally:
+                service.metrics.frames.inc(job.done)
                 if service.settings.restore:
                     service.sessions.keep_now(found)
 
@@ -202,7 +202,7 @@ class SessionCalls:
     async def take_up(self, session_id: str) -> VideoSession:
         """Goes on from the snapshot that the request uploads."""
         found = self._service.sessions.get(session_id)
-        with TemporaryDirectory(dir=self._service.sessions.folder.path) as folder:
+        with self._service.sessions.folder.scratch() as folder:
             path = Path(folder) / UPLOADED_SNAPSHOT
             with open(path, "wb") as file:
                 await receive(self._request, "snapshot", "application", file)
@@ -217,7 +217,7 @@ class SessionCalls:
         return await self.call(found, self._written, found, EXPORTS[form])
 
     def _written(self, found: VideoSession, write: Writer) -> WrittenFile:
-        folder = TemporaryDirectory(dir=self._service.sessions.folder.path)
+        folder = self._service.sessions.folder.scratch()
         try:
             return WrittenFile(folder, *write(found, Path(folder.name)))
         except BaseException:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +54,7 @@ class VideoSessions:
         """The session of an id, which is in use again from now on. Raises ServiceError."""
         if (found := self._sessions.get(session_id)) is None:
             raise not_found()
-        found.last_used = time.time()
+        found.use()
         return found
 
     def all(self) -> list[VideoSession]:
@@ -92,9 +91,8 @@ class VideoSessions:
 
     async def close_idle(self) -> None:
         """Closes the sessions that were idle for longer than `session_timeout`."""
-        oldest = time.time() - self._settings.session_timeout
         for found in self.all():
-            if found.last_used < oldest and not found.is_busy:
+            if found.idle_s > self._settings.session_timeout and not found.is_busy:
                 logger.info("session %s timed out", found.session_id)
                 await self.close(found)
 
@@ -102,15 +100,14 @@ class VideoSessions:
         """Raises ServiceError where as many sessions are open as may be."""
         await self.close_idle()
         if len(self._sessions) + self._opening >= self._settings.max_sessions:
-            last_used = min((s.last_used for s in self.all()), default=time.time())
-            left = last_used + self._settings.session_timeout - time.time()
+            idle = max((found.idle_s for found in self.all()), default=0.0)
             raise ServiceError(
                 429,
                 "too_many_sessions",
                 f"{self._settings.max_sessions} sessions are open, which is the limit "
                 "(max_sessions); close one, or wait until one times out",
                 setting="max_sessions",
-                retry_after=min(left, 60.0),
+                retry_after=min(self._settings.session_timeout - idle, 60.0),
             )
 
     @contextlib.asynccontextmanager
@@ -184,6 +181,7 @@ class VideoSessions:
         nothing."""
         if self._sessions.pop(found.session_id, None) is None:
             return
+        found.is_closed = True
         if found.job is not None and not found.job.is_over:
             self._jobs.cancel(found.job)
             await found.job.finished.wait()
@@ -232,12 +230,10 @@ class VideoSessions:
         engine = tracker.restore(path, source=found.origin.path)
         try:
             objects = _objects(engine, notes, prompted_frames(snapshot.tracks))
+            found.go_on_with(engine, objects)
         except BaseException:
             engine.close()
             raise
-        found.engine.close()
-        found.engine, found.objects = engine, objects
-        found.take_stock()
 
     async def keep(self, found: VideoSession) -> None:
         """Writes the snapshot from which a restarted server goes on."""

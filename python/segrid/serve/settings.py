@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -119,8 +120,8 @@ class Settings:
         for each in fields(self):
             value = getattr(self, each.name)
             # bool is an int, too, and has no range
-            if type(value) in (int, float) and not value > 0:
-                raise ValueError(f"{each.name}: must be above 0, got {value}")
+            if type(value) in (int, float) and not 0 < value < math.inf:
+                raise ValueError(f"{each.name}: must be a finite number above 0, got {value}")
         unknown = sorted(set(self.compat) - {"video", "grid"})
         if unknown:
             raise ValueError(f"compat: there are video and grid, got {unknown[0]!r}")
@@ -156,7 +157,11 @@ def parsed(setting: Field[Value], text: str) -> Value:
     default = setting.default
     if isinstance(default, tuple):
         parts = tuple(part.strip() for part in text.split(",") if part.strip())
-        return tuple(map(int, parts)) if setting.name == "image_sides" else parts
+        if setting.name != "image_sides":
+            return parts
+        if not all(part.isascii() and part.isdigit() for part in parts):
+            raise ValueError(f"{setting.name}: expected whole numbers, got {text!r}")
+        return tuple(map(int, parts))
     if isinstance(default, bool):
         if text.lower() not in ("0", "1", "false", "true"):
             raise ValueError(f"{setting.name}: expected 0 or 1, got {text!r}")

@@ -8,9 +8,11 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 PREFIX = "segrid-serve-"
 LOCK = "in-use"
+SCRATCH = "scratch-"
 SESSION = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -41,6 +43,14 @@ class StateFolder:
             raise ValueError(
                 f"state_dir: another server uses {self.path}; give each server its own"
             ) from error
+
+        for left in self.path.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def scratch(self) -> TemporaryDirectory[str]:
+        """A folder for files that are made for one answer. What a crash leaves of it is removed by
+        the next server."""
+        return TemporaryDirectory(prefix=SCRATCH, dir=self.path)
 
     def leftovers(self) -> list[str]:
         """The ids of the sessions whose folders are there."""

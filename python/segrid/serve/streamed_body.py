@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope
 
 from segrid.serve.errors import ServiceError, too_large
 from segrid.serve.settings import Settings
+from segrid.serve.uploads import media_type
 
 # What is an upload, by its address, and the setting that limits it. All other bodies are JSON.
 UPLOADS = [
@@ -36,9 +37,9 @@ class StreamedBody:
     def __init__(self, bodies: Bodies, scope: Scope, receive: Receive) -> None:
         self._bodies, self._receive = bodies, receive
         self._setting, self._total = "json_bytes", "bodies_in_memory"
-        kind = Headers(scope=scope).get("content-type", "")
+        is_json = media_type(Headers(scope=scope)) == "application/json"
         for address, setting in UPLOADS:
-            if address.fullmatch(scope["path"]) and not kind.startswith("application/json"):
+            if address.fullmatch(scope["path"]) and not is_json:
                 self._setting, self._total = setting, "uploads_on_disk"
         self._limit: int = getattr(bodies.settings, self._setting)
         self._bytes = 0

@@ -6,7 +6,8 @@ import shutil
 from typing import BinaryIO
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException
 
 from segrid.serve.errors import ServiceError, invalid
@@ -14,9 +15,9 @@ from segrid.serve.errors import ServiceError, invalid
 FORM_FIELDS = 8  # besides the file
 
 
-def media_type(request: Request) -> str:
-    """The type of the body without parameters, in small letters; empty where none is given."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def media_type(headers: Headers) -> str:
+    """The type of a body without parameters, in small letters; empty where none is given."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def receive(request: Request, field: str, family: str, file: BinaryIO) -> None:
@@ -25,7 +26,7 @@ async def receive(request: Request, field: str, family: str, file: BinaryIO) -> 
 
     Raises ServiceError: 415 for other types, 400 for a damaged form, 422 for nothing.
     """
-    kind = media_type(request)
+    kind = media_type(request.headers)
     if kind == "multipart/form-data":
         await _from_form(request, field, file)
     elif kind == "application/octet-stream" or kind.startswith(f"{family}/"):
@@ -48,6 +49,7 @@ async def _from_form(request: Request, field: str, file: BinaryIO) -> None:
             upload = form.get(field)
             if not isinstance(upload, UploadFile):
                 raise invalid(f"the form has no file in the field {field}")
-            shutil.copyfileobj(upload.file, file)
+            # A copy may take seconds: other requests go on meanwhile.
+            await run_in_threadpool(shutil.copyfileobj, upload.file, file)
     except (MultiPartException, KeyError) as error:  # KeyError: no boundary
         raise ServiceError(400, "bad_form", "the form is damaged") from error

@@ -9,16 +9,18 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from segrid import TrackedFrame
 from segrid._types import JsonObject
-from segrid.serve.errors import NotFinite, ServiceError, engine_errors, too_large
+from segrid.serve.errors import ServiceError, engine_errors, not_found, too_large
 from segrid.serve.jobs import Job
 from segrid.serve.mask_formats import MaskRecord, kept
 from segrid.serve.settings import Settings
-from segrid.video.session import Direction, Session
+from segrid.video.runs import Direction
+from segrid.video.session import Session
 
 FrameMasks = dict[int, MaskRecord]  # by object
 
@@ -58,10 +60,27 @@ class VideoSession:
         self.session_id, self.engine, self.origin = session_id, session, origin
         self.worker = ThreadPoolExecutor(1, "segrid-session")
         self.objects: dict[int, ObjectFacts] = {}
-        self.created_at = self.last_used = time.time()
+        self.created_at = time.time()
+        self._used = time.monotonic()  # a clock that nobody sets
         self.job: Job | None = None
+        self.is_closed = False
         self._found: dict[int, FrameMasks] = {}
         self._lock = threading.Lock()
+
+    def use(self) -> None:
+        """Notes that the session is in use now."""
+        self._used = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it was used."""
+        return time.monotonic() - self._used
+
+    @property
+    def last_used(self) -> float:
+        """When it was used, in seconds since 1970."""
+        idle = self.idle_s
+        return time.time() - idle
 
     @property
     def is_busy(self) -> bool:
@@ -69,8 +88,10 @@ class VideoSession:
         return self.job is not None and not self.job.is_over
 
     def check_free(self) -> None:
-        """Raises ServiceError where a job uses the session: like sam2's, a session that is being
-        followed takes no other calls."""
+        """Raises ServiceError where the session is closed, or where a job uses it: like sam2's, a
+        session that is being followed takes no other calls."""
+        if self.is_closed:
+            raise not_found()
         if self.is_busy and self.job is not None:
             raise ServiceError(
                 409,
@@ -80,6 +101,11 @@ class VideoSession:
                 retry_after=1,
                 facts={"job_id": self.job.job_id},
             )
+
+    def free_worker(self) -> ThreadPoolExecutor:
+        """The thread for a call that may begin now. Raises what `check_free` raises."""
+        self.check_free()
+        return self.worker
 
     def frame_masks(self, frame: int) -> FrameMasks | None:
         """The masks of a frame by object; None where nothing was found in it."""
@@ -91,7 +117,7 @@ class VideoSession:
         """The frames in which each object has a mask, ascending."""
         with self._lock:
             found = {number: list(masks) for number, masks in self._found.items()}
-        frames: dict[int, list[int]] = {number: [] for number in self.objects}
+        frames: dict[int, list[int]] = {number: [] for number in list(self.objects)}
         for frame in sorted(found):
             for number in found[frame]:
                 frames.setdefault(number, []).append(frame)
@@ -110,23 +136,12 @@ class VideoSession:
             "model": self.origin.model,
             "created_at": self.created_at,
             "last_used": self.last_used,
-            "idle_s": max(0.0, time.time() - self.last_used),
+            "idle_s": self.idle_s,
             "job_id": self.job.job_id if self.is_busy and self.job is not None else None,
             "objects": [
-                self.object_json(number, frames.get(number, [])) for number in list(self.objects)
+                object_json(number, facts, frames.get(number, []))
+                for number, facts in list(self.objects.items())  # the worker changes them
             ],
-        }
-
-    def object_json(self, number: int, frames: list[int]) -> JsonObject:
-        """An object as the API gives it."""
-        facts = self.objects[number]
-        return {
-            "object_id": number,
-            "name": facts.name,
-            "category": facts.category,
-            "color": list(facts.color),
-            "frames_with_masks": frames,
-            "prompted_frames": sorted(facts.prompted),
         }
 
     def describe(self, number: int, name: str | None, category: str | int | None) -> ObjectFacts:
@@ -142,27 +157,37 @@ class VideoSession:
 
     # The calls below use the engine's session: they run on `worker`.
 
-    def note(self, tracked: TrackedFrame) -> FrameMasks:
-        """Keeps the masks of a frame, and returns them. An object that was neither prompted nor
-        followed in it, whose score is NaN, has none.
+    def prompt(self, number: int, frame: int, **prompt: Any) -> FrameMasks:
+        """Prompts an object as `Session.add` does, and returns the masks of the frame. After an
+        error a new object is gone again: callers do not know it yet.
 
-        Raises NotFinite.
+        Raises NotFinite naming the object, and what `Session.add` raises.
         """
-        there = np.flatnonzero(~np.isnan(tracked.scores))
-        ids = [tracked.ids[i] for i in there]
-        found = kept(tracked.masks[there], tracked.scores[there], tracked.index, ids)
-        masks = dict(zip(ids, found, strict=True))
+        is_new = number not in self.engine.ids
+        try:
+            with engine_errors():
+                self.engine.add(number, frame, **prompt)
+                return self.note(self.engine.frame(frame))
+        except BaseException:
+            if is_new and number in self.engine.ids:
+                self.engine.remove(number)
+            raise
+
+    def note(self, tracked: TrackedFrame) -> FrameMasks:
+        """Keeps the masks of a frame, and returns them. Raises NotFinite."""
+        masks = masks_of(tracked)
         with self._lock:
             self._found[tracked.index] = masks
         return masks
 
-    def take_stock(self) -> None:
-        """Keeps the masks of all frames that the engine's session has."""
-        frames = {*self.engine.tracked_frames, *self.engine.prompted_frames}
+    def go_on_with(self, engine: Session, objects: dict[int, ObjectFacts]) -> None:
+        """Takes another session of the engine, with all its masks, in place of its own, which is
+        closed. Raises NotFinite, Cancelled; then nothing has changed."""
+        found = {frame: masks_of(engine.frame(frame)) for frame in engine.shown_frames}
+        old = self.engine
         with self._lock:
-            self._found = {}
-        for frame in sorted(frames):
-            self.note(self.engine.frame(frame))
+            self.engine, self.objects, self._found = engine, objects, found
+        old.close()
 
     def drop_object(self, number: int) -> None:
         """Removes an object with its masks."""
@@ -200,45 +225,53 @@ class VideoSession:
             progress=lambda state: totals.append(state["total"]),
             cancel=job.token,
         )
-        done, last = 0, None
-        try:
-            with engine_errors():
-                for tracked in steps:
-                    last = tracked.index
-                    if last >= settings.video_frames:
-                        raise too_large(
-                            f"frame {last}: the limit is {settings.video_frames} frames "
-                            "(video_frames)",
-                            "video_frames",
-                        )
-                    masks = self.note(tracked)
-                    done += 1
-                    self.last_used = time.time()
-                    job.tell("masks", (last, masks))
-                    job.advance(done, totals[-1])
-        except NotFinite as error:
-            if error.facts:
-                raise
-            raise NotFinite(self._failed_frame(direction, start, last), self.engine.ids) from error
+        done = 0
+        with engine_errors():
+            for tracked in steps:
+                if tracked.index >= settings.video_frames:
+                    raise too_large(
+                        f"frame {tracked.index}: the limit is {settings.video_frames} frames "
+                        "(video_frames)",
+                        "video_frames",
+                    )
+                masks = self.note(tracked)
+                done += 1
+                self.use()
+                job.tell("masks", (tracked.index, masks))
+                job.advance(done, totals[-1])
         return {
             "session_id": self.session_id,
             "total_frames": done,
             "object_ids": self.engine.ids,
         }
 
-    def _failed_frame(self, direction: Direction, start: int | None, last: int | None) -> int:
-        """The frame after the last one that `follow` did."""
-        first = min(self.engine.prompted_frames) if start is None else start
-        if last is None:
-            return first
-        if direction == "backward" or last < first:
-            return last - 1
-        at_end = direction == "both" and last + 1 == self.engine.count
-        return first - 1 if at_end else last + 1
-
     def close(self) -> None:
         """Closes the engine's session, on its thread."""
         self.engine.close()
+
+
+def object_json(number: int, facts: ObjectFacts, frames: list[int]) -> JsonObject:
+    """An object as the API gives it."""
+    return {
+        "object_id": number,
+        "name": facts.name,
+        "category": facts.category,
+        "color": list(facts.color),
+        "frames_with_masks": frames,
+        "prompted_frames": sorted(facts.prompted),
+    }
+
+
+def masks_of(tracked: TrackedFrame) -> FrameMasks:
+    """The masks of a frame. An object that was neither prompted nor followed in it, whose score is
+    NaN, has none.
+
+    Raises NotFinite.
+    """
+    there = np.flatnonzero(~np.isnan(tracked.scores))
+    ids = [tracked.ids[i] for i in there]
+    found = kept(tracked.masks[there], tracked.scores[there], tracked.index, ids)
+    return dict(zip(ids, found, strict=True))
 
 
 def color_of(number: int) -> tuple[int, int, int]:

@@ -120,9 +120,10 @@ class Tracks(Closing):
         followed: Iterator[TrackedFrame] | None = None
         index = self._start
         while True:
-            if followed is None and self.session.ids:
-                followed = self._followed_from(index)
             frame = self._empty(index) if followed is None else next(followed, None)
+            if frame is not None and followed is None and self.session.ids:
+                followed = self.session.propagate(start=index, cancel=self._cancel)
+                frame = next(followed)
             if frame is None:
                 return
             if self._schedule.looks_at(index) and self._join(frame):
@@ -130,12 +131,6 @@ class Tracks(Closing):
             self.frame = replace(frame, progress=told.next())
             yield self._found(self.frame)
             index += 1
-
-    def _followed_from(self, index: int) -> Iterator[TrackedFrame]:
-        try:
-            return self.session.propagate(start=index, cancel=self._cancel)
-        except FrameNotFound:  # the objects joined in the last frame
-            return iter(())
 
     def _empty(self, index: int) -> TrackedFrame | None:
         """A frame without objects; None beyond the end."""
@@ -152,13 +147,14 @@ class Tracks(Closing):
         with cancel_scope([] if self._cancel is None else [self._cancel]):
             found = inside(self._detect(picture), (w, h))
             new = self._unknown(frame, found)
-        scale = np.array([width / w, height / h] * 2)
+        # Divided last: (w * width) / w is the width itself, and a box at the border stays inside.
+        boxes = found.boxes * np.array([width, height] * 2) / np.array([w, h] * 2)
         for i in new:
             number = max(self.session.ids, default=0) + 1
             self.session.add(
                 number,
                 frame.index,
-                boxes=found.boxes[i] * scale,
+                boxes=boxes[i],
                 name=found.labels[i],
                 category=int(found.class_id[i]),
             )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from segrid._files import atomic_write
 
@@ -33,16 +34,29 @@ class GrowingFile(ABC):
     def _drop(self) -> None:
         """Closes the file that is written, which is not used."""
 
+    @contextmanager
+    def _or_gone(self) -> Iterator[None]:
+        """A block whose errors remove the file that is written, and name the one that was asked
+        for."""
+        try:
+            yield
+        except BaseException:
+            if not self._place.__exit__(*sys.exc_info()):
+                raise
+
+    def _open_text(self) -> TextIO:
+        """Opens the file that is written, for UTF-8 with lines that end as they are given."""
+        with self._or_gone():
+            file = open(self._part, "w", encoding="utf-8", newline="")
+        return file
+
     def close(self) -> None:
         """Completes the file. A second call does nothing. Raises OSError."""
         if self._closed:
             return
         self._closed = True
-        try:
+        with self._or_gone():
             self._finish()
-        except BaseException:
-            if not self._place.__exit__(*sys.exc_info()):
-                raise
         self._place.close()
 
     def __enter__(self: Own) -> Own:

@@ -39,7 +39,8 @@ class Objects:
     @property
     def ids(self) -> list[int]:
         """The objects, in the order in which they were added."""
-        return self._native.ids
+        with self._owned("ids"):
+            return self._native.ids
 
     @contextmanager
     def _owned(self, call: str) -> Iterator[None]:
@@ -81,5 +82,5 @@ class Objects:
 
     def _forget_names(self) -> None:
         for known in (self.names, self.categories):
-            for id in known.keys() - set(self.ids):
+            for id in known.keys() - set(self._native.ids):
                 del known[id]

@@ -48,10 +48,13 @@ class PictureVideo(GrowingFile):
         self._av = av_library("writing videos")
         self._encoder = self._available_encoder()
         super().__init__(path)
-        self._rate = Fraction(rate).limit_denominator(1001)
+        # Of a rate below 1, the seconds of a frame are rounded.
+        near = Fraction(max(rate, 1 / rate)).limit_denominator(1001)
+        self._rate = near if rate >= 1 else 1 / near
         self._size: tuple[int, int] | None = None
         self._count = 0
-        self._file = open(self._part, "w+b")
+        with self._or_gone():
+            self._file = open(self._part, "w+b")
         self._container = self._av.open(self._file, "w", format=CONTAINERS[ending])
         self._stream: VideoStream | None = None
 

@@ -29,7 +29,7 @@ class RleFile(GrowingFile):
         super().__init__(path)
         self._rate = rate
         self._size: tuple[int, int] | None = None
-        self._file = open(self._part, "w", encoding="utf-8")
+        self._file = self._open_text()
 
     def add(self, tracked: Tracked) -> None:
         """Writes the objects of one frame. Raises OSError, and ValueError for masks of another size

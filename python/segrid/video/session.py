@@ -6,9 +6,7 @@ import operator
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from itertools import count
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,10 +23,10 @@ from segrid.video.object_prompt import Manner, Prompt, Way
 from segrid.video.objects import UNKNOWN_LENGTH, Objects
 from segrid.video.prefetch import Prefetch
 from segrid.video.run_progress import Told
+from segrid.video.runs import Direction, Run, length_of, runs_of
 from segrid.video.snapshots import Opened, Snapshot, write_snapshot
 from segrid.video.tracked_frame import TrackedFrame
 
-Direction = Literal["forward", "backward", "both"]
 EMBEDDINGS = 2  # of frames that are kept: that of the last prompt and that of the last step
 
 
@@ -88,12 +86,14 @@ class Session(Objects, Closing):
     @property
     def prompted_frames(self) -> list[int]:
         """The frames that have a prompt, ascending."""
-        return self._native.prompted_frames
+        with self._owned("prompted_frames"):
+            return self._native.prompted_frames
 
     @property
     def tracked_frames(self) -> list[int]:
         """The frames that have masks after `propagate`, ascending."""
-        return self._native.tracked_frames
+        with self._owned("tracked_frames"):
+            return self._native.tracked_frames
 
     @property
     def shown_frames(self) -> list[int]:
@@ -194,31 +194,17 @@ class Session(Objects, Closing):
         progress: Progress | None,
         cancel: CancelToken | None,
     ) -> Iterator[TrackedFrame]:
-        wanted = None if most is None else start + most
-        claimed = None if self.count is None else self.count - 1
         # Only the end of the video is believed, not what its header says of it.
-        last = claimed if self._frames.count_is_exact else None
-        lowest = 0 if most is None else max(0, start - most)
-        runs: list[tuple[int, int | None, int]] = []  # first, last, step
-        total: int | None = 0
-        if direction != "backward":
-            runs.append((start, min_of(last, wanted), 1))
-            ahead = min_of(claimed, wanted)
-            total = None if claimed is None or ahead is None else ahead - start + 1
-        if direction != "forward" and start > 0:  # sam2 does not go back from the first frame
-            runs.append((start - 1 if direction == "both" else start, lowest, -1))
-            total = None if total is None else total + runs[-1][0] - lowest + 1
-        told = Told(total, progress)
-        for begin, end, step in runs:
-            indices = count(begin, step) if end is None else range(begin, end + step, step)
-            with Prefetch(self._frames, indices) as pictures:
-                yield from self._run(pictures, begin, step < 0, told, cancel)
+        end = self.count if self._frames.count_is_exact else None
+        told = Told(length_of(direction, start, most, self.count), progress)
+        for run in runs_of(direction, start, most, end):
+            with Prefetch(self._frames, run.indices) as pictures:
+                yield from self._run(pictures, run, told, cancel)
 
     def _run(
         self,
         pictures: Prefetch,
-        first: int,
-        backwards: bool,
+        run: Run,
         told: Told,
         cancel: CancelToken | None,
     ) -> Iterator[TrackedFrame]:
@@ -229,11 +215,11 @@ class Session(Objects, Closing):
             except StopIteration:
                 return
             except FrameNotFound as end:
-                if end.index == first or backwards:
+                if end.index == run.first or run.backwards:
                     raise
                 return  # the end of the video
             with cancel_scope(tokens):
-                found = self._step(index, picture, backwards)
+                found = self._step(index, picture, run.backwards)
             yield self._frame(found, told.next())
 
     def _step(
@@ -367,9 +353,10 @@ class Session(Objects, Closing):
 
     def close(self) -> None:
         """Closes the video and drops all masks. A second call does nothing."""
-        self._frames.close()
-        self._embeddings.clear()
-        self._native.reset()
+        with self._owned("close"):
+            self._frames.close()
+            self._embeddings.clear()
+            self._native.reset()
 
     def _check_number(self, frame: int) -> None:
         beyond = self.count is not None and frame >= self.count and self._frames.count_is_exact
@@ -393,8 +380,3 @@ class Session(Objects, Closing):
         """Encodes the memory of frames that lack it."""
         for frame in frames:
             self._native.remember(frame, self._embedding(frame))
-
-
-def min_of(a: int | None, b: int | None) -> int | None:
-    """The smaller number, where None stands for no limit."""
-    return b if a is None else a if b is None else min(a, b)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from segrid._files import atomic_write
-from segrid._native import CorruptFileError
+from segrid._native import CorruptFileError, _core
 from segrid._types import JsonObject, Options, Samples
 
 FORMAT = "segrid-session-1"
 Prompted = tuple[int, list[tuple[float, float]], list[int]]  # frame, points, labels
+LARGEST = 2**63 - 1  # of the engine's numbers
+LABELS = 1000  # the engine cuts labels to this
+T = TypeVar("T")
 ARRAYS = ("logits", "memory", "pointer")  # of each mask, see `_core.Session.state`
 
 
@@ -89,27 +93,95 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
             if metadata.get("format") != FORMAT:
                 raise CorruptFileError(f"{name}: not a snapshot of a session ({FORMAT})")
             facts = json.loads(metadata["session"])
-            for track in facts["tracks"]:
-                track["visited"] = [tuple(visit) for visit in track["visited"]]
-                track["prompts"] = [_prompt(row) for row in track["prompts"]]
-                for mask in track["masks"]:
-                    mask["counts"] = mask["counts"].encode("ascii")
-                    for array in ARRAYS:
-                        if mask[array] is not None:
-                            mask[array] = file.get_tensor(mask[array])
-        numbered = {
-            key: {int(id): value for id, value in facts[key].items()}
-            for key in ("names", "categories")
-        }
-        return Snapshot(**{**facts, **numbered, "size": tuple(facts["size"])})
-    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+            arrays = _Arrays(file)
+            tracks = [_track(track, arrays) for track in facts["tracks"]]
+        if len({track["id"] for track in tracks}) < len(tracks):
+            raise ValueError("an object is there twice")
+        height, width = facts["size"]
+        return Snapshot(
+            model_id=_of(str, facts["model_id"]),
+            path=_of((str, type(None)), facts["path"]),
+            long_side=None if facts["long_side"] is None else _whole(facts["long_side"], 1),
+            size=(_whole(height, 1), _whole(width, 1)),
+            options=_options(facts["options"]),
+            names={int(id): _of(str, name) for id, name in facts["names"].items()},
+            categories={int(id): _of(int, number) for id, number in facts["categories"].items()},
+            tracks=tracks,
+        )
+    except (
+        SafetensorError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OverflowError,
+        RecursionError,  # of JSON that is nested too deeply
+    ) as error:
         if isinstance(error, CorruptFileError):
             raise
         raise CorruptFileError(f"{name}: a damaged snapshot ({error})") from error
 
 
-def _prompt(
-    row: tuple[int, list[list[float]], list[int]],
-) -> tuple[int, list[tuple[float, float]], list[int]]:
-    frame, points, labels = row
-    return frame, [(x, y) for x, y in points], labels
+class _Arrays:
+    """The arrays of a snapshot. Each belongs to one mask: a small file that names one again and
+    again would take any amount of memory."""
+
+    def __init__(self, file: safe_open) -> None:
+        self._file, self._left = file, set(file.keys())
+
+    def take(self, name: str | None) -> Samples | None:
+        if name is None:
+            return None
+        if name not in self._left:
+            raise ValueError(f"array {name!r} is missing, or belongs to two masks")
+        self._left.remove(name)
+        array: Samples = self._file.get_tensor(name)
+        return array
+
+
+def _track(track: JsonObject, arrays: _Arrays) -> JsonObject:
+    """The track as the engine takes it."""
+    return {
+        "id": _whole(track["id"], -LARGEST),
+        "visited": [(_whole(frame), _of(bool, back)) for frame, back in track["visited"]],
+        "prompts": [_prompt(*row) for row in track["prompts"]],
+        "masks": [_mask(mask, arrays) for mask in track["masks"]],
+    }
+
+
+def _prompt(frame: int, points: list[list[float]], labels: list[int]) -> Prompted:
+    clicks = [(float(x), float(y)) for x, y in points]
+    return _whole(frame), clicks, [_whole(label, -LABELS, LABELS) for label in labels]
+
+
+def _mask(mask: JsonObject, arrays: _Arrays) -> JsonObject:
+    return {
+        "list": _of(str, mask["list"]),
+        "frame": _whole(mask["frame"]),
+        "score": float(mask["score"]),
+        "iou": float(mask["iou"]),
+        "prompted": _of(bool, mask["prompted"]),
+        "counts": mask["counts"].encode("ascii"),
+        **{name: arrays.take(mask[name]) for name in ARRAYS},
+    }
+
+
+def _options(options: Options) -> Options:
+    """The options of a session; their values are checked when it is opened."""
+    if unknown := options.keys() - _core.Session.options().keys():
+        raise ValueError(f"unknown option {min(unknown)!r}")
+    return {name: _of((int, type(None)), value) for name, value in options.items()}
+
+
+def _whole(value: object, least: int = 0, most: int = LARGEST) -> int:
+    """A whole number between two others."""
+    if not least <= (number := int(_of(int, value))) <= most:
+        raise ValueError(f"{value} is not a number from {least} to {most}")
+    return number
+
+
+def _of(kind: type[T] | tuple[type[T], ...], value: object) -> T:
+    """A value of one of these types."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r:.40} is of another type")
+    return value

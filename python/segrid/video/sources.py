@@ -70,6 +70,13 @@ def open_frames(
     return frames
 
 
+def only_goes_forward(source: VideoLike) -> bool:
+    """Whether `open_frames` reads this source as an iterator, which cannot go back without a
+    store."""
+    others = (Frames, str, os.PathLike, bytes, bytearray, memoryview, ImageList)
+    return isinstance(source, Iterable) and not isinstance(source, others)
+
+
 def _opened(source: VideoLike, long_side: int | None, store: FrameStore | None) -> Frames:
     if isinstance(source, Frames):
         return source

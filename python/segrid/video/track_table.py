@@ -31,7 +31,7 @@ class TrackTable(GrowingFile):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
-        self._file = open(self._part, "w", encoding="utf-8", newline="")
+        self._file = self._open_text()
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
 

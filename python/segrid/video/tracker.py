@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from segrid._native import _core
@@ -15,12 +14,12 @@ from segrid.video.image_side import config_of_side
 from segrid.video.live import LiveSession
 from segrid.video.session import Session
 from segrid.video.snapshots import Opened, read_snapshot
-from segrid.video.sources import VideoLike, open_frames
+from segrid.video.sources import VideoLike, only_goes_forward, open_frames
 
 
 class Tracker(LoadedModel):
-    """A model that follows objects through video: SAM 2 and 2.1 (Ravi et al. 2024). Immutable;
-    share it between threads, and open any number of sessions on it.
+    """A model that follows objects through video: SAM 2 and 2.1 (Ravi et al. 2024), and EdgeTAM
+    (Zhou et al. 2025). Immutable; share it between threads, and open any number of sessions on it.
 
     Parameters
     ----------
@@ -89,14 +88,14 @@ class Tracker(LoadedModel):
             images, or a callable(index) that gives an image
         long_side : larger frames are reduced to this long side, in pixels, before they are encoded
             (area interpolation); masks have the video's own size. None: frames are not reduced
-        store_bytes : for iterators, which cannot go back: their frames are kept on disk as JPEG of
-            quality 85, up to this many bytes (None: 2 GiB)
+        store_bytes : for iterators and other sources that only go forward: their frames are kept on
+            disk as JPEG of quality 85, up to this many bytes (None: 2 GiB)
         options : see `Session`
 
         Raises what `open_frames` raises, and ValueError naming an option.
         """
         store = None
-        if isinstance(source, Iterator):
+        if only_goes_forward(source):
             store = FrameStore() if store_bytes is None else FrameStore(max_bytes=store_bytes)
         frames = open_frames(source, long_side=long_side, store=store)
         try:
@@ -125,8 +124,9 @@ class Tracker(LoadedModel):
         snapshot : a file that `Session.snapshot` wrote
         source : the video; None: the path that the session was opened with
 
-        Raises FileNotFoundError, CorruptFileError, and ValueError where another model made the
-        snapshot, where the video has another size, or where no path is known.
+        Raises FileNotFoundError, CorruptFileError (a ValueError) for a file that is no snapshot,
+        and ValueError where another model made the snapshot, where the video has another size, or
+        where no path is known.
         """
         kept = read_snapshot(snapshot)
         if kept.model_id != self.model_id:

@@ -37,7 +37,7 @@ public:
         depth_ = even(dim_);
         rounded_q_ = arena.take<uint16_t>(rows * depth_);
         to_bf16_rows(rows, dim_, q_, dim_, rounded_q_);
-        powers_ = arena.take<uint16_t>(rows * even(block));
+        powers_ = arena.take<uint16_t>(rows * stride());
     }
 
     bool rounded() const { return head_.keys.bf16 != nullptr; }
@@ -56,18 +56,19 @@ public:
     }
     float soften(int64_t r, int64_t count, float& max, float& sum) {
         if (!rounded()) return running_softmax_row(count, row(r), max, sum);
-        uint16_t* powers = powers_ + r * even(block_);
+        uint16_t* powers = powers_ + r * stride();
         if (count % 2 != 0) powers[count] = 0;
         return running_power_row(count, row(r), max, sum, powers);
     }
     void answer(int64_t k0, int64_t count, Rows<float> out) {
         const Factor values = head_.values.from_row(k0);
-        if (rounded())
-            matmul(rows_, width_, even(count), {powers_, even(block_)}, values, out, k0 > 0);
+        if (rounded()) matmul(rows_, width_, even(count), {powers_, stride()}, values, out, k0 > 0);
         else matmul(rows_, width_, count, scores(), values, out, k0 > 0);
     }
 
 private:
+    // Of the powers: every row begins with a cache line (see gemm/op.cpp).
+    int64_t stride() const { return (block_ + 31) / 32 * 32; }
     Rows<float> scores() const { return {scores_, block_}; }
 
     const PackedHead& head_;

@@ -8,6 +8,7 @@
 
 #include "core/cpu.h"
 #include "core/error.h"
+#include "core/trace.h"
 #include "kernels/gemm/implementations.h"
 #include "kernels/gemm/torch_int8.h"
 #include "kernels/rows/op.h"
@@ -71,6 +72,24 @@ private:
     void (*leave_)();
 };
 
+// Memory that grows to the largest tile. Its rows begin with a cache line, because an instruction
+// of AMX that reads across two of them takes twice the time.
+class Lines {
+public:
+    std::byte* at_least(int64_t bytes) {
+        const auto lines = static_cast<std::size_t>((bytes + kBytes - 1) / kBytes);
+        if (lines_.size() < lines) lines_.resize(lines);
+        return lines_.front().bytes;
+    }
+
+private:
+    static constexpr int64_t kBytes = 64;
+    struct alignas(kBytes) Line {
+        std::byte bytes[kBytes];
+    };
+    std::vector<Line> lines_ = std::vector<Line>(1);
+};
+
 // The left-hand side of a product in the precision of the right-hand side. It is rounded once and
 // used for all panels.
 class LeftFactor {
@@ -78,16 +97,16 @@ public:
     LeftFactor(bool bf16, int64_t m, int64_t k, Rows<const float> a)
         : fp32_(a), k_(k), release_(bf16 ? Precision::Bf16 : Precision::Fp32) {
         if (!bf16) return;
-        // Grows to the largest tile. It is safe because a thread makes one call at a time.
-        thread_local std::vector<uint16_t> rounded;
+        thread_local Lines memory;  // which is safe because a thread makes one call at a time
         k_ = even(k);
-        rounded.resize(std::max(rounded.size(), static_cast<std::size_t>(m * k_)));
-        to_bf16_rows(m, k, a.data, a.stride, rounded.data());
-        bf16_ = {rounded.data(), k_};
+        auto* rounded = reinterpret_cast<uint16_t*>(memory.at_least(2 * m * k_));
+        to_bf16_rows(m, k, a.data, a.stride, rounded);
+        bf16_ = {rounded, k_};
     }
     LeftFactor(int64_t k, Rows<const uint16_t> a) : bf16_(a), k_(k), release_(Precision::Bf16) {}
 
     void times(int64_t m, int64_t n, const Factor& b, Rows<float> c, bool accumulate) const {
+        trace::count_product(bf16_.data != nullptr ? Precision::Bf16 : Precision::Fp32, m * n * k_);
         if (bf16_.data != nullptr) {
             bf16_implementation().product(m, n, k_, bf16_, {b.bf16, b.ld}, c, accumulate);
         } else {
@@ -114,8 +133,9 @@ void over_panels(const LeftFactor& left, int64_t m, int64_t n0, int64_t n, int64
     }
 }
 
-// Rows at a time, so that the rounded part of A stays in the second-level cache.
-constexpr int64_t kRows = 64;
+// Rows at a time, so that the prepared part of A stays in the second-level cache; and those that
+// meet a panel in int8, whose integer sums have room for so many.
+constexpr int64_t kRows = 256, kInt8Rows = 64;
 
 // The inner dimension, including the zeros that pad it.
 int64_t depth(Precision precision, int64_t k) {
@@ -169,11 +189,12 @@ void finish(int64_t rows, int64_t nc, Rows<float> out, const float* bias, Activa
     for (int64_t r = 0; activation == Activation::Relu && r < rows; ++r) relu(nc, out[r]);
 }
 
-// Multiplies at most kRows prepared rows.
+// Multiplies at most kRows prepared rows, which read each panel together.
 void product(const LinearInput& a, const PackedMatrix& w, const Part& part, Rows<float> out,
              bool accumulate, const Epilogue& epilogue) {
     const int64_t k = depth(w.precision(), part.k);
     const ReleaseAtEnd release(w.precision());
+    trace::count_product(w.precision(), a.rows * part.n * part.k);
     for (int64_t c = 0; c < part.n; c += kPanel) {
         const int64_t n = std::min(kPanel, part.n - c), panel = (part.n0 + c) / kPanel;
         const Rows<float> to = out.from_column(c);
@@ -181,9 +202,13 @@ void product(const LinearInput& a, const PackedMatrix& w, const Part& part, Rows
         if (w.precision() == Precision::Int8) {
             alignas(64) int32_t offsets[kPanel];
             w.sums(panel, part.k0, part.k0 + part.k, offsets);
-            int8_implementation().product(a.rows, n, k, {a.int8, a.ld},
-                                          w.panel_int8(panel, part.k0), to, accumulate,
-                                          {a.scales, offsets, w.scales(panel), bias});
+            for (int64_t r = 0; r < a.rows; r += kInt8Rows) {
+                const LinearInput rows = a.from_row(r);
+                int8_implementation().product(std::min(kInt8Rows, rows.rows), n, k,
+                                              {rows.int8, rows.ld}, w.panel_int8(panel, part.k0),
+                                              to.from_row(r), accumulate,
+                                              {rows.scales, offsets, w.scales(panel), bias});
+            }
             bias = nullptr;
         } else {
             const Factor of = w.panel(panel).from_row(part.k0);
@@ -203,16 +228,15 @@ void product(int64_t rows, Rows<const float> a, const PackedMatrix& w, const Par
              Rows<float> out, bool accumulate, const Epilogue& epilogue) {
     if (w.torch() != nullptr) {
         if (part.k != w.k() || part.n != w.n()) internal("linear: int8-torch has no parts");
+        trace::count_product(w.precision(), rows * part.n * part.k);
         w.torch()->product(rows, a, out, accumulate);
         return finish(rows, w.n(), out, epilogue.bias, epilogue.activation);
     }
-    // Grows to the largest tile. It is safe because a thread makes one call at a time.
-    thread_local std::vector<std::byte> memory;
-    memory.resize(std::max(memory.size(),
-                           static_cast<std::size_t>(input_bytes(w.precision(), kRows, part.k))));
+    thread_local Lines memory;  // which is safe because a thread makes one call at a time
+    std::byte* prepared = memory.at_least(input_bytes(w.precision(), kRows, part.k));
     for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
         const LinearInput tile =
-            prepare(std::min(kRows, rows - r0), part.k, a.from_row(r0), w, memory.data());
+            prepare(std::min(kRows, rows - r0), part.k, a.from_row(r0), w, prepared);
         product(tile, w, part, out.from_row(r0), accumulate, epilogue);
     }
 }
@@ -281,6 +305,7 @@ bool sums_can_start() { return bf16_implementation().panel_from != nullptr; }
 
 void matmul_panel(int64_t m, int64_t n0, int64_t k, Rows<const uint16_t> a, const Factor& panels,
                   Rows<float> c, const Start& start) {
+    trace::count_product(Precision::Bf16, m * kPanel * k);
     bf16_implementation().panel_from(m, k, a, panels.from_row(n0 / kPanel * k).bf16, c, start);
 }
 

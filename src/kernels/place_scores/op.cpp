@@ -1,6 +1,7 @@
 #include "kernels/place_scores/op.h"
 
 #include "core/cpu.h"
+#include "core/trace.h"
 #include "kernels/place_scores/implementations.h"
 
 namespace segrid {
@@ -25,6 +26,7 @@ const Table& table() {
 
 void place_scores(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
                   Rows<float> scores) {
+    trace::count_product(Precision::Fp32, queries.count * of.keys() * of.width);
     table().scores(of, queries, packed, scores);
 }
 

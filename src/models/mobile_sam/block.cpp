@@ -70,7 +70,7 @@ at::Tensor Block::operator()(at::Tensor tokens, TokenBuffers& buffers,
         [&](int64_t first, int64_t rows, Arena&) {
             projection_.add_to(rows, attended + first * dim_, dim_, x + first * dim_, dim_);
         },
-        row_tile(mlp_.precision()));
+        row_tile(mlp_.precision(), count));
     parallel_for(side_, schedule, [&](int64_t y, Worker& worker) {
         const Span span("mlp", y);
         const int64_t width = side_ * dim_;

@@ -37,7 +37,7 @@ void EncoderLayer::operator()(at::Tensor& tokens, TokenBuffers& buffers,
             const Span span("mlp");
             finish(rows, attended + first * hidden, x + first * hidden, arena);
         },
-        row_tile(mlp_.precision()));
+        row_tile(mlp_.precision(), count));
 }
 
 void EncoderLayer::causal(const std::vector<int64_t>& lengths, float* x, Arena& arena) const {

@@ -41,7 +41,7 @@ void Block::operator()(at::Tensor& tokens, TokenBuffers& buffers, const Schedule
                                hidden_);
             mlp_(rows, x + first * hidden_, arena);
         },
-        row_tile(mlp_.precision()));
+        row_tile(mlp_.precision(), count));
 }
 
 }  // namespace segrid::sam

@@ -59,7 +59,7 @@ at::Tensor Block::operator()(const at::Tensor& tokens, TokenBuffers& buffers,
             if (widened_data != nullptr)
                 shortcut_(rows, normed, in_, widened_data + first * out_, out_);
         },
-        row_tile(mlp_.precision()));
+        row_tile(mlp_.precision(), count));
     attention_(qkv, attended, schedule);
     if (in_ != out_) result = max_pool(side_, pool_, out_, widened_data, out_, schedule);
     else if (pool_ == 1) result = tokens;
@@ -72,7 +72,7 @@ at::Tensor Block::operator()(const at::Tensor& tokens, TokenBuffers& buffers,
             projection_.add_to(rows, attended + first * out_, out_, to + first * out_, out_);
             mlp_(rows, to + first * out_, arena);
         },
-        row_tile(mlp_.precision()));
+        row_tile(mlp_.precision(), asked));
     return result;
 }
 

@@ -1,6 +1,7 @@
 """The video service that exists (FastAPI around SAM 2, port 8002): its front end's calls, answered
 as it answers them. The masks are held against a session of segrid with the same prompts."""
 
+import re
 import time
 from dataclasses import replace
 
@@ -10,11 +11,13 @@ from fastapi.testclient import TestClient
 from safetensors.numpy import load_file, save_file
 from segrid.serve import create_app
 from segrid.serve.compat.video_frames import FirstFrames
+from segrid.serve.jobs import Job
 from segrid.serve.server import AtPort
 from segrid.video.sources import open_frames
 
 from tests.serve.compat.conftest import FRAMES, SIZE
 from tests.serve.compat.video_front_end import HEALTH, FrontEnd, picture_of, png_of
+from tests.serve.waiting import held_after, until
 
 CLICK, BOX = [[90, 45]], [30, 50, 60, 85]
 
@@ -234,6 +237,26 @@ def test_a_job_keeps_its_session(make_front_end, film):
         assert front_end.masks(id, 3)[1].shape == SIZE
 
 
+def test_a_job_that_is_refused_leaves_the_session_free(settings, film, monkeypatch):
+    """Where no more jobs may be pending, the session takes other calls and can be closed."""
+    app = create_app(replace(settings, running_jobs=1, pending_jobs=1))
+    with TestClient(AtPort(app, 80, "/compat/video")) as client, held_after(monkeypatch, 1):
+        front_end = FrontEnd(client)
+        first, second = (front_end.initialize(film)["session_id"] for _ in range(2))
+        for id in (first, second):
+            front_end.add(id, 1, 0, CLICK, [1])
+        job = client.post("/propagate", json={"session_id": first}).json()["job_id"]
+        until(lambda: client.get(f"/job/{job}/status").json()["status"] == "running")
+        service = app.state.service
+        client.portal.call(
+            lambda: service.jobs.start(Job("waits"), lambda job: {}, service.job_threads)
+        )
+        status, _ = front_end.refused("/propagate", {"session_id": second})
+        assert status == 429
+        front_end.add(second, 1, 0, CLICK, [1])
+        assert client.post("/session/close", json={"session_id": second}).status_code == 200
+
+
 def test_a_front_end_reads_the_openapi_document(front_end):
     paths = front_end.client.get("/openapi.json").json()["paths"]
     assert {(m.upper(), p) for p, methods in paths.items() for m in methods} == {
@@ -251,6 +274,17 @@ def test_a_front_end_reads_the_openapi_document(front_end):
         ("GET", "/job/{job_id}/status"),
         ("POST", "/frame-masks"),
     }
+
+
+def test_the_page_of_the_documentation_finds_its_document(front_end):
+    """On a port of its own, too, where addresses have the prefix once and not twice."""
+    client = front_end.client
+    page = client.get("/docs").text
+    (named,) = re.findall(r"url: '([^']+)'", page)
+    document = client.get(named).json()
+    server = document["servers"][0]["url"]
+    assert client.get(f"{server}/health").json()["status"] == "healthy"
+    assert client.get("/health/").json()["status"] == "healthy", "after a redirection"
 
 
 def test_masks_that_are_no_numbers_are_errors(settings, video_model, film, tmp_path):

@@ -115,11 +115,12 @@ class Sam2VideoInferenceSession:
     # ---- inputs
 
     def put(self, id: int, frame: int, inputs: Inputs, *, replace: bool) -> None:
-        """Notes the inputs of an object in a frame; the model decodes them when it is called."""
+        """Notes the inputs of an object in a frame; the model decodes them when it is called. A
+        mask takes the place of earlier points, also without `replace`."""
         self.obj_id_to_idx(id)
-        earlier = self._inputs.get((id, frame))
-        if not replace and earlier is not None and earlier.points is not None:
-            assert earlier.labels is not None and inputs.points is not None
+        earlier = None if replace or inputs.points is None else self._inputs.get((id, frame))
+        if earlier is not None and earlier.points is not None:
+            assert earlier.labels is not None
             labels = np.concatenate([earlier.labels, inputs.labels])  # type: ignore[arg-type]
             inputs = Inputs(np.concatenate([earlier.points, inputs.points]), labels)
         self._inputs[id, frame] = self._new[id, frame] = inputs

@@ -15,6 +15,7 @@ from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Query, R
 from fastapi.responses import JSONResponse
 
 from segrid import Cancelled
+from segrid._types import JsonObject
 from segrid.serve.compat import video_schemas as schemas
 from segrid.serve.compat.video_sessions import ServiceSessions, add, follow, prompted, runs_of
 from segrid.serve.compat.video_settings import VideoServiceSettings
@@ -141,11 +142,11 @@ async def status(request: Request, session_id: str) -> schemas.SessionStatus:
                 color=list(facts.color),
                 frames_with_masks=len(frames.get(number, [])),
             )
-            for number, facts in session.objects.items()
+            for number, facts in list(session.objects.items())  # the worker changes them
         ],
         created_at=session.created_at,
         last_accessed=session.last_used,
-        idle_time=max(0.0, time.time() - session.last_used),
+        idle_time=session.idle_s,
     )
 
 
@@ -181,7 +182,9 @@ async def _added(
 ) -> schemas.AddedObject:
     session = _in_frame(request, asked)
     session.check_free()
-    record = await service_of(request).cancellable(request, session.worker, add, session, asked)
+    record = await service_of(request).cancellable(
+        request, session.free_worker, add, session, asked
+    )
     facts = session.objects[asked.object_id]
     return schemas.AddedObject(
         object_id=asked.object_id,
@@ -215,7 +218,7 @@ async def _changed(
     session.check_free()
     record = await service_of(request).cancellable(
         request,
-        session.worker,
+        session.free_worker,
         lambda: prompted(session, asked.object_id, asked.frame_idx, **prompt),
     )
     session.objects[asked.object_id].prompted.add(asked.frame_idx)
@@ -248,9 +251,20 @@ async def propagate(
     session.check_free()
     if not session.objects:
         raise HTTPException(400, "No objects to propagate")
-    runs = runs_of(asked, session.engine.prompted_frames, session.engine.count or 0)
-    session.job = job = Job(JOB, session.session_id)
-    service.jobs.start(job, lambda job: follow(session, job, runs), session.worker)
+    # On the session's thread, which may still be adding an object.
+    frames_with_prompts = await asyncio.get_running_loop().run_in_executor(
+        session.worker, lambda: session.engine.prompted_frames
+    )
+    session.check_free()  # since then a job may have begun
+    runs = runs_of(asked, frames_with_prompts, session.engine.count or 0)
+
+    def work(job: Job) -> JsonObject:
+        try:
+            return follow(session, job, runs)
+        finally:
+            service.metrics.frames.inc(job.done)
+
+    session.job = job = service.jobs.start(Job(JOB, session.session_id), work, session.worker)
     if not wait:
         return schemas.JobAccepted(
             job_id=job.job_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -20,7 +19,8 @@ from segrid.serve.models import Models
 from segrid.serve.sessions import VideoSessions
 from segrid.serve.settings import Settings
 from segrid.serve.video_session import Origin, VideoSession
-from segrid.video.session import Direction, Session
+from segrid.video.runs import Direction
+from segrid.video.session import Session
 from segrid.video.sources import open_frames
 
 COLOURS = (
@@ -132,8 +132,7 @@ def add(session: VideoSession, asked: AddObject | AddObjectBox) -> MaskRecord:
 def prompted(session: VideoSession, object_id: int, frame: int, **prompt: object) -> MaskRecord:
     """The mask of an object after a prompt, which is one of `Session.add`. Like sam2, it drops the
     clicks that the object has in this frame."""
-    session.engine.add(object_id, frame, replace=True, **prompt)  # type: ignore[arg-type]
-    return session.note(session.engine.frame(frame))[object_id]
+    return session.prompt(object_id, frame, replace=True, **prompt)[object_id]
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ def _steps(session: VideoSession, job: Job, runs: list[Run]) -> Iterator[int]:
                     run.direction, start=run.start, frames=run.frames, cancel=job.token
                 ):
                     session.note(tracked)
-                    session.last_used = time.time()
+                    session.use()
                     frame = tracked.index + step
                     yield tracked.index
         except NotFinite as error:

@@ -58,7 +58,7 @@ async def open_session(
 ) -> JsonObject:
     """Opens a video: an upload, or JSON with a path below the media root. The parameters model and
     image_side are those of an upload."""
-    if media_type(request) != "application/json":
+    if media_type(request.headers) != "application/json":
         return (await _calls(request).open_upload(model, image_side)).json()
     try:
         body = OpenBody.model_validate_json(await request.body())
