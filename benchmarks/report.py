@@ -4,6 +4,7 @@ benchmarks/results: python -m benchmarks.report (--check: only says whether they
 import json
 import sys
 
+from benchmarks.report_serve import service
 from benchmarks.report_text import RESULTS, ROOT, commands, load, prose, table
 from benchmarks.report_video import readme_rows, video, where_video
 
@@ -33,9 +34,9 @@ def steps(model, precision):
 
 
 def machine():
-    """Where and when all results but those of video and of GPUs were measured."""
+    """Where and when all results but those of video, of the service and of GPUs were measured."""
     r = everything("vit_b", "fp32")
-    elsewhere = ("video-", "gpu-")
+    elsewhere = ("video-", "serve-", "gpu-")
     paths = (path for path in RESULTS.glob("*.json") if not path.stem.startswith(elsewhere))
     dates = sorted({json.loads(path.read_text())["date"] for path in paths})
     return (
@@ -271,8 +272,8 @@ def precisions():
 def speed_page():
     """The figures of docs/speed.md."""
     text = (
-        f"All figures but those of video: {machine()}. Weights are random (seeded), except those "
-        "of `tiny`."
+        f"All figures but those of video and of the service: {machine()}. Weights are random "
+        "(seeded), except those of `tiny` and `tiny-video`."
     )
     return [
         prose(text),
@@ -282,6 +283,7 @@ def speed_page():
         *("### Boxes", "", boxes(), *commands("boxes --model vit_b")),
         *("### Folders", "", folders(), *commands("folder --repeat 1")),
         *("### Video", "", *video()),
+        *("### The service", "", *service()),
         *("### Precisions", "", *precisions()),
         *("### Limits", "", *limits()),
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from segrid._native import _core
 from segrid.cli.serve import serve
 from segrid.serve import Settings
 
@@ -70,8 +71,9 @@ def test_system_packages_are_those_of_the_engine(stages):
     for package in ("g++", "cmake", "ninja-build", *(p for p in listed if p.startswith("lib"))):
         assert package in built or package == "libgtest-dev", package
     run = next(a for n, a in stages[1] if n == "RUN" and "apt-get" in a)
-    core = next((ROOT / "python/segrid").glob("_core*.so"))
-    needed = subprocess.run(["readelf", "-d", core], capture_output=True, text=True).stdout
+    needed = subprocess.run(
+        ["readelf", "-d", _core.__file__], capture_output=True, text=True
+    ).stdout
     libraries = re.findall(r"\[lib(opencv_\w+|jpeg|png16)\.so", needed)
     assert len(libraries) >= 5
     for library in libraries:
