@@ -32,7 +32,14 @@ def fake_device():
     if not FAKE.exists():
         pytest.skip(f"{FAKE.relative_to(ROOT)} is not built (make test does)")
     library = ctypes.CDLL(str(FAKE))
-    for name in ("fake_held", "fake_emptied", "fake_copied_back", "fake_threads"):
+    for name in (
+        "fake_held",
+        "fake_emptied",
+        "fake_copied_back",
+        "fake_threads",
+        "fake_convolutions",
+        "fake_stream_copies",
+    ):
         getattr(library, name).restype = ctypes.c_int64
     for name in ("fake_limit", "fake_lie", "fake_cache", "fake_from_cublas"):
         getattr(library, name).argtypes = [ctypes.c_int64]

@@ -258,3 +258,27 @@ def _float_to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
         f"image: float values from {low:g} to {high:g}; expected 0..1, or 0..255 with a maximum of "
         "at least 2. Scale the array first"
     )
+
+
+def check_many(images: Any) -> None:
+    """Raises TypeError for a lone image.
+
+    Its characters, bytes, rows or lines would count as many images. Arrays and columns of paths or
+    of objects are many images.
+    """
+    lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
+        images, "read"
+    )
+    kind = getattr(getattr(images, "dtype", None), "kind", "f")  # without a dtype: as numbers
+    flat = hasattr(images, "shape") and getattr(images, "ndim", 4) <= 3 and kind in "biufc"
+    if (
+        lone
+        or flat
+        or not hasattr(type(images), "__iter__")
+        and not hasattr(type(images), "__getitem__")
+    ):
+        got = f"an array of shape {tuple(images.shape)}" if flat else type(images).__name__
+        raise TypeError(
+            f"images: expected a list or another iterable of images, got {got}; pass [image]"
+            + (", or list(array) for a stack of gray images" if flat else "")
+        )

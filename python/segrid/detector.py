@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Union, overload
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid import _hub
-from segrid._image import ImageLike, to_image
+from segrid._image import ImageLike, check_many, to_image
 from segrid._native import _core
 from segrid._text import Tokenizer
 from segrid._types import ImageItem
@@ -45,8 +45,8 @@ class Detector(LoadedModel):
         Owlv2ForObjectDetection and OwlViTForObjectDetection), or a Hugging Face id, perhaps with
         "@revision". "tiny-detector" knows colours, shapes and nuclei, and serves for a first try;
         for photos take "google/owlv2-base-patch16-ensemble" (a download of 620 MB, Apache-2.0)
-    device : as `Segmenter` takes it; on CUDA the image tower runs there, while texts and the boxes
-        of what was found are computed on the CPU
+    device : as `Segmenter` takes it; on CUDA both towers run there, while the boxes of what was
+        found are computed on the CPU
     precision : as `Segmenter` takes it; it holds for both towers
     threads : the largest number of threads of the process's budget that a call uses; None: all
 
@@ -70,6 +70,11 @@ class Detector(LoadedModel):
         The result is an immutable value with `image_size` (H, W).
         """
         return self._engine.encode(to_image(image))
+
+    def encode_batch(self, images: Iterable[ImageLike]) -> list[_core.Scene]:
+        """Encodes images, of any sizes, as `encode` does; see `Segmenter.encode_batch`."""
+        check_many(images)
+        return self._engine.encode_batch([to_image(image) for image in images])
 
     @overload
     def detect(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segrid._image import ImageLike, to_image
+from segrid._image import ImageLike, check_many, to_image
 from segrid._native import Cancelled, CancelToken, _core
 from segrid._types import Options, Progress
 from segrid.embedding import Embedding
@@ -102,6 +102,29 @@ class Segmenter(LoadedModel):
         Source: segment_anything.SamPredictor.set_image.
         """
         return Embedding(self._engine.encode(to_image(image)))
+
+    @property
+    def batched(self) -> bool:
+        """Whether images and prompts are computed in batches: on devices, and not on the CPU."""
+        return self._engine.batched
+
+    def encode_batch(self, images: Iterable[ImageLike]) -> list[Embedding]:
+        """Encodes images, of any sizes, for any number of prompts each.
+
+        On a device up to 16 of them go through the encoder together, fewer where its memory does
+        not take them; where it runs out the batch is halved, with a RuntimeWarning. The features
+        are those of `encode` but for rounding. On the CPU the images are encoded one after the
+        other, with the features of `encode` to the bit.
+
+        images : each as `encode` takes it; a lone image is not accepted: pass [image]
+
+        Returns an embedding for each image, in their order. Raises TypeError for a lone image, and
+        what `encode` raises, for the first image that cannot be read, before any is encoded.
+        Source: sam2.SAM2ImagePredictor.set_image_batch.
+        """
+        check_many(images)
+        pixels = [to_image(image) for image in images]
+        return [Embedding(one) for one in self._engine.encode_batch(pixels)]
 
     def encode_resized(self, pixels: ArrayLike, image_size: tuple[int, int]) -> Embedding:
         """Encodes an image that is already resized for the model.

@@ -96,12 +96,16 @@ ProgressCallback progress_callback(const py::object& callback) {
 }
 
 void warn_of_halving(const Stats& stats) {
-    if (stats.halved == 0) return;
-    const std::string text = "memory ran out " + std::to_string(stats.halved) +
-                             (stats.halved == 1 ? " time" : " times") +
-                             ", and prompts went in batches of " +
-                             std::to_string(stats.batch_size) + "; the masks are complete";
-    if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) != 0) throw py::error_already_set();
+    const auto warn = [](int64_t times, const char* what, int64_t size) {
+        if (times == 0) return;
+        const std::string text = "memory ran out " + std::to_string(times) +
+                                 (times == 1 ? " time" : " times") + ", and " + what +
+                                 " went in batches of " + std::to_string(size) +
+                                 "; the results are complete";
+        if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) != 0) throw py::error_already_set();
+    };
+    warn(stats.halved, "prompts", stats.batch_size);
+    warn(stats.images_halved, "images", stats.image_batch_size);
 }
 
 }  // namespace segrid::bindings

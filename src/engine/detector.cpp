@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/trace.h"
-#include "image/preprocess.h"
+#include "engine/image_batches.h"
 #include "kernels/nms/op.h"
 #include "models/factory.h"
 
@@ -53,20 +53,31 @@ void Detector::check(const Scene& scene, const DetectOptions& o) const {
         invalid("nms: must be an IoU from 0 to 1, got " + std::to_string(*o.nms));
 }
 
-Scene Detector::encode(ImageView image, const Schedule& asked) const {
+Scene Detector::encode(ImageView image, const Schedule& schedule) const {
+    return encode_batch({image}, schedule).front();
+}
+
+std::vector<Scene> Detector::encode_batch(const std::vector<ImageView>& images,
+                                          const Schedule& asked, Stats* stats) const {
     const Span span("detector encode");
-    check_size("detect: the image", image.size);
     const Schedule schedule = capped(asked);
-    const FrameMap frame(
-        image.size,
-        {0, 0, static_cast<double>(image.size.width), static_cast<double>(image.size.height)},
-        model().preprocess());
-    const ResizedImage resized(image, frame, model().preprocess(), schedule);
-    return {image.size,
-            model().encode(
-                {.size = frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()},
-                schedule),
-            model_id()};
+    std::vector<ImageCrop> crops;
+    for (const ImageView& image : images) {
+        check_size("detect: the image", image.size);
+        crops.push_back(whole(image, model().preprocess()));
+    }
+    std::optional<DeviceBudget> budget;
+    if (const auto memory = model().image_memory())
+        budget = DeviceBudget::of_images(memory->device, memory->bytes_per_image);
+    Stats unread;
+    std::vector<Scene> all(images.size());
+    encode_crops(crops, model().preprocess(), budget, schedule, stats != nullptr ? *stats : unread,
+                 [&](const std::vector<ModelInput>& inputs, std::size_t first) {
+                     std::vector<DetectionFeatures> some = model().encode_batch(inputs, schedule);
+                     for (std::size_t i = 0; i < some.size(); ++i)
+                         all[first + i] = {images[first + i].size, std::move(some[i]), model_id()};
+                 });
+    return all;
 }
 
 at::Tensor Detector::embed(const std::vector<TokenIds>& texts,

@@ -55,6 +55,10 @@ public:
     Detector with_threads(int n) const;
 
     Scene encode(ImageView image, const Schedule& schedule) const;
+    // The same for several images. On a device they are encoded together, as many as its memory
+    // takes; the results are those of single images but for rounding.
+    std::vector<Scene> encode_batch(const std::vector<ImageView>& images, const Schedule& schedule,
+                                    Stats* stats = nullptr) const;
     // The vectors of texts, [texts, dim]. Those of earlier calls come from the cache.
     at::Tensor embed(const std::vector<TokenIds>& texts, const Schedule& schedule) const;
     // The vector [1, dim] of the object that an example image shows, inside `box` if it is given.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -92,6 +93,16 @@ Everything finish(Generation& run, const CropPlan& crops) {
     return {std::move(set), std::move(run.stats)};
 }
 
+// The end of the crops, from `first` on, that are encoded together: on a device some of a layer.
+std::size_t end_of_group(const Segmenter& segmenter, const CropPlan& crops, std::size_t first) {
+    const auto most = static_cast<std::size_t>(segmenter.model().batched() ? kMostImages : 1);
+    std::size_t end = first;
+    while (end < crops.boxes.size() && end - first < most &&
+           crops.layers[end] == crops.layers[first])
+        ++end;
+    return end;
+}
+
 // Runs `body`, which adds masks to run.masks, and filters them. If an exception ends this, the
 // masks found so far go to call.partial.
 template <class Body>
@@ -120,13 +131,20 @@ Everything segment_everything(const Segmenter& segmenter, ImageView image,
     run.total = total;
     return generate(run, crops, [&] {
         int64_t first_prompt = 0;
-        for (std::size_t c = 0; c < crops.boxes.size(); ++c) {
+        for (std::size_t first = 0; first < crops.boxes.size();) {
+            const std::size_t end = end_of_group(segmenter, crops, first);
             run.begin("encode");
-            const Embedding crop =
-                segmenter.encode_crop(image, crops.boxes[c], run.schedule, &run.stats);
-            const auto& grid = grids[static_cast<std::size_t>(crops.layers[c])];
-            decode_crop(run, crop, grid, first_prompt);
-            first_prompt += static_cast<int64_t>(grid.size());
+            std::vector<Embedding> encoded =
+                segmenter.encode_crops(image,
+                                       {crops.boxes.begin() + static_cast<std::ptrdiff_t>(first),
+                                        crops.boxes.begin() + static_cast<std::ptrdiff_t>(end)},
+                                       run.schedule, &run.stats);
+            for (Embedding& kept : encoded) {
+                const Embedding crop = std::exchange(kept, {});  // its memory goes after decoding
+                const auto& grid = grids[static_cast<std::size_t>(crops.layers[first++])];
+                decode_crop(run, crop, grid, first_prompt);
+                first_prompt += static_cast<int64_t>(grid.size());
+            }
         }
     });
 }

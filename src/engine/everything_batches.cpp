@@ -12,6 +12,7 @@
 #include "core/trace.h"
 #include "engine/batches.h"
 #include "engine/generation.h"
+#include "kernels/transfer/op.h"
 
 namespace segrid {
 namespace {
@@ -32,6 +33,12 @@ struct Candidates {
     // Copies the runs of candidate which[k] to set[k], with one copy per tensor. Candidates without
     // runs are left alone.
     void fetch(const std::vector<int64_t>& which, std::vector<Mask>& set) const {
+        struct Arriving {
+            Download runs;
+            std::vector<int64_t> counts;
+            std::vector<std::size_t> targets;
+        };
+        std::vector<Arriving> all;
         for (std::size_t t = 0; t < runs.size(); ++t) {
             std::vector<at::Tensor> parts;
             std::vector<int64_t> counts;
@@ -44,9 +51,12 @@ struct Candidates {
                 targets.push_back(k);
             }
             if (parts.empty()) continue;
-            std::vector<Runs> fetched = collect_runs(at::cat(parts), counts);
-            for (std::size_t n = 0; n < targets.size(); ++n)
-                set[targets[n]].runs = std::move(fetched[n]);
+            all.push_back({Download(at::cat(parts)), std::move(counts), std::move(targets)});
+        }
+        for (const Arriving& some : all) {
+            std::vector<Runs> fetched = collect_runs(some.runs.arrived(), some.counts);
+            for (std::size_t n = 0; n < some.targets.size(); ++n)
+                set[some.targets[n]].runs = std::move(fetched[n]);
         }
     }
 };

@@ -10,6 +10,7 @@
 #include "engine/batches.h"
 #include "engine/segmenter.h"
 #include "engine/prompt_masks.h"
+#include "kernels/transfer/op.h"
 
 namespace segrid {
 namespace {
@@ -90,11 +91,32 @@ void by_prompts(const SegmentationModel& model, Answers& answers, const PredictO
     });
 }
 
+// The masks of a batch of prompts whose runs are on their way to the host.
+struct Arriving {
+    int64_t first;  // the batch's first prompt
+    std::vector<BatchMask> of;
+    PromptMaskBatches::Scanned scanned;
+    Download runs;
+
+    void keep(Answers& answers) {
+        std::vector<Runs> all = collect_runs(runs.arrived(), scanned.found.counts);
+        for (std::size_t i = 0; i < of.size(); ++i) {
+            scanned.masks[i].runs = std::move(all[i]);
+            answers.keep(first + of[i].prompt, of[i].number, std::move(scanned.masks[i]));
+        }
+    }
+};
+
 void by_batches(const SegmentationModel& model, Answers& answers, const PredictOptions& options,
                 const Schedule& schedule) {
     const DecodeRequest request{.multimask = options.multimask, .object_score = true};
     DeviceBudget budget(model, 1, options.batch_size);
     std::optional<PromptMaskBatches> way;
+    std::optional<Arriving> before;
+    const auto keep_before = [&] {
+        if (before) before->keep(answers);
+        before.reset();
+    };
     run_on_devices(schedule, [&] { way.emplace(model, answers.embedding, answers.rules); });
     budget.over(static_cast<int64_t>(answers.prompts.size()), schedule, answers.out.stats,
                 [&](int64_t first, int64_t count) {
@@ -105,6 +127,7 @@ void by_batches(const SegmentationModel& model, Answers& answers, const PredictO
                         origins.push_back(answers.origin(p));
                     }
                     const DecodedBatch batch = way->decode(prompts, request);
+                    keep_before();  // its runs were copied while this batch was decoded
                     at::Tensor host;
                     if (answers.out.low_res.defined())
                         host = batch.logits.to(at::kCPU).contiguous();
@@ -116,14 +139,10 @@ void by_batches(const SegmentationModel& model, Answers& answers, const PredictO
                     PromptMaskBatches::Scanned scanned =
                         way->scan(batch, origins, budget.scan_bytes(),
                                   [](std::size_t, const Mask&) { return true; });
-                    std::vector<Runs> runs =
-                        collect_runs(at::cat(scanned.found.runs), scanned.found.counts);
-                    for (std::size_t i = 0; i < batch.masks.size(); ++i) {
-                        scanned.masks[i].runs = std::move(runs[i]);
-                        answers.keep(first + batch.masks[i].prompt, batch.masks[i].number,
-                                     std::move(scanned.masks[i]));
-                    }
+                    const Download runs(at::cat(scanned.found.runs));
+                    before.emplace(first, batch.masks, std::move(scanned), runs);
                 });
+    run_on_devices(schedule, keep_before);
 }
 
 }  // namespace

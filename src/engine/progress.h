@@ -26,6 +26,8 @@ struct Stats {
     // Only for batches on devices: the prompts in a batch at the end of the call, and how often
     // memory ran out and the batch was halved.
     int64_t batch_size = 0, halved = 0;
+    // The same for images that were encoded together.
+    int64_t image_batch_size = 0, images_halved = 0;
     // The peak device memory of this process since it began; 0 on the CPU.
     double peak_device_mb = 0;
 

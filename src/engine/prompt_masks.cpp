@@ -136,15 +136,7 @@ PromptMaskBatches::Scanned PromptMaskBatches::scan(
     const DecodedBatch& batch, const std::vector<MaskOrigin>& origins, int64_t bytes,
     const std::function<bool(std::size_t i, const Mask& mask)>& wanted) const {
     at::Tensor logits = batch.logits;
-    if (fills(rules_)) {  // connected components are found on the CPU
-        const at::Tensor host = logits.to(at::kCPU).clone();
-        const int64_t pixels = model_.low_res().area();
-        for (int64_t i = 0; i < host.size(0); ++i) {
-            fill_small_regions(host.mutable_data_ptr<float>() + i * pixels, model_.low_res(),
-                               filling_of(rules_));
-        }
-        logits = host.to(logits.device());
-    }
+    if (fills(rules_)) logits = fill_small_regions(logits, filling_of(rules_), bytes);
     Scanned out;
     out.masks.resize(batch.masks.size());
     out.found = scan_(logits, rules_.threshold, rules_.stability_offset, bytes,

@@ -7,7 +7,6 @@
 
 #include "core/error.h"
 #include "core/trace.h"
-#include "image/preprocess.h"
 #include "models/factory.h"
 #include "weights/config.h"
 
@@ -67,30 +66,54 @@ Embedding Segmenter::prepared(const Embedding& e, const Schedule& schedule) cons
 }
 
 Embedding Segmenter::encode(ImageView image, const Schedule& schedule, Stats* stats) const {
-    const Size size = image.size;
-    return encode_crop(image,
-                       {0, 0, static_cast<double>(size.width), static_cast<double>(size.height)},
-                       schedule, stats);
+    return encode_batch({image}, schedule, stats).front();
 }
 
-Embedding Segmenter::encode_crop(ImageView image, ImageBox crop, const Schedule& asked,
-                                 Stats* stats) const {
+std::vector<Embedding> Segmenter::encode_batch(const std::vector<ImageView>& images,
+                                               const Schedule& schedule, Stats* stats) const {
+    std::vector<ImageCrop> crops;
+    for (const ImageView& image : images) crops.push_back(whole(image, model().preprocess()));
+    return encode_all(crops, schedule, stats);
+}
+
+std::vector<Embedding> Segmenter::encode_crops(ImageView image, const std::vector<ImageBox>& boxes,
+                                               const Schedule& schedule, Stats* stats) const {
+    std::vector<ImageCrop> crops;
+    for (const ImageBox& box : boxes) crops.push_back(crop_of(image, box, model().preprocess()));
+    return encode_all(crops, schedule, stats);
+}
+
+std::vector<Embedding> Segmenter::encode_all(const std::vector<ImageCrop>& crops,
+                                             const Schedule& asked, Stats* stats) const {
     const Schedule schedule = capped(asked);
     const Span span("encode");
+    Stats unread;
+    std::optional<DeviceBudget> budget;
+    if (model().batched())
+        budget = DeviceBudget::of_images(model().device(), model().bytes_per_image());
+    std::vector<Embedding> all(crops.size());
+    segrid::encode_crops(
+        crops, model().preprocess(), budget, schedule, stats != nullptr ? *stats : unread,
+        [&](const std::vector<ModelInput>& inputs, std::size_t first) {
+            std::vector<Features> features = model().encode_batch(inputs, schedule);
+            std::vector<Embedding> some;
+            for (std::size_t i = 0; i < inputs.size(); ++i)
+                some.push_back(
+                    embedding_of(crops[first + i].frame, std::move(features[i]), schedule));
+            std::move(some.begin(), some.end(), all.begin() + static_cast<std::ptrdiff_t>(first));
+        });
+    return all;
+}
+
+Embedding Segmenter::embedding_of(const FrameMap& frame, Features features,
+                                  const Schedule& schedule) const {
     Embedding e;
-    e.frame = FrameMap(image.size, crop, model().preprocess());
+    e.frame = frame;
     e.shapes = model().feature_shapes();
     e.model_id = model_id();
-    Stopwatch watch;
-    const ResizedImage resized(image.crop(crop), e.frame, model().preprocess(), schedule);
-    if (stats != nullptr) stats->add("resize", watch.seconds());
-    watch = {};
-    e.features = model().encode(
-        {.size = e.frame.resized(), .bytes = resized.bytes(), .floats = resized.floats()},
-        schedule);
+    e.features = std::move(features);
     e.no_memory = model().no_memory();
     e.context = model().prepare(e.alone(), schedule);
-    if (stats != nullptr) stats->add("encode", watch.seconds());
     return e;
 }
 
@@ -98,11 +121,10 @@ Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size imag
                                     const Schedule& asked) const {
     check_size("encode_resized: the image", image);
     const Schedule schedule = capped(asked);
-    Embedding e;
-    e.frame =
-        FrameMap(image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)},
-                 model().preprocess());
-    const Size wanted = e.frame.resized();
+    const FrameMap frame(
+        image, {0, 0, static_cast<double>(image.width), static_cast<double>(image.height)},
+        model().preprocess());
+    const Size wanted = frame.resized();
     if (resized.width != wanted.width || resized.height != wanted.height) {
         const auto text = [](Size s) {
             return std::to_string(s.height) + " x " + std::to_string(s.width);
@@ -110,12 +132,9 @@ Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size imag
         invalid("encode_resized: an image of " + text(image) + " (height x width) becomes " +
                 text(wanted) + " for this model, got " + text(resized));
     }
-    e.shapes = model().feature_shapes();
-    e.model_id = model_id();
-    e.features = model().encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule);
-    e.no_memory = model().no_memory();
-    e.context = model().prepare(e.alone(), schedule);
-    return e;
+    return embedding_of(
+        frame, model().encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule),
+        schedule);
 }
 
 Embedding Segmenter::restore(Size image, const KeptFeatures& kept, const Schedule& schedule) const {

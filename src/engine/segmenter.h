@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/embedding.h"
+#include "engine/image_batches.h"
 #include "engine/loading.h"
 #include "engine/progress.h"
 #include "image/image.h"
@@ -59,8 +60,12 @@ public:
     std::optional<double> working_scale() const { return working_scale_; }
 
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
-    Embedding encode_crop(ImageView image, ImageBox crop, const Schedule& schedule,
-                          Stats* stats = nullptr) const;
+    // The same for several images. On a device they are encoded together, as many as its memory
+    // takes; the results are those of single images but for rounding.
+    std::vector<Embedding> encode_batch(const std::vector<ImageView>& images,
+                                        const Schedule& schedule, Stats* stats = nullptr) const;
+    std::vector<Embedding> encode_crops(ImageView image, const std::vector<ImageBox>& crops,
+                                        const Schedule& schedule, Stats* stats = nullptr) const;
     // Encodes an image that is already resized for the model: packed RGB floats in 0..255. Throws
     // InvalidInput unless `resized` is the size that the model gives to `image`.
     Embedding encode_resized(const float* pixels, Size resized, Size image,
@@ -81,6 +86,12 @@ public:
     Embedding prepared(const Embedding& embedding, const Schedule& schedule) const;
 
 private:
+    std::vector<Embedding> encode_all(const std::vector<ImageCrop>& crops, const Schedule& schedule,
+                                      Stats* stats) const;
+    // Gives an embedding of a frame its features and what is derived from them.
+    Embedding embedding_of(const FrameMap& frame, Features features,
+                           const Schedule& schedule) const;
+
     std::map<std::string, double> defaults_;
     std::optional<double> working_scale_;
 };

@@ -2,6 +2,8 @@
 // pixels.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include "core/thread_pool.h"
 #include "masks/mask_set.h"
 
@@ -32,5 +34,9 @@ struct RegionFilling {
     float margin = 10;  // sam2's for images; for video it is 0.1
 };
 void fill_small_regions(float* logits, Size size, const RegionFilling& filling);
+// The same for many masks, [masks, h, w], on the device of their logits; not in place. Called on
+// the device thread. bytes: about how much memory may be used in addition.
+at::Tensor fill_small_regions(const at::Tensor& logits, const RegionFilling& filling,
+                              int64_t bytes);
 
 }  // namespace segrid

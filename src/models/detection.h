@@ -42,6 +42,17 @@ public:
 
     virtual DetectionFeatures encode(const ModelInput& input, const Schedule& schedule,
                                      const Tap* tap = nullptr) const = 0;
+    // The features of each of several images. On a device they are computed together, with the
+    // results of single images but for rounding; on the CPU one after the other.
+    virtual std::vector<DetectionFeatures> encode_batch(const std::vector<ModelInput>& inputs,
+                                                        const Schedule& schedule) const = 0;
+    // The device that encodes images, and about how many bytes of its memory each image needs
+    // meanwhile. Empty if the CPU's kernels do.
+    struct ImageMemory {
+        c10::Device device;
+        int64_t bytes_per_image;
+    };
+    virtual std::optional<ImageMemory> image_memory() const { return {}; }
     // Returns unit vectors [texts, dim]. A text has 1 to text_length() ids in [0, vocabulary());
     // throws InvalidInput otherwise.
     virtual at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule,

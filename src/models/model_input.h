@@ -6,11 +6,14 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "core/execution.h"
 #include "core/geometry.h"
 
 namespace segrid {
+
+class Upload;  // kernels/transfer/op.h
 
 // Receives intermediate results by name, for parity tests. It is never called concurrently.
 using Tap = std::function<void(const std::string& name, const at::Tensor& value)>;
@@ -21,6 +24,7 @@ struct ModelInput {
     Size size;
     const uint8_t* bytes = nullptr;
     const float* floats = nullptr;
+    const Upload* upload = nullptr;  // the same pixels on their way to a device; may be null
     // Value i of the packed rows, normalised for its channel i % 3.
     float normalised(const PreprocessSpec& spec, int64_t i) const {
         return ((bytes != nullptr ? static_cast<float>(bytes[i]) : floats[i]) - spec.mean[i % 3]) /
@@ -36,9 +40,10 @@ void gather_patches(const ModelInput& input, const PreprocessSpec& spec, int64_t
 
 namespace plain {
 
-// The whole input, normalised and padded with zeros to the model's square: [1, 3, side, side], on
-// the placement's device and in its type.
-at::Tensor pixels(const ModelInput& input, const PreprocessSpec& spec, const Placement& placement);
+// The whole inputs, normalised and padded with zeros to the model's square: [inputs, 3, side,
+// side], on the placement's device and in its type.
+at::Tensor pixels(const std::vector<ModelInput>& inputs, const PreprocessSpec& spec,
+                  const Placement& placement);
 // Gives x to the tap, if there is one, as [tokens, channels] in fp32 on the CPU.
 void tell(const Tap* tap, const std::string& name, const at::Tensor& x);
 

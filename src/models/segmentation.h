@@ -95,6 +95,12 @@ public:
     // The features of the image itself, without no_memory().
     virtual Features encode(const ModelInput& input, const Schedule& schedule,
                             const Tap* tap = nullptr) const = 0;
+    // The features of each of several images. Models that are batched() compute them together, with
+    // the results of single images but for rounding; others one after the other.
+    virtual std::vector<Features> encode_batch(const std::vector<ModelInput>& inputs,
+                                               const Schedule& schedule) const;
+    // About how many bytes of device memory each image of a batch needs while it is encoded.
+    virtual int64_t bytes_per_image() const { return 0; }
     // SAM 2's embedding for "there is no memory", [channels], on the features' device. It must be
     // added to the image tokens when an image is decoded alone. Undefined if the family has none.
     virtual at::Tensor no_memory() const { return {}; }
@@ -115,7 +121,7 @@ public:
     virtual bool takes(const DecoderContext& context) const = 0;
     // The device that holds the features.
     virtual at::Device device() const { return at::kCPU; }
-    // Whether to decode prompts in batches, because one prompt does not keep the device busy.
+    // Whether to take images and prompts in batches, because one does not keep the device busy.
     virtual bool batched() const { return false; }
     // To be called on the device thread, for models that are batched(). hints: logits [prompts,
     // low_res] on the device, for prompts without a mask_hint; or undefined.

@@ -14,7 +14,11 @@ Linear::Linear(const Weights& w, int64_t in, int64_t out, bool bias)
     : weight_(w.tensor("weight", {out, in})),
       bias_(bias ? w.tensor("bias", {out}) : at::Tensor()) {}
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
+// ATen adds the bias inside the product only up to three dimensions.
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+    if (x.dim() < 4) return at::linear(x, weight_, bias_);
+    return at::linear(x.flatten(0, 1), weight_, bias_).unflatten(0, {x.size(0), x.size(1)});
+}
 
 LayerNorm::LayerNorm(const Weights& w, int64_t dim, float eps)
     : gamma_(w.tensor("weight", {dim})), beta_(w.tensor("bias", {dim})), eps_(eps) {}
@@ -96,22 +100,25 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 }
 
 at::Tensor to_windows(const at::Tensor& x, int64_t window) {
-    const int64_t side = x.size(0), across = (side + window - 1) / window,
-                  more = across * window - side, channels = x.size(2);
+    const int64_t images = x.size(0), side = x.size(1), across = (side + window - 1) / window,
+                  more = across * window - side, channels = x.size(3);
     return at::constant_pad_nd(x, {0, 0, 0, more, 0, more}, 0)
-        .view({across, window, across, window, channels})
-        .transpose(1, 2)
-        .reshape({across * across, window * window, channels});
+        .view({images, across, window, across, window, channels})
+        .transpose(2, 3)
+        .reshape({images * across * across, window * window, channels});
 }
 
 at::Tensor from_windows(const at::Tensor& x, int64_t window, int64_t side) {
     const int64_t across = (side + window - 1) / window, channels = x.size(2);
-    return x.view({across, across, window, window, channels})
-        .transpose(1, 2)
-        .reshape({across * window, across * window, channels})
-        .narrow(0, 0, side)
-        .narrow(1, 0, side);
+    return x.view({-1, across, across, window, window, channels})
+        .transpose(2, 3)
+        .reshape({-1, across * window, across * window, channels})
+        .narrow(1, 0, side)
+        .narrow(2, 0, side);
 }
+
+at::Tensor channels_first(const at::Tensor& x) { return x.permute({0, 3, 1, 2}).contiguous(); }
+at::Tensor channels_last(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).contiguous(); }
 
 at::Tensor pool_by_two(const at::Tensor& x) {
     return x.reshape({x.size(0), x.size(1) / 2, 2, x.size(2) / 2, 2, x.size(3)}).amax({2, 4});

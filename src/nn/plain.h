@@ -48,7 +48,7 @@ public:
     Linear(const Weights& weights, int64_t in, int64_t out, bool bias = true);
     Linear(at::Tensor weight, at::Tensor bias)
         : weight_(std::move(weight)), bias_(std::move(bias)) {}
-    at::Tensor operator()(const at::Tensor& x) const;
+    at::Tensor operator()(const at::Tensor& x) const;  // [..., in], of at most 4 dimensions
 
 private:
     at::Tensor weight_, bias_;  // [out, in], [out] or undefined
@@ -104,7 +104,7 @@ public:
                       int64_t stride, int64_t groups = 1);
     NormedConvolution(const Weights& place, const FoldedConvolution& folded, int64_t stride,
                       int64_t groups = 1);
-    at::Tensor operator()(const at::Tensor& x) const;  // [1, channels, h, w]
+    at::Tensor operator()(const at::Tensor& x) const;  // [images, channels, h, w]
 
 private:
     at::Tensor weight_, bias_;
@@ -121,10 +121,14 @@ at::Tensor merge_heads(const at::Tensor& x);
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                   const at::Tensor& bias = {});
 
-// [side, side, channels] in windows [windows, window * window, channels], filled with zeros behind
-// the edge; and back, cut to side.
+// [images, side, side, channels] in windows [windows of all images, window * window, channels],
+// filled with zeros behind the edge; and back, cut to side.
 at::Tensor to_windows(const at::Tensor& x, int64_t window);
 at::Tensor from_windows(const at::Tensor& x, int64_t window, int64_t side);
+
+// Images [images, h, w, channels] with their channels first, and back. Both are contiguous.
+at::Tensor channels_first(const at::Tensor& x);
+at::Tensor channels_last(const at::Tensor& x);
 
 // The largest of 2 x 2 neighbours. x: [batch, h, w, channels]
 at::Tensor pool_by_two(const at::Tensor& x);

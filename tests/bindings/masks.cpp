@@ -1,10 +1,12 @@
 // Masks: from logits to runs, and what is done with runs.
+#include <ATen/ATen.h>
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
 #include "bindings/mask_set.h"
 #include "bindings/waiting.h"
 #include "core/thread_pool.h"
+#include "engine/device.h"
 #include "kernels.h"
 #include "kernels/mask_scan/op.h"
 #include "kernels/nms/op.h"
@@ -163,6 +165,28 @@ void bind_regions(py::module_ m) {
             return out;
         },
         py::arg(), py::arg(), py::arg(), py::arg("threshold") = 0.0F);
+    m.def(
+        "fill_small_regions_on",
+        [](const std::string& device,
+           const py::array_t<float, py::array::c_style | py::array::forcecast>& logits,
+           int64_t holes, int64_t sprinkles, float threshold, int64_t bytes) {
+            py::array_t<float> out({logits.shape(0), logits.shape(1), logits.shape(2)});
+            const segrid::ResolvedDevice place = segrid::resolve_device(device);
+            segrid::run_on_devices({}, [&] {
+                const at::Tensor all =
+                    at::from_blob(const_cast<float*>(logits.data()),
+                                  {logits.shape(0), logits.shape(1), logits.shape(2)})
+                        .to(place.plain.value());
+                const at::Tensor filled =
+                    segrid::fill_small_regions(all, {holes, sprinkles, threshold}, bytes)
+                        .to(at::kCPU)
+                        .contiguous();
+                std::copy_n(filled.const_data_ptr<float>(), filled.numel(), out.mutable_data());
+            });
+            return out;
+        },
+        py::arg("device"), py::arg("logits"), py::arg("holes"), py::arg("sprinkles"),
+        py::arg("threshold") = 0.0F, py::arg("bytes") = int64_t{64} << 20);
     m.def("postprocess_small_regions", [](const Bytes& masks, int64_t min_area, double threshold) {
         auto set = set_of(masks);
         segrid::postprocess_small_regions(set, min_area, segrid::Connectivity::Eight, threshold,

@@ -219,3 +219,15 @@ def test_dropped_runs_come_back_near_a_threshold(coins):
             None,
         )
         assert (masks.array.sum((1, 2)) == masks.areas).all() and (masks.areas > 0).all()
+
+
+def test_texts_are_encoded_there(fake):
+    """Their vectors of at least 64 numbers come from the device, and no text is encoded twice."""
+    image = np.full((64, 64, 3), 230, np.uint8)
+    detector = segrid.Detector(device="fake", precision="fp32")
+    scene = detector.encode(image)
+    fake.fake_copied_back()
+    detector.detect(scene, ["a red circle", "a blue square"])
+    assert fake.fake_copied_back() >= 2 * 64 * 4
+    detector.detect(scene, ["a blue square"])
+    assert fake.fake_copied_back() == 0

@@ -1,10 +1,12 @@
 // A device that lets the CUDA code paths be tested without a GPU. It is a backend of torch whose
 // memory is the CPU's. Like CUDA, it refuses an operation on tensors of two devices, its allocator
-// can run out of memory, and it keeps only data that was copied to it. Tests load it by ctypes; its
-// name is "fake".
+// can run out of memory, and it keeps only data that was copied to it. A copy on another stream
+// than the default one is done as late as a GPU may do it: when something waits for an event behind
+// it. Tests load it by ctypes; its name is "fake".
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/EmptyTensor.h>
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/native/CPUFallback.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/InferenceMode.h>
@@ -13,9 +15,13 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
 namespace {
 
@@ -29,6 +35,7 @@ std::atomic<bool> from_cublas{false};
 std::mutex threads_mutex;
 std::set<std::thread::id> threads;    // the threads that ran operations
 std::atomic<int64_t> copied_back{0};  // bytes from the device to the CPU
+std::atomic<int64_t> convolutions{0};
 
 struct Block {
     int64_t bytes;
@@ -56,6 +63,7 @@ struct Allocator final : c10::DeviceAllocator {
         void* block = std::aligned_alloc(kHeader, (bytes + 2 * kHeader - 1) / kHeader * kHeader);
         TORCH_CHECK(block != nullptr, "can't allocate memory");
         static_cast<Block*>(block)->bytes = static_cast<int64_t>(bytes);
+        std::memset(static_cast<char*>(block) + kHeader, 0xFF, bytes);  // no number before a copy
         return {static_cast<char*>(block) + kHeader, block, release, c10::Device(kFake, 0)};
     }
     c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
@@ -86,9 +94,101 @@ Allocator& allocator() {
     return one;
 }
 
+// Pinned memory.
+struct HostAllocator final : at::HostAllocator {
+    c10::DataPtr allocate(std::size_t bytes) override {
+        void* block = std::aligned_alloc(kHeader, (bytes + kHeader) / kHeader * kHeader);
+        TORCH_CHECK(block != nullptr, "can't allocate memory");
+        return {block, block, std::free, c10::Device(c10::kCPU)};
+    }
+    c10::DeleterFnPtr raw_deleter() const override { return std::free; }
+    void copy_data(void* to, const void* from, std::size_t count) const override {
+        std::memcpy(to, from, count);
+    }
+    bool record_event(void*, void*, c10::Stream) override { return true; }
+    void empty_cache() override {}
+    at::HostStats get_stats() override { return {}; }
+    void reset_accumulated_stats() override {}
+    void reset_peak_stats() override {}
+};
+
+HostAllocator& host_allocator() {
+    static HostAllocator one;
+    return one;
+}
+
+// The copies of streams that are not done yet. Streams are numbered from 1; what is asked for on
+// the default stream, 0, is done at once.
+struct Streams {
+    std::mutex mutex;
+    std::deque<std::function<void()>> waiting;
+    int64_t asked = 0, done = 0;  // numbers of copies
+
+    void add(std::function<void()> copy) {
+        const std::lock_guard lock(mutex);
+        waiting.push_back(std::move(copy));
+        ++asked;
+    }
+    void finish(int64_t until) {
+        const c10::InferenceMode as_when_asked;
+        const std::lock_guard lock(mutex);
+        for (; done < until; ++done) {
+            waiting.front()();
+            waiting.pop_front();
+        }
+    }
+};
+
+Streams& streams() {
+    static Streams one;
+    return one;
+}
+
+thread_local c10::StreamId current_stream = 0;
+
+struct Guard final : c10::impl::DeviceGuardImplInterface {
+    static c10::Device device() { return {kFake, 0}; }
+    static c10::Stream stream(c10::StreamId id) {
+        return c10::Stream(c10::Stream::UNSAFE, device(), id);
+    }
+    c10::DeviceType type() const override { return kFake; }
+    c10::Device exchangeDevice(c10::Device) const override { return device(); }
+    c10::Device getDevice() const override { return device(); }
+    void setDevice(c10::Device) const override {}
+    void uncheckedSetDevice(c10::Device) const noexcept override {}
+    c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+    c10::Stream getStream(c10::Device) const override { return stream(current_stream); }
+    c10::Stream getDefaultStream(c10::Device) const override { return stream(0); }
+    c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return stream(1); }
+    c10::Stream exchangeStream(c10::Stream s) const override {
+        return stream(std::exchange(current_stream, s.id()));
+    }
+    // An event is the number of copies that it comes behind.
+    void record(void** event, const c10::Stream& s, c10::DeviceIndex,
+                c10::EventFlag) const override {
+        if (*event == nullptr) *event = new int64_t{0};
+        const std::lock_guard lock(streams().mutex);
+        *static_cast<int64_t*>(*event) = s.id() == 0 ? 0 : streams().asked;
+    }
+    void block(void* event, const c10::Stream& s) const override {
+        if (s.id() == 0) synchronizeEvent(event);
+    }
+    bool queryEvent(void* event) const override {
+        const std::lock_guard lock(streams().mutex);
+        return *static_cast<int64_t*>(event) <= streams().done;
+    }
+    void synchronizeEvent(void* event) const override {
+        streams().finish(*static_cast<int64_t*>(event));
+    }
+    void destroyEvent(void* event, c10::DeviceIndex) const noexcept override {
+        delete static_cast<int64_t*>(event);
+    }
+};
+
 const bool registered = [] {
     c10::register_privateuse1_backend("fake");
     c10::SetAllocator(kFake, &allocator());
+    at::setHostAllocator(kFake, &host_allocator());
     return true;
 }();
 
@@ -114,10 +214,14 @@ at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride,
                                              type.value_or(at::kFloat));
 }
 
-at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
+at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
     if (to.is_cpu()) copied_back += static_cast<int64_t>(from.nbytes());
-    at::Tensor target = to.is_cpu() ? to : on_cpu(to);
-    target.copy_(from.is_cpu() ? from : on_cpu(from));
+    const auto copy = [from, to] {
+        at::Tensor target = to.is_cpu() ? to : on_cpu(to);
+        target.copy_(from.is_cpu() ? from : on_cpu(from));
+    };
+    if (non_blocking && current_stream != 0) streams().add(copy);
+    else copy();
     return to;
 }
 
@@ -167,6 +271,7 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight,
                        c10::IntArrayRef output_padding, int64_t groups) {
     for (const at::Tensor& t : {x, weight, bias.value_or(at::Tensor())})
         on_this_device(t, "convolution");
+    ++convolutions;
     const auto own =
         bias && bias->defined() ? std::optional<at::Tensor>(on_cpu(*bias)) : std::nullopt;
     return at::convolution(on_cpu(x), on_cpu(weight), own, stride, padding, dilation, transposed,
@@ -200,7 +305,7 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 }  // namespace
 
 namespace c10::impl {
-C10_REGISTER_GUARD_IMPL(PrivateUse1, NoOpDeviceGuardImpl<DeviceType::PrivateUse1>)
+C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard)
 }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
@@ -237,6 +342,15 @@ __attribute__((visibility("default"))) void fake_from_cublas(int64_t yes) {
 __attribute__((visibility("default"))) int64_t fake_threads() {
     const std::lock_guard lock(threads_mutex);
     return exact ? static_cast<int64_t>(threads.size()) : -1;
+}
+// The copies on streams so far.
+__attribute__((visibility("default"))) int64_t fake_stream_copies() {
+    const std::lock_guard lock(streams().mutex);
+    return streams().asked;
+}
+// Convolutions since the last call of this function.
+__attribute__((visibility("default"))) int64_t fake_convolutions() {
+    return convolutions.exchange(0);
 }
 // Bytes copied from the device since the last call of this function.
 __attribute__((visibility("default"))) int64_t fake_copied_back() {

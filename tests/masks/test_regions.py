@@ -48,6 +48,26 @@ def test_regions_that_touch_by_corners_are_apart_where_four_neighbours_count(ker
             assert np.array_equal(got.astype(bool), expected)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.7])
+@pytest.mark.parametrize("most", [(0, 0), (6, 0), (0, 9), (30, 30), (2000, 2)])
+def test_filling_on_a_device(kernels, plain_device, threshold, most):
+    """Pixel by pixel what the CPU fills, also in regions that wind through the whole mask, and in
+    pieces of few masks."""
+    rng = np.random.default_rng(3)
+    noise = rng.normal(size=(9, 40, 57)).astype(np.float32)
+    for mask in noise[3:6]:
+        for _ in range(3):  # smooth, with larger regions
+            mask += np.roll(mask, 1, 0) + np.roll(mask, -1, 1)
+    y, x = np.mgrid[:40, :57]
+    noise[6] = np.where((y % 2 == 0) | (x == np.where(y % 4 == 1, 0, 56)), 1, -1)  # one snake
+    noise[7] = 5
+    expected = np.stack([kernels.fill_small_regions(mask, *most, threshold) for mask in noise])
+    for memory in (1, 1 << 30):
+        got = kernels.fill_small_regions_on(plain_device, noise, *most, threshold, memory)
+        assert np.array_equal(got, expected)
+    assert (expected != noise).any() == (most != (0, 0)), "vacuous"
+
+
 @pytest.mark.parametrize("min_area", [1, 10, 400])
 def test_postprocess(kernels, min_area):
     masks = np.array([speckled(s) for s in range(8)] + [np.zeros((40, 57), bool), speckled(0)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrid._image import to_image
+from segrid._image import check_many, to_image
 from segrid._native import CancelToken, _core, cancel_scope, fair_share, threads
 from segrid._types import ImageItem, JsonObject, Options, Progress
 from segrid.detections import Detections
 from segrid.detector import Detector
+from segrid.embedding import Embedding
+from segrid.folders.encoding_groups import EncodingGroups, Seat
 from segrid.folders.views import Views
 from segrid.pipeline import Pipeline
 from segrid.results import Masks
@@ -78,11 +79,13 @@ def stream(
         3) uint8, on one of the stream's threads, so that files are written while other images are
         computed. An exception that it raises becomes the image's error
     image_batch_size : the largest number of images that are computed at once; default: one for
-        each thread of the budget
+        each thread of the budget. A Segmenter on a device encodes so many consecutive images in one
+        call (fewer where its memory does not take them), except with crop layers
     io_workers : the largest number of images that are read or written at once; default: as many as
         are computed. A number that is given adds to `in_flight`
     in_flight : the largest number of images in memory at once; default: one more than are computed,
-        or the sum of `image_batch_size` and `io_workers`. Without `image_batch_size` it also caps
+        or the sum of `image_batch_size` and `io_workers`; where images are encoded together, twice
+        as many as are computed or more. Without `image_batch_size` it also caps
         the images that are computed at once
     read : makes an image of an item, on one of the stream's threads; default: `read_image`
     options_for : called with the item and its pixels; returns options for this image alone, such
@@ -91,14 +94,15 @@ def stream(
 
     Each image has its share of the threads: one, unless `image_batch_size` is smaller than the
     budget. Threads that no other image needs at the moment, as at the end, join in. Results have
-    the same bits in all cases. A model's own `threads=` stays the limit.
+    the same bits in all cases, except that images that a device encodes together may differ from
+    single ones by rounding. A model's own `threads=` stays the limit.
 
     Closing the generator, Ctrl-C, and every cancel token whose `with` block the iterating thread is
     in stop all running work at its next tile; nothing more begins.
 
     Raises ValueError for numbers below 1, TypeError for a lone image.
     """
-    _check_many(images)
+    check_many(images)
     for name, value in (
         ("in_flight", in_flight),
         ("image_batch_size", image_batch_size),
@@ -107,10 +111,12 @@ def stream(
         if value is not None and value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
     at_once = image_batch_size or min(threads(), in_flight or threads())
+    together = _encodes_together(model, options)
     limits = _Limits(
         computed=at_once,
         read_or_written=io_workers or at_once,
-        in_memory=in_flight or at_once + (io_workers or 1),
+        in_memory=in_flight or at_once + max(io_workers or 1, at_once if together else 1),
+        together=together,
     )
     calls = _Calls(options, read=read, options_for=options_for, consume=consume)
     view_of = None
@@ -129,11 +135,13 @@ def _stream(
 
 @dataclass(frozen=True)
 class _Limits:
-    """Numbers of images: computed at once, read or written at once, in memory at once."""
+    """Numbers of images: computed at once, read or written at once, in memory at once. together:
+    whether those computed at once are encoded in one call."""
 
     computed: int
     read_or_written: int
     in_memory: int
+    together: bool
 
 
 @dataclass(frozen=True)
@@ -146,28 +154,9 @@ class _Calls:
     consume: Callable[[Streamed, NDArray[np.uint8]], object] | None
 
 
-def _check_many(images: Any) -> None:
-    """Raises TypeError for a lone image.
-
-    Its characters, bytes, rows or lines would count as many images. Arrays and columns of paths or
-    of objects are many images.
-    """
-    lone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(
-        images, "read"
-    )
-    kind = getattr(getattr(images, "dtype", None), "kind", "f")  # without a dtype: as numbers
-    flat = hasattr(images, "shape") and getattr(images, "ndim", 4) <= 3 and kind in "biufc"
-    if (
-        lone
-        or flat
-        or not hasattr(type(images), "__iter__")
-        and not hasattr(type(images), "__getitem__")
-    ):
-        got = f"an array of shape {tuple(images.shape)}" if flat else type(images).__name__
-        raise TypeError(
-            f"images: expected a list or another iterable of images, got {got}; pass [image]"
-            + (", or list(array) for a stack of gray images" if flat else "")
-        )
+def _encodes_together(model: Any, options: Options) -> bool:
+    layers = options.get("crop_n_layers") or 0  # each crop of a layer is an image of its own
+    return isinstance(model, Segmenter) and model.batched and layers == 0
 
 
 @dataclass(frozen=True)
@@ -231,13 +220,24 @@ class _MemoryReturn:
         return forward
 
 
-def _compute(model: Any, pixels: _core.Image, options: Options, give_back: _MemoryReturn) -> Any:
+def _compute(
+    model: Any,
+    pixels: _core.Image,
+    embedding: Embedding | None,
+    options: Options,
+    give_back: _MemoryReturn,
+) -> Any:
+    """embedding : of the pixels, where they are encoded already"""
     if isinstance(model, Segmenter):
-        if options.keys() & {"boxes", "points", "mask_hints"}:
-            return model.predict(pixels, **options)
-        return model.everything(
-            pixels, **options | {"progress": give_back.after_encoding(options.get("progress"))}
-        )
+        prompted = options.keys() & {"boxes", "points", "mask_hints"}
+        if not prompted:
+            options = options | {"progress": give_back.after_encoding(options.get("progress"))}
+            if options.get("crop_n_layers"):
+                embedding = None
+        call = model.predict if prompted else model.everything
+        if embedding is None:
+            return call(pixels, **options)
+        return call(embedding, **options).over(pixels)
     return (
         model.detect(pixels, **options) if isinstance(model, Detector) else model(pixels, **options)
     )
@@ -253,6 +253,9 @@ class _Stream:
         self._computing = threading.Semaphore(limits.computed)
         self._files = threading.Semaphore(limits.read_or_written)
         self._give_back = _MemoryReturn()
+        self._groups: EncodingGroups | None = None
+        if limits.together:
+            self._groups = EncodingGroups(self._encode, min(limits.computed, limits.in_memory))
 
     def results(self, images: Iterator[_ChosenImage]) -> Iterator[Streamed]:
         """The images in order, each as soon as it is done."""
@@ -261,13 +264,18 @@ class _Stream:
         with ThreadPoolExecutor(size, thread_name_prefix="segrid-stream") as pool:
             try:
                 for image in images:
-                    waiting.append(pool.submit(self._process, image))
+                    seat = None if self._groups is None else self._groups.seat()
+                    waiting.append(pool.submit(self._process, image, seat))
                     if len(waiting) >= size:
                         yield self._done(waiting.popleft())
+                if self._groups is not None:
+                    self._groups.close()
                 while waiting:
                     yield self._done(waiting.popleft())
             finally:
                 self._stop.cancel()
+                if self._groups is not None:
+                    self._groups.abandon()
                 pool.shutdown(cancel_futures=True)
 
     def _done(self, future: Future[Streamed]) -> Streamed:
@@ -275,7 +283,7 @@ class _Stream:
         with cancel_scope(self._scopes):  # raises Cancelled, so that nothing stopped is yielded
             return one
 
-    def _process(self, image: _ChosenImage) -> Streamed:
+    def _process(self, image: _ChosenImage, seat: Seat | None) -> Streamed:
         """Reads, computes and writes an image, on one of the pool's threads."""
         seconds: dict[str, float] = {}
         result: Any = None
@@ -287,18 +295,27 @@ class _Stream:
                 raise view
             with self._step(self._files, seconds, "read"):
                 pixels = to_image(source if self._calls.read is None else self._calls.read(source))
+            embedding, encoding = (None, 0.0) if seat is None else seat.encoded(pixels)
             with self._computing, self._cancellable(), _timed(seconds, "compute"):
                 options = self._options(source, view, pixels)
                 with fair_share(self._share):
-                    result = _compute(self._model, pixels, options, self._give_back)
+                    result = _compute(self._model, pixels, embedding, options, self._give_back)
+            seconds["compute"] += encoding
             if self._calls.consume is not None:
                 unwritten = Streamed(index, source, result, None, None, seconds)
                 with self._step(self._files, seconds, "write"):
                     output = self._calls.consume(unwritten, pixels.array)
         except Exception as raised:  # of this image; KeyboardInterrupt is the main thread's
             error, result = raised, None
+        finally:
+            if seat is not None:
+                seat.leave()
         self._give_back()
         return Streamed(index, source, result, error, output, seconds)
+
+    def _encode(self, images: list[_core.Image]) -> list[Embedding]:
+        with self._cancellable():
+            return self._model.encode_batch(images)
 
     def _options(self, source: ImageItem, view: dict[str, str], pixels: _core.Image) -> Options:
         own = self._calls.options_for

@@ -14,8 +14,9 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
     auto model = sam2::assemble_plain(
         root, {.family = "edgetam",
                .config = c,
-               .encoder = [encoder](const at::Tensor& image,
-                                    const Tap* tap) { return (*encoder)(image, tap); },
+               .encoder = [encoder](const at::Tensor& images,
+                                    const Tap* tap) { return (*encoder)(images, tap); },
+               .values_per_image = encoder->values_per_image(),
                .memory = load_memory_plain(config, c, root)});
     finish(config, store);
     return model;

@@ -69,7 +69,7 @@ SpatialPerceiver::SpatialPerceiver(const Weights& w, const edgetam::MemoryConfig
 }
 
 at::Tensor SpatialPerceiver::operator()(const at::Tensor& memory) const {
-    const at::Tensor windows = to_windows(memory.view({grid_, grid_, -1}), grid_ / square_);
+    const at::Tensor windows = to_windows(memory.view({1, grid_, grid_, -1}), grid_ / square_);
     at::Tensor placed = placed_, global = global_;
     for (const PerceiverLayer& layer : layers_) placed = layer(placed, windows, {});
     placed = norm_(placed).squeeze(1);

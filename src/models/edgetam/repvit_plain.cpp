@@ -7,13 +7,6 @@
 #include "models/edgetam/repvit.h"
 
 namespace segrid::plain {
-namespace {
-
-at::Tensor channels_last(const at::Tensor& x) {
-    return x.squeeze(0).permute({1, 2, 0}).contiguous();
-}
-
-}  // namespace
 
 RepVitMlp::RepVitMlp(const Weights& w, int64_t dim, int64_t hidden)
     : in(w / "conv1", dim, hidden, 1, 1), out(w / "conv2", hidden, dim, 1, 1) {}
@@ -64,6 +57,8 @@ RepVit::RepVit(const Weights& vision, const Weights& decoder, const edgetam::Edg
     : neck_(vision, decoder, c) {
     const Weights model = vision / "backbone" / "timm_model";
     const edgetam::RepVitConfig& r = c.repvit;
+    // The first stage is the largest: the middle of its MLPs twice, and what goes around it.
+    values_ = r.grid(0) * r.grid(0) * r.dims[0] * (2 * r.mlp_ratio + 4);
     stem1_ = NormedConvolution(model / "stem" / "conv1", 3, r.dims[0] / 2, 3, 2);
     stem2_ = NormedConvolution(model / "stem" / "conv2", r.dims[0] / 2, r.dims[0], 3, 2);
     for (std::size_t stage = 0; stage < edgetam::kStages; ++stage) {
@@ -75,8 +70,8 @@ RepVit::RepVit(const Weights& vision, const Weights& decoder, const edgetam::Edg
     }
 }
 
-Features RepVit::operator()(const at::Tensor& image, const Tap* tap) const {
-    at::Tensor x = stem2_(at::gelu(stem1_(image)));
+Features RepVit::operator()(const at::Tensor& images, const Tap* tap) const {
+    at::Tensor x = stem2_(at::gelu(stem1_(images)));
     tell(tap, "stem", channels_last(x));
     std::array<at::Tensor, edgetam::kStages> stages;
     for (std::size_t stage = 0; stage < edgetam::kStages; ++stage) {

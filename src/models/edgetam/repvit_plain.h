@@ -10,7 +10,7 @@
 
 namespace segrid::plain {
 
-// All take and return images [1, channels, h, w].
+// All take and return images [images, channels, h, w].
 struct RepVitMlp {
     RepVitMlp(const Weights& weights, int64_t dim, int64_t hidden);
     at::Tensor operator()(const at::Tensor& x) const;  // with its residual
@@ -20,7 +20,7 @@ struct RepVitMlp {
 
 struct RepVitGate {
     RepVitGate(const Weights& weights, int64_t channels);
-    at::Tensor operator()(const at::Tensor& x) const;  // the factors, [1, channels, 1, 1]
+    at::Tensor operator()(const at::Tensor& x) const;  // the factors, [images, channels, 1, 1]
 
     at::Tensor in, in_bias, out, out_bias;
 };
@@ -48,14 +48,18 @@ struct RepVitDownsampling {
 class RepVit {
 public:
     RepVit(const Weights& vision, const Weights& decoder, const edgetam::EdgeTamConfig& config);
-    // image: [1, 3, side, side], normalised. Returns the same features as edgetam::RepVit.
-    Features operator()(const at::Tensor& image, const Tap* tap) const;
+    // images: [images, 3, side, side], normalised. Returns the features of edgetam::RepVit,
+    // [images, grid area, channels] each.
+    Features operator()(const at::Tensor& images, const Tap* tap) const;
+    // About how many values each image needs at once.
+    int64_t values_per_image() const { return values_; }
 
 private:
     NormedConvolution stem1_, stem2_;
     std::vector<RepVitDownsampling> downsamplings_;  // before stages 1 to 3
     std::vector<std::vector<RepVitBlock>> stages_;
     Neck neck_;
+    int64_t values_;
 };
 
 }  // namespace segrid::plain

@@ -25,15 +25,20 @@ public:
     bool batched() const override { return true; }
     int64_t bytes_per_prompt() const override { return decoder_.bytes_per_prompt(); }
 
+    int64_t bytes_per_image() const override {
+        const int64_t side = parts_.preprocess.side, pixels = 3 * side * side;
+        return pixels * static_cast<int64_t>(3 * sizeof(float)) +
+               parts_.values_per_image * static_cast<int64_t>(c10::elementSize(placement_.type));
+    }
+
     Features encode(const ModelInput& input, const Schedule& schedule,
                     const Tap* tap) const override {
-        Features features;
-        run_on_devices(schedule, [&] {
-            features = parts_.encoder(pixels(input, parts_.preprocess, placement_), tap);
-            for (const at::Tensor& f : features)
-                check_finite(f, parts_.family + "'s image encoder");
-        });
-        return features;
+        return encode_all({input}, schedule, tap).front();
+    }
+
+    std::vector<Features> encode_batch(const std::vector<ModelInput>& inputs,
+                                       const Schedule& schedule) const override {
+        return encode_all(inputs, schedule, nullptr);
     }
 
     std::shared_ptr<const DecoderContext> prepare(const Features& features,
@@ -92,6 +97,23 @@ public:
     }
 
 private:
+    std::vector<Features> encode_all(const std::vector<ModelInput>& inputs,
+                                     const Schedule& schedule, const Tap* tap) const {
+        std::vector<Features> all(inputs.size());
+        run_on_devices(schedule, [&] {
+            for (const at::Tensor& f :
+                 parts_.encoder(pixels(inputs, parts_.preprocess, placement_), tap)) {
+                check_finite(f, parts_.family + "'s image encoder");
+                // Each of several images has memory of its own, which goes when it does.
+                for (std::size_t i = 0; i < all.size(); ++i) {
+                    const at::Tensor own = f.select(0, static_cast<int64_t>(i));
+                    all[i].push_back(all.size() > 1 ? own.clone() : own);
+                }
+            }
+        });
+        return all;
+    }
+
     Parts parts_;
     Placement placement_;
     MaskDecoder decoder_;

@@ -13,14 +13,16 @@
 
 namespace segrid::plain {
 
-// Maps a normalised image [1, 3, side, side] to the model's features. Called on the device thread.
-using Encoder = std::function<Features(const at::Tensor& image, const Tap* tap)>;
+// Maps normalised images [images, 3, side, side] to the model's features, [images, grid area,
+// channels] each. Called on the device thread.
+using Encoder = std::function<Features(const at::Tensor& images, const Tap* tap)>;
 
 struct Parts {
     std::string family;
     PreprocessSpec preprocess;
     std::vector<FeatureShape> features;
     Encoder encoder;
+    int64_t values_per_image = 0;                 // about how many the encoder needs at once
     at::Tensor no_memory{};                       // see SegmentationModel; may be undefined
     std::shared_ptr<const MemoryModel> memory{};  // may be null
     mask_decoder::PromptShape prompt;

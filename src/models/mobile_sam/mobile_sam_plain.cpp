@@ -21,8 +21,9 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
         root, {.family = "mobile_sam",
                .preprocess = {.side = c.image},
                .features = {{{prompt.grid, prompt.grid}, c.output}},
-               .encoder = [encoder](const at::Tensor& image,
-                                    const Tap* tap) { return Features{(*encoder)(image, tap)}; },
+               .encoder = [encoder](const at::Tensor& images,
+                                    const Tap* tap) { return Features{(*encoder)(images, tap)}; },
+               .values_per_image = encoder->values_per_image(),
                .prompt = prompt,
                .decoder = mask_decoder::read_decoder(config)});
     store.finish();

@@ -2,17 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace segrid::plain {
 namespace {
-
-at::Tensor channels_last(const at::Tensor& x) {
-    return x.squeeze(0).permute({1, 2, 0}).contiguous();
-}
-at::Tensor channels_first(const at::Tensor& x) {
-    return x.permute({2, 0, 1}).unsqueeze(0).contiguous();
-}
 
 Bottleneck bottleneck(const Weights& w, const mobile_sam::BottleneckShape& c) {
     return {NormedConvolution(w / "conv1", c.in, c.hidden, 1, 1),
@@ -46,7 +40,7 @@ TinyVitBlock::TinyVitBlock(const Weights& w, const mobile_sam::TinyVitConfig& c,
 }
 
 at::Tensor TinyVitBlock::operator()(const at::Tensor& x) const {
-    const int64_t side = x.size(0), dim = x.size(2);
+    const int64_t side = x.size(1), dim = x.size(3);
     // The file's rows of qkv are ordered by head, [q | k | v] for each.
     const at::Tensor qkv = qkv_(norm_(to_windows(x, window_)));
     const at::Tensor by_head =
@@ -63,6 +57,12 @@ TinyVit::TinyVit(const Weights& w, const mobile_sam::TinyVitConfig& c)
     : first_(w / "patch_embed" / "seq" / "0", 3, c.dims[0] / 2, 3, 2),
       second_(w / "patch_embed" / "seq" / "2", c.dims[0] / 2, c.dims[0], 3, 2),
       neck_(w / "neck", c.dims.back(), c.output) {
+    // A bottleneck's input and output, and its middle three times: before and after GELU, and
+    // after the second convolution.
+    const auto values = [](const mobile_sam::BottleneckShape& b) {
+        return b.side * b.side * (b.in + 3 * b.hidden + b.out);
+    };
+    values_ = std::max(values(c.convolution()), values(c.merge(1)));
     const Weights layers = w / "layers";
     for (int64_t i = 0; i < c.depths[0]; ++i) {
         convolutions_.push_back(bottleneck(layers / "0" / "blocks" / i, c.convolution()));
@@ -76,8 +76,8 @@ TinyVit::TinyVit(const Weights& w, const mobile_sam::TinyVitConfig& c)
     }
 }
 
-at::Tensor TinyVit::operator()(const at::Tensor& image, const Tap* tap) const {
-    at::Tensor x = second_(at::gelu(first_(image)));
+at::Tensor TinyVit::operator()(const at::Tensor& images, const Tap* tap) const {
+    at::Tensor x = second_(at::gelu(first_(images)));
     tell(tap, "patch_embed", channels_last(x));
     for (const Bottleneck& block : convolutions_) x = block(x);
     for (std::size_t i = 0; i < stages_.size(); ++i) {
@@ -90,7 +90,7 @@ at::Tensor TinyVit::operator()(const at::Tensor& image, const Tap* tap) const {
     tell(tap, "stage_3", channels_last(x));
     const at::Tensor features = neck_(channels_last(x));
     tell(tap, "neck", features);
-    return features.reshape({-1, features.size(2)});
+    return features.flatten(1, 2);
 }
 
 }  // namespace segrid::plain

@@ -21,7 +21,7 @@ class TinyVitBlock {
 public:
     TinyVitBlock(const Weights& weights, const mobile_sam::TinyVitConfig& config,
                  std::size_t stage);
-    at::Tensor operator()(const at::Tensor& x) const;  // [side, side, channels]
+    at::Tensor operator()(const at::Tensor& x) const;  // [images, side, side, channels]
 
 private:
     int64_t heads_, window_;
@@ -35,13 +35,17 @@ private:
 class TinyVit {
 public:
     TinyVit(const Weights& weights, const mobile_sam::TinyVitConfig& config);
-    at::Tensor operator()(const at::Tensor& image, const Tap* tap) const;  // [side^2, output]
+    // images: [images, 3, side, side], normalised. Returns [images, grid^2, output].
+    at::Tensor operator()(const at::Tensor& images, const Tap* tap) const;
+    // About how many values each image needs at once.
+    int64_t values_per_image() const { return values_; }
 
 private:
     NormedConvolution first_, second_;
     std::vector<Bottleneck> convolutions_, merges_;
     std::vector<std::vector<TinyVitBlock>> stages_;
     SamNeck neck_;
+    int64_t values_;
 };
 
 }  // namespace segrid::plain

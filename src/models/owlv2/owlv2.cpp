@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/trace.h"
 #include "models/owlv2/heads.h"
+#include "models/owlv2/text_plain.h"
 #include "models/owlv2/towers.h"
 #include "models/owlv2/vision_plain.h"
 
@@ -37,28 +38,28 @@ float generalised_overlap(const UnitBox& a, const UnitBox& b) {
     return -(hull - both) / hull;
 }
 
-using ImageEncoder = std::function<DetectionFeatures(const ModelInput& input,
-                                                     const Schedule& schedule, const Tap* tap)>;
+// The features of each of several images.
+using ImageEncoder = std::function<std::vector<DetectionFeatures>(
+    const std::vector<ModelInput>& inputs, const Schedule& schedule, const Tap* tap)>;
+
+// The unit vectors of texts, [texts, dim].
+using TextEncoder = std::function<at::Tensor(const std::vector<TokenIds>& texts,
+                                             const Schedule& schedule, const Tap* tap)>;
 
 ImageEncoder with_kernels(const WeightScope& root, const Owlv2Config& config,
                           const PreprocessSpec& preprocess) {
     auto vision = std::make_shared<const VisionTower>(root, config, preprocess);
     auto classes = std::make_shared<const ClassHead>(root / "class_head", config);
-    return [vision, classes](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
-        DetectionFeatures features;
-        features.patches = (*vision)(input, schedule, tap);
-        const Span span("class head");
-        (*classes)(features.patches, features, schedule);
-        return features;
-    };
-}
-
-ImageEncoder plainly(const WeightScope& root, const Owlv2Config& config,
-                     const PreprocessSpec& preprocess, Placement placement) {
-    auto vision = std::make_shared<const plain::Owlv2Vision>(plain::Weights(root, placement),
-                                                             config, preprocess);
-    return [vision](const ModelInput& input, const Schedule& schedule, const Tap* tap) {
-        return (*vision)(input, schedule, tap);
+    return [vision, classes](const std::vector<ModelInput>& inputs, const Schedule& schedule,
+                             const Tap* tap) {
+        std::vector<DetectionFeatures> all;
+        for (const ModelInput& input : inputs) {
+            DetectionFeatures& features = all.emplace_back();
+            features.patches = (*vision)(input, schedule, tap);
+            const Span span("class head");
+            (*classes)(features.patches, features, schedule);
+        }
+        return all;
     };
 }
 
@@ -66,12 +67,23 @@ class Owlv2 final : public DetectionModel {
 public:
     Owlv2(const WeightScope& root, const Owlv2Config& config,
           const std::optional<Placement>& placed)
-        : config_(config),
-          preprocess_(preprocess_of(config)),
-          image_(placed ? plainly(root, config, preprocess_, *placed)
-                        : with_kernels(root, config, preprocess_)),
-          text_(root, config),
-          boxes_(root / "box_head", config) {
+        : config_(config), preprocess_(preprocess_of(config)), boxes_(root / "box_head", config) {
+        if (placed) {
+            auto vision = std::make_shared<const plain::Owlv2Vision>(plain::Weights(root, *placed),
+                                                                     config, preprocess_);
+            memory_ = {vision->device(), vision->bytes_per_image()};
+            text_ = [text = std::make_shared<const plain::Owlv2Text>(plain::Weights(root, *placed),
+                                                                     config)](
+                        const std::vector<TokenIds>& texts, const Schedule& schedule,
+                        const Tap* tap) { return (*text)(texts, schedule, tap); };
+            image_ = [vision](const std::vector<ModelInput>& inputs, const Schedule& schedule,
+                              const Tap* tap) { return (*vision)(inputs, schedule, tap); };
+        } else {
+            image_ = with_kernels(root, config, preprocess_);
+            text_ = [text = std::make_shared<const TextTower>(root, config)](
+                        const std::vector<TokenIds>& texts, const Schedule& schedule,
+                        const Tap* tap) { return (*text)(texts, schedule, tap); };
+        }
         if (config.family == "owlv2")
             objectness_ = PatchMlp(root / "objectness_head", config.vision.hidden, 1);
     }
@@ -84,11 +96,18 @@ public:
 
     DetectionFeatures encode(const ModelInput& input, const Schedule& schedule,
                              const Tap* tap) const override {
-        return image_(input, schedule, tap);
+        return image_({input}, schedule, tap).front();
     }
+
+    std::vector<DetectionFeatures> encode_batch(const std::vector<ModelInput>& inputs,
+                                                const Schedule& schedule) const override {
+        return image_(inputs, schedule, nullptr);
+    }
+    std::optional<ImageMemory> image_memory() const override { return memory_; }
 
     at::Tensor embed_texts(const std::vector<TokenIds>& texts, const Schedule& schedule,
                            const Tap* tap) const override {
+        check_texts(texts, config_);
         return text_(texts, schedule, tap);
     }
 
@@ -171,7 +190,8 @@ private:
     Owlv2Config config_;
     PreprocessSpec preprocess_;
     ImageEncoder image_;
-    TextTower text_;
+    std::optional<ImageMemory> memory_;
+    TextEncoder text_;
     BoxHead boxes_;
     PatchMlp objectness_;
 };

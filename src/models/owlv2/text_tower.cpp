@@ -8,15 +8,24 @@
 #include "models/owlv2/towers.h"
 
 namespace segrid::owlv2 {
-namespace {
 
-// The number of tokens up to the one with the highest id. This one ends the text, and the text's
-// vector is read at it. Under the causal mask it does not see later tokens, so they are left out.
 int64_t read_length(const TokenIds& ids) {
     return std::max_element(ids.begin(), ids.end()) - ids.begin() + 1;
 }
 
-}  // namespace
+void check_texts(const std::vector<TokenIds>& texts, const Owlv2Config& config) {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        for (const int64_t id : texts[i]) {
+            if (id < 0 || id >= config.vocabulary)
+                invalid("text " + std::to_string(i) + ": token " + std::to_string(id) +
+                        " is outside the vocabulary of " + std::to_string(config.vocabulary));
+        }
+        if (texts[i].empty() || static_cast<int64_t>(texts[i].size()) > config.length) {
+            invalid("text " + std::to_string(i) + ": " + std::to_string(texts[i].size()) +
+                    " tokens; from 1 to " + std::to_string(config.length) + " are possible");
+        }
+    }
+}
 
 TextTower::TextTower(const WeightScope& root, const Owlv2Config& c) : config_(c) {
     const WeightScope tower = root / c.family / "text_model";
@@ -36,15 +45,6 @@ at::Tensor TextTower::operator()(const std::vector<TokenIds>& texts, const Sched
     std::vector<std::vector<std::size_t>> groups;  // texts that share a tile of rows
     int64_t rows = kRowTile;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-        for (const int64_t id : texts[i]) {
-            if (id < 0 || id >= config_.vocabulary)
-                invalid("text " + std::to_string(i) + ": token " + std::to_string(id) +
-                        " is outside the vocabulary of " + std::to_string(config_.vocabulary));
-        }
-        if (texts[i].empty() || static_cast<int64_t>(texts[i].size()) > config_.length) {
-            invalid("text " + std::to_string(i) + ": " + std::to_string(texts[i].size()) +
-                    " tokens; from 1 to " + std::to_string(config_.length) + " are possible");
-        }
         const int64_t length = read_length(texts[i]);
         if (groups.empty() || rows + length > kRowTile) {
             groups.emplace_back();

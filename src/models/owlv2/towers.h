@@ -29,10 +29,16 @@ private:
     std::vector<EncoderLayer> layers_;
 };
 
+// Throws InvalidInput for a text with no tokens or too many, or a token outside the vocabulary.
+void check_texts(const std::vector<TokenIds>& texts, const Owlv2Config& config);
+// The number of tokens up to the one with the highest id. This one ends the text, and the text's
+// vector is read at it. Under the causal mask it does not see later tokens, so they are left out.
+int64_t read_length(const TokenIds& ids);
+
 class TextTower {
 public:
     TextTower(const WeightScope& root, const Owlv2Config& config);
-    // [texts, hidden], unit vectors
+    // [texts, hidden], unit vectors. The texts must have passed check_texts.
     at::Tensor operator()(const std::vector<TokenIds>& texts, const Schedule& schedule,
                           const Tap* tap) const;
 

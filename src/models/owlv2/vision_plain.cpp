@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace segrid::plain {
@@ -16,12 +17,12 @@ ClipLayer::ClipLayer(const Weights& w, const owlv2::TowerConfig& c)
       mlp_(w / "layer_norm2", w / "mlp" / "fc1", w / "mlp" / "fc2", c.hidden, c.mlp, c.eps,
            c.activation) {}
 
-at::Tensor ClipLayer::operator()(const at::Tensor& x) const {
+at::Tensor ClipLayer::operator()(const at::Tensor& x, const at::Tensor& bias) const {
     const at::Tensor normed = norm_(x), q = split_heads(q_(normed), heads_);
     const at::Tensor sum =
         x +
         out_(merge_heads(attend(q, split_heads(k_(normed), heads_), split_heads(v_(normed), heads_),
-                                1.0 / std::sqrt(static_cast<double>(q.size(3))))));
+                                1.0 / std::sqrt(static_cast<double>(q.size(3))), bias)));
     return sum + mlp_(sum);
 }
 
@@ -48,35 +49,47 @@ Owlv2Vision::Owlv2Vision(const Weights& root, const owlv2::Owlv2Config& c,
     scale_ = Linear(head / "logit_scale", hidden, 1);
 }
 
-DetectionFeatures Owlv2Vision::operator()(const ModelInput& input, const Schedule& schedule,
-                                          const Tap* tap) const {
-    DetectionFeatures out;
+int64_t Owlv2Vision::bytes_per_image() const {
+    const owlv2::TowerConfig& c = config_.vision;
+    const int64_t tokens = 1 + config_.grid() * config_.grid(),
+                  values = tokens * (3 * c.hidden + std::max(2 * c.mlp, 5 * c.hidden)),
+                  pixels = 3 * config_.image * config_.image;
+    return pixels * static_cast<int64_t>(3 * sizeof(float)) +
+           values * static_cast<int64_t>(c10::elementSize(placement_.type));
+}
+
+std::vector<DetectionFeatures> Owlv2Vision::operator()(const std::vector<ModelInput>& inputs,
+                                                       const Schedule& schedule,
+                                                       const Tap* tap) const {
+    std::vector<DetectionFeatures> out;
     run_on_devices(schedule, [&] {
+        const auto count = static_cast<int64_t>(inputs.size());
         const int64_t grid = config_.grid(), patch = config_.patch;
-        const at::Tensor image = pixels(input, preprocess_, placement_)
-                                     .narrow(2, 0, grid * patch)
-                                     .narrow(3, 0, grid * patch);
-        const at::Tensor rows = image.reshape({3, grid, patch, grid, patch})
-                                    .permute({1, 3, 0, 2, 4})
-                                    .reshape({grid * grid, -1});
+        const at::Tensor images = pixels(inputs, preprocess_, placement_)
+                                      .narrow(2, 0, grid * patch)
+                                      .narrow(3, 0, grid * patch);
+        const at::Tensor rows = images.reshape({count, 3, grid, patch, grid, patch})
+                                    .permute({0, 2, 4, 1, 3, 5})
+                                    .reshape({count, grid * grid, -1});
         // The class token comes first.
-        at::Tensor x = before_(at::cat({class_token_, patches_(rows)}) + positions_).unsqueeze(0);
+        at::Tensor x =
+            before_(at::cat({class_token_.expand({count, 1, -1}), patches_(rows)}, 1) + positions_);
         tell(tap, "embeddings", x);
         for (std::size_t i = 0; i < layers_.size(); ++i) {
             x = layers_[i](x);
             tell(tap, "layer_" + std::to_string(i), x);
         }
-        x = after_(x.squeeze(0));
-        const at::Tensor merged = merged_(x.narrow(0, 1, grid * grid) * x.narrow(0, 0, 1));
+        x = after_(x);
+        const at::Tensor merged = merged_(x.narrow(1, 1, grid * grid) * x.narrow(1, 0, 1));
         tell(tap, "merged", merged);
         check_finite(merged, config_.family + "'s vision tower");
         const at::Tensor classes = classes_(merged).to(at::kFloat);
-        const at::Tensor length = 1.0F / (classes.square().sum(1, true).sqrt() + 1e-6);
-        out.patches = on_host(merged);
-        out.classes = on_host(classes);
-        out.scoring = on_host(at::cat(
+        const at::Tensor length = 1.0F / (classes.square().sum(2, true).sqrt() + 1e-6);
+        const at::Tensor scoring = at::cat(
             {length, shift_(merged).to(at::kFloat), at::elu(scale_(merged).to(at::kFloat)) + 1.0},
-            1));
+            2);
+        for (int64_t i = 0; i < count; ++i)
+            out.push_back({on_host(merged[i]), on_host(classes[i]), on_host(scoring[i])});
     });
     return out;
 }

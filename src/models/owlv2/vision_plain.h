@@ -1,5 +1,5 @@
 // The plain definition of the image side of OWLv2: the vision tower and the class head (towers.h,
-// heads.h). Texts and the boxes of patches stay on the CPU, where they cost little.
+// heads.h). The boxes of patches stay on the CPU, where they cost little.
 #pragma once
 
 #include <vector>
@@ -13,7 +13,8 @@ namespace segrid::plain {
 class ClipLayer {
 public:
     ClipLayer(const Weights& weights, const owlv2::TowerConfig& config);
-    at::Tensor operator()(const at::Tensor& x) const;  // [1, tokens, hidden]
+    // x: [images, tokens, hidden]. bias: is added to the scores, see attend.
+    at::Tensor operator()(const at::Tensor& x, const at::Tensor& bias = {}) const;
 
 private:
     int64_t heads_;
@@ -26,9 +27,12 @@ class Owlv2Vision {
 public:
     Owlv2Vision(const Weights& root, const owlv2::Owlv2Config& config,
                 const PreprocessSpec& preprocess);
-    // Runs on the device. The features returned are in fp32 on the CPU.
-    DetectionFeatures operator()(const ModelInput& input, const Schedule& schedule,
-                                 const Tap* tap) const;
+    // Runs on the device, for all images together. The features are in fp32 on the CPU.
+    std::vector<DetectionFeatures> operator()(const std::vector<ModelInput>& inputs,
+                                              const Schedule& schedule, const Tap* tap) const;
+    c10::Device device() const { return placement_.device; }
+    // About how many bytes each image needs at once.
+    int64_t bytes_per_image() const;
 
 private:
     owlv2::Owlv2Config config_;

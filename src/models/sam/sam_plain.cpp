@@ -14,8 +14,9 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
         root, {.family = "sam",
                .preprocess = {.side = c.vision.image},
                .features = {{grid, c.vision.output}},
-               .encoder = [encoder](const at::Tensor& image,
-                                    const Tap* tap) { return Features{(*encoder)(image, tap)}; },
+               .encoder = [encoder](const at::Tensor& images,
+                                    const Tap* tap) { return Features{(*encoder)(images, tap)}; },
+               .values_per_image = encoder->values_per_image(),
                .prompt = c.prompt,
                .decoder = c.decoder});
     store.finish();

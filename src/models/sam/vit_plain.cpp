@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace segrid::plain {
@@ -68,12 +69,11 @@ at::Tensor VitBlock::attention(const at::Tensor& x) const {
 }
 
 at::Tensor VitBlock::operator()(const at::Tensor& x) const {
-    const int64_t side = x.size(0), hidden = x.size(2);
+    const int64_t images = x.size(0), side = x.size(1), hidden = x.size(3);
     const at::Tensor normed = norm_(x);
     const at::Tensor attended =
-        window_ > 0
-            ? from_windows(attention(to_windows(normed, window_)), window_, side)
-            : attention(normed.reshape({1, side * side, hidden})).view({side, side, hidden});
+        window_ > 0 ? from_windows(attention(to_windows(normed, window_)), window_, side)
+                    : attention(normed.reshape({images, side * side, hidden})).view(x.sizes());
     const at::Tensor sum = x + attended;
     return sum + mlp_(sum);
 }
@@ -85,8 +85,8 @@ SamNeck::SamNeck(const Weights& w, int64_t in, int64_t out)
       conv2_((w / "conv2").tensor("weight", {out, out, 3, 3})) {}
 
 at::Tensor SamNeck::operator()(const at::Tensor& x) const {
-    const at::Tensor inner = norm1_(conv1_(x)).permute({2, 0, 1}).unsqueeze(0).contiguous();
-    return norm2_(convolution(inner, conv2_, {}, 1, 1).squeeze(0).permute({1, 2, 0}).contiguous());
+    const at::Tensor inner = channels_first(norm1_(conv1_(x)));
+    return norm2_(channels_last(convolution(inner, conv2_, {}, 1, 1)));
 }
 
 Vit::Vit(const Weights& w, const sam::VisionConfig& c)
@@ -102,11 +102,18 @@ Vit::Vit(const Weights& w, const sam::VisionConfig& c)
         blocks_.emplace_back(w / "layers" / layer, c, layer);
 }
 
-at::Tensor Vit::operator()(const at::Tensor& image, const Tap* tap) const {
-    const int64_t grid = config_.grid(), patch = config_.patch;
-    at::Tensor x = patches_(image.view({3, grid, patch, grid, patch})
-                                .permute({1, 3, 0, 2, 4})
-                                .reshape({grid, grid, -1}));
+int64_t Vit::values_per_image() const {
+    const sam::VisionConfig& c = config_;
+    const int64_t positions = c.relative_positions ? 2 * c.grid() * c.heads : 0,
+                  attention = 4 * c.hidden + 3 * (c.hidden + positions);
+    return c.grid() * c.grid() * (3 * c.hidden + std::max(2 * c.mlp, attention));
+}
+
+at::Tensor Vit::operator()(const at::Tensor& images, const Tap* tap) const {
+    const int64_t count = images.size(0), grid = config_.grid(), patch = config_.patch;
+    at::Tensor x = patches_(images.view({count, 3, grid, patch, grid, patch})
+                                .permute({0, 2, 4, 1, 3, 5})
+                                .reshape({count, grid, grid, -1}));
     if (positions_.defined()) x = x + positions_;
     tell(tap, "patch_embed", x);
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -115,7 +122,7 @@ at::Tensor Vit::operator()(const at::Tensor& image, const Tap* tap) const {
     }
     x = neck_(x);
     tell(tap, "neck", x);
-    return x.view({grid * grid, -1});
+    return x.view({count, grid * grid, -1});
 }
 
 }  // namespace segrid::plain

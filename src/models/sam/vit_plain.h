@@ -13,7 +13,7 @@ namespace segrid::plain {
 class VitBlock {
 public:
     VitBlock(const Weights& weights, const sam::VisionConfig& config, int64_t layer);
-    at::Tensor operator()(const at::Tensor& x) const;  // [side, side, hidden]
+    at::Tensor operator()(const at::Tensor& x) const;  // [images, side, side, hidden]
 
 private:
     at::Tensor attention(const at::Tensor& x) const;  // [windows, extent * extent, hidden]
@@ -28,7 +28,8 @@ private:
     NormedMlp mlp_;
 };
 
-// 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm. [side, side, channels] in and out.
+// 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm. [images, side, side, channels] in and
+// out.
 class SamNeck {
 public:
     SamNeck(const Weights& weights, int64_t in, int64_t out);
@@ -43,7 +44,10 @@ private:
 class Vit {
 public:
     Vit(const Weights& weights, const sam::VisionConfig& config);
-    at::Tensor operator()(const at::Tensor& image, const Tap* tap) const;  // [side^2, output]
+    // images: [images, 3, side, side], normalised. Returns [images, grid^2, output].
+    at::Tensor operator()(const at::Tensor& images, const Tap* tap) const;
+    // About how many values each image needs at once.
+    int64_t values_per_image() const;
 
 private:
     sam::VisionConfig config_;

@@ -6,11 +6,6 @@
 #include <cmath>
 
 namespace segrid::plain {
-namespace {
-
-at::Tensor pooled(const at::Tensor& x) { return pool_by_two(x.unsqueeze(0)).squeeze(0); }
-
-}  // namespace
 
 HieraBlock::HieraBlock(const Weights& w, const sam2::HieraConfig& c, int64_t stage, bool first,
                        int64_t layer)
@@ -30,11 +25,11 @@ HieraBlock::HieraBlock(const Weights& w, const sam2::HieraConfig& c, int64_t sta
 }
 
 at::Tensor HieraBlock::operator()(const at::Tensor& x) const {
-    const int64_t side = x.size(0), extent = window_ > 0 ? window_ : side,
+    const int64_t images = x.size(0), side = x.size(1), extent = window_ > 0 ? window_ : side,
                   asking = pools_ ? extent / 2 : extent;
     const at::Tensor normed = norm_(x);
     const auto parts =
-        qkv_(window_ > 0 ? to_windows(normed, window_) : normed.reshape({1, side * side, -1}))
+        qkv_(window_ > 0 ? to_windows(normed, window_) : normed.reshape({images, side * side, -1}))
             .chunk(3, 2);
     at::Tensor q = parts[0];
     if (pools_)
@@ -45,10 +40,10 @@ at::Tensor HieraBlock::operator()(const at::Tensor& x) const {
     const at::Tensor attended = projection_(merge_heads(
         attend(q, split_heads(parts[1], heads_), split_heads(parts[2], heads_), scale)));
     const int64_t result = pools_ ? side / 2 : side;
-    const at::Tensor placed =
-        window_ > 0 ? from_windows(attended, asking, result) : attended.view({result, result, -1});
+    const at::Tensor placed = window_ > 0 ? from_windows(attended, asking, result)
+                                          : attended.view({images, result, result, -1});
     const at::Tensor kept = shortcut_ ? (*shortcut_)(normed) : x,
-                     sum = (pools_ ? pooled(kept) : kept) + placed;
+                     sum = (pools_ ? pool_by_two(kept) : kept) + placed;
     return sum + mlp_(sum);
 }
 
@@ -76,10 +71,22 @@ Hiera::Hiera(const Weights& vision, const Weights& decoder, const sam2::Sam2Conf
     }
 }
 
-Features Hiera::operator()(const at::Tensor& image, const Tap* tap) const {
-    at::Tensor x = convolution(image, patches_, bias_, config_.stride, config_.padding)
-                       .squeeze(0)
-                       .permute({1, 2, 0}) +
+// A block holds at most 14 times its input: where a stage begins, the queries, keys and values of
+// the grid before, else the middle of its MLP twice and what goes around it.
+int64_t Hiera::values_per_image() const {
+    int64_t kept = 0, widest = 0;
+    for (int64_t stage = 0; stage < sam2::kStages; ++stage) {
+        const int64_t side = config_.grid(stage),
+                      values = side * side * config_.dims[static_cast<std::size_t>(stage)];
+        kept += values;
+        widest = std::max(widest, 14 * values);
+    }
+    return kept + widest;
+}
+
+Features Hiera::operator()(const at::Tensor& images, const Tap* tap) const {
+    at::Tensor x = convolution(images, patches_, bias_, config_.stride, config_.padding)
+                       .permute({0, 2, 3, 1}) +
                    positions_;
     tell(tap, "patch_embed", x);
     std::array<at::Tensor, sam2::kStages> stages;

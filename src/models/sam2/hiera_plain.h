@@ -14,7 +14,7 @@ class HieraBlock {
 public:
     HieraBlock(const Weights& weights, const sam2::HieraConfig& config, int64_t stage, bool first,
                int64_t layer);
-    at::Tensor operator()(const at::Tensor& x) const;  // [side, side, channels]
+    at::Tensor operator()(const at::Tensor& x) const;  // [images, side, side, channels]
 
 private:
     int64_t heads_, window_;
@@ -28,8 +28,11 @@ private:
 class Hiera {
 public:
     Hiera(const Weights& vision, const Weights& decoder, const sam2::Sam2Config& config);
-    // image: [1, 3, side, side], normalised. Returns the same features as sam2::Hiera.
-    Features operator()(const at::Tensor& image, const Tap* tap) const;
+    // images: [images, 3, side, side], normalised. Returns the features of sam2::Hiera, [images,
+    // grid area, channels] each.
+    Features operator()(const at::Tensor& images, const Tap* tap) const;
+    // About how many values each image needs at once.
+    int64_t values_per_image() const;
 
 private:
     sam2::HieraConfig config_;

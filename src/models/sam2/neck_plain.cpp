@@ -26,10 +26,10 @@ Features Neck::operator()(const std::array<at::Tensor, sam2::kStages>& stages,
                           const Tap* tap) const {
     at::Tensor tokens = lateral_[2](stages[2]);
     if (top_down_)
-        tokens = tokens + lateral_[3](stages[3]).repeat_interleave(2, 0).repeat_interleave(2, 1);
+        tokens = tokens + lateral_[3](stages[3]).repeat_interleave(2, 1).repeat_interleave(2, 2);
     Features features{tokens, half_(lateral_[1](stages[1])), quarter_(lateral_[0](stages[0]))};
     for (std::size_t i = 0; i < features.size(); ++i) {
-        features[i] = features[i].reshape({-1, features[i].size(2)});
+        features[i] = features[i].flatten(1, 2);
         tell(tap, "features_" + std::to_string(i), features[i]);
     }
     return features;

@@ -13,7 +13,8 @@ namespace segrid::plain {
 class Neck {
 public:
     Neck(const Weights& vision, const Weights& decoder, const sam2::ImageConfig& config);
-    // stages: [side, side, channels] each. Returns the same features as sam2::Neck, and tells them.
+    // stages: [images, side, side, channels] each. Returns the features of sam2::Neck, [images,
+    // grid area, channels] each, and tells them.
     Features operator()(const std::array<at::Tensor, sam2::kStages>& stages, const Tap* tap) const;
 
 private:

@@ -43,6 +43,7 @@ struct PlainParts {
     std::string family;
     ImageConfig config;
     plain::Encoder encoder;
+    int64_t values_per_image;  // see plain::Parts
     std::shared_ptr<const MemoryModel> memory;
 };
 std::unique_ptr<SegmentationModel> assemble_plain(const plain::Weights& root, PlainParts parts);

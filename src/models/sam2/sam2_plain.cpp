@@ -11,6 +11,7 @@ std::unique_ptr<SegmentationModel> assemble_plain(const plain::Weights& root, Pl
                .preprocess = preprocess(c),
                .features = feature_shapes(c),
                .encoder = std::move(parts.encoder),
+               .values_per_image = parts.values_per_image,
                .no_memory = root.tensor("no_memory_embedding", {1, 1, c.fpn}).view({c.fpn}),
                .memory = std::move(parts.memory),
                .prompt = c.prompt,
@@ -26,8 +27,9 @@ std::unique_ptr<SegmentationModel> load_plain(const Config& config, WeightStore&
     auto model = assemble_plain(
         root, {.family = "sam2",
                .config = c,
-               .encoder = [encoder](const at::Tensor& image,
-                                    const Tap* tap) { return (*encoder)(image, tap); },
+               .encoder = [encoder](const at::Tensor& images,
+                                    const Tap* tap) { return (*encoder)(images, tap); },
+               .values_per_image = encoder->values_per_image(),
                .memory = load_memory_plain(config, c, root)});
     finish(config, store);
     return model;

@@ -91,7 +91,7 @@ class SAM2ImagePredictor:
         return self._features["image_embed"]
 
     def _set(self, images: list[Any]) -> None:
-        self._embeddings = [self.model.segmenter.encode(image) for image in images]
+        self._embeddings = self.model.segmenter.encode_batch(images)
         self._sizes = [e.image_size for e in self._embeddings]
         self._is_image_set = True
 
