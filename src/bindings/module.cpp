@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     segrid::bindings::bind_detector(m);
     segrid::bindings::bind_scripted_detector(m);
     segrid::bindings::bind_pipeline(m);
+    segrid::bindings::bind_graphs(m);
 }

@@ -16,5 +16,6 @@ void bind_session(py::module_ m);
 void bind_detector(py::module_ m);
 void bind_scripted_detector(py::module_ m);
 void bind_pipeline(py::module_ m);
+void bind_graphs(py::module_ m);
 
 }  // namespace segrid::bindings

@@ -35,7 +35,7 @@ std::atomic<bool> from_cublas{false};
 std::mutex threads_mutex;
 std::set<std::thread::id> threads;    // the threads that ran operations
 std::atomic<int64_t> copied_back{0};  // bytes from the device to the CPU
-std::atomic<int64_t> convolutions{0};
+std::atomic<int64_t> convolutions{0}, operations{0};
 
 struct Block {
     int64_t bytes;
@@ -146,6 +146,24 @@ Streams& streams() {
 
 thread_local c10::StreamId current_stream = 0;
 
+// What a stream was asked to do, to be done again. While it is noted nothing counts as done: at its
+// end all results become what new memory holds.
+struct Graph {
+    std::vector<std::function<void()>> steps;
+    std::vector<at::Tensor> results;
+
+    void note(std::function<void()> step, const at::Tensor& result) {
+        steps.push_back(std::move(step));
+        results.push_back(result);
+    }
+};
+
+thread_local Graph* noting = nullptr;
+
+void forbid_while_noting(const char* what) {
+    TORCH_CHECK(noting == nullptr, "operation not permitted when stream is capturing: ", what);
+}
+
 struct Guard final : c10::impl::DeviceGuardImplInterface {
     static c10::Device device() { return {kFake, 0}; }
     static c10::Stream stream(c10::StreamId id) {
@@ -162,6 +180,9 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return stream(1); }
     c10::Stream exchangeStream(c10::Stream s) const override {
         return stream(std::exchange(current_stream, s.id()));
+    }
+    void* getStreamNativeHandle(const c10::Stream s) const override {
+        return reinterpret_cast<void*>(s.id());
     }
     // An event is the number of copies that it comes behind.
     void record(void** event, const c10::Stream& s, c10::DeviceIndex,
@@ -215,11 +236,13 @@ at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride,
 }
 
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
+    if (from.is_cpu() || to.is_cpu()) forbid_while_noting("a copy to or from the host");
     if (to.is_cpu()) copied_back += static_cast<int64_t>(from.nbytes());
     const auto copy = [from, to] {
         at::Tensor target = to.is_cpu() ? to : on_cpu(to);
         target.copy_(from.is_cpu() ? from : on_cpu(from));
     };
+    if (noting != nullptr) noting->note(copy, to);
     if (non_blocking && current_stream != 0) streams().add(copy);
     else copy();
     return to;
@@ -236,6 +259,7 @@ at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
 }
 
 at::Scalar local_scalar(const at::Tensor& x) {
+    forbid_while_noting("reading a number");
     copied_back += static_cast<int64_t>(x.nbytes());
     return on_cpu(x).item();
 }
@@ -272,16 +296,47 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight,
     for (const at::Tensor& t : {x, weight, bias.value_or(at::Tensor())})
         on_this_device(t, "convolution");
     ++convolutions;
-    const auto own =
-        bias && bias->defined() ? std::optional<at::Tensor>(on_cpu(*bias)) : std::nullopt;
-    return at::convolution(on_cpu(x), on_cpu(weight), own, stride, padding, dilation, transposed,
-                           output_padding, groups)
-        .to(x.device());
+    const at::Tensor own = bias && bias->defined() ? on_cpu(*bias) : at::Tensor();
+    const auto compute = [=, strides = stride.vec(), padded = padding.vec(),
+                          dilated = dilation.vec(), more = output_padding.vec()] {
+        return at::convolution(on_cpu(x), on_cpu(weight), own, strides, padded, dilated, transposed,
+                               more, groups);
+    };
+    Graph* graph = std::exchange(noting, nullptr);
+    at::Tensor result = compute().to(x.device());
+    noting = graph;
+    if (noting != nullptr) noting->note([=] { on_cpu(result).copy_(compute()); }, result);
+    return result;
 }
 
 int64_t sdp_choice(const at::Tensor&, const at::Tensor&, const at::Tensor&,
                    const std::optional<at::Tensor>&, double, bool, std::optional<double>, bool) {
     return 0;  // the definition
+}
+
+std::vector<at::Tensor> tensors_of(const torch::jit::Stack& values) {
+    std::vector<at::Tensor> all;
+    for (const c10::IValue& v : values) {
+        if (v.isTensor()) all.push_back(v.toTensor());
+        if (v.isTensorList())
+            for (const at::Tensor& x : v.toTensorVector()) all.push_back(x);
+    }
+    return all;
+}
+
+void note(const c10::OperatorHandle& op, const torch::jit::Stack& asked,
+          c10::ArrayRef<c10::IValue> answered) {
+    const std::vector<at::Tensor> results = tensors_of(answered.vec());
+    const auto again = [op, asked, results] {
+        torch::jit::Stack stack = asked;
+        at::native::cpu_fallback(op, &stack);
+        const std::vector<at::Tensor> fresh = tensors_of(stack);
+        for (std::size_t i = 0; i < results.size(); ++i)
+            if (fresh[i].data_ptr() != results[i].data_ptr())
+                on_cpu(results[i]).copy_(on_cpu(fresh[i]));
+    };
+    for (const at::Tensor& x : results) noting->note([] {}, x);
+    noting->steps.back() = again;
 }
 
 // Computes on the CPU. As on CUDA, all tensors except single numbers must lie on the device.
@@ -297,9 +352,14 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
         const std::lock_guard lock(threads_mutex);
         threads.insert(std::this_thread::get_id());
     }
+    ++operations;
     const int64_t before = copied_back;
+    Graph* graph = std::exchange(noting, nullptr);  // the copies made here are not the caller's
+    const torch::jit::Stack asked(stack->end() - op.schema().arguments().size(), stack->end());
     at::native::cpu_fallback(op, stack);
-    copied_back = before;  // does not count copies made here as the caller's
+    copied_back = before;
+    noting = graph;
+    if (noting != nullptr) note(op, asked, torch::jit::last(*stack, op.schema().returns().size()));
 }
 
 }  // namespace
@@ -348,6 +408,29 @@ __attribute__((visibility("default"))) int64_t fake_stream_copies() {
     const std::lock_guard lock(streams().mutex);
     return streams().asked;
 }
+// Notes what this thread asks for from now on, as CUDA on another stream than the default one only.
+// Returns whether it does.
+__attribute__((visibility("default"))) int64_t fake_graph_begin() {
+    if (current_stream == 0 || noting != nullptr) return 0;
+    noting = new Graph;
+    return 1;
+}
+__attribute__((visibility("default"))) void* fake_graph_end() {
+    Graph* graph = std::exchange(noting, nullptr);
+    for (const at::Tensor& x : graph->results) std::memset(x.data_ptr(), 0xFF, x.nbytes());
+    return graph;
+}
+__attribute__((visibility("default"))) int fake_graph_launch(void* graph, void* stream) {
+    if (stream != nullptr) return 1;  // the default stream's handle, as in CUDA
+    ++operations;
+    for (const auto& step : static_cast<Graph*>(graph)->steps) step();
+    return 0;
+}
+__attribute__((visibility("default"))) void fake_graph_free(void* graph) {
+    delete static_cast<Graph*>(graph);
+}
+// Operations that were launched since the last call of this function; a graph is one.
+__attribute__((visibility("default"))) int64_t fake_operations() { return operations.exchange(0); }
 // Convolutions since the last call of this function.
 __attribute__((visibility("default"))) int64_t fake_convolutions() {
     return convolutions.exchange(0);

@@ -128,10 +128,26 @@ int64_t MaskDecoder::bytes_per_prompt() const {
     return 16 * keys + 16 * tokens * shape_.masks * static_cast<int64_t>(2 * sizeof(float));
 }
 
-std::pair<at::Tensor, at::Tensor> MaskDecoder::transform(const ImageContext& image,
+Graphs::Tensors MaskDecoder::launch(const std::string& name, int64_t prompts,
+                                    Graphs::Tensors shared, const Graphs::Tensors& own,
+                                    const Graphs::Compute& compute) const {
+    const int64_t bucket = placement_.device.is_cpu() ? 0 : Graphs::bucket(prompts);
+    for (const at::Tensor& x : own) {
+        if (!x.defined() || bucket <= prompts) {
+            shared.push_back(x);
+            continue;
+        }
+        std::vector<int64_t> sizes = x.sizes().vec();
+        sizes[0] = bucket - prompts;
+        shared.push_back(at::cat({x, x.narrow(0, 0, 1).expand(sizes)}));
+    }
+    return bucket == 0 ? compute(shared) : graphs_(name, shared, compute);
+}
+
+std::pair<at::Tensor, at::Tensor> MaskDecoder::transform(const at::Tensor& features,
                                                          const at::Tensor& tokens,
                                                          const at::Tensor& hints) const {
-    at::Tensor keys = image.features + (hints.defined() ? mask_(hints) : no_mask_), q = tokens;
+    at::Tensor keys = features + (hints.defined() ? mask_(hints) : no_mask_), q = tokens;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         const TwoWayLayer& layer = layers_[i];
         // The self-attention of the first layer has no positions and no residual.
@@ -143,25 +159,51 @@ std::pair<at::Tensor, at::Tensor> MaskDecoder::transform(const ImageContext& ima
     return {final_norm_(q + final_read_(q + tokens, keys + position_, keys)), keys};
 }
 
-at::Tensor MaskDecoder::upscale(const ImageContext& image, const at::Tensor& tokens,
-                                const at::Tensor& keys, int64_t first, int64_t count) const {
-    const int64_t prompts = keys.size(0), side = prompt_.grid, dim = shape_.transformer.dim,
-                  area = side * side;
-    at::Tensor x = upscale1_(keys).view({prompts, area, 4, dim / 4});
-    if (image.half.defined()) x = x + image.half;
-    x = upscale2_(at::gelu(upscale_norm_(x))).view({prompts, area, 16, dim / 8});
-    if (image.quarter.defined()) x = x + image.quarter;
-    std::vector<at::Tensor> weights;
-    for (int64_t m = first; m < first + count; ++m)
-        weights.push_back(
-            hypernetworks_[static_cast<std::size_t>(m)](tokens.select(1, iou_token() + 1 + m)));
-    const at::Tensor products =
-        at::matmul(at::gelu(x).view({prompts, 16 * area, dim / 8}), at::stack(weights, 2))
-            .to(at::kFloat);
-    // The order is (y, x, dy, dx, dy', dx', mask): the pixels of a token lie together.
-    return products.view({prompts, side, side, 2, 2, 2, 2, count})
-        .permute({0, 7, 1, 3, 5, 2, 4, 6})
-        .reshape({prompts, count, 4 * side, 4 * side});
+MaskDecoder::Read MaskDecoder::read(const ImageContext& image, const at::Tensor& tokens,
+                                    const at::Tensor& hints) const {
+    const int64_t count = tokens.size(0);
+    Graphs::Tensors all =
+        launch("read", count, {image.features}, {tokens, hints}, [this](const Graphs::Tensors& in) {
+            const auto [answers, keys] = transform(in[0], in[1], in[2]);
+            at::Tensor iou = iou_head_(answers.select(1, iou_token())).to(at::kFloat), objects;
+            if (shape_.sigmoid_iou) iou = at::sigmoid(iou);
+            if (shape_.object_score) objects = object_head_(answers.select(1, 0));
+            return Graphs::Tensors{answers, keys, iou, objects};
+        });
+    for (at::Tensor& x : all)
+        if (x.defined()) x = x.narrow(0, 0, count);
+    return {all[0], all[1], all[2], all[3]};
+}
+
+at::Tensor MaskDecoder::upscale(const ImageContext& image, const at::Tensor& answers,
+                                const at::Tensor& image_tokens, int64_t first,
+                                int64_t count) const {
+    const std::string name = "upscale " + std::to_string(first) + " " + std::to_string(count);
+    const auto compute = [this, first, count](const Graphs::Tensors& in) {
+        const at::Tensor &half = in[0], &quarter = in[1], &tokens = in[2], &keys = in[3];
+        const int64_t prompts = keys.size(0), side = prompt_.grid, dim = shape_.transformer.dim,
+                      area = side * side;
+        at::Tensor x = upscale1_(keys).view({prompts, area, 4, dim / 4});
+        if (half.defined()) x = x + half;
+        x = upscale2_(at::gelu(upscale_norm_(x))).view({prompts, area, 16, dim / 8});
+        if (quarter.defined()) x = x + quarter;
+        std::vector<at::Tensor> weights;
+        for (int64_t m = first; m < first + count; ++m)
+            weights.push_back(
+                hypernetworks_[static_cast<std::size_t>(m)](tokens.select(1, mask_token(m))));
+        const at::Tensor products =
+            at::matmul(at::gelu(x).view({prompts, 16 * area, dim / 8}), at::stack(weights, 2))
+                .to(at::kFloat);
+        // The order is (y, x, dy, dx, dy', dx', mask): the pixels of a token lie together.
+        return Graphs::Tensors{products.view({prompts, side, side, 2, 2, 2, 2, count})
+                                   .permute({0, 7, 1, 3, 5, 2, 4, 6})
+                                   .reshape({prompts, count, 4 * side, 4 * side})};
+    };
+    const int64_t prompts = answers.size(0);
+    return launch(name, prompts, {image.half, image.quarter}, {answers, image_tokens}, compute)
+        .front()
+        .narrow(0, 0, prompts)
+        .clone();  // a graph's results live until the next call
 }
 
 DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tensor& tokens,
@@ -169,10 +211,8 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
     const int64_t count = tokens.size(0), first = request.multimask ? 1 : 0,
                   wanted = request.multimask ? shape_.masks - 1 : 1;
     const bool dynamic = !request.multimask && shape_.dynamic_threshold > 0;
-    const auto [answers, keys] = transform(image, tokens, hints);
-    at::Tensor iou = iou_head_(answers.select(1, iou_token())).to(at::kFloat);
-    if (shape_.sigmoid_iou) iou = at::sigmoid(iou);
-    const std::vector<float> predicted = floats(iou);
+    const Read found = read(image, tokens, hints);
+    const std::vector<float> predicted = floats(found.iou);
     if (!std::all_of(predicted.begin(), predicted.end(), [](float v) { return std::isfinite(v); }))
         not_finite("the mask decoder", placement_.type);
     const auto predicted_iou = [&](int64_t prompt, int64_t mask) {
@@ -180,8 +220,7 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
     };
     std::vector<float> objects(static_cast<std::size_t>(count),
                                std::numeric_limits<float>::quiet_NaN());
-    if (shape_.object_score && request.object_score)
-        objects = floats(object_head_(answers.select(1, 0)));
+    if (found.objects.defined() && request.object_score) objects = floats(found.objects);
 
     // A prompt is not upscaled if none of its masks passes the IoU threshold.
     std::vector<int64_t> rows, picked;
@@ -207,10 +246,10 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
     const auto of_rows = [&](const at::Tensor& x) {
         return all ? x : x.index_select(0, on_device(rows, placement_.device));
     };
-    const at::Tensor own = of_rows(answers), of_image = of_rows(keys);
+    const at::Tensor own = of_rows(found.tokens), of_image = of_rows(found.keys);
     // If `dynamic`, this is the token of the single mask: one row per prompt.
     if (request.tokens)
-        out.tokens = own.narrow(1, mask_token(first), wanted).flatten(0, 1).to(at::kFloat);
+        out.tokens = own.narrow(1, mask_token(first), wanted).clone().flatten(0, 1).to(at::kFloat);
     if (!dynamic) {
         out.logits = upscale(image, own, of_image, first, wanted).flatten(0, 1);
         if (static_cast<int64_t>(picked.size()) < out.logits.size(0)) {
@@ -242,6 +281,17 @@ DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tenso
 DecodedBatch MaskDecoder::operator()(const ImageContext& image,
                                      const std::vector<ModelPrompt>& prompts,
                                      const DecodeRequest& request, const at::Tensor& hints) const {
+    try {
+        return any_batch(image, prompts, request, hints);
+    } catch (...) {  // memory may have run out, of which graphs keep some
+        graphs_.clear();
+        throw;
+    }
+}
+
+DecodedBatch MaskDecoder::any_batch(const ImageContext& image,
+                                    const std::vector<ModelPrompt>& prompts,
+                                    const DecodeRequest& request, const at::Tensor& hints) const {
     std::vector<at::Tensor> tokens;
     for (const ModelPrompt& p : prompts)
         tokens.push_back(at::cat({output_tokens_, prompts_.tokens(p)}));

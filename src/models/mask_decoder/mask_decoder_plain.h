@@ -2,11 +2,14 @@
 // The figures are in mask_decoder.h and two_way_transformer.h.
 #pragma once
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "models/mask_decoder/mask_decoder.h"
 #include "models/mask_decoder/prompt_encoder.h"
 #include "models/model_input.h"
+#include "nn/graphs.h"
 #include "nn/plain.h"
 
 namespace segrid::plain {
@@ -66,15 +69,31 @@ public:
     int64_t bytes_per_prompt() const;
 
 private:
+    DecodedBatch any_batch(const ImageContext& image, const std::vector<ModelPrompt>& prompts,
+                           const DecodeRequest& request, const at::Tensor& hints) const;
     // The same for prompts with equally many tokens. tokens: [prompts, outputs + count, dim].
     DecodedBatch equal_batch(const ImageContext& image, const at::Tensor& tokens,
                              const DecodeRequest& request, const at::Tensor& hints) const;
     // The output and prompt tokens, and the image tokens, after the two-way transformer.
-    std::pair<at::Tensor, at::Tensor> transform(const ImageContext& image, const at::Tensor& tokens,
+    // features: [1, tokens, dim]; hints may be undefined.
+    std::pair<at::Tensor, at::Tensor> transform(const at::Tensor& features,
+                                                const at::Tensor& tokens,
                                                 const at::Tensor& hints) const;
+    // What is read of a batch before masks are chosen: its tokens and image tokens after the
+    // transformer, its IoUs [prompts, masks], and its object scores [prompts, 1], undefined where
+    // there are none.
+    struct Read {
+        at::Tensor tokens, keys, iou, objects;
+    };
+    Read read(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& hints) const;
     // Logits [prompts, count, h, w] of the masks [first, first + count).
     at::Tensor upscale(const ImageContext& image, const at::Tensor& tokens, const at::Tensor& keys,
                        int64_t first, int64_t count) const;
+    // Runs `compute` on shared inputs, and on inputs of `prompts` rows each. As a graph, if the
+    // batch is small, whose rows may be more than there are prompts; they must be cut off. The
+    // results live until the next call.
+    Graphs::Tensors launch(const std::string& name, int64_t prompts, Graphs::Tensors shared,
+                           const Graphs::Tensors& own, const Graphs::Compute& compute) const;
     int64_t iou_token() const { return shape_.object_score ? 1 : 0; }
     int64_t mask_token(int64_t m) const { return iou_token() + 1 + m; }
 
@@ -91,6 +110,7 @@ private:
     Linear upscale1_, upscale2_;
     std::vector<FeedForward> hypernetworks_;
     FeedForward iou_head_, object_head_;
+    mutable Graphs graphs_;
 };
 
 }  // namespace segrid::plain
