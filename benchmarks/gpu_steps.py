@@ -15,6 +15,9 @@ from pathlib import Path
 CUDA_TESTS = (
     "tests/parity",
     "tests/contract/test_device_results.py",
+    "tests/contract/test_device_graphs.py",
+    "tests/contract/test_image_batches.py",
+    "tests/masks/test_regions.py",
     "tests/video/test_session_rules.py",
 )
 DEVICE_TESTS = "tests/contract/test_device.py"
@@ -83,7 +86,7 @@ def _tests(target):
     workers = ("-n", "8") if importlib.util.find_spec("xdist") else ()
     chosen = (*CUDA_TESTS, "-m", "cuda", *workers)
     if target.small:  # without a GPU those tests are skipped
-        chosen = (CUDA_TESTS[1], "-k", "by_the_batch and cpu-plain")
+        chosen = ("tests/contract/test_device_results.py", "-k", "by_the_batch and cpu-plain")
     # The tests' originals run on the CPU, in eight processes at once.
     threads = {"SEGRID_THREADS": "2", "OMP_NUM_THREADS": "2"}
     tests = _python(*pytest, *chosen, "--durations=10")
@@ -132,11 +135,21 @@ def _benchmarks(target):
         if name.startswith("compiled"):
             options = (*options, "--name", f"compiled-vit_b-{target.device}")
         steps.append(Step(name, limit, _python("benchmarks.run", problem, *options)))
+    steps.append(_without_graphs(next(s for s in steps if s.name == "batches-vit_b"), target))
     video = ("video", "--device", target.device, "--frames", "12")
     if not target.small:
         command = _python("benchmarks.run", *video, "--subjects", "segrid", "sam2")
         steps.append(Step("video", 120, command))
     return _with_prices(steps, target)
+
+
+def _without_graphs(step, target):
+    """The same once more, to show what graphs are worth."""
+    name = f"batches-without-graphs-{target.device}"
+    command = [*step.command, "--name", name]
+    return replace(
+        step, name="batches-without-graphs", command=command, environ={"SEGRID_GRAPHS": "0"}
+    )
 
 
 def _with_prices(steps, target):

@@ -40,9 +40,9 @@ class CudaGraph:
         self._launch = _cuda_runtime(torch.version.cuda or "").cudaGraphLaunch
 
     def begin(self, beside: CudaGraph | None) -> None:
-        pool = () if beside is None else (beside._graph.pool(),)
+        pool = None if beside is None else beside._graph.pool()
         # Other threads may use the device meanwhile: they copy pixels to it.
-        self._graph.capture_begin(*pool, capture_error_mode="thread_local")
+        self._graph.capture_begin(pool, capture_error_mode="thread_local")
 
     def end(self) -> None:
         self._graph.capture_end()

@@ -79,6 +79,21 @@ def test_masks_are_those_without_graphs(graphs, folder, multimask):
     assert captured == 2 * 3 and launched > 2 * captured, "two for each of the buckets 1, 4, 16"
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_cuda_has_graphs(folder, precision):
+    _core.reset_device_graphs()
+    on_device = segrid.Segmenter(folder, device="cuda", precision=precision)
+    plain = segrid.Segmenter(folder, device="cpu-plain", precision="fp32")
+    worst = 1e-4 if precision == "fp32" else 3e-2
+    for count in (1, 1, 1, 3, 4, 3, 12, 12, 20):
+        call = dict(points=points(count), multimask=True)
+        a, b = (m.predict(picture(), **call).low_res for m in (on_device, plain))
+        assert np.abs(a - b).max() <= worst * np.abs(b).max()
+    counts = _core.device_graphs()
+    assert counts["refused"] == "" and counts["captured"] == 6 and counts["launched"] > 6
+
+
 def test_hints_and_several_points(graphs, folder):
     on_device = segrid.Segmenter(folder, device="fake", precision="fp32")
     plain = segrid.Segmenter(folder, device="cpu-plain", precision="fp32")
