@@ -25,6 +25,7 @@ class VideoBench:
     frames: int
     memory_frames: int | None
     image_side: int | None
+    memory_pooling: int | None
 
 
 def run_video(bench: VideoBench, choice: ModelChoice, *, as_json: bool) -> int:
@@ -37,7 +38,12 @@ def run_video(bench: VideoBench, choice: ModelChoice, *, as_json: bool) -> int:
     console = Console(stderr=True)
     with exit_on_error():
         choice.set_threads()
-        tracker = segrid.Tracker(choice.model, **choice.where, image_side=bench.image_side)
+        tracker = segrid.Tracker(
+            choice.model,
+            **choice.where,
+            image_side=bench.image_side,
+            memory_pooling=bench.memory_pooling,
+        )
         source = drawn_clip(bench.frames + 10) if bench.video == DRAWN else bench.video
         with console.status(f"{printable(bench.video)}: {bench.frames} frames", spinner="line"):
             record = video_seconds(

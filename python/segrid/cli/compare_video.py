@@ -33,6 +33,7 @@ class VideoRequest:
     mask: Path | None
     memory_frames: list[int]
     image_sides: list[int]
+    memory_poolings: list[int]
     frames: int | None
 
     def __bool__(self) -> bool:
@@ -73,6 +74,7 @@ def run_video(
             precisions=precisions or ["fp32"],
             memory_frames=request.memory_frames,
             image_sides=request.image_sides,
+            memory_poolings=request.memory_poolings,
             frames=request.frames,
             device=tracker.device,
             threads=tracker.threads,
@@ -130,7 +132,9 @@ def _table(found: VideoComparison) -> Table:
         title_justify="left",
         padding=0,  # so that it fits 80 columns
     )
-    names = ("precision", "memory\nframes", "side", "J&F", "J", "F", "least\nJ&F", "in\nframe")
+    pooled = any(r.memory_pooling > 1 for r in found.results)
+    frames = "memory\nframes" + (" / by" if pooled else "")
+    names = ("precision", frames, "side", "J&F", "J", "F", "least\nJ&F", "in\nframe")
     for name in (*names, "seconds\na frame", "times\nas fast", "MB: model\n+ work"):
         table.add_column(name, justify="left" if name == "precision" else "right", no_wrap=True)
     for r in found.results:
@@ -138,7 +142,7 @@ def _table(found: VideoComparison) -> Table:
         memory = ("-" if mb is None else f"{mb:.0f}" for mb in (r.weights_mb, r.working_mb))
         table.add_row(
             r.precision,
-            str(r.memory_frames),
+            str(r.memory_frames) + (f" / {r.memory_pooling}" if pooled else ""),
             str(r.image_side),
             *(f"{value:.3f}" for value in (r.j_and_f, r.j, r.f)),
             *least,

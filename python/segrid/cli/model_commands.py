@@ -99,6 +99,10 @@ def compare(
         str,
         typer.Option(metavar="N,...", help="Of a video: sides of the model's square, pixels."),
     ] = "",
+    memory_pooling: Annotated[
+        str,
+        typer.Option(metavar="N,...", help="Of a video: how its memory is pooled: 1,2."),
+    ] = "",
     frames: Annotated[
         Optional[int],
         typer.Option(min=1, help="Of a video: frames after the first one; default: all."),
@@ -106,16 +110,20 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compares the precisions on your own images: time, memory, and the changes in the masks. Of a
-    video: every combination of precisions, frames of memory and sides, against fp32 with the
-    settings of the model."""
+    video: every combination of precisions, frames of memory, sides and poolings, against fp32 with
+    the settings of the model."""
     from segrid.cli.choice import TRACKER, ModelChoice
     from segrid.cli.compare import run, split, split_numbers
     from segrid.cli.compare_video import VideoRequest, is_video, run_video
 
-    ages, sides = ([] if not text else numbers(text) for text in (memory_frames, image_side))
+    ages, sides, poolings = (
+        [] if not text else numbers(text) for text in (memory_frames, image_side, memory_pooling)
+    )
     images = split_numbers(images, ages, sides)
     images, precisions = split(images, precision or [])
-    request = VideoRequest(point or [], box or [], prompt or [], mask, ages, sides, frames)
+    request = VideoRequest(
+        point or [], box or [], prompt or [], mask, ages, sides, poolings, frames
+    )
     if request or any(is_video(path) for path in images):
         if len(images) != 1:
             raise typer.BadParameter(f"give one video with these options, got {len(images)} files")
@@ -178,6 +186,9 @@ def bench(
     image_side: Annotated[
         Optional[int], typer.Option(help="Side of the model's square in pixels, for --video.")
     ] = None,
+    memory_pooling: Annotated[
+        Optional[int], typer.Option(help="How memory is pooled, for --video; default: not.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measures how long each stage of segment everything takes on this machine, one image after
@@ -189,7 +200,7 @@ def bench(
 
     choice = ModelChoice(model, device, precision, threads)
     if video is not None:
-        what = VideoBench(video, objects, frames, memory_frames, image_side)
+        what = VideoBench(video, objects, frames, memory_frames, image_side, memory_pooling)
         raise typer.Exit(run_video(what, choice, as_json=json))
     if image is not None:
         if images:

@@ -41,7 +41,9 @@ def run(
         found = segrid.Detector(detector.model, **detector.where) if request.prompts else None
         if found is not None:
             found.texts_of(request.prompts)
-        followed = TrackRun(request, segrid.Tracker(tracker.model, **tracker.where), found)
+        pooling = request.memory_pooling
+        follower = segrid.Tracker(tracker.model, memory_pooling=pooling, **tracker.where)
+        followed = TrackRun(request, follower, found)
         try:
             progress.begin(followed.done, followed.total)
             begin = perf_counter()

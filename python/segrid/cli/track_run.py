@@ -53,6 +53,7 @@ class TrackRequest:
     max_objects: int
     long_side: int | None
     memory_frames: int | None
+    memory_pooling: int | None
 
     def check(self) -> None:
         """Raises ValueError for a request that asks for nothing or for too much."""

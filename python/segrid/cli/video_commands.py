@@ -86,6 +86,10 @@ def track(
         Optional[int],
         typer.Option(min=1, help="Frames that are looked back at; default: the model's (7)."),
     ] = None,
+    memory_pooling: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="Keep the mean of 2 x 2 tokens of each frame (2); faster."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Follows objects through a video. Writes a video with the objects drawn on it, a JSON file
@@ -115,6 +119,7 @@ def track(
         max_objects=max_objects,
         long_side=long_side or None,
         memory_frames=memory_frames,
+        memory_pooling=memory_pooling,
     )
     tracker = ModelChoice(model, device, precision, threads, named=named(context, "model"))
     finder = ModelChoice(detector, device, precision, None, named=named(context, "detector"))

@@ -34,14 +34,18 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Setting:
     """What may be changed. memory_frames: frames that are looked back at; image_side: of the
-    model's square, pixels."""
+    model's square, pixels; memory_pooling: see `Tracker`."""
 
     precision: str
     memory_frames: int
     image_side: int
+    memory_pooling: int
 
     def __str__(self) -> str:
-        return f"{self.precision}, {self.memory_frames} memory frames, side {self.image_side}"
+        pooled = "" if self.memory_pooling == 1 else f" pooled by {self.memory_pooling}"
+        return (
+            f"{self.precision}, {self.memory_frames} memory frames{pooled}, side {self.image_side}"
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Worst:
 class VideoResult:
     """One setting.
 
-    precision : that of the model; memory_frames, image_side : as asked
+    precision : that of the model; memory_frames, image_side, memory_pooling : as asked
     j, f, j_and_f : against the masks of the reference, means over all objects and all frames but
         the prompted one
     worst : None without a followed frame
@@ -94,6 +98,7 @@ class VideoResult:
     precision: str
     memory_frames: int
     image_side: int
+    memory_pooling: int
     j: float
     f: float
     j_and_f: float
@@ -132,6 +137,7 @@ def compare_video(
     precisions: Sequence[Precision] = ("fp32",),
     memory_frames: Sequence[int] = (),
     image_sides: Sequence[int] = (),
+    memory_poolings: Sequence[int] = (),
     frames: int | None = None,
     device: Device = "auto",
     threads: int | None = None,
@@ -141,7 +147,8 @@ def compare_video(
     costs and changes. The reference is fp32 with the settings of the model.
 
     video : a file, or a folder of frames; objects : of its first frame
-    precisions, memory_frames, image_sides : what to combine; none: that of the model
+    precisions, memory_frames, image_sides, memory_poolings : what to combine; none: that of the
+        model
     frames : how many frames to follow after the first; None: to the end
     progress : called with {"setting", "done", "total"} before each frame; total may be None
 
@@ -166,6 +173,7 @@ def compare_video(
         [precision_name(precision) for precision in precisions],
         memory_frames or [own.memory_frames],
         image_sides or [own.image_side],
+        memory_poolings or [own.memory_pooling],
     )
     rows = _Rows()
     with tempfile.TemporaryDirectory() as scratch:
@@ -201,7 +209,12 @@ def own_setting(model: str | os.PathLike[str]) -> Setting:
             f"compare: {os.fspath(model)} has no memory of video; give a model whose config.json "
             "has the model_type sam2_video"
         )
-    return Setting("fp32", config.get("num_maskmem", 7), config.get("image_size", 1024))
+    return Setting(
+        "fp32",
+        config.get("num_maskmem", 7),
+        config.get("image_size", 1024),
+        config.get("memory_pooling", 1),
+    )
 
 
 def _tell(progress: Progress | None, setting: Setting, message: JsonObject) -> None:
@@ -236,6 +249,7 @@ class _Rows:
                 answer["precision"],
                 setting.memory_frames,
                 setting.image_side,
+                setting.memory_pooling,
                 mean.j,
                 mean.f,
                 mean.mean,
@@ -270,7 +284,8 @@ def _measure(job: JsonObject, send: Progress) -> None:
     before = resident_mb("RssAnon")
     where = {"device": job["device"], "precision": job["precision"]}
     try:
-        tracker = segrid.Tracker(job["model"], image_side=job["image_side"], **where)
+        asked = {name: job[name] for name in ("image_side", "memory_pooling")}
+        tracker = segrid.Tracker(job["model"], **asked, **where)
     except NotImplementedError as error:
         return send({"refused": str(error)})
     weights_mb = difference(resident_mb("RssAnon"), before)

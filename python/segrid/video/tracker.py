@@ -9,8 +9,8 @@ from segrid._native import _core
 from segrid.loaded import LoadedModel
 from segrid.segmenter import DEFAULT_POINTS, Segmenter
 from segrid.torch_names import Device, Precision
+from segrid.video.changed_config import ConfigChange
 from segrid.video.frame_store import FrameStore
-from segrid.video.image_side import config_of_side
 from segrid.video.live import LiveSession
 from segrid.video.session import Session
 from segrid.video.snapshots import Opened, read_snapshot
@@ -29,9 +29,14 @@ class Tracker(LoadedModel):
     image_side : the side of the square that frames are resized into, in pixels, a multiple of 32;
         None: the one that the model was trained for. Half of it costs a fourth of the encoder and
         a sixteenth of the memory, and small objects (docs/video.md)
+    memory_pooling : of remembered frames, the mean of so many tokens along each side of a square is
+        kept and looked at, 2 x 2 for 2. None: every token, as SAM 2 does. 2 saves most of
+        memory attention, and three quarters of what each object's frames take in memory; masks
+        change (docs/video.md). Only for SAM 2
 
-    Raises what `Segmenter` raises; NotImplementedError for a model without memory; ValueError for a
-    side that the model cannot have.
+    Raises what `Segmenter` raises; NotImplementedError for a model without memory, and for EdgeTAM
+    with memory_pooling, whose memory is condensed already; ValueError for a side or a pooling that
+    the model cannot have.
     """
 
     def __init__(
@@ -42,9 +47,10 @@ class Tracker(LoadedModel):
         precision: Precision = "auto",
         threads: int | None = None,
         image_side: int | None = None,
+        memory_pooling: int | None = None,
     ) -> None:
-        self._image_side = image_side
-        super().__init__(_core.Segmenter, model, device, precision, threads, image_side=image_side)
+        self._change = ConfigChange(image_side, memory_pooling)
+        super().__init__(_core.Segmenter, model, device, precision, threads, **vars(self._change))
         self._check_memory()
 
     @classmethod
@@ -54,7 +60,7 @@ class Tracker(LoadedModel):
         Raises NotImplementedError for a model without the memory of video.
         """
         tracker = segmenter.shared_as(cls)
-        tracker._image_side = None
+        tracker._change = ConfigChange()
         tracker._check_memory()
         return tracker
 
@@ -70,7 +76,7 @@ class Tracker(LoadedModel):
         return segmenter
 
     def _config_file(self) -> AbstractContextManager[str]:
-        return config_of_side(self._files.config, self._image_side)
+        return self._change.applied(self._files.config)
 
     def open(
         self,
@@ -131,8 +137,8 @@ class Tracker(LoadedModel):
         kept = read_snapshot(snapshot)
         if kept.model_id != self.model_id:
             raise ValueError(
-                f"{os.fspath(snapshot)}: made by other weights ({kept.model_id}); this model is "
-                f"{self.model_id}"
+                f"{os.fspath(snapshot)}: made by another model, or with another image_side or "
+                f"memory_pooling ({kept.model_id}); this one is {self.model_id}"
             )
         source = kept.path if source is None else source
         if source is None:

@@ -79,7 +79,8 @@ struct GridAttention {
     int64_t value_dim = 0;  // 0: head_dim
     float scale = 1;
     const RelativePositions* positions = nullptr;  // null or !present(): no positions
-    const float* bias = nullptr;  // [tokens, tokens], added to the scaled scores; may be null
+    const float* bias = nullptr;      // [tokens, tokens], added to the scaled scores; may be null
+    const float* key_bias = nullptr;  // [tokens], added to every query's scores; may be null
     PackedHead head;
     int64_t width() const { return value_dim > 0 ? value_dim : head_dim; }  // of a value
 };

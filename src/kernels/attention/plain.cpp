@@ -37,6 +37,8 @@ void plain(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     if (a.bias != nullptr)
         scores = scores.reshape({rows, tokens}) +
                  view(a.bias + first * tokens, {rows, tokens}, {tokens, 1});
+    if (a.key_bias != nullptr)
+        scores = scores.reshape({rows, tokens}) + view(a.key_bias, {tokens}, {1});
     at::Tensor result = view(out, {rows, a.width()}, {ldo, 1});
     result.copy_(scores.reshape({rows, tokens})
                      .softmax(1)

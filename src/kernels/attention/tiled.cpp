@@ -134,6 +134,7 @@ void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
             }
             if (a.bias != nullptr)
                 blend_row(count, 1.0F, row, unit, a.bias + (first + r) * tokens + k0);
+            if (a.key_bias != nullptr) blend_row(count, 1.0F, row, unit, a.key_bias + k0);
         };
         for (int64_t r0 = 0; r0 < rows; r0 += kTogether) {
             const int64_t end = std::min(rows, r0 + kTogether);

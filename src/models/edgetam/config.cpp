@@ -101,6 +101,7 @@ MemoryConfig::MemoryConfig(const Config& c, const sam2::ImageConfig& image)
     p.square = std::lround(std::sqrt(static_cast<double>(placed)));
     p.layers = c.integer(key + "num_layers", p.layers, {.low = 1, .high = 64});
     p.hidden = c.integer(key + "mlp_intermediate_size", p.hidden, {.low = 1, .high = 65536});
+    if (pooling != 1) unsupported(c, "memory_pooling: its perceiver condenses the memory already");
     unplaced = p.global;
     memory_grid = p.square;
     if (p.square * p.square != placed || grid % p.square != 0) {

@@ -16,7 +16,7 @@ class FastMemory final : public MemoryModel {
 public:
     FastMemory(const MemoryConfig& c, const WeightScope& root)
         : rules_(c.rules),
-          grid_(c.grid),
+          memory_grid_(c.memory_grid),
           attention_(root / "memory_attention", c),
           encoder_(root / "memory_encoder", c),
           parts_(plain::Weights(root, Placement{}), c) {}
@@ -35,7 +35,7 @@ public:
                       const Schedule& schedule) const override {
         const TokenOrder order = attention_.order(static_cast<int64_t>(frames.size()));
         return attention_(static_cast<const LookedAt&>(image).tokens,
-                          memory_tokens(parts_, grid_, order, frames, pointers, schedule),
+                          memory_tokens(parts_, memory_grid_, order, frames, pointers, schedule),
                           schedule);
     }
 
@@ -46,7 +46,7 @@ public:
         result = encoder_(image, result.contiguous(), schedule);
         run_in_worker(schedule, [&] {
             if (parts_.occluded().defined() && !nature.appears) result = result + parts_.occluded();
-            result = result.to(at::kBFloat16);
+            result = parts_.pooled(result).to(at::kBFloat16);
         });
         return result;
     }
@@ -66,7 +66,7 @@ public:
 
 private:
     MemoryRules rules_;
-    int64_t grid_;
+    int64_t memory_grid_;
     MemoryAttention attention_;
     MemoryEncoder encoder_;
     MemoryParts parts_;

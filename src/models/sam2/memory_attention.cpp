@@ -58,8 +58,8 @@ Linear folded(const WeightScope& s, int64_t memory, int64_t inner, int64_t dim, 
 
 }  // namespace
 
-Rotation::Rotation(int64_t grid, int64_t head_dim, double theta) : dim_(head_dim) {
-    const at::Tensor angles = plain::rotary_angles(grid, head_dim, theta);
+Rotation::Rotation(int64_t grid, int64_t head_dim, double theta, int64_t pooling) : dim_(head_dim) {
+    const at::Tensor angles = plain::rotary_angles(grid, head_dim, theta, pooling);
     cos_ = angles.cos();
     sin_ = angles.sin();
 }
@@ -91,8 +91,11 @@ MemoryAttentionLayer::MemoryAttentionLayer(const WeightScope& s, const MemoryCon
     if (precision_ == Precision::Fp32) {
         const WeightScope k = s / "cross_attn_image" / "k_proj";
         places_ = {by_halves(k.tensor("weight", {inner_, channels_}), heads_),
-                   by_halves(k.tensor("bias", {inner_}), heads_), heads_, c.grid,
-                   c.attention.theta};
+                   by_halves(k.tensor("bias", {inner_}), heads_),
+                   heads_,
+                   c.memory_grid,
+                   c.attention.theta,
+                   c.pooling};
     }
     mlp_ = ResidualMlp(s / "layer_norm3", linears / "linear1", linears / "linear2", dim_,
                        c.attention.mlp, kEps, Activation::Relu);
@@ -107,6 +110,7 @@ GridAttention MemoryAttentionLayer::attention(int64_t keys, int64_t value_dim) c
             .scale = 1.0F / std::sqrt(static_cast<float>(head_dim)),
             .positions = nullptr,
             .bias = nullptr,
+            .key_bias = nullptr,
             .head = {}};
 }
 
@@ -161,7 +165,7 @@ PackedKeys MemoryAttentionLayer::keys_of(const Rotation& turn, const MemoryToken
         k_(rows, rows_in + first * channels_, channels_, k, inner_);
         for (int64_t r = 0; r < rows; ++r) {
             if (first + r < memory.tokens - memory.pointers)
-                turn((first + r) % tokens_, heads_, k + r * inner_);
+                turn((first + r) % turn.places(), heads_, k + r * inner_);
         }
         keys.pack(first / kPanel, rows, {k, inner_}, arena);
     });
@@ -173,6 +177,7 @@ void MemoryAttentionLayer::read(const MemoryTokens& memory, const PackedKeys* ke
     if (keys == nullptr) return places_(memory, rows, q, out, arena);
     const int64_t head_dim = inner_ / heads_;
     GridAttention call = attention(memory.tokens, channels_);
+    if (memory.biases.defined()) call.key_bias = memory.biases.const_data_ptr<float>();
     for (int64_t h = 0; h < heads_; ++h) {
         call.head = {keys->of_head(h), memory.values.from_column(0)};
         grid_attention(call, 0, rows, q + h * head_dim, inner_, out + h * channels_,
@@ -180,10 +185,10 @@ void MemoryAttentionLayer::read(const MemoryTokens& memory, const PackedKeys* ke
     }
 }
 
-void MemoryAttentionLayer::remember(const Rotation& turn, const MemoryTokens& memory, float* x,
+void MemoryAttentionLayer::remember(const Rotations& turn, const MemoryTokens& memory, float* x,
                                     const Schedule& schedule) const {
     std::optional<PackedKeys> keys;
-    if (!memory.by_place) keys = keys_of(turn, memory, schedule);
+    if (!memory.by_place) keys = keys_of(turn.memory, memory, schedule);
     const int64_t width = heads_ * channels_;
     over_rows(tokens_, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
         float *own = x + first * dim_, *normed = arena.take<float>(rows * dim_),
@@ -192,7 +197,7 @@ void MemoryAttentionLayer::remember(const Rotation& turn, const MemoryTokens& me
             const Span span("memory cross-attention");
             norm2_(rows, own, normed);
             q_(rows, normed, dim_, q, inner_);
-            for (int64_t r = 0; r < rows; ++r) turn(first + r, heads_, q + r * inner_);
+            for (int64_t r = 0; r < rows; ++r) turn.image(first + r, heads_, q + r * inner_);
             read(memory, keys ? &*keys : nullptr, rows, q, means, arena);
             folded_.add_to(rows, means, width, own, dim_);
         }
@@ -202,17 +207,18 @@ void MemoryAttentionLayer::remember(const Rotation& turn, const MemoryTokens& me
 }
 
 MemoryAttention::MemoryAttention(const WeightScope& s, const MemoryConfig& c)
-    : grid_(c.grid),
+    : memory_grid_(c.memory_grid),
       dim_(c.dim),
       precision_(s.precision()),
       image_positions_((0.1 * plain::sine_positions(c.grid, c.dim)).contiguous()),
-      turn_(c.grid, c.dim / c.attention.downsample / c.attention.heads, c.attention.theta),
+      turn_{{c.grid, c.head_dim(), c.attention.theta},
+            {c.memory_grid, c.head_dim(), c.attention.theta, c.pooling}},
       norm_(s / "layer_norm", c.dim, kEps) {
     for (int64_t i = 0; i < c.attention.layers; ++i) layers_.emplace_back(s / "layers" / i, c);
 }
 
 TokenOrder MemoryAttention::order(int64_t frames) const {
-    return {.by_place = precision_ == Precision::Fp32 && PlaceAttention::pays(grid_, frames),
+    return {.by_place = precision_ == Precision::Fp32 && PlaceAttention::pays(memory_grid_, frames),
             .precision = precision_};
 }
 
@@ -223,7 +229,7 @@ at::Tensor MemoryAttention::look(const at::Tensor& image, const Schedule& schedu
         add(rows * dim_, image.const_data_ptr<float>() + first * dim_,
             image_positions_.const_data_ptr<float>() + first * dim_, to + first * dim_);
     });
-    layers_.front().look(turn_, to, schedule);
+    layers_.front().look(turn_.image, to, schedule);
     return x;
 }
 
@@ -233,7 +239,7 @@ at::Tensor MemoryAttention::operator()(const at::Tensor& looked, const MemoryTok
     run_in_worker(schedule, [&] { x = looked.clone(); });
     float* to = x.mutable_data_ptr<float>();
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-        if (i > 0) layers_[i].look(turn_, to, schedule);
+        if (i > 0) layers_[i].look(turn_.image, to, schedule);
         layers_[i].remember(turn_, memory, to, schedule);
     }
     over_rows(x.size(0), schedule, [&](int64_t first, int64_t rows, Arena&) {

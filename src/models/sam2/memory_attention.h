@@ -18,13 +18,20 @@ namespace segrid::sam2 {
 // Turns rows of heads by the rotary positions of their places.
 class Rotation {
 public:
-    Rotation(int64_t grid, int64_t head_dim, double theta);
+    // pooling: of the tokens (see plain::rotary_angles).
+    Rotation(int64_t grid, int64_t head_dim, double theta, int64_t pooling = 1);
     // x: heads side by side, in the order of halves.
     void operator()(int64_t place, int64_t heads, float* x) const;
+    int64_t places() const { return cos_.size(0); }
 
 private:
     int64_t dim_;
     at::Tensor cos_, sin_;  // [grid^2, head_dim / 2]
+};
+
+// Of the image's tokens, and of the memory's.
+struct Rotations {
+    Rotation image, memory;
 };
 
 class MemoryAttentionLayer {
@@ -33,7 +40,7 @@ public:
     // x[tokens, dim] += self attention(norm(x))
     void look(const Rotation& turn, float* x, const Schedule& schedule) const;
     // The rest of the layer: x += attention(norm(x), memory); x += mlp(norm(x)).
-    void remember(const Rotation& turn, const MemoryTokens& memory, float* x,
+    void remember(const Rotations& turn, const MemoryTokens& memory, float* x,
                   const Schedule& schedule) const;
 
 private:
@@ -69,10 +76,10 @@ public:
                           const Schedule& schedule) const;
 
 private:
-    int64_t grid_, dim_;
+    int64_t memory_grid_, dim_;
     Precision precision_;         // of the attention itself
     at::Tensor image_positions_;  // [tokens, dim], times 0.1
-    Rotation turn_;
+    Rotations turn_;
     std::vector<MemoryAttentionLayer> layers_;
     LayerNorm norm_;
 };

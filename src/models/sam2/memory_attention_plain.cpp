@@ -30,20 +30,22 @@ at::Tensor sine_positions(int64_t grid, int64_t channels) {
     return at::cat({rows, columns}, 2).view({grid * grid, channels});
 }
 
-at::Tensor rotary_angles(int64_t grid, int64_t head_dim, double theta) {
+at::Tensor rotary_angles(int64_t grid, int64_t head_dim, double theta, int64_t pooling) {
     const at::Tensor exponent =
         at::arange(0, head_dim / 2, 2, at::kFloat) / static_cast<double>(head_dim / 2);
     const at::Tensor frequency = 1 / at::pow(theta, exponent);  // [head_dim / 4]
     const at::Tensor token = at::arange(grid * grid, at::kLong);
-    const at::Tensor column = token.remainder(grid).to(at::kFloat),
-                     row = token.div(grid, "floor").to(at::kFloat);
+    const auto place = [&](const at::Tensor& index) {
+        return index.to(at::kFloat) * pooling + 0.5 * static_cast<double>(pooling - 1);
+    };
+    const at::Tensor column = place(token.remainder(grid)), row = place(token.div(grid, "floor"));
     return at::cat({column.unsqueeze(1) * frequency, row.unsqueeze(1) * frequency}, 1);
 }
 
 RotaryPositions::RotaryPositions(int64_t grid, int64_t head_dim, double theta,
-                                 const Placement& placement, int64_t unplaced)
+                                 const Placement& placement, int64_t unplaced, int64_t pooling)
     : unplaced_(unplaced) {
-    const at::Tensor angles = rotary_angles(grid, head_dim, theta).repeat_interleave(2, 1);
+    const at::Tensor angles = rotary_angles(grid, head_dim, theta, pooling).repeat_interleave(2, 1);
     cos_ = angles.cos().to(placement.device);
     sin_ = angles.sin().to(placement.device);
 }
@@ -63,7 +65,7 @@ at::Tensor RotaryPositions::operator()(const at::Tensor& x, int64_t last) const 
 
 MemoryRotary::MemoryRotary(const sam2::MemoryConfig& c, const Placement& placement)
     : image(c.grid, c.head_dim(), c.attention.theta, placement),
-      memory(c.memory_grid, c.head_dim(), c.attention.theta, placement, c.unplaced) {}
+      memory(c.memory_grid, c.head_dim(), c.attention.theta, placement, c.unplaced, c.pooling) {}
 
 MemoryAttentionLayer::Projections::Projections(const Weights& w, int64_t dim, int64_t inner,
                                                int64_t memory)
@@ -85,8 +87,9 @@ MemoryAttentionLayer::MemoryAttentionLayer(const Weights& w, const sam2::MemoryC
 }
 
 at::Tensor MemoryAttentionLayer::attention(const Projections& p, const at::Tensor& q,
-                                           const at::Tensor& k, const at::Tensor& values) const {
-    return p.out(merge_heads(attend(q, k, split_heads(p.v(values), heads_), scale_)));
+                                           const at::Tensor& k, const at::Tensor& values,
+                                           const at::Tensor& bias) const {
+    return p.out(merge_heads(attend(q, k, split_heads(p.v(values), heads_), scale_, bias)));
 }
 
 at::Tensor MemoryAttentionLayer::look(const at::Tensor& x, const MemoryRotary& rotary) const {
@@ -97,14 +100,16 @@ at::Tensor MemoryAttentionLayer::look(const at::Tensor& x, const MemoryRotary& r
 
 at::Tensor MemoryAttentionLayer::remember(at::Tensor x, const at::Tensor& keys,
                                           const at::Tensor& values, int64_t pointers,
-                                          const MemoryRotary& rotary) const {
+                                          const MemoryRotary& rotary,
+                                          const at::Tensor& bias) const {
     x = x + attention(memory_, rotary.image(split_heads(memory_.q(norm2_(x)), heads_)),
-                      rotary.memory(split_heads(memory_.k(keys), heads_), pointers), values);
+                      rotary.memory(split_heads(memory_.k(keys), heads_), pointers), values, bias);
     return x + mlp_(x);
 }
 
 MemoryAttention::MemoryAttention(const Weights& w, const sam2::MemoryConfig& c)
-    : image_positions_(w.place(0.1 * sine_positions(c.grid, c.dim))),
+    : pointer_bias_(c.pointer_bias()),
+      image_positions_(w.place(0.1 * sine_positions(c.grid, c.dim))),
       rotary_(c, w.placement()),
       norm_(w / "layer_norm", c.dim, kEps) {
     for (int64_t i = 0; i < c.attention.layers; ++i) layers_.emplace_back(w / "layers" / i, c);
@@ -117,10 +122,15 @@ at::Tensor MemoryAttention::look(const at::Tensor& image) const {
 at::Tensor MemoryAttention::operator()(const at::Tensor& looked, const at::Tensor& memory,
                                        const at::Tensor& positions, int64_t pointers) const {
     const at::Tensor keys = (memory + positions).unsqueeze(0), values = memory.unsqueeze(0);
+    at::Tensor bias;
+    if (pointer_bias_ != 0 && pointers > 0) {
+        bias = at::zeros({1, 1, 1, keys.size(1)}, keys.options());
+        bias.narrow(3, keys.size(1) - pointers, pointers).fill_(pointer_bias_);
+    }
     at::Tensor x = looked;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         if (i > 0) x = layers_[i].look(x, rotary_);
-        x = layers_[i].remember(x, keys, values, pointers, rotary_);
+        x = layers_[i].remember(x, keys, values, pointers, rotary_, bias);
     }
     return norm_(x).squeeze(0);
 }

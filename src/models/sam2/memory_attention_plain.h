@@ -19,7 +19,7 @@ namespace segrid::plain {
 class RotaryPositions {
 public:
     RotaryPositions(int64_t grid, int64_t head_dim, double theta, const Placement& placement,
-                    int64_t unplaced = 0);
+                    int64_t unplaced = 0, int64_t pooling = 1);
     // x: [1, heads, tokens, head_dim]: frames of `unplaced` tokens and a whole grid each, one after
     // the other, and then the `last` tokens. Turns the grids.
     at::Tensor operator()(const at::Tensor& x, int64_t last = 0) const;
@@ -42,8 +42,9 @@ public:
     at::Tensor look(const at::Tensor& x, const MemoryRotary& rotary) const;
     // The rest of the layer. keys, values: [1, memory tokens, memory channels], of which the last
     // `pointers` are object pointers.
+    // bias: added to the keys' scores; may be undefined.
     at::Tensor remember(at::Tensor x, const at::Tensor& keys, const at::Tensor& values,
-                        int64_t pointers, const MemoryRotary& rotary) const;
+                        int64_t pointers, const MemoryRotary& rotary, const at::Tensor& bias) const;
 
 private:
     struct Projections {
@@ -53,7 +54,7 @@ private:
     };
     // q, k: queries and keys in heads, turned.
     at::Tensor attention(const Projections& p, const at::Tensor& q, const at::Tensor& k,
-                         const at::Tensor& values) const;
+                         const at::Tensor& values, const at::Tensor& bias = {}) const;
 
     int64_t heads_;
     double scale_;
@@ -73,6 +74,7 @@ public:
                           const at::Tensor& positions, int64_t pointers) const;
 
 private:
+    float pointer_bias_;
     at::Tensor image_positions_;  // [tokens, dim], times 0.1
     MemoryRotary rotary_;
     std::vector<MemoryAttentionLayer> layers_;
@@ -80,8 +82,9 @@ private:
 };
 
 // The angles by which a token's pairs of channels turn, half of them by its column and half by its
-// row: [grid^2, head_dim / 2] in fp32 on the CPU.
-at::Tensor rotary_angles(int64_t grid, int64_t head_dim, double theta);
+// row: [grid^2, head_dim / 2] in fp32 on the CPU. pooling: a token lies in the middle of a square
+// of so many places along a side.
+at::Tensor rotary_angles(int64_t grid, int64_t head_dim, double theta, int64_t pooling = 1);
 // The periods of `count` waves, in pairs from 1 to 10000: [count] in fp32 on the CPU.
 at::Tensor wave_periods(int64_t count);
 // Sines and cosines of the places of a grid x grid square, rows in the first half of the channels

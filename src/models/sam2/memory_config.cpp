@@ -12,13 +12,17 @@ MemoryConfig::MemoryConfig(const Config& c, const ImageConfig& image,
                            MemoryAttentionConfig defaults)
     : dim(image.fpn),
       grid(image.stages.sides[2]),
-      memory_grid(grid),
+      pooling(c.integer("memory_pooling", 1, {.low = 1, .high = 64})),
       attention(std::move(defaults)) {
     const auto must_be = [&](const std::string& key, int64_t value, int64_t wanted) {
         if (c.integer(key, wanted) != wanted)
             fail(ErrorKind::Unsupported,
                  c.name() + ": " + key + " must be " + std::to_string(value) + " for this model");
     };
+    if (grid % pooling != 0)
+        contradiction(c, "memory_pooling must divide the " + std::to_string(grid) +
+                             " image tokens along a side");
+    memory_grid = grid / pooling;
     rules.frames = c.integer("num_maskmem", rules.frames, {.low = 1, .high = 64});
     // -1 in the file stands for all of them.
     rules.conditioning =

@@ -1,6 +1,7 @@
 // The part of Sam2VideoConfig that images do not need, as transformers writes it.
 #pragma once
 
+#include <cmath>
 #include <string>
 
 #include "models/sam2/config.h"
@@ -30,11 +31,16 @@ struct MemoryConfig {
     // A remembered frame is `unplaced` tokens (SAM 2: none), which lie nowhere, then a square of
     // tokens over the image, with this many along a side (SAM 2: the image tokens' own grid).
     int64_t unplaced = 0, memory_grid = 64;
+    // SAM 2's remembered tokens are the means of squares of so many image tokens along a side; 1 is
+    // SAM 2 itself. Segrid's own key, "memory_pooling".
+    int64_t pooling = 1;
     bool occlusion = true;      // SAM 2.1: a hidden object adds an embedding to its memory
     bool pointer_times = true;  // SAM 2.1: object pointers carry their age
     MemoryAttentionConfig attention;
     MemoryEncoderConfig encoder;
     int64_t kept_tokens() const { return unplaced + memory_grid * memory_grid; }
+    // What is added to the scores of object pointers: each token of a frame stands for several.
+    float pointer_bias() const { return -2 * std::log(static_cast<float>(pooling)); }
     int64_t head_dim() const { return dim / attention.downsample / attention.heads; }
 
     // Throws Corrupt naming the key when a value is outside its plausible range or two values

@@ -21,11 +21,15 @@ at::Tensor sine_ages(const std::vector<RememberedPointer>& pointers, int64_t cha
 MemoryParts::MemoryParts(const plain::Weights& root, const MemoryConfig& c)
     : dim_(c.dim),
       channels_(c.encoder.channels),
+      grid_(c.grid),
+      pooling_(c.pooling),
+      pointer_bias_(c.pointer_bias()),
       scale_(c.encoder.scale),
       bias_(c.encoder.bias),
       placement_(root.placement()),
-      places_(root.place(at::cat(
-          {at::zeros({c.unplaced, channels_}), plain::sine_positions(c.memory_grid, channels_)}))),
+      places_(root.place(
+          at::cat({at::zeros({c.unplaced, channels_}),
+                   pooled(plain::sine_positions(c.memory_grid * c.pooling, channels_))}))),
       ages_(root.tensor("memory_temporal_positional_encoding", {c.rules.frames, 1, 1, channels_})
                 .view({c.rules.frames, channels_})),
       pointer_(root / "object_pointer_proj", c.dim, c.dim, c.dim, 3),
@@ -40,6 +44,13 @@ MemoryParts::MemoryParts(const plain::Weights& root, const MemoryConfig& c)
             plain::Linear(root / "temporal_positional_encoding_projection_layer", c.dim, channels_);
     if (c.occlusion)
         occluded_ = root.tensor("occlusion_spatial_embedding_parameter", {1, channels_});
+}
+
+at::Tensor MemoryParts::pooled(const at::Tensor& tokens) const {
+    if (pooling_ == 1) return tokens;
+    return tokens.view({grid_ / pooling_, pooling_, grid_ / pooling_, pooling_, -1})
+        .mean({1, 3})
+        .flatten(0, 1);
 }
 
 at::Tensor MemoryParts::age(int64_t frames) const {

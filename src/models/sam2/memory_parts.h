@@ -15,6 +15,11 @@ public:
     // root: of the weights of the model.
     MemoryParts(const plain::Weights& root, const MemoryConfig& config);
 
+    // What is kept of an encoded frame, [image tokens, memory channels]: the means of the config's
+    // squares of tokens.
+    at::Tensor pooled(const at::Tensor& tokens) const;
+    // See MemoryConfig.
+    float pointer_bias() const { return pointer_bias_; }
     // The encodings of the places of a remembered frame's tokens, [kept tokens, memory channels].
     const at::Tensor& places() const { return places_; }
     // The encoding of a frame's age, [memory channels].
@@ -39,7 +44,8 @@ public:
     at::Tensor encoder_input(const at::Tensor& mask, bool from_prompt) const;
 
 private:
-    int64_t dim_, channels_;
+    int64_t dim_, channels_, grid_, pooling_;
+    float pointer_bias_;
     double scale_, bias_;
     Placement placement_;
     at::Tensor places_;

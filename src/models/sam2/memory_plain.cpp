@@ -65,7 +65,7 @@ public:
         run(schedule, [&] {
             result = encoder_(image, parts_.encoder_input(mask, nature.from_prompt));
             if (parts_.occluded().defined() && !nature.appears) result = result + parts_.occluded();
-            result = keeping_.condense(result).to(keeping_.type);
+            result = parts_.pooled(keeping_.condense(result)).to(keeping_.type);
         });
         return result;
     }

@@ -65,7 +65,12 @@ MemoryTokens memory_tokens(const MemoryParts& parts, int64_t grid, const TokenOr
     };
     over_rows(on_grids, schedule, frame_tokens, tile);
     if (memory.pointers == 0) return memory;
+    memory.pointer_bias = parts.pointer_bias();
     run_in_worker(schedule, [&] {
+        if (memory.pointer_bias != 0 && !memory.by_place) {
+            memory.biases = at::zeros({memory.tokens});
+            memory.biases.narrow(0, on_grids, memory.pointers).fill_(memory.pointer_bias);
+        }
         const float* values = known.values.const_data_ptr<float>();
         add(memory.pointers * channels, values, known.ages.const_data_ptr<float>(),
             keys + on_grids * channels);

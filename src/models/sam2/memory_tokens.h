@@ -19,6 +19,10 @@ struct MemoryTokens {
     // group of places is transposed, as place_scores reads it.
     at::Tensor keys;
     PackedValues values;  // the features alone
+    // What is added to the scores of pointers, and the same for all tokens, [tokens]; undefined
+    // if it is 0, or by_place.
+    float pointer_bias = 0;
+    at::Tensor biases;
 
     int64_t on_grids() const { return tokens - pointers; }
     const float* pointer_keys() const {
@@ -32,6 +36,7 @@ struct TokenOrder {
     Precision precision = Precision::Fp32;
 };
 
+// grid: tokens of a frame along a side.
 MemoryTokens memory_tokens(const MemoryParts& parts, int64_t grid, const TokenOrder& order,
                            const std::vector<RememberedFrame>& frames,
                            const std::vector<RememberedPointer>& pointers,

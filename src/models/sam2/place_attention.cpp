@@ -52,7 +52,7 @@ private:
 }  // namespace
 
 PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias, int64_t heads,
-                               int64_t grid, double theta)
+                               int64_t grid, double theta, int64_t pooling)
     : grid_(grid), dim_(weight.size(0) / heads), width_(weight.size(1)) {
     const at::Tensor all = at::cat({weight, bias.unsqueeze(1)}, 1);
     for (int64_t h = 0; h < heads; ++h) {
@@ -64,7 +64,7 @@ PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias,
     }
     // The first row of the grid has the angles of all columns.
     const at::Tensor angles =
-        plain::rotary_angles(grid, dim_, theta).narrow(0, 0, grid).narrow(1, 0, dim_ / 4);
+        plain::rotary_angles(grid, dim_, theta, pooling).narrow(0, 0, grid).narrow(1, 0, dim_ / 4);
     cos_rows_ = angles.cos().contiguous();
     sin_rows_ = angles.neg().sin().contiguous();
     cos_ = cos_rows_.t().contiguous();
@@ -136,6 +136,10 @@ void PlaceAttention::attend(const Head& head, const MemoryTokens& memory, int64_
                Rows<const float>{head.whole.const_data_ptr<float>(), channels}, {folded, channels});
         matmul(rows, memory.pointers, channels, {folded, channels},
                Rows<const float>{keys, memory.pointers}, {scores, memory.pointers});
+        if (memory.pointer_bias != 0) {
+            std::for_each_n(scores, rows * memory.pointers,
+                            [&](float& score) { score += memory.pointer_bias; });
+        }
         reading.read(memory.on_grids(), memory.pointers, {scores, memory.pointers});
     }
     reading.finish();

@@ -12,9 +12,10 @@ class PlaceAttention {
 public:
     PlaceAttention() = default;
     // weight: [heads x head_dim, channels] and bias of the keys' projection, in which a head's even
-    // channels come before its odd ones. theta: of the rotary positions.
+    // channels come before its odd ones. grid: of the memory; theta, pooling: of its rotary
+    // positions.
     PlaceAttention(const at::Tensor& weight, const at::Tensor& bias, int64_t heads, int64_t grid,
-                   double theta);
+                   double theta, int64_t pooling);
     // Whether this is less work than to project and turn the keys of so many frames.
     static bool pays(int64_t grid, int64_t frames) {
         return grid % PlaceKeys::kGroup == 0 && frames >= 3;
