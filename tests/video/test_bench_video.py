@@ -27,6 +27,9 @@ def test_the_stages_make_up_the_frame(video_model):
     assert attention and set(report["product_rate"]) >= set(attention)
     table = run("drawn", "--model", video_model, "--frames", 1, "--image-side", 64)
     assert table.returncode == 0 and "frames/s with a full memory" in table.stdout
+    pooled = run("drawn", "--model", video_model, "--frames", 1, "--memory-pooling", 2, "--json")
+    pooled = json.loads(pooled.stdout)["multiply_adds"]["memory cross-attention"]
+    assert sum(pooled.values()) < 0.7 * sum(attention.values()) / report["objects"]
 
 
 def test_what_cannot_be_measured_is_told(video_model, tmp_path):

@@ -34,9 +34,9 @@ def labels(tmp_path_factory):
     return path
 
 
-def followed(model, objects, video, *, frames=None, side=None, **options):
+def followed(model, objects, video, *, frames=None, side=None, pooling=None, **options):
     """[{id: (H, W) bool}] of each frame, by the session itself."""
-    tracker = segrid.Tracker(model, image_side=side, precision="fp32")
+    tracker = segrid.Tracker(model, image_side=side, memory_pooling=pooling, precision="fp32")
     with tracker.open(video, **options) as session:
         for id, one in enumerate(objects):
             one.add_to(session, id)
@@ -96,6 +96,16 @@ def test_masks_as_prompts_and_fewer_frames(video_model, video, labels):
     for i, n in enumerate((3, 200)):  # a mask is shown from logits of low resolution
         mask, given = again[0][i], numbers == n
         assert (mask & given).sum() / (mask | given).sum() > 0.7
+
+
+def test_a_pooled_memory(video_model, video):
+    objects = [VideoObject(box=BOX)]
+    found = segrid.compare_video(video, objects, model=video_model, memory_poolings=[1, 2])
+    assert [r.memory_pooling for r in found.results] == [1, 2]
+    masks = followed(video_model, objects, video, pooling=2)
+    j, f = means(masks, followed(video_model, objects, video))
+    result = found.results[1]
+    assert result.j == pytest.approx(j) and result.f == pytest.approx(f) and j < 1
 
 
 def test_what_cannot_be_compared(video_model, video, labels, tmp_path):

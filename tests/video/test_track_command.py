@@ -82,6 +82,20 @@ def test_points_and_boxes_are_followed(tracker, video_model, video, tmp_path):
     assert f"track: {FRAMES} of {FRAMES} frames" in done.stdout
 
 
+def test_a_pooled_memory(video_model, video, tmp_path):
+    words = (video, "--box", "6,10,40,34", "--memory-pooling", 2, "--model", video_model)
+    done = track(*words, "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    masks = decoded(tmp_path / "clip_masks.json")
+    found = []
+    for pooling in (2, 1):
+        with segrid.Tracker(video_model, memory_pooling=pooling).open(video) as session:
+            session.add(1, boxes=[6, 10, 40, 34])
+            followed = {f.index: f.masks.array[0] for f in session.propagate()}
+        found.append(all(np.array_equal(masks[i][1], mask) for i, mask in followed.items()))
+    assert found == [True, False]
+
+
 def test_progress_appears_before_the_end(video_model, tmp_path):
     path = clip(tmp_path / "long.mp4", 60)
     words = command(path, "--point", "10,20", "--model", video_model, "-o", tmp_path / "out")
