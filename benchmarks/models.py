@@ -1,6 +1,7 @@
 """The models that problems run: the packaged one, and those with seeded random weights."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def of_side(folder, side):
     from tests import models
 
     return str(models.sam2.of_side(folder, side, f"{folder}-{side}"))
+
+
+def pooled_by(folder, pooling):
+    """The same model with `memory_pooling`."""
+    target = Path(f"{folder}-pooled-{pooling}")
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    config = json.loads((target / "config.json").read_text()) | {"memory_pooling": pooling}
+    (target / "config.json").write_text(json.dumps(config))
+    return str(target)
 
 
 def recommended(points):

@@ -2,7 +2,8 @@
 
 SAM 2.1 tiny at 1024 with random weights that never lose an object; a drawn clip of 640x360. Frames
 are timed whose memory is full. Each row is a subject with a number of objects; the rows of
---image-side are ours with a smaller image square, beside their agreement with the full one.
+--image-side and --memory-pooling are ours with these settings, beside their agreement with the
+model as it is.
 
 python -m benchmarks.run video                 # half an hour and more: 24 frames, 1 and 4 objects
 python -m benchmarks.run video --objects 1 --frames 9 --subjects segrid sam2 --repeat 1
@@ -42,6 +43,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--image-side", type=int, help="more rows for ours with this image square, such as 512"
     )
+    parser.add_argument(
+        "--memory-pooling", type=int, help="more rows for ours with this memory_pooling, such as 2"
+    )
 
 
 def measure(a, scratch):
@@ -59,15 +63,18 @@ def measure(a, scratch):
     folder, frames = models.video_folder(), Path(scratch) / "clip.npy"
     np.save(frames, clip(a.frames, a.size, a.clip))
     peers = rows_of_peers(arguments.with_ours(a.subjects)[1:], a.device)
-    sides = {None: (folder, [*ours, *peers])}
+    settings = {"": (folder, [*ours, *peers])}
     if a.image_side:
-        sides[a.image_side] = (models.of_side(folder, a.image_side), list(ours))
+        settings[f" at {a.image_side}"] = (models.of_side(folder, a.image_side), list(ours))
+    if a.memory_pooling:
+        pooled = models.pooled_by(folder, a.memory_pooling)
+        settings[f" at pooling {a.memory_pooling}"] = (pooled, list(ours))
     rows = {}
     for objects in a.objects:
-        for side, (model, subjects) in sides.items():
+        for setting, (model, subjects) in settings.items():
             row = {"model": model, "frames": str(frames), "objects": objects, "precision": "fp32"}
             row |= {"device": a.device}
-            place = Path(scratch) / place_of(objects, side)
+            place = Path(scratch) / f"{objects} object{'s' if objects > 1 else ''}{setting}"
             place.mkdir()
             found = harness.alternate("video", subjects, row, a, place)
             rows |= {f"{s}, {place.name}": r for s, r in found.items()}
@@ -92,11 +99,6 @@ def rows_of_peers(peers, device):
         return rows
     print("  this CPU has no instructions for bf16: rows of peers' autocast are left out")
     return [row for row in rows if not row.endswith("@bf16")]
-
-
-def place_of(objects, side):
-    """The part of a row's name after the subject."""
-    return f"{objects} object{'s' if objects > 1 else ''}{f' at {side}' if side else ''}"
 
 
 def measure_row(job):

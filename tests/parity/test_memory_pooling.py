@@ -2,8 +2,6 @@
 the reference is its memory attention on memory that is the same in all tokens of a square. So a
 mean stands for all tokens of its square, and not for one beside the object pointers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -36,8 +34,8 @@ def case(request, tmp_path_factory):
     """A folder of a model, and the pooling."""
     preset, settings, side, pooling = request.param
     folder = models.sam2.make_video(preset, tmp_path_factory.mktemp("video"), **settings)
-    with ConfigChange(image_side=side).applied(folder / "config.json") as config:
-        (folder / "config.json").write_text(Path(config).read_text())
+    if side is not None:
+        folder = models.sam2.of_side(folder, side, tmp_path_factory.mktemp("of_side"))
     return folder, pooling
 
 
