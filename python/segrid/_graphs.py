@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 
@@ -24,6 +25,9 @@ class Graph(Protocol):
     def end(self) -> None:
         """The graph is complete."""
 
+    def failed(self, error: int) -> str:
+        """Forgets an error of launching, and says what it was."""
+
     @property
     def launcher(self) -> tuple[int, int]:
         """The address of a C function `int launch(void* graph, void* stream)`, which returns 0 or
@@ -37,19 +41,44 @@ class CudaGraph:
         import torch
 
         self._graph = torch.cuda.CUDAGraph()
-        self._launch = _cuda_runtime(torch.version.cuda or "").cudaGraphLaunch
+        self._pool: Any = None  # a handle of torch
+        self._runtime = _cuda_runtime(torch.version.cuda or "")
 
     def begin(self, beside: CudaGraph | None) -> None:
-        pool = None if beside is None else beside._graph.pool()
-        # Other threads may use the device meanwhile: they copy pixels to it.
-        self._graph.capture_begin(pool, capture_error_mode="thread_local")
+        import torch
+
+        self._device = torch.cuda.current_device()
+        self._pool = torch.cuda.graph_pool_handle() if beside is None else beside._pool
+        with self._given_up():
+            # Other threads may use the device meanwhile: they copy pixels to it.
+            self._graph.capture_begin(self._pool, capture_error_mode="thread_local")
 
     def end(self) -> None:
-        self._graph.capture_end()
+        with self._given_up():
+            self._graph.capture_end()
+
+    @contextmanager
+    def _given_up(self) -> Iterator[None]:
+        """Where capturing fails, torch's allocator must not go on as if it were under way: it would
+        keep all memory that other streams have used."""
+        try:
+            yield
+        except BaseException:
+            from torch import _C
+
+            for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+                with suppress(Exception):  # it had not begun
+                    getattr(_C, name)(self._device, self._pool)
+            raise
+
+    def failed(self, error: int) -> str:
+        self._runtime.cudaGetLastError()
+        self._runtime.cudaGetErrorString.restype = ctypes.c_char_p
+        return str(self._runtime.cudaGetErrorString(error).decode())
 
     @property
     def launcher(self) -> tuple[int, int]:
-        address = ctypes.cast(self._launch, ctypes.c_void_p).value
+        address = ctypes.cast(self._runtime.cudaGraphLaunch, ctypes.c_void_p).value
         assert address is not None
         return address, int(self._graph.raw_cuda_graph_exec())
 

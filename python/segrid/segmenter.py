@@ -112,7 +112,8 @@ class Segmenter(LoadedModel):
         """Encodes images, of any sizes, for any number of prompts each.
 
         On a device up to 16 of them go through the encoder together, fewer where its memory does
-        not take them; where it runs out the batch is halved, with a RuntimeWarning. The features
+        not take them; where it runs out the batch is halved, with a RuntimeWarning. All embeddings
+        stay on the device while they are used. The features
         are those of `encode` but for rounding. On the CPU the images are encoded one after the
         other, with the features of `encode` to the bit.
 

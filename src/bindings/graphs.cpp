@@ -2,6 +2,8 @@
 // without CUDA's headers.
 #include "nn/graphs.h"
 
+#include <c10/core/DeviceGuard.h>
+
 #include "bindings/module.h"
 #include "bindings/waiting.h"
 
@@ -41,10 +43,13 @@ public:
     }
 
     void launch(const c10::Stream& stream) const override {
+        const c10::DeviceGuard guard(stream.device());  // the default streams have one handle
         const int error = launch_(graph_, stream.native_handle());
-        if (error != 0)
-            throw std::runtime_error("launching a graph failed with error " +
-                                     std::to_string(error));
+        if (error == 0) return;
+        const py::gil_scoped_acquire gil;
+        std::string said;
+        guarded([&] { said = object_.attr("failed")(error).cast<std::string>(); });
+        throw std::runtime_error("launching a graph: " + said);
     }
 
     // Python's exceptions must not leave the block that has the GIL.

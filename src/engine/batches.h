@@ -56,13 +56,14 @@ public:
     }
 
 private:
-    DeviceBudget(c10::Device device, std::string what) : device_(device), what_(std::move(what)) {}
+    DeviceBudget(c10::Device device, std::string what, std::string remedy)
+        : device_(device), what_(std::move(what)), remedy_(std::move(remedy)) {}
     // Reduces the memory used from now on, after `count` of a batch took too much. Throws
     // OutOfMemory if it cannot be reduced further.
     void shrink(int64_t count);
 
     c10::Device device_;
-    std::string what_;  // what the batches are of
+    std::string what_, remedy_;  // what the batches are of, and what helps if one is too large
     // largest_: the largest batch that succeeded since memory last ran out.
     int64_t batch_ = 1, scan_bytes_ = 0, largest_ = 0;
 };

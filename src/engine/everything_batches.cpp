@@ -38,7 +38,14 @@ struct Candidates {
             std::vector<int64_t> counts;
             std::vector<std::size_t> targets;
         };
-        std::vector<Arriving> all;
+        std::optional<Arriving> before;  // one is copied while the next one is put together
+        const auto keep_before = [&] {
+            if (!before) return;
+            std::vector<Runs> fetched = collect_runs(before->runs.arrived(), before->counts);
+            for (std::size_t n = 0; n < before->targets.size(); ++n)
+                set[before->targets[n]].runs = std::move(fetched[n]);
+            before.reset();
+        };
         for (std::size_t t = 0; t < runs.size(); ++t) {
             std::vector<at::Tensor> parts;
             std::vector<int64_t> counts;
@@ -51,13 +58,11 @@ struct Candidates {
                 targets.push_back(k);
             }
             if (parts.empty()) continue;
-            all.push_back({Download(at::cat(parts)), std::move(counts), std::move(targets)});
+            Arriving now{Download(at::cat(parts)), std::move(counts), std::move(targets)};
+            keep_before();
+            before.emplace(std::move(now));
         }
-        for (const Arriving& some : all) {
-            std::vector<Runs> fetched = collect_runs(some.runs.arrived(), some.counts);
-            for (std::size_t n = 0; n < some.targets.size(); ++n)
-                set[some.targets[n]].runs = std::move(fetched[n]);
-        }
+        keep_before();
     }
 };
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <future>
 #include <memory>
 #include <optional>
@@ -47,11 +49,11 @@ std::unique_ptr<const Upload> upload(const ModelInput& input, c10::Device device
 
 Batch prepare(const std::vector<ImageCrop>& crops, std::size_t first, std::size_t count,
               const PreprocessSpec& spec, const std::optional<DeviceBudget>& budget,
-              const Schedule& schedule) {
+              const Schedule& schedule, const std::atomic<bool>& unwanted) {
     const Stopwatch watch;
     Batch batch;
     batch.resized.reserve(count);
-    for (std::size_t i = first; i < first + count; ++i) {
+    for (std::size_t i = first; i < first + count && !unwanted; ++i) {
         const ImageCrop& c = crops[i];
         batch.resized.emplace_back(c.image.crop(c.box), c.frame, spec, schedule);
         batch.inputs.push_back({.size = c.frame.resized(),
@@ -71,15 +73,27 @@ void encode_crops(const std::vector<ImageCrop>& crops, const PreprocessSpec& spe
                   std::optional<DeviceBudget> budget, const Schedule& schedule, Stats& stats,
                   const EncodeInputs& encode) {
     const auto most = static_cast<std::size_t>(budget ? budget->batch() : 1);
+    std::atomic<bool> unwanted{false};
     Schedule beside = schedule;  // of the next batch, which is prepared on another thread
     beside.poll = nullptr;
     const auto batch_at = [&](std::size_t first, const Schedule& own) {
-        return prepare(crops, first, std::min(most, crops.size() - first), spec, budget, own);
+        return prepare(crops, first, std::min(most, crops.size() - first), spec, budget, own,
+                       unwanted);
     };
     Stats batches;
     std::future<Batch> next;
+    // If an exception ends this, nobody waits for the rest of a batch that is being prepared.
+    const struct Ending {
+        std::atomic<bool>& unwanted;
+        ~Ending() { unwanted = true; }
+    } ending{unwanted};
+    const auto arrived = [&] {
+        while (next.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready)
+            if (schedule.poll) schedule.poll();
+        return next.get();
+    };
     for (std::size_t first = 0; first < crops.size();) {
-        const Batch batch = next.valid() ? next.get() : batch_at(first, schedule);
+        const Batch batch = next.valid() ? arrived() : batch_at(first, schedule);
         const std::vector<ModelInput>& inputs = batch.inputs;
         const std::size_t end = first + inputs.size();
         stats.add("resize", batch.seconds);

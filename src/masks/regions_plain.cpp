@@ -58,6 +58,7 @@ at::Tensor in_small_components(const at::Tensor& inside, int64_t most) {
 
 at::Tensor fill_small_regions(const at::Tensor& logits, const RegionFilling& filling,
                               int64_t bytes) {
+    if (logits.size(0) == 0) return logits;
     // Eight tensors of 64-bit numbers live at once.
     const int64_t each = logits.size(1) * logits.size(2) * 64,
                   at_once = std::clamp<int64_t>(bytes / each, 1, logits.size(0));

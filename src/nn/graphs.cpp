@@ -8,7 +8,11 @@
 
 #include <exception>
 #include <mutex>
+#include <set>
 #include <sstream>
+
+#include "core/thread_pool.h"
+#include "kernels/transfer/op.h"
 
 namespace segrid::plain {
 namespace {
@@ -19,7 +23,9 @@ constexpr std::size_t kMostGraphs = 64;
 struct Process {
     std::mutex mutex;
     GraphMaker maker;
+    std::set<c10::DeviceType> without;  // devices that have no graphs
     GraphCounts counts;
+    std::set<Graphs*> all;
 };
 
 Process& process() {
@@ -27,14 +33,44 @@ Process& process() {
     return *one;
 }
 
+bool may_have_graphs(c10::Device device) {
+    const std::lock_guard lock(process().mutex);
+    return !device.is_cpu() && process().maker && process().counts.refused.empty() &&
+           !process().without.contains(device.type());
+}
+
 std::unique_ptr<DeviceGraph> make_graph(c10::Device device) {
-    GraphMaker maker;
-    {
+    if (!may_have_graphs(device)) return nullptr;
+    std::unique_ptr<DeviceGraph> graph = process().maker(device);
+    if (graph == nullptr) {
         const std::lock_guard lock(process().mutex);
-        if (!process().counts.refused.empty()) return nullptr;
-        maker = process().maker;
+        process().without.insert(device.type());
     }
-    return maker ? maker(device) : nullptr;
+    return graph;
+}
+
+void refuse(const std::exception& error) {
+    const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
+    const std::lock_guard lock(process().mutex);
+    process().counts.refused =
+        of_torch == nullptr ? error.what() : of_torch->what_without_backtrace();
+}
+
+// The stream on which a device's graphs are noted. Graphs can share memory only if it is the same
+// for all of them, and nothing else may be asked of it meanwhile.
+c10::Stream noting_stream(c10::Device device) {
+    static auto* known = new std::map<std::pair<c10::DeviceType, int>, c10::Stream>;
+    const std::pair key{device.type(), static_cast<int>(device.index())};
+    const auto found = known->find(key);
+    if (found != known->end()) return found->second;
+    const c10::impl::VirtualGuardImpl backend(device.type());
+    const std::optional<c10::Stream> copies = copy_stream(device);
+    for (int i = 0; i < 64; ++i) {  // a backend gives the streams of a pool in turn
+        const c10::Stream stream = backend.getStreamFromGlobalPool(device);
+        if (stream != copies && stream != backend.getStream(device))
+            return known->emplace(key, stream).first->second;
+    }
+    throw std::runtime_error("the device has no stream of its own for graphs");
 }
 
 std::string described(const at::Tensor& x) {
@@ -81,6 +117,7 @@ void set_graph_maker(GraphMaker maker) {
     const std::lock_guard lock(process().mutex);
     process().maker = std::move(maker);
     process().counts = {};
+    process().without.clear();
 }
 
 GraphCounts graph_counts() {
@@ -88,10 +125,21 @@ GraphCounts graph_counts() {
     return process().counts;
 }
 
-int64_t Graphs::bucket(int64_t count) {
-    for (int64_t size = 1; size <= kLargestBucket; size *= 2)
-        if (count <= size) return size;
-    return 0;
+Graphs::Graphs() {
+    const std::lock_guard lock(process().mutex);
+    process().all.insert(this);
+}
+
+Graphs::~Graphs() {
+    const std::lock_guard lock(process().mutex);
+    process().all.erase(this);
+}
+
+int64_t Graphs::bucket(c10::Device device, int64_t count) {
+    if (count > kLargestBucket || !may_have_graphs(device)) return 0;
+    int64_t size = 1;
+    while (size < count) size *= 2;
+    return size;
 }
 
 void Graphs::clear() {
@@ -99,10 +147,21 @@ void Graphs::clear() {
     inputs_.clear();
 }
 
+void Graphs::clear_all() {
+    run_on_devices({}, [] {
+        std::set<Graphs*> all;
+        {
+            const std::lock_guard lock(process().mutex);
+            all = process().all;
+        }
+        for (Graphs* graphs : all) graphs->clear();
+    });
+}
+
 Graphs::Tensors Graphs::operator()(const std::string& name, const Tensors& inputs,
                                    const Compute& compute) {
     const c10::Device device = device_of(inputs);
-    if (device.is_cpu()) return compute(inputs);
+    if (!may_have_graphs(device)) return compute(inputs);
     std::string key = name;
     for (const at::Tensor& x : inputs) key += " " + described(x);
     const auto known = kept_.find(key);
@@ -116,7 +175,13 @@ Graphs::Tensors Graphs::operator()(const std::string& name, const Tensors& input
     if (kept.graph == nullptr && !capture(kept, inputs, compute)) return compute(inputs);
     for (std::size_t i = 0; i < inputs.size(); ++i)
         if (inputs[i].defined()) kept.inputs[i].copy_(inputs[i], /*non_blocking=*/true);
-    kept.graph->launch(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+    try {
+        kept.graph->launch(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+    } catch (const std::exception& error) {
+        clear();
+        refuse(error);
+        return compute(inputs);
+    }
     const std::lock_guard lock(process().mutex);
     ++process().counts.launched;
     return kept.outputs;
@@ -136,20 +201,19 @@ bool Graphs::capture(Kept& kept, const Tensors& inputs, const Compute& compute) 
             kept.inputs.push_back(own);
         }
         const c10::impl::VirtualGuardImpl backend(device.type());
-        const c10::Stream apart = backend.getStreamFromGlobalPool(device),
-                          current = backend.getStream(device);
+        const c10::Stream apart = noting_stream(device), current = backend.getStream(device);
         current.native_handle();  // throws where launch() could not have it
         wait(apart, current);
         const c10::StreamGuard guard(apart);
         graph->begin(beside);
         kept.outputs = noted(*graph, [&] { return compute(kept.inputs); });
         kept.graph = std::move(graph);
+    } catch (const c10::OutOfMemoryError&) {  // without graphs there may be enough
+        clear();
+        return false;
     } catch (const std::exception& error) {
         clear();
-        const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-        const std::lock_guard lock(process().mutex);
-        process().counts.refused =
-            of_torch == nullptr ? error.what() : of_torch->what_without_backtrace();
+        refuse(error);
         return false;
     }
     const std::lock_guard lock(process().mutex);

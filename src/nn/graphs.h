@@ -25,7 +25,8 @@ public:
     virtual void launch(const c10::Stream& stream) const = 0;
 };
 
-// Makes graphs of a device; null if its backend has none.
+// Makes graphs of a device; null if its backend has none. Called on the device thread, and may need
+// the GIL: whoever waits for that thread must not hold it.
 using GraphMaker = std::function<std::unique_ptr<DeviceGraph>(c10::Device)>;
 void set_graph_maker(GraphMaker maker);
 
@@ -42,9 +43,15 @@ public:
     using Tensors = std::vector<at::Tensor>;
     using Compute = std::function<Tensors(const Tensors& inputs)>;
 
+    Graphs();
+    ~Graphs();
+    Graphs(const Graphs&) = delete;
+    Graphs& operator=(const Graphs&) = delete;
+
     // The smallest of 1, 2, 4, 8 and 16 that holds `count`, to which a batch is padded so that few
-    // graphs serve all; 0 if it holds more: its operations take longer than their launches.
-    static int64_t bucket(int64_t count);
+    // graphs serve all. 0 if it holds more, because its operations take longer than their launches,
+    // and where the device has no graphs.
+    static int64_t bucket(c10::Device device, int64_t count);
 
     // Returns what `compute` makes of the inputs, some of which may be undefined. It must depend on
     // nothing else, and wait for no result. The first call for a name and inputs of some sizes
@@ -54,6 +61,8 @@ public:
 
     // Frees all graphs and their memory.
     void clear();
+    // The same for all models, from any thread.
+    static void clear_all();
 
 private:
     struct Kept {

@@ -26,6 +26,9 @@ class FakeGraph:
         self.fake.fake_graph_end.restype = ctypes.c_void_p
         self.graph = self.fake.fake_graph_end()
 
+    def failed(self, error):
+        return f"error {error}"
+
     @property
     def launcher(self):
         return ctypes.cast(self.fake.fake_graph_launch, ctypes.c_void_p).value, self.graph
@@ -169,6 +172,42 @@ def test_an_error_while_noting_ends_the_graph(graphs, fake, folder, monkeypatch)
     assert "too many nodes" in _core.device_graphs()["refused"]
 
 
+def test_a_failed_launch_is_computed(graphs, fake, folder, monkeypatch):
+    fails = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: 719)
+
+    class Unlaunched(FakeGraph):
+        @property
+        def launcher(self):
+            return ctypes.cast(fails, ctypes.c_void_p).value, self.graph
+
+    monkeypatch.setitem(_graphs.MAKERS, "fake", lambda: Unlaunched(fake))
+    segmenter = segrid.Segmenter(folder, device="fake", precision="fp32")
+    plain = segrid.Segmenter(folder, device="cpu-plain", precision="fp32")
+    call = dict(points=points(3))
+    for _ in range(3):
+        same(segmenter.predict(picture(), **call), plain.predict(picture(), **call))
+    assert "error 719" in _core.device_graphs()["refused"]
+
+
+def test_memory_that_runs_out_while_noting(graphs, fake, folder):
+    """Nothing is refused for good: the next call that has memory gets its graph."""
+    segmenter = segrid.Segmenter(folder, device="fake", precision="fp32")
+    embedding = segmenter.encode(picture())
+    call = dict(points=points(16))
+    expected = segmenter.predict(embedding, **call)
+    _core.reset_device_peak("fake")
+    held = fake.fake_held()
+    segrid.Segmenter(folder, device="fake", precision="fp32").predict(picture(), **call)
+    once = _core.device_memory("fake")[1] * 1e6 - held
+    fake.fake_limit(int(fake.fake_held() + once))
+    same(segmenter.predict(embedding, **call), expected)
+    assert _core.device_graphs() == {"captured": 0, "launched": 0, "refused": ""}
+    fake.fake_limit(2 << 30)
+    for _ in range(2):
+        same(segmenter.predict(embedding, **call), expected)
+    assert graphs()[0] == 2
+
+
 def test_they_can_be_switched_off(graphs, folder, monkeypatch):
     monkeypatch.setenv("SEGRID_GRAPHS", "0")
     segmenter = segrid.Segmenter(folder, device="fake", precision="fp32")
@@ -188,13 +227,13 @@ def test_their_memory_goes_with_the_model(graphs, fake, folder):
     assert fake.fake_held() == held
 
 
-def test_a_failure_frees_them(graphs, fake, folder):
-    """Memory runs out in a larger batch, which then has the memory that graphs kept."""
-    segmenter = segrid.Segmenter(folder, device="fake", precision="fp32")
+def test_a_batch_that_does_not_fit_frees_them(graphs, fake, folder):
+    """Also those of another model: the batch has their memory then."""
+    segmenter, other = (segrid.Segmenter(folder, device="fake", precision="fp32") for _ in range(2))
     embedding = segmenter.encode(picture())
     before = fake.fake_held()
     for count in (1, 1, 1, 16, 16, 16):
-        segmenter.predict(embedding, points=points(count))
+        other.predict(embedding, points=points(count))
     kept = fake.fake_held()
     assert kept > before + (1 << 20), "vacuous"
     fake.fake_lie(8 << 30)

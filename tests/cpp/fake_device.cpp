@@ -127,7 +127,7 @@ at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_bloc
         target.copy_(from.is_cpu() ? from : on_cpu(from));
     };
     if (noting != nullptr) noting->note(copy, to);
-    if (non_blocking && current_stream != 0) streams().add(copy);
+    if (non_blocking && current_stream != 0) streams().add(current_stream, copy);
     else copy();
     return to;
 }
@@ -292,10 +292,12 @@ __attribute__((visibility("default"))) int64_t fake_stream_copies() {
     const std::lock_guard lock(streams().mutex);
     return streams().asked;
 }
-// Notes what this thread asks for from now on, as CUDA on another stream than the default one only.
-// Returns whether it does.
+// Notes what this thread asks for from now on, as CUDA on another stream than the default one only,
+// and on none that other threads copy on. Returns whether it does.
 __attribute__((visibility("default"))) int64_t fake_graph_begin() {
-    if (current_stream == 0 || noting != nullptr) return 0;
+    const std::lock_guard lock(streams().mutex);
+    if (current_stream == 0 || noting != nullptr || streams().used.contains(current_stream))
+        return 0;
     noting = new Graph;
     return 1;
 }

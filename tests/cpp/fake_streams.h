@@ -6,11 +6,13 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -48,9 +50,11 @@ struct Streams {
     std::mutex mutex;
     std::deque<std::function<void()>> waiting;
     int64_t asked = 0, done = 0;  // numbers of copies
+    std::set<c10::StreamId> used;
 
-    void add(std::function<void()> copy) {
+    void add(c10::StreamId stream, std::function<void()> copy) {
         const std::lock_guard lock(mutex);
+        used.insert(stream);
         waiting.push_back(std::move(copy));
         ++asked;
     }
@@ -102,7 +106,11 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     c10::DeviceIndex deviceCount() const noexcept override { return 1; }
     c10::Stream getStream(c10::Device) const override { return stream(current_stream); }
     c10::Stream getDefaultStream(c10::Device) const override { return stream(0); }
-    c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return stream(1); }
+    // As CUDA does, in turn.
+    c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override {
+        static std::atomic<c10::StreamId> given{0};
+        return stream(1 + given++ % 3);
+    }
     c10::Stream exchangeStream(c10::Stream s) const override {
         return stream(std::exchange(current_stream, s.id()));
     }

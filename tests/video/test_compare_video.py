@@ -165,6 +165,8 @@ def test_command(video_model, video, labels):
     for text in ("3 objects through 3 frames", "J&F", "memory", "seconds", "as fast", "+ work"):
         assert text in done.stdout
     assert done.stdout.count("fp32") == 3
+    done = command(*words, "--memory-frames", 7, "--memory-pooling", 1, 2)
+    assert done.returncode == 2 and "separate numbers by commas" in " ".join(done.stderr.split())
 
 
 def test_numbers_among_the_images(tmp_path):

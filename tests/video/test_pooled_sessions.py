@@ -1,5 +1,7 @@
 """Sessions of a tracker with memory_pooling, whose numbers are in parity/test_memory_pooling.py."""
 
+import json
+
 import pytest
 import segrid
 
@@ -10,6 +12,10 @@ from tests.tracking import clip
 @pytest.fixture(scope="module")
 def clip_model(tmp_path_factory):
     return models.sam2.make_video("clip", tmp_path_factory.mktemp("clip"))
+
+
+def tracker_side(folder):
+    return json.loads((folder / "config.json").read_text())["image_size"]
 
 
 def test_a_session(clip_model, tmp_path):
@@ -27,6 +33,9 @@ def test_a_session(clip_model, tmp_path):
     assert sizes[1] < sizes[0]
     with pytest.raises(ValueError, match="memory_pooling"):
         tracker.restore(tmp_path / "1.safetensors", source=frames)
+    as_it_is = segrid.Tracker(clip_model, precision="fp32", image_side=tracker_side(clip_model))
+    with as_it_is.restore(tmp_path / "1.safetensors", source=frames) as session:
+        assert session.tracked_frames
 
 
 def test_poolings_that_a_model_cannot_have(clip_model, tmp_path):

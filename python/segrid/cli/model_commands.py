@@ -119,6 +119,8 @@ def compare(
     ages, sides, poolings = (
         [] if not text else numbers(text) for text in (memory_frames, image_side, memory_pooling)
     )
+    if poolings and any(str(path).isdecimal() and not path.exists() for path in images):
+        raise typer.BadParameter("with --memory-pooling, separate numbers by commas: 1,2")
     images = split_numbers(images, ages, sides)
     images, precisions = split(images, precision or [])
     request = VideoRequest(

@@ -9,6 +9,8 @@ from time import perf_counter
 from segrid._native import _core
 from segrid.embedding import Embedding
 
+LARGEST = 16  # images of a group; the engine encodes no more at once (engine/batches.h)
+
 Encode = Callable[[list[_core.Image]], list[Embedding]]
 
 

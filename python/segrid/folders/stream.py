@@ -20,7 +20,7 @@ from segrid._types import ImageItem, JsonObject, Options, Progress
 from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.embedding import Embedding
-from segrid.folders.encoding_groups import EncodingGroups, Seat
+from segrid.folders.encoding_groups import LARGEST, EncodingGroups, Seat
 from segrid.folders.views import Views
 from segrid.pipeline import Pipeline
 from segrid.results import Masks
@@ -84,8 +84,8 @@ def stream(
     io_workers : the largest number of images that are read or written at once; default: as many as
         are computed. A number that is given adds to `in_flight`
     in_flight : the largest number of images in memory at once; default: one more than are computed,
-        or the sum of `image_batch_size` and `io_workers`; where images are encoded together, twice
-        as many as are computed or more. Without `image_batch_size` it also caps
+        or the sum of `image_batch_size` and `io_workers`; where images are encoded together, a
+        group more than are computed. Without `image_batch_size` it also caps
         the images that are computed at once
     read : makes an image of an item, on one of the stream's threads; default: `read_image`
     options_for : called with the item and its pixels; returns options for this image alone, such
@@ -115,7 +115,8 @@ def stream(
     limits = _Limits(
         computed=at_once,
         read_or_written=io_workers or at_once,
-        in_memory=in_flight or at_once + max(io_workers or 1, at_once if together else 1),
+        in_memory=in_flight
+        or at_once + max(io_workers or 1, min(at_once, LARGEST) if together else 1),
         together=together,
     )
     calls = _Calls(options, read=read, options_for=options_for, consume=consume)
@@ -255,7 +256,9 @@ class _Stream:
         self._give_back = _MemoryReturn()
         self._groups: EncodingGroups | None = None
         if limits.together:
-            self._groups = EncodingGroups(self._encode, min(limits.computed, limits.in_memory))
+            self._groups = EncodingGroups(
+                self._encode, min(limits.computed, limits.in_memory, LARGEST)
+            )
 
     def results(self, images: Iterator[_ChosenImage]) -> Iterator[Streamed]:
         """The images in order, each as soon as it is done."""

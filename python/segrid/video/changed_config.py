@@ -29,16 +29,21 @@ class ConfigChange:
 
         Raises ValueError for a value that no model can have; OSError.
         """
-        if self == ConfigChange():
+        facts = {}
+        if self != ConfigChange():
+            facts = json.loads(Path(config).read_text(encoding="utf-8"))
+            if "vision_config" not in facts:
+                raise ValueError(f"{os.fspath(config)} is not the config of a video model")
+        changes = False
+        if self.image_side not in (None, facts.get("image_size", 1024)):
+            _put_side(facts, self.image_side)
+            changes = True
+        if self.memory_pooling not in (None, facts.get("memory_pooling", 1)):
+            _put_pooling(facts, self.memory_pooling)
+            changes = True
+        if not changes:  # a model is known by its config, too, so it stays the same model
             yield os.fspath(config)
             return
-        facts = json.loads(Path(config).read_text(encoding="utf-8"))
-        if "vision_config" not in facts:
-            raise ValueError(f"{os.fspath(config)} is not the config of a video model")
-        if self.image_side is not None:
-            _put_side(facts, self.image_side)
-        if self.memory_pooling is not None:
-            _put_pooling(facts, self.memory_pooling)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "config.json"
             path.write_text(json.dumps(facts), encoding="utf-8")

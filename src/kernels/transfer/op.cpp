@@ -90,6 +90,11 @@ void used_by(const at::Tensor& x, const c10::Stream& stream) {
 
 }  // namespace
 
+std::optional<c10::Stream> copy_stream(c10::Device device) {
+    const Lane* lane = lane_of(device);
+    return lane == nullptr ? std::nullopt : std::optional(lane->stream);
+}
+
 Upload::Upload(const at::Tensor& host, c10::Device device) : device_(device), value_(host) {
     Lane* lane = lane_of(device);
     if (lane == nullptr || host.nbytes() == 0) return;

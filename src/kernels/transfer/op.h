@@ -11,6 +11,9 @@
 
 namespace segrid {
 
+// The stream of a device's copies; empty if its backend has no streams or no pinned memory.
+std::optional<c10::Stream> copy_stream(c10::Device device);
+
 // A tensor of the host on its way to a device. Made by any thread.
 class Upload {
 public:

@@ -131,7 +131,7 @@ int64_t MaskDecoder::bytes_per_prompt() const {
 Graphs::Tensors MaskDecoder::launch(const std::string& name, int64_t prompts,
                                     Graphs::Tensors shared, const Graphs::Tensors& own,
                                     const Graphs::Compute& compute) const {
-    const int64_t bucket = placement_.device.is_cpu() ? 0 : Graphs::bucket(prompts);
+    const int64_t bucket = Graphs::bucket(placement_.device, prompts);
     for (const at::Tensor& x : own) {
         if (!x.defined() || bucket <= prompts) {
             shared.push_back(x);
@@ -200,10 +200,12 @@ at::Tensor MaskDecoder::upscale(const ImageContext& image, const at::Tensor& ans
                                    .reshape({prompts, count, 4 * side, 4 * side})};
     };
     const int64_t prompts = answers.size(0);
-    return launch(name, prompts, {image.half, image.quarter}, {answers, image_tokens}, compute)
-        .front()
-        .narrow(0, 0, prompts)
-        .clone();  // a graph's results live until the next call
+    const at::Tensor logits =
+        launch(name, prompts, {image.half, image.quarter}, {answers, image_tokens}, compute)
+            .front()
+            .narrow(0, 0, prompts);
+    // A graph's results live until the next call.
+    return Graphs::bucket(placement_.device, prompts) == 0 ? logits : logits.clone();
 }
 
 DecodedBatch MaskDecoder::equal_batch(const ImageContext& image, const at::Tensor& tokens,
