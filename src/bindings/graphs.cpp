@@ -3,6 +3,7 @@
 #include "nn/graphs.h"
 
 #include <c10/core/DeviceGuard.h>
+#include <c10/util/Exception.h>
 
 #include "bindings/module.h"
 #include "bindings/waiting.h"
@@ -49,6 +50,8 @@ public:
         const py::gil_scoped_acquire gil;
         std::string said;
         guarded([&] { said = object_.attr("failed")(error).cast<std::string>(); });
+        constexpr int kMemoryAllocation = 2;  // as CUDA numbers it
+        TORCH_CHECK_WITH(OutOfMemoryError, error != kMemoryAllocation, said);
         throw std::runtime_error("launching a graph: " + said);
     }
 

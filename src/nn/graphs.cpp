@@ -49,7 +49,9 @@ std::unique_ptr<DeviceGraph> make_graph(c10::Device device) {
     return graph;
 }
 
-void refuse(const std::exception& error) {
+// If memory ran out there may be enough later, or without graphs.
+void refuse_unless_memory(const std::exception& error) {
+    if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return;
     const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
     const std::lock_guard lock(process().mutex);
     process().counts.refused =
@@ -179,7 +181,7 @@ Graphs::Tensors Graphs::operator()(const std::string& name, const Tensors& input
         kept.graph->launch(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
     } catch (const std::exception& error) {
         clear();
-        refuse(error);
+        refuse_unless_memory(error);
         return compute(inputs);
     }
     const std::lock_guard lock(process().mutex);
@@ -208,12 +210,9 @@ bool Graphs::capture(Kept& kept, const Tensors& inputs, const Compute& compute) 
         graph->begin(beside);
         kept.outputs = noted(*graph, [&] { return compute(kept.inputs); });
         kept.graph = std::move(graph);
-    } catch (const c10::OutOfMemoryError&) {  // without graphs there may be enough
-        clear();
-        return false;
     } catch (const std::exception& error) {
         clear();
-        refuse(error);
+        refuse_unless_memory(error);
         return false;
     }
     const std::lock_guard lock(process().mutex);
