@@ -24,7 +24,7 @@ public:
     // each: how many masks are decoded at once per prompt (more than 1 if every mask of a prompt is
     // refined). at_most: the most prompts per batch; 0: as many as memory allows.
     DeviceBudget(const SegmentationModel& model, int64_t each, int64_t at_most);
-    // Of encoding images, each of which needs about so many bytes.
+    // The budget of a call that encodes images, each of which needs about so many bytes.
     static DeviceBudget of_images(c10::Device device, int64_t bytes_per_image);
     int64_t scan_bytes() const { return scan_bytes_; }
     c10::Device device() const { return device_; }

@@ -29,7 +29,7 @@ private:
     at::Tensor cos_, sin_;  // [grid^2, head_dim / 2]
 };
 
-// Of the image's tokens, and of the memory's.
+// How the image's tokens turn, and how the memory's do.
 struct Rotations {
     Rotation image, memory;
 };
