@@ -77,8 +77,8 @@ def video():
             "With "
             f"`image_side=512`, bf16, segrid is {faster:.1f} times as fast again "
             f"({1 / small:.1f} frames/s here); masks are those of a smaller picture then. With "
-            f"`memory_pooling=2` it is {whole / one[pooled]['median']:.1f} times as fast again; the "
-            f"IoU with sam2's masks is {kept:.4f} then, with these weights."
+            f"`memory_pooling=2` it is {whole / one[pooled]['median']:.1f} times as fast again; "
+            f"the IoU with sam2's masks is {kept:.4f} then, with these weights."
         ),
         *commands(
             f"{RUN} --image-side 512 --memory-pooling 2",
