@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/fresh_tensor.h"
 #include "nn/folded_convolution.h"
 
 namespace segrid {
@@ -26,8 +27,8 @@ ConvolutionStem::ConvolutionStem(const WeightScope& first, const WeightScope& se
 at::Tensor ConvolutionStem::operator()(const ModelInput& input, const PreprocessSpec& spec,
                                        const Schedule& schedule) const {
     const int64_t half = side_ / 2, narrow = out_ / 2;
-    at::Tensor inner = at::empty({half * half, narrow}),
-               result = at::empty({half * half / 4, out_});
+    at::Tensor inner = fresh_tensor({half * half, narrow}),
+               result = fresh_tensor({half * half / 4, out_});
     float* inner_data = inner.mutable_data_ptr<float>();
     float* out = result.mutable_data_ptr<float>();
     parallel_for(half, schedule, [&](int64_t y, Worker& worker) {

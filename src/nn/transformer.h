@@ -20,7 +20,8 @@ void over_rows(int64_t rows, const Schedule& schedule, const Body& body, int64_t
         body(tile * size, std::min(size, rows - tile * size), worker.arena);
     });
 }
-// The tile size at which a Linear of that precision is fastest, of so many rows in all.
+// The tile size at which a Linear or an attention of that precision is fastest, of so many rows in
+// all.
 int64_t row_tile(Precision precision, int64_t rows);
 
 // Buffers over all tokens that every block needs. Blocks reuse them one after the other, because
@@ -78,8 +79,15 @@ public:
     // qkv: rows [q | k | v] of side x side tokens, 3 hidden floats each. out: [query_side^2,
     // hidden]. With pooling, each query is the component-wise maximum of pool x pool neighbours.
     void operator()(const float* qkv, float* out, const Schedule& schedule) const;
+    // The same for one whole window. qkv: rows [q | k | v] of its tokens, row by row of the window.
+    // q: its queries' rows, which are qkv's unless they were pooled. out: `hidden` floats a query.
+    void in_window(Rows<const float> q, const float* qkv, float* out, Arena& arena) const;
 
 private:
+    // One head of a window: its queries, `asking` rows, against its keys and values. packed: memory
+    // for these.
+    void head_in_window(int64_t head, int64_t asking, Rows<const float> q, Rows<const float> k,
+                        Rows<const float> v, Rows<float> out, float* packed, Arena& arena) const;
     void in_windows(const float* q, int64_t ldq, const float* qkv, float* out,
                     const Schedule& schedule) const;
     void over_all(const float* q, int64_t ldq, const float* qkv, float* out,
@@ -101,5 +109,7 @@ void self_attention(Precision precision, int64_t tokens, int64_t hidden, int64_t
 // floats apart. Returns [(side / pool)^2, width].
 at::Tensor max_pool(int64_t side, int64_t pool, int64_t width, const float* x, int64_t ld,
                     const Schedule& schedule);
+// One row of the coarser grid. x: the first of its `pool` rows of the finer one.
+void max_pool_row(int64_t side, int64_t pool, int64_t width, Rows<const float> x, float* out);
 
 }  // namespace segrid

@@ -47,10 +47,10 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v,
                 head = segrid::pack_head(precision_of(precision), tokens, dim, k.data(), v.data(),
                                          dim, packed, arena);
             } else {
-                for (int64_t p = 0; p * segrid::kPanel < tokens; ++p) {
-                    const int64_t from = p * segrid::kPanel,
-                                  count = std::min(segrid::kPanel, tokens - from);
-                    keys.pack(p, count, {k.data(from, 0), dim}, arena);
+                // The first panel alone, and the rest together.
+                for (int64_t from = 0, count = std::min(segrid::kPanel, tokens); from < tokens;
+                     from += count, count = tokens - from) {
+                    keys.pack(from, count, {k.data(from, 0), dim}, arena);
                     values.pack(from, count, {v.data(from, 0), width});
                 }
                 head = {keys.of_head(0), values.from_column(0)};

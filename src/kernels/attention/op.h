@@ -35,20 +35,23 @@ private:
 struct PackedHead {
     Factor keys;    // panels of kPanel keys, each [head_dim][kPanel]
     Factor values;  // [tokens, value_dim]
+    // Whole cache lines, so that every head begins with one where several follow each other.
     static int64_t floats(int64_t tokens, int64_t head_dim) {
-        return ((tokens + kPanel - 1) / kPanel * kPanel + tokens + 1) * (head_dim + 1);
+        const int64_t panels = (tokens + kPanel - 1) / kPanel;
+        return ((panels * kPanel + tokens + 1) * (head_dim + 1) + 15) / 16 * 16;
     }
 };
 // Packs rows of k and v, `ld` floats apart, into memory of PackedHead::floats().
 PackedHead pack_head(Precision precision, int64_t tokens, int64_t head_dim, const float* k,
                      const float* v, int64_t ld, float* memory, Arena& arena);
 
-// The keys of several heads, packed panel by panel: by as many workers at once as there are panels.
+// The keys of several heads, packed panel by panel, so that several workers can do it at once.
 class PackedKeys {
 public:
     PackedKeys(Precision precision, int64_t tokens, int64_t heads, int64_t head_dim);
-    // Packs the tokens of a panel, at most kPanel. k: their rows, each of all heads side by side.
-    void pack(int64_t panel, int64_t tokens, Rows<const float> k, Arena& arena);
+    // first: the first of these tokens; it begins a panel. k: their rows, each of all heads side by
+    // side.
+    void pack(int64_t first, int64_t tokens, Rows<const float> k, Arena& arena);
     Factor of_head(int64_t head) const;
 
 private:

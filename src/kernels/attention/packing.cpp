@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/fresh_tensor.h"
 #include "kernels/attention/op.h"
 #include "kernels/rows/op.h"
 
@@ -67,16 +68,19 @@ PackedHead pack_head(Precision precision, int64_t tokens, int64_t dim, const flo
 PackedKeys::PackedKeys(Precision precision, int64_t tokens, int64_t heads, int64_t head_dim)
     : precision_(precision), heads_(heads), dim_(head_dim), panels_(panels_of(tokens)) {
     const int64_t depth = precision == Precision::Fp32 ? dim_ : even(dim_);
-    data_ = at::empty({heads, panels_, depth, kPanel}, type_of(precision));
+    data_ = fresh_tensor({heads, panels_, depth, kPanel}, type_of(precision));
 }
 
-void PackedKeys::pack(int64_t panel, int64_t tokens, Rows<const float> k, Arena& arena) {
-    for (int64_t h = 0; h < heads_; ++h) {
-        const Rows<const float> own = k.from_column(h * dim_);
-        const int64_t at = h * data_.stride(0) + panel * data_.stride(1);
-        if (precision_ == Precision::Fp32)
-            pack_panel(tokens, dim_, own, data_.mutable_data_ptr<float>() + at);
-        else pack_panel(tokens, dim_, own, bits_of(data_) + at, arena);
+void PackedKeys::pack(int64_t first, int64_t tokens, Rows<const float> k, Arena& arena) {
+    for (int64_t t = 0; t < tokens; t += kPanel) {
+        const int64_t count = std::min(kPanel, tokens - t);
+        for (int64_t h = 0; h < heads_; ++h) {
+            const Rows<const float> own = k.from_row(t).from_column(h * dim_);
+            const int64_t at = h * data_.stride(0) + (first + t) / kPanel * data_.stride(1);
+            if (precision_ == Precision::Fp32)
+                pack_panel(count, dim_, own, data_.mutable_data_ptr<float>() + at);
+            else pack_panel(count, dim_, own, bits_of(data_) + at, arena);
+        }
     }
 }
 
@@ -89,7 +93,7 @@ Factor PackedKeys::of_head(int64_t head) const {
 PackedValues::PackedValues(Precision precision, int64_t tokens, int64_t width)
     : precision_(precision),
       width_(width),
-      data_(at::empty({even(tokens), width}, type_of(precision))) {}
+      data_(fresh_tensor({even(tokens), width}, type_of(precision))) {}
 
 void PackedValues::pack(int64_t first, int64_t tokens, Rows<const float> v) {
     if (precision_ == Precision::Fp32)

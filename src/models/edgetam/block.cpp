@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/fresh_tensor.h"
 #include "core/trace.h"
 #include "models/edgetam/repvit.h"
 
@@ -82,7 +83,7 @@ at::Tensor Block::factors(const at::Tensor& sums, const Schedule& schedule) cons
 
 at::Tensor Block::operator()(const at::Tensor& input, const Schedule& schedule) const {
     const int64_t width = side_ * dim_;
-    at::Tensor output = at::empty({side_ * side_, dim_}), sums;
+    at::Tensor output = fresh_tensor({side_ * side_, dim_}), sums;
     if (gate_) sums = at::zeros({side_, dim_});
     const float* x = input.const_data_ptr<float>();
     float* out = output.mutable_data_ptr<float>();
@@ -121,7 +122,7 @@ Downsampling::Downsampling(const WeightScope& s, const RepVitConfig& c, std::siz
 at::Tensor Downsampling::operator()(const at::Tensor& input, const Schedule& schedule) const {
     const int64_t half = side_ / 2;
     const at::Tensor mixed = before_(input, schedule);
-    at::Tensor output = at::empty({half * half, out_});
+    at::Tensor output = fresh_tensor({half * half, out_});
     const float* x = mixed.const_data_ptr<float>();
     float* out = output.mutable_data_ptr<float>();
     parallel_for(half, schedule, [&](int64_t y, Worker& worker) {

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "core/fresh_tensor.h"
 #include "core/trace.h"
 #include "models/mobile_sam/tiny_vit.h"
 
@@ -58,7 +59,7 @@ Block::Block(const WeightScope& s, const TinyVitConfig& c, std::size_t stage)
 at::Tensor Block::operator()(at::Tensor tokens, TokenBuffers& buffers,
                              const Schedule& schedule) const {
     const int64_t count = side_ * side_;
-    at::Tensor output = at::empty({count, dim_});
+    at::Tensor output = fresh_tensor({count, dim_});
     float* x = tokens.mutable_data_ptr<float>();
     float* qkv = buffers.qkv(count * 3 * dim_);
     float* attended = buffers.attended(count * dim_);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/fresh_tensor.h"
 #include "core/trace.h"
 #include "models/mobile_sam/tiny_vit.h"
 #include "nn/folded_convolution.h"
@@ -28,7 +29,7 @@ Bottleneck::Bottleneck(const WeightScope& s, const BottleneckShape& c)
 at::Tensor Bottleneck::operator()(const at::Tensor& input, const Schedule& schedule) const {
     const auto [side, in, hidden, width, stride, residual] = shape_;
     const int64_t to_side = side / stride;
-    at::Tensor output = at::empty({to_side * to_side, width});
+    at::Tensor output = fresh_tensor({to_side * to_side, width});
     const float* x = input.const_data_ptr<float>();
     float* out = output.mutable_data_ptr<float>();
     parallel_for((to_side + kBand - 1) / kBand, schedule, [&](int64_t band, Worker& worker) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/fresh_tensor.h"
 #include "models/owlv2/towers.h"
 
 namespace segrid::owlv2 {
@@ -29,7 +30,7 @@ at::Tensor VisionTower::operator()(const ModelInput& input, const Schedule& sche
                                    const Tap* tap) const {
     const int64_t grid = config_.grid(), hidden = config_.vision.hidden,
                   inputs = 3 * config_.patch * config_.patch, count = grid * grid;
-    at::Tensor tokens = at::empty({1 + count, hidden});  // the class token comes first
+    at::Tensor tokens = fresh_tensor({1 + count, hidden});  // the class token comes first
     float* x = tokens.mutable_data_ptr<float>();
     const float* positions = positions_.const_data_ptr<float>();
     parallel_for(grid, schedule, [&](int64_t y, Worker& worker) {
@@ -52,7 +53,7 @@ at::Tensor VisionTower::operator()(const ModelInput& input, const Schedule& sche
         layers_[i](tokens, buffers, schedule);
         tell("layer_" + std::to_string(i), tokens);
     }
-    at::Tensor merged = at::empty({count, hidden});
+    at::Tensor merged = fresh_tensor({count, hidden});
     float* out = merged.mutable_data_ptr<float>();
     over_rows(count, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
         float* whole = arena.take<float>(hidden);

@@ -4,6 +4,7 @@
 
 #include "core/trace.h"
 
+#include "core/fresh_tensor.h"
 #include "models/sam/vision_encoder.h"
 
 namespace segrid::sam {
@@ -27,8 +28,8 @@ Neck::Neck(const WeightScope& scope, const VisionConfig& c)
 at::Tensor Neck::operator()(const at::Tensor& tokens, const Schedule& schedule) const {
     // A border of zeros around the grid turns the 3x3 convolution into nine products per image row.
     const int64_t padded = grid_ + 2;
-    at::Tensor inner = at::empty({padded * padded, output_}),
-               out = at::empty({grid_ * grid_, output_});
+    at::Tensor inner = fresh_tensor({padded * padded, output_}),
+               out = fresh_tensor({grid_ * grid_, output_});
     float* inner_data = inner.mutable_data_ptr<float>();
     float* out_data = out.mutable_data_ptr<float>();
     const float* x = tokens.const_data_ptr<float>();

@@ -2,6 +2,8 @@
 
 #include <ATen/Functions.h>
 
+#include "core/fresh_tensor.h"
+
 namespace segrid::sam {
 
 VisionEncoder::VisionEncoder(const WeightScope& scope, const VisionConfig& c)
@@ -14,7 +16,7 @@ VisionEncoder::VisionEncoder(const WeightScope& scope, const VisionConfig& c)
 at::Tensor VisionEncoder::operator()(const ModelInput& input, const Schedule& schedule,
                                      const Tap* tap) const {
     const int64_t grid = config_.grid();
-    at::Tensor tokens = at::empty({grid * grid, config_.hidden});
+    at::Tensor tokens = fresh_tensor({grid * grid, config_.hidden});
     float* data = tokens.mutable_data_ptr<float>();
     parallel_for(grid, schedule, [&](int64_t y, Worker& worker) {
         patches_(y, input, data + y * grid * config_.hidden, worker.arena);

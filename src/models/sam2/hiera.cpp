@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "core/fresh_tensor.h"
+
 namespace segrid::sam2 {
 
 Hiera::Hiera(const WeightScope& vision, const WeightScope& decoder, const Sam2Config& c)
@@ -21,7 +23,7 @@ Hiera::Hiera(const WeightScope& vision, const WeightScope& decoder, const Sam2Co
 Features Hiera::operator()(const ModelInput& input, const Schedule& schedule,
                            const Tap* tap) const {
     const int64_t grid = config_.grid(0);
-    at::Tensor tokens = at::empty({grid * grid, config_.hidden});
+    at::Tensor tokens = fresh_tensor({grid * grid, config_.hidden});
     float* data = tokens.mutable_data_ptr<float>();
     parallel_for(grid, schedule, [&](int64_t y, Worker& worker) {
         patches_(y, input, data + y * grid * config_.hidden, worker.arena);

@@ -28,6 +28,11 @@ private:
     at::Tensor positions_;  // [grid * grid, hidden]
 };
 
+// Windows next to each other in a row of windows.
+struct WindowRow {
+    int64_t y = 0, x = 0, count = 0;  // of the first one, in windows
+};
+
 // x = shortcut + attention(norm(x)); x += mlp(norm(x)). The first block of every later stage also
 // widens: its shortcut is a projection, and queries and shortcut are max-pooled to the next grid.
 class Block {
@@ -39,7 +44,17 @@ public:
                           const Schedule& schedule) const;
 
 private:
-    int64_t side_, in_, out_, pool_;
+    // All at once for a few windows, whose tokens stay in the caches meanwhile.
+    bool fits_windows() const;
+    at::Tensor by_windows(const at::Tensor& tokens, const Schedule& schedule) const;
+    void in_windows(const WindowRow& windows, const float* x, float* out, Arena& arena) const;
+    // Pools rows of `out_` channels, which are the tokens of windows.
+    Rows<float> pooled(int64_t windows, Rows<float> x, Arena& arena) const;
+    // One step after the other for all tokens.
+    at::Tensor by_steps(const at::Tensor& tokens, TokenBuffers& buffers,
+                        const Schedule& schedule) const;
+
+    int64_t side_, in_, out_, pool_, window_;
     LayerNorm norm_;
     Linear qkv_, shortcut_, projection_;
     GridSelfAttention attention_;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "core/fresh_tensor.h"
 #include "core/trace.h"
 #include "models/sam2/memory_attention_plain.h"
 
@@ -116,21 +117,24 @@ GridAttention MemoryAttentionLayer::attention(int64_t keys, int64_t value_dim) c
 
 void MemoryAttentionLayer::project(const Rotation& turn, const float* x, float* q, PackedKeys& keys,
                                    PackedValues& values, const Schedule& schedule) const {
-    over_rows(tokens_, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-        const Span span("memory qkv");
-        float* normed = arena.take<float>(rows * dim_);
-        float* qkv = arena.take<float>(rows * 3 * inner_);
-        norm1_(rows, x + first * dim_, normed);
-        qkv_(rows, normed, dim_, qkv, 3 * inner_);
-        for (int64_t r = 0; r < rows; ++r) {
-            float* row = qkv + r * 3 * inner_;
-            turn(first + r, heads_, row);
-            turn(first + r, heads_, row + inner_);
-            std::copy_n(row, inner_, q + (first + r) * inner_);
-        }
-        keys.pack(first / kPanel, rows, {qkv + inner_, 3 * inner_}, arena);
-        values.pack(first, rows, {qkv + 2 * inner_, 3 * inner_});
-    });
+    over_rows(
+        tokens_, schedule,
+        [&](int64_t first, int64_t rows, Arena& arena) {
+            const Span span("memory qkv");
+            float* normed = arena.take<float>(rows * dim_);
+            float* qkv = arena.take<float>(rows * 3 * inner_);
+            norm1_(rows, x + first * dim_, normed);
+            qkv_(rows, normed, dim_, qkv, 3 * inner_);
+            for (int64_t r = 0; r < rows; ++r) {
+                float* row = qkv + r * 3 * inner_;
+                turn(first + r, heads_, row);
+                turn(first + r, heads_, row + inner_);
+                std::copy_n(row, inner_, q + (first + r) * inner_);
+            }
+            keys.pack(first, rows, {qkv + inner_, 3 * inner_}, arena);
+            values.pack(first, rows, {qkv + 2 * inner_, 3 * inner_});
+        },
+        row_tile(precision_, tokens_));
 }
 
 void MemoryAttentionLayer::look(const Rotation& turn, float* x, const Schedule& schedule) const {
@@ -138,37 +142,43 @@ void MemoryAttentionLayer::look(const Rotation& turn, float* x, const Schedule& 
     const int64_t head_dim = inner_ / heads_;
     PackedKeys keys(precision_, tokens_, heads_, head_dim);
     PackedValues values(precision_, tokens_, inner_);
-    const at::Tensor queries = at::empty({tokens_, inner_});
+    const at::Tensor queries = fresh_tensor({tokens_, inner_});
     float* q = queries.mutable_data_ptr<float>();
     project(turn, x, q, keys, values, schedule);
-    over_rows(tokens_, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-        const Span span("memory self-attention");
-        float* attended = arena.take<float>(rows * inner_);
-        GridAttention call = attention(tokens_, head_dim);
-        for (int64_t h = 0; h < heads_; ++h) {
-            const int64_t column = h * head_dim;
-            call.head = {keys.of_head(h), values.from_column(column)};
-            grid_attention(call, first, rows, q + first * inner_ + column, inner_,
-                           attended + column, inner_, arena);
-        }
-        out_.add_to(rows, attended, inner_, x + first * dim_, dim_);
-    });
+    over_rows(
+        tokens_, schedule,
+        [&](int64_t first, int64_t rows, Arena& arena) {
+            const Span span("memory self-attention");
+            float* attended = arena.take<float>(rows * inner_);
+            GridAttention call = attention(tokens_, head_dim);
+            for (int64_t h = 0; h < heads_; ++h) {
+                const int64_t column = h * head_dim;
+                call.head = {keys.of_head(h), values.from_column(column)};
+                grid_attention(call, first, rows, q + first * inner_ + column, inner_,
+                               attended + column, inner_, arena);
+            }
+            out_.add_to(rows, attended, inner_, x + first * dim_, dim_);
+        },
+        row_tile(precision_, tokens_));
 }
 
 PackedKeys MemoryAttentionLayer::keys_of(const Rotation& turn, const MemoryTokens& memory,
                                          const Schedule& schedule) const {
     PackedKeys keys(precision_, memory.tokens, heads_, inner_ / heads_);
     const float* rows_in = memory.keys.const_data_ptr<float>();
-    over_rows(memory.tokens, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-        const Span span("memory keys");
-        float* k = arena.take<float>(rows * inner_);
-        k_(rows, rows_in + first * channels_, channels_, k, inner_);
-        for (int64_t r = 0; r < rows; ++r) {
-            if (first + r < memory.tokens - memory.pointers)
-                turn((first + r) % turn.places(), heads_, k + r * inner_);
-        }
-        keys.pack(first / kPanel, rows, {k, inner_}, arena);
-    });
+    over_rows(
+        memory.tokens, schedule,
+        [&](int64_t first, int64_t rows, Arena& arena) {
+            const Span span("memory keys");
+            float* k = arena.take<float>(rows * inner_);
+            k_(rows, rows_in + first * channels_, channels_, k, inner_);
+            for (int64_t r = 0; r < rows; ++r) {
+                if (first + r < memory.tokens - memory.pointers)
+                    turn((first + r) % turn.places(), heads_, k + r * inner_);
+            }
+            keys.pack(first, rows, {k, inner_}, arena);
+        },
+        row_tile(precision_, memory.tokens));
     return keys;
 }
 
@@ -190,20 +200,23 @@ void MemoryAttentionLayer::remember(const Rotations& turn, const MemoryTokens& m
     std::optional<PackedKeys> keys;
     if (!memory.by_place) keys = keys_of(turn.memory, memory, schedule);
     const int64_t width = heads_ * channels_;
-    over_rows(tokens_, schedule, [&](int64_t first, int64_t rows, Arena& arena) {
-        float *own = x + first * dim_, *normed = arena.take<float>(rows * dim_),
-              *q = arena.take<float>(rows * inner_), *means = arena.take<float>(rows * width);
-        {
-            const Span span("memory cross-attention");
-            norm2_(rows, own, normed);
-            q_(rows, normed, dim_, q, inner_);
-            for (int64_t r = 0; r < rows; ++r) turn.image(first + r, heads_, q + r * inner_);
-            read(memory, keys ? &*keys : nullptr, rows, q, means, arena);
-            folded_.add_to(rows, means, width, own, dim_);
-        }
-        const Span span("memory mlp");
-        mlp_(rows, own, arena);
-    });
+    over_rows(
+        tokens_, schedule,
+        [&](int64_t first, int64_t rows, Arena& arena) {
+            float *own = x + first * dim_, *normed = arena.take<float>(rows * dim_),
+                  *q = arena.take<float>(rows * inner_), *means = arena.take<float>(rows * width);
+            {
+                const Span span("memory cross-attention");
+                norm2_(rows, own, normed);
+                q_(rows, normed, dim_, q, inner_);
+                for (int64_t r = 0; r < rows; ++r) turn.image(first + r, heads_, q + r * inner_);
+                read(memory, keys ? &*keys : nullptr, rows, q, means, arena);
+                folded_.add_to(rows, means, width, own, dim_);
+            }
+            const Span span("memory mlp");
+            mlp_(rows, own, arena);
+        },
+        row_tile(precision_, tokens_));
 }
 
 MemoryAttention::MemoryAttention(const WeightScope& s, const MemoryConfig& c)
@@ -223,7 +236,7 @@ TokenOrder MemoryAttention::order(int64_t frames) const {
 }
 
 at::Tensor MemoryAttention::look(const at::Tensor& image, const Schedule& schedule) const {
-    at::Tensor x = at::empty({image.size(0), dim_});
+    at::Tensor x = fresh_tensor({image.size(0), dim_});
     float* to = x.mutable_data_ptr<float>();
     over_rows(image.size(0), schedule, [&](int64_t first, int64_t rows, Arena&) {
         add(rows * dim_, image.const_data_ptr<float>() + first * dim_,

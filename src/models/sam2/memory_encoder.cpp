@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/fresh_tensor.h"
 #include "core/trace.h"
 
 namespace segrid::sam2 {
@@ -37,7 +38,7 @@ MaskDownsampling::MaskDownsampling(const WeightScope& s, int64_t in, int64_t ker
 at::Tensor MaskDownsampling::operator()(const at::Tensor& input, int64_t side,
                                         const Schedule& schedule) const {
     const int64_t half = side / 2, width = convolution_.out(), in = input.size(1);
-    at::Tensor output = at::empty({half * half, width});
+    at::Tensor output = fresh_tensor({half * half, width});
     const float* x = input.const_data_ptr<float>();
     float* out = output.mutable_data_ptr<float>();
     parallel_for(half, schedule, [&](int64_t y, Worker& worker) {
@@ -98,7 +99,7 @@ at::Tensor MemoryEncoder::operator()(const at::Tensor& image, const at::Tensor& 
         m = step(m, side, schedule);
         side /= 2;
     }
-    at::Tensor x = at::empty({tokens, dim_}), remembered = at::empty({tokens, channels});
+    at::Tensor x = fresh_tensor({tokens, dim_}), remembered = at::empty({tokens, channels});
     const float *of_image = image.const_data_ptr<float>(), *of_mask = m.const_data_ptr<float>();
     float* both = x.mutable_data_ptr<float>();
     over_rows(tokens, schedule, [&](int64_t first, int64_t rows, Arena&) {

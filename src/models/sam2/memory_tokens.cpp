@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/fresh_tensor.h"
 #include "nn/transformer.h"
 
 namespace segrid::sam2 {
@@ -43,7 +44,7 @@ MemoryTokens memory_tokens(const MemoryParts& parts, int64_t grid, const TokenOr
     const int64_t on_grids = memory.frames * grid * grid;
     memory.pointers = pointers.empty() ? 0 : known.values.size(0);
     memory.tokens = on_grids + memory.pointers;
-    memory.keys = at::empty({memory.tokens, channels});
+    memory.keys = fresh_tensor({memory.tokens, channels});
     memory.values = PackedValues(order.precision, memory.tokens, channels);
     float* keys = memory.keys.mutable_data_ptr<float>();
     const float* places = parts.places().const_data_ptr<float>();

@@ -1,6 +1,7 @@
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 
+#include "core/fresh_tensor.h"
 #include "core/trace.h"
 #include "models/sam2/hiera.h"
 
@@ -46,7 +47,7 @@ Features Neck::operator()(const std::array<at::Tensor, kStages>& stages,
         if (stage == kStages - 1 && !top_down_) continue;
         const Linear& lateral = lateral_[stage];
         const int64_t in = lateral.weight().k(), width = lateral.weight().n(), side = sides_[stage];
-        out[stage] = at::empty({side * side, width});
+        out[stage] = fresh_tensor({side * side, width});
         const float* x = stages[stage].const_data_ptr<float>();
         float* to = out[stage].mutable_data_ptr<float>();
         const float* above = stage == 2 && top_down_ ? out[3].const_data_ptr<float>() : nullptr;
