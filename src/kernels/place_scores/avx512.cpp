@@ -27,7 +27,12 @@ struct Avx512 {
         for (int64_t c = 0; c < b.width; ++c, keys += b.keys_step) {
             __m512 u[F];
 #pragma GCC unroll 7
-            for (int f = 0; f < F; ++f) u[f] = _mm512_loadu_ps(keys + 16 * f);
+            for (int f = 0; f < F; ++f) {
+                u[f] = _mm512_loadu_ps(keys + 16 * f);
+                // Keeps it in a register. GCC would load it again for each query, and a core loads
+                // no more than it multiplies.
+                asm("" : "+v"(u[f]));
+            }
 #pragma GCC unroll 3
             for (int q = 0; q < Q; ++q) {
                 const __m512 both =
