@@ -24,20 +24,6 @@ PyScene encode(const Detector& d, const Image& image) {
     return without_gil([&] { return std::make_shared<Scene>(d.encode(held.view(), schedule)); });
 }
 
-std::vector<PyScene> encode_batch(const Detector& d, const std::vector<Image>& images) {
-    const Schedule schedule = schedule_for(nullptr);
-    Stats stats;
-    std::vector<PyScene> all;
-    without_gil([&] {
-        std::vector<ImageView> views;
-        for (const Image& image : images) views.push_back(image.view());
-        for (Scene& scene : d.encode_batch(views, schedule, &stats))
-            all.push_back(std::make_shared<Scene>(std::move(scene)));
-    });
-    warn_of_halving(stats);
-    return all;
-}
-
 py::tuple detect(const Detector& d, const PyScene& scene, const std::vector<TokenIds>& texts,
                  const std::vector<int64_t>& label_of, double threshold, std::optional<double> nms,
                  bool every_label) {
@@ -106,7 +92,7 @@ void bind_detector(py::module_ m) {
         .def_property_readonly("vocabulary",
                                [](const Detector& d) { return d.model().vocabulary(); })
         .def("encode", &encode, py::arg("image"))
-        .def("encode_batch", &encode_batch, py::arg("images"))
+        .def("encode_batch", &encode_batch<Detector>, py::arg("images"))
         .def("detect", &detect, py::arg("scene"), py::arg("texts"), py::arg("label_of"),
              py::arg("threshold"), py::arg("nms") = py::none(), py::arg("every_label") = false,
              "Returns (N, 4) float32 boxes, (N,) float32 scores, (N,) int64 labels, (N,) int64 "

@@ -108,21 +108,6 @@ std::shared_ptr<Embedding> encode(const Segmenter& s, const Image& image) {
         [&] { return std::make_shared<Embedding>(s.encode(held.view(), schedule)); });
 }
 
-std::vector<std::shared_ptr<Embedding>> encode_batch(const Segmenter& s,
-                                                     const std::vector<Image>& images) {
-    const Schedule schedule = schedule_for(nullptr);
-    Stats stats;
-    std::vector<std::shared_ptr<Embedding>> all;
-    without_gil([&] {
-        std::vector<ImageView> views;
-        for (const Image& image : images) views.push_back(image.view());
-        for (Embedding& e : s.encode_batch(views, schedule, &stats))
-            all.push_back(std::make_shared<Embedding>(std::move(e)));
-    });
-    warn_of_halving(stats);
-    return all;
-}
-
 std::shared_ptr<Embedding> encode_resized(const Segmenter& s, const Floats& pixels,
                                           std::pair<int64_t, int64_t> image) {
     if (pixels.ndim() != 3 || pixels.shape(2) != 3)
@@ -192,7 +177,7 @@ void bind_engine(py::module_ m) {
             "batched", [](const Segmenter& s) { return s.model().batched(); },
             "Whether images and prompts are computed in batches.")
         .def("encode", &encode, py::arg("image"))
-        .def("encode_batch", &encode_batch, py::arg("images"))
+        .def("encode_batch", &encode_batch<Segmenter>, py::arg("images"))
         .def("encode_resized", &encode_resized, py::arg("pixels"), py::arg("image_size"))
         .def("restore", &restore, py::arg("image_size"), py::arg("features"), py::arg("model_id"),
              py::arg("no_memory_added"))

@@ -34,4 +34,23 @@ void bind_loaded(py::class_<Class, std::shared_ptr<Class>>& c) {
             py::arg("n"));
 }
 
+// What the model makes of several images, in their order.
+template <class Class>
+auto encode_batch(const Class& c, const std::vector<Image>& images) {
+    const Schedule schedule = schedule_for(nullptr);
+    Stats stats;
+    auto encoded = without_gil([&] {
+        std::vector<ImageView> views;
+        for (const Image& image : images) views.push_back(image.view());
+        auto values = c.encode_batch(views, schedule, &stats);
+        std::vector<std::shared_ptr<typename decltype(values)::value_type>> all;
+        for (auto& value : values)
+            all.push_back(
+                std::make_shared<typename decltype(values)::value_type>(std::move(value)));
+        return all;
+    });
+    warn_of_halving(stats);
+    return encoded;
+}
+
 }  // namespace segrid::bindings
