@@ -9,6 +9,9 @@ PRECISIONS = ("fp32", "bf16", "int8")
 RUN = "video --objects 1 --frames 11 --subjects segrid sam2"
 
 
+SETTINGS_RUN = "video_settings --davis ../shared/data/davis_bsd --sequence goat"
+
+
 def where_video():
     """Where and when the rows of `readme_rows` were measured."""
     return where(load(NAMES[1]))
@@ -84,4 +87,38 @@ def video():
             f"{RUN} --image-side 512 --memory-pooling 2",
             "video --objects 4 --frames 9 --subjects segrid sam2 --name " + NAMES[4],
         ),
+        *settings(),
+    ]
+
+
+def settings():
+    """What each setting costs in masks of the trained model, and saves in time."""
+    body = load("video-settings-tiny-video")
+    drawn, real = body["rows"]["drawn"], body["rows"][body["sequence"]]
+
+    def agreement(row):
+        return f"{row['j_and_f']:.3f} ({row['least']:.3f})"
+
+    rows = [
+        (
+            f"`{name}`" if name != "none" else name,
+            agreement(row),
+            agreement(real[name]),
+            f"{row['faster']:.1f} x, {real[name]['faster']:.1f} x",
+        )
+        for name, row in drawn.items()
+    ]
+    return [
+        prose(
+            "What settings cost: J&F (mean over frames, and the least) against the masks of the "
+            "first row, and how many times as fast a frame is with them. The model is the packaged "
+            f"`tiny-video`, which is trained; clips are the demo's drawn one and DAVIS' "
+            f"`{body['sequence']}`. A frame of this small model is mostly its encoder, so settings "
+            f"of the memory save more with larger models. {where(body)}."
+        ),
+        "",
+        *table(
+            ("setting", "drawn clip", f"`{body['sequence']}`", "times as fast: drawn, real"), rows
+        ),
+        *commands(SETTINGS_RUN),
     ]
