@@ -19,9 +19,14 @@ def pictures(count):
     return [rng.integers(0, 255, (40 + i, 90 - i, 3), dtype=np.uint8) for i in range(count)]
 
 
-def test_pixels_go_up_from_two_buffers_in_turn(fake, plain):
+def test_pixels_go_up_from_two_buffers_in_turn(fake, tmp_path):
     """More images than buffers, and more than a batch: the next one is copied meanwhile."""
-    segmenter = segrid.Segmenter("tiny", device="fake", precision="fp32")
+    from tests import models
+
+    folder = models.sam.make("small", tmp_path)
+    segmenter, plain = (
+        segrid.Segmenter(folder, device=d, precision="fp32") for d in ("fake", "cpu-plain")
+    )
     images = pictures(37)
     copies = fake.fake_stream_copies()
     together = segmenter.encode_batch(images)
