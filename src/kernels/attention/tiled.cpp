@@ -157,7 +157,9 @@ private:
 void tiled(const GridAttention& a, int64_t first, int64_t rows, const float* q, int64_t ldq,
            float* out, int64_t ldo, Arena& arena) {
     const Arena::Lifetime scope(arena);
-    const int64_t tokens = a.grid_h * a.grid_w, block = block_of(a), size = query_tile();
+    const int64_t tokens = a.grid_h * a.grid_w, block = block_of(a);
+    // All at once if there is only one block.
+    const int64_t size = block < tokens ? query_tile() : std::max<int64_t>(rows, 1);
     const Scores scores(std::min(rows, size), block, a.head.keys.bf16 != nullptr, arena);
     std::vector<QueryTile> tiles;
     tiles.reserve(static_cast<std::size_t>((rows + size - 1) / size));
