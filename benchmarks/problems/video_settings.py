@@ -31,7 +31,8 @@ def measure(a, scratch):
         for asked in SETTINGS:
             rows[name] |= prices(video, objects, a, asked)
     facts = {"model": a.model, "threads": a.threads, "sequence": a.sequence if a.davis else None}
-    return harness.Measured(f"video-settings-{Path(a.model).name}", facts, rows)
+    name = f"video-settings-{Path(a.model).name}" + (f"-{a.sequence}" if a.davis else "")
+    return harness.Measured(name, facts, rows)
 
 
 def clips(a, scratch):
@@ -48,6 +49,8 @@ def clips(a, scratch):
         folder = scratch / a.sequence
         folder.mkdir()
         frames = sorted((a.davis / "images").glob(f"{a.sequence}_*.jpg"))
+        if not frames:
+            raise SystemExit(f"{a.davis}/images: no {a.sequence}_*.jpg")
         for frame in frames:
             (folder / frame.name).symlink_to(frame.resolve())
         mask = a.davis / "labels" / f"{frames[0].stem}.png"
@@ -61,6 +64,8 @@ def prices(video, objects, a, asked):
 
     found = compare_video(video, objects, model=a.model, threads=a.threads, **asked)
     own, rows = found.results[0], {}
+    for setting, reason in found.refused.items():
+        print(f"  {Path(video).stem}, {setting}: does not run here: {reason}", flush=True)
     for result in found.results:
         row = {
             "j_and_f": float(result.j_and_f),

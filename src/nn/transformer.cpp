@@ -58,9 +58,17 @@ int64_t row_tile(Precision precision, int64_t rows) {
     if (precision == Precision::Int8Torch) return 8 * kRowTile;
     if (precision == Precision::Fp32 || !cpu_features().amx) return kRowTile;
     // AMX waits for weights (or keys) that do not fit the second-level cache unless more rows read
-    // them together. Every worker still gets two tiles.
-    const int64_t fair = rows / (2 * threads()) / kRowTile * kRowTile;
-    return std::clamp(fair, kRowTile, 4 * kRowTile);
+    // them together. Every worker still gets two tiles, and none waits longer for the last ones.
+    const int64_t workers = threads(), fair = rows / (2 * workers);
+    const auto longest = [&](int64_t size) {
+        const int64_t tiles = (rows + size - 1) / size;
+        return (tiles + workers - 1) / workers * size;
+    };
+    int64_t best = kRowTile;
+    for (int64_t size = 2 * kRowTile; size <= std::min(4 * kRowTile, fair); size += kRowTile) {
+        if (longest(size) <= longest(best)) best = size;
+    }
+    return best;
 }
 
 float* TokenBuffers::at_least(at::Tensor& buffer, int64_t floats) {

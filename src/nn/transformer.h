@@ -11,7 +11,7 @@
 
 namespace segrid {
 
-inline constexpr int64_t kRowTile = 64;  // tokens per task
+inline constexpr int64_t kRowTile = 64;  // the fewest tokens of a task
 
 // Calls body(first row, rows, arena) for tiles of rows, on the pool.
 template <class Body>
@@ -20,12 +20,10 @@ void over_rows(int64_t rows, const Schedule& schedule, const Body& body, int64_t
         body(tile * size, std::min(size, rows - tile * size), worker.arena);
     });
 }
-// The tile size at which a Linear or an attention of that precision is fastest, of so many rows in
-// all.
+// How many rows a task should take, of `rows` in all, for products of that precision.
 int64_t row_tile(Precision precision, int64_t rows);
 
-// Buffers over all tokens that every block needs. Blocks reuse them one after the other, because
-// fresh pages cost as much as a tenth of the encoder.
+// Buffers over all tokens, which blocks reuse one after the other, because fresh pages cost time.
 class TokenBuffers {
 public:
     float* qkv(int64_t floats) { return at_least(qkv_, floats); }

@@ -17,7 +17,14 @@ def double(a):
 
 @pytest.mark.parametrize(
     "kernels",
-    ["auto", "gemm_bf16=brgemm", "gemm=plain,gemm_bf16=plain,rows=plain", "avx2", "plain"],
+    [
+        "auto",
+        "gemm_bf16=avx512bf16",
+        "gemm_bf16=brgemm",
+        "gemm=plain,gemm_bf16=plain,rows=plain",
+        "avx2",
+        "plain",
+    ],
     indirect=True,
 )
 @pytest.mark.parametrize("relative", [True, False])

@@ -121,3 +121,15 @@ def test_plain_kernels_agree(pair):
     finally:
         _core.force_kernels("auto")
     close("logits", plain.low_res, fast.low_res)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("preset", ["small", "wide"])
+def test_same_features_for_any_thread_count(preset, precision, tmp_path, four_threads):
+    """With AMX the number of rows in a task depends on the threads."""
+    folder = models.sam2.make(preset, tmp_path)
+    engine, image = segrid.Segmenter(folder, precision=precision), smooth_image((300, 411))
+    many = engine.encode(image).features
+    for threads in (1, 2):
+        segrid.set_threads(threads)
+        assert np.array_equal(engine.encode(image).features, many)

@@ -19,16 +19,19 @@ constexpr float kPerLn2 = 1.44269504F;
 // vectors of another size (a window's 14 columns), the reads would wait for the writes.
 constexpr int64_t kTogether = 4;
 
+// Whether the products in bf16 are those of AMX, which are faster when they are larger.
+bool on_amx() { return cpu_features().amx && !sums_can_start(); }
+
 // Queries that meet a block of keys together. While further tiles of queries meet the block, it
 // stays in the second-level cache.
-int64_t query_tile() { return cpu_features().amx ? 128 : 64; }
+int64_t query_tile() { return on_amx() ? 128 : 64; }
 
 // Keys at a time: whole grid rows, so that a bias slice is never split, and an even number, because
-// bf16 keeps values in pairs. In bf16 they are few enough that a tile of scores stays in the
-// first-level cache. In fp32 that brings no gain, and AMX is faster when a product is larger.
+// bf16 keeps values in pairs. Where there are many in bf16, a block is small enough that a tile of
+// scores stays in the first-level cache; in fp32 that brings no gain.
 int64_t block_of(const GridAttention& a) {
-    const bool small = a.head.keys.bf16 != nullptr && a.grid_h * a.grid_w > 512;
-    const int64_t about = small && !cpu_features().amx ? 128 : 512;
+    const bool many = a.head.keys.bf16 != nullptr && a.grid_h * a.grid_w > 512;
+    const int64_t about = many && !on_amx() ? 128 : 512;
     int64_t grid_rows = std::max<int64_t>(1, std::min(a.grid_h, about / a.grid_w));
     if (grid_rows < a.grid_h && grid_rows * a.grid_w % 2 != 0) ++grid_rows;
     return grid_rows * a.grid_w;

@@ -56,9 +56,11 @@ bool Block::fits_windows() const {
 at::Tensor Block::by_windows(const at::Tensor& tokens, const Schedule& schedule) const {
     const int64_t count = side_ * side_, across = side_ / window_;
     const at::Tensor result = pool_ == 1 ? tokens : fresh_tensor({count / (pool_ * pool_), out_});
-    // As many windows as a tile of rows holds, which lie in one row of windows.
-    const int64_t together = std::clamp<int64_t>(
-                      row_tile(mlp_.precision(), count) / (window_ * window_), 1, across),
+    // As many windows of one row of windows as a tile holds. Pooling leaves few of their tokens for
+    // the MLP, so more of them go together then.
+    const int64_t least = pool_ == 1 ? kRowTile : 4 * kRowTile,
+                  rows = std::max(least, row_tile(mlp_.precision(), count)),
+                  together = std::clamp<int64_t>(rows / (window_ * window_), 1, across),
                   parts = (across + together - 1) / together;
     const float* x = tokens.const_data_ptr<float>();
     float* out = result.mutable_data_ptr<float>();
