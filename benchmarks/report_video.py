@@ -93,7 +93,7 @@ def video():
 
 
 def settings():
-    """What each setting costs in masks of the trained model, and saves in time."""
+    """What each setting costs in masks of the trained model."""
     body = load("video-settings-tiny-video-goat")
     drawn, real = body["rows"]["drawn"], body["rows"][body["sequence"]]
 

@@ -1,6 +1,9 @@
 """What each setting of following objects costs in masks and saves in time, with a trained model:
 the masks against those of fp32 with the model's own settings.
 
+"faster" is of one run of a few frames, so with a small model on a busy machine it means little; the
+pages take the masks only.
+
 python -m benchmarks.run video_settings --davis ../shared/data/davis_bsd --sequence goat"""
 
 from pathlib import Path
