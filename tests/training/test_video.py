@@ -178,6 +178,16 @@ def test_every_parameter_learns(model):
     assert without <= {"no_memory_positional_encoding"}
 
 
+def test_a_run_starts_from_a_packaged_model(tmp_path):
+    """--init takes its weights, and the last stage of the curriculum at once."""
+    args = [str(tmp_path), "--processes", "1", "--teacher-minutes", "0", "--init", str(TINY_VIDEO)]
+    run = train.Run(train.parser().parse_args(args))
+    weights = load_file(TINY_VIDEO / "model.safetensors")
+    masters = run.optimiser.averaged()
+    assert all(torch.equal(value, weights[name].float()) for name, value in masters.items())
+    assert run.minutes == 0 and run.experience >= train.CURRICULUM[-1][0]
+
+
 def test_two_processes_train_alike(tmp_path):
     """Two processes write one checkpoint and one log."""
     args = train.parser().parse_args([str(tmp_path), "--stop-at", "1", "--teacher-minutes", "0"])

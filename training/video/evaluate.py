@@ -12,14 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from segrid.measuring.track_agreement import agreement, mean_agreement
-from transformers import Sam2VideoModel
 
 from ..data import held_out
 from . import loop
 from .clips import Davis, Maker
-from .initial import SIDE, TINY, config
+from .initial import SIDE, TINY, trained
 
 CLIPS, FRAMES = 24, 12  # of procedural clips
 KINDS = ("mask", "click")
@@ -27,11 +25,7 @@ KINDS = ("mask", "click")
 
 def load(source):
     """The model of a packaged folder, or of a run's `ema.safetensors`, ready for inference."""
-    source = Path(source)
-    weights = load_file(str(source / "model.safetensors" if source.is_dir() else source))
-    model = Sam2VideoModel(config())
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
-    return loop.prepare(model.eval())
+    return loop.prepare(trained(source).eval())
 
 
 def middle(mask):

@@ -138,3 +138,14 @@ def fresh(seed, tiny=TINY):
     if missing.unexpected_keys:
         raise ValueError(f"{tiny} has weights that SAM 2 has not: {missing.unexpected_keys}")
     return model
+
+
+def trained(source):
+    """The Sam2VideoModel of a packaged folder, or of a run's `ema.safetensors`, in fp32."""
+    from transformers import Sam2VideoModel
+
+    source = Path(source)
+    weights = load_file(str(source / "model.safetensors" if source.is_dir() else source))
+    model = Sam2VideoModel(config())
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    return model

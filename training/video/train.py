@@ -3,9 +3,11 @@
 RUN gets `checkpoint.pt` (a later call with the same RUN goes on from it), `log.jsonl` and
 `ema.safetensors` (the averaged weights). The schedule follows the CPU minutes of one process; with
 `--go-on` the run does not end with it, but continues at the lowest rate. The file RUN/pause stops
-it between two steps for as long as it exists, and RUN/stop ends it. `--tiny FOLDER`: a packaged SAM
-of the same width, from which the decoder starts, and whose image features are a target of the first
-minutes."""
+it between two steps for as long as it exists, and RUN/stop ends it.
+
+`--tiny FOLDER`: a packaged SAM of the same width, from which the decoder starts, and whose image
+features are a target of the first minutes. `--init FOLDER`: a packaged tiny-video, with whose
+weights the run starts. It then has a schedule of its own, and the curriculum at its last stage."""
 
 import argparse
 import json
@@ -26,7 +28,7 @@ from ..train import rates, save_atomically, save_weights
 from . import loop, step
 from .batches import Plan, batch_at
 from .clips import Maker
-from .initial import TINY, fresh
+from .initial import TINY, fresh, trained
 
 # From which minute on, and with which odds, steps have (clips, objects, frames) in each process.
 CURRICULUM = (
@@ -48,6 +50,10 @@ def plan_for(seed, number, minutes):
     shape = odds[rng.choice(len(odds), p=[share for share, _ in odds])][1]
     kinds, shares = zip(*PROMPTS["image" if shape[2] == 1 else "video"], strict=True)
     return Plan(*shape, str(rng.choice(kinds, p=shares)))
+
+
+# The experience of a packaged model in minutes: all of the curriculum.
+GRADUATED = 70
 
 
 class Teacher:
@@ -79,7 +85,8 @@ class Run:
         self.folder, self.rank = Path(args.run), rank
         self.folder.mkdir(parents=True, exist_ok=True)
         self.args, self.dtype = args, torch.bfloat16 if args.bf16 else torch.float32
-        model = fresh(args.seed, args.tiny).train()
+        model = trained(args.init) if args.init else fresh(args.seed, args.tiny)
+        model.train()
         self.optimiser = Optimiser(model.float(), products=self.dtype)
         self.count, self.spent = 0, 0.0
         checkpoint = self.folder / "checkpoint.pt"
@@ -95,6 +102,11 @@ class Run:
     def minutes(self):
         """CPU time trained so far, per process."""
         return self.spent / 60
+
+    @property
+    def experience(self):
+        """The minutes that the weights have been trained in all, for the curriculum."""
+        return self.minutes + (GRADUATED if self.args.init else 0)
 
     def ended(self):
         """Whether the run is at the end that its arguments name."""
@@ -144,15 +156,15 @@ class Run:
         args, progress = self.args, min(1.0, self.minutes / self.args.minutes)
         settings = step.Settings(
             progress=progress,
-            teach=max(0.0, 1 - self.minutes / 70),
+            teach=max(0.0, 1 - self.experience / GRADUATED),
             correct=0.12,
             generator=torch.Generator().manual_seed(
                 2 * (args.seed * 1_000_003 + self.count) + self.rank
             ),
         )
         extra = None
-        if self.teacher and self.minutes < args.teacher_minutes and len(batch.frames) == 1:
-            weight = 2.0 * (1 - self.minutes / args.teacher_minutes)
+        if self.teacher and self.experience < args.teacher_minutes and len(batch.frames) == 1:
+            weight = 2.0 * (1 - self.experience / args.teacher_minutes)
             extra = self.teacher(batch.frames.flatten(0, 1), weight)
         loss, log = step.loss_of(self.model, batch, settings, extra)
         loss.backward()
@@ -177,7 +189,7 @@ def train(args, rank=0):
             while pause.exists():
                 time.sleep(0.5)
             begin, used = time.monotonic(), time.process_time()
-            plan = plan_for(args.seed, run.count, run.minutes)
+            plan = plan_for(args.seed, run.count, run.experience)
             batch = batch_at(maker, (args.seed, rank), run.count, plan)
             made = time.process_time() - used
             record = run.step(batch)
@@ -232,6 +244,7 @@ def parser():
     p.add_argument("--minutes", type=float, default=300.0, help="CPU minutes of the schedule")
     p.add_argument("--stop-at", type=int, help="end after this step")
     p.add_argument("--go-on", action="store_true", help="until RUN/stop exists")
+    p.add_argument("--init", help="a packaged tiny-video to start from")
     p.add_argument("--tiny", default=str(TINY))
     p.add_argument("--teacher-minutes", type=float, default=12.0)
     p.add_argument("--muon-rate", type=float, default=1.5e-3)
