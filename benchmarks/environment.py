@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ISA = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile")
+ISA = ("avx2", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile")
+# Kinds of processors, best first, by the instruction set that makes the difference.
+KINDS = {"avx512-amx": "amx_tile", "avx512": "avx512f", "avx2-vnni": "avx_vnni", "avx2": "avx2"}
 PACKAGES = (
     "segrid",
     "torch",
@@ -36,6 +38,13 @@ def cpu():
         "isa": [f for f in ISA if f in flags],
         **masked,
     }
+
+
+def kind(processor):
+    """The kind of a processor as `cpu` describes it: a key of KINDS. With SEGRID_CPU: its level."""
+    if "SEGRID_CPU" in processor:
+        return f"as-{processor['SEGRID_CPU']}"
+    return next((name for name, isa in KINDS.items() if isa in processor["isa"]), "plain")
 
 
 def processor(device, threads):

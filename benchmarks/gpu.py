@@ -8,7 +8,7 @@ brought something; OUT/log.txt holds what the steps printed.
 
 python -m benchmarks.gpu --out out/gpu --list            # the steps and their limits
 python -m benchmarks.gpu --out out/gpu --steps build minimal
-python -m benchmarks.gpu --keep out/gpu/check.json       # writes benchmarks/results/gpu-*.json
+python -m benchmarks.gpu --keep out/gpu/check.json       # writes benchmarks/results/gpu/*.json
 """
 
 import argparse
@@ -117,7 +117,7 @@ class Check:
 
 
 def keep(file):
-    """Writes the results in a check.json as benchmarks/results/gpu-NAME.json; returns the paths.
+    """Writes the results in a check.json as benchmarks/results/gpu/NAME.json; returns the paths.
 
     Raises SystemExit for a rehearsal, whose figures say nothing."""
     body = json.loads(Path(file).read_text())
@@ -125,7 +125,8 @@ def keep(file):
         raise SystemExit(f"{file}: this is a rehearsal's; its figures are not kept")
     written = []
     for name, result in body["results"].items():
-        path = RESULTS / f"gpu-{name.removesuffix('-cuda')}.json"
+        path = RESULTS / "gpu" / f"{name.removesuffix('-cuda')}.json"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(result, indent=2) + "\n")
         written.append(path)
     return written

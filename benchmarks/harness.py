@@ -106,10 +106,9 @@ def summary(runs):
 
 
 def record(name, body):
-    """Writes <name>.json with everything that a reader needs to repeat the run, into results/ or
-    the folder that SEGRID_BENCHMARK_RESULTS names."""
-    target = Path(os.environ.get("SEGRID_BENCHMARK_RESULTS", HERE / "results")) / f"{name}.json"
-    target.parent.mkdir(exist_ok=True)
+    """Writes <name>.json with everything that a reader needs to repeat the run: into the folder of
+    results/ that belongs to this kind of processor, or into the one that SEGRID_BENCHMARK_RESULTS
+    names."""
     body = {
         "problem": name,
         "date": time.strftime("%Y-%m-%d"),
@@ -118,5 +117,9 @@ def record(name, body):
         "versions": environment.versions(),
         **body,
     }
+    named = os.environ.get("SEGRID_BENCHMARK_RESULTS")
+    folder = Path(named) if named else HERE / "results" / environment.kind(body["cpu"])
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}.json"
     target.write_text(json.dumps(body, indent=2) + "\n")
     return target

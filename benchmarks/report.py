@@ -4,6 +4,8 @@ benchmarks/results: python -m benchmarks.report (--check: only says whether they
 import json
 import sys
 
+from benchmarks import environment
+from benchmarks.report_kinds import processors
 from benchmarks.report_serve import service
 from benchmarks.report_text import RESULTS, ROOT, commands, load, prose, table
 from benchmarks.report_video import readme_rows, video, where_video
@@ -36,8 +38,8 @@ def steps(model, precision):
 def machine():
     """Where and when all results but those of video, of the service and of GPUs were measured."""
     r = everything("vit_b", "fp32")
-    elsewhere = ("video-", "serve-", "gpu-")
-    paths = (path for path in RESULTS.glob("*.json") if not path.stem.startswith(elsewhere))
+    of_kind = (RESULTS / environment.kind(r["cpu"])).glob("*.json")
+    paths = (path for path in of_kind if not path.stem.startswith(("video-", "serve-")))
     dates = sorted({json.loads(path.read_text())["date"] for path in paths})
     return (
         f"{r['threads']} threads of {r['cpu']['model']} (family {r['cpu']['family']}: "
@@ -286,6 +288,7 @@ def speed_page():
         *("### The service", "", *service()),
         *("### Precisions", "", *precisions()),
         *("### Limits", "", *limits()),
+        *("", "### On other processors", "", *processors()[:-1]),
     ]
 
 

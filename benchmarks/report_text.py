@@ -8,8 +8,17 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 
 
-def load(name):
-    return json.loads((RESULTS / f"{name}.json").read_text())
+# The kinds of processors (folders of RESULTS) whose figures the pages take first.
+ORDER = ("avx512", "avx512-amx", "avx2-vnni", "avx2")
+
+
+def load(name, kind=None):
+    """A result of this kind of processor, or of the first one in ORDER that has it."""
+    kinds = ORDER if kind is None else (kind,)
+    found = next((f for k in kinds if (f := RESULTS / k / f"{name}.json").exists()), None)
+    if found is None:
+        raise FileNotFoundError(f"benchmarks/results has no {name}.json of {' or '.join(kinds)}")
+    return json.loads(found.read_text())
 
 
 def prose(text):

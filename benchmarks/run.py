@@ -1,4 +1,5 @@
-"""Runs a problem of benchmarks/problems and writes benchmarks/results/NAME.json.
+"""Runs a problem of benchmarks/problems and writes benchmarks/results/KIND/NAME.json, where KIND is
+the kind of this processor.
 
 python -m benchmarks.run PROBLEM --help lists the options of a problem."""
 
