@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import segrid
 from PIL import Image
+from segrid import _core
 
 from .data import Folder, held_out
 from .evaluate import scenes_kept, spread
@@ -83,12 +84,19 @@ def table(found):
         ]
         if any(low is None for _, low in pairs):
             continue
-        rows[precision] = {
+        rows[row_of(precision)] = {
             "iou_mean": round(min(low.iou_mean for _, low in pairs), 4),
             "iou_min": round(min(low.iou_min for _, low in pairs), 4),
             "ap50_loss": round(max(full.ap50 - low.ap50 for full, low in pairs), 4),
         }
     return rows
+
+
+def row_of(precision):
+    """The name of a row. Without VNNI, int8 has other weights, and so a row of its own
+    (src/kernels/gemm/panel.h)."""
+    narrow = not any(_core.cpu_features()[f] for f in ("avx_vnni", "avx512_vnni", "amx"))
+    return "int8-narrow" if precision == "int8" and narrow else precision
 
 
 def keep(folder, rows):

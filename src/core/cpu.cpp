@@ -1,5 +1,7 @@
 #include "core/cpu.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -114,6 +116,17 @@ std::string cpu_model() {
         if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
     }
     return "unknown CPU";
+}
+
+int64_t second_level_cache() {
+    static const int64_t bytes = [] {
+        int64_t found = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+        found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        return found > 0 ? found : int64_t{1} << 19;
+    }();
+    return bytes;
 }
 
 namespace {

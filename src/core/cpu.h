@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct CpuFeatures {
 // Read once from the CPU and the operating system, without the features that SEGRID_CPU masks.
 const CpuFeatures& cpu_features();
 std::string cpu_model();  // as the operating system names it
+
+// Bytes of a core's own second-level cache; half a megabyte where the system does not say.
+int64_t second_level_cache();
 
 // SEGRID_CPU=plain|avx2|avx_vnni|avx512|avx512_vnni|avx512_bf16|amx makes the process compute as on
 // a CPU that has this level and none above it. The libraries that torch computes with follow if

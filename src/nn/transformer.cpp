@@ -36,7 +36,8 @@ void attend_to_all(Precision precision, const AttendedGrid& grid, int64_t asking
             pack_head(precision, tokens, dim, own + hidden, own + 2 * hidden, 3 * hidden,
                       packed.mutable_data_ptr<float>() + h * packed.size(1), worker.arena);
     });
-    const int64_t size = row_tile(precision, heads * asking), tiles = (asking + size - 1) / size;
+    const int64_t size = cpu_features().amx ? row_tile(precision, heads * asking) : kRowTile,
+                  tiles = (asking + size - 1) / size;
     parallel_for(heads * tiles, schedule, [&](int64_t index, Worker& worker) {
         const Span span("global attention", index);
         const int64_t h = index / tiles, first = index % tiles * size;
@@ -56,9 +57,11 @@ void attend_to_all(Precision precision, const AttendedGrid& grid, int64_t asking
 
 int64_t row_tile(Precision precision, int64_t rows) {
     if (precision == Precision::Int8Torch) return 8 * kRowTile;
-    if (precision == Precision::Fp32 || !cpu_features().amx) return kRowTile;
+    const bool amx = cpu_features().amx && precision != Precision::Fp32;
+    if (cpu_features().avx512 && !amx) return kRowTile;
     // AMX waits for weights (or keys) that do not fit the second-level cache unless more rows read
-    // them together. Every worker still gets two tiles, and none waits longer for the last ones.
+    // them together, and CPUs without AVX-512 have smaller caches. Every worker still gets two
+    // tiles, and none waits longer for the last ones.
     const int64_t workers = threads(), fair = rows / (2 * workers);
     const auto longest = [&](int64_t size) {
         const int64_t tiles = (rows + size - 1) / size;

@@ -72,19 +72,21 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v,
 
 // across: [queries, places, width + 1]; down: [queries, width + 1]; keys: [places, frames, width].
 // Returns [queries, places, frames].
-Floats place_scores(const Floats& across, const Floats& down, const Floats& keys) {
-    const segrid::PlaceKeys of{
-        .places = keys.shape(0), .frames = keys.shape(1), .width = keys.shape(2)};
-    constexpr int64_t kGroup = segrid::PlaceKeys::kGroup;
-    const int64_t count = across.shape(0), channels = of.width + 1, step = of.frames * kGroup;
+Floats place_scores(const Floats& across, const Floats& down, const Floats& keys, int64_t lanes) {
+    const segrid::PlaceKeys of{.places = keys.shape(0),
+                               .frames = keys.shape(1),
+                               .width = keys.shape(2),
+                               .group = lanes > 0 ? lanes : segrid::place_group()};
+    const int64_t count = across.shape(0), channels = of.width + 1, step = of.frames * of.group;
     segrid::Arena arena;
     float* grouped = arena.take<float>(count * of.places * channels);
     float* packed = arena.take<float>(of.keys() * of.width);
     float* scores = arena.take<float>(count * of.keys());
     for (int64_t q = 0; q < count; ++q) {
         for (int64_t p = 0; p < of.places; ++p) {
-            float* to = grouped + (q * of.places + p / kGroup * kGroup) * channels + p % kGroup;
-            for (int64_t c = 0; c < channels; ++c) to[c * kGroup] = across.at(q, p, c);
+            float* to =
+                grouped + (q * of.places + p / of.group * of.group) * channels + p % of.group;
+            for (int64_t c = 0; c < channels; ++c) to[c * of.group] = across.at(q, p, c);
         }
     }
     for (int64_t k = 0; k < of.keys(); ++k) {
@@ -236,7 +238,8 @@ void bind_fused(py::module_ m) {
           py::arg("rel_h") = py::none(), py::arg("rel_w") = py::none(), py::arg("first"),
           py::arg("rows"), py::arg("precision") = "fp32", py::arg("bias") = py::none(),
           "The scale is 0.5.");
-    m.def("place_scores", &place_scores, py::arg("across"), py::arg("down"), py::arg("keys"));
+    m.def("place_scores", &place_scores, py::arg("across"), py::arg("down"), py::arg("keys"),
+          py::arg("group") = 0);
     m.def("two_way", &two_way, py::arg("keys"), py::arg("position"), py::arg("ask"),
           py::arg("bias"), py::arg("values"), py::arg("gamma"), py::arg("read"), py::arg("readers"),
           py::arg("side") = py::none(), py::arg("read_values") = py::none(), py::arg("range"),

@@ -4,6 +4,7 @@ float64."""
 import numpy as np
 import pytest
 import torch
+from segrid import _core
 
 
 def draw(seed, *shapes):
@@ -101,13 +102,19 @@ def test_attention_to_other_tokens(kernels, queries, keys, dim, width):
     "queries, places, frames, width",
     [(1, 16, 1, 4), (5, 32, 7, 64), (24, 64, 7, 64), (4, 16, 3, 33), (7, 48, 16, 8)],
 )
-def test_place_scores(kernels, queries, places, frames, width):
+@pytest.mark.parametrize("group", [8, 16])
+def test_place_scores(kernels, queries, places, frames, width, group):
+    if (
+        group == 8
+        and {k["op"]: k["chosen"] for k in _core.kernel_choices()}["place_scores"] == "avx512"
+    ):
+        pytest.skip("AVX-512 reads groups of 16 places")
     across, down, keys = draw(
         places, (queries, places, width + 1), (queries, width + 1), (places, frames, width)
     )
     both = double(across) + double(down)[:, None]
     expected = torch.einsum("qpc,pfc->qpf", both[..., :-1], double(keys)) + both[..., -1:]
-    got = kernels.place_scores(across, down, keys)
+    got = kernels.place_scores(across, down, keys, group)
     assert np.abs(got - expected.numpy()).max() < 1e-6 * width
 
 

@@ -78,13 +78,38 @@ def quantised_row(x):
     )
 
 
-def int8_product(x, w):
-    """The product of rows and weights that were quantised and restored, in float64."""
-    scales = np.abs(w).max(axis=1, keepdims=True) / np.float32(127)
-    scales[scales == 0] = 1
-    weight = np.rint(w / scales).astype(np.float64)
+def sums_in_16_bits(values):
+    """(n, 2, ...) of [n, k]: the positive and the negative sums of the four values that the
+    instruction for bytes adds up: rows 0 1 4 5 and rows 2 3 6 7 of every eight."""
+    n, k = values.shape
+    eights = np.pad(values, ((0, 0), (0, -k % 8))).reshape(n, -1, 2, 2, 2)  # [word, half, pair]
+    fours = eights.transpose(0, 1, 3, 2, 4).reshape(n, -1, 4)
+    return np.stack([np.maximum(fours, 0).sum(-1), np.maximum(-fours, 0).sum(-1)], axis=1)
+
+
+def restored(w, narrow=None):
+    """The weight as int8 keeps it, in float64. narrow: whether its sums shall fit into 16 bits, as
+    they do on a CPU without VNNI."""
+    cpu = _core.cpu_features()
+    if narrow is None:
+        narrow = cpu["avx2"] and not (cpu["avx_vnni"] or cpu["avx512_vnni"] or cpu["amx"])
+    finest = np.abs(w).max(axis=1, keepdims=True) / np.float32(127)
+    finest[finest == 0] = 1
+    restored = np.rint(w / finest).astype(np.float64) * finest
+    for row in range(len(w) if narrow else 0):
+        for limit in (128, 127, 126):
+            scale = max(finest[row, 0], sums_in_16_bits(w[row : row + 1]).max() / np.float32(limit))
+            values = np.rint(w[row : row + 1] / scale).astype(np.float64)
+            if sums_in_16_bits(values).max() <= 128:
+                break
+        restored[row] = values * np.float64(scale)
+    return restored
+
+
+def int8_product(x, weight):
+    """The product of rows that were quantised and restored with a weight, in float64."""
     rows = [(q - zero) * np.float64(scale) for q, scale, zero in map(quantised_row, x)]
-    return np.array(rows) @ (weight * scales.astype(np.float64)).T
+    return np.array(rows) @ weight.T
 
 
 @INT8
@@ -96,7 +121,7 @@ def test_int8_linear(kernels, m, n, k, gelu):
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (n, k), (n,)))
     x[0] = 0
     x[-1] = np.abs(x[-1])  # The row has no negative number, so its zero point is 0.
-    expected = torch.from_numpy(int8_product(x, w) + b)
+    expected = torch.from_numpy(int8_product(x, restored(w)) + b)
     expected = (torch.nn.functional.gelu(expected) if gelu else expected).numpy()
     assert close(kernels.linear(x, w, b, gelu, "int8"), expected, k**0.5 * 4)
     exact = x.astype(np.float64) @ w.T + b
@@ -111,13 +136,8 @@ def test_int8_in_parts(kernels, k):
     rng = np.random.default_rng(k)
     x, w = rng.normal(size=(20, k)).astype(np.float32), rng.normal(size=(70, k)).astype(np.float32)
     got = kernels.linear_in_parts(x, w, "int8", 512)
-    scales = np.abs(w).max(axis=1, keepdims=True) / np.float32(127)
-    weight = np.rint(w / scales) * scales.astype(np.float64)
-    parts = [
-        np.array([(q - z) * np.float64(s) for q, s, z in map(quantised_row, x[:, j : j + 512])])
-        @ weight[:, j : j + 512].T
-        for j in range(0, k, 512)
-    ]
+    weight = restored(w)
+    parts = [int8_product(x[:, j : j + 512], weight[:, j : j + 512]) for j in range(0, k, 512)]
     assert close(got, sum(parts), k**0.5 * 4)
 
 
@@ -185,6 +205,35 @@ def test_no_product_saturates(kernels, precision):
         x, signs.astype(np.float32), np.zeros(outputs, np.float32), False, precision
     )
     assert np.abs(got - depth * signs[:, 0]).max() < 0.01 * depth
+
+
+@INT8
+@pytest.mark.parametrize("depth", [4, 8, 20, 516, 2048])
+@pytest.mark.parametrize("limit", [127, 32])
+def test_integer_sums_are_exact(kernels, depth, limit):
+    """Values of a quantised weight up to their limits: 127, and 32, whose sums of four just fit
+    into 16 bits. Some columns have all the same sign and meet the largest activations."""
+    rng = np.random.default_rng(depth)
+    values = rng.integers(-limit, limit + 1, (200, depth)).astype(np.int8)
+    values[:20], values[20:40] = limit, -limit
+    x = rng.integers(0, 256, (67, depth)).astype(np.float32)
+    x[:, 0], x[:5] = 255, 255  # The scale of every row is 1.
+    got = kernels.linear_quantised(x, values, np.ones(200, np.float32))
+    expected = (x.astype(np.int64) @ values.T.astype(np.int64)).astype(np.float32)
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("k", [1, 7, 768, 1027])
+def test_narrow_weights(kernels, k):
+    """Their sums fit into 16 bits, and their scales are no coarser than that needs."""
+    rng = np.random.default_rng(k)
+    w = rng.standard_t(4, (50, k)).astype(np.float32)
+    values, scales = kernels.quantise(w, True)
+    assert sums_in_16_bits(values.astype(np.int64)).max() <= 128
+    assert np.abs(values * scales[:, None] - restored(w, narrow=True)).max() < 1e-5
+    wide, coarse = kernels.quantise(w, False)
+    assert np.abs(wide).max(1).min() == 127 and (coarse <= scales).all()
+    assert np.abs(wide * coarse[:, None] - restored(w, narrow=False)).max() < 1e-5
 
 
 @pytest.mark.parametrize("m, n, k", ODD[3:])
@@ -363,6 +412,7 @@ def test_gelu_everywhere(kernels):
         np.float32
     )
     expected = torch.nn.functional.gelu(torch.from_numpy(x).double()).numpy()
-    assert np.abs(kernels.gelu(x)[:-2] - expected[:-2]).max() < 6e-7
+    apart = np.abs(kernels.gelu(x)[:-2] - expected[:-2])
+    assert (apart < 2.4e-7 * np.maximum(1, np.abs(x[:-2]))).all()  # two steps of float32
     assert np.allclose(kernels.gelu(x)[-2:], expected[-2:], rtol=1e-6, atol=1e32)
     assert np.isnan(kernels.gelu(np.full(17, np.nan, np.float32))).all()

@@ -2,6 +2,7 @@
 right, and a step learns."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from training.video.clips import LEAST, Maker  # noqa: E402
 from training.video.export import export  # noqa: E402
 from training.video.initial import SIDE, fresh  # noqa: E402
 from training.video.sprites import Sprite, paint, path  # noqa: E402
+
+TINY_VIDEO = Path(segrid.__file__).parent / "models/tiny-video"
 
 
 @pytest.fixture(scope="module")

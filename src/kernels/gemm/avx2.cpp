@@ -12,25 +12,22 @@ namespace segrid::gemm {
 namespace {
 
 struct Fp32 {
+    static constexpr int kRows = 6, kWords = 1;
     using Vector = __m256;
     static Vector from_words(__m256i v) { return _mm256_castsi256_ps(v); }
     static __m256i to_words(Vector v) { return _mm256_castps_si256(v); }
     static Vector broadcast(const Word* p) {
         return _mm256_broadcast_ss(reinterpret_cast<const float*>(p));
     }
-    static Vector add(Vector sums, Vector x, Vector y) { return _mm256_fmadd_ps(x, y, sums); }
+    static Vector add(Vector sums, const Vector (&x)[1], const Vector (&y)[1]) {
+        return _mm256_fmadd_ps(x[0], y[0], sums);
+    }
 };
 
 Rows<const Word> as_words(Rows<const float> a) {
     return {reinterpret_cast<const Word*>(a.data), a.stride};
 }
 Rows<Word> as_words(Rows<float> c) { return {reinterpret_cast<Word*>(c.data), c.stride}; }
-
-// Asks for the rows of a panel that follow these, which are read next, while the product runs.
-void prefetch(const void* begin, int64_t bytes) {
-    const auto* from = static_cast<const char*>(begin);
-    for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T1);
-}
 
 // A few rows, or a few rows of B, are not worth a copy.
 bool worth_a_copy(int64_t m, int64_t n, int64_t depth, int64_t stride) {
@@ -47,14 +44,18 @@ void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float
         const bool add = accumulate || k0 > 0;
         for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
             const int64_t columns = std::min(kPanel, n - n0);
+            // The rows of a panel that follow these are read next, and then the next panel.
+            const void* next = b.stride == kPanel ? right[depth] : nullptr;
+            const int64_t bytes = depth * kPanel * 4;
             if (worth_a_copy(m, columns, depth, b.stride)) {
                 copy_strips(columns, depth, right.from_column(n0), strips);
-                if (b.stride == kPanel) prefetch(right[depth], depth * kPanel * 4);
-                strips.times<Fp32>(m, columns, depth, left, as_words(c.from_column(n0)), add);
+                strips.times<Fp32>(m, columns, depth, left, as_words(c.from_column(n0)), add, next,
+                                   bytes);
             } else {
+                Ahead ahead = ahead_of<Fp32>(m, columns, next, bytes);
                 for (int64_t i = n0; i < n0 + columns; i += kTileColumns)
                     rows_product<Fp32>(WholeTile{}, m, depth, left, right.from_column(i),
-                                       as_words(c.from_column(i)), add);
+                                       as_words(c.from_column(i)), add, ahead);
             }
         }
     }
@@ -97,9 +98,10 @@ void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const ui
             for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
                 const int64_t columns = std::min(kPanel, n - n0);
                 widen_strips(columns, depth, right.from_row(k0 / 2).from_column(n0), strips);
-                if (b.stride == kPanel) prefetch(right[(k0 + depth) / 2], depth * kPanel * 2);
                 strips.times<Fp32>(rows, columns, depth, {left, kDepth},
-                                   as_words(c.from_row(m0).from_column(n0)), accumulate || k0 > 0);
+                                   as_words(c.from_row(m0).from_column(n0)), accumulate || k0 > 0,
+                                   b.stride == kPanel ? right[(k0 + depth) / 2] : nullptr,
+                                   depth * kPanel * 2);
             }
         }
     }

@@ -79,13 +79,13 @@ void half_panel(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const in
     for (; i < m; ++i) rows.template operator()<1>(i);
 }
 
-void product(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
+void product(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, Int8Panel b, Rows<float> c,
              bool accumulate, const Dequantisation& by) {
     for (int64_t n0 = 0; n0 < n; n0 += 16 * kParts) {
         const Dequantisation part{by.rows, by.offsets + n0, by.scales + n0,
                                   by.bias != nullptr ? by.bias + n0 : nullptr};
-        half_panel(m, std::min<int64_t>(16 * kParts, n - n0), k, a, b + 4 * n0, c.from_column(n0),
-                   accumulate, part);
+        half_panel(m, std::min<int64_t>(16 * kParts, n - n0), k, a, b.data + 4 * n0,
+                   c.from_column(n0), accumulate, part);
     }
 }
 

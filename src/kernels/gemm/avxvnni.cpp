@@ -11,21 +11,22 @@ namespace segrid::gemm {
 namespace {
 
 struct Fours : Integers {
-    static __m256i add(__m256i sums, __m256i x, __m256i y) {
-        return _mm256_dpbusd_avx_epi32(sums, x, y);
+    static __m256i add(__m256i sums, const __m256i (&x)[1], const __m256i (&y)[1]) {
+        return _mm256_dpbusd_avx_epi32(sums, x[0], y[0]);
     }
 };
 
-void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
+void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, Int8Panel b, Rows<float> c,
           bool accumulate, const Dequantisation& by) {
     Strips strips;
     const Rows<const Word> left{reinterpret_cast<const Word*>(a.data), a.stride / 4};
-    const auto* panel = reinterpret_cast<const Word*>(b);
+    const auto* panel = reinterpret_cast<const Word*>(b.data);
     dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
         for (int64_t k0 = 0; k0 < k / 4; k0 += kDepth) {
             const int64_t depth = std::min(kDepth, k / 4 - k0);
             copy_strips(kPanel, depth, {panel + k0 * kPanel, kPanel}, strips);
-            strips.times<Fours>(m, n, depth, left.from_column(k0), {sums, kPanel}, k0 > 0);
+            strips.times<Fours>(m, n, depth, left.from_column(k0), {sums, kPanel}, k0 > 0,
+                                panel + (k0 + depth) * kPanel, depth * kPanel * 4);
         }
     });
 }

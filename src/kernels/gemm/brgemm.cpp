@@ -44,9 +44,9 @@ void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const ui
     });
 }
 
-void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
+void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, Int8Panel b, Rows<float> c,
           bool accumulate, const Dequantisation& by) {
-    const auto* right = reinterpret_cast<const signed char*>(b);
+    const auto* right = reinterpret_cast<const signed char*>(b.data);
     dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
         tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
             brgemm(mc, nc, kc, a.stride, kPanel, 64, k0 > 0, a[m0] + k0,

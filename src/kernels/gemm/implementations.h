@@ -36,9 +36,8 @@ struct Bf16Implementation {
 };
 
 struct Int8Implementation {
-    // A in u8, its stride and k multiples of 4; at most 64 rows and kPanel columns; B one panel in
-    // s8, in fours of rows, [k / 4][kPanel][4], 64-byte aligned
-    void (*product)(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b,
+    // A in u8, its stride and k multiples of 4; at most 64 rows and kPanel columns
+    void (*product)(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, Int8Panel b,
                     Rows<float> c, bool accumulate, const Dequantisation& by);
     // Called after the last of several products; may be null.
     void (*leave)() = nullptr;

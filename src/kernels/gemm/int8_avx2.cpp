@@ -1,5 +1,6 @@
-// The instruction that multiplies bytes adds pairs of products in 16 bits and saturates. So bytes
-// are widened to 16 bits, whose pairs of products are summed exactly in 32 bits.
+// The instruction that multiplies bytes adds pairs of products in 16 bits and saturates. Where the
+// values of a panel are so small that two pairs together fit (Int8Panel::narrow), it is used. Else
+// bytes are widened to 16 bits, whose pairs of products are summed exactly in 32 bits.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -10,9 +11,27 @@
 namespace segrid::gemm {
 namespace {
 
+struct Fours : Integers {
+    static constexpr int kRows = 4, kWords = 2;
+    static __m256i add(__m256i sums, const __m256i (&x)[2], const __m256i (&y)[2]) {
+        return wider(sums, _mm256_add_epi16(_mm256_maddubs_epi16(x[0], y[0]),
+                                            _mm256_maddubs_epi16(x[1], y[1])));
+    }
+    static __m256i add(__m256i sums, const __m256i (&x)[1], const __m256i (&y)[1]) {
+        return wider(sums, _mm256_maddubs_epi16(x[0], y[0]));
+    }
+    // Adds pairs of 16 bits to sums of 32 bits.
+    static __m256i wider(__m256i sums, __m256i pairs) {
+        return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+};
+
 struct Pairs : Integers {
-    static __m256i add(__m256i sums, __m256i x, __m256i y) {
-        return _mm256_add_epi32(sums, _mm256_madd_epi16(x, y));
+    static __m256i add(__m256i sums, const __m256i (&x)[1], const __m256i (&y)[1]) {
+        __m256i next = _mm256_add_epi32(sums, _mm256_madd_epi16(x[0], y[0]));
+        // Keeps GCC from making many products first, for which there are too few registers.
+        asm("" : "+x"(next));
+        return next;
     }
 };
 
@@ -46,18 +65,36 @@ void widen_strips(int64_t depth, const int8_t* b, Strips& strips) {
     }
 }
 
-void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
-          bool accumulate, const Dequantisation& by) {
+void fours(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<Word> sums,
+           Strips& strips) {
+    const Rows<const Word> left{reinterpret_cast<const Word*>(a.data), a.stride / 4};
+    const auto* panel = reinterpret_cast<const Word*>(b);
+    for (int64_t k0 = 0; k0 < k / 4; k0 += kDepth) {
+        const int64_t depth = std::min(kDepth, k / 4 - k0);
+        copy_strips(kPanel, depth, {panel + k0 * kPanel, kPanel}, strips);
+        strips.times<Fours>(m, n, depth, left.from_column(k0), sums, k0 > 0,
+                            panel + (k0 + depth) * kPanel, depth * kPanel * 4);
+    }
+}
+
+void pairs(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<Word> sums,
+           Strips& strips) {
     constexpr int64_t kRows = 64;
     alignas(64) Word left[kRows * kDepth];
+    for (int64_t k0 = 0; k0 < k; k0 += 2 * kDepth) {
+        const int64_t count = std::min(2 * kDepth, k - k0);
+        for (int64_t i = 0; i < m; ++i) widen(count, a[i] + k0, left + i * kDepth);
+        widen_strips(count / 2, b + k0 * kPanel, strips);
+        strips.times<Pairs>(m, n, count / 2, {left, kDepth}, sums, k0 > 0,
+                            b + (k0 + count) * kPanel, count * kPanel);
+    }
+}
+
+void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, Int8Panel b, Rows<float> c,
+          bool accumulate, const Dequantisation& by) {
     Strips strips;
     dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
-        for (int64_t k0 = 0; k0 < k; k0 += 2 * kDepth) {
-            const int64_t count = std::min(2 * kDepth, k - k0);
-            for (int64_t i = 0; i < m; ++i) widen(count, a[i] + k0, left + i * kDepth);
-            widen_strips(count / 2, b + k0 * kPanel, strips);
-            strips.times<Pairs>(m, n, count / 2, {left, kDepth}, {sums, kPanel}, k0 > 0);
-        }
+        (b.narrow ? fours : pairs)(m, n, k, a, b.data, {sums, kPanel}, strips);
     });
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/arena.h"
 #include "core/precision.h"
@@ -72,8 +73,9 @@ struct QuantisedWeight {
     at::Tensor values;  // [n, k] s8, from -127 to 127
     at::Tensor scales;  // [n]
 };
-// Symmetric: the largest magnitude in each row becomes 127.
-QuantisedWeight quantise(const at::Tensor& weight);
+// Symmetric: the largest magnitude in each row becomes 127, or less where the panels shall be
+// narrow (panel.h).
+QuantisedWeight quantise(const at::Tensor& weight, bool narrow = false);
 at::Tensor dequantise(const QuantisedWeight& weight);
 
 class TorchInt8;
@@ -88,7 +90,8 @@ public:
     static constexpr int64_t kGroup = 512;
 
     PackedMatrix() = default;
-    // weight: [n, k] in fp32, as torch.nn.Linear keeps it. name: appears in errors.
+    // weight: [n, k] in fp32, as torch.nn.Linear keeps it. name: appears in errors. In int8 it is
+    // made narrow on CPUs whose products are faster then.
     PackedMatrix(const at::Tensor& weight, Precision precision, std::string name = "");
     PackedMatrix(const QuantisedWeight& weight, std::string name);  // Int8
 
@@ -97,15 +100,16 @@ public:
     Precision precision() const { return precision_; }
     const std::string& name() const { return name_; }
     Factor panel(int64_t index) const;  // for fp32 and bf16
-    // For int8: the panel from row k0 on, in groups of four rows, [k / 4][kPanel][4]; its scales;
-    // and the sums of its columns over [k0, k1).
-    const int8_t* panel_int8(int64_t index, int64_t k0) const;
+    // For int8: the panel from row k0 on, which is a multiple of kGroup; its scales; and the sums
+    // of its columns over [k0, k1).
+    Int8Panel panel_int8(int64_t index, int64_t k0) const;
     const float* scales(int64_t index) const;
     void sums(int64_t index, int64_t k0, int64_t k1, int32_t out[kPanel]) const;
     const TorchInt8* torch() const { return torch_.get(); }
 
 private:
     at::Tensor data_, scales_, sums_;
+    std::vector<bool> narrow_;                // for each panel
     std::shared_ptr<const TorchInt8> torch_;  // set for Int8Torch only
     Precision precision_ = Precision::Fp32;
     int64_t k_ = 0, n_ = 0;

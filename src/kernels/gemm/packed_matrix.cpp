@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/cpu.h"
 #include "core/error.h"
+#include "kernels/gemm/narrow.h"
 #include "kernels/gemm/op.h"
 #include "kernels/gemm/torch_int8.h"
 
@@ -13,9 +15,31 @@ namespace {
 
 int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// The largest of the sums that Int8Panel::narrow limits, in a row of a weight.
+template <class T>
+float widest(int64_t k, const T* row) {
+    float found = 0;
+    for (int64_t begin = 0; begin < k; begin += 8) {
+        for (int64_t first : {begin, begin + 2}) {
+            float positive = 0, negative = 0;
+            for (int64_t i : {first, first + 1, first + 4, first + 5}) {
+                const float value = i < k ? static_cast<float>(row[i]) : 0.0F;
+                (value > 0 ? positive : negative) += value;
+            }
+            found = std::max({found, positive, -negative});
+        }
+    }
+    return found;
+}
+
 }  // namespace
 
-QuantisedWeight quantise(const at::Tensor& weight) {
+bool narrow_is_faster() {
+    const CpuFeatures& cpu = cpu_features();
+    return cpu.avx2 && !cpu.avx_vnni && !cpu.avx512_vnni && !cpu.amx;
+}
+
+QuantisedWeight quantise(const at::Tensor& weight, bool narrow) {
     // Works row by row, because ATen's temporaries for the whole matrix would leave holes in the
     // heap as large as a tenth of the model.
     const at::Tensor from = weight.contiguous();
@@ -26,11 +50,18 @@ QuantisedWeight quantise(const at::Tensor& weight) {
         int8_t* values = to.values.mutable_data_ptr<int8_t>() + r * k;
         float largest = 0;
         for (int64_t i = 0; i < k; ++i) largest = std::max(largest, std::abs(row[i]));
-        const float scale = largest > 0 ? largest / 127 : 1.0F;
-        to.scales.mutable_data_ptr<float>()[r] = scale;
-        for (int64_t i = 0; i < k; ++i)
-            values[i] =
-                static_cast<int8_t>(std::clamp(std::nearbyint(row[i] / scale), -127.0F, 127.0F));
+        const float sum = narrow ? widest(k, row) : 0.0F;
+        // Rounding adds at most a half to each of the four values of a sum, so that 2 less than
+        // kNarrow is always enough.
+        for (int limit = kNarrow; limit >= kNarrow - 2; --limit) {
+            const float room = sum / static_cast<float>(limit);
+            const float scale = largest > 0 ? std::max(largest / 127, room) : 1.0F;
+            to.scales.mutable_data_ptr<float>()[r] = scale;
+            for (int64_t i = 0; i < k; ++i)
+                values[i] = static_cast<int8_t>(
+                    std::clamp(std::nearbyint(row[i] / scale), -127.0F, 127.0F));
+            if (!narrow || widest(k, values) <= kNarrow) break;
+        }
     }
     return to;
 }
@@ -41,7 +72,7 @@ at::Tensor dequantise(const QuantisedWeight& w) {
 
 PackedMatrix::PackedMatrix(const at::Tensor& weight, Precision precision, std::string name) {
     if (precision == Precision::Int8) {
-        *this = PackedMatrix(quantise(weight), std::move(name));
+        *this = PackedMatrix(quantise(weight, narrow_is_faster()), std::move(name));
         return;
     }
     precision_ = precision;
@@ -74,6 +105,12 @@ PackedMatrix::PackedMatrix(const QuantisedWeight& w, std::string name)
     data_ = padded.view({-1, kPanel, k / 4, 4}).transpose(1, 2).contiguous();
     scales_ = at::zeros({width});
     scales_.narrow(0, 0, n_).copy_(w.scales);
+    for (int64_t first = 0; first < width; first += kPanel) {
+        const int8_t* rows = padded.const_data_ptr<int8_t>() + first * k;
+        bool narrow = true;
+        for (int64_t r = 0; narrow && r < kPanel; ++r) narrow = widest(k, rows + r * k) <= kNarrow;
+        narrow_.push_back(narrow);
+    }
     const int64_t groups = (k + kGroup - 1) / kGroup;
     sums_ = at::zeros({groups + 1, width}, at::kInt);
     for (int64_t g = 0; g < groups; ++g) {
@@ -92,8 +129,9 @@ Factor PackedMatrix::panel(int64_t index) const {
         kPanel};
 }
 
-const int8_t* PackedMatrix::panel_int8(int64_t index, int64_t k0) const {
-    return data_.const_data_ptr<int8_t>() + (index * rounded_up(k_, 4) + k0) * kPanel;
+Int8Panel PackedMatrix::panel_int8(int64_t index, int64_t k0) const {
+    return {data_.const_data_ptr<int8_t>() + (index * rounded_up(k_, 4) + k0) * kPanel,
+            narrow_[static_cast<std::size_t>(index)]};
 }
 
 const float* PackedMatrix::scales(int64_t index) const {

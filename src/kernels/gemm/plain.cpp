@@ -36,14 +36,14 @@ void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const ui
     product(left, right.to(at::kFloat).transpose(1, 2).reshape({k, n}), view(c, m, n), accumulate);
 }
 
-void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, const int8_t* b, Rows<float> c,
+void int8(int64_t m, int64_t n, int64_t k, Rows<const uint8_t> a, Int8Panel b, Rows<float> c,
           bool accumulate, const Dequantisation& by) {
     dequantised(m, n, c, accumulate, by, [&](int32_t* sums) {
         const at::Tensor left =
             at::from_blob(const_cast<uint8_t*>(a.data), {m, k}, {a.stride, 1}, at::kByte)
                 .to(at::kInt);
-        const at::Tensor right =
-            at::from_blob(const_cast<int8_t*>(b), {k / 4, n, 4}, {4 * kPanel, 4, 1}, at::kChar);
+        const at::Tensor right = at::from_blob(const_cast<int8_t*>(b.data), {k / 4, n, 4},
+                                               {4 * kPanel, 4, 1}, at::kChar);
         product(left, right.to(at::kInt).transpose(1, 2).reshape({k, n}),
                 at::from_blob(sums, {m, n}, {64, 1}, at::kInt), /*accumulate=*/false);
     });

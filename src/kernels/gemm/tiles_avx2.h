@@ -1,5 +1,5 @@
-// Products by register tiles of 6 x 16 sums, for CPUs without AVX-512. The files that include this
-// are compiled for one instruction set each, so everything here has internal linkage.
+// Products by register tiles of 6 x 16 or 4 x 16 sums, for CPUs without AVX-512. The files that
+// include this are compiled for one instruction set each, so everything here has internal linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -18,7 +18,7 @@ namespace {
 // consecutive k. A row of the right-hand side has one word for each column.
 using Word = int32_t;
 
-constexpr int kTileRows = 6, kTileColumns = 16;
+constexpr int kTileColumns = 16;
 // Rows of words at a time. The 16 columns of a strip then take 16 KB of the first-level cache, and
 // the strips of a panel 64 KB of the second-level cache.
 constexpr int64_t kDepth = 256;
@@ -47,13 +47,35 @@ struct PartTile {
     void store(Word* p, int half, __m256i v) const { _mm256_maskstore_epi32(p, mask[half], v); }
 };
 
-// Integer sums in registers; Fp32 in avx2.cpp is the same for numbers.
+// Integer sums in registers; Fp32 in avx2.cpp is the same for numbers. kRows: of a tile. kWords: of
+// a row and of a column that are multiplied together.
 struct Integers {
+    static constexpr int kRows = 6, kWords = 1;
     using Vector = __m256i;
     static Vector from_words(__m256i v) { return v; }
     static __m256i to_words(Vector v) { return v; }
     static Vector broadcast(const Word* p) { return _mm256_set1_epi32(*p); }
 };
+
+// Adds the products of W words of each row and of each column, from word j on. It is a part of the
+// caller, so that the sums stay in registers.
+template <class Form, int W, int R>
+[[gnu::always_inline]] inline void add_words(int64_t j, Rows<const Word> a, Rows<const Word> b,
+                                             typename Form::Vector (&sums)[R][2]) {
+    typename Form::Vector x[W], y[2][W];
+#pragma GCC unroll 2
+    for (int w = 0; w < W; ++w) {
+        y[0][w] = Form::from_words(words(b[j + w]));
+        y[1][w] = Form::from_words(words(b[j + w] + 8));
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 2
+        for (int w = 0; w < W; ++w) x[w] = Form::broadcast(a[i] + j + w);
+        sums[i][0] = Form::add(sums[i][0], x, y[0]);
+        sums[i][1] = Form::add(sums[i][1], x, y[1]);
+    }
+}
 
 // Form::add(sums, x, y) adds to 8 sums the products of the numbers in the words of x and y.
 template <class Form, int R, class Tile>
@@ -67,15 +89,10 @@ void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<cons
             sums[i][half] = Form::from_words(accumulate ? tile.load(c[i] + 8 * half, half)
                                                         : _mm256_setzero_si256());
     }
-    for (int64_t j = 0; j < depth; ++j) {
-        const auto b0 = Form::from_words(words(b[j])), b1 = Form::from_words(words(b[j] + 8));
-#pragma GCC unroll 6
-        for (int i = 0; i < R; ++i) {
-            const auto x = Form::broadcast(a[i] + j);
-            sums[i][0] = Form::add(sums[i][0], x, b0);
-            sums[i][1] = Form::add(sums[i][1], x, b1);
-        }
-    }
+    int64_t j = 0;
+    for (; j + Form::kWords <= depth; j += Form::kWords)
+        add_words<Form, Form::kWords>(j, a, b, sums);
+    for (; Form::kWords > 1 && j < depth; ++j) add_words<Form, 1>(j, a, b, sums);
 #pragma GCC unroll 6
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 2
@@ -84,12 +101,35 @@ void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<cons
     }
 }
 
+// Memory that is read next: a share of it is asked for before each tile, because a core waits when
+// it has asked for too much at once.
+class Ahead {
+public:
+    Ahead() = default;
+    Ahead(const void* begin, int64_t bytes, int64_t tiles)
+        : at_(static_cast<const char*>(begin)),
+          end_(at_ + bytes),
+          share_((bytes / kLine + tiles - 1) / tiles * kLine) {}
+    void ask() {
+        for (const char* stop = at_ + std::min(share_, end_ - at_); at_ < stop; at_ += kLine)
+            _mm_prefetch(at_, _MM_HINT_T1);
+    }
+
+private:
+    static constexpr int64_t kLine = 64;
+    const char *at_ = nullptr, *end_ = nullptr;
+    int64_t share_ = 0;
+};
+
 template <class Form, class Tile>
 void rows_product(const Tile& tile, int64_t m, int64_t depth, Rows<const Word> a,
-                  Rows<const Word> b, Rows<Word> c, bool accumulate) {
+                  Rows<const Word> b, Rows<Word> c, bool accumulate, Ahead& ahead) {
     int64_t i = 0;
-    for (; i + kTileRows <= m; i += kTileRows)
-        tile_product<Form, kTileRows>(tile, depth, a.from_row(i), b, c.from_row(i), accumulate);
+    for (; i + Form::kRows <= m; i += Form::kRows) {
+        ahead.ask();
+        tile_product<Form, Form::kRows>(tile, depth, a.from_row(i), b, c.from_row(i), accumulate);
+    }
+    if (i < m) ahead.ask();
     a = a.from_row(i);
     c = c.from_row(i);
     switch (m - i) {
@@ -102,6 +142,15 @@ void rows_product(const Tile& tile, int64_t m, int64_t depth, Rows<const Word> a
     }
 }
 
+// next: memory that is read after a product of m rows and so many columns; may be null.
+template <class Form>
+Ahead ahead_of(int64_t m, int64_t columns, const void* next, int64_t bytes) {
+    if (next == nullptr) return {};
+    const int64_t down = (m + Form::kRows - 1) / Form::kRows,
+                  across = (columns + kTileColumns - 1) / kTileColumns;
+    return {next, bytes, down * across};
+}
+
 // The strips of at most kPanel columns and kDepth rows of words: those of columns [16 s, 16 s + 16)
 // begin at at(s). Rows of a panel are 256 bytes apart, so that 16 of its columns would share a
 // quarter of the first-level cache's sets.
@@ -109,16 +158,17 @@ class Strips {
 public:
     Word* at(int64_t strip) { return words_ + strip * kDepth * kTileColumns; }
 
-    // C[m, columns] (+)= A times the strips.
+    // C[m, columns] (+)= A times the strips. next: of so many bytes, or null.
     template <class Form>
     void times(int64_t m, int64_t columns, int64_t depth, Rows<const Word> a, Rows<Word> c,
-               bool accumulate) {
+               bool accumulate, const void* next, int64_t bytes) {
+        Ahead ahead = ahead_of<Form>(m, columns, next, bytes);
         for (int64_t n0 = 0; n0 < columns; n0 += kTileColumns) {
             const Rows<const Word> b{at(n0 / kTileColumns), kTileColumns};
             const Rows<Word> to = c.from_column(n0);
             if (columns - n0 >= kTileColumns)
-                rows_product<Form>(WholeTile{}, m, depth, a, b, to, accumulate);
-            else rows_product<Form>(PartTile(columns - n0), m, depth, a, b, to, accumulate);
+                rows_product<Form>(WholeTile{}, m, depth, a, b, to, accumulate, ahead);
+            else rows_product<Form>(PartTile(columns - n0), m, depth, a, b, to, accumulate, ahead);
         }
     }
 

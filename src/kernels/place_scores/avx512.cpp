@@ -8,7 +8,7 @@ namespace segrid::places {
 namespace {
 
 struct Avx512 {
-    static constexpr int kQueries = 3, kLanes = 16;
+    static constexpr int kQueries = 3, kFrames = 7, kLanes = 16, kGroup = 16;
 
     template <int Q, int F>
     static void block(const Block& b) {
@@ -53,7 +53,6 @@ struct Avx512 {
 
 void avx512(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
             Rows<float> scores) {
-    static_assert(PlaceKeys::kGroup == Avx512::kLanes);
     over_blocks<Avx512>(of, queries, packed, scores);
 }
 

@@ -21,42 +21,44 @@ struct Block {
     Rows<float> scores;
 };
 
-constexpr int kFrames = 7;  // the most frames of a block
-
-// Calls Form::block<Q, F>(block) for all blocks, with Q at most Form::kQueries; a block covers
-// Form::kLanes places.
+// Calls Form::block<Q, F>(block) for all blocks, with Q at most Form::kQueries and F at most
+// Form::kFrames; a block covers Form::kLanes of the Form::kGroup places that are packed together.
 template <class Form>
 void over_blocks(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
                  Rows<float> scores) {
-    constexpr int64_t kGroup = PlaceKeys::kGroup;
+    constexpr int64_t kGroup = Form::kGroup;
     const int64_t step = of.frames * kGroup, row = of.places * (of.width + 1);
+    // Parts of the frames, as even as possible, because small blocks are slower.
+    const int64_t parts = (of.frames + Form::kFrames - 1) / Form::kFrames;
     const auto frames = [&]<int Q, int... F>(const Block& block, int64_t count,
                                              std::integer_sequence<int, F...>) {
-        static constexpr std::array<void (*)(const Block&), kFrames> blocks{
+        static constexpr std::array<void (*)(const Block&), Form::kFrames> blocks{
             &Form::template block<Q, F + 1>...};
         blocks[static_cast<std::size_t>(count - 1)](block);
     };
-    const auto walk = [&]<int Q>(int64_t q, int64_t place, int64_t f) {
-        const int64_t group = place / kGroup, at = f * kGroup + place % kGroup;
-        const Block block{
-            queries.across + q * row + group * (of.width + 1) * kGroup + place % kGroup,
-            queries.down + q * (of.width + 1),
-            row,
-            packed + group * step * of.width + at,
-            step,
-            of.width,
-            scores.from_row(q).from_column(group * step + at)};
-        frames.template operator()<Q>(block, std::min<int64_t>(kFrames, of.frames - f),
-                                      std::make_integer_sequence<int, kFrames>{});
-    };
-    // Queries are innermost, so that their keys stay in the first-level cache.
-    for (int64_t place = 0; place < of.places; place += Form::kLanes) {
-        for (int64_t f = 0; f < of.frames; f += kFrames) {
-            int64_t q = 0;
-            for (; q + Form::kQueries <= queries.count; q += Form::kQueries)
-                walk.template operator()<Form::kQueries>(q, place, f);
-            for (; q < queries.count; ++q) walk.template operator()<1>(q, place, f);
+    const auto walk = [&]<int Q>(int64_t q, int64_t place) {
+        for (int64_t part = 0; part < parts; ++part) {
+            const int64_t f = part * of.frames / parts, count = (part + 1) * of.frames / parts - f;
+            const int64_t group = place / kGroup, at = f * kGroup + place % kGroup;
+            const Block block{
+                queries.across + q * row + group * (of.width + 1) * kGroup + place % kGroup,
+                queries.down + q * (of.width + 1),
+                row,
+                packed + group * step * of.width + at,
+                step,
+                of.width,
+                scores.from_row(q).from_column(group * step + at)};
+            frames.template operator()<Q>(block, count,
+                                          std::make_integer_sequence<int, Form::kFrames>{});
         }
+    };
+    // Queries are inner, so that the keys of these places stay in the first-level cache.
+    for (int64_t place = 0; place < of.places; place += Form::kLanes) {
+        int64_t q = 0;
+        static_assert(Form::kQueries == 3);
+        for (; q + 3 <= queries.count; q += 3) walk.template operator()<3>(q, place);
+        if (queries.count - q == 2) walk.template operator()<2>(q, place);
+        if (queries.count - q == 1) walk.template operator()<1>(q, place);
     }
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/place_scores/op.h"
 
 #include "core/cpu.h"
+#include "core/error.h"
 #include "core/trace.h"
 #include "kernels/place_scores/implementations.h"
 
@@ -24,9 +25,13 @@ const Table& table() {
 
 }  // namespace
 
+int64_t place_group() { return cpu_features().avx512 ? 16 : 8; }
+
 void place_scores(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
                   Rows<float> scores) {
     trace::count_product(Precision::Fp32, queries.count * of.keys() * of.width);
+    if (of.group != 16 && (of.group != 8 || table().scores == places::avx512))
+        internal("place_scores: this implementation does not read groups of so many places");
     table().scores(of, queries, packed, scores);
 }
 

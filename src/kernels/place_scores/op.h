@@ -15,23 +15,26 @@
 
 namespace segrid {
 
-// The keys of one row of the grid.
+// How many places are packed together: as many as a vector of this CPU has lanes.
+int64_t place_group();
+
+// The keys of one row of the grid, or of a part of it.
 struct PlaceKeys {
-    static constexpr int64_t kGroup = 16;  // places that are packed together
-    int64_t places = 0;                    // a multiple of kGroup
-    int64_t frames = 0;                    // keys of a place
-    int64_t width = 0;                     // channels of a key
+    int64_t places = 0;             // a multiple of 16
+    int64_t frames = 0;             // keys of a place
+    int64_t width = 0;              // channels of a key
+    int64_t group = place_group();  // places that are packed together: 8 or 16
     int64_t keys() const { return places * frames; }
     // The order of keys: by groups of places, then by frames, then by places. These are the place
     // and the frame of a key.
-    int64_t place(int64_t key) const { return key / (kGroup * frames) * kGroup + key % kGroup; }
-    int64_t frame(int64_t key) const { return key / kGroup % frames; }
+    int64_t place(int64_t key) const { return key / (group * frames) * group + key % group; }
+    int64_t frame(int64_t key) const { return key / group % frames; }
 };
 
 // What several queries make of a row of the grid.
 struct PlaceQueries {
     int64_t count = 0;
-    // A, then a as one more channel: [count, places / kGroup, width + 1, kGroup]
+    // A, then a as one more channel: [count, places / group, width + 1, group]
     const float* across = nullptr;
     const float* down = nullptr;  // D, then d: [count, width + 1]
 };

@@ -48,7 +48,7 @@ MemoryTokens memory_tokens(const MemoryParts& parts, int64_t grid, const TokenOr
     memory.values = PackedValues(order.precision, memory.tokens, channels);
     float* keys = memory.keys.mutable_data_ptr<float>();
     const float* places = parts.places().const_data_ptr<float>();
-    const int64_t tile = order.by_place ? PlaceKeys::kGroup * memory.frames : kRowTile;
+    const int64_t tile = order.by_place ? place_group() * memory.frames : kRowTile;
     const auto frame_tokens = [&](int64_t first, int64_t rows, Arena& arena) {
         float *values = arena.take<float>(rows * channels), *own = keys + first * channels;
         float* sums = order.by_place ? arena.take<float>(rows * channels) : own;

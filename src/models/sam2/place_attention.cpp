@@ -6,16 +6,28 @@
 #include <cmath>
 #include <limits>
 
+#include "core/cpu.h"
 #include "kernels/rows/op.h"
 #include "models/sam2/memory_attention_plain.h"
 
 namespace segrid::sam2 {
 namespace {
 
-// Queries that meet the keys of a row of the grid together. What they become for all columns (half
-// a megabyte at SAM 2's size) has to stay in the second-level cache; with fewer of them, keys would
-// be read more often.
-constexpr int64_t kQueries = 32;
+// Queries that meet keys together. With fewer of them, keys would be read more often, and those of
+// several frames are more than the caches hold.
+constexpr int64_t kQueries = 64;
+
+// Columns of the grid that kQueries attend to together: what the queries become for them has to
+// stay in the second-level cache, beside keys.
+int64_t columns_at_once(int64_t grid, int64_t width) {
+    const int64_t room = second_level_cache() * 6 / 10;
+    const auto fits = [&](int64_t columns) {
+        return kQueries * columns * (width + 1) * static_cast<int64_t>(sizeof(float)) <= room;
+    };
+    int64_t columns = grid;
+    while (columns % 32 == 0 && !fits(columns)) columns /= 2;
+    return columns;
+}
 
 // The running softmax over several sets of keys, of which each query reads the values' mean.
 class Reading {
@@ -53,7 +65,10 @@ private:
 
 PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias, int64_t heads,
                                int64_t grid, double theta, int64_t pooling)
-    : grid_(grid), dim_(weight.size(0) / heads), width_(weight.size(1)) {
+    : grid_(grid),
+      dim_(weight.size(0) / heads),
+      width_(weight.size(1)),
+      columns_(columns_at_once(grid, width_)) {
     const at::Tensor all = at::cat({weight, bias.unsqueeze(1)}, 1);
     for (int64_t h = 0; h < heads; ++h) {
         // [even or odd, column or row, pairs / 2, width + 1]
@@ -67,65 +82,73 @@ PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias,
         plain::rotary_angles(grid, dim_, theta, pooling).narrow(0, 0, grid).narrow(1, 0, dim_ / 4);
     cos_rows_ = angles.cos().contiguous();
     sin_rows_ = angles.neg().sin().contiguous();
-    cos_ = cos_rows_.t().contiguous();
-    sin_ = sin_rows_.t().contiguous();
+    const auto by_parts = [&](const at::Tensor& rows) {
+        return rows.unflatten(0, {-1, columns_}).transpose(1, 2).contiguous();
+    };
+    cos_ = by_parts(cos_rows_);
+    sin_ = by_parts(sin_rows_);
 }
 
-void PlaceAttention::fold_across(const Head& head, const float* q, float* across,
+void PlaceAttention::fold_across(const Head& head, int64_t part, const float* q, float* across,
                                  Arena& arena) const {
     const Arena::Lifetime scope(arena);
-    constexpr int64_t kGroup = PlaceKeys::kGroup;
-    const int64_t quarter = dim_ / 4, channels = width_ + 1;
-    float* turned = arena.take<float>(2 * quarter * grid_);  // a query, turned for every column
-    float* folded = arena.take<float>(channels * grid_);
+    const int64_t quarter = dim_ / 4, channels = width_ + 1, group = place_group();
+    float* turned = arena.take<float>(2 * quarter * columns_);  // a query, turned for every column
+    float* folded = arena.take<float>(channels * columns_);
     for (int64_t p = 0; p < quarter; ++p) {
-        std::fill_n(turned + p * grid_, grid_, q[p]);
-        std::fill_n(turned + (quarter + p) * grid_, grid_, q[2 * quarter + p]);
+        std::fill_n(turned + p * columns_, columns_, q[p]);
+        std::fill_n(turned + (quarter + p) * columns_, columns_, q[2 * quarter + p]);
     }
-    turn_row(quarter * grid_, cos_.const_data_ptr<float>(), sin_.const_data_ptr<float>(), turned);
-    matmul(channels, grid_, 2 * quarter, {head.across.const_data_ptr<float>(), 2 * quarter},
-           Rows<const float>{turned, grid_}, {folded, grid_});
-    for (int64_t g = 0; g < grid_ / kGroup; ++g) {
-        for (int64_t c = 0; c < channels; ++c, across += kGroup)
-            std::copy_n(folded + c * grid_ + g * kGroup, kGroup, across);
+    turn_row(quarter * columns_, cos_.const_data_ptr<float>() + part * quarter * columns_,
+             sin_.const_data_ptr<float>() + part * quarter * columns_, turned);
+    matmul(channels, columns_, 2 * quarter, {head.across.const_data_ptr<float>(), 2 * quarter},
+           Rows<const float>{turned, columns_}, {folded, columns_});
+    for (int64_t g = 0; g < columns_; g += group) {
+        for (int64_t c = 0; c < channels; ++c, across += group)
+            std::copy_n(folded + c * columns_ + g, group, across);
     }
 }
 
-void PlaceAttention::fold_down(const Head& head, int64_t y, int64_t rows, const float* q,
-                               float* down, Arena& arena) const {
+void PlaceAttention::fold_down(const Head& head, int64_t rows, const float* q, float* down,
+                               Arena& arena) const {
     const Arena::Lifetime scope(arena);
     const int64_t quarter = dim_ / 4, channels = width_ + 1;
-    float* turned = arena.take<float>(rows * 2 * quarter);
-    for (int64_t r = 0; r < rows; ++r) {
-        float* row = turned + r * 2 * quarter;
-        std::copy_n(q + r * dim_ + quarter, quarter, row);
-        std::copy_n(q + r * dim_ + 3 * quarter, quarter, row + quarter);
-        turn_row(quarter, cos_rows_.const_data_ptr<float>() + y * quarter,
-                 sin_rows_.const_data_ptr<float>() + y * quarter, row);
+    float* turned = arena.take<float>(grid_ * rows * 2 * quarter);
+    for (int64_t y = 0; y < grid_; ++y) {
+        for (int64_t r = 0; r < rows; ++r) {
+            float* row = turned + (y * rows + r) * 2 * quarter;
+            std::copy_n(q + r * dim_ + quarter, quarter, row);
+            std::copy_n(q + r * dim_ + 3 * quarter, quarter, row + quarter);
+            turn_row(quarter, cos_rows_.const_data_ptr<float>() + y * quarter,
+                     sin_rows_.const_data_ptr<float>() + y * quarter, row);
+        }
     }
-    matmul(rows, channels, 2 * quarter, {turned, 2 * quarter},
+    matmul(grid_ * rows, channels, 2 * quarter, {turned, 2 * quarter},
            Rows<const float>{head.down.const_data_ptr<float>(), channels}, {down, channels});
 }
 
 void PlaceAttention::attend(const Head& head, const MemoryTokens& memory, int64_t rows,
                             Rows<const float> q_in, Rows<float> out, Arena& arena) const {
     const Arena::Lifetime scope(arena);
-    const PlaceKeys of{.places = grid_, .frames = memory.frames, .width = width_};
+    const PlaceKeys of{.places = columns_, .frames = memory.frames, .width = width_};
     const int64_t channels = width_ + 1;
     float* q = arena.take<float>(rows * dim_);
     for (int64_t r = 0; r < rows; ++r) std::copy_n(q_in[r], dim_, q + r * dim_);
     scale_row(rows * dim_, 1.0F / std::sqrt(static_cast<float>(dim_)), q);
-    float* across = arena.take<float>(rows * grid_ * channels);
-    for (int64_t r = 0; r < rows; ++r)
-        fold_across(head, q + r * dim_, across + r * grid_ * channels, arena);
-    float* down = arena.take<float>(rows * channels);
+    float* down = arena.take<float>(grid_ * rows * channels);
+    fold_down(head, rows, q, down, arena);
+    float* across = arena.take<float>(rows * columns_ * channels);
     float* scores = arena.take<float>(rows * std::max(of.keys(), memory.pointers));
     Reading reading(rows, memory.values.from_column(0), width_, out, arena);
-    for (int64_t y = 0; y < grid_; ++y) {
-        fold_down(head, y, rows, q, down, arena);
-        const float* keys = memory.keys.const_data_ptr<float>() + y * of.keys() * width_;
-        place_scores(of, {rows, across, down}, keys, {scores, of.keys()});
-        reading.read(y * of.keys(), of.keys(), {scores, of.keys()});
+    for (int64_t part = 0; part * columns_ < grid_; ++part) {
+        for (int64_t r = 0; r < rows; ++r)
+            fold_across(head, part, q + r * dim_, across + r * columns_ * channels, arena);
+        for (int64_t y = 0; y < grid_; ++y) {
+            const int64_t first = (y * grid_ + part * columns_) * memory.frames;
+            place_scores(of, {rows, across, down + y * rows * channels},
+                         memory.keys.const_data_ptr<float>() + first * width_, {scores, of.keys()});
+            reading.read(first, of.keys(), {scores, of.keys()});
+        }
     }
     if (memory.pointers > 0) {
         float* keys = arena.take<float>(channels * memory.pointers);
