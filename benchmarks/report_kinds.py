@@ -1,6 +1,6 @@
 """The same measures on each kind of processor that results have been kept of."""
 
-from benchmarks.report_text import ORDER, RESULTS, load, prose, table
+from benchmarks.report_text import RESULTS, load, prose, table
 
 TITLES = {
     "avx512-amx": "AVX-512 and AMX",
@@ -69,7 +69,7 @@ MEASURES = (
 
 def processors():
     """One row for each measure, one column for each kind of processor."""
-    kinds = [kind for kind in ORDER if (RESULTS / kind).is_dir()]
+    kinds = [kind for kind in TITLES if (RESULTS / kind).is_dir()]
 
     def cell(measure, kind):
         try:
@@ -88,7 +88,7 @@ def processors():
     return [
         prose(
             "Ratios differ between kinds of processors, because the peers' products use some of "
-            "them better than others. All in fp32 but the row of int8, on 2 threads. "
+            "them better than others. All in fp32 but the row of int8. "
             + " ".join(f"{title}: {cpus}." for title, cpus in models.items())
             + " An empty cell was not measured."
         ),

@@ -8,17 +8,16 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 
 
-# The kinds of processors (folders of RESULTS) whose figures the pages take first.
-ORDER = ("avx512", "avx512-amx", "avx2-vnni", "avx2")
+# The kind of processor whose figures the pages show, by the first word of a result's name.
+HOME = {"video": "avx512-amx", "serve": "avx512-amx"}
+ELSE = "avx512"
 
 
 def load(name, kind=None):
-    """A result of this kind of processor, or of the first one in ORDER that has it."""
-    kinds = ORDER if kind is None else (kind,)
-    found = next((f for k in kinds if (f := RESULTS / k / f"{name}.json").exists()), None)
-    if found is None:
-        raise FileNotFoundError(f"benchmarks/results has no {name}.json of {' or '.join(kinds)}")
-    return json.loads(found.read_text())
+    """A result of a kind of processor (a folder of RESULTS); default: what the pages show, which
+    is of one kind in each section."""
+    kind = kind or HOME.get(name.partition("-")[0], ELSE)
+    return json.loads((RESULTS / kind / f"{name}.json").read_text())
 
 
 def prose(text):

@@ -95,8 +95,7 @@ def table(found):
 def row_of(precision):
     """The name of a row. Without VNNI, int8 has other weights, and so a row of its own
     (src/kernels/gemm/panel.h)."""
-    narrow = not any(_core.cpu_features()[f] for f in ("avx_vnni", "avx512_vnni", "amx"))
-    return "int8-narrow" if precision == "int8" and narrow else precision
+    return "int8-narrow" if precision == "int8" and _core.int8_is_narrow() else precision
 
 
 def keep(folder, rows):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from segrid import _core
 from segrid._files import atomic_write
 from segrid._hub import ModelFiles
 from segrid._types import Tensors
@@ -53,14 +54,9 @@ def save(files: ModelFiles, names: list[str], precision: str, folder: Path) -> N
 
 
 def quantise(weight: Any) -> tuple[Any, Any]:
-    """Quantises a (N, K) tensor to (N, K) int8 values and (N,) float32 scales.
-
-    Row n is scale[n] * values[n], and its largest magnitude becomes 127. The result has the same
-    bits as the engine's own quantisation.
-    """
+    """Quantises a (N, K) tensor to (N, K) int8 values and (N,) float32 scales, with the same bits
+    as when a model is loaded on this CPU. Row n is scale[n] * values[n]."""
     import torch
 
-    weight = weight.to(torch.float32)
-    largest = weight.abs().amax(1)
-    scales = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
-    return torch.round(weight / scales.unsqueeze(1)).clamp(-127, 127).to(torch.int8), scales
+    values, scales = _core.quantise(weight.to(torch.float32).numpy())
+    return torch.from_numpy(values), torch.from_numpy(scales)

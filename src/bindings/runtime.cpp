@@ -1,5 +1,8 @@
+#include <ATen/Functions.h>
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -11,6 +14,8 @@
 #include "core/thread_pool.h"
 #include "core/trace.h"
 #include "engine/device.h"
+#include "kernels/gemm/narrow.h"
+#include "kernels/gemm/op.h"
 #include "kernels/gemm/rate.h"
 
 namespace segrid::bindings {
@@ -88,6 +93,25 @@ void bind_cpu(py::module_& m) {
         "Returns the effect of SEGRID_CPU: {\"level\": its value, \"masked\": features of this CPU "
         "that are not used}. Raises ValueError for a level that is unknown or that this CPU "
         "lacks.");
+    m.def("int8_is_narrow", &narrow_is_faster,
+          "Whether int8 rounds weights more coarsely on this CPU, which has AVX2 and no VNNI.");
+    m.def(
+        "quantise",
+        [](const py::array_t<float, py::array::c_style | py::array::forcecast>& weight) {
+            if (weight.ndim() != 2) invalid("quantise: a weight has two dimensions");
+            const QuantisedWeight w =
+                segrid::quantise(at::from_blob(const_cast<float*>(weight.data()),
+                                               {weight.shape(0), weight.shape(1)}, at::kFloat),
+                                 narrow_is_faster());
+            py::array_t<int8_t> values({weight.shape(0), weight.shape(1)});
+            py::array_t<float> scales(weight.shape(0));
+            std::copy_n(w.values.const_data_ptr<int8_t>(), values.size(), values.mutable_data());
+            std::copy_n(w.scales.const_data_ptr<float>(), scales.size(), scales.mutable_data());
+            return py::make_tuple(values, scales);
+        },
+        py::arg("weight"),
+        "Returns (values, scales) of a (N, K) weight in int8, as a model has it on this CPU: row n "
+        "is scales[n] * values[n].");
     m.def("force_kernels", &force_kernels, py::arg("request"));
     m.def("kernel_choices", [] {
         py::list list;

@@ -10,8 +10,6 @@ namespace {
 
 bool has_bf16() { return cpu_features().avx512_bf16 || cpu_features().amx; }
 bool has_int8() { return cpu_features().avx2; }
-// The row of a model's table that holds for the int8 of this CPU.
-std::string int8_row() { return narrow_is_faster() ? "int8-narrow" : "int8"; }
 
 bool within_gates(const Config& settings, const std::string& name) {
     const std::string table = "precision." + name + ".";
@@ -27,9 +25,10 @@ std::string automatic(const std::string& settings_path, bool plain) {
     // The table's bf16 row was measured with the CPU's kernels, which round less than a device.
     if (plain) return within_gates(settings, "fp16") ? "fp16" : "fp32";
     if (settings.text("quantised", "") == "int8") return "int8";
-    // Both rows are read on every CPU, so that a broken table is an error everywhere.
-    const bool int8 = within_gates(settings, int8_row()), bf16 = within_gates(settings, "bf16");
-    if (int8 && has_int8()) return "int8";
+    // All rows are read on every CPU, so that a broken table is an error everywhere.
+    const bool int8 = within_gates(settings, "int8"), bf16 = within_gates(settings, "bf16"),
+               narrow = within_gates(settings, "int8-narrow");
+    if (has_int8() && (narrow_is_faster() ? narrow : int8)) return "int8";
     return bf16 && has_bf16() ? "bf16" : "fp32";
 }
 

@@ -2,6 +2,7 @@
 #include <ATen/Functions.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <limits>
 
 #include "bindings/arrays.h"
@@ -11,6 +12,7 @@
 #include "kernels/place_scores/op.h"
 #include "kernels/two_way/op.h"
 #include "kernels/upscale/op.h"
+#include "models/sam2/place_attention.h"
 #include "precisions.h"
 
 namespace py = pybind11;
@@ -100,6 +102,38 @@ Floats place_scores(const Floats& across, const Floats& down, const Floats& keys
         for (int64_t k = 0; k < of.keys(); ++k)
             out.mutable_at(q, of.place(k), of.frame(k)) = scores[q * of.keys() + k];
     }
+    return out;
+}
+
+// weight: [heads x head_dim, width]; q: [rows, heads x head_dim]; keys, values: [grid^2, frames,
+// width]. Returns [rows, heads x width].
+Floats place_attention(const Floats& weight, const Floats& bias, const Floats& q,
+                       const Floats& keys, const Floats& values, int64_t heads, int64_t columns) {
+    const int64_t places = keys.shape(0), rows = q.shape(0), width = keys.shape(2);
+    const auto grid = static_cast<int64_t>(std::lround(std::sqrt(places)));
+    const segrid::PlaceKeys row{.places = grid, .frames = keys.shape(1), .width = width};
+    segrid::sam2::MemoryTokens memory;
+    memory.frames = row.frames;
+    memory.tokens = places * row.frames;
+    memory.by_place = true;
+    memory.keys = at::empty({memory.tokens, width});
+    memory.values = segrid::PackedValues(segrid::Precision::Fp32, memory.tokens, width);
+    segrid::Arena arena;
+    float *packed = memory.keys.mutable_data_ptr<float>(),
+          *in_order = arena.take<float>(memory.tokens * width);
+    const int64_t step = row.frames * row.group;
+    for (int64_t t = 0; t < memory.tokens; ++t) {
+        const int64_t k = t % row.keys(), place = t / row.keys() * grid + row.place(k);
+        for (int64_t c = 0; c < width; ++c) {
+            packed[t / step * step * width + c * step + t % step] = keys.at(place, row.frame(k), c);
+            in_order[t * width + c] = values.at(place, row.frame(k), c);
+        }
+    }
+    memory.values.pack(0, memory.tokens, {in_order, width});
+    const segrid::sam2::PlaceAttention attention(tensor(weight), tensor(bias), heads, grid, 10000.0,
+                                                 /*pooling=*/1, columns);
+    Floats out({rows, heads * width});
+    attention(memory, rows, q.data(), out.mutable_data(), arena);
     return out;
 }
 
@@ -240,6 +274,8 @@ void bind_fused(py::module_ m) {
           "The scale is 0.5.");
     m.def("place_scores", &place_scores, py::arg("across"), py::arg("down"), py::arg("keys"),
           py::arg("group") = 0);
+    m.def("place_attention", &place_attention, py::arg("weight"), py::arg("bias"), py::arg("q"),
+          py::arg("keys"), py::arg("values"), py::arg("heads"), py::arg("columns"));
     m.def("two_way", &two_way, py::arg("keys"), py::arg("position"), py::arg("ask"),
           py::arg("bias"), py::arg("values"), py::arg("gamma"), py::arg("read"), py::arg("readers"),
           py::arg("side") = py::none(), py::arg("read_values") = py::none(), py::arg("range"),

@@ -113,6 +113,15 @@ py::array_t<float> linear_quantised(const Floats& x, const Bytes& values, const 
     return out;
 }
 
+// Whether the first panel of a quantised weight is narrow.
+bool is_narrow(const Bytes& values) {
+    const segrid::PackedMatrix w({at::from_blob(const_cast<int8_t*>(values.data()),
+                                                {values.shape(0), values.shape(1)}, at::kChar),
+                                  at::ones({values.shape(0)})},
+                                 "weight");
+    return w.panel_int8(0, 0).narrow;
+}
+
 }  // namespace
 
 void bind_gemm(py::module_ m) {
@@ -122,6 +131,7 @@ void bind_gemm(py::module_ m) {
     m.def("quantise", &quantise, py::arg("weight"), py::arg("narrow"));
     m.def("linear_quantised", &linear_quantised, py::arg("x"), py::arg("values"), py::arg("scales"),
           "In int8, with a weight that is quantised already.");
+    m.def("is_narrow", &is_narrow, py::arg("values"));
     m.def("linear_in_parts", &linear_in_parts, "The inner dimension part by part.");
     m.def("linear_by_columns", &linear_by_columns, py::arg("x"), py::arg("weight"), py::arg("bias"),
           py::arg("precision"), py::arg("part"), py::arg("onto") = py::none(),

@@ -118,6 +118,25 @@ def test_place_scores(kernels, queries, places, frames, width, group):
     assert np.abs(got - expected.numpy()).max() < 1e-6 * width
 
 
+def test_attention_in_parts_of_the_grid(kernels):
+    """The mean of the memory's values is the same however many columns are attended to together.
+    tests/parity holds it against transformers for a whole grid."""
+    width, heads, dim, grid, frames = 8, 2, 16, 64, 3
+    weight, bias, q, keys, values = draw(
+        5,
+        (heads * dim, width),
+        (heads * dim,),
+        (70, heads * dim),
+        (grid * grid, frames, width),
+        (grid * grid, frames, width),
+    )
+    whole = kernels.place_attention(weight, bias, q, keys, values, heads, grid)
+    assert whole.std() > 0.1
+    for columns in (16, 32):
+        got = kernels.place_attention(weight, bias, q, keys, values, heads, columns)
+        assert np.abs(got - whole).max() < 1e-5
+
+
 @pytest.mark.parametrize("side", ["", "update", "both"])
 @pytest.mark.parametrize(
     "keys, dim, heads, tokens, readers, range_",

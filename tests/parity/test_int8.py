@@ -179,25 +179,24 @@ def auto_precision(folder, tmp_path, table):
 def test_auto_goes_by_the_models_table(folder, tmp_path):
     features = _core.cpu_features()
     bf16 = "bf16" if features["avx512_bf16"] or features["amx"] else "fp32"
-    int8 = "int8" if any(features[f] for f in ("avx_vnni", "avx512_vnni", "amx")) else bf16
+    row = "int8-narrow" if _core.int8_is_narrow() else "int8"
+    int8 = "int8" if features["avx2"] else bf16
     good = {
         "bf16": {"iou_mean": 0.996, "iou_min": 0.98},
-        "int8": {"iou_mean": 0.985, "ap50_loss": 0.004},
+        row: {"iou_mean": 0.985, "ap50_loss": 0.004},
     }
     assert segrid.Segmenter(folder).precision == "fp32"  # The folder has no table.
     assert auto_precision(folder, tmp_path, good) == int8
     assert auto_precision(folder, tmp_path, {"bf16": good["bf16"]}) == bf16
-    assert (
-        auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.985, "ap50_loss": 0.02}})
-        == bf16
-    )
-    assert (
-        auto_precision(folder, tmp_path, {**good, "int8": {"iou_mean": 0.97, "ap50_loss": 0.0}})
-        == bf16
-    )
+    for bad in ({"iou_mean": 0.985, "ap50_loss": 0.02}, {"iou_mean": 0.97, "ap50_loss": 0.0}):
+        assert auto_precision(folder, tmp_path, {**good, row: bad}) == bf16
+    # The other int8's row says nothing about this CPU's.
+    other = {"int8": "int8-narrow", "int8-narrow": "int8"}[row]
+    assert auto_precision(folder, tmp_path, {other: good[row]}) == "fp32"
     # This precision was not measured against labels.
-    assert auto_precision(folder, tmp_path, {"int8": {"iou_mean": 0.99}}) == "fp32"
+    assert auto_precision(folder, tmp_path, {row: {"iou_mean": 0.99}}) == "fp32"
     assert auto_precision(folder, tmp_path, {"bf16": {"iou_mean": 0.999, "iou_min": 0.9}}) == "fp32"
     assert auto_precision(folder, tmp_path, {}) == "fp32"
-    with pytest.raises(segrid.CorruptFileError, match="precision.int8.iou_mean"):
-        auto_precision(folder, tmp_path, {"int8": {"iou_mean": "high"}})
+    for name in (row, other):
+        with pytest.raises(segrid.CorruptFileError, match=f"precision.{name}.iou_mean"):
+            auto_precision(folder, tmp_path, {name: {"iou_mean": "high"}})

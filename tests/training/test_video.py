@@ -189,6 +189,10 @@ def test_a_run_starts_from_a_packaged_model(tmp_path):
     masters = run.optimiser.averaged()
     assert all(torch.equal(value, weights[name].float()) for name, value in masters.items())
     assert run.minutes == 0 and run.experience >= train.CURRICULUM[-1][0]
+    run.save()
+    assert train.Run(train.parser().parse_args(args)).experience == run.experience
+    with pytest.raises(ValueError, match="the same --init"):
+        train.Run(train.parser().parse_args(args[:-2]))
 
 
 def test_two_processes_train_alike(tmp_path):

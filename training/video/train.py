@@ -94,6 +94,8 @@ class Run:
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
             self.optimiser.load(saved["state"], saved["count"])
             self.count, self.spent = saved["step"], saved["spent"]
+            if saved.get("init", False) != bool(args.init):
+                raise ValueError(f"{checkpoint}: go on with the same --init as at first")
         self.model = loop.prepare(model, self.dtype)
         self.optimiser.named = dict(self.model.named_parameters())
         self.teacher = Teacher(args.tiny, self.dtype) if args.teacher_minutes else None
@@ -142,6 +144,7 @@ class Run:
             count=self.optimiser.count,
             step=self.count,
             spent=self.spent,
+            init=bool(self.args.init),
         )
         save_atomically(lambda p: torch.save(data, p), self.folder / "checkpoint.pt")
         places = ("shared_image_embedding", "prompt_encoder.shared_embedding")

@@ -145,7 +145,7 @@ void rows_product(const Tile& tile, int64_t m, int64_t depth, Rows<const Word> a
 // next: memory that is read after a product of m rows and so many columns; may be null.
 template <class Form>
 Ahead ahead_of(int64_t m, int64_t columns, const void* next, int64_t bytes) {
-    if (next == nullptr) return {};
+    if (next == nullptr || m == 0) return {};
     const int64_t down = (m + Form::kRows - 1) / Form::kRows,
                   across = (columns + kTileColumns - 1) / kTileColumns;
     return {next, bytes, down * across};

@@ -64,11 +64,11 @@ private:
 }  // namespace
 
 PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias, int64_t heads,
-                               int64_t grid, double theta, int64_t pooling)
+                               int64_t grid, double theta, int64_t pooling, int64_t columns)
     : grid_(grid),
       dim_(weight.size(0) / heads),
       width_(weight.size(1)),
-      columns_(columns_at_once(grid, width_)) {
+      columns_(columns > 0 ? columns : columns_at_once(grid, width_)) {
     const at::Tensor all = at::cat({weight, bias.unsqueeze(1)}, 1);
     for (int64_t h = 0; h < heads; ++h) {
         // [even or odd, column or row, pairs / 2, width + 1]
@@ -113,18 +113,18 @@ void PlaceAttention::fold_down(const Head& head, int64_t rows, const float* q, f
                                Arena& arena) const {
     const Arena::Lifetime scope(arena);
     const int64_t quarter = dim_ / 4, channels = width_ + 1;
-    float* turned = arena.take<float>(grid_ * rows * 2 * quarter);
-    for (int64_t y = 0; y < grid_; ++y) {
+    float* turned = arena.take<float>(rows * 2 * quarter);
+    for (int64_t y = 0; y < grid_; ++y, down += rows * channels) {
         for (int64_t r = 0; r < rows; ++r) {
-            float* row = turned + (y * rows + r) * 2 * quarter;
+            float* row = turned + r * 2 * quarter;
             std::copy_n(q + r * dim_ + quarter, quarter, row);
             std::copy_n(q + r * dim_ + 3 * quarter, quarter, row + quarter);
             turn_row(quarter, cos_rows_.const_data_ptr<float>() + y * quarter,
                      sin_rows_.const_data_ptr<float>() + y * quarter, row);
         }
+        matmul(rows, channels, 2 * quarter, {turned, 2 * quarter},
+               Rows<const float>{head.down.const_data_ptr<float>(), channels}, {down, channels});
     }
-    matmul(grid_ * rows, channels, 2 * quarter, {turned, 2 * quarter},
-           Rows<const float>{head.down.const_data_ptr<float>(), channels}, {down, channels});
 }
 
 void PlaceAttention::attend(const Head& head, const MemoryTokens& memory, int64_t rows,

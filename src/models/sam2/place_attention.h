@@ -13,9 +13,9 @@ public:
     PlaceAttention() = default;
     // weight: [heads x head_dim, channels] and bias of the keys' projection, in which a head's even
     // channels come before its odd ones. grid: of the memory; theta, pooling: of its rotary
-    // positions.
+    // positions. columns: of the grid that are attended to together; 0: what suits the caches.
     PlaceAttention(const at::Tensor& weight, const at::Tensor& bias, int64_t heads, int64_t grid,
-                   double theta, int64_t pooling);
+                   double theta, int64_t pooling, int64_t columns = 0);
     // Whether this is less work than to project and turn the keys of so many frames.
     static bool pays(int64_t grid, int64_t frames) { return grid % 16 == 0 && frames >= 3; }
     // Rows of q: heads side by side, turned by their own places. Rows of out: for each head the
