@@ -89,7 +89,7 @@ def test_a_run_that_is_cut_off_keeps_what_it_found(tmp_path, monkeypatch):
     assert not status.exists() or status.read_text().split()[2] == "Z"
     monkeypatch.setattr(gpu, "RESULTS", tmp_path)
     assert gpu.keep(target.out / "check.json") == [tmp_path / "gpu/speed.json"]
-    assert json.loads((tmp_path / "gpu-speed.json").read_text()) == {"median": 3}
+    assert json.loads((tmp_path / "gpu/speed.json").read_text()) == {"median": 3}
 
 
 def test_the_steps_have_options_that_there_are(tmp_path):
