@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "bindings/module.h"
@@ -97,21 +98,22 @@ void bind_cpu(py::module_& m) {
           "Whether int8 rounds weights more coarsely on this CPU, which has AVX2 and no VNNI.");
     m.def(
         "quantise",
-        [](const py::array_t<float, py::array::c_style | py::array::forcecast>& weight) {
+        [](const py::array_t<float, py::array::c_style | py::array::forcecast>& weight,
+           std::optional<bool> narrow) {
             if (weight.ndim() != 2) invalid("quantise: a weight has two dimensions");
             const QuantisedWeight w =
                 segrid::quantise(at::from_blob(const_cast<float*>(weight.data()),
                                                {weight.shape(0), weight.shape(1)}, at::kFloat),
-                                 narrow_is_faster());
+                                 narrow.value_or(narrow_is_faster()));
             py::array_t<int8_t> values({weight.shape(0), weight.shape(1)});
             py::array_t<float> scales(weight.shape(0));
             std::copy_n(w.values.const_data_ptr<int8_t>(), values.size(), values.mutable_data());
             std::copy_n(w.scales.const_data_ptr<float>(), scales.size(), scales.mutable_data());
             return py::make_tuple(values, scales);
         },
-        py::arg("weight"),
-        "Returns (values, scales) of a (N, K) weight in int8, as a model has it on this CPU: row n "
-        "is scales[n] * values[n].");
+        py::arg("weight"), py::arg("narrow") = py::none(),
+        "Returns (values, scales) of a (N, K) weight in int8: row n is scales[n] * values[n]. "
+        "narrow: None for what a model has on this CPU.");
     m.def("force_kernels", &force_kernels, py::arg("request"));
     m.def("kernel_choices", [] {
         py::list list;

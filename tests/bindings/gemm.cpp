@@ -86,19 +86,6 @@ py::array_t<float> linear_by_columns(const Floats& x, const Floats& weight, cons
     return out;
 }
 
-// (values, scales) of a weight, as `quantise` gives them.
-py::tuple quantise(const Floats& weight, bool narrow) {
-    const segrid::QuantisedWeight w =
-        segrid::quantise(at::from_blob(const_cast<float*>(weight.data()),
-                                       {weight.shape(0), weight.shape(1)}, at::kFloat),
-                         narrow);
-    py::array_t<int8_t> values({weight.shape(0), weight.shape(1)});
-    py::array_t<float> scales(weight.shape(0));
-    std::copy_n(w.values.const_data_ptr<int8_t>(), values.size(), values.mutable_data());
-    std::copy_n(w.scales.const_data_ptr<float>(), scales.size(), scales.mutable_data());
-    return py::make_tuple(values, scales);
-}
-
 py::array_t<float> linear_quantised(const Floats& x, const Bytes& values, const Floats& scales) {
     const int64_t rows = x.shape(0), in = x.shape(1), n = values.shape(0);
     py::array_t<float> out({rows, n});
@@ -128,7 +115,6 @@ void bind_gemm(py::module_ m) {
     m.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("precision") = "fp32");
     m.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("gelu"),
           py::arg("precision") = "fp32");
-    m.def("quantise", &quantise, py::arg("weight"), py::arg("narrow"));
     m.def("linear_quantised", &linear_quantised, py::arg("x"), py::arg("values"), py::arg("scales"),
           "In int8, with a weight that is quantised already.");
     m.def("is_narrow", &is_narrow, py::arg("values"));

@@ -228,9 +228,6 @@ def test_gelu_everywhere(kernels):
         np.float32
     )
     expected = torch.nn.functional.gelu(torch.from_numpy(x).double()).numpy()
-    apart = np.abs(kernels.gelu(x)[:-2] - expected[:-2])
-    size = np.abs(x[:-2])
-    assert (apart < 2.4e-7 * np.clip(size, 1, 6))[size < 6].all()
-    assert (apart <= 2.4e-7 * np.abs(expected[:-2]) + 1e-7)[size >= 6].all()
+    assert np.abs(kernels.gelu(x)[:-2] - expected[:-2]).max() < 6e-7
     assert np.allclose(kernels.gelu(x)[-2:], expected[-2:], rtol=1e-6, atol=1e32)
     assert np.isnan(kernels.gelu(np.full(17, np.nan, np.float32))).all()

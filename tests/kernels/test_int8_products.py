@@ -170,14 +170,14 @@ def test_which_panels_are_narrow(kernels):
 
 
 @pytest.mark.parametrize("k", [1, 7, 768, 1027])
-def test_narrow_weights(kernels, k):
+def test_narrow_weights(k):
     """Their sums fit into 16 bits, and their scales are no coarser than that needs."""
     rng = np.random.default_rng(k)
     w = rng.standard_t(4, (50, k)).astype(np.float32)
-    values, scales = kernels.quantise(w, True)
+    values, scales = _core.quantise(w, True)
     assert sums_in_16_bits(values.astype(np.int64)).max() <= 128
     assert np.abs(values * scales[:, None] - restored(w, narrow=True)).max() < 1e-5
-    wide, coarse = kernels.quantise(w, False)
+    wide, coarse = _core.quantise(w, False)
     assert np.abs(wide).max(1).min() == 127 and (coarse <= scales).all()
     assert np.abs(wide * coarse[:, None] - restored(w, narrow=False)).max() < 1e-5
 

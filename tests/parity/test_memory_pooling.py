@@ -5,6 +5,7 @@ mean stands for all tokens of its square, and not for one beside the object poin
 import numpy as np
 import pytest
 import torch
+from segrid import _core
 from segrid.video.changed_config import ConfigChange
 
 from tests import models
@@ -75,8 +76,10 @@ def test_features_in_the_light_of_memory(case, original, device, ages, pointers)
     same(attend(load(case, device), *given), theirs)
 
 
-@pytest.mark.parametrize("precision, most", [("bf16", 0.006), ("int8", 0.025)])
+@pytest.mark.parametrize("precision, most", [("bf16", 0.006), ("int8", 0.02)])
 def test_lower_precisions(case, original, precision, most):
+    if precision == "int8" and _core.int8_is_narrow():
+        most = 0.025  # Weights are coarser on this CPU (Int8Panel::narrow).
     given, theirs = both(case, original, *MEMORIES[-1])
     assert 1e-3 < off(attend(load(case, precision=precision), *given), theirs) < most
 

@@ -53,10 +53,12 @@ MEMORIES = [
 ]
 MOST = 16  # frames that pointers look back
 # By how much of their size features, and what is remembered, may differ from transformers' fp32.
-# Measured: bf16 0.34 to 0.41 % and 0.5 %; int8 1.1 to 1.4 % and as bf16; int8-torch 1.3 to 1.5 %,
-# and up to 2.6 % without VNNI, where its activations have 7 bits; its memory encoder is in fp32.
+# Measured: bf16 0.34 to 0.41 % and 0.5 %; int8 1.1 to 1.4 % and as bf16, and 2.0 to 2.2 % where its
+# weights are narrow; int8-torch 1.3 to 1.5 %, and up to 2.6 % without VNNI, where its activations
+# have 7 bits; its memory encoder is in fp32.
 OFF = {"bf16": (0.006, 0.008), "int8": (0.02, 0.008), "int8-torch": (0.025, 0.001)}
-OFF_WITHOUT_VNNI = OFF | {"int8": (0.025, 0.008), "int8-torch": (0.035, 0.001)}
+OFF_WITHOUT_VNNI = OFF | {"int8-torch": (0.035, 0.001)}
+NARROW = (0.025, 0.008)  # int8 on CPUs whose weights are coarser (Int8Panel::narrow)
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -168,6 +170,8 @@ def test_lower_precisions(folder, original, level, precision):
     memory = load(folder, precision=precision)
     vnni = _core.cpu_features()["avx512_vnni"]
     most, most_kept = (OFF if vnni else OFF_WITHOUT_VNNI)[precision]
+    if precision == "int8" and _core.int8_is_narrow():
+        most, most_kept = NARROW
     for ages, pointers in MEMORIES[1:6:2]:
         frames, known = remembered_of(original, ages, pointers)
         with torch.no_grad():

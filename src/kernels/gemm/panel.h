@@ -10,9 +10,9 @@ inline constexpr int64_t kPanel = 64;  // columns of a panel
 // A panel of an s8 weight in fours of rows, [k / 4][kPanel][4], 64-byte aligned.
 struct Int8Panel {
     const int8_t* data;
-    // Of any two fours that follow each other, the first two rows of both together, and the last
-    // two, multiplied by any u8 numbers add up in 16 bits: their positive values add up to at most
-    // kNarrow, and so do the negative ones.
+    // Whether four products with u8 numbers always add up in 16 bits: those of the first two rows
+    // of a four and of the next four, and those of their last two rows. Then in each column the
+    // positive values of such rows add up to at most kNarrow, and so do the negative ones.
     bool narrow;
 };
 inline constexpr int kNarrow = 128;  // 128 x 255 = 32640
