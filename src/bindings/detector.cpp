@@ -18,7 +18,7 @@ using Corners = std::array<double, 4>;  // XYXY
 template <class Number>
 using Array = py::array_t<Number, py::array::c_style | py::array::forcecast>;
 
-PyScene encode(const Detector& d, const Image& image) {
+PyScene encode_scene(const Detector& d, const Image& image) {
     const Image held = image;
     const Schedule schedule = schedule_for(nullptr);
     return without_gil([&] { return std::make_shared<Scene>(d.encode(held.view(), schedule)); });
@@ -91,7 +91,7 @@ void bind_detector(py::module_ m) {
                                [](const Detector& d) { return d.model().text_length(); })
         .def_property_readonly("vocabulary",
                                [](const Detector& d) { return d.model().vocabulary(); })
-        .def("encode", &encode, py::arg("image"))
+        .def("encode", &encode_scene, py::arg("image"))
         .def("encode_batch", &encode_batch<Detector>, py::arg("images"))
         .def("detect", &detect, py::arg("scene"), py::arg("texts"), py::arg("label_of"),
              py::arg("threshold"), py::arg("nms") = py::none(), py::arg("every_label") = false,

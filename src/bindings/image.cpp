@@ -68,7 +68,7 @@ bool equal(const Image& a, const Image& b) {
 }
 
 // Reads a pickled image: (version, (H, W, 3) uint8).
-Image from_state(const py::tuple& state) {
+Image image_from_state(const py::tuple& state) {
     if (state.size() != 2 || !py::isinstance<py::int_>(state[0]) || state[0].cast<int64_t>() != 1 ||
         !py::isinstance<py::array_t<uint8_t>>(state[1])) {
         invalid("image: the pickled state is damaged");
@@ -92,7 +92,7 @@ void bind_image(py::module_ m) {
                  return py::bool_(without_gil([&] { return equal(a, b); }));
              })
         .def(py::pickle([](const Image& i) { return py::make_tuple(1, view_of(i).attr("copy")()); },
-                        &from_state));
+                        &image_from_state));
     m.def(
         "decode_bytes",
         [](const py::bytes& data, const std::string& name, int64_t max_pixels, bool lenient) {

@@ -10,7 +10,7 @@
 
 namespace py = pybind11;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
-using Bytes = py::array_t<int8_t, py::array::c_style | py::array::forcecast>;
+using Int8s = py::array_t<int8_t, py::array::c_style | py::array::forcecast>;
 
 namespace {
 
@@ -86,7 +86,7 @@ py::array_t<float> linear_by_columns(const Floats& x, const Floats& weight, cons
     return out;
 }
 
-py::array_t<float> linear_quantised(const Floats& x, const Bytes& values, const Floats& scales) {
+py::array_t<float> linear_quantised(const Floats& x, const Int8s& values, const Floats& scales) {
     const int64_t rows = x.shape(0), in = x.shape(1), n = values.shape(0);
     py::array_t<float> out({rows, n});
     float* to = out.mutable_data();
@@ -101,7 +101,7 @@ py::array_t<float> linear_quantised(const Floats& x, const Bytes& values, const 
 }
 
 // Whether the first panel of a quantised weight is narrow.
-bool is_narrow(const Bytes& values) {
+bool is_narrow(const Int8s& values) {
     const segrid::PackedMatrix w({at::from_blob(const_cast<int8_t*>(values.data()),
                                                 {values.shape(0), values.shape(1)}, at::kChar),
                                   at::ones({values.shape(0)})},
