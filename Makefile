@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 STAMPS := $(VENV)/stamps
 JOBS ?= $(shell nproc)
+# Tests of one file share models and servers, so that a file stays in one process.
+PYTEST := $(PY) -m pytest --numprocesses 2 --dist loadfile
 TORCH := torch==2.13.0
 NATIVE := $(shell find src cmake -type f 2>/dev/null) CMakeLists.txt pyproject.toml
 NATIVE_TESTS := $(shell find tests/bindings tests/cpp -type f 2>/dev/null)
@@ -23,9 +25,9 @@ demo: $(STAMPS)/package $(STAMPS)/demo-data
 test: $(STAMPS)/package-with-tests $(STAMPS)/test-tools
 	ctest --test-dir build/tests --output-on-failure
 	$(PY) -m ruff check python tests benchmarks scripts training
-	$(PY) -m pytest
+	$(PYTEST)
 	# Kernels, parity and precisions once more as on a CPU without AVX-512 (where there is none, the run above was that).
-	! grep -q avx512f /proc/cpuinfo || SEGRID_CPU=avx2 $(PY) -m pytest tests/kernels tests/parity tests/masks --ignore tests/parity/test_video_peers.py
+	! grep -q avx512f /proc/cpuinfo || SEGRID_CPU=avx2 $(PYTEST) tests/kernels tests/parity tests/masks --ignore tests/parity/test_video_peers.py
 
 build: $(STAMPS)/package
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests import models
+from tests.models import sam2_predictor
 from tests.reference.sam2_calls import CONFIG
 from tests.tracking.originals import originals_in
 
@@ -78,6 +79,16 @@ def sam2_checkpoint(tmp_path_factory):
     file = tmp_path_factory.mktemp("sam2") / "sam2.pt"
     torch.save({"model": theirs.state_dict()}, file)
     return theirs, file
+
+
+@pytest.fixture(scope="session")
+def thin_sam2(tmp_path_factory):
+    """(the drop-in's model, sam2's, the folder of both): published sizes at both ends, so that
+    sam2's predictor of images takes it, and little work between them."""
+    from segrid.compat.sam2.build_sam import build_sam2
+
+    folder = models.sam2.make_both("thin", tmp_path_factory.mktemp("thin"))
+    return build_sam2(CONFIG, folder, device="cpu"), sam2_predictor.load(folder), folder
 
 
 @pytest.fixture(scope="session")

@@ -95,13 +95,13 @@ def test_embedding(predictors):
     assert mine._orig_hw == original._orig_hw and str(mine.device) == str(original.device)
 
 
-def test_batches(ours, sam2_checkpoint, image, other_image):
+def test_batches(thin_sam2, image, other_image):
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
 
     images, results = [image, other_image], []
     points = [np.array([[50.0, 60]]), np.array([[[20.0, 30]], [[60, 70]]])]
     labels = [np.array([1]), np.array([[1], [1]])]
-    for predictor in (SAM2ImagePredictor(ours), Original(sam2_checkpoint[0])):
+    for predictor in (SAM2ImagePredictor(thin_sam2[0]), Original(thin_sam2[1])):
         predictor.set_image_batch(images)
         first = predictor.predict_batch(points, labels)
         boxes = predictor.predict_batch(
@@ -130,7 +130,7 @@ def test_batches(ours, sam2_checkpoint, image, other_image):
     ],
     ids=["plain", "m2m", "one mask", "crops", "threshold"],
 )
-def test_generator(ours, sam2_checkpoint, image, options):
+def test_generator(thin_sam2, image, options):
     """NMS is off and thresholds are low, so that all random masks are kept and compared."""
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator as Original
 
@@ -144,8 +144,8 @@ def test_generator(ours, sam2_checkpoint, image, options):
         )
         | options
     )
-    mine = SAM2AutomaticMaskGenerator(ours, **options).generate(image)
-    original = Original(sam2_checkpoint[0], **options).generate(image)
+    mine = SAM2AutomaticMaskGenerator(thin_sam2[0], **options).generate(image)
+    original = Original(thin_sam2[1], **options).generate(image)
     assert len(original) > 4 and len(mine) == len(original)
 
     def order(r):
@@ -175,9 +175,7 @@ def test_generator(ours, sam2_checkpoint, image, options):
 
 
 @pytest.mark.parametrize("mask_threshold", [0.0, 1.5])
-def test_holes_and_specks_are_filled_without_cuda(
-    ours, sam2_checkpoint, image, monkeypatch, mask_threshold
-):
+def test_holes_and_specks_are_filled_without_cuda(thin_sam2, image, monkeypatch, mask_threshold):
     """sam2 runs with SciPy's connected components in place of its CUDA extension."""
     import sam2.utils.misc
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
@@ -192,13 +190,13 @@ def test_holes_and_specks_are_filled_without_cuda(
 
     monkeypatch.setattr(sam2.utils.misc, "get_connected_components", components)
     results, plain = [], None
-    for kind, model in ((SAM2ImagePredictor, ours), (Original, sam2_checkpoint[0])):
+    for kind, model in ((SAM2ImagePredictor, thin_sam2[0]), (Original, thin_sam2[1])):
         predictor = kind(
             model, mask_threshold=mask_threshold, max_hole_area=60, max_sprinkle_area=60
         )
         predictor.set_image(image)
         results.append(predictor.predict(**PROMPTS["points"]))
-    plain = SAM2ImagePredictor(ours, mask_threshold=mask_threshold)
+    plain = SAM2ImagePredictor(thin_sam2[0], mask_threshold=mask_threshold)
     plain.set_image(image)
     before = plain.predict(**PROMPTS["points"])[0]
     assert (before != results[0][0]).sum() > 50, "vacuous"

@@ -39,9 +39,9 @@ def counts(masks, centres):
 def test_auto_finds_small_objects_once(tiny, field):
     image, centres = field
     assert tiny.working_scale == 400
-    auto = tiny.everything(image, crop_n_layers="auto", points_per_side=24)
-    whole = tiny.everything(image, points_per_side=24)
-    same = tiny.everything(image, crop_n_layers=2, points_per_side=24)
+    auto = tiny.everything(image, crop_n_layers="auto", points_per_side=12)
+    whole = tiny.everything(image, points_per_side=12)
+    same = tiny.everything(image, crop_n_layers=2, points_per_side=12)
     assert auto.rle == same.rle and np.array_equal(auto.scores, same.scores)
     found = counts(auto, centres)
     assert (found >= 1).mean() > 0.97 and (found > 1).mean() < 0.01, np.bincount(found)
@@ -49,7 +49,7 @@ def test_auto_finds_small_objects_once(tiny, field):
     doubled = tiny.everything(
         image,
         crop_n_layers="auto",
-        points_per_side=24,
+        points_per_side=12,
         crop_containment_thresh=1.0,
         containment_thresh=1.0,
     )

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from time import process_time
 
@@ -272,23 +273,29 @@ print(json.dumps({"keys": [one.key for one in images], "failed": summary.failed,
 """
 
 
-def test_folders_that_may_be_listed_but_not_searched(tmp_path):
+@pytest.fixture
+def root():
+    """A temporary folder that every user may enter; pytest's are the user's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_folders_that_may_be_listed_but_not_searched(root):
     """Such folders, and links into them, become records; the other images are done."""
-    picture(tmp_path / "in/ok/a.png"), picture(tmp_path / "in/listed/b.png")
-    (tmp_path / "in/listed/sub").mkdir()
-    (tmp_path / "in/c.png").symlink_to(tmp_path / "in/listed/b.png")
-    (tmp_path / "in/d").symlink_to(tmp_path / "in/listed/sub")
-    (tmp_path / "out").mkdir()
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        folder.chmod(0o755)
-    (tmp_path / "out").chmod(0o777)
-    (tmp_path / "in/listed").chmod(0o444)
+    picture(root / "in/ok/a.png"), picture(root / "in/listed/b.png")
+    (root / "in/listed/sub").mkdir()
+    (root / "in/c.png").symlink_to(root / "in/listed/b.png")
+    (root / "in/d").symlink_to(root / "in/listed/sub")
+    (root / "out").mkdir()
+    (root / "out").chmod(0o777)
+    (root / "in/listed").chmod(0o444)
     try:
         told = subprocess.run(
-            [sys.executable, "-c", LOCKED, str(tmp_path)], capture_output=True, text=True
+            [sys.executable, "-c", LOCKED, str(root)], capture_output=True, text=True
         )
     finally:
-        (tmp_path / "in/listed").chmod(0o755)
+        (root / "in/listed").chmod(0o755)
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
     assert found["keys"] == ["c.png", "d", "listed", "ok/a.png"]

@@ -25,7 +25,7 @@ PRESETS = {
         heads=(2, 4, 5, 10),
         windows=(7, 7, 14, 7),
         output=256,
-        sam="vit_b",
+        sam="published decoder",
     ),
 }
 

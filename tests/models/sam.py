@@ -60,6 +60,20 @@ PRESETS = {
         dheads=8,
         dmlp=2048,
     ),
+    # The prompt encoder and mask decoder of published models, after hardly any image encoder.
+    "published decoder": dict(
+        image=1024,
+        patch=16,
+        hidden=48,
+        layers=1,
+        heads=2,
+        mlp=48,
+        window=14,
+        glob=[],
+        out=256,
+        dheads=8,
+        dmlp=2048,
+    ),
 }
 
 

@@ -4,9 +4,11 @@ are spread; and such weights for the original sam2."""
 import functools
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.models import seeded_weights, video_weights
 
@@ -56,6 +58,19 @@ PRESETS = {
         background=7,
         fpn=128,
         tracked=12,
+    ),
+    # The image side of published models, which sam2's predictor of images expects, and hardly
+    # anything behind it.
+    "thin": dict(
+        image=1024,
+        dims=[16, 32, 64, 128],
+        heads=[1, 2, 4, 8],
+        blocks=[1, 1, 2, 1],
+        windows=[8, 4, 14, 7],
+        glob=[3],
+        background=7,
+        fpn=64,
+        delta=0.15,
     ),
     "tiny": dict(
         image=1024,
@@ -150,6 +165,17 @@ def make_video(preset, folder, seed=0, **settings):
     return seeded_weights.save(Sam2VideoModel(config), calibrate, folder)
 
 
+def make_both(preset, folder):
+    """As `make_video`, with the weights of `make` where both have them: for sam2's own predictor of
+    images (`sam2_predictor.load`), which needs masks of both signs and no memory."""
+    folder = make_video(preset, folder)
+    tensors = load_file(folder / "model.safetensors")
+    with tempfile.TemporaryDirectory() as scratch:
+        tensors |= load_file(make(preset, Path(scratch)) / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
 def of_side(folder, side, target):
     """Writes the weights of a video model to the folder `target` with another image side: no tensor
     depends on it. Returns `target`."""
@@ -206,8 +232,6 @@ def original(name, seed=0, calibrated=True):
 
 def converted(name, folder):
     """Writes the weights of original(name) as a model folder and returns it."""
-    import tempfile
-
     from segrid.convert import convert
 
     with tempfile.TemporaryDirectory() as scratch:

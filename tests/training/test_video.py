@@ -197,7 +197,9 @@ def test_a_run_starts_from_a_packaged_model(tmp_path):
 
 def test_two_processes_train_alike(tmp_path):
     """Two processes write one checkpoint and one log."""
-    args = train.parser().parse_args([str(tmp_path), "--stop-at", "1", "--teacher-minutes", "0"])
+    args = train.parser().parse_args(
+        [str(tmp_path), "--fp32", "--stop-at", "1", "--teacher-minutes", "0"]
+    )
     train.main(args)
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1]
