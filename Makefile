@@ -84,7 +84,7 @@ $(STAMPS)/demo-data: $(STAMPS)/venv
 
 $(STAMPS)/test-tools: $(STAMPS)/venv
 	sh scripts/system_packages.sh chromium chromium-driver
-	$(PY) -m pip install --quiet $(TORCH) "transformers>=5" safetensors pytest hypothesis pycocotools scikit-image opencv-python-headless \
+	$(PY) -m pip install --quiet $(TORCH) "transformers>=5" safetensors pytest pytest-xdist hypothesis pycocotools scikit-image opencv-python-headless \
 	  matplotlib nbclient nbformat ipykernel psutil ruff==0.17.6 clang-format==18.1.8 mypy supervision scipy imagecodecs shapely pyarrow "ray[data,serve]" "av>=18" \
 	  fastapi uvicorn websockets python-multipart prometheus-client httpx2 schemathesis selenium axe-core-python
 	$(PY) -m pip install --quiet hydra-core iopath setuptools
