@@ -179,7 +179,12 @@ def test_ctrl_c_leaves_what_was_done(video_model, tmp_path):
     path = clip(tmp_path / "clip.mp4", 200)
     words = [path, "--point", "10,20", "--model", video_model, "-o", tmp_path / "out"]
     with subprocess.Popen(
-        command(*words), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command(*words),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT, and so would this process of its tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as run:
         while not run.stderr.readline().startswith("1/200"):
             assert run.poll() is None
