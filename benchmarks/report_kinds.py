@@ -44,6 +44,11 @@ def _products(kind):
     return f"{min(shares):.0f} to {max(shares):.0f} %"
 
 
+def _busy(kind):
+    stages = load("folder-unlike", kind)["rows"]["folder_stream"]["stages"]
+    return f"{100 * stages['busy']:.0f} %"
+
+
 STEPS, VIDEO = "steps-vit_b-fp32-1800x1200", "video-sam2.1_hiera_t"
 MEASURES = (
     (
@@ -64,6 +69,7 @@ MEASURES = (
     ),
     ("ViT-B's encoder in int8, against our fp32", _int8),
     ("products: share of a core's peak", _products),
+    ("eight images from 256 to 3000 pixels: threads busy", _busy),
 )
 
 
