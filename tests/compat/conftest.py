@@ -83,12 +83,12 @@ def sam2_checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def thin_sam2(tmp_path_factory):
-    """(the drop-in's model, sam2's, the folder of both): published sizes at both ends, so that
+    """(the drop-in's model, sam2's): published sizes at both ends, so that
     sam2's predictor of images takes it, and little work between them."""
     from segrid.compat.sam2.build_sam import build_sam2
 
     folder = models.sam2.make_both("thin", tmp_path_factory.mktemp("thin"))
-    return build_sam2(CONFIG, folder, device="cpu"), sam2_predictor.load(folder), folder
+    return build_sam2(CONFIG, folder, device="cpu"), sam2_predictor.load(folder)
 
 
 @pytest.fixture(scope="session")

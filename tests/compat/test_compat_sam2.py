@@ -8,6 +8,8 @@ from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerat
 from segrid.compat.sam2.build_sam import build_sam2
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 
+from tests.models import sam2_predictor
+
 PROMPTS = {
     "point": dict(point_coords=np.array([[50.0, 60]]), point_labels=np.array([1])),
     "points": dict(
@@ -177,18 +179,9 @@ def test_generator(thin_sam2, image, options):
 @pytest.mark.parametrize("mask_threshold", [0.0, 1.5])
 def test_holes_and_specks_are_filled_without_cuda(thin_sam2, image, monkeypatch, mask_threshold):
     """sam2 runs with SciPy's connected components in place of its CUDA extension."""
-    import sam2.utils.misc
     from sam2.sam2_image_predictor import SAM2ImagePredictor as Original
-    from scipy import ndimage
 
-    def components(mask):
-        labels, areas = np.zeros(mask.shape, np.int32), np.zeros(mask.shape, np.int32)
-        for i, one in enumerate(mask[:, 0].numpy()):
-            labels[i, 0], count = ndimage.label(one, np.ones((3, 3)))
-            areas[i, 0] = np.bincount(labels[i, 0].ravel(), minlength=count + 1)[labels[i, 0]]
-        return torch.from_numpy(labels), torch.from_numpy(areas)
-
-    monkeypatch.setattr(sam2.utils.misc, "get_connected_components", components)
+    sam2_predictor.fills_holes(monkeypatch.setattr)
     results, plain = [], None
     for kind, model in ((SAM2ImagePredictor, thin_sam2[0]), (Original, thin_sam2[1])):
         predictor = kind(
