@@ -165,7 +165,7 @@ Graphs::Tensors Graphs::operator()(const std::string& name, const Tensors& input
     const c10::Device device = device_of(inputs);
     if (!may_have_graphs(device)) return compute(inputs);
     std::string key = name;
-    for (const at::Tensor& x : inputs) key += " " + described(x);
+    for (const at::Tensor& x : inputs) key.append(" ").append(described(x));
     const auto known = kept_.find(key);
     if (known == kept_.end()) {
         Tensors results = compute(inputs);

@@ -14,6 +14,8 @@ std::string text(double v) {
     return out.str();
 }
 
+std::string index(std::size_t i) { return std::string("[").append(std::to_string(i)).append("]"); }
+
 }  // namespace
 
 void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
@@ -25,7 +27,7 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
         " is not inside [0, " + text(w) + "] x [0, " + text(h) + "]" + of_image;
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         const Prompt& prompt = prompts[p];
-        const std::string at = "[" + std::to_string(p) + "]";
+        const std::string at = index(p);
         if (!anywhere && prompt.points.empty() && !prompt.box && prompt.mask_hint == nullptr) {
             invalid("prompt" + at + ": is empty; give points, a box or a mask hint");
         }
@@ -42,7 +44,7 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
         for (std::size_t k = 0; k < prompt.points.size(); ++k) {
             const ImagePoint& point = prompt.points[k];
             const int label = prompt.labels[k];
-            const std::string where = at + "[" + std::to_string(k) + "]";
+            const std::string where = at + index(k);
             if (!anywhere && (label < -1 || label > 3)) {
                 invalid("labels" + where + ": " + std::to_string(label) +
                         " is none of 1 (foreground), 0 (background), -1 (padding), 2 and 3 (box "
