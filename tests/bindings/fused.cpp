@@ -86,8 +86,7 @@ Floats place_scores(const Floats& across, const Floats& down, const Floats& keys
     float* scores = arena.take<float>(count * of.keys());
     for (int64_t q = 0; q < count; ++q) {
         for (int64_t p = 0; p < of.places; ++p) {
-            float* to =
-                grouped + (q * of.places + p / of.group * of.group) * channels + p % of.group;
+            float* to = grouped + (p / of.group * count + q) * channels * of.group + p % of.group;
             for (int64_t c = 0; c < channels; ++c) to[c * of.group] = across.at(q, p, c);
         }
     }

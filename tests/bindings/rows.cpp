@@ -62,6 +62,12 @@ void bind_rows(py::module_ m) {
         segrid::turn_row(cos.size(), cos.data(), sin.data(), out.mutable_data());
         return out;
     });
+    m.def("turn_rows", [](const Floats& cos, const Floats& sin, const Floats& x) {
+        py::array_t<float> out({x.shape(0), x.shape(1)});
+        segrid::turn_rows(x.shape(0), cos.size(), cos.data(), sin.data(), x.data(),
+                          out.mutable_data());
+        return out;
+    });
     m.def("to_bf16", [](const Floats& x) {
         py::array_t<uint16_t> out(x.size());
         segrid::to_bf16(x.size(), x.data(), out.mutable_data());

@@ -112,6 +112,12 @@ def test_rows(kernels, n):
     got = kernels.turn_row(np.cos(turns), np.sin(turns), turned)
     expected = (x + 1j * bias) * np.exp(1j * turns.astype(np.float64))
     assert np.abs(got - np.concatenate([expected.real, expected.imag])).max() < 1e-5
+    rows = np.stack([turned, -turned, turned[::-1]])
+    expected = (rows[:, :n] + 1j * rows[:, n:]) * (x + 1j * turns)
+    got = kernels.turn_rows(x, turns, rows)
+    assert np.abs(got - np.concatenate([expected.real, expected.imag], 1)).max() < 1e-5 * max(
+        1, np.abs(expected).max()
+    )
     assert np.array_equal(
         kernels.to_bf16(x), torch.from_numpy(x).bfloat16().view(torch.uint16).numpy()
     )

@@ -25,8 +25,11 @@ struct Avx2 {
 #pragma GCC unroll 4
             for (int f = 0; f < F; ++f) sums[q][f] = start;
         }
+        // Copies, because GCC would read the members of b again in every step.
+        const int64_t width = b.width, keys_step = b.keys_step;
         const float* keys = b.keys;
-        for (int64_t c = 0; c < b.width; ++c, keys += b.keys_step) {
+#pragma GCC unroll 4
+        for (int64_t c = 0; c < width; ++c, keys += keys_step) {
             __m256 both[Q];
 #pragma GCC unroll 3
             for (int q = 0; q < Q; ++q)

@@ -27,7 +27,7 @@ template <class Form>
 void over_blocks(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
                  Rows<float> scores) {
     constexpr int64_t kGroup = Form::kGroup;
-    const int64_t step = of.frames * kGroup, row = of.places * (of.width + 1);
+    const int64_t step = of.frames * kGroup, row = (of.width + 1) * kGroup;
     // Parts of the frames, as even as possible, because small blocks are slower.
     const int64_t parts = (of.frames + Form::kFrames - 1) / Form::kFrames;
     const auto frames = [&]<int Q, int... F>(const Block& block, int64_t count,
@@ -40,14 +40,13 @@ void over_blocks(const PlaceKeys& of, const PlaceQueries& queries, const float* 
         for (int64_t part = 0; part < parts; ++part) {
             const int64_t f = part * of.frames / parts, count = (part + 1) * of.frames / parts - f;
             const int64_t group = place / kGroup, at = f * kGroup + place % kGroup;
-            const Block block{
-                queries.across + q * row + group * (of.width + 1) * kGroup + place % kGroup,
-                queries.down + q * (of.width + 1),
-                row,
-                packed + group * step * of.width + at,
-                step,
-                of.width,
-                scores.from_row(q).from_column(group * step + at)};
+            const Block block{queries.across + (group * queries.count + q) * row + place % kGroup,
+                              queries.down + q * (of.width + 1),
+                              row,
+                              packed + group * step * of.width + at,
+                              step,
+                              of.width,
+                              scores.from_row(q).from_column(group * step + at)};
             frames.template operator()<Q>(block, count,
                                           std::make_integer_sequence<int, Form::kFrames>{});
         }

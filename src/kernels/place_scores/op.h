@@ -34,7 +34,7 @@ struct PlaceKeys {
 // What several queries make of a row of the grid.
 struct PlaceQueries {
     int64_t count = 0;
-    // A, then a as one more channel: [count, places / group, width + 1, group]
+    // A, then a as one more channel: [places / group, count, width + 1, group]
     const float* across = nullptr;
     const float* down = nullptr;  // D, then d: [count, width + 1]
 };

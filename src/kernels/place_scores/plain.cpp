@@ -11,7 +11,7 @@ void plain(const PlaceKeys& of, const PlaceQueries& queries, const float* packed
         for (int64_t key = 0; key < of.keys(); ++key) {
             const int64_t group = key / step, place = key % lanes;
             const float* across =
-                queries.across + (q * of.places / lanes + group) * (width + 1) * lanes + place;
+                queries.across + (group * queries.count + q) * (width + 1) * lanes + place;
             const float* u = packed + group * step * width + key % step;
             float sum = across[width * lanes] + down[width];
             for (int64_t c = 0; c < width; ++c) sum += (across[c * lanes] + down[c]) * u[c * step];

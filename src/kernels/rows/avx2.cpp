@@ -291,6 +291,7 @@ const Table& avx2() {
                              scale_row,
                              offset_rows,
                              turn_row,
+                             turn_rows,
                              blend_row,
                              transpose,
                              to_bf16,

@@ -254,6 +254,18 @@ void turn_row(int64_t n, const float* cos, const float* sin, float* x) {
     });
 }
 
+void turn_rows(int64_t rows, int64_t n, const float* cos, const float* sin, const float* x,
+               float* out) {
+    for (int64_t r = 0; r < rows; ++r, x += 2 * n, out += 2 * n) {
+        for_vectors(n, [&](int64_t i, auto lanes, int) {
+            const __m512 a = lanes.load(x + i), b = lanes.load(x + n + i);
+            const __m512 c = lanes.load(cos + i), s = lanes.load(sin + i);
+            lanes.store(out + i, _mm512_fnmadd_ps(b, s, _mm512_mul_ps(a, c)));
+            lanes.store(out + n + i, _mm512_fmadd_ps(a, s, _mm512_mul_ps(b, c)));
+        });
+    }
+}
+
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     const __m512 fa = _mm512_set1_ps(a), fb = _mm512_set1_ps(b);
     for_vectors(n, [&](int64_t i, auto lanes, int) {
@@ -338,6 +350,7 @@ const Table& avx512() {
                              scale_row,
                              offset_rows,
                              turn_row,
+                             turn_rows,
                              blend_row,
                              transpose,
                              bf16 ? to_bf16_avx512bf16 : plain().to_bf16,

@@ -34,6 +34,7 @@ struct Table {
     void (*scale_row)(int64_t, float, float*);
     void (*offset_rows)(int64_t, int64_t, const float*, const float*, float*);
     void (*turn_row)(int64_t, const float*, const float*, float*);
+    void (*turn_rows)(int64_t, int64_t, const float*, const float*, const float*, float*);
     void (*blend_row)(int64_t, float, float*, float, const float*);
     void (*transpose)(int64_t, int64_t, const float*, int64_t, float*, int64_t);
     void (*to_bf16)(int64_t, const float*, uint16_t*);

@@ -39,6 +39,16 @@ void turn_row(int64_t n, const float* cos, const float* sin, float* x) {
     }
 }
 
+void turn_rows(int64_t rows, int64_t n, const float* cos, const float* sin,
+               const float* __restrict x, float* __restrict out) {
+    for (int64_t r = 0; r < rows; ++r, x += 2 * n, out += 2 * n) {
+        for (int64_t i = 0; i < n; ++i) {
+            out[i] = x[i] * cos[i] - x[n + i] * sin[i];
+            out[n + i] = x[n + i] * cos[i] + x[i] * sin[i];
+        }
+    }
+}
+
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     for (int64_t i = 0; i < n; ++i) x[i] = x[i] * a + b * y[i];
 }

@@ -52,6 +52,10 @@ void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* add
 void turn_row(int64_t n, const float* cos, const float* sin, float* x) {
     table().turn_row(n, cos, sin, x);
 }
+void turn_rows(int64_t rows, int64_t n, const float* cos, const float* sin, const float* x,
+               float* out) {
+    table().turn_rows(rows, n, cos, sin, x, out);
+}
 void blend_row(int64_t n, float a, float* x, float b, const float* y) {
     table().blend_row(n, a, x, b, y);
 }

@@ -46,6 +46,10 @@ void scale_row(int64_t n, float factor, float* x);
 void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x);
 // Turns the pairs (x[i], x[n + i]) for i < n by angles whose cosines and sines are given.
 void turn_row(int64_t n, const float* cos, const float* sin, float* x);
+// Turns the pairs (x[i], x[n + i]) of each of the consecutive rows x of 2 n floats by the same
+// angles. out: rows as x, elsewhere. The cosines and sines may be those of any length.
+void turn_rows(int64_t rows, int64_t n, const float* cos, const float* sin, const float* x,
+               float* out);
 void blend_row(int64_t n, float a, float* x, float b, const float* y);  // x = a x + b y
 // out[j * ldo + i] = in[i * ldi + j] for i < rows, j < columns.
 void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, float* out,

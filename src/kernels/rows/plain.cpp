@@ -99,6 +99,7 @@ const Table& plain() {
                              scale_row,
                              offset_rows,
                              turn_row,
+                             turn_rows,
                              blend_row,
                              transpose,
                              to_bf16,

@@ -29,8 +29,10 @@ int64_t columns_at_once(int64_t grid, int64_t width) {
     return columns;
 }
 
+}  // namespace
+
 // The running softmax over several sets of keys, of which each query reads the values' mean.
-class Reading {
+class PlaceAttention::Reading {
 public:
     Reading(int64_t rows, const Factor& values, int64_t width, Rows<float> out, Arena& arena)
         : rows_(rows),
@@ -46,9 +48,10 @@ public:
     void read(int64_t first, int64_t count, Rows<float> scores) {
         for (int64_t r = 0; r < rows_; ++r) {
             const float factor = running_softmax_row(count, scores[r], max_[r], sum_[r]);
-            if (first > 0 && factor != 1.0F) scale_row(width_, factor, out_[r]);
+            if (begun_ && factor != 1.0F) scale_row(width_, factor, out_[r]);
         }
-        matmul(rows_, width_, count, scores, values_.from_row(first), out_, first > 0);
+        matmul(rows_, width_, count, scores, values_.from_row(first), out_, begun_);
+        begun_ = true;
     }
     void finish() {
         for (int64_t r = 0; r < rows_; ++r) scale_row(width_, 1.0F / sum_[r], out_[r]);
@@ -59,9 +62,8 @@ private:
     Factor values_;
     Rows<float> out_;
     float *max_, *sum_;
+    bool begun_ = false;
 };
-
-}  // namespace
 
 PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias, int64_t heads,
                                int64_t grid, double theta, int64_t pooling, int64_t columns)
@@ -70,60 +72,89 @@ PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias,
       width_(weight.size(1)),
       columns_(columns > 0 ? columns : columns_at_once(grid, width_)) {
     const at::Tensor all = at::cat({weight, bias.unsqueeze(1)}, 1);
+    const at::Tensor conjugate = at::tensor({1.0F, -1.0F}).view({1, 2, 1});
     for (int64_t h = 0; h < heads; ++h) {
         // [even or odd, column or row, pairs / 2, width + 1]
         const at::Tensor own = all.narrow(0, h * dim_, dim_).view({2, 2, dim_ / 4, width_ + 1});
-        const auto half = [&](int64_t which) { return own.select(1, which).flatten(0, 1); };
-        heads_.push_back(
-            {half(0).t().contiguous(), half(1).contiguous(), own.flatten(0, 2).contiguous()});
+        const auto half = [&](int64_t which) {
+            return (own.select(1, which).permute({2, 0, 1}) * conjugate).flatten(1).contiguous();
+        };
+        heads_.push_back({half(0), half(1), own.flatten(0, 2).contiguous()});
     }
-    // The first row of the grid has the angles of all columns.
-    const at::Tensor angles =
-        plain::rotary_angles(grid, dim_, theta, pooling).narrow(0, 0, grid).narrow(1, 0, dim_ / 4);
-    cos_rows_ = angles.cos().contiguous();
-    sin_rows_ = angles.neg().sin().contiguous();
-    const auto by_parts = [&](const at::Tensor& rows) {
-        return rows.unflatten(0, {-1, columns_}).transpose(1, 2).contiguous();
-    };
-    cos_ = by_parts(cos_rows_);
-    sin_ = by_parts(sin_rows_);
+    // The first row of the grid has the angles of all columns, and rows have the same.
+    const at::Tensor angles = plain::rotary_angles(grid, dim_, theta, pooling)
+                                  .narrow(0, 0, grid)
+                                  .narrow(1, 0, dim_ / 4)
+                                  .to(at::kDouble);
+    const auto as_floats = [](const at::Tensor& x) { return x.to(at::kFloat).contiguous(); };
+    const at::Tensor middle = (angles[0] + angles[grid - 1]) / 2;
+    const at::Tensor beyond = (angles.narrow(0, grid / 2, grid / 2) - middle).t();
+    cos_ = as_floats(beyond.cos());
+    sin_ = as_floats(beyond.sin());
+    cos_middle_ = as_floats(middle.cos().repeat({2}));
+    sin_middle_ = as_floats(middle.neg().sin().repeat({2}));
 }
 
-void PlaceAttention::fold_across(const Head& head, int64_t part, const float* q, float* across,
-                                 Arena& arena) const {
+// Where z is a query's pairs at the middle as complex numbers, and w a channel of the weight, the
+// place that lies d beyond the middle gets the sum over pairs of
+//   Re(z e^(-i d t) conj(w)) = cos(d t) Re(z conj(w)) + sin(d t) Im(z conj(w)),
+// with t the pair's frequency, and the place as far before the middle the difference of the two.
+void PlaceAttention::fold(const at::Tensor& weight, const float* real, const float* imaginary,
+                          float* folded, Arena& arena) const {
+    const Arena::Lifetime scope(arena);
+    const int64_t quarter = dim_ / 4, channels = width_ + 1, half = grid_ / 2;
+    float* products = arena.take<float>(channels * 2 * quarter);
+    turn_rows(channels, quarter, real, imaginary, weight.const_data_ptr<float>(), products);
+    float* even = arena.take<float>(channels * half);
+    float* odd = arena.take<float>(channels * half);
+    const Rows<const float> cos{cos_.const_data_ptr<float>(), half},
+        sin{sin_.const_data_ptr<float>(), half};
+    matmul(channels, half, quarter, {products, 2 * quarter}, cos, {even, half});
+    matmul(channels, half, quarter, {products + quarter, 2 * quarter}, sin, {odd, half});
+    for (int64_t c = 0; c < channels; ++c, even += half, odd += half) {
+        float *after = folded + c * grid_ + half, *before = folded + c * grid_;
+        for (int64_t j = 0; j < half; ++j) after[j] = even[j] + odd[j];
+        for (int64_t j = 0; j < half; ++j) before[j] = even[half - 1 - j] - odd[half - 1 - j];
+    }
+}
+
+// The keys that have no place: (W u + b) . q, with W^T q as one row for all of them.
+void PlaceAttention::read_pointers(const Head& head, const MemoryTokens& memory, int64_t rows,
+                                   const float* q, Reading& reading, Arena& arena) const {
+    const Arena::Lifetime scope(arena);
+    const int64_t channels = width_ + 1, pointers = memory.pointers;
+    float* keys = arena.take<float>(channels * pointers);
+    transpose(pointers, width_, memory.pointer_keys(), width_, keys, pointers);
+    std::fill_n(keys + width_ * pointers, pointers, 1.0F);
+    float* folded = arena.take<float>(rows * channels);
+    float* scores = arena.take<float>(rows * pointers);
+    matmul(rows, channels, dim_, {q, dim_},
+           Rows<const float>{head.whole.const_data_ptr<float>(), channels}, {folded, channels});
+    matmul(rows, pointers, channels, {folded, channels}, Rows<const float>{keys, pointers},
+           {scores, pointers});
+    if (memory.pointer_bias != 0) {
+        std::for_each_n(scores, rows * pointers,
+                        [&](float& score) { score += memory.pointer_bias; });
+    }
+    reading.read(memory.on_grids(), pointers, {scores, pointers});
+}
+
+void PlaceAttention::fold(const Head& head, int64_t rows, float* q, float* across, float* down,
+                          Arena& arena) const {
     const Arena::Lifetime scope(arena);
     const int64_t quarter = dim_ / 4, channels = width_ + 1, group = place_group();
-    float* turned = arena.take<float>(2 * quarter * columns_);  // a query, turned for every column
-    float* folded = arena.take<float>(channels * columns_);
-    for (int64_t p = 0; p < quarter; ++p) {
-        std::fill_n(turned + p * columns_, columns_, q[p]);
-        std::fill_n(turned + (quarter + p) * columns_, columns_, q[2 * quarter + p]);
-    }
-    turn_row(quarter * columns_, cos_.const_data_ptr<float>() + part * quarter * columns_,
-             sin_.const_data_ptr<float>() + part * quarter * columns_, turned);
-    matmul(channels, columns_, 2 * quarter, {head.across.const_data_ptr<float>(), 2 * quarter},
-           Rows<const float>{turned, columns_}, {folded, columns_});
-    for (int64_t g = 0; g < columns_; g += group) {
-        for (int64_t c = 0; c < channels; ++c, across += group)
-            std::copy_n(folded + c * columns_ + g, group, across);
-    }
-}
-
-void PlaceAttention::fold_down(const Head& head, int64_t rows, const float* q, float* down,
-                               Arena& arena) const {
-    const Arena::Lifetime scope(arena);
-    const int64_t quarter = dim_ / 4, channels = width_ + 1;
-    float* turned = arena.take<float>(rows * 2 * quarter);
-    for (int64_t y = 0; y < grid_; ++y, down += rows * channels) {
-        for (int64_t r = 0; r < rows; ++r) {
-            float* row = turned + r * 2 * quarter;
-            std::copy_n(q + r * dim_ + quarter, quarter, row);
-            std::copy_n(q + r * dim_ + 3 * quarter, quarter, row + quarter);
-            turn_row(quarter, cos_rows_.const_data_ptr<float>() + y * quarter,
-                     sin_rows_.const_data_ptr<float>() + y * quarter, row);
+    float* folded = arena.take<float>(channels * grid_);
+    for (int64_t r = 0; r < rows; ++r, q += dim_) {
+        turn_row(2 * quarter, cos_middle_.const_data_ptr<float>(),
+                 sin_middle_.const_data_ptr<float>(), q);
+        fold(head.down, q + quarter, q + 3 * quarter, folded, arena);
+        transpose(channels, grid_, folded, grid_, down + r * channels, rows * channels);
+        fold(head.across, q, q + 2 * quarter, folded, arena);
+        for (int64_t x = 0; x < grid_; x += group) {
+            float* to = across + (x / group * rows + r) * channels * group;
+            for (int64_t c = 0; c < channels; ++c)
+                std::copy_n(folded + c * grid_ + x, group, to + c * group);
         }
-        matmul(rows, channels, 2 * quarter, {turned, 2 * quarter},
-               Rows<const float>{head.down.const_data_ptr<float>(), channels}, {down, channels});
     }
 }
 
@@ -135,35 +166,20 @@ void PlaceAttention::attend(const Head& head, const MemoryTokens& memory, int64_
     float* q = arena.take<float>(rows * dim_);
     for (int64_t r = 0; r < rows; ++r) std::copy_n(q_in[r], dim_, q + r * dim_);
     scale_row(rows * dim_, 1.0F / std::sqrt(static_cast<float>(dim_)), q);
-    float* down = arena.take<float>(grid_ * rows * channels);
-    fold_down(head, rows, q, down, arena);
-    float* across = arena.take<float>(rows * columns_ * channels);
-    float* scores = arena.take<float>(rows * std::max(of.keys(), memory.pointers));
     Reading reading(rows, memory.values.from_column(0), width_, out, arena);
+    if (memory.pointers > 0) read_pointers(head, memory, rows, q, reading, arena);
+    float* across = arena.take<float>(rows * grid_ * channels);
+    float* down = arena.take<float>(rows * grid_ * channels);
+    fold(head, rows, q, across, down, arena);
+    float* scores = arena.take<float>(rows * of.keys());
     for (int64_t part = 0; part * columns_ < grid_; ++part) {
-        for (int64_t r = 0; r < rows; ++r)
-            fold_across(head, part, q + r * dim_, across + r * columns_ * channels, arena);
         for (int64_t y = 0; y < grid_; ++y) {
             const int64_t first = (y * grid_ + part * columns_) * memory.frames;
-            place_scores(of, {rows, across, down + y * rows * channels},
-                         memory.keys.const_data_ptr<float>() + first * width_, {scores, of.keys()});
+            place_scores(
+                of, {rows, across + part * rows * columns_ * channels, down + y * rows * channels},
+                memory.keys.const_data_ptr<float>() + first * width_, {scores, of.keys()});
             reading.read(first, of.keys(), {scores, of.keys()});
         }
-    }
-    if (memory.pointers > 0) {
-        float* keys = arena.take<float>(channels * memory.pointers);
-        transpose(memory.pointers, width_, memory.pointer_keys(), width_, keys, memory.pointers);
-        std::fill_n(keys + width_ * memory.pointers, memory.pointers, 1.0F);
-        float* folded = arena.take<float>(rows * channels);
-        matmul(rows, channels, dim_, {q, dim_},
-               Rows<const float>{head.whole.const_data_ptr<float>(), channels}, {folded, channels});
-        matmul(rows, memory.pointers, channels, {folded, channels},
-               Rows<const float>{keys, memory.pointers}, {scores, memory.pointers});
-        if (memory.pointer_bias != 0) {
-            std::for_each_n(scores, rows * memory.pointers,
-                            [&](float& score) { score += memory.pointer_bias; });
-        }
-        reading.read(memory.on_grids(), memory.pointers, {scores, memory.pointers});
     }
     reading.finish();
 }

@@ -24,26 +24,34 @@ public:
                     Arena& arena) const;
 
 private:
-    // What queries become for the places of a grid.
     struct Head {
-        at::Tensor
-            across;        // W^T of the channels that turn by the column, and b: [width + 1, pairs]
-        at::Tensor down;   // of those that turn by the row: [pairs, width + 1]
-        at::Tensor whole;  // of all: [head_dim, width + 1]
+        // W^T with b as its last row: the pairs of channels that turn by the column, and those that
+        // turn by the row, as conjugate complex numbers. Each [width + 1, head_dim / 2]: the real
+        // parts, then the imaginary ones.
+        at::Tensor across, down;
+        at::Tensor whole;  // W, b of all channels: [head_dim, width + 1]
     };
+    class Reading;
     void attend(const Head& head, const MemoryTokens& memory, int64_t rows, Rows<const float> q,
                 Rows<float> out, Arena& arena) const;
-    // For the columns of the grid from the first one of a part on, and for all rows.
-    void fold_across(const Head& head, int64_t part, const float* q, float* across,
-                     Arena& arena) const;
-    void fold_down(const Head& head, int64_t rows, const float* q, float* down, Arena& arena) const;
+    // What one query becomes for all places along one side of the grid, [width + 1, grid]. real,
+    // imaginary: its pairs that turn along this side, turned back to the middle of the grid.
+    void fold(const at::Tensor& weight, const float* real, const float* imaginary, float* folded,
+              Arena& arena) const;
+    // The same of several queries q, which it turns back to the middle of the grid. across, down:
+    // as in PlaceQueries, for all columns and, row after row, for all rows of the grid.
+    void fold(const Head& head, int64_t rows, float* q, float* across, float* down,
+              Arena& arena) const;
+    void read_pointers(const Head& head, const MemoryTokens& memory, int64_t rows, const float* q,
+                       Reading& reading, Arena& arena) const;
 
     int64_t grid_ = 0, dim_ = 0, width_ = 0;  // dim_: of a head
     int64_t columns_ = 0;                     // of the grid, that are attended to together
     std::vector<Head> heads_;
-    // The cosines and sines of the angles that turn backwards: [parts, pairs / 2, columns] and, by
-    // rows of the grid, [grid, pairs / 2]. Half of the pairs of channels turn by the column.
-    at::Tensor cos_, sin_, cos_rows_, sin_rows_;
+    // The cosines and sines of the angles from the middle of the grid to the places of its second
+    // half, [head_dim / 4, grid / 2], and of the angles of all pairs at the middle, turned
+    // backwards, [head_dim / 2].
+    at::Tensor cos_, sin_, cos_middle_, sin_middle_;
 };
 
 }  // namespace segrid::sam2
