@@ -36,6 +36,7 @@ def test_it_runs_without_network_and_without_packages_of_the_system(tmp_path):
     command = ["scripts/gpu_check.sh", "--rehearse", "--engine", engine, "--steps", *REHEARSED]
     environ = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert (tmp_path / "check.json").exists(), done.stdout[-4000:] + done.stderr[-4000:]
     check = json.loads((tmp_path / "check.json").read_text())
     states = {row["step"]: row["state"] for row in check["steps"]}
     log = (tmp_path / "log.txt").read_text()
