@@ -118,9 +118,24 @@ def test_place_scores(kernels, queries, places, frames, width, group):
     assert np.abs(got - expected.numpy()).max() < 1e-6 * width
 
 
-def test_attention_in_parts_of_the_grid(kernels):
-    """The mean of the memory's values is the same however many columns are attended to together.
-    tests/parity holds it against transformers for a whole grid."""
+def turned_keys(weight, bias, keys, heads):
+    """(heads, grid^2, frames, dim / 2) complex keys, projected and turned by their places."""
+    grid, dim = round(len(keys) ** 0.5), len(weight) // heads
+    projected = torch.einsum("pfc,kc->pfk", double(keys), double(weight)) + double(bias)
+    real, imaginary = projected.unflatten(-1, (heads, 2, dim // 2)).unbind(-2)
+    frequency = 10000.0 ** -(torch.arange(0, dim // 2, 2).double() / (dim // 2))
+    place = torch.arange(grid * grid)
+    angles = torch.cat(
+        [(place % grid)[:, None] * frequency, (place // grid)[:, None] * frequency], 1
+    )
+    turn = torch.polar(torch.ones_like(angles), angles)[:, None, None]
+    return (torch.complex(real, imaginary) * turn).permute(2, 0, 1, 3)
+
+
+@pytest.mark.parametrize("columns", [16, 32, 64])
+def test_attention_by_places(kernels, columns):
+    """The mean of the memory's values is that of projected and turned keys, however many columns of
+    the grid are attended to together. tests/parity holds it against transformers."""
     width, heads, dim, grid, frames = 8, 2, 16, 64, 3
     weight, bias, q, keys, values = draw(
         5,
@@ -130,11 +145,15 @@ def test_attention_in_parts_of_the_grid(kernels):
         (grid * grid, frames, width),
         (grid * grid, frames, width),
     )
-    whole = kernels.place_attention(weight, bias, q, keys, values, heads, grid)
-    assert whole.std() > 0.1
-    for columns in (16, 32):
-        got = kernels.place_attention(weight, bias, q, keys, values, heads, columns)
-        assert np.abs(got - whole).max() < 1e-5
+    real, imaginary = double(q).unflatten(-1, (heads, 2, dim // 2)).unbind(-2)
+    asked = torch.complex(real, imaginary)
+    all_keys = turned_keys(weight, bias, keys, heads)
+    scores = torch.einsum("qhi,hpfi->qhpf", asked, all_keys.conj()).real / dim**0.5
+    shares = scores.flatten(2).softmax(-1)
+    expected = torch.einsum("qhk,kc->qhc", shares, double(values).flatten(0, 1)).flatten(1).numpy()
+    assert expected.std() > 0.1
+    got = kernels.place_attention(weight, bias, q, keys, values, heads, columns)
+    assert np.abs(got - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("side", ["", "update", "both"])

@@ -46,8 +46,8 @@ void scale_row(int64_t n, float factor, float* x);
 void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x);
 // Turns the pairs (x[i], x[n + i]) for i < n by angles whose cosines and sines are given.
 void turn_row(int64_t n, const float* cos, const float* sin, float* x);
-// Turns the pairs (x[i], x[n + i]) of each of the consecutive rows x of 2 n floats by the same
-// angles. out: rows as x, elsewhere. The cosines and sines may be those of any length.
+// Multiplies the complex numbers x[i] + x[n + i] i of each of the consecutive rows x of 2 n floats
+// by cos[i] + sin[i] i, which may be of any length. out: rows as x, in other memory.
 void turn_rows(int64_t rows, int64_t n, const float* cos, const float* sin, const float* x,
                float* out);
 void blend_row(int64_t n, float a, float* x, float b, const float* y);  // x = a x + b y
