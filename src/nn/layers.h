@@ -55,6 +55,8 @@ public:
     void operator()(int64_t rows, const float* x, float* out) const;
     const float* gamma() const { return gamma_.const_data_ptr<float>(); }
     const float* beta() const { return beta_.const_data_ptr<float>(); }
+    const at::Tensor& gamma_tensor() const { return gamma_; }
+    const at::Tensor& beta_tensor() const { return beta_; }
     float eps() const { return eps_; }
 
 private:

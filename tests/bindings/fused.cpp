@@ -159,12 +159,41 @@ segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape
     return segrid::make_factor(precision, rows, across, matrix, across, arena);
 }
 
+// What earlier updates have made of the keys: scale [keys], weights [keys, before], and for the
+// update and for the read fixed [keys, heads * width] and through [weights, columns].
+struct Earlier {
+    std::vector<Floats> arrays;
+    std::vector<float> scale, weights;
+    segrid::UpdatedKeys updated;
+    int64_t before;
+
+    Earlier(const std::vector<Floats>& given, int64_t columns)
+        : arrays(given),
+          scale(given[0].data(), given[0].data() + given[0].size()),
+          before(given[1].shape(1)) {
+        const int64_t all = before + columns, keys = given[1].shape(0);
+        weights.resize(static_cast<std::size_t>(keys * all));
+        for (int64_t i = 0; i < keys; ++i)
+            std::copy_n(given[1].data(i, 0), before, weights.data() + i * all);
+        updated = {scale.data(), {weights.data(), all}};
+    }
+    // which: 2 for the update, 4 for the read
+    void complete(segrid::ImageSide& side, std::size_t which, segrid::Precision precision,
+                  segrid::Arena& arena) const {
+        const Floats& through = arrays[which + 1];
+        side.fixed = arrays[which].data();
+        side.weights = through.shape(0);
+        side.through = segrid::make_reused_factor(precision, through.shape(0), through.shape(1),
+                                                  through.data(), through.shape(1), arena);
+    }
+};
+
 // Runs one sweep in ranges of `range` keys and merges them. Returns the updated keys, and acc / sum
-// of the read as [heads, tokens, width].
+// of the read as [heads, tokens, width]; after earlier updates also their scale and weights.
 py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask, const Floats& bias,
                   const Floats& values, const Floats& gamma, const Floats& read, int64_t readers,
                   const MaybeFloats& side, const MaybeFloats& read_values, int64_t range,
-                  const std::string& name) {
+                  const std::string& name, const std::vector<Floats>& earlier) {
     const segrid::Precision precision = precision_of(name);
     const int64_t heads = values.shape(0), count = keys.shape(0), dim = keys.shape(1),
                   width = side ? side->shape(1) / heads : 0;
@@ -183,7 +212,7 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
         }
     }
     const float* rows = side ? side->data() : nullptr;
-    const segrid::ImageUpdate update{
+    segrid::ImageUpdate update{
         .shape = shape,
         .side = {rows, width, queries_of(precision, shape, ask, width, side.has_value(), arena)},
         .query_bias = query_bias,
@@ -192,11 +221,18 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
         .gamma = gamma.data(),
         .beta = gamma.data(),
         .eps = 1e-5F};
-    const segrid::TokenRead reader{
+    segrid::TokenRead reader{
         .shape = asking,
         .side = {read_values ? rows : nullptr, width,
                  queries_of(precision, asking, read, width, read_values.has_value(), arena)},
         .values = read_values ? read_values->data() : nullptr};
+    std::optional<Earlier> before;
+    if (!earlier.empty()) {
+        before.emplace(earlier, shape.columns());
+        before->complete(update.side, 2, precision, arena);
+        before->complete(reader.side, 4, precision, arena);
+        update.before = before->before;
+    }
     Floats updated({keys.shape(0), keys.shape(1)}), seen({heads, readers, reader.width()});
     float *to = updated.mutable_data(), *acc = seen.mutable_data();
     const segrid::TwoWaySweep sweep{.precision = precision,
@@ -204,7 +240,8 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
                                     .keys_out = to,
                                     .position = position.data(),
                                     .update = &update,
-                                    .read = &reader};
+                                    .read = &reader,
+                                    .updated = before ? &before->updated : nullptr};
     without_gil([&] {
         segrid::run_in_worker({}, [&] {
             segrid::TokenPartial all(reader, arena);
@@ -222,7 +259,11 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
             }
         });
     });
-    return py::make_tuple(updated, seen);
+    if (!before) return py::make_tuple(updated, seen);
+    Floats scale(count), weights({count, before->before + shape.columns()});
+    std::copy(before->scale.begin(), before->scale.end(), scale.mutable_data());
+    std::copy(before->weights.begin(), before->weights.end(), weights.mutable_data());
+    return py::make_tuple(updated, seen, scale, weights);
 }
 
 // keys: [h * w, dim]; weights as torch.nn.ConvTranspose2d keeps them; hyper: [masks, c2]; features:
@@ -230,7 +271,7 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
 Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Floats& b1,
                const Floats& gamma, const Floats& beta, const Floats& w2, const Floats& b2,
                const Floats& hyper, const std::string& precision,
-               const std::vector<Floats>& features) {
+               const std::vector<Floats>& features, const std::vector<Floats>& updated) {
     const int64_t h = keys.shape(0) / grid_w, masks = hyper.shape(0), c2 = hyper.shape(1);
     Floats out({static_cast<py::ssize_t>(masks), static_cast<py::ssize_t>(4 * h),
                 static_cast<py::ssize_t>(4 * grid_w)});
@@ -253,11 +294,22 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
                 second = segrid::in_upscale_order(tensor(features[1]), h, grid_w, 2);
                 added = {first.const_data_ptr<float>(), second.const_data_ptr<float>()};
             }
-            const segrid::UpscaleInput input{.keys = {keys.data(), keys.shape(1)},
-                                             .grid_w = grid_w,
-                                             .features = features.empty() ? nullptr : &added,
-                                             .hyper = columns.data(),
-                                             .masks = masks};
+            segrid::UpscaleInput input{.keys = {keys.data(), keys.shape(1)},
+                                       .grid_w = grid_w,
+                                       .features = features.empty() ? nullptr : &added,
+                                       .hyper = columns.data(),
+                                       .masks = masks};
+            if (!updated.empty()) {  // scale, weights, rows, basis, bias
+                const int64_t depth = updated[1].shape(1), wide = updated[3].shape(1);
+                input.first = {
+                    .rows = updated[2].data(),
+                    .bias = updated[4].data(),
+                    .scale = updated[0].data(),
+                    .weights = {updated[1].data(), depth},
+                    .basis = segrid::make_reused_factor(precision_of(precision), depth, wide,
+                                                        updated[3].data(), wide, arena),
+                    .depth = depth};
+            }
             segrid::upscale_masks(weights, input, 0, h, {to, 16 * h * grid_w}, arena);
         });
     });
@@ -278,11 +330,14 @@ void bind_fused(py::module_ m) {
     m.def("two_way", &two_way, py::arg("keys"), py::arg("position"), py::arg("ask"),
           py::arg("bias"), py::arg("values"), py::arg("gamma"), py::arg("read"), py::arg("readers"),
           py::arg("side") = py::none(), py::arg("read_values") = py::none(), py::arg("range"),
-          py::arg("precision") = "fp32",
+          py::arg("precision") = "fp32", py::arg("earlier") = std::vector<Floats>{},
           "ask, read: [heads, tokens, dim], or [tokens, heads * width] if there is a side of "
           "[keys, heads * width] (for read: and read_values). bias: [heads, tokens]. values: "
-          "[heads, tokens, dim]. gamma also serves as the output's bias and as beta; eps is 1e-5.");
+          "[heads, tokens, dim]. gamma also serves as the output's bias and as beta; eps is 1e-5. "
+          "earlier: "
+          "see Earlier.");
     m.def("upscale", &upscale, py::arg("keys"), py::arg("grid_w"), py::arg("w1"), py::arg("b1"),
           py::arg("gamma"), py::arg("beta"), py::arg("w2"), py::arg("b2"), py::arg("hyper"),
-          py::arg("precision") = "fp32", py::arg("features") = std::vector<Floats>{});
+          py::arg("precision") = "fp32", py::arg("features") = std::vector<Floats>{},
+          py::arg("updated") = std::vector<Floats>{});
 }

@@ -29,10 +29,11 @@ Rows<const Word> as_words(Rows<const float> a) {
 }
 Rows<Word> as_words(Rows<float> c) { return {reinterpret_cast<Word*>(c.data), c.stride}; }
 
-// A few rows, or a few rows of B, are not worth a copy.
+// A few rows, or a few rows of B, are not worth a copy. Strips need none.
 bool worth_a_copy(int64_t m, int64_t n, int64_t depth, int64_t stride) {
-    constexpr int64_t kFewRows = 12, kFewWords = 4096;
-    return n % kTileColumns != 0 || (m > kFewRows && depth * stride > kFewWords);
+    constexpr int64_t kFewRows = 8, kFewWords = 4096;
+    return n % kTileColumns != 0 ||
+           (m > kFewRows && stride > kTileColumns && depth * stride > kFewWords);
 }
 
 void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b, Rows<float> c,
@@ -110,7 +111,7 @@ void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const ui
 }  // namespace
 
 const Fp32Implementation& fp32_avx2() {
-    static const Fp32Implementation table{fp32};
+    static const Fp32Implementation table{fp32, kTileColumns};
     return table;
 }
 

@@ -109,6 +109,12 @@ public:
         trace::count_product(bf16_.data != nullptr ? Precision::Bf16 : Precision::Fp32, m * n * k_);
         if (bf16_.data != nullptr) {
             bf16_implementation().product(m, n, k_, bf16_, {b.bf16, b.ld}, c, accumulate);
+        } else if (b.strip > 0) {
+            for (int64_t n0 = 0; n0 < n; n0 += b.ld) {
+                fp32_implementation().product(m, std::min(b.ld, n - n0), k_, fp32_,
+                                              {b.from_column(n0).fp32, b.ld}, c.from_column(n0),
+                                              accumulate);
+            }
         } else {
             fp32_implementation().product(m, n, k_, fp32_, {b.fp32, b.ld}, c, accumulate);
         }
@@ -269,12 +275,36 @@ Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, in
     return {nullptr, pairs, n};
 }
 
+Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
+                          Arena& arena) {
+    const int64_t width = fp32_implementation().strip;
+    if (precision != Precision::Fp32 || width == 0)
+        return make_factor(precision, k, n, b, ldb, arena);
+    const int64_t strip = k * width;
+    float* strips = arena.take<float>((n + width - 1) / width * strip);
+    for (int64_t n0 = 0; n0 < n; n0 += width, strips += strip) {
+        const int64_t columns = std::min(width, n - n0);
+        for (int64_t i = 0; i < k; ++i) {
+            float* row = strips + i * width;
+            std::fill(std::copy_n(b + i * ldb + n0, columns, row), row + width, 0.0F);
+        }
+    }
+    return {strips - (n + width - 1) / width * strip, nullptr, width, strip};
+}
+
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
             bool accumulate) {
     if (m > 0 && n > 0) LeftFactor(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate);
 }
 
 at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
+    if (f.strip > 0) {
+        const int64_t strips = (n + f.ld - 1) / f.ld;
+        return at::from_blob(const_cast<float*>(f.fp32), {k, strips, f.ld}, {f.ld, f.strip, 1},
+                             at::kFloat)
+            .reshape({k, strips * f.ld})
+            .narrow(1, 0, n);
+    }
     if (f.fp32 != nullptr)
         return at::from_blob(const_cast<float*>(f.fp32), {k, n}, {f.ld, 1}, at::kFloat);
     const int64_t pairs = even(k) / 2;

@@ -26,19 +26,27 @@ struct Factor {
     const float* fp32 = nullptr;
     const uint16_t* bf16 = nullptr;
     int64_t ld = 0;  // columns from one row to the next
+    // Of a factor in strips of ld columns: from one strip to the next. 0: all columns lie together.
+    int64_t strip = 0;
+    // Of a factor in strips, n0 must be a multiple of ld.
     Factor from_column(int64_t n0) const {
-        return {fp32 != nullptr ? fp32 + n0 : nullptr, bf16 != nullptr ? bf16 + 2 * n0 : nullptr,
-                ld};
+        const int64_t by = strip > 0 ? n0 / ld * strip : n0;
+        return {fp32 != nullptr ? fp32 + by : nullptr, bf16 != nullptr ? bf16 + 2 * by : nullptr,
+                ld, strip};
     }
     // k0 must be even.
     Factor from_row(int64_t k0) const {
         return {fp32 != nullptr ? fp32 + k0 * ld : nullptr,
-                bf16 != nullptr ? bf16 + k0 * ld : nullptr, ld};
+                bf16 != nullptr ? bf16 + k0 * ld : nullptr, ld, strip};
     }
 };
 // Prepares b[k, n] as a factor. In fp32 the factor refers to b; in bf16 it lies in the arena.
 Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
                    Arena& arena);
+// The same for a factor of many products. If the implementation copies factors before it multiplies
+// them, it is copied here once, to the arena.
+Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
+                          Arena& arena);
 
 // C[m,n] = A[m,k] B[k,n] (+ C when accumulate). C overlaps neither A nor B.
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,

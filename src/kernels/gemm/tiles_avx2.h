@@ -77,10 +77,38 @@ template <class Form, int W, int R>
     }
 }
 
+// Memory that is read next. Each tile asks for its share of it, a line with every step of the
+// tile's loop: a core waits when it has asked for too much at once.
+class Ahead {
+public:
+    Ahead() = default;
+    Ahead(const void* begin, int64_t bytes, int64_t tiles)
+        : at_(static_cast<const char*>(begin)),
+          lines_(bytes / kLine),
+          share_((lines_ + tiles - 1) / tiles) {}
+
+    struct Share {
+        const char* at = nullptr;
+        int64_t lines = 0;
+        void ask(int64_t line) const { _mm_prefetch(at + line * kLine, _MM_HINT_T1); }
+    };
+    Share next() {
+        const Share share{at_, std::min(share_, lines_)};
+        at_ += share.lines * kLine;
+        lines_ -= share.lines;
+        return share;
+    }
+
+private:
+    static constexpr int64_t kLine = 64;
+    const char* at_ = nullptr;
+    int64_t lines_ = 0, share_ = 0;
+};
+
 // Form::add(sums, x, y) adds to 8 sums the products of the numbers in the words of x and y.
 template <class Form, int R, class Tile>
 void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<const Word> b,
-                  Rows<Word> c, bool accumulate) {
+                  Rows<Word> c, bool accumulate, const Ahead::Share& ahead) {
     typename Form::Vector sums[R][2];
 #pragma GCC unroll 6
     for (int i = 0; i < R; ++i) {
@@ -90,6 +118,13 @@ void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<cons
                                                         : _mm256_setzero_si256());
     }
     int64_t j = 0;
+    for (const int64_t stop = std::min(depth, ahead.lines); j + Form::kWords <= stop;
+         j += Form::kWords) {
+#pragma GCC unroll 2
+        for (int w = 0; w < Form::kWords; ++w) ahead.ask(j + w);
+        add_words<Form, Form::kWords>(j, a, b, sums);
+    }
+    for (int64_t line = j; line < ahead.lines; ++line) ahead.ask(line);
     for (; j + Form::kWords <= depth; j += Form::kWords)
         add_words<Form, Form::kWords>(j, a, b, sums);
     for (; Form::kWords > 1 && j < depth; ++j) add_words<Form, 1>(j, a, b, sums);
@@ -101,43 +136,24 @@ void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<cons
     }
 }
 
-// Memory that is read next: a share of it is asked for before each tile, because a core waits when
-// it has asked for too much at once.
-class Ahead {
-public:
-    Ahead() = default;
-    Ahead(const void* begin, int64_t bytes, int64_t tiles)
-        : at_(static_cast<const char*>(begin)),
-          end_(at_ + bytes),
-          share_((bytes / kLine + tiles - 1) / tiles * kLine) {}
-    void ask() {
-        for (const char* stop = at_ + std::min(share_, end_ - at_); at_ < stop; at_ += kLine)
-            _mm_prefetch(at_, _MM_HINT_T1);
-    }
-
-private:
-    static constexpr int64_t kLine = 64;
-    const char *at_ = nullptr, *end_ = nullptr;
-    int64_t share_ = 0;
-};
-
 template <class Form, class Tile>
 void rows_product(const Tile& tile, int64_t m, int64_t depth, Rows<const Word> a,
                   Rows<const Word> b, Rows<Word> c, bool accumulate, Ahead& ahead) {
     int64_t i = 0;
     for (; i + Form::kRows <= m; i += Form::kRows) {
-        ahead.ask();
-        tile_product<Form, Form::kRows>(tile, depth, a.from_row(i), b, c.from_row(i), accumulate);
+        tile_product<Form, Form::kRows>(tile, depth, a.from_row(i), b, c.from_row(i), accumulate,
+                                        ahead.next());
     }
-    if (i < m) ahead.ask();
+    if (i == m) return;
+    const Ahead::Share rest = ahead.next();
     a = a.from_row(i);
     c = c.from_row(i);
     switch (m - i) {
-        case 1: return tile_product<Form, 1>(tile, depth, a, b, c, accumulate);
-        case 2: return tile_product<Form, 2>(tile, depth, a, b, c, accumulate);
-        case 3: return tile_product<Form, 3>(tile, depth, a, b, c, accumulate);
-        case 4: return tile_product<Form, 4>(tile, depth, a, b, c, accumulate);
-        case 5: return tile_product<Form, 5>(tile, depth, a, b, c, accumulate);
+        case 1: return tile_product<Form, 1>(tile, depth, a, b, c, accumulate, rest);
+        case 2: return tile_product<Form, 2>(tile, depth, a, b, c, accumulate, rest);
+        case 3: return tile_product<Form, 3>(tile, depth, a, b, c, accumulate, rest);
+        case 4: return tile_product<Form, 4>(tile, depth, a, b, c, accumulate, rest);
+        case 5: return tile_product<Form, 5>(tile, depth, a, b, c, accumulate, rest);
         default: return;
     }
 }

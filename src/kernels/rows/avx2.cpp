@@ -99,33 +99,64 @@ void quick_gelu(int64_t n, float* x) {
     }
 }
 
-inline void normalise(int64_t n, float sum, const float* x, const float* gamma, const float* beta,
-                      float eps, float* out) {
-    const float mean = sum / static_cast<float>(n);
-    float square = 0;
-#pragma omp simd reduction(+ : square)
-    for (int64_t i = 0; i < n; ++i) square += (x[i] - mean) * (x[i] - mean);
-    const float inverse = 1.0F / std::sqrt(square / static_cast<float>(n) + eps);
-    for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * inverse * gamma[i] + beta[i];
-}
+// Eight numbers or one, like the first argument.
+inline __m256 load(__m256, const float* p) { return _mm256_loadu_ps(p); }
+inline float load(float, const float* p) { return *p; }
+inline void store(float* p, __m256 v) { _mm256_storeu_ps(p, v); }
+inline void store(float* p, float v) { *p = v; }
 
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
-                float* out) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; ++i) sum += x[i];
-    normalise(n, sum, x, gamma, beta, eps, out);
-}
-
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                   const float* gamma, const float* beta, float eps, float* out) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; ++i) {
-        out[i] = x[i] + bias[i] + residual[i];
-        sum += out[i];
+// The sum of n numbers: step(sum, i) adds to `sum` the eight from i on, or, where it is a float,
+// the one at i. Four vectors of sums are under way at once, because an addition takes a while.
+template <class Step>
+inline float sum_over(int64_t n, const Step& step) {
+    __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                      _mm256_setzero_ps()};
+    float rest = 0;
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) step(sums[j], i + 8 * j);
     }
-    normalise(n, sum, out, gamma, beta, eps, out);
+    for (; i + 8 <= n; i += 8) step(sums[0], i);
+    for (; i < n; ++i) step(rest, i);
+    const __m256 eight = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return rest + _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+
+inline float normalise(int64_t n, float sum, const float* x, const float* gamma, const float* beta,
+                       float eps, float* out) {
+    const float mean = sum / static_cast<float>(n);
+    const float square = sum_over(n, [&](auto& squares, int64_t i) {
+        const auto distance = load(squares, x + i) - mean;
+        squares += distance * distance;
+    });
+    const float inverse = 1.0F / std::sqrt(square / static_cast<float>(n) + eps);
+    const auto write = [&](auto like, int64_t i) {
+        const auto scaled = (load(like, x + i) - mean) * inverse;
+        store(out + i, scaled * load(like, gamma + i) + load(like, beta + i));
+    };
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) write(__m256{}, i);
+    for (; i < n; ++i) write(float{}, i);
+    return inverse;
+}
+
+float layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                 float* out) {
+    const float sum = sum_over(n, [&](auto& total, int64_t i) { total += load(total, x + i); });
+    return normalise(n, sum, x, gamma, beta, eps, out);
+}
+
+float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                    const float* gamma, const float* beta, float eps, float* out) {
+    const float sum = sum_over(n, [&](auto& total, int64_t i) {
+        const auto both = load(total, x + i) + load(total, bias + i) + load(total, residual + i);
+        store(out + i, both);
+        total += both;
+    });
+    return normalise(n, sum, out, gamma, beta, eps, out);
 }
 
 // Reduces each group of kSize lanes with `op` and puts the result in every lane of the group.
@@ -279,6 +310,8 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
 const Table& avx2() {
     static const Table table{add,
                              multiply_add,
+                             multiply,
+                             scale_add,
                              relu,
                              gelu_rows,
                              quick_gelu,

@@ -35,8 +35,8 @@ void relu(int64_t n, float* x) {
 
 // The last two passes of a LayerNorm over n values whose sum is known: the variance, then the
 // result.
-inline void normalise(int64_t n, float total, const float* x, const float* gamma, const float* beta,
-                      float eps, float* out) {
+inline float normalise(int64_t n, float total, const float* x, const float* gamma,
+                       const float* beta, float eps, float* out) {
     const __m512 mean = _mm512_set1_ps(total / static_cast<float>(n));
     __m512 square[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for_vectors(n, [&](int64_t i, auto lanes, int k) {
@@ -45,24 +45,27 @@ inline void normalise(int64_t n, float total, const float* x, const float* gamma
     });
     const float variance =
         _mm512_reduce_add_ps(_mm512_add_ps(square[0], square[1])) / static_cast<float>(n);
-    const __m512 inverse = _mm512_set1_ps(1.0F / __builtin_sqrtf(variance + eps));
+    const float inverse = 1.0F / __builtin_sqrtf(variance + eps);
+    const __m512 factor = _mm512_set1_ps(inverse);
     for_vectors(n, [&](int64_t i, auto lanes, int) {
-        const __m512 d = _mm512_mul_ps(_mm512_sub_ps(lanes.load(x + i), mean), inverse);
+        const __m512 d = _mm512_mul_ps(_mm512_sub_ps(lanes.load(x + i), mean), factor);
         lanes.store(out + i, _mm512_fmadd_ps(d, lanes.load(gamma + i), lanes.load(beta + i)));
     });
+    return inverse;
 }
 
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
-                float* out) {
+float layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                 float* out) {
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for_vectors(n, [&](int64_t i, auto lanes, int k) {
         sum[k] = _mm512_add_ps(sum[k], lanes.load(x + i));
     });
-    normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), x, gamma, beta, eps, out);
+    return normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), x, gamma, beta, eps,
+                     out);
 }
 
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                   const float* gamma, const float* beta, float eps, float* out) {
+float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                    const float* gamma, const float* beta, float eps, float* out) {
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for_vectors(n, [&](int64_t i, auto lanes, int k) {
         const __m512 v = _mm512_add_ps(_mm512_add_ps(lanes.load(x + i), lanes.load(bias + i)),
@@ -70,7 +73,8 @@ void residual_norm(int64_t n, const float* x, const float* bias, const float* re
         lanes.store(out + i, v);
         sum[k] = _mm512_add_ps(sum[k], v);
     });
-    normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), out, gamma, beta, eps, out);
+    return normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), out, gamma, beta, eps,
+                     out);
 }
 
 // Reduces each group of kSize lanes with `op` and puts the result in every lane of the group.
@@ -338,6 +342,8 @@ const Table& avx512() {
     const bool bf16 = cpu_features().avx512_bf16;
     static const Table table{add,
                              multiply_add,
+                             multiply,
+                             scale_add,
                              relu,
                              gelu_rows_avx512,
                              quick_gelu_avx512,

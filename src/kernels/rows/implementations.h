@@ -20,12 +20,14 @@ inline RowScale row_scale(float low, float high) {
 struct Table {
     void (*add)(int64_t, const float*, const float*, float*);
     void (*multiply_add)(int64_t, const float*, const float*, float*);
+    void (*multiply)(int64_t, const float*, float*);
+    void (*scale_add)(int64_t, float, const float*, const float*, float*);
     void (*relu)(int64_t, float*);
     void (*gelu_rows)(int64_t, int64_t, float*, int64_t);
     void (*quick_gelu)(int64_t, float*);
-    void (*layer_norm)(int64_t, const float*, const float*, const float*, float, float*);
-    void (*residual_norm)(int64_t, const float*, const float*, const float*, const float*,
-                          const float*, float, float*);
+    float (*layer_norm)(int64_t, const float*, const float*, const float*, float, float*);
+    float (*residual_norm)(int64_t, const float*, const float*, const float*, const float*,
+                           const float*, float, float*);
     void (*softmax_groups)(int64_t, int64_t, const float*, float*);
     bool (*running_softmax_columns)(int64_t, int64_t, Rows<const float>, float*, float*, float*,
                                     Rows<float>);

@@ -20,6 +20,14 @@ void multiply_add(int64_t n, const float* a, const float* b, float* out) {
     for (int64_t i = 0; i < n; ++i) out[i] += a[i] * b[i];
 }
 
+void multiply(int64_t n, const float* a, float* x) {
+    for (int64_t i = 0; i < n; ++i) x[i] *= a[i];
+}
+
+void scale_add(int64_t n, float a, const float* x, const float* b, float* __restrict out) {
+    for (int64_t i = 0; i < n; ++i) out[i] = a * x[i] + b[i];
+}
+
 void scale_row(int64_t n, float factor, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }

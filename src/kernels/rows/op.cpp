@@ -21,16 +21,20 @@ void add(int64_t n, const float* a, const float* b, float* out) { table().add(n,
 void multiply_add(int64_t n, const float* a, const float* b, float* out) {
     table().multiply_add(n, a, b, out);
 }
+void multiply(int64_t n, const float* a, float* x) { table().multiply(n, a, x); }
+void scale_add(int64_t n, float a, const float* x, const float* b, float* out) {
+    table().scale_add(n, a, x, b, out);
+}
 void relu(int64_t n, float* x) { table().relu(n, x); }
 void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) { table().gelu_rows(rows, n, x, ld); }
 void quick_gelu(int64_t n, float* x) { table().quick_gelu(n, x); }
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
-                float* out) {
-    table().layer_norm(n, x, gamma, beta, eps, out);
+float layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                 float* out) {
+    return table().layer_norm(n, x, gamma, beta, eps, out);
 }
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                   const float* gamma, const float* beta, float eps, float* out) {
-    table().residual_norm(n, x, bias, residual, gamma, beta, eps, out);
+float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                    const float* gamma, const float* beta, float eps, float* out) {
+    return table().residual_norm(n, x, bias, residual, gamma, beta, eps, out);
 }
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     table().softmax_groups(count, size, bias, x);

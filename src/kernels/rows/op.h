@@ -9,19 +9,22 @@
 namespace segrid {
 
 void add(int64_t n, const float* a, const float* b, float* out);  // out = a + b; out may be a or b
-void multiply_add(int64_t n, const float* a, const float* b, float* out);  // out += a * b
+void multiply_add(int64_t n, const float* a, const float* b, float* out);        // out += a * b
+void multiply(int64_t n, const float* a, float* x);                              // x *= a
+void scale_add(int64_t n, float a, const float* x, const float* b, float* out);  // out = a x + b
 void relu(int64_t n, float* x);
 // x Phi(x) with the error function, as torch's default. Rows are ld floats apart.
 void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld);
 inline void gelu(int64_t n, float* x) { gelu_rows(1, n, x, n); }
 void quick_gelu(int64_t n, float* x);  // x / (1 + exp(-1.702 x)), as in CLIP
 // out = (x - mean) / sqrt(variance + eps) * gamma + beta over n values, with the biased variance.
-// out may be x.
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
-                float* out);
-// The same for x + bias + residual, with n values each.
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                   const float* gamma, const float* beta, float eps, float* out);
+// out may be x. Returns 1 / sqrt(variance + eps).
+float layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                 float* out);
+// The same for x + bias + residual, with n values each; out may be x. Returns 1 / sqrt(variance +
+// eps).
+float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                    const float* gamma, const float* beta, float eps, float* out);
 // x = softmax(x + bias) within each group of `size` consecutive values; count is a multiple of
 // size. bias may be null. Where bias is -infinity the result is 0, as long as the group has another
 // value.

@@ -23,8 +23,8 @@ void quick_gelu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] /= 1.0F + std::exp(-1.702F * x[i]);
 }
 
-void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
-                float* out) {
+float layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
+                 float* out) {
     double mean = 0, variance = 0;
     for (int64_t i = 0; i < n; ++i) mean += x[i];
     mean /= static_cast<double>(n);
@@ -32,12 +32,13 @@ void layer_norm(int64_t n, const float* x, const float* gamma, const float* beta
     const double inverse = 1.0 / std::sqrt(variance / static_cast<double>(n) + eps);
     for (int64_t i = 0; i < n; ++i)
         out[i] = static_cast<float>((x[i] - mean) * inverse) * gamma[i] + beta[i];
+    return static_cast<float>(inverse);
 }
 
-void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                   const float* gamma, const float* beta, float eps, float* out) {
+float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                    const float* gamma, const float* beta, float eps, float* out) {
     for (int64_t i = 0; i < n; ++i) out[i] = x[i] + bias[i] + residual[i];
-    layer_norm(n, out, gamma, beta, eps, out);
+    return layer_norm(n, out, gamma, beta, eps, out);
 }
 
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
@@ -87,6 +88,8 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
 const Table& plain() {
     static const Table table{add,
                              multiply_add,
+                             multiply,
+                             scale_add,
                              relu,
                              gelu_rows,
                              quick_gelu,

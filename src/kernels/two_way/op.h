@@ -13,6 +13,14 @@
 // not depend on the sweep: tokens change only between sweeps. Its softmax over all keys is a
 // running softmax.
 //
+// Once a sweep has updated the keys, later products do not read them at their whole width. With
+//     x' = (x + P V - mean) / sigma * gamma + beta
+// a product of updated keys with any matrix M is, from one update to the next, of the form
+//     x M  =  scale (x0 T M)  +  weights (B M)  +  beta M
+// scale is a number for each key, weights are all updates' P over their sigmas, T comes from the
+// model's weights alone and B from the tokens: x0 T M is a product for all prompts of an image, B M
+// one of few rows.
+//
 // Every [., columns] matrix keeps a head's tokens side by side: token t of head h is column h *
 // slots + t. Slots beyond the tokens are padding that the softmax ignores. Slots and columns are
 // chosen such that heads fill vectors of 16 floats without crossing them.
@@ -47,11 +55,22 @@ struct TwoWayShape {
 //   otherwise: rows are [keys, heads * width], projected once for all prompts. queries holds a
 //   block of `depth` rows and group_columns() columns for each group of heads. The block is zero
 //   where a column's head does not own the row.
+//   fixed is not null: the keys have been updated since. Their projections are scale * rows + fixed
+//   (x0 T M, and what position and beta become), and `through` (B M) adds what their weights give.
 struct ImageSide {
     const float* rows = nullptr;
     int64_t width = 0;  // per head
     Factor queries;
+    const float* fixed = nullptr;  // [keys, heads * width]
+    Factor through = {};           // [weights, columns]
+    int64_t weights = 0;
     int64_t depth(const TwoWayShape& shape) const { return (shape.group() * width + 1) / 2 * 2; }
+};
+
+// What updates have made of the keys so far (scale and weights above).
+struct UpdatedKeys {
+    float* scale = nullptr;  // [keys]
+    Rows<float> weights;     // [keys, columns of all updates]
 };
 
 // Image-to-token attention: keys = LayerNorm(keys + softmax_t(scores + query_bias) values + bias).
@@ -64,17 +83,21 @@ struct ImageUpdate {
     const float* gamma = nullptr;
     const float* beta = nullptr;
     float eps = 0;
+    int64_t before = 0;  // the first column of its own in UpdatedKeys::weights
 };
 
 // Token-to-image attention: for each column the running softmax of the scores, and the weighted sum
 // of value rows. The value rows are the (updated) keys without position, or `values` [keys, heads *
-// side.width], of which a column reads the part of its group.
+// side.width], of which a column reads the part of its group. If keys have been updated since, the
+// sum is that of scale * values, followed by that of the keys' weights.
 struct TokenRead {
     TwoWayShape shape;
     ImageSide side;
     const float* values = nullptr;
     // The width of the value rows that a column sums.
-    int64_t width() const { return values != nullptr ? shape.group() * side.width : shape.dim; }
+    int64_t width() const {
+        return values != nullptr ? shape.group() * side.width + side.weights : shape.dim;
+    }
 };
 
 // The state of a token-to-image attention over the keys seen so far. merge() joins the partials of
@@ -90,11 +113,12 @@ void merge(const TokenRead& read, TokenPartial& into, const TokenPartial& other)
 
 struct TwoWaySweep {
     Precision precision = Precision::Fp32;
-    const float* keys_in = nullptr;       // [keys, dim]
-    float* keys_out = nullptr;            // receives the updated keys; may be keys_in
+    const float* keys_in = nullptr;  // [keys, dim]
+    float* keys_out = nullptr;  // receives the updated keys; may be keys_in, or null if not needed
     const float* position = nullptr;      // [keys, dim]
     const ImageUpdate* update = nullptr;  // null: the keys do not change
     const TokenRead* read = nullptr;
+    const UpdatedKeys* updated = nullptr;  // null: every product reads the keys themselves
 };
 
 // Sweeps over the keys [begin, end). Tiles begin at `begin`, so the same ranges give the same bits.

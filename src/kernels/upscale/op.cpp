@@ -26,6 +26,7 @@ UpscaleWeights::UpscaleWeights(const at::Tensor& w1, const at::Tensor& b1, at::T
                                at::Tensor beta, const at::Tensor& w2, const at::Tensor& b2,
                                float eps, Precision precision)
     : first(as_linear(w1), precision),
+      exact(precision == Precision::Fp32 ? first : PackedMatrix(as_linear(w1), Precision::Fp32)),
       first_bias(b1.repeat({4})),
       gamma(std::move(gamma)),
       beta(std::move(beta)),

@@ -13,6 +13,7 @@ namespace segrid {
 
 struct UpscaleWeights {
     PackedMatrix first;      // [4 c1, dim]: rows (dy, dx, channel)
+    PackedMatrix exact;      // the same in fp32
     at::Tensor first_bias;   // [4 c1]
     at::Tensor gamma, beta;  // LayerNorm over c1
     float eps = 1e-6F;
@@ -40,8 +41,20 @@ struct UpscaleFeatures {
 at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t grid_w,
                             int64_t levels);
 
+// The first convolution of image tokens that are known through their weights (UpdatedKeys of
+// kernels/two_way/op.h): scale * rows + weights * basis + bias.
+struct FirstOfUpdated {
+    const float* rows = nullptr;   // [tokens, 4 c1]; null: the tokens themselves are given
+    const float* bias = nullptr;   // [4 c1]
+    const float* scale = nullptr;  // [tokens]
+    Rows<const float> weights;     // [tokens, depth]
+    Factor basis;                  // [depth, 4 c1]
+    int64_t depth = 0;
+};
+
 struct UpscaleInput {
     Rows<const float> keys;  // the image tokens, row by row of the grid
+    FirstOfUpdated first{};  // used instead of them if set
     int64_t grid_w = 0;
     const UpscaleFeatures* features = nullptr;  // null for SAM
     const float* hyper = nullptr;               // [c2, 16], one column a mask, zero-padded

@@ -21,13 +21,28 @@ void plain(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, in
            Rows<float> logits) {
     const UpscaleFeatures* features = input.features;
     const int64_t rows = last - first, grid_w = input.grid_w;
-    at::Tensor x = at::from_blob(const_cast<float*>(input.keys[first * grid_w]),
-                                 {rows * grid_w, w.first.k()}, {input.keys.stride, 1}, at::kFloat);
+    const int64_t begin = first * grid_w, n = rows * grid_w;
     const auto added = [&](const float* from, int64_t parts, int64_t channels) {
         return at::from_blob(const_cast<float*>(from + first * grid_w * parts * channels),
                              {rows * grid_w, parts, channels}, at::kFloat);
     };
-    x = (x.matmul(unpacked(w.first)) + w.first_bias).view({rows * grid_w, 4, w.c1});
+    at::Tensor x;
+    if (const FirstOfUpdated& u = input.first; u.rows != nullptr) {
+        const auto floats = [](const float* p, at::IntArrayRef size, int64_t stride) {
+            return at::from_blob(const_cast<float*>(p), size, {stride, 1}, at::kFloat);
+        };
+        const int64_t wide = 4 * w.c1;
+        x = floats(u.scale + begin, {n, 1}, 1) * floats(u.rows + begin * wide, {n, wide}, wide) +
+            floats(u.weights[begin], {n, u.depth}, u.weights.stride)
+                .matmul(widened(u.basis, u.depth, wide)) +
+            floats(u.bias, {1, wide}, wide);
+    } else {
+        x = at::from_blob(const_cast<float*>(input.keys[begin]), {n, w.first.k()},
+                          {input.keys.stride, 1}, at::kFloat)
+                .matmul(unpacked(w.first)) +
+            w.first_bias;
+    }
+    x = x.view({n, 4, w.c1});
     if (features != nullptr) x = x + added(features->first, 4, w.c1);
     x = at::gelu(at::layer_norm(x, {w.c1}, w.gamma, w.beta, w.eps));  // (token, dy dx, c1)
     x = (x.reshape({-1, w.c1}).matmul(unpacked(w.second)) + w.second_bias)

@@ -3,6 +3,27 @@
 
 namespace segrid::upscale {
 
+namespace {
+
+// Of one row of the grid, whose first token is `token`.
+void first_convolution(const UpscaleWeights& w, const UpscaleInput& input, int64_t token,
+                       Rows<float> out) {
+    const FirstOfUpdated& u = input.first;
+    if (u.rows == nullptr) {
+        linear(input.grid_w, input.keys.from_row(token), w.first, out,
+               {.bias = w.first_bias.const_data_ptr<float>()});
+        return;
+    }
+    for (int64_t i = 0; i < input.grid_w; ++i) {
+        scale_add(out.stride, u.scale[token + i], u.rows + (token + i) * out.stride, u.bias,
+                  out[i]);
+    }
+    matmul(input.grid_w, out.stride, u.depth, u.weights.from_row(token), u.basis, out,
+           /*accumulate=*/true);
+}
+
+}  // namespace
+
 void tiled(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
            Rows<float> logits, Arena& arena) {
     const Arena::Lifetime scope(arena);
@@ -15,8 +36,7 @@ void tiled(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, in
     const float* gamma = w.gamma.const_data_ptr<float>();
     const float* beta = w.beta.const_data_ptr<float>();
     for (int64_t y = first; y < last; ++y) {
-        linear(grid_w, input.keys.from_row(y * grid_w), w.first, {once, 4 * w.c1},
-               {.bias = w.first_bias.const_data_ptr<float>()});
+        first_convolution(w, input, y * grid_w, {once, 4 * w.c1});
         if (features != nullptr)
             add(grid_w * 4 * w.c1, once, features->first + y * grid_w * 4 * w.c1, once);
         for (int64_t i = 0; i < grid_w * 4; ++i)

@@ -11,15 +11,17 @@ namespace {
 
 const char* out_name(bool sam2_names) { return sam2_names ? "o_proj" : "out_proj"; }
 
-// x[rows, in] -> [rows, out], split over the pool.
-at::Tensor project(const Linear& layer, const at::Tensor& x, const Schedule& schedule) {
+// x[rows, in] -> [rows, out], with or without the layer's bias, split over the pool.
+at::Tensor project(const Linear& layer, const at::Tensor& x, bool with_bias,
+                   const Schedule& schedule) {
     constexpr int64_t kRows = 64;
     const int64_t rows = x.size(0), in = layer.weight().k(), out = layer.weight().n();
     at::Tensor result = at::empty({rows, out});
     float* data = result.mutable_data_ptr<float>();
     parallel_for((rows + kRows - 1) / kRows, schedule, [&](int64_t tile, Worker&) {
         const int64_t first = tile * kRows, count = std::min(kRows, rows - first);
-        layer(count, x.const_data_ptr<float>() + first * in, in, data + first * out, out);
+        linear(count, {x.const_data_ptr<float>() + first * in, in}, layer.weight(),
+               {data + first * out, out}, {.bias = with_bias ? layer.bias() : nullptr});
     });
     return result;
 }
@@ -31,9 +33,9 @@ at::Tensor raw(const WeightScope& scope, int64_t in, int64_t out, bool transpose
 }
 
 // folded[d, column(t, h)] = sum_j weight[h * width + j, d] * rows[t, h * width + j]. The token rows
-// absorb the image-side weight.
-Factor fold_scores(Precision precision, const TwoWayShape& shape, int64_t inner,
-                   const at::Tensor& weight, const float* rows, Arena& arena) {
+// absorb the image-side weight. Returns [dim, columns].
+float* fold_scores(const TwoWayShape& shape, int64_t inner, const at::Tensor& weight,
+                   const float* rows, Arena& arena) {
     const int64_t width = inner / shape.heads, columns = shape.columns();
     float* folded = arena.take<float>(shape.dim * columns);
     float* by_column = arena.take<float>(columns * shape.dim);
@@ -44,7 +46,7 @@ Factor fold_scores(Precision precision, const TwoWayShape& shape, int64_t inner,
                {by_column + h * shape.slots() * shape.dim, shape.dim});
     }
     transpose(columns, shape.dim, by_column, shape.dim, folded, columns);
-    return make_factor(precision, shape.dim, columns, folded, columns, arena);
+    return folded;
 }
 
 // For an image side that is already projected: a block for each group of heads, in which a column
@@ -63,6 +65,53 @@ Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, c
         transpose(shape.tokens, width, rows + h * width, inner, block, across);
     }
     return make_factor(precision, all, across, blocks, across, arena);
+}
+
+// The image side of an attention whose token rows are `rows` and whose image-side weight is
+// `weight`, [inner, dim].
+ImageSide image_side(Precision precision, const TwoWayShape& shape, int64_t inner,
+                     const at::Tensor& weight, const float* rows, const SharedSide* shared,
+                     const Basis& basis, Arena& arena) {
+    const int64_t columns = shape.columns();
+    if (shared == nullptr) {
+        const float* folded = fold_scores(shape, inner, weight, rows, arena);
+        return {.queries =
+                    make_reused_factor(precision, shape.dim, columns, folded, columns, arena)};
+    }
+    ImageSide side{.rows = shared->scores.const_data_ptr<float>(),
+                   .width = inner / shape.heads,
+                   .queries = in_blocks(precision, shape, inner, rows, arena)};
+    if (!shared->fixed.defined()) return side;
+    const float* folded = fold_scores(shape, inner, weight, rows, arena);
+    float* through = arena.take<float>(basis.count * columns);
+    matmul(basis.count, columns, shape.dim, {basis.rows, shape.dim}, {folded, columns},
+           {through, columns});
+    side.fixed = shared->fixed.const_data_ptr<float>();
+    side.through = make_reused_factor(precision, basis.count, columns, through, columns, arena);
+    side.weights = basis.count;
+    return side;
+}
+
+// After an update by P values + bias and a LayerNorm: B' = [B; values + bias + beta] centred, times
+// gamma. The weights P of one head's tokens add up to 1, so what is the same for all keys is added
+// to that head's values. A LayerNorm centres, and its deviation is multiplied back.
+void extend(Basis& basis, const TwoWayShape& shape, const float* values, const float* bias,
+            const LayerNorm& norm, Arena& arena) {
+    const int64_t dim = shape.dim;
+    float* nothing = arena.take<float>(dim);
+    std::fill_n(nothing, dim, 0.0F);
+    float* own = basis.rows + basis.count * dim;
+    std::copy_n(values, shape.columns() * dim, own);
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+        add(dim, own + t * dim, bias, own + t * dim);
+        if (basis.beta != nullptr) add(dim, own + t * dim, basis.beta, own + t * dim);
+    }
+    basis.count += shape.columns();
+    basis.beta = norm.beta();
+    for (int64_t i = 0; i < basis.count; ++i) {
+        float* row = basis.rows + i * dim;
+        scale_row(dim, 1.0F / layer_norm(dim, row, norm.gamma(), nothing, norm.eps(), row), row);
+    }
 }
 
 }  // namespace
@@ -120,52 +169,65 @@ TokenToImage::TokenToImage(const WeightScope& s, int64_t dim, int64_t downsample
       wk_(raw(s / "k_proj", dim, inner_, false)),
       wv_t_(raw(s / "v_proj", dim, inner_, true)) {}
 
-SharedSide TokenToImage::share(const at::Tensor& keys, const at::Tensor& placed,
-                               const Schedule& schedule) const {
-    return {project(k_, placed, schedule), project(v_, keys, schedule)};
+SharedSide TokenToImage::share(const KeysOfImage& image, const Schedule& schedule) const {
+    const bool updated = image.beta.defined();
+    SharedSide side{.scores = project(k_, updated ? image.keys : image.placed, !updated, schedule),
+                    .values = project(v_, image.keys, !updated, schedule)};
+    if (updated) {
+        side.fixed = project(k_, image.placed, true, schedule);
+        side.value_bias = project(v_, image.beta.view({1, dim_}), true, schedule);
+    }
+    return side;
 }
 
 TokenRead TokenToImage::fold(const TwoWayShape& shape, const float* queries,
-                             const SharedSide* shared, Arena& arena) const {
+                             const SharedSide* shared, const Basis& basis, Arena& arena) const {
     float* q = arena.take<float>(shape.tokens * inner_);
     q_(shape.tokens, queries, dim_, q, inner_);
     scale_row(shape.tokens * inner_, 1.0F / std::sqrt(static_cast<float>(inner_ / shape.heads)), q);
-    if (shared != nullptr) {
-        return {.shape = shape,
-                .side = {shared->scores.const_data_ptr<float>(), inner_ / shape.heads,
-                         in_blocks(precision_, shape, inner_, q, arena)},
-                .values = shared->values.const_data_ptr<float>()};
-    }
     return {.shape = shape,
-            .side = {nullptr, 0, fold_scores(precision_, shape, inner_, wk_, q, arena)},
-            .values = nullptr};
+            .side = image_side(precision_, shape, inner_, wk_, q, shared, basis, arena),
+            .values = shared != nullptr ? shared->values.const_data_ptr<float>() : nullptr};
 }
 
-void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial, float* out,
+void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial,
+                          const SharedSide* shared, const Basis& basis, float* out,
                           Arena& arena) const {
     const Arena::Lifetime scope(arena);
     const TwoWayShape& shape = read.shape;
     const int64_t width = inner_ / shape.heads, seen = read.width();
     float* mixed = arena.take<float>(shape.tokens * inner_);
+    const int64_t part = seen - read.side.weights;  // of values
     for (int64_t h = 0; h < shape.heads; ++h) {
         float* acc = partial.acc + h * shape.slots() * seen;
         for (int64_t t = 0; t < shape.tokens; ++t)
             scale_row(seen, 1.0F / partial.sum[h * shape.slots() + t], acc + t * seen);
-        if (read.values != nullptr) {  // projected, with bias: take each head's own part
+        if (read.values != nullptr) {  // projected: take each head's own part
             for (int64_t t = 0; t < shape.tokens; ++t) {
                 std::copy_n(acc + t * seen + h % shape.group() * width, width,
                             mixed + t * inner_ + h * width);
             }
-        } else {
-            matmul(shape.tokens, width, dim_, {acc, seen},
-                   {wv_t_.const_data_ptr<float>() + h * width, inner_},
-                   {mixed + h * width, inner_});
         }
     }
-    if (read.values == nullptr) {
-        for (int64_t t = 0; t < shape.tokens; ++t)
-            add(inner_, mixed + t * inner_, v_.bias(), mixed + t * inner_);
+    // What is not projected yet: the sums of keys, or those of the basis.
+    Rows<const float> sums{partial.acc, seen};
+    if (read.side.weights > 0) {
+        const int64_t columns = shape.columns();
+        float* keys = arena.take<float>(columns * dim_);
+        matmul(columns, dim_, read.side.weights, sums.from_column(part), {basis.rows, dim_},
+               {keys, dim_});
+        sums = {keys, dim_};
     }
+    for (int64_t h = 0; h < shape.heads && (read.values == nullptr || read.side.weights > 0); ++h) {
+        matmul(shape.tokens, width, dim_, sums.from_row(h * shape.slots()),
+               {wv_t_.const_data_ptr<float>() + h * width, inner_}, {mixed + h * width, inner_},
+               /*accumulate=*/read.values != nullptr);
+    }
+    const float* bias = v_.bias();
+    if (read.values != nullptr)  // layer 1's projections have it already
+        bias = shared->value_bias.defined() ? shared->value_bias.const_data_ptr<float>() : nullptr;
+    for (int64_t t = 0; t < shape.tokens && bias != nullptr; ++t)
+        add(inner_, mixed + t * inner_, bias, mixed + t * inner_);
     out_.add_to(shape.tokens, mixed, inner_, out, dim_);
 }
 
@@ -180,12 +242,14 @@ ImageToToken::ImageToToken(const WeightScope& s, int64_t dim, int64_t downsample
       wo_t_(raw(s / out_name(sam2_names), inner_, dim, true)),
       bo_((s / out_name(sam2_names)).tensor("bias", {dim})) {}
 
-SharedSide ImageToToken::share(const at::Tensor& placed, const Schedule& schedule) const {
-    return {project(q_, placed, schedule), at::Tensor()};
+SharedSide ImageToToken::share(const KeysOfImage& image, const Schedule& schedule) const {
+    if (!image.beta.defined()) return {.scores = project(q_, image.placed, true, schedule)};
+    return {.scores = project(q_, image.keys, false, schedule),
+            .fixed = project(q_, image.placed, true, schedule)};
 }
 
 ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, const float* values,
-                               const SharedSide* shared, const LayerNorm& norm,
+                               const SharedSide* shared, const LayerNorm& norm, Basis& basis,
                                Arena& arena) const {
     const int64_t width = inner_ / shape.heads, columns = shape.columns();
     float* k = arena.take<float>(shape.tokens * inner_);
@@ -205,20 +269,19 @@ ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, cons
         query_bias[c] =
             c % shape.slots() < shape.tokens ? 0.0F : -std::numeric_limits<float>::infinity();
     }
-    ImageUpdate update{.shape = shape,
-                       .side = {},
-                       .query_bias = query_bias,
-                       .values = make_factor(precision_, columns, dim_, folded_values, dim_, arena),
-                       .bias = bo_.const_data_ptr<float>(),
-                       .gamma = norm.gamma(),
-                       .beta = norm.beta(),
-                       .eps = norm.eps()};
-    if (shared != nullptr) {
-        update.side = {shared->scores.const_data_ptr<float>(), width,
-                       in_blocks(precision_, shape, inner_, k, arena)};
-        return update;
-    }
-    update.side.queries = fold_scores(precision_, shape, inner_, wq_, k, arena);
+    ImageUpdate update{
+        .shape = shape,
+        .side = image_side(precision_, shape, inner_, wq_, k, shared, basis, arena),
+        .query_bias = query_bias,
+        .values = make_reused_factor(precision_, columns, dim_, folded_values, dim_, arena),
+        .bias = bo_.const_data_ptr<float>(),
+        .gamma = norm.gamma(),
+        .beta = norm.beta(),
+        .eps = norm.eps(),
+        .before = basis.count};
+    if (basis.rows != nullptr)
+        extend(basis, shape, folded_values, bo_.const_data_ptr<float>(), norm, arena);
+    if (shared != nullptr) return update;
     // The query bias does not cancel, because the softmax is over tokens.
     for (int64_t t = 0; t < shape.tokens; ++t) {
         for (int64_t i = 0; i < inner_; ++i)

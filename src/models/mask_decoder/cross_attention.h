@@ -23,11 +23,28 @@ private:
     Linear q_, k_, v_, out_;
 };
 
-// The image side of one attention, projected once per image. It exists for layer 1 only, where all
-// prompts have the same keys.
+// The image side of one attention, projected once per image.
 struct SharedSide {
-    at::Tensor scores;  // [keys, inner]: projected image queries or keys
-    at::Tensor values;  // [keys, inner]: projected image values (token-to-image only)
+    at::Tensor scores{};  // [keys, inner]: projected image queries or keys
+    at::Tensor values{};  // [keys, inner]: projected image values (token-to-image only)
+    // The members below are defined where keys have been updated: then scores and values are those
+    // of x0 T, without bias (kernels/two_way/op.h).
+    at::Tensor fixed{};       // [keys, inner]: what positions, beta and the bias add to the scores
+    at::Tensor value_bias{};  // [inner]: what beta and the bias add to the values
+};
+
+// The rows B of kernels/two_way/op.h: what the weights of updated keys are multiplied by.
+struct Basis {
+    float* rows = nullptr;  // [count, dim], with room for those of all updates; null: not kept
+    int64_t count = 0;
+    const float* beta = nullptr;  // of the last update, or null
+};
+
+// The keys of an image as its attentions see them after some updates.
+struct KeysOfImage {
+    at::Tensor keys;    // x0 T
+    at::Tensor placed;  // with positions added; after an update: positions + beta
+    at::Tensor beta;    // of the last update, or undefined
 };
 
 // Token-to-image attention: prompt tokens are the queries, image tokens are the keys and values.
@@ -36,15 +53,15 @@ public:
     TokenToImage() = default;
     TokenToImage(const WeightScope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
-    // Projects the image side for all prompts. placed: the keys with positions added.
-    SharedSide share(const at::Tensor& keys, const at::Tensor& placed,
-                     const Schedule& schedule) const;
+    // Projects the image side for all prompts.
+    SharedSide share(const KeysOfImage& image, const Schedule& schedule) const;
     // Prepares the read from rows of queries with positions added. They are folded, or arranged in
     // blocks if the image side is shared.
     TokenRead fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared,
-                   Arena& arena) const;
-    // out += Wo concat_h(Wv_h acc_h / sum + bv_h) + bo
-    void finish(const TokenRead& read, const TokenPartial& partial, float* out, Arena& arena) const;
+                   const Basis& basis, Arena& arena) const;
+    // out += Wo concat_h(Wv_h acc_h / sum + bv_h) + bo. shared, basis: as in fold.
+    void finish(const TokenRead& read, const TokenPartial& partial, const SharedSide* shared,
+                const Basis& basis, float* out, Arena& arena) const;
 
 private:
     int64_t dim_ = 0, inner_ = 0;
@@ -60,11 +77,12 @@ public:
     ImageToToken() = default;
     ImageToToken(const WeightScope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
-    SharedSide share(const at::Tensor& placed, const Schedule& schedule) const;
+    SharedSide share(const KeysOfImage& image, const Schedule& schedule) const;
     // Prepares the update. keys: token rows with positions added. values: token rows. norm: the
-    // LayerNorm after the residual.
+    // LayerNorm after the residual. On return the basis is that of the updated keys.
     ImageUpdate fold(const TwoWayShape& shape, const float* keys, const float* values,
-                     const SharedSide* shared, const LayerNorm& norm, Arena& arena) const;
+                     const SharedSide* shared, const LayerNorm& norm, Basis& basis,
+                     Arena& arena) const;
 
 private:
     int64_t dim_ = 0, inner_ = 0;

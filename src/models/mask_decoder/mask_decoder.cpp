@@ -46,6 +46,28 @@ MaskDecoder::MaskDecoder(const WeightScope& s, const DecoderShape& c)
     }
 }
 
+SharedImage MaskDecoder::share(const at::Tensor& keys, const at::Tensor& position,
+                               const Schedule& schedule) const {
+    SharedImage shared;
+    const at::Tensor last = transformer_.share(keys, position, schedule, shared);
+    const int64_t n = upscale_.exact.n(), dim = shape_.transformer.dim;
+    shared.first = at::empty({keys.size(0), n});
+    shared.first_bias = at::empty({n});
+    float* to = shared.first.mutable_data_ptr<float>();
+    const float* from = last.const_data_ptr<float>();
+    constexpr int64_t kRows = 64;
+    parallel_for((keys.size(0) + kRows - 1) / kRows, schedule, [&](int64_t tile, Worker&) {
+        const int64_t first = tile * kRows, count = std::min(kRows, keys.size(0) - first);
+        linear(count, {from + first * dim, dim}, upscale_.exact, {to + first * n, n});
+    });
+    run_in_worker(schedule, [&] {
+        linear(1, {transformer_.last_beta(), dim}, upscale_.exact,
+               {shared.first_bias.mutable_data_ptr<float>(), n},
+               {.bias = upscale_.first_bias.const_data_ptr<float>()});
+    });
+    return shared;
+}
+
 std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size grid,
                                                  const UpscaleFeatures* high_res,
                                                  const float* prompt, int64_t count,
@@ -64,14 +86,14 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
     float* tokens = arena.take<float>((outputs + count) * dim);
     std::copy_n(output_tokens_.const_data_ptr<float>(), outputs * dim, tokens);
     std::copy_n(prompt, count * dim, tokens + outputs * dim);
-    float* keys = arena.take<float>(image.count * dim);
+    FinalKeys final = transformer_.final_keys(image, outputs + count, arena);
     // The tokens to read: that of the IoU, and those of all masks that may be returned.
     std::vector<int64_t> read{iou_token()};
     for (int64_t m = 0; m < (dynamic ? shape_.masks : wanted); ++m)
         read.push_back(mask_token(first + m));
     const bool score = shape_.object_score && request.object_score;
     if (score) read.push_back(0);
-    transformer_(image, outputs + count, tokens, read, keys, schedule, arena);
+    transformer_(image, outputs + count, tokens, read, final, schedule, arena);
     if (mask_tokens != nullptr) {
         std::copy_n(tokens + mask_token(first) * dim, wanted * dim, mask_tokens);
         for (int64_t m = 0; m < wanted; ++m)
@@ -98,7 +120,7 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
         }
     });
     if (kept.empty()) return masks;
-    upscale(keys, grid, high_res, tokens, kept, logits, schedule, arena);
+    upscale(final, grid, high_res, tokens, kept, logits, schedule, arena);
     for (std::size_t i = 0; i < kept.size(); ++i) {
         masks[static_cast<std::size_t>(kept[i] - first)].logits =
             logits + static_cast<int64_t>(i) * plane;
@@ -113,20 +135,25 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
             outer > 0 ? static_cast<float>(inner) / static_cast<float>(outer) : 1.0F;
         if (stability < shape_.dynamic_threshold) {
             const int64_t best = std::max_element(iou + 1, iou + shape_.masks) - iou;
-            upscale(keys, grid, high_res, tokens, {best}, logits, schedule, arena);
+            upscale(final, grid, high_res, tokens, {best}, logits, schedule, arena);
             masks.front().iou = iou[best];
         }
     }
     return masks;
 }
 
-void MaskDecoder::upscale(const float* keys, Size grid, const UpscaleFeatures* high_res,
+void MaskDecoder::upscale(const FinalKeys& final, Size grid, const UpscaleFeatures* high_res,
                           const float* tokens, const std::vector<int64_t>& masks, float* logits,
                           const Schedule& schedule, Arena& arena) const {
     constexpr int64_t kHyper = 16;
     constexpr int64_t kRows = 4;  // image rows per task
     const int64_t dim = shape_.transformer.dim, channels = dim / 8, plane = 16 * grid.area();
     float* hyper = arena.take<float>(channels * kHyper);
+    UpscaleInput input{.keys = {final.keys, dim},
+                       .grid_w = grid.width,
+                       .features = high_res,
+                       .hyper = hyper,
+                       .masks = static_cast<int64_t>(masks.size())};
     run_in_worker(schedule, [&] {
         const Span span("tokens");
         float* weights = arena.take<float>(channels);
@@ -137,12 +164,18 @@ void MaskDecoder::upscale(const float* keys, Size grid, const UpscaleFeatures* h
             for (int64_t c = 0; c < channels; ++c)
                 hyper[c * kHyper + static_cast<int64_t>(i)] = weights[c];
         }
+        if (final.shared == nullptr) return;
+        const int64_t depth = final.basis.count, n = upscale_.exact.n();
+        float* basis = arena.take<float>(depth * n);
+        linear(depth, {final.basis.rows, dim}, upscale_.exact, {basis, n});
+        input.first = {
+            .rows = final.shared->first.const_data_ptr<float>(),
+            .bias = final.shared->first_bias.const_data_ptr<float>(),
+            .scale = final.updated.scale,
+            .weights = final.updated.weights,
+            .basis = make_reused_factor(upscale_.first.precision(), depth, n, basis, n, arena),
+            .depth = depth};
     });
-    const UpscaleInput input{.keys = {keys, dim},
-                             .grid_w = grid.width,
-                             .features = high_res,
-                             .hyper = hyper,
-                             .masks = static_cast<int64_t>(masks.size())};
     parallel_for((grid.height + kRows - 1) / kRows, schedule, [&](int64_t task, Worker& worker) {
         const Span span("upscale", task);
         upscale_masks(upscale_, input, task * kRows, std::min(grid.height, (task + 1) * kRows),

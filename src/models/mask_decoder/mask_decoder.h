@@ -25,22 +25,24 @@ class MaskDecoder {
 public:
     MaskDecoder(const WeightScope& scope, const DecoderShape& shape);
 
-    // prompt: [count, dim], the prompt's tokens. grid: the layout of the image tokens. high_res:
-    // null if the family has none. The logits lie in `arena` until the caller's scope ends.
+    // keys, position: [grid area, dim].
+    SharedImage share(const at::Tensor& keys, const at::Tensor& position,
+                      const Schedule& schedule) const;
+    // prompt: [count, dim], the prompt's tokens. grid: the
+    // layout of the image tokens. high_res: null if the family has none. The logits lie in `arena`
+    // until the caller's scope ends.
     std::vector<DecodedMask> operator()(const ImageTokens& image, Size grid,
                                         const UpscaleFeatures* high_res, const float* prompt,
                                         int64_t count, const DecodeRequest& request,
                                         const Schedule& schedule, Arena& arena) const;
 
-    const TwoWayTransformer& transformer() const { return transformer_; }
-
 private:
     int64_t iou_token() const { return shape_.object_score ? 1 : 0; }
     int64_t mask_token(int64_t m) const { return iou_token() + 1 + m; }
     // Computes the logits of the masks with these numbers (at most 16), one plane after the other.
-    void upscale(const float* keys, Size grid, const UpscaleFeatures* high_res, const float* tokens,
-                 const std::vector<int64_t>& masks, float* logits, const Schedule& schedule,
-                 Arena& arena) const;
+    void upscale(const FinalKeys& final, Size grid, const UpscaleFeatures* high_res,
+                 const float* tokens, const std::vector<int64_t>& masks, float* logits,
+                 const Schedule& schedule, Arena& arena) const;
 
     DecoderShape shape_;
     at::Tensor output_tokens_;  // [outputs, dim]: object score token, IoU token, mask tokens

@@ -12,16 +12,20 @@ MaskPredictor::MaskPredictor(const WeightScope& root, const PromptShape& prompt,
       decoder_(root / "mask_decoder", decoder),
       position_(PositionEncoding(gaussian_).grid(prompt.grid, prompt.grid)) {}
 
+std::vector<at::Tensor> ImageContext::tensors() const {
+    std::vector<at::Tensor> all{features, keys, shared.first, shared.first_bias};
+    for (const auto* sides : {&shared.reads, &shared.updates}) {
+        for (const SharedSide& side : *sides)
+            all.insert(all.end(), {side.scores, side.values, side.fixed, side.value_bias});
+    }
+    return all;
+}
+
 void MaskPredictor::prepare(ImageContext& context, const at::Tensor& features,
                             const Schedule& schedule) const {
-    at::Tensor placed;
-    run_in_worker(schedule, [&] {
-        context.features = features;
-        context.keys = features + prompts_.no_mask();
-        placed = context.keys + position_;
-    });
-    context.read = decoder_.transformer().share_read(context.keys, placed, schedule);
-    context.update = decoder_.transformer().share_update(placed, schedule);
+    context.features = features;
+    run_in_worker(schedule, [&] { context.keys = features + prompts_.no_mask(); });
+    context.shared = decoder_.share(context.keys, position_, schedule);
 }
 
 std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context,
@@ -32,8 +36,7 @@ std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context,
     ImageTokens image{.keys = context.keys.const_data_ptr<float>(),
                       .position = position_.const_data_ptr<float>(),
                       .count = grid().area(),
-                      .read = &context.read,
-                      .update = &context.update};
+                      .shared = &context.shared};
     at::Tensor tokens, own_keys;
     run_in_worker(schedule, [&] {
         tokens = prompts_.tokens(prompt);
@@ -42,7 +45,7 @@ std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context,
     });
     if (own_keys.defined()) {
         image.keys = own_keys.const_data_ptr<float>();
-        image.read = image.update = nullptr;
+        image.shared = nullptr;
     }
     return decoder_(image, grid(), high_res, tokens.const_data_ptr<float>(), tokens.size(0),
                     request, schedule, arena);

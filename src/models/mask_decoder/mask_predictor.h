@@ -8,12 +8,10 @@
 namespace segrid::mask_decoder {
 
 struct ImageContext : DecoderContext {
-    at::Tensor features;      // [grid area, dim]
-    at::Tensor keys;          // features + no_mask
-    SharedSide read, update;  // of layer 1, from `keys`
-    std::vector<at::Tensor> tensors() const override {
-        return {features, keys, read.scores, read.values, update.scores, update.values};
-    }
+    at::Tensor features;  // [grid area, dim]
+    at::Tensor keys;      // features + no_mask
+    SharedImage shared;   // from `keys`
+    std::vector<at::Tensor> tensors() const override;
 };
 
 class MaskPredictor {

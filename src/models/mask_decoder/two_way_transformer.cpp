@@ -81,22 +81,49 @@ TwoWayTransformer::TwoWayTransformer(const WeightScope& s, const Shape& c)
         layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
 }
 
-SharedSide TwoWayTransformer::share_read(const at::Tensor& keys, const at::Tensor& with_position,
-                                         const Schedule& schedule) const {
-    return layers_.front().read().share(keys, with_position, schedule);
+at::Tensor TwoWayTransformer::share(const at::Tensor& keys, const at::Tensor& position,
+                                    const Schedule& schedule, SharedImage& shared) const {
+    KeysOfImage image{.keys = keys, .placed = {}, .beta = {}};
+    run_in_worker(schedule, [&] { image.placed = keys + position; });
+    for (const TwoWayLayer& layer : layers_) {
+        shared.reads.push_back(layer.read().share(image, schedule));
+        shared.updates.push_back(layer.update().share(image, schedule));
+        run_in_worker(schedule, [&] {
+            const LayerNorm& norm = layer.update_norm();
+            image.keys = (image.keys - image.keys.mean(1, /*keepdim=*/true)) * norm.gamma_tensor();
+            image.placed = position + norm.beta_tensor();
+            image.beta = norm.beta_tensor();
+        });
+    }
+    shared.reads.push_back(final_read_.share(image, schedule));
+    return image.keys;
 }
 
-SharedSide TwoWayTransformer::share_update(const at::Tensor& with_position,
-                                           const Schedule& schedule) const {
-    return layers_.front().update().share(with_position, schedule);
+FinalKeys TwoWayTransformer::final_keys(const ImageTokens& image, int64_t count,
+                                        Arena& arena) const {
+    FinalKeys final{
+        .keys = arena.take<float>(image.count * shape_.dim), .updated = {}, .basis = {}};
+    const int64_t all = static_cast<int64_t>(layers_.size()) * sweep_shape(count).columns();
+    // With more tokens, products with the weights are no smaller than those with the keys.
+    if (image.shared == nullptr || 2 * all > shape_.dim) return final;
+    final.shared = image.shared;
+    final.updated = {arena.take<float>(image.count), {arena.take<float>(image.count * all), all}};
+    final.basis.rows = arena.take<float>(all * shape_.dim);
+    return final;
 }
 
 void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, float* q,
-                                   const std::vector<int64_t>& wanted, float* keys_out,
+                                   const std::vector<int64_t>& wanted, FinalKeys& final,
                                    const Schedule& schedule, Arena& arena) const {
     const Arena::Lifetime scope(arena);
     const int64_t dim = shape_.dim, size = count * dim, kept = static_cast<int64_t>(wanted.size());
-    const TwoWayShape shape{.dim = dim, .heads = shape_.heads, .tokens = count};
+    const TwoWayShape shape = sweep_shape(count);
+    // The image side of attention i of its kind, if prompts share it. Layer 1's keys are those of
+    // the image; later ones are shared if what updates have made of them is kept.
+    const auto side_of = [&](std::vector<SharedSide> SharedImage::*sides, std::size_t i) {
+        const SharedImage* shared = i == 0 ? image.shared : final.shared;
+        return shared != nullptr ? &(shared->*sides)[i] : nullptr;
+    };
     float* position = arena.take<float>(size);  // the prompt tokens are their own positions
     std::copy_n(q, size, position);
     const int64_t range = ((image.count + kRanges - 1) / kRanges + kTile - 1) / kTile * kTile;
@@ -107,7 +134,7 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
     for (std::size_t i = 0; i <= layers_.size(); ++i) {
         const bool last = i == layers_.size();
         const TokenToImage& reader = last ? final_read_ : layers_[i].read();
-        const SharedSide* shared_read = i == 0 ? image.read : nullptr;
+        const SharedSide* side = side_of(&SharedImage::reads, i);
 
         // Tokens: attend to each other, then prepare the queries to the image. Only the wanted
         // tokens take part in the last read.
@@ -122,7 +149,7 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
                 askers.tokens = kept;
                 asking = gather(wanted, dim, asking, arena);
             }
-            read = reader.fold(askers, asking, shared_read, arena);
+            read = reader.fold(askers, asking, side, final.basis, arena);
             for (int64_t r = 0; r < ranges; ++r)
                 partials[static_cast<std::size_t>(r)] = TokenPartial(read, arena);
         });
@@ -131,16 +158,17 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         // one.
         const TwoWaySweep sweep{.precision = precision_,
                                 .keys_in = keys,
-                                .keys_out = keys_out,
+                                .keys_out = last && final.shared != nullptr ? nullptr : final.keys,
                                 .position = image.position,
                                 .update = i > 0 ? &update : nullptr,
-                                .read = &read};
+                                .read = &read,
+                                .updated = final.shared != nullptr ? &final.updated : nullptr};
         parallel_for(ranges, schedule, [&](int64_t r, Worker& worker) {
             const Span span("sweep", r);
             two_way_sweep(sweep, r * range, std::min(image.count, (r + 1) * range),
                           partials[static_cast<std::size_t>(r)], worker.arena);
         });
-        if (i > 0) keys = keys_out;
+        if (i > 0) keys = final.keys;
 
         // Tokens: take the values that were read, then prepare the update of the image.
         run_in_worker(schedule, [&] {
@@ -150,18 +178,18 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
             }
             if (last) {
                 float* answers = gather(wanted, dim, q, arena);
-                reader.finish(read, partials[0], answers, arena);
+                reader.finish(read, partials[0], side, final.basis, answers, arena);
                 final_norm_(kept, answers, answers);
                 for (int64_t t = 0; t < kept; ++t)
                     std::copy_n(answers + t * dim, dim,
                                 q + wanted[static_cast<std::size_t>(t)] * dim);
                 return;
             }
-            reader.finish(read, partials[0], q, arena);
+            reader.finish(read, partials[0], side, final.basis, q, arena);
             layers_[i].end(count, q, arena);
             update = layers_[i].update().fold(shape, placed(count, dim, q, position, arena), q,
-                                              i == 0 ? image.update : nullptr,
-                                              layers_[i].update_norm(), arena);
+                                              side_of(&SharedImage::updates, i),
+                                              layers_[i].update_norm(), final.basis, arena);
         });
     }
 }

@@ -18,14 +18,31 @@ struct Shape {
     bool sam2_names = false;
 };
 
-// The image as the transformer reads it. All prompts share it, except that a prompt with a mask
-// hint has its own keys and no shared sides.
+// What all prompts of an image share: the image sides of all attentions, and the first convolution
+// of the upscaling.
+struct SharedImage {
+    std::vector<SharedSide> reads;    // of every layer, then of the last read
+    std::vector<SharedSide> updates;  // of every layer
+    at::Tensor first;                 // [count, 4 c1]: of the last x0 T, without bias
+    at::Tensor first_bias;            // [4 c1]: of the last beta, with the bias
+};
+
+// The image as the transformer reads it. A prompt with a mask hint has its own keys and no shared
+// sides.
 struct ImageTokens {
     const float* keys = nullptr;      // [count, dim]
     const float* position = nullptr;  // [count, dim]
     int64_t count = 0;
-    const SharedSide* read = nullptr;    // of layer 1's token-to-image attention, or null
-    const SharedSide* update = nullptr;  // of layer 1's image-to-token attention, or null
+    const SharedImage* shared = nullptr;
+};
+
+// The image tokens after the last layer: as they are, or, if `shared` is set, as x0 T, weights and
+// basis give them (kernels/two_way/op.h).
+struct FinalKeys {
+    float* keys = nullptr;  // [count, dim]; only for the transformer if `shared` is set
+    const SharedImage* shared = nullptr;
+    UpdatedKeys updated;
+    Basis basis;
 };
 
 class TwoWayLayer {
@@ -57,21 +74,26 @@ class TwoWayTransformer {
 public:
     TwoWayTransformer(const WeightScope& scope, const Shape& shape);
 
+    // Memory for the final keys of a prompt of `count` tokens.
+    FinalKeys final_keys(const ImageTokens& image, int64_t count, Arena& arena) const;
     // tokens: [count, dim], all tokens before the first layer. On return, those whose indices are
-    // in `wanted` are final; the others are not. keys_out: [image.count, dim], receives the final
-    // image tokens. Splits over the pool; inside a worker only if the schedule shares. The bits are
-    // the same in every case.
+    // in `wanted` are final; the others are not. Fills `final`, which is of final_keys(). Splits
+    // over the pool; inside a worker only if the schedule shares. The bits are the same in every
+    // case.
     void operator()(const ImageTokens& image, int64_t count, float* tokens,
-                    const std::vector<int64_t>& wanted, float* keys_out, const Schedule& schedule,
+                    const std::vector<int64_t>& wanted, FinalKeys& final, const Schedule& schedule,
                     Arena& arena) const;
 
-    // The projections of layer 1 that all prompts of an image share. placed: keys with positions
-    // added.
-    SharedSide share_read(const at::Tensor& keys, const at::Tensor& placed,
-                          const Schedule& schedule) const;
-    SharedSide share_update(const at::Tensor& placed, const Schedule& schedule) const;
+    // Fills the image sides from keys and position, [grid area, dim]. Returns the last x0 T.
+    at::Tensor share(const at::Tensor& keys, const at::Tensor& position, const Schedule& schedule,
+                     SharedImage& shared) const;
+    const float* last_beta() const { return layers_.back().update_norm().beta(); }
 
 private:
+    TwoWayShape sweep_shape(int64_t count) const {
+        return {.dim = shape_.dim, .heads = shape_.heads, .tokens = count};
+    }
+
     Shape shape_;
     Precision precision_;
     std::vector<TwoWayLayer> layers_;

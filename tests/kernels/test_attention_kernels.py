@@ -1,19 +1,12 @@
-"""The fused kernels on odd shapes against the formulas of their headers, computed by torch in
-float64."""
+"""The kernels of attention on odd shapes against the formulas of their headers, computed by
+torch in float64."""
 
 import numpy as np
 import pytest
 import torch
 from segrid import _core
 
-
-def draw(seed, *shapes):
-    rng = np.random.default_rng(seed)
-    return [rng.normal(size=s).astype(np.float32) for s in shapes]
-
-
-def double(a):
-    return torch.from_numpy(a).double()
+from tests.kernels.arrays import double, draw
 
 
 @pytest.mark.parametrize(
@@ -156,77 +149,6 @@ def test_attention_by_places(kernels, columns):
     assert np.abs(got - expected).max() < 1e-5
 
 
-@pytest.mark.parametrize("side", ["", "update", "both"])
-@pytest.mark.parametrize(
-    "keys, dim, heads, tokens, readers, range_",
-    [
-        (1, 16, 2, 1, 1, 64),
-        (100, 48, 3, 5, 2, 64),
-        (257, 32, 8, 7, 4, 128),
-        (64, 256, 8, 9, 3, 64),
-        (130, 24, 4, 8, 8, 64),
-        (70, 20, 5, 17, 20, 64),
-    ],
-)
-def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side):
-    x, position, bias, values, gamma = draw(
-        keys + tokens, (keys, dim), (keys, dim), (heads, tokens), (heads, tokens, dim), (dim,)
-    )
-    width = 3
-    of_image, rows = (double(x) + double(position)).expand(heads, keys, dim), None
-    (ask,) = draw(1, (heads, tokens, dim))
-    if side:
-        rows, ask = draw(2, (keys, heads * width), (tokens, heads * width))
-        of_image = double(rows).view(keys, heads, width).permute(1, 0, 2)
-    ask = ask / ask.shape[-1] ** 0.5
-    # asked is (heads, tokens, width).
-    asked = double(ask) if not side else double(ask).view(tokens, heads, width).permute(1, 0, 2)
-    p = (of_image @ asked.mT + double(bias)[:, None]).softmax(2)  # (heads, keys, tokens)
-    g = double(gamma)
-    updated = torch.nn.functional.layer_norm(
-        double(x) + (p @ double(values)).sum(0) + g, (dim,), g, g, 1e-5
-    )
-    of_image = (updated + double(position)).expand(heads, keys, dim)
-    shown = updated.expand(heads, keys, dim)
-    read_values = None
-    (read,) = draw(3, (heads, readers, dim))
-    if side == "both":
-        read, read_values = draw(4, (readers, heads * width), (keys, heads * width))
-        of_image, shown = (
-            double(r).view(keys, heads, width).permute(1, 0, 2) for r in (rows, read_values)
-        )
-    read = read / read.shape[-1] ** 0.5
-    reading = (
-        double(read)
-        if side != "both"
-        else double(read).view(readers, heads, width).permute(1, 0, 2)
-    )
-    seen = (of_image @ reading.mT).softmax(1).mT @ shown  # (heads, readers, .)
-    for precision, tolerance in (("fp32", 2e-5), ("bf16", 0.06)):
-        got_keys, got_seen = kernels.two_way(
-            x,
-            position,
-            ask,
-            bias,
-            values,
-            gamma,
-            read,
-            readers,
-            rows,
-            read_values,
-            range=range_,
-            precision=precision,
-        )
-        assert np.abs(got_keys - updated.numpy()).max() < tolerance * max(
-            1, np.abs(updated.numpy()).max()
-        )
-        # A column of a group also gathers sums that belong to the heads of its neighbours.
-        for h in range(heads):
-            first = h % (got_seen.shape[2] // width) * width if side == "both" else 0
-            own = got_seen[h, :, first : first + seen.shape[2]]
-            assert np.abs(own - seen[h].numpy()).max() < tolerance * 2
-
-
 @pytest.mark.parametrize(
     "side, dim, first, rows", [(1, 8, 0, 1), (7, 32, 0, 49), (14, 32, 60, 64), (24, 16, 500, 76)]
 )
@@ -243,77 +165,3 @@ def test_attention_with_a_bias_for_every_pair(kernels, side, dim, first, rows):
             q, k, v, (side, side), first=first, rows=rows, precision=precision, bias=bias
         )
         assert np.abs(got - expected).max() < tolerance
-
-
-@pytest.mark.parametrize(
-    "h, w, dim, masks", [(1, 1, 32, 1), (3, 5, 64, 3), (4, 7, 36, 4), (2, 64, 256, 16)]
-)
-def test_upscale(kernels, h, w, dim, masks):
-    c1, c2 = dim // 4, max(1, dim // 8)
-    keys, w1, b1, gamma, beta, w2, b2, hyper = draw(
-        h * w,
-        (h * w, dim),
-        (dim, c1, 2, 2),
-        (c1,),
-        (c1,),
-        (c1,),
-        (c1, c2, 2, 2),
-        (c2,),
-        (masks, c2),
-    )
-    x = torch.nn.functional.conv_transpose2d(
-        double(keys).T.view(1, dim, h, w), double(w1), double(b1), 2
-    )
-    x = torch.nn.functional.layer_norm(
-        x.permute(0, 2, 3, 1), (c1,), double(gamma), double(beta), 1e-6
-    ).permute(0, 3, 1, 2)
-    x = torch.nn.functional.gelu(
-        torch.nn.functional.conv_transpose2d(torch.nn.functional.gelu(x), double(w2), double(b2), 2)
-    )
-    expected = (double(hyper) @ x[0].reshape(c2, -1)).view(masks, 4 * h, 4 * w).numpy()
-    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.03)):
-        got = kernels.upscale(keys, w, w1, b1, gamma, beta, w2, b2, hyper, precision=precision)
-        assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()
-
-
-@pytest.mark.parametrize("h, w, dim, masks", [(1, 1, 32, 1), (3, 5, 64, 3), (2, 64, 256, 4)])
-def test_upscale_with_high_resolution_features(kernels, h, w, dim, masks):
-    c1, c2 = dim // 4, dim // 8
-    keys, w1, b1, gamma, beta, w2, b2, hyper, half, quarter = draw(
-        h * w,
-        (h * w, dim),
-        (dim, c1, 2, 2),
-        (c1,),
-        (c1,),
-        (c1,),
-        (c1, c2, 2, 2),
-        (c2,),
-        (masks, c2),
-        (4 * h * w, c1),
-        (16 * h * w, c2),
-    )
-    x = torch.nn.functional.conv_transpose2d(
-        double(keys).T.view(1, dim, h, w), double(w1), double(b1), 2
-    )
-    x = x + double(half).T.view(1, c1, 2 * h, 2 * w)
-    x = torch.nn.functional.layer_norm(
-        x.permute(0, 2, 3, 1), (c1,), double(gamma), double(beta), 1e-6
-    ).permute(0, 3, 1, 2)
-    x = torch.nn.functional.conv_transpose2d(torch.nn.functional.gelu(x), double(w2), double(b2), 2)
-    x = torch.nn.functional.gelu(x + double(quarter).T.view(1, c2, 4 * h, 4 * w))
-    expected = (double(hyper) @ x[0].reshape(c2, -1)).view(masks, 4 * h, 4 * w).numpy()
-    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.03)):
-        got = kernels.upscale(
-            keys,
-            w,
-            w1,
-            b1,
-            gamma,
-            beta,
-            w2,
-            b2,
-            hyper,
-            precision=precision,
-            features=[half, quarter],
-        )
-        assert np.abs(got - expected).max() < tolerance * np.abs(expected).max()
