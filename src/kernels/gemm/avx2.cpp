@@ -37,7 +37,7 @@ bool worth_a_copy(int64_t m, int64_t n, int64_t depth, int64_t stride) {
 }
 
 void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b, Rows<float> c,
-          bool accumulate) {
+          bool accumulate, ReadNext next) {
     Strips strips;
     for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
         const int64_t depth = std::min(kDepth, k - k0);
@@ -46,17 +46,17 @@ void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float
         for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
             const int64_t columns = std::min(kPanel, n - n0);
             // The rows of a panel that follow these are read next, and then the next panel.
-            const void* next = b.stride == kPanel ? right[depth] : nullptr;
-            const int64_t bytes = depth * kPanel * 4;
+            const ReadNext ahead = b.stride == kPanel ? ReadNext{right[depth], depth * kPanel * 4}
+                                                      : (k0 + n0 == 0 ? next : ReadNext{});
             if (worth_a_copy(m, columns, depth, b.stride)) {
                 copy_strips(columns, depth, right.from_column(n0), strips);
-                strips.times<Fp32>(m, columns, depth, left, as_words(c.from_column(n0)), add, next,
-                                   bytes);
+                strips.times<Fp32>(m, columns, depth, left, as_words(c.from_column(n0)), add,
+                                   ahead.at, ahead.bytes);
             } else {
-                Ahead ahead = ahead_of<Fp32>(m, columns, next, bytes);
+                Ahead lines = ahead_of<Fp32>(m, columns, ahead.at, ahead.bytes);
                 for (int64_t i = n0; i < n0 + columns; i += kTileColumns)
                     rows_product<Fp32>(WholeTile{}, m, depth, left, right.from_column(i),
-                                       as_words(c.from_column(i)), add, ahead);
+                                       as_words(c.from_column(i)), add, lines);
             }
         }
     }

@@ -26,7 +26,7 @@ void tiles(int64_t m, int64_t n, int64_t k, const Product& product) {
 }
 
 void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b, Rows<float> c,
-          bool accumulate) {
+          bool accumulate, ReadNext) {
     tiles(m, n, k, [&](int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t k0, int64_t kc) {
         brgemm(mc, nc, kc, a.stride, b.stride, c.stride, accumulate || k0 > 0, a[m0] + k0,
                b[k0] + n0, c[m0] + n0);

@@ -20,7 +20,7 @@ struct Dequantisation {
 
 struct Fp32Implementation {
     void (*product)(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,
-                    Rows<float> c, bool accumulate);
+                    Rows<float> c, bool accumulate, ReadNext next);
     // B with this stride and as many columns is read without a copy; 0: B is never copied.
     int64_t strip = 0;
 };

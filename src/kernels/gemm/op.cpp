@@ -90,6 +90,19 @@ private:
     std::vector<Line> lines_ = std::vector<Line>(1);
 };
 
+// What the product with strip s asks for: its share of one of the regions, which are divided among
+// the strips.
+ReadNext share(std::span<const ReadNext> regions, int64_t s, int64_t strips) {
+    if (regions.empty()) return {};
+    const int64_t all = std::ssize(regions), index = s * all / strips;
+    const auto first_strip = [&](int64_t i) { return (i * strips + all - 1) / all; };
+    const int64_t first = first_strip(index), count = first_strip(index + 1) - first;
+    const ReadNext& region = regions[static_cast<std::size_t>(index)];
+    const int64_t begin = region.bytes * (s - first) / count,
+                  end = region.bytes * (s - first + 1) / count;
+    return {static_cast<const char*>(region.at) + begin, end - begin};
+}
+
 // The left-hand side of a product in the precision of the right-hand side. It is rounded once and
 // used for all panels.
 class LeftFactor {
@@ -105,18 +118,21 @@ public:
     }
     LeftFactor(int64_t k, Rows<const uint16_t> a) : bf16_(a), k_(k), release_(Precision::Bf16) {}
 
-    void times(int64_t m, int64_t n, const Factor& b, Rows<float> c, bool accumulate) const {
+    void times(int64_t m, int64_t n, const Factor& b, Rows<float> c, bool accumulate,
+               std::span<const ReadNext> next = {}) const {
         trace::count_product(bf16_.data != nullptr ? Precision::Bf16 : Precision::Fp32, m * n * k_);
         if (bf16_.data != nullptr) {
             bf16_implementation().product(m, n, k_, bf16_, {b.bf16, b.ld}, c, accumulate);
         } else if (b.strip > 0) {
-            for (int64_t n0 = 0; n0 < n; n0 += b.ld) {
+            const int64_t strips = (n + b.ld - 1) / b.ld;
+            for (int64_t s = 0; s < strips; ++s) {
+                const int64_t n0 = s * b.ld;
                 fp32_implementation().product(m, std::min(b.ld, n - n0), k_, fp32_,
                                               {b.from_column(n0).fp32, b.ld}, c.from_column(n0),
-                                              accumulate);
+                                              accumulate, share(next, s, strips));
             }
         } else {
-            fp32_implementation().product(m, n, k_, fp32_, {b.fp32, b.ld}, c, accumulate);
+            fp32_implementation().product(m, n, k_, fp32_, {b.fp32, b.ld}, c, accumulate, {});
         }
     }
 
@@ -223,7 +239,7 @@ void product(const LinearInput& a, const PackedMatrix& w, const Part& part, Rows
                                               accumulate);
             else
                 fp32_implementation().product(a.rows, n, k, {a.fp32, a.ld}, {of.fp32, of.ld}, to,
-                                              accumulate);
+                                              accumulate, {});
         }
         finish(a.rows, n, to, bias, epilogue.activation);
     }
@@ -293,8 +309,8 @@ Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float
 }
 
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
-            bool accumulate) {
-    if (m > 0 && n > 0) LeftFactor(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate);
+            bool accumulate, std::span<const ReadNext> next) {
+    if (m > 0 && n > 0) LeftFactor(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate, next);
 }
 
 at::Tensor widened(const Factor& f, int64_t k, int64_t n) {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,8 +50,9 @@ Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float
                           Arena& arena);
 
 // C[m,n] = A[m,k] B[k,n] (+ C when accumulate). C overlaps neither A nor B.
+// next: what is read after the product, which factors in strips let it ask for.
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
-            bool accumulate = false);
+            bool accumulate = false, std::span<const ReadNext> next = {});
 inline void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,
                    Rows<float> c, bool accumulate = false) {
     matmul(m, n, k, a, Factor{b.data, nullptr, b.stride}, c, accumulate);

@@ -5,6 +5,12 @@
 
 namespace segrid {
 
+// Memory that is read after a product. The product may ask for it meanwhile.
+struct ReadNext {
+    const void* at = nullptr;
+    int64_t bytes = 0;
+};
+
 inline constexpr int64_t kPanel = 64;  // columns of a panel
 
 // A panel of an s8 weight in fours of rows, [k / 4][kPanel][4], 64-byte aligned.

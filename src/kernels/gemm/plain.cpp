@@ -22,7 +22,7 @@ void product(const at::Tensor& a, const at::Tensor& b, at::Tensor c, bool accumu
 }
 
 void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b, Rows<float> c,
-          bool accumulate) {
+          bool accumulate, ReadNext) {
     product(view(a, m, k), view(b, k, n), view(c, m, n), accumulate);
 }
 

@@ -1,5 +1,7 @@
 // Tiles of 64 keys, which stay in the second-level cache during the whole sweep.
 #include <algorithm>
+#include <array>
+#include <span>
 
 #include "kernels/rows/op.h"
 #include "kernels/two_way/implementations.h"
@@ -8,6 +10,33 @@ namespace segrid::two_way {
 namespace {
 
 constexpr int64_t kTile = 64;
+
+// What a sweep with an update reads of the keys [k, k + n). A tile's longest product asks for that
+// of the next tile, so that memory works while it computes.
+class Streams {
+public:
+    Streams(const TwoWaySweep& s, int64_t k, int64_t n) : k_(k), n_(n) {
+        if (n <= 0) return;
+        const TwoWayShape& shape = s.read->shape;
+        add(s.keys_in, shape.dim);
+        if (s.updated != nullptr) add(s.updated->weights.data, s.updated->weights.stride);
+        for (const ImageSide* side : {&s.update->side, &s.read->side}) {
+            add(side->rows, shape.heads * side->width);
+            add(side->fixed, shape.heads * side->width);
+        }
+        add(s.read->values, shape.heads * s.read->side.width);
+    }
+    std::span<const ReadNext> all() const { return {regions_.data(), count_}; }
+
+private:
+    void add(const float* rows, int64_t width) {
+        if (rows != nullptr) regions_[count_++] = {rows + k_ * width, n_ * width * 4};
+    }
+
+    int64_t k_, n_;
+    std::array<ReadNext, 7> regions_;
+    std::size_t count_ = 0;
+};
 
 // Keys [k, k + n) of a sweep, and memory for what is made of them.
 struct Tile {
@@ -51,14 +80,16 @@ void score(const TwoWayShape& shape, const ImageSide& side, const UpdatedKeys* u
 }
 
 // out = LayerNorm(keys + softmax_t(scores) values + bias)
-void update_tile(const ImageUpdate& u, const UpdatedKeys* updated, const Tile& tile, float* out) {
+void update_tile(const ImageUpdate& u, const UpdatedKeys* updated, const Tile& tile, float* out,
+                 std::span<const ReadNext> next) {
     const int64_t dim = u.shape.dim, live = u.shape.heads * u.shape.slots();
     const Rows<float> scores{tile.scores, u.shape.columns()};
     for (int64_t i = 0; i < tile.n; ++i) {
         softmax_groups(live, u.shape.slots(), u.query_bias, scores[i]);
         std::fill(scores[i] + live, scores[i + 1], 0.0F);
     }
-    matmul(tile.n, dim, scores.stride, scores, u.values, {tile.delta, dim});
+    matmul(tile.n, dim, scores.stride, scores, u.values, {tile.delta, dim}, /*accumulate=*/false,
+           next);
     for (int64_t i = 0; i < tile.n; ++i) {
         const float factor = residual_norm(dim, tile.delta + i * dim, u.bias, tile.keys + i * dim,
                                            u.gamma, u.beta, u.eps, out + i * dim);
@@ -133,7 +164,9 @@ void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& parti
             if (s.update->side.rows == nullptr) place();
             score(s.update->shape, s.update->side, s.updated, tile);
             float* out = s.keys_out != nullptr ? s.keys_out + first : tile.delta;
-            update_tile(*s.update, s.updated, tile, out);
+            const int64_t after = tile.k + tile.n;
+            const Streams next(s, after, std::min(kTile, end - after));
+            update_tile(*s.update, s.updated, tile, out, next.all());
             tile.keys = out;
         }
         if (s.read->side.rows == nullptr) place();

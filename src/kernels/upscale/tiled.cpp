@@ -1,12 +1,14 @@
+#include <array>
+#include <span>
+
 #include "kernels/rows/op.h"
 #include "kernels/upscale/implementations.h"
 
 namespace segrid::upscale {
-
 namespace {
 
-// Of one row of the grid, whose first token is `token`.
-void first_convolution(const UpscaleWeights& w, const UpscaleInput& input, int64_t token,
+// Of one row of the grid, whose first token is `token`. last: no row follows.
+void first_convolution(const UpscaleWeights& w, const UpscaleInput& input, int64_t token, bool last,
                        Rows<float> out) {
     const FirstOfUpdated& u = input.first;
     if (u.rows == nullptr) {
@@ -18,8 +20,12 @@ void first_convolution(const UpscaleWeights& w, const UpscaleInput& input, int64
         scale_add(out.stride, u.scale[token + i], u.rows + (token + i) * out.stride, u.bias,
                   out[i]);
     }
+    // The next row of the grid is fetched meanwhile.
+    const int64_t after = token + input.grid_w;
+    const std::array next{ReadNext{u.rows + after * out.stride, input.grid_w * out.stride * 4},
+                          ReadNext{u.weights[after], input.grid_w * u.weights.stride * 4}};
     matmul(input.grid_w, out.stride, u.depth, u.weights.from_row(token), u.basis, out,
-           /*accumulate=*/true);
+           /*accumulate=*/true, last ? std::span<const ReadNext>{} : next);
 }
 
 }  // namespace
@@ -36,7 +42,7 @@ void tiled(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, in
     const float* gamma = w.gamma.const_data_ptr<float>();
     const float* beta = w.beta.const_data_ptr<float>();
     for (int64_t y = first; y < last; ++y) {
-        first_convolution(w, input, y * grid_w, {once, 4 * w.c1});
+        first_convolution(w, input, y * grid_w, y + 1 == last, {once, 4 * w.c1});
         if (features != nullptr)
             add(grid_w * 4 * w.c1, once, features->first + y * grid_w * 4 * w.c1, once);
         for (int64_t i = 0; i < grid_w * 4; ++i)
