@@ -27,9 +27,9 @@ struct Factor {
     const float* fp32 = nullptr;
     const uint16_t* bf16 = nullptr;
     int64_t ld = 0;  // columns from one row to the next
-    // Of a factor in strips of ld columns: from one strip to the next. 0: all columns lie together.
+    // A factor may lie in strips of ld columns: the way from one to the next. 0: it does not.
     int64_t strip = 0;
-    // Of a factor in strips, n0 must be a multiple of ld.
+    // n0 must be a multiple of ld if the factor lies in strips.
     Factor from_column(int64_t n0) const {
         const int64_t by = strip > 0 ? n0 / ld * strip : n0;
         return {fp32 != nullptr ? fp32 + by : nullptr, bf16 != nullptr ? bf16 + 2 * by : nullptr,

@@ -7,7 +7,7 @@
 namespace segrid::upscale {
 namespace {
 
-// Of one row of the grid, whose first token is `token`. last: no row follows.
+// Computes one row of the grid, whose first token is `token`. last: no row follows.
 void first_convolution(const UpscaleWeights& w, const UpscaleInput& input, int64_t token, bool last,
                        Rows<float> out) {
     const FirstOfUpdated& u = input.first;
