@@ -32,23 +32,40 @@ inline float exponential(float x) {
     return x < -87.0F ? 0.0F : p * power;
 }
 
-// The same of eight numbers.
+// The same of vectors of eight numbers, step by step for all of them, because each step of one has
+// to wait for the step before.
+template <int kVectors>
+inline void exponentials(__m256 (&x)[kVectors]) {
+    const __m256 least = _mm256_set1_ps(-87.0F);
+    __m256 n[kVectors], r[kVectors], p[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+        r[i] = _mm256_max_ps(least, x[i]);
+        n[i] = _mm256_round_ps(_mm256_mul_ps(r[i], _mm256_set1_ps(1.44269504F)),
+                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    for (const float c : {0.693359375F, -2.12194440e-4F}) {
+        for (int i = 0; i < kVectors; ++i) r[i] = _mm256_fnmadd_ps(n[i], _mm256_set1_ps(c), r[i]);
+    }
+    for (int i = 0; i < kVectors; ++i) p[i] = _mm256_set1_ps(1.9875691500e-4F);
+    for (const float c : {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
+                          5.0000001201e-1F}) {
+        for (int i = 0; i < kVectors; ++i) p[i] = _mm256_fmadd_ps(p[i], r[i], _mm256_set1_ps(c));
+    }
+    for (int i = 0; i < kVectors; ++i) {
+        p[i] = _mm256_fmadd_ps(p[i], _mm256_mul_ps(r[i], r[i]),
+                               _mm256_add_ps(r[i], _mm256_set1_ps(1.0F)));
+        const __m256i power = _mm256_slli_epi32(
+            _mm256_add_epi32(_mm256_cvtps_epi32(n[i]), _mm256_set1_epi32(127)), 23);
+        // 0 below the least; NaN stays NaN.
+        x[i] = _mm256_andnot_ps(_mm256_cmp_ps(x[i], least, _CMP_LT_OQ),
+                                _mm256_mul_ps(p[i], _mm256_castsi256_ps(power)));
+    }
+}
+
 inline __m256 exponential(__m256 x) {
-    const __m256 least = _mm256_set1_ps(-87.0F), clamped = _mm256_max_ps(least, x);
-    const __m256 n = _mm256_round_ps(_mm256_mul_ps(clamped, _mm256_set1_ps(1.44269504F)),
-                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375F), clamped);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4F), r);
-    __m256 p = _mm256_set1_ps(1.9875691500e-4F);
-    for (const float c :
-         {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F})
-        p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(c));
-    p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0F)));
-    const __m256i power =
-        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    // 0 below the least; NaN stays NaN.
-    return _mm256_andnot_ps(_mm256_cmp_ps(x, least, _CMP_LT_OQ),
-                            _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
+    __m256 one[1] = {x};
+    exponentials(one);
+    return one[0];
 }
 
 void relu(int64_t n, float* x) {
@@ -56,38 +73,44 @@ void relu(int64_t n, float* x) {
 }
 
 // x Phi(x) = max(x, 0) - t (1 - Phi(t)), t = |x|. The tail 1 - Phi(t) of the normal distribution is
-// exp(-t^2 / 2) times a polynomial that was fitted for the least error of the product: 7e-8 up to
-// kReach, where the tail ends in float32.
-inline __m256 gelu(__m256 x) {
-    constexpr float kReach = 6.5F;
-    constexpr float kTerms[] = {1.026675904e-06F,
-                                -2.428101972e-05F,
-                                2.569051953e-04F,
-                                -1.630788155e-03F,
-                                7.084546741e-03F,
-                                -2.300624927e-02F,
-                                5.993897939e-02F,
-                                -1.318619894e-01F,
-                                2.497383485e-01F,
-                                -3.989183203e-01F,
-                                0.5F};
-    // These orders of operands keep NaN.
-    const __m256 t =
-        _mm256_min_ps(_mm256_set1_ps(kReach), _mm256_andnot_ps(_mm256_set1_ps(-0.0F), x));
-    __m256 p = _mm256_set1_ps(kTerms[0]);
-    for (int i = 1; i < 11; ++i) p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(kTerms[i]));
-    const __m256 e = exponential(_mm256_mul_ps(_mm256_mul_ps(t, t), _mm256_set1_ps(-0.5F)));
-    return _mm256_fnmadd_ps(_mm256_mul_ps(t, e), p, _mm256_max_ps(_mm256_setzero_ps(), x));
+// q(t)^-8 for a polynomial q, fitted for the least error of the product: 5e-8, and 2e-7 with the
+// roundings. From kReach on, where the product is 6e-9, it stays what it is there.
+// kVectors of eight numbers at a time, because each step of one has to wait for the step before.
+template <int kVectors>
+inline void gelu(float* x) {
+    constexpr float kReach = 6.0F;
+    constexpr float kTerms[] = {3.197909791e-06F, -1.826300286e-05F, 1.064142998e-04F,
+                                1.214284930e-04F, 1.069420716e-03F,  9.369240142e-03F,
+                                4.884253442e-02F, 1.087590605e-01F,  1.090507746e+00F};
+    __m256 v[kVectors], t[kVectors], q[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+        v[i] = _mm256_loadu_ps(x + 8 * i);
+        // These orders of operands keep NaN.
+        t[i] = _mm256_min_ps(_mm256_set1_ps(kReach), _mm256_andnot_ps(_mm256_set1_ps(-0.0F), v[i]));
+        q[i] = _mm256_set1_ps(kTerms[0]);
+    }
+    for (int term = 1; term < 9; ++term) {
+        for (int i = 0; i < kVectors; ++i)
+            q[i] = _mm256_fmadd_ps(q[i], t[i], _mm256_set1_ps(kTerms[term]));
+    }
+    for (int square = 0; square < 3; ++square) {
+        for (int i = 0; i < kVectors; ++i) q[i] = _mm256_mul_ps(q[i], q[i]);
+    }
+    for (int i = 0; i < kVectors; ++i) {
+        const __m256 above = _mm256_max_ps(_mm256_setzero_ps(), v[i]);
+        _mm256_storeu_ps(x + 8 * i, _mm256_sub_ps(above, _mm256_div_ps(t[i], q[i])));
+    }
 }
 
 void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
     for (; rows > 0; --rows, x += ld) {
         int64_t i = 0;
-        for (; i + 8 <= n; i += 8) _mm256_storeu_ps(x + i, gelu(_mm256_loadu_ps(x + i)));
+        for (; i + 32 <= n; i += 32) gelu<4>(x + i);
+        for (; i + 8 <= n; i += 8) gelu<1>(x + i);
         if (i == n) continue;
         float rest[8] = {};
         std::copy(x + i, x + n, rest);
-        _mm256_storeu_ps(rest, gelu(_mm256_loadu_ps(rest)));
+        gelu<1>(rest);
         std::copy_n(rest, n - i, x + i);
     }
 }
@@ -168,28 +191,44 @@ inline __m256 within_groups(__m256 v, const Op& op) {
     return v;
 }
 
-// Groups of kSize (at most 8) lanes, or of kVectors whole vectors. count is a multiple of 8.
-template <int kSize, int kVectors = 1>
-void softmax_small_groups(int64_t count, const float* bias, float* x) {
+// Groups of kSize (at most 8) lanes, or of kVectors whole vectors; kTogether groups of vectors at a
+// time. count is a multiple of 8 kVectors kTogether.
+template <int kSize, int kVectors, int kTogether>
+inline void softmax_vectors(int64_t count, const float* bias, float* x) {
+    constexpr int kAll = kVectors * kTogether;
     const auto largest = [](__m256 a, __m256 b) { return _mm256_max_ps(a, b); };
     const auto total = [](__m256 a, __m256 b) { return _mm256_add_ps(a, b); };
-    for (int64_t i = 0; i < count; i += 8 * kVectors) {
-        __m256 v[kVectors];
-        for (int j = 0; j < kVectors; ++j) {
+    for (int64_t i = 0; i < count; i += 8 * kAll) {
+        __m256 v[kAll];
+        for (int j = 0; j < kAll; ++j) {
             v[j] = _mm256_loadu_ps(x + i + 8 * j);
             if (bias != nullptr) v[j] = _mm256_add_ps(v[j], _mm256_loadu_ps(bias + i + 8 * j));
         }
-        __m256 top = v[0];
-        for (int j = 1; j < kVectors; ++j) top = largest(top, v[j]);
-        top = within_groups<kSize>(top, largest);
-        for (int j = 0; j < kVectors; ++j) v[j] = exponential(_mm256_sub_ps(v[j], top));
-        __m256 sum = v[0];
-        for (int j = 1; j < kVectors; ++j) sum = total(sum, v[j]);
-        const __m256 inverse =
-            _mm256_div_ps(_mm256_set1_ps(1.0F), within_groups<kSize>(sum, total));
-        for (int j = 0; j < kVectors; ++j)
-            _mm256_storeu_ps(x + i + 8 * j, _mm256_mul_ps(v[j], inverse));
+        // Calls step(j, r) for the vectors j of each group, where r is what `op` makes of the
+        // group.
+        const auto reduced = [&](const auto& op, const auto& step) {
+            for (int g = 0; g < kAll; g += kVectors) {
+                __m256 r = v[g];
+                for (int j = g + 1; j < g + kVectors; ++j) r = op(r, v[j]);
+                r = within_groups<kSize>(r, op);
+                for (int j = g; j < g + kVectors; ++j) step(j, r);
+            }
+        };
+        reduced(largest, [&](int j, __m256 top) { v[j] = _mm256_sub_ps(v[j], top); });
+        exponentials(v);
+        reduced(total, [&](int j, __m256 sum) {
+            _mm256_storeu_ps(x + i + 8 * j, _mm256_div_ps(v[j], sum));
+        });
     }
+}
+
+template <int kSize, int kVectors = 1>
+void softmax_small_groups(int64_t count, const float* bias, float* x) {
+    constexpr int kTogether = 4 / kVectors;
+    const int64_t whole = count / 32 * 32;
+    softmax_vectors<kSize, kVectors, kTogether>(whole, bias, x);
+    softmax_vectors<kSize, kVectors, 1>(count - whole, bias != nullptr ? bias + whole : nullptr,
+                                        x + whole);
 }
 
 void softmax_any_groups(int64_t count, int64_t size, const float* bias, float* x) {
