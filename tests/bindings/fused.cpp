@@ -141,8 +141,7 @@ Floats place_attention(const Floats& weight, const Floats& bias, const Floats& q
 segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape& shape,
                           const Floats& ask, int64_t width, bool blocks, segrid::Arena& arena) {
     const int64_t across = blocks ? shape.group_columns() : shape.columns();
-    const int64_t depth =
-        segrid::ImageSide{.rows = nullptr, .width = width, .queries = {}}.depth(shape);
+    const int64_t depth = shape.block_depth(width);
     const int64_t rows = blocks ? shape.groups() * depth : shape.dim;
     float* matrix = arena.take<float>(rows * across);
     std::fill_n(matrix, rows * across, 0.0F);
@@ -159,12 +158,15 @@ segrid::Factor queries_of(segrid::Precision precision, const segrid::TwoWayShape
     return segrid::make_factor(precision, rows, across, matrix, across, arena);
 }
 
-// What earlier updates have made of the keys: scale [keys], weights [keys, before], and for the
-// update and for the read fixed [keys, heads * width] and through [weights, columns].
+// What earlier updates have made of the keys: scale [keys], weights [keys, before]; for the update
+// and for the read fixed [keys, heads * width] and through [weights, columns]; and squares [keys],
+// mapped, added and products of Deviation, then the values of every update, [tokens, heads *
+// width].
 struct Earlier {
     std::vector<Floats> arrays;
     std::vector<float> scale, weights;
     segrid::UpdatedKeys updated;
+    std::vector<segrid::Factor> values;
     int64_t before;
 
     Earlier(const std::vector<Floats>& given, int64_t columns)
@@ -174,7 +176,7 @@ struct Earlier {
         const int64_t all = before + columns, keys = given[1].shape(0);
         weights.resize(static_cast<std::size_t>(keys * all));
         for (int64_t i = 0; i < keys; ++i)
-            std::copy_n(given[1].data(i, 0), before, weights.data() + i * all);
+            std::copy_n(given[1].data() + i * before, before, weights.data() + i * all);
         updated = {scale.data(), {weights.data(), all}};
     }
     // which: 2 for the update, 4 for the read
@@ -186,10 +188,28 @@ struct Earlier {
         side.through = segrid::make_reused_factor(precision, through.shape(0), through.shape(1),
                                                   through.data(), through.shape(1), arena);
     }
+    segrid::Deviation deviation(const segrid::TwoWayShape& shape, segrid::Arena& arena) {
+        const auto rows = [&](std::size_t i) {
+            return segrid::Rows<const float>{arrays[i].data(), arrays[i].shape(1)};
+        };
+        const int64_t all = before + shape.columns(), width = arrays[10].shape(1) / shape.heads;
+        for (std::size_t i = 10; i < arrays.size(); ++i) {
+            values.push_back(queries_of(segrid::Precision::Fp32, shape, arrays[i], width,
+                                        /*blocks=*/true, arena));
+        }
+        return {.width = width,
+                .mapped = rows(7),
+                .added = rows(8),
+                .squares = arrays[6].data(),
+                .values = values,
+                .products = segrid::make_reused_factor(segrid::Precision::Fp32, all, all,
+                                                       arrays[9].data(), all, arena)};
+    }
 };
 
 // Runs one sweep in ranges of `range` keys and merges them. Returns the updated keys, and acc / sum
-// of the read as [heads, tokens, width]; after earlier updates also their scale and weights.
+// of the read as [heads, tokens, width]; after earlier updates their scale and weights instead of
+// the keys.
 py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask, const Floats& bias,
                   const Floats& values, const Floats& gamma, const Floats& read, int64_t readers,
                   const MaybeFloats& side, const MaybeFloats& read_values, int64_t range,
@@ -216,11 +236,11 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
         .shape = shape,
         .side = {rows, width, queries_of(precision, shape, ask, width, side.has_value(), arena)},
         .query_bias = query_bias,
+        .eps = 1e-5F,
         .values = segrid::make_factor(precision, shape.columns(), dim, folded, dim, arena),
         .bias = gamma.data(),
         .gamma = gamma.data(),
-        .beta = gamma.data(),
-        .eps = 1e-5F};
+        .beta = gamma.data()};
     segrid::TokenRead reader{
         .shape = asking,
         .side = {read_values ? rows : nullptr, width,
@@ -232,6 +252,7 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
         before->complete(update.side, 2, precision, arena);
         before->complete(reader.side, 4, precision, arena);
         update.before = before->before;
+        update.deviation = before->deviation(shape, arena);
     }
     Floats updated({keys.shape(0), keys.shape(1)}), seen({heads, readers, reader.width()});
     float *to = updated.mutable_data(), *acc = seen.mutable_data();
@@ -263,7 +284,7 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
     Floats scale(count), weights({count, before->before + shape.columns()});
     std::copy(before->scale.begin(), before->scale.end(), scale.mutable_data());
     std::copy(before->weights.begin(), before->weights.end(), weights.mutable_data());
-    return py::make_tuple(updated, seen, scale, weights);
+    return py::make_tuple(scale, weights, seen);
 }
 
 // keys: [h * w, dim]; weights as torch.nn.ConvTranspose2d keeps them; hyper: [masks, c2]; features:

@@ -80,83 +80,116 @@ def test_two_way_sweep(kernels, keys, dim, heads, tokens, readers, range_, side)
 
 
 @pytest.mark.parametrize(
-    "keys, dim, heads, tokens, readers, before, range_",
-    [(1, 16, 2, 1, 1, 2, 64), (100, 48, 3, 5, 2, 16, 64), (257, 256, 8, 7, 4, 64, 128)],
+    "keys, dim, heads, tokens, readers, updates, range_",
+    [(1, 16, 2, 1, 1, 2, 64), (100, 48, 3, 5, 2, 1, 64), (257, 256, 8, 7, 4, 2, 64)],
 )
-def test_a_sweep_over_keys_that_were_updated_before(
-    kernels, keys, dim, heads, tokens, readers, before, range_
+def test_a_sweep_over_keys_that_are_known_by_their_weights(
+    kernels, keys, dim, heads, tokens, readers, updates, range_
 ):
-    """Scores, weights and sums against the same by whole keys, in float64."""
+    """Scores, deviations, weights and sums against the same by whole keys, in float64."""
     width, slots = 4, 1 << (tokens - 1).bit_length()
     columns, read_slots = -(-heads * slots // 16) * 16, 1 << (readers - 1).bit_length()
-    read_columns = -(-heads * read_slots // 16) * 16
-    x, position, bias, values, gamma, side, read_values, ask, read = draw(
+    read_columns, before = -(-heads * read_slots // 16) * 16, (updates - 1) * columns
+    x, bias, side, read_values, ask, read, fixed, through, read_fixed, read_through = draw(
         keys + tokens,
         (keys, dim),
-        (keys, dim),
         (heads, tokens),
-        (heads, tokens, dim),
-        (dim,),
         (keys, heads * width),
         (keys, heads * width),
         (tokens, heads * width),
         (readers, heads * width),
-    )
-    weights, fixed, through, read_fixed, read_through = draw(
-        3,
-        (keys, before),
         (keys, heads * width),
         (before, columns),
         (keys, heads * width),
         (before + columns, read_columns),
     )
-    (scale,) = draw(4, (keys,))
-    through, read_through = through / before, read_through / before
+    through, read_through = through / max(before, 1), read_through / (before + columns)
+    weights, scale = draw(3, (keys, before), (keys,))
+    if before == 0:
+        scale = np.ones_like(scale)
+
+    # Each update's values, their map to the width of a key, and what it adds to every key.
+    maps, values, constants = draw(
+        4, (updates, heads * width, dim), (updates, tokens, heads * width), (updates, dim)
+    )
+    x, maps, constants = (
+        double(a) - double(a).mean(-1, keepdim=True) for a in (x, maps, constants)
+    )
+    rows = torch.zeros(updates, columns, dim, dtype=torch.float64)
+    for h in range(heads):
+        of_head = slice(h * width, (h + 1) * width)
+        own = double(values)[:, :, of_head] @ maps[:, of_head]
+        own = own + constants[:, None] if h == 0 else own
+        rows[:, h * slots : h * slots + tokens] = own
+        # Weights of padding are 0.
+        for update in range(updates - 1):
+            first = update * columns + h * slots
+            weights[:, first + tokens : first + slots] = 0
+            weights[:, update * columns + heads * slots : (update + 1) * columns] = 0
+    rows = rows.flatten(0, 1)
+    products = rows @ rows.mT / dim
+    deviation = [
+        (x**2).mean(1),
+        2 / dim * x @ maps.flatten(0, 1).mT,
+        2 / dim * x @ constants.mT,
+        products.triu(1) * 2 + products.diag().diag(),
+    ]
 
     def scores(fixed, asked, count, slots, scale, weights, through):
-        rows = (double(side) * scale[:, None] + double(fixed)).view(keys, heads, width)
-        own = torch.einsum("khw,thw->kht", rows, double(asked).view(count, heads, width))
+        rows = double(side) * scale[:, None] + (0 if fixed is None else double(fixed))
+        own = torch.einsum(
+            "khw,thw->kht",
+            rows.view(keys, heads, width),
+            double(asked).view(count, heads, width),
+        )
         added = (weights @ double(through))[:, : heads * slots].view(keys, heads, slots)
         return own + added[:, :, :count]
 
     p = scores(fixed, ask, tokens, slots, double(scale), double(weights), through) + double(bias)
-    p = p.softmax(2)
-    g = double(gamma)
-    sums = double(x) + torch.einsum("kht,htd->kd", p, double(values)) + g
-    factor = 1 / (sums.var(1, correction=0) + 1e-5).sqrt()
-    expected_keys = torch.nn.functional.layer_norm(sums, (dim,), g, g, 1e-5)
     own = torch.zeros(keys, columns, dtype=torch.float64)
-    own[:, : heads * slots].view(keys, heads, slots)[:, :, :tokens] = p
+    own[:, : heads * slots].view(keys, heads, slots)[:, :, :tokens] = p.softmax(2)
+    expected_weights = torch.cat([double(weights), own], 1)
+    sums = double(scale)[:, None] * x + expected_weights @ rows
+    factor = 1 / (sums.var(1, correction=0) + 1e-5).sqrt()
     expected_scale = double(scale) * factor
-    expected_weights = torch.cat([double(weights), own], 1) * factor[:, None]
+    expected_weights = expected_weights * factor[:, None]
     q = scores(
         read_fixed, read, readers, read_slots, expected_scale, expected_weights, read_through
     ).softmax(0)
     shown = double(read_values) * expected_scale[:, None]
     seen_values = torch.einsum("kht,khw->htw", q, shown.view(keys, heads, width))
     seen_weights = torch.einsum("kht,kc->htc", q, expected_weights)
+    nothing = np.zeros((keys, dim), np.float32)
     for precision, tolerance in (("fp32", 2e-5), ("bf16", 0.06)):
-        got_keys, seen, got_scale, got_weights = kernels.two_way(
-            x,
-            position,
+        got_scale, got_weights, seen = kernels.two_way(
+            nothing,
+            nothing,
             ask,
             bias,
-            values,
-            gamma,
+            np.zeros((heads, tokens, dim), np.float32),
+            nothing[0],
             read,
             readers,
             side,
             read_values,
             range=range_,
             precision=precision,
-            earlier=[scale, weights, fixed, through, read_fixed, read_through],
+            earlier=[
+                scale,
+                weights,
+                fixed,
+                through,
+                read_fixed,
+                read_through,
+                *(a.float().numpy() for a in deviation),
+                *values,
+            ],
         )
         part = seen.shape[2] - before - columns
         own_values = np.stack(
             [seen[h][:, h * width % part : h * width % part + width] for h in range(heads)]
         )
         for got, expected in (
-            (got_keys, expected_keys),
             (got_scale, expected_scale),
             (got_weights, expected_weights),
             (own_values, seen_values),

@@ -148,6 +148,10 @@ inline float sum_over(int64_t n, const Step& step) {
     return rest + _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 
+float dot(int64_t n, const float* a, const float* b) {
+    return sum_over(n, [&](auto& sum, int64_t i) { sum += load(sum, a + i) * load(sum, b + i); });
+}
+
 inline float normalise(int64_t n, float sum, const float* x, const float* gamma, const float* beta,
                        float eps, float* out) {
     const float mean = sum / static_cast<float>(n);
@@ -361,6 +365,7 @@ const Table& avx2() {
                              running_softmax_row,
                              running_power_row,
                              scale_row,
+                             dot,
                              offset_rows,
                              turn_row,
                              turn_rows,

@@ -33,6 +33,14 @@ void relu(int64_t n, float* x) {
     });
 }
 
+float dot(int64_t n, const float* a, const float* b) {
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for_vectors(n, [&](int64_t i, auto lanes, int k) {
+        sum[k] = _mm512_fmadd_ps(lanes.load(a + i), lanes.load(b + i), sum[k]);
+    });
+    return _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1]));
+}
+
 // The last two passes of a LayerNorm over n values whose sum is known: the variance, then the
 // result.
 inline float normalise(int64_t n, float total, const float* x, const float* gamma,
@@ -354,6 +362,7 @@ const Table& avx512() {
                              running_softmax_row,
                              bf16 ? running_power_row_avx512bf16 : plain().running_power_row,
                              scale_row,
+                             dot,
                              offset_rows,
                              turn_row,
                              turn_rows,

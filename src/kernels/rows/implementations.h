@@ -34,6 +34,7 @@ struct Table {
     float (*running_softmax_row)(int64_t, float*, float&, float&);
     float (*running_power_row)(int64_t, const float*, float&, float&, uint16_t*);
     void (*scale_row)(int64_t, float, float*);
+    float (*dot)(int64_t, const float*, const float*);
     void (*offset_rows)(int64_t, int64_t, const float*, const float*, float*);
     void (*turn_row)(int64_t, const float*, const float*, float*);
     void (*turn_rows)(int64_t, int64_t, const float*, const float*, const float*, float*);

@@ -49,6 +49,7 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out) {
     return table().running_power_row(n, s, max, sum, out);
 }
+float dot(int64_t n, const float* a, const float* b) { return table().dot(n, a, b); }
 void scale_row(int64_t n, float factor, float* x) { table().scale_row(n, factor, x); }
 void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* add, float* x) {
     table().offset_rows(rows, n, offsets, add, x);

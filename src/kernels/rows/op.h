@@ -45,6 +45,7 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum);
 inline constexpr float kPowerRoom = 32;
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out);
 void scale_row(int64_t n, float factor, float* x);
+float dot(int64_t n, const float* a, const float* b);
 // x[i] += offsets[i] + table[0..n) for each of the consecutive rows x[i] of n floats.
 void offset_rows(int64_t rows, int64_t n, const float* offsets, const float* table, float* x);
 // Turns the pairs (x[i], x[n + i]) for i < n by angles whose cosines and sines are given.

@@ -41,6 +41,12 @@ float residual_norm(int64_t n, const float* x, const float* bias, const float* r
     return layer_norm(n, out, gamma, beta, eps, out);
 }
 
+float dot(int64_t n, const float* a, const float* b) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
+    return static_cast<float>(sum);
+}
+
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     for (int64_t g = 0; g < count; g += size) {
         float max = -std::numeric_limits<float>::infinity(), sum = 0;
@@ -100,6 +106,7 @@ const Table& plain() {
                              running_softmax_row,
                              running_power_row,
                              scale_row,
+                             dot,
                              offset_rows,
                              turn_row,
                              turn_rows,

@@ -13,13 +13,17 @@
 // not depend on the sweep: tokens change only between sweeps. Its softmax over all keys is a
 // running softmax.
 //
-// Once a sweep has updated the keys, later products do not read them at their whole width. With
+// Once a sweep has updated the keys, nothing reads or writes them at their whole width. With
 //     x' = (x + P V - mean) / sigma * gamma + beta
 // a product of updated keys with any matrix M is, from one update to the next, of the form
 //     x M  =  scale (x0 T M)  +  weights (B M)  +  beta M
 // scale is a number for each key, weights are all updates' P over their sigmas, T comes from the
 // model's weights alone and B from the tokens: x0 T M is a product for all prompts of an image, B M
-// one of few rows.
+// one of few rows. sigma comes from the same parts. If X = x0 T and the rows of B are centred,
+//     variance * dim  =  |s X + w B|^2  =  s^2 |X|^2  +  2 s w (B X)  +  w (B B^T) w
+// with the scale s before this update and the weights w, P among them. A row of B is a linear map
+// of a token's values. So B X is a product of these values with mapped X, which is for all prompts
+// of an image.
 //
 // Every [., columns] matrix keeps a head's tokens side by side: token t of head h is column h *
 // slots + t. Slots beyond the tokens are padding that the softmax ignores. Slots and columns are
@@ -28,6 +32,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <span>
 
 #include "core/arena.h"
 #include "kernels/gemm/op.h"
@@ -48,13 +53,15 @@ struct TwoWayShape {
     int64_t group() const { return slots() < 16 ? 16 / slots() : 1; }
     int64_t groups() const { return (heads + group() - 1) / group(); }
     int64_t group_columns() const { return group() * slots(); }
+    // The rows of a group's block, if heads are `width` wide.
+    int64_t block_depth(int64_t width) const { return (group() * width + 1) / 2 * 2; }
 };
 
 // The image side of the scores.
 //   rows is null: the keys plus their positional encoding; queries is [dim, columns].
 //   otherwise: rows are [keys, heads * width], projected once for all prompts. queries holds a
-//   block of `depth` rows and group_columns() columns for each group of heads. The block is zero
-//   where a column's head does not own the row.
+//   block of block_depth(width) rows and group_columns() columns for each group of heads. The block
+//   is zero where a column's head does not own the row.
 //   fixed is not null: the keys have been updated since. Their projections are scale * rows + fixed
 //   (x0 T M, and what position and beta become), and `through` (B M) adds what their weights give.
 struct ImageSide {
@@ -64,7 +71,6 @@ struct ImageSide {
     const float* fixed = nullptr;  // [keys, heads * width]
     Factor through = {};           // [weights, columns]
     int64_t weights = 0;
-    int64_t depth(const TwoWayShape& shape) const { return (shape.group() * width + 1) / 2 * 2; }
 };
 
 // What updates have made of the keys so far (scale and weights above).
@@ -73,16 +79,32 @@ struct UpdatedKeys {
     Rows<float> weights;     // [keys, columns of all updates]
 };
 
+// What gives sigma (see above). What an update adds to every key counts to the values of its first
+// head, because the weights of a head add up to 1 when they are new; w may have scaled them since.
+struct Deviation {
+    int64_t width = 0;               // of a head's values
+    Rows<const float> mapped;        // [keys, updates * heads * width]: X, mapped for every update
+    Rows<const float> added;         // [keys, updates]: X times what the update adds to every key
+    const float* squares = nullptr;  // [keys]: |X|^2 / dim. `mapped` and `added` are times 2 / dim.
+    std::span<const Factor> values;  // of every update, in blocks as ImageSide::queries
+    // [weights, weights]: B B^T / dim, as an upper triangle to which the lower one has been added
+    Factor products;
+};
+
 // Image-to-token attention: keys = LayerNorm(keys + softmax_t(scores + query_bias) values + bias).
+// The keys are either updated themselves, or as UpdatedKeys.
 struct ImageUpdate {
     TwoWayShape shape;
     ImageSide side;
     const float* query_bias = nullptr;  // [columns]; -infinity in a head's padding
-    Factor values;                      // [columns, dim]; rows of the padding are zero
-    const float* bias = nullptr;        // [dim]
+    float eps = 0;
+    // of keys themselves:
+    Factor values = {};           // [columns, dim]; rows of the padding are zero
+    const float* bias = nullptr;  // [dim]
     const float* gamma = nullptr;
     const float* beta = nullptr;
-    float eps = 0;
+    // of UpdatedKeys:
+    Deviation deviation = {};
     int64_t before = 0;  // the first column of its own in UpdatedKeys::weights
 };
 
@@ -113,9 +135,11 @@ void merge(const TokenRead& read, TokenPartial& into, const TokenPartial& other)
 
 struct TwoWaySweep {
     Precision precision = Precision::Fp32;
-    const float* keys_in = nullptr;  // [keys, dim]
-    float* keys_out = nullptr;  // receives the updated keys; may be keys_in, or null if not needed
-    const float* position = nullptr;      // [keys, dim]
+    // Neither read nor written if `updated` is set:
+    const float* keys_in = nullptr;   // [keys, dim]
+    float* keys_out = nullptr;        // receives the updated keys; may be keys_in
+    const float* position = nullptr;  // [keys, dim]
+
     const ImageUpdate* update = nullptr;  // null: the keys do not change
     const TokenRead* read = nullptr;
     const UpdatedKeys* updated = nullptr;  // null: every product reads the keys themselves

@@ -1,6 +1,8 @@
 // Tiles of 64 keys, which stay in the second-level cache during the whole sweep.
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <numeric>
 #include <span>
 
 #include "kernels/rows/op.h"
@@ -18,19 +20,24 @@ public:
     Streams(const TwoWaySweep& s, int64_t k, int64_t n) : k_(k), n_(n) {
         if (n <= 0) return;
         const TwoWayShape& shape = s.read->shape;
-        add(s.keys_in, shape.dim);
-        if (s.updated != nullptr) add(s.updated->weights.data, s.updated->weights.stride);
-        for (const ImageSide* side : {&s.update->side, &s.read->side}) {
-            add(side->rows, shape.heads * side->width);
-            add(side->fixed, shape.heads * side->width);
+        const Deviation& deviation = s.update->deviation;
+        if (s.updated == nullptr) {
+            add({s.keys_in, shape.dim});
+        } else {
+            add(s.updated->weights);
+            add(deviation.mapped);
         }
-        add(s.read->values, shape.heads * s.read->side.width);
+        for (const ImageSide* side : {&s.update->side, &s.read->side}) {
+            add({side->rows, shape.heads * side->width});
+            add({side->fixed, shape.heads * side->width});
+        }
+        add({s.read->values, shape.heads * s.read->side.width});
     }
     std::span<const ReadNext> all() const { return {regions_.data(), count_}; }
 
 private:
-    void add(const float* rows, int64_t width) {
-        if (rows != nullptr) regions_[count_++] = {rows + k_ * width, n_ * width * 4};
+    void add(Rows<const float> rows) {
+        if (rows.data != nullptr) regions_[count_++] = {rows[k_], n_ * rows.stride * 4};
     }
 
     int64_t k_, n_;
@@ -41,20 +48,32 @@ private:
 // Keys [k, k + n) of a sweep, and memory for what is made of them.
 struct Tile {
     int64_t k, n;
-    const float* keys;       // [n, dim]
-    float* placed;           // [n, dim]: keys plus position
-    float* scores;           // [n, columns]
-    float* projected;        // [n, heads * width]: projections of updated keys
-    float* delta;            // [n, dim]: what an update adds to the keys
+    const float* keys;  // [n, dim]
+    float* placed;      // [n, dim]: keys plus position
+    float* scores;      // [n, columns]
+    float* projected;   // [n, heads * width]: projections of updated keys
+    float* delta;       // [n, dim]: what an update adds to the keys; or [n, weights]: see Deviation
     float *weights, *scale;  // [columns, kTile], [columns]: see running_softmax_columns
 };
 
+// out[n, columns]: the rows of each group of heads, which are `width` wide, times the group's
+// block.
+void multiply_blocks(const TwoWayShape& shape, int64_t width, int64_t n, Rows<const float> rows,
+                     const Factor& blocks, Rows<float> out) {
+    for (int64_t g = 0; g < shape.groups(); ++g) {
+        const int64_t first = g * shape.group() * width,
+                      depth = std::min(shape.group() * width, shape.heads * width - first);
+        matmul(n, shape.group_columns(), depth, rows.from_column(first),
+               blocks.from_row(g * shape.block_depth(width)),
+               out.from_column(g * shape.group_columns()));
+    }
+}
+
 void score(const TwoWayShape& shape, const ImageSide& side, const UpdatedKeys* updated,
-           const Tile& tile) {
-    const int64_t n = tile.n, columns = shape.columns();
+           const Tile& tile, Rows<float> out) {
+    const int64_t n = tile.n;
     if (side.rows == nullptr) {
-        matmul(n, columns, shape.dim, {tile.placed, shape.dim}, side.queries,
-               {tile.scores, columns});
+        matmul(n, shape.columns(), shape.dim, {tile.placed, shape.dim}, side.queries, out);
         return;
     }
     const int64_t all = shape.heads * side.width;
@@ -66,39 +85,71 @@ void score(const TwoWayShape& shape, const ImageSide& side, const UpdatedKeys* u
         }
         rows = tile.projected;
     }
-    for (int64_t g = 0; g < shape.groups(); ++g) {
-        const int64_t first = g * shape.group() * side.width,
-                      depth = std::min(shape.group() * side.width, all - first);
-        matmul(n, shape.group_columns(), depth, {rows + first, all},
-               side.queries.from_row(g * side.depth(shape)),
-               {tile.scores + g * shape.group_columns(), columns});
-    }
+    multiply_blocks(shape, side.width, n, {rows, all}, side.queries, out);
     if (side.fixed != nullptr) {
-        matmul(n, columns, side.weights, updated->weights.from_row(tile.k), side.through,
-               {tile.scores, columns}, /*accumulate=*/true);
+        matmul(n, shape.columns(), side.weights, updated->weights.from_row(tile.k), side.through,
+               out, /*accumulate=*/true);
+    }
+}
+
+// Turns scores into weights.
+void softmax_tokens(const ImageUpdate& u, int64_t n, Rows<float> scores) {
+    const int64_t live = u.shape.heads * u.shape.slots();
+    for (int64_t i = 0; i < n; ++i) {
+        softmax_groups(live, u.shape.slots(), u.query_bias, scores[i]);
+        std::fill(scores[i] + live, scores[i] + u.shape.columns(), 0.0F);
     }
 }
 
 // out = LayerNorm(keys + softmax_t(scores) values + bias)
-void update_tile(const ImageUpdate& u, const UpdatedKeys* updated, const Tile& tile, float* out,
+void update_keys(const ImageUpdate& u, const Tile& tile, float* out,
                  std::span<const ReadNext> next) {
-    const int64_t dim = u.shape.dim, live = u.shape.heads * u.shape.slots();
+    const int64_t dim = u.shape.dim;
     const Rows<float> scores{tile.scores, u.shape.columns()};
-    for (int64_t i = 0; i < tile.n; ++i) {
-        softmax_groups(live, u.shape.slots(), u.query_bias, scores[i]);
-        std::fill(scores[i] + live, scores[i + 1], 0.0F);
-    }
+    score(u.shape, u.side, nullptr, tile, scores);
+    softmax_tokens(u, tile.n, scores);
     matmul(tile.n, dim, scores.stride, scores, u.values, {tile.delta, dim}, /*accumulate=*/false,
            next);
     for (int64_t i = 0; i < tile.n; ++i) {
-        const float factor = residual_norm(dim, tile.delta + i * dim, u.bias, tile.keys + i * dim,
-                                           u.gamma, u.beta, u.eps, out + i * dim);
-        if (updated == nullptr) continue;
-        float* scale = updated->scale + tile.k + i;
-        *scale = u.before > 0 ? *scale * factor : factor;
-        float* weights = updated->weights[tile.k + i];
-        std::copy_n(scores[i], scores.stride, weights + u.before);
-        scale_row(u.before + scores.stride, factor, weights);
+        residual_norm(dim, tile.delta + i * dim, u.bias, tile.keys + i * dim, u.gamma, u.beta,
+                      u.eps, out + i * dim);
+    }
+}
+
+// The same for keys that are known by their scale and weights.
+void update_weights(const ImageUpdate& u, const UpdatedKeys& updated, const Tile& tile,
+                    std::span<const ReadNext> next) {
+    const Deviation& d = u.deviation;
+    const int64_t n = tile.n, columns = u.shape.columns(), all = u.before + columns,
+                  mapped = u.shape.heads * d.width;
+    float* scale = updated.scale + tile.k;
+    const Rows<float> weights = updated.weights.from_row(tile.k), sums{tile.delta, all};
+    score(u.shape, u.side, &updated, tile, weights.from_column(u.before));
+    softmax_tokens(u, n, weights.from_column(u.before));
+    // sums[i] . weights[i] = 2 s w (B X) + w (B B^T) w
+    for (std::size_t j = 0; j < d.values.size(); ++j) {
+        const auto update = static_cast<int64_t>(j);
+        multiply_blocks(u.shape, d.width, n, d.mapped.from_row(tile.k).from_column(update * mapped),
+                        d.values[j], sums.from_column(update * columns));
+    }
+    if (u.before == 0) std::fill_n(scale, n, 1.0F);
+    for (int64_t i = 0; i < n; ++i) scale_row(all, scale[i], sums[i]);
+    for (int64_t from = 0; from < all; from += columns) {
+        matmul(n, columns, from + columns, weights, d.products.from_column(from),
+               sums.from_column(from), /*accumulate=*/true,
+               from == u.before ? next : std::span<const ReadNext>{});
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        float of_image = scale[i] * d.squares[tile.k + i];
+        for (int64_t from = 0, j = 0; from < all; from += columns, ++j) {
+            const float* first_head = weights[i] + from;
+            of_image +=
+                std::reduce(first_head, first_head + u.shape.slots()) * d.added[tile.k + i][j];
+        }
+        const float variance = dot(all, weights[i], sums[i]) + scale[i] * of_image;
+        const float factor = 1.0F / std::sqrt(std::max(variance, 0.0F) + u.eps);
+        scale[i] *= factor;
+        scale_row(all, factor, weights[i]);
     }
 }
 
@@ -108,6 +159,7 @@ void read_tile(const TokenRead& r, const UpdatedKeys* updated, Precision precisi
     const Arena::Lifetime scope(arena);
     const int64_t n = tile.n, columns = r.shape.columns(), width = r.width();
     const Rows<float> weights{tile.weights, kTile};
+    score(r.shape, r.side, updated, tile, {tile.scores, columns});
     if (running_softmax_columns(n, columns, {tile.scores, columns}, partial.max, partial.sum,
                                 tile.scale, weights)) {
         for (int64_t c = 0; c < columns; ++c) {
@@ -142,35 +194,42 @@ void read_tile(const TokenRead& r, const UpdatedKeys* updated, Precision precisi
 void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& partial, Arena& arena) {
     const Arena::Lifetime scope(arena);
     const int64_t dim = s.read->shape.dim;
-    const int64_t columns =
-        std::max(s.read->shape.columns(), s.update != nullptr ? s.update->shape.columns() : 0);
+    int64_t columns = s.read->shape.columns(), added = dim;
+    if (s.update != nullptr) {
+        columns = std::max(columns, s.update->shape.columns());
+        added = std::max(added, s.update->before + s.update->shape.columns());
+    }
     Tile tile{.k = begin,
               .n = kTile,
               .keys = nullptr,
-              .placed = arena.take<float>(kTile * dim),
+              .placed = nullptr,
               .scores = arena.take<float>(kTile * columns),
               .projected = nullptr,
-              .delta = arena.take<float>(kTile * dim),
+              .delta = arena.take<float>(kTile * added),
               .weights = arena.take<float>(columns * kTile),
               .scale = arena.take<float>(columns)};
     if (s.updated != nullptr)
         tile.projected = arena.take<float>(kTile * s.read->shape.heads * s.read->side.width);
+    else tile.placed = arena.take<float>(kTile * dim);
     for (; tile.k < end; tile.k += kTile) {
-        const int64_t first = tile.k * dim;
         tile.n = std::min(kTile, end - tile.k);
-        tile.keys = s.keys_in + first;
-        const auto place = [&] { add(tile.n * dim, tile.keys, s.position + first, tile.placed); };
-        if (s.update != nullptr) {
-            if (s.update->side.rows == nullptr) place();
-            score(s.update->shape, s.update->side, s.updated, tile);
-            float* out = s.keys_out != nullptr ? s.keys_out + first : tile.delta;
-            const int64_t after = tile.k + tile.n;
-            const Streams next(s, after, std::min(kTile, end - after));
-            update_tile(*s.update, s.updated, tile, out, next.all());
-            tile.keys = out;
+        const int64_t after = tile.k + tile.n;
+        const Streams next(s, after, s.update != nullptr ? std::min(kTile, end - after) : 0);
+        if (s.updated != nullptr) {
+            if (s.update != nullptr) update_weights(*s.update, *s.updated, tile, next.all());
+        } else {
+            const int64_t first = tile.k * dim;
+            tile.keys = s.keys_in + first;
+            const auto place = [&] {
+                add(tile.n * dim, tile.keys, s.position + first, tile.placed);
+            };
+            if (s.update != nullptr) {
+                if (s.update->side.rows == nullptr) place();
+                update_keys(*s.update, tile, s.keys_out + first, next.all());
+                tile.keys = s.keys_out + first;
+            }
+            if (s.read->side.rows == nullptr) place();
         }
-        if (s.read->side.rows == nullptr) place();
-        score(s.read->shape, s.read->side, s.updated, tile);
         read_tile(*s.read, s.updated, s.precision, tile, partial, arena);
     }
 }

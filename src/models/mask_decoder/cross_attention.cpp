@@ -6,30 +6,26 @@
 #include <cmath>
 #include <limits>
 
+#include "models/mask_decoder/projection.h"
+
 namespace segrid::mask_decoder {
 namespace {
 
 const char* out_name(bool sam2_names) { return sam2_names ? "o_proj" : "out_proj"; }
 
-// x[rows, in] -> [rows, out], with or without the layer's bias, split over the pool.
 at::Tensor project(const Linear& layer, const at::Tensor& x, bool with_bias,
                    const Schedule& schedule) {
-    constexpr int64_t kRows = 64;
-    const int64_t rows = x.size(0), in = layer.weight().k(), out = layer.weight().n();
-    at::Tensor result = at::empty({rows, out});
-    float* data = result.mutable_data_ptr<float>();
-    parallel_for((rows + kRows - 1) / kRows, schedule, [&](int64_t tile, Worker&) {
-        const int64_t first = tile * kRows, count = std::min(kRows, rows - first);
-        linear(count, {x.const_data_ptr<float>() + first * in, in}, layer.weight(),
-               {data + first * out, out}, {.bias = with_bias ? layer.bias() : nullptr});
-    });
-    return result;
+    return mask_decoder::project(layer.weight(), with_bias ? layer.bias() : nullptr, x, schedule);
 }
 
 // The weight of a Linear, row-major and not packed: [out, in], or [in, out] if transposed.
 at::Tensor raw(const WeightScope& scope, int64_t in, int64_t out, bool transposed) {
     const at::Tensor w = scope.tensor("weight", {out, in});
     return (transposed ? w.t() : w).contiguous();
+}
+
+Rows<const float> rows_of(const at::Tensor& matrix) {
+    return {matrix.const_data_ptr<float>(), matrix.stride(0)};
 }
 
 // folded[d, column(t, h)] = sum_j weight[h * width + j, d] * rows[t, h * width + j]. The token rows
@@ -49,13 +45,12 @@ float* fold_scores(const TwoWayShape& shape, int64_t inner, const at::Tensor& we
     return folded;
 }
 
-// For an image side that is already projected: a block for each group of heads, in which a column
-// holds only its own head's part of the inner dimension.
+// For an image side that is already projected: rows [tokens, inner] as a block for each group of
+// heads, in which a column holds only its own head's part of the inner dimension.
 Factor in_blocks(Precision precision, const TwoWayShape& shape, int64_t inner, const float* rows,
                  Arena& arena) {
     const int64_t width = inner / shape.heads, across = shape.group_columns();
-    const int64_t depth = ImageSide{.rows = rows, .width = width, .queries = {}}.depth(shape),
-                  all = shape.groups() * depth;
+    const int64_t depth = shape.block_depth(width), all = shape.groups() * depth;
     float* blocks = arena.take<float>(all * across);
     std::fill_n(blocks, all * across, 0.0F);
     for (int64_t h = 0; h < shape.heads; ++h) {
@@ -92,14 +87,33 @@ ImageSide image_side(Precision precision, const TwoWayShape& shape, int64_t inne
     return side;
 }
 
-// After an update by P values + bias and a LayerNorm: B' = [B; values + bias + beta] centred, times
-// gamma. The weights P of one head's tokens add up to 1, so what is the same for all keys is added
-// to that head's values. A LayerNorm centres, and its deviation is multiplied back.
-void extend(Basis& basis, const TwoWayShape& shape, const float* values, const float* bias,
-            const LayerNorm& norm, Arena& arena) {
+// rows: [count, dim]. Returns their products with each other, by 1 / dim, as Deviation::products.
+Factor products_of(int64_t count, int64_t dim, const float* rows, Arena& arena) {
+    float* columns = arena.take<float>(dim * count);
+    float* products = arena.take<float>(count * count);
+    transpose(count, dim, rows, dim, columns, count);
+    matmul(count, count, dim, {rows, dim}, {columns, count}, {products, count});
+    const float once = 1.0F / static_cast<float>(dim);
+    for (int64_t i = 0; i < count; ++i) {
+        float* row = products + i * count;
+        std::fill_n(row, i, 0.0F);
+        row[i] *= once;
+        scale_row(count - i - 1, 2 * once, row + i + 1);
+    }
+    return make_reused_factor(Precision::Fp32, count, count, products, count, arena);
+}
+
+// Extends the basis by an update with these values, [columns, dim], and bias: B' = [B; values +
+// bias
+// + beta] centred, times gamma. The weights P of one head's tokens add up to 1, so what is the same
+// for all keys is added to that head's values. A LayerNorm centres, and its deviation is multiplied
+// back. Returns the products of the centred rows.
+Factor extend(Basis& basis, const TwoWayShape& shape, const float* values, const float* bias,
+              const LayerNorm& norm, Arena& arena) {
     const int64_t dim = shape.dim;
-    float* nothing = arena.take<float>(dim);
-    std::fill_n(nothing, dim, 0.0F);
+    float *zeros = arena.take<float>(dim), *ones = arena.take<float>(dim);
+    std::fill_n(zeros, dim, 0.0F);
+    std::fill_n(ones, dim, 1.0F);
     float* own = basis.rows + basis.count * dim;
     std::copy_n(values, shape.columns() * dim, own);
     for (int64_t t = 0; t < shape.tokens; ++t) {
@@ -110,8 +124,11 @@ void extend(Basis& basis, const TwoWayShape& shape, const float* values, const f
     basis.beta = norm.beta();
     for (int64_t i = 0; i < basis.count; ++i) {
         float* row = basis.rows + i * dim;
-        scale_row(dim, 1.0F / layer_norm(dim, row, norm.gamma(), nothing, norm.eps(), row), row);
+        scale_row(dim, 1.0F / layer_norm(dim, row, ones, zeros, norm.eps(), row), row);
     }
+    const Factor products = products_of(basis.count, dim, basis.rows, arena);
+    for (int64_t i = 0; i < basis.count; ++i) multiply(dim, norm.gamma(), basis.rows + i * dim);
+    return products;
 }
 
 }  // namespace
@@ -269,18 +286,27 @@ ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, cons
         query_bias[c] =
             c % shape.slots() < shape.tokens ? 0.0F : -std::numeric_limits<float>::infinity();
     }
-    ImageUpdate update{
-        .shape = shape,
-        .side = image_side(precision_, shape, inner_, wq_, k, shared, basis, arena),
-        .query_bias = query_bias,
-        .values = make_reused_factor(precision_, columns, dim_, folded_values, dim_, arena),
-        .bias = bo_.const_data_ptr<float>(),
-        .gamma = norm.gamma(),
-        .beta = norm.beta(),
-        .eps = norm.eps(),
-        .before = basis.count};
-    if (basis.rows != nullptr)
-        extend(basis, shape, folded_values, bo_.const_data_ptr<float>(), norm, arena);
+    ImageUpdate update{.shape = shape,
+                       .side = image_side(precision_, shape, inner_, wq_, k, shared, basis, arena),
+                       .query_bias = query_bias,
+                       .eps = norm.eps()};
+    if (basis.rows != nullptr) {
+        const SharedDeviation& of_image = shared->deviation;
+        update.before = basis.count;
+        basis.values.push_back(in_blocks(precision_, shape, inner_, v, arena));
+        update.deviation = {.width = width,
+                            .mapped = rows_of(of_image.mapped),
+                            .added = rows_of(of_image.added),
+                            .squares = of_image.squares.const_data_ptr<float>(),
+                            .values = basis.values,
+                            .products = extend(basis, shape, folded_values,
+                                               bo_.const_data_ptr<float>(), norm, arena)};
+    } else {
+        update.values = make_reused_factor(precision_, columns, dim_, folded_values, dim_, arena);
+        update.bias = bo_.const_data_ptr<float>();
+        update.gamma = norm.gamma();
+        update.beta = norm.beta();
+    }
     if (shared != nullptr) return update;
     // The query bias does not cancel, because the softmax is over tokens.
     for (int64_t t = 0; t < shape.tokens; ++t) {

@@ -5,6 +5,7 @@
 
 #include "core/thread_pool.h"
 #include "kernels/two_way/op.h"
+#include "models/mask_decoder/key_deviation.h"
 #include "nn/layers.h"
 
 namespace segrid::mask_decoder {
@@ -31,13 +32,15 @@ struct SharedSide {
     // of x0 T, without bias (kernels/two_way/op.h).
     at::Tensor fixed{};       // [keys, inner]: what positions, beta and the bias add to the scores
     at::Tensor value_bias{};  // [inner]: what beta and the bias add to the values
+    SharedDeviation deviation{};  // of the keys (image-to-token only)
 };
 
 // The rows B of kernels/two_way/op.h: what the weights of updated keys are multiplied by.
 struct Basis {
     float* rows = nullptr;  // [count, dim], with room for those of all updates; null: not kept
     int64_t count = 0;
-    const float* beta = nullptr;  // of the last update, or null
+    const float* beta = nullptr;   // of the last update, or null
+    std::vector<Factor> values{};  // of each update: Deviation::values
 };
 
 // The keys of an image as its attentions see them after some updates.
@@ -83,6 +86,9 @@ public:
     ImageUpdate fold(const TwoWayShape& shape, const float* keys, const float* values,
                      const SharedSide* shared, const LayerNorm& norm, Basis& basis,
                      Arena& arena) const;
+
+    const at::Tensor& output() const { return wo_t_; }  // [inner, dim]
+    const at::Tensor& output_bias() const { return bo_; }
 
 private:
     int64_t dim_ = 0, inner_ = 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/trace.h"
+#include "models/mask_decoder/projection.h"
 
 namespace segrid::mask_decoder {
 namespace {
@@ -51,15 +52,8 @@ SharedImage MaskDecoder::share(const at::Tensor& keys, const at::Tensor& positio
     SharedImage shared;
     const at::Tensor last = transformer_.share(keys, position, schedule, shared);
     const int64_t n = upscale_.exact.n(), dim = shape_.transformer.dim;
-    shared.first = at::empty({keys.size(0), n});
+    shared.first = project(upscale_.exact, nullptr, last, schedule);
     shared.first_bias = at::empty({n});
-    float* to = shared.first.mutable_data_ptr<float>();
-    const float* from = last.const_data_ptr<float>();
-    constexpr int64_t kRows = 64;
-    parallel_for((keys.size(0) + kRows - 1) / kRows, schedule, [&](int64_t tile, Worker&) {
-        const int64_t first = tile * kRows, count = std::min(kRows, keys.size(0) - first);
-        linear(count, {from + first * dim, dim}, upscale_.exact, {to + first * n, n});
-    });
     run_in_worker(schedule, [&] {
         linear(1, {transformer_.last_beta(), dim}, upscale_.exact,
                {shared.first_bias.mutable_data_ptr<float>(), n},

@@ -15,8 +15,10 @@ MaskPredictor::MaskPredictor(const WeightScope& root, const PromptShape& prompt,
 std::vector<at::Tensor> ImageContext::tensors() const {
     std::vector<at::Tensor> all{features, keys, shared.first, shared.first_bias};
     for (const auto* sides : {&shared.reads, &shared.updates}) {
-        for (const SharedSide& side : *sides)
+        for (const SharedSide& side : *sides) {
             all.insert(all.end(), {side.scores, side.values, side.fixed, side.value_bias});
+            for (const at::Tensor& t : side.deviation.tensors()) all.push_back(t);
+        }
     }
     return all;
 }

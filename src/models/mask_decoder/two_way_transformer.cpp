@@ -79,15 +79,27 @@ TwoWayTransformer::TwoWayTransformer(const WeightScope& s, const Shape& c)
       final_norm_(s / "layer_norm_final_attn", c.dim, 1e-5F) {
     for (int64_t i = 0; i < c.layers; ++i)
         layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
+    std::vector<at::Tensor> maps;  // of the updates so far: see KeyDeviation
+    at::Tensor beta = at::zeros({c.dim});
+    for (const TwoWayLayer& layer : layers_) {
+        const ImageToToken& update = layer.update();
+        maps.push_back(at::cat({update.output(), (update.output_bias() + beta).view({1, c.dim})}));
+        for (at::Tensor& map : maps) map = map - map.mean(1, /*keepdim=*/true);
+        deviations_.emplace_back(maps);
+        for (at::Tensor& map : maps) map = map * layer.update_norm().gamma_tensor();
+        beta = layer.update_norm().beta_tensor();
+    }
 }
 
 at::Tensor TwoWayTransformer::share(const at::Tensor& keys, const at::Tensor& position,
                                     const Schedule& schedule, SharedImage& shared) const {
     KeysOfImage image{.keys = keys, .placed = {}, .beta = {}};
     run_in_worker(schedule, [&] { image.placed = keys + position; });
-    for (const TwoWayLayer& layer : layers_) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        const TwoWayLayer& layer = layers_[i];
         shared.reads.push_back(layer.read().share(image, schedule));
         shared.updates.push_back(layer.update().share(image, schedule));
+        shared.updates.back().deviation = deviations_[i].share(image.keys, schedule);
         run_in_worker(schedule, [&] {
             const LayerNorm& norm = layer.update_norm();
             image.keys = (image.keys - image.keys.mean(1, /*keepdim=*/true)) * norm.gamma_tensor();
@@ -101,11 +113,13 @@ at::Tensor TwoWayTransformer::share(const at::Tensor& keys, const at::Tensor& po
 
 FinalKeys TwoWayTransformer::final_keys(const ImageTokens& image, int64_t count,
                                         Arena& arena) const {
-    FinalKeys final{
-        .keys = arena.take<float>(image.count * shape_.dim), .updated = {}, .basis = {}};
+    FinalKeys final{.updated = {}, .basis = {}};
     const int64_t all = static_cast<int64_t>(layers_.size()) * sweep_shape(count).columns();
     // With more tokens, products with the weights are no smaller than those with the keys.
-    if (image.shared == nullptr || 2 * all > shape_.dim) return final;
+    if (image.shared == nullptr || 2 * all > shape_.dim) {
+        final.keys = arena.take<float>(image.count * shape_.dim);
+        return final;
+    }
     final.shared = image.shared;
     final.updated = {arena.take<float>(image.count), {arena.take<float>(image.count * all), all}};
     final.basis.rows = arena.take<float>(all * shape_.dim);
@@ -158,7 +172,7 @@ void TwoWayTransformer::operator()(const ImageTokens& image, int64_t count, floa
         // one.
         const TwoWaySweep sweep{.precision = precision_,
                                 .keys_in = keys,
-                                .keys_out = last && final.shared != nullptr ? nullptr : final.keys,
+                                .keys_out = final.keys,
                                 .position = image.position,
                                 .update = i > 0 ? &update : nullptr,
                                 .read = &read,

@@ -39,7 +39,7 @@ struct ImageTokens {
 // The image tokens after the last layer: as they are, or, if `shared` is set, as x0 T, weights and
 // basis give them (kernels/two_way/op.h).
 struct FinalKeys {
-    float* keys = nullptr;  // [count, dim]; only for the transformer if `shared` is set
+    float* keys = nullptr;  // [count, dim]; null if `shared` is set
     const SharedImage* shared = nullptr;
     UpdatedKeys updated;
     Basis basis;
@@ -97,6 +97,7 @@ private:
     Shape shape_;
     Precision precision_;
     std::vector<TwoWayLayer> layers_;
+    std::vector<KeyDeviation> deviations_;  // of every layer's update
     TokenToImage final_read_;
     LayerNorm final_norm_;
 };
