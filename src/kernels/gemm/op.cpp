@@ -132,7 +132,8 @@ public:
                                               accumulate, share(next, s, strips));
             }
         } else {
-            fp32_implementation().product(m, n, k_, fp32_, {b.fp32, b.ld}, c, accumulate, {});
+            fp32_implementation().product(m, n, k_, fp32_, {b.fp32, b.ld}, c, accumulate,
+                                          share(next, 0, 1));
         }
     }
 

@@ -50,7 +50,8 @@ Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float
                           Arena& arena);
 
 // C[m,n] = A[m,k] B[k,n] (+ C when accumulate). C overlaps neither A nor B.
-// next: what is read after the product, which factors in strips let it ask for.
+// next: what is read after the product, for which it may ask meanwhile. Of several, a factor must
+// lie in strips.
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
             bool accumulate = false, std::span<const ReadNext> next = {});
 inline void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,

@@ -1,49 +1,16 @@
 // Tiles of 64 keys, which stay in the second-level cache during the whole sweep.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
-#include <span>
 
 #include "kernels/rows/op.h"
 #include "kernels/two_way/implementations.h"
+#include "kernels/two_way/streams.h"
 
 namespace segrid::two_way {
 namespace {
 
 constexpr int64_t kTile = 64;
-
-// What a sweep with an update reads of the keys [k, k + n). A tile's longest product asks for that
-// of the next tile, so that memory works while it computes.
-class Streams {
-public:
-    Streams(const TwoWaySweep& s, int64_t k, int64_t n) : k_(k), n_(n) {
-        if (n <= 0) return;
-        const TwoWayShape& shape = s.read->shape;
-        const Deviation& deviation = s.update->deviation;
-        if (s.updated == nullptr) {
-            add({s.keys_in, shape.dim});
-        } else {
-            add(s.updated->weights);
-            add(deviation.mapped);
-        }
-        for (const ImageSide* side : {&s.update->side, &s.read->side}) {
-            add({side->rows, shape.heads * side->width});
-            add({side->fixed, shape.heads * side->width});
-        }
-        add({s.read->values, shape.heads * s.read->side.width});
-    }
-    std::span<const ReadNext> all() const { return {regions_.data(), count_}; }
-
-private:
-    void add(Rows<const float> rows) {
-        if (rows.data != nullptr) regions_[count_++] = {rows[k_], n_ * rows.stride * 4};
-    }
-
-    int64_t k_, n_;
-    std::array<ReadNext, 7> regions_;
-    std::size_t count_ = 0;
-};
 
 // Keys [k, k + n) of a sweep, and memory for what is made of them.
 struct Tile {
@@ -54,18 +21,24 @@ struct Tile {
     float* projected;   // [n, heads * width]: projections of updated keys
     float* delta;       // [n, dim]: what an update adds to the keys; or [n, weights]: see Deviation
     float *weights, *scale;  // [columns, kTile], [columns]: see running_softmax_columns
+    Streams* streams;
 };
+
+void product(const Tile& tile, int64_t m, int64_t n, int64_t k, Rows<const float> a,
+             const Factor& b, Rows<float> c, bool accumulate = false) {
+    matmul(m, n, k, a, b, c, accumulate, tile.streams->share(m * n * k));
+}
 
 // out[n, columns]: the rows of each group of heads, which are `width` wide, times the group's
 // block.
-void multiply_blocks(const TwoWayShape& shape, int64_t width, int64_t n, Rows<const float> rows,
-                     const Factor& blocks, Rows<float> out) {
+void multiply_blocks(const TwoWayShape& shape, int64_t width, const Tile& tile,
+                     Rows<const float> rows, const Factor& blocks, Rows<float> out) {
     for (int64_t g = 0; g < shape.groups(); ++g) {
         const int64_t first = g * shape.group() * width,
                       depth = std::min(shape.group() * width, shape.heads * width - first);
-        matmul(n, shape.group_columns(), depth, rows.from_column(first),
-               blocks.from_row(g * shape.block_depth(width)),
-               out.from_column(g * shape.group_columns()));
+        product(tile, tile.n, shape.group_columns(), depth, rows.from_column(first),
+                blocks.from_row(g * shape.block_depth(width)),
+                out.from_column(g * shape.group_columns()));
     }
 }
 
@@ -73,7 +46,7 @@ void score(const TwoWayShape& shape, const ImageSide& side, const UpdatedKeys* u
            const Tile& tile, Rows<float> out) {
     const int64_t n = tile.n;
     if (side.rows == nullptr) {
-        matmul(n, shape.columns(), shape.dim, {tile.placed, shape.dim}, side.queries, out);
+        product(tile, n, shape.columns(), shape.dim, {tile.placed, shape.dim}, side.queries, out);
         return;
     }
     const int64_t all = shape.heads * side.width;
@@ -85,10 +58,10 @@ void score(const TwoWayShape& shape, const ImageSide& side, const UpdatedKeys* u
         }
         rows = tile.projected;
     }
-    multiply_blocks(shape, side.width, n, {rows, all}, side.queries, out);
+    multiply_blocks(shape, side.width, tile, {rows, all}, side.queries, out);
     if (side.fixed != nullptr) {
-        matmul(n, shape.columns(), side.weights, updated->weights.from_row(tile.k), side.through,
-               out, /*accumulate=*/true);
+        product(tile, n, shape.columns(), side.weights, updated->weights.from_row(tile.k),
+                side.through, out, /*accumulate=*/true);
     }
 }
 
@@ -102,14 +75,12 @@ void softmax_tokens(const ImageUpdate& u, int64_t n, Rows<float> scores) {
 }
 
 // out = LayerNorm(keys + softmax_t(scores) values + bias)
-void update_keys(const ImageUpdate& u, const Tile& tile, float* out,
-                 std::span<const ReadNext> next) {
+void update_keys(const ImageUpdate& u, const Tile& tile, float* out) {
     const int64_t dim = u.shape.dim;
     const Rows<float> scores{tile.scores, u.shape.columns()};
     score(u.shape, u.side, nullptr, tile, scores);
     softmax_tokens(u, tile.n, scores);
-    matmul(tile.n, dim, scores.stride, scores, u.values, {tile.delta, dim}, /*accumulate=*/false,
-           next);
+    product(tile, tile.n, dim, scores.stride, scores, u.values, {tile.delta, dim});
     for (int64_t i = 0; i < tile.n; ++i) {
         residual_norm(dim, tile.delta + i * dim, u.bias, tile.keys + i * dim, u.gamma, u.beta,
                       u.eps, out + i * dim);
@@ -117,8 +88,7 @@ void update_keys(const ImageUpdate& u, const Tile& tile, float* out,
 }
 
 // The same for keys that are known by their scale and weights.
-void update_weights(const ImageUpdate& u, const UpdatedKeys& updated, const Tile& tile,
-                    std::span<const ReadNext> next) {
+void update_weights(const ImageUpdate& u, const UpdatedKeys& updated, const Tile& tile) {
     const Deviation& d = u.deviation;
     const int64_t n = tile.n, columns = u.shape.columns(), all = u.before + columns,
                   mapped = u.shape.heads * d.width;
@@ -129,15 +99,15 @@ void update_weights(const ImageUpdate& u, const UpdatedKeys& updated, const Tile
     // sums[i] . weights[i] = 2 s w (B X) + w (B B^T) w
     for (std::size_t j = 0; j < d.values.size(); ++j) {
         const auto update = static_cast<int64_t>(j);
-        multiply_blocks(u.shape, d.width, n, d.mapped.from_row(tile.k).from_column(update * mapped),
-                        d.values[j], sums.from_column(update * columns));
+        multiply_blocks(u.shape, d.width, tile,
+                        d.mapped.from_row(tile.k).from_column(update * mapped), d.values[j],
+                        sums.from_column(update * columns));
     }
     if (u.before == 0) std::fill_n(scale, n, 1.0F);
     for (int64_t i = 0; i < n; ++i) scale_row(all, scale[i], sums[i]);
     for (int64_t from = 0; from < all; from += columns) {
-        matmul(n, columns, from + columns, weights, d.products.from_column(from),
-               sums.from_column(from), /*accumulate=*/true,
-               from == u.before ? next : std::span<const ReadNext>{});
+        product(tile, n, columns, from + columns, weights, d.products.from_column(from),
+                sums.from_column(from), /*accumulate=*/true);
     }
     for (int64_t i = 0; i < n; ++i) {
         float of_image = scale[i] * d.squares[tile.k + i];
@@ -168,7 +138,8 @@ void read_tile(const TokenRead& r, const UpdatedKeys* updated, Precision precisi
     }
     if (r.values == nullptr) {
         const Factor values = make_factor(precision, n, width, tile.keys, width, arena);
-        matmul(columns, width, n, weights, values, {partial.acc, width}, /*accumulate=*/true);
+        product(tile, columns, width, n, weights, values, {partial.acc, width},
+                /*accumulate=*/true);
         return;
     }
     const int64_t all = r.shape.heads * r.side.width, across = r.shape.group_columns(),
@@ -177,15 +148,15 @@ void read_tile(const TokenRead& r, const UpdatedKeys* updated, Precision precisi
         const Rows<float> given = updated->weights.from_row(tile.k);
         const Factor factor =
             make_factor(precision, n, r.side.weights, given.data, given.stride, arena);
-        matmul(columns, r.side.weights, n, weights, factor, {partial.acc + part, width},
-               /*accumulate=*/true);
+        product(tile, columns, r.side.weights, n, weights, factor, {partial.acc + part, width},
+                /*accumulate=*/true);
         for (int64_t c = 0; c < columns; ++c) multiply(n, updated->scale + tile.k, weights[c]);
     }
     const Factor values = make_factor(precision, n, all, r.values + tile.k * all, all, arena);
     for (int64_t g = 0; g < r.shape.groups(); ++g) {
         const int64_t first = g * part, count = std::min(part, all - first);
-        matmul(across, count, n, weights.from_row(g * across), values.from_column(first),
-               {partial.acc + g * across * width, width}, /*accumulate=*/true);
+        product(tile, across, count, n, weights.from_row(g * across), values.from_column(first),
+                {partial.acc + g * across * width, width}, /*accumulate=*/true);
     }
 }
 
@@ -199,6 +170,7 @@ void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& parti
         columns = std::max(columns, s.update->shape.columns());
         added = std::max(added, s.update->before + s.update->shape.columns());
     }
+    Streams streams(s);
     Tile tile{.k = begin,
               .n = kTile,
               .keys = nullptr,
@@ -207,16 +179,17 @@ void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& parti
               .projected = nullptr,
               .delta = arena.take<float>(kTile * added),
               .weights = arena.take<float>(columns * kTile),
-              .scale = arena.take<float>(columns)};
+              .scale = arena.take<float>(columns),
+              .streams = &streams};
     if (s.updated != nullptr)
         tile.projected = arena.take<float>(kTile * s.read->shape.heads * s.read->side.width);
     else tile.placed = arena.take<float>(kTile * dim);
     for (; tile.k < end; tile.k += kTile) {
         tile.n = std::min(kTile, end - tile.k);
         const int64_t after = tile.k + tile.n;
-        const Streams next(s, after, s.update != nullptr ? std::min(kTile, end - after) : 0);
+        streams.begin(tile.n, after, std::min(kTile, end - after));
         if (s.updated != nullptr) {
-            if (s.update != nullptr) update_weights(*s.update, *s.updated, tile, next.all());
+            if (s.update != nullptr) update_weights(*s.update, *s.updated, tile);
         } else {
             const int64_t first = tile.k * dim;
             tile.keys = s.keys_in + first;
@@ -225,7 +198,7 @@ void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& parti
             };
             if (s.update != nullptr) {
                 if (s.update->side.rows == nullptr) place();
-                update_keys(*s.update, tile, s.keys_out + first, next.all());
+                update_keys(*s.update, tile, s.keys_out + first);
                 tile.keys = s.keys_out + first;
             }
             if (s.read->side.rows == nullptr) place();
