@@ -217,7 +217,10 @@ py::tuple two_way(const Floats& keys, const Floats& position, const Floats& ask,
     const segrid::Precision precision = precision_of(name);
     const int64_t heads = values.shape(0), count = keys.shape(0), dim = keys.shape(1),
                   width = side ? side->shape(1) / heads : 0;
-    const segrid::TwoWayShape shape{.dim = dim, .heads = heads, .tokens = values.shape(1)};
+    const segrid::TwoWayShape shape{.dim = dim,
+                                    .heads = heads,
+                                    .tokens = values.shape(1),
+                                    .narrowest = segrid::narrowest(precision)};
     segrid::TwoWayShape asking = shape;
     asking.tokens = readers;
     segrid::Arena arena;
@@ -303,10 +306,11 @@ Floats upscale(const Floats& keys, int64_t grid_w, const Floats& w1, const Float
             const segrid::UpscaleWeights weights(tensor(w1), tensor(b1), tensor(gamma),
                                                  tensor(beta), tensor(w2), tensor(b2), 1e-6F,
                                                  precision_of(precision));
-            std::vector<float> columns(static_cast<std::size_t>(16 * c2), 0.0F);
+            const int64_t across = segrid::hyper_columns(masks);
+            std::vector<float> columns(static_cast<std::size_t>(across * c2), 0.0F);
             for (int64_t m = 0; m < masks; ++m) {
                 for (int64_t c = 0; c < c2; ++c)
-                    columns[static_cast<std::size_t>(c * 16 + m)] = hyper.data()[m * c2 + c];
+                    columns[static_cast<std::size_t>(c * across + m)] = hyper.data()[m * c2 + c];
             }
             at::Tensor first, second;
             segrid::UpscaleFeatures added;

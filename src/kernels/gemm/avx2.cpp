@@ -31,6 +31,7 @@ Rows<Word> as_words(Rows<float> c) { return {reinterpret_cast<Word*>(c.data), c.
 
 // A few rows, or a few rows of B, are not worth a copy. Strips need none.
 bool worth_a_copy(int64_t m, int64_t n, int64_t depth, int64_t stride) {
+    if (n == kHalfTile) return false;
     constexpr int64_t kFewRows = 8, kFewWords = 4096;
     return n % kTileColumns != 0 ||
            (m > kFewRows && stride > kTileColumns && depth * stride > kFewWords);
@@ -54,6 +55,11 @@ void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float
                                    ahead.at, ahead.bytes);
             } else {
                 Ahead lines = ahead_of<Fp32>(m, columns, ahead.at, ahead.bytes);
+                if (columns == kHalfTile) {
+                    rows_product<Fp32>(HalfTile{}, m, depth, left, right.from_column(n0),
+                                       as_words(c.from_column(n0)), add, lines);
+                    continue;
+                }
                 for (int64_t i = n0; i < n0 + columns; i += kTileColumns)
                     rows_product<Fp32>(WholeTile{}, m, depth, left, right.from_column(i),
                                        as_words(c.from_column(i)), add, lines);
@@ -111,7 +117,7 @@ void bf16(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, Rows<const ui
 }  // namespace
 
 const Fp32Implementation& fp32_avx2() {
-    static const Fp32Implementation table{fp32, kTileColumns};
+    static const Fp32Implementation table{fp32, kTileColumns, kHalfTile};
     return table;
 }
 

@@ -23,6 +23,8 @@ struct Fp32Implementation {
                     Rows<float> c, bool accumulate, ReadNext next);
     // B with this stride and as many columns is read without a copy; 0: B is never copied.
     int64_t strip = 0;
+    // Products with fewer columns than these take as long.
+    int64_t narrowest = 16;
 };
 
 struct Bf16Implementation {

@@ -309,6 +309,10 @@ Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float
     return {strips - (n + width - 1) / width * strip, nullptr, width, strip};
 }
 
+int64_t narrowest(Precision precision) {
+    return precision == Precision::Fp32 ? fp32_implementation().narrowest : 16;
+}
+
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
             bool accumulate, std::span<const ReadNext> next) {
     if (m > 0 && n > 0) LeftFactor(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate, next);

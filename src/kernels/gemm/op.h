@@ -49,6 +49,10 @@ Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, in
 Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
                           Arena& arena);
 
+// The fewest columns of a factor that are worth a product of their own: one with fewer takes as
+// long.
+int64_t narrowest(Precision precision);
+
 // C[m,n] = A[m,k] B[k,n] (+ C when accumulate). C overlaps neither A nor B.
 // next: what is read after the product, for which it may ask meanwhile. Of several, a factor must
 // lie in strips.

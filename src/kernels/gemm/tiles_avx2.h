@@ -1,5 +1,6 @@
-// Products by register tiles of 6 x 16 or 4 x 16 sums, for CPUs without AVX-512. The files that
-// include this are compiled for one instruction set each, so everything here has internal linkage.
+// Products by register tiles of 6 x 16 or 4 x 16 sums, or 12 x 8, for CPUs without AVX-512. The
+// files that include this are compiled for one instruction set each, so everything here has
+// internal linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -18,7 +19,7 @@ namespace {
 // consecutive k. A row of the right-hand side has one word for each column.
 using Word = int32_t;
 
-constexpr int kTileColumns = 16;
+constexpr int kTileColumns = 16, kHalfTile = 8;
 // Rows of words at a time. The 16 columns of a strip then take 16 KB of the first-level cache, and
 // the strips of a panel 64 KB of the second-level cache.
 constexpr int64_t kDepth = 256;
@@ -35,12 +36,18 @@ inline __m256i lanes_of(int64_t lanes) {
                               index);
 }
 
-// The sums of a tile's columns in memory: all 16 columns (WholeTile), or fewer (PartTile).
+// The sums of a tile's columns in memory: all 16 columns (WholeTile), fewer (PartTile), or 8
+// (HalfTile).
 struct WholeTile {
+    static constexpr int kHalves = 2;
     __m256i load(const Word* p, int) const { return words(p); }
     void store(Word* p, int, __m256i v) const { set_words(p, v); }
 };
+struct HalfTile : WholeTile {
+    static constexpr int kHalves = 1;
+};
 struct PartTile {
+    static constexpr int kHalves = 2;
     __m256i mask[2];
     explicit PartTile(int64_t columns) : mask{lanes_of(columns), lanes_of(columns - 8)} {}
     __m256i load(const Word* p, int half) const { return _mm256_maskload_epi32(p, mask[half]); }
@@ -59,21 +66,22 @@ struct Integers {
 
 // Adds the products of W words of each row and of each column, from word j on. It is a part of the
 // caller, so that the sums stay in registers.
-template <class Form, int W, int R>
+template <class Form, int W, int R, int H>
 [[gnu::always_inline]] inline void add_words(int64_t j, Rows<const Word> a, Rows<const Word> b,
-                                             typename Form::Vector (&sums)[R][2]) {
-    typename Form::Vector x[W], y[2][W];
+                                             typename Form::Vector (&sums)[R][H]) {
+    typename Form::Vector x[W], y[H][W];
 #pragma GCC unroll 2
     for (int w = 0; w < W; ++w) {
-        y[0][w] = Form::from_words(words(b[j + w]));
-        y[1][w] = Form::from_words(words(b[j + w] + 8));
+#pragma GCC unroll 2
+        for (int half = 0; half < H; ++half)
+            y[half][w] = Form::from_words(words(b[j + w] + 8 * half));
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 2
         for (int w = 0; w < W; ++w) x[w] = Form::broadcast(a[i] + j + w);
-        sums[i][0] = Form::add(sums[i][0], x, y[0]);
-        sums[i][1] = Form::add(sums[i][1], x, y[1]);
+#pragma GCC unroll 2
+        for (int half = 0; half < H; ++half) sums[i][half] = Form::add(sums[i][half], x, y[half]);
     }
 }
 
@@ -109,11 +117,12 @@ private:
 template <class Form, int R, class Tile>
 void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<const Word> b,
                   Rows<Word> c, bool accumulate, const Ahead::Share& ahead) {
-    typename Form::Vector sums[R][2];
-#pragma GCC unroll 6
+    constexpr int H = Tile::kHalves;
+    typename Form::Vector sums[R][H];
+#pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half)
+        for (int half = 0; half < H; ++half)
             sums[i][half] = Form::from_words(accumulate ? tile.load(c[i] + 8 * half, half)
                                                         : _mm256_setzero_si256());
     }
@@ -128,10 +137,10 @@ void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<cons
     for (; j + Form::kWords <= depth; j += Form::kWords)
         add_words<Form, Form::kWords>(j, a, b, sums);
     for (; Form::kWords > 1 && j < depth; ++j) add_words<Form, 1>(j, a, b, sums);
-#pragma GCC unroll 6
+#pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half)
+        for (int half = 0; half < H; ++half)
             tile.store(c[i] + 8 * half, half, Form::to_words(sums[i][half]));
     }
 }
@@ -139,10 +148,15 @@ void tile_product(const Tile& tile, int64_t depth, Rows<const Word> a, Rows<cons
 template <class Form, class Tile>
 void rows_product(const Tile& tile, int64_t m, int64_t depth, Rows<const Word> a,
                   Rows<const Word> b, Rows<Word> c, bool accumulate, Ahead& ahead) {
+    constexpr int kRows = Tile::kHalves == 1 ? 2 * Form::kRows : Form::kRows;
     int64_t i = 0;
-    for (; i + Form::kRows <= m; i += Form::kRows) {
-        tile_product<Form, Form::kRows>(tile, depth, a.from_row(i), b, c.from_row(i), accumulate,
-                                        ahead.next());
+    for (; i + kRows <= m; i += kRows) {
+        tile_product<Form, kRows>(tile, depth, a.from_row(i), b, c.from_row(i), accumulate,
+                                  ahead.next());
+    }
+    for (; Tile::kHalves == 1 && i + 4 <= m; i += 4) {
+        tile_product<Form, 4>(tile, depth, a.from_row(i), b, c.from_row(i), accumulate,
+                              ahead.next());
     }
     if (i == m) return;
     const Ahead::Share rest = ahead.next();
@@ -162,6 +176,8 @@ void rows_product(const Tile& tile, int64_t m, int64_t depth, Rows<const Word> a
 template <class Form>
 Ahead ahead_of(int64_t m, int64_t columns, const void* next, int64_t bytes) {
     if (next == nullptr || m == 0) return {};
+    constexpr int64_t kHigh = 2 * Form::kRows;
+    if (columns == kHalfTile) return {next, bytes, m / kHigh + (m % kHigh + 3) / 4};
     const int64_t down = (m + Form::kRows - 1) / Form::kRows,
                   across = (columns + kTileColumns - 1) / kTileColumns;
     return {next, bytes, down * across};

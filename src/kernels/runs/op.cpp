@@ -109,17 +109,23 @@ void for_each_change(const Runs& runs, Size size, const F& f) {
 // Going down a column, the mask changes at row y if rows y - 1 and y differ. The changes come
 // sorted by row; one counting sort by column makes them the boundaries of the column-major runs.
 std::vector<uint32_t> coco_counts(const Runs& runs, Size size) {
+    struct Stretch {
+        uint32_t x0, x1, y;
+    };
+    std::vector<Stretch> stretches;
+    stretches.reserve(2 * runs.size());
     // The end of each column's changes.
     std::vector<uint32_t> end(static_cast<std::size_t>(size.width) + 1, 0);
-    for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t) {
+    for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t y) {
+        stretches.push_back(
+            {static_cast<uint32_t>(x0), static_cast<uint32_t>(x1), static_cast<uint32_t>(y)});
         for (int64_t x = x0; x < x1; ++x) ++end[static_cast<std::size_t>(x) + 1];
     });
     std::partial_sum(end.begin(), end.end(), end.begin());
     std::vector<uint32_t> changes(end.back());
-    for_each_change(runs, size, [&](int64_t x0, int64_t x1, int64_t y) {
-        for (int64_t x = x0; x < x1; ++x)
-            changes[end[static_cast<std::size_t>(x)]++] = static_cast<uint32_t>(y);
-    });
+    for (const Stretch& s : stretches) {
+        for (uint32_t x = s.x0; x < s.x1; ++x) changes[end[x]++] = s.y;
+    }
     std::vector<uint32_t> counts;
     counts.reserve(changes.size() + 2);
     int64_t last = 0;  // column-major position of the last change

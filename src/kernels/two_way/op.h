@@ -43,14 +43,15 @@ struct TwoWayShape {
     int64_t dim = 0;  // width of a key
     int64_t heads = 0;
     int64_t tokens = 0;
+    int64_t narrowest = 16;  // as narrowest() has it for the products
     int64_t slots() const {
         return tokens <= 16 ? static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(tokens)))
                             : (tokens + 15) / 16 * 16;
     }
     int64_t columns() const { return (heads * slots() + 15) / 16 * 16; }
-    // Heads that fill one vector. They share a product if the image side is already projected and
-    // each head reads its own part of it.
-    int64_t group() const { return slots() < 16 ? 16 / slots() : 1; }
+    // Heads that share a product if the image side is already projected and each head reads its own
+    // part of it.
+    int64_t group() const { return slots() < narrowest ? narrowest / slots() : 1; }
     int64_t groups() const { return (heads + group() - 1) / group(); }
     int64_t group_columns() const { return group() * slots(); }
     // The rows of a group's block, if heads are `width` wide.

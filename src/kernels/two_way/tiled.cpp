@@ -40,6 +40,9 @@ void multiply_blocks(const TwoWayShape& shape, int64_t width, const Tile& tile,
                 blocks.from_row(g * shape.block_depth(width)),
                 out.from_column(g * shape.group_columns()));
     }
+    const int64_t filled = shape.groups() * shape.group_columns();
+    for (int64_t i = 0; i < tile.n && filled < shape.columns(); ++i)
+        std::fill(out[i] + filled, out[i] + shape.columns(), 0.0F);
 }
 
 void score(const TwoWayShape& shape, const ImageSide& side, const UpdatedKeys* updated,

@@ -46,6 +46,11 @@ at::Tensor in_upscale_order(const at::Tensor& pixels, int64_t grid_h, int64_t gr
         .contiguous();
 }
 
+int64_t hyper_columns(int64_t masks) {
+    const int64_t step = narrowest(Precision::Fp32);
+    return (masks + step - 1) / step * step;
+}
+
 void upscale_masks(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
                    Rows<float> logits, Arena& arena) {
     if (choice().plain()) upscale::plain(w, input, first, last, logits);

@@ -52,13 +52,17 @@ struct FirstOfUpdated {
     int64_t depth = 0;
 };
 
+// The columns of a factor for so many masks.
+int64_t hyper_columns(int64_t masks);
+
 struct UpscaleInput {
     Rows<const float> keys;  // the image tokens, row by row of the grid
     FirstOfUpdated first{};  // used instead of them if set
     int64_t grid_w = 0;
     const UpscaleFeatures* features = nullptr;  // null for SAM
-    const float* hyper = nullptr;               // [c2, 16], one column a mask, zero-padded
-    int64_t masks = 0;                          // <= 16
+    // [c2, hyper_columns(masks)], one column a mask, zero-padded
+    const float* hyper = nullptr;
+    int64_t masks = 0;  // <= 16
 };
 
 // Image rows [first, last) of the grid. logits: a row per mask, [4 grid_h][4 grid_w].

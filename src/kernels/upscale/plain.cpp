@@ -52,7 +52,8 @@ void plain(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, in
             .view({rows, grid_w, 2, 2, 2, 2, w.c2})
             .permute({0, 2, 4, 1, 3, 5, 6})
             .reshape({-1, w.c2});  // pixels, row by row
-    const at::Tensor h = at::from_blob(const_cast<float*>(input.hyper), {w.c2, 16}, at::kFloat)
+    const at::Tensor h = at::from_blob(const_cast<float*>(input.hyper),
+                                       {w.c2, hyper_columns(input.masks)}, at::kFloat)
                              .narrow(1, 0, input.masks);
     at::from_blob(logits.data + first * 16 * grid_w, {input.masks, rows * 16 * grid_w},
                   {logits.stride, 1}, at::kFloat)

@@ -33,12 +33,11 @@ void first_convolution(const UpscaleWeights& w, const UpscaleInput& input, int64
 void tiled(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, int64_t last,
            Rows<float> logits, Arena& arena) {
     const Arena::Lifetime scope(arena);
-    constexpr int64_t kHyper = 16;
     const UpscaleFeatures* features = input.features;
-    const int64_t grid_w = input.grid_w;
+    const int64_t grid_w = input.grid_w, columns = hyper_columns(input.masks);
     float* once = arena.take<float>(grid_w * 4 * w.c1);
     float* twice = arena.take<float>(grid_w * 16 * w.c2);
-    float* values = arena.take<float>(grid_w * 16 * kHyper);
+    float* values = arena.take<float>(grid_w * 16 * columns);
     const float* gamma = w.gamma.const_data_ptr<float>();
     const float* beta = w.beta.const_data_ptr<float>();
     for (int64_t y = first; y < last; ++y) {
@@ -55,14 +54,15 @@ void tiled(const UpscaleWeights& w, const UpscaleInput& input, int64_t first, in
             add(grid_w * 16 * w.c2, twice, features->second + y * grid_w * 16 * w.c2, twice);
             gelu(grid_w * 16 * w.c2, twice);
         }
-        matmul(grid_w * 16, kHyper, w.c2, {twice, w.c2}, {input.hyper, kHyper}, {values, kHyper});
+        matmul(grid_w * 16, columns, w.c2, {twice, w.c2}, {input.hyper, columns},
+               {values, columns});
         for (int64_t x = 0; x < grid_w; ++x) {
             // part: (dy, dx) of the first convolution, then of the second.
             for (int64_t part = 0; part < 16; ++part) {
                 const int64_t row = 4 * y + 2 * (part >> 3) + (part >> 1 & 1);
                 const int64_t column = 4 * x + 2 * (part >> 2 & 1) + (part & 1);
                 for (int64_t m = 0; m < input.masks; ++m)
-                    logits[m][row * 4 * grid_w + column] = values[(x * 16 + part) * kHyper + m];
+                    logits[m][row * 4 * grid_w + column] = values[(x * 16 + part) * columns + m];
             }
         }
     }

@@ -197,8 +197,9 @@ SharedSide TokenToImage::share(const KeysOfImage& image, const Schedule& schedul
     return side;
 }
 
-TokenRead TokenToImage::fold(const TwoWayShape& shape, const float* queries,
-                             const SharedSide* shared, const Basis& basis, Arena& arena) const {
+TokenRead TokenToImage::fold(TwoWayShape shape, const float* queries, const SharedSide* shared,
+                             const Basis& basis, Arena& arena) const {
+    shape.narrowest = narrowest(precision_);
     float* q = arena.take<float>(shape.tokens * inner_);
     q_(shape.tokens, queries, dim_, q, inner_);
     scale_row(shape.tokens * inner_, 1.0F / std::sqrt(static_cast<float>(inner_ / shape.heads)), q);
@@ -265,9 +266,10 @@ SharedSide ImageToToken::share(const KeysOfImage& image, const Schedule& schedul
             .fixed = project(q_, image.placed, true, schedule)};
 }
 
-ImageUpdate ImageToToken::fold(const TwoWayShape& shape, const float* keys, const float* values,
+ImageUpdate ImageToToken::fold(TwoWayShape shape, const float* keys, const float* values,
                                const SharedSide* shared, const LayerNorm& norm, Basis& basis,
                                Arena& arena) const {
+    shape.narrowest = narrowest(precision_);
     const int64_t width = inner_ / shape.heads, columns = shape.columns();
     float* k = arena.take<float>(shape.tokens * inner_);
     float* v = arena.take<float>(shape.tokens * inner_);

@@ -60,7 +60,7 @@ public:
     SharedSide share(const KeysOfImage& image, const Schedule& schedule) const;
     // Prepares the read from rows of queries with positions added. They are folded, or arranged in
     // blocks if the image side is shared.
-    TokenRead fold(const TwoWayShape& shape, const float* queries, const SharedSide* shared,
+    TokenRead fold(TwoWayShape shape, const float* queries, const SharedSide* shared,
                    const Basis& basis, Arena& arena) const;
     // out += Wo concat_h(Wv_h acc_h / sum + bv_h) + bo. shared, basis: as in fold.
     void finish(const TokenRead& read, const TokenPartial& partial, const SharedSide* shared,
@@ -83,7 +83,7 @@ public:
     SharedSide share(const KeysOfImage& image, const Schedule& schedule) const;
     // Prepares the update. keys: token rows with positions added. values: token rows. norm: the
     // LayerNorm after the residual. On return the basis is that of the updated keys.
-    ImageUpdate fold(const TwoWayShape& shape, const float* keys, const float* values,
+    ImageUpdate fold(TwoWayShape shape, const float* keys, const float* values,
                      const SharedSide* shared, const LayerNorm& norm, Basis& basis,
                      Arena& arena) const;
 

@@ -139,10 +139,10 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
 void MaskDecoder::upscale(const FinalKeys& final, Size grid, const UpscaleFeatures* high_res,
                           const float* tokens, const std::vector<int64_t>& masks, float* logits,
                           const Schedule& schedule, Arena& arena) const {
-    constexpr int64_t kHyper = 16;
     constexpr int64_t kRows = 4;  // image rows per task
-    const int64_t dim = shape_.transformer.dim, channels = dim / 8, plane = 16 * grid.area();
-    float* hyper = arena.take<float>(channels * kHyper);
+    const int64_t dim = shape_.transformer.dim, channels = dim / 8, plane = 16 * grid.area(),
+                  columns = hyper_columns(static_cast<int64_t>(masks.size()));
+    float* hyper = arena.take<float>(channels * columns);
     UpscaleInput input{.keys = {final.keys, dim},
                        .grid_w = grid.width,
                        .features = high_res,
@@ -151,12 +151,12 @@ void MaskDecoder::upscale(const FinalKeys& final, Size grid, const UpscaleFeatur
     run_in_worker(schedule, [&] {
         const Span span("tokens");
         float* weights = arena.take<float>(channels);
-        std::fill_n(hyper, channels * kHyper, 0.0F);
+        std::fill_n(hyper, channels * columns, 0.0F);
         for (std::size_t i = 0; i < masks.size(); ++i) {
             hypernetworks_[static_cast<std::size_t>(masks[i])](
                 1, tokens + mask_token(masks[i]) * dim, dim, weights, channels, arena);
             for (int64_t c = 0; c < channels; ++c)
-                hyper[c * kHyper + static_cast<int64_t>(i)] = weights[c];
+                hyper[c * columns + static_cast<int64_t>(i)] = weights[c];
         }
         if (final.shared == nullptr) return;
         const int64_t depth = final.basis.count, n = upscale_.exact.n();
