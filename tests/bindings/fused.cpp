@@ -43,7 +43,7 @@ Floats attention(const Floats& q, const Floats& k, const Floats& v,
                                          : segrid::RelativePositions();
             float* packed = arena.take<float>(segrid::PackedHead::floats(tokens, dim));
             segrid::PackedKeys keys(precision_of(precision), tokens, 1, dim);
-            segrid::PackedValues values(precision_of(precision), tokens, width);
+            segrid::PackedValues values(precision_of(precision), tokens, width, width);
             segrid::PackedHead head;
             if (width == dim) {
                 head = segrid::pack_head(precision_of(precision), tokens, dim, k.data(), v.data(),
@@ -116,7 +116,7 @@ Floats place_attention(const Floats& weight, const Floats& bias, const Floats& q
     memory.tokens = places * row.frames;
     memory.by_place = true;
     memory.keys = at::empty({memory.tokens, width});
-    memory.values = segrid::PackedValues(segrid::Precision::Fp32, memory.tokens, width);
+    memory.values = segrid::PackedValues(segrid::Precision::Fp32, memory.tokens, width, width);
     segrid::Arena arena;
     float *packed = memory.keys.mutable_data_ptr<float>(),
           *in_order = arena.take<float>(memory.tokens * width);

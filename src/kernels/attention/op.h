@@ -33,7 +33,7 @@ private:
 
 // The keys and values of one head, packed for the products.
 struct PackedHead {
-    Factor keys;    // panels of kPanel keys, each [head_dim][kPanel]
+    Factor keys;    // panels of kPanel keys, each [head_dim][kPanel] or in strips
     Factor values;  // [tokens, value_dim]
     // Whole cache lines, so that every head begins with one where several follow each other.
     static int64_t floats(int64_t tokens, int64_t head_dim) {
@@ -64,14 +64,17 @@ private:
 class PackedValues {
 public:
     PackedValues() = default;
-    PackedValues(Precision precision, int64_t tokens, int64_t width);
+    // part: columns of a head; a multiple of it can be given to from_column.
+    PackedValues(Precision precision, int64_t tokens, int64_t width, int64_t part);
     // first: the first of these tokens; it is even.
     void pack(int64_t first, int64_t tokens, Rows<const float> v);
     Factor from_column(int64_t column) const;
 
 private:
+    Factor all() const;
+
     Precision precision_ = Precision::Fp32;
-    int64_t width_ = 0;
+    int64_t width_ = 0, strip_ = 0;  // columns of a strip; 0: rows are whole
     at::Tensor data_;
 };
 

@@ -12,23 +12,44 @@ namespace {
 
 int64_t panels_of(int64_t tokens) { return (tokens + kPanel - 1) / kPanel; }
 
+// The columns of a panel that lie together.
+int64_t panel_columns() { return strip_width() > 0 ? strip_width() : kPanel; }
+// Panels of `dim` rows in fp32, as pack_panel writes them.
+Factor panels(const float* data, int64_t dim) {
+    const int64_t columns = panel_columns();
+    return {data, nullptr, columns, columns < kPanel ? dim * columns : 0};
+}
+
 // Packs at most kPanel keys as one panel.
 void pack_panel(int64_t tokens, int64_t dim, Rows<const float> k, float* panel) {
-    transpose(tokens, dim, k.data, k.stride, panel, kPanel);
+    const int64_t columns = panel_columns();
+    for (int64_t t = 0; t < tokens; t += columns) {
+        transpose(std::min(columns, tokens - t), dim, k[t], k.stride, panel + t * dim, columns);
+    }
 }
 void pack_panel(int64_t tokens, int64_t dim, Rows<const float> k, uint16_t* panel, Arena& arena) {
     const Arena::Lifetime scope(arena);
     float* columns = arena.take<float>(dim * kPanel);
-    pack_panel(tokens, dim, k, columns);
+    transpose(tokens, dim, k.data, k.stride, columns, kPanel);
     for (int64_t d = 0; d < dim; d += 2) {
         pair_bf16(kPanel, columns + d * kPanel, d + 1 < dim ? columns + (d + 1) * kPanel : nullptr,
                   panel + d * kPanel);
     }
 }
 
-// Packs values from an even token on.
-void pack_rows(int64_t tokens, int64_t dim, Rows<const float> v, float* out) {
-    for (int64_t t = 0; t < tokens; ++t) std::copy_n(v[t], dim, out + t * dim);
+// The columns of values that lie together: of a strip, if parts of so many columns are whole
+// strips; 0 if rows are whole.
+int64_t value_strip(int64_t part) {
+    const int64_t strip = strip_width();
+    return strip > 0 && part % strip == 0 ? strip : 0;
+}
+// Packs values in fp32 from a token on, whose place in the factor is `out`.
+void pack_rows(int64_t tokens, int64_t dim, Rows<const float> v, const Factor& out) {
+    const int64_t columns = out.strip > 0 ? out.ld : dim;
+    for (int64_t n0 = 0; n0 < dim; n0 += columns) {
+        float* to = const_cast<float*>(out.from_column(n0).fp32);
+        for (int64_t t = 0; t < tokens; ++t) std::copy_n(v[t] + n0, columns, to + t * out.ld);
+    }
 }
 void pack_rows(int64_t tokens, int64_t dim, Rows<const float> v, uint16_t* out) {
     for (int64_t t = 0; t < tokens; t += 2)
@@ -46,21 +67,23 @@ uint16_t* bits_of(const at::Tensor& bf16) {
 
 PackedHead pack_head(Precision precision, int64_t tokens, int64_t dim, const float* k,
                      const float* v, int64_t ld, float* memory, Arena& arena) {
-    const int64_t panels = panels_of(tokens), depth = even(dim);
+    const int64_t count = panels_of(tokens), depth = even(dim);
     const Rows<const float> keys{k, ld}, values{v, ld};
     const auto in_panel = [&](int64_t p) { return std::min(kPanel, tokens - p * kPanel); };
     if (precision == Precision::Fp32) {
-        for (int64_t p = 0; p < panels; ++p)
+        for (int64_t p = 0; p < count; ++p)
             pack_panel(in_panel(p), dim, keys.from_row(p * kPanel), memory + p * kPanel * dim);
-        float* rows = memory + panels * kPanel * dim;
+        const int64_t strip = value_strip(dim);
+        const Factor rows{memory + count * kPanel * dim, nullptr, strip > 0 ? strip : dim,
+                          strip * tokens};
         pack_rows(tokens, dim, values, rows);
-        return {.keys = {memory, nullptr, kPanel}, .values = {rows, nullptr, dim}};
+        return {.keys = panels(memory, dim), .values = rows};
     }
     auto* packed = reinterpret_cast<uint16_t*>(memory);
-    for (int64_t p = 0; p < panels; ++p) {
+    for (int64_t p = 0; p < count; ++p) {
         pack_panel(in_panel(p), dim, keys.from_row(p * kPanel), packed + p * kPanel * depth, arena);
     }
-    uint16_t* rows = packed + panels * kPanel * depth;
+    uint16_t* rows = packed + count * kPanel * depth;
     pack_rows(tokens, dim, values, rows);
     return {.keys = {nullptr, packed, kPanel}, .values = {nullptr, rows, dim}};
 }
@@ -86,26 +109,27 @@ void PackedKeys::pack(int64_t first, int64_t tokens, Rows<const float> k, Arena&
 
 Factor PackedKeys::of_head(int64_t head) const {
     const int64_t at = head * data_.stride(0);
-    if (precision_ == Precision::Fp32) return {data_.const_data_ptr<float>() + at, nullptr, kPanel};
+    if (precision_ == Precision::Fp32) return panels(data_.const_data_ptr<float>() + at, dim_);
     return {nullptr, bits_of(data_) + at, kPanel};
 }
 
-PackedValues::PackedValues(Precision precision, int64_t tokens, int64_t width)
+PackedValues::PackedValues(Precision precision, int64_t tokens, int64_t width, int64_t part)
     : precision_(precision),
       width_(width),
+      strip_(precision == Precision::Fp32 ? value_strip(part) : 0),
       data_(fresh_tensor({even(tokens), width}, type_of(precision))) {}
 
 void PackedValues::pack(int64_t first, int64_t tokens, Rows<const float> v) {
-    if (precision_ == Precision::Fp32)
-        pack_rows(tokens, width_, v, data_.mutable_data_ptr<float>() + first * width_);
+    if (precision_ == Precision::Fp32) pack_rows(tokens, width_, v, all().from_row(first));
     else pack_rows(tokens, width_, v, bits_of(data_) + first * width_);
 }
 
-Factor PackedValues::from_column(int64_t column) const {
-    const Factor all = precision_ == Precision::Fp32
-                           ? Factor{data_.const_data_ptr<float>(), nullptr, width_}
-                           : Factor{nullptr, bits_of(data_), width_};
-    return all.from_column(column);
+Factor PackedValues::all() const {
+    if (precision_ != Precision::Fp32) return {nullptr, bits_of(data_), width_};
+    return {data_.const_data_ptr<float>(), nullptr, strip_ > 0 ? strip_ : width_,
+            strip_ * data_.size(0)};
 }
+
+Factor PackedValues::from_column(int64_t column) const { return all().from_column(column); }
 
 }  // namespace segrid

@@ -18,7 +18,7 @@ void plain(const GridAttention& a, int64_t first, int64_t rows, const float* q, 
     std::vector<at::Tensor> panels;
     for (int64_t k = 0; k < tokens; k += kPanel) {
         panels.push_back(
-            widened(a.head.keys.from_row(k / kPanel * depth), dim, std::min(kPanel, tokens - k)));
+            widened(a.head.keys.panel(k / kPanel, depth), dim, std::min(kPanel, tokens - k)));
     }
     at::Tensor scores = a.scale * queries.matmul(at::cat(panels, 1));
     if (a.positions != nullptr && a.positions->present()) {

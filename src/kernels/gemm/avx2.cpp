@@ -46,9 +46,12 @@ void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float
         const bool add = accumulate || k0 > 0;
         for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
             const int64_t columns = std::min(kPanel, n - n0);
-            // The rows of a panel that follow these are read next, and then the next panel.
-            const ReadNext ahead = b.stride == kPanel ? ReadNext{right[depth], depth * kPanel * 4}
-                                                      : (k0 + n0 == 0 ? next : ReadNext{});
+            // Of panels and strips, the rows that follow are read next. After a panel's last rows
+            // comes the next panel, and after a strip's whatever the caller says.
+            const bool strip = b.stride == kTileColumns, panel = b.stride == kPanel;
+            const int64_t rows = strip ? std::min(kDepth, k - k0 - depth) : depth;
+            ReadNext ahead = (strip || k0 + n0 == 0) ? next : ReadNext{};
+            if (panel || (strip && rows > 0)) ahead = {right[depth], rows * b.stride * 4};
             if (worth_a_copy(m, columns, depth, b.stride)) {
                 copy_strips(columns, depth, right.from_column(n0), strips);
                 strips.times<Fp32>(m, columns, depth, left, as_words(c.from_column(n0)), add,

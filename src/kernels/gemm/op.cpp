@@ -1,7 +1,5 @@
 #include "kernels/gemm/op.h"
 
-#include <ATen/Functions.h>
-
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -103,6 +101,25 @@ ReadNext share(std::span<const ReadNext> regions, int64_t s, int64_t strips) {
     return {static_cast<const char*>(region.at) + begin, end - begin};
 }
 
+// A strip asks for its share of `next`; by default that is the beginning of the next strip.
+void times_fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b,
+                Rows<float> c, bool accumulate, std::span<const ReadNext> next) {
+    constexpr int64_t kBeginning = 256;
+    const gemm::Fp32Implementation& by = fp32_implementation();
+    if (b.strip == 0) {
+        by.product(m, n, k, a, {b.fp32, b.ld}, c, accumulate, share(next, 0, 1));
+        return;
+    }
+    const int64_t strips = (n + b.ld - 1) / b.ld;
+    for (int64_t s = 0; s < strips; ++s) {
+        const int64_t n0 = s * b.ld;
+        const float* strip = b.from_column(n0).fp32;
+        by.product(m, std::min(b.ld, n - n0), k, a, {strip, b.ld}, c.from_column(n0), accumulate,
+                   next.empty() ? ReadNext{strip + b.strip, std::min(k, kBeginning) * b.ld * 4}
+                                : share(next, s, strips));
+    }
+}
+
 // The left-hand side of a product in the precision of the right-hand side. It is rounded once and
 // used for all panels.
 class LeftFactor {
@@ -123,17 +140,8 @@ public:
         trace::count_product(bf16_.data != nullptr ? Precision::Bf16 : Precision::Fp32, m * n * k_);
         if (bf16_.data != nullptr) {
             bf16_implementation().product(m, n, k_, bf16_, {b.bf16, b.ld}, c, accumulate);
-        } else if (b.strip > 0) {
-            const int64_t strips = (n + b.ld - 1) / b.ld;
-            for (int64_t s = 0; s < strips; ++s) {
-                const int64_t n0 = s * b.ld;
-                fp32_implementation().product(m, std::min(b.ld, n - n0), k_, fp32_,
-                                              {b.from_column(n0).fp32, b.ld}, c.from_column(n0),
-                                              accumulate, share(next, s, strips));
-            }
         } else {
-            fp32_implementation().product(m, n, k_, fp32_, {b.fp32, b.ld}, c, accumulate,
-                                          share(next, 0, 1));
+            times_fp32(m, n, k_, fp32_, b, c, accumulate, next);
         }
     }
 
@@ -146,12 +154,17 @@ private:
 
 void over_panels(const LeftFactor& left, int64_t m, int64_t n0, int64_t n, int64_t k,
                  const Factor& panels, Rows<float> c) {
+    const int64_t depth = panels.bf16 != nullptr ? even(k) : k;
     for (int64_t done = 0; done < n;) {
-        const int64_t column = (n0 + done) % kPanel, count = std::min(kPanel - column, n - done);
-        const Factor panel =
-            panels.from_row((n0 + done) / kPanel * (panels.bf16 != nullptr ? even(k) : k))
-                .from_column(column);
-        left.times(m, count, panel, c.from_column(done), /*accumulate=*/false);
+        const int64_t column = (n0 + done) % kPanel;
+        int64_t count = std::min(kPanel - column, n - done);
+        const Factor panel = panels.panel((n0 + done) / kPanel, depth);
+        Factor from = panel.from_column(column - column % panel.ld);
+        if (const int64_t within = column % panel.ld; within != 0) {  // the rest of a strip
+            count = std::min(count, panel.ld - within);
+            from = Factor{from.fp32, from.bf16, from.ld}.from_column(within);
+        }
+        left.times(m, count, from, c.from_column(done), /*accumulate=*/false);
         done += count;
     }
 }
@@ -238,9 +251,7 @@ void product(const LinearInput& a, const PackedMatrix& w, const Part& part, Rows
             if (w.precision() == Precision::Bf16)
                 bf16_implementation().product(a.rows, n, k, {a.bf16, a.ld}, {of.bf16, of.ld}, to,
                                               accumulate);
-            else
-                fp32_implementation().product(a.rows, n, k, {a.fp32, a.ld}, {of.fp32, of.ld}, to,
-                                              accumulate, {});
+            else times_fp32(a.rows, n, k, {a.fp32, a.ld}, of, to, accumulate, {});
         }
         finish(a.rows, n, to, bias, epilogue.activation);
     }
@@ -283,31 +294,7 @@ LinearInput LinearInput::from_row(int64_t r) const {
             scales != nullptr ? scales + r : nullptr};
 }
 
-Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
-                   Arena& arena) {
-    if (precision == Precision::Fp32) return {b, nullptr, ldb};
-    uint16_t* pairs = arena.take<uint16_t>(even(k) * n);
-    for (int64_t i = 0; i < k; i += 2)
-        pair_bf16(n, b + i * ldb, i + 1 < k ? b + (i + 1) * ldb : nullptr, pairs + i * n);
-    return {nullptr, pairs, n};
-}
-
-Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
-                          Arena& arena) {
-    const int64_t width = fp32_implementation().strip;
-    if (precision != Precision::Fp32 || width == 0)
-        return make_factor(precision, k, n, b, ldb, arena);
-    const int64_t strip = k * width;
-    float* strips = arena.take<float>((n + width - 1) / width * strip);
-    for (int64_t n0 = 0; n0 < n; n0 += width, strips += strip) {
-        const int64_t columns = std::min(width, n - n0);
-        for (int64_t i = 0; i < k; ++i) {
-            float* row = strips + i * width;
-            std::fill(std::copy_n(b + i * ldb + n0, columns, row), row + width, 0.0F);
-        }
-    }
-    return {strips - (n + width - 1) / width * strip, nullptr, width, strip};
-}
+int64_t strip_width() { return fp32_implementation().strip; }
 
 int64_t narrowest(Precision precision) {
     return precision == Precision::Fp32 ? fp32_implementation().narrowest : 16;
@@ -316,25 +303,6 @@ int64_t narrowest(Precision precision) {
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
             bool accumulate, std::span<const ReadNext> next) {
     if (m > 0 && n > 0) LeftFactor(b.bf16 != nullptr, m, k, a).times(m, n, b, c, accumulate, next);
-}
-
-at::Tensor widened(const Factor& f, int64_t k, int64_t n) {
-    if (f.strip > 0) {
-        const int64_t strips = (n + f.ld - 1) / f.ld;
-        return at::from_blob(const_cast<float*>(f.fp32), {k, strips, f.ld}, {f.ld, f.strip, 1},
-                             at::kFloat)
-            .reshape({k, strips * f.ld})
-            .narrow(1, 0, n);
-    }
-    if (f.fp32 != nullptr)
-        return at::from_blob(const_cast<float*>(f.fp32), {k, n}, {f.ld, 1}, at::kFloat);
-    const int64_t pairs = even(k) / 2;
-    return at::from_blob(const_cast<uint16_t*>(f.bf16), {pairs, n, 2}, {2 * f.ld, 2, 1},
-                         at::kBFloat16)
-        .to(at::kFloat)
-        .transpose(1, 2)
-        .reshape({2 * pairs, n})
-        .narrow(0, 0, k);
 }
 
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, const Factor& b, Rows<float> c,

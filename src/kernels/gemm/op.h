@@ -35,6 +35,8 @@ struct Factor {
         return {fp32 != nullptr ? fp32 + by : nullptr, bf16 != nullptr ? bf16 + 2 * by : nullptr,
                 ld, strip};
     }
+    // Of consecutive panels of k rows: the one with this index.
+    Factor panel(int64_t index, int64_t k) const { return from_row(index * k * kPanel / ld); }
     // k0 must be even.
     Factor from_row(int64_t k0) const {
         return {fp32 != nullptr ? fp32 + k0 * ld : nullptr,
@@ -49,6 +51,8 @@ Factor make_factor(Precision precision, int64_t k, int64_t n, const float* b, in
 Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float* b, int64_t ldb,
                           Arena& arena);
 
+// The columns of the strips that products in fp32 read without a copy; 0: they read rows.
+int64_t strip_width();
 // The fewest columns of a factor that are worth a product of their own: one with fewer takes as
 // long.
 int64_t narrowest(Precision precision);
@@ -72,7 +76,7 @@ void matmul(int64_t m, int64_t n, int64_t k, Rows<const uint16_t> a, const Facto
 at::Tensor widened(const Factor& factor, int64_t k, int64_t n);
 
 // C[m,n] = A[m,k] times the columns [n0, n0 + n) of a matrix stored as consecutive panels of kPanel
-// columns, each [k][kPanel].
+// columns, each [k][kPanel] or in strips.
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const float> a,
                    const Factor& panels, Rows<float> c);
 void matmul_panels(int64_t m, int64_t n0, int64_t n, int64_t k, Rows<const uint16_t> a,
@@ -97,7 +101,7 @@ class TorchInt8;
 struct RowScale;
 
 // A Linear's weight, packed once at load into panels of 64 columns. Each panel is a factor of all k
-// rows; the last panel is zero-padded.
+// rows, in strips where products read strips; the last panel is zero-padded.
 class PackedMatrix {
 public:
     // Int8 panels keep sums of their columns up to every kGroup-th row, so parts of the inner
@@ -127,7 +131,7 @@ private:
     std::vector<bool> narrow_;                // for each panel
     std::shared_ptr<const TorchInt8> torch_;  // set for Int8Torch only
     Precision precision_ = Precision::Fp32;
-    int64_t k_ = 0, n_ = 0;
+    int64_t k_ = 0, n_ = 0, strip_ = 0;
     std::string name_;
 };
 

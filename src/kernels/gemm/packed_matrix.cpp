@@ -90,7 +90,8 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Precision precision, std::s
     if (bf16) {
         data_ = padded.to(at::kBFloat16).view({-1, kPanel, k / 2, 2}).transpose(1, 2).contiguous();
     } else {
-        data_ = padded.view({-1, kPanel, k}).transpose(1, 2).contiguous();
+        strip_ = strip_width() > 0 ? strip_width() : kPanel;
+        data_ = padded.view({-1, strip_, k}).transpose(1, 2).contiguous();
     }
 }
 
@@ -121,8 +122,10 @@ PackedMatrix::PackedMatrix(const QuantisedWeight& w, std::string name)
 }
 
 Factor PackedMatrix::panel(int64_t index) const {
-    if (precision_ == Precision::Fp32)
-        return {data_.const_data_ptr<float>() + index * k_ * kPanel, nullptr, kPanel};
+    if (precision_ == Precision::Fp32) {
+        return {data_.const_data_ptr<float>() + index * k_ * kPanel, nullptr, strip_,
+                strip_ < kPanel ? k_ * strip_ : 0};
+    }
     return {
         nullptr,
         static_cast<const uint16_t*>(data_.const_data_ptr()) + index * rounded_up(k_, 2) * kPanel,

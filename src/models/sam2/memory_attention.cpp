@@ -141,7 +141,7 @@ void MemoryAttentionLayer::look(const Rotation& turn, float* x, const Schedule& 
     static_assert(kRowTile == kPanel);
     const int64_t head_dim = inner_ / heads_;
     PackedKeys keys(precision_, tokens_, heads_, head_dim);
-    PackedValues values(precision_, tokens_, inner_);
+    PackedValues values(precision_, tokens_, inner_, inner_ / heads_);
     const at::Tensor queries = fresh_tensor({tokens_, inner_});
     float* q = queries.mutable_data_ptr<float>();
     project(turn, x, q, keys, values, schedule);

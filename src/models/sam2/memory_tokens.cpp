@@ -45,7 +45,7 @@ MemoryTokens memory_tokens(const MemoryParts& parts, int64_t grid, const TokenOr
     memory.pointers = pointers.empty() ? 0 : known.values.size(0);
     memory.tokens = on_grids + memory.pointers;
     memory.keys = fresh_tensor({memory.tokens, channels});
-    memory.values = PackedValues(order.precision, memory.tokens, channels);
+    memory.values = PackedValues(order.precision, memory.tokens, channels, channels);
     float* keys = memory.keys.mutable_data_ptr<float>();
     const float* places = parts.places().const_data_ptr<float>();
     const int64_t tile = order.by_place ? place_group() * memory.frames : kRowTile;
