@@ -103,11 +103,10 @@ Factor products_of(int64_t count, int64_t dim, const float* rows, Arena& arena) 
     return make_reused_factor(Precision::Fp32, count, count, products, count, arena);
 }
 
-// Extends the basis by an update with these values, [columns, dim], and bias: B' = [B; values +
-// bias
-// + beta] centred, times gamma. The weights P of one head's tokens add up to 1, so what is the same
-// for all keys is added to that head's values. A LayerNorm centres, and its deviation is multiplied
-// back. Returns the products of the centred rows.
+// Extends the basis by an update with these values, [columns, dim], and this bias: the rows become
+// those of B and values + bias + beta, centred, times gamma. The weights P of one head's tokens add
+// up to 1, so what is the same for all keys is added to that head's values. A LayerNorm centres,
+// and its deviation is multiplied back. Returns the products of the centred rows.
 Factor extend(Basis& basis, const TwoWayShape& shape, const float* values, const float* bias,
               const LayerNorm& norm, Arena& arena) {
     const int64_t dim = shape.dim;
