@@ -46,7 +46,7 @@ void fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float
         const bool add = accumulate || k0 > 0;
         for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
             const int64_t columns = std::min(kPanel, n - n0);
-            // Of panels and strips, the rows that follow are read next. After a panel's last rows
+            // The rows that follow in a panel or a strip are read next. After a panel's last rows
             // comes the next panel, and after a strip's whatever the caller says.
             const bool strip = b.stride == kTileColumns, panel = b.stride == kPanel;
             const int64_t rows = strip ? std::min(kDepth, k - k0 - depth) : depth;

@@ -35,7 +35,7 @@ struct Factor {
         return {fp32 != nullptr ? fp32 + by : nullptr, bf16 != nullptr ? bf16 + 2 * by : nullptr,
                 ld, strip};
     }
-    // Of consecutive panels of k rows: the one with this index.
+    // Returns the panel with this index, if the factor is consecutive panels of k rows.
     Factor panel(int64_t index, int64_t k) const { return from_row(index * k * kPanel / ld); }
     // k0 must be even.
     Factor from_row(int64_t k0) const {

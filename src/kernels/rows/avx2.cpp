@@ -176,14 +176,14 @@ float layer_norm(int64_t n, const float* x, const float* gamma, const float* bet
     return normalise(n, sum, x, gamma, beta, eps, out);
 }
 
-float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                    const float* gamma, const float* beta, float eps, float* out) {
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out) {
     const float sum = sum_over(n, [&](auto& total, int64_t i) {
         const auto both = load(total, x + i) + load(total, bias + i) + load(total, residual + i);
         store(out + i, both);
         total += both;
     });
-    return normalise(n, sum, out, gamma, beta, eps, out);
+    normalise(n, sum, out, gamma, beta, eps, out);
 }
 
 // Reduces each group of kSize lanes with `op` and puts the result in every lane of the group.

@@ -72,8 +72,8 @@ float layer_norm(int64_t n, const float* x, const float* gamma, const float* bet
                      out);
 }
 
-float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                    const float* gamma, const float* beta, float eps, float* out) {
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out) {
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for_vectors(n, [&](int64_t i, auto lanes, int k) {
         const __m512 v = _mm512_add_ps(_mm512_add_ps(lanes.load(x + i), lanes.load(bias + i)),
@@ -81,8 +81,7 @@ float residual_norm(int64_t n, const float* x, const float* bias, const float* r
         lanes.store(out + i, v);
         sum[k] = _mm512_add_ps(sum[k], v);
     });
-    return normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), out, gamma, beta, eps,
-                     out);
+    normalise(n, _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1])), out, gamma, beta, eps, out);
 }
 
 // Reduces each group of kSize lanes with `op` and puts the result in every lane of the group.

@@ -26,8 +26,8 @@ struct Table {
     void (*gelu_rows)(int64_t, int64_t, float*, int64_t);
     void (*quick_gelu)(int64_t, float*);
     float (*layer_norm)(int64_t, const float*, const float*, const float*, float, float*);
-    float (*residual_norm)(int64_t, const float*, const float*, const float*, const float*,
-                           const float*, float, float*);
+    void (*residual_norm)(int64_t, const float*, const float*, const float*, const float*,
+                          const float*, float, float*);
     void (*softmax_groups)(int64_t, int64_t, const float*, float*);
     bool (*running_softmax_columns)(int64_t, int64_t, Rows<const float>, float*, float*, float*,
                                     Rows<float>);

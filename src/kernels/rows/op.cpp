@@ -32,9 +32,9 @@ float layer_norm(int64_t n, const float* x, const float* gamma, const float* bet
                  float* out) {
     return table().layer_norm(n, x, gamma, beta, eps, out);
 }
-float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                    const float* gamma, const float* beta, float eps, float* out) {
-    return table().residual_norm(n, x, bias, residual, gamma, beta, eps, out);
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out) {
+    table().residual_norm(n, x, bias, residual, gamma, beta, eps, out);
 }
 void softmax_groups(int64_t count, int64_t size, const float* bias, float* x) {
     table().softmax_groups(count, size, bias, x);

@@ -21,10 +21,9 @@ void quick_gelu(int64_t n, float* x);  // x / (1 + exp(-1.702 x)), as in CLIP
 // out may be x. Returns 1 / sqrt(variance + eps).
 float layer_norm(int64_t n, const float* x, const float* gamma, const float* beta, float eps,
                  float* out);
-// The same for x + bias + residual, with n values each; out may be x. Returns 1 / sqrt(variance +
-// eps).
-float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                    const float* gamma, const float* beta, float eps, float* out);
+// The same for x + bias + residual, with n values each; out may be x.
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out);
 // x = softmax(x + bias) within each group of `size` consecutive values; count is a multiple of
 // size. bias may be null. Where bias is -infinity the result is 0, as long as the group has another
 // value.

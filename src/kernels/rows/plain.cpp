@@ -35,10 +35,10 @@ float layer_norm(int64_t n, const float* x, const float* gamma, const float* bet
     return static_cast<float>(inverse);
 }
 
-float residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
-                    const float* gamma, const float* beta, float eps, float* out) {
+void residual_norm(int64_t n, const float* x, const float* bias, const float* residual,
+                   const float* gamma, const float* beta, float eps, float* out) {
     for (int64_t i = 0; i < n; ++i) out[i] = x[i] + bias[i] + residual[i];
-    return layer_norm(n, out, gamma, beta, eps, out);
+    layer_norm(n, out, gamma, beta, eps, out);
 }
 
 float dot(int64_t n, const float* a, const float* b) {

@@ -168,10 +168,10 @@ void read_tile(const TokenRead& r, const UpdatedKeys* updated, Precision precisi
 void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& partial, Arena& arena) {
     const Arena::Lifetime scope(arena);
     const int64_t dim = s.read->shape.dim;
-    int64_t columns = s.read->shape.columns(), added = dim;
+    int64_t columns = s.read->shape.columns(), widest = dim;
     if (s.update != nullptr) {
         columns = std::max(columns, s.update->shape.columns());
-        added = std::max(added, s.update->before + s.update->shape.columns());
+        widest = std::max(widest, s.update->before + s.update->shape.columns());
     }
     Streams streams(s);
     Tile tile{.k = begin,
@@ -180,7 +180,7 @@ void tiled(const TwoWaySweep& s, int64_t begin, int64_t end, TokenPartial& parti
               .placed = nullptr,
               .scores = arena.take<float>(kTile * columns),
               .projected = nullptr,
-              .delta = arena.take<float>(kTile * added),
+              .delta = arena.take<float>(kTile * widest),
               .weights = arena.take<float>(columns * kTile),
               .scale = arena.take<float>(columns),
               .streams = &streams};

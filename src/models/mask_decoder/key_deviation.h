@@ -9,7 +9,7 @@
 
 namespace segrid::mask_decoder {
 
-// Of one image, for all prompts.
+// What one image gives to the deviations of all prompts.
 struct SharedDeviation {
     at::Tensor mapped;   // [keys, updates * inner]
     at::Tensor added;    // [keys, updates]
@@ -17,7 +17,7 @@ struct SharedDeviation {
     std::vector<at::Tensor> tensors() const { return {mapped, added, squares}; }
 };
 
-// Of one layer's update.
+// The part of a deviation that one layer's update computes for an image.
 class KeyDeviation {
 public:
     // For this layer's update and each one before it, [inner + 1, dim]: the map from the values of
