@@ -1,125 +1,23 @@
 // For CPUs without AVX-512. Most are loops that the compiler vectorises to eight lanes (the flags
 // are in src/CMakeLists.txt), with an exponential that it can vectorise too; `omp simd` permits it
-// to reorder additions in the marked sums only. GELU, and what a decoder does for every image
-// token, are written with instructions, because the compiler's loops for them are slow.
+// to reorder additions in the marked sums only. The softmaxes, and what a decoder does for every
+// image token, are written with instructions, because the compiler's loops for them are slow.
 #include <immintrin.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
+#include "kernels/rows/avx2_lanes.h"
 #include "kernels/rows/implementations.h"
 #include "kernels/rows/loops.h"
 
 namespace segrid::rows {
 namespace {
 
-// exp to 1 ulp: 2^n times a polynomial in the remainder (Cephes coefficients). 0 below -87; NaN
-// stays NaN. x is at most 88.
-inline float exponential(float x) {
-    const float clamped = x < -87.0F ? -87.0F : x;
-    const float n = std::rint(clamped * 1.44269504F);
-    const float r = (clamped - n * 0.693359375F) - n * -2.12194440e-4F;
-    float p = 1.9875691500e-4F;
-    p = p * r + 1.3981999507e-3F;
-    p = p * r + 8.3334519073e-3F;
-    p = p * r + 4.1665795894e-2F;
-    p = p * r + 1.6666665459e-1F;
-    p = p * r + 5.0000001201e-1F;
-    p = p * (r * r) + (r + 1.0F);
-    const auto power = std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-    return x < -87.0F ? 0.0F : p * power;
-}
-
-// The same of vectors of eight numbers, step by step for all of them, because each step of one has
-// to wait for the step before.
-template <int kVectors>
-inline void exponentials(__m256 (&x)[kVectors]) {
-    const __m256 least = _mm256_set1_ps(-87.0F);
-    __m256 n[kVectors], r[kVectors], p[kVectors];
-    for (int i = 0; i < kVectors; ++i) {
-        r[i] = _mm256_max_ps(least, x[i]);
-        n[i] = _mm256_round_ps(_mm256_mul_ps(r[i], _mm256_set1_ps(1.44269504F)),
-                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    }
-    for (const float c : {0.693359375F, -2.12194440e-4F}) {
-        for (int i = 0; i < kVectors; ++i) r[i] = _mm256_fnmadd_ps(n[i], _mm256_set1_ps(c), r[i]);
-    }
-    for (int i = 0; i < kVectors; ++i) p[i] = _mm256_set1_ps(1.9875691500e-4F);
-    for (const float c : {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
-                          5.0000001201e-1F}) {
-        for (int i = 0; i < kVectors; ++i) p[i] = _mm256_fmadd_ps(p[i], r[i], _mm256_set1_ps(c));
-    }
-    for (int i = 0; i < kVectors; ++i) {
-        p[i] = _mm256_fmadd_ps(p[i], _mm256_mul_ps(r[i], r[i]),
-                               _mm256_add_ps(r[i], _mm256_set1_ps(1.0F)));
-        const __m256i power = _mm256_slli_epi32(
-            _mm256_add_epi32(_mm256_cvtps_epi32(n[i]), _mm256_set1_epi32(127)), 23);
-        // 0 below the least; NaN stays NaN.
-        x[i] = _mm256_andnot_ps(_mm256_cmp_ps(x[i], least, _CMP_LT_OQ),
-                                _mm256_mul_ps(p[i], _mm256_castsi256_ps(power)));
-    }
-}
-
-inline __m256 exponential(__m256 x) {
-    __m256 one[1] = {x};
-    exponentials(one);
-    return one[0];
-}
-
 void relu(int64_t n, float* x) {
     for (int64_t i = 0; i < n; ++i) x[i] = x[i] < 0.0F ? 0.0F : x[i];
-}
-
-// x Phi(x) = max(x, 0) - t (1 - Phi(t)), t = |x|. The tail 1 - Phi(t) of the normal distribution is
-// q(t)^-8 for a polynomial q, fitted for the least error of the product: 5e-8, and 2e-7 with the
-// roundings. From kReach on, where the product is 6e-9, it stays what it is there.
-// kVectors of eight numbers at a time, because each step of one has to wait for the step before.
-template <int kVectors>
-inline void gelu(float* x) {
-    constexpr float kReach = 6.0F;
-    constexpr float kTerms[] = {3.197909791e-06F, -1.826300286e-05F, 1.064142998e-04F,
-                                1.214284930e-04F, 1.069420716e-03F,  9.369240142e-03F,
-                                4.884253442e-02F, 1.087590605e-01F,  1.090507746e+00F};
-    __m256 v[kVectors], t[kVectors], q[kVectors];
-    for (int i = 0; i < kVectors; ++i) {
-        v[i] = _mm256_loadu_ps(x + 8 * i);
-        // These orders of operands keep NaN.
-        t[i] = _mm256_min_ps(_mm256_set1_ps(kReach), _mm256_andnot_ps(_mm256_set1_ps(-0.0F), v[i]));
-        q[i] = _mm256_set1_ps(kTerms[0]);
-    }
-    for (int term = 1; term < 9; ++term) {
-        for (int i = 0; i < kVectors; ++i)
-            q[i] = _mm256_fmadd_ps(q[i], t[i], _mm256_set1_ps(kTerms[term]));
-    }
-    for (int square = 0; square < 3; ++square) {
-        for (int i = 0; i < kVectors; ++i) q[i] = _mm256_mul_ps(q[i], q[i]);
-    }
-    for (int i = 0; i < kVectors; ++i) {
-        const __m256 above = _mm256_max_ps(_mm256_setzero_ps(), v[i]);
-        _mm256_storeu_ps(x + 8 * i, _mm256_sub_ps(above, _mm256_div_ps(t[i], q[i])));
-    }
-}
-
-void gelu_rows(int64_t rows, int64_t n, float* x, int64_t ld) {
-    for (; rows > 0; --rows, x += ld) {
-        int64_t i = 0;
-        for (; i + 32 <= n; i += 32) gelu<4>(x + i);
-        for (; i + 8 <= n; i += 8) gelu<1>(x + i);
-        if (i == n) continue;
-        float rest[8] = {};
-        std::copy(x + i, x + n, rest);
-        gelu<1>(rest);
-        std::copy_n(rest, n - i, x + i);
-    }
-}
-
-void quick_gelu(int64_t n, float* x) {
-    for (int64_t i = 0; i < n; ++i) {
-        const float e = exponential(-1.702F * std::abs(x[i]));
-        x[i] *= (x[i] < 0.0F ? e : 1.0F) / (1.0F + e);
-    }
 }
 
 // Eight numbers or one, like the first argument.
@@ -127,6 +25,13 @@ inline __m256 load(__m256, const float* p) { return _mm256_loadu_ps(p); }
 inline float load(float, const float* p) { return *p; }
 inline void store(float* p, __m256 v) { _mm256_storeu_ps(p, v); }
 inline void store(float* p, float v) { *p = v; }
+
+inline float total_of(const __m256 (&sums)[4]) {
+    const __m256 eight = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
 
 // The sum of n numbers: step(sum, i) adds to `sum` the eight from i on, or, where it is a float,
 // the one at i. Four vectors of sums are under way at once, because an addition takes a while.
@@ -142,10 +47,7 @@ inline float sum_over(int64_t n, const Step& step) {
     }
     for (; i + 8 <= n; i += 8) step(sums[0], i);
     for (; i < n; ++i) step(rest, i);
-    const __m256 eight = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return rest + _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+    return rest + total_of(sums);
 }
 
 float dot(int64_t n, const float* a, const float* b) {
@@ -337,14 +239,39 @@ bool running_softmax_columns(int64_t rows, int64_t columns, Rows<const float> s,
 }
 
 float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
-    float top = max, total = 0;
-#pragma omp simd reduction(max : top)
-    for (int64_t i = 0; i < n; ++i) top = top > s[i] ? top : s[i];
-#pragma omp simd reduction(+ : total)
-    for (int64_t i = 0; i < n; ++i) total += s[i] = exponential(s[i] - top);
+    const __m256 before = _mm256_set1_ps(max);
+    __m256 tops[4] = {before, before, before, before};
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j)
+            tops[j] = _mm256_max_ps(tops[j], _mm256_loadu_ps(s + i + 8 * j));
+    }
+    for (; i + 8 <= n; i += 8) tops[0] = _mm256_max_ps(tops[0], _mm256_loadu_ps(s + i));
+    const __m256 all = within_groups<8>(
+        _mm256_max_ps(_mm256_max_ps(tops[0], tops[1]), _mm256_max_ps(tops[2], tops[3])),
+        [](__m256 a, __m256 b) { return _mm256_max_ps(a, b); });
+    float top = _mm256_cvtss_f32(all), rest = 0;
+    for (; i < n; ++i) top = top > s[i] ? top : s[i];
+
+    const __m256 highest = _mm256_set1_ps(top);
+    __m256 sums[4] = {};
+    const auto powers = [&]<int kVectors>(std::integral_constant<int, kVectors>) {
+        __m256 e[kVectors];
+        for (int j = 0; j < kVectors; ++j)
+            e[j] = _mm256_sub_ps(_mm256_loadu_ps(s + i + 8 * j), highest);
+        exponentials(e);
+        for (int j = 0; j < kVectors; ++j) {
+            _mm256_storeu_ps(s + i + 8 * j, e[j]);
+            sums[j] = _mm256_add_ps(sums[j], e[j]);
+        }
+    };
+    for (i = 0; i + 32 <= n; i += 32) powers(std::integral_constant<int, 4>());
+    for (; i + 8 <= n; i += 8) powers(std::integral_constant<int, 1>());
+    for (; i < n; ++i) rest += s[i] = exponential(s[i] - top);
     const float scale = top == max ? 1.0F : exponential(max - top);
     max = top;
-    sum = sum * scale + total;
+    sum = sum * scale + (total_of(sums) + rest);
     return scale;
 }
 
@@ -356,8 +283,8 @@ const Table& avx2() {
                              multiply,
                              scale_add,
                              relu,
-                             gelu_rows,
-                             quick_gelu,
+                             gelu_rows_avx2,
+                             quick_gelu_avx2,
                              layer_norm,
                              residual_norm,
                              softmax_groups,

@@ -51,6 +51,10 @@ const Table& plain();
 const Table& avx2();
 const Table& avx512();  // only call on a CPU that has it
 
+// Defined in gelu_avx2.cpp. Only call on a CPU that has AVX2.
+void gelu_rows_avx2(int64_t rows, int64_t n, float* x, int64_t ld);
+void quick_gelu_avx2(int64_t n, float* x);
+
 // Defined in gelu_avx512.cpp. Only call on a CPU that has AVX-512.
 void gelu_rows_avx512(int64_t rows, int64_t n, float* x, int64_t ld);
 void quick_gelu_avx512(int64_t n, float* x);
