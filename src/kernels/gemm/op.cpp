@@ -88,35 +88,24 @@ private:
     std::vector<Line> lines_ = std::vector<Line>(1);
 };
 
-// What the product with strip s asks for: its share of one of the regions, which are divided among
-// the strips.
-ReadNext share(std::span<const ReadNext> regions, int64_t s, int64_t strips) {
-    if (regions.empty()) return {};
-    const int64_t all = std::ssize(regions), index = s * all / strips;
-    const auto first_strip = [&](int64_t i) { return (i * strips + all - 1) / all; };
-    const int64_t first = first_strip(index), count = first_strip(index + 1) - first;
-    const ReadNext& region = regions[static_cast<std::size_t>(index)];
-    const int64_t begin = region.bytes * (s - first) / count,
-                  end = region.bytes * (s - first + 1) / count;
-    return {static_cast<const char*>(region.at) + begin, end - begin};
-}
-
 // A strip asks for its share of `next`; by default that is the beginning of the next strip.
 void times_fp32(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b,
                 Rows<float> c, bool accumulate, std::span<const ReadNext> next) {
     constexpr int64_t kBeginning = 256;
     const gemm::Fp32Implementation& by = fp32_implementation();
     if (b.strip == 0) {
-        by.product(m, n, k, a, {b.fp32, b.ld}, c, accumulate, share(next, 0, 1));
+        by.product(m, n, k, a, {b.fp32, b.ld}, c, accumulate,
+                   next.empty() ? ReadNext{} : next.front());
         return;
     }
     const int64_t strips = (n + b.ld - 1) / b.ld;
+    ReadAhead ahead(next, strips);
     for (int64_t s = 0; s < strips; ++s) {
         const int64_t n0 = s * b.ld;
         const float* strip = b.from_column(n0).fp32;
         by.product(m, std::min(b.ld, n - n0), k, a, {strip, b.ld}, c.from_column(n0), accumulate,
                    next.empty() ? ReadNext{strip + b.strip, std::min(k, kBeginning) * b.ld * 4}
-                                : share(next, s, strips));
+                                : ahead.next());
     }
 }
 

@@ -3,13 +3,9 @@
 
 #include <cstdint>
 
-namespace segrid {
+#include "core/read_next.h"
 
-// Memory that is read after a product. The product may ask for it meanwhile.
-struct ReadNext {
-    const void* at = nullptr;
-    int64_t bytes = 0;
-};
+namespace segrid {
 
 inline constexpr int64_t kPanel = 64;  // columns of a panel
 

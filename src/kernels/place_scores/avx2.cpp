@@ -27,9 +27,10 @@ struct Avx2 {
         }
         // Copies, because GCC would read the members of b again in every step.
         const int64_t width = b.width, keys_step = b.keys_step;
-        const float* keys = b.keys;
+        const float *keys = b.keys, *ahead = b.ahead;
 #pragma GCC unroll 4
         for (int64_t c = 0; c < width; ++c, keys += keys_step) {
+            _mm_prefetch(ahead + 16 * c, _MM_HINT_T0);
             __m256 both[Q];
 #pragma GCC unroll 3
             for (int q = 0; q < Q; ++q)
@@ -55,10 +56,10 @@ struct Avx2 {
 
 }  // namespace
 
-void avx2(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
-          Rows<float> scores) {
-    if (of.group == 8) over_blocks<Avx2<8>>(of, queries, packed, scores);
-    else over_blocks<Avx2<16>>(of, queries, packed, scores);
+void avx2(const PlaceKeys& of, const PlaceQueries& queries, const float* packed, Rows<float> scores,
+          std::span<const ReadNext> next) {
+    if (of.group == 8) over_blocks<Avx2<8>>(of, queries, packed, scores, next);
+    else over_blocks<Avx2<16>>(of, queries, packed, scores, next);
 }
 
 }  // namespace segrid::places

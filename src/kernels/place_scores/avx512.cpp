@@ -52,8 +52,8 @@ struct Avx512 {
 }  // namespace
 
 void avx512(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
-            Rows<float> scores) {
-    over_blocks<Avx512>(of, queries, packed, scores);
+            Rows<float> scores, std::span<const ReadNext> next) {
+    over_blocks<Avx512>(of, queries, packed, scores, next);
 }
 
 }  // namespace segrid::places

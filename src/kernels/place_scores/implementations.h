@@ -5,7 +5,7 @@
 namespace segrid::places {
 
 using Scores = void(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
-                    Rows<float> scores);
+                    Rows<float> scores, std::span<const ReadNext> next);
 
 Scores plain;
 Scores avx2;  // only call these on a CPU that has them

@@ -28,11 +28,11 @@ const Table& table() {
 int64_t place_group() { return cpu_features().avx512 ? 16 : 8; }
 
 void place_scores(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
-                  Rows<float> scores) {
+                  Rows<float> scores, std::span<const ReadNext> next) {
     trace::count_product(Precision::Fp32, queries.count * of.keys() * of.width);
     if (of.group != 16 && (of.group != 8 || table().scores == places::avx512))
         internal("place_scores: this implementation does not read groups of so many places");
-    table().scores(of, queries, packed, scores);
+    table().scores(of, queries, packed, scores, next);
 }
 
 }  // namespace segrid

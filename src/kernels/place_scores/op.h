@@ -10,7 +10,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
+#include "core/read_next.h"
 #include "core/rows.h"
 
 namespace segrid {
@@ -41,7 +43,8 @@ struct PlaceQueries {
 
 // packed: for each group of places its keys as columns, [width, keys of the group].
 // Rows of scores, of keys() each, in the order of keys.
+// next: what is read after it, for which it may ask meanwhile.
 void place_scores(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
-                  Rows<float> scores);
+                  Rows<float> scores, std::span<const ReadNext> next = {});
 
 }  // namespace segrid

@@ -4,7 +4,7 @@
 namespace segrid::places {
 
 void plain(const PlaceKeys& of, const PlaceQueries& queries, const float* packed,
-           Rows<float> scores) {
+           Rows<float> scores, std::span<const ReadNext>) {
     const int64_t width = of.width, lanes = of.group, step = of.frames * lanes;
     for (int64_t q = 0; q < queries.count; ++q) {
         const float* down = queries.down + q * (width + 1);

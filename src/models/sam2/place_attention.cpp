@@ -44,14 +44,26 @@ public:
         std::fill_n(max_, rows, -std::numeric_limits<float>::infinity());
         std::fill_n(sum_, rows, 0.0F);
     }
-    // scores: of the keys [first, first + count).
-    void read(int64_t first, int64_t count, Rows<float> scores) {
+    // scores: of the keys [first, first + count). next: what is read after their values.
+    void read(int64_t first, int64_t count, Rows<float> scores,
+              std::span<const ReadNext> next = {}) {
         for (int64_t r = 0; r < rows_; ++r) {
             const float factor = running_softmax_row(count, scores[r], max_[r], sum_[r]);
             if (begun_ && factor != 1.0F) scale_row(width_, factor, out_[r]);
         }
-        matmul(rows_, width_, count, scores, values_.from_row(first), out_, begun_);
+        matmul(rows_, width_, count, scores, values_.from_row(first), out_, begun_, next);
         begun_ = true;
+    }
+    // The values of the keys [first, first + count): as many pieces as their factor has strips.
+    std::span<const ReadNext> values(int64_t first, int64_t count) {
+        const Factor own = values_.from_row(first);
+        const int64_t step = own.strip > 0 ? own.ld : width_;
+        pieces_.clear();
+        for (int64_t c = 0; c < width_; c += step) {
+            pieces_.push_back(
+                {own.from_column(c).fp32, count * own.ld * static_cast<int64_t>(sizeof(float))});
+        }
+        return pieces_;
     }
     void finish() {
         for (int64_t r = 0; r < rows_; ++r) scale_row(width_, 1.0F / sum_[r], out_[r]);
@@ -63,6 +75,7 @@ private:
     Rows<float> out_;
     float *max_, *sum_;
     bool begun_ = false;
+    std::vector<ReadNext> pieces_;
 };
 
 PlaceAttention::PlaceAttention(const at::Tensor& weight, const at::Tensor& bias, int64_t heads,
@@ -172,14 +185,24 @@ void PlaceAttention::attend(const Head& head, const MemoryTokens& memory, int64_
     float* down = arena.take<float>(rows * grid_ * channels);
     fold(head, rows, q, across, down, arena);
     float* scores = arena.take<float>(rows * of.keys());
-    for (int64_t part = 0; part * columns_ < grid_; ++part) {
-        for (int64_t y = 0; y < grid_; ++y) {
-            const int64_t first = (y * grid_ + part * columns_) * memory.frames;
-            place_scores(
-                of, {rows, across + part * rows * columns_ * channels, down + y * rows * channels},
-                memory.keys.const_data_ptr<float>() + first * width_, {scores, of.keys()});
-            reading.read(first, of.keys(), {scores, of.keys()});
-        }
+    // One row of the grid after the other, for one part of the columns after the other. While keys
+    // are met, their values are fetched, and meanwhile the keys that follow.
+    const int64_t steps = grid_ / columns_ * grid_, size = of.keys() * width_;
+    const auto first_key = [&](int64_t step) {
+        return (step % grid_ * grid_ + step / grid_ * columns_) * memory.frames;
+    };
+    const auto keys = [&](int64_t step) {
+        return memory.keys.const_data_ptr<float>() + first_key(step) * width_;
+    };
+    for (int64_t step = 0; step < steps; ++step) {
+        const int64_t part = step / grid_, y = step % grid_, first = first_key(step);
+        const PlaceQueries queries{rows, across + part * rows * columns_ * channels,
+                                   down + y * rows * channels};
+        place_scores(of, queries, keys(step), {scores, of.keys()},
+                     reading.values(first, of.keys()));
+        const ReadNext next{keys(step + 1), size * static_cast<int64_t>(sizeof(float))};
+        reading.read(first, of.keys(), {scores, of.keys()},
+                     {&next, step + 1 < steps ? std::size_t{1} : std::size_t{0}});
     }
     reading.finish();
 }
