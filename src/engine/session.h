@@ -132,6 +132,7 @@ private:
                         const Schedule& schedule);
     SessionFrame result(int64_t frame, const Schedule& schedule);
     void trim(int64_t frame);
+    void give_back();
 
     Segmenter segmenter_;
     const MemoryModel& memory_;
@@ -141,7 +142,8 @@ private:
     MemoryRules rules_;
     std::vector<Track> tracks_;  // in the order of their ids' first prompts
     Arena arena_;
-    int64_t steps_ = 0;  // frames that were followed
+    int64_t steps_ = 0;    // frames that were followed
+    double usual_mb_ = 0;  // of the process, a step after it gave memory back; 0: not known yet
 };
 
 }  // namespace segrid

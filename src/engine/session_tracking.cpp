@@ -14,10 +14,7 @@ namespace segrid {
 namespace {
 
 constexpr float kFilledHole = 0.1F;
-// What is kept of each frame is small and lies between large blocks that are free again: unless
-// free pages are given back, the heap grows with the number of frames. While the memory fills,
-// every frame needs larger blocks than the one before, so that it is done after each.
-constexpr int64_t kStepsBetweenReturns = 32;
+constexpr double kGrowthMb = 64;
 
 at::Tensor resized(const at::Tensor& plane, int64_t height, int64_t width) {
     return at::upsample_bilinear2d(plane.unsqueeze(0).unsqueeze(0), {height, width}, false)
@@ -270,11 +267,24 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
     for (std::size_t i = 0; i < found.size(); ++i)
         found[i]->counts = compress(coco_counts(masks.masks.masks()[i].runs, video()));
     trim(frame);
-    ++steps_;
-    if (steps_ <= 2 * rules_.frames || steps_ % kStepsBetweenReturns == 0) give_back_memory();
+    give_back();
     masks.stats.add("track", watch.seconds());
     masks.stats.peak_memory_mb = peak_resident_mb();
     return masks;
+}
+
+// What is kept of each frame is small and lies between large blocks that are free again: unless
+// free pages are given back, the heap grows with the number of frames. While the memory fills,
+// every frame needs larger blocks than the one before, so that it is done after each; later
+// whenever the process has grown.
+void Session::give_back() {
+    const double now = resident_mb();
+    if (++steps_ <= 2 * rules_.frames || (usual_mb_ > 0 && now > usual_mb_ + kGrowthMb)) {
+        give_back_memory();
+        usual_mb_ = 0;
+    } else if (usual_mb_ == 0) {
+        usual_mb_ = now;
+    }
 }
 
 // Drops what frames beyond the reach of this one hold of memory, so that a session stays small.
