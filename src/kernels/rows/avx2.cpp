@@ -275,6 +275,53 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
     return scale;
 }
 
+bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
+    const __m256 zero = _mm256_setzero_ps();
+    __m256 low[4] = {zero, zero, zero, zero}, high[4] = {zero, zero, zero, zero},
+           poison[4] = {zero, zero, zero, zero};
+    const auto see = [&](__m256 v, int k) {
+        low[k] = _mm256_min_ps(low[k], v);
+        high[k] = _mm256_max_ps(high[k], v);
+        poison[k] = _mm256_fmadd_ps(v, zero, poison[k]);  // becomes NaN if v is NaN or Inf
+    };
+    const int64_t whole = n / 32 * 32;
+    for (int64_t i = 0; i < whole; i += 32) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) see(_mm256_loadu_ps(x + i + 8 * k), k);
+    }
+    for (int64_t i = whole; i < n; ++i) see(_mm256_set1_ps(x[i]), 0);
+    const auto all = [](const __m256(&v)[4], const auto& op) {
+        return within_groups<8>(op(op(v[0], v[1]), op(v[2], v[3])), op);
+    };
+    const float least =
+                    _mm256_cvtss_f32(all(low, [](auto a, auto b) { return _mm256_min_ps(a, b); })),
+                most =
+                    _mm256_cvtss_f32(all(high, [](auto a, auto b) { return _mm256_max_ps(a, b); }));
+    if (total_of(poison) != 0.0F || !std::isfinite(most - least)) return false;
+    row = row_scale(least, most);
+    const float inverse = 1.0F / row.scale;
+    const auto shorts = [&](int64_t i) {
+        const auto rounded = [&](int64_t at) {
+            return _mm256_cvtps_epi32(
+                _mm256_mul_ps(_mm256_loadu_ps(x + at), _mm256_set1_ps(inverse)));
+        };
+        return _mm256_add_epi16(_mm256_packs_epi32(rounded(i), rounded(i + 8)),
+                                _mm256_set1_epi16(static_cast<int16_t>(row.zero)));
+    };
+    // Fours of bytes from the first half and from the second half of vectors alternate.
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (int64_t i = 0; i < whole; i += 32) {
+        const __m256i bytes = _mm256_packus_epi16(shorts(i), shorts(i + 16));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + i),
+                            _mm256_permutevar8x32_epi32(bytes, in_order));
+    }
+    for (int64_t i = whole; i < n; ++i) {
+        const auto v = static_cast<int32_t>(std::nearbyint(x[i] * inverse)) + row.zero;
+        q[i] = static_cast<uint8_t>(std::clamp(v, 0, 255));
+    }
+    return true;
+}
+
 }  // namespace
 
 const Table& avx2() {

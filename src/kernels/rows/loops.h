@@ -94,38 +94,6 @@ float running_power_row(int64_t n, const float* s, float& max, float& sum, uint1
     return scale;
 }
 
-bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
-    constexpr int64_t kLanes = 8;
-    float low[kLanes] = {}, high[kLanes] = {}, poison[kLanes] = {};
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-        for (int64_t l = 0; l < kLanes; ++l) {
-            const float v = x[i + l];
-            low[l] = v < low[l] ? v : low[l];
-            high[l] = v > high[l] ? v : high[l];
-            poison[l] += v * 0.0F;  // becomes NaN if v is NaN or Inf
-        }
-    }
-    for (; i < n; ++i) {
-        low[0] = std::min(low[0], x[i]);
-        high[0] = std::max(high[0], x[i]);
-        poison[0] += x[i] * 0.0F;
-    }
-    for (int64_t l = 1; l < kLanes; ++l) {
-        low[0] = std::min(low[0], low[l]);
-        high[0] = std::max(high[0], high[l]);
-        poison[0] += poison[l];
-    }
-    if (!(poison[0] == 0.0F) || !std::isfinite(high[0] - low[0])) return false;
-    row = row_scale(low[0], high[0]);
-    const float inverse = 1.0F / row.scale;
-    for (int64_t j = 0; j < n; ++j) {
-        const auto v = static_cast<int32_t>(std::nearbyint(x[j] * inverse)) + row.zero;
-        q[j] = static_cast<uint8_t>(std::clamp(v, 0, 255));
-    }
-    return true;
-}
-
 void dequantise_row(int64_t n, const int32_t* sum, const int32_t* offsets, RowScale row,
                     const float* scales, const float* bias, float* out, bool accumulate) {
     for (int64_t i = 0; i < n; ++i) {

@@ -89,6 +89,23 @@ void transpose(int64_t rows, int64_t columns, const float* in, int64_t ldi, floa
     }
 }
 
+bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
+    float low = 0, high = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        if (!std::isfinite(x[i])) return false;
+        low = std::min(low, x[i]);
+        high = std::max(high, x[i]);
+    }
+    if (!std::isfinite(high - low)) return false;
+    row = row_scale(low, high);
+    const float inverse = 1.0F / row.scale;
+    for (int64_t i = 0; i < n; ++i) {
+        const auto v = static_cast<int32_t>(std::nearbyint(x[i] * inverse)) + row.zero;
+        q[i] = static_cast<uint8_t>(std::clamp(v, 0, 255));
+    }
+    return true;
+}
+
 }  // namespace
 
 const Table& plain() {
