@@ -31,7 +31,8 @@ struct ModelPrompt {
 // prompts. Each family has its own type. Immutable.
 struct DecoderContext {
     virtual ~DecoderContext() = default;
-    virtual std::vector<at::Tensor> tensors() const = 0;  // all that it holds
+    // All that it holds for this image alone.
+    virtual std::vector<at::Tensor> tensors() const = 0;
 };
 
 struct DecodeRequest {

@@ -76,12 +76,12 @@ ImageSide image_side(Precision precision, const TwoWayShape& shape, int64_t inne
     ImageSide side{.rows = shared->scores.const_data_ptr<float>(),
                    .width = inner / shape.heads,
                    .queries = in_blocks(precision, shape, inner, rows, arena)};
-    if (!shared->fixed.defined()) return side;
+    if (!shared->fixed.scores.defined()) return side;
     const float* folded = fold_scores(shape, inner, weight, rows, arena);
     float* through = arena.take<float>(basis.count * columns);
     matmul(basis.count, columns, shape.dim, {basis.rows, shape.dim}, {folded, columns},
            {through, columns});
-    side.fixed = shared->fixed.const_data_ptr<float>();
+    side.fixed = shared->fixed.scores.const_data_ptr<float>();
     side.through = make_reused_factor(precision, basis.count, columns, through, columns, arena);
     side.weights = basis.count;
     return side;
@@ -185,15 +185,18 @@ TokenToImage::TokenToImage(const WeightScope& s, int64_t dim, int64_t downsample
       wk_(raw(s / "k_proj", dim, inner_, false)),
       wv_t_(raw(s / "v_proj", dim, inner_, true)) {}
 
-SharedSide TokenToImage::share(const KeysOfImage& image, const Schedule& schedule) const {
-    const bool updated = image.beta.defined();
-    SharedSide side{.scores = project(k_, updated ? image.keys : image.placed, !updated, schedule),
-                    .values = project(v_, image.keys, !updated, schedule)};
-    if (updated) {
-        side.fixed = project(k_, image.placed, true, schedule);
-        side.value_bias = project(v_, image.beta.view({1, dim_}), true, schedule);
-    }
-    return side;
+FixedSide TokenToImage::fix(const at::Tensor& placed, const at::Tensor& beta,
+                            const Schedule& schedule) const {
+    return {.scores = project(k_, placed, true, schedule),
+            .values = project(v_, beta.view({1, dim_}), true, schedule)};
+}
+
+SharedSide TokenToImage::share(const KeysOfImage& image, const FixedSide& fixed,
+                               const Schedule& schedule) const {
+    const bool updated = !image.placed.defined();
+    return {.scores = project(k_, updated ? image.keys : image.placed, !updated, schedule),
+            .values = project(v_, image.keys, !updated, schedule),
+            .fixed = fixed};
 }
 
 TokenRead TokenToImage::fold(TwoWayShape shape, const float* queries, const SharedSide* shared,
@@ -241,8 +244,10 @@ void TokenToImage::finish(const TokenRead& read, const TokenPartial& partial,
                /*accumulate=*/read.values != nullptr);
     }
     const float* bias = v_.bias();
-    if (read.values != nullptr)  // layer 1's projections have it already
-        bias = shared->value_bias.defined() ? shared->value_bias.const_data_ptr<float>() : nullptr;
+    if (read.values != nullptr) {  // layer 1's projections have it already
+        const at::Tensor& fixed = shared->fixed.values;
+        bias = fixed.defined() ? fixed.const_data_ptr<float>() : nullptr;
+    }
     for (int64_t t = 0; t < shape.tokens && bias != nullptr; ++t)
         add(inner_, mixed + t * inner_, bias, mixed + t * inner_);
     out_.add_to(shape.tokens, mixed, inner_, out, dim_);
@@ -259,10 +264,15 @@ ImageToToken::ImageToToken(const WeightScope& s, int64_t dim, int64_t downsample
       wo_t_(raw(s / out_name(sam2_names), inner_, dim, true)),
       bo_((s / out_name(sam2_names)).tensor("bias", {dim})) {}
 
-SharedSide ImageToToken::share(const KeysOfImage& image, const Schedule& schedule) const {
-    if (!image.beta.defined()) return {.scores = project(q_, image.placed, true, schedule)};
-    return {.scores = project(q_, image.keys, false, schedule),
-            .fixed = project(q_, image.placed, true, schedule)};
+FixedSide ImageToToken::fix(const at::Tensor& placed, const Schedule& schedule) const {
+    return {.scores = project(q_, placed, true, schedule)};
+}
+
+SharedSide ImageToToken::share(const KeysOfImage& image, const FixedSide& fixed,
+                               const Schedule& schedule) const {
+    const bool updated = !image.placed.defined();
+    return {.scores = project(q_, updated ? image.keys : image.placed, !updated, schedule),
+            .fixed = fixed};
 }
 
 ImageUpdate ImageToToken::fold(TwoWayShape shape, const float* keys, const float* values,

@@ -24,14 +24,20 @@ private:
     Linear q_, k_, v_, out_;
 };
 
+// What positions, the last update's beta and the bias add to an attention's projections of updated
+// keys: the same for every image, so that it is computed once.
+struct FixedSide {
+    at::Tensor scores{};  // [keys, inner]
+    at::Tensor values{};  // [inner] (token-to-image only)
+};
+
 // The image side of one attention, projected once per image.
 struct SharedSide {
     at::Tensor scores{};  // [keys, inner]: projected image queries or keys
     at::Tensor values{};  // [keys, inner]: projected image values (token-to-image only)
     // The members below are defined where keys have been updated: then scores and values are those
     // of x0 T, without bias (kernels/two_way/op.h).
-    at::Tensor fixed{};       // [keys, inner]: what positions, beta and the bias add to the scores
-    at::Tensor value_bias{};  // [inner]: what beta and the bias add to the values
+    FixedSide fixed{};
     SharedDeviation deviation{};  // of the keys (image-to-token only)
 };
 
@@ -46,8 +52,7 @@ struct Basis {
 // The keys of an image as its attentions see them after some updates.
 struct KeysOfImage {
     at::Tensor keys;    // x0 T
-    at::Tensor placed;  // with positions added; after an update: positions + beta
-    at::Tensor beta;    // of the last update, or undefined
+    at::Tensor placed;  // with positions added; undefined after an update
 };
 
 // Token-to-image attention: prompt tokens are the queries, image tokens are the keys and values.
@@ -56,8 +61,11 @@ public:
     TokenToImage() = default;
     TokenToImage(const WeightScope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
-    // Projects the image side for all prompts.
-    SharedSide share(const KeysOfImage& image, const Schedule& schedule) const;
+    // placed: positions + beta of the last update, [keys, dim].
+    FixedSide fix(const at::Tensor& placed, const at::Tensor& beta, const Schedule& schedule) const;
+    // Projects the image side for all prompts. fixed: of fix(), after an update.
+    SharedSide share(const KeysOfImage& image, const FixedSide& fixed,
+                     const Schedule& schedule) const;
     // Prepares the read from rows of queries with positions added. They are folded, or arranged in
     // blocks if the image side is shared.
     TokenRead fold(TwoWayShape shape, const float* queries, const SharedSide* shared,
@@ -80,7 +88,10 @@ public:
     ImageToToken() = default;
     ImageToToken(const WeightScope& scope, int64_t dim, int64_t downsample, bool sam2_names);
 
-    SharedSide share(const KeysOfImage& image, const Schedule& schedule) const;
+    // These are as in TokenToImage.
+    FixedSide fix(const at::Tensor& placed, const Schedule& schedule) const;
+    SharedSide share(const KeysOfImage& image, const FixedSide& fixed,
+                     const Schedule& schedule) const;
     // Prepares the update. keys: token rows with positions added. values: token rows. norm: the
     // LayerNorm after the residual. On return the basis is that of the updated keys.
     ImageUpdate fold(TwoWayShape shape, const float* keys, const float* values,

@@ -25,9 +25,9 @@ UpscaleWeights upscale_weights(const WeightScope& s, int64_t dim) {
 
 }  // namespace
 
-MaskDecoder::MaskDecoder(const WeightScope& s, const DecoderShape& c)
+MaskDecoder::MaskDecoder(const WeightScope& s, const DecoderShape& c, const at::Tensor& position)
     : shape_(c),
-      transformer_(s / "transformer", c.transformer),
+      transformer_(s / "transformer", c.transformer, position),
       upscale_(upscale_weights(s, c.transformer.dim)),
       iou_head_((s / "iou_prediction_head").in(Precision::Fp32), c.transformer.dim, c.iou_hidden,
                 c.masks, c.iou_depth) {
@@ -47,10 +47,9 @@ MaskDecoder::MaskDecoder(const WeightScope& s, const DecoderShape& c)
     }
 }
 
-SharedImage MaskDecoder::share(const at::Tensor& keys, const at::Tensor& position,
-                               const Schedule& schedule) const {
+SharedImage MaskDecoder::share(const at::Tensor& keys, const Schedule& schedule) const {
     SharedImage shared;
-    const at::Tensor last = transformer_.share(keys, position, schedule, shared);
+    const at::Tensor last = transformer_.share(keys, schedule, shared);
     const int64_t n = upscale_.exact.n(), dim = shape_.transformer.dim;
     shared.first = project(upscale_.exact, nullptr, last, schedule);
     shared.first_bias = at::empty({n});

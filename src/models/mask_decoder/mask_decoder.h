@@ -23,14 +23,13 @@ struct DecoderShape {
 
 class MaskDecoder {
 public:
-    MaskDecoder(const WeightScope& scope, const DecoderShape& shape);
+    // position: of the image tokens, [grid area, dim].
+    MaskDecoder(const WeightScope& scope, const DecoderShape& shape, const at::Tensor& position);
 
-    // keys, position: [grid area, dim].
-    SharedImage share(const at::Tensor& keys, const at::Tensor& position,
-                      const Schedule& schedule) const;
-    // prompt: [count, dim], the prompt's tokens. grid: the
-    // layout of the image tokens. high_res: null if the family has none. The logits lie in `arena`
-    // until the caller's scope ends.
+    // keys: [grid area, dim].
+    SharedImage share(const at::Tensor& keys, const Schedule& schedule) const;
+    // prompt: [count, dim], the prompt's tokens. grid: the layout of the image tokens. high_res:
+    // null if the family has none. The logits lie in `arena` until the caller's scope ends.
     std::vector<DecodedMask> operator()(const ImageTokens& image, Size grid,
                                         const UpscaleFeatures* high_res, const float* prompt,
                                         int64_t count, const DecodeRequest& request,

@@ -8,15 +8,15 @@ MaskPredictor::MaskPredictor(const WeightScope& root, const PromptShape& prompt,
                              const DecoderShape& decoder)
     : shape_(prompt),
       gaussian_(positional_gaussian(root, prompt.dim)),
+      position_(PositionEncoding(gaussian_).grid(prompt.grid, prompt.grid)),
       prompts_(root / "prompt_encoder", prompt, gaussian_),
-      decoder_(root / "mask_decoder", decoder),
-      position_(PositionEncoding(gaussian_).grid(prompt.grid, prompt.grid)) {}
+      decoder_(root / "mask_decoder", decoder, position_) {}
 
 std::vector<at::Tensor> ImageContext::tensors() const {
     std::vector<at::Tensor> all{features, keys, shared.first, shared.first_bias};
     for (const auto* sides : {&shared.reads, &shared.updates}) {
         for (const SharedSide& side : *sides) {
-            all.insert(all.end(), {side.scores, side.values, side.fixed, side.value_bias});
+            all.insert(all.end(), {side.scores, side.values});
             for (const at::Tensor& t : side.deviation.tensors()) all.push_back(t);
         }
     }
@@ -27,7 +27,7 @@ void MaskPredictor::prepare(ImageContext& context, const at::Tensor& features,
                             const Schedule& schedule) const {
     context.features = features;
     run_in_worker(schedule, [&] { context.keys = features + prompts_.no_mask(); });
-    context.shared = decoder_.share(context.keys, position_, schedule);
+    context.shared = decoder_.share(context.keys, schedule);
 }
 
 std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context,

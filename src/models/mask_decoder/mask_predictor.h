@@ -32,9 +32,9 @@ public:
 private:
     PromptShape shape_;
     at::Tensor gaussian_;
+    at::Tensor position_;  // [grid area, dim]
     PromptEncoder prompts_;
     MaskDecoder decoder_;
-    at::Tensor position_;  // [grid area, dim]
 };
 
 }  // namespace segrid::mask_decoder

@@ -72,15 +72,19 @@ void TwoWayLayer::end(int64_t tokens, float* q, Arena& arena) const {
     norm3_(tokens, q, q);
 }
 
-TwoWayTransformer::TwoWayTransformer(const WeightScope& s, const Shape& c)
+TwoWayTransformer::TwoWayTransformer(const WeightScope& s, const Shape& c,
+                                     const at::Tensor& position)
     : shape_(c),
       precision_(s.precision()),
+      position_(position),
       final_read_(s / "final_attn_token_to_image", c.dim, c.downsample, c.sam2_names),
       final_norm_(s / "layer_norm_final_attn", c.dim, 1e-5F) {
     for (int64_t i = 0; i < c.layers; ++i)
         layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
     std::vector<at::Tensor> maps;  // of the updates so far: see KeyDeviation
     at::Tensor beta = at::zeros({c.dim});
+    fixed_reads_.emplace_back();
+    fixed_updates_.emplace_back();
     for (const TwoWayLayer& layer : layers_) {
         const ImageToToken& update = layer.update();
         maps.push_back(at::cat({update.output(), (update.output_bias() + beta).view({1, c.dim})}));
@@ -88,26 +92,30 @@ TwoWayTransformer::TwoWayTransformer(const WeightScope& s, const Shape& c)
         deviations_.emplace_back(maps);
         for (at::Tensor& map : maps) map = map * layer.update_norm().gamma_tensor();
         beta = layer.update_norm().beta_tensor();
+        const at::Tensor placed = position + beta;
+        const auto next = static_cast<std::size_t>(&layer - layers_.data()) + 1;
+        const bool last = next == layers_.size();
+        fixed_reads_.push_back((last ? final_read_ : layers_[next].read()).fix(placed, beta, {}));
+        if (!last) fixed_updates_.push_back(layers_[next].update().fix(placed, {}));
     }
 }
 
-at::Tensor TwoWayTransformer::share(const at::Tensor& keys, const at::Tensor& position,
-                                    const Schedule& schedule, SharedImage& shared) const {
-    KeysOfImage image{.keys = keys, .placed = {}, .beta = {}};
-    run_in_worker(schedule, [&] { image.placed = keys + position; });
+at::Tensor TwoWayTransformer::share(const at::Tensor& keys, const Schedule& schedule,
+                                    SharedImage& shared) const {
+    KeysOfImage image{.keys = keys, .placed = {}};
+    run_in_worker(schedule, [&] { image.placed = keys + position_; });
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         const TwoWayLayer& layer = layers_[i];
-        shared.reads.push_back(layer.read().share(image, schedule));
-        shared.updates.push_back(layer.update().share(image, schedule));
+        shared.reads.push_back(layer.read().share(image, fixed_reads_[i], schedule));
+        shared.updates.push_back(layer.update().share(image, fixed_updates_[i], schedule));
         shared.updates.back().deviation = deviations_[i].share(image.keys, schedule);
         run_in_worker(schedule, [&] {
             const LayerNorm& norm = layer.update_norm();
             image.keys = (image.keys - image.keys.mean(1, /*keepdim=*/true)) * norm.gamma_tensor();
-            image.placed = position + norm.beta_tensor();
-            image.beta = norm.beta_tensor();
         });
+        image.placed.reset();
     }
-    shared.reads.push_back(final_read_.share(image, schedule));
+    shared.reads.push_back(final_read_.share(image, fixed_reads_.back(), schedule));
     return image.keys;
 }
 

@@ -72,7 +72,8 @@ private:
 
 class TwoWayTransformer {
 public:
-    TwoWayTransformer(const WeightScope& scope, const Shape& shape);
+    // position: of the image tokens, [grid area, dim].
+    TwoWayTransformer(const WeightScope& scope, const Shape& shape, const at::Tensor& position);
 
     // Memory for the final keys of a prompt of `count` tokens.
     FinalKeys final_keys(const ImageTokens& image, int64_t count, Arena& arena) const;
@@ -84,9 +85,8 @@ public:
                     const std::vector<int64_t>& wanted, FinalKeys& final, const Schedule& schedule,
                     Arena& arena) const;
 
-    // Fills the image sides from keys and position, [grid area, dim]. Returns the last x0 T.
-    at::Tensor share(const at::Tensor& keys, const at::Tensor& position, const Schedule& schedule,
-                     SharedImage& shared) const;
+    // Fills the image sides from keys, [grid area, dim]. Returns the last x0 T.
+    at::Tensor share(const at::Tensor& keys, const Schedule& schedule, SharedImage& shared) const;
     const float* last_beta() const { return layers_.back().update_norm().beta(); }
 
 private:
@@ -96,8 +96,10 @@ private:
 
     Shape shape_;
     Precision precision_;
+    at::Tensor position_;
     std::vector<TwoWayLayer> layers_;
-    std::vector<KeyDeviation> deviations_;  // of every layer's update
+    std::vector<KeyDeviation> deviations_;                // of every layer's update
+    std::vector<FixedSide> fixed_reads_, fixed_updates_;  // as in SharedImage
     TokenToImage final_read_;
     LayerNorm final_norm_;
 };
