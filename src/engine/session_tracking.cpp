@@ -14,6 +14,7 @@ namespace segrid {
 namespace {
 
 constexpr float kFilledHole = 0.1F;
+constexpr int64_t kStepsBetweenReturns = 32;
 constexpr double kGrowthMb = 64;
 
 at::Tensor resized(const at::Tensor& plane, int64_t height, int64_t width) {
@@ -275,11 +276,12 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
 
 // What is kept of each frame is small and lies between large blocks that are free again: unless
 // free pages are given back, the heap grows with the number of frames. While the memory fills,
-// every frame needs larger blocks than the one before, so that it is done after each; later
-// whenever the process has grown.
+// every frame needs larger blocks than the one before, so that it is done after each; later now and
+// then, and whenever the process has grown: large frames leave more between them than small ones.
 void Session::give_back() {
     const double now = resident_mb();
-    if (++steps_ <= 2 * rules_.frames || (usual_mb_ > 0 && now > usual_mb_ + kGrowthMb)) {
+    const bool grown = usual_mb_ > 0 && now > usual_mb_ + kGrowthMb;
+    if (++steps_ <= 2 * rules_.frames || steps_ % kStepsBetweenReturns == 0 || grown) {
         give_back_memory();
         usual_mb_ = 0;
     } else if (usual_mb_ == 0) {
