@@ -9,6 +9,8 @@
 
 namespace segrid {
 
+inline constexpr int64_t kLineBytes = 64;  // of the caches
+
 struct ReadNext {
     const void* at = nullptr;
     int64_t bytes = 0;
@@ -19,12 +21,11 @@ struct ReadNext {
 class ReadAhead {
 public:
     ReadAhead(std::span<const ReadNext> regions, int64_t parts) : regions_(regions) {
-        constexpr int64_t kLine = 64;
         int64_t bytes = 0;
         for (const ReadNext& region : regions) bytes += region.bytes;
         // The last piece of each region but the last may be small.
         const int64_t whole = std::max<int64_t>(1, parts + 1 - std::ssize(regions));
-        piece_ = ((bytes + whole - 1) / whole + kLine - 1) / kLine * kLine;
+        piece_ = ((bytes + whole - 1) / whole + kLineBytes - 1) / kLineBytes * kLineBytes;
     }
     ReadNext next() {
         if (regions_.empty()) return {};
@@ -46,8 +47,7 @@ private:
 
 // Asks for all of it at once. A core waits when that is more than some lines.
 inline void ask_for(const ReadNext& next) {
-    constexpr int64_t kLine = 64;
-    for (int64_t i = 0; i < next.bytes; i += kLine)
+    for (int64_t i = 0; i < next.bytes; i += kLineBytes)
         __builtin_prefetch(static_cast<const std::byte*>(next.at) + i, /*for reading*/ 0,
                            /*to the second-level cache*/ 2);
 }

@@ -1,6 +1,7 @@
 """Sessions: what they keep, refuse, tell and write. Their masks are held against the originals in
 tests/parity."""
 
+import ctypes
 import json
 import signal
 import subprocess
@@ -236,6 +237,28 @@ def test_memory_is_flat(tracker, monkeypatch):
                 sizes.append(process.memory_info().rss / 2**20)
         assert session.masks(50) is not None
     assert sizes[1] - sizes[0] < 4, sizes  # MiB in 448 frames
+
+
+def test_free_pages_are_given_back_when_the_process_has_grown(tracker):
+    """Blocks below glibc's size for pages of their own, freed but for the last, stay resident."""
+    libc, process = ctypes.CDLL(None), psutil.Process()
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    size, held = 100_000, None
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        for frame in session.propagate():
+            if frame.index == 19:  # neither among the first 14 nor the 32nd
+                blocks = [libc.malloc(size) for _ in range(1500)]
+                for block in blocks:
+                    ctypes.memset(block, 1, size)
+                for block in blocks[:-1]:
+                    libc.free(block)
+                held, grown = blocks[-1], process.memory_info().rss
+            elif frame.index == 20:
+                after = process.memory_info().rss
+        libc.free(held)
+    assert grown - after > 100e6, (grown, after)
 
 
 def test_a_damaged_file_keeps_what_came_before(tracker, tmp_path):

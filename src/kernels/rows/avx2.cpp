@@ -97,12 +97,20 @@ inline __m256 within_groups(__m256 v, const Op& op) {
     return v;
 }
 
+inline __m256 larger(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+inline __m256 smaller(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
+
+// What `op` makes of all 32 numbers.
+template <class Op>
+inline float across(const __m256 (&v)[4], const Op& op) {
+    return _mm256_cvtss_f32(within_groups<8>(op(op(v[0], v[1]), op(v[2], v[3])), op));
+}
+
 // Groups of kSize (at most 8) lanes, or of kVectors whole vectors; kTogether groups of vectors at a
 // time. count is a multiple of 8 kVectors kTogether.
 template <int kSize, int kVectors, int kTogether>
 inline void softmax_vectors(int64_t count, const float* bias, float* x) {
     constexpr int kAll = kVectors * kTogether;
-    const auto largest = [](__m256 a, __m256 b) { return _mm256_max_ps(a, b); };
     const auto total = [](__m256 a, __m256 b) { return _mm256_add_ps(a, b); };
     for (int64_t i = 0; i < count; i += 8 * kAll) {
         __m256 v[kAll];
@@ -120,7 +128,7 @@ inline void softmax_vectors(int64_t count, const float* bias, float* x) {
                 for (int j = g; j < g + kVectors; ++j) step(j, r);
             }
         };
-        reduced(largest, [&](int j, __m256 top) { v[j] = _mm256_sub_ps(v[j], top); });
+        reduced(larger, [&](int j, __m256 top) { v[j] = _mm256_sub_ps(v[j], top); });
         exponentials(v);
         reduced(total, [&](int j, __m256 sum) {
             _mm256_storeu_ps(x + i + 8 * j, _mm256_div_ps(v[j], sum));
@@ -248,10 +256,7 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum) {
             tops[j] = _mm256_max_ps(tops[j], _mm256_loadu_ps(s + i + 8 * j));
     }
     for (; i + 8 <= n; i += 8) tops[0] = _mm256_max_ps(tops[0], _mm256_loadu_ps(s + i));
-    const __m256 all = within_groups<8>(
-        _mm256_max_ps(_mm256_max_ps(tops[0], tops[1]), _mm256_max_ps(tops[2], tops[3])),
-        [](__m256 a, __m256 b) { return _mm256_max_ps(a, b); });
-    float top = _mm256_cvtss_f32(all), rest = 0;
+    float top = across(tops, larger), rest = 0;
     for (; i < n; ++i) top = top > s[i] ? top : s[i];
 
     const __m256 highest = _mm256_set1_ps(top);
@@ -290,13 +295,7 @@ bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row) {
         for (int k = 0; k < 4; ++k) see(_mm256_loadu_ps(x + i + 8 * k), k);
     }
     for (int64_t i = whole; i < n; ++i) see(_mm256_set1_ps(x[i]), 0);
-    const auto all = [](const __m256(&v)[4], const auto& op) {
-        return within_groups<8>(op(op(v[0], v[1]), op(v[2], v[3])), op);
-    };
-    const float least =
-                    _mm256_cvtss_f32(all(low, [](auto a, auto b) { return _mm256_min_ps(a, b); })),
-                most =
-                    _mm256_cvtss_f32(all(high, [](auto a, auto b) { return _mm256_max_ps(a, b); }));
+    const float least = across(low, smaller), most = across(high, larger);
     if (total_of(poison) != 0.0F || !std::isfinite(most - least)) return false;
     row = row_scale(least, most);
     const float inverse = 1.0F / row.scale;

@@ -83,20 +83,20 @@ TwoWayTransformer::TwoWayTransformer(const WeightScope& s, const Shape& c,
         layers_.emplace_back(s / "layers" / std::to_string(i), c, i == 0);
     std::vector<at::Tensor> maps;  // of the updates so far: see KeyDeviation
     at::Tensor beta = at::zeros({c.dim});
-    fixed_reads_.emplace_back();
+    fixed_reads_.emplace_back();  // layer 1's keys have not been updated
     fixed_updates_.emplace_back();
-    for (const TwoWayLayer& layer : layers_) {
-        const ImageToToken& update = layer.update();
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        const LayerNorm& norm = layers_[i].update_norm();
+        const ImageToToken& update = layers_[i].update();
         maps.push_back(at::cat({update.output(), (update.output_bias() + beta).view({1, c.dim})}));
         for (at::Tensor& map : maps) map = map - map.mean(1, /*keepdim=*/true);
         deviations_.emplace_back(maps);
-        for (at::Tensor& map : maps) map = map * layer.update_norm().gamma_tensor();
-        beta = layer.update_norm().beta_tensor();
+        for (at::Tensor& map : maps) map = map * norm.gamma_tensor();
+        beta = norm.beta_tensor();
         const at::Tensor placed = position + beta;
-        const auto next = static_cast<std::size_t>(&layer - layers_.data()) + 1;
-        const bool last = next == layers_.size();
-        fixed_reads_.push_back((last ? final_read_ : layers_[next].read()).fix(placed, beta, {}));
-        if (!last) fixed_updates_.push_back(layers_[next].update().fix(placed, {}));
+        const bool last = i + 1 == layers_.size();
+        fixed_reads_.push_back((last ? final_read_ : layers_[i + 1].read()).fix(placed, beta, {}));
+        if (!last) fixed_updates_.push_back(layers_[i + 1].update().fix(placed, {}));
     }
 }
 
