@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import numpy as np
@@ -91,19 +92,20 @@ def test_calls_about_images_survive_a_killed_replica(client, photo, coins, segme
             while not stop.is_set():
                 answers.append(another.post(f"/v1/images/{image}/predict", json=CLICK))
 
-    threads = [threading.Thread(target=click) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    time.sleep(1)
-    killed = before.pop()
-    os.kill(killed, signal.SIGKILL)
-    count = len(answers)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (len(now := processes()) < 2 or killed in now):
-        time.sleep(0.5)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        clicking = [pool.submit(click) for _ in range(4)]
+        try:
+            time.sleep(1)
+            killed = before.pop()
+            os.kill(killed, signal.SIGKILL)
+            count = len(answers)
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline and (len(now := processes()) < 2 or killed in now):
+                time.sleep(0.5)
+        finally:
+            stop.set()
+    for clicks in clicking:
+        clicks.result()  # A call that failed raises here.
     assert len(now) == 2 and killed not in now, "the replica has not been replaced"
     assert len(answers) > count + 10
     assert {answer.status_code for answer in answers} == {200}
