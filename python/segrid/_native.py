@@ -30,6 +30,7 @@ if _built.split(".")[:2] != _found.split(".")[:2]:
     )
 
 _core.cpu_mask()  # raises ValueError where SEGRID_CPU names a level that this CPU lacks
+_core.check_kernels()  # the same for SEGRID_KERNELS
 
 CancelToken = _core.CancelToken
 Cancelled = _core.Cancelled

@@ -115,6 +115,9 @@ void bind_cpu(py::module_& m) {
         "Returns (values, scales) of a (N, K) weight in int8: row n is scales[n] * values[n]. "
         "narrow: None for what a model has on this CPU.");
     m.def("force_kernels", &force_kernels, py::arg("request"));
+    m.def("check_kernels", &check_kernels,
+          "Raises ValueError where SEGRID_KERNELS names an op or an implementation that is not "
+          "there.");
     m.def("kernel_choices", [] {
         py::list list;
         for (const KernelChoice& c : kernel_choices()) {

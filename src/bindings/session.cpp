@@ -16,7 +16,6 @@ namespace {
 
 using Points = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using Labels = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
-using EmbeddingPtr = std::shared_ptr<Embedding>;
 
 constexpr Option<TrackingOptions> kOptions[] = {
     {"memory_frames", &TrackingOptions::memory_frames},
@@ -81,16 +80,16 @@ Prompt prompt_of(const std::optional<Points>& points, const std::optional<Labels
     return prompt;
 }
 
-py::tuple add(Session& s, int64_t id, int64_t frame, const EmbeddingPtr& image,
+py::tuple add(Session& s, int64_t id, int64_t frame, const Embedding& image,
               const std::optional<Points>& points, const std::optional<Labels>& labels,
               const std::optional<Points>& box, const py::dict& manner) {
     const Prompt prompt = prompt_of(points, labels, box);
     const PromptManner how = manner_of(manner);
     return frame_of(
-        [&](const Schedule& schedule) { return s.add(id, frame, *image, prompt, how, schedule); });
+        [&](const Schedule& schedule) { return s.add(id, frame, image, prompt, how, schedule); });
 }
 
-py::tuple add_mask(Session& s, int64_t id, int64_t frame, const EmbeddingPtr& image,
+py::tuple add_mask(Session& s, int64_t id, int64_t frame, const Embedding& image,
                    const py::array_t<bool, py::array::c_style>& mask, const py::dict& manner) {
     const PromptManner how = manner_of(manner);
     const Size video = s.video();
@@ -103,7 +102,7 @@ py::tuple add_mask(Session& s, int64_t id, int64_t frame, const EmbeddingPtr& im
     }
     const auto* pixels = reinterpret_cast<const uint8_t*>(mask.data());
     return frame_of([&](const Schedule& schedule) {
-        return s.add_mask(id, frame, *image, {size, from_bitmap(pixels, size)}, how, schedule);
+        return s.add_mask(id, frame, image, {size, from_bitmap(pixels, size)}, how, schedule);
     });
 }
 
@@ -140,16 +139,16 @@ void bind_session(py::module_ m) {
              py::arg("backwards") = py::none())
         .def(
             "remember",
-            [](Session& s, int64_t frame, const EmbeddingPtr& image) {
+            [](Session& s, int64_t frame, const Embedding& image) {
                 const Schedule schedule = schedule_for(nullptr);
-                without_gil([&] { s.remember(frame, *image, schedule); });
+                without_gil([&] { s.remember(frame, image, schedule); });
             },
             py::arg("frame"), py::arg("image"))
         .def(
             "track",
-            [](Session& s, int64_t frame, const EmbeddingPtr& image, bool backwards) {
+            [](Session& s, int64_t frame, const Embedding& image, bool backwards) {
                 return frame_of([&](const Schedule& schedule) {
-                    return s.track(frame, *image, backwards, schedule);
+                    return s.track(frame, image, backwards, schedule);
                 });
             },
             py::arg("frame"), py::arg("image"), py::arg("backwards") = false)

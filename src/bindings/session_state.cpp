@@ -4,6 +4,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "bindings/waiting.h"
 #include "core/error.h"
 
@@ -22,11 +24,14 @@ const char* dtype_of(at::ScalarType type) {
     return type == at::kHalf ? "float16" : "float32";
 }
 
-py::object array_of(const at::Tensor& tensor) {
+// type: of the array; by default that of the tensor.
+py::object array_of(const at::Tensor& tensor, std::optional<at::ScalarType> type = {}) {
     if (!tensor.defined()) return py::none();
     const at::Tensor host = without_gil([&] {
         at::Tensor result;
-        const auto copy = [&] { result = tensor.to(at::kCPU).contiguous(); };
+        const auto copy = [&] {
+            result = tensor.to(at::kCPU, type.value_or(tensor.scalar_type())).contiguous();
+        };
         if (tensor.is_cpu()) run_in_worker({}, copy);
         else run_on_devices({}, copy);
         return result;
@@ -40,9 +45,10 @@ at::Tensor tensor_of(const py::handle& value, at::ScalarType type, at::IntArrayR
     if (value.is_none()) return {};
     const auto array = py::array::ensure(value, py::array::c_style);
     const bool fits = array && static_cast<std::size_t>(array.ndim()) == shape.size() &&
-                      array.itemsize() == static_cast<py::ssize_t>(at::elementSize(type)) &&
+                      array.dtype().is(py::dtype(dtype_of(type))) &&
                       std::equal(shape.begin(), shape.end(), array.shape());
-    if (!fits) invalid(std::string("restore: ") + what + " has another shape than this model's");
+    if (!fits)
+        invalid(std::string("restore: ") + what + " has another shape or type than this model's");
     return at::from_blob(const_cast<void*>(array.data()), shape, type).clone();
 }
 
@@ -56,9 +62,7 @@ py::dict dict_of(const char* list, int64_t frame, const TrackedMask& mask) {
     out["counts"] = py::bytes(mask.counts);
     out["logits"] = array_of(mask.logits);
     out["memory"] = array_of(mask.memory);
-    at::Tensor pointer;
-    without_gil([&] { run_on_devices({}, [&] { pointer = mask.pointer.to(at::kFloat); }); });
-    out["pointer"] = array_of(pointer);
+    out["pointer"] = array_of(mask.pointer, at::kFloat);
     return out;
 }
 

@@ -182,9 +182,10 @@ int KernelSwitch::wanted(const std::string& request) const {
     return found == available_.end() ? -1 : static_cast<int>(found - available_.begin());
 }
 
-void force_kernels(const std::string& request) {
-    Registry& r = registry();
-    std::lock_guard lock(r.mutex);
+namespace {
+
+// Throws InvalidInput where a request, which `source` made, names what is not there.
+void check(const std::string& source, const std::string& request, const Registry& r) {
     std::string known;
     for (const KernelSwitch* s : r.switches) {
         known += " " + s->op() + " (";
@@ -204,8 +205,22 @@ void force_kernels(const std::string& request) {
                        s->available().end();
             });
         if (!fits)
-            invalid("kernels: '" + item + "' names nothing on this machine; there are:" + known);
+            invalid(source + ": '" + item + "' names nothing on this machine; there are:" + known);
     }
+}
+
+}  // namespace
+
+void check_kernels() {
+    Registry& r = registry();
+    std::lock_guard lock(r.mutex);
+    check("SEGRID_KERNELS", r.request, r);
+}
+
+void force_kernels(const std::string& request) {
+    Registry& r = registry();
+    std::lock_guard lock(r.mutex);
+    check("kernels", request, r);
     // A bare name ("avx512") applies to the ops that have such an implementation.
     for (const KernelSwitch* s : r.switches) s->choose(std::max(0, s->wanted(request)));
     r.request = request;

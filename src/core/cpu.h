@@ -106,6 +106,9 @@ struct KernelChoice {
 };
 std::vector<KernelChoice> kernel_choices();
 
+// Throws InvalidInput where SEGRID_KERNELS names what force_kernels would refuse.
+void check_kernels();
+
 // Forces implementations from now on, in the syntax of SEGRID_KERNELS. Throws InvalidInput, and
 // changes nothing, if an op does not exist or if a name is not an implementation of any op (or of
 // the op named).

@@ -45,7 +45,7 @@ private:
     int64_t piece_ = 0, done_ = 0;  // bytes: of a piece, of the first region so far
 };
 
-// Asks for all of it at once. A core waits when that is more than some lines.
+// Asks for all of it at once. With more than a few lines the core waits.
 inline void ask_for(const ReadNext& next) {
     for (int64_t i = 0; i < next.bytes; i += kLineBytes)
         __builtin_prefetch(static_cast<const std::byte*>(next.at) + i, /*for reading*/ 0,

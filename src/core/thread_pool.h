@@ -39,8 +39,8 @@ struct Worker {
 struct Schedule {
     // 0: the whole budget.
     int max_workers = 0;
-    // While other calls have tasks for a worker, this call gets no more than so many; it gets more
-    // when they have none. 0: no share, calls take turns.
+    // The most workers of this call while other calls have tasks waiting. 0: no limit, calls take
+    // turns.
     int fair_share = 0;
     // A parallel_for inside a task enlists idle workers. Meant for calls with fewer tasks than
     // workers.

@@ -78,16 +78,32 @@ std::vector<int64_t> Session::tracked_frames() const {
     return {frames.begin(), frames.end()};
 }
 
-Track& Session::track_of(int64_t id, Track& fresh) {
-    for (Track& track : tracks_) {
+Track Session::copy_of(int64_t id) const {
+    for (const Track& track : tracks_) {
         if (track.id == id) return track;
     }
     if (static_cast<int64_t>(tracks_.size()) >= options_.max_objects) {
         invalid("session: at most " + std::to_string(options_.max_objects) +
                 " objects (max_objects), and object " + std::to_string(id) + " is one more");
     }
-    fresh.id = id;
-    return fresh;
+    Track track;
+    track.id = id;
+    return track;
+}
+
+SessionFrame Session::put(Track changed, int64_t frame, const Schedule& schedule) {
+    auto place = std::find_if(tracks_.begin(), tracks_.end(),
+                              [&](const Track& track) { return track.id == changed.id; });
+    const bool is_new = place == tracks_.end();
+    if (is_new) place = tracks_.insert(place, Track{});
+    std::swap(*place, changed);
+    try {
+        return result(frame, schedule);
+    } catch (...) {
+        if (is_new) tracks_.pop_back();
+        else std::swap(*place, changed);
+        throw;
+    }
 }
 
 Track& Session::known(int64_t id) {
@@ -136,8 +152,7 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     segmenter_.check_embedding(image);
     check_frame(frame);
     validate({given}, video(), manner.anywhere);
-    Track fresh;  // added last, so that an error leaves the session as it was
-    Track& track = track_of(id, fresh);
+    Track track = copy_of(id);
     Prompt prompt;
     if (!manner.replace && track.prompts.contains(frame)) prompt = track.prompts.at(frame);
     if (given.box && !prompt.points.empty()) {
@@ -178,8 +193,7 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     mask.prompted = true;
     place.insert_or_assign(frame, std::move(mask));
     track.prompts[frame] = prompt;
-    if (&track == &fresh) tracks_.push_back(std::move(fresh));
-    return result(frame, schedule);
+    return put(std::move(track), frame, schedule);
 }
 
 SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image,
@@ -188,15 +202,14 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     const Schedule schedule = segmenter_.capped(asked);
     segmenter_.check_embedding(image);
     check_frame(frame);
-    Track fresh;  // added last, see add()
-    Track& track = track_of(id, fresh);
+    Track track = copy_of(id);
     const Embedding here = segmenter_.prepared(image, schedule);
     const at::Tensor square = square_of(given, schedule);
     at::Tensor hint = memory_.hint_of(square, schedule);
     if (!hint.is_cpu()) run_on_devices(schedule, [&] { hint = hint.to(at::kCPU); });
     ModelPrompt prompt = in_model({});
     prompt.mask_hint = hint.const_data_ptr<float>();
-    // As in sam2, the frame's own features, without a word about memory.
+    // As in sam2, the frame's own features, without the embedding that stands for "no memory".
     TrackedMask mask = decode(id, frame, *segmenter_.model().prepare(here.features, schedule),
                               prompt, false, schedule);
     bool present = false;  // a few pixels of a large mask may be none in the square
@@ -210,8 +223,7 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     mask.prompted = true;
     place_of_prompt(track, is_first(track, frame, manner)).insert_or_assign(frame, std::move(mask));
     track.prompts.erase(frame);
-    if (&track == &fresh) tracks_.push_back(std::move(fresh));
-    return result(frame, schedule);
+    return put(std::move(track), frame, schedule);
 }
 
 void Session::clear(int64_t id, int64_t frame) {

@@ -68,9 +68,10 @@ public:
     SessionFrame add_mask(int64_t id, int64_t frame, const Embedding& image, const GivenMask& mask,
                           const PromptManner& manner, const Schedule& schedule);
 
-    // To be called before the first track() of a run, and once those frames are remembered.
-    // Frames whose memory must be encoded before it:
+    // Frames with new prompts whose memory is not encoded yet. Before the first track() of a run,
+    // remember() each of them, then commit().
     std::vector<int64_t> unremembered() const;
+    // Lets new prompts take part in memory. Throws Internal if one of them is not remembered.
     void commit();
     // Frames without memory that track(frame) looks at; and those that a prompt of the object in
     // this frame looks at.
@@ -99,8 +100,11 @@ public:
     void restore(std::vector<Track> tracks) { tracks_ = std::move(tracks); }
 
 private:
-    // The object's track; for a new id `fresh`, which is not one of the session's yet.
-    Track& track_of(int64_t id, Track& fresh);
+    // A copy of the object's track, or a track for a new object.
+    Track copy_of(int64_t id) const;
+    // Takes the changed copy of a track in place of the track, or as a new one, and gives what is
+    // in the frame then. After an error the session is as it was.
+    SessionFrame put(Track changed, int64_t frame, const Schedule& schedule);
     Track& known(int64_t id);
     void check_frame(int64_t frame) const;
     void add_forgotten(Track& track, int64_t frame, bool backwards,

@@ -276,8 +276,8 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
 
 // What is kept of each frame is small and lies between large blocks that are free again: unless
 // free pages are given back, the heap grows with the number of frames. While the memory fills,
-// every frame needs larger blocks than the one before, so that it is done after each; later now and
-// then, and whenever the process has grown: large frames leave more between them than small ones.
+// each frame needs larger blocks than the one before, so pages are given back after every frame.
+// Later they are given back every kStepsBetweenReturns frames, and when the process has grown.
 void Session::give_back() {
     const double now = resident_mb();
     const bool grown = usual_mb_ > 0 && now > usual_mb_ + kGrowthMb;

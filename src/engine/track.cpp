@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <set>
 
 #include "core/error.h"
 
 namespace segrid {
 namespace {
+
+// The largest number that an option may have: far from where numbers of frames overflow, and more
+// frames than any video has.
+constexpr int64_t kMostFrames = int64_t{1} << 40;
 
 // Up to `most` of the prompted frames, the nearest: first the nearest one before `frame`, then the
 // nearest one that is not before it, then any. 0: all.
@@ -49,20 +54,21 @@ int64_t frame_of_age(int64_t frame, int64_t age, bool backwards, int64_t stride)
 }  // namespace
 
 void TrackingOptions::check() const {
-    const auto at_least = [](const char* name, int64_t least, int64_t got) {
-        if (got < least)
-            invalid(std::string(name) + ": must be at least " + std::to_string(least) + ", got " +
-                    std::to_string(got));
+    const auto in_range = [](const char* name, int64_t least, int64_t got) {
+        if (got < least || got > kMostFrames) {
+            invalid(std::string(name) + ": must be at least " + std::to_string(least) +
+                    " and at most " + std::to_string(kMostFrames) + ", got " + std::to_string(got));
+        }
     };
-    at_least("memory_frames", 1, memory_frames.value_or(1));
-    at_least("conditioning_frames", 0, conditioning_frames.value_or(0));
+    in_range("memory_frames", 1, memory_frames.value_or(1));
+    in_range("conditioning_frames", 0, conditioning_frames.value_or(0));
     if (conditioning_frames == 1)
         invalid("conditioning_frames: must be 0 (all) or at least 2, got 1");
-    at_least("pointers", 1, pointers.value_or(1));
-    at_least("memory_stride", 1, memory_stride);
-    at_least("max_hole_area", 0, max_hole_area);
-    at_least("history", 0, history);
-    at_least("max_objects", 1, max_objects);
+    in_range("pointers", 1, pointers.value_or(1));
+    in_range("memory_stride", 1, memory_stride);
+    in_range("max_hole_area", 0, max_hole_area);
+    in_range("history", 0, history);
+    in_range("max_objects", 1, max_objects);
 }
 
 MemoryRules TrackingOptions::rules(const MemoryRules& model) const {
@@ -82,6 +88,16 @@ TrackedMask* Track::find(int64_t frame) {
         if (TrackedMask* mask = at(*masks, frame)) return mask;
     }
     return nullptr;
+}
+
+std::pair<int64_t, int64_t> Track::found_between() const {
+    std::pair<int64_t, int64_t> ends{std::numeric_limits<int64_t>::max(), -1};
+    for (const auto* masks : {&conditioning, &followed}) {
+        if (masks->empty()) continue;
+        ends.first = std::min(ends.first, masks->begin()->first);
+        ends.second = std::max(ends.second, masks->rbegin()->first);
+    }
+    return ends;
 }
 
 Look Track::look(int64_t frame, bool backwards, const MemoryRules& rules, int64_t stride,
@@ -104,9 +120,10 @@ Look Track::look(int64_t frame, bool backwards, const MemoryRules& rules, int64_
         if (backwards ? t >= frame : t <= frame)
             look.pointers.push_back({t, std::abs(frame - t), &conditioning.at(t)});
     }
+    const auto [first, last] = found_between();
     for (int64_t age = 1; age < most; ++age) {
         const int64_t t = backwards ? frame + age : frame - age;
-        if (t < 0 || t >= video_frames) break;
+        if (backwards ? t > last : t < first) break;
         if (TrackedMask* mask = earlier(t)) look.pointers.push_back({t, age, mask});
     }
     return look;

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/tracking.h"
@@ -79,7 +80,8 @@ struct Track {
 
     // The mask in this frame that was found last; null if there is none.
     TrackedMask* find(int64_t frame);
-    // What frame looks at. video_frames: their number. Frames may lack memory.
+    // The earlier frames that `frame` attends to; they may lack memory. video_frames: the length
+    // of the video.
     Look look(int64_t frame, bool backwards, const MemoryRules& rules, int64_t stride,
               int64_t video_frames);
     // Removes the frame's prompts. Its mask stays as one that was followed.
@@ -89,6 +91,10 @@ struct Track {
     void drop_prompts(int64_t reached, int64_t frame, const MemoryRules& rules);
     // Removes what was followed from `first` to `last`.
     void forget(int64_t first, int64_t last);
+
+private:
+    // The first and the last frame in `conditioning` and `followed`; last < first if there is none.
+    std::pair<int64_t, int64_t> found_between() const;
 };
 
 }  // namespace segrid

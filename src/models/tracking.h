@@ -60,7 +60,7 @@ public:
     // features, [image tokens, channels].
     virtual std::shared_ptr<const FrameContext> look(const at::Tensor& image_tokens,
                                                      const Schedule& schedule) const = 0;
-    // [image tokens, channels]: the image's own features in the light of what is remembered of one
+    // [image tokens, channels]: the image's own features after attention to the memory of one
     // object. image: of this model's look(). There is at least one frame; ages of frames are below
     // rules().frames.
     virtual at::Tensor attend(const FrameContext& image, const std::vector<RememberedFrame>& frames,

@@ -124,6 +124,9 @@ def test_frames_of_a_folder_and_another_rate(make, tmp_path):
     pipeline.process_frames(str(folder), "cat", str(tmp_path / "out"), follow=True)
     assert files(tmp_path / "out") == tree({"obj1_cat": 1}, 4) and len(calls) == 1
     path = clip(tmp_path / "clip.mp4", FRAMES)  # 10 frames in a second
+    pipeline, _ = make([(SQUARE, "cat")], fps=0)
+    with pytest.raises(ValueError, match="fps: must be at least 1 frame per second, got 0"):
+        pipeline.process_video(str(path), "cat", str(tmp_path / "none"))
     pipeline, _ = make([(SQUARE, "cat")], fps=5)
     pipeline.process_video(str(path), "cat", str(tmp_path / "slow"))
     assert files(tmp_path / "slow") == tree({"obj1_cat": 1}, 4)

@@ -90,6 +90,20 @@ def test_an_unknown_level_is_refused_with_the_list_of_levels():
     assert run("", "-c", "import segrid; segrid.threads()").returncode == 0
 
 
+def test_kernels_that_are_not_there_are_refused_with_those_that_are():
+    """A run that believes it forced other kernels would measure the usual ones."""
+    for request in ("gem=plain", "gemm=sse9", "plaim"):
+        refused = subprocess.run(
+            [sys.executable, "-c", "import segrid; segrid.threads()"],
+            env={**os.environ, "SEGRID_KERNELS": request},
+            capture_output=True,
+            text=True,
+        )
+        assert refused.returncode == 1, request
+        said = f"ValueError: SEGRID_KERNELS: '{request}' names nothing on this machine; there are: "
+        assert said in refused.stderr and "gemm (" in refused.stderr
+
+
 def test_info_says_what_is_masked():
     found = run("plain", "-m", "segrid", "info", "--json")
     assert found.returncode == 0, found.stderr

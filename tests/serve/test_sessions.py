@@ -19,9 +19,8 @@ from segrid.serve.errors import NotFinite
 from segrid.serve.mask_formats import kept
 from segrid.video.snapshots import FORMAT
 
-from tests.serve.waiting import CLICK, error_of, finished, held_after, opened, until
+from tests.serve.waiting import CLICK, OCTETS, error_of, finished, held_after, opened, until
 
-OCTETS = {"content-type": "application/octet-stream"}
 TWO = [CLICK, {"object_id": 7, "frame": 2, "box": [90, 20, 140, 80]}]
 
 

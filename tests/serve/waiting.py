@@ -3,6 +3,7 @@
 import time
 from contextlib import contextmanager
 
+OCTETS = {"content-type": "application/octet-stream"}
 CLICK = {"object_id": 1, "frame": 0, "points": [[60, 60]], "labels": [1]}
 
 

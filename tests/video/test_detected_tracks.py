@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import segrid
 import torch
+from segrid.detections import Detections
+from segrid.video.detected_tracks import Schedule, Tracks
 
 from tests import models
 from tests.video.clips import SIZE, drawn, encode
@@ -251,6 +253,28 @@ def test_missing_detectors_and_prompts(tracker, detector):
         segrid.Pipeline(detector, tracker).track(CLIP)
     with pytest.raises(TypeError, match="unknown option"):
         segrid.Pipeline(Finds([]), tracker).track(CLIP, nonsense=1)
+
+
+def test_a_cancelled_track_ends_before_its_first_object(tracker):
+    cancel = segrid.CancelToken()
+    with segrid.Pipeline(Finds([]), tracker).track(CLIP, cancel=cancel) as tracks:
+        next(tracks)
+        cancel.cancel()
+        with pytest.raises(segrid.Cancelled, match="frame 1"):
+            next(tracks)
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_an_export_begins_with_the_earlier_of_start_and_schedule(tracker, tmp_path, start):
+    none = Detections(np.empty((0, 4)), np.empty(0), [], np.empty(0, np.int64), SIZE)
+    with tracker.open(CLIP[:6]) as session:
+        session.add(1, boxes=SQUARE)
+        schedule = Schedule(first=2 - start)
+        found = Tracks(session, tracker.segmenter, lambda picture: none, schedule, start=start)
+        assert len(list(found)) == 6 - start
+        (file,) = found.export(rle=tmp_path / "masks.json")
+    frames = json.loads(file.read_text())["frames"]
+    assert [frame["index"] for frame in frames] == list(range(6))
 
 
 def test_an_export_has_every_frame_that_was_given(tracker, tmp_path):

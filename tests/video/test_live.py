@@ -72,6 +72,14 @@ def test_a_camera_takes_prompts_as_a_file_does(tracker):
     assert len(live.add(2, mask=np.ones((3, 3), bool), anywhere=True)) == 2
 
 
+def test_a_closed_camera_takes_no_more_frames(tracker):
+    with tracker.live() as live:
+        live.step(drawn(0))
+    for call in (lambda: live.step(drawn(1)), lambda: live.add(1, points=[[20, 20]])):
+        with pytest.raises(ValueError, match="this session is closed; open another one"):
+            call()
+
+
 def test_a_camera_keeps_nothing_that_no_later_frame_looks_at(tracker):
     live = tracker.live()
     live.add(1, points=CLICK)

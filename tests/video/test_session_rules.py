@@ -1,5 +1,6 @@
 """Sessions: threads, cancelling, what is refused, and objects that share no pixel."""
 
+import contextlib
 import json
 import threading
 import time
@@ -193,6 +194,9 @@ def test_what_does_not_fit_is_refused(tracker):
     refused(lambda: opened(tracker, memory=3), TypeError, "unknown option 'memory'; the options")
     refused(lambda: opened(tracker, memory_frames=9), ValueError, "has learned 7 frames, got 9")
     refused(lambda: opened(tracker, conditioning_frames=1), ValueError, "at least 2, got 1")
+    for option in ("pointers", "memory_stride", "history", "max_objects", "max_hole_area"):
+        wrong = {option: 2**62}
+        refused(lambda wrong=wrong: opened(tracker, **wrong), ValueError, f"{option}: .* at most")
     with opened(tracker, max_objects=1) as s:
         refused(lambda: next(s.propagate()), ValueError, "no object has a prompt yet")
         refused(lambda: s.add(1), ValueError, "no prompt; give points, boxes or mask")
@@ -226,6 +230,51 @@ def test_a_refused_prompt_changes_nothing(tracker):
             with pytest.raises(ValueError):
                 s.add(5, mask=np.ones((3, 3)))
             assert s.ids == []
+
+
+@pytest.mark.parametrize("id", [1, 99])  # a known object, and a new one
+def test_a_prompt_that_is_cancelled_at_its_end_changes_nothing(tracker, id):
+    """The masks of all objects come last, and take most of the time here."""
+    with tracker.open([drawn(0, (1200, 1600))], long_side=None) as s:
+        for known in range(1, 25):
+            begin = time.monotonic()
+            s.add(known, points=[[30 + known, 500]])
+        usual, before, cancelled = time.monotonic() - begin, s.masks(0).array.copy(), 0
+        for share in (0.4, 0.5, 0.6, 0.7, 0.8):
+            token = segrid.CancelToken()
+            timer = threading.Timer(share * usual, token.cancel)
+            timer.start()
+            with contextlib.suppress(segrid.Cancelled), token:
+                s.add(id, points=[[400, 300]])
+                timer.cancel()
+                break
+            cancelled += 1
+            assert s.ids == list(range(1, 25)) and np.array_equal(s.masks(0).array, before)
+        assert cancelled, "vacuous"
+
+
+def test_many_pointers_cost_no_time(tracker):
+    """Frames that were never found are not looked for: neither to the end of a video of unknown
+    length, nor beyond its beginning."""
+    images = (drawn(i) for i in range(6))
+    with tracker.open(images, pointers=2**40) as few:
+        few.add(1, 3, points=CLICK)
+        assert len(list(few.propagate("both"))) == 6
+
+
+def test_arrays_of_another_type_are_refused(tracker, tmp_path):
+    """Their bits would be taken for other numbers."""
+    path = tmp_path / "session.safetensors"
+    with opened(tracker) as session:
+        session.add(1, points=CLICK)
+        session.snapshot(path)
+    with safe_open(path, "np") as file:
+        metadata, arrays = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
+    name = json.loads(metadata["session"])["tracks"][0]["masks"][0]["pointer"]
+    arrays[name] = arrays[name].view(np.int32)
+    save_file(arrays, path, metadata)
+    with pytest.raises(ValueError, match="a pointer has another shape or type"):
+        tracker.restore(path, CLIP)
 
 
 def test_anywhere_takes_what_sam2_takes(tracker):

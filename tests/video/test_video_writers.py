@@ -261,6 +261,8 @@ def test_export(tmp_path):
     assert len(list(places["labels"].iterdir())) == 6
     with pytest.raises(ValueError, match="export: pass at least one of overlay="):
         export([], frames)
+    with pytest.raises(ValueError, match="rate: must be above 0 frames per second, got 0"):
+        export([], frames, table=tmp_path / "t.csv", rate=0)
 
 
 def test_a_failing_session_leaves_only_label_pictures(tmp_path):

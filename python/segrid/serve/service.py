@@ -21,10 +21,12 @@ from segrid.serve.metrics import Metrics
 from segrid.serve.models import Models
 from segrid.serve.sessions import VideoSessions
 from segrid.serve.settings import Settings
+from segrid.serve.video_session import VideoSession
 
 T = TypeVar("T")
 logger = logging.getLogger("segrid.serve")
 FILE_THREADS = 4  # that read and write files and make pictures
+FRAME_THREADS = 2  # that decode frames of videos
 
 
 class Service:
@@ -40,6 +42,7 @@ class Service:
         self.sessions = VideoSessions(settings, self.models, self.jobs)
         self.compute_threads = ThreadPoolExecutor(settings.compute_slots, "segrid-compute")
         self.file_threads = ThreadPoolExecutor(FILE_THREADS, "segrid-files")
+        self.frame_threads = ThreadPoolExecutor(FRAME_THREADS, "segrid-frames")
         self.job_threads = ThreadPoolExecutor(settings.running_jobs, "segrid-jobs")
         self.is_draining = False
         self.streams = 0  # that are open
@@ -89,7 +92,12 @@ class Service:
         """Closes everything."""
         await self.drain(0)
         await self.sessions.stop()
-        for threads in (self.compute_threads, self.file_threads, self.job_threads):
+        for threads in (
+            self.compute_threads,
+            self.file_threads,
+            self.frame_threads,
+            self.job_threads,
+        ):
             threads.shutdown(wait=True, cancel_futures=True)
 
     async def compute(self, request: Request, work: Callable[..., T], *arguments: object) -> T:
@@ -106,7 +114,7 @@ class Service:
         work: Callable[..., T],
         *arguments: object,
     ) -> T:
-        """`compute` on threads of one's own.
+        """Like `compute`, on the threads that `threads()` returns.
 
         threads : gives them when it is the request's turn, or raises an error for the caller
         """
@@ -121,6 +129,19 @@ class Service:
                 self.admission.leave(time.perf_counter() - begin)
         finally:
             gone.cancel()
+
+    async def in_session(
+        self, request: Request, found: VideoSession, work: Callable[..., T], *arguments: object
+    ) -> T:
+        """Runs a call of a session on its thread. A call that waits for the calls before it takes
+        no slot from other sessions.
+
+        Raises ServiceError where a job uses the session, where it was closed while the call waited,
+        and where too many calls wait for it.
+        """
+        found.check_free()
+        async with found.turn(self.settings.queue_per_client):
+            return await self.cancellable(request, found.free_worker, work, *arguments)
 
     async def _run(
         self,
@@ -148,6 +169,12 @@ class Service:
         """Runs `work(*arguments)`, which is short, on a thread for files and pictures."""
         return await asyncio.get_running_loop().run_in_executor(
             self.file_threads, in_context(_run, CancelToken(), work, arguments)
+        )
+
+    async def decode(self, work: Callable[..., T], *arguments: object) -> T:
+        """`read` for a frame of a video, which may have to decode many frames before it."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self.frame_threads, in_context(_run, CancelToken(), work, arguments)
         )
 
 

@@ -69,8 +69,7 @@ class SessionCalls:
     async def call(self, found: VideoSession, work: Callable[..., T], *arguments: object) -> T:
         """Runs a call of the engine's session on its thread. Raises ServiceError where a job uses
         it, or where it was closed while the call waited."""
-        found.check_free()
-        return await self._service.cancellable(self._request, found.free_worker, work, *arguments)
+        return await self._service.in_session(self._request, found, work, *arguments)
 
     async def add(
         self, session_id: str, body: AddBody
@@ -121,9 +120,8 @@ class SessionCalls:
     ) -> JsonObject:
         """Changes what is said of an object; also while a job runs."""
         found = self.session_of_object(session_id, number)
-        facts = found.describe(number, name, category)
-        if color is not None:
-            facts.color = (color[0], color[1], color[2])
+        rgb = None if color is None else (color[0], color[1], color[2])
+        facts = found.change(number, name, category, rgb)
         return object_json(number, facts, found.frames_with_masks().get(number, []))
 
     def session_of_object(self, session_id: str, number: int) -> VideoSession:
@@ -143,8 +141,7 @@ class SessionCalls:
         found = self.session_of_object(session_id, number)
         if frame not in found.objects[number].prompted:
             raise invalid(f"frame: object {number} has no prompt in frame {frame}")
-        await self.call(found, found.engine.clear, number, frame)
-        found.objects[number].prompted.discard(frame)
+        await self.call(found, found.clear, number, frame)
 
     async def reset(self, session_id: str) -> None:
         """Removes all objects."""
@@ -177,7 +174,7 @@ class SessionCalls:
         found = self._service.sessions.get(session_id)
         if frame >= self._service.settings.video_frames:
             raise ServiceError(404, "frame_not_found", f"there is no frame {frame}")
-        return await self._service.read(lambda: jpeg(found.engine.picture(frame), long_side))
+        return await self._service.decode(lambda: jpeg(found.engine.picture(frame), long_side))
 
     async def frame_masks(self, session_id: str, frame: int, form: Form) -> JsonObject:
         """The masks that a frame has; also while a job runs."""

@@ -25,6 +25,7 @@ from segrid.video.session import Session
 from segrid.video.snapshots import read_snapshot
 
 logger = logging.getLogger("segrid.serve")
+COSTLY = ("history", "memory_stride", "pointers")  # options by which a session grows
 VIDEO, SNAPSHOT, ORIGIN = "video", "session.safetensors", "origin.json"  # files of a session
 
 
@@ -92,7 +93,7 @@ class VideoSessions:
     async def close_idle(self) -> None:
         """Closes the sessions that were idle for longer than `session_timeout`."""
         for found in self.all():
-            if found.idle_s > self._settings.session_timeout and not found.is_busy:
+            if found.idle_s > self._settings.session_timeout and not found.is_in_use:
                 logger.info("session %s timed out", found.session_id)
                 await self.close(found)
 
@@ -136,14 +137,14 @@ class VideoSessions:
         run : runs a function, which computes, with its argument
         """
         await self.make_room()
+        if self._settings.restore:
+            write_text(place.folder / ORIGIN, json.dumps(_origin_json(origin)))
         self._opening += 1
         try:
             engine = await run(self._opened, origin)
         finally:
             self._opening -= 1
         found = VideoSession(place.session_id, engine, origin)
-        if self._settings.restore:
-            write_text(place.folder / ORIGIN, json.dumps(_origin_json(origin)))
         self._sessions[place.session_id] = found
         return found
 
@@ -185,8 +186,7 @@ class VideoSessions:
         if found.job is not None and not found.job.is_over:
             self._jobs.cancel(found.job)
             await found.job.finished.wait()
-        await asyncio.get_running_loop().run_in_executor(found.worker, found.close)
-        found.worker.shutdown(wait=False)
+        await _end(found)
         self._jobs.forget_session(found.session_id)
         if not keep_files:
             self.folder.remove(found.session_id)
@@ -227,8 +227,14 @@ class VideoSessions:
                 "open it with a smaller max_objects",
                 setting="max_objects",
             )
+        for name in COSTLY:
+            if snapshot.options.get(name) is not None:
+                raise invalid(
+                    f"snapshot: of a session that was opened with {name}=; this service has no "
+                    "such sessions, because they may need any memory or time"
+                )
         tracker = self._models.tracker(found.origin.model, found.origin.image_side)
-        engine = tracker.restore(path, source=found.origin.path)
+        engine = tracker.restore(snapshot, source=found.origin.path)
         try:
             objects = _objects(engine, notes, prompted_frames(snapshot.tracks))
             found.go_on_with(engine, objects)
@@ -252,6 +258,7 @@ class VideoSessions:
         """Whether a session of an earlier server could be opened again."""
         folder = self.folder.path / session_id
         loop = asyncio.get_running_loop()
+        found = None
         try:
             origin = _read_origin(folder, self._settings)
             engine = await loop.run_in_executor(None, self._opened, origin)
@@ -260,6 +267,8 @@ class VideoSessions:
                 await loop.run_in_executor(found.worker, self.take_up, found, folder / SNAPSHOT)
         except Exception:
             logger.exception("session %s could not be taken up and is removed", session_id)
+            if found is not None:
+                await _end(found)
             return False
         self._sessions[session_id] = found
         return True
@@ -276,6 +285,12 @@ class Place:
     def video(self) -> Path:
         """Where an uploaded video goes."""
         return self.folder / VIDEO
+
+
+async def _end(found: VideoSession) -> None:
+    """Closes the engine's session and its thread."""
+    await asyncio.get_running_loop().run_in_executor(found.worker, found.close)
+    found.worker.shutdown(wait=False)
 
 
 def _objects(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import colorsys
+import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +54,9 @@ class Origin:
 class VideoSession:
     """A session of the engine with what the API tells of it.
 
-    The engine's session is used on `worker` alone, a single thread. What was found is kept here as
-    run lengths as it comes, so that masks can be read at any time, also while a job runs.
+    The engine's session is used on `worker` alone, a single thread, which alone adds and removes
+    objects, too. What was found is kept here as run lengths as it comes, so that masks can be read
+    at any time, also while a job runs.
     """
 
     def __init__(self, session_id: str, session: Session, origin: Origin) -> None:
@@ -66,6 +69,8 @@ class VideoSession:
         self.is_closed = False
         self._found: dict[int, FrameMasks] = {}
         self._lock = threading.Lock()
+        self._turn = asyncio.Lock()
+        self._calls = 0  # that use the engine's session, or wait for it
 
     def use(self) -> None:
         """Notes that the session is in use now."""
@@ -86,6 +91,33 @@ class VideoSession:
     def is_busy(self) -> bool:
         """Whether a job uses the session."""
         return self.job is not None and not self.job.is_over
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a job or a call uses the session."""
+        return self.is_busy or self._calls > 0
+
+    @contextlib.asynccontextmanager
+    async def turn(self, most: int) -> AsyncIterator[None]:
+        """The block of a call that uses the engine's session, one after the other.
+
+        Raises ServiceError (429) where as many as `most` calls are there already.
+        """
+        if self._calls >= most:
+            raise ServiceError(
+                429,
+                "busy_server",
+                f"{most} calls of this session wait, which is the limit (queue_per_client)",
+                setting="queue_per_client",
+                retry_after=1,
+            )
+        self._calls += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._calls -= 1
+            self.use()
 
     def check_free(self) -> None:
         """Raises ServiceError where the session is closed, or where a job uses it: like sam2's, a
@@ -144,18 +176,37 @@ class VideoSession:
             ],
         }
 
-    def describe(self, number: int, name: str | None, category: str | int | None) -> ObjectFacts:
-        """Notes what is given of an object, a new or a known one."""
-        facts = self.objects.setdefault(number, ObjectFacts(None, None, color_of(number)))
+    def change(
+        self,
+        number: int,
+        name: str | None,
+        category: str | int | None,
+        color: tuple[int, int, int] | None,
+    ) -> ObjectFacts:
+        """Notes what is given of a known object; also while a job runs. Raises ServiceError."""
+        if (facts := self.objects.get(number)) is None:
+            raise not_found()
+        self._note_facts(number, facts, name, category)
+        facts.color = color or facts.color
+        return facts
+
+    def _note_facts(
+        self, number: int, facts: ObjectFacts, name: str | None, category: str | int | None
+    ) -> None:
         if name is not None:
             facts.name = self.engine.names[number] = name
         if category is not None:
             facts.category = category
             if isinstance(category, int):
                 self.engine.categories[number] = category
-        return facts
 
     # The calls below use the engine's session: they run on `worker`.
+
+    def describe(self, number: int, name: str | None, category: str | int | None) -> ObjectFacts:
+        """Notes what is given of an object, a new or a known one."""
+        facts = self.objects.setdefault(number, ObjectFacts(None, None, color_of(number)))
+        self._note_facts(number, facts, name, category)
+        return facts
 
     def prompt(self, number: int, frame: int, **prompt: Any) -> FrameMasks:
         """Prompts an object as `Session.add` does, and returns the masks of the frame. After an
@@ -190,13 +241,22 @@ class VideoSession:
         old.close()
 
     def drop_object(self, number: int) -> None:
-        """Removes an object with its masks."""
+        """Removes an object with its masks. Raises ServiceError where it is gone."""
+        if number not in self.objects:
+            raise not_found()
         self.engine.remove(number)
         self.objects.pop(number, None)
         with self._lock:
             for masks in self._found.values():
                 masks.pop(number, None)
             self._found = {frame: masks for frame, masks in self._found.items() if masks}
+
+    def clear(self, number: int, frame: int) -> None:
+        """Takes back the prompts of an object in a frame. Raises ServiceError where it is gone."""
+        if (facts := self.objects.get(number)) is None:
+            raise not_found()
+        self.engine.clear(number, frame)
+        facts.prompted.discard(frame)
 
     def reset(self) -> None:
         """Removes all objects."""

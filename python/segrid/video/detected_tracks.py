@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid._closing import Closing
-from segrid._native import CancelToken, cancel_scope
+from segrid._native import Cancelled, CancelToken, cancel_scope
 from segrid._types import Progress
 from segrid.detections import Detections
 from segrid.mask_matching import MATCH, boxed, iou_of, match
@@ -31,7 +31,7 @@ class Schedule:
     """In which frames objects are detected, and which of them are known.
 
     first : the first frame of the detector
-    every : it looks at every which frame from then on; None: at no other
+    every : n: it looks at every n-th frame from then on; None: at no other
     match_iou : the mask IoU with a followed object of the same label from which a detection is that
         object; below that, it is a new one
 
@@ -134,6 +134,8 @@ class Tracks(Closing):
 
     def _empty(self, index: int) -> TrackedFrame | None:
         """A frame without objects; None beyond the end."""
+        if self._cancel is not None and self._cancel.cancelled:
+            raise Cancelled(f"track: cancelled before frame {index}")
         try:
             self.session.picture(index)
         except FrameNotFound:
@@ -215,14 +217,16 @@ class Tracks(Closing):
         table: str | os.PathLike[str] | None = None,
         rate: float | None = None,
     ) -> list[Path]:
-        """Writes the frames that were given so far, with the objects that are in them, and returns
-        the paths. Frames before the first object are written, too.
+        """Writes the frames up to the last one that was given, with the objects that are in them,
+        and returns the paths. The first one is that of the schedule, or `start` where it is
+        earlier: the iterator of a run that was taken up again begins later, and its export holds
+        all frames. Frames before the first object are written, too.
 
         Arguments and errors are those of `Session.export`.
         """
         last = self._start - 1 if self.frame is None else self.frame.index
         return self.session.export(
-            frames=range(self._schedule.first, last + 1),
+            frames=range(min(self._start, self._schedule.first), last + 1),
             overlay=overlay,
             labels=labels,
             rle=rle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -39,9 +40,13 @@ def export(
     rate : frames per second of the overlay; None: that of the frames, else 25
 
     The files appear when all frames are written; label pictures appear one by one. Raises
-    ValueError where there is nothing to write, and what the writers and `frames` raise.
+    ValueError where there is nothing to write, or for a rate that is not above 0, and what the
+    writers and `frames` raise.
     """
-    rate = rate or frames.rate
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(f"rate: must be above 0 frames per second, got {rate}")
+    rate = frames.rate if rate is None else rate
+    overlay_rate = DEFAULT_RATE if rate is None else rate
     written: list[Path] = []
     add: list[Callable[[Tracked], object]] = []
     with ExitStack() as files:
@@ -58,7 +63,7 @@ def export(
             add.append(folder.add)
             written.append(folder.folder)
         if overlay is not None:
-            video = files.enter_context(OverlayVideo(overlay, rate=rate or DEFAULT_RATE))
+            video = files.enter_context(OverlayVideo(overlay, rate=overlay_rate))
             add.append(lambda tracked: video.add(frames.read(tracked.index), tracked))
             written.append(video.path)
         if not written:

@@ -41,6 +41,7 @@ class LiveSession(Objects, Closing):
         self._embedding: _core.Embedding | None = None
         self._size: tuple[int, int] | None = None
         self._index = -1
+        self._closed = False
 
     @property
     def index(self) -> int:
@@ -70,6 +71,7 @@ class LiveSession(Objects, Closing):
         prompt = Prompt(points, labels, boxes, mask, Manner(replace, anywhere, anew))
         id = operator.index(id)
         with self._owned("add"):
+            self._check_open("add")
             if self._embedding is None:
                 self._waiting.append(_Waiting(id, prompt, name, category))
                 return None
@@ -92,6 +94,7 @@ class LiveSession(Objects, Closing):
         picture = to_image(image)
         size = picture.shape[:2]
         with self._owned("step"):
+            self._check_open("step")
             if self._size is not None and size != self._size:
                 raise ValueError(
                     f"step: frame {self._index + 1} has {size[1]} x {size[0]} pixels, but the "
@@ -107,6 +110,10 @@ class LiveSession(Objects, Closing):
             if not self._options["keep_masks"]:
                 self._native.drop_prompts(self._index)
             return self._frame(found)
+
+    def _check_open(self, call: str) -> None:
+        if self._closed:
+            raise ValueError(f"{call}: this session is closed; open another one")
 
     def _begin(self, size: tuple[int, int], embedding: _core.Embedding) -> None:
         """Gives the first frame the prompts that waited for it."""
@@ -166,8 +173,9 @@ class LiveSession(Objects, Closing):
             self._forget_names()
 
     def close(self) -> None:
-        """Drops everything. A second call does nothing."""
+        """Drops everything: the session takes no more frames. A second call does nothing."""
         with self._owned("close"):
+            self._closed = True
             self._native.reset()
             self._embedding = None
             self._waiting.clear()

@@ -44,7 +44,7 @@ class Session(Objects, Closing):
     conditioning_frames : the most prompted frames that are looked at, 0 for all
         (max_cond_frames_in_attn)
     pointers : frames that are looked back at for object pointers (max_obj_ptrs_in_encoder)
-    memory_stride : every which frame is remembered (memory_temporal_stride_for_eval)
+    memory_stride : n: every n-th frame is remembered (memory_temporal_stride_for_eval)
     max_hole_area : holes of at most this many low-resolution pixels are filled (fill_hole_area)
     non_overlap : each pixel belongs to one object at most (non_overlap_masks)
     corrections_condition : a correction of a frame that was followed is a conditioning frame from

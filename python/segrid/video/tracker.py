@@ -13,7 +13,7 @@ from segrid.video.changed_config import ConfigChange
 from segrid.video.frame_store import FrameStore
 from segrid.video.live import LiveSession
 from segrid.video.session import Session
-from segrid.video.snapshots import Opened, read_snapshot
+from segrid.video.snapshots import Opened, Snapshot, read_snapshot
 from segrid.video.sources import VideoLike, only_goes_forward, open_frames
 
 
@@ -27,12 +27,12 @@ class Tracker(LoadedModel):
         (config.json with the model_type sam2_video, as transformers publishes SAM 2)
 
     image_side : the side of the square that frames are resized into, in pixels, a multiple of 32;
-        None: the one that the model was trained for. Half of it costs a fourth of the encoder and
-        a sixteenth of the memory, and small objects (docs/video.md)
-    memory_pooling : of remembered frames, the mean of so many tokens along each side of a square is
-        kept and looked at, 2 x 2 for 2. None: every token, as SAM 2 does. 2 saves most of
-        memory attention, and three quarters of what each object's frames take in memory; masks
-        change (docs/video.md). Only for SAM 2
+        None: the one that the model was trained for. At half of it the encoder takes a quarter of
+        the time and memory attention a sixteenth, but small objects get lost (docs/video.md)
+    memory_pooling : n: of each remembered frame, every square of n x n tokens is kept as its mean.
+        None: every token is kept, as SAM 2 does. 2 saves most of memory attention, and three
+        quarters of what each object's frames take in memory; masks change (docs/video.md). Only for
+        SAM 2
 
     Raises what `Segmenter` raises; NotImplementedError for a model without memory, and for EdgeTAM
     with memory_pooling, whose memory is condensed already; ValueError for a side or a pooling that
@@ -120,31 +120,30 @@ class Tracker(LoadedModel):
 
     def restore(
         self,
-        snapshot: str | os.PathLike[str],
+        snapshot: str | os.PathLike[str] | Snapshot,
         source: VideoLike | None = None,
         *,
         store_bytes: int | None = None,
     ) -> Session:
         """Takes a session up again, in this process or another one: it goes on with the same bits.
 
-        snapshot : a file that `Session.snapshot` wrote
+        snapshot : a file that `Session.snapshot` wrote, or what `read_snapshot` read from it
         source : the video; None: the path that the session was opened with
 
         Raises FileNotFoundError, CorruptFileError (a ValueError) for a file that is no snapshot,
         and ValueError where another model made the snapshot, where the video has another size, or
         where no path is known.
         """
-        kept = read_snapshot(snapshot)
+        kept = snapshot if isinstance(snapshot, Snapshot) else read_snapshot(snapshot)
+        name = "snapshot" if isinstance(snapshot, Snapshot) else os.fspath(snapshot)
         if kept.model_id != self.model_id:
             raise ValueError(
-                f"{os.fspath(snapshot)}: made by another model, or with another image_side or "
+                f"{name}: made by another model, or with another image_side or "
                 f"memory_pooling ({kept.model_id}); this one is {self.model_id}"
             )
         source = kept.path if source is None else source
         if source is None:
-            raise ValueError(
-                f"{os.fspath(snapshot)}: the session was not opened by a path; give source="
-            )
+            raise ValueError(f"{name}: the session was not opened by a path; give source=")
         session = self.open(
             source, long_side=kept.long_side, store_bytes=store_bytes, **kept.options
         )

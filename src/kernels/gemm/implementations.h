@@ -21,7 +21,8 @@ struct Dequantisation {
 struct Fp32Implementation {
     void (*product)(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,
                     Rows<float> c, bool accumulate, ReadNext next);
-    // B with this stride and as many columns is read without a copy; 0: B is never copied.
+    // A B with this stride and so many columns is read in place, any other is copied first. 0:
+    // every B is read in place.
     int64_t strip = 0;
     // Products with fewer columns than these take as long.
     int64_t narrowest = 16;

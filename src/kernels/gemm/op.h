@@ -53,13 +53,12 @@ Factor make_reused_factor(Precision precision, int64_t k, int64_t n, const float
 
 // The columns of the strips that products in fp32 read without a copy; 0: they read rows.
 int64_t strip_width();
-// The fewest columns of a factor that are worth a product of their own: one with fewer takes as
-// long.
+// A product with fewer columns takes as long as one with this many.
 int64_t narrowest(Precision precision);
 
 // C[m,n] = A[m,k] B[k,n] (+ C when accumulate). C overlaps neither A nor B.
-// next: what is read after the product, for which it may ask meanwhile. Of several, a factor must
-// lie in strips.
+// next: what is read after the product, for which it may ask meanwhile. More than one region only
+// if b lies in strips.
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, const Factor& b, Rows<float> c,
             bool accumulate = false, std::span<const ReadNext> next = {});
 inline void matmul(int64_t m, int64_t n, int64_t k, Rows<const float> a, Rows<const float> b,

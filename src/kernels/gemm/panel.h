@@ -12,9 +12,10 @@ inline constexpr int64_t kPanel = 64;  // columns of a panel
 // A panel of an s8 weight in fours of rows, [k / 4][kPanel][4], 64-byte aligned.
 struct Int8Panel {
     const int8_t* data;
-    // Whether four products with u8 numbers always add up in 16 bits: those of the first two rows
-    // of a four and of the next four, and those of their last two rows. Then in each column the
-    // positive values of such rows add up to at most kNarrow, and so do the negative ones.
+    // Whether sums of four products u8 x s8 always fit 16 bits, which AVX2 needs: those of the
+    // first two rows of a four and of the next four, and those of their last two rows. Then in each
+    // column the positive values of such rows add up to at most kNarrow, and the negative ones to
+    // at least -kNarrow.
     bool narrow;
 };
 inline constexpr int kNarrow = 128;  // 128 x 255 = 32640

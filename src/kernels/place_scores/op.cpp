@@ -31,7 +31,8 @@ void place_scores(const PlaceKeys& of, const PlaceQueries& queries, const float*
                   Rows<float> scores, std::span<const ReadNext> next) {
     trace::count_product(Precision::Fp32, queries.count * of.keys() * of.width);
     if (of.group != 16 && (of.group != 8 || table().scores == places::avx512))
-        internal("place_scores: this implementation does not read groups of so many places");
+        internal("place_scores: no implementation for groups of " + std::to_string(of.group) +
+                 " places: avx512 reads 16, the others 8 and 16");
     table().scores(of, queries, packed, scores, next);
 }
 

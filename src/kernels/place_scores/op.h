@@ -33,7 +33,7 @@ struct PlaceKeys {
     int64_t frame(int64_t key) const { return key / group % frames; }
 };
 
-// What several queries make of a row of the grid.
+// Several queries, folded with the projection for one row of the grid: A, a, D and d above.
 struct PlaceQueries {
     int64_t count = 0;
     // A, then a as one more channel: [places / group, count, width + 1, group]

@@ -9,7 +9,7 @@ void plain(const PlaceKeys& of, const PlaceQueries& queries, const float* packed
     for (int64_t q = 0; q < queries.count; ++q) {
         const float* down = queries.down + q * (width + 1);
         for (int64_t key = 0; key < of.keys(); ++key) {
-            const int64_t group = key / step, place = key % lanes;
+            const int64_t group = key / step, place = of.place(key) % lanes;
             const float* across =
                 queries.across + (group * queries.count + q) * (width + 1) * lanes + place;
             const float* u = packed + group * step * width + key % step;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "core/error.h"
 #include "core/fresh_tensor.h"
 #include "core/trace.h"
 #include "models/sam2/memory_attention_plain.h"
@@ -35,7 +36,12 @@ Linear turned_qkv(const WeightScope& s, int64_t dim, int64_t inner, int64_t head
     const auto bias = [&](const char* name) { return (s / name).tensor("bias", {inner}); };
     const LinearWeight q = by_halves(weight("q_proj"), heads),
                        k = by_halves(weight("k_proj"), heads), v = weight("v_proj");
-    const bool quantised = q.scales.defined() && k.scales.defined() && v.scales.defined();
+    const bool quantised = q.scales.defined();
+    if (k.scales.defined() != quantised || v.scales.defined() != quantised) {
+        fail(ErrorKind::Corrupt, s.store().path() + ": " + s.prefix() +
+                                     " is kept in int8 in part; all of q_proj, k_proj and v_proj " +
+                                     "must be");
+    }
     return {{at::cat({q.values, k.values, v.values}),
              quantised ? at::cat({q.scales, k.scales, v.scales}) : at::Tensor()},
             at::cat({by_halves(bias("q_proj"), heads), by_halves(bias("k_proj"), heads),
@@ -138,7 +144,6 @@ void MemoryAttentionLayer::project(const Rotation& turn, const float* x, float* 
 }
 
 void MemoryAttentionLayer::look(const Rotation& turn, float* x, const Schedule& schedule) const {
-    static_assert(kRowTile == kPanel);
     const int64_t head_dim = inner_ / heads_;
     PackedKeys keys(precision_, tokens_, heads_, head_dim);
     PackedValues values(precision_, tokens_, inner_, inner_ / heads_);

@@ -14,10 +14,10 @@ MemoryConfig::MemoryConfig(const Config& c, const ImageConfig& image,
       grid(image.stages.sides[2]),
       pooling(c.integer("memory_pooling", 1, {.low = 1, .high = 64})),
       attention(std::move(defaults)) {
-    const auto must_be = [&](const std::string& key, int64_t value, int64_t wanted) {
-        if (c.integer(key, wanted) != wanted)
+    const auto must_be = [&](const std::string& key, int64_t only) {
+        if (c.integer(key, only) != only)
             fail(ErrorKind::Unsupported,
-                 c.name() + ": " + key + " must be " + std::to_string(value) + " for this model");
+                 c.name() + ": " + key + " must be " + std::to_string(only) + " for this model");
     };
     if (grid % pooling != 0)
         contradiction(c, "memory_pooling must divide the " + std::to_string(grid) +
@@ -48,7 +48,7 @@ MemoryConfig::MemoryConfig(const Config& c, const ImageConfig& image,
     a.mlp = c.integer(mlp + "_hidden_size", a.mlp, {.low = 1, .high = 65536});
     a.theta = c.number("rope_parameters.rope_theta", c.number("memory_attention_rope_theta", 10000),
                        {.low = 1, .high = 1e9});
-    must_be("memory_attention_hidden_size", dim, dim);
+    must_be("memory_attention_hidden_size", dim);
     if (c.text(mlp + "_hidden_act", "relu") != "relu")
         fail(ErrorKind::Unsupported, c.name() + ": " + mlp + "_hidden_act must be relu");
     // Rotary positions turn pairs of channels, half of them by the row and half by the column.
@@ -71,11 +71,11 @@ MemoryConfig::MemoryConfig(const Config& c, const ImageConfig& image,
     e.fuser_kernel = c.integer("memory_fuser_kernel_size", e.fuser_kernel, {.low = 1, .high = 31});
     e.scale = c.number("sigmoid_scale_for_mem_enc", e.scale, {.low = -1e4, .high = 1e4});
     e.bias = c.number("sigmoid_bias_for_mem_enc", e.bias, {.low = -1e4, .high = 1e4});
-    must_be("mask_downsampler_stride", 2, 2);
-    must_be("mask_downsampler_padding", e.kernel / 2, e.kernel / 2);
-    must_be("memory_fuser_padding", e.fuser_kernel / 2, e.fuser_kernel / 2);
-    must_be("memory_fuser_embed_dim", dim, dim);
-    must_be("memory_encoder_hidden_size", dim, dim);
+    must_be("mask_downsampler_stride", 2);
+    must_be("mask_downsampler_padding", e.kernel / 2);
+    must_be("memory_fuser_padding", e.fuser_kernel / 2);
+    must_be("memory_fuser_embed_dim", dim);
+    must_be("memory_encoder_hidden_size", dim);
     if (e.embedding != dim)
         contradiction(c, "mask_downsampler_embed_dim must equal vision_config.fpn_hidden_size");
     if ((e.total_stride & (e.total_stride - 1)) != 0 || e.kernel % 2 == 0 ||

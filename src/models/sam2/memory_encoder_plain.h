@@ -29,7 +29,8 @@ struct MaskDownsampling {
     at::Tensor operator()(const at::Tensor& x) const;
 };
 
-// x += scale * (W2 gelu(W1 norm(depthwise convolution(x))))  ("A ConvNet for the 2020s", 2022)
+// Returns x + scale * (W2 gelu(W1 norm(depthwise convolution(x))))  ("A ConvNet for the 2020s",
+// 2022)
 struct FuserBlock {
     FuserBlock(const Weights& weights, const sam2::MemoryConfig& config);
     at::Tensor operator()(const at::Tensor& x) const;

@@ -18,10 +18,10 @@ struct MemoryTokens {
     // What keys are made of: features and positions, [tokens, memory channels]. If by_place, every
     // group of places is transposed, as place_scores reads it.
     at::Tensor keys;
-    PackedValues values;  // the features alone
-    // What is added to the scores of pointers, and the same for all tokens, [tokens]; undefined
-    // if it is 0, or by_place.
-    float pointer_bias = 0;
+    PackedValues values;     // the features alone
+    float pointer_bias = 0;  // added to the scores of pointers
+    // The same as one number per token, 0 for those of frames, [tokens]; undefined if pointer_bias
+    // is 0, or by_place.
     at::Tensor biases;
 
     int64_t on_grids() const { return tokens - pointers; }

@@ -13,8 +13,8 @@
 namespace segrid::sam2 {
 namespace {
 
-// Queries that meet keys together. With fewer of them, keys would be read more often, and those of
-// several frames are more than the caches hold.
+// Queries of a block. With fewer of them keys would be read more often, and the keys of several
+// frames are more than the caches hold.
 constexpr int64_t kQueries = 64;
 
 // Columns of the grid that kQueries attend to together: what the queries become for them has to
@@ -185,8 +185,8 @@ void PlaceAttention::attend(const Head& head, const MemoryTokens& memory, int64_
     float* down = arena.take<float>(rows * grid_ * channels);
     fold(head, rows, q, across, down, arena);
     float* scores = arena.take<float>(rows * of.keys());
-    // One row of the grid after the other, for one part of the columns after the other. While keys
-    // are met, their values are fetched, and meanwhile the keys that follow.
+    // For each part of the columns, all rows of the grid. While scores are computed the values are
+    // prefetched, and while values are read the next keys are.
     const int64_t steps = grid_ / columns_ * grid_, size = of.keys() * width_;
     const auto first_key = [&](int64_t step) {
         return (step % grid_ * grid_ + step / grid_ * columns_) * memory.frames;

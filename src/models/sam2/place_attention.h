@@ -34,8 +34,9 @@ private:
     class Reading;
     void attend(const Head& head, const MemoryTokens& memory, int64_t rows, Rows<const float> q,
                 Rows<float> out, Arena& arena) const;
-    // What one query becomes for all places along one side of the grid, [width + 1, grid]. real,
-    // imaginary: its pairs that turn along this side, turned back to the middle of the grid.
+    // Folds the keys' projection into one query, for all places along one side of the grid:
+    // [width + 1, grid]. real, imaginary: its pairs that turn along this side, turned back to the
+    // middle of the grid.
     void fold(const at::Tensor& weight, const float* real, const float* imaginary, float* folded,
               Arena& arena) const;
     // The same of several queries q, which it turns back to the middle of the grid. across, down:

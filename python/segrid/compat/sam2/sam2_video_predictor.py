@@ -20,6 +20,7 @@ from segrid.compat.sam2.video_frames import VideoImages, open_video
 from segrid.compat.sam2.video_settings import of_model, session_options, video_settings_of
 from segrid.compat.sam2.video_state import State, rows
 from segrid.compat.tensors import array_of
+from segrid.compat.video_rules import frames_in_order
 from segrid.video.tracked_frame import TrackedFrame
 from segrid.video.tracker import Tracker
 
@@ -273,9 +274,7 @@ class SAM2VideoPredictor(SAM2Base):
         ids = state["obj_ids"]
         start = min(session.prompted_frames) if start_frame_idx is None else start_frame_idx
         most = state["num_frames"] if max_frame_num_to_track is None else max_frame_num_to_track
-        order = range(start, min(start + most, state["num_frames"] - 1) + 1)
-        if reverse:
-            order = range(start, max(start - most, 0) - 1, -1) if start > 0 else range(0)
+        order = frames_in_order(start, most, state["num_frames"], reverse)
         if not order:
             return
         frames: Iterator[TrackedFrame] = session.propagate(

@@ -13,11 +13,11 @@ from PIL import Image
 
 from segrid.compat.squashed_frames import SquashedFrames, known_count
 from segrid.compat.tensors import tensor_of
+from segrid.compat.video_rules import DEVIATION, MEAN
 from segrid.video.frame_lists import ListFrames
 from segrid.video.frames import Frames
 from segrid.video.sources import open_frames
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JPEG_ENDINGS = (".jpg", ".jpeg", ".JPG", ".JPEG")
 
 

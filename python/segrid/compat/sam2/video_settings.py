@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segrid.compat.sam2.settings import boolean, settings_of
+from segrid.compat.video_rules import WITHOUT_LIMIT
 from segrid.video.tracker import Tracker
 
 # Names of sam2's predictor: the option of segrid's session, and the type.
@@ -40,8 +41,6 @@ KINDS |= {"non_overlap_masks": boolean, "image_size": int}
 KINDS |= {name: boolean if value is True else float for name, value in FIXED.items()}
 # In sam2 1.1 these change no result of the video predictor.
 WITHOUT_EFFECT = ("_target_", "compile_image_encoder", "non_overlap_masks_for_mem_enc")
-# The session keeps every frame's logits, and as many objects as are prompted, as sam2 does.
-WITHOUT_LIMIT = {"history": 1 << 40, "max_objects": 1 << 40}
 
 
 def video_settings_of(

@@ -40,7 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": 4,
         "help": "accepted without effect: the engine chooses its batch sizes itself",
     },
-    "--disable-gpu-batching": {"action": "store_true", "help": "taken and not needed"},
+    "--disable-gpu-batching": {"action": "store_true", "help": "accepted without effect"},
     "--enable-vjepa2": {"action": "store_true", "help": "accepted; segrid has no V-JEPA 2"},
     "--vjepa2-frames-per-clip": {"type": int, "default": 16, "help": "accepted without effect"},
     "--temporal-detection-frames": {

@@ -30,6 +30,8 @@ def process_video(
     """See `OptimizedSOWLv2Pipeline.process_video`. source : a video file or a folder of frames"""
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     config, wanted = pipeline.config, pipeline.config.pipeline_config
+    if config.fps < 1:
+        raise ValueError(f"fps: must be at least 1 frame per second, got {config.fps}")
     tracker = pipeline.sam.tracker
     with open_frames(source) as frames:
         length, rate = frames.count, frames.rate

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from segrid.compat.squashed_frames import SquashedFrames
 from segrid.compat.tensors import array_of, tensor_of
+from segrid.compat.video_rules import DEVIATION, MEAN
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.sources import open_frames
-
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def squashed(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from segrid.compat.tensors import tensor_of
 from segrid.compat.transformers.base import Model
 from segrid.compat.transformers.loading import load
 from segrid.compat.transformers.video_session import Found, Sam2VideoInferenceSession
+from segrid.compat.video_rules import frames_in_order
 from segrid.video.tracker import Tracker
 
 
@@ -134,9 +135,7 @@ class Sam2VideoModel(Model):
             )
         start = prompted[0] if start_frame_idx is None else start_frame_idx
         most = count if max_frame_num_to_track is None else max_frame_num_to_track
-        order = range(start, min(start + most, count - 1) + 1)
-        if reverse:
-            order = range(start, max(start - most, 0) - 1, -1) if start > 0 else range(0)
+        order = frames_in_order(start, most, count, reverse)
         if order:
             steps = inference_session.run(session, order, backwards=reverse)
             bar = dict(desc="propagate in video", total=len(order), disable=not show_progress_bar)

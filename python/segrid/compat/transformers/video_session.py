@@ -10,12 +10,10 @@ import numpy as np
 
 from segrid.compat.squashed_frames import SquashedFrames, known_count
 from segrid.compat.transformers.video_frames import PushedFrames, square_of
+from segrid.compat.video_rules import WITHOUT_LIMIT
 from segrid.video.session import Session
 from segrid.video.tracked_frame import TrackedFrame
 from segrid.video.tracker import Tracker
-
-# transformers keeps every frame's logits, and as many objects as are prompted.
-WITHOUT_LIMIT = {"history": 1 << 40, "max_objects": 1 << 40}
 
 
 @dataclass

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from segrid import Cancelled
 from segrid._types import JsonObject
 from segrid.serve.compat import video_schemas as schemas
-from segrid.serve.compat.video_sessions import ServiceSessions, add, follow, prompted, runs_of
+from segrid.serve.compat.video_sessions import ServiceSessions, add, follow, refined, runs_of
 from segrid.serve.compat.video_settings import VideoServiceSettings
 from segrid.serve.errors import ServiceError
 from segrid.serve.jobs import Job
@@ -181,11 +181,7 @@ async def _added(
     request: Request, asked: schemas.AddObject | schemas.AddObjectBox
 ) -> schemas.AddedObject:
     session = _in_frame(request, asked)
-    session.check_free()
-    record = await service_of(request).cancellable(
-        request, session.free_worker, add, session, asked
-    )
-    facts = session.objects[asked.object_id]
+    record, facts = await service_of(request).in_session(request, session, add, session, asked)
     return schemas.AddedObject(
         object_id=asked.object_id,
         frame_idx=asked.frame_idx,
@@ -215,13 +211,9 @@ async def update_mask(request: Request, asked: schemas.UpdateMask) -> schemas.Ma
 async def _changed(
     request: Request, session: VideoSession, asked: schemas.Prompt, **prompt: object
 ) -> schemas.MaskOfObject:
-    session.check_free()
-    record = await service_of(request).cancellable(
-        request,
-        session.free_worker,
-        lambda: prompted(session, asked.object_id, asked.frame_idx, **prompt),
+    record = await service_of(request).in_session(
+        request, session, lambda: refined(session, asked.object_id, asked.frame_idx, **prompt)
     )
-    session.objects[asked.object_id].prompted.add(asked.frame_idx)
     return schemas.MaskOfObject(
         object_id=asked.object_id, frame_idx=asked.frame_idx, mask=await _png(request, record)
     )

@@ -18,7 +18,7 @@ from segrid.serve.mask_formats import MaskRecord
 from segrid.serve.models import Models
 from segrid.serve.sessions import VideoSessions
 from segrid.serve.settings import Settings
-from segrid.serve.video_session import Origin, VideoSession
+from segrid.serve.video_session import ObjectFacts, Origin, VideoSession
 from segrid.video.runs import Direction
 from segrid.video.session import Session
 from segrid.video.sources import open_frames
@@ -109,7 +109,7 @@ class ServiceSessions(VideoSessions):
 # What follows uses the engine's session: it runs on the session's worker.
 
 
-def add(session: VideoSession, asked: AddObject | AddObjectBox) -> MaskRecord:
+def add(session: VideoSession, asked: AddObject | AddObjectBox) -> tuple[MaskRecord, ObjectFacts]:
     """Adds an object, or takes other clicks in place of those that it has in this frame."""
     name = asked.name or f"Object {asked.object_id}"
     prompt = (
@@ -117,7 +117,7 @@ def add(session: VideoSession, asked: AddObject | AddObjectBox) -> MaskRecord:
         if isinstance(asked, AddObjectBox)
         else {"points": asked.points, "labels": asked.labels}
     )
-    found = prompted(session, asked.object_id, asked.frame_idx, **prompt)
+    found = _prompted(session, asked.object_id, asked.frame_idx, **prompt)
     facts = session.objects.get(asked.object_id)
     if facts is None:
         colour = COLOURS[len(session.objects) % len(COLOURS)]
@@ -126,12 +126,24 @@ def add(session: VideoSession, asked: AddObject | AddObjectBox) -> MaskRecord:
     else:
         session.describe(asked.object_id, name, asked.category or "")
     facts.prompted.add(asked.frame_idx)
+    return found, facts
+
+
+def refined(session: VideoSession, object_id: int, frame: int, **prompt: object) -> MaskRecord:
+    """The mask of a known object after a prompt, which is one of `Session.add`.
+
+    Raises ServiceError where the object is gone.
+    """
+    if (facts := session.objects.get(object_id)) is None:
+        raise ServiceError(400, "invalid", f"Object not found: {object_id}")
+    found = _prompted(session, object_id, frame, **prompt)
+    facts.prompted.add(frame)
     return found
 
 
-def prompted(session: VideoSession, object_id: int, frame: int, **prompt: object) -> MaskRecord:
-    """The mask of an object after a prompt, which is one of `Session.add`. Like sam2, it drops the
-    clicks that the object has in this frame."""
+def _prompted(session: VideoSession, object_id: int, frame: int, **prompt: object) -> MaskRecord:
+    """The mask of an object after a prompt. Like sam2, it drops the clicks that the object has in
+    this frame."""
     return session.prompt(object_id, frame, replace=True, **prompt)[object_id]
 
 
