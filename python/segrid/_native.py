@@ -34,6 +34,7 @@ _core.check_kernels()  # the same for SEGRID_KERNELS
 
 CancelToken = _core.CancelToken
 Cancelled = _core.Cancelled
+Cancelled.partial = None  # type: ignore[attr-defined]  # `Segmenter.everything` sets it
 CorruptFileError = _core.CorruptFileError
 
 

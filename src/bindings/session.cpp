@@ -98,7 +98,8 @@ py::tuple add_mask(Session& s, int64_t id, int64_t frame, const Embedding& image
     if (how.anywhere) check_size("mask", size);
     else if (size != video) {
         invalid("mask: must be (H, W) = (" + std::to_string(video.height) + ", " +
-                std::to_string(video.width) + "), the size of the video");
+                std::to_string(video.width) + "), the size of the video, got (" +
+                std::to_string(size.height) + ", " + std::to_string(size.width) + ")");
     }
     const auto* pixels = reinterpret_cast<const uint8_t*>(mask.data());
     return frame_of([&](const Schedule& schedule) {

@@ -52,10 +52,10 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
             }
             if (label == -1) continue;  // padding has no position
             const bool inside = point.x >= 0 && point.y >= 0 && point.x <= w && point.y <= h;
-            if (!std::isfinite(point.x) || !std::isfinite(point.y) || (!anywhere && !inside)) {
-                invalid("points" + where + ": (" + text(point.x) + ", " + text(point.y) + ")" +
-                        outside);
-            }
+            const std::string got =
+                "points" + where + ": (" + text(point.x) + ", " + text(point.y) + ")";
+            if (!std::isfinite(point.x) || !std::isfinite(point.y)) invalid(got + " is not finite");
+            if (!anywhere && !inside) invalid(got + outside);
         }
         if (prompt.box) {
             const ImageBox& b = *prompt.box;
@@ -68,7 +68,7 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
             if (b.x0 > b.x1 || b.y0 > b.y1)
                 invalid(got +
                         " has its corners reversed; boxes are (x0, y0, x1, y1) with x0 < x1 and y0 "
-                        "< y1; sort_corners=True accepts any order");
+                        "< y1");
             if (b.x0 == b.x1 || b.y0 == b.y1) invalid(got + " has no area");
             if (b.x0 < 0 || b.y0 < 0 || b.x1 > w || b.y1 > h) invalid(got + outside);
         }

@@ -1,6 +1,8 @@
 """segrid.compat.sam2's video predictor beside sam2's: types, state, errors, settings, files."""
 
 import io
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -41,6 +43,56 @@ def same(mine, theirs):
     assert mine.device == theirs.device
     assert ((mine > 0) != (theirs > 0)).sum() <= 4
     assert (mine - theirs).pow(2).mean().sqrt() < 0.01 * theirs.abs().max()
+
+
+def tensors(size):
+    """Masks of numbers as programs keep them, and what they mean to the originals."""
+    logits = torch.full((size, size), -4.0)
+    logits[30:60, 40:80] = 4
+    return {
+        "logits": logits,
+        "unsure": torch.full((size, size), 0.2),
+        "probabilities": logits.sigmoid(),
+        "bytes": (logits > 0).to(torch.uint8) * 255,
+        "bool": logits > 0,
+    }
+
+
+@pytest.mark.parametrize("size", [100, 260])  # not that of the model's square, see mask_of_prompt
+def test_masks_of_numbers_mean_what_they_mean_to_sam2(pair, folder, size):
+    """Logits that are negative outside the object are not a mask of the whole frame."""
+    for mask in tensors(size).values():
+        mine, theirs = (
+            predictor.add_new_mask(predictor.init_state(folder), 0, 1, mask)[2]
+            for predictor in pair
+        )
+        assert ((mine > 0) != (theirs > 0)).sum() <= 4
+    as_array = pair[0].add_new_mask(pair[0].init_state(folder), 0, 1, tensors(size)["bool"].numpy())
+    assert 0 < (as_array[2] > 0).float().mean() < 0.2
+
+
+def test_threads_that_share_a_state_wait_for_each_other(pair, folder):
+    """As in web services: one thread follows, others prompt."""
+    predictor = pair[0]
+    state = predictor.init_state(folder)
+    predictor.add_new_points_or_box(state, 0, 1, **CLICK)
+
+    def click(id):
+        return [predictor.add_new_points_or_box(state, 0, id, **OTHER)[0] for _ in range(5)]
+
+    with ThreadPoolExecutor(2) as threads:
+        clicks = [threads.submit(click, id) for id in (2, 3)]
+        assert [shown[0] for shown in predictor.propagate_in_video(state)] == list(range(6))
+        assert [one.result() for one in clicks] == [[0] * 5] * 2
+
+
+def test_a_folder_that_is_gone_is_named(pair, folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "clip")
+    state = pair[0].init_state(str(copy))
+    pair[0].add_new_points_or_box(state, 0, 1, **CLICK)
+    shutil.rmtree(copy)
+    with pytest.raises(FileNotFoundError, match="this frame is gone; keep the folder until"):
+        list(pair[0].propagate_in_video(state))
 
 
 def test_results_are_what_sam2_returns(pair, folder):

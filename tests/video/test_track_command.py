@@ -131,6 +131,42 @@ def test_texts(tmp_path_factory, tracker, video_model, video, tmp_path):
         there = {i: m for i, m in masks[index].items() if m.any()}
         assert list(there) == ids
         assert all(np.array_equal(a, b) for a, b in zip(there.values(), arrays, strict=True))
+    assert record["left_out"] == 0 and len(named) > 1
+    few = track(
+        video, "--prompt", "cat", "--prompt", "dog", "--threshold", threshold, "--max-objects", 1,
+        "--model", video_model, "--detector", owl, "-o", tmp_path / "few",
+    )  # fmt: skip
+    assert few.returncode == 0, few.stderr
+    said = " ".join(few.stdout.split())
+    assert "1 detections left out: 1 objects are the most that --max-objects allows" in said
+    assert set(decoded(tmp_path / "few/clip_masks.json")[0]) == {1}
+
+
+def test_the_best_new_detections_join_while_there_is_room(tracker):
+    from segrid.cli.best_tracks import BestTracks
+    from segrid.video.detected_tracks import Schedule
+
+    square, ground, low = [6, 10, 40, 34], [50, 20, 90, 60], [2, 40, 30, 62]
+    lists = iter([])
+
+    def detect(picture):
+        boxes, scores = next(lists)
+        names = ["cat"] * len(boxes)
+        return segrid.detector_outputs.to_detections((boxes, scores, names), picture.shape[:2])
+
+    for most, joined in ((1, [1]), (2, [1, 2])):
+        lists = iter([([square, ground], [0.2, 0.9]), ([low, square], [0.3, 0.8])])
+        session = tracker.open([drawn(i) for i in range(3)])
+        schedule = Schedule(every=2)
+        with BestTracks(session, tracker.segmenter, detect, schedule) as tracks:
+            tracks.most = most
+            for _ in tracks:
+                assert tracks.session.ids == joined
+            assert tracks.left_out > 0
+            first = tracks.session.frame(0).masks[0]
+        with tracker.open([drawn(0)]) as alone:
+            alone.add(1, boxes=ground if most == 1 else square)
+            assert np.array_equal(first.array, alone.frame(0).masks.array)
 
 
 def test_everything_and_a_folder_of_frames(video_model, tmp_path):
@@ -224,6 +260,7 @@ def test_a_damaged_video_stops_the_run(video_model, video, tmp_path):
         (["--point", "1,2", "--frame", "99"], "no frame 99"),
         (["--everything", "--frame", "12"], "no frame 12"),
         (["--point", "500,2"], "500"),
+        (["--point", "1,2", "--box", "1,2,9,9", "--max-objects", "1"], "give 2 objects"),
         (["--point", "5,2,inf"], "a label is 1"),
         (["--point", "5,2,nan"], "a label is 1"),
     ],

@@ -51,9 +51,9 @@ def run(
                 for objects in followed.follow():
                     progress.show(followed.done, followed.total, objects)
             except KeyboardInterrupt:
-                stopped = "interrupted"
+                stopped = "interrupted; the same command goes on from here"
             except CANNOT_BEGIN as error:  # such as a damaged frame
-                stopped = f"{error}"
+                stopped = f"{error}. The results hold the frames before it"
             seconds = perf_counter() - begin
             if stopped:
                 followed.snapshot()
@@ -93,12 +93,19 @@ def _report(record: JsonObject, console: Console) -> None:
     for one in record["objects"]:
         table.add_row(str(one["id"]), printable(one["name"] or ""), str(one["frames"]))
     console.print(table)
+    if record["left_out"]:
+        most = len(record["objects"])
+        console.print(
+            f"  {record['left_out']} detections left out: {most} objects are the most that "
+            "--max-objects allows",
+            highlight=False,
+            soft_wrap=True,
+        )
     for kind, path in record["files"].items():
         console.print(f"  {kind:8} {printable(path)}", highlight=False, soft_wrap=True)
     if record["stopped"]:
         console.print(
-            f"[red]stopped[/red] {printable(record['stopped'])}; the same command goes on from "
-            "here",
+            f"[red]stopped[/red] {printable(record['stopped'])}",
             highlight=False,
             soft_wrap=True,
         )

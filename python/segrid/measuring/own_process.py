@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -60,10 +61,15 @@ def measured(call: str, module: str, job: JsonObject, name: str, progress: Progr
         errors = stderr.read()
     if not answer:
         raise RuntimeError(
-            f"{call}: the process for {name} failed: "
-            f"{errors.strip().splitlines()[-1] if errors.strip() else child.returncode}"
+            f"{call}: the process for {name} failed: {_message(errors) or child.returncode}"
         )
     return answer
+
+
+def _message(errors: str) -> str:
+    """The last line of a traceback without the name of the error's class."""
+    last = errors.strip().splitlines()[-1:]
+    return re.sub(r"^[\w.]+: ", "", last[0]) if last else ""
 
 
 def serve(measure: Measure) -> None:

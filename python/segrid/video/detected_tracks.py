@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,12 @@ class Schedule:
     match_iou: float = MATCH
 
     def __post_init__(self) -> None:
-        if operator.index(self.first) < 0:
-            raise ValueError(f"first: frames are counted from 0, got {self.first}")
-        if self.every is not None and operator.index(self.every) < 1:
-            raise ValueError(f"every: must be at least 1, or None, got {self.every}")
+        if not isinstance(self.first, SupportsIndex) or operator.index(self.first) < 0:
+            raise ValueError(f"first: must be the number of a frame, from 0, got {self.first!r}")
+        if self.every is not None and (
+            not isinstance(self.every, SupportsIndex) or operator.index(self.every) < 1
+        ):
+            raise ValueError(f"every: must be a whole number from 1, or None, got {self.every!r}")
         if not 0 < self.match_iou <= 1:
             raise ValueError(f"match_iou: must be above 0 and at most 1, got {self.match_iou}")
 

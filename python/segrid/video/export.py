@@ -40,9 +40,12 @@ def export(
     rate : frames per second of the overlay; None: that of the frames, else 25
 
     The files appear when all frames are written; label pictures appear one by one. Raises
-    ValueError where there is nothing to write, or for a rate that is not above 0, and what the
-    writers and `frames` raise.
+    ValueError where there is nothing to write, for files of other endings, and for a rate that is
+    not above 0; and what the writers and `frames` raise.
     """
+    for name, path, ending in (("rle", rle, ".json"), ("table", table, ".csv")):
+        if path is not None and not os.fspath(path).lower().endswith(ending):
+            raise ValueError(f"{name}: expected a {ending} file, got {os.fspath(path)}")
     if rate is not None and not 0 < rate < math.inf:
         raise ValueError(f"rate: must be above 0 frames per second, got {rate}")
     rate = frames.rate if rate is None else rate

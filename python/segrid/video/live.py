@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
@@ -13,7 +12,7 @@ from segrid._native import _core
 from segrid._types import Options
 from segrid.results import Masks
 from segrid.video.object_prompt import Manner, Prompt
-from segrid.video.objects import UNKNOWN_LENGTH, Objects
+from segrid.video.objects import UNKNOWN_LENGTH, Objects, object_id
 from segrid.video.tracked_frame import TrackedFrame
 
 
@@ -41,7 +40,6 @@ class LiveSession(Objects, Closing):
         self._embedding: _core.Embedding | None = None
         self._size: tuple[int, int] | None = None
         self._index = -1
-        self._closed = False
 
     @property
     def index(self) -> int:
@@ -69,9 +67,8 @@ class LiveSession(Objects, Closing):
         the masks of all objects in the last frame. Raises ValueError for prompts that do not fit.
         """
         prompt = Prompt(points, labels, boxes, mask, Manner(replace, anywhere, anew))
-        id = operator.index(id)
+        id = object_id(id)
         with self._owned("add"):
-            self._check_open("add")
             if self._embedding is None:
                 self._waiting.append(_Waiting(id, prompt, name, category))
                 return None
@@ -94,7 +91,6 @@ class LiveSession(Objects, Closing):
         picture = to_image(image)
         size = picture.shape[:2]
         with self._owned("step"):
-            self._check_open("step")
             if self._size is not None and size != self._size:
                 raise ValueError(
                     f"step: frame {self._index + 1} has {size[1]} x {size[0]} pixels, but the "
@@ -110,10 +106,6 @@ class LiveSession(Objects, Closing):
             if not self._options["keep_masks"]:
                 self._native.drop_prompts(self._index)
             return self._frame(found)
-
-    def _check_open(self, call: str) -> None:
-        if self._closed:
-            raise ValueError(f"{call}: this session is closed; open another one")
 
     def _begin(self, size: tuple[int, int], embedding: _core.Embedding) -> None:
         """Gives the first frame the prompts that waited for it."""
@@ -144,7 +136,7 @@ class LiveSession(Objects, Closing):
         """Takes back the prompts of an object in the last frame, or those that wait for the first
         one. Raises ValueError for an unknown id."""
         with self._owned("clear"):
-            id = operator.index(id)
+            id = object_id(id)
             if not self._dropped(id):
                 self._native.clear(id, max(0, self._index))
 
@@ -152,7 +144,7 @@ class LiveSession(Objects, Closing):
         """Removes an object, also one whose prompts wait for the first frame. Raises ValueError for
         an unknown id."""
         with self._owned("remove"):
-            id = operator.index(id)
+            id = object_id(id)
             if not self._dropped(id):
                 self._native.remove(id)
                 self._forget_names()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from segrid._types import Options
 from segrid.prompt_arrays import numbers, point_arrays
@@ -66,15 +66,9 @@ class Prompt:
         self.points = self.labels = self.box = self.mask = None
         self.manner = manner
         if mask is not None:
-            self.mask = np.ascontiguousarray(np.asarray(mask) > 0)
+            self.mask = _pixels(mask)
         if points is not None:
-            clicks = numbers("points", points)
-            one = None if labels is None else np.asarray(labels)[None]
-            prompts, given = point_arrays(
-                np.atleast_2d(clicks)[None], one, anywhere=manner.anywhere
-            )
-            assert prompts is not None and given is not None
-            self.points, self.labels = prompts[0], given[0]
+            self.points, self.labels = _clicks(points, labels, manner)
         elif labels is not None:
             raise ValueError("labels: given without points")
         if boxes is not None:
@@ -84,3 +78,34 @@ class Prompt:
                     f"boxes: one object has one box, (4,) or (1, 4) XYXY; got shape {box.shape}"
                 )
             self.box = box.reshape(4)
+
+
+def _pixels(mask: ArrayLike) -> NDArray[np.bool_]:
+    """(H, W) bool: which pixels are above 0. Raises ValueError for another shape."""
+    pixels = np.asarray(mask)
+    if pixels.ndim != 2:
+        first = "; take its first mask, mask[0]" if pixels.ndim == 3 and len(pixels) == 1 else ""
+        raise ValueError(f"mask: expected (H, W), got shape {pixels.shape}{first}")
+    return np.ascontiguousarray(pixels > 0)
+
+
+def _clicks(
+    points: ArrayLike, labels: ArrayLike | None, manner: Manner
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(K, 2) points and (K,) labels. Raises ValueError for other shapes and for no points."""
+    clicks = numbers("points", points)
+    clicks = clicks[None] if clicks.shape == (2,) else clicks
+    if clicks.ndim != 2 or clicks.shape[1] != 2 or not (len(clicks) or manner.anywhere):
+        raise ValueError(
+            f"points: expected (K, 2), the clicks of one object, got shape {np.shape(points)}"
+        )
+    signs = None if labels is None else numbers("labels", labels)
+    if signs is not None and signs.shape != (len(clicks),):
+        raise ValueError(
+            f"labels: expected one for each point, ({len(clicks)},), got shape {signs.shape}"
+        )
+    prompts, given = point_arrays(
+        clicks[None], None if signs is None else signs[None], anywhere=manner.anywhere
+    )
+    assert prompts is not None and given is not None
+    return prompts[0], given[0]

@@ -6,6 +6,9 @@ import operator
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import SupportsIndex
+
+import numpy as np
 
 from segrid._native import _core
 from segrid._types import Options
@@ -14,6 +17,7 @@ from segrid.video.object_prompt import Prompt
 from segrid.video.tracked_frame import TrackedFrame
 
 UNKNOWN_LENGTH = 1 << 40  # frames of a video that does not tell how many it has
+LARGEST = 2**63 - 1  # of the engine's numbers
 
 
 class Objects:
@@ -23,16 +27,13 @@ class Objects:
     def __init__(
         self, engine: _core.Segmenter, size: tuple[int, int], count: int, options: Options
     ) -> None:
-        unknown = sorted(options.keys() - _core.Session.options().keys())
-        if unknown:
-            raise TypeError(
-                f"session: unknown option {unknown[0]!r}; the options are "
-                f"{', '.join(_core.Session.options())}"
-            )
+        _check_options(options)
         self._engine = engine
         self._options = dict(options)
         self._native = _core.Session(engine, size, count, options)
         self._owner = threading.Lock()
+        self._owner_is = ("", 0)  # the call, and its thread
+        self._takes_turns = self._closed = False
         self.names: dict[int, str] = {}
         self.categories: dict[int, int] = {}
 
@@ -42,17 +43,32 @@ class Objects:
         with self._owned("ids"):
             return self._native.ids
 
+    def take_turns(self) -> None:
+        """From now on a call waits for another thread's call, instead of raising RuntimeError."""
+        self._takes_turns = True
+
     @contextmanager
-    def _owned(self, call: str) -> Iterator[None]:
-        """A block that one thread at a time may run."""
+    def _owned(self, call: str, *, waits: bool = False) -> Iterator[None]:
+        """A block that one thread at a time may run.
+
+        waits : for the call of another thread, unless that is the same call
+        """
         if not self._owner.acquire(blocking=False):
-            raise RuntimeError(
-                f"{call}: another thread uses this session; a session has one owner at a time. "
-                "Open a session for each thread, or take turns with a lock"
-            )
+            other, thread = self._owner_is
+            waits = self._takes_turns or (waits and other != call)
+            if thread == threading.get_ident() or not waits:
+                raise RuntimeError(
+                    f"{call}: another thread uses this session; a session has one owner at a time. "
+                    "Open a session for each thread, call take_turns(), or use a lock"
+                )
+            self._owner.acquire()
+        self._owner_is = (call, threading.get_ident())
         try:
+            if self._closed and call != "close":
+                raise ValueError(f"{call}: this session is closed; open another one")
             yield
         finally:
+            self._owner_is = ("", 0)
             self._owner.release()
 
     def _prompt(
@@ -84,3 +100,29 @@ class Objects:
         for known in (self.names, self.categories):
             for id in known.keys() - set(self._native.ids):
                 del known[id]
+
+
+def object_id(id: SupportsIndex) -> int:
+    """The number of an object. Raises ValueError for one that the engine cannot hold."""
+    number = operator.index(id)
+    if not -LARGEST <= number <= LARGEST:
+        raise ValueError(f"id: must be a number of 64 bits, got {number}")
+    return number
+
+
+def _check_options(options: Options) -> None:
+    """Raises TypeError for unknown names, ValueError for values of another kind."""
+    known = _core.Session.options()
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"session: unknown option {name!r}; the options are {', '.join(known)}")
+        if isinstance(known[name], bool):
+            if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
+                raise ValueError(f"{name}: must be True or False, got {value!r}")
+        elif not (value is None and known[name] is None):
+            try:
+                fits = abs(operator.index(value)) <= LARGEST  # type: ignore[arg-type]
+            except TypeError:
+                fits = False
+            if not fits:
+                raise ValueError(f"{name}: must be a whole number, got {value!r}")

@@ -20,7 +20,7 @@ from segrid.results import Masks
 from segrid.video.export import export
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.object_prompt import Manner, Prompt, Way
-from segrid.video.objects import UNKNOWN_LENGTH, Objects
+from segrid.video.objects import UNKNOWN_LENGTH, Objects, object_id
 from segrid.video.prefetch import Prefetch
 from segrid.video.run_progress import Told
 from segrid.video.runs import Direction, Run, length_of, runs_of
@@ -35,7 +35,8 @@ class Session(Objects, Closing):
     sam2's SAM2VideoPredictor, call by call (docs/video.md has the table).
 
     Use it in a `with` block, or call `close`. It is the only mutable object of this package and has
-    one owner: a second thread that enters at the same time gets a RuntimeError.
+    one owner: a call that meets the call of another thread raises RuntimeError, or waits for it
+    after `take_turns()`. A step of `propagate` waits for other calls.
 
     Options of `Tracker.open`, with sam2's names
     --------------------------------------------
@@ -122,8 +123,9 @@ class Session(Objects, Closing):
         Parameters
         ----------
         id : the object, a new or a known one
-        points, labels : (K, 2) clicks in pixels of the video; (K,) 1 foreground, 0 background
-        boxes : (4,) XYXY in pixels; before any click
+        points, labels : (K, 2) clicks in pixels of the video; (K,) 1 foreground, 0 background (as
+            in sam2, 2 and 3 are the corners of a box, and -1 is no point)
+        boxes : one box, (4,) XYXY in pixels; before any click
         mask : (H, W) bool, the size of the video, in place of clicks and box
         replace : drops the clicks that the object has in this frame, rather than adding to them
             (sam2's clear_old_points)
@@ -140,7 +142,7 @@ class Session(Objects, Closing):
         """
         manner = Manner(replace, anywhere, anew, direction)
         prompt = Prompt(points, labels, boxes, mask, manner)
-        id, frame = operator.index(id), operator.index(frame)
+        id, frame = object_id(id), operator.index(frame)
         with self._owned("add"):
             self._check_number(frame)
             embedding = self._embedding(frame)
@@ -225,7 +227,7 @@ class Session(Objects, Closing):
     def _step(
         self, index: int, picture: NDArray[np.uint8], backwards: bool
     ) -> tuple[int, list[int], _core.MaskSet]:
-        with self._owned("propagate"):
+        with self._owned("step", waits=True):
             if index not in self._embeddings:
                 self._keep(index, self._engine.encode(to_image(picture)))
             embedding = self._embedding(index)
@@ -266,7 +268,7 @@ class Session(Objects, Closing):
         Source: sam2.SAM2VideoPredictor.clear_all_prompts_in_frame.
         """
         with self._owned("clear"):
-            self._native.clear(operator.index(id), operator.index(frame))
+            self._native.clear(object_id(id), operator.index(frame))
 
     def remove(self, id: int) -> list[int]:
         """Removes an object, and returns the frames in which it was prompted.
@@ -274,7 +276,7 @@ class Session(Objects, Closing):
         Raises ValueError for an unknown id. Source: sam2.SAM2VideoPredictor.remove_object.
         """
         with self._owned("remove"):
-            frames = self._native.remove(operator.index(id))
+            frames = self._native.remove(object_id(id))
             self._forget_names()
             return frames
 
@@ -303,10 +305,15 @@ class Session(Objects, Closing):
         rate : frames per second of the overlay; None: that of the video, else 25
         frames : the frames to write, also such without objects; None: those that have masks
 
-        Raises ValueError where there is nothing to write, and OSError.
+        Raises ValueError where there is nothing to write, and for files of other endings;
+        FrameNotFound (an IndexError) for a frame that is not there; and OSError.
         """
         there = set(shown := self.shown_frames)
-        wanted = shown if frames is None else frames
+        wanted = shown if frames is None else list(map(operator.index, frames))
+        if not wanted:
+            raise ValueError("export: no frames to write")
+        for frame in wanted:
+            self._check_number(frame)
         return export(
             (self.frame(i) if i in there else TrackedFrame.empty(i, self.size) for i in wanted),
             self._frames,
@@ -354,6 +361,7 @@ class Session(Objects, Closing):
     def close(self) -> None:
         """Closes the video and drops all masks. A second call does nothing."""
         with self._owned("close"):
+            self._closed = True
             self._frames.close()
             self._embeddings.clear()
             self._native.reset()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -63,10 +65,18 @@ def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
         {**track, "masks": [_without_arrays(mask, arrays) for mask in track["masks"]]}
         for track in snapshot.tracks
     ]
-    facts = {**vars(snapshot), "tracks": tracks}
-    metadata = {"format": FORMAT, "session": json.dumps(facts)}
+    session = json.dumps({**vars(snapshot), "tracks": tracks})
+    metadata = {"format": FORMAT, "session": session, "checksum": checksum(session, arrays)}
     with atomic_write(path) as part:
         part.write_bytes(save(arrays or {"none": np.zeros(1, np.uint8)}, metadata))
+
+
+def checksum(session: str, arrays: Mapping[str, Samples]) -> str:
+    """CRC-32 of all that a session is made of, which tells damaged bytes."""
+    crc = zlib.crc32(session.encode())
+    for name in sorted(arrays):
+        crc = zlib.crc32(np.ascontiguousarray(arrays[name]).data, crc)
+    return f"{crc:08x}"
 
 
 def _without_arrays(mask: JsonObject, arrays: dict[str, Samples]) -> JsonObject:
@@ -95,6 +105,8 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
             facts = json.loads(metadata["session"])
             arrays = _Arrays(file)
             tracks = [_track(track, arrays) for track in facts["tracks"]]
+            if metadata["checksum"] != checksum(metadata["session"], arrays.taken):
+                raise ValueError("its bytes have changed since it was written")
         if len({track["id"] for track in tracks}) < len(tracks):
             raise ValueError("an object is there twice")
         height, width = facts["size"]
@@ -128,6 +140,7 @@ class _Arrays:
 
     def __init__(self, file: safe_open) -> None:
         self._file, self._left = file, set(file.keys())
+        self.taken: dict[str, Samples] = {}
 
     def take(self, name: str | None) -> Samples | None:
         if name is None:
@@ -136,6 +149,7 @@ class _Arrays:
             raise ValueError(f"array {name!r} is missing, or belongs to two masks")
         self._left.remove(name)
         array: Samples = self._file.get_tensor(name)
+        self.taken[name] = array
         return array
 
 

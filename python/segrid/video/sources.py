@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -96,6 +97,8 @@ def _opened(source: VideoLike, long_side: int | None, store: FrameStore | None) 
         )
     if isinstance(source, ImageList):
         return ListFrames(source, "frames", long_side)
+    if hasattr(source, "read"):
+        raise TypeError("frames: an open file; pass its path, or its bytes")
     if isinstance(source, Iterable):
         return IteratorFrames(iter(source), "frames", long_side, store)
     if callable(source):
@@ -108,6 +111,11 @@ def _opened(source: VideoLike, long_side: int | None, store: FrameStore | None) 
 
 def _from_path(path: str, long_side: int | None) -> Frames:
     name = os.fsdecode(path)
+    if re.match(r"[a-z]+://", name):
+        raise ValueError(
+            f"{name}: addresses are not opened; download the file, or push the frames of a camera "
+            "to Tracker.live()"
+        )
     if os.path.isdir(path):
         return FolderFrames(Path(name), long_side)
     if (kind := no_file(os.stat(path).st_mode)) is not None:

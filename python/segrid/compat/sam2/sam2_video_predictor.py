@@ -20,7 +20,7 @@ from segrid.compat.sam2.video_frames import VideoImages, open_video
 from segrid.compat.sam2.video_settings import of_model, session_options, video_settings_of
 from segrid.compat.sam2.video_state import State, rows
 from segrid.compat.tensors import array_of
-from segrid.compat.video_rules import frames_in_order
+from segrid.compat.video_rules import frames_in_order, mask_of_prompt
 from segrid.video.tracked_frame import TrackedFrame
 from segrid.video.tracker import Tracker
 
@@ -40,7 +40,10 @@ class SAM2VideoPredictor(SAM2Base):
     - Small holes are filled on every device. sam2 needs its CUDA extension for that.
     - Frames are read when they are needed, and those of .mp4 files by another decoder and another
       resizing filter (Pillow's bicubic one) than decord's.
-    - A prompt that is refused leaves no object behind, and object ids are whole numbers.
+    - A prompt that is refused leaves no object behind, and object ids are whole numbers. Refused
+      are more than 1024 points, numbers that are not finite, and frames below 0.
+    - `add_new_points_or_box` shows the other objects' new prompts of the frame, too, if one of the
+      two is a correction.
     - clear_non_cond_mem_around_input works; in sam2 1.1 it raises AttributeError. With a
       num_maskmem below the model's, positions in time stay those that the model was trained with.
     """
@@ -115,12 +118,14 @@ class SAM2VideoPredictor(SAM2Base):
         bytes. Returns the dict that the other calls take; see `State`.
 
         The offload options and async_loading_frames have no effect: no frame is kept, each is read
-        when it is needed. Raises what `segrid.compat.sam2.video_frames.open_video` raises."""
+        when it is needed, so a folder has to stay until the state is no longer used. Raises what
+        `segrid.compat.sam2.video_frames.open_video` raises."""
         import torch
 
         frames = open_video(video_path, self.image_size)
         images = VideoImages(frames, device="cpu" if offload_video_to_cpu else self.device)
         session = self.tracker.open(frames, long_side=None, **session_options(self))
+        session.take_turns()  # web services prompt while a thread of theirs follows
         storage = torch.device("cpu") if offload_state_to_cpu else self.device
         state = State(session, images, self.device, storage)
         state["offload_video_to_cpu"] = offload_video_to_cpu
@@ -178,10 +183,11 @@ class SAM2VideoPredictor(SAM2Base):
         self, inference_state: State, frame_idx: int, obj_id: int, mask: ArrayLike
     ) -> Shown:
         """Prompts an object in a frame by an (H, W) mask of any size, which is resized to the
-        frame; pixels that are not 0 belong to the object. Returns and raises as
+        frame. Pixels that are not 0 belong to the object; of a tensor of numbers those of at least
+        0.5 after it was resized to the model's square. Returns and raises as
         `add_new_points_or_box`."""
-        pixels = array_of(mask).astype(bool)
-        assert pixels.ndim == 2
+        assert np.ndim(mask) == 2
+        pixels = mask_of_prompt(mask, self.tracker.side)
         return self._prompt(inference_state, frame_idx, obj_id, mask=pixels)
 
     def _prompt(self, state: State, frame: int, id: int, **prompt: Any) -> Shown:

@@ -89,7 +89,7 @@ def settings_of(overrides: Iterable[str], apply_postprocessing: bool) -> dict[st
         elif name not in OF_VIDEOS:
             raise NotImplementedError(
                 f"hydra_overrides_extra: {override!r} has no switch in segrid; it has "
-                + ", ".join(f"++model.{known}" for known in OVERRIDES)
+                + ", ".join(f"++model.{known}" for known in (*OVERRIDES, *OF_VIDEOS))
             )
     if apply_postprocessing:
         asked = {name: value for name, value in asked.items() if name not in DECODER}

@@ -26,8 +26,13 @@ class JpegFrames(ListFrames):
     sam2."""
 
     def _pixels(self, index: int, item: Any) -> NDArray[np.uint8]:
-        with Image.open(item) as image:
-            return np.asarray(image.convert("RGB"))
+        try:
+            with Image.open(item) as image:
+                return np.asarray(image.convert("RGB"))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{item}: this frame is gone; keep the folder until its state is no longer used"
+            ) from error
 
 
 def squashed(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -75,14 +75,14 @@ def _channels_last(image: Any) -> Any:
 
 
 class PushedFrames(Frames):
-    """Squares that are pushed one by one. The last 64 MiB of them are kept.
-
-    size : (H, W) of the video itself
+    """Squares that are pushed one by one. The last 64 MiB of them are kept. `size`, that of the
+    video itself, may be set later.
     """
 
-    def __init__(self, size: tuple[int, int], side: int) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__("frames", None)
-        self.size, self.reduced_size, self.pushed = size, (side, side), 0
+        self.size = self.reduced_size = (side, side)
+        self.pushed = 0
 
     @property
     def count(self) -> None:

@@ -37,6 +37,10 @@ class Sam2VideoSegmentationOutput:
         """The names of the fields."""
         return list(vars(self))
 
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The fields in order."""
+        return astuple(self)
+
 
 class Sam2VideoModel(Model):
     """As transformers.Sam2VideoModel, on segrid's tracker.
@@ -102,10 +106,10 @@ class Sam2VideoModel(Model):
 
         Raises ValueError without objects, IndexError for a frame that is not there."""
         session = inference_session
-        if session.get_obj_num() == 0:
-            raise ValueError("No objects are provided for tracking; please add inputs first.")
         if frame is not None:
             frame_idx = session.add_new_frame(frame, frame_idx)
+        if session.get_obj_num() == 0:
+            raise ValueError("No objects are provided for tracking; please add inputs first.")
         if frame_idx is None:
             raise ValueError("frame_idx: give the number of a frame, or the next frame by frame=")
         found = session.step(session.opened(self.tracker), frame_idx, backwards=reverse)

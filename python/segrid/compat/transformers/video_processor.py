@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from segrid.compat.tensors import array_of
 from segrid.compat.transformers.images import load
 from segrid.compat.transformers.video_frames import normalised, open_video, squashed
 from segrid.compat.transformers.video_session import Inputs, Sam2VideoInferenceSession
+from segrid.compat.video_rules import mask_of_prompt
 
 PADDING = -10  # the label of points that do not count
 
@@ -112,7 +114,7 @@ class Sam2VideoProcessor:
         clear_old_inputs : whether earlier points of the frame are dropped
 
         Raises ValueError for prompts that do not fit."""
-        ids = [obj_ids] if isinstance(obj_ids, int) else list(obj_ids)
+        ids = [obj_ids] if isinstance(obj_ids, int) else list(map(operator.index, obj_ids))
         if (input_points is not None) != (input_labels is not None):
             raise ValueError("points and labels must be provided together")
         if input_points is None and input_boxes is None and input_masks is None:
@@ -126,8 +128,9 @@ class Sam2VideoProcessor:
             )
         session = inference_session
         if input_masks is not None:
-            inputs = _masks(ids, input_masks)
-            size = inputs[0].mask.shape if inputs[0].mask is not None else None
+            inputs = _masks(ids, input_masks, session.side)
+            first = input_masks[0] if isinstance(input_masks, list) else input_masks
+            size = np.shape(first)[-2:]
         else:
             inputs, size = _clicks(ids, input_points, input_labels, input_boxes), None
         _set_size(session, original_size if original_size is not None else size)
@@ -238,15 +241,15 @@ def _nesting(value: Any) -> int:
     return int(getattr(value, "ndim", 0))
 
 
-def _masks(ids: list[int], masks: Any) -> list[Inputs]:
-    """The mask of each object."""
+def _masks(ids: list[int], masks: Any, side: int) -> list[Inputs]:
+    """The mask of each object. side : of the model's square"""
     given = masks if isinstance(masks, list) else [masks]
     if len(given) != len(ids):
         raise ValueError(
             f"Number of object ids ({len(ids)}) does not match number of masks ({len(given)})"
         )
-    pixels = [array_of(mask).astype(bool) for mask in given]
-    for mask in pixels:
-        if not 2 <= mask.ndim <= 4:
-            raise ValueError(f"Mask has an unsupported number of dimensions: {mask.ndim}")
+    for mask in given:
+        if not 2 <= np.ndim(mask) <= 4:
+            raise ValueError(f"Mask has an unsupported number of dimensions: {np.ndim(mask)}")
+    pixels = [mask_of_prompt(mask, side) for mask in given]
     return [Inputs(mask=mask.reshape(mask.shape[-2:])) for mask in pixels]

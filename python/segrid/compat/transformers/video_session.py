@@ -15,6 +15,8 @@ from segrid.video.session import Session
 from segrid.video.tracked_frame import TrackedFrame
 from segrid.video.tracker import Tracker
 
+SURE = 10.0  # the logit of a pixel of which only the mask is known
+
 
 @dataclass
 class Inputs:
@@ -94,16 +96,13 @@ class Sam2VideoInferenceSession:
 
     def add_new_frame(self, pixel_values: Any, frame_idx: int | None = None) -> int:
         """Adds the next frame of a stream, (3, side, side) as the processor gives it. Returns its
-        number. Raises ValueError for a frame of a number that is not the next one, for one of
-        another shape, and while the size of the video is not known."""
+        number. Raises ValueError for a frame of a number that is not the next one, and for one of
+        another shape."""
         if isinstance(self._frames, SquashedFrames):
             raise ValueError("frame: this session has a whole video; streams begin without one")
         square = square_of(pixel_values, self.side)
         if self._frames is None:
-            if self.video_height is None or self.video_width is None:
-                raise ValueError("frame: give original_size with the inputs of the first frame")
-            size = self.video_height, self.video_width
-            self._frames = PushedFrames(size, self.side)
+            self._frames = PushedFrames(self.side)
         if frame_idx not in (None, self._frames.pushed):
             raise ValueError(
                 f"frame: number {frame_idx} is not the next one, which is {self._frames.pushed}"
@@ -136,7 +135,12 @@ class Sam2VideoInferenceSession:
                     f"session: its frames have a side of {self.side} pixels, and the model takes "
                     f"{tracker.side}; make the processor by from_pretrained of the same model"
                 )
-            limits = {} if isinstance(self._frames, PushedFrames) else WITHOUT_LIMIT
+            limits = dict(WITHOUT_LIMIT)
+            if isinstance(self._frames, PushedFrames):
+                height, width = self.video_height, self.video_width
+                assert height is not None and width is not None, "the first inputs tell it"
+                self._frames.size = height, width
+                del limits["history"]  # of a stream without end
             self._session = tracker.open(self._frames, long_side=None, max_hole_area=0, **limits)
             self._tracker = tracker
         return self._session
@@ -145,34 +149,43 @@ class Sam2VideoInferenceSession:
         self, session: Session, frame: int | None = None, *, backwards: bool = False
     ) -> list[int]:
         """Decodes the new inputs of a frame, or of all, which then take part in memory. Returns the
-        objects that had some.
+        objects that had some. Inputs that are refused are dropped.
 
         backwards : the direction of the memory that corrections look at"""
         places = [place for place in self._new if frame in (None, place[1])]
         for id, number in places:
-            inputs = self._new[id, number]
-            session.add(
-                id,
-                number,
-                points=inputs.points,
-                labels=inputs.labels,
-                mask=inputs.mask,
-                replace=True,
-                anywhere=True,
-                anew=True,
-                direction="backward" if backwards else "forward",
-            )
-            del self._new[id, number]
+            inputs = self._new.pop((id, number))
+            try:
+                session.add(
+                    id,
+                    number,
+                    points=inputs.points,
+                    labels=inputs.labels,
+                    mask=inputs.mask,
+                    replace=True,
+                    anywhere=True,
+                    anew=True,
+                    direction="backward" if backwards else "forward",
+                )
+            except (ValueError, IndexError):
+                self._drop(id, number)
+                raise
         if places:
             session.propagate(frames=0)  # (nothing is followed until it is iterated)
         return [id for id, _ in places]
+
+    def _drop(self, id: int, frame: int) -> None:
+        """Forgets inputs that were refused, and an object that has no others."""
+        self._inputs.pop((id, frame), None)
+        if all(id != other for other, _ in self._inputs):
+            self.obj_ids.remove(id)
 
     # ---- following
 
     def step(self, session: Session, frame: int, *, backwards: bool) -> Found:
         """Decodes the new inputs of a frame, and follows the objects that have no result there."""
         fresh = self.decode(session, frame, backwards=backwards)
-        prompted = _found(session.frame(frame)) if fresh else None
+        prompted = _found(session.frame(frame), self.side // 4) if fresh else None
         if prompted is not None and not np.isnan(prompted.scores).any():
             return prompted
         found = next(self.run(session, range(frame, frame + 1), backwards=backwards))
@@ -187,9 +200,14 @@ class Sam2VideoInferenceSession:
         """Follows all objects through the frames of `order`, which are neighbours."""
         direction: Any = "backward" if backwards and order[0] > 0 else "forward"
         for found in session.propagate(direction, start=order[0], frames=len(order) - 1):
-            yield _found(found)
+            yield _found(found, self.side // 4)
 
 
-def _found(found: TrackedFrame) -> Found:
-    assert found.low_res is not None, "the session keeps the logits"
-    return Found(found.index, found.ids, np.array(found.low_res), np.array(found.scores))
+def _found(found: TrackedFrame, side: int) -> Found:
+    """side : of the low-resolution logits, which are made of the masks where a stream is so long
+    that the frame's own were dropped"""
+    if found.low_res is not None:
+        return Found(found.index, found.ids, np.array(found.low_res), np.array(found.scores))
+    small = found.masks.resized((side, side)).array
+    logits = np.where(small, SURE, -SURE).astype(np.float32)
+    return Found(found.index, found.ids, logits, np.array(found.scores))
