@@ -120,7 +120,8 @@ private:
     };
     Sight sight_of(int64_t frame, bool backwards, const Embedding& image,
                    const Schedule& schedule) const;
-    // The context in which the object's mask is decoded: the frame in the light of its memory.
+    // The context in which the object's mask is decoded: the frame after attention to its
+    // memory.
     std::shared_ptr<const DecoderContext> with_memory(Track& track, const Sight& sight,
                                                       const Schedule& schedule);
     // The mask of object `id` on a frame.
@@ -132,6 +133,13 @@ private:
     at::Tensor square_of(const GivenMask& mask, const Schedule& schedule) const;
     at::Tensor square_of(const TrackedMask& kept, const Schedule& schedule) const;
     ModelPrompt in_model(const Prompt& prompt) const;
+    // The low-resolution logits of objects: kHidden for one without a mask (null), undefined where
+    // the mask alone is kept.
+    std::vector<at::Tensor> logits_of(const std::vector<TrackedMask*>& found,
+                                      const Schedule& schedule) const;
+    // The mask of one object at the video's size, of its logits if they are defined.
+    Mask mask_of(const TrackedMask* found, const at::Tensor& logits, int64_t index,
+                 const MaskScan& scan, Arena& arena) const;
     SessionFrame result(int64_t frame, const std::vector<TrackedMask*>& found,
                         const Schedule& schedule);
     SessionFrame result(int64_t frame, const Schedule& schedule);

@@ -11,73 +11,91 @@
 
 namespace segrid {
 
+namespace {
+
+// Gives a mask other runs, with their area and their box.
+void set_runs(Mask& mask, Runs runs, Size size) {
+    mask.runs = std::move(runs);
+    mask.area = area(mask.runs);
+    mask.box = inclusive_box(mask.runs, size);
+}
+
+// Whether a mask is kept beside logits that were rounded since, which may move a pixel of its
+// boundary.
+bool is_kept_beside_logits(const TrackedMask& mask) {
+    return mask.logits.scalar_type() == at::kHalf && !mask.counts.empty();
+}
+
+}  // namespace
+
+std::vector<at::Tensor> Session::logits_of(const std::vector<TrackedMask*>& found,
+                                           const Schedule& schedule) const {
+    const Size low = segmenter_.model().low_res();
+    std::vector<at::Tensor> logits(found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        if (found[i] == nullptr) {
+            run_in_worker(schedule,
+                          [&] { logits[i] = at::full({low.height, low.width}, kHidden); });
+        } else if (found[i]->logits.defined()) {
+            logits[i] = filled(*found[i], schedule);
+        }
+    }
+    return logits;
+}
+
+Mask Session::mask_of(const TrackedMask* found, const at::Tensor& logits, int64_t index,
+                      const MaskScan& scan, Arena& arena) const {
+    constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+    if (!logits.defined()) {
+        Mask mask;
+        mask.prompt = index;
+        mask.crop_box = frame_.crop_box();
+        mask.score = found->iou;
+        mask.object_score = found->score;
+        mask.stability = kNone;
+        set_runs(mask, from_coco_counts(decompress(found->counts), video()), video());
+        return mask;
+    }
+    thread_local Runs runs;
+    Mask mask = scan({.iou = found != nullptr ? found->iou : 0,
+                      .object_score = found != nullptr ? found->score : kNone,
+                      .logits = logits.const_data_ptr<float>()},
+                     origin_of({}, index), runs, arena);
+    mask.runs = Runs(runs.begin(), runs.end());
+    if (found != nullptr && is_kept_beside_logits(*found) && !options_.non_overlap)
+        set_runs(mask, from_coco_counts(decompress(found->counts), video()), video());
+    return mask;
+}
+
 // A null pointer is an object that has no mask in this frame.
 SessionFrame Session::result(int64_t frame, const std::vector<TrackedMask*>& found,
                              const Schedule& schedule) {
     const Span span("scan");
-    const Size low = segmenter_.model().low_res();
-    const auto count = static_cast<int64_t>(found.size());
     const MaskScan scan(segmenter_.model(), frame_, {});
+    const std::vector<at::Tensor> logits = logits_of(found, schedule);
     SessionFrame out;
     out.frame = frame;
     out.ids = ids();
     out.masks = MaskSet(video());
-    out.masks.masks().resize(found.size());
-    std::vector<at::Tensor> logits(found.size());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        if (found[i] != nullptr && found[i]->logits.defined())
-            logits[i] = filled(*found[i], schedule);
-        if (found[i] == nullptr)
-            run_in_worker(schedule,
-                          [&] { logits[i] = at::full({low.height, low.width}, kHidden); });
-    }
-    parallel_for(count, schedule, [&](int64_t index, Worker& worker) {
+    std::vector<Mask>& masks = out.masks.masks();
+    masks.resize(found.size());
+    parallel_for(std::ssize(found), schedule, [&](int64_t index, Worker& worker) {
         const auto i = static_cast<std::size_t>(index);
-        Mask& mask = out.masks.masks()[i];
-        const MaskOrigin origin = origin_of({}, index);
-        const float none = std::numeric_limits<float>::quiet_NaN();
-        if (logits[i].defined()) {
-            thread_local Runs runs;
-            mask = scan({.iou = found[i] != nullptr ? found[i]->iou : 0,
-                         .object_score = found[i] != nullptr ? found[i]->score : none,
-                         .logits = logits[i].const_data_ptr<float>()},
-                        origin, runs, worker.arena);
-            mask.runs = Runs(runs.begin(), runs.end());
-            // Logits that were rounded to half precision since may move a pixel of the boundary.
-            if (found[i] != nullptr && found[i]->logits.scalar_type() == at::kHalf &&
-                !found[i]->counts.empty() && !options_.non_overlap) {
-                mask.runs = from_coco_counts(decompress(found[i]->counts), video());
-                mask.area = area(mask.runs);
-                mask.box = inclusive_box(mask.runs, video());
-            }
-            return;
-        }
-        mask.prompt = index;
-        mask.crop_box = frame_.crop_box();
-        mask.score = found[i]->iou;
-        mask.object_score = found[i]->score;
-        mask.stability = none;
-        mask.runs = from_coco_counts(decompress(found[i]->counts), video());
+        masks[i] = mask_of(found[i], logits[i], index, scan, worker.arena);
     });
-    const bool complete = std::all_of(logits.begin(), logits.end(),
-                                      [](const at::Tensor& all) { return all.defined(); });
     if (options_.non_overlap) {
         std::vector<OverlapLayer> layers;
         for (std::size_t i = 0; i < found.size(); ++i) {
             if (logits[i].defined())
-                layers.push_back({logits[i].const_data_ptr<float>(), &out.masks.masks()[i].runs});
+                layers.push_back({logits[i].const_data_ptr<float>(), &masks[i].runs});
         }
         make_disjoint(layers, scan.plan());
+        for (Mask& mask : masks) set_runs(mask, std::move(mask.runs), video());
     }
-    if (options_.non_overlap || !complete) {
-        for (Mask& mask : out.masks.masks()) {
-            mask.area = area(mask.runs);
-            mask.box = inclusive_box(mask.runs, video());
-        }
-    }
-    if (complete && count > 0) {
+    const bool complete = std::all_of(logits.begin(), logits.end(),
+                                      [](const at::Tensor& all) { return all.defined(); });
+    if (complete && !found.empty())
         run_in_worker(schedule, [&] { out.low_res = at::stack(logits); });
-    }
     return out;
 }
 
