@@ -199,6 +199,11 @@ def _from_pil(image: PIL.Image.Image) -> NDArray[np.uint8]:
 def _from_array(image: object, bgr: bool) -> NDArray[np.uint8]:
     if isinstance(image, io.IOBase):
         raise TypeError("image: a file object; pass its bytes (f.read()) or its path")
+    if _is_many(image):
+        raise TypeError(
+            f"image: expected one image, got a {type(image).__name__} of them; for many images use "
+            "segrid.stream"
+        )
     array = np.asarray(image)
     if array.dtype == object or array.dtype.kind not in "buif":
         raise TypeError(
@@ -209,7 +214,10 @@ def _from_array(image: object, bgr: bool) -> NDArray[np.uint8]:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3:
-        raise ValueError(f"image: expected (H, W), (H, W, 3) or (H, W, 4), got shape {array.shape}")
+        more = "; for many images use segrid.stream" if array.ndim == 4 else ""
+        raise ValueError(
+            f"image: expected (H, W), (H, W, 3) or (H, W, 4), got shape {array.shape}{more}"
+        )
     if array.shape[2] not in (1, 3, 4):
         if array.shape[0] in (1, 3, 4):
             raise ValueError(
@@ -226,6 +234,13 @@ def _from_array(image: object, bgr: bool) -> NDArray[np.uint8]:
     if array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     return array[:, :, ::-1] if bgr else array
+
+
+def _is_many(image: object) -> bool:
+    """Whether it is a list of images, and not of rows of numbers."""
+    first = image[0] if isinstance(image, (list, tuple)) and image else None
+    lone = isinstance(first, (str, os.PathLike, bytes, _core.Image)) or hasattr(first, "getexif")
+    return lone or getattr(first, "ndim", 0) == 3
 
 
 def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -260,8 +275,8 @@ def _float_to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     )
 
 
-def check_many(images: Any) -> None:
-    """Raises TypeError for a lone image.
+def check_many(images: Any, name: str = "images") -> None:
+    """Raises TypeError for a lone image, naming the argument.
 
     Its characters, bytes, rows or lines would count as many images. Arrays and columns of paths or
     of objects are many images.
@@ -279,6 +294,6 @@ def check_many(images: Any) -> None:
     ):
         got = f"an array of shape {tuple(images.shape)}" if flat else type(images).__name__
         raise TypeError(
-            f"images: expected a list or another iterable of images, got {got}; pass [image]"
+            f"{name}: expected a list or another iterable of images, got {got}; pass [image]"
             + (", or list(array) for a stack of gray images" if flat else "")
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +123,8 @@ class Detector(LoadedModel):
         that is longer than the model reads is cut, with a warning.
         Returns `Detections`, best score first, whose `class_id` is the index into `prompts`; a list
         of them for a list of images.
-        Raises ValueError naming the prompt or the option, and what `Segmenter.encode` raises.
+        Raises ValueError or TypeError naming the prompt or the option, and what `Segmenter.encode`
+        raises.
         Source: transformers' Owlv2Processor.post_process_grounded_object_detection.
         """
         if isinstance(image, (list, tuple)):
@@ -164,6 +166,7 @@ class Detector(LoadedModel):
         Raises what `detect` raises.
         """
         texts, label_of, names = self.texts_of(prompts)
+        check_number("threshold", threshold)
         scene, _ = self._scene(image)
         boxes, scores, labels, patches = self._engine.detect(
             scene, texts, label_of, threshold, None, every_label
@@ -304,10 +307,25 @@ def _read(image: ImageLike | _core.Scene) -> _core.Image | _core.Scene:
 
 
 def check_thresholds(threshold: float, nms: float | None) -> None:
-    """Raises ValueError naming the threshold that is not from 0 to 1."""
-    for name, value in (("threshold", threshold), ("nms", nms)):
-        if value is not None and not 0 <= value <= 1:
+    """Raises TypeError or ValueError naming the threshold that is no number from 0 to 1."""
+    given = {"threshold": threshold} | ({} if nms is None else {"nms": nms})
+    for name, value in given.items():
+        check_number(name, value)
+        if not 0 <= value <= 1:
             raise ValueError(f"{name}: must be from 0 to 1, got {value}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raises TypeError naming a threshold that is not one number."""
+    if isinstance(value, numbers.Real) or getattr(value, "shape", None) == ():
+        return
+    message = f"{name}: expected one number from 0 to 1, got {value!r}"
+    if hasattr(value, "__len__") and not isinstance(value, str):
+        message += (
+            "; there are no thresholds for single prompts: give the lowest, and drop detections by "
+            "their labels and scores"
+        )
+    raise TypeError(message)
 
 
 def _examples(examples: Any) -> list[tuple[Any, list[float] | None]]:

@@ -209,15 +209,16 @@ class Pipeline:
         """Detects objects in a video and follows them.
 
         video : as `Tracker.open` takes it
-        prompts, threshold, nms : as in a call with an image; all prompts take one pass over a frame
-        every : objects are detected in the first frame, and in every which frame after it; None: in
-            the first one only
+        prompts, threshold : as in a call with an image; all prompts take one pass over a frame
+        nms : as in a call with an image, but 0.5 where it is not given
+        every : n: objects are detected in the first frame, and in every n-th frame after it; None:
+            in the first one only
         match_iou : a detection is a followed object if they have the same label and at least this
             mask IoU (one detection for each object, the best pairs first). Detections that fit no
             object are new, and join with the next number
         progress : called after each frame, as in `Session.propagate`
         cancel : a token; when it is cancelled, the next step raises `segrid.Cancelled`
-        options : of `Tracker.open` and `Session`: long_side, memory_frames, ...
+        options : of `Tracker.open` and `Session`: long_side, memory_frames, max_objects, ...
 
         Returns an iterator of `Detections` with `tracker_id`, one for each frame: see `Tracks`.
         Raises ValueError for values that do not fit, NotImplementedError where the segmenter has no

@@ -104,6 +104,9 @@ def test_frames_are_detected_and_segmented(pipeline, photos, capsys):
         pipeline.detection_processor, pipeline.segmentation_processor, pipeline.parallel_config
     )
     results = processor.process_frames_parallel([*frames, "missing.png"], PROMPTS, LEAST)
+    none, *rest = processor.process_frames_parallel([None, frames[1]], PROMPTS, LEAST)
+    assert none["detections"] == [] and "got NoneType" in none["error"]  # cv2.imread's failure
+    assert rest[0]["detections"] == results[1]["detections"]
     assert (
         [r["frame_idx"] for r in results] == [0, 1, 2]
         and results[2]["detections"] == []
@@ -127,6 +130,13 @@ def test_frames_are_detected_and_segmented(pipeline, photos, capsys):
                 and np.array_equal(mask, other)
                 and mask.shape == frame.size[::-1]
             )
+
+
+def test_a_text_is_one_prompt(pipeline, photos):
+    one = pipeline.detection_processor.detect_multiple_prompts_parallel(photos[0], "a star", LEAST)
+    assert [r.prompt for r in one] == ["a star"] and one[0].detections
+    frames = pipeline.frame_processor.process_frames_parallel(photos[:1], "a star", LEAST)
+    assert frames[0]["detections"] == one[0].detections
 
 
 def test_files_and_folders(tmp_path):

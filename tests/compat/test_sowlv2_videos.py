@@ -93,14 +93,61 @@ def test_the_tree_of_a_video(make, tmp_path):
     assert np.abs(video[0][..., 0].astype(int) - wanted[0][0] * 255).mean() < 8
 
 
-def test_flags_leave_kinds_out(make, tmp_path):
+def test_flags_leave_pictures_out_and_the_videos_are_made_all_the_same(make, tmp_path):
     path = clip(tmp_path / "clip.mp4", 3)
     everything = tree({"obj1_cat": 1}, 3)
-    for flag in ("binary", "overlay", "merged"):
-        pipeline, _ = make([(SQUARE, "cat")], **{flag: False})
-        pipeline.process_video(str(path), "cat", str(tmp_path / flag))
-        unwanted = {"binary": "binary/", "overlay": "overlay/", "merged": "merged"}[flag]
-        assert files(tmp_path / flag) == [f for f in everything if unwanted not in f]
+    for flags in (["binary"], ["overlay"], ["merged"], ["binary", "overlay"]):
+        pipeline, _ = make([(SQUARE, "cat")], **dict.fromkeys(flags, False))
+        out = tmp_path / "-".join(flags)
+        pipeline.process_video(str(path), "cat", str(out))
+        if flags == ["merged"]:
+            assert files(out) == [f for f in everything if "merged" not in f]
+        else:
+            assert files(out) == [f for f in everything if not f.startswith(tuple(flags))]
+
+
+def test_videos_show_this_run_alone(make, tmp_path):
+    """Pictures of an earlier run, of another size and with more frames and objects, stay files."""
+    out, wide = tmp_path / "out", tmp_path / "wide"
+    wide.mkdir()
+    for i in range(5):
+        Image.fromarray(np.pad(drawn(i), ((0, 0), (0, 20), (0, 0)))).save(wide / f"{i}.png")
+    pipeline, _ = make([(SQUARE, "cat"), (GROUND, "dog")])
+    pipeline.process_frames(str(wide), ["cat", "dog"], str(out), follow=True)
+    earlier = files(out)
+    path = clip(tmp_path / "clip.mp4", 3)
+    pipeline, _ = make([(SQUARE, "cat")])
+    pipeline.process_video(str(path), "cat", str(out))
+    assert files(out) == earlier and earlier == tree({"obj1_cat": 1, "obj2_dog": 1}, 5)
+    for name in ("binary/obj1_cat_mask.mp4", "overlay/merged_overlay.mp4"):
+        video = by_opencv(out / "video" / name)
+        assert len(video) == 3 and video[0].shape == drawn(0).shape
+    assert len(by_opencv(out / "video/binary/obj2_dog_mask.mp4")) == 5  # the earlier run's
+
+
+def test_a_failed_run_leaves_the_folder_as_it_was(make, tmp_path, monkeypatch):
+    from segrid.compat.sowlv2 import videos
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    path = clip(tmp_path / "clip.mp4", 2)
+    pipeline, _ = make([(SQUARE, "cat")])
+    monkeypatch.setattr(videos, "generate_videos", full)
+    with pytest.raises(OSError, match="no space left"):
+        pipeline.process_video(str(path), "cat", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_video_begins_with_the_first_colour(make, tmp_path):
+    path = clip(tmp_path / "clip.mp4", 2)
+    pipeline, _ = make([(SQUARE, "cat")], [(SQUARE, "dog")])
+    pictures = []
+    for prompt in ("cat", "dog"):
+        pipeline.process_video(str(path), prompt, str(tmp_path / prompt))
+        name = f"000001_obj1_{prompt}_overlay.png"
+        pictures.append(np.array(Image.open(tmp_path / prompt / "overlay/frames" / name)))
+    assert np.array_equal(*pictures) and pipeline.prompt_color_map == {}
 
 
 def test_objects_join_at_later_detections(make, tmp_path, capsys):
@@ -188,3 +235,20 @@ def test_the_command_takes_videos(video_model, owl_model, tmp_path):
     assert 1 <= len(names) <= 3
     assert (tmp_path / "out/video/binary/merged_mask.mp4").exists()
     assert not (tmp_path / "out/overlay").exists()
+    for file in (tmp_path / "out/video").rglob("*.mp4"):
+        file.unlink()
+    flags = ["--threshold", str(second), "--no-overlay", "--no-binary", "--no-merged"]
+    assert main([*words, *flags]) == 0
+    assert {f.split("/")[0] for f in files(tmp_path / "out/video")} == {"binary", "overlay"}
+
+
+def test_the_command_names_a_folder_without_images(owl_model, video_model, tmp_path, capsys):
+    from segrid.compat.sowlv2.cli import main
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").write_text("x")
+    words = ["--prompt", "cat", "--input", str(tmp_path / "empty"), "--output", str(tmp_path / "o")]
+    words += ["--owl-model", str(owl_model), "--sam-model", str(video_model)]
+    for more in ([], ["--follow-frames"]):
+        assert main([*words, *more]) == 1
+        assert "no images in this folder" in capsys.readouterr().err

@@ -32,6 +32,17 @@ def photo():
     return np.asarray(Image.fromarray(noise).resize((120, 90), Image.BICUBIC))
 
 
+@pytest.mark.parametrize("call", ["encode", "pipeline"])
+def test_a_list_of_images_names_the_stream(photo, tiny, call):
+    call = segrid.Pipeline(None, tiny) if call == "pipeline" else tiny.encode
+    options = {} if call == tiny.encode else {"boxes": [[0, 0, 9, 9]]}
+    pil = Image.fromarray(photo)
+    for many in (["a.png"], [photo, photo[:9]], (pil, pil), [b"x"], np.stack([photo, photo])):
+        with pytest.raises((TypeError, ValueError), match="for many images use segrid.stream"):
+            call(many, **options)
+    assert np.array_equal(pixels([list(row) for row in photo]), photo)  # rows of numbers
+
+
 def test_row_01_paths(tmp_path, tiny):
     with pytest.raises(FileNotFoundError, match="missing.png"):
         tiny.encode(tmp_path / "missing.png")

@@ -22,6 +22,15 @@ def segrid(*arguments):
     )
 
 
+@pytest.mark.parametrize("command", [["everything"], ["detect", "--prompt", "a cat"]])
+def test_a_folder_names_the_command_for_folders(tmp_path, command):
+    from typer.testing import CliRunner
+
+    done = CliRunner().invoke(app, [*command, str(tmp_path), "-o", str(tmp_path / "out"), "--json"])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)[0]["error"].endswith("; for folders use segrid batch")
+
+
 def test_everything_writes_three_files_per_image(tmp_path, coins):
     from pycocotools import mask as coco
 

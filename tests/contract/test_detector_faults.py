@@ -165,3 +165,24 @@ def test_transformers_is_not_needed(folder):
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert done.stdout.strip() == "64", done.stderr
+
+
+@pytest.mark.parametrize("name", ["threshold", "nms"])
+@pytest.mark.parametrize("value", [[0.1, 0.2], np.array([0.1]), "0.1"])
+def test_a_threshold_is_one_number(small, image, tiny, name, value):
+    pipeline = segrid.Pipeline(small, tiny)
+    more = "no thresholds for single prompts" if not isinstance(value, str) else "got '0.1'"
+    for call in (small.detect, pipeline):
+        with pytest.raises(TypeError, match=f"{name}: expected one number .*{more}"):
+            call(image, PROMPTS, **{name: value})
+    if name == "threshold":
+        with pytest.raises(TypeError, match="threshold: expected one number"):
+            small.patch_boxes(image, PROMPTS, threshold=value)
+    small.detect(image, PROMPTS, **{name: np.array(0.2)})  # an array without axes is a number
+
+
+def test_a_threshold_of_sowlv2_is_a_number():
+    from segrid.compat.sowlv2 import PipelineBaseData, SOWLv2Pipeline
+
+    with pytest.raises(TypeError, match="threshold: expected one number from 0 to 1, got '0.1'"):
+        SOWLv2Pipeline(PipelineBaseData("no-such-model", threshold="0.1"))

@@ -4,6 +4,7 @@ files are set aside."""
 import dataclasses
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -73,6 +74,26 @@ def test_what_is_written(fields, whole):
 def test_same_bytes_for_any_number_of_threads(batch, fields, whole, tmp_path):
     assert batch(fields, "-o", tmp_path / "out", *OPTIONS, "--threads", 1).returncode == 1
     assert contents(tmp_path / "out") == contents(whole[0])
+
+
+def test_ctrl_c_says_what_is_done(batch, fields, whole, tmp_path):
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-m", "segrid", "batch", fields, "-o", out, *OPTIONS, "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT, and so would this process of its tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        deadline = time.time() + 60
+        while _lines(out) < 2 and process.poll() is None and time.time() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert re.search(r"stopped: \d+ of 15 images are done; the same command goes on", said), said
+    assert "Traceback" not in said
 
 
 def test_killed_at_any_moment_it_goes_on(batch, fields, whole, tmp_path):

@@ -42,8 +42,21 @@ def test_boxes_and_words(batch, fields, tmp_path):
         == 0
     )
     assert len(list((tmp_path / "boxes/objects/field 01").iterdir())) == 2
-    done = batch(fields / "a", "-o", tmp_path / "other", "--boxes", tmp_path / "boxes.json")
-    assert done.returncode == 2 and "no boxes for field 03" in " ".join(done.stderr.split())
+    words = [fields / "a", "-o", tmp_path / "other", "--boxes", tmp_path / "boxes.json"]
+    words += ["--write", "csv", "--json"]
+    done = batch(*words)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and told["done"] == 1 and told["images"] > 1, done.stderr
+    name, why = next(iter(told["quarantined"].items()))
+    assert f"no entry for {name}" in why and "or [] where there are no boxes" in why
+    given = json.loads((tmp_path / "boxes.json").read_text())
+    given |= dict.fromkeys(told["quarantined"], [])
+    (tmp_path / "boxes.json").write_text(json.dumps(given))
+    told = json.loads(batch(*words).stdout)  # the remedy: these images alone are done
+    assert told["done"] == told["images"] and told["skipped"] == 1
+    (tmp_path / "boxes.json").write_text('{"other.png": []}')
+    done = batch(*words)
+    assert done.returncode == 2 and "no entry for any of" in " ".join(done.stderr.split())
     done = batch(
         one,
         "-o",

@@ -99,6 +99,23 @@ def test_images_of_a_changed_view_are_done_again(batch, photos, tmp_path):
         assert len((out / f"table/p{i}_side.csv").read_text().splitlines()) == 1
 
 
+def test_an_image_of_no_view_fails_alone(batch, photos, tmp_path):
+    rules, out = tmp_path / "views.json", tmp_path / "out"
+    rules.write_text(json.dumps({"front": RULES["front"]}))
+    arguments = [photos, "-o", out, "--views", rules, "--write", "csv", "--json"]
+    dry = batch(*arguments, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    views = json.loads(dry.stdout)["views"]
+    assert [v["todo"] for v in views.values()] == [3, 3] and any("no view" in v for v in views)
+    done = batch(*arguments)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and told["done"] == 3 and len(told["quarantined"]) == 3
+    assert all("add a view with a pattern that fits" in why for why in told["quarantined"].values())
+    rules.write_text(json.dumps(RULES))  # the remedy: these images alone are done
+    told = json.loads(batch(*arguments).stdout)
+    assert told["done"] == 6 and told["skipped"] == 3 and not told["quarantined"]
+
+
 @pytest.mark.parametrize(
     "content,arguments,what",
     [
@@ -106,7 +123,7 @@ def test_images_of_a_changed_view_are_done_again(batch, photos, tmp_path):
         ("{", (), "not JSON"),
         ('{"a": {"detector": "x"}}', (), "no pattern"),
         ('{"a": {"pattern": "*", "model": 1}}', (), "unknown model"),
-        ('{"a": {"pattern": "*_front.*", "prompts": ["a"]}}', (), "of no view"),
+        ('{"a": {"pattern": "*_back.*", "prompts": ["a"]}}', (), "add a view with a pattern"),
         ('{"a": {"pattern": "*"}}', (), "say what to look for"),
         ('{"a": {"pattern": "*", "prompts": ["a"]}}', ("--view", "b"), "there are a"),
         ('{"a": {"pattern": "*", "prompts": ["a"], "nms": 7}}', (), "nms"),

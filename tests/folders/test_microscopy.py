@@ -135,3 +135,12 @@ def test_results_do_not_hold_the_pixels(fields, tiny, tmp_path):
         and result.masks.picture(fields[2][0]).any()
         and result.files == []
     )
+
+
+def test_a_lone_path_is_no_list_of_files(tmp_path):
+    for lone in ("field.png", tmp_path / "field.png"):
+        with pytest.raises(TypeError, match=r"image_files: expected a list .*; pass \[image\]"):
+            segrid.perform_parallel_segmentation(lone, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(TypeError, match="Segmenter has no option 'foo'"):
+        segrid.perform_parallel_segmentation(["field.png"], tmp_path / "out", foo=4)

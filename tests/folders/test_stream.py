@@ -354,3 +354,33 @@ def test_iterables_of_every_kind_are_many(tiny):
         Dataset(),
     ):
         assert [one.error for one in segrid.stream(tiny, many, **OPTIONS)] == [None, None]
+
+
+def test_options_are_checked_before_the_first_image(tiny):
+    """A misspelt option is one error of the call, and not an error of each image."""
+    pipeline = segrid.Pipeline(lambda array: [], tiny)
+    views = segrid.Views({"a": segrid.View("*")}, tiny)
+    detector = segrid.Detector()
+
+    def none():
+        raise AssertionError("an image was taken")
+        yield
+
+    for model in (tiny, pipeline, detector, views):
+        name = type(model).__name__
+        with pytest.raises(TypeError, match=f"options: {name} has no option 'foo'; there are "):
+            segrid.stream(model, none(), foo=4)
+    with pytest.raises(TypeError, match="'point_per_side'; did you mean points_per_side"):
+        segrid.stream(tiny, none(), point_per_side=4)
+    with pytest.raises(TypeError, match="has no option 'crop_n_layers'"):  # of everything alone
+        segrid.stream(tiny, none(), boxes=[0, 0, 9, 9], crop_n_layers=1)
+    with pytest.raises(ValueError, match="points_per_side: must be from 1 to 500, got 0"):
+        segrid.stream(tiny, none(), points_per_side=0)
+    with pytest.raises(ValueError, match="threshold"):
+        segrid.stream(pipeline, none(), threshold=7)
+    for one in segrid.stream(
+        tiny, pictures(1), options_for=lambda *_: {"boxes": [2, 2, 30, 30]}, multimask=True
+    ):
+        assert one.error is None and len(one.result) == 3
+    seen = segrid.stream(tiny, pictures(1), progress=lambda _: None, **OPTIONS)
+    assert [one.error for one in seen] == [None]

@@ -143,8 +143,7 @@ def test_texts(tmp_path_factory, tracker, video_model, video, tmp_path):
 
 
 def test_the_best_new_detections_join_while_there_is_room(tracker):
-    from segrid.cli.best_tracks import BestTracks
-    from segrid.video.detected_tracks import Schedule
+    from segrid.video.detected_tracks import Schedule, Tracks
 
     square, ground, low = [6, 10, 40, 34], [50, 20, 90, 60], [2, 40, 30, 62]
     lists = iter([])
@@ -156,10 +155,9 @@ def test_the_best_new_detections_join_while_there_is_room(tracker):
 
     for most, joined in ((1, [1]), (2, [1, 2])):
         lists = iter([([square, ground], [0.2, 0.9]), ([low, square], [0.3, 0.8])])
-        session = tracker.open([drawn(i) for i in range(3)])
+        session = tracker.open([drawn(i) for i in range(3)], max_objects=most)
         schedule = Schedule(every=2)
-        with BestTracks(session, tracker.segmenter, detect, schedule) as tracks:
-            tracks.most = most
+        with Tracks(session, tracker.segmenter, detect, schedule) as tracks:
             for _ in tracks:
                 assert tracks.session.ids == joined
             assert tracks.left_out > 0

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from segrid.folders.job_plan import JobPlan
     from segrid.folders.run import Job, RunStatus, Summary
 
+NO_VIEW = "of no view, which will fail"
+INTERRUPTED = 130  # the exit code of shells for SIGINT
 LISTED = 20  # the most entries of a list that the summary shows
 
 
@@ -70,7 +72,7 @@ class Command:
 
 def run(command: Command) -> int:
     """Runs the command. Returns the exit code: 0 if all images are done, 1 if an image is
-    quarantined or the run stopped. Exits with 2 if the run cannot begin."""
+    quarantined or the run stopped, 130 after Ctrl-C. Exits with 2 if the run cannot begin."""
     console = Console(stderr=True)
     with exit_on_error():
         with _notes(console):
@@ -83,6 +85,9 @@ def run(command: Command) -> int:
             return 0
         try:
             summary = _done(job, plan, command, make_records, console)
+        except KeyboardInterrupt:
+            _say_stopped(job, plan, console)
+            return INTERRUPTED
         except BlockingIOError as error:
             raise ValueError(f"{command.output}: another run is writing there") from error
     _say(summary, len(plan.images), command)
@@ -207,9 +212,9 @@ def _say_status(status: RunStatus, plan: JobPlan, command: Command) -> None:
         "todo": len(status.todo),
     }
     views = {}
-    for view in plan.view_of and plan.model.views:
-        of = {
-            name: Counter(plan.view_of[one.key] for one in images)[view]
+    for view in plan.view_of and [*plan.model.views, NO_VIEW]:
+        views[view] = {
+            name: Counter(plan.view_of.get(one.key, NO_VIEW) for one in images)[view]
             for name, images in (
                 ("images", plan.images),
                 ("done", status.done),
@@ -217,7 +222,8 @@ def _say_status(status: RunStatus, plan: JobPlan, command: Command) -> None:
                 ("todo", status.todo),
             )
         }
-        views[view] = of
+    if views and not views[NO_VIEW]["images"]:
+        del views[NO_VIEW]
     if command.as_json:
         sys.stdout.write(json.dumps(counts | ({"views": views} if views else {}), indent=2) + "\n")
         return
@@ -235,6 +241,17 @@ def _counts(of: dict[str, int]) -> str:
     return (
         f"{of['images']} images, {of['done']} done already, {of['quarantined']} quarantined, "
         f"{of['todo']} to do"
+    )
+
+
+def _say_stopped(job: Job, plan: JobPlan, console: Console) -> None:
+    from segrid.folders.run import run_status
+
+    done = len(run_status(job, plan.images, plan.named).done)
+    console.print(
+        f"stopped: {done} of {len(plan.images)} images are done; the same command goes on",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

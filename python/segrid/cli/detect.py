@@ -15,7 +15,15 @@ from rich.table import Table
 from segrid._files import write_text
 from segrid._types import JsonObject, Options
 from segrid.cli.choice import ModelChoice, advise
-from segrid.cli.output import Item, exit_on_error, items, printable, progress_bar, show_outcome
+from segrid.cli.output import (
+    Item,
+    exit_on_error,
+    failure,
+    items,
+    printable,
+    progress_bar,
+    show_outcome,
+)
 
 ENDINGS = {"picture": "_detections.png", "coco": "_coco.json"}
 
@@ -60,7 +68,7 @@ def run(
             try:
                 record = _one(find, item, prompts, options, lenient)
             except Exception as error:  # an error in one image must not stop the others
-                record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
+                record = failure(item.path, error)
             records.append(record)
             bars.update(task, advance=1, note=printable(item.path.name))
     if as_json:

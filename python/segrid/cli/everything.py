@@ -18,7 +18,15 @@ from rich.table import Table
 from segrid._files import write_text
 from segrid._types import JsonObject, Options
 from segrid.cli.choice import ModelChoice, advise
-from segrid.cli.output import Item, exit_on_error, items, printable, progress_bar, show_outcome
+from segrid.cli.output import (
+    Item,
+    exit_on_error,
+    failure,
+    items,
+    printable,
+    progress_bar,
+    show_outcome,
+)
 
 ENDINGS = {"overlay": "_overlay.png", "labels": "_labels.png", "coco": "_coco.json"}
 STAGES = ("read", "resize", "encode", "decode", "scan", "filter", "write")
@@ -60,7 +68,7 @@ def run(
                 progress = functools.partial(_advance, bars, task)
                 record = _one(segmenter, item, options, lenient, progress)
             except Exception as error:  # an error in one image must not stop the others
-                record = {"image": str(item.path), "error": f"{type(error).__name__}: {error}"}
+                record = failure(item.path, error)
                 bars.update(task, total=1, completed=0, note="failed")
             records.append(record)
     if as_json:

@@ -104,6 +104,12 @@ def progress_bar(console: Console, quiet: bool) -> Progress:
     )
 
 
+def failure(image: Path, error: Exception) -> JsonObject:
+    """The record of an image that failed."""
+    more = "; for folders use segrid batch" if isinstance(error, IsADirectoryError) else ""
+    return {"image": str(image), "error": f"{type(error).__name__}: {error}{more}"}
+
+
 def show_outcome(records: list[JsonObject], console: Console) -> None:
     """Prints the files of each image, or the reason why it failed."""
     for r in records:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from segrid.video.detected_tracks import Tracks
     from segrid.video.tracker import Tracker
 
+MOST_OBJECTS = 256  # as a session's
+MOST_OF_EVERYTHING = 32
 SNAPSHOT_PAUSE = 5.0  # seconds between two snapshots, at least
 SNAPSHOT_SHARE = 20.0  # and this many times as long as one takes
 Click = tuple[float, float, int]  # x, y, label
@@ -34,7 +36,8 @@ class TrackRequest:
     """What to follow, and where it goes.
 
     points : the clicks of each object; boxes : XYXY of each object; prompts : texts
-    everything : the masks of segment everything, at most max_objects of them
+    everything : the masks of segment everything
+    max_objects : the most objects: the best masks of everything, the best detections
     frame : where all of these are given, and from where objects are followed
     every, threshold, nms, match_iou : of the detection, see `segrid.Pipeline.track`
     """
@@ -50,7 +53,7 @@ class TrackRequest:
     threshold: float
     nms: float | None
     match_iou: float
-    max_objects: int
+    max_objects: int | None
     long_side: int | None
     memory_frames: int | None
     memory_pooling: int | None
@@ -64,6 +67,19 @@ class TrackRequest:
             raise ValueError("--everything follows all there is; give no other prompts with it")
         if self.every is not None and not self.prompts:
             raise ValueError("--every: the frames of a detector, which needs --prompt")
+        given = len(self.points) + len(self.boxes)
+        if given > self.most_objects:
+            raise ValueError(
+                f"--max-objects {self.most_objects}: --point and --box give {given} objects; give "
+                "fewer of them, or a larger number"
+            )
+
+    @property
+    def most_objects(self) -> int:
+        """The most objects, where the command names no number, too."""
+        if self.max_objects is not None:
+            return self.max_objects
+        return MOST_OF_EVERYTHING if self.everything else MOST_OBJECTS
 
     @property
     def stem(self) -> str:
@@ -95,9 +111,9 @@ class TrackRun:
         request.output.mkdir(parents=True, exist_ok=True)
         self._frames = open_frames(request.video, long_side=request.long_side)
         try:
-            self._options: Options = (
-                {} if request.memory_frames is None else {"memory_frames": request.memory_frames}
-            )
+            self._options: Options = {"max_objects": request.most_objects}
+            if request.memory_frames is not None:
+                self._options["memory_frames"] = request.memory_frames
             self._frames.read(request.frame)  # raises where there is no such frame
             facts = self._facts()
             self.resumed = self._state.exists()
@@ -115,6 +131,7 @@ class TrackRun:
         followed = self.session.tracked_frames if self.resumed else []
         self.earlier = followed[-1] + 1 - request.frame if followed else 0
         self.done = self.earlier
+        self.left_out = 0  # detections for which max_objects leaves no room
         self._unwritten = None if self.resumed else facts
         self._snapshot_at, self._snapshot_seconds = perf_counter(), 0.0
 
@@ -161,7 +178,7 @@ class TrackRun:
             session.add(number, request.frame, boxes=box)
         if request.everything:
             embedding = session.embedding(request.frame)
-            masks = self._tracker.segmenter.everything(embedding, max_masks=request.max_objects)
+            masks = self._tracker.segmenter.everything(embedding, max_masks=request.most_objects)
             for number, mask in enumerate(masks, 1):
                 session.add(number, request.frame, mask=mask.resized(session.size).array[0])
 
@@ -190,8 +207,9 @@ class TrackRun:
     def follow(self) -> Iterator[int]:
         """Follows frame by frame; gives the number of objects in each. Writes a snapshot every few
         seconds."""
-        for found in self._tracks():
-            self.done += 1
+        tracks = self._tracks()
+        for found in tracks:
+            self.done, self.left_out = self.done + 1, tracks.left_out
             yield len(found)
             if perf_counter() > self._snapshot_at + max(
                 SNAPSHOT_PAUSE, SNAPSHOT_SHARE * self._snapshot_seconds
@@ -289,6 +307,7 @@ def outcome(run: TrackRun, files: dict[str, Path], seconds: float, stopped: str)
         "earlier": run.earlier,
         "total": run.total,
         "objects": run.objects(),
+        "left_out": run.left_out,
         "seconds": seconds,
         "frames_per_second": now / seconds if now else None,
         "stopped": stopped,

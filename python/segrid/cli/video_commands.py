@@ -77,8 +77,15 @@ def track(
         typer.Option(help="Mask IoU from which a detection is an object that is followed already."),
     ] = 0.5,
     max_objects: Annotated[
-        int, typer.Option(min=1, max=256, help="The most objects of --everything.")
-    ] = 32,
+        Optional[int],
+        typer.Option(
+            min=1,
+            max=256,
+            help="The most objects. The best masks of --everything are followed (default: 32), and "
+            "the detections of --prompt with the highest scores (default: 256); a line tells how "
+            "many were left out.",
+        ),
+    ] = None,
     long_side: Annotated[
         int, typer.Option(min=0, help="Reduce larger frames to this long side, pixels; 0: never.")
     ] = 1024,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx2
-import numpy as np
-from numpy.typing import NDArray
 
 from segrid._closing import Closing
 from segrid._types import JsonObject
@@ -16,6 +15,9 @@ from segrid.client.connection import Connection
 from segrid.client.images import RemoteImage
 from segrid.client.jobs import Job
 from segrid.client.sessions import RemoteSession
+
+if TYPE_CHECKING:
+    from segrid._image import ImageLike
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -29,7 +31,8 @@ class Client(Closing):
     token : of the service, where it has one; None: the environment variable SEGRID_SERVE_TOKEN
     timeout : for the server to begin an answer, seconds
     retries : how often a request is sent again that the server was too busy for, after the time
-        that it asks for; and how often a lost stream of events is taken up again
+        that it asks for; and how often a lost stream of events is taken up again. Where all
+        sessions are taken, `session` and `session_at` raise at once
     transport : how httpx2 sends requests; None: over the network
     """
 
@@ -49,15 +52,14 @@ class Client(Closing):
         """Closes the connections. Sessions stay open until they are closed or time out."""
         self._connection.close()
 
-    def image(
-        self, image: str | os.PathLike[str] | bytes | NDArray[np.uint8], *, model: str | None = None
-    ) -> RemoteImage:
+    def image(self, image: ImageLike, *, model: str | None = None) -> RemoteImage:
         """Sends an image, which the service encodes once.
 
-        image : a file's path or its bytes, or (H, W, 3) uint8 RGB or (H, W) uint8
+        image : a file's path or its bytes, which are sent as they are; or a PIL image or an array,
+            by the rules of `segrid.read_image`
         model : the name of a model of the service; None: its default
 
-        Raises ServiceError, OSError.
+        Raises ServiceError, OSError, and ValueError or TypeError as `read_image` does.
         """
         how = {} if model is None else {"params": {"model": model}}
         facts = self._connection.json(
@@ -81,7 +83,7 @@ class Client(Closing):
         video : a file's path, or its bytes
         model, image_side : as the service allows; None: its default
 
-        Raises ServiceError, OSError.
+        Raises ServiceError (of the kind "too_many_sessions" where all are taken), OSError.
         """
         content = video if isinstance(video, bytes) else Path(video).read_bytes()
         given = {"model": model, "image_side": image_side}
@@ -124,14 +126,16 @@ class Client(Closing):
         return self._connection.status_of("/v1/ready") == 200
 
 
-def _file_of(image: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> bytes:
-    """The bytes of an image's file; arrays become a PNG."""
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, np.ndarray):
-        from PIL import Image
+def _file_of(image: ImageLike) -> bytes:
+    """The bytes of an image's file; arrays and PIL images become a PNG."""
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image).read_bytes()
+    from PIL import Image
 
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "PNG", compress_level=1)
-        return file.getvalue()
-    return Path(image).read_bytes()
+    from segrid._image import read_image  # loads the engine
+
+    file = io.BytesIO()
+    Image.fromarray(read_image(image)).save(file, "PNG", compress_level=1)
+    return file.getvalue()

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import numpy as np
 
 from segrid._types import JsonObject
+
+# What these wait for is no other request but a user, so that the caller decides.
+NOT_REPEATED = ("too_many_sessions",)
 
 
 class ServiceError(Exception):
@@ -35,7 +39,8 @@ class Connection:
     """HTTP with one service. Threads may share it.
 
     retries : how often a request is sent again that the server was too busy for (429, or 503 with
-        Retry-After), and how often a lost stream is taken up again
+        Retry-After; not where all sessions are taken), and how often a lost stream is taken up
+        again
     """
 
     def __init__(
@@ -64,15 +69,19 @@ class Connection:
     def send(self, method: str, address: str, **how: Any) -> httpx2.Response:
         """The answer of a request. Raises ServiceError, httpx2.HTTPError.
 
-        how : as httpx2 takes it; content is bytes, so that it can be sent again
+        how : as httpx2 takes it; content is bytes, so that it can be sent again; json may hold
+            NumPy's numbers and arrays
         """
+        if "json" in how:
+            text = json.dumps(how.pop("json"), default=_plain, allow_nan=False)
+            how |= {"content": text.encode(), "headers": {"Content-Type": "application/json"}}
         for left in range(self._retries, -1, -1):
             answer = self._http.request(method, address, **how)
             if answer.status_code < 400:
                 return answer
             error = error_of(answer)
             may_repeat = error.retry_after is not None and error.status in (429, 503)
-            if not may_repeat or left == 0:
+            if not may_repeat or error.kind in NOT_REPEATED or left == 0:
                 raise error
             time.sleep(error.retry_after or 0)
         raise AssertionError("unreachable")
@@ -113,6 +122,16 @@ class Connection:
                 elif "data" in fields:
                     yield int(fields["id"]), fields["event"], json.loads(fields["data"])
                     fields = {}
+
+
+def _plain(value: object) -> object:
+    """Numbers and lists for NumPy's. Raises TypeError."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(
+        f"a value of type {type(value).__name__} cannot be sent; give numbers, texts, lists or "
+        "arrays"
+    )
 
 
 def error_of(answer: httpx2.Response) -> ServiceError:

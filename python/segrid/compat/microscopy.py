@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from segrid._image import check_many
 from segrid._native import available_cpus
 from segrid.folders.stream import Streamed, stream
+from segrid.folders.stream_options import check_options
 from segrid.results import Masks
 from segrid.segmenter import Segmenter
 
@@ -75,18 +77,14 @@ def perform_parallel_segmentation(
 
     Returns a `FieldResult` for each file, in their order; a file that cannot be read is one with an
     `error`.
-    Raises ValueError for lengths that differ, num_workers below 1, a diameter below 2 pixels.
+    Raises TypeError for a lone path and an unknown option, ValueError for lengths that differ,
+    num_workers below 1, a diameter below 2 pixels.
     """
     from segrid.folders.writers import WRITERS, Place, table_of
 
+    check_many(image_files, "image_files")
     files = [Path(f) for f in image_files]
-    lenses = (
-        list(is_10x)
-        if isinstance(is_10x, (list, tuple, np.ndarray))
-        else [bool(is_10x)] * len(files)
-    )
-    if len(lenses) != len(files):
-        raise ValueError(f"is_10x: {len(lenses)} values for {len(files)} images")
+    lenses = _lenses(is_10x, len(files))
     workers = max(1, available_cpus() - 1) if num_workers is None else num_workers
     if workers < 1:
         raise ValueError(f"num_workers: must be at least 1, got {workers}")
@@ -96,6 +94,7 @@ def perform_parallel_segmentation(
     if unknown:
         raise ValueError(f"write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
     segmenter = model if isinstance(model, Segmenter) else Segmenter(model)
+    check_options(segmenter, options, more_follow=False)
     folder, stems = Path(output_dir), _stems(files)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -136,6 +135,15 @@ def perform_parallel_segmentation(
                 )
             )
     return out
+
+
+def _lenses(is_10x: bool | Sequence[bool], count: int) -> list[bool]:
+    """The lens of each of `count` files, as `perform_parallel_segmentation` takes them."""
+    many = isinstance(is_10x, (list, tuple, np.ndarray))
+    lenses = list(cast("Sequence[bool]", is_10x)) if many else [bool(is_10x)] * count
+    if len(lenses) != count:
+        raise ValueError(f"is_10x: {len(lenses)} values for {count} images")
+    return lenses
 
 
 def options_for(

@@ -33,7 +33,7 @@ class JobPlan:
     named : settings on which the results depend, in addition to the segmenter
     boxes : given boxes, by image
     rules : settings on which the results of each view depend
-    view_of : the view of each image, by key
+    view_of : the view of each image, by key; those of no view are not in it
     classes : the classes that can be found"""
 
     model: Any
@@ -68,12 +68,10 @@ def plan_job(
 ) -> JobPlan:
     """Loads the models that a request needs, and refuses a wrong request before any image is read.
 
-    options : of segment everything, for a request that names nothing else
-
     options : of segment everything; used if nothing else is requested
 
-    Raises ValueError for a combination that is not allowed, for values out of range, and for images
-    without boxes or view; and the errors of Detector, ScriptedDetector and read_views."""
+    Raises ValueError for a combination that is not allowed, for values out of range, and where no
+    image has boxes or a view; and the errors of Detector, ScriptedDetector and read_views."""
     _try_options(segmenter, options)
     _check_request(request)
     limit = {} if request.sam_batch_size is None else {"batch_size": request.sam_batch_size}
@@ -81,7 +79,7 @@ def plan_job(
         return _plan_views(segmenter, request, images, limit)
     if request.boxes is not None:
         listed = _boxes_for(images, request.boxes)
-        return JobPlan(Pipeline(None, segmenter), images, limit, {"boxes": listed}, listed)
+        return JobPlan(Pipeline(None, segmenter), images, limit, {"boxes": True}, listed)
     if request.prompts or request.detector:
         return _plan_detector(segmenter, request, images, limit)
     return JobPlan(segmenter, images, options, {"options": _given(options)})
@@ -107,13 +105,12 @@ def _given(options: Options) -> Options:
 
 
 def _boxes_for(images: list[Input], file: Path) -> JsonObject:
-    """The boxes in a JSON file. Raises ValueError where an image has none."""
+    """The boxes in a JSON file. Raises ValueError where no image has an entry."""
     listed = _read_boxes(file)
-    missing = [one.key for one in images if one.key not in listed and one.path.name not in listed]
-    if missing:
+    if not any(one.key in listed or one.path.name in listed for one in images):
         raise ValueError(
-            f"--boxes: {file}: no boxes for {missing[0]}"
-            + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
+            f"--boxes: {file}: no entry for any of {len(images)} images, such as {images[0].key}; "
+            "an entry is named by the image's path, as here, or by its file name"
         )
     return listed
 
@@ -147,7 +144,8 @@ def _plan_detector(
 def _plan_views(
     segmenter: Segmenter, request: JobRequest, images: list[Input], limit: Options
 ) -> JobPlan:
-    """Groups images by view. With --view, images of other views are left out."""
+    """Groups images by view. Images of no view come last, and fail; with --view, these and images
+    of other views are left out."""
     assert request.views is not None
     with errors_name_option("--views"):
         given = read_views(request.views, request.conf_threshold, request.nms)
@@ -160,22 +158,21 @@ def _plan_views(
         precision=request.precision,
     )
     chosen = every.only(request.view) if request.view else every
-    of = {}
+    of: dict[str, str] = {}
+    order: list[str | None] = [*chosen.views] if request.view else [*chosen.views, None]
+    kept = []
     for one in images:
-        if request.view and not any(
-            v.pattern is None or v.fits(one.path.name) for v in given.values()
-        ):
-            continue  # with --view, images that belong to no view are left out
-        if (view := every.view_of(one.path)) in chosen.views:
-            of[one.key] = str(view)
-    kept = [one for one in images if one.key in of]
-    if not kept:
+        if (view := _view_or_none(every, one)) in order:
+            kept.append(one)
+            of |= {} if view is None else {one.key: view}
+    if not of:
+        if not request.view:
+            every.view_of(images[0].path)  # raises, as for all of them
         raise ValueError(f"--view {', '.join(request.view)}: none of {len(images)} images is of it")
-    order = list(chosen.views)
-    kept.sort(key=lambda one: order.index(of[one.key]))
+    kept.sort(key=lambda one: order.index(of.get(one.key)))
     classes = classes_of([name for v in every.views.values() for name in v.class_names()])
     rules = {}
-    for view in {of[one.key] for one in kept}:
+    for view in set(of.values()):
         rule = chosen.views[view]
         detector = _identity(chosen.pipeline(view), rule.prompts, f"view {view!r}", rule.detector)
         rules[view] = {
@@ -187,6 +184,14 @@ def _plan_views(
             "categories": [classes.category(name, 0) for name in rule.class_names()],
         }
     return JobPlan(chosen, kept, limit, {"views": True}, None, rules, classes, of)
+
+
+def _view_or_none(views: Views, one: Input) -> str | None:
+    """The view of an image; None where it is of no view."""
+    try:
+        return views.view_of(one.path)
+    except ValueError:
+        return None
 
 
 def _view_for_all(given: dict[str, View], request: JobRequest) -> Callable[[object], str] | None:

@@ -40,9 +40,9 @@ class Job:
     limits : of `stream`
     folder, writers : the output folder, and the kinds of results that are written
     suffix : of class pictures, see `Place`
-    boxes : given boxes, by image
-    rules : settings on which the results of each view depend; stored with each image, which is done
-        again if they change
+    boxes : given boxes, by image; an image without an entry fails
+    rules : settings on which the results of each view depend. These, or its boxes, are stored with
+        each image, which is done again if they change
     classes : the classes that can be found
     lenient : damaged files give the part that can be decoded
     skip_existing : images whose files all exist are done, whatever program wrote them
@@ -81,9 +81,15 @@ class Job:
                 yield _record(item, seen) | self.rule_of(item.source)
 
     def rule_of(self, one: Input) -> JsonObject:
-        """Returns {"rule": the rule of the image's view}, or nothing."""
-        if isinstance(self.model, Views) and (view := self.model.view_of(one.path)) is not None:
-            return {"rule": self.rules[view]}
+        """Returns {"rule": the rule of the image's view, or its boxes}, or nothing: for an image
+        that has neither, too."""
+        try:
+            if self.boxes is not None:
+                return {"rule": {"boxes": boxes_of(one, self.boxes)}}
+            if isinstance(self.model, Views) and (view := self.model.view_of(one.path)) is not None:
+                return {"rule": self.rules[view]}
+        except ValueError:  # it becomes the image's error when its turn comes
+            pass
         return {}
 
     def place(self, one: Input) -> Place:
@@ -117,17 +123,24 @@ class Job:
     def _own(self, one: Input, _: object) -> Options:
         if isinstance(self.model, Views):
             return {"view": self.model.view_of(one.path)}
-        return (
-            {}
-            if self.boxes is None
-            else {"boxes": self.boxes.get(one.key, self.boxes.get(one.path.name))}
-        )
+        return {} if self.boxes is None else {"boxes": boxes_of(one, self.boxes)}
 
     def _save(self, item: Streamed, pixels: NDArray[np.uint8]) -> list[str]:
         assert item.result is not None, "files are written of results"
         place = self.place(item.source)
         files = [f for name in self.writers for f in WRITERS[name](item.result, pixels, place)]
         return [f.relative_to(self.folder).as_posix() for f in files]
+
+
+def boxes_of(one: Input, listed: JsonObject) -> list[object]:
+    """The boxes of an image, by its key or its name. Raises ValueError where it has no entry."""
+    found: list[object] | None = listed.get(one.key, listed.get(one.path.name))
+    if found is None:
+        raise ValueError(
+            f'--boxes: no entry for {one.key}; add "{one.key}": [[x0, y0, x1, y1], ...] to the '
+            "file, or [] where there are no boxes"
+        )
+    return found
 
 
 def check_output(writers: list[str], suffix: str | None) -> None:

@@ -21,6 +21,7 @@ from segrid.detections import Detections
 from segrid.detector import Detector
 from segrid.embedding import Embedding
 from segrid.folders.encoding_groups import LARGEST, EncodingGroups, Seat
+from segrid.folders.stream_options import PROMPTS, check_options
 from segrid.folders.views import Views
 from segrid.pipeline import Pipeline
 from segrid.results import Masks
@@ -100,9 +101,11 @@ def stream(
     Closing the generator, Ctrl-C, and every cancel token whose `with` block the iterating thread is
     in stop all running work at its next tile; nothing more begins.
 
-    Raises ValueError for numbers below 1, TypeError for a lone image.
+    Raises ValueError for numbers below 1 and for a value of an option that does not fit, TypeError
+    for a lone image and for an option that the model does not have.
     """
     check_many(images)
+    check_options(model, options, more_follow=options_for is not None)
     for name, value in (
         ("in_flight", in_flight),
         ("image_batch_size", image_batch_size),
@@ -230,7 +233,7 @@ def _compute(
 ) -> Any:
     """embedding : of the pixels, where they are encoded already"""
     if isinstance(model, Segmenter):
-        prompted = options.keys() & {"boxes", "points", "mask_hints"}
+        prompted = options.keys() & PROMPTS
         if not prompted:
             options = options | {"progress": give_back.after_encoding(options.get("progress"))}
             if options.get("crop_n_layers"):

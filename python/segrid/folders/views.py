@@ -128,7 +128,8 @@ class Views:
                 return view
         raise ValueError(
             f"{_printable(path)}: of no view "
-            f"({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())})"
+            f"({', '.join(f'{n}: {v.pattern}' for n, v in self.views.items())}); change the "
+            "pattern of its view, or add a view with a pattern that fits"
         )
 
     def only(self, names: list[str]) -> Views:

@@ -65,7 +65,8 @@ class Tracks(Closing):
 
     The detector looks at the frames of the schedule. A detection whose mask fits that of a followed
     object with the same label is that object; the others join the session, which follows all of
-    them. An object keeps its number and its label to the end. Boxes are cut to the picture.
+    them, those with the highest scores first while there is room (the session's `max_objects`). An
+    object keeps its number and its label to the end. Boxes are cut to the picture.
 
     The `Detections` of a frame hold the objects that are in it, in the order in which they joined.
     Each has the box around its mask (the maximum is exclusive), the score of the last detection
@@ -84,6 +85,7 @@ class Tracks(Closing):
     session : the `Session` of the video
     frame : the `TrackedFrame` of the last step, with its index, all objects and the progress; None
         before the first one
+    left_out : how many detections did not join, because there was no room
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Tracks(Closing):
         """
         self.session = session
         self.frame: TrackedFrame | None = None
+        self.left_out = 0
         self._segmenter, self._detect, self._schedule = segmenter, detect, schedule
         self._start = schedule.first if start is None else start
         self._scores: dict[int, float] = {}
@@ -151,7 +154,7 @@ class Tracks(Closing):
         (height, width), (h, w) = self.session.size, picture.shape[:2]
         with cancel_scope([] if self._cancel is None else [self._cancel]):
             found = inside(self._detect(picture), (w, h))
-            new = self._unknown(frame, found)
+            new = self._best(found, self._unknown(frame, found))
         # Divided last: (w * width) / w is the width itself, and a box at the border stays inside.
         boxes = found.boxes * np.array([width, height] * 2) / np.array([w, h] * 2)
         for i in new:
@@ -196,6 +199,13 @@ class Tracks(Closing):
                 i for i, mask in named if all(iou_of(mask, other) < least for _, other in known)
             ]
         return sorted(new)
+
+    def _best(self, found: Detections, new: list[int]) -> list[int]:
+        """Those of the new detections for which there is room, the best ones."""
+        room = max(0, self.session.max_objects - len(self.session.ids))
+        best = sorted(new, key=lambda i: -found.scores[i])[:room]
+        self.left_out += len(new) - len(best)
+        return sorted(best)
 
     def _found(self, frame: TrackedFrame) -> Detections:
         there = np.flatnonzero(frame.masks.areas).tolist()

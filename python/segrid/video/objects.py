@@ -47,6 +47,13 @@ class Objects:
         """From now on a call waits for another thread's call, instead of raising RuntimeError."""
         self._takes_turns = True
 
+    @property
+    def max_objects(self) -> int:
+        """The most objects, an option of the session."""
+        most = self._options.get("max_objects", _core.Session.options()["max_objects"])
+        assert most is not None, "it has a default"
+        return int(most)
+
     @contextmanager
     def _owned(self, call: str, *, waits: bool = False) -> Iterator[None]:
         """A block that one thread at a time may run.

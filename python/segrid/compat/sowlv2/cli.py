@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from segrid.compat.sowlv2.utils.frame_utils import VALID_VIDEO_EXTS
+from segrid.compat.sowlv2.utils.frame_utils import VALID_EXTS, VALID_VIDEO_EXTS, image_names
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--input": {"help": "image file, video file, or folder of frames"},
@@ -31,8 +31,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "action": "store_false",
         "help": "do not write outputs that combine all objects",
     },
-    "--no-binary": {"dest": "binary", "action": "store_false", "help": "no binary masks"},
-    "--no-overlay": {"dest": "overlay", "action": "store_false", "help": "no overlays"},
+    "--no-binary": {
+        "dest": "binary",
+        "action": "store_false",
+        "help": "no pictures of binary masks (of a video, the mask videos are still made)",
+    },
+    "--no-overlay": {
+        "dest": "overlay",
+        "action": "store_false",
+        "help": "no pictures of overlays (of a video, the overlay videos are still made)",
+    },
     "--config": {"help": "YAML file with values of these options"},
     "--max-workers": {"type": int, "help": "threads that write files"},
     "--batch-size": {
@@ -134,8 +142,8 @@ def _kind(name: str, default: Any) -> type:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command. Returns 0, or 1 if the input is missing or of another kind, or if a model
-    or an image cannot be read."""
+    """Runs the command. Returns 0, or 1 if the input is missing, of another kind or a folder
+    without images, or if a model or an image cannot be read."""
     args = parse_args(arguments)
     from segrid.compat.sowlv2 import OptimizedSOWLv2Pipeline, PipelineBaseData, PipelineConfig
     from segrid.compat.sowlv2.optimizations.parallel_processor import ParallelConfig
@@ -145,6 +153,10 @@ def main(arguments: list[str] | None = None) -> int:
     ending = os.path.splitext(args.input)[1].lower()
     if not os.path.exists(args.input):
         print(f"Input path not found: {args.input}", file=sys.stderr)
+        return 1
+    if os.path.isdir(args.input) and not image_names(args.input):
+        endings = ", ".join(sorted(VALID_EXTS))
+        print(f"{args.input}: no images in this folder ({endings})", file=sys.stderr)
         return 1
     try:
         pipeline = OptimizedSOWLv2Pipeline(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segrid.compat.sowlv2.data.config import PropagatedFrameOutput
+from segrid.compat.sowlv2.data.config import PipelineConfig, PropagatedFrameOutput
 from segrid.compat.sowlv2.utils.filesystem_utils import remove_empty_folders
 from segrid.compat.sowlv2.utils.frame_utils import process_propagated_frame
-from segrid.compat.sowlv2.utils.pipeline_utils import DEFAULT_PALETTE, get_prompt_color
+from segrid.compat.sowlv2.utils.path_config import DirectoryStructure
+from segrid.compat.sowlv2.utils.pipeline_utils import (
+    DEFAULT_PALETTE,
+    Colour,
+    get_prompt_color,
+    prompt_list,
+)
 from segrid.compat.sowlv2.utils.video_utils import generate_videos
 from segrid.detections import Detections
 from segrid.video.detected_tracks import Schedule, Tracks
@@ -28,10 +35,31 @@ def process_video(
     output_dir: str | os.PathLike[str],
 ) -> None:
     """See `OptimizedSOWLv2Pipeline.process_video`. source : a video file or a folder of frames"""
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    config, wanted = pipeline.config, pipeline.config.pipeline_config
+    config, wanted, output = pipeline.config, pipeline.config.pipeline_config, os.fspath(output_dir)
     if config.fps < 1:
         raise ValueError(f"fps: must be at least 1 frame per second, got {config.fps}")
+    try:
+        os.makedirs(output, exist_ok=True)
+        with TemporaryDirectory(prefix=".sowlv2_", dir=output) as work:
+            if _followed(pipeline, source, prompt_list(prompt), work):
+                generate_videos(work, config.fps, merged=wanted.merged)
+                _move(work, output, wanted)
+            else:
+                name = os.fspath(source)
+                print(f"No objects detected for prompt(s) '{prompt}' in video '{name}'.")
+    finally:
+        remove_empty_folders(output)
+
+
+def _followed(
+    pipeline: OptimizedSOWLv2Pipeline,
+    source: str | os.PathLike[str],
+    prompts: list[str],
+    work: str,
+) -> bool:
+    """Writes all pictures of the video into the folder `work`. Returns False if nothing is
+    found."""
+    config, colours = pipeline.config, dict[str, Colour]()
     tracker = pipeline.sam.tracker
     with open_frames(source) as frames:
         length, rate = frames.count, frames.rate
@@ -44,13 +72,22 @@ def process_video(
         detect = _Detect(pipeline, prompts)
         with Tracks(session, tracker.segmenter, detect, _schedule(pipeline, length)) as tracks:
             for _ in tracks:
-                if not _write(tracks, pipeline, output_dir):
+                if not _write(tracks, pipeline, colours, work):
                     break
-    if tracks.frame is None or not tracks.frame.ids:
-        print(f"No objects detected for prompt(s) '{prompt}' in video '{os.fspath(source)}'.")
-        return
-    generate_videos(os.fspath(output_dir), config.fps, wanted.binary, wanted.overlay, wanted.merged)
-    remove_empty_folders(os.fspath(output_dir))
+    return tracks.frame is not None and bool(tracks.frame.ids)
+
+
+def _move(work: str, output: str, wanted: PipelineConfig) -> None:
+    """Moves the videos, and the pictures of the kinds that are wanted."""
+    made = DirectoryStructure.get_directory_map(work, include_video=True)
+    places = DirectoryStructure.get_directory_map(output, include_video=True)
+    kinds = {"binary": wanted.binary, "overlay": wanted.overlay, "video": True}
+    for name, place in places.items():
+        kind, _, part = name.partition("_")
+        if part and kinds[kind] and os.path.isdir(made[name]):
+            os.makedirs(place, exist_ok=True)
+            for file in os.listdir(made[name]):
+                os.replace(os.path.join(made[name], file), os.path.join(place, file))
 
 
 def _at_rate(frames: Frames, rate: float, fps: float) -> Any:
@@ -94,16 +131,17 @@ class _Detect:
 def _write(
     tracks: Tracks,
     pipeline: OptimizedSOWLv2Pipeline,
-    output_dir: str | os.PathLike[str],
+    colours: dict[str, Colour],
+    work: str,
 ) -> bool:
-    """Writes the last frame. Returns False where nothing is followed, and nothing will be."""
+    """Writes the last frame into the folder `work`. Returns False where nothing is followed, and
+    nothing will be."""
     from PIL import Image
 
     frame = tracks.frame
     assert frame is not None
     if not frame.ids:
         return pipeline.use_temporal_detection
-    colours = pipeline.prompt_color_map
     details = []
     for number in frame.ids:
         label = frame.names[number]
@@ -116,9 +154,9 @@ def _write(
             frame.ids,
             frame.masks.array,
             details,
-            os.fspath(output_dir),
+            work,
         ),
-        pipeline.config.pipeline_config,
+        PipelineConfig(merged=pipeline.config.pipeline_config.merged),
         colours,
         len(colours),
     )

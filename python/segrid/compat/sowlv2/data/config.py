@@ -8,7 +8,8 @@ from typing import Any
 
 @dataclass
 class PipelineConfig:
-    """Selects the outputs: those merged over all objects, binary masks, overlays."""
+    """Selects the outputs: those merged over all objects, pictures of binary masks, pictures of
+    overlays. The videos of masks and overlays are always made."""
 
     merged: bool = True
     binary: bool = True

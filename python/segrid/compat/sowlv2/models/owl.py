@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from segrid.compat.sowlv2.devices import device_of
+from segrid.compat.sowlv2.utils.pipeline_utils import prompt_list
 from segrid.detector import Detector
 
 
@@ -26,10 +27,8 @@ class OWLV2Wrapper:
     ) -> list[dict[str, Any]]:
         """Returns [{"box" [x0, y0, x1, y1], "score", "label" ("a photo of ..."), "core_prompt"}],
         in patch order. Each patch has the prompt that fits it best."""
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        return [
-            record for own in self._detect(image, prompts, threshold, each=False) for record in own
-        ]
+        found = self._detect(image, prompt_list(prompt), threshold, each=False)
+        return [record for own in found for record in own]
 
     def detect_each(
         self, image: Any, prompts: list[str], threshold: float

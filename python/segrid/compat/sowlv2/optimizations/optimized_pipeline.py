@@ -15,14 +15,16 @@ from segrid.compat.sowlv2.optimizations.parallel_processor import (
     ParallelSegmentationProcessor,
 )
 from segrid.compat.sowlv2.output_files import Outlined, OutputFiles, write_outputs
-from segrid.compat.sowlv2.utils.frame_utils import is_valid_image_extension
+from segrid.compat.sowlv2.utils.frame_utils import image_names
 from segrid.compat.sowlv2.utils.path_config import FilePattern
 from segrid.compat.sowlv2.utils.pipeline_utils import (
     DEFAULT_PALETTE,
     Colour,
     get_prompt_color,
+    prompt_list,
 )
 from segrid.compat.sowlv2.videos import process_video
+from segrid.detector import check_number
 
 
 class OptimizedSOWLv2Pipeline:
@@ -40,6 +42,7 @@ class OptimizedSOWLv2Pipeline:
         self, config: PipelineBaseData | None = None, parallel_config: ParallelConfig | None = None
     ) -> None:
         self.config = config or PipelineBaseData()
+        check_number("threshold", self.config.threshold)  # before models are loaded
         self.parallel_config = parallel_config or ParallelConfig()
         self.owl = OWLV2Wrapper(self.config.owl_model, self.config.device)
         self.sam = SAM2Wrapper(self.config.sam_model, self.config.device)
@@ -72,10 +75,9 @@ class OptimizedSOWLv2Pipeline:
 
         If no object is found, it prints a line and writes nothing. Raises the errors of reading and
         detecting."""
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         pixels = read_image(image_path)
         results = self.detection_processor.detect_multiple_prompts_parallel(
-            pixels, prompts, self.config.threshold
+            pixels, prompt_list(prompt), self.config.threshold
         )
         detections = [d for result in results for d in result.detections]
         if not detections:
@@ -103,7 +105,7 @@ class OptimizedSOWLv2Pipeline:
         follow: bool = False,
     ) -> None:
         """Calls `process_image` for each image of a folder. The outputs go into a folder with the
-        image's (lower-case) name.
+        image's (lower-case) name. For a folder without images it prints a line.
 
         follow : the images are the frames of one video, sorted by their numbers, and are processed
             as `process_video` does (this is segrid's own)
@@ -111,12 +113,14 @@ class OptimizedSOWLv2Pipeline:
         if follow:
             process_video(self, folder_path, prompt, output_dir)
             return
-        for file in sorted(os.listdir(folder_path)):
-            stem, ending = os.path.splitext(file.lower())
-            if is_valid_image_extension(ending):
-                self.process_image(
-                    os.path.join(folder_path, file), prompt, os.path.join(output_dir, stem)
-                )
+        files = image_names(folder_path)
+        if not files:
+            print(f"No valid image files found in {os.fspath(folder_path)}")
+        for file in files:
+            stem = os.path.splitext(file.lower())[0]
+            self.process_image(
+                os.path.join(folder_path, file), prompt, os.path.join(output_dir, stem)
+            )
 
     def process_images_batch(
         self, image_paths: list[str], prompt: str | list[str], output_dir: str | os.PathLike[str]
@@ -136,8 +140,7 @@ class OptimizedSOWLv2Pipeline:
         output_dir: str | os.PathLike[str],
     ) -> None:
         """Detects in the first frame, or in several (`use_temporal_detection`), and follows what
-        was found. Writes these files below output_dir, except those that the configuration leaves
-        out.
+        was found. Writes these files below output_dir when all frames are done.
 
         binary/frames/{n:06d}_obj{i}_{prompt}_mask.png,
         overlay/frames/{n:06d}_obj{i}_{prompt}_overlay.png : for each object, in each frame from
@@ -147,9 +150,14 @@ class OptimizedSOWLv2Pipeline:
         video/overlay/obj{i}_{prompt}_overlay.mp4, video/overlay/merged_overlay.mp4 : the same as
         videos
 
-        Frames are taken at the configuration's `fps`, as the original does. If nothing is found, it
-        prints a line and writes nothing. Raises the errors of reading and detecting, and
-        NotImplementedError where the segmenter has no memory of video."""
+        As in the original, the configuration leaves out the pictures below binary/ and overlay/,
+        and the videos are made all the same; `merged` leaves out both.
+
+        The videos show the pictures of this call alone; files of earlier calls stay, or are
+        replaced where their names are equal. Colours begin anew with each video. Frames are taken
+        at the configuration's `fps`, as the original does. If nothing is found, it prints a line
+        and writes nothing. Raises the errors of reading and detecting, and NotImplementedError
+        where the segmenter has no memory of video."""
         process_video(self, video_path, prompt, output_dir)
 
     def process_videos_batch(

@@ -9,6 +9,7 @@ from typing import Any
 
 from segrid._files import atomic_write
 from segrid.compat.sowlv2.models import OWLV2Wrapper, SAM2Wrapper
+from segrid.compat.sowlv2.utils.pipeline_utils import prompt_list
 
 IO_THREADS = 16
 
@@ -73,10 +74,11 @@ class ParallelDetectionProcessor:
         self.device = self.owl_model.device
 
     def detect_multiple_prompts_parallel(
-        self, image: Any, prompts: list[str], threshold: float
+        self, image: Any, prompts: str | list[str], threshold: float
     ) -> list[BatchDetectionResult]:
         """Returns one result for each prompt, in order: the same as if each prompt were detected
-        alone."""
+        alone. A text is one prompt."""
+        prompts = prompt_list(prompts)
         if not prompts:
             return []
         found = self.owl_model.detect_each(image, prompts, threshold)
@@ -131,8 +133,9 @@ class ParallelFrameProcessor:
     ) -> list[Any]:
         """Processes frames in parallel; results are in the frames' order.
 
-        With prompts and a threshold, it returns [{"frame_idx", "detections", "segmentations"}]. The
-        result of a frame that failed has "error".
+        With prompts (a text is one prompt) and a threshold, it returns [{"frame_idx", "detections",
+        "segmentations"}]. The result of a frame that failed, such as None for a file that OpenCV
+        cannot read, has "error".
 
         With a function instead of prompts, it returns the function's result for each frame and
         `args`. If the function raises, the result is None and a line is printed.
@@ -142,7 +145,7 @@ class ParallelFrameProcessor:
         return [self._frame(i, frame, prompts, *args, **kwargs) for i, frame in enumerate(frames)]
 
     def _frame(
-        self, index: int, frame: Any, prompts: list[str], threshold: float
+        self, index: int, frame: Any, prompts: str | list[str], threshold: float
     ) -> dict[str, Any]:
         try:
             results = self.detection_processor.detect_multiple_prompts_parallel(
@@ -150,7 +153,7 @@ class ParallelFrameProcessor:
             )
             found = [detection for result in results for detection in result.detections]
             masks = self.segmentation_processor.segment_detections_parallel(frame, found)
-        except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        except (ValueError, TypeError, OSError, NotImplementedError, MemoryError) as error:
             print(f"Frame {index} processing failed: {error}")
             return {"frame_idx": index, "detections": [], "error": str(error)}
         return {"frame_idx": index, "detections": found, "segmentations": masks}

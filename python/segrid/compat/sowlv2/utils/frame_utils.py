@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from segrid.compat.sowlv2.data.config import PipelineConfig, PropagatedFrameOutput
@@ -15,6 +17,15 @@ VALID_VIDEO_EXTS = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 def is_valid_image_extension(ext: str) -> bool:
     """Whether a lower-case ending with its dot (".png") belongs to an image."""
     return ext in VALID_EXTS
+
+
+def image_names(folder: str | os.PathLike[str]) -> list[str]:
+    """Returns the sorted names of the images in a folder, by their endings."""
+    return sorted(
+        name
+        for name in os.listdir(folder)
+        if is_valid_image_extension(os.path.splitext(name.lower())[1])
+    )
 
 
 def process_propagated_frame(

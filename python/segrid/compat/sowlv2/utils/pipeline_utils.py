@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,11 @@ DEFAULT_PALETTE = [
     (32, 178, 170),
 ]
 Colour = tuple[int, int, int]
+
+
+def prompt_list(prompt: str | Iterable[str]) -> list[str]:
+    """Returns the prompts as a list; a text is one prompt."""
+    return [prompt] if isinstance(prompt, str) else list(prompt)
 
 
 def validate_mask(mask: Any) -> np.ndarray | None:
