@@ -57,7 +57,8 @@ int64_t now() {
 void start() {
     Recorder& r = recorder();
     std::lock_guard lock(r.mutex);
-    if (recording.load()) invalid("trace: a recording is under way; end it first");
+    if (recording.load())
+        invalid("trace: a recording is under way; there is one at a time, so end it first");
     r.begin = now();
     // Drops the buffers of threads that have ended.
     std::erase_if(r.buffers, [](const auto& buffer) { return buffer.use_count() == 1; });
