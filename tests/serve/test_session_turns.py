@@ -6,33 +6,33 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from safetensors.numpy import load, save
 from segrid.serve.video_session import VideoSession
+from segrid.video.snapshots import checksum
 
 from tests.serve.waiting import CLICK, OCTETS, error_of, opened, until
 
 
 def edited(snapshot, **options):
-    """The header of a snapshot with other options of the session."""
-    header = json.loads(snapshot[8 : 8 + int.from_bytes(snapshot[:8], "little")])
-    facts = json.loads(header["__metadata__"]["session"])
+    """A snapshot with other options of the session."""
+    begin = 8 + int.from_bytes(snapshot[:8], "little")
+    metadata = json.loads(snapshot[8:begin])["__metadata__"]
+    facts, arrays = json.loads(metadata["session"]), load(snapshot)
     facts["options"].update(options)
-    header["__metadata__"]["session"] = json.dumps(facts)
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text
+    session = json.dumps(facts)
+    changed = {"session": session, "checksum": checksum(session, arrays)}
+    return save(arrays, metadata | changed)
 
 
 @pytest.mark.parametrize("option", ["history", "memory_stride", "pointers"])
 def test_a_snapshot_sets_no_option_that_makes_a_session_larger(client, option):
     address, _ = opened(client)
     client.post(f"{address}/objects", json=CLICK)
-    content = client.get(f"{address}/snapshot").content
-    begin = 8 + int.from_bytes(content[:8], "little")
-    larger = edited(content[:begin], **{option: 1000}) + content[begin:]
-    error = error_of(
-        client.post(f"{address}/snapshot", content=larger, headers=OCTETS), 422, "invalid"
-    )
-    assert f"opened with {option}=" in error["message"]
-    other = edited(content[:begin], memory_frames=3) + content[begin:]
+    snapshot = client.get(f"{address}/snapshot").content
+    larger = edited(snapshot, **{option: 1000})
+    answer = client.post(f"{address}/snapshot", content=larger, headers=OCTETS)
+    assert f"opened with {option}=" in error_of(answer, 422, "invalid")["message"]
+    other = edited(snapshot, memory_frames=3)
     assert client.post(f"{address}/snapshot", content=other, headers=OCTETS).status_code == 200
 
 
