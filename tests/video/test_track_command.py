@@ -138,7 +138,7 @@ def test_texts(tmp_path_factory, tracker, video_model, video, tmp_path):
     )  # fmt: skip
     assert few.returncode == 0, few.stderr
     said = " ".join(few.stdout.split())
-    assert "1 detections left out: 1 objects are the most that --max-objects allows" in said
+    assert "detections left out: 1, for which --max-objects 1 has no room" in said
     assert set(decoded(tmp_path / "few/clip_masks.json")[0]) == {1}
 
 

@@ -96,8 +96,8 @@ def _report(record: JsonObject, console: Console) -> None:
     if record["left_out"]:
         most = len(record["objects"])
         console.print(
-            f"  {record['left_out']} detections left out: {most} objects are the most that "
-            "--max-objects allows",
+            f"  detections left out: {record['left_out']}, for which --max-objects {most} has no "
+            "room",
             highlight=False,
             soft_wrap=True,
         )
