@@ -206,6 +206,20 @@ def test_row_36_pickles_are_refused(tmp_path):
             segrid.Segmenter(tmp_path / name)
 
 
+def test_queries_keys_and_values_of_a_memory_are_all_int8_or_none(tmp_path):
+    """Numbers without their scales would be other weights."""
+    segrid.Tracker(precision="int8").save(tmp_path / "int8")
+
+    def widen(tensors):
+        name = "memory_attention.layers.0.self_attn.k_proj.weight"
+        scales = tensors.pop(f"{name}_scale")
+        tensors[name] = (tensors[name] * scales.reshape(-1, 1)).astype(np.float32)
+
+    change(tmp_path / "int8", widen)
+    with pytest.raises(segrid.CorruptFileError, match=r"layers\.0\.self_attn.* in int8 in part"):
+        segrid.Tracker(tmp_path / "int8")
+
+
 # The last value runs the tiled forms on plain building blocks.
 @pytest.mark.parametrize("kernels", ["plain", "avx2", "gemm=plain,rows=plain,mask_scan=plain"])
 def test_row_37_other_kernels_where_the_isa_is_missing(coins, tmp_path, kernels):

@@ -2,11 +2,13 @@
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from safetensors.numpy import load, save
+from segrid.serve.service import FILE_THREADS
 from segrid.serve.video_session import VideoSession
 from segrid.video.snapshots import checksum
 
@@ -89,3 +91,21 @@ def test_too_many_calls_of_one_session_are_refused(started, settings, monkeypatc
         assert error["setting"] == "queue_per_client"
         go_on.set()
         assert {call.result().status_code for call in calls} == {204}
+
+
+def test_frames_that_take_long_to_decode_hold_up_no_masks(client, monkeypatch):
+    address, _ = opened(client)
+    assert client.post(f"{address}/objects", json=CLICK).status_code == 200
+    engine = client.app.state.service.sessions.all()[0].engine
+    go_on, read = threading.Event(), engine.picture
+    monkeypatch.setattr(engine, "picture", lambda frame: go_on.wait(30) and read(frame))
+    with ThreadPoolExecutor(FILE_THREADS) as threads:
+        pictures = [
+            threads.submit(client.get, f"{address}/frames/{frame}") for frame in range(FILE_THREADS)
+        ]
+        time.sleep(0.3)
+        begin = time.monotonic()
+        assert client.get(f"{address}/frames/0/masks").json()["masks"]["1"]["area"] > 0
+        assert time.monotonic() - begin < 10
+        go_on.set()
+        assert {picture.result().status_code for picture in pictures} == {200}

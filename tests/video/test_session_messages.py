@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from segrid.video.frames import FrameNotFound
+from segrid.video.snapshots import read_snapshot
 
 from tests.video.clips import SIZE, encode
 from tests.video.test_session import CLICK, CLIP, FRAMES, opened
@@ -40,12 +41,25 @@ def test_options_and_numbers_that_do_not_fit_are_named(tracker):
         session.add(2**63, points=CLICK)
 
 
+def test_numpys_numbers_are_options_that_a_snapshot_keeps(tracker, tmp_path):
+    options = dict(memory_frames=np.int64(3), non_overlap=np.bool_(True))
+    with opened(tracker, **options) as session:
+        session.add(1, points=CLICK)
+        session.snapshot(tmp_path / "kept")
+    kept = read_snapshot(tmp_path / "kept")
+    assert kept.options == {"memory_frames": 3, "non_overlap": True}
+    tracker.restore(kept, CLIP).close()
+
+
 def test_a_closed_session_says_so(tracker):
     with opened(tracker) as session:
         session.add(1, points=CLICK)
+        run = session.propagate()
+        next(run)
     for name, call in {
         "add": lambda: session.add(1, points=CLICK),
         "propagate": session.propagate,
+        "step": lambda: next(run),
         "masks": lambda: session.masks(0),
     }.items():
         with pytest.raises(ValueError, match=f"{name}: this session is closed; open another one"):

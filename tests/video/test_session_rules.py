@@ -104,8 +104,9 @@ def test_cancelling_stops_the_next_step_and_keeps_the_rest(tracker):
         for _ in range(4):
             next(run)
         token.cancel()
-        with pytest.raises(segrid.Cancelled):
+        with pytest.raises(segrid.Cancelled) as stopped:
             next(run)
+        assert stopped.value.partial is None  # `everything` has one
         assert session.tracked_frames == [0, 1, 2, 3]
         assert next(session.propagate(start=4)).index == 4
 

@@ -53,7 +53,8 @@ def run(
             except KeyboardInterrupt:
                 stopped = "interrupted; the same command goes on from here"
             except CANNOT_BEGIN as error:  # such as a damaged frame
-                stopped = f"{error}. The results hold the frames before it"
+                before = ". The results hold the frames before it" if followed.done else ""
+                stopped = f"{error}{before}"
             seconds = perf_counter() - begin
             if stopped:
                 followed.snapshot()

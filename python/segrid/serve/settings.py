@@ -97,7 +97,9 @@ class Settings:
     # load
     compute_slots: int = _setting(2, "Requests that compute at once.")
     queue: int = _setting(64, "Requests that may wait for a slot.")
-    queue_per_client: int = _setting(16, "Requests of one client that may wait.")
+    queue_per_client: int = _setting(
+        16, "Requests of one client, and calls of one session, that may wait."
+    )
     queue_seconds: float = _setting(60.0, "Longest wait for a slot, seconds.")
     json_bytes: int = _setting(4 * MIB, "Largest JSON body, bytes.")
     bodies_in_memory: int = _setting(64 * MIB, "All JSON bodies together, bytes.")

@@ -27,10 +27,9 @@ class Objects:
     def __init__(
         self, engine: _core.Segmenter, size: tuple[int, int], count: int, options: Options
     ) -> None:
-        _check_options(options)
         self._engine = engine
-        self._options = dict(options)
-        self._native = _core.Session(engine, size, count, options)
+        self._options = _plain(options)
+        self._native = _core.Session(engine, size, count, self._options)
         self._owner = threading.Lock()
         self._owner_is = ("", 0)  # the call, and its thread
         self._takes_turns = self._closed = False
@@ -117,19 +116,22 @@ def object_id(id: SupportsIndex) -> int:
     return number
 
 
-def _check_options(options: Options) -> None:
-    """Raises TypeError for unknown names, ValueError for values of another kind."""
+def _plain(options: Options) -> Options:
+    """The options with values of Python's own types, which a snapshot can hold. Raises TypeError
+    for unknown names, ValueError for values of another kind."""
     known = _core.Session.options()
+    plain: Options = {}
     for name, value in options.items():
         if name not in known:
             raise TypeError(f"session: unknown option {name!r}; the options are {', '.join(known)}")
         if isinstance(known[name], bool):
-            if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
+            if not isinstance(value, np.bool_) and value not in (0, 1):
                 raise ValueError(f"{name}: must be True or False, got {value!r}")
-        elif not (value is None and known[name] is None):
-            try:
-                fits = abs(operator.index(value)) <= LARGEST  # type: ignore[arg-type]
-            except TypeError:
-                fits = False
-            if not fits:
-                raise ValueError(f"{name}: must be a whole number, got {value!r}")
+            plain[name] = bool(value)
+        elif value is None and known[name] is None:
+            plain[name] = None
+        elif isinstance(value, SupportsIndex) and abs(operator.index(value)) <= LARGEST:
+            plain[name] = operator.index(value)
+        else:
+            raise ValueError(f"{name}: must be a whole number, got {value!r}")
+    return plain

@@ -16,10 +16,10 @@ from safetensors.numpy import save
 from segrid._files import atomic_write
 from segrid._native import CorruptFileError, _core
 from segrid._types import JsonObject, Options, Samples
+from segrid.video.objects import LARGEST
 
 FORMAT = "segrid-session-1"
 Prompted = tuple[int, list[tuple[float, float]], list[int]]  # frame, points, labels
-LARGEST = 2**63 - 1  # of the engine's numbers
 LABELS = 1000  # the engine cuts labels to this
 T = TypeVar("T")
 ARRAYS = ("logits", "memory", "pointer")  # of each mask, see `_core.Session.state`

@@ -76,8 +76,7 @@ def _channels_last(image: Any) -> Any:
 
 class PushedFrames(Frames):
     """Squares that are pushed one by one. The last 64 MiB of them are kept. `size`, that of the
-    video itself, may be set later.
-    """
+    video itself, may be set later."""
 
     def __init__(self, side: int) -> None:
         super().__init__("frames", None)
