@@ -27,6 +27,19 @@ void multiply_add(int64_t n, const float* a, const float* b, float* out) {
     });
 }
 
+void multiply(int64_t n, const float* a, float* x) {
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(x + i, _mm512_mul_ps(lanes.load(a + i), lanes.load(x + i)));
+    });
+}
+
+void scale_add(int64_t n, float a, const float* x, const float* b, float* out) {
+    const __m512 factor = _mm512_set1_ps(a);
+    for_vectors(n, [&](int64_t i, auto lanes, int) {
+        lanes.store(out + i, _mm512_fmadd_ps(factor, lanes.load(x + i), lanes.load(b + i)));
+    });
+}
+
 void relu(int64_t n, float* x) {
     for_vectors(n, [&](int64_t i, auto lanes, int) {
         lanes.store(x + i, _mm512_max_ps(_mm512_setzero_ps(), lanes.load(x + i)));

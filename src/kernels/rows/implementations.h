@@ -4,7 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/rows/op.h"
+#include "core/rows.h"
+#include "kernels/rows/row_scale.h"
 
 namespace segrid::rows {
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/rows.h"
+#include "kernels/rows/row_scale.h"
 
 namespace segrid {
 
@@ -41,7 +42,6 @@ float running_softmax_row(int64_t n, float* s, float& max, float& sum);
 // with a relative error of at most 4e-6, then rounded to bf16. sum adds the rounded values, so the
 // weights add up to 1. max is raised only if a score lies more than kPowerRoom above it: nothing
 // overflows before that, and earlier sums need not be scaled again.
-inline constexpr float kPowerRoom = 32;
 float running_power_row(int64_t n, const float* s, float& max, float& sum, uint16_t* out);
 void scale_row(int64_t n, float factor, float* x);
 float dot(int64_t n, const float* a, const float* b);
@@ -65,11 +65,6 @@ void to_bf16_rows(int64_t rows, int64_t n, const float* x, int64_t ld, uint16_t*
 // Rounds two rows and interleaves them: out[2 i] = a[i], out[2 i + 1] = b[i]. If b is null, zeros.
 void pair_bf16(int64_t n, const float* a, const float* b, uint16_t* out);
 
-// The quantisation of a row to u8: x = scale * (q - zero). The value 0 is exactly q = zero.
-struct RowScale {
-    float scale = 1;
-    int32_t zero = 0;
-};
 // q = round(x / scale) + zero, with the finest scale that covers the row and 0. Returns false,
 // without a result, if x holds NaN or Inf.
 bool quantise_row(int64_t n, const float* x, uint8_t* q, RowScale& row);
