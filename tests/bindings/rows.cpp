@@ -50,6 +50,23 @@ void bind_rows(py::module_ m) {
                           x.shape(0));
         return out;
     });
+    m.def("multiply", [](const Floats& a, const Floats& x) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::multiply(x.size(), a.data(), out.mutable_data());
+        return out;
+    });
+    m.def("multiply_add", [](const Floats& a, const Floats& b, const Floats& x) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::multiply_add(x.size(), a.data(), b.data(), out.mutable_data());
+        return out;
+    });
+    m.def("scale_add", [](float a, const Floats& x, const Floats& b) {
+        py::array_t<float> out(x.size());
+        segrid::scale_add(x.size(), a, x.data(), b.data(), out.mutable_data());
+        return out;
+    });
     m.def("blend_row", [](float a, const Floats& x, float b, const Floats& y) {
         py::array_t<float> out(x.size());
         std::copy_n(x.data(), x.size(), out.mutable_data());

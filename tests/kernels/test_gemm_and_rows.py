@@ -103,6 +103,13 @@ def test_rows(kernels, n):
             np.abs(kernels.residual_norm(x, bias, residual, gamma, beta, 1e-6) - norm.numpy()).max()
             < 1e-5
         )
+    sums = [
+        (kernels.multiply(gamma, x), t * gamma),
+        (kernels.multiply_add(gamma, bias, x), t + torch.from_numpy(gamma).double() * bias),
+        (kernels.scale_add(0.3, x, bias), np.float32(0.3) * t + bias),
+    ]
+    for got, expected in sums:
+        assert np.abs(got - expected.numpy()).max() <= 2e-7 * (1 + expected.abs().max())
     assert (
         np.abs(kernels.blend_row(0.3, x, -2.0, bias) - (np.float32(0.3) * x - 2 * bias)).max()
         < 1e-6 * np.abs(x).max()
