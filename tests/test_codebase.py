@@ -60,6 +60,13 @@ def test_intrinsics_only_in_their_files():
     assert not wrong
 
 
+def test_row_implementations_do_not_see_their_interface():
+    """A table that lacked a function would take the interface's, which calls the table for ever."""
+    rows = ROOT / "src" / "kernels" / "rows"
+    seeing = {f.name for f in rows.iterdir() if '"kernels/rows/op.h"' in f.read_text()}
+    assert seeing == {"op.cpp"}
+
+
 def test_only_bindings_know_python():
     wrong = [
         str(f)

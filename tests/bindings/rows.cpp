@@ -8,7 +8,39 @@
 namespace py = pybind11;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
+namespace {
+
+// Sums and products of rows.
+void bind_arithmetic(py::module_ m) {
+    m.def("multiply", [](const Floats& a, const Floats& x) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::multiply(x.size(), a.data(), out.mutable_data());
+        return out;
+    });
+    m.def("multiply_add", [](const Floats& a, const Floats& b, const Floats& x) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::multiply_add(x.size(), a.data(), b.data(), out.mutable_data());
+        return out;
+    });
+    m.def("scale_add", [](float a, const Floats& x, const Floats& b) {
+        py::array_t<float> out(x.size());
+        segrid::scale_add(x.size(), a, x.data(), b.data(), out.mutable_data());
+        return out;
+    });
+    m.def("blend_row", [](float a, const Floats& x, float b, const Floats& y) {
+        py::array_t<float> out(x.size());
+        std::copy_n(x.data(), x.size(), out.mutable_data());
+        segrid::blend_row(x.size(), a, out.mutable_data(), b, y.data());
+        return out;
+    });
+}
+
+}  // namespace
+
 void bind_rows(py::module_ m) {
+    bind_arithmetic(m);
     m.def("gelu", [](const Floats& x) {
         py::array_t<float> out(x.size());
         std::copy_n(x.data(), x.size(), out.mutable_data());
@@ -48,29 +80,6 @@ void bind_rows(py::module_ m) {
         py::array_t<float> out({x.shape(1), x.shape(0)});
         segrid::transpose(x.shape(0), x.shape(1), x.data(), x.shape(1), out.mutable_data(),
                           x.shape(0));
-        return out;
-    });
-    m.def("multiply", [](const Floats& a, const Floats& x) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
-        segrid::multiply(x.size(), a.data(), out.mutable_data());
-        return out;
-    });
-    m.def("multiply_add", [](const Floats& a, const Floats& b, const Floats& x) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
-        segrid::multiply_add(x.size(), a.data(), b.data(), out.mutable_data());
-        return out;
-    });
-    m.def("scale_add", [](float a, const Floats& x, const Floats& b) {
-        py::array_t<float> out(x.size());
-        segrid::scale_add(x.size(), a, x.data(), b.data(), out.mutable_data());
-        return out;
-    });
-    m.def("blend_row", [](float a, const Floats& x, float b, const Floats& y) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
-        segrid::blend_row(x.size(), a, out.mutable_data(), b, y.data());
         return out;
     });
     m.def("turn_row", [](const Floats& cos, const Floats& sin, const Floats& x) {
