@@ -1,5 +1,6 @@
 """Runs the subjects of a problem in turn, each row in a fresh process, and writes the result."""
 
+import importlib.util
 import json
 import os
 import statistics
@@ -41,6 +42,7 @@ def run(problem, a, scratch):
 def alternate(problem, subjects, arguments, a, scratch):
     """Runs the subjects in turn, a.repeat times each on a.threads threads. Returns {subject:
     `summary` of its runs}."""
+    check_packages(subjects)
     runs = {s: [] for s in subjects}
     for i in range(a.repeat):
         for s in subjects:
@@ -56,6 +58,15 @@ def alternate(problem, subjects, arguments, a, scratch):
                 flush=True,
             )
     return {s: summary(r) for s, r in runs.items()}
+
+
+def check_packages(subjects):
+    """Ends the program before the first row if a peer is missing that `make test` does not
+    install."""
+    for subject in subjects:
+        for package in ("openvino", "onnxruntime"):
+            if package in subject and importlib.util.find_spec(package) is None:
+                raise SystemExit(f"{subject}: {package} is not installed (pip install {package})")
 
 
 def run_row(subject, problem, arguments, threads, out):
