@@ -10,17 +10,21 @@ using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
 namespace {
 
+py::array_t<float> copy_of(const Floats& x) {
+    py::array_t<float> out(x.size());
+    std::copy_n(x.data(), x.size(), out.mutable_data());
+    return out;
+}
+
 // Sums and products of rows.
 void bind_arithmetic(py::module_ m) {
     m.def("multiply", [](const Floats& a, const Floats& x) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
+        py::array_t<float> out = copy_of(x);
         segrid::multiply(x.size(), a.data(), out.mutable_data());
         return out;
     });
     m.def("multiply_add", [](const Floats& a, const Floats& b, const Floats& x) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
+        py::array_t<float> out = copy_of(x);
         segrid::multiply_add(x.size(), a.data(), b.data(), out.mutable_data());
         return out;
     });
@@ -30,8 +34,7 @@ void bind_arithmetic(py::module_ m) {
         return out;
     });
     m.def("blend_row", [](float a, const Floats& x, float b, const Floats& y) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
+        py::array_t<float> out = copy_of(x);
         segrid::blend_row(x.size(), a, out.mutable_data(), b, y.data());
         return out;
     });
@@ -42,22 +45,19 @@ void bind_arithmetic(py::module_ m) {
 void bind_rows(py::module_ m) {
     bind_arithmetic(m);
     m.def("gelu", [](const Floats& x) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
+        py::array_t<float> out = copy_of(x);
         segrid::gelu(x.size(), out.mutable_data());
         return out;
     });
     m.def("quick_gelu", [](const Floats& x) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
+        py::array_t<float> out = copy_of(x);
         segrid::quick_gelu(x.size(), out.mutable_data());
         return out;
     });
     m.def(
         "softmax_groups",
         [](const Floats& x, int64_t size, const std::optional<Floats>& bias) {
-            py::array_t<float> out(x.size());
-            std::copy_n(x.data(), x.size(), out.mutable_data());
+            py::array_t<float> out = copy_of(x);
             segrid::softmax_groups(x.size(), size, bias ? bias->data() : nullptr,
                                    out.mutable_data());
             return out;
@@ -83,8 +83,7 @@ void bind_rows(py::module_ m) {
         return out;
     });
     m.def("turn_row", [](const Floats& cos, const Floats& sin, const Floats& x) {
-        py::array_t<float> out(x.size());
-        std::copy_n(x.data(), x.size(), out.mutable_data());
+        py::array_t<float> out = copy_of(x);
         segrid::turn_row(cos.size(), cos.data(), sin.data(), out.mutable_data());
         return out;
     });
