@@ -108,6 +108,18 @@ std::shared_ptr<Embedding> encode(const Segmenter& s, const Image& image) {
         [&] { return std::make_shared<Embedding>(s.encode(held.view(), schedule)); });
 }
 
+std::shared_ptr<Embedding> encode_frame(const Segmenter& s, const Image& image) {
+    const Image held = image;
+    const Schedule schedule = schedule_for(nullptr);
+    return without_gil(
+        [&] { return std::make_shared<Embedding>(s.encode_frame(held.view(), schedule)); });
+}
+
+std::shared_ptr<Embedding> prepared(const Segmenter& s, const std::shared_ptr<Embedding>& e) {
+    const Schedule schedule = schedule_for(nullptr);
+    return without_gil([&] { return std::make_shared<Embedding>(s.prepared(*e, schedule)); });
+}
+
 std::shared_ptr<Embedding> encode_resized(const Segmenter& s, const Floats& pixels,
                                           std::pair<int64_t, int64_t> image) {
     if (pixels.ndim() != 3 || pixels.shape(2) != 3)
@@ -178,6 +190,8 @@ void bind_engine(py::module_ m) {
             "Whether images and prompts are computed in batches.")
         .def("encode", &encode, py::arg("image"))
         .def("encode_batch", &encode_batch<Segmenter>, py::arg("images"))
+        .def("encode_frame", &encode_frame, py::arg("image"))
+        .def("prepared", &prepared, py::arg("embedding"))
         .def("encode_resized", &encode_resized, py::arg("pixels"), py::arg("image_size"))
         .def("restore", &restore, py::arg("image_size"), py::arg("features"), py::arg("model_id"),
              py::arg("no_memory_added"))

@@ -17,9 +17,10 @@ struct Embedding {
     // The vector that is added to the image tokens when an image is decoded alone, [channels].
     // Undefined if the model has none, or if restored features already include it.
     at::Tensor no_memory;
-    std::vector<FeatureShape> shapes;               // of the features
-    std::shared_ptr<const DecoderContext> context;  // derived from alone() for decoding
-    std::string model_id;                           // of the weights that made the features
+    std::vector<FeatureShape> shapes;  // of the features
+    // Derived from alone() for decoding. Null for a video frame; Segmenter::prepared() makes it.
+    std::shared_ptr<const DecoderContext> context;
+    std::string model_id;  // of the weights that made the features
 
     Size image() const { return frame.image(); }
     // The features from which an image alone is decoded: with no_memory added.

@@ -56,17 +56,29 @@ void Segmenter::check_embedding(const Embedding& e) const {
     }
 }
 
-Embedding Segmenter::prepared(const Embedding& e, const Schedule& schedule) const {
+Embedding Segmenter::readable(const Embedding& e) const {
     Embedding own = e;
-    if (model().takes(*e.context)) return own;
+    if (e.context == nullptr || model().takes(*e.context)) return own;
     own.features = e.host_features();
     if (e.no_memory.defined()) own.no_memory = model().no_memory();
-    own.context = model().prepare(own.alone(), capped(schedule));
+    own.context.reset();
+    return own;
+}
+
+Embedding Segmenter::prepared(const Embedding& e, const Schedule& schedule) const {
+    Embedding own = readable(e);
+    if (own.context == nullptr) own.context = model().prepare(own.alone(), capped(schedule));
     return own;
 }
 
 Embedding Segmenter::encode(ImageView image, const Schedule& schedule, Stats* stats) const {
     return encode_batch({image}, schedule, stats).front();
+}
+
+Embedding Segmenter::encode_frame(ImageView image, const Schedule& schedule) const {
+    const Span span("encode");
+    Stats unread;
+    return encode_features({whole(image, model().preprocess())}, capped(schedule), unread).front();
 }
 
 std::vector<Embedding> Segmenter::encode_batch(const std::vector<ImageView>& images,
@@ -88,32 +100,35 @@ std::vector<Embedding> Segmenter::encode_all(const std::vector<ImageCrop>& crops
     const Schedule schedule = capped(asked);
     const Span span("encode");
     Stats unread;
+    std::vector<Embedding> all =
+        encode_features(crops, schedule, stats != nullptr ? *stats : unread);
+    for (Embedding& e : all) e = prepared(e, schedule);
+    return all;
+}
+
+std::vector<Embedding> Segmenter::encode_features(const std::vector<ImageCrop>& crops,
+                                                  const Schedule& schedule, Stats& stats) const {
     std::optional<DeviceBudget> budget;
     if (model().batched())
         budget = DeviceBudget::of_images(model().device(), model().bytes_per_image());
     std::vector<Embedding> all(crops.size());
     segrid::encode_crops(
-        crops, model().preprocess(), budget, schedule, stats != nullptr ? *stats : unread,
+        crops, model().preprocess(), budget, schedule, stats,
         [&](const std::vector<ModelInput>& inputs, std::size_t first) {
             std::vector<Features> features = model().encode_batch(inputs, schedule);
-            std::vector<Embedding> some;
             for (std::size_t i = 0; i < inputs.size(); ++i)
-                some.push_back(
-                    embedding_of(crops[first + i].frame, std::move(features[i]), schedule));
-            std::move(some.begin(), some.end(), all.begin() + static_cast<std::ptrdiff_t>(first));
+                all[first + i] = embedding_of(crops[first + i].frame, std::move(features[i]));
         });
     return all;
 }
 
-Embedding Segmenter::embedding_of(const FrameMap& frame, Features features,
-                                  const Schedule& schedule) const {
+Embedding Segmenter::embedding_of(const FrameMap& frame, Features features) const {
     Embedding e;
     e.frame = frame;
     e.shapes = model().feature_shapes();
     e.model_id = model_id();
     e.features = std::move(features);
     e.no_memory = model().no_memory();
-    e.context = model().prepare(e.alone(), schedule);
     return e;
 }
 
@@ -132,9 +147,9 @@ Embedding Segmenter::encode_resized(const float* pixels, Size resized, Size imag
         invalid("encode_resized: an image of " + text(image) + " (height x width) becomes " +
                 text(wanted) + " for this model, got " + text(resized));
     }
-    return embedding_of(
-        frame, model().encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule),
-        schedule);
+    Features features =
+        model().encode({.size = resized, .bytes = nullptr, .floats = pixels}, schedule);
+    return prepared(embedding_of(frame, std::move(features)), schedule);
 }
 
 Embedding Segmenter::restore(Size image, const KeptFeatures& kept, const Schedule& schedule) const {

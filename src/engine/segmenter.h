@@ -60,6 +60,9 @@ public:
     std::optional<double> working_scale() const { return working_scale_; }
 
     Embedding encode(ImageView image, const Schedule& schedule, Stats* stats = nullptr) const;
+    // Without the context for decoding the image alone: for the frames of a video, most of which
+    // are decoded with memory.
+    Embedding encode_frame(ImageView image, const Schedule& schedule) const;
     // The same for several images. On a device they are encoded together, as many as its memory
     // takes; the results are those of single images but for rounding.
     std::vector<Embedding> encode_batch(const std::vector<ImageView>& images,
@@ -81,16 +84,19 @@ public:
     Segmenter with_threads(int n) const;
     // Throws InvalidInput if the embedding was made by other weights.
     void check_embedding(const Embedding& embedding) const;
-    // The embedding as this model decodes it. If the same weights made it on another device, its
-    // copy is prepared here.
+    // The embedding with features that this model reads. If the same weights made it on another
+    // device, the result has a copy of them, and no context.
+    Embedding readable(const Embedding& embedding) const;
+    // The same with a context of this model.
     Embedding prepared(const Embedding& embedding, const Schedule& schedule) const;
 
 private:
     std::vector<Embedding> encode_all(const std::vector<ImageCrop>& crops, const Schedule& schedule,
                                       Stats* stats) const;
-    // Gives an embedding of a frame its features and what is derived from them.
-    Embedding embedding_of(const FrameMap& frame, Features features,
-                           const Schedule& schedule) const;
+    // Embeddings without a context.
+    std::vector<Embedding> encode_features(const std::vector<ImageCrop>& crops,
+                                           const Schedule& schedule, Stats& stats) const;
+    Embedding embedding_of(const FrameMap& frame, Features features) const;
 
     std::map<std::string, double> defaults_;
     std::optional<double> working_scale_;

@@ -203,15 +203,16 @@ SessionFrame Session::add_mask(int64_t id, int64_t frame, const Embedding& image
     segmenter_.check_embedding(image);
     check_frame(frame);
     Track track = copy_of(id);
-    const Embedding here = segmenter_.prepared(image, schedule);
+    const Embedding here = segmenter_.readable(image);
     const at::Tensor square = square_of(given, schedule);
     at::Tensor hint = memory_.hint_of(square, schedule);
     if (!hint.is_cpu()) run_on_devices(schedule, [&] { hint = hint.to(at::kCPU); });
     ModelPrompt prompt = in_model({});
     prompt.mask_hint = hint.const_data_ptr<float>();
     // As in sam2, the frame's own features, without the embedding that stands for "no memory".
-    TrackedMask mask = decode(id, frame, *segmenter_.model().prepare(here.features, schedule),
-                              prompt, false, schedule);
+    TrackedMask mask =
+        decode(id, frame, *segmenter_.model().prepare_single(here.features, nullptr, schedule),
+               prompt, false, schedule);
     bool present = false;  // a few pixels of a large mask may be none in the square
     run_in_worker(schedule, [&] { present = square.any().item<bool>(); });
     mask.logits = low_res_of(square, schedule);

@@ -111,12 +111,13 @@ private:
                        std::set<int64_t>& frames) const;
     bool backwards_in(const Track& track, int64_t frame) const;
     std::map<int64_t, TrackedMask>& place_of_prompt(Track& track, bool first) const;
-    // A frame with its part of memory attention.
+    // A frame with its part of memory attention, and what its objects share in the decoder.
     struct Sight {
         int64_t frame = 0;
         bool backwards = false;
         const Embedding& image;
         std::shared_ptr<const FrameContext> context;
+        std::shared_ptr<const DecoderContext> decoder;
     };
     Sight sight_of(int64_t frame, bool backwards, const Embedding& image,
                    const Schedule& schedule) const;

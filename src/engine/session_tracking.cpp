@@ -28,7 +28,8 @@ at::Tensor resized(const at::Tensor& plane, int64_t height, int64_t width) {
 Session::Sight Session::sight_of(int64_t frame, bool backwards, const Embedding& image,
                                  const Schedule& schedule) const {
     const Span span("memory attention");
-    return {frame, backwards, image, memory_.look(image.features.front(), schedule)};
+    return {frame, backwards, image, memory_.look(image.features.front(), schedule),
+            segmenter_.model().prepare_single(image.features, nullptr, schedule)};
 }
 
 std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, const Sight& sight,
@@ -54,7 +55,7 @@ std::shared_ptr<const DecoderContext> Session::with_memory(Track& track, const S
     }
     Features features = sight.image.features;
     features.front() = memory_.attend(*sight.context, frames, pointers, schedule);
-    return segmenter_.model().prepare(features, schedule);
+    return segmenter_.model().prepare_single(features, sight.decoder.get(), schedule);
 }
 
 TrackedMask Session::decode(int64_t id, int64_t frame, const DecoderContext& context,
@@ -205,7 +206,7 @@ void Session::add_forgotten(Track& track, int64_t frame, bool backwards,
 void Session::remember(int64_t frame, const Embedding& image, const Schedule& asked) {
     const Schedule schedule = segmenter_.capped(asked);
     segmenter_.check_embedding(image);
-    const Embedding here = segmenter_.prepared(image, schedule);
+    const Embedding here = segmenter_.readable(image);
     for (Track& track : tracks_) {
         for (auto* masks :
              {&track.new_conditioning, &track.new_followed, &track.conditioning, &track.followed}) {
@@ -244,7 +245,7 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
     segmenter_.check_embedding(image);
     check_frame(frame);
     const Stopwatch watch;
-    const Embedding here = segmenter_.prepared(image, schedule);
+    const Embedding here = segmenter_.readable(image);
     const int64_t reach = options_.memory_stride * rules_.frames;
     std::vector<TrackedMask*> found;
     std::optional<Sight> sight;

@@ -111,6 +111,13 @@ public:
     // frame include its memory.
     virtual std::shared_ptr<const DecoderContext> prepare(const Features& features,
                                                           const Schedule& schedule) const = 0;
+    // The context of a single prompt, without what several prompts would share. other: null, or a
+    // context of the same image with other image tokens, from which the other features are taken.
+    virtual std::shared_ptr<const DecoderContext> prepare_single(
+        const Features& features, [[maybe_unused]] const DecoderContext* other,
+        const Schedule& schedule) const {
+        return prepare(features, schedule);
+    }
     // Inside a worker it runs on this worker, and on idle ones if the schedule shares. Elsewhere it
     // is split over the pool. The bits are the same in every case.
     virtual std::vector<DecodedMask> decode(const DecoderContext& context,

@@ -76,7 +76,10 @@ int64_t row_tile(Precision precision, int64_t rows) {
 }
 
 float* TokenBuffers::at_least(at::Tensor& buffer, int64_t floats) {
-    if (!buffer.defined() || buffer.numel() < floats) buffer = fresh_tensor({floats});
+    if (!buffer.defined() || buffer.numel() < floats) {
+        buffer.reset();  // before the larger one is made
+        buffer = fresh_tensor({floats});
+    }
     return buffer.mutable_data_ptr<float>();
 }
 

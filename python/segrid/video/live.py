@@ -72,6 +72,7 @@ class LiveSession(Objects, Closing):
             if self._embedding is None:
                 self._waiting.append(_Waiting(id, prompt, name, category))
                 return None
+            self._embedding = self._engine.prepared(self._embedding)
             found = self._prompt(id, self._index, self._embedding, prompt)
             self._name(id, name, category)
             return found.masks
@@ -96,8 +97,9 @@ class LiveSession(Objects, Closing):
                     f"step: frame {self._index + 1} has {size[1]} x {size[0]} pixels, but the "
                     f"first one had {self._size[1]} x {self._size[0]}; open another session for it"
                 )
-            embedding = self._engine.encode(picture)
+            embedding = self._engine.encode_frame(picture)
             if self._size is None:
+                embedding = self._engine.prepared(embedding)
                 self._begin(size, embedding)
             self._settle()
             self._index, self._embedding = self._index + 1, embedding

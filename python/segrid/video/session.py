@@ -145,7 +145,7 @@ class Session(Objects, Closing):
         id, frame = object_id(id), operator.index(frame)
         with self._owned("add"):
             self._check_number(frame)
-            embedding = self._embedding(frame)
+            embedding = self._prepared(frame)
             self._recall(self._native.forgotten_by_prompt(id, frame, manner.backwards))
             found = self._prompt(id, frame, embedding, prompt)
             self._name(id, name, category)
@@ -228,9 +228,7 @@ class Session(Objects, Closing):
         self, index: int, picture: NDArray[np.uint8], backwards: bool
     ) -> tuple[int, list[int], _core.MaskSet]:
         with self._owned("step", waits=True):
-            if index not in self._embeddings:
-                self._keep(index, self._engine.encode(to_image(picture)))
-            embedding = self._embedding(index)
+            embedding = self._features(index, picture)
             self._recall(self._native.unremembered())
             self._native.commit()
             self._recall(self._native.forgotten(index, backwards))
@@ -259,7 +257,7 @@ class Session(Objects, Closing):
         """The encoded frame, of the size that `picture` has. The last frame that was followed or
         prompted is not encoded again. Raises what `picture` raises."""
         with self._owned("embedding"):
-            return Embedding(self._embedding(operator.index(frame)))
+            return Embedding(self._prepared(operator.index(frame)))
 
     def clear(self, id: int, frame: int) -> None:
         """Takes back the prompts of an object in a frame. The frame's mask stays as one that was
@@ -371,20 +369,25 @@ class Session(Objects, Closing):
         if frame < 0 or beyond:
             raise FrameNotFound(self._frames.name, frame, self.count)
 
-    def _embedding(self, frame: int) -> _core.Embedding:
+    def _features(self, frame: int, picture: NDArray[np.uint8] | None = None) -> _core.Embedding:
+        """The encoded frame, from its picture where that is at hand. It may not be prepared yet:
+        that is only of use to prompts."""
         if frame not in self._embeddings:
-            self._keep(frame, self._engine.encode(to_image(self._frames.read(frame))))
+            while len(self._embeddings) >= EMBEDDINGS:  # before the encoder needs memory, too
+                self._embeddings.popitem(last=False)
+            image = to_image(self._frames.read(frame) if picture is None else picture)
+            self._embeddings[frame] = self._engine.encode_frame(image)
         self._embeddings.move_to_end(frame)
         if frame >= self._native.frames:  # the header had claimed fewer
             self._native.set_frames(frame + 1)
         return self._embeddings[frame]
 
-    def _keep(self, frame: int, embedding: _core.Embedding) -> None:
-        self._embeddings[frame] = embedding
-        while len(self._embeddings) > EMBEDDINGS:
-            self._embeddings.popitem(last=False)
+    def _prepared(self, frame: int) -> _core.Embedding:
+        """The encoded frame, ready for prompts."""
+        self._embeddings[frame] = self._engine.prepared(self._features(frame))
+        return self._embeddings[frame]
 
     def _recall(self, frames: list[int]) -> None:
         """Encodes the memory of frames that lack it."""
         for frame in frames:
-            self._native.remember(frame, self._embedding(frame))
+            self._native.remember(frame, self._features(frame))

@@ -31,14 +31,14 @@ Features RepVit::operator()(const ModelInput& input, const Schedule& schedule,
     };
     at::Tensor x = stem_(input, preprocess_, schedule);
     tell("stem", x);
-    std::array<at::Tensor, kStages> stages;
+    std::array<at::Tensor, kStages> laterals;
     for (std::size_t stage = 0; stage < kStages; ++stage) {
         if (stage > 0) x = downsamplings_[stage - 1](x, schedule);
         for (const Block& block : stages_[stage]) x = block(x, schedule);
         tell("stage_" + std::to_string(stage), x);
-        stages[stage] = x;
+        laterals[stage] = neck_.lateral(stage, x, schedule);
     }
-    Features features = neck_(stages, schedule);
+    Features features = neck_(laterals, schedule);
     for (std::size_t i = 0; i < features.size(); ++i)
         tell("features_" + std::to_string(i), features[i]);
     return features;

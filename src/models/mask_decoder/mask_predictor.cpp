@@ -13,8 +13,10 @@ MaskPredictor::MaskPredictor(const WeightScope& root, const PromptShape& prompt,
       decoder_(root / "mask_decoder", decoder, position_) {}
 
 std::vector<at::Tensor> ImageContext::tensors() const {
-    std::vector<at::Tensor> all{features, keys, shared.first, shared.first_bias};
-    for (const auto* sides : {&shared.reads, &shared.updates}) {
+    std::vector<at::Tensor> all{features, keys};
+    if (!shared) return all;
+    all.insert(all.end(), {shared->first, shared->first_bias});
+    for (const auto* sides : {&shared->reads, &shared->updates}) {
         for (const SharedSide& side : *sides) {
             all.insert(all.end(), {side.scores, side.values});
             for (const at::Tensor& t : side.deviation.tensors()) all.push_back(t);
@@ -25,9 +27,15 @@ std::vector<at::Tensor> ImageContext::tensors() const {
 
 void MaskPredictor::prepare(ImageContext& context, const at::Tensor& features,
                             const Schedule& schedule) const {
-    context.features = features;
-    run_in_worker(schedule, [&] { context.keys = features + prompts_.no_mask(); });
+    prepare_single(context, features, schedule);
     context.shared = decoder_.share(context.keys, schedule);
+}
+
+void MaskPredictor::prepare_single(ImageContext& context, const at::Tensor& features,
+                                   const Schedule& schedule) const {
+    context.features = features;
+    context.shared.reset();
+    run_in_worker(schedule, [&] { context.keys = features + prompts_.no_mask(); });
 }
 
 std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context,
@@ -38,7 +46,7 @@ std::vector<DecodedMask> MaskPredictor::decode(const ImageContext& context,
     ImageTokens image{.keys = context.keys.const_data_ptr<float>(),
                       .position = position_.const_data_ptr<float>(),
                       .count = grid().area(),
-                      .shared = &context.shared};
+                      .shared = context.shared ? &*context.shared : nullptr};
     at::Tensor tokens, own_keys;
     run_in_worker(schedule, [&] {
         tokens = prompts_.tokens(prompt);

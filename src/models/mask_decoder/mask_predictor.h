@@ -2,15 +2,17 @@
 // follows the image encoder.
 #pragma once
 
+#include <optional>
+
 #include "models/mask_decoder/mask_decoder.h"
 #include "models/mask_decoder/prompt_encoder.h"
 
 namespace segrid::mask_decoder {
 
 struct ImageContext : DecoderContext {
-    at::Tensor features;  // [grid area, dim]
-    at::Tensor keys;      // features + no_mask
-    SharedImage shared;   // from `keys`
+    at::Tensor features;                // [grid area, dim]
+    at::Tensor keys;                    // features + no_mask
+    std::optional<SharedImage> shared;  // from `keys`; none for a single prompt
     std::vector<at::Tensor> tensors() const override;
 };
 
@@ -24,6 +26,9 @@ public:
 
     // Fills the context from features [grid area, dim].
     void prepare(ImageContext& context, const at::Tensor& features, const Schedule& schedule) const;
+    // Without the shared sides.
+    void prepare_single(ImageContext& context, const at::Tensor& features,
+                        const Schedule& schedule) const;
     // See SegmentationModel::decode. high_res: null if the family has none.
     std::vector<DecodedMask> decode(const ImageContext& context, const UpscaleFeatures* high_res,
                                     const ModelPrompt& prompt, const DecodeRequest& request,

@@ -32,7 +32,7 @@ Features Hiera::operator()(const ModelInput& input, const Schedule& schedule,
         if (tap != nullptr) (*tap)(name, value.clone());
     };
     tell("patch_embed", tokens);
-    std::array<at::Tensor, kStages> stages;
+    std::array<at::Tensor, kStages> laterals;
     TokenBuffers buffers;
     int64_t layer = 0;
     for (std::size_t stage = 0; stage < kStages; ++stage) {
@@ -40,9 +40,9 @@ Features Hiera::operator()(const ModelInput& input, const Schedule& schedule,
             tokens = block(tokens, buffers, schedule);
             tell("block_" + std::to_string(layer++), tokens);
         }
-        stages[stage] = tokens;  // the first block of the next stage makes a new tensor
+        laterals[stage] = neck_.lateral(stage, tokens, schedule);
     }
-    Features features = neck_(stages, schedule);
+    Features features = neck_(laterals, schedule);
     for (std::size_t i = 0; i < features.size(); ++i)
         tell("features_" + std::to_string(i), features[i]);
     return features;

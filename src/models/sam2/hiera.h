@@ -66,10 +66,12 @@ private:
 class Neck {
 public:
     Neck(const WeightScope& vision, const WeightScope& decoder, const ImageConfig& config);
-    // stages: the tokens of the four stages. Returns the image tokens [., fpn], then features at
-    // twice [., fpn / 4] and at four times [., fpn / 8] their resolution.
-    Features operator()(const std::array<at::Tensor, kStages>& stages,
-                        const Schedule& schedule) const;
+    // The convolution of a stage's tokens; undefined for the coarsest stage if the image tokens do
+    // not take it.
+    at::Tensor lateral(std::size_t stage, const at::Tensor& tokens, const Schedule& schedule) const;
+    // laterals: of all stages. Returns the image tokens [., fpn], then features at twice
+    // [., fpn / 4] and at four times [., fpn / 8] their resolution.
+    Features operator()(std::array<at::Tensor, kStages> laterals, const Schedule& schedule) const;
 
 private:
     int64_t fpn_;

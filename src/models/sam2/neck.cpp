@@ -40,27 +40,36 @@ Neck::Neck(const WeightScope& vision, const WeightScope& decoder, const ImageCon
     }
 }
 
-Features Neck::operator()(const std::array<at::Tensor, kStages>& stages,
+at::Tensor Neck::lateral(std::size_t stage, const at::Tensor& tokens,
+                         const Schedule& schedule) const {
+    if (stage == kStages - 1 && !top_down_) return {};
+    const Linear& linear = lateral_[stage];
+    const int64_t in = linear.weight().k(), width = linear.weight().n(), side = sides_[stage];
+    at::Tensor out = fresh_tensor({side * side, width});
+    const float* x = tokens.const_data_ptr<float>();
+    float* to = out.mutable_data_ptr<float>();
+    parallel_for(side, schedule, [&](int64_t y, Worker&) {
+        const Span span("neck", y);
+        linear(side, x + y * side * in, in, to + y * side * width, width);
+    });
+    return out;
+}
+
+Features Neck::operator()(std::array<at::Tensor, kStages> laterals,
                           const Schedule& schedule) const {
-    std::array<at::Tensor, kStages> out;
-    for (std::size_t stage = kStages; stage-- > 0;) {
-        if (stage == kStages - 1 && !top_down_) continue;
-        const Linear& lateral = lateral_[stage];
-        const int64_t in = lateral.weight().k(), width = lateral.weight().n(), side = sides_[stage];
-        out[stage] = fresh_tensor({side * side, width});
-        const float* x = stages[stage].const_data_ptr<float>();
-        float* to = out[stage].mutable_data_ptr<float>();
-        const float* above = stage == 2 && top_down_ ? out[3].const_data_ptr<float>() : nullptr;
+    if (top_down_) {
+        const int64_t side = sides_[2], half = side / 2;
+        const float* above = laterals[3].const_data_ptr<float>();
+        float* tokens = laterals[2].mutable_data_ptr<float>();
         parallel_for(side, schedule, [&](int64_t y, Worker&) {
             const Span span("neck", y);
-            float* row = to + y * side * width;
-            lateral(side, x + y * side * in, in, row, width);
-            for (int64_t i = 0; above != nullptr && i < side; ++i)
-                add(width, row + i * width, above + (y / 2 * (side / 2) + i / 2) * width,
-                    row + i * width);
+            for (int64_t x = 0; x < side; ++x) {
+                float* token = tokens + (y * side + x) * fpn_;
+                add(fpn_, token, above + (y / 2 * half + x / 2) * fpn_, token);
+            }
         });
     }
-    return {out[2], out[1], out[0]};
+    return {laterals[2], laterals[1], laterals[0]};
 }
 
 }  // namespace segrid::sam2

@@ -46,14 +46,18 @@ public:
     std::shared_ptr<const DecoderContext> prepare(const Features& features,
                                                   const Schedule& schedule) const override {
         auto context = std::make_shared<Context>();
-        const int64_t side = parts_.config.stages.sides[2];
-        run_in_worker(schedule, [&] {
-            context->half = in_upscale_order(features[1], side, side, 1);
-            context->quarter = in_upscale_order(features[2], side, side, 2);
-        });
-        context->high_res = {context->half.const_data_ptr<float>(),
-                             context->quarter.const_data_ptr<float>()};
+        take_high_res(*context, features, schedule);
         predictor_.prepare(*context, features.front(), schedule);
+        return context;
+    }
+
+    std::shared_ptr<const DecoderContext> prepare_single(const Features& features,
+                                                         const DecoderContext* other,
+                                                         const Schedule& schedule) const override {
+        auto context = std::make_shared<Context>();
+        if (other != nullptr) *context = static_cast<const Context&>(*other);
+        else take_high_res(*context, features, schedule);
+        predictor_.prepare_single(*context, features.front(), schedule);
         return context;
     }
 
@@ -69,6 +73,16 @@ public:
     }
 
 private:
+    void take_high_res(Context& context, const Features& features, const Schedule& schedule) const {
+        const int64_t side = parts_.config.stages.sides[2];
+        run_in_worker(schedule, [&] {
+            context.half = in_upscale_order(features[1], side, side, 1);
+            context.quarter = in_upscale_order(features[2], side, side, 2);
+        });
+        context.high_res = {context.half.const_data_ptr<float>(),
+                            context.quarter.const_data_ptr<float>()};
+    }
+
     Parts parts_;
     mask_decoder::MaskPredictor predictor_;
     at::Tensor no_memory_;
