@@ -57,6 +57,16 @@ def test_ids_cannot_be_computed_by_others(started, settings, photo):
     assert ids[0] != ids[1]
 
 
+def test_a_damaged_image_is_told_in_words_of_http(client, photo):
+    """The library's message advises lenient=True, which no request can give."""
+    octets = {"content-type": "image/png"}
+    answer = client.post("/v1/images", content=photo[: len(photo) // 2], headers=octets)
+    message = error_of(answer, 422, "corrupt_file")["message"]
+    assert "PNG" in message and "lenient" not in message
+    with pytest.raises(segrid.CorruptFileError, match="lenient=True"):
+        segrid.read_image(photo[: len(photo) // 2])
+
+
 def test_delete_takes_back_one_upload(client, photo):
     image_id = [sent(client, photo) for _ in range(2)][0]["image_id"]
     address = f"/v1/images/{image_id}"

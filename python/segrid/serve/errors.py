@@ -18,6 +18,7 @@ from segrid._types import JsonObject
 
 logger = logging.getLogger("segrid.serve")
 NOTHING_HERE = "there is nothing at this address, or it is gone"
+ADVICE = re.compile(r" \(lenient=True [^()]*\)")
 FILE_PATH = re.compile(r"(?:/[^\s/:;,'\"()]+){2,}/?")  # of the server, in a message
 
 
@@ -122,8 +123,10 @@ def engine_errors() -> Iterator[None]:
 
 
 def shown(error: BaseException) -> str:
-    """The message of an error without the folders of the server: of a path its name stays."""
+    """The message of an error for a caller over HTTP: without the folders of the server (of a path
+    its name stays), and without advice that names arguments of Python."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = ADVICE.sub("", text)
     return FILE_PATH.sub(lambda path: Path(path[0]).name, text)
 
 

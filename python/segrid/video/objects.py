@@ -62,7 +62,12 @@ class Objects:
         if not self._owner.acquire(blocking=False):
             other, thread = self._owner_is
             waits = self._takes_turns or (waits and other != call)
-            if thread == threading.get_ident() or not waits:
+            if thread == threading.get_ident():
+                raise RuntimeError(
+                    f"{call}: called from within {other} of the same session, as a function that "
+                    f"gives frames may do; call it after {other} has returned"
+                )
+            if not waits:
                 raise RuntimeError(
                     f"{call}: another thread uses this session; a session has one owner at a time. "
                     "Open a session for each thread, call take_turns(), or use a lock"
