@@ -10,7 +10,7 @@ CLICK = {"points": [[[10, 20]]], "labels": [[1]]}
 
 
 def test_the_embedding_of_a_frame_is_that_of_the_segmenter(tracker):
-    """Of a frame that was followed, of one that was prompted, and of one that was neither."""
+    """The session has followed one of the frames, another was prompted, the third was neither."""
     with tracker.open(CLIP) as session:
         session.add(1, frame=0, points=[[10, 20]])
         list(session.propagate(frames=3))
