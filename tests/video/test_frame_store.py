@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from segrid.video import frame_store
-from segrid.video.frame_store import FrameStore, remove_leftovers
+from segrid import _temporary
+from segrid.video.frame_store import PREFIX, FrameStore
 
 from tests.video.clips import drawn
 
@@ -89,7 +90,6 @@ def test_the_exit_removes_it(tmp_path, how):
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     running = program(tmp_path, "wait")
     (left,) = tmp_path.iterdir()
-    assert f"-{running.pid}-" in left.name
     other = tmp_path / "segrid-frames-of-mine"
     other.mkdir()
     with FrameStore(folder=tmp_path):
@@ -98,7 +98,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     running.wait(30)
     deadline = time.monotonic() + 10
     while left.exists() and time.monotonic() < deadline:
-        remove_leftovers(tmp_path)
+        _temporary.remove_unused(tmp_path, PREFIX)
     with FrameStore(folder=tmp_path) as store:
         assert set(tmp_path.iterdir()) == {store.folder, other}
 
@@ -122,5 +122,31 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path, monkeypatch):
 
 def test_folders_of_this_process_are_left_alone(tmp_path):
     first, second = FrameStore(folder=tmp_path), FrameStore(folder=tmp_path)
-    assert first.folder.exists() and frame_store.LOCK in os.listdir(second.folder)
+    assert first.folder.exists() and _temporary.LOCK in os.listdir(second.folder)
     first.close(), second.close()
+
+
+def test_a_folder_that_is_removed_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    """Another process that looks for unused folders may see a new one before its lock."""
+    lock, tried = _temporary.lock, []
+
+    def removed_before(folder):
+        shutil.rmtree(folder)
+        return lock(folder)
+
+    def being_removed(folder):
+        raise BlockingIOError(11, "Resource temporarily unavailable", str(folder))
+
+    def removed_after(folder):
+        taken = lock(folder)
+        shutil.rmtree(folder)
+        return taken
+
+    ways = [removed_before, being_removed, removed_after, lock]
+    monkeypatch.setattr(
+        _temporary, "lock", lambda folder: tried.append(folder) or ways[len(tried) - 1](folder)
+    )
+    with FrameStore(folder=tmp_path) as store:
+        assert len(tried) == 4 and store.folder == tried[-1]
+        store.put(0, drawn(0))
+        assert store.get(0).shape == drawn(0).shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -10,8 +9,9 @@ import tempfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from segrid import _temporary
+
 PREFIX = "segrid-serve-"
-LOCK = "in-use"
 SCRATCH = "scratch-"
 SESSION = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -31,19 +31,14 @@ class StateFolder:
         if path:
             self.path = Path(path).resolve()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self._lock = _temporary.lock(self.path)
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"state_dir: another server uses {self.path}; give each server its own"
+                ) from error
         else:
-            parent = Path(tempfile.gettempdir())
-            remove_abandoned(parent)
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise ValueError(
-                f"state_dir: another server uses {self.path}; give each server its own"
-            ) from error
-
+            self.path, self._lock = _temporary.make(Path(tempfile.gettempdir()), PREFIX)
         for left in self.path.glob(f"{SCRATCH}*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -75,22 +70,3 @@ class StateFolder:
         if self._is_temporary:
             shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
-
-
-def remove_abandoned(parent: Path) -> None:
-    """Removes the temporary folders of servers that ended without doing so. Their locks tell: a
-    lock ends with its process."""
-    for folder in parent.glob(f"{PREFIX}*"):
-        try:
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
-        except OSError:  # another user's, or one that is being made or removed
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # it is in use
-            pass
-        finally:
-            os.close(lock)

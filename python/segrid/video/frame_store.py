@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import shutil
 import tempfile
 import weakref
@@ -13,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segrid import _temporary
 from segrid._closing import Closing
 from segrid._image import read_image
 
 MAX_BYTES = 2 << 30
 QUALITY = 85
 PREFIX = "segrid-frames-"
-LOCK = "in-use"
 
 
 class FrameStore(Closing):
@@ -38,10 +36,7 @@ class FrameStore(Closing):
         if max_bytes < 1:
             raise ValueError(f"max_bytes: expected at least 1 byte, got {max_bytes}")
         parent = Path(tempfile.gettempdir() if folder is None else folder)
-        remove_leftovers(parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
-        lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.folder, lock = _temporary.make(parent, PREFIX)
         self.max_bytes, self.bytes = max_bytes, 0
         self._sizes: dict[int, int] = {}
         self._remove = weakref.finalize(self, _remove, self.folder, lock, os.getpid())
@@ -99,26 +94,3 @@ def _remove(folder: Path, lock: int, owner: int) -> None:
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
     os.close(lock)
-
-
-def remove_leftovers(parent: Path) -> None:
-    """Removes the folders of stores whose process has ended without removing them.
-
-    The name tells the process. Its lock, which ends with it, tells also where process numbers of
-    other containers mean nothing here.
-    """
-    for folder in parent.glob(f"{PREFIX}*"):
-        owner = re.fullmatch(rf"{PREFIX}(\d+)-\w+", folder.name, re.ASCII)
-        if owner is None or int(owner[1]) == os.getpid():
-            continue
-        try:
-            lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
-        except OSError:  # another user's, or one that is being made or removed
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # it is in use
-            pass
-        finally:
-            os.close(lock)
