@@ -20,7 +20,9 @@ fi
 python -m training.price "$run/tiny" --data "$data" --write
 python -m training.pictures "$run/tiny" --data "$data" --out "$run/tiny/kept_out.jpg"
 python -m training.curve "$run"
-# tiny-video begins with the decoder of this tiny.
-python -m training.video.train "$run/video" --data "$data" --minutes "$minutes" --tiny "$run/tiny"
-python -m training.video.export "$run/video" "$run/tiny-video" --data "$data" --tiny "$run/tiny"
+# tiny-video begins with the decoder of this tiny, and learns most on frames of fewer pixels, which cost less.
+python -m training.video.pseudo "$data" "$run/pseudo"
+python -m training.video.train "$run/video-256" --data "$data" --pseudo "$run/pseudo" --minutes "$minutes" --tiny "$run/tiny" --side 256
+python -m training.video.train "$run/video" --data "$data" --pseudo "$run/pseudo" --minutes "$((minutes / 2))" --init "$run/video-256/ema.safetensors" --muon-rate 8e-4 --adam-rate 4e-4
+python -m training.video.export "$run/video" "$run/tiny-video" --data "$data" --tiny "$run/tiny" --after "$run/video-256"
 python -m training.video.pictures "$run/tiny-video" --data "$data" --out "$run/tiny-video/kept_out.jpg"

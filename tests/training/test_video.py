@@ -4,6 +4,7 @@ right, and a step learns."""
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import segrid
@@ -16,11 +17,13 @@ from training.model import MEAN, STD  # noqa: E402
 from training.video import loop, step, train  # noqa: E402
 from training.video import memory as memory_module  # noqa: E402
 from training.video.batches import Plan, batch_at  # noqa: E402
-from training.video.clips import LEAST, Maker  # noqa: E402
+from training.video.clips import LEAST, Maker, enlarged  # noqa: E402
+from training.video.encoder import encode  # noqa: E402
 from training.video.export import export  # noqa: E402
-from training.video.initial import SIDE, fresh  # noqa: E402
+from training.video.initial import TINY, fresh  # noqa: E402
 from training.video.sprites import Sprite, paint, path  # noqa: E402
 
+SIDE = 256  # of the frames here, in pixels: the packaged model has more
 TINY_VIDEO = Path(segrid.__file__).parent / "models/tiny-video"
 
 
@@ -28,7 +31,7 @@ TINY_VIDEO = Path(segrid.__file__).parent / "models/tiny-video"
 def model():
     """Initial weights, scaled so that masks and scores have both signs."""
     torch.manual_seed(1)
-    model = fresh(0).eval()
+    model = fresh(0, side=SIDE).eval()
     with torch.no_grad():
         model.memory_temporal_positional_encoding.normal_(0, 0.5)
         for block in model.memory_encoder.memory_fuser.layers:
@@ -118,11 +121,11 @@ def test_attention_is_the_modules(model):
 
 def test_masks_belong_to_frames():
     """A clip is a function of its generator; an object's mask is where its pixels are."""
-    maker = Maker()
+    maker = Maker(size=SIDE)
     clip, again = (maker.clip(np.random.default_rng(3), 5, 3) for _ in range(2))
     assert np.array_equal(clip.frames, again.frames) and np.array_equal(clip.masks, again.masks)
     assert clip.frames.shape == (5, SIDE, SIDE, 3) and clip.masks.shape == (5, 3, SIDE, SIDE)
-    assert (clip.masks[0].sum((1, 2)) >= LEAST).all()
+    assert (clip.masks[0].mean((1, 2)) >= LEAST).all()
 
     patch = np.zeros((40, 40, 4), np.uint8)
     patch[5:35, 5:35] = (250, 10, 10, 255)
@@ -134,6 +137,38 @@ def test_masks_belong_to_frames():
     assert red.any((1, 2)).all() and (red != (labels == 1)).mean() < 1e-3
     places = [np.argwhere(frame).mean(0) for frame in red]
     assert np.ptp(places, 0).max() > 2, "it does not move"
+
+
+def test_some_clips_have_fewer_pixels():
+    """A coarse clip is one of two thirds of the pixels, enlarged with its masks."""
+    coarse, small = Maker(size=192, coarse_share=1), Maker(size=128, coarse_share=1e-9)
+    small.mixture = coarse.mixture
+    clip, inner = (maker.clip(np.random.default_rng(3), 3, 2) for maker in (coarse, small))
+    wanted = np.stack([cv2.resize(frame, (192, 192)) for frame in inner.frames])
+    assert np.array_equal(clip.frames, wanted)
+    assert np.array_equal(clip.masks, enlarged(inner.masks, 192)) and clip.masks.any()
+
+    y, x = np.mgrid[:64, :64]
+    disc = np.hypot(x - 31.5, y - 31.5) < 20
+    wide = enlarged(disc[None, None], 96)
+    assert wide.shape == (1, 1, 96, 96)
+    y, x = np.mgrid[:96, :96]
+    assert (wide[0, 0] != (np.hypot(x - 47.5, y - 47.5) < 30)).mean() < 0.005
+
+
+@pytest.mark.parametrize("side", [256, 384])
+def test_weights_fit_frames_of_any_side(side):
+    """The training's features are those of transformers at both sides; the first minutes draw them
+    towards those of `tiny`."""
+    model = loop.prepare(fresh(0, side=side).eval())
+    frames = torch.randint(0, 255, (1, side, side, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        found = encode(model, frames)
+        pixels = ((frames.float() - MEAN) / STD).permute(0, 3, 1, 2)
+        wanted = model.vision_encoder(pixels).fpn_hidden_states[-1]
+    assert found.tokens.shape == (1, 128, side // 16, side // 16)
+    assert torch.allclose(found.tokens, wanted, atol=1e-4 * float(wanted.abs().max()))
+    assert 0 < float(train.Teacher(TINY, torch.float32)(frames, 1.0)(found)) < float("inf")
 
 
 def test_what_hides_is_kept_account_of():
@@ -155,9 +190,10 @@ def test_steps_learn_and_resume(tmp_path):
     """The loss of a fixed batch falls; a run goes on from its checkpoint; export loads again."""
     args = train.parser().parse_args(
         [str(tmp_path), "--fp32", "--processes", "1", "--muon-rate", "3e-3", "--adam-rate", "2e-3"]
+        + ["--side", str(SIDE)]
     )
     run = train.Run(args)
-    batch = batch_at(Maker(), (0,), 0, Plan(1, 2, 2, "click"))
+    batch = batch_at(Maker(size=SIDE), (0,), 0, Plan(1, 2, 2, "click"))
     run.spent = 60 * 100.0  # after the warm-up, without the teacher, absence as predicted
     losses = [run.step(batch)["loss"] for _ in range(6)]
     assert np.isfinite(losses).all() and losses[-1] < 0.8 * losses[0]
@@ -170,11 +206,11 @@ def test_steps_learn_and_resume(tmp_path):
 
 def test_every_parameter_learns(model):
     """A clip with a correction gives each parameter a gradient, but for those of other prompts."""
-    training = loop.prepare(fresh(0).train())
+    training = loop.prepare(fresh(0, side=SIDE).train())
     generator = torch.Generator().manual_seed(0)
     for prompt in ("mask", "click"):
         settings = step.Settings(progress=0.5, teach=1.0, correct=1.0, generator=generator)
-        batch = batch_at(Maker(), (0,), 1, Plan(1, 2, 3, prompt))
+        batch = batch_at(Maker(size=SIDE), (0,), 1, Plan(1, 2, 3, prompt))
         batch.masks[1, 0] = False  # A hidden object uses the embeddings of absence.
         step.loss_of(training, batch, settings)[0].backward()
     without = {name for name, p in training.named_parameters() if p.grad is None}
@@ -198,7 +234,7 @@ def test_a_run_starts_from_a_packaged_model(tmp_path):
 def test_two_processes_train_alike(tmp_path):
     """Two processes write one checkpoint and one log."""
     args = train.parser().parse_args(
-        [str(tmp_path), "--fp32", "--stop-at", "1", "--teacher-minutes", "0"]
+        [str(tmp_path), "--fp32", "--stop-at", "1", "--teacher-minutes", "0", "--side", str(SIDE)]
     )
     train.main(args)
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
@@ -216,16 +252,24 @@ def test_export(tmp_path):
     run.mkdir()
     model = fresh(3)
     train.save_weights(model.state_dict(), run / "ema.safetensors")
-    (run / "log.jsonl").write_text('{"step": 7, "minutes": 2.4}\n')
+    (run / "log.jsonl").write_text('{"step": 7, "minutes": 2.4, "side": 384}\n')
     ways = {"tiny-video": 0.3, "tiny, last box": 0.25, "first mask": 0.1}
     row = {
         kind: {way: dict.fromkeys(("J", "F", "J&F"), v) for way, v in ways.items()}
         for kind in ("mask", "click")
     }
     figures = {"davis": {"goat": row}, "mean": {"davis": {"mask": ways, "click": ways}}}
-    export(run, out, figures=figures)
+    export(run, out, figures=figures, after=TINY_VIDEO)
     card = (out / "README.md").read_text()
-    assert "0.55 by 0.250" in card and "7 steps" in card and "| goat, click | 0.300" in card
+    assert (
+        "0.55 by 0.250" in card
+        and "its input is 384 px" in card
+        and "| goat, click | 0.300" in card
+    )
+    earlier = json.loads((TINY_VIDEO / "segrid.json").read_text())["trained"]
+    stages = [*earlier, {"steps": 7, "minutes": 2, "side": 384}]
+    assert json.loads((out / "segrid.json").read_text())["trained"] == stages
+    assert f"{earlier[0]['steps']} steps" in card and "then 7 steps on frames of 384 px" in card
     assert (out / "model.safetensors").stat().st_size < 12_000_000
     again = Sam2VideoModel.from_pretrained(out, dtype=torch.float32)
     for name, value in model.state_dict().items():

@@ -8,25 +8,26 @@ import cv2
 import numpy as np
 
 from ..data import Folder, Mixture, held_out
+from .initial import SIDE
 from .sprites import Sprite, bends, cut_out, paint, path, shape, walk
 
-LEAST = 60  # pixels of an object where it is prompted
+LEAST = 60 / 256**2  # of a frame, the smallest part that is prompted
 
 
 @dataclass
 class Clip:
     """frames (T, S, S, 3) uint8; masks (T, N, S, S) bool: the visible part of each object, none
-    where it is hidden or out of the frame. Each has at least LEAST pixels on frame 0."""
+    where it is hidden or out of the frame. Each has at least LEAST of frame 0."""
 
     frames: np.ndarray
     masks: np.ndarray
 
 
-class Davis:
+class Sequences:
     """Sequences of frames (F, side, side, 3) uint8 and labels (F, side, side) uint8 of one object,
     by name, read on first use."""
 
-    def __init__(self, root, keep, side=384):
+    def __init__(self, root, keep, side=512):
         """keep(name) -> bool picks the sequences by the names of their frames. side: None keeps the
         size of the files."""
         self.root, self.side, self.cache = Path(root), side, {}
@@ -133,18 +134,31 @@ def lit(rng, frames):
     return x
 
 
+def enlarged(masks, size):
+    """(T, N, S, S) bool masks of frames of `size` pixels, with smooth borders."""
+    wide = [
+        cv2.resize(m.astype(np.float32), (size, size)) for m in masks.reshape(-1, *masks.shape[2:])
+    ]
+    return (np.stack(wide) > 0.5).reshape(*masks.shape[:2], size, size)
+
+
 class Maker:
     """`clip(rng, frames, objects)` from the labelled sets under `root`, or, without them, from
     procedural scenes and shapes alone."""
 
-    def __init__(self, root=None, size=256, davis_share=0.4):
-        self.size, self.share = size, davis_share
-        self.mixture = Mixture(root, size, nuclei_share=0.08, object_share=0.5, collage_share=0.1)
+    def __init__(self, root=None, size=SIDE, pseudo=None, real_share=0.3, coarse_share=0.4):
+        """size: the side of a frame. pseudo: a folder that `pseudo.py` wrote. real_share: the share
+        of clips that are parts of real sequences; with `pseudo`, three of ten of them come from it.
+        coarse_share: the share of clips that are made at two thirds of `size` and enlarged, as
+        videos of fewer pixels are."""
+        self.size, self.share, self.coarse = size, real_share, coarse_share
+        self.mixture = Mixture(root, size, nuclei_share=0.07, object_share=0.4, collage_share=0.1)
         self.davis = None
+        self.pseudo = Sequences(pseudo, lambda name: True) if pseudo else None
         self.folders = self.mixture.objects
         if root is not None:
             root = Path(root)
-            self.davis = Davis(root / "davis_bsd", lambda name: not held_out(name))
+            self.davis = Sequences(root / "davis_bsd", lambda name: not held_out(name))
             nuclei = Folder(
                 root / "nuclei_dsb2018", lambda n: not held_out(n) and n[0] in "01", 512
             )
@@ -152,27 +166,35 @@ class Maker:
 
     def clip(self, rng, frames, objects):
         """A Clip; drawn again until an object is large enough to be prompted."""
+        coarse = self.coarse and rng.random() < self.coarse
+        size = self.size * 2 // 3 if coarse else self.size
         while True:
             if self.davis is not None and rng.random() < self.share:
-                images, labels, targets = self._sequence(rng, frames)
+                images, labels, targets = self._sequence(rng, frames, size)
                 crowd = int(rng.integers(0, 3))
             else:
-                images, labels, targets = self._photo(rng, frames)
+                images, labels, targets = self._photo(rng, frames, size)
                 crowd = int(rng.integers(0 if frames == 1 else 1, 5))
             targets += self._sprites(rng, images, labels, crowd)
             areas = np.bincount(labels[0].ravel(), minlength=int(labels.max()) + 1)
-            large = [t for t in targets if sum(int(areas[i]) for i in t if i < len(areas)) >= LEAST]
+            least = LEAST * size**2
+            large = [t for t in targets if sum(int(areas[i]) for i in t if i < len(areas)) >= least]
             if large:
                 break
         some = [large[i] for i in rng.permutation(len(large))[:objects]]
         some += [large[rng.integers(len(large))] for _ in range(objects - len(some))]
         masks = np.stack([np.isin(labels, target) for target in some], 1)
-        return Clip(lit(rng, images), masks)
+        images = lit(rng, images)
+        if coarse:
+            images = np.stack([cv2.resize(image, (self.size, self.size)) for image in images])
+            masks = enlarged(masks, self.size)
+        return Clip(images, masks)
 
-    def _sequence(self, rng, frames):
-        """A part of a DAVIS sequence, forwards or backwards, at a random rate, as a camera sees
+    def _sequence(self, rng, frames, size):
+        """A part of a real sequence, forwards or backwards, at a random rate, as a camera sees
         it."""
-        sequence, truth = self.davis.sequence(self.davis.names[rng.integers(len(self.davis.names))])
+        source = self.pseudo if self.pseudo and rng.random() < 0.3 else self.davis
+        sequence, truth = source.sequence(source.names[rng.integers(len(source.names))])
         rate = (
             1 if frames == 1 else int(rng.integers(1, 1 + min(3, (len(truth) - 1) // (frames - 1))))
         )
@@ -181,13 +203,13 @@ class Maker:
         if rng.random() < 0.5:
             at = at[::-1]
         box = cv2.boundingRect((truth[at[0]] > 0).astype(np.uint8))
-        warps = camera(rng, frames, self.size, truth.shape[1:], box if rng.random() < 0.7 else None)
+        warps = camera(rng, frames, size, truth.shape[1:], box if rng.random() < 0.7 else None)
         both = list(zip(at, warps, strict=True))
-        images = np.stack([seen(sequence[i], warp, self.size) for i, warp in both])
-        labels = np.stack([seen_labels(truth[i], warp, self.size) for i, warp in both])
+        images = np.stack([seen(sequence[i], warp, size) for i, warp in both])
+        labels = np.stack([seen_labels(truth[i], warp, size) for i, warp in both])
         return images, labels.astype(np.uint16), [(1,)]
 
-    def _photo(self, rng, frames):
+    def _photo(self, rng, frames, size):
         """A still picture with its objects as a moving camera sees it."""
         picture = self.mixture.picture(rng)
         targets = list(picture.targets)
@@ -195,25 +217,25 @@ class Maker:
         if targets and rng.random() < 0.6:
             mask = picture.mask(targets[rng.integers(len(targets))])
             box = cv2.boundingRect(mask.astype(np.uint8))
-        warps = camera(rng, frames, self.size, picture.labels.shape, box)
-        labels = np.stack([seen_labels(picture.labels, warp, self.size) for warp in warps])
+        warps = camera(rng, frames, size, picture.labels.shape, box)
+        labels = np.stack([seen_labels(picture.labels, warp, size) for warp in warps])
         small, warps = shrunk(picture.image, warps)
-        images = np.stack([seen(small, warp, self.size) for warp in warps])
+        images = np.stack([seen(small, warp, size) for warp in warps])
         return images, labels, targets
 
     def _sprites(self, rng, images, labels, count):
         """Paints `count` moving things over a clip, and returns their targets."""
-        frames, sprites = len(images), []
+        frames, size, sprites = len(images), images.shape[1], []
         while len(sprites) < count:
             if sprites and rng.random() < 0.2:  # a double: only its path tells it from the other
                 patch = sprites[-1].patch
             else:
                 patch = None
                 if self.folders and rng.random() < 0.65:
-                    patch = cut_out(rng, self.folders)
+                    patch = cut_out(rng, self.folders, size)
                 if patch is None:
-                    patch = shape(rng, self.mixture.photos)
-            warps = path(rng, patch, frames, self.size)
+                    patch = shape(rng, self.mixture.photos, size)
+            warps = path(rng, patch, frames, size)
             sprites.append(Sprite(patch, warps, bends(rng, frames) if rng.random() < 0.4 else None))
         if sprites and frames > 2 and rng.random() < 0.3:
             self._cover(rng, images, labels, sprites)
@@ -223,16 +245,17 @@ class Maker:
 
     def _cover(self, rng, images, labels, sprites):
         """Adds a sprite that passes before something in the middle of the clip."""
-        patch, frames = shape(rng, self.mixture.photos), len(images)
+        frames, size = images.shape[:2]
+        patch = shape(rng, self.mixture.photos, size)
         middle = frames // 2
         centre = sprites[0].warps[middle] @ (*np.array(sprites[0].patch.shape[1::-1]) / 2, 1)
         if labels[middle].any() and rng.random() < 0.5:
             ys, xs = np.nonzero(labels[middle])
             centre = np.array([xs.mean(), ys.mean()])
-        extent = self.size * rng.uniform(0.2, 0.6)
-        warps = path(rng, patch, frames, self.size, centre, extent)
+        extent = size * rng.uniform(0.2, 0.6)
+        warps = path(rng, patch, frames, size, centre, extent)
         velocity = rng.normal(0, 1, 2)
-        velocity *= self.size * rng.uniform(0.1, 0.3) / np.linalg.norm(velocity)
+        velocity *= size * rng.uniform(0.1, 0.3) / np.linalg.norm(velocity)
         shift = centre - warps[middle] @ (*np.array(patch.shape[1::-1]) / 2, 1)
         warps[:, :, 2] += shift + (np.arange(frames) - middle)[:, None] * velocity
         sprites.append(Sprite(patch, warps))

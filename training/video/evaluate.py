@@ -16,10 +16,10 @@ from segrid.measuring.track_agreement import agreement, mean_agreement
 
 from ..data import held_out
 from . import loop
-from .clips import Davis, Maker
-from .initial import SIDE, TINY, trained
+from .clips import Maker, Sequences
+from .initial import TINY, trained
 
-CLIPS, FRAMES = 24, 12  # of procedural clips
+CLIPS, FRAMES, PIXELS = 24, 12, 256  # procedural clips, their length, the side of a frame
 KINDS = ("mask", "click")
 
 
@@ -37,14 +37,15 @@ def middle(mask):
 
 def track(model, frames, truth, kind):
     """Masks (T, h, w) bool of the object of truth[0], in frames (T, h, w, 3) uint8."""
+    side = model.config.image_size
     h, w = truth.shape[1:]
-    small = [cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames]
+    small = [cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames]
     if kind == "mask":
-        first = cv2.resize(truth[0].astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        first = cv2.resize(truth[0].astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
         prompt = torch.from_numpy(first > 0.5).float()[None]
     else:
         x, y = middle(truth[0])
-        prompt = [[[x * SIDE / w, y * SIDE / h]]], [[1]]
+        prompt = [[[x * side / w, y * side / h]]], [[1]]
     logits, _ = loop.follow(model, torch.from_numpy(np.stack(small)), prompt)
     return np.stack([cv2.resize(one.numpy(), (w, h)) > 0 for one in logits[:, 0]])
 
@@ -70,7 +71,7 @@ def asked_again(segmenter, frames, truth, kind):
 
 def sequences(data):
     """(name, frames, truth) of the kept-out DAVIS sequences at their own size."""
-    davis = Davis(Path(data) / "davis_bsd", held_out, side=None)
+    davis = Sequences(Path(data) / "davis_bsd", held_out, side=None)
     for name in davis.names:
         frames, labels = davis.sequence(name)
         yield name, frames, labels > 0
@@ -78,7 +79,7 @@ def sequences(data):
 
 def procedural():
     """(name, frames, truth) of clips whose seeds no training uses; one object of each."""
-    maker = Maker()
+    maker = Maker(size=PIXELS, coarse_share=0)
     for index in range(CLIPS):
         clip = maker.clip(np.random.default_rng((9_000_001, index)), FRAMES, 1)
         yield f"clip {index}", clip.frames, clip.masks[:, 0]

@@ -2,7 +2,8 @@
 
 RUN: the folder of `train.py`. OUT gets `model.safetensors` (fp16), `config.json`, `segrid.json` and
 the card `README.md`, all from RUN/ema.safetensors, which is measured first (`evaluate.py`: some
-minutes; `--figures` takes an earlier table)."""
+minutes; `--figures` takes an earlier table). `--after FOLDER`: the packaged folder, or the run,
+with whose weights RUN started (`train.py --init`); the card counts its training, too."""
 
 import argparse
 import json
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from ..data import held_out
 from ..export import write_weights
-from .clips import Davis
+from .clips import Sequences
 from .evaluate import baselines_of, evaluate, load
 from .initial import TINY, config
 
@@ -85,20 +86,27 @@ def measured(figures):
     return lines + [""]
 
 
-def trained(run):
-    """{"steps", "minutes"} of a run, from its log."""
-    last = (Path(run) / "log.jsonl").read_text().splitlines()[-1]
-    record = json.loads(last)
-    return {"steps": record["step"], "minutes": round(record["minutes"])}
+def trained(folder):
+    """[{"steps", "minutes", "side"}] of the runs that made the weights of a packaged folder, or of
+    the one run in a folder of `train.py`."""
+    packaged = Path(folder) / "segrid.json"
+    if packaged.exists():
+        return json.loads(packaged.read_text())["trained"]
+    record = json.loads((Path(folder) / "log.jsonl").read_text().splitlines()[-1])
+    return [{"steps": record["step"], "minutes": round(record["minutes"]), "side": record["side"]}]
 
 
-def card(figures, parameters, effort, kept_out):
-    """The model card: card.md with its gaps filled."""
+def card(figures, parameters, runs, kept_out):
+    """The model card: card.md with its gaps filled. runs: as `trained` returns them."""
+    said = [
+        f"{run['steps']} steps on frames of {run['side']} px in {run['minutes']} CPU minutes"
+        for run in runs
+    ]
     text = (
-        f"{effort['steps']} steps in {effort['minutes']} CPU minutes of each of two processes, on "
-        "two cores that others used, too; the recipe is `training/README.md`. The model was still "
-        "improving."
+        f"{', then '.join(said)} of each of two processes, on two cores that others used, too; the "
+        "recipe is `training/README.md`."
     )
+    side = runs[-1]["side"]
     return (
         Path(__file__)
         .with_name("card.md")
@@ -106,6 +114,8 @@ def card(figures, parameters, effort, kept_out):
         .format(
             million=f"{parameters / 1e6:.1f}",
             megabytes=f"{2 * parameters / 1e6:.1f}",
+            side=side,
+            grid=side // 16,
             figures="\n".join(measured(figures)) if figures else "",
             kept_out=", ".join(kept_out) or "None of them",
             training="## Training\n\n" + _prose(text),
@@ -113,20 +123,24 @@ def card(figures, parameters, effort, kept_out):
     )
 
 
-def export(run, out, data=None, figures=None):
-    """Writes the folder. data: the folder of the sets, for the names of what is kept out."""
+def export(run, out, data=None, figures=None, after=None):
+    """Writes the folder. data: the folder of the sets, for the names of what is kept out; after:
+    the folder with whose weights the run started."""
     run, out = Path(run), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     weights = load_file(str(run / "ema.safetensors"))
     write_weights(weights, out / "model.safetensors", LIMIT)
-    about = config().to_dict() | {"architectures": ["Sam2VideoModel"], "dtype": "float16"}
+    runs = (trained(after) if after else []) + trained(run)
+    about = config(runs[-1]["side"]).to_dict() | {
+        "architectures": ["Sam2VideoModel"],
+        "dtype": "float16",
+    }
     (out / "config.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
-    kept = Davis(Path(data) / "davis_bsd", held_out).names if data else []
-    effort = trained(run)
-    settings = {"trained": effort, "kept out": kept, "figures": figures}
+    kept = Sequences(Path(data) / "davis_bsd", held_out).names if data else []
+    settings = {"trained": runs, "kept out": kept, "figures": figures}
     (out / "segrid.json").write_text(json.dumps(settings, indent=1) + "\n")
     parameters = sum(value.numel() for value in weights.values())
-    (out / "README.md").write_text(card(figures, parameters, effort, kept))
+    (out / "README.md").write_text(card(figures, parameters, runs, kept))
 
 
 def main():
@@ -138,6 +152,7 @@ def main():
     p.add_argument("out")
     p.add_argument("--data", help="folder of the labelled sets")
     p.add_argument("--tiny", default=str(TINY), help="the segmenter of the baseline")
+    p.add_argument("--after", help="the folder with whose weights the run started")
     p.add_argument("--figures", help="JSON of evaluate.py for these weights, instead of measuring")
     args = p.parse_args()
     if args.figures:
@@ -145,7 +160,7 @@ def main():
     else:
         baselines = baselines_of(args.tiny, args.data, Path(args.run) / "baselines.json")
         figures = evaluate(load(Path(args.run) / "ema.safetensors"), args.data, baselines)
-    export(args.run, args.out, args.data, figures)
+    export(args.run, args.out, args.data, figures, args.after)
 
 
 if __name__ == "__main__":

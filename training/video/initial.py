@@ -7,26 +7,27 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-SIDE = 256  # of the model's frame in pixels
+SIDE = 384  # of the model's frame in pixels
 WIDTH = 128  # channels of image tokens and of the decoder
 MEMORY = 64  # channels of a memory: transformers' cross-attention takes no other number
 DIMS = [32, 96, 192, 256]
 TINY = Path(__file__).parents[2] / "python/segrid/models/tiny"
 
 
-def config():
-    """transformers' Sam2VideoConfig of the model."""
+def config(side=SIDE):
+    """transformers' Sam2VideoConfig for frames of `side` pixels, a multiple of 128. The shapes of
+    its weights are the same for every side."""
     from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
 
-    grid = SIDE // 4
+    grid = side // 4
     backbone = Sam2HieraDetConfig(
         hidden_size=DIMS[0],
         num_attention_heads=1,
-        image_size=[SIDE, SIDE],
+        image_size=[side, side],
         blocks_per_stage=[1, 2, 5, 1],
         embed_dim_per_stage=DIMS,
         num_attention_heads_per_stage=[1, 2, 3, 4],
-        window_size_per_stage=[8, 8, 16, 8],
+        window_size_per_stage=[8, 8, grid // 4, grid // 8],
         global_attention_blocks=[4, 5, 6, 7],  # The windows of stage 3 are its whole grid, too.
         window_positional_embedding_background_size=[16, 16],
     )
@@ -39,7 +40,7 @@ def config():
     return Sam2VideoConfig(
         vision_config=vision.to_dict(),
         prompt_encoder_config=dict(
-            hidden_size=WIDTH, image_size=SIDE, model_type="sam2_video_prompt_encoder"
+            hidden_size=WIDTH, image_size=side, model_type="sam2_video_prompt_encoder"
         ),
         mask_decoder_config=dict(
             hidden_size=WIDTH,
@@ -48,7 +49,7 @@ def config():
             iou_head_hidden_dim=WIDTH,
             model_type="sam2_video_mask_decoder",
         ),
-        image_size=SIDE,
+        image_size=side,
         memory_attention_hidden_size=WIDTH,
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=4 * WIDTH,
@@ -90,14 +91,15 @@ def from_tiny(weights):
 
 
 @torch.no_grad()
-def fresh(seed, tiny=TINY):
-    """A Sam2VideoModel with initial weights. `tiny`: the folder of the packaged segmenter."""
+def fresh(seed, tiny=TINY, side=SIDE):
+    """A Sam2VideoModel with initial weights for frames of `side` pixels. `tiny`: the folder of the
+    packaged segmenter."""
     from transformers import Sam2VideoModel
 
     from ..initial import _cosines
 
     torch.manual_seed(seed)
-    model = Sam2VideoModel(config())
+    model = Sam2VideoModel(config(side))
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5 * 0.7)
@@ -140,12 +142,13 @@ def fresh(seed, tiny=TINY):
     return model
 
 
-def trained(source):
-    """The Sam2VideoModel of a packaged folder, or of a run's `ema.safetensors`, in fp32."""
+def trained(source, side=SIDE):
+    """The Sam2VideoModel of a packaged folder, or of a run's `ema.safetensors`, in fp32, for frames
+    of `side` pixels."""
     from transformers import Sam2VideoModel
 
     source = Path(source)
     weights = load_file(str(source / "model.safetensors" if source.is_dir() else source))
-    model = Sam2VideoModel(config())
+    model = Sam2VideoModel(config(side))
     model.load_state_dict({name: value.float() for name, value in weights.items()})
     return model

@@ -34,9 +34,9 @@ class Sprite:
         return cv2.warpAffine(patch, self.warps[time], (size, size), flags=cv2.INTER_LINEAR)
 
 
-def cut_out(rng, folders):
-    """RGB and alpha (h, w, 4) of one labelled object of the folders, or None where the one that was
-    drawn is too small."""
+def cut_out(rng, folders, size):
+    """RGB and alpha (h, w, 4) of one labelled object of the folders for frames of `size` pixels, or
+    None where the one that was drawn is too small."""
     picture = folders[rng.integers(len(folders))].draw(rng)
     if not picture.targets:
         return None
@@ -47,15 +47,15 @@ def cut_out(rng, folders):
     box = np.s_[max(0, y - 8) : y + h + 8, max(0, x - 8) : x + w + 8]
     alpha = cv2.GaussianBlur(mask[box].astype(np.float32), (0, 0), 0.7) * 255
     patch = np.dstack([picture.image[box], alpha.astype(np.uint8)])
-    scale = 180 / max(patch.shape)
+    scale = 0.7 * size / max(patch.shape)
     if scale < 1:
         patch = cv2.resize(patch, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(patch)
 
 
-def shape(rng, photos):
-    """RGB and alpha of a procedural object of about 100 pixels."""
-    side = int(rng.integers(80, 160))
+def shape(rng, photos, size):
+    """RGB and alpha of a procedural object, of about half the `size` of a frame."""
+    side = int(rng.integers(80, 160)) * size // 256
     mask = silhouette(rng, side, side, np.array([side / 2, side / 2]), side * 0.38)
     patch = _shade(rng, surface(rng, side, side, photos, 0.35), mask)
     if rng.random() < 0.4:  # a part of another surface

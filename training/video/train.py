@@ -6,8 +6,10 @@ RUN gets `checkpoint.pt` (a later call with the same RUN goes on from it), `log.
 it between two steps for as long as it exists, and RUN/stop ends it.
 
 `--tiny FOLDER`: a packaged SAM of the same width, from which the decoder starts, and whose image
-features are a target of the first minutes. `--init FOLDER`: a packaged tiny-video, with whose
-weights the run starts. It then has a schedule of its own, and the curriculum at its last stage."""
+features are a target of the first minutes. `--init FOLDER`: a packaged tiny-video, or the
+`ema.safetensors` of another run, with whose weights the run starts. It then has a schedule of its
+own, and the curriculum at its last stage. `--side`: frames of fewer pixels make the first hours
+cheap, because the weights fit frames of any size."""
 
 import argparse
 import json
@@ -28,7 +30,7 @@ from ..train import rates, save_atomically, save_weights
 from . import loop, step
 from .batches import Plan, batch_at
 from .clips import Maker
-from .initial import TINY, fresh, trained
+from .initial import SIDE, TINY, fresh, trained
 
 # From which minute on, and with which odds, steps have (clips, objects, frames) in each process.
 CURRICULUM = (
@@ -67,12 +69,16 @@ class Teacher:
     def __call__(self, frames, weight):
         """A function of our Features of (F, S, S, 3) uint8 frames: `weight` x their squared
         distance, in parts of the target's variance."""
+        side, grid = self.net.size, self.net.grid
         with torch.no_grad():
-            sizes = torch.full((len(frames), 2), self.net.size)
-            tokens = self.net.vision_encoder(self.net.normalise(frames, sizes)).mT
-            target = F.avg_pool2d(tokens.unflatten(-1, (self.net.grid, self.net.grid)).float(), 2)
+            small = F.adaptive_avg_pool2d(frames.permute(0, 3, 1, 2).float(), side)
+            small = small.permute(0, 2, 3, 1).round().byte()
+            sizes = torch.full((len(frames), 2), side)
+            tokens = self.net.vision_encoder(self.net.normalise(small, sizes)).mT
+            tokens = tokens.unflatten(-1, (grid, grid)).float()
 
         def loss(features):
+            target = F.adaptive_avg_pool2d(tokens, features.tokens.shape[-2:])
             return weight * (features.tokens.float() - target).square().mean() / target.var()
 
         return loss
@@ -85,7 +91,8 @@ class Run:
         self.folder, self.rank = Path(args.run), rank
         self.folder.mkdir(parents=True, exist_ok=True)
         self.args, self.dtype = args, torch.bfloat16 if args.bf16 else torch.float32
-        model = trained(args.init) if args.init else fresh(args.seed, args.tiny)
+        side = args.side
+        model = trained(args.init, side) if args.init else fresh(args.seed, args.tiny, side)
         model.train()
         self.optimiser = Optimiser(model.float(), products=self.dtype)
         self.count, self.spent = 0, 0.0
@@ -184,7 +191,7 @@ def train(args, rank=0):
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     run = Run(args, rank)
-    maker = Maker(args.data)
+    maker = Maker(args.data, args.side, args.pseudo)
     stop, pause = run.folder / "stop", run.folder / "pause"
     saved, parent = time.monotonic(), os.getppid()
     with (run.folder / "log.jsonl").open("a") as log:
@@ -198,7 +205,7 @@ def train(args, rank=0):
             record = run.step(batch)
             used = time.process_time() - used
             run.spent += run.mean(used)
-            record |= dict(minutes=run.minutes, made=made, used=used)
+            record |= dict(side=args.side, minutes=run.minutes, made=made, used=used)
             record |= dict(seconds=time.monotonic() - begin)
             if rank == 0:
                 log.write(json.dumps({k: _short(v) for k, v in record.items()}) + "\n")
@@ -244,10 +251,12 @@ def parser():
     )
     p.add_argument("run")
     p.add_argument("--data", help="folder of the labelled sets; without it, procedural clips only")
+    p.add_argument("--pseudo", help="a folder of `pseudo.py`: tracks without labels")
     p.add_argument("--minutes", type=float, default=300.0, help="CPU minutes of the schedule")
     p.add_argument("--stop-at", type=int, help="end after this step")
     p.add_argument("--go-on", action="store_true", help="until RUN/stop exists")
-    p.add_argument("--init", help="a packaged tiny-video to start from")
+    p.add_argument("--init", help="a packaged tiny-video or a run's weights to start from")
+    p.add_argument("--side", type=int, default=SIDE, help="of a frame, in pixels")
     p.add_argument("--tiny", default=str(TINY))
     p.add_argument("--teacher-minutes", type=float, default=12.0)
     p.add_argument("--muon-rate", type=float, default=1.5e-3)
