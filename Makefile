@@ -6,7 +6,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 STAMPS := $(VENV)/stamps
 JOBS ?= $(shell nproc)
 # Tests of one file share models and servers, so that a file stays in one process.
-PYTEST := $(PY) -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 TORCH := torch==2.13.0
 NATIVE := $(shell find src cmake -type f 2>/dev/null) CMakeLists.txt pyproject.toml
 NATIVE_TESTS := $(shell find tests/bindings tests/cpp -type f 2>/dev/null)

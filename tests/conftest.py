@@ -17,6 +17,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parents[1]
 
+# The files that take longest begin first. Else one process ends with them, and the other waits.
+LONGEST = (
+    "compat/test_sam2_notebooks.py",
+    "contract/test_device_memory.py",
+    "serve/test_ray.py",
+    "compat/test_transformers_names.py",
+    "folders/test_tune.py",
+    "contract/test_image_batches.py",
+    "training/test_video.py",
+    "folders/test_on_ray.py",
+    "training/test_smoke.py",
+    "training/test_detector_training.py",
+    "serve/test_masks_of_a_live_server.py",
+    "test_gpu_check.py",
+    "notebooks/test_notebooks.py",
+)
+
 # The devices of tests (tests/README.md): the CPU's kernels, the plain definitions on the CPU, the
 # fake device of tests/cpp/fake_device.cpp, and CUDA.
 PLAIN_DEVICES = ["cpu-plain", "fake", pytest.param("cuda", marks=pytest.mark.cuda)]
@@ -47,6 +64,8 @@ def fake_device():
 
 
 def pytest_collection_modifyitems(items):
+    place = {ROOT / "tests" / name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if not marked:
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
 from tests.cpp_functions import Function, functions
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,10 @@ def test_markdown_is_at_most_120_columns_wide():
             if len(line) > 120 and not (in_code or line.lstrip().startswith("|") or bare_link):
                 wide.append(f"{f.relative_to(ROOT)}:{number}: {len(line)} columns")
     assert not wide
+
+
+def test_files_of_tests_that_begin_first_exist():
+    assert all((ROOT / "tests" / name).exists() for name in LONGEST)
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
