@@ -338,8 +338,8 @@ def readme():
     ]
     return [
         prose(
-            f"How many times as long as segrid each peer takes, on {machine()} (random weights, "
-            f"except those of `tiny`). The rows of video: {where_video()}."
+            "A peer at 20 x takes 20 times as long as segrid for the same work. Weights are "
+            f"random, except those of `tiny`. Video: {where_video()}. All others: {machine()}."
         ),
         "",
         *table(("task", "peer", "peer's time", "command"), rows),

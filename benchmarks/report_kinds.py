@@ -93,8 +93,7 @@ def processors():
     rows = [(what, *(cell(measure, kind) for kind in kinds)) for what, measure in MEASURES]
     return [
         prose(
-            "Ratios differ between kinds of processors, because the peers' products use some of "
-            "them better than others. All in fp32 but the row of int8. "
+            "Ratios differ between kinds of processors. All in fp32 but the row of int8. "
             + " ".join(f"{title}: {cpus}." for title, cpus in models.items())
             + " An empty cell was not measured."
         ),

@@ -75,10 +75,8 @@ def video():
         ),
         "",
         prose(
-            "sam2's matrix products go through MKL and oneDNN, which use all that this processor "
-            "has (AVX-512, AMX). What segrid gains is work that it leaves out: values folded into "
-            "the memory's 64 channels, keys folded into the queries, no row of scores in memory. "
-            "With "
+            "segrid needs fewer operations for the same masks "
+            "(`src/models/sam2/memory_attention.h` says which). With "
             f"`image_side=512`, bf16, segrid is {faster:.1f} times as fast again "
             f"({1 / small:.1f} frames/s here); masks are those of a smaller picture then. With "
             f"`memory_pooling=2` it is {whole / one[pooled]['median']:.1f} times as fast again; "

@@ -15,7 +15,7 @@ SETTINGS = (
     {"precisions": ["bf16", "int8"]},
     {"memory_frames": [4, 2]},
     {"memory_poolings": [2]},
-    {"image_sides": [192, 128]},
+    {"image_sides": [256, 192]},
 )
 
 

@@ -262,7 +262,7 @@ def test_export(tmp_path):
     export(run, out, figures=figures, after=TINY_VIDEO)
     card = (out / "README.md").read_text()
     assert (
-        "0.55 by 0.250" in card
+        "from the first mask (0.300, target 0.55)" in card
         and "its input is 384 px" in card
         and "| goat, click | 0.300" in card
     )

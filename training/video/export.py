@@ -46,10 +46,10 @@ def missed(mean):
             continue
         ours, *others = (mean[group][kind][way] for way in WAYS)
         if target is not None and ours < target:
-            found.append(f"{name}: {target:.2f} by {target - ours:.3f}")
+            found.append(f"{name} ({ours:.3f}, target {target:.2f})")
         if ours < max(others) + MARGIN:
-            lead = ours - max(others)
-            found.append(f"{name}: {MARGIN} more than the better baseline by {MARGIN - lead:.3f}")
+            least = max(others) + MARGIN
+            found.append(f"{name} ({ours:.3f}; {MARGIN} above the better baseline is {least:.3f})")
     return found
 
 
@@ -74,7 +74,11 @@ def measured(figures):
     for (group, kind), (name, target) in TARGETS.items():
         if group in mean:
             lines.append(_row(name, mean[group][kind], f"{target:.2f}" if target else "-"))
-    lines += ["", _prose("Missed: " + ("; ".join(missed(mean)) or "nothing") + "."), ""]
+    lines += [
+        "",
+        _prose("Targets that were missed: " + ("; ".join(missed(mean)) or "none") + "."),
+        "",
+    ]
     lines += ["| kept-out sequence, prompt | J | F | J&F | J&F tiny | J&F first mask |"]
     lines += ["|---|---|---|---|---|---|"]
     for name, kinds in figures.get("davis", {}).items():

@@ -27,8 +27,10 @@ def config(side=SIDE):
         blocks_per_stage=[1, 2, 5, 1],
         embed_dim_per_stage=DIMS,
         num_attention_heads_per_stage=[1, 2, 3, 4],
+        # A block that pools cannot be global in transformers, so the windows of the last two stages
+        # are their whole grids.
         window_size_per_stage=[8, 8, grid // 4, grid // 8],
-        global_attention_blocks=[4, 5, 6, 7],  # The windows of stage 3 are its whole grid, too.
+        global_attention_blocks=[4, 5, 6, 7],
         window_positional_embedding_background_size=[16, 16],
     )
     vision = Sam2VisionConfig(
