@@ -130,6 +130,8 @@ std::vector<Track> tracks_of(const py::list& state, const Session& session) {
             const auto [frame, points, labels] = row.cast<
                 std::tuple<int64_t, std::vector<std::pair<double, double>>, std::vector<int>>>();
             if (points.size() != labels.size()) invalid("restore: a prompt lacks labels");
+            if (points.size() > kMaxPointsPerPrompt)
+                invalid("restore: a prompt has " + std::to_string(points.size()) + " points");
             Prompt& prompt = track.prompts[frame];
             for (const auto& [x, y] : points) prompt.points.push_back({x, y});
             prompt.labels = labels;

@@ -33,9 +33,19 @@ void put_box_first(Prompt& prompt) {
     prompt.box.reset();
 }
 
-// Whether the prompt is decoded without memory.
+// Whether the prompt is decoded without memory: that of a frame that was not followed, and of an
+// object whose prompts were all taken back, for which sam2 has no call.
 bool is_first(const Track& track, int64_t frame, const PromptManner& manner) {
-    return !track.visited.contains(frame) || (manner.anew && track.conditioning.contains(frame));
+    return !track.visited.contains(frame) || track.conditioning.empty() ||
+           (manner.anew && track.conditioning.contains(frame));
+}
+
+void check_points(int64_t id, int64_t frame, const Prompt& prompt) {
+    if (prompt.points.size() <= kMaxPointsPerPrompt) return;
+    invalid("add: object " + std::to_string(id) + " would have " +
+            std::to_string(prompt.points.size()) + " points in frame " + std::to_string(frame) +
+            "; at most " + std::to_string(kMaxPointsPerPrompt) +
+            " are possible. replace=True drops the earlier ones");
 }
 
 }  // namespace
@@ -165,6 +175,7 @@ SessionFrame Session::add(int64_t id, int64_t frame, const Embedding& image, con
     prompt.points.insert(prompt.points.end(), added.points.begin(), added.points.end());
     prompt.labels.insert(prompt.labels.end(), added.labels.begin(), added.labels.end());
     prompt.points_given = true;
+    check_points(id, frame, prompt);
 
     const bool first = is_first(track, frame, manner);
     auto& place = place_of_prompt(track, first);

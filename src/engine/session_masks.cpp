@@ -84,10 +84,14 @@ SessionFrame Session::result(int64_t frame, const std::vector<TrackedMask*>& fou
         masks[i] = mask_of(found[i], logits[i], index, scan, worker.arena);
     });
     if (options_.non_overlap) {
+        // Masks whose logits were dropped are disjoint already, but not from those of new prompts.
+        const bool is_old = std::none_of(logits.begin(), logits.end(),
+                                         [](const at::Tensor& all) { return all.defined(); });
+        std::vector<at::Tensor> every = logits;
         std::vector<OverlapLayer> layers;
-        for (std::size_t i = 0; i < found.size(); ++i) {
-            if (logits[i].defined())
-                layers.push_back({logits[i].const_data_ptr<float>(), &masks[i].runs});
+        for (std::size_t i = 0; i < found.size() && !is_old; ++i) {
+            if (!every[i].defined()) every[i] = filled(*found[i], schedule);
+            layers.push_back({every[i].const_data_ptr<float>(), &masks[i].runs});
         }
         make_disjoint(layers, scan.plan());
         for (Mask& mask : masks) set_runs(mask, std::move(mask.runs), video());

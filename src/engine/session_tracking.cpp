@@ -221,14 +221,16 @@ void Session::commit() {
     if (tracks_.empty()) invalid("propagate: no object has a prompt yet; add one first");
     const int64_t reach = options_.memory_stride * rules_.frames;
     for (Track& track : tracks_) {
-        for (auto [from, to] : {std::pair{&track.new_followed, &track.followed},
-                                std::pair{&track.new_conditioning, &track.conditioning}}) {
-            for (auto& [frame, mask] : *from) {
+        for (const auto* prompted : {&track.new_followed, &track.new_conditioning}) {
+            for (const auto& [frame, mask] : *prompted) {
                 if (!mask.memory.defined())
                     fail(ErrorKind::Internal, "session: a prompted frame is not remembered");
-                to->insert_or_assign(frame, std::move(mask));
                 if (options_.forget_near_prompts) track.forget(frame - reach, frame + reach);
             }
+        }
+        for (auto [from, to] : {std::pair{&track.new_followed, &track.followed},
+                                std::pair{&track.new_conditioning, &track.conditioning}}) {
+            for (auto& [frame, mask] : *from) to->insert_or_assign(frame, std::move(mask));
             from->clear();
         }
         if (track.conditioning.empty()) {
@@ -247,27 +249,35 @@ SessionFrame Session::track(int64_t frame, const Embedding& image, bool backward
     const Stopwatch watch;
     const Embedding here = segmenter_.readable(image);
     const int64_t reach = options_.memory_stride * rules_.frames;
+    std::vector<TrackedMask> followed(tracks_.size());  // of the objects without a prompt here
     std::vector<TrackedMask*> found;
     std::optional<Sight> sight;
     for (Track& track : tracks_) {
         const auto prompted = track.conditioning.find(frame);
         if (prompted != track.conditioning.end()) {
             found.push_back(&prompted->second);
-            if (options_.forget_near_prompts) track.forget(frame - reach, frame + reach);
-        } else {
-            if (!sight) sight.emplace(sight_of(frame, backwards, here, schedule));
-            const auto context = with_memory(track, *sight, schedule);
-            const bool multimask =
-                rules_.multimask && rules_.multimask_in_tracking && rules_.min_points == 0;
-            TrackedMask mask = decode(track.id, frame, *context, in_model({}), multimask, schedule);
-            encode_memory(mask, here, schedule);
-            found.push_back(&track.followed.insert_or_assign(frame, std::move(mask)).first->second);
+            continue;
         }
-        track.visited[frame] = backwards;
+        if (!sight) sight.emplace(sight_of(frame, backwards, here, schedule));
+        const auto context = with_memory(track, *sight, schedule);
+        const bool multimask =
+            rules_.multimask && rules_.multimask_in_tracking && rules_.min_points == 0;
+        TrackedMask& mask = followed[found.size()];
+        mask = decode(track.id, frame, *context, in_model({}), multimask, schedule);
+        encode_memory(mask, here, schedule);
+        found.push_back(&mask);
     }
     SessionFrame masks = result(frame, found, schedule);
     for (std::size_t i = 0; i < found.size(); ++i)
         found[i]->counts = compress(coco_counts(masks.masks.masks()[i].runs, video()));
+    // Only now: a step that is cancelled or fails leaves no object that was followed here alone.
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        Track& track = tracks_[i];
+        track.visited[frame] = backwards;
+        if (found[i] == &followed[i])
+            track.followed.insert_or_assign(frame, std::move(followed[i]));
+        else if (options_.forget_near_prompts) track.forget(frame - reach, frame + reach);
+    }
     trim(frame);
     give_back();
     masks.stats.add("track", watch.seconds());

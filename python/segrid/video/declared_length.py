@@ -13,6 +13,7 @@ BOXES = frozenset(
     + (b"sidx", b"mfra", b"styp")
 )
 MOST_BOXES = 100_000  # of a fragmented file
+OPEN_RIFF = (0, 0xFFFFFFFF)  # sizes of files that were written where nobody could go back
 EBML, SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 
 
@@ -25,7 +26,8 @@ def declared_length(file: BinaryIO) -> int | None:
         file.seek(0)
         head = file.read(256)
         if head[:4] == b"RIFF":
-            return 8 + int.from_bytes(head[4:8], "little")
+            size = int.from_bytes(head[4:8], "little")
+            return None if size in OPEN_RIFF else 8 + size
         if head[:4] == EBML:
             return _matroska(head)
         return _boxes(file) if head[4:8] in BOXES else None

@@ -123,7 +123,7 @@ class IteratorFrames(_Images):
 
     @property
     def count_is_exact(self) -> bool:
-        return self._stop is not None
+        return isinstance(self._stop, FrameNotFound)
 
     def _fetch(self, index: int) -> NDArray[np.uint8]:
         if index < self._read:

@@ -170,8 +170,8 @@ class Session(Objects, Closing):
         frames : how many frames to follow after the first; default: to the end of the video
         progress : called after each frame with {"stage", "done", "total", "elapsed",
             "frames_per_second", "text"}; total is None where the length is not known
-        cancel : a token; when it is cancelled, the next step raises `segrid.Cancelled`. What was
-            found before stays
+        cancel : a token; when it is cancelled, this call or the next step raises
+            `segrid.Cancelled`. What was found before stays
 
         Raises ValueError without a prompt and for a start outside the video, Cancelled, and errors
         of frames that cannot be read, with their index; what was found before stays.
@@ -181,7 +181,8 @@ class Session(Objects, Closing):
             raise ValueError(f"direction: expected forward, backward or both, got {direction!r}")
         if frames is not None and operator.index(frames) < 0:
             raise ValueError(f"frames: must be at least 0, got {frames}")
-        with self._owned("propagate"):
+        tokens = [] if cancel is None else [cancel]
+        with self._owned("propagate"), cancel_scope(tokens):
             self._recall(self._native.unremembered())
             self._native.commit()
             first = min(self._native.prompted_frames) if start is None else start

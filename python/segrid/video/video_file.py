@@ -50,14 +50,14 @@ class VideoFileFrames(Frames):
 
     @property
     def count(self) -> int | None:
-        if self._end is not None:
+        if self.count_is_exact:
             return self._end
         claimed = self._decoder.claimed
         return claimed if claimed is not None and claimed >= len(self._pts) else None
 
     @property
     def count_is_exact(self) -> bool:
-        return self._end is not None
+        return self._end is not None and self._end_reason is None
 
     @property
     def times(self) -> NDArray[np.float64]:
