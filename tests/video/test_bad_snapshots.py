@@ -8,7 +8,7 @@ import pytest
 import segrid
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from segrid.video.snapshots import checksum
+from segrid.video.snapshots import FORMAT, checksum
 
 from tests.video.clips import drawn
 from tests.video.test_session import CLICK, CLIP, opened
@@ -35,11 +35,13 @@ def test_snapshots_that_do_not_fit_are_refused(tracker, video_model, tmp_path):
 
 
 def edited(path, change):
-    """A snapshot whose facts and arrays are changed."""
+    """A snapshot whose facts are changed, and its arrays, which have their names in the track."""
     with safe_open(path, "np") as file:
         metadata, arrays = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
     facts = json.loads(metadata["session"])
-    change(facts, facts["tracks"][0], facts["tracks"][0]["masks"][0])
+    columns = {name.removeprefix("0/"): array for name, array in arrays.items()}
+    change(facts, facts["tracks"][0], columns)
+    arrays = {f"0/{name}": array for name, array in columns.items()}
     session = json.dumps(facts)
     changed = {"session": session, "checksum": checksum(session, arrays)}
     save_file(arrays, path, metadata | changed)
@@ -48,24 +50,27 @@ def edited(path, change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda facts, track, mask: facts["options"].update(store_bytes=3),
-        lambda facts, track, mask: facts["options"].update(memory_frames="7"),
-        lambda facts, track, mask: facts.update(long_side="1024"),
-        lambda facts, track, mask: facts.update(path=7),
-        lambda facts, track, mask: facts["names"].update({"1": ["a"]}),
-        lambda facts, track, mask: facts["tracks"].append(track),
-        lambda facts, track, mask: track.pop("id"),
-        lambda facts, track, mask: track.update(id=2**70),
-        lambda facts, track, mask: track["prompts"].append([0, [[1, 2]], [2**40]]),
-        lambda facts, track, mask: mask.update(score=None),
-        lambda facts, track, mask: mask.pop("frame"),
-        lambda facts, track, mask: mask.update(frame=-5),
-        lambda facts, track, mask: mask.update(pointer=mask["logits"]),
-        lambda facts, track, mask: track["masks"].append({**mask, "frame": 1}),
+        lambda facts, track, columns: facts["options"].update(store_bytes=3),
+        lambda facts, track, columns: facts["options"].update(memory_frames="7"),
+        lambda facts, track, columns: facts.update(long_side="1024"),
+        lambda facts, track, columns: facts.update(path=7),
+        lambda facts, track, columns: facts["names"].update({"1": ["a"]}),
+        lambda facts, track, columns: facts["tracks"].append(track),
+        lambda facts, track, columns: track.pop("id"),
+        lambda facts, track, columns: track.update(id=2**70),
+        lambda facts, track, columns: track["prompts"].append([0, [[1, 2]], [2**40]]),
+        lambda facts, track, columns: columns.pop("frame"),
+        lambda facts, track, columns: columns.update(score=columns["score"].view(np.int32)),
+        lambda facts, track, columns: columns.update(frame=columns["frame"] - 5),
+        lambda facts, track, columns: columns.update(frame=np.repeat(columns["frame"], 2)),
+        lambda facts, track, columns: columns.update(list=columns["list"] + 4),
+        lambda facts, track, columns: columns.update(lengths=columns["lengths"] + 1),
+        lambda facts, track, columns: columns.update(pointers=columns["pointers"].repeat(2, 0)),
+        lambda facts, track, columns: columns.update(visited=np.zeros(3, np.int64)),
     ],
 )
 def test_snapshots_of_a_wrong_form_are_refused(tracker, tmp_path, change):
-    """They may come from anywhere. One array for many masks would make a small file large."""
+    """They may come from anywhere."""
     path = tmp_path / "session.safetensors"
     with opened(tracker) as session:
         session.add(1, points=CLICK, name="square")
@@ -79,7 +84,7 @@ def test_snapshots_of_a_wrong_form_are_refused(tracker, tmp_path, change):
 
 def test_nesting_without_end_is_no_snapshot(tracker, tmp_path):
     path = tmp_path / "session.safetensors"
-    metadata = {"format": "segrid-session-1", "session": "[" * 200_000}
+    metadata = {"format": FORMAT, "session": "[" * 200_000}
     save_file({"none": np.zeros(1, np.uint8)}, path, metadata)
     with pytest.raises(segrid.CorruptFileError, match="a damaged snapshot"):
         tracker.restore(path, CLIP)
@@ -93,8 +98,7 @@ def test_arrays_of_another_type_are_refused(tracker, tmp_path):
         session.snapshot(path)
     with safe_open(path, "np") as file:
         metadata, arrays = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
-    name = json.loads(metadata["session"])["tracks"][0]["masks"][0]["pointer"]
-    arrays[name] = arrays[name].view(np.int32)
+    arrays["0/pointers"] = arrays["0/pointers"].view(np.int32)
     save_file(arrays, path, metadata | {"checksum": checksum(metadata["session"], arrays)})
     with pytest.raises(ValueError, match="a pointer has another shape or type"):
         tracker.restore(path, CLIP)

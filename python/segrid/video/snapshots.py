@@ -7,7 +7,6 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -16,13 +15,16 @@ from safetensors.numpy import save
 from segrid._files import atomic_write
 from segrid._native import CorruptFileError, _core
 from segrid._types import JsonObject, Options, Samples
-from segrid.video.objects import LARGEST
+from segrid.video.snapshot_tracks import (
+    arrays_of,
+    by_place,
+    facts_of,
+    of_type,
+    track_of,
+    whole,
+)
 
-FORMAT = "segrid-session-1"
-Prompted = tuple[int, list[tuple[float, float]], list[int]]  # frame, points, labels
-LABELS = 1000  # the engine cuts labels to this
-T = TypeVar("T")
-ARRAYS = ("logits", "memory", "pointer")  # of each mask, see `_core.Session.state`
+FORMAT = "segrid-session-2"
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,21 @@ class Snapshot:
 
 
 def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
-    """Writes the file; it is complete or absent. Raises OSError."""
+    """Writes the file; it is complete or absent.
+
+    Raises OSError, and ValueError for a session that is too large for a file.
+    """
     arrays: dict[str, Samples] = {}
-    tracks = [
-        {**track, "masks": [_without_arrays(mask, arrays) for mask in track["masks"]]}
-        for track in snapshot.tracks
-    ]
-    session = json.dumps({**vars(snapshot), "tracks": tracks})
+    for place, track in enumerate(snapshot.tracks):
+        arrays |= arrays_of(track, place)
+    session = json.dumps({**vars(snapshot), "tracks": [facts_of(t) for t in snapshot.tracks]})
     metadata = {"format": FORMAT, "session": session, "checksum": checksum(session, arrays)}
+    try:
+        content = save(arrays or {"none": np.zeros(1, np.uint8)}, metadata)
+    except SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: the session is too large ({error})") from error
     with atomic_write(path) as part:
-        part.write_bytes(save(arrays or {"none": np.zeros(1, np.uint8)}, metadata))
+        part.write_bytes(content)
 
 
 def checksum(session: str, arrays: Mapping[str, Samples]) -> str:
@@ -77,16 +84,6 @@ def checksum(session: str, arrays: Mapping[str, Samples]) -> str:
     for name in sorted(arrays):
         crc = zlib.crc32(np.ascontiguousarray(arrays[name]).data, crc)
     return f"{crc:08x}"
-
-
-def _without_arrays(mask: JsonObject, arrays: dict[str, Samples]) -> JsonObject:
-    """The mask with the names of its arrays in their place."""
-    kept = {**mask, "counts": mask["counts"].decode("ascii")}
-    for name in ARRAYS:
-        if mask[name] is not None:
-            kept[name] = str(len(arrays))
-            arrays[kept[name]] = mask[name]
-    return kept
 
 
 def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
@@ -103,21 +100,25 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
             if metadata.get("format") != FORMAT:
                 raise CorruptFileError(f"{name}: not a snapshot of a session ({FORMAT})")
             facts = json.loads(metadata["session"])
-            arrays = _Arrays(file)
-            tracks = [_track(track, arrays) for track in facts["tracks"]]
-            if metadata["checksum"] != checksum(metadata["session"], arrays.taken):
+            named = file.keys() if facts["tracks"] else ()
+            arrays: dict[str, Samples] = {name: file.get_tensor(name) for name in named}
+            each = by_place(arrays, len(facts["tracks"]))
+            tracks = [track_of(*pair) for pair in zip(facts["tracks"], each, strict=True)]
+            if metadata["checksum"] != checksum(metadata["session"], arrays):
                 raise ValueError("its bytes have changed since it was written")
         if len({track["id"] for track in tracks}) < len(tracks):
             raise ValueError("an object is there twice")
         height, width = facts["size"]
         return Snapshot(
-            model_id=_of(str, facts["model_id"]),
-            path=_of((str, type(None)), facts["path"]),
-            long_side=None if facts["long_side"] is None else _whole(facts["long_side"], 1),
-            size=(_whole(height, 1), _whole(width, 1)),
+            model_id=of_type(str, facts["model_id"]),
+            path=of_type((str, type(None)), facts["path"]),
+            long_side=None if facts["long_side"] is None else whole(facts["long_side"], 1),
+            size=(whole(height, 1), whole(width, 1)),
             options=_options(facts["options"]),
-            names={int(id): _of(str, name) for id, name in facts["names"].items()},
-            categories={int(id): _of(int, number) for id, number in facts["categories"].items()},
+            names={int(id): of_type(str, name) for id, name in facts["names"].items()},
+            categories={
+                int(id): of_type(int, number) for id, number in facts["categories"].items()
+            },
             tracks=tracks,
         )
     except (
@@ -134,68 +135,8 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
         raise CorruptFileError(f"{name}: a damaged snapshot ({error})") from error
 
 
-class _Arrays:
-    """The arrays of a snapshot. Each belongs to one mask: a small file that names one again and
-    again would take any amount of memory."""
-
-    def __init__(self, file: safe_open) -> None:
-        self._file, self._left = file, set(file.keys())
-        self.taken: dict[str, Samples] = {}
-
-    def take(self, name: str | None) -> Samples | None:
-        if name is None:
-            return None
-        if name not in self._left:
-            raise ValueError(f"array {name!r} is missing, or belongs to two masks")
-        self._left.remove(name)
-        array: Samples = self._file.get_tensor(name)
-        self.taken[name] = array
-        return array
-
-
-def _track(track: JsonObject, arrays: _Arrays) -> JsonObject:
-    """The track as the engine takes it."""
-    return {
-        "id": _whole(track["id"], -LARGEST),
-        "visited": [(_whole(frame), _of(bool, back)) for frame, back in track["visited"]],
-        "prompts": [_prompt(*row) for row in track["prompts"]],
-        "masks": [_mask(mask, arrays) for mask in track["masks"]],
-    }
-
-
-def _prompt(frame: int, points: list[list[float]], labels: list[int]) -> Prompted:
-    clicks = [(float(x), float(y)) for x, y in points]
-    return _whole(frame), clicks, [_whole(label, -LABELS, LABELS) for label in labels]
-
-
-def _mask(mask: JsonObject, arrays: _Arrays) -> JsonObject:
-    return {
-        "list": _of(str, mask["list"]),
-        "frame": _whole(mask["frame"]),
-        "score": float(mask["score"]),
-        "iou": float(mask["iou"]),
-        "prompted": _of(bool, mask["prompted"]),
-        "counts": mask["counts"].encode("ascii"),
-        **{name: arrays.take(mask[name]) for name in ARRAYS},
-    }
-
-
 def _options(options: Options) -> Options:
     """The options of a session; their values are checked when it is opened."""
     if unknown := options.keys() - _core.Session.options().keys():
         raise ValueError(f"unknown option {min(unknown)!r}")
-    return {name: _of((int, type(None)), value) for name, value in options.items()}
-
-
-def _whole(value: object, least: int = 0, most: int = LARGEST) -> int:
-    """A whole number between two others."""
-    if not least <= (number := int(_of(int, value))) <= most:
-        raise ValueError(f"{value} is not a number from {least} to {most}")
-    return number
-
-
-def _of(kind: type[T] | tuple[type[T], ...], value: object) -> T:
-    """A value of one of these types."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{value!r:.40} is of another type")
-    return value
+    return {name: of_type((int, type(None)), value) for name, value in options.items()}
