@@ -152,6 +152,16 @@ def test_a_job_whose_frame_cannot_be_read_keeps_what_it_found(client):
     assert client.get(f"{address}/frames/{job['done'] - 1}/masks").status_code == 200
 
 
+def test_a_job_of_an_object_without_a_prompt_says_so(client):
+    address, _ = opened(client)
+    client.post(f"{address}/objects", json=CLICK)
+    client.post(f"{address}/objects", json={**CLICK, "object_id": 2})
+    client.delete(f"{address}/objects/1/prompts", params={"frame": 0})
+    job = finished(client, client.post(f"{address}/propagate", json={}).json()["job_id"])
+    assert job["status"] == "failed" and job["error"]["kind"] == "invalid", job
+    assert "object 1 has no prompt" in job["error"]["message"]
+
+
 def test_finished_jobs_are_forgotten(started, settings):
     client = started(replace(settings, kept_jobs=2))
     address, _ = opened(client)

@@ -109,6 +109,51 @@ def test_refine_replace_clear_remove_reset(client, video_model, media):
     assert client.get(address).json()["objects"] == []
 
 
+def test_a_prompt_that_is_taken_back_takes_its_mask_along(client):
+    """Before the object is followed, and an earlier mask comes back; after it, the mask stays."""
+    address, _ = opened(client)
+    mask = lambda frame: client.get(f"{address}/frames/{frame}/masks").json()["masks"]["1"]["mask"]  # noqa: E731
+    client.post(f"{address}/objects", json=CLICK)
+    client.post(f"{address}/objects", json={**CLICK, "frame": 5})
+    clear = f"{address}/objects/1/prompts"
+    assert client.delete(clear, params={"frame": 5}).status_code == 204
+    error_of(client.get(f"{address}/frames/5/masks"), 404, "no_masks")
+    assert client.get(address).json()["objects"][0]["frames_with_masks"] == [0]
+
+    finished(client, client.post(f"{address}/propagate", json={}).json()["job_id"])
+    before = mask(3)
+    corrected = client.post(
+        f"{address}/objects", json={**CLICK, "frame": 3, "points": [[80, 30]]}
+    ).json()["mask"]
+    assert mask(3) == corrected != before
+    assert client.delete(clear, params={"frame": 3}).status_code == 204
+    assert mask(3) == before
+    prompted = mask(0)
+    assert client.delete(clear, params={"frame": 0}).status_code == 204
+    assert mask(0) == prompted
+
+
+def test_prompts_of_a_session_are_limited(started, settings):
+    client = started(replace(settings, max_prompts=3))
+    address, _ = opened(client)
+    for frame in range(3):
+        client.post(f"{address}/objects", json={**CLICK, "frame": frame})
+    snapshot = client.get(f"{address}/snapshot").content
+    assert client.post(f"{address}/objects", json=CLICK).status_code == 200  # a refinement
+    for more in ({**CLICK, "frame": 3}, {**CLICK, "object_id": 2}):
+        error = error_of(client.post(f"{address}/objects", json=more), 422, "invalid")
+        assert error["setting"] == "max_prompts" and "would have 4" in error["message"]
+    client.delete(f"{address}/objects/1/prompts", params={"frame": 1})
+    assert client.post(f"{address}/objects", json={**CLICK, "frame": 3}).status_code == 200
+
+    few = started(replace(settings, max_prompts=2))
+    other, _ = opened(few)
+    error = error_of(
+        few.post(f"{other}/snapshot", content=snapshot, headers=OCTETS), 422, "invalid"
+    )
+    assert error["setting"] == "max_prompts"
+
+
 def test_a_mask_as_a_prompt_in_each_form(client):
     address, _ = opened(client)
     drawn = np.zeros((120, 160), bool)

@@ -20,7 +20,14 @@ from segrid.serve.models import Models
 from segrid.serve.settings import Settings
 from segrid.serve.snapshot_notes import add_notes, read_notes
 from segrid.serve.state_folder import StateFolder
-from segrid.serve.video_session import ObjectFacts, Origin, VideoSession, color_of, prompted_frames
+from segrid.serve.video_session import (
+    ObjectFacts,
+    Origin,
+    VideoSession,
+    color_of,
+    prompted_frames,
+    too_many_prompts,
+)
 from segrid.video.session import Session
 from segrid.video.snapshots import read_snapshot
 
@@ -144,7 +151,7 @@ class VideoSessions:
             engine = await run(self._opened, origin)
         finally:
             self._opening -= 1
-        found = VideoSession(place.session_id, engine, origin)
+        found = VideoSession(place.session_id, engine, origin, self._settings.max_prompts)
         self._sessions[place.session_id] = found
         return found
 
@@ -227,6 +234,9 @@ class VideoSessions:
                 "open it with a smaller max_objects",
                 setting="max_objects",
             )
+        prompted = prompted_frames(snapshot.tracks)
+        if (count := sum(map(len, prompted.values()))) > limits.max_prompts:
+            raise too_many_prompts(count, limits.max_prompts)
         for name in COSTLY:
             if snapshot.options.get(name) is not None:
                 raise invalid(
@@ -236,7 +246,7 @@ class VideoSessions:
         tracker = self._models.tracker(found.origin.model, found.origin.image_side)
         engine = tracker.restore(snapshot, source=found.origin.path)
         try:
-            objects = _objects(engine, notes, prompted_frames(snapshot.tracks))
+            objects = _objects(engine, notes, prompted)
             found.go_on_with(engine, objects)
         except BaseException:
             engine.close()
@@ -262,7 +272,7 @@ class VideoSessions:
         try:
             origin = _read_origin(folder, self._settings)
             engine = await loop.run_in_executor(None, self._opened, origin)
-            found = VideoSession(session_id, engine, origin)
+            found = VideoSession(session_id, engine, origin, self._settings.max_prompts)
             if (folder / SNAPSHOT).exists():
                 await loop.run_in_executor(found.worker, self.take_up, found, folder / SNAPSHOT)
         except Exception:

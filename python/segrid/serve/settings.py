@@ -84,15 +84,18 @@ class Settings:
         1024, "Frames are reduced to this long side before they are encoded, pixels."
     )
     max_objects: int = _setting(32, "Most objects of a session.")
+    max_prompts: int = _setting(
+        512, "Most prompted frames of a session, counted once for each object that is prompted."
+    )
     # jobs
     running_jobs: int = _setting(2, "Jobs that run at once; the others are pending.")
     pending_jobs: int = _setting(32, "Jobs that may be pending.")
     kept_jobs: int = _setting(256, "Finished jobs that can still be asked for.")
     job_timeout: float = _setting(600.0, "Time for which a finished job is kept, seconds.")
-    # services that exist
+    # other servers
     compat: tuple[str, ...] = _setting(
         ("video", "grid"),
-        "Services that exist and are answered as they answer, below /compat/NAME: video, grid.",
+        "Other servers that are imitated, below /compat/NAME: video, grid.",
     )
     # load
     compute_slots: int = _setting(2, "Requests that compute at once.")

@@ -17,7 +17,7 @@ import numpy as np
 
 from segrid import TrackedFrame
 from segrid._types import JsonObject
-from segrid.serve.errors import ServiceError, engine_errors, not_found, too_large
+from segrid.serve.errors import ServiceError, engine_errors, invalid, not_found, too_large
 from segrid.serve.jobs import Job
 from segrid.serve.mask_formats import MaskRecord, kept
 from segrid.serve.settings import Settings
@@ -59,8 +59,9 @@ class VideoSession:
     at any time, also while a job runs.
     """
 
-    def __init__(self, session_id: str, session: Session, origin: Origin) -> None:
+    def __init__(self, session_id: str, session: Session, origin: Origin, max_prompts: int) -> None:
         self.session_id, self.engine, self.origin = session_id, session, origin
+        self._max_prompts = max_prompts
         self.worker = ThreadPoolExecutor(1, "segrid-session")
         self.objects: dict[int, ObjectFacts] = {}
         self.created_at = time.time()
@@ -212,8 +213,10 @@ class VideoSession:
         """Prompts an object as `Session.add` does, and returns the masks of the frame. After an
         error a new object is gone again: callers do not know it yet.
 
-        Raises NotFinite naming the object, and what `Session.add` raises.
+        Raises NotFinite naming the object, ServiceError where there are too many prompts, and what
+        `Session.add` raises.
         """
+        self._check_prompts(number, frame)
         is_new = number not in self.engine.ids
         try:
             with engine_errors():
@@ -223,6 +226,14 @@ class VideoSession:
             if is_new and number in self.engine.ids:
                 self.engine.remove(number)
             raise
+
+    def _check_prompts(self, number: int, frame: int) -> None:
+        """Later frames look at each prompted one, and its memory stays to the end."""
+        facts = self.objects.get(number)
+        is_more = facts is None or frame not in facts.prompted
+        there = sum(len(known.prompted) for known in list(self.objects.values()))
+        if is_more and there >= self._max_prompts:
+            raise too_many_prompts(there + 1, self._max_prompts)
 
     def note(self, tracked: TrackedFrame) -> FrameMasks:
         """Keeps the masks of a frame, and returns them. Raises NotFinite."""
@@ -252,11 +263,20 @@ class VideoSession:
             self._found = {frame: masks for frame, masks in self._found.items() if masks}
 
     def clear(self, number: int, frame: int) -> None:
-        """Takes back the prompts of an object in a frame. Raises ServiceError where it is gone."""
+        """Takes back the prompts of an object in a frame. What the frame holds then is that of the
+        engine: nothing, an earlier mask, or the same mask as one that was followed.
+
+        Raises ServiceError where the object is gone.
+        """
         if (facts := self.objects.get(number)) is None:
             raise not_found()
         self.engine.clear(number, frame)
         facts.prompted.discard(frame)
+        if frame in self.engine.shown_frames:
+            self.note(self.engine.frame(frame))
+        else:
+            with self._lock:
+                self._found.pop(frame, None)
 
     def reset(self) -> None:
         """Removes all objects."""
@@ -278,15 +298,15 @@ class VideoSession:
         Raises ServiceError, Cancelled; what was found before stays.
         """
         totals: list[int | None] = [None]
-        steps = self.engine.propagate(
-            direction,
-            start=start,
-            frames=frames,
-            progress=lambda state: totals.append(state["total"]),
-            cancel=job.token,
-        )
         done = 0
         with engine_errors():
+            steps = self.engine.propagate(
+                direction,
+                start=start,
+                frames=frames,
+                progress=lambda state: totals.append(state["total"]),
+                cancel=job.token,
+            )
             for tracked in steps:
                 if tracked.index >= settings.video_frames:
                     raise too_large(
@@ -308,6 +328,15 @@ class VideoSession:
     def close(self) -> None:
         """Closes the engine's session, on its thread."""
         self.engine.close()
+
+
+def too_many_prompts(count: int, most: int) -> ServiceError:
+    """The answer where a session would have more prompts than it may have."""
+    return invalid(
+        f"prompts: the session would have {count}, counted by object and frame; the limit is "
+        f"{most} (max_prompts). Take some back",
+        setting="max_prompts",
+    )
 
 
 def object_json(number: int, facts: ObjectFacts, frames: list[int]) -> JsonObject:
