@@ -155,6 +155,8 @@ def test_generator(thin_sam2, image, options):
 
     for a, b in zip(sorted(mine, key=order), sorted(original, key=order), strict=True):
         assert list(a) == list(b) and [type(a[k]) for k in a] == [type(b[k]) for k in b]
+        for name in ("bbox", "crop_box"):
+            assert [type(v) for v in a[name]] == [type(v) for v in b[name]] == [float] * 4
         assert (
             np.allclose(a["point_coords"], b["point_coords"], atol=1e-4)
             and a["crop_box"] == b["crop_box"]

@@ -136,10 +136,11 @@ def records(masks: Masks, output_mode: str, as_float32: bool) -> list[dict[str, 
     else:
         segmentations = iter(masks.uncompressed_rle)
     points = masks.points.astype("float32") if as_float32 else masks.points
+    number = float if as_float32 else int  # sam2's boxes are floats
     out = []
     for i, segmentation in enumerate(segmentations):
-        x0, y0, x1, y1 = (int(v) for v in masks.boxes[i])
-        cx0, cy0, cx1, cy1 = (int(v) for v in masks.crop_boxes[i])
+        x0, y0, x1, y1 = map(number, masks.boxes[i])
+        cx0, cy0, cx1, cy1 = map(number, masks.crop_boxes[i])
         out.append(
             {
                 "segmentation": segmentation,

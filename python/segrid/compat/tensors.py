@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag and its value for pixels that lie upright
+
 
 def array_of(tensor: Any) -> np.ndarray:
     """Converts a tensor of any device, or anything that NumPy takes, to an array. bfloat16, which
@@ -26,6 +28,14 @@ def tensor_of(array: np.ndarray) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
+
+
+def as_stored(image: Any) -> Any:
+    """Returns an image of which segrid reads the pixels as the originals do: they do not turn a PIL
+    image by its EXIF orientation. What is not turned, and what is no PIL image, stays as it is."""
+    if not hasattr(image, "getexif") or image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT:
+        return image
+    return np.asarray(image.convert("RGB"))
 
 
 class Seen:

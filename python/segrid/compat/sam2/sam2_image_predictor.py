@@ -10,7 +10,7 @@ from segrid.compat.decoding import decode
 from segrid.compat.sam2.build_sam import build_sam2_hf
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.utils.transforms import SAM2Transforms
-from segrid.compat.tensors import Seen, array_of
+from segrid.compat.tensors import Seen, array_of, as_stored
 from segrid.embedding import Embedding
 
 NO_IMAGE = "An image must be set with .set_image(...) before mask prediction."
@@ -91,7 +91,8 @@ class SAM2ImagePredictor:
         return self._features["image_embed"]
 
     def _set(self, images: list[Any]) -> None:
-        self._embeddings = self.model.segmenter.encode_batch(images)
+        stored = [as_stored(image) for image in images]
+        self._embeddings = self.model.segmenter.encode_batch(stored)
         self._sizes = [e.image_size for e in self._embeddings]
         self._is_image_set = True
 

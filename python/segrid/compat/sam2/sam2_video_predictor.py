@@ -21,6 +21,7 @@ from segrid.compat.sam2.video_settings import of_model, session_options, video_s
 from segrid.compat.sam2.video_state import State, rows
 from segrid.compat.tensors import array_of
 from segrid.compat.video_rules import frames_in_order, mask_of_prompt
+from segrid.segmenter import Segmenter
 from segrid.video.tracked_frame import TrackedFrame
 from segrid.video.tracker import Tracker
 
@@ -81,8 +82,14 @@ class SAM2VideoPredictor(SAM2Base):
     @property
     def tracker(self) -> Tracker:
         """segrid's model. Raises RuntimeError while there are no weights."""
-        tracker: Any = self.segmenter
+        tracker: Any = super().segmenter
         return tracker
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model for single images, with the same weights: SAM2ImagePredictor and
+        SAM2AutomaticMaskGenerator take this predictor as their model, too."""
+        return self.tracker.segmenter
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

@@ -11,8 +11,8 @@ def original(name: str, module: str = "transformers") -> Any:
 
     Raises ImportError naming it if transformers is not installed, and AttributeError if
     transformers has no such name."""
-    # Python asks every module for such names.
-    if name.startswith("__"):
+    # Python asks every module for such names. Programs ask for the version.
+    if name.startswith("__") and name != "__version__":
         raise AttributeError(f"module segrid.compat.transformers has no attribute {name!r}")
     try:
         library = importlib.import_module(module)

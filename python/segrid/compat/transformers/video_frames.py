@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid.compat.squashed_frames import SquashedFrames
-from segrid.compat.tensors import array_of, tensor_of
+from segrid.compat.tensors import array_of, as_stored, tensor_of
 from segrid.compat.video_rules import DEVIATION, MEAN
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.sources import open_frames
@@ -66,9 +66,9 @@ def open_video(video: Any, side: int) -> SquashedFrames:
 
 
 def _channels_last(image: Any) -> Any:
-    """Arrays and tensors with the three channels at their end; other images unchanged."""
+    """Arrays and tensors with the three channels at their end; other images as they are stored."""
     if not hasattr(image, "ndim"):
-        return image
+        return as_stored(image)
     pixels = array_of(image)
     first = pixels.ndim in (3, 4) and pixels.shape[-3] == 3 and pixels.shape[-1] != 3
     return np.moveaxis(pixels, -3, -1) if first else pixels

@@ -105,7 +105,7 @@ class Sam2VideoModel(Model):
         run_mem_encoder : has no effect
 
         Raises ValueError without objects, IndexError for a frame that is not there."""
-        session = inference_session
+        session = _ours(inference_session)
         if frame is not None:
             frame_idx = session.add_new_frame(frame, frame_idx)
         if session.get_obj_num() == 0:
@@ -129,7 +129,7 @@ class Sam2VideoModel(Model):
         New inputs are decoded first, those of all frames. Raises ValueError without prompts."""
         from tqdm import tqdm  # type: ignore[import-untyped]
 
-        session = inference_session.opened(self.tracker)
+        session = _ours(inference_session).opened(self.tracker)
         inference_session.decode(session, backwards=reverse)
         prompted, count = session.prompted_frames, inference_session.num_frames or 0
         if not prompted:
@@ -152,3 +152,13 @@ class Sam2VideoModel(Model):
             object_score_logits=tensor_of(found.scores)[:, None].to(self.device),
             frame_idx=found.frame,
         )
+
+
+def _ours(session: Any) -> Sam2VideoInferenceSession:
+    """Raises TypeError for a session of transformers' own."""
+    if not isinstance(session, Sam2VideoInferenceSession):
+        raise TypeError(
+            f"Sam2VideoModel: the session is a {type(session).__module__}.{type(session).__name__};"
+            " make it by segrid.compat.transformers.Sam2VideoProcessor.init_video_session"
+        )
+    return session

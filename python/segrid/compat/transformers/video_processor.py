@@ -13,8 +13,9 @@ import numpy as np
 from segrid import _hub
 from segrid._image import read_image
 from segrid.compat.mask_overlap import without_overlap
-from segrid.compat.tensors import array_of
+from segrid.compat.tensors import array_of, as_stored
 from segrid.compat.transformers.images import load
+from segrid.compat.transformers.originals import original
 from segrid.compat.transformers.video_frames import normalised, open_video, squashed
 from segrid.compat.transformers.video_session import Inputs, Sam2VideoInferenceSession
 from segrid.compat.video_rules import mask_of_prompt
@@ -49,9 +50,13 @@ class Sam2VideoProcessor:
         self.target_size = target_size
 
     @classmethod
-    def from_pretrained(cls, name: Any, *_: Any, **__: Any) -> Sam2VideoProcessor:
-        """Makes the processor of a model: a Hugging Face id, a folder or a packaged name."""
+    def from_pretrained(cls, name: Any, *arguments: Any, **options: Any) -> Sam2VideoProcessor:
+        """Makes the processor of a model: a Hugging Face id, a folder or a packaged name. That of
+        another model than SAM 2, such as EdgeTAM, is transformers' own."""
         config = json.loads(Path(_hub.locate(name).config).read_text(encoding="utf-8"))
+        if config.get("model_type", "sam2_video") != "sam2_video":
+            own: Any = original("Sam2VideoProcessor")
+            return own.from_pretrained(name, *arguments, **options)  # type: ignore[no-any-return]
         return cls(target_size=config.get("image_size", 1024))
 
     def __call__(self, images: Any = None, device: Any = None, **prompts: Any) -> FrameInputs:
@@ -180,7 +185,7 @@ def _picture(image: Any) -> np.ndarray:
     """The (H, W, 3) uint8 pixels of a frame."""
     if image is None:
         raise ValueError("Either images or original_sizes must be provided")
-    pixels = array_of(image) if hasattr(image, "ndim") else load(image)
+    pixels = array_of(image) if hasattr(image, "ndim") else load(as_stored(image))
     if hasattr(pixels, "ndim") and pixels.ndim == 3 and len(pixels) == 3 and pixels.shape[2] != 3:
         pixels = np.moveaxis(pixels, 0, 2)
     return read_image(pixels)

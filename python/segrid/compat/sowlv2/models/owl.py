@@ -6,6 +6,7 @@ from typing import Any
 
 from segrid.compat.sowlv2.devices import device_of
 from segrid.compat.sowlv2.utils.pipeline_utils import prompt_list
+from segrid.compat.tensors import as_stored
 from segrid.detector import Detector
 
 
@@ -41,7 +42,10 @@ class OWLV2Wrapper:
         self, image: Any, prompts: list[str], threshold: float, each: bool
     ) -> list[list[dict[str, Any]]]:
         found = self.detector.patch_boxes(
-            image, [f"a photo of {p}" for p in prompts], threshold=threshold, every_label=each
+            as_stored(image),
+            [f"a photo of {p}" for p in prompts],
+            threshold=threshold,
+            every_label=each,
         )
         labels = found.labels.tolist()
         groups = labels if each else [0] * len(labels)

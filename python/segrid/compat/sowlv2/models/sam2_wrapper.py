@@ -10,6 +10,7 @@ import numpy as np
 
 from segrid._image import to_image
 from segrid.compat.sowlv2.devices import device_of
+from segrid.compat.tensors import as_stored
 from segrid.embedding import Embedding
 from segrid.segmenter import Segmenter
 from segrid.video.session import Session
@@ -36,7 +37,7 @@ class SAM2Wrapper:
         self._last: tuple[bytes, Embedding] | None = None
 
     def segment(self, pil_image: Any, box_xyxy: Any) -> np.ndarray:
-        """Returns the mask of an XYXY box: (H, W) uint8, 0 and 255."""
+        """Returns the mask of an XYXY box: (H, W) uint8, 0 and 1."""
         return self.segment_all(pil_image, [box_xyxy])[0]
 
     def segment_all(self, image: Any, boxes: list[Any]) -> list[np.ndarray]:
@@ -46,7 +47,7 @@ class SAM2Wrapper:
         masks = self.segmenter.predict(
             self._embedding(image), boxes=np.asarray(boxes, np.float32), anywhere=True
         )
-        return [mask.astype(np.uint8) * 255 for mask in masks.array]
+        return [mask.astype(np.uint8) for mask in masks.array]
 
     @property
     def tracker(self) -> Tracker:
@@ -63,9 +64,10 @@ class SAM2Wrapper:
         self, state: Session, frame_idx: int, box: Any, obj_idx: int
     ) -> tuple[int, list[int], torch.Tensor]:
         """Prompts an object by an XYXY box in a frame. Returns (frame, ids, logits (N, 1, H, W) of
-        all objects); a mask is the pixels above 0. Raises ValueError for a box outside the
-        frame."""
-        state.add(obj_idx, frame_idx, boxes=np.asarray(box, np.float32).reshape(4))
+        all objects); a mask is the pixels above 0. A box may reach beyond the frame; another box of
+        an object takes the place of its first one."""
+        corners = np.asarray(box, np.float32).reshape(4)
+        state.add(obj_idx, frame_idx, boxes=corners, replace=True, anywhere=True)
         return _logits(state.frame(frame_idx))
 
     def propagate_in_video(self, state: Session) -> Iterator[tuple[int, list[int], torch.Tensor]]:
@@ -74,7 +76,7 @@ class SAM2Wrapper:
         return map(_logits, state.propagate())
 
     def _embedding(self, image: Any) -> Embedding:
-        pixels = to_image(image)
+        pixels = to_image(as_stored(image))
         array = pixels.array
         known = hashlib.blake2b(
             array.tobytes(), digest_size=16, salt=str(array.shape).encode()[:16]

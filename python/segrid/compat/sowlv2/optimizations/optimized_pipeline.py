@@ -90,7 +90,7 @@ class OptimizedSOWLv2Pipeline:
         number = FilePattern.FRAME_NUM_FORMAT.format(int(name) if name.isdecimal() else 0)
         found = self.segmentation_processor.segment_detections_parallel(pixels, detections)
         objects = (
-            Outlined(i, d["core_prompt"], self._get_color_for_prompt(d["core_prompt"]), mask)
+            Outlined(i, d["core_prompt"], self._get_color_for_prompt(d["core_prompt"]), mask * 255)
             for i, (d, mask) in enumerate(found)
         )
         files = OutputFiles(self.config.pipeline_config, self.parallel_config, output_dir)

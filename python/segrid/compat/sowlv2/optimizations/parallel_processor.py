@@ -105,7 +105,7 @@ class ParallelSegmentationProcessor:
     def segment_detections_parallel(
         self, image: Any, detections: list[dict[str, Any]]
     ) -> list[tuple[dict[str, Any], Any]]:
-        """Returns [(detection, (H, W) uint8 mask of 0 and 255)] in the detections' order."""
+        """Returns [(detection, (H, W) uint8 mask of 0 and 1)] in the detections' order."""
         masks = self.sam_model.segment_all(image, [d["box"] for d in detections])
         return list(zip(detections, masks, strict=True))
 
