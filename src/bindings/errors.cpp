@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "bindings/module.h"
+#include "bindings/text.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
@@ -33,7 +34,9 @@ void bind_errors(py::module_ m) {
                 case ErrorKind::UnknownKey: type = PyExc_KeyError; break;
                 case ErrorKind::OutOfMemory: type = PyExc_MemoryError; break;
             }
-            py::set_error(type, e.what());
+            // A message may begin with a file's name, which need not be UTF-8.
+            const py::object text = text_of(e.what());
+            PyErr_SetObject(type, text.ptr());
         } catch (const Cancelled& e) {
             py::set_error(cancelled, e.what());
         } catch (const c10::Error& e) {  // LibTorch names the size it asked for

@@ -6,6 +6,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/text.h"
 #include "bindings/waiting.h"
 #include "core/error.h"
 #include "image/encode.h"
@@ -13,8 +14,8 @@
 namespace segrid::bindings {
 namespace {
 
-py::tuple with_warnings(Image image, std::vector<std::string> warnings) {
-    return py::make_tuple(std::move(image), std::move(warnings));
+py::tuple with_warnings(Image image, const std::vector<std::string>& warnings) {
+    return py::make_tuple(std::move(image), texts_of(warnings));
 }
 
 // Copies under the GIL, for any strides, so that later changes of the array have no effect.
@@ -103,7 +104,7 @@ void bind_image(py::module_ m) {
                     reinterpret_cast<const uint8_t*>(view.data()), view.size(),
                     {.max_pixels = max_pixels, .lenient = lenient, .warnings = &warnings}, name);
             });
-            return with_warnings(std::move(image), std::move(warnings));
+            return with_warnings(std::move(image), warnings);
         },
         py::arg("data"), py::arg("name") = "bytes",
         py::arg("max_pixels") = DecodeOptions{}.max_pixels, py::arg("lenient") = false);
@@ -118,7 +119,7 @@ void bind_image(py::module_ m) {
                     reinterpret_cast<const uint8_t*>(view.data()), view.size(),
                     {.max_pixels = max_pixels, .lenient = lenient, .warnings = &warnings}, name);
             });
-            return py::make_tuple(header.orientation, std::move(warnings));
+            return py::make_tuple(header.orientation, texts_of(warnings));
         },
         py::arg("data"), py::arg("name"), py::arg("max_pixels"), py::arg("lenient"),
         "Returns (EXIF orientation, warnings) without decoding. Raises the errors that "

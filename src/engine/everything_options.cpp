@@ -15,6 +15,30 @@ std::vector<std::vector<ImagePoint>> grids_of(const EverythingOptions& o, int64_
     return build_all_layer_point_grids(o.points_per_side, layers, o.crop_n_points_downscale_factor);
 }
 
+// The points of all crops up to a layer; -1 where a layer has none.
+int64_t points_up_to(const EverythingOptions& o, int64_t layers) {
+    int64_t total = 0;
+    for (int64_t layer = 0; layer <= layers; ++layer) {
+        const int64_t side =
+            points_per_side_of_layer(o.points_per_side, layer, o.crop_n_points_downscale_factor);
+        if (side < 1) return -1;
+        total += (int64_t{1} << (2 * layer)) * side * side;
+    }
+    return total;
+}
+
+bool has_area(const ImageBox& box) { return box.x0 < box.x1 && box.y0 < box.y1; }
+
+// The layers of narrow images end before a crop would be empty.
+int64_t layers_with_area(Size image, int64_t layers, double overlap_ratio) {
+    while (layers > 0) {
+        const std::vector<ImageBox> boxes = generate_crop_boxes(image, layers, overlap_ratio).boxes;
+        if (std::all_of(boxes.begin(), boxes.end(), has_area)) break;
+        --layers;
+    }
+    return layers;
+}
+
 int64_t crop_layers(const EverythingOptions& o, Size image, std::optional<double> working_scale) {
     if (o.crop_n_layers) return *o.crop_n_layers;
     if (!working_scale) return 0;
@@ -22,25 +46,30 @@ int64_t crop_layers(const EverythingOptions& o, Size image, std::optional<double
     if (!o.point_grids.empty()) {
         most = std::min(most, static_cast<int64_t>(o.point_grids.size()) - 1);
     } else {
-        int64_t total = 0;
-        for (int64_t layer = 0; layer <= most; ++layer) {
-            const int64_t side = points_per_side_of_layer(o.points_per_side, layer,
-                                                          o.crop_n_points_downscale_factor);
-            total += (int64_t{1} << (2 * layer)) * side * side;
-            if (layer > 0 && (side < 1 || total > kMaxGridPoints)) most = layer - 1;
+        while (most > 0) {
+            const int64_t total = points_up_to(o, most);
+            if (total >= 0 && total <= kMaxGridPoints) break;
+            --most;
         }
     }
-    return crop_layers_for(image, *working_scale, o.crop_overlap_ratio, most);
+    const int64_t wanted = crop_layers_for(image, *working_scale, o.crop_overlap_ratio, most);
+    return layers_with_area(image, wanted, o.crop_overlap_ratio);
 }
 
 void check_crops(const CropPlan& crops) {
     for (std::size_t i = 0; i < crops.boxes.size(); ++i) {
-        const ImageBox& b = crops.boxes[i];
-        if (b.x0 < b.x1 && b.y0 < b.y1) continue;
+        if (has_area(crops.boxes[i])) continue;
         invalid("crop_n_layers: a crop of layer " + std::to_string(crops.layers[i]) +
                 " would be empty because the image is too narrow; use fewer layers, or a smaller "
                 "crop_overlap_ratio");
     }
+}
+
+void check_total(int64_t points) {
+    if (points <= kMaxGridPoints) return;
+    invalid("everything: " + std::to_string(points) + " points over all crops; the limit is " +
+            std::to_string(kMaxGridPoints) +
+            " (kMaxGridPoints): use fewer points per side, or fewer crop layers");
 }
 
 int64_t count_points(const std::vector<std::vector<ImagePoint>>& grids, const CropPlan& crops) {
@@ -49,11 +78,7 @@ int64_t count_points(const std::vector<std::vector<ImagePoint>>& grids, const Cr
         const std::size_t index = std::min(static_cast<std::size_t>(layer), grids.size() - 1);
         total += static_cast<int64_t>(grids[index].size());
     }
-    if (total > kMaxGridPoints) {
-        invalid("everything: " + std::to_string(total) + " points over all crops; the limit is " +
-                std::to_string(kMaxGridPoints) +
-                " (kMaxGridPoints): use fewer points per side, or fewer crop layers");
-    }
+    check_total(total);
     return total;
 }
 
@@ -100,6 +125,7 @@ void EverythingOptions::check() const {
     range("max_sprinkle_area", max_sprinkle_area, 0, int64_t{1} << 40);
     if (max_masks) range("max_masks", *max_masks, 1, int64_t{1} << 40);
     range("candidate_memory", candidate_memory, 0, int64_t{1} << 50);
+    if (point_grids.empty()) check_total(points_up_to(*this, crop_n_layers.value_or(0)));
     if (!point_grids.empty() &&
         static_cast<int64_t>(point_grids.size()) < crop_n_layers.value_or(0) + 1) {
         invalid("point_grids: must have one grid per crop layer: " +

@@ -68,9 +68,16 @@ Image decode_bytes(const uint8_t* data, std::size_t size, const DecodeOptions& o
         if (options.warnings != nullptr && !said)
             options.warnings->push_back(name + ": " + format + " " + what);
     };
-    if (!outcome.error.empty() && !options.lenient) {
-        fail(ErrorKind::Corrupt, name + ": " + format + " cannot be decoded: " + outcome.error +
-                                     " (lenient=True returns what can be decoded)");
+    if (!outcome.error.empty()) {
+        // The pixels begin black. Where all of them still are, there is no part to return.
+        const uint8_t* begin = pixels.get();
+        const bool nothing = std::all_of(begin, begin + 3 * header.size.area(),
+                                         [](uint8_t level) { return level == 0; });
+        if (nothing || !options.lenient) {
+            fail(ErrorKind::Corrupt, name + ": " + format + " cannot be decoded: " + outcome.error +
+                                         (nothing ? "; no part of it can be decoded"
+                                                  : " (lenient=True returns what can be decoded)"));
+        }
     }
     if (!outcome.error.empty()) warn("cannot be decoded to its end: " + outcome.error);
     if (!outcome.damaged.empty()) warn("is damaged, its pixels may be wrong: " + outcome.damaged);

@@ -86,6 +86,15 @@ def test_auto_keeps_to_the_grids_and_the_point_limit(tiny, field):
     assert totals[0] == 5 * 200**2  # A second layer would have 840,000 points.
 
 
+@pytest.mark.parametrize("size", [(1, 900), (4, 20_000), (12, 1700), (300, 8000)])
+def test_auto_takes_fewer_layers_of_a_narrow_image(tiny, size):
+    """A crop of the next layer would be empty."""
+    image = np.zeros((*size, 3), np.uint8)
+    assert len(tiny.everything(image, crop_n_layers="auto", points_per_side=4)) >= 0
+    with pytest.raises(ValueError, match="would be empty because the image is too narrow"):
+        tiny.everything(np.zeros((1, 900, 3), np.uint8), crop_n_layers=1, points_per_side=4)
+
+
 def test_models_without_a_working_scale_crop_nothing(tiny, field, tmp_path):
     folder = Path(segrid.__file__).parent / "models" / "tiny"
     for name in ("config.json", "model.safetensors"):

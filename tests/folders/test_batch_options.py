@@ -160,6 +160,8 @@ def test_wrong_mixtures_set_nothing_aside(batch, fields, tmp_path):
         (("--prompt", "a", "--nms", "3"), "--nms"),
         (("--points-per-side", "0"), "points-per-side"),
         (("--max-masks", "-1"), "max_masks"),
+        (("--crop-n-layers", "6"), "crop_n_layers"),
+        (("--crop-n-layers", "5"), "points over all crops"),
     ):
         done = batch(one, "-o", tmp_path / "out", *arguments)
         assert done.returncode == 2 and what in " ".join(done.stderr.split()), done.stderr

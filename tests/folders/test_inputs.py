@@ -340,3 +340,26 @@ def test_order_of_a_walk_does_not_depend_on_the_disk(tmp_path):
         "1.png",
         "3.png",
     ]
+
+
+def test_a_sibling_of_another_format_drops_no_image(tmp_path):
+    """The results of a.png are called a, and a.png when there is an a.jpg, too."""
+    picture(tmp_path / "in/a.png")
+    command = (tmp_path / "in", "-o", tmp_path / "out", "--write", "coco")
+    assert batch(*command).returncode == 0
+    picture(tmp_path / "in/a.jpg")
+    for expected in ({"a.jpg", "a.png"}, {"a.png"}):
+        done = batch(*command)
+        assert done.returncode == 0, done.stderr
+        merged = json.loads((tmp_path / "out/coco.json").read_text())
+        assert {image["file_name"] for image in merged["images"]} == expected
+        (tmp_path / "in/a.jpg").unlink(missing_ok=True)
+
+
+def test_a_writer_whose_package_is_missing_is_refused_at_once(tmp_path, monkeypatch):
+    from segrid.folders import run
+
+    monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    run.check_output(["coco", "csv"], None)
+    with pytest.raises(ImportError, match=r"pyarrow .*segrid\[parquet\]"):
+        run.check_output(["coco", "parquet"], None)

@@ -3,7 +3,11 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 import segrid
 from segrid.folders.inputs import collect
@@ -55,6 +59,47 @@ def test_a_process_that_dies_is_told_and_the_run_goes_on(fields, tmp_path):
         run(job, inputs, {}, make_records=makers)
     summary = run(job, inputs, {}, make_records=makers)
     assert summary.done == 6 and not summary.failed
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import segrid
+from segrid.folders.inputs import collect
+from segrid.folders.on_processes import process_records
+from segrid.folders.run import Job, run
+
+class Waits:
+    def __init__(self, folder):
+        self.folder = folder
+    def __call__(self, pixels, **_):
+        import os
+        (self.folder / f"pid-{os.getpid()}").touch()
+        time.sleep(60)
+
+if __name__ == "__main__":
+    out = Path(sys.argv[2])
+    inputs = collect([sys.argv[1]], out, kinds=set(), exclude=[])
+    run(Job(Waits(out), out, ["coco"], {}), inputs, {}, make_records=process_records(2, 1))
+"""
+
+
+def test_processes_end_with_a_run_that_is_killed(fields, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), str(fields / "a"), str(tmp_path)]
+    running = subprocess.Popen(command)
+    until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    workers = [int(path.name[4:]) for path in tmp_path.glob("pid-*")]
+    running.kill()
+    running.wait()
+    until(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,29 @@ def test_harmful_files_are_refused_from_their_tags(name, tmp_path):
     assert resident_mb("VmHWM") - before < 100, "too many MB of memory"
 
 
+def test_directories_that_overlap_are_refused_before_they_fill_the_memory():
+    """Each page begins a cell of 8 bytes after the one before, and has 4096 tags of unknown types,
+    so a small file would have 65536 pages."""
+    tags, step = 4096, 6144  # the next place stands 12 x 4096 bytes = 6144 cells later
+    count = 20_000
+    cells = bytearray(struct.pack("<II", 0x00FF1000, 0x00FF00FF) * (count + 2 * step))
+    start = 8
+    for page in range(count):
+        at = start + 8 * page
+        cells[at - 8 : at - 6] = struct.pack("<H", tags)
+    data = bytearray(b"II*\0" + struct.pack("<I", start)) + cells
+    for page in range(count):
+        place = start + 8 * page
+        struct.pack_into("<H", data, place, tags)
+    for page in range(count):
+        place = start + 8 * page
+        struct.pack_into("<I", data, place + 2 + 12 * tags, place + 8)
+    before = resident_mb("VmRSS")
+    with pytest.raises(segrid.CorruptFileError, match="directories of its first"):
+        segrid.read_image(bytes(data))
+    assert resident_mb("VmHWM") - before < 200
+
+
 def test_directories_that_lead_back_to_themselves():
     loop, at = bytearray(picture()), 10 + 12 * 9
     loop[at : at + 4] = struct.pack("<I", 8)

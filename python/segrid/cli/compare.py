@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from segrid._types import Options
+from segrid._types import JsonObject, Options
 from segrid.cli.output import exit_on_error, printable
 
 LEAST_SIDE = 64  # of a model's square; a memory never has as many frames
@@ -88,7 +89,7 @@ def run(
                 {
                     "model": found.model,
                     "images": found.images,
-                    "results": [dataclasses.asdict(r) for r in found.results],
+                    "results": [_finite(dataclasses.asdict(r)) for r in found.results],
                     "refused": found.refused,
                     "worst": worst,
                 },
@@ -135,3 +136,11 @@ def _rows(with_labels: bool) -> list[tuple[str, Any]]:
         ("lost / new", lambda r: f"{r.lost} / {r.new}"),
     ]
     return [*rows, ("AP50", lambda r: f"{r.ap50:.4f}")] if with_labels else rows
+
+
+def _finite(facts: JsonObject) -> JsonObject:
+    """JSON has no NaN: a mean of no masks is null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in facts.items()
+    }

@@ -16,7 +16,7 @@ def run(model: str, output: Path, as_json: bool) -> int:
     import segrid
 
     with exit_on_error():
-        segrid.Segmenter(model, precision="int8").save(output)
+        segrid.Segmenter(model, device="cpu", precision="int8").save(output)
     size = (output / "model.safetensors").stat().st_size
     if as_json:
         sys.stdout.write(json.dumps({"folder": str(output), "bytes": size}) + "\n")

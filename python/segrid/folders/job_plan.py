@@ -248,6 +248,7 @@ def _try_options(segmenter: Segmenter, options: Options) -> None:
         raise ValueError(
             f"--points-per-side: must be from 1 to 500, got {options['points_per_side']}"
         )
+    segmenter.check_options(**options)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,7 @@ def _work(job: Job, threads: int, tasks: Queue[Input | None], results: Queue[Jso
     import segrid
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
     try:
         segrid.set_threads(threads)
         inputs: Iterator[Input] = iter(tasks.get, None)
@@ -138,3 +140,10 @@ def _work(job: Job, threads: int, tasks: Queue[Input | None], results: Queue[Jso
             results.put(record)
     except Exception as error:
         results.put({"failure": f"{type(error).__name__}: {error}"})
+
+
+def _end_with_the_run() -> None:
+    """Ends this process when the main one is gone: one that was killed ends no other."""
+    if (main := multiprocessing.parent_process()) is not None:
+        main.join()
+        os._exit(1)

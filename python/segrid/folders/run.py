@@ -4,6 +4,7 @@ depend only on inputs and options."""
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -145,10 +146,15 @@ def boxes_of(one: Input, listed: JsonObject) -> list[object]:
 
 def check_output(writers: list[str], suffix: str | None) -> None:
     """Raises ValueError for unknown writers, and for a suffix that is empty, that cannot be part of
-    a name, or that is given without class pictures."""
+    a name, or that is given without class pictures; ImportError where a writer's package is
+    missing."""
     unknown = [w for w in writers if w not in WRITERS]
     if unknown:
         raise ValueError(f"--write: unknown {', '.join(unknown)}; there are {', '.join(WRITERS)}")
+    if "parquet" in writers and importlib.util.find_spec("pyarrow") is None:
+        raise ImportError(
+            '--write parquet: needs the package pyarrow (pip install "segrid[parquet]")'
+        )
     if suffix is None:
         return
     if "classes" not in writers:
@@ -219,16 +225,18 @@ def _status(job: Job, inputs: list[Input], records: Records, retry: bool) -> Run
 
 def _stands(record: JsonObject | None, one: Input, job: Job) -> bool:
     """Whether an earlier run's record is still valid: the file and its view's rule have not
-    changed, and its outputs exist."""
+    changed, and its outputs exist under the names that they would have now (those of a.png change
+    when there is an a.jpg, too)."""
     if (
         record is None
         or record["file"] != fingerprint(one.path)
         or record.get("rule") != job.rule_of(one).get("rule")
     ):
         return False
-    return record["status"] == "failed" or all(
-        (job.folder / file).exists() for file in record["outputs"]
-    )
+    if record["status"] == "failed":
+        return True
+    outputs = {job.folder / file for file in record["outputs"]}
+    return outputs <= set(job.paths(one)) and all(path.exists() for path in outputs)
 
 
 @dataclass

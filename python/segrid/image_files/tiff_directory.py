@@ -27,9 +27,9 @@ class Directory:
     """The tags of one page.
 
     place : the byte of the file at which it begins
-    values : by the tag's code, the values of the tags that hold one short or long number in the
-        directory itself
-    codes : the codes of all tags
+    values : of the tags SUBFILE and PHOTOMETRIC, by their codes, where they hold one short or long
+        number in the directory itself
+    codes : those of SUBDIRECTORIES and DNG_VERSION that are there
     """
 
     place: int
@@ -48,8 +48,8 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
     The chain ends where the next page is no directory, or was visited before.
 
     Raises CorruptFileError where the first directory is missing, where the file ends before or
-    within the directory of a page (except in a lenient read), or where the tags of a page claim
-    more bytes than the file has.
+    within the directory of a page (except in a lenient read), or where the tags of a page claim, or
+    all directories together take, more bytes than the file has.
     """
     file, size, name = source.file, source.size, source.name
     file.seek(0)
@@ -67,6 +67,7 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
     )
     found: list[Directory] = []
     complete = True
+    taken = 0  # bytes of all directories
     seen: set[int] = set()
     while place and place not in seen and len(found) < MOST_PAGES:
         seen.add(place)
@@ -85,7 +86,14 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
                 f"{name}: TIFF damaged: the tags of page {len(found)} claim {claimed} bytes, "
                 f"the file has {size}"
             )
-        found.append(Directory(place, _numbers(tags, order), frozenset(tags["code"].tolist())))
+        taken += len(tags) * entry.itemsize
+        if taken > size:
+            raise CorruptFileError(
+                f"{name}: TIFF damaged: the directories of its first {len(found) + 1} pages take "
+                f"{taken} bytes, the file has {size}"
+            )
+        named = {code for code in (SUBDIRECTORIES, DNG_VERSION) if (tags["code"] == code).any()}
+        found.append(Directory(place, _numbers(tags, order), frozenset(named)))
         following = file.read(width)
         if len(following) < width:
             complete = False
@@ -131,6 +139,7 @@ def _tags(
 
 
 def _numbers(tags: NDArray[np.void], order: str) -> dict[int, int]:
+    tags = tags[np.isin(tags["code"], (SUBFILE, PHOTOMETRIC))]
     return {
         int(tag["code"]): struct.unpack(
             order + ("H" if tag["type"] == 3 else "I"),
