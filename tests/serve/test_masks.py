@@ -2,6 +2,7 @@
 
 import base64
 import io
+import weakref
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from pycocotools import mask as coco
 from segrid.client.masks import sent_mask
 from segrid.run_lengths import decode_rle
 from segrid.serve.errors import NotFinite, ServiceError
-from segrid.serve.mask_formats import formatted, hint_logits, kept, label_map, read_mask
+from segrid.serve.mask_formats import (
+    formatted,
+    hint_logits,
+    kept,
+    label_map,
+    read_mask,
+    until_cancelled,
+)
 from segrid.serve.mask_rings import rings
 
 MASKS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
@@ -217,3 +225,31 @@ def test_the_public_classes_are_enough():
 
     for file in (Path(segrid.__file__).parent / "serve").rglob("*.py"):
         assert "_core" not in file.read_text(), file
+
+
+def test_a_label_map_of_many_masks_holds_one_of_them_at_a_time(monkeypatch):
+    from segrid.serve import mask_formats
+
+    alive, most, decode = [], [], decode_rle
+
+    def counted(rle):
+        mask = decode(rle)
+        alive.append(weakref.ref(mask))
+        most.append(sum(one() is not None for one in alive))
+        return mask
+
+    monkeypatch.setattr(mask_formats, "decode_rle", counted)
+    masks = [np.tri(40, 40, i, dtype=bool) for i in range(-30, 30)]
+    label_map([rle_of(mask) for mask in masks], list(range(1, 61)), (40, 40))
+    assert max(most) <= 2
+
+
+def test_writing_masks_stops_when_it_is_cancelled():
+    token, scope = segrid.CancelToken(), segrid.CancelToken()
+    assert list(until_cancelled([1, 2], token)) == [1, 2]
+    for one, passed in ((token, token), (scope, None)):
+        with scope, pytest.raises(segrid.Cancelled):
+            for item in until_cancelled(range(9), passed):
+                assert item < 3
+                if item == 2:
+                    one.cancel()

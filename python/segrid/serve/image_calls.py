@@ -25,6 +25,7 @@ from segrid.serve.mask_formats import (
     kept,
     label_map,
     read_mask,
+    until_cancelled,
 )
 from segrid.serve.service import Service
 from segrid.serve.uploads import receive
@@ -122,10 +123,11 @@ class ImageCalls:
 
     def start_everything(self, image_id: str, body: EverythingBody) -> Job:
         """Starts `everything` as a job."""
-        image = self._service.images.get(image_id)
+        self._service.images.get(image_id)
         options = self.everything_options(body)
 
         def work(job: Job) -> JsonObject:
+            image = self._service.images.get(image_id)  # a job that waits holds none
             with engine_errors():
                 return self._everything(image, options, body.format, job)
 
@@ -146,7 +148,7 @@ class ImageCalls:
             source = image.content
         token: CancelToken | None = None if job is None else job.token
         masks = model.everything(source, progress=progress, cancel=token, **options)
-        return masks_json(masks, form)
+        return masks_json(masks, form, token)
 
     async def detect(self, image_id: str, body: DetectBody) -> JsonObject:
         """What the prompts name. Raises ServiceError."""
@@ -181,13 +183,13 @@ class ImageCalls:
                 "mask": formatted(masks[i].rle, body.format) if masks else None,
             }
             for i, (label, kind, score, box) in enumerate(
-                zip(found.labels, found.class_id, found.scores, boxes, strict=True)
+                until_cancelled(zip(found.labels, found.class_id, found.scores, boxes, strict=True))
             )
         ]
 
 
-def masks_json(masks: Masks, form: Form) -> JsonObject:
-    """The masks of an image as the API gives them. Raises NotFinite."""
+def masks_json(masks: Masks, form: Form, token: CancelToken | None = None) -> JsonObject:
+    """The masks of an image as the API gives them. Raises NotFinite, Cancelled."""
     found = kept(masks, masks.scores)
     each = [
         {
@@ -198,7 +200,9 @@ def masks_json(masks: Masks, form: Form) -> JsonObject:
             "box": record.box,
             "prompt": int(prompt),
         }
-        for record, stability, prompt in zip(found, masks.stability, masks.prompt, strict=True)
+        for record, stability, prompt in until_cancelled(
+            zip(found, masks.stability, masks.prompt, strict=True), token
+        )
     ]
     if form != "label_map":
         return {"masks": each}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import io
+import math
 import secrets
 import threading
 from collections import OrderedDict
@@ -144,13 +145,20 @@ def encode_file(model: Segmenter, file: BinaryIO, settings: Settings) -> tuple[b
     content = file.read()
     with engine_errors():
         pixels = declared_pixels(content)
-        if pixels is not None and pixels > settings.image_pixels:
-            raise too_large(
-                f"the image has {pixels} pixels; the limit is {settings.image_pixels} "
-                "(image_pixels). Send a smaller one",
-                "image_pixels",
-            )
-        return content, model.encode(content)
+        _check_pixels(pixels or 0, settings.image_pixels)
+        embedding = model.encode(content)
+        # Pillow does not know every TIFF, and a TIFF's first page is not always its picture.
+        _check_pixels(math.prod(embedding.image_size), settings.image_pixels)
+        return content, embedding
+
+
+def _check_pixels(pixels: int, most: int) -> None:
+    if pixels > most:
+        raise too_large(
+            f"the image has {pixels} pixels; the limit is {most} (image_pixels). Send a smaller "
+            "one",
+            "image_pixels",
+        )
 
 
 def declared_pixels(content: bytes) -> int | None:

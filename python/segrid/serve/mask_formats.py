@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segrid import Masks, Segmenter
+from segrid import Cancelled, CancelToken, Masks, Segmenter
 from segrid._types import JsonObject, Samples
 from segrid.run_lengths import decode_rle
 from segrid.serve.errors import NotFinite, invalid
@@ -17,6 +18,7 @@ from segrid.serve.mask_rings import rings
 
 Form = Literal["rle", "png", "polygons", "label_map"]
 MaskValue = JsonObject | str | list[list[list[int]]] | None  # as a format has it
+T = TypeVar("T")
 HINT_LOGIT = 10.0  # of the pixels of a mask that is a hint, as in sam2's add_new_mask
 
 
@@ -123,13 +125,21 @@ def label_map(rles: list[JsonObject], numbers: list[int], size: tuple[int, int])
     if any(not 1 <= number <= 65535 for number in numbers):
         raise invalid("format: a label map holds numbers from 1 to 65535, and here is another one")
     picture = np.zeros(size, np.uint8 if max(numbers, default=0) <= 255 else np.uint16)
-    masks = sorted(
-        ((decode_rle(rle), number) for rle, number in zip(rles, numbers, strict=True)),
-        key=lambda pair: -int(pair[0].sum()),
-    )
-    for mask, number in masks:
-        picture[mask] = number
+    areas = [int(decode_rle(rle).sum()) for rle in until_cancelled(rles)]
+    largest_first = sorted(range(len(rles)), key=lambda i: -areas[i])
+    for i in until_cancelled(largest_first):  # one at a time: each is as large as the image
+        picture[decode_rle(rles[i])] = numbers[i]
     return png(picture)
+
+
+def until_cancelled(items: Iterable[T], token: CancelToken | None = None) -> Iterator[T]:
+    """The items, while neither the token nor one whose `with` block the thread is in is cancelled:
+    thousands of masks take minutes to be written. Raises Cancelled."""
+    tokens = CancelToken.scopes() + ([] if token is None else [token])
+    for item in items:
+        if any(one.cancelled for one in tokens):
+            raise Cancelled("stopped while the answer was written")
+        yield item
 
 
 def read_mask(field: str, value: JsonObject | str, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -138,6 +138,12 @@ class Page:
             y,
         )
 
+    def canvas(self):
+        """The canvas as a PNG's text."""
+        return self.driver.execute_script(
+            "return document.getElementById('picture').toDataURL('image/png')"
+        )
+
     def time_change(self, x, y):
         """Makes `window.changed` a promise of the seconds from the next click to another colour at
         a place of the canvas. The page takes the time: the driver itself is slow."""

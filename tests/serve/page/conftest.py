@@ -1,6 +1,7 @@
 """A browser on the page of the service: images with the packaged models, videos with a small model
 of random weights."""
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from segrid.serve import Settings
@@ -81,4 +82,14 @@ def long_video(video, tmp_path_factory):
     """A clip that begins as `video` does and that takes the model many seconds."""
     path = tmp_path_factory.mktemp("video") / "long.mp4"
     encode(list(clip.blobs(FRAMES, 320, 240)) * 25, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def large_video(tmp_path_factory):
+    """Four frames of 1280 x 720 with a red disc: the server keeps frames of 1024 pixels."""
+    frame = Image.new("RGB", (1280, 720), (228, 226, 215))
+    ImageDraw.Draw(frame).ellipse((300, 200, 620, 520), fill=(215, 40, 40))
+    path = tmp_path_factory.mktemp("video") / "large.mp4"
+    encode([np.asarray(frame)] * 4, str(path))
     return path

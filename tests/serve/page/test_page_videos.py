@@ -128,3 +128,71 @@ def test_playing_shows_frames_in_turn(page, video):
     page.wait(lambda: int(page.find("#number").get_attribute("value")) > 2, "later frames")
     page.wait(lambda: page.find("#play").get_attribute("aria-label") == "Play", "the end", 30)
     assert page.find("#number").get_attribute("value") == str(FRAMES - 1)
+
+
+def test_an_undone_correction_shows_the_earlier_mask(page, video):
+    page.open(video)
+    clicked_blob(page)
+    page.keys("p")
+    page.propagated()
+    number = page.find("#number")
+    number.send_keys(Keys.CONTROL, "a")
+    number.send_keys("10\n")
+    page.wait(lambda: page.frame() == 10, "frame 10")
+    before = page.session("/frames/10/masks")["masks"]["1"]["mask"]
+    shown = page.canvas()
+    clicked_blob(page, 10)
+    page.wait(lambda: page.canvas() != shown, "the corrected mask")
+    assert page.session("/frames/10/masks")["masks"]["1"]["mask"] != before, "vacuous"
+    page.keys("z")
+    page.wait(lambda: "Undone" in page.text("#status"), "the step back")
+    assert page.session("/frames/10/masks")["masks"]["1"]["mask"] == before
+    page.wait(lambda: page.canvas() == shown, "the earlier mask")
+
+
+def test_words_and_everything_on_a_video_of_which_the_server_keeps_smaller_frames(
+    page, large_video
+):
+    page.open(large_video)
+    page.find("#words").send_keys("red circle\n")
+    page.wait(lambda: page.names() == ["red circle"], "what the words name")
+    x0, y0, x1, y1 = page.wait(page.prompts, "its prompt")["box"]
+    disc = (300, 200, 620, 520)  # as `large_video` draws it
+    assert all(abs(a - b) < 90 for a, b in zip((x0, y0, x1, y1), disc, strict=True))
+    page.find("#everything").click()
+    page.wait(lambda: len(page.names()) > 1, "more objects", 60)
+
+
+def failing(page, pattern, method):
+    """Lets the server's answers to some calls be errors, until `mended`."""
+    page.driver.execute_script(
+        "window.own = window.fetch; const [pattern, method] = arguments;"
+        "window.fetch = (url, more = {}) => RegExp(pattern).test(url)"
+        "  && (more.method ?? 'GET') === method"
+        '  ? Promise.resolve(new Response(\'{"error": {"message": "it is damaged"}}\','
+        "    { status: 422, headers: { 'content-type': 'application/json' } }))"
+        "  : window.own(url, more);",
+        pattern,
+        method,
+    )
+
+
+def test_playing_ends_at_a_frame_that_does_not_come(page, video):
+    page.open(video)
+    failing(page, "frames/1[4-9]", "GET")
+    page.find("#play").click()
+    page.wait(lambda: "it is damaged" in page.text("#messages"), "the reason")
+    assert page.find("#play").get_attribute("aria-label") == "Play" and page.frame() < 14
+    page.driver.execute_script("window.fetch = window.own")
+
+
+def test_a_step_back_that_fails_can_be_tried_again(page, video):
+    page.open(video)
+    clicked_blob(page)
+    failing(page, "objects/1", "DELETE")
+    page.keys("z")
+    page.wait(lambda: "it is damaged" in page.text("#messages"), "the reason")
+    page.driver.execute_script("window.fetch = window.own")
+    page.keys("z")
+    page.wait(lambda: "Undone" in page.text("#status"), "the step back")
+    assert page.session()["objects"] == []

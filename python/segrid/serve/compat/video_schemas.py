@@ -54,7 +54,9 @@ class Clicks(Prompt):
     """Points of an object, each with its label."""
 
     points: list[Point] = Field(min_length=1, max_length=1024, description="[x, y] in pixels.")
-    labels: list[Literal[0, 1]] = Field(description="1: on the object, 0: beside it.")
+    labels: list[Literal[0, 1]] = Field(
+        max_length=1024, description="1: on the object, 0: beside it."
+    )
 
     @model_validator(mode="after")
     def _as_many(self) -> Clicks:

@@ -68,6 +68,7 @@ export class Editor extends EventTarget {
       return;
     }
     if (await this.#attempt(step.undo)) this.messages.say(`Undone: ${step.what}.`);
+    else this.#history.push(step); // it can be tried again
     this.#changed();
   }
 

@@ -26,7 +26,7 @@ export class ImageWork extends Work {
   }
 
   picture(_frame, longSide, signal) {
-    return this.api.blob(`${this.path}/picture?long_side=${longSide}`, { signal });
+    return this.api.blob(`${this.path}/picture${this.reducedTo(longSide)}`, { signal });
   }
 
   create(name = "") {

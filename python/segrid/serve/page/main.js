@@ -38,6 +38,7 @@ const player = new Player({
   frames: () => stage.frames,
   show: (frame) => stage.show(frame),
   changed: showPlaying,
+  failed: (error) => messages.report(error),
 });
 const timeline = new Timeline(
   {

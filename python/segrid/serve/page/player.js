@@ -5,10 +5,11 @@ const AHEAD = 12; // frames that are fetched before they are shown
 export class Player {
   playing = false;
   #base = { time: 0, frame: 0 };
+  #asked = -1; // the frame that is waited for
 
   /**
    * @param {{frames: () => import("./frames.js").Frames, show: (frame: number) => void,
-   *   changed: () => void}} events
+   *   changed: () => void, failed: (error: Error) => void}} events
    */
   constructor(events) {
     this.events = events;
@@ -27,6 +28,7 @@ export class Player {
   #start(frame) {
     const { work } = this.events.frames();
     this.playing = true;
+    this.#asked = -1;
     const first = frame === work.frames - 1 ? 0 : frame;
     this.#base = { time: performance.now(), frame: first };
     this.events.show(first);
@@ -48,10 +50,22 @@ export class Player {
         this.events.show(at);
       } else {
         at = this.#wait(now, shown);
+        this.#ask(pictures, next);
       }
     }
     if (at === frames - 1) this.stop();
     else requestAnimationFrame((later) => this.#tick(later, at));
+  }
+
+  /** Asks for a frame once; one that does not come ends the play. */
+  #ask(pictures, frame) {
+    if (this.#asked === frame) return;
+    this.#asked = frame;
+    pictures.get(frame).catch((error) => {
+      if (!this.playing || this.#asked !== frame) return;
+      this.stop();
+      this.events.failed(error);
+    });
   }
 
   /** The clock stands while the next frame comes. */

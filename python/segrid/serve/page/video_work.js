@@ -33,7 +33,7 @@ export class VideoWork extends Work {
   }
 
   picture(frame, longSide, signal) {
-    return this.api.blob(`${this.path}/frames/${frame}?long_side=${longSide}`, { signal });
+    return this.api.blob(`${this.path}/frames/${frame}${this.reducedTo(longSide)}`, { signal });
   }
 
   /** Takes the server's account of the session. */
@@ -44,7 +44,8 @@ export class VideoWork extends Work {
       this.#framesWithMasks.set(id, new Set(frames));
     }
     for (const id of [...this.objects.keys()]) {
-      if (!answer.objects.some((object) => object.object_id === id)) this.drop(id);
+      const isKnown = answer.objects.some((object) => object.object_id === id);
+      if (!isKnown && !this.objects.get(id).unsent) this.drop(id);
     }
   }
 
@@ -119,23 +120,25 @@ export class VideoWork extends Work {
       return;
     }
     await this.api.delete(`${this.path}/objects/${id}/prompts?frame=${frame}`);
-    await this.refresh(); // the mask may stay, as one that was followed
-    if (!this.hasMask(id, frame)) this.dropMask(id, frame);
+    await this.refresh();
+    this.dropMask(id, frame); // it may stay, as one that was followed, or an earlier one comes back
+    await this.loadMasks(frame);
   }
 
   async rename(id, name) {
     const object = this.objects.get(id);
-    if (!object.unsent) {
-      await this.inTurn(() => this.api.patch(`${this.path}/objects/${id}`, { name }));
-    }
+    await this.inTurn(async () => {
+      if (!object.unsent) await this.api.patch(`${this.path}/objects/${id}`, { name });
+    });
     object.name = name;
     this.changed();
   }
 
   async remove(id) {
-    if (!this.objects.get(id).unsent) {
-      await this.inTurn(() => this.api.delete(`${this.path}/objects/${id}`));
-    }
+    const object = this.objects.get(id);
+    await this.inTurn(async () => {
+      if (!object.unsent) await this.api.delete(`${this.path}/objects/${id}`);
+    });
     this.#framesWithMasks.delete(id);
     const saved = this.drop(id);
     this.keep();
@@ -150,23 +153,28 @@ export class VideoWork extends Work {
 
   /** Objects in this frame of the things that the words name; made() is told their ids. */
   async detect(frame, { words, threshold }, made) {
-    const image = await this.#asImage(frame);
+    const { image, scale } = await this.#asImage(frame);
     const { detections } = await this.api.post(`v1/images/${image}/detect`, {
       prompts: words, threshold, masks: false, nms: SAME,
     });
     for (const { label, box } of detections) {
-      await this.#make(label, frame, { ...NO_PROMPTS, box }, made);
+      await this.#make(label, frame, { ...NO_PROMPTS, box: box.map((v) => v * scale) }, made);
     }
   }
 
   async everything(frame, options) {
-    const image = await this.#asImage(frame);
+    const { image } = await this.#asImage(frame);
     const job = await this.api.post(`v1/images/${image}/everything`, { ...options, wait: false });
     return job.job_id;
   }
 
   async takeEverything(masks, frame, made) {
-    for (const { mask } of masks) await this.#make("", frame, { ...NO_PROMPTS, mask }, made);
+    for (const { mask, box } of masks) {
+      const scale = this.width / mask.size[1];
+      // A mask must have the video's size: of a smaller picture its box is the prompt.
+      const prompt = scale === 1 ? { mask } : { box: box.map((v) => v * scale) };
+      await this.#make("", frame, { ...NO_PROMPTS, ...prompt }, made);
+    }
   }
 
   /** An object that the server refuses does not stay in the list. */
@@ -181,18 +189,13 @@ export class VideoWork extends Work {
     made(id);
   }
 
-  /** A frame as an image of the server, for the models that know images only. */
+  /** A frame as an image of the server, for the models that know images only; and how many times
+   *  as large the video is, of which the server may keep smaller frames. */
   async #asImage(frame) {
     const longSide = Math.max(this.width, this.height);
     const picture = await this.picture(frame, longSide);
     const answer = await this.api.upload("v1/images", picture, { progress: () => {} });
-    if (answer.width !== this.width || answer.height !== this.height) {
-      throw new ApiError(
-        `Frame ${frame} came as ${answer.width} x ${answer.height} pixels, but the video has ` +
-          `${this.width} x ${this.height}.`,
-      );
-    }
-    return answer.image_id;
+    return { image: answer.image_id, scale: this.width / answer.width };
   }
 
   async propagate(options) {

@@ -117,6 +117,11 @@ export class Work extends EventTarget {
     this.changed();
   }
 
+  /** The query of a picture whose long side is reduced; none where it is not. */
+  reducedTo(longSide) {
+    return longSide < Math.max(this.width, this.height) ? `?long_side=${longSide}` : "";
+  }
+
   /** Calls that change the server's state go one after the other, in the order of the clicks. */
   inTurn(call) {
     const turn = this.#queue.then(call);

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segrid._types import JsonObject
 
@@ -29,16 +29,25 @@ MasksForm = Literal["rle", "png", "polygons", "label_map"]
 
 
 class Body(BaseModel):
-    """A body that a caller sends: unknown fields are errors."""
+    """A body that a caller sends: unknown fields are errors. The first one is told at once, because
+    an error for each of a million would fill the memory."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_unknown(cls, given: Any) -> Any:
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                raise ValueError(f"unknown field {name!r:.60}")
+        return given
 
 
 class Rle(BaseModel):
     """COCO's run lengths: compressed text, or numbers that begin with zeros."""
 
     size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
-    counts: Union[str, list[Annotated[int, Field(ge=0)]]]
+    counts: Union[str, Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]]
 
 
 Ring = list[list[int]]
