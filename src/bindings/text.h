@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <pybind11/typing.h>
 
 #include <string>
 #include <vector>
@@ -16,8 +17,8 @@ inline pybind11::str text_of(const std::string& bytes) {
     return pybind11::reinterpret_steal<pybind11::str>(text);
 }
 
-inline pybind11::list texts_of(const std::vector<std::string>& all) {
-    pybind11::list texts;
+inline pybind11::typing::List<pybind11::str> texts_of(const std::vector<std::string>& all) {
+    pybind11::typing::List<pybind11::str> texts;
     for (const std::string& one : all) texts.append(text_of(one));
     return texts;
 }

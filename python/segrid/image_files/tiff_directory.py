@@ -78,20 +78,8 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
             break
         if tags is None:
             break
-        claimed = int(
-            np.minimum(tags["count"].astype(np.float64) * BYTES[tags["type"]], 2.0**62).sum()
-        )
-        if claimed > size:
-            raise CorruptFileError(
-                f"{name}: TIFF damaged: the tags of page {len(found)} claim {claimed} bytes, "
-                f"the file has {size}"
-            )
         taken += len(tags) * entry.itemsize
-        if taken > size:
-            raise CorruptFileError(
-                f"{name}: TIFF damaged: the directories of its first {len(found) + 1} pages take "
-                f"{taken} bytes, the file has {size}"
-            )
+        _check_claims(tags, taken, source, len(found))
         named = {code for code in (SUBDIRECTORIES, DNG_VERSION) if (tags["code"] == code).any()}
         found.append(Directory(place, _numbers(tags, order), frozenset(named)))
         following = file.read(width)
@@ -115,6 +103,26 @@ def directories(source: Source) -> tuple[list[Directory], list[str]]:
     if not source.lenient:
         raise CorruptFileError(f"{missing} (lenient=True reads the first page all the same)")
     return found, [missing]
+
+
+def _check_claims(tags: NDArray[np.void], taken: int, source: Source, page: int) -> None:
+    """Raises CorruptFileError where the tags of a page claim more bytes than the file has, or where
+    the directories up to this page take more: then they overlap, and would have no end.
+
+    taken : bytes of these directories
+    """
+    name, size = source.name, source.size
+    claimed = int(np.minimum(tags["count"].astype(np.float64) * BYTES[tags["type"]], 2.0**62).sum())
+    if claimed > size:
+        raise CorruptFileError(
+            f"{name}: TIFF damaged: the tags of page {page} claim {claimed} bytes, the file has "
+            f"{size}"
+        )
+    if taken > size:
+        raise CorruptFileError(
+            f"{name}: TIFF damaged: the directories of its first {page + 1} pages take {taken} "
+            f"bytes, the file has {size}"
+        )
 
 
 def _tags(
