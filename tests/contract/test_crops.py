@@ -86,7 +86,7 @@ def test_auto_keeps_to_the_grids_and_the_point_limit(tiny, field):
     assert totals[0] == 5 * 200**2  # A second layer would have 840,000 points.
 
 
-@pytest.mark.parametrize("size", [(1, 900), (4, 20_000), (12, 1700), (300, 8000)])
+@pytest.mark.parametrize("size", [(1, 900), (4, 2000), (12, 1700)])
 def test_auto_takes_fewer_layers_of_a_narrow_image(tiny, size):
     """A crop of the next layer would be empty."""
     image = np.zeros((*size, 3), np.uint8)

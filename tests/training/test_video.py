@@ -260,7 +260,7 @@ def test_export(tmp_path):
     }
     figures = {"davis": {"goat": row}, "mean": {"davis": {"mask": ways, "click": ways}}}
     export(run, out, figures=figures, after=TINY_VIDEO)
-    card = (out / "README.md").read_text()
+    card = " ".join((out / "README.md").read_text().split())
     assert (
         "from the first mask (0.300, target 0.55)" in card
         and "its input is 384 px" in card

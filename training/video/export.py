@@ -100,15 +100,16 @@ def trained(folder):
     return [{"steps": record["step"], "minutes": round(record["minutes"]), "side": record["side"]}]
 
 
-def card(figures, parameters, runs, kept_out):
-    """The model card: card.md with its gaps filled. runs: as `trained` returns them."""
+def card(figures, parameters, runs, kept_out, note=""):
+    """The model card: card.md with its gaps filled. runs: as `trained` returns them; note: a
+    sentence that follows what is said of them."""
     said = [
         f"{run['steps']} steps on frames of {run['side']} px in {run['minutes']} CPU minutes"
         for run in runs
     ]
     text = (
         f"{', then '.join(said)} of each of two processes, on two cores that others used, too; the "
-        "recipe is `training/README.md`."
+        f"recipe is `training/README.md`. {note}".rstrip()
     )
     side = runs[-1]["side"]
     return (
@@ -127,9 +128,9 @@ def card(figures, parameters, runs, kept_out):
     )
 
 
-def export(run, out, data=None, figures=None, after=None):
+def export(run, out, data=None, figures=None, after=None, note=""):
     """Writes the folder. data: the folder of the sets, for the names of what is kept out; after:
-    the folder with whose weights the run started."""
+    the folder with whose weights the run started; note: see `card`."""
     run, out = Path(run), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     weights = load_file(str(run / "ema.safetensors"))
@@ -144,7 +145,7 @@ def export(run, out, data=None, figures=None, after=None):
     settings = {"trained": runs, "kept out": kept, "figures": figures}
     (out / "segrid.json").write_text(json.dumps(settings, indent=1) + "\n")
     parameters = sum(value.numel() for value in weights.values())
-    (out / "README.md").write_text(card(figures, parameters, runs, kept))
+    (out / "README.md").write_text(card(figures, parameters, runs, kept, note))
 
 
 def main():
@@ -157,6 +158,7 @@ def main():
     p.add_argument("--data", help="folder of the labelled sets")
     p.add_argument("--tiny", default=str(TINY), help="the segmenter of the baseline")
     p.add_argument("--after", help="the folder with whose weights the run started")
+    p.add_argument("--note", default="", help="a sentence for the card, on the training")
     p.add_argument("--figures", help="JSON of evaluate.py for these weights, instead of measuring")
     args = p.parse_args()
     if args.figures:
@@ -164,7 +166,7 @@ def main():
     else:
         baselines = baselines_of(args.tiny, args.data, Path(args.run) / "baselines.json")
         figures = evaluate(load(Path(args.run) / "ema.safetensors"), args.data, baselines)
-    export(args.run, args.out, args.data, figures, args.after)
+    export(args.run, args.out, args.data, figures, args.after, args.note)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class Service:
         self.sessions = VideoSessions(settings, self.models, self.jobs)
         self.compute_threads = ThreadPoolExecutor(settings.compute_slots, "segrid-compute")
         self.file_threads = ThreadPoolExecutor(FILE_THREADS, "segrid-files")
-        self.frame_threads = ThreadPoolExecutor(FRAME_THREADS, "segrid-frames")
+        self.frame_threads = ThreadPoolExecutor(FRAME_THREADS, "segrid-pictures")
         self.job_threads = ThreadPoolExecutor(settings.running_jobs, "segrid-jobs")
         self.is_draining = False
         self.streams = 0  # that are open

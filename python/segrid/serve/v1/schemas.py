@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -36,7 +36,7 @@ class Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _first_unknown(cls, given: Any) -> Any:
+    def _first_unknown(cls, given: object) -> object:
         for name in given if isinstance(given, dict) else ():
             if name not in cls.model_fields:
                 raise ValueError(f"unknown field {name!r:.60}")
