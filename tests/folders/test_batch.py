@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import segrid
 from PIL import Image
+from segrid.folders.writers import UNFINISHED
 
 OPTIONS = ["--points-per-side", "4", "--crop-n-layers", "0", "--write", "coco,labels,overlay,csv"]
 
@@ -316,3 +317,18 @@ def test_notes_are_each_images_own(three, tmp_path):
         pool.submit(warnings.warn, "of nobody", UserWarning).result()
     assert found == [[name] * 3 for name in names]
     assert [str(w.message) for w in others] == ["of nobody"]
+
+
+def test_a_half_written_folder_of_objects_is_not_taken_as_done(batch, fields, tmp_path):
+    """A run that is killed leaves a mark in it."""
+    one, out = fields / "a/field 01.png", tmp_path / "out"
+    options = (one, "-o", out, "--write", "objects", "--points-per-side", "8")
+    assert batch(*options).returncode == 0
+    (folder,) = (path for path in (out / "objects").iterdir() if path.is_dir())
+    whole = sorted(file.name for file in folder.iterdir())
+    assert whole[0] == "0001.png" and len(whole) > 1, "vacuous"
+    (out / "manifest.jsonl").unlink()
+    (folder / whole[-1]).unlink()
+    (folder / UNFINISHED).touch()
+    assert batch(*options, "--skip-existing").returncode == 0
+    assert sorted(file.name for file in folder.iterdir()) == whole

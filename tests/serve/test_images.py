@@ -188,7 +188,7 @@ def test_everything_has_limits(client, image):
         assert error["setting"] == setting and setting in error["message"]
 
 
-def test_words_become_boxes_and_masks(client):
+def test_words_become_boxes_and_masks(client, monkeypatch):
     picture = np.full((200, 300, 3), 255, np.uint8)
     y, x = np.mgrid[:200, :300]
     picture[np.hypot(y - 100, x - 80) < 45] = (220, 20, 20)
@@ -204,6 +204,10 @@ def test_words_become_boxes_and_masks(client):
     assert all(decode_rle(each["mask"]).any() for each in found)
     alone = client.post(f"{image}/detect", json={**body, "masks": False}).json()["detections"]
     assert all(each["mask"] is None for each in alone)
+    monkeypatch.setattr("segrid.serve.image_calls.MOST_BOXES", 100)
+    every = {"prompts": ["a red circle", "a blue square"], "threshold": 0}
+    error = error_of(client.post(f"{image}/detect", json=every), 422, "invalid")
+    assert "at most 100 get masks" in error["message"]
 
 
 @pytest.mark.parametrize(

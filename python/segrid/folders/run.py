@@ -27,7 +27,7 @@ from segrid.folders.notes import Notes
 from segrid.folders.stream import Streamed, stream
 from segrid.folders.views import Views
 from segrid.folders.walk import is_broken_link
-from segrid.folders.writers import SEGMENTED, WRITERS, Place, is_class_picture
+from segrid.folders.writers import SEGMENTED, WRITERS, Place, is_class_picture, is_written
 
 # Errors that concern the output folder and not the image.
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -203,7 +203,7 @@ def run_status(job: Job, inputs: list[Input], named: JsonObject, retry: bool = F
 def _status(job: Job, inputs: list[Input], records: Records, retry: bool) -> RunStatus:
     found = RunStatus()
     for one in inputs:
-        if job.skip_existing and all(path.exists() for path in job.paths(one)):
+        if job.skip_existing and all(is_written(path) for path in job.paths(one)):
             found.done.append(one)
         elif not _stands(records.get(one.key), one, job):
             found.todo.append(one)

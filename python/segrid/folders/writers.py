@@ -23,6 +23,7 @@ from segrid.folders.coco import of_image
 from segrid.results import Masks
 
 SEGMENTED = Classes(("object",))  # the classes without a detector
+UNFINISHED = ".unfinished"  # a file in a folder of objects that is being written
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,19 @@ def overlay(result: Masks | Detections, image: NDArray[np.uint8], path: Path, pl
 
 def objects(result: Masks | Detections, image: NDArray[np.uint8], path: Path, place: Place) -> None:
     """Writes a folder with a binary PNG (0, 255) for each object: 0001.png, ..."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / UNFINISHED).touch()
     # An earlier version of the image may have had more objects.
     for file in object_files(path):
         file.unlink()
-    path.mkdir(parents=True, exist_ok=True)
     for i, one in enumerate(masks_of(result), 1):
         _picture(path / f"{i:04d}.png", one.array[0].astype(np.uint8) * 255)
+    (path / UNFINISHED).unlink()
+
+
+def is_written(path: Path) -> bool:
+    """Whether a result is there and whole: a run that is killed leaves half a folder of objects."""
+    return path.exists() and not (path / UNFINISHED).exists()
 
 
 def object_files(folder: Path) -> list[Path]:

@@ -29,7 +29,7 @@ from segrid.serve.mask_formats import (
 )
 from segrid.serve.service import Service
 from segrid.serve.uploads import receive
-from segrid.serve.v1.schemas import DetectBody, EverythingBody, PredictBody, Rle
+from segrid.serve.v1.schemas import MOST_BOXES, DetectBody, EverythingBody, PredictBody, Rle
 
 IN_MEMORY = 1 << 20  # bytes of an upload that stay in memory while it waits
 
@@ -170,6 +170,11 @@ class ImageCalls:
         height, width = image.size
         boxes = np.clip(found.boxes, 0, [width, height, width, height])
         masks: list[MaskRecord] = []
+        if body.masks and len(found) > MOST_BOXES:
+            raise invalid(
+                f"threshold: {len(found)} boxes are above it, and at most {MOST_BOXES} get masks; "
+                "give a higher one, or nms"
+            )
         if body.masks and len(found):
             model = self._service.models.segmenter(image.model)
             whole = model.predict(image.embedding, boxes=boxes, anywhere=True)
