@@ -243,3 +243,17 @@ def test_every_command_takes_a_device(command, tmp_path):
     assert done.returncode == 2 and "device='tpu': unknown" in " ".join(done.stderr.split()), (
         done.stderr
     )
+
+
+def test_json_of_no_masks_has_no_nan(tmp_path):
+    """Strict parsers refuse it."""
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(tmp_path / "blank.png")
+    command = [sys.executable, "-m", "segrid", "compare", str(tmp_path / "blank.png"), "--json"]
+    done = subprocess.run(
+        [*command, "--precision", "fp32,int8", "-o", str(tmp_path / "worst.png")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
+    assert found["results"][-1]["iou_mean"] is None

@@ -89,7 +89,7 @@ def refined(frame, mask):
 
 
 def iou(a, b):
-    """Of two bool masks."""
+    """The IoU of two bool masks."""
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 

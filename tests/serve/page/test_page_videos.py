@@ -43,7 +43,8 @@ def test_a_video_from_click_to_export(page, video):
     assert page.downloaded("_overlay.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-def test_a_correction_where_it_drifted(page, video):
+def followed_at_frame_10(page, video):
+    """Follows an object through the video, and shows frame 10."""
     page.open(video)
     clicked_blob(page)
     page.keys("p")
@@ -52,6 +53,10 @@ def test_a_correction_where_it_drifted(page, video):
     number.send_keys(Keys.CONTROL, "a")
     number.send_keys("10\n")
     page.wait(lambda: page.frame() == 10, "frame 10")
+
+
+def test_a_correction_where_it_drifted(page, video):
+    followed_at_frame_10(page, video)
     clicked_blob(page, 10)
     button = page.wait(lambda: page.all(".message button"), "the offer")[0]
     assert button.text == "Propagate from here"
@@ -131,14 +136,7 @@ def test_playing_shows_frames_in_turn(page, video):
 
 
 def test_an_undone_correction_shows_the_earlier_mask(page, video):
-    page.open(video)
-    clicked_blob(page)
-    page.keys("p")
-    page.propagated()
-    number = page.find("#number")
-    number.send_keys(Keys.CONTROL, "a")
-    number.send_keys("10\n")
-    page.wait(lambda: page.frame() == 10, "frame 10")
+    followed_at_frame_10(page, video)
     before = page.session("/frames/10/masks")["masks"]["1"]["mask"]
     shown = page.canvas()
     clicked_blob(page, 10)

@@ -158,7 +158,7 @@ export class VideoWork extends Work {
       prompts: words, threshold, masks: false, nms: SAME,
     });
     for (const { label, box } of detections) {
-      await this.#make(label, frame, { ...NO_PROMPTS, box: box.map((v) => v * scale) }, made);
+      await this.#make(label, frame, { ...NO_PROMPTS, box: this.#scaled(box, scale) }, made);
     }
   }
 
@@ -171,10 +171,17 @@ export class VideoWork extends Work {
   async takeEverything(masks, frame, made) {
     for (const { mask, box } of masks) {
       const scale = this.width / mask.size[1];
-      // A mask must have the video's size: of a smaller picture its box is the prompt.
-      const prompt = scale === 1 ? { mask } : { box: box.map((v) => v * scale) };
+      // A mask must have the video's size: of a smaller picture its box is the prompt. A mask's box
+      // ends at its last pixels, which are part of it.
+      const [x0, y0, x1, y1] = box;
+      const prompt = scale === 1 ? { mask } : { box: this.#scaled([x0, y0, x1 + 1, y1 + 1], scale) };
       await this.#make("", frame, { ...NO_PROMPTS, ...prompt }, made);
     }
+  }
+
+  /** A box of a smaller picture, in pixels of the video and inside it. */
+  #scaled(box, scale) {
+    return box.map((value, i) => Math.min(value * scale, i % 2 ? this.height : this.width));
   }
 
   /** An object that the server refuses does not stay in the list. */
