@@ -151,7 +151,7 @@ std::shared_ptr<Embedding> restore(const Segmenter& s, std::pair<int64_t, int64_
                 all.push_back(at::from_blob(const_cast<float*>(f.data()),
                                             {f.shape(1), f.shape(2) * f.shape(3)}, at::kFloat)
                                   .t()
-                                  .contiguous());
+                                  .clone(at::MemoryFormat::Contiguous));
             }
         });
         return std::make_shared<Embedding>(

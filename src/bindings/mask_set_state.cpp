@@ -8,6 +8,7 @@
 
 #include "bindings/waiting.h"
 #include "core/error.h"
+#include "kernels/runs/op.h"
 
 namespace segrid::bindings {
 namespace {
@@ -152,6 +153,14 @@ py::tuple state_of(const PyMaskSet& set) {
                           scores, prompts, stats_of(set.stats()), low_res);
 }
 
+// Outlines are drawn into buffers of the box, which must hold all of the mask.
+void check_box(const ImageBox& box, const Runs& runs, Size size) {
+    if (runs.empty()) return;
+    const ImageBox own = inclusive_box(runs, size);
+    if (box.x0 != own.x0 || box.y0 != own.y0 || box.x1 != own.x1 || box.y1 != own.y1)
+        damaged("a box is not that of its mask");
+}
+
 PyMaskSet from_state(const py::tuple& state) {
     if (state.size() != 9 || !py::isinstance<py::int_>(state[0]) ||
         state[0].cast<int64_t>() != kVersion) {
@@ -182,6 +191,7 @@ PyMaskSet from_state(const py::tuple& state) {
         m.runs = runs_from(runs.data() + 2 * first, count, size.area());
         m.area = area(m.runs);
         m.box = box_from(numbers.data() + i * kNumbers);
+        check_box(m.box, m.runs, size);
         m.crop_box = box_from(numbers.data() + i * kNumbers + 4);
         m.point = {numbers.at(i, 8), numbers.at(i, 9)};
         m.score = scores.at(i, 0);

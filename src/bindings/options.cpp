@@ -22,7 +22,11 @@ void GivenOption::read(bool& into) const { into = value.cast<bool>(); }
 
 void GivenOption::read(int64_t& into) const {
     if (!PyIndex_Check(value.ptr())) refuse(*this, "a whole number");
-    into = value.cast<int64_t>();
+    try {
+        into = value.cast<int64_t>();
+    } catch (const py::cast_error&) {
+        refuse(*this, "a whole number of at most 64 bits");
+    }
 }
 
 void GivenOption::read(double& into) const {

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <cstring>
 #include <optional>
 
 #include "bindings/waiting.h"
@@ -49,7 +50,10 @@ at::Tensor tensor_of(const py::handle& value, at::ScalarType type, at::IntArrayR
                       std::equal(shape.begin(), shape.end(), array.shape());
     if (!fits)
         invalid(std::string("restore: ") + what + " has another shape or type than this model's");
-    return at::from_blob(const_cast<void*>(array.data()), shape, type).clone();
+    // Not ATen's copy: it may begin OpenMP's threads, which hang in a forked process.
+    at::Tensor own = at::empty(shape, type);
+    std::memcpy(own.mutable_data_ptr(), array.data(), static_cast<std::size_t>(array.nbytes()));
+    return own;
 }
 
 py::dict dict_of(const char* list, int64_t frame, const TrackedMask& mask) {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -38,6 +40,9 @@ struct Job {
     CancelToken cancel;
     bool stopped = false;  // no further index is handed out
     std::exception_ptr error;
+    // Errors that are not reported. They live as long as the job, because a Python exception takes
+    // the GIL when it ends, which must not happen under the pool's mutex.
+    std::vector<std::exception_ptr> unreported;
     std::condition_variable done;
 
     Job(int64_t tasks, const Schedule& schedule, const Task& task)
@@ -45,6 +50,8 @@ struct Job {
     bool open() const { return !stopped && next < count; }
     bool finished() const { return !open() && active == 0; }
 };
+
+std::atomic<int> set_before{0};  // by set_threads; a forked child's pool begins with it
 
 thread_local Worker* this_worker = nullptr;
 thread_local const void* this_pool = nullptr;  // the pool of this_worker
@@ -74,7 +81,11 @@ public:
                 error = std::current_exception();
             }
             lock.lock();
-            if (error) stop(job, error);
+            // Comes before what the tasks threw, since they may have been cancelled because of it.
+            if (error) {
+                std::swap(job.error, error);
+                stop(job, std::move(error));
+            }
         }
         close(job, lock);
     }
@@ -94,6 +105,7 @@ public:
 
     void set_budget(int n) {
         std::lock_guard lock(mutex_);
+        set_before = n;
         budget_ = n;
         wake_.notify_all();
     }
@@ -140,6 +152,7 @@ private:
     static void stop(Job& job, std::exception_ptr error) {
         job.stopped = true;
         if (!job.error) job.error = std::move(error);
+        else if (error) job.unreported.push_back(std::move(error));
     }
 
     void start_workers() {
@@ -184,7 +197,7 @@ private:
             error = std::current_exception();
         }
         lock.lock();
-        if (error) stop(job, error);
+        if (error) stop(job, std::move(error));
     }
 
     void work(Worker& worker) {
@@ -220,6 +233,7 @@ private:
     int budget_ = asked_budget();
     bool of_devices_ = false;
     static int asked_budget() {
+        if (const int n = set_before; n > 0) return n;
         const char* text = std::getenv("SEGRID_THREADS");
         if (text == nullptr || *text == '\0') return available_cpus();
         char* end = nullptr;

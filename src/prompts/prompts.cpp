@@ -14,6 +14,14 @@ std::string text(double v) {
     return out.str();
 }
 
+// Beyond it positions have no meaning, and their products leave the range of fp32.
+constexpr double kFarthest = 1e9;
+
+void check_number(const std::string& got, double v) {
+    if (!std::isfinite(v)) invalid(got + " is not finite");
+    if (std::abs(v) > kFarthest) invalid(got + " is more than 1e9 pixels away");
+}
+
 std::string index(std::size_t i) { return std::string("[").append(std::to_string(i)).append("]"); }
 
 }  // namespace
@@ -54,16 +62,15 @@ void validate(const std::vector<Prompt>& prompts, Size image, bool anywhere) {
             const bool inside = point.x >= 0 && point.y >= 0 && point.x <= w && point.y <= h;
             const std::string got =
                 "points" + where + ": (" + text(point.x) + ", " + text(point.y) + ")";
-            if (!std::isfinite(point.x) || !std::isfinite(point.y)) invalid(got + " is not finite");
+            check_number(got, point.x);
+            check_number(got, point.y);
             if (!anywhere && !inside) invalid(got + outside);
         }
         if (prompt.box) {
             const ImageBox& b = *prompt.box;
             const std::string got = "boxes" + at + ": (" + text(b.x0) + ", " + text(b.y0) + ", " +
                                     text(b.x1) + ", " + text(b.y1) + ")";
-            for (const double v : {b.x0, b.y0, b.x1, b.y1}) {
-                if (!std::isfinite(v)) invalid(got + " is not finite");
-            }
+            for (const double v : {b.x0, b.y0, b.x1, b.y1}) check_number(got, v);
             if (anywhere) continue;
             if (b.x0 > b.x1 || b.y0 > b.y1)
                 invalid(got +

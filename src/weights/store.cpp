@@ -9,6 +9,11 @@
 namespace segrid {
 namespace {
 
+// Stand-ins of fewer values are harmless in any file.
+constexpr double kStandInValues = 64e6;
+// What a message shows of each list of faults.
+constexpr std::size_t kMostNames = 20, kMostLetters = 400;
+
 std::string text(const std::vector<int64_t>& shape) {
     std::string out = "(";
     for (std::size_t i = 0; i < shape.size(); ++i)
@@ -52,20 +57,27 @@ at::Tensor WeightStore::tensor(const std::string& name, const TensorView& view,
     return at::from_blob(const_cast<std::byte*>(view.data), view.shape, [memory](void*) {}, type);
 }
 
+// One value, expanded. Layers may pack it to its full size.
+at::Tensor WeightStore::stand_in(const std::vector<int64_t>& shape) {
+    double values = 1;
+    for (const int64_t n : shape) values *= static_cast<double>(n);
+    stand_ins_ += values;
+    if (stand_ins_ > kStandInValues && stand_ins_ > static_cast<double>(file_.bytes())) report({});
+    return at::zeros({1}).expand(shape);
+}
+
 at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>& expected_shape) {
-    // A single value, expanded, so that a large expected shape costs no memory.
-    const auto stand_in = [&] { return at::zeros({1}).expand(expected_shape); };
     if (is_quantised(name)) {
         const QuantisedTensor q = take_quantised(name, expected_shape);
         return q.values.to(at::kFloat) * q.scales.unsqueeze(1);
     }
     TensorView view;
-    if (find(name, expected_shape, view) == nullptr) return stand_in();
+    if (find(name, expected_shape, view) == nullptr) return stand_in(expected_shape);
     const at::ScalarType type = scalar_type(view.dtype);
     if (type == at::ScalarType::Undefined) {
         wrong_[name] =
             std::string("has dtype ") + scalar_name(view.dtype) + ", expected F32, F16 or BF16";
-        return stand_in();
+        return stand_in(expected_shape);
     }
     at::Tensor values = tensor(name, view, type).to(at::kFloat);
     const float* data = values.const_data_ptr<float>();
@@ -77,16 +89,15 @@ at::Tensor WeightStore::take(const std::string& name, const std::vector<int64_t>
 
 bool WeightStore::is_quantised(const std::string& name) const {
     return file_.has(name) && file_.view(name).dtype == ScalarKind::I8 &&
-           file_.has(name + "_scale");
+           file_.view(name).shape.size() == 2 && file_.has(name + "_scale");
 }
 
 QuantisedTensor WeightStore::take_quantised(const std::string& name,
                                             const std::vector<int64_t>& expected_shape) {
-    QuantisedTensor out{at::zeros(expected_shape, at::kChar),
-                        take(name + "_scale", {expected_shape.at(0)})};
+    const at::Tensor scales = take(name + "_scale", {expected_shape.at(0)});
     TensorView view;
-    if (find(name, expected_shape, view) != nullptr) out.values = tensor(name, view, at::kChar);
-    return out;
+    if (find(name, expected_shape, view) != nullptr) return {tensor(name, view, at::kChar), scales};
+    return {stand_in(expected_shape).to(at::kChar), scales};
 }
 
 void WeightStore::finish(const std::vector<std::string>& ignore_prefixes) const {
@@ -96,18 +107,26 @@ void WeightStore::finish(const std::vector<std::string>& ignore_prefixes) const 
         for (const std::string& prefix : ignore_prefixes) ignored |= name.rfind(prefix, 0) == 0;
         if (!ignored) unexpected.push_back(name);
     }
-    if (missing_.empty() && unexpected.empty() && wrong_.empty()) return;
+    if (!missing_.empty() || !unexpected.empty() || !wrong_.empty()) report(unexpected);
+}
+
+void WeightStore::report(const std::vector<std::string>& unexpected) const {
     std::string message = path() + ": the weights do not fit the model's config.json;";
     const auto list = [&](const char* what, const auto& names) {
         if (names.empty()) return;
-        message += std::string(" ") + what + " (" + std::to_string(names.size()) + "):";
-        for (const auto& name : names) message += " " + name;
-        message += ";";
+        message.append(" ").append(what).append(" (" + std::to_string(names.size()) + "):");
+        std::size_t shown = 0;
+        for (const std::string& name : names) {
+            if (shown++ == kMostNames) break;
+            message.append(" ").append(name, 0, kMostLetters);
+        }
+        message += names.size() > kMostNames ? " ...;" : ";";
     };
     list("missing", missing_);
     list("unexpected", unexpected);
     std::vector<std::string> wrong;
-    for (const auto& [name, what] : wrong_) wrong.push_back(name + " " + what + ",");
+    for (const auto& [name, what] : wrong_)
+        wrong.push_back(name.substr(0, kMostLetters) + " " + what + ",");
     list("wrong", wrong);
     fail(ErrorKind::Corrupt, message);
 }

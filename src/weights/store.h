@@ -31,7 +31,8 @@ public:
     // Returns fp32, contiguous, on the CPU; fp16 and bf16 are converted. The tensor may share
     // memory with the file's buffer, so it is read-only. If the name is missing, or its tensor has
     // another shape, another dtype, or holds NaN or Inf, the fault is recorded and zeros of the
-    // expected shape are returned. So one load finds every fault; finish() throws.
+    // expected shape are returned. So one load finds every fault; finish() throws. Where such zeros
+    // would fill more memory than a file of this size can ask for, take() throws at once.
     at::Tensor take(const std::string& name, const std::vector<int64_t>& expected_shape);
     bool has(const std::string& name) const { return file_.has(name); }
     // True for a matrix that the file keeps in I8, with the F32 scales of its rows under name +
@@ -62,7 +63,12 @@ private:
     // Shares the file's memory.
     at::Tensor tensor(const std::string& name, const TensorView& view, at::ScalarType type) const;
 
+    at::Tensor stand_in(const std::vector<int64_t>& shape);
+    // Throws Corrupt with all faults that are known, and these names of tensors that nothing takes.
+    [[noreturn]] void report(const std::vector<std::string>& unexpected) const;
+
     SafeTensors file_;
+    double stand_ins_ = 0;  // their values
     std::set<std::string> taken_, missing_;
     std::vector<std::string> quantised_;
     std::map<std::string, std::string> wrong_;  // name -> its fault

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import segrid
 
 from tests.building_blocks import kernels
 
@@ -203,3 +204,33 @@ def test_added_filters(tiny, coins):
         containment_thresh=1.0,
     )
     assert len(np.unique(few.prompt)) == 9
+
+
+@pytest.mark.parametrize("size", [1e10, -1e300])
+def test_nothing_is_farther_than_1e9_pixels(tiny, embedding, size):
+    with pytest.raises(ValueError, match=r"points\[0\]\[0\].*more than 1e9 pixels away"):
+        tiny.predict(embedding, points=[[size, 1]], anywhere=True)
+    with pytest.raises(ValueError, match=r"boxes\[0\].*more than 1e9 pixels away"):
+        tiny.predict(embedding, boxes=[[-abs(size), 0, 4, 4]], anywhere=True)
+
+
+def test_numbers_that_leave_the_range_of_the_scores(tiny, embedding, coins):
+    """A mask without a score has no logits, so it must not be looked at."""
+    hint = np.full((1, *tiny.low_res_size), 1e30, np.float32)
+    with pytest.raises(NotImplementedError, match="scores are NaN or Inf"):
+        tiny.predict(embedding, mask_hints=hint)
+    features = [np.asarray(embedding.features) * np.float32(1e19)]
+    features += [np.asarray(level) for level in embedding.high_res_features]
+    large = segrid.Embedding.of(tiny, coins.shape[:2], features)
+    for call in (
+        lambda: tiny.predict(large, points=[[5, 5]]),
+        lambda: tiny.everything(large, points_per_side=2),
+        lambda: tiny.everything(large, points_per_side=2, use_m2m=True),
+    ):
+        with pytest.raises(NotImplementedError, match="scores are NaN or Inf"):
+            call()
+
+
+def test_whole_numbers_of_more_than_64_bits(tiny, embedding):
+    with pytest.raises(ValueError, match="points_per_side: expected a whole number of at most 64"):
+        tiny.everything(embedding, points_per_side=2**70)

@@ -14,6 +14,7 @@ import pytest
 import segrid
 from safetensors.numpy import load_file, save_file
 
+from tests import models
 from tests.building_blocks import kernels
 
 TINY = Path(segrid.__file__).parent / "models/tiny"
@@ -242,3 +243,80 @@ def test_row_37_other_kernels_where_the_isa_is_missing(coins, tmp_path, kernels)
     other = np.load(out)
     assert np.abs(other["low"] - ours.low_res).max() < 1e-4 * np.abs(ours.low_res).max()
     assert (other["masks"] != ours.array).sum() < 20
+
+
+@pytest.mark.parametrize(
+    "key, value, what",
+    [
+        ("vision_config.layer_norm_eps", -1, "layer_norm_eps"),
+        ("mask_decoder_config.layer_norm_eps", 0, "layer_norm_eps"),
+        ("vision_config.hidden_act", "relu", "hidden_act must be gelu, got relu"),
+        ("mask_decoder_config.hidden_act", "gelu", "hidden_act must be relu, got gelu"),
+        ("prompt_encoder_config.hidden_act", "tanh", "hidden_act must be gelu, got tanh"),
+        ("prompt_encoder_config.image_size", 128, "must equal vision_config.image_size"),
+    ],
+)
+def test_settings_that_the_engine_does_not_have(folder, key, value, what):
+    edit_config(folder, key, value)
+    with pytest.raises((segrid.CorruptFileError, NotImplementedError), match=what):
+        segrid.Segmenter(folder)
+
+
+def test_settings_of_sam2_that_the_engine_does_not_have(tmp_path):
+    folder = models.sam2.make_video("small", tmp_path)
+    good = (folder / "config.json").read_text()
+    for key, value in {
+        "prompt_encoder_config.patch_size": 0,
+        "vision_config.backbone_config.hidden_act": "relu",
+        "mask_downsampler_hidden_act": "relu",
+        "memory_fuser_hidden_act": "silu",
+    }.items():
+        edit_config(folder, key, value)
+        with pytest.raises((segrid.CorruptFileError, NotImplementedError), match=key):
+            segrid.Tracker(folder)
+        (folder / "config.json").write_text(good)
+
+
+def edit_config(folder, key, value):
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    *path, last = key.split(".")
+    part = config
+    for name in path:
+        part = part[name]
+    part[last] = value
+    file.write_text(json.dumps(config))
+
+
+def test_a_config_alone_takes_no_memory(folder, python):
+    """Tensors that are missing are not packed by the gigabyte before their fault is reported."""
+    edit_config(folder, "vision_config.num_hidden_layers", 256)
+    edit_config(folder, "vision_config.mlp_dim", 65536)
+    code = (
+        f"try:\n    segrid.Segmenter({str(folder)!r})\n"
+        "except segrid.CorruptFileError as error:\n"
+        "    print('wrong' in str(error), len(str(error)))\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    error, peak = python(code).split("\n")
+    said, letters = error.split()
+    assert said == "True" and int(letters) < 20_000 and int(peak) < 2_500_000
+
+
+def test_only_matrices_are_int8(folder):
+    name = "vision_encoder.layers.0.layer_norm1.weight"
+
+    def edit(tensors):
+        tensors[name] = np.ones(tensors[name].shape, np.int8)
+        tensors[name + "_scale"] = np.ones(tensors[name].shape, np.float32)
+
+    change(folder, edit)
+    with pytest.raises(segrid.CorruptFileError, match="layer_norm1.weight has dtype I8"):
+        segrid.Segmenter(folder)
+
+
+def test_a_long_list_of_faults_is_cut(folder):
+    change(folder, lambda t: t.update({f"extra.{i}": np.zeros(1, np.float32) for i in range(5000)}))
+    with pytest.raises(segrid.CorruptFileError, match=r"unexpected \(5000\).* \.\.\.;") as error:
+        segrid.Segmenter(folder)
+    assert len(str(error.value)) < 2000

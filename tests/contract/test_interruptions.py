@@ -100,6 +100,34 @@ def test_row_43_fork_after_use(python):
     assert python(code) == "0 True"
 
 
+def test_row_43_a_child_keeps_the_number_of_threads(python):
+    code = (
+        "segrid.set_threads(1)\npid = os.fork()\n"
+        "if pid == 0:\n    os._exit(segrid.threads())\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    assert python(code) == "1"
+
+
+def test_row_43_a_child_takes_a_session_up(python, tmp_path):
+    """Torch's own threads, which do not survive a fork, have no part in it."""
+    code = (
+        f"import torch\nfile = {str(tmp_path / 'snapshot')!r}\n"
+        "torch.rand(512, 512) @ torch.rand(512, 512)\n"
+        "tracker = segrid.Tracker('tiny-video')\n"
+        "with tracker.open([image] * 3) as session:\n"
+        "    session.add(1, frame=0, points=[[150, 60]])\n"
+        "    areas = [int(f.masks.areas[0]) for f in session.propagate()]\n"
+        "    session.snapshot(file)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    session = tracker.restore(file, [image] * 3)\n"
+        "    os._exit(0 if int(session.masks(2).areas[0]) == areas[2] else 3)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    assert python(code) == "0"
+
+
 def test_row_44_spawned_processes():
     import multiprocessing
 

@@ -118,6 +118,8 @@ def damaged_states():
     yield "runs cut off", lambda state: put(3, state[3][:-1])(state)
     yield "runs flat", lambda state: put(3, state[3].ravel())(state)
     yield "boxes not finite", edit(4, (0, 0), np.nan)
+    yield "a box that does not hold its mask", edit(4, (0, 0), 1e300)
+    yield "a box of another place", edit(4, (0, 2), 1.0)
     yield "numbers cut off", lambda state: put(4, state[4][:, :-1])(state)
     yield "scores of another dtype", lambda state: put(5, state[5].astype(str))(state)
     yield "prompt negative", edit(6, 0, -3)

@@ -110,6 +110,23 @@ TEST(ThreadPool, PollMayStopTheCall) {
     EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
 }
 
+// Tasks that see that the call is to stop end with Cancelled before its reason has arrived.
+TEST(ThreadPool, TheReasonOfPollIsReported) {
+    Schedule schedule;
+    std::atomic<bool> interrupted{false};
+    schedule.poll = [&] {
+        interrupted = true;
+        std::this_thread::sleep_for(20ms);
+        throw std::domain_error("interrupted");
+    };
+    EXPECT_THROW(parallel_for(100000, schedule,
+                              [&](int64_t, Worker&) {
+                                  std::this_thread::sleep_for(1ms);
+                                  if (interrupted) throw Cancelled();
+                              }),
+                 std::domain_error);
+}
+
 TEST(ThreadPool, NestedRunsInline) {
     const Budget budget(3);
     std::atomic<int> total{0};

@@ -27,6 +27,7 @@ from tests.reference import video_memory
 HEADS = dict(memory_attention_num_attention_heads=2)
 CASES = [("small", {}, None, 2), ("small", {}, None, 4), ("wide", HEADS, None, 2)]
 CASES += [("wide", {}, 512, 2), ("wide", HEADS, 512, 2)]
+CASES += [("small", {}, 224, 2)]  # 7 x 7 tokens: with an odd number of frames the last has no pair
 MEMORIES = [([0], 0), ([0, 2, 1], 5), ([0, 3, 2, 2, 1], 16)]
 
 

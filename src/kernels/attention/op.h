@@ -66,7 +66,7 @@ public:
     PackedValues() = default;
     // part: columns of a head; a multiple of it can be given to from_column.
     PackedValues(Precision precision, int64_t tokens, int64_t width, int64_t part);
-    // first: the first of these tokens; it is even.
+    // first: the first of these tokens. Where it is odd, the token before it has been packed.
     void pack(int64_t first, int64_t tokens, Rows<const float> v);
     Factor from_column(int64_t column) const;
 

@@ -2,6 +2,7 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "core/fresh_tensor.h"
 #include "kernels/attention/op.h"
@@ -120,8 +121,15 @@ PackedValues::PackedValues(Precision precision, int64_t tokens, int64_t width, i
       data_(fresh_tensor({even(tokens), width}, type_of(precision))) {}
 
 void PackedValues::pack(int64_t first, int64_t tokens, Rows<const float> v) {
-    if (precision_ == Precision::Fp32) pack_rows(tokens, width_, v, all().from_row(first));
-    else pack_rows(tokens, width_, v, bits_of(data_) + first * width_);
+    if (precision_ == Precision::Fp32) return pack_rows(tokens, width_, v, all().from_row(first));
+    uint16_t* out = bits_of(data_) + first * width_;
+    if (first % 2 == 0) return pack_rows(tokens, width_, v, out);
+    // The first token is the second of a pair that another call has begun.
+    std::vector<uint16_t> pair(static_cast<std::size_t>(2 * width_));
+    pair_bf16(width_, v[0], nullptr, pair.data());
+    uint16_t* begun = out - width_;
+    for (int64_t c = 0; c < width_; ++c) begun[2 * c + 1] = pair[static_cast<std::size_t>(2 * c)];
+    pack_rows(tokens - 1, width_, v.from_row(1), out + width_);
 }
 
 Factor PackedValues::all() const {

@@ -14,6 +14,17 @@ void check_range(const Config& config, const char* key, int64_t value, int64_t l
                               std::to_string(high) + ", got " + std::to_string(value));
 }
 
+float read_eps(const Config& config, const std::string& key) {
+    return static_cast<float>(config.number(key, 1e-6, {.low = 1e-12, .high = 1}));
+}
+
+void check_activation(const Config& config, const std::string& key, const char* only) {
+    const std::string got = config.text(key, only);
+    if (got != only)
+        fail(ErrorKind::Unsupported,
+             config.name() + ": " + key + " must be " + only + ", got " + got);
+}
+
 DecoderShape read_decoder(const Config& c) {
     DecoderShape d;
     Shape& t = d.transformer;
@@ -22,7 +33,7 @@ DecoderShape read_decoder(const Config& c) {
     t.heads = c.integer("mask_decoder_config.num_attention_heads", 8);
     t.mlp = c.integer("mask_decoder_config.mlp_dim", 2048);
     t.downsample = c.integer("mask_decoder_config.attention_downsample_rate", 2);
-    t.eps = static_cast<float>(c.number("mask_decoder_config.layer_norm_eps", 1e-6));
+    t.eps = read_eps(c, "mask_decoder_config.layer_norm_eps");
     const int64_t multimask = c.integer("mask_decoder_config.num_multimask_outputs", 3);
     d.masks = 1 + multimask;
     d.iou_depth = c.integer("mask_decoder_config.iou_head_depth", 3);
@@ -47,7 +58,8 @@ DecoderShape read_decoder(const Config& c) {
 PromptShape read_prompt(const Config& c, int64_t side, int64_t grid, int64_t dim) {
     PromptShape p{.side = side, .grid = grid, .dim = dim};
     p.mask_channels = c.integer("prompt_encoder_config.mask_input_channels", 16);
-    p.eps = static_cast<float>(c.number("prompt_encoder_config.layer_norm_eps", 1e-6));
+    p.eps = read_eps(c, "prompt_encoder_config.layer_norm_eps");
+    check_activation(c, "prompt_encoder_config.hidden_act", "gelu");
     check_range(c, "prompt_encoder_config.mask_input_channels", p.mask_channels, 4, 1024);
     return p;
 }

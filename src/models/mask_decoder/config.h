@@ -17,6 +17,10 @@ PromptShape read_prompt(const Config& config, int64_t side, int64_t grid, int64_
 
 // Throws Corrupt, naming the key, unless value is from low to high.
 void check_range(const Config& config, const char* key, int64_t value, int64_t low, int64_t high);
+// A layer norm's epsilon.
+float read_eps(const Config& config, const std::string& key);
+// Throws Unsupported, naming the key, unless the activation that it names is `only`.
+void check_activation(const Config& config, const std::string& key, const char* only);
 // Throws Corrupt with the config's name and the rule that it breaks.
 [[noreturn]] void contradiction(const Config& config, const std::string& what);
 

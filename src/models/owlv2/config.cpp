@@ -25,7 +25,7 @@ TowerConfig tower(const Config& c, const std::string& key, int64_t hidden, int64
     t.layers = c.integer(key + "num_hidden_layers", 12, {.low = 1, .high = 256});
     t.heads = c.integer(key + "num_attention_heads", heads, {.low = 1, .high = 256});
     t.activation = activation(c, key + "hidden_act");
-    t.eps = static_cast<float>(c.number(key + "layer_norm_eps", 1e-5, {.low = 0, .high = 1}));
+    t.eps = static_cast<float>(c.number(key + "layer_norm_eps", 1e-5, {.low = 1e-12, .high = 1}));
     if (t.hidden % t.heads != 0)
         contradiction(c, key + "hidden_size must be a multiple of num_attention_heads");
     return t;

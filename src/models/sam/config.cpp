@@ -31,10 +31,12 @@ SamConfig::SamConfig(const Config& c) {
     v.qkv_bias = c.boolean("vision_config.qkv_bias", true);
     v.absolute_positions = c.boolean("vision_config.use_abs_pos", true);
     v.relative_positions = c.boolean("vision_config.use_rel_pos", true);
-    v.eps = static_cast<float>(c.number("vision_config.layer_norm_eps", 1e-6));
+    v.eps = mask_decoder::read_eps(c, "vision_config.layer_norm_eps");
 
     decoder = mask_decoder::read_decoder(c);
 
+    mask_decoder::check_activation(c, "vision_config.hidden_act", "gelu");
+    mask_decoder::check_activation(c, "mask_decoder_config.hidden_act", "relu");
     check_range(c, "vision_config.image_size", v.image, 1, 8192);
     check_range(c, "vision_config.patch_size", v.patch, 1, 256);
     check_range(c, "vision_config.num_channels", v.channels, 3, 3);
@@ -54,6 +56,9 @@ SamConfig::SamConfig(const Config& c) {
     if (v.output != decoder.transformer.dim)
         mask_decoder::contradiction(
             c, "vision_config.output_channels must equal mask_decoder_config.hidden_size");
+    if (c.integer("prompt_encoder_config.image_size", v.image) != v.image)
+        mask_decoder::contradiction(
+            c, "prompt_encoder_config.image_size must equal vision_config.image_size");
     prompt = mask_decoder::read_prompt(c, v.image, v.grid(), v.output);
 }
 

@@ -64,7 +64,8 @@ HieraConfig read_hiera(const Config& c) {
     h.global_blocks =
         c.integers(b + "global_attention_blocks", h.global_blocks, {.low = 0, .high = 1024});
     h.mlp_ratio = c.number(b + "mlp_ratio", h.mlp_ratio, {.low = 0.01, .high = 64});
-    h.eps = static_cast<float>(c.number(b + "layer_norm_eps", 1e-6));
+    h.eps = mask_decoder::read_eps(c, b + "layer_norm_eps");
+    mask_decoder::check_activation(c, b + "hidden_act", "gelu");
     for (const auto* list : {&h.blocks, &h.dims, &h.heads, &h.windows}) {
         if (list->size() != kStages)
             unsupported(
@@ -131,7 +132,8 @@ ImageConfig::ImageConfig(const Config& c, StageShapes shapes)
                       "vision_config.fpn_hidden_size must equal mask_decoder_config.hidden_size");
     if (c.side("prompt_encoder_config.image_size", stages.image) != stages.image)
         contradiction(c, "prompt_encoder_config.image_size must equal backbone_config.image_size");
-    if (stages.image / c.side("prompt_encoder_config.patch_size", 16) != stages.sides[2]) {
+    if (stages.image / c.side("prompt_encoder_config.patch_size", 16, {.low = 1, .high = 256}) !=
+        stages.sides[2]) {
         contradiction(c,
                       "prompt_encoder_config.patch_size must be the stride of the encoder's third "
                       "stage");

@@ -49,8 +49,9 @@ MemoryConfig::MemoryConfig(const Config& c, const ImageConfig& image,
     a.theta = c.number("rope_parameters.rope_theta", c.number("memory_attention_rope_theta", 10000),
                        {.low = 1, .high = 1e9});
     must_be("memory_attention_hidden_size", dim);
-    if (c.text(mlp + "_hidden_act", "relu") != "relu")
-        fail(ErrorKind::Unsupported, c.name() + ": " + mlp + "_hidden_act must be relu");
+    mask_decoder::check_activation(c, mlp + "_hidden_act", "relu");
+    for (const char* part : {"mask_downsampler", "memory_fuser"})
+        mask_decoder::check_activation(c, std::string(part) + "_hidden_act", "gelu");
     // Rotary positions turn pairs of channels, half of them by the row and half by the column.
     if (dim % (4 * a.heads * a.downsample) != 0)
         contradiction(c,
