@@ -141,7 +141,8 @@ class Detections(NotebookPicture):
     def to_coco(self, image_id: int = 0) -> list[JsonObject]:
         """COCO result annotations of the detections.
 
-        Each has bbox XYWH, score and category_id = class_id + 1; with masks also segmentation (RLE,
+        Each has bbox XYWH, score (None for an object of a video that no detector found) and
+        category_id = class_id + 1; with masks also segmentation (RLE,
         counts as str), area and predicted_iou.
         """
         records = [] if self.masks is None else self.masks.to_coco(image_id)
@@ -153,7 +154,7 @@ class Detections(NotebookPicture):
                 "category_id": int(self.class_id[i]) + 1,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": (x1 - x0) * (y1 - y0),
-                "score": float(self.scores[i]),
+                "score": None if np.isnan(self.scores[i]) else float(self.scores[i]),
                 "iscrowd": 0,
             }
             if records:

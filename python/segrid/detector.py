@@ -128,6 +128,7 @@ class Detector(LoadedModel):
         Source: transformers' Owlv2Processor.post_process_grounded_object_detection.
         """
         if isinstance(image, (list, tuple)):
+            self.texts_of(prompts)  # raises for prompts that do not fit, for no images too
             if batch_size < 1:
                 raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
             with ThreadPoolExecutor(1) as reader:
@@ -200,6 +201,8 @@ class Detector(LoadedModel):
         as in scenic's OWL-ViT.
         """
         check_thresholds(threshold, nms)
+        if nms is None:
+            raise TypeError("nms: expected one number from 0 to 1, got None; 1 keeps all boxes")
         scene, pixels = self._scene(image)
         scenes, boxes = [], []
         for i, (source, box) in enumerate(_examples(examples)):
@@ -236,11 +239,15 @@ class Detector(LoadedModel):
     ) -> Detections:
         """Boxes of anything that looks like an object, without prompts: OWLv2's objectness.
 
+        max_boxes : so many of the best at most; None: all
+
         Labels are "object".
 
         Raises NotImplementedError for OWL-ViT, which has none, and what `detect` raises.
         """
         check_thresholds(threshold, nms)
+        if max_boxes is not None and max_boxes < 0:
+            raise ValueError(f"max_boxes: must not be negative, got {max_boxes}")
         scene, pixels = self._scene(image)
         found = detections(
             self._engine.propose(scene, threshold, nms), ["object"], scene.image_size, pixels
@@ -271,7 +278,9 @@ class Detector(LoadedModel):
 
         Raises what `detect` raises for prompts.
         """
-        groups: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
+        groups: list[Any] = (
+            [prompts] if isinstance(prompts, str) else list(() if prompts is None else prompts)
+        )
         if not groups:
             raise ValueError("prompts: none given; say what to look for, or use propose()")
         synonyms: list[list[str]] = [

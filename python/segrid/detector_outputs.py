@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrid.detections import Detections
+from segrid.detector import Prompts
 
 
 class _Columns(NamedTuple):
@@ -21,10 +22,13 @@ class _Columns(NamedTuple):
     names: Sequence[str] | None = None
 
 
-def to_detections(output: Any, size: tuple[int, int]) -> Detections:
+def to_detections(output: Any, size: tuple[int, int], prompts: Prompts | None = None) -> Detections:
     """The output of a detector, in any form that `Pipeline` lists, for an image of `size` (H, W).
 
-    Raises ValueError for other forms and for boxes that are not finite.
+    prompts : what the detector was asked for. Names without class ids get the index of the prompt
+        that names them; other names get the next numbers
+
+    Raises ValueError for other forms, and for boxes and scores that are not finite.
     """
     if isinstance(output, Detections):
         return output
@@ -40,16 +44,31 @@ def to_detections(output: Any, size: tuple[int, int]) -> Detections:
     if table.shape[1] > 5 and class_ids is None:
         class_ids = table[:, 5]
     scores = np.ones(len(boxes), np.float32) if scores is None else to_numpy(scores)
+    bad = np.flatnonzero(~np.isfinite(scores.astype(np.float64)))
+    if len(bad):
+        raise ValueError(f"detector: scores[{bad[0]}] is {scores[bad[0]]}")
     if found.names is not None:
         names = [str(name) for name in found.names]
         if class_ids is None:
-            first_seen = list(dict.fromkeys(names))
-            class_ids = [first_seen.index(name) for name in names]
+            class_ids = _ids_of(names, prompts)
         return Detections(boxes, scores, names, to_numpy(class_ids), size)
     if class_ids is None:
         return Detections(boxes, scores, ["object"] * len(boxes), np.zeros(len(boxes), int), size)
     class_ids = to_numpy(class_ids).astype(int)
     return Detections(boxes, scores, [f"class {k}" for k in class_ids], class_ids, size)
+
+
+def _ids_of(names: list[str], prompts: Prompts | None) -> list[int]:
+    """The index of the prompt that names each; names of no prompt follow in their order."""
+    groups = [prompts] if isinstance(prompts, str) else list(prompts or ())
+    known = {
+        text: i
+        for i, group in reversed(list(enumerate(groups)))
+        for text in ([group] if isinstance(group, str) else group)
+    }
+    others = [name for name in dict.fromkeys(names) if name not in known]
+    known |= {name: len(groups) + i for i, name in enumerate(others)}
+    return [known[name] for name in names]
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
@@ -68,9 +87,9 @@ def _columns(output: Any) -> _Columns:
         names = [output.names[int(k)] for k in to_numpy(boxes.cls)]
         return _Columns(boxes.xyxy, boxes.conf, boxes.cls, names)
     if isinstance(output, dict):
-        labels = output.get("text_labels")
-        labels = output.get("labels") if labels is None else labels
-        return _with_labels(output.get("boxes"), output.get("scores"), labels)
+        names, labels = output.get("text_labels"), output.get("labels")
+        columns = _with_labels(output.get("boxes"), output.get("scores"), labels)
+        return columns if names is None else columns._replace(names=names)
     if isinstance(output, tuple) and len(output) in (2, 3) and np.ndim(to_numpy(output[0])) == 2:
         return _with_labels(output[0], output[1], output[2] if len(output) == 3 else None)
     return _Columns(output)

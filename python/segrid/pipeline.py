@@ -123,8 +123,8 @@ class Pipeline:
         masks without a return to Python.
 
         image : path, bytes, PIL image or array
-        prompts, threshold, nms : as in `Detector.detect`; boxes of a callable that gives no scores
-            have the score 1
+        prompts, threshold, nms : as in `Detector.detect`, for other detectors too; boxes of a
+            callable that gives no scores have the score 1
         batch_size : the largest number of boxes that are decoded to masks at once; default: one
             for each thread
         boxes : (N, 4) XYXY in image pixels, in place of a detector; labels : N texts for them
@@ -132,7 +132,8 @@ class Pipeline:
 
         Boxes go to the segmenter as they are, even where they reach beyond the image. Returns
         `Detections` with `masks`.
-        Raises ValueError for a wrong mixture of arguments and for boxes that are not finite, and
+        Raises ValueError for a wrong mixture of arguments and for boxes that are not finite (of
+        `boxes=` also for reversed ones and those without area), and
         what the detector and the segmenter raise.
         """
         check_thresholds(threshold, nms)
@@ -171,6 +172,7 @@ class Pipeline:
                         {"boxes": boxes} | ({} if labels is None else {"labels": labels}),
                         _size(pixels),
                     )
+                    _check_corners(found.boxes)
                 else:
                     found = _ask(self.detector, pixels, prompts, threshold, nms)
                 embedding = encoding.result()
@@ -250,6 +252,16 @@ class Pipeline:
             return self.segmenter.encode(pixels)
 
 
+def _check_corners(boxes: NDArray[np.float32]) -> None:
+    """Raises ValueError naming the first box of a user that is reversed or has no area."""
+    bad = np.flatnonzero((boxes[:, 2:] <= boxes[:, :2]).any(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"boxes[{bad[0]}]: {boxes[bad[0]].tolist()} is reversed or has no area; boxes are "
+            "(x0, y0, x1, y1) with x0 < x1 and y0 < y1"
+        )
+
+
 def _size(pixels: _core.Image) -> tuple[int, int]:
     height, width = pixels.array.shape[:2]
     return int(height), int(width)
@@ -271,7 +283,9 @@ def _ask(
         array = Image.fromarray(array)
     return _filtered(
         to_detections(
-            detector(array) if prompts is None else detector(array, prompts), _size(pixels)
+            detector(array) if prompts is None else detector(array, prompts),
+            _size(pixels),
+            prompts,
         ),
         threshold,
         nms,

@@ -205,9 +205,8 @@ def test_supervision_and_prompts(tiny, coins):
 
 
 def test_pictures_of_odd_boxes(tiny, coins):
-    odd = segrid.Pipeline(None, tiny)(
-        coins, boxes=[[50, 50, 10, 10], [1e30, 5, 2e30, 9], [-1e30, -5, 3, 1e30]]
-    )
+    boxes = [[50.0, 50, 10, 10], [1e8, 5, 2e8, 9], [-1e8, -5, 3, 1e8]]
+    odd = segrid.Pipeline(lambda array: boxes, tiny)(coins)
     assert odd.picture().shape == coins.shape
 
 
@@ -246,3 +245,30 @@ def test_errors(tiny, coins, pipeline):
     with pytest.raises(ValueError, match="prompts"):
         pipeline(coins, [""])
     assert len(pipeline(coins, "nuclei", threshold=0)) > 0  # The pipeline works afterwards.
+
+
+def test_names_of_a_callable_get_the_index_of_their_prompt(tiny, coins):
+    prompts = ["cat", ["dog", "hound"]]
+    box = [10.0, 10, 40, 40]
+    for names, ids in ((["hound", "cat"], [1, 0]), (["cat"], [0]), (["bird", "dog"], [2, 1])):
+
+        def detector(array, prompts, names=names):
+            return {"boxes": [box] * len(names), "labels": names}
+
+        found = segrid.Pipeline(detector, tiny)(coins, prompts)
+        assert found.class_id.tolist() == ids and found.labels == names
+    transformers = {"boxes": [box] * 2, "labels": [1, 0], "text_labels": ["dog", "cat"]}
+    found = segrid.Pipeline(lambda array, prompts: transformers, tiny)(coins, prompts)
+    assert found.class_id.tolist() == [1, 0] and found.labels == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("box", [[30, 30, 20, 40], [30, 30, 40, 20], [30, 30, 30, 40]])
+def test_boxes_of_the_user_have_an_area(tiny, coins, box):
+    with pytest.raises(ValueError, match=r"boxes\[1\].*reversed or has no area"):
+        segrid.Pipeline(None, tiny)(coins, boxes=[[1, 1, 20, 20], box])
+
+
+def test_scores_of_a_callable_are_numbers(tiny, coins):
+    pipeline = segrid.Pipeline(lambda array: [[1, 1, 20, 20, float("nan")]], tiny)
+    with pytest.raises(ValueError, match=r"scores\[0\] is nan"):
+        pipeline(coins)
