@@ -173,6 +173,27 @@ def test_finished_jobs_are_forgotten(started, settings):
     assert [client.get(f"/v1/jobs/{job}").status_code for job in jobs] == [404, 404, 200, 200]
 
 
+def test_the_masks_of_finished_jobs_are_limited(started, settings, followed, client):
+    """Those of results and of events; the last job can always be asked for."""
+    held = client.app.state.service.jobs.get(followed[1]).held
+    counts = [
+        mask["mask"]["counts"]
+        for _, kind, data in events_of(client.get(f"/v1/jobs/{followed[1]}/events").text)
+        if kind == "masks"
+        for mask in data["masks"].values()
+    ]
+    assert held > sum(map(len, counts)) > 100
+    for fits, expected in ((0.5, [404, 404, 200]), (2.5, [404, 200, 200])):
+        limited = started(replace(settings, jobs_bytes=int(fits * held)))
+        address, _ = opened(limited)
+        limited.post(f"{address}/objects", json=CLICK)
+        jobs = []
+        for _ in range(3):
+            jobs.append(limited.post(f"{address}/propagate", json={}).json()["job_id"])
+            finished(limited, jobs[-1])
+        assert [limited.get(f"/v1/jobs/{job}").status_code for job in jobs] == expected
+
+
 def test_row_59_a_clock_that_jumps_ends_nothing(client, followed, monkeypatch):
     """Sessions and finished jobs live as long as they should when the clock is set."""
     service, address = client.app.state.service, opened(client)[0]

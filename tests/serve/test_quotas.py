@@ -260,11 +260,13 @@ def test_the_token_of_a_websocket(started, settings):
 
 
 def test_pages_of_other_sites_may_not_call(started, settings):
-    client = started(replace(settings, hosts=("testserver",)))
+    named = replace(settings, hosts=("TestServer:80",), cors=("http://Tool.example/",))
+    client = started(named)
     evil = {"origin": "http://evil.example"}
     error_of(client.post("/v1/images", content=b"x", headers=evil), 403, "other_site")
-    own = {"origin": "http://testserver"}
-    assert client.post("/v1/images", content=b"x", headers=own).status_code == 415
+    for own in ("http://testserver", "http://tool.example"):
+        answer = client.post("/v1/images", content=b"x", headers={"origin": own})
+        assert answer.status_code == 415
     error_of(client.get("/v1/health", headers={"host": "evil.example"}), 421, "wrong_host")
     for host in ("testserver.evil.example", "evil@testserver", "[", ""):
         assert client.get("/v1/health", headers={"host": host}).status_code == 421

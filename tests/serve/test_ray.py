@@ -126,9 +126,20 @@ def test_errors_are_those_of_one_process(client, cluster, photo):
     with httpx2.Client(base_url=f"http://127.0.0.1:{cluster}") as stranger:
         assert stranger.get("/v1/models").status_code == 401
         assert stranger.get("/v1/health").status_code == 200
-    image = upload(client, photo + b"another")
+    for _ in range(2):  # the first DELETE takes back one of two uploads
+        image = upload(client, photo + b"another")
     assert client.delete(f"/v1/images/{image}").status_code == 204
-    assert client.get(f"/v1/images/{image}").status_code == 404
+    assert client.get(f"/v1/images/{image}").status_code == 200
+    assert client.delete(f"/v1/images/{image}").status_code == 204
+    for method in ("GET", "DELETE"):
+        assert client.request(method, f"/v1/images/{image}").status_code == 404
+
+
+def test_a_second_service_on_the_cluster_is_refused(cluster, settings):
+    from segrid.serve.ray import deploy
+
+    with pytest.raises(RuntimeError, match="has the service already"):
+        deploy(settings)
 
 
 def test_a_job_about_an_image(client, photo, coins, segmenter):

@@ -36,11 +36,38 @@ def test_the_environment_sets_every_kind():
         ("GRACE", "inf"),
         ("GRACE", "nan"),
         ("X", "1"),
+        ("TOKEN", " abc"),
+        ("TOKEN", "abc\n"),
+        ("TOKEN", "p\u00e4ssword"),
+        ("HOSTS", "http://example.com"),
+        ("HOSTS", "*"),
+        ("HOSTS", "[::1"),
+        ("CORS", "localhost:3000"),
+        ("CORS", "http://a/b"),
+        ("CORS", "*"),
     ],
 )
 def test_values_that_do_not_fit_are_named(name, value):
     with pytest.raises(ValueError, match=f"(?i){name}"):
         Settings.from_environment({f"SEGRID_SERVE_{name}": value})
+
+
+def test_names_and_origins_are_those_that_requests_send():
+    """They are compared with what browsers send: small letters, no port, no last slash."""
+    hosts = ("EXAMPLE.com", "example.com:8000", "[::1]", "::1", "[FE80::1]:80", "127.0.0.1:80")
+    found = Settings(hosts=hosts).hosts
+    assert found == ("example.com", "example.com", "::1", "::1", "fe80::1", "127.0.0.1")
+    cors = ("http://localhost:3000/", "HTTPS://A.b:443", "http://a:80/", "http://[::1]:80", "null")
+    found = Settings(cors=cors).cors
+    assert found == ("http://localhost:3000", "https://a.b", "http://a", "http://[::1]", "null")
+    kept = ("https://a:80", "http://a:8080", "http://[1::80]", "app://b", "*")
+    assert Settings(cors=kept, token="a long text").cors == kept
+
+
+def test_the_media_root_is_a_folder(tmp_path):
+    for_host(Settings(media_root=str(tmp_path)), "127.0.0.1")
+    with pytest.raises(ValueError, match="media_root.*there is no folder"):
+        for_host(Settings(media_root=str(tmp_path / "none")), "127.0.0.1")
 
 
 def test_two_models_need_two_names():
@@ -74,10 +101,18 @@ def test_workers_are_refused_with_the_reason():
         refuse_workers(2)
 
 
+def as_in_the_table(value):
+    """A default as docs/serve.md shows it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value:g}" if isinstance(value, float) else str(value) or "empty"
+
+
 def test_the_table_of_the_documentation_is_complete():
     page = (Path(__file__).parents[2] / "docs/serve.md").read_text()
     for setting in fields(Settings):
-        row = f"| `{setting.name}` |"
-        assert row in page, f"docs/serve.md lacks {setting.name}"
-        line = page[page.index(row) :].split("\n")[0]
-        assert setting.metadata["meaning"] in line, line
+        shown = as_in_the_table(setting.default)
+        row = f"| `{setting.name}` | {shown} | {setting.metadata['meaning']} |"
+        assert row in page.split("\n"), f"docs/serve.md lacks {row}"

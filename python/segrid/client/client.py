@@ -32,7 +32,8 @@ class Client(Closing):
     timeout : for the server to begin an answer, seconds
     retries : how often a request is sent again that the server was too busy for, after the time
         that it asks for; and how often a lost stream of events is taken up again. Where all
-        sessions are taken, `session` and `session_at` raise at once
+        sessions are taken, or the server asks for more time than `timeout`, the call raises at
+        once; `ServiceError.retry_after` has that time
     transport : how httpx2 sends requests; None: over the network
     """
 

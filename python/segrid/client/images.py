@@ -64,7 +64,7 @@ class RemoteImage:
 
         progress : is called with the job's state; without it the request waits for the masks
 
-        Raises ServiceError.
+        Raises ServiceError, of the kind "cancelled" where another caller cancels the job.
         """
         body = {**options, "wait": progress is None}
         answer = self._connection.json("POST", f"{self._address}/everything", json=body)

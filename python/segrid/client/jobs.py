@@ -36,7 +36,7 @@ class Job:
         """Its events after a number, those that were and those to come: number, kind ("progress",
         "masks", "end") and data. A lost connection is taken up where it was. Raises ServiceError.
         """
-        return self._connection.events(f"{self._address}/events", after)
+        return self._connection.events(self._address, after)
 
     def frames(
         self, after: int = 0, progress: Progress | None = None
@@ -45,7 +45,7 @@ class Job:
 
         progress : is called with the job's state after each frame
 
-        Raises ServiceError where the job fails; what came before is valid.
+        Raises ServiceError where the job fails or is cancelled; what came before is valid.
         """
         for _, kind, data in self.events(after):
             if kind == "masks":
@@ -56,7 +56,8 @@ class Job:
                 raise_failure(data)
 
     def wait(self, progress: Progress | None = None) -> JsonObject:
-        """Waits for the end, and returns the job's state. Raises ServiceError where it fails."""
+        """Waits for the end, and returns the job's state. Raises ServiceError where it fails or is
+        cancelled."""
         for _, kind, data in self.events():
             if kind == "progress" and progress is not None:
                 progress(data)
@@ -66,6 +67,9 @@ class Job:
 
 
 def raise_failure(state: JsonObject) -> None:
-    """Raises ServiceError where a job failed."""
+    """Raises ServiceError where a job failed, or was cancelled (of the kind "cancelled")."""
     if state["status"] == "failed":
         raise ServiceError(500, state["error"], None)
+    if state["status"] == "cancelled":
+        text = "the job was cancelled, by a call or because the service stops"
+        raise ServiceError(409, {"kind": "cancelled", "message": text}, None)

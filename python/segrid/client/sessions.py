@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from segrid._closing import Closing
+from segrid._files import atomic_write
 from segrid._types import JsonObject, Progress
 from segrid.client.connection import Connection, ServiceError
 from segrid.client.jobs import Job
 from segrid.client.masks import FoundMask, FrameMasks, found_mask, frame_masks, sent_mask
 
 Direction = Literal["forward", "backward", "both"]
+GONE = ("not_found", "actor_lost")  # kinds of errors where there is no session to close
 
 
 class RemoteSession(Closing):
@@ -124,7 +126,8 @@ class RemoteSession(Closing):
         direction, start, frames : as `Session.propagate` has them
         progress : is called with the job's state after each frame
 
-        A loop that is left early cancels the job. Raises ServiceError.
+        A loop that is left early cancels the job. Raises ServiceError, of the kind "cancelled"
+        where another caller cancels it; the frames that came before are valid.
         """
         job = self.start(direction, start=start, frames=frames)
         try:
@@ -144,7 +147,7 @@ class RemoteSession(Closing):
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Writes everything but the video to a file. Raises ServiceError, OSError."""
-        Path(path).write_bytes(self._connection.send("GET", f"{self._address}/snapshot").content)
+        _write(path, self._connection.send("GET", f"{self._address}/snapshot").content)
 
     def take_up(self, path: str | os.PathLike[str]) -> None:
         """Goes on from such a file, in place of what the session holds. Raises ServiceError."""
@@ -159,8 +162,18 @@ class RemoteSession(Closing):
         """Writes all masks to a file: JSON, CSV, a zip of label PNGs, or an MP4. Raises
         ServiceError, OSError."""
         answer = self._connection.send("GET", f"{self._address}/export", params={"format": format})
-        Path(path).write_bytes(answer.content)
+        _write(path, answer.content)
 
     def close(self) -> None:
-        """Closes the session in the service. Raises ServiceError."""
-        self._connection.send("DELETE", self._address)
+        """Closes the session in the service. It does nothing where the session is gone. Raises
+        ServiceError."""
+        try:
+            self._connection.send("DELETE", self._address)
+        except ServiceError as error:
+            if error.kind not in GONE:
+                raise
+
+
+def _write(path: str | os.PathLike[str], content: bytes) -> None:
+    with atomic_write(path) as part:
+        part.write_bytes(content)

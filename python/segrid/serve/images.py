@@ -117,6 +117,17 @@ class Images:
             if found.holders <= 0 and image_id in self._images:
                 self._drop(image_id)
 
+    def ids(self) -> list[str]:
+        """The ids of all images."""
+        with self._lock:
+            return list(self._images)
+
+    def forget(self, image_id: str) -> None:
+        """Drops an image, whoever holds it."""
+        with self._lock:
+            if image_id in self._images:
+                self._drop(image_id)
+
     def _drop(self, image_id: str) -> None:
         self.bytes -= self._images.pop(image_id).bytes
         for key in [key for key in self._scenes if key[1] == image_id]:

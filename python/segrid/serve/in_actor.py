@@ -84,6 +84,18 @@ class AppInActor:
             return False
         return True
 
+    def image_ids(self) -> list[str]:
+        """The images that are encoded here."""
+        return self._app.state.service.images.ids()
+
+    def forget_image(self, image_id: str) -> None:
+        """Drops an image, where it is encoded here."""
+        self._app.state.service.images.forget(image_id)
+
+    def job_ids(self) -> list[str]:
+        """The jobs that can be asked for here."""
+        return [job.job_id for job in self._app.state.service.jobs.all()]
+
     def session_count(self) -> int:
         """The number of open sessions."""
         return len(self._app.state.service.sessions)

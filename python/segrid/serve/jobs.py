@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 import threading
@@ -36,7 +37,10 @@ class Event(NamedTuple):
 
 @dataclass(eq=False)
 class Job:
-    """A job and its numbered events, from 1. One thread works on it, any may read it."""
+    """A job and its numbered events, from 1. One thread works on it, any may read it.
+
+    held : about the bytes of its result and of the masks in its events
+    """
 
     kind: str
     session_id: str | None = None
@@ -50,6 +54,7 @@ class Job:
     started_at: float | None = None
     completed_at: float | None = None
     ended: float | None = None  # by the clock that nobody sets
+    held: int = 0
     token: CancelToken = field(default_factory=CancelToken)
 
     def __post_init__(self) -> None:
@@ -98,6 +103,8 @@ class Job:
         """Adds an event and wakes those who listen. Any thread may call it."""
         with self._lock:
             self._events.append(Event(len(self._events) + 1, kind, data))
+            if kind == "masks":
+                self.held += sum(len(record.rle["counts"]) for record in data[1].values())
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:  # the loop is closed, and nobody listens
@@ -129,7 +136,7 @@ class Job:
 
 class Jobs:
     """The jobs of the service. `running_jobs` of them run at once, in the order in which they were
-    started; finished ones are kept for `job_timeout`.
+    started; finished ones are kept for `job_timeout`, unless they are too many or too large.
 
     told : is called with the errors of jobs, on any thread
     """
@@ -189,7 +196,9 @@ class Jobs:
         try:
             if job.token.cancelled:
                 return "cancelled", None, None
-            return "completed", work(job), None
+            result = work(job)
+            job.held += len(json.dumps(result))
+            return "completed", result, None
         except Cancelled:
             return "cancelled", None, None
         except ServiceError as error:
@@ -218,12 +227,16 @@ class Jobs:
                 task.cancel()
 
     def forget_old(self) -> None:
-        """Forgets finished jobs that are too many or too old."""
-        over = [job for job in self._jobs.values() if job.is_over]
-        surplus = len(over) - self._settings.kept_jobs
+        """Forgets finished jobs that are too old, and the oldest of those that are too many or too
+        large. The last one that has finished is not too large."""
+        over = sorted((job for job in self.all() if job.is_over), key=lambda job: -(job.ended or 0))
         oldest = time.monotonic() - self._settings.job_timeout
+        held = 0
         for place, job in enumerate(over):
-            if place < surplus or (job.ended or 0) < oldest:
+            held += job.held
+            is_surplus = place >= self._settings.kept_jobs
+            is_large = place > 0 and held > self._settings.jobs_bytes
+            if is_surplus or is_large or (job.ended or 0) < oldest:
                 del self._jobs[job.job_id]
 
     def forget_session(self, session_id: str) -> None:

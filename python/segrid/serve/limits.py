@@ -19,11 +19,10 @@ from segrid.serve.compat.error_forms import error_body
 from segrid.serve.errors import ServiceError
 from segrid.serve.logs import request_id
 from segrid.serve.metrics import Metrics
-from segrid.serve.settings import Settings
+from segrid.serve.settings import Settings, host_name
 from segrid.serve.streamed_body import Bodies, StreamedBody
 
 logger = logging.getLogger("segrid.serve")
-HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?", re.ASCII)  # the name, the port
 OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 # Without a token: they show nothing of anybody, and a browser cannot send one for them.
 OPEN_TO_ALL = re.compile(r"/|/page/.*|/docs|/openapi\.json|/v1/health|/v1/ready|/favicon\.ico")
@@ -103,7 +102,7 @@ class Gate:
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raises ServiceError for callers that may not call."""
         host = headers.get("host", "")
-        if self._settings.hosts and _name_of(host) not in self._settings.hosts:
+        if self._settings.hosts and host_name(host) not in self._settings.hosts:
             raise ServiceError(
                 421, "wrong_host", "the service has another name (hosts)", setting="hosts"
             )
@@ -206,9 +205,3 @@ def route_of(scope: Scope) -> str:
         return "other"
     prefix = scope["path"].split("/")[: -own.count("/")]
     return "/".join(prefix) + own if "/".join(prefix) in PREFIXES else own
-
-
-def _name_of(host: str) -> str:
-    """The name in a header Host, without the port."""
-    found = HOST.fullmatch(host)
-    return found[1].strip("[]").lower() if found else ""

@@ -8,6 +8,12 @@ from pathlib import Path
 from segrid.serve.errors import ServiceError
 
 
+def check_root(root: str) -> None:
+    """Raises ValueError for a media root that is no folder. Empty: there is none."""
+    if root and not Path(root).is_dir():
+        raise ValueError(f"media_root: there is no folder {root}; make it, or name another one")
+
+
 def media_path(root: str, named: str) -> Path:
     """The path of a video below the media root, with symbolic links resolved.
 

@@ -3,7 +3,8 @@
 python -m segrid.serve.ray --replicas 4 --threads 8        # on a node of a running cluster
 
 The addresses and answers are those of `segrid serve`, except that events of jobs come as
-server-sent events alone. Needs segrid[serve] and ray[serve]."""
+server-sent events alone. The service stays on the cluster when the command ends; `--remove` ends
+it. Needs segrid[serve] and ray[serve]."""
 
 from __future__ import annotations
 
@@ -12,20 +13,19 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from segrid.serve.errors import ServiceError
 from segrid.serve.in_actor import AppInActor, Call, Head
 from segrid.serve.limits import Gate
 from segrid.serve.metrics import Metrics
-from segrid.serve.ray_directory import Directory
-from segrid.serve.ray_forward import COMMON, DIRECTORY, NAMESPACE, Forward, OfRay
+from segrid.serve.ray_directory import STARTED, Directory
+from segrid.serve.ray_forward import COMMON, DIRECTORY, NAMESPACE, Forward, OfRay, kill
 from segrid.serve.settings import Settings
 
 APP, IMAGES = "segrid", "images"
-EMPTY = 5.0  # seconds between two looks for actors whose session has timed out
-STARTED = 300.0  # seconds in which an actor must have loaded its models
+EMPTY = 5.0  # seconds between two looks for what is no longer needed
 logger = logging.getLogger("segrid.serve")
 
 
@@ -34,13 +34,30 @@ class Worker:
 
     def __init__(self, settings: Settings, secret: bytes, threads: int) -> None:
         self._inside = AppInActor(settings, secret, threads)
+        # The services that are imitated have images of their own, which the directory knows not.
+        self._has_others = bool(settings.compat)
+        self._encoded: set[str] = set()  # images that this process has encoded for a call
         self._ready: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Loads the models, once."""
         if self._ready is None:
             self._ready = asyncio.ensure_future(self._inside.start())
+            self._sweeping = asyncio.ensure_future(_again_and_again(self.forget_images))
         await asyncio.shield(self._ready)
+
+    async def forget_images(self) -> None:
+        """Drops the images that were deleted, or that the directory has dropped."""
+        import ray
+
+        held = list(self._encoded) if self._has_others else self._inside.image_ids()
+        if not held:
+            return
+        directory = ray.get_actor(DIRECTORY, NAMESPACE)
+        for image_id in await directory.unknown_images.remote(held):
+            self._inside.forget_image(image_id)
+            self._encoded.discard(image_id)
 
     async def call(self, call: Call, image_id: str | None) -> AsyncIterator[Head | bytes]:
         """The answer. An image that another process has encoded is encoded here first."""
@@ -55,6 +72,8 @@ class Worker:
 
         upload = await ray.get_actor(DIRECTORY, NAMESPACE).image.remote(image_id)
         if upload is not None:
+            if self._has_others:
+                self._encoded.add(image_id)
             async for piece in self._inside.answer(upload):
                 if isinstance(piece, Head) and piece.status != 201:
                     logger.error("image %s was refused: %d", image_id, piece.status)
@@ -63,6 +82,11 @@ class Worker:
         """The number of open sessions."""
         await self.start()
         return self._inside.session_count()
+
+    async def job_ids(self) -> list[str]:
+        """The jobs that can be asked for here."""
+        await self.start()
+        return self._inside.job_ids()
 
     async def check_health(self) -> None:
         """Ray asks it; a process that does not answer is replaced."""
@@ -91,7 +115,8 @@ def deploy(
     replicas : processes for calls about images, each with its own model
     threads : the thread budget of each process, and the CPUs that Ray reserves for it
 
-    Raises ValueError for an address that others can reach without a token, ImportError without
+    Raises RuntimeError where the cluster has the service already, ValueError for an address that
+    others can reach without a token and for a media root that is no folder, ImportError without
     ray[serve].
     """
     import ray
@@ -104,12 +129,15 @@ def deploy(
     secret = secrets.token_bytes(32)
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
+    if _is_deployed():  # its actors have other settings, and another secret of the images' ids
+        raise RuntimeError(
+            "the cluster has the service already; end it first, with segrid.serve.ray.remove() or "
+            "python -m segrid.serve.ray --remove, which closes its sessions"
+        )
     serve.start(http_options={"host": host, "port": port})
-    actor = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    actor = {"namespace": NAMESPACE, "lifetime": "detached"}
     directory = ray.remote(Directory).options(name=DIRECTORY, num_cpus=0, max_restarts=-1, **actor)
-    directory.remote(
-        settings.images_bytes, settings.kept_jobs + settings.pending_jobs, settings.max_sessions
-    )
+    directory.remote(settings.images_bytes, settings.max_sessions)
     inner = replace(settings, trackers=(), compat=())  # replicas follow nothing
     common = ray.remote(Worker).options(
         name=COMMON, num_cpus=threads, max_concurrency=1000, max_restarts=-1, **actor
@@ -164,32 +192,64 @@ def _ingress(settings: Settings, secret: bytes, threads: int) -> OfRay:
         """Takes the requests, and ends the actors of sessions that have timed out."""
 
         def __init__(self, images: OfRay) -> None:
-            self._sweeping = asyncio.ensure_future(_sweep())
+            self._sweeping = asyncio.ensure_future(_again_and_again(_sweep))
 
     return Ingress
 
 
+async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:
+    """Does a work every `EMPTY` seconds; an error is logged, and does not end it."""
+    while True:
+        await asyncio.sleep(EMPTY)
+        try:
+            await work()
+        except Exception:
+            logger.exception("clearing up failed; it is done again in %g s", EMPTY)
+
+
 async def _sweep() -> None:
-    """Ends actors whose session is closed, or that do not answer."""
+    """Ends actors whose session is closed or was never opened, or that do not answer, and forgets
+    the jobs that their actors have forgotten."""
     import ray
     from ray.exceptions import RayError
 
-    while True:
-        await asyncio.sleep(EMPTY)
-        directory = ray.get_actor(DIRECTORY, NAMESPACE)
-        for session_id, name in (await directory.sessions.remote()).items():
-            try:
-                actor = ray.get_actor(name, NAMESPACE)
-                if await actor.session_count.remote():
-                    continue
-                ray.kill(actor)
-            except (RayError, ValueError):
-                logger.warning("the actor of session %s is gone", session_id)
-            await directory.closed.remote(session_id)
+    directory = ray.get_actor(DIRECTORY, NAMESPACE)
+    for name in await directory.overdue.remote():
+        logger.warning("%s has opened no session in time and is ended", name)
+        kill(name)
+        await directory.opened.remote(name, None)
+    for session_id, name in (await directory.sessions.remote()).items():
+        try:
+            actor = ray.get_actor(name, NAMESPACE)
+            if await actor.session_count.remote():
+                continue
+            ray.kill(actor)
+        except (RayError, ValueError):
+            logger.warning("the actor of session %s is gone", session_id)
+        await directory.closed.remote(session_id)
+    jobs = await directory.jobs.remote()  # before the actors are asked: later ones are not in it
+    for name in set(jobs.values()):
+        try:
+            known = await ray.get_actor(name, NAMESPACE).job_ids.remote()
+        except (RayError, ValueError):
+            known = []
+        gone = [job_id for job_id, of in jobs.items() if of == name and job_id not in known]
+        await directory.forget_jobs.remote(gone)
+
+
+def _is_deployed() -> bool:
+    """Whether the cluster has the service."""
+    import ray
+
+    try:
+        ray.get_actor(DIRECTORY, NAMESPACE)
+    except ValueError:
+        return False
+    return True
 
 
 def remove() -> None:
-    """Ends the service on the cluster, with all sessions."""
+    """Ends the service on the cluster, with all sessions. Raises ValueError where there is none."""
     import ray
     from ray import serve
 
@@ -197,10 +257,7 @@ def remove() -> None:
     names = [*dict(ray.get(directory.sessions.remote())).values(), COMMON, DIRECTORY]
     serve.shutdown()
     for name in names:
-        try:
-            ray.kill(ray.get_actor(name, NAMESPACE))
-        except ValueError:
-            pass
+        kill(name)
 
 
 def main() -> None:
@@ -213,8 +270,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--remove", action="store_true", help="end the service, and its sessions")
     a = parser.parse_args()
     ray.init(a.address, log_to_driver=False)
+    if a.remove:
+        remove()
+        return
     deploy(replicas=a.replicas, threads=a.threads, host=a.host, port=a.port)
     while True:
         time.sleep(3600)

@@ -11,10 +11,10 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from segrid._types import JsonObject
 from segrid.serve.errors import ServiceError, not_found
 from segrid.serve.in_actor import Call, Head
 from segrid.serve.settings import Settings
+from segrid.serve.v1.schemas import EverythingBody
 
 Answer = AsyncGenerator[Head | bytes, None]
 OfRay = Any  # an object of Ray, whose types are not known
@@ -89,12 +89,13 @@ class Forward:
         yield body
 
     async def _of_image(self, call: Call, image_id: str, rest: str) -> Answer:
-        if not await _directory().has_image.remote(image_id):
-            raise not_found()
         if call.method == "DELETE" and not rest:
-            await _directory().drop_image.remote(image_id)
+            if not await _directory().delete_image.remote(image_id):
+                raise not_found()
             yield Head(204, [])
             return
+        if not await _directory().has_image.remote(image_id):
+            raise not_found()
         if _is_job(call):
             head, body = await _whole(self._by_actor(COMMON, call, image_id))
             await _keep_job(head, body, COMMON)
@@ -124,7 +125,7 @@ class Forward:
         finally:
             await directory.opened.remote(name, opened)
             if opened is None:
-                _kill(name)
+                kill(name)
         yield head
         yield body
 
@@ -148,7 +149,7 @@ class Forward:
             raise
         if call.method == "DELETE" and not rest:
             await directory.closed.remote(session_id)
-            _kill(name)
+            kill(name)
 
     async def _of_job(self, call: Call, job_id: str) -> Answer:
         name = await _directory().job.remote(job_id)
@@ -239,9 +240,8 @@ def _is_job(call: Call) -> bool:
     if call.method != "POST" or not call.path.endswith("/everything"):
         return False
     try:
-        body: JsonObject = json.loads(call.body)
-        return body.get("wait", True) is False
-    except (ValueError, AttributeError):
+        return not EverythingBody.model_validate(json.loads(call.body)).wait
+    except ValueError:  # any replica says what is wrong with it
         return False
 
 
@@ -256,7 +256,8 @@ def _directory() -> OfRay:
     return ray.get_actor(DIRECTORY, NAMESPACE)
 
 
-def _kill(name: str) -> None:
+def kill(name: str) -> None:
+    """Ends an actor, where there is one of that name."""
     import ray
 
     try:

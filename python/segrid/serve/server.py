@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from segrid.serve import logs
 from segrid.serve.app import create_app
 from segrid.serve.connections import timed_protocol
+from segrid.serve.media import check_root
 from segrid.serve.service import Service
 from segrid.serve.settings import Settings
 
@@ -31,8 +32,9 @@ def run(settings: Settings, host: str, port: int, compat_port: int | None = None
 
     compat_port : a second port, at whose root is the first service of the setting `compat`
 
-    Raises ValueError for an address that others can reach without a token and for a second port
-    without a service, OSError for an address that is taken, and what loading the models raises.
+    Raises ValueError for an address that others can reach without a token, for a media root that is
+    no folder and for a second port without a service, OSError for an address that is taken, and
+    what loading the models raises.
     """
     settings = for_host(settings, host)
     if compat_port is not None and not settings.compat:
@@ -52,11 +54,13 @@ def run(settings: Settings, host: str, port: int, compat_port: int | None = None
 
 
 def for_host(settings: Settings, host: str) -> Settings:
-    """The settings as an address needs them. Without a token callers are those of this machine, and
-    they must name it: a name of another site that leads here is refused.
+    """The settings as an address and this machine need them. Without a token callers are those of
+    this machine, and they must name it: a name of another site that leads here is refused.
 
-    Raises ValueError for an address that others can reach without a token.
+    Raises ValueError for an address that others can reach without a token, and for a media root
+    that is no folder.
     """
+    check_root(settings.media_root)
     if settings.token:
         return settings
     if not is_loopback(host):

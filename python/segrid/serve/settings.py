@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 PREFIX = "SEGRID_SERVE_"
 MIB = 1 << 20
+HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?", re.ASCII)  # the name, the port
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", re.ASCII)
+DEFAULT_PORT = re.compile(r"(?<=^http)(://.+):80$|(?<=^https)(://.+):443$")
 Value = Any  # of a setting: str, int, float, bool or a tuple of them
 
 
@@ -91,6 +95,9 @@ class Settings:
     running_jobs: int = _setting(2, "Jobs that run at once; the others are pending.")
     pending_jobs: int = _setting(32, "Jobs that may be pending.")
     kept_jobs: int = _setting(256, "Finished jobs that can still be asked for.")
+    jobs_bytes: int = _setting(
+        256 * MIB, "Memory for the masks of finished jobs; the oldest jobs go first, bytes."
+    )
     job_timeout: float = _setting(600.0, "Time for which a finished job is kept, seconds.")
     # other servers
     compat: tuple[str, ...] = _setting(
@@ -132,6 +139,14 @@ class Settings:
             raise ValueError(f"compat: there are video and grid, got {unknown[0]!r}")
         if self.restore and not self.state_dir:
             raise ValueError("restore: needs state_dir, the folder where sessions are kept")
+        token = self.token
+        if not (token.isascii() and token.isprintable() and token == token.strip()):
+            raise ValueError(
+                "token: a header cannot hold it; use ASCII letters, digits and signs, without a "
+                "space or the end of a line before or after them"
+            )
+        object.__setattr__(self, "hosts", tuple(map(_host, self.hosts)))  # the class is frozen
+        object.__setattr__(self, "cors", tuple(_origin(each, token) for each in self.cors))
 
     @classmethod
     def from_environment(
@@ -177,6 +192,32 @@ def parsed(setting: Field[Value], text: str) -> Value:
         except ValueError:
             raise ValueError(f"{setting.name}: expected a number, got {text!r}") from None
     return text
+
+
+def host_name(host: str) -> str:
+    """The name in a header Host, without the port and in small letters; "" where it has none."""
+    found = HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""
+
+
+def _host(text: str) -> str:
+    """A name of the setting `hosts`, as requests are compared with it. Raises ValueError."""
+    name = host_name(text) or host_name(f"[{text}]")  # IPv6 also without brackets
+    if not name:
+        raise ValueError(
+            f"hosts: expected a name or an address, such as example.org or 127.0.0.1, got {text!r}"
+        )
+    return name
+
+
+def _origin(text: str, token: str) -> str:
+    """An origin of the setting `cors`, as browsers send it. Raises ValueError."""
+    origin = DEFAULT_PORT.sub(r"\1\2", text.lower().removesuffix("/"))
+    if origin == "*" and not token:
+        raise ValueError("cors: * needs a token; without one, name the origins that may call")
+    if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+        raise ValueError(f"cors: expected an origin such as http://localhost:3000, got {text!r}")
+    return origin
 
 
 def setting_named(name: str) -> Field[Value]:
