@@ -4,6 +4,7 @@ git-lfs pointer."""
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from pathlib import Path
 
@@ -14,10 +15,23 @@ LOOKED_AT = 1024  # bytes at the beginning of a file
 
 def check_model_file(path: str | os.PathLike[str], *, binary: str = "") -> None:
     """Raises CorruptFileError for a failed download; the message says what the file is and how to
-    get the right one. Raises OSError where it cannot be read.
+    get the right one. Raises OSError where it cannot be read, and ValueError where its path is not
+    UTF-8, which the engine needs.
 
     binary : the name of its content where a text file is wrong ("weights")
     """
+    name = os.fsdecode(path)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name!r}: this path is not UTF-8 and cannot be read; rename its folder or file"
+        ) from error
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a directory says what it is
+        raise CorruptFileError(
+            f"{name}: is a pipe or a device, not a regular file; copy its content into a file"
+        )
     with open(path, "rb") as file:
         begin = file.read(LOOKED_AT)
     found = _instead(begin, binary)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from segrid._downloads import check_model_file
 
 PACKAGED = Path(__file__).parent / "models"
+INDEX = "model.safetensors.index.json"
+SPLIT = "its weights are split over several files; merge them with transformers' save_pretrained()"
 
 
 class ModelFiles(NamedTuple):
@@ -30,8 +32,9 @@ def locate(model: str | os.PathLike[str]) -> ModelFiles:
         with config.json beside it, or a Hugging Face id ("facebook/sam2.1-hiera-tiny",
         "owner/name@revision"), whose files come from the Hub's cache or are downloaded into it
 
-    Raises FileNotFoundError naming what is missing, NotImplementedError for pickled checkpoints,
-    CorruptFileError for files that are empty, web pages or git-lfs pointers.
+    Raises FileNotFoundError naming what is missing; NotImplementedError for pickled checkpoints and
+    weights in several files; CorruptFileError for files that are empty, web pages, git-lfs
+    pointers, pipes or devices; ValueError for a path that is not UTF-8.
     """
     files = _located(model)
     check_model_file(files.config)
@@ -44,13 +47,13 @@ def _located(model: str | os.PathLike[str]) -> ModelFiles:
     if name in packaged_models():
         return _from_folder(PACKAGED / name)
     path = Path(name)
+    if path.is_dir():
+        return _from_folder(path)
     if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
         raise NotImplementedError(
             f"{name}: pickled checkpoints are never loaded (they can run code); convert its "
             f"weights once with `segrid convert {name} -o FOLDER` and pass that folder"
         )
-    if path.is_dir():
-        return _from_folder(path)
     if path.suffix == ".safetensors":
         return _files(path.parent, path)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not path.exists():
@@ -85,6 +88,15 @@ def tokenizer_folder(model: str, files: ModelFiles) -> Path:
 
 
 def _from_folder(folder: Path) -> ModelFiles:
+    if not (folder / "model.safetensors").exists():
+        if (folder / INDEX).exists():
+            raise NotImplementedError(f"model {str(folder)!r}: {SPLIT}")
+        if (folder / "pytorch_model.bin").exists():
+            raise NotImplementedError(
+                f"model {str(folder)!r}: holds pytorch_model.bin and no model.safetensors; pickled "
+                "weights are never loaded (they can run code); write the model again with "
+                "transformers' save_pretrained(), which makes model.safetensors"
+            )
     return _files(folder, folder / "model.safetensors")
 
 
@@ -128,11 +140,8 @@ def _from_hub(repo: str, revision: str | None = None) -> ModelFiles:
             "a folder"
         ) from error
     except EntryNotFoundError as error:
-        if optional("model.safetensors.index.json"):
-            raise NotImplementedError(
-                f"model {repo!r}: its weights are split over several files; merge them with "
-                "transformers' save_pretrained()"
-            ) from error
+        if optional(INDEX):
+            raise NotImplementedError(f"model {repo!r}: {SPLIT}") from error
         raise FileNotFoundError(
             f"model {repo!r}: has no config.json with model.safetensors on the Hub; for an "
             "original checkpoint use `segrid convert`"

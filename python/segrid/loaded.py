@@ -47,6 +47,7 @@ class LoadedModel:
             self._engine = kind(
                 config, self._files.weights, self._files.settings, device, precision, threads
             )
+            self._config = Path(config).read_bytes()  # for `save`; the file may be a temporary one
 
     def _config_file(self) -> AbstractContextManager[str]:
         """The path of the config that the engine reads; it exists inside the block."""
@@ -117,6 +118,7 @@ class LoadedModel:
         that the other class does not have are kept, and refused when it is unpickled."""
         other = object.__new__(kind)
         other._engine, other._files = self._engine, self._files
+        other._config = self._config
         kept = {name: value for name, value in self._arguments.items() if value is not None}
         other._arguments = {"threads": None} | kept
         return other
@@ -143,12 +145,24 @@ class LoadedModel:
         other tensors do not change. precision="auto" means int8 for that folder; other precisions
         read the same rounded weights.
 
-        Raises ValueError when this model runs in another precision than int8, FileExistsError when
-        the folder holds a model.
+        config.json has what the model was loaded with, such as the `image_side` of a `Tracker`. The
+        files appear together: where one cannot be written, none is left.
+
+        Raises ValueError when this model runs in another precision than int8; FileExistsError when
+        the folder holds a config.json, a segrid.json or .safetensors files; FileNotFoundError when
+        the tokenizer of a Hub model is neither in the Hub's cache nor on the Hub; OSError.
         """
+        if self.precision != "int8":
+            raise ValueError(
+                f"save: this model runs in {self.precision}; only int8 needs its own files: "
+                "Segmenter(..., precision='int8').save(...)"
+            )
         from segrid.quantised import save
 
-        save(self._files, self._engine.quantised, self.precision, Path(folder))
+        tokenizer = None
+        if self.family in ("owlv2", "owlvit"):
+            tokenizer = _hub.tokenizer_folder(self._arguments["model"], self._files)
+        save(self._files, self._config, self._engine.quantised, Path(folder), tokenizer)
 
 
 def _rebuild(kind: Any, arguments: Options) -> LoadedModel:

@@ -1,11 +1,14 @@
 """`segrid convert`: converted checkpoints of segment-anything and sam2 answer as the originals do;
 a checkpoint that holds code runs none."""
 
+import argparse
+import io
 import json
 import os
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -196,3 +199,155 @@ def test_what_is_not_a_checkpoint(tmp_path):
         text=True,
     )
     assert done.returncode == 2 and "conv.weight" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The folder of a small checkpoint, with the config.json that it needs, and its tensors."""
+    folder = tmp_path_factory.mktemp("small")
+    theirs = models.sam.to_segment_anything(models.sam.make("small", folder))
+    (folder / "model.safetensors").unlink()
+    return folder, theirs.state_dict()
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "sam.", "_orig_mod.module."])
+@pytest.mark.parametrize("under", [None, "model", "state_dict", "model_state"])
+def test_names_and_places_of_other_trainers(tmp_path, small, prefix, under):
+    folder, tensors = small
+    named = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+    torch.save({under: named, "epoch": 3} if under else named, folder / "other.pth")
+    report = convert(folder / "other.pth", tmp_path / "out")
+    assert report["family"] == "sam" and report["tensors"] == 202
+
+
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        ({"args": argparse.Namespace(a=1)}, "Unsupported global: argparse.Namespace"),
+        ({"lr": np.float64(1e-3)}, r"Unsupported global: numpy\S*scalar"),
+    ],
+)
+def test_training_checkpoints_with_other_objects(tmp_path, more, told):
+    torch.save({"model": {"a": torch.zeros(1)}, **more}, tmp_path / "train.pth")
+    with pytest.raises(segrid.CorruptFileError, match=f"{told}.*never run.*torch.save") as error:
+        convert(tmp_path / "train.pth", tmp_path / "out")
+    assert "\x1b" not in str(error.value) and "weights_only" not in str(error.value)
+
+
+def test_what_is_found_in_place_of_tensors(tmp_path):
+    torch.save({"net": {}, "epoch": 3}, tmp_path / "train.pth")
+    with pytest.raises(
+        segrid.CorruptFileError, match=r"'net' \(dict\), 'epoch' \(int\).*torch.sav"
+    ):
+        convert(tmp_path / "train.pth", tmp_path / "out")
+
+
+def of_shape(name, *shape):
+    return lambda tensors: {name: torch.zeros(shape)}
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (of_shape("mask_decoder.iou_token.weight"), "another shape"),
+        (of_shape("image_encoder.pos_embed", 3), "another shape"),
+        (of_shape("image_encoder.patch_embed.proj.weight", 3, 3), "another shape.*unpack"),
+        (of_shape("image_encoder.blocks.0.attn.rel_pos_h", 11, 0), "another shape.*zero"),
+        (
+            lambda tensors: {"image_encoder.pos_embed": torch.zeros(2, 2).to_sparse()},
+            "'image_encoder.pos_embed': is no dense tensor",
+        ),
+        (lambda tensors: {"image_encoder.pos_embed": torch.zeros(2, device="meta")}, r"\(meta\)"),
+        (
+            lambda tensors: {"bomb": torch.zeros(1).expand(20000, 20000)},
+            "'bomb': has .*1600000000 bytes, of which the file stores only 4",
+        ),
+    ],
+)
+def test_tensors_of_other_kinds(tmp_path, small, change, told):
+    folder, tensors = small
+    torch.save(tensors | change(tensors), folder / "changed.pth")
+    with pytest.raises(segrid.CorruptFileError, match=f"changed.pth: .*{told}"):
+        convert(folder / "changed.pth", tmp_path / "out")
+
+
+def test_a_checkpoint_without_the_decoders_mlp(tmp_path, small):
+    folder, tensors = small
+    left = {k: v for k, v in tensors.items() if "mask_decoder.transformer.layers.0.mlp" not in k}
+    torch.save(left, folder / "left.pth")
+    with pytest.raises(segrid.CorruptFileError, match="left.pth: lacks a tensor .*mlp.lin1.weight"):
+        convert(folder / "left.pth", tmp_path / "out")
+
+
+def test_damaged_files(tmp_path):
+    """Changed bytes of archives and of the pickles in them; torch and zipfile raise many types."""
+    torch.save({"conv.weight": torch.zeros(3, 3)}, tmp_path / "good.pth")
+    good, random = (tmp_path / "good.pth").read_bytes(), np.random.default_rng(0)
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    pickled = next(name for name in parts if name.endswith("data.pkl"))
+    for number in range(120):
+        data = bytearray(parts[pickled] if number % 2 else good)
+        for place in random.integers(0, len(data), 2):
+            data[place] = random.integers(256)
+        if number % 2:
+            written = io.BytesIO()
+            with zipfile.ZipFile(written, "w") as archive:
+                for name, part in parts.items():
+                    archive.writestr(name, bytes(data) if name == pickled else part)
+            data = written.getvalue()
+        (tmp_path / "bad.pth").write_bytes(data)
+        with pytest.raises((segrid.CorruptFileError, NotImplementedError), match="bad.pth: "):
+            convert(tmp_path / "bad.pth", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("[" * 100_000, "not JSON"),
+        ("{", "not JSON"),
+        *[
+            (
+                f'{{"mask_decoder_config": {{"num_attention_heads": {value}}}}}',
+                "num_attention_heads",
+            )
+            for value in ("1e400", "4.7", "true", "0", '"8"')
+        ],
+        *[(f'{{"image_size": {value}}}', "image_size must") for value in ("-1", "[512, 256]")],
+    ],
+)
+def test_wrong_settings_beside_a_checkpoint(tmp_path, small, text, told):
+    torch.save(small[1], tmp_path / "sam.pth")
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(segrid.CorruptFileError, match=f"config.json: .*{told}"):
+        convert(tmp_path / "sam.pth", tmp_path / "out")
+
+
+def test_the_image_size_beside_a_checkpoint(tmp_path):
+    """Beside SAM's the tensors tell it; beside another program's config.json nothing is told."""
+    from segrid.convert import config_beside, sam2
+
+    side = models.mobile_sam.PRESETS["small"]["image"]
+    torch.save(models.mobile_sam.checkpoint("small", tmp_path / "scratch"), tmp_path / "m.pth")
+    settings = {"image_size": side, "mask_decoder_config": {"num_attention_heads": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    convert(tmp_path / "m.pth", tmp_path / "out")
+    assert segrid.Segmenter(tmp_path / "out").side == side
+    nested = {"vision_config": {"backbone_config": {"image_size": [512, 512]}}}
+    (tmp_path / "config.json").write_text(json.dumps(nested))
+    assert config_beside.read(tmp_path / "config.json") == (None, 512)
+    (tmp_path / "config.json").write_text("[]")
+    assert config_beside.read(tmp_path / "config.json") == (None, None)
+    theirs = models.sam2.original("sam2.1_hiera_t", calibrated=False).state_dict()
+    config, _, _ = sam2.convert(theirs, 512)
+    assert config["image_size"] == config["prompt_encoder_config"]["image_size"] == 512
+    assert config["vision_config"]["backbone_config"]["image_size"] == [512, 512]
+    assert config["vision_config"]["backbone_feature_sizes"] == [[128] * 2, [64] * 2, [32] * 2]
+
+
+def test_a_video_checkpoint_without_one_of_its_tensors(tmp_path):
+    theirs = models.sam2.original("sam2.1_hiera_t", calibrated=False).state_dict()
+    torch.save({k: v for k, v in theirs.items() if k != "no_obj_ptr"}, tmp_path / "sam2.pt")
+    with pytest.raises(segrid.CorruptFileError, match="sam2.pt: .*missing.*no_object_pointer"):
+        convert(tmp_path / "sam2.pt", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

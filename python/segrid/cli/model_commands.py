@@ -16,7 +16,12 @@ def convert(
         typer.Argument(help="An original checkpoint: sam_vit_b.pth, sam2.1_hiera_small.pt, ..."),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for config.json and model.safetensors.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for config.json and model.safetensors. It must not hold a model yet.",
+        ),
     ],
     json: Json = False,
 ) -> None:
@@ -29,7 +34,12 @@ def convert(
 
 def quantize(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for config.json and model.safetensors.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for config.json and model.safetensors. It must not hold a model yet.",
+        ),
     ],
     model: Model = "tiny",
     json: Json = False,

@@ -6,28 +6,30 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import segrid
+from segrid._native import CorruptFileError
 from segrid.convert import ORIGINAL_RULES, convert
 from segrid.convert.names import original_names
 
 PICKLED = (".pt", ".pth")
 # Changes when the converter produces something else from the same weights.
-VERSION = b"2"
+VERSION = b"3"
 
 
 def load(
     checkpoint: str | os.PathLike[str], device: str, kind: Any = segrid.Segmenter, **options: Any
 ) -> Any:
-    """Loads an original .pt or .pth file (as weights only, converted once into a cache), a model
-    folder or a Hugging Face id.
+    """Loads an original checkpoint (as weights only, converted once into a cache): a .pt or .pth
+    file, or a file of any other name but .safetensors. Or a model folder, or a Hugging Face id.
 
     kind, options : the class that is made (Segmenter or Tracker), and its further arguments"""
     path = Path(checkpoint)
-    if path.suffix not in PICKLED:
+    is_other = path.suffix == ".safetensors" or not path.is_file()
+    if path.is_dir() or (path.suffix not in PICKLED and is_other):
         return kind(checkpoint, precision="fp32", device=device, **options)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
@@ -35,7 +37,13 @@ def load(
     for file in (path, path.parent / "config.json"):
         if file.exists():
             _add(digest, file)
-    folder = _converted(f"{path.stem}-{digest.hexdigest()[:16]}", lambda to: convert(path, to))
+    folder = cache() / f"{path.stem}-{digest.hexdigest()[:16]}"
+    try:
+        if folder.exists():
+            return kind(folder, precision="fp32", device=device, **options)
+    except (CorruptFileError, FileNotFoundError):  # Files were cut off or removed: make them again.
+        shutil.rmtree(folder, ignore_errors=True)
+    _convert(path, folder)
     return kind(folder, precision="fp32", device=device, **options)
 
 
@@ -73,21 +81,18 @@ def cache() -> Path:
     return Path(os.environ.get("SEGRID_CACHE") or Path(home) / "segrid") / "converted"
 
 
-def _converted(name: str, make: Callable[[str], Any]) -> Path:
-    """Returns the cache's folder of this name, and makes it if it does not exist."""
-    folder = cache() / name
-    if not (folder / "config.json").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
-        try:
-            make(fresh)
-            os.replace(fresh, folder)
-        except OSError:
-            if not (folder / "config.json").exists():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return folder
+def _convert(checkpoint: Path, folder: Path) -> None:
+    """Makes a folder of the cache, unless another process is faster."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
+    try:
+        convert(checkpoint, fresh)
+        os.replace(fresh, folder)
+    except OSError:
+        if not (folder / "config.json").exists():
+            raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _add(digest: Any, path: Path) -> None:

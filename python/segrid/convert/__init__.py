@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from segrid._downloads import check_checkpoint
-from segrid._files import atomic_write
+from segrid._model_folder import WEIGHTS, check_holds_no_model, new_model_folder, write_weights
 from segrid._native import CorruptFileError
 from segrid._types import JsonObject, Tensors
-from segrid.convert import edgetam, mobile_sam, sam, sam2
+from segrid.convert import config_beside, edgetam, mobile_sam, sam, sam2
+from segrid.convert.checkpoint_file import read
 
 FAMILIES = (sam, mobile_sam, sam2, edgetam)
 # Rules for a Segmenter's family that turn transformers' names into the original checkpoint's names.
@@ -33,23 +31,34 @@ def convert(checkpoint: str | os.PathLike[str], output: str | os.PathLike[str]) 
     """Writes config.json and model.safetensors (fp32, transformers' names) of an original
     checkpoint into the folder `output`.
 
-    The checkpoint is read as weights only, so that no code in it runs. Its tensors give its family
-    and sizes. The result is checked: it is loaded and answers a click. Returns {"family", "video",
-    "tensors", "dropped", "bytes"}: `video` says whether the model has the memory that video needs,
-    `dropped` are the tensors that segrid has no use for.
+    The checkpoint is read as weights only, so that no code in it runs. Its tensors may be at its
+    top or under "model", "state_dict" or "model_state", and their names may share a prefix such as
+    "module.". They give the family and the sizes. The result is checked before it appears in
+    `output`: it is loaded and answers a click. Returns {"family", "video", "tensors", "dropped",
+    "bytes"}: `video` says whether the model has the memory that video needs, `dropped` are the
+    tensors that segrid has no use for.
 
-    The number of attention heads of the mask decoder is not in the tensors. A config.json beside
-    the checkpoint can give it ({"mask_decoder_config": {"num_attention_heads": n}}). Without one it
-    is 8, as in every published checkpoint, whose decoders are 256 wide; a decoder of another width
-    is then refused.
+    Two settings are not in the tensors; a config.json beside the checkpoint can give them. The
+    number of attention heads of the mask decoder ({"mask_decoder_config": {"num_attention_heads":
+    n}}) is else 8, as in every published checkpoint, whose decoders are 256 wide; a decoder of
+    another width is then refused. The side of the model's square in pixels ({"image_size": n}) is
+    else 1024; for segment-anything the tensors tell it.
 
-    Raises FileNotFoundError, CorruptFileError (not a checkpoint, or one that holds more than
-    weights), NotImplementedError (an unknown architecture).
+    Raises FileNotFoundError; FileExistsError (`output` holds a model); CorruptFileError (not a
+    checkpoint, one that holds more than weights, or a config.json with wrong settings);
+    NotImplementedError (an unknown architecture); OSError.
     Needs torch and safetensors, which come with segrid's dependencies.
     """
     path = Path(checkpoint)
+    check_holds_no_model(Path(output))
+    weights = read(path)
+    settings = config_beside.read(path.parent / "config.json")
     return convert_weights(
-        read(path), output, heads=heads_in(path.parent / "config.json"), source=str(path)
+        weights,
+        output,
+        heads=settings.heads,
+        image_size=settings.image_size,
+        source=str(path),
     )
 
 
@@ -58,36 +67,60 @@ def convert_weights(
     output: str | os.PathLike[str],
     *,
     heads: int | None = None,
+    image_size: int | None = None,
     source: str = "the weights",
 ) -> JsonObject:
     """Does the same for tensors by their original names, as `torch.load` returns them.
 
     heads : the number of attention heads of the mask decoder; None: 8 for the published width of
         256, and NotImplementedError for another width
+    image_size : side of the model's square in pixels; None: 1024, or what the tensors tell
     source : the name of the tensors in messages
     """
-    folder = Path(output)
+    weights = without_prefix(dict(weights))
     family = family_of(weights, source)
+    told = {} if image_size is None or family is sam else {"image_size": image_size}
     try:
-        config, renamed, dropped = family.convert(dict(weights))
+        config, renamed, dropped = family.convert(weights, **told)
     except KeyError as error:
         raise CorruptFileError(
             f"{source}: lacks a tensor that every checkpoint of this family has "
             f"({error}, as transformers names it)"
         ) from error
+    except NotImplementedError as error:
+        raise NotImplementedError(f"{source}: {error}") from error
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise CorruptFileError(
+            f"{source}: a tensor has another shape than in the checkpoints of this family ({error})"
+        ) from error
     config["mask_decoder_config"]["num_attention_heads"] = _heads(config, heads, source)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = folder / "model.safetensors"
-    _save(renamed, written)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    _check(folder)
+    with new_model_folder(Path(output)) as part:
+        write_weights(
+            {
+                name: (tensor.float() if tensor.is_floating_point() else tensor).clone()
+                for name, tensor in renamed.items()
+            },
+            part / WEIGHTS,
+        )
+        (part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        _check(part, source)
+        size = (part / WEIGHTS).stat().st_size
     return {
         "family": config["model_type"].removesuffix("_video"),
         "video": config["model_type"].endswith("_video"),
         "tensors": len(renamed),
         "dropped": dropped,
-        "bytes": written.stat().st_size,
+        "bytes": size,
     }
+
+
+def without_prefix(weights: Tensors) -> Tensors:
+    """The tensors without a prefix that all names share, such as the "module." of torch's
+    DistributedDataParallel, where these are then the names of a known family."""
+    common = os.path.commonprefix(list(weights))
+    length = common.rfind(".") + 1
+    short = {name[length:]: tensor for name, tensor in weights.items()}
+    return short if any(family.recognises(short) for family in FAMILIES) else weights
 
 
 def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
@@ -102,16 +135,6 @@ def family_of(weights: Mapping[str, Any], source: str) -> ModuleType:
     )
 
 
-def heads_in(config: str | os.PathLike[str]) -> int | None:
-    """The number of attention heads of the mask decoder in a config.json; None where the file is
-    missing or does not give it."""
-    try:
-        config_file = json.loads(Path(config).read_text(encoding="utf-8"))
-        return int(config_file["mask_decoder_config"]["num_attention_heads"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # or another program's config.json
-        return None
-
-
 def _heads(config: JsonObject, given: int | None, source: str) -> int:
     width = config["mask_decoder_config"]["hidden_size"]
     if given is None and width != PUBLISHED_WIDTH:
@@ -123,62 +146,9 @@ def _heads(config: JsonObject, given: int | None, source: str) -> int:
     return PUBLISHED_HEADS if given is None else given
 
 
-def read(path: Path) -> Tensors:
-    """The tensors of a .pt or .pth file by name.
-
-    {"model": ...} and {"state_dict": ...} are unwrapped.
-    """
-    import torch
-
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a directory; give the checkpoint file")
-    check_checkpoint(path)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-    ) as error:
-        raise CorruptFileError(
-            f"{path}: cannot be read as weights only: it is damaged, or holds code (which is never "
-            f"run). {str(error).splitlines()[0]}"
-        ) from error
-    for key in ("model", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if (
-        not isinstance(loaded, dict)
-        or not loaded
-        or not all(isinstance(v, torch.Tensor) and isinstance(k, str) for k, v in loaded.items())
-    ):
-        raise CorruptFileError(f"{path}: does not hold named tensors")
-    return loaded
-
-
-def _save(tensors: Tensors, path: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    with atomic_write(path) as part:
-        save_file(
-            {
-                k: (v.to(torch.float32) if v.is_floating_point() else v).contiguous().clone()
-                for k, v in tensors.items()
-            },
-            str(part),
-            metadata={"format": "pt"},
-        )
-
-
-def _check(folder: Path) -> None:
+def _check(folder: Path, source: str) -> None:
     """Loads the folder, which checks the name and shape of every tensor, and clicks on a drawn
-    image."""
+    image. Errors name `source` in place of the folder."""
     import numpy as np
 
     import segrid
@@ -188,8 +158,12 @@ def _check(folder: Path) -> None:
         [np.tile(ramp, (48, 1)), np.tile(ramp[::-1], (48, 1)), np.full((48, 64), 90, np.uint8)],
         axis=2,
     )
-    masks = segrid.Segmenter(folder).predict(image, points=[[[30, 20]]], multimask=True)
+    try:
+        masks = segrid.Segmenter(folder).predict(image, points=[[[30, 20]]], multimask=True)
+    except (CorruptFileError, NotImplementedError) as error:
+        text = str(error).replace(str(folder / WEIGHTS), source)
+        raise type(error)(text.replace(f"{folder}{os.sep}", f"{source}: converted ")) from error
     if masks.low_res is None or not (
         np.isfinite(masks.low_res).all() and np.isfinite(masks.scores).all()
     ):
-        raise CorruptFileError(f"{folder}: the converted model gives NaN or Inf")
+        raise CorruptFileError(f"{source}: the converted model gives NaN or Inf")

@@ -115,4 +115,4 @@ def decoder_config(weights: Tensors) -> JsonObject:
 
 
 def _first(weights: Tensors, *names: str) -> Any:
-    return next(weights[n] for n in names if n in weights)
+    return weights[next((n for n in names if n in weights), names[0])]

@@ -79,20 +79,23 @@ def recognises(weights: Tensors) -> bool:
     return all(name in weights for name in MARKS)
 
 
-def convert(weights: Tensors) -> tuple[JsonObject, Tensors, list[str]]:
+def convert(weights: Tensors, image_size: int = 1024) -> tuple[JsonObject, Tensors, list[str]]:
     """Returns (config.json, tensors, names of the tensors left out).
 
     The result is transformers' Sam2VideoModel where the checkpoint holds the memory of video, as
-    published ones do, else its Sam2Model."""
+    published ones do, else its Sam2Model.
+
+    image_size : side of the model's square in pixels, which the tensors do not tell"""
     out, dropped = image_part(weights, RULES)
     memory = sam2_memory.convert(weights)
     video = "_video" if memory else ""
-    grid = 4 * backbone_config(out)["image_size"][0] // 16
+    grid = image_size // 4
+    backbone = backbone_config(out, image_size)
     vision = {
         "model_type": "sam2_vision_model",
-        "backbone_config": backbone_config(out),
+        "backbone_config": backbone,
         "fpn_hidden_size": out["vision_encoder.neck.convs.0.weight"].shape[0],
-        "backbone_channel_list": backbone_config(out)["embed_dim_per_stage"][::-1],
+        "backbone_channel_list": backbone["embed_dim_per_stage"][::-1],
         "backbone_feature_sizes": [[grid, grid], [grid // 2] * 2, [grid // 4] * 2],
         "fpn_top_down_levels": [2, 3],
         "num_feature_levels": 3,
@@ -101,12 +104,12 @@ def convert(weights: Tensors) -> tuple[JsonObject, Tensors, list[str]]:
         "architectures": ["Sam2VideoModel" if memory else "Sam2Model"],
         "model_type": f"sam2{video}",
         "vision_config": vision,
-        **decoder_parts(out, f"sam2{video}", backbone_config(out)["image_size"][0]),
+        **decoder_parts(out, f"sam2{video}", image_size),
     }
     if memory:
         out[VIDEO_POSITIONS] = out["shared_image_embedding.positional_embedding"]
-        config |= {"image_size": vision["backbone_config"]["image_size"][0]}
-        config |= sam2_memory.config(memory, vision["backbone_config"]["image_size"][0] // 16)
+        config |= {"image_size": image_size}
+        config |= sam2_memory.config(memory, image_size // 16)
     return config, out | memory, [] if memory else dropped
 
 
@@ -150,7 +153,7 @@ def decoder_parts(w: Tensors, model_type: str, image_size: int) -> JsonObject:
     }
 
 
-def backbone_config(w: Tensors) -> JsonObject:
+def backbone_config(w: Tensors, image_size: int) -> JsonObject:
     blocks: list[int] = []
     widths: list[int] = []
     for i in range(depth(w, "vision_encoder.backbone.blocks")):
@@ -171,7 +174,7 @@ def backbone_config(w: Tensors) -> JsonObject:
         "model_type": "sam2_hiera_det_model",
         "hidden_size": widths[0],
         "num_attention_heads": heads,
-        "image_size": [1024, 1024],
+        "image_size": [image_size, image_size],
         "patch_kernel_size": [kernel, kernel],
         "patch_stride": [4, 4],
         "patch_padding": [3, 3],

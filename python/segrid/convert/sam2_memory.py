@@ -43,7 +43,8 @@ _CHAIN = re.compile(r"^memory_encoder\.mask_downsampler\.encoder\.(\d+)\.(weight
 
 def convert(weights: Tensors) -> Tensors:
     """The video tensors among the original's, by transformers' names. Empty where the checkpoint
-    has none, or not all of them."""
+    has no memory encoder. Where it has one, no other video tensor may be missing: the model would
+    not load, which `segrid.convert` refuses."""
     chain = [int(found[1]) for name in weights if (found := _CHAIN.match(name))]
     if not chain:
         return {}
