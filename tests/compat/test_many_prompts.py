@@ -55,3 +55,9 @@ def test_more_than_the_engine_keeps(image):
     points = torch.full((count, 1, 2), 9.0)
     found = predictor.predict_torch(points, torch.ones(count, 1))
     assert found[2].shape == (count, 3, height, width)
+
+
+@pytest.mark.parametrize("library", ["sam", "sam2"])
+def test_no_boxes_are_named(library, request):
+    with pytest.raises(ValueError, match=r"the boxes are empty \(0 prompts\)"):
+        request.getfixturevalue(library)(boxes(0))

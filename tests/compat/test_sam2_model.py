@@ -1,12 +1,15 @@
 """segrid.compat.sam2 beside predicting: settings of the model, weights that are loaded later, names
 of the Hub, options that change."""
 
+import importlib
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from segrid.compat.sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
-from segrid.compat.sam2.build_sam import build_sam2, build_sam2_hf
-from segrid.compat.sam2.modeling.sam2_base import SAM2Base
+from segrid.compat.sam2.build_sam import build_sam2, build_sam2_hf, build_sam2_video_predictor
+from segrid.compat.sam2.modeling.sam2_base import ImageEncoder, SAM2Base
 from segrid.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from tests.reference.sam2_calls import CLICKS, CONFIG, close
@@ -73,7 +76,6 @@ def test_switches_are_not_vacuous(answers):
 
 def test_other_overrides_are_refused_by_name(small_sam2):
     for override in (
-        "++model.image_size=512",
         "++model.use_high_res_features_in_sam=false",
         "scratch.resolution=4",
         "nonsense",
@@ -83,6 +85,8 @@ def test_other_overrides_are_refused_by_name(small_sam2):
             match=f"{override.replace('+', '.')}.*dynamic_multimask_via_stability",
         ):
             build_sam2(CONFIG, small_sam2, hydra_overrides_extra=[override])
+    with pytest.raises(NotImplementedError, match="has no memory of video"):
+        build_sam2(CONFIG, small_sam2, hydra_overrides_extra=["++model.image_size=256"])
     with pytest.raises(ValueError, match="stability_delta=abc"):
         build_sam2(CONFIG, small_sam2, hydra_overrides_extra=[f"{DECODER}stability_delta=abc"])
     with pytest.raises(NotImplementedError, match="does not train"):
@@ -141,11 +145,10 @@ def test_what_scripts_touch_of_the_model(small_sam2, image):
         and model.device == torch.device("cpu")
         and model.dtype == torch.float32
     )
-    assert (
-        sum(p.numel() for p in model.parameters())
-        == sum(t.numel() for t in model.state_dict().values())
-        > 100_000
-    )
+    held = {name: t.numel() for name, t in model.state_dict().items()}
+    buffers = [n for name, n in held.items() if name.endswith("positional_embedding")]
+    assert buffers and sum(held.values()) - sum(buffers) > 100_000
+    assert sum(p.numel() for p in model.parameters()) == sum(held.values()) - sum(buffers)
     assert all(not p.requires_grad and p.device == model.device for p in model.parameters())
     for part in (model.image_encoder, model.sam_prompt_encoder, model.sam_mask_decoder):
         assert part.to("cpu") is part and 0 < len(part.state_dict()) == len([*part.parameters()])
@@ -243,3 +246,70 @@ def test_options_that_are_set_after_construction(small_sam2, image):
         wanted = SAM2AutomaticMaskGenerator(model, **at_once).generate(image)
         assert [str(r) for r in mine] == [str(r) for r in wanted], name
         assert [str(r) for r in mine] != [str(r) for r in everything], f"{name}: vacuous"
+
+
+def test_a_compiled_model(small_sam2):
+    sam = build_sam2(CONFIG, small_sam2, device="cpu")
+    compiled = torch.compile(sam)
+    assert SAM2ImagePredictor(compiled).model is sam
+    generator = SAM2AutomaticMaskGenerator(compiled)
+    generator.predictor.model.image_encoder = torch.compile(sam.image_encoder)
+    assert generator.predictor.model is sam and isinstance(sam.image_encoder, ImageEncoder)
+
+
+def test_the_originals_model_is_refused(sam2_checkpoint):
+    for make in (SAM2ImagePredictor, SAM2AutomaticMaskGenerator):
+        with pytest.raises(TypeError, match="got a sam2.*build_sam.build_sam2"):
+            make(sam2_checkpoint[0])
+
+
+def test_the_side_of_the_square(sam2_checkpoint, tmp_path, image):
+    """It is an override, or in a YAML file of the program's own."""
+    (tmp_path / "own.yaml").write_text("model:\n  # a comment\n  image_size: 256  # pixels\n")
+    override = ["++model.image_size=256"]
+    checkpoint, click = sam2_checkpoint[1], dict(point_coords=[[50, 60]], point_labels=[1])
+    shown = []
+    for model in (
+        build_sam2(CONFIG, checkpoint, "cpu", hydra_overrides_extra=override),
+        build_sam2(tmp_path / "own.yaml", checkpoint, "cpu"),
+        build_sam2_video_predictor(str(tmp_path / "own.yaml"), checkpoint, "cpu"),
+    ):
+        predictor = SAM2ImagePredictor(model)
+        predictor.set_image(image)
+        shown.append(predictor.predict(**click)[2])
+        assert model.image_size == 256 and shown[-1].shape == (3, 64, 64)
+        np.testing.assert_array_equal(shown[-1], shown[0])
+
+
+def test_configurations_that_set_nothing(small_sam2):
+    """A name is not read where it is no file. sam2's own say nothing that weights do not."""
+    for name in ("sam2.1_hiera_b+.yaml", "configs/sam2/sam2_hiera_t", "/a/configs/edgetam.yaml"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            build_sam2(name, small_sam2, "cpu")
+    for name in ("configs/sam2.1_hiera_t512.yaml", "configs/samurai/sam2.1_hiera_t.yaml"):
+        with pytest.warns(UserWarning, match="neither a file nor one of sam2's own") as told:
+            build_sam2(name, small_sam2, "cpu")
+        assert told[0].filename == __file__
+    for target in ("sam2.sam2_video_predictor.SAM2VideoPredictor", "my.pkg.MyPredictor"):
+        override = dict(hydra_overrides_extra=[f"++model._target_={target}"])
+        with pytest.raises(NotImplementedError, match="no other predictor|no memory of video"):
+            build_sam2_video_predictor(CONFIG, small_sam2, "cpu", **override)
+
+
+@pytest.mark.parametrize(
+    "module, name, instead",
+    [
+        ("utils.misc", "AsyncVideoFrameLoader", "load_video_frames"),
+        ("utils.misc", "_load_img_as_tensor", "load_video_frames"),
+        ("build_sam", "_load_checkpoint", "give ckpt_path"),
+    ],
+)
+def test_names_that_are_not_offered(module, name, instead):
+    assert hasattr(importlib.import_module(f"sam2.{module}"), name), "vacuous"
+    with pytest.raises(ImportError, match=f"{name}: not offered by segrid; .*{instead}"):
+        getattr(importlib.import_module(f"segrid.compat.sam2.{module}"), name)
+    from sam2.modeling.sam2_base import NO_OBJ_SCORE as theirs
+    from segrid.compat.sam2.modeling.sam2_base import NO_OBJ_SCORE as mine
+
+    assert mine == theirs

@@ -1,7 +1,6 @@
 """segrid.compat.sam2's video predictor beside sam2's: types, state, errors, settings, files."""
 
 import io
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -84,15 +83,6 @@ def test_threads_that_share_a_state_wait_for_each_other(pair, folder):
         clicks = [threads.submit(click, id) for id in (2, 3)]
         assert [shown[0] for shown in predictor.propagate_in_video(state)] == list(range(6))
         assert [one.result() for one in clicks] == [[0] * 5] * 2
-
-
-def test_a_folder_that_is_gone_is_named(pair, folder, tmp_path):
-    copy = shutil.copytree(folder, tmp_path / "clip")
-    state = pair[0].init_state(str(copy))
-    pair[0].add_new_points_or_box(state, 0, 1, **CLICK)
-    shutil.rmtree(copy)
-    with pytest.raises(FileNotFoundError, match="this frame is gone; keep the folder until"):
-        list(pair[0].propagate_in_video(state))
 
 
 def test_results_are_what_sam2_returns(pair, folder):

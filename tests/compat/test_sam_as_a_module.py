@@ -2,11 +2,17 @@
 by part, and as a torch module. Also segrid.compat.mobile_sam."""
 
 import importlib
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from segrid.compat.segment_anything import SamPredictor, build_sam, sam_model_registry
+from segrid.compat.segment_anything import (
+    SamAutomaticMaskGenerator,
+    SamPredictor,
+    build_sam,
+    sam_model_registry,
+)
 from segrid.compat.segment_anything.modeling import Sam
 
 from tests import models
@@ -303,3 +309,67 @@ def test_mobile_sam(tmp_path, image):
     empty = build_sam_vit_t()
     assert isinstance(empty.image_encoder, TinyViT) and not empty.has_weights
     assert not isinstance(registry["vit_b"]().image_encoder, TinyViT)
+
+
+def test_torch_compile_has_nothing_to_do(sam_checkpoint, image):
+    """It makes a function of what is no torch.nn.Module; predictors take that for the model."""
+    compiled, click = torch.compile, dict(point_coords=[[50, 60]], point_labels=[1])
+    sam = sam_model_registry["vit_b"](checkpoint=str(sam_checkpoint[1]))
+    predictor = SamPredictor(sam)
+    predictor.set_image(image)
+    expected = predictor.predict(**click)
+    encoder = sam.image_encoder
+    assert sam.compile() is None
+    sam.image_encoder = compiled(encoder, mode="max-autotune", fullgraph=True)
+    assert sam.image_encoder is encoder
+    other = SamPredictor(compiled(sam))
+    other.model = compiled(compiled(sam))
+    assert other.model is sam
+    other.set_image(image)
+    for mine, plain in zip(other.predict(**click), expected, strict=True):
+        np.testing.assert_array_equal(mine, plain)
+    assert SamAutomaticMaskGenerator(compiled(sam), points_per_side=2).generate(image) is not None
+    features = sam.image_encoder(torch.zeros(1, 3, 160, 160))
+    torch.testing.assert_close(compiled(encoder)(torch.zeros(1, 3, 160, 160)), features)
+
+
+def test_the_originals_model_is_refused(sam_pair):
+    for make in (SamPredictor, SamAutomaticMaskGenerator):
+        with pytest.raises(TypeError, match=r"build the model by segrid\.compat\.segment_anything"):
+            make(sam_pair[1])
+
+
+def test_what_programs_read_of_the_encoders_layers(sam_pair):
+    for mine, theirs in zip(*(describe(sam.image_encoder) for sam in sam_pair), strict=True):
+        assert mine == theirs
+
+
+def describe(encoder):
+    """As micro-sam reads it."""
+    return encoder.neck[2].out_channels, encoder.patch_embed.proj.in_channels
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        ("modeling", "TwoWayTransformer"),
+        ("modeling.image_encoder", "window_partition"),
+        ("modeling.mask_decoder", "MLP"),
+        ("modeling.prompt_encoder", "PositionEmbeddingRandom"),
+    ],
+)
+def test_layers_are_not_offered(module, name):
+    ours = importlib.import_module(f"segrid.compat.segment_anything.{module}")
+    assert hasattr(importlib.import_module(f"segment_anything.{module}"), name), "vacuous"
+    with pytest.raises(ImportError, match=f"{name}: not offered by segrid; segrid's engine has"):
+        getattr(ours, name)
+    assert not hasattr(ours, "no_such_name")
+
+
+@pytest.mark.parametrize("name", ["sam", "sam.torch", "sam.ckpt"])
+def test_a_checkpoint_may_have_any_name(sam_checkpoint, tmp_path, name):
+    shutil.copy(sam_checkpoint[1], tmp_path / name)
+    shutil.copy(sam_checkpoint[1].parent / "config.json", tmp_path)
+    assert (
+        sam_model_registry["vit_b"](checkpoint=str(tmp_path / name)).image_encoder.img_size == 160
+    )

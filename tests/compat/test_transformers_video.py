@@ -292,7 +292,7 @@ def test_errors_of_our_own(ours):
         processor(images=blobs(1, 32, 32)[0], input_points=[[[[1, 2]]]])
     stream = processor.init_video_session()
     processor.add_inputs_to_inference_session(stream, 0, 1, original_size=(128, 128), **POINT)
-    with pytest.raises(ValueError, match="expected pixel_values of shape"):
+    with pytest.raises(ValueError, match="expected a tensor of shape"):
         model(stream, frame=torch.zeros(3, 64, 64))
     with pytest.raises(ValueError, match="is not the next one"):
         model(stream, frame_idx=4, frame=torch.zeros(3, 128, 128))

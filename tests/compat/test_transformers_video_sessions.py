@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from segrid.compat.transformers import Sam2VideoModel, Sam2VideoProcessor
+from segrid.compat.transformers import (
+    Sam2VideoInferenceSession,
+    Sam2VideoModel,
+    Sam2VideoProcessor,
+)
+from transformers import Sam2VideoInferenceSession as original_session
 
 from tests.compat.test_sam2_video_calls import tensors
 from tests.compat.test_transformers_video import session_of
@@ -64,8 +69,68 @@ def test_inputs_that_are_refused_are_dropped(ours, frames, bad):
 
 
 def test_ids_are_whole_numbers(ours, frames):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="obj_ids: expected whole numbers, got"):
         ours[1].add_inputs_to_inference_session(opened(ours, frames, **POINT), 0, ["a"], **POINT)
+
+
+def test_what_programs_read_and_write_of_sessions(ours, theirs, frames):
+    """Several objects get inputs by several calls, which transformers takes with this write."""
+    answers = []
+    for pair in (ours, theirs):
+        model, processor = pair
+        session = opened(pair, frames, **POINT)
+        processor.add_inputs_to_inference_session(session, 0, 2, input_boxes=[[[30, 70, 60, 110]]])
+        session.obj_with_new_inputs = [1, 2]
+        found = model(session, frame_idx=0)
+        assert "pred_masks" in found and "loss" not in found and len(found) == 4
+        assert found.get("frame_idx") == 0 and found.get("loss", 7) == 7
+        assert list(found) == list(found.keys()) == [name for name, _ in found.items()]
+        assert found.to_tuple()[0] == found[0] == found["object_ids"] == [1, 2]
+        assert len(session.processed_frames) == 6 and set(session.processed_frames) == set(range(6))
+        assert 6 not in session.processed_frames
+        if pair is ours:
+            with pytest.raises(AttributeError, match="'cache': memory and results are in segrid's"):
+                session.cache  # noqa: B018
+        answers.append((found.pred_masks, session.get_frame(5), session.processed_frames[0]))
+    for mine, other in zip(*answers, strict=True):
+        assert mine.shape == other.shape and mine.dtype == other.dtype
+        torch.testing.assert_close(mine, other, atol=0.01 * float(other.abs().max()), rtol=0)
+
+
+def test_sessions_that_programs_make_themselves(ours, theirs, frames):
+    """As transformers' class is called: with a whole video, or for a stream."""
+    video = with_transformers.pixels(np.stack(frames), SIDE)
+    answers = []
+    for kind, pair in ((Sam2VideoInferenceSession, ours), (original_session, theirs)):
+        model, processor = pair
+        whole = kind(video=video, video_height=SIDE, video_width=SIDE, dtype=torch.float32)
+        processor.add_inputs_to_inference_session(whole, 0, 1, **POINT)
+        model(whole, frame_idx=0)
+        shown = [one.pred_masks for one in model.propagate_in_video_iterator(whole)]
+        pushed = kind(dtype=torch.float32)
+        assert pushed.processed_frames is None and pushed.num_frames is None
+        processor.add_inputs_to_inference_session(pushed, 0, 1, **POINT, original_size=(SIDE, SIDE))
+        shown += [model(pushed, frame=frame).pred_masks for frame in video[:3]]
+        answers.append(torch.stack(shown))
+    mine, other = answers
+    assert mine.shape == other.shape == (9, 1, 1, SIDE // 4, SIDE // 4)
+    assert ((mine > 0) != (other > 0)).sum() <= 8 and (other > 0).any()
+
+
+def test_inputs_of_the_processor_are_a_dict(ours, frames):
+    inputs = ours[1](images=frames[0])
+    assert sorted(dict(inputs)) == sorted(inputs.keys()) == ["original_sizes", "pixel_values"]
+    assert inputs["pixel_values"] is inputs.pixel_values
+    assert inputs.to(torch.float64).pixel_values.dtype == torch.float64
+    assert not hasattr(inputs, "input_ids")
+
+
+def test_calls_of_a_torch_module(ours, theirs, frames):
+    model = ours[0]
+    assert model.compile() is None and model.num_parameters() == theirs[0].num_parameters()
+    found = model(opened(ours, frames, **POINT), frame_idx=0)
+    compiled = torch.compile(model)(opened(ours, frames, **POINT), frame_idx=0)
+    assert torch.equal(found.pred_masks, compiled.pred_masks)
 
 
 def stream(pair, frames, prompted):

@@ -43,9 +43,16 @@ def decode(
     segmenter: Segmenter, embedding: Embedding, *, multimask: bool, **arguments: Any
 ) -> Decoded:
     """Calls `Segmenter.predict` with `anywhere=True`, as often as the engine needs in order to keep
-    the logits of all masks. Without any prompt it decodes one empty prompt, as the originals do."""
+    the logits of all masks. Without any prompt it decodes one empty prompt, as the originals do.
+
+    Raises ValueError for arrays of 0 prompts, and what `Segmenter.predict` raises."""
     prompts = {name: arguments.pop(name) for name in PROMPTS if arguments.get(name) is not None}
     counts = {len(rows) for rows in prompts.values()}
+    if counts == {0}:
+        raise ValueError(
+            f"predict: the {' and '.join(prompts)} are empty (0 prompts); call it only for images "
+            "in which something was detected"
+        )
     height, width = segmenter.low_res_size
     most = max(1, LOW_RES_BYTES // (4 * height * width * (3 if multimask else 1)))
     # If the counts differ, `predict` refuses them.

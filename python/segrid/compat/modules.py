@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +15,22 @@ from segrid.segmenter import Segmenter
 
 AnyModule = TypeVar("AnyModule", bound="Module")
 Self = TypeVar("Self", bound="Model")
+AnyModel = TypeVar("AnyModel", bound="Model")
+
+
+# The ends of the names of tensors that are buffers: the originals', and transformers'.
+BUFFERS = (
+    "positional_encoding_gaussian_matrix",
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
+
+
+def uncompiled(value: Any) -> Any:
+    """Returns the module from which torch.compile made this function: there is nothing to compile.
+    Returns anything else unchanged."""
+    inner = inspect.unwrap(value) if inspect.isfunction(value) else value
+    return inner if isinstance(inner, Module) else value
 
 
 class Keys(NamedTuple):
@@ -37,8 +55,15 @@ class Module:
     training = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """`forward`."""
-        return self.forward(*args, **kwargs)
+        """`forward`. Where torch.compile may have made a function of it, it runs as it is."""
+        if "torch._dynamo" not in sys.modules:
+            return self.forward(*args, **kwargs)
+        import torch
+
+        return torch.compiler.disable(self.forward)(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, uncompiled(value))
 
     def forward(self, *_: Any, **__: Any) -> Any:
         """Raises NotImplementedError: this part cannot be called alone."""
@@ -47,6 +72,9 @@ class Module:
     def eval(self: AnyModule) -> AnyModule:
         """Does nothing; the model is always ready."""
         return self
+
+    def compile(self, *_: Any, **__: Any) -> None:
+        """Does nothing; the engine is compiled already."""
 
     def train(self: AnyModule, mode: bool = True) -> AnyModule:
         """Raises NotImplementedError for mode=True."""
@@ -78,8 +106,7 @@ class Module:
         if not recurse:
             raise self._lacks("named_parameters(recurse=False)", "it has no layers of its own")
         for name, tensor in self._weights():
-            # This tensor is a buffer.
-            if not name.endswith("positional_encoding_gaussian_matrix"):
+            if not name.endswith(BUFFERS):
                 named = f"{prefix}.{name}" if prefix else name
                 yield named, torch.nn.Parameter(tensor, requires_grad=False)
 
@@ -284,6 +311,20 @@ class Model(Module):
         if self.roots and name.split(".")[0] not in self.roots:
             return True
         return bool(places) and not is_unused(name)
+
+
+def checked(model: AnyModel, kind: type[AnyModel], taker: str, builder: str) -> AnyModel:
+    """Returns the model that a predictor is given, also where torch.compile made a function of it.
+    Raises TypeError for the original library's model.
+
+    taker, builder : of the model, for the message"""
+    model = uncompiled(model)
+    if isinstance(model, kind):
+        return model
+    raise TypeError(
+        f"{taker}: expected a model of segrid, got a {type(model).__module__}."
+        f"{type(model).__qualname__}; build the model by {builder}"
+    )
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

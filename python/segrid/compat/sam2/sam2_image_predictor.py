@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from segrid.compat.decoding import decode
+from segrid.compat.modules import checked
 from segrid.compat.sam2.build_sam import build_sam2_hf
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.utils.transforms import SAM2Transforms
@@ -35,10 +36,9 @@ class SAM2ImagePredictor:
     ) -> None:
         self.model = sam_model
         self.mask_threshold = mask_threshold
-        self._transforms = SAM2Transforms(
-            sam_model.image_size, mask_threshold, max_hole_area, max_sprinkle_area
-        )
-        self._bb_feat_sizes = [(sam_model.image_size // n,) * 2 for n in (4, 8, 16)]
+        side = self.model.image_size
+        self._transforms = SAM2Transforms(side, mask_threshold, max_hole_area, max_sprinkle_area)
+        self._bb_feat_sizes = [(side // n,) * 2 for n in (4, 8, 16)]
         self.reset_predictor()
 
     @classmethod
@@ -46,6 +46,16 @@ class SAM2ImagePredictor:
         """Builds a predictor from a Hugging Face id. The arguments are those of `build_sam2` and of
         the constructor; each receives its own."""
         return cls(build_sam2_hf(model_id, **kwargs), **kwargs)
+
+    @property
+    def model(self) -> SAM2Base:
+        """The model. Raises TypeError where it is set to a model that segrid did not build."""
+        return self._model
+
+    @model.setter
+    def model(self, model: SAM2Base) -> None:
+        builder = "segrid.compat.sam2.build_sam.build_sam2"
+        self._model = checked(model, SAM2Base, type(self).__name__, builder)
 
     @property
     def device(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from segrid.compat.modules import LoadedKeys
 from segrid.compat.sam2.modeling.sam2_base import SAM2Base
 from segrid.compat.sam2.video_frames import VideoImages, open_video
 from segrid.compat.sam2.video_settings import of_model, session_options, video_settings_of
-from segrid.compat.sam2.video_state import State, rows
+from segrid.compat.sam2.video_state import State, checked, rows
 from segrid.compat.tensors import array_of
 from segrid.compat.video_rules import frames_in_order, mask_of_prompt
 from segrid.segmenter import Segmenter
@@ -116,34 +117,36 @@ class SAM2VideoPredictor(SAM2Base):
 
     def init_state(
         self,
-        video_path: str | bytes | os.PathLike[str],
+        video_path: Any,
         offload_video_to_cpu: bool = False,
         offload_state_to_cpu: bool = False,
         async_loading_frames: bool = False,
     ) -> State:
         """Opens a video: a folder of JPEG files whose names are whole numbers, an .mp4 file or its
-        bytes. Returns the dict that the other calls take; see `State`.
+        bytes, a list of (H, W, 3) uint8 RGB arrays or PIL images, or a (T, H, W, 3) array. Returns
+        the dict that the other calls take; see `State`.
 
-        The offload options and async_loading_frames have no effect: no frame is kept, each is read
-        when it is needed, so a folder has to stay until the state is no longer used. Raises what
-        `segrid.compat.sam2.video_frames.open_video` raises."""
+        The offload options and async_loading_frames have no effect: frames are decoded when they
+        are needed. The files of a folder may go or change after this call if they have at most 512
+        MiB together; of a larger one, a frame that is gone or changed raises FileNotFoundError when
+        it is needed. Raises what `segrid.compat.sam2.video_frames.open_video` raises."""
         import torch
 
         frames = open_video(video_path, self.image_size)
         images = VideoImages(frames, device="cpu" if offload_video_to_cpu else self.device)
-        session = self.tracker.open(frames, long_side=None, **session_options(self))
-        session.take_turns()  # web services prompt while a thread of theirs follows
         storage = torch.device("cpu") if offload_state_to_cpu else self.device
-        state = State(session, images, self.device, storage)
+        opened = partial(self.tracker.open, long_side=None, **session_options(self))
+        state = State(images, opened, self.device, storage)
         state["offload_video_to_cpu"] = offload_video_to_cpu
         state["offload_state_to_cpu"] = offload_state_to_cpu
         return state
 
     def reset_state(self, inference_state: State) -> None:
         """Removes all objects."""
-        inference_state.session.reset()
-        inference_state["prompted_frames"].clear()
-        inference_state.note_objects()
+        state = checked(inference_state)
+        state["session"].reset()
+        state["prompted_frames"].clear()
+        state.note_objects()
 
     # ---- prompts
 
@@ -174,7 +177,7 @@ class SAM2VideoPredictor(SAM2Base):
                 "box prompt must be provided before any point prompt "
                 "(please use clear_old_points=True instead)"
             )
-        size = inference_state["video_width"], inference_state["video_height"]
+        size = checked(inference_state).size[::-1]
         scale = np.array((1, 1) if normalize_coords else size, np.float64)
         clicks = {} if points is None else _clicks(points, labels, scale)
         corners = None if box is None else (_floats(box).reshape(2, 2) * scale).reshape(4)
@@ -193,11 +196,13 @@ class SAM2VideoPredictor(SAM2Base):
         frame. Pixels that are not 0 belong to the object; of a tensor of numbers those of at least
         0.5 after it was resized to the model's square. Returns and raises as
         `add_new_points_or_box`."""
+        state = checked(inference_state)
         assert np.ndim(mask) == 2
         pixels = mask_of_prompt(mask, self.tracker.side)
-        return self._prompt(inference_state, frame_idx, obj_id, mask=pixels)
+        return self._prompt(state, frame_idx, obj_id, mask=pixels)
 
     def _prompt(self, state: State, frame: int, id: int, **prompt: Any) -> Shown:
+        id = _whole(id)
         found = state.session.add(id, frame, anywhere=True, **prompt)
         state["prompted_frames"].setdefault(id, set()).add(frame)
         return frame, state.note_objects(), state.logits(found.low_res, self.non_overlap_masks)
@@ -208,11 +213,12 @@ class SAM2VideoPredictor(SAM2Base):
         """Takes back the prompts of an object in a frame. Returns what the frame shows then, as
         `add_new_points_or_box`; None with need_output=False. Raises ValueError for an unknown
         object."""
-        inference_state.session.clear(obj_id, frame_idx)
-        inference_state["prompted_frames"][obj_id].discard(frame_idx)
+        state = checked(inference_state)
+        state.session.clear(_whole(obj_id), frame_idx)
+        state["prompted_frames"][obj_id].discard(frame_idx)
         if not need_output:
             return None
-        return frame_idx, inference_state["obj_ids"], self._now(inference_state, frame_idx)
+        return frame_idx, state["obj_ids"], self._now(state, frame_idx)
 
     def remove_object(
         self, inference_state: State, obj_id: int, strict: bool = False, need_output: bool = True
@@ -221,7 +227,7 @@ class SAM2VideoPredictor(SAM2Base):
         which it was prompted; none with need_output=False).
 
         An unknown id changes nothing; with strict=True it raises RuntimeError."""
-        state = inference_state
+        state = checked(inference_state)
         if obj_id not in state["obj_ids"]:
             if strict:
                 raise RuntimeError(
@@ -251,14 +257,13 @@ class SAM2VideoPredictor(SAM2Base):
         """Lets the prompts take part in memory. `propagate_in_video` begins with it.
 
         Raises RuntimeError without objects, and for an object without a prompt."""
-        if not inference_state.session.ids:
+        session = checked(inference_state).session
+        if not session.ids:
             raise RuntimeError(
                 "No input points or masks are provided for any object; please add inputs first."
             )
         try:
-            inference_state.session.propagate(
-                frames=0
-            )  # (nothing is computed until it is iterated)
+            session.propagate(frames=0)  # (nothing is computed until it is iterated)
         except ValueError as error:
             found = re.search(r"object (-?\d+) has no prompt", str(error))
             if found is None:
@@ -282,8 +287,9 @@ class SAM2VideoPredictor(SAM2Base):
         Raises as `propagate_in_video_preflight`, and what reading a frame raises."""
         from tqdm import tqdm  # type: ignore[import-untyped]
 
-        state, session = inference_state, inference_state.session
+        state = checked(inference_state)
         self.propagate_in_video_preflight(state)
+        session = state.session
         ids = state["obj_ids"]
         start = min(session.prompted_frames) if start_frame_idx is None else start_frame_idx
         most = state["num_frames"] if max_frame_num_to_track is None else max_frame_num_to_track
@@ -307,6 +313,7 @@ def built(
     device: Any = None,
     mode: str = "eval",
     *,
+    image_size: int | None = None,
     hydra_overrides_extra: Iterable[str] = (),
     apply_postprocessing: bool = True,
     vos_optimized: bool = False,
@@ -320,13 +327,23 @@ def built(
         )
     asked, settings = video_settings_of(hydra_overrides_extra or (), apply_postprocessing)
     where = "auto" if device is None else named(device)
-    side = asked.pop("image_size", None)
+    side = asked.pop("image_size", image_size)
     kind = SAM2VideoPredictorVOS if vos_optimized else SAM2VideoPredictor
     if ckpt_path is None:
         empty = kind(None, _core.resolve_device(where), settings, **asked)
         empty.kind = partial(Tracker, image_side=side)  # for load_state_dict
         return empty
     return kind(load(ckpt_path, where, Tracker, image_side=side), settings=settings, **asked)
+
+
+def _whole(obj_id: Any) -> int:
+    try:
+        return operator.index(obj_id)
+    except TypeError:
+        raise TypeError(
+            f"obj_id: expected a whole number, got {obj_id!r}; number the objects, and keep their "
+            "names in a dict of your own"
+        ) from None
 
 
 def _floats(values: ArrayLike) -> np.ndarray:

@@ -40,7 +40,8 @@ KINDS = {name: kind for name, (_, kind) in SETTINGS.items()}
 KINDS |= {"non_overlap_masks": boolean, "image_size": int}
 KINDS |= {name: boolean if value is True else float for name, value in FIXED.items()}
 # In sam2 1.1 these change no result of the video predictor.
-WITHOUT_EFFECT = ("_target_", "compile_image_encoder", "non_overlap_masks_for_mem_enc")
+WITHOUT_EFFECT = ("compile_image_encoder", "non_overlap_masks_for_mem_enc")
+TARGETS = [f"sam2.sam2_video_predictor.SAM2VideoPredictor{vos}" for vos in ("", "VOS")]
 
 
 def video_settings_of(
@@ -56,6 +57,13 @@ def video_settings_of(
     for override in overrides:
         known = re.fullmatch(r"\+{0,2}model\.([\w.]+)=(.*)", override)
         name = known[1] if known else ""
+        if known and name == "_target_":
+            if known[2] not in TARGETS:
+                raise NotImplementedError(
+                    f"hydra_overrides_extra: {override!r}: segrid has {' and '.join(TARGETS)}, "
+                    "and no other predictor's steps"
+                )
+            continue
         if known is None or name not in KINDS:
             others += [] if name in WITHOUT_EFFECT else [override]
             continue

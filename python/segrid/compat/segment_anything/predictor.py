@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from segrid.compat.modules import checked
 from segrid.compat.segment_anything.modeling import Sam
 from segrid.compat.segment_anything.utils.transforms import ResizeLongestSide
 from segrid.compat.tensors import Seen, array_of, tensor_of
@@ -34,8 +35,18 @@ class SamPredictor:
 
     def __init__(self, sam_model: Sam) -> None:
         self.model = sam_model
-        self.transform = ResizeLongestSide(sam_model.image_encoder.img_size)
+        self.transform = ResizeLongestSide(self.model.image_encoder.img_size)
         self.reset_image()
+
+    @property
+    def model(self) -> Sam:
+        """The model. Raises TypeError where it is set to a model that segrid did not build."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Sam) -> None:
+        builder = "segrid.compat.segment_anything.sam_model_registry"
+        self._model = checked(model, Sam, type(self).__name__, builder)
 
     def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
         """Encodes an (H, W, 3) uint8 image in `image_format`, "RGB" or "BGR"."""

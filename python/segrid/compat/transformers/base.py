@@ -28,6 +28,10 @@ class Model(modules.Model):
         installed."""
         return original("AutoConfig").from_pretrained(Path(self.segmenter._files.config).parent)
 
+    def num_parameters(self, *_: Any, **__: Any) -> int:
+        """The number of weights."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
 
 class Pipeline:
     """Base class of the pipelines here. Subclasses define a `task`, the `kind` of their model, and

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segrid.compat.squashed_frames import SquashedFrames
-from segrid.compat.tensors import array_of, as_stored, tensor_of
+from segrid.compat.squashed_frames import SquashedFrames, as_images
+from segrid.compat.tensors import tensor_of
 from segrid.compat.video_rules import DEVIATION, MEAN
 from segrid.video.frames import FrameNotFound, Frames
 from segrid.video.sources import open_frames
@@ -37,41 +37,13 @@ def normalised(square: NDArray[np.uint8]) -> Any:
     return (tensor_of(square).permute(2, 0, 1) / 255.0 - mean) / deviation
 
 
-def square_of(pixel_values: Any, side: int) -> NDArray[np.uint8]:
-    """The inverse of `normalised`, which rounds to 8 bits, of a (3, side, side) or (1, 3, side,
-    side) tensor. Raises ValueError for other shapes."""
-    values = array_of(pixel_values).astype(np.float32)
-    values = values[0] if values.ndim == 4 and len(values) == 1 else values
-    if values.shape != (3, side, side):
-        raise ValueError(
-            f"frame: expected pixel_values of shape {(3, side, side)}, as the processor gives "
-            f"them; got {values.shape}"
-        )
-    mean, deviation = (np.array(v, np.float32) for v in (MEAN, DEVIATION))
-    levels = (values.transpose(1, 2, 0) * deviation + mean) * 255
-    return np.ascontiguousarray(np.rint(levels).clip(0, 255).astype(np.uint8))
-
-
 def open_video(video: Any, side: int) -> SquashedFrames:
     """Opens a video as transformers takes it: a list of PIL images, arrays or tensors, a (T, H, W,
     3) or (T, 3, H, W) array or tensor, or a path; and what `segrid.video.sources.open_frames`
     takes, whose errors it raises."""
     if isinstance(video, (list, tuple)) and len(video) == 1 and isinstance(video[0], (list, tuple)):
         video = video[0]  # a batch of one video
-    if isinstance(video, (list, tuple)):
-        video = [_channels_last(item) for item in video]
-    elif hasattr(video, "ndim"):
-        video = _channels_last(video)
-    return SquashedFrames(open_frames(video), side, squashed)
-
-
-def _channels_last(image: Any) -> Any:
-    """Arrays and tensors with the three channels at their end; other images as they are stored."""
-    if not hasattr(image, "ndim"):
-        return as_stored(image)
-    pixels = array_of(image)
-    first = pixels.ndim in (3, 4) and pixels.shape[-3] == 3 and pixels.shape[-1] != 3
-    return np.moveaxis(pixels, -3, -1) if first else pixels
+    return SquashedFrames(open_frames(as_images(video)), side, squashed)
 
 
 class PushedFrames(Frames):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from segrid.compat.tensors import tensor_of
@@ -14,8 +14,8 @@ from segrid.compat.video_rules import frames_in_order
 from segrid.video.tracker import Tracker
 
 
-@dataclass
-class Sam2VideoSegmentationOutput:
+@dataclass(eq=False)
+class Sam2VideoSegmentationOutput(Mapping[str, Any]):
     """As transformers.models.sam2_video's output of the same name, also by keys and in order.
 
     object_ids : N objects
@@ -31,15 +31,17 @@ class Sam2VideoSegmentationOutput:
     frame_idx: int | None = None
 
     def __getitem__(self, key: Any) -> Any:
-        return getattr(self, key) if isinstance(key, str) else astuple(self)[key]
+        return vars(self)[key] if isinstance(key, str) else self.to_tuple()[key]
 
-    def keys(self) -> list[str]:
-        """The names of the fields."""
-        return list(vars(self))
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self))
+
+    def __len__(self) -> int:
+        return len(vars(self))
 
     def to_tuple(self) -> tuple[Any, ...]:
         """The fields in order."""
-        return astuple(self)
+        return tuple(vars(self).values())
 
 
 class Sam2VideoModel(Model):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,19 +22,18 @@ from segrid.compat.video_rules import mask_of_prompt
 PADDING = -10  # the label of points that do not count
 
 
-class FrameInputs(SimpleNamespace):
-    """What the processor gives of frames: pixel_values (B, 3, side, side) float32, normalised, and
-    original_sizes (B, 2) int64 of height and width."""
+class FrameInputs(dict[str, Any]):
+    """What the processor gives of frames, by keys and as attributes: pixel_values (B, 3, side,
+    side) float32, normalised, and original_sizes (B, 2) int64 of height and width."""
 
-    pixel_values: Any
-    original_sizes: Any
-
-    def __getitem__(self, key: str) -> Any:
-        return getattr(self, key)
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(f"FrameInputs has {', '.join(self)}, not {name!r}")
+        return self[name]
 
     def to(self, *args: Any, **kwargs: Any) -> FrameInputs:
         """Moves the pixels to a device or a dtype."""
-        self.pixel_values = self.pixel_values.to(*args, **kwargs)
+        self["pixel_values"] = self["pixel_values"].to(*args, **kwargs)
         return self
 
 
@@ -94,7 +92,8 @@ class Sam2VideoProcessor:
         Devices, dtype and the cache size have no effect; the model has a device and a precision.
         Raises what `segrid.video.sources.open_frames` raises."""
         frames = None if video is None else open_video(video, self.target_size)
-        return Sam2VideoInferenceSession(frames, self.target_size, inference_device, dtype)
+        session = Sam2VideoInferenceSession(inference_device=inference_device, dtype=dtype)
+        return session.begun(frames, self.target_size)
 
     def add_inputs_to_inference_session(
         self,
@@ -119,7 +118,7 @@ class Sam2VideoProcessor:
         clear_old_inputs : whether earlier points of the frame are dropped
 
         Raises ValueError for prompts that do not fit."""
-        ids = [obj_ids] if isinstance(obj_ids, int) else list(map(operator.index, obj_ids))
+        ids = _whole_numbers(obj_ids)
         if (input_points is not None) != (input_labels is not None):
             raise ValueError("points and labels must be provided together")
         if input_points is None and input_boxes is None and input_masks is None:
@@ -189,6 +188,16 @@ def _picture(image: Any) -> np.ndarray:
     if hasattr(pixels, "ndim") and pixels.ndim == 3 and len(pixels) == 3 and pixels.shape[2] != 3:
         pixels = np.moveaxis(pixels, 0, 2)
     return read_image(pixels)
+
+
+def _whole_numbers(obj_ids: Any) -> list[int]:
+    try:
+        return [obj_ids] if isinstance(obj_ids, int) else list(map(operator.index, obj_ids))
+    except TypeError:
+        raise TypeError(
+            f"obj_ids: expected whole numbers, got {obj_ids!r}; number the objects, and keep their "
+            "names in a dict of your own"
+        ) from None
 
 
 def _set_size(session: Sam2VideoInferenceSession, size: Any) -> None:

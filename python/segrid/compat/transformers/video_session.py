@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from segrid.compat.squashed_frames import SquashedFrames, known_count
-from segrid.compat.transformers.video_frames import PushedFrames, square_of
+from segrid.compat.squashed_frames import (
+    NormalisedFrames,
+    SquashedFrames,
+    known_count,
+    square_of,
+)
+from segrid.compat.transformers.video_frames import PushedFrames, normalised
 from segrid.compat.video_rules import WITHOUT_LIMIT
 from segrid.video.session import Session
 from segrid.video.tracked_frame import TrackedFrame
 from segrid.video.tracker import Tracker
 
+PUBLISHED_SIDE = 1024
 SURE = 10.0  # the logit of a pixel of which only the mask is known
 
 
@@ -38,25 +44,67 @@ class Found:
     scores: np.ndarray  # (N,) float32
 
 
-class Sam2VideoInferenceSession:
-    """As transformers.Sam2VideoInferenceSession; `Sam2VideoProcessor.init_video_session` makes it.
+class ProcessedFrames(Mapping[int, Any]):
+    """A session's frames by their numbers, as the processor gives them, made when asked for."""
 
-    video_height, video_width : of the video itself, pixels; None before the first streamed frame
+    def __init__(self, session: Sam2VideoInferenceSession) -> None:
+        self._session = session
+
+    def __getitem__(self, frame_idx: int) -> Any:
+        if not 0 <= frame_idx < len(self):
+            raise KeyError(frame_idx)
+        return self._session.get_frame(frame_idx)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __len__(self) -> int:
+        return self._session.num_frames or 0
+
+
+class Sam2VideoInferenceSession:
+    """As transformers.Sam2VideoInferenceSession; `Sam2VideoProcessor.init_video_session` makes it
+    from any video.
+
+    video : (T, 3, side, side) tensor, normalised as the processor gives it (values are rounded to 8
+        bits); None: frames come one by one
+    video_height, video_width : of the video itself, pixels; None before the first inputs
     obj_ids : the objects, in the order in which they got inputs
+
+    The other arguments have no effect; the model has a device and a precision.
     """
 
     def __init__(
-        self, frames: SquashedFrames | None, side: int, device: Any = "cpu", dtype: Any = None
+        self,
+        video: Any = None,
+        video_height: int | None = None,
+        video_width: int | None = None,
+        inference_device: Any = "cpu",
+        inference_state_device: Any = "cpu",
+        video_storage_device: Any = "cpu",
+        dtype: Any = None,
+        max_vision_features_cache_size: int = 1,
     ) -> None:
-        self.inference_device, self.dtype, self.side = device, dtype, side
-        self._frames: SquashedFrames | PushedFrames | None = frames
-        self.video_height: int | None = frames.size[0] if frames else None
-        self.video_width: int | None = frames.size[1] if frames else None
+        self.inference_device, self.dtype = inference_device, dtype
+        self.video_height, self.video_width = video_height, video_width
+        self.side: int = PUBLISHED_SIDE if video is None else video.shape[-1]
+        self._first_frame_tells_side = video is None
+        self._frames: SquashedFrames | NormalisedFrames | PushedFrames | None = None
+        if video is not None:
+            size = video_height or self.side, video_width or self.side
+            self._frames = NormalisedFrames(video, len(video), size, self.side)
         self._session: Session | None = None
         self._tracker: Tracker | None = None
         self.obj_ids: list[int] = []
         self._inputs: dict[tuple[int, int], Inputs] = {}  # by object and frame
         self._new: dict[tuple[int, int], Inputs] = {}  # those that were not decoded yet
+
+    def begun(self, frames: SquashedFrames | None, side: int) -> Sam2VideoInferenceSession:
+        """Takes the frames of a video, or None for those that come one by one. Returns itself."""
+        self._frames, self.side, self._first_frame_tells_side = frames, side, False
+        if frames is not None:
+            self.video_height, self.video_width = frames.size
+        return self
 
     @property
     def num_frames(self) -> int | None:
@@ -66,9 +114,32 @@ class Sam2VideoInferenceSession:
         return None if self._frames is None else known_count(self._frames)
 
     @property
+    def processed_frames(self) -> ProcessedFrames | None:
+        """The frames by their numbers; None before the first one."""
+        return None if self._frames is None else ProcessedFrames(self)
+
+    def get_frame(self, frame_idx: int) -> Any:
+        """The (3, side, side) float32 tensor of a frame, as the processor gives it. Raises what
+        reading the frame raises."""
+        if self._frames is None:
+            raise ValueError("session: it has no frames yet")
+        return normalised(self._frames.read(frame_idx)).to(self.inference_device)
+
+    @property
     def obj_with_new_inputs(self) -> list[int]:
-        """The objects with inputs that the model has not seen."""
+        """The objects with inputs that the model has not seen. Writing it, which transformers needs
+        for several calls of add_inputs_to_inference_session, has no effect: all inputs count."""
         return list(dict.fromkeys(id for id, _ in self._new))
+
+    @obj_with_new_inputs.setter
+    def obj_with_new_inputs(self, _: list[int]) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"Sam2VideoInferenceSession has no attribute {name!r}: memory and results are in "
+            "segrid's engine; masks are in what the model returns for each frame"
+        )
 
     def get_obj_num(self) -> int:
         """The number of objects."""
@@ -98,8 +169,10 @@ class Sam2VideoInferenceSession:
         """Adds the next frame of a stream, (3, side, side) as the processor gives it. Returns its
         number. Raises ValueError for a frame of a number that is not the next one, and for one of
         another shape."""
-        if isinstance(self._frames, SquashedFrames):
+        if self._frames is not None and not isinstance(self._frames, PushedFrames):
             raise ValueError("frame: this session has a whole video; streams begin without one")
+        if self._frames is None and self._first_frame_tells_side:
+            self.side = int(pixel_values.shape[-1])
         square = square_of(pixel_values, self.side)
         if self._frames is None:
             self._frames = PushedFrames(self.side)
@@ -136,10 +209,10 @@ class Sam2VideoInferenceSession:
                     f"{tracker.side}; make the processor by from_pretrained of the same model"
                 )
             limits = dict(WITHOUT_LIMIT)
+            height, width = self.video_height, self.video_width
+            assert height is not None and width is not None, "the first inputs tell it"
+            self._frames.size = height, width
             if isinstance(self._frames, PushedFrames):
-                height, width = self.video_height, self.video_width
-                assert height is not None and width is not None, "the first inputs tell it"
-                self._frames.size = height, width
                 del limits["history"]  # of a stream without end
             self._session = tracker.open(self._frames, long_side=None, max_hole_area=0, **limits)
             self._tracker = tracker

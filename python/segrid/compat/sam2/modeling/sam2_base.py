@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from segrid.compat.mask_overlap import without_overlap
 from segrid.compat.modules import LoadedKeys, Model
 from segrid.compat.parts import Part
 from segrid.compat.sam2.settings import DECODER, setting_of, with_settings
 from segrid.segmenter import Segmenter
 
+NO_OBJ_SCORE = -1024.0  # the logit where an object is not in the frame
 PUBLISHED_SIDE = 1024  # the side of the square that images are resized into
 
 
@@ -73,6 +75,19 @@ class SAM2Base(Model):
         keys = super().load_state_dict(state_dict, strict, assign)
         self._change({})
         return keys
+
+    def _apply_non_overlapping_constraints(self, pred_masks: Any) -> Any:
+        """Lowers (N, 1, H, W) logits of N objects to at most -10 where another object's is higher;
+        sam2's tools/vos_inference.py calls it."""
+        return without_overlap(pred_masks)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{type(self).__name__} has no attribute {name!r}: sam2's layers and inner steps are "
+            "inside segrid's engine. Weights are in state_dict(); features of an image in "
+            "SAM2ImagePredictor._features, and of a video's frame in "
+            'inference_state["session"].embedding(frame).features'
+        )
 
     def _setting(self, name: str) -> Any:
         """Returns the current value of a setting of the mask decoder."""

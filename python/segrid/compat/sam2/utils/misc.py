@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from segrid.compat.missing_names import not_offered
 from segrid.compat.sam2.video_frames import load_video_frames
 
 
@@ -106,3 +107,10 @@ def concat_points(
 
 
 load_video_frames_from_jpg_images = load_video_frames_from_video_file = load_video_frames
+
+__getattr__ = not_offered(
+    __name__,
+    "call load_video_frames, or give init_state a list of images; frames are read when needed",
+    "AsyncVideoFrameLoader",
+    "_load_img_as_tensor",
+)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from segrid.compat.missing_names import not_offered
 from segrid.compat.parts import Part
 from segrid.compat.tensors import array_of, tensor_of
 
@@ -24,6 +26,18 @@ class ImageEncoder(Part):
     def img_size(self) -> int:
         """The side, in pixels, of the square that images are resized into."""
         return self._sam.segmenter.side if self._sam.has_weights else PUBLISHED_SIDE
+
+    @property
+    def neck(self) -> Any:
+        """What programs read of the last layers: `neck[2].out_channels`, the channels of the
+        features."""
+        last = SimpleNamespace(out_channels=self._sam.prompt_encoder.embed_dim)
+        return last, SimpleNamespace(), last, SimpleNamespace()
+
+    @property
+    def patch_embed(self) -> Any:
+        """What programs read of the first layer: `patch_embed.proj.in_channels`."""
+        return SimpleNamespace(proj=SimpleNamespace(in_channels=3))
 
     def forward(self, x: Any) -> Any:
         """Encodes a (B, 3, S, S) float tensor that is normalised and padded (by `Sam.preprocess`,
@@ -52,3 +66,16 @@ class ImageEncoderViT(ImageEncoder):
 
 class TinyViT(ImageEncoder):
     """As mobile_sam.modeling.TinyViT."""
+
+
+__getattr__ = not_offered(
+    __name__,
+    "segrid's engine has the layers; build such modules from segment_anything's own classes",
+    "Attention",
+    "Block",
+    "PatchEmbed",
+    "add_decomposed_rel_pos",
+    "get_rel_pos",
+    "window_partition",
+    "window_unpartition",
+)

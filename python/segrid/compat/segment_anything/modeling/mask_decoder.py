@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segrid.compat.decoding import Decoded, decode
+from segrid.compat.missing_names import not_offered
 from segrid.compat.parts import Part
 from segrid.compat.segment_anything.modeling.prompt_encoder import DensePrompts, SparsePrompts
 from segrid.compat.tensors import array_of, tensor_of
@@ -101,3 +102,10 @@ class MaskDecoder(Part):
             multimask=multimask,
             mask_threshold=float(self._sam.mask_threshold),
         )
+
+
+__getattr__ = not_offered(
+    __name__,
+    "segrid's engine has the layers; build such modules from segment_anything's own classes",
+    "MLP",
+)

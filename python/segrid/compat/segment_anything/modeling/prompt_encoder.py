@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segrid.compat.missing_names import not_offered
 from segrid.compat.parts import Part
 from segrid.compat.segment_anything.modeling.image_encoder import PUBLISHED_SIDE
 from segrid.compat.tensors import array_of
@@ -132,3 +133,10 @@ class PromptEncoder(Part):
         height, width = self.image_embedding_size
         dense = DensePrompts(hints, (count, self.embed_dim, height, width))
         return SparsePrompts(coords, labels, corners, (count, tokens, self.embed_dim)), dense
+
+
+__getattr__ = not_offered(
+    __name__,
+    "segrid's engine has the layers; build such modules from segment_anything's own classes",
+    "PositionEmbeddingRandom",
+)
