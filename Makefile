@@ -13,7 +13,7 @@ NATIVE_TESTS := $(shell find tests/bindings tests/cpp -type f 2>/dev/null)
 PACKAGE := $(shell find python -type f -not -name '*.pyc' 2>/dev/null)
 
 .NOTPARALLEL:  # one pip at a time works on the virtual environment
-.PHONY: demo test build lint format stubs model clean
+.PHONY: demo test build build-tests lint format stubs model clean
 
 demo: $(STAMPS)/package $(STAMPS)/demo-data
 	$(VENV)/bin/segrid everything $$($(PY) scripts/demo_images.py) -o out/demo
@@ -30,6 +30,9 @@ test: $(STAMPS)/package-with-tests $(STAMPS)/test-tools
 	! grep -q avx512f /proc/cpuinfo || SEGRID_CPU=avx2 $(PYTEST) tests/kernels tests/parity tests/masks --ignore tests/parity/test_video_peers.py
 
 build: $(STAMPS)/package
+
+# What pytest and the benchmarks need: the test bindings, the C++ tests, the peers.
+build-tests: $(STAMPS)/package-with-tests $(STAMPS)/test-tools
 
 lint: $(STAMPS)/package $(STAMPS)/test-tools
 	$(PY) -m ruff check python tests benchmarks scripts training

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import environment
+from benchmarks import arguments, environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+# Where the masks of two subjects agree less, they did not do the same work.
+LEAST_IOU = 0.9
 
 
 @dataclass
@@ -31,12 +33,30 @@ class Measured:
 def run(problem, a, scratch):
     """Measures a module of problems/ with its options `a`, prints what it says and returns the
     path of the result. The rows of `a` keep their files in the folder `scratch`."""
+    refuse_precision(a)
+    if hasattr(a, "peers"):
+        arguments.subjects_of(a)  # refuses a peer before the models are made
     measured = problem.measure(a, scratch)
     body = {**measured.facts, "rows": measured.rows}
     body |= problem.compare(body, scratch)
     for line in problem.summarise(body):
         print(line)
-    return record(a.name or measured.name, body)
+    if a.name or "SEGRID_BENCHMARK_RESULTS" in os.environ:
+        return record(a.name or measured.name, body)
+    return record(measured.name + arguments.settings(a, measured.name), body, whole=True)
+
+
+def refuse_precision(a):
+    """Ends the program before the first row if ours refuses the precision on this CPU."""
+    precision = getattr(a, "precision", "fp32")
+    if precision == "fp32" or getattr(a, "device", "cpu") != "cpu":
+        return
+    import segrid
+
+    try:
+        segrid.Segmenter("tiny", precision=precision, device="cpu")
+    except NotImplementedError as refused:
+        raise SystemExit(str(refused)) from None
 
 
 def alternate(problem, subjects, arguments, a, scratch):
@@ -60,13 +80,20 @@ def alternate(problem, subjects, arguments, a, scratch):
     return {s: summary(r) for s, r in runs.items()}
 
 
+# The packages of peers that `make test` does not install; torch writes ONNX by the package onnx.
+PACKAGES = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx")}
+
+
 def check_packages(subjects):
     """Ends the program before the first row if a peer is missing that `make test` does not
     install."""
     for subject in subjects:
-        for package in ("openvino", "onnxruntime"):
-            if package in subject and importlib.util.find_spec(package) is None:
-                raise SystemExit(f"{subject}: {package} is not installed (pip install {package})")
+        for peer, packages in PACKAGES.items():
+            for package in packages if peer in subject else ():
+                if importlib.util.find_spec(package) is None:
+                    raise SystemExit(
+                        f"{subject}: {package} is not installed (pip install {' '.join(packages)})"
+                    )
 
 
 def run_row(subject, problem, arguments, threads, out):
@@ -112,14 +139,32 @@ def summary(runs):
         "count": runs[0]["count"],
         "stages": stages,
         "runs": len(runs),
-        **({"table": runs[0]["table"]} if "table" in runs[0] else {}),
+        **{name: runs[0][name] for name in ("precision", "table") if name in runs[0]},
     }
 
 
-def record(name, body):
+def ran(rows):
+    """The rows of the subjects that can run here."""
+    return {subject: row for subject, row in rows.items() if "error" not in row}
+
+
+def refused(rows):
+    """A line for each subject that cannot run here."""
+    return [f"  {s}: {row['error']}" for s, row in rows.items() if "error" in row]
+
+
+def faster(ratio, peer, iou, agreement):
+    """The line about a peer's time. It gives no ratio where the mean IoU of the masks, `iou`, says
+    that they are of different things."""
+    if iou is None or iou < LEAST_IOU:
+        return f"{peer}: its masks are not ours, so the times say nothing; agreement {agreement}"
+    return f"segrid is {ratio:.1f}x faster than {peer}; agreement {agreement}"
+
+
+def record(name, body, whole=False):
     """Writes <name>.json with everything that a reader needs to repeat the run: into the folder of
     results/ that belongs to this kind of processor, or into the one that SEGRID_BENCHMARK_RESULTS
-    names."""
+    names. whole: a result with more rows keeps its file; this one has its rows in its name."""
     body = {
         "problem": name,
         "date": time.strftime("%Y-%m-%d"),
@@ -132,5 +177,9 @@ def record(name, body):
     folder = Path(named) if named else HERE / "results" / environment.kind(body["cpu"])
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.json"
+    if whole and target.exists():
+        before = json.loads(target.read_text())["rows"]
+        if isinstance(before, dict) and set(before) - set(body["rows"]):
+            target = folder / f"{name}-of-{'-'.join(body['rows'])}.json".replace(" ", "-")
     target.write_text(json.dumps(body, indent=2) + "\n")
     return target

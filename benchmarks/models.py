@@ -17,6 +17,7 @@ def folder_of(model):
 
     folder = Path(tempfile.gettempdir()) / f"segrid-{model}"
     if model.startswith("sam2"):
+        shutil.rmtree(folder, ignore_errors=True)  # `converted` takes no folder that holds a model
         return str(models.sam2.converted(model, folder))
     if model.startswith("owlv2-"):
         return str(models.owlv2.make(model.removeprefix("owlv2-"), folder))

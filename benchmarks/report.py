@@ -4,11 +4,11 @@ benchmarks/results: python -m benchmarks.report (--check: only says whether they
 import json
 import sys
 
-from benchmarks import environment
+from benchmarks import environment, report_folders, report_video
 from benchmarks.report_kinds import processors
 from benchmarks.report_serve import service
-from benchmarks.report_text import RESULTS, ROOT, commands, load, prose, table
-from benchmarks.report_video import readme_rows, video, where_video
+from benchmarks.report_text import RESULTS, ROOT, commands, load, prose, runs, table
+from benchmarks.report_video import video
 
 PICTURE = ROOT / "docs/pictures/speed.png"
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- end of figures -->\n"
@@ -24,11 +24,12 @@ STEPS = {
     "click": "one click on an encoded image",
     "postprocess": "logits of 192 masks to stability, boxes and COCO RLE",
 }
+PHOTO = [1800, 1200]  # of all results of images, if nothing else is said
 PRECISIONS = ("fp32", "bf16", "int8", "int8-torch")
 
 
 def everything(model, precision):
-    return load(f"everything-{model}-{precision}-1800x1200")
+    return load(f"everything-{model}-{precision}-1800x1200", points_per_side=32)
 
 
 def steps(model, precision):
@@ -114,7 +115,7 @@ def sam2_encoder():
 
 def detection():
     """Words to boxes against transformers."""
-    full, low = load("detect-owlv2-base-fp32"), load("detect-owlv2-base-bf16")
+    full, low = (load(f"detect-owlv2-base-{p}", size=PHOTO) for p in ("fp32", "bf16"))
     a, b = full["agreement"]["16 prompts"], low["agreement"]["16 prompts"]
     apart = "largest difference of a score"
     mixed = (
@@ -129,39 +130,19 @@ def detection():
         f"{b[apart]:.0e}); transformers' fp32 takes {mixed:.1f} times as long as segrid's bf16. "
         f"Sixteen prompts take segrid {full['16 prompts over 1']:.2f} times as long as one; "
         "transformers' zero-shot pipeline with sixteen labels takes "
-        f"{full['ratio']['zero-shot pipeline, 16 labels']:.0f} times as long as segrid."
+        f"{full['ratio']['zero-shot pipeline, 16 labels']:.0f} times as long as segrid. "
+        f"{runs(full, low)}"
     )
 
 
 def boxes():
     """Boxes to masks against segment-anything."""
-    r = load("boxes-vit_b-fp32")
+    r = load("boxes-vit_b-fp32", size=PHOTO)
     a = r["agreement"]["segment_anything"]
     return prose(
         "Twenty boxes on an encoded image (ViT-B, fp32) to masks of 1800 x 1200: segment-anything "
         f"takes {r['ratio']['segment_anything']:.1f} times as long (IoU mean {a['iou mean']:.6f}, "
-        f"least {a['iou least']:.6f})."
-    )
-
-
-def folders():
-    """A folder of images against process pools, and its memory over thousands."""
-    r, own, long = load("folder"), load("folder-own"), load("folder-long")
-    ours, pool, peer = "folder_stream", "folder_processes", "folder_segment_anything"
-    rows, times = r["rows"], r["ratio"]
-    memory = r["memory"] | own["memory"]  # in `own` no process holds what made the pictures
-    same = "the same" if rows[pool]["count"] == rows[ours]["count"] else "other"
-    stages = long["rows"][ours]["stages"]
-    return prose(
-        f"A folder of {r['images']} mixed images (packaged model, fp32): a pool of "
-        f"segment-anything processes takes {times[peer]:.0f} times as long as `segrid.stream`, and "
-        f"a pool of processes around our own `Segmenter` takes {times[pool]:.2f} times as long, "
-        f"with {same} masks. `segrid.stream` needs {1 / memory[peer]:.2f} of the memory of the "
-        f"first pool and {1 / memory[pool]:.2f} of the memory of the second one (PSS, over "
-        f"{own['images']} of the images), and keeps the threads busy for "
-        f"{100 * rows[ours]['stages']['busy']:.0f} % of the time. Over {long['images']} images its "
-        f"memory stays where it was: {stages['MB around image 100']:.0f} MB around image 100, "
-        f"{stages['MB around the last']:.0f} MB around the last."
+        f"least {a['iou least']:.6f}). {runs(r)}"
     )
 
 
@@ -190,7 +171,8 @@ def precision_table():
 
 
 def precision_peers():
-    rows = load("precisions-vit_b")["rows"]
+    body = load("precisions-vit_b", size=PHOTO)
+    rows = body["rows"]
     seconds = {s: row["median"] for s, row in rows.items() if "error" not in row}
     int8 = seconds["segrid@int8"]
     peers = [
@@ -205,7 +187,8 @@ def precision_peers():
         "training.price` (for fp16 with `--device cpu-plain`, which runs CUDA's definitions). "
         "`int8-torch` is LibTorch's own dynamic quantisation in the same engine, with everything "
         "else in fp32; in the stages with the Linear layers it takes "
-        f"{linears['int8-torch'] / linears['int8']:.2f} times as long as int8. {'; '.join(peers)}."
+        f"{linears['int8-torch'] / linears['int8']:.2f} times as long as int8. {'; '.join(peers)}. "
+        f"{runs(body)}"
     )
 
 
@@ -229,15 +212,24 @@ def limits():
         f"{8660 * 5774 * 3 / 2**20:.0f} MB are the image itself.",
         f"- Matrix products reach {low:.0f} to {high:.0f} % of a core's fp32 peak (torch's own: "
         f"{torch_low:.0f} to {torch_high:.0f} %).",
+        *commands(
+            "everything --model vit_b --subjects segrid --threads 1 "
+            "--name everything-vit_b-1-thread",
+            "everything --model vit_b --subjects segrid --name everything-vit_b-2-threads",
+            "everything --model vit_b --size 8660 5774 --nms 0.7 --subjects segrid "
+            "--name everything-vit_b-fp32-8660x5774",
+            "gemm",
+        )[:-1],
     ]
 
 
 def stages():
-    side = everything("vit_b", "fp32")["options"]["points_per_side"]
+    measured = [of("vit_b", p) for of in (everything, steps) for p in ("fp32", "bf16")]
+    side = measured[0]["options"]["points_per_side"]
     return [
         prose(
-            f"{side} x {side} points on a photo of 1800 x 1200 pixels, masks as COCO RLE. The "
-            "table says how many times as long as segrid each peer takes:"
+            f"{side} x {side} points on a photo of 1800 x 1200 pixels, masks as COCO RLE. "
+            f"{runs(*measured)} The table says how many times as long as segrid each peer takes:"
         ),
         "",
         *peer_table(),
@@ -245,23 +237,32 @@ def stages():
         f"![Seconds of the encoder and of the decoder]({PICTURE.relative_to(ROOT / 'docs')})",
         *commands(
             "everything --model vit_b",
+            "everything --model vit_b --precision bf16",
             "steps --model vit_b --subjects segrid segment_anything openvino onnxruntime "
             "transformers",
+            "steps --model vit_b --precision bf16 --subjects segrid segment_anything openvino",
         ),
     ]
 
 
 def families():
+    measured = [everything(model, precision) for model, precision, *_ in FAMILIES]
     return [
-        "The same photo and grid. The peer's time is in multiples of segrid's:",
+        prose(
+            f"The same photo and grid. {runs(*measured)} The peer's time is in multiples of "
+            "segrid's:"
+        ),
         "",
         *family_table(),
         "",
         sam2_encoder(),
         *commands(
-            "everything --model sam2.1_hiera_t --subjects segrid sam2",
-            "everything --model mobile_sam --subjects segrid mobile_sam",
+            "everything --model tiny",
+            "everything --model tiny --precision bf16",
+            "everything --model sam2.1_hiera_t",
+            "everything --model mobile_sam",
             "steps --model sam2.1_hiera_t --subjects segrid sam2_openvino sam2",
+            "steps --model sam2.1_hiera_t --precision bf16 --subjects segrid sam2_openvino sam2",
         ),
     ]
 
@@ -283,7 +284,7 @@ def speed_page():
         *("### Segment everything, family by family", "", *families()),
         *("### Words", "", detection(), *commands("detect", "detect --precision bf16")),
         *("### Boxes", "", boxes(), *commands("boxes --model vit_b")),
-        *("### Folders", "", folders(), *commands("folder --repeat 1")),
+        *("### Folders", "", *report_folders.folders()),
         *("### Video", "", *video()),
         *("### The service", "", *service()),
         *("### Precisions", "", *precisions()),
@@ -294,7 +295,7 @@ def speed_page():
 
 def readme():
     """The README's table."""
-    words, folder = load("detect-owlv2-base-fp32")["ratio"], load("folder")
+    words, steps_of_vit_b = load("detect-owlv2-base-fp32", size=PHOTO), steps("vit_b", "fp32")
     found = [
         (
             f"segment everything, {name}, {precision}",
@@ -312,10 +313,12 @@ def readme():
                 "segment-anything",
                 " --precision bf16",
             ),
-            ("sam2.1_hiera_t", "fp32", "sam2", "SAM 2.1 tiny", "sam2", " --subjects segrid sam2"),
+            ("sam2.1_hiera_t", "fp32", "sam2", "SAM 2.1 tiny", "sam2", ""),
         )
     ]
-    encoder = steps("vit_b", "fp32")["ratio"]["encode"]["openvino"]
+    encoder = steps_of_vit_b["ratio"]["encode"]["openvino"]
+    measured = [everything("vit_b", "fp32"), everything("vit_b", "bf16"), words, steps_of_vit_b]
+    measured += [everything("sam2.1_hiera_t", "fp32"), *report_video.measured()]
     found += [
         (
             "image encoder, SAM ViT-B, fp32",
@@ -323,14 +326,9 @@ def readme():
             encoder,
             "steps --model vit_b --subjects segrid openvino",
         ),
-        ("one prompt, OWLv2 base, fp32", "transformers", words["1 prompt"], "detect"),
-        (
-            f"a folder of {folder['images']} images, `tiny`, fp32",
-            "a pool of segment-anything processes",
-            folder["ratio"]["folder_segment_anything"],
-            "folder --repeat 1",
-        ),
-        *readme_rows(),
+        ("one prompt, OWLv2 base, fp32", "transformers", words["ratio"]["1 prompt"], "detect"),
+        *report_folders.readme_rows(),
+        *report_video.readme_rows(),
     ]
     rows = [
         (what, peer, f"{ratio:.1f} x", f"`python -m benchmarks.run {command}`")
@@ -339,7 +337,8 @@ def readme():
     return [
         prose(
             "A peer at 20 x takes 20 times as long as segrid for the same work. Weights are "
-            f"random, except those of `tiny`. Video: {where_video()}. All others: {machine()}."
+            f"random, except those of `tiny`. {runs(*measured)} "
+            f"Video: {report_video.where(*report_video.measured())}. All others: {machine()}."
         ),
         "",
         *table(("task", "peer", "peer's time", "command"), rows),

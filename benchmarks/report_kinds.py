@@ -95,7 +95,7 @@ def processors():
         prose(
             "Ratios differ between kinds of processors. All in fp32 but the row of int8. "
             + " ".join(f"{title}: {cpus}." for title, cpus in models.items())
-            + " An empty cell was not measured."
+            + " An empty cell was not measured. Most figures are of single runs."
         ),
         "",
         *table(("", *(TITLES[kind] for kind in kinds)), rows),

@@ -1,6 +1,6 @@
 """The figures of following objects through video."""
 
-from benchmarks.report_text import commands, load, prose, table
+from benchmarks.report_text import commands, load, prose, runs, table
 
 NAMES = {1: "video-sam2.1_hiera_t", 4: "video-sam2.1_hiera_t-4-objects"}
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -12,9 +12,9 @@ RUN = "video --objects 1 --frames 11 --subjects segrid sam2"
 SETTINGS_RUN = "video_settings --davis ../shared/data/davis_bsd --sequence goat"
 
 
-def where_video():
-    """Where and when the rows of `readme_rows` were measured."""
-    return where(load(NAMES[1]))
+def measured():
+    """The results behind `readme_rows`."""
+    return [load(NAMES[1], size=[640, 360], clip="drawn")]
 
 
 def readme_rows():
@@ -39,7 +39,9 @@ def where(body):
 
 def video():
     """Frames with a full memory: how many times as long sam2 takes, agreement, memory."""
-    results = {objects: load(name) for objects, name in NAMES.items()}
+    results = {
+        objects: load(name, size=[640, 360], clip="drawn") for objects, name in NAMES.items()
+    }
     rows = []
     for objects, body in results.items():
         place = "1 object" if objects == 1 else f"{objects} objects"
@@ -55,18 +57,14 @@ def video():
                     f"{own['memory_mb']:.0f} MB, {peers[0]['memory_mb']:.0f} MB",
                 )
             )
-    one = results[1]["rows"]
-    small = one["segrid@bf16, 1 object at 512"]["median"]
-    whole = one["segrid@bf16, 1 object"]["median"]
-    faster, pooled = whole / small, "segrid@bf16, 1 object at pooling 2"
-    kept = results[1]["agreement"][pooled]["mean"]
     return [
         prose(
             f"SAM 2.1 tiny with random weights at 1024, a drawn clip of 640 x 360, frames with a "
             f"full memory, on {where(results[1])} (4 objects: {results[4]['date']}, commit "
             f"{results[4]['commit'][:7]}). The table says how many times as long as segrid sam2's "
             "own predictor takes, in fp32 and with autocast to bf16; the IoU of every frame "
-            "and object with sam2's in fp32, mean and least; and the memory above the weights:"
+            "and object with sam2's in fp32, mean and least; and the memory above the weights. "
+            f"{runs(*results.values())}"
         ),
         "",
         *table(
@@ -76,18 +74,37 @@ def video():
         "",
         prose(
             "segrid needs fewer operations for the same masks "
-            "(`src/models/sam2/memory_attention.h` says which). With "
-            f"`image_side=512`, bf16, segrid is {faster:.1f} times as fast again "
-            f"({1 / small:.1f} frames/s here); masks are those of a smaller picture then. With "
-            f"`memory_pooling=2` it is {whole / one[pooled]['median']:.1f} times as fast again; "
-            f"the IoU with sam2's masks is {kept:.4f} then, with these weights."
+            "(`src/models/sam2/memory_attention.h` says which). Two settings make it faster again: "
+            "how many times as fast as the same precision without the setting, and the mean IoU "
+            "with sam2's masks then, for 1 object and with these random weights. With "
+            "`image_side=512` the masks are those of a smaller picture:"
         ),
+        "",
+        *faster(results[1]),
         *commands(
-            f"{RUN} --image-side 512 --memory-pooling 2",
+            f"{RUN} --image-side 512 --memory-pooling 2 --name {NAMES[1]}",
             "video --objects 4 --frames 9 --subjects segrid sam2 --name " + NAMES[4],
         ),
         *settings(),
     ]
+
+
+def faster(body):
+    """What image_side and memory_pooling bring in each precision, and the agreement then."""
+    rows = []
+    for setting, place in (("image_side=512", "at 512"), ("memory_pooling=2", "at pooling 2")):
+        cells = []
+        for precision in PRECISIONS:
+            name = f"segrid@{precision}, 1 object"
+            with_it, without = body["rows"].get(f"{name} {place}", {}), body["rows"][name]
+            if "median" in with_it and "median" in without:
+                ratio = without["median"] / with_it["median"]
+                mean = body["agreement"][f"{name} {place}"]["mean"]
+                cells.append(f"{ratio:.1f} x, {mean:.3f}")
+            else:
+                cells.append("")
+        rows.append((f"`{setting}`", *cells))
+    return table(("1 object", *PRECISIONS), rows)
 
 
 def settings():

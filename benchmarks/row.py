@@ -20,16 +20,19 @@ class Job:
     arguments: dict
     threads: int
     out: str
+    precision: str | None = None  # what the subject says that it computes in
 
     def load(self, kind="", option="precision"):
-        """benchmarks.subjects.<subject><kind>.Subject(model, threads, the argument `option`), on
-        the device of the job where that is not the CPU."""
+        """benchmarks.subjects.<subject><kind>.Subject(model, threads, the argument `option`) with
+        the precision of the job, and on its device where that is not the CPU."""
         a = self.arguments
         more = {"device": a["device"]} if a.get("device", "cpu") != "cpu" else {}
-        if more and option != "precision":
+        if option != "precision":
             more["precision"] = a["precision"]
         module = import_module(f"benchmarks.subjects.{self.subject}{kind}")
-        return module.Subject(a["model"], self.threads, a[option], **more)
+        subject = module.Subject(a["model"], self.threads, a[option], **more)
+        self.precision = getattr(subject, "precision", None)
+        return subject
 
     def keep(self, **arrays):
         """Keeps arrays for the problem's `compare`; `harness.kept` reads them."""
@@ -48,6 +51,7 @@ class Job:
     def end(self, seconds, count, stages, memory_mb=0, table=None):
         """Writes the row for harness.summary. table: a list of dicts, of the first run only."""
         row = {"seconds": seconds, "memory_mb": memory_mb, "count": count, "stages": stages}
+        row |= {"precision": self.precision} if self.precision else {}
         Path(self.out).write_text(json.dumps(row | ({"table": table} if table else {})))
 
     @property
@@ -72,4 +76,7 @@ if __name__ == "__main__":
     from benchmarks import row
 
     job = row.Job(**json.loads(os.environ["SEGRID_BENCHMARK"]))
-    import_module(f"benchmarks.problems.{job.problem}").measure_row(job)
+    try:
+        import_module(f"benchmarks.problems.{job.problem}").measure_row(job)
+    except NotImplementedError as refused:
+        job.refuse(str(refused))  # such as a precision that this CPU has no instructions for

@@ -25,7 +25,8 @@ def command_line():
         )
         problem.add_arguments(command)
         command.add_argument("--name", help="name of the result file")
-        command.set_defaults(problem=problem)
+        defaults = vars(command.parse_args([]))
+        command.set_defaults(problem=problem, defaults=defaults)
     return parser
 
 

@@ -1,6 +1,10 @@
 # DATA RUN MINUTES [INIT]: trains, sharpens, exports, evaluates, draws. The finished folders are RUN/tiny and RUN/tiny-video.
 set -e
 data=$1 run=$2 minutes=$3 init=$4
+half=$(python -c 'import sys; m = float(sys.argv[1]); assert m > 0; print(m / 2)' "$minutes" 2> /dev/null) || {
+  echo "make_model.sh: MINUTES needs a number above 0, got '$minutes'" >&2
+  exit 2
+}
 mkdir -p "$run"
 if [ -n "$init" ]; then
   python -m training.train "$run" --data "$data" --minutes "$minutes" --check-minutes 20 --init "$init"
@@ -23,6 +27,6 @@ python -m training.curve "$run"
 # tiny-video begins with the decoder of this tiny, and learns most on frames of fewer pixels, which cost less.
 python -m training.video.pseudo "$data" "$run/pseudo"
 python -m training.video.train "$run/video-256" --data "$data" --pseudo "$run/pseudo" --minutes "$minutes" --tiny "$run/tiny" --side 256
-python -m training.video.train "$run/video" --data "$data" --pseudo "$run/pseudo" --minutes "$((minutes / 2))" --init "$run/video-256/ema.safetensors" --muon-rate 8e-4 --adam-rate 4e-4
+python -m training.video.train "$run/video" --data "$data" --pseudo "$run/pseudo" --minutes "$half" --init "$run/video-256/ema.safetensors" --muon-rate 8e-4 --adam-rate 4e-4
 python -m training.video.export "$run/video" "$run/tiny-video" --data "$data" --tiny "$run/tiny" --after "$run/video-256"
 python -m training.video.pictures "$run/tiny-video" --data "$data" --out "$run/tiny-video/kept_out.jpg"

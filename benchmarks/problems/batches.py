@@ -22,14 +22,13 @@ BATCHES = (4, 8, 16, 32, 64, 128)
 
 def add_arguments(parser):
     arguments.add(parser, "model", "size", "precision", "device", "threads")
-    arguments.add_subjects(
-        parser, *("segment_anything", "sam2"), default=["segrid", "segment_anything"]
+    arguments.add_subjects(parser, "segment_anything", "sam2")
+    count = arguments.count
+    parser.add_argument(
+        "--boxes", type=count, nargs="+", default=[20, 100], help="numbers of boxes (20 100)"
     )
     parser.add_argument(
-        "--boxes", type=int, nargs="+", default=[20, 100], help="numbers of boxes (20 100)"
-    )
-    parser.add_argument(
-        "--batches", type=int, nargs="+", default=BATCHES, help="sizes of batches (4 ... 128)"
+        "--batches", type=count, nargs="+", default=BATCHES, help="sizes of batches (4 ... 128)"
     )
     parser.add_argument("--memory-gb", type=float, help="of the GPU, at most (all)")
     parser.set_defaults(repeat=1)  # each row repeats its calls itself
@@ -56,7 +55,7 @@ def measure(a, scratch):
         "device": on,
         "memory_gb": a.memory_gb,
     }
-    rows = harness.alternate("batches", arguments.with_ours(a.subjects), row, a, scratch)
+    rows = harness.alternate("batches", arguments.subjects_of(a), row, a, scratch)
     suffix = f"-{a.memory_gb:g}gb" if a.memory_gb else ""
     suffix += environment.device_suffix(a.device)
     return harness.Measured(f"batches-{a.model}-{a.precision}{suffix}", facts, rows)
@@ -112,7 +111,7 @@ def figures(subject, prompts, batch, device):
 def compare(body, scratch):
     from benchmarks.problems.boxes import agreement
 
-    rows = {s: r for s, r in body["rows"].items() if "error" not in r}
+    rows = harness.ran(body["rows"])
     if "segrid" not in rows:
         return {"ratio": {}, "agreement": {}}
     ours = harness.kept(scratch, "segrid")["masks"]
@@ -140,4 +139,5 @@ def summarise(body):
             text += f" ({r['note']})" if "note" in r else ""
             yield f"  {subject}: {r['boxes']} boxes by {r['batch']}: {text}"
     for peer, ratio in body["ratio"].items():
-        yield f"segrid is {ratio:.1f}x faster than {peer}; {body['agreement'][peer]}"
+        agreement = body["agreement"][peer]
+        yield harness.faster(ratio, peer, agreement["iou mean"], agreement)

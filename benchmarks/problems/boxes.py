@@ -14,9 +14,7 @@ BOXES = 20
 def add_arguments(parser):
     arguments.add(parser, "model", "size", "precision", "device", "threads", "repeat")
     arguments.add_subjects(
-        parser,
-        *("segment_anything", "openvino", "onnxruntime", "mobile_sam"),
-        default=["segrid", "segment_anything"],
+        parser, *("segment_anything", "openvino", "onnxruntime", "mobile_sam", "sam2")
     )
 
 
@@ -34,7 +32,7 @@ def measure(a, scratch):
         "threads": a.threads,
         "device": on,
     }
-    rows = harness.alternate("boxes", arguments.with_ours(a.subjects), row, a, scratch)
+    rows = harness.alternate("boxes", arguments.subjects_of(a), row, a, scratch)
     suffix = environment.device_suffix(a.device)
     return harness.Measured(f"boxes-{a.model}-{a.precision}{suffix}", facts, rows)
 
@@ -56,7 +54,7 @@ def boxes(size, count=BOXES):
 
 
 def compare(body, scratch):
-    rows = body["rows"]
+    rows = harness.ran(body["rows"])
     masks = {s: harness.kept(scratch, s)["masks"] for s in rows}
     peers = [s for s in rows if s != "segrid"]
     return {
@@ -72,5 +70,7 @@ def agreement(ours, theirs):
 
 
 def summarise(body):
+    yield from harness.refused(body["rows"])
     for peer, ratio in body["ratio"].items():
-        yield f"segrid is {ratio:.1f}x faster than {peer}; {body['agreement'][peer]}"
+        agreement = body["agreement"][peer]
+        yield harness.faster(ratio, peer, agreement["iou mean"], agreement)

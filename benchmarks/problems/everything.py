@@ -32,7 +32,6 @@ def add_arguments(parser):
         parser,
         *("segment_anything", "openvino", "onnxruntime", "mobile_sam", "sam2"),
         *("segment_anything_compiled", "sam2_compiled"),
-        default=["segrid", "segment_anything"],
     )
 
 
@@ -63,7 +62,7 @@ def measure(a, scratch):
         "device": on,
         "compared": None if a.device == "cpu" else COMPARED,
     }
-    rows = harness.alternate("everything", arguments.with_ours(a.subjects), row, a, scratch)
+    rows = harness.alternate("everything", arguments.subjects_of(a), row, a, scratch)
     suffix = environment.device_suffix(a.device)
     return harness.Measured(f"everything-{a.model}-{a.precision}-{size}{suffix}", facts, rows)
 
@@ -135,7 +134,7 @@ def forget_peak():
 
 
 def compare(body, scratch):
-    rows = body["rows"]
+    rows = harness.ran(body["rows"])
     masks = {s: json.loads((Path(scratch) / f"{s}-0.masks").read_text()) for s in rows}
     peers = [s for s in rows if s != "segrid"]
     return {
@@ -192,8 +191,10 @@ def iou(a, b):
 
 
 def summarise(body):
+    yield from harness.refused(body["rows"])
     for peer, ratio in body["ratio"].items():
-        yield f"segrid is {ratio:.1f}x faster than {peer}; agreement {body['agreement'][peer]}"
-    memory = (f"{s} {r['memory_mb']:.0f} MB" for s, r in body["rows"].items())
+        agreement = body["agreement"][peer]
+        yield harness.faster(ratio, peer, agreement["mean"], agreement)
+    memory = (f"{s} {r['memory_mb']:.0f} MB" for s, r in harness.ran(body["rows"]).items())
     what = "memory above the weights" if body["compared"] is None else "peak of the GPU's memory"
     yield f"{what}: {', '.join(memory)}"

@@ -2,7 +2,8 @@
 
 All run the packaged model on mixed images. The result holds images per second, the memory of all
 processes (PSS), and the share of the time for which the thread budget was busy. segment-anything's
-pool gets at most twelve images.
+pool gets at most twelve images, evenly spaced over the folder, and its time is compared with ours
+for the same ones.
 
 python -m benchmarks.run folder --repeat 1
 python -m benchmarks.run folder --repeat 1 --count 120 \\
@@ -25,25 +26,28 @@ from benchmarks import arguments, environment, harness, models
 from benchmarks.device_meter import DeviceMeter
 from benchmarks.photo import sample
 
-OURS = "folder_stream"
+OURS, PEER = "folder_stream", "folder_segment_anything"
+SLOW = 12  # images for the peer, at most
+# What all subjects did for the images that the peer got, too.
+SECONDS, MASKS = "seconds an image, of the compared", "masks of the compared"
 MIXED = (256, 384, 512, 768, 1024)  # long sides, pixels
 UNLIKE = (256, 2400, 320, 640, 1800, 384, 1200, 3000)  # the largest image is the last one
 
 
 def add_arguments(parser):
     arguments.add(parser, "points", "precision", "device", "threads", "repeat")
-    parser.add_argument("--count", type=int, default=200, help="images (%(default)s)")
+    parser.add_argument("--count", type=arguments.count, default=200, help="images (%(default)s)")
     parser.add_argument(
         "--unlike",
         action="store_true",
         help=f"{len(UNLIKE)} images of very different sizes instead, the largest one last",
     )
     peers = ("folder_processes", "folder_segment_anything")
-    arguments.add_subjects(parser, *peers, default=[OURS, *peers], ours=OURS)
+    arguments.add_subjects(parser, *peers, default=peers, ours=OURS)
 
 
 def measure(a, scratch):
-    options = models.recommended(a.points)
+    options, subjects = models.recommended(a.points), arguments.subjects_of(a)
     on = environment.processor(a.device, a.threads)
     rng = np.random.default_rng(9)
     sides = UNLIKE if a.unlike else tuple(map(int, rng.choice(MIXED, a.count)))
@@ -58,13 +62,14 @@ def measure(a, scratch):
         "options": options,
         "device": a.device,
         "precision": a.precision,
-        "count of folder_segment_anything": min(count, 12),
+        "beside the peer": PEER in subjects,
     }
     facts = {"model": "tiny", "threads": a.threads, "images": count, "options": options}
     facts |= {"precision": a.precision, "device": on}
-    rows = harness.alternate("folder", arguments.with_ours(a.subjects, OURS), row, a, scratch)
+    rows = harness.alternate("folder", subjects, row, a, scratch)
     suffix = environment.device_suffix(a.device)
-    return harness.Measured(f"folder{suffix and f'-{a.precision}'}{suffix}", facts, rows)
+    precision = f"-{a.precision}" if suffix or a.precision != "fp32" else ""
+    return harness.Measured(f"folder{precision}{suffix}", facts, rows)
 
 
 def images(folder, sides):
@@ -90,27 +95,38 @@ def images(folder, sides):
 
 def measure_row(job):
     a, subject = job.arguments, job.load(option="options")
-    count = a.get(f"count of {job.subject}", a["count"])
-    paths = sorted(str(p) for p in Path(a["folder"]).iterdir())[:count]
+    paths = sorted(str(p) for p in Path(a["folder"]).iterdir())[: a["count"]]
+    some = [paths[i] for i in np.linspace(0, len(paths) - 1, min(SLOW, len(paths))).astype(int)]
+    if job.subject == PEER:
+        paths = some
     subject.run(paths[: 2 * job.threads])  # the processes start and load their models here
     watch = Watch(subject)
     watch.start()
-    began, cpu = time.perf_counter(), seconds_of_cpu()
+    cpu = seconds_of_cpu()
     with DeviceMeter(a["device"]) as meter:
-        counts = subject.run(paths)
-    seconds = time.perf_counter() - began
+        seconds, counts = once(subject, paths)
     busy = (seconds_of_cpu() - cpu) / (job.threads * seconds)
     watch.stop.set()
     watch.join()
-    subject.close()
     stages = {"images per second": len(paths) / seconds, "busy": busy, "images": len(paths)}
     stages |= getattr(subject, "shares", dict)()
+    if a["beside the peer"]:
+        spent, masks = (seconds, counts) if job.subject == PEER else once(subject, some)
+        stages |= {SECONDS: spent / len(some), MASKS: sum(masks)}
+    subject.close()
     if meter.busy is not None:
         stages |= {"GPU": meter.busy, "MB of the GPU": meter.peak_mb}
     early, late = watch.between(60, 140), watch.between(len(paths) - 80, len(paths))
     if early is not None and late is not None:
         stages |= {"MB around image 100": early, "MB around the last": late}
     job.end(seconds / len(paths), sum(counts), stages, watch.peak)
+
+
+def once(subject, paths):
+    """The seconds of all images, and the number of masks of each."""
+    began = time.perf_counter()
+    counts = subject.run(paths)
+    return time.perf_counter() - began, counts
 
 
 class Watch(threading.Thread):
@@ -152,9 +168,15 @@ def seconds_of_cpu():
 
 
 def compare(body, scratch):
+    """Times and memory relative to ours. The peer's time is compared for the images that it got."""
     rows = body["rows"]
+    ours = rows[OURS]
+    ratio = {s: r["median"] / ours["median"] for s, r in rows.items() if s != PEER}
+    if PEER in rows:
+        ratio[PEER] = rows[PEER]["stages"][SECONDS] / ours["stages"][SECONDS]
     return {
-        "ratio": {s: r["median"] / rows[OURS]["median"] for s, r in rows.items()},
+        **({"compared": min(SLOW, body["images"])} if PEER in rows else {}),
+        "ratio": ratio,
         "memory": {s: r["memory_mb"] / rows[OURS]["memory_mb"] for s, r in rows.items()},
     }
 
@@ -172,12 +194,18 @@ def bottleneck(stages):
     return f"of an image's seconds: {steps}{gpu}; the bottleneck is {what}"
 
 
+def same(subject, body):
+    """What the ratio of a subject is of, where that is not all images."""
+    return f" for the same {body['compared']} images" if subject == PEER else ""
+
+
 def summarise(body):
     for s, r in body["rows"].items():
         yield (
             f"  {s}: {r['stages']['images per second']:.2f} images/s "
-            f"({body['ratio'][s]:.2f}x as long as stream), {r['memory_mb']:.0f} MB PSS "
-            f"({body['memory'][s]:.2f}x), busy {100 * r['stages']['busy']:.0f} %, "
+            f"({body['ratio'][s]:.2f}x as long as stream{same(s, body)}), "
+            f"{r['memory_mb']:.0f} MB PSS ({body['memory'][s]:.2f}x), "
+            f"busy {100 * r['stages']['busy']:.0f} %, "
             f"{r['count']} masks in {r['stages']['images']:.0f} images"
         )
         if "read" in r["stages"]:

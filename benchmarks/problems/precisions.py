@@ -22,8 +22,7 @@ def add_arguments(parser):
     arguments.add(parser, "model", "size", "threads", "repeat")
     arguments.add_subjects(
         parser,
-        *("segment_anything", "openvino", "transformers", "sam2", "sam2_openvino"),
-        default=["segrid", "segment_anything"],
+        *("segment_anything", "openvino", "transformers", "mobile_sam", "sam2", "sam2_openvino"),
     )
 
 
@@ -33,7 +32,7 @@ def measure(a, scratch):
     print(
         f"precisions: {a.model}'s encoder, {name} at {a.size[0]}x{a.size[1]}, {a.threads} threads"
     )
-    peers = [f"{p}@{q}" for p in arguments.with_ours(a.subjects)[1:] for q in ("fp32", "bf16")]
+    peers = [f"{p}@{q}" for p in arguments.subjects_of(a)[1:] for q in ("fp32", "bf16")]
     row = {"model": folder, "size": a.size, "precision": "fp32"}
     facts = {"model": a.model, "image": name, "size": a.size, "threads": a.threads}
     rows = harness.alternate("precisions", OURS + peers, row, a, scratch)
@@ -48,11 +47,7 @@ def measure_row(job):
 
         segrid.set_threads(job.threads)
     before = anonymous_mb()
-    try:
-        subject = job.load()
-    except NotImplementedError as refused:
-        job.refuse(str(refused))  # this CPU has no instructions for the precision
-        return
+    subject = job.load()
     weights = anonymous_mb() - before
     image, _ = photo(tuple(job.arguments["size"]))
     seconds, features = timed(5, lambda: subject.encode(image))
@@ -77,7 +72,7 @@ def anonymous_mb():
 def compare(body, scratch):
     """Times against int8's; the error of the features and the memory of the weights against our
     fp32's; of every subject that this CPU can run."""
-    ran = {s: r for s, r in body["rows"].items() if "error" not in r}
+    ran = harness.ran(body["rows"])
     features = {s: harness.kept(scratch, s)["features"] for s in ran}
     full = features["segrid@fp32"]
     return {

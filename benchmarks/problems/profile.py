@@ -12,13 +12,25 @@ import time
 from benchmarks import arguments, environment, harness, models
 from benchmarks.photo import photo
 
-CALLS = ("everything", "encode", "boxes", "detect", "video")
+# The models that a call takes, the default first.
+SEGMENTERS = tuple(arguments.MODELS)
+CALLS = {
+    **dict.fromkeys(("everything", "encode", "boxes"), SEGMENTERS),
+    "detect": ("owlv2-base",),
+    "video": ("sam2.1_hiera_t",),
+}
+CLIP = 12, (640, 360)  # frames, and their width and height
 ROWS = 25  # of kernels, those that take the longest
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 
 
 def add_arguments(parser):
-    arguments.add(parser, "model", "points", "size", "precision", "device", "threads")
+    parser.add_argument(
+        "--model",
+        choices=[*SEGMENTERS, *CALLS["detect"]],
+        help="default: tiny; of detect owlv2-base, of video sam2.1_hiera_t",
+    )
+    arguments.add(parser, "points", "size", "precision", "device", "threads")
     parser.add_argument("--call", choices=CALLS, default="everything", help="(%(default)s)")
     parser.set_defaults(repeat=1, device="cuda")
 
@@ -26,15 +38,22 @@ def add_arguments(parser):
 def measure(a, scratch):
     if a.device == "cpu":
         raise SystemExit("profile: needs --device cuda or cpu-plain; for the CPU: segrid bench")
+    model = a.model or CALLS[a.call][0]
+    if model not in CALLS[a.call]:
+        models_of_it = ", ".join(CALLS[a.call])
+        raise SystemExit(f"profile: --call {a.call} takes --model {models_of_it}, got {model}")
+    video = a.call == "video"
+    size = CLIP[1] if video else a.size
     on = environment.processor(a.device, a.threads)
-    print(f"profile: {a.call}, {a.model}, {a.size[0]}x{a.size[1]}, {a.precision}, {on}")
-    names = ("call", "size", "precision", "device", "points")
-    folder = models.video_folder() if a.call == "video" else models.folder_of(a.model)
-    row = {"model": folder, **{k: getattr(a, k) for k in names}}
-    facts = {"model": a.model, **{k: getattr(a, k) for k in names}, "threads": a.threads}
+    print(f"profile: {a.call}, {model}, {size[0]}x{size[1]}, {a.precision}, {on}")
+    names = ("call", "precision", "device", "points")
+    folder = models.video_folder() if video else models.folder_of(model)
+    row = {"model": folder, "size": size, **{k: getattr(a, k) for k in names}}
+    facts = {"model": model, "size": size, **{k: getattr(a, k) for k in names}}
+    facts |= {"threads": a.threads, **({"frames": CLIP[0]} if video else {})}
     rows = harness.alternate("profile", ["segrid"], row, a, scratch)
     suffix = environment.device_suffix(a.device)
-    name = f"profile-{a.call}-{a.model}-{a.precision}{suffix}"
+    name = f"profile-{a.call}-{model}-{a.precision}{suffix}"
     return harness.Measured(name, {**facts, "device": on}, rows)
 
 
@@ -86,10 +105,10 @@ def call_of(job):
 
 
 def follow_one_object(job):
-    """A call that follows one object through twelve frames of a new session."""
+    """A call that follows one object through the frames of CLIP in a new session."""
     from benchmarks.clip import boxes, clip
 
-    frames = clip(12, (640, 360), None)
+    frames = clip(*CLIP)
     subject = job.load("_video")
 
     def follow():

@@ -26,17 +26,25 @@ PEER = "segment_anything"
 THINKING = 2.0  # seconds between two clicks of a user
 POINTS = 200  # places that are clicked on in turn
 PERCENT = (50, 95, 99)
+PNG = "click, making the PNG of its answer"  # the peer's
+LEAST_MINUTES = 0.2  # memory is sampled once a second
 
 
 def add_arguments(parser):
     arguments.add(parser, "model", "size", "precision", "threads", "repeat")
     parser.set_defaults(repeat=1)
-    arguments.add_subjects(parser, PEER, default=["segrid", PEER])
+    arguments.add_subjects(parser, PEER)
     parser.add_argument(
-        "--clients", type=int, nargs="+", default=[1, 8], help="that click at once (1 8)"
+        "--clients",
+        type=arguments.count,
+        nargs="+",
+        default=[1, 8],
+        help="that click at once (1 8)",
     )
     parser.add_argument("--seconds", type=float, default=30, help="of clicks (%(default)s)")
-    parser.add_argument("--frames", type=int, default=24, help="of the clip (%(default)s)")
+    parser.add_argument(
+        "--frames", type=arguments.count, default=24, help="of the clip (%(default)s)"
+    )
     parser.add_argument(
         "--minutes", type=float, default=30, help="of mixed load for memory; 0: none (%(default)s)"
     )
@@ -50,6 +58,14 @@ def add_arguments(parser):
 
 
 def measure(a, scratch):
+    if 0 < a.minutes < LEAST_MINUTES or a.minutes < 0 or not a.seconds > 0:
+        raise SystemExit(
+            f"serve: needs --seconds above 0, and --minutes of 0 or at least {LEAST_MINUTES}, so "
+            f"that memory has a slope; got {a.seconds:g} and {a.minutes:g}"
+        )
+    subjects = arguments.subjects_of(a)
+    if a.video_model == "tiny-video" and PEER in subjects:
+        raise SystemExit("serve: sam2 cannot build tiny-video; add --subjects segrid")
     path = Path(scratch) / "clip.mp4"
     write_clip(path, clip(a.frames, (640, 360)))
     print(
@@ -67,7 +83,7 @@ def measure(a, scratch):
         "minutes": a.minutes,
     }
     facts = {name: getattr(a, name) for name in FACTS}
-    rows = harness.alternate("serve", arguments.with_ours(a.subjects), row, a, scratch)
+    rows = harness.alternate("serve", subjects, row, a, scratch)
     return harness.Measured(f"serve-{a.model}-{a.precision}", facts, rows)
 
 
@@ -152,7 +168,15 @@ def engine_alone(job, pixels):
         began = time.perf_counter()
         count = sum(1 for _ in video.follow())
     frame = (time.perf_counter() - began) / count
-    return {"click, engine alone": click, "frame, engine alone": frame}
+    stages = {"click, engine alone": click, "frame, engine alone": frame}
+    if job.subject == PEER:
+        from benchmarks.subjects.segment_anything_serve import as_text
+
+        mask = subject.predictor.predict(
+            point_coords=np.array(places(a["size"])[:1]), point_labels=np.ones(1)
+        )[0][0]
+        stages[PNG] = timed(10, lambda: as_text(mask))[0]
+    return stages
 
 
 VIDEO = {"segrid": "segrid", PEER: "sam2"}

@@ -22,7 +22,6 @@ def add_arguments(parser):
         parser,
         *("segment_anything", "openvino", "onnxruntime", "transformers", "mobile_sam"),
         *("sam2", "sam2_openvino"),
-        default=["segrid", "segment_anything"],
     )
 
 
@@ -48,7 +47,7 @@ def measure(a, scratch):
         "precision": a.precision,
         "threads": a.threads,
     }
-    rows = harness.alternate("steps", arguments.with_ours(a.subjects), row, a, scratch)
+    rows = harness.alternate("steps", arguments.subjects_of(a), row, a, scratch)
     return harness.Measured(f"steps-{a.model}-{a.precision}-{size}", facts, rows)
 
 
@@ -88,7 +87,7 @@ def points(size):
 def compare(body, scratch):
     """The time of each peer relative to segrid's, {stage: {peer: ratio}}; the largest difference of
     the peer's values from ours, and from the first peer's."""
-    rows = body["rows"]
+    rows = harness.ran(body["rows"])
     peers = [s for s in rows if s != "segrid"]
     kept = {s: harness.kept(scratch, s) for s in rows}
     ratio, apart, among = {}, {}, {}
@@ -109,6 +108,7 @@ def difference(ours, theirs):
 
 
 def summarise(body):
+    yield from harness.refused(body["rows"])
     for stage, of in body["ratio"].items():
         apart = body["largest difference"][stage]
         peers = "; ".join(

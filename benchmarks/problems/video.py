@@ -31,20 +31,31 @@ FULL = 7  # the first frame that looks at seven others
 def add_arguments(parser):
     arguments.add(parser, "device", "threads", "repeat")
     parser.set_defaults(repeat=1)
-    arguments.add_subjects(parser, *PEERS, default=["segrid", "sam2", "transformers"])
-    parser.add_argument("--frames", type=int, default=24, help="of the clip (%(default)s)")
+    arguments.add_subjects(parser, *PEERS, default=["sam2", "transformers"])
     parser.add_argument(
-        "--objects", type=int, nargs="+", default=[1, 4], help="from 1 to 4 each (1 4)"
+        "--frames", type=arguments.count, default=24, help="of the clip (%(default)s)"
+    )
+    parser.add_argument(
+        "--objects", type=arguments.count, nargs="+", default=[1, 4], help="from 1 to 4 each (1 4)"
     )
     parser.add_argument("--clip", type=Path, help="a video file in place of the drawn clip")
     parser.add_argument(
-        "--size", type=int, nargs=2, default=[640, 360], metavar=("W", "H"), help="(640 360)"
+        "--size",
+        type=arguments.count,
+        nargs=2,
+        default=[640, 360],
+        metavar=("W", "H"),
+        help="(640 360)",
     )
     parser.add_argument(
-        "--image-side", type=int, help="more rows for ours with this image square, such as 512"
+        "--image-side",
+        type=arguments.count,
+        help="more rows for ours with this image square, such as 512",
     )
     parser.add_argument(
-        "--memory-pooling", type=int, help="more rows for ours with this memory_pooling, such as 2"
+        "--memory-pooling",
+        type=arguments.count,
+        help="more rows for ours with this memory_pooling, such as 2",
     )
 
 
@@ -62,7 +73,7 @@ def measure(a, scratch):
     ours = OURS if a.device == "cpu" else OURS_ON_DEVICES
     folder, frames = models.video_folder(), Path(scratch) / "clip.npy"
     np.save(frames, clip(a.frames, a.size, a.clip))
-    peers = rows_of_peers(arguments.with_ours(a.subjects)[1:], a.device)
+    peers = rows_of_peers(arguments.subjects_of(a)[1:], a.device)
     settings = {"": (folder, [*ours, *peers])}
     if a.image_side:
         settings[f" at {a.image_side}"] = (models.of_side(folder, a.image_side), list(ours))
@@ -102,11 +113,7 @@ def rows_of_peers(peers, device):
 
 
 def measure_row(job):
-    try:
-        subject = job.load("_video")
-    except NotImplementedError as refused:
-        job.refuse(str(refused))  # this CPU has no instructions for the precision
-        return
+    subject = job.load("_video")
     frames = np.load(job.arguments["frames"])
     prompts = boxes(job.arguments["objects"], frames.shape[2:0:-1])
     before = status_mb("VmRSS")

@@ -6,11 +6,11 @@ import multiprocessing
 STATE = {}
 
 
-def begin(model, options):
+def begin(model, options, precision):
     import segrid
 
     segrid.set_threads(1)
-    STATE.update(model=segrid.Segmenter(model, precision="fp32", device="cpu"), options=options)
+    STATE.update(model=segrid.Segmenter(model, precision=precision, device="cpu"), options=options)
 
 
 def one(path):
@@ -24,8 +24,9 @@ def one(path):
 class Subject:
     begin, one = staticmethod(begin), staticmethod(one)
 
-    def __init__(self, model, threads, options):
-        self.pool = multiprocessing.get_context("spawn").Pool(threads, self.begin, (model, options))
+    def __init__(self, model, threads, options, precision="fp32"):
+        context = multiprocessing.get_context("spawn")
+        self.pool = context.Pool(threads, self.begin, (model, options, precision))
 
     def run(self, paths):
         return self.pool.map(self.one, paths, chunksize=1)

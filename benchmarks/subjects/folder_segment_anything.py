@@ -1,18 +1,15 @@
-"""One process for each thread, each with segment-anything's generator and torch on one thread."""
+"""One process for each thread, each with segment-anything's generator and torch on one thread; bf16
+is autocast around the networks."""
 
 from benchmarks.subjects import folder_processes
 
 STATE = {}
 
 
-def begin(model, options):
-    import torch
+def begin(model, options, precision):
+    from benchmarks.subjects import segment_anything
 
-    from tests.models.sam import to_segment_anything
-
-    torch.set_num_threads(1)
-    torch.set_grad_enabled(False)
-    sam = to_segment_anything(model)
+    sam = segment_anything.Subject(model, 1, precision).model
     from segment_anything import SamAutomaticMaskGenerator
 
     STATE["generator"] = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **options)

@@ -7,6 +7,7 @@ class Subject:
 
         segrid.set_threads(threads)
         self.model = segrid.Segmenter(model, precision=precision, device=device)
+        self.precision = self.model.precision
         self.options = options
 
     def run(self, paths):

@@ -13,7 +13,7 @@ class Subject(segment_anything.Subject):
         from pathlib import Path
 
         if self.precision != "fp32":
-            raise SystemExit("onnxruntime: fp32 only on CPU")
+            raise NotImplementedError("onnxruntime: its CPU provider has fp32 only")
         grid, dim = sam.prompt_encoder.image_embedding_size[0], sam.prompt_encoder.embed_dim
         side = sam.image_encoder.img_size
         example = (

@@ -7,6 +7,7 @@ class Subject:
 
         segrid.set_threads(threads)
         self.model = segrid.Detector(model, precision=precision, device=device)
+        self.precision = self.model.precision
 
     def detect(self, image, prompts, threshold):
         found = self.model.detect(image, prompts, threshold=threshold)

@@ -7,6 +7,7 @@ class Subject:
 
         segrid.set_threads(threads)
         self.tracker = segrid.Tracker(model, precision=precision, device=device)
+        self.precision = self.tracker.precision
 
     def open(self, frames):
         self.session = self.tracker.open(list(frames))

@@ -250,7 +250,8 @@ def test_directories_that_overlap_are_refused_before_they_fill_the_memory():
     for page in range(count):
         place = start + 8 * page
         struct.pack_into("<I", data, place + 2 + 12 * tags, place + 8)
-    before = resident_mb("VmRSS")
+    reset_peak()
+    before = resident_mb("VmHWM")
     with pytest.raises(segrid.CorruptFileError, match="directories of its first"):
         segrid.read_image(bytes(data))
     assert resident_mb("VmHWM") - before < 200
