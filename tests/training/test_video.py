@@ -139,6 +139,19 @@ def test_masks_belong_to_frames():
     assert np.ptp(places, 0).max() > 2, "it does not move"
 
 
+def test_a_share_of_clips_is_procedural_alone():
+    maker, plain = Maker(size=SIDE, plain_share=0.5), Maker(size=SIDE)
+    maker.plain = plain  # as Maker(root) has it
+    seen = set()
+    for seed in range(8):
+        clip = maker.clip(np.random.default_rng(seed), 2, 1)
+        rng = np.random.default_rng(seed)
+        is_plain = rng.random() < 0.5
+        same = plain.clip(rng if is_plain else np.random.default_rng(seed), 2, 1)
+        seen.add(is_plain and np.array_equal(clip.frames, same.frames))
+    assert seen == {True, False}
+
+
 def test_some_clips_have_fewer_pixels():
     """A coarse clip is one of two thirds of the pixels, enlarged with its masks."""
     coarse, small = Maker(size=192, coarse_share=1), Maker(size=128, coarse_share=1e-9)

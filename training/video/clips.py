@@ -146,12 +146,17 @@ class Maker:
     """`clip(rng, frames, objects)` from the labelled sets under `root`, or, without them, from
     procedural scenes and shapes alone."""
 
-    def __init__(self, root=None, size=SIDE, pseudo=None, real_share=0.3, coarse_share=0.4):
+    def __init__(
+        self, root=None, size=SIDE, pseudo=None, real_share=0.3, coarse_share=0.4, plain_share=0.25
+    ):
         """size: the side of a frame. pseudo: a folder that `pseudo.py` wrote. real_share: the share
         of clips that are parts of real sequences; with `pseudo`, three of ten of them come from it.
         coarse_share: the share of clips that are made at two thirds of `size` and enlarged, as
-        videos of fewer pixels are."""
+        videos of fewer pixels are. plain_share: the share of clips of procedural scenes and shapes
+        alone, where there is a `root`."""
         self.size, self.share, self.coarse = size, real_share, coarse_share
+        self.plain_share = plain_share
+        self.plain = Maker(None, size, coarse_share=coarse_share) if root is not None else None
         self.mixture = Mixture(root, size, nuclei_share=0.07, object_share=0.4, collage_share=0.1)
         self.davis = None
         self.pseudo = Sequences(pseudo, lambda name: True) if pseudo else None
@@ -166,6 +171,8 @@ class Maker:
 
     def clip(self, rng, frames, objects):
         """A Clip; drawn again until an object is large enough to be prompted."""
+        if self.plain is not None and rng.random() < self.plain_share:
+            return self.plain.clip(rng, frames, objects)
         coarse = self.coarse and rng.random() < self.coarse
         size = self.size * 2 // 3 if coarse else self.size
         while True:

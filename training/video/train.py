@@ -38,6 +38,16 @@ CURRICULUM = (
     (15, [(0.4, (8, 5, 1)), (0.6, (5, 3, 3))]),
     (35, [(0.2, (8, 5, 1)), (0.5, (5, 3, 3)), (0.3, (4, 3, 5))]),
     (60, [(0.15, (8, 5, 1)), (0.25, (5, 3, 3)), (0.3, (4, 3, 5)), (0.3, (3, 3, 8))]),
+    (
+        80,
+        [
+            (0.1, (8, 5, 1)),
+            (0.2, (5, 3, 3)),
+            (0.25, (4, 3, 5)),
+            (0.25, (3, 3, 8)),
+            (0.2, (2, 3, 12)),
+        ],
+    ),
 )
 PROMPTS = {
     "image": (("click", 0.5), ("box", 0.2), ("points", 0.1), ("mask", 0.2)),
@@ -55,7 +65,7 @@ def plan_for(seed, number, minutes):
 
 
 # The experience of a packaged model in minutes: all of the curriculum.
-GRADUATED = 70
+GRADUATED = 90
 
 
 class Teacher:
