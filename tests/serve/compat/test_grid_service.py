@@ -137,5 +137,15 @@ def test_statuses_and_texts_of_refusals(grid, photo):
     refused(grid.post("/configure_parallel", json={"target_points": "many"}), 400)
 
 
+def test_a_click_far_outside_is_refused_and_ends_no_server(grid, photo):
+    body = dict(file_id=upload(grid, photo), prompt_type="points")
+    for x in (1e300, -1e10):
+        text = refused(
+            grid.post("/segment", json=body | {"prompts": [{"x": x, "y": 5, "label": 1}]}), 400
+        )
+        assert "more than 1e9 pixels away" in text
+    segment(grid, body | {"prompts": [{"x": 60, "y": 60, "label": 1}]}, ())
+
+
 def test_an_upload_above_16_mb_is_refused(grid):
     refused(grid.post("/upload", files={"image": ("a.png", bytes(17 << 20), "image/png")}), 413)
