@@ -3,8 +3,10 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
+#include "core/error.h"
 #include "masks/regions.h"
 
 namespace segrid {
@@ -93,7 +95,16 @@ PromptMasks::PromptMasks(const SegmentationModel& model, const Embedding& image,
 
 std::vector<DecodedMask> PromptMasks::decode(const Prompt& prompt, const DecodeRequest& request,
                                              const Schedule& schedule, Arena& arena) const {
-    return model_.decode(*image_.context, to_model(prompt, image_.frame), request, schedule, arena);
+    std::vector<DecodedMask> masks =
+        model_.decode(*image_.context, to_model(prompt, image_.frame), request, schedule, arena);
+    // A mask whose IoU is NaN passes no threshold, so it has no logits.
+    for (const DecodedMask& mask : masks) {
+        if (!std::isfinite(mask.iou))
+            fail(ErrorKind::Internal,
+                 "the model gave a mask whose score is not a finite number; its weights, its "
+                 "precision, the image's features or a mask hint overflow");
+    }
+    return masks;
 }
 
 void PromptMasks::refine(const Prompt& prompt, std::vector<DecodedMask>& masks,

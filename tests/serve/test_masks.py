@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from segrid.client.masks import sent_mask
 from segrid.run_lengths import decode_rle
-from segrid.serve.errors import NotFinite, ServiceError
+from segrid.serve.errors import NotFinite, ServiceError, engine_errors
 from segrid.serve.mask_formats import (
     formatted,
     hint_logits,
@@ -217,6 +217,15 @@ def test_a_prompt_whose_mask_is_no_number_names_its_object(client, monkeypatch):
     assert error_of(answer, 500, "not_finite")["objects"] == [3]
     monkeypatch.setattr(video_session, "kept", kept_before)
     assert session.engine.ids == [1] == list(session.objects)
+
+
+@pytest.mark.parametrize("where", ["", "session: frame 4, object 3: "])
+def test_a_mask_of_the_engine_that_is_no_number(where):
+    with pytest.raises(NotFinite) as caught, engine_errors():
+        raise RuntimeError(f"{where}the model gave a mask whose score is not a finite number; its")
+    assert caught.value.facts == ({"frame": 4, "objects": [3]} if where else {})
+    with pytest.raises(RuntimeError, match="another"), engine_errors():
+        raise RuntimeError("another fault")
 
 
 def test_the_public_classes_are_enough():

@@ -163,6 +163,8 @@ def _check(folder: Path, source: str) -> None:
     except (CorruptFileError, NotImplementedError) as error:
         text = str(error).replace(str(folder / WEIGHTS), source)
         raise type(error)(text.replace(f"{folder}{os.sep}", f"{source}: converted ")) from error
+    except RuntimeError as error:  # such as scores that are no numbers
+        raise CorruptFileError(f"{source}: the converted model does not work: {error}") from error
     if masks.low_res is None or not (
         np.isfinite(masks.low_res).all() and np.isfinite(masks.scores).all()
     ):

@@ -74,7 +74,7 @@ def too_large(message: str, setting: str) -> ServiceError:
 
 
 # What the engine says of a mask that holds no numbers.
-NOT_FINITE = re.compile(r"frame (\d+), object (-?\d+): .* not a finite number")
+NOT_FINITE = re.compile(r"(?:frame (\d+), object (-?\d+): )?[^:]* not a finite number")
 
 
 class NotFinite(ServiceError):
@@ -119,6 +119,8 @@ def engine_errors() -> Iterator[None]:
         found = NOT_FINITE.search(str(error))
         if found is None:
             raise
+        if found[1] is None:
+            raise NotFinite(None, []) from error
         raise NotFinite(int(found[1]), [int(found[2])]) from error
 
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
 #include "core/trace.h"
 #include "models/mask_decoder/projection.h"
 
@@ -22,12 +21,6 @@ UpscaleWeights upscale_weights(const WeightScope& s, int64_t dim) {
             (s / "upscale_conv2").tensor("bias", {c2}),
             1e-6F,
             s.precision()};
-}
-
-[[noreturn]] void not_finite() {
-    fail(ErrorKind::Unsupported,
-         "the mask decoder: its scores are NaN or Inf; the weights, the image's features or a mask "
-         "hint hold numbers that are too large");
 }
 
 }  // namespace
@@ -109,9 +102,6 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
         iou_head_(1, tokens + iou_token() * dim, dim, iou, shape_.masks, arena);
         for (int64_t m = 0; m < shape_.masks && shape_.sigmoid_iou; ++m)
             iou[m] = 1.0F / (1.0F + std::exp(-iou[m]));
-        // A mask that is not upscaled has no logits, and NaN would pass for a low score.
-        if (!std::all_of(iou, iou + shape_.masks, [](float v) { return std::isfinite(v); }))
-            not_finite();
         for (int64_t m = 0; m < wanted; ++m) {
             masks[static_cast<std::size_t>(m)].iou = iou[first + m];
             if (dynamic || iou[first + m] > request.iou_above) kept.push_back(first + m);
@@ -119,7 +109,6 @@ std::vector<DecodedMask> MaskDecoder::operator()(const ImageTokens& image, Size 
         if (score) {
             float value = 0;
             object_head_(1, tokens, dim, &value, 1, arena);
-            if (!std::isfinite(value)) not_finite();
             for (DecodedMask& m : masks) m.object_score = value;
         }
     });
