@@ -59,6 +59,14 @@ def new_model_folder(folder: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def _use_umask(path: Path) -> None:
+    """Gives a file the mode of other new files, since safetensors lets only its owner read it."""
+    empty = path.with_name(f".{path.name}.mode")
+    empty.touch()
+    path.chmod(empty.stat().st_mode & 0o777)
+    empty.unlink()
+
+
 def write_weights(tensors: Tensors, path: Path) -> None:
     """Writes torch's tensors as safetensors. Raises OSError naming the file."""
     from safetensors import SafetensorError
@@ -70,6 +78,7 @@ def write_weights(tensors: Tensors, path: Path) -> None:
             str(path),
             metadata={"format": "pt"},
         )
+        _use_umask(path)
     except SafetensorError as error:
         if number := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error

@@ -26,6 +26,8 @@ from segrid.video.detected_tracks import Schedule, Tracks
 from segrid.video.sources import VideoLike
 from segrid.video.tracker import Tracker
 
+SCRIPTED = (".torchscript", ".torchscript.pt", ".ts")  # ends of the names of scripts
+
 
 class Pipeline:
     """A detector and a segmenter together: every box becomes a mask, and every mask carries a
@@ -55,7 +57,7 @@ class Pipeline:
         precision: Precision = "auto",
     ) -> None:
         if isinstance(detector, (str, os.PathLike)):
-            scripted = os.fspath(detector).endswith((".torchscript", ".torchscript.pt", ".ts"))
+            scripted = os.fspath(detector).endswith(SCRIPTED)
             detector = (
                 ScriptedDetector(detector, trust=trust)
                 if scripted

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from segrid._types import JsonObject, Options
-from segrid.cli.choice import advise
+from segrid.cli.choice import advise, set_threads
 from segrid.cli.output import exit_on_error, printable
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def _prepared(command: Command) -> tuple[JobPlan, Job]:
     check_output(command.writers, command.output_suffix)
     images = _images(command)
     threads, batch, options = command.threads, command.image_batch_size, dict(command.options)
-    if threads is not None:
-        segrid.set_threads(threads)
+    set_threads(threads)
     tuned = None
     if command.profile is not None:
         from segrid.profile import read_profile

@@ -50,10 +50,19 @@ class ModelChoice:
 
     def set_threads(self) -> None:
         """Sets the thread budget. Raises ValueError for a number that is not allowed."""
-        import segrid
+        set_threads(self.threads)
 
-        if self.threads is not None:
-            segrid.set_threads(self.threads)
+
+def set_threads(threads: int | None) -> None:
+    """Sets the thread budget to the value of --threads, if there is one. Raises ValueError naming
+    the option for a number that is not allowed."""
+    import segrid
+
+    if threads is not None:
+        try:
+            segrid.set_threads(threads)
+        except ValueError as error:
+            raise ValueError(f"--threads: must be from 1 to 1024, got {threads}") from error
 
 
 def advise(

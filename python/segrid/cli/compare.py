@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from segrid._types import JsonObject, Options
-from segrid.cli.output import exit_on_error, printable
+from segrid.cli.options import PRECISIONS
+from segrid.cli.output import exit_on_error, keep_inputs, printable
 
 LEAST_SIDE = 64  # of a model's square; a memory never has as many frames
-PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
 STAGES = ("encode", "decode", "scan", "filter", "total")
 
 
@@ -61,6 +61,7 @@ def run(
 
     console = Console(stderr=True)
     with exit_on_error(RuntimeError):
+        _check_picture(output, images)
         with console.status("starting", spinner="line") as status:
             found = compare(
                 images,
@@ -75,7 +76,6 @@ def run(
                 ),
                 **options,
             )
-        output.parent.mkdir(parents=True, exist_ok=True)
         drawn = found.picture(output)
     if as_json:
         worst = found.worst and {
@@ -117,6 +117,17 @@ def run(
     if drawn:
         out.print(f"  worst difference: {printable(output)}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _check_picture(output: Path, images: list[Path]) -> None:
+    """Raises ValueError naming -o where no picture can be written there, or where it would replace
+    one of the images."""
+    from PIL import Image
+
+    if output.suffix.lower() not in Image.registered_extensions() or output.is_dir():
+        raise ValueError(f"-o {output}: is no picture; give a file such as worst.png")
+    keep_inputs(images, [output])
+    output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _rows(with_labels: bool) -> list[tuple[str, Any]]:

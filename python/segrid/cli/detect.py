@@ -20,6 +20,7 @@ from segrid.cli.output import (
     exit_on_error,
     failure,
     items,
+    keep_inputs,
     printable,
     progress_bar,
     show_outcome,
@@ -60,11 +61,13 @@ def run(
         find: Any = (
             loaded.detect if segmenter is None else segrid.Pipeline(loaded, segmenter.segmenter())
         )
+        found = items(images, output)
+        keep_inputs(images, [path for item in found for path in item.files(ENDINGS).values()])
         output.mkdir(parents=True, exist_ok=True)
     records = []
     with progress_bar(console, as_json) as bars:
         task = bars.add_task("detect", total=len(images), note="")
-        for item in items(images, output):
+        for item in found:
             try:
                 record = _one(find, item, prompts, options, lenient)
             except Exception as error:  # an error in one image must not stop the others

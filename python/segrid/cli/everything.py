@@ -23,6 +23,7 @@ from segrid.cli.output import (
     exit_on_error,
     failure,
     items,
+    keep_inputs,
     printable,
     progress_bar,
     show_outcome,
@@ -54,6 +55,11 @@ def run(
     with exit_on_error():
         segmenter = choice.segmenter()
         segmenter.check_options(**options)
+        if trace is not None and trace.is_dir():
+            raise ValueError(f"--trace {trace}: is a folder; give a file such as trace.json")
+        found = items(images, output)
+        written = [path for item in found for path in item.files(ENDINGS).values()]
+        keep_inputs(images, [*written, *([] if trace is None else [trace])])
         output.mkdir(parents=True, exist_ok=True)
         if trace is not None:
             trace.touch()
@@ -62,7 +68,7 @@ def run(
         progress_bar(console, as_json) as bars,
         segrid.Trace(trace) if trace else contextlib.nullcontext(),
     ):
-        for item in items(images, output):
+        for item in found:
             task = bars.add_task(printable(item.path.name), total=None, note="")
             try:
                 progress = functools.partial(_advance, bars, task)

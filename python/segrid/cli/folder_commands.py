@@ -7,7 +7,21 @@ from typing import Annotated, Optional
 
 import typer
 
-from segrid.cli.options import Device, Json, Model, Precision, Threads, layers, named, numbers
+from segrid.cli.options import (
+    Device,
+    Json,
+    Model,
+    Precision,
+    Threads,
+    layers,
+    named,
+    names,
+    numbers,
+    refuse_without_effect,
+)
+
+GRID = ("points_per_side", "crop_n_layers", "min_area_frac", "max_masks")
+DETECTION = ("conf_threshold", "nms")
 
 
 def batch(
@@ -103,8 +117,8 @@ def batch(
         bool,
         typer.Option(
             "--skip-existing",
-            help="Treat an image as done if all its result files exist, whatever program and "
-            "options made them.",
+            help="Treat an image as done if all its result files exist, whatever program made "
+            "them; those of other images are replaced.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -194,6 +208,12 @@ def batch(
     usage."""
     from segrid.cli.batch import Command, run
 
+    refuse_without_effect(
+        context,
+        _batch_conditions(prompt, boxes, detector, views)
+        | ({"workers": "only with --engine processes or ray"} if engine == "local" else {})
+        | ({"ray_address": "only with --engine ray"} if engine in ("local", "processes") else {}),
+    )
     options = {
         "points_per_side": points_per_side,
         "crop_n_layers": crop_n_layers,
@@ -220,7 +240,7 @@ def batch(
                 inputs=inputs,
                 output=output,
                 request=request,
-                writers=[name.strip() for name in write.split(",")],
+                writers=_writers(write),
                 options=options,
                 model=model,
                 device=device,
@@ -243,6 +263,39 @@ def batch(
             )
         )
     )
+
+
+def _batch_conditions(
+    prompt: list[str] | None, boxes: Path | None, detector: str | None, views: Path | None
+) -> dict[str, str]:
+    """The options that have no effect on what `segrid batch` is asked to find, as
+    `refuse_without_effect` takes them."""
+    from segrid.pipeline import SCRIPTED
+
+    detects = bool(prompt or detector or views)
+    conditions: dict[str, str] = {}
+    if detects or boxes:
+        way = "--boxes" if boxes else "--views" if views else "--prompt" if prompt else "--detector"
+        where = f"only where everything is segmented; not with {way}"
+        conditions |= dict.fromkeys(GRID, where)
+    if not detects:
+        where = "only with a detector: --prompt, --detector or --views"
+        conditions |= dict.fromkeys(DETECTION, where)
+    if not (detects or boxes):
+        conditions["sam_batch_size"] = "only with --prompt, --detector, --boxes or --views"
+    if not views and not (detector or "").endswith(SCRIPTED):
+        conditions["trust"] = "only with a .torchscript file as --detector, or with --views"
+    return conditions
+
+
+def _writers(write: str) -> list[str]:
+    """The names in --write. Raises BadParameter where there are none."""
+    writers = [name.strip() for name in write.split(",")]
+    if not any(writers):
+        raise typer.BadParameter(
+            f"--write: expected names separated by commas, such as coco,labels, got {write!r}"
+        )
+    return writers
 
 
 def tune(
@@ -290,7 +343,7 @@ def tune(
 
     sweep = {
         "device": device,
-        "precisions": None if precision is None else precision.split(","),
+        "precisions": None if precision is None else names(precision),
         "threads": None if threads is None else numbers(threads),
         "points": numbers(points),
         "limit_mb": limit_mb,

@@ -19,6 +19,7 @@ from segrid.cli.options import (
     given,
     layers,
     named,
+    refuse_without_effect,
 )
 
 
@@ -144,6 +145,10 @@ def detect(
     from segrid.cli.choice import ModelChoice
     from segrid.cli.detect import run
 
+    if not masks:
+        refuse_without_effect(
+            context, {"segmenter": "only where masks are made; not with --no-masks"}
+        )
     detector = ModelChoice(model, device, precision, threads, named=named(context, "model"))
     masked = ModelChoice(segmenter, device, precision, None, named=named(context, "segmenter"))
     options = {"threshold": threshold, "nms": nms}

@@ -7,7 +7,20 @@ from typing import Annotated, Optional
 
 import typer
 
-from segrid.cli.options import Device, Json, Model, Precision, Threads, layers, named, numbers
+from segrid.cli.options import (
+    Device,
+    Json,
+    Model,
+    Precision,
+    Threads,
+    layers,
+    named,
+    numbers,
+    refuse_without_effect,
+)
+
+ONLY_IMAGES = "only for images; not with a video"
+VIDEO_BENCH = ("objects", "frames", "memory_frames", "image_side", "memory_pooling")
 
 
 def convert(
@@ -137,10 +150,20 @@ def compare(
         point or [], box or [], prompt or [], mask, ages, sides, poolings, frames
     )
     if request or any(is_video(path) for path in images):
+        conditions = dict.fromkeys(
+            ("labels", "output", "points_per_side", "crop_n_layers"), ONLY_IMAGES
+        ) | ({} if prompt else {"detector": "only with --prompt"})
+        refuse_without_effect(context, conditions)
         if len(images) != 1:
             raise typer.BadParameter(f"give one video with these options, got {len(images)} files")
         choice = ModelChoice(model if named(context, "model") else TRACKER, device, "fp32", threads)
         raise typer.Exit(run_video(images[0], request, precisions, choice, detector, as_json=json))
+    refuse_without_effect(context, {"detector": "only for a video, with --prompt"})
+    if len(images) == 1 and images[0].is_dir():
+        raise typer.BadParameter(
+            f"{images[0]}: is a folder; for a folder of a video's frames, give --point, --box, "
+            "--mask or --prompt; else give image files"
+        )
     raise typer.Exit(
         run(
             images,
@@ -157,6 +180,7 @@ def compare(
 
 
 def bench(
+    context: typer.Context,
     images: Annotated[
         Optional[list[Path]],
         typer.Argument(help="Image files; by default, a drawn image is used."),
@@ -208,8 +232,11 @@ def bench(
     following objects."""
     from segrid.cli.bench import run, sweep
     from segrid.cli.bench_video import VideoBench, run_video
-    from segrid.cli.choice import ModelChoice
+    from segrid.cli.choice import TRACKER, ModelChoice
 
+    refuse_without_effect(context, _bench_conditions(image, video))
+    if video is not None and not named(context, "model"):
+        model = TRACKER
     choice = ModelChoice(model, device, precision, threads)
     if video is not None:
         what = VideoBench(video, objects, frames, memory_frames, image_side, memory_pooling)
@@ -221,6 +248,18 @@ def bench(
             )
         raise typer.Exit(sweep(image, numbers(batches), choice, repeat, as_json=json))
     raise typer.Exit(run(images or [], choice, points_per_side, repeat, as_json=json))
+
+
+def _bench_conditions(image: Path | None, video: str | None) -> dict[str, str]:
+    """The options that have no effect on what `segrid bench` measures, as `refuse_without_effect`
+    takes them."""
+    if video is not None:
+        options = ("images", "image", "batches", "repeat", "points_per_side")
+        return dict.fromkeys(options, "not with --video")
+    conditions = dict.fromkeys(VIDEO_BENCH, "only with --video")
+    if image is None:
+        return conditions | {"batches": "only with --image"}
+    return conditions | {"points_per_side": "only for the stages; not with --image"}
 
 
 def info(

@@ -34,6 +34,7 @@ Lenient = Annotated[
         help="Use the part of a damaged file that can be decoded, with a warning.",
     ),
 ]
+PRECISIONS = ("fp32", "bf16", "int8", "int8-torch", "fp16", "auto")
 CROP_HELP = (
     "Layers of crops, for large images with small objects; auto: chosen by the image's size and "
     "the model's working scale. (In Python the default is 0, as in segment-anything.)"
@@ -45,6 +46,17 @@ def layers(text: str) -> int | str:
     if text != "auto" and not text.isdecimal():
         raise typer.BadParameter(f"expected auto or a whole number, got {text!r}")
     return text if text == "auto" else int(text)
+
+
+def names(text: str) -> list[str]:
+    """Reads the names of precisions, separated by commas. Raises BadParameter for others."""
+    found = [part.strip() for part in text.split(",")]
+    for name in found:
+        if name not in PRECISIONS:
+            raise typer.BadParameter(
+                f"--precision: unknown {name!r}; there are {', '.join(PRECISIONS)}"
+            )
+    return found
 
 
 def numbers(text: str) -> list[int]:
@@ -71,6 +83,20 @@ def given(context: typer.Context, path: str) -> list[str]:
             for one in value if getattr(option, "multiple", False) else [value]:
                 words += [option.opts[0], str(one)]
     return words
+
+
+def refuse_without_effect(context: typer.Context, conditions: dict[str, str]) -> None:
+    """Refuses options that the user gave and that have no effect in this call.
+
+    conditions : option as in Python, such as "max_masks" -> where it has an effect
+
+    Raises BadParameter naming the first of them."""
+    for option in context.command.params:
+        name = str(option.name)
+        if name in conditions and named(context, name):
+            flags = [*option.opts, *option.secondary_opts]
+            shown = next((flag for flag in flags if flag.startswith("--")), name)
+            raise typer.BadParameter(f"{shown}: {conditions[name]}")
 
 
 def named(context: typer.Context, option: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,16 @@ def items(images: list[Path], output: Path) -> list[Item]:
         Item(image, name, output / free_name([image.stem], taken))
         for image, name in zip(images, names, strict=True)
     ]
+
+
+def keep_inputs(images: list[Path], written: Iterable[Path]) -> None:
+    """Raises ValueError naming the first file to be written that is one of the images."""
+    inputs = {os.path.realpath(image) for image in images}
+    for path in written:
+        if os.path.realpath(path) in inputs:
+            raise ValueError(
+                f"{path}: is one of the images, and would be replaced; write elsewhere"
+            )
 
 
 @contextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
-from segrid.cli.options import Device, Precision, Threads
+from segrid.cli.options import Device, Precision, Threads, named
 
 
 def serve(
+    context: typer.Context,
     host: Annotated[
         str,
         typer.Option(help="Address to listen at; others than this machine's own need a token."),
@@ -80,9 +82,10 @@ def serve(
 ) -> None:
     """Serves images, video sessions and a page to click on, over HTTP. SIGTERM ends it: requests
     and jobs that run are finished within --grace."""
+    from segrid.cli.choice import set_threads
     from segrid.cli.output import exit_on_error
 
-    named = {
+    options = {
         "segmenters": model,
         "detectors": detector,
         "trackers": tracker,
@@ -94,27 +97,32 @@ def serve(
         "grace": grace,
         "restore": restore or None,
         "log_json": log_json or None,
-        "device": None if device == "auto" else device,
-        "precision": None if precision == "auto" else precision,
+        "device": device if named(context, "device") else None,
+        "precision": precision if named(context, "precision") else None,
     }
     with exit_on_error(RuntimeError):
         refuse_workers(workers)
         server, settings = _loaded()
         given = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in named.items()
+            for name, value in options.items()
             if value is not None
         }
         for text in more or []:
             name, equals, value = text.partition("=")
             if not equals:
                 raise ValueError(f"--set {text}: expected NAME=VALUE, such as max_sessions=4")
+            if name in given:
+                raise ValueError(f"--set {text}: {name} is given twice; give it once")
             given[name] = settings.parsed(settings.setting_named(name), value)
-        if threads is not None:
-            import segrid
-
-            segrid.set_threads(threads)
-        server.run(settings.Settings.from_environment(**given), host, port, compat_port)
+        set_threads(threads)
+        chosen = settings.Settings.from_environment(**given)
+        if chosen.state_dir and Path(chosen.state_dir).exists():
+            if not Path(chosen.state_dir).is_dir():
+                raise ValueError(f"state_dir: {chosen.state_dir} is a file; give a folder")
+        elif chosen.state_dir:
+            Path(chosen.state_dir).mkdir(mode=0o700, parents=True)
+        server.run(chosen, host, port, compat_port)
 
 
 def refuse_workers(workers: int | None) -> None:

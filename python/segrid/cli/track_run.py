@@ -59,12 +59,16 @@ class TrackRequest:
     memory_pooling: int | None
 
     def check(self) -> None:
-        """Raises ValueError for a request that asks for nothing or for too much."""
+        """Raises ValueError for a request that asks for nothing or for too much, and for
+        thresholds out of range."""
+        from segrid.detector import check_thresholds
+
         ways = [self.points or self.boxes, self.prompts, self.everything]
         if not any(ways):
             raise ValueError("nothing to follow: give --point, --box, --prompt or --everything")
         if self.everything and any(ways[:2]):
             raise ValueError("--everything follows all there is; give no other prompts with it")
+        check_thresholds(self.threshold, self.nms)
         if self.every is not None and not self.prompts:
             raise ValueError("--every: the frames of a detector, which needs --prompt")
         given = len(self.points) + len(self.boxes)

@@ -26,6 +26,8 @@ def run(
 
     console = Console(stderr=True)
     with exit_on_error(RuntimeError):
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"-o {output}: is a file; give a folder for the report")
         chosen = [str(one.path) for one in collect(inputs)][:images]
         with progress_bar(console, as_json) as bars:
             task = bars.add_task("tune", total=None, note="")

@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from segrid.cli.choice import TRACKER
-from segrid.cli.options import Device, Json, Precision, Threads, given, named
+from segrid.cli.options import Device, Json, Precision, Threads, given, named, refuse_without_effect
 
 
 def track(
@@ -108,6 +108,9 @@ def track(
     from segrid.cli.track_run import TrackRequest, clicks
     from segrid.cli.track_run import box as corners
 
+    if not prompt:
+        options = ("detector", "threshold", "nms", "match_iou")
+        refuse_without_effect(context, dict.fromkeys(options, "only with --prompt"))
     with exit_on_error():
         points = [clicks(text) for text in point or []]
         boxes = [corners(text) for text in box or []]

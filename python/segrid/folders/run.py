@@ -22,7 +22,7 @@ from segrid._types import JsonObject, Options
 from segrid.folders.classes import Classes
 from segrid.folders.coco import merge
 from segrid.folders.inputs import Input
-from segrid.folders.manifest import Manifest, Records, fingerprint, read_records
+from segrid.folders.manifest import Manifest, Records, fingerprint, options_of, read_records
 from segrid.folders.notes import Notes
 from segrid.folders.stream import Streamed, stream
 from segrid.folders.views import Views
@@ -211,16 +211,27 @@ def _status(job: Job, inputs: list[Input], records: Records, retry: bool) -> Run
             found.done.append(one)
         else:
             (found.todo if retry else found.failed).append(one)
-    if job.suffix is not None:
-        for one in found.todo:
-            path = WRITERS["classes"].path(job.place(one))
-            if one.key not in records and path.exists() and not is_class_picture(path):
-                raise ValueError(
-                    f"{path}: segrid did not write this file, and would replace it; give "
-                    "another --output-suffix, or --skip-existing "
-                    "to leave such images as they are"
-                )
+    _check_replaced(job, [one for one in found.todo if one.key not in records])
     return found
+
+
+def _check_replaced(job: Job, new: list[Input]) -> None:
+    """Raises ValueError naming a file that segrid did not write and that a result of these images,
+    of which the manifest has no record, would replace. Where there is a manifest, or with
+    skip_existing, only class pictures of a suffix can be such files."""
+    if job.skip_existing or options_of(job.folder) is not None:
+        names = [] if job.suffix is None else ["classes"]
+    else:
+        names = job.writers
+    out = "another -o"
+    if job.suffix is not None:
+        out += ", another --output-suffix, or --skip-existing to leave such images as they are"
+    for one in new:
+        for path in (WRITERS[name].path(job.place(one)) for name in names):
+            if path.exists() and not is_class_picture(path):
+                raise ValueError(
+                    f"{path}: segrid did not write this file, and would replace it; give {out}"
+                )
 
 
 def _stands(record: JsonObject | None, one: Input, job: Job) -> bool:
@@ -269,8 +280,10 @@ def run(
     on_status : called once, before the first image
 
     A full or read-only disk stops the run; it can be resumed. Raises OtherOptions, BlockingIOError
-    and OSError; ValueError if a class picture would replace a file that segrid did not write."""
+    and OSError; ValueError if a result would replace a file that segrid did not write."""
     job.folder.mkdir(parents=True, exist_ok=True)
+    if options_of(job.folder) is None:
+        run_status(job, inputs, named)  # raises before there is a manifest
     manifest = Manifest(job.folder, job.named(named))
     try:
         found = _status(job, inputs, manifest.records, retry)
