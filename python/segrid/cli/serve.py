@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
@@ -116,13 +115,7 @@ def serve(
                 raise ValueError(f"--set {text}: {name} is given twice; give it once")
             given[name] = settings.parsed(settings.setting_named(name), value)
         set_threads(threads)
-        chosen = settings.Settings.from_environment(**given)
-        if chosen.state_dir and Path(chosen.state_dir).exists():
-            if not Path(chosen.state_dir).is_dir():
-                raise ValueError(f"state_dir: {chosen.state_dir} is a file; give a folder")
-        elif chosen.state_dir:
-            Path(chosen.state_dir).mkdir(mode=0o700, parents=True)
-        server.run(chosen, host, port, compat_port)
+        server.run(settings.Settings.from_environment(**given), host, port, compat_port)
 
 
 def refuse_workers(workers: int | None) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def load(
             return kind(folder, precision="fp32", device=device, **options)
     except (CorruptFileError, FileNotFoundError):  # Files were cut off or removed: make them again.
         shutil.rmtree(folder, ignore_errors=True)
-    _convert(path, folder)
+    fill(folder, lambda fresh: convert(path, fresh))
     return kind(folder, precision="fp32", device=device, **options)
 
 
@@ -81,12 +81,14 @@ def cache() -> Path:
     return Path(os.environ.get("SEGRID_CACHE") or Path(home) / "segrid") / "converted"
 
 
-def _convert(checkpoint: Path, folder: Path) -> None:
-    """Makes a folder of the cache, unless another process is faster."""
+def fill(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Makes a folder of the cache, whole or not at all, unless another process is faster.
+
+    write : writes its files into a folder that it gets"""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        convert(checkpoint, fresh)
+        write(fresh)
         os.replace(fresh, folder)
     except OSError:
         if not (folder / "config.json").exists():

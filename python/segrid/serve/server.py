@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from segrid.serve import logs
+from segrid.serve import logs, state_folder
 from segrid.serve.app import create_app
 from segrid.serve.connections import timed_protocol
 from segrid.serve.media import check_root
@@ -33,10 +33,12 @@ def run(settings: Settings, host: str, port: int, compat_port: int | None = None
     compat_port : a second port, at whose root is the first service of the setting `compat`
 
     Raises ValueError for an address that others can reach without a token, for a media root that is
-    no folder and for a second port without a service, OSError for an address that is taken, and
-    what loading the models raises.
+    no folder, for a state folder that is a file and for a second port without a service, OSError
+    for an address that is taken, and what loading the models raises.
     """
     settings = for_host(settings, host)
+    if settings.state_dir:
+        state_folder.made(settings.state_dir)  # raises here, and not while the service starts
     if compat_port is not None and not settings.compat:
         raise ValueError("compat-port: needs compat, the service that is at its root")
     logs.configure(as_json=settings.log_json)

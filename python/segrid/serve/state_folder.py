@@ -16,6 +16,17 @@ SCRATCH = "scratch-"
 SESSION = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
+def made(path: str) -> Path:
+    """The folder of the setting, which is made where it is missing. Raises ValueError where a file
+    has its name, OSError."""
+    folder = Path(path).resolve()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ValueError(f"state_dir: {path} is a file; give a folder") from error
+    return folder
+
+
 class StateFolder:
     """A folder with one folder for each session, used by one server at a time.
 
@@ -29,8 +40,7 @@ class StateFolder:
     def __init__(self, path: str) -> None:
         self._is_temporary = not path
         if path:
-            self.path = Path(path).resolve()
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path = made(path)
             try:
                 self._lock = _temporary.lock(self.path)
             except BlockingIOError as error:

@@ -7,13 +7,11 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from segrid.compat.checkpoints import cache
+from segrid.compat.checkpoints import cache, fill
 from segrid.compat.state_dicts import TemporaryFolder
 from segrid.segmenter import Segmenter
 
@@ -121,22 +119,8 @@ def with_settings(segmenter: Segmenter, settings: Mapping[str, Any]) -> Segmente
     key = f"{text}{weights}{stamp.st_size}{stamp.st_mtime_ns}"
     folder = cache() / f"variant-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not (folder / "config.json").exists():
-        _write(folder, text, weights, segmenter._files.settings)
+        fill(folder, lambda fresh: _fill(fresh, text, weights, segmenter._files.settings))
     return type(segmenter)(**{**segmenter._arguments, "model": folder})
-
-
-def _write(folder: Path, config: str, weights: str, settings: str | None) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-    try:
-        _fill(fresh, config, weights, settings)
-        os.replace(fresh, folder)
-    except OSError:
-        # If the file exists, another process was faster.
-        if not (folder / "config.json").exists():
-            raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _fill(folder: Path, config: str, weights: str, settings: str | None) -> None:
